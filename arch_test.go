@@ -1,0 +1,100 @@
+package bilevel_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// module is the import path of this repository.
+const module = "bilevel/"
+
+// mayImport lists, for each layer, the only layers its non-test files may import.
+// A layer is the longest matching key. Any layer may import internal.
+var mayImport = map[string][]string{
+	".":                 {},
+	"cmd":               {"experiments", "solvers", "solvers/prune", "bench", "data", "tensor", "device", "device/open", "device/devicetest"},
+	"bench":             {"experiments", "solvers", "solvers/prune", "models", "data", "tensor", "device", "device/open", "device/devicetest", "cpu", "kernels"},
+	"experiments":       {"solvers", "solvers/prune", "models", "data", "tensor"},
+	"solvers":           {"solvers", "tensor"},
+	"solvers/prune":     {"solvers", "models", "tensor"},
+	"models":            {"tensor"},
+	"data":              {},
+	"tensor":            {"device"},
+	"tensor/tensortest": {"tensor", "device"},
+	"device":            {},
+	"device/host":       {"device", "cpu"},
+	"device/cuda":       {"device", "kernels"},
+	"device/null":       {"device"},
+	"device/ref":        {"device"},
+	"device/open":       {"device", "device/host", "device/cuda", "device/ref"},
+	"device/devicetest": {"device", "device/ref"},
+	"cpu":               {},
+	"kernels":           {},
+	"internal":          {},
+}
+
+func layerOf(dir string) string {
+	for {
+		if _, ok := mayImport[dir]; ok {
+			return dir
+		}
+		if dir == "." {
+			return ""
+		}
+		if dir = path.Dir(dir); dir == "." {
+			return "" // only the root package itself is the layer "."
+		}
+	}
+}
+
+func TestImportsFlowOneWay(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != "." && strings.HasPrefix(d.Name(), "_") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		from := layerOf(filepath.ToSlash(filepath.Dir(file)))
+		if from == "" {
+			t.Errorf("%s: package belongs to no layer; add it to mayImport", file)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range f.Imports {
+			p, _ := strconv.Unquote(imp.Path.Value)
+			rel, ours := strings.CutPrefix(p, module)
+			if !ours || strings.HasPrefix(rel, "internal/") {
+				continue
+			}
+			seen++
+			to, ok := layerOf(rel), false
+			for _, allowed := range mayImport[from] {
+				ok = ok || to == allowed
+			}
+			if !ok {
+				t.Errorf("%s: layer %q may not import layer %q", file, from, to)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen == 0 {
+		t.Fatal("no internal imports seen; the test is not looking at the module")
+	}
+}

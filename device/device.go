@@ -1,0 +1,133 @@
+// Package device is the narrow waist of the project: the small vocabulary of operations that every device
+// understands (op.go), the Program that the layer above hands down (program.go), and the Device interface.
+//
+// # Numbers
+//
+// There are two types. Int is int32 and serves indices, labels and counters. Real is what the device says in
+// Info.RealBits: float32 on the CPU and on CUDA, float64 on the reference device. Transfers convert.
+//
+// # Ownership and synchrony
+//
+// A Buffer belongs to the device that allocated it and lives until Free. A Program is bound to its buffers when it
+// is prepared. Runner.Run may return before the work is done: Download and Sync wait for all earlier work on the
+// device, and an error of that work surfaces there at the latest. A Device may be used by several goroutines;
+// runs queue.
+package device
+
+import (
+	"errors"
+
+	"bilevel/internal/expr"
+)
+
+// Type is the type of a buffer's elements.
+type Type = expr.Type
+
+const (
+	Real = expr.Real
+	Int  = expr.Int
+)
+
+// Buffer is a run of elements in a device's memory.
+type Buffer interface {
+	Type() Type
+	Len() int // elements
+}
+
+// Device executes programs. It has no method per operation: the operations are data (Program).
+type Device interface {
+	Info() Info
+
+	// Alloc returns a buffer of n elements, all zero. Its error wraps ErrMemory where memory is short.
+	Alloc(t Type, n int) (Buffer, error)
+	// Free gives the buffer back; programs bound to it must not run any more. Free(nil) does nothing.
+	Free(Buffer)
+
+	// Upload writes src to dst from element off on, converting to the device's Real.
+	Upload(dst Buffer, off int, src Host) error
+	// Download waits for earlier work and reads from element off of src on, filling dst.
+	Download(dst Host, src Buffer, off int) error
+	// Copy copies n elements between two buffers of one type; overlapping ranges are not allowed.
+	Copy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error
+
+	// Prepare checks the program and makes it ready to run. Preparing is the expensive part: Run allocates nothing.
+	Prepare(*Program) (Runner, error)
+
+	// Sync waits for all earlier work and returns its error.
+	Sync() error
+	// Close frees what is left; the device is not used afterwards.
+	Close() error
+}
+
+// Runner is a program made ready.
+type Runner interface {
+	// Run executes the program n times in a row. Repetitions differ only by what the program itself changed
+	// (its variables, its step counter).
+	Run(n int) error
+	// Close frees what Prepare took.
+	Close() error
+}
+
+// Info describes a device.
+type Info struct {
+	Name     string // "cpu", "ref", "cuda:0", …
+	Detail   string // for people: instruction set, card, …
+	Threads  int    // threads or multiprocessors that share the work
+	RealBits int    // 32 or 64
+
+	// SumBlock is the longest run of terms that the device adds one after the other before it goes on by a tree.
+	// SumError turns it into the error constant of a sum.
+	SumBlock int
+
+	// Async says that Run returns before the work is done, so that a loop should read results one chunk late.
+	Async bool
+}
+
+// UnitRoundoff is u = 2^-24 or 2^-53: |fl(a∘b) - a∘b| <= u |a∘b|.
+func (i Info) UnitRoundoff() float64 {
+	if i.RealBits == 64 {
+		return 0x1p-53
+	}
+	return 0x1p-24
+}
+
+// SumError is the constant c of |fl(Σ a_i b_i) - Σ a_i b_i| <= c u Σ|a_i b_i| for a Reduce over n terms:
+// block size + log2 n for blocks combined by a tree (Higham, Accuracy and Stability of Numerical Algorithms, 4.2).
+func (i Info) SumError(n int) float64 {
+	c := float64(min(n, i.SumBlock)) + 1
+	for m := 1; m < n; m *= 2 {
+		c++
+	}
+	return c
+}
+
+// Host is host memory at the border: exactly one slice is set, Int buffers take I32, Real buffers F32 or F64.
+type Host struct {
+	F32 []float32
+	F64 []float64
+	I32 []int32
+}
+
+func Float32s(s []float32) Host { return Host{F32: s} }
+func Float64s(s []float64) Host { return Host{F64: s} }
+func Int32s(s []int32) Host     { return Host{I32: s} }
+
+// Len is the number of elements.
+func (h Host) Len() int { return len(h.F32) + len(h.F64) + len(h.I32) }
+
+// Type is the type of buffer that this memory goes to or comes from.
+func (h Host) Type() Type {
+	if h.I32 != nil {
+		return Int
+	}
+	return Real
+}
+
+var (
+	// ErrMemory says that an allocation failed; the device goes on with less.
+	ErrMemory = errors.New("out of memory")
+	// ErrIndex says that a Gather or ScatterAdd met an index outside its table.
+	ErrIndex = errors.New("index out of range")
+	// ErrMissing says that a device is not there: no card, no driver, not in this build.
+	ErrMissing = errors.New("device not available")
+)

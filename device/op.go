@@ -1,0 +1,164 @@
+package device
+
+import "bilevel/internal/expr"
+
+// Op is one family of operations. Ops describes each; nothing else in the project enumerates operations anew.
+type Op uint8
+
+const (
+	// Gemm computes Out[b,m,n] = φ(Σ_k A'[b,m,k] B'[b,k,n], extras), for each b.
+	// In: A [b,m,k], B [b,k,n]; then, where the attribute says so, a mask of A's shape (A' = mask ⊙ A, else A' = A) and
+	// a mask of B's shape; then the epilogue's extra inputs, each [b,m,n]. Transposition and shared batches are strides.
+	// φ is the epilogue expression: its input 0 is the product, inputs 1… the extras; nil means the product itself.
+	// Out overlaps neither A, B nor the masks; an extra may be exactly Out.
+	Gemm Op = iota
+
+	// Map computes Out_i = expression(In…) at every point of Attr.Shape. All views have that shape
+	// (broadcasting is a zero stride). An Out may be exactly one of the In views, otherwise they do not overlap.
+	Map
+
+	// Reduce evaluates an expression over Attr.Shape and reduces its first len(Kinds) results over Axes
+	// (shape with those axes 1); further results are stored whole, as Map does. The order of the terms is fixed:
+	// the same bits for any number of threads. A sum of no terms is 0, a maximum of none -Inf; maximum: NaN wins.
+	Reduce
+
+	// RowSoftmax works on the rows of In0 [r,c], by Attr.Kind:
+	// Softmax Out [r,c] = exp(z - max z)/Σ; LogSoftmax Out [r,c] = z - logΣexp z; CrossEntropy with In1 Int [r]:
+	// Out [r] = logΣexp z - z[label]. Out may be exactly In0 for the first two. A label outside 0…c-1 gives NaN.
+	RowSoftmax
+
+	Conv // planned: convolution, its input gradient and its weight gradient
+	Pool // planned: average and max windows
+
+	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows.
+	// An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
+	Gather
+	// ScatterAdd: Out = In0; then for j in order Out[idx[j],:] += In2[j,:], with In0, Out [n,d], In1 = idx Int [j], In2 [j,d].
+	// Out may be exactly In0. Bad indices as for Gather.
+	ScatterAdd
+
+	// Select: ArgMax of the rows of In0 [r,c], c > 0: Out Int [r], the first index of the largest value (NaN counts as largest).
+	Select
+
+	// Random fills Out [n] by Philox 4x32-10 (see internal/philox): In0 Int [2] = the seed's low and high word,
+	// In1 Int [1] = the step. Bits, Uniform, Normal and Integers below Attr.N are the same bits on every device.
+	Random
+
+	// Copy: Out = In0, same shape, any strides; between types it casts as ToReal and ToInt do.
+	Copy
+
+	NumOp // number of operations, not an operation
+)
+
+// OpInfo is one row of Ops.
+type OpInfo struct {
+	Name    string
+	Planned bool // named here, implemented by no device yet
+	// Check is the shape rule: it refuses views whose number, types or shapes do not fit.
+	Check func(*Instr, *Program) error
+}
+
+// Ops describes every operation; a test checks that no row is missing.
+var Ops = [NumOp]OpInfo{
+	Gemm:       {Name: "Gemm", Check: checkGemm},
+	Map:        {Name: "Map", Check: checkMap},
+	Reduce:     {Name: "Reduce", Check: checkReduce},
+	RowSoftmax: {Name: "RowSoftmax", Check: checkRowSoftmax},
+	Conv:       {Name: "Conv", Planned: true},
+	Pool:       {Name: "Pool", Planned: true},
+	Gather:     {Name: "Gather", Check: checkGather},
+	ScatterAdd: {Name: "ScatterAdd", Check: checkScatterAdd},
+	Select:     {Name: "Select", Check: checkSelect},
+	Random:     {Name: "Random", Check: checkRandom},
+	Copy:       {Name: "Copy", Check: checkCopy},
+}
+
+func (o Op) String() string {
+	if o < NumOp {
+		return Ops[o].Name
+	}
+	return "Op(?)"
+}
+
+// Attr holds what an instruction needs beside its views: one type per family, nil for Gather, ScatterAdd, Copy.
+type Attr interface{ attr() }
+
+// GemmAttr belongs to Gemm.
+type GemmAttr struct {
+	MaskA, MaskB bool       // a mask follows A and B in In
+	Epilogue     *expr.Expr // one output; nil: store the product
+}
+
+// MapAttr belongs to Map.
+type MapAttr struct {
+	Shape []int
+	Expr  *expr.Expr
+}
+
+// ReduceKind says how Reduce combines terms.
+type ReduceKind uint8
+
+const (
+	Sum ReduceKind = iota
+	Maximum
+)
+
+func (k ReduceKind) String() string { return [...]string{"sum", "max"}[k] }
+
+// ReduceAttr belongs to Reduce.
+type ReduceAttr struct {
+	Shape []int
+	Expr  *expr.Expr
+	Axes  []int        // ascending
+	Kinds []ReduceKind // of the expression's first results
+}
+
+// SoftmaxKind chooses what RowSoftmax computes.
+type SoftmaxKind uint8
+
+const (
+	Softmax SoftmaxKind = iota
+	LogSoftmax
+	CrossEntropy
+)
+
+func (k SoftmaxKind) String() string {
+	return [...]string{"softmax", "log-softmax", "cross-entropy"}[k]
+}
+
+// SoftmaxAttr belongs to RowSoftmax.
+type SoftmaxAttr struct{ Kind SoftmaxKind }
+
+// SelectKind chooses what Select computes.
+type SelectKind uint8
+
+const ArgMax SelectKind = 0
+
+// SelectAttr belongs to Select.
+type SelectAttr struct{ Kind SelectKind }
+
+// RandomKind chooses a distribution.
+type RandomKind uint8
+
+const (
+	Bits     RandomKind = iota // Int: the 32 random bits
+	Integers                   // Int: uniform below N, as the high word of bits × N
+	Uniform                    // Real: (bits >> 8) · 2^-24, in [0, 1)
+	Normal                     // Real: standard normal
+)
+
+func (k RandomKind) String() string { return [...]string{"bits", "integers", "uniform", "normal"}[k] }
+
+// RandomAttr belongs to Random.
+type RandomAttr struct {
+	Kind   RandomKind
+	Stream uint32
+	N      uint32 // Integers only
+}
+
+func (GemmAttr) attr()    {}
+func (MapAttr) attr()     {}
+func (ReduceAttr) attr()  {}
+func (SoftmaxAttr) attr() {}
+func (SelectAttr) attr()  {}
+func (RandomAttr) attr()  {}

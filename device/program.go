@@ -1,0 +1,153 @@
+package device
+
+import (
+	"fmt"
+	"slices"
+)
+
+// View is a strided window into a buffer: element (i0, i1, …) is at Off + Σ i_a·Strides[a]. Strides are in elements;
+// zero repeats, negative is not allowed. A shape with a zero has no elements.
+type View struct {
+	Buf     int // number in Program.Buffers
+	Off     int
+	Shape   []int
+	Strides []int
+}
+
+// Size is the number of elements of a shape: 1 for a scalar.
+func Size(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// RowMajor gives the strides of a dense array.
+func RowMajor(shape []int) []int {
+	strides := make([]int, len(shape))
+	n := 1
+	for i := len(shape) - 1; i >= 0; i-- {
+		strides[i] = n
+		n *= shape[i]
+	}
+	return strides
+}
+
+// Dense is the view of a whole dense array that starts at element off of buffer buf.
+func Dense(buf, off int, shape ...int) View {
+	return View{Buf: buf, Off: off, Shape: shape, Strides: RowMajor(shape)}
+}
+
+// Size is the number of elements the view shows, repeated ones counted.
+func (v View) Size() int { return Size(v.Shape) }
+
+// IsDense says whether the elements lie one after the other in row-major order.
+func (v View) IsDense() bool {
+	n := 1
+	for i := len(v.Shape) - 1; i >= 0; i-- {
+		if v.Shape[i] != 1 && v.Strides[i] != n {
+			return v.Size() == 0
+		}
+		n *= v.Shape[i]
+	}
+	return true
+}
+
+// Same says whether both views show the same elements in the same order.
+func (v View) Same(w View) bool {
+	if v.Buf != w.Buf || v.Off != w.Off || !slices.Equal(v.Shape, w.Shape) {
+		return false
+	}
+	for i, d := range v.Shape {
+		if d > 1 && v.Strides[i] != w.Strides[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// end is one past the last element the view can touch; 0 for an empty view.
+func (v View) end() int {
+	last := v.Off
+	for i, d := range v.Shape {
+		if d == 0 {
+			return 0
+		}
+		last += (d - 1) * v.Strides[i]
+	}
+	return last + 1
+}
+
+// Instr is one operation on views.
+type Instr struct {
+	Op   Op
+	Attr Attr
+	In   []View
+	Out  []View
+}
+
+// Program is a straight list of instructions over buffers whose lifetimes are already planned.
+// It is bound to its buffers; Prepare keeps a reference to it, so it must not change afterwards.
+type Program struct {
+	Name    string
+	Buffers []Buffer
+	Code    []Instr
+}
+
+// Type is the element type of a view.
+func (p *Program) Type(v View) Type { return p.Buffers[v.Buf].Type() }
+
+// Validate checks every instruction against the op table and every view against its buffer.
+// Each device calls it in Prepare; its errors are the caller's bugs, never a matter of the device.
+func (p *Program) Validate() error {
+	for i := range p.Code {
+		in := &p.Code[i]
+		if err := p.validate(in); err != nil {
+			return fmt.Errorf("device: program %q, instruction %d (%s): %w", p.Name, i, in.Op, err)
+		}
+	}
+	return nil
+}
+
+func (p *Program) validate(in *Instr) error {
+	if in.Op >= NumOp {
+		return fmt.Errorf("unknown operation")
+	}
+	if Ops[in.Op].Planned {
+		return fmt.Errorf("planned, not there yet")
+	}
+	for _, views := range [2][]View{in.In, in.Out} {
+		for _, v := range views {
+			if err := p.checkView(v); err != nil {
+				return err
+			}
+		}
+	}
+	for _, o := range in.Out {
+		for a, d := range o.Shape {
+			if d > 1 && o.Strides[a] == 0 {
+				return fmt.Errorf("an output repeats elements: shape %v, strides %v", o.Shape, o.Strides)
+			}
+		}
+	}
+	return Ops[in.Op].Check(in, p)
+}
+
+func (p *Program) checkView(v View) error {
+	if v.Buf < 0 || v.Buf >= len(p.Buffers) || p.Buffers[v.Buf] == nil {
+		return fmt.Errorf("view of buffer %d, which is not there (%d are)", v.Buf, len(p.Buffers))
+	}
+	if len(v.Shape) != len(v.Strides) {
+		return fmt.Errorf("shape %v has %d strides", v.Shape, len(v.Strides))
+	}
+	for a, d := range v.Shape {
+		if d < 0 || v.Strides[a] < 0 {
+			return fmt.Errorf("negative shape %v or strides %v", v.Shape, v.Strides)
+		}
+	}
+	if n := p.Buffers[v.Buf].Len(); v.Off < 0 || v.end() > n {
+		return fmt.Errorf("view from %d, shape %v, strides %v leaves its buffer of %d elements", v.Off, v.Shape, v.Strides, n)
+	}
+	return nil
+}
