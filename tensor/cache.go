@@ -1,0 +1,85 @@
+package tensor
+
+import "container/list"
+
+// Cache keeps compiled functions, at most so many bytes of their own memory (variables not counted), the least
+// recently used going first. A program has one batch size: the cache holds one function per (name, rows).
+type Cache struct {
+	ex    *Executor
+	limit int
+	bytes int
+	order *list.List // of *cached, most recently used first
+	byKey map[cacheKey]*list.Element
+}
+
+type cacheKey struct {
+	name string
+	rows int
+}
+
+type cached struct {
+	key cacheKey
+	f   *Function
+}
+
+// NewCache makes an empty cache. A function larger than the limit is kept until the next one is asked for.
+func NewCache(ex *Executor, limitBytes int) *Cache {
+	return &Cache{ex: ex, limit: limitBytes, order: list.New(), byKey: map[cacheKey]*list.Element{}}
+}
+
+// Get returns the function of a name and number of rows, compiling it where it is not there. It is valid until
+// the next Get.
+func (c *Cache) Get(name string, rows int, build func() []Update) (*Function, error) {
+	key := cacheKey{name, rows}
+	if e, ok := c.byKey[key]; ok {
+		c.order.MoveToFront(e)
+		return e.Value.(*cached).f, nil
+	}
+	f, err := c.ex.Compile(name, build)
+	if err != nil {
+		return nil, err
+	}
+	c.byKey[key] = c.order.PushFront(&cached{key, f})
+	c.bytes += size(f)
+	for c.bytes > c.limit && c.order.Len() > 1 {
+		if err := c.drop(c.order.Back()); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func size(f *Function) int { return f.memory.Arena + f.memory.Constants }
+
+func (c *Cache) drop(e *list.Element) error {
+	old := c.order.Remove(e).(*cached)
+	delete(c.byKey, old.key)
+	c.bytes -= size(old.f)
+	return old.f.Close()
+}
+
+// Len is the number of functions held, Bytes their memory.
+func (c *Cache) Len() int   { return c.order.Len() }
+func (c *Cache) Bytes() int { return c.bytes }
+
+// Close frees every function.
+func (c *Cache) Close() error {
+	var first error
+	for c.order.Len() > 0 {
+		if err := c.drop(c.order.Back()); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// PadRows completes the last minibatch of an epoch: it returns the smallest of the sizes (ascending) that holds n
+// rows, or the largest. Rows beyond n carry weight 0 in losses and sums, so that one compiled program serves.
+func PadRows(n int, sizes ...int) int {
+	for _, s := range sizes {
+		if s >= n {
+			return s
+		}
+	}
+	return sizes[len(sizes)-1]
+}

@@ -1,0 +1,162 @@
+package tensor
+
+import (
+	"fmt"
+	"slices"
+
+	"bilevel/device"
+
+	"gorgonia.org/tensor"
+)
+
+// Dense is a host array of gorgonia.org/tensor, the currency at this project's border: float32, float64 or int32,
+// row-major.
+type Dense = tensor.Dense
+
+// Variable is an array that lives on a device between runs. Functions read it as a node and change it by updates;
+// the host writes and reads it. Its memory is taken at the first use and starts at zero.
+type Variable struct {
+	ex    *Executor
+	name  string
+	typ   Type
+	shape []int
+	node  *Node
+	buf   device.Buffer
+}
+
+// Variable makes a variable of this executor. Names serve messages and checkpoints; they need not be unique.
+func (ex *Executor) Variable(name string, t Type, shape ...int) *Variable {
+	checkShape("Variable", shape)
+	v := &Variable{ex: ex, name: name, typ: t, shape: slices.Clone(shape)}
+	v.node = &Node{op: opVar, typ: t, shape: v.shape, v: v}
+	ex.vars = append(ex.vars, v)
+	return v
+}
+
+// Node is the variable's value in a graph: what it holds when a run starts.
+func (v *Variable) Node() *Node { return v.node }
+
+// Name, Type, Shape and Size describe the variable.
+func (v *Variable) Name() string { return v.name }
+func (v *Variable) Type() Type   { return v.typ }
+func (v *Variable) Shape() []int { return v.shape }
+func (v *Variable) Size() int    { return device.Size(v.shape) }
+
+// buffer takes the memory if that has not happened.
+func (v *Variable) buffer() (device.Buffer, error) {
+	if v.ex == nil {
+		return nil, fmt.Errorf("tensor: variable %s has been freed", v.name)
+	}
+	if v.buf == nil {
+		b, err := v.ex.dev.Alloc(v.typ, v.Size())
+		if err != nil {
+			return nil, fmt.Errorf("tensor: variable %s %v: %w", v.name, v.shape, err)
+		}
+		v.buf = b
+	}
+	return v.buf, nil
+}
+
+// Free gives the memory back. Functions that use the variable must not run any more.
+func (v *Variable) Free() {
+	if v.ex == nil {
+		return
+	}
+	v.ex.dev.Free(v.buf)
+	if i := slices.Index(v.ex.vars, v); i >= 0 {
+		v.ex.vars = slices.Delete(v.ex.vars, i, i+1)
+	}
+	v.ex, v.buf = nil, nil
+}
+
+func (v *Variable) transfer(verb string, h device.Host, do func(device.Buffer) error) error {
+	if h.Len() != v.Size() || v.Size() > 0 && h.Type() != v.typ {
+		return fmt.Errorf("tensor: %s %s: %d %s elements for %s %v", verb, v.name, h.Len(), h.Type(), v.typ, v.shape)
+	}
+	b, err := v.buffer()
+	if err != nil {
+		return err
+	}
+	if err := do(b); err != nil {
+		return fmt.Errorf("tensor: %s %s: %w", verb, v.name, err)
+	}
+	return nil
+}
+
+func (v *Variable) upload(h device.Host) error {
+	return v.transfer("write", h, func(b device.Buffer) error { return v.ex.dev.Upload(b, 0, h) })
+}
+
+func (v *Variable) download(h device.Host) error {
+	return v.transfer("read", h, func(b device.Buffer) error { return v.ex.dev.Download(h, b, 0) })
+}
+
+// Write copies a host slice of the variable's size to the device, converting between float64 and float32.
+func (v *Variable) Write(values []float64) error { return v.upload(device.Float64s(values)) }
+
+// Write32 is Write from float32.
+func (v *Variable) Write32(values []float32) error { return v.upload(device.Float32s(values)) }
+
+// WriteInts is Write for Int variables.
+func (v *Variable) WriteInts(values []int32) error { return v.upload(device.Int32s(values)) }
+
+// Read copies the variable to the host, after all earlier runs have finished.
+func (v *Variable) Read() ([]float64, error) {
+	out := make([]float64, v.Size())
+	return out, v.download(device.Float64s(out))
+}
+
+// ReadInto is Read into a slice of the variable's size.
+func (v *Variable) ReadInto(dst []float64) error { return v.download(device.Float64s(dst)) }
+
+// ReadInts is Read for Int variables.
+func (v *Variable) ReadInts() ([]int32, error) {
+	out := make([]int32, v.Size())
+	return out, v.download(device.Int32s(out))
+}
+
+// Number reads a variable of one element.
+func (v *Variable) Number() (float64, error) {
+	var out [1]float64
+	err := v.download(device.Float64s(out[:]))
+	return out[0], err
+}
+
+// Set copies a host array of the same number of elements to the variable.
+func (v *Variable) Set(d *Dense) error {
+	if !d.DataOrder().IsRowMajor() || d.RequiresIterator() {
+		return fmt.Errorf("tensor: write %s: the array is not laid out row by row", v.name)
+	}
+	switch data := d.Data().(type) {
+	case []float32:
+		return v.Write32(data)
+	case []float64:
+		return v.Write(data)
+	case []int32:
+		return v.WriteInts(data)
+	case float32: // gorgonia gives scalars bare
+		return v.Write32([]float32{data})
+	case float64:
+		return v.Write([]float64{data})
+	case int32:
+		return v.WriteInts([]int32{data})
+	default:
+		return fmt.Errorf("tensor: write %s: element type %v, wants float32, float64 or int32", v.name, d.Dtype())
+	}
+}
+
+// Value copies the variable to a host array: int32, or float32 or float64 as the device computes.
+func (v *Variable) Value() (*Dense, error) {
+	shape := tensor.WithShape(v.shape...)
+	switch {
+	case v.typ == Int:
+		out, err := v.ReadInts()
+		return tensor.New(shape, tensor.WithBacking(out)), err
+	case v.ex != nil && v.ex.info.RealBits == 32:
+		out := make([]float32, v.Size())
+		err := v.download(device.Float32s(out))
+		return tensor.New(shape, tensor.WithBacking(out)), err
+	}
+	out, err := v.Read()
+	return tensor.New(shape, tensor.WithBacking(out)), err
+}
