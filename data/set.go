@@ -1,0 +1,115 @@
+package data
+
+import (
+	"fmt"
+	"math"
+)
+
+// Limits of a Set: rows are numbered by int32, and there is memory of the order of the classes in every model.
+const (
+	maxRows    = math.MaxInt32
+	maxClasses = 1 << 20
+)
+
+// Dataset is what Open returns.
+type Dataset struct {
+	Name    string // as it was asked for
+	Source  string // the folder, or "embedded"
+	Shape   []int  // of one row, such as [28 28]; its product is the Dim of every part
+	Classes int    // labels are 0 … Classes-1 in every part
+	Dropped int    // training rows left out because the test part has the same features
+
+	Train *Set
+	Val   *Set // nil where the source has none
+	Test  *Set // nil where the source has none
+}
+
+// Set is labelled rows.
+type Set struct {
+	Features []float32 // [N, Dim], row-major
+	Labels   []int32   // [N]
+	Dim      int       // features of a row
+}
+
+// N returns the number of rows.
+func (s *Set) N() int { return len(s.Labels) }
+
+// Row returns the features of row i, not copied, 0 ≤ i < N.
+func (s *Set) Row(i int) []float32 { return s.Features[i*s.Dim : (i+1)*s.Dim : (i+1)*s.Dim] }
+
+// Rows returns a new Set of the given rows in the given order; a row may come several times.
+func (s *Set) Rows(rows []int32) (*Set, error) {
+	if err := s.checkSizes(); err != nil {
+		return nil, err
+	}
+	sub := &Set{
+		Features: make([]float32, 0, len(rows)*s.Dim),
+		Labels:   make([]int32, len(rows)),
+		Dim:      s.Dim,
+	}
+	for j, i := range rows {
+		if i < 0 || int(i) >= s.N() {
+			return nil, usagef("data: row %d of a set of %d rows", i, s.N())
+		}
+		sub.Features = append(sub.Features, s.Row(int(i))...)
+		sub.Labels[j] = s.Labels[i]
+	}
+	return sub, nil
+}
+
+// Check holds what every reader of this package guarantees: as many features as N·Dim, all finite, and labels in
+// 0 … classes-1. The error names the first row, counted from 0, that breaks it.
+func (s *Set) Check(classes int) error {
+	if err := s.checkSizes(); err != nil {
+		return err
+	}
+	if err := checkFinite(s.Features, s.Dim); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if err := checkLabels(s.Labels, classes); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
+}
+
+func (s *Set) checkSizes() error {
+	n := s.N()
+	if s.Dim < 1 || n > maxRows || len(s.Features)%s.Dim != 0 || len(s.Features)/s.Dim != n {
+		return usagef("data: %d features and %d labels are no set of rows of %d features", len(s.Features), n, s.Dim)
+	}
+	return nil
+}
+
+// checkFinite finds NaN and infinities in features [n, dim].
+func checkFinite(features []float32, dim int) error {
+	for i, v := range features {
+		if v-v != 0 {
+			return fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", i/dim, i%dim, v)
+		}
+	}
+	return nil
+}
+
+// checkLabels finds labels outside 0 … classes-1.
+func checkLabels(labels []int32, classes int) error {
+	for i, y := range labels {
+		if y < 0 || int(y) >= classes {
+			return fmt.Errorf("the label of row %d (counted from 0) is %d; it must be in 0 … %d", i, y, classes-1)
+		}
+	}
+	return nil
+}
+
+// countClasses returns the largest label + 1.
+func countClasses(parts ...*Set) int {
+	most := int32(-1)
+	for _, s := range parts {
+		if s == nil {
+			continue
+		}
+		for _, y := range s.Labels {
+			most = max(most, y)
+		}
+	}
+	return int(most) + 1
+}

@@ -1,0 +1,60 @@
+package data
+
+import "math"
+
+// Scaler maps each column j to (x - Mean[j]) / Deviation[j].
+type Scaler struct {
+	Mean      []float64
+	Deviation []float64 // never 0
+}
+
+// Standardize measures the columns of train: the mean μ = Σx/n and the population deviation √(Σ(x-μ)²/n), in float64 and two
+// passes. A column of one value, whose deviation is 0, gets 1, so that it becomes 0.
+//
+// Measure the training rows only, then apply the Scaler to all parts.
+func Standardize(train *Set) (*Scaler, error) {
+	if err := train.checkSizes(); err != nil {
+		return nil, err
+	}
+	if train.N() == 0 {
+		return nil, usagef("data: there are no rows to standardize by")
+	}
+	if err := checkFinite(train.Features, train.Dim); err != nil {
+		return nil, usagef("data: %v", err)
+	}
+	n, mean, dev := float64(train.N()), make([]float64, train.Dim), make([]float64, train.Dim)
+	for i := range train.N() {
+		for j, x := range train.Row(i) {
+			mean[j] += float64(x)
+		}
+	}
+	for j := range mean {
+		mean[j] /= n
+	}
+	for i := range train.N() {
+		for j, x := range train.Row(i) {
+			d := float64(x) - mean[j]
+			dev[j] += float64(d * d) // the conversion keeps the bits the same on machines that would fuse
+		}
+	}
+	for j := range dev {
+		if dev[j] = math.Sqrt(dev[j] / n); dev[j] == 0 {
+			dev[j] = 1
+		}
+	}
+	return &Scaler{Mean: mean, Deviation: dev}, nil
+}
+
+// Apply computes dst[i,j] = (src[i,j] - Mean[j]) / Deviation[j], in float64 and rounded once. dst may be src.
+func (s *Scaler) Apply(dst, src []float32) error {
+	d := len(s.Mean)
+	if d == 0 || len(s.Deviation) != d || len(src)%d != 0 || len(dst) != len(src) {
+		return usagef("data: %d features to standardize into %d, in rows of %d", len(src), len(dst), d)
+	}
+	for ; len(src) > 0; dst, src = dst[d:], src[d:] {
+		for j, x := range src[:d] {
+			dst[j] = float32((float64(x) - s.Mean[j]) / s.Deviation[j])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package npy
+
+import (
+	"fmt"
+	"math"
+)
+
+// Float16 is a number of IEEE 754 binary16, as its bits: 1 sign, 5 exponent, 10 fraction.
+type Float16 uint16
+
+// Float32 returns h's value, which float32 always holds exactly.
+func (h Float16) Float32() float32 {
+	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10)&31, uint32(h)&0x3ff
+	switch exponent {
+	case 0: // zero or subnormal: fraction · 2⁻²⁴
+		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
+	case 31: // infinite, or not a number
+		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
+	}
+	return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13) // 112 = 127 - 15, the biases
+}
+
+// number is an element with Go's own conversion.
+type number interface {
+	float32 | float64 | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64
+}
+
+// Float32s returns a's elements rounded to float32, whatever their type. A float64 beyond float32 becomes infinite.
+func (a *Array) Float32s() ([]float32, error) {
+	switch a.DType {
+	case Float16Type:
+		h, err := Values[Float16](a)
+		if err != nil {
+			return nil, err
+		}
+		dst := make([]float32, len(h))
+		for i, v := range h {
+			dst[i] = v.Float32()
+		}
+		return dst, nil
+	case Float32Type:
+		return Values[float32](a)
+	case Float64Type:
+		return convert[float32, float64](a)
+	case Int8Type:
+		return convert[float32, int8](a)
+	case Int16Type:
+		return convert[float32, int16](a)
+	case Int32Type:
+		return convert[float32, int32](a)
+	case Int64Type:
+		return convert[float32, int64](a)
+	case Uint8Type:
+		return convert[float32, uint8](a)
+	case Uint16Type:
+		return convert[float32, uint16](a)
+	case Uint32Type:
+		return convert[float32, uint32](a)
+	case Uint64Type:
+		return convert[float32, uint64](a)
+	}
+	return nil, a.check()
+}
+
+// Int64s returns a's elements as int64, if their type is an integer one and each fits.
+func (a *Array) Int64s() ([]int64, error) {
+	switch a.DType {
+	case Int8Type:
+		return convert[int64, int8](a)
+	case Int16Type:
+		return convert[int64, int16](a)
+	case Int32Type:
+		return convert[int64, int32](a)
+	case Int64Type:
+		return Values[int64](a)
+	case Uint8Type:
+		return convert[int64, uint8](a)
+	case Uint16Type:
+		return convert[int64, uint16](a)
+	case Uint32Type:
+		return convert[int64, uint32](a)
+	case Uint64Type:
+		values, err := Values[uint64](a)
+		if err != nil {
+			return nil, err
+		}
+		dst := make([]int64, len(values))
+		for i, v := range values {
+			if v > math.MaxInt64 {
+				return nil, fmt.Errorf("npy: element %d, %d, is beyond int64", i, v)
+			}
+			dst[i] = int64(v)
+		}
+		return dst, nil
+	}
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("npy: the array holds %v, not integers", a.DType)
+}
+
+// convert computes dst[i] = D(element i).
+func convert[D float32 | int64, T number](a *Array) ([]D, error) {
+	values, err := Values[T](a)
+	if err != nil {
+		return nil, err
+	}
+	dst := make([]D, len(values))
+	for i, v := range values {
+		dst[i] = D(v)
+	}
+	return dst, nil
+}

@@ -1,0 +1,25 @@
+package npy
+
+import (
+	"io"
+
+	"bilevel/internal/atomicfile"
+)
+
+// Write writes a in format version 1.0, the same bytes as numpy.save.
+func Write(w io.Writer, a *Array) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	h := header{descr: dtypes[a.DType].descr, shape: a.Shape}
+	if _, err := w.Write(h.format()); err != nil {
+		return err
+	}
+	_, err := w.Write(a.Data)
+	return err
+}
+
+// WriteFile creates or replaces the file path by a, whole or not at all.
+func WriteFile(path string, a *Array) error {
+	return atomicfile.Write(path, func(w io.Writer) error { return Write(w, a) })
+}

@@ -1,0 +1,22 @@
+package models
+
+import "bilevel/tensor"
+
+// WeightedMean is Σ w_i ℓ_i / Σ w_i over a batch; rows that pad a batch have weight 0. A nil w is all ones.
+func WeightedMean(losses, w *tensor.Node) *tensor.Node {
+	if w == nil {
+		return losses.Mean()
+	}
+	return tensor.Dot(losses, w).Div(w.Sum())
+}
+
+// BinaryCrossEntropy is log(1 + exp z) - a z for log-odds z [B] and labels a [B] in {0, 1}, both Real.
+func BinaryCrossEntropy(z, a *tensor.Node) *tensor.Node { return z.Softplus().Sub(a.Mul(z)) }
+
+// Mistakes is 1 for each row of logits [B, c] whose largest is not at its label, and 0 for the others.
+func Mistakes(logits, labels *tensor.Node) *tensor.Node {
+	return tensor.Const(1).Sub(logits.ArgMax().Eq(labels))
+}
+
+// SquaredNorm is Σ w², the usual regularizer.
+func SquaredNorm(params *tensor.Node) *tensor.Node { return tensor.Dot(params, params) }

@@ -1,0 +1,248 @@
+package linear
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"bilevel/tensor"
+)
+
+// CG is the method of conjugate gradients (Hestenes, Stiefel 1952) for (A + Damping·I) v = b with A + Damping·I
+// positive definite:
+//
+//	r = b - A v; d = r
+//	until |r| <= max(RTol |b|, ATol):
+//	    s = A d;  α = r'r / d's;  v += α d;  r₊ = r - α s;  d = r₊ + (r₊'r₊ / r'r) d
+//
+// The error shrinks by (√κ-1)/(√κ+1) a step in the energy norm. It holds v, r, d, s and needs one product a step,
+// one at the start and one at the end, where the residual is computed anew; where round-off has let the recurrence
+// drift from it, the solve starts over from v.
+//
+// Negative curvature is reported when d's <= c u |d||s|: u is the device's unit round-off, c the error constant of
+// the reduction that computed d's, so that smaller values cannot be told from zero.
+type CG struct {
+	RTol, ATol float64
+	Damping    float64
+	MaxSteps   int // 0: twice the dimension, at most 1000
+	Chunk      int // steps between looks at the stop flag; 0: 1 on synchronous devices, 16 on asynchronous ones
+}
+
+func (c CG) String() string {
+	return fmt.Sprintf("CG(rtol %g, atol %g, damping %g, at most %d steps)", c.RTol, c.ATol, c.Damping, c.MaxSteps)
+}
+
+// Codes of the status while it lives on the device.
+const (
+	codeRunning = iota
+	codeConverged
+	codeCurvature
+	codeNotFinite
+)
+
+type cgSystem struct {
+	CG
+	ex                  *tensor.Executor
+	b, v, r, d          *tensor.Variable
+	rho, limit          *tensor.Variable // r'r, squared tolerance
+	active, code, steps *tensor.Variable
+	alphas, betas       *tensor.Variable // of each step: the Lanczos matrix
+	residual            *tensor.Variable
+	start, finish       *tensor.Function
+	loop                *tensor.Loop
+}
+
+// Prepare compiles the iteration.
+func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
+	if c.MaxSteps == 0 {
+		c.MaxSteps = max(1, min(2*n, 1000))
+	}
+	if c.Chunk == 0 {
+		c.Chunk = 1
+		if ex.Info().Async {
+			c.Chunk = 16
+		}
+	}
+	if err := checkTolerance("CG", c.RTol, c.ATol, c.MaxSteps); err != nil {
+		return nil, err
+	}
+	s := &cgSystem{CG: c, ex: ex}
+	number := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real) }
+	vector := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real, n) }
+	s.b, s.v, s.r, s.d = vector("b"), vector("v"), vector("r"), vector("d")
+	s.rho, s.limit, s.active, s.code, s.residual = number("rho"), number("limit"), number("active"), number("code"), number("residual")
+	s.steps = ex.Variable("cg steps", tensor.Int)
+	s.alphas = ex.Variable("cg alphas", tensor.Real, c.MaxSteps)
+	s.betas = ex.Variable("cg betas", tensor.Real, c.MaxSteps)
+
+	damped := func(v *tensor.Node) *tensor.Node {
+		av := a(v)
+		if c.Damping != 0 {
+			av = av.Add(v.Scale(c.Damping))
+		}
+		return av
+	}
+	remaining := func() *tensor.Node { return s.b.Node().Sub(damped(s.v.Node())) }
+	var err error
+	if s.start, err = ex.Compile("cg start", func() []tensor.Update { return s.startUpdates(remaining()) }); err == nil {
+		bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
+		s.loop, err = ex.CompileLoop("cg", func() []tensor.Update { return s.stepUpdates(damped, bound) })
+	}
+	if err == nil {
+		s.finish, err = ex.Compile("cg finish", func() []tensor.Update {
+			return []tensor.Update{{Var: s.residual, Value: remaining().Norm()}}
+		})
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *cgSystem) startUpdates(r *tensor.Node) []tensor.Update {
+	b := s.b.Node()
+	rho := tensor.Dot(r, r)
+	limit := tensor.Dot(b, b).Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol))
+	converged, finite := rho.Le(limit), isFinite(rho)
+	running, stopped := tensor.Const(codeRunning), tensor.Const(codeNotFinite)
+	return []tensor.Update{
+		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho}, {Var: s.limit, Value: limit},
+		{Var: s.active, Value: finite.Mul(tensor.Const(1).Sub(converged))},
+		{Var: s.code, Value: tensor.Where(finite, tensor.Where(converged, tensor.Const(codeConverged), running), stopped)},
+	}
+}
+
+// stepUpdates is one iteration, which does nothing once active is 0.
+func (s *cgSystem) stepUpdates(a Operator, bound float64) []tensor.Update {
+	v, r, d, rho, active := s.v.Node(), s.r.Node(), s.d.Node(), s.rho.Node(), s.active.Node()
+	zero, one := tensor.Const(0), tensor.Const(1)
+	ad := a(d)
+	curvature := tensor.Dot(d, ad)
+	small := tensor.Dot(d, d).Sqrt().Mul(tensor.Dot(ad, ad).Sqrt()).Scale(bound)
+	finite := isFinite(curvature)
+	convex := small.Lt(curvature)
+	ok := active.Mul(finite).Mul(convex)
+	alpha := tensor.Where(ok, rho.Div(curvature), zero)
+	next := tensor.Where(ok, r.Sub(alpha.Mul(ad)), r)
+	rho2 := tensor.Dot(next, next)
+	finite = finite.Mul(isFinite(rho2))
+	converged := rho2.Le(s.limit.Node())
+	beta := tensor.Where(ok, rho2.Div(rho), zero)
+	code := tensor.Where(finite, tensor.Where(convex, tensor.Where(converged, tensor.Const(codeConverged), tensor.Const(codeRunning)),
+		tensor.Const(codeCurvature)), tensor.Const(codeNotFinite))
+	slot := s.steps.Node().Reshape(1)
+	return []tensor.Update{
+		{Var: s.v, Value: tensor.Where(ok, v.Add(alpha.Mul(d)), v)},
+		{Var: s.r, Value: next},
+		{Var: s.d, Value: tensor.Where(ok, next.Add(beta.Mul(d)), d)},
+		{Var: s.rho, Value: tensor.Where(ok, rho2, rho)},
+		{Var: s.alphas, Value: tensor.ScatterAdd(s.alphas.Node(), slot, alpha.Reshape(1))},
+		{Var: s.betas, Value: tensor.ScatterAdd(s.betas.Node(), slot, beta.Reshape(1))},
+		{Var: s.steps, Value: s.steps.Node().Add(ok.ToInt())},
+		{Var: s.code, Value: tensor.Where(active, code, s.code.Node())},
+		{Var: s.active, Value: ok.Mul(finite).Mul(one.Sub(converged))},
+	}
+}
+
+func (s *cgSystem) RHS() *tensor.Variable      { return s.b }
+func (s *cgSystem) Solution() *tensor.Variable { return s.v }
+
+// Solve iterates from what Solution holds.
+func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
+	st := Stats{SmallestEigenvalue: math.NaN()}
+	zeros := make([]float64, s.MaxSteps)
+	if err := first(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
+		return st, err
+	}
+	last := math.Inf(1)
+	for {
+		if err := s.start.Run(1); err != nil {
+			return st, err
+		}
+		begun := st.Steps
+		w := tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}
+		steps, err := w.Run(ctx, s.MaxSteps-begun)
+		if err != nil {
+			return st, err
+		}
+		if err := s.finish.Run(1); err != nil {
+			return st, err
+		}
+		st.Steps = steps
+		st.Products += steps - begun + 2
+		if begun == 0 { // a restart begins another Lanczos process: only the first is one
+			if st.SmallestEigenvalue, err = s.ritz(steps); err != nil {
+				return st, err
+			}
+		}
+		code, err1 := s.code.Number()
+		limit, err2 := s.limit.Number()
+		residual, err3 := s.residual.Number()
+		if err := first(err1, err2, err3); err != nil {
+			return st, err
+		}
+		st.Residual = residual
+		switch {
+		case code == codeNotFinite || math.IsNaN(residual):
+			st.Status = NotFinite
+		case code == codeCurvature:
+			st.Status = NegativeCurvature
+		case residual <= math.Sqrt(limit)*(1+1e-3): // the square root and its square round
+			st.Status = Converged
+		case steps >= s.MaxSteps:
+			st.Status = MaxSteps
+		case residual > last/2 || steps == begun:
+			st.Status = Stagnated
+		default: // the recurrence drifted: start over from here
+			last = residual
+			continue
+		}
+		return st, s.rhsNorm(&st)
+	}
+}
+
+func (s *cgSystem) rhsNorm(st *Stats) error {
+	b, err := s.b.Read()
+	sum := 0.0
+	for _, x := range b {
+		sum += x * x
+	}
+	st.RHSNorm = math.Sqrt(sum)
+	return err
+}
+
+func (s *cgSystem) ritz(steps int) (float64, error) {
+	alphas, err1 := s.alphas.Read()
+	betas, err2 := s.betas.Read()
+	if err := first(err1, err2); err != nil {
+		return math.NaN(), err
+	}
+	return smallestRitz(alphas[:steps], betas[:steps]) - s.Damping, nil
+}
+
+// Close frees the programs and vectors.
+func (s *cgSystem) Close() error {
+	var errs []error
+	for _, f := range []*tensor.Function{s.start, s.finish} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if s.loop != nil {
+		errs = append(errs, s.loop.Close())
+	}
+	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual} {
+		v.Free()
+	}
+	return first(errs...)
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package solvers
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"bilevel/solvers/linear"
+	"bilevel/tensor"
+)
+
+// Newton minimizes a smooth, strongly convex function on all its data: directions by truncated conjugate gradients,
+// H p = -g to a relative residual of Forcing, step lengths by halving until the value falls enough (Nocedal, Wright,
+// Numerical Optimization, 2nd ed., algorithm 7.1). It solves lower levels and baselines to convergence.
+type Newton struct {
+	Tol      float64 // stop at |g| <= Tol · max(1, |g at the start|)
+	MaxSteps int     // Newton steps
+	Forcing  float64 // 0: 0.01
+	CGSteps  int     // products per step; 0: CG's own default
+}
+
+// Minimizer is Newton's method compiled for one function.
+type Minimizer struct {
+	Newton
+	ex                       *tensor.Executor
+	y, trial                 *tensor.Variable
+	value, slope, norm, step *tensor.Variable
+	trialValue               *tensor.Variable
+	system                   linear.System
+	point, direction, probe  *tensor.Function
+	accept                   *tensor.Function
+}
+
+// Minimum tells how a minimization ended.
+type Minimum struct {
+	Status       linear.Status
+	Steps        int // Newton steps
+	Products     int // Hessian-vector products
+	Values       int // function values, gradients included
+	Value        float64
+	GradientNorm float64
+}
+
+// Prepare compiles the method for f on vectors of n elements.
+func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
+	if m.Forcing == 0 {
+		m.Forcing = 0.01
+	}
+	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Forcing > 0 && m.Forcing < 1) {
+		return nil, fmt.Errorf("solvers: Newton: tolerance %g, %d steps, forcing %g", m.Tol, m.MaxSteps, m.Forcing)
+	}
+	s := &Minimizer{Newton: m, ex: ex}
+	s.y, s.trial = ex.Variable("newton y", tensor.Real, n), ex.Variable("newton trial", tensor.Real, n)
+	number := func(name string) *tensor.Variable { return ex.Variable("newton "+name, tensor.Real) }
+	s.value, s.slope, s.norm, s.step, s.trialValue = number("value"), number("slope"), number("norm"), number("step"), number("trial value")
+	y := s.y.Node()
+	var err error
+	s.system, err = linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps}.Prepare(ex, func(v *tensor.Node) *tensor.Node {
+		return tensor.HVP(f(y), []*tensor.Node{y}, []*tensor.Node{v})[0]
+	}, n)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	compile := func(dst **tensor.Function, name string, build func() []tensor.Update) {
+		if err == nil {
+			*dst, err = ex.Compile("newton "+name, build)
+		}
+	}
+	b, p := s.system.RHS(), s.system.Solution()
+	compile(&s.point, "point", func() []tensor.Update {
+		v := f(y)
+		g := tensor.Grad(v, y)[0]
+		return []tensor.Update{{Var: s.value, Value: v}, {Var: b, Value: g.Neg()}, {Var: s.norm, Value: g.Norm()}, {Var: p, Value: tensor.Zeros(n)}}
+	})
+	compile(&s.direction, "slope", func() []tensor.Update {
+		return []tensor.Update{{Var: s.slope, Value: tensor.Dot(b.Node(), p.Node()).Neg()}}
+	})
+	compile(&s.probe, "probe", func() []tensor.Update {
+		t := y.Add(s.step.Node().Mul(p.Node()))
+		return []tensor.Update{{Var: s.trial, Value: t}, {Var: s.trialValue, Value: f(t)}}
+	})
+	compile(&s.accept, "accept", func() []tensor.Update { return []tensor.Update{{Var: s.y, Value: s.trial.Node()}} })
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Y is the variable [n] that Run starts from and leaves the minimizer in.
+func (s *Minimizer) Y() *tensor.Variable { return s.y }
+
+// Run minimizes from what Y holds. It ends Stagnated where round-off keeps value and gradient from falling further:
+// that is convergence to what the arithmetic allows.
+func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
+	var out Minimum
+	target, best, stale := 0.0, math.Inf(1), 0
+	for {
+		if err := s.point.Run(1); err != nil {
+			return out, err
+		}
+		value, err1 := s.value.Number()
+		norm, err2 := s.norm.Number()
+		if err := firstError(err1, err2); err != nil {
+			return out, err
+		}
+		out.Values++
+		out.Value, out.GradientNorm = value, norm
+		if out.Steps == 0 {
+			target = s.Tol * max(1, norm)
+		}
+		if stale++; norm < 0.9*best {
+			best, stale = norm, 0
+		}
+		switch {
+		case math.IsNaN(value) || math.IsNaN(norm) || math.IsInf(norm, 0):
+			out.Status = linear.NotFinite
+			return out, nil
+		case norm <= target:
+			out.Status = linear.Converged
+			return out, nil
+		case stale >= 3:
+			out.Status = linear.Stagnated
+			return out, nil
+		case out.Steps >= s.MaxSteps:
+			out.Status = linear.MaxSteps
+			return out, nil
+		}
+		st, err := s.system.Solve(ctx)
+		out.Products += st.Products
+		if err != nil {
+			return out, err
+		}
+		if st.Status == linear.NotFinite || st.Status == linear.NegativeCurvature && st.Steps == 0 {
+			out.Status = st.Status
+			return out, nil
+		}
+		moved, err := s.search(&out, value)
+		if err != nil {
+			return out, err
+		}
+		if !moved {
+			out.Status = linear.Stagnated
+			return out, nil
+		}
+		out.Steps++
+	}
+}
+
+// search halves the step until the value falls by a small part of what the slope promises, up to round-off in the value.
+func (s *Minimizer) search(out *Minimum, value float64) (moved bool, err error) {
+	const decrease, halvings = 1e-4, 30
+	if err := s.direction.Run(1); err != nil {
+		return false, err
+	}
+	slope, err := s.slope.Number()
+	if err != nil || !(slope < 0) {
+		return false, err
+	}
+	info := s.ex.Info()
+	slack := info.SumError(s.y.Size()) * info.UnitRoundoff() * math.Abs(value)
+	step := 1.0
+	for range halvings {
+		if err := firstError(s.step.Write([]float64{step}), s.probe.Run(1)); err != nil {
+			return false, err
+		}
+		next, err := s.trialValue.Number()
+		if err != nil {
+			return false, err
+		}
+		out.Values++
+		if next <= value+decrease*step*slope+slack {
+			return true, s.accept.Run(1)
+		}
+		step /= 2
+	}
+	return false, nil
+}
+
+// Close frees the programs and vectors.
+func (s *Minimizer) Close() error {
+	var errs []error
+	for _, f := range []*tensor.Function{s.point, s.direction, s.probe, s.accept} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if s.system != nil {
+		errs = append(errs, s.system.Close())
+	}
+	for _, v := range []*tensor.Variable{s.y, s.trial, s.value, s.slope, s.norm, s.step, s.trialValue} {
+		v.Free()
+	}
+	return firstError(errs...)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
