@@ -60,6 +60,9 @@ func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) ([]Type
 	if e == nil {
 		return nil, fmt.Errorf("no expression")
 	}
+	if _, err := sizeOf(space); err != nil {
+		return nil, err
+	}
 	types := make([]Type, len(ins))
 	for i, v := range ins {
 		types[i] = p.Type(v)
@@ -108,6 +111,11 @@ func checkReduce(in *Instr, p *Program) error {
 	}
 	if len(a.Kinds) == 0 || len(a.Kinds) > len(in.Out) {
 		return fmt.Errorf("%d reductions for %d outputs", len(a.Kinds), len(in.Out))
+	}
+	for _, k := range a.Kinds {
+		if k > Maximum {
+			return fmt.Errorf("unknown reduction %d", k)
+		}
 	}
 	reduced := slices.Clone(a.Shape)
 	for i, axis := range a.Axes {
@@ -221,16 +229,22 @@ func checkScatterAdd(in *Instr, p *Program) error {
 		return err
 	}
 	base, idx, src, out := in.In[0], in.In[1], in.In[2], in.Out[0]
+	if err := first(rank("base", base, 2), rank("index", idx, 1)); err != nil {
+		return err
+	}
 	return first(
-		rank("base", base, 2), rank("index", idx, 1), rank("source", src, 2), rank("output", out, 2),
 		p.typed("base", base, Real), p.typed("index", idx, Int), p.typed("source", src, Real), p.typed("output", out, Real),
-		shape("output", out, base.Shape...), shape("source", src, append(slices.Clone(idx.Shape), base.Shape[len(base.Shape)-1:]...)...),
+		shape("output", out, base.Shape...), shape("source", src, idx.Shape[0], base.Shape[1]),
 	)
 }
 
 func checkSelect(in *Instr, p *Program) error {
-	if _, err := attrOf[SelectAttr](in); err != nil {
+	a, err := attrOf[SelectAttr](in)
+	if err != nil {
 		return err
+	}
+	if a.Kind != ArgMax {
+		return fmt.Errorf("unknown kind %d", a.Kind)
 	}
 	if err := count(in, 1, 1); err != nil {
 		return err

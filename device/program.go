@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -67,18 +68,6 @@ func (v View) Same(w View) bool {
 	return true
 }
 
-// end is one past the last element the view can touch; 0 for an empty view.
-func (v View) end() int {
-	last := v.Off
-	for i, d := range v.Shape {
-		if d == 0 {
-			return 0
-		}
-		last += (d - 1) * v.Strides[i]
-	}
-	return last + 1
-}
-
 // Instr is one operation on views.
 type Instr struct {
 	Op   Op
@@ -125,6 +114,9 @@ func (p *Program) validate(in *Instr) error {
 		}
 	}
 	for _, o := range in.Out {
+		if o.Size() == 0 {
+			continue // no elements, whatever the strides: RowMajor gives zeros before an empty axis
+		}
 		for a, d := range o.Shape {
 			if d > 1 && o.Strides[a] == 0 {
 				return fmt.Errorf("an output repeats elements: shape %v, strides %v", o.Shape, o.Strides)
@@ -141,13 +133,51 @@ func (p *Program) checkView(v View) error {
 	if len(v.Shape) != len(v.Strides) {
 		return fmt.Errorf("shape %v has %d strides", v.Shape, len(v.Strides))
 	}
-	for a, d := range v.Shape {
-		if d < 0 || v.Strides[a] < 0 {
-			return fmt.Errorf("negative shape %v or strides %v", v.Shape, v.Strides)
+	if _, err := sizeOf(v.Shape); err != nil {
+		return err
+	}
+	for _, stride := range v.Strides {
+		if stride < 0 {
+			return fmt.Errorf("negative strides %v", v.Strides)
 		}
 	}
-	if n := p.Buffers[v.Buf].Len(); v.Off < 0 || v.end() > n {
+	if n := p.Buffers[v.Buf].Len(); !v.inside(n) {
 		return fmt.Errorf("view from %d, shape %v, strides %v leaves its buffer of %d elements", v.Off, v.Shape, v.Strides, n)
 	}
 	return nil
+}
+
+// inside says whether the view stays within n elements. It compares by division, so that no product overflows.
+func (v View) inside(n int) bool {
+	if v.Off < 0 || v.Off > n {
+		return false
+	}
+	if v.Size() == 0 {
+		return true
+	}
+	room := n - 1 - v.Off // how far the last element may lie from the first
+	for a, d := range v.Shape {
+		if stride := v.Strides[a]; stride > 0 && d > 1 {
+			if d-1 > room/stride {
+				return false
+			}
+			room -= (d - 1) * stride
+		}
+	}
+	return room >= 0
+}
+
+// sizeOf is Size for a shape that nobody has checked yet: negative extents and sizes beyond an int are errors.
+func sizeOf(shape []int) (int, error) {
+	n := 1
+	for _, d := range shape {
+		if d < 0 {
+			return 0, fmt.Errorf("negative shape %v", shape)
+		}
+		if d > 0 && n > math.MaxInt/d {
+			return 0, fmt.Errorf("shape %v has too many elements", shape)
+		}
+		n *= d
+	}
+	return n, nil
 }

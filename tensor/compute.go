@@ -86,8 +86,8 @@ func softmax(name string, kind device.SoftmaxKind, z *Node, rest ...*Node) *Node
 	if len(z.shape) == 0 {
 		fail(name, "wants rank 1 or more, got a scalar")
 	}
-	c := z.shape[len(z.shape)-1]
-	rows := z.Reshape(z.Size()/max(1, c), c)
+	last := len(z.shape) - 1
+	rows := z.Reshape(device.Size(z.shape[:last]), z.shape[last])
 	return &Node{op: opSoftmax, soft: kind, shape: rows.shape, in: append([]*Node{rows}, rest...)}
 }
 

@@ -85,20 +85,23 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
+	steps, roots := lowered(values)
+	return ex.build(name, plan(steps, updates, roots))
+}
+
+// lowered brings values into steps before memory is planned; roots own the memory that the steps store them in.
+func lowered(values []*Node) (steps []step, roots []*Node) {
 	for _, pass := range passes {
 		values = pass(values)
 	}
-	roots := make([]*Node, len(values))
-	for i, v := range values {
+	for _, v := range values {
 		r := refTo(v)
 		if len(r.store.in) == 0 && r.store.op != opElem || !r.whole() { // leaves and windows are copied
 			r = refTo(dense(v))
 		}
-		roots[i] = r.store
+		roots = append(roots, r.store)
 	}
-	f := fuse(roots)
-	p := plan(lower(f, roots), updates, roots)
-	return ex.build(name, p)
+	return lower(fuse(roots), roots), roots
 }
 
 func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {

@@ -233,7 +233,7 @@ func (f *fusion) groups() []*group {
 }
 
 // epilogues gives a group to the product it follows: when all that read the product are in the group, which stores
-// one result and reduces nothing. Of several products the last one takes it.
+// one result, reduces nothing, and touches no Int memory. Of several products the last one takes it.
 func (f *fusion) epilogues() {
 	for _, n := range slices.Backward(f.order) {
 		if n.op != opMatMul || !f.used[n] || f.roots[n] || n.Size() == 1 { // single numbers are inlined elsewhere
@@ -248,12 +248,19 @@ func (f *fusion) epilogues() {
 			ok = ok && u.op == opElem && f.direct(u, n) && (g == nil || f.group[u] == g)
 			g = f.group[u]
 		}
-		if !ok || g == nil || g.matmul != nil || g.reductions() > 0 || len(f.outputs(g)) != 1 || !slices.Equal(g.space, n.shape) {
+		if !ok || g == nil || g.matmul != nil || g.reductions() > 0 || len(f.outputs(g)) != 1 || !slices.Equal(g.space, n.shape) || f.touchesInt(g) {
 			continue
 		}
 		g.matmul = n
 		delete(f.stored, n)
 	}
+}
+
+// touchesInt says whether a group reads or writes Int memory, which a Gemm does not.
+func (f *fusion) touchesInt(g *group) bool {
+	outs := f.outputs(g)
+	isInt := func(r ref) bool { return r.store.typ == Int }
+	return outs[0].typ == Int || slices.ContainsFunc(f.express(g, outs).refs, isInt)
 }
 
 // direct says whether u reads n as it is, never through a view.

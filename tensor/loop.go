@@ -115,7 +115,7 @@ func (l *Loop) Close() error {
 type While struct {
 	Loop   *Loop
 	Active *Variable // Real scalar, 1 while the loop goes on; the host sets it before
-	Steps  *Variable // Real scalar, iterations done so far; the host sets it before
+	Steps  *Variable // Int scalar, iterations done so far; the host sets it before
 	Chunk  int       // iterations between looks at Active; at least 1
 }
 
@@ -139,8 +139,8 @@ func (w While) Run(ctx context.Context, max int) (int, error) {
 			break
 		}
 	}
-	steps, err := w.Steps.Number()
-	return int(steps), err
+	steps, err := w.Steps.ReadInts()
+	return int(steps[0]), err
 }
 
 // Freeze makes updates keep their old values unless active is 1, by selection: a frozen NaN stays out.

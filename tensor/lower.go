@@ -126,20 +126,11 @@ func (l *lowering) emitGroup(g *group) {
 	if len(outs) == 0 {
 		return
 	}
-	b := &builder{f: l.fusion, g: g, values: map[*Node]int{}, inputs: map[string]int{}}
-	if g.matmul != nil {
-		b.values[g.matmul] = b.input(refTo(g.matmul)) // the product is input 0
-	}
-	s := step{}
+	b := l.express(g, outs)
+	s := step{in: b.refs}
 	for _, n := range outs {
-		v := n
-		if n.op == opReduce {
-			v = n.in[0]
-		}
-		b.e.Outs = append(b.e.Outs, b.value(v))
 		s.out = append(s.out, refTo(n))
 	}
-	s.in = b.refs
 	space := slices.Clone(g.space)
 	switch {
 	case g.matmul != nil:
@@ -187,6 +178,21 @@ type builder struct {
 	values map[*Node]int
 	inputs map[string]int
 	refs   []ref
+}
+
+// express writes what a group computes for some of its nodes.
+func (f *fusion) express(g *group, outs []*Node) *builder {
+	b := &builder{f: f, g: g, values: map[*Node]int{}, inputs: map[string]int{}}
+	if g.matmul != nil {
+		b.values[g.matmul] = b.input(refTo(g.matmul)) // the product is input 0
+	}
+	for _, n := range outs {
+		if n.op == opReduce {
+			n = n.in[0]
+		}
+		b.e.Outs = append(b.e.Outs, b.value(n))
+	}
+	return b
 }
 
 func (b *builder) step(s expr.Step) int {

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/devicetest"
+	"bilevel/device/open"
+
+	"github.com/spf13/cobra"
+)
+
+// selfTest is how long doctor checks each device.
+const selfTest = time.Second
+
+func (a *app) doctor() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Show devices, threads and data sets, and test each device for a second",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			fmt.Fprintf(a.stdout, "%s %s/%s, %d processors, GOMAXPROCS %d\n\ndevices\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))
+			broken := 0
+			for _, c := range open.List() {
+				if c.Err != nil {
+					fmt.Fprintf(a.stdout, "  %-9s not available: %v\n", c.Name, c.Err)
+					continue
+				}
+				verdict, err := test(c.Name)
+				if err != nil {
+					broken++
+				}
+				fmt.Fprintf(a.stdout, "  %-9s %s, %d threads, %d-bit; %s\n", c.Name, c.Info.Detail, c.Info.Threads, c.Info.RealBits, verdict)
+			}
+			fmt.Fprintf(a.stdout, "\ndata\n")
+			for _, name := range data.Names() {
+				fmt.Fprintf(a.stdout, "  %-14s %s\n", name, a.whereIs(name))
+			}
+			if broken > 0 {
+				return fmt.Errorf("doctor: %d devices compute wrong results", broken)
+			}
+			return nil
+		},
+	}
+}
+
+// test runs conformance cases on a device for a second.
+func test(name string) (verdict string, err error) {
+	dev, err := open.Open(name, 0)
+	if err != nil {
+		return "does not open again", err
+	}
+	defer dev.Close()
+	return conformance(dev)
+}
+
+func conformance(dev device.Device) (verdict string, err error) {
+	cases := devicetest.Cases()
+	begin, done := time.Now(), 0
+	// A stride that is prime to the number of cases visits every family early.
+	for i := 0; i < len(cases) && time.Since(begin) < selfTest; i++ {
+		c := cases[i*101%len(cases)]
+		if e := c.Run(dev); e != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", c.Name, e))
+		}
+		done++
+	}
+	if err != nil {
+		return fmt.Sprintf("WRONG: %v", err), err
+	}
+	return fmt.Sprintf("%d of %d self-tests passed in %.1f s", done, len(cases), time.Since(begin).Seconds()), nil
+}
+
+// whereIs tells where a data set is found.
+func (a *app) whereIs(name string) string {
+	if name == "digits" {
+		return "embedded"
+	}
+	var folders []string
+	if root := a.env(data.EnvFolder); root != "" {
+		folders = append(folders, filepath.Join(root, name))
+	}
+	if dir, err := data.CacheFolder(name); err == nil {
+		folders = append(folders, dir)
+	}
+	for _, dir := range folders {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir
+		}
+	}
+	return fmt.Sprintf("not found in %v; bilevel data get %s", folders, name)
+}

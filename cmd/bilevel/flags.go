@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/open"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// common are the flags that every experiment has.
+type common struct {
+	device  string
+	threads int
+	seed    uint64
+	data    string
+	out     string
+	json    bool
+	quiet   bool
+}
+
+func (f *common) register(c *cobra.Command, dataUsage string) {
+	fs := c.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.data, "data", "digits", dataUsage)
+	fs.StringVar(&f.device, "device", "auto", open.Usage)
+	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
+	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
+	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")
+	fs.BoolVar(&f.json, "json", false, "end standard output with one line of JSON; the rest goes to standard error")
+	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
+}
+
+// openDevice opens the device that the flags name.
+func (f *common) openDevice() (device.Device, error) {
+	if f.threads < 0 {
+		return nil, usagef("--threads %d: wants 0 (all) or more", f.threads)
+	}
+	dev, err := open.Open(f.device, f.threads)
+	if errors.Is(err, open.ErrUnknown) {
+		return nil, usageError{err}
+	}
+	return dev, err
+}
+
+// openData opens the set that the flags name.
+func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }
+
+func flagNames(c *cobra.Command) (names []string) {
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}

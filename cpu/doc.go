@@ -1,0 +1,29 @@
+// Package cpu computes on slices of float32 and int32 with several threads: fused elementwise work, reductions, matrix
+// products, row-wise softmax, and the movements of data around them.
+//
+// # Operations
+//
+// An operation is made once, bound to its arrays (NewMap, NewReduce, NewGemm, …), and then run any number of times.
+// Making it is where everything is decided: axes are merged, expressions compiled, memory taken. Run allocates nothing.
+//
+//	NewMap         out_i = expression(in…) at every point of a space
+//	NewReduce      sums and maxima of such expressions over axes
+//	NewGemm        out[b] = φ(A[b]·B[b]) with masks on A, B and a fused expression φ
+//	NewRowSoftmax  softmax, log-softmax, cross-entropy of rows
+//	NewGather      rows by index; NewScatterAdd its transpose
+//	NewArgMax      first index of the largest value of each row
+//	NewRandom      Philox integers, uniforms and normals
+//	NewCopy        any strides to any strides, casting
+//
+// # Threads and bits
+//
+// Operations share a Pool, and whoever runs one holds it (Pool.Lock). The work of an operation is cut into items by its
+// shape alone or along axes that no sum crosses, so results are the same bits for any number of threads.
+//
+// # Where faster code goes
+//
+// Three tables choose the inner loops, each a few lines long: realKernels (vec.go) for elementwise functions, the
+// reducing loops of reduce_kernels.go, and microFor (gemm_micro.go) for products. The generic loops stay: they are the
+// definition that a faster one is tested against. They write float32(a*b)+c wherever a product meets a sum, since Go may
+// otherwise fuse the two (arm64, GOAMD64=v3) and give other bits.
+package cpu

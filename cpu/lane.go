@@ -1,0 +1,168 @@
+package cpu
+
+// lane says where the elements of one operand lie along an iteration space: it maps the row-major number of a point to
+// an offset. Axes of length 1 are dropped and axes that continue each other merged, so that most lanes have few axes.
+// A lane is collapsed on its own, whatever the other operands do: only the number of the point is shared.
+type lane struct {
+	kind    laneKind
+	off     int
+	shape   []int
+	strides []int
+}
+
+type laneKind uint8
+
+const (
+	dense   laneKind = iota // one after the other
+	uniform                 // the same element everywhere
+	cycle                   // a dense row, repeated: strides (0, 1)
+	general                 // anything else
+)
+
+// newLane maps the points of shape to off + Σ i_a·strides[a].
+func newLane(shape []int, strides []int, off int) lane {
+	l := lane{off: off}
+	for a, d := range shape {
+		if d == 1 {
+			continue
+		}
+		s := strides[a]
+		if n := len(l.shape); n > 0 && l.strides[n-1] == s*d {
+			l.shape[n-1] *= d
+			l.strides[n-1] = s
+			continue
+		}
+		l.shape = append(l.shape, d)
+		l.strides = append(l.strides, s)
+	}
+	switch {
+	case len(l.shape) == 0 || len(l.shape) == 1 && l.strides[0] == 1:
+		l.kind = dense
+	case len(l.shape) == 1 && l.strides[0] == 0:
+		l.kind = uniform
+	case len(l.shape) == 2 && l.strides[0] == 0 && l.strides[1] == 1:
+		l.kind = cycle
+	default:
+		l.kind = general
+	}
+	return l
+}
+
+// laneOf is the lane of an array over its own shape.
+func laneOf(a *Array) lane { return newLane(a.Shape, a.Strides, a.Off) }
+
+// iotaLane is the lane whose offset is the index along an axis.
+func iotaLane(shape []int, axis int) lane {
+	strides := make([]int, len(shape))
+	strides[axis] = 1
+	return newLane(shape, strides, 0)
+}
+
+// run is a piece of a lane: n points from offset off on, stride apart.
+type run struct{ n, off, stride int }
+
+// walk calls do for the runs that make up the points lo…lo+n-1, in order; from counts the points before the run.
+// The two innermost axes are walked by addition, the outer ones located by division once per row of rows.
+func (l *lane) walk(lo, n int, do func(from int, r run)) {
+	rank := len(l.shape)
+	if rank == 0 {
+		do(0, run{n, l.off, 0})
+		return
+	}
+	inner, stride := l.shape[rank-1], l.strides[rank-1]
+	mid, midStride := 1, 0
+	if rank > 1 {
+		mid, midStride = l.shape[rank-2], l.strides[rank-2]
+	}
+	row, col := lo/inner, lo%inner
+	for done := 0; done < n; {
+		off, rest := l.off+col*stride, row/mid
+		m := row % mid
+		off += m * midStride
+		for a := rank - 3; a >= 0; a-- {
+			off += rest % l.shape[a] * l.strides[a]
+			rest /= l.shape[a]
+		}
+		for ; m < mid && done < n; m++ {
+			r := run{min(inner-col, n-done), off, stride}
+			do(done, r)
+			done += r.n
+			off += midStride - col*stride
+			col = 0
+			row++
+		}
+	}
+}
+
+// load computes dst[i] = src at point lo+i.
+func load[T float32 | int32](l *lane, dst, src []T, lo int) {
+	switch l.kind {
+	case dense:
+		copy(dst, src[l.off+lo:])
+	case uniform:
+		fill(dst, src[l.off])
+	case cycle:
+		row := src[l.off:][:l.shape[1]]
+		n := copy(dst, row[lo%len(row):])
+		n += copy(dst[n:], row)
+		for have := n - n%len(row); n < len(dst) && have > 0; have = n - n%len(row) {
+			n += copy(dst[n:], dst[n-have:n]) // whole rows end at n: the next ones repeat them
+		}
+	default:
+		l.walk(lo, len(dst), func(from int, r run) { loadRun(dst[from:][:r.n], src, r) })
+	}
+}
+
+func loadRun[T float32 | int32](dst, src []T, r run) {
+	switch r.stride {
+	case 0:
+		fill(dst, src[r.off])
+	case 1:
+		copy(dst, src[r.off:])
+	default:
+		j := r.off
+		for i := range dst {
+			dst[i] = src[j]
+			j += r.stride
+		}
+	}
+}
+
+// store writes src[i] to the element of dst at point lo+i.
+func store[T float32 | int32](l *lane, dst, src []T, lo int) {
+	if l.kind == dense {
+		copy(dst[l.off+lo:], src)
+		return
+	}
+	l.walk(lo, len(src), func(from int, r run) { storeRun(dst, src[from:][:r.n], r) })
+}
+
+func storeRun[T float32 | int32](dst, src []T, r run) {
+	if r.stride == 1 {
+		copy(dst[r.off:], src)
+		return
+	}
+	j := r.off
+	for _, v := range src {
+		dst[j] = v
+		j += r.stride
+	}
+}
+
+// loadIota computes dst[i] = the offset of point lo+i.
+func (l *lane) loadIota(dst []int32, lo int) {
+	l.walk(lo, len(dst), func(from int, r run) {
+		v := int32(r.off)
+		part := dst[from:][:r.n]
+		for i := range part {
+			part[i] = v
+			v += int32(r.stride)
+		}
+	})
+}
+
+func fill[T float32 | int32](dst []T, v T) {
+	for i := range dst {
+		dst[i] = v
+	}
+}

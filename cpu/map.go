@@ -1,0 +1,52 @@
+package cpu
+
+import "bilevel/internal/expr"
+
+// Map computes out_i = expression(in…) at every point of a space. See NewMap.
+type Map struct {
+	pool *Pool
+	prog *program
+}
+
+// NewMap makes a Map over the points of shape. All arrays have that shape; the expression's results go to out in order.
+// An out may be exactly one of the inputs, otherwise outs overlap nothing. Points are computed in blocks, shared by the
+// threads; no result depends on where blocks begin.
+func NewMap(pool *Pool, e *expr.Expr, shape []int, in, out []Array) *Map {
+	m := &Map{pool, compile(spec{expr: e, shape: shape, in: in, out: out})}
+	pool.reserve(m.prog.scratch())
+	return m
+}
+
+// Run does the work; the caller holds the pool.
+func (m *Map) Run() error {
+	p := m.prog
+	if p.points == 0 {
+		return nil
+	}
+	p.begin(m.pool.workers[0])
+	m.pool.share((p.points+blockLen-1)/blockLen, p.cost*float64(p.points), m)
+	return nil
+}
+
+// Do computes one block.
+func (m *Map) Do(w *Worker, item int) {
+	lo := item * blockLen
+	m.prog.run(w, lo, min(blockLen, m.prog.points-lo), nil)
+}
+
+// scratch is the scratch that a program needs, as Pool.reserve takes it.
+func (p *program) scratch() (reals, ints int) { return p.realRegs * blockLen, p.intRegs * blockLen }
+
+// NewCopy makes a Map that copies src to dst, of the same shape, casting between types as expr.ToReal and ToInt do.
+func NewCopy(pool *Pool, dst, src Array) *Map {
+	e := &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}}
+	if (src.Int == nil) != (dst.Int == nil) {
+		cast := expr.ToInt
+		if dst.Int == nil {
+			cast = expr.ToReal
+		}
+		e.Steps = append(e.Steps, expr.Step{Fn: cast})
+		e.Outs[0] = 1
+	}
+	return NewMap(pool, e, dst.Shape, []Array{src}, []Array{dst})
+}

@@ -1,0 +1,131 @@
+package cpu
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrIndex says that a Gather or ScatterAdd met an index outside its table.
+var ErrIndex = errors.New("cpu: index out of range")
+
+// checkIndices returns an error wrapping ErrIndex if an element of idx [j] is outside 0…n-1.
+func checkIndices(op string, idx *Array, n int) error {
+	at := idx.Off
+	for j := range idx.Shape[0] {
+		if i := idx.Int[at]; uint(i) >= uint(n) {
+			return fmt.Errorf("%w: %s: element %d is %d, the table has %d rows", ErrIndex, op, j, i, n)
+		}
+		at += idx.Strides[0]
+	}
+	return nil
+}
+
+// Gather copies rows by index. See NewGather.
+type Gather struct {
+	pool            *Pool
+	out, table, idx Array
+	group           int // rows that one item copies
+}
+
+// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
+// Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+func NewGather(pool *Pool, out, table, idx Array) *Gather {
+	return &Gather{pool, out, table, idx, max(1, blockLen/max(1, out.Shape[1]))}
+}
+
+// Run does the work; the caller holds the pool.
+func (g *Gather) Run() error {
+	if err := checkIndices("Gather", &g.idx, g.table.Shape[0]); err != nil {
+		return err
+	}
+	const perElement, perRow = 0.3, 10 // nanoseconds
+	rows, d := g.out.Shape[0], g.out.Shape[1]
+	g.pool.share((rows+g.group-1)/g.group, float64(rows)*(perElement*float64(d)+perRow), g)
+	return nil
+}
+
+// Do copies one group of rows.
+func (g *Gather) Do(_ *Worker, item int) {
+	for j := item * g.group; j < min((item+1)*g.group, g.out.Shape[0]); j++ {
+		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
+		dst := run{g.out.Shape[1], g.out.Off + j*g.out.Strides[0], g.out.Strides[1]}
+		src := run{g.out.Shape[1], g.table.Off + row*g.table.Strides[0], g.table.Strides[1]}
+		if g.out.Int != nil {
+			copyRun(g.out.Int, g.table.Int, dst, src)
+		} else {
+			copyRun(g.out.Real, g.table.Real, dst, src)
+		}
+	}
+}
+
+// copyRun copies one run of elements to another of the same length.
+func copyRun[T float32 | int32](dst, src []T, to, from run) {
+	switch {
+	case to.n == 0:
+	case to.stride == 1:
+		loadRun(dst[to.off:][:to.n], src, from)
+	case from.stride == 1:
+		storeRun(dst, src[from.off:][:from.n], to)
+	default:
+		for i := range to.n {
+			dst[to.off+i*to.stride] = src[from.off+i*from.stride]
+		}
+	}
+}
+
+// ScatterAdd adds rows by index. See NewScatterAdd.
+type ScatterAdd struct {
+	pool          *Pool
+	out, idx, src Array
+	base          *Map // copies base to out; nil where they are the same
+	width         int  // columns that one item adds
+}
+
+// NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int [j],
+// src [j,d]. out may be exactly base. Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+//
+// Threads share the columns: each element still receives its terms in the order of j.
+func NewScatterAdd(pool *Pool, out, base, idx, src Array) *ScatterAdd {
+	s := &ScatterAdd{pool: pool, out: out, idx: idx, src: src}
+	if !out.same(&base) {
+		s.base = NewCopy(pool, out, base)
+	}
+	const leastWidth = 64 // columns: shorter pieces of a row cost more than they give
+	s.width = max(leastWidth, out.Shape[1]/(2*pool.Threads()))
+	return s
+}
+
+// Run does the work; the caller holds the pool.
+func (s *ScatterAdd) Run() error {
+	if err := checkIndices("ScatterAdd", &s.idx, s.out.Shape[0]); err != nil {
+		return err
+	}
+	if s.base != nil {
+		if err := s.base.Run(); err != nil {
+			return err
+		}
+	}
+	const perElement = 0.5 // nanoseconds
+	d := s.out.Shape[1]
+	s.pool.share((d+s.width-1)/s.width, perElement*float64(s.idx.Shape[0]*d), s)
+	return nil
+}
+
+// Do adds one piece of all rows.
+func (s *ScatterAdd) Do(_ *Worker, item int) {
+	col := item * s.width
+	n := min(s.width, s.out.Shape[1]-col)
+	for j := range s.idx.Shape[0] {
+		row := int(s.idx.Int[s.idx.Off+j*s.idx.Strides[0]])
+		to := s.out.Off + row*s.out.Strides[0] + col*s.out.Strides[1]
+		from := s.src.Off + j*s.src.Strides[0] + col*s.src.Strides[1]
+		if s.out.Strides[1] == 1 && s.src.Strides[1] == 1 {
+			dst := s.out.Real[to:][:n]
+			addVV(dst, dst, s.src.Real[from:][:n])
+			continue
+		}
+		for i := range n {
+			s.out.Real[to+i*s.out.Strides[1]] += s.src.Real[from+i*s.src.Strides[1]]
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package cpu
+
+// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into parts
+// of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
+type stage struct {
+	reduce  *Reduce
+	o, r, k int
+	src     [][]float32 // per result: the array to reduce; nil in the first stage, which evaluates the program
+	dst     [][]float32 // per result: parts × [o, k]
+	last    bool        // merge stores to the outputs
+
+	rows  int // of one part
+	parts int
+	group int // how many of the o one item does; more than 0 only where [r, k] is less than a block
+	width int // columns that an item does
+	items int
+}
+
+// Rows of one part where k > 1: enough for a block of narrow rows, within the bound on serial additions.
+const leastRows, mostRows = 64, 128
+
+// cut decides the parts and the items, by the shape alone.
+func (s *stage) cut(results int) {
+	s.rows = blockLen
+	if s.k > 1 {
+		s.rows = min(max(blockLen/s.k, leastRows), mostRows)
+	}
+	s.parts = (s.r + s.rows - 1) / s.rows
+	s.width = min(s.k, blockLen)
+	if s.parts == 1 && s.r*s.k <= blockLen {
+		s.group = blockLen / (s.r * s.k)
+		s.items = (s.o + s.group - 1) / s.group
+	} else {
+		s.items = s.o * s.parts * s.widths()
+	}
+	for range results {
+		s.dst = append(s.dst, make([]float32, s.parts*s.o*s.k))
+	}
+}
+
+// widths is the number of pieces that the columns are cut into.
+func (s *stage) widths() int { return (s.k + s.width - 1) / s.width }
+
+// Do computes one item: the parts of s.group sums, or one part of some columns.
+func (s *stage) Do(w *Worker, item int) {
+	if s.group > 0 {
+		s.many(w, item*s.group)
+		return
+	}
+	col := item % s.widths() * s.width
+	item /= s.widths()
+	part, o := item%s.parts, item/s.parts
+	row, rows := part*s.rows, min(s.rows, s.r-part*s.rows)
+	width := min(s.width, s.k-col)
+
+	step := 1 // rows that are evaluated at a time
+	if width == s.k {
+		step = max(1, blockLen/s.k)
+	}
+	for i := 0; i < rows; i += step {
+		n := width
+		if width == s.k {
+			n *= min(step, rows-i)
+		}
+		lo := (o*s.r+row+i)*s.k + col
+		s.eval(w, lo, n)
+		for j := range s.dst {
+			dst := s.dst[j][(part*s.o+o)*s.k+col:][:width]
+			s.fold(w, j, dst, lo, 0, n, i > 0)
+		}
+	}
+}
+
+// many reduces up to group neighbouring [r, k], the first being number o, from one block.
+func (s *stage) many(w *Worker, o int) {
+	n := s.r * s.k
+	group := min(s.group, s.o-o)
+	s.eval(w, o*n, group*n)
+	for j := range s.dst {
+		for i := range group {
+			s.fold(w, j, s.dst[j][(o+i)*s.k:][:s.k], o*n, i*n, n, false)
+		}
+	}
+}
+
+// eval computes the terms lo…lo+n-1.
+func (s *stage) eval(w *Worker, lo, n int) {
+	if s.src == nil {
+		s.reduce.prog.run(w, lo, n, nil)
+	}
+}
+
+// fold reduces n terms of result j into dst, k terms a row: those from number lo+from on, of a block that eval computed
+// from lo on. Where add is set, dst already holds earlier rows.
+func (s *stage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool) {
+	var a, b []float32
+	if s.src != nil {
+		a = s.src[j][lo+from:][:n]
+	} else {
+		p, f := s.reduce.prog, frame{w, lo, from + n, nil}
+		a = p.real(p.results[j].a, &f)[from:]
+		if p.results[j].b.at != nowhere {
+			b = p.real(p.results[j].b, &f)[from:]
+		}
+	}
+	max := s.reduce.kinds[j] == Maximum
+	switch {
+	case b != nil:
+		dst[0] = dot(a, b)
+	case s.k > 1 && max:
+		maxRows(dst, a, add)
+	case s.k > 1:
+		addRows(dst, a, add)
+	case max:
+		dst[0] = maximum(a)
+	default:
+		dst[0] = sum(a)
+	}
+}
+
+// merge combines the parts of a stage, by a tree whose form depends on their number alone, and after the last stage
+// stores the results.
+type merge stage
+
+// Do merges one block of the [o, k] points.
+func (m *merge) Do(_ *Worker, item int) {
+	n := m.o * m.k
+	lo, hi := item*blockLen, min((item+1)*blockLen, m.o*m.k)
+	for j, all := range m.dst {
+		combine := addVV
+		if m.reduce.kinds[j] == Maximum {
+			combine = maxVV
+		}
+		part := func(i int) []float32 { return all[i*n+lo : i*n+hi] }
+		for step := 1; step < m.parts; step *= 2 {
+			for i := 0; i+step < m.parts; i += 2 * step {
+				combine(part(i), part(i), part(i+step))
+			}
+		}
+		if m.last {
+			store(&m.reduce.out[j].lane, m.reduce.out[j].real, part(0), lo)
+		}
+	}
+}

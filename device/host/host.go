@@ -1,0 +1,155 @@
+// Package host is the device that runs programs on the processor: an adapter that binds the operations of package cpu
+// to buffers. It holds no arithmetic.
+package host
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"bilevel/cpu"
+	"bilevel/device"
+)
+
+// Device runs programs on the processor. Real is float32. It does one thing at a time: runs and transfers queue.
+type Device struct {
+	mu     sync.Mutex // guards all below
+	pool   *cpu.Pool
+	closed bool
+	live   map[*buffer]struct{}
+	bytes  int64 // of live buffers
+}
+
+var _ device.Device = (*Device)(nil)
+
+var (
+	errClosed = errors.New("cpu: the device is closed")
+	errBuffer = errors.New("cpu: the buffer was freed or belongs to another device")
+)
+
+// New returns a device with the given number of threads; 0 or less means GOMAXPROCS. Close ends the threads.
+func New(threads int) device.Device {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return &Device{pool: cpu.NewPool(threads), live: make(map[*buffer]struct{})}
+}
+
+// Info describes the device.
+func (d *Device) Info() device.Info {
+	return device.Info{
+		Name:     "cpu",
+		Detail:   runtime.GOARCH + ", generic Go",
+		Threads:  d.pool.Threads(),
+		RealBits: 32,
+		SumBlock: cpu.SumBlock,
+	}
+}
+
+// Sync has nothing to wait for: Run returns when the work is done.
+func (d *Device) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	return nil
+}
+
+// Close frees every buffer and ends the threads.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	d.closed = true
+	for b := range d.live {
+		d.release(b)
+	}
+	d.pool.Close()
+	return nil
+}
+
+// Prepare checks the program and binds its instructions.
+func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, b := range p.Buffers {
+		if b == nil {
+			continue // Validate refuses views of it
+		}
+		if _, err := d.own(b); err != nil {
+			return nil, fmt.Errorf("program %q, buffer %d: %w", p.Name, i, err)
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	r := &runner{device: d, program: p}
+	for i := range p.Code {
+		in := &p.Code[i]
+		r.ops = append(r.ops, prepare[in.Op](d.pool, &bound{p, in}))
+	}
+	return r, nil
+}
+
+// operation is an instruction made ready.
+type operation interface{ Run() error }
+
+// runner is a program made ready.
+type runner struct {
+	device  *Device
+	program *device.Program
+	ops     []operation
+	closed  bool
+}
+
+// Run executes the program n times; other runs and transfers wait meanwhile.
+func (r *runner) Run(n int) error {
+	d := r.device
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	if r.closed {
+		return fmt.Errorf("cpu: program %q was closed", r.program.Name)
+	}
+	for _, b := range r.program.Buffers {
+		if b == nil {
+			continue
+		}
+		if _, err := d.own(b); err != nil {
+			return fmt.Errorf("program %q: %w", r.program.Name, err)
+		}
+	}
+	d.pool.Lock()
+	defer d.pool.Unlock()
+	for range n {
+		for i, op := range r.ops {
+			if err := op.Run(); err != nil {
+				return r.explain(i, err)
+			}
+		}
+	}
+	return nil
+}
+
+// explain says where an error happened, in the terms of package device.
+func (r *runner) explain(i int, err error) error {
+	if errors.Is(err, cpu.ErrIndex) {
+		err = fmt.Errorf("%w (%w)", device.ErrIndex, err)
+	}
+	return fmt.Errorf("cpu: program %q, instruction %d: %w", r.program.Name, i, err)
+}
+
+// Close lets go of the operations.
+func (r *runner) Close() error {
+	r.device.mu.Lock()
+	defer r.device.mu.Unlock()
+	r.closed = true
+	r.ops = nil
+	return nil
+}

@@ -1,0 +1,115 @@
+package host
+
+import (
+	"bilevel/cpu"
+	"bilevel/device"
+)
+
+// bound is an instruction of a program that Validate accepted and whose buffers are the device's own.
+type bound struct {
+	program *device.Program
+	*device.Instr
+}
+
+// prepare says how each operation is made ready. An operation without a row is planned: Validate refuses it.
+var prepare = [device.NumOp]func(*cpu.Pool, *bound) operation{
+	device.Gemm:       prepareGemm,
+	device.Map:        prepareMap,
+	device.Reduce:     prepareReduce,
+	device.RowSoftmax: prepareRowSoftmax,
+	device.Gather:     prepareGather,
+	device.ScatterAdd: prepareScatterAdd,
+	device.Select:     prepareSelect,
+	device.Random:     prepareRandom,
+	device.Copy:       prepareCopy,
+}
+
+// array is a view as package cpu takes it.
+func (b *bound) array(v device.View) cpu.Array {
+	buf := b.program.Buffers[v.Buf].(*buffer)
+	return cpu.Array{Real: buf.real, Int: buf.ints, Off: v.Off, Shape: v.Shape, Strides: v.Strides}
+}
+
+func (b *bound) arrays(views []device.View) []cpu.Array {
+	list := make([]cpu.Array, len(views))
+	for i, v := range views {
+		list[i] = b.array(v)
+	}
+	return list
+}
+
+func (b *bound) in(i int) cpu.Array  { return b.array(b.In[i]) }
+func (b *bound) out(i int) cpu.Array { return b.array(b.Out[i]) }
+
+func prepareGemm(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.GemmAttr)
+	extras := b.arrays(b.In[2:])
+	var maskA, maskB *cpu.Array
+	if a.MaskA {
+		maskA, extras = &extras[0], extras[1:]
+	}
+	if a.MaskB {
+		maskB, extras = &extras[0], extras[1:]
+	}
+	return cpu.NewGemm(pool, b.out(0), b.in(0), b.in(1), maskA, maskB, a.Epilogue, extras)
+}
+
+func prepareMap(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.MapAttr)
+	return cpu.NewMap(pool, a.Expr, a.Shape, b.arrays(b.In), b.arrays(b.Out))
+}
+
+var reduceKinds = [...]cpu.ReduceKind{device.Sum: cpu.Sum, device.Maximum: cpu.Maximum}
+
+func prepareReduce(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.ReduceAttr)
+	kinds := make([]cpu.ReduceKind, len(a.Kinds))
+	for i, k := range a.Kinds {
+		kinds[i] = reduceKinds[k]
+	}
+	return cpu.NewReduce(pool, a.Expr, a.Shape, a.Axes, kinds, b.arrays(b.In), b.arrays(b.Out))
+}
+
+var softmaxKinds = [...]cpu.SoftmaxKind{
+	device.Softmax:      cpu.Softmax,
+	device.LogSoftmax:   cpu.LogSoftmax,
+	device.CrossEntropy: cpu.CrossEntropy,
+}
+
+func prepareRowSoftmax(pool *cpu.Pool, b *bound) operation {
+	kind := softmaxKinds[b.Attr.(device.SoftmaxAttr).Kind]
+	var labels cpu.Array
+	if kind == cpu.CrossEntropy {
+		labels = b.in(1)
+	}
+	return cpu.NewRowSoftmax(pool, kind, b.out(0), b.in(0), labels)
+}
+
+func prepareGather(pool *cpu.Pool, b *bound) operation {
+	return cpu.NewGather(pool, b.out(0), b.in(0), b.in(1))
+}
+
+func prepareScatterAdd(pool *cpu.Pool, b *bound) operation {
+	return cpu.NewScatterAdd(pool, b.out(0), b.in(0), b.in(1), b.in(2))
+}
+
+// prepareSelect: arg-max is the only kind there is.
+func prepareSelect(pool *cpu.Pool, b *bound) operation {
+	return cpu.NewArgMax(pool, b.out(0), b.in(0))
+}
+
+var randomKinds = [...]cpu.RandomKind{
+	device.Bits:     cpu.Bits,
+	device.Integers: cpu.Integers,
+	device.Uniform:  cpu.Uniform,
+	device.Normal:   cpu.Normal,
+}
+
+func prepareRandom(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.RandomAttr)
+	return cpu.NewRandom(pool, randomKinds[a.Kind], a.Stream, a.N, b.out(0), b.in(0), b.in(1))
+}
+
+func prepareCopy(pool *cpu.Pool, b *bound) operation {
+	return cpu.NewCopy(pool, b.out(0), b.in(0))
+}

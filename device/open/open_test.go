@@ -1,0 +1,60 @@
+package open
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
+)
+
+func TestOpen(t *testing.T) {
+	for name, want := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref": "ref"} {
+		d, err := Open(name, 1)
+		require.NoError(t, err)
+		require.Equal(t, want, d.Info().Name)
+		require.NoError(t, d.Close())
+	}
+}
+
+func TestErrorsSayWhichKind(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		is   error
+		text string
+	}{
+		{"cuda", device.ErrMissing, "device cuda is not in this build: use cpu: device not available"},
+		{"cuda:1", device.ErrMissing, "cuda:1"},
+		{"cuda-sim", device.ErrMissing, "cuda-sim"},
+		{"cuda-sim:h100", device.ErrMissing, "cuda-sim:h100"},
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD]; did you mean "cpu"?`},
+		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
+		{"cpu:0", ErrUnknown, `did you mean "cpu"?`},
+		{"cuda:-1", ErrUnknown, `did you mean "cuda"?`},
+		{"cuda:x", ErrUnknown, "cuda:x"},
+		{"cuda-sim:", ErrUnknown, "cuda-sim:"},
+		{"", ErrUnknown, "the devices are"},
+		{"opencl", ErrUnknown, "the devices are"},
+	} {
+		d, err := Open(c.name, 0)
+		require.Nil(t, d)
+		require.True(t, errors.Is(err, c.is), "%q: %v", c.name, err)
+		require.ErrorContains(t, err, c.text)
+	}
+	_, err := Open("cpu", -1)
+	require.ErrorContains(t, err, "threads")
+}
+
+func TestListOpensWhatIsThere(t *testing.T) {
+	there := map[string]bool{}
+	for _, c := range List() {
+		there[c.Name] = c.Err == nil
+		if c.Err == nil {
+			require.NotEmpty(t, c.Info.Name)
+		} else {
+			require.True(t, errors.Is(c.Err, device.ErrMissing), c.Err)
+		}
+	}
+	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda": false, "cuda-sim": false}, there)
+}

@@ -1,0 +1,212 @@
+package device
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/expr"
+)
+
+func TestSizes(t *testing.T) {
+	require.Equal(t, 1, Size(nil))
+	require.Equal(t, 24, Size([]int{2, 3, 4}))
+	require.Equal(t, 0, Size([]int{2, 0, 4}))
+	require.Equal(t, []int{12, 4, 1}, RowMajor([]int{2, 3, 4}))
+	require.Equal(t, View{Buf: 1, Off: 5, Shape: []int{2, 3}, Strides: []int{3, 1}}, Dense(1, 5, 2, 3))
+	require.Equal(t, 6, Dense(1, 5, 2, 3).Size())
+}
+
+func TestIsDense(t *testing.T) {
+	view := func(shape []int, strides ...int) View { return View{Off: 7, Shape: shape, Strides: strides} }
+	for _, v := range []View{
+		Dense(0, 3), Dense(0, 3, 1), Dense(0, 0, 2, 3, 4),
+		view([]int{1, 3}, 99, 1), view([]int{3, 1}, 1, 99), view([]int{2, 0}, 5, 9),
+	} {
+		require.True(t, v.IsDense(), "%+v", v)
+	}
+	for _, v := range []View{
+		view([]int{3}, 2), view([]int{3}, 0), view([]int{2, 3}, 1, 2), view([]int{2, 3}, 4, 1), view([]int{2, 3}, 0, 1),
+	} {
+		require.False(t, v.IsDense(), "%+v", v)
+	}
+}
+
+func TestSame(t *testing.T) {
+	v := Dense(1, 2, 3, 1)
+	require.True(t, v.Same(v))
+	require.True(t, v.Same(View{Buf: 1, Off: 2, Shape: []int{3, 1}, Strides: []int{1, 77}}), "the stride of a single element says nothing")
+	require.False(t, v.Same(Dense(0, 2, 3, 1)))
+	require.False(t, v.Same(Dense(1, 3, 3, 1)))
+	require.False(t, v.Same(Dense(1, 2, 1, 3)))
+	require.False(t, v.Same(View{Buf: 1, Off: 2, Shape: []int{3, 1}, Strides: []int{2, 1}}))
+}
+
+func TestInside(t *testing.T) {
+	for _, c := range []struct {
+		v    View
+		n    int
+		want bool
+	}{
+		{Dense(0, 0, 2, 3), 6, true}, {Dense(0, 0, 2, 3), 5, false}, {Dense(0, 1, 2, 3), 6, false}, {Dense(0, 5), 6, true}, {Dense(0, 6), 6, false},
+		{Dense(0, 6, 0), 6, true}, {Dense(0, 7, 0), 6, false}, {Dense(0, -1, 1), 6, false},
+		{View{Shape: []int{2, 3}, Strides: []int{1, 2}}, 6, true}, {View{Shape: []int{1000, 1000}, Strides: []int{0, 0}}, 1, true},
+		{View{Shape: []int{3}, Strides: []int{math.MaxInt}}, 6, false}, // the product would wrap around
+		{View{Shape: []int{2, 2, 2}, Strides: []int{1 << 62, 1 << 62, 1}}, 6, false},
+		{View{Shape: []int{1}, Strides: []int{math.MaxInt}}, 1, true},
+	} {
+		require.Equal(t, c.want, c.v.inside(c.n), "%+v in %d", c.v, c.n)
+	}
+}
+
+// sample is a valid instruction of each kind, over buffers 0 (Real) and 1 (Int) of 100 elements.
+func sample(op Op) Instr {
+	in := []View{Dense(0, 0, 2, 3)}
+	switch op {
+	case Gemm:
+		return Instr{Op: op, Attr: GemmAttr{}, In: []View{Dense(0, 0, 2, 3, 4), Dense(0, 24, 2, 4, 5)}, Out: []View{Dense(0, 64, 2, 3, 5)}}
+	case Map:
+		return Instr{Op: op, Attr: MapAttr{Shape: []int{2, 3}, Expr: first0()}, In: in, Out: []View{Dense(0, 6, 2, 3)}}
+	case Reduce:
+		return Instr{Op: op, Attr: ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{Sum}}, In: in, Out: []View{Dense(0, 6, 2, 1)}}
+	case RowSoftmax:
+		return Instr{Op: op, Attr: SoftmaxAttr{}, In: in, Out: []View{Dense(0, 6, 2, 3)}}
+	case Gather:
+		return Instr{Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4)}, Out: []View{Dense(0, 6, 4, 3)}}
+	case ScatterAdd:
+		return Instr{Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4), Dense(0, 6, 4, 3)}, Out: []View{Dense(0, 0, 2, 3)}}
+	case Select:
+		return Instr{Op: op, Attr: SelectAttr{}, In: in, Out: []View{Dense(1, 0, 2)}}
+	case Random:
+		return Instr{Op: op, Attr: RandomAttr{}, In: []View{Dense(1, 0, 2), Dense(1, 2, 1)}, Out: []View{Dense(1, 3, 9)}}
+	}
+	return Instr{Op: Copy, In: in, Out: []View{Dense(1, 0, 2, 3)}}
+}
+
+// first0 is the expression that is its first input.
+func first0() *expr.Expr { return &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}} }
+
+func validate(in Instr) error {
+	p := &Program{Name: "p", Buffers: []Buffer{&memory{Real, 100}, &memory{Int, 100}, nil}, Code: []Instr{in}}
+	return p.Validate()
+}
+
+func TestValidateAccepts(t *testing.T) {
+	for op := range NumOp {
+		if !Ops[op].Planned {
+			require.NoError(t, validate(sample(op)))
+		}
+	}
+	empty := Instr{Op: Copy, In: []View{Dense(0, 0, 5, 0)}, Out: []View{Dense(0, 0, 5, 0)}} // strides 0 1
+	require.NoError(t, validate(empty), "an output without elements repeats none")
+	require.NoError(t, (&Program{}).Validate())
+}
+
+func TestValidateRefuses(t *testing.T) {
+	attr := func(a Attr) func(*Instr) { return func(in *Instr) { in.Attr = a } }
+	for _, c := range []struct {
+		op     Op
+		what   string
+		change func(*Instr)
+		says   string
+	}{
+		{Copy, "unknown operation", func(in *Instr) { in.Op = NumOp }, "unknown operation"},
+		{Copy, "planned operation", func(in *Instr) { in.Op = Conv }, "planned"},
+		{Copy, "buffer out of range", func(in *Instr) { in.In[0].Buf = 3 }, "view of buffer 3"},
+		{Copy, "negative buffer", func(in *Instr) { in.In[0].Buf = -1 }, "view of buffer -1"},
+		{Copy, "nil buffer", func(in *Instr) { in.Out[0].Buf = 2 }, "view of buffer 2"},
+		{Copy, "too few strides", func(in *Instr) { in.In[0].Strides = []int{1} }, "has 1 strides"},
+		{Copy, "negative shape", func(in *Instr) { in.In[0].Shape = []int{-2, -3} }, "negative shape"},
+		{Copy, "negative stride", func(in *Instr) { in.In[0].Strides = []int{3, -1} }, "negative strides"},
+		{Copy, "negative offset", func(in *Instr) { in.In[0].Off = -1 }, "leaves its buffer"},
+		{Copy, "past the end", func(in *Instr) { in.In[0].Off = 95 }, "leaves its buffer of 100"},
+		{Copy, "strides that wrap around", func(in *Instr) { in.In[0].Strides = []int{1, math.MaxInt} }, "leaves its buffer"},
+		{Copy, "too many elements", func(in *Instr) { in.In[0] = View{Shape: []int{1 << 32, 1 << 32}, Strides: []int{0, 0}} }, "too many elements"},
+		{Copy, "repeated output", func(in *Instr) { in.Out[0].Strides = []int{0, 1} }, "repeats elements"},
+		{Copy, "shapes", func(in *Instr) { in.Out[0].Shape = []int{3, 2} }, "output has shape [3 2], wants [2 3]"},
+		{Copy, "two inputs", func(in *Instr) { in.In = append(in.In, in.In[0]) }, "takes 1 inputs"},
+		{Copy, "no output", func(in *Instr) { in.Out = nil }, "takes 1 inputs and 1 outputs, got 1 and 0"},
+
+		{Map, "no attribute", attr(nil), "attribute is <nil>"},
+		{Map, "another attribute", attr(SelectAttr{}), "attribute is device.SelectAttr"},
+		{Map, "no expression", attr(MapAttr{Shape: []int{2, 3}}), "no expression"},
+		{Map, "negative space", attr(MapAttr{Shape: []int{-2, 3}, Expr: first0()}), "negative shape"},
+		{Map, "input shape", attr(MapAttr{Shape: []int{3, 2}, Expr: first0()}), "input 0 has shape [2 3], wants [3 2]"},
+		{Map, "output shape", func(in *Instr) { in.Out[0] = Dense(0, 6, 6) }, "output 0 has shape [6]"},
+		{Map, "output type", func(in *Instr) { in.Out[0].Buf = 1 }, "output 0 is Int, wants Real"},
+		{Map, "number of outputs", func(in *Instr) { in.Out = append(in.Out, in.Out[0]) }, "1 results for 2 outputs"},
+		{Map, "input number", func(in *Instr) { in.In = nil }, "reads input 0 of 0"},
+
+		{Reduce, "no attribute", attr(nil), "attribute"},
+		{Reduce, "no kinds", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}}), "0 reductions"},
+		{Reduce, "too many kinds", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{0, 0}}), "2 reductions for 1"},
+		{Reduce, "unknown kind", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{7}}), "unknown reduction"},
+		{Reduce, "axis out of range", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{2}, Kinds: []ReduceKind{0}}), "axes [2]"},
+		{Reduce, "axes not ascending", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 0}, Kinds: []ReduceKind{0}}), "axes [1 0]"},
+		{Reduce, "axis twice", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 1}, Kinds: []ReduceKind{0}}), "axes [1 1]"},
+		{Reduce, "negative axis", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{-1}, Kinds: []ReduceKind{0}}), "axes [-1]"},
+		{Reduce, "negative extent of a reduced axis", func(in *Instr) {
+			one := &expr.Expr{Steps: []expr.Step{{Fn: expr.Const}}, Outs: []int{0}}
+			in.Attr, in.In = ReduceAttr{Shape: []int{2, -3}, Expr: one, Axes: []int{1}, Kinds: []ReduceKind{0}}, nil
+		}, "negative shape"},
+		{Reduce, "output shape", func(in *Instr) { in.Out[0] = Dense(0, 6, 2) }, "output 0 has shape [2], wants [2 1]"},
+		{Reduce, "reduced Int", func(in *Instr) { in.In[0].Buf, in.Out[0].Buf = 1, 1 }, "a reduced output is Int"},
+
+		{Gemm, "no attribute", attr(nil), "attribute"},
+		{Gemm, "one operand", func(in *Instr) { in.In = in.In[:1] }, "at least 2 inputs"},
+		{Gemm, "rank", func(in *Instr) { in.In[0] = Dense(0, 0, 6, 4) }, "A has shape [6 4], wants rank 3"},
+		{Gemm, "inner sizes", func(in *Instr) { in.In[1] = Dense(0, 24, 2, 3, 5) }, "do not fit"},
+		{Gemm, "batches", func(in *Instr) { in.In[1] = Dense(0, 24, 1, 4, 5) }, "do not fit"},
+		{Gemm, "output shape", func(in *Instr) { in.Out[0] = Dense(0, 64, 2, 5, 3) }, "output has shape"},
+		{Gemm, "Int operand", func(in *Instr) { in.In[1].Buf = 1 }, "operand 1 is Int"},
+		{Gemm, "mask missing", attr(GemmAttr{MaskA: true}), "a mask is missing"},
+		{Gemm, "mask of the other shape", func(in *Instr) { in.Attr, in.In = GemmAttr{MaskA: true}, append(in.In, in.In[1]) }, "mask has shape"},
+		{Gemm, "extra without epilogue", func(in *Instr) { in.In = append(in.In, in.In[1]) }, "1 extra inputs without an epilogue"},
+		{Gemm, "extra of another shape", func(in *Instr) { in.Attr, in.In = GemmAttr{Epilogue: first0()}, append(in.In, in.In[1]) }, "input 1 has shape"},
+
+		{RowSoftmax, "no attribute", attr(nil), "attribute"},
+		{RowSoftmax, "unknown kind", attr(SoftmaxAttr{Kind: 9}), "unknown kind"},
+		{RowSoftmax, "no labels", attr(SoftmaxAttr{Kind: CrossEntropy}), "takes 2 inputs"},
+		{RowSoftmax, "Real labels", func(in *Instr) {
+			in.Attr, in.In, in.Out = SoftmaxAttr{Kind: CrossEntropy}, append(in.In, Dense(0, 0, 2)), []View{Dense(0, 6, 2)}
+		}, "labels is Real"},
+		{RowSoftmax, "rank", func(in *Instr) { in.In[0] = Dense(0, 0, 6) }, "rank 2"},
+		{RowSoftmax, "Int", func(in *Instr) { in.In[0].Buf = 1 }, "input is Int"},
+
+		{Gather, "index rank", func(in *Instr) { in.In[1] = Dense(1, 0, 2, 2) }, "index has shape"},
+		{Gather, "Real index", func(in *Instr) { in.In[1].Buf = 0 }, "index is Real"},
+		{Gather, "table rank", func(in *Instr) { in.In[0] = Dense(0, 0) }, "table has shape"},
+		{Gather, "output shape", func(in *Instr) { in.Out[0] = Dense(0, 6, 3, 3) }, "output has shape"},
+		{Gather, "output type", func(in *Instr) { in.Out[0].Buf = 1 }, "output is Int"},
+
+		{ScatterAdd, "scalar base", func(in *Instr) { in.In[0] = Dense(0, 0) }, "base has shape []"},
+		{ScatterAdd, "index rank", func(in *Instr) { in.In[1] = Dense(1, 0) }, "index has shape"},
+		{ScatterAdd, "Int base", func(in *Instr) { in.In[0].Buf = 1 }, "base is Int"},
+		{ScatterAdd, "source shape", func(in *Instr) { in.In[2] = Dense(0, 6, 3, 4) }, "source has shape [3 4], wants [4 3]"},
+		{ScatterAdd, "source missing", func(in *Instr) { in.In = in.In[:2] }, "takes 3 inputs"},
+
+		{Select, "no attribute", attr(nil), "attribute"},
+		{Select, "unknown kind", attr(SelectAttr{Kind: 3}), "unknown kind"},
+		{Select, "empty rows", func(in *Instr) { in.In[0] = Dense(0, 0, 2, 0) }, "rows without elements"},
+		{Select, "Real output", func(in *Instr) { in.Out[0].Buf = 0 }, "output is Real"},
+		{Select, "output shape", func(in *Instr) { in.Out[0] = Dense(1, 0, 2, 1) }, "output has shape"},
+
+		{Random, "no attribute", attr(nil), "attribute"},
+		{Random, "unknown kind", attr(RandomAttr{Kind: 9}), "unknown kind"},
+		{Random, "integers below 0", attr(RandomAttr{Kind: Integers}), "integers below 0"},
+		{Random, "integers below too much", attr(RandomAttr{Kind: Integers, N: 1<<31 + 1}), "integers below"},
+		{Random, "Int normals", attr(RandomAttr{Kind: Normal}), "output is Int, wants Real"},
+		{Random, "seed of one word", func(in *Instr) { in.In[0] = Dense(1, 0, 1) }, "seed has shape"},
+		{Random, "Real step", func(in *Instr) { in.In[1].Buf = 0 }, "step is Real"},
+		{Random, "output rank", func(in *Instr) { in.Out[0] = Dense(1, 3, 3, 3) }, "rank 1"},
+	} {
+		in := sample(c.op)
+		in.In, in.Out = slices.Clone(in.In), slices.Clone(in.Out)
+		c.change(&in)
+		err := validate(in)
+		require.ErrorContains(t, err, c.says, "%s: %s", c.op, c.what)
+		require.ErrorContains(t, err, `device: program "p", instruction 0`)
+	}
+}

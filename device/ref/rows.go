@@ -1,0 +1,65 @@
+package ref
+
+import (
+	"fmt"
+	"math"
+
+	"bilevel/device"
+)
+
+// gather is Gather: Out[j,:] = In0[idx[j],:].
+func gather(m memory, in *device.Instr) error {
+	table, idx, out := in.In[0], in.In[1], in.Out[0]
+	for j := range idx.Shape[0] {
+		r, err := m.row(table, idx, j)
+		if err != nil {
+			return err
+		}
+		for c := range table.Shape[1] {
+			m.store(out, at(out, j, c), m.load(table, at(table, r, c)))
+		}
+	}
+	return nil
+}
+
+// scatterAdd is ScatterAdd: Out = In0, then in the order of j: Out[idx[j],:] += In2[j,:].
+func scatterAdd(m memory, in *device.Instr) error {
+	base, idx, src, out := in.In[0], in.In[1], in.In[2], in.Out[0]
+	walk(base.Shape, []device.View{base, out}, func(_, at []int) {
+		m.store(out, out.Off+at[1], m.load(base, base.Off+at[0]))
+	})
+	for j := range idx.Shape[0] {
+		r, err := m.row(base, idx, j)
+		if err != nil {
+			return err
+		}
+		for c := range base.Shape[1] {
+			m[out.Buf].real[at(out, r, c)] += m[src.Buf].real[at(src, j, c)]
+		}
+	}
+	return nil
+}
+
+// row is idx[j], if the table has such a row.
+func (m memory) row(table, idx device.View, j int) (int, error) {
+	r := int(m[idx.Buf].ints[at(idx, j)])
+	if r < 0 || r >= table.Shape[0] {
+		return 0, fmt.Errorf("index %d at place %d of a table of %d rows: %w", r, j, table.Shape[0], device.ErrIndex)
+	}
+	return r, nil
+}
+
+// argMax is Select: the column of the first largest element of each row; the first NaN, where there is one.
+func argMax(m memory, in *device.Instr) error {
+	src, out := in.In[0], in.Out[0]
+	for r := range src.Shape[0] {
+		best, first := m[src.Buf].real[at(src, r, 0)], 0
+		for c := 1; c < src.Shape[1] && !math.IsNaN(best); c++ {
+			if x := m[src.Buf].real[at(src, r, c)]; x > best || math.IsNaN(x) {
+				best, first = x, c
+			}
+		}
+		m.store(out, at(out, r), value{int: int32(first)})
+	}
+	return nil
+}

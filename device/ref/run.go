@@ -1,0 +1,88 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+
+	"bilevel/device"
+)
+
+// ops is the device: one function an operation. A function may trust what Program.Validate checked, and its only
+// error is a value it finds in a buffer, an index outside its table.
+var ops = [device.NumOp]func(memory, *device.Instr) error{
+	device.Gemm:       gemm,
+	device.Map:        elementwise,
+	device.Reduce:     reduce,
+	device.RowSoftmax: rowSoftmax,
+	device.Gather:     gather,
+	device.ScatterAdd: scatterAdd,
+	device.Select:     argMax,
+	device.Random:     random,
+	device.Copy:       copyView,
+}
+
+// memory is the buffers of a program, by the numbers that views use.
+type memory []*buffer
+
+type runner struct {
+	d      *Device
+	p      *device.Program
+	mem    memory
+	closed bool
+}
+
+// Prepare validates the program and looks its buffers up. All other work is left to Run, which therefore, unlike a fast
+// device's, allocates its scratch space anew.
+func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, errClosed
+	}
+	mem := make(memory, len(p.Buffers))
+	for i, b := range p.Buffers {
+		var err error
+		if mem[i], err = d.own(b); err != nil {
+			return nil, fmt.Errorf("ref: prepare %q: buffer %d: %w", p.Name, i, err)
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return &runner{d: d, p: p, mem: mem}, nil
+}
+
+// Run executes the instructions in order, n times over. It stops at the first error, with the outputs of that
+// instruction partly written.
+func (r *runner) Run(n int) error {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	switch {
+	case r.closed:
+		return errors.New("ref: run: the runner is closed")
+	case n < 0:
+		return fmt.Errorf("ref: run %q: %d times", r.p.Name, n)
+	}
+	for i, b := range r.mem {
+		if _, err := r.d.own(b); err != nil {
+			return fmt.Errorf("ref: run %q: buffer %d: %w", r.p.Name, i, err)
+		}
+	}
+	for range n {
+		for i := range r.p.Code {
+			in := &r.p.Code[i]
+			if err := ops[in.Op](r.mem, in); err != nil {
+				return fmt.Errorf("ref: run %q, instruction %d (%s): %w", r.p.Name, i, in.Op, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Close makes the runner unusable; closing it again does nothing.
+func (r *runner) Close() error {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	r.closed = true
+	return nil
+}

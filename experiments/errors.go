@@ -1,0 +1,6 @@
+package experiments
+
+// UsageError is a setting that can never work; the command ends with exit status 2.
+type UsageError struct{ msg string }
+
+func (e *UsageError) Error() string { return e.msg }

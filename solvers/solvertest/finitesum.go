@@ -1,0 +1,135 @@
+package solvertest
+
+import (
+	"math"
+
+	"bilevel/solvers"
+	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// FiniteSum is Q11: every row of the lower and of the upper level has a quadratic of its own, and the objectives are
+// their means. A minibatch is a subset of the rows.
+type FiniteSum struct {
+	Lower, Upper []*Quadratic // a row uses its A, C, a (lower) or its B, E, K, f, e (upper)
+	mean         *Quadratic
+}
+
+// NewFiniteSum draws rows around one quadratic whose lower Hessian has the given eigenvalues. Single rows need not be
+// convex; the means are.
+func NewFiniteSum(seed uint64, lower, upper, p int, eigenvalues []float64) *FiniteSum {
+	q, s := len(eigenvalues), &source{seed: seed, step: 1000}
+	m := &FiniteSum{mean: NewQuadratic(seed, p, eigenvalues)}
+	m.Lower, m.Upper = scatter(s, m.mean, lower), scatter(s, m.mean, upper)
+	// What Exact uses is the mean of what the rows hold, to the last bit but few.
+	mean := func(rows []*Quadratic, of func(*Quadratic) []float64) []float64 {
+		out := zeros(len(of(rows[0])))
+		for _, r := range rows {
+			for i, v := range of(r) {
+				out[i] += v / float64(len(rows))
+			}
+		}
+		return out
+	}
+	dense := func(r, c int, rows []*Quadratic, of func(*Quadratic) *mat.Dense) *mat.Dense {
+		return mat.NewDense(r, c, mean(rows, func(z *Quadratic) []float64 { return of(z).RawMatrix().Data }))
+	}
+	m.mean = &Quadratic{
+		A: dense(q, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.A }), C: dense(p, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.C }),
+		B: dense(q, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.B }), E: dense(p, p, m.Upper, func(z *Quadratic) *mat.Dense { return z.E }),
+		K:      dense(p, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.K }),
+		LowerA: mean(m.Lower, func(z *Quadratic) []float64 { return z.LowerA }),
+		F:      mean(m.Upper, func(z *Quadratic) []float64 { return z.F }), UpperE: mean(m.Upper, func(z *Quadratic) []float64 { return z.UpperE }),
+	}
+	return m
+}
+
+// scatter draws n rows whose mean is center: center plus noise whose mean is taken off.
+func scatter(s *source, center *Quadratic, n int) []*Quadratic {
+	rows := make([]*Quadratic, n)
+	for i := range rows {
+		rows[i] = &Quadratic{}
+	}
+	spread := func(of []float64, symmetric int, put func(row *Quadratic, values []float64)) {
+		scale := 0.0
+		for _, v := range of {
+			scale = max(scale, math.Abs(v))
+		}
+		noise := make([][]float64, n)
+		average := zeros(len(of))
+		for i := range noise {
+			noise[i] = s.normals(len(of), 0.5*scale)
+			for r := range symmetric {
+				for c := range r {
+					noise[i][c*symmetric+r] = noise[i][r*symmetric+c]
+				}
+			}
+			for j, v := range noise[i] {
+				average[j] += v / float64(n)
+			}
+		}
+		for i, row := range rows {
+			for j := range of {
+				noise[i][j] += of[j] - average[j]
+			}
+			put(row, noise[i])
+		}
+	}
+	p, q := center.Sizes()
+	spread(center.A.RawMatrix().Data, q, func(z *Quadratic, v []float64) { z.A = mat.NewDense(q, q, v) })
+	spread(center.B.RawMatrix().Data, q, func(z *Quadratic, v []float64) { z.B = mat.NewDense(q, q, v) })
+	spread(center.C.RawMatrix().Data, 0, func(z *Quadratic, v []float64) { z.C = mat.NewDense(p, q, v) })
+	spread(center.E.RawMatrix().Data, p, func(z *Quadratic, v []float64) { z.E = mat.NewDense(p, p, v) })
+	spread(center.K.RawMatrix().Data, 0, func(z *Quadratic, v []float64) { z.K = mat.NewDense(p, q, v) })
+	spread(center.LowerA, 0, func(z *Quadratic, v []float64) { z.LowerA = v })
+	spread(center.F, 0, func(z *Quadratic, v []float64) { z.F = v })
+	spread(center.UpperE, 0, func(z *Quadratic, v []float64) { z.UpperE = v })
+	return rows
+}
+
+func (m *FiniteSum) Tables() []Table {
+	p, q := m.mean.Sizes()
+	stack := func(name string, rows []*Quadratic, of func(*Quadratic) []float64, shape ...int) Table {
+		t := Table{Name: name, Shape: append([]int{len(rows)}, shape...)}
+		for _, r := range rows {
+			t.Real = append(t.Real, of(r)...)
+		}
+		return t
+	}
+	return []Table{
+		stack("A", m.Lower, func(z *Quadratic) []float64 { return z.A.RawMatrix().Data }, q, q),
+		stack("B", m.Upper, func(z *Quadratic) []float64 { return z.B.RawMatrix().Data }, q, q),
+		stack("C", m.Lower, func(z *Quadratic) []float64 { return z.C.RawMatrix().Data }, p, q),
+		stack("E", m.Upper, func(z *Quadratic) []float64 { return z.E.RawMatrix().Data }, p, p),
+		stack("K", m.Upper, func(z *Quadratic) []float64 { return z.K.RawMatrix().Data }, p, q),
+		stack("a", m.Lower, func(z *Quadratic) []float64 { return z.LowerA }, q),
+		stack("f", m.Upper, func(z *Quadratic) []float64 { return z.F }, q),
+		stack("e", m.Upper, func(z *Quadratic) []float64 { return z.UpperE }, p),
+	}
+}
+
+// Problem starts at zero and sees all rows; set the levels' Batch and Size for minibatches.
+func (m *FiniteSum) Problem(t []*tensor.Node) *solvers.Problem {
+	p, q := m.mean.Sizes()
+	return &solvers.Problem{
+		Name: "finite sum",
+		Lower: solvers.Level{Rows: len(m.Lower), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
+			return lowerQuadratic(x, y, of(0), of(2), of(5))
+		}},
+		Upper: solvers.Level{Rows: len(m.Upper), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
+			return upperQuadratic(x, y, of(1), of(3), of(4), of(6), of(7))
+		}},
+		X0: zeros(p), Y0: zeros(q),
+	}
+}
+
+// Mean is the quadratic that the full sums make.
+func (m *FiniteSum) Mean() *Quadratic { return m.mean }
+
+func (m *FiniteSum) Exact(x []float64) (y, gradient []float64) { return m.mean.Exact(x) }
+
+// Optimum is the minimizer of h.
+func (m *FiniteSum) Optimum() []float64 { return m.mean.Optimum() }

@@ -1,0 +1,159 @@
+package solvertest
+
+import (
+	"math"
+
+	"bilevel/solvers"
+	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Quadratic is Q2, with A [q,q] positive definite, B [q,q], E [p,p] symmetric, C, K [p,q]:
+//
+//	G = ½ yᵀAy + xᵀCy + aᵀy
+//	F = ½ yᵀBy + ½ xᵀEx + xᵀKy + fᵀy + eᵀx
+//
+// It has y* = -A⁻¹(Cᵀx + a), v = A⁻¹(By* + Kᵀx + f), ∇h = Ex + Ky* + e - Cv, and with J = -A⁻¹Cᵀ the Hessian
+// ∇²h = E + JᵀBJ + KJ + (KJ)ᵀ.
+type Quadratic struct {
+	A, B, C, E, K *mat.Dense
+	LowerA        []float64 // a
+	F, UpperE     []float64 // f, e
+
+	chol [][]wide // of A, once known
+}
+
+// NewQuadratic draws a problem with p upper variables whose lower Hessian has the given eigenvalues, each positive.
+// E makes h strongly convex, with modulus at least 1.
+func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
+	q, s := len(eigenvalues), &source{seed: seed}
+	top := 0.0
+	for _, l := range eigenvalues {
+		top = max(top, l)
+	}
+	m := &Quadratic{
+		A: s.symmetric(eigenvalues), B: s.symmetric(Spectrum(q, 3)),
+		C: s.dense(p, q, top), K: s.dense(p, q, 1),
+		LowerA: s.normals(q, top), F: s.normals(q, 1), UpperE: s.normals(p, 1),
+		E: mat.NewDense(p, p, nil),
+	}
+	var eig mat.EigenSym
+	h := m.Hessian()
+	eig.Factorize(mat.NewSymDense(p, h.RawMatrix().Data), false)
+	shift := math.Ceil(1 + max(0, -eig.Values(nil)[0]))
+	for i := range p {
+		m.E.Set(i, i, shift)
+	}
+	return m
+}
+
+// Sizes are the numbers of upper and lower variables.
+func (m *Quadratic) Sizes() (p, q int) { return m.C.Dims() }
+
+func (m *Quadratic) Tables() []Table {
+	p, q := m.Sizes()
+	return []Table{
+		{Name: "A", Shape: []int{q, q}, Real: m.A.RawMatrix().Data}, {Name: "B", Shape: []int{q, q}, Real: m.B.RawMatrix().Data},
+		{Name: "C", Shape: []int{p, q}, Real: m.C.RawMatrix().Data}, {Name: "E", Shape: []int{p, p}, Real: m.E.RawMatrix().Data},
+		{Name: "K", Shape: []int{p, q}, Real: m.K.RawMatrix().Data},
+		{Name: "a", Shape: []int{q}, Real: m.LowerA}, {Name: "f", Shape: []int{q}, Real: m.F}, {Name: "e", Shape: []int{p}, Real: m.UpperE},
+	}
+}
+
+// Problem starts at zero.
+func (m *Quadratic) Problem(t []*tensor.Node) *solvers.Problem {
+	p, q := m.Sizes()
+	return &solvers.Problem{
+		Name: "quadratic",
+		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return lowerQuadratic(x, y, t[0], t[2], t[5])
+		}},
+		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return upperQuadratic(x, y, t[1], t[3], t[4], t[6], t[7])
+		}},
+		X0: zeros(p), Y0: zeros(q),
+	}
+}
+
+func lowerQuadratic(x, y, A, C, a *tensor.Node) *tensor.Node {
+	return bilinear(y, A, y).Scale(0.5).Add(bilinear(x, C, y)).Add(tensor.Dot(a, y))
+}
+
+func upperQuadratic(x, y, B, E, K, f, e *tensor.Node) *tensor.Node {
+	return bilinear(y, B, y).Scale(0.5).Add(bilinear(x, E, x).Scale(0.5)).Add(bilinear(x, K, y)).
+		Add(tensor.Dot(f, y)).Add(tensor.Dot(e, x))
+}
+
+func (m *Quadratic) Exact(x []float64) (y, gradient []float64) {
+	X := vector(x)
+	Y := m.lower(X)
+	return narrow(Y), narrow(m.upper(X, Y, m.adjoint(X, Y)))
+}
+
+// Adjoint is v = A⁻¹∇yF(x, y).
+func (m *Quadratic) Adjoint(x, y []float64) []float64 { return narrow(m.adjoint(vector(x), vector(y))) }
+
+// Direction is ∇xF(x, y) - C v: the hypergradient where y = y*(x) and v is the adjoint there.
+func (m *Quadratic) Direction(x, y, v []float64) []float64 {
+	return narrow(m.upper(vector(x), vector(y), vector(v)))
+}
+
+func (m *Quadratic) factor() [][]wide {
+	if m.chol == nil {
+		m.chol = factor(matrix(m.A))
+	}
+	return m.chol
+}
+
+func (m *Quadratic) lower(x []wide) []wide {
+	return minus(solve(m.factor(), affine(transpose(matrix(m.C)), x, vector(m.LowerA))))
+}
+
+func (m *Quadratic) adjoint(x, y []wide) []wide {
+	return solve(m.factor(), affine(matrix(m.B), y, affine(transpose(matrix(m.K)), x, vector(m.F))))
+}
+
+func (m *Quadratic) upper(x, y, v []wide) []wide {
+	fx := affine(matrix(m.E), x, affine(matrix(m.K), y, vector(m.UpperE)))
+	return subtract(fx, affine(matrix(m.C), v, vector(zeros(len(x)))))
+}
+
+// Hessian is ∇²h.
+func (m *Quadratic) Hessian() *mat.Dense {
+	p, q := m.Sizes()
+	columns := make([][]float64, p)
+	for i := range columns {
+		columns[i] = narrow(minus(solve(m.factor(), vector(m.C.RawRowView(i)))))
+	}
+	j := mat.NewDense(q, p, nil)
+	for i, c := range columns {
+		j.SetCol(i, c)
+	}
+	var bj, jbj, kj, h mat.Dense
+	bj.Mul(m.B, j)
+	jbj.Mul(j.T(), &bj)
+	kj.Mul(m.K, j)
+	h.Add(m.E, &jbj)
+	h.Add(&h, &kj)
+	h.Add(&h, kj.T())
+	return &h
+}
+
+// Optimum is the minimizer of h.
+func (m *Quadratic) Optimum() []float64 {
+	p, _ := m.Sizes()
+	_, g := m.Exact(zeros(p))
+	return narrow(minus(solve(factor(matrix(m.Hessian())), vector(g))))
+}
+
+// Structure is what the hypergradient's error bound needs: the modulus of the lower level, and the constants.
+func (m *Quadratic) Structure() (mu float64, c *solvers.Constants) {
+	_, q := m.Sizes()
+	var eig mat.EigenSym
+	eig.Factorize(mat.NewSymDense(q, m.A.RawMatrix().Data), false)
+	const room = 1e-9 // for the rounding of eigenvalues and norms
+	return eig.Values(nil)[0] * (1 - room), &solvers.Constants{
+		GradXF: mat.Norm(m.K, 2) * (1 + room), GradYF: mat.Norm(m.B, 2) * (1 + room), CrossNorm: mat.Norm(m.C, 2) * (1 + room),
+	}
+}

@@ -1,0 +1,87 @@
+package solvertest
+
+import (
+	"math"
+
+	"bilevel/solvers"
+	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Ridge is Q3: x [1] is the logarithm of the ridge weight,
+//
+//	G = ½|Zy - b|² + ½ eˣ|y|²,   F = ½|Z′y - b′|²
+//
+// With M = ZᵀZ + eˣI: y* = M⁻¹Zᵀb and h′ = -eˣ y*ᵀM⁻¹Z′ᵀ(Z′y* - b′).
+type Ridge struct {
+	Train, Val   *mat.Dense // Z, Z′ [rows, q]
+	B, HeldOut   []float64  // b, b′
+	gram         [][]wide
+	trainT, valT [][]wide
+}
+
+// NewRidge draws a problem of q coefficients: rows are normal, targets a normal model plus noise.
+func NewRidge(seed uint64, rows, held, q int) *Ridge {
+	s := &source{seed: seed}
+	truth := mat.NewVecDense(q, s.normals(q, 1))
+	part := func(n int) (*mat.Dense, []float64) {
+		z, b := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n)))), mat.NewVecDense(n, s.normals(n, 0.3))
+		var clean mat.VecDense
+		clean.MulVec(z, truth)
+		b.AddVec(b, &clean)
+		return z, b.RawVector().Data
+	}
+	m := &Ridge{}
+	m.Train, m.B = part(rows)
+	m.Val, m.HeldOut = part(held)
+	return m
+}
+
+func (m *Ridge) Tables() []Table {
+	rows, q := m.Train.Dims()
+	held, _ := m.Val.Dims()
+	return []Table{
+		{Name: "Z", Shape: []int{rows, q}, Real: m.Train.RawMatrix().Data}, {Name: "b", Shape: []int{rows}, Real: m.B},
+		{Name: "Z'", Shape: []int{held, q}, Real: m.Val.RawMatrix().Data}, {Name: "b'", Shape: []int{held}, Real: m.HeldOut},
+	}
+}
+
+// Problem starts at x = -1, y = 0.
+func (m *Ridge) Problem(t []*tensor.Node) *solvers.Problem {
+	_, q := m.Train.Dims()
+	return &solvers.Problem{
+		Name: "ridge",
+		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return half(product(t[0], y).Sub(t[1])).Add(half(y).Mul(x.Exp().Reshape()))
+		}},
+		Upper: solvers.Level{Value: func(_, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return half(product(t[2], y).Sub(t[3]))
+		}},
+		X0: []float64{-1}, Y0: zeros(q),
+	}
+}
+
+func (m *Ridge) Exact(x []float64) (y, gradient []float64) {
+	_, q := m.Train.Dims()
+	if m.gram == nil {
+		m.trainT, m.valT = transpose(matrix(m.Train)), transpose(matrix(m.Val))
+		m.gram = make([][]wide, q)
+		for i := range q {
+			m.gram[i] = affine(m.trainT, m.trainT[i], vector(zeros(q)))
+		}
+	}
+	weight := number(math.Exp(x[0]))
+	M := make([][]wide, q)
+	for i := range q {
+		M[i] = append([]wide(nil), m.gram[i]...)
+		M[i][i] = number(0).Add(M[i][i], weight)
+	}
+	chol := factor(M)
+	Y := solve(chol, affine(m.trainT, vector(m.B), vector(zeros(q))))
+	misfit := affine(transpose(m.valT), Y, minus(vector(m.HeldOut)))
+	v := solve(chol, affine(m.valT, misfit, vector(zeros(q))))
+	slope := dot(number(0), Y, v)
+	slope.Mul(slope, weight)
+	return narrow(Y), narrow(minus([]wide{slope}))
+}

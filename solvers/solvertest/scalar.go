@@ -1,0 +1,32 @@
+package solvertest
+
+import (
+	"bilevel/solvers"
+	"bilevel/tensor"
+)
+
+// Scalar is Q1: G = ½(y-x)², F = ½(y-1)² + ½x². So y* = x, v = x-1, h' = 2x-1, and the minimum is at x = ½.
+type Scalar struct{}
+
+func (Scalar) Tables() []Table { return nil }
+
+// Problem starts at x = 0.2, y = 0.7, as the method sheet's traces do.
+func (Scalar) Problem([]*tensor.Node) *solvers.Problem {
+	return &solvers.Problem{
+		Name: "scalar",
+		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return half(y.Sub(x))
+		}},
+		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+			return half(y.AddConst(-1)).Add(half(x))
+		}},
+		X0: []float64{0.2}, Y0: []float64{0.7},
+	}
+}
+
+func (Scalar) Exact(x []float64) (y, gradient []float64) {
+	return []float64{x[0]}, []float64{2*x[0] - 1}
+}
+
+// Optimum is ½.
+func (Scalar) Optimum() []float64 { return []float64{0.5} }
