@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -96,5 +97,33 @@ func TestImportsFlowOneWay(t *testing.T) {
 	}
 	if seen == 0 {
 		t.Fatal("no internal imports seen; the test is not looking at the module")
+	}
+}
+
+// A file of more than 600 lines needs a reason: a comment near its top that begins with "Long:".
+func TestFilesAreShort(t *testing.T) {
+	const limit = 600
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), "_") || strings.HasPrefix(d.Name(), ".")) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		head := text[:min(len(text), 1500)]
+		if lines := strings.Count(string(text), "\n"); lines > limit && !strings.Contains(string(head), "// Long:") {
+			t.Errorf("%s has %d lines: split it, or say why near its top (// Long: …)", file, lines)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

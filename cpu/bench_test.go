@@ -88,7 +88,7 @@ func BenchmarkMap(b *testing.B) {
 			})
 		})
 	}
-	for _, f := range []expr.Fn{expr.Exp, expr.Sigmoid, expr.Tanh, expr.Softplus, expr.Log, expr.Relu} {
+	for _, f := range []expr.Fn{expr.Exp, expr.Sigmoid, expr.Tanh, expr.Softplus, expr.Log, expr.Relu, expr.Sign} {
 		b.Run(f.String(), func(b *testing.B) {
 			p := newPool(b, 1)
 			const n = 1 << 16
@@ -98,6 +98,23 @@ func BenchmarkMap(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 		})
 	}
+	b.Run("where", func(b *testing.B) { // the derivative of relu, times something: masks as random as the data
+		p := newPool(b, 1)
+		const n = 1 << 16
+		x, y := rowMajor(normals(rng(1), n), n), rowMajor(make([]float32, n), n)
+		var e build
+		v := e.in(0)
+		zero := e.c(0)
+		benchRun(b, p, NewMap(p, e.outs(e.step(expr.Where, e.step(expr.Lt, zero, v), v, zero)), []int{n}, []Array{x}, []Array{y}))
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
+	})
+	b.Run("transpose/1000x1000", func(b *testing.B) {
+		p := newPool(b, 1)
+		x, y := rowMajor(normals(rng(1), 1_000_000), 1000, 1000), rowMajor(make([]float32, 1_000_000), 1000, 1000)
+		x.Strides = []int{1, 1000}
+		benchRun(b, p, NewCopy(p, y, x))
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e6, "ns/element")
+	})
 	b.Run("bias/64x10", func(b *testing.B) {
 		p := newPool(b, 1)
 		x := rowMajor(normals(rng(1), 640), 64, 10)

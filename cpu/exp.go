@@ -2,35 +2,40 @@ package cpu
 
 import "math"
 
-// exp computes eˣ to 1 ulp over the whole range, subnormal results included; e^NaN = NaN, overflow gives +Inf.
+// expV computes dst = exp(a), to 1 ulp over the whole range, subnormal results included; NaN stays NaN, overflow gives
+// +Inf.
 //
-//	n = round(x·log₂e)            by adding and subtracting 1.5·2²³
-//	r = x - n·ln2, |r| ≤ ½ln2     ln2 in two parts, of which n times the first is exact
+//	n = round(a·log₂e)            by adding and subtracting 1.5·2²³
+//	r = a - n·ln2, |r| ≤ ½ln2     ln2 in two parts, of which n times the first is exact
 //	eʳ = 1 + r + r²·p(r)          p of degree 5
-//	eˣ = eʳ · 2^⌊n/2⌋ · 2^⌈n/2⌉     two exact scalings, so that only the last one may round (to a subnormal) or overflow
+//	eᵃ = eʳ · 2^⌊n/2⌋ · 2^⌈n/2⌉     two exact scalings, so that only the last one may round (to a subnormal) or overflow
 //
-// Outside [-104, 89] the result is 0 or +Inf; x is moved to that interval, so that n keeps to its range.
+// Outside [-104, 89] the result is 0 or +Inf; a is moved to that interval, so that n keeps to its range.
 // The coefficients are those of S. Moshier, Cephes mathematical library, expf.c.
-func exp(x float32) float32 {
-	if x > expMax {
-		x = expMax
+func expV(dst, a []float32) {
+	a = a[:len(dst)]
+	for i := range dst {
+		x := a[i]
+		if x > expMax {
+			x = expMax
+		}
+		if x < expMin {
+			x = expMin
+		}
+		t := float32(x*log2e) + roundMagic
+		n := t - roundMagic
+		r := x - float32(n*ln2Hi)
+		r -= float32(n * ln2Lo)
+		p := float32(expP0*r) + expP1
+		p = float32(p*r) + expP2
+		p = float32(p*r) + expP3
+		p = float32(p*r) + expP4
+		p = float32(p*r) + expP5
+		p = float32(float32(p*r)*r) + r + 1
+		k := int32(math.Float32bits(t)) - roundBits
+		half := k >> 1
+		dst[i] = p * pow2(half) * pow2(k-half)
 	}
-	if x < expMin {
-		x = expMin
-	}
-	t := float32(x*log2e) + roundMagic
-	n := t - roundMagic
-	r := x - float32(n*ln2Hi)
-	r -= float32(n * ln2Lo)
-	p := float32(expP0*r) + expP1
-	p = float32(p*r) + expP2
-	p = float32(p*r) + expP3
-	p = float32(p*r) + expP4
-	p = float32(p*r) + expP5
-	p = float32(float32(p*r)*r) + r + 1
-	k := int32(math.Float32bits(t)) - roundBits
-	half := k >> 1
-	return p * pow2(half) * pow2(k-half)
 }
 
 // pow2 is 2ᵏ for -126 ≤ k ≤ 127.

@@ -8,9 +8,12 @@ import (
 	"bilevel/internal/expr"
 )
 
-// newPool starts a pool that ends with the test.
-func newPool(t testing.TB, threads int) *Pool {
-	p := NewPool(threads)
+// newPool starts a pool of the best level that ends with the test.
+func newPool(t testing.TB, threads int) *Pool { return newPoolAt(t, threads, Detected()) }
+
+// newPoolAt starts a pool of a level that ends with the test.
+func newPoolAt(t testing.TB, threads int, level Level) *Pool {
+	p := NewPool(threads, level)
 	t.Cleanup(p.Close)
 	return p
 }

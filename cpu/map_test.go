@@ -91,7 +91,7 @@ func randomExpr(r *rand.Rand, inputs []expr.Type, rank int) (*expr.Expr, []expr.
 		b.step(expr.ToInt, len(types)-1)
 		types = append(types, expr.Int)
 	}
-	fns := exactFns()
+	fns := append(exactFns(), expr.Mul, expr.Mul, expr.Mul, expr.Add, expr.Add, expr.Sub, expr.Sub) // some of them fuse
 	for range 1 + r.IntN(12) {
 		f := fns[r.IntN(len(fns))]
 		var args []int
@@ -240,6 +240,31 @@ func TestMapOutputUnderLaterInput(t *testing.T) {
 	require.NoError(t, hold(p, NewMap(p, &b.Expr, []int{3}, []Array{x}, []Array{x, other})))
 	require.Equal(t, []float32{1, 4, 9}, x.Real)
 	require.Equal(t, []float32{0, 2, 6}, other.Real)
+}
+
+// A product that something else needs too stays a step of its own.
+func TestMapSharedProduct(t *testing.T) {
+	p := newPool(t, 1)
+	x := rowMajor([]float32{1, 2, 3}, 3)
+	for _, alsoOut := range []bool{false, true} {
+		var b build
+		in := b.in(0)
+		product := b.step(expr.Mul, in, in)
+		a := b.step(expr.Add, product, in)
+		s := b.step(expr.Sub, in, product)
+		b.outs(a, s)
+		out := []Array{rowMajor(make([]float32, 3), 3), rowMajor(make([]float32, 3), 3)}
+		if alsoOut {
+			b.outs(a, product)
+		}
+		require.NoError(t, hold(p, NewMap(p, &b.Expr, []int{3}, []Array{x}, out)))
+		require.Equal(t, []float32{2, 6, 12}, out[0].Real)
+		if alsoOut {
+			require.Equal(t, []float32{1, 4, 9}, out[1].Real)
+		} else {
+			require.Equal(t, []float32{0, -2, -6}, out[1].Real)
+		}
+	}
 }
 
 // What is the same everywhere is computed once; what lies densely is not copied; w - lr·g is one loop.

@@ -32,6 +32,7 @@ type Worker struct {
 // A Pool is held by one goroutine at a time: Lock before Run or the Run of any operation, Unlock after.
 type Pool struct {
 	sync.Mutex
+	level   Level
 	workers []*Worker
 	exited  sync.WaitGroup
 
@@ -62,9 +63,10 @@ const spinLoads = 128
 // costs the caller 2–5 µs and it arrives 5–10 µs later, so less than this gains nothing.
 const minParallel = 20_000
 
-// NewPool starts a pool of the given number of threads, at least 1.
-func NewPool(threads int) *Pool {
-	p := &Pool{done: make(chan struct{}, 1)}
+// NewPool starts a pool of the given number of threads, at least 1. Operations on it use the instructions of the level,
+// or of the best that there is below it.
+func NewPool(threads int, level Level) *Pool {
+	p := &Pool{level: min(level, Detected()), done: make(chan struct{}, 1)}
 	for i := range max(threads, 1) {
 		p.workers = append(p.workers, &Worker{Index: i, wake: make(chan struct{}, 1)})
 	}
@@ -76,6 +78,9 @@ func NewPool(threads int) *Pool {
 
 // Threads is the number of threads, the caller's included.
 func (p *Pool) Threads() int { return len(p.workers) }
+
+// Level says which instructions the operations of the pool use.
+func (p *Pool) Level() Level { return p.level }
 
 // Close ends the helpers and waits until they are gone. Run must not be called any more; closing twice is harmless.
 func (p *Pool) Close() {

@@ -55,16 +55,25 @@ func TestPoolDoesEveryItemOnce(t *testing.T) {
 func TestPoolHelpersTakePart(t *testing.T) {
 	p := newPool(t, 7)
 	for _, idle := range []time.Duration{0, 5 * time.Millisecond} {
-		time.Sleep(idle)
 		c := newCounter(28)
 		c.pause = 5 * time.Millisecond
-		p.Lock()
-		p.Run(28, c)
-		p.Unlock()
-		c.check(t, 1)
-		for i := range 7 {
-			require.Positive(t, c.workers[i].Load(), "worker %d", i)
+		all := func() bool {
+			for i := range 7 {
+				if c.workers[i].Load() == 0 {
+					return false
+				}
+			}
+			return true
 		}
+		rounds := 0
+		for ; rounds < 50 && !all(); rounds++ { // one, unless the machine is very busy
+			time.Sleep(idle)
+			p.Lock()
+			p.Run(28, c)
+			p.Unlock()
+		}
+		c.check(t, rounds)
+		require.True(t, all())
 	}
 }
 
@@ -122,7 +131,7 @@ func TestPoolQueuesConcurrentRuns(t *testing.T) {
 func TestPoolCloseEndsTheHelpers(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 10 {
-		p := NewPool(5)
+		p := NewPool(5, Detected())
 		c := newCounter(10)
 		p.Lock()
 		p.Run(10, c)
@@ -130,7 +139,13 @@ func TestPoolCloseEndsTheHelpers(t *testing.T) {
 		p.Close()
 		p.Close()
 	}
-	require.LessOrEqual(t, runtime.NumGoroutine(), before) // Close has waited for them
+	for range 1000 { // Close has waited for them, but their very last steps may be yet to come
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
 func TestPoolAllocatesNothing(t *testing.T) {

@@ -31,15 +31,15 @@ type realKernel struct {
 var realKernels = [numFn]realKernel{
 	expr.Neg:      {v: negV, cost: 0.3},
 	expr.Abs:      {v: absV, cost: 0.3},
-	expr.Sign:     {v: signV, cost: 1},
+	expr.Sign:     {v: signV, cost: 1.5},
 	expr.Sqrt:     {v: sqrtV, cost: 2},
-	expr.Exp:      {v: expV, cost: 3.5},
-	expr.Log:      {v: logV, cost: 5},
+	expr.Exp:      {v: expV, cost: 3},
+	expr.Log:      {v: logV, cost: 7},
 	expr.Sin:      {v: sinV, cost: 10},
 	expr.Cos:      {v: cosV, cost: 10},
-	expr.Tanh:     {v: tanhV, cost: 5},
+	expr.Tanh:     {v: tanhV, cost: 6},
 	expr.Sigmoid:  {v: sigmoidV, cost: 5},
-	expr.Softplus: {v: softplusV, cost: 9},
+	expr.Softplus: {v: softplusV, cost: 7},
 	expr.Relu:     {v: reluV, cost: 0.5},
 	expr.Floor:    {v: floorV, cost: 1},
 
@@ -82,17 +82,18 @@ var intKernels = [numFn]intKernel{
 // Ulps bounds the error of each Real function in units in the last place of the exact result (2^-149 for subnormal
 // ones), for finite results; infinities, NaN and zeros come out as expr.Table says. Zero means exact.
 //
-// One half is correct rounding; a little more is a float64 result rounded once more. The rest is measured over all
-// float32 arguments (TestUlpsEverywhere) and rounded up.
+// One half is correct rounding; a little more is a float64 result rounded once more. The others are what a sweep of a
+// hundred million arguments gave (exp 0.97, sigmoid 2.34, tanh 1.51, softplus 2.65), rounded up; TestUlpsEverywhere
+// goes over a million.
 var Ulps = [expr.NumFn]float64{
 	expr.Sqrt:     0.5,
 	expr.Exp:      1,
 	expr.Log:      0.501,
 	expr.Sin:      0.501,
 	expr.Cos:      0.501,
-	expr.Tanh:     0.501,
-	expr.Sigmoid:  2.5,
-	expr.Softplus: 0.501,
+	expr.Tanh:     2,
+	expr.Sigmoid:  3,
+	expr.Softplus: 3,
 	expr.Add:      0.5,
 	expr.Sub:      0.5,
 	expr.Mul:      0.5,

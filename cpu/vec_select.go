@@ -112,11 +112,7 @@ func eqVS(dst, a []float32, s float32) {
 func whereVVV(dst, a, b, c []float32) {
 	a, b, c = a[:len(dst)], b[:len(dst)], c[:len(dst)]
 	for i := range dst {
-		v := c[i]
-		if a[i] != 0 {
-			v = b[i]
-		}
-		dst[i] = v
+		dst[i] = choose(nonzero(a[i]), b[i], c[i])
 	}
 }
 
@@ -124,11 +120,7 @@ func whereVVV(dst, a, b, c []float32) {
 func whereVVS(dst, a, b []float32, s float32) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
-		v := s
-		if a[i] != 0 {
-			v = b[i]
-		}
-		dst[i] = v
+		dst[i] = choose(nonzero(a[i]), b[i], s)
 	}
 }
 
@@ -136,11 +128,7 @@ func whereVVS(dst, a, b []float32, s float32) {
 func whereVSV(dst, a []float32, s float32, c []float32) {
 	a, c = a[:len(dst)], c[:len(dst)]
 	for i := range dst {
-		v := c[i]
-		if a[i] != 0 {
-			v = s
-		}
-		dst[i] = v
+		dst[i] = choose(nonzero(a[i]), s, c[i])
 	}
 }
 
@@ -160,21 +148,23 @@ func clampVSS(dst, a []float32, lo, hi float32) {
 	}
 }
 
+// truth is 1 or 0. It goes through an integer, which the compiler sets without a jump: masks are as good as random.
 func truth(b bool) float32 {
+	var one uint32
 	if b {
-		return 1
+		one = 0x3f800000 // the bits of 1
 	}
-	return 0
+	return math.Float32frombits(one)
 }
 
+// nonzero is all ones where a ≠ 0 (NaN too), else zero: of the bits without the sign, some bit is set.
+func nonzero(a float32) uint32 {
+	b := math.Float32bits(a) << 1
+	return uint32(int32(b|-b) >> 31)
+}
+
+// sign is -1, 0 or 1, or a itself where it is NaN, without a jump.
 func sign(a float32) float32 {
-	switch {
-	case a > 0:
-		return 1
-	case a < 0:
-		return -1
-	case a == 0:
-		return 0
-	}
-	return a // NaN
+	isNaN := uint32(int32(0x7f800000-math.Float32bits(a)&^(1<<31)) >> 31)
+	return choose(isNaN, a, choose(nonzero(a), withSign(1, a), 0))
 }

@@ -3,10 +3,9 @@ package experiments
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"bilevel/data"
-	"bilevel/internal/philox"
-	"bilevel/models"
 	"bilevel/solvers"
 	"bilevel/solvers/hypergrad"
 	"bilevel/tensor"
@@ -46,7 +45,6 @@ const cleanStart = -2
 type cleanData struct {
 	train, val, test *data.Set // standardized by the training rows, with a column of ones
 	rows             []int32   // of the training rows in the source
-	given            []int32   // training labels as the model sees them (train.Labels too)
 	changed, drawn   []bool    // nil where nothing was corrupted
 	classes          int
 }
@@ -75,8 +73,44 @@ func (c Clean) Run(ctx context.Context, ex *tensor.Executor, set *data.Dataset, 
 	return run, run.score(b)
 }
 
+// leftOver is how many of a set's rows neither level takes.
+func (c Clean) leftOver(set *data.Dataset) int {
+	n := set.Train.N() - c.Train
+	if set.Val == nil {
+		n -= c.Val
+	}
+	return n
+}
+
+// fits refuses sizes that a set cannot give.
+func (c Clean) fits(set *data.Dataset) error {
+	wants, least := fmt.Sprintf("%d training", c.Train), 0
+	if set.Val == nil {
+		wants += fmt.Sprintf(" and %d validation rows", c.Val)
+	} else {
+		wants += " rows"
+	}
+	if set.Test == nil {
+		wants, least = wants+", and some left for a test", 1
+	}
+	switch {
+	case c.Train < 1 || c.Val < 1 || c.leftOver(set) < least:
+		return usagef("its %d rows are not enough for %s", set.Train.N(), wants)
+	case set.Val != nil && c.Val != set.Val.N():
+		return usagef("it brings %d validation rows of its own, which are all used, not %d", set.Val.N(), c.Val)
+	case c.Batch < 1 || c.Batch > c.Train:
+		return usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", c.Batch, c.Train, c.Train)
+	case set.Classes < 2:
+		return usagef("all its labels are 0: there must be at least two classes")
+	}
+	return nil
+}
+
 // prepare splits, corrupts and standardizes.
 func (c Clean) prepare(set *data.Dataset, seed uint64) (*cleanData, error) {
+	if err := c.fits(set); err != nil {
+		return nil, err
+	}
 	d := &cleanData{classes: set.Classes}
 	pool, n := set.Train, set.Train.N()
 	sizes := []int{c.Train, c.Val}
@@ -84,15 +118,7 @@ func (c Clean) prepare(set *data.Dataset, seed uint64) (*cleanData, error) {
 		sizes = sizes[:1]
 	}
 	if set.Test == nil { // the rows left over are the test
-		sizes = append(sizes, n-c.Train-c.Val)
-	}
-	total := 0
-	for _, s := range sizes {
-		total += s
-	}
-	if c.Train < 1 || c.Val < 1 || total > n || set.Test == nil && sizes[len(sizes)-1] < 1 {
-		return nil, &UsageError{fmt.Sprintf("%s has %d training rows: not enough for %d training and %d validation rows%s", set.Name, n, c.Train, c.Val,
-			map[bool]string{true: " and some for a test", false: ""}[set.Test == nil])}
+		sizes = append(sizes, c.leftOver(set))
 	}
 	parts, err := data.Split(n, seed, sizes...)
 	if err != nil {
@@ -149,143 +175,6 @@ func withOnes(s *data.Set, scaler *data.Scaler) (*data.Set, error) {
 	return out, nil
 }
 
-// onDevice is a labelled set in a device's memory.
-type onDevice struct {
-	x, a *tensor.Variable // features [n, d], labels Int [n]
-	n    int
-}
-
-func upload(ex *tensor.Executor, name string, s *data.Set) (onDevice, error) {
-	d := onDevice{ex.Variable(name+" features", tensor.Real, s.N(), s.Dim), ex.Variable(name+" labels", tensor.Int, s.N()), s.N()}
-	err := d.x.Write32(s.Features)
-	if err == nil {
-		err = d.a.WriteInts(s.Labels)
-	}
-	if err != nil {
-		d.free()
-	}
-	return d, err
-}
-
-func (d onDevice) free() {
-	d.x.Free()
-	d.a.Free()
-}
-
-// losses is the cross-entropy of each row of a batch.
-func (d onDevice) losses(m models.Model, y *tensor.Node, b solvers.Batch) *tensor.Node {
-	return tensor.CrossEntropy(m.Outputs(y, b.Of(d.x.Node())), b.Of(d.a.Node()))
-}
-
-// cleanProblem is a seed's problem on a device.
-type cleanProblem struct {
-	model            models.Model
-	train, val, test onDevice
-	problem          *solvers.Problem
-	functions        []*tensor.Function
-	variables        []*tensor.Variable
-	y, x             *tensor.Variable // the point that the functions below look at
-	valError, valLoss, testError,
-	guess *tensor.Variable
-	validate, examine, label *tensor.Function
-}
-
-func (c Clean) build(ex *tensor.Executor, d *cleanData, seed uint64) (_ *cleanProblem, err error) {
-	b := &cleanProblem{}
-	defer func() {
-		if err != nil {
-			b.close()
-		}
-	}()
-	model, err := models.NewSoftmax(d.train.Dim, d.classes, false)
-	if err != nil {
-		return nil, err
-	}
-	b.model = model
-	for _, s := range []struct {
-		name string
-		from *data.Set
-		to   *onDevice
-	}{{"train", d.train, &b.train}, {"validation", d.val, &b.val}, {"test", d.test, &b.test}} {
-		if *s.to, err = upload(ex, s.name, s.from); err != nil {
-			return nil, err
-		}
-	}
-	x0 := make([]float64, b.train.n)
-	for i := range x0 {
-		x0[i] = cleanStart
-	}
-	b.problem = &solvers.Problem{
-		Name: "hyper-cleaning",
-		X0:   x0, Y0: model.Init(seed),
-		Lower: solvers.Level{
-			Rows: b.train.n, Size: c.Batch,
-			Batch: data.Batches{Seed: seed, Stream: philox.StreamLowerBatch, N: b.train.n, B: c.Batch},
-			Value: func(x, y *tensor.Node, rows solvers.Batch) *tensor.Node {
-				weighted := rows.Of(x).Sigmoid().Mul(b.train.losses(model, y, rows))
-				return weighted.Mean().Add(models.SquaredNorm(y).Scale(c.Reg))
-			},
-		},
-		Upper: solvers.Level{
-			Rows: b.val.n, Size: c.Batch,
-			Batch: data.Batches{Seed: seed, Stream: philox.StreamUpperBatch, N: b.val.n, B: c.Batch},
-			Value: func(_, y *tensor.Node, rows solvers.Batch) *tensor.Node {
-				return b.val.losses(model, y, rows).Mean()
-			},
-		},
-		Mu: 2 * c.Reg,
-	}
-	return b, b.evaluations(ex)
-}
-
-// evaluations compiles what is measured at a point (x, y).
-func (b *cleanProblem) evaluations(ex *tensor.Executor) (err error) {
-	variable := func(name string, t tensor.Type, shape ...int) *tensor.Variable {
-		v := ex.Variable(name, t, shape...)
-		b.variables = append(b.variables, v)
-		return v
-	}
-	b.x, b.y = variable("x", tensor.Real, len(b.problem.X0)), variable("y", tensor.Real, len(b.problem.Y0))
-	b.valError, b.valLoss, b.testError = variable("validation error", tensor.Real), variable("validation loss", tensor.Real), variable("test error", tensor.Real)
-	b.guess = variable("own labels", tensor.Int, b.train.n)
-	compile := func(dst **tensor.Function, name string, build func() []tensor.Update) {
-		if err == nil {
-			if *dst, err = ex.Compile(name, build); err == nil {
-				b.functions = append(b.functions, *dst)
-			}
-		}
-	}
-	outputs := func(s onDevice) *tensor.Node { return b.model.Outputs(b.y.Node(), s.x.Node()) }
-	compile(&b.validate, "validate", func() []tensor.Update {
-		z := outputs(b.val)
-		return []tensor.Update{
-			{Var: b.valError, Value: models.Mistakes(z, b.val.a.Node()).Mean()},
-			{Var: b.valLoss, Value: tensor.CrossEntropy(z, b.val.a.Node()).Mean()},
-		}
-	})
-	compile(&b.examine, "test", func() []tensor.Update {
-		return []tensor.Update{{Var: b.testError, Value: models.Mistakes(outputs(b.test), b.test.a.Node()).Mean()}}
-	})
-	compile(&b.label, "own labels", func() []tensor.Update {
-		return []tensor.Update{{Var: b.guess, Value: outputs(b.train).ArgMax()}}
-	})
-	return err
-}
-
-func (b *cleanProblem) close() {
-	for _, f := range b.functions {
-		f.Close()
-	}
-	for _, v := range b.variables {
-		v.Free()
-	}
-	for _, s := range []onDevice{b.train, b.val, b.test} {
-		if s.x != nil {
-			s.free()
-		}
-	}
-}
-
 // solve runs the algorithm and keeps curves and snapshots.
 func (c Clean) solve(ctx context.Context, ex *tensor.Executor, b *cleanProblem, run *CleanRun, ev CleanEvents) error {
 	records := c.Records
@@ -303,6 +192,9 @@ func (c Clean) solve(ctx context.Context, ex *tensor.Executor, b *cleanProblem, 
 			point := CurvePoint{Iteration: p.Iteration, Seconds: p.Seconds, Samples: p.Counts.Samples}
 			if point.ValError, point.ValLoss, err = b.validation(y); err != nil {
 				return err
+			}
+			if math.IsNaN(point.ValLoss) || math.IsInf(point.ValLoss, 0) {
+				return fmt.Errorf("seed %d: the validation loss is %g after iteration %d: use smaller step sizes", run.Seed, point.ValLoss, p.Iteration)
 			}
 			run.Curve = append(run.Curve, point)
 			run.snapshots = append(run.snapshots, y)
@@ -325,12 +217,12 @@ func (b *cleanProblem) validation(y []float64) (rate, loss float64, err error) {
 		err = b.validate.Run(1)
 	}
 	if err == nil {
-		rate, err = b.valError.Number()
+		rate, err = b.valMistakes.Number() // a count, so that the fraction is exact
 	}
 	if err == nil {
 		loss, err = b.valLoss.Number()
 	}
-	return rate, loss, err
+	return rate / float64(b.val.n), loss, err
 }
 
 // certificate is how exactly the hypergradient at the end is solved for.

@@ -11,18 +11,16 @@ import (
 	"text/tabwriter"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/solvers/linear"
 )
 
-// WriteCleanResults writes a folder of results, each file whole or not at all:
+// WriteCleanResults writes a folder of results, each file whole or not at all, the first one last:
 //
 //	result.json                  what --json prints
 //	metrics.jsonl, metrics.csv   the curves of every seed
 //	error-iterations, error-seconds, weights (.svg, .png)
 //	suspects.csv                 row, label, weight, the model's own label; most suspect first (one file a seed)
 func WriteCleanResults(dir, title string, runs []*CleanRun) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	summary, err := Summarize(runs)
 	if err != nil {
 		return err
@@ -31,7 +29,7 @@ func WriteCleanResults(dir, title string, runs []*CleanRun) error {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n')); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	if err := writeMetrics(dir, runs); err != nil {
@@ -46,7 +44,10 @@ func WriteCleanResults(dir, title string, runs []*CleanRun) error {
 			return err
 		}
 	}
-	return cleanPlots(dir, title, runs)
+	if err := cleanPlots(dir, title, runs); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))
 }
 
 func writeMetrics(dir string, runs []*CleanRun) error {
@@ -122,22 +123,23 @@ func cleanPlots(dir, title string, runs []*CleanRun) error {
 			return err
 		}
 	}
-	groups := map[string][]float64{}
-	order := []string{"all rows"}
+	all, kept, changed := group{name: "all rows", colour: blue}, group{name: "label kept", colour: blue}, group{name: "label changed", colour: orange}
 	for _, r := range runs {
 		for i, w := range r.Weights {
-			name := "all rows"
+			to := &all
 			if r.Changed != nil {
-				order = []string{"label kept", "label changed"}
-				name = order[0]
-				if r.Changed[i] {
-					name = order[1]
+				if to = &kept; r.Changed[i] {
+					to = &changed
 				}
 			}
-			groups[name] = append(groups[name], w)
+			to.values = append(to.values, w)
 		}
 	}
-	p, err := histogram(title, "learned weight", groups, order)
+	groups := []group{kept, changed}
+	if len(all.values) > 0 {
+		groups = []group{all}
+	}
+	p, err := histogram(title, "learned weight", groups...)
 	if err != nil {
 		return err
 	}
@@ -181,5 +183,30 @@ func WriteCleanTable(w io.Writer, runs []*CleanRun) error {
 	row("hypergradient norm at the end", func(r *CleanRun) *float64 { return r.Hypergradient.Norm }, false)
 	row("  its error figure ("+runs[0].Hypergradient.Kind+")", func(r *CleanRun) *float64 { return r.Hypergradient.Error }, false)
 	row("solver seconds", func(r *CleanRun) *float64 { return &r.Seconds }, false)
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if err := r.warn(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warn says in plain words which figures of a run not to trust.
+func (r *CleanRun) warn(w io.Writer) error {
+	var err error
+	say := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "warning: seed %d: "+format+"\n", append([]any{r.Seed}, args...)...)
+		}
+	}
+	if !r.Baselines.Converged {
+		say("a model to compare with was not trained to convergence: a larger --reg makes that easier")
+	}
+	if status := r.Hypergradient.Status; status != linear.Converged.String() {
+		say("the hypergradient at the end is not reliable (%s): a larger --reg makes its linear system easier", status)
+	}
+	return err
 }

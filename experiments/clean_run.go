@@ -41,6 +41,7 @@ type CleanBaselines struct {
 	All        float64  `json:"all"`        // on all training rows with the labels as given
 	Clean      *float64 `json:"clean"`      // on the rows whose label did not change; nil where that is not known
 	Validation float64  `json:"validation"` // on the validation rows alone
+	Converged  bool     `json:"converged"`  // all of them, as far as the arithmetic allows
 }
 
 // CurvePoint is one record of a run. The test error is scored after the run, on the stored snapshot.
@@ -134,7 +135,8 @@ func (b *cleanProblem) testOf(y []float64) (float64, error) {
 	if err := b.examine.Run(1); err != nil {
 		return 0, err
 	}
-	return b.testError.Number()
+	mistakes, err := b.testMistakes.Number()
+	return mistakes / float64(b.test.n), err
 }
 
 // baseline is how far the models without weights are trained: to the point where float32 cannot go on.
@@ -144,7 +146,17 @@ var baseline = solvers.Newton{Tol: 1e-5, MaxSteps: 50, Forcing: 0.05, CGSteps: 2
 func (c Clean) baselines(ctx context.Context, ex *tensor.Executor, b *cleanProblem, run *CleanRun, ev CleanEvents) error {
 	d := run.data
 	ev.stage("baselines", 3)
-	train := func(rows *data.Set) (float64, error) { return c.trained(ctx, ex, b, rows) }
+	run.Baselines.Converged = true
+	train := func(rows *data.Set) (float64, error) {
+		y, status, err := c.trained(ctx, ex, b, rows)
+		if err != nil {
+			return 0, err
+		}
+		if status != linear.Converged && status != linear.Stagnated {
+			run.Baselines.Converged = false
+		}
+		return b.testOf(y)
+	}
 	var err error
 	if run.Baselines.All, err = train(d.train); err != nil {
 		return err
@@ -175,29 +187,27 @@ func (c Clean) baselines(ctx context.Context, ex *tensor.Executor, b *cleanProbl
 	return err
 }
 
-// trained is the test error of the minimizer of the unweighted mean over rows plus Reg |y|².
-func (c Clean) trained(ctx context.Context, ex *tensor.Executor, b *cleanProblem, rows *data.Set) (float64, error) {
+// trained is the minimizer of the unweighted mean over rows plus Reg |y|², and how its training ended.
+func (c Clean) trained(ctx context.Context, ex *tensor.Executor, b *cleanProblem, rows *data.Set) ([]float64, linear.Status, error) {
 	on, err := upload(ex, "baseline", rows)
 	if err != nil {
-		return 0, err
+		return nil, linear.NotFinite, err
 	}
 	defer on.free()
 	m, err := baseline.Prepare(ex, func(y *tensor.Node) *tensor.Node {
 		return on.losses(b.model, y, solvers.Batch{Rows: on.n}).Mean().Add(models.SquaredNorm(y).Scale(c.Reg))
 	}, len(b.problem.Y0))
 	if err != nil {
-		return 0, err
+		return nil, linear.NotFinite, err
 	}
 	defer m.Close()
 	if err := m.Y().Write(b.problem.Y0); err != nil {
-		return 0, err
+		return nil, linear.NotFinite, err
 	}
-	if _, err := m.Run(ctx); err != nil {
-		return 0, err
+	end, err := m.Run(ctx)
+	if err != nil {
+		return nil, end.Status, err
 	}
 	y, err := m.Y().Read()
-	if err != nil {
-		return 0, err
-	}
-	return b.testOf(y)
+	return y, end.Status, err
 }

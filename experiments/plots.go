@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"math"
 	"path/filepath"
+	"strconv"
 
 	"bilevel/internal/atomicfile"
 
@@ -18,7 +20,6 @@ import (
 var (
 	blue   = color.NRGBA{0, 114, 178, 255}
 	orange = color.NRGBA{213, 94, 0, 255}
-	green  = color.NRGBA{0, 158, 115, 255}
 )
 
 // series is one line of a plot: a value over x for several seeds, drawn as its mean with a band of one deviation.
@@ -27,6 +28,13 @@ type series struct {
 	colour color.NRGBA
 	x      [][]float64 // by seed; the mean over seeds is drawn
 	y      [][]float64
+}
+
+// group is one colour of a histogram.
+type group struct {
+	name   string
+	colour color.NRGBA
+	values []float64 // in [0, 1]
 }
 
 // savePlot writes a plot as SVG and PNG.
@@ -48,12 +56,21 @@ func savePlot(p *plot.Plot, dir, name string) error {
 	return nil
 }
 
-// curves draws series as lines with bands.
-func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
+func newPlot(title, xLabel, yLabel string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, xLabel, yLabel
+	p.Title.Padding = 3 * vg.Millimeter
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(roundTicks), plot.TickerFunc(roundTicks)
+	p.Legend.Top, p.Legend.Padding, p.Legend.XOffs = true, vg.Millimeter, -2*vg.Millimeter
+	return p
+}
+
+// curves draws series of values from 0 up as lines with bands. Points at the start that tower above all later ones (an
+// untrained model) do not stretch the axis: the lines come in from above.
+func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
+	p := newPlot(title, xLabel, yLabel)
 	p.Add(plotter.NewGrid())
-	p.Legend.Top = true
+	top, right := 0.0, 0.0
 	for _, s := range all {
 		n := len(s.y[0])
 		line, band := make(plotter.XYs, n), make(plotter.XYs, 2*n)
@@ -66,15 +83,16 @@ func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 			y, d := MeanStd(ys)
 			line[i] = plotter.XY{X: x, Y: y}
 			band[i], band[2*n-1-i] = plotter.XY{X: x, Y: y + d}, plotter.XY{X: x, Y: y - d}
+			if right = max(right, x); i > 0 || n == 1 {
+				top = max(top, y+d)
+			}
 		}
 		if len(s.y) > 1 {
 			area, err := plotter.NewPolygon(band)
 			if err != nil {
 				return nil, err
 			}
-			shade := s.colour
-			shade.A = 50
-			area.Color, area.LineStyle.Width = shade, 0
+			area.Color, area.LineStyle.Width = faint(s.colour), 0
 			p.Add(area)
 		}
 		l, err := plotter.NewLine(line)
@@ -85,37 +103,88 @@ func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 		p.Add(l)
 		p.Legend.Add(s.name, l)
 	}
+	p.X.Min, p.X.Max = 0, positive(right)
+	p.Y.Min, p.Y.Max = 0, positive(1.1*top)
 	return p, nil
 }
 
-// histogram draws how values in [0, 1] are distributed, one outline per group.
-func histogram(title, xLabel string, groups map[string][]float64, order []string) (*plot.Plot, error) {
-	const bins = 50
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, xLabel, "rows"
-	p.Legend.Top = true
-	for i, name := range order {
-		values := groups[name]
-		if len(values) == 0 {
+// histogram draws how values in [0, 1] are distributed: one bar a group side by side in each bin, counts on a
+// logarithmic axis, for most weights end near 0 or 1 and the few between are what one wants to see.
+func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
+	const bins, base, gap = 25, 0.5, 0.1 // the axis begins below one row; the gap is between bins, in bins
+	p := newPlot(title, xLabel, "rows (logarithmic)")
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.TickerFunc(decades)
+	top := 1.0
+	for i, g := range groups {
+		var counts [bins]float64
+		for _, v := range g.values {
+			counts[min(bins-1, max(0, int(v*bins)))]++
+		}
+		var bars []plotter.XYer
+		for b, count := range counts {
+			if count == 0 {
+				continue
+			}
+			top = max(top, count)
+			width := (1 - gap) / float64(len(groups))
+			left := (float64(b) + gap/2 + float64(i)*width) / bins
+			right := left + width/bins
+			bars = append(bars, plotter.XYs{{X: left, Y: base}, {X: left, Y: count}, {X: right, Y: count}, {X: right, Y: base}})
+		}
+		if len(bars) == 0 {
 			continue
 		}
-		counts := make(plotter.XYs, bins)
-		for b := range counts {
-			counts[b].X = (float64(b) + 0.5) / bins
-		}
-		for _, v := range values {
-			counts[min(bins-1, max(0, int(v*bins)))].Y++
-		}
-		h, err := plotter.NewHistogram(counts, bins)
+		drawn, err := plotter.NewPolygon(bars...)
 		if err != nil {
 			return nil, err
 		}
-		c := []color.NRGBA{blue, orange, green}[i%3]
-		fill := c
-		fill.A = 90
-		h.FillColor, h.LineStyle.Color = fill, c
-		p.Add(h)
-		p.Legend.Add(name, h)
+		drawn.Color, drawn.LineStyle.Width = g.colour, 0
+		p.Add(drawn)
+		p.Legend.Add(g.name, drawn)
 	}
+	p.X.Min, p.X.Max = 0, 1
+	p.Y.Min, p.Y.Max = base, 4*top // the legend has the room above the bars
 	return p, nil
+}
+
+func faint(c color.NRGBA) color.NRGBA {
+	c.A = 50
+	return c
+}
+
+// positive keeps an axis from having no length.
+func positive(v float64) float64 {
+	if v > 0 {
+		return v
+	}
+	return 1
+}
+
+// roundTicks puts labelled ticks at multiples of 1, 2 or 5 times a power of ten, at most seven.
+func roundTicks(from, to float64) (ticks []plot.Tick) {
+	step := math.Pow(10, math.Floor(math.Log10((to-from)/6)))
+	for _, f := range []float64{1, 2, 5, 10} {
+		if step*f*6 >= to-from {
+			step *= f
+			break
+		}
+	}
+	for i := int(math.Ceil(from/step - 1e-9)); float64(i)*step <= to+1e-9*step; i++ {
+		ticks = append(ticks, plot.Tick{Value: float64(i) * step, Label: strconv.FormatFloat(float64(i)*step, 'g', 6, 64)})
+	}
+	return ticks
+}
+
+// decades labels the powers of ten of a logarithmic axis and marks what lies between.
+func decades(from, to float64) (ticks []plot.Tick) {
+	for d := 1.0; d <= to; d *= 10 {
+		for i := 1.0; i < 10 && i*d <= to; i++ {
+			label := ""
+			if i == 1 {
+				label = strconv.FormatFloat(d, 'f', 0, 64)
+			}
+			ticks = append(ticks, plot.Tick{Value: i * d, Label: label})
+		}
+	}
+	return ticks
 }

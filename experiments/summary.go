@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 )
 
 // Summarize turns the runs of several seeds into one JSON object. One run is itself. Of several, seed is the list and
@@ -62,7 +63,7 @@ func joinValues(values []any) (any, error) {
 		case map[string]any:
 			objects[i] = v
 		default:
-			same = same && v == values[0]
+			same = same && reflect.DeepEqual(v, values[0])
 		}
 	}
 	switch values[0].(type) {

@@ -40,8 +40,8 @@ func ActivationByName(name string) (Activation, error) {
 		return a, nil
 	}
 	names := slices.Sorted(maps.Keys(all))
-	return Activation{}, fmt.Errorf("models: unknown activation %q (there are %s); did you mean %q?",
-		name, strings.Join(names, ", "), nearest.Name(name, names))
+	return Activation{}, fmt.Errorf("models: unknown activation %q (there are %s)%s",
+		name, strings.Join(names, ", "), nearest.Hint(name, names))
 }
 
 // MLP is a multilayer perceptron: x ← φ(x·W_i + b_i) for each layer but the last, which has no φ.

@@ -47,7 +47,8 @@ func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node
 		m.Forcing = 0.01
 	}
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Forcing > 0 && m.Forcing < 1) {
-		return nil, fmt.Errorf("solvers: Newton: tolerance %g, %d steps, forcing %g", m.Tol, m.MaxSteps, m.Forcing)
+		return nil, fmt.Errorf("solvers: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, at least one step, and a forcing between 0 and 1",
+			m.Tol, m.MaxSteps, m.Forcing)
 	}
 	s := &Minimizer{Newton: m, ex: ex}
 	s.y, s.trial = ex.Variable("newton y", tensor.Real, n), ex.Variable("newton trial", tensor.Real, n)
@@ -95,7 +96,7 @@ func (s *Minimizer) Y() *tensor.Variable { return s.y }
 // that is convergence to what the arithmetic allows.
 func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 	var out Minimum
-	target, best, stale := 0.0, math.Inf(1), 0
+	target, best, lowest, stale := 0.0, math.Inf(1), math.Inf(1), 0
 	for {
 		if err := s.point.Run(1); err != nil {
 			return out, err
@@ -110,11 +111,15 @@ func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 		if out.Steps == 0 {
 			target = s.Tol * max(1, norm)
 		}
-		if stale++; norm < 0.9*best {
+		stale++
+		if norm < 0.9*best {
 			best, stale = norm, 0
 		}
+		if value < lowest-s.slack(value) {
+			lowest, stale = value, 0
+		}
 		switch {
-		case math.IsNaN(value) || math.IsNaN(norm) || math.IsInf(norm, 0):
+		case !finite([]float64{value, norm}):
 			out.Status = linear.NotFinite
 			return out, nil
 		case norm <= target:
@@ -158,8 +163,6 @@ func (s *Minimizer) search(out *Minimum, value float64) (moved bool, err error) 
 	if err != nil || !(slope < 0) {
 		return false, err
 	}
-	info := s.ex.Info()
-	slack := info.SumError(s.y.Size()) * info.UnitRoundoff() * math.Abs(value)
 	step := 1.0
 	for range halvings {
 		if err := firstError(s.step.Write([]float64{step}), s.probe.Run(1)); err != nil {
@@ -170,12 +173,18 @@ func (s *Minimizer) search(out *Minimum, value float64) (moved bool, err error) 
 			return false, err
 		}
 		out.Values++
-		if next <= value+decrease*step*slope+slack {
+		if next <= value+decrease*step*slope+s.slack(value) {
 			return true, s.accept.Run(1)
 		}
 		step /= 2
 	}
 	return false, nil
+}
+
+// slack is what round-off may do to a value.
+func (s *Minimizer) slack(value float64) float64 {
+	info := s.ex.Info()
+	return info.SumError(s.y.Size()) * info.UnitRoundoff() * math.Abs(value)
 }
 
 // Close frees the programs and vectors.

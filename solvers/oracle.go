@@ -37,6 +37,12 @@ func (o *Oracle) LowerGradient(x, y *tensor.Node, b Batch) *tensor.Node {
 	return tensor.Grad(o.p.Lower.Value(x, y, b), y)[0]
 }
 
+// LowerGradientX is ∇xG [p].
+func (o *Oracle) LowerGradientX(x, y *tensor.Node, b Batch) *tensor.Node {
+	o.Counts.LowerGradients++
+	return tensor.Grad(o.p.Lower.Value(x, y, b), x)[0]
+}
+
 // UpperGradient is ∇xF [p] and ∇yF [q].
 func (o *Oracle) UpperGradient(x, y *tensor.Node, b Batch) (fx, fy *tensor.Node) {
 	o.Counts.UpperGradients++
@@ -44,10 +50,11 @@ func (o *Oracle) UpperGradient(x, y *tensor.Node, b Batch) (fx, fy *tensor.Node)
 	return g[0], g[1]
 }
 
-// slope is ⟨∇yG, v⟩, whose gradients are H v and C v: the reverse pass over it costs as much as one gradient.
+// slope is ⟨∇yG, v⟩ with v held constant, whose gradients are H v and C v: the reverse pass over it costs as much as
+// one gradient.
 func (o *Oracle) slope(x, y *tensor.Node, b Batch, v *tensor.Node) *tensor.Node {
 	g := o.p.Lower.Value(x, y, b)
-	return tensor.JVP([]*tensor.Node{g}, []*tensor.Node{y}, []*tensor.Node{v})[0]
+	return tensor.JVP([]*tensor.Node{g}, []*tensor.Node{y}, []*tensor.Node{v.StopGradient()})[0]
 }
 
 // HVP is H v [q].

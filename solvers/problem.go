@@ -111,3 +111,21 @@ func (p *Problem) Check() error {
 	}
 	return nil
 }
+
+// refuseSet is for algorithms whose steps take x out of any set.
+func refuseSet(algorithm string, p *Problem) error {
+	if p.XSet == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: the problem keeps x in a %s, but the analysis and the steps of %s need x unconstrained", algorithm, p.XSet, algorithm)
+}
+
+// positive says whether all numbers are positive and finite.
+func positive(values ...float64) bool {
+	for _, v := range values {
+		if !(v > 0) || math.IsInf(v, 0) {
+			return false
+		}
+	}
+	return true
+}

@@ -15,6 +15,14 @@ type Schedule struct {
 	Factor func(k, n int) float64
 }
 
+// at is the factor of iteration k of n; the zero Schedule is constant.
+func (s Schedule) at(k, n int) float64 {
+	if s.Factor == nil {
+		return 1
+	}
+	return s.Factor(k, n)
+}
+
 // Schedules lists the schedules that have names.
 func Schedules() []Schedule {
 	return []Schedule{
@@ -34,5 +42,5 @@ func ScheduleByName(name string) (Schedule, error) {
 		}
 		names = append(names, s.Name)
 	}
-	return Schedule{}, fmt.Errorf("unknown schedule %q (there are %s); did you mean %q?", name, strings.Join(names, ", "), nearest.Name(name, names))
+	return Schedule{}, fmt.Errorf("unknown schedule %q (there are %s)%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
 }

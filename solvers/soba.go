@@ -19,25 +19,25 @@ import (
 type SOBA struct {
 	Step      float64  // ρ
 	OuterStep float64  // γ
-	Schedule  Schedule // of both
+	Schedule  Schedule // of both; the zero value is constant
 }
 
 func (SOBA) Name() string { return "soba" }
 
 // Init compiles the iteration for a run of n iterations.
 func (a SOBA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
-	if !(a.Step > 0) || !(a.OuterStep > 0) {
-		return nil, fmt.Errorf("soba: steps %g and %g: wants positive ones", a.Step, a.OuterStep)
+	if !positive(a.Step, a.OuterStep) {
+		return nil, fmt.Errorf("soba: steps %g and %g: wants positive, finite ones", a.Step, a.OuterStep)
 	}
-	if p.XSet != nil {
-		return nil, fmt.Errorf("soba: the problem keeps x in a %s, but SOBA's analysis and its steps need x unconstrained", p.XSet)
+	if err := refuseSet("soba", p); err != nil {
+		return nil, err
 	}
 	start := []namedStart{{"x", p.X0}, {"y", p.Y0}, {"v", make([]float64, len(p.Y0))}}
 	rate := func(k int) []float64 {
-		f := a.Schedule.Factor(k, n)
+		f := a.Schedule.at(k, n)
 		return []float64{a.Step * f, a.OuterStep * f}
 	}
-	return newStochastic(ex, p, "soba", start, rate, func(it *iteration, s []*tensor.Node) []*tensor.Node {
+	return newStochastic(ex, p, start, rate, phaseSpec{name: "soba", times: 1, lower: true, upper: true, build: func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y, v := s[0], s[1], s[2]
 		rho, gamma := it.Rate(0), it.Rate(1)
 		gy := it.LowerGradient(x, y, it.Lower)
@@ -48,5 +48,5 @@ func (a SOBA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 			y.Sub(rho.Mul(gy)),
 			v.Sub(rho.Mul(hv.Sub(fy))),
 		}
-	})
+	}})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"bilevel/tensor"
@@ -50,7 +51,7 @@ type Progress struct {
 // Result is what a run ends with.
 type Result struct {
 	Status     Status
-	Iterations int // done; for NotFinite the iteration (from 1) after which the state was not finite
+	Iterations int // done; for NotFinite the iteration (from 1) after which the state was seen not to be finite
 	Seconds    float64
 	Counts     Counts
 	X, Y       []float64
@@ -105,6 +106,7 @@ func Solve(ctx context.Context, ex *tensor.Executor, p *Problem, a Algorithm, op
 		res.Seconds += time.Since(begin).Seconds()
 		var bad *notFiniteError
 		if errors.As(err, &bad) {
+			res.Counts = res.Counts.Plus(state.Counts(), int64(bad.iteration+1-res.Iterations))
 			res.Status, res.Iterations = NotFinite, bad.iteration+1
 			break
 		}
@@ -125,5 +127,17 @@ func Solve(ctx context.Context, ex *tensor.Executor, p *Problem, a Algorithm, op
 	if res.X, err = state.Arrays()[0].Read(); err == nil {
 		res.Y, err = state.Arrays()[1].Read()
 	}
+	if res.Status == Finished && !finite(res.X) { // the iteration watches the other vectors only
+		res.Status = NotFinite
+	}
 	return res, err
+}
+
+func finite(values []float64) bool {
+	for _, v := range values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return false
+		}
+	}
+	return true
 }

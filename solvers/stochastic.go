@@ -11,27 +11,44 @@ import (
 // iterations are uploaded at once; the device picks its row by a step counter.
 const chunk = 64
 
-// stochastic runs a single-loop algorithm: one program is one iteration, which draws one lower and one upper
-// minibatch. An algorithm supplies the vectors it keeps and the updates of one iteration.
+// stochastic runs algorithms whose iteration is a fixed sequence of phases, each one program that is repeated a fixed
+// number of times: one phase for SOBA; inner steps, then a step of x, for F²SA and stocBiO. Every repetition draws its own
+// lower and upper minibatch.
 type stochastic struct {
 	ex     *tensor.Executor
 	p      *Problem
-	vars   []*tensor.Variable  // the algorithm's state, x and y first
-	health *tensor.Variable    // Int: 0, or 1 + the iteration in which the state stopped being finite
-	slot   *tensor.Variable    // Int [1]: iteration inside the chunk
-	now    *tensor.Variable    // Int [1]: iteration since the start
-	rates  *tensor.Variable    // [chunk, number of rates]
-	index  [2]*tensor.Variable // Int [chunk, size], lower and upper
-	fn     *tensor.Function
-	counts Counts
+	vars   []*tensor.Variable // the algorithm's state, x and y first
+	health *tensor.Variable   // Int: 0, or 1 + the iteration in which the state stopped being finite
+	turn   *tensor.Variable   // Int [1]: iteration inside the chunk
+	base   *tensor.Variable   // Int: number of the chunk's first iteration
+	rates  *tensor.Variable   // [chunk, number of rates]
 	rate   func(k int) []float64
-	host   struct {
-		rates []float64
-		index [2][]int32
-	}
+	host   []float64 // rates
+	phases []*phase
+	draws  [2]int // minibatches of each level in one iteration
 }
 
-// iteration is what an algorithm sees while its program is built.
+// phase is one program of the iteration.
+type phase struct {
+	phaseSpec
+	fn     *tensor.Function
+	slot   *tensor.Variable    // Int [1]: repetition inside the chunk
+	index  [2]*tensor.Variable // Int [chunk·times, size], lower and upper
+	host   [2][]int32
+	first  [2]int // number of its first draw in an iteration, by level
+	counts Counts // of one repetition
+}
+
+// phaseSpec says what a phase does: times repetitions of build, which gives the next state (entries that do not change
+// are returned as they came).
+type phaseSpec struct {
+	name         string
+	times        int
+	lower, upper bool // which minibatches it draws
+	build        func(it *iteration, state []*tensor.Node) []*tensor.Node
+}
+
+// iteration is what an algorithm sees while a program is built.
 type iteration struct {
 	*Oracle
 	Lower, Upper Batch
@@ -41,74 +58,89 @@ type iteration struct {
 // Rate is step size number i of this iteration, a scalar.
 func (it *iteration) Rate(i int) *tensor.Node { return it.rates.Slice(1, i, i+1).Reshape() }
 
-// newStochastic compiles the iteration. start holds the state's start values by name, x and y first; rate gives
-// the step sizes of an iteration.
-func newStochastic(ex *tensor.Executor, p *Problem, name string, start []namedStart, rate func(k int) []float64,
-	build func(it *iteration, state []*tensor.Node) []*tensor.Node) (*stochastic, error) {
-
-	s := &stochastic{ex: ex, p: p, rate: rate}
-	state := make([]*tensor.Node, len(start))
-	for i, a := range start {
-		v := ex.Variable(a.name, tensor.Real, len(a.values))
-		s.vars = append(s.vars, v)
-		state[i] = v.Node()
-		if err := v.Write(a.values); err != nil {
-			s.Close()
-			return nil, err
-		}
-	}
-	rates := len(rate(0))
-	s.health = ex.Variable("health", tensor.Int)
-	s.slot = ex.Variable("slot", tensor.Int, 1)
-	s.now = ex.Variable("iteration", tensor.Int, 1)
-	s.rates = ex.Variable("rates", tensor.Real, chunk, rates)
-	s.host.rates = make([]float64, chunk*rates)
-	for i, l := range s.levels() {
-		if l.Batch != nil {
-			s.index[i] = ex.Variable([]string{"lower rows", "upper rows"}[i], tensor.Int, chunk, l.Size)
-			s.host.index[i] = make([]int32, chunk*l.Size)
-		}
-	}
-	var err error
-	s.fn, err = ex.Compile(name, func() []tensor.Update {
-		slot := s.slot.Node()
-		it := &iteration{Oracle: NewOracle(p), rates: tensor.Gather(s.rates.Node(), slot)}
-		it.Lower, it.Upper = s.batch(0, slot), s.batch(1, slot)
-		it.Counts.Samples = int64(it.Lower.Rows + it.Upper.Rows)
-		next := build(it, state)
-		s.counts = it.Counts
-		one := tensor.IntConst(1)
-		updates := []tensor.Update{
-			{Var: s.slot, Value: slot.Add(one)}, {Var: s.now, Value: s.now.Node().Add(one)},
-			{Var: s.health, Value: s.watch(next)},
-		}
-		for i, v := range s.vars {
-			updates = append(updates, tensor.Update{Var: v, Value: next[i]})
-		}
-		return updates
-	})
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
 // namedStart is one array of an algorithm's state with its start values.
 type namedStart struct {
 	name   string
 	values []float64
 }
 
+// newStochastic compiles the phases; the last one runs once and ends the iteration. start holds the state's start
+// values, x and y first; rate gives the step sizes of an iteration.
+func newStochastic(ex *tensor.Executor, p *Problem, start []namedStart, rate func(k int) []float64, specs ...phaseSpec) (_ *stochastic, err error) {
+	s := &stochastic{ex: ex, p: p, rate: rate}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	for _, a := range start {
+		v := ex.Variable(a.name, tensor.Real, len(a.values))
+		s.vars = append(s.vars, v)
+		if err := v.Write(a.values); err != nil {
+			return nil, err
+		}
+	}
+	n := len(rate(0))
+	s.host = make([]float64, chunk*n)
+	s.rates = ex.Variable("rates", tensor.Real, chunk, n)
+	s.health, s.turn, s.base = ex.Variable("health", tensor.Int), ex.Variable("turn", tensor.Int, 1), ex.Variable("base", tensor.Int)
+	for _, spec := range specs {
+		ph := &phase{phaseSpec: spec, first: s.draws}
+		s.phases = append(s.phases, ph)
+		for i, l := range s.levels() {
+			if l.Batch != nil && [2]bool{spec.lower, spec.upper}[i] {
+				ph.index[i] = ex.Variable(spec.name+[2]string{" lower rows", " upper rows"}[i], tensor.Int, chunk*spec.times, l.Size)
+				ph.host[i] = make([]int32, chunk*spec.times*l.Size)
+				s.draws[i] += spec.times
+			}
+		}
+	}
+	for i, ph := range s.phases {
+		if err := s.compile(ph, i == len(s.phases)-1); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
 func (s *stochastic) levels() [2]*Level { return [2]*Level{&s.p.Lower, &s.p.Upper} }
 
-// batch is this iteration's minibatch of a level.
-func (s *stochastic) batch(level int, slot *tensor.Node) Batch {
-	l := s.levels()[level]
-	if s.index[level] == nil {
-		return Batch{Rows: l.Rows}
+func (s *stochastic) compile(ph *phase, last bool) (err error) {
+	one := tensor.IntConst(1)
+	state := make([]*tensor.Node, len(s.vars))
+	for i, v := range s.vars {
+		state[i] = v.Node()
 	}
-	return Batch{Index: tensor.Gather(s.index[level].Node(), slot).Flatten(), Rows: l.Size}
+	ph.slot = s.turn // the last phase runs once an iteration: its counters are one
+	if !last {
+		ph.slot = s.ex.Variable(ph.name+" slot", tensor.Int, 1)
+	}
+	ph.fn, err = s.ex.Compile(ph.name, func() []tensor.Update {
+		slot, turn := ph.slot.Node(), s.turn.Node()
+		it := &iteration{Oracle: NewOracle(s.p), rates: tensor.Gather(s.rates.Node(), turn)}
+		for i, b := range [2]*Batch{&it.Lower, &it.Upper} {
+			l := s.levels()[i]
+			if *b = (Batch{Rows: l.Rows}); ph.index[i] != nil {
+				*b = Batch{Index: tensor.Gather(ph.index[i].Node(), slot).Flatten(), Rows: l.Size}
+			}
+			if [2]bool{ph.lower, ph.upper}[i] {
+				it.Counts.Samples += int64(b.Rows)
+			}
+		}
+		next := ph.build(it, state)
+		ph.counts = it.Counts
+		updates := []tensor.Update{{Var: ph.slot, Value: slot.Add(one)}}
+		if last {
+			updates = append(updates, tensor.Update{Var: s.health, Value: s.watch(next)})
+		}
+		for i, v := range s.vars {
+			if next[i] != state[i] {
+				updates = append(updates, tensor.Update{Var: v, Value: next[i]})
+			}
+		}
+		return updates
+	})
+	return err
 }
 
 // watch remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or
@@ -122,7 +154,8 @@ func (s *stochastic) watch(next []*tensor.Node) *tensor.Node {
 	bad := tensor.Const(1).Sub(sum.Eq(tensor.Const(0))).ToInt()
 	old := s.health.Node()
 	fresh := old.Eq(tensor.IntConst(0)).ToInt()
-	return old.Add(fresh.Mul(bad).Mul(s.now.Node().Reshape().Add(tensor.IntConst(1))))
+	number := s.base.Node().Add(s.turn.Node().Reshape()).Add(tensor.IntConst(1))
+	return old.Add(fresh.Mul(bad).Mul(number))
 }
 
 // Step does n iterations beginning with number k.
@@ -132,7 +165,7 @@ func (s *stochastic) Step(k, n int) error {
 		if err := s.upload(k, m); err != nil {
 			return err
 		}
-		if err := s.fn.Run(m); err != nil {
+		if err := s.run(m); err != nil {
 			return err
 		}
 		k, n = k+m, n-m
@@ -144,20 +177,42 @@ func (s *stochastic) Step(k, n int) error {
 	return err
 }
 
+// run does the m iterations that have been uploaded.
+func (s *stochastic) run(m int) error {
+	if len(s.phases) == 1 {
+		return s.phases[0].fn.Run(m)
+	}
+	for range m {
+		for _, ph := range s.phases {
+			if err := ph.fn.Run(ph.times); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // upload sends the step sizes and minibatches of iterations k…k+m-1.
 func (s *stochastic) upload(k, m int) error {
 	for i := range m {
 		r := s.rate(k + i)
-		copy(s.host.rates[i*len(r):], r)
+		copy(s.host[i*len(r):], r)
 	}
-	errs := []error{
-		s.slot.WriteInts([]int32{0}), s.now.WriteInts([]int32{int32(k)}), s.rates.Write(s.host.rates),
-	}
-	for j, l := range s.levels() {
-		if s.index[j] == nil {
-			continue
+	errs := []error{s.turn.WriteInts([]int32{0}), s.base.WriteInts([]int32{int32(k)}), s.rates.Write(s.host)}
+	for _, ph := range s.phases {
+		if ph.slot != s.turn {
+			errs = append(errs, ph.slot.WriteInts([]int32{0}))
 		}
-		errs = append(errs, l.Batch.Fill(s.host.index[j][:m*l.Size], uint32(k)), s.index[j].WriteInts(s.host.index[j]))
+		for j, l := range s.levels() {
+			if ph.index[j] == nil {
+				continue
+			}
+			row := ph.times * l.Size // of one iteration
+			for i := range m {
+				errs = append(errs, l.Batch.Fill(ph.host[j][i*row:(i+1)*row], uint32((k+i)*s.draws[j]+ph.first[j])))
+			}
+			errs = append(errs, ph.index[j].WriteInts(ph.host[j]))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -170,18 +225,33 @@ func (e *notFiniteError) Error() string {
 }
 
 func (s *stochastic) Arrays() []*tensor.Variable { return s.vars }
-func (s *stochastic) Counts() Counts             { return s.counts }
 
-// Close frees the program and the state.
-func (s *stochastic) Close() error {
-	var err error
-	if s.fn != nil {
-		err = s.fn.Close()
+// Counts is the cost of one iteration.
+func (s *stochastic) Counts() Counts {
+	var c Counts
+	for _, ph := range s.phases {
+		c = c.Plus(ph.counts, int64(ph.times))
 	}
-	for _, v := range append([]*tensor.Variable{s.health, s.slot, s.now, s.rates, s.index[0], s.index[1]}, s.vars...) {
+	return c
+}
+
+// Close frees the programs and the state.
+func (s *stochastic) Close() error {
+	var errs []error
+	vars := append([]*tensor.Variable{s.health, s.turn, s.base, s.rates}, s.vars...)
+	for _, ph := range s.phases {
+		if ph.fn != nil {
+			errs = append(errs, ph.fn.Close())
+		}
+		vars = append(vars, ph.index[0], ph.index[1])
+		if ph.slot != s.turn {
+			vars = append(vars, ph.slot)
+		}
+	}
+	for _, v := range vars {
 		if v != nil {
 			v.Free()
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }

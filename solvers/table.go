@@ -28,6 +28,23 @@ func Algorithms() []Entry {
 				return SOBA{Step: step, OuterStep: outer, Schedule: s}
 			},
 		},
+		{
+			Name: "f2sa", Source: "Kwon, Kwon, Wright, Nowak, ICML 2023",
+			Needs: "lower level strongly convex and unconstrained, x unconstrained",
+			Cost:  "22 ∇G, 11 ∇F (10 inner steps)",
+			New: func(step, outer float64, s Schedule) Algorithm {
+				const multiplier = 10 // y then moves at the pace of z
+				return F2SA{YStep: step / multiplier, ZStep: step, OuterStep: outer, Multiplier: multiplier, InnerSteps: 10, Schedule: s}
+			},
+		},
+		{
+			Name: "stocbio", Source: "Ji, Yang, Liang, ICML 2021",
+			Needs: "lower level strongly convex and unconstrained, x unconstrained",
+			Cost:  "10 ∇G (10 inner steps), 1 ∇F, 10 Hv, 1 Cv",
+			New: func(step, outer float64, s Schedule) Algorithm {
+				return StocBiO{Step: step, OuterStep: outer, NeumannStep: step, Terms: 10, InnerSteps: 10, Schedule: s}
+			},
+		},
 	}
 }
 
@@ -40,5 +57,5 @@ func AlgorithmByName(name string) (Entry, error) {
 		}
 		names = append(names, a.Name)
 	}
-	return Entry{}, fmt.Errorf("unknown algorithm %q (there are %s); did you mean %q?", name, strings.Join(names, ", "), nearest.Name(name, names))
+	return Entry{}, fmt.Errorf("unknown algorithm %q (there are %s)%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
 }

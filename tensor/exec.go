@@ -3,6 +3,7 @@ package tensor
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"bilevel/device"
@@ -78,7 +79,7 @@ func (ex *Executor) Compile(name string, build func() []Update) (*Function, erro
 }
 
 // passes bring a graph into the form that is fused; each is in a file of its own.
-var passes = []func([]*Node) []*Node{fold, cse, sparse, fold, cse, layout}
+var passes = []func([]*Node) []*Node{fold, cse, sparse, fold, cse, layout, cse}
 
 func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	values, err := ex.checkUpdates(updates)
@@ -109,6 +110,10 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	seen := make(map[*Variable]bool)
 	for i, u := range updates {
 		switch {
+		case u.Var == nil || u.Value == nil:
+			return nil, fmt.Errorf("update %d has no variable or no value", i)
+		case u.Var.ex != ex:
+			return nil, fmt.Errorf("variable %s belongs to another executor, or has been freed", u.Var.name)
 		case seen[u.Var]:
 			return nil, fmt.Errorf("variable %s is updated twice", u.Var.name)
 		case !slices.Equal(u.Var.shape, u.Value.shape) || u.Var.typ != u.Value.typ:
@@ -229,17 +234,18 @@ func (ex *Executor) bytes(b device.Buffer) int {
 // constPool collects the constants that instructions read from memory (most live inside expressions).
 type constPool struct {
 	values []float64
-	number map[float64]int
+	number map[uint64]int // by bits: 0 is not -0, and a NaN is itself
 }
 
-func newConstPool() *constPool { return &constPool{number: map[float64]int{}} }
+func newConstPool() *constPool { return &constPool{number: map[uint64]int{}} }
 
 func (p *constPool) index(c float64) int {
-	i, ok := p.number[c]
-	if !ok { // a NaN gets a place at each use, which is right too
+	bits := math.Float64bits(c)
+	i, ok := p.number[bits]
+	if !ok {
 		i = len(p.values)
 		p.values = append(p.values, c)
-		p.number[c] = i
+		p.number[bits] = i
 	}
 	return i
 }

@@ -23,6 +23,9 @@ func fold(outs []*Node) []*Node {
 			return foldElem(n)
 		case opReduce:
 			if c, ok := n.in[0].isConst(); ok && n.kind == device.Sum {
+				if n.in[0].Size() == 0 {
+					c = 0 // a sum of no terms, were they infinite
+				}
 				return Full(c*float64(n.in[0].Size())/float64(max(1, n.Size())), n.shape...)
 			}
 		case opReshape: // a reshape of a reshape

@@ -132,7 +132,7 @@ func (f *fusion) path(a, b *group) bool {
 					return true
 				}
 			}
-			return g.matmul != nil && rec(g.matmul)
+			return false
 		}
 		return rec(n)
 	}

@@ -1,15 +1,12 @@
 package tensor
 
 import (
-	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"bilevel/device"
 )
 
 // choices feeds a generator: first from given bytes, one a choice, so that a fuzzer can change one choice at a time,
@@ -38,6 +35,7 @@ type generator struct {
 	vars  []*Variable
 	it    *interpreter
 	nodes []*Node
+	grads int
 	exact map[*Node]bool // no rounding in it: safe for functions with jumps
 }
 
@@ -78,7 +76,7 @@ func (g *generator) variable(t Type, shape []int) *Variable {
 	v := g.ex.Variable("v", t, shape...)
 	a := newArray(t, v.shape)
 	for i := range a.real {
-		a.real[i] = g.noise.NormFloat64()
+		a.real[i] = float64(float32(g.noise.NormFloat64())) // the same number on every device
 	}
 	for i := range a.ints {
 		a.ints[i] = int32(g.noise.IntN(5))
@@ -238,6 +236,17 @@ var makers = []maker{
 		y := g.matmul()
 		return OneHot(g.index(y.shape[1]), y.shape[1]).Mul(y)
 	}},
+	{false, func(g *generator) *Node { // counters beside a product
+		y := g.matmul()
+		return Iota(g.axis(y), y.shape...).ToReal().Mul(y)
+	}},
+	{false, func(g *generator) *Node { // a value and another window of it
+		a := g.matmul()
+		if g.r.IntN(2) == 0 {
+			a = a.T().Tanh()
+		}
+		return pick(g, binaries)(a, a.T())
+	}},
 	{false, func(g *generator) *Node { return g.node(Real, false).Softmax() }},
 	{false, func(g *generator) *Node { return g.node(Real, false).LogSoftmax() }},
 	{false, func(g *generator) *Node {
@@ -372,98 +381,11 @@ func (g *generator) scatter() *Node {
 	return pick(g, []*Node{base.Sub(s.Scale(0.5)), base.Add(s), s.Neg().Add(base), s, base.Sub(s.Mul(g.node(Real, false).Sum()))})
 }
 
+// grad adds several nodes for each one below it, so there are few of them.
 func (g *generator) grad() *Node {
+	if g.grads++; g.grads > 2 {
+		return g.node(Real, false).Neg()
+	}
 	wrt := g.fitting(g.node(Real, false), func(n *Node) bool { return n.op == opVar })
 	return Grad(g.node(Real, false).Sum(), wrt)[0]
-}
-
-// updates chooses new values for the variables, and fresh variables for some of the nodes.
-func (g *generator) updates() []Update {
-	var out []Update
-	seen := map[*Variable]bool{}
-	update := func(v *Variable, n *Node) {
-		if !seen[v] && n != nil && slices.Equal(n.shape, v.shape) && n.typ == v.typ {
-			seen[v] = true
-			out = append(out, Update{v, n})
-		}
-	}
-	for _, v := range g.vars {
-		x := v.Node()
-		same := g.fitting(x, func(n *Node) bool { return slices.Equal(n.shape, v.shape) })
-		switch g.r.IntN(7) {
-		case 0: // a node, perhaps another variable's
-			update(v, same)
-		case 1:
-			for _, w := range g.vars { // a swap
-				if w != v && w.typ == v.typ && slices.Equal(w.shape, v.shape) {
-					update(v, w.Node())
-					update(w, x)
-				}
-			}
-		case 2:
-			if v.typ == Real {
-				y := g.node(Real, false).Sum().Scale(0.1).Sin()
-				update(v, x.Sub(Grad(y, x)[0].Scale(0.1)))
-			}
-		case 3: // windows and constants
-			if v.typ == Real {
-				update(v, Zeros(v.shape...))
-			}
-		case 4:
-			fit := g.fitting(x, func(n *Node) bool { return n.Size() == v.Size() })
-			update(v, fit.Reshape(v.shape...))
-		case 5:
-			if v.typ == Int {
-				update(v, x.Add(IntConst(1)))
-			} else {
-				update(v, x.Scale(0.5).Add(same.Scale(0.25)))
-			}
-		}
-	}
-	old := len(g.vars)
-	for _, n := range g.nodes[old:] {
-		if g.r.IntN(3) == 0 {
-			update(g.variable(n.typ, n.shape), n)
-		}
-		if g.r.IntN(12) == 0 {
-			update(g.variable(n.typ, n.shape), n)
-		}
-	}
-	if len(out) == 0 {
-		n := g.nodes[len(g.nodes)-1]
-		update(g.variable(n.typ, n.shape), n)
-	}
-	return out
-}
-
-// repetition is what one repetition does to the state; ok is false where numbers explode.
-func repetition(state map[*Variable]array, updates []Update) (next map[*Variable]array, ok bool) {
-	it := newInterpreter(state)
-	next, ok = maps.Clone(state), true
-	for _, u := range updates {
-		ok = ok && it.small(u.Value)
-		next[u.Var] = it.eval(u.Value)
-		for _, k := range next[u.Var].ints {
-			ok = ok && k > -1e6 && k < 1e6
-		}
-	}
-	return next, ok
-}
-
-// poisoned fills what it hands out with NaN and with integers that are no index, so that a read of memory that
-// nobody wrote shows.
-type poisoned struct{ device.Device }
-
-func (p poisoned) Alloc(t Type, n int) (device.Buffer, error) {
-	b, err := p.Device.Alloc(t, n)
-	if err != nil {
-		return nil, err
-	}
-	junk := device.Host{}
-	if t == Int {
-		junk.I32 = slices.Repeat([]int32{math.MinInt32}, n)
-	} else {
-		junk.F64 = slices.Repeat([]float64{math.NaN()}, n)
-	}
-	return b, p.Device.Upload(b, 0, junk)
 }

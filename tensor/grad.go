@@ -21,6 +21,7 @@ func VJP(outs, wrt, cotangents []*Node) []*Node {
 	parts := make(map[*Node][]*Node) // contributions to a node's cotangent
 	for i, o := range outs {
 		if c := cotangents[i]; c != nil {
+			c.want("VJP", Real)
 			if !slices.Equal(c.shape, o.shape) {
 				fail("VJP", "output %v with cotangent %v", o.shape, c.shape)
 			}
@@ -133,6 +134,7 @@ func JVP(outs, wrt, tangents []*Node) []*Node {
 	for i, w := range wrt {
 		w.want("JVP", Real)
 		if c := tangents[i]; c != nil {
+			c.want("JVP", Real)
 			if !slices.Equal(c.shape, w.shape) {
 				fail("JVP", "variable %v with tangent %v", w.shape, c.shape)
 			}

@@ -1,5 +1,7 @@
 package tensor
 
+import "slices"
+
 // Split finds the frontier between what depends on some nodes and what does not: the residuals are the values, not
 // depending on any of vary, that the nodes of outs depending on them read. Leaves and views of them are read in place
 // and are no residuals, neither are constants.
@@ -99,7 +101,7 @@ func Linearize(outs []*Node, wrt ...*Node) *Linear {
 	for _, w := range wrt {
 		l.holes = append(l.holes, &Node{op: opHole, shape: w.shape})
 	}
-	l.outs = JVP(outs, wrt, l.holes)
+	l.outs = cse(fold(JVP(outs, wrt, l.holes))) // equal values are one residual
 	l.residuals = Split(l.outs, l.holes)
 	return l
 }
@@ -113,11 +115,17 @@ func (l *Linear) Apply(residuals, t []*Node) []*Node {
 		fail("Apply", "%d residuals and %d tangents, wants %d and %d", len(residuals), len(t), len(l.residuals), len(l.holes))
 	}
 	by := make(map[*Node]*Node)
+	give := func(place, value *Node) {
+		if !slices.Equal(place.shape, value.shape) || place.typ != value.typ {
+			fail("Apply", "%s %v in the place of %s %v", value.typ, value.shape, place.typ, place.shape)
+		}
+		by[place] = value
+	}
 	for i, r := range l.residuals {
-		by[r] = residuals[i]
+		give(r, residuals[i])
 	}
 	for i, h := range l.holes {
-		by[h] = t[i]
+		give(h, t[i])
 	}
 	return substitute(l.outs, by)
 }

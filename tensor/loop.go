@@ -116,17 +116,17 @@ type While struct {
 	Loop   *Loop
 	Active *Variable // Real scalar, 1 while the loop goes on; the host sets it before
 	Steps  *Variable // Int scalar, iterations done so far; the host sets it before
-	Chunk  int       // iterations between looks at Active; at least 1
+	Chunk  int       // iterations between looks at Active; 0 means 1
 }
 
-// Run repeats until Active is 0 or max iterations are done, and returns how many were. The host looks at Active
+// Run repeats until Active is 0 or limit iterations are done, and returns how many were. The host looks at Active
 // between chunks only.
-func (w While) Run(ctx context.Context, max int) (int, error) {
-	for done := 0; done < max; {
+func (w While) Run(ctx context.Context, limit int) (int, error) {
+	for done := 0; done < limit; {
 		if err := ctx.Err(); err != nil {
 			return done, err
 		}
-		n := min(w.Chunk, max-done)
+		n := min(max(1, w.Chunk), limit-done)
 		if err := w.Loop.Run(n); err != nil {
 			return done, err
 		}

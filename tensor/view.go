@@ -35,11 +35,13 @@ func (n *Node) Flatten() *Node { return n.Reshape(n.Size()) }
 func (n *Node) Permute(axes ...int) *Node {
 	sorted := slices.Sorted(slices.Values(axes))
 	identity := true
-	shape := make([]int, len(axes))
-	for i, a := range axes {
-		if len(axes) != len(n.shape) || sorted[i] != i {
+	shape := make([]int, len(n.shape))
+	for i := range max(len(axes), len(shape)) {
+		if len(axes) != len(shape) || sorted[i] != i {
 			fail("Permute", "%v is no permutation of the axes of %v", axes, n.shape)
 		}
+	}
+	for i, a := range axes {
 		shape[i] = n.shape[a]
 		identity = identity && a == i
 	}
@@ -117,12 +119,12 @@ func Concat(axis int, parts ...*Node) *Node {
 	if len(parts) == 0 {
 		fail("Concat", "nothing to join")
 	}
-	if len(parts) == 1 {
-		return parts[0]
-	}
 	first := parts[0]
 	if axis < 0 || axis >= len(first.shape) {
 		fail("Concat", "axis %d of shape %v", axis, first.shape)
+	}
+	if len(parts) == 1 {
+		return first
 	}
 	shape := slices.Clone(first.shape)
 	shape[axis] = 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -75,8 +76,8 @@ func (f *cleanFlags) check(given func(string) bool) error {
 		name  string
 		value int
 	}{{"train", f.train}, {"val", f.val}, {"iters", f.iters}, {"batch", f.batch}, {"seeds", f.seeds}} {
-		if given(n.name) && n.value < 1 {
-			return usagef("--%s %d: wants at least 1", n.name, n.value)
+		if given(n.name) && (n.value < 1 || n.value > math.MaxInt32) { // rows and iterations are numbered by int32
+			return usagef("--%s %d: wants 1 to %d", n.name, n.value, math.MaxInt32)
 		}
 	}
 	for _, n := range []struct {
@@ -86,6 +87,9 @@ func (f *cleanFlags) check(given func(string) bool) error {
 		if given(n.name) && (!(n.value > 0) || math.IsInf(n.value, 0)) {
 			return usagef("--%s %g: wants a positive number", n.name, n.value)
 		}
+	}
+	if last := f.seed + uint64(f.seeds-1); last < f.seed {
+		return usagef("--seed %d --seeds %d: the last seed would be above %d", f.seed, f.seeds, uint64(math.MaxUint64))
 	}
 	if !(f.corrupt >= 0 && f.corrupt <= 1) {
 		return usagef("--corrupt %g: wants a probability from 0 to 1", f.corrupt)
@@ -107,6 +111,12 @@ func (a *app) runClean(c *cobra.Command, f *cleanFlags) error {
 			return usageError{err}
 		}
 	}
+	if f.out == "" {
+		f.out = resultsFolder("clean", f.data)
+	}
+	if err := checkWritable(f.out); err != nil {
+		return err
+	}
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
@@ -125,6 +135,9 @@ func (a *app) runClean(c *cobra.Command, f *cleanFlags) error {
 	override(given, "step", &d.Step, f.step)
 	override(given, "outer-step", &d.OuterStep, f.outerStep)
 	override(given, "schedule", &d.Schedule, f.schedule)
+	if !given("batch") {
+		d.Batch = min(d.Batch, d.Train) // of a few rows of one's own
+	}
 	schedule, err := solvers.ScheduleByName(d.Schedule)
 	if err != nil {
 		return usageError{err}
@@ -144,6 +157,9 @@ func (a *app) runClean(c *cobra.Command, f *cleanFlags) error {
 		if e := ex.Close(); err == nil {
 			err = e
 		}
+		if err != nil && c.Context().Err() != nil {
+			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
+		}
 		if err != nil {
 			return fmt.Errorf("clean %s: %w", set.Name, err)
 		}
@@ -160,12 +176,11 @@ func override[T any](given func(string) bool, name string, to *T, value T) {
 }
 
 func (a *app) reportClean(f *cleanFlags, d experiments.CleanDefaults, name string, runs []*experiments.CleanRun) error {
-	dir := f.out
-	if dir == "" {
-		dir = filepath.Join("results", "clean-"+filepath.Base(name))
+	title := "Hyper-cleaning " + filepath.Base(name)
+	if d.Corrupt > 0 {
+		title += fmt.Sprintf(", %.3g %% corrupted", 100*d.Corrupt)
 	}
-	title := fmt.Sprintf("Hyper-cleaning %s, %.0f %% corrupted, %s", filepath.Base(name), 100*d.Corrupt, f.algo)
-	if err := experiments.WriteCleanResults(dir, title, runs); err != nil {
+	if err := experiments.WriteCleanResults(f.out, title+", "+f.algo, runs); err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	if !f.quiet {
@@ -176,7 +191,7 @@ func (a *app) reportClean(f *cleanFlags, d experiments.CleanDefaults, name strin
 		if err := experiments.WriteCleanTable(w, runs); err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "\nplots, curves and suspects.csv: %s\n", dir)
+		fmt.Fprintf(w, "\nplots, curves and suspects.csv: %s\n", f.out)
 	}
 	if !f.json {
 		return nil

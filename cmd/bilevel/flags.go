@@ -8,8 +8,10 @@ import (
 	"bilevel/device/open"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
+
+// maxThreads is more than any machine's; each thread has memory of its own.
+const maxThreads = 1 << 12
 
 // common are the flags that every experiment has.
 type common struct {
@@ -36,8 +38,8 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 
 // openDevice opens the device that the flags name.
 func (f *common) openDevice() (device.Device, error) {
-	if f.threads < 0 {
-		return nil, usagef("--threads %d: wants 0 (all) or more", f.threads)
+	if f.threads < 0 || f.threads > maxThreads {
+		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
 	}
 	dev, err := open.Open(f.device, f.threads)
 	if errors.Is(err, open.ErrUnknown) {
@@ -48,8 +50,3 @@ func (f *common) openDevice() (device.Device, error) {
 
 // openData opens the set that the flags name.
 func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }
-
-func flagNames(c *cobra.Command) (names []string) {
-	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	return names
-}

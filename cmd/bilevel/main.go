@@ -3,18 +3,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-
-	"bilevel/data"
-	"bilevel/device/open"
-	"bilevel/experiments"
-	"bilevel/internal/nearest"
 
 	"github.com/spf13/cobra"
 )
@@ -28,6 +22,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv)
 	stop()
 	os.Exit(code)
@@ -57,56 +52,42 @@ type app struct {
 	env            func(string) string
 }
 
-// usageError is a flag or value that can never work.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-func isUsage(err error) bool {
-	var flag usageError
-	var set *data.UsageError
-	var experiment *experiments.UsageError
-	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) || errors.Is(err, open.ErrUnknown)
-}
-
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "bilevel",
 		Short:         "Bi-level optimization for machine learning",
 		Long:          "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of such problems.",
+		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.clean(), a.doctor(), a.version())
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return flagError(c, err) })
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpCommand(a.help())
+	root.SetFlagErrorFunc(flagError)
 	root.Args = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
+		if len(args) > 0 {
+			return unknownCommand(c, args[0])
 		}
-		var names []string
-		for _, sub := range c.Commands() {
-			names = append(names, sub.Name())
-		}
-		return usagef("unknown command %q; did you mean %q? (bilevel help lists them)", args[0], nearest.Name(args[0], names))
+		return nil
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
 }
 
-// flagError adds the nearest name to the complaint about an unknown flag.
-func flagError(c *cobra.Command, err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !unknown {
-		return usageError{err}
+// help is cobra's own, with an exit status for words that are no command.
+func (a *app) help() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Show what a command does and its flags",
+		RunE: func(c *cobra.Command, args []string) error {
+			sub, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(c.Root(), args[0])
+			}
+			sub.InitDefaultHelpFlag()
+			return sub.Help()
+		},
 	}
-	return usagef("unknown flag --%s; did you mean --%s? (bilevel %s --help lists them)", name, nearest.Name(name, flagNames(c)), c.Name())
-}
-
-// noArguments refuses words after the flags.
-func noArguments(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("bilevel %s takes flags only, not %q", c.Name(), args[0])
-	}
-	return nil
 }

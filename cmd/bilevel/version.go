@@ -14,24 +14,28 @@ func (a *app) version() *cobra.Command {
 		Short: "Print the version, the commit and the compiler",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			version, commit, changed := "(devel)", "", ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				if info.Main.Version != "" {
-					version = info.Main.Version
-				}
-				for _, s := range info.Settings {
-					switch s.Key {
-					case "vcs.revision":
-						commit = " " + s.Value
-					case "vcs.modified":
-						if s.Value == "true" {
-							changed = " (modified)"
-						}
-					}
-				}
-			}
-			_, err := fmt.Fprintf(a.stdout, "bilevel %s%s%s, %s %s/%s\n", version, commit, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(a.stdout, versionText())
 			return err
 		},
 	}
+}
+
+func versionText() string {
+	version, commit, changed := "(devel)", "", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				commit = " " + s.Value
+			case "vcs.modified":
+				if s.Value == "true" {
+					changed = " (modified)"
+				}
+			}
+		}
+	}
+	return fmt.Sprintf("bilevel %s%s%s, %s %s/%s", version, commit, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -28,19 +28,23 @@ var (
 	errBuffer = errors.New("cpu: the buffer was freed or belongs to another device")
 )
 
-// New returns a device with the given number of threads; 0 or less means GOMAXPROCS. Close ends the threads.
-func New(threads int) device.Device {
+// New returns a device with the given number of threads; 0 or less means GOMAXPROCS. It uses the best instructions that
+// the processor has. Close ends the threads.
+func New(threads int) device.Device { return NewAt(threads, cpu.Detected()) }
+
+// NewAt is New with instructions of one level, for tests and comparisons.
+func NewAt(threads int, level cpu.Level) device.Device {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return &Device{pool: cpu.NewPool(threads), live: make(map[*buffer]struct{})}
+	return &Device{pool: cpu.NewPool(threads, level), live: make(map[*buffer]struct{})}
 }
 
 // Info describes the device.
 func (d *Device) Info() device.Info {
 	return device.Info{
 		Name:     "cpu",
-		Detail:   runtime.GOARCH + ", generic Go",
+		Detail:   runtime.GOARCH + ", " + d.pool.Level().String(),
 		Threads:  d.pool.Threads(),
 		RealBits: 32,
 		SumBlock: cpu.SumBlock,

@@ -64,7 +64,7 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 		return nil, fmt.Errorf("ref: alloc: unknown type %d", uint8(t))
 	case n < 0:
 		return nil, fmt.Errorf("ref: alloc: %d elements", n)
-	case n > maxElements:
+	case int64(n) > maxElements:
 		return nil, fmt.Errorf("ref: alloc: %d elements: %w", n, device.ErrMemory)
 	}
 	b := &buffer{owner: d, typ: t, n: n}

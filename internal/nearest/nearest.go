@@ -1,6 +1,8 @@
 // Package nearest finds the name a user probably meant.
 package nearest
 
+import "fmt"
+
 // Name gives the element of names with the smallest edit distance to got, the first one of equals, or "" where even
 // the nearest shares too little with got to be worth suggesting: more than half of the longer name would change.
 func Name(got string, names []string) string {
@@ -12,6 +14,14 @@ func Name(got string, names []string) string {
 		}
 	}
 	return best
+}
+
+// Hint is the end of an error message, `; did you mean "…"?`, or "" where no name is near.
+func Hint(got string, names []string) string {
+	if name := Name(got, names); name != "" {
+		return fmt.Sprintf("; did you mean %q?", name)
+	}
+	return ""
 }
 
 // distance is the restricted Damerau–Levenshtein distance in bytes: the least number of insertions, deletions,

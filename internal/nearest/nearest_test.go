@@ -40,3 +40,12 @@ func TestName(t *testing.T) {
 		t.Errorf("a tie gives %q, want the first", got)
 	}
 }
+
+func TestHint(t *testing.T) {
+	names := []string{"soba", "cosine"}
+	for got, want := range map[string]string{"sobo": `; did you mean "soba"?`, "adam": ""} {
+		if hint := Hint(got, names); hint != want {
+			t.Errorf("Hint(%q) = %q, want %q", got, hint, want)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (e *Estimator) compileError(X, Y *tensor.Node, lower, upper solvers.Batch, 
 // figure fills in what is known about the error.
 func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
 	var delta, z linear.Stats
-	if e.p.Constants == nil {
+	if !e.bound {
 		var err error
 		solve := func(before *tensor.Function, st *linear.Stats) {
 			if err == nil {
@@ -84,7 +84,8 @@ func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
 	// What rounding in ∇xF - C v and in the residual may hide.
 	round := e.info.sumQ * (n[normFX] + n[normCV])
 	roundR := e.info.sumQ * (n[normB] + n[normB] + n[normR]) // |H v| <= |∇yF| + |r|
-	if c := e.p.Constants; c != nil && e.p.Mu > 0 {
+	if e.bound {
+		c := e.p.Constants
 		h.Kind = Bound
 		amplify := c.CrossNorm / mu
 		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu + amplify*(n[normR]+roundR) + round
@@ -101,8 +102,10 @@ func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
 		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
 	}
 	h.Error = n[normE] + tail + round
-	if worst := max(delta.Status, z.Status); (worst == linear.NegativeCurvature || worst == linear.NotFinite) || !(h.Error >= 0) {
-		h.Error = math.Inf(1) // nothing can be said
+	for _, s := range []linear.Status{delta.Status, z.Status} {
+		if s == linear.NegativeCurvature || s == linear.NotFinite || !(h.Error >= 0) {
+			h.Error = math.Inf(1) // nothing can be said
+		}
 	}
 	return nil
 }

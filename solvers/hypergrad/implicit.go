@@ -3,6 +3,7 @@ package hypergrad
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"bilevel/solvers"
@@ -52,9 +53,10 @@ const (
 // Estimator is Implicit prepared for a problem at variables x [p] and y [q].
 type Estimator struct {
 	p                       *solvers.Problem
+	bound                   bool // all constants were declared when the estimator was prepared
 	info                    infoFigures
-	system, aux             linear.System // H v = ∇yF; the error's two systems
-	gradient, fx, cv, delta *tensor.Variable
+	system, aux             linear.System // H v = ∇yF; the error's two systems (nil where there is a bound)
+	gradient, fx, delta     *tensor.Variable
 	dp, residual            *tensor.Variable
 	norms                   *tensor.Variable // see the constants below
 	begin, assemble         *tensor.Function
@@ -88,7 +90,10 @@ func (m Implicit) Prepare(ex *tensor.Executor, p *solvers.Problem, x, y *tensor.
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	e := &Estimator{p: p}
+	if m.Solver == nil {
+		return nil, errors.New("hypergrad: Implicit without a solver for its linear system")
+	}
+	e := &Estimator{p: p, bound: p.Constants != nil && p.Mu > 0}
 	defer func() {
 		if err != nil {
 			e.Close()
@@ -102,7 +107,7 @@ func (m Implicit) Prepare(ex *tensor.Executor, p *solvers.Problem, x, y *tensor.
 		e.variables = append(e.variables, v)
 		return v
 	}
-	e.gradient, e.fx, e.cv, e.dp = vector("g", np), vector("∇xF", np), vector("Cv", np), vector("dP", np)
+	e.gradient, e.fx, e.dp = vector("g", np), vector("∇xF", np), vector("dP", np)
 	e.delta, e.residual = vector("δ", nq), vector("r", nq)
 	e.norms = vector("norms", numNorms)
 
@@ -133,11 +138,11 @@ func (m Implicit) Prepare(ex *tensor.Executor, p *solvers.Problem, x, y *tensor.
 		cv := o.Cross(X, Y, lower, v.Node())
 		r := b.Node().Sub(hessian(v.Node()))
 		return []tensor.Update{
-			{Var: e.gradient, Value: e.fx.Node().Sub(cv)}, {Var: e.cv, Value: cv}, {Var: e.residual, Value: r},
+			{Var: e.gradient, Value: e.fx.Node().Sub(cv)}, {Var: e.residual, Value: r},
 			e.measure(map[int]*tensor.Node{normV: v.Node(), normCV: cv, normR: r}),
 		}
 	})
-	if err == nil && p.Constants == nil {
+	if err == nil && !e.bound {
 		if e.aux, err = auxiliary.Prepare(ex, hessian, nq); err == nil {
 			e.compileError(X, Y, lower, upper, hessian, o, compile)
 		}

@@ -44,7 +44,7 @@ type cgSystem struct {
 	CG
 	ex                  *tensor.Executor
 	b, v, r, d          *tensor.Variable
-	rho, limit          *tensor.Variable // r'r, squared tolerance
+	rho, limit          *tensor.Variable // r'r, and where to stop
 	active, code, steps *tensor.Variable
 	alphas, betas       *tensor.Variable // of each step: the Lanczos matrix
 	residual            *tensor.Variable
@@ -65,6 +65,9 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 	}
 	if err := checkTolerance("CG", c.RTol, c.ATol, c.MaxSteps); err != nil {
 		return nil, err
+	}
+	if !(c.Damping >= 0) || math.IsInf(c.Damping, 0) || c.Chunk < 1 {
+		return nil, fmt.Errorf("linear: CG: damping %g, chunks of %d steps: wants finite damping from 0 on and chunks of at least one step", c.Damping, c.Chunk)
 	}
 	s := &cgSystem{CG: c, ex: ex}
 	number := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real) }
@@ -101,9 +104,9 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 }
 
 func (s *cgSystem) startUpdates(r *tensor.Node) []tensor.Update {
-	b := s.b.Node()
+	b, u := s.b.Node(), s.ex.Info().UnitRoundoff()
 	rho := tensor.Dot(r, r)
-	limit := tensor.Dot(b, b).Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol))
+	limit := tensor.Dot(b, b).Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol)).Max(rho.Scale(u * u))
 	converged, finite := rho.Le(limit), isFinite(rho)
 	running, stopped := tensor.Const(codeRunning), tensor.Const(codeNotFinite)
 	return []tensor.Update{
@@ -155,6 +158,10 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	if err := first(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
 		return st, err
 	}
+	if err := s.rhsNorm(&st); err != nil {
+		return st, err
+	}
+	tolerance := max(s.RTol*st.RHSNorm, s.ATol) * (1 + 1e-3) // the device compares squares, which round
 	last := math.Inf(1)
 	for {
 		if err := s.start.Run(1); err != nil {
@@ -177,9 +184,8 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			}
 		}
 		code, err1 := s.code.Number()
-		limit, err2 := s.limit.Number()
-		residual, err3 := s.residual.Number()
-		if err := first(err1, err2, err3); err != nil {
+		residual, err2 := s.residual.Number()
+		if err := first(err1, err2); err != nil {
 			return st, err
 		}
 		st.Residual = residual
@@ -188,7 +194,7 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			st.Status = NotFinite
 		case code == codeCurvature:
 			st.Status = NegativeCurvature
-		case residual <= math.Sqrt(limit)*(1+1e-3): // the square root and its square round
+		case residual <= tolerance:
 			st.Status = Converged
 		case steps >= s.MaxSteps:
 			st.Status = MaxSteps
@@ -198,7 +204,7 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			last = residual
 			continue
 		}
-		return st, s.rhsNorm(&st)
+		return st, nil
 	}
 }
 

@@ -62,6 +62,8 @@ const (
 	NotFinite
 	// Stagnated: round-off keeps the true residual above the tolerance; more steps do not help in this arithmetic.
 	Stagnated
+	// Diverged: the residual grew instead of shrinking (Neumann).
+	Diverged
 )
 
 var statusText = [...]struct{ name, advice string }{
@@ -70,6 +72,7 @@ var statusText = [...]struct{ name, advice string }{
 	NegativeCurvature: {"negative curvature", "the lower objective is not convex here: solve the lower level further, or add damping"},
 	NotFinite:         {"not finite", "look for NaN in the data, or steps that are too large"},
 	Stagnated:         {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
+	Diverged:          {"diverged", "use a step below 2 over the largest eigenvalue; a matrix that is not positive definite needs another method"},
 }
 
 func (s Status) String() string {

@@ -14,7 +14,8 @@ import (
 //	v = η Σ_{k=0}^{Q} (I - ηA)^k b,     v - A⁻¹b = -(I - ηA)^{Q+1} A⁻¹ b
 //
 // with Q = Terms and η = Step. It converges for 0 < η < 2/λmax(A) and needs Q products, and one more for the residual
-// at the end. The start value is not used. Status is Converged when the residual is within max(RTol |b|, ATol).
+// at the end. The start value is not used. Status is Converged when the residual is within max(RTol |b|, ATol),
+// Diverged when it is larger than b.
 type Neumann struct {
 	Step       float64
 	Terms      int
@@ -84,6 +85,8 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 		st.Status = NotFinite
 	case st.Residual <= max(s.RTol*st.RHSNorm, s.ATol):
 		st.Status = Converged
+	case st.Residual > 1.001*st.RHSNorm: // the residual is (I - ηA)^{Q+1} b: some |1 - ηλ| > 1
+		st.Status = Diverged
 	default:
 		st.Status = MaxSteps
 	}

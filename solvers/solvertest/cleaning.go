@@ -38,6 +38,7 @@ func (m *Cleaning) Tables() []Table {
 	return []Table{
 		{Name: "rows", Shape: []int{n, d}, Real: m.Train.RawMatrix().Data}, {Name: "labels", Shape: []int{n}, Ints: m.Labels},
 		{Name: "held-out rows", Shape: []int{held, d}, Real: m.Val.RawMatrix().Data}, {Name: "held-out labels", Shape: []int{held}, Ints: m.HeldOut},
+		{Name: "reg", Shape: []int{}, Real: []float64{m.Reg}},
 	}
 }
 
@@ -51,7 +52,7 @@ func (m *Cleaning) Problem(t []*tensor.Node) *solvers.Problem {
 	return &solvers.Problem{
 		Name: "cleaning",
 		Lower: solvers.Level{Rows: n, Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-			return b.Of(x).Sigmoid().Mul(loss(y, b.Of(t[0]), b.Of(t[1]))).Mean().Add(half(y).Scale(m.Reg))
+			return b.Of(x).Sigmoid().Mul(loss(y, b.Of(t[0]), b.Of(t[1]))).Mean().Add(half(y).Mul(t[4]))
 		}},
 		Upper: solvers.Level{Rows: held, Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node {
 			return loss(y, b.Of(t[2]), b.Of(t[3])).Mean()
@@ -110,6 +111,27 @@ func (m *Cleaning) Exact(x []float64) (y, gradient []float64) {
 		gradient[i] = -s * (1 - s) * mat.Dot(mat.NewVecDense(len(gi), gi), &v)
 	}
 	return y, gradient
+}
+
+// Descend is an unconverged lower solve: steps of gradient descent from 0, each of length 1/L.
+func (m *Cleaning) Descend(x []float64, steps int) []float64 {
+	n, d := m.Train.Dims()
+	smooth := m.Reg // L: ½ bounds the Hessian of cross-entropy in the logits
+	for i := range n {
+		z := m.Train.RowView(i)
+		smooth += sigmoid(x[i]) / float64(n) * mat.Dot(z, z) / 2
+	}
+	y := zeros(d * m.Classes)
+	for range steps {
+		g := zeros(len(y))
+		for i := range n {
+			m.row(y, m.Train.RawRowView(i), m.Labels[i], sigmoid(x[i])/float64(n), g, nil)
+		}
+		for i := range y {
+			y[i] -= (g[i] + m.Reg*y[i]) / smooth
+		}
+	}
+	return y
 }
 
 func (m *Cleaning) value(x, y []float64) float64 {

@@ -25,7 +25,7 @@ type Quadratic struct {
 }
 
 // NewQuadratic draws a problem with p upper variables whose lower Hessian has the given eigenvalues, each positive.
-// E makes h strongly convex, with modulus at least 1.
+// y*(0) is near 1 whatever the eigenvalues, and E makes h strongly convex, with modulus at least 1.
 func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
 	q, s := len(eigenvalues), &source{seed: seed}
 	top := 0.0
@@ -35,9 +35,11 @@ func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
 	m := &Quadratic{
 		A: s.symmetric(eigenvalues), B: s.symmetric(Spectrum(q, 3)),
 		C: s.dense(p, q, top), K: s.dense(p, q, 1),
-		LowerA: s.normals(q, top), F: s.normals(q, 1), UpperE: s.normals(p, 1),
-		E: mat.NewDense(p, p, nil),
+		F: s.normals(q, 1), UpperE: s.normals(p, 1), E: mat.NewDense(p, p, nil),
 	}
+	var a mat.VecDense
+	a.MulVec(m.A, mat.NewVecDense(q, s.normals(q, -1)))
+	m.LowerA = a.RawVector().Data
 	var eig mat.EigenSym
 	h := m.Hessian()
 	eig.Factorize(mat.NewSymDense(p, h.RawMatrix().Data), false)

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"bilevel/data"
+	"bilevel/device/open"
+	"bilevel/experiments"
+	"bilevel/internal/nearest"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageError is a flag or value that can never work.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func isUsage(err error) bool {
+	var flag usageError
+	var set *data.UsageError
+	var experiment *experiments.UsageError
+	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) || errors.Is(err, open.ErrUnknown)
+}
+
+// unknownCommand complains about the first word after bilevel.
+func unknownCommand(root *cobra.Command, word string) error {
+	var names []string
+	for _, sub := range root.Commands() {
+		names = append(names, sub.Name())
+	}
+	return usagef("unknown command %q%s (bilevel help lists them)", word, nearest.Hint(word, names))
+}
+
+// noArguments refuses words after the flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes flags only, not %q", c.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// kinds says what a flag of a type of pflag takes.
+var kinds = map[string]string{
+	"bool": "true or false", "int": "a whole number", "uint64": "a whole number from 0 on", "float64": "a number",
+}
+
+// flagError says in words of this command what pflag found wrong.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	var syntax *pflag.InvalidSyntaxError
+	switch {
+	case errors.As(err, &unknown):
+		name, dashes := unknown.GetSpecifiedName(), "--"
+		if short := unknown.GetSpecifiedShortnames(); short != "" { // -iters reads as the short flags -i -t -e -r -s
+			name, dashes = short, "-"
+		}
+		return usagef("unknown flag %s%s%s (%s --help lists them)", dashes, name, nearestFlag(c, name), c.CommandPath())
+	case errors.As(err, &missing):
+		return usagef("--%s wants %s after it", missing.GetFlag().Name, kind(missing.GetFlag()))
+	case errors.As(err, &invalid):
+		if errors.Is(err, strconv.ErrRange) {
+			return usagef("--%s %s: out of range", invalid.GetFlag().Name, invalid.GetValue())
+		}
+		return usagef("--%s %q: wants %s", invalid.GetFlag().Name, invalid.GetValue(), kind(invalid.GetFlag()))
+	case errors.As(err, &syntax):
+		return usagef("%s is not a flag (%s --help lists them)", syntax.GetSpecifiedFlag(), c.CommandPath())
+	}
+	return usageError{err}
+}
+
+func kind(f *pflag.Flag) string {
+	if k := kinds[f.Value.Type()]; k != "" {
+		return k
+	}
+	return "a value"
+}
+
+func nearestFlag(c *cobra.Command, name string) string {
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if name := nearest.Name(name, names); name != "" {
+		return fmt.Sprintf("; did you mean --%s?", name)
+	}
+	return ""
+}

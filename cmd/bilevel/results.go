@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// resultsFolder is where a command's results go when --out does not say. A data folder gives its last name.
+func resultsFolder(command, set string) string {
+	if abs, err := filepath.Abs(set); err == nil {
+		set = abs
+	}
+	set = filepath.Base(set)
+	if set == string(filepath.Separator) {
+		set = "root"
+	}
+	return filepath.Join("results", command+"-"+set)
+}
+
+// checkWritable finds out before the work is done whether results can be written to a folder, which need not exist yet
+// and is not made.
+func checkWritable(dir string) error {
+	there := filepath.Clean(dir)
+	info, err := os.Stat(there)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(there) != there {
+		there = filepath.Dir(there)
+		info, err = os.Stat(there)
+	}
+	if err == nil && info.IsDir() {
+		var f *os.File
+		if f, err = os.CreateTemp(there, ".bilevel-*"); err == nil {
+			return errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err == nil {
+		return fmt.Errorf("results cannot be written to %s: %s is a file; give another folder as --out", dir, there)
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("results cannot be written to %s: %w; give another folder as --out", dir, err)
+}

@@ -1,0 +1,133 @@
+package tensor
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every misuse of a constructor names the operation, what does not fit, and the line of the caller.
+func TestMisuse(t *testing.T) {
+	ex := newRef(t)
+	m, v, s := filled(t, ex, 3, 4).Node(), filled(t, ex, 5).Node(), Const(1)
+	k := integers(t, ex, []int32{1, 2}, 2).Node()
+	seed, step := k, IntConst(1)
+	lin := Linearize([]*Node{v.Exp()}, v)
+	for _, c := range []struct {
+		op    string
+		says  string
+		build func()
+	}{
+		{"Iota", "axis 1 of shape [2]", func() { Iota(1, 2) }},
+		{"Iota", "negative", func() { Iota(0, -2) }},
+		{"Expand", "negative", func() { Full(1, 2, -1) }},
+		{"Reshape", "[3 4] has 12 elements, [5] does not", func() { m.Reshape(5) }},
+		{"Reshape", "", func() { m.Reshape(-1, 5) }},
+		{"Reshape", "negative", func() { m.Reshape(-1, -1) }},
+		{"Permute", "[0 0] is no permutation of the axes of [3 4]", func() { m.Permute(0, 0) }},
+		{"Permute", "", func() { m.Permute(1) }},
+		{"Permute", "", func() { m.Permute() }},
+		{"Permute", "", func() { s.Permute(0) }},
+		{"Permute", "", func() { m.Permute(1, 2) }},
+		{"T", "[5]", func() { v.T() }},
+		{"Expand", "[5] does not broadcast to [2]", func() { v.Expand(2) }},
+		{"Expand", "", func() { m.Expand(4) }},
+		{"Slice", "axis 0, 2 to 6 of shape [5]", func() { v.Slice(0, 2, 6) }},
+		{"Slice", "", func() { v.Slice(1, 0, 1) }},
+		{"Slice", "", func() { v.Slice(0, 3, 2) }},
+		{"Slice", "", func() { v.Slice(0, -1, 2) }},
+		{"Slice", "", func() { s.Slice(0, 0, 1) }},
+		{"Pad", "axis 2", func() { m.Pad(2, 1, 1) }},
+		{"Pad", "", func() { m.Pad(0, -1, 1) }},
+		{"Pad", "wants Real, got Int", func() { k.Pad(0, 1, 1) }},
+		{"Concat", "nothing", func() { Concat(0) }},
+		{"Concat", "axis 1 of shape [5]", func() { Concat(1, v) }},
+		{"Concat", "Real [5] does not fit Real [3 4] along axis 0", func() { Concat(0, m, v) }},
+		{"Concat", "", func() { Concat(0, m, m.T()) }},
+		{"Concat", "Int", func() { Concat(0, v, k) }},
+		{"Concat", "", func() { Concat(-1, v, v) }},
+		{"add", "[[3 4] [5]] do not broadcast", func() { m.Add(v) }},
+		{"mul", "wants Real, got Int", func() { v.Slice(0, 0, 2).Mul(k) }},
+		{"div", "Int", func() { k.Div(k) }},
+		{"exp", "Int", func() { k.Exp() }},
+		{"toreal", "wants Int", func() { v.ToReal() }},
+		{"where", "", func() { Where(v, m, m) }},
+		{"clamp", "", func() { m.Clamp(v, s) }},
+		{"le", "Int", func() { k.Le(k) }},
+		{"mul", "Int", func() { k.Scale(2) }},
+		{"Sum", "axes [2] of shape [3 4]", func() { m.Sum(2) }},
+		{"Sum", "axes [0 0]", func() { m.Sum(0, 0) }},
+		{"Sum", "", func() { m.Mean(-1) }},
+		{"Sum", "Int", func() { k.Sum() }},
+		{"MaxOver", "axes [5]", func() { m.MaxOver(5) }},
+		{"Dot", "[3 4] and [5] differ", func() { Dot(m, v) }},
+		{"MatMul", "[3 4] by [3 4]", func() { m.MatMul(m) }},
+		{"MatMul", "", func() { v.MatMul(v) }},
+		{"MatMul", "", func() { m.MatMul(m.T().Reshape(1, 4, 3)) }},
+		{"MatMul", "", func() { m.Reshape(1, 3, 4).MatMul(m.T().Reshape(1, 4, 3).Expand(2, 4, 3)) }},
+		{"Softmax", "scalar", func() { s.Softmax() }},
+		{"LogSoftmax", "Int", func() { k.LogSoftmax() }},
+		{"CrossEntropy", "rank 2", func() { CrossEntropy(v, k) }},
+		{"CrossEntropy", "logits [3 4] with labels [2]", func() { CrossEntropy(m, k) }},
+		{"CrossEntropy", "wants Int", func() { CrossEntropy(m, v.Slice(0, 0, 3)) }},
+		{"Gather", "wants Int", func() { Gather(m, v) }},
+		{"Gather", "rank 1", func() { Gather(m, k.Reshape(1, 2)) }},
+		{"Gather", "scalar", func() { Gather(s, k) }},
+		{"ScatterAdd", "base [3 4], index [2], source [5]", func() { ScatterAdd(m, k, v) }},
+		{"ScatterAdd", "Int", func() { ScatterAdd(k, k, k) }},
+		{"ScatterAdd", "", func() { ScatterAdd(s, k, v.Slice(0, 0, 2)) }},
+		{"ArgMax", "[]", func() { s.ArgMax() }},
+		{"ArgMax", "[3 0]", func() { Zeros(3, 0).ArgMax() }},
+		{"ArgMax", "Int", func() { k.ArgMax() }},
+		{"OneHot", "wants Int", func() { OneHot(v, 3) }},
+		{"Iota", "", func() { OneHot(k, -3) }},
+		{"Random", "seed of 2 words", func() { RandomNormal(step, step, 0, 3) }},
+		{"Random", "Int", func() { RandomUniform(seed, s, 0, 3) }},
+		{"Random", "negative", func() { RandomUniform(seed, step, 0, -3) }},
+		{"Random", "below 0", func() { RandomInts(0, seed, step, 0, 3) }},
+		{"Variable", "negative", func() { ex.Variable("x", Real, -3) }},
+		{"Grad", "one Real number, got Real [5]", func() { Grad(v, v) }},
+		{"Grad", "Int", func() { Grad(step, v) }},
+		{"derivative", "Int", func() { Grad(v.Sum(), k) }},
+		{"VJP", "output [5] with cotangent []", func() { VJP([]*Node{v}, []*Node{v}, []*Node{s}) }},
+		{"VJP", "1 outputs with 2", func() { VJP([]*Node{v}, []*Node{v}, []*Node{v, v}) }},
+		{"VJP", "Int", func() { VJP([]*Node{k.ToReal()}, []*Node{v}, []*Node{k}) }},
+		{"JVP", "variable [5] with tangent []", func() { JVP([]*Node{v}, []*Node{v}, []*Node{s}) }},
+		{"JVP", "1 variables with 0", func() { JVP([]*Node{v}, []*Node{v}, nil) }},
+		{"JVP", "", func() { HVP(v.Sum(), []*Node{v}, []*Node{m}) }},
+		{"JVP", "Int", func() { Linearize([]*Node{v}, k) }},
+		{"Apply", "0 tangents", func() { lin.Apply(lin.Residuals(), nil) }},
+		{"Apply", "Real [3 4] in the place of Real [5]", func() { lin.Apply(lin.Residuals(), []*Node{m}) }},
+		{"Apply", "", func() { lin.Apply([]*Node{m}, []*Node{v}) }},
+	} {
+		var e *BuildError
+		require.True(t, errors.As(Catch(c.build), &e), "%s %q: nothing wrong?", c.op, c.says)
+		require.Equal(t, c.op, e.Op)
+		require.Contains(t, e.Detail, c.says, c.op)
+		require.True(t, strings.HasSuffix(e.File, "errors_test.go"), "%s blames %s:%d", c.op, e.File, e.Line)
+
+		f, err := ex.Compile("wrong", func() []Update { c.build(); return nil })
+		require.Nil(t, f)
+		require.True(t, errors.As(err, &e), c.op)
+		_, err = ex.CompileLoop("wrong", func() []Update { c.build(); return nil })
+		require.True(t, errors.As(err, &e), c.op)
+	}
+}
+
+func TestBuildErrorNamesTheLine(t *testing.T) {
+	_, file, line, _ := runtime.Caller(0)
+	err := Catch(func() { Zeros(2).Add(Zeros(3)) })
+	var e *BuildError
+	require.True(t, errors.As(err, &e))
+	require.Equal(t, file, e.File)
+	require.Equal(t, line+1, e.Line)
+	require.Contains(t, err.Error(), "tensor: add: shapes [[2] [3]] do not broadcast (")
+}
+
+func TestCatchLetsOtherPanicsThrough(t *testing.T) {
+	require.PanicsWithValue(t, "other", func() { _ = Catch(func() { panic("other") }) })
+	require.NoError(t, Catch(func() {}))
+}

@@ -1,0 +1,48 @@
+package tensor
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/expr"
+)
+
+// flat are the operations without a derivative: leaves, gradient stops, and what gives integers or draws.
+var flat = []op{opConst, opVar, opHole, opStop, opArgMax, opRandom}
+
+func TestRulesAreComplete(t *testing.T) {
+	names := map[string]op{}
+	for o := range numOps {
+		r := rules[o]
+		require.NotEmpty(t, r.name, "op %d", o)
+		other, twice := names[r.name]
+		require.False(t, twice, "%s names ops %d and %d", r.name, other, o)
+		names[r.name] = o
+		has := !slices.Contains(flat, o)
+		require.Equal(t, has, r.jvp != nil, "%s: forward mode", r.name)
+		require.Equal(t, has, r.vjp != nil, "%s: reverse mode", r.name)
+
+		leaf := o <= opHole
+		view := isView(&Node{op: o})
+		grouped := o == opElem || o == opReduce
+		require.Equal(t, !leaf && !view && !grouped, emitters[o] != nil, "%s: emitter", r.name)
+	}
+}
+
+func TestFnRulesAreComplete(t *testing.T) {
+	for fn := range expr.NumFn {
+		info := expr.Table[fn]
+		require.NotNil(t, fnRules[fn], "%s", info.Name)
+		require.Len(t, fnRules[fn], info.Arity, "%s", info.Name)
+		if info.In == Int || info.Out == Int {
+			for _, rule := range fnRules[fn] {
+				require.Nil(t, rule, "%s: integers are not differentiable", info.Name)
+			}
+		}
+	}
+	for _, r := range softmaxRules {
+		require.True(t, r.jvp != nil && r.vjp != nil)
+	}
+}
