@@ -1,0 +1,23 @@
+package cpu
+
+// Level is a set of instructions that kernels are written for. A pool has one, chosen when it is made, and all
+// operations bound to the pool use it; results may differ between levels by rounding, never within one.
+type Level uint8
+
+const (
+	// Generic is plain Go: the definition that the other levels are tested against.
+	Generic Level = iota
+	// AVX2 needs AVX2 and FMA.
+	AVX2
+	// AVX512 needs the subsets F, VL, DQ and BW.
+	AVX512
+)
+
+var levelNames = [...]string{Generic: "generic Go", AVX2: "AVX2", AVX512: "AVX-512"}
+
+func (l Level) String() string { return levelNames[l] }
+
+// Levels lists what this processor and this build offer, the best one last.
+func Levels() []Level {
+	return []Level{Generic, AVX2, AVX512}[:Detected()+1]
+}

@@ -1,0 +1,17 @@
+//go:build !purego
+
+package cpu
+
+import "golang.org/x/sys/cpu"
+
+// Detected is the best level of this processor.
+func Detected() Level {
+	x := &cpu.X86
+	switch {
+	case x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW && x.HasFMA && x.HasAVX2:
+		return AVX512
+	case x.HasAVX2 && x.HasFMA:
+		return AVX2
+	}
+	return Generic
+}
