@@ -74,7 +74,7 @@ type Certificate struct {
 	Status             string   `json:"status"`
 }
 
-var certificateSolver = linear.CG{RTol: 1e-3, MaxSteps: 200}
+var certificateSolver = linear.CG{RTol: 1e-3, MaxSteps: 200, FromZero: true}
 
 func newCertificate(h *hypergrad.Hypergradient) Certificate {
 	norm := 0.0

@@ -56,7 +56,7 @@ func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node
 	s.value, s.slope, s.norm, s.step, s.trialValue = number("value"), number("slope"), number("norm"), number("step"), number("trial value")
 	y := s.y.Node()
 	var err error
-	s.system, err = linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps}.Prepare(ex, func(v *tensor.Node) *tensor.Node {
+	s.system, err = linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps, FromZero: true, Trust: true}.Prepare(ex, func(v *tensor.Node) *tensor.Node {
 		return tensor.HVP(f(y), []*tensor.Node{y}, []*tensor.Node{v})[0]
 	}, n)
 	if err != nil {

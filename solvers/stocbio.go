@@ -16,6 +16,7 @@ import (
 //
 // with a new lower minibatch for each inner step, and one new pair (ξ, ζ) for the rest: as in the authors' code one
 // lower minibatch serves all factors of the series and C; unlike it the series carries its factor η and its term q = 0.
+// v is kept for inspection; the next iteration does not read it.
 // An iteration costs D gradients of G, one of F, Q products with H and one with C. α and η at most 1/L.
 type StocBiO struct {
 	Step        float64  // α
@@ -43,7 +44,7 @@ func (a StocBiO) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 	}
 	inner := func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y := s[0], s[1]
-		return []*tensor.Node{x, y.Sub(it.Rate(0).Mul(it.LowerGradient(x, y, it.Lower)))}
+		return []*tensor.Node{x, y.Sub(it.Rate(0).Mul(it.LowerGradient(x, y, it.Lower))), s[2]}
 	}
 	outer := func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y := s[0], s[1]
@@ -53,10 +54,11 @@ func (a StocBiO) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 			term = term.Sub(it.HVP(x, y, it.Lower, term).Scale(a.NeumannStep))
 			sum = sum.Add(term)
 		}
-		cv := it.Cross(x, y, it.Lower, sum.Scale(a.NeumannStep))
-		return []*tensor.Node{x.Sub(it.Rate(1).Mul(fx.Sub(cv))), y}
+		v := sum.Scale(a.NeumannStep)
+		cv := it.Cross(x, y, it.Lower, v)
+		return []*tensor.Node{x.Sub(it.Rate(1).Mul(fx.Sub(cv))), y, v}
 	}
-	return newStochastic(ex, p, []namedStart{{"x", p.X0}, {"y", p.Y0}}, rate,
+	return newStochastic(ex, p, []namedStart{{"x", p.X0}, {"y", p.Y0}, {"v", make([]float64, len(p.Y0))}}, rate,
 		phaseSpec{name: "stocbio inner", times: a.InnerSteps, lower: true, build: inner},
 		phaseSpec{name: "stocbio outer", times: 1, lower: true, upper: true, build: outer})
 }

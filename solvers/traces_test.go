@@ -23,7 +23,7 @@ func TestTwoPhaseTraces(t *testing.T) {
 		},
 		{
 			solvers.StocBiO{Step: 0.5, OuterStep: 0.05, NeumannStep: 0.5, Terms: 2, InnerSteps: 2},
-			[2][]float64{{0.219531, 0.325}, {0.241547, 0.245898}},
+			[2][]float64{{0.219531, 0.325, -0.590625}, {0.241547, 0.245898, -0.659839}},
 			solvers.Counts{LowerGradients: 2, UpperGradients: 1, HVP: 2, JVP: 1},
 		},
 	} {

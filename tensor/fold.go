@@ -7,9 +7,9 @@ import (
 	"bilevel/internal/expr"
 )
 
-// fold evaluates what is constant and drops what changes nothing: x·1, x+0, x/1, --x, views of constants,
-// gradient stops (differentiation is over when programs are compiled). It never rewrites x·0, which is not 0 for
-// infinite or NaN x, and leaves Random alone.
+// fold evaluates what is constant and drops what changes nothing: x·1, x+0, x/1, --x, views of constants, slices of one
+// part of a concatenation, gradient stops (differentiation is over when programs are compiled). It never rewrites x·0,
+// which is not 0 for infinite or NaN x, and leaves Random alone.
 func fold(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		if n.op == opStop {
@@ -28,11 +28,31 @@ func fold(outs []*Node) []*Node {
 				}
 				return Full(c*float64(n.in[0].Size())/float64(max(1, n.Size())), n.shape...)
 			}
+		case opSlice:
+			return foldSlice(n)
 		case opReshape: // a reshape of a reshape
 			return n.in[0].Reshape(n.shape...)
 		}
 		return n
 	})
+}
+
+// foldSlice takes a slice that lies in one part of a concatenation from that part.
+func foldSlice(n *Node) *Node {
+	axis, from, to := n.ints[0], n.ints[1], n.ints[2]
+	in := n.in[0]
+	if in.op != opConcat || in.ints[0] != axis {
+		return n
+	}
+	at := 0
+	for _, p := range in.in {
+		d := p.shape[axis]
+		if from >= at && to <= at+d && from < to {
+			return p.Slice(axis, from-at, to-at)
+		}
+		at += d
+	}
+	return n
 }
 
 func foldElem(n *Node) *Node {

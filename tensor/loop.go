@@ -6,28 +6,32 @@ import (
 )
 
 // Loop is a function to be repeated, split by Split into what does not change between repetitions (Setup, whose
-// results stay on the device) and what does (Body).
+// results stay on the device) and what does (the body). Further bodies may share the same setup: what a loop begins and
+// ends with, say.
 //
-// For conjugate gradients on a Hessian, say, Setup holds the network's forward and backward pass, and Body one
+// For conjugate gradients on a Hessian, Setup holds the network's forward and backward pass, and the body one
 // Hessian-vector product and the vector updates.
 type Loop struct {
 	setup     *Function // nil where nothing can be split off
-	body      *Function
+	bodies    []*Function
 	residuals []*Variable
 	bytes     int
 }
 
-// CompileLoop compiles updates that will be repeated. What depends on no variable that they update moves to Setup.
-func (ex *Executor) CompileLoop(name string, build func() []Update) (*Loop, error) {
+// CompileLoop compiles bodies of updates that will be repeated. What depends on no variable that any of them updates
+// moves to Setup.
+func (ex *Executor) CompileLoop(name string, builds ...func() []Update) (*Loop, error) {
 	l := &Loop{}
-	var setup, body []Update
+	var setup []Update
+	bodies := make([][]Update, len(builds))
 	err := Catch(func() {
-		body = build()
-		outs := make([]*Node, len(body))
-		var vary []*Node
-		for i, u := range body {
-			outs[i] = u.Value
-			vary = append(vary, u.Var.Node())
+		var outs, vary []*Node
+		for i, build := range builds {
+			bodies[i] = build()
+			for _, u := range bodies[i] {
+				outs = append(outs, u.Value)
+				vary = append(vary, u.Var.Node())
+			}
 		}
 		outs = cse(fold(outs)) // equal values are one residual
 		by := make(map[*Node]*Node)
@@ -37,32 +41,44 @@ func (ex *Executor) CompileLoop(name string, build func() []Update) (*Loop, erro
 			setup = append(setup, Update{v, r})
 			by[r] = v.Node()
 		}
-		for i, o := range substitute(outs, by) {
-			body[i].Value = o
+		outs = substitute(outs, by)
+		for _, body := range bodies {
+			for i := range body {
+				body[i].Value, outs = outs[0], outs[1:]
+			}
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("tensor: compile %s: %w", name, err)
 	}
-	if len(setup) > 0 {
-		l.setup, err = ex.Compile(name+" setup", func() []Update { return setup })
-	}
-	if err == nil {
-		l.body, err = ex.Compile(name, func() []Update { return body })
-	}
-	if err != nil {
+	if err := l.compile(ex, name, setup, bodies); err != nil {
 		l.Close()
 		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Loop) compile(ex *Executor, name string, setup []Update, bodies [][]Update) (err error) {
+	if len(setup) > 0 {
+		if l.setup, err = ex.Compile(name+" setup", func() []Update { return setup }); err != nil {
+			return err
+		}
+	}
+	for _, body := range bodies {
+		f, err := ex.Compile(name, func() []Update { return body })
+		if err != nil {
+			return err
+		}
+		l.bodies = append(l.bodies, f)
 	}
 	for _, v := range l.residuals {
 		b, err := v.buffer()
 		if err != nil {
-			l.Close()
-			return nil, err
+			return err
 		}
 		l.bytes += ex.bytes(b)
 	}
-	return l, nil
+	return nil
 }
 
 // randoms are the Random nodes: they are drawn anew in every repetition.
@@ -83,20 +99,20 @@ func (l *Loop) Setup() error {
 	return l.setup.Run(1)
 }
 
-// Run repeats the body n times.
-func (l *Loop) Run(n int) error { return l.body.Run(n) }
+// Run repeats the first body n times.
+func (l *Loop) Run(n int) error { return l.bodies[0].Run(n) }
 
-// Body and SetupFunction give the two functions for inspection; the latter is nil where nothing was split off.
-func (l *Loop) Body() *Function          { return l.body }
+// Body is body number i, in the order given to CompileLoop; SetupFunction is nil where nothing was split off.
+func (l *Loop) Body(i int) *Function     { return l.bodies[i] }
 func (l *Loop) SetupFunction() *Function { return l.setup }
 
 // ResidualBytes is the memory of what Setup keeps.
 func (l *Loop) ResidualBytes() int { return l.bytes }
 
-// Close frees both functions and what Setup keeps.
+// Close frees the functions and what Setup keeps.
 func (l *Loop) Close() error {
 	var err error
-	for _, f := range []*Function{l.setup, l.body} {
+	for _, f := range append([]*Function{l.setup}, l.bodies...) {
 		if f != nil {
 			if e := f.Close(); err == nil {
 				err = e

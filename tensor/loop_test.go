@@ -26,7 +26,7 @@ func TestLoopEqualsFunction(t *testing.T) {
 	f := compiled(t, ex, h(y)...)
 	require.NotNil(t, l.SetupFunction())
 	require.Positive(t, l.ResidualBytes())
-	require.Less(t, len(l.Body().Program().Code), len(f.Program().Code))
+	require.Less(t, len(l.Body(0).Program().Code), len(f.Program().Code))
 	for range 2 { // the second time around with other parameters, after another Setup
 		require.NoError(t, l.Setup())
 		require.NoError(t, l.Run(4))
@@ -51,9 +51,9 @@ func TestRandomStaysInTheLoop(t *testing.T) {
 		return []Update{{x, x.Node().Add(noise).Add(frozen).Add(fixed.Node().Exp().Softmax())}, {step, step.Node().Add(IntConst(1))}}
 	})
 	require.NoError(t, err)
-	require.Equal(t, 2, times("Random", ops(l.Body())))
+	require.Equal(t, 2, times("Random", ops(l.Body(0))))
 	require.Zero(t, times("Random", ops(l.SetupFunction())))
-	require.Zero(t, times("RowSoftmax", ops(l.Body())))
+	require.Zero(t, times("RowSoftmax", ops(l.Body(0))))
 	require.NoError(t, l.Setup())
 	require.NoError(t, l.Run(3))
 	require.Equal(t, []float64{3}, contents(t, step))

@@ -55,6 +55,8 @@ func flagError(c *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	var syntax *pflag.InvalidSyntaxError
 	switch {
+	case errors.As(err, &unknown) && !c.HasParent() && c.Flags().NArg() > 0: // the flags of a command that is not there
+		return unknownCommand(c, c.Flags().Arg(0))
 	case errors.As(err, &unknown):
 		name, dashes := unknown.GetSpecifiedName(), "--"
 		if short := unknown.GetSpecifiedShortnames(); short != "" { // -iters reads as the short flags -i -t -e -r -s

@@ -28,12 +28,17 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
-	fs.StringVar(&f.device, "device", "auto", open.Usage)
-	fs.IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
+	f.registerDevice(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")
 	fs.BoolVar(&f.json, "json", false, "end standard output with one line of JSON; the rest goes to standard error")
 	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
+}
+
+// registerDevice is for commands that need a device and nothing else.
+func (f *common) registerDevice(c *cobra.Command) {
+	c.Flags().StringVar(&f.device, "device", "auto", open.Usage)
+	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
 // openDevice opens the device that the flags name.

@@ -62,7 +62,7 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.clean(), a.doctor(), a.version())
+	root.AddCommand(a.clean(), a.benchmarks(), a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

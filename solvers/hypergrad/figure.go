@@ -21,7 +21,7 @@ import (
 //	|g - ∇h| <= (L_Fx + L_C|v| + ‖C‖/μ (L_Fy + L_H|v|)) |∇yG|/μ + ‖C‖/μ |r|
 
 // auxiliary is how exactly the error's systems are solved: a figure needs few digits.
-var auxiliary = linear.CG{RTol: 1e-3}
+var auxiliary = linear.CG{RTol: 1e-3, FromZero: true}
 
 type compiler = func(dst **tensor.Function, name string, build func() []tensor.Update)
 

@@ -26,6 +26,11 @@ type CG struct {
 	Damping    float64
 	MaxSteps   int // 0: twice the dimension, at most 1000
 	Chunk      int // steps between looks at the stop flag; 0: 1 on synchronous devices, 16 on asynchronous ones
+	// FromZero starts at v = 0 instead of what Solution holds, and so saves the first product.
+	FromZero bool
+	// Trust takes the recurrence's residual for the true one and so saves the last product: for loose tolerances,
+	// where the two cannot have drifted apart.
+	Trust bool
 }
 
 func (c CG) String() string {
@@ -47,10 +52,16 @@ type cgSystem struct {
 	rho, limit          *tensor.Variable // r'r, and where to stop
 	active, code, steps *tensor.Variable
 	alphas, betas       *tensor.Variable // of each step: the Lanczos matrix
-	residual            *tensor.Variable
-	start, finish       *tensor.Function
-	loop                *tensor.Loop
+	residual, norm      *tensor.Variable // |b - A v|, |b|
+	loop                *tensor.Loop     // bodies: see below
 }
+
+// The bodies of the loop.
+const (
+	bodyStep = iota
+	bodyStart
+	bodyFinish
+)
 
 // Prepare compiles the iteration.
 func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
@@ -74,7 +85,7 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 	vector := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real, n) }
 	s.b, s.v, s.r, s.d = vector("b"), vector("v"), vector("r"), vector("d")
 	s.rho, s.limit, s.active, s.code, s.residual = number("rho"), number("limit"), number("active"), number("code"), number("residual")
-	s.steps = ex.Variable("cg steps", tensor.Int)
+	s.norm, s.steps = number("norm"), ex.Variable("cg steps", tensor.Int)
 	s.alphas = ex.Variable("cg alphas", tensor.Real, c.MaxSteps)
 	s.betas = ex.Variable("cg betas", tensor.Real, c.MaxSteps)
 
@@ -86,16 +97,22 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 		return av
 	}
 	remaining := func() *tensor.Node { return s.b.Node().Sub(damped(s.v.Node())) }
+	bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
 	var err error
-	if s.start, err = ex.Compile("cg start", func() []tensor.Update { return s.startUpdates(remaining()) }); err == nil {
-		bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
-		s.loop, err = ex.CompileLoop("cg", func() []tensor.Update { return s.stepUpdates(damped, bound) })
-	}
-	if err == nil {
-		s.finish, err = ex.Compile("cg finish", func() []tensor.Update {
+	s.loop, err = ex.CompileLoop("cg",
+		func() []tensor.Update { return s.stepUpdates(damped, bound) },
+		func() []tensor.Update {
+			if c.FromZero {
+				return append(s.startUpdates(s.b.Node()), tensor.Update{Var: s.v, Value: tensor.Zeros(n)})
+			}
+			return s.startUpdates(remaining())
+		},
+		func() []tensor.Update {
+			if c.Trust {
+				return []tensor.Update{{Var: s.residual, Value: s.rho.Node().Sqrt()}}
+			}
 			return []tensor.Update{{Var: s.residual, Value: remaining().Norm()}}
 		})
-	}
 	if err != nil {
 		s.Close()
 		return nil, err
@@ -105,12 +122,12 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 
 func (s *cgSystem) startUpdates(r *tensor.Node) []tensor.Update {
 	b, u := s.b.Node(), s.ex.Info().UnitRoundoff()
-	rho := tensor.Dot(r, r)
-	limit := tensor.Dot(b, b).Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol)).Max(rho.Scale(u * u))
+	rho, bb := tensor.Dot(r, r), tensor.Dot(b, b)
+	limit := bb.Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol)).Max(rho.Scale(u * u))
 	converged, finite := rho.Le(limit), isFinite(rho)
 	running, stopped := tensor.Const(codeRunning), tensor.Const(codeNotFinite)
 	return []tensor.Update{
-		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho}, {Var: s.limit, Value: limit},
+		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho}, {Var: s.limit, Value: limit}, {Var: s.norm, Value: bb.Sqrt()},
 		{Var: s.active, Value: finite.Mul(tensor.Const(1).Sub(converged))},
 		{Var: s.code, Value: tensor.Where(finite, tensor.Where(converged, tensor.Const(codeConverged), running), stopped)},
 	}
@@ -158,13 +175,9 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	if err := first(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
 		return st, err
 	}
-	if err := s.rhsNorm(&st); err != nil {
-		return st, err
-	}
-	tolerance := max(s.RTol*st.RHSNorm, s.ATol) * (1 + 1e-3) // the device compares squares, which round
 	last := math.Inf(1)
 	for {
-		if err := s.start.Run(1); err != nil {
+		if err := s.loop.Body(bodyStart).Run(1); err != nil {
 			return st, err
 		}
 		begun := st.Steps
@@ -173,11 +186,11 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 		if err != nil {
 			return st, err
 		}
-		if err := s.finish.Run(1); err != nil {
+		if err := s.loop.Body(bodyFinish).Run(1); err != nil {
 			return st, err
 		}
 		st.Steps = steps
-		st.Products += steps - begun + 2
+		st.Products += steps - begun + s.extraProducts()
 		if begun == 0 { // a restart begins another Lanczos process: only the first is one
 			if st.SmallestEigenvalue, err = s.ritz(steps); err != nil {
 				return st, err
@@ -185,10 +198,12 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 		}
 		code, err1 := s.code.Number()
 		residual, err2 := s.residual.Number()
-		if err := first(err1, err2); err != nil {
+		norm, err3 := s.norm.Number()
+		if err := first(err1, err2, err3); err != nil {
 			return st, err
 		}
-		st.Residual = residual
+		st.Residual, st.RHSNorm = residual, norm
+		tolerance := max(s.RTol*norm, s.ATol) * (1 + 1e-3) // the device compares squares, which round
 		switch {
 		case code == codeNotFinite || math.IsNaN(residual):
 			st.Status = NotFinite
@@ -198,7 +213,7 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			st.Status = Converged
 		case steps >= s.MaxSteps:
 			st.Status = MaxSteps
-		case residual > last/2 || steps == begun:
+		case residual > last/2 || steps == begun || s.FromZero || s.Trust: // the latter two cannot start over
 			st.Status = Stagnated
 		default: // the recurrence drifted: start over from here
 			last = residual
@@ -208,14 +223,16 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	}
 }
 
-func (s *cgSystem) rhsNorm(st *Stats) error {
-	b, err := s.b.Read()
-	sum := 0.0
-	for _, x := range b {
-		sum += x * x
+// extraProducts are those beside the steps' own.
+func (s *cgSystem) extraProducts() int {
+	n := 2
+	if s.FromZero {
+		n--
 	}
-	st.RHSNorm = math.Sqrt(sum)
-	return err
+	if s.Trust {
+		n--
+	}
+	return n
 }
 
 func (s *cgSystem) ritz(steps int) (float64, error) {
@@ -230,15 +247,10 @@ func (s *cgSystem) ritz(steps int) (float64, error) {
 // Close frees the programs and vectors.
 func (s *cgSystem) Close() error {
 	var errs []error
-	for _, f := range []*tensor.Function{s.start, s.finish} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
-	}
 	if s.loop != nil {
 		errs = append(errs, s.loop.Close())
 	}
-	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual} {
+	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual, s.norm} {
 		v.Free()
 	}
 	return first(errs...)

@@ -28,11 +28,10 @@ func (m Neumann) String() string {
 
 type neumannSystem struct {
 	Neumann
-	b, v, u       *tensor.Variable
-	residual      *tensor.Variable
-	norm          *tensor.Variable
-	start, finish *tensor.Function
-	loop          *tensor.Loop
+	b, v, u  *tensor.Variable
+	residual *tensor.Variable
+	norm     *tensor.Variable
+	loop     *tensor.Loop // bodies: step, start, finish
 }
 
 // Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu from u = b, v = ηb.
@@ -48,19 +47,17 @@ func (m Neumann) Prepare(ex *tensor.Executor, a Operator, n int) (System, error)
 	s.residual, s.norm = ex.Variable("neumann residual", tensor.Real), ex.Variable("neumann norm", tensor.Real)
 	b, v, u := s.b.Node(), s.v.Node(), s.u.Node()
 	var err error
-	if s.start, err = ex.Compile("neumann start", func() []tensor.Update {
-		return []tensor.Update{{Var: s.u, Value: b}, {Var: s.v, Value: b.Scale(m.Step)}}
-	}); err == nil {
-		s.loop, err = ex.CompileLoop("neumann", func() []tensor.Update {
+	s.loop, err = ex.CompileLoop("neumann",
+		func() []tensor.Update {
 			next := u.Sub(a(u).Scale(m.Step))
 			return []tensor.Update{{Var: s.u, Value: next}, {Var: s.v, Value: v.Add(next.Scale(m.Step))}}
-		})
-	}
-	if err == nil {
-		s.finish, err = ex.Compile("neumann finish", func() []tensor.Update {
+		},
+		func() []tensor.Update {
+			return []tensor.Update{{Var: s.u, Value: b}, {Var: s.v, Value: b.Scale(m.Step)}}
+		},
+		func() []tensor.Update {
 			return []tensor.Update{{Var: s.residual, Value: b.Sub(a(v)).Norm()}, {Var: s.norm, Value: b.Norm()}}
 		})
-	}
 	if err != nil {
 		s.Close()
 		return nil, err
@@ -74,7 +71,7 @@ func (s *neumannSystem) Solution() *tensor.Variable { return s.v }
 // Solve sums the series.
 func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{Steps: s.Terms, Products: s.Terms + 1, SmallestEigenvalue: math.NaN()}
-	if err := first(ctx.Err(), s.loop.Setup(), s.start.Run(1), s.loop.Run(s.Terms), s.finish.Run(1)); err != nil {
+	if err := first(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1), s.loop.Run(s.Terms), s.loop.Body(bodyFinish).Run(1)); err != nil {
 		return st, err
 	}
 	var err1, err2 error
@@ -96,11 +93,6 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 // Close frees the programs and vectors.
 func (s *neumannSystem) Close() error {
 	var errs []error
-	for _, f := range []*tensor.Function{s.start, s.finish} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
-	}
 	if s.loop != nil {
 		errs = append(errs, s.loop.Close())
 	}

@@ -1,0 +1,143 @@
+package bench
+
+import (
+	"math"
+
+	"bilevel/models"
+	"bilevel/solvers"
+	"bilevel/tensor"
+)
+
+// The sizes of the hyper-cleaning rows.
+const (
+	trainRows, valRows, inputs, classes, batch, regularization = 20000, 5000, 784, 10, 64, 0.2
+	startWeight                                                = -2
+	iterations                                                 = 64 // of one call
+)
+
+// runs samples aligned runs of 64 rows: draw t of a level starts at 64·(splitmix64(t + stream·2³²) mod count).
+// of maps our number of a draw to the peer's.
+type runs struct {
+	stream, count uint64
+	of            func(t uint64) uint64
+}
+
+func (r runs) Fill(dst []int32, step uint32) error {
+	for i := 0; i < len(dst); i += batch {
+		t := uint64(step) + uint64(i/batch)
+		if r.of != nil {
+			t = r.of(t)
+		}
+		start := int32(batch * (splitmix64(t+r.stream<<32) % r.count))
+		for j := range int32(batch) {
+			dst[i+int(j)] = start + j
+		}
+	}
+	return nil
+}
+
+// cleaning are iterations of data hyper-cleaning by three algorithms, through the same Problem and solvers as
+// `bilevel clean`.
+func cleaning() (all []Workload) {
+	constant := solvers.Schedule{}
+	for _, c := range []struct {
+		name   string
+		a      solvers.Algorithm
+		upper  func(t uint64) uint64
+		second float64 // the peer's second array is ours times this
+	}{
+		{"soba", solvers.SOBA{Step: 0.1, OuterStep: 10, Schedule: constant}, nil, 1},
+		// F²SA draws an upper minibatch for ∇xF too, which vanishes here: the peer has 10 draws an iteration, we 11.
+		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10, Schedule: constant},
+			func(t uint64) uint64 { return t/11*10 + t%11 }, 1},
+		// Ours is v = η Σ, the peer's the sum.
+		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10, Schedule: constant}, nil, 100},
+	} {
+		all = append(all, Workload{"clean_" + c.name + "_b64", func(ex *tensor.Executor) (*Prepared, error) {
+			p, err := cleaningProblem(ex, c.upper)
+			if err != nil {
+				return nil, err
+			}
+			state, err := c.a.Init(ex, p, iterations)
+			if err != nil {
+				return nil, err
+			}
+			arrays := state.Arrays()
+			reset, err := ex.Compile("reset", func() []tensor.Update {
+				updates := []tensor.Update{{Var: arrays[0], Value: tensor.Full(startWeight, trainRows)}}
+				for _, v := range arrays[1:] {
+					updates = append(updates, tensor.Update{Var: v, Value: tensor.Zeros(v.Shape()...)})
+				}
+				return updates
+			})
+			if err != nil {
+				return nil, err
+			}
+			call := func() error {
+				if err := reset.Run(1); err != nil {
+					return err
+				}
+				return state.Step(0, iterations)
+			}
+			return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, c.second) }}, nil
+		}})
+	}
+	return all
+}
+
+// cleaningCheck is |w| + |second variable| + |x + 2|.
+func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
+	x, err := arrays[0].Read()
+	if err != nil {
+		return 0, err
+	}
+	moved := 0.0
+	for _, v := range x {
+		moved += (v - startWeight) * (v - startWeight)
+	}
+	y, err := norm(arrays[1])
+	if err != nil {
+		return 0, err
+	}
+	z, err := norm(arrays[2])
+	return y + second*z + math.Sqrt(moved), err
+}
+
+func cleaningProblem(ex *tensor.Executor, upper func(uint64) uint64) (*solvers.Problem, error) {
+	model, err := models.NewSoftmax(inputs, classes, false)
+	if err != nil {
+		return nil, err
+	}
+	x0 := make([]float64, trainRows)
+	for i := range x0 {
+		x0[i] = startWeight
+	}
+	type set struct{ x, a *tensor.Variable }
+	load := func(k uint64, n int) (s set) {
+		if err == nil {
+			s.x, err = input(ex, "rows", array(k, n*inputs, 1, 0), n, inputs)
+		}
+		if err == nil {
+			s.a = ex.Variable("labels", tensor.Int, n)
+			err = s.a.WriteInts(labels(n))
+		}
+		return s
+	}
+	train, val := load(2, trainRows), load(3, valRows)
+	if err != nil {
+		return nil, err
+	}
+	losses := func(s set, y *tensor.Node, b solvers.Batch) *tensor.Node {
+		return tensor.CrossEntropy(model.Outputs(y, b.Of(s.x.Node())), b.Of(s.a.Node()))
+	}
+	return &solvers.Problem{
+		Name: "hyper-cleaning",
+		X0:   x0, Y0: model.Init(0),
+		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, trainRows / batch, nil},
+			Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+				return b.Of(x).Sigmoid().Mul(losses(train, y, b)).Mean().Add(models.SquaredNorm(y).Scale(regularization))
+			}},
+		Upper: solvers.Level{Rows: valRows, Size: batch, Batch: runs{6, valRows / batch, upper},
+			Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node { return losses(val, y, b).Mean() }},
+	}, nil
+}

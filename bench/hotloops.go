@@ -1,0 +1,153 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"bilevel/tensor"
+)
+
+// Workload is one hot loop. Inputs follow one formula (array), so that another program can compute the same thing and
+// print the same check value. Nothing computed from a call's inputs is kept for the next call.
+type Workload struct {
+	Key string
+	// Prepare compiles and uploads; the returned call does the work once, per iterations of it.
+	Prepare func(ex *tensor.Executor) (*Prepared, error)
+}
+
+// Prepared is a workload ready to be timed.
+type Prepared struct {
+	Call  func() error
+	Per   int // iterations of the loop in one call
+	Check func() (float64, error)
+}
+
+// Report is what the command prints: median milliseconds of one iteration, and the 2-norm of the result.
+type Report struct {
+	Milliseconds map[string]float64 `json:"ms"`
+	Check        map[string]float64 `json:"check"`
+}
+
+// HotLoops times the workloads whose key contains only, each for at least the given time.
+func HotLoops(ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64)) (*Report, error) {
+	r := &Report{map[string]float64{}, map[string]float64{}}
+	for _, w := range slices.Concat(products(), networks(), cleaning()) {
+		if !strings.Contains(w.Key, only) {
+			continue
+		}
+		ms, check, err := w.measure(ex(), atLeast)
+		if err != nil {
+			return nil, fmt.Errorf("bench: %s: %w", w.Key, err)
+		}
+		r.Milliseconds[w.Key], r.Check[w.Key] = ms, check
+		progress(w.Key, ms)
+	}
+	return r, nil
+}
+
+// warmUps are calls before the clock starts, as the peer has.
+const warmUps = 3
+
+func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (ms, check float64, err error) {
+	defer ex.Close()
+	p, err := w.Prepare(ex)
+	if err != nil {
+		return 0, 0, err
+	}
+	call := func() error {
+		if err := p.Call(); err != nil {
+			return err
+		}
+		return ex.Sync()
+	}
+	for range warmUps {
+		if err := call(); err != nil {
+			return 0, 0, err
+		}
+	}
+	var times []float64
+	for start := time.Now(); len(times) < 5 || time.Since(start) < atLeast; {
+		begin := time.Now()
+		if err := call(); err != nil {
+			return 0, 0, err
+		}
+		times = append(times, time.Since(begin).Seconds())
+	}
+	slices.Sort(times)
+	check, err = p.Check()
+	return 1e3 * times[len(times)/2] / float64(p.Per), check, err
+}
+
+// splitmix64 is the peer's generator (Steele, Lea, Flood, OOPSLA 2014).
+func splitmix64(n uint64) uint64 {
+	z := (n + 1) * 0x9E3779B97F4A7C15
+	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
+	z = (z ^ z>>27) * 0x94D049BB133111EB
+	return z ^ z>>31
+}
+
+// array is array number k of n elements, uniform on ±scale, plus shift.
+func array(k uint64, n int, scale, shift float64) []float32 {
+	out := make([]float32, n)
+	for j := range out {
+		z := splitmix64(uint64(j) + k<<32)
+		out[j] = float32(scale*(2*float64(z>>40)/(1<<24)-1)) + float32(shift)
+	}
+	return out
+}
+
+// labels are the first n of ten classes.
+func labels(n int) []int32 {
+	out := make([]int32, n)
+	for j := range out {
+		out[j] = int32(splitmix64(uint64(j)+77<<32) % 10)
+	}
+	return out
+}
+
+// input makes a variable that holds values.
+func input(ex *tensor.Executor, name string, values []float32, shape ...int) (*tensor.Variable, error) {
+	v := ex.Variable(name, tensor.Real, shape...)
+	return v, v.Write32(values)
+}
+
+// norm is the 2-norm of several variables together.
+func norm(vars ...*tensor.Variable) (float64, error) {
+	sum := 0.0
+	for _, v := range vars {
+		values, err := v.Read()
+		if err != nil {
+			return 0, err
+		}
+		for _, x := range values {
+			sum += x * x
+		}
+	}
+	return math.Sqrt(sum), nil
+}
+
+// products are square matrix products of arrays 0 and 1.
+func products() (all []Workload) {
+	for _, n := range []int{256, 512, 1024, 2048} {
+		all = append(all, Workload{fmt.Sprint("gemm_", n), func(ex *tensor.Executor) (*Prepared, error) {
+			a, err := input(ex, "a", array(0, n*n, 1, 0), n, n)
+			if err != nil {
+				return nil, err
+			}
+			b, err := input(ex, "b", array(1, n*n, 1, 0), n, n)
+			if err != nil {
+				return nil, err
+			}
+			c := ex.Variable("c", tensor.Real, n, n)
+			f, err := ex.Compile("gemm", func() []tensor.Update { return []tensor.Update{{Var: c, Value: a.Node().MatMul(b.Node())}} })
+			if err != nil {
+				return nil, err
+			}
+			return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(c) }}, nil
+		}})
+	}
+	return all
+}

@@ -1,0 +1,202 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+
+	"bilevel/models"
+	"bilevel/tensor"
+)
+
+// network is a perceptron with relu at fixed weights and one batch, on a device.
+type network struct {
+	ex        *tensor.Executor
+	model     models.MLP
+	w, v, m   *tensor.Variable // flat parameters: weights, the vector of products, masks
+	x         *tensor.Variable // [B, 784]
+	a         *tensor.Variable // labels
+	pixels, B int
+}
+
+// networks are gradient, Hessian-vector product, conjugate gradients, an attack and masked weights.
+func networks() (all []Workload) {
+	nets := []struct {
+		name   string
+		widths []int
+	}{{"mlp300", []int{784, 300, 100, 10}}, {"mlp1024", []int{784, 1024, 1024, 10}}}
+	loops := []struct {
+		name    string
+		prepare func(*network) (*Prepared, error)
+	}{{"grad", (*network).grad}, {"hvp", (*network).hvp}, {"cg10", (*network).cg10}, {"pgd10", (*network).pgd10}, {"mask", (*network).mask}}
+	for _, net := range nets {
+		for _, batch := range []int{64, 256, 1024} {
+			for _, l := range loops {
+				all = append(all, Workload{fmt.Sprintf("%s_b%d_%s", net.name, batch, l.name), func(ex *tensor.Executor) (*Prepared, error) {
+					n, err := newNetwork(ex, net.widths, batch)
+					if err != nil {
+						return nil, err
+					}
+					return l.prepare(n)
+				}})
+			}
+		}
+	}
+	return all
+}
+
+func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) {
+	relu, err := models.ActivationByName("relu")
+	if err != nil {
+		return nil, err
+	}
+	model, err := models.NewMLP(widths, relu)
+	if err != nil {
+		return nil, err
+	}
+	n := &network{ex: ex, model: model, pixels: widths[0], B: batch}
+	q := model.Layout().Size()
+	flat := func(first uint64, bias float32) []float32 {
+		out := make([]float32, q)
+		for i, p := range model.Layout() {
+			piece := out[p.Off : p.Off+p.Size()]
+			if len(p.Shape) == 2 {
+				copy(piece, array(first+uint64(i/2), p.Size(), math.Sqrt(3/float64(p.Shape[0])), 0))
+				continue
+			}
+			for j := range piece {
+				piece[j] = bias
+			}
+		}
+		return out
+	}
+	for _, in := range []struct {
+		to     **tensor.Variable
+		name   string
+		values []float32
+		shape  []int
+	}{
+		{&n.w, "weights", flat(10, 0), []int{q}}, {&n.v, "vector", flat(20, 0), []int{q}}, {&n.m, "masks", flat(20, 1), []int{q}},
+		{&n.x, "inputs", array(1, batch*n.pixels, 0.5, 0.5), []int{batch, n.pixels}},
+	} {
+		if *in.to, err = input(ex, in.name, in.values, in.shape...); err != nil {
+			return nil, err
+		}
+	}
+	n.a = ex.Variable("labels", tensor.Int, batch)
+	return n, n.a.WriteInts(labels(batch))
+}
+
+// loss is the mean cross-entropy of parameters p on inputs x.
+func (n *network) loss(p, x *tensor.Node) *tensor.Node {
+	return tensor.CrossEntropy(n.model.Outputs(p, x), n.a.Node()).Mean()
+}
+
+// once prepares a single program that leaves its result in out.
+func (n *network) once(out *tensor.Variable, build func() []tensor.Update) (*Prepared, error) {
+	f, err := n.ex.Compile("loop", build)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(out) }}, nil
+}
+
+// grad is loss and gradient.
+func (n *network) grad() (*Prepared, error) {
+	g, l := n.like(n.w), n.ex.Variable("loss", tensor.Real)
+	return n.once(g, func() []tensor.Update {
+		loss := n.loss(n.w.Node(), n.x.Node())
+		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.w.Node())[0]}}
+	})
+}
+
+// hvp is a Hessian-vector product, the primal pass included.
+func (n *network) hvp() (*Prepared, error) {
+	out := n.like(n.w)
+	return n.once(out, func() []tensor.Update {
+		w := n.w.Node()
+		return []tensor.Update{{Var: out, Value: tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{n.v.Node()})[0]}}
+	})
+}
+
+// cg10 is ten conjugate-gradient steps from 0 on (H + I) x = v, the Hessian linearized once per call. As in the peer
+// nothing is tested: H + I is not positive definite here, where linear.CG would stop and say so.
+func (n *network) cg10() (*Prepared, error) {
+	const steps = 10
+	w, b := n.w.Node(), n.v.Node()
+	x, r, d, rr := n.like(n.w), n.like(n.w), n.like(n.w), n.ex.Variable("r'r", tensor.Real)
+	loop, err := n.ex.CompileLoop("cg",
+		func() []tensor.Update {
+			X, R, D, RR := x.Node(), r.Node(), d.Node(), rr.Node()
+			ad := tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{D})[0].Add(D)
+			alpha := RR.Div(tensor.Dot(D, ad))
+			next := R.Sub(alpha.Mul(ad))
+			square := tensor.Dot(next, next)
+			return []tensor.Update{
+				{Var: x, Value: X.Add(alpha.Mul(D))}, {Var: r, Value: next}, {Var: d, Value: next.Add(square.Div(RR).Mul(D))}, {Var: rr, Value: square},
+			}
+		},
+		func() []tensor.Update {
+			return []tensor.Update{
+				{Var: x, Value: tensor.Zeros(x.Size())}, {Var: r, Value: b}, {Var: d, Value: b}, {Var: rr, Value: tensor.Dot(b, b)},
+			}
+		})
+	if err != nil {
+		return nil, err
+	}
+	call := func() error {
+		for _, run := range []func() error{loop.Setup, func() error { return loop.Body(1).Run(1) }, func() error { return loop.Run(steps) }} {
+			if err := run(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return &Prepared{call, 1, func() (float64, error) { return norm(x) }}, nil
+}
+
+// pgd10 is ten steps of projected gradient descent in the maximum norm, from 0:
+// d = clip(clip(d + 0.01 sign(g), -0.1, 0.1) + x, 0, 1) - x.
+func (n *network) pgd10() (*Prepared, error) {
+	const steps, rate, radius = 10, 0.01, 0.1
+	d := n.like(n.x)
+	zero, err := n.ex.Compile("start", func() []tensor.Update {
+		return []tensor.Update{{Var: d, Value: tensor.Zeros(d.Shape()...)}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	loop, err := n.ex.Compile("pgd", func() []tensor.Update {
+		x, old := n.x.Node(), d.Node()
+		g := tensor.Grad(n.loss(n.w.Node(), x.Add(old)), old)[0]
+		ball := old.Add(g.Sign().Scale(rate)).Clamp(tensor.Const(-radius), tensor.Const(radius))
+		return []tensor.Update{{Var: d, Value: ball.Add(x).Clamp(tensor.Const(0), tensor.Const(1)).Sub(x)}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	call := func() error {
+		if err := zero.Run(1); err != nil {
+			return err
+		}
+		return loop.Run(steps)
+	}
+	return &Prepared{call, 1, func() (float64, error) { return norm(d) }}, nil
+}
+
+// mask is loss and gradient with respect to m of the network with parameters m ∘ w.
+func (n *network) mask() (*Prepared, error) {
+	g, l := n.like(n.m), n.ex.Variable("loss", tensor.Real)
+	return n.once(g, func() []tensor.Update {
+		var pieces []*tensor.Node
+		for _, p := range n.model.Layout() {
+			pieces = append(pieces, p.Of(n.m.Node()).Mul(p.Of(n.w.Node())).Flatten())
+		}
+		loss := n.loss(tensor.Concat(0, pieces...), n.x.Node())
+		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.m.Node())[0]}}
+	})
+}
+
+// like is a new variable of the same shape.
+func (n *network) like(v *tensor.Variable) *tensor.Variable {
+	return n.ex.Variable("result", tensor.Real, v.Shape()...)
+}

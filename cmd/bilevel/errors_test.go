@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/npy"
+)
+
+// refused checks what every error has: nothing on standard output, one sentence on standard error that begins with the
+// command's name and shows no inside of Go, and nothing in the working directory, which is dir.
+func refused(t *testing.T, r result, code int, want ...string) {
+	t.Helper()
+	require.Equal(t, code, r.code, r.stderr)
+	require.Empty(t, r.stdout)
+	sentence := strings.TrimSuffix(r.stderr, "\n")
+	require.NotContains(t, sentence, "\n", "one sentence")
+	require.True(t, strings.HasPrefix(sentence, "bilevel: "), sentence)
+	for _, inside := range []string{"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value"} {
+		require.NotContains(t, sentence, inside)
+	}
+	for _, w := range want {
+		require.Contains(t, sentence, w)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	dir := inNewFolder(t)
+	for _, c := range []struct{ line, want string }{
+		{"claen", `unknown command "claen"; did you mean "clean"? (bilevel help lists them)`},
+		{"zzzzzz", `unknown command "zzzzzz" (bilevel help lists them)`},
+		{"claen --data mnist", `unknown command "claen"; did you mean "clean"?`},
+		{"help claen", `did you mean "clean"?`},
+		{"help nothing", `unknown command "nothing"`},
+		{"clean extra", `bilevel clean takes flags only, not "extra"`},
+		{"version extra", `bilevel version takes flags only, not "extra"`},
+		{"doctor extra", `takes flags only`},
+		{"--versoin", `did you mean --version? (bilevel --help lists them)`},
+		{"doctor --json", `unknown flag --json (bilevel doctor --help lists them)`},
+		{"clean --itres 4", `unknown flag --itres; did you mean --iters? (bilevel clean --help lists them)`},
+		{"clean --xyzzyxyzzy", `unknown flag --xyzzyxyzzy (bilevel clean --help lists them)`},
+		{"clean -iters 4", `unknown flag -iters; did you mean --iters?`},
+		{"clean -z", `unknown flag -z (`},
+		{"clean --=3", `--=3 is not a flag`},
+		{"clean --iters", `--iters wants a whole number after it`},
+		{"clean --data", `--data wants a value after it`},
+		{"clean --iters x", `--iters "x": wants a whole number`},
+		{"clean --iters 1.5", `--iters "1.5": wants a whole number`},
+		{"clean --iters 99999999999999999999", `--iters 99999999999999999999: out of range`},
+		{"clean --iters 4294967297", `--iters 4294967297: wants 1 to 2147483647`},
+		{"clean --iters 0", `--iters 0: wants 1 to`},
+		{"clean --seed -1", `--seed "-1": wants a whole number from 0 on`},
+		{"clean --seed 18446744073709551615 --seeds 2", `the last seed would be above 18446744073709551615`},
+		{"clean --seeds 0", `--seeds 0: wants 1`},
+		{"clean --train -5", `--train -5: wants 1`},
+		{"clean --val 0", `--val 0: wants 1`},
+		{"clean --batch 0", `--batch 0: wants 1`},
+		{"clean --batch 100000000", `minibatches of 100000000 rows out of 1000 training rows: wants 1 to 1000`},
+		{"clean --json=maybe", `--json "maybe": wants true or false`},
+		{"clean --reg x", `--reg "x": wants a number`},
+		{"clean --reg 0", `--reg 0: wants a positive number`},
+		{"clean --reg -1", `--reg -1: wants a positive number`},
+		{"clean --step nan", `--step NaN: wants a positive number`},
+		{"clean --step inf", `--step +Inf: wants a positive number`},
+		{"clean --outer-step 1e999", `--outer-step 1e999: out of range`},
+		{"clean --corrupt 1.1", `--corrupt 1.1: wants a probability from 0 to 1`},
+		{"clean --corrupt nan", `--corrupt NaN: wants a probability`},
+		{"clean --threads -1", `--threads -1: wants 0 (all) to`},
+		{"clean --threads 1000000", `wants 0 (all) to`},
+		{"clean --train 5000", `its 1797 rows are not enough for 5000 training and 300 validation rows, and some left for a test`},
+		{"clean --data mnsit", `unknown data set "mnsit"; did you mean mnist?`},
+		{"clean --data nothing-like-it", `known are digits, mnist, fashion-mnist, and folders: for a folder write ./nothing-like-it`},
+		{"clean --data=", `the name of a data set is missing`},
+		{"clean --algo sboa", `unknown algorithm "sboa"`},
+		{"clean --algo sboa", `did you mean "soba"?`},
+		{"clean --algo adagradient", `unknown algorithm "adagradient"`},
+		{"clean --schedule sqr", `did you mean "sqrt"?`},
+		{"clean --device cup", `did you mean "cpu"?`},
+		{"clean --device opencl", `unknown device "opencl"`},
+		{"clean --device cuda:x", `unknown device "cuda:x"`},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			line := c.line
+			if rest, ok := strings.CutPrefix(line, "clean "); ok {
+				line = "clean --out out " + rest
+			}
+			refused(t, bilevel(line), exitUsage, c.want)
+			require.Empty(t, listing(t, dir))
+		})
+	}
+}
+
+func TestMissingThings(t *testing.T) {
+	dir := inNewFolder(t)
+	cache := filepath.Join(dir, "no-cache")
+	t.Setenv("XDG_CACHE_HOME", cache)
+	empty := t.TempDir()
+	for _, c := range []struct {
+		line string
+		want []string
+	}{
+		{"clean --device cuda", []string{"device cuda is not in this build", "use cpu"}},
+		{"clean --device cuda:1", []string{"cuda:1"}},
+		{"clean --device cuda-sim:h100", []string{"not in this build"}},
+		{"clean --data mnist", []string{"bilevel data get mnist", filepath.Join(empty, "mnist")}},
+		{"clean --data fashion-mnist", []string{"bilevel data get fashion-mnist", filepath.Join(empty, "fashion-mnist")}},
+		{"clean --data ./nowhere", []string{"./nowhere"}},
+		{"clean --data .", []string{"train_x.npy", "train-images-idx3-ubyte"}},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			if c.want[0] == "bilevel data get mnist" && runtime.GOOS == "linux" {
+				c.want = append(c.want, cache) // both places are named
+			}
+			refused(t, bilevel(c.line+" --out out", "BILEVEL_DATA="+empty), exitEnvironment, c.want...)
+			require.Empty(t, listing(t, dir))
+		})
+	}
+}
+
+// idx is an IDX file of bytes.
+func idx(data []byte, shape ...uint32) []byte {
+	b := []byte{0, 0, 8, byte(len(shape))}
+	for _, d := range shape {
+		b = binary.BigEndian.AppendUint32(b, d)
+	}
+	return append(b, data...)
+}
+
+// writeFiles puts files into a folder.
+func writeFiles(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	for name, b := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+}
+
+func array[T npy.Elem](t *testing.T, values []T, shape ...int) []byte {
+	t.Helper()
+	a, err := npy.New(values, shape...)
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, npy.Write(&b, a))
+	return b.Bytes()
+}
+
+// images is a folder in MNIST's layout with 40 training and 10 test images.
+func images() map[string][]byte {
+	labels := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(i % 10)
+		}
+		return b
+	}
+	return map[string][]byte{
+		"train-images-idx3-ubyte": idx(make([]byte, 40*28*28), 40, 28, 28), "train-labels-idx1-ubyte": idx(labels(40), 40),
+		"t10k-images-idx3-ubyte": idx(make([]byte, 10*28*28), 10, 28, 28), "t10k-labels-idx1-ubyte": idx(labels(10), 10),
+	}
+}
+
+// rows is n rows of two separable classes, the first column telling them apart.
+func rows(n int) (x []float32, y []int32) {
+	for i := range n {
+		c := int32(i % 2)
+		x = append(x, float32(2*c-1)+0.01*float32(i%7), float32(i%5))
+		y = append(y, c)
+	}
+	return x, y
+}
+
+func TestBadData(t *testing.T) {
+	x, y := rows(40)
+	bad := append([]float32(nil), x...)
+	bad[7] = float32(math.NaN())
+	negative := append([]int32(nil), y...)
+	negative[3] = -1
+	whole := images()
+	with := func(name string, b []byte) map[string][]byte {
+		files := images()
+		if files[name] = b; b == nil {
+			delete(files, name)
+		}
+		return files
+	}
+	const trainX, trainY = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		want  []string
+	}{
+		"truncated":    {with(trainX, whole[trainX][:5000]), []string{trainX, "bilevel data get mnist"}},
+		"no header":    {with(trainY, []byte{0, 0}), []string{trainY, "header"}},
+		"wrong magic":  {with(trainX, append([]byte("PNG!"), whole[trainX]...)), []string{trainX, "not an IDX file"}},
+		"missing":      {with(trainY, nil), []string{trainY, "missing"}},
+		"empty":        {with(trainX, nil), []string{trainX}},
+		"label 10":     {with(trainY, idx(append(make([]byte, 39), 10), 40)), []string{trainY, "row 39", "is 10", "0 … 9"}},
+		"few labels":   {with(trainY, idx(make([]byte, 39), 39)), []string{"40 images", "39 labels"}},
+		"wrong shape":  {with("t10k-images-idx3-ubyte", idx(make([]byte, 60), 10, 2, 3)), []string{"[2 3]"}},
+		"swapped":      {with(trainX, whole[trainY]), []string{trainX, "not images"}},
+		"npy: NaN":     {map[string][]byte{"train_x.npy": array(t, bad, 40, 2), "train_y.npy": array(t, y, 40)}, []string{"train_x.npy", "row 3, column 1", "NaN"}},
+		"npy: label":   {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, negative, 40)}, []string{"train_y.npy", "row 3", "-1"}},
+		"npy: floats":  {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, x[:40], 40)}, []string{"train_y.npy", "integers"}},
+		"npy: cut":     {map[string][]byte{"train_x.npy": array(t, x, 40, 2)[:200], "train_y.npy": array(t, y, 40)}, []string{"train_x.npy"}},
+		"npy: rows":    {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, y[:39], 39)}, []string{"40 rows", "39 labels"}},
+		"npy: no y":    {map[string][]byte{"train_x.npy": array(t, x, 40, 2)}, []string{"train_y.npy is missing"}},
+		"npy: columns": {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, y, 40), "test_x.npy": array(t, x, 16, 5), "test_y.npy": array(t, y[:16], 16)}, []string{"test_x.npy"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			writeFiles(t, filepath.Join(root, "mnist"), c.files)
+			dir := inNewFolder(t)
+			set := "mnist"
+			if strings.HasPrefix(name, "npy") {
+				set = filepath.Join(root, "mnist")
+			}
+			refused(t, bilevel("clean --iters 3 --train 20 --val 10 --out out --data "+set, "BILEVEL_DATA="+root), exitEnvironment, c.want...)
+			require.Empty(t, listing(t, dir))
+		})
+	}
+}
+
+func TestCleanOnesOwnRows(t *testing.T) {
+	x, y := rows(60)
+	y[10] = 1 - y[10] // one wrong label
+	own := t.TempDir()
+	writeFiles(t, own, map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
+	inNewFolder(t)
+	r := bilevel("clean --json --quiet --iters 300 --out out --data " + own)
+	require.Equal(t, exitOK, r.code, r.stderr)
+	got := lastLine(t, r)
+	for _, key := range []string{"auc", "auc_drawn", "precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision", "best_f1_recall"} {
+		require.Contains(t, got, key)
+		require.Nil(t, got[key], key)
+	}
+	require.Nil(t, got["baselines"].(map[string]any)["clean"])
+	suspects, err := os.ReadFile(filepath.Join("out", "suspects.csv"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(suspects)), "\n")
+	require.Equal(t, "row,label,weight,own_label", lines[0])
+	require.Len(t, lines, 1+36, "60 rows less a fifth each for validation and test")
+}
+
+func TestBlowUpWritesNothing(t *testing.T) {
+	dir := inNewFolder(t)
+	r := bilevel("clean --quiet --json --step 1e30 --iters 100 --out out")
+	refused(t, r, exitEnvironment, "clean digits: seed 1: not finite after iteration ", "use smaller step sizes")
+	require.Empty(t, listing(t, dir))
+}
+
+func TestUnwritableResults(t *testing.T) {
+	dir := inNewFolder(t)
+	require.NoError(t, os.WriteFile("file", nil, 0o600))
+	for _, out := range []string{"file", "file/below"} {
+		refused(t, bilevel("clean --iters 5 --out "+out), exitEnvironment, "results cannot be written to "+out, "give another folder as --out")
+	}
+	require.Equal(t, []string{"file"}, listing(t, dir))
+
+	require.NoError(t, os.Mkdir("locked", 0o500))
+	if f, err := os.Create(filepath.Join("locked", "probe")); err == nil {
+		f.Close()
+		t.Skip("this user may write everywhere: read-only folders cannot be tested")
+	}
+	refused(t, bilevel("clean --iters 5 --out locked/out"), exitEnvironment, "permission denied")
+}
+
+func TestInterrupted(t *testing.T) {
+	dir := inNewFolder(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r := command(ctx, strings.Fields("clean --quiet --json --out out"))
+	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: no results were written")
+	require.Empty(t, listing(t, dir))
+}
