@@ -154,9 +154,15 @@ func (c Clean) prepare(set *data.Dataset, seed uint64) (*cleanData, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range []**data.Set{&d.train, &d.val, &d.test} {
-		if *s, err = withOnes(*s, scaler); err != nil {
+	for _, part := range []struct {
+		name string
+		set  **data.Set
+	}{{"training", &d.train}, {"validation", &d.val}, {"test", &d.test}} {
+		if *part.set, err = withOnes(*part.set, scaler); err != nil {
 			return nil, err
+		}
+		if (*part.set).Check(d.classes) != nil {
+			return nil, fmt.Errorf("a feature of a %s row is too large beside the training rows' to be divided by their deviation: look for outliers in the data", part.name)
 		}
 	}
 	return d, nil
@@ -194,7 +200,7 @@ func (c Clean) solve(ctx context.Context, ex *tensor.Executor, b *cleanProblem, 
 				return err
 			}
 			if math.IsNaN(point.ValLoss) || math.IsInf(point.ValLoss, 0) {
-				return fmt.Errorf("seed %d: the validation loss is %g after iteration %d: use smaller step sizes", run.Seed, point.ValLoss, p.Iteration)
+				return fmt.Errorf("seed %d: the validation loss is %g after iteration %d: use smaller step sizes, or look for very large values in the data", run.Seed, point.ValLoss, p.Iteration)
 			}
 			run.Curve = append(run.Curve, point)
 			run.snapshots = append(run.snapshots, y)

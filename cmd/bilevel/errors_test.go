@@ -102,7 +102,9 @@ func TestUsageErrors(t *testing.T) {
 func TestMissingThings(t *testing.T) {
 	dir := inNewFolder(t)
 	cache := filepath.Join(dir, "no-cache")
-	t.Setenv("XDG_CACHE_HOME", cache)
+	for _, name := range []string{"XDG_CACHE_HOME", "HOME", "LocalAppData"} {
+		t.Setenv(name, cache)
+	}
 	empty := t.TempDir()
 	for _, c := range []struct {
 		line string
