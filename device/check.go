@@ -152,7 +152,7 @@ func checkGemm(in *Instr, p *Program) error {
 		return err
 	}
 	if A.Shape[0] != B.Shape[0] || A.Shape[2] != B.Shape[1] {
-		return fmt.Errorf("A %v and B %v do not fit", A.Shape, B.Shape)
+		return fmt.Errorf("operands %v and %v do not fit", A.Shape, B.Shape)
 	}
 	if err := shape("output", out, A.Shape[0], A.Shape[1], B.Shape[2]); err != nil {
 		return err

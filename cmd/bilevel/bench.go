@@ -16,10 +16,8 @@ func (a *app) benchmarks() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure the hot loops and the kernels of a device",
-		Args:  noArguments,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.hotLoops())
+	groupOf(c, a.hotLoops())
 	return c
 }
 

@@ -26,13 +26,13 @@ func isUsage(err error) bool {
 	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) || errors.Is(err, open.ErrUnknown)
 }
 
-// unknownCommand complains about the first word after bilevel.
-func unknownCommand(root *cobra.Command, word string) error {
+// unknownCommand complains about the word where one of c's commands should be.
+func unknownCommand(c *cobra.Command, word string) error {
 	var names []string
-	for _, sub := range root.Commands() {
+	for _, sub := range c.Commands() {
 		names = append(names, sub.Name())
 	}
-	return usagef("unknown command %q%s (bilevel help lists them)", word, nearest.Hint(word, names))
+	return usagef("unknown command %q%s (%s help lists them)", word, nearest.Hint(word, names), c.Root().Name())
 }
 
 // noArguments refuses words after the flags.

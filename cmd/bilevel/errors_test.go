@@ -76,7 +76,7 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --corrupt nan", `--corrupt NaN: wants a probability`},
 		{"clean --threads -1", `--threads -1: wants 0 (all) to`},
 		{"clean --threads 1000000", `wants 0 (all) to`},
-		{"clean --train 5000", `its 1797 rows are not enough for 5000 training and 300 validation rows, and some left for a test`},
+		{"clean --train 5000", `its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test`},
 		{"clean --data mnsit", `unknown data set "mnsit"; did you mean mnist?`},
 		{"clean --data nothing-like-it", `known are digits, mnist, fashion-mnist, and folders: for a folder write ./nothing-like-it`},
 		{"clean --data=", `the name of a data set is missing`},
@@ -110,7 +110,7 @@ func TestMissingThings(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"clean --device cuda", []string{"device cuda is not in this build", "use cpu"}},
+		{"clean --device cuda", []string{"cuda is not in this build", "use --device cpu"}},
 		{"clean --device cuda:1", []string{"cuda:1"}},
 		{"clean --device cuda-sim:h100", []string{"not in this build"}},
 		{"clean --data mnist", []string{"bilevel data get mnist", filepath.Join(empty, "mnist")}},

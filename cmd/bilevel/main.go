@@ -62,18 +62,23 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.clean(), a.benchmarks(), a.doctor(), a.version())
+	groupOf(root, a.clean(), a.benchmarks(), a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)
-	root.Args = func(c *cobra.Command, args []string) error {
+	return root
+}
+
+// groupOf makes c a command that only has commands below it.
+func groupOf(c *cobra.Command, below ...*cobra.Command) {
+	c.AddCommand(below...)
+	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownCommand(c, args[0])
 		}
 		return nil
 	}
-	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	return root
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // help is cobra's own, with an exit status for words that are no command.

@@ -138,7 +138,7 @@ func (t *trial) scalarOperand(f expr.Fn, k int) {
 	for i := range args {
 		l, reals, ints := dense, each(edges), each(intEdges)
 		if i == k {
-			l, reals = repeated(1), each(few)
+			l = repeated(1)
 			at := -1
 			reals = func() float64 { at++; return few[at/shape[1]] }
 		}

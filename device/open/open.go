@@ -44,7 +44,7 @@ func Open(name string, threads int) (device.Device, error) {
 	case "ref":
 		return ref.New(), nil
 	case "cuda", "cuda-sim":
-		return nil, fmt.Errorf("device %s is not in this build: use cpu: %w", name, device.ErrMissing)
+		return nil, fmt.Errorf("%w: %s is not in this build; use --device cpu", device.ErrMissing, name)
 	}
 	return nil, unknown(name)
 }

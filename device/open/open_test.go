@@ -24,7 +24,7 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"cuda", device.ErrMissing, "device cuda is not in this build: use cpu: device not available"},
+		{"cuda", device.ErrMissing, "device not available: cuda is not in this build; use --device cpu"},
 		{"cuda:1", device.ErrMissing, "cuda:1"},
 		{"cuda-sim", device.ErrMissing, "cuda-sim"},
 		{"cuda-sim:h100", device.ErrMissing, "cuda-sim:h100"},

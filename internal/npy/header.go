@@ -145,7 +145,7 @@ func (p *parser) boolean() (bool, error) {
 	if p.accept("False") {
 		return false, nil
 	}
-	return false, errors.New("True or False should come here")
+	return false, errors.New("wants True or False here")
 }
 
 // tuple reads (), (3,), (3, 4) or (3, 4,).
