@@ -4,6 +4,7 @@ import "bilevel/internal/expr"
 
 // spec is what compile makes a program of.
 type spec struct {
+	level Level
 	expr  *expr.Expr
 	shape []int
 	in    []Array
@@ -41,7 +42,7 @@ type compiler struct {
 
 // compile makes a program of an expression that expr.Types has accepted. It panics on one that it has not.
 func compile(s spec) *program {
-	c := &compiler{program: &program{points: size(s.shape)}, spec: s}
+	c := &compiler{program: &program{points: size(s.shape), loops: loopsOf(s.level)}, spec: s}
 	c.kept = len(s.expr.Outs) - len(s.out)
 	c.end = len(s.expr.Steps)
 	for i := range s.in {
@@ -67,7 +68,15 @@ func compile(s spec) *program {
 		}
 	}
 	c.finish()
+	c.far = c.isFar()
 	return c.program
+}
+
+// isFar says whether a prefetch pays: more steps than one or two loops that read memory all the time, and more data than
+// a cache of one core or its share of a larger one holds.
+func (c *compiler) isFar() bool {
+	const manySteps, manyBytes = 4, 32 << 20
+	return c.loops.prefetch != nil && len(c.code) >= manySteps && 4*c.points*len(c.sources) >= manyBytes
 }
 
 // analyse finds types, the values that are needed, and those that are the same at all points.

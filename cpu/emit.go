@@ -23,7 +23,7 @@ func (c *compiler) emitUniform(v *value) {
 	default:
 		at := c.argPlaces(v)
 		in.a, in.b, in.c = at[0], at[1], at[2]
-		in.form, in.k, in.ik = vectorForm(v.Fn)
+		in.form, in.k, in.ik = c.vectorForm(v.Fn)
 	}
 	c.prelude = append(c.prelude, in)
 }
@@ -36,8 +36,8 @@ func (c *compiler) argPlaces(v *value) (at [3]place) {
 }
 
 // vectorForm is the form of a function whose operands are all vectors.
-func vectorForm(f fn) (form, *realKernel, *intKernel) {
-	k, ik := &realKernels[f], &intKernels[f]
+func (c *compiler) vectorForm(f fn) (form, *realKernel, *intKernel) {
+	k, ik := &c.loops.real[f], &c.loops.int[f]
 	switch {
 	case ik.toInt != nil:
 		return formInt, nil, ik
@@ -61,7 +61,7 @@ func vectorForm(f fn) (form, *realKernel, *intKernel) {
 func (c *compiler) emit(i int) {
 	v := &c.values[i]
 	var in instr
-	in.form, in.k, in.ik = vectorForm(v.Fn)
+	in.form, in.k, in.ik = c.vectorForm(v.Fn)
 	args := v.args
 	if in.form == formVV || in.form == formVVV {
 		in.form, args = c.scalarForm(in.k, args)

@@ -2,55 +2,44 @@ package cpu
 
 import "bilevel/internal/expr"
 
-// Kc is the number of terms that a product sums in registers before it adds them to memory. It is one fixed number: a
-// product is never cut along k by threads or cache sizes, so its bits depend on its shape and the instruction set alone.
-// A panel of Kc×nr of B and one of mr×Kc of A lie together in the first-level cache.
-const Kc = 256
+// Kc is the most terms that a product sums in registers before it adds them to memory. A product is cut along k into
+// equal pieces by its depth alone, never by threads or cache sizes, so its bits depend on its shape and the instruction
+// set alone. A panel of A, 14×Kc, stays in the first-level cache while B passes by.
+const Kc = 384
 
 // Sizes of the tile of the product that one item computes. They cut only rows and columns, which no sum crosses, so they
-// may follow the number of threads. A tile, and the part of B behind it, stay in the second-level cache.
+// may follow the number of threads. A tile of sums and the block of B behind it, Kc×tileCols, are together 1 MiB of the
+// second-level cache.
 const (
-	tileRows = 64
-	tileCols = 256
-	// leastTile is the number of elements below which a tile is not cut further: 512 of them, 256 terms each, are 40 µs.
-	leastTile = 512
-)
-
-const (
-	// smallProduct is the number of multiplications up to which plain loops beat packing and tiles.
-	smallProduct = 256
-	// packAFrom is the number of columns from which A is worth packing where its terms do not lie one after the other:
-	// the copy costs about as much as four columns, and spares a cache line per element for each panel of B.
-	packAFrom = 48
-	// narrow is the number of rows up to which a product that has more columns is computed as its transpose: the
-	// operand that is packed should be the small one.
-	narrow = 16
-	// shareB is the largest B, in elements, that is packed once for all tiles; beyond it each tile packs its own part.
-	shareB = 4 << 20
-	// gemmRate estimates the speed, in multiplications per nanosecond.
-	gemmRate = 3
+	tileRows = 392
+	tileCols = 352
+	// leastWork is the time, in nanoseconds, below which a tile is not cut further.
+	leastWork = 10_000
 )
 
 // Gemm computes out[b] = φ(A'[b]·B'[b], extras) for each b, where A' = A or mask ⊙ A and B' likewise. See NewGemm.
 //
-// The product is cut into tiles of rows and columns. One item computes a tile in scratch memory, all of k, and then
-// hands it to φ, a block program whose given input it is, row by row of out.
+// The product is cut into tiles of rows and columns; one item computes a tile, all of k. Kernels read A where it lies,
+// whatever its layout, and B too where its rows lie in memory one element after the other; other operands, and those with
+// a mask, are copied block by block. Without an epilogue the sums go straight to out; otherwise to scratch memory, from
+// where φ, a block program whose given input they are, takes them row by row of out.
 type Gemm struct {
 	pool           *Pool
+	kernels        *kernels
 	a, b           matrix // as computed: both transposed, and swapped, where flip is set
+	out            matrix // as computed; where sums go if direct is set
 	batch, m, n, k int
 	flip           bool // computing outᵀ = Bᵀ·Aᵀ
-	kernel         micro
+	bare           bool // no epilogue
+	direct         bool // the sums go straight to out
+	copyA, copyB   bool
 	epilogue       *program
-	packA          bool
-	small          bool
 
-	packed  []float32 // all of B, packed once per run, or nil
-	packing packB
-
-	rows, cols           int // of a tile
-	rowTiles, colTiles   int
-	tileAt, aAt, bAt, to int // where in a worker's scratch the tile, packed A and B, and a transposed tile begin
+	width                        int // columns of a panel of B
+	kc                           int // terms of a piece of k
+	rows, cols                   int // of a tile
+	rowTiles, colTiles           int
+	tileAt, aAt, bAt, tempAt, to int // where in a worker's scratch the tile, copies of A and B, a half-done copy, and a transposed tile begin
 }
 
 // NewGemm makes a product of a [b,m,k] and b [b,k,n] into out [b,m,n], in any strides. maskA and maskB, where not nil,
@@ -60,14 +49,16 @@ type Gemm struct {
 // The cost is 2bmnk flops. Error: |fl(AB) - AB| ≤ (k+2) u |A||B| elementwise; a mask adds 1.
 func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Expr, extras []Array) *Gemm {
 	g := &Gemm{
-		pool: pool, a: newMatrix(&a, maskA), b: newMatrix(&b, maskB),
+		pool: pool, kernels: kernelsOf(pool.level),
+		a: newMatrix(&a, maskA), b: newMatrix(&b, maskB), out: newMatrix(&out, nil),
 		batch: a.Shape[0], m: a.Shape[1], n: b.Shape[2], k: a.Shape[2],
 	}
 	if epilogue == nil {
 		epilogue = &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}}
 	}
+	g.bare = epilogue.Steps[epilogue.Outs[0]] == expr.Step{Fn: expr.Input}
 	g.epilogue = compile(spec{
-		expr: epilogue, shape: out.Shape, given: true,
+		level: pool.level, expr: epilogue, shape: out.Shape, given: true,
 		in: append([]Array{out}, extras...), out: []Array{out},
 	})
 	if size(out.Shape) > 0 {
@@ -76,52 +67,118 @@ func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Ex
 	return g
 }
 
-// plan chooses orientation, kernel and tiles.
+// plan chooses orientation, copies and tiles.
 func (g *Gemm) plan() {
-	if g.batch > 1 && g.b.shared() && g.a.merges(g.m) {
+	if g.batch > 1 && g.b.shared() && g.a.merges(g.m) && g.out.merges(g.m) {
 		g.batch, g.m = 1, g.batch*g.m // one matrix on the right: the rows of all products are one matrix
 	}
-	if g.m <= narrow && g.m < g.n {
-		g.flip = true
-		g.a, g.b = g.b.transposed(), g.a.transposed()
-		g.m, g.n = g.n, g.m
+	flipped := *g
+	flipped.turn()
+	if flipped.time() < g.time() {
+		*g = flipped
 	}
-	g.small = g.m*g.n*g.k <= smallProduct
-	g.kernel = microFor(g.n)
-	g.packA = g.a.mask != nil || g.a.cs != 1 && g.n >= packAFrom
+	g.width = g.panelWidth()
+	g.copyA = g.a.mask != nil || conflicting(g.a.layout, g.kernels.most[g.kernels.wide]) && g.n > leastReuse
+	g.copyB = !g.b.plain() || conflicting(g.b.layout, g.k) && g.m > leastReuse
 
-	up := func(n, unit int) int { return (n + unit - 1) / unit * unit }
-	g.rows, g.cols = min(tileRows, up(g.m, g.kernel.mr)), min(tileCols, up(g.n, g.kernel.nr))
-	for g.tiles() < 2*g.pool.Threads() && g.rows*g.cols > leastTile { // enough items for all threads
-		if g.rows >= g.cols {
-			g.rows = up(g.rows/2, g.kernel.mr)
-		} else {
-			g.cols = up(g.cols/2, g.kernel.nr)
+	pieces := max(1, (g.k+Kc-1)/Kc)
+	g.kc = (g.k + pieces - 1) / pieces
+	g.cut()
+	g.direct = g.bare && g.out.cs == 1 && !(pieces > 2 && conflicting(g.out.layout, g.rows))
+	g.place()
+}
+
+// leastReuse is the number of times that an element takes part in sums from which on its copy pays.
+const leastReuse = 128
+
+// conflicting says whether rows lie such that they compete for the same places of a cache: a multiple of a page apart,
+// more rows than a cache has ways.
+func conflicting(l layout, rows int) bool {
+	const page = 4096 / 4
+	return l.cs == 1 && l.rs != 0 && l.rs%page == 0 && rows > 8
+}
+
+// turn makes g compute the transpose of the product.
+func (g *Gemm) turn() {
+	g.flip = !g.flip
+	g.a, g.b, g.out = g.b.transposed(), g.a.transposed(), g.out.transposed()
+	g.m, g.n = g.n, g.m
+}
+
+// panelWidth is the number of columns that a kernel computes at a time: as few vectors as hold all columns, otherwise
+// what is fastest, which for few rows is what gives enough independent sums.
+func (g *Gemm) panelWidth() int {
+	k := g.kernels
+	switch {
+	case g.n <= k.lanes:
+		return k.lanes
+	case g.m <= k.most[4] && g.n > 2*k.lanes:
+		return 4 * k.lanes
+	}
+	return k.wide * k.lanes
+}
+
+// time estimates the nanoseconds of the product in its present orientation on one thread.
+func (g *Gemm) time() float64 {
+	const move = 0.15 // of an element that is transposed
+	k := g.kernels
+	vecs := (g.n + k.lanes - 1) / k.lanes
+	sums := min(g.m, k.most[1]) * min(vecs, g.panelWidth()/k.lanes)
+	t := float64(g.m*vecs*k.lanes*g.k) / k.rate * max(1, 8/float64(sums)) // 8 sums hide the latency
+	if !g.b.plain() {
+		t += move * float64(g.k*g.n)
+	}
+	if g.flip || g.out.cs != 1 {
+		t += move * float64(g.m*g.n)
+	}
+	return t * float64(g.batch)
+}
+
+// cut chooses the tiles: enough of them that the threads end together, of whole panels, and none too short.
+func (g *Gemm) cut() {
+	panels := (g.n + g.width - 1) / g.width
+	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
+	work := float64(g.m) * float64(g.n) * float64(g.k) / g.kernels.rate
+	for {
+		g.rows = (g.m + down - 1) / down
+		g.cols = (panels + across - 1) / across * g.width
+		g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
+		if g.tiles() >= 4*g.pool.Threads() || g.pool.Threads() == 1 || work/float64(g.rowTiles*g.colTiles) < 2*leastWork {
+			return
+		}
+		switch {
+		case across < panels && (g.copyB || g.cols >= g.rows):
+			across++
+		case down < g.m:
+			down++
+		default:
+			return
 		}
 	}
-	g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
-	reals, ints := g.epilogue.scratch()
-	kc := min(g.k, Kc)
-	g.tileAt = reals
-	g.aAt = g.tileAt + g.rows*g.cols
-	g.bAt = g.aAt + g.rows*kc
-	g.to = g.bAt + kc*g.cols
-	reals = g.to
-	if g.flip {
-		reals += g.rows * g.cols
-	}
-	g.pool.reserve(reals, ints)
+}
 
-	if all := g.k * up(g.n, g.kernel.nr); !g.small && all <= shareB && (g.batch == 1 || g.b.shared()) && (g.rowTiles > 1 || g.batch > 1) {
-		g.packed = make([]float32, all)
-		g.packing = packB{g}
+func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
+
+// place lays out the scratch memory of a worker.
+func (g *Gemm) place() {
+	reals, ints := g.epilogue.scratch()
+	take := func(need bool, n int) (at int) {
+		at = reals
+		if need {
+			reals += roundUp(n, 16)
+		}
+		return at
 	}
+	g.tileAt = take(!g.direct, g.rows*g.cols)
+	g.aAt = take(g.copyA, g.kernels.most[1]*(g.kc+16))
+	g.bAt = take(g.copyB, g.kc*g.ldb())
+	g.tempAt = take(g.b.mask != nil, g.kc*g.ldb())
+	g.to = take(g.flip && !g.direct, g.rows*g.cols)
+	g.pool.reserve(reals, ints)
 }
 
 // tiles is the number of tiles that the product is cut into.
-func (g *Gemm) tiles() int {
-	return g.batch * ((g.m + g.rows - 1) / g.rows) * ((g.n + g.cols - 1) / g.cols)
-}
+func (g *Gemm) tiles() int { return g.batch * g.rowTiles * g.colTiles }
 
 // Run does the work; the caller holds the pool.
 func (g *Gemm) Run() error {
@@ -129,30 +186,7 @@ func (g *Gemm) Run() error {
 		return nil
 	}
 	g.epilogue.begin(g.pool.workers[0])
-	if g.packed != nil {
-		const move = 0.7 // nanoseconds per element
-		g.pool.share(g.packing.items(), move*float64(len(g.packed)), &g.packing)
-	}
-	perPoint := float64(g.k)/gemmRate + g.epilogue.cost
+	perPoint := float64(g.k)/g.kernels.rate + g.epilogue.cost
 	g.pool.share(g.tiles(), perPoint*float64(g.epilogue.points), g)
 	return nil
-}
-
-// packB packs all of B once, for the tiles to share.
-type packB struct{ *Gemm }
-
-// items is the number of pieces: Kc rows by tileCols columns.
-func (g *packB) items() int { return (g.k + Kc - 1) / Kc * g.colTiles }
-
-// Do packs one piece.
-func (g *packB) Do(_ *Worker, item int) {
-	col, k0 := item%g.colTiles*g.cols, item/g.colTiles*Kc
-	kc, n := min(Kc, g.k-k0), min(g.cols, g.n-col)
-	g.b.pack(g.packedAt(k0, kc, col), 0, k0, col, kc, n, g.kernel.nr)
-}
-
-// packedAt is where the panels of the shared B for rows k0…k0+kc-1 and columns col… begin. col is a multiple of nr.
-func (g *Gemm) packedAt(k0, kc, col int) []float32 {
-	padded := (g.n + g.kernel.nr - 1) / g.kernel.nr * g.kernel.nr
-	return g.packed[k0*padded+kc*col:]
 }

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -151,46 +150,5 @@ func TestGemmNaN(t *testing.T) {
 		for i, v := range out.Real {
 			require.Equal(t, i < n, v != v, "element %d of %d", i, n*n)
 		}
-	}
-}
-
-// The kernels against their formula, every depth 0…67, guards around the tile.
-func TestMicroKernels(t *testing.T) {
-	r := rng(3)
-	for _, k := range []micro{micro2x4, micro4x2, micro4x1} {
-		for kc := range 68 {
-			for _, s := range []struct{ rs, cs int }{{1, k.mr}, {kc + 2, 1}, {2, 3*k.mr + 1}} {
-				for _, add := range []bool{false, true} {
-					testMicro(t, r, k, kc, s.rs, s.cs, add)
-				}
-			}
-		}
-	}
-}
-
-func testMicro(t *testing.T, r *rand.Rand, k micro, kc, rs, cs int, add bool) {
-	t.Helper()
-	a := normals(r, k.mr*rs+kc*cs+1)
-	b := normals(r, kc*k.nr)
-	ldc := k.nr + 3
-	c := newGuarded(k.mr*ldc, kc%4)
-	want := append([]float32(nil), c.v...)
-	for i := range k.mr {
-		for j := range k.nr {
-			c.v[i*ldc+j] = float32(i - j)
-			var s float32
-			for q := range kc {
-				s += float32(a[i*rs+q*cs] * b[q*k.nr+j])
-			}
-			if add {
-				s = float32(i-j) + s
-			}
-			want[i*ldc+j] = s
-		}
-	}
-	k.run(c.v, ldc, a, rs, cs, b, kc, add)
-	require.True(t, c.intact())
-	for i := range want {
-		require.Equal(t, math.Float32bits(want[i]), math.Float32bits(c.v[i]), "%dx%d, kc=%d, element %d", k.mr, k.nr, kc, i)
 	}
 }

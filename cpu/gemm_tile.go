@@ -1,111 +1,107 @@
 package cpu
 
-// Do computes one tile of the product and stores it through the epilogue.
+// Do computes one tile of the product.
 func (g *Gemm) Do(w *Worker, item int) {
 	col := item % g.colTiles * g.cols
 	item /= g.colTiles
 	row, batch := item%g.rowTiles*g.rows, item/g.rowTiles
-	rows, cols := min(g.rows, g.m-row), min(g.cols, g.n-col)
+	t := block{batch, row, col, min(g.rows, g.m-row), min(g.cols, g.n-col)}
 
-	ld := (cols + g.kernel.nr - 1) / g.kernel.nr * g.kernel.nr
-	tile := w.real[g.tileAt:g.aAt]
-	switch {
-	case g.k == 0:
-		clear(tile)
-	case g.small:
-		ld = cols
-		g.plain(tile, batch, row, col, rows, cols)
-	default:
-		for k := 0; k < g.k; k += Kc {
-			g.tile(w, tile, ld, batch, row, col, rows, cols, k)
+	c, ld := w.real[g.tileAt:], t.cols
+	if g.direct {
+		c, ld = g.out.data[g.out.at(batch, row, col):], g.out.rs
+	}
+	if g.k == 0 {
+		for i := range t.rows {
+			clear(c[i*ld:][:t.cols])
 		}
+	}
+	for k := 0; k < g.k; k += g.kc {
+		g.piece(w, c, ld, t, k)
+	}
+	if g.direct {
+		return
+	}
+	if g.bare && g.out.cs == 1 {
+		g.kernels.copyRows(g.out.data[g.out.at(batch, row, col):], g.out.rs, c, ld, t.rows, t.cols)
+		return
 	}
 	if g.flip {
-		t := w.real[g.to:][:g.rows*g.cols]
-		transpose(t, tile, rows, cols, ld)
-		tile, ld = t, rows
-		row, col, rows, cols = col, row, cols, rows
+		turned := w.real[g.to:]
+		g.kernels.transpose(turned, t.rows, c, ld, t.rows, t.cols)
+		c, ld = turned, t.rows
+		t = block{batch, t.col, t.row, t.cols, t.rows}
 	}
-	g.finish(w, tile, ld, batch, row, col, rows, cols)
+	g.finish(w, c, ld, t)
 }
 
-// tile adds the terms k…k+Kc-1 to a tile; the first ones store it.
-func (g *Gemm) tile(w *Worker, tile []float32, ld, batch, row, col, rows, cols, k int) {
-	mr, nr := g.kernel.mr, g.kernel.nr
-	kc := min(Kc, g.k-k)
-	b := w.real[g.bAt:g.to]
-	if g.packed != nil {
-		b = g.packedAt(k, kc, col)
-	} else {
-		g.b.pack(b, batch, k, col, kc, cols, nr)
-	}
-	at := g.a.transposed()
-	for i := 0; i < rows; i += mr {
-		var a []float32
-		rs, cs := g.a.rs, g.a.cs
-		if g.packA || i+mr > rows { // a panel that ends early is filled up with zeros
-			a = w.real[g.aAt:][:mr*kc]
-			at.pack(a, batch, k, row+i, kc, min(mr, rows-i), mr)
-			rs, cs = 1, mr
-		} else {
-			a = g.a.data[g.a.at(batch, row+i, k):]
-		}
-		for j := 0; j < ld; j += nr {
-			g.kernel.run(tile[i*ld+j:], ld, a, rs, cs, b[j*kc:], kc, k > 0)
+// piece adds the terms k…k+kc-1 to a tile; the first ones set it.
+func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
+	kc := min(g.kc, g.k-k)
+	b, ldb := g.blockB(w, block{t.batch, k, t.col, kc, t.cols})
+	most := g.kernels.most[min(g.width, roundUp(t.cols, g.kernels.lanes))/g.kernels.lanes]
+	panels := (t.rows + most - 1) / most
+	strips := (t.cols + g.width - 1) / g.width
+	nextA, nextB := g.ahead(&g.a), g.ahead(&g.b)
+	rest := min(g.kc, g.k-k-kc) // of the next piece
+	for p := range panels {     // of nearly equal height
+		i, end := t.rows*p/panels, t.rows*(p+1)/panels
+		nextA.aim(block{t.batch, t.row + end, k, t.rows*min(p+2, panels)/panels - end, kc})
+		nextB.aim(block{t.batch, k + kc + rest*p/panels, t.col, rest*(p+1)/panels - rest*p/panels, t.cols})
+		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
+		for s := range strips {
+			j := s * g.width
+			nextA.step(s, strips)
+			nextB.step(s, strips)
+			g.kernels.tile(end-i, min(g.width, t.cols-j), kc, a, rs, cs, b[j:], ldb, c[i*ld+j:], ld, k > 0)
 		}
 	}
 }
 
-// plain computes a tile of a tiny product without packing, in the order of the kernels.
-func (g *Gemm) plain(tile []float32, batch, row, col, rows, cols int) {
-	a, b := &g.a, &g.b
-	for i := range rows {
-		for j := range cols {
-			at, bt := a.at(batch, row+i, 0), b.at(batch, 0, col+j)
-			am, bm := a.by.at(batch, row+i, 0), b.by.at(batch, 0, col+j)
-			var s float32
-			for range g.k {
-				x, y := a.data[at], b.data[bt]
-				if a.mask != nil {
-					x *= a.mask[am]
-				}
-				if b.mask != nil {
-					y *= b.mask[bm]
-				}
-				s += float32(x * y)
-				at, bt, am, bm = at+a.cs, bt+b.rs, am+a.by.cs, bm+b.by.rs
-			}
-			tile[i*cols+j] = s
-		}
+// panelA gives a panel of A and its strides: in place, or copied in the order in which it lies.
+func (g *Gemm) panelA(w *Worker, b block) (a []float32, rs, cs int) {
+	if !g.copyA {
+		return g.a.data[g.a.at(b.batch, b.row, b.col):], g.a.rs, g.a.cs
 	}
+	a = w.real[g.aAt:]
+	if g.a.rs == 1 {
+		t := g.a.transposed()
+		t.copyTo(g.kernels, a, b.rows, block{b.batch, b.col, b.row, b.cols, b.rows}, nil)
+		return a, 1, b.rows
+	}
+	rs = g.kc + 16
+	g.a.copyTo(g.kernels, a, rs, b, nil)
+	return a, rs, 1
 }
+
+// blockB gives a block of B whose rows are ld apart: in place or copied.
+func (g *Gemm) blockB(w *Worker, b block) (at []float32, ld int) {
+	if !g.copyB {
+		return g.b.data[g.b.at(b.batch, b.row, b.col):], g.b.rs
+	}
+	at = w.real[g.bAt:]
+	g.b.copyTo(g.kernels, at, g.ldb(), b, w.real[g.tempAt:])
+	return at, g.ldb()
+}
+
+// ldb is how far apart the rows of a copied block of B are.
+func (g *Gemm) ldb() int { return roundUp(g.cols, 16) + 16 }
 
 // finish runs the epilogue over a tile whose rows are ld apart, given in the orientation of out.
-func (g *Gemm) finish(w *Worker, tile []float32, ld, batch, row, col, rows, cols int) {
+func (g *Gemm) finish(w *Worker, tile []float32, ld int, t block) {
 	m, n := g.m, g.n
 	if g.flip {
 		m, n = n, m
 	}
-	lo := (batch*m+row)*n + col
-	if cols == n && n < blockLen { // the tile holds whole rows of out, so all of it is one run of points
-		for i := 1; i < rows && ld != n; i++ {
-			copy(tile[i*n:][:n], tile[i*ld:])
-		}
+	lo := (t.batch*m+t.row)*n + t.col
+	rows, cols := t.rows, t.cols
+	if cols == n && ld == n && n < blockLen { // the tile holds whole rows of out, so all of it is one run of points
 		rows, cols = 1, rows*n
 	}
 	for i := range rows {
 		for j := 0; j < cols; j += blockLen {
 			c := min(blockLen, cols-j)
 			g.epilogue.run(w, lo+i*n+j, c, tile[i*ld+j:][:c])
-		}
-	}
-}
-
-// transpose computes dst[j,i] = src[i,j] for a dense dst [cols, rows] and a src [rows, cols] whose rows are ld apart.
-func transpose(dst, src []float32, rows, cols, ld int) {
-	for i := range rows {
-		for j, v := range src[i*ld:][:cols] {
-			dst[j*rows+i] = v
 		}
 	}
 }

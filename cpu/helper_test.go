@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"bilevel/internal/expr"
 )
@@ -154,4 +155,12 @@ func ulp(x float64) float64 {
 		return 0x1p-149
 	}
 	return math.Ldexp(1, math.Ilogb(x)-23)
+}
+
+// alignedTo64 cuts up to 15 elements off the front of s, so that it begins on a cache line.
+func alignedTo64(s []float32) []float32 {
+	for uintptr(unsafe.Pointer(unsafe.SliceData(s)))%64 != 0 {
+		s = s[1:]
+	}
+	return s
 }

@@ -16,6 +16,7 @@ const (
 	dense   laneKind = iota // one after the other
 	uniform                 // the same element everywhere
 	cycle                   // a dense row, repeated: strides (0, 1)
+	stretch                 // each element of a dense row several times: strides (1, 0)
 	general                 // anything else
 )
 
@@ -42,6 +43,8 @@ func newLane(shape []int, strides []int, off int) lane {
 		l.kind = uniform
 	case len(l.shape) == 2 && l.strides[0] == 0 && l.strides[1] == 1:
 		l.kind = cycle
+	case len(l.shape) == 2 && l.strides[0] == 1 && l.strides[1] == 0:
+		l.kind = stretch
 	default:
 		l.kind = general
 	}

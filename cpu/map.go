@@ -4,15 +4,19 @@ import "bilevel/internal/expr"
 
 // Map computes out_i = expression(in…) at every point of a space. See NewMap.
 type Map struct {
-	pool *Pool
-	prog *program
+	pool   *Pool
+	prog   *program
+	blocks int // that one item does
 }
 
 // NewMap makes a Map over the points of shape. All arrays have that shape; the expression's results go to out in order.
 // An out may be exactly one of the inputs, otherwise outs overlap nothing. Points are computed in blocks, shared by the
 // threads; no result depends on where blocks begin.
 func NewMap(pool *Pool, e *expr.Expr, shape []int, in, out []Array) *Map {
-	m := &Map{pool, compile(spec{expr: e, shape: shape, in: in, out: out})}
+	m := &Map{pool: pool, prog: compile(spec{level: pool.level, expr: e, shape: shape, in: in, out: out})}
+	// Enough items for the threads to end together, and of large arrays neighbouring blocks by the same thread.
+	const leastItems, mostBlocks = 64, 16
+	m.blocks = min(max(m.prog.points/blockLen/leastItems, 1), mostBlocks)
 	pool.reserve(m.prog.scratch())
 	return m
 }
@@ -24,14 +28,20 @@ func (m *Map) Run() error {
 		return nil
 	}
 	p.begin(m.pool.workers[0])
-	m.pool.share((p.points+blockLen-1)/blockLen, p.cost*float64(p.points), m)
+	n := m.blocks * blockLen
+	m.pool.share((p.points+n-1)/n, p.cost*float64(p.points), m)
 	return nil
 }
 
-// Do computes one block.
+// Do computes a few blocks.
 func (m *Map) Do(w *Worker, item int) {
-	lo := item * blockLen
-	m.prog.run(w, lo, min(blockLen, m.prog.points-lo), nil)
+	lo := item * m.blocks * blockLen
+	end := min(lo+m.blocks*blockLen, m.prog.points)
+	for ; lo < end; lo += blockLen {
+		f := frame{w: w, lo: lo, n: min(blockLen, end-lo)}
+		f.next = min(blockLen, end-lo-f.n)
+		m.prog.exec(m.prog.code, &f)
+	}
 }
 
 // scratch is the scratch that a program needs, as Pool.reserve takes it.

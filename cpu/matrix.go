@@ -25,7 +25,7 @@ func newMatrix(a, mask *Array) matrix {
 	return m
 }
 
-func (m matrix) transposed() matrix {
+func (m *matrix) transposed() matrix {
 	return matrix{m.layout.transposed(), m.data, m.mask, m.by.transposed()}
 }
 
@@ -37,62 +37,53 @@ func (m *matrix) merges(rows int) bool {
 // shared says whether all matrices of the batch are the same one.
 func (m *matrix) shared() bool { return m.bs == 0 && (m.mask == nil || m.by.bs == 0) }
 
-// pack copies rows × cols elements from (row, col) on into panels of width columns: panel p holds the columns p·width…,
-// element (i, j) at p·rows·width + i·width + j. Columns past the end are zero. dst has rows·⌈cols/width⌉·width elements.
-func (m *matrix) pack(dst []float32, batch, row, col, rows, cols, width int) {
-	for ; cols > 0; col, cols = col+width, cols-width {
-		panel := dst[:rows*width]
-		dst = dst[rows*width:]
-		n := min(cols, width)
-		src := m.data[m.at(batch, row, col):]
-		switch {
-		case m.mask != nil:
-			packMasked(panel, src, m.rs, m.cs, m.mask[m.by.at(batch, row, col):], m.by.rs, m.by.cs, rows, n, width)
-		case m.cs == 1 && n == width:
-			packRows(panel, src, m.rs, rows, width)
-		default:
-			packColumns(panel, src, m.rs, m.cs, rows, n, width)
-		}
-	}
-}
+// plain says whether rows lie in memory as they are: no mask, one element after the other.
+func (m *matrix) plain() bool { return m.mask == nil && m.cs == 1 }
 
-// packRows packs a whole panel of rows that lie one element after the other.
-func packRows(dst, src []float32, rs, rows, width int) {
-	if width == 4 {
-		for i := range rows {
-			*(*[4]float32)(dst[4*i:]) = *(*[4]float32)(src[i*rs:])
+// block is a part of a matrix: rows × cols elements from (row, col) on.
+type block struct{ batch, row, col, rows, cols int }
+
+// copyTo computes dst[i·ld + j] = element (i, j) of the block; an element is rounded like any product where it has a
+// mask. temp has room for the block, or is nil.
+func (m *matrix) copyTo(k *kernels, dst []float32, ld int, b block, temp []float32) {
+	src := m.data[m.at(b.batch, b.row, b.col):]
+	if m.mask == nil {
+		switch {
+		case m.cs == 1:
+			k.copyRows(dst, ld, src, m.rs, b.rows, b.cols)
+		case m.rs == 1:
+			k.transpose(dst, ld, src, m.cs, b.cols, b.rows)
+		default:
+			copyAny(dst, ld, src, m.rs, m.cs, b.rows, b.cols)
 		}
 		return
 	}
-	for i := range rows {
-		copy(dst[i*width:][:width], src[i*rs:])
+	mask := m.mask[m.by.at(b.batch, b.row, b.col):]
+	switch {
+	case m.cs == 1 && m.by.cs == 1:
+		k.mulRows(dst, ld, src, m.rs, mask, m.by.rs, b.rows, b.cols)
+	case m.rs == 1 && m.by.rs == 1 && temp != nil:
+		k.mulRows(temp, b.rows, src, m.cs, mask, m.by.cs, b.cols, b.rows)
+		k.transpose(dst, ld, temp, b.rows, b.cols, b.rows)
+	default:
+		mulAny(dst, ld, src, m.rs, m.cs, mask, m.by.rs, m.by.cs, b.rows, b.cols)
 	}
 }
 
-// packColumns packs n columns of any layout, one by one, and zeros up to width.
-func packColumns(dst, src []float32, rs, cs, rows, n, width int) {
-	for j := range width {
-		if j >= n {
-			for i := range rows {
-				dst[i*width+j] = 0
-			}
-			continue
-		}
-		from := j * cs
-		for i := range rows {
-			dst[i*width+j] = src[from]
-			from += rs
+func copyAny(dst []float32, ld int, src []float32, rs, cs, rows, cols int) {
+	for i := range rows {
+		from := i * rs
+		for j := range cols {
+			dst[i*ld+j] = src[from]
+			from += cs
 		}
 	}
 }
 
-// packMasked packs mask ⊙ src; a product with a mask is rounded like any other.
-func packMasked(dst, src []float32, rs, cs int, mask []float32, mrs, mcs, rows, n, width int) {
+func mulAny(dst []float32, ld int, src []float32, rs, cs int, mask []float32, mrs, mcs, rows, cols int) {
 	for i := range rows {
-		row := dst[i*width:][:width]
-		for j := range n {
-			row[j] = src[i*rs+j*cs] * mask[i*mrs+j*mcs]
+		for j := range cols {
+			dst[i*ld+j] = src[i*rs+j*cs] * mask[i*mrs+j*mcs]
 		}
-		clear(row[n:])
 	}
 }

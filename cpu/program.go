@@ -6,8 +6,11 @@ import "bilevel/internal/expr"
 // in the first-level cache while the cost of calling a loop (a few ns) is spread over many elements.
 const blockLen = 2048
 
+// lineLen is the number of elements of a cache line.
+const lineLen = 16
+
 // program is an expression made ready: straight-line code over blocks of at most blockLen consecutive points of a space,
-// one loop of realKernels or intKernels per instruction. compile makes it.
+// one loop of its level per instruction. compile makes it.
 //
 // A value lies in a scratch register, in place in an operand that is dense, or, where it is the same at all points, in
 // a slot that prelude computes once per run.
@@ -22,8 +25,11 @@ type program struct {
 	reals   []float32 // slots
 	ints    []int32
 
+	loops *loops
+
 	realRegs, intRegs int     // scratch registers of blockLen elements
 	cost              float64 // nanoseconds per point, roughly
+	far               bool    // the sources lie in memory, not in a cache, and are worth a prefetch
 }
 
 // operand is memory that a program reads or writes.
@@ -85,11 +91,12 @@ const (
 	formStoreInt  //
 )
 
-// frame is one call of a program: the points lo…lo+n-1, on worker w.
+// frame is one call of a program: the points lo…lo+n-1, on worker w, which will go on with the next points.
 type frame struct {
 	w     *Worker
 	lo, n int
 	given []float32
+	next  int
 }
 
 // begin computes what is the same at all points. It must be called before the blocks of each run.
@@ -101,12 +108,19 @@ func (p *program) begin(w *Worker) {
 
 // run computes n ≤ blockLen points from number lo on; first is what compile called the given input, or nil.
 func (p *program) run(w *Worker, lo, n int, first []float32) {
-	p.exec(p.code, &frame{w, lo, n, first})
+	p.exec(p.code, &frame{w: w, lo: lo, n: n, given: first})
 }
 
 func (p *program) exec(code []instr, f *frame) {
+	ahead := 0 // points that each instruction prefetches
+	if p.far && f.next > 0 {
+		ahead = (f.next/len(code) + lineLen - 1) / lineLen * lineLen
+	}
 	for i := range code {
 		in := &code[i]
+		if ahead > 0 {
+			p.prefetch(f, i*ahead, ahead)
+		}
 		switch in.form {
 		case formV:
 			in.k.v(p.real(in.dst, f), p.real(in.a, f))
@@ -133,15 +147,14 @@ func (p *program) exec(code []instr, f *frame) {
 		case formTruncate:
 			in.ik.trunc(p.int(in.dst, f), p.real(in.a, f))
 		case formLoad:
-			s := &p.sources[in.a.n]
-			load(&s.lane, p.real(in.dst, f), s.real, f.lo)
+			p.load(&p.sources[in.a.n], p.real(in.dst, f), f.lo)
 		case formLoadInt:
 			s := &p.sources[in.a.n]
 			load(&s.lane, p.int(in.dst, f), s.int, f.lo)
 		case formIota:
 			p.sources[in.a.n].loadIota(p.int(in.dst, f), f.lo)
 		case formSpread:
-			fill(p.real(in.dst, f), p.reals[in.a.n])
+			p.loops.fill(p.real(in.dst, f), p.reals[in.a.n])
 		case formSpreadInt:
 			fill(p.int(in.dst, f), p.ints[in.a.n])
 		case formStore:
@@ -150,6 +163,39 @@ func (p *program) exec(code []instr, f *frame) {
 		case formStoreInt:
 			s := &p.sinks[in.dst.n]
 			store(&s.lane, s.int, p.int(in.a, f), f.lo)
+		}
+	}
+}
+
+// load computes dst[i] = the element of s at point lo+i.
+func (p *program) load(s *operand, dst []float32, lo int) {
+	if s.kind != stretch {
+		load(&s.lane, dst, s.real, lo)
+		return
+	}
+	c := s.shape[1]
+	src := s.real[s.off+lo/c:]
+	if past := lo % c; past > 0 { // the end of a row
+		n := min(c-past, len(dst))
+		fill(dst[:n], src[0])
+		dst, src = dst[n:], src[1:]
+	}
+	rows := len(dst) / c
+	p.loops.spread(dst[:rows*c], src[:rows], c)
+	if rest := dst[rows*c:]; len(rest) > 0 {
+		fill(rest, src[rows])
+	}
+}
+
+// prefetch fetches n of the next points, from on, of every source that is read in place. Where few of the instructions
+// of a block read memory, the memory would rest in between.
+func (p *program) prefetch(f *frame, from, n int) {
+	if n = min(n, f.next-from); n <= 0 {
+		return
+	}
+	for i := range p.sources {
+		if s := &p.sources[i]; s.kind == dense && s.real != nil {
+			p.loops.prefetch(s.real[s.off+f.lo+f.n+from:][:n])
 		}
 	}
 }

@@ -20,6 +20,7 @@ const (
 // reduced axis first. The first stage reads the expression's blocks, a later one the array of the stage before.
 type Reduce struct {
 	pool   *Pool
+	loops  *loops
 	prog   *program
 	kinds  []ReduceKind
 	out    []operand
@@ -33,7 +34,7 @@ type Reduce struct {
 // The order of the terms depends on the shape alone. A sum of no terms is 0, a maximum of none -Inf; in a maximum NaN
 // wins. A sum over one group of neighbouring axes adds at most SumBlock/2 terms in a row and goes on by a tree.
 func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []ReduceKind, in, out []Array) *Reduce {
-	r := &Reduce{pool: pool, kinds: kinds, kept: size(out[0].Shape)}
+	r := &Reduce{pool: pool, loops: loopsOf(pool.level), kinds: kinds, kept: size(out[0].Shape)}
 	for i := range kinds {
 		r.out = append(r.out, operand{lane: laneOf(&out[i]), real: out[i].Real})
 	}
@@ -41,7 +42,7 @@ func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []ReduceKind, 
 		r.plan(shape, axes)
 	}
 	r.prog = compile(spec{
-		expr: e, shape: shape, in: in, out: out[len(kinds):],
+		level: pool.level, expr: e, shape: shape, in: in, out: out[len(kinds):],
 		dots: len(r.stages) > 0 && r.stages[0].k == 1 && !slices.Contains(kinds, Maximum),
 	})
 	pool.reserve(r.prog.scratch())
@@ -97,7 +98,7 @@ func (r *Reduce) Run() error {
 		return nil
 	}
 	r.prog.begin(r.pool.workers[0])
-	const fold, move = 0.5, 0.5 // nanoseconds per element
+	const fold, move = 0.1, 0.3 // nanoseconds per element
 	cost := r.prog.cost + fold
 	for _, s := range r.stages {
 		r.pool.share(s.items, cost*float64(s.o*s.r*s.k), s)

@@ -2,109 +2,150 @@ package cpu
 
 import "math"
 
-// The generic loops that reduce. sumLen bounds the elements that eight running sums share before the tree takes over, so
-// that no term goes through more than serialAdds additions one after the other.
-const (
-	sumLen     = 1024
-	serialAdds = sumLen/8 + 7 // the last seven terms come one by one
-)
+// The generic loops over the rows of a matrix. Their rows lie one after the other; results overlap no operand, except
+// that dst of rowSub and rowDiv may be exactly a.
 
-// SumBlock is the longest run of terms that a Reduce over one group of adjacent axes adds one after the other before it
-// goes on by a tree; a Reduce over separate groups does so once for each group, of which spaces up to rank 4 have two.
-const SumBlock = 2 * serialAdds
-
-// sum computes Σ a: eight running sums for each sumLen elements, combined by a tree.
-func sum(a []float32) float32 {
-	if len(a) > sumLen {
-		half := treeSplit(len(a))
-		return sum(a[:half]) + sum(a[half:])
-	}
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
-	for ; len(a) >= 8; a = a[8:] {
-		s0 += a[0]
-		s1 += a[1]
-		s2 += a[2]
-		s3 += a[3]
-		s4 += a[4]
-		s5 += a[5]
-		s6 += a[6]
-		s7 += a[7]
-	}
-	s := ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-	for _, v := range a {
-		s += v
-	}
-	return s
+// rowLoops are the loops of one level.
+type rowLoops struct {
+	sums, maxima        func(dst, a []float32, n int)
+	dots                func(dst, a, b []float32, n int)
+	addRows, maxRows    func(acc, a []float32)
+	subNumber, byNumber func(dst, a, s []float32, n int)
+	spread              func(dst, s []float32, n int)
+	copyRow             func(dst, src, next []float32) // the caller will read next soon, which is as long
 }
 
-// dot computes Σ fl(a·b) in the order of sum.
-func dot(a, b []float32) float32 {
-	if len(a) > sumLen {
-		half := treeSplit(len(a))
-		return dot(a[:half], b[:half]) + dot(a[half:], b[half:])
-	}
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
-	b = b[:len(a)]
-	for len(a) >= 8 && len(b) >= 8 {
-		s0 += float32(a[0] * b[0])
-		s1 += float32(a[1] * b[1])
-		s2 += float32(a[2] * b[2])
-		s3 += float32(a[3] * b[3])
-		s4 += float32(a[4] * b[4])
-		s5 += float32(a[5] * b[5])
-		s6 += float32(a[6] * b[6])
-		s7 += float32(a[7] * b[7])
-		a, b = a[8:], b[8:]
-	}
-	s := ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-	for i, v := range a {
-		s += float32(v * b[i])
-	}
-	return s
+var genericRows = rowLoops{
+	sums: rowSums, maxima: rowMaxima, dots: rowDots,
+	addRows: columnSums, maxRows: columnMaxima,
+	subNumber: rowSub, byNumber: rowDiv,
+	spread: rowSpread, copyRow: copyRow,
 }
 
-// treeSplit halves n > sumLen at a multiple of sumLen.
-func treeSplit(n int) int {
-	blocks := (n + sumLen - 1) / sumLen
-	return blocks / 2 * sumLen
+// sumLanes is the number of running sums of a row: term j goes to sum j mod sumLanes, in order, and the sums are then
+// added by halves, sum j and sum j + half. It is the same at all levels, so that they give the same bits; AVX-512 has it
+// in four registers, enough to hide the latency of an addition.
+const sumLanes = 64
+
+// rowSums computes dst[i] = Σ a[i·n…i·n+n-1].
+func rowSums(dst, a []float32, n int) {
+	var lanes [sumLanes]float32
+	for i := range dst {
+		s := lanes[:lanesFor(n)]
+		clear(s)
+		for row := a[i*n:][:n]; len(row) > 0; {
+			m := min(len(row), sumLanes)
+			for j, v := range row[:m] {
+				s[j] += v
+			}
+			row = row[m:]
+		}
+		dst[i] = addHalves(s)
+	}
 }
 
-// maximum computes max a, NaN if there is one, -Inf of nothing.
-func maximum(a []float32) float32 {
-	m0, m1, m2, m3 := negInf, negInf, negInf, negInf
-	for ; len(a) >= 4; a = a[4:] {
-		m0 = max(m0, a[0])
-		m1 = max(m1, a[1])
-		m2 = max(m2, a[2])
-		m3 = max(m3, a[3])
+// rowDots computes dst[i] = Σ fl(a[j]·b[j]) over j = i·n…i·n+n-1, in the order of rowSums.
+func rowDots(dst, a, b []float32, n int) {
+	var lanes [sumLanes]float32
+	for i := range dst {
+		s := lanes[:lanesFor(n)]
+		clear(s)
+		for x, y := a[i*n:][:n], b[i*n:][:n]; len(x) > 0; {
+			m := min(len(x), sumLanes)
+			for j, v := range x[:m] {
+				s[j] += float32(v * y[j])
+			}
+			x, y = x[m:], y[m:]
+		}
+		dst[i] = addHalves(s)
 	}
-	m := max(m0, m1, m2, m3)
-	for _, v := range a {
-		m = max(m, v)
+}
+
+// lanesFor is the number of running sums that a row of n terms can tell from sumLanes: the others stay zero.
+func lanesFor(n int) int {
+	lanes := sumLanes
+	for lanes > 1 && n <= lanes/2 {
+		lanes /= 2
 	}
-	return m
+	return lanes
+}
+
+func addHalves(s []float32) float32 {
+	for h := len(s) / 2; h > 0; h /= 2 {
+		for j := range s[:h] {
+			s[j] += s[j+h]
+		}
+	}
+	return s[0]
+}
+
+// rowMaxima computes dst[i] = max a[i·n…i·n+n-1], NaN if there is one, -Inf of nothing.
+func rowMaxima(dst, a []float32, n int) {
+	for i := range dst {
+		m0, m1, m2, m3 := negInf, negInf, negInf, negInf
+		row := a[i*n:][:n]
+		for ; len(row) >= 4; row = row[4:] {
+			m0 = max(m0, row[0])
+			m1 = max(m1, row[1])
+			m2 = max(m2, row[2])
+			m3 = max(m3, row[3])
+		}
+		m := max(m0, m1, m2, m3)
+		for _, v := range row {
+			m = max(m, v)
+		}
+		dst[i] = m
+	}
 }
 
 var negInf = float32(math.Inf(-1))
 
-// addRows computes acc = Σ of the rows of a [r,k], one after the other; where add is set, acc += Σ.
-func addRows(acc, a []float32, add bool) {
-	k := len(acc)
-	if !add {
-		a = a[copy(acc, a):]
-	}
-	for ; len(a) > 0; a = a[k:] {
+// columnSums computes acc += each row of a [·, len(acc)], one after the other.
+func columnSums(acc, a []float32) {
+	for k := len(acc); len(a) > 0; a = a[k:] {
 		addVV(acc, acc, a[:k])
 	}
 }
 
-// maxRows is addRows for the maximum.
-func maxRows(acc, a []float32, add bool) {
-	k := len(acc)
-	if !add {
-		a = a[copy(acc, a):]
-	}
-	for ; len(a) > 0; a = a[k:] {
+// columnMaxima computes acc = max(acc, row) for each row of a [·, len(acc)].
+func columnMaxima(acc, a []float32) {
+	for k := len(acc); len(a) > 0; a = a[k:] {
 		maxVV(acc, acc, a[:k])
 	}
+}
+
+// rowSub computes dst = a - s, where the rows of n elements have one s each.
+func rowSub(dst, a, s []float32, n int) {
+	for i, v := range s {
+		subVS(dst[i*n:][:n], a[i*n:][:n], v)
+	}
+}
+
+// rowDiv computes dst = a / s, where the rows of n elements have one s each.
+func rowDiv(dst, a, s []float32, n int) {
+	for i, v := range s {
+		divVS(dst[i*n:][:n], a[i*n:][:n], v)
+	}
+}
+
+// rowSpread computes dst = s, where the rows of n elements have one s each.
+func rowSpread(dst, s []float32, n int) {
+	for i, v := range s {
+		fill(dst[i*n:][:n], v)
+	}
+}
+
+// copyRow computes dst = src.
+func copyRow(dst, src, _ []float32) { copy(dst, src) }
+
+// sumLong computes dst[0] = Σ a for any length: parts of blockLen, their sums, and so on; tmp has room for the parts.
+func (l *rowLoops) sumLong(dst, a, tmp []float32) {
+	for len(a) > blockLen {
+		whole := len(a) / blockLen
+		parts := (len(a) + blockLen - 1) / blockLen
+		l.sums(tmp[:whole], a, blockLen)
+		l.sums(tmp[whole:parts], a[whole*blockLen:], len(a)-whole*blockLen)
+		a, tmp = tmp[:parts], tmp[parts:]
+	}
+	l.sums(dst[:1], a, len(a))
 }

@@ -3,6 +3,8 @@ package cpu
 import (
 	"errors"
 	"fmt"
+
+	"bilevel/internal/expr"
 )
 
 // ErrIndex says that a Gather or ScatterAdd met an index outside its table.
@@ -24,13 +26,18 @@ func checkIndices(op string, idx *Array, n int) error {
 type Gather struct {
 	pool            *Pool
 	out, table, idx Array
-	group           int // rows that one item copies
+	group           int                            // rows that one item copies
+	copyRow         func(dst, src, next []float32) // where rows lie densely
 }
 
 // NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
 // Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
-	return &Gather{pool, out, table, idx, max(1, blockLen/max(1, out.Shape[1]))}
+	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: max(1, blockLen/max(1, out.Shape[1]))}
+	if d := out.Shape[1]; out.Int == nil && (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) {
+		g.copyRow = loopsOf(pool.level).copyRow
+	}
+	return g
 }
 
 // Run does the work; the caller holds the pool.
@@ -46,6 +53,10 @@ func (g *Gather) Run() error {
 
 // Do copies one group of rows.
 func (g *Gather) Do(_ *Worker, item int) {
+	if g.copyRow != nil {
+		g.copyRows(item*g.group, min((item+1)*g.group, g.out.Shape[0]))
+		return
+	}
 	for j := item * g.group; j < min((item+1)*g.group, g.out.Shape[0]); j++ {
 		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
 		dst := run{g.out.Shape[1], g.out.Off + j*g.out.Strides[0], g.out.Strides[1]}
@@ -55,6 +66,25 @@ func (g *Gather) Do(_ *Worker, item int) {
 		} else {
 			copyRun(g.out.Real, g.table.Real, dst, src)
 		}
+	}
+}
+
+// copyRows copies rows lo…hi-1, fetching each while the one before it is copied: they come from anywhere, so that the
+// processor cannot guess.
+func (g *Gather) copyRows(lo, hi int) {
+	d := g.out.Shape[1]
+	source := func(j int) []float32 {
+		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
+		return g.table.Real[g.table.Off+row*g.table.Strides[0]:][:d]
+	}
+	src := source(lo)
+	for j := lo; j < hi; j++ {
+		next := src
+		if j+1 < g.out.Shape[0] {
+			next = source(j + 1)
+		}
+		g.copyRow(g.out.Real[g.out.Off+j*g.out.Strides[0]:][:d], src, next)
+		src = next
 	}
 }
 
@@ -79,6 +109,7 @@ type ScatterAdd struct {
 	out, idx, src Array
 	base          *Map // copies base to out; nil where they are the same
 	width         int  // columns that one item adds
+	add           func(dst, a, b []float32)
 }
 
 // NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int [j],
@@ -86,7 +117,7 @@ type ScatterAdd struct {
 //
 // Threads share the columns: each element still receives its terms in the order of j.
 func NewScatterAdd(pool *Pool, out, base, idx, src Array) *ScatterAdd {
-	s := &ScatterAdd{pool: pool, out: out, idx: idx, src: src}
+	s := &ScatterAdd{pool: pool, out: out, idx: idx, src: src, add: loopsOf(pool.level).real[expr.Add].vv}
 	if !out.same(&base) {
 		s.base = NewCopy(pool, out, base)
 	}
@@ -121,7 +152,7 @@ func (s *ScatterAdd) Do(_ *Worker, item int) {
 		from := s.src.Off + j*s.src.Strides[0] + col*s.src.Strides[1]
 		if s.out.Strides[1] == 1 && s.src.Strides[1] == 1 {
 			dst := s.out.Real[to:][:n]
-			addVV(dst, dst, s.src.Real[from:][:n])
+			s.add(dst, dst, s.src.Real[from:][:n])
 			continue
 		}
 		for i := range n {

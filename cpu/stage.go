@@ -1,5 +1,7 @@
 package cpu
 
+import "bilevel/internal/expr"
+
 // stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into parts
 // of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
 type stage struct {
@@ -18,6 +20,10 @@ type stage struct {
 
 // Rows of one part where k > 1: enough for a block of narrow rows, within the bound on serial additions.
 const leastRows, mostRows = 64, 128
+
+// SumBlock is the longest run of terms that a Reduce adds one after the other before it goes on by a tree: mostRows for
+// each group of neighbouring axes, of which spaces up to rank 4 have two. (A sum of rows has blockLen/sumLanes = 32.)
+const SumBlock = 2 * mostRows
 
 // cut decides the parts and the items, by the shape alone.
 func (s *stage) cut(results int) {
@@ -77,6 +83,10 @@ func (s *stage) many(w *Worker, o int) {
 	group := min(s.group, s.o-o)
 	s.eval(w, o*n, group*n)
 	for j := range s.dst {
+		if s.k == 1 {
+			s.fold(w, j, s.dst[j][o:][:group], o*n, 0, group*n, false)
+			continue
+		}
 		for i := range group {
 			s.fold(w, j, s.dst[j][(o+i)*s.k:][:s.k], o*n, i*n, n, false)
 		}
@@ -90,31 +100,35 @@ func (s *stage) eval(w *Worker, lo, n int) {
 	}
 }
 
-// fold reduces n terms of result j into dst, k terms a row: those from number lo+from on, of a block that eval computed
-// from lo on. Where add is set, dst already holds earlier rows.
+// fold reduces n terms of result j: those from number lo+from on, of a block that eval computed from lo on. They are
+// rows of k terms, which are combined to dst [k], or, where k is 1, len(dst) rows that give one number each. Where add
+// is set, dst already holds earlier rows.
 func (s *stage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool) {
 	var a, b []float32
 	if s.src != nil {
 		a = s.src[j][lo+from:][:n]
 	} else {
-		p, f := s.reduce.prog, frame{w, lo, from + n, nil}
+		p, f := s.reduce.prog, frame{w: w, lo: lo, n: from + n}
 		a = p.real(p.results[j].a, &f)[from:]
 		if p.results[j].b.at != nowhere {
 			b = p.real(p.results[j].b, &f)[from:]
 		}
 	}
-	max := s.reduce.kinds[j] == Maximum
+	l, max := s.reduce.loops, s.reduce.kinds[j] == Maximum
+	if s.k > 1 && !add {
+		a = a[copy(dst, a):]
+	}
 	switch {
 	case b != nil:
-		dst[0] = dot(a, b)
+		l.dots(dst, a, b, n/len(dst))
 	case s.k > 1 && max:
-		maxRows(dst, a, add)
+		l.maxRows(dst, a)
 	case s.k > 1:
-		addRows(dst, a, add)
+		l.addRows(dst, a)
 	case max:
-		dst[0] = maximum(a)
+		l.maxima(dst, a, n/len(dst))
 	default:
-		dst[0] = sum(a)
+		l.sums(dst, a, n/len(dst))
 	}
 }
 
@@ -127,9 +141,9 @@ func (m *merge) Do(_ *Worker, item int) {
 	n := m.o * m.k
 	lo, hi := item*blockLen, min((item+1)*blockLen, m.o*m.k)
 	for j, all := range m.dst {
-		combine := addVV
+		combine := m.reduce.loops.real[expr.Add].vv
 		if m.reduce.kinds[j] == Maximum {
-			combine = maxVV
+			combine = m.reduce.loops.real[expr.Max].vv
 		}
 		part := func(i int) []float32 { return all[i*n+lo : i*n+hi] }
 		for step := 1; step < m.parts; step *= 2 {

@@ -27,7 +27,21 @@ type realKernel struct {
 	cost  float64 // nanoseconds per element, roughly: what decides whether work is shared
 }
 
-// realKernels is the dispatch table of Real functions.
+// loops are the inner loops of a level: rows of the tables that are empty in all of them are functions that have none.
+type loops struct {
+	real [numFn]realKernel
+	int  [numFn]intKernel
+	fill func(dst []float32, a float32)
+	// prefetch says that a will be read soon; nil where there is nothing to say it with.
+	prefetch func(a []float32)
+	rowLoops
+	randomLoops
+}
+
+// genericLoops are the definition of what all levels compute: every level gives the same bits, NaN being one value.
+var genericLoops = loops{real: realKernels, int: intKernels, fill: fill[float32], rowLoops: genericRows, randomLoops: genericRandom}
+
+// realKernels is the table of Real functions.
 var realKernels = [numFn]realKernel{
 	expr.Neg:      {v: negV, cost: 0.3},
 	expr.Abs:      {v: absV, cost: 0.3},
@@ -68,7 +82,7 @@ type intKernel struct {
 	trunc  func(dst []int32, a []float32)
 }
 
-// intKernels is the dispatch table of functions on Int.
+// intKernels is the table of functions on Int.
 var intKernels = [numFn]intKernel{
 	expr.IAdd:   {toInt: iaddVV},
 	expr.ISub:   {toInt: isubVV},
@@ -88,7 +102,7 @@ var intKernels = [numFn]intKernel{
 var Ulps = [expr.NumFn]float64{
 	expr.Sqrt:     0.5,
 	expr.Exp:      1,
-	expr.Log:      0.501,
+	expr.Log:      1,
 	expr.Sin:      0.501,
 	expr.Cos:      0.501,
 	expr.Tanh:     2,

@@ -14,14 +14,6 @@ func sqrtV(dst, a []float32) {
 	}
 }
 
-// logV computes dst = log a.
-func logV(dst, a []float32) {
-	a = a[:len(dst)]
-	for i := range dst {
-		dst[i] = float32(math.Log(float64(a[i])))
-	}
-}
-
 // sinV computes dst = sin a.
 func sinV(dst, a []float32) {
 	a = a[:len(dst)]

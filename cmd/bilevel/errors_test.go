@@ -64,7 +64,7 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --train -5", `--train -5: wants 1`},
 		{"clean --val 0", `--val 0: wants 1`},
 		{"clean --batch 0", `--batch 0: wants 1`},
-		{"clean --batch 100000000", `minibatches of 100000000 rows out of 1000 training rows: wants 1 to 1000`},
+		{"clean --batch 100000000", `minibatches of 100000000 rows out of 1200 training rows: wants 1 to 1200`},
 		{"clean --json=maybe", `--json "maybe": wants true or false`},
 		{"clean --reg x", `--reg "x": wants a number`},
 		{"clean --reg 0", `--reg 0: wants a positive number`},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/cpu"
 	"bilevel/device"
 	"bilevel/device/devicetest"
 	"bilevel/device/host"
@@ -23,13 +24,16 @@ func open(t testing.TB, threads int) device.Device {
 }
 
 func TestConformance(t *testing.T) {
-	for _, threads := range []int{1, 3} {
-		t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
-			d := open(t, threads)
-			for _, c := range devicetest.Cases() {
-				t.Run(c.Name, func(t *testing.T) { require.NoError(t, c.Run(d)) })
-			}
-		})
+	for _, level := range cpu.Levels() {
+		for _, threads := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s/threads=%d", level, threads), func(t *testing.T) {
+				d := host.NewAt(threads, level)
+				t.Cleanup(func() { d.Close() })
+				for _, c := range devicetest.Cases() {
+					t.Run(c.Name, func(t *testing.T) { require.NoError(t, c.Run(d)) })
+				}
+			})
+		}
 	}
 }
 

@@ -1,0 +1,34 @@
+package cpu
+
+// kernels is what a product needs of an instruction set. A tile is rows by cols, cols counted in vectors of lanes
+// columns, of which the last one may be partly used.
+type kernels struct {
+	lanes int
+	most  [5]int  // most[v]: the most rows of a tile that is v vectors wide; 0 for none
+	wide  int     // the width, in vectors, of the tile that is fastest
+	rate  float64 // multiplications per nanosecond of that tile on one thread
+
+	// tile computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < rows, j < cols, q < k, with the rows of c ldc
+	// apart. It stores the sums, or adds them where add is set. Each element is one running sum in the order of q, so
+	// that tiles may be chosen by shape without changing what a term goes through.
+	tile func(rows, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool)
+	// copyRows computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols.
+	copyRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	// mulRows computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j].
+	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
+	// transpose computes dst[j·ldd + i] = src[i·lds + j].
+	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	// prefetch asks for src[i·ld + j], i < rows, j < cols, to come closer; nil where that cannot be said.
+	prefetch func(src []float32, ld, rows, cols int)
+
+	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
+	chains    int
+	fmaChains func(steps int)
+	triad     func(dst, a, b []float32)
+}
+
+var genericKernels = kernels{
+	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,
+	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric, transpose: transposeGeneric,
+	chains: 8, fmaChains: func(steps int) { fmaChainsGeneric(steps) }, triad: triadGeneric,
+}

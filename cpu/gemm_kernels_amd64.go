@@ -1,0 +1,105 @@
+//go:build !purego
+
+package cpu
+
+// tileFunc is a kernel of gemm_amd64.s, whose number of rows and of vectors is in its name.
+type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+
+// tilesAVX512 and tilesAVX2 list the kernels by vectors and rows.
+var tilesAVX512 = [5][]tileFunc{
+	1: {
+		nil, gemm1x1AVX512, gemm2x1AVX512, gemm3x1AVX512, gemm4x1AVX512, gemm5x1AVX512, gemm6x1AVX512,
+		gemm7x1AVX512, gemm8x1AVX512, gemm9x1AVX512, gemm10x1AVX512, gemm11x1AVX512, gemm12x1AVX512,
+		gemm13x1AVX512, gemm14x1AVX512, gemm15x1AVX512, gemm16x1AVX512, gemm17x1AVX512, gemm18x1AVX512,
+		gemm19x1AVX512, gemm20x1AVX512, gemm21x1AVX512, gemm22x1AVX512, gemm23x1AVX512, gemm24x1AVX512,
+		gemm25x1AVX512, gemm26x1AVX512, gemm27x1AVX512, gemm28x1AVX512,
+	},
+	2: {
+		nil, gemm1x2AVX512, gemm2x2AVX512, gemm3x2AVX512, gemm4x2AVX512, gemm5x2AVX512, gemm6x2AVX512,
+		gemm7x2AVX512, gemm8x2AVX512, gemm9x2AVX512, gemm10x2AVX512, gemm11x2AVX512, gemm12x2AVX512,
+		gemm13x2AVX512, gemm14x2AVX512,
+	},
+	3: {
+		nil, gemm1x3AVX512, gemm2x3AVX512, gemm3x3AVX512, gemm4x3AVX512, gemm5x3AVX512, gemm6x3AVX512,
+		gemm7x3AVX512, gemm8x3AVX512,
+	},
+	4: {
+		nil, gemm1x4AVX512, gemm2x4AVX512, gemm3x4AVX512, gemm4x4AVX512, gemm5x4AVX512, gemm6x4AVX512,
+	},
+}
+
+var tilesAVX2 = [5][]tileFunc{
+	1: {
+		nil, gemm1x1AVX2, gemm2x1AVX2, gemm3x1AVX2, gemm4x1AVX2, gemm5x1AVX2, gemm6x1AVX2, gemm7x1AVX2,
+		gemm8x1AVX2, gemm9x1AVX2, gemm10x1AVX2, gemm11x1AVX2, gemm12x1AVX2,
+	},
+	2: {
+		nil, gemm1x2AVX2, gemm2x2AVX2, gemm3x2AVX2, gemm4x2AVX2, gemm5x2AVX2, gemm6x2AVX2,
+	},
+	3: {
+		nil, gemm1x3AVX2, gemm2x3AVX2, gemm3x3AVX2,
+	},
+	4: {
+		nil, gemm1x4AVX2, gemm2x4AVX2,
+	},
+}
+
+// kernelsOf are the kernels of a level.
+func kernelsOf(l Level) *kernels {
+	switch l {
+	case AVX512:
+		return &kernelsAVX512
+	case AVX2:
+		return &kernelsAVX2
+	}
+	return &genericKernels
+}
+
+var kernelsAVX512 = kernels{
+	lanes: 16, most: tallest(&tilesAVX512), wide: 2, rate: 70,
+	tile: func(rows, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+		vecs := (cols + 15) / 16
+		tilesAVX512[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, cols-16*(vecs-1), add)
+	},
+	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+		copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
+	},
+	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		mulRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
+	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
+	},
+	prefetch: prefetchRows,
+	chains:   12 * 16, fmaChains: fmaChainsAVX512,
+	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
+}
+
+var kernelsAVX2 = kernels{
+	lanes: 8, most: tallest(&tilesAVX2), wide: 2, rate: 35,
+	tile: func(rows, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+		vecs := (cols + 7) / 8
+		tilesAVX2[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, cols-8*(vecs-1), add)
+	},
+	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+		copyRowsAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
+	},
+	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		mulRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
+	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
+	},
+	prefetch: prefetchRows,
+	chains:   12 * 8, fmaChains: fmaChainsAVX2,
+	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
+}
+
+func tallest(tiles *[5][]tileFunc) (most [5]int) {
+	for v := 1; v < len(tiles); v++ {
+		most[v] = len(tiles[v]) - 1
+	}
+	return most
+}
+
+func prefetchRows(src []float32, ld, rows, cols int) { prefetchRowsAVX(&src[0], ld, rows, cols) }
