@@ -10,7 +10,7 @@ import (
 
 // The sizes of the hyper-cleaning rows.
 const (
-	trainRows, valRows, inputs, classes, batch, regularization = 20000, 5000, 784, 10, 64, 0.2
+	trainRows, valRows, pixels, classes, batch, regularization = 20000, 5000, 784, 10, 64, 0.2
 	startWeight                                                = -2
 	iterations                                                 = 64 // of one call
 )
@@ -104,7 +104,7 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 }
 
 func cleaningProblem(ex *tensor.Executor, upper func(uint64) uint64) (*solvers.Problem, error) {
-	model, err := models.NewSoftmax(inputs, classes, false)
+	model, err := models.NewSoftmax(pixels, classes, false)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func cleaningProblem(ex *tensor.Executor, upper func(uint64) uint64) (*solvers.P
 	type set struct{ x, a *tensor.Variable }
 	load := func(k uint64, n int) (s set) {
 		if err == nil {
-			s.x, err = input(ex, "rows", array(k, n*inputs, 1, 0), n, inputs)
+			s.x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
 		}
 		if err == nil {
 			s.a = ex.Variable("labels", tensor.Int, n)

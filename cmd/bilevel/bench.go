@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"time"
 
 	"bilevel/bench"
@@ -17,7 +19,7 @@ func (a *app) benchmarks() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure the hot loops and the kernels of a device",
 	}
-	groupOf(c, a.hotLoops())
+	groupOf(c, a.hotLoops(), a.kernels())
 	return c
 }
 
@@ -62,4 +64,74 @@ func (a *app) hotLoops() *cobra.Command {
 	c.Flags().StringVar(&only, "only", "", "only the loops whose name contains this")
 	c.Flags().Float64Var(&seconds, "seconds", 1, "at least so long for each")
 	return c
+}
+
+func (a *app) kernels() *cobra.Command {
+	f := &common{}
+	var only, against string
+	var seconds float64
+	c := &cobra.Command{
+		Use:   "kernels",
+		Short: "Time every kernel beside the peaks of this machine",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !(seconds >= 0) {
+				return usagef("--seconds %g: wants 0 or more", seconds)
+			}
+			var earlier []byte
+			if against != "" {
+				var err error
+				if earlier, err = os.ReadFile(against); err != nil {
+					return err
+				}
+			}
+			dev, err := f.openDevice()
+			if err != nil {
+				return err
+			}
+			defer dev.Close()
+			fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
+			r, err := bench.MeasureKernels(fresh, only, time.Duration(seconds*float64(time.Second)))
+			if err != nil {
+				return err
+			}
+			return a.reportKernels(f, r, earlier)
+		},
+	}
+	f.registerDevice(c)
+	c.Flags().BoolVar(&f.json, "json", false, "end standard output with one line of JSON")
+	c.Flags().StringVar(&only, "only", "", "only the kernels whose name contains this")
+	c.Flags().Float64Var(&seconds, "seconds", 0.2, "at least so long for each")
+	c.Flags().StringVar(&against, "against", "", "a file of --json: show what became slower; exit 1 if anything did by more than a tenth")
+	return c
+}
+
+func (a *app) reportKernels(f *common, r *bench.KernelReport, earlier []byte) error {
+	w := a.stdout
+	if f.json {
+		w = a.stderr
+	}
+	if err := r.WriteTable(w); err != nil {
+		return err
+	}
+	slower := 0
+	if earlier != nil {
+		var err error
+		if slower, err = r.Against(bytes.NewReader(earlier), w); err != nil {
+			return usageError{err}
+		}
+	}
+	if f.json {
+		text, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s\n", text); err != nil {
+			return err
+		}
+	}
+	if slower > 0 {
+		return fmt.Errorf("%d kernels are slower than before", slower)
+	}
+	return nil
 }

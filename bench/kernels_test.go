@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"bilevel/device/host"
+	"bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkKernels covers what `bilevel bench kernels` covers.
+func BenchmarkKernels(b *testing.B) {
+	dev := host.New(0)
+	defer dev.Close()
+	for _, k := range Kernels() {
+		b.Run(strings.ReplaceAll(k.Name, " ", "_"), func(b *testing.B) {
+			ex := tensor.NewExecutor(dev)
+			defer ex.Close()
+			f, err := k.prepare(ex)
+			require.NoError(b, err)
+			b.SetBytes(int64(k.Bytes))
+			b.ResetTimer()
+			require.NoError(b, f.Run(b.N))
+			if k.Flops > 0 {
+				b.ReportMetric(k.Flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			}
+		})
+	}
+}
+
+// Kernels that ought to be one instruction are one.
+func TestKernelsAreFused(t *testing.T) {
+	dev := host.New(1)
+	defer dev.Close()
+	for _, k := range Kernels() {
+		if strings.Contains(k.Name, "16777216") || strings.Contains(k.Name, "2048") {
+			continue // the same programs on larger arrays
+		}
+		ex := tensor.NewExecutor(dev)
+		f, err := k.prepare(ex)
+		require.NoError(t, err, k.Name)
+		want := 1
+		switch {
+		case strings.HasPrefix(k.Name, "cg update"):
+			want = 2 // its two halves read nothing in common: one pass over each array all the same
+		case strings.HasPrefix(k.Name, "gather"):
+			want = 3 // counter, index row, rows
+		}
+		require.Len(t, f.Program().Code, want, k.Name)
+		require.NoError(t, f.Run(1))
+		require.NoError(t, ex.Close())
+	}
+}
+
+func TestReport(t *testing.T) {
+	dev := host.New(1)
+	defer dev.Close()
+	fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
+	r, err := MeasureKernels(fresh, "axpy 1024", time.Millisecond)
+	require.NoError(t, err)
+	require.Len(t, r.Kernels, 1)
+	require.Positive(t, r.Kernels[0].GBytes)
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+
+	slower := *r
+	slower.Kernels = []KernelTime{r.Kernels[0]}
+	slower.Kernels[0].OfFlops /= 2
+	slower.Kernels[0].OfBandwidth /= 2
+	var out bytes.Buffer
+	n, err := slower.Against(bytes.NewReader(text), &out)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Contains(t, out.String(), "2.00 times the time before  slower")
+	_, err = slower.Against(strings.NewReader("no report"), &out)
+	require.ErrorContains(t, err, "not a report")
+}
+
+// The inputs are the peer's: values of its formula, computed by hand from its definition.
+func TestInputs(t *testing.T) {
+	require.Equal(t, uint64(0xE220A8397B1DCDAF), splitmix64(0)) // first output of the generator seeded with 0
+	a := array(0, 2, 1, 0)
+	require.InDelta(t, 2*float64(uint64(0xE220A8397B1DCDAF)>>40)/(1<<24)-1, a[0], 1e-7)
+	for _, l := range labels(100) {
+		require.True(t, l >= 0 && l < 10)
+	}
+}
+
+// Hot loops compute what the peer computes: its check values, printed by bench/peers/hotloops.py under jax 0.10.2.
+func TestHotLoopsAgainstPeer(t *testing.T) {
+	want := map[string]float64{
+		"mlp300_b64_grad": 1.2205984642213958, "mlp300_b64_hvp": 1.7303018947353341, "mlp300_b64_cg10": 20.592230794519914,
+		"mlp300_b64_pgd10": 18.45261557948904, "mlp300_b64_mask": 0.00023327590505937225,
+		"clean_soba_b64": 1.1280038091054705, "clean_f2sa_b64": 0.11366900949150065, "clean_stocbio_b64": 20.72624788437224,
+	}
+	dev := host.New(0)
+	defer dev.Close()
+	for key, check := range want {
+		r, err := HotLoops(func() *tensor.Executor { return tensor.NewExecutor(dev) }, key, 0, func(string, float64) {})
+		require.NoError(t, err)
+		require.InEpsilon(t, check, r.Check[key], 1e-5, key)
+	}
+}
