@@ -296,8 +296,3 @@ func fmaChainsAVX2(steps int)
 //
 //go:noescape
 func triadAVX2(dst *float32, a *float32, b *float32, n int)
-
-// prefetchRowsAVX asks for src[i·ld + j], i < rows, j < cols, to come to the second-level cache; rows and cols at least 1.
-//
-//go:noescape
-func prefetchRowsAVX(src *float32, ld int, rows int, cols int)

@@ -19824,29 +19824,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func prefetchRowsAVX(src *float32, ld int, rows int, cols int)
-// Requires: MMX+
-TEXT ·prefetchRowsAVX(SB), NOSPLIT, $0-32
-	MOVQ src+0(FP), AX
-	MOVQ ld+8(FP), CX
-	SHLQ $0x02, CX
-	MOVQ rows+16(FP), DX
-	MOVQ cols+24(FP), BX
-	SHLQ $0x02, BX
-
-row:
-	XORQ SI, SI
-
-line:
-	PREFETCHT1 (AX)(SI*1)
-	ADDQ       $0x40, SI
-	CMPQ       SI, BX
-	JLT        line
-	ADDQ       CX, AX
-	DECQ       DX
-	JNZ        row
-	RET
-
 DATA laneMasks<>+0(SB)/4, $0xffffffff
 DATA laneMasks<>+4(SB)/4, $0xffffffff
 DATA laneMasks<>+8(SB)/4, $0xffffffff

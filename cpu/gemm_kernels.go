@@ -18,9 +18,6 @@ type kernels struct {
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	// prefetch asks for src[i·ld + j], i < rows, j < cols, to come closer; nil where that cannot be said.
-	prefetch func(src []float32, ld, rows, cols int)
-
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int
 	fmaChains func(steps int)

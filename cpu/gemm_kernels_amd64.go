@@ -70,8 +70,7 @@ var kernelsAVX512 = kernels{
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
-	prefetch: prefetchRows,
-	chains:   12 * 16, fmaChains: fmaChainsAVX512,
+	chains: 12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
@@ -90,8 +89,7 @@ var kernelsAVX2 = kernels{
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
-	prefetch: prefetchRows,
-	chains:   12 * 8, fmaChains: fmaChainsAVX2,
+	chains: 12 * 8, fmaChains: fmaChainsAVX2,
 	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
@@ -101,5 +99,3 @@ func tallest(tiles *[5][]tileFunc) (most [5]int) {
 	}
 	return most
 }
-
-func prefetchRows(src []float32, ld, rows, cols int) { prefetchRowsAVX(&src[0], ld, rows, cols) }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,90 +66,169 @@ func checkGemm(t *testing.T, p *Pool, out, a, b Array, maskA, maskB *Array, extr
 	require.Equal(t, untouched, out.Real, "wrote outside")
 }
 
-// Every small shape, dense, with a different layout for each.
-func TestGemmSmallShapes(t *testing.T) {
-	p := newPool(t, 2)
-	r := rng(1)
-	for m := range 10 {
-		for n := range 10 {
-			for _, k := range []int{0, 1, 2, 3, 5, 8, 17} {
-				how := func() string { return layouts[r.IntN(len(layouts))] }
-				checkGemm(t, p, scattered(r, how(), 1, m, n), scattered(r, how(), 1, m, k), scattered(r, how(), 1, k, n), nil, nil, nil)
-			}
-		}
+// forLevels runs a test at every level that there is.
+func forLevels(t *testing.T, threads int, f func(t *testing.T, p *Pool)) {
+	for _, l := range Levels() {
+		t.Run(l.String(), func(t *testing.T) { f(t, newPoolAt(t, threads, l)) })
 	}
 }
 
-// Random shapes around the sizes of tiles and panels, batches, layouts, broadcasts, masks, epilogues.
-func TestGemmRandomShapes(t *testing.T) {
-	p := newPool(t, 3)
-	dims := []int{1, 2, 3, 4, 7, 10, 13, 16, 17, 31, 48, 63, 64, 65, 97, 130, 257}
-	depths := []int{0, 1, 5, 31, 64, 100, 255, 256, 257, 300, 520}
-	for seed := range uint64(250) {
-		r := rng(seed)
-		batch, m, n, k := 1, dims[r.IntN(len(dims))], dims[r.IntN(len(dims))], depths[r.IntN(len(depths))]
-		if r.IntN(3) == 0 {
-			batch = 1 + r.IntN(4)
-		}
-		for batch*m*n*k > 2_000_000 {
-			m, n = (m+1)/2, (n+1)/2
-		}
-		operand := func(rows, cols int) Array {
-			if r.IntN(4) == 0 {
-				return repeated(r, []int{batch, rows, cols}, r.IntN(3))
-			}
-			return scattered(r, layouts[r.IntN(len(layouts))], batch, rows, cols)
-		}
-		mask := func(rows, cols int) *Array {
-			if r.IntN(3) > 0 {
-				return nil
-			}
-			a := operand(rows, cols)
-			for i := range a.Real {
-				if r.IntN(2) == 0 {
-					a.Real[i] = float32(r.IntN(2))
+// Small shapes around the sizes of vectors and tiles, with a different layout for each.
+func TestGemmSmallShapes(t *testing.T) {
+	sizes := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 20, 28, 29, 31, 32, 33, 35}
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		r := rng(1)
+		how := func() string { return layouts[r.IntN(len(layouts))] }
+		for _, m := range sizes {
+			for _, n := range sizes {
+				for _, k := range []int{0, 1, 2, 3, 4, 5, 8, 17, 35} {
+					if testing.Short() && r.IntN(8) > 0 {
+						continue
+					}
+					checkGemm(t, p, scattered(r, how(), 1, m, n), scattered(r, how(), 1, m, k), scattered(r, how(), 1, k, n), nil, nil, nil)
 				}
 			}
-			return &a
 		}
-		out := scattered(r, layouts[r.IntN(len(layouts))], batch, m, n)
-		var extra *Array
-		switch r.IntN(4) {
-		case 0:
-			extra = &out // accumulate
-		case 1:
-			x := repeated(r, []int{batch, m, n}, 0, 1) // a bias
-			extra = &x
-		}
-		checkGemm(t, p, out, operand(m, k), operand(k, n), mask(m, k), mask(k, n), extra)
+	})
+}
+
+// randomGemm checks a product of random shape around the sizes of tiles and panels: batches, layouts, broadcasts, masks,
+// epilogues.
+func randomGemm(t *testing.T, p *Pool, r *rand.Rand) {
+	t.Helper()
+	dims := []int{1, 2, 3, 4, 7, 10, 13, 16, 17, 31, 48, 63, 64, 65, 97, 130, 257}
+	depths := []int{0, 1, 5, 31, 64, 100, 255, 256, 257, 300, 383, 384, 385, 520, 800}
+	batch, m, n, k := 1, dims[r.IntN(len(dims))], dims[r.IntN(len(dims))], depths[r.IntN(len(depths))]
+	if r.IntN(3) == 0 {
+		batch = 1 + r.IntN(4)
 	}
+	for batch*m*n*k > 2_000_000 {
+		m, n = (m+1)/2, (n+1)/2
+	}
+	operand := func(rows, cols int) Array {
+		if r.IntN(4) == 0 {
+			return repeated(r, []int{batch, rows, cols}, r.IntN(3))
+		}
+		return scattered(r, layouts[r.IntN(len(layouts))], batch, rows, cols)
+	}
+	mask := func(rows, cols int) *Array {
+		if r.IntN(3) > 0 {
+			return nil
+		}
+		a := operand(rows, cols)
+		for i := range a.Real {
+			if r.IntN(2) == 0 {
+				a.Real[i] = float32(r.IntN(2))
+			}
+		}
+		return &a
+	}
+	out := scattered(r, layouts[r.IntN(len(layouts))], batch, m, n)
+	var extra *Array
+	switch r.IntN(4) {
+	case 0:
+		extra = &out // accumulate
+	case 1:
+		x := repeated(r, []int{batch, m, n}, 0, 1) // a bias
+		extra = &x
+	}
+	checkGemm(t, p, out, operand(m, k), operand(k, n), mask(m, k), mask(k, n), extra)
+}
+
+func TestGemmRandomShapes(t *testing.T) {
+	seeds := uint64(250)
+	if testing.Short() {
+		seeds = 60
+	}
+	forLevels(t, 3, func(t *testing.T, p *Pool) {
+		for seed := range seeds {
+			randomGemm(t, p, rng(seed))
+		}
+	})
+}
+
+func FuzzGemm(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		for _, l := range Levels() {
+			p := NewPool(2, l)
+			defer p.Close()
+			randomGemm(t, p, rng(seed))
+		}
+	})
+}
+
+// Rows a multiple of a page apart are copied first, and sums of a deep product are kept in scratch memory.
+func TestGemmConflictingRows(t *testing.T) {
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		r := rng(4)
+		page := func(rows, cols int) Array {
+			a := scattered(r, "dense", 1, rows, 1024)
+			a.Shape[2] = cols
+			return a
+		}
+		checkGemm(t, p, page(150, 140), page(150, 70), page(70, 140), nil, nil, nil)
+		checkGemm(t, p, page(20, 133), page(20, 900), page(900, 133), nil, nil, nil)
+	})
 }
 
 // The shapes that the project lives on.
 func TestGemmSkinny(t *testing.T) {
-	p := newPool(t, 2)
-	r := rng(2)
-	dense := func(rows, cols int) Array { return scattered(r, "dense", 1, rows, cols) }
-	flipped := func(rows, cols int) Array { return scattered(r, "reversed", 1, rows, cols) }
-	checkGemm(t, p, dense(64, 10), dense(64, 784), dense(784, 10), nil, nil, nil)
-	checkGemm(t, p, dense(784, 10), flipped(784, 64), dense(64, 10), nil, nil, nil)
-	checkGemm(t, p, dense(64, 784), dense(64, 10), flipped(10, 784), nil, nil, nil)
-	checkGemm(t, p, dense(10, 784), dense(10, 64), dense(64, 784), nil, nil, nil)
-	checkGemm(t, p, dense(300, 1), dense(300, 784), dense(784, 1), nil, nil, nil)
-	checkGemm(t, p, dense(1, 300), dense(1, 784), dense(784, 300), nil, nil, nil)
-	checkGemm(t, p, dense(2500, 10), dense(2500, 30), dense(30, 10), nil, nil, nil)
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		r := rng(2)
+		dense := func(rows, cols int) Array { return scattered(r, "dense", 1, rows, cols) }
+		flipped := func(rows, cols int) Array { return scattered(r, "reversed", 1, rows, cols) }
+		for _, k := range []int{784, 785} {
+			checkGemm(t, p, dense(64, 10), dense(64, k), dense(k, 10), nil, nil, nil)
+			checkGemm(t, p, dense(k, 10), flipped(k, 64), dense(64, 10), nil, nil, nil)
+			checkGemm(t, p, dense(64, k), dense(64, 10), flipped(10, k), nil, nil, nil)
+			checkGemm(t, p, dense(10, k), dense(10, 64), dense(64, k), nil, nil, nil)
+			checkGemm(t, p, dense(300, 1), dense(300, k), dense(k, 1), nil, nil, nil)
+			checkGemm(t, p, dense(k, 1), flipped(k, 300), dense(300, 1), nil, nil, nil)
+			checkGemm(t, p, dense(1, 300), dense(1, k), dense(k, 300), nil, nil, nil)
+			checkGemm(t, p, dense(k, 10), flipped(k, 2000), dense(2000, 10), nil, nil, nil)
+		}
+		checkGemm(t, p, dense(2500, 10), dense(2500, 30), dense(30, 10), nil, nil, nil)
+	})
 }
 
 // NaN and infinities come through: no term is skipped, whatever it is multiplied with.
 func TestGemmNaN(t *testing.T) {
-	p := newPool(t, 1)
-	for _, n := range []int{1, 2, 5, 40} {
-		a, b := rowMajor(make([]float32, n*n), 1, n, n), rowMajor(make([]float32, n*n), 1, n, n)
-		a.Real[0] = float32(math.NaN())
-		out := rowMajor(make([]float32, n*n), 1, n, n)
-		require.NoError(t, hold(p, NewGemm(p, out, a, b, nil, nil, nil, nil)))
-		for i, v := range out.Real {
-			require.Equal(t, i < n, v != v, "element %d of %d", i, n*n)
+	forLevels(t, 1, func(t *testing.T, p *Pool) {
+		for _, n := range []int{1, 2, 5, 40} {
+			a, b := rowMajor(make([]float32, n*n), 1, n, n), rowMajor(make([]float32, n*n), 1, n, n)
+			a.Real[0] = float32(math.NaN())
+			out := rowMajor(make([]float32, n*n), 1, n, n)
+			require.NoError(t, hold(p, NewGemm(p, out, a, b, nil, nil, nil, nil)))
+			for i, v := range out.Real {
+				require.Equal(t, i < n, v != v, "element %d of %d", i, n*n)
+			}
+		}
+	})
+}
+
+// Bits depend on the level alone: not on threads, nor on how the tiles fall.
+func TestGemmBits(t *testing.T) {
+	for _, l := range Levels() {
+		for _, s := range []product{{"", 300, 800, 100, false, false}, {"", 785, 1000, 10, true, false}, {"", 64, 784, 10, false, false}, {"", 90, 500, 700, false, true}} {
+			var want []float32
+			for _, threads := range []int{1, 2, 7} {
+				g := s.gemm(newPoolAt(t, threads, l))
+				require.NoError(t, hold(g.pool, g))
+				if want == nil {
+					want = g.out.data
+				}
+				require.Equal(t, want, g.out.data, "%v, %d threads", l, threads)
+			}
 		}
 	}
+}
+
+func TestGemmAllocatesNothing(t *testing.T) {
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		for _, s := range []product{{"", 300, 800, 100, false, false}, {"", 64, 784, 10, false, false}, {"", 90, 500, 700, false, true}} {
+			g := s.gemm(p)
+			require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, g) }))
+		}
+	})
 }

@@ -41,18 +41,10 @@ func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 	b, ldb := g.blockB(w, block{t.batch, k, t.col, kc, t.cols})
 	most := g.kernels.most[min(g.width, roundUp(t.cols, g.kernels.lanes))/g.kernels.lanes]
 	panels := (t.rows + most - 1) / most
-	strips := (t.cols + g.width - 1) / g.width
-	nextA, nextB := g.ahead(&g.a), g.ahead(&g.b)
-	rest := min(g.kc, g.k-k-kc) // of the next piece
 	for p := range panels {     // of nearly equal height
 		i, end := t.rows*p/panels, t.rows*(p+1)/panels
-		nextA.aim(block{t.batch, t.row + end, k, t.rows*min(p+2, panels)/panels - end, kc})
-		nextB.aim(block{t.batch, k + kc + rest*p/panels, t.col, rest*(p+1)/panels - rest*p/panels, t.cols})
 		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
-		for s := range strips {
-			j := s * g.width
-			nextA.step(s, strips)
-			nextB.step(s, strips)
+		for j := 0; j < t.cols; j += g.width {
 			g.kernels.tile(end-i, min(g.width, t.cols-j), kc, a, rs, cs, b[j:], ldb, c[i*ld+j:], ld, k > 0)
 		}
 	}

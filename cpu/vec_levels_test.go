@@ -267,3 +267,34 @@ func TestLevelRandom(t *testing.T) {
 		}
 	})
 }
+
+// Arrays so large that blocks are prefetched give the bits of the generic loops, to the last element.
+func TestMapOfFarArrays(t *testing.T) {
+	const n = 3_000_003
+	r := rng(5)
+	inputs := [3][]float32{normals(r, n), normals(r, n), normals(r, n)}
+	var want []float32
+	for _, level := range Levels() {
+		p := newPoolAt(t, 2, level)
+		var e build
+		d := e.step(expr.Add, e.in(0), e.step(expr.Mul, e.c(0.01), e.step(expr.Sign, e.in(1))))
+		d = e.step(expr.Add, e.step(expr.Clamp, d, e.c(-0.1), e.c(0.1)), e.in(2))
+		e.outs(e.step(expr.Sub, e.step(expr.Clamp, d, e.c(0), e.c(1)), e.in(2)))
+		var in []Array
+		for _, v := range inputs {
+			in = append(in, rowMajor(v, n))
+		}
+		out := rowMajor(make([]float32, n), n)
+		m := NewMap(p, &e.Expr, []int{n}, in, []Array{out})
+		require.Equal(t, level != Generic, m.prog.far)
+		require.NoError(t, hold(p, m))
+		if want == nil {
+			want = out.Real
+		}
+		for i, v := range out.Real {
+			if !sameBits(v, want[i]) {
+				t.Fatalf("%s: element %d is %v, the generic loops give %v", level, i, v, want[i])
+			}
+		}
+	}
+}

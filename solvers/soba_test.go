@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/gonum/floats"
 )
 
-// The first two iterates on Q1, computed by hand from the paper's algorithm (method sheet, C.22).
+// The first two iterates on Q1, computed by hand from the paper's algorithm.
 func TestSOBATrace(t *testing.T) {
 	ex := executor(t)
 	s, err := solvers.SOBA{Step: 0.1, OuterStep: 0.05}.Init(ex, load(t, ex, solvertest.Scalar{}), 2)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The first two iterates on Q1 from x = 0.2, y = z = 0.7, computed by hand from the papers' algorithms (method sheet, C.22).
+// The first two iterates on Q1 from x = 0.2, y = z = 0.7, computed by hand from the papers' algorithms.
 func TestTwoPhaseTraces(t *testing.T) {
 	for _, c := range []struct {
 		a    solvers.Algorithm

@@ -70,7 +70,6 @@ func gemm(c *Context) {
 		peak(c, s)
 		triad(c, s)
 	}
-	prefetchRows(c)
 	c.StaticGlobal("laneMasks")
 	c.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range 16 {

@@ -236,31 +236,3 @@ func (k *tileKernel) transpose8(r [16]reg.VecPhysical) []reg.VecPhysical {
 	}
 	return out
 }
-
-// prefetchRows writes the kernel that asks for rows of memory.
-func prefetchRows(c *Context) {
-	c.Function("prefetchRowsAVX")
-	c.Attributes(attr.NOSPLIT)
-	c.Pragma("noescape")
-	c.SignatureExpr("func(src *float32, ld, rows, cols int)")
-	c.Doc("prefetchRowsAVX asks for src[i·ld + j], i < rows, j < cols, to come to the second-level cache; rows and cols at least 1.")
-	src, ld, rows, cols := c.GP64(), c.GP64(), c.GP64(), c.GP64()
-	c.Load(c.Param("src"), src)
-	c.Load(c.Param("ld"), ld)
-	c.SHLQ(U8(2), ld)
-	c.Load(c.Param("rows"), rows)
-	c.Load(c.Param("cols"), cols)
-	c.SHLQ(U8(2), cols)
-	c.Label("row")
-	at := c.GP64()
-	c.XORQ(at, at)
-	c.Label("line")
-	c.PREFETCHT1(Mem{Base: src, Index: at, Scale: 1})
-	c.ADDQ(U8(64), at)
-	c.CMPQ(at, cols)
-	c.JLT(LabelRef("line"))
-	c.ADDQ(ld, src)
-	c.DECQ(rows)
-	c.JNZ(LabelRef("row"))
-	c.RET()
-}

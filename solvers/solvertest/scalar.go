@@ -10,7 +10,7 @@ type Scalar struct{}
 
 func (Scalar) Tables() []Table { return nil }
 
-// Problem starts at x = 0.2, y = 0.7, as the method sheet's traces do.
+// Problem starts at x = 0.2, y = 0.7.
 func (Scalar) Problem([]*tensor.Node) *solvers.Problem {
 	return &solvers.Problem{
 		Name: "scalar",

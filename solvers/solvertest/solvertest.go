@@ -6,7 +6,7 @@
 //	FiniteSum  Q11: means of random quadratics over rows, for minibatches
 //	Cleaning   softmax hyper-cleaning, solved by a dense Newton method in plain Go
 //
-// The names Q1 … are those of the method sheet. Data are float64 and depend on a seed alone.
+// Data are float64 and depend on a seed alone.
 package solvertest
 
 import (

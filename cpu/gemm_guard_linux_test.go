@@ -1,0 +1,42 @@
+package cpu
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// atPageEnd returns n floats that end where memory ends: a kernel that reads one more faults.
+func atPageEnd(t *testing.T, n int) []float32 {
+	page := unix.Getpagesize()
+	whole := (4*n + page - 1) / page * page
+	m, err := unix.Mmap(-1, 0, whole+page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Munmap(m) })
+	require.NoError(t, unix.Mprotect(m[whole:], unix.PROT_NONE))
+	return unsafe.Slice((*float32)(unsafe.Pointer(&m[whole-4*n])), n)
+}
+
+// Kernels touch nothing past the last element of their operands.
+func TestTilesStayInside(t *testing.T) {
+	r := rng(6)
+	forKernels(t, func(t *testing.T, k *kernels) {
+		for vecs := 1; vecs < len(k.most); vecs++ {
+			if k.most[vecs] == 0 {
+				continue
+			}
+			for _, cols := range []int{k.lanes*(vecs-1) + 1, k.lanes*vecs - 1, k.lanes * vecs} {
+				for _, kc := range []int{1, 5, 8} {
+					rows := 1 + r.IntN(k.most[vecs])
+					a, b, c := atPageEnd(t, rows*kc), atPageEnd(t, kc*cols), atPageEnd(t, rows*cols)
+					k.tile(rows, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0)
+					k.copyRows(c, cols, atPageEnd(t, rows*cols), cols, rows, cols)
+					k.mulRows(c, cols, atPageEnd(t, rows*cols), cols, atPageEnd(t, rows*cols), cols, rows, cols)
+					k.transpose(c, rows, atPageEnd(t, rows*cols), cols, rows, cols)
+				}
+			}
+		}
+	})
+}
