@@ -20,10 +20,14 @@
 // Operations share a Pool, and whoever runs one holds it (Pool.Lock). The work of an operation is cut into items by its
 // shape alone or along axes that no sum crosses, so results are the same bits for any number of threads.
 //
-// # Where faster code goes
+// # Levels
 //
-// Three tables choose the inner loops, each a few lines long: realKernels (vec.go) for elementwise functions, the
-// reducing loops of reduce_kernels.go, and microFor (gemm_micro.go) for products. The generic loops stay: they are the
-// definition that a faster one is tested against. They write float32(a*b)+c wherever a product meets a sum, since Go may
-// otherwise fuse the two (arm64, GOAMD64=v3) and give other bits.
+// The inner loops come in levels (level.go): generic Go, AVX2, AVX-512. A table of loops for each (vec.go) holds the
+// elementwise functions, the loops over rows and the random numbers; another (gemm_kernels.go) what products need. The
+// assembly is written by the generators in _asm.
+//
+// The generic loops stay: they are the definition that a faster one is tested against. Those of vec.go give the same bits
+// at all levels: the same steps in the same order, no fused multiply-add, sums over the same number of lanes. Products
+// use fused multiply-adds where there are any, and differ between levels by rounding. Generic loops write
+// float32(a*b)+c wherever a product meets a sum, since Go may otherwise fuse the two (arm64, GOAMD64=v3).
 package cpu

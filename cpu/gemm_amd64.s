@@ -4,9 +4,19 @@
 
 #include "textflag.h"
 
-// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -16,14 +26,6 @@ TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	MOVL       $0x0000ffff, R8
-	BZHIL      DI, R8, DI
-	KMOVW      DI, K1
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
 	VPXORD     Z0, Z0, Z0
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
@@ -70,7 +72,7 @@ store:
 	MOVQ      ldc+56(FP), AX
 	SHLQ      $0x02, AX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), CL
+	MOVB      add+80(FP), CL
 	TESTB     CL, CL
 	JZ        set
 	MOVQ      AX, CX
@@ -79,12 +81,32 @@ store:
 
 set:
 	VMOVUPS Z0, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -94,16 +116,6 @@ TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	MOVQ       BX, R8
@@ -156,7 +168,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -170,12 +182,34 @@ set:
 	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -185,18 +219,6 @@ TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -255,7 +277,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -274,12 +296,36 @@ set:
 	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -290,20 +336,6 @@ TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -368,7 +400,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -392,12 +424,38 @@ set:
 	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -408,22 +466,6 @@ TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -494,7 +536,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -523,12 +565,40 @@ set:
 	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -541,24 +611,6 @@ TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -640,7 +692,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -674,12 +726,42 @@ set:
 	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -692,26 +774,6 @@ TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -799,7 +861,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -838,12 +900,44 @@ set:
 	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -856,28 +950,6 @@ TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -971,7 +1043,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -1015,12 +1087,46 @@ set:
 	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -1033,30 +1139,6 @@ TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -1156,7 +1238,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -1205,12 +1287,48 @@ set:
 	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -1223,32 +1341,6 @@ TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -1354,7 +1446,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -1408,12 +1500,50 @@ set:
 	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -1428,34 +1558,6 @@ TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -1572,7 +1674,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -1631,12 +1733,52 @@ set:
 	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -1651,36 +1793,6 @@ TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -1803,7 +1915,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -1867,12 +1979,54 @@ set:
 	VMOVUPS Z10, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -1887,38 +2041,6 @@ TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2047,7 +2169,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -2116,12 +2238,56 @@ set:
 	VMOVUPS Z11, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -2136,40 +2302,6 @@ TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2304,7 +2436,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -2378,12 +2510,58 @@ set:
 	VMOVUPS Z12, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -2398,42 +2576,6 @@ TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2574,7 +2716,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -2653,12 +2795,60 @@ set:
 	VMOVUPS Z13, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z14, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -2675,44 +2865,6 @@ TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R10
 	MOVQ       ldb+40(FP), R11
 	SHLQ       $0x02, R11
-	MOVQ       lanes+64(FP), R12
-	MOVL       $0x0000ffff, R13
-	BZHIL      R12, R13, R12
-	KMOVW      R12, K1
-	MOVQ       ldc+56(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       c+48(FP), R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2864,7 +3016,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -2948,12 +3100,62 @@ set:
 	VMOVUPS Z14, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z15, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -2970,46 +3172,6 @@ TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R10
 	MOVQ       ldb+40(FP), R11
 	SHLQ       $0x02, R11
-	MOVQ       lanes+64(FP), R12
-	MOVL       $0x0000ffff, R13
-	BZHIL      R12, R13, R12
-	KMOVW      R12, K1
-	MOVQ       ldc+56(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       c+48(FP), R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3167,7 +3329,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -3256,12 +3418,64 @@ set:
 	VMOVUPS Z15, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z16, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -3278,48 +3492,6 @@ TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R10
 	MOVQ       ldb+40(FP), R11
 	SHLQ       $0x02, R11
-	MOVQ       lanes+64(FP), R12
-	MOVL       $0x0000ffff, R13
-	BZHIL      R12, R13, R12
-	KMOVW      R12, K1
-	MOVQ       ldc+56(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       c+48(FP), R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3483,7 +3655,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -3577,12 +3749,66 @@ set:
 	VMOVUPS Z16, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z17, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -3599,50 +3825,6 @@ TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R10
 	MOVQ       ldb+40(FP), R11
 	SHLQ       $0x02, R11
-	MOVQ       lanes+64(FP), R12
-	MOVL       $0x0000ffff, R13
-	BZHIL      R12, R13, R12
-	KMOVW      R12, K1
-	MOVQ       ldc+56(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       c+48(FP), R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3812,7 +3994,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -3911,12 +4093,68 @@ set:
 	VMOVUPS Z17, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z18, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -3933,52 +4171,6 @@ TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R10
 	MOVQ       ldb+40(FP), R11
 	SHLQ       $0x02, R11
-	MOVQ       lanes+64(FP), R12
-	MOVL       $0x0000ffff, R13
-	BZHIL      R12, R13, R12
-	KMOVW      R12, K1
-	MOVQ       ldc+56(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       c+48(FP), R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
-	ADDQ       R13, R12
-	PREFETCHT0 (R12)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4154,7 +4346,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -4258,12 +4450,70 @@ set:
 	VMOVUPS Z18, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z19, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -4282,54 +4532,6 @@ TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R11
 	MOVQ       ldb+40(FP), R12
 	SHLQ       $0x02, R12
-	MOVQ       lanes+64(FP), R13
-	MOVL       $0x0000ffff, R14
-	BZHIL      R13, R14, R13
-	KMOVW      R13, K1
-	MOVQ       ldc+56(FP), R14
-	SHLQ       $0x02, R14
-	MOVQ       c+48(FP), R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4516,7 +4718,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -4625,12 +4827,72 @@ set:
 	VMOVUPS Z19, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z20, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -4649,56 +4911,6 @@ TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R11
 	MOVQ       ldb+40(FP), R12
 	SHLQ       $0x02, R12
-	MOVQ       lanes+64(FP), R13
-	MOVL       $0x0000ffff, R14
-	BZHIL      R13, R14, R13
-	KMOVW      R13, K1
-	MOVQ       ldc+56(FP), R14
-	SHLQ       $0x02, R14
-	MOVQ       c+48(FP), R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4891,7 +5103,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -5005,12 +5217,74 @@ set:
 	VMOVUPS Z20, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z21, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -5029,58 +5303,6 @@ TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R11
 	MOVQ       ldb+40(FP), R12
 	SHLQ       $0x02, R12
-	MOVQ       lanes+64(FP), R13
-	MOVL       $0x0000ffff, R14
-	BZHIL      R13, R14, R13
-	KMOVW      R13, K1
-	MOVQ       ldc+56(FP), R14
-	SHLQ       $0x02, R14
-	MOVQ       c+48(FP), R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5279,7 +5501,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -5398,12 +5620,76 @@ set:
 	VMOVUPS Z21, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z22, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -5422,60 +5708,6 @@ TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R11
 	MOVQ       ldb+40(FP), R12
 	SHLQ       $0x02, R12
-	MOVQ       lanes+64(FP), R13
-	MOVL       $0x0000ffff, R14
-	BZHIL      R13, R14, R13
-	KMOVW      R13, K1
-	MOVQ       ldc+56(FP), R14
-	SHLQ       $0x02, R14
-	MOVQ       c+48(FP), R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5680,7 +5912,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -5804,12 +6036,78 @@ set:
 	VMOVUPS Z22, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z23, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -5828,62 +6126,6 @@ TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R11
 	MOVQ       ldb+40(FP), R12
 	SHLQ       $0x02, R12
-	MOVQ       lanes+64(FP), R13
-	MOVL       $0x0000ffff, R14
-	BZHIL      R13, R14, R13
-	KMOVW      R13, K1
-	MOVQ       ldc+56(FP), R14
-	SHLQ       $0x02, R14
-	MOVQ       c+48(FP), R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
-	ADDQ       R14, R13
-	PREFETCHT0 (R13)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6094,7 +6336,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -6223,12 +6465,80 @@ set:
 	VMOVUPS Z23, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z24, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -6249,64 +6559,6 @@ TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R12
 	MOVQ       ldb+40(FP), R13
 	SHLQ       $0x02, R13
-	MOVQ       lanes+64(FP), R14
-	MOVL       $0x0000ffff, R15
-	BZHIL      R14, R15, R14
-	KMOVW      R14, K1
-	MOVQ       ldc+56(FP), R15
-	SHLQ       $0x02, R15
-	MOVQ       c+48(FP), R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6528,7 +6780,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -6662,12 +6914,82 @@ set:
 	VMOVUPS Z24, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z25, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -6688,66 +7010,6 @@ TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R12
 	MOVQ       ldb+40(FP), R13
 	SHLQ       $0x02, R13
-	MOVQ       lanes+64(FP), R14
-	MOVL       $0x0000ffff, R15
-	BZHIL      R14, R15, R14
-	KMOVW      R14, K1
-	MOVQ       ldc+56(FP), R15
-	SHLQ       $0x02, R15
-	MOVQ       c+48(FP), R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6975,7 +7237,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -7114,12 +7376,84 @@ set:
 	VMOVUPS Z25, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z26, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -7140,68 +7474,6 @@ TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R12
 	MOVQ       ldb+40(FP), R13
 	SHLQ       $0x02, R13
-	MOVQ       lanes+64(FP), R14
-	MOVL       $0x0000ffff, R15
-	BZHIL      R14, R15, R14
-	KMOVW      R14, K1
-	MOVQ       ldc+56(FP), R15
-	SHLQ       $0x02, R15
-	MOVQ       c+48(FP), R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
-	ADDQ       R15, R14
-	PREFETCHT0 (R14)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7435,7 +7707,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -7579,12 +7851,31 @@ set:
 	VMOVUPS Z26, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z27, K1, (AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000040, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -7594,15 +7885,6 @@ TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	MOVL       $0x0000ffff, R8
-	BZHIL      DI, R8, DI
-	KMOVW      DI, K1
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	MOVQ       DX, DI
@@ -7670,7 +7952,7 @@ store:
 	MOVQ      ldc+56(FP), AX
 	SHLQ      $0x02, AX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), CL
+	MOVB      add+80(FP), CL
 	TESTB     CL, CL
 	JZ        set
 	MOVQ      AX, CX
@@ -7681,12 +7963,34 @@ store:
 set:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -7696,18 +8000,6 @@ TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7792,7 +8084,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -7810,12 +8102,37 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -7825,21 +8142,6 @@ TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7941,7 +8243,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -7966,12 +8268,40 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -7982,24 +8312,6 @@ TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8118,7 +8430,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -8150,12 +8462,43 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -8166,27 +8509,6 @@ TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8322,7 +8644,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -8361,12 +8683,46 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -8379,30 +8735,6 @@ TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8560,7 +8892,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -8606,12 +8938,49 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -8624,33 +8993,6 @@ TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8825,7 +9167,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -8878,12 +9220,52 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -8896,36 +9278,6 @@ TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9117,7 +9469,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -9177,12 +9529,55 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -9195,39 +9590,6 @@ TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9436,7 +9798,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -9503,12 +9865,58 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -9521,42 +9929,6 @@ TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9782,7 +10154,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -9856,12 +10228,61 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -9876,45 +10297,6 @@ TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10162,7 +10544,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -10243,12 +10625,64 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -10263,48 +10697,6 @@ TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10569,7 +10961,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -10657,12 +11049,67 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -10677,51 +11124,6 @@ TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11003,7 +11405,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -11098,12 +11500,70 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -11118,54 +11578,6 @@ TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	MOVL       $0x0000ffff, R12
-	BZHIL      R11, R12, R11
-	KMOVW      R11, K1
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11464,7 +11876,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -11566,12 +11978,32 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, K1, 64(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000080, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -11581,16 +12013,6 @@ TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	MOVL       $0x0000ffff, R8
-	BZHIL      DI, R8, DI
-	KMOVW      DI, K1
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	PREFETCHT0 128(DI)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11674,7 +12096,7 @@ store:
 	MOVQ      ldc+56(FP), AX
 	SHLQ      $0x02, AX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), CL
+	MOVB      add+80(FP), CL
 	TESTB     CL, CL
 	JZ        set
 	MOVQ      AX, CX
@@ -11687,12 +12109,36 @@ set:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -11702,20 +12148,6 @@ TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11822,7 +12254,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -11844,12 +12276,40 @@ set:
 	VMOVUPS Z3, (AX)
 	VMOVUPS Z4, 64(AX)
 	VMOVUPS Z5, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -11859,24 +12319,6 @@ TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12006,7 +12448,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -12037,12 +12479,44 @@ set:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	VMOVUPS Z8, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -12053,28 +12527,6 @@ TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12227,7 +12679,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -12267,12 +12719,48 @@ set:
 	VMOVUPS Z9, (AX)
 	VMOVUPS Z10, 64(AX)
 	VMOVUPS Z11, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -12283,32 +12771,6 @@ TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12484,7 +12946,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -12533,12 +12995,52 @@ set:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	VMOVUPS Z14, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -12551,36 +13053,6 @@ TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12784,7 +13256,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -12842,12 +13314,56 @@ set:
 	VMOVUPS Z15, (AX)
 	VMOVUPS Z16, 64(AX)
 	VMOVUPS Z17, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -12860,40 +13376,6 @@ TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13120,7 +13602,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -13187,12 +13669,60 @@ set:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	VMOVUPS Z20, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -13205,44 +13735,6 @@ TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13492,7 +13984,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -13568,12 +14060,33 @@ set:
 	VMOVUPS Z21, (AX)
 	VMOVUPS Z22, 64(AX)
 	VMOVUPS Z23, K1, 128(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x000000c0, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -13583,17 +14096,6 @@ TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	MOVL       $0x0000ffff, R8
-	BZHIL      DI, R8, DI
-	KMOVW      DI, K1
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	PREFETCHT0 128(DI)
-	PREFETCHT0 192(DI)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13693,7 +14195,7 @@ store:
 	MOVQ      ldc+56(FP), AX
 	SHLQ      $0x02, AX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), CL
+	MOVB      add+80(FP), CL
 	TESTB     CL, CL
 	JZ        set
 	MOVQ      AX, CX
@@ -13708,12 +14210,38 @@ set:
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -13723,22 +14251,6 @@ TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13867,7 +14379,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -13893,12 +14405,43 @@ set:
 	VMOVUPS Z5, 64(AX)
 	VMOVUPS Z6, 128(AX)
 	VMOVUPS Z7, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -13908,27 +14451,6 @@ TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	MOVL       $0x0000ffff, R9
-	BZHIL      R8, R9, R8
-	KMOVW      R8, K1
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -14086,7 +14608,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -14123,12 +14645,48 @@ set:
 	VMOVUPS Z9, 64(AX)
 	VMOVUPS Z10, 128(AX)
 	VMOVUPS Z11, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -14139,32 +14697,6 @@ TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -14351,7 +14883,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -14399,12 +14931,53 @@ set:
 	VMOVUPS Z13, 64(AX)
 	VMOVUPS Z14, 128(AX)
 	VMOVUPS Z15, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -14415,37 +14988,6 @@ TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	MOVL       $0x0000ffff, R10
-	BZHIL      R9, R10, R9
-	KMOVW      R9, K1
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 64(R9)
-	PREFETCHT0 128(R9)
-	PREFETCHT0 192(R9)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -14661,7 +15203,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -14720,12 +15262,58 @@ set:
 	VMOVUPS Z17, 64(AX)
 	VMOVUPS Z18, 128(AX)
 	VMOVUPS Z19, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-73
+TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-81
+	MOVQ  lanes+72(FP), AX
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -14738,42 +15326,6 @@ TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	MOVL       $0x0000ffff, R11
-	BZHIL      R10, R11, R10
-	KMOVW      R10, K1
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 64(R10)
-	PREFETCHT0 128(R10)
-	PREFETCHT0 192(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -15023,7 +15575,7 @@ store:
 	MOVQ      ldc+56(FP), CX
 	SHLQ      $0x02, CX
 	MOVQ      c+48(FP), AX
-	MOVB      add+72(FP), DL
+	MOVB      add+80(FP), DL
 	TESTB     DL, DL
 	JZ        set
 	MOVQ      AX, DX
@@ -15093,12 +15645,31 @@ set:
 	VMOVUPS Z21, 64(AX)
 	VMOVUPS Z22, 128(AX)
 	VMOVUPS Z23, K1, 192(AX)
+	MOVQ    b+32(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, b+32(FP)
+	MOVQ    c+48(FP), AX
+	ADDQ    $0x00000100, AX
+	MOVQ    AX, c+48(FP)
+	DECQ    strips+64(FP)
+	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15108,15 +15679,6 @@ TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	LEAQ       laneMasks<>+0(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    32(R8), Y15
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
 	VXORPS     Y0, Y0, Y0
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
@@ -15168,7 +15730,7 @@ store:
 	MOVQ       ldc+56(FP), AX
 	SHLQ       $0x02, AX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), CL
+	MOVB       add+80(FP), CL
 	TESTB      CL, CL
 	JZ         set
 	MOVQ       AX, CX
@@ -15177,12 +15739,33 @@ store:
 
 set:
 	VMASKMOVPS Y0, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15192,17 +15775,6 @@ TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	MOVQ       BX, R8
@@ -15265,7 +15837,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -15279,12 +15851,35 @@ set:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15294,19 +15889,6 @@ TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -15380,7 +15962,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -15399,12 +15981,37 @@ set:
 	VMASKMOVPS Y1, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15415,21 +16022,6 @@ TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	LEAQ       laneMasks<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    32(R10), Y15
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -15514,7 +16106,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -15538,12 +16130,39 @@ set:
 	VMASKMOVPS Y2, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15554,23 +16173,6 @@ TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	LEAQ       laneMasks<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    32(R10), Y15
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -15666,7 +16268,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -15695,12 +16297,41 @@ set:
 	VMASKMOVPS Y3, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15713,25 +16344,6 @@ TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -15843,7 +16455,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -15877,12 +16489,43 @@ set:
 	VMASKMOVPS Y4, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -15895,27 +16538,6 @@ TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -16038,7 +16660,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -16077,12 +16699,45 @@ set:
 	VMASKMOVPS Y5, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y6, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -16095,29 +16750,6 @@ TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -16251,7 +16883,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -16295,12 +16927,47 @@ set:
 	VMASKMOVPS Y6, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y7, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -16313,31 +16980,6 @@ TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -16482,7 +17124,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -16531,12 +17173,49 @@ set:
 	VMASKMOVPS Y7, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y8, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -16549,33 +17228,6 @@ TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -16731,7 +17383,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -16785,12 +17437,51 @@ set:
 	VMASKMOVPS Y8, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y9, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -16805,35 +17496,6 @@ TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	LEAQ       laneMasks<>+0(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    32(R12), Y15
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -17005,7 +17667,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -17064,12 +17726,53 @@ set:
 	VMASKMOVPS Y9, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y10, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17084,37 +17787,6 @@ TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R9
 	MOVQ       ldb+40(FP), R10
 	SHLQ       $0x02, R10
-	MOVQ       lanes+64(FP), R11
-	LEAQ       laneMasks<>+0(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    32(R12), Y15
-	MOVQ       ldc+56(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       c+48(FP), R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
-	ADDQ       R12, R11
-	PREFETCHT0 (R11)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -17297,7 +17969,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -17361,12 +18033,31 @@ set:
 	VMASKMOVPS Y10, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y11, Y15, (AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000020, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17376,15 +18067,6 @@ TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	LEAQ       laneMasks<>+0(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    32(R8), Y15
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	MOVQ       DX, DI
@@ -17447,7 +18129,7 @@ store:
 	MOVQ       ldc+56(FP), AX
 	SHLQ       $0x02, AX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), CL
+	MOVB       add+80(FP), CL
 	TESTB      CL, CL
 	JZ         set
 	MOVQ       AX, CX
@@ -17458,12 +18140,33 @@ store:
 set:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17473,17 +18176,6 @@ TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -17563,7 +18255,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -17581,12 +18273,35 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y2, (AX)
 	VMASKMOVPS Y3, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17596,19 +18311,6 @@ TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -17705,7 +18407,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -17730,12 +18432,37 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y4, (AX)
 	VMASKMOVPS Y5, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17746,21 +18473,6 @@ TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	LEAQ       laneMasks<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    32(R10), Y15
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -17874,7 +18586,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -17906,12 +18618,39 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y6, (AX)
 	VMASKMOVPS Y7, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -17922,23 +18661,6 @@ TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, DI
 	MOVQ       ldb+40(FP), R8
 	SHLQ       $0x02, R8
-	MOVQ       lanes+64(FP), R9
-	LEAQ       laneMasks<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    32(R10), Y15
-	MOVQ       ldc+56(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       c+48(FP), R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
-	ADDQ       R10, R9
-	PREFETCHT0 (R9)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18069,7 +18791,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -18108,12 +18830,41 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y8, (AX)
 	VMASKMOVPS Y9, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18126,25 +18877,6 @@ TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, R8
 	MOVQ       ldb+40(FP), R9
 	SHLQ       $0x02, R9
-	MOVQ       lanes+64(FP), R10
-	LEAQ       laneMasks<>+0(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    32(R11), Y15
-	MOVQ       ldc+56(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       c+48(FP), R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
-	ADDQ       R11, R10
-	PREFETCHT0 (R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18297,7 +19029,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -18343,12 +19075,32 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y10, (AX)
 	VMASKMOVPS Y11, Y15, 32(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000040, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18358,16 +19110,6 @@ TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	LEAQ       laneMasks<>+0(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    32(R8), Y15
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18446,7 +19188,7 @@ store:
 	MOVQ       ldc+56(FP), AX
 	SHLQ       $0x02, AX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), CL
+	MOVB       add+80(FP), CL
 	TESTB      CL, CL
 	JZ         set
 	MOVQ       AX, CX
@@ -18459,12 +19201,35 @@ set:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMASKMOVPS Y2, Y15, 64(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18474,19 +19239,6 @@ TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18588,7 +19340,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -18610,12 +19362,38 @@ set:
 	VMOVUPS    Y3, (AX)
 	VMOVUPS    Y4, 32(AX)
 	VMASKMOVPS Y5, Y15, 64(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18625,22 +19403,6 @@ TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18765,7 +19527,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -18796,12 +19558,32 @@ set:
 	VMOVUPS    Y6, (AX)
 	VMOVUPS    Y7, 32(AX)
 	VMASKMOVPS Y8, Y15, 64(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000060, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18811,16 +19593,6 @@ TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, BX
 	MOVQ       ldb+40(FP), SI
 	SHLQ       $0x02, SI
-	MOVQ       lanes+64(FP), DI
-	LEAQ       laneMasks<>+0(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    32(R8), Y15
-	MOVQ       ldc+56(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       c+48(FP), DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -18910,7 +19682,7 @@ store:
 	MOVQ       ldc+56(FP), AX
 	SHLQ       $0x02, AX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), CL
+	MOVB       add+80(FP), CL
 	TESTB      CL, CL
 	JZ         set
 	MOVQ       AX, CX
@@ -18925,12 +19697,35 @@ set:
 	VMOVUPS    Y1, 32(AX)
 	VMOVUPS    Y2, 64(AX)
 	VMASKMOVPS Y3, Y15, 96(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000080, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000080, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)
+// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-73
+TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-81
+	MOVQ    lanes+72(FP), AX
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       a+8(FP), AX
 	MOVQ       rs+16(FP), CX
 	SHLQ       $0x02, CX
@@ -18940,19 +19735,6 @@ TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-73
 	SHLQ       $0x02, SI
 	MOVQ       ldb+40(FP), DI
 	SHLQ       $0x02, DI
-	MOVQ       lanes+64(FP), R8
-	LEAQ       laneMasks<>+0(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    32(R9), Y15
-	MOVQ       ldc+56(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       c+48(FP), R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	ADDQ       R9, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -19071,7 +19853,7 @@ store:
 	MOVQ       ldc+56(FP), CX
 	SHLQ       $0x02, CX
 	MOVQ       c+48(FP), AX
-	MOVB       add+72(FP), DL
+	MOVB       add+80(FP), DL
 	TESTB      DL, DL
 	JZ         set
 	MOVQ       AX, DX
@@ -19097,6 +19879,14 @@ set:
 	VMOVUPS    Y5, 32(AX)
 	VMOVUPS    Y6, 64(AX)
 	VMASKMOVPS Y7, Y15, 96(AX)
+	MOVQ       b+32(FP), AX
+	ADDQ       $0x00000080, AX
+	MOVQ       AX, b+32(FP)
+	MOVQ       c+48(FP), AX
+	ADDQ       $0x00000080, AX
+	MOVQ       AX, c+48(FP)
+	DECQ       strips+64(FP)
+	JNZ        strip
 	VZEROUPPER
 	RET
 

@@ -31,7 +31,7 @@ func TestTilesStayInside(t *testing.T) {
 				for _, kc := range []int{1, 5, 8} {
 					rows := 1 + r.IntN(k.most[vecs])
 					a, b, c := atPageEnd(t, rows*kc), atPageEnd(t, kc*cols), atPageEnd(t, rows*cols)
-					k.tile(rows, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0)
+					k.tile(rows, vecs, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0)
 					k.copyRows(c, cols, atPageEnd(t, rows*cols), cols, rows, cols)
 					k.mulRows(c, cols, atPageEnd(t, rows*cols), cols, atPageEnd(t, rows*cols), cols, rows, cols)
 					k.transpose(c, rows, atPageEnd(t, rows*cols), cols, rows, cols)

@@ -1,7 +1,7 @@
 package cpu
 
-// kernels is what a product needs of an instruction set. A tile is rows by cols, cols counted in vectors of lanes
-// columns, of which the last one may be partly used.
+// kernels is what a product needs of an instruction set. A tile is some rows by some vectors of lanes columns, of which the
+// last one may be partly used.
 type kernels struct {
 	lanes int
 	most  [5]int  // most[v]: the most rows of a tile that is v vectors wide; 0 for none
@@ -9,9 +9,9 @@ type kernels struct {
 	rate  float64 // multiplications per nanosecond of that tile on one thread
 
 	// tile computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < rows, j < cols, q < k, with the rows of c ldc
-	// apart. It stores the sums, or adds them where add is set. Each element is one running sum in the order of q, so
-	// that tiles may be chosen by shape without changing what a term goes through.
-	tile func(rows, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool)
+	// apart, in strips of vecs vectors. It stores the sums, or adds them where add is set. Each element is one running
+	// sum in the order of q, so that tiles may be chosen by shape without changing what a term goes through.
+	tile func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool)
 	// copyRows computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols.
 	copyRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// mulRows computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j].

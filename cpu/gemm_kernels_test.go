@@ -21,18 +21,26 @@ func TestTiles(t *testing.T) {
 		r := rng(3)
 		for vecs := 1; vecs < len(k.most); vecs++ {
 			for rows := 1; rows <= k.most[vecs]; rows++ {
-				for cols := k.lanes*(vecs-1) + 1; cols <= k.lanes*vecs; cols++ {
+				for _, cols := range tileCounts(k.lanes, vecs) {
 					kc := []int{1, 2, 3, 4, 5, 7, 8, 17}[r.IntN(8)]
 					layouts := [][2]int{{kc, 1}, {1, rows}, {0, 1}, {3, 3 * rows}}
 					at := layouts[r.IntN(len(layouts))]
-					testTile(t, k, rows, cols, kc, at[0], at[1], uint64(cols), r.IntN(2) == 0)
+					testTile(t, k, rows, vecs, cols, kc, at[0], at[1], uint64(cols), r.IntN(2) == 0)
 				}
 			}
 		}
 	})
 }
 
-func testTile(t *testing.T, k *kernels, rows, cols, kc, rs, cs int, seed uint64, add bool) {
+// tileCounts are numbers of columns: every one up to one strip, and some of several.
+func tileCounts(lanes, vecs int) (list []int) {
+	for cols := 1; cols <= lanes*vecs; cols++ {
+		list = append(list, cols)
+	}
+	return append(list, 2*lanes*vecs, 2*lanes*vecs+1, 3*lanes*vecs+lanes)
+}
+
+func testTile(t *testing.T, k *kernels, rows, vecs, cols, kc, rs, cs int, seed uint64, add bool) {
 	t.Helper()
 	r := rng(seed)
 	a, ldb, ldc := normals(r, (rows-1)*rs+(kc-1)*cs+1), cols+r.IntN(3), cols+r.IntN(3)
@@ -40,7 +48,7 @@ func testTile(t *testing.T, k *kernels, rows, cols, kc, rs, cs int, seed uint64,
 	c := newGuarded((rows-1)*ldc+cols, int(seed)%16)
 	copy(c.v, normals(r, len(c.v)))
 	before := append([]float32(nil), c.v...)
-	k.tile(rows, cols, kc, a, rs, cs, b, ldb, c.v, ldc, add)
+	k.tile(rows, vecs, cols, kc, a, rs, cs, b, ldb, c.v, ldc, add)
 	require.True(t, c.intact())
 	for i := range rows {
 		for j := range ldc {

@@ -39,14 +39,12 @@ func (g *Gemm) Do(w *Worker, item int) {
 func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	b, ldb := g.blockB(w, block{t.batch, k, t.col, kc, t.cols})
-	most := g.kernels.most[min(g.width, roundUp(t.cols, g.kernels.lanes))/g.kernels.lanes]
+	most := g.kernels.most[g.vecs]
 	panels := (t.rows + most - 1) / most
-	for p := range panels {     // of nearly equal height
+	for p := range panels { // of nearly equal height
 		i, end := t.rows*p/panels, t.rows*(p+1)/panels
 		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
-		for j := 0; j < t.cols; j += g.width {
-			g.kernels.tile(end-i, min(g.width, t.cols-j), kc, a, rs, cs, b[j:], ldb, c[i*ld+j:], ld, k > 0)
-		}
+		g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0)
 	}
 }
 

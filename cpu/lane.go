@@ -97,6 +97,16 @@ func (l *lane) walk(lo, n int, do func(from int, r run)) {
 	}
 }
 
+// at is the offset of point number i.
+func (l *lane) at(i int) int {
+	off := l.off
+	for a := len(l.shape) - 1; a >= 0; a-- {
+		off += i % l.shape[a] * l.strides[a]
+		i /= l.shape[a]
+	}
+	return off
+}
+
 // load computes dst[i] = src at point lo+i.
 func load[T float32 | int32](l *lane, dst, src []T, lo int) {
 	switch l.kind {

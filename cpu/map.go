@@ -46,17 +46,3 @@ func (m *Map) Do(w *Worker, item int) {
 
 // scratch is the scratch that a program needs, as Pool.reserve takes it.
 func (p *program) scratch() (reals, ints int) { return p.realRegs * blockLen, p.intRegs * blockLen }
-
-// NewCopy makes a Map that copies src to dst, of the same shape, casting between types as expr.ToReal and ToInt do.
-func NewCopy(pool *Pool, dst, src Array) *Map {
-	e := &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}}
-	if (src.Int == nil) != (dst.Int == nil) {
-		cast := expr.ToInt
-		if dst.Int == nil {
-			cast = expr.ToReal
-		}
-		e.Steps = append(e.Steps, expr.Step{Fn: cast})
-		e.Outs[0] = 1
-	}
-	return NewMap(pool, e, dst.Shape, []Array{src}, []Array{dst})
-}

@@ -306,6 +306,36 @@ func TestCopyCasts(t *testing.T) {
 	require.Equal(t, []float32{1, -1, 0, 0, 7, 0}, back.Real)
 }
 
+// Copies between all orders of axes reach every element, and nothing else.
+func TestCopyTransposes(t *testing.T) {
+	r := rng(8)
+	for _, level := range Levels() {
+		p := newPoolAt(t, 3, level)
+		for _, shape := range [][]int{{1, 1}, {1, 9}, {9, 1}, {2, 3}, {64, 10}, {65, 130}, {130, 65}, {3, 40, 70}, {2, 1, 5, 90}, {2, 3, 4, 5}, {0, 3}} {
+			for _, from := range layouts {
+				for _, to := range layouts {
+					for turn := range len(shape) {
+						src, dst := scattered(r, from, shape...), scattered(r, to, turned(shape, turn)...)
+						dst.Shape, dst.Strides = shape, turned(dst.Strides, len(shape)-turn)
+						want := append([]float32(nil), dst.Real...)
+						for i := range size(shape) {
+							want[offsetOf(&dst, i)] = src.Real[offsetOf(&src, i)]
+						}
+						require.NoError(t, hold(p, NewCopy(p, dst, src)))
+						require.Equal(t, want, dst.Real, "%v from %s to %s, turned by %d", shape, from, to, turn)
+					}
+				}
+			}
+		}
+	}
+}
+
+// turned is the list turned by n places.
+func turned(list []int, n int) []int {
+	n %= len(list)
+	return append(append([]int(nil), list[n:]...), list[:n]...)
+}
+
 func TestMapOfNothing(t *testing.T) {
 	p := newPool(t, 1)
 	for _, shape := range [][]int{{0}, {3, 0}, {0, 3}} {

@@ -107,8 +107,8 @@ func copyRun[T float32 | int32](dst, src []T, to, from run) {
 type ScatterAdd struct {
 	pool          *Pool
 	out, idx, src Array
-	base          *Map // copies base to out; nil where they are the same
-	width         int  // columns that one item adds
+	base          interface{ Run() error } // copies base to out; nil where they are the same
+	width         int                      // columns that one item adds
 	add           func(dst, a, b []float32)
 }
 

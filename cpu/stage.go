@@ -14,6 +14,7 @@ type stage struct {
 	rows  int // of one part
 	parts int
 	group int // how many of the o one item does; more than 0 only where [r, k] is less than a block
+	batch int // neighbouring parts that an item does
 	width int // columns that an item does
 	items int
 }
@@ -37,7 +38,9 @@ func (s *stage) cut(results int) {
 		s.group = blockLen / (s.r * s.k)
 		s.items = (s.o + s.group - 1) / s.group
 	} else {
-		s.items = s.o * s.parts * s.widths()
+		const leastItems, mostParts = 64, 8 // enough items for the threads to end together
+		s.batch = min(max(s.parts/leastItems, 1), mostParts)
+		s.items = s.o * s.batches() * s.widths()
 	}
 	for range results {
 		s.dst = append(s.dst, make([]float32, s.parts*s.o*s.k))
@@ -47,7 +50,10 @@ func (s *stage) cut(results int) {
 // widths is the number of pieces that the columns are cut into.
 func (s *stage) widths() int { return (s.k + s.width - 1) / s.width }
 
-// Do computes one item: the parts of s.group sums, or one part of some columns.
+// batches is the number of batches that the parts are cut into.
+func (s *stage) batches() int { return (s.parts + s.batch - 1) / s.batch }
+
+// Do computes one item: the parts of s.group sums, or a batch of parts of some columns.
 func (s *stage) Do(w *Worker, item int) {
 	if s.group > 0 {
 		s.many(w, item*s.group)
@@ -55,10 +61,16 @@ func (s *stage) Do(w *Worker, item int) {
 	}
 	col := item % s.widths() * s.width
 	item /= s.widths()
-	part, o := item%s.parts, item/s.parts
+	part, o := item%s.batches()*s.batch, item/s.batches()
+	for end := min(part+s.batch, s.parts); part < end; part++ {
+		s.part(w, o, part, col)
+	}
+}
+
+// part reduces one part of the columns from col on.
+func (s *stage) part(w *Worker, o, part, col int) {
 	row, rows := part*s.rows, min(s.rows, s.r-part*s.rows)
 	width := min(s.width, s.k-col)
-
 	step := 1 // rows that are evaluated at a time
 	if width == s.k {
 		step = max(1, blockLen/s.k)

@@ -4,7 +4,8 @@ import "math"
 
 // The generic loops of the other transcendental functions; the rules are those of vec_arith.go.
 //
-// They are computed in float64 by package math, whose error is far below a float32 rounding, and rounded once.
+// They are computed in float64 by package math, whose error is far below a float32 rounding, and rounded once. Sine and
+// cosine have no other loops.
 
 // sqrtV computes dst = √a, correctly rounded.
 func sqrtV(dst, a []float32) {

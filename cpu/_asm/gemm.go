@@ -100,19 +100,21 @@ func tile(c *Context, s registers, t tileShape) {
 	c.Function(fmt.Sprintf("gemm%dx%d%s", t.rows, t.vecs, s.name))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, lanes int, add bool)")
+	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
-			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < %d·(V-1) + lanes,", s.name, s.lanes),
-			fmt.Sprintf("with the rows of c ldc apart and 1 ≤ lanes ≤ %d; it adds where add is set. Each element is one running sum", s.lanes),
-			"of fused multiply-adds in the order of q. It equals gemmGeneric up to that rounding.")
+			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of", s.name),
+			fmt.Sprintf("c ldc apart; it adds where add is set. n is strips times V vectors of %d columns, except that the last vector of each", s.lanes),
+			"strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals",
+			"gemmGeneric up to that rounding.")
 	}
 	k := &tileKernel{Context: c, registers: s, tileShape: t}
+	k.loadMask()
+	c.Label("strip")
+	k.prefetchC()
 	k.loadOperands()
 	terms := c.Load(c.Param("k"), c.GP64())
 	cs, ldb := k.stride("cs"), k.stride("ldb")
-	k.loadMask()
-	k.prefetchC()
 	for i := range t.rows * t.vecs {
 		k.zero(s.at(i))
 	}
@@ -137,6 +139,26 @@ func tile(c *Context, s registers, t tileShape) {
 
 	c.Label("store")
 	k.store()
+	for _, name := range []string{"b", "c"} { // the next strip
+		at := k.argument(name)
+		next := c.GP64()
+		c.MOVQ(at, next)
+		c.ADDQ(U32(s.bytes()*t.vecs), next)
+		c.MOVQ(next, at)
+	}
+	c.DECQ(k.argument("strips"))
+	c.JNZ(LabelRef("strip"))
+	c.VZEROUPPER()
+	c.RET()
+}
+
+// argument is the place of an argument on the stack, which the kernel may write.
+func (k *tileKernel) argument(name string) Mem {
+	at, err := k.Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return at.Addr
 }
 
 // stride loads a stride and turns it into bytes.
@@ -309,8 +331,6 @@ func (k *tileKernel) store() {
 			k.ADDQ(ldc, c)
 		}
 	}
-	k.VZEROUPPER()
-	k.RET()
 }
 
 // load reads a vector; the last one of a row only in its lanes, the others becoming zero.

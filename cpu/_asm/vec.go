@@ -99,7 +99,10 @@ var (
 	imul  = step{(*build.Context).VPMULLD, (*build.Context).VPMULLD_BCST}
 )
 
-// do computes a ∘ b; b is a vector or a constant.
+// Op2 is the second operand of a step: a vec or a constant.
+type Op2 any
+
+// do computes a ∘ b.
 func (s isa) do(o step, a vec, b Op2) vec {
 	d := s.reg()
 	switch b := b.(type) {
@@ -115,9 +118,7 @@ func (s isa) do(o step, a vec, b Op2) vec {
 	return d
 }
 
-// Op2 is a vec or a constant.
-type Op2 any
-
+// load gives a constant a register.
 func (s isa) load(c constant) vec {
 	d := s.reg()
 	s.VBROADCASTSS(c.mem(), d)
@@ -146,15 +147,26 @@ func (s isa) horner(x vec, c ...constant) vec {
 	return p
 }
 
-func (s isa) shiftLeft(n int, a vec) vec {
+// shift is a shift instruction by n bits.
+func (s isa) shift(instruction func(*build.Context, ...Op), n int, a vec) vec {
 	d := s.reg()
-	s.VPSLLD(U8(n), a, d)
+	instruction(s.Context, U8(n), a, d)
 	return d
 }
 
-func (s isa) shiftRight(n int, a vec) vec { // arithmetic
+func (s isa) shiftLeft(n int, a vec) vec  { return s.shift((*build.Context).VPSLLD, n, a) }
+func (s isa) shiftRight(n int, a vec) vec { return s.shift((*build.Context).VPSRAD, n, a) } // arithmetic
+
+// toReal converts integers, rounding to nearest even.
+func (s isa) toReal(a vec) vec {
 	d := s.reg()
-	s.VPSRAD(U8(n), a, d)
+	s.VCVTDQ2PS(a, d)
+	return d
+}
+
+func (s isa) sqrt(a vec) vec {
+	d := s.reg()
+	s.VSQRTPS(a, d)
 	return d
 }
 
@@ -175,26 +187,23 @@ const (
 
 // compare is the mask a ? b.
 func (s isa) compare(predicate int, a vec, b Op2) mask {
-	switch b := b.(type) {
-	case constant:
-		if s.wide() {
-			k := s.K()
-			s.VCMPPS_BCST(U8(predicate), b.mem(), a, k)
-			return mask{k: k}
-		}
-		d := s.reg()
-		s.VCMPPS(U8(predicate), b.mem(), a, d)
-		return mask{v: d}
-	default:
-		if s.wide() {
-			k := s.K()
+	c, isConstant := b.(constant)
+	if s.wide() {
+		k := s.K()
+		if isConstant {
+			s.VCMPPS_BCST(U8(predicate), c.mem(), a, k)
+		} else {
 			s.VCMPPS(U8(predicate), b.(vec), a, k)
-			return mask{k: k}
 		}
-		d := s.reg()
-		s.VCMPPS(U8(predicate), b.(vec), a, d)
-		return mask{v: d}
+		return mask{k: k}
 	}
+	d := s.reg()
+	if isConstant {
+		s.VCMPPS(U8(predicate), c.mem(), a, d)
+	} else {
+		s.VCMPPS(U8(predicate), b.(vec), a, d)
+	}
+	return mask{v: d}
 }
 
 // icompare is the mask of instruction VPCMPGTD or VPCMPEQD on a and b.

@@ -29,19 +29,6 @@ func (s isa) random() {
 	}, nil)
 }
 
-func (s isa) toReal(a vec) vec {
-	d := s.reg()
-	s.VCVTDQ2PS(a, d)
-	return d
-}
-
-// shift is a shift instruction by n bits.
-func (s isa) shift(instruction func(*build.Context, ...Op), n int, a vec) vec {
-	d := s.reg()
-	instruction(s.Context, U8(n), a, d)
-	return d
-}
-
 // oddLanes is even in the even lanes of 32 bits and odd in the odd ones.
 func (s isa) oddLanes(even, odd vec) vec {
 	d := s.reg()
@@ -148,9 +135,7 @@ func (s isa) normal(a []vec) vec {
 	one := s.load(f32(1))
 	w := s.do(xor, s.logOfUniform(s.do(mul, s.do(sub, one, x), s.do(add, one, x))), signBit)
 	centre := s.hornerFrom(s.do(sub, w, f32(2.5)), normalCentre)
-	root := s.reg()
-	s.VSQRTPS(w, root)
-	tail := s.hornerFrom(s.do(sub, root, f32(3)), normalTail)
+	tail := s.hornerFrom(s.do(sub, s.sqrt(w), f32(3)), normalTail)
 	p := s.choose(s.compare(lessThan, w, f32(5)), centre, tail)
 	return s.do(mul, s.do(mul, p, x), f32(1.41421356))
 }
