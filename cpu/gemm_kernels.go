@@ -1,5 +1,7 @@
 package cpu
 
+import "runtime"
+
 // kernels is what a product needs of an instruction set. A tile is some rows by some vectors of lanes columns, of which the
 // last one may be partly used.
 type kernels struct {
@@ -27,5 +29,5 @@ type kernels struct {
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,
 	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric, transpose: transposeGeneric,
-	chains: 8, fmaChains: func(steps int) { fmaChainsGeneric(steps) }, triad: triadGeneric,
+	chains: 8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
 }
