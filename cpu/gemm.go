@@ -36,6 +36,7 @@ type Gemm struct {
 	bare           bool // no epilogue
 	direct         bool // the sums go straight to out
 	copyA, copyB   bool
+	dots           bool // a matrix times a vector, rows of A and the vector in place
 	epilogue       *program
 
 	vecs                         int // width of a kernel in vectors
@@ -77,12 +78,13 @@ func (g *Gemm) plan() {
 	}
 	flipped := *g
 	flipped.turn()
-	if flipped.time() < 0.95*g.time() {
+	g.dots, flipped.dots = g.isDots(), flipped.isDots()
+	if flipped.dots && !g.dots || flipped.dots == g.dots && flipped.time() < 0.95*g.time() {
 		*g = flipped
 	}
 	g.vecs = g.width()
 	g.copyA = g.a.mask != nil || g.n > leastReuse && (g.a.scattered() || conflicting(g.a.layout, g.kernels.most[g.kernels.wide]))
-	g.copyB = !g.b.plain() || g.m > leastReuse && conflicting(g.b.layout, g.k)
+	g.copyB = !g.dots && !g.b.plain() || g.m > leastReuse && conflicting(g.b.layout, g.k)
 
 	pieces := max(1, (g.k+Kc-1)/Kc)
 	g.kc = (g.k + pieces - 1) / pieces
@@ -111,6 +113,11 @@ func (g *Gemm) turn() {
 	g.flip = !g.flip
 	g.a, g.b, g.out = g.b.transposed(), g.a.transposed(), g.out.transposed()
 	g.m, g.n = g.n, g.m
+}
+
+// isDots says whether the product is one of rows with a vector, both one term after the other.
+func (g *Gemm) isDots() bool {
+	return g.kernels.dots != nil && g.n == 1 && g.k > 0 && g.a.plain() && g.b.mask == nil && (g.b.rs == 1 || g.k == 1)
 }
 
 // width is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is fastest,

@@ -267,6 +267,12 @@ func mulRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ld
 //go:noescape
 func transposeAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 
+// dotsAVX512 computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k, both at least 1. Each sum is one of as many
+// sums as a vector has lanes, added by halves at the end.
+//
+//go:noescape
+func dotsAVX512(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
+
 // fmaChainsAVX512 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX512(steps int)
 
@@ -290,6 +296,12 @@ func mulRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb 
 //
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
+
+// dotsAVX2 computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k, both at least 1. Each sum is one of as many
+// sums as a vector has lanes, added by halves at the end.
+//
+//go:noescape
+func dotsAVX2(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
 
 // fmaChainsAVX2 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX2(steps int)

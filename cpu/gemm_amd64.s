@@ -20226,6 +20226,207 @@ next:
 	VZEROUPPER
 	RET
 
+// func dotsAVX512(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dotsAVX512(SB), NOSPLIT, $0-56
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  rows+0(FP), AX
+	MOVQ  a+16(FP), DX
+	MOVQ  x+32(FP), BX
+	MOVQ  y+40(FP), SI
+	MOVQ  rs+24(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  ldy+48(FP), R8
+	SHLQ  $0x02, R8
+	LEAQ  (DI)(DI*2), R9
+
+group8:
+	CMPQ   AX, $0x08
+	JLT    fewer8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	XORQ   R11, R11
+	LEAQ   (DX)(DI*4), R10
+	CMPQ   R11, CX
+	JGE    last8
+
+loop8:
+	VMOVUPS     (BX)(R11*1), Z8
+	VFMADD231PS (DX), Z8, Z0
+	VFMADD231PS (DX)(DI*1), Z8, Z1
+	VFMADD231PS (DX)(DI*2), Z8, Z2
+	VFMADD231PS (DX)(R9*1), Z8, Z3
+	VFMADD231PS (R10), Z8, Z4
+	VFMADD231PS (R10)(DI*1), Z8, Z5
+	VFMADD231PS (R10)(DI*2), Z8, Z6
+	VFMADD231PS (R10)(R9*1), Z8, Z7
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	CMPQ        R11, CX
+	JLT         loop8
+
+last8:
+	VMOVUPS.Z     (BX)(R11*1), K1, Z8
+	VMOVUPS.Z     (DX), K1, Z9
+	VFMADD231PS   Z9, Z8, Z0
+	VMOVUPS.Z     (DX)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z1
+	VMOVUPS.Z     (DX)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z2
+	VMOVUPS.Z     (DX)(R9*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z3
+	VMOVUPS.Z     (R10), K1, Z9
+	VFMADD231PS   Z9, Z8, Z4
+	VMOVUPS.Z     (R10)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z5
+	VMOVUPS.Z     (R10)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z6
+	VMOVUPS.Z     (R10)(R9*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z7
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVHLPS      X0, X9, X9
+	VADDPS        X9, X0, X0
+	VMOVSHDUP     X0, X9
+	VADDSS        X9, X0, X0
+	VMOVSS        X0, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z1, Y9
+	VADDPS        Y9, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X9
+	VADDPS        X9, X1, X1
+	VMOVHLPS      X1, X9, X9
+	VADDPS        X9, X1, X1
+	VMOVSHDUP     X1, X9
+	VADDSS        X9, X1, X1
+	VMOVSS        X1, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z2, Y9
+	VADDPS        Y9, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X9
+	VADDPS        X9, X2, X2
+	VMOVHLPS      X2, X9, X9
+	VADDPS        X9, X2, X2
+	VMOVSHDUP     X2, X9
+	VADDSS        X9, X2, X2
+	VMOVSS        X2, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z3, Y9
+	VADDPS        Y9, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X9
+	VADDPS        X9, X3, X3
+	VMOVHLPS      X3, X9, X9
+	VADDPS        X9, X3, X3
+	VMOVSHDUP     X3, X9
+	VADDSS        X9, X3, X3
+	VMOVSS        X3, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z4, Y9
+	VADDPS        Y9, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X9
+	VADDPS        X9, X4, X4
+	VMOVHLPS      X4, X9, X9
+	VADDPS        X9, X4, X4
+	VMOVSHDUP     X4, X9
+	VADDSS        X9, X4, X4
+	VMOVSS        X4, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z5, Y9
+	VADDPS        Y9, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X9
+	VADDPS        X9, X5, X5
+	VMOVHLPS      X5, X9, X9
+	VADDPS        X9, X5, X5
+	VMOVSHDUP     X5, X9
+	VADDSS        X9, X5, X5
+	VMOVSS        X5, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z6, Y9
+	VADDPS        Y9, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X9
+	VADDPS        X9, X6, X6
+	VMOVHLPS      X6, X9, X9
+	VADDPS        X9, X6, X6
+	VMOVSHDUP     X6, X9
+	VADDSS        X9, X6, X6
+	VMOVSS        X6, (SI)
+	ADDQ          R8, SI
+	VEXTRACTF64X4 $0x01, Z7, Y9
+	VADDPS        Y9, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X9
+	VADDPS        X9, X7, X7
+	VMOVHLPS      X7, X9, X9
+	VADDPS        X9, X7, X7
+	VMOVSHDUP     X7, X9
+	VADDSS        X9, X7, X7
+	VMOVSS        X7, (SI)
+	ADDQ          R8, SI
+	SUBQ          CX, DX
+	LEAQ          (DX)(DI*4), DX
+	LEAQ          (DX)(DI*4), DX
+	SUBQ          $0x08, AX
+	JMP           group8
+
+fewer8:
+group1:
+	CMPQ   AX, $0x01
+	JLT    fewer1
+	VPXORD Z0, Z0, Z0
+	XORQ   R11, R11
+	LEAQ   (DX)(DI*4), R10
+	CMPQ   R11, CX
+	JGE    last1
+
+loop1:
+	VMOVUPS     (BX)(R11*1), Z8
+	VFMADD231PS (DX), Z8, Z0
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	CMPQ        R11, CX
+	JLT         loop1
+
+last1:
+	VMOVUPS.Z     (BX)(R11*1), K1, Z8
+	VMOVUPS.Z     (DX), K1, Z9
+	VFMADD231PS   Z9, Z8, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVHLPS      X0, X9, X9
+	VADDPS        X9, X0, X0
+	VMOVSHDUP     X0, X9
+	VADDSS        X9, X0, X0
+	VMOVSS        X0, (SI)
+	ADDQ          R8, SI
+	SUBQ          CX, DX
+	ADDQ          DI, DX
+	SUBQ          $0x01, AX
+	JMP           group1
+
+fewer1:
+	VZEROUPPER
+	RET
+
 // func fmaChainsAVX512(steps int)
 // Requires: AVX, AVX512F
 TEXT ·fmaChainsAVX512(SB), NOSPLIT, $0-8
@@ -20530,6 +20731,190 @@ next:
 	ADDQ R12, BX
 	SUBQ R8, SI
 	JNZ  band
+	VZEROUPPER
+	RET
+
+// func dotsAVX2(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
+// Requires: AVX, FMA3
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-56
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    rows+0(FP), AX
+	MOVQ    a+16(FP), DX
+	MOVQ    x+32(FP), BX
+	MOVQ    y+40(FP), SI
+	MOVQ    rs+24(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    ldy+48(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (DI)(DI*2), R9
+
+group8:
+	CMPQ   AX, $0x08
+	JLT    fewer8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	XORQ   R11, R11
+	LEAQ   (DX)(DI*4), R10
+	CMPQ   R11, CX
+	JGE    last8
+
+loop8:
+	VMOVUPS     (BX)(R11*1), Y8
+	VFMADD231PS (DX), Y8, Y0
+	VFMADD231PS (DX)(DI*1), Y8, Y1
+	VFMADD231PS (DX)(DI*2), Y8, Y2
+	VFMADD231PS (DX)(R9*1), Y8, Y3
+	VFMADD231PS (R10), Y8, Y4
+	VFMADD231PS (R10)(DI*1), Y8, Y5
+	VFMADD231PS (R10)(DI*2), Y8, Y6
+	VFMADD231PS (R10)(R9*1), Y8, Y7
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	CMPQ        R11, CX
+	JLT         loop8
+
+last8:
+	VMASKMOVPS   (BX)(R11*1), Y15, Y8
+	VMASKMOVPS   (DX), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VMASKMOVPS   (DX)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VMASKMOVPS   (DX)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VMASKMOVPS   (DX)(R9*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VMASKMOVPS   (R10), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VMASKMOVPS   (R10)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VMASKMOVPS   (R10)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VMASKMOVPS   (R10)(R9*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y7
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	VMOVHLPS     X0, X9, X9
+	VADDPS       X9, X0, X0
+	VMOVSHDUP    X0, X9
+	VADDSS       X9, X0, X0
+	VMOVSS       X0, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y1, X9
+	VADDPS       X9, X1, X1
+	VMOVHLPS     X1, X9, X9
+	VADDPS       X9, X1, X1
+	VMOVSHDUP    X1, X9
+	VADDSS       X9, X1, X1
+	VMOVSS       X1, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y2, X9
+	VADDPS       X9, X2, X2
+	VMOVHLPS     X2, X9, X9
+	VADDPS       X9, X2, X2
+	VMOVSHDUP    X2, X9
+	VADDSS       X9, X2, X2
+	VMOVSS       X2, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y3, X9
+	VADDPS       X9, X3, X3
+	VMOVHLPS     X3, X9, X9
+	VADDPS       X9, X3, X3
+	VMOVSHDUP    X3, X9
+	VADDSS       X9, X3, X3
+	VMOVSS       X3, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y4, X9
+	VADDPS       X9, X4, X4
+	VMOVHLPS     X4, X9, X9
+	VADDPS       X9, X4, X4
+	VMOVSHDUP    X4, X9
+	VADDSS       X9, X4, X4
+	VMOVSS       X4, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y5, X9
+	VADDPS       X9, X5, X5
+	VMOVHLPS     X5, X9, X9
+	VADDPS       X9, X5, X5
+	VMOVSHDUP    X5, X9
+	VADDSS       X9, X5, X5
+	VMOVSS       X5, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y6, X9
+	VADDPS       X9, X6, X6
+	VMOVHLPS     X6, X9, X9
+	VADDPS       X9, X6, X6
+	VMOVSHDUP    X6, X9
+	VADDSS       X9, X6, X6
+	VMOVSS       X6, (SI)
+	ADDQ         R8, SI
+	VEXTRACTF128 $0x01, Y7, X9
+	VADDPS       X9, X7, X7
+	VMOVHLPS     X7, X9, X9
+	VADDPS       X9, X7, X7
+	VMOVSHDUP    X7, X9
+	VADDSS       X9, X7, X7
+	VMOVSS       X7, (SI)
+	ADDQ         R8, SI
+	SUBQ         CX, DX
+	LEAQ         (DX)(DI*4), DX
+	LEAQ         (DX)(DI*4), DX
+	SUBQ         $0x08, AX
+	JMP          group8
+
+fewer8:
+group1:
+	CMPQ   AX, $0x01
+	JLT    fewer1
+	VXORPS Y0, Y0, Y0
+	XORQ   R11, R11
+	LEAQ   (DX)(DI*4), R10
+	CMPQ   R11, CX
+	JGE    last1
+
+loop1:
+	VMOVUPS     (BX)(R11*1), Y8
+	VFMADD231PS (DX), Y8, Y0
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	CMPQ        R11, CX
+	JLT         loop1
+
+last1:
+	VMASKMOVPS   (BX)(R11*1), Y15, Y8
+	VMASKMOVPS   (DX), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	VMOVHLPS     X0, X9, X9
+	VADDPS       X9, X0, X0
+	VMOVSHDUP    X0, X9
+	VADDSS       X9, X0, X0
+	VMOVSS       X0, (SI)
+	ADDQ         R8, SI
+	SUBQ         CX, DX
+	ADDQ         DI, DX
+	SUBQ         $0x01, AX
+	JMP          group1
+
+fewer1:
 	VZEROUPPER
 	RET
 

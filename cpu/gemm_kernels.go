@@ -20,6 +20,9 @@ type kernels struct {
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	// dots computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k; nil where tile is as good.
+	dots func(rows, k int, a []float32, rs int, x, y []float32, ldy int)
+
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int
 	fmaChains func(steps int)

@@ -69,6 +69,9 @@ var kernelsAVX512 = kernels{
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
+	dots: func(rows, k int, a []float32, rs int, x, y []float32, ldy int) {
+		dotsAVX512(rows, k, &a[0], rs, &x[0], &y[0], ldy)
+	},
 	chains: 12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
@@ -86,6 +89,9 @@ var kernelsAVX2 = kernels{
 	},
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
+	},
+	dots: func(rows, k int, a []float32, rs int, x, y []float32, ldy int) {
+		dotsAVX2(rows, k, &a[0], rs, &x[0], &y[0], ldy)
 	},
 	chains: 12 * 8, fmaChains: fmaChainsAVX2,
 	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },

@@ -105,6 +105,35 @@ func TestCopies(t *testing.T) {
 	})
 }
 
+func TestDots(t *testing.T) {
+	forKernels(t, func(t *testing.T, k *kernels) {
+		if k.dots == nil {
+			t.Skip("plain Go has none")
+		}
+		r := rng(8)
+		for kc := 1; kc < 70; kc++ {
+			rows, rs, ldy := 1+r.IntN(20), kc+r.IntN(3), 1+r.IntN(3)
+			a, x := normals(r, (rows-1)*rs+kc), normals(r, kc)
+			y := newGuarded((rows-1)*ldy+1, kc%16)
+			before := append([]float32(nil), y.v...)
+			k.dots(rows, kc, a, rs, x, y.v, ldy)
+			require.True(t, y.intact())
+			for i := range y.v {
+				if i%ldy > 0 {
+					require.Equal(t, math.Float32bits(before[i]), math.Float32bits(y.v[i]))
+					continue
+				}
+				var s, size float64
+				for q := range kc {
+					p := float64(a[i/ldy*rs+q]) * float64(x[q])
+					s, size = s+p, size+math.Abs(p)
+				}
+				require.InDelta(t, s, float64(y.v[i]), float64(kc+2)*u32*size, "%d rows, k=%d, row %d", rows, kc, i/ldy)
+			}
+		}
+	})
+}
+
 func TestPeak(t *testing.T) {
 	for _, l := range Levels() {
 		require.Positive(t, PeakFlops(newPoolAt(t, 2, l), 0))

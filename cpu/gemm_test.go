@@ -178,17 +178,16 @@ func TestGemmSkinny(t *testing.T) {
 		r := rng(2)
 		dense := func(rows, cols int) Array { return scattered(r, "dense", 1, rows, cols) }
 		flipped := func(rows, cols int) Array { return scattered(r, "reversed", 1, rows, cols) }
-		for _, k := range []int{784, 785} {
-			checkGemm(t, p, dense(64, 10), dense(64, k), dense(k, 10), nil, nil, nil)
-			checkGemm(t, p, dense(k, 10), flipped(k, 64), dense(64, 10), nil, nil, nil)
-			checkGemm(t, p, dense(64, k), dense(64, 10), flipped(10, k), nil, nil, nil)
-			checkGemm(t, p, dense(10, k), dense(10, 64), dense(64, k), nil, nil, nil)
-			checkGemm(t, p, dense(300, 1), dense(300, k), dense(k, 1), nil, nil, nil)
-			checkGemm(t, p, dense(k, 1), flipped(k, 300), dense(300, 1), nil, nil, nil)
-			checkGemm(t, p, dense(1, 300), dense(1, k), dense(k, 300), nil, nil, nil)
-			checkGemm(t, p, dense(k, 10), flipped(k, 2000), dense(2000, 10), nil, nil, nil)
-		}
-		checkGemm(t, p, dense(2500, 10), dense(2500, 30), dense(30, 10), nil, nil, nil)
+		const k = 785
+		checkGemm(t, p, dense(64, 10), dense(64, k), dense(k, 10), nil, nil, nil)
+		checkGemm(t, p, dense(k, 10), flipped(k, 64), dense(64, 10), nil, nil, nil)
+		checkGemm(t, p, dense(64, k), dense(64, 10), flipped(10, k), nil, nil, nil)
+		checkGemm(t, p, dense(10, k), dense(10, 64), dense(64, k), nil, nil, nil)
+		checkGemm(t, p, dense(300, 1), dense(300, k), dense(k, 1), nil, nil, nil)
+		checkGemm(t, p, dense(k, 1), flipped(k, 300), dense(300, 1), nil, nil, nil)
+		checkGemm(t, p, dense(1, 300), dense(1, k), dense(k, 300), nil, nil, nil)
+		checkGemm(t, p, dense(k, 10), flipped(k, 600), dense(600, 10), nil, nil, nil)
+		checkGemm(t, p, dense(1200, 10), dense(1200, 30), dense(30, 10), nil, nil, nil)
 	})
 }
 

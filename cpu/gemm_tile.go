@@ -1,5 +1,8 @@
 package cpu
 
+// longDots is the most elements of one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
+const longDots = 1 << 20
+
 // Do computes one tile of the product.
 func (g *Gemm) Do(w *Worker, item int) {
 	col := item % g.colTiles * g.cols
@@ -16,10 +19,17 @@ func (g *Gemm) Do(w *Worker, item int) {
 			clear(c[i*ld:][:t.cols])
 		}
 	}
-	for k := 0; k < g.k; k += g.kc {
+	if g.dots {
+		x := g.b.data[g.b.at(batch, 0, col):]
+		step := max(1, longDots/g.k)
+		for i := 0; i < t.rows; i += step {
+			g.kernels.dots(min(step, t.rows-i), g.k, g.a.data[g.a.at(batch, row+i, 0):], g.a.rs, x, c[i*ld:], ld)
+		}
+	}
+	for k := 0; k < g.k && !g.dots; k += g.kc {
 		g.piece(w, c, ld, t, k)
 	}
-	if g.direct {
+	if g.direct || g.eager(t) {
 		return
 	}
 	if g.bare && g.out.cs == 1 {
@@ -45,8 +55,15 @@ func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 		i, end := t.rows*p/panels, t.rows*(p+1)/panels
 		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
 		g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0)
+		if k+kc == g.k && g.eager(t) {
+			g.finish(w, c[i*ld:], ld, block{t.batch, t.row + i, t.col, end - i, t.cols})
+		}
 	}
 }
+
+// eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
+// for a run of their own, and in the order of out.
+func (g *Gemm) eager(t block) bool { return !g.bare && !g.flip && !g.dots && g.k > 0 && t.cols >= 128 }
 
 // panelA gives a panel of A and its strides: in place, or copied in the order in which it lies.
 func (g *Gemm) panelA(w *Worker, b block) (a []float32, rs, cs int) {

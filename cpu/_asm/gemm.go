@@ -67,6 +67,7 @@ func gemm(c *Context) {
 		copyRows(c, s, false)
 		copyRows(c, s, true)
 		transpose(c, s)
+		dots(c, s)
 		peak(c, s)
 		triad(c, s)
 	}
