@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -35,19 +36,43 @@ func WriteCleanResults(dir, title string, runs []*CleanRun) error {
 	if err := writeMetrics(dir, runs); err != nil {
 		return err
 	}
-	for _, r := range runs {
-		name := "suspects.csv"
-		if len(runs) > 1 {
-			name = fmt.Sprintf("suspects-seed-%d.csv", r.Seed)
-		}
-		if err := atomicfile.Write(filepath.Join(dir, name), r.writeSuspects); err != nil {
-			return err
-		}
+	if err := writeSuspects(dir, runs); err != nil {
+		return err
 	}
 	if err := cleanPlots(dir, title, runs); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))
+}
+
+// writeSuspects writes one list a seed and removes those that an earlier run with other seeds left in the folder.
+func writeSuspects(dir string, runs []*CleanRun) error {
+	old, err := filepath.Glob(filepath.Join(dir, "suspects-seed-[0-9]*.csv"))
+	if err != nil {
+		return err
+	}
+	if single := filepath.Join(dir, "suspects.csv"); len(runs) > 1 {
+		if _, err := os.Stat(single); err == nil {
+			old = append(old, single)
+		}
+	}
+	for _, r := range runs {
+		name := "suspects.csv"
+		if len(runs) > 1 {
+			name = fmt.Sprintf("suspects-seed-%d.csv", r.Seed)
+		}
+		path := filepath.Join(dir, name)
+		if err := atomicfile.Write(path, r.writeSuspects); err != nil {
+			return err
+		}
+		old = slices.DeleteFunc(old, func(o string) bool { return o == path })
+	}
+	for _, o := range old {
+		if err := os.Remove(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeMetrics(dir string, runs []*CleanRun) error {

@@ -239,3 +239,21 @@ func TestCleanTable(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+// A folder used again holds the lists of the last run only.
+func TestSuspectsOfEarlierRunsGo(t *testing.T) {
+	dir := t.TempDir()
+	names := func() (out []string) {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		for _, f := range files {
+			out = append(out, filepath.Base(f))
+		}
+		return out
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "suspects-mine.csv"), nil, 0o644))
+	require.NoError(t, writeSuspects(dir, []*CleanRun{{Seed: 1}, {Seed: 2}}))
+	require.Equal(t, []string{"suspects-mine.csv", "suspects-seed-1.csv", "suspects-seed-2.csv"}, names())
+	require.NoError(t, writeSuspects(dir, []*CleanRun{{Seed: 1}}))
+	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names())
+}
