@@ -85,20 +85,21 @@ func CacheFolder(name string) (string, error) {
 	return filepath.Join(cache, "bilevel", name), nil
 }
 
-// openNamed finds and reads mnist or fashion-mnist.
-func openNamed(name string, env func(string) string) (*Dataset, error) {
-	missing, root := &NotFoundError{Name: name}, ""
-	if env != nil {
-		root = env(EnvFolder)
-	}
-	if root != "" {
-		missing.Looked = append(missing.Looked, filepath.Join(root, name))
-	} else {
-		missing.Unset = true
+// Folders lists where Open looks for the data set name, in this order: $BILEVEL_DATA/NAME where the variable is set (a nil
+// env sets nothing), then the user's cache.
+func Folders(name string, env func(string) string) (folders []string) {
+	if env != nil && env(EnvFolder) != "" {
+		folders = append(folders, filepath.Join(env(EnvFolder), name))
 	}
 	if dir, err := CacheFolder(name); err == nil {
-		missing.Looked = append(missing.Looked, dir)
+		folders = append(folders, dir)
 	}
+	return folders
+}
+
+// openNamed finds and reads mnist or fashion-mnist.
+func openNamed(name string, env func(string) string) (*Dataset, error) {
+	missing := &NotFoundError{Name: name, Looked: Folders(name, env), Unset: env == nil || env(EnvFolder) == ""}
 	for _, dir := range missing.Looked {
 		there, err := exists(dir)
 		if err != nil {

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,16 +34,6 @@ func (p *Program) typed(what string, v View, want Type) error {
 func rank(what string, v View, want int) error {
 	if len(v.Shape) != want {
 		return fmt.Errorf("%s has shape %v, wants rank %d", what, v.Shape, want)
-	}
-	return nil
-}
-
-// first returns the first error: a rule reads as the list of what must hold.
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -148,7 +139,7 @@ func checkGemm(in *Instr, p *Program) error {
 		return fmt.Errorf("takes at least 2 inputs and 1 output, got %d and %d", len(in.In), len(in.Out))
 	}
 	A, B, out := in.In[0], in.In[1], in.Out[0]
-	if err := first(rank("A", A, 3), rank("B", B, 3)); err != nil {
+	if err := cmp.Or(rank("A", A, 3), rank("B", B, 3)); err != nil {
 		return err
 	}
 	if A.Shape[0] != B.Shape[0] || A.Shape[2] != B.Shape[1] {
@@ -204,11 +195,11 @@ func checkRowSoftmax(in *Instr, p *Program) error {
 		return err
 	}
 	z, out := in.In[0], in.Out[0]
-	if err := first(rank("input", z, 2), p.typed("input", z, Real), p.typed("output", out, Real)); err != nil {
+	if err := cmp.Or(rank("input", z, 2), p.typed("input", z, Real), p.typed("output", out, Real)); err != nil {
 		return err
 	}
 	if a.Kind == CrossEntropy {
-		return first(shape("labels", in.In[1], z.Shape[0]), p.typed("labels", in.In[1], Int), shape("output", out, z.Shape[0]))
+		return cmp.Or(shape("labels", in.In[1], z.Shape[0]), p.typed("labels", in.In[1], Int), shape("output", out, z.Shape[0]))
 	}
 	return shape("output", out, z.Shape...)
 }
@@ -218,10 +209,10 @@ func checkGather(in *Instr, p *Program) error {
 		return err
 	}
 	table, idx, out := in.In[0], in.In[1], in.Out[0]
-	if err := first(rank("table", table, 2), rank("index", idx, 1), p.typed("index", idx, Int)); err != nil {
+	if err := cmp.Or(rank("table", table, 2), rank("index", idx, 1), p.typed("index", idx, Int)); err != nil {
 		return err
 	}
-	return first(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, p.Type(table)))
+	return cmp.Or(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, p.Type(table)))
 }
 
 func checkScatterAdd(in *Instr, p *Program) error {
@@ -229,10 +220,10 @@ func checkScatterAdd(in *Instr, p *Program) error {
 		return err
 	}
 	base, idx, src, out := in.In[0], in.In[1], in.In[2], in.Out[0]
-	if err := first(rank("base", base, 2), rank("index", idx, 1)); err != nil {
+	if err := cmp.Or(rank("base", base, 2), rank("index", idx, 1)); err != nil {
 		return err
 	}
-	return first(
+	return cmp.Or(
 		p.typed("base", base, Real), p.typed("index", idx, Int), p.typed("source", src, Real), p.typed("output", out, Real),
 		shape("output", out, base.Shape...), shape("source", src, idx.Shape[0], base.Shape[1]),
 	)
@@ -250,7 +241,7 @@ func checkSelect(in *Instr, p *Program) error {
 		return err
 	}
 	z, out := in.In[0], in.Out[0]
-	if err := first(rank("input", z, 2), p.typed("input", z, Real), p.typed("output", out, Int)); err != nil {
+	if err := cmp.Or(rank("input", z, 2), p.typed("input", z, Real), p.typed("output", out, Int)); err != nil {
 		return err
 	}
 	if z.Shape[1] == 0 {
@@ -279,7 +270,7 @@ func checkRandom(in *Instr, p *Program) error {
 	default:
 		return fmt.Errorf("unknown kind %d", a.Kind)
 	}
-	return first(
+	return cmp.Or(
 		shape("seed", in.In[0], 2), p.typed("seed", in.In[0], Int),
 		shape("step", in.In[1], 1), p.typed("step", in.In[1], Int),
 		rank("output", in.Out[0], 1), p.typed("output", in.Out[0], want),

@@ -1,6 +1,7 @@
 package solvers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -103,7 +104,7 @@ func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 		}
 		value, err1 := s.value.Number()
 		norm, err2 := s.norm.Number()
-		if err := firstError(err1, err2); err != nil {
+		if err := cmp.Or(err1, err2); err != nil {
 			return out, err
 		}
 		out.Values++
@@ -165,7 +166,7 @@ func (s *Minimizer) search(out *Minimum, value float64) (moved bool, err error) 
 	}
 	step := 1.0
 	for range halvings {
-		if err := firstError(s.step.Write([]float64{step}), s.probe.Run(1)); err != nil {
+		if err := cmp.Or(s.step.Write([]float64{step}), s.probe.Run(1)); err != nil {
 			return false, err
 		}
 		next, err := s.trialValue.Number()
@@ -201,14 +202,5 @@ func (s *Minimizer) Close() error {
 	for _, v := range []*tensor.Variable{s.y, s.trial, s.value, s.slope, s.norm, s.step, s.trialValue} {
 		v.Free()
 	}
-	return firstError(errs...)
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -82,13 +81,7 @@ func (a *app) whereIs(name string) string {
 	if name == "digits" {
 		return "embedded"
 	}
-	var folders []string
-	if root := a.env(data.EnvFolder); root != "" {
-		folders = append(folders, filepath.Join(root, name))
-	}
-	if dir, err := data.CacheFolder(name); err == nil {
-		folders = append(folders, dir)
-	}
+	folders := data.Folders(name, a.env)
 	for _, dir := range folders {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() {
 			return dir

@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -172,7 +173,7 @@ func (s *cgSystem) Solution() *tensor.Variable { return s.v }
 func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{SmallestEigenvalue: math.NaN()}
 	zeros := make([]float64, s.MaxSteps)
-	if err := first(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
+	if err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
 		return st, err
 	}
 	last := math.Inf(1)
@@ -199,7 +200,7 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 		code, err1 := s.code.Number()
 		residual, err2 := s.residual.Number()
 		norm, err3 := s.norm.Number()
-		if err := first(err1, err2, err3); err != nil {
+		if err := cmp.Or(err1, err2, err3); err != nil {
 			return st, err
 		}
 		st.Residual, st.RHSNorm = residual, norm
@@ -238,7 +239,7 @@ func (s *cgSystem) extraProducts() int {
 func (s *cgSystem) ritz(steps int) (float64, error) {
 	alphas, err1 := s.alphas.Read()
 	betas, err2 := s.betas.Read()
-	if err := first(err1, err2); err != nil {
+	if err := cmp.Or(err1, err2); err != nil {
 		return math.NaN(), err
 	}
 	return smallestRitz(alphas[:steps], betas[:steps]) - s.Damping, nil
@@ -253,14 +254,5 @@ func (s *cgSystem) Close() error {
 	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual, s.norm} {
 		v.Free()
 	}
-	return first(errs...)
-}
-
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }

@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -71,7 +72,7 @@ func (s *neumannSystem) Solution() *tensor.Variable { return s.v }
 // Solve sums the series.
 func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{Steps: s.Terms, Products: s.Terms + 1, SmallestEigenvalue: math.NaN()}
-	if err := first(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1), s.loop.Run(s.Terms), s.loop.Body(bodyFinish).Run(1)); err != nil {
+	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1), s.loop.Run(s.Terms), s.loop.Body(bodyFinish).Run(1)); err != nil {
 		return st, err
 	}
 	var err1, err2 error
@@ -87,7 +88,7 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	default:
 		st.Status = MaxSteps
 	}
-	return st, first(err1, err2)
+	return st, cmp.Or(err1, err2)
 }
 
 // Close frees the programs and vectors.
@@ -99,5 +100,5 @@ func (s *neumannSystem) Close() error {
 	for _, v := range []*tensor.Variable{s.b, s.v, s.u, s.residual, s.norm} {
 		v.Free()
 	}
-	return first(errs...)
+	return cmp.Or(errs...)
 }
