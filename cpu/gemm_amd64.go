@@ -7,249 +7,251 @@ package cpu
 // gemmRxVAVX512 computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of
 // c ldc apart; it adds where add is set. n is strips times V vectors of 16 columns, except that the last vector of each
 // strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals
-// gemmGeneric up to that rounding.
+// gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines
+// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.
 //
 //go:noescape
-func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 // gemmRxVAVX2 computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of
 // c ldc apart; it adds where add is set. n is strips times V vectors of 8 columns, except that the last vector of each
 // strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals
-// gemmGeneric up to that rounding.
+// gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines
+// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.
 //
 //go:noescape
-func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
-func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 // copyRowsAVX512 computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and cols at least 1.
 //

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -29,9 +29,9 @@ strip:
 	VPXORD     Z0, Z0, Z0
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (CX), K1, Z1
 	PREFETCHT0       (CX)(SI*8)
 	ADDQ             SI, CX
@@ -53,20 +53,20 @@ loop:
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             BX, AX
 	DECQ             DI
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (CX), K1, Z1
 	PREFETCHT0       (CX)(SI*8)
 	ADDQ             SI, CX
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             BX, AX
 	DECQ             DX
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), AX
@@ -92,9 +92,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -120,9 +120,9 @@ strip:
 	VPXORD     Z1, Z1, Z1
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DX), K1, Z2
 	PREFETCHT0       (DX)(DI*8)
 	ADDQ             DI, DX
@@ -148,13 +148,13 @@ loop:
 	VFMADD231PS.BCST (AX)(CX*1), Z2, Z1
 	ADDQ             SI, AX
 	DECQ             R8
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DX), K1, Z2
 	PREFETCHT0       (DX)(DI*8)
 	ADDQ             DI, DX
@@ -162,7 +162,7 @@ one:
 	VFMADD231PS.BCST (AX)(CX*1), Z2, Z1
 	ADDQ             SI, AX
 	DECQ             BX
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -193,9 +193,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -224,9 +224,9 @@ strip:
 	VPXORD     Z2, Z2, Z2
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DX), K1, Z3
 	PREFETCHT0       (DX)(DI*8)
 	ADDQ             DI, DX
@@ -256,13 +256,13 @@ loop:
 	VFMADD231PS.BCST (AX)(CX*2), Z3, Z2
 	ADDQ             SI, AX
 	DECQ             R8
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DX), K1, Z3
 	PREFETCHT0       (DX)(DI*8)
 	ADDQ             DI, DX
@@ -271,7 +271,7 @@ one:
 	VFMADD231PS.BCST (AX)(CX*2), Z3, Z2
 	ADDQ             SI, AX
 	DECQ             BX
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -307,9 +307,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -342,9 +342,9 @@ strip:
 	VPXORD     Z3, Z3, Z3
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (BX), K1, Z4
 	PREFETCHT0       (BX)(R8*8)
 	ADDQ             R8, BX
@@ -378,13 +378,13 @@ loop:
 	VFMADD231PS.BCST (AX)(DX*1), Z4, Z3
 	ADDQ             DI, AX
 	DECQ             R9
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (BX), K1, Z4
 	PREFETCHT0       (BX)(R8*8)
 	ADDQ             R8, BX
@@ -394,7 +394,7 @@ one:
 	VFMADD231PS.BCST (AX)(DX*1), Z4, Z3
 	ADDQ             DI, AX
 	DECQ             SI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -435,9 +435,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -473,9 +473,9 @@ strip:
 	VPXORD     Z4, Z4, Z4
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (BX), K1, Z5
 	PREFETCHT0       (BX)(R8*8)
 	ADDQ             R8, BX
@@ -513,13 +513,13 @@ loop:
 	VFMADD231PS.BCST (AX)(CX*4), Z5, Z4
 	ADDQ             DI, AX
 	DECQ             R9
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (BX), K1, Z5
 	PREFETCHT0       (BX)(R8*8)
 	ADDQ             R8, BX
@@ -530,7 +530,7 @@ one:
 	VFMADD231PS.BCST (AX)(CX*4), Z5, Z4
 	ADDQ             DI, AX
 	DECQ             SI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -576,9 +576,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -619,9 +619,9 @@ strip:
 	VPXORD     Z5, Z5, Z5
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z6
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -667,13 +667,13 @@ loop:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             R10
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (SI), K1, Z6
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -686,7 +686,7 @@ one:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             DI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -737,9 +737,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -783,9 +783,9 @@ strip:
 	VPXORD     Z6, Z6, Z6
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z7
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -835,13 +835,13 @@ loop:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             R10
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (SI), K1, Z7
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -855,7 +855,7 @@ one:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             DI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -911,9 +911,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -960,9 +960,9 @@ strip:
 	VPXORD     Z7, Z7, Z7
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z8
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1016,13 +1016,13 @@ loop:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             R10
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (SI), K1, Z8
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1037,7 +1037,7 @@ one:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             DI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -1098,9 +1098,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1150,9 +1150,9 @@ strip:
 	VPXORD     Z8, Z8, Z8
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z9
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1210,13 +1210,13 @@ loop:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             R10
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (SI), K1, Z9
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1232,7 +1232,7 @@ one:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             DI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -1298,9 +1298,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1353,9 +1353,9 @@ strip:
 	VPXORD     Z9, Z9, Z9
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z10
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1417,13 +1417,13 @@ loop:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             R10
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (SI), K1, Z10
 	PREFETCHT0       (SI)(R9*8)
 	ADDQ             R9, SI
@@ -1440,7 +1440,7 @@ one:
 	ADDQ             R8, AX
 	ADDQ             R8, BX
 	DECQ             DI
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -1511,9 +1511,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1571,9 +1571,9 @@ strip:
 	VPXORD     Z10, Z10, Z10
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z11
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -1643,13 +1643,13 @@ loop:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R11
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DI), K1, Z11
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -1668,7 +1668,7 @@ one:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R8
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -1744,9 +1744,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1807,9 +1807,9 @@ strip:
 	VPXORD     Z11, Z11, Z11
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z12
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -1883,13 +1883,13 @@ loop:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R11
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DI), K1, Z12
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -1909,7 +1909,7 @@ one:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R8
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -1990,9 +1990,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2056,9 +2056,9 @@ strip:
 	VPXORD     Z12, Z12, Z12
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z13
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2136,13 +2136,13 @@ loop:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R11
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DI), K1, Z13
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2163,7 +2163,7 @@ one:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R8
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -2249,9 +2249,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2318,9 +2318,9 @@ strip:
 	VPXORD     Z13, Z13, Z13
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z14
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2402,13 +2402,13 @@ loop:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R11
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DI), K1, Z14
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2430,7 +2430,7 @@ one:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R8
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -2521,9 +2521,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2593,9 +2593,9 @@ strip:
 	VPXORD     Z14, Z14, Z14
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z15
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2681,13 +2681,13 @@ loop:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R11
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (DI), K1, Z15
 	PREFETCHT0       (DI)(R10*8)
 	ADDQ             R10, DI
@@ -2710,7 +2710,7 @@ one:
 	ADDQ             R9, BX
 	ADDQ             R9, SI
 	DECQ             R8
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -2806,9 +2806,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2883,9 +2883,9 @@ strip:
 	VPXORD     Z15, Z15, Z15
 	MOVQ       R9, R12
 	SHRQ       $0x02, R12
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z16
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -2979,13 +2979,13 @@ loop:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R12
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R9
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R8), K1, Z16
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3010,7 +3010,7 @@ one:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R9
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -3111,9 +3111,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3191,9 +3191,9 @@ strip:
 	VPXORD     Z16, Z16, Z16
 	MOVQ       R9, R12
 	SHRQ       $0x02, R12
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z17
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3291,13 +3291,13 @@ loop:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R12
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R9
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R8), K1, Z17
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3323,7 +3323,7 @@ one:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R9
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -3429,9 +3429,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3512,9 +3512,9 @@ strip:
 	VPXORD     Z17, Z17, Z17
 	MOVQ       R9, R12
 	SHRQ       $0x02, R12
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z18
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3616,13 +3616,13 @@ loop:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R12
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R9
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R8), K1, Z18
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3649,7 +3649,7 @@ one:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R9
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -3760,9 +3760,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3846,9 +3846,9 @@ strip:
 	VPXORD     Z18, Z18, Z18
 	MOVQ       R9, R12
 	SHRQ       $0x02, R12
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z19
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3954,13 +3954,13 @@ loop:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R12
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R9
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R8), K1, Z19
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -3988,7 +3988,7 @@ one:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R9
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -4104,9 +4104,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4193,9 +4193,9 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	MOVQ       R9, R12
 	SHRQ       $0x02, R12
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z20
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -4305,13 +4305,13 @@ loop:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R12
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R9
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R8), K1, Z20
 	PREFETCHT0       (R8)(R11*8)
 	ADDQ             R11, R8
@@ -4340,7 +4340,7 @@ one:
 	ADDQ             R10, SI
 	ADDQ             R10, DI
 	DECQ             R9
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -4461,9 +4461,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4555,9 +4555,9 @@ strip:
 	VPXORD     Z20, Z20, Z20
 	MOVQ       R10, R13
 	SHRQ       $0x02, R13
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z21
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -4675,13 +4675,13 @@ loop:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R13
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R10
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R9), K1, Z21
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -4712,7 +4712,7 @@ one:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R10
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -4838,9 +4838,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4935,9 +4935,9 @@ strip:
 	VPXORD     Z21, Z21, Z21
 	MOVQ       R10, R13
 	SHRQ       $0x02, R13
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z22
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5059,13 +5059,13 @@ loop:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R13
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R10
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R9), K1, Z22
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5097,7 +5097,7 @@ one:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R10
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -5228,9 +5228,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -5328,9 +5328,9 @@ strip:
 	VPXORD     Z22, Z22, Z22
 	MOVQ       R10, R13
 	SHRQ       $0x02, R13
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z23
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5456,13 +5456,13 @@ loop:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R13
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R10
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R9), K1, Z23
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5495,7 +5495,7 @@ one:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R10
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -5631,9 +5631,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -5734,9 +5734,9 @@ strip:
 	VPXORD     Z23, Z23, Z23
 	MOVQ       R10, R13
 	SHRQ       $0x02, R13
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z24
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5866,13 +5866,13 @@ loop:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R13
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R10
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R9), K1, Z24
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -5906,7 +5906,7 @@ one:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R10
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -6047,9 +6047,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -6153,9 +6153,9 @@ strip:
 	VPXORD     Z24, Z24, Z24
 	MOVQ       R10, R13
 	SHRQ       $0x02, R13
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z25
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -6289,13 +6289,13 @@ loop:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R13
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R10
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R9), K1, Z25
 	PREFETCHT0       (R9)(R12*8)
 	ADDQ             R12, R9
@@ -6330,7 +6330,7 @@ one:
 	ADDQ             R11, DI
 	ADDQ             R11, R8
 	DECQ             R10
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -6476,9 +6476,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -6587,9 +6587,9 @@ strip:
 	VPXORD     Z25, Z25, Z25
 	MOVQ       R11, R14
 	SHRQ       $0x02, R14
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z26
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -6731,13 +6731,13 @@ loop:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R14
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R11
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R10), K1, Z26
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -6774,7 +6774,7 @@ one:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R11
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -6925,9 +6925,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -7039,9 +7039,9 @@ strip:
 	VPXORD     Z26, Z26, Z26
 	MOVQ       R11, R14
 	SHRQ       $0x02, R14
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z27
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -7187,13 +7187,13 @@ loop:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R14
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R11
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R10), K1, Z27
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -7231,7 +7231,7 @@ one:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R11
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -7387,9 +7387,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -7504,9 +7504,9 @@ strip:
 	VPXORD     Z27, Z27, Z27
 	MOVQ       R11, R14
 	SHRQ       $0x02, R14
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z28
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -7656,13 +7656,13 @@ loop:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R14
-	JNZ              loop
+	JNZ              maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R11
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS.Z        (R10), K1, Z28
 	PREFETCHT0       (R10)(R13*8)
 	ADDQ             R13, R10
@@ -7701,7 +7701,7 @@ one:
 	ADDQ             R12, R8
 	ADDQ             R12, R9
 	DECQ             R11
-	JNZ              one
+	JNZ              maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -7862,9 +7862,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -7887,11 +7887,140 @@ strip:
 	SHLQ       $0x02, SI
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Z2
 	VMOVUPS.Z    64(CX), K1, Z3
 	PREFETCHT0   (CX)(SI*8)
@@ -7929,13 +8058,13 @@ loop:
 	VFMADD231PS  Z4, Z3, Z1
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Z2
 	VMOVUPS.Z    64(CX), K1, Z3
 	PREFETCHT0   (CX)(SI*8)
@@ -7946,7 +8075,7 @@ one:
 	VFMADD231PS  Z4, Z3, Z1
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), AX
@@ -7974,9 +8103,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8004,11 +8133,170 @@ strip:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z4
 	VMOVUPS.Z    64(DX), K1, Z5
 	PREFETCHT0   (DX)(DI*8)
@@ -8058,13 +8346,13 @@ loop:
 	VFMADD231PS  Z7, Z5, Z3
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z4
 	VMOVUPS.Z    64(DX), K1, Z5
 	PREFETCHT0   (DX)(DI*8)
@@ -8078,7 +8366,7 @@ one:
 	VFMADD231PS  Z7, Z5, Z3
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -8113,9 +8401,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8148,11 +8436,200 @@ strip:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z6
 	VMOVUPS.Z    64(DX), K1, Z7
 	PREFETCHT0   (DX)(DI*8)
@@ -8214,13 +8691,13 @@ loop:
 	VFMADD231PS  Z10, Z7, Z5
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z6
 	VMOVUPS.Z    64(DX), K1, Z7
 	PREFETCHT0   (DX)(DI*8)
@@ -8237,7 +8714,7 @@ one:
 	VFMADD231PS  Z10, Z7, Z5
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -8279,9 +8756,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8320,11 +8797,230 @@ strip:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z8
 	VMOVUPS.Z    64(BX), K1, Z9
 	PREFETCHT0   (BX)(R8*8)
@@ -8398,13 +9094,13 @@ loop:
 	VFMADD231PS  Z13, Z9, Z7
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z8
 	VMOVUPS.Z    64(BX), K1, Z9
 	PREFETCHT0   (BX)(R8*8)
@@ -8424,7 +9120,7 @@ one:
 	VFMADD231PS  Z13, Z9, Z7
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -8473,9 +9169,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8519,11 +9215,260 @@ strip:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z10
 	VMOVUPS.Z    64(BX), K1, Z11
 	PREFETCHT0   (BX)(R8*8)
@@ -8609,13 +9554,13 @@ loop:
 	VFMADD231PS  Z12, Z11, Z9
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z10
 	VMOVUPS.Z    64(BX), K1, Z11
 	PREFETCHT0   (BX)(R8*8)
@@ -8638,7 +9583,7 @@ one:
 	VFMADD231PS  Z12, Z11, Z9
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -8694,9 +9639,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8747,11 +9692,300 @@ strip:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z12
 	VMOVUPS.Z    64(SI), K1, Z13
 	PREFETCHT0   (SI)(R9*8)
@@ -8853,13 +10087,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z12
 	VMOVUPS.Z    64(SI), K1, Z13
 	PREFETCHT0   (SI)(R9*8)
@@ -8886,7 +10120,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -8949,9 +10183,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9007,11 +10241,330 @@ strip:
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z14
 	VMOVUPS.Z    64(SI), K1, Z15
 	PREFETCHT0   (SI)(R9*8)
@@ -9125,13 +10678,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z14
 	VMOVUPS.Z    64(SI), K1, Z15
 	PREFETCHT0   (SI)(R9*8)
@@ -9161,7 +10714,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -9231,9 +10784,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9294,11 +10847,360 @@ strip:
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z16
 	VMOVUPS.Z    64(SI), K1, Z17
 	PREFETCHT0   (SI)(R9*8)
@@ -9424,13 +11326,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z16
 	VMOVUPS.Z    64(SI), K1, Z17
 	PREFETCHT0   (SI)(R9*8)
@@ -9463,7 +11365,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -9540,9 +11442,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9608,11 +11510,390 @@ strip:
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z18
 	VMOVUPS.Z    64(SI), K1, Z19
 	PREFETCHT0   (SI)(R9*8)
@@ -9750,13 +12031,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z18
 	VMOVUPS.Z    64(SI), K1, Z19
 	PREFETCHT0   (SI)(R9*8)
@@ -9792,7 +12073,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -9876,9 +12157,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9949,11 +12230,420 @@ strip:
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z20
 	VMOVUPS.Z    64(SI), K1, Z21
 	PREFETCHT0   (SI)(R9*8)
@@ -10103,13 +12793,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z20
 	VMOVUPS.Z    64(SI), K1, Z21
 	PREFETCHT0   (SI)(R9*8)
@@ -10148,7 +12838,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -10239,9 +12929,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -10319,11 +13009,460 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       inc+96(FP), R13
+	SHLQ       $0x02, R13
+	MOVQ       ahead+88(FP), R11
+	ADDQ       R11, R12
+	MOVQ       R12, ahead+88(FP)
+	TESTQ      R11, R11
+	JNZ        near
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R11
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+farOne:
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ R8, R12
+	SHRQ $0x02, R12
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	PREFETCHT1   (R11)
+	ADDQ         R13, R11
+	DECQ         R12
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ R8, R11
+	SHRQ $0x02, R11
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DI), Z22
 	VMOVUPS.Z    64(DI), K1, Z23
 	PREFETCHT0   (DI)(R10*8)
@@ -10489,13 +13628,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DI), Z22
 	VMOVUPS.Z    64(DI), K1, Z23
 	PREFETCHT0   (DI)(R10*8)
@@ -10538,7 +13677,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -10636,9 +13775,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -10721,11 +13860,490 @@ strip:
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       inc+96(FP), R13
+	SHLQ       $0x02, R13
+	MOVQ       ahead+88(FP), R11
+	ADDQ       R11, R12
+	MOVQ       R12, ahead+88(FP)
+	TESTQ      R11, R11
+	JNZ        near
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R11
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+farOne:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ R8, R12
+	SHRQ $0x02, R12
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	PREFETCHT1   (R11)
+	ADDQ         R13, R11
+	DECQ         R12
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ R8, R11
+	SHRQ $0x02, R11
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DI), Z24
 	VMOVUPS.Z    64(DI), K1, Z25
 	PREFETCHT0   (DI)(R10*8)
@@ -10903,13 +14521,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DI), Z24
 	VMOVUPS.Z    64(DI), K1, Z25
 	PREFETCHT0   (DI)(R10*8)
@@ -10955,7 +14573,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -11060,9 +14678,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -11150,11 +14768,520 @@ strip:
 	VPXORD     Z23, Z23, Z23
 	VPXORD     Z24, Z24, Z24
 	VPXORD     Z25, Z25, Z25
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       inc+96(FP), R13
+	SHLQ       $0x02, R13
+	MOVQ       ahead+88(FP), R11
+	ADDQ       R11, R12
+	MOVQ       R12, ahead+88(FP)
+	TESTQ      R11, R11
+	JNZ        near
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R11
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+farOne:
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ R8, R12
+	SHRQ $0x02, R12
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	PREFETCHT1   (R11)
+	ADDQ         R13, R11
+	DECQ         R12
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ R8, R11
+	SHRQ $0x02, R11
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DI), Z26
 	VMOVUPS.Z    64(DI), K1, Z27
 	PREFETCHT0   (DI)(R10*8)
@@ -11344,13 +15471,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DI), Z26
 	VMOVUPS.Z    64(DI), K1, Z27
 	PREFETCHT0   (DI)(R10*8)
@@ -11399,7 +15526,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -11511,9 +15638,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -11606,11 +15733,550 @@ strip:
 	VPXORD     Z25, Z25, Z25
 	VPXORD     Z26, Z26, Z26
 	VPXORD     Z27, Z27, Z27
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       inc+96(FP), R13
+	SHLQ       $0x02, R13
+	MOVQ       ahead+88(FP), R11
+	ADDQ       R11, R12
+	MOVQ       R12, ahead+88(FP)
+	TESTQ      R11, R11
+	JNZ        near
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R11
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+farOne:
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT0   (DI)(R10*8)
+	PREFETCHT0   64(DI)(R10*8)
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ R8, R12
+	SHRQ $0x02, R12
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	PREFETCHT1   (R11)
+	ADDQ         R13, R11
+	DECQ         R12
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, R8
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	ADDQ         R10, DI
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	DECQ         R8
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ R8, R11
+	SHRQ $0x02, R11
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DI), Z28
 	VMOVUPS.Z    64(DI), K1, Z29
 	PREFETCHT0   (DI)(R10*8)
@@ -11812,13 +16478,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DI), Z28
 	VMOVUPS.Z    64(DI), K1, Z29
 	PREFETCHT0   (DI)(R10*8)
@@ -11870,7 +16536,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -11989,9 +16655,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12016,11 +16682,165 @@ strip:
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Z3
 	VMOVUPS      64(CX), Z4
 	VMOVUPS.Z    128(CX), K1, Z5
@@ -12070,13 +16890,13 @@ loop:
 	VFMADD231PS  Z6, Z5, Z2
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Z3
 	VMOVUPS      64(CX), Z4
 	VMOVUPS.Z    128(CX), K1, Z5
@@ -12090,7 +16910,7 @@ one:
 	VFMADD231PS  Z6, Z5, Z2
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), AX
@@ -12120,9 +16940,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12154,11 +16974,205 @@ strip:
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	VMOVUPS      128(DX), Z8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (AX)(CX*1), Z10
+	VFMADD231PS  Z10, Z6, Z3
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	VMOVUPS.Z    128(DX), K1, Z8
@@ -12224,13 +17238,13 @@ loop:
 	VFMADD231PS  Z10, Z8, Z5
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	VMOVUPS.Z    128(DX), K1, Z8
@@ -12248,7 +17262,7 @@ one:
 	VFMADD231PS  Z10, Z8, Z5
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -12287,9 +17301,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12328,11 +17342,245 @@ strip:
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z9
+	VMOVUPS      64(DX), Z10
+	VMOVUPS      128(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z9, Z0
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z9, Z6
+	VFMADD231PS  Z14, Z10, Z7
+	VFMADD231PS  Z14, Z11, Z8
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z9
 	VMOVUPS      64(DX), Z10
 	VMOVUPS.Z    128(DX), K1, Z11
@@ -12414,13 +17662,13 @@ loop:
 	VFMADD231PS  Z14, Z11, Z8
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z9
 	VMOVUPS      64(DX), Z10
 	VMOVUPS.Z    128(DX), K1, Z11
@@ -12442,7 +17690,7 @@ one:
 	VFMADD231PS  Z14, Z11, Z8
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -12490,9 +17738,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12539,11 +17787,285 @@ strip:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	VMOVUPS      128(BX), Z14
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (AX)(CX*1), Z16
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VBROADCASTSS (AX)(CX*2), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VBROADCASTSS (AX)(DX*1), Z18
+	VFMADD231PS  Z18, Z12, Z9
+	VFMADD231PS  Z18, Z13, Z10
+	VFMADD231PS  Z18, Z14, Z11
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z12
 	VMOVUPS      64(BX), Z13
 	VMOVUPS.Z    128(BX), K1, Z14
@@ -12641,13 +18163,13 @@ loop:
 	VFMADD231PS  Z18, Z14, Z11
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z12
 	VMOVUPS      64(BX), Z13
 	VMOVUPS.Z    128(BX), K1, Z14
@@ -12673,7 +18195,7 @@ one:
 	VFMADD231PS  Z18, Z14, Z11
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -12730,9 +18252,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12786,11 +18308,325 @@ strip:
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	VMOVUPS      128(BX), Z17
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z15, Z0
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z2
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z15, Z9
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z15, Z12
+	VFMADD231PS  Z18, Z16, Z13
+	VFMADD231PS  Z18, Z17, Z14
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z15
 	VMOVUPS      64(BX), Z16
 	VMOVUPS.Z    128(BX), K1, Z17
@@ -12904,13 +18740,13 @@ loop:
 	VFMADD231PS  Z18, Z17, Z14
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z15
 	VMOVUPS      64(BX), Z16
 	VMOVUPS.Z    128(BX), K1, Z17
@@ -12940,7 +18776,7 @@ one:
 	VFMADD231PS  Z18, Z17, Z14
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -13006,9 +18842,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -13071,11 +18907,375 @@ strip:
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	VMOVUPS      128(SI), Z20
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z21
+	VFMADD231PS  Z21, Z18, Z0
+	VFMADD231PS  Z21, Z19, Z1
+	VFMADD231PS  Z21, Z20, Z2
+	VBROADCASTSS (AX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VBROADCASTSS (AX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VBROADCASTSS (AX)(DX*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VBROADCASTSS (AX)(CX*4), Z21
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS (BX), Z22
+	VFMADD231PS  Z22, Z18, Z15
+	VFMADD231PS  Z22, Z19, Z16
+	VFMADD231PS  Z22, Z20, Z17
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z18
 	VMOVUPS      64(SI), Z19
 	VMOVUPS.Z    128(SI), K1, Z20
@@ -13209,13 +19409,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z18
 	VMOVUPS      64(SI), Z19
 	VMOVUPS.Z    128(SI), K1, Z20
@@ -13250,7 +19450,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -13325,9 +19525,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -13397,11 +19597,415 @@ strip:
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z21
+	VMOVUPS      64(SI), Z22
+	VMOVUPS      128(SI), Z23
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z21, Z0
+	VFMADD231PS  Z24, Z22, Z1
+	VFMADD231PS  Z24, Z23, Z2
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z21, Z6
+	VFMADD231PS  Z26, Z22, Z7
+	VFMADD231PS  Z26, Z23, Z8
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z21, Z15
+	VFMADD231PS  Z25, Z22, Z16
+	VFMADD231PS  Z25, Z23, Z17
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z21, Z18
+	VFMADD231PS  Z26, Z22, Z19
+	VFMADD231PS  Z26, Z23, Z20
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z21
 	VMOVUPS      64(SI), Z22
 	VMOVUPS.Z    128(SI), K1, Z23
@@ -13551,13 +20155,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z21
 	VMOVUPS      64(SI), Z22
 	VMOVUPS.Z    128(SI), K1, Z23
@@ -13596,7 +20200,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -13680,9 +20284,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -13759,11 +20363,455 @@ strip:
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z27
+	VFMADD231PS  Z27, Z24, Z0
+	VFMADD231PS  Z27, Z25, Z1
+	VFMADD231PS  Z27, Z26, Z2
+	VBROADCASTSS (AX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z3
+	VFMADD231PS  Z28, Z25, Z4
+	VFMADD231PS  Z28, Z26, Z5
+	VBROADCASTSS (AX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VBROADCASTSS (AX)(DX*1), Z30
+	VFMADD231PS  Z30, Z24, Z9
+	VFMADD231PS  Z30, Z25, Z10
+	VFMADD231PS  Z30, Z26, Z11
+	VBROADCASTSS (AX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	VBROADCASTSS (BX), Z28
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VBROADCASTSS (BX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z18
+	VFMADD231PS  Z29, Z25, Z19
+	VFMADD231PS  Z29, Z26, Z20
+	VBROADCASTSS (BX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z21
+	VFMADD231PS  Z30, Z25, Z22
+	VFMADD231PS  Z30, Z26, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VMOVUPS.Z    128(SI), K1, Z26
@@ -13929,13 +20977,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VMOVUPS.Z    128(SI), K1, Z26
@@ -13978,7 +21026,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -14071,9 +21119,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -14100,11 +21148,190 @@ strip:
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	PREFETCHT0   192(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	PREFETCHT0   192(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	PREFETCHT0   192(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	PREFETCHT0   192(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	PREFETCHT0   128(CX)(SI*8)
+	PREFETCHT0   192(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	VMOVUPS      128(CX), Z6
+	VMOVUPS      192(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z4, Z0
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z5
 	VMOVUPS      128(CX), Z6
@@ -14166,13 +21393,13 @@ loop:
 	VFMADD231PS  Z8, Z7, Z3
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z5
 	VMOVUPS      128(CX), Z6
@@ -14189,7 +21416,7 @@ one:
 	VFMADD231PS  Z8, Z7, Z3
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), AX
@@ -14221,9 +21448,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -14259,11 +21486,240 @@ strip:
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	VMOVUPS      128(DX), Z10
+	VMOVUPS      192(DX), Z11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z8, Z4
+	VFMADD231PS  Z13, Z9, Z5
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	VMOVUPS      128(DX), Z10
@@ -14345,13 +21801,13 @@ loop:
 	VFMADD231PS  Z13, Z11, Z7
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	VMOVUPS      128(DX), Z10
@@ -14373,7 +21829,7 @@ one:
 	VFMADD231PS  Z13, Z11, Z7
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -14416,9 +21872,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -14463,11 +21919,290 @@ strip:
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	PREFETCHT0   128(DX)(DI*8)
+	PREFETCHT0   192(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	VMOVUPS      128(DX), Z14
+	VMOVUPS      192(DX), Z15
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z12, Z8
+	VFMADD231PS  Z18, Z13, Z9
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
 	VMOVUPS      128(DX), Z14
@@ -14569,13 +22304,13 @@ loop:
 	VFMADD231PS  Z18, Z15, Z11
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
 	VMOVUPS      128(DX), Z14
@@ -14602,7 +22337,7 @@ one:
 	VFMADD231PS  Z18, Z15, Z11
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -14656,9 +22391,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -14713,11 +22448,340 @@ strip:
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	VMOVUPS      128(BX), Z18
+	VMOVUPS      192(BX), Z19
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z16, Z4
+	VFMADD231PS  Z21, Z17, Z5
+	VFMADD231PS  Z21, Z18, Z6
+	VFMADD231PS  Z21, Z19, Z7
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z16, Z12
+	VFMADD231PS  Z23, Z17, Z13
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z16
 	VMOVUPS      64(BX), Z17
 	VMOVUPS      128(BX), Z18
@@ -14839,13 +22903,13 @@ loop:
 	VFMADD231PS  Z23, Z19, Z15
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z16
 	VMOVUPS      64(BX), Z17
 	VMOVUPS      128(BX), Z18
@@ -14877,7 +22941,7 @@ one:
 	VFMADD231PS  Z23, Z19, Z15
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -14942,9 +23006,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -15008,11 +23072,390 @@ strip:
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	PREFETCHT0   (BX)(R8*8)
+	PREFETCHT0   64(BX)(R8*8)
+	PREFETCHT0   128(BX)(R8*8)
+	PREFETCHT0   192(BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	VMOVUPS      128(BX), Z22
+	VMOVUPS      192(BX), Z23
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z20, Z0
+	VFMADD231PS  Z24, Z21, Z1
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z20, Z16
+	VFMADD231PS  Z24, Z21, Z17
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Z20
 	VMOVUPS      64(BX), Z21
 	VMOVUPS      128(BX), Z22
@@ -15154,13 +23597,13 @@ loop:
 	VFMADD231PS  Z24, Z23, Z19
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Z20
 	VMOVUPS      64(BX), Z21
 	VMOVUPS      128(BX), Z22
@@ -15197,7 +23640,7 @@ one:
 	VFMADD231PS  Z24, Z23, Z19
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -15273,9 +23716,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-81
+TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-112
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -15350,11 +23793,450 @@ strip:
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
+	CMPQ       lanes+72(FP), $0x10
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	PREFETCHT0   192(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	PREFETCHT0   192(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	PREFETCHT0   192(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	PREFETCHT0   192(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	PREFETCHT0   (SI)(R9*8)
+	PREFETCHT0   64(SI)(R9*8)
+	PREFETCHT0   128(SI)(R9*8)
+	PREFETCHT0   192(SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	VMOVUPS      128(SI), Z26
+	VMOVUPS      192(SI), Z27
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z24, Z0
+	VFMADD231PS  Z28, Z25, Z1
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z24, Z8
+	VFMADD231PS  Z30, Z25, Z9
+	VFMADD231PS  Z30, Z26, Z10
+	VFMADD231PS  Z30, Z27, Z11
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z24, Z12
+	VFMADD231PS  Z31, Z25, Z13
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z24, Z20
+	VFMADD231PS  Z29, Z25, Z21
+	VFMADD231PS  Z29, Z26, Z22
+	VFMADD231PS  Z29, Z27, Z23
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VMOVUPS      128(SI), Z26
@@ -15520,13 +24402,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	VMOVUPS      128(SI), Z26
@@ -15569,7 +24451,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ      ldc+56(FP), CX
@@ -15656,9 +24538,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -15682,9 +24564,9 @@ strip:
 	VXORPS     Y0, Y0, Y0
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (CX), Y15, Y1
 	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
@@ -15710,13 +24592,13 @@ loop:
 	VFMADD231PS  Y2, Y1, Y0
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (CX), Y15, Y1
 	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
@@ -15724,7 +24606,7 @@ one:
 	VFMADD231PS  Y2, Y1, Y0
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), AX
@@ -15750,9 +24632,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -15779,9 +24661,9 @@ strip:
 	VXORPS     Y1, Y1, Y1
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (DX), Y15, Y2
 	PREFETCHT0   (DX)(DI*8)
 	ADDQ         DI, DX
@@ -15815,13 +24697,13 @@ loop:
 	VFMADD231PS  Y4, Y2, Y1
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (DX), Y15, Y2
 	PREFETCHT0   (DX)(DI*8)
 	ADDQ         DI, DX
@@ -15831,7 +24713,7 @@ one:
 	VFMADD231PS  Y4, Y2, Y1
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -15862,9 +24744,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -15894,9 +24776,9 @@ strip:
 	VXORPS     Y2, Y2, Y2
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (DX), Y15, Y3
 	PREFETCHT0   (DX)(DI*8)
 	ADDQ         DI, DX
@@ -15938,13 +24820,13 @@ loop:
 	VFMADD231PS  Y6, Y3, Y2
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (DX), Y15, Y3
 	PREFETCHT0   (DX)(DI*8)
 	ADDQ         DI, DX
@@ -15956,7 +24838,7 @@ one:
 	VFMADD231PS  Y6, Y3, Y2
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -15992,9 +24874,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16028,9 +24910,9 @@ strip:
 	VXORPS     Y3, Y3, Y3
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (BX), Y15, Y4
 	PREFETCHT0   (BX)(R8*8)
 	ADDQ         R8, BX
@@ -16080,13 +24962,13 @@ loop:
 	VFMADD231PS  Y8, Y4, Y3
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (BX), Y15, Y4
 	PREFETCHT0   (BX)(R8*8)
 	ADDQ         R8, BX
@@ -16100,7 +24982,7 @@ one:
 	VFMADD231PS  Y8, Y4, Y3
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -16141,9 +25023,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16180,9 +25062,9 @@ strip:
 	VXORPS     Y4, Y4, Y4
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (BX), Y15, Y5
 	PREFETCHT0   (BX)(R8*8)
 	ADDQ         R8, BX
@@ -16240,13 +25122,13 @@ loop:
 	VFMADD231PS  Y6, Y5, Y4
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (BX), Y15, Y5
 	PREFETCHT0   (BX)(R8*8)
 	ADDQ         R8, BX
@@ -16262,7 +25144,7 @@ one:
 	VFMADD231PS  Y6, Y5, Y4
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -16308,9 +25190,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16352,9 +25234,9 @@ strip:
 	VXORPS     Y5, Y5, Y5
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y6
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16424,13 +25306,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (SI), Y15, Y6
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16449,7 +25331,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -16500,9 +25382,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16547,9 +25429,9 @@ strip:
 	VXORPS     Y6, Y6, Y6
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y7
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16627,13 +25509,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (SI), Y15, Y7
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16654,7 +25536,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -16710,9 +25592,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16760,9 +25642,9 @@ strip:
 	VXORPS     Y7, Y7, Y7
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y8
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16848,13 +25730,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (SI), Y15, Y8
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -16877,7 +25759,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -16938,9 +25820,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -16991,9 +25873,9 @@ strip:
 	VXORPS     Y8, Y8, Y8
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y9
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -17087,13 +25969,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (SI), Y15, Y9
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -17118,7 +26000,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -17184,9 +26066,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -17240,9 +26122,9 @@ strip:
 	VXORPS     Y9, Y9, Y9
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y10
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -17344,13 +26226,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (SI), Y15, Y10
 	PREFETCHT0   (SI)(R9*8)
 	ADDQ         R9, SI
@@ -17377,7 +26259,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -17448,9 +26330,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -17509,9 +26391,9 @@ strip:
 	VXORPS     Y10, Y10, Y10
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (DI), Y15, Y11
 	PREFETCHT0   (DI)(R10*8)
 	ADDQ         R10, DI
@@ -17625,13 +26507,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (DI), Y15, Y11
 	PREFETCHT0   (DI)(R10*8)
 	ADDQ         R10, DI
@@ -17661,7 +26543,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -17737,9 +26619,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -17801,9 +26683,9 @@ strip:
 	VXORPS     Y11, Y11, Y11
 	MOVQ       R8, R11
 	SHRQ       $0x02, R11
-	JZ         rest
+	JZ         maskedRest
 
-loop:
+maskedLoop:
 	VMASKMOVPS   (DI), Y15, Y12
 	PREFETCHT0   (DI)(R10*8)
 	ADDQ         R10, DI
@@ -17925,13 +26807,13 @@ loop:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R11
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, R8
 	JZ   store
 
-one:
+maskedOne:
 	VMASKMOVPS   (DI), Y15, Y12
 	PREFETCHT0   (DI)(R10*8)
 	ADDQ         R10, DI
@@ -17963,7 +26845,7 @@ one:
 	ADDQ         R9, BX
 	ADDQ         R9, SI
 	DECQ         R8
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -18044,9 +26926,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18069,11 +26951,135 @@ strip:
 	SHLQ       $0x02, SI
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	PREFETCHT0   (CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	PREFETCHT0   (CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	PREFETCHT0   (CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	PREFETCHT0   (CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	PREFETCHT0   (CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Y2
 	VMASKMOVPS   32(CX), Y15, Y3
 	PREFETCHT0   (CX)(SI*8)
@@ -18107,13 +27113,13 @@ loop:
 	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Y2
 	VMASKMOVPS   32(CX), Y15, Y3
 	PREFETCHT0   (CX)(SI*8)
@@ -18123,7 +27129,7 @@ one:
 	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), AX
@@ -18151,9 +27157,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18180,11 +27186,165 @@ strip:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   32(DX), Y15, Y5
 	PREFETCHT0   (DX)(DI*8)
@@ -18230,13 +27390,13 @@ loop:
 	VFMADD231PS  Y7, Y5, Y3
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   32(DX), Y15, Y5
 	PREFETCHT0   (DX)(DI*8)
@@ -18249,7 +27409,7 @@ one:
 	VFMADD231PS  Y7, Y5, Y3
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -18284,9 +27444,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18317,11 +27477,195 @@ strip:
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Y6
 	VMASKMOVPS   32(DX), Y15, Y7
 	PREFETCHT0   (DX)(DI*8)
@@ -18379,13 +27723,13 @@ loop:
 	VFMADD231PS  Y10, Y7, Y5
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Y6
 	VMASKMOVPS   32(DX), Y15, Y7
 	PREFETCHT0   (DX)(DI*8)
@@ -18401,7 +27745,7 @@ one:
 	VFMADD231PS  Y10, Y7, Y5
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -18443,9 +27787,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18481,11 +27825,225 @@ strip:
 	VXORPS     Y5, Y5, Y5
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Y8
 	VMASKMOVPS   32(BX), Y15, Y9
 	PREFETCHT0   (BX)(R8*8)
@@ -18555,13 +28113,13 @@ loop:
 	VFMADD231PS  Y13, Y9, Y7
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Y8
 	VMASKMOVPS   32(BX), Y15, Y9
 	PREFETCHT0   (BX)(R8*8)
@@ -18580,7 +28138,7 @@ one:
 	VFMADD231PS  Y13, Y9, Y7
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -18629,9 +28187,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18671,11 +28229,255 @@ strip:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       inc+96(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       ahead+88(FP), R9
+	ADDQ       R9, R10
+	MOVQ       R10, ahead+88(FP)
+	TESTQ      R9, R9
+	JNZ        near
 	MOVQ       SI, R9
 	SHRQ       $0x02, R9
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	DECQ         R9
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+farOne:
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	PREFETCHT0   (BX)(R8*8)
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ SI, R10
+	SHRQ $0x02, R10
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	PREFETCHT1   (R9)
+	ADDQ         R11, R9
+	DECQ         R10
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, SI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	ADDQ         R8, BX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y13
+	VFMADD231PS  Y13, Y10, Y8
+	VFMADD231PS  Y13, Y11, Y9
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ SI, R9
+	SHRQ $0x02, R9
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (BX), Y10
 	VMASKMOVPS   32(BX), Y15, Y11
 	PREFETCHT0   (BX)(R8*8)
@@ -18757,13 +28559,13 @@ loop:
 	VFMADD231PS  Y13, Y11, Y9
 	ADDQ         DI, AX
 	DECQ         R9
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, SI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (BX), Y10
 	VMASKMOVPS   32(BX), Y15, Y11
 	PREFETCHT0   (BX)(R8*8)
@@ -18785,7 +28587,7 @@ one:
 	VFMADD231PS  Y13, Y11, Y9
 	ADDQ         DI, AX
 	DECQ         SI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -18841,9 +28643,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -18889,11 +28691,295 @@ strip:
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R11
+	SHLQ       $0x02, R11
+	MOVQ       inc+96(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       ahead+88(FP), R10
+	ADDQ       R10, R11
+	MOVQ       R11, ahead+88(FP)
+	TESTQ      R10, R10
+	JNZ        near
 	MOVQ       DI, R10
 	SHRQ       $0x02, R10
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT0   (SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT0   (SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT0   (SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT0   (SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         R10
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+farOne:
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT0   (SI)(R9*8)
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DI, R11
+	SHRQ $0x02, R11
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	PREFETCHT1   (R10)
+	ADDQ         R12, R10
+	DECQ         R11
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DI
+	JZ   store
+
+nearOne:
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	ADDQ         R9, SI
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, AX
+	ADDQ         R8, BX
+	DECQ         DI
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DI, R10
+	SHRQ $0x02, R10
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (SI), Y12
 	VMASKMOVPS   32(SI), Y15, Y13
 	PREFETCHT0   (SI)(R9*8)
@@ -18991,13 +29077,13 @@ loop:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         R10
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DI
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (SI), Y12
 	VMASKMOVPS   32(SI), Y15, Y13
 	PREFETCHT0   (SI)(R9*8)
@@ -19023,7 +29109,7 @@ one:
 	ADDQ         R8, AX
 	ADDQ         R8, BX
 	DECQ         DI
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -19086,9 +29172,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -19113,11 +29199,160 @@ strip:
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Y3
+	VMOVUPS      32(CX), Y4
+	VMOVUPS      64(CX), Y5
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y3, Y0
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y2
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Y3
 	VMOVUPS      32(CX), Y4
 	VMASKMOVPS   64(CX), Y15, Y5
@@ -19163,13 +29398,13 @@ loop:
 	VFMADD231PS  Y6, Y5, Y2
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Y3
 	VMOVUPS      32(CX), Y4
 	VMASKMOVPS   64(CX), Y15, Y5
@@ -19182,7 +29417,7 @@ one:
 	VFMADD231PS  Y6, Y5, Y2
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), AX
@@ -19212,9 +29447,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -19245,11 +29480,200 @@ strip:
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMOVUPS      64(DX), Y8
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (AX)(CX*1), Y10
+	VFMADD231PS  Y10, Y6, Y3
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	VMASKMOVPS   64(DX), Y15, Y8
@@ -19311,13 +29735,13 @@ loop:
 	VFMADD231PS  Y10, Y8, Y5
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	VMASKMOVPS   64(DX), Y15, Y8
@@ -19334,7 +29758,7 @@ one:
 	VFMADD231PS  Y10, Y8, Y5
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -19373,9 +29797,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -19412,11 +29836,240 @@ strip:
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Y9
+	VMOVUPS      32(DX), Y10
+	VMOVUPS      64(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y9, Y0
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y9, Y6
+	VFMADD231PS  Y14, Y10, Y7
+	VFMADD231PS  Y14, Y11, Y8
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Y9
 	VMOVUPS      32(DX), Y10
 	VMASKMOVPS   64(DX), Y15, Y11
@@ -19494,13 +30147,13 @@ loop:
 	VFMADD231PS  Y14, Y11, Y8
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Y9
 	VMOVUPS      32(DX), Y10
 	VMASKMOVPS   64(DX), Y15, Y11
@@ -19521,7 +30174,7 @@ one:
 	VFMADD231PS  Y14, Y11, Y8
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX
@@ -19569,9 +30222,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -19597,11 +30250,180 @@ strip:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       inc+96(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       ahead+88(FP), DI
+	ADDQ       DI, R8
+	MOVQ       R8, ahead+88(FP)
+	TESTQ      DI, DI
+	JNZ        near
 	MOVQ       DX, DI
 	SHRQ       $0x02, DI
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	DECQ         DI
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+farOne:
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	PREFETCHT0   (CX)(SI*8)
+	PREFETCHT0   64(CX)(SI*8)
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ DX, R8
+	SHRQ $0x02, R8
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	PREFETCHT1   (DI)
+	ADDQ         R9, DI
+	DECQ         R8
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, DX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMOVUPS      64(CX), Y6
+	VMOVUPS      96(CX), Y7
+	ADDQ         SI, CX
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         BX, AX
+	DECQ         DX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ DX, DI
+	SHRQ $0x02, DI
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y5
 	VMOVUPS      64(CX), Y6
@@ -19655,13 +30477,13 @@ loop:
 	VFMADD231PS  Y8, Y7, Y3
 	ADDQ         BX, AX
 	DECQ         DI
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, DX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y5
 	VMOVUPS      64(CX), Y6
@@ -19676,7 +30498,7 @@ one:
 	VFMADD231PS  Y8, Y7, Y3
 	ADDQ         BX, AX
 	DECQ         DX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), AX
@@ -19708,9 +30530,9 @@ set:
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool)
+// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-81
+TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-112
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -19743,11 +30565,230 @@ strip:
 	VXORPS     Y5, Y5, Y5
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
+	CMPQ       lanes+72(FP), $0x08
+	JNE        masked
+	MOVQ       step+104(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       inc+96(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       ahead+88(FP), R8
+	ADDQ       R8, R9
+	MOVQ       R9, ahead+88(FP)
+	TESTQ      R8, R8
+	JNZ        near
 	MOVQ       BX, R8
 	SHRQ       $0x02, R8
-	JZ         rest
+	JZ         farRest
 
-loop:
+farLoop:
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	DECQ         R8
+	JNZ          farLoop
+
+farRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+farOne:
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	PREFETCHT0   (DX)(DI*8)
+	PREFETCHT0   64(DX)(DI*8)
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          farOne
+	JMP          store
+
+near:
+	MOVQ BX, R9
+	SHRQ $0x02, R9
+	JZ   nearRest
+
+nearLoop:
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	PREFETCHT1   (R8)
+	ADDQ         R10, R8
+	DECQ         R9
+	JNZ          nearLoop
+
+nearRest:
+	ANDQ $0x03, BX
+	JZ   store
+
+nearOne:
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	VMOVUPS      64(DX), Y10
+	VMOVUPS      96(DX), Y11
+	ADDQ         DI, DX
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VFMADD231PS  Y13, Y9, Y5
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          nearOne
+	JMP          store
+
+masked:
+	MOVQ BX, R8
+	SHRQ $0x02, R8
+	JZ   maskedRest
+
+maskedLoop:
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	VMOVUPS      64(DX), Y10
@@ -19821,13 +30862,13 @@ loop:
 	VFMADD231PS  Y13, Y11, Y7
 	ADDQ         SI, AX
 	DECQ         R8
-	JNZ          loop
+	JNZ          maskedLoop
 
-rest:
+maskedRest:
 	ANDQ $0x03, BX
 	JZ   store
 
-one:
+maskedOne:
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	VMOVUPS      64(DX), Y10
@@ -19847,7 +30888,7 @@ one:
 	VFMADD231PS  Y13, Y11, Y7
 	ADDQ         SI, AX
 	DECQ         BX
-	JNZ          one
+	JNZ          maskedOne
 
 store:
 	MOVQ       ldc+56(FP), CX

@@ -31,7 +31,7 @@ func TestTilesStayInside(t *testing.T) {
 				for _, kc := range []int{1, 5, 8} {
 					rows := 1 + r.IntN(k.most[vecs])
 					a, b, c := atPageEnd(t, rows*kc), atPageEnd(t, kc*cols), atPageEnd(t, rows*cols)
-					k.tile(rows, vecs, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0)
+					k.tile(rows, vecs, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0, lookahead{})
 					if k.dots != nil {
 						k.dots(rows, kc, a, kc, atPageEnd(t, kc), c, 1)
 					}

@@ -3,7 +3,7 @@
 package cpu
 
 // tileFunc is a kernel of gemm_amd64.s, whose number of rows and of vectors is in its name.
-type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool)
+type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool, ahead uintptr, inc, step int)
 
 // tilesAVX512 and tilesAVX2 list the kernels by vectors and rows.
 var tilesAVX512 = [5][]tileFunc{
@@ -57,8 +57,8 @@ func kernelsOf(l Level) *kernels {
 
 var kernelsAVX512 = kernels{
 	lanes: 16, most: tallest(&tilesAVX512), wide: 2, rate: 70,
-	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool) {
-		tiles(&tilesAVX512, 16, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add)
+	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
+		tiles(&tilesAVX512, 16, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
 	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
@@ -78,8 +78,8 @@ var kernelsAVX512 = kernels{
 
 var kernelsAVX2 = kernels{
 	lanes: 8, most: tallest(&tilesAVX2), wide: 2, rate: 35,
-	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool) {
-		tiles(&tilesAVX2, 8, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add)
+	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
+		tiles(&tilesAVX2, 8, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
 	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		copyRowsAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
@@ -98,14 +98,14 @@ var kernelsAVX2 = kernels{
 }
 
 // tiles computes strips of vecs vectors in one call, and what is left in another.
-func tiles(of *[5][]tileFunc, lanes, rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+func tiles(of *[5][]tileFunc, lanes, rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
 	width := vecs * lanes
 	if strips := cols / width; strips > 0 {
-		of[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, strips, lanes, add)
+		of[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, strips, lanes, add, ahead.at, ahead.inc, ahead.step)
 	}
 	if rest := cols % width; rest > 0 {
 		vecs := (rest + lanes - 1) / lanes
-		of[vecs][rows](k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add)
+		of[vecs][rows](k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add, ahead.at, ahead.inc, ahead.step)
 	}
 }
 

@@ -48,7 +48,7 @@ func testTile(t *testing.T, k *kernels, rows, vecs, cols, kc, rs, cs int, seed u
 	c := newGuarded((rows-1)*ldc+cols, int(seed)%16)
 	copy(c.v, normals(r, len(c.v)))
 	before := append([]float32(nil), c.v...)
-	k.tile(rows, vecs, cols, kc, a, rs, cs, b, ldb, c.v, ldc, add)
+	k.tile(rows, vecs, cols, kc, a, rs, cs, b, ldb, c.v, ldc, add, lookahead{})
 	require.True(t, c.intact())
 	for i := range rows {
 		for j := range ldc {

@@ -1,5 +1,7 @@
 package cpu
 
+import "unsafe"
+
 // longDots is the most elements of one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
 const longDots = 1 << 20
 
@@ -54,12 +56,29 @@ func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 	for p := range panels { // of nearly equal height
 		i, end := t.rows*p/panels, t.rows*(p+1)/panels
 		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
-		g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0)
+		var next lookahead
+		if g.copyB {
+			next = g.lookahead(t.batch, t.row+min(end, t.rows-1), k)
+		}
+		g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0, next)
 		if k+kc == g.k && g.eager(t) {
 			g.finish(w, c[i*ld:], ld, block{t.batch, t.row + i, t.col, end - i, t.cols})
 		}
 	}
 }
+
+// lookahead is how strips ask for the panel of A that comes next: one of its rows each, or, where terms lie in rows, every
+// fourth of those.
+func (g *Gemm) lookahead(batch, row, k int) lookahead {
+	at := addressOf(g.a.data, g.a.at(batch, row, k))
+	if g.a.rs == 1 {
+		return lookahead{at, 4 * g.a.cs, g.a.cs}
+	}
+	return lookahead{at, 4, g.a.rs}
+}
+
+// addressOf is the address of x[i], which must exist.
+func addressOf(x []float32, i int) uintptr { return uintptr(unsafe.Pointer(&x[i])) }
 
 // eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
 // for a run of their own, and in the order of out.

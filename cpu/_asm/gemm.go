@@ -93,6 +93,8 @@ type tileKernel struct {
 	a       []reg.GPVirtual // rows 0, 5, 10, … of the current term
 	rs, rs3 reg.GPVirtual
 	b       reg.GPVirtual
+	ahead   reg.GPVirtual // the line to ask for next
+	inc     reg.GPVirtual
 	mask    reg.Register // of the last vector: an opmask, or a vector of signs
 }
 
@@ -101,42 +103,37 @@ func tile(c *Context, s registers, t tileShape) {
 	c.Function(fmt.Sprintf("gemm%dx%d%s", t.rows, t.vecs, s.name))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool)")
+	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool, ahead uintptr, inc, step int)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
 			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of", s.name),
 			fmt.Sprintf("c ldc apart; it adds where add is set. n is strips times V vectors of %d columns, except that the last vector of each", s.lanes),
 			"strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals",
-			"gemmGeneric up to that rounding.")
+			"gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines",
+			"at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.")
 	}
 	k := &tileKernel{Context: c, registers: s, tileShape: t}
 	k.loadMask()
 	c.Label("strip")
 	k.prefetchC()
 	k.loadOperands()
-	terms := c.Load(c.Param("k"), c.GP64())
+	terms := c.GP64()
+	c.Load(c.Param("k"), terms)
 	cs, ldb := k.stride("cs"), k.stride("ldb")
 	for i := range t.rows * t.vecs {
 		k.zero(s.at(i))
 	}
 
-	fours := c.GP64()
-	c.MOVQ(terms, fours)
-	c.SHRQ(U8(2), fours)
-	c.JZ(LabelRef("rest"))
-	c.Label("loop")
-	for range unroll {
-		k.term(cs, ldb)
+	if t.vecs > 1 { // a masked load occupies an arithmetic unit, 4 % of the time of 14×2, and asking for B as much
+		c.CMPQ(k.argument("lanes"), U8(s.lanes))
+		c.JNE(LabelRef("masked"))
+		k.lookAhead()
+		k.terms("far", terms, cs, ldb)
+		c.Label("near")
+		k.terms("near", terms, cs, ldb)
+		c.Label("masked")
 	}
-	c.DECQ(fours)
-	c.JNZ(LabelRef("loop"))
-	c.Label("rest")
-	c.ANDQ(U8(unroll-1), terms)
-	c.JZ(LabelRef("store"))
-	c.Label("one")
-	k.term(cs, ldb)
-	c.DECQ(terms)
-	c.JNZ(LabelRef("one"))
+	k.terms("masked", terms, cs, ldb)
 
 	c.Label("store")
 	k.store()
@@ -151,6 +148,47 @@ func tile(c *Context, s registers, t tileShape) {
 	c.JNZ(LabelRef("strip"))
 	c.VZEROUPPER()
 	c.RET()
+}
+
+// terms adds all terms to the sums, in one of three ways: B lies far off, so that its rows are asked for early; B is near,
+// so that the next panel of A is; the last vector of a row of B is partly used.
+func (k *tileKernel) terms(way string, n, cs, ldb reg.GPVirtual) {
+	fours := k.GP64()
+	k.MOVQ(n, fours)
+	k.SHRQ(U8(2), fours)
+	k.JZ(LabelRef(way + "Rest"))
+	k.Label(way + "Loop")
+	for range unroll {
+		k.term(way, cs, ldb)
+	}
+	if way == "near" {
+		k.PREFETCHT1(Mem{Base: k.ahead})
+		k.ADDQ(k.inc, k.ahead)
+	}
+	k.DECQ(fours)
+	k.JNZ(LabelRef(way + "Loop"))
+	k.Label(way + "Rest")
+	k.ANDQ(U8(unroll-1), n)
+	k.JZ(LabelRef("store"))
+	k.Label(way + "One")
+	k.term(way, cs, ldb)
+	k.DECQ(n)
+	k.JNZ(LabelRef(way + "One"))
+	if way != "masked" {
+		k.JMP(LabelRef("store"))
+	}
+}
+
+// lookAhead makes the address of the first line to ask for, moves the argument on to the next strip's, and goes to near if
+// there is one.
+func (k *tileKernel) lookAhead() {
+	at, step, inc := k.GP64(), k.stride("step"), k.stride("inc")
+	k.Load(k.Param("ahead"), at)
+	k.ADDQ(at, step)
+	k.MOVQ(step, k.argument("ahead"))
+	k.ahead, k.inc = at, inc
+	k.TESTQ(at, at)
+	k.JNZ(LabelRef("near"))
 }
 
 // argument is the place of an argument on the stack, which the kernel may write.
@@ -273,12 +311,14 @@ func (k *tileKernel) elements() []reg.VecPhysical {
 }
 
 // term adds one term to all sums and steps on.
-func (k *tileKernel) term(cs, ldb reg.GPVirtual) {
+func (k *tileKernel) term(way string, cs, ldb reg.GPVirtual) {
 	for v := range k.vecs {
-		k.load(Mem{Base: k.b, Disp: k.bytes() * v}, k.rowB(v), v == k.vecs-1)
+		k.load(Mem{Base: k.b, Disp: k.bytes() * v}, k.rowB(v), way == "masked" && v == k.vecs-1)
 	}
-	for v := 0; v < k.vecs; v += 64 / k.bytes() {
-		k.PREFETCHT0(Mem{Base: k.b, Index: ldb, Scale: 8, Disp: k.bytes() * v})
+	if way != "near" {
+		for v := 0; v < k.vecs; v += 64 / k.bytes() {
+			k.PREFETCHT0(Mem{Base: k.b, Index: ldb, Scale: 8, Disp: k.bytes() * v})
+		}
 	}
 	k.ADDQ(ldb, k.b)
 	free := k.elements()
