@@ -36,7 +36,7 @@ type Gemm struct {
 	bare           bool // no epilogue
 	direct         bool // the sums go straight to out
 	copyA, copyB   bool
-	dots           bool // a matrix times a vector, rows of A and the vector in place
+	dots           int  // columns of a kernel whose vectors run along k; 0: they run along the columns
 	epilogue       *program
 
 	vecs                         int // width of a kernel in vectors
@@ -78,15 +78,17 @@ func (g *Gemm) plan() {
 	}
 	flipped := *g
 	flipped.turn()
-	g.dots, flipped.dots = g.isDots(), flipped.isDots()
-	if flipped.dots && !g.dots || flipped.dots == g.dots && flipped.time() < 0.95*g.time() {
+	if flipped.choose() < 0.95*g.choose() {
 		*g = flipped
 	}
 	g.vecs = g.width()
 	g.copyA = g.a.mask != nil || g.n > leastReuse && (g.a.scattered() || conflicting(g.a.layout, g.kernels.most[g.kernels.wide]))
-	g.copyB = !g.dots && !g.b.plain() || g.m > leastReuse && conflicting(g.b.layout, g.k)
-
-	pieces := max(1, (g.k+Kc-1)/Kc)
+	g.copyB = !g.b.plain() || g.m > leastReuse && conflicting(g.b.layout, g.k)
+	most := Kc
+	if g.dots > 0 {
+		g.copyA, g.copyB, most = false, !g.b.down(), dotsKc
+	}
+	pieces := max(1, (g.k+most-1)/most)
 	g.kc = (g.k + pieces - 1) / pieces
 	g.cut()
 	g.direct = g.bare && g.out.cs == 1
@@ -115,9 +117,27 @@ func (g *Gemm) turn() {
 	g.m, g.n = g.n, g.m
 }
 
-// isDots says whether the product is one of rows with a vector, both one term after the other.
-func (g *Gemm) isDots() bool {
-	return g.kernels.dots != nil && g.n == 1 && g.k > 0 && g.a.plain() && g.b.mask == nil && (g.b.rs == 1 || g.k == 1)
+// dotsKc is the most terms of a piece where vectors run along k: twelve columns of B stay in the first-level cache.
+const dotsKc = 1024
+
+// mayDots says whether vectors may run along k: the rows of A lie in place and columns are few.
+func (g *Gemm) mayDots() bool {
+	return g.kernels.mostDots > 0 && g.n > 0 && g.n <= 2*g.kernels.mostDots && g.k > 0 && g.a.plain()
+}
+
+// choose takes the faster kind of kernel for the present orientation and returns its time.
+func (g *Gemm) choose() float64 {
+	g.dots = 0
+	t := g.time()
+	if g.mayDots() {
+		parts := (g.n + g.kernels.mostDots - 1) / g.kernels.mostDots
+		g.dots = (g.n + parts - 1) / parts
+		if d := g.time(); d < t {
+			return d
+		}
+		g.dots = 0
+	}
+	return t
 }
 
 // width is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is fastest,
@@ -135,12 +155,19 @@ func (g *Gemm) width() int {
 
 // time estimates the nanoseconds of the product in its present orientation on one thread.
 func (g *Gemm) time() float64 {
-	const move = 0.15 // of an element that is transposed
+	const move, lanes = 0.15, 0.5 // of an element that is transposed, and of adding the lanes of a sum
 	k := g.kernels
-	vecs := (g.n + k.lanes - 1) / k.lanes
-	sums := min(g.m, k.most[1]) * min(vecs, g.width())
-	t := float64(g.m*vecs*k.lanes*g.k) / k.rate * max(1, 8/float64(sums)) // 8 sums hide the latency
-	if !g.b.plain() {
+	var t float64
+	inPlace := g.b.plain()
+	if g.dots > 0 {
+		inPlace = g.b.down()
+		t = float64(g.m*g.n) * (float64(roundUp(g.k, k.lanes))/k.rate/0.85 + lanes)
+	} else {
+		vecs := (g.n + k.lanes - 1) / k.lanes
+		sums := min(g.m, k.most[1]) * min(vecs, g.width())
+		t = float64(g.m*vecs*k.lanes*g.k) / k.rate * max(1, 8/float64(sums)) // 8 sums hide the latency
+	}
+	if !inPlace {
 		t += move * float64(g.k*g.n)
 	}
 	if g.flip || g.out.cs != 1 {
@@ -152,6 +179,9 @@ func (g *Gemm) time() float64 {
 // cut chooses the tiles: enough of them that the threads end together, of whole panels, and none too short.
 func (g *Gemm) cut() {
 	width := g.vecs * g.kernels.lanes
+	if g.dots > 0 {
+		width = g.dots
+	}
 	panels := (g.n + width - 1) / width
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
 	work := float64(g.m) * float64(g.n) * float64(g.k) / g.kernels.rate
@@ -187,8 +217,8 @@ func (g *Gemm) place() {
 	}
 	g.tileAt = take(!g.direct, g.rows*g.cols)
 	g.aAt = take(g.copyA, g.kernels.most[1]*(g.kc+16))
-	g.bAt = take(g.copyB, g.kc*g.ldb())
-	g.tempAt = take(g.b.mask != nil, g.kc*g.ldb())
+	g.bAt = take(g.copyB, g.sizeB())
+	g.tempAt = take(g.b.mask != nil, g.sizeB())
 	g.to = take(g.flip && !g.direct, g.rows*g.cols)
 	g.pool.reserve(reals, ints)
 }

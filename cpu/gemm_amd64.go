@@ -269,11 +269,80 @@ func mulRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ld
 //go:noescape
 func transposeAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 
-// dotsAVX512 computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k, both at least 1. Each sum is one of as many
-// sums as a vector has lanes, added by halves at the end.
+// dotsRxNAVX512 computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;
+// it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.
 //
 //go:noescape
-func dotsAVX512(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
+func dots1x1AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots8x1AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x2AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots8x2AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x3AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots7x3AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x4AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots6x4AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x5AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots4x5AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x6AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots4x6AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots3x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots3x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 // fmaChainsAVX512 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX512(steps int)
@@ -299,11 +368,62 @@ func mulRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb 
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 
-// dotsAVX2 computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k, both at least 1. Each sum is one of as many
-// sums as a vector has lanes, added by halves at the end.
+// dotsRxNAVX2 computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;
+// it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.
 //
 //go:noescape
-func dotsAVX2(rows int, k int, a *float32, rs int, x *float32, y *float32, ldy int)
+func dots1x1AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots6x1AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x2AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots4x2AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x3AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots3x3AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x4AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x4AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x5AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x5AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots2x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x7AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x9AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x10AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x11AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 // fmaChainsAVX2 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX2(steps int)

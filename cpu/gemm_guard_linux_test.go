@@ -32,8 +32,8 @@ func TestTilesStayInside(t *testing.T) {
 					rows := 1 + r.IntN(k.most[vecs])
 					a, b, c := atPageEnd(t, rows*kc), atPageEnd(t, kc*cols), atPageEnd(t, rows*cols)
 					k.tile(rows, vecs, cols, kc, a, kc, 1, b, cols, c, cols, r.IntN(2) == 0, lookahead{})
-					if k.dots != nil {
-						k.dots(rows, kc, a, kc, atPageEnd(t, kc), c, 1)
+					if n := min(cols, k.mostDots); n > 0 {
+						k.dots(rows, n, kc, a, kc, atPageEnd(t, n*kc), kc, atPageEnd(t, rows*n), n, r.IntN(2) == 0)
 					}
 					k.copyRows(c, cols, atPageEnd(t, rows*cols), cols, rows, cols)
 					k.mulRows(c, cols, atPageEnd(t, rows*cols), cols, atPageEnd(t, rows*cols), cols, rows, cols)

@@ -20,8 +20,10 @@ type kernels struct {
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	// dots computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k; nil where tile is as good.
-	dots func(rows, k int, a []float32, rs int, x, y []float32, ldy int)
+	// dots computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < rows, j < cols ≤ mostDots, q < k: vectors run
+	// along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
+	dots     func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool)
+	mostDots int // 0 where tile is as good
 
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int

@@ -44,6 +44,46 @@ var tilesAVX2 = [5][]tileFunc{
 	},
 }
 
+// dotFunc is a kernel of gemm_amd64.s along k, whose number of rows and of columns is in its name.
+type dotFunc = func(groups, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+// dotPair is the kernel of so many rows and the one of a single row.
+type dotPair struct {
+	rows      int
+	many, one dotFunc
+}
+
+// dotsAVX512 and dotsAVX2 list the kernels by columns.
+var dotsAVX512 = [...]dotPair{
+	1: {8, dots8x1AVX512, dots1x1AVX512},
+	2: {8, dots8x2AVX512, dots1x2AVX512},
+	3: {7, dots7x3AVX512, dots1x3AVX512},
+	4: {6, dots6x4AVX512, dots1x4AVX512},
+	5: {4, dots4x5AVX512, dots1x5AVX512},
+	6: {4, dots4x6AVX512, dots1x6AVX512},
+	7: {3, dots3x7AVX512, dots1x7AVX512},
+	8: {3, dots3x8AVX512, dots1x8AVX512},
+	9: {2, dots2x9AVX512, dots1x9AVX512},
+	10: {2, dots2x10AVX512, dots1x10AVX512},
+	11: {2, dots2x11AVX512, dots1x11AVX512},
+	12: {2, dots2x12AVX512, dots1x12AVX512},
+}
+
+var dotsAVX2 = [...]dotPair{
+	1: {6, dots6x1AVX2, dots1x1AVX2},
+	2: {4, dots4x2AVX2, dots1x2AVX2},
+	3: {3, dots3x3AVX2, dots1x3AVX2},
+	4: {2, dots2x4AVX2, dots1x4AVX2},
+	5: {2, dots2x5AVX2, dots1x5AVX2},
+	6: {2, dots2x6AVX2, dots1x6AVX2},
+	7: {1, dots1x7AVX2, dots1x7AVX2},
+	8: {1, dots1x8AVX2, dots1x8AVX2},
+	9: {1, dots1x9AVX2, dots1x9AVX2},
+	10: {1, dots1x10AVX2, dots1x10AVX2},
+	11: {1, dots1x11AVX2, dots1x11AVX2},
+	12: {1, dots1x12AVX2, dots1x12AVX2},
+}
+
 // kernelsOf are the kernels of a level.
 func kernelsOf(l Level) *kernels {
 	switch l {
@@ -69,9 +109,10 @@ var kernelsAVX512 = kernels{
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
-	dots: func(rows, k int, a []float32, rs int, x, y []float32, ldy int) {
-		dotsAVX512(rows, k, &a[0], rs, &x[0], &y[0], ldy)
+	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+		dots(&dotsAVX512, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
+	mostDots: len(dotsAVX512) - 1,
 	chains: 12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
@@ -90,9 +131,10 @@ var kernelsAVX2 = kernels{
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
-	dots: func(rows, k int, a []float32, rs int, x, y []float32, ldy int) {
-		dotsAVX2(rows, k, &a[0], rs, &x[0], &y[0], ldy)
+	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+		dots(&dotsAVX2, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
+	mostDots: len(dotsAVX2) - 1,
 	chains: 12 * 8, fmaChains: fmaChainsAVX2,
 	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
@@ -106,6 +148,18 @@ func tiles(of *[5][]tileFunc, lanes, rows, vecs, cols, k int, a []float32, rs, c
 	if rest := cols % width; rest > 0 {
 		vecs := (rest + lanes - 1) / lanes
 		of[vecs][rows](k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add, ahead.at, ahead.inc, ahead.step)
+	}
+}
+
+// dots computes groups of rows in one call, and what is left in another.
+func dots(of *[13]dotPair, rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+	p := &of[cols]
+	groups := rows / p.rows
+	if groups > 0 {
+		p.many(groups, k, &a[0], rs, &b[0], ldb, &c[0], ldc, add)
+	}
+	if done := groups * p.rows; done < rows {
+		p.one(rows-done, k, &a[done*rs], rs, &b[0], ldb, &c[done*ldc], ldc, add)
 	}
 }
 

@@ -2,9 +2,6 @@ package cpu
 
 import "unsafe"
 
-// longDots is the most elements of one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
-const longDots = 1 << 20
-
 // Do computes one tile of the product.
 func (g *Gemm) Do(w *Worker, item int) {
 	col := item % g.colTiles * g.cols
@@ -21,15 +18,12 @@ func (g *Gemm) Do(w *Worker, item int) {
 			clear(c[i*ld:][:t.cols])
 		}
 	}
-	if g.dots {
-		x := g.b.data[g.b.at(batch, 0, col):]
-		step := max(1, longDots/g.k)
-		for i := 0; i < t.rows; i += step {
-			g.kernels.dots(min(step, t.rows-i), g.k, g.a.data[g.a.at(batch, row+i, 0):], g.a.rs, x, c[i*ld:], ld)
+	for k := 0; k < g.k; k += g.kc {
+		if g.dots > 0 {
+			g.dotPiece(w, c, ld, t, k)
+		} else {
+			g.piece(w, c, ld, t, k)
 		}
-	}
-	for k := 0; k < g.k && !g.dots; k += g.kc {
-		g.piece(w, c, ld, t, k)
 	}
 	if g.direct || g.eager(t) {
 		return
@@ -80,9 +74,44 @@ func (g *Gemm) lookahead(batch, row, k int) lookahead {
 // addressOf is the address of x[i], which must exist.
 func addressOf(x []float32, i int) uintptr { return uintptr(unsafe.Pointer(&x[i])) }
 
+// longDots is the most elements of A in one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
+const longDots = 1 << 20
+
+// dotPiece does the same with vectors along k.
+func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
+	kc := min(g.kc, g.k-k)
+	b, ldb := g.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
+	step := max(1, longDots/kc)
+	for j := 0; j < t.cols; j += g.dots {
+		for i := 0; i < t.rows; i += step {
+			a := g.a.data[g.a.at(t.batch, t.row+i, k):]
+			g.kernels.dots(min(step, t.rows-i), min(g.dots, t.cols-j), kc, a, g.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0)
+		}
+	}
+}
+
+// columnsB gives a block of B whose columns are ld apart: in place or copied.
+func (g *Gemm) columnsB(w *Worker, b block) (at []float32, ld int) {
+	if !g.copyB {
+		return g.b.data[g.b.at(b.batch, b.row, b.col):], g.b.cs
+	}
+	at, ld = w.real[g.bAt:], roundUp(g.kc, 16)+16
+	t := g.b.transposed()
+	t.copyTo(g.kernels, at, ld, block{b.batch, b.col, b.row, b.cols, b.rows}, w.real[g.tempAt:])
+	return at, ld
+}
+
+// sizeB is the room for a copied block of B.
+func (g *Gemm) sizeB() int {
+	if g.dots > 0 {
+		return g.cols * (roundUp(g.kc, 16) + 16)
+	}
+	return g.kc * g.ldb()
+}
+
 // eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
 // for a run of their own, and in the order of out.
-func (g *Gemm) eager(t block) bool { return !g.bare && !g.flip && !g.dots && g.k > 0 && t.cols >= 128 }
+func (g *Gemm) eager(t block) bool { return !g.bare && !g.flip && g.dots == 0 && g.k > 0 && t.cols >= 128 }
 
 // panelA gives a panel of A and its strides: in place, or copied in the order in which it lies.
 func (g *Gemm) panelA(w *Worker, b block) (a []float32, rs, cs int) {

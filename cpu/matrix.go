@@ -40,6 +40,9 @@ func (m *matrix) shared() bool { return m.bs == 0 && (m.mask == nil || m.by.bs =
 // plain says whether rows lie in memory as they are: no mask, one element after the other.
 func (m *matrix) plain() bool { return m.mask == nil && m.cs == 1 }
 
+// down says the same of columns.
+func (m *matrix) down() bool { return m.mask == nil && m.rs == 1 }
+
 // block is a part of a matrix: rows × cols elements from (row, col) on.
 type block struct{ batch, row, col, rows, cols int }
 

@@ -24,7 +24,7 @@ func crossEntropies(s *data.Set, classes int, y []float64, weight func(i int) fl
 		for c := range z {
 			z[c] = 0
 			for j, v := range s.Row(i) {
-				z[c] += float64(v) * y[j*classes+c]
+				z[c] += float64(v) * y[c*s.Dim+j]
 			}
 			sum += math.Exp(z[c])
 		}
@@ -36,7 +36,7 @@ func crossEntropies(s *data.Set, classes int, y []float64, weight func(i int) fl
 				p--
 			}
 			for j, v := range s.Row(i) {
-				g[j*classes+c] += weight(i) * p * float64(v)
+				g[c*s.Dim+j] += weight(i) * p * float64(v)
 			}
 		}
 	}

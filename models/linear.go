@@ -6,7 +6,8 @@ import (
 	"bilevel/tensor"
 )
 
-// Softmax is softmax regression: outputs (logits) = inputs · W (+ b), W [Inputs, Classes], start values zero.
+// Softmax is softmax regression: outputs (logits) = inputs · Wᵀ (+ b), W [Classes, Inputs], start values zero. A class's
+// weights lie side by side, like the inputs they meet, so that products with few classes run along the inputs.
 type Softmax struct {
 	Inputs, Classes int
 	Bias            bool // false where the inputs carry a column of ones
@@ -28,8 +29,8 @@ func (m Softmax) Outputs(params, inputs *tensor.Node) *tensor.Node {
 	return applyAffine(m.Layout(), params, inputs)
 }
 
-// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · w (+ b), the log-odds of class 1,
-// start values zero. BinaryCrossEntropy is its loss.
+// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · wᵀ (+ b), w [1, Inputs], the log-odds of
+// class 1, start values zero. BinaryCrossEntropy is its loss.
 type Logistic struct {
 	Inputs int
 	Bias   bool
@@ -52,16 +53,20 @@ func (m Logistic) Outputs(params, inputs *tensor.Node) *tensor.Node {
 }
 
 func affine(inputs, outputs int, bias bool) (l Layout) {
-	l.add("weight", inputs, outputs)
+	l.add("weight", outputs, inputs)
 	if bias {
 		l.add("bias", outputs)
 	}
 	return l
 }
 
-// applyAffine is x·W, + b where the layout has a second piece.
+// applyAffine is x·Wᵀ, + b where the layout has a second piece.
 func applyAffine(l Layout, params, x *tensor.Node) *tensor.Node {
-	z := x.MatMul(l[0].Of(params))
+	return plusBias(l, params, x.MatMul(l[0].Of(params).T()))
+}
+
+// plusBias is z + b where the layout has a second piece.
+func plusBias(l Layout, params, z *tensor.Node) *tensor.Node {
 	if len(l) > 1 {
 		z = z.Add(l[1].Of(params))
 	}

@@ -97,7 +97,8 @@ func (m MLP) Outputs(params, x *tensor.Node) *tensor.Node {
 	l := m.Layout()
 	per := len(l) / m.layers()
 	for i := range m.layers() {
-		x = applyAffine(l[i*per:(i+1)*per], params, x)
+		layer := l[i*per : (i+1)*per]
+		x = plusBias(layer, params, x.MatMul(layer[0].Of(params)))
 		if i < m.layers()-1 {
 			x = m.Activation.Apply(x)
 		}

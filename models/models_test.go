@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"bilevel/device/ref"
@@ -68,8 +69,8 @@ func TestLayouts(t *testing.T) {
 		of   models.Model
 		want models.Layout
 	}{
-		{softmax, models.Layout{{"weight", []int{4, 3}, 0}, {"bias", []int{3}, 12}}},
-		{logistic, models.Layout{{"weight", []int{5, 1}, 0}}},
+		{softmax, models.Layout{{"weight", []int{3, 4}, 0}, {"bias", []int{3}, 12}}},
+		{logistic, models.Layout{{"weight", []int{1, 5}, 0}}},
 		{perceptron(t, "tanh", 4, 6, 3), models.Layout{{"weight0", []int{4, 6}, 0}, {"bias0", []int{6}, 24}, {"weight1", []int{6, 3}, 30}, {"bias1", []int{3}, 48}}},
 		{plain, models.Layout{{"weight0", []int{4, 6}, 0}, {"weight1", []int{6, 3}, 24}}},
 	} {
@@ -158,7 +159,7 @@ func TestOutputs(t *testing.T) {
 			}
 		}
 	}
-	// Regressions are perceptrons of one layer.
+	// Regressions are perceptrons of one layer, whose weights lie the other way.
 	softmax, err := models.NewSoftmax(3, 4, true)
 	require.NoError(t, err)
 	logistic, err := models.NewLogistic(3, true)
@@ -169,8 +170,11 @@ func TestOutputs(t *testing.T) {
 		got := eval(t, func(v func([]float64, ...int) *tensor.Node) []*tensor.Node {
 			return []*tensor.Node{m.Outputs(v(params, len(params)), v(x, rows, 3))}
 		})
-		one := models.MLP{Widths: []int{3, outputs}, Bias: true}
-		require.InDeltaSlice(t, plainMLP(one, nil, params, x), got[0], 1e-14)
+		one, turned := models.MLP{Widths: []int{3, outputs}, Bias: true}, slices.Clone(params)
+		for i := range 3 * outputs {
+			turned[i%3*outputs+i/3] = params[i]
+		}
+		require.InDeltaSlice(t, plainMLP(one, nil, turned, x), got[0], 1e-14)
 	}
 }
 

@@ -107,10 +107,10 @@ var rules = [numOps]rule{
 		vjp: func(n, g *Node, need []bool) []*Node {
 			out := make([]*Node, 2)
 			if need[0] {
-				out[0] = g.MatMul(n.in[1].T())
+				out[0] = matMulLike(n.in[0], g, n.in[1].T())
 			}
 			if need[1] {
-				out[1] = n.in[0].T().MatMul(g)
+				out[1] = matMulLike(n.in[1], n.in[0].T(), g)
 			}
 			return out
 		},
@@ -185,6 +185,14 @@ var rules = [numOps]rule{
 		jvp:  func(n *Node, t []*Node) *Node { return t[0] },
 		vjp:  func(n, g *Node, _ []bool) []*Node { return []*Node{g} },
 	},
+}
+
+// matMulLike is a·b, laid out like x: where x is a transposed matrix, as the transpose of bᵀ·aᵀ, whose rows lie as x's do.
+func matMulLike(x, a, b *Node) *Node {
+	if r := len(x.shape); x.op == opPermute && x.ints[r-1] == r-2 && x.ints[r-2] == r-1 {
+		return b.T().MatMul(a.T()).T()
+	}
+	return a.MatMul(b)
 }
 
 // softmaxRules: with p = softmax(z),

@@ -67,7 +67,9 @@ func gemm(c *Context) {
 		copyRows(c, s, false)
 		copyRows(c, s, true)
 		transpose(c, s)
-		dots(c, s)
+		for _, t := range s.dotShapes() {
+			dots(c, s, t)
+		}
 		peak(c, s)
 		triad(c, s)
 	}

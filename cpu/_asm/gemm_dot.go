@@ -9,16 +9,42 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// dots writes the kernel of a matrix times a vector: vectors along k, eight rows at a time.
-func dots(c *Context, s registers) {
-	c.Function("dots" + s.name)
+// dotShapes lists the kernels of products with few columns, whose vectors run along k: for each number of columns as many
+// rows as leave registers for a vector of each row and one of B, and a single row for what is left.
+func (s registers) dotShapes() []tileShape {
+	rows := []int{1: 8, 8, 7, 6, 4, 4, 3, 3, 2, 2, 2, 2}
+	if s.lanes == 8 {
+		rows = []int{1: 6, 4, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1}
+	}
+	var list []tileShape
+	for cols := 1; cols < len(rows); cols++ {
+		if rows[cols] > 1 {
+			list = append(list, tileShape{1, cols})
+		}
+		list = append(list, tileShape{rows[cols], cols})
+	}
+	return list
+}
+
+// dotKernel is the state of one such kernel while it is written. vecs of the shape are its columns.
+type dotKernel struct {
+	*tileKernel
+	at reg.GPVirtual // byte offset of the term
+}
+
+// dots writes the kernel of so many rows and columns.
+func dots(c *Context, s registers, t tileShape) {
+	c.Function(fmt.Sprintf("dots%dx%d%s", t.rows, t.vecs, s.name))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(rows, k int, a *float32, rs int, x *float32, y *float32, ldy int)")
-	c.Doc("dots"+s.name+" computes y[i·ldy] = Σ_q a[i·rs + q] · x[q] for i < rows, q < k, both at least 1. Each sum is one of as many",
-		"sums as a vector has lanes, added by halves at the end.")
-	k := &tileKernel{Context: c, registers: s}
-	rows, whole, lanes := c.GP64(), c.GP64(), c.GP64()
+	c.SignatureExpr("func(groups, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)")
+	if t.rows == 1 && t.vecs == 1 {
+		c.Doc(
+			fmt.Sprintf("dotsRxN%s computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;", s.name),
+			"it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.")
+	}
+	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
+	whole, lanes := c.GP64(), c.GP64()
 	c.Load(c.Param("k"), whole)
 	c.DECQ(whole)
 	c.MOVQ(whole, lanes)
@@ -27,92 +53,181 @@ func dots(c *Context, s registers) {
 	c.INCQ(lanes)
 	c.SHLQ(U8(2), whole)
 	k.maskOf(lanes)
-	c.Load(c.Param("rows"), rows)
-	a, x, y := c.GP64(), c.GP64(), c.GP64()
-	c.Load(c.Param("a"), a)
-	c.Load(c.Param("x"), x)
-	c.Load(c.Param("y"), y)
-	rs, ldy := k.stride("rs"), k.stride("ldy")
-	rs3, fifth := c.GP64(), c.GP64()
-	c.LEAQ(Mem{Base: rs, Index: rs, Scale: 2}, rs3)
+	groups, to := c.GP64(), c.GP64()
+	c.Load(c.Param("groups"), groups)
+	c.Load(c.Param("c"), to)
 
-	at := c.GP64()
-	term := s.at(8)
-	for _, r := range []int{8, 1} {
-		name := func(l string) string { return fmt.Sprint(l, r) }
-		c.Label(name("group"))
-		c.CMPQ(rows, U8(r))
-		c.JLT(LabelRef(name("fewer")))
-		for i := range r {
-			k.zero(s.at(i))
-		}
-		c.XORQ(at, at)
-		row := func(i int) Mem { // of the term at
-			m := Mem{Base: a, Index: rs, Scale: uint8(i % 4)}
-			if i >= 4 {
-				m.Base = fifth
-			}
-			switch i % 4 {
-			case 0:
-				m.Index, m.Scale = nil, 0
-			case 3:
-				m.Index, m.Scale = rs3, 1
-			}
-			return m
-		}
-		add := func(last bool) {
-			k.load(Mem{Base: x, Index: at, Scale: 1}, term, last)
-			for i := range r {
-				if last {
-					k.load(row(i), s.at(9), true)
-					c.VFMADD231PS(s.at(9), term, s.at(i))
-				} else {
-					c.VFMADD231PS(row(i), term, s.at(i))
-				}
-			}
-		}
-		c.LEAQ(Mem{Base: a, Index: rs, Scale: 4}, fifth)
-		c.CMPQ(at, whole)
-		c.JGE(LabelRef(name("last")))
-		c.Label(name("loop"))
-		add(false)
-		for _, p := range []reg.GPVirtual{a, fifth, at} {
-			c.ADDQ(U8(s.bytes()), p)
-		}
-		c.CMPQ(at, whole)
-		c.JLT(LabelRef(name("loop")))
-		c.Label(name("last"))
-		add(true)
-		for i := range r {
-			k.halve(s.at(i), s.at(9))
-			c.VMOVSS(s.at(i).AsX(), Mem{Base: y})
-			c.ADDQ(ldy, y)
-		}
-		c.SUBQ(whole, a) // back to the first term, and on
-		for range map[int]int{8: 2, 1: 0}[r] {
-			c.LEAQ(Mem{Base: a, Index: rs, Scale: 4}, a)
-		}
-		if r == 1 {
-			c.ADDQ(rs, a)
-		}
-		c.SUBQ(U8(r), rows)
-		c.JMP(LabelRef(name("group")))
-		c.Label(name("fewer"))
+	c.Label("group")
+	for i := range t.rows * t.vecs {
+		k.zero(s.at(i))
 	}
+	a, b := k.walkRows("a", "rs", t.rows), k.walkRows("b", "ldb", t.vecs)
+	c.XORQ(k.at, k.at)
+	c.CMPQ(k.at, whole)
+	c.JGE(LabelRef("last"))
+	c.Label("loop")
+	k.term(a, b, false)
+	a.step(k)
+	b.step(k)
+	c.ADDQ(U8(s.bytes()), k.at)
+	c.CMPQ(k.at, whole)
+	c.JLT(LabelRef("loop"))
+	c.Label("last")
+	k.term(a, b, true)
+
+	add := c.GP8()
+	c.Load(c.Param("add"), add)
+	ldc := k.stride("ldc")
+	for i := range t.rows {
+		for j := 0; j < t.vecs; j += 4 {
+			k.finish(i, j, min(4, t.vecs-j), add, to)
+		}
+		c.ADDQ(ldc, to)
+	}
+	next, rs := k.argument("a"), k.stride("rs")
+	for range t.rows {
+		c.ADDQ(rs, next)
+	}
+	c.DECQ(groups)
+	c.JNZ(LabelRef("group"))
 	c.VZEROUPPER()
 	c.RET()
 }
 
-// halve adds the upper half of a register to the lower one until one lane is left.
-func (k *tileKernel) halve(r, temp reg.VecPhysical) {
+// rowsAt addresses rows of a matrix at the current term: four to a pointer.
+type rowsAt struct {
+	base        []reg.GPVirtual
+	stride, by3 reg.GPVirtual
+}
+
+// walkRows makes the addresses of the first term of some rows.
+func (k *dotKernel) walkRows(matrix, stride string, rows int) *rowsAt {
+	w := &rowsAt{base: []reg.GPVirtual{k.GP64()}}
+	k.Load(k.Param(matrix), w.base[0])
+	if rows == 1 {
+		return w
+	}
+	w.stride = k.stride(stride)
+	if rows > 3 {
+		w.by3 = k.GP64()
+		k.LEAQ(Mem{Base: w.stride, Index: w.stride, Scale: 2}, w.by3)
+	}
+	for 4*len(w.base) < rows {
+		next := k.GP64()
+		k.LEAQ(Mem{Base: w.base[len(w.base)-1], Index: w.stride, Scale: 4}, next)
+		w.base = append(w.base, next)
+	}
+	return w
+}
+
+// row is the address of row i.
+func (w *rowsAt) row(i int) Mem {
+	m := Mem{Base: w.base[i/4]}
+	switch i % 4 {
+	case 1, 2:
+		m.Index, m.Scale = w.stride, uint8(i%4)
+	case 3:
+		m.Index, m.Scale = w.by3, 1
+	}
+	return m
+}
+
+// step moves on by a vector.
+func (w *rowsAt) step(k *dotKernel) {
+	for _, p := range w.base {
+		k.ADDQ(U8(k.bytes()), p)
+	}
+}
+
+// Registers: sums first, then a vector of each row of A, then one of B.
+func (k *dotKernel) rowA(i int) reg.VecPhysical { return k.registers.at(k.rows*k.vecs + i) }
+func (k *dotKernel) temp() reg.VecPhysical      { return k.registers.at(k.rows*k.vecs + k.rows) }
+
+// term adds a vector of terms to all sums.
+func (k *dotKernel) term(a, b *rowsAt, last bool) {
+	for i := range k.rows {
+		k.load(a.row(i), k.rowA(i), last)
+	}
+	for j := range k.vecs {
+		if k.rows == 1 && !last {
+			k.VFMADD231PS(b.row(j), k.rowA(0), k.sum(0, j))
+			continue
+		}
+		k.load(b.row(j), k.temp(), last)
+		for i := range k.rows {
+			k.VFMADD231PS(k.temp(), k.rowA(i), k.sum(i, j))
+		}
+	}
+}
+
+// finish adds the lanes of n ≤ 4 neighbouring sums of row i and stores them, or adds them, at column j.
+func (k *dotKernel) finish(i, j, n int, add reg.Register, to reg.GPVirtual) {
+	t, a := k.temp(), k.sum(i, j)
+	pair := func(a, b reg.VecPhysical) { // a ← a0+a2, b0+b2, a1+a3, b1+b3 in each 128 bits
+		k.VUNPCKLPS(b, a, t)
+		k.VUNPCKHPS(b, a, a)
+		k.VADDPS(t, a, a)
+	}
+	switch n {
+	case 1:
+		k.halves(a, t)
+		k.VMOVHLPS(a.AsX(), t.AsX(), t.AsX())
+		k.VADDPS(t.AsX(), a.AsX(), a.AsX())
+		k.VMOVSHDUP(a.AsX(), t.AsX())
+		k.VADDSS(t.AsX(), a.AsX(), a.AsX())
+	case 2:
+		pair(a, k.sum(i, j+1))
+		k.halves(a, t)
+		k.VMOVHLPS(a.AsX(), t.AsX(), t.AsX())
+		k.VADDPS(t.AsX(), a.AsX(), a.AsX())
+	default:
+		c := k.sum(i, j+2)
+		pair(a, k.sum(i, j+1))
+		pair(c, k.sum(i, j+n-1)) // of three, the third with itself
+		k.VUNPCKLPD(c, a, t)
+		k.VUNPCKHPD(c, a, a)
+		k.VADDPS(t, a, a)
+		k.halves(a, t)
+	}
+	m := Mem{Base: to, Disp: 4 * j}
+	third := Mem{Base: to, Disp: 4*j + 8}
+	set := fmt.Sprintf("set%d_%d", i, j)
+	k.TESTB(add, add)
+	k.JZ(LabelRef(set))
+	switch n {
+	case 1:
+		k.VADDSS(m, a.AsX(), a.AsX())
+	case 4:
+		k.VADDPS(m, a.AsX(), a.AsX())
+	default:
+		k.VMOVSD(m, t.AsX())
+		if n == 3 {
+			k.VINSERTPS(U8(0x20), third, t.AsX(), t.AsX())
+		}
+		k.VADDPS(t.AsX(), a.AsX(), a.AsX())
+	}
+	k.Label(set)
+	switch n {
+	case 1:
+		k.VMOVSS(a.AsX(), m)
+	case 4:
+		k.VMOVUPS(a.AsX(), m)
+	default:
+		k.VMOVLPS(a.AsX(), m)
+		if n == 3 {
+			k.VEXTRACTPS(U8(2), a.AsX(), third)
+		}
+	}
+}
+
+// halves adds the upper half of a register to the lower one until 128 bits are left.
+func (k *dotKernel) halves(r, temp reg.VecPhysical) {
 	if k.lanes == 16 {
 		k.VEXTRACTF64X4(U8(1), r, temp.AsY())
 		k.VADDPS(temp.AsY(), r.AsY(), r.AsY())
+		k.VEXTRACTF32X4(U8(1), r.AsY(), temp.AsX()) // unlike VEXTRACTF128 it reaches registers from 16 on
+	} else {
+		k.VEXTRACTF128(U8(1), r.AsY(), temp.AsX())
 	}
-	k.VEXTRACTF128(U8(1), r.AsY(), temp.AsX())
 	k.VADDPS(temp.AsX(), r.AsX(), r.AsX())
-	k.VMOVHLPS(r.AsX(), temp.AsX(), temp.AsX())
-	k.VADDPS(temp.AsX(), r.AsX(), r.AsX())
-	k.VMOVSHDUP(r.AsX(), temp.AsX())
-	k.VADDSS(temp.AsX(), r.AsX(), r.AsX())
 }
