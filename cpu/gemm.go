@@ -36,7 +36,7 @@ type Gemm struct {
 	bare           bool // no epilogue
 	direct         bool // the sums go straight to out
 	copyA, copyB   bool
-	dots           int  // columns of a kernel whose vectors run along k; 0: they run along the columns
+	dots           int // columns of a kernel whose vectors run along k; 0: they run along the columns
 	epilogue       *program
 
 	vecs                         int // width of a kernel in vectors

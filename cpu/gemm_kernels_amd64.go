@@ -55,30 +55,30 @@ type dotPair struct {
 
 // dotsAVX512 and dotsAVX2 list the kernels by columns.
 var dotsAVX512 = [...]dotPair{
-	1: {8, dots8x1AVX512, dots1x1AVX512},
-	2: {8, dots8x2AVX512, dots1x2AVX512},
-	3: {7, dots7x3AVX512, dots1x3AVX512},
-	4: {6, dots6x4AVX512, dots1x4AVX512},
-	5: {4, dots4x5AVX512, dots1x5AVX512},
-	6: {4, dots4x6AVX512, dots1x6AVX512},
-	7: {3, dots3x7AVX512, dots1x7AVX512},
-	8: {3, dots3x8AVX512, dots1x8AVX512},
-	9: {2, dots2x9AVX512, dots1x9AVX512},
+	1:  {8, dots8x1AVX512, dots1x1AVX512},
+	2:  {8, dots8x2AVX512, dots1x2AVX512},
+	3:  {7, dots7x3AVX512, dots1x3AVX512},
+	4:  {6, dots6x4AVX512, dots1x4AVX512},
+	5:  {4, dots4x5AVX512, dots1x5AVX512},
+	6:  {4, dots4x6AVX512, dots1x6AVX512},
+	7:  {3, dots3x7AVX512, dots1x7AVX512},
+	8:  {3, dots3x8AVX512, dots1x8AVX512},
+	9:  {2, dots2x9AVX512, dots1x9AVX512},
 	10: {2, dots2x10AVX512, dots1x10AVX512},
 	11: {2, dots2x11AVX512, dots1x11AVX512},
 	12: {2, dots2x12AVX512, dots1x12AVX512},
 }
 
 var dotsAVX2 = [...]dotPair{
-	1: {6, dots6x1AVX2, dots1x1AVX2},
-	2: {4, dots4x2AVX2, dots1x2AVX2},
-	3: {3, dots3x3AVX2, dots1x3AVX2},
-	4: {2, dots2x4AVX2, dots1x4AVX2},
-	5: {2, dots2x5AVX2, dots1x5AVX2},
-	6: {2, dots2x6AVX2, dots1x6AVX2},
-	7: {1, dots1x7AVX2, dots1x7AVX2},
-	8: {1, dots1x8AVX2, dots1x8AVX2},
-	9: {1, dots1x9AVX2, dots1x9AVX2},
+	1:  {6, dots6x1AVX2, dots1x1AVX2},
+	2:  {4, dots4x2AVX2, dots1x2AVX2},
+	3:  {3, dots3x3AVX2, dots1x3AVX2},
+	4:  {2, dots2x4AVX2, dots1x4AVX2},
+	5:  {2, dots2x5AVX2, dots1x5AVX2},
+	6:  {2, dots2x6AVX2, dots1x6AVX2},
+	7:  {1, dots1x7AVX2, dots1x7AVX2},
+	8:  {1, dots1x8AVX2, dots1x8AVX2},
+	9:  {1, dots1x9AVX2, dots1x9AVX2},
 	10: {1, dots1x10AVX2, dots1x10AVX2},
 	11: {1, dots1x11AVX2, dots1x11AVX2},
 	12: {1, dots1x12AVX2, dots1x12AVX2},
@@ -113,7 +113,7 @@ var kernelsAVX512 = kernels{
 		dots(&dotsAVX512, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
 	mostDots: len(dotsAVX512) - 1,
-	chains: 12 * 16, fmaChains: fmaChainsAVX512,
+	chains:   12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
@@ -135,7 +135,7 @@ var kernelsAVX2 = kernels{
 		dots(&dotsAVX2, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
 	mostDots: len(dotsAVX2) - 1,
-	chains: 12 * 8, fmaChains: fmaChainsAVX2,
+	chains:   12 * 8, fmaChains: fmaChainsAVX2,
 	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
 

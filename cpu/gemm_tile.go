@@ -111,7 +111,9 @@ func (g *Gemm) sizeB() int {
 
 // eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
 // for a run of their own, and in the order of out.
-func (g *Gemm) eager(t block) bool { return !g.bare && !g.flip && g.dots == 0 && g.k > 0 && t.cols >= 128 }
+func (g *Gemm) eager(t block) bool {
+	return !g.bare && !g.flip && g.dots == 0 && g.k > 0 && t.cols >= 128
+}
 
 // panelA gives a panel of A and its strides: in place, or copied in the order in which it lies.
 func (g *Gemm) panelA(w *Worker, b block) (a []float32, rs, cs int) {

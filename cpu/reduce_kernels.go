@@ -12,14 +12,14 @@ type rowLoops struct {
 	addRows, maxRows    func(acc, a []float32)
 	subNumber, byNumber func(dst, a, s []float32, n int)
 	spread              func(dst, s []float32, n int)
-	copyRow             func(dst, src, next []float32) // the caller will read next soon, which is as long
+	copyRows8           func(dst []float32, ldd int, src []float32, at *[8]int, n int)
 }
 
 var genericRows = rowLoops{
 	sums: rowSums, maxima: rowMaxima, dots: rowDots,
 	addRows: columnSums, maxRows: columnMaxima,
 	subNumber: rowSub, byNumber: rowDiv,
-	spread: rowSpread, copyRow: copyRow,
+	spread: rowSpread, copyRows8: copyRows8,
 }
 
 // sumLanes is the number of running sums of a row: term j goes to sum j mod sumLanes, in order, and the sums are then
@@ -135,8 +135,12 @@ func rowSpread(dst, s []float32, n int) {
 	}
 }
 
-// copyRow computes dst = src.
-func copyRow(dst, src, _ []float32) { copy(dst, src) }
+// copyRows8 computes dst[r·ldd + i] = src[at[r] + i] for all r and i < n.
+func copyRows8(dst []float32, ldd int, src []float32, at *[8]int, n int) {
+	for r, from := range at {
+		copy(dst[r*ldd:][:n], src[from:])
+	}
+}
 
 // sumLong computes dst[0] = Σ a for any length: parts of blockLen, their sums, and so on; tmp has room for the parts.
 func (l *rowLoops) sumLong(dst, a, tmp []float32) {

@@ -26,16 +26,16 @@ func checkIndices(op string, idx *Array, n int) error {
 type Gather struct {
 	pool            *Pool
 	out, table, idx Array
-	group           int                            // rows that one item copies
-	copyRow         func(dst, src, next []float32) // where rows lie densely
+	group           int                                                            // rows that one item copies
+	copyRows8       func(dst []float32, ldd int, src []float32, at *[8]int, n int) // where rows lie densely
 }
 
 // NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
 // Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
-	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: max(1, blockLen/max(1, out.Shape[1]))}
+	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
 	if d := out.Shape[1]; out.Int == nil && (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) {
-		g.copyRow = loopsOf(pool.level).copyRow
+		g.copyRows8 = loopsOf(pool.level).copyRows8
 	}
 	return g
 }
@@ -53,7 +53,7 @@ func (g *Gather) Run() error {
 
 // Do copies one group of rows.
 func (g *Gather) Do(_ *Worker, item int) {
-	if g.copyRow != nil {
+	if g.copyRows8 != nil {
 		g.copyRows(item*g.group, min((item+1)*g.group, g.out.Shape[0]))
 		return
 	}
@@ -69,22 +69,24 @@ func (g *Gather) Do(_ *Worker, item int) {
 	}
 }
 
-// copyRows copies rows lo…hi-1, fetching each while the one before it is copied: they come from anywhere, so that the
-// processor cannot guess.
+// copyRows copies rows lo…hi-1, eight at a time.
 func (g *Gather) copyRows(lo, hi int) {
 	d := g.out.Shape[1]
-	source := func(j int) []float32 {
-		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
-		return g.table.Real[g.table.Off+row*g.table.Strides[0]:][:d]
+	source := func(j int) int {
+		return g.table.Off + int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])*g.table.Strides[0]
 	}
-	src := source(lo)
-	for j := lo; j < hi; j++ {
-		next := src
-		if j+1 < g.out.Shape[0] {
-			next = source(j + 1)
+	j, to := lo, g.out.Off+lo*g.out.Strides[0]
+	for ; j+8 <= hi; j += 8 {
+		var at [8]int
+		for r := range at {
+			at[r] = source(j + r)
 		}
-		g.copyRow(g.out.Real[g.out.Off+j*g.out.Strides[0]:][:d], src, next)
-		src = next
+		g.copyRows8(g.out.Real[to:], g.out.Strides[0], g.table.Real, &at, d)
+		to += 8 * g.out.Strides[0]
+	}
+	for ; j < hi; j++ {
+		copy(g.out.Real[to:][:d], g.table.Real[source(j):])
+		to += g.out.Strides[0]
 	}
 }
 

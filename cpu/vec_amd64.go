@@ -178,8 +178,8 @@ func rowDivAVX2(dst []float32, a []float32, by []float32, n int)
 // rowSpreadAVX2 works like rowSpread.
 func rowSpreadAVX2(dst []float32, by []float32, n int)
 
-// copyRowAVX2 works like copyRow.
-func copyRowAVX2(dst []float32, src []float32, next []float32)
+// copyRows8AVX2 works like copyRows8.
+func copyRows8AVX2(dst []float32, ldd int, src []float32, at *[8]int, n int)
 
 // philoxBitsAVX2 works like philoxBits, but leaves a last part shorter than a group (32 words, AVX2: 16) as it is.
 func philoxBitsAVX2(dst []int32, seed uint64, step uint32, stream uint32, block uint64)
@@ -367,8 +367,8 @@ func rowDivAVX512(dst []float32, a []float32, by []float32, n int)
 // rowSpreadAVX512 works like rowSpread.
 func rowSpreadAVX512(dst []float32, by []float32, n int)
 
-// copyRowAVX512 works like copyRow.
-func copyRowAVX512(dst []float32, src []float32, next []float32)
+// copyRows8AVX512 works like copyRows8.
+func copyRows8AVX512(dst []float32, ldd int, src []float32, at *[8]int, n int)
 
 // philoxBitsAVX512 works like philoxBits, but leaves a last part shorter than a group (32 words, AVX2: 16) as it is.
 func philoxBitsAVX512(dst []int32, seed uint64, step uint32, stream uint32, block uint64)

@@ -4707,45 +4707,92 @@ done:
 	VZEROUPPER
 	RET
 
-// func copyRowAVX2(dst []float32, src []float32, next []float32)
-// Requires: AVX, MMX+
-TEXT ·copyRowAVX2(SB), NOSPLIT, $0-72
+// func copyRows8AVX2(dst []float32, ldd int, src []float32, at *[8]int, n int)
+// Requires: AVX
+TEXT ·copyRows8AVX2(SB), NOSPLIT, $0-72
 	MOVQ dst_base+0(FP), AX
-	MOVQ dst_len+8(FP), CX
-	MOVQ src_base+24(FP), DX
-	MOVQ next_base+48(FP), BX
-	XORQ SI, SI
+	MOVQ ldd+24(FP), CX
+	MOVQ n+64(FP), DX
+	MOVQ src_base+32(FP), BX
+	MOVQ at+56(FP), SI
+	SHLQ $0x02, CX
+	MOVQ (SI), DI
+	LEAQ (BX)(DI*4), DI
+	MOVQ 8(SI), R8
+	LEAQ (BX)(R8*4), R8
+	MOVQ 16(SI), R9
+	LEAQ (BX)(R9*4), R9
+	MOVQ 24(SI), R10
+	LEAQ (BX)(R10*4), R10
+	MOVQ 32(SI), R11
+	LEAQ (BX)(R11*4), R11
+	MOVQ 40(SI), R12
+	LEAQ (BX)(R12*4), R12
+	MOVQ 48(SI), R13
+	LEAQ (BX)(R13*4), R13
+	MOVQ 56(SI), SI
+	LEAQ (BX)(SI*4), SI
+	XORQ BX, BX
 	JMP  test
 
-line:
-	PREFETCHT0 (BX)(SI*4)
-	VMOVUPS    (DX)(SI*4), Y0
-	VMOVUPS    Y0, (AX)(SI*4)
-	VMOVUPS    32(DX)(SI*4), Y0
-	VMOVUPS    Y0, 32(AX)(SI*4)
-	ADDQ       $0x00000010, SI
-	SUBQ       $0x00000010, CX
+whole:
+	VMOVUPS (DI)(BX*4), Y0
+	VMOVUPS (R8)(BX*4), Y1
+	VMOVUPS (R9)(BX*4), Y2
+	VMOVUPS (R10)(BX*4), Y3
+	VMOVUPS (R11)(BX*4), Y4
+	VMOVUPS (R12)(BX*4), Y5
+	VMOVUPS (R13)(BX*4), Y6
+	VMOVUPS (SI)(BX*4), Y7
+	LEAQ    (AX)(BX*4), R14
+	VMOVUPS Y0, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y1, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y2, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y3, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y4, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y5, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y6, (R14)
+	ADDQ    CX, R14
+	VMOVUPS Y7, (R14)
+	ADDQ    $0x00000008, BX
+	SUBQ    $0x00000008, DX
 
 test:
-	CMPQ       CX, $0x00000010
-	JGE        line
-	PREFETCHT0 (BX)(SI*4)
-
-rest:
-	CMPQ    CX, $0x00000008
-	JL      part
-	VMOVUPS (DX)(SI*4), Y0
-	VMOVUPS Y0, (AX)(SI*4)
-	ADDQ    $0x00000008, SI
-	SUBQ    $0x00000008, CX
-	JMP     rest
-
-part:
-	LEAQ       vecMasks<>+32(SB), BX
-	NEGQ       CX
-	VMOVUPS    (BX)(CX*4), Y0
-	VMASKMOVPS (DX)(SI*4), Y0, Y1
-	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+	CMPQ       DX, $0x00000008
+	JGE        whole
+	LEAQ       vecMasks<>+32(SB), R14
+	NEGQ       DX
+	VMOVUPS    (R14)(DX*4), Y0
+	VMASKMOVPS (DI)(BX*4), Y0, Y1
+	VMASKMOVPS (R8)(BX*4), Y0, Y2
+	VMASKMOVPS (R9)(BX*4), Y0, Y3
+	VMASKMOVPS (R10)(BX*4), Y0, Y4
+	VMASKMOVPS (R11)(BX*4), Y0, Y5
+	VMASKMOVPS (R12)(BX*4), Y0, Y6
+	VMASKMOVPS (R13)(BX*4), Y0, Y7
+	VMASKMOVPS (SI)(BX*4), Y0, Y8
+	LEAQ       (AX)(BX*4), AX
+	VMASKMOVPS Y1, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y6, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y7, Y0, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y8, Y0, (AX)
 	VZEROUPPER
 	RET
 
@@ -9464,44 +9511,93 @@ done:
 	VZEROUPPER
 	RET
 
-// func copyRowAVX512(dst []float32, src []float32, next []float32)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·copyRowAVX512(SB), NOSPLIT, $0-72
+// func copyRows8AVX512(dst []float32, ldd int, src []float32, at *[8]int, n int)
+// Requires: AVX, AVX512F
+TEXT ·copyRows8AVX512(SB), NOSPLIT, $0-72
 	MOVQ dst_base+0(FP), AX
-	MOVQ dst_len+8(FP), CX
-	MOVQ src_base+24(FP), DX
-	MOVQ next_base+48(FP), SI
-	XORQ BX, BX
+	MOVQ ldd+24(FP), DX
+	MOVQ n+64(FP), CX
+	MOVQ src_base+32(FP), R13
+	MOVQ at+56(FP), R12
+	SHLQ $0x02, DX
+	MOVQ (R12), BX
+	LEAQ (R13)(BX*4), BX
+	MOVQ 8(R12), SI
+	LEAQ (R13)(SI*4), SI
+	MOVQ 16(R12), DI
+	LEAQ (R13)(DI*4), DI
+	MOVQ 24(R12), R8
+	LEAQ (R13)(R8*4), R8
+	MOVQ 32(R12), R9
+	LEAQ (R13)(R9*4), R9
+	MOVQ 40(R12), R10
+	LEAQ (R13)(R10*4), R10
+	MOVQ 48(R12), R11
+	LEAQ (R13)(R11*4), R11
+	MOVQ 56(R12), R12
+	LEAQ (R13)(R12*4), R12
+	XORQ R13, R13
 	JMP  test
 
-line:
-	PREFETCHT0 (SI)(BX*4)
-	VMOVUPS    (DX)(BX*4), Z0
-	VMOVUPS    Z0, (AX)(BX*4)
-	ADDQ       $0x00000010, BX
-	SUBQ       $0x00000010, CX
+whole:
+	VMOVUPS (BX)(R13*4), Z0
+	VMOVUPS (SI)(R13*4), Z1
+	VMOVUPS (DI)(R13*4), Z2
+	VMOVUPS (R8)(R13*4), Z3
+	VMOVUPS (R9)(R13*4), Z4
+	VMOVUPS (R10)(R13*4), Z5
+	VMOVUPS (R11)(R13*4), Z6
+	VMOVUPS (R12)(R13*4), Z7
+	LEAQ    (AX)(R13*4), R14
+	VMOVUPS Z0, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z1, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z2, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z3, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z4, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z5, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z6, (R14)
+	ADDQ    DX, R14
+	VMOVUPS Z7, (R14)
+	ADDQ    $0x00000010, R13
+	SUBQ    $0x00000010, CX
 
 test:
-	CMPQ       CX, $0x00000010
-	JGE        line
-	PREFETCHT0 (SI)(BX*4)
-
-rest:
-	CMPQ    CX, $0x00000010
-	JL      part
-	VMOVUPS (DX)(BX*4), Z0
-	VMOVUPS Z0, (AX)(BX*4)
-	ADDQ    $0x00000010, BX
-	SUBQ    $0x00000010, CX
-	JMP     rest
-
-part:
-	MOVQ      $0x00000001, SI
-	SHLQ      CL, SI
-	DECQ      SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (DX)(BX*4), K1, Z0
-	VMOVUPS   Z0, K1, (AX)(BX*4)
+	CMPQ      CX, $0x00000010
+	JGE       whole
+	MOVQ      $0x00000001, R14
+	SHLQ      CL, R14
+	DECQ      R14
+	KMOVW     R14, K1
+	VMOVUPS.Z (BX)(R13*4), K1, Z0
+	VMOVUPS.Z (SI)(R13*4), K1, Z1
+	VMOVUPS.Z (DI)(R13*4), K1, Z2
+	VMOVUPS.Z (R8)(R13*4), K1, Z3
+	VMOVUPS.Z (R9)(R13*4), K1, Z4
+	VMOVUPS.Z (R10)(R13*4), K1, Z5
+	VMOVUPS.Z (R11)(R13*4), K1, Z6
+	VMOVUPS.Z (R12)(R13*4), K1, Z7
+	LEAQ      (AX)(R13*4), AX
+	VMOVUPS   Z0, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z1, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z2, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z3, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z4, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z5, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z6, K1, (AX)
+	ADDQ      DX, AX
+	VMOVUPS   Z7, K1, (AX)
 	VZEROUPPER
 	RET
 

@@ -7,7 +7,7 @@ func TestLoopsStayInside(t *testing.T) {
 	const most = 70
 	var ends [4][]float32
 	for i := range ends {
-		ends[i] = atPageEnd(t, most*3)
+		ends[i] = atPageEnd(t, most*8)
 	}
 	last := func(i, n int) []float32 { return ends[i][len(ends[i])-n:] }
 	forFastLevels(t, func(t *testing.T, l *loops) {
@@ -25,7 +25,7 @@ func TestLoopsStayInside(t *testing.T) {
 			}
 			l.fill(dst, 1)
 			l.prefetch(a)
-			l.copyRow(dst, a, b)
+			l.copyRows8(last(0, 8*n), n, last(1, 8*n), &[8]int{n, 0, 7 * n, 7 * n, 3 * n, 2 * n, 5 * n, 6 * n}, n)
 			l.integers(asInts(dst), asInts(a), 7)
 			l.uniforms(dst, asInts(a))
 			l.normals(dst, asInts(a))

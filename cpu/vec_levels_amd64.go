@@ -60,7 +60,7 @@ var avx2Loops = loops{
 		sums: rowSumsAVX2, maxima: rowMaximaAVX2, dots: rowDotsAVX2,
 		addRows: columnSumsAVX2, maxRows: columnMaximaAVX2,
 		subNumber: rowSubAVX2, byNumber: rowDivAVX2,
-		spread: rowSpreadAVX2, copyRow: copyRowAVX2,
+		spread: rowSpreadAVX2, copyRows8: copyRows8AVX2,
 	},
 	randomLoops: randomLoops{bits: philoxBitsAVX2, integers: philoxIntegersAVX2, uniforms: philoxUniformsAVX2, normals: philoxNormalsAVX2},
 }
@@ -110,7 +110,7 @@ var avx512Loops = loops{
 		sums: rowSumsAVX512, maxima: rowMaximaAVX512, dots: rowDotsAVX512,
 		addRows: columnSumsAVX512, maxRows: columnMaximaAVX512,
 		subNumber: rowSubAVX512, byNumber: rowDivAVX512,
-		spread: rowSpreadAVX512, copyRow: copyRowAVX512,
+		spread: rowSpreadAVX512, copyRows8: copyRows8AVX512,
 	},
 	randomLoops: randomLoops{bits: philoxBitsAVX512, integers: philoxIntegersAVX512, uniforms: philoxUniformsAVX512, normals: philoxNormalsAVX512},
 }

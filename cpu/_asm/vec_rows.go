@@ -41,7 +41,7 @@ func (s isa) rows() {
 	s.rowByNumber("rowSub", &sub)
 	s.rowByNumber("rowDiv", &div)
 	s.rowByNumber("rowSpread", nil)
-	s.copyRow()
+	s.copyRows8()
 }
 
 // prefetch writes func(a []float32): the lines of a are on their way into the second-level cache.
@@ -62,37 +62,50 @@ func prefetch(c *build.Context) {
 	c.RET()
 }
 
-// copyRow writes func(dst, src, next []float32): dst = src while the lines of next are on their way into the cache. The
-// three have one length; next is only touched, never read.
-func (s isa) copyRow() {
-	s.begin("copyRow", "func(dst, src, next []float32)", "")
-	dst, n := s.Load(s.Param("dst").Base(), s.GP64()), s.Load(s.Param("dst").Len(), s.GP64())
-	src, next := s.Load(s.Param("src").Base(), s.GP64()), s.Load(s.Param("next").Base(), s.GP64())
+// rowsAtOnce is the number of rows that copyRows8 walks together.
+const rowsAtOnce = 8
+
+// copyRows8 writes func(dst []float32, ldd int, src []float32, at *[8]int, n int): dst[r·ldd + i] = src[at[r] + i] for the
+// eight r and i < n. The rows are walked side by side: each lies in pages of its own, and the processor fetches ahead in
+// several at once, which brings twice the bytes per second that one row after the other does.
+func (s isa) copyRows8() {
+	s.begin("copyRows8", "func(dst []float32, ldd int, src []float32, at *[8]int, n int)", "")
+	dst, ldd, n := s.Load(s.Param("dst").Base(), s.GP64()), s.Load(s.Param("ldd"), s.GP64()), s.Load(s.Param("n"), s.GP64())
+	src, at := s.Load(s.Param("src").Base(), s.GP64()), s.Load(s.Param("at"), s.GP64())
+	s.SHLQ(U8(2), ldd)
+	rows := make([]reg.Register, rowsAtOnce)
+	for r := range rows {
+		row := s.GP64()
+		s.MOVQ(Mem{Base: at, Disp: 8 * r}, row)
+		s.LEAQ(Mem{Base: src, Index: row, Scale: 4}, row)
+		rows[r] = row
+	}
 	i := s.GP64()
 	s.XORQ(i, i)
-	const line = 16 // elements of a cache line
-	s.JMP(LabelRef("test"))
-	s.Label("line")
-	s.PREFETCHT0(Mem{Base: next, Index: i, Scale: 4})
-	for at := 0; at < 4*line; at += s.bytes {
-		s.write(s.read(Mem{Base: src, Index: i, Scale: 4, Disp: at}, nil), Mem{Base: dst, Index: i, Scale: 4, Disp: at}, nil)
+	move := func(disp int, part *mask) {
+		values := make([]vec, rowsAtOnce)
+		for r := range rows {
+			values[r] = s.read(Mem{Base: rows[r], Index: i, Scale: 4, Disp: disp}, part)
+		}
+		to := s.GP64()
+		s.LEAQ(Mem{Base: dst, Index: i, Scale: 4}, to)
+		for r := range rows {
+			s.write(values[r], Mem{Base: to, Disp: disp}, part)
+			if r+1 < rowsAtOnce {
+				s.ADDQ(ldd, to)
+			}
+		}
 	}
-	s.ADDQ(U32(line), i)
-	s.SUBQ(U32(line), n)
-	s.Label("test")
-	s.CMPQ(n, U32(line))
-	s.JGE(LabelRef("line"))
-	s.PREFETCHT0(Mem{Base: next, Index: i, Scale: 4})
-	s.Label("rest")
-	s.CMPQ(n, U32(s.lanes()))
-	s.JL(LabelRef("part"))
-	s.write(s.read(Mem{Base: src, Index: i, Scale: 4}, nil), Mem{Base: dst, Index: i, Scale: 4}, nil)
+	s.JMP(LabelRef("test"))
+	s.Label("whole")
+	move(0, nil)
 	s.ADDQ(U32(s.lanes()), i)
 	s.SUBQ(U32(s.lanes()), n)
-	s.JMP(LabelRef("rest"))
-	s.Label("part")
+	s.Label("test")
+	s.CMPQ(n, U32(s.lanes()))
+	s.JGE(LabelRef("whole"))
 	part := s.tail(n)
-	s.write(s.read(Mem{Base: src, Index: i, Scale: 4}, &part), Mem{Base: dst, Index: i, Scale: 4}, &part)
+	move(0, &part)
 	s.end()
 }
 
