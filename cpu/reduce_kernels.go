@@ -12,7 +12,7 @@ type rowLoops struct {
 	addRows, maxRows    func(acc, a []float32)
 	subNumber, byNumber func(dst, a, s []float32, n int)
 	spread              func(dst, s []float32, n int)
-	copyRows8           func(dst []float32, ldd int, src []float32, at *[8]int, n int)
+	copyRows8           func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
 }
 
 var genericRows = rowLoops{
@@ -135,10 +135,10 @@ func rowSpread(dst, s []float32, n int) {
 	}
 }
 
-// copyRows8 computes dst[r·ldd + i] = src[at[r] + i] for all r and i < n.
-func copyRows8(dst []float32, ldd int, src []float32, at *[8]int, n int) {
-	for r, from := range at {
-		copy(dst[r*ldd:][:n], src[from:])
+// copyRows8 computes dst[r·ldd + i] = src[rows[r]·lds + i] for all r and i < n.
+func copyRows8(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int) {
+	for r, row := range rows {
+		copy(dst[r*ldd:][:n], src[int(row)*lds:])
 	}
 }
 

@@ -26,15 +26,15 @@ func checkIndices(op string, idx *Array, n int) error {
 type Gather struct {
 	pool            *Pool
 	out, table, idx Array
-	group           int                                                            // rows that one item copies
-	copyRows8       func(dst []float32, ldd int, src []float32, at *[8]int, n int) // where rows lie densely
+	group           int                                                                         // rows that one item copies
+	copyRows8       func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int) // where rows and indices lie densely
 }
 
 // NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
 // Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
-	if d := out.Shape[1]; out.Int == nil && (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) {
+	if d := out.Shape[1]; out.Int == nil && (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
 		g.copyRows8 = loopsOf(pool.level).copyRows8
 	}
 	return g
@@ -71,22 +71,13 @@ func (g *Gather) Do(_ *Worker, item int) {
 
 // copyRows copies rows lo…hi-1, eight at a time.
 func (g *Gather) copyRows(lo, hi int) {
-	d := g.out.Shape[1]
-	source := func(j int) int {
-		return g.table.Off + int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])*g.table.Strides[0]
+	d, lds, ldd := g.out.Shape[1], g.table.Strides[0], g.out.Strides[0]
+	table, rows, out := g.table.Real[g.table.Off:], g.idx.Int[g.idx.Off+lo:][:hi-lo], g.out.Real[g.out.Off+lo*ldd:]
+	for ; len(rows) >= 8; rows, out = rows[8:], out[min(8*ldd, len(out)):] {
+		g.copyRows8(out, ldd, table, lds, (*[8]int32)(rows), d)
 	}
-	j, to := lo, g.out.Off+lo*g.out.Strides[0]
-	for ; j+8 <= hi; j += 8 {
-		var at [8]int
-		for r := range at {
-			at[r] = source(j + r)
-		}
-		g.copyRows8(g.out.Real[to:], g.out.Strides[0], g.table.Real, &at, d)
-		to += 8 * g.out.Strides[0]
-	}
-	for ; j < hi; j++ {
-		copy(g.out.Real[to:][:d], g.table.Real[source(j):])
-		to += g.out.Strides[0]
+	for r, row := range rows {
+		copy(out[r*ldd:][:d], table[int(row)*lds:])
 	}
 }
 

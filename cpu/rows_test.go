@@ -194,3 +194,24 @@ func TestRandom(t *testing.T) {
 		}
 	}
 }
+
+// Eight rows at a time, every length, against the generic loop; rows may repeat.
+func TestCopyRows8(t *testing.T) {
+	r := rng(11)
+	forFastLevels(t, func(t *testing.T, l *loops) {
+		for n := range 70 {
+			ldd, lds := n+r.IntN(3), n+r.IntN(3)
+			var rows [8]int32
+			for i := range rows {
+				rows[i] = int32(r.IntN(12))
+			}
+			src := normals(r, 11*lds+n)
+			got, want := newGuarded(7*ldd+n, n%16), make([]float32, 7*ldd+n)
+			clear(got.v)
+			l.copyRows8(got.v, ldd, src, lds, &rows, n)
+			copyRows8(want, ldd, src, lds, &rows, n)
+			require.True(t, got.intact())
+			require.Equal(t, want, got.v)
+		}
+	})
+}

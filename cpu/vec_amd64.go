@@ -179,7 +179,7 @@ func rowDivAVX2(dst []float32, a []float32, by []float32, n int)
 func rowSpreadAVX2(dst []float32, by []float32, n int)
 
 // copyRows8AVX2 works like copyRows8.
-func copyRows8AVX2(dst []float32, ldd int, src []float32, at *[8]int, n int)
+func copyRows8AVX2(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
 
 // philoxBitsAVX2 works like philoxBits, but leaves a last part shorter than a group (32 words, AVX2: 16) as it is.
 func philoxBitsAVX2(dst []int32, seed uint64, step uint32, stream uint32, block uint64)
@@ -368,7 +368,7 @@ func rowDivAVX512(dst []float32, a []float32, by []float32, n int)
 func rowSpreadAVX512(dst []float32, by []float32, n int)
 
 // copyRows8AVX512 works like copyRows8.
-func copyRows8AVX512(dst []float32, ldd int, src []float32, at *[8]int, n int)
+func copyRows8AVX512(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
 
 // philoxBitsAVX512 works like philoxBits, but leaves a last part shorter than a group (32 words, AVX2: 16) as it is.
 func philoxBitsAVX512(dst []int32, seed uint64, step uint32, stream uint32, block uint64)

@@ -4707,76 +4707,85 @@ done:
 	VZEROUPPER
 	RET
 
-// func copyRows8AVX2(dst []float32, ldd int, src []float32, at *[8]int, n int)
+// func copyRows8AVX2(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
 // Requires: AVX
-TEXT ·copyRows8AVX2(SB), NOSPLIT, $0-72
-	MOVQ dst_base+0(FP), AX
-	MOVQ ldd+24(FP), CX
-	MOVQ n+64(FP), DX
-	MOVQ src_base+32(FP), BX
-	MOVQ at+56(FP), SI
-	SHLQ $0x02, CX
-	MOVQ (SI), DI
-	LEAQ (BX)(DI*4), DI
-	MOVQ 8(SI), R8
-	LEAQ (BX)(R8*4), R8
-	MOVQ 16(SI), R9
-	LEAQ (BX)(R9*4), R9
-	MOVQ 24(SI), R10
-	LEAQ (BX)(R10*4), R10
-	MOVQ 32(SI), R11
-	LEAQ (BX)(R11*4), R11
-	MOVQ 40(SI), R12
-	LEAQ (BX)(R12*4), R12
-	MOVQ 48(SI), R13
-	LEAQ (BX)(R13*4), R13
-	MOVQ 56(SI), SI
-	LEAQ (BX)(SI*4), SI
-	XORQ BX, BX
-	JMP  test
+TEXT ·copyRows8AVX2(SB), NOSPLIT, $0-80
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    ldd+24(FP), CX
+	MOVQ    n+72(FP), DX
+	MOVQ    src_base+32(FP), BX
+	MOVQ    lds+56(FP), SI
+	MOVQ    rows+64(FP), DI
+	SHLQ    $0x02, CX
+	MOVLQSX (DI), R8
+	IMULQ   SI, R8
+	LEAQ    (BX)(R8*4), R8
+	MOVLQSX 4(DI), R9
+	IMULQ   SI, R9
+	LEAQ    (BX)(R9*4), R9
+	MOVLQSX 8(DI), R10
+	IMULQ   SI, R10
+	LEAQ    (BX)(R10*4), R10
+	MOVLQSX 12(DI), R11
+	IMULQ   SI, R11
+	LEAQ    (BX)(R11*4), R11
+	MOVLQSX 16(DI), R12
+	IMULQ   SI, R12
+	LEAQ    (BX)(R12*4), R12
+	MOVLQSX 20(DI), R13
+	IMULQ   SI, R13
+	LEAQ    (BX)(R13*4), R13
+	MOVLQSX 24(DI), R14
+	IMULQ   SI, R14
+	LEAQ    (BX)(R14*4), R14
+	MOVLQSX 28(DI), DI
+	IMULQ   SI, DI
+	LEAQ    (BX)(DI*4), DI
+	XORQ    BX, BX
+	JMP     test
 
 whole:
-	VMOVUPS (DI)(BX*4), Y0
-	VMOVUPS (R8)(BX*4), Y1
-	VMOVUPS (R9)(BX*4), Y2
-	VMOVUPS (R10)(BX*4), Y3
-	VMOVUPS (R11)(BX*4), Y4
-	VMOVUPS (R12)(BX*4), Y5
-	VMOVUPS (R13)(BX*4), Y6
-	VMOVUPS (SI)(BX*4), Y7
-	LEAQ    (AX)(BX*4), R14
-	VMOVUPS Y0, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y1, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y2, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y3, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y4, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y5, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y6, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Y7, (R14)
+	VMOVUPS (R8)(BX*4), Y0
+	VMOVUPS (R9)(BX*4), Y1
+	VMOVUPS (R10)(BX*4), Y2
+	VMOVUPS (R11)(BX*4), Y3
+	VMOVUPS (R12)(BX*4), Y4
+	VMOVUPS (R13)(BX*4), Y5
+	VMOVUPS (R14)(BX*4), Y6
+	VMOVUPS (DI)(BX*4), Y7
+	LEAQ    (AX)(BX*4), SI
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y5, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y6, (SI)
+	ADDQ    CX, SI
+	VMOVUPS Y7, (SI)
 	ADDQ    $0x00000008, BX
 	SUBQ    $0x00000008, DX
 
 test:
 	CMPQ       DX, $0x00000008
 	JGE        whole
-	LEAQ       vecMasks<>+32(SB), R14
+	LEAQ       vecMasks<>+32(SB), SI
 	NEGQ       DX
-	VMOVUPS    (R14)(DX*4), Y0
-	VMASKMOVPS (DI)(BX*4), Y0, Y1
-	VMASKMOVPS (R8)(BX*4), Y0, Y2
-	VMASKMOVPS (R9)(BX*4), Y0, Y3
-	VMASKMOVPS (R10)(BX*4), Y0, Y4
-	VMASKMOVPS (R11)(BX*4), Y0, Y5
-	VMASKMOVPS (R12)(BX*4), Y0, Y6
-	VMASKMOVPS (R13)(BX*4), Y0, Y7
-	VMASKMOVPS (SI)(BX*4), Y0, Y8
+	VMOVUPS    (SI)(DX*4), Y0
+	VMASKMOVPS (R8)(BX*4), Y0, Y1
+	VMASKMOVPS (R9)(BX*4), Y0, Y2
+	VMASKMOVPS (R10)(BX*4), Y0, Y3
+	VMASKMOVPS (R11)(BX*4), Y0, Y4
+	VMASKMOVPS (R12)(BX*4), Y0, Y5
+	VMASKMOVPS (R13)(BX*4), Y0, Y6
+	VMASKMOVPS (R14)(BX*4), Y0, Y7
+	VMASKMOVPS (DI)(BX*4), Y0, Y8
 	LEAQ       (AX)(BX*4), AX
 	VMASKMOVPS Y1, Y0, (AX)
 	ADDQ       CX, AX
@@ -9511,33 +9520,42 @@ done:
 	VZEROUPPER
 	RET
 
-// func copyRows8AVX512(dst []float32, ldd int, src []float32, at *[8]int, n int)
+// func copyRows8AVX512(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
 // Requires: AVX, AVX512F
-TEXT ·copyRows8AVX512(SB), NOSPLIT, $0-72
-	MOVQ dst_base+0(FP), AX
-	MOVQ ldd+24(FP), DX
-	MOVQ n+64(FP), CX
-	MOVQ src_base+32(FP), R13
-	MOVQ at+56(FP), R12
-	SHLQ $0x02, DX
-	MOVQ (R12), BX
-	LEAQ (R13)(BX*4), BX
-	MOVQ 8(R12), SI
-	LEAQ (R13)(SI*4), SI
-	MOVQ 16(R12), DI
-	LEAQ (R13)(DI*4), DI
-	MOVQ 24(R12), R8
-	LEAQ (R13)(R8*4), R8
-	MOVQ 32(R12), R9
-	LEAQ (R13)(R9*4), R9
-	MOVQ 40(R12), R10
-	LEAQ (R13)(R10*4), R10
-	MOVQ 48(R12), R11
-	LEAQ (R13)(R11*4), R11
-	MOVQ 56(R12), R12
-	LEAQ (R13)(R12*4), R12
-	XORQ R13, R13
-	JMP  test
+TEXT ·copyRows8AVX512(SB), NOSPLIT, $0-80
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    ldd+24(FP), DX
+	MOVQ    n+72(FP), CX
+	MOVQ    src_base+32(FP), R13
+	MOVQ    lds+56(FP), R14
+	MOVQ    rows+64(FP), R12
+	SHLQ    $0x02, DX
+	MOVLQSX (R12), BX
+	IMULQ   R14, BX
+	LEAQ    (R13)(BX*4), BX
+	MOVLQSX 4(R12), SI
+	IMULQ   R14, SI
+	LEAQ    (R13)(SI*4), SI
+	MOVLQSX 8(R12), DI
+	IMULQ   R14, DI
+	LEAQ    (R13)(DI*4), DI
+	MOVLQSX 12(R12), R8
+	IMULQ   R14, R8
+	LEAQ    (R13)(R8*4), R8
+	MOVLQSX 16(R12), R9
+	IMULQ   R14, R9
+	LEAQ    (R13)(R9*4), R9
+	MOVLQSX 20(R12), R10
+	IMULQ   R14, R10
+	LEAQ    (R13)(R10*4), R10
+	MOVLQSX 24(R12), R11
+	IMULQ   R14, R11
+	LEAQ    (R13)(R11*4), R11
+	MOVLQSX 28(R12), R12
+	IMULQ   R14, R12
+	LEAQ    (R13)(R12*4), R12
+	XORQ    R13, R13
+	JMP     test
 
 whole:
 	VMOVUPS (BX)(R13*4), Z0

@@ -25,7 +25,7 @@ func TestLoopsStayInside(t *testing.T) {
 			}
 			l.fill(dst, 1)
 			l.prefetch(a)
-			l.copyRows8(last(0, 8*n), n, last(1, 8*n), &[8]int{n, 0, 7 * n, 7 * n, 3 * n, 2 * n, 5 * n, 6 * n}, n)
+			l.copyRows8(last(0, 8*n), n, last(1, 8*n), n, &[8]int32{1, 0, 7, 7, 3, 2, 5, 6}, n)
 			l.integers(asInts(dst), asInts(a), 7)
 			l.uniforms(dst, asInts(a))
 			l.normals(dst, asInts(a))
