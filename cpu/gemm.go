@@ -170,6 +170,9 @@ func (g *Gemm) time() float64 {
 	if !inPlace {
 		t += move * float64(g.k*g.n)
 	}
+	if g.a.mask != nil {
+		t += move * float64(g.m*g.k)
+	}
 	if g.flip || g.out.cs != 1 {
 		t += move * float64(g.m*g.n)
 	}

@@ -89,6 +89,17 @@ type GemmAttr struct {
 	Epilogue     *expr.Expr // one output; nil: store the product
 }
 
+// Extras is the number of the first input that belongs to the epilogue.
+func (a GemmAttr) Extras() int {
+	n := 2
+	for _, mask := range [2]bool{a.MaskA, a.MaskB} {
+		if mask {
+			n++
+		}
+	}
+	return n
+}
+
 // MapAttr belongs to Map.
 type MapAttr struct {
 	Shape []int

@@ -34,14 +34,15 @@ type fusion struct {
 	group  map[*Node]*group
 	stored map[*Node]bool // nodes whose value goes to memory
 	used   map[*Node]bool // nodes that are computed at all, stored or not
+	masked map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
 }
 
-// fuse groups the graph under roots (the values that updates store). Steps: join each elementwise node with its
-// users of the same shape; hand groups to the products they follow; join neighbours that read the same memory.
+// fuse groups the graph under roots (the values that updates store). Steps: give m ⊙ w to the product that reads it;
+// join each elementwise node with its users of the same shape; hand groups to the products they follow; join neighbours that read the same memory.
 // No join may make two groups wait for each other.
 func fuse(roots []*Node) *fusion {
 	f := &fusion{
-		roots: map[*Node]bool{}, users: map[*Node][]*Node{}, group: map[*Node]*group{},
+		roots: map[*Node]bool{}, users: map[*Node][]*Node{}, group: map[*Node]*group{}, masked: map[*Node]bool{},
 	}
 	for _, r := range roots {
 		f.roots[r] = true
@@ -60,6 +61,7 @@ func fuse(roots []*Node) *fusion {
 			f.group[n] = &group{space: n.in[0].shape, nodes: []*Node{n}, axes: n.ints}
 		}
 	})
+	f.masks()
 	for _, n := range f.order {
 		if f.group[n] == nil {
 			continue
@@ -74,6 +76,28 @@ func fuse(roots []*Node) *fusion {
 	f.epilogues()
 	f.neighbours()
 	return f
+}
+
+// masks finds right operands m ⊙ w that nothing else reads, both with neighbours along a row: copying them into the
+// product's order then multiplies on the way. (Where w is read transposed too, one product in memory serves both.)
+func (f *fusion) masks() {
+	for _, n := range f.order {
+		if n.op != opMatMul {
+			continue
+		}
+		p := n.in[1]
+		if p.op != opElem || p.fn != expr.Mul || f.roots[p] || len(f.users[p]) != 1 || n.in[0] == p {
+			continue
+		}
+		along := func(in *Node) bool {
+			r := refTo(in)
+			return storageOf(in).op == opVar && r.strides[len(r.strides)-1] == 1
+		}
+		if along(p.in[0]) && along(p.in[1]) {
+			f.masked[p] = true
+			delete(f.group, p)
+		}
+	}
 }
 
 func storageOf(n *Node) *Node {
@@ -170,6 +194,7 @@ func (f *fusion) demand() {
 		s := storageOf(n)
 		switch {
 		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
+		case f.masked[s]: // its factors are leaves
 		case (user.op == opElem || user.op == opReduce) && s == n && s.op == opElem && f.group[s] == f.group[user]:
 			f.used[s] = true
 		case (user.op == opElem || user.op == opReduce) && inlined(n, s):

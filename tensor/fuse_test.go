@@ -38,6 +38,48 @@ func TestEpilogues(t *testing.T) {
 	require.Equal(t, "Gemm Map", program(t, ex, y.Scale(3).ToInt()), "Gemm writes no Int")
 }
 
+// m ⊙ w belongs to the product that reads it, unless something else does.
+func TestMasks(t *testing.T) {
+	ex := newRef(t)
+	x, w, m, b := filled(t, ex, 5, 4), filled(t, ex, 4, 3), filled(t, ex, 4, 3), filled(t, ex, 3)
+	mw := m.Node().Mul(w.Node())
+	y := x.Node().MatMul(mw)
+	for name, c := range map[string]struct {
+		n    *Node
+		want string
+	}{
+		"a product":            {y, "Gemm"},
+		"with an epilogue":     {y.Add(b.Node()).Relu(), "Gemm"},
+		"the left operand":     {mw.MatMul(x.Node().Slice(0, 0, 3)), "Map Gemm"},
+		"transposed":           {x.Node().Slice(1, 0, 3).MatMul(mw.T()), "Map Gemm"},
+		"a factor transposed":  {x.Node().Slice(1, 0, 3).MatMul(m.Node().T().Mul(w.Node().T())), "Map Gemm"},
+		"a factor computed":    {x.Node().MatMul(m.Node().Mul(w.Node().Exp())), "Map Gemm"},
+		"a mask of one row":    {x.Node().MatMul(b.Node().Expand(4, 3).Mul(w.Node())), "Gemm"},
+		"its gradient":         {Grad(y.Square().Sum(), m.Node())[0], "Gemm Gemm"},
+		"read by another, too": {y.Add(x.Node().Exp().MatMul(mw)), "Map Map Gemm Gemm"},
+	} {
+		require.Equal(t, c.want, program(t, ex, c.n), name)
+		require.InDeltaSlice(t, interpreted(t, c.n, x, w, m, b), values(t, ex, c.n)[0], 1e-12, name)
+	}
+	require.Equal(t, "Map Gemm", program(t, ex, y, mw), "stored")
+
+	// A factor that the product replaces is read to the end first.
+	s, v := filled(t, ex, 4, 4), filled(t, ex, 4, 4)
+	n := s.Node().MatMul(s.Node().Mul(v.Node())).Scale(2)
+	want := interpreted(t, n, s, v)
+	require.NoError(t, compiled(t, ex, Update{s, n}).Run(1))
+	require.InDeltaSlice(t, want, contents(t, s), 1e-12)
+}
+
+// interpreted is a node's value by the interpreter.
+func interpreted(t testing.TB, n *Node, vars ...*Variable) []float64 {
+	state := map[*Variable]array{}
+	for _, v := range vars {
+		state[v] = array{typ: Real, shape: v.Shape(), real: contents(t, v)}
+	}
+	return newInterpreter(state).eval(n).real
+}
+
 // One conjugate-gradient step: z += αp, r -= αAp and the new <r, r> are one pass over memory; then p = r + βp.
 func TestConjugateGradientStep(t *testing.T) {
 	ex := newRef(t)

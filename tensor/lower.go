@@ -35,7 +35,7 @@ func lower(f *fusion, roots []*Node) []step {
 // need makes sure that the step which stores a node has been emitted.
 func (l *lowering) need(n *Node) {
 	n = storageOf(n)
-	if len(n.in) == 0 && n.op != opElem {
+	if len(n.in) == 0 && n.op != opElem || l.masked[n] {
 		return
 	}
 	g := l.group[n]
@@ -64,7 +64,8 @@ func (l *lowering) emit(op device.Op, attr device.Attr, out ref, in ...ref) {
 // emitters has one row per computing operation outside groups.
 var emitters = map[op]func(*lowering, *Node){
 	opMatMul: func(l *lowering, n *Node) {
-		l.emit(device.Gemm, device.GemmAttr{}, refTo(n).as3D(), refTo(n.in[0]).as3D(), refTo(n.in[1]).as3D())
+		attr, in := l.operands(n)
+		l.emit(device.Gemm, attr, refTo(n).as3D(), in...)
 	},
 	opSoftmax: func(l *lowering, n *Node) {
 		in := make([]ref, len(n.in))
@@ -110,6 +111,15 @@ var emitters = map[op]func(*lowering, *Node){
 	},
 }
 
+// operands are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
+func (l *lowering) operands(n *Node) (device.GemmAttr, []ref) {
+	A, B := n.in[0], n.in[1]
+	if l.masked[B] {
+		return device.GemmAttr{MaskB: true}, []ref{refTo(A).as3D(), refTo(B.in[1]).as3D(), refTo(B.in[0]).as3D()}
+	}
+	return device.GemmAttr{}, []ref{refTo(A).as3D(), refTo(B).as3D()}
+}
+
 // part is a window of n that starts at index `at` of an axis.
 func part(n *Node, axis, at int, shape []int) ref {
 	r := refTo(n)
@@ -134,16 +144,17 @@ func (l *lowering) emitGroup(g *group) {
 	space := slices.Clone(g.space)
 	switch {
 	case g.matmul != nil:
-		A, B := g.matmul.in[0], g.matmul.in[1]
-		l.need(A)
-		l.need(B)
+		l.need(g.matmul.in[0])
+		l.need(g.matmul.in[1])
+		attr, operands := l.operands(g.matmul)
 		for i := range s.in {
 			s.in[i] = s.in[i].as3D()
 		}
 		shift3D(&b.e, len(space))
-		s.op, s.attr = device.Gemm, device.GemmAttr{Epilogue: &b.e}
+		attr.Epilogue = &b.e
+		s.op, s.attr = device.Gemm, attr
 		s.out[0] = s.out[0].as3D()
-		s.in = append([]ref{refTo(A).as3D(), refTo(B).as3D()}, s.in[1:]...)
+		s.in = append(operands, s.in[1:]...)
 	case g.reductions() > 0:
 		a := device.ReduceAttr{Shape: space, Expr: &b.e, Axes: g.axes}
 		for _, n := range outs {

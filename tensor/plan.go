@@ -152,7 +152,7 @@ func inPlace(s step, k int, r *Node) bool {
 	case device.ReduceAttr:
 		return o >= len(a.Kinds)
 	case device.GemmAttr:
-		return k >= 2
+		return k >= a.Extras()
 	}
 	return s.op == device.ScatterAdd && k == 0
 }

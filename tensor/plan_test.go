@@ -144,7 +144,7 @@ func mayAlias(in *device.Instr, k, o int) bool {
 	case device.ReduceAttr:
 		return o >= len(a.Kinds)
 	case device.GemmAttr:
-		return a.Epilogue != nil && k >= 2 // no masks here
+		return a.Epilogue != nil && k >= a.Extras()
 	case device.SoftmaxAttr:
 		return k == 0 && a.Kind != device.CrossEntropy
 	}
