@@ -1,0 +1,102 @@
+package ptx_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/ptx"
+)
+
+func TestCountersOfASmallKernel(t *testing.T) {
+	s := snippet{vars: ".shared .align 16 .b8 s[4096];", grid: 2, block: 48, bytes: 4096, body: ownWord + `
+ld.global.f32 %f1, [%d1];
+fma.rn.f32 %f1, %f1, %f1, %f1;
+mul.wide.u32 %d2, %t, 32;
+add.u64 %d2, %out, %d2;
+ld.global.f32 %f2, [%d2];
+mov.u32 %r1, s;
+shl.b32 %r2, %t, 3;
+add.u32 %r1, %r1, %r2;
+st.shared.f32 [%r1], %f2;
+bar.sync 0;
+setp.lt.u32 %p1, %t, 8;
+@%p1 bra L;
+add.f32 %f1, %f1, %f2;
+L:
+red.global.add.u32 [%out+4000], 1;`}
+	_, res, err := s.run(t)
+	require.NoError(t, err)
+	c := res.Counters
+	assert.Equal(t, [3]uint64{2, 4, 96}, [3]uint64{c.Blocks, c.Warps, c.Threads})
+	assert.Equal(t, uint64(2*(48*2+40)), c.FLOP32)
+	assert.Equal(t, [2]uint64{4, 2}, [2]uint64{c.Branches, c.DivergentBranches})
+	assert.Equal(t, uint64(4), c.Barriers)
+	// A warp of 32 and one of 16 in each block: consecutive words, then one sector for each lane.
+	assert.Equal(t, ptx.Requests{Requests: 8, Bytes: 2 * 2 * 192, Sectors: 2 * (4 + 2 + 32 + 16), Ideal: 2 * 2 * 6}, c.GlobalLoads)
+	assert.Equal(t, ptx.Banks{Requests: 4, Wavefronts: 2 * (2 + 1), Conflicts: 2}, c.Shared)
+	assert.Equal(t, uint64(96), c.Atomics)
+	assert.Equal(t, map[string]uint64{"out": 48*32 + 32}, c.UniqueBytes)
+	assert.Equal(t, uint64(4), c.ByClass["barrier"])
+	assert.Equal(t, uint64(4), c.ByClass["atomic"])
+	sum := uint64(0)
+	for _, n := range c.ByClass {
+		sum += n
+	}
+	assert.Equal(t, c.WarpInstructions, sum)
+	assert.InDelta(t, float64(c.ThreadInstructions)/float64(32*c.WarpInstructions), c.SIMTEfficiency, 1e-12)
+	s.opt.Sanitize = true
+	_, checked, err := s.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, c, checked.Counters)
+}
+
+func TestResourcesAreReadLeniently(t *testing.T) {
+	old := `ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'sgemm' for 'sm_80'
+ptxas info    : Function properties for sgemm
+    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 63 registers, 8448 bytes smem, 392 bytes cmem[0]
+ptxas info    : Compiling entry function '_Z3tinyv' for 'sm_80'
+ptxas info    : Used 8 registers, used 1 barriers, 16 bytes smem`
+	assert.Equal(t, map[string]ptx.Resources{
+		"sgemm":    {Registers: 63, Shared: 8448, Stack: 8, SpillStores: 4, SpillLoads: 12},
+		"_Z3tinyv": {Registers: 8, Shared: 16},
+	}, ptx.ParseResources(old))
+}
+
+func TestEstimatesFollowTheRoofline(t *testing.T) {
+	card, err := ptx.FindCard("a100")
+	require.NoError(t, err)
+	c := ptx.Counters{Blocks: 108 * 8, Warps: 108 * 8 * 8, UniqueBytes: map[string]uint64{"x": 2039e6, "y": 0}}
+	e := ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.Equal(t, "dram", e.Limit)
+	assert.InDelta(t, 1e-3+3e-6, e.Seconds, 1e-9)
+	assert.Equal(t, 8, e.Resident)
+	assert.InDelta(t, 1, e.Occupancy, 1e-12)
+	assert.InDelta(t, 1, e.WaveLoss, 1e-12)
+
+	c.FLOP32, c.Blocks, c.Warps = 39e9, 108*8+1, (108*8+1)*8
+	e = ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.Equal(t, "fp32", e.Limit)
+	assert.InDelta(t, 2e-3*2*864/865+3e-6, e.Seconds, 1e-7) // a second wave for one block
+
+	// Registers and shared memory limit the blocks of an SM.
+	assert.Equal(t, 2, ptx.NewEstimate(card, c, ptx.Resources{Registers: 128}, 0).Resident)
+	assert.Equal(t, 1, ptx.NewEstimate(card, c, ptx.Resources{Registers: 32, Shared: 1 << 10}, 100<<10).Resident)
+	_, err = ptx.FindCard("voodoo")
+	assert.ErrorContains(t, err, "A100, H100, H200, B200, RTX4090")
+}
+
+func TestMemoryIsLimited(t *testing.T) {
+	m := ptx.NewMachine(ptx.Options{Memory: 1000})
+	a, err := m.Alloc(600, "a")
+	require.NoError(t, err)
+	_, err = m.Alloc(401, "b")
+	assert.ErrorContains(t, err, "out of memory")
+	require.NoError(t, m.Free(a))
+	_, err = m.Alloc(1000, "b")
+	assert.NoError(t, err)
+	assert.Equal(t, int64(1000), m.MemoryInUse())
+}

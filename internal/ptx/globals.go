@@ -1,0 +1,83 @@
+package ptx
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"bilevel/internal/ptx/syntax"
+)
+
+// A global is a .global or .const variable of a module.
+type global struct {
+	v     *syntax.Var
+	index int
+	size  int
+}
+
+// An instance is a module's variables on one machine.
+type instance struct {
+	addr []uint64 // by global.index
+}
+
+// layoutGlobals collects the variables that need memory of their own.
+func (m *Module) layoutGlobals() error {
+	for _, v := range m.tree.Vars {
+		if v.Space != syntax.Global && v.Space != syntax.Const {
+			continue
+		}
+		if v.Extern {
+			return fmt.Errorf("line %d: extern variable %s is not supported: there is no linker", v.Line, v.Name)
+		}
+		g := &global{v: v, index: len(m.globals), size: v.Size()}
+		m.globals = append(m.globals, g)
+		m.symbols[v.Name] = g
+	}
+	return nil
+}
+
+// instance returns the module's variables on this machine, made at the first call.
+func (m *Machine) instance(mod *Module) (*instance, error) {
+	if inst := m.instances[mod]; inst != nil {
+		return inst, nil
+	}
+	inst := &instance{}
+	for _, g := range mod.globals {
+		a, err := m.mem.alloc(int64(g.size), g.v.Name)
+		if err != nil {
+			return nil, err
+		}
+		a.readonly = g.v.Space == syntax.Const
+		inst.addr = append(inst.addr, a.base)
+		a.learn(a.base, g.size) // variables without initialiser start as zeros (PTX ISA 5.4.4)
+	}
+	for _, g := range mod.globals {
+		if err := m.initialise(mod, inst, g); err != nil {
+			return nil, err
+		}
+	}
+	m.instances[mod] = inst
+	return inst, nil
+}
+
+// initialise writes a variable's initial values.
+func (m *Machine) initialise(mod *Module, inst *instance, g *global) error {
+	if len(g.v.Init) == 0 {
+		return nil
+	}
+	a := m.mem.find(inst.addr[g.index], uint64(g.size))
+	n := g.v.Bytes() / max(g.v.Vector, 1)
+	for i, x := range g.v.Init {
+		bits := x.Bits
+		if x.Symbol != "" {
+			target := mod.symbols[x.Symbol]
+			if target == nil {
+				return fmt.Errorf("%s: initialiser of %s: the address of %s is not supported", mod.Name, g.v.Name, x.Symbol)
+			}
+			bits = inst.addr[target.index] + uint64(x.Offset)
+		}
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], bits)
+		copy(a.mem[i*n:], word[:n])
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package ptx
+
+import "context"
+
+// A Launch is one start of a kernel.
+type Launch struct {
+	Kernel      *Kernel
+	Grid        [3]int   // blocks in x, y, z
+	Block       [3]int   // threads in x, y, z
+	Shared      int      // dynamic shared memory, bytes
+	SharedLimit int      // the opt-in attribute: most dynamic shared memory; 0: static and dynamic within 48 KiB
+	Args        [][]byte // one for each parameter, in its exact size, little endian
+	Cooperative bool     // all blocks resident at once, for grid-wide synchronisation
+}
+
+// A Result is what a launch left besides memory.
+type Result struct {
+	Reports  []Report `json:"reports"`
+	Counters Counters `json:"counters"`
+}
+
+// Run executes a launch to its end. With Options.Sanitize, faults are Result.Reports and the kernel goes on; what cannot
+// go on (a trap, the watchdog, and without the sanitizer every fault that hardware refuses) is a *Fault, returned
+// together with the result so far. Other errors: a launch outside the card's limits, and ctx's.
+func (m *Machine) Run(ctx context.Context, l Launch) (*Result, error) {
+	return m.run(ctx, l)
+}

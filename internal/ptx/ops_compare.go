@@ -1,0 +1,296 @@
+package ptx
+
+import (
+	"bilevel/internal/ptx/arith"
+	"bilevel/internal/ptx/syntax"
+)
+
+const (
+	bitCmps      = "eq|ne"
+	signedCmps   = "eq|ne|lt|le|gt|ge"
+	unsignedCmps = "eq|ne|lt|le|gt|ge|lo|ls|hi|hs"
+	floatCmps    = "eq|ne|lt|le|gt|ge|equ|neu|ltu|leu|gtu|geu|num|nan"
+)
+
+func compareForms() []form {
+	c := ClassCompare
+	rows := []form{
+		{op: "testp", suffixes: "finite|infinite|number|notanumber|normal|subnormal f32|f64", class: c, build: testFloat},
+	}
+	for _, r := range []struct{ suffixes string }{
+		{bitCmps + " and|or|xor? b16|b32|b64"},
+		{signedCmps + " and|or|xor? s16|s32|s64"},
+		{unsignedCmps + " and|or|xor? u16|u32|u64"},
+		{floatCmps + " and|or|xor? ftz? f32"},
+		{floatCmps + " and|or|xor? f64"},
+		{floatCmps + " and|or|xor? ftz? f16|f16x2"},
+		{floatCmps + " and|or|xor? bf16|bf16x2"},
+	} {
+		rows = append(rows, form{op: "setp", suffixes: r.suffixes, class: c, build: setPredicates})
+	}
+	for _, r := range []struct{ suffixes string }{
+		{bitCmps + " and|or|xor? u32|s32|f32 b16|b32|b64"},
+		{signedCmps + " and|or|xor? u32|s32|f32 s16|s32|s64"},
+		{unsignedCmps + " and|or|xor? u32|s32|f32 u16|u32|u64"},
+		{floatCmps + " and|or|xor? ftz? u32|s32|f32 f32"},
+		{floatCmps + " and|or|xor? u32|s32|f32 f64"},
+	} {
+		rows = append(rows, form{op: "set", suffixes: r.suffixes, class: c, build: setWord})
+	}
+	return rows
+}
+
+// A comparison gives the lanes in which the operands compare so.
+type comparison func(w *warp, a, b int32) uint32
+
+// compareLanes is the lanes in which a is less than, equal to and greater than b.
+func compareLanes[T word](a, b *vec[T]) (lt, eq, gt uint32) {
+	for i := range a {
+		var l, e, g uint32
+		if a[i] < b[i] {
+			l = 1
+		}
+		if a[i] == b[i] {
+			e = 1
+		}
+		if a[i] > b[i] {
+			g = 1
+		}
+		lt |= l << i
+		eq |= e << i
+		gt |= g << i
+	}
+	return lt, eq, gt
+}
+
+func lessLanes[T word](a, b *vec[T]) (m uint32) {
+	for i := range a {
+		var l uint32
+		if a[i] < b[i] {
+			l = 1
+		}
+		m |= l << i
+	}
+	return m
+}
+
+func equalLanes[T word](a, b *vec[T]) (m uint32) {
+	for i := range a {
+		var e uint32
+		if a[i] == b[i] {
+			e = 1
+		}
+		m |= e << i
+	}
+	return m
+}
+
+// compareAs compares registers of type T. Comparisons that need one pass take one.
+func compareAs[T word](c arith.Cmp, float bool) comparison {
+	switch {
+	case c == arith.EQ:
+		return func(w *warp, a, b int32) uint32 { return equalLanes(reg[T](w, a), reg[T](w, b)) }
+	case c == arith.NEU, c == arith.NE && !float:
+		return func(w *warp, a, b int32) uint32 { return ^equalLanes(reg[T](w, a), reg[T](w, b)) }
+	case c == arith.LT:
+		return func(w *warp, a, b int32) uint32 { return lessLanes(reg[T](w, a), reg[T](w, b)) }
+	case c == arith.GT:
+		return func(w *warp, a, b int32) uint32 { return lessLanes(reg[T](w, b), reg[T](w, a)) }
+	case c == arith.GEU, c == arith.GE && !float:
+		return func(w *warp, a, b int32) uint32 { return ^lessLanes(reg[T](w, a), reg[T](w, b)) }
+	case c == arith.LEU, c == arith.LE && !float:
+		return func(w *warp, a, b int32) uint32 { return ^lessLanes(reg[T](w, b), reg[T](w, a)) }
+	}
+	return func(w *warp, a, b int32) uint32 {
+		lt, eq, gt := compareLanes(reg[T](w, a), reg[T](w, b))
+		return pick(c, arith.LT, lt) | pick(c, arith.EQ, eq) | pick(c, arith.GT, gt) | pick(c, arith.NAN, ^(lt|eq|gt))
+	}
+}
+
+func pick(c, outcome arith.Cmp, lanes uint32) uint32 {
+	if c&outcome != 0 {
+		return lanes
+	}
+	return 0
+}
+
+// compareBy is a comparison by a function of one lane of 32-bit registers.
+func compareBy(f func(a, b uint32) bool) comparison {
+	return func(w *warp, a, b int32) (m uint32) {
+		x, y := reg[uint32](w, a), reg[uint32](w, b)
+		for i := range x {
+			m |= toWord(f(x[i], y[i])) << i
+		}
+		return m
+	}
+}
+
+// comparison is the instruction's comparison of values of type typ.
+func (d *decoder) comparison(c arith.Cmp, typ string) comparison {
+	ftz := d.has("ftz")
+	switch typ {
+	case "b16", "u16":
+		return compareBy(func(a, b uint32) bool { return arith.Int(c, a&0xffff, b&0xffff) })
+	case "s16":
+		return compareBy(func(a, b uint32) bool { return arith.Int(c, int32(s16(a)), int32(s16(b))) })
+	case "b32", "u32":
+		return compareAs[uint32](c, false)
+	case "s32":
+		return compareAs[int32](c, false)
+	case "b64", "u64":
+		return compareAs[uint64](c, false)
+	case "s64":
+		return compareAs[int64](c, false)
+	case "f32":
+		if ftz {
+			return compareBy(c.F32FTZ)
+		}
+		return compareAs[float32](c, true)
+	case "f64":
+		return compareAs[float64](c, true)
+	case "f16":
+		return compareBy(func(a, b uint32) bool { return arith.F16().Holds(arith.Mode{FTZ: ftz}, c, u16(a), u16(b)) })
+	case "bf16":
+		return compareBy(func(a, b uint32) bool { return arith.BF16().Holds(arith.Mode{}, c, u16(a), u16(b)) })
+	}
+	d.fail("unsupported type %s", typ)
+	return nil
+}
+
+// combine is the Boolean operation of setp and set with a predicate operand.
+func (d *decoder) combine() func(a, b uint32) uint32 {
+	switch d.which("and", "or", "xor") {
+	case "and":
+		return func(a, b uint32) uint32 { return a & b }
+	case "or":
+		return func(a, b uint32) uint32 { return a | b }
+	case "xor":
+		return func(a, b uint32) uint32 { return a ^ b }
+	}
+	return nil
+}
+
+// pair splits d|p; the second is absent otherwise.
+func pair(op syntax.Operand) (first, second syntax.Operand, both bool) {
+	if op.Kind == syntax.Pair {
+		return op.List[0], op.List[1], true
+	}
+	return op, syntax.Operand{}, false
+}
+
+// setPredicates is setp: p|q = (a cmp b) op c, and q with the comparison negated. The packed types compare both halves.
+func setPredicates(d *decoder) {
+	join := d.combine()
+	n := 3
+	if join != nil {
+		n = 4
+	}
+	d.args(n, n)
+	c, _ := arith.ParseCmp(d.mods[0])
+	typ := d.typ()
+	first, second, both := pair(d.arg(0))
+	d.in.d = d.dst(first, widthPred)
+	q := int32(-1)
+	if both {
+		q = d.dst(second, widthPred)
+	}
+	w := widthOf(typeBits[typ])
+	d.in.a, d.in.b = d.operand(d.arg(1), w), d.operand(d.arg(2), w)
+	d.in.c = alwaysTrue
+	not := uint32(0)
+	if join == nil {
+		join = func(a, _ uint32) uint32 { return a }
+	} else {
+		d.in.c, not = d.pred(d.arg(3)), flip(d.arg(3).Not)
+	}
+	if typ == "f16x2" || typ == "bf16x2" {
+		d.comparePacked(c, typ[:len(typ)-2], q, join, not)
+		return
+	}
+	cmp := d.comparison(c, typ)
+	if d.combine() == nil && q < 0 {
+		d.in.run = func(w *warp, in *instr, mask uint32) { setPredicate(w, in.d, cmp(w, in.a, in.b), mask) }
+		return
+	}
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		v, p := cmp(w, in.a, in.b), *w.predicate(in.c)^not
+		setPredicate(w, in.d, join(v, p), mask)
+		if q >= 0 {
+			setPredicate(w, q, join(^v, p), mask)
+		}
+	}
+}
+
+// comparePacked is setp of packed halves: the first predicate from the lower ones, the second from the upper ones.
+func (d *decoder) comparePacked(c arith.Cmp, typ string, q int32, join func(a, b uint32) uint32, not uint32) {
+	h := arith.F16()
+	if typ == "bf16" {
+		h = arith.BF16()
+	}
+	m := arith.Mode{FTZ: d.has("ftz")}
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		var lo, hi uint32
+		a, b := reg[uint32](w, in.a), reg[uint32](w, in.b)
+		for i := range a {
+			lo |= toWord(h.Holds(m, c, uint16(a[i]), uint16(b[i]))) << i
+			hi |= toWord(h.Holds(m, c, uint16(a[i]>>16), uint16(b[i]>>16))) << i
+		}
+		p := *w.predicate(in.c) ^ not
+		setPredicate(w, in.d, join(lo, p), mask)
+		if q >= 0 {
+			setPredicate(w, q, join(hi, p), mask)
+		}
+	}
+}
+
+// setWord is set: all ones (1.0 for f32) where the comparison holds, else 0.
+func setWord(d *decoder) {
+	join := d.combine()
+	n := 3
+	if join != nil {
+		n = 4
+	}
+	d.args(n, n)
+	c, _ := arith.ParseCmp(d.mods[0])
+	typ, dtyp := d.typ(), d.mods[len(d.mods)-2]
+	yes := fullMask
+	if dtyp == "f32" {
+		yes = 0x3f800000
+	}
+	w := widthOf(typeBits[typ])
+	d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), width32), d.operand(d.arg(1), w), d.operand(d.arg(2), w), alwaysTrue
+	not := uint32(0)
+	if join == nil {
+		join = func(a, _ uint32) uint32 { return a }
+	} else {
+		d.in.c, not = d.pred(d.arg(3)), flip(d.arg(3).Not)
+	}
+	cmp := d.comparison(c, typ)
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		v := join(cmp(w, in.a, in.b), *w.predicate(in.c)^not)
+		var t vec[uint32]
+		for i := range t {
+			t[i] = yes * (v >> i & 1)
+		}
+		blend(reg[uint32](w, in.d), &t, mask)
+	}
+}
+
+// testFloat is testp. Only the exponent and fraction fields count.
+func testFloat(d *decoder) {
+	d.args(2, 2)
+	class, _ := arith.ParseClass(d.mods[0])
+	wide := d.typ() == "f64"
+	d.in.d, d.in.a = d.dst(d.arg(0), widthPred), d.operand(d.arg(1), widthOf(typeBits[d.typ()]))
+	holds := class.F64
+	if !wide {
+		holds = func(u uint64) bool { return class.F32(uint32(u)) }
+	}
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		var p uint32
+		for i := range warpSize {
+			p |= toWord(holds(w.lane(in.a, i, wide))) << i
+		}
+		setPredicate(w, in.d, p, mask)
+	}
+}

@@ -1,0 +1,64 @@
+package ptx
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind names what the sanitizer found.
+type Kind string
+
+// The kinds of reports.
+const (
+	OutOfBounds          Kind = "out-of-bounds"
+	UseAfterFree         Kind = "use-after-free"
+	Misaligned           Kind = "misaligned"
+	UninitializedRead    Kind = "uninitialized-read"
+	SharedRace           Kind = "shared-race"
+	GlobalRace           Kind = "global-race"
+	DivergentBarrier     Kind = "divergent-barrier"
+	InactiveLaneShuffle  Kind = "inactive-lane-shuffle"
+	MismatchedMask       Kind = "mismatched-mask"
+	MissingAsyncWait     Kind = "missing-async-wait"
+	OrderDependentAtomic Kind = "order-dependent-atomic"
+	Timeout              Kind = "timeout"
+)
+
+// Trap is the kind of a Fault for the trap instruction and failed device assertions.
+const Trap Kind = "trap"
+
+// A Report is one fault of a kernel. Reports of the same kind at the same instruction are one, with a count;
+// block and thread are those of the first.
+type Report struct {
+	Kind        Kind   `json:"kind"`
+	Kernel      string `json:"kernel"`
+	Block       [3]int `json:"block"`  // x, y, z
+	Thread      [3]int `json:"thread"` // x, y, z
+	File        string `json:"file"`   // the kernel's own source, through inlined_at; "" without -lineinfo
+	Line        int    `json:"line"`
+	PTXLine     int    `json:"ptx_line"`
+	Instruction string `json:"instruction"`
+	Message     string `json:"message"`
+	Allocation  string `json:"allocation,omitempty"` // label of the memory concerned
+	Offset      *int64 `json:"offset,omitempty"`     // in bytes from its start
+	Count       int    `json:"count"`
+}
+
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in %s, block %v thread %v", r.Kind, r.Kernel, r.Block, r.Thread)
+	if r.File != "" {
+		fmt.Fprintf(&b, ", %s:%d", r.File, r.Line)
+	}
+	fmt.Fprintf(&b, ", PTX line %d (%s): %s", r.PTXLine, r.Instruction, r.Message)
+	if r.Count > 1 {
+		fmt.Fprintf(&b, " (%d times)", r.Count)
+	}
+	return b.String()
+}
+
+// A Fault is the error of a launch that could not go on: a trap, an access that hardware refuses while the sanitizer is
+// off, a deadlock, or the watchdog.
+type Fault struct{ Report Report }
+
+func (f *Fault) Error() string { return f.Report.String() }

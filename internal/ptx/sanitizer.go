@@ -1,0 +1,262 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// checkKind says how the registers that an instruction reads are checked.
+type checkKind uint8
+
+const (
+	checkAll     checkKind = iota
+	checkSelect            // the operand not selected does not count
+	checkShuffle           // values come from other lanes; the shuffle passes on what is known of them
+)
+
+// A sanitizer watches one launch. Blocks run on one goroutine then, so it needs no locks; what it reports follows from
+// what synchronisation orders, not from the order in which the simulator happened to run threads.
+type sanitizer struct {
+	run     *execution
+	found   map[reportKey]*Report
+	image   []uint32 // initialised lanes of registers at the start of a block
+	serial  uint32   // of the access at hand: one number for all its lanes
+	objects map[objectKey]*object
+	sums    map[placeKey]*floatSum
+	sumSize int
+}
+
+type reportKey struct {
+	kind  Kind
+	index int32
+}
+
+// blockSync is what the sanitizer keeps of a block: which accesses its synchronisation has ordered. Time is logical and
+// goes on at every event; an access is stamped with the time it happens at.
+type blockSync struct {
+	id      uint32 // of the block in this launch, from 1
+	now     uint32
+	start   uint32     // time at which the block began
+	epoch   uint32     // barriers opened
+	know    [][]uint32 // know[i][j]: accesses of warp j up to this time are before what warp i does now
+	lanes   []uint32   // accesses of the warp's own lanes up to this time are before what any of them does now
+	pairs   [][]uint32 // the same for pairs of lanes, after a .sync of part of a warp; nil before
+	arrived [16][]uint32
+	fenced  [][]uint32 // know at the last fence of the warp; nil: none
+	wide    []bool     // that fence was for the whole device
+	seen    map[*object]int
+	shared  []cell
+	known   bitmap // initialised bytes of shared memory
+	pending bitmap // bytes that a cp.async has yet to write
+}
+
+func newSanitizer(e *execution) *sanitizer {
+	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{}}
+	s.image = make([]uint32, e.prog.fileSize/4+1)
+	s.image[alwaysTrue>>2] = fullMask
+	for _, c := range e.prog.consts32 {
+		s.image[c.off>>2] = fullMask
+	}
+	for _, c := range e.prog.consts64 {
+		s.image[c.off>>2] = fullMask
+	}
+	for _, c := range e.prog.symbols {
+		s.image[c.off>>2] = fullMask
+	}
+	for _, c := range e.prog.specials {
+		s.image[c.off>>2] = fullMask
+	}
+	for _, off := range e.prog.backs {
+		s.image[off>>2] = fullMask
+	}
+	for _, a := range e.machine.mem.all {
+		a.shadow = nil
+	}
+	return s
+}
+
+// attach gives a new block what the sanitizer keeps of it.
+func (s *sanitizer) attach(b *block) {
+	n := len(b.warps)
+	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), fenced: make([][]uint32, n), wide: make([]bool, n),
+		shared: make([]cell, (len(b.shared)+3)/4), known: newBitmap(len(b.shared)), pending: newBitmap(len(b.shared))}
+	for range n {
+		y.know = append(y.know, make([]uint32, n))
+	}
+	for i := range y.arrived {
+		y.arrived[i] = make([]uint32, n)
+	}
+	b.sync = y
+	for _, w := range b.warps {
+		w.known = make([]uint32, len(s.image))
+		w.localKnown = newBitmap(len(w.local))
+	}
+}
+
+// beginBlock forgets the block that ran before in this place: everything of it is before everything of the new one.
+func (s *sanitizer) beginBlock(b *block) {
+	y := b.sync
+	y.now++
+	y.start, y.id, y.epoch = y.now, uint32(b.number)+1, 0
+	y.now++
+	for i := range y.know {
+		for j := range y.know[i] {
+			y.know[i][j] = y.start
+		}
+		y.lanes[i], y.pairs[i], y.fenced[i] = y.start, nil, nil
+	}
+	y.seen = map[*object]int{}
+	clear(y.known)
+	clear(y.pending)
+	for _, w := range b.warps {
+		copy(w.known, s.image)
+		clear(w.localKnown)
+	}
+}
+
+// report notes a fault of one lane.
+func (s *sanitizer) report(w *warp, kind Kind, in *instr, lane int, message string) {
+	if r := s.found[reportKey{kind, in.index}]; r != nil {
+		r.Count++
+		return
+	}
+	s.add(in, w.describe(kind, in, lane, message))
+}
+
+// seenBefore counts a repeated report, so that callers need not make its text.
+func (s *sanitizer) seenBefore(kind Kind, in *instr) bool {
+	r := s.found[reportKey{kind, in.index}]
+	if r != nil {
+		r.Count++
+	}
+	return r != nil
+}
+
+func (s *sanitizer) add(in *instr, r Report) {
+	k := reportKey{r.Kind, in.index}
+	if old := s.found[k]; old != nil {
+		old.Count++
+		return
+	}
+	s.found[k] = &r
+}
+
+// finish ends the launch and lists the reports in the order of the text.
+func (s *sanitizer) finish() []Report {
+	s.finishSums()
+	list := []Report{}
+	for _, r := range s.found {
+		list = append(list, *r)
+	}
+	slices.SortFunc(list, func(a, b Report) int {
+		if a.PTXLine != b.PTXLine {
+			return a.PTXLine - b.PTXLine
+		}
+		return strings.Compare(string(a.Kind), string(b.Kind))
+	})
+	return list
+}
+
+// memory returns the access of a memory instruction, nil for others.
+func (in *instr) memory() *access {
+	if in.x == nil || len(in.x.access.regs) == 0 {
+		return nil
+	}
+	return &in.x.access
+}
+
+// before checks the registers that an instruction reads and notes what it writes. A value computed from an
+// uninitialised register is itself uninitialised, and that is reported where it matters: as an address, as a value stored
+// to memory that other threads see, as a guard of anything but arithmetic, as an operand of synchronisation. Compilers
+// copy and combine undefined registers whose value nobody uses; those stay silent.
+func (s *sanitizer) before(w *warp, in *instr, m, mask uint32) {
+	meta := &w.prog.meta[in.index]
+	known := w.known
+	mem := in.memory()
+	unsure := uint32(0) // lanes whose guard is unknown
+	if in.guard != alwaysTrue {
+		if unsure = mask &^ known[in.guard>>2]; unsure != 0 && (mem != nil || in.flow != flowPlain) {
+			s.unknown(w, in, unsure, meta.src.Guard, "decides whether it executes")
+			unsure = 0
+		}
+	}
+	if in.flow == flowWarp && in.a >= 0 {
+		s.members(w, in, m)
+	}
+	ok := fullMask
+	for _, u := range meta.uses {
+		k := known[u.off>>2]
+		if m&^k == 0 {
+			continue
+		}
+		ok &= k
+		switch {
+		case mem != nil && u.off == meta.address:
+			s.unknown(w, in, m&^k, u.name, "is the address")
+		case mem != nil && (mem.store || mem.atomic) && mem.space != spaceLocal && u.off != in.guard:
+			s.unknown(w, in, m&^k, u.name, "is stored")
+		case in.flow == flowWarp && u.off == in.a:
+			s.unknown(w, in, m&^k, u.name, "is the mask")
+		case in.flow == flowBarrier:
+			s.unknown(w, in, m&^k, u.name, "is an operand of the barrier")
+		}
+	}
+	switch {
+	case meta.check == checkSelect:
+		ok = s.selected(w, in, m)
+	case mem != nil:
+		ok = fullMask // what a load brings is known, or reported there
+	case meta.check == checkShuffle:
+		ok = fullMask // the shuffle itself passes on what it reads
+	case in.flow == flowWarp && ok&m != m:
+		ok = 0 // lanes mix
+	}
+	for _, d := range meta.defs {
+		known[d.off>>2] = (known[d.off>>2]&^m | ok&m) &^ unsure
+	}
+}
+
+// selected is the lanes in which selp takes a known value by a known predicate.
+func (s *sanitizer) selected(w *warp, in *instr, m uint32) uint32 {
+	p := *w.predicate(in.c) ^ uint32(in.imm)
+	a, b := w.known[in.a>>2], w.known[in.b>>2]
+	return w.known[in.c>>2] & (p&a | ^p&b)
+}
+
+func (s *sanitizer) unknown(w *warp, in *instr, lanes uint32, name, role string) {
+	if s.seenBefore(UninitializedRead, in) {
+		return
+	}
+	s.report(w, UninitializedRead, in, bits.TrailingZeros32(lanes), fmt.Sprintf("register %s, which %s, was never written", name, role))
+}
+
+// branch checks the guard of a branch or exit.
+func (s *sanitizer) branch(w *warp, in *instr, m, mask uint32) {
+	if in.guard == alwaysTrue {
+		return
+	}
+	if bad := mask &^ w.known[in.guard>>2]; bad != 0 {
+		s.unknown(w, in, bad, w.prog.meta[in.index].src.Guard, "decides the branch")
+	}
+}
+
+// members checks the masks of a .sync instruction: each lane is in its own, and lanes that it names have the same.
+func (s *sanitizer) members(w *warp, in *instr, m uint32) {
+	masks := reg[uint32](w, in.a)
+	for k := m; k != 0; k &= k - 1 {
+		i := bits.TrailingZeros32(k) & 31
+		v := masks[i]
+		if v>>i&1 == 0 {
+			s.report(w, MismatchedMask, in, i, fmt.Sprintf("lane %d executes it with the mask %#08x, which does not name it", i, v))
+			continue
+		}
+		for o := v & m; o != 0; o &= o - 1 {
+			if j := bits.TrailingZeros32(o) & 31; masks[j] != v {
+				s.report(w, MismatchedMask, in, i, fmt.Sprintf("lane %d has the mask %#08x, lane %d, which it names, has %#08x", i, v, j, masks[j]))
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package ptx_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/ptx"
+)
+
+const sharedWord = `
+mov.u32 %r1, s;
+shl.b32 %r2, %t, 2;
+add.u32 %r3, %r1, %r2;
+`
+
+// Each case has one fault; the statement with "// HERE" behind it is where a report must be. A race may be reported at its other
+// end too, and as a read of what is not there yet; nothing else is.
+func TestFaultsOfSnippets(t *testing.T) {
+	const s64 = ".shared .align 8 .b8 s[256];"
+	const global = ".global .align 4 .b8 g[4096];\n.global .u32 flag;"
+	for name, c := range map[string]struct {
+		kind ptx.Kind
+		snippet
+	}{
+		"store past the end": {ptx.OutOfBounds, snippet{block: 32, bytes: 124, body: ownWord + "st.global.u32 [%d1], %t; // HERE"}},
+		"null pointer":       {ptx.OutOfBounds, snippet{bytes: 4, body: "ld.global.u32 %r1, [8]; // HERE"}},
+		"below shared":       {ptx.OutOfBounds, snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, 0;\nst.shared.u32 [%r1+-4], %r1; // HERE"}},
+		"past local":         {ptx.OutOfBounds, snippet{vars: ".local .align 4 .b8 l[8];", bytes: 4, body: "mov.u64 %d1, l;\nst.local.u32 [%d1+8], %t; // HERE"}},
+		"constant is stored": {ptx.OutOfBounds, snippet{module: ".const .u32 c = 3;", bytes: 4, body: "mov.u64 %d1, c;\nst.u32 [%d1], %t; // HERE"}},
+		"misaligned vector":  {ptx.Misaligned, snippet{bytes: 32, body: "ld.global.v4.u32 {%r1,%r2,%r3,%r4}, [%out+8]; // HERE"}},
+		"misaligned shared":  {ptx.Misaligned, snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, s;\nst.shared.u64 [%r1+4], %out; // HERE"}},
+
+		"global never written": {ptx.UninitializedRead, snippet{bytes: 8, raw: true, body: "ld.global.u32 %r1, [%out+4]; // HERE"}},
+		"shared never written": {ptx.UninitializedRead, snippet{vars: s64, bytes: 4, body: "ld.shared.u32 %r1, [s+12]; // HERE"}},
+		"register as value":    {ptx.UninitializedRead, snippet{bytes: 4, body: "add.u32 %r1, %r2, 1;\nst.global.u32 [%out], %r1; // HERE"}},
+		"register as address":  {ptx.UninitializedRead, snippet{bytes: 4, body: "ld.global.u32 %r1, [%d3]; // HERE"}},
+		"register in a branch": {ptx.UninitializedRead, snippet{bytes: 4, body: "setp.eq.u32 %p1, %r5, 3;\n@%p1 bra L; // HERE\nL:"}},
+		"register of some lanes": {ptx.UninitializedRead, snippet{block: 32, bytes: 128, body: ownWord +
+			"setp.lt.u32 %p1, %t, 16;\n@%p1 mov.u32 %r1, 1;\nst.global.u32 [%d1], %r1; // HERE"}},
+		"local as value": {ptx.UninitializedRead, snippet{vars: ".local .align 4 .b8 l[8];", bytes: 4,
+			body: "st.local.u32 [l], %t;\nld.local.u32 %r1, [l+4];\nst.global.u32 [%out], %r1; // HERE"}},
+		"value through a shuffle": {ptx.UninitializedRead, snippet{block: 32, bytes: 128, body: ownWord +
+			"setp.ne.u32 %p1, %t, 3;\n@%p1 mov.u32 %r1, 1;\nshfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;\nst.global.u32 [%d1], %r2; // HERE"}},
+
+		"read after write of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
+			"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
+		"write after read of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
+			"st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r5, %r1, %r2;\nld.shared.u32 %r4, [%r5];\nst.shared.u32 [%r3], %r4; // HERE"}},
+		"lanes without a warp barrier": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
+			"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 4;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
+		"lanes behind a barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
+			"setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 64;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
+		"one instruction, different values": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 4, body: "st.shared.u32 [s], %t; // HERE"}},
+		"atomic after a store":              {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.warp.sync -1;\nsetp.gt.u32 %p2, %t, 31;\n@%p2 atom.shared.add.u32 %r1, [s], 1; // HERE"}},
+		"named barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 96, bytes: 4, body: `
+setp.lt.u32 %p1, %t, 32;
+@%p1 st.shared.u32 [s], 7;
+setp.ge.u32 %p2, %t, 64;
+@%p2 bra LAST;
+bar.sync 1, 64;
+ret;
+LAST:
+ld.shared.u32 %r1, [s]; // HERE`}},
+		"blocks store to one place": {ptx.GlobalRace, snippet{grid: 2, bytes: 4, body: "mov.u32 %r1, %ctaid.x;\nst.global.u32 [%out], %r1; // HERE"}},
+		"warps without a barrier": {ptx.GlobalRace, snippet{module: global, block: 64, bytes: 256, body: ownWord + `
+st.global.u32 [%d1], %t;
+xor.b32 %r2, %t, 32;
+mul.wide.u32 %d2, %r2, 4;
+add.u64 %d2, %out, %d2;
+ld.global.u32 %r3, [%d2]; // HERE`}},
+		"flag with a fence for the block": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.cta;") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag without a fence":            {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+
+		"barrier for half a warp":   {ptx.DivergentBarrier, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 16;\n@%p1 bar.sync 0; // HERE\nbar.warp.sync -1;"}},
+		"barrier that a warp skips": {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 1;\nL:\nbar.sync 0; // HERE\n"}},
+		"threads that exited":       {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.gt.u32 %p1, %t, 50;\n@%p1 exit;\nbar.sync 0; // HERE"}},
+		"two instructions":          {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 0; // HERE\nbra M;\nL:\nbar.sync 0;\nM:"}},
+		"two counts":                {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\nselp.u32 %r1, 64, 96, %p1;\nbar.sync 1, %r1; // HERE"}},
+
+		"shuffle from an exited lane": {ptx.InactiveLaneShuffle, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nshfl.sync.idx.b32 %r1, %t, 20, 31, -1; // HERE"}},
+		"shuffle from no thread":      {ptx.InactiveLaneShuffle, snippet{block: 24, bytes: 4, body: "shfl.sync.down.b32 %r1, %t, 8, 31, 0xffffff; // HERE"}},
+		"shuffle in one branch":       {ptx.InactiveLaneShuffle, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\nshfl.sync.bfly.b32 %r1, %t, 1, 31, -1; // HERE\nL:\nbar.sync 0;"}},
+		"lane not in its mask":        {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "vote.sync.ballot.b32 %r1, 1, 0x7fffffff; // HERE"}},
+		"masks that differ":           {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nselp.b32 %r1, -1, 0xffffff00, %p1;\nmatch.any.sync.b32 %r2, %t, %r1; // HERE"}},
+		"vote in one branch":          {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\nvote.sync.ballot.b32 %r1, 1, -1; // HERE\nL:\nbar.sync 0;"}},
+
+		"copy without wait": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy of a later group": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 8, body: `
+cp.async.ca.shared.global [s], [%out], 4;
+cp.async.commit_group;
+cp.async.ca.shared.global [s+4], [%out+4], 4;
+cp.async.commit_group;
+cp.async.wait_group 1;
+ld.shared.u32 %r1, [s];
+ld.shared.u32 %r1, [s+4]; // HERE`}},
+		"copy of another thread": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
+cp.async.ca.shared.global [%r3], [%d1], 4;
+cp.async.wait_all;
+xor.b32 %r2, %r2, 128;
+add.u32 %r3, %r1, %r2;
+ld.shared.u32 %r4, [%r3]; // HERE`}},
+		"copy over what others read": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
+st.shared.u32 [%r3], %t;
+bar.sync 0;
+xor.b32 %r2, %r2, 128;
+add.u32 %r5, %r1, %r2;
+ld.shared.u32 %r4, [%r5];
+cp.async.ca.shared.global [%r3], [%d1], 4; // HERE
+cp.async.wait_all;`}},
+		"sum of floats": {ptx.OrderDependentAtomic, snippet{block: 32, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nmul.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1; // HERE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reports := c.reports(t)
+			at := 0
+			for i, l := range strings.Split(c.text(), "\n") {
+				if strings.HasSuffix(l, "// HERE") {
+					at = i + 1
+				}
+			}
+			require.Contains(t, kinds(reports), fmt.Sprintf("%s:%d", c.kind, at), "%v\n%s", reports, c.text())
+			race := c.kind == ptx.SharedRace || c.kind == ptx.GlobalRace
+			for seed := range uint64(4) {
+				found := false
+				for _, r := range reports {
+					found = found || r.Kind == c.kind
+					require.True(t, r.Kind == c.kind || race && r.Kind == ptx.UninitializedRead || strings.HasPrefix(name, "register as address"), "%v", r)
+				}
+				require.True(t, found, "seed %d", seed)
+				c.opt.Seed = seed + 1
+				reports = c.reports(t)
+			}
+		})
+	}
+}
+
+// flagged passes g from block 1 to block 0 through flag, with the given fence between the store and the flag.
+func flagged(fence string) string {
+	return `
+mov.u32 %r1, %ctaid.x;
+setp.ne.u32 %p1, %t, 0;
+@%p1 bra DONE;
+setp.eq.u32 %p1, %r1, 0;
+@%p1 bra WAIT;
+st.global.u32 [g], 5;
+` + fence + `
+st.volatile.global.u32 [flag], 1;
+bra DONE;
+WAIT:
+ld.volatile.global.u32 %r2, [flag];
+setp.eq.u32 %p2, %r2, 0;
+@%p2 bra WAIT;
+`
+}
+
+// Patterns that are right, and that a coarser check would report.
+func TestCleanSnippets(t *testing.T) {
+	const s64 = ".shared .align 8 .b8 s[256];"
+	const global = ".global .align 4 .b8 g[4096];\n.global .u32 flag;"
+	for name, s := range map[string]snippet{
+		"flag with a fence": {module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "ld.global.u32 %r3, [g];\nDONE:"},
+		"flag passed on": {module: global + "\n.global .u32 second;", grid: 3, bytes: 4, body: `
+mov.u32 %r1, %ctaid.x;
+setp.eq.u32 %p1, %r1, 1;
+@%p1 bra FIRST;
+setp.eq.u32 %p1, %r1, 2;
+@%p1 bra SECOND;
+LAST:
+ld.acquire.gpu.global.u32 %r2, [second];
+setp.eq.u32 %p2, %r2, 0;
+@%p2 bra LAST;
+ld.global.u32 %r3, [g];
+bra DONE;
+FIRST:
+st.global.u32 [g], 5;
+st.release.gpu.global.u32 [flag], 1;
+bra DONE;
+SECOND:
+ld.acquire.gpu.global.u32 %r2, [flag];
+setp.eq.u32 %p2, %r2, 0;
+@%p2 bra SECOND;
+st.release.gpu.global.u32 [second], 1;
+DONE:`},
+		"sums before and after a barrier": {block: 64, bytes: 4, body: `
+mov.f32 %f1, 0f3DCCCCCD;
+mov.f32 %f2, 0f4B800000;
+setp.eq.u32 %p1, %t, 40;
+setp.eq.u32 %p2, %t, 3;
+@%p1 red.global.add.f32 [%out], %f2;
+bar.sync 0;
+@%p2 red.global.add.f32 [%out], %f1;
+bar.sync 0;
+neg.f32 %f2, %f2;
+@%p1 red.global.add.f32 [%out], %f2;`},
+		"release and acquire":              {module: global, grid: 2, bytes: 4, body: strings.NewReplacer("st.volatile.global", "st.release.gpu.global", "ld.volatile.global", "ld.acquire.gpu.global").Replace(flagged("")) + "ld.global.u32 %r3, [g];\nDONE:"},
+		"one value by all":                 {vars: s64, block: 64, bytes: 4, body: "mov.u32 %r1, 1;\nst.shared.u32 [s], %r1;\nst.global.u32 [%out], %r1;"},
+		"atomics of all":                   {vars: s64, block: 64, grid: 3, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.sync 0;\nred.shared.add.u32 [s], 1;\nred.global.add.u32 [%out], 1;"},
+		"bytes of one word":                {block: 64, bytes: 64, body: "cvt.u64.u32 %d1, %t;\nadd.u64 %d1, %d1, %out;\nst.global.u8 [%d1], %t;"},
+		"undefined but unused":             {bytes: 4, body: "add.u32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %t, 0;\nselp.u32 %r3, 7, %r2, %p1;\nst.global.u32 [%out], %r3;"},
+		"exact sum of floats":              {block: 64, grid: 4, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nred.global.add.f32 [%out], %f1;"},
+		"two floats commute":               {block: 2, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nadd.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"},
+		"tiles with their masks":           {vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord + "setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 32;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];\nshfl.sync.bfly.b32 %r5, %r4, 4, 31, %r6;\nst.global.u32 [%d1], %r5;"},
+		"copies in two groups":             {vars: s64, bytes: 8, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\ncp.async.ca.shared.global [s+4], [%out+4], 4;\ncp.async.commit_group;\ncp.async.wait_group 1;\nld.shared.u32 %r1, [s];\ncp.async.wait_group 0;\nld.shared.u32 %r1, [s+4];"},
+		"barrier without .aligned":         {block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 40;\n@%p1 bra L;\nbarrier.sync 0;\nbra M;\nL:\nbarrier.sync 0;\nM:"},
+		"shared memory, block after block": {vars: s64, block: 64, grid: 5, bytes: 4, body: sharedWord + "st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(8) {
+				s.opt.Seed = seed
+				require.Empty(t, s.reports(t))
+			}
+		})
+	}
+}
+
+// The last block to arrive adds up what all blocks have left: __threadfence and atomicInc order it.
+func TestTheLastBlockReductionIsClean(t *testing.T) {
+	body := func(fence string) string {
+		return `
+mov.u32 %r1, %ctaid.x;
+mul.wide.u32 %d1, %r1, 4;
+mov.u64 %d2, g;
+add.u64 %d2, %d2, %d1;
+setp.ne.u32 %p1, %t, 0;
+@%p1 bra ALL;
+add.u32 %r2, %r1, 1;
+st.global.u32 [%d2], %r2;
+` + fence + `
+atom.global.inc.u32 %r3, [flag], 15;
+st.shared.u32 [s], %r3;
+ALL:
+bar.sync 0;
+ld.shared.u32 %r4, [s];
+setp.ne.u32 %p2, %r4, 15;
+@%p2 bra DONE;
+setp.ge.u32 %p3, %t, 16;
+@%p3 bra DONE;
+mul.wide.u32 %d1, %t, 4;
+mov.u64 %d2, g;
+add.u64 %d2, %d2, %d1;
+ld.global.u32 %r5, [%d2];
+red.global.add.u32 [%out], %r5;
+DONE:`
+	}
+	s := snippet{module: ".global .align 4 .b8 g[64];\n.global .u32 flag;", vars: ".shared .align 4 .b8 s[4];", grid: 16, block: 64, bytes: 4}
+	for seed := range uint64(8) {
+		s.opt.Seed = seed
+		s.body = body("membar.gl;")
+		assert.Equal(t, uint32(136), s.results(t)[0])
+		s.body = body("")
+		reports := s.reports(t)
+		require.Len(t, reports, 1)
+		assert.Equal(t, ptx.GlobalRace, reports[0].Kind)
+	}
+}
+
+func TestFreedMemoryIsToldApart(t *testing.T) {
+	module, err := ptx.Load("x.ptx", snippet{body: "ld.global.u32 %r1, [%out+4];"}.text())
+	require.NoError(t, err)
+	m := ptx.NewMachine(ptx.Options{Sanitize: true})
+	out, err := m.Alloc(64, "weights")
+	require.NoError(t, err)
+	require.NoError(t, m.Free(out))
+	require.Error(t, m.Free(out))
+	require.Error(t, m.Write(out, []byte{1}))
+	again, err := m.Alloc(64, "weights")
+	require.NoError(t, err)
+	require.NotEqual(t, out, again)
+	l := ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1), Args: [][]byte{binary.LittleEndian.AppendUint64(nil, out)}}
+	res, err := m.Run(t.Context(), l)
+	require.NoError(t, err)
+	require.Len(t, res.Reports, 1)
+	text, err := json.Marshal(res.Reports[0])
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"kind": "use-after-free", "kernel": "k", "block": [0,0,0], "thread": [0,0,0], "file": "", "line": 0,
+		"ptx_line": 17, "instruction": "ld.global.u32", "allocation": "weights", "offset": 4, "count": 1,
+		"message": `+strconv.Quote(res.Reports[0].Message)+`}`, string(text))
+}
+
+// Without the sanitizer hardware's own faults end the launch.
+func TestFaultsEndALaunchWithoutTheSanitizer(t *testing.T) {
+	for kind, body := range map[ptx.Kind]string{
+		ptx.OutOfBounds:      "st.global.u32 [%out+400], %t;",
+		ptx.Misaligned:       "st.global.u32 [%out+2], %t;",
+		ptx.DivergentBarrier: "setp.lt.u32 %p1, %t, 16;\n@%p1 bra L;\nbar.sync 0;\nL:\nbar.sync 1;",
+	} {
+		_, _, err := snippet{block: 32, bytes: 400, body: body}.run(t)
+		var f *ptx.Fault
+		require.ErrorAs(t, err, &f, kind)
+		assert.Equal(t, kind, f.Report.Kind)
+	}
+}
+
+// A fault in a called function is reported at the line of the kernel that called it, like one in an inlined function.
+func TestReportsNameTheKernelsOwnLine(t *testing.T) {
+	s := snippet{module: `.file 1 "kernel.cu"
+.file 2 "library.h"
+.func load_past(.param .b64 load_past_p)
+{
+.reg .b32 %r<2>;
+.reg .b64 %d<2>;
+.loc 2 100 1
+ld.param.u64 %d1, [load_past_p];
+ld.global.u32 %r1, [%d1+64];
+ret;
+}
+.func twice(.param .b64 twice_p)
+{
+.reg .b64 %d<2>;
+.loc 2 200 1
+ld.param.u64 %d1, [twice_p];
+{
+.param .b64 x;
+st.param.b64 [x], %d1;
+call.uni load_past, (x);
+}
+ret;
+}`, bytes: 64, body: `
+.loc 1 7 1
+{
+.param .b64 x;
+st.param.b64 [x], %out;
+call.uni twice, (x);
+}
+.loc 1 8 1`}
+	reports := s.reports(t)
+	require.Len(t, reports, 1)
+	assert.Equal(t, ptx.OutOfBounds, reports[0].Kind)
+	assert.Equal(t, "kernel.cu", reports[0].File)
+	assert.Equal(t, 7, reports[0].Line)
+	assert.Equal(t, "out", reports[0].Allocation)
+	assert.Equal(t, int64(64), *reports[0].Offset)
+}

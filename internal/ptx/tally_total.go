@@ -1,0 +1,72 @@
+package ptx
+
+import "math/bits"
+
+// counters adds up what the workers counted.
+func (e *execution) counters(tallies []*tally) Counters {
+	threads := uint64(e.launch.Block[0] * e.launch.Block[1] * e.launch.Block[2])
+	c := Counters{Blocks: e.blocks, Warps: e.blocks * ((threads + warpSize - 1) / warpSize), Threads: e.blocks * threads,
+		ByClass: map[string]uint64{}, UniqueBytes: map[string]uint64{}}
+	for i, m := range e.prog.meta {
+		var warps, lanes uint64
+		for _, t := range tallies {
+			warps += t.profile[i].warps
+			lanes += t.profile[i].threads
+		}
+		if warps == 0 {
+			continue
+		}
+		c.WarpInstructions += warps
+		c.ThreadInstructions += lanes
+		c.ByClass[m.class.String()] += warps
+		if f := e.prog.code[i].flow; f == flowBranch {
+			c.Branches += warps
+		}
+		flops := lanes * uint64(m.flops)
+		switch m.kind {
+		case flop32:
+			c.FLOP32 += flops
+		case flop64:
+			c.FLOP64 += flops
+		case flop16:
+			c.FLOP16 += flops
+		case flopTF32:
+			c.FLOPTF32 += flops
+			c.FLOPTensor += flops
+		case flopTensor:
+			c.FLOPTensor += flops
+		}
+	}
+	if c.WarpInstructions > 0 {
+		c.SIMTEfficiency = float64(c.ThreadInstructions) / float64(warpSize*c.WarpInstructions)
+	}
+	touched := make([]bitmap, len(e.machine.mem.all))
+	for _, t := range tallies {
+		c.DivergentBranches += t.divergent
+		c.Barriers += t.barriers
+		c.Atomics += t.atomics
+		c.Async += t.async
+		c.GlobalLoads.add(t.loads)
+		c.GlobalStores.add(t.stores)
+		c.Shared.add(t.banks)
+		for i, b := range t.touched {
+			if touched[i] == nil {
+				touched[i] = b
+				continue
+			}
+			for k, v := range b {
+				touched[i][k] |= v
+			}
+		}
+	}
+	for i, b := range touched {
+		n := 0
+		for _, v := range b {
+			n += bits.OnesCount64(v)
+		}
+		if n > 0 {
+			c.UniqueBytes[e.machine.mem.all[i].label] += uint64(n) * 32
+		}
+	}
+	return c
+}
