@@ -20,6 +20,7 @@ const module = "bilevel/"
 var mayImport = map[string][]string{
 	".":                 {},
 	"cmd":               {"experiments", "solvers", "solvers/prune", "bench", "data", "tensor", "device", "device/open", "device/devicetest"},
+	"cmd/ptxrun":        {},
 	"bench":             {"experiments", "solvers", "solvers/prune", "models", "data", "tensor", "device", "device/open", "device/devicetest", "cpu", "kernels"},
 	"experiments":       {"solvers", "solvers/prune", "models", "data", "tensor"},
 	"solvers":           {"solvers", "tensor"},
