@@ -191,6 +191,36 @@ func TestGemmSkinny(t *testing.T) {
 	})
 }
 
+// Epilogues over results of either side of mostEager, in each place for the sums: out, scratch because an extra is out
+// itself, and scratch because out lies transposed.
+func TestGemmEpilogues(t *testing.T) {
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		r := rng(5)
+		for _, rows := range []int{40, 190} {
+			const cols, k = 180, 9
+			a, b := scattered(r, "dense", 1, rows, k), scattered(r, "dense", 1, k, cols)
+			extra := scattered(r, "dense", 1, rows, cols)
+			out := scattered(r, "dense", 1, rows, cols)
+			checkGemm(t, p, out, a, b, nil, nil, &extra)
+			checkGemm(t, p, out, a, b, nil, nil, &out)
+			checkGemm(t, p, scattered(r, "reversed", 1, rows, cols), a, b, nil, nil, &extra)
+		}
+		// The sums are read again after a later step: swish of a product, by its definition.
+		const rows, cols = 190, 180
+		a, b, out := scattered(r, "dense", 1, rows, 1), scattered(r, "dense", 1, 1, cols), scattered(r, "dense", 1, rows, cols)
+		var bd build
+		e := bd.outs(bd.step(expr.Mul, bd.step(expr.Sigmoid, bd.in(0)), bd.in(0)))
+		require.NoError(t, hold(p, NewGemm(p, out, a, b, nil, nil, e, nil)))
+		for i := range rows {
+			for j := range cols {
+				y := float64(float32(at(&a, 0, i, 0) * at(&b, 0, 0, j)))
+				want := y / (1 + math.Exp(-y))
+				require.InDelta(t, want, at(&out, 0, i, j), 8*u32*math.Abs(want), "%d,%d", i, j)
+			}
+		}
+	})
+}
+
 // NaN and infinities come through: no term is skipped, whatever it is multiplied with.
 func TestGemmNaN(t *testing.T) {
 	forLevels(t, 1, func(t *testing.T, p *Pool) {

@@ -25,7 +25,7 @@ func (g *Gemm) Do(w *Worker, item int) {
 			g.piece(w, c, ld, t, k)
 		}
 	}
-	if g.direct || g.eager(t) {
+	if g.direct && g.bare || g.eager(t) {
 		return
 	}
 	if g.bare && g.out.cs == 1 {

@@ -35,6 +35,7 @@ type fusion struct {
 	stored map[*Node]bool // nodes whose value goes to memory
 	used   map[*Node]bool // nodes that are computed at all, stored or not
 	masked map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
+	again  map[*Node]bool // comparisons that every reader computes for itself
 }
 
 // fuse groups the graph under roots (the values that updates store). Steps: give m ⊙ w to the product that reads it;
@@ -42,7 +43,7 @@ type fusion struct {
 // No join may make two groups wait for each other.
 func fuse(roots []*Node) *fusion {
 	f := &fusion{
-		roots: map[*Node]bool{}, users: map[*Node][]*Node{}, group: map[*Node]*group{}, masked: map[*Node]bool{},
+		roots: map[*Node]bool{}, users: map[*Node][]*Node{}, group: map[*Node]*group{}, masked: map[*Node]bool{}, again: map[*Node]bool{},
 	}
 	for _, r := range roots {
 		f.roots[r] = true
@@ -62,6 +63,7 @@ func fuse(roots []*Node) *fusion {
 		}
 	})
 	f.masks()
+	f.repeat()
 	for _, n := range f.order {
 		if f.group[n] == nil {
 			continue
@@ -97,6 +99,29 @@ func (f *fusion) masks() {
 			f.masked[p] = true
 			delete(f.group, p)
 		}
+	}
+}
+
+// repeat finds comparisons of an elementwise result with a number, read point by point only, such as relu' = (0 < relu).
+// Whoever reads one computes it again, from what it compares: that is most often in memory anyway, and the group that
+// made it has one result less to store, so that it may follow a product as its epilogue.
+func (f *fusion) repeat() {
+	for _, n := range f.order {
+		if n.op != opElem || n.Size() == 1 || n.fn != expr.Lt && n.fn != expr.Le && n.fn != expr.Eq || f.roots[n] {
+			continue
+		}
+		of := n.in[0]
+		if _, ok := of.isConst(); ok {
+			of = n.in[1]
+		} else if _, ok := n.in[1].isConst(); !ok {
+			continue
+		}
+		pointwise := func(u *Node) bool { return u.op == opElem && f.direct(u, n) }
+		if of.op != opElem || inlined(of, of) || slices.ContainsFunc(f.users[n], func(u *Node) bool { return !pointwise(u) }) {
+			continue
+		}
+		f.again[n] = true
+		delete(f.group, n)
 	}
 }
 
@@ -137,10 +162,14 @@ func (f *fusion) join(a, b *group) bool {
 func (f *fusion) path(a, b *group) bool {
 	seen := make(map[any]bool)
 	var rec func(n *Node) bool
-	visit := func(n *Node, from *Node) bool { // n is read by from, which b needs
+	var visit func(n *Node, from *Node) bool
+	visit = func(n *Node, from *Node) bool { // n is read by from, which b needs
+		if f.again[n] {
+			return slices.ContainsFunc(n.in, func(i *Node) bool { return visit(i, from) })
+		}
 		g := f.group[n]
 		if g == a {
-			return !(f.group[from] == b && n.op == opElem && slices.Contains(from.in, n))
+			return !(f.group[from] == b && n.op == opElem && f.reads(from, n))
 		}
 		var key any = n
 		if g != nil && g != b {
@@ -176,6 +205,11 @@ func (f *fusion) path(a, b *group) bool {
 	return false
 }
 
+// reads says whether u takes the value of n point by point.
+func (f *fusion) reads(u, n *Node) bool {
+	return slices.ContainsFunc(u.in, func(i *Node) bool { return i == n || f.again[i] && slices.Contains(i.in, n) })
+}
+
 // inlined says whether the value of s, read as n, is so cheap that every group computes it for itself:
 // single numbers and counters.
 func inlined(n, s *Node) bool {
@@ -195,6 +229,10 @@ func (f *fusion) demand() {
 		switch {
 		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
 		case f.masked[s]: // its factors are leaves
+		case f.again[s]:
+			for _, i := range s.in {
+				read(i, user)
+			}
 		case (user.op == opElem || user.op == opReduce) && s == n && s.op == opElem && f.group[s] == f.group[user]:
 			f.used[s] = true
 		case (user.op == opElem || user.op == opReduce) && inlined(n, s):

@@ -80,6 +80,25 @@ func interpreted(t testing.TB, n *Node, vars ...*Variable) []float64 {
 	return newInterpreter(state).eval(n).real
 }
 
+// relu' is compared again by whoever reads it, so that relu follows its product.
+func TestComparisonsAreRepeated(t *testing.T) {
+	ex := newRef(t)
+	x, w, v, b := filled(t, ex, 5, 4), filled(t, ex, 4, 3), filled(t, ex, 3, 2), filled(t, ex, 3)
+	h := x.Node().MatMul(w.Node()).Add(b.Node()).Relu()
+	loss := h.MatMul(v.Node()).Square().Sum()
+	g := Grad(loss, w.Node(), v.Node())
+	require.Equal(t, "Gemm Gemm Gemm Gemm Gemm", program(t, ex, g...))
+	for i, got := range values(t, ex, g...) {
+		require.InDeltaSlice(t, interpreted(t, g[i], x, w, v, b), got, 1e-12)
+	}
+	positive := Const(0).Lt(h)
+	require.Equal(t, "Gemm Map", program(t, ex, h, positive), "a comparison that is stored is computed once")
+	require.Equal(t, "Map", program(t, ex, x.Node().Exp().Mul(Const(1).Lt(x.Node().Exp()))), "in one group with what it compares")
+	transposed := x.Node().Exp().Sub(Const(1)).Slice(1, 0, 3)
+	require.InDeltaSlice(t, interpreted(t, Const(0).Lt(transposed).T().MatMul(w.Node().Slice(0, 0, 1).T().Expand(3, 5).T()), x, w),
+		values(t, ex, Const(0).Lt(transposed).T().MatMul(w.Node().Slice(0, 0, 1).T().Expand(3, 5).T()))[0], 1e-12, "read through a view")
+}
+
 // One conjugate-gradient step: z += αp, r -= αAp and the new <r, r> are one pass over memory; then p = r + βp.
 func TestConjugateGradientStep(t *testing.T) {
 	ex := newRef(t)

@@ -226,7 +226,7 @@ func (b *builder) compute(n *Node) int {
 		return b.step(expr.Step{Fn: expr.Const, Const: c})
 	}
 	s := storageOf(n)
-	mine := n == s && b.f.group[n] == b.g && n.op == opElem
+	mine := n == s && (b.f.group[n] == b.g && n.op == opElem || b.f.again[n])
 	if !mine && !inlined(n, s) {
 		return b.input(refTo(n))
 	}
