@@ -194,6 +194,16 @@ func (g *Gemm) time() float64 {
 	return t * float64(g.batch)
 }
 
+// rowsEach says whether each thread had better have rows of its own: the operations before and after, elementwise ones
+// among them, share rows too, so that what a thread wrote it reads again, while lines that another core has just written
+// travel slowly. Every thread then reads all of B, which pays where it stays in the second-level cache (the gradient of
+// 784-300-100-10 at batch 64: 0.31 ms, 0.44 by columns; of 784-1024-1024-10: 3.3 ms, 2.9) or meets many rows.
+func (g *Gemm) rowsEach() bool {
+	const small, many = 1 << 18, 2 * leastReuse // elements of B, rows
+	each := g.m / g.pool.Threads()
+	return each >= many || !g.copyB && each >= 2*g.kernels.most[g.vecs] && g.k*g.n <= small
+}
+
 // cut chooses the tiles: enough of them that the threads end together, of whole panels, and none too short.
 func (g *Gemm) cut() {
 	width := g.vecs * g.kernels.lanes
@@ -203,6 +213,12 @@ func (g *Gemm) cut() {
 	panels := (g.n + width - 1) / width
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
 	work := float64(g.m) * float64(g.n) * float64(g.k) / g.kernels.rate
+	if threads := g.pool.Threads(); threads > 1 && g.rowsEach() && work > minParallel {
+		down = roundUp(down, threads)
+		if !g.copyB {
+			down = roundUp(down, 2*threads)
+		}
+	}
 	for {
 		g.rows = (g.m + down - 1) / down
 		g.cols = (panels + across - 1) / across * width

@@ -26,8 +26,8 @@ type Worker struct {
 // Pool runs tasks on a fixed number of threads: the calling goroutine and threads-1 helpers.
 //
 // After a region a helper spins for at most spinTime, waiting for the next, and then parks; a parked helper costs
-// nothing. A region never waits for a helper to wake up: items are handed out by a counter, those who come in time take
-// part, and the region ends when its items are done.
+// nothing. A region never waits for a helper to wake up: every worker has a share of the items, those who come in time take
+// part and what others do not begin, and the region ends when its items are done.
 //
 // A Pool is held by one goroutine at a time: Lock before Run or the Run of any operation, Unlock after.
 type Pool struct {
@@ -36,14 +36,21 @@ type Pool struct {
 	workers []*Worker
 	exited  sync.WaitGroup
 
-	task  Task // valid while state is open
-	items int64
-	next  atomic.Int64
+	task   Task // valid while state is open
+	items  int
+	shares []share // by worker
 
-	// state is epoch<<32 | flags | number of helpers inside the region. A helper may touch task, items and next only
+	// state is epoch<<32 | flags | number of helpers inside the region. A helper may touch task, items and shares only
 	// between a successful enter and its leave, and Run returns only when all have left.
 	state atomic.Uint64
 	done  chan struct{} // one token from the last helper to leave, if the caller gave up spinning
+}
+
+// share is the part of a region's items that a worker does first. It fills a cache line.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [6]int64
 }
 
 const (
@@ -66,7 +73,7 @@ const minParallel = 20_000
 // NewPool starts a pool of the given number of threads, at least 1. Operations on it use the instructions of the level,
 // or of the best that there is below it.
 func NewPool(threads int, level Level) *Pool {
-	p := &Pool{level: min(level, Detected()), done: make(chan struct{}, 1)}
+	p := &Pool{level: min(level, Detected()), shares: make([]share, max(threads, 1)), done: make(chan struct{}, 1)}
 	for i := range max(threads, 1) {
 		p.workers = append(p.workers, &Worker{Index: i, wake: make(chan struct{}, 1)})
 	}
@@ -99,8 +106,11 @@ func (p *Pool) Run(items int, t Task) {
 		p.Serial(items, t)
 		return
 	}
-	p.task, p.items = t, int64(items)
-	p.next.Store(0)
+	p.task, p.items = t, items
+	for w := range p.shares {
+		p.shares[w].next.Store(int64(items * w / len(p.shares)))
+		p.shares[w].end = int64(items * (w + 1) / len(p.shares))
+	}
 	epoch := p.state.Load()>>32 + 1
 	p.state.Store(epoch<<32 | stateOpen)
 	p.work(p.workers[0])
@@ -140,19 +150,23 @@ func (p *Pool) reserve(reals, ints int) {
 }
 
 // work wakes w's two children of the binary tree over the workers, so that all are awake after log2 steps, and then
-// takes items until none is left.
+// does the items of its own share, which are neighbours and, from one operation to the next, most often the same rows, so
+// that they lie in its core's cache; and then what is left of the others'.
 func (p *Pool) work(w *Worker) {
 	for child := 2*w.Index + 1; child <= 2*w.Index+2; child++ {
-		if child < len(p.workers) && int64(child) < p.items {
+		if child < len(p.workers) && child < p.items {
 			p.rouse(p.workers[child])
 		}
 	}
-	for {
-		i := p.next.Add(1) - 1
-		if i >= p.items {
-			return
+	for k := range p.shares {
+		s := &p.shares[(w.Index+k)%len(p.shares)]
+		for {
+			i := s.next.Add(1) - 1
+			if i >= s.end {
+				break
+			}
+			p.task.Do(w, int(i))
 		}
-		p.task.Do(w, int(i))
 	}
 }
 
