@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 
 	"bilevel/models"
@@ -10,27 +11,28 @@ import (
 
 // The sizes of the hyper-cleaning rows.
 const (
-	trainRows, valRows, pixels, classes, batch, regularization = 20000, 5000, 784, 10, 64, 0.2
-	startWeight                                                = -2
-	iterations                                                 = 64 // of one call
+	trainRows, valRows, pixels, classes, regularization = 20000, 5000, 784, 10, 0.2
+	startWeight                                         = -2
+	iterations                                          = 64 // of one call
 )
 
-// runs samples aligned runs of 64 rows: draw t of a level starts at 64·(splitmix64(t + stream·2³²) mod count).
+// runs samples aligned runs of size rows: draw t of a level starts at size·(splitmix64(t + stream·2³²) mod count).
 // of maps our number of a draw to the peer's.
 type runs struct {
-	stream, count uint64
-	of            func(t uint64) uint64
+	stream      uint64
+	size, count int
+	of          func(t uint64) uint64
 }
 
 func (r runs) Fill(dst []int32, step uint32) error {
-	for i := 0; i < len(dst); i += batch {
-		t := uint64(step) + uint64(i/batch)
+	for i := 0; i < len(dst); i += r.size {
+		t := uint64(step) + uint64(i/r.size)
 		if r.of != nil {
 			t = r.of(t)
 		}
-		start := int32(batch * (splitmix64(t+r.stream<<32) % r.count))
-		for j := range int32(batch) {
-			dst[i+int(j)] = start + j
+		start := r.size * int(splitmix64(t+r.stream<<32)%uint64(r.count))
+		for j := range r.size {
+			dst[i+j] = int32(start + j)
 		}
 	}
 	return nil
@@ -40,49 +42,58 @@ func (r runs) Fill(dst []int32, step uint32) error {
 // `bilevel clean`.
 func cleaning() (all []Workload) {
 	constant := solvers.Schedule{}
+	all = append(all, cleanSOBA(64))
 	for _, c := range []struct {
 		name   string
 		a      solvers.Algorithm
 		upper  func(t uint64) uint64
 		second float64 // the peer's second array is ours times this
 	}{
-		{"soba", solvers.SOBA{Step: 0.1, OuterStep: 10, Schedule: constant}, nil, 1},
 		// F²SA draws an upper minibatch for ∇xF too, which vanishes here: the peer has 10 draws an iteration, we 11.
 		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10, Schedule: constant},
 			func(t uint64) uint64 { return t/11*10 + t%11 }, 1},
 		// Ours is v = η Σ, the peer's the sum.
 		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10, Schedule: constant}, nil, 100},
 	} {
-		all = append(all, Workload{"clean_" + c.name + "_b64", func(ex *tensor.Executor) (*Prepared, error) {
-			p, err := cleaningProblem(ex, c.upper)
-			if err != nil {
-				return nil, err
-			}
-			state, err := c.a.Init(ex, p, iterations)
-			if err != nil {
-				return nil, err
-			}
-			arrays := state.Arrays()
-			reset, err := ex.Compile("reset", func() []tensor.Update {
-				updates := []tensor.Update{{Var: arrays[0], Value: tensor.Full(startWeight, trainRows)}}
-				for _, v := range arrays[1:] {
-					updates = append(updates, tensor.Update{Var: v, Value: tensor.Zeros(v.Shape()...)})
-				}
-				return updates
-			})
-			if err != nil {
-				return nil, err
-			}
-			call := func() error {
-				if err := reset.Run(1); err != nil {
-					return err
-				}
-				return state.Step(0, iterations)
-			}
-			return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, c.second) }}, nil
-		}})
+		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second))
 	}
 	return all
+}
+
+func cleanSOBA(batch int) Workload {
+	return clean(fmt.Sprint("clean_soba_b", batch), solvers.SOBA{Step: 0.1, OuterStep: 10}, batch, nil, 1)
+}
+
+// clean is iterations of one algorithm from the start, on minibatches of so many rows of each level.
+func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64, second float64) Workload {
+	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
+		p, err := cleaningProblem(ex, batch, upper)
+		if err != nil {
+			return nil, err
+		}
+		state, err := a.Init(ex, p, iterations)
+		if err != nil {
+			return nil, err
+		}
+		arrays := state.Arrays()
+		reset, err := ex.Compile("reset", func() []tensor.Update {
+			updates := []tensor.Update{{Var: arrays[0], Value: tensor.Full(startWeight, trainRows)}}
+			for _, v := range arrays[1:] {
+				updates = append(updates, tensor.Update{Var: v, Value: tensor.Zeros(v.Shape()...)})
+			}
+			return updates
+		})
+		if err != nil {
+			return nil, err
+		}
+		call := func() error {
+			if err := reset.Run(1); err != nil {
+				return err
+			}
+			return state.Step(0, iterations)
+		}
+		return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, second) }}, nil
+	}}
 }
 
 // cleaningCheck is |w| + |second variable| + |x + 2|.
@@ -103,7 +114,7 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 	return y + second*z + math.Sqrt(moved), err
 }
 
-func cleaningProblem(ex *tensor.Executor, upper func(uint64) uint64) (*solvers.Problem, error) {
+func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*solvers.Problem, error) {
 	model, err := models.NewSoftmax(pixels, classes, false)
 	if err != nil {
 		return nil, err
@@ -133,11 +144,11 @@ func cleaningProblem(ex *tensor.Executor, upper func(uint64) uint64) (*solvers.P
 	return &solvers.Problem{
 		Name: "hyper-cleaning",
 		X0:   x0, Y0: model.Init(0),
-		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, trainRows / batch, nil},
+		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, batch, trainRows / batch, nil},
 			Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
 				return b.Of(x).Sigmoid().Mul(losses(train, y, b)).Mean().Add(models.SquaredNorm(y).Scale(regularization))
 			}},
-		Upper: solvers.Level{Rows: valRows, Size: batch, Batch: runs{6, valRows / batch, upper},
+		Upper: solvers.Level{Rows: valRows, Size: batch, Batch: runs{6, batch, valRows / batch, upper},
 			Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node { return losses(val, y, b).Mean() }},
 	}, nil
 }

@@ -31,17 +31,22 @@ func networks() (all []Workload) {
 	for _, net := range nets {
 		for _, batch := range []int{64, 256, 1024} {
 			for _, l := range loops {
-				all = append(all, Workload{fmt.Sprintf("%s_b%d_%s", net.name, batch, l.name), func(ex *tensor.Executor) (*Prepared, error) {
-					n, err := newNetwork(ex, net.widths, batch)
-					if err != nil {
-						return nil, err
-					}
-					return l.prepare(n)
-				}})
+				all = append(all, onNetwork(fmt.Sprintf("%s_b%d_%s", net.name, batch, l.name), net.widths, batch, l.prepare))
 			}
 		}
 	}
 	return all
+}
+
+// onNetwork is a loop on a network of these widths.
+func onNetwork(key string, widths []int, batch int, prepare func(*network) (*Prepared, error)) Workload {
+	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
+		n, err := newNetwork(ex, widths, batch)
+		if err != nil {
+			return nil, err
+		}
+		return prepare(n)
+	}}
 }
 
 func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) {

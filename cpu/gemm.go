@@ -199,9 +199,9 @@ func (g *Gemm) time() float64 {
 // travel slowly. Every thread then reads all of B, which pays where it stays in the second-level cache (the gradient of
 // 784-300-100-10 at batch 64: 0.31 ms, 0.44 by columns; of 784-1024-1024-10: 3.3 ms, 2.9) or meets many rows.
 func (g *Gemm) rowsEach() bool {
-	const small, many = 1 << 18, 2 * leastReuse // elements of B, rows
+	const small, few, many = 1 << 18, 8, 2 * leastReuse // elements of B, rows
 	each := g.m / g.pool.Threads()
-	return each >= many || !g.copyB && each >= 2*g.kernels.most[g.vecs] && g.k*g.n <= small
+	return each >= many || !g.copyB && each >= few && g.k*g.n <= small
 }
 
 // cut chooses the tiles: enough of them that the threads end together, of whole panels, and none too short.
@@ -215,7 +215,7 @@ func (g *Gemm) cut() {
 	work := float64(g.m) * float64(g.n) * float64(g.k) / g.kernels.rate
 	if threads := g.pool.Threads(); threads > 1 && g.rowsEach() && work > minParallel {
 		down = roundUp(down, threads)
-		if !g.copyB {
+		if !g.copyB && g.m >= 4*threads*g.kernels.most[g.vecs] { // tiles enough that a late thread is helped
 			down = roundUp(down, 2*threads)
 		}
 	}

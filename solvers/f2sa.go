@@ -38,9 +38,9 @@ func (a F2SA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 	if err := refuseSet("f2sa", p); err != nil {
 		return nil, err
 	}
-	rate := func(k int) []float64 {
+	rate := func(to []float64, k int) []float64 {
 		f := a.Schedule.at(k, n)
-		return []float64{a.YStep * f, a.ZStep * f, a.OuterStep * f, a.Multiplier + float64(k)*a.Growth}
+		return append(to, a.YStep*f, a.ZStep*f, a.OuterStep*f, a.Multiplier+float64(k)*a.Growth)
 	}
 	inner := func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y, z := s[0], s[1], s[2]

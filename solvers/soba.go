@@ -33,9 +33,9 @@ func (a SOBA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 		return nil, err
 	}
 	start := []namedStart{{"x", p.X0}, {"y", p.Y0}, {"v", make([]float64, len(p.Y0))}}
-	rate := func(k int) []float64 {
+	rate := func(to []float64, k int) []float64 {
 		f := a.Schedule.at(k, n)
-		return []float64{a.Step * f, a.OuterStep * f}
+		return append(to, a.Step*f, a.OuterStep*f)
 	}
 	return newStochastic(ex, p, start, rate, phaseSpec{name: "soba", times: 1, lower: true, upper: true, build: func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y, v := s[0], s[1], s[2]

@@ -38,9 +38,9 @@ func (a StocBiO) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
 	if err := refuseSet("stocbio", p); err != nil {
 		return nil, err
 	}
-	rate := func(k int) []float64 {
+	rate := func(to []float64, k int) []float64 {
 		f := a.Schedule.at(k, n)
-		return []float64{a.Step * f, a.OuterStep * f}
+		return append(to, a.Step*f, a.OuterStep*f)
 	}
 	inner := func(it *iteration, s []*tensor.Node) []*tensor.Node {
 		x, y := s[0], s[1]

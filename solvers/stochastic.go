@@ -21,9 +21,10 @@ type stochastic struct {
 	health *tensor.Variable   // Int: 0, or 1 + the iteration in which the state stopped being finite
 	turn   *tensor.Variable   // Int [1]: iteration inside the chunk
 	base   *tensor.Variable   // Int: number of the chunk's first iteration
-	rates  *tensor.Variable   // [chunk, number of rates]
-	rate   func(k int) []float64
-	host   []float64 // rates
+	rates  *tensor.Variable   // [chunk, width]
+	rate   stepSizes
+	host   []float64 // step sizes of a chunk
+	width  int       // step sizes of an iteration
 	phases []*phase
 	draws  [2]int // minibatches of each level in one iteration
 }
@@ -64,9 +65,12 @@ type namedStart struct {
 	values []float64
 }
 
+// stepSizes appends the step sizes of iteration k, the same number for each.
+type stepSizes func(to []float64, k int) []float64
+
 // newStochastic compiles the phases; the last one runs once and ends the iteration. start holds the state's start
-// values, x and y first; rate gives the step sizes of an iteration.
-func newStochastic(ex *tensor.Executor, p *Problem, start []namedStart, rate func(k int) []float64, specs ...phaseSpec) (_ *stochastic, err error) {
+// values, x and y first.
+func newStochastic(ex *tensor.Executor, p *Problem, start []namedStart, rate stepSizes, specs ...phaseSpec) (_ *stochastic, err error) {
 	s := &stochastic{ex: ex, p: p, rate: rate}
 	defer func() {
 		if err != nil {
@@ -80,9 +84,9 @@ func newStochastic(ex *tensor.Executor, p *Problem, start []namedStart, rate fun
 			return nil, err
 		}
 	}
-	n := len(rate(0))
-	s.host = make([]float64, chunk*n)
-	s.rates = ex.Variable("rates", tensor.Real, chunk, n)
+	s.width = len(rate(nil, 0))
+	s.host = make([]float64, chunk*s.width)
+	s.rates = ex.Variable("rates", tensor.Real, chunk, s.width)
 	s.health, s.turn, s.base = ex.Variable("health", tensor.Int), ex.Variable("turn", tensor.Int, 1), ex.Variable("base", tensor.Int)
 	for _, spec := range specs {
 		ph := &phase{phaseSpec: spec, first: s.draws}
@@ -195,8 +199,7 @@ func (s *stochastic) run(m int) error {
 // upload sends the step sizes and minibatches of iterations k…k+m-1.
 func (s *stochastic) upload(k, m int) error {
 	for i := range m {
-		r := s.rate(k + i)
-		copy(s.host[i*len(r):], r)
+		s.rate(s.host[:i*s.width], k+i)
 	}
 	errs := []error{s.turn.WriteInts([]int32{0}), s.base.WriteInts([]int32{int32(k)}), s.rates.Write(s.host)}
 	for _, ph := range s.phases {

@@ -17,9 +17,9 @@ import (
 func (a *app) benchmarks() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the hot loops and the kernels of a device",
+		Short: "Measure the hot loops, the kernels and the scaling of a device",
 	}
-	groupOf(c, a.hotLoops(), a.kernels())
+	groupOf(c, a.hotLoops(), a.kernels(), a.scaling())
 	return c
 }
 

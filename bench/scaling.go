@@ -1,0 +1,182 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"bilevel/device"
+	"bilevel/tensor"
+)
+
+// Scaling measures how time grows with the work: over the batch, the width of a network and the threads.
+type Scaling struct {
+	Open    func(threads int) (device.Device, error) // 0: as many threads as there may be
+	Only    string                                   // only the series whose key contains this
+	Largest int                                      // no batch or width beyond this
+	AtLeast time.Duration                            // for each point
+}
+
+// ScalingPoint is one size: the median time of an iteration, and its work.
+type ScalingPoint struct {
+	At           int     `json:"at"` // batch, width or threads
+	Milliseconds float64 `json:"ms"`
+	Flop         float64 `json:"flop"` // of the matrix products, the fewest that the result needs
+	// Relative is by how much the time grew since the point before, over how much the work of a thread did: 1 is
+	// linear, less an overhead that matters less and less. The first point of a series has none.
+	Relative *float64 `json:"relative"`
+}
+
+// ScalingSeries is the points along one axis, smallest first.
+type ScalingSeries struct {
+	Key    string         `json:"key"`
+	Axis   string         `json:"axis"` // batch, width or threads
+	Points []ScalingPoint `json:"points"`
+
+	title    string
+	from, to int // doubling; threads go up to those of the device
+	workload func(at int) (Workload, float64)
+}
+
+// ScalingReport is all that was measured.
+type ScalingReport struct {
+	Device string           `json:"device"`
+	Series []*ScalingSeries `json:"series"`
+}
+
+const (
+	overThreads  = "threads"
+	LargestScale = 4096 // the largest batch or width there is
+)
+
+// scalingSeries lists what is measured.
+func scalingSeries() []*ScalingSeries {
+	return []*ScalingSeries{
+		{Key: "grad_batch", title: "Gradient of 784-300-100-10", Axis: "batch", from: 16, to: LargestScale,
+			workload: func(b int) (Workload, float64) { return gradient(b, 784, 300, 100, 10) }},
+		{Key: "grad_width", title: "Gradient of 784-w-w-10, batch 256", Axis: "width", from: 32, to: 2048,
+			workload: func(w int) (Workload, float64) { return gradient(256, 784, w, w, 10) }},
+		{Key: "grad_threads", title: "Gradient of 784-300-100-10, batch 1024", Axis: overThreads, from: 1,
+			workload: func(int) (Workload, float64) { return gradient(1024, 784, 300, 100, 10) }},
+		{Key: "soba_batch", title: "Iteration of SOBA, hyper-cleaning", Axis: "batch", from: 16, to: 1024,
+			workload: func(b int) (Workload, float64) {
+				// Six products with the rows: two for the gradient of each level, two more for the Hessian.
+				return cleanSOBA(b), 6 * 2 * float64(b) * pixels * classes
+			}},
+	}
+}
+
+// ScalingKeys are the keys of the series.
+func ScalingKeys() (keys []string) {
+	for _, s := range scalingSeries() {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}
+
+// gradient is loss and gradient of a perceptron. A layer is three products, but the first needs no gradient of its inputs.
+func gradient(batch int, widths ...int) (Workload, float64) {
+	products := -widths[0] * widths[1]
+	for i, in := range widths[:len(widths)-1] {
+		products += 3 * in * widths[i+1]
+	}
+	return onNetwork(fmt.Sprintf("grad%d_b%d", widths, batch), widths, batch, (*network).grad), 2 * float64(batch) * float64(products)
+}
+
+// sizes are the points of a series on a device with so many threads.
+func (o Scaling) sizes(s *ScalingSeries, threads int) (at []int) {
+	to := min(s.to, o.Largest)
+	if s.Axis == overThreads {
+		to = threads
+	}
+	for n := s.from; n <= to; n *= 2 {
+		at = append(at, n)
+	}
+	if s.Axis == overThreads && at[len(at)-1] < threads {
+		at = append(at, threads)
+	}
+	return at
+}
+
+// Check refuses values with which there is nothing to measure.
+func (o Scaling) Check() error {
+	if o.Largest < 1 {
+		return fmt.Errorf("--largest %d: wants 1 or more", o.Largest)
+	}
+	for _, s := range scalingSeries() {
+		if strings.Contains(s.Key, o.Only) && len(o.sizes(s, 1)) > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing to measure: no series whose name contains %q has a size up to %d", o.Only, o.Largest)
+}
+
+// Measure times the series and prints each point as it comes. Threads are measured on the cpu device alone. It ends early
+// with the context's error.
+func (o Scaling) Measure(ctx context.Context, w io.Writer) (*ScalingReport, error) {
+	dev, err := o.Open(0)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Close()
+	info := dev.Info()
+	r := &ScalingReport{fmt.Sprintf("%s (%s)", info.Name, info.Detail), []*ScalingSeries{}}
+	fmt.Fprintf(w, "%s\n\n%-14s%14s%12s%12s%12s%12s\n", r.Device, "series", "", "ms", "MFLOP", "GFLOP/s", "time/work")
+	for _, s := range scalingSeries() {
+		if !strings.Contains(s.Key, o.Only) || s.Axis == overThreads && info.Name != "cpu" {
+			continue
+		}
+		for _, at := range o.sizes(s, info.Threads) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			p, err := o.point(dev, s, at)
+			if err != nil {
+				return nil, fmt.Errorf("bench: %s at %s %d: %w", s.Key, s.Axis, at, err)
+			}
+			s.Points = append(s.Points, p)
+			relative := "–"
+			if p.Relative != nil {
+				relative = fmt.Sprintf("%.2f", *p.Relative)
+			}
+			fmt.Fprintf(w, "%-14s%14s%12.4f%12.2f%12.1f%12s\n", s.Key, fmt.Sprint(s.Axis, " ", at), p.Milliseconds, p.Flop/1e6,
+				p.Flop/p.Milliseconds/1e6, relative)
+		}
+		if len(s.Points) > 0 {
+			r.Series = append(r.Series, s)
+		}
+	}
+	if len(r.Series) == 0 {
+		return nil, fmt.Errorf("bench: threads are measured on the cpu device alone, not on %s", info.Name)
+	}
+	return r, nil
+}
+
+// point measures one size, on a device of its own where the size is the number of threads.
+func (o Scaling) point(dev device.Device, s *ScalingSeries, at int) (p ScalingPoint, err error) {
+	if s.Axis == overThreads {
+		if dev, err = o.Open(at); err != nil {
+			return p, err
+		}
+		defer dev.Close()
+	}
+	w, flop := s.workload(at)
+	p = ScalingPoint{At: at, Flop: flop}
+	p.Milliseconds, _, err = w.measure(tensor.NewExecutor(dev), o.AtLeast)
+	if n := len(s.Points); n > 0 {
+		r := p.Milliseconds / s.inProportion(s.Points[n-1], p)
+		p.Relative = &r
+	}
+	return p, err
+}
+
+// inProportion is the milliseconds of p if time went from those of q on as the work of a thread does.
+func (s *ScalingSeries) inProportion(q, p ScalingPoint) float64 {
+	ms := q.Milliseconds * p.Flop / q.Flop
+	if s.Axis == overThreads {
+		ms *= float64(q.At) / float64(p.At)
+	}
+	return ms
+}

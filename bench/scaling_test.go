@@ -1,0 +1,89 @@
+package bench
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+// counting is a device that adds up the multiplications and additions of all matrix products it is given.
+type counting struct {
+	device.Device
+	flop float64
+}
+
+func (c *counting) Prepare(p *device.Program) (device.Runner, error) {
+	for _, in := range p.Code {
+		if in.Op == device.Gemm {
+			c.flop += 2 * float64(in.Out[0].Size()) * float64(in.In[0].Shape[2])
+		}
+	}
+	return c.Device.Prepare(p)
+}
+
+// The work that a series claims is what the device is told to do, no product more; twice the batch is twice the work.
+func TestScalingWork(t *testing.T) {
+	dev := host.New(1)
+	defer dev.Close()
+	for _, s := range scalingSeries() {
+		before := math.NaN()
+		for _, at := range (Scaling{Largest: 128}).sizes(s, 3) {
+			w, flop := s.workload(at)
+			c := &counting{Device: dev}
+			ex := tensor.NewExecutor(c)
+			_, err := w.Prepare(ex)
+			require.NoError(t, err)
+			require.NoError(t, ex.Close())
+			require.Equal(t, c.flop, flop, "%s %d", s.Key, at)
+			if s.Axis == "batch" && at > s.from {
+				require.Equal(t, 2*before, flop)
+			}
+			before = flop
+		}
+	}
+}
+
+func TestScalingSizes(t *testing.T) {
+	batches, widths, threads := scalingSeries()[0], scalingSeries()[1], scalingSeries()[2]
+	all := Scaling{Largest: LargestScale}
+	require.Equal(t, []int{16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, all.sizes(batches, 2))
+	require.Equal(t, []int{32, 64}, Scaling{Largest: 127}.sizes(widths, 2))
+	for most, want := range map[int][]int{1: {1}, 2: {1, 2}, 6: {1, 2, 4, 6}, 8: {1, 2, 4, 8}} {
+		require.Equal(t, want, Scaling{Largest: 32}.sizes(threads, most))
+	}
+}
+
+// Twice the time for twice the work is in proportion, and so is half the time on twice the threads.
+func TestScalingInProportion(t *testing.T) {
+	batch, threads := &ScalingSeries{Axis: "batch"}, &ScalingSeries{Axis: overThreads}
+	require.Equal(t, 6.0, batch.inProportion(ScalingPoint{At: 64, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 128, Flop: 2000}))
+	require.Equal(t, 1.5, threads.inProportion(ScalingPoint{At: 2, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 4, Flop: 1000}))
+}
+
+// A loop that has run once allocates nothing when it runs again. A solver's step, 64 iterations, uploads minibatches and
+// step sizes: for these it may allocate less than one small object every fourth iteration.
+func TestHotLoopsLeaveNoGarbage(t *testing.T) {
+	dev := host.New(2)
+	defer dev.Close()
+	for _, w := range slices.Concat(products()[:1], networks()[:5], cleaning()) {
+		ex := tensor.NewExecutor(dev)
+		p, err := w.Prepare(ex)
+		require.NoError(t, err)
+		objects := testing.AllocsPerRun(3, func() {
+			if p.Call() != nil {
+				panic("call")
+			}
+		})
+		if p.Per == 1 {
+			require.Zero(t, objects, w.Key)
+		}
+		require.Less(t, objects, max(1, 0.25*float64(p.Per)), w.Key)
+		require.NoError(t, ex.Close())
+	}
+}
