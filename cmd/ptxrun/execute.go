@@ -36,6 +36,15 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 	if err != nil {
 		return false, err
 	}
+	if err := kernel.Err(); err != nil {
+		return false, err
+	}
+	var resources ptx.Resources
+	if opt.resources != "" {
+		if resources, err = readResources(opt.resources, kernel.Name); err != nil {
+			return false, err
+		}
+	}
 	if err := match(kernel, opt.args); err != nil {
 		return false, err
 	}
@@ -68,7 +77,25 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 			return false, err
 		}
 	}
-	return len(result.Reports) > 0, output(stdout, opt, result)
+	found := findings{Result: result}
+	if opt.counters && opt.card != nil {
+		e := ptx.NewEstimate(*opt.card, result.Counters, resources, opt.shared)
+		found.Estimate = &e
+	}
+	return len(result.Reports) > 0, output(stdout, opt, found)
+}
+
+// readResources finds what ptxas -v has printed about a kernel in a file.
+func readResources(path, kernel string) (ptx.Resources, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ptx.Resources{}, err
+	}
+	r, ok := ptx.ParseResources(string(text))[kernel]
+	if !ok || r.Registers == 0 {
+		return r, fmt.Errorf("%s: no registers of kernel %s (want what ptxas -v prints)", path, kernel)
+	}
+	return r, nil
 }
 
 // find returns the kernel of that name.

@@ -65,6 +65,7 @@ type options struct {
 	seed        uint64
 	json        bool
 	card        *ptx.Card // nil: not named
+	resources   string    // file with what ptxas -v prints
 }
 
 // floatModes are the readings of floating-point instructions.
@@ -91,6 +92,7 @@ func parse(args []string) (*options, error) {
 	set.Func("const", "", appended(&opt.constants, parseConstant))
 	set.Func("float", "", into(&opt.float, parseFloatMode))
 	set.Func("card", "", into(&opt.card, parseCard))
+	set.StringVar(&opt.resources, "resources", "", "")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
@@ -106,6 +108,9 @@ func parse(args []string) (*options, error) {
 		if !given[name] {
 			return nil, fmt.Errorf("-%s is missing (ptxrun -h shows an example)", name)
 		}
+	}
+	if opt.resources != "" && !(opt.counters && opt.card != nil) {
+		return nil, errors.New("-resources is for an estimate, which --counters and --card ask for")
 	}
 	if opt.shared < 0 {
 		return nil, fmt.Errorf("-shared %d: want a number of bytes", opt.shared)
@@ -142,11 +147,12 @@ func parseFloatMode(text string) (ptx.FloatMode, error) {
 }
 
 func parseCard(text string) (*ptx.Card, error) {
+	c, err := ptx.FindCard(text)
+	if err == nil {
+		return &c, nil
+	}
 	var names []string
 	for _, c := range ptx.Cards() {
-		if strings.EqualFold(c.Name, text) {
-			return &c, nil
-		}
 		names = append(names, c.Name)
 	}
 	return nil, fmt.Errorf("unknown card%s (there are %s)", nearest.Hint(text, names), strings.Join(names, ", "))
@@ -181,8 +187,9 @@ What to do:
     --float MODE        exact (default): correctly rounded; pessimistic: approximate instructions are off by what their
                         documentation allows; contract: mul and add are fused where ptxas may fuse them
     --seed N            run blocks and warps in another order
-    --card NAME         whose limits hold; A100 if not said
-    --json              print one object with "reports" and "counters"
+    --card NAME         whose limits hold; A100 if not said. With --counters also an estimate of the time on that card
+    --resources FILE    what ptxas -v prints, for the registers and shared memory of that estimate
+    --json              print one object with "reports" and "counters", and "estimate" where there is one
 
 Exit status: 0, or 1 when there are reports, or 2 for malformed or unsupported PTX, for wrong usage and for files that
 cannot be read or written. A run that cannot be finished (status 1: a trap, the watchdog, an illegal address without

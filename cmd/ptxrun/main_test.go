@@ -277,6 +277,48 @@ func TestCounters(t *testing.T) {
 	require.Regexp(t, `(?m)^touched of y.npy +288 +bytes, in whole sectors$`, out)
 }
 
+// The estimate is printed when counters and card are asked for, and called one.
+func TestEstimate(t *testing.T) {
+	s := begin(t)
+	save(s, "x.npy", ramp(70))
+	save(s, "y.npy", ramp(70))
+	const line = axpy + "--counters --card h100"
+	out, _ := s.run(exitClean, line)
+	require.Regexp(t, `(?m)^estimated time +3(\.\d+)? µs +on H100, if \w+ were its only limit: no measurement$`, out)
+	require.Regexp(t, `(?m)^  launch +3 µs$`, out)
+	require.Regexp(t, `(?m)^estimated occupancy +50 % +32 blocks on an SM$`, out)
+	require.Regexp(t, `(?m)^assumed +registers of a thread \(32\)$`, out)
+	require.Regexp(t, `(?m)^source +NVIDIA H100`, out)
+
+	require.NoError(t, os.WriteFile("ptxas.txt", []byte("ptxas info    : Compiling entry function 'axpy' for 'sm_90'\nptxas info    : Used 255 registers\n"), 0o666))
+	out, _ = s.run(exitClean, line+" --resources ptxas.txt --json")
+	var object struct {
+		Estimate map[string]any
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &object))
+	require.Equal(t, set("card", "estimated_seconds", "limit", "terms", "occupancy", "resident", "waves", "wave_loss", "launch", "source", "assumed"), keys(object.Estimate))
+	require.Equal(t, 8.0, object.Estimate["resident"])
+	require.NotContains(t, object.Estimate["assumed"], "registers of a thread (32)")
+
+	for _, flags := range []string{"--counters", "--card h100", ""} { // helper json wants reports and counters alone
+		s.json(exitClean, axpy+flags)
+	}
+	_, err := s.run(exitRefused, axpy+"--resources ptxas.txt --card h100")
+	require.Equal(t, "ptxrun: -resources is for an estimate, which --counters and --card ask for\n", err)
+	require.NoError(t, os.WriteFile("other.txt", []byte("Compiling entry function 'axpi'"), 0o666))
+	_, err = s.run(exitRefused, line+" --resources other.txt")
+	require.Equal(t, "ptxrun: other.txt: no registers of kernel axpy (want what ptxas -v prints)\n", err)
+}
+
+// What one kernel cannot do does not concern the others of its file.
+func TestUnsupportedKernelBesideASoundOne(t *testing.T) {
+	s := begin(t)
+	require.NoError(t, os.WriteFile("k.ptx", []byte(strings.Replace(order, ".visible .entry product", ".visible .entry odd()\n{\n\tbrkpt;\n\tret;\n}\n.visible .entry product", 1)), 0o666))
+	s.run(exitClean, "-ptx k.ptx -entry last -grid 1 -block 1 -arg out:y.npy:u32:1")
+	_, err := s.run(exitRefused, "-ptx k.ptx -entry odd -grid 1 -block 1")
+	require.Equal(t, "ptxrun: k.ptx: kernel odd, line 14: brkpt: unsupported opcode\n", err)
+}
+
 func TestMalformedAndUnsupportedPTX(t *testing.T) {
 	s := begin(t)
 	const head = ".version 8.2\n.target sm_80\n.address_size 64\n"
@@ -343,7 +385,7 @@ func TestHelp(t *testing.T) {
 	s := begin(t)
 	out, _ := s.run(exitClean, "-h")
 	require.Equal(t, help, out)
-	set := []string{"-ptx", "-entry", "-grid", "-block", "-shared", "-arg", "-const", "--sanitize", "--counters", "--float", "--seed", "--card", "--json"}
+	set := []string{"-ptx", "-entry", "-grid", "-block", "-shared", "-arg", "-const", "--sanitize", "--counters", "--float", "--seed", "--card", "--resources", "--json"}
 	for _, flag := range set {
 		require.Contains(t, help, "\n    "+flag+" ")
 	}
@@ -416,6 +458,6 @@ func TestFloatModes(t *testing.T) {
 
 func TestNoReportsAreAList(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, output(&out, &options{json: true}, &ptx.Result{}))
+	require.NoError(t, output(&out, &options{json: true}, findings{Result: &ptx.Result{}}))
 	require.Contains(t, out.String(), `"reports":[]`)
 }

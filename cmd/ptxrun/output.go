@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,8 +14,14 @@ import (
 	"bilevel/internal/ptx"
 )
 
+// findings are what a run found, and what --json prints.
+type findings struct {
+	*ptx.Result
+	Estimate *ptx.Estimate `json:"estimate,omitempty"` // nil: not asked for
+}
+
 // output prints what a run found.
-func output(w io.Writer, opt *options, r *ptx.Result) error {
+func output(w io.Writer, opt *options, r findings) error {
 	if r.Reports == nil {
 		r.Reports = []ptx.Report{} // [] in JSON
 	}
@@ -34,7 +41,33 @@ func output(w io.Writer, opt *options, r *ptx.Result) error {
 		}
 	}
 	if opt.counters {
-		return counters(w, &r.Counters)
+		return table(w, func(row rowFunc) {
+			counters(row, &r.Counters)
+			if r.Estimate != nil {
+				estimate(row, r.Estimate)
+			}
+		})
+	}
+	return nil
+}
+
+// A rowFunc adds a row to a table: a name, a value and what explains it.
+type rowFunc func(name string, value any, note string, args ...any)
+
+// table prints rows in columns.
+func table(w io.Writer, fill func(row rowFunc)) error {
+	var text bytes.Buffer
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fill(func(name string, value any, note string, args ...any) {
+		fmt.Fprintf(t, "%s\t%v\t%s\n", name, value, fmt.Sprintf(note, args...))
+	})
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -46,13 +79,8 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// counters prints a table. Ratios come with what they are made of.
-func counters(w io.Writer, c *ptx.Counters) error {
-	var table bytes.Buffer
-	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	row := func(name string, value any, note string, args ...any) {
-		fmt.Fprintf(t, "%s\t%v\t%s\n", name, value, fmt.Sprintf(note, args...))
-	}
+// counters lists the counters. Ratios come with what they are made of.
+func counters(row rowFunc, c *ptx.Counters) {
 	row("threads", c.Threads, "%d blocks, %d warps", c.Blocks, c.Warps)
 	row("warp instructions", c.WarpInstructions, "%d of threads, %.1f %% of lanes busy", c.ThreadInstructions, 100*c.SIMTEfficiency)
 	for _, class := range slices.Sorted(maps.Keys(c.ByClass)) {
@@ -73,13 +101,25 @@ func counters(w io.Writer, c *ptx.Counters) error {
 	for _, name := range slices.Sorted(maps.Keys(c.UniqueBytes)) {
 		row("touched of "+name, c.UniqueBytes[name], "bytes, in whole sectors")
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(table.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
+}
+
+// estimate lists the terms of an estimate that are not zero, the largest first.
+func estimate(row rowFunc, e *ptx.Estimate) {
+	row("estimated time", microseconds(e.Seconds), "on %s, if %s were its only limit: no measurement", e.Card, e.Limit)
+	terms := slices.SortedFunc(maps.Keys(e.Terms), func(a, b string) int {
+		return cmp.Or(cmp.Compare(e.Terms[b], e.Terms[a]), cmp.Compare(a, b))
+	})
+	for _, name := range terms {
+		if e.Terms[name] > 0 {
+			row("  "+name, microseconds(e.Terms[name]), "")
 		}
 	}
-	return nil
+	row("  launch", microseconds(e.Launch), "")
+	row("estimated occupancy", fmt.Sprintf("%.0f %%", 100*e.Occupancy), "%d blocks on an SM", e.Resident)
+	for _, what := range e.Assumed {
+		row("assumed", "", "%s", what)
+	}
+	row("source", "", "%s", e.Source)
 }
+
+func microseconds(t float64) string { return fmt.Sprintf("%.3g µs", 1e6*t) }

@@ -17,7 +17,7 @@ func TestReadme(t *testing.T) {
 	require.NoError(t, err)
 	texts, err := filepath.Glob("testdata/readme/*.*")
 	require.NoError(t, err)
-	require.Len(t, texts, 6)
+	require.Len(t, texts, 7)
 	kernels := map[string][]byte{}
 	for _, file := range texts {
 		text, err := os.ReadFile(file)
@@ -48,6 +48,6 @@ func TestReadme(t *testing.T) {
 			require.Equal(t, strings.TrimSuffix(output, "\n"), strings.TrimSuffix(stdout.String(), "\n"), line)
 		}
 	}
-	require.Equal(t, 4, shown)
+	require.Equal(t, 5, shown)
 	require.Equal(t, []float32{63, 62}, load[float32](s, "out.npy", 64)[:2])
 }

@@ -5,35 +5,76 @@ import (
 	"strings"
 )
 
-// Cards lists the cards whose limits and peaks are known. Peaks are those of the data sheet without sparsity; the clock
-// follows from the FP32 peak (2 · 128 lanes an SM, 64 for the A100). Shared memory and thread limits: CUDA C++ Programming
-// Guide, table of technical specifications per compute capability.
+// A Card holds the limits and peaks of one product. Limits are CUDA's for its compute capability (CUDA C++ Programming
+// Guide, "Technical Specifications per Compute Capability"); peaks are dense ones, without sparsity, of the documents that
+// Source names. Assumed lists the figures that no such document gives.
+type Card struct {
+	Name         string
+	Capability   int // 80: compute capability 8.0
+	SMs          int
+	MemoryBytes  int64
+	SharedPerSM  int // bytes
+	SharedOptIn  int // bytes a block may have once the attribute is raised
+	ThreadsPerSM int
+	BlocksPerSM  int
+	Registers    int     // 32-bit registers of an SM
+	ClockHz      float64 // boost clock
+	FP32         float64 // FLOP/s
+	FP64         float64
+	Half         float64 // binary16, packed, outside the tensor cores
+	TF32         float64 // tensor cores
+	FP16         float64 // tensor cores with binary32 sums; bfloat16 is the same
+	DRAM         float64 // bytes/s
+	AssumedL2    float64 // bytes/s: 2.5 times DRAM, an assumption for every card
+	Source       string
+	Assumed      []string // figures that are assumptions, in words
+}
+
+// Limits of every card from compute capability 7.5 to 10.0.
+const (
+	MaxThreadsPerBlock = 1024
+	DefaultShared      = 48 << 10 // bytes a block may have without the opt-in attribute
+	warpSize           = 32
+)
+
+const l2OverDRAM = 2.5 // vendors give no figure for the bandwidth of the L2 cache
+
+// Cards lists the cards that are known.
 func Cards() []Card {
-	const l2 = 2.5 // L2 bandwidth over DRAM bandwidth: an assumption, vendors give no figure
+	const (
+		l2    = "L2 bandwidth (2.5 times that of DRAM)"
+		clock = "clock (what the FP32 peak implies at 128 lanes an SM)"
+	)
 	cards := []Card{
 		{Name: "A100", Capability: 80, SMs: 108, MemoryBytes: 80 << 30, SharedPerSM: 164 << 10, SharedOptIn: 163 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.41e9,
-			FP32: 19.5e12, FP64: 9.7e12, TF32: 156e12, FP16: 312e12, DRAM: 2.039e12,
-			Source: "NVIDIA A100 Tensor Core GPU data sheet (A100 80GB SXM)"},
+			FP32: 19.5e12, FP64: 9.7e12, Half: 78e12, TF32: 156e12, FP16: 312e12, DRAM: 2.039e12,
+			Source:  "NVIDIA A100 Tensor Core GPU data sheet (80 GB, SXM); NVIDIA A100 Tensor Core GPU Architecture white paper (SMs, clock, FP16)",
+			Assumed: []string{l2}},
 		{Name: "H100", Capability: 90, SMs: 132, MemoryBytes: 80 << 30, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
-			FP32: 67e12, FP64: 34e12, TF32: 494.5e12, FP16: 989.5e12, DRAM: 3.35e12,
-			Source: "NVIDIA H100 Tensor Core GPU data sheet (H100 SXM)"},
+			FP32: 67e12, FP64: 34e12, Half: 133.8e12, TF32: 494.7e12, FP16: 989.4e12, DRAM: 3.35e12,
+			Source:  "NVIDIA H100 Tensor Core GPU data sheet (SXM); NVIDIA H100 Tensor Core GPU Architecture white paper (SMs, FP16, dense tensor peaks)",
+			Assumed: []string{l2, clock}},
 		{Name: "H200", Capability: 90, SMs: 132, MemoryBytes: 141e9, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
-			FP32: 67e12, FP64: 34e12, TF32: 494.5e12, FP16: 989.5e12, DRAM: 4.8e12,
-			Source: "NVIDIA H200 Tensor Core GPU data sheet (H200 SXM)"},
+			FP32: 67e12, FP64: 34e12, Half: 133.8e12, TF32: 494.7e12, FP16: 989.4e12, DRAM: 4.8e12,
+			Source:  "NVIDIA H200 Tensor Core GPU data sheet (SXM); SMs and peaks of the processor as for the H100",
+			Assumed: []string{l2, clock}},
 		{Name: "B200", Capability: 100, SMs: 148, MemoryBytes: 180e9, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
-			FP32: 75e12, FP64: 37e12, TF32: 1100e12, FP16: 2250e12, DRAM: 7.7e12,
-			Source: "NVIDIA Blackwell data sheet and DGX B200 data sheet (one of eight GPUs)"},
+			FP32: 75e12, FP64: 37e12, Half: 150e12, TF32: 1100e12, FP16: 2250e12, DRAM: 7.7e12,
+			Source: "NVIDIA Blackwell data sheet (HGX B200, one of eight GPUs; the earlier Blackwell Architecture Technical Brief has 80 TFLOP/s in FP32, 40 in FP64 and 8 TB/s)",
+			Assumed: []string{l2, clock, "148 SMs (what cards report)", "FP32, FP64 and DRAM peaks (documents differ by 7 %)",
+				"FP16 outside the tensor cores (twice FP32)"}},
 		{Name: "RTX4090", Capability: 89, SMs: 128, MemoryBytes: 24 << 30, SharedPerSM: 100 << 10, SharedOptIn: 99 << 10,
 			ThreadsPerSM: 1536, BlocksPerSM: 24, Registers: 65536, ClockHz: 2.52e9,
-			FP32: 82.6e12, FP64: 1.29e12, TF32: 82.6e12, FP16: 165.2e12, DRAM: 1.008e12,
-			Source: "NVIDIA Ada GPU Architecture whitepaper, GeForce RTX 4090 (FP16 with FP32 accumulation)"},
+			FP32: 82.6e12, FP64: 1.29e12, Half: 82.6e12, TF32: 82.6e12, FP16: 165.2e12, DRAM: 1.008e12,
+			Source:  "NVIDIA Ada GPU Architecture white paper, GeForce RTX 4090 (FP64: 1/64 of FP32)",
+			Assumed: []string{l2}},
 	}
 	for i := range cards {
-		cards[i].L2 = l2 * cards[i].DRAM
+		cards[i].AssumedL2 = l2OverDRAM * cards[i].DRAM
 	}
 	return cards
 }

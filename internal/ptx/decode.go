@@ -86,7 +86,7 @@ type fixup struct {
 }
 
 // newKernel describes a kernel and decodes it, for its errors.
-func newKernel(m *Module, f *syntax.Func) (*Kernel, error) {
+func newKernel(m *Module, f *syntax.Func) *Kernel {
 	k := &Kernel{Name: f.Name, Module: m, fn: f, programs: map[variant]*program{}}
 	for _, v := range f.Params {
 		size, align := v.Size(), max(v.Align, v.Bytes())
@@ -108,10 +108,11 @@ func newKernel(m *Module, f *syntax.Func) (*Kernel, error) {
 	}
 	p, err := k.program(variant{})
 	if err != nil {
-		return k, err
+		k.err = fmt.Errorf("%s: %w", m.Name, err)
+		return k
 	}
 	k.SharedBytes, k.LocalBytes = p.shared, p.local
-	return k, nil
+	return k
 }
 
 // A decodeError is the panic of a decoder; decodeKernel turns it into an error with kernel, opcode and line.

@@ -1,7 +1,7 @@
 // Package ptx runs NVIDIA PTX on the processor: a functional simulator with a sanitizer and counters, so that CUDA
 // kernels run and are checked on machines without a card.
 //
-//	mod, err := ptx.Load("axpy.ptx", text)           // parse and decode; unsupported opcodes are errors
+//	mod, err := ptx.Load("axpy.ptx", text)           // parse and decode; Kernel.Err names unsupported opcodes
 //	m := ptx.NewMachine(ptx.Options{Sanitize: true}) // one card: memory and module globals
 //	x, err := m.Alloc(4*n, "x")
 //	err = m.Write(x, bytes)

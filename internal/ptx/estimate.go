@@ -1,8 +1,11 @@
 package ptx
 
 import (
+	"fmt"
+	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,9 +56,9 @@ func ParseResources(text string) map[string]Resources {
 	return found
 }
 
-// An Estimate is a lower bound for the time of a launch by the roofline model: the slowest of its resources at the data
-// sheet's peak. It is an estimate from counts of PTX instructions; caches, latencies and what ptxas changes are not in it,
-// so it compares variants of a kernel and is no prediction of a measurement.
+// An Estimate is a lower bound for the time of a launch by the roofline model: the slowest of its resources at the peak of
+// the card's documents, and the time of a launch. It follows from counts of PTX instructions; caches, latencies and what
+// ptxas changes are not in it, so it compares variants of a kernel and is no prediction of a measurement.
 type Estimate struct {
 	Card      string             `json:"card"`
 	Seconds   float64            `json:"estimated_seconds"`
@@ -66,50 +69,62 @@ type Estimate struct {
 	Waves     float64            `json:"waves"`     // blocks over those resident on the card
 	WaveLoss  float64            `json:"wave_loss"` // factor for the last, incomplete wave
 	Launch    float64            `json:"launch"`    // seconds added for the launch itself
+	Source    string             `json:"source"`    // of the card's figures
+	Assumed   []string           `json:"assumed"`   // inputs that no document gives, in words
 }
 
-const launchSeconds = 3e-6 // an empty kernel's time on a current driver, roughly
+const (
+	launchSeconds    = 3e-6
+	assumedRegisters = 32
+)
 
-// NewEstimate applies the model to the counters of a launch. Shared is the launch's dynamic shared memory; resources
-// without registers count as 32.
+// NewEstimate applies the model to the counters of a launch. Shared is the launch's dynamic shared memory. Without
+// registers in r a thread counts as having 32, and spills are not known.
 func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
-	e := Estimate{Card: card.Name, Launch: launchSeconds, Terms: map[string]float64{}}
+	e := Estimate{Card: card.Name, Launch: launchSeconds, Source: card.Source,
+		Assumed: append(slices.Clone(card.Assumed), "time of a launch (3 µs)")}
+	if r.Registers == 0 {
+		r.Registers = assumedRegisters
+		e.Assumed = append(e.Assumed, fmt.Sprintf("registers of a thread (%d)", assumedRegisters))
+	}
 	var unique uint64
 	for _, n := range c.UniqueBytes {
 		unique += n
 	}
 	sms := float64(card.SMs)
-	e.Terms["dram"] = float64(unique) / card.DRAM
-	e.Terms["l2"] = 32 * float64(c.GlobalLoads.Sectors+c.GlobalStores.Sectors) / card.L2
-	e.Terms["fp32"] = float64(c.FLOP32) / card.FP32
-	e.Terms["fp64"] = float64(c.FLOP64) / card.FP64
-	e.Terms["fp16"] = float64(c.FLOP16) / (2 * card.FP32) // packed, on the ordinary lanes
-	e.Terms["tensor"] = float64(c.FLOPTF32)/card.TF32 + float64(c.FLOPTensor-c.FLOPTF32)/card.FP16
-	e.Terms["shared"] = float64(c.Shared.Wavefronts) / (sms * card.ClockHz)
-	e.Terms["issue"] = float64(c.WarpInstructions) / (4 * sms * card.ClockHz)
-
-	warps := 1.0
-	if c.Blocks > 0 {
-		warps = float64(c.Warps) / float64(c.Blocks)
+	e.Terms = map[string]float64{
+		"dram": float64(unique) / card.DRAM,
+		"l2":   32 * float64(c.GlobalLoads.Sectors+c.GlobalStores.Sectors) / card.AssumedL2,
 	}
-	e.Resident = residentBlocks(card, int(warps), r, shared)
-	e.Occupancy = float64(e.Resident) * warps * warpSize / float64(card.ThreadsPerSM)
+	onSMs := map[string]float64{
+		"fp32":   float64(c.FLOP32) / card.FP32,
+		"fp64":   float64(c.FLOP64) / card.FP64,
+		"fp16":   float64(c.FLOP16) / card.Half,
+		"tensor": float64(c.FLOPTF32)/card.TF32 + float64(c.FLOPTensor-c.FLOPTF32)/card.FP16,
+		"shared": float64(c.Shared.Wavefronts) / (sms * card.ClockHz),
+		"issue":  float64(c.WarpInstructions) / (4 * sms * card.ClockHz),
+	}
+
+	warps := 1
+	if c.Blocks > 0 {
+		warps = int(c.Warps / c.Blocks)
+	}
+	e.Resident = residentBlocks(card, warps, r, shared)
+	e.Occupancy = float64(e.Resident*warps*warpSize) / float64(card.ThreadsPerSM)
 	e.WaveLoss = 1
 	if e.Resident > 0 && c.Blocks > 0 {
 		e.Waves = float64(c.Blocks) / (sms * float64(e.Resident))
-		if e.Waves > 1 {
-			e.WaveLoss = math.Ceil(e.Waves) / e.Waves
-		} else { // the fullest SM sets the time
-			e.WaveLoss = math.Ceil(float64(c.Blocks)/sms) / (float64(c.Blocks) / sms)
+		full := e.Waves
+		if full <= 1 { // one wave: the fullest SM sets the time
+			full = float64(c.Blocks) / sms
 		}
+		e.WaveLoss = math.Ceil(full) / full
 	}
-	onSMs := map[string]bool{"fp32": true, "fp64": true, "fp16": true, "tensor": true, "shared": true, "issue": true}
-	for name, t := range e.Terms {
-		if onSMs[name] {
-			t *= e.WaveLoss
-			e.Terms[name] = t
-		}
-		if t > e.Seconds || t == e.Seconds && name < e.Limit {
+	for name, t := range onSMs {
+		e.Terms[name] = t * e.WaveLoss
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Terms)) {
+		if t := e.Terms[name]; t > e.Seconds || e.Limit == "" {
 			e.Seconds, e.Limit = t, name
 		}
 	}
@@ -119,11 +134,7 @@ func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
 
 // residentBlocks is how many blocks an SM holds at once.
 func residentBlocks(card Card, warps int, r Resources, shared int) int {
-	registers := r.Registers
-	if registers == 0 {
-		registers = 32
-	}
-	perWarp := (registers*warpSize + 255) &^ 255 // registers are given out in steps of 256 a warp
+	perWarp := (r.Registers*warpSize + 255) &^ 255 // registers are given out in steps of 256 a warp
 	n := min(card.BlocksPerSM, card.ThreadsPerSM/(warps*warpSize), card.Registers/(perWarp*warps))
-	return min(n, card.SharedPerSM/(r.Shared+shared+1024)) // the system keeps 1 KiB for each block
+	return min(n, card.SharedPerSM/(r.Shared+shared+reservedShared))
 }

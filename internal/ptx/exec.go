@@ -85,6 +85,9 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 		return nil, errors.New("launch without a kernel")
 	}
 	k := l.Kernel
+	if k.err != nil {
+		return nil, k.err
+	}
 	bad := func(format string, args ...any) (*execution, error) {
 		return nil, fmt.Errorf("launch of %s: %s", k.Name, fmt.Sprintf(format, args...))
 	}
@@ -143,7 +146,7 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 	}
 	if l.Cooperative {
 		warps := (threads + warpSize - 1) / warpSize
-		resident := min(m.card.BlocksPerSM, m.card.ThreadsPerSM/(warps*warpSize), m.card.SharedPerSM/max(e.shared+1024, 1))
+		resident := min(m.card.BlocksPerSM, m.card.ThreadsPerSM/(warps*warpSize), m.card.SharedPerSM/(e.shared+reservedShared))
 		if most := uint64(resident * m.card.SMs); blocks > most {
 			return bad("a cooperative launch of %d blocks, %s holds %d at once", blocks, m.card.Name, most)
 		}
@@ -153,7 +156,7 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 
 const (
 	workspaceBytes = 64
-	reservedShared = 1024
+	reservedShared = 1024 // bytes of shared memory that the system keeps for each block, from compute capability 8.0 on
 )
 
 // number gives the allocations their places in the counters.

@@ -18,8 +18,8 @@ type Module struct {
 	symbols map[string]*global
 }
 
-// Load reads PTX text and decodes all its kernels. The error joins one error for each unsupported instruction,
-// naming kernel, opcode and line, so that one pass shows everything that is missing.
+// Load reads PTX text and decodes all its kernels. Its error is of malformed text and of what concerns the whole module; a
+// kernel with instructions that are not supported has an error of its own, see Kernel.Err.
 func Load(name, text string) (*Module, error) {
 	tree, err := syntax.Parse(name, text)
 	if err != nil {
@@ -37,9 +37,7 @@ func Load(name, text string) (*Module, error) {
 		if !f.Entry || f.Declared {
 			continue
 		}
-		k, err := newKernel(m, f)
-		errs = append(errs, err)
-		m.kernels = append(m.kernels, k)
+		m.kernels = append(m.kernels, newKernel(m, f))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -80,10 +78,15 @@ type Kernel struct {
 	Module      *Module
 
 	fn         *syntax.Func
+	err        error
 	paramBytes int
 	mu         sync.Mutex
 	programs   map[variant]*program
 }
+
+// Err says why the kernel cannot run, nil if it can. It joins one error for each unsupported instruction, naming kernel,
+// opcode and line, so that one pass shows everything that is missing.
+func (k *Kernel) Err() error { return k.err }
 
 // A variant selects how a kernel is decoded.
 type variant struct {

@@ -1,6 +1,8 @@
 package ptx
 
 import (
+	"strings"
+
 	"bilevel/internal/ptx/arith"
 	"bilevel/internal/ptx/syntax"
 )
@@ -17,27 +19,33 @@ func compareForms() []form {
 	rows := []form{
 		{op: "testp", suffixes: "finite|infinite|number|notanumber|normal|subnormal f32|f64", class: c, build: testFloat},
 	}
-	for _, r := range []struct{ suffixes string }{
-		{bitCmps + " and|or|xor? b16|b32|b64"},
-		{signedCmps + " and|or|xor? s16|s32|s64"},
-		{unsignedCmps + " and|or|xor? u16|u32|u64"},
-		{floatCmps + " and|or|xor? ftz? f32"},
-		{floatCmps + " and|or|xor? f64"},
-		{floatCmps + " and|or|xor? ftz? f16|f16x2"},
-		{floatCmps + " and|or|xor? bf16|bf16x2"},
+	const boolean = " and|or|xor? "
+	for _, suffixes := range []string{
+		bitCmps + boolean + "b16|b32|b64",
+		signedCmps + boolean + "s16|s32|s64",
+		unsignedCmps + boolean + "u16|u32|u64",
+		floatCmps + boolean + "ftz? f32",
+		floatCmps + boolean + "f64",
+		floatCmps + boolean + "ftz? f16|f16x2",
+		floatCmps + boolean + "bf16|bf16x2",
 	} {
-		rows = append(rows, form{op: "setp", suffixes: r.suffixes, class: c, build: setPredicates})
+		rows = append(rows, form{op: "setp", suffixes: suffixes, class: c, build: setPredicates})
 	}
-	for _, r := range []struct{ suffixes string }{
-		{bitCmps + " and|or|xor? u32|s32|f32 b16|b32|b64"},
-		{signedCmps + " and|or|xor? u32|s32|f32 s16|s32|s64"},
-		{unsignedCmps + " and|or|xor? u32|s32|f32 u16|u32|u64"},
-		{floatCmps + " and|or|xor? ftz? u32|s32|f32 f32"},
-		{floatCmps + " and|or|xor? u32|s32|f32 f64"},
+	for _, suffixes := range []string{
+		bitCmps + boolean + "u32|s32|f32|f16|bf16 b16|b32|b64",
+		signedCmps + boolean + "u32|s32|f32|f16|bf16 s16|s32|s64",
+		unsignedCmps + boolean + "u32|s32|f32|f16|bf16 u16|u32|u64",
+		floatCmps + boolean + "ftz? u32|s32|f32|f16 f32",
+		floatCmps + boolean + "u32|s32|f32|f16|bf16 f64",
+		floatCmps + boolean + "ftz? u16|s16|u32|s32|f16 f16",
+		floatCmps + boolean + "u16|s16|u32|s32|bf16 bf16",
+		floatCmps + boolean + "bf16 f16|f32",
 	} {
-		rows = append(rows, form{op: "set", suffixes: r.suffixes, class: c, build: setWord})
+		rows = append(rows, form{op: "set", suffixes: suffixes, class: c, build: setWord})
 	}
-	return rows
+	return append(rows,
+		form{op: "set", suffixes: floatCmps + boolean + "ftz? u32|s32|f16x2 f16x2", class: c, build: setHalves},
+		form{op: "set", suffixes: floatCmps + boolean + "u32|s32|bf16x2 bf16x2", class: c, build: setHalves})
 }
 
 // A comparison gives the lanes in which the operands compare so.
@@ -157,17 +165,26 @@ func (d *decoder) comparison(c arith.Cmp, typ string) comparison {
 	return nil
 }
 
-// combine is the Boolean operation of setp and set with a predicate operand.
-func (d *decoder) combine() func(a, b uint32) uint32 {
+// combine is the Boolean operation of setp and set with a predicate operand, and their number of operands.
+func (d *decoder) combine() (join func(a, b uint32) uint32, operands int) {
 	switch d.which("and", "or", "xor") {
 	case "and":
-		return func(a, b uint32) uint32 { return a & b }
+		return func(a, b uint32) uint32 { return a & b }, 4
 	case "or":
-		return func(a, b uint32) uint32 { return a | b }
+		return func(a, b uint32) uint32 { return a | b }, 4
 	case "xor":
-		return func(a, b uint32) uint32 { return a ^ b }
+		return func(a, b uint32) uint32 { return a ^ b }, 4
 	}
-	return nil
+	return func(a, _ uint32) uint32 { return a }, 3
+}
+
+// third binds the predicate that combine's operation takes, and returns all ones where it is negated.
+func (d *decoder) third(operands int) (not uint32) {
+	d.in.c = alwaysTrue
+	if operands == 4 {
+		d.in.c, not = d.pred(d.arg(3)), flip(d.arg(3).Not)
+	}
+	return not
 }
 
 // pair splits d|p; the second is absent otherwise.
@@ -180,11 +197,7 @@ func pair(op syntax.Operand) (first, second syntax.Operand, both bool) {
 
 // setPredicates is setp: p|q = (a cmp b) op c, and q with the comparison negated. The packed types compare both halves.
 func setPredicates(d *decoder) {
-	join := d.combine()
-	n := 3
-	if join != nil {
-		n = 4
-	}
+	join, n := d.combine()
 	d.args(n, n)
 	c, _ := arith.ParseCmp(d.mods[0])
 	typ := d.typ()
@@ -196,19 +209,13 @@ func setPredicates(d *decoder) {
 	}
 	w := widthOf(typeBits[typ])
 	d.in.a, d.in.b = d.operand(d.arg(1), w), d.operand(d.arg(2), w)
-	d.in.c = alwaysTrue
-	not := uint32(0)
-	if join == nil {
-		join = func(a, _ uint32) uint32 { return a }
-	} else {
-		d.in.c, not = d.pred(d.arg(3)), flip(d.arg(3).Not)
-	}
+	not := d.third(n)
 	if typ == "f16x2" || typ == "bf16x2" {
 		d.comparePacked(c, typ[:len(typ)-2], q, join, not)
 		return
 	}
 	cmp := d.comparison(c, typ)
-	if d.combine() == nil && q < 0 {
+	if n == 3 && q < 0 {
 		d.in.run = func(w *warp, in *instr, mask uint32) { setPredicate(w, in.d, cmp(w, in.a, in.b), mask) }
 		return
 	}
@@ -223,18 +230,9 @@ func setPredicates(d *decoder) {
 
 // comparePacked is setp of packed halves: the first predicate from the lower ones, the second from the upper ones.
 func (d *decoder) comparePacked(c arith.Cmp, typ string, q int32, join func(a, b uint32) uint32, not uint32) {
-	h := arith.F16()
-	if typ == "bf16" {
-		h = arith.BF16()
-	}
-	m := arith.Mode{FTZ: d.has("ftz")}
+	halves := d.compareHalves(c, typ)
 	d.in.run = func(w *warp, in *instr, mask uint32) {
-		var lo, hi uint32
-		a, b := reg[uint32](w, in.a), reg[uint32](w, in.b)
-		for i := range a {
-			lo |= toWord(h.Holds(m, c, uint16(a[i]), uint16(b[i]))) << i
-			hi |= toWord(h.Holds(m, c, uint16(a[i]>>16), uint16(b[i]>>16))) << i
-		}
+		lo, hi := halves(w, in.a, in.b)
 		p := *w.predicate(in.c) ^ not
 		setPredicate(w, in.d, join(lo, p), mask)
 		if q >= 0 {
@@ -243,34 +241,64 @@ func (d *decoder) comparePacked(c arith.Cmp, typ string, q int32, join func(a, b
 	}
 }
 
-// setWord is set: all ones (1.0 for f32) where the comparison holds, else 0.
-func setWord(d *decoder) {
-	join := d.combine()
-	n := 3
-	if join != nil {
-		n = 4
+// compareHalves gives the lanes in which the lower and the upper halves of registers compare so.
+func (d *decoder) compareHalves(c arith.Cmp, typ string) func(w *warp, a, b int32) (lo, hi uint32) {
+	h := arith.F16()
+	if typ == "bf16" {
+		h = arith.BF16()
 	}
+	m := arith.Mode{FTZ: d.has("ftz")}
+	return func(w *warp, a, b int32) (lo, hi uint32) {
+		x, y := reg[uint32](w, a), reg[uint32](w, b)
+		for i := range x {
+			lo |= toWord(h.Holds(m, c, uint16(x[i]), uint16(y[i]))) << i
+			hi |= toWord(h.Holds(m, c, uint16(x[i]>>16), uint16(y[i]>>16))) << i
+		}
+		return lo, hi
+	}
+}
+
+// truth is what set writes where the comparison holds: one, or all ones.
+var truth = map[string]uint32{"u32": fullMask, "s32": fullMask, "u16": 0xffff, "s16": 0xffff, "f32": 0x3f800000, "f16": 0x3c00, "bf16": 0x3f80}
+
+// setWord is set: truth where the comparison holds, else 0.
+func setWord(d *decoder) {
+	join, n := d.combine()
 	d.args(n, n)
 	c, _ := arith.ParseCmp(d.mods[0])
-	typ, dtyp := d.typ(), d.mods[len(d.mods)-2]
-	yes := fullMask
-	if dtyp == "f32" {
-		yes = 0x3f800000
-	}
+	typ, yes := d.typ(), truth[d.mods[len(d.mods)-2]]
 	w := widthOf(typeBits[typ])
-	d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), width32), d.operand(d.arg(1), w), d.operand(d.arg(2), w), alwaysTrue
-	not := uint32(0)
-	if join == nil {
-		join = func(a, _ uint32) uint32 { return a }
-	} else {
-		d.in.c, not = d.pred(d.arg(3)), flip(d.arg(3).Not)
-	}
-	cmp := d.comparison(c, typ)
+	d.in.d, d.in.a, d.in.b = d.dst(d.arg(0), width32), d.operand(d.arg(1), w), d.operand(d.arg(2), w)
+	not, cmp := d.third(n), d.comparison(c, typ)
 	d.in.run = func(w *warp, in *instr, mask uint32) {
 		v := join(cmp(w, in.a, in.b), *w.predicate(in.c)^not)
 		var t vec[uint32]
 		for i := range t {
 			t[i] = yes * (v >> i & 1)
+		}
+		blend(reg[uint32](w, in.d), &t, mask)
+	}
+}
+
+// setHalves is set of packed halves: the truth of 16 bits for each.
+func setHalves(d *decoder) {
+	join, n := d.combine()
+	d.args(n, n)
+	c, _ := arith.ParseCmp(d.mods[0])
+	typ := strings.TrimSuffix(d.typ(), "x2")
+	yes := truth["u16"]
+	if d.mods[len(d.mods)-2] == d.typ() {
+		yes = truth[typ]
+	}
+	d.in.d, d.in.a, d.in.b = d.dst(d.arg(0), width32), d.src32(d.arg(1)), d.src32(d.arg(2))
+	not, halves := d.third(n), d.compareHalves(c, typ)
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		lo, hi := halves(w, in.a, in.b)
+		p := *w.predicate(in.c) ^ not
+		lo, hi = join(lo, p), join(hi, p)
+		var t vec[uint32]
+		for i := range t {
+			t[i] = yes*(lo>>i&1) | yes<<16*(hi>>i&1)
 		}
 		blend(reg[uint32](w, in.d), &t, mask)
 	}

@@ -194,7 +194,7 @@ func (d *decoder) finish(a access) {
 	d.in.x = &extra{access: a}
 	d.in.a, d.in.imm = a.base, a.off
 	d.in.run = accessLanes
-	if d.v.sanitize || a.strong {
+	if d.v.sanitize && a.store || a.strong {
 		return
 	}
 	for _, r := range a.regs {

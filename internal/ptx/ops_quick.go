@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// The quick runners are loads and stores of whole words in global and shared memory without the sanitizer: when the
-// addresses have the pattern of the last time, one check holds for all lanes. Everything else takes accessLanes.
+// The quick runners are loads and stores of whole words in global and shared memory: when the addresses have the pattern of
+// the last time, one check holds for all lanes. Everything else takes accessLanes, and so do stores with the sanitizer, which
+// compares each lane's value with what the lanes before it have stored.
 
 // globalAt checks the addresses of a global access and returns where the first lane's goes, nil for the general path.
 func (w *warp) globalAt(in *instr, mask uint32, n int, store bool) (unsafe.Pointer, *pattern) {
@@ -50,6 +51,10 @@ func quickGlobal(a access) runner {
 		if p == nil {
 			accessLanes(w, in, mask)
 			return
+		}
+		if w.san != nil && a.space == spaceGlobal {
+			off := uint64(uintptr(at) - uintptr(unsafe.Pointer(&w.last.mem[0])))
+			w.san.loads(w, in, &in.x.access, p, place{at, spaceGlobal, w.last, off})
 		}
 		if p.unit && n == 1 {
 			w.moveRow(at, r[0], wide, a.store)
@@ -144,6 +149,10 @@ func quickShared(a access) runner {
 		if p == nil {
 			accessLanes(w, in, mask)
 			return
+		}
+		if w.san != nil {
+			off := uint64(uintptr(at) - uintptr(unsafe.Pointer(&w.block.shared[0])))
+			w.san.loads(w, in, &in.x.access, p, place{at, spaceShared, nil, off})
 		}
 		if p.unit && n == 1 {
 			w.moveRow(at, r[0], wide, a.store)

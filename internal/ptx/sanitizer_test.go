@@ -20,6 +20,15 @@ shl.b32 %r2, %t, 2;
 add.u32 %r3, %r1, %r2;
 `
 
+// The address of a byte for each thread is in %r3, its index in %h1, and %p1 says whether it is the first of its word.
+const ownByte = `
+mov.u32 %r1, s;
+add.u32 %r3, %r1, %t;
+cvt.u16.u32 %h1, %t;
+and.b32 %r2, %t, 3;
+setp.eq.u32 %p1, %r2, 0;
+`
+
 // Each case has one fault; the statement with "// HERE" behind it is where a report must be. A race may be reported at its other
 // end too, and as a read of what is not there yet; nothing else is.
 func TestFaultsOfSnippets(t *testing.T) {
@@ -57,6 +66,41 @@ func TestFaultsOfSnippets(t *testing.T) {
 			"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 4;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
 		"lanes behind a barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
 			"setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 64;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
+		"byte of a word of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: ownByte +
+			"st.shared.u8 [%r3], %h1;\nbar.warp.sync -1;\nxor.b32 %r4, %t, 32;\nand.b32 %r4, %r4, 60;\nadd.u32 %r4, %r1, %r4;\nld.shared.u32 %r5, [%r4]; // HERE"}},
+		"byte of another lane": {ptx.SharedRace, snippet{vars: s64, block: 4, bytes: 4, body: ownByte +
+			"st.shared.u8 [%r3], %h1;\nxor.b32 %r4, %t, 1;\nadd.u32 %r4, %r1, %r4;\nld.shared.u8 %h2, [%r4]; // HERE"}},
+		"word over bytes that others read": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: ownByte + `
+st.shared.u8 [%r3], %h1;
+bar.sync 0;
+ld.shared.u8 %h1, [%r3];
+setp.eq.u32 %p1, %t, 0;
+@%p1 st.shared.u32 [s+44], %t; // HERE`}},
+		"byte of a word that another warp stored": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], %t;\nsetp.eq.u32 %p2, %t, 32;\n@%p2 ld.shared.u8 %h1, [s+1]; // HERE"}},
+		"store after a load before the last": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: `
+setp.eq.u32 %p1, %t, 0;
+@%p1 st.shared.u32 [s], %t;
+bar.sync 0;
+and.b32 %r1, %t, 31;
+setp.eq.u32 %p2, %r1, 0;
+@%p2 ld.shared.u32 %r2, [s];
+setp.eq.u32 %p3, %t, 0;
+@%p3 st.shared.u32 [s], %t; // HERE`}},
+		"addresses that change in a loop": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: sharedWord + `
+st.shared.u32 [%r3], %t;
+bar.sync 0;
+setp.eq.u32 %p1, %t, 37;
+@%p1 st.shared.u32 [s+20], %t;
+setp.gt.u32 %p2, %t, 31;
+@%p2 bra DONE;
+mov.u32 %r4, 0;
+LOOP:
+mad.lo.u32 %r5, %r4, %r2, %r1;
+ld.shared.u32 %r6, [%r5]; // HERE
+add.u32 %r4, %r4, 1;
+setp.lt.u32 %p3, %r4, 2;
+@%p3 bra LOOP;
+DONE:`}},
 		"one instruction, different values": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 4, body: "st.shared.u32 [s], %t; // HERE"}},
 		"atomic after a store":              {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.warp.sync -1;\nsetp.gt.u32 %p2, %t, 31;\n@%p2 atom.shared.add.u32 %r1, [s], 1; // HERE"}},
 		"named barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 96, bytes: 4, body: `
@@ -91,7 +135,9 @@ ld.global.u32 %r3, [%d2]; // HERE`}},
 		"masks that differ":           {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nselp.b32 %r1, -1, 0xffffff00, %p1;\nmatch.any.sync.b32 %r2, %t, %r1; // HERE"}},
 		"vote in one branch":          {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\nvote.sync.ballot.b32 %r1, 1, -1; // HERE\nL:\nbar.sync 0;"}},
 
-		"copy without wait": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy without wait":       {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy over what is known": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy behind a barrier":   {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\nbar.sync 0;\nld.shared.u32 %r1, [s]; // HERE"}},
 		"copy of a later group": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 8, body: `
 cp.async.ca.shared.global [s], [%out], 4;
 cp.async.commit_group;
@@ -137,6 +183,25 @@ cp.async.wait_all;`}},
 				reports = c.reports(t)
 			}
 		})
+	}
+}
+
+// A copy lands at its wait: a barrier before that orders nothing, for words and for their bytes.
+func TestCopiesLandAtTheirWait(t *testing.T) {
+	for _, load := range []string{"ld.shared.u32 %r1, [s];", "ld.shared.u8 %h1, [s];"} {
+		s := snippet{vars: ".shared .align 8 .b8 s[256];", block: 64, bytes: 4, body: `
+setp.eq.u32 %p1, %t, 0;
+@%p1 st.shared.u8 [s], %h0;
+bar.sync 0;
+@%p1 cp.async.ca.shared.global [s], [%out], 4;
+bar.sync 0;
+@%p1 cp.async.wait_all;
+setp.eq.u32 %p2, %t, 32;
+@%p2 ` + load}
+		s.body = "mov.u16 %h0, 1;" + s.body
+		reports := s.reports(t)
+		require.Len(t, reports, 1)
+		require.Equal(t, ptx.SharedRace, reports[0].Kind)
 	}
 }
 
@@ -198,17 +263,23 @@ bar.sync 0;
 bar.sync 0;
 neg.f32 %f2, %f2;
 @%p1 red.global.add.f32 [%out], %f2;`},
-		"release and acquire":              {module: global, grid: 2, bytes: 4, body: strings.NewReplacer("st.volatile.global", "st.release.gpu.global", "ld.volatile.global", "ld.acquire.gpu.global").Replace(flagged("")) + "ld.global.u32 %r3, [g];\nDONE:"},
-		"one value by all":                 {vars: s64, block: 64, bytes: 4, body: "mov.u32 %r1, 1;\nst.shared.u32 [s], %r1;\nst.global.u32 [%out], %r1;"},
-		"atomics of all":                   {vars: s64, block: 64, grid: 3, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.sync 0;\nred.shared.add.u32 [s], 1;\nred.global.add.u32 [%out], 1;"},
-		"bytes of one word":                {block: 64, bytes: 64, body: "cvt.u64.u32 %d1, %t;\nadd.u64 %d1, %d1, %out;\nst.global.u8 [%d1], %t;"},
-		"undefined but unused":             {bytes: 4, body: "add.u32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %t, 0;\nselp.u32 %r3, 7, %r2, %p1;\nst.global.u32 [%out], %r3;"},
-		"exact sum of floats":              {block: 64, grid: 4, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nred.global.add.f32 [%out], %f1;"},
-		"two floats commute":               {block: 2, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nadd.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"},
-		"tiles with their masks":           {vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord + "setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 32;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];\nshfl.sync.bfly.b32 %r5, %r4, 4, 31, %r6;\nst.global.u32 [%d1], %r5;"},
-		"copies in two groups":             {vars: s64, bytes: 8, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\ncp.async.ca.shared.global [s+4], [%out+4], 4;\ncp.async.commit_group;\ncp.async.wait_group 1;\nld.shared.u32 %r1, [s];\ncp.async.wait_group 0;\nld.shared.u32 %r1, [s+4];"},
-		"barrier without .aligned":         {block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 40;\n@%p1 bra L;\nbarrier.sync 0;\nbra M;\nL:\nbarrier.sync 0;\nM:"},
-		"shared memory, block after block": {vars: s64, block: 64, grid: 5, bytes: 4, body: sharedWord + "st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];"},
+		"release and acquire": {module: global, grid: 2, bytes: 4, body: strings.NewReplacer("st.volatile.global", "st.release.gpu.global", "ld.volatile.global", "ld.acquire.gpu.global").Replace(flagged("")) + "ld.global.u32 %r3, [g];\nDONE:"},
+		"one value by all":    {vars: s64, block: 64, bytes: 4, body: "mov.u32 %r1, 1;\nst.shared.u32 [s], %r1;\nst.global.u32 [%out], %r1;"},
+		"atomics of all":      {vars: s64, block: 64, grid: 3, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.sync 0;\nred.shared.add.u32 [s], 1;\nred.global.add.u32 [%out], 1;"},
+		"bytes of one word":   {block: 64, bytes: 64, body: "cvt.u64.u32 %d1, %t;\nadd.u64 %d1, %d1, %out;\nst.global.u8 [%d1], %t;"},
+		"bytes of one shared word, twice": {vars: s64, block: 4, bytes: 4, body: ownByte +
+			"st.shared.u8 [%r3], %h1;\nld.shared.u8 %h1, [%r3];\nadd.u16 %h1, %h1, 1;\nst.shared.u8 [%r3], %h1;\nld.shared.u8 %h1, [%r3];\nst.shared.u8 [%r3], %h1;"},
+		"bytes, then words": {vars: s64, block: 64, grid: 3, bytes: 4, body: ownByte +
+			"st.shared.u8 [%r3], %h1;\nbar.sync 0;\nand.b32 %r4, %t, 60;\nadd.u32 %r4, %r1, %r4;\nld.shared.u32 %r5, [%r4];\nbar.sync 0;\n@%p1 st.shared.u32 [%r4], %r5;\nbar.sync 0;\nld.shared.u8 %h1, [%r3];\nbar.sync 0;\nst.shared.u8 [%r3], %h1;"},
+		"undefined but unused":                {bytes: 4, body: "add.u32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %t, 0;\nselp.u32 %r3, 7, %r2, %p1;\nst.global.u32 [%out], %r3;"},
+		"exact sum of floats":                 {block: 64, grid: 4, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nred.global.add.f32 [%out], %f1;"},
+		"two floats commute":                  {block: 2, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nadd.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"},
+		"tiles with their masks":              {vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord + "setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 32;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];\nshfl.sync.bfly.b32 %r5, %r4, 4, 31, %r6;\nst.global.u32 [%d1], %r5;"},
+		"copies in two groups":                {vars: s64, bytes: 8, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\ncp.async.ca.shared.global [s+4], [%out+4], 4;\ncp.async.commit_group;\ncp.async.wait_group 1;\nld.shared.u32 %r1, [s];\ncp.async.wait_group 0;\nld.shared.u32 %r1, [s+4];"},
+		"barrier without .aligned":            {block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 40;\n@%p1 bra L;\nbarrier.sync 0;\nbra M;\nL:\nbarrier.sync 0;\nM:"},
+		"masks that name exited lanes":        {block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nbar.warp.sync -1;\nvote.sync.ballot.b32 %r1, 1, -1;\nshfl.sync.idx.b32 %r2, %t, 3, 31, -1;"},
+		"back to a barrier where others wait": {block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nsetp.lt.u32 %p2, %t, 16;\n@!%p1 bra L;\nBAR:\nbarrier.sync 0;\nbra DONE;\nL:\n@%p2 bra BAR;\nbra BAR;\nDONE:"},
+		"shared memory, block after block":    {vars: s64, block: 64, grid: 5, bytes: 4, body: sharedWord + "st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(8) {

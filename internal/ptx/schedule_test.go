@@ -389,11 +389,31 @@ trap;
 	assert.Equal(t, [3]int{5, 0, 0}, f.Report.Block)
 }
 
+// Shared memory that nobody has written holds no zeros, in no block.
+func TestSharedMemoryDoesNotStartAtZero(t *testing.T) {
+	s := snippet{vars: ".shared .align 4 .b8 s[4];", grid: 2, bytes: 8, body: `
+ld.shared.u32 %r1, [s];
+st.shared.u32 [s], 0;
+mov.u32 %r2, %ctaid.x;
+mul.wide.u32 %d1, %r2, 4;
+add.u64 %d1, %out, %d1;
+st.global.u32 [%d1], %r1;`}
+	words, _, err := s.run(t)
+	require.NoError(t, err)
+	require.NotContains(t, words, uint32(0))
+}
+
 func TestUnsupportedInstructionsAreAllNamed(t *testing.T) {
 	text := snippet{body: "tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f1,%f2}];\nadd.sat.u32 %r1, %r2, %r3;\nbrkpt;\ncall malloc, (%r1, %r2);"}.text()
-	_, err := ptx.Load("x.ptx", text)
-	require.Error(t, err)
-	for _, want := range []string{"tex.2d.v4.f32.f32", "add.sat.u32", "brkpt", "malloc", "kernel k", "line 17", "line 20"} {
+	module, err := ptx.Load("x.ptx", text+".visible .entry sound()\n{\nret;\n}\n")
+	require.NoError(t, err)
+	require.Len(t, module.Kernels(), 2)
+	require.NoError(t, module.Kernel("sound").Err())
+	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(), ptx.Launch{Kernel: module.Kernel("sound"), Grid: line(1), Block: line(1)})
+	require.NoError(t, err, "what is wrong with one kernel does not concern another")
+	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(), ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1), Args: [][]byte{make([]byte, 8)}})
+	require.ErrorIs(t, err, module.Kernel("k").Err())
+	for _, want := range []string{"x.ptx", "tex.2d.v4.f32.f32", "add.sat.u32", "brkpt", "malloc", "kernel k", "line 17", "line 20"} {
 		assert.ErrorContains(t, err, want)
 	}
 }

@@ -37,6 +37,37 @@ type pattern struct {
 	rel64   vec[uint64]
 	rel32   vec[uint32]
 	list    []int64 // sectors relative to that of the first lane
+	shared  []sharer
+	wide    bool // relative addresses are in rel64
+}
+
+// A sharer is the lanes that access one address, relative to the first lane's.
+type sharer struct {
+	rel   uint64 // modulo 2⁶⁴
+	lanes uint32
+}
+
+// sharers lists the distinct addresses.
+func (p *pattern) sharers() []sharer {
+	if len(p.shared) > 0 {
+		return p.shared
+	}
+next:
+	for m := p.mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros32(m) & 31
+		rel := uint64(int32(p.rel32[i]))
+		if p.wide {
+			rel = p.rel64[i]
+		}
+		for k := range p.shared {
+			if p.shared[k].rel == rel {
+				p.shared[k].lanes |= 1 << i
+				continue next
+			}
+		}
+		p.shared = append(p.shared, sharer{rel, 1 << i})
+	}
+	return p.shared
 }
 
 // same64 says whether a matches the pattern; lanes outside the mask do not count.
@@ -77,6 +108,7 @@ func (p *pattern) same32(a *vec[uint32], mask uint32) bool {
 // learn64 makes p the pattern of global accesses of n bytes at a+off.
 func (p *pattern) learn64(a *vec[uint64], off int64, mask uint32, n int) {
 	p.mask, p.first = mask, int8(bits.TrailingZeros32(mask))
+	p.wide, p.shared = true, p.shared[:0]
 	first := a[p.first&31]
 	p.lo, p.hi, p.aligned, p.unit = 0, 0, true, mask == fullMask
 	for ; mask != 0; mask &= mask - 1 {
@@ -117,6 +149,7 @@ func (p *pattern) sector(phase uint8, n int) {
 // learn32 makes p the pattern of accesses of shared memory of n bytes.
 func (p *pattern) learn32(a *vec[uint32], mask uint32, n int) {
 	p.mask, p.first = mask, int8(bits.TrailingZeros32(mask))
+	p.wide, p.shared = false, p.shared[:0]
 	first := a[p.first&31]
 	p.lo, p.hi, p.aligned, p.unit = 0, 0, true, mask == fullMask
 	for m := mask; m != 0; m &= m - 1 {

@@ -31,11 +31,20 @@ var nonsense = []string{
 	"vadd.u32.u32.u32 %r1, %r2, %r3;", "frobnicate.s32 %r1, %r2;",
 }
 
+// refusal is why the kernel k of a text cannot run.
+func refusal(name, text string) error {
+	module, err := ptx.Load(name, text)
+	if err != nil {
+		return err
+	}
+	return module.Kernel("k").Err()
+}
+
 func TestNonsenseIsRefused(t *testing.T) {
 	const before = ".version 8.6\n.target sm_90\n.address_size 64\n.visible .entry k()\n{\n.reg .pred %p<10>;\n.reg .b16 %h<10>;\n.reg .b32 %r<10>;\n.reg .b64 %d<10>;\n"
 	line := strings.Count(before, "\n") + 1
 	for _, statement := range nonsense {
-		_, err := ptx.Load("nonsense", before+statement+"\nret;\n}\n")
+		err := refusal("nonsense", before+statement+"\nret;\n}\n")
 		if err == nil {
 			t.Errorf("accepted: %s", statement)
 			continue

@@ -6,7 +6,7 @@
 //	           MinF32 MaxF32 AbsF32 NegF32, CopysignF32, Cmp.F32 Cmp.F32FTZ, Class.F32
 //	double     Mode.AddF64 … SqrtF64 MinF64 MaxF64, AbsF64 NegF64 CopysignF64, Cmp.F64, Class.F64,
 //	           RcpApproxF64 RsqrtApproxF64
-//	half       F16() and BF16(), values with Add Sub Mul Fma Min Max Abs Neg Holds One; Pack1 Pack2 Pack3 for two at once
+//	half       F16() and BF16(), values with Add Sub Mul Fma Min Max Abs Neg Holds; Pack1 Pack2 Pack3 for two at once
 //	cvt        Cvt (any two scalar types), CvtPack (two f32 into f16x2 or bf16x2)
 //	approx     Approx.Eval (correctly rounded), Approx.Perturb (anywhere within the documented error), Approx.Bound
 //	tensor     Dot.F32 F16: one rounding, or the published truncating models Ampere and Hopper

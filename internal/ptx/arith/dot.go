@@ -6,20 +6,22 @@ import "math"
 // at most MaxDot of them. The zero Dot is exact: the sum of exact products and c, rounded once to nearest even, the least
 // error a machine could have.
 //
-// With Block > 0 it follows the hardware's published behaviour: Block products at a time are aligned with the accumulator
-// to the largest exponent, cut (toward zero) below 23+Extra fraction bits, added exactly, and the sum is cut to
-// binary32, or rounded to nearest even for binary16.
-// M. Fasi, N. J. Higham, M. Mikaitis, S. Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ CS 7:e330, 2021;
-// F. A. Khattak, M. Mikaitis, "Accurate models of NVIDIA tensor cores", arXiv:2512.07004.
+// With Block > 0 it cuts as tensor cores do: Block products at a time are aligned with the accumulator to the largest
+// exponent, cut toward zero below 23+Extra fraction bits and added exactly, and the sum is cut to binary32, or rounded to
+// nearest even for binary16. That tensor cores align and cut is the finding of M. Fasi, N. J. Higham, M. Mikaitis,
+// S. Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330, 2021; Block and Extra of each
+// card are those of the models to F. A. Khattak, M. Mikaitis, "Accurate models of NVIDIA tensor cores", arXiv:2512.07004,
+// which their authors publish (north-numerical-computing/MATLAB-tensor-core). Those models hold subnormal inputs at the
+// smallest normal exponent, which this one does not: it cuts less there.
 type Dot struct {
 	Block int
 	Extra int
 }
 
-// Ampere is the model of compute capability 8.0 after those papers: blocks of eight 16-bit products or four of tf32, one extra bit.
+// Ampere is the model of the A100: blocks of eight 16-bit products or four of tf32, one extra bit.
 func Ampere(tf32 bool) Dot { return Dot{Block: 8 >> toInt(tf32), Extra: 1} }
 
-// Hopper is the model of compute capability 9.0: blocks of sixteen or eight, two extra bits.
+// Hopper is the model of the H100: blocks of sixteen or eight, two extra bits.
 func Hopper(tf32 bool) Dot { return Dot{Block: 16 >> toInt(tf32), Extra: 2} }
 
 func toInt(b bool) int {

@@ -76,9 +76,6 @@ func (h Half) signed(m Mode, a uint16) uint16 {
 // Holds compares two numbers: setp and set; m's FTZ counts.
 func (h Half) Holds(m Mode, c Cmp, a, b uint16) bool { return c&order(h.in(m, a), h.in(m, b)) != 0 }
 
-// One is the number 1, what set.f16 writes for true.
-func (h Half) One() uint16 { return uint16(uint32(1<<(h.f.exp-1)-1) << h.f.frac) }
-
 // Pack1 applies f to both halves of a.
 func Pack1(f func(a uint16) uint16, a uint32) uint32 {
 	return uint32(f(uint16(a))) | uint32(f(uint16(a>>16)))<<16
