@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"tensor/tensortest": {"tensor", "device"},
 	"device":            {},
 	"device/host":       {"device", "cpu"},
-	"device/cuda":       {"device", "kernels"},
+	"device/cuda":       {"device", "device/cuda", "kernels"},
 	"device/null":       {"device"},
 	"device/ref":        {"device"},
 	"device/open":       {"device", "device/host", "device/cuda", "device/ref"},

@@ -9,13 +9,15 @@ import (
 	"strings"
 
 	"bilevel/device"
+	"bilevel/device/cuda"
+	"bilevel/device/cuda/sim"
 	"bilevel/device/host"
 	"bilevel/device/ref"
 	"bilevel/internal/nearest"
 )
 
 // Usage lists what Open takes, for the help text of a flag.
-const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD]"
+const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD]]"
 
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
@@ -26,7 +28,8 @@ var ErrUnknown = errors.New("unknown device")
 //	cpu              the processor, with the given number of threads (0: all)
 //	ref              the reference device: float64, slow
 //	cuda, cuda:N     the N-th NVIDIA card, from 0
-//	cuda-sim[:CARD]  the simulated card
+//	cuda-sim         a simulated card, under the sanitizer: slow, for checking
+//	cuda-sim:h100    one of sim.Names; of several, h100,a100, the first
 //
 // The error wraps ErrUnknown for any other name and device.ErrMissing where the device is not in this build or on this
 // machine. The caller closes the device.
@@ -43,10 +46,30 @@ func Open(name string, threads int) (device.Device, error) {
 		return host.New(threads), nil
 	case "ref":
 		return ref.New(), nil
-	case "cuda", "cuda-sim":
-		return nil, fmt.Errorf("%w: %s is not in this build; use --device cpu", device.ErrMissing, name)
+	case "cuda":
+		n, _ := strconv.Atoi(arg)
+		return openCUDA(name, n)
+	case "cuda-sim":
+		return openSimulated(arg)
 	}
 	return nil, unknown(name)
+}
+
+// openSimulated opens the first of the named cards, a list with commas.
+func openSimulated(cards string) (device.Device, error) {
+	var names []string
+	if cards != "" {
+		names = strings.Split(cards, ",")
+	}
+	drv, err := sim.New(names...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	name := "cuda-sim:" + sim.Names()[0]
+	if cards != "" {
+		name = "cuda-sim:" + strings.ToLower(names[0])
+	}
+	return cuda.New(drv, cuda.Options{Name: name, Exact: true})
 }
 
 // takes says whether the part after the colon can be one: a number for cuda, any word for cuda-sim, nothing elsewhere.

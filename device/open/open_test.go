@@ -10,7 +10,7 @@ import (
 )
 
 func TestOpen(t *testing.T) {
-	for name, want := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref": "ref"} {
+	for name, want := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref": "ref", "cuda-sim": "cuda-sim:a100", "cuda-sim:H100": "cuda-sim:h100", "cuda-sim:rtx4090,a100": "cuda-sim:rtx4090"} {
 		d, err := Open(name, 1)
 		require.NoError(t, err)
 		require.Equal(t, want, d.Info().Name)
@@ -24,11 +24,12 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"cuda", device.ErrMissing, "device not available: cuda is not in this build; use --device cpu"},
+		{"cuda", device.ErrMissing, "device not available: cuda: this build has no support for the CUDA driver"},
 		{"cuda:1", device.ErrMissing, "cuda:1"},
-		{"cuda-sim", device.ErrMissing, "cuda-sim"},
-		{"cuda-sim:h100", device.ErrMissing, "cuda-sim:h100"},
-		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD]; did you mean "cpu"?`},
+		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, rtx4090; did you mean "h100"?`},
+		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
+		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD]]; did you mean "cpu"?`},
 		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
 		{"cpu:0", ErrUnknown, `did you mean "cpu"?`},
 		{"cuda:-1", ErrUnknown, `did you mean "cuda"?`},
@@ -56,5 +57,5 @@ func TestListOpensWhatIsThere(t *testing.T) {
 			require.True(t, errors.Is(c.Err, device.ErrMissing), c.Err)
 		}
 	}
-	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda": false, "cuda-sim": false}, there)
+	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda": false, "cuda-sim": true}, there)
 }

@@ -1,0 +1,22 @@
+# CUDA. All else needs nothing but Go: go build ./..., go test ./...
+# The headers of CUDA 12 come from a toolkit where CUDA_INCLUDE names its folder, else from the pinned wheel.
+
+CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
+cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
+PACKAGES = ./device/...
+
+.PHONY: build-cuda test-cuda test-gpu
+
+# bilevel with both devices; it starts with and without a driver.
+build-cuda:
+	$(cuda) build -tags cuda -o bilevel ./cmd/bilevel
+
+# The way to a card (Go, cgo, gorgonia.org/cu, the driver's entry points), executed on simulated cards.
+test-cuda:
+	$(cuda) vet -tags cuda ./...
+	$(cuda) test -tags cuda $(PACKAGES)
+	$(cuda) test -tags cuda -race -short ./device/cuda/...
+
+# The same on the cards of this machine; it fails where there is none.
+test-gpu:
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 $(PACKAGES)

@@ -1,0 +1,174 @@
+// Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels, and
+// emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
+//
+// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each repetition
+// is one call. Nothing waits for the card but Download, Sync and a full staging area.
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"bilevel/device"
+	"bilevel/device/cuda/driver"
+	"bilevel/device/cuda/emit"
+)
+
+// Options say how a device uses its card.
+type Options struct {
+	Name string // Info().Name, such as "cuda:0"
+	Card int    // its number
+	// Exact gives every buffer an allocation of its own, of its very size, that ends with Free: what a sanitizer needs.
+	// Otherwise sizes are rounded up and memory is kept for the next buffer of its size.
+	Exact bool
+}
+
+// Device runs programs on a card. Real is float32.
+type Device struct {
+	name string
+	card driver.Card
+
+	mu      sync.Mutex // guards all below
+	ctx     driver.Context
+	stream  driver.Stream
+	memory  *allocator
+	staging *staging
+	modules map[string]driver.Module // by name, which says what they hold
+	watch   []*runner                // ran kernels that may have found bad indices since the last look
+	recent  *runner                  // ran last
+	fault   error                    // what ended the context
+	closed  bool
+	runners map[*runner]struct{}
+}
+
+var _ device.Device = (*Device)(nil)
+
+// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card.
+func New(d driver.Driver, o Options) (*Device, error) {
+	cards, err := d.Cards()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
+	}
+	if o.Card < 0 || o.Card >= len(cards) {
+		return nil, fmt.Errorf("%w: %s: the driver has %d cards, numbered from 0", device.ErrMissing, o.Name, len(cards))
+	}
+	ctx, err := d.Open(o.Card)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Name, err)
+	}
+	dev := &Device{name: o.Name, card: cards[o.Card], ctx: ctx, modules: map[string]driver.Module{}, runners: map[*runner]struct{}{}}
+	if err := dev.begin(o.Exact); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
+	}
+	return dev, nil
+}
+
+// begin takes what a device always has.
+func (d *Device) begin(exact bool) (err error) {
+	if d.stream, err = d.ctx.Stream(); err != nil {
+		return err
+	}
+	d.memory = newAllocator(d.ctx, exact)
+	d.staging, err = newStaging(d.ctx, d.stream)
+	return err
+}
+
+// Info describes the device.
+func (d *Device) Info() device.Info {
+	return device.Info{
+		Name: d.name,
+		Detail: fmt.Sprintf("%s, compute capability %d.%d, %.0f GB", d.card.Name, d.card.Capability[0], d.card.Capability[1],
+			float64(d.card.Memory)/1e9),
+		Threads:  d.card.Processors,
+		RealBits: 32,
+		SumBlock: emit.SumBlock,
+		Async:    true,
+	}
+}
+
+// ready says why the device cannot be used.
+func (d *Device) ready() error {
+	switch {
+	case d.closed:
+		return fmt.Errorf("%s: the device is closed", d.name)
+	case d.fault != nil:
+		return d.fault
+	}
+	return nil
+}
+
+// failed names a driver's error; after one that ends the context, the device repeats it at every call.
+func (d *Device) failed(err error) error {
+	if err == nil || d.fault != nil {
+		return err
+	}
+	if !isSticky(err) {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	last := ""
+	if d.recent != nil {
+		last = ", the last to run was " + d.recent.where(err)
+	}
+	d.fault = fmt.Errorf("%s: the card is lost to this process%s: %w; open the device again, or another", d.name, last, err)
+	return d.fault
+}
+
+func isSticky(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Sticky()
+}
+
+// Sync waits for all earlier work.
+func (d *Device) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return err
+	}
+	return d.finish()
+}
+
+// finish waits and asks for bad indices.
+func (d *Device) finish() error {
+	if len(d.watch) > 0 {
+		return d.checkIndices()
+	}
+	return d.failed(d.stream.Synchronize())
+}
+
+// Close frees everything. It fails where work was lost; the device is closed all the same.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return fmt.Errorf("%s: the device is closed", d.name)
+	}
+	var err error
+	if d.fault == nil { // a lost context takes everything with it
+		err = d.failed(d.stream.Synchronize())
+	}
+	if d.fault == nil {
+		for r := range d.runners {
+			err = errors.Join(err, r.release())
+		}
+		for _, m := range d.modules {
+			err = errors.Join(err, m.Unload())
+		}
+		err = errors.Join(err, d.staging.close(d.ctx), d.memory.close(), d.stream.Close())
+	}
+	d.closed = true
+	err = errors.Join(err, d.ctx.Close())
+	if err != nil && !strings.HasPrefix(err.Error(), d.name) {
+		err = fmt.Errorf("%s: %w", d.name, err)
+	}
+	return err
+}
+
+// Statistics of the card's memory.
+func (d *Device) Statistics() Statistics {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.memory.Statistics
+}

@@ -1,0 +1,118 @@
+package cuda_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
+	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
+	"bilevel/device/cuda/sim"
+)
+
+// faulty opens a card that fails as ordered; the error is that of opening.
+func faulty(t *testing.T, f sim.Faults) (*cuda.Device, error) {
+	drv, err := sim.New()
+	require.NoError(t, err)
+	drv.Faults = f
+	return cuda.New(drv, cuda.Options{Name: "cuda-sim"})
+}
+
+// elsewhere runs the job on another device of the process.
+func elsewhere(t *testing.T) {
+	d, _ := open(t)
+	sum, err := job(d)
+	require.NoError(t, err)
+	require.Equal(t, float32(9000), sum)
+	shut(t, d)
+}
+
+// Each allocation in turn finds no memory: the job ends with ErrMemory, holds nothing, and the same device goes on.
+func TestEveryAllocationFails(t *testing.T) {
+	failed := 0
+	for n := 1; ; n++ {
+		d, err := faulty(t, sim.Faults{Alloc: n})
+		require.NoError(t, err)
+		_, err = job(d)
+		if err == nil {
+			shut(t, d)
+			break
+		}
+		failed++
+		require.ErrorIs(t, err, device.ErrMemory)
+		require.ErrorContains(t, err, "cuda-sim: ")
+		require.ErrorContains(t, err, "bytes asked")
+		require.Zero(t, d.Statistics().InUse)
+		sum, err := job(d)
+		require.NoError(t, err)
+		require.Equal(t, float32(9000), sum)
+		shut(t, d)
+	}
+	require.Greater(t, failed, 4, "buffers, scratch memory and fault words")
+}
+
+// A kernel that the driver refuses is named, with its sizes, and the device goes on.
+func TestEveryLaunchFails(t *testing.T) {
+	failed := 0
+	for n := 1; ; n++ {
+		d, err := faulty(t, sim.Faults{Launch: n})
+		require.NoError(t, err)
+		_, err = job(d)
+		if err == nil {
+			shut(t, d)
+			break
+		}
+		failed++
+		var e *driver.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, driver.LaunchOutOfResources, e.Code)
+		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuLaunchKernel failed: the launch needs too many resources: \w+, grid \[\d+ 1 1\], block`, err.Error())
+		require.Zero(t, d.Statistics().InUse)
+		sum, err := job(d)
+		require.NoError(t, err)
+		require.Equal(t, float32(9000), sum)
+		shut(t, d)
+	}
+	require.GreaterOrEqual(t, failed, 12, "four instructions, three times")
+}
+
+// A kernel that faults ends the context: every later call says so, nothing hangs on, and another device works.
+func TestStickyFault(t *testing.T) {
+	for n := 1; n <= 12; n++ {
+		d, err := faulty(t, sim.Faults{Sticky: n})
+		require.NoError(t, err)
+		_, err = job(d)
+		require.ErrorContains(t, err, `the last to run was program "work", instruction `)
+		require.ErrorContains(t, err, "an illegal address")
+		require.ErrorContains(t, err, "open the device again, or another")
+		_, again := d.Alloc(device.Real, 1)
+		require.ErrorContains(t, again, "the card is lost to this process")
+		require.Error(t, d.Sync())
+		require.Zero(t, d.Statistics().InUse)
+		require.NoError(t, d.Close())
+	}
+	elsewhere(t)
+}
+
+// The card goes away at every call of the driver in turn.
+func TestLostCard(t *testing.T) {
+	lost := 0
+	for n := 1; ; n++ {
+		d, err := faulty(t, sim.Faults{Lost: n})
+		if err == nil {
+			if _, err = job(d); err == nil {
+				require.NoError(t, d.Close())
+				break
+			}
+			require.Zero(t, d.Statistics().InUse)
+			require.ErrorContains(t, err, "the card is lost")
+			require.NoError(t, d.Close())
+		}
+		require.ErrorContains(t, err, "cuda-sim: ")
+		require.ErrorContains(t, err, "does not answer any more")
+		lost++
+	}
+	require.Greater(t, lost, 20)
+	elsewhere(t)
+}

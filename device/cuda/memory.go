@@ -1,0 +1,231 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/device"
+	"bilevel/device/cuda/driver"
+)
+
+const wordBytes = 4
+
+// buffer is a block of the card's memory.
+type buffer struct {
+	owner *Device // nil once freed
+	typ   device.Type
+	n     int
+	at    driver.Ptr
+}
+
+func (b *buffer) Type() device.Type { return b.typ }
+func (b *buffer) Len() int          { return b.n }
+
+// Alloc returns a buffer of n zeros.
+func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	switch {
+	case t != device.Real && t != device.Int:
+		return nil, fmt.Errorf("%s: alloc: unknown type %d", d.name, uint8(t))
+	case n < 0:
+		return nil, fmt.Errorf("%s: alloc: %d elements", d.name, n)
+	case int64(n) > d.card.Memory/wordBytes:
+		return nil, fmt.Errorf("%s: alloc: %d elements of %d bytes, the card has %d bytes: %w", d.name, n, wordBytes, d.card.Memory, device.ErrMemory)
+	}
+	p, err := d.memory.take(int64(n) * wordBytes)
+	if err != nil {
+		return nil, d.failed(fmt.Errorf("alloc of %d elements: %w", n, err))
+	}
+	if err := d.stream.Fill(p, 0, int64(max(n, 1))); err != nil {
+		return nil, errors.Join(d.failed(err), d.memory.give(p))
+	}
+	return &buffer{owner: d, typ: t, n: n, at: p}, nil
+}
+
+// Free gives b back. Freeing nil, a foreign buffer, or the same buffer again does nothing.
+func (d *Device) Free(b device.Buffer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mine, err := d.own(b)
+	if err != nil || d.closed {
+		return
+	}
+	mine.owner = nil
+	_ = d.memory.give(mine.at) // an error of a lost context shows at the next call
+}
+
+var errBuffer = errors.New("the buffer was freed or belongs to another device")
+
+// own gives the device's own view of a buffer.
+func (d *Device) own(b device.Buffer) (*buffer, error) {
+	mine, ok := b.(*buffer)
+	if !ok || mine.owner != d {
+		return nil, fmt.Errorf("%s: %w", d.name, errBuffer)
+	}
+	return mine, nil
+}
+
+// mine is own on a device in use.
+func (d *Device) mine(b device.Buffer) (*buffer, error) {
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	return d.own(b)
+}
+
+func (b *buffer) address(off int) driver.Ptr { return b.at + driver.Ptr(off*wordBytes) }
+
+// Upload copies src to dst by way of pinned memory; float64 is rounded to nearest, and to infinity beyond float32.
+func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, err := d.mine(dst)
+	if err != nil {
+		return err
+	}
+	if err := device.CheckUpload(dst, off, src); err != nil {
+		return err
+	}
+	for done, n := 0, src.Len(); done < n; {
+		part, err := d.staging.next(min(n-done, stagingWords) * wordBytes)
+		if err != nil {
+			return d.failed(err)
+		}
+		encode(part, src, done)
+		if err := d.stream.ToDevice(b.address(off+done), part); err != nil {
+			return d.failed(err)
+		}
+		done += len(part) / wordBytes
+	}
+	return nil
+}
+
+// Download copies from src to dst, after all earlier work.
+func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, err := d.mine(src)
+	if err != nil {
+		return err
+	}
+	if err := device.CheckDownload(dst, src, off); err != nil {
+		return err
+	}
+	for done, n := 0, dst.Len(); ; {
+		part, err := d.staging.next(min(n-done, stagingWords) * wordBytes)
+		if err != nil {
+			return d.failed(err)
+		}
+		if len(part) > 0 {
+			if err := d.stream.ToHost(part, b.address(off+done)); err != nil {
+				return d.failed(err)
+			}
+		}
+		if err := d.finish(); err != nil {
+			return err
+		}
+		d.staging.clear()
+		decode(dst, done, part)
+		if done += len(part) / wordBytes; done == n {
+			return nil
+		}
+	}
+}
+
+// encode writes the elements of src from element i on to part.
+func encode(part []byte, src device.Host, i int) {
+	n := len(part) / wordBytes
+	switch {
+	case src.I32 != nil:
+		for k, v := range src.I32[i:][:n] {
+			binary.LittleEndian.PutUint32(part[k*wordBytes:], uint32(v))
+		}
+	case src.F32 != nil:
+		for k, v := range src.F32[i:][:n] {
+			binary.LittleEndian.PutUint32(part[k*wordBytes:], math.Float32bits(v))
+		}
+	default:
+		for k, v := range src.F64[i:][:n] {
+			binary.LittleEndian.PutUint32(part[k*wordBytes:], math.Float32bits(float32(v)))
+		}
+	}
+}
+
+// decode fills dst from element i on.
+func decode(dst device.Host, i int, part []byte) {
+	n := len(part) / wordBytes
+	word := func(k int) uint32 { return binary.LittleEndian.Uint32(part[k*wordBytes:]) }
+	switch {
+	case dst.I32 != nil:
+		for k := range dst.I32[i:][:n] {
+			dst.I32[i+k] = int32(word(k))
+		}
+	case dst.F32 != nil:
+		for k := range dst.F32[i:][:n] {
+			dst.F32[i+k] = math.Float32frombits(word(k))
+		}
+	case dst.F64 != nil:
+		for k := range dst.F64[i:][:n] {
+			dst.F64[i+k] = float64(math.Float32frombits(word(k)))
+		}
+	}
+}
+
+// Copy copies n elements.
+func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, n int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	to, err := d.mine(dst)
+	if err != nil {
+		return err
+	}
+	from, err := d.mine(src)
+	if err != nil {
+		return err
+	}
+	if err := device.CheckCopy(dst, dstOff, src, srcOff, n); err != nil {
+		return err
+	}
+	if n == 0 {
+		return nil
+	}
+	return d.failed(d.stream.Copy(to.address(dstOff), from.address(srcOff), int64(n)*wordBytes))
+}
+
+// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the stream.
+type staging struct {
+	stream driver.Stream
+	mem    []byte
+	used   int
+}
+
+const stagingWords = 1 << 20
+
+func newStaging(ctx driver.Context, stream driver.Stream) (*staging, error) {
+	mem, err := ctx.Pinned(stagingWords * wordBytes)
+	return &staging{stream: stream, mem: mem}, err
+}
+
+// next gives a piece that no copy uses.
+func (s *staging) next(bytes int) ([]byte, error) {
+	if bytes > len(s.mem)-s.used {
+		if err := s.stream.Synchronize(); err != nil {
+			return nil, err
+		}
+		s.used = 0
+	}
+	piece := s.mem[s.used:][:bytes]
+	s.used += bytes
+	return piece, nil
+}
+
+// clear says that the stream was waited for.
+func (s *staging) clear() { s.used = 0 }
+
+func (s *staging) close(ctx driver.Context) error { return ctx.FreePinned(s.mem) }

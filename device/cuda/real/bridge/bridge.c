@@ -1,0 +1,33 @@
+//go:build cuda
+
+#include "_cgo_export.h"
+
+#include <stdio.h>
+
+// cuda.h renames calls to their newest versions: the name is the renamed one.
+#define NAME_(call) #call
+#define NAME(call) NAME_(call)
+#define ENTRY(call) {NAME(call), (void *)bridge_##call}
+
+static const bridge_entry entries[] = {
+    ENTRY(cuCtxCreate),        ENTRY(cuCtxDestroy),       ENTRY(cuCtxSetCurrent),      ENTRY(cuDeviceGet),
+    ENTRY(cuDeviceGetAttribute), ENTRY(cuDeviceGetCount), ENTRY(cuDeviceGetName),      ENTRY(cuDeviceTotalMem),
+    ENTRY(cuDriverGetVersion), ENTRY(cuEventCreate),      ENTRY(cuEventDestroy),       ENTRY(cuEventElapsedTime),
+    ENTRY(cuEventRecord),      ENTRY(cuFuncSetAttribute), ENTRY(cuGraphDestroy),       ENTRY(cuGraphExecDestroy),
+    ENTRY(cuGraphGetNodes),    ENTRY(cuGraphInstantiate), ENTRY(cuGraphLaunch),        ENTRY(cuInit),
+    ENTRY(cuLaunchKernel),     ENTRY(cuMemAlloc),         ENTRY(cuMemFree),            ENTRY(cuMemFreeHost),
+    ENTRY(cuMemHostAlloc),     ENTRY(cuMemcpyDtoDAsync),  ENTRY(cuMemcpyDtoHAsync),    ENTRY(cuMemcpyHtoDAsync),
+    ENTRY(cuMemsetD32Async),   ENTRY(cuModuleGetFunction), ENTRY(cuModuleLoadDataEx),  ENTRY(cuModuleUnload),
+    ENTRY(cuStreamBeginCapture), ENTRY(cuStreamCreate),   ENTRY(cuStreamDestroy),      ENTRY(cuStreamEndCapture),
+    ENTRY(cuStreamSynchronize),
+};
+const bridge_entry *bridge_entries(void) { return entries; }
+int bridge_count(void) { return sizeof entries / sizeof *entries; }
+
+static __thread CUcontext current;
+static __thread char detail[8192];
+
+CUcontext bridge_current(void) { return current; }
+void bridge_set_current(CUcontext c) { current = c; }
+const char *bridge_detail(void) { return detail; }
+void bridge_set_detail(const char *s) { snprintf(detail, sizeof detail, "%s", s); }

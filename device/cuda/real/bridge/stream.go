@@ -1,0 +1,263 @@
+//go:build cuda
+
+package bridge
+
+//#include "bridge.h"
+import "C"
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"bilevel/device/cuda/driver"
+)
+
+//export bridge_cuModuleLoadDataEx
+func bridge_cuModuleLoadDataEx(handle *C.CUmodule, image unsafe.Pointer, options C.uint, names *C.CUjit_option, values *unsafe.Pointer) C.CUresult {
+	c, err := current()
+	if err != nil {
+		return answer(err)
+	}
+	m, err := c.Load(C.GoString((*C.char)(image)))
+	if err != nil {
+		return answer(err)
+	}
+	*handle = C.CUmodule(put(c, m))
+	return C.CUDA_SUCCESS
+}
+
+//export bridge_cuModuleUnload
+func bridge_cuModuleUnload(handle C.CUmodule) C.CUresult {
+	return with(unsafe.Pointer(handle), func(m driver.Module, _ *context) error {
+		drop(unsafe.Pointer(handle))
+		return m.Unload()
+	})
+}
+
+//export bridge_cuModuleGetFunction
+func bridge_cuModuleGetFunction(handle *C.CUfunction, module C.CUmodule, name *C.char) C.CUresult {
+	return with(unsafe.Pointer(module), func(m driver.Module, c *context) error {
+		f, err := m.Function(C.GoString(name))
+		if err != nil {
+			return err
+		}
+		sized, ok := f.(Function)
+		if !ok {
+			return &driver.Error{Code: driver.Unknown, Detail: f.Name() + " does not tell its parameters' sizes"}
+		}
+		*handle = C.CUfunction(put(c, sized))
+		return nil
+	})
+}
+
+//export bridge_cuFuncSetAttribute
+func bridge_cuFuncSetAttribute(handle C.CUfunction, attribute C.CUfunction_attribute, value C.int) C.CUresult {
+	return with(unsafe.Pointer(handle), func(f Function, _ *context) error {
+		if attribute != C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES {
+			return &driver.Error{Code: driver.InvalidValue, Detail: "of a function only the shared memory can be set"}
+		}
+		return f.AllowShared(int(value))
+	})
+}
+
+//export bridge_cuStreamCreate
+func bridge_cuStreamCreate(handle *C.CUstream, _ C.uint) C.CUresult {
+	c, err := current()
+	if err != nil {
+		return answer(err)
+	}
+	s, err := c.Stream()
+	if err != nil {
+		return answer(err)
+	}
+	*handle = C.CUstream(put(c, s))
+	return C.CUDA_SUCCESS
+}
+
+// onStream calls f with a stream.
+func onStream(handle C.CUstream, f func(driver.Stream) error) C.CUresult {
+	return with(unsafe.Pointer(handle), func(s driver.Stream, _ *context) error { return f(s) })
+}
+
+//export bridge_cuStreamDestroy
+func bridge_cuStreamDestroy(handle C.CUstream) C.CUresult {
+	return onStream(handle, func(s driver.Stream) error {
+		drop(unsafe.Pointer(handle))
+		return s.Close()
+	})
+}
+
+//export bridge_cuStreamSynchronize
+func bridge_cuStreamSynchronize(handle C.CUstream) C.CUresult {
+	return onStream(handle, driver.Stream.Synchronize)
+}
+
+//export bridge_cuLaunchKernel
+func bridge_cuLaunchKernel(kernel C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, handle C.CUstream, params, extra *unsafe.Pointer) C.CUresult {
+	return with(unsafe.Pointer(kernel), func(f Function, _ *context) error {
+		s, _, err := find[driver.Stream](unsafe.Pointer(handle))
+		if err != nil {
+			return err
+		}
+		sizes := f.ParamSizes()
+		l := driver.Launch{
+			Grid: [3]int{int(gx), int(gy), int(gz)}, Block: [3]int{int(bx), int(by), int(bz)}, Shared: int(shared),
+			Args: make([][]byte, len(sizes)),
+		}
+		for i, at := range unsafe.Slice(params, len(sizes)) {
+			l.Args[i] = C.GoBytes(at, C.int(sizes[i]))
+		}
+		return s.Launch(f, l)
+	})
+}
+
+//export bridge_cuMemcpyHtoDAsync
+func bridge_cuMemcpyHtoDAsync(dst C.CUdeviceptr, src unsafe.Pointer, bytes C.size_t, handle C.CUstream) C.CUresult {
+	return onStream(handle, func(s driver.Stream) error {
+		return s.ToDevice(driver.Ptr(dst), unsafe.Slice((*byte)(src), bytes))
+	})
+}
+
+//export bridge_cuMemcpyDtoHAsync
+func bridge_cuMemcpyDtoHAsync(dst unsafe.Pointer, src C.CUdeviceptr, bytes C.size_t, handle C.CUstream) C.CUresult {
+	return onStream(handle, func(s driver.Stream) error {
+		return s.ToHost(unsafe.Slice((*byte)(dst), bytes), driver.Ptr(src))
+	})
+}
+
+//export bridge_cuMemcpyDtoDAsync
+func bridge_cuMemcpyDtoDAsync(dst, src C.CUdeviceptr, bytes C.size_t, handle C.CUstream) C.CUresult {
+	return onStream(handle, func(s driver.Stream) error { return s.Copy(driver.Ptr(dst), driver.Ptr(src), int64(bytes)) })
+}
+
+//export bridge_cuMemsetD32Async
+func bridge_cuMemsetD32Async(dst C.CUdeviceptr, word C.uint, n C.size_t, handle C.CUstream) C.CUresult {
+	return onStream(handle, func(s driver.Stream) error { return s.Fill(driver.Ptr(dst), uint32(word), int64(n)) })
+}
+
+//export bridge_cuStreamBeginCapture
+func bridge_cuStreamBeginCapture(handle C.CUstream, _ C.CUstreamCaptureMode) C.CUresult {
+	return onStream(handle, driver.Stream.BeginCapture)
+}
+
+// graph is a recording, and the executable made from it: the driver's graph is closed when both are gone.
+type graph struct {
+	driver.Graph
+	users atomic.Int32
+}
+
+func (g *graph) leave() error {
+	if g.users.Add(-1) > 0 {
+		return nil
+	}
+	return g.Close()
+}
+
+type executable struct{ *graph }
+
+//export bridge_cuStreamEndCapture
+func bridge_cuStreamEndCapture(handle C.CUstream, recorded *C.CUgraph) C.CUresult {
+	return with(unsafe.Pointer(handle), func(s driver.Stream, c *context) error {
+		g, err := s.EndCapture()
+		if err != nil {
+			return err
+		}
+		held := &graph{Graph: g}
+		held.users.Store(1)
+		*recorded = C.CUgraph(put(c, held))
+		return nil
+	})
+}
+
+//export bridge_cuGraphGetNodes
+func bridge_cuGraphGetNodes(handle C.CUgraph, nodes *C.CUgraphNode, n *C.size_t) C.CUresult {
+	return with(unsafe.Pointer(handle), func(g *graph, _ *context) error {
+		if nodes != nil {
+			return &driver.Error{Code: driver.InvalidValue, Detail: "of a graph's nodes the bridge knows the number only"}
+		}
+		*n = C.size_t(g.Nodes())
+		return nil
+	})
+}
+
+//export bridge_cuGraphInstantiate
+func bridge_cuGraphInstantiate(exec *C.CUgraphExec, handle C.CUgraph, _ C.ulonglong) C.CUresult {
+	return with(unsafe.Pointer(handle), func(g *graph, c *context) error {
+		g.users.Add(1)
+		*exec = C.CUgraphExec(put(c, executable{g}))
+		return nil
+	})
+}
+
+//export bridge_cuGraphLaunch
+func bridge_cuGraphLaunch(exec C.CUgraphExec, handle C.CUstream) C.CUresult {
+	return with(unsafe.Pointer(exec), func(e executable, _ *context) error {
+		s, _, err := find[driver.Stream](unsafe.Pointer(handle))
+		if err != nil {
+			return err
+		}
+		return s.Replay(e.Graph)
+	})
+}
+
+//export bridge_cuGraphDestroy
+func bridge_cuGraphDestroy(handle C.CUgraph) C.CUresult {
+	return with(unsafe.Pointer(handle), func(g *graph, _ *context) error {
+		drop(unsafe.Pointer(handle))
+		return g.leave()
+	})
+}
+
+//export bridge_cuGraphExecDestroy
+func bridge_cuGraphExecDestroy(handle C.CUgraphExec) C.CUresult {
+	return with(unsafe.Pointer(handle), func(e executable, _ *context) error {
+		drop(unsafe.Pointer(handle))
+		return e.leave()
+	})
+}
+
+//export bridge_cuEventCreate
+func bridge_cuEventCreate(handle *C.CUevent, _ C.uint) C.CUresult {
+	c, err := current()
+	if err != nil {
+		return answer(err)
+	}
+	e, err := c.Event()
+	if err != nil {
+		return answer(err)
+	}
+	*handle = C.CUevent(put(c, e))
+	return C.CUDA_SUCCESS
+}
+
+//export bridge_cuEventDestroy
+func bridge_cuEventDestroy(handle C.CUevent) C.CUresult {
+	return with(unsafe.Pointer(handle), func(e driver.Event, _ *context) error {
+		drop(unsafe.Pointer(handle))
+		return e.Close()
+	})
+}
+
+//export bridge_cuEventRecord
+func bridge_cuEventRecord(handle C.CUevent, stream C.CUstream) C.CUresult {
+	return with(unsafe.Pointer(handle), func(e driver.Event, _ *context) error {
+		s, _, err := find[driver.Stream](unsafe.Pointer(stream))
+		if err != nil {
+			return err
+		}
+		return s.Record(e)
+	})
+}
+
+//export bridge_cuEventElapsedTime
+func bridge_cuEventElapsedTime(ms *C.float, first, last C.CUevent) C.CUresult {
+	return with(unsafe.Pointer(last), func(e driver.Event, _ *context) error {
+		earlier, _, err := find[driver.Event](unsafe.Pointer(first))
+		if err != nil {
+			return err
+		}
+		t, err := e.Since(earlier)
+		*ms = C.float(t)
+		return err
+	})
+}

@@ -1,0 +1,181 @@
+//go:build cuda
+
+package real
+
+/*
+#include <cuda.h>
+#include <stdlib.h>
+
+// load compiles PTX; what the compiler objects to is written to log.
+static CUresult load(CUmodule *module, const char *text, char *log, unsigned int size) {
+	CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+	void *values[] = {log, (void *)(size_t)size};
+	return cuModuleLoadDataEx(module, text, 2, options, values);
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"bilevel/device/cuda/driver"
+	"bilevel/device/cuda/shim"
+)
+
+// logSize is the room for what the PTX compiler objects to.
+const logSize = 4096
+
+type context struct {
+	d    *real
+	cu   cu.CUContext
+	card driver.Card
+}
+
+// do calls f on a thread where the context is current; detail, where it is not nil, is asked when f fails.
+func (c *context) do(call string, detail func() string, f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cu.SetCurrentContext(c.cu); err != nil {
+		return c.d.failed("cuCtxSetCurrent", c.card.Name, err)
+	}
+	err := f()
+	if err == nil {
+		return nil
+	}
+	said := c.card.Name
+	if detail != nil {
+		said = detail()
+	}
+	return c.d.failed(call, said, err)
+}
+
+// bytes is the detail of calls with a size.
+func bytes(n int64) func() string { return func() string { return fmt.Sprintf("%d bytes", n) } }
+
+func (c *context) Card() driver.Card { return c.card }
+
+func (c *context) Alloc(n int64) (p driver.Ptr, err error) {
+	err = c.do("cuMemAlloc", bytes(n), func() error {
+		mem, err := cu.MemAlloc(n)
+		p = driver.Ptr(mem)
+		return err
+	})
+	return p, err
+}
+
+func (c *context) Free(p driver.Ptr) error {
+	return c.do("cuMemFree", nil, func() error { return cu.MemFree(cu.DevicePtr(p)) })
+}
+
+func (c *context) Pinned(n int) ([]byte, error) {
+	var p unsafe.Pointer
+	if err := c.do("cuMemHostAlloc", bytes(int64(n)), func() error { return check(C.cuMemHostAlloc(&p, C.size_t(n), 0)) }); err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+func (c *context) FreePinned(b []byte) error {
+	return c.do("cuMemFreeHost", bytes(int64(len(b))), func() error { return cu.MemFreeHost(unsafe.Pointer(unsafe.SliceData(b))) })
+}
+
+func (c *context) Load(ptx string) (driver.Module, error) {
+	text := C.CString(ptx)
+	defer C.free(unsafe.Pointer(text))
+	log := (*C.char)(C.calloc(1, logSize))
+	defer C.free(unsafe.Pointer(log))
+	m := &module{c: c}
+	err := c.do("cuModuleLoadDataEx", func() string { return strings.TrimSpace(C.GoString(log)) }, func() error {
+		return check(C.load((*C.CUmodule)(unsafe.Pointer(&m.cu)), text, log, logSize))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (c *context) Stream() (driver.Stream, error) {
+	s := &stream{c: c}
+	err := c.do("cuStreamCreate", nil, func() (err error) { s.cu, err = cu.MakeStream(cu.NonBlocking); return err })
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *context) Event() (driver.Event, error) {
+	e := &event{c: c}
+	err := c.do("cuEventCreate", nil, func() (err error) { e.cu, err = cu.MakeEvent(cu.DefaultEvent); return err })
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Close destroys the context; its memory, modules, streams and events go with it.
+func (c *context) Close() error {
+	if c.cu == (cu.CUContext{}) {
+		return &driver.Error{Call: "cuCtxDestroy", Code: driver.NotInitialized, Detail: "the context is closed"}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer shim.Release()
+	return c.d.failed("cuCtxDestroy", c.card.Name, c.cu.Destroy())
+}
+
+type module struct {
+	c  *context
+	cu cu.Module
+}
+
+func (m *module) Function(name string) (driver.Function, error) {
+	f := &function{c: m.c, name: name}
+	err := m.c.do("cuModuleGetFunction", f.Name, func() (err error) { f.cu, err = m.cu.Function(name); return err })
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (m *module) Unload() error { return m.c.do("cuModuleUnload", nil, m.cu.Unload) }
+
+type function struct {
+	c    *context
+	name string
+	cu   cu.Function
+}
+
+func (f *function) Name() string { return f.name }
+
+// handle is the driver's; cu keeps it as the only field of its own type.
+func (f *function) handle() C.CUfunction { return *(*C.CUfunction)(unsafe.Pointer(&f.cu)) }
+
+func (f *function) AllowShared(n int) error {
+	detail := func() string { return fmt.Sprintf("%s, %d bytes of dynamic shared memory", f.name, n) }
+	return f.c.do("cuFuncSetAttribute", detail, func() error {
+		return check(C.cuFuncSetAttribute(f.handle(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(n)))
+	})
+}
+
+type event struct {
+	c  *context
+	cu cu.Event
+}
+
+func (e *event) Since(earlier driver.Event) (ms float64, err error) {
+	from, ok := earlier.(*event)
+	if !ok || from.c != e.c {
+		return 0, &driver.Error{Call: "cuEventElapsedTime", Code: driver.InvalidValue, Detail: "the events are of different contexts"}
+	}
+	err = e.c.do("cuEventElapsedTime", nil, func() (err error) { ms, err = from.cu.Elapsed(e.cu); return err })
+	return ms, err
+}
+
+func (e *event) Close() error {
+	return e.c.do("cuEventDestroy", nil, func() error { return cu.DestroyEvent(&e.cu) })
+}

@@ -1,0 +1,256 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bilevel/device"
+	"bilevel/device/cuda/driver"
+	"bilevel/kernels"
+)
+
+// runner is a program made ready: its launches, captured.
+type runner struct {
+	device  *Device
+	program *device.Program
+	scratch driver.Ptr // of all steps: they run one after the other
+	faults  faults
+	graph   driver.Graph
+	entries [][]string // of the kernels, by instruction
+	closed  bool
+}
+
+// build makes the steps, takes scratch memory for the largest, loads the kernels and captures the launches.
+func (r *runner) build() error {
+	d := r.device
+	for i := range r.program.Code {
+		if op := r.program.Code[i].Op; op == device.Gather || op == device.ScatterAdd {
+			r.faults.codes = append(r.faults.codes, i)
+		}
+	}
+	if len(r.faults.codes) > 0 {
+		if err := d.takeFaults(&r.faults); err != nil {
+			return d.failed(fmt.Errorf("program %q: %w", r.program.Name, err))
+		}
+	}
+	var steps []step
+	largest := int64(0)
+	for i := range r.program.Code {
+		in := &r.program.Code[i]
+		b := &bound{r, i, in}
+		if err := b.fits(); err != nil {
+			return err
+		}
+		s := plans[in.Op](b)
+		steps = append(steps, s)
+		bytes := int64(0)
+		for _, w := range s.Workspace {
+			bytes += align(w)
+		}
+		largest = max(largest, bytes)
+	}
+	if largest > 0 {
+		var err error
+		if r.scratch, err = d.memory.take(largest); err != nil {
+			return d.failed(fmt.Errorf("program %q, %d bytes of scratch memory: %w", r.program.Name, largest, err))
+		}
+	}
+	type launch struct {
+		function driver.Function
+		driver.Launch
+	}
+	var launches []launch
+	r.entries = make([][]string, len(steps))
+	for i, s := range steps {
+		for _, l := range s.Launches {
+			r.entries[i] = append(r.entries[i], l.Entry)
+			f, err := d.function(&s, &l)
+			if err == nil {
+				var args [][]byte
+				args, err = r.arguments(&s, &l)
+				launches = append(launches, launch{f, driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared, Args: args}})
+			}
+			if err != nil {
+				return d.failed(r.explain(i, &l, err))
+			}
+		}
+	}
+	if len(launches) == 0 {
+		return nil
+	}
+	if err := d.stream.BeginCapture(); err != nil {
+		return d.failed(err)
+	}
+	var err error
+	n := 0
+	for i, s := range steps {
+		for k := range s.Launches {
+			if err == nil {
+				err = r.explain(i, &s.Launches[k], d.stream.Launch(launches[n].function, launches[n].Launch))
+			}
+			n++
+		}
+	}
+	graph, end := d.stream.EndCapture()
+	r.graph = graph
+	return d.failed(errors.Join(err, end))
+}
+
+// align is the place that a piece of scratch memory takes: all begin at multiples of 256 bytes.
+func align(bytes int) int64 { return (int64(bytes) + 255) &^ 255 }
+
+// explain says which launch of which instruction failed, and how large it is.
+func (r *runner) explain(i int, l *kernels.Launch, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("program %q, %s, kernel %s, grid %v, block %v: %w", r.program.Name, r.instruction(i), l.Entry, l.Grid, l.Block, err)
+}
+
+// instruction names an instruction with the shapes of its views.
+func (r *runner) instruction(i int) string {
+	in := &r.program.Code[i]
+	var shapes []string
+	for _, v := range slices.Concat(in.In, in.Out) {
+		shapes = append(shapes, fmt.Sprint(v.Shape))
+	}
+	return fmt.Sprintf("instruction %d (%s of %s)", i, in.Op, strings.Join(shapes, ", "))
+}
+
+// where names the program and, if the error of a replay names a kernel, the instructions it may come from.
+func (r *runner) where(err error) string {
+	text := err.Error()
+	var list []string
+	for i, entries := range r.entries {
+		if slices.ContainsFunc(entries, func(e string) bool { return strings.Contains(text, e+",") }) {
+			list = append(list, r.instruction(i))
+		}
+	}
+	where := fmt.Sprintf("program %q", r.program.Name)
+	if len(list) > 0 {
+		where += ", " + strings.Join(list, " or ")
+	}
+	return where
+}
+
+// function loads a kernel's module if it is not there yet.
+func (d *Device) function(s *step, l *kernels.Launch) (driver.Function, error) {
+	m := d.modules[l.Module]
+	if m == nil {
+		text, emitted := s.Text[l.Module]
+		var err error
+		if !emitted {
+			if text, err = kernels.PTX(l.Module); err != nil {
+				return nil, err
+			}
+		}
+		if m, err = d.ctx.Load(text); err != nil {
+			return nil, err
+		}
+		d.modules[l.Module] = m
+	}
+	f, err := m.Function(l.Entry)
+	if err == nil && l.Shared > d.card.MaxShared {
+		err = f.AllowShared(l.Shared)
+	}
+	return f, err
+}
+
+// arguments writes the parameters of a launch, addresses in place of operands.
+func (r *runner) arguments(s *step, l *kernels.Launch) ([][]byte, error) {
+	var args [][]byte
+	for _, a := range l.Args {
+		if o, ok := a.(kernels.Operand); ok {
+			at := r.scratch
+			if o.Number >= 0 {
+				at = s.operands[o.Number]
+			} else {
+				for _, w := range s.Workspace[:kernels.Scratch(o.Number)] {
+					at += driver.Ptr(align(w))
+				}
+			}
+			a = uint64(at) + uint64(o.Off)*wordBytes
+		}
+		b, err := binary.Append(nil, binary.LittleEndian, a)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, b)
+	}
+	return args, nil
+}
+
+// Run replays the program n times, without waiting.
+func (r *runner) Run(n int) error {
+	d := r.device
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return err
+	}
+	if r.closed {
+		return fmt.Errorf("%s: program %q was closed", d.name, r.program.Name)
+	}
+	for _, b := range r.program.Buffers {
+		if b == nil {
+			continue
+		}
+		if _, err := d.own(b); err != nil {
+			return fmt.Errorf("program %q: %w", r.program.Name, err)
+		}
+	}
+	if r.graph == nil {
+		return nil
+	}
+	d.recent = r
+	for range n {
+		if err := d.stream.Replay(r.graph); err != nil {
+			if isSticky(err) { // failed says where
+				return d.failed(err)
+			}
+			return d.failed(fmt.Errorf("%s: %w", r.where(err), err))
+		}
+	}
+	if n > 0 && len(r.faults.codes) > 0 && !slices.Contains(d.watch, r) {
+		d.watch = append(d.watch, r)
+	}
+	return nil
+}
+
+// Close frees the graph and scratch memory.
+func (r *runner) Close() error {
+	d := r.device
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || r.closed {
+		r.closed = true
+		return nil
+	}
+	if d.fault == nil && slices.Contains(d.watch, r) { // its last chance to tell
+		return errors.Join(d.checkIndices(), d.failed(r.release()))
+	}
+	return d.failed(r.release())
+}
+
+func (r *runner) release() error {
+	r.closed = true
+	delete(r.device.runners, r)
+	var err error
+	if r.graph != nil {
+		err = r.graph.Close()
+	}
+	for _, p := range []*driver.Ptr{&r.scratch, &r.faults.at} {
+		if *p != 0 {
+			err = errors.Join(err, r.device.memory.give(*p))
+		}
+		*p = 0
+	}
+	if r.faults.host != nil {
+		err = errors.Join(err, r.device.ctx.FreePinned(r.faults.host))
+	}
+	r.graph, r.faults.host = nil, nil
+	return err
+}

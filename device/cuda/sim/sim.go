@@ -1,0 +1,151 @@
+// Package sim is the CUDA driver of cards that are not there: driver.Driver on internal/ptx. Kernels run on the processor,
+// under the sanitizer, and the limits of the named card hold. Faults can be ordered, to see what a program makes of them.
+//
+// Work is done when its call is made. An error of a kernel, however, is reported as a driver does: the launch itself
+// succeeds, and every later call on the context fails.
+package sim
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+
+	"bilevel/device/cuda/driver"
+	"bilevel/internal/nearest"
+	"bilevel/internal/ptx"
+)
+
+// Options say how kernels run. They are set before Open.
+type Options struct {
+	Plain   bool          // without the sanitizer: faster, and faults that hardware tolerates pass
+	Float   ptx.FloatMode // how freely floating-point instructions are read
+	Seed    uint64        // permutes the order of blocks and warps; 0: natural order
+	Workers int           // goroutines of a plain launch; 0: one per processor
+	Memory  int64         // bytes of a card; 0: the card's own
+	Faults  Faults
+}
+
+// Faults are ordered failures, each at the N-th event of its kind since Open, counted from 1; 0: never.
+type Faults struct {
+	Alloc  int // this cuMemAlloc finds no memory
+	Launch int // this kernel is refused: too many resources
+	Sticky int // this kernel faults: the context is lost, which later calls report
+	Lost   int // at this call of the driver, and from then on, the card is gone
+}
+
+// Driver is a simulated driver with its cards.
+type Driver struct {
+	Options
+
+	cards   []ptx.Card
+	mu      sync.Mutex
+	modules map[[sha256.Size]byte]*ptx.Module // by text: a text is parsed once
+	calls   map[string]int
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// Names lists the cards that can be simulated, in lower case.
+func Names() []string {
+	var names []string
+	for _, c := range ptx.Cards() {
+		names = append(names, strings.ToLower(c.Name))
+	}
+	return names
+}
+
+// New makes a driver with the named cards, in this order; without names it has the first of Names. The error of an unknown
+// name lists those there are.
+func New(cards ...string) (*Driver, error) {
+	d := &Driver{modules: map[[sha256.Size]byte]*ptx.Module{}, calls: map[string]int{}}
+	if len(cards) == 0 {
+		cards = Names()[:1]
+	}
+	for _, name := range cards {
+		c, err := ptx.FindCard(name)
+		if err != nil {
+			hint := ""
+			if near := nearest.Name(strings.ToLower(name), Names()); near != "" {
+				hint = fmt.Sprintf("; did you mean %q?", near)
+			}
+			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), hint)
+		}
+		d.cards = append(d.cards, c)
+	}
+	return d, nil
+}
+
+// Cards describes the cards.
+func (d *Driver) Cards() ([]driver.Card, error) {
+	var list []driver.Card
+	for i := range d.cards {
+		list = append(list, d.describe(i))
+	}
+	return list, nil
+}
+
+// driverVersion is what the simulated driver calls itself: CUDA 12.2, whose PTX ISA the kernels are compiled for.
+const driverVersion = 12020
+
+func (d *Driver) describe(i int) driver.Card {
+	c := &d.cards[i]
+	return driver.Card{
+		Name:          "simulated " + c.Name,
+		Capability:    [2]int{c.Capability / 10, c.Capability % 10},
+		Memory:        cmp.Or(d.Memory, c.MemoryBytes),
+		Processors:    c.SMs,
+		ClockKHz:      int(c.ClockHz / 1e3),
+		MaxThreads:    ptx.MaxThreadsPerBlock,
+		MaxGrid:       [3]int{1<<31 - 1, 1<<16 - 1, 1<<16 - 1},
+		MaxShared:     ptx.DefaultShared,
+		MaxSharedMore: c.SharedOptIn,
+		DriverVersion: driverVersion,
+	}
+}
+
+// Open makes a context on card number i. Contexts of one driver share nothing but parsed modules.
+func (d *Driver) Open(i int) (driver.Context, error) {
+	d.count("cuCtxCreate")
+	if i < 0 || i >= len(d.cards) {
+		return nil, &driver.Error{Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards))}
+	}
+	return newContext(d, i), nil
+}
+
+// Calls is how often each call of the driver's interface was made so far, on all cards, by the names of cuda.h.
+func (d *Driver) Calls() map[string]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.calls)
+}
+
+func (d *Driver) count(call string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls[call]++
+}
+
+// parse gives the module of a text.
+func (d *Driver) parse(text string) (*ptx.Module, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := sha256.Sum256([]byte(text))
+	if m := d.modules[key]; m != nil {
+		return m, nil
+	}
+	m, err := ptx.Load(fmt.Sprintf("module %x", key[:4]), text)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range m.Kernels() {
+		err = errors.Join(err, k.Err())
+	}
+	if err == nil {
+		d.modules[key] = m
+	}
+	return m, err
+}

@@ -1,0 +1,230 @@
+package sim
+
+import (
+	gocontext "context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"bilevel/device/cuda/driver"
+	"bilevel/internal/ptx"
+)
+
+// node is a piece of work: it runs with the context's lock held. Its error is that of the call in a stream which is not
+// captured; faults of kernels are none, they go to context.fault.
+type node func() error
+
+// stream does its work at once, or collects it while it is captured.
+type stream struct {
+	c         *context
+	capturing bool
+	nodes     []node
+}
+
+// do makes a call: it checks, and then works or captures.
+func (s *stream) do(call string, check func() error, work node) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if err := s.c.enter(call); err != nil {
+		return err
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if s.capturing {
+		s.nodes = append(s.nodes, work)
+		return nil
+	}
+	return work()
+}
+
+func (s *stream) Launch(f driver.Function, l driver.Launch) error {
+	const call = "cuLaunchKernel"
+	fn, ok := f.(*function)
+	if !ok || fn.c != s.c {
+		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the kernel belongs to another card"}
+	}
+	launch := ptx.Launch{Kernel: fn.k, Grid: l.Grid, Block: l.Block, Shared: l.Shared, SharedLimit: fn.shared}
+	for _, a := range l.Args {
+		launch.Args = append(launch.Args, slices.Clone(a))
+	}
+	return s.do(call, nil, func() error { return s.c.launch(launch) })
+}
+
+// launch runs a kernel and turns what the simulator saw into what the driver says.
+func (c *context) launch(l ptx.Launch) error {
+	const call = "cuLaunchKernel"
+	c.count.launches++
+	what := fmt.Sprintf("%s, grid %v, block %v, %d bytes of shared memory", l.Kernel.Name, l.Grid, l.Block, l.Shared)
+	switch c.count.launches {
+	case c.d.Faults.Launch:
+		return &driver.Error{Call: call, Code: driver.LaunchOutOfResources, Detail: what + " (ordered)"}
+	case c.d.Faults.Sticky:
+		c.fault = &driver.Error{Code: driver.IllegalAddress, Detail: what + " (ordered)"}
+		return nil
+	}
+	res, err := c.m.Run(gocontext.Background(), l)
+	var fault *ptx.Fault
+	switch {
+	case errors.As(err, &fault):
+		code := driver.IllegalAddress
+		switch fault.Report.Kind {
+		case ptx.Timeout:
+			code = driver.LaunchTimeout
+		case ptx.Trap:
+			code = driver.LaunchFailed
+		}
+		c.fault = &driver.Error{Code: code, Detail: fault.Error()}
+	case err != nil:
+		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %v", what, err)}
+	case len(res.Reports) > 0:
+		detail := res.Reports[0].String()
+		if more := len(res.Reports) - 1; more > 0 {
+			detail += fmt.Sprintf(" (and %d further reports)", more)
+		}
+		c.fault = &driver.Error{Code: driver.LaunchFailed, Detail: "the sanitizer reports: " + detail}
+	}
+	if res != nil {
+		c.clock += ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared).Seconds
+	}
+	return nil
+}
+
+func (s *stream) ToDevice(dst driver.Ptr, src []byte) error {
+	const call = "cuMemcpyHtoDAsync"
+	return s.do(call, s.pinned(call, src), func() error {
+		s.c.clock += float64(len(src)) / hostBytesPerSecond
+		return invalid(call, s.c.m.Write(uint64(dst), src))
+	})
+}
+
+func (s *stream) ToHost(dst []byte, src driver.Ptr) error {
+	const call = "cuMemcpyDtoHAsync"
+	return s.do(call, s.pinned(call, dst), func() error {
+		s.c.clock += float64(len(dst)) / hostBytesPerSecond
+		return invalid(call, s.c.m.Read(uint64(src), dst))
+	})
+}
+
+func (s *stream) pinned(call string, b []byte) func() error {
+	return func() error {
+		if !s.c.isPinned(b) {
+			return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "host memory of an asynchronous copy is not pinned"}
+		}
+		return nil
+	}
+}
+
+func (s *stream) Copy(dst, src driver.Ptr, bytes int64) error {
+	const call = "cuMemcpyDtoDAsync"
+	return s.do(call, nil, func() error {
+		s.c.clock += 2 * float64(bytes) / s.c.m.Card().DRAM
+		buf := make([]byte, bytes)
+		if err := s.c.m.Read(uint64(src), buf); err != nil {
+			return invalid(call, err)
+		}
+		return invalid(call, s.c.m.Write(uint64(dst), buf))
+	})
+}
+
+func (s *stream) Fill(dst driver.Ptr, word uint32, n int64) error {
+	const call = "cuMemsetD32Async"
+	return s.do(call, nil, func() error {
+		s.c.clock += 4 * float64(n) / s.c.m.Card().DRAM
+		if word == 0 {
+			return invalid(call, s.c.m.Fill(uint64(dst), 0, 4*n))
+		}
+		buf := make([]byte, 4*n)
+		for i := range n {
+			binary.LittleEndian.PutUint32(buf[4*i:], word)
+		}
+		return invalid(call, s.c.m.Write(uint64(dst), buf))
+	})
+}
+
+func (s *stream) Record(e driver.Event) error {
+	const call = "cuEventRecord"
+	ev, ok := e.(*event)
+	if !ok || ev.c != s.c {
+		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the event belongs to another card"}
+	}
+	return s.do(call, nil, func() error {
+		ev.at, ev.recorded = s.c.clock, true
+		return nil
+	})
+}
+
+func (s *stream) Synchronize() error {
+	const call = "cuStreamSynchronize"
+	return s.do(call, s.free(call), func() error { return nil })
+}
+
+// free checks that the stream is not captured.
+func (s *stream) free(call string) func() error {
+	return func() error {
+		if s.capturing {
+			return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the stream is being captured"}
+		}
+		return nil
+	}
+}
+
+func (s *stream) BeginCapture() error {
+	const call = "cuStreamBeginCapture"
+	return s.do(call, s.free(call), func() error {
+		s.capturing, s.nodes = true, nil
+		return nil
+	})
+}
+
+func (s *stream) EndCapture() (driver.Graph, error) {
+	const call = "cuStreamEndCapture"
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	capturing, nodes := s.capturing, s.nodes
+	s.capturing, s.nodes = false, nil
+	if err := s.c.enter(call); err != nil {
+		return nil, err
+	}
+	if !capturing {
+		return nil, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the stream is not captured"}
+	}
+	return &graph{s.c, nodes}, nil
+}
+
+func (s *stream) Replay(g driver.Graph) error {
+	const call = "cuGraphLaunch"
+	mine, ok := g.(*graph)
+	if !ok || mine.c != s.c {
+		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the graph belongs to another card"}
+	}
+	return s.do(call, s.free(call), func() error {
+		for _, n := range mine.nodes {
+			if err := n(); err != nil {
+				return err
+			}
+			if s.c.fault != nil {
+				return nil // the rest is lost with the context; the next call says so
+			}
+		}
+		return nil
+	})
+}
+
+func (s *stream) Close() error { return s.do("cuStreamDestroy", nil, func() error { return nil }) }
+
+type graph struct {
+	c     *context
+	nodes []node
+}
+
+func (g *graph) Nodes() int { return len(g.nodes) }
+
+func (g *graph) Close() error {
+	g.c.mu.Lock()
+	defer g.c.mu.Unlock()
+	return g.c.enter("cuGraphExecDestroy")
+}

@@ -1,0 +1,82 @@
+package cuda_test
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
+	"bilevel/device/cuda/sim"
+	"bilevel/device/devicetest"
+)
+
+// recorder is a driver that keeps the texts it is given.
+type recorder struct {
+	driver.Driver
+	texts map[string]bool
+}
+
+func (r *recorder) Open(i int) (driver.Context, error) {
+	c, err := r.Driver.Open(i)
+	return &recording{c, r.texts}, err
+}
+
+type recording struct {
+	driver.Context
+	texts map[string]bool
+}
+
+func (r *recording) Load(ptx string) (driver.Module, error) {
+	r.texts[ptx] = true
+	return r.Context.Load(ptx)
+}
+
+// Every text that the suite makes the device emit is one that NVIDIA's assembler takes, without spills: registers
+// stay registers, also for the longest expression of the suite.
+func TestAssemble(t *testing.T) {
+	ptxas := os.Getenv("BILEVEL_PTXAS")
+	if ptxas == "" {
+		t.Skip("BILEVEL_PTXAS names no ptxas (the wheel nvidia-cuda-nvcc has one): the texts are not assembled")
+	}
+	drv, err := sim.New()
+	require.NoError(t, err)
+	drv.Plain = true
+	rec := &recorder{drv, map[string]bool{}}
+	d, err := cuda.New(rec, cuda.Options{Name: "cuda-sim"})
+	require.NoError(t, err)
+	for _, c := range devicetest.Cases() {
+		require.NoError(t, c.Run(d), c.Name)
+	}
+	require.NoError(t, d.Close())
+
+	// One file of all kernels: the head of each text goes first, once.
+	heads, kernels := map[string]bool{}, []string{}
+	for text := range rec.texts {
+		head, body, _ := strings.Cut(text, ".visible .entry ")
+		if !strings.HasPrefix(body, "map_") && !strings.HasPrefix(body, "reduce_") {
+			continue // compiled, not emitted
+		}
+		heads[head] = true
+		kernels = append(kernels, ".visible .entry "+body)
+	}
+	longest := slices.MaxFunc(slices.Collect(maps.Keys(heads)), func(a, b string) int { return len(a) - len(b) })
+	file := filepath.Join(t.TempDir(), "emitted.ptx")
+	require.NoError(t, os.WriteFile(file, []byte(longest+strings.Join(kernels, "\n")), 0o600))
+	for _, arch := range []string{"sm_80", "sm_90"} {
+		out, err := exec.Command(ptxas, "-arch="+arch, "-O1", "-v", file, "-o", os.DevNull).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "spill") && !strings.Contains(line, "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") {
+				t.Errorf("%s: %s", arch, line)
+			}
+		}
+		t.Logf("%s: %d texts", arch, len(kernels))
+	}
+}

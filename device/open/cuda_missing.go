@@ -1,0 +1,15 @@
+//go:build !cuda
+
+package open
+
+import (
+	"fmt"
+
+	"bilevel/device"
+)
+
+// openCUDA says how to get what this build has not.
+func openCUDA(name string, _ int) (device.Device, error) {
+	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has); use --device cpu, or cuda-sim for a simulated card",
+		device.ErrMissing, name)
+}

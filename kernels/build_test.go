@@ -1,0 +1,198 @@
+package kernels_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/ptx"
+	"bilevel/kernels"
+)
+
+var update = flag.Bool("update", false, "write resources.json (with the CUDA tools) and the tables of README.md anew")
+
+// A build is one row of the manifest.
+type build struct {
+	Source       string
+	Output       string
+	Compiler     string
+	Version      string
+	Arch         string
+	Options      []string
+	SourceSHA256 string `json:"source_sha256"`
+	OutputSHA256 string `json:"output_sha256"`
+}
+
+func builds(t testing.TB) []build {
+	text, err := os.ReadFile("manifest.json")
+	require.NoError(t, err)
+	var list []build
+	require.NoError(t, json.Unmarshal(text, &list))
+	return list
+}
+
+func digest(t testing.TB, file string) string {
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// What is embedded was compiled from the sources as they are.
+func TestFresh(t *testing.T) {
+	var sources, outputs []string
+	for _, b := range builds(t) {
+		require.Equal(t, b.SourceSHA256, digest(t, b.Source), "%s is newer than %s: run go generate ./kernels", b.Source, b.Output)
+		require.Equal(t, b.OutputSHA256, digest(t, b.Output), "%s was changed by hand: run go generate ./kernels", b.Output)
+		require.Equal(t, []string{"nvrtc", "12.2.140", "compute_80"}, []string{b.Compiler, b.Version, b.Arch})
+		require.Contains(t, b.Options, "-lineinfo")
+		sources, outputs = append(sources, b.Source), append(outputs, b.Output)
+	}
+	for pattern, want := range map[string][]string{"*.cu": sources, "ptx/*.ptx": outputs} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.ElementsMatch(t, files, want)
+	}
+}
+
+// The texts name no folder of the machine that compiled them, and say where in the sources each line comes from.
+func TestNoAbsolutePaths(t *testing.T) {
+	absolute := regexp.MustCompile(`"(/|[A-Za-z]:\\)|/(work|home|tmp|usr|root|Users|build)/`)
+	for _, b := range builds(t) {
+		text, err := kernels.PTX(strings.TrimSuffix(filepath.Base(b.Output), ".ptx"))
+		require.NoError(t, err)
+		require.Empty(t, absolute.FindString(text), b.Output)
+		require.Contains(t, text, `"kernels/`+b.Source+`"`)
+		require.Contains(t, text, ".version 8.2")
+		require.Contains(t, text, ".target sm_80")
+	}
+	_, err := kernels.PTX("nothing")
+	require.EqualError(t, err, `there is no module "nothing" of CUDA kernels`)
+}
+
+// A figure is what the assembler makes of a kernel for one architecture.
+type figure struct {
+	Registers int     `json:"registers"`
+	Shared    int     `json:"shared"`         // bytes
+	FFMA      float64 `json:"ffma,omitempty"` // share of the instructions of the main loop, where it is most of them
+}
+
+var architectures = []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100"}
+
+const resourcesFile = "testdata/resources.json"
+
+// resources reads the committed figures: architecture, then kernel.
+func resources(t testing.TB) map[string]map[string]figure {
+	text, err := os.ReadFile(resourcesFile)
+	require.NoError(t, err)
+	var list map[string]map[string]figure
+	require.NoError(t, json.Unmarshal(text, &list))
+	return list
+}
+
+// With the compilers at hand the texts come out byte by byte as they are, ptxas takes them for every architecture without
+// spills and local memory, and the committed figures are what it says.
+func TestCompileAndAssemble(t *testing.T) {
+	if os.Getenv("BILEVEL_CUDA_TOOLS") == "" {
+		t.Skip("BILEVEL_CUDA_TOOLS does not name the folder of scripts/cuda-tools setup")
+	}
+	tool := func(args ...string) string {
+		var errs bytes.Buffer
+		c := exec.Command("../scripts/cuda-tools", args...)
+		c.Stderr = &errs
+		out, err := c.Output()
+		require.NoError(t, err, "%s", &errs)
+		return string(out)
+	}
+	tool("check", "manifest.json")
+	found := map[string]map[string]figure{}
+	for _, arch := range architectures {
+		found[arch] = map[string]figure{}
+		for _, b := range builds(t) {
+			list := ptx.ParseResources(tool("ptxas", "--arch", arch, b.Output))
+			require.NotEmpty(t, list)
+			for kernel, r := range list {
+				require.Zero(t, r.SpillStores+r.SpillLoads+r.Stack, "%s spills or uses local memory on %s", kernel, arch)
+				found[arch][kernel] = figure{Registers: r.Registers, Shared: r.Shared}
+			}
+		}
+		for kernel, share := range ffmaShares(tool("sass", "--arch", arch, "ptx/gemm.ptx")) {
+			f := found[arch][kernel]
+			f.FFMA = share
+			found[arch][kernel] = f
+		}
+	}
+	if *update {
+		text, err := json.MarshalIndent(found, "", " ")
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(resourcesFile, append(text, '\n'), 0o644))
+	}
+	require.Equal(t, found, resources(t), "run go test ./kernels -run CompileAndAssemble -update")
+}
+
+var (
+	sassLabel  = regexp.MustCompile(`^\s*(\.L_\S+):`)
+	sassInstr  = regexp.MustCompile(`^\s*/\*[0-9a-f]{4,}\*/\s+(.*?);`)
+	sassBranch = regexp.MustCompile("BRA.*`\\((\\.L_\\S+)\\)")
+)
+
+// ffmaShares finds, in the machine code of each kernel, the loop with the most FFMA (from the target of a backward branch to
+// the branch) and their share of its instructions, to a thousandth. It counts the text of the loop: both ways in which a
+// slice may be stored are in it.
+func ffmaShares(sass string) map[string]float64 {
+	shares := map[string]float64{}
+	for _, part := range strings.Split(sass, ".section\t.text.")[1:] {
+		name, _, _ := strings.Cut(part, ",")
+		labels, most := map[string]int{}, 0
+		var fma []int // number of FFMA before each instruction
+		count := 0
+		for line := range strings.Lines(part) {
+			if m := sassLabel.FindStringSubmatch(line); m != nil {
+				labels[m[1]] = len(fma)
+			}
+			m := sassInstr.FindStringSubmatch(line)
+			if m == nil {
+				continue
+			}
+			fma = append(fma, count)
+			if strings.Contains(m[1], "FFMA") {
+				count++
+			}
+			if b := sassBranch.FindStringSubmatch(m[1]); b != nil {
+				if at, ok := labels[b[1]]; ok && at < len(fma)-1 && count-fma[at] > max(most, 100) {
+					most = count - fma[at]
+					shares[name] = float64(1000*most/(len(fma)-at)) / 1000
+				}
+			}
+		}
+	}
+	return shares
+}
+
+// The figures that the design promises, as committed: two blocks of the large tile fit on a processor, at least 80 % of its
+// loop are FFMA.
+func TestPromisedFigures(t *testing.T) {
+	list := resources(t)
+	require.ElementsMatch(t, architectures, slices.Collect(maps.Keys(list)))
+	for arch, kernel := range list {
+		require.Len(t, kernel, len(list["sm_80"]))
+		require.LessOrEqual(t, kernel["gemm_128"].Registers, 128, arch)
+		require.GreaterOrEqual(t, kernel["gemm_128"].FFMA, 0.8, arch)
+		require.GreaterOrEqual(t, kernel["gemm_64"].FFMA, 0.78, arch)
+		for name, f := range kernel {
+			require.LessOrEqual(t, f.Shared, ptx.DefaultShared, name)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+// Rows by index. A bad index writes nothing; the first one is left in *fault: the index in the low word, its position in the
+// high one. *fault is all ones while there is none.
+struct Gather {
+    int rows, cols, count; // of the table; number of indices
+    int table[2], out[2];  // strides of row and column
+    int index;
+};
+
+__device__ __forceinline__ void report(unsigned long long* fault, int position, int index) {
+    atomicMin(fault, (unsigned long long)(unsigned)position << 32 | (unsigned)index);
+}
+
+// out[j,:] = table[index[j],:], words of any type. Blocks of x lanes along columns and y rows.
+extern "C" __global__ void __launch_bounds__(256)
+gather(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ out, unsigned long long* fault, Gather p) {
+    for (int j = blockIdx.x * blockDim.y + threadIdx.y; j < p.count; j += gridDim.x * blockDim.y) {
+        const int row = index[(long long)j * p.index];
+        if (row < 0 || row >= p.rows) {
+            if (blockIdx.y == 0 && threadIdx.x == 0) report(fault, j, row);
+            continue;
+        }
+        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < p.cols; c += gridDim.y * blockDim.x)
+            out[(long long)j * p.out[0] + (long long)c * p.out[1]] = __ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]);
+    }
+}
+
+// The same in groups of 4 words: rows contiguous and aligned; cols and strides of columns count groups.
+extern "C" __global__ void __launch_bounds__(256)
+gather_4(const uint4* __restrict__ table, const int* __restrict__ index, uint4* __restrict__ out, unsigned long long* fault, Gather p) {
+    for (int j = blockIdx.x * blockDim.y + threadIdx.y; j < p.count; j += gridDim.x * blockDim.y) {
+        const int row = index[(long long)j * p.index];
+        if (row < 0 || row >= p.rows) {
+            if (blockIdx.y == 0 && threadIdx.x == 0) report(fault, j, row);
+            continue;
+        }
+        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < p.cols; c += gridDim.y * blockDim.x)
+            out[(long long)j * p.out[0] + c] = __ldg(table + (long long)row * p.table[0] + c);
+    }
+}
+
+struct Scatter {
+    int rows, cols, count;
+    int base[2], source[2], out[2]; // strides of row and column
+    int index;
+    int band;  // rows of a block
+    int apart; // base is not out
+};
+
+// out = base; then for j in order out[index[j],:] += source[j,:]. A block owns a band of rows and walks all indices in
+// order, 256 at a time: those of its band are gathered in shared memory, in order, and each thread adds those of its own
+// rows. Every element belongs to one thread and is one chain of additions.
+extern "C" __global__ void __launch_bounds__(256)
+scatter_add(const float* base, const int* __restrict__ index, const float* __restrict__ source, float* out, unsigned long long* fault, Scatter p) {
+    __shared__ int places[256], hits[256], counts[8];
+    const int tid = threadIdx.y * blockDim.x + threadIdx.x, lane = tid % 32, warp = tid / 32;
+    const int first = blockIdx.x * p.band, last = min(first + p.band, p.rows);
+    const int column = blockIdx.y * blockDim.x + threadIdx.x;
+    const bool inside = column < p.cols;
+    if (p.apart && inside)
+        for (int r = first + threadIdx.y; r < last; r += blockDim.y)
+            out[(long long)r * p.out[0] + (long long)column * p.out[1]] = base[(long long)r * p.base[0] + (long long)column * p.base[1]];
+    for (int j0 = 0; j0 < p.count; j0 += 256) {
+        const int j = j0 + tid;
+        int row = -1;
+        if (j < p.count) {
+            row = index[(long long)j * p.index];
+            if ((row < 0 || row >= p.rows) && blockIdx.x == 0 && blockIdx.y == 0) report(fault, j, row);
+        }
+        const bool hit = row >= first && row < last;
+        const unsigned votes = __ballot_sync(0xffffffffu, hit);
+        if (lane == 0) counts[warp] = __popc(votes);
+        __syncthreads();
+        int before = 0, total = 0;
+        for (int w = 0; w < 8; w++) {
+            if (w < warp) before += counts[w];
+            total += counts[w];
+        }
+        if (hit) {
+            const int at = before + __popc(votes & (1u << lane) - 1);
+            places[at] = j, hits[at] = row - first;
+        }
+        __syncthreads();
+        if (inside)
+            for (int h = 0; h < total; h++)
+                if (hits[h] % blockDim.y == threadIdx.y) {
+                    float* to = out + (long long)(first + hits[h]) * p.out[0] + (long long)column * p.out[1];
+                    *to += source[(long long)places[h] * p.source[0] + (long long)column * p.source[1]];
+                }
+        __syncthreads();
+    }
+}

@@ -1,0 +1,46 @@
+// Package kernels holds the CUDA kernels of the project, the PTX that NVIDIA's compiler made of them, and how each is
+// launched. It knows nothing of devices: a plan names its operands by number, and whoever runs it puts addresses there.
+package kernels
+
+// Plan is how an operation is done: launches in order.
+type Plan struct {
+	Launches []Launch
+	// Workspace lists, in bytes, scratch memory that the plan needs while it runs: operand number Scratch(i) is the i-th.
+	Workspace []int
+}
+
+// Launch is one launch of a kernel.
+type Launch struct {
+	Module      string // a file of ptx/, without its ending
+	Entry       string
+	Grid, Block [3]int // x, y, z
+	Shared      int    // dynamic shared memory, bytes
+	// Args are the kernel's parameters in order: Operand, int32, uint32, int64, uint64, float32, or a fixed-size struct of
+	// int32 (passed by value, as C lays it out).
+	Args []any
+}
+
+// Operand is the address of an element of an operand: elements have four bytes.
+type Operand struct {
+	Number int // as the plan's maker says: inputs and outputs in the order of the operation, or Scratch(i)
+	Off    int // elements
+}
+
+// Scratch numbers the i-th piece of workspace.
+func Scratch(i int) int { return -1 - i }
+
+// Strided places element (i0, i1, i2) of an operand at Off + Σ i·Strides (elements); a stride of 0 repeats.
+type Strided struct {
+	Number  int
+	Off     int
+	Strides [3]int
+}
+
+// Gemm describes Out[b,i,j] = Σ_k A'[b,i,k]·B'[b,k,j], with A' = MaskA ⊙ A or A, and B' likewise.
+type Gemm struct {
+	Batch, M, N, K int
+	A, B, Out      Strided // (batch, row, column)
+	MaskA, MaskB   *Strided
+	TensorCores    bool // TF32: factors rounded to 10 bits; |error| ≤ (2^-10 + K·2^-22)|A||B|, about
+	Processors     int  // multiprocessors of the card, which decide tiles and split-K by the shape
+}
