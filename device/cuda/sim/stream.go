@@ -203,7 +203,10 @@ func (s *stream) Replay(g driver.Graph) error {
 	}
 	return s.do(call, s.free(call), func() error {
 		for _, n := range mine.nodes {
-			if err := n(); err != nil {
+			var failed *driver.Error
+			if err := n(); errors.As(err, &failed) { // the call that failed is the replay
+				return &driver.Error{Call: call, Code: failed.Code, Detail: failed.Detail}
+			} else if err != nil {
 				return err
 			}
 			if s.c.fault != nil {
