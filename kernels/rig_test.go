@@ -24,6 +24,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, opt ptx.Options) *rig {
+	opt.Watchdog = 1 << 23 // a broken loop ends soon
 	return &rig{t: t, machine: ptx.NewMachine(opt), random: rand.New(rand.NewPCG(3, 5))}
 }
 
