@@ -67,7 +67,7 @@ func TestEveryLaunchFails(t *testing.T) {
 		var e *driver.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, driver.LaunchOutOfResources, e.Code)
-		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: \w+, grid \[\d+ 1 1\], block`, err.Error())
+		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`, err.Error())
 		require.Zero(t, d.Statistics().InUse)
 		sum, err := job(d)
 		require.NoError(t, err)
