@@ -81,7 +81,8 @@ func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Ex
 		g.plan()
 	}
 	if g.direct && !g.bare && size(out.Shape) > mostEager {
-		g.bare, g.after = true, NewMap(pool, epilogue, out.Shape, append([]Array{out}, extras...), []Array{out})
+		g = NewGemm(pool, out, a, b, maskA, maskB, nil, nil)
+		g.after = NewMap(pool, epilogue, out.Shape, append([]Array{out}, extras...), []Array{out})
 	}
 	return g
 }
