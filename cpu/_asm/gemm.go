@@ -259,6 +259,21 @@ func (k *tileKernel) maskOf(lanes reg.GPVirtual) {
 	k.signMask(lanes)
 }
 
+// beforeLast gives the bytes of the vectors before the last one of so many elements as an argument says, 1 or more, and makes
+// the mask of the last one.
+func (k *tileKernel) beforeLast(elements string) reg.GPVirtual {
+	whole, lanes := k.GP64(), k.GP64()
+	k.Load(k.Param(elements), whole)
+	k.DECQ(whole)
+	k.MOVQ(whole, lanes)
+	k.ANDQ(U8(k.lanes-1), lanes)
+	k.SUBQ(lanes, whole)
+	k.INCQ(lanes)
+	k.SHLQ(U8(2), whole)
+	k.maskOf(lanes)
+	return whole
+}
+
 // opmask sets the first bits of an opmask.
 func opmask(c *Context, lanes reg.GPVirtual, to reg.OpmaskPhysical) {
 	all, bits := c.GP32(), c.GP32()

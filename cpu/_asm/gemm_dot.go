@@ -44,15 +44,7 @@ func dots(c *Context, s registers, t tileShape) {
 			"it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.")
 	}
 	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
-	whole, lanes := c.GP64(), c.GP64()
-	c.Load(c.Param("k"), whole)
-	c.DECQ(whole)
-	c.MOVQ(whole, lanes)
-	c.ANDQ(U8(s.lanes-1), lanes)
-	c.SUBQ(lanes, whole)
-	c.INCQ(lanes)
-	c.SHLQ(U8(2), whole)
-	k.maskOf(lanes)
+	whole := k.beforeLast("k")
 	groups, to := c.GP64(), c.GP64()
 	c.Load(c.Param("groups"), groups)
 	c.Load(c.Param("c"), to)

@@ -33,18 +33,9 @@ func copyRows(c *Context, s registers, masked bool) {
 		c.Load(c.Param("by"), by)
 		ldb = k.stride("ldb")
 	}
-	rows, whole, lanes := c.GP64(), c.GP64(), c.GP64()
+	rows := c.GP64()
 	c.Load(c.Param("rows"), rows)
-	c.Load(c.Param("cols"), whole)
-
-	// whole: bytes of the vectors before the last one; lanes: of the last one, 1 or more.
-	c.DECQ(whole)
-	c.MOVQ(whole, lanes)
-	c.ANDQ(U8(s.lanes-1), lanes)
-	c.SUBQ(lanes, whole)
-	c.INCQ(lanes)
-	c.SHLQ(U8(2), whole)
-	k.maskOf(lanes)
+	whole := k.beforeLast("cols")
 
 	at := c.GP64()
 	x := s.at(0)
