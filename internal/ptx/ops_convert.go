@@ -18,31 +18,20 @@ func convertForms() []form {
 
 // quickConversions have loops of their own.
 var quickConversions = map[string]func(*decoder){
-	"s64.s32": lanes1(func(d *vec[int64], a *vec[int32]) {
+	"s64.s32":    goConversion[int64, int32](),
+	"u64.u32":    goConversion[uint64, uint32](),
+	"u32.u64":    goConversion[uint32, uint64](),
+	"rn.f32.s32": goConversion[float32, int32](),
+	"rn.f32.u32": goConversion[float32, uint32](),
+}
+
+// goConversion is a conversion that Go has, with the same rounding.
+func goConversion[D, S int32 | uint32 | int64 | uint64 | float32]() func(*decoder) {
+	return lanes1(func(d *vec[D], a *vec[S]) {
 		for i := range d {
-			d[i] = int64(a[i])
+			d[i] = D(a[i])
 		}
-	}),
-	"u64.u32": lanes1(func(d *vec[uint64], a *vec[uint32]) {
-		for i := range d {
-			d[i] = uint64(a[i])
-		}
-	}),
-	"u32.u64": lanes1(func(d *vec[uint32], a *vec[uint64]) {
-		for i := range d {
-			d[i] = uint32(a[i])
-		}
-	}),
-	"rn.f32.s32": lanes1(func(d *vec[float32], a *vec[int32]) {
-		for i := range d {
-			d[i] = float32(a[i])
-		}
-	}),
-	"rn.f32.u32": lanes1(func(d *vec[float32], a *vec[uint32]) {
-		for i := range d {
-			d[i] = float32(a[i])
-		}
-	}),
+	})
 }
 
 // convert is cvt (PTX ISA 9.7.9.21). Registers may be wider than the types: the source's low part counts, an integer

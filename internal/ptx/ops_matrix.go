@@ -196,8 +196,25 @@ func (d *decoder) matrixRows(op syntax.Operand, store bool) int {
 	return n
 }
 
+// matrixRows are addresses of rows of 8×8 matrices: row r of matrix i at 8i+r, nil where it cannot be accessed.
+type matrixRows [32]unsafe.Pointer
+
+// element is where matrix k has the e-th of the two elements that belong to a lane, or nil: lane 4r+q has elements 2q and
+// 2q+1 of row r, or of column r.
+func (m *matrixRows) element(k, lane, e int, trans bool) *uint16 {
+	row, col := lane/4, 2*(lane%4)+e
+	if trans {
+		row, col = col, row
+	}
+	p := m[8*k+row]
+	if p == nil {
+		return nil
+	}
+	return (*uint16)(unsafe.Add(p, 2*col))
+}
+
 // rows locates the rows of the matrices: lane 8i+r has the address of row r of matrix i.
-func (w *warp) rows(in *instr, n int, mask uint32) (rows [32]unsafe.Pointer) {
+func (w *warp) rows(in *instr, n int, mask uint32) (rows matrixRows) {
 	a := &in.x.access
 	var addr vec[uint64]
 	w.addresses(a, &addr)
@@ -235,15 +252,10 @@ func loadMatrix(d *decoder) {
 		for k, off := range regs {
 			out := reg[uint32](w, off)
 			for lane := range out {
-				r, q := lane/4, lane%4
 				var v uint32
 				for e := range 2 {
-					row, col := r, 2*q+e
-					if trans {
-						row, col = col, row
-					}
-					if p := rows[8*k+row]; p != nil {
-						v |= uint32(*(*uint16)(unsafe.Add(p, 2*col))) << (16 * e)
+					if p := rows.element(k, lane, e, trans); p != nil {
+						v |= uint32(*p) << (16 * e)
 					}
 				}
 				out[lane] = v
@@ -263,14 +275,9 @@ func storeMatrix(d *decoder) {
 		for k, off := range regs {
 			src := reg[uint32](w, off)
 			for lane := range src {
-				r, q := lane/4, lane%4
 				for e := range 2 {
-					row, col := r, 2*q+e
-					if trans {
-						row, col = col, row
-					}
-					if p := rows[8*k+row]; p != nil {
-						*(*uint16)(unsafe.Add(p, 2*col)) = uint16(src[lane] >> (16 * e))
+					if p := rows.element(k, lane, e, trans); p != nil {
+						*p = uint16(src[lane] >> (16 * e))
 					}
 				}
 			}
