@@ -100,3 +100,35 @@ func TestMemoryIsLimited(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, int64(1000), m.MemoryInUse())
 }
+
+// A sample of like blocks counts as all of them do; the others have not run.
+func TestSampleOfBlocks(t *testing.T) {
+	s := snippet{grid: 60, block: 32, bytes: 60 * 128, body: `
+mov.u32 %r1, %ctaid.x;
+mad.lo.u32 %r1, %r1, 32, %t;
+mul.wide.u32 %d2, %r1, 4;
+add.u64 %d2, %out, %d2;
+ld.global.f32 %f1, [%d2];
+fma.rn.f32 %f1, %f1, %f1, 0f3F800000;
+st.global.f32 [%d2], %f1;`}
+	all, want, err := s.run(t)
+	require.NoError(t, err)
+	for _, workers := range []int{1, 4} {
+		s.opt.Sample, s.opt.Workers = 7, workers
+		few, got, err := s.run(t)
+		require.NoError(t, err)
+		// Counts are rounded down.
+		assert.Equal(t, want.Counters.Blocks, got.Counters.Blocks)
+		assert.Equal(t, want.Counters.FLOP32, got.Counters.FLOP32)
+		assert.Equal(t, want.Counters.WarpInstructions, got.Counters.WarpInstructions)
+		assert.Equal(t, want.Counters.GlobalLoads, got.Counters.GlobalLoads)
+		assert.Equal(t, want.Counters.UniqueBytes, got.Counters.UniqueBytes)
+		ran := 0
+		for i := range 60 {
+			if few[32*i] == all[32*i] {
+				ran++
+			}
+		}
+		assert.Equal(t, 7, ran)
+	}
+}

@@ -22,6 +22,7 @@ type execution struct {
 	// workspace is the barrier of a cooperative launch, which cooperative groups find through %envreg1 and 2; 0: none.
 	workspace uint64
 	blocks    uint64
+	runs      uint64 // how many of the blocks are run
 	next      atomic.Uint64
 	steps     atomic.Uint64
 	stop      atomic.Bool
@@ -121,7 +122,10 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &execution{machine: m, prog: prog, inst: inst, launch: l, blocks: blocks, shared: prog.shared}
+	e := &execution{machine: m, prog: prog, inst: inst, launch: l, blocks: blocks, runs: blocks, shared: prog.shared}
+	if s := uint64(m.opt.Sample); s > 0 && !l.Cooperative { // blocks of a cooperative launch wait for each other
+		e.runs = min(blocks, s)
+	}
 	if l.Shared < 0 {
 		return bad("%d bytes of dynamic shared memory", l.Shared)
 	}
@@ -171,7 +175,7 @@ func (e *execution) number() {
 
 // execute runs all blocks on the workers and returns their counters.
 func (e *execution) execute() []*tally {
-	workers := int(min(uint64(e.machine.opt.Workers), e.blocks))
+	workers := int(min(uint64(e.machine.opt.Workers), e.runs))
 	tallies := make([]*tally, workers)
 	var wg sync.WaitGroup
 	for i := range workers {
@@ -214,7 +218,7 @@ func (e *execution) work(t *tally, id, workers int) {
 		} else {
 			n = e.next.Add(1) - 1
 		}
-		if n >= e.blocks {
+		if n >= e.runs {
 			return false
 		}
 		var b *block
@@ -223,7 +227,7 @@ func (e *execution) work(t *tally, id, workers int) {
 		} else {
 			b = newBlock(e, t)
 		}
-		b.begin(e.permuted(n))
+		b.begin(e.permuted(e.sampled(n)))
 		active = append(active, b)
 		return true
 	}
@@ -256,6 +260,14 @@ func (e *execution) work(t *tally, id, workers int) {
 			at++
 		}
 	}
+}
+
+// sampled is the n-th of the blocks that are run, the middle of its share of the grid.
+func (e *execution) sampled(n uint64) uint64 {
+	if e.runs == e.blocks {
+		return n
+	}
+	return (2*n + 1) * e.blocks / (2 * e.runs)
 }
 
 // permuted is the number of the n-th block to run: a bijection chosen by the seed.

@@ -25,3 +25,9 @@ type Result struct {
 func (m *Machine) Run(ctx context.Context, l Launch) (*Result, error) {
 	return m.run(ctx, l)
 }
+
+// Check says why Run would refuse the launch before it begins: the kernel's own error, or the card's limits.
+func (m *Machine) Check(l Launch) error {
+	_, err := m.prepare(l)
+	return err
+}

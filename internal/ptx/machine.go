@@ -26,6 +26,9 @@ type Options struct {
 	Watchdog uint64    // warp instructions a launch may execute; 0: 2³²
 	Memory   int64     // bytes of global memory; 0: the card's
 	Output   io.Writer // of device-side printf, in the order threads run; nil: dropped
+	// Sample, where it is not 0, is how many blocks of a launch are run, spread evenly over the grid; the counters are
+	// scaled up as if the others were like them. For estimates of large launches: results are those of these blocks alone.
+	Sample int
 }
 
 // A Machine is one simulated card: its memory and the globals of the modules on it. It is not safe for concurrent use;

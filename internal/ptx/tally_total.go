@@ -13,6 +13,7 @@ func (e *execution) counters(tallies []*tally) Counters {
 			warps += t.profile[i].warps
 			lanes += t.profile[i].threads
 		}
+		warps, lanes = e.scaled(warps), e.scaled(lanes)
 		if warps == 0 {
 			continue
 		}
@@ -59,14 +60,29 @@ func (e *execution) counters(tallies []*tally) Counters {
 			}
 		}
 	}
+	for _, n := range []*uint64{&c.DivergentBranches, &c.Barriers, &c.Atomics, &c.Async,
+		&c.GlobalLoads.Requests, &c.GlobalLoads.Bytes, &c.GlobalLoads.Sectors, &c.GlobalLoads.Ideal,
+		&c.GlobalStores.Requests, &c.GlobalStores.Bytes, &c.GlobalStores.Sectors, &c.GlobalStores.Ideal,
+		&c.Shared.Requests, &c.Shared.Wavefronts, &c.Shared.Conflicts} {
+		*n = e.scaled(*n)
+	}
 	for i, b := range touched {
 		n := 0
 		for _, v := range b {
 			n += bits.OnesCount64(v)
 		}
 		if n > 0 {
-			c.UniqueBytes[e.machine.mem.all[i].label] += uint64(n) * 32
+			a := e.machine.mem.all[i]
+			c.UniqueBytes[a.label] += min(e.scaled(uint64(n)*32), (a.size+31)&^31)
 		}
 	}
 	return c
+}
+
+// scaled is what a count of the blocks that were run is for all.
+func (e *execution) scaled(n uint64) uint64 {
+	if e.runs == e.blocks {
+		return n
+	}
+	return uint64(float64(n) * float64(e.blocks) / float64(e.runs))
 }
