@@ -5,7 +5,7 @@ CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
 cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
 PACKAGES = ./device/...
 
-.PHONY: build-cuda test-cuda test-gpu
+.PHONY: build-cuda test-cuda test-gpu report-gpu
 
 # bilevel with both devices; it starts with and without a driver.
 build-cuda:
@@ -15,8 +15,15 @@ build-cuda:
 test-cuda:
 	$(cuda) vet -tags cuda ./...
 	$(cuda) test -tags cuda $(PACKAGES)
-	$(cuda) test -tags cuda -race -short ./device/cuda/...
+	$(cuda) test -tags cuda -run CUDA ./cmd/bilevel
+	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim ./device/cuda/shim ./device/cuda/real/...
 
-# The same on the cards of this machine; it fails where there is none.
+# The same on the cards of this machine, and a report on the first; it fails where there is none.
 test-gpu:
 	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 $(PACKAGES)
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -run CUDA ./cmd/bilevel
+	$(MAKE) report-gpu
+
+# Every kernel measured; results/card/report.json is what to send back.
+report-gpu: build-cuda
+	./bilevel doctor --device cuda --out results/card

@@ -12,6 +12,7 @@
 //	NewRowSoftmax  softmax, log-softmax, cross-entropy of rows
 //	NewGather      rows by index; NewScatterAdd its transpose
 //	NewArgMax      first index of the largest value of each row
+//	NewKthLargest  place of the k-th largest element of several arrays
 //	NewRandom      Philox integers, uniforms and normals
 //	NewCopy        any strides to any strides, casting
 //

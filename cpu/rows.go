@@ -7,7 +7,7 @@ import (
 	"bilevel/internal/expr"
 )
 
-// ErrIndex says that a Gather or ScatterAdd met an index outside its table.
+// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or a KthLargest a k outside its elements.
 var ErrIndex = errors.New("cpu: index out of range")
 
 // checkIndices returns an error wrapping ErrIndex if an element of idx [j] is outside 0…n-1.

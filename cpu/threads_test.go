@@ -61,6 +61,8 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 
 	best := rowMajorInt(make([]int32, 10*scale), 10*scale)
 	add(NewArgMax(p, best, rows), best)
+	place, rank := rowMajorInt(make([]int32, 1), 1), rowMajorInt([]int32{int32(20 * scale)}, 1)
+	add(NewKthLargest(p, place, rank, []Array{rows, gathered}), place)
 	noise := rowMajor(make([]float32, 100*scale), 100*scale)
 	seed, step := rowMajorInt([]int32{1, 2}, 2), rowMajorInt([]int32{3}, 1)
 	add(NewRandom(p, Normal, 1, 0, noise, seed, step), noise)

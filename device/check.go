@@ -3,6 +3,7 @@ package device
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"bilevel/internal/expr"
@@ -234,8 +235,11 @@ func checkSelect(in *Instr, p *Program) error {
 	if err != nil {
 		return err
 	}
-	if a.Kind != ArgMax {
+	if a.Kind > KthLargest {
 		return fmt.Errorf("unknown kind %d", a.Kind)
+	}
+	if a.Kind == KthLargest {
+		return checkKthLargest(in, p)
 	}
 	if err := count(in, 1, 1); err != nil {
 		return err
@@ -248,6 +252,31 @@ func checkSelect(in *Instr, p *Program) error {
 		return fmt.Errorf("arg-max of rows without elements: %v", z.Shape)
 	}
 	return shape("output", out, z.Shape[0])
+}
+
+func checkKthLargest(in *Instr, p *Program) error {
+	if len(in.In) < 2 || len(in.Out) != 1 {
+		return fmt.Errorf("takes k, at least 1 input and 1 output, got %d and %d views", len(in.In), len(in.Out))
+	}
+	k, out := in.In[0], in.Out[0]
+	if err := cmp.Or(shape("k", k, 1), p.typed("k", k, Int), shape("output", out, 1), p.typed("output", out, Int)); err != nil {
+		return err
+	}
+	n := 0
+	for i, v := range in.In[1:] {
+		what := fmt.Sprintf("input %d", i+1)
+		if err := cmp.Or(rank(what, v, 1), p.typed(what, v, Real)); err != nil {
+			return err
+		}
+		if v.Shape[0] > math.MaxInt32-n {
+			return fmt.Errorf("the inputs have 2^31 elements or more")
+		}
+		n += v.Shape[0]
+	}
+	if n == 0 {
+		return fmt.Errorf("no elements to choose from")
+	}
+	return nil
 }
 
 func checkRandom(in *Instr, p *Program) error {

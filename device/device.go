@@ -126,7 +126,7 @@ func (h Host) Type() Type {
 var (
 	// ErrMemory says that an allocation failed; the device goes on with less.
 	ErrMemory = errors.New("out of memory")
-	// ErrIndex says that a Gather or ScatterAdd met an index outside its table.
+	// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or a Select a k outside its elements.
 	ErrIndex = errors.New("index out of range")
 	// ErrMissing says that a device is not there: no card, no driver, not in this build.
 	ErrMissing = errors.New("device not available")

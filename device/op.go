@@ -37,7 +37,12 @@ const (
 	// Out may be exactly In0. Bad indices as for Gather.
 	ScatterAdd
 
-	// Select: ArgMax of the rows of In0 [r,c], c > 0: Out Int [r], the first index of the largest value (NaN counts as largest).
+	// Select finds places, by Attr.Kind; Gather fetches what is there. Elements have one order: NaN before every number,
+	// all NaN being equal, then larger before smaller, -0 and 0 being equal; equals in the order in which they lie.
+	// ArgMax: In0 [r,c], c > 0, Out Int [r] = the column of each row's first element.
+	// KthLargest: In0 = k Int [1]; In1… Real of rank 1, one array of n elements laid end to end, 0 < n < 2^31. Out Int [1] =
+	// the i before whose element exactly k-1 others come. A k outside 1…n makes Run (or the next Sync) fail with
+	// ErrIndex. Out is apart from In0.
 	Select
 
 	// Random fills Out [n] by Philox 4x32-10 (see internal/philox): In0 Int [2] = the seed's low and high word,
@@ -143,7 +148,12 @@ type SoftmaxAttr struct{ Kind SoftmaxKind }
 // SelectKind chooses what Select computes.
 type SelectKind uint8
 
-const ArgMax SelectKind = 0
+const (
+	ArgMax SelectKind = iota
+	KthLargest
+)
+
+func (k SelectKind) String() string { return [...]string{"arg-max", "k-th largest"}[k] }
 
 // SelectAttr belongs to Select.
 type SelectAttr struct{ Kind SelectKind }

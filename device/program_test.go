@@ -85,6 +85,11 @@ func sample(op Op) Instr {
 	return Instr{Op: Copy, In: in, Out: []View{Dense(1, 0, 2, 3)}}
 }
 
+// kthLargest is the other kind of Select, over two arrays.
+func kthLargest() Instr {
+	return Instr{Op: Select, Attr: SelectAttr{Kind: KthLargest}, In: []View{Dense(1, 0, 1), Dense(0, 0, 7), Dense(0, 50, 5)}, Out: []View{Dense(1, 1, 1)}}
+}
+
 // first0 is the expression that is its first input.
 func first0() *expr.Expr { return &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}} }
 
@@ -99,6 +104,10 @@ func TestValidateAccepts(t *testing.T) {
 			require.NoError(t, validate(sample(op)))
 		}
 	}
+	require.NoError(t, validate(kthLargest()))
+	most := kthLargest()
+	most.In[1], most.In[2] = View{Shape: []int{math.MaxInt32}, Strides: []int{0}}, Dense(0, 0, 0)
+	require.NoError(t, validate(most))
 	empty := Instr{Op: Copy, In: []View{Dense(0, 0, 5, 0)}, Out: []View{Dense(0, 0, 5, 0)}} // strides 0 1
 	require.NoError(t, validate(empty), "an output without elements repeats none")
 	require.NoError(t, (&Program{}).Validate())
@@ -106,6 +115,12 @@ func TestValidateAccepts(t *testing.T) {
 
 func TestValidateRefuses(t *testing.T) {
 	attr := func(a Attr) func(*Instr) { return func(in *Instr) { in.Attr = a } }
+	kth := func(change func(*Instr)) func(*Instr) {
+		return func(in *Instr) {
+			*in = kthLargest()
+			change(in)
+		}
+	}
 	for _, c := range []struct {
 		op     Op
 		what   string
@@ -188,10 +203,28 @@ func TestValidateRefuses(t *testing.T) {
 		{ScatterAdd, "source missing", func(in *Instr) { in.In = in.In[:2] }, "takes 3 inputs"},
 
 		{Select, "no attribute", attr(nil), "attribute"},
-		{Select, "unknown kind", attr(SelectAttr{Kind: 3}), "unknown kind"},
+		{Select, "unknown kind", attr(SelectAttr{Kind: 3}), "unknown kind 3"},
 		{Select, "empty rows", func(in *Instr) { in.In[0] = Dense(0, 0, 2, 0) }, "rows without elements"},
 		{Select, "Real output", func(in *Instr) { in.Out[0].Buf = 0 }, "output is Real"},
 		{Select, "output shape", func(in *Instr) { in.Out[0] = Dense(1, 0, 2, 1) }, "output has shape"},
+		{Select, "nothing but k", kth(func(in *Instr) { in.In = in.In[:1] }), "takes k, at least 1 input and 1 output, got 1 and 1 views"},
+		{Select, "two places", kth(func(in *Instr) { in.Out = append(in.Out, in.Out[0]) }), "got 3 and 2 views"},
+		{Select, "several k", kth(func(in *Instr) { in.In[0] = Dense(1, 0, 2) }), "k has shape [2], wants [1]"},
+		{Select, "scalar k", kth(func(in *Instr) { in.In[0] = Dense(1, 0) }), "k has shape [], wants [1]"},
+		{Select, "Real k", kth(func(in *Instr) { in.In[0].Buf = 0 }), "k is Real"},
+		{Select, "rank of an input", kth(func(in *Instr) { in.In[2] = Dense(0, 0, 2, 3) }), "input 2 has shape [2 3], wants rank 1"},
+		{Select, "Int input", kth(func(in *Instr) { in.In[1].Buf = 1 }), "input 1 is Int"},
+		{Select, "Real place", kth(func(in *Instr) { in.Out[0].Buf = 0 }), "output is Real"},
+		{Select, "scalar place", kth(func(in *Instr) { in.Out[0] = Dense(1, 0) }), "output has shape [], wants [1]"},
+		{Select, "no elements", kth(func(in *Instr) { in.In[1], in.In[2] = Dense(0, 0, 0), Dense(0, 5, 0) }), "no elements to choose from"},
+		{Select, "2^31 elements", kth(func(in *Instr) {
+			for i := range in.In[1:] {
+				in.In[1+i] = View{Shape: []int{1 << 30}, Strides: []int{0}}
+			}
+		}), "2^31 elements or more"},
+		{Select, "sizes that wrap around", kth(func(in *Instr) {
+			in.In[2] = View{Shape: []int{math.MaxInt}, Strides: []int{0}}
+		}), "2^31 elements or more"},
 
 		{Random, "no attribute", attr(nil), "attribute"},
 		{Random, "unknown kind", attr(RandomAttr{Kind: 9}), "unknown kind"},

@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,14 +100,18 @@ func scenes() []scene {
 		}}
 	}
 	return []scene{
-		gemm("gemm_128", "", 512, 512, 128, 4, false, false, false, false),
-		gemm("gemm_128", ", both transposed", 512, 512, 128, 4, true, true, false, false),
+		gemm("gemm_128", ", A transposed", 512, 512, 128, 4, true, false, false, false),
+		gemm("gemm_128_a", "", 512, 512, 128, 4, false, false, false, false),
+		gemm("gemm_128_b", ", both transposed", 512, 512, 128, 4, true, true, false, false),
+		gemm("gemm_128_any", ", B transposed", 512, 512, 128, 4, false, true, false, false),
 		gemm("gemm_128_mask", "", 512, 512, 128, 4, false, false, true, false),
-		gemm("gemm_128_any", "", 512, 512, 128, 4, false, false, false, true),
-		gemm("gemm_64", "", 256, 256, 128, 16, false, false, false, false),
-		gemm("gemm_64", ", both transposed", 256, 256, 128, 16, true, true, false, false),
-		gemm("gemm_64_any", "", 256, 256, 128, 16, false, false, false, true),
-		gemm("gemm_skinny", "", 1024, 16, 256, 4, false, false, false, false),
+		gemm("gemm_64", ", A transposed", 256, 256, 128, 16, true, false, false, false),
+		gemm("gemm_64_a", "", 256, 256, 128, 16, false, false, false, false),
+		gemm("gemm_64_a", ", A transposed, in no groups", 256, 256, 128, 16, true, false, false, true),
+		gemm("gemm_64_b", ", both transposed", 256, 256, 128, 16, true, true, false, false),
+		gemm("gemm_64_any", ", B transposed", 256, 256, 128, 16, false, true, false, false),
+		gemm("gemm_skinny_b", ", A transposed", 1024, 16, 256, 4, true, false, false, false),
+		gemm("gemm_skinny_any", "", 1024, 16, 256, 4, false, false, false, false),
 		gemm("gemm_128_tf32", "", 512, 512, 128, 4, false, false, false, false),
 		gemm("gemm_64_tf32", ", both transposed", 256, 256, 128, 16, true, true, false, false),
 		softmax("softmax_short", kernels.Probabilities, 512, 128), softmax("softmax_long", kernels.Probabilities, 32, 1024),
@@ -118,6 +123,8 @@ func scenes() []scene {
 		{"argmax_long", "32x2048", 4*32*2048 + 4*32, 0, func(r *rig) kernels.Plan {
 			return kernels.ArgMax{Rows: 32, Cols: 2048, In: square(r, "z", 32, 2048), Out: kernels.Strided{Number: r.blank("out", 32), Strides: [3]int{1}}}.Plan()
 		}},
+		{"kth_count", "65536, first digit", 4 << 16, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
+		{"kth_place", "2048 counts", 4 << 11, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
 		gathered("gather_4", 128), gathered("gather", 65),
 		{"scatter_add", "512 into 512 rows of 128", 4*512 + 8*512*128, 512 * 128, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
@@ -131,6 +138,14 @@ func scenes() []scene {
 		moved("copy_strided", kernels.Same, []int{256, 1}, []int{264, 1}, 8), moved("to_real_dense", kernels.ToReal, []int{256, 1}, []int{256, 1}, 0),
 		moved("to_int_dense", kernels.ToInt, []int{256, 1}, []int{256, 1}, 0),
 	}
+}
+
+// chosen is the middle one of n normal numbers.
+func (r *rig) chosen(n int) kernels.KthLargest {
+	one := func(number int) kernels.Strided { return kernels.Strided{Number: number, Strides: [3]int{1}} }
+	fault, _ := r.fault()
+	return kernels.KthLargest{K: one(put(r, "k", []int32{int32(n / 2)})), Out: one(r.blank("out", 1)), Fault: fault,
+		Parts: []kernels.Part{{Strided: one(r.dense("x", n)), Size: n}}}
 }
 
 // ratio is sectors over the ideal of all requests.
@@ -158,14 +173,14 @@ func TestFigures(t *testing.T) {
 		r := newRig(t, ptx.Options{})
 		plan := s.plan(r)
 		r.run(plan)
-		require.Equal(t, s.kernel, plan.Launches[0].Entry, s.what)
-		require.Len(t, r.results, 1, s.kernel)
-		c, f := r.results[0].Counters, assembled["sm_90"][s.kernel]
+		launch := slices.IndexFunc(r.launched, func(l kernels.Launch) bool { return l.Entry == s.kernel })
+		require.GreaterOrEqual(t, launch, 0, "%s of %s", s.kernel, s.what)
+		c, f := r.results[launch].Counters, assembled["sm_90"][s.kernel]
 		if s.kernel != "gather" && s.kernel != "scatter_add" { // rows of 65 words start anywhere
 			require.LessOrEqual(t, ratio(c.GlobalLoads), 1.05, "loads of %s", s.kernel)
 			require.LessOrEqual(t, ratio(c.GlobalStores), 1.05, "stores of %s", s.kernel)
 		}
-		if !strings.Contains(s.kernel, "tf32") { // a pitch for fragments makes stores along k meet in pairs
+		if !strings.Contains(s.kernel, "tf32") && s.kernel != "kth_count" { // a pitch for fragments; equal digits meet in one bin
 			require.Zero(t, c.Shared.Conflicts, s.kernel)
 		}
 		var unique uint64
@@ -196,8 +211,8 @@ func TestFigures(t *testing.T) {
 		loops.WriteString(" " + arch + " |")
 	}
 	loops.WriteString("\n|---|" + strings.Repeat("---|", len(architectures)) + "\n")
-	for _, name := range []string{"gemm_128", "gemm_128_any", "gemm_128_mask", "gemm_128_any_mask", "gemm_64", "gemm_64_any", "gemm_64_mask",
-		"gemm_64_any_mask", "gemm_skinny", "gemm_skinny_any", "gemm_skinny_mask", "gemm_skinny_any_mask"} {
+	for _, name := range strings.Fields("gemm_128 gemm_128_a gemm_128_b gemm_128_any gemm_64 gemm_64_a gemm_64_b gemm_64_any gemm_skinny_b " +
+		"gemm_skinny_any gemm_128_mask gemm_128_any_mask gemm_64_mask gemm_64_any_mask gemm_skinny_mask gemm_skinny_any_mask") {
 		fmt.Fprintf(&loops, "| %s |", name)
 		for _, arch := range architectures {
 			f := assembled[arch][name]

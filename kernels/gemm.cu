@@ -1,12 +1,17 @@
 // Products of matrices in float32: out[b,i,j] = Σ_k A[b,i,k] B[b,k,j], any strides, masks multiplied in while loading.
 //
-// A block makes a tile of out. It walks along k in slices of one or two pieces of 8: the next slice of A and B travels from
-// memory to registers while the block multiplies the present one, which lies in shared memory with k as its slow axis.
-// Rows of a slice are 4 words longer than the tile is wide, so that stores of a piece, across (along the tile) or along k,
-// meet 32 different banks. Every element is one chain of fma over k in ascending order, from 0.
+// A block makes a tile of out. It walks along k in slices of one or two pieces of 8, which lie in shared memory with k as the
+// slow axis: the next slice is on its way while the block multiplies the present one. Plain operands go straight to shared
+// memory (cp.async); those that are masked or rounded travel through registers. The first slice takes what does not fill
+// a whole one, zeros after it, so that nothing asks where k ends later on; lines beyond the end of an operand across
+// repeat its last one, and what comes of them is not stored. Rows of a slice are 4 words longer than the tile is wide, so
+// that stores of a piece, across (along the tile) or along k, meet 32 different banks. Every element is one chain of fma over
+// k in ascending order, from 0.
 //
 // On tensor cores (_tf32) factors are rounded to 11 significant bits, ties away from zero, as they enter shared memory, and
 // mma.m16n8k8 adds eight products at a time to a float32 sum. Rows of a slice are then 8 words longer, which suits fragments.
+//
+// Each tiled kernel is a module of its own, so that a driver compiles those that a program uses: ENTRY names it.
 #define PIECE 8
 
 // Sizes and strides. The strides of an operand are those of batch, its own axis of the tile (row of A, column of B), and k.
@@ -19,7 +24,25 @@ struct Product {
     int split;          // stride of the splits of out
     int alongA, alongB; // neighbouring threads load along k, not across
     int vector;         // out takes aligned groups of 4 columns
+    int first;          // the batch of blockIdx.z = 0
 };
+
+// mark leaves a comment in the PTX where values of the result are about to be stored, which names their registers and those
+// of their place: elements (row, column), (row, column + 1), … of a batch. An epilogue is text put in its place.
+__device__ __forceinline__ void mark(float (&v)[1], int batch, int row, int column) {
+    asm volatile("// epilogue of {%0} at %1, %2, %3" : "+f"(v[0]) : "r"(batch), "r"(row), "r"(column));
+}
+
+__device__ __forceinline__ void mark(float (&v)[2], int batch, int row, int column) {
+    asm volatile("// epilogue of {%0, %1} at %2, %3, %4" : "+f"(v[0]), "+f"(v[1]) : "r"(batch), "r"(row), "r"(column));
+}
+
+__device__ __forceinline__ void mark(float (&v)[4], int batch, int row, int column) {
+    asm volatile("// epilogue of {%0, %1, %2, %3} at %4, %5, %6"
+                 : "+f"(v[0]), "+f"(v[1]), "+f"(v[2]), "+f"(v[3]) : "r"(batch), "r"(row), "r"(column));
+}
+
+#ifdef ENTRY
 
 __device__ __forceinline__ float tf32(float x) {
     unsigned r;
@@ -27,22 +50,102 @@ __device__ __forceinline__ float tf32(float x) {
     return __uint_as_float(r);
 }
 
-// What one thread loads of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work.
+// copyAsync copies BYTES to shared memory, or zeros.
+template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, const float* from) {
+    if (BYTES == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+    }
+}
+
+template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, const float* from, bool inside) {
+    if (BYTES == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0));
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0));
+    }
+}
+
+// What one thread copies of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, in groups of 4 contiguous and
+// aligned across, or one by one at any strides: fetch begins, wait ends.
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Copier {
+    enum {
+        PITCH = WIDTH + 4,
+        UNIT = GROUPS ? 4 : 1,
+        CHUNK = THREADS / PIECE,                      // single elements of a piece: so many across at a time, PIECE along k
+        TALL = 4 * THREADS / WIDTH,                   // groups: all across at a time, so many along k
+        COUNT = GROUPS ? PIECE / TALL : WIDTH / CHUNK, // of a piece, for one thread
+        ACROSS = GROUPS ? 0 : CHUNK,                  // from each to the next
+        ALONG = GROUPS ? TALL : 0,
+    };
+    const float* from;
+    unsigned off[COUNT]; // elements from there
+    unsigned step;       // elements along k
+    unsigned place;      // of the first in shared memory, bytes
+    int along;           // its place in the piece
+
+    __device__ __forceinline__ void start(const float* data, const int s[3], const float*, const int*, int first, int extent, int k0, bool alongK) {
+        const int tid = threadIdx.x;
+        int across;
+        if (GROUPS) {
+            across = tid % (WIDTH / 4) * 4, along = tid / (WIDTH / 4);
+        } else if (alongK) {
+            across = tid / PIECE, along = tid % PIECE;
+        } else {
+            across = tid % CHUNK, along = tid / CHUNK;
+            if (CHUNK == 16) along = along / 2 + along % 2 * 4; // rows 4 apart share no bank, neighbours do
+        }
+        step = s[2];
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) off[i] = (unsigned)min(first + across + i * ACROSS, extent - UNIT) * s[1] + (along + i * ALONG) * step;
+        from = data + (long long)k0 * step + (long long)blockIdx.z * s[0];
+        place = (along * PITCH + across) * 4;
+    }
+
+    // fetch begins to copy a slice, rest of its columns if it is the first, and moves on to the next.
+    template <bool FIRST> __device__ __forceinline__ void fetch(unsigned slice, int rest) {
+#pragma unroll
+        for (int h = 0; h < PIECES; h++) {
+            const float* piece = from + (unsigned)(h * PIECE) * step;
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                const int k = h * PIECE + i * ALONG;
+                const unsigned to = slice + place + (k * PITCH + i * ACROSS) * 4;
+                if (FIRST) {
+                    copyAsync<4 * UNIT>(to, piece + off[i], along + k < rest);
+                } else {
+                    copyAsync<4 * UNIT>(to, piece + off[i]);
+                }
+            }
+        }
+        from += (unsigned)(FIRST ? rest : PIECES * PIECE) * step;
+    }
+
+    __device__ __forceinline__ void put(unsigned) {}
+    static __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+};
+
+// What one thread loads of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, where they are changed on the way:
+// fetch loads to registers, put stores.
 template <int WIDTH, int PIECES, int THREADS, bool VECTOR, bool MASK, bool TF32> struct Loader {
-    static const int UNIT = VECTOR ? 4 : 1;
-    static const int UNITS = WIDTH * PIECE / UNIT;                    // of a piece
-    static const int COUNT = UNITS < THREADS ? 1 : UNITS / THREADS; // of a piece, for one thread
-    static const int PITCH = WIDTH + (TF32 ? 8 : 4);
-    float value[PIECES][COUNT][UNIT], mask[PIECES][COUNT][UNIT];
+    enum {
+        UNIT = VECTOR ? 4 : 1,
+        UNITS = WIDTH * PIECE / UNIT,                  // of a piece
+        COUNT = UNITS < THREADS ? 1 : UNITS / THREADS, // of a piece, for one thread
+        PITCH = WIDTH + (TF32 ? 8 : 4),
+    };
+    float value[PIECES][COUNT][UNIT], factor[PIECES][COUNT][UNIT];
     const float *from, *fromMask;
-    int across, along, stepAcross, stepAlong; // place in the piece of the first unit, and from each unit to the next
-    int step, stepMask, next, nextMask;       // elements from unit to unit, and from piece to piece
-    int place;                                // of the first unit in shared memory
-    int inside;                               // bit i: unit i lies within the operand across
+    unsigned off[COUNT], offMask[COUNT]; // elements from there
+    int along, stepAlong, stepAcross;    // place in the piece of the first unit, and from each unit to the next
+    int step, stepMask;                  // elements along k
+    int place;                           // of the first unit in shared memory
     bool alongK;
 
-    __device__ __forceinline__ void start(const float* p, const int s[3], const float* pm, const int sm[3], int first, int extent, int k0, bool runAlong) {
+    __device__ __forceinline__ void start(const float* data, const int s[3], const float* mask, const int sm[3], int first, int extent, int k0, bool runAlong) {
         const int tid = threadIdx.x;
+        int across;
         alongK = runAlong;
         if (alongK) {
             across = tid / (PIECE / UNIT), along = tid % (PIECE / UNIT) * UNIT;
@@ -53,16 +156,16 @@ template <int WIDTH, int PIECES, int THREADS, bool VECTOR, bool MASK, bool TF32>
             if (WIDTH == 16) along = along / 2 + along % 2 * 4; // rows 4 apart share no bank, neighbours do
         }
         place = along * PITCH + across;
-        inside = 0;
+        step = s[2], stepMask = MASK ? sm[2] : 0;
+        const int last = extent - (alongK ? 1 : UNIT);
 #pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            if (first + across + i * stepAcross < extent && (UNITS >= THREADS || tid < UNITS)) inside |= 1 << i;
-        from = p + (long long)(first + across) * s[1] + (long long)(k0 + along) * s[2] + (long long)blockIdx.z * s[0];
-        step = stepAcross * s[1] + stepAlong * s[2], next = PIECE * s[2];
-        if (MASK) {
-            fromMask = pm ? pm + (long long)(first + across) * sm[1] + (long long)(k0 + along) * sm[2] + (long long)blockIdx.z * sm[0] : nullptr;
-            stepMask = stepAcross * sm[1] + stepAlong * sm[2], nextMask = PIECE * sm[2];
+        for (int i = 0; i < COUNT; i++) {
+            const unsigned line = min(first + across + i * stepAcross, last), column = along + i * stepAlong;
+            off[i] = line * s[1] + column * step;
+            if (MASK) offMask[i] = line * sm[1] + column * stepMask;
         }
+        from = data + (long long)k0 * step + (long long)blockIdx.z * s[0];
+        if (MASK) fromMask = mask ? mask + (long long)k0 * stepMask + (long long)blockIdx.z * sm[0] : nullptr;
     }
 
     static __device__ __forceinline__ void read(float to[UNIT], const float* p) {
@@ -74,31 +177,31 @@ template <int WIDTH, int PIECES, int THREADS, bool VECTOR, bool MASK, bool TF32>
         }
     }
 
-    // fetch loads the slice of which rest columns are left, and moves on to the next.
-    __device__ __forceinline__ void fetch(int rest) {
+    // fetch loads a slice, rest of its columns if it is the first, and moves on to the next.
+    template <bool FIRST> __device__ __forceinline__ void fetch(unsigned, int rest) {
+        if (UNITS < THREADS && threadIdx.x >= UNITS) return;
 #pragma unroll
-        for (int h = 0; h < PIECES; h++) {
+        for (int h = 0; h < PIECES; h++)
 #pragma unroll
             for (int i = 0; i < COUNT; i++) {
 #pragma unroll
                 for (int j = 0; j < UNIT; j++) {
-                    value[h][i][j] = 0;
-                    if (MASK) mask[h][i][j] = 1;
+                    if (FIRST) value[h][i][j] = 0;
+                    if (MASK) factor[h][i][j] = 1;
                 }
-                if ((inside >> i & 1) && along + i * stepAlong < rest - h * PIECE) {
-                    read(value[h][i], from + (long long)i * step);
-                    if (MASK && fromMask) read(mask[h][i], fromMask + (long long)i * stepMask);
-                }
+                if (FIRST && along + i * stepAlong + h * PIECE >= rest) continue;
+                read(value[h][i], from + (long long)h * PIECE * step + off[i]);
+                if (MASK && fromMask) read(factor[h][i], fromMask + (long long)h * PIECE * stepMask + offMask[i]);
             }
-            from += next;
-            if (MASK && fromMask) fromMask += nextMask;
-        }
+        from += (long long)(FIRST ? rest : PIECES * PIECE) * step;
+        if (MASK && fromMask) fromMask += (long long)(FIRST ? rest : PIECES * PIECE) * stepMask;
     }
 
+    static __device__ __forceinline__ void wait() {}
+
     // put stores what was fetched as slice[k][across].
-    __device__ __forceinline__ void put(float* slice) {
+    __device__ __forceinline__ void put(unsigned slice) {
         if (UNITS < THREADS && threadIdx.x >= UNITS) return;
-        float* to = slice + place;
 #pragma unroll
         for (int h = 0; h < PIECES; h++)
 #pragma unroll
@@ -106,18 +209,16 @@ template <int WIDTH, int PIECES, int THREADS, bool VECTOR, bool MASK, bool TF32>
                 float* v = value[h][i];
                 if (MASK)
 #pragma unroll
-                    for (int j = 0; j < UNIT; j++) v[j] = __fmul_rn(v[j], mask[h][i][j]);
+                    for (int j = 0; j < UNIT; j++) v[j] = __fmul_rn(v[j], factor[h][i][j]);
                 if (TF32)
 #pragma unroll
                     for (int j = 0; j < UNIT; j++) v[j] = tf32(v[j]);
-                float* at = to + (h * PIECE + i * stepAlong) * PITCH + i * stepAcross;
-                if (!VECTOR) {
-                    at[0] = v[0];
-                } else if (alongK) {
-#pragma unroll
-                    for (int j = 0; j < UNIT; j++) at[j * PITCH] = v[j];
+                const unsigned to = slice + (place + (h * PIECE + i * stepAlong) * PITCH + i * stepAcross) * 4;
+                if (VECTOR && !alongK) { // in assembly, because the compiler would take this store and those below to pieces
+                    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1 % UNIT]), "f"(v[2 % UNIT]), "f"(v[3 % UNIT]) : "memory");
                 } else {
-                    *(float4*)at = make_float4(v[0], v[1 % UNIT], v[2 % UNIT], v[3 % UNIT]);
+#pragma unroll
+                    for (int j = 0; j < UNIT; j++) *(float*)__cvta_shared_to_generic(to + j * PITCH * 4) = v[j];
                 }
             }
     }
@@ -145,15 +246,38 @@ __device__ __forceinline__ void fragments(float c[8][COLUMNS], const float* a, c
                   "r"(__float_as_uint(y[j][0])), "r"(__float_as_uint(y[j][1])));
 }
 
+// store writes neighbouring columns of a row, those that exist.
+template <int N> __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int row, int column, const Product& p) {
+    mark(v, batch, row, column);
+    if (p.vector) {
+        if (N == 4) {
+            *(float4*)&line[column] = make_float4(v[0], v[1], v[2 % N], v[3 % N]);
+        } else {
+            *(float2*)&line[column] = make_float2(v[0], v[1]);
+        }
+        return;
+    }
+#pragma unroll
+    for (int l = 0; l < N; l++)
+        if (column + l < p.n) line[(long long)(column + l) * p.out[2]] = v[l];
+}
+
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK, bool TF32> struct Operand {
+    typedef Loader<WIDTH, PIECES, THREADS, GROUPS, MASK, TF32> type;
+};
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Operand<WIDTH, PIECES, THREADS, GROUPS, false, false> {
+    typedef Copier<WIDTH, PIECES, THREADS, GROUPS> type;
+};
+
 // A warp makes 32 rows and 8·COLUMNS columns; its 4 x 8 lanes have 8 rows and COLUMNS columns each: groups of 4 rows 16
 // apart and of 4 columns 32 apart. On tensor cores they are 2 x COLUMNS fragments of 16 x 8: c[4i+e][j] is element e of
 // fragment (i, j). DOWN x RIGHT warps make the tile.
-template <int DOWN, int RIGHT, int COLUMNS, int PIECES, bool VECTOR, bool MASK, bool TF32>
+template <int DOWN, int RIGHT, int COLUMNS, int PIECES, bool GROUPS_A, bool GROUPS_B, bool MASK, bool TF32>
 __device__ __forceinline__ void product(const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
     const int THREADS = DOWN * RIGHT * 32, TALL = DOWN * 32, WIDE = RIGHT * 8 * COLUMNS, SLICE = PIECES * PIECE;
     const int GROUP = COLUMNS < 4 ? COLUMNS : 4; // neighbouring columns of a lane
-    typedef Loader<TALL, PIECES, THREADS, VECTOR, MASK, TF32> LoaderA;
-    typedef Loader<WIDE, PIECES, THREADS, VECTOR, MASK, TF32> LoaderB;
+    typedef typename Operand<TALL, PIECES, THREADS, GROUPS_A, MASK, TF32>::type LoaderA;
+    typedef typename Operand<WIDE, PIECES, THREADS, GROUPS_B, MASK, TF32>::type LoaderB;
     const int SIZE_A = SLICE * LoaderA::PITCH, SIZE = SIZE_A + SLICE * LoaderB::PITCH;
     __shared__ __align__(16) float slices[2 * SIZE]; // of A, of B; the same for the next slice
 
@@ -179,19 +303,23 @@ __device__ __forceinline__ void product(const float* A, const float* B, const fl
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) c[i][j] = 0;
 
-    a.fetch(depth);
-    b.fetch(depth);
-    a.put(slices);
-    b.put(slices + SIZE_A);
+    const int rest = depth > 0 ? (depth - 1) % SLICE + 1 : 0;
+    unsigned to = (unsigned)__cvta_generic_to_shared(slices); // addresses as 32 bits, where they stay
+    a.template fetch<true>(to, rest);
+    b.template fetch<true>(to + SIZE_A * 4, rest);
+    a.put(to);
+    b.put(to + SIZE_A * 4);
+    LoaderB::wait();
     __syncthreads();
-    const float *sa = slices + row, *sb = slices + SIZE_A + col;
-    float* to = slices + SIZE;
-    int flip = SIZE;
+    unsigned fromA = to + row * 4, fromB = to + (SIZE_A + col) * 4;
+    int flip = SIZE * 4;
+    to += flip;
 #pragma unroll 1
-    for (int rest = depth; rest > 0; rest -= SLICE) {
-        if (rest > SLICE) {
-            a.fetch(rest - SLICE);
-            b.fetch(rest - SLICE);
+    for (int left = depth - rest; depth > 0; left -= SLICE) {
+        const float *sa = (const float*)__cvta_shared_to_generic(fromA), *sb = (const float*)__cvta_shared_to_generic(fromB);
+        if (left > 0) {
+            a.template fetch<false>(to, SLICE);
+            b.template fetch<false>(to + SIZE_A * 4, SLICE);
         }
         if (TF32) {
 #pragma unroll
@@ -216,84 +344,84 @@ __device__ __forceinline__ void product(const float* A, const float* B, const fl
                     for (int j = 0; j < COLUMNS; j++) c[i][j] = fmaf(x[i], y[j], c[i][j]);
             }
         }
-        if (rest > SLICE) {
-            a.put(to);
-            b.put(to + SIZE_A);
-        }
-        sa += flip, sb += flip, flip = -flip, to += flip;
+        if (left <= 0) break;
+        a.put(to);
+        b.put(to + SIZE_A * 4);
+        LoaderB::wait();
+        fromA += flip, fromB += flip, flip = -flip, to += flip;
         __syncthreads();
     }
 
+    const int batch = p.first + blockIdx.z;
     out += (long long)blockIdx.z * p.out[0] + (long long)blockIdx.y * p.split;
-    if (TF32) {
 #pragma unroll
-        for (int i = 0; i < 8; i += 2) { // elements e and e+1 are neighbours in a row
-            const int r = row0 + row + i / 4 * 16 + i / 2 % 2 * 8;
-            if (r >= p.m) continue;
-            float* line = out + (long long)r * p.out[1];
+    for (int i = 0; i < 8; i += TF32 ? 2 : 1) {
+        const int r = row0 + row + (TF32 ? i / 2 % 2 * 8 : i % 4) + i / 4 * 16;
+        if (r >= p.m) continue;
+        float* line = out + (long long)r * p.out[1];
+        if (TF32) { // elements e and e+1 are neighbours in a row
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++) {
                 const int first = col0 + col + j * 8 + quad * 2;
-                if (p.vector) {
-                    if (first < p.n) *(float2*)&line[first] = make_float2(c[i][j], c[i + 1][j]);
-                } else {
-                    if (first < p.n) line[(long long)first * p.out[2]] = c[i][j];
-                    if (first + 1 < p.n) line[(long long)(first + 1) * p.out[2]] = c[i + 1][j];
-                }
+                float v[2] = {c[i][j], c[(i + 1) % 8][j]};
+                if (first < p.n) store(v, line, batch, r, first, p);
             }
-        }
-        return;
-    }
+        } else {
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        const int r = row0 + row + i % 4 + i / 4 * 16;
-        if (r >= p.m) continue;
-        float* line = out + (long long)r * p.out[1];
+            for (int j = 0; j < COLUMNS; j += GROUP) {
+                const int first = col0 + col + j * 8;
+                float v[GROUP];
 #pragma unroll
-        for (int j = 0; j < COLUMNS; j += GROUP) {
-            const int first = col0 + col + j * 8;
-            if (p.vector) {
-                if (first >= p.n) continue;
-                if (GROUP == 4) {
-                    *(float4*)&line[first] = make_float4(c[i][j], c[i][(j + 1) % COLUMNS], c[i][(j + 2) % COLUMNS], c[i][(j + 3) % COLUMNS]);
-                } else {
-                    *(float2*)&line[first] = make_float2(c[i][j], c[i][j + 1]);
-                }
-                continue;
+                for (int l = 0; l < GROUP; l++) v[l] = c[i][j + l];
+                if (first < p.n) store(v, line, batch, r, first, p);
             }
-#pragma unroll
-            for (int l = 0; l < GROUP; l++)
-                if (first + l < p.n) line[(long long)(first + l) * p.out[2]] = c[i][j + l];
         }
     }
 }
 
-// gemm_TILE: operands in aligned groups of 4; _any: any strides; _mask: with masks, either pointer may be null.
-#define LOADS(NAME, DOWN, RIGHT, COLUMNS, PIECES, RESIDENT, TF32)                                                           \
-    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32, RESIDENT)                                               \
-    NAME(const float* __restrict__ A, const float* __restrict__ B, float* __restrict__ out, Product p) {                    \
-        product<DOWN, RIGHT, COLUMNS, PIECES, true, false, TF32>(A, B, nullptr, nullptr, out, p);                           \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32)                                                         \
-    NAME##_any(const float* __restrict__ A, const float* __restrict__ B, float* __restrict__ out, Product p) {              \
-        product<DOWN, RIGHT, COLUMNS, PIECES, false, false, TF32>(A, B, nullptr, nullptr, out, p);                          \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32)                                                         \
-    NAME##_mask(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA,                  \
-                const float* __restrict__ maskB, float* __restrict__ out, Product p) {                                      \
-        product<DOWN, RIGHT, COLUMNS, PIECES, true, true, TF32>(A, B, maskA, maskB, out, p);                                \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32)                                                         \
-    NAME##_any_mask(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA,              \
-                    const float* __restrict__ maskB, float* __restrict__ out, Product p) {                                  \
-        product<DOWN, RIGHT, COLUMNS, PIECES, false, true, TF32>(A, B, maskA, maskB, out, p);                               \
-    }
+// The kernels: warps of a tile down and right, columns of a lane, pieces of a slice, blocks that a processor must hold; whether
+// A and B are loaded in groups of 4; masks (either pointer may be null); tensor cores.
+#define TILE_128 4, 2, 8, 1
+#define TILE_64 2, 2, 4, 2
+#define TILE_SKINNY 4, 1, 2, 2
+#define TILE_128_TF32 4, 2, 8, 2
+#define ROW_gemm_128 TILE_128, 2, true, true, false, false
+#define ROW_gemm_128_a TILE_128, 2, false, true, false, false
+#define ROW_gemm_128_b TILE_128, 2, true, false, false, false
+#define ROW_gemm_128_any TILE_128, 2, false, false, false, false
+#define ROW_gemm_128_mask TILE_128, 1, true, true, true, false
+#define ROW_gemm_128_any_mask TILE_128, 1, false, false, true, false
+#define ROW_gemm_64 TILE_64, 4, true, true, false, false
+#define ROW_gemm_64_a TILE_64, 4, false, true, false, false
+#define ROW_gemm_64_b TILE_64, 4, true, false, false, false
+#define ROW_gemm_64_any TILE_64, 4, false, false, false, false
+#define ROW_gemm_64_mask TILE_64, 1, true, true, true, false
+#define ROW_gemm_64_any_mask TILE_64, 1, false, false, true, false
+#define ROW_gemm_skinny_b TILE_SKINNY, 4, true, false, false, false
+#define ROW_gemm_skinny_any TILE_SKINNY, 4, false, false, false, false
+#define ROW_gemm_skinny_mask TILE_SKINNY, 1, true, true, true, false
+#define ROW_gemm_skinny_any_mask TILE_SKINNY, 1, false, false, true, false
+#define ROW_gemm_128_tf32 TILE_128_TF32, 1, true, true, false, true
+#define ROW_gemm_128_tf32_any TILE_128_TF32, 1, false, false, false, true
+#define ROW_gemm_128_tf32_mask TILE_128_TF32, 1, true, true, true, true
+#define ROW_gemm_128_tf32_any_mask TILE_128_TF32, 1, false, false, true, true
+#define ROW_gemm_64_tf32 TILE_64, 4, true, true, false, true
+#define ROW_gemm_64_tf32_any TILE_64, 1, false, false, false, true
+#define ROW_gemm_64_tf32_mask TILE_64, 1, true, true, true, true
+#define ROW_gemm_64_tf32_any_mask TILE_64, 1, false, false, true, true
 
-LOADS(gemm_128, 4, 2, 8, 1, 2, false)
-LOADS(gemm_64, 2, 2, 4, 2, 4, false)
-LOADS(gemm_skinny, 4, 1, 2, 2, 4, false)
-LOADS(gemm_128_tf32, 4, 2, 8, 2, 1, true)
-LOADS(gemm_64_tf32, 2, 2, 4, 2, 4, true)
+#define KERNEL(...) KERNEL_(__VA_ARGS__)
+#define KERNEL_(DOWN, RIGHT, COLUMNS, PIECES, RESIDENT, GROUPS_A, GROUPS_B, MASK, TF32)                                     \
+    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32, RESIDENT)                                               \
+    ENTRY(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA,                        \
+          const float* __restrict__ maskB, float* __restrict__ out, Product p) {                                            \
+        product<DOWN, RIGHT, COLUMNS, PIECES, GROUPS_A, GROUPS_B, MASK, TF32>(A, B, maskA, maskB, out, p);                  \
+    }
+#define ROW(NAME) ROW_(NAME)
+#define ROW_(NAME) ROW_##NAME
+KERNEL(ROW(ENTRY))
+
+#else // what is not a tile has one module
 
 // Many small products: one thread for each element of out, the batch outermost.
 extern "C" __global__ void __launch_bounds__(256)
@@ -311,7 +439,9 @@ gemm_tiny(const float* __restrict__ A, const float* __restrict__ B, const float*
             if (mb) y = __fmul_rn(y, __ldg(mb + (long long)k * p.maskB[2]));
             sum = fmaf(x, y, sum);
         }
-        out[b * p.out[0] + (long long)i * p.out[1] + (long long)j * p.out[2]] = sum;
+        float v[1] = {sum};
+        mark(v, b, i, j);
+        out[b * p.out[0] + (long long)i * p.out[1] + (long long)j * p.out[2]] = v[0];
     }
 }
 
@@ -327,6 +457,10 @@ extern "C" __global__ void __launch_bounds__(256) gemm_sum(const float* __restri
         float sum = parts[e];
         for (int s = 1; s < p.splits; s++) sum += parts[(long long)s * size + e];
         const int line = e / p.n, column = e - line * p.n, b = line / p.m, row = line - b * p.m;
-        out[(long long)b * p.out[0] + (long long)row * p.out[1] + (long long)column * p.out[2]] = sum;
+        float v[1] = {sum};
+        mark(v, b, row, column);
+        out[(long long)b * p.out[0] + (long long)row * p.out[1] + (long long)column * p.out[2]] = v[0];
     }
 }
+
+#endif

@@ -11,6 +11,7 @@ type product struct {
 	Out                    [3]int32
 	Split                  int32
 	AlongA, AlongB, Vector int32
+	First                  int32
 }
 
 // parts is struct Parts of gemm.cu.
@@ -28,9 +29,10 @@ type tile struct {
 }
 
 const (
-	slice     = 16    // of k, the most that a block multiplies between two barriers
-	maxGridYZ = 65535 // blocks along y and z
-	tiny      = 4096  // multiplications of a product that one thread an element does
+	slice     = 16     // of k, the most that a block multiplies between two barriers
+	maxGridYZ = 65535  // blocks along y and z
+	tiny      = 4096   // multiplications of a product that one thread an element does
+	small     = "gemm" // the module of gemm_tiny and gemm_sum
 )
 
 // The skinny tile serves results of at most its width; the others compete by the number of blocks.
@@ -55,7 +57,9 @@ func (g Gemm) Plan() Plan {
 	if processors <= 0 {
 		processors = 108
 	}
+	marks := []int{0, 1, 2}
 	if g.turned() { // outᵀ = B'ᵀ A'ᵀ
+		marks = []int{0, 2, 1}
 		flip := func(s Strided) Strided {
 			s.Strides[1], s.Strides[2] = s.Strides[2], s.Strides[1]
 			return s
@@ -72,7 +76,7 @@ func (g Gemm) Plan() Plan {
 		g.MaskA, g.MaskB = flipMask(g.MaskB), flipMask(g.MaskA)
 	}
 	if g.Batch > 1 && g.M <= skinny.width && g.N <= skinny.width && g.M*g.N*g.K <= tiny {
-		return g.many(processors)
+		return g.many(processors, marks)
 	}
 	t := g.tile(processors)
 	blocks := ceil(g.M, t.height) * ceil(g.N, t.width)
@@ -89,7 +93,47 @@ func (g Gemm) Plan() Plan {
 	if splits > 1 {
 		p.Split = int32(g.Batch * g.M * g.N)
 	}
+	entry := g.entry(t, &p)
+	p.Vector = word(out.Strides[2] == 1 && g.N%4 == 0 && multiples(4, out.Off, out.Strides[0], out.Strides[1]))
+
+	for first := 0; first < g.Batch; first += maxGridYZ {
+		p.First = int32(first)
+		l := Launch{
+			Module: entry, Entry: entry, Grid: [3]int{blocks, splits, min(g.Batch-first, maxGridYZ)},
+			Block: [3]int{t.threads, 1, 1}, Args: append(g.factors(first), batch(out, first), p),
+		}
+		if splits == 1 {
+			l.Marks = marks
+		}
+		plan.Launches = append(plan.Launches, l)
+	}
+	if splits > 1 {
+		size := g.Batch * g.M * g.N
+		plan.Launches = append(plan.Launches, Launch{
+			Module: small, Entry: "gemm_sum", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
+			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
+				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
+			Marks: marks,
+		})
+	}
+	return plan
+}
+
+// entry names the kernel of a tile, which is its module too: what is masked or rounded on its way is loaded in aligned groups
+// of 4 or not (_any); plain operands are copied in groups across, where there are any, each for itself.
+func (g *Gemm) entry(t tile, p *product) string {
+	tensor := g.TensorCores && t.name != skinny.name
+	if !tensor && !g.masked() {
+		across := [2]bool{
+			grouped(g.A, 2, 1, g.K, g.M, false),
+			grouped(g.B, 1, 2, g.K, g.N, false) && t.name != skinny.name,
+		}
+		return t.name + map[[2]bool]string{{true, true}: "", {false, true}: "_a", {true, false}: "_b", {false, false}: "_any"}[across]
+	}
 	entry := t.name
+	if tensor {
+		entry += "_tf32"
+	}
 	vector := grouped(g.A, 2, 1, g.K, g.M, p.AlongA == 1) && grouped(g.B, 1, 2, g.K, g.N, p.AlongB == 1)
 	for _, m := range []struct {
 		of            *Strided
@@ -98,40 +142,21 @@ func (g Gemm) Plan() Plan {
 	}{{g.MaskA, 2, 1, g.M, p.AlongA}, {g.MaskB, 1, 2, g.N, p.AlongB}} {
 		vector = vector && (m.of == nil || grouped(*m.of, m.k, m.axis, g.K, m.size, m.along == 1))
 	}
-	if g.TensorCores && t.name != skinny.name {
-		entry += "_tf32"
-	}
 	if !vector {
 		entry += "_any"
 	}
 	if g.masked() {
 		entry += "_mask"
 	}
-	p.Vector = word(out.Strides[2] == 1 && g.N%4 == 0 && multiples(4, out.Off, out.Strides[0], out.Strides[1]))
-
-	for first := 0; first < g.Batch; first += maxGridYZ {
-		plan.Launches = append(plan.Launches, Launch{
-			Module: "gemm", Entry: entry, Grid: [3]int{blocks, splits, min(g.Batch-first, maxGridYZ)},
-			Block: [3]int{t.threads, 1, 1}, Args: append(g.factors(first, g.masked()), batch(out, first), p),
-		})
-	}
-	if splits > 1 {
-		size := g.Batch * g.M * g.N
-		plan.Launches = append(plan.Launches, Launch{
-			Module: "gemm", Entry: "gemm_sum", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
-			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
-				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
-		})
-	}
-	return plan
+	return entry
 }
 
 // many plans a batch of tiny products: a thread for each element, none of them shared.
-func (g *Gemm) many(processors int) Plan {
+func (g *Gemm) many(processors int, marks []int) Plan {
 	size := g.Batch * g.M * g.N
 	return Plan{Launches: []Launch{{
-		Module: "gemm", Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
-		Args: append(g.factors(0, true), batch(g.Out, 0), g.product(g.Out), int32(size)),
+		Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
+		Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)), Marks: marks,
 	}}}
 }
 
@@ -153,11 +178,8 @@ func (g *Gemm) product(out Strided) product {
 func (g *Gemm) masked() bool { return g.MaskA != nil || g.MaskB != nil }
 
 // factors are the addresses of the operands that are read, from a batch on; a mask that is not there is null.
-func (g *Gemm) factors(first int, masks bool) []any {
+func (g *Gemm) factors(first int) []any {
 	args := []any{batch(g.A, first), batch(g.B, first)}
-	if !masks {
-		return args
-	}
 	for _, m := range []*Strided{g.MaskA, g.MaskB} {
 		if m == nil {
 			args = append(args, uint64(0))

@@ -3,7 +3,9 @@ package kernels_test
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +79,10 @@ var gemmCases = []gemmCase{
 	{batch: 1, m: 136, n: 132, k: 24, a: trans, maskA: true, maskB: true, processors: 1}, {batch: 1, m: 133, n: 129, k: 9, maskB: true, processors: 1},
 	{batch: 4, m: 31, n: 35, k: 19, b: layout{sharedBatch: true}, maskB: true, sharedMask: true}, {batch: 1, m: 10, n: 200, k: 40, maskB: true, maskA: true},
 	{batch: 65537, m: 1, n: 1, k: 2},
+	{batch: 1, m: 124, n: 128, k: 20, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, a: trans, processors: 1},
+	{batch: 1, m: 124, n: 128, k: 20, b: trans, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, a: trans, b: trans, processors: 1},
+	{batch: 1, m: 127, n: 125, k: 19, maskA: true, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, maskB: true, processors: 1},
+	{batch: 1, m: 256, n: 252, k: 36, a: trans, processors: 1}, {batch: 1, m: 255, n: 251, k: 35, b: odd, processors: 1},
 }
 
 // gemm runs a case and returns the product, row-major, beside its inputs.
@@ -181,10 +187,16 @@ func gemm(r *rig, c gemmCase) (got []float32, want []float64, bound []float64, c
 // Every case against float64 within the bound, and against the documented order of the sum bit by bit, for any order of
 // blocks and warps and any reading of floating point.
 func TestGemm(t *testing.T) {
+	var launched sync.Map
+	t.Cleanup(func() { covered(t, &launched, false) })
 	run := func(c gemmCase, opt ptx.Options) {
 		t.Run(fmt.Sprint(c, opt.Seed, opt.Float), func(t *testing.T) {
 			t.Parallel()
-			got, want, bound, chain := gemm(newRig(t, opt), c)
+			r := newRig(t, opt)
+			got, want, bound, chain := gemm(r, c)
+			for _, l := range r.launched {
+				launched.Store(l.Entry, true)
+			}
 			for i := range got {
 				if d := math.Abs(float64(got[i]) - want[i]); !(d <= bound[i]) || got[i] != chain[i] {
 					t.Fatalf("element %d is %v, want %v within %g, and %v exactly", i, got[i], want[i], bound[i], chain[i])
@@ -208,6 +220,8 @@ func TestGemm(t *testing.T) {
 // On tensor cores results are within the documented bound, whether the sums of eight are exact or truncated; and not all
 // are those of float32.
 func TestGemmTensorCores(t *testing.T) {
+	var launched sync.Map
+	t.Cleanup(func() { covered(t, &launched, true) })
 	for n, c := range gemmCases {
 		if c.batch > 1000 {
 			continue
@@ -218,6 +232,9 @@ func TestGemmTensorCores(t *testing.T) {
 			r := newRig(t, ptx.Options{Sanitize: true, Float: ptx.FloatMode(n % 3), Seed: uint64(n)})
 			got, want, bound, chain := gemm(r, c)
 			differ := 0
+			for _, l := range r.launched {
+				launched.Store(l.Entry, true)
+			}
 			for i := range got {
 				if d := math.Abs(float64(got[i]) - want[i]); !(d <= bound[i]) {
 					t.Fatalf("element %d is %v, want %v within %g", i, got[i], want[i], bound[i])
@@ -231,6 +248,18 @@ func TestGemmTensorCores(t *testing.T) {
 			}
 		})
 	}
+}
+
+// covered asks that the cases launched every kernel of gemm.cu, of those with or without tensor cores.
+func covered(t *testing.T, launched *sync.Map, tensor bool) {
+	var missing []string
+	for _, b := range builds(t) {
+		name := strings.TrimSuffix(filepath.Base(b.Output), ".ptx")
+		if _, found := launched.Load(name); !found && strings.HasPrefix(name, "gemm_") && strings.Contains(name, "tf32") == tensor {
+			missing = append(missing, name)
+		}
+	}
+	require.Empty(t, missing, "no case launches them")
 }
 
 // Nothing is skipped because a factor is zero, and what lies outside the operands is not read.
@@ -259,10 +288,10 @@ func TestGemmPlans(t *testing.T) {
 		grid                       [3]int
 		launches                   int
 	}{
-		{1, 4096, 4096, 4096, 132, "gemm_128", [3]int{1024, 1, 1}, 1}, {1, 512, 512, 512, 132, "gemm_64", [3]int{64, 4, 1}, 2},
-		{1, 64, 64, 64, 132, "gemm_64", [3]int{1, 1, 1}, 1}, {1, 128, 10, 784, 132, "gemm_skinny_any", [3]int{1, 6, 1}, 2},
-		{1, 10, 128, 784, 132, "gemm_skinny", [3]int{1, 6, 1}, 2}, {70000, 20, 20, 20, 132, "gemm_64", [3]int{1, 1, 65535}, 2},
-		{70000, 8, 8, 8, 132, "gemm_tiny", [3]int{8 * 132, 1, 1}, 1}, {1, 10_000_000, 128, 4, 132, "gemm_128", [3]int{78125, 1, 1}, 1},
+		{1, 4096, 4096, 4096, 132, "gemm_128_a", [3]int{1024, 1, 1}, 1}, {1, 512, 512, 512, 132, "gemm_64_a", [3]int{64, 4, 1}, 2},
+		{1, 64, 64, 64, 132, "gemm_64_a", [3]int{1, 1, 1}, 1}, {1, 128, 10, 784, 132, "gemm_skinny_any", [3]int{1, 6, 1}, 2},
+		{1, 10, 128, 784, 132, "gemm_skinny_b", [3]int{1, 6, 1}, 2}, {70000, 20, 20, 20, 132, "gemm_64_a", [3]int{1, 1, 65535}, 2},
+		{70000, 8, 8, 8, 132, "gemm_tiny", [3]int{8 * 132, 1, 1}, 1}, {1, 10_000_000, 128, 4, 132, "gemm_128_a", [3]int{78125, 1, 1}, 1},
 	} {
 		g := kernels.Gemm{Batch: c.batch, M: c.m, N: c.n, K: c.k, Processors: c.processors, A: dense(c.m, c.k), B: dense(c.k, c.n), Out: dense(c.m, c.n)}
 		g.B.Number, g.Out.Number = 1, 2
@@ -277,7 +306,7 @@ func TestGemmPlans(t *testing.T) {
 		} else if len(l) > 1 { // the rest of the batch
 			require.Equal(t, 70000-65535, l[1].Grid[2])
 			require.Equal(t, kernels.Operand{Number: 0, Off: 65535 * 20 * 20}, l[1].Args[0])
-			require.Equal(t, kernels.Operand{Number: 2, Off: 65535 * 20 * 20}, l[1].Args[2])
+			require.Equal(t, kernels.Operand{Number: 2, Off: 65535 * 20 * 20}, l[1].Args[4])
 		}
 	}
 }

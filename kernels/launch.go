@@ -18,6 +18,12 @@ type Launch struct {
 	// Args are the kernel's parameters in order: Operand, int32, uint32, int64, uint64, float32, or a fixed-size struct of
 	// int32 (passed by value, as C lays it out).
 	Args []any
+	// Marks is set where the launch stores the result of an operation and the text of its kernel has marks there: the axes of the
+	// result that the coordinates of a mark are, in order. A mark is a comment, in a line of its own,
+	//	// epilogue of {VALUE, …} at BATCH, ROW, COLUMN
+	// which names registers: of neighbouring values along the last coordinate, .f32, and of the place of the first, .b32.
+	// Text in its place may change the values.
+	Marks []int
 }
 
 // Operand is the address of an element of an operand: elements have four bytes.

@@ -49,31 +49,6 @@ func (s Softmax) Plan() Plan {
 	return rowPlan("rows", entry, s.Rows, s.Cols, s.Cols <= shortRow, args)
 }
 
-// ArgMax finds, for each row of In [Rows, Cols], the first column of its largest element, NaN being the largest of all: Out
-// is Int, one element a row. Strides are those of row and column.
-type ArgMax struct {
-	Rows, Cols int
-	In, Out    Strided
-}
-
-// argmax is struct Select of select.cu.
-type argmax struct {
-	Rows, Cols int32
-	Z          [2]int32
-	Out        int32
-}
-
-// Plan says how it is done: select.cu, in blocks of 256 threads; rows of up to 1024 columns go to groups of 1 to 32 lanes,
-// longer ones to a block each. The result is exact.
-func (a ArgMax) Plan() Plan {
-	const short = 1024
-	if a.Rows == 0 {
-		return Plan{}
-	}
-	p := argmax{int32(a.Rows), int32(a.Cols), pair(a.In), int32(a.Out.Strides[0])}
-	return rowPlan("select", "argmax", a.Rows, a.Cols, a.Cols <= short, []any{batch(a.In, 0), batch(a.Out, 0), p})
-}
-
 // rowPlan launches ENTRY_short, whose last parameter is the number of lanes of a row, or ENTRY_long.
 func rowPlan(module, entry string, rows, cols int, short bool, args []any) Plan {
 	l := Launch{Module: module, Entry: entry + "_long", Grid: [3]int{min(rows, gridMost), 1, 1}, Block: [3]int{block, 1, 1}, Args: args}

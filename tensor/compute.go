@@ -1,9 +1,11 @@
 package tensor
 
 import (
+	"math"
 	"slices"
 
 	"bilevel/device"
+	"bilevel/internal/expr"
 )
 
 // reduce keeps the reduced axes with length 1. No axes means all.
@@ -143,6 +145,60 @@ func (n *Node) ArgMax() *Node {
 	c := n.shape[len(n.shape)-1]
 	rows := n.Reshape(n.Size()/c, c)
 	return (&Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(n.shape[:len(n.shape)-1]...)
+}
+
+// KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the k-th
+// largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any number, -0 is 0,
+// and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for exactly k elements
+// where none is NaN. k is an Int number from 1 to their count; outside, running fails with device.ErrIndex. k may
+// change from run to run, so that a schedule compiles once.
+func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
+	const name = "KthLargest"
+	k.want(name, Int)
+	if k.Size() != 1 {
+		fail(name, "wants one k, got shape %v", k.shape)
+	}
+	chosen := []*Node{k.Flatten()}
+	count := 0
+	for _, p := range parts {
+		p.want(name, Real)
+		if p.Size() > 0 {
+			chosen = append(chosen, p.Flatten())
+			count += p.Size()
+		}
+	}
+	if count == 0 || count > math.MaxInt32 {
+		fail(name, "wants 1 to 2^31-1 elements, got %d in %d parts", count, len(parts))
+	}
+	if k.op == opElem && k.fn == expr.ToInt {
+		if c, ok := k.in[0].isConst(); ok && (c < 1 || c > float64(count)) {
+			fail(name, "k is %v of %d elements", c, count)
+		}
+	}
+	place = &Node{op: opKth, typ: Int, shape: []int{1}, in: chosen}
+	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()
+}
+
+// elementAt is the element at a place [1] of vectors laid end to end, without laying them so: every one of several gives the
+// element there, or its first, and the one that has the place is taken.
+func elementAt(place *Node, parts []*Node) *Node {
+	if len(parts) == 1 {
+		return Gather(parts[0], place)
+	}
+	var value *Node
+	first := 0
+	for i, p := range parts {
+		local := place.Sub(IntConst(int32(first)))
+		inside := IntConst(-1).Lt(local).Mul(local.Lt(IntConst(int32(p.Size()))))
+		element := Gather(p, local.Mul(inside.ToInt()))
+		if i == 0 {
+			value = element
+		} else {
+			value = Where(inside, element, value)
+		}
+		first += p.Size()
+	}
+	return value
 }
 
 // random draws by Philox: seed Int [2] (low and high word), step Int scalar, and a stream number of its own for each use.

@@ -90,6 +90,10 @@ var cases = []tensortest.Case{
 		return CrossEntropy(x[0], labels(5, 3)).Mul(x[1].Sigmoid()).Mean()
 	}},
 	unary("gather", func(x *Node) *Node { return Gather(x, labels(5, 3)).Square() }, nil),
+	unary("k-th largest", func(x *Node) *Node { return kth(4, x.T()).Square() }, nil),
+	{Name: "k-th largest of several", Shapes: [][]int{{3, 2}, {1}, {7}}, Build: func(x []*Node) *Node {
+		return Concat(0, kth(1, x...).Flatten(), kth(6, x...).Flatten(), kth(11, x[2], x[0].Exp(), x[1]).Mul(x[1])).Square()
+	}},
 	{Name: "scatter", Shapes: [][]int{{3, 2}, {5, 2}}, Build: func(x []*Node) *Node {
 		return ScatterAdd(x[0], labels(5, 3), x[1].Exp()).Square()
 	}},
@@ -100,6 +104,12 @@ var cases = []tensortest.Case{
 		h := x[0].MatMul(w1).Add(b1).Tanh()
 		return CrossEntropy(h.MatMul(w2).Add(b2), labels(5, 3)).Mean().Add(Dot(p, p).Scale(0.1))
 	}},
+}
+
+// kth is the k-th largest element.
+func kth(k int32, parts ...*Node) *Node {
+	value, _ := KthLargest(IntConst(k), parts...)
+	return value
 }
 
 func TestDerivatives(t *testing.T) {

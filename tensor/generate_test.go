@@ -269,6 +269,7 @@ var makers = []maker{
 	{false, (*generator).scatter},
 	{true, func(g *generator) *Node { return g.node(Real, true).ArgMax() }},
 	{true, func(g *generator) *Node { return OneHot(g.node(Real, true).ArgMax(), 5) }},
+	{true, (*generator).kthLargest},
 	{true, func(g *generator) *Node {
 		s := pick(g, realShapes)
 		return Iota(g.r.IntN(max(1, len(s))), s...)
@@ -365,6 +366,22 @@ func (g *generator) gather(table *Node) *Node {
 		i = i.Slice(0, 0, 0)
 	}
 	return Gather(table, i)
+}
+
+// kthLargest gives a value or a place of one to three arrays.
+func (g *generator) kthLargest() *Node {
+	parts, n := []*Node{g.node(Real, true)}, 0
+	for range g.r.IntN(3) {
+		parts = append(parts, g.node(Real, true))
+	}
+	for _, p := range parts {
+		n += p.Size()
+	}
+	if n == 0 {
+		parts, n = append(parts, Const(1)), 1
+	}
+	value, place := KthLargest(IntConst(int32(1+g.r.IntN(n))), parts...)
+	return pick(g, []*Node{value, place})
 }
 
 func (g *generator) scatter() *Node {

@@ -244,6 +244,8 @@ func evalMove(n *Node, in []array, out array) {
 			z := x.real[r*x.shape[1] : (r+1)*x.shape[1]]
 			out.ints[r] = int32(slices.Index(z, slices.Max(z)))
 		}
+	case opKth:
+		out.ints[0] = evalKth(int(x.ints[0]), in[1:])
 	case opConcat, opPad:
 		at := 0
 		if n.op == opPad {
@@ -260,6 +262,26 @@ func evalMove(n *Node, in []array, out array) {
 	default:
 		panic("interpreter: " + rules[n.op].name)
 	}
+}
+
+// evalKth counts, for every element, those before it.
+func evalKth(k int, parts []array) int32 {
+	var all []float64
+	for _, p := range parts {
+		all = append(all, p.real...)
+	}
+	for i, v := range all {
+		before := 0
+		for j, w := range all {
+			if w > v || math.IsNaN(w) && !math.IsNaN(v) || j < i && (w == v || math.IsNaN(w) && math.IsNaN(v)) {
+				before++
+			}
+		}
+		if before == k-1 {
+			return int32(i)
+		}
+	}
+	panic("interpreter: no such k")
 }
 
 // denseAt is position without repetition.

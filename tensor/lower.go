@@ -88,6 +88,13 @@ var emitters = map[op]func(*lowering, *Node){
 	opArgMax: func(l *lowering, n *Node) {
 		l.emit(device.Select, device.SelectAttr{Kind: device.ArgMax}, refTo(n), refTo(n.in[0]))
 	},
+	opKth: func(l *lowering, n *Node) {
+		in := make([]ref, len(n.in))
+		for i, p := range n.in {
+			in[i] = refTo(p)
+		}
+		l.emit(device.Select, device.SelectAttr{Kind: device.KthLargest}, refTo(n), in...)
+	},
 	opRandom: func(l *lowering, n *Node) {
 		l.emit(device.Random, n.rnd, refTo(n), refTo(n.in[0]), refTo(n.in[1]))
 	},

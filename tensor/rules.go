@@ -149,7 +149,8 @@ var rules = [numOps]rule{
 		},
 		vjp: func(n, g *Node, _ []bool) []*Node { return []*Node{g, nil, Gather(g, n.in[1])} },
 	},
-	opArgMax: {name: "Select"},
+	opArgMax: {name: "ArgMax"},
+	opKth:    {name: "KthLargest"},
 	opRandom: {name: "Random"},
 	opConcat: {
 		name: "Concat",

@@ -10,7 +10,7 @@ import (
 )
 
 // flat are the operations without a derivative: leaves, gradient stops, and what gives integers or draws.
-var flat = []op{opConst, opVar, opHole, opStop, opArgMax, opRandom}
+var flat = []op{opConst, opVar, opHole, opStop, opArgMax, opKth, opRandom}
 
 func TestRulesAreComplete(t *testing.T) {
 	names := map[string]op{}

@@ -9,6 +9,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
+	"bilevel/device/cuda/report"
 	"bilevel/device/devicetest"
 	"bilevel/device/open"
 
@@ -19,34 +20,55 @@ import (
 const selfTest = time.Second
 
 func (a *app) doctor() *cobra.Command {
-	return &cobra.Command{
+	f := &common{}
+	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Show devices, threads and data sets, and test each device for a second",
+		Short: "Show devices, threads and data sets, and test each device for a second; with --device test one thoroughly",
 		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintf(a.stdout, "%s %s/%s, %d processors, GOMAXPROCS %d\n\ndevices\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))
-			broken := 0
-			for _, c := range open.List() {
-				if c.Err != nil {
-					fmt.Fprintf(a.stdout, "  %-9s not available: %v\n", c.Name, c.Err)
-					continue
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("device") {
+				return a.examineDevice(c.Context(), f, devicetest.Cases(), report.Options{})
+			}
+			for _, name := range []string{"threads", "json", "out", "quiet"} {
+				if c.Flags().Changed(name) {
+					return usagef("--%s is for one device: give --device too", name)
 				}
-				verdict, err := test(c.Name)
-				if err != nil {
-					broken++
-				}
-				fmt.Fprintf(a.stdout, "  %-9s %s, %d threads, %d-bit; %s\n", c.Name, c.Info.Detail, c.Info.Threads, c.Info.RealBits, verdict)
 			}
-			fmt.Fprintf(a.stdout, "\ndata\n")
-			for _, name := range data.Names() {
-				fmt.Fprintf(a.stdout, "  %-14s %s\n", name, a.whereIs(name))
-			}
-			if broken > 0 {
-				return fmt.Errorf("doctor: %d devices compute wrong results", broken)
-			}
-			return nil
+			return a.overview()
 		},
 	}
+	f.registerDevice(c)
+	device := c.Flags().Lookup("device")
+	device.DefValue, device.Usage = "", "run the whole conformance suite on "+device.Usage+", and measure every kernel of a card"
+	c.Flags().StringVar(&f.out, "out", "", "folder to write report.json to")
+	c.Flags().BoolVar(&f.json, "json", false, "end standard output with the report as one line of JSON; the rest goes to standard error")
+	c.Flags().BoolVar(&f.quiet, "quiet", false, "no progress and no table")
+	return c
+}
+
+// overview shows what there is.
+func (a *app) overview() error {
+	fmt.Fprintf(a.stdout, "%s %s/%s, %d processors, GOMAXPROCS %d\n\ndevices\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	broken := 0
+	for _, c := range open.List() {
+		if c.Err != nil {
+			fmt.Fprintf(a.stdout, "  %-9s not available: %v\n", c.Name, c.Err)
+			continue
+		}
+		verdict, err := test(c.Name)
+		if err != nil {
+			broken++
+		}
+		fmt.Fprintf(a.stdout, "  %-9s %s, %d threads, %d-bit; %s\n", c.Name, c.Info.Detail, c.Info.Threads, c.Info.RealBits, verdict)
+	}
+	fmt.Fprintf(a.stdout, "\ndata\n")
+	for _, name := range data.Names() {
+		fmt.Fprintf(a.stdout, "  %-14s %s\n", name, a.whereIs(name))
+	}
+	if broken > 0 {
+		return fmt.Errorf("doctor: %d devices compute wrong results", broken)
+	}
+	return nil
 }
 
 // test runs conformance cases on a device for a second.

@@ -17,12 +17,16 @@ import (
 )
 
 // refused checks what every error has: nothing on standard output, one sentence on standard error that begins with the
-// command's name and shows no inside of Go, and nothing in the working directory, which is dir.
+// command's name and shows no inside of Go, and nothing in the working directory, which is dir. The notice that there is no
+// card may come before it.
 func refused(t *testing.T, r result, code int, want ...string) {
 	t.Helper()
 	require.Equal(t, code, r.code, r.stderr)
 	require.Empty(t, r.stdout)
 	sentence := strings.TrimSuffix(r.stderr, "\n")
+	if notice, rest, ok := strings.Cut(sentence, "\n"); ok && hasCUDA && strings.HasPrefix(notice, "bilevel: running on cpu: ") {
+		sentence = rest
+	}
 	require.NotContains(t, sentence, "\n", "one sentence")
 	require.True(t, strings.HasPrefix(sentence, "bilevel: "), sentence)
 	for _, inside := range []string{"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value"} {
@@ -45,7 +49,10 @@ func TestUsageErrors(t *testing.T) {
 		{"version extra", `bilevel version takes flags only, not "extra"`},
 		{"doctor extra", `takes flags only`},
 		{"--versoin", `did you mean --version? (bilevel --help lists them)`},
-		{"doctor --json", `unknown flag --json (bilevel doctor --help lists them)`},
+		{"doctor --json", `--json is for one device: give --device too`},
+		{"doctor --out x", `--out is for one device: give --device too`},
+		{"doctor --device cup", `did you mean "cpu"?`},
+		{"doctor --device cuda-sim:h10", `did you mean "h100"?`},
 		{"clean --itres 4", `unknown flag --itres; did you mean --iters? (bilevel clean --help lists them)`},
 		{"clean --xyzzyxyzzy", `unknown flag --xyzzyxyzzy (bilevel clean --help lists them)`},
 		{"clean -iters 4", `unknown flag -iters; did you mean --iters?`},
@@ -87,6 +94,7 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --device cup", `did you mean "cpu"?`},
 		{"clean --device opencl", `unknown device "opencl"`},
 		{"clean --device cuda:x", `unknown device "cuda:x"`},
+		{"clean --device cuda-sim:h100,a100:2", `no card "2" of h100,a100`},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			line := c.line
@@ -110,8 +118,7 @@ func TestMissingThings(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"clean --device cuda", []string{"this build has no support for the CUDA driver", "use --device cpu"}},
-		{"clean --device cuda:1", []string{"cuda:1"}},
+		{"clean --device cuda:99", []string{"device not available: cuda:99: ", "; use --device cpu, or cuda-sim for a simulated card"}},
 		{"clean --data mnist", []string{"bilevel data get mnist", filepath.Join(empty, "mnist")}},
 		{"clean --data fashion-mnist", []string{"bilevel data get fashion-mnist", filepath.Join(empty, "fashion-mnist")}},
 		{"clean --data ./nowhere", []string{"./nowhere"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"bilevel/data"
 	"bilevel/device"
@@ -22,6 +23,7 @@ type common struct {
 	out     string
 	json    bool
 	quiet   bool
+	command *cobra.Command
 }
 
 func (f *common) register(c *cobra.Command, dataUsage string) {
@@ -35,16 +37,27 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
 }
 
+// auto is the name of the device that is chosen here.
+const auto = "auto"
+
 // registerDevice is for commands that need a device and nothing else.
 func (f *common) registerDevice(c *cobra.Command) {
-	c.Flags().StringVar(&f.device, "device", "auto", open.Usage)
+	f.command = c
+	c.Flags().StringVar(&f.device, "device", auto, open.Usage)
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
-// openDevice opens the device that the flags name.
+// openDevice opens the device that the flags name. Where auto cannot take the card, it says so on standard error.
 func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
+	}
+	if f.device == auto {
+		dev, why := open.Auto(f.threads)
+		if why != nil && !f.quiet {
+			fmt.Fprintf(f.command.ErrOrStderr(), "bilevel: running on %s: %v\n", dev.Info().Name, why)
+		}
+		return dev, nil
 	}
 	dev, err := open.Open(f.device, f.threads)
 	if errors.Is(err, open.ErrUnknown) {

@@ -86,7 +86,7 @@ func TestBenchScaling(t *testing.T) {
 
 func TestBenchScalingOfOne(t *testing.T) {
 	dir := inNewFolder(t)
-	r := bilevel("bench scaling --seconds 0 --largest 32 --only soba")
+	r := bilevel("bench scaling --seconds 0 --largest 32 --only soba --device cpu")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Empty(t, r.stderr)
 	require.Equal(t, 2, strings.Count(r.stdout, "soba_batch"))
@@ -110,7 +110,7 @@ func TestBenchScalingErrors(t *testing.T) {
 		{"--device cup", `did you mean "cpu"?`, exitUsage},
 		{"extra", "bilevel bench scaling takes flags only", exitUsage},
 		{"--out file", "results cannot be written to file: file is a file", exitEnvironment},
-		{"--device cuda", "use --device cpu", exitEnvironment},
+		{"--device cuda:99", "use --device cpu", exitEnvironment},
 		{"--device ref --only threads --json", "threads are measured on the cpu device alone, not on ref", exitEnvironment},
 	} {
 		r := bilevel("bench scaling " + c.line)

@@ -23,42 +23,56 @@ type Options struct {
 	// Exact gives every buffer an allocation of its own, of its very size, that ends with Free: what a sanitizer needs.
 	// Otherwise sizes are rounded up and memory is kept for the next buffer of its size.
 	Exact bool
+	// TensorCores rounds the factors of large products to TF32 (kernels.Gemm says how far results move). Its errors are
+	// beyond what the conformance suite allows.
+	TensorCores bool
+	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text and the
+	// seconds from the call to its return.
+	Loaded func(name string, bytes int, seconds float64)
 }
 
 // Device runs programs on a card. Real is float32.
 type Device struct {
-	name string
-	card driver.Card
+	name   string
+	card   driver.Card
+	driver driver.Driver
+	given  Options
 
 	mu      sync.Mutex // guards all below
 	ctx     driver.Context
 	stream  driver.Stream
 	memory  *allocator
 	staging *staging
-	modules map[string]driver.Module // by name, which says what they hold
-	watch   []*runner                // ran kernels that may have found bad indices since the last look
-	recent  *runner                  // ran last
-	fault   error                    // what ended the context
+	modules modules
+	watch   []*runner // ran kernels that may have found bad indices since the last look
+	recent  *runner   // ran last
+	fault   error     // what ended the context
 	closed  bool
 	runners map[*runner]struct{}
 }
 
 var _ device.Device = (*Device)(nil)
 
-// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card.
+// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the driver is too old.
 func New(d driver.Driver, o Options) (*Device, error) {
 	cards, err := d.Cards()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
-	if o.Card < 0 || o.Card >= len(cards) {
-		return nil, fmt.Errorf("%w: %s: the driver has %d cards, numbered from 0", device.ErrMissing, o.Name, len(cards))
+	switch n := len(cards); {
+	case n == 0:
+		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds no card", device.ErrMissing, o.Name)
+	case o.Card < 0 || o.Card >= n:
+		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n)
+	}
+	if err := driver.CheckVersion(cards[o.Card].DriverVersion); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
 	ctx, err := d.Open(o.Card)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	dev := &Device{name: o.Name, card: cards[o.Card], ctx: ctx, modules: map[string]driver.Module{}, runners: map[*runner]struct{}{}}
+	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byName: map[string]*module{}}, runners: map[*runner]struct{}{}}
 	if err := dev.begin(o.Exact); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
 	}
@@ -153,7 +167,7 @@ func (d *Device) Close() error {
 		for r := range d.runners {
 			err = errors.Join(err, r.release())
 		}
-		for _, m := range d.modules {
+		for _, m := range d.modules.byName {
 			err = errors.Join(err, m.Unload())
 		}
 		err = errors.Join(err, d.staging.close(d.ctx), d.memory.close(), d.stream.Close())

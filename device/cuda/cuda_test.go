@@ -9,11 +9,20 @@ import (
 
 	"bilevel/device"
 	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
 	"bilevel/device/devicetest"
 	"bilevel/internal/expr"
 	"bilevel/internal/ptx"
 )
+
+// through is reach for drivers that it does not refuse.
+func through(t testing.TB, d driver.Driver) driver.Driver {
+	t.Helper()
+	reached, err := reach(d)
+	require.NoError(t, err)
+	return reached
+}
 
 // open opens a card of a simulated driver of its own.
 func open(t testing.TB, options ...func(*sim.Driver)) (*cuda.Device, *sim.Driver) {
@@ -220,6 +229,29 @@ func TestBadIndex(t *testing.T) {
 	shut(t, d)
 }
 
+// A bad k names the instruction too, and how many elements there are.
+func TestBadK(t *testing.T) {
+	d, _ := open(t)
+	x := upload(t, d, 1, 2, 3)
+	k, err := d.Alloc(device.Int, 2)
+	require.NoError(t, err)
+	r, err := d.Prepare(&device.Program{Name: "prune", Buffers: []device.Buffer{x, k}, Code: []device.Instr{{
+		Op: device.Select, Attr: device.SelectAttr{Kind: device.KthLargest}, Out: []device.View{device.Dense(1, 1, 1)},
+		In: []device.View{device.Dense(1, 0, 1), device.Dense(0, 0, 2), device.Dense(0, 2, 1)}}}})
+	require.NoError(t, err)
+	require.NoError(t, r.Run(1))
+	require.EqualError(t, d.Sync(), `cuda-sim: program "prune", instruction 0: index out of range (Select: k is 0, there are 3 elements)`)
+	require.NoError(t, d.Upload(k, 0, device.Int32s([]int32{1})))
+	require.NoError(t, r.Run(1))
+	place := make([]int32, 1)
+	require.NoError(t, d.Download(device.Int32s(place), k, 1))
+	require.Equal(t, []int32{2}, place)
+	require.NoError(t, r.Close())
+	d.Free(x)
+	d.Free(k)
+	shut(t, d)
+}
+
 func TestTwoCards(t *testing.T) {
 	drv, err := sim.New("h100", "rtx4090")
 	require.NoError(t, err)
@@ -242,7 +274,7 @@ func TestTwoCards(t *testing.T) {
 	}
 	_, err = cuda.New(through(t, drv), cuda.Options{Name: "cuda:2", Card: 2})
 	require.ErrorIs(t, err, device.ErrMissing)
-	require.ErrorContains(t, err, "cuda:2: the driver has 2 cards")
+	require.ErrorContains(t, err, "cuda:2: the NVIDIA driver finds 2 cards, numbered from 0")
 	cards[0].Free(x)
 	for _, d := range cards {
 		shut(t, d)

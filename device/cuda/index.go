@@ -9,7 +9,7 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// A kernel that looks up indices has a fault word on the card: all ones while every index was good, else the first bad one in
+// A kernel that looks up indices, or a k, has a fault word on the card: all ones while every index was good, else the first bad one in
 // its low half and its position in the high one (kernels/gather.cu). A runner has one for each such instruction; the
 // device reads those of the runners that ran whenever it waits for the card anyway.
 
@@ -76,6 +76,9 @@ func (d *Device) checkIndices() error {
 
 func (r *runner) badIndex(code, position int, index int32) error {
 	in := &r.program.Code[code]
-	return fmt.Errorf("%s: program %q, instruction %d: %w (%s: element %d is %d, the table has %d rows)",
-		r.device.name, r.program.Name, code, device.ErrIndex, in.Op, position, index, in.In[0].Shape[0])
+	what := fmt.Sprintf("%s: element %d is %d, the table has %d rows", in.Op, position, index, in.In[0].Shape[0])
+	if in.Op == device.Select {
+		what = fmt.Sprintf("%s: k is %d, there are %d elements", in.Op, index, elements(in))
+	}
+	return fmt.Errorf("%s: program %q, instruction %d: %w (%s)", r.device.name, r.program.Name, code, device.ErrIndex, what)
 }

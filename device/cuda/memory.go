@@ -71,6 +71,12 @@ func (d *Device) own(b device.Buffer) (*buffer, error) {
 	return mine, nil
 }
 
+// check is own for package device.
+func (d *Device) check(b device.Buffer) error {
+	_, err := d.own(b)
+	return err
+}
+
 // mine is own on a device in use.
 func (d *Device) mine(b device.Buffer) (*buffer, error) {
 	if err := d.ready(); err != nil {

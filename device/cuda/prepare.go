@@ -160,12 +160,6 @@ func planScatterAdd(b *bound) step {
 	return b.compiled(k.Plan())
 }
 
-// planSelect: arg-max is the only kind there is.
-func planSelect(b *bound) step {
-	z := b.In[0].Shape
-	return b.compiled(kernels.ArgMax{Rows: z[0], Cols: z[1], In: b.in(0), Out: b.out()}.Plan())
-}
-
 var randomKinds = [...]kernels.RandomKind{
 	device.Bits:     kernels.Bits,
 	device.Integers: kernels.Integers,
@@ -196,8 +190,9 @@ func planCopy(b *bound) step {
 	return b.compiled(k.Plan())
 }
 
-// planGemm is a product and, where there is an epilogue, a Map over it in place. Where an extra input of the epilogue is
-// the output itself, the product goes to scratch memory first.
+// planGemm is a product, with the epilogue in the kernels that store it. An epilogue that is too long for that (emit.Fits) is
+// a Map over the product in place; where one of its extra inputs is the output itself, the product goes to scratch
+// memory first.
 func planGemm(b *bound) step {
 	a := b.Attr.(device.GemmAttr)
 	A, out, target := b.In[0], b.Out[0], len(b.In)
@@ -205,7 +200,7 @@ func planGemm(b *bound) step {
 		return step{}
 	}
 	g := kernels.Gemm{
-		Batch: out.Shape[0], M: out.Shape[1], N: out.Shape[2], K: A.Shape[2], Processors: b.device.card.Processors,
+		Batch: out.Shape[0], M: out.Shape[1], N: out.Shape[2], K: A.Shape[2], Processors: b.device.card.Processors, TensorCores: b.device.given.TensorCores,
 		A: b.in(0), B: b.in(1), Out: b.out(),
 	}
 	next := 2
@@ -223,6 +218,13 @@ func planGemm(b *bound) step {
 		return b.compiled(g.Plan())
 	}
 	extras := b.In[next:]
+	if emit.Fits(a.Epilogue) {
+		list := make([]emit.Extra, len(extras))
+		for i, x := range b.arrays(extras) {
+			list[i] = emit.Extra{Array: x, Number: next + i}
+		}
+		return step{emit.Epilogue(a.Epilogue, [3]int(out.Shape), list, g.Plan()), b.operands(b.In, b.Out)}
+	}
 	inputs := append([]emit.Array{{Off: out.Off, Strides: out.Strides}}, b.arrays(extras)...)
 	aside := slices.ContainsFunc(extras, func(x device.View) bool { return x.Same(out) })
 	if aside {
@@ -273,15 +275,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	for i, b := range p.Buffers {
-		if b == nil {
-			continue // Validate refuses views of it
-		}
-		if _, err := d.own(b); err != nil {
-			return nil, fmt.Errorf("program %q, buffer %d: %w", p.Name, i, err)
-		}
-	}
-	if err := p.Validate(); err != nil {
+	if err := device.CheckPrepare(p, d.check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}

@@ -19,6 +19,7 @@ type runner struct {
 	scratch driver.Ptr // of all steps: they run one after the other
 	faults  faults
 	graph   driver.Graph
+	modules []*module
 	entries [][]string // of the kernels, by instruction
 	closed  bool
 }
@@ -27,7 +28,7 @@ type runner struct {
 func (r *runner) build() error {
 	d := r.device
 	for i := range r.program.Code {
-		if op := r.program.Code[i].Op; op == device.Gather || op == device.ScatterAdd {
+		if watched(&r.program.Code[i]) {
 			r.faults.codes = append(r.faults.codes, i)
 		}
 	}
@@ -67,15 +68,19 @@ func (r *runner) build() error {
 	for i, s := range steps {
 		for _, l := range s.Launches {
 			r.entries[i] = append(r.entries[i], l.Entry)
-			f, err := d.function(&s, &l)
+			made := driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared}
+			var f driver.Function
+			var err error
+			if made.Args, err = r.arguments(&s, &l); err == nil {
+				err = d.card.Check(made)
+			}
 			if err == nil {
-				var args [][]byte
-				args, err = r.arguments(&s, &l)
-				launches = append(launches, launch{f, driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared, Args: args}})
+				f, err = d.function(r, &s, &l)
 			}
 			if err != nil {
 				return d.failed(r.explain(i, &l, err))
 			}
+			launches = append(launches, launch{f, made})
 		}
 	}
 	if len(launches) == 0 {
@@ -107,17 +112,7 @@ func (r *runner) explain(i int, l *kernels.Launch, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("program %q, %s, kernel %s, grid %v, block %v: %w", r.program.Name, r.instruction(i), l.Entry, l.Grid, l.Block, err)
-}
-
-// instruction names an instruction with the shapes of its views.
-func (r *runner) instruction(i int) string {
-	in := &r.program.Code[i]
-	var shapes []string
-	for _, v := range slices.Concat(in.In, in.Out) {
-		shapes = append(shapes, fmt.Sprint(v.Shape))
-	}
-	return fmt.Sprintf("instruction %d (%s of %s)", i, in.Op, strings.Join(shapes, ", "))
+	return r.program.Explain(i, fmt.Errorf("kernel %s, grid %v, block %v: %w", l.Entry, l.Grid, l.Block, err))
 }
 
 // where names the program and, if the error of a replay names a kernel, the instructions it may come from.
@@ -126,7 +121,7 @@ func (r *runner) where(err error) string {
 	var list []string
 	for i, entries := range r.entries {
 		if slices.ContainsFunc(entries, func(e string) bool { return strings.Contains(text, e+",") }) {
-			list = append(list, r.instruction(i))
+			list = append(list, r.program.Instruction(i))
 		}
 	}
 	where := fmt.Sprintf("program %q", r.program.Name)
@@ -134,29 +129,6 @@ func (r *runner) where(err error) string {
 		where += ", " + strings.Join(list, " or ")
 	}
 	return where
-}
-
-// function loads a kernel's module if it is not there yet.
-func (d *Device) function(s *step, l *kernels.Launch) (driver.Function, error) {
-	m := d.modules[l.Module]
-	if m == nil {
-		text, emitted := s.Text[l.Module]
-		var err error
-		if !emitted {
-			if text, err = kernels.PTX(l.Module); err != nil {
-				return nil, err
-			}
-		}
-		if m, err = d.ctx.Load(text); err != nil {
-			return nil, err
-		}
-		d.modules[l.Module] = m
-	}
-	f, err := m.Function(l.Entry)
-	if err == nil && l.Shared > d.card.MaxShared {
-		err = f.AllowShared(l.Shared)
-	}
-	return f, err
 }
 
 // arguments writes the parameters of a launch, addresses in place of operands.
@@ -191,16 +163,8 @@ func (r *runner) Run(n int) error {
 	if err := d.ready(); err != nil {
 		return err
 	}
-	if r.closed {
-		return fmt.Errorf("%s: program %q was closed", d.name, r.program.Name)
-	}
-	for _, b := range r.program.Buffers {
-		if b == nil {
-			continue
-		}
-		if _, err := d.own(b); err != nil {
-			return fmt.Errorf("program %q: %w", r.program.Name, err)
-		}
+	if err := device.CheckRun(r.program, n, r.closed, d.check); err != nil {
+		return err
 	}
 	if r.graph == nil {
 		return nil
@@ -242,6 +206,7 @@ func (r *runner) release() error {
 	if r.graph != nil {
 		err = r.graph.Close()
 	}
+	err = errors.Join(err, r.device.leave(r))
 	for _, p := range []*driver.Ptr{&r.scratch, &r.faults.at} {
 		if *p != 0 {
 			err = errors.Join(err, r.device.memory.give(*p))

@@ -12,31 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/device/cuda"
-	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
 	"bilevel/device/devicetest"
 )
-
-// recorder is a driver that keeps the texts it is given.
-type recorder struct {
-	driver.Driver
-	texts map[string]bool
-}
-
-func (r *recorder) Open(i int) (driver.Context, error) {
-	c, err := r.Driver.Open(i)
-	return &recording{c, r.texts}, err
-}
-
-type recording struct {
-	driver.Context
-	texts map[string]bool
-}
-
-func (r *recording) Load(ptx string) (driver.Module, error) {
-	r.texts[ptx] = true
-	return r.Context.Load(ptx)
-}
 
 // Every text that the suite makes the device emit is one that NVIDIA's assembler takes, without spills: registers
 // stay registers, also for the longest expression of the suite.
@@ -48,7 +26,7 @@ func TestAssemble(t *testing.T) {
 	drv, err := sim.New()
 	require.NoError(t, err)
 	drv.Plain = true
-	rec := &recorder{drv, map[string]bool{}}
+	rec := &recorder{Driver: drv, texts: map[string]bool{}}
 	d, err := cuda.New(rec, cuda.Options{Name: "cuda-sim"})
 	require.NoError(t, err)
 	for _, c := range devicetest.Cases() {

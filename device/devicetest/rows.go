@@ -109,9 +109,9 @@ func badIndex(name string, bad int32, build func(*trial)) Case {
 	}}
 }
 
-// selectCases: arg-max with ties, NaN, infinities and zeros of both signs.
+// selectCases: arg-max with ties, NaN, infinities and zeros of both signs; the k-th largest.
 func selectCases() []Case {
-	var cases []Case
+	cases := kthLargestCases()
 	nan, inf, minus := math.NaN(), math.Inf(1), math.Copysign(0, -1)
 	add := func(name string, l layout, fill func(*trial) func() float64, rows, cols int) {
 		cases = append(cases, single("Select/"+name, func(t *trial) {

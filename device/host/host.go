@@ -80,15 +80,7 @@ func (d *Device) Close() error {
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i, b := range p.Buffers {
-		if b == nil {
-			continue // Validate refuses views of it
-		}
-		if _, err := d.own(b); err != nil {
-			return nil, fmt.Errorf("program %q, buffer %d: %w", p.Name, i, err)
-		}
-	}
-	if err := p.Validate(); err != nil {
+	if err := device.CheckPrepare(p, d.check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}
@@ -118,16 +110,8 @@ func (r *runner) Run(n int) error {
 	if d.closed {
 		return errClosed
 	}
-	if r.closed {
-		return fmt.Errorf("cpu: program %q was closed", r.program.Name)
-	}
-	for _, b := range r.program.Buffers {
-		if b == nil {
-			continue
-		}
-		if _, err := d.own(b); err != nil {
-			return fmt.Errorf("program %q: %w", r.program.Name, err)
-		}
+	if err := device.CheckRun(r.program, n, r.closed, d.check); err != nil {
+		return err
 	}
 	d.pool.Lock()
 	defer d.pool.Unlock()
@@ -146,7 +130,7 @@ func (r *runner) explain(i int, err error) error {
 	if errors.Is(err, cpu.ErrIndex) {
 		err = fmt.Errorf("%w (%w)", device.ErrIndex, err)
 	}
-	return fmt.Errorf("cpu: program %q, instruction %d: %w", r.program.Name, i, err)
+	return fmt.Errorf("cpu: %w", r.program.Explain(i, err))
 }
 
 // Close lets go of the operations.

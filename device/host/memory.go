@@ -91,6 +91,12 @@ func (d *Device) own(b device.Buffer) (*buffer, error) {
 	return mine, nil
 }
 
+// check is own for package device.
+func (d *Device) check(b device.Buffer) error {
+	_, err := d.own(b)
+	return err
+}
+
 // Upload copies src to dst; float64 is rounded to nearest, and to infinity beyond float32.
 func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 	d.mu.Lock()

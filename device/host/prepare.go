@@ -93,8 +93,10 @@ func prepareScatterAdd(pool *cpu.Pool, b *bound) operation {
 	return cpu.NewScatterAdd(pool, b.out(0), b.in(0), b.in(1), b.in(2))
 }
 
-// prepareSelect: arg-max is the only kind there is.
 func prepareSelect(pool *cpu.Pool, b *bound) operation {
+	if b.Attr.(device.SelectAttr).Kind == device.KthLargest {
+		return cpu.NewKthLargest(pool, b.out(0), b.in(0), b.arrays(b.In[1:]))
+	}
 	return cpu.NewArgMax(pool, b.out(0), b.in(0))
 }
 

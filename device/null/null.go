@@ -119,19 +119,14 @@ func (d *Device) release(b *buffer) {
 	d.stats.LiveBytes -= b.bytes()
 }
 
-// check refuses buffers that are not live on an open device.
-func (d *Device) check(buffers ...device.Buffer) error {
+// check refuses a buffer that is not live on an open device.
+func (d *Device) check(b device.Buffer) error {
 	if d.closed {
 		return errClosed
 	}
-	for _, b := range buffers {
-		mine, ok := b.(*buffer)
-		if !ok {
-			return errBuffer
-		}
-		if _, ok := d.live[mine]; !ok {
-			return errBuffer
-		}
+	mine, _ := b.(*buffer)
+	if _, ok := d.live[mine]; !ok {
+		return errBuffer
 	}
 	return nil
 }
@@ -173,7 +168,7 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, n int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.check(dst, src); err != nil {
+	if err := errors.Join(d.check(dst), d.check(src)); err != nil {
 		return err
 	}
 	if err := device.CheckCopy(dst, dstOff, src, srcOff, n); err != nil {

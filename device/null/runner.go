@@ -1,11 +1,6 @@
 package null
 
-import (
-	"errors"
-	"fmt"
-
-	"bilevel/device"
-)
+import "bilevel/device"
 
 type runner struct {
 	d      *Device
@@ -17,10 +12,10 @@ type runner struct {
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.check(p.Buffers...); err != nil {
-		return nil, fmt.Errorf("null: prepare %q: %w", p.Name, err)
+	if d.closed {
+		return nil, errClosed
 	}
-	if err := p.Validate(); err != nil {
+	if err := device.CheckPrepare(p, d.check); err != nil {
 		return nil, err
 	}
 	d.stats.Prepared++
@@ -32,14 +27,11 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 func (r *runner) Run(n int) error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
-	switch {
-	case r.closed:
-		return errors.New("null: run: the runner is closed")
-	case n < 0:
-		return fmt.Errorf("null: run %q: %d times", r.p.Name, n)
+	if r.d.closed {
+		return errClosed
 	}
-	if err := r.d.check(r.p.Buffers...); err != nil {
-		return fmt.Errorf("null: run %q: %w", r.p.Name, err)
+	if err := device.CheckRun(r.p, n, r.closed, r.d.check); err != nil {
+		return err
 	}
 	r.d.stats.Runs++
 	r.d.stats.Repetitions += n

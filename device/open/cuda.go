@@ -3,7 +3,6 @@
 package open
 
 import (
-	"errors"
 	"fmt"
 
 	"bilevel/device"
@@ -11,19 +10,24 @@ import (
 	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/real"
 	"bilevel/device/cuda/real/bridge"
-	"bilevel/device/cuda/shim"
+)
+
+const (
+	hasCUDA = true
+	way     = " through cgo" // to a simulated card
 )
 
 // openCUDA opens card number n through the driver of this machine.
 func openCUDA(name string, n int) (device.Device, error) {
-	d, err := real.New()
-	if errors.Is(err, shim.ErrMissing) {
-		return nil, fmt.Errorf("%w: %w", device.ErrMissing, err)
-	}
+	drv, err := real.New()
 	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, name, err)
+	}
+	d, err := cuda.New(drv, cuda.Options{Name: name, Card: n})
+	if err != nil { // not a *cuda.Device of nil
 		return nil, err
 	}
-	return cuda.New(d, cuda.Options{Name: name, Card: n})
+	return d, nil
 }
 
 // through is the way to a simulated driver: the one to a real card, through cu, cgo and the table of entry points.

@@ -9,10 +9,14 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
+const (
+	hasCUDA = false
+	way     = ""
+)
+
 // openCUDA says how to get what this build has not.
 func openCUDA(name string, _ int) (device.Device, error) {
-	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has); use --device cpu, or cuda-sim for a simulated card",
-		device.ErrMissing, name)
+	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, name)
 }
 
 // through is the way to a simulated driver: straight.

@@ -11,10 +11,19 @@ import (
 )
 
 func TestBuildWithoutCUDASaysSo(t *testing.T) {
-	for _, name := range []string{"cuda", "cuda:1"} {
-		d, err := Open(name, 0)
+	for given, name := range map[string]string{"cuda": "cuda:0", "cuda:1": "cuda:1"} {
+		d, err := Open(given, 0)
 		require.Nil(t, d)
 		require.ErrorIs(t, err, device.ErrMissing)
-		require.ErrorContains(t, err, "device not available: "+name+": this build has no support for the CUDA driver")
+		require.EqualError(t, err, "device not available: "+name+": this build has no support for the CUDA driver (go build -tags cuda has); "+
+			"use --device cpu, or cuda-sim for a simulated card")
 	}
+}
+
+func TestAutoIsTheProcessor(t *testing.T) {
+	d, why := Auto(3)
+	require.NoError(t, why)
+	require.Equal(t, "cpu", d.Info().Name)
+	require.Equal(t, 3, d.Info().Threads)
+	require.NoError(t, d.Close())
 }

@@ -17,22 +17,24 @@ import (
 )
 
 // Usage lists what Open takes, for the help text of a flag.
-const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD]]"
+const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
 
 // Open opens a device by its name:
 //
-//	auto             the fastest device there is
-//	cpu              the processor, with the given number of threads (0: all)
-//	ref              the reference device: float64, slow
-//	cuda, cuda:N     the N-th NVIDIA card, from 0
-//	cuda-sim         a simulated card, under the sanitizer: slow, for checking
-//	cuda-sim:h100    one of sim.Names; of several, h100,a100, the first
+//	auto                    what Auto opens
+//	cpu                     the processor, with the given number of threads (0: all)
+//	ref                     the reference device: float64, slow
+//	cuda, cuda:N            the N-th NVIDIA card, from 0
+//	cuda-sim                a simulated card, under the sanitizer: slow, for checking
+//	cuda-sim:h100           one of sim.Names
+//	cuda-sim:h100,a100:1    the N-th card of a simulated machine with several, from 0 (without a number the first)
 //
 // The error wraps ErrUnknown for any other name and device.ErrMissing where the device is not in this build or on this
-// machine. The caller closes the device.
+// machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real card,
+// and Info().Name says so. The caller closes the device.
 func Open(name string, threads int) (device.Device, error) {
 	if threads < 0 {
 		return nil, fmt.Errorf("open: %d threads: the number of threads is 0 (all) or more", threads)
@@ -42,48 +44,71 @@ func Open(name string, threads int) (device.Device, error) {
 		return nil, unknown(name)
 	}
 	switch family {
-	case "auto", "cpu":
+	case "auto":
+		d, _ := Auto(threads)
+		return d, nil
+	case "cpu":
 		return host.New(threads), nil
 	case "ref":
 		return ref.New(), nil
 	case "cuda":
 		n, _ := strconv.Atoi(arg)
-		return openCUDA(name, n)
+		d, err := openCUDA(fmt.Sprintf("cuda:%d", n), n)
+		if err != nil {
+			return nil, fmt.Errorf("%w; use --device cpu, or cuda-sim for a simulated card", err)
+		}
+		return d, nil
 	case "cuda-sim":
 		return openSimulated(arg)
 	}
 	return nil, unknown(name)
 }
 
-// openSimulated opens the first of the named cards, a list with commas.
-func openSimulated(cards string) (device.Device, error) {
-	var names []string
-	if cards != "" {
-		names = strings.Split(cards, ",")
+// Auto opens the first NVIDIA card, or the processor, where why says what is wrong with the card. Where the build has no
+// CUDA driver, the processor is the fastest device and why is nil.
+func Auto(threads int) (d device.Device, why error) {
+	if hasCUDA {
+		if d, why = openCUDA("cuda:0", 0); why == nil {
+			return d, nil
+		}
+	}
+	return host.New(threads), why
+}
+
+// openSimulated opens a card of a simulated machine: CARD,CARD:N.
+func openSimulated(arg string) (device.Device, error) {
+	list, number, numbered := strings.Cut(arg, ":")
+	names := strings.Split(list, ",")
+	if list == "" {
+		names = sim.Names()[:1]
+	}
+	n := 0
+	if numbered {
+		var err error
+		if n, err = strconv.Atoi(number); err != nil || n < 0 || n >= len(names) {
+			return nil, fmt.Errorf("%w: no card %q of %s: they are numbered from 0 to %d", ErrUnknown, number, list, len(names)-1)
+		}
 	}
 	drv, err := sim.New(names...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	name := "cuda-sim:" + sim.Names()[0]
-	if cards != "" {
-		name = "cuda-sim:" + strings.ToLower(names[0])
-	}
-	way, err := through(drv)
+	reached, err := through(drv)
 	if err != nil {
 		return nil, err
 	}
-	return cuda.New(way, cuda.Options{Name: name, Exact: true})
+	name := "cuda-sim:" + strings.ToLower(names[n])
+	return cuda.New(reached, cuda.Options{Name: name + way, Card: n, Exact: true})
 }
 
-// takes says whether the part after the colon can be one: a number for cuda, any word for cuda-sim, nothing elsewhere.
+// takes says whether the part after the colon can be one: a number for cuda, any words for cuda-sim, nothing elsewhere.
 func takes(family, arg string) bool {
 	switch family {
 	case "cuda":
 		n, err := strconv.Atoi(arg)
 		return err == nil && n >= 0
 	case "cuda-sim":
-		return arg != ""
+		return !strings.HasPrefix(arg, ":") && arg != ""
 	}
 	return false
 }

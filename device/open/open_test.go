@@ -2,6 +2,7 @@ package open
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,10 +11,16 @@ import (
 )
 
 func TestOpen(t *testing.T) {
-	for name, want := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref": "ref", "cuda-sim": "cuda-sim:a100", "cuda-sim:H100": "cuda-sim:h100", "cuda-sim:rtx4090,a100": "cuda-sim:rtx4090"} {
+	for name, want := range map[string]string{
+		"cpu": "cpu", "ref": "ref", "cuda-sim": "cuda-sim:a100" + way, "cuda-sim:H100": "cuda-sim:h100" + way,
+		"cuda-sim:rtx4090,a100": "cuda-sim:rtx4090" + way, "cuda-sim:h100,a100:0": "cuda-sim:h100" + way, "cuda-sim:h100,a100:1": "cuda-sim:a100" + way,
+	} {
 		d, err := Open(name, 1)
 		require.NoError(t, err)
 		require.Equal(t, want, d.Info().Name)
+		if card, simulated := strings.CutPrefix(strings.TrimSuffix(want, way), "cuda-sim:"); simulated {
+			require.Contains(t, d.Info().Detail, "simulated "+strings.ToUpper(card))
+		}
 		require.NoError(t, d.Close())
 	}
 }
@@ -27,12 +34,16 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, rtx4090; did you mean "h100"?`},
 		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
 		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
-		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD]]; did you mean "cpu"?`},
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
 		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
 		{"cpu:0", ErrUnknown, `did you mean "cpu"?`},
 		{"cuda:-1", ErrUnknown, `did you mean "cuda"?`},
 		{"cuda:x", ErrUnknown, "cuda:x"},
 		{"cuda-sim:", ErrUnknown, "cuda-sim:"},
+		{"cuda-sim::1", ErrUnknown, `unknown device "cuda-sim::1"`},
+		{"cuda-sim:h100,a100:2", ErrUnknown, `unknown device: no card "2" of h100,a100: they are numbered from 0 to 1`},
+		{"cuda-sim:h100:-1", ErrUnknown, `no card "-1" of h100`},
+		{"cuda-sim:h100:", ErrUnknown, `no card "" of h100`},
 		{"", ErrUnknown, "the devices are"},
 		{"opencl", ErrUnknown, "the devices are"},
 	} {
@@ -58,4 +69,23 @@ func TestListOpensWhatIsThere(t *testing.T) {
 	require.Contains(t, there, "cuda")
 	delete(there, "cuda") // as the machine and the build have it
 	require.Equal(t, map[string]bool{"cpu": true, "ref": true, "cuda-sim": true}, there)
+}
+
+// Two simulated cards are two devices of one process, with memory of their own.
+func TestTwoCards(t *testing.T) {
+	first, err := Open("cuda-sim:h100,rtx4090", 0)
+	require.NoError(t, err)
+	second, err := Open("cuda-sim:h100,rtx4090:1", 0)
+	require.NoError(t, err)
+	require.Equal(t, []int{132, 128}, []int{first.Info().Threads, second.Info().Threads})
+	b, err := first.Alloc(device.Real, 3)
+	require.NoError(t, err)
+	v := []float32{1, 2, 3}
+	require.NoError(t, first.Upload(b, 0, device.Float32s(v)))
+	require.ErrorContains(t, second.Download(device.Float32s(v), b, 0), "another device")
+	require.NoError(t, second.Close())
+	clear(v)
+	require.NoError(t, first.Download(device.Float32s(v), b, 0))
+	require.Equal(t, []float32{1, 2, 3}, v)
+	require.NoError(t, first.Close())
 }

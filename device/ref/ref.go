@@ -106,6 +106,12 @@ func (d *Device) own(b device.Buffer) (*buffer, error) {
 	return mine, nil
 }
 
+// check is own for package device.
+func (d *Device) check(b device.Buffer) error {
+	_, err := d.own(b)
+	return err
+}
+
 // Upload widens or copies src into dst.
 func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 	d.mu.Lock()

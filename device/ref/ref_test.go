@@ -2,6 +2,7 @@ package ref
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -255,6 +256,19 @@ func TestRows(t *testing.T) {
 	argmax := device.Instr{Op: device.Select, Attr: device.SelectAttr{}, In: views(device.Dense(0, 0, 4, 3)), Out: views(device.Dense(1, 0, 4))}
 	_, where := run(t, argmax, []float64{1, 3, 3, nan, 9, nan, 2, nan, 3, math.Copysign(0, -1), 0, -1}, make([]int32, 4))
 	require.Equal(t, []int32{1, 0, 1, 0}, where)
+
+	kth := device.Instr{Op: device.Select, Attr: device.SelectAttr{Kind: device.KthLargest}, Out: views(device.Dense(3, 0, 1)),
+		In: views(device.Dense(0, 0, 1), device.View{Buf: 1, Shape: []int{3}, Strides: []int{2}}, device.Dense(2, 0, 5))}
+	x, y := []float64{3, 0, nan, 0, math.Inf(-1)}, []float64{math.Copysign(0, -1), 3, math.Inf(1), 0, nan}
+	for i, want := range []int32{1, 7, 5, 0, 4, 3, 6, 2} { // NaN NaN +Inf 3 3 -0 0 -Inf
+		_, where := run(t, kth, []int32{int32(i + 1)}, x, y, make([]int32, 1))
+		require.Equal(t, []int32{want}, where, "k = %d", i+1)
+	}
+	for _, bad := range []int32{0, -1, 9, math.MinInt32} {
+		_, _, err := try(t, kth, []int32{bad}, x, y, make([]int32, 1))
+		require.ErrorIs(t, err, device.ErrIndex)
+		require.ErrorContains(t, err, fmt.Sprintf("k is %d, for 8 elements", bad))
+	}
 }
 
 func TestRandomIsPhilox(t *testing.T) {

@@ -3,6 +3,7 @@ package ref
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"bilevel/device"
 )
@@ -49,7 +50,44 @@ func (m memory) row(table, idx device.View, j int) (int, error) {
 	return r, nil
 }
 
-// argMax is Select: the column of the first largest element of each row; the first NaN, where there is one.
+// selectPlaces is Select.
+func selectPlaces(m memory, in *device.Instr) error {
+	if in.Attr.(device.SelectAttr).Kind == device.KthLargest {
+		return kthLargest(m, in)
+	}
+	return argMax(m, in)
+}
+
+// kthLargest is the other Select: all elements in one list, sorted. Equals stay in the order of their places.
+func kthLargest(m memory, in *device.Instr) error {
+	type element struct {
+		value float64
+		place int
+	}
+	var list []element
+	for _, v := range in.In[1:] {
+		for i := range v.Shape[0] {
+			list = append(list, element{m[v.Buf].real[at(v, i)], len(list)})
+		}
+	}
+	k := int(m[in.In[0].Buf].ints[at(in.In[0], 0)])
+	if k < 1 || k > len(list) {
+		return fmt.Errorf("k is %d, for %d elements: %w", k, len(list), device.ErrIndex)
+	}
+	slices.SortStableFunc(list, func(a, b element) int {
+		switch {
+		case a.value > b.value, math.IsNaN(a.value) && !math.IsNaN(b.value):
+			return -1
+		case a.value < b.value, math.IsNaN(b.value) && !math.IsNaN(a.value):
+			return 1
+		}
+		return 0
+	})
+	m.store(in.Out[0], at(in.Out[0], 0), value{int: int32(list[k-1].place)})
+	return nil
+}
+
+// argMax is one Select: the column of the first largest element of each row; the first NaN, where there is one.
 func argMax(m memory, in *device.Instr) error {
 	src, out := in.In[0], in.Out[0]
 	for r := range src.Shape[0] {

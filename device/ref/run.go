@@ -1,14 +1,13 @@
 package ref
 
 import (
-	"errors"
 	"fmt"
 
 	"bilevel/device"
 )
 
 // ops is the device: one function an operation. A function may trust what Program.Validate checked, and its only
-// error is a value it finds in a buffer, an index outside its table.
+// error is a value it finds in a buffer, an index outside its table or a k outside its elements.
 var ops = [device.NumOp]func(memory, *device.Instr) error{
 	device.Gemm:       gemm,
 	device.Map:        elementwise,
@@ -16,7 +15,7 @@ var ops = [device.NumOp]func(memory, *device.Instr) error{
 	device.RowSoftmax: rowSoftmax,
 	device.Gather:     gather,
 	device.ScatterAdd: scatterAdd,
-	device.Select:     argMax,
+	device.Select:     selectPlaces,
 	device.Random:     random,
 	device.Copy:       copyView,
 }
@@ -39,15 +38,12 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if d.closed {
 		return nil, errClosed
 	}
+	if err := device.CheckPrepare(p, d.check); err != nil {
+		return nil, err
+	}
 	mem := make(memory, len(p.Buffers))
 	for i, b := range p.Buffers {
-		var err error
-		if mem[i], err = d.own(b); err != nil {
-			return nil, fmt.Errorf("ref: prepare %q: buffer %d: %w", p.Name, i, err)
-		}
-	}
-	if err := p.Validate(); err != nil {
-		return nil, err
+		mem[i], _ = b.(*buffer) // nil where nothing views it
 	}
 	return &runner{d: d, p: p, mem: mem}, nil
 }
@@ -57,22 +53,17 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 func (r *runner) Run(n int) error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
-	switch {
-	case r.closed:
-		return errors.New("ref: run: the runner is closed")
-	case n < 0:
-		return fmt.Errorf("ref: run %q: %d times", r.p.Name, n)
+	if r.d.closed {
+		return errClosed
 	}
-	for i, b := range r.mem {
-		if _, err := r.d.own(b); err != nil {
-			return fmt.Errorf("ref: run %q: buffer %d: %w", r.p.Name, i, err)
-		}
+	if err := device.CheckRun(r.p, n, r.closed, r.d.check); err != nil {
+		return err
 	}
 	for range n {
 		for i := range r.p.Code {
 			in := &r.p.Code[i]
 			if err := ops[in.Op](r.mem, in); err != nil {
-				return fmt.Errorf("ref: run %q, instruction %d (%s): %w", r.p.Name, i, in.Op, err)
+				return fmt.Errorf("ref: %w", r.p.Explain(i, err))
 			}
 		}
 	}

@@ -37,6 +37,59 @@ type Card struct {
 	MaxShared     int    // bytes of shared memory of a block without asking
 	MaxSharedMore int    // and with Function.AllowShared
 	DriverVersion int    // 12020 is CUDA 12.2
+
+	// What follows is for reports; 0: not known.
+	L2             int // bytes of the second-level cache
+	MemoryClockKHz int
+	BusBits        int // width of the way to memory
+}
+
+// What every card since compute capability 2.0 takes (CUDA C++ Programming Guide, "Technical Specifications per Compute
+// Capability"), and drivers of CUDA 12.1 on (PTX ISA, "Kernel Function Parameters").
+var maxBlock = [3]int{1024, 1024, 64}
+
+const maxParams = 32764 // bytes
+
+// Check says which limit of the card a launch is beyond. The driver alone knows what else a kernel needs: registers, and shared
+// memory of its own.
+func (c *Card) Check(l Launch) error {
+	for i, axis := range []string{"x", "y", "z"} {
+		if n := l.Grid[i]; n < 1 || n > c.MaxGrid[i] {
+			return fmt.Errorf("%d blocks along %s: %s takes 1 to %d", n, axis, c.Name, c.MaxGrid[i])
+		}
+		if n := l.Block[i]; n < 1 || n > maxBlock[i] {
+			return fmt.Errorf("%d threads of a block along %s: %s takes 1 to %d", n, axis, c.Name, maxBlock[i])
+		}
+	}
+	params := 0
+	for _, a := range l.Args {
+		params += len(a)
+	}
+	for _, limit := range []struct {
+		what    string
+		n, most int
+	}{
+		{"threads of a block", l.Block[0] * l.Block[1] * l.Block[2], c.MaxThreads},
+		{"bytes of shared memory of a block", l.Shared, c.MaxSharedMore},
+		{"bytes of parameters", params, maxParams},
+	} {
+		if limit.n > limit.most {
+			return fmt.Errorf("%d %s: %s takes at most %d", limit.n, limit.what, c.Name, limit.most)
+		}
+	}
+	return nil
+}
+
+// oldest is the first driver that reads PTX ISA 8.2, which the kernels are compiled to (PTX ISA, "Release Notes").
+const oldest = 12020
+
+// CheckVersion says whether a driver, by Card.DriverVersion, is too old for the kernels, and which it takes.
+func CheckVersion(version int) error {
+	if version >= oldest {
+		return nil
+	}
+	return fmt.Errorf("the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
+		version/1000, version%1000/10, oldest/1000, oldest%1000/10)
 }
 
 // Context is a card in use.
@@ -117,10 +170,11 @@ type Code int
 const (
 	InvalidValue         Code = 1
 	OutOfMemory          Code = 2
-	NotInitialized       Code = 3
 	NoDevice             Code = 100
 	InvalidDevice        Code = 101
 	InvalidPTX           Code = 218
+	UnsupportedPTX       Code = 222
+	InvalidHandle        Code = 400
 	NotFound             Code = 500
 	IllegalAddress       Code = 700
 	LaunchOutOfResources Code = 701
@@ -148,6 +202,11 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Closed is the error of a call on something that was closed before.
+func Closed(call, what string) error {
+	return &Error{Call: call, Code: InvalidHandle, Detail: what + " is closed"}
+}
+
 // Sticky says whether the context is lost after the error.
 func (e *Error) Sticky() bool {
 	switch e.Code {
@@ -158,8 +217,9 @@ func (e *Error) Sticky() bool {
 }
 
 var names = map[Code]string{
-	InvalidValue: "an invalid value", OutOfMemory: "out of memory", NotInitialized: "the driver is not initialized",
-	NoDevice: "no card", InvalidDevice: "no such card", InvalidPTX: "invalid PTX", NotFound: "not found",
+	InvalidValue: "an invalid value", OutOfMemory: "out of memory",
+	NoDevice: "no card", InvalidDevice: "no such card", InvalidPTX: "invalid PTX",
+	UnsupportedPTX: "the driver is too old for this PTX", InvalidHandle: "an invalid handle", NotFound: "not found",
 	IllegalAddress: "an illegal address", LaunchOutOfResources: "the launch needs too many resources",
 	LaunchTimeout: "the kernel took too long", LaunchFailed: "the kernel failed", DeviceLost: "the card is lost",
 }

@@ -1,5 +1,5 @@
-// Package emit writes PTX text for fused elementwise work: the kernel of a Map and the kernels of a Reduce, from their
-// expressions. Shapes and strides are part of the text, addresses are its parameters.
+// Package emit writes PTX text for fused elementwise work: the kernel of a Map, the kernels of a Reduce, and epilogues in
+// compiled kernels, from their expressions. Shapes and strides are part of the text, addresses are its parameters.
 //
 // # Arithmetic
 //
@@ -17,7 +17,8 @@ import (
 	"bilevel/kernels"
 )
 
-// Program is a plan whose modules are texts made for it. Its operands are the inputs and then the outputs.
+// Program is a plan with the texts of those of its modules that were made for it. The operands of a Map and a Reduce are the
+// inputs and then the outputs.
 type Program struct {
 	kernels.Plan
 	Text map[string]string // by kernels.Launch.Module
@@ -34,9 +35,10 @@ type Array struct {
 // block is the number of threads of a block in all emitted kernels.
 const block = 256
 
-// A writer collects the body of a kernel. Registers are used once: f is .f32, r .b32, d .b64, p .pred.
+// A writer collects the body of a kernel, or of a scope in one. Registers are used once: f is .f32, r .b32, d .b64, p .pred.
 type writer struct {
 	body   strings.Builder
+	prefix string   // of registers
 	params []string // names
 	count  map[byte]int
 	table  bool // the digits of 2/π are used
@@ -47,7 +49,7 @@ func newWriter() *writer { return &writer{count: map[byte]int{}} }
 // reg names a new register of a class.
 func (w *writer) reg(class byte) string {
 	w.count[class]++
-	return fmt.Sprintf("%%%c%d", class, w.count[class])
+	return fmt.Sprintf("%%%s%c%d", w.prefix, class, w.count[class])
 }
 
 // into writes an instruction.
@@ -81,6 +83,20 @@ func (w *writer) pointer(name string) string {
 	return w.op('d', "cvta.to.global.u64", d)
 }
 
+// registers declares those that are used.
+func (w *writer) registers() string {
+	var b strings.Builder
+	for _, class := range []struct {
+		letter byte
+		typ    string
+	}{{'p', "pred"}, {'f', "f32"}, {'r', "b32"}, {'d', "b64"}} {
+		if n := w.count[class.letter]; n > 0 {
+			fmt.Fprintf(&b, "\t.reg .%s %%%s%c<%d>;\n", class.typ, w.prefix, class.letter, n+1)
+		}
+	}
+	return b.String()
+}
+
 // target: PTX ISA 8.2 is that of CUDA 12.2, compute_80 the oldest architecture that the kernels support.
 const header = ".version 8.2\n.target sm_80\n.address_size 64\n\n"
 
@@ -95,14 +111,7 @@ func (w *writer) finish(what string, shared int) (entry, text string) {
 		b.WriteString("\t.param .u64 " + p)
 	}
 	fmt.Fprintf(&b, "\n)\n.maxntid %d, 1, 1\n{\n", block)
-	for _, class := range []struct {
-		letter byte
-		typ    string
-	}{{'p', "pred"}, {'f', "f32"}, {'r', "b32"}, {'d', "b64"}} {
-		if n := w.count[class.letter]; n > 0 {
-			fmt.Fprintf(&b, "\t.reg .%s %%%c<%d>;\n", class.typ, class.letter, n+1)
-		}
-	}
+	b.WriteString(w.registers())
 	if shared > 0 {
 		fmt.Fprintf(&b, "\t.shared .align 16 .b8 parts[%d];\n", 4*shared)
 	}

@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -34,10 +36,18 @@ type context struct {
 	d    *real
 	cu   cu.CUContext
 	card driver.Card
+
+	mu     sync.RWMutex // held for writing by Close, for reading by all other calls
+	closed bool
 }
 
 // do calls f on a thread where the context is current; detail, where it is not nil, is asked when f fails.
 func (c *context) do(call string, detail func() string, f func() error) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return driver.Closed(call, "the context")
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cu.SetCurrentContext(c.cu); err != nil {
@@ -89,7 +99,7 @@ func (c *context) Load(ptx string) (driver.Module, error) {
 	defer C.free(unsafe.Pointer(text))
 	log := (*C.char)(C.calloc(1, logSize))
 	defer C.free(unsafe.Pointer(log))
-	m := &module{c: c}
+	m := &module{handle: handle{c: c, name: "the module"}}
 	err := c.do("cuModuleLoadDataEx", func() string { return strings.TrimSpace(C.GoString(log)) }, func() error {
 		return check(C.load((*C.CUmodule)(unsafe.Pointer(&m.cu)), text, log, logSize))
 	})
@@ -100,7 +110,7 @@ func (c *context) Load(ptx string) (driver.Module, error) {
 }
 
 func (c *context) Stream() (driver.Stream, error) {
-	s := &stream{c: c}
+	s := &stream{handle: handle{c: c, name: "the stream"}}
 	err := c.do("cuStreamCreate", nil, func() (err error) { s.cu, err = cu.MakeStream(cu.NonBlocking); return err })
 	if err != nil {
 		return nil, err
@@ -109,7 +119,7 @@ func (c *context) Stream() (driver.Stream, error) {
 }
 
 func (c *context) Event() (driver.Event, error) {
-	e := &event{c: c}
+	e := &event{handle: handle{c: c, name: "the event"}}
 	err := c.do("cuEventCreate", nil, func() (err error) { e.cu, err = cu.MakeEvent(cu.DefaultEvent); return err })
 	if err != nil {
 		return nil, err
@@ -119,51 +129,76 @@ func (c *context) Event() (driver.Event, error) {
 
 // Close destroys the context; its memory, modules, streams and events go with it.
 func (c *context) Close() error {
-	if c.cu == (cu.CUContext{}) {
-		return &driver.Error{Call: "cuCtxDestroy", Code: driver.NotInitialized, Detail: "the context is closed"}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return driver.Closed("cuCtxDestroy", "the context")
 	}
+	c.closed = true
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer shim.Release()
 	return c.d.failed("cuCtxDestroy", c.card.Name, c.cu.Destroy())
 }
 
+// handle is an object of a context, which is closed once: the driver itself does not notice what is used later.
+type handle struct {
+	c      *context
+	name   string
+	closed atomic.Bool
+}
+
+// do is context.do while the object is open.
+func (h *handle) do(call string, detail func() string, f func() error) error {
+	if h.closed.Load() {
+		return driver.Closed(call, h.name)
+	}
+	return h.c.do(call, detail, f)
+}
+
+func (h *handle) close(call string, f func() error) error {
+	if h.closed.Swap(true) {
+		return driver.Closed(call, h.name)
+	}
+	return h.c.do(call, nil, f)
+}
+
 type module struct {
-	c  *context
+	handle
 	cu cu.Module
 }
 
 func (m *module) Function(name string) (driver.Function, error) {
-	f := &function{c: m.c, name: name}
-	err := m.c.do("cuModuleGetFunction", f.Name, func() (err error) { f.cu, err = m.cu.Function(name); return err })
+	f := &function{m: m, name: name}
+	err := m.do("cuModuleGetFunction", f.Name, func() (err error) { f.cu, err = m.cu.Function(name); return err })
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-func (m *module) Unload() error { return m.c.do("cuModuleUnload", nil, m.cu.Unload) }
+func (m *module) Unload() error { return m.close("cuModuleUnload", m.cu.Unload) }
 
 type function struct {
-	c    *context
+	m    *module
 	name string
 	cu   cu.Function
 }
 
 func (f *function) Name() string { return f.name }
 
-// handle is the driver's; cu keeps it as the only field of its own type.
-func (f *function) handle() C.CUfunction { return *(*C.CUfunction)(unsafe.Pointer(&f.cu)) }
+// raw is the driver's; cu keeps it as the only field of its own type.
+func (f *function) raw() C.CUfunction { return *(*C.CUfunction)(unsafe.Pointer(&f.cu)) }
 
 func (f *function) AllowShared(n int) error {
 	detail := func() string { return fmt.Sprintf("%s, %d bytes of dynamic shared memory", f.name, n) }
-	return f.c.do("cuFuncSetAttribute", detail, func() error {
-		return check(C.cuFuncSetAttribute(f.handle(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(n)))
+	return f.m.do("cuFuncSetAttribute", detail, func() error {
+		return check(C.cuFuncSetAttribute(f.raw(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(n)))
 	})
 }
 
 type event struct {
-	c  *context
+	handle
 	cu cu.Event
 }
 
@@ -172,10 +207,13 @@ func (e *event) Since(earlier driver.Event) (ms float64, err error) {
 	if !ok || from.c != e.c {
 		return 0, &driver.Error{Call: "cuEventElapsedTime", Code: driver.InvalidValue, Detail: "the events are of different contexts"}
 	}
-	err = e.c.do("cuEventElapsedTime", nil, func() (err error) { ms, err = from.cu.Elapsed(e.cu); return err })
+	if from.closed.Load() {
+		return 0, driver.Closed("cuEventElapsedTime", from.name)
+	}
+	err = e.do("cuEventElapsedTime", nil, func() (err error) { ms, err = from.cu.Elapsed(e.cu); return err })
 	return ms, err
 }
 
 func (e *event) Close() error {
-	return e.c.do("cuEventDestroy", nil, func() error { return cu.DestroyEvent(&e.cu) })
+	return e.close("cuEventDestroy", func() error { return cu.DestroyEvent(&e.cu) })
 }

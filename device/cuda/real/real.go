@@ -22,9 +22,6 @@ import (
 	"bilevel/device/cuda/shim"
 )
 
-// oldest is the first driver that reads PTX ISA 8.2, which the kernels are compiled to ("Release notes", PTX ISA 8.2: CUDA 12.2).
-const oldest = 12020
-
 // real is the driver behind a table of entry points.
 type real struct {
 	table   *shim.Table
@@ -48,9 +45,8 @@ func Over(table *shim.Table, explain func() string) (driver.Driver, error) {
 	d := &real{table: table, explain: explain}
 	return d, d.selected(false, func() error {
 		d.version = cu.Version()
-		if d.version < oldest {
-			return fmt.Errorf("the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
-				d.version/1000, d.version%1000/10, oldest/1000, oldest%1000/10)
+		if err := driver.CheckVersion(d.version); err != nil {
+			return err
 		}
 		err := check(C.cuInit(0))
 		if d.empty = code(err) == driver.NoDevice; d.empty {
@@ -129,6 +125,7 @@ func (d *real) describe(i int) (driver.Card, error) {
 		{cu.MaxGridDimX, &card.MaxGrid[0]}, {cu.MaxGridDimY, &card.MaxGrid[1]}, {cu.MaxGridDimZ, &card.MaxGrid[2]},
 		{cu.MaxSharedMemoryPerBlock, &card.MaxShared},
 		{C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &card.MaxSharedMore},
+		{cu.L2CacheSize, &card.L2}, {cu.MemoryClockRate, &card.MemoryClockKHz}, {cu.GlobalMemoryBusWidth, &card.BusBits},
 	} {
 		if *a.to, err = dev.Attribute(a.attribute); err != nil {
 			return card, d.failed("cuDeviceGetAttribute", fmt.Sprintf("%s, attribute %d", which, a.attribute), err)

@@ -30,16 +30,19 @@ import (
 const wordSize = 8
 
 type stream struct {
-	c  *context
+	handle
 	cu cu.Stream
 }
 
-func (s *stream) handle() C.CUstream { return *(*C.CUstream)(unsafe.Pointer(&s.cu)) }
+func (s *stream) raw() C.CUstream { return *(*C.CUstream)(unsafe.Pointer(&s.cu)) }
 
 func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
 	f, ok := kernel.(*function)
-	if !ok || f.c != s.c {
+	if !ok || f.m.c != s.c {
 		return &driver.Error{Call: "cuLaunchKernel", Code: driver.InvalidValue, Detail: kernel.Name() + " is not of this context"}
+	}
+	if f.m.closed.Load() {
+		return driver.Closed("cuLaunchKernel", f.m.name)
 	}
 	wide := false
 	for _, a := range l.Args {
@@ -49,7 +52,7 @@ func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
 		return fmt.Sprintf("%s, grid %d x %d x %d, block %d x %d x %d, %d bytes of shared memory, %d parameters", f.name,
 			l.Grid[0], l.Grid[1], l.Grid[2], l.Block[0], l.Block[1], l.Block[2], l.Shared, len(l.Args))
 	}
-	return s.c.do("cuLaunchKernel", detail, func() error {
+	return s.do("cuLaunchKernel", detail, func() error {
 		if wide {
 			return s.launchWide(f, l)
 		}
@@ -81,29 +84,29 @@ func (s *stream) launchWide(f *function, l driver.Launch) error {
 	}
 	block := C.CBytes(bytes) // aligned as the widest type asks
 	defer C.free(block)
-	return check(C.launch(f.handle(), &shape[0], C.uint(l.Shared), s.handle(), (*C.char)(block), &at[0], C.size_t(len(at))))
+	return check(C.launch(f.raw(), &shape[0], C.uint(l.Shared), s.raw(), (*C.char)(block), &at[0], C.size_t(len(at))))
 }
 
 func (s *stream) ToDevice(dst driver.Ptr, src []byte) error {
-	return s.c.do("cuMemcpyHtoDAsync", bytes(int64(len(src))), func() error {
+	return s.do("cuMemcpyHtoDAsync", bytes(int64(len(src))), func() error {
 		return cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), s.cu)
 	})
 }
 
 func (s *stream) ToHost(dst []byte, src driver.Ptr) error {
-	return s.c.do("cuMemcpyDtoHAsync", bytes(int64(len(dst))), func() error {
+	return s.do("cuMemcpyDtoHAsync", bytes(int64(len(dst))), func() error {
 		return cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(dst)), cu.DevicePtr(src), int64(len(dst)), s.cu)
 	})
 }
 
 func (s *stream) Copy(dst, src driver.Ptr, n int64) error {
-	return s.c.do("cuMemcpyDtoDAsync", bytes(n), func() error {
+	return s.do("cuMemcpyDtoDAsync", bytes(n), func() error {
 		return cu.MemcpyDtoDAsync(cu.DevicePtr(dst), cu.DevicePtr(src), n, s.cu)
 	})
 }
 
 func (s *stream) Fill(dst driver.Ptr, word uint32, n int64) error {
-	return s.c.do("cuMemsetD32Async", bytes(4*n), func() error {
+	return s.do("cuMemsetD32Async", bytes(4*n), func() error {
 		return cu.MemsetD32Async(cu.DevicePtr(dst), uint(word), n, s.cu)
 	})
 }
@@ -113,32 +116,35 @@ func (s *stream) Record(mark driver.Event) error {
 	if !ok || e.c != s.c {
 		return &driver.Error{Call: "cuEventRecord", Code: driver.InvalidValue, Detail: "the event is not of this context"}
 	}
-	return s.c.do("cuEventRecord", nil, func() error { return e.cu.Record(s.cu) })
+	if e.closed.Load() {
+		return driver.Closed("cuEventRecord", e.name)
+	}
+	return s.do("cuEventRecord", nil, func() error { return e.cu.Record(s.cu) })
 }
 
 func (s *stream) Synchronize() error {
-	return s.c.do("cuStreamSynchronize", nil, s.cu.Synchronize)
+	return s.do("cuStreamSynchronize", nil, s.cu.Synchronize)
 }
 
 // BeginCapture begins in relaxed mode: in any other the capture would have to end on the thread where it began.
 func (s *stream) BeginCapture() error {
-	return s.c.do("cuStreamBeginCapture", nil, func() error {
-		return check(C.cuStreamBeginCapture(s.handle(), C.CU_STREAM_CAPTURE_MODE_RELAXED))
+	return s.do("cuStreamBeginCapture", nil, func() error {
+		return check(C.cuStreamBeginCapture(s.raw(), C.CU_STREAM_CAPTURE_MODE_RELAXED))
 	})
 }
 
 func (s *stream) EndCapture() (driver.Graph, error) {
 	var recorded C.CUgraph
-	if err := s.c.do("cuStreamEndCapture", nil, func() error { return check(C.cuStreamEndCapture(s.handle(), &recorded)) }); err != nil {
+	if err := s.do("cuStreamEndCapture", nil, func() error { return check(C.cuStreamEndCapture(s.raw(), &recorded)) }); err != nil {
 		return nil, err
 	}
-	g := &graph{c: s.c}
-	err := s.c.do("cuGraphGetNodes", nil, func() error { return check(C.cuGraphGetNodes(recorded, nil, &g.nodes)) })
+	g := &graph{handle: handle{c: s.c, name: "the graph"}}
+	err := s.do("cuGraphGetNodes", nil, func() error { return check(C.cuGraphGetNodes(recorded, nil, &g.nodes)) })
 	if err == nil {
 		nodes := func() string { return fmt.Sprintf("%d nodes", g.nodes) }
-		err = s.c.do("cuGraphInstantiate", nodes, func() error { return check(C.cuGraphInstantiate(&g.exec, recorded, 0)) })
+		err = s.do("cuGraphInstantiate", nodes, func() error { return check(C.cuGraphInstantiate(&g.exec, recorded, 0)) })
 	}
-	if e := s.c.do("cuGraphDestroy", nil, func() error { return check(C.cuGraphDestroy(recorded)) }); err == nil {
+	if e := s.do("cuGraphDestroy", nil, func() error { return check(C.cuGraphDestroy(recorded)) }); err == nil {
 		err = e
 	}
 	if err != nil {
@@ -152,15 +158,18 @@ func (s *stream) Replay(work driver.Graph) error {
 	if !ok || g.c != s.c {
 		return &driver.Error{Call: "cuGraphLaunch", Code: driver.InvalidValue, Detail: "the graph is not of this context"}
 	}
+	if g.closed.Load() {
+		return driver.Closed("cuGraphLaunch", g.name)
+	}
 	detail := func() string { return fmt.Sprintf("%d nodes", g.nodes) }
-	return s.c.do("cuGraphLaunch", detail, func() error { return check(C.cuGraphLaunch(g.exec, s.handle())) })
+	return s.do("cuGraphLaunch", detail, func() error { return check(C.cuGraphLaunch(g.exec, s.raw())) })
 }
 
-func (s *stream) Close() error { return s.c.do("cuStreamDestroy", nil, s.cu.Destroy) }
+func (s *stream) Close() error { return s.close("cuStreamDestroy", s.cu.Destroy) }
 
 // graph is an instantiated graph; the recording it was made from is gone.
 type graph struct {
-	c     *context
+	handle
 	exec  C.CUgraphExec
 	nodes C.size_t
 }
@@ -168,5 +177,5 @@ type graph struct {
 func (g *graph) Nodes() int { return int(g.nodes) }
 
 func (g *graph) Close() error {
-	return g.c.do("cuGraphExecDestroy", nil, func() error { return check(C.cuGraphExecDestroy(g.exec)) })
+	return g.close("cuGraphExecDestroy", func() error { return check(C.cuGraphExecDestroy(g.exec)) })
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"unsafe"
@@ -20,7 +21,8 @@ type context struct {
 	mu     sync.Mutex // guards all below
 	m      *ptx.Machine
 	pinned map[*byte][]byte
-	fault  *driver.Error // sticky
+	loaded map[*ptx.Module]int // how often
+	fault  *driver.Error       // sticky
 	closed bool
 	clock  float64 // seconds, estimated
 	count  struct{ calls, allocs, launches int }
@@ -28,8 +30,8 @@ type context struct {
 
 func newContext(d *Driver, i int) *context {
 	return &context{
-		d: d, card: d.describe(i), pinned: map[*byte][]byte{},
-		m: ptx.NewMachine(ptx.Options{Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i], Memory: d.Memory}),
+		d: d, card: d.describe(i), pinned: map[*byte][]byte{}, loaded: map[*ptx.Module]int{},
+		m: ptx.NewMachine(ptx.Options{Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i], Memory: d.Memory, Sample: d.Sample}),
 	}
 }
 
@@ -44,7 +46,7 @@ func (c *context) enter(call string) error {
 	}
 	switch {
 	case c.closed:
-		return &driver.Error{Call: call, Code: driver.NotInitialized, Detail: "the context is closed"}
+		return driver.Closed(call, "the context")
 	case c.fault != nil:
 		return &driver.Error{Call: call, Code: c.fault.Code, Detail: c.fault.Detail}
 	}
@@ -139,6 +141,9 @@ func (c *context) Load(text string) (driver.Module, error) {
 	if err := c.enter(call); err != nil {
 		return nil, err
 	}
+	if err := c.d.reads(text); err != nil {
+		return nil, &driver.Error{Call: call, Code: driver.UnsupportedPTX, Detail: err.Error()}
+	}
 	m, err := c.d.parse(text)
 	if err == nil {
 		err = c.m.Instantiate(m)
@@ -146,7 +151,8 @@ func (c *context) Load(text string) (driver.Module, error) {
 	if err != nil {
 		return nil, &driver.Error{Call: call, Code: driver.InvalidPTX, Detail: err.Error()}
 	}
-	return &module{c, m}, nil
+	c.loaded[m]++
+	return &module{object{c: c, name: "the module"}, m}, nil
 }
 
 func (c *context) Stream() (driver.Stream, error) {
@@ -155,7 +161,7 @@ func (c *context) Stream() (driver.Stream, error) {
 	if err := c.enter("cuStreamCreate"); err != nil {
 		return nil, err
 	}
-	return &stream{c: c}, nil
+	return &stream{object: object{c: c, name: "the stream"}}, nil
 }
 
 func (c *context) Event() (driver.Event, error) {
@@ -164,7 +170,7 @@ func (c *context) Event() (driver.Event, error) {
 	if err := c.enter("cuEventCreate"); err != nil {
 		return nil, err
 	}
-	return &event{c: c}, nil
+	return &event{object: object{c: c, name: "the event"}}, nil
 }
 
 // Close lets go of everything. It works on a context that is lost, too.
@@ -174,15 +180,46 @@ func (c *context) Close() error {
 	defer c.mu.Unlock()
 	c.d.count(call)
 	if c.closed {
-		return &driver.Error{Call: call, Code: driver.NotInitialized, Detail: "the context is closed"}
+		return driver.Closed(call, "the context")
 	}
-	c.closed, c.m, c.pinned = true, nil, nil
+	c.closed, c.m, c.pinned, c.loaded = true, nil, nil, nil
+	return nil
+}
+
+// object is what a context holds and what is closed once.
+type object struct {
+	c      *context
+	name   string
+	closed bool
+}
+
+// enter begins a call on an object; the caller holds the context's lock.
+func (o *object) enter(call string) error {
+	return cmp.Or(o.c.enter(call), o.open(call))
+}
+
+// open checks an object that a call on another takes.
+func (o *object) open(call string) error {
+	if o.closed {
+		return driver.Closed(call, o.name)
+	}
+	return nil
+}
+
+// close is the call that ends an object.
+func (o *object) close(call string) error {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	if err := o.enter(call); err != nil {
+		return err
+	}
+	o.closed = true
 	return nil
 }
 
 // module and function are loaded code.
 type module struct {
-	c *context
+	object
 	m *ptx.Module
 }
 
@@ -190,25 +227,34 @@ func (m *module) Function(name string) (driver.Function, error) {
 	const call = "cuModuleGetFunction"
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	if err := m.c.enter(call); err != nil {
+	if err := m.enter(call); err != nil {
 		return nil, err
 	}
 	k := m.m.Kernel(name)
 	if k == nil {
 		return nil, &driver.Error{Call: call, Code: driver.NotFound, Detail: fmt.Sprintf("%s has no kernel %q", m.m.Name, name)}
 	}
-	return &function{c: m.c, k: k}, nil
+	return &function{of: m, k: k}, nil
 }
 
-// Unload keeps the module's variables: another module of the same text may stand on them.
+// Unload frees the module's variables unless another module of the same text stands on them.
 func (m *module) Unload() error {
+	const call = "cuModuleUnload"
+	if err := m.close(call); err != nil {
+		return err
+	}
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	return m.c.enter("cuModuleUnload")
+	if m.c.loaded[m.m]--; m.c.loaded[m.m] > 0 {
+		return nil
+	}
+	delete(m.c.loaded, m.m)
+	m.c.d.forget(m.m)
+	return invalid(call, m.c.m.Unload(m.m))
 }
 
 type function struct {
-	c      *context
+	of     *module
 	k      *ptx.Kernel
 	shared int // the attribute
 }
@@ -217,12 +263,12 @@ func (f *function) Name() string { return f.k.Name }
 
 func (f *function) AllowShared(bytes int) error {
 	const call = "cuFuncSetAttribute"
-	f.c.mu.Lock()
-	defer f.c.mu.Unlock()
-	if err := f.c.enter(call); err != nil {
+	f.of.c.mu.Lock()
+	defer f.of.c.mu.Unlock()
+	if err := f.of.enter(call); err != nil {
 		return err
 	}
-	if most := f.c.card.MaxSharedMore - f.k.SharedBytes; bytes < 0 || bytes > most {
+	if most := f.of.c.card.MaxSharedMore - f.k.SharedBytes; bytes < 0 || bytes > most {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %d bytes of dynamic shared memory, at most %d", f.k.Name, bytes, most)}
 	}
 	f.shared = bytes
@@ -231,7 +277,7 @@ func (f *function) AllowShared(bytes int) error {
 
 // event remembers the clock.
 type event struct {
-	c        *context
+	object
 	at       float64 // seconds
 	recorded bool
 }
@@ -240,18 +286,17 @@ func (e *event) Since(earlier driver.Event) (float64, error) {
 	const call = "cuEventElapsedTime"
 	e.c.mu.Lock()
 	defer e.c.mu.Unlock()
-	if err := e.c.enter(call); err != nil {
+	if err := e.enter(call); err != nil {
 		return 0, err
 	}
 	first, ok := earlier.(*event)
+	if ok && first.closed {
+		return 0, first.open(call)
+	}
 	if !ok || first.c != e.c || !first.recorded || !e.recorded {
 		return 0, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "an event was not recorded on this card"}
 	}
 	return (e.at - first.at) * 1e3, nil
 }
 
-func (e *event) Close() error {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
-	return e.c.enter("cuEventDestroy")
-}
+func (e *event) Close() error { return e.close("cuEventDestroy") }

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -26,6 +28,8 @@ type Options struct {
 	Seed    uint64        // permutes the order of blocks and warps; 0: natural order
 	Workers int           // goroutines of a plain launch; 0: one per processor
 	Memory  int64         // bytes of a card; 0: the card's own
+	Version int           // of the driver, 11040 is CUDA 11.4; 0: that of CUDA 12.2
+	Sample  int           // blocks of a launch that are run, so that time is known sooner; results are wrong then; 0: all
 	Faults  Faults
 }
 
@@ -61,7 +65,7 @@ func Names() []string {
 // New makes a driver with the named cards, in this order; without names it has the first of Names. The error of an unknown
 // name lists those there are.
 func New(cards ...string) (*Driver, error) {
-	d := &Driver{modules: map[[sha256.Size]byte]*ptx.Module{}, calls: map[string]int{}}
+	var list []ptx.Card
 	if len(cards) == 0 {
 		cards = Names()[:1]
 	}
@@ -74,9 +78,14 @@ func New(cards ...string) (*Driver, error) {
 			}
 			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), hint)
 		}
-		d.cards = append(d.cards, c)
+		list = append(list, c)
 	}
-	return d, nil
+	return Of(list...), nil
+}
+
+// Of makes a driver with cards as described.
+func Of(cards ...ptx.Card) *Driver {
+	return &Driver{cards: cards, modules: map[[sha256.Size]byte]*ptx.Module{}, calls: map[string]int{}}
 }
 
 // Cards describes the cards.
@@ -88,13 +97,18 @@ func (d *Driver) Cards() ([]driver.Card, error) {
 	return list, nil
 }
 
-// driverVersion is what the simulated driver calls itself: CUDA 12.2, whose PTX ISA the kernels are compiled for.
-const driverVersion = 12020
+const prefix = "simulated " // of a card's name
+
+// Simulates says whether a card is one of this package's, however it was reached.
+func Simulates(c driver.Card) bool { return strings.HasPrefix(c.Name, prefix) }
+
+// version is what the simulated driver calls itself by default: CUDA 12.2, whose PTX ISA the kernels are compiled for.
+const version = 12020
 
 func (d *Driver) describe(i int) driver.Card {
 	c := &d.cards[i]
 	return driver.Card{
-		Name:          "simulated " + c.Name,
+		Name:          prefix + c.Name,
 		Capability:    [2]int{c.Capability / 10, c.Capability % 10},
 		Memory:        cmp.Or(d.Memory, c.MemoryBytes),
 		Processors:    c.SMs,
@@ -103,7 +117,7 @@ func (d *Driver) describe(i int) driver.Card {
 		MaxGrid:       [3]int{1<<31 - 1, 1<<16 - 1, 1<<16 - 1},
 		MaxShared:     ptx.DefaultShared,
 		MaxSharedMore: c.SharedOptIn,
-		DriverVersion: driverVersion,
+		DriverVersion: cmp.Or(d.Version, version),
 	}
 }
 
@@ -148,4 +162,29 @@ func (d *Driver) parse(text string) (*ptx.Module, error) {
 		d.modules[key] = m
 	}
 	return m, err
+}
+
+// forget drops a parsed module; contexts that have it keep it.
+func (d *Driver) forget(m *ptx.Module) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.modules, func(_ [sha256.Size]byte, other *ptx.Module) bool { return other == m })
+}
+
+var ptxVersion = regexp.MustCompile(`(?m)^\s*\.version\s+(\d+)\.(\d+)`)
+
+// reads says whether a driver of the version reads the text: that of CUDA 12.2 reads up to PTX ISA 8.2, and so on for the
+// minor versions 0 to 5 of CUDA 11 and 12 (PTX ISA, "Release Notes").
+func (d *Driver) reads(text string) error {
+	var major, minor int
+	if m := ptxVersion.FindStringSubmatch(text); m != nil {
+		major, _ = strconv.Atoi(m[1])
+		minor, _ = strconv.Atoi(m[2])
+	}
+	v := cmp.Or(d.Version, version)
+	ownMajor, ownMinor := v/1000-4, v%1000/10
+	if major > ownMajor || major == ownMajor && minor > ownMinor {
+		return fmt.Errorf("the text is PTX ISA %d.%d, the driver reads up to %d.%d", major, minor, ownMajor, ownMinor)
+	}
+	return nil
 }

@@ -216,3 +216,76 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "simulated A100", cards[0].Name)
 	require.Equal(t, [2]int{8, 0}, cards[0].Capability)
 }
+
+// What was closed is refused by every call, and the context goes on.
+func TestUseAfterClose(t *testing.T) {
+	r := newRig(t)
+	e, err := r.c.Event()
+	require.NoError(t, err)
+	require.NoError(t, r.s.Record(e))
+	require.NoError(t, r.s.BeginCapture())
+	require.NoError(t, r.s.Launch(r.f, r.plain()))
+	g, err := r.s.EndCapture()
+	require.NoError(t, err)
+	gone := func(what string, calls ...func() error) {
+		t.Helper()
+		for _, call := range calls {
+			err := call()
+			require.Equal(t, driver.InvalidHandle, code(t, err))
+			require.ErrorContains(t, err, what+" is closed")
+		}
+	}
+	require.NoError(t, g.Close())
+	gone("the graph", g.Close, func() error { return r.s.Replay(g) })
+	require.NoError(t, e.Close())
+	gone("the event", e.Close, func() error { return r.s.Record(e) }, func() error { _, err := e.Since(e); return err })
+
+	m, err := r.c.Load(addOne) // the same text again: it stays until both are unloaded
+	require.NoError(t, err)
+	f, err := m.Function("add_one")
+	require.NoError(t, err)
+	require.NoError(t, m.Unload())
+	require.NoError(t, r.s.Launch(r.f, r.plain()))
+	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return r.s.Launch(f, r.plain()) },
+		func() error { _, err := m.Function("add_one"); return err })
+
+	require.NoError(t, r.s.Synchronize())
+	require.NoError(t, r.s.Close())
+	gone("the stream", r.s.Close, r.s.Synchronize, r.s.BeginCapture, func() error { return r.s.Fill(r.x, 0, 1) })
+	require.NoError(t, r.c.Free(r.x))
+	require.NoError(t, r.c.Close())
+	gone("the context", r.c.Close, func() error { _, err := r.c.Alloc(4); return err })
+}
+
+// A captured launch is checked when it is captured, as a driver does.
+func TestCapturedLimits(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, r.s.BeginCapture())
+	l := r.plain()
+	l.Block[0] = 1025
+	require.Equal(t, driver.InvalidValue, code(t, r.s.Launch(r.f, l)))
+	g, err := r.s.EndCapture()
+	require.NoError(t, err)
+	require.Zero(t, g.Nodes())
+}
+
+// Each driver reads PTX up to the ISA of its own CUDA version.
+func TestVersions(t *testing.T) {
+	for version, reads := range map[int]bool{11040: false, 11080: false, 12010: false, 12020: true, 12040: true} {
+		d, err := sim.New()
+		require.NoError(t, err)
+		d.Version = version
+		cards, err := d.Cards()
+		require.NoError(t, err)
+		require.Equal(t, version, cards[0].DriverVersion)
+		c, err := d.Open(0)
+		require.NoError(t, err)
+		_, err = c.Load(addOne)
+		if reads {
+			require.NoError(t, err)
+			continue
+		}
+		require.Equal(t, driver.UnsupportedPTX, code(t, err))
+		require.ErrorContains(t, err, "the text is PTX ISA 8.2, the driver reads up to ")
+	}
+}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	gocontext "context"
 	"encoding/binary"
 	"errors"
@@ -17,7 +18,7 @@ type node func() error
 
 // stream does its work at once, or collects it while it is captured.
 type stream struct {
-	c         *context
+	object
 	capturing bool
 	nodes     []node
 }
@@ -26,7 +27,7 @@ type stream struct {
 func (s *stream) do(call string, check func() error, work node) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if err := s.c.enter(call); err != nil {
+	if err := s.enter(call); err != nil {
 		return err
 	}
 	if check != nil {
@@ -44,21 +45,40 @@ func (s *stream) do(call string, check func() error, work node) error {
 func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 	const call = "cuLaunchKernel"
 	fn, ok := f.(*function)
-	if !ok || fn.c != s.c {
+	if !ok || fn.of.c != s.c {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the kernel belongs to another card"}
 	}
 	launch := ptx.Launch{Kernel: fn.k, Grid: l.Grid, Block: l.Block, Shared: l.Shared, SharedLimit: fn.shared}
 	for _, a := range l.Args {
 		launch.Args = append(launch.Args, slices.Clone(a))
 	}
-	return s.do(call, nil, func() error { return s.c.launch(launch) })
+	check := func() error {
+		if err := fn.of.open(call); err != nil || !s.capturing { // what is done at once is checked as it begins
+			return err
+		}
+		return refused(call, launch, s.c.m.Check(launch))
+	}
+	return s.do(call, check, func() error { return s.c.launch(launch) })
+}
+
+// shape names a launch.
+func shape(l ptx.Launch) string {
+	return fmt.Sprintf("%s, grid %v, block %v, %d bytes of shared memory", l.Kernel.Name, l.Grid, l.Block, l.Shared)
+}
+
+// refused is an error of the simulator about a launch, as the driver's.
+func refused(call string, l ptx.Launch, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %v", shape(l), err)}
 }
 
 // launch runs a kernel and turns what the simulator saw into what the driver says.
 func (c *context) launch(l ptx.Launch) error {
 	const call = "cuLaunchKernel"
 	c.count.launches++
-	what := fmt.Sprintf("%s, grid %v, block %v, %d bytes of shared memory", l.Kernel.Name, l.Grid, l.Block, l.Shared)
+	what := shape(l)
 	switch c.count.launches {
 	case c.d.Faults.Launch:
 		return &driver.Error{Call: call, Code: driver.LaunchOutOfResources, Detail: what + " (ordered)"}
@@ -79,7 +99,7 @@ func (c *context) launch(l ptx.Launch) error {
 		}
 		c.fault = &driver.Error{Code: code, Detail: fault.Error()}
 	case err != nil:
-		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %v", what, err)}
+		return refused(call, l, err)
 	case len(res.Reports) > 0:
 		detail := res.Reports[0].String()
 		if more := len(res.Reports) - 1; more > 0 {
@@ -151,7 +171,7 @@ func (s *stream) Record(e driver.Event) error {
 	if !ok || ev.c != s.c {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the event belongs to another card"}
 	}
-	return s.do(call, nil, func() error {
+	return s.do(call, func() error { return ev.open(call) }, func() error {
 		ev.at, ev.recorded = s.c.clock, true
 		return nil
 	})
@@ -186,13 +206,13 @@ func (s *stream) EndCapture() (driver.Graph, error) {
 	defer s.c.mu.Unlock()
 	capturing, nodes := s.capturing, s.nodes
 	s.capturing, s.nodes = false, nil
-	if err := s.c.enter(call); err != nil {
+	if err := s.enter(call); err != nil {
 		return nil, err
 	}
 	if !capturing {
 		return nil, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the stream is not captured"}
 	}
-	return &graph{s.c, nodes}, nil
+	return &graph{object{c: s.c, name: "the graph"}, nodes}, nil
 }
 
 func (s *stream) Replay(g driver.Graph) error {
@@ -201,7 +221,8 @@ func (s *stream) Replay(g driver.Graph) error {
 	if !ok || mine.c != s.c {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the graph belongs to another card"}
 	}
-	return s.do(call, s.free(call), func() error {
+	ready := func() error { return cmp.Or(mine.open(call), s.free(call)()) }
+	return s.do(call, ready, func() error {
 		for _, n := range mine.nodes {
 			var failed *driver.Error
 			if err := n(); errors.As(err, &failed) { // the call that failed is the replay
@@ -217,17 +238,13 @@ func (s *stream) Replay(g driver.Graph) error {
 	})
 }
 
-func (s *stream) Close() error { return s.do("cuStreamDestroy", nil, func() error { return nil }) }
+func (s *stream) Close() error { return s.close("cuStreamDestroy") }
 
 type graph struct {
-	c     *context
+	object
 	nodes []node
 }
 
 func (g *graph) Nodes() int { return len(g.nodes) }
 
-func (g *graph) Close() error {
-	g.c.mu.Lock()
-	defer g.c.mu.Unlock()
-	return g.c.enter("cuGraphExecDestroy")
-}
+func (g *graph) Close() error { return g.close("cuGraphExecDestroy") }

@@ -172,7 +172,7 @@ func TestErrorsNameCallCodeAndSizes(t *testing.T) {
 	text(err, driver.InvalidValue, "cuMemcpyHtoDAsync failed: an invalid value: 3 bytes: 0 of 3 bytes lie in an allocation")
 
 	require.NoError(t, m.Unload())
-	text(m.Unload(), 400, "cuModuleUnload failed with CUDA error 400: a card: this is no driver.Module, or no longer one")
+	text(m.Unload(), 400, "cuModuleUnload failed: an invalid handle: the module is closed")
 	require.Empty(t, d.opened[0].memory)
 }
 
@@ -336,4 +336,72 @@ func TestProgramsStartWithoutADriver(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, c.Card().Memory)
 	require.NoError(t, c.Close())
+}
+
+// What was closed is refused before it comes to the driver, which would not notice.
+func TestUseAfterClose(t *testing.T) {
+	d, c := opened(t)
+	s, other := stream(t, c), stream(t, c)
+	e, err := c.Event()
+	require.NoError(t, err)
+	require.NoError(t, s.BeginCapture())
+	g, err := s.EndCapture()
+	require.NoError(t, err)
+	m, err := c.Load("good")
+	require.NoError(t, err)
+	f, err := m.Function("wide")
+	require.NoError(t, err)
+	gone := func(what string, calls ...func() error) {
+		t.Helper()
+		for _, call := range calls {
+			err := call()
+			var failed *driver.Error
+			require.ErrorAs(t, err, &failed)
+			require.Equal(t, driver.InvalidHandle, failed.Code)
+			require.Equal(t, what+" is closed", failed.Detail)
+		}
+	}
+	require.NoError(t, g.Close())
+	gone("the graph", g.Close, func() error { return s.Replay(g) })
+	require.NoError(t, e.Close())
+	gone("the event", e.Close, func() error { return s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	require.NoError(t, m.Unload())
+	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return s.Launch(f, driver.Launch{}) },
+		func() error { _, err := m.Function("wide"); return err })
+	require.NoError(t, s.Close())
+	gone("the stream", s.Close, s.Synchronize, s.BeginCapture, func() error { _, err := s.EndCapture(); return err },
+		func() error { return s.Fill(1, 0, 1) })
+	require.NoError(t, other.Close())
+	require.Zero(t, d.opened[0].open)
+
+	through, err := bridge.Open(&fake{cards: []driver.Card{card}})
+	require.NoError(t, err)
+	closed, err := through.Open(0)
+	require.NoError(t, err)
+	last := stream(t, closed)
+	require.NoError(t, closed.Close())
+	gone("the context", closed.Close, last.Synchronize, last.Close, func() error { _, err := closed.Stream(); return err })
+}
+
+// A driver without cards says so when it is initialised; the list is empty then.
+func TestNoCard(t *testing.T) {
+	through, err := bridge.Open(&fake{})
+	require.NoError(t, err)
+	_, err = through.Open(0)
+	require.EqualError(t, err, "cuDeviceGet failed: no card")
+}
+
+// Options of the PTX compiler that the bridge does not follow are refused, not passed over.
+func TestUnknownCompilerOptionsAreRefused(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_, err := bridge.Open(&fake{cards: []driver.Card{card}})
+	require.NoError(t, err)
+	c, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	require.NoError(t, err)
+	_, err = cu.LoadDataEx("good")
+	require.NoError(t, err)
+	_, err = cu.LoadDataEx("good", &cu.JITMaxRegisters{Value: 64})
+	require.EqualError(t, err, cu.InvalidValue.Error())
+	require.NoError(t, c.Destroy())
 }

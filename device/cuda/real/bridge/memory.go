@@ -15,7 +15,13 @@ import (
 // The functions of this package's C table. Their names, prototypes and results are those of cuda.h.
 
 //export bridge_cuInit
-func bridge_cuInit(C.uint) C.CUresult { return C.CUDA_SUCCESS }
+func bridge_cuInit(C.uint) C.CUresult {
+	cards, err := selected.Cards()
+	if err == nil && len(cards) == 0 {
+		return C.CUDA_ERROR_NO_DEVICE
+	}
+	return answer(err)
+}
 
 //export bridge_cuDriverGetVersion
 func bridge_cuDriverGetVersion(version *C.int) C.CUresult {
@@ -90,6 +96,9 @@ func bridge_cuDeviceGetAttribute(value *C.int, attribute C.CUdevice_attribute, d
 		C.CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z:                    c.MaxGrid[2],
 		C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:       c.MaxShared,
 		C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c.MaxSharedMore,
+		C.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:                     c.L2,
+		C.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:                 c.MemoryClockKHz,
+		C.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:           c.BusBits,
 	}[attribute]
 	if !ok {
 		return refuse(driver.InvalidValue, "the bridge knows no attribute %d", attribute)

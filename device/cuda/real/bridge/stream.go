@@ -6,6 +6,8 @@ package bridge
 import "C"
 
 import (
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"unsafe"
 
@@ -18,12 +20,42 @@ func bridge_cuModuleLoadDataEx(handle *C.CUmodule, image unsafe.Pointer, options
 	if err != nil {
 		return answer(err)
 	}
+	log, err := errorLog(unsafe.Slice(names, options), unsafe.Slice((*uintptr)(unsafe.Pointer(values)), options))
+	if err != nil {
+		return answer(err)
+	}
 	m, err := c.Load(C.GoString((*C.char)(image)))
+	var failed *driver.Error
+	if errors.As(err, &failed) && len(log) > 0 {
+		log[copy(log[:len(log)-1], failed.Detail)] = 0
+		return C.CUresult(failed.Code)
+	}
 	if err != nil {
 		return answer(err)
 	}
 	*handle = C.CUmodule(put(c, m))
 	return C.CUDA_SUCCESS
+}
+
+// errorLog is the buffer that the options of a module's compilation name for its errors, the only options there are.
+// Their values are addresses or numbers, by the option.
+func errorLog(names []C.CUjit_option, values []uintptr) ([]byte, error) {
+	var at unsafe.Pointer
+	size := uintptr(0)
+	for i, name := range names {
+		switch name {
+		case C.CU_JIT_ERROR_LOG_BUFFER:
+			at = *(*unsafe.Pointer)(unsafe.Pointer(&values[i]))
+		case C.CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+			size = values[i]
+		default:
+			return nil, &driver.Error{Code: driver.InvalidValue, Detail: fmt.Sprintf("the bridge knows no option %d of the PTX compiler", name)}
+		}
+	}
+	if at == nil {
+		return nil, nil
+	}
+	return unsafe.Slice((*byte)(at), size), nil
 }
 
 //export bridge_cuModuleUnload

@@ -1,0 +1,8 @@
+//go:build !cuda
+
+package main
+
+const (
+	hasCUDA      = false
+	wayToTheCard = ""
+)

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A whole job takes the same minibatches on a card as on the processor and ends with the same numbers: each iteration adds
+// about 20 roundings of 2⁻²⁴ at most, on both sides, and nothing amplifies them. Other minibatches, those of another seed,
+// end elsewhere. The device says by which way the simulated card was reached.
+func TestCUDACleansAsTheProcessor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: a whole experiment on a simulated card")
+	}
+	iterations, size := 20, " --train 64 --val 48 --batch 16 --reg 0.3 --step 0.1 --outer-step 60"
+	if os.Getenv("BILEVEL_LONG") != "" {
+		iterations, size = 200, ""
+	}
+	card, name := "cuda-sim:h100", "cuda-sim:h100"+wayToTheCard
+	if os.Getenv("REQUIRE_GPU") != "" {
+		card, name = "cuda:0", "cuda:0"
+	}
+	inNewFolder(t)
+	clean := func(device string, seed int) map[string]any {
+		r := bilevel(fmt.Sprintf("clean --data digits --algo soba --quiet --json --out out --iters %d --seed %d --device %s%s", iterations, seed, device, size))
+		require.Equal(t, exitOK, r.code, r.stderr)
+		require.Empty(t, r.stderr)
+		return lastLine(t, r)
+	}
+	got, want, other := clean(card, 3), clean("cpu", 3), clean("cpu", 4)
+	require.Equal(t, name, got["device"])
+	require.Equal(t, want["oracle"], got["oracle"])
+
+	roundOff := 2 * 20 * float64(iterations) * 0x1p-24
+	require.InEpsilon(t, want["val_loss"], got["val_loss"], roundOff)
+	for _, key := range []string{"norm", "stationarity"} { // a linear solve in between
+		require.InEpsilon(t, want["hypergradient"].(map[string]any)[key], got["hypergradient"].(map[string]any)[key], 10*roundOff, key)
+	}
+	for _, key := range []string{"auc", "test_error"} { // two rows may change places
+		require.InDelta(t, want[key], got[key], 2e-3, key)
+	}
+	a, b := want["val_loss"].(float64), other["val_loss"].(float64)
+	require.Greater(t, max(a/b, b/a), 1+50*roundOff)
+}
+
+// The notice of auto is a line, for people only; a card that is asked for must be there.
+func TestCUDANotice(t *testing.T) {
+	inNewFolder(t)
+	const line = "clean --iters 5 --json --out out"
+	r := bilevel(line)
+	require.Equal(t, exitOK, r.code, r.stderr)
+	if device := lastLine(t, r)["device"]; device == "cpu" && hasCUDA {
+		require.Regexp(t, `(?m)^bilevel: running on cpu: device not available: cuda:0: the.+$`, r.stderr)
+		require.Empty(t, bilevel(line+" --quiet").stderr)
+	} else {
+		require.NotContains(t, r.stderr, "bilevel: ")
+	}
+	refused(t, bilevel(line+" --device cuda:99"), exitEnvironment, "device not available: cuda:99: ")
+}

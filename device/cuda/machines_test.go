@@ -1,0 +1,161 @@
+package cuda_test
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
+	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
+	"bilevel/device/cuda/sim"
+	"bilevel/internal/expr"
+)
+
+// described is a driver whose cards are described otherwise than they are.
+type described struct {
+	driver.Driver
+	describe func([]driver.Card) []driver.Card
+}
+
+func (d described) Cards() ([]driver.Card, error) {
+	cards, err := d.Driver.Cards()
+	return d.describe(cards), err
+}
+
+// A machine whose driver finds no card, and one whose driver is too old, are told apart in a sentence.
+func TestMachinesWithoutAUsableCard(t *testing.T) {
+	const old = "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"
+	for _, c := range []struct {
+		name    string
+		version int
+		cards   int
+		want    string
+	}{
+		{"no card", 12020, 0, "device not available: cuda:0: the NVIDIA driver finds no card"},
+		{"too old", 11040, 1, old},
+	} {
+		drv, err := sim.New()
+		require.NoError(t, err)
+		drv.Version = c.version
+		d := described{drv, func(cards []driver.Card) []driver.Card { return cards[:c.cards] }}
+		_, err = newDevice(t, d)
+		require.ErrorContains(t, err, c.want)
+	}
+}
+
+// A launch beyond the card's limits is refused when the program is prepared, with all names; nothing stays taken.
+func TestLimitsOfTheCard(t *testing.T) {
+	drv, err := sim.New()
+	require.NoError(t, err)
+	d, err := newDevice(t, described{drv, func(cards []driver.Card) []driver.Card {
+		cards[0].MaxGrid[0] = 3
+		return cards
+	}})
+	require.NoError(t, err)
+	x := upload(t, d, make([]float32, 100000)...)
+	before := drv.Calls()
+	_, err = d.Prepare(increment(x))
+	require.Regexp(t, `^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
+		`\d+ blocks along x: simulated A100 takes 1 to 3$`, err)
+	require.Empty(t, difference(before, drv.Calls()), "nothing was loaded or captured")
+	small := upload(t, d, 1)
+	r, err := d.Prepare(increment(small))
+	require.NoError(t, err)
+	require.NoError(t, r.Run(1))
+	require.Equal(t, []float32{2}, download(t, d, small))
+	require.NoError(t, r.Close())
+	d.Free(x)
+	d.Free(small)
+	shut(t, d)
+}
+
+// A process that prepares ever new expressions keeps the modules of the last ones only, and those in use.
+func TestModulesAreBounded(t *testing.T) {
+	const idle, many = 64, 150
+	d, drv := open(t)
+	x := upload(t, d, 1)
+	add := func(c float64) *device.Program {
+		p := increment(x)
+		e := *p.Code[0].Attr.(device.MapAttr).Expr
+		e.Steps = append([]expr.Step{}, e.Steps...)
+		e.Steps[1].Const = c
+		p.Code[0].Attr = device.MapAttr{Shape: []int{1}, Expr: &e}
+		return p
+	}
+	loaded := func() int { return drv.Calls()["cuModuleLoadData"] - drv.Calls()["cuModuleUnload"] }
+	used, err := d.Prepare(add(0.5))
+	require.NoError(t, err)
+	for i := range many {
+		r, err := d.Prepare(add(float64(1 + i)))
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		require.LessOrEqual(t, loaded(), 1+idle)
+	}
+	require.Equal(t, 1+idle, loaded())
+	before := drv.Calls()["cuModuleLoadData"]
+	for _, again := range []struct{ c, loads int }{{many, 0}, {many - idle + 1, 0}, {1, 1}} {
+		r, err := d.Prepare(add(float64(again.c)))
+		require.NoError(t, err)
+		require.NoError(t, r.Run(1))
+		require.NoError(t, r.Close())
+		require.Equal(t, before+again.loads, drv.Calls()["cuModuleLoadData"], "number %d", again.c)
+	}
+	require.NoError(t, used.Run(1))
+	require.Equal(t, []float32{1 + many + many - idle + 1 + 1 + 0.5}, download(t, d, x))
+	require.NoError(t, used.Close())
+	d.Free(x)
+	shut(t, d)
+	require.Zero(t, loaded())
+}
+
+// newDevice opens card 0 of a driver.
+func newDevice(t *testing.T, d driver.Driver) (*cuda.Device, error) {
+	t.Helper()
+	reached, err := reach(d)
+	if err != nil {
+		return nil, err
+	}
+	return cuda.New(reached, cuda.Options{Name: "cuda:0"})
+}
+
+// Several goroutines use two cards of one driver at once. They have more threads than there are processors, so that a thread
+// goes from card to card: each entry must make its own context current.
+func TestTwoCardsAtOnce(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 * runtime.NumCPU()))
+	drv, err := sim.New("h100", "rtx4090")
+	require.NoError(t, err)
+	drv.Plain = true
+	reached := through(t, drv)
+	var cards [2]*cuda.Device
+	for i := range cards {
+		cards[i], err = cuda.New(reached, cuda.Options{Name: fmt.Sprint("cuda:", i), Card: i})
+		require.NoError(t, err)
+	}
+	failed := make(chan error, 8)
+	var all sync.WaitGroup
+	for i := range cap(failed) {
+		all.Go(func() {
+			var err error
+			for range 5 {
+				sum, e := job(cards[i%2])
+				if err = errors.Join(err, e); err == nil && sum != 9000 {
+					err = fmt.Errorf("%g instead of 9000", sum)
+				}
+			}
+			failed <- err
+		})
+	}
+	all.Wait()
+	close(failed)
+	for err := range failed {
+		require.NoError(t, err)
+	}
+	for _, d := range cards {
+		shut(t, d)
+	}
+}

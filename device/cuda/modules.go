@@ -1,0 +1,88 @@
+package cuda
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"bilevel/device/cuda/driver"
+	"bilevel/kernels"
+)
+
+// idleModules is how many modules are kept that no program uses, for the next that does: compiling one takes the driver longer
+// than most programs run, and a process that prepares ever new programs must not grow.
+const idleModules = 64
+
+// module is loaded code. Its name says what it holds.
+type module struct {
+	driver.Module
+	name  string
+	users int // runners
+}
+
+// modules are those loaded.
+type modules struct {
+	byName map[string]*module
+	idle   []*module // without users, first the one that has been so longest
+}
+
+// use gives a runner the module that a launch needs, loaded if it is not there yet.
+func (d *Device) use(r *runner, s *step, l *kernels.Launch) (*module, error) {
+	m := d.modules.byName[l.Module]
+	if m == nil {
+		text, emitted := s.Text[l.Module]
+		var err error
+		if !emitted {
+			if text, err = kernels.PTX(l.Module); err != nil {
+				return nil, err
+			}
+		}
+		begin := time.Now()
+		loaded, err := d.ctx.Load(text)
+		if err != nil {
+			return nil, err
+		}
+		if d.given.Loaded != nil {
+			d.given.Loaded(l.Module, len(text), time.Since(begin).Seconds())
+		}
+		m = &module{Module: loaded, name: l.Module}
+		d.modules.byName[m.name] = m
+	}
+	if !slices.Contains(r.modules, m) {
+		r.modules = append(r.modules, m)
+		m.users++
+		d.modules.idle = slices.DeleteFunc(d.modules.idle, func(other *module) bool { return other == m })
+	}
+	return m, nil
+}
+
+// leave ends a runner's use of its modules.
+func (d *Device) leave(r *runner) error {
+	var err error
+	for _, m := range r.modules {
+		if m.users--; m.users == 0 {
+			d.modules.idle = append(d.modules.idle, m)
+		}
+	}
+	r.modules = nil
+	for len(d.modules.idle) > idleModules {
+		m := d.modules.idle[0]
+		d.modules.idle = d.modules.idle[1:]
+		delete(d.modules.byName, m.name)
+		err = errors.Join(err, m.Unload())
+	}
+	return err
+}
+
+// function is the kernel of a launch, allowed the shared memory that it needs.
+func (d *Device) function(r *runner, s *step, l *kernels.Launch) (driver.Function, error) {
+	m, err := d.use(r, s, l)
+	if err != nil {
+		return nil, err
+	}
+	f, err := m.Function(l.Entry)
+	if err == nil && l.Shared > d.card.MaxShared {
+		err = f.AllowShared(l.Shared)
+	}
+	return f, err
+}

@@ -1,0 +1,64 @@
+package cuda
+
+import (
+	"errors"
+	"slices"
+
+	"bilevel/device"
+	"bilevel/device/cuda/driver"
+)
+
+// Time is the card's own time, in seconds, for the work that f gives it: from an event before to one after. It waits for the
+// work. On a simulated card it is the estimate.
+func (d *Device) Time(f func() error) (seconds float64, err error) {
+	first, err := d.mark()
+	if err != nil {
+		return 0, err
+	}
+	err = f()
+	last, markErr := d.mark()
+	err = errors.Join(err, markErr, d.Sync())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		seconds, err = last.Since(first)
+		err = d.failed(err)
+	}
+	for _, e := range []driver.Event{first, last} {
+		if e != nil && d.ready() == nil { // a lost context takes its events with it
+			err = errors.Join(err, d.failed(e.Close()))
+		}
+	}
+	return seconds / 1e3, err
+}
+
+// Card describes the card.
+func (d *Device) Card() driver.Card { return d.card }
+
+// Again opens the device's card once more: a device of its own, with other options; o.Name and o.Card do not count.
+func (d *Device) Again(o Options) (*Device, error) {
+	o.Name, o.Card = d.name, d.given.Card
+	return New(d.driver, o)
+}
+
+// mark records an event in the stream.
+func (d *Device) mark() (driver.Event, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	e, err := d.ctx.Event()
+	if err == nil {
+		err = d.stream.Record(e)
+	}
+	return e, d.failed(err)
+}
+
+// Kernels names the kernels that a runner of this package launches, in order; none for other runners.
+func Kernels(r device.Runner) []string {
+	if r, ok := r.(*runner); ok {
+		return slices.Concat(r.entries...)
+	}
+	return nil
+}
