@@ -33494,6 +33494,143 @@ set0_4:
 	VZEROUPPER
 	RET
 
+// func gathers1x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x7AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	MOVQ    to+40(FP), R10
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z7
+	VMOVUPS     Z7, (R10)
+	VFMADD231PS (SI), Z7, Z0
+	VFMADD231PS (SI)(DI*1), Z7, Z1
+	VFMADD231PS (SI)(DI*2), Z7, Z2
+	VFMADD231PS (SI)(R8*1), Z7, Z3
+	VFMADD231PS (R9), Z7, Z4
+	VFMADD231PS (R9)(DI*1), Z7, Z5
+	VFMADD231PS (R9)(DI*2), Z7, Z6
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z7
+	VMOVUPS       Z7, K1, (R10)
+	VMOVUPS.Z     (SI), K1, Z8
+	VFMADD231PS   Z8, Z7, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z8
+	VFMADD231PS   Z8, Z7, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z3
+	VMOVUPS.Z     (R9), K1, Z8
+	VFMADD231PS   Z8, Z7, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z8
+	VFMADD231PS   Z8, Z7, Z6
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z8
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z8, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z8
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z8, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z8
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z8
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z8, Z4, Z4
+	VUNPCKLPS     Z6, Z6, Z8
+	VUNPCKHPS     Z6, Z6, Z6
+	VADDPS        Z8, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z8
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z8, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VMOVSD        16(DX), X8
+	VINSERTPS     $0x20, 24(DX), X8, X8
+	VADDPS        X8, X4, X4
+
+set0_4:
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x04, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
 // func dots3x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots3x7AVX512(SB), NOSPLIT, $0-65
@@ -33754,6 +33891,306 @@ set2_4:
 	VZEROUPPER
 	RET
 
+// func gathers3x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers3x7AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), DI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    12(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    16(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    20(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (DI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(DI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVLQSX 8(DI), DI
+	IMULQ   AX, DI
+	ADDQ    table+24(FP), DI
+	MOVQ    b+56(FP), R8
+	MOVQ    ldb+64(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (R9)(R9*2), R10
+	LEAQ    (R8)(R9*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z21
+	VMOVUPS     Z21, (R12)
+	VMOVUPS     (SI), Z22
+	VMOVUPS     Z22, (R12)(R13*1)
+	VMOVUPS     (DI), Z23
+	VMOVUPS     Z23, (R12)(R13*2)
+	VMOVUPS     (R8), Z24
+	VFMADD231PS Z24, Z21, Z0
+	VFMADD231PS Z24, Z22, Z7
+	VFMADD231PS Z24, Z23, Z14
+	VMOVUPS     (R8)(R9*1), Z24
+	VFMADD231PS Z24, Z21, Z1
+	VFMADD231PS Z24, Z22, Z8
+	VFMADD231PS Z24, Z23, Z15
+	VMOVUPS     (R8)(R9*2), Z24
+	VFMADD231PS Z24, Z21, Z2
+	VFMADD231PS Z24, Z22, Z9
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R8)(R10*1), Z24
+	VFMADD231PS Z24, Z21, Z3
+	VFMADD231PS Z24, Z22, Z10
+	VFMADD231PS Z24, Z23, Z17
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z21, Z4
+	VFMADD231PS Z24, Z22, Z11
+	VFMADD231PS Z24, Z23, Z18
+	VMOVUPS     (R11)(R9*1), Z24
+	VFMADD231PS Z24, Z21, Z5
+	VFMADD231PS Z24, Z22, Z12
+	VFMADD231PS Z24, Z23, Z19
+	VMOVUPS     (R11)(R9*2), Z24
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z22, Z13
+	VFMADD231PS Z24, Z23, Z20
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z21
+	VMOVUPS       Z21, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z22
+	VMOVUPS       Z22, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z23
+	VMOVUPS       Z23, K1, (R12)(R13*2)
+	VMOVUPS.Z     (R8), K1, Z24
+	VFMADD231PS   Z24, Z21, Z0
+	VFMADD231PS   Z24, Z22, Z7
+	VFMADD231PS   Z24, Z23, Z14
+	VMOVUPS.Z     (R8)(R9*1), K1, Z24
+	VFMADD231PS   Z24, Z21, Z1
+	VFMADD231PS   Z24, Z22, Z8
+	VFMADD231PS   Z24, Z23, Z15
+	VMOVUPS.Z     (R8)(R9*2), K1, Z24
+	VFMADD231PS   Z24, Z21, Z2
+	VFMADD231PS   Z24, Z22, Z9
+	VFMADD231PS   Z24, Z23, Z16
+	VMOVUPS.Z     (R8)(R10*1), K1, Z24
+	VFMADD231PS   Z24, Z21, Z3
+	VFMADD231PS   Z24, Z22, Z10
+	VFMADD231PS   Z24, Z23, Z17
+	VMOVUPS.Z     (R11), K1, Z24
+	VFMADD231PS   Z24, Z21, Z4
+	VFMADD231PS   Z24, Z22, Z11
+	VFMADD231PS   Z24, Z23, Z18
+	VMOVUPS.Z     (R11)(R9*1), K1, Z24
+	VFMADD231PS   Z24, Z21, Z5
+	VFMADD231PS   Z24, Z22, Z12
+	VFMADD231PS   Z24, Z23, Z19
+	VMOVUPS.Z     (R11)(R9*2), K1, Z24
+	VFMADD231PS   Z24, Z21, Z6
+	VFMADD231PS   Z24, Z22, Z13
+	VFMADD231PS   Z24, Z23, Z20
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z24
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z24
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z24, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z24
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPS        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPS        X24, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z24
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VUNPCKLPS     Z6, Z6, Z24
+	VUNPCKHPS     Z6, Z6, Z6
+	VADDPS        Z24, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z24
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPS        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPS        X24, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X4, X4
+
+set0_4:
+	VMOVLPS       X4, 16(DX)
+	VEXTRACTPS    $0x02, X4, 24(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z8, Z7, Z24
+	VUNPCKHPS     Z8, Z7, Z7
+	VADDPS        Z24, Z7, Z7
+	VUNPCKLPS     Z10, Z9, Z24
+	VUNPCKHPS     Z10, Z9, Z9
+	VADDPS        Z24, Z9, Z9
+	VUNPCKLPD     Z9, Z7, Z24
+	VUNPCKHPD     Z9, Z7, Z7
+	VADDPS        Z24, Z7, Z7
+	VEXTRACTF64X4 $0x01, Z7, Y24
+	VADDPS        Y24, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X24
+	VADDPS        X24, X7, X7
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X7, X7
+
+set1_0:
+	VMOVUPS       X7, (DX)
+	VUNPCKLPS     Z12, Z11, Z24
+	VUNPCKHPS     Z12, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VUNPCKLPS     Z13, Z13, Z24
+	VUNPCKHPS     Z13, Z13, Z13
+	VADDPS        Z24, Z13, Z13
+	VUNPCKLPD     Z13, Z11, Z24
+	VUNPCKHPD     Z13, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPS        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPS        X24, X11, X11
+	TESTB         AL, AL
+	JZ            set1_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X11, X11
+
+set1_4:
+	VMOVLPS       X11, 16(DX)
+	VEXTRACTPS    $0x02, X11, 24(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z15, Z14, Z24
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z24, Z14, Z14
+	VUNPCKLPS     Z17, Z16, Z24
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z24, Z16, Z16
+	VUNPCKLPD     Z16, Z14, Z24
+	VUNPCKHPD     Z16, Z14, Z14
+	VADDPS        Z24, Z14, Z14
+	VEXTRACTF64X4 $0x01, Z14, Y24
+	VADDPS        Y24, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X24
+	VADDPS        X24, X14, X14
+	TESTB         AL, AL
+	JZ            set2_0
+	VADDPS        (DX), X14, X14
+
+set2_0:
+	VMOVUPS       X14, (DX)
+	VUNPCKLPS     Z19, Z18, Z24
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z24, Z18, Z18
+	VUNPCKLPS     Z20, Z20, Z24
+	VUNPCKHPS     Z20, Z20, Z20
+	VADDPS        Z24, Z20, Z20
+	VUNPCKLPD     Z20, Z18, Z24
+	VUNPCKHPD     Z20, Z18, Z18
+	VADDPS        Z24, Z18, Z18
+	VEXTRACTF64X4 $0x01, Z18, Y24
+	VADDPS        Y24, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X24
+	VADDPS        X24, X18, X18
+	TESTB         AL, AL
+	JZ            set2_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X18, X18
+
+set2_4:
+	VMOVLPS    X18, 16(DX)
+	VEXTRACTPS $0x02, X18, 24(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x0c, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	ADDQ       AX, to+40(FP)
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
 // func dots1x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots1x8AVX512(SB), NOSPLIT, $0-65
@@ -33870,6 +34307,144 @@ set0_4:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x8AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	MOVQ    to+40(FP), R10
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z8
+	VMOVUPS     Z8, (R10)
+	VFMADD231PS (SI), Z8, Z0
+	VFMADD231PS (SI)(DI*1), Z8, Z1
+	VFMADD231PS (SI)(DI*2), Z8, Z2
+	VFMADD231PS (SI)(R8*1), Z8, Z3
+	VFMADD231PS (R9), Z8, Z4
+	VFMADD231PS (R9)(DI*1), Z8, Z5
+	VFMADD231PS (R9)(DI*2), Z8, Z6
+	VFMADD231PS (R9)(R8*1), Z8, Z7
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z8
+	VMOVUPS       Z8, K1, (R10)
+	VMOVUPS.Z     (SI), K1, Z9
+	VFMADD231PS   Z9, Z8, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z3
+	VMOVUPS.Z     (R9), K1, Z9
+	VFMADD231PS   Z9, Z8, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z7
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z9
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z9, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z9
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z9, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z9
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z9, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z9
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z9, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z9
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z9, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z9
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z9, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y9
+	VADDPS        Y9, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X9
+	VADDPS        X9, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -34136,6 +34711,308 @@ set2_4:
 	VZEROUPPER
 	RET
 
+// func gathers3x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers3x8AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), DI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    12(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    16(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    20(DI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (DI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(DI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVLQSX 8(DI), DI
+	IMULQ   AX, DI
+	ADDQ    table+24(FP), DI
+	MOVQ    b+56(FP), R8
+	MOVQ    ldb+64(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (R9)(R9*2), R10
+	LEAQ    (R8)(R9*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z24
+	VMOVUPS     Z24, (R12)
+	VMOVUPS     (SI), Z25
+	VMOVUPS     Z25, (R12)(R13*1)
+	VMOVUPS     (DI), Z26
+	VMOVUPS     Z26, (R12)(R13*2)
+	VMOVUPS     (R8), Z27
+	VFMADD231PS Z27, Z24, Z0
+	VFMADD231PS Z27, Z25, Z8
+	VFMADD231PS Z27, Z26, Z16
+	VMOVUPS     (R8)(R9*1), Z27
+	VFMADD231PS Z27, Z24, Z1
+	VFMADD231PS Z27, Z25, Z9
+	VFMADD231PS Z27, Z26, Z17
+	VMOVUPS     (R8)(R9*2), Z27
+	VFMADD231PS Z27, Z24, Z2
+	VFMADD231PS Z27, Z25, Z10
+	VFMADD231PS Z27, Z26, Z18
+	VMOVUPS     (R8)(R10*1), Z27
+	VFMADD231PS Z27, Z24, Z3
+	VFMADD231PS Z27, Z25, Z11
+	VFMADD231PS Z27, Z26, Z19
+	VMOVUPS     (R11), Z27
+	VFMADD231PS Z27, Z24, Z4
+	VFMADD231PS Z27, Z25, Z12
+	VFMADD231PS Z27, Z26, Z20
+	VMOVUPS     (R11)(R9*1), Z27
+	VFMADD231PS Z27, Z24, Z5
+	VFMADD231PS Z27, Z25, Z13
+	VFMADD231PS Z27, Z26, Z21
+	VMOVUPS     (R11)(R9*2), Z27
+	VFMADD231PS Z27, Z24, Z6
+	VFMADD231PS Z27, Z25, Z14
+	VFMADD231PS Z27, Z26, Z22
+	VMOVUPS     (R11)(R10*1), Z27
+	VFMADD231PS Z27, Z24, Z7
+	VFMADD231PS Z27, Z25, Z15
+	VFMADD231PS Z27, Z26, Z23
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z24
+	VMOVUPS       Z24, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z25
+	VMOVUPS       Z25, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z26
+	VMOVUPS       Z26, K1, (R12)(R13*2)
+	VMOVUPS.Z     (R8), K1, Z27
+	VFMADD231PS   Z27, Z24, Z0
+	VFMADD231PS   Z27, Z25, Z8
+	VFMADD231PS   Z27, Z26, Z16
+	VMOVUPS.Z     (R8)(R9*1), K1, Z27
+	VFMADD231PS   Z27, Z24, Z1
+	VFMADD231PS   Z27, Z25, Z9
+	VFMADD231PS   Z27, Z26, Z17
+	VMOVUPS.Z     (R8)(R9*2), K1, Z27
+	VFMADD231PS   Z27, Z24, Z2
+	VFMADD231PS   Z27, Z25, Z10
+	VFMADD231PS   Z27, Z26, Z18
+	VMOVUPS.Z     (R8)(R10*1), K1, Z27
+	VFMADD231PS   Z27, Z24, Z3
+	VFMADD231PS   Z27, Z25, Z11
+	VFMADD231PS   Z27, Z26, Z19
+	VMOVUPS.Z     (R11), K1, Z27
+	VFMADD231PS   Z27, Z24, Z4
+	VFMADD231PS   Z27, Z25, Z12
+	VFMADD231PS   Z27, Z26, Z20
+	VMOVUPS.Z     (R11)(R9*1), K1, Z27
+	VFMADD231PS   Z27, Z24, Z5
+	VFMADD231PS   Z27, Z25, Z13
+	VFMADD231PS   Z27, Z26, Z21
+	VMOVUPS.Z     (R11)(R9*2), K1, Z27
+	VFMADD231PS   Z27, Z24, Z6
+	VFMADD231PS   Z27, Z25, Z14
+	VFMADD231PS   Z27, Z26, Z22
+	VMOVUPS.Z     (R11)(R10*1), K1, Z27
+	VFMADD231PS   Z27, Z24, Z7
+	VFMADD231PS   Z27, Z25, Z15
+	VFMADD231PS   Z27, Z26, Z23
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z27
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z27, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z27
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z27, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z27
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z27, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y27
+	VADDPS        Y27, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X27
+	VADDPS        X27, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z27
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z27, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z27
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z27, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z27
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z27, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y27
+	VADDPS        Y27, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X27
+	VADDPS        X27, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z9, Z8, Z27
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z27, Z8, Z8
+	VUNPCKLPS     Z11, Z10, Z27
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z27, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z27
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z27, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y27
+	VADDPS        Y27, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X27
+	VADDPS        X27, X8, X8
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X8, X8
+
+set1_0:
+	VMOVUPS       X8, (DX)
+	VUNPCKLPS     Z13, Z12, Z27
+	VUNPCKHPS     Z13, Z12, Z12
+	VADDPS        Z27, Z12, Z12
+	VUNPCKLPS     Z15, Z14, Z27
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z27, Z14, Z14
+	VUNPCKLPD     Z14, Z12, Z27
+	VUNPCKHPD     Z14, Z12, Z12
+	VADDPS        Z27, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y27
+	VADDPS        Y27, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X27
+	VADDPS        X27, X12, X12
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X12, X12
+
+set1_4:
+	VMOVUPS       X12, 16(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z17, Z16, Z27
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z27, Z16, Z16
+	VUNPCKLPS     Z19, Z18, Z27
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z27, Z18, Z18
+	VUNPCKLPD     Z18, Z16, Z27
+	VUNPCKHPD     Z18, Z16, Z16
+	VADDPS        Z27, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y27
+	VADDPS        Y27, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X27
+	VADDPS        X27, X16, X16
+	TESTB         AL, AL
+	JZ            set2_0
+	VADDPS        (DX), X16, X16
+
+set2_0:
+	VMOVUPS       X16, (DX)
+	VUNPCKLPS     Z21, Z20, Z27
+	VUNPCKHPS     Z21, Z20, Z20
+	VADDPS        Z27, Z20, Z20
+	VUNPCKLPS     Z23, Z22, Z27
+	VUNPCKHPS     Z23, Z22, Z22
+	VADDPS        Z27, Z22, Z22
+	VUNPCKLPD     Z22, Z20, Z27
+	VUNPCKHPD     Z22, Z20, Z20
+	VADDPS        Z27, Z20, Z20
+	VEXTRACTF64X4 $0x01, Z20, Y27
+	VADDPS        Y27, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X27
+	VADDPS        X27, X20, X20
+	TESTB         AL, AL
+	JZ            set2_4
+	VADDPS        16(DX), X20, X20
+
+set2_4:
+	VMOVUPS X20, 16(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x0c, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	ADDQ    AX, to+40(FP)
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
 // func dots1x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots1x9AVX512(SB), NOSPLIT, $0-65
@@ -34272,6 +35149,164 @@ set0_8:
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
 	DECQ   DX
+	JNZ    group
+	VZEROUPPER
+	RET
+
+// func gathers1x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x9AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z9
+	VMOVUPS     Z9, (R11)
+	VFMADD231PS (SI), Z9, Z0
+	VFMADD231PS (SI)(DI*1), Z9, Z1
+	VFMADD231PS (SI)(DI*2), Z9, Z2
+	VFMADD231PS (SI)(R8*1), Z9, Z3
+	VFMADD231PS (R9), Z9, Z4
+	VFMADD231PS (R9)(DI*1), Z9, Z5
+	VFMADD231PS (R9)(DI*2), Z9, Z6
+	VFMADD231PS (R9)(R8*1), Z9, Z7
+	VFMADD231PS (R10), Z9, Z8
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z9
+	VMOVUPS       Z9, K1, (R11)
+	VMOVUPS.Z     (SI), K1, Z10
+	VFMADD231PS   Z10, Z9, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z10
+	VFMADD231PS   Z10, Z9, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z3
+	VMOVUPS.Z     (R9), K1, Z10
+	VFMADD231PS   Z10, Z9, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z10
+	VFMADD231PS   Z10, Z9, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z7
+	VMOVUPS.Z     (R10), K1, Z10
+	VFMADD231PS   Z10, Z9, Z8
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z10
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z10, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z10
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z10, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z10
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z10, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y10
+	VADDPS        Y10, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X10
+	VADDPS        X10, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z10
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z10, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z10, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z10
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z10, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y10
+	VADDPS        Y10, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X10
+	VADDPS        X10, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VEXTRACTF64X4 $0x01, Z8, Y10
+	VADDPS        Y10, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X10
+	VADDPS        X10, X8, X8
+	VMOVHLPS      X8, X10, X10
+	VADDPS        X10, X8, X8
+	VMOVSHDUP     X8, X10
+	VADDSS        X10, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDSS        32(DX), X8, X8
+
+set0_8:
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	ADDQ   $0x04, rows+16(FP)
+	MOVQ   ldt+48(FP), AX
+	SHLQ   $0x02, AX
+	ADDQ   AX, to+40(FP)
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -34510,6 +35545,269 @@ set1_8:
 	VZEROUPPER
 	RET
 
+// func gathers2x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers2x9AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), SI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    8(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    12(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (SI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(SI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVQ    b+56(FP), DI
+	MOVQ    ldb+64(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (R8)(R8*2), R9
+	LEAQ    (DI)(R8*4), R10
+	LEAQ    (R10)(R8*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z18
+	VMOVUPS     Z18, (R12)
+	VMOVUPS     (SI), Z19
+	VMOVUPS     Z19, (R12)(R13*1)
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z18, Z0
+	VFMADD231PS Z20, Z19, Z9
+	VMOVUPS     (DI)(R8*1), Z20
+	VFMADD231PS Z20, Z18, Z1
+	VFMADD231PS Z20, Z19, Z10
+	VMOVUPS     (DI)(R8*2), Z20
+	VFMADD231PS Z20, Z18, Z2
+	VFMADD231PS Z20, Z19, Z11
+	VMOVUPS     (DI)(R9*1), Z20
+	VFMADD231PS Z20, Z18, Z3
+	VFMADD231PS Z20, Z19, Z12
+	VMOVUPS     (R10), Z20
+	VFMADD231PS Z20, Z18, Z4
+	VFMADD231PS Z20, Z19, Z13
+	VMOVUPS     (R10)(R8*1), Z20
+	VFMADD231PS Z20, Z18, Z5
+	VFMADD231PS Z20, Z19, Z14
+	VMOVUPS     (R10)(R8*2), Z20
+	VFMADD231PS Z20, Z18, Z6
+	VFMADD231PS Z20, Z19, Z15
+	VMOVUPS     (R10)(R9*1), Z20
+	VFMADD231PS Z20, Z18, Z7
+	VFMADD231PS Z20, Z19, Z16
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z18, Z8
+	VFMADD231PS Z20, Z19, Z17
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z18
+	VMOVUPS       Z18, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z19
+	VMOVUPS       Z19, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z20
+	VFMADD231PS   Z20, Z18, Z0
+	VFMADD231PS   Z20, Z19, Z9
+	VMOVUPS.Z     (DI)(R8*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z1
+	VFMADD231PS   Z20, Z19, Z10
+	VMOVUPS.Z     (DI)(R8*2), K1, Z20
+	VFMADD231PS   Z20, Z18, Z2
+	VFMADD231PS   Z20, Z19, Z11
+	VMOVUPS.Z     (DI)(R9*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z3
+	VFMADD231PS   Z20, Z19, Z12
+	VMOVUPS.Z     (R10), K1, Z20
+	VFMADD231PS   Z20, Z18, Z4
+	VFMADD231PS   Z20, Z19, Z13
+	VMOVUPS.Z     (R10)(R8*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z5
+	VFMADD231PS   Z20, Z19, Z14
+	VMOVUPS.Z     (R10)(R8*2), K1, Z20
+	VFMADD231PS   Z20, Z18, Z6
+	VFMADD231PS   Z20, Z19, Z15
+	VMOVUPS.Z     (R10)(R9*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z7
+	VFMADD231PS   Z20, Z19, Z16
+	VMOVUPS.Z     (R11), K1, Z20
+	VFMADD231PS   Z20, Z18, Z8
+	VFMADD231PS   Z20, Z19, Z17
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z20
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z20, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z20
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z20, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z20
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z20, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y20
+	VADDPS        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X20
+	VADDPS        X20, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z20
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z20, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z20
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z20, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z20
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z20, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y20
+	VADDPS        Y20, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X20
+	VADDPS        X20, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VEXTRACTF64X4 $0x01, Z8, Y20
+	VADDPS        Y20, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X20
+	VADDPS        X20, X8, X8
+	VMOVHLPS      X8, X20, X20
+	VADDPS        X20, X8, X8
+	VMOVSHDUP     X8, X20
+	VADDSS        X20, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDSS        32(DX), X8, X8
+
+set0_8:
+	VMOVSS        X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z10, Z9, Z20
+	VUNPCKHPS     Z10, Z9, Z9
+	VADDPS        Z20, Z9, Z9
+	VUNPCKLPS     Z12, Z11, Z20
+	VUNPCKHPS     Z12, Z11, Z11
+	VADDPS        Z20, Z11, Z11
+	VUNPCKLPD     Z11, Z9, Z20
+	VUNPCKHPD     Z11, Z9, Z9
+	VADDPS        Z20, Z9, Z9
+	VEXTRACTF64X4 $0x01, Z9, Y20
+	VADDPS        Y20, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X20
+	VADDPS        X20, X9, X9
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X9, X9
+
+set1_0:
+	VMOVUPS       X9, (DX)
+	VUNPCKLPS     Z14, Z13, Z20
+	VUNPCKHPS     Z14, Z13, Z13
+	VADDPS        Z20, Z13, Z13
+	VUNPCKLPS     Z16, Z15, Z20
+	VUNPCKHPS     Z16, Z15, Z15
+	VADDPS        Z20, Z15, Z15
+	VUNPCKLPD     Z15, Z13, Z20
+	VUNPCKHPD     Z15, Z13, Z13
+	VADDPS        Z20, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z13, Y20
+	VADDPS        Y20, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X20
+	VADDPS        X20, X13, X13
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X13, X13
+
+set1_4:
+	VMOVUPS       X13, 16(DX)
+	VEXTRACTF64X4 $0x01, Z17, Y20
+	VADDPS        Y20, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X20
+	VADDPS        X20, X17, X17
+	VMOVHLPS      X17, X20, X20
+	VADDPS        X20, X17, X17
+	VMOVSHDUP     X17, X20
+	VADDSS        X20, X17, X17
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDSS        32(DX), X17, X17
+
+set1_8:
+	VMOVSS X17, 32(DX)
+	ADDQ   BX, DX
+	ADDQ   $0x08, rows+16(FP)
+	MOVQ   ldt+48(FP), AX
+	SHLQ   $0x02, AX
+	ADDQ   AX, to+40(FP)
+	ADDQ   AX, to+40(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
+	VZEROUPPER
+	RET
+
 // func dots1x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots1x10AVX512(SB), NOSPLIT, $0-65
@@ -34652,6 +35950,170 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x10AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z10
+	VMOVUPS     Z10, (R11)
+	VFMADD231PS (SI), Z10, Z0
+	VFMADD231PS (SI)(DI*1), Z10, Z1
+	VFMADD231PS (SI)(DI*2), Z10, Z2
+	VFMADD231PS (SI)(R8*1), Z10, Z3
+	VFMADD231PS (R9), Z10, Z4
+	VFMADD231PS (R9)(DI*1), Z10, Z5
+	VFMADD231PS (R9)(DI*2), Z10, Z6
+	VFMADD231PS (R9)(R8*1), Z10, Z7
+	VFMADD231PS (R10), Z10, Z8
+	VFMADD231PS (R10)(DI*1), Z10, Z9
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z10
+	VMOVUPS       Z10, K1, (R11)
+	VMOVUPS.Z     (SI), K1, Z11
+	VFMADD231PS   Z11, Z10, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z11
+	VFMADD231PS   Z11, Z10, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z3
+	VMOVUPS.Z     (R9), K1, Z11
+	VFMADD231PS   Z11, Z10, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z11
+	VFMADD231PS   Z11, Z10, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z7
+	VMOVUPS.Z     (R10), K1, Z11
+	VFMADD231PS   Z11, Z10, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z9
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z11
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z11, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z11
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z11, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z11
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z11, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y11
+	VADDPS        Y11, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X11
+	VADDPS        X11, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z11
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z11, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z11
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z11, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z11
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z11, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y11
+	VADDPS        Y11, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X11
+	VADDPS        X11, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z11
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z11, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y11
+	VADDPS        Y11, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X11
+	VADDPS        X11, X8, X8
+	VMOVHLPS      X8, X11, X11
+	VADDPS        X11, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X11
+	VADDPS        X11, X8, X8
+
+set0_8:
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -34902,6 +36364,281 @@ set1_8:
 	VZEROUPPER
 	RET
 
+// func gathers2x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers2x10AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), SI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    8(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    12(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (SI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(SI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVQ    b+56(FP), DI
+	MOVQ    ldb+64(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (R8)(R8*2), R9
+	LEAQ    (DI)(R8*4), R10
+	LEAQ    (R10)(R8*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z20
+	VMOVUPS     Z20, (R12)
+	VMOVUPS     (SI), Z21
+	VMOVUPS     Z21, (R12)(R13*1)
+	VMOVUPS     (DI), Z22
+	VFMADD231PS Z22, Z20, Z0
+	VFMADD231PS Z22, Z21, Z10
+	VMOVUPS     (DI)(R8*1), Z22
+	VFMADD231PS Z22, Z20, Z1
+	VFMADD231PS Z22, Z21, Z11
+	VMOVUPS     (DI)(R8*2), Z22
+	VFMADD231PS Z22, Z20, Z2
+	VFMADD231PS Z22, Z21, Z12
+	VMOVUPS     (DI)(R9*1), Z22
+	VFMADD231PS Z22, Z20, Z3
+	VFMADD231PS Z22, Z21, Z13
+	VMOVUPS     (R10), Z22
+	VFMADD231PS Z22, Z20, Z4
+	VFMADD231PS Z22, Z21, Z14
+	VMOVUPS     (R10)(R8*1), Z22
+	VFMADD231PS Z22, Z20, Z5
+	VFMADD231PS Z22, Z21, Z15
+	VMOVUPS     (R10)(R8*2), Z22
+	VFMADD231PS Z22, Z20, Z6
+	VFMADD231PS Z22, Z21, Z16
+	VMOVUPS     (R10)(R9*1), Z22
+	VFMADD231PS Z22, Z20, Z7
+	VFMADD231PS Z22, Z21, Z17
+	VMOVUPS     (R11), Z22
+	VFMADD231PS Z22, Z20, Z8
+	VFMADD231PS Z22, Z21, Z18
+	VMOVUPS     (R11)(R8*1), Z22
+	VFMADD231PS Z22, Z20, Z9
+	VFMADD231PS Z22, Z21, Z19
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z20
+	VMOVUPS       Z20, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z21
+	VMOVUPS       Z21, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z22
+	VFMADD231PS   Z22, Z20, Z0
+	VFMADD231PS   Z22, Z21, Z10
+	VMOVUPS.Z     (DI)(R8*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z1
+	VFMADD231PS   Z22, Z21, Z11
+	VMOVUPS.Z     (DI)(R8*2), K1, Z22
+	VFMADD231PS   Z22, Z20, Z2
+	VFMADD231PS   Z22, Z21, Z12
+	VMOVUPS.Z     (DI)(R9*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z3
+	VFMADD231PS   Z22, Z21, Z13
+	VMOVUPS.Z     (R10), K1, Z22
+	VFMADD231PS   Z22, Z20, Z4
+	VFMADD231PS   Z22, Z21, Z14
+	VMOVUPS.Z     (R10)(R8*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z5
+	VFMADD231PS   Z22, Z21, Z15
+	VMOVUPS.Z     (R10)(R8*2), K1, Z22
+	VFMADD231PS   Z22, Z20, Z6
+	VFMADD231PS   Z22, Z21, Z16
+	VMOVUPS.Z     (R10)(R9*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z7
+	VFMADD231PS   Z22, Z21, Z17
+	VMOVUPS.Z     (R11), K1, Z22
+	VFMADD231PS   Z22, Z20, Z8
+	VFMADD231PS   Z22, Z21, Z18
+	VMOVUPS.Z     (R11)(R8*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z9
+	VFMADD231PS   Z22, Z21, Z19
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z22
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z22, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z22
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z22, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z22
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z22, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y22
+	VADDPS        Y22, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X22
+	VADDPS        X22, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z22
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z22, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z22
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z22, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z22
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z22, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y22
+	VADDPS        Y22, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X22
+	VADDPS        X22, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z22
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z22, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y22
+	VADDPS        Y22, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X22
+	VADDPS        X22, X8, X8
+	VMOVHLPS      X8, X22, X22
+	VADDPS        X22, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z11, Z10, Z22
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z22, Z10, Z10
+	VUNPCKLPS     Z13, Z12, Z22
+	VUNPCKHPS     Z13, Z12, Z12
+	VADDPS        Z22, Z12, Z12
+	VUNPCKLPD     Z12, Z10, Z22
+	VUNPCKHPD     Z12, Z10, Z10
+	VADDPS        Z22, Z10, Z10
+	VEXTRACTF64X4 $0x01, Z10, Y22
+	VADDPS        Y22, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X22
+	VADDPS        X22, X10, X10
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X10, X10
+
+set1_0:
+	VMOVUPS       X10, (DX)
+	VUNPCKLPS     Z15, Z14, Z22
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z22, Z14, Z14
+	VUNPCKLPS     Z17, Z16, Z22
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z22, Z16, Z16
+	VUNPCKLPD     Z16, Z14, Z22
+	VUNPCKHPD     Z16, Z14, Z14
+	VADDPS        Z22, Z14, Z14
+	VEXTRACTF64X4 $0x01, Z14, Y22
+	VADDPS        Y22, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X22
+	VADDPS        X22, X14, X14
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X14, X14
+
+set1_4:
+	VMOVUPS       X14, 16(DX)
+	VUNPCKLPS     Z19, Z18, Z22
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z22, Z18, Z18
+	VEXTRACTF64X4 $0x01, Z18, Y22
+	VADDPS        Y22, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X22
+	VADDPS        X22, X18, X18
+	VMOVHLPS      X18, X22, X22
+	VADDPS        X22, X18, X18
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X18, X18
+
+set1_8:
+	VMOVLPS X18, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x08, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
 // func dots1x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots1x11AVX512(SB), NOSPLIT, $0-65
@@ -35054,6 +36791,180 @@ set0_8:
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
 	DECQ       DX
+	JNZ        group
+	VZEROUPPER
+	RET
+
+// func gathers1x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x11AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z11
+	VMOVUPS     Z11, (R11)
+	VFMADD231PS (SI), Z11, Z0
+	VFMADD231PS (SI)(DI*1), Z11, Z1
+	VFMADD231PS (SI)(DI*2), Z11, Z2
+	VFMADD231PS (SI)(R8*1), Z11, Z3
+	VFMADD231PS (R9), Z11, Z4
+	VFMADD231PS (R9)(DI*1), Z11, Z5
+	VFMADD231PS (R9)(DI*2), Z11, Z6
+	VFMADD231PS (R9)(R8*1), Z11, Z7
+	VFMADD231PS (R10), Z11, Z8
+	VFMADD231PS (R10)(DI*1), Z11, Z9
+	VFMADD231PS (R10)(DI*2), Z11, Z10
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z11
+	VMOVUPS       Z11, K1, (R11)
+	VMOVUPS.Z     (SI), K1, Z12
+	VFMADD231PS   Z12, Z11, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z3
+	VMOVUPS.Z     (R9), K1, Z12
+	VFMADD231PS   Z12, Z11, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z7
+	VMOVUPS.Z     (R10), K1, Z12
+	VFMADD231PS   Z12, Z11, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z9
+	VMOVUPS.Z     (R10)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z10
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z12
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z12, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z12
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z12, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z12
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z12, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X12
+	VADDPS        X12, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z12
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z12, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z12
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z12, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z12
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z12, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y12
+	VADDPS        Y12, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X12
+	VADDPS        X12, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z12
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z12, Z8, Z8
+	VUNPCKLPS     Z10, Z10, Z12
+	VUNPCKHPS     Z10, Z10, Z10
+	VADDPS        Z12, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z12
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z12, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y12
+	VADDPS        Y12, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X12
+	VADDPS        X12, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X12
+	VINSERTPS     $0x20, 40(DX), X12, X12
+	VADDPS        X12, X8, X8
+
+set0_8:
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x04, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -35324,6 +37235,301 @@ set1_8:
 	VZEROUPPER
 	RET
 
+// func gathers2x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers2x11AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), SI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    8(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    12(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (SI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(SI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVQ    b+56(FP), DI
+	MOVQ    ldb+64(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (R8)(R8*2), R9
+	LEAQ    (DI)(R8*4), R10
+	LEAQ    (R10)(R8*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z22
+	VMOVUPS     Z22, (R12)
+	VMOVUPS     (SI), Z23
+	VMOVUPS     Z23, (R12)(R13*1)
+	VMOVUPS     (DI), Z24
+	VFMADD231PS Z24, Z22, Z0
+	VFMADD231PS Z24, Z23, Z11
+	VMOVUPS     (DI)(R8*1), Z24
+	VFMADD231PS Z24, Z22, Z1
+	VFMADD231PS Z24, Z23, Z12
+	VMOVUPS     (DI)(R8*2), Z24
+	VFMADD231PS Z24, Z22, Z2
+	VFMADD231PS Z24, Z23, Z13
+	VMOVUPS     (DI)(R9*1), Z24
+	VFMADD231PS Z24, Z22, Z3
+	VFMADD231PS Z24, Z23, Z14
+	VMOVUPS     (R10), Z24
+	VFMADD231PS Z24, Z22, Z4
+	VFMADD231PS Z24, Z23, Z15
+	VMOVUPS     (R10)(R8*1), Z24
+	VFMADD231PS Z24, Z22, Z5
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R10)(R8*2), Z24
+	VFMADD231PS Z24, Z22, Z6
+	VFMADD231PS Z24, Z23, Z17
+	VMOVUPS     (R10)(R9*1), Z24
+	VFMADD231PS Z24, Z22, Z7
+	VFMADD231PS Z24, Z23, Z18
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z22, Z8
+	VFMADD231PS Z24, Z23, Z19
+	VMOVUPS     (R11)(R8*1), Z24
+	VFMADD231PS Z24, Z22, Z9
+	VFMADD231PS Z24, Z23, Z20
+	VMOVUPS     (R11)(R8*2), Z24
+	VFMADD231PS Z24, Z22, Z10
+	VFMADD231PS Z24, Z23, Z21
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z22
+	VMOVUPS       Z22, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z23
+	VMOVUPS       Z23, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z24
+	VFMADD231PS   Z24, Z22, Z0
+	VFMADD231PS   Z24, Z23, Z11
+	VMOVUPS.Z     (DI)(R8*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z1
+	VFMADD231PS   Z24, Z23, Z12
+	VMOVUPS.Z     (DI)(R8*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z2
+	VFMADD231PS   Z24, Z23, Z13
+	VMOVUPS.Z     (DI)(R9*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z3
+	VFMADD231PS   Z24, Z23, Z14
+	VMOVUPS.Z     (R10), K1, Z24
+	VFMADD231PS   Z24, Z22, Z4
+	VFMADD231PS   Z24, Z23, Z15
+	VMOVUPS.Z     (R10)(R8*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z5
+	VFMADD231PS   Z24, Z23, Z16
+	VMOVUPS.Z     (R10)(R8*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z6
+	VFMADD231PS   Z24, Z23, Z17
+	VMOVUPS.Z     (R10)(R9*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z7
+	VFMADD231PS   Z24, Z23, Z18
+	VMOVUPS.Z     (R11), K1, Z24
+	VFMADD231PS   Z24, Z22, Z8
+	VFMADD231PS   Z24, Z23, Z19
+	VMOVUPS.Z     (R11)(R8*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z9
+	VFMADD231PS   Z24, Z23, Z20
+	VMOVUPS.Z     (R11)(R8*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z10
+	VFMADD231PS   Z24, Z23, Z21
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z24
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z24
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z24, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z24
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPS        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPS        X24, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z24
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z24
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z24, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z24
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPS        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPS        X24, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z24
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z24, Z8, Z8
+	VUNPCKLPS     Z10, Z10, Z24
+	VUNPCKHPS     Z10, Z10, Z10
+	VADDPS        Z24, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z24
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z24, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y24
+	VADDPS        Y24, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X24
+	VADDPS        X24, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	VEXTRACTPS    $0x02, X8, 40(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z12, Z11, Z24
+	VUNPCKHPS     Z12, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VUNPCKLPS     Z14, Z13, Z24
+	VUNPCKHPS     Z14, Z13, Z13
+	VADDPS        Z24, Z13, Z13
+	VUNPCKLPD     Z13, Z11, Z24
+	VUNPCKHPD     Z13, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPS        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPS        X24, X11, X11
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X11, X11
+
+set1_0:
+	VMOVUPS       X11, (DX)
+	VUNPCKLPS     Z16, Z15, Z24
+	VUNPCKHPS     Z16, Z15, Z15
+	VADDPS        Z24, Z15, Z15
+	VUNPCKLPS     Z18, Z17, Z24
+	VUNPCKHPS     Z18, Z17, Z17
+	VADDPS        Z24, Z17, Z17
+	VUNPCKLPD     Z17, Z15, Z24
+	VUNPCKHPD     Z17, Z15, Z15
+	VADDPS        Z24, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y24
+	VADDPS        Y24, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X24
+	VADDPS        X24, X15, X15
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X15, X15
+
+set1_4:
+	VMOVUPS       X15, 16(DX)
+	VUNPCKLPS     Z20, Z19, Z24
+	VUNPCKHPS     Z20, Z19, Z19
+	VADDPS        Z24, Z19, Z19
+	VUNPCKLPS     Z21, Z21, Z24
+	VUNPCKHPS     Z21, Z21, Z21
+	VADDPS        Z24, Z21, Z21
+	VUNPCKLPD     Z21, Z19, Z24
+	VUNPCKHPD     Z21, Z19, Z19
+	VADDPS        Z24, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y24
+	VADDPS        Y24, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X24
+	VADDPS        X24, X19, X19
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X19, X19
+
+set1_8:
+	VMOVLPS    X19, 32(DX)
+	VEXTRACTPS $0x02, X19, 40(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x08, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
 // func dots1x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots1x12AVX512(SB), NOSPLIT, $0-65
@@ -35477,6 +37683,181 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers1x12AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z12
+	VMOVUPS     Z12, (R11)
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(DI*1), Z12, Z1
+	VFMADD231PS (SI)(DI*2), Z12, Z2
+	VFMADD231PS (SI)(R8*1), Z12, Z3
+	VFMADD231PS (R9), Z12, Z4
+	VFMADD231PS (R9)(DI*1), Z12, Z5
+	VFMADD231PS (R9)(DI*2), Z12, Z6
+	VFMADD231PS (R9)(R8*1), Z12, Z7
+	VFMADD231PS (R10), Z12, Z8
+	VFMADD231PS (R10)(DI*1), Z12, Z9
+	VFMADD231PS (R10)(DI*2), Z12, Z10
+	VFMADD231PS (R10)(R8*1), Z12, Z11
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z12
+	VMOVUPS       Z12, K1, (R11)
+	VMOVUPS.Z     (SI), K1, Z13
+	VFMADD231PS   Z13, Z12, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z3
+	VMOVUPS.Z     (R9), K1, Z13
+	VFMADD231PS   Z13, Z12, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z7
+	VMOVUPS.Z     (R10), K1, Z13
+	VFMADD231PS   Z13, Z12, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z9
+	VMOVUPS.Z     (R10)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z10
+	VMOVUPS.Z     (R10)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z11
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z13
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z13, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z13
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z13, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z13
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z13, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y13
+	VADDPS        Y13, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X13
+	VADDPS        X13, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z13
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z13, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z13
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z13, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z13
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z13, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y13
+	VADDPS        Y13, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X13
+	VADDPS        X13, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z13
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z13, Z8, Z8
+	VUNPCKLPS     Z11, Z10, Z13
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z13, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z13
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z13, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y13
+	VADDPS        Y13, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X13
+	VADDPS        X13, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDPS        32(DX), X8, X8
+
+set0_8:
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -35745,6 +38126,303 @@ set1_8:
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers2x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gathers2x12AVX512(SB), NOSPLIT, $0-88
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+	MOVQ  c+72(FP), DX
+
+group:
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), SI
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    8(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVLQSX    12(SI), BX
+	IMULQ      AX, BX
+	ADDQ       table+24(FP), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+
+pick:
+	MOVLQSX (SI), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVLQSX 4(SI), SI
+	IMULQ   AX, SI
+	ADDQ    table+24(FP), SI
+	MOVQ    b+56(FP), DI
+	MOVQ    ldb+64(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (R8)(R8*2), R9
+	LEAQ    (DI)(R8*4), R10
+	LEAQ    (R10)(R8*4), R11
+	MOVQ    to+40(FP), R12
+	MOVQ    ldt+48(FP), R13
+	SHLQ    $0x02, R13
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Z24
+	VMOVUPS     Z24, (R12)
+	VMOVUPS     (SI), Z25
+	VMOVUPS     Z25, (R12)(R13*1)
+	VMOVUPS     (DI), Z26
+	VFMADD231PS Z26, Z24, Z0
+	VFMADD231PS Z26, Z25, Z12
+	VMOVUPS     (DI)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z1
+	VFMADD231PS Z26, Z25, Z13
+	VMOVUPS     (DI)(R8*2), Z26
+	VFMADD231PS Z26, Z24, Z2
+	VFMADD231PS Z26, Z25, Z14
+	VMOVUPS     (DI)(R9*1), Z26
+	VFMADD231PS Z26, Z24, Z3
+	VFMADD231PS Z26, Z25, Z15
+	VMOVUPS     (R10), Z26
+	VFMADD231PS Z26, Z24, Z4
+	VFMADD231PS Z26, Z25, Z16
+	VMOVUPS     (R10)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z5
+	VFMADD231PS Z26, Z25, Z17
+	VMOVUPS     (R10)(R8*2), Z26
+	VFMADD231PS Z26, Z24, Z6
+	VFMADD231PS Z26, Z25, Z18
+	VMOVUPS     (R10)(R9*1), Z26
+	VFMADD231PS Z26, Z24, Z7
+	VFMADD231PS Z26, Z25, Z19
+	VMOVUPS     (R11), Z26
+	VFMADD231PS Z26, Z24, Z8
+	VFMADD231PS Z26, Z25, Z20
+	VMOVUPS     (R11)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z9
+	VFMADD231PS Z26, Z25, Z21
+	VMOVUPS     (R11)(R8*2), Z26
+	VFMADD231PS Z26, Z24, Z10
+	VFMADD231PS Z26, Z25, Z22
+	VMOVUPS     (R11)(R9*1), Z26
+	VFMADD231PS Z26, Z24, Z11
+	VFMADD231PS Z26, Z25, Z23
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (BX), K1, Z24
+	VMOVUPS       Z24, K1, (R12)
+	VMOVUPS.Z     (SI), K1, Z25
+	VMOVUPS       Z25, K1, (R12)(R13*1)
+	VMOVUPS.Z     (DI), K1, Z26
+	VFMADD231PS   Z26, Z24, Z0
+	VFMADD231PS   Z26, Z25, Z12
+	VMOVUPS.Z     (DI)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z1
+	VFMADD231PS   Z26, Z25, Z13
+	VMOVUPS.Z     (DI)(R8*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z2
+	VFMADD231PS   Z26, Z25, Z14
+	VMOVUPS.Z     (DI)(R9*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z3
+	VFMADD231PS   Z26, Z25, Z15
+	VMOVUPS.Z     (R10), K1, Z26
+	VFMADD231PS   Z26, Z24, Z4
+	VFMADD231PS   Z26, Z25, Z16
+	VMOVUPS.Z     (R10)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z5
+	VFMADD231PS   Z26, Z25, Z17
+	VMOVUPS.Z     (R10)(R8*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z6
+	VFMADD231PS   Z26, Z25, Z18
+	VMOVUPS.Z     (R10)(R9*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z7
+	VFMADD231PS   Z26, Z25, Z19
+	VMOVUPS.Z     (R11), K1, Z26
+	VFMADD231PS   Z26, Z24, Z8
+	VFMADD231PS   Z26, Z25, Z20
+	VMOVUPS.Z     (R11)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z9
+	VFMADD231PS   Z26, Z25, Z21
+	VMOVUPS.Z     (R11)(R8*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z10
+	VFMADD231PS   Z26, Z25, Z22
+	VMOVUPS.Z     (R11)(R9*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z11
+	VFMADD231PS   Z26, Z25, Z23
+	XORB          AL, AL
+	MOVQ          ldc+80(FP), BX
+	SHLQ          $0x02, BX
+	VUNPCKLPS     Z1, Z0, Z26
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z26, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z26
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z26, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z26
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z26, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y26
+	VADDPS        Y26, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X26
+	VADDPS        X26, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z26
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z26, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z26
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z26, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z26
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z26, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y26
+	VADDPS        Y26, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X26
+	VADDPS        X26, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z26
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z26, Z8, Z8
+	VUNPCKLPS     Z11, Z10, Z26
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z26, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z26
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z26, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y26
+	VADDPS        Y26, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X26
+	VADDPS        X26, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDPS        32(DX), X8, X8
+
+set0_8:
+	VMOVUPS       X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z13, Z12, Z26
+	VUNPCKHPS     Z13, Z12, Z12
+	VADDPS        Z26, Z12, Z12
+	VUNPCKLPS     Z15, Z14, Z26
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z26, Z14, Z14
+	VUNPCKLPD     Z14, Z12, Z26
+	VUNPCKHPD     Z14, Z12, Z12
+	VADDPS        Z26, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y26
+	VADDPS        Y26, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X26
+	VADDPS        X26, X12, X12
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X12, X12
+
+set1_0:
+	VMOVUPS       X12, (DX)
+	VUNPCKLPS     Z17, Z16, Z26
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z26, Z16, Z16
+	VUNPCKLPS     Z19, Z18, Z26
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z26, Z18, Z18
+	VUNPCKLPD     Z18, Z16, Z26
+	VUNPCKHPD     Z18, Z16, Z16
+	VADDPS        Z26, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y26
+	VADDPS        Y26, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X26
+	VADDPS        X26, X16, X16
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X16, X16
+
+set1_4:
+	VMOVUPS       X16, 16(DX)
+	VUNPCKLPS     Z21, Z20, Z26
+	VUNPCKHPS     Z21, Z20, Z20
+	VADDPS        Z26, Z20, Z20
+	VUNPCKLPS     Z23, Z22, Z26
+	VUNPCKHPS     Z23, Z22, Z22
+	VADDPS        Z26, Z22, Z22
+	VUNPCKLPD     Z22, Z20, Z26
+	VUNPCKHPD     Z22, Z20, Z20
+	VADDPS        Z26, Z20, Z20
+	VEXTRACTF64X4 $0x01, Z20, Y26
+	VADDPS        Y26, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X26
+	VADDPS        X26, X20, X20
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDPS        32(DX), X20, X20
+
+set1_8:
+	VMOVUPS X20, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x08, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -37576,6 +40254,140 @@ set0_4:
 	VZEROUPPER
 	RET
 
+// func gathers1x7AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x7AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	MOVQ    to+40(FP), R10
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y7
+	VMOVUPS     Y7, (R10)
+	VFMADD231PS (SI), Y7, Y0
+	VFMADD231PS (SI)(DI*1), Y7, Y1
+	VFMADD231PS (SI)(DI*2), Y7, Y2
+	VFMADD231PS (SI)(R8*1), Y7, Y3
+	VFMADD231PS (R9), Y7, Y4
+	VFMADD231PS (R9)(DI*1), Y7, Y5
+	VFMADD231PS (R9)(DI*2), Y7, Y6
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y7
+	VMASKMOVPS   Y7, Y15, (R10)
+	VMASKMOVPS   (SI), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VMASKMOVPS   (R9), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y6
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y8
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y8, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y8
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y8
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y8, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X8
+	VADDPS       X8, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y8
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKLPS    Y6, Y6, Y8
+	VUNPCKHPS    Y6, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y8
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X8
+	VADDPS       X8, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VMOVSD       16(DX), X8
+	VINSERTPS    $0x20, 24(DX), X8, X8
+	VADDPS       X8, X4, X4
+
+set0_4:
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x04, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
 // func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3
 TEXT ·dots1x8AVX2(SB), NOSPLIT, $0-65
@@ -37689,6 +40501,141 @@ set0_4:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x8AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x8AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	MOVQ    to+40(FP), R10
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y8
+	VMOVUPS     Y8, (R10)
+	VFMADD231PS (SI), Y8, Y0
+	VFMADD231PS (SI)(DI*1), Y8, Y1
+	VFMADD231PS (SI)(DI*2), Y8, Y2
+	VFMADD231PS (SI)(R8*1), Y8, Y3
+	VFMADD231PS (R9), Y8, Y4
+	VFMADD231PS (R9)(DI*1), Y8, Y5
+	VFMADD231PS (R9)(DI*2), Y8, Y6
+	VFMADD231PS (R9)(R8*1), Y8, Y7
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y8
+	VMASKMOVPS   Y8, Y15, (R10)
+	VMASKMOVPS   (SI), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VMASKMOVPS   (R9), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y7
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y9
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y9, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y9
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y9
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y9, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VADDPS       X9, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y9
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y9, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y9
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y9, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y9
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y9, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X9
+	VADDPS       X9, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -37824,6 +40771,159 @@ set0_8:
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
 	DECQ   DX
+	JNZ    group
+	VZEROUPPER
+	RET
+
+// func gathers1x9AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x9AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y9
+	VMOVUPS     Y9, (R11)
+	VFMADD231PS (SI), Y9, Y0
+	VFMADD231PS (SI)(DI*1), Y9, Y1
+	VFMADD231PS (SI)(DI*2), Y9, Y2
+	VFMADD231PS (SI)(R8*1), Y9, Y3
+	VFMADD231PS (R9), Y9, Y4
+	VFMADD231PS (R9)(DI*1), Y9, Y5
+	VFMADD231PS (R9)(DI*2), Y9, Y6
+	VFMADD231PS (R9)(R8*1), Y9, Y7
+	VFMADD231PS (R10), Y9, Y8
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y9
+	VMASKMOVPS   Y9, Y15, (R11)
+	VMASKMOVPS   (SI), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y3
+	VMASKMOVPS   (R9), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y7
+	VMASKMOVPS   (R10), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y8
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y10
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y10, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y10
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y10, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y10
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y10, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X10
+	VADDPS       X10, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y10
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y10, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y10
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y10, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y10
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y10, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X10
+	VADDPS       X10, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
+	VEXTRACTF128 $0x01, Y8, X10
+	VADDPS       X10, X8, X8
+	VMOVHLPS     X8, X10, X10
+	VADDPS       X10, X8, X8
+	VMOVSHDUP    X8, X10
+	VADDSS       X10, X8, X8
+	TESTB        AL, AL
+	JZ           set0_8
+	VADDSS       32(DX), X8, X8
+
+set0_8:
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	ADDQ   $0x04, rows+16(FP)
+	MOVQ   ldt+48(FP), AX
+	SHLQ   $0x02, AX
+	ADDQ   AX, to+40(FP)
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -37965,6 +41065,165 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x10AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x10AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y10
+	VMOVUPS     Y10, (R11)
+	VFMADD231PS (SI), Y10, Y0
+	VFMADD231PS (SI)(DI*1), Y10, Y1
+	VFMADD231PS (SI)(DI*2), Y10, Y2
+	VFMADD231PS (SI)(R8*1), Y10, Y3
+	VFMADD231PS (R9), Y10, Y4
+	VFMADD231PS (R9)(DI*1), Y10, Y5
+	VFMADD231PS (R9)(DI*2), Y10, Y6
+	VFMADD231PS (R9)(R8*1), Y10, Y7
+	VFMADD231PS (R10), Y10, Y8
+	VFMADD231PS (R10)(DI*1), Y10, Y9
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y10
+	VMASKMOVPS   Y10, Y15, (R11)
+	VMASKMOVPS   (SI), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y3
+	VMASKMOVPS   (R9), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y7
+	VMASKMOVPS   (R10), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y9
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y11
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y11, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y11
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y11, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y11
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y11, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X11
+	VADDPS       X11, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y11
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y11, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y11
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y11, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y11
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y11, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X11
+	VADDPS       X11, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
+	VUNPCKLPS    Y9, Y8, Y11
+	VUNPCKHPS    Y9, Y8, Y8
+	VADDPS       Y11, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X11
+	VADDPS       X11, X8, X8
+	VMOVHLPS     X8, X11, X11
+	VADDPS       X11, X8, X8
+	TESTB        AL, AL
+	JZ           set0_8
+	VMOVSD       32(DX), X11
+	VADDPS       X11, X8, X8
+
+set0_8:
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38120,6 +41379,175 @@ set0_8:
 	VZEROUPPER
 	RET
 
+// func gathers1x11AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x11AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y11
+	VMOVUPS     Y11, (R11)
+	VFMADD231PS (SI), Y11, Y0
+	VFMADD231PS (SI)(DI*1), Y11, Y1
+	VFMADD231PS (SI)(DI*2), Y11, Y2
+	VFMADD231PS (SI)(R8*1), Y11, Y3
+	VFMADD231PS (R9), Y11, Y4
+	VFMADD231PS (R9)(DI*1), Y11, Y5
+	VFMADD231PS (R9)(DI*2), Y11, Y6
+	VFMADD231PS (R9)(R8*1), Y11, Y7
+	VFMADD231PS (R10), Y11, Y8
+	VFMADD231PS (R10)(DI*1), Y11, Y9
+	VFMADD231PS (R10)(DI*2), Y11, Y10
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y11
+	VMASKMOVPS   Y11, Y15, (R11)
+	VMASKMOVPS   (SI), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y3
+	VMASKMOVPS   (R9), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y7
+	VMASKMOVPS   (R10), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y9
+	VMASKMOVPS   (R10)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y10
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y12
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y12
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y12, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y12
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X12
+	VADDPS       X12, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y12
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y12, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y12
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y12, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y12
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y12, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X12
+	VADDPS       X12, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
+	VUNPCKLPS    Y9, Y8, Y12
+	VUNPCKHPS    Y9, Y8, Y8
+	VADDPS       Y12, Y8, Y8
+	VUNPCKLPS    Y10, Y10, Y12
+	VUNPCKHPS    Y10, Y10, Y10
+	VADDPS       Y12, Y10, Y10
+	VUNPCKLPD    Y10, Y8, Y12
+	VUNPCKHPD    Y10, Y8, Y8
+	VADDPS       Y12, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X12
+	VADDPS       X12, X8, X8
+	TESTB        AL, AL
+	JZ           set0_8
+	VMOVSD       32(DX), X12
+	VINSERTPS    $0x20, 40(DX), X12, X12
+	VADDPS       X12, X8, X8
+
+set0_8:
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	ADDQ       $0x04, rows+16(FP)
+	MOVQ       ldt+48(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, to+40(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
 // func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3
 TEXT ·dots1x12AVX2(SB), NOSPLIT, $0-65
@@ -38268,6 +41696,176 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func gathers1x12AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gathers1x12AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+	MOVQ    c+72(FP), DX
+
+group:
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	MOVQ       stride+32(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       rows+16(FP), BX
+	CMPQ       groups+0(FP), $0x01
+	JEQ        pick
+	MOVLQSX    4(BX), SI
+	IMULQ      AX, SI
+	ADDQ       table+24(FP), SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+pick:
+	MOVLQSX (BX), BX
+	IMULQ   AX, BX
+	ADDQ    table+24(FP), BX
+	MOVQ    b+56(FP), SI
+	MOVQ    ldb+64(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (DI)(DI*2), R8
+	LEAQ    (SI)(DI*4), R9
+	LEAQ    (R9)(DI*4), R10
+	MOVQ    to+40(FP), R11
+	XORQ    AX, AX
+	CMPQ    AX, CX
+	JGE     last
+
+loop:
+	VMOVUPS     (BX), Y12
+	VMOVUPS     Y12, (R11)
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DI*1), Y12, Y1
+	VFMADD231PS (SI)(DI*2), Y12, Y2
+	VFMADD231PS (SI)(R8*1), Y12, Y3
+	VFMADD231PS (R9), Y12, Y4
+	VFMADD231PS (R9)(DI*1), Y12, Y5
+	VFMADD231PS (R9)(DI*2), Y12, Y6
+	VFMADD231PS (R9)(R8*1), Y12, Y7
+	VFMADD231PS (R10), Y12, Y8
+	VFMADD231PS (R10)(DI*1), Y12, Y9
+	VFMADD231PS (R10)(DI*2), Y12, Y10
+	VFMADD231PS (R10)(R8*1), Y12, Y11
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, R11
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (BX), Y15, Y12
+	VMASKMOVPS   Y12, Y15, (R11)
+	VMASKMOVPS   (SI), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y3
+	VMASKMOVPS   (R9), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y7
+	VMASKMOVPS   (R10), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y9
+	VMASKMOVPS   (R10)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y10
+	VMASKMOVPS   (R10)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y11
+	XORB         AL, AL
+	MOVQ         ldc+80(FP), BX
+	SHLQ         $0x02, BX
+	VUNPCKLPS    Y1, Y0, Y13
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y13, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y13
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y13, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y13
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y13, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X13
+	VADDPS       X13, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y13
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y13, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y13
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y13, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y13
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y13, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X13
+	VADDPS       X13, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
+	VUNPCKLPS    Y9, Y8, Y13
+	VUNPCKHPS    Y9, Y8, Y8
+	VADDPS       Y13, Y8, Y8
+	VUNPCKLPS    Y11, Y10, Y13
+	VUNPCKHPS    Y11, Y10, Y10
+	VADDPS       Y13, Y10, Y10
+	VUNPCKLPD    Y10, Y8, Y13
+	VUNPCKHPD    Y10, Y8, Y8
+	VADDPS       Y13, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X13
+	VADDPS       X13, X8, X8
+	TESTB        AL, AL
+	JZ           set0_8
+	VADDPS       32(DX), X8, X8
+
+set0_8:
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	ADDQ    $0x04, rows+16(FP)
+	MOVQ    ldt+48(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, to+40(FP)
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET

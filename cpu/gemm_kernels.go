@@ -24,6 +24,9 @@ type kernels struct {
 	// along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
 	dots     func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool)
 	mostDots int // 0 where tile is as good
+	// gathers computes to[i·ldt + q] = table[rows[i]·stride + q] and c[i·ldc + j] = Σ_q to[i·ldt + q] · b[j·ldb + q] in the
+	// order of dots, for leastGathered ≤ cols ≤ mostDots.
+	gathers func(rows []int32, cols, k int, table []float32, stride int, to []float32, ldt int, b []float32, ldb int, c []float32, ldc int)
 
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int
@@ -37,6 +40,9 @@ type lookahead struct {
 	at        uintptr
 	inc, step int
 }
+
+// leastGathered is the fewest columns that kernels.gathers takes.
+const leastGathered = 7
 
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,

@@ -81,6 +81,11 @@ const longDots = 1 << 20
 func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	b, ldb := g.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
+	if x := g.rowsOf; x != nil {
+		rows, table := x.idx.Int[x.idx.Off+t.row:][:t.rows], x.table.Real[x.table.Off:]
+		g.kernels.gathers(rows, t.cols, kc, table, x.table.Strides[0], g.a.data[g.a.at(0, t.row, 0):], g.a.rs, b, ldb, c, ld)
+		return
+	}
 	step := max(1, longDots/kc)
 	for j := 0; j < t.cols; j += g.dots {
 		for i := 0; i < t.rows; i += step {

@@ -40,9 +40,11 @@ func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	return g
 }
 
+func (g *Gather) check() error { return checkIndices("Gather", &g.idx, g.table.Shape[0]) }
+
 // Run does the work; the caller holds the pool.
 func (g *Gather) Run() error {
-	if err := checkIndices("Gather", &g.idx, g.table.Shape[0]); err != nil {
+	if err := g.check(); err != nil {
 		return err
 	}
 	const perElement, perRow = 0.3, 10 // nanoseconds

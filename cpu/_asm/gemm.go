@@ -69,6 +69,9 @@ func gemm(c *Context) {
 		transpose(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
+			if t.vecs >= leastGathered {
+				gathers(c, s, t)
+			}
 		}
 		peak(c, s)
 		triad(c, s)

@@ -86,10 +86,11 @@ func dots(c *Context, s registers, t tileShape) {
 	c.RET()
 }
 
-// rowsAt addresses rows of a matrix at the current term: four to a pointer.
+// rowsAt addresses rows of a matrix at the current term: four to a pointer, or, where they lie apart, each by its own.
 type rowsAt struct {
 	base        []reg.GPVirtual
 	stride, by3 reg.GPVirtual
+	apart       bool
 }
 
 // walkRows makes the addresses of the first term of some rows.
@@ -114,6 +115,9 @@ func (k *dotKernel) walkRows(matrix, stride string, rows int) *rowsAt {
 
 // row is the address of row i.
 func (w *rowsAt) row(i int) Mem {
+	if w.apart {
+		return Mem{Base: w.base[i]}
+	}
 	m := Mem{Base: w.base[i/4]}
 	switch i % 4 {
 	case 1, 2:
@@ -140,6 +144,11 @@ func (k *dotKernel) term(a, b *rowsAt, last bool) {
 	for i := range k.rows {
 		k.load(a.row(i), k.rowA(i), last)
 	}
+	k.multiply(b, last)
+}
+
+// multiply adds the products of the loaded vectors of A with a vector of each column of B.
+func (k *dotKernel) multiply(b *rowsAt, last bool) {
 	for j := range k.vecs {
 		if k.rows == 1 && !last {
 			k.VFMADD231PS(b.row(j), k.rowA(0), k.sum(0, j))
