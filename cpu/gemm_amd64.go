@@ -311,77 +311,59 @@ func dots4x6AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c
 //go:noescape
 func dots1x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
-// gathersRxNAVX512 computes to[i·ldt + q] = table[rows[i]·stride + q] and c[i·ldc + j] = Σ_q to[i·ldt + q] · b[j·ldb + q] for i < groups·R,
-// j < N and q < k, all at least 1, in the order of dotsRxN.
-//
-//go:noescape
-func gathers1x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
 //go:noescape
 func dots3x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
+// gathersRxNAVX512 computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dotsRxN does and, meanwhile, to[i·ldt + q] =
+// table[rows[i]·stride + q], for i < 4·R, j < N and q < k, a multiple of 16 and at least 1.
+//
 //go:noescape
-func gathers3x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers3x7AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
-//go:noescape
 func dots3x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers3x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers3x8AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
-//go:noescape
 func dots2x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers2x9AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
-//go:noescape
 func dots2x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers2x10AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
-//go:noescape
 func dots2x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers2x11AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-
-//go:noescape
 func dots2x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers2x12AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 // fmaChainsAVX512 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX512(steps int)
@@ -449,41 +431,41 @@ func dots2x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *
 //go:noescape
 func dots1x7AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
-// gathersRxNAVX2 computes to[i·ldt + q] = table[rows[i]·stride + q] and c[i·ldc + j] = Σ_q to[i·ldt + q] · b[j·ldb + q] for i < groups·R,
-// j < N and q < k, all at least 1, in the order of dotsRxN.
+// gathersRxNAVX2 computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dotsRxN does and, meanwhile, to[i·ldt + q] =
+// table[rows[i]·stride + q], for i < 4·R, j < N and q < k, a multiple of 8 and at least 1.
 //
 //go:noescape
-func gathers1x7AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x7AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x8AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x8AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x9AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x9AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x9AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x10AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x10AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x10AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x11AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x11AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x11AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 //go:noescape
 func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x12AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
+func gathers1x12AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
 
 // fmaChainsAVX2 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX2(steps int)

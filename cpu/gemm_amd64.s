@@ -33494,143 +33494,6 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func gathers1x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x7AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	MOVQ    to+40(FP), R10
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z7
-	VMOVUPS     Z7, (R10)
-	VFMADD231PS (SI), Z7, Z0
-	VFMADD231PS (SI)(DI*1), Z7, Z1
-	VFMADD231PS (SI)(DI*2), Z7, Z2
-	VFMADD231PS (SI)(R8*1), Z7, Z3
-	VFMADD231PS (R9), Z7, Z4
-	VFMADD231PS (R9)(DI*1), Z7, Z5
-	VFMADD231PS (R9)(DI*2), Z7, Z6
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z7
-	VMOVUPS       Z7, K1, (R10)
-	VMOVUPS.Z     (SI), K1, Z8
-	VFMADD231PS   Z8, Z7, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z8
-	VFMADD231PS   Z8, Z7, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z8
-	VFMADD231PS   Z8, Z7, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z8
-	VFMADD231PS   Z8, Z7, Z3
-	VMOVUPS.Z     (R9), K1, Z8
-	VFMADD231PS   Z8, Z7, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z8
-	VFMADD231PS   Z8, Z7, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z8
-	VFMADD231PS   Z8, Z7, Z6
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z8
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z8, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z8
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z8, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z8
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z8, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y8
-	VADDPS        Y8, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X8
-	VADDPS        X8, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z8
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z8, Z4, Z4
-	VUNPCKLPS     Z6, Z6, Z8
-	VUNPCKHPS     Z6, Z6, Z6
-	VADDPS        Z8, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z8
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z8, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y8
-	VADDPS        Y8, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X8
-	VADDPS        X8, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VMOVSD        16(DX), X8
-	VINSERTPS     $0x20, 24(DX), X8, X8
-	VADDPS        X8, X4, X4
-
-set0_4:
-	VMOVLPS    X4, 16(DX)
-	VEXTRACTPS $0x02, X4, 24(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x04, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
-	JNZ        group
-	VZEROUPPER
-	RET
-
 // func dots3x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·dots3x7AVX512(SB), NOSPLIT, $0-65
@@ -33891,169 +33754,184 @@ set2_4:
 	VZEROUPPER
 	RET
 
-// func gathers3x7AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers3x7AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers3x7AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers3x7AVX512(SB), NOSPLIT, $192-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 32(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 48(SP)
+	MOVQ    CX, 72(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 56(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 104(SP)
+	MOVQ    CX, 128(SP)
+	ADDQ    BX, CX
+	MOVLQSX 32(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 112(SP)
+	MOVQ    CX, 136(SP)
+	ADDQ    BX, CX
+	MOVLQSX 36(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 144(SP)
+	MOVQ    CX, 168(SP)
+	ADDQ    BX, CX
+	MOVLQSX 40(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 152(SP)
+	MOVQ    CX, 176(SP)
+	ADDQ    BX, CX
+	MOVLQSX 44(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 160(SP)
+	MOVQ    CX, 184(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    192(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), DI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    12(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    16(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    20(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (DI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(DI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVLQSX 8(DI), DI
-	IMULQ   AX, DI
-	ADDQ    table+24(FP), DI
-	MOVQ    b+56(FP), R8
-	MOVQ    ldb+64(FP), R9
-	SHLQ    $0x02, R9
-	LEAQ    (R9)(R9*2), R10
-	LEAQ    (R8)(R9*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z21
-	VMOVUPS     Z21, (R12)
-	VMOVUPS     (SI), Z22
-	VMOVUPS     Z22, (R12)(R13*1)
-	VMOVUPS     (DI), Z23
-	VMOVUPS     Z23, (R12)(R13*2)
-	VMOVUPS     (R8), Z24
-	VFMADD231PS Z24, Z21, Z0
-	VFMADD231PS Z24, Z22, Z7
-	VFMADD231PS Z24, Z23, Z14
-	VMOVUPS     (R8)(R9*1), Z24
-	VFMADD231PS Z24, Z21, Z1
-	VFMADD231PS Z24, Z22, Z8
-	VFMADD231PS Z24, Z23, Z15
-	VMOVUPS     (R8)(R9*2), Z24
-	VFMADD231PS Z24, Z21, Z2
-	VFMADD231PS Z24, Z22, Z9
-	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS     (R8)(R10*1), Z24
-	VFMADD231PS Z24, Z21, Z3
-	VFMADD231PS Z24, Z22, Z10
-	VFMADD231PS Z24, Z23, Z17
-	VMOVUPS     (R11), Z24
-	VFMADD231PS Z24, Z21, Z4
-	VFMADD231PS Z24, Z22, Z11
-	VFMADD231PS Z24, Z23, Z18
-	VMOVUPS     (R11)(R9*1), Z24
-	VFMADD231PS Z24, Z21, Z5
-	VFMADD231PS Z24, Z22, Z12
-	VFMADD231PS Z24, Z23, Z19
-	VMOVUPS     (R11)(R9*2), Z24
-	VFMADD231PS Z24, Z21, Z6
-	VFMADD231PS Z24, Z22, Z13
-	VFMADD231PS Z24, Z23, Z20
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R8
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Z24
+	MOVQ    24(CX), R14
+	VMOVUPS Z24, (R14)(BX*1)
+	MOVQ    8(CX), R14
+	VMOVUPS (R14)(BX*1), Z24
+	MOVQ    32(CX), R14
+	VMOVUPS Z24, (R14)(BX*1)
+	MOVQ    16(CX), R14
+	VMOVUPS (R14)(BX*1), Z24
+	MOVQ    40(CX), R14
+	VMOVUPS Z24, (R14)(BX*1)
+	ADDQ    $0x30, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z21
-	VMOVUPS       Z21, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z22
-	VMOVUPS       Z22, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z23
-	VMOVUPS       Z23, K1, (R12)(R13*2)
-	VMOVUPS.Z     (R8), K1, Z24
+stay:
+	VMOVUPS       (R8), Z21
+	VMOVUPS       (R8)(R9*1), Z22
+	VMOVUPS       (R8)(R9*2), Z23
+	VMOVUPS       (R10), Z24
 	VFMADD231PS   Z24, Z21, Z0
 	VFMADD231PS   Z24, Z22, Z7
 	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS.Z     (R8)(R9*1), K1, Z24
+	VMOVUPS       (R10)(R11*1), Z24
 	VFMADD231PS   Z24, Z21, Z1
 	VFMADD231PS   Z24, Z22, Z8
 	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS.Z     (R8)(R9*2), K1, Z24
+	VMOVUPS       (R10)(R11*2), Z24
 	VFMADD231PS   Z24, Z21, Z2
 	VFMADD231PS   Z24, Z22, Z9
 	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS.Z     (R8)(R10*1), K1, Z24
+	VMOVUPS       (R10)(R12*1), Z24
 	VFMADD231PS   Z24, Z21, Z3
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS.Z     (R11), K1, Z24
+	VMOVUPS       (R13), Z24
 	VFMADD231PS   Z24, Z21, Z4
 	VFMADD231PS   Z24, Z22, Z11
 	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS.Z     (R11)(R9*1), K1, Z24
+	VMOVUPS       (R13)(R11*1), Z24
 	VFMADD231PS   Z24, Z21, Z5
 	VFMADD231PS   Z24, Z22, Z12
 	VFMADD231PS   Z24, Z23, Z19
-	VMOVUPS.Z     (R11)(R9*2), K1, Z24
+	VMOVUPS       (R13)(R11*2), Z24
 	VFMADD231PS   Z24, Z21, Z6
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z20
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -34069,10 +33947,10 @@ last:
 	VADDPS        X24, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -34088,14 +33966,14 @@ set0_0:
 	VADDPS        X24, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VMOVSD        16(DX), X24
-	VINSERTPS     $0x20, 24(DX), X24, X24
+	VMOVSD        16(DI), X24
+	VINSERTPS     $0x20, 24(DI), X24, X24
 	VADDPS        X24, X4, X4
 
 set0_4:
-	VMOVLPS       X4, 16(DX)
-	VEXTRACTPS    $0x02, X4, 24(DX)
-	ADDQ          BX, DX
+	VMOVLPS       X4, 16(DI)
+	VEXTRACTPS    $0x02, X4, 24(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z8, Z7, Z24
 	VUNPCKHPS     Z8, Z7, Z7
 	VADDPS        Z24, Z7, Z7
@@ -34111,10 +33989,10 @@ set0_4:
 	VADDPS        X24, X7, X7
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X7, X7
+	VADDPS        (DI), X7, X7
 
 set1_0:
-	VMOVUPS       X7, (DX)
+	VMOVUPS       X7, (DI)
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -34130,14 +34008,14 @@ set1_0:
 	VADDPS        X24, X11, X11
 	TESTB         AL, AL
 	JZ            set1_4
-	VMOVSD        16(DX), X24
-	VINSERTPS     $0x20, 24(DX), X24, X24
+	VMOVSD        16(DI), X24
+	VINSERTPS     $0x20, 24(DI), X24, X24
 	VADDPS        X24, X11, X11
 
 set1_4:
-	VMOVLPS       X11, 16(DX)
-	VEXTRACTPS    $0x02, X11, 24(DX)
-	ADDQ          BX, DX
+	VMOVLPS       X11, 16(DI)
+	VEXTRACTPS    $0x02, X11, 24(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z15, Z14, Z24
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z24, Z14, Z14
@@ -34153,10 +34031,10 @@ set1_4:
 	VADDPS        X24, X14, X14
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (DX), X14, X14
+	VADDPS        (DI), X14, X14
 
 set2_0:
-	VMOVUPS       X14, (DX)
+	VMOVUPS       X14, (DI)
 	VUNPCKLPS     Z19, Z18, Z24
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z24, Z18, Z18
@@ -34172,21 +34050,20 @@ set2_0:
 	VADDPS        X24, X18, X18
 	TESTB         AL, AL
 	JZ            set2_4
-	VMOVSD        16(DX), X24
-	VINSERTPS     $0x20, 24(DX), X24, X24
+	VMOVSD        16(DI), X24
+	VINSERTPS     $0x20, 24(DI), X24, X24
 	VADDPS        X24, X18, X18
 
 set2_4:
-	VMOVLPS    X18, 16(DX)
-	VEXTRACTPS $0x02, X18, 24(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x0c, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
+	VMOVLPS    X18, 16(DI)
+	VEXTRACTPS $0x02, X18, 24(DI)
+	ADDQ       R8, DI
+	MOVQ       rs+16(FP), AX
 	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	ADDQ       AX, to+40(FP)
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
+	ADDQ       AX, a+8(FP)
+	ADDQ       AX, a+8(FP)
+	ADDQ       AX, a+8(FP)
+	DECQ       SI
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -34307,144 +34184,6 @@ set0_4:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func gathers1x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x8AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	MOVQ    to+40(FP), R10
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z8
-	VMOVUPS     Z8, (R10)
-	VFMADD231PS (SI), Z8, Z0
-	VFMADD231PS (SI)(DI*1), Z8, Z1
-	VFMADD231PS (SI)(DI*2), Z8, Z2
-	VFMADD231PS (SI)(R8*1), Z8, Z3
-	VFMADD231PS (R9), Z8, Z4
-	VFMADD231PS (R9)(DI*1), Z8, Z5
-	VFMADD231PS (R9)(DI*2), Z8, Z6
-	VFMADD231PS (R9)(R8*1), Z8, Z7
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z8
-	VMOVUPS       Z8, K1, (R10)
-	VMOVUPS.Z     (SI), K1, Z9
-	VFMADD231PS   Z9, Z8, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z9
-	VFMADD231PS   Z9, Z8, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z9
-	VFMADD231PS   Z9, Z8, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z9
-	VFMADD231PS   Z9, Z8, Z3
-	VMOVUPS.Z     (R9), K1, Z9
-	VFMADD231PS   Z9, Z8, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z9
-	VFMADD231PS   Z9, Z8, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z9
-	VFMADD231PS   Z9, Z8, Z6
-	VMOVUPS.Z     (R9)(R8*1), K1, Z9
-	VFMADD231PS   Z9, Z8, Z7
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z9
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z9, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z9
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z9, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z9
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z9, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y9
-	VADDPS        Y9, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X9
-	VADDPS        X9, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z9
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z9, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z9
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z9, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z9
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z9, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y9
-	VADDPS        Y9, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X9
-	VADDPS        X9, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DX), X4, X4
-
-set0_4:
-	VMOVUPS X4, 16(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -34711,180 +34450,191 @@ set2_4:
 	VZEROUPPER
 	RET
 
-// func gathers3x8AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers3x8AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers3x8AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers3x8AVX512(SB), NOSPLIT, $192-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 32(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 48(SP)
+	MOVQ    CX, 72(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 56(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 104(SP)
+	MOVQ    CX, 128(SP)
+	ADDQ    BX, CX
+	MOVLQSX 32(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 112(SP)
+	MOVQ    CX, 136(SP)
+	ADDQ    BX, CX
+	MOVLQSX 36(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 144(SP)
+	MOVQ    CX, 168(SP)
+	ADDQ    BX, CX
+	MOVLQSX 40(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 152(SP)
+	MOVQ    CX, 176(SP)
+	ADDQ    BX, CX
+	MOVLQSX 44(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 160(SP)
+	MOVQ    CX, 184(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    192(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), DI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    12(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    16(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    20(DI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (DI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(DI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVLQSX 8(DI), DI
-	IMULQ   AX, DI
-	ADDQ    table+24(FP), DI
-	MOVQ    b+56(FP), R8
-	MOVQ    ldb+64(FP), R9
-	SHLQ    $0x02, R9
-	LEAQ    (R9)(R9*2), R10
-	LEAQ    (R8)(R9*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z24
-	VMOVUPS     Z24, (R12)
-	VMOVUPS     (SI), Z25
-	VMOVUPS     Z25, (R12)(R13*1)
-	VMOVUPS     (DI), Z26
-	VMOVUPS     Z26, (R12)(R13*2)
-	VMOVUPS     (R8), Z27
-	VFMADD231PS Z27, Z24, Z0
-	VFMADD231PS Z27, Z25, Z8
-	VFMADD231PS Z27, Z26, Z16
-	VMOVUPS     (R8)(R9*1), Z27
-	VFMADD231PS Z27, Z24, Z1
-	VFMADD231PS Z27, Z25, Z9
-	VFMADD231PS Z27, Z26, Z17
-	VMOVUPS     (R8)(R9*2), Z27
-	VFMADD231PS Z27, Z24, Z2
-	VFMADD231PS Z27, Z25, Z10
-	VFMADD231PS Z27, Z26, Z18
-	VMOVUPS     (R8)(R10*1), Z27
-	VFMADD231PS Z27, Z24, Z3
-	VFMADD231PS Z27, Z25, Z11
-	VFMADD231PS Z27, Z26, Z19
-	VMOVUPS     (R11), Z27
-	VFMADD231PS Z27, Z24, Z4
-	VFMADD231PS Z27, Z25, Z12
-	VFMADD231PS Z27, Z26, Z20
-	VMOVUPS     (R11)(R9*1), Z27
-	VFMADD231PS Z27, Z24, Z5
-	VFMADD231PS Z27, Z25, Z13
-	VFMADD231PS Z27, Z26, Z21
-	VMOVUPS     (R11)(R9*2), Z27
-	VFMADD231PS Z27, Z24, Z6
-	VFMADD231PS Z27, Z25, Z14
-	VFMADD231PS Z27, Z26, Z22
-	VMOVUPS     (R11)(R10*1), Z27
-	VFMADD231PS Z27, Z24, Z7
-	VFMADD231PS Z27, Z25, Z15
-	VFMADD231PS Z27, Z26, Z23
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R8
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Z27
+	MOVQ    24(CX), R14
+	VMOVUPS Z27, (R14)(BX*1)
+	MOVQ    8(CX), R14
+	VMOVUPS (R14)(BX*1), Z27
+	MOVQ    32(CX), R14
+	VMOVUPS Z27, (R14)(BX*1)
+	MOVQ    16(CX), R14
+	VMOVUPS (R14)(BX*1), Z27
+	MOVQ    40(CX), R14
+	VMOVUPS Z27, (R14)(BX*1)
+	ADDQ    $0x30, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z24
-	VMOVUPS       Z24, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z25
-	VMOVUPS       Z25, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z26
-	VMOVUPS       Z26, K1, (R12)(R13*2)
-	VMOVUPS.Z     (R8), K1, Z27
+stay:
+	VMOVUPS       (R8), Z24
+	VMOVUPS       (R8)(R9*1), Z25
+	VMOVUPS       (R8)(R9*2), Z26
+	VMOVUPS       (R10), Z27
 	VFMADD231PS   Z27, Z24, Z0
 	VFMADD231PS   Z27, Z25, Z8
 	VFMADD231PS   Z27, Z26, Z16
-	VMOVUPS.Z     (R8)(R9*1), K1, Z27
+	VMOVUPS       (R10)(R11*1), Z27
 	VFMADD231PS   Z27, Z24, Z1
 	VFMADD231PS   Z27, Z25, Z9
 	VFMADD231PS   Z27, Z26, Z17
-	VMOVUPS.Z     (R8)(R9*2), K1, Z27
+	VMOVUPS       (R10)(R11*2), Z27
 	VFMADD231PS   Z27, Z24, Z2
 	VFMADD231PS   Z27, Z25, Z10
 	VFMADD231PS   Z27, Z26, Z18
-	VMOVUPS.Z     (R8)(R10*1), K1, Z27
+	VMOVUPS       (R10)(R12*1), Z27
 	VFMADD231PS   Z27, Z24, Z3
 	VFMADD231PS   Z27, Z25, Z11
 	VFMADD231PS   Z27, Z26, Z19
-	VMOVUPS.Z     (R11), K1, Z27
+	VMOVUPS       (R13), Z27
 	VFMADD231PS   Z27, Z24, Z4
 	VFMADD231PS   Z27, Z25, Z12
 	VFMADD231PS   Z27, Z26, Z20
-	VMOVUPS.Z     (R11)(R9*1), K1, Z27
+	VMOVUPS       (R13)(R11*1), Z27
 	VFMADD231PS   Z27, Z24, Z5
 	VFMADD231PS   Z27, Z25, Z13
 	VFMADD231PS   Z27, Z26, Z21
-	VMOVUPS.Z     (R11)(R9*2), K1, Z27
+	VMOVUPS       (R13)(R11*2), Z27
 	VFMADD231PS   Z27, Z24, Z6
 	VFMADD231PS   Z27, Z25, Z14
 	VFMADD231PS   Z27, Z26, Z22
-	VMOVUPS.Z     (R11)(R10*1), K1, Z27
+	VMOVUPS       (R13)(R12*1), Z27
 	VFMADD231PS   Z27, Z24, Z7
 	VFMADD231PS   Z27, Z25, Z15
 	VFMADD231PS   Z27, Z26, Z23
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z27
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z27, Z0, Z0
@@ -34900,10 +34650,10 @@ last:
 	VADDPS        X27, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z27
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z27, Z4, Z4
@@ -34919,11 +34669,11 @@ set0_0:
 	VADDPS        X27, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(DX), X4, X4
+	VADDPS        16(DI), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(DX)
-	ADDQ          BX, DX
+	VMOVUPS       X4, 16(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z9, Z8, Z27
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z27, Z8, Z8
@@ -34939,10 +34689,10 @@ set0_4:
 	VADDPS        X27, X8, X8
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X8, X8
+	VADDPS        (DI), X8, X8
 
 set1_0:
-	VMOVUPS       X8, (DX)
+	VMOVUPS       X8, (DI)
 	VUNPCKLPS     Z13, Z12, Z27
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z27, Z12, Z12
@@ -34958,11 +34708,11 @@ set1_0:
 	VADDPS        X27, X12, X12
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(DX), X12, X12
+	VADDPS        16(DI), X12, X12
 
 set1_4:
-	VMOVUPS       X12, 16(DX)
-	ADDQ          BX, DX
+	VMOVUPS       X12, 16(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z17, Z16, Z27
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z27, Z16, Z16
@@ -34978,10 +34728,10 @@ set1_4:
 	VADDPS        X27, X16, X16
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (DX), X16, X16
+	VADDPS        (DI), X16, X16
 
 set2_0:
-	VMOVUPS       X16, (DX)
+	VMOVUPS       X16, (DI)
 	VUNPCKLPS     Z21, Z20, Z27
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z27, Z20, Z20
@@ -34997,18 +34747,17 @@ set2_0:
 	VADDPS        X27, X20, X20
 	TESTB         AL, AL
 	JZ            set2_4
-	VADDPS        16(DX), X20, X20
+	VADDPS        16(DI), X20, X20
 
 set2_4:
-	VMOVUPS X20, 16(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x0c, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVUPS X20, 16(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	ADDQ    AX, to+40(FP)
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	ADDQ    AX, a+8(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -35149,164 +34898,6 @@ set0_8:
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
 	DECQ   DX
-	JNZ    group
-	VZEROUPPER
-	RET
-
-// func gathers1x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x9AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z9
-	VMOVUPS     Z9, (R11)
-	VFMADD231PS (SI), Z9, Z0
-	VFMADD231PS (SI)(DI*1), Z9, Z1
-	VFMADD231PS (SI)(DI*2), Z9, Z2
-	VFMADD231PS (SI)(R8*1), Z9, Z3
-	VFMADD231PS (R9), Z9, Z4
-	VFMADD231PS (R9)(DI*1), Z9, Z5
-	VFMADD231PS (R9)(DI*2), Z9, Z6
-	VFMADD231PS (R9)(R8*1), Z9, Z7
-	VFMADD231PS (R10), Z9, Z8
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z9
-	VMOVUPS       Z9, K1, (R11)
-	VMOVUPS.Z     (SI), K1, Z10
-	VFMADD231PS   Z10, Z9, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z10
-	VFMADD231PS   Z10, Z9, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z10
-	VFMADD231PS   Z10, Z9, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z10
-	VFMADD231PS   Z10, Z9, Z3
-	VMOVUPS.Z     (R9), K1, Z10
-	VFMADD231PS   Z10, Z9, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z10
-	VFMADD231PS   Z10, Z9, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z10
-	VFMADD231PS   Z10, Z9, Z6
-	VMOVUPS.Z     (R9)(R8*1), K1, Z10
-	VFMADD231PS   Z10, Z9, Z7
-	VMOVUPS.Z     (R10), K1, Z10
-	VFMADD231PS   Z10, Z9, Z8
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z10
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z10, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z10
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z10, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z10
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z10, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y10
-	VADDPS        Y10, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X10
-	VADDPS        X10, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z10
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z10, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z10
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z10, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z10
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z10, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y10
-	VADDPS        Y10, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X10
-	VADDPS        X10, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DX)
-	VEXTRACTF64X4 $0x01, Z8, Y10
-	VADDPS        Y10, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X10
-	VADDPS        X10, X8, X8
-	VMOVHLPS      X8, X10, X10
-	VADDPS        X10, X8, X8
-	VMOVSHDUP     X8, X10
-	VADDSS        X10, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDSS        32(DX), X8, X8
-
-set0_8:
-	VMOVSS X8, 32(DX)
-	ADDQ   BX, DX
-	ADDQ   $0x04, rows+16(FP)
-	MOVQ   ldt+48(FP), AX
-	SHLQ   $0x02, AX
-	ADDQ   AX, to+40(FP)
-	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -35545,153 +35136,153 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func gathers2x9AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers2x9AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers2x9AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers2x9AVX512(SB), NOSPLIT, $128-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 16(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 48(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 40(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 72(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 112(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 104(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    128(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), SI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    8(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    12(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (SI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(SI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVQ    b+56(FP), DI
-	MOVQ    ldb+64(FP), R8
-	SHLQ    $0x02, R8
-	LEAQ    (R8)(R8*2), R9
-	LEAQ    (DI)(R8*4), R10
-	LEAQ    (R10)(R8*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	LEAQ   (R13)(R11*4), R14
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z18
-	VMOVUPS     Z18, (R12)
-	VMOVUPS     (SI), Z19
-	VMOVUPS     Z19, (R12)(R13*1)
-	VMOVUPS     (DI), Z20
-	VFMADD231PS Z20, Z18, Z0
-	VFMADD231PS Z20, Z19, Z9
-	VMOVUPS     (DI)(R8*1), Z20
-	VFMADD231PS Z20, Z18, Z1
-	VFMADD231PS Z20, Z19, Z10
-	VMOVUPS     (DI)(R8*2), Z20
-	VFMADD231PS Z20, Z18, Z2
-	VFMADD231PS Z20, Z19, Z11
-	VMOVUPS     (DI)(R9*1), Z20
-	VFMADD231PS Z20, Z18, Z3
-	VFMADD231PS Z20, Z19, Z12
-	VMOVUPS     (R10), Z20
-	VFMADD231PS Z20, Z18, Z4
-	VFMADD231PS Z20, Z19, Z13
-	VMOVUPS     (R10)(R8*1), Z20
-	VFMADD231PS Z20, Z18, Z5
-	VFMADD231PS Z20, Z19, Z14
-	VMOVUPS     (R10)(R8*2), Z20
-	VFMADD231PS Z20, Z18, Z6
-	VFMADD231PS Z20, Z19, Z15
-	VMOVUPS     (R10)(R9*1), Z20
-	VFMADD231PS Z20, Z18, Z7
-	VFMADD231PS Z20, Z19, Z16
-	VMOVUPS     (R11), Z20
-	VFMADD231PS Z20, Z18, Z8
-	VFMADD231PS Z20, Z19, Z17
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R15
+	VMOVUPS (R15)(BX*1), Z20
+	MOVQ    16(CX), R15
+	VMOVUPS Z20, (R15)(BX*1)
+	MOVQ    8(CX), R15
+	VMOVUPS (R15)(BX*1), Z20
+	MOVQ    24(CX), R15
+	VMOVUPS Z20, (R15)(BX*1)
+	ADDQ    $0x20, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z18
-	VMOVUPS       Z18, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z19
-	VMOVUPS       Z19, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z20
+stay:
+	VMOVUPS       (R8), Z18
+	VMOVUPS       (R8)(R9*1), Z19
+	VMOVUPS       (R10), Z20
 	VFMADD231PS   Z20, Z18, Z0
 	VFMADD231PS   Z20, Z19, Z9
-	VMOVUPS.Z     (DI)(R8*1), K1, Z20
+	VMOVUPS       (R10)(R11*1), Z20
 	VFMADD231PS   Z20, Z18, Z1
 	VFMADD231PS   Z20, Z19, Z10
-	VMOVUPS.Z     (DI)(R8*2), K1, Z20
+	VMOVUPS       (R10)(R11*2), Z20
 	VFMADD231PS   Z20, Z18, Z2
 	VFMADD231PS   Z20, Z19, Z11
-	VMOVUPS.Z     (DI)(R9*1), K1, Z20
+	VMOVUPS       (R10)(R12*1), Z20
 	VFMADD231PS   Z20, Z18, Z3
 	VFMADD231PS   Z20, Z19, Z12
-	VMOVUPS.Z     (R10), K1, Z20
+	VMOVUPS       (R13), Z20
 	VFMADD231PS   Z20, Z18, Z4
 	VFMADD231PS   Z20, Z19, Z13
-	VMOVUPS.Z     (R10)(R8*1), K1, Z20
+	VMOVUPS       (R13)(R11*1), Z20
 	VFMADD231PS   Z20, Z18, Z5
 	VFMADD231PS   Z20, Z19, Z14
-	VMOVUPS.Z     (R10)(R8*2), K1, Z20
+	VMOVUPS       (R13)(R11*2), Z20
 	VFMADD231PS   Z20, Z18, Z6
 	VFMADD231PS   Z20, Z19, Z15
-	VMOVUPS.Z     (R10)(R9*1), K1, Z20
+	VMOVUPS       (R13)(R12*1), Z20
 	VFMADD231PS   Z20, Z18, Z7
 	VFMADD231PS   Z20, Z19, Z16
-	VMOVUPS.Z     (R11), K1, Z20
+	VMOVUPS       (R14), Z20
 	VFMADD231PS   Z20, Z18, Z8
 	VFMADD231PS   Z20, Z19, Z17
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	ADDQ          $0x40, R14
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z20
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z20, Z0, Z0
@@ -35707,10 +35298,10 @@ last:
 	VADDPS        X20, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z20
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z20, Z4, Z4
@@ -35726,10 +35317,10 @@ set0_0:
 	VADDPS        X20, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(DX), X4, X4
+	VADDPS        16(DI), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(DX)
+	VMOVUPS       X4, 16(DI)
 	VEXTRACTF64X4 $0x01, Z8, Y20
 	VADDPS        Y20, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X20
@@ -35740,11 +35331,11 @@ set0_4:
 	VADDSS        X20, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VADDSS        32(DX), X8, X8
+	VADDSS        32(DI), X8, X8
 
 set0_8:
-	VMOVSS        X8, 32(DX)
-	ADDQ          BX, DX
+	VMOVSS        X8, 32(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z10, Z9, Z20
 	VUNPCKHPS     Z10, Z9, Z9
 	VADDPS        Z20, Z9, Z9
@@ -35760,10 +35351,10 @@ set0_8:
 	VADDPS        X20, X9, X9
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X9, X9
+	VADDPS        (DI), X9, X9
 
 set1_0:
-	VMOVUPS       X9, (DX)
+	VMOVUPS       X9, (DI)
 	VUNPCKLPS     Z14, Z13, Z20
 	VUNPCKHPS     Z14, Z13, Z13
 	VADDPS        Z20, Z13, Z13
@@ -35779,10 +35370,10 @@ set1_0:
 	VADDPS        X20, X13, X13
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(DX), X13, X13
+	VADDPS        16(DI), X13, X13
 
 set1_4:
-	VMOVUPS       X13, 16(DX)
+	VMOVUPS       X13, 16(DI)
 	VEXTRACTF64X4 $0x01, Z17, Y20
 	VADDPS        Y20, Y17, Y17
 	VEXTRACTF32X4 $0x01, Y17, X20
@@ -35793,17 +35384,16 @@ set1_4:
 	VADDSS        X20, X17, X17
 	TESTB         AL, AL
 	JZ            set1_8
-	VADDSS        32(DX), X17, X17
+	VADDSS        32(DI), X17, X17
 
 set1_8:
-	VMOVSS X17, 32(DX)
-	ADDQ   BX, DX
-	ADDQ   $0x08, rows+16(FP)
-	MOVQ   ldt+48(FP), AX
+	VMOVSS X17, 32(DI)
+	ADDQ   R8, DI
+	MOVQ   rs+16(FP), AX
 	SHLQ   $0x02, AX
-	ADDQ   AX, to+40(FP)
-	ADDQ   AX, to+40(FP)
-	DECQ   groups+0(FP)
+	ADDQ   AX, a+8(FP)
+	ADDQ   AX, a+8(FP)
+	DECQ   SI
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -35950,170 +35540,6 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func gathers1x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x10AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z10
-	VMOVUPS     Z10, (R11)
-	VFMADD231PS (SI), Z10, Z0
-	VFMADD231PS (SI)(DI*1), Z10, Z1
-	VFMADD231PS (SI)(DI*2), Z10, Z2
-	VFMADD231PS (SI)(R8*1), Z10, Z3
-	VFMADD231PS (R9), Z10, Z4
-	VFMADD231PS (R9)(DI*1), Z10, Z5
-	VFMADD231PS (R9)(DI*2), Z10, Z6
-	VFMADD231PS (R9)(R8*1), Z10, Z7
-	VFMADD231PS (R10), Z10, Z8
-	VFMADD231PS (R10)(DI*1), Z10, Z9
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z10
-	VMOVUPS       Z10, K1, (R11)
-	VMOVUPS.Z     (SI), K1, Z11
-	VFMADD231PS   Z11, Z10, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z11
-	VFMADD231PS   Z11, Z10, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z11
-	VFMADD231PS   Z11, Z10, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z11
-	VFMADD231PS   Z11, Z10, Z3
-	VMOVUPS.Z     (R9), K1, Z11
-	VFMADD231PS   Z11, Z10, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z11
-	VFMADD231PS   Z11, Z10, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z11
-	VFMADD231PS   Z11, Z10, Z6
-	VMOVUPS.Z     (R9)(R8*1), K1, Z11
-	VFMADD231PS   Z11, Z10, Z7
-	VMOVUPS.Z     (R10), K1, Z11
-	VFMADD231PS   Z11, Z10, Z8
-	VMOVUPS.Z     (R10)(DI*1), K1, Z11
-	VFMADD231PS   Z11, Z10, Z9
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z11
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z11, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z11
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z11, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z11
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z11, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y11
-	VADDPS        Y11, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X11
-	VADDPS        X11, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z11
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z11, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z11
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z11, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z11
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z11, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y11
-	VADDPS        Y11, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X11
-	VADDPS        X11, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DX)
-	VUNPCKLPS     Z9, Z8, Z11
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z11, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y11
-	VADDPS        Y11, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X11
-	VADDPS        X11, X8, X8
-	VMOVHLPS      X8, X11, X11
-	VADDPS        X11, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(DX), X11
-	VADDPS        X11, X8, X8
-
-set0_8:
-	VMOVLPS X8, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -36364,161 +35790,158 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func gathers2x10AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers2x10AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers2x10AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers2x10AVX512(SB), NOSPLIT, $128-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 16(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 48(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 40(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 72(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 112(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 104(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    128(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), SI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    8(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    12(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (SI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(SI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVQ    b+56(FP), DI
-	MOVQ    ldb+64(FP), R8
-	SHLQ    $0x02, R8
-	LEAQ    (R8)(R8*2), R9
-	LEAQ    (DI)(R8*4), R10
-	LEAQ    (R10)(R8*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	LEAQ   (R13)(R11*4), R14
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z20
-	VMOVUPS     Z20, (R12)
-	VMOVUPS     (SI), Z21
-	VMOVUPS     Z21, (R12)(R13*1)
-	VMOVUPS     (DI), Z22
-	VFMADD231PS Z22, Z20, Z0
-	VFMADD231PS Z22, Z21, Z10
-	VMOVUPS     (DI)(R8*1), Z22
-	VFMADD231PS Z22, Z20, Z1
-	VFMADD231PS Z22, Z21, Z11
-	VMOVUPS     (DI)(R8*2), Z22
-	VFMADD231PS Z22, Z20, Z2
-	VFMADD231PS Z22, Z21, Z12
-	VMOVUPS     (DI)(R9*1), Z22
-	VFMADD231PS Z22, Z20, Z3
-	VFMADD231PS Z22, Z21, Z13
-	VMOVUPS     (R10), Z22
-	VFMADD231PS Z22, Z20, Z4
-	VFMADD231PS Z22, Z21, Z14
-	VMOVUPS     (R10)(R8*1), Z22
-	VFMADD231PS Z22, Z20, Z5
-	VFMADD231PS Z22, Z21, Z15
-	VMOVUPS     (R10)(R8*2), Z22
-	VFMADD231PS Z22, Z20, Z6
-	VFMADD231PS Z22, Z21, Z16
-	VMOVUPS     (R10)(R9*1), Z22
-	VFMADD231PS Z22, Z20, Z7
-	VFMADD231PS Z22, Z21, Z17
-	VMOVUPS     (R11), Z22
-	VFMADD231PS Z22, Z20, Z8
-	VFMADD231PS Z22, Z21, Z18
-	VMOVUPS     (R11)(R8*1), Z22
-	VFMADD231PS Z22, Z20, Z9
-	VFMADD231PS Z22, Z21, Z19
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R15
+	VMOVUPS (R15)(BX*1), Z22
+	MOVQ    16(CX), R15
+	VMOVUPS Z22, (R15)(BX*1)
+	MOVQ    8(CX), R15
+	VMOVUPS (R15)(BX*1), Z22
+	MOVQ    24(CX), R15
+	VMOVUPS Z22, (R15)(BX*1)
+	ADDQ    $0x20, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z20
-	VMOVUPS       Z20, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z21
-	VMOVUPS       Z21, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z22
+stay:
+	VMOVUPS       (R8), Z20
+	VMOVUPS       (R8)(R9*1), Z21
+	VMOVUPS       (R10), Z22
 	VFMADD231PS   Z22, Z20, Z0
 	VFMADD231PS   Z22, Z21, Z10
-	VMOVUPS.Z     (DI)(R8*1), K1, Z22
+	VMOVUPS       (R10)(R11*1), Z22
 	VFMADD231PS   Z22, Z20, Z1
 	VFMADD231PS   Z22, Z21, Z11
-	VMOVUPS.Z     (DI)(R8*2), K1, Z22
+	VMOVUPS       (R10)(R11*2), Z22
 	VFMADD231PS   Z22, Z20, Z2
 	VFMADD231PS   Z22, Z21, Z12
-	VMOVUPS.Z     (DI)(R9*1), K1, Z22
+	VMOVUPS       (R10)(R12*1), Z22
 	VFMADD231PS   Z22, Z20, Z3
 	VFMADD231PS   Z22, Z21, Z13
-	VMOVUPS.Z     (R10), K1, Z22
+	VMOVUPS       (R13), Z22
 	VFMADD231PS   Z22, Z20, Z4
 	VFMADD231PS   Z22, Z21, Z14
-	VMOVUPS.Z     (R10)(R8*1), K1, Z22
+	VMOVUPS       (R13)(R11*1), Z22
 	VFMADD231PS   Z22, Z20, Z5
 	VFMADD231PS   Z22, Z21, Z15
-	VMOVUPS.Z     (R10)(R8*2), K1, Z22
+	VMOVUPS       (R13)(R11*2), Z22
 	VFMADD231PS   Z22, Z20, Z6
 	VFMADD231PS   Z22, Z21, Z16
-	VMOVUPS.Z     (R10)(R9*1), K1, Z22
+	VMOVUPS       (R13)(R12*1), Z22
 	VFMADD231PS   Z22, Z20, Z7
 	VFMADD231PS   Z22, Z21, Z17
-	VMOVUPS.Z     (R11), K1, Z22
+	VMOVUPS       (R14), Z22
 	VFMADD231PS   Z22, Z20, Z8
 	VFMADD231PS   Z22, Z21, Z18
-	VMOVUPS.Z     (R11)(R8*1), K1, Z22
+	VMOVUPS       (R14)(R11*1), Z22
 	VFMADD231PS   Z22, Z20, Z9
 	VFMADD231PS   Z22, Z21, Z19
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	ADDQ          $0x40, R14
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z22
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z22, Z0, Z0
@@ -36534,10 +35957,10 @@ last:
 	VADDPS        X22, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z22
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z22, Z4, Z4
@@ -36553,10 +35976,10 @@ set0_0:
 	VADDPS        X22, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(DX), X4, X4
+	VADDPS        16(DI), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(DX)
+	VMOVUPS       X4, 16(DI)
 	VUNPCKLPS     Z9, Z8, Z22
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z22, Z8, Z8
@@ -36568,12 +35991,12 @@ set0_4:
 	VADDPS        X22, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VMOVSD        32(DX), X22
+	VMOVSD        32(DI), X22
 	VADDPS        X22, X8, X8
 
 set0_8:
-	VMOVLPS       X8, 32(DX)
-	ADDQ          BX, DX
+	VMOVLPS       X8, 32(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z11, Z10, Z22
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z22, Z10, Z10
@@ -36589,10 +36012,10 @@ set0_8:
 	VADDPS        X22, X10, X10
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X10, X10
+	VADDPS        (DI), X10, X10
 
 set1_0:
-	VMOVUPS       X10, (DX)
+	VMOVUPS       X10, (DI)
 	VUNPCKLPS     Z15, Z14, Z22
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z22, Z14, Z14
@@ -36608,10 +36031,10 @@ set1_0:
 	VADDPS        X22, X14, X14
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(DX), X14, X14
+	VADDPS        16(DI), X14, X14
 
 set1_4:
-	VMOVUPS       X14, 16(DX)
+	VMOVUPS       X14, 16(DI)
 	VUNPCKLPS     Z19, Z18, Z22
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z22, Z18, Z18
@@ -36623,18 +36046,17 @@ set1_4:
 	VADDPS        X22, X18, X18
 	TESTB         AL, AL
 	JZ            set1_8
-	VMOVSD        32(DX), X22
+	VMOVSD        32(DI), X22
 	VADDPS        X22, X18, X18
 
 set1_8:
-	VMOVLPS X18, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x08, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVLPS X18, 32(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -36791,180 +36213,6 @@ set0_8:
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
 	DECQ       DX
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func gathers1x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x11AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z11
-	VMOVUPS     Z11, (R11)
-	VFMADD231PS (SI), Z11, Z0
-	VFMADD231PS (SI)(DI*1), Z11, Z1
-	VFMADD231PS (SI)(DI*2), Z11, Z2
-	VFMADD231PS (SI)(R8*1), Z11, Z3
-	VFMADD231PS (R9), Z11, Z4
-	VFMADD231PS (R9)(DI*1), Z11, Z5
-	VFMADD231PS (R9)(DI*2), Z11, Z6
-	VFMADD231PS (R9)(R8*1), Z11, Z7
-	VFMADD231PS (R10), Z11, Z8
-	VFMADD231PS (R10)(DI*1), Z11, Z9
-	VFMADD231PS (R10)(DI*2), Z11, Z10
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z11
-	VMOVUPS       Z11, K1, (R11)
-	VMOVUPS.Z     (SI), K1, Z12
-	VFMADD231PS   Z12, Z11, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z12
-	VFMADD231PS   Z12, Z11, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z12
-	VFMADD231PS   Z12, Z11, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z12
-	VFMADD231PS   Z12, Z11, Z3
-	VMOVUPS.Z     (R9), K1, Z12
-	VFMADD231PS   Z12, Z11, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z12
-	VFMADD231PS   Z12, Z11, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z12
-	VFMADD231PS   Z12, Z11, Z6
-	VMOVUPS.Z     (R9)(R8*1), K1, Z12
-	VFMADD231PS   Z12, Z11, Z7
-	VMOVUPS.Z     (R10), K1, Z12
-	VFMADD231PS   Z12, Z11, Z8
-	VMOVUPS.Z     (R10)(DI*1), K1, Z12
-	VFMADD231PS   Z12, Z11, Z9
-	VMOVUPS.Z     (R10)(DI*2), K1, Z12
-	VFMADD231PS   Z12, Z11, Z10
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z12
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z12, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z12
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z12, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z12
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z12, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y12
-	VADDPS        Y12, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X12
-	VADDPS        X12, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z12
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z12, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z12
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z12, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z12
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z12, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y12
-	VADDPS        Y12, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X12
-	VADDPS        X12, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DX)
-	VUNPCKLPS     Z9, Z8, Z12
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z12, Z8, Z8
-	VUNPCKLPS     Z10, Z10, Z12
-	VUNPCKHPS     Z10, Z10, Z10
-	VADDPS        Z12, Z10, Z10
-	VUNPCKLPD     Z10, Z8, Z12
-	VUNPCKHPD     Z10, Z8, Z8
-	VADDPS        Z12, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y12
-	VADDPS        Y12, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X12
-	VADDPS        X12, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(DX), X12
-	VINSERTPS     $0x20, 40(DX), X12, X12
-	VADDPS        X12, X8, X8
-
-set0_8:
-	VMOVLPS    X8, 32(DX)
-	VEXTRACTPS $0x02, X8, 40(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x04, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -37235,169 +36483,163 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func gathers2x11AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers2x11AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers2x11AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers2x11AVX512(SB), NOSPLIT, $128-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 16(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 48(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 40(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 72(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 112(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 104(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    128(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), SI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    8(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    12(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (SI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(SI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVQ    b+56(FP), DI
-	MOVQ    ldb+64(FP), R8
-	SHLQ    $0x02, R8
-	LEAQ    (R8)(R8*2), R9
-	LEAQ    (DI)(R8*4), R10
-	LEAQ    (R10)(R8*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	LEAQ   (R13)(R11*4), R14
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z22
-	VMOVUPS     Z22, (R12)
-	VMOVUPS     (SI), Z23
-	VMOVUPS     Z23, (R12)(R13*1)
-	VMOVUPS     (DI), Z24
-	VFMADD231PS Z24, Z22, Z0
-	VFMADD231PS Z24, Z23, Z11
-	VMOVUPS     (DI)(R8*1), Z24
-	VFMADD231PS Z24, Z22, Z1
-	VFMADD231PS Z24, Z23, Z12
-	VMOVUPS     (DI)(R8*2), Z24
-	VFMADD231PS Z24, Z22, Z2
-	VFMADD231PS Z24, Z23, Z13
-	VMOVUPS     (DI)(R9*1), Z24
-	VFMADD231PS Z24, Z22, Z3
-	VFMADD231PS Z24, Z23, Z14
-	VMOVUPS     (R10), Z24
-	VFMADD231PS Z24, Z22, Z4
-	VFMADD231PS Z24, Z23, Z15
-	VMOVUPS     (R10)(R8*1), Z24
-	VFMADD231PS Z24, Z22, Z5
-	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS     (R10)(R8*2), Z24
-	VFMADD231PS Z24, Z22, Z6
-	VFMADD231PS Z24, Z23, Z17
-	VMOVUPS     (R10)(R9*1), Z24
-	VFMADD231PS Z24, Z22, Z7
-	VFMADD231PS Z24, Z23, Z18
-	VMOVUPS     (R11), Z24
-	VFMADD231PS Z24, Z22, Z8
-	VFMADD231PS Z24, Z23, Z19
-	VMOVUPS     (R11)(R8*1), Z24
-	VFMADD231PS Z24, Z22, Z9
-	VFMADD231PS Z24, Z23, Z20
-	VMOVUPS     (R11)(R8*2), Z24
-	VFMADD231PS Z24, Z22, Z10
-	VFMADD231PS Z24, Z23, Z21
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R15
+	VMOVUPS (R15)(BX*1), Z24
+	MOVQ    16(CX), R15
+	VMOVUPS Z24, (R15)(BX*1)
+	MOVQ    8(CX), R15
+	VMOVUPS (R15)(BX*1), Z24
+	MOVQ    24(CX), R15
+	VMOVUPS Z24, (R15)(BX*1)
+	ADDQ    $0x20, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z22
-	VMOVUPS       Z22, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z23
-	VMOVUPS       Z23, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z24
+stay:
+	VMOVUPS       (R8), Z22
+	VMOVUPS       (R8)(R9*1), Z23
+	VMOVUPS       (R10), Z24
 	VFMADD231PS   Z24, Z22, Z0
 	VFMADD231PS   Z24, Z23, Z11
-	VMOVUPS.Z     (DI)(R8*1), K1, Z24
+	VMOVUPS       (R10)(R11*1), Z24
 	VFMADD231PS   Z24, Z22, Z1
 	VFMADD231PS   Z24, Z23, Z12
-	VMOVUPS.Z     (DI)(R8*2), K1, Z24
+	VMOVUPS       (R10)(R11*2), Z24
 	VFMADD231PS   Z24, Z22, Z2
 	VFMADD231PS   Z24, Z23, Z13
-	VMOVUPS.Z     (DI)(R9*1), K1, Z24
+	VMOVUPS       (R10)(R12*1), Z24
 	VFMADD231PS   Z24, Z22, Z3
 	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS.Z     (R10), K1, Z24
+	VMOVUPS       (R13), Z24
 	VFMADD231PS   Z24, Z22, Z4
 	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS.Z     (R10)(R8*1), K1, Z24
+	VMOVUPS       (R13)(R11*1), Z24
 	VFMADD231PS   Z24, Z22, Z5
 	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS.Z     (R10)(R8*2), K1, Z24
+	VMOVUPS       (R13)(R11*2), Z24
 	VFMADD231PS   Z24, Z22, Z6
 	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS.Z     (R10)(R9*1), K1, Z24
+	VMOVUPS       (R13)(R12*1), Z24
 	VFMADD231PS   Z24, Z22, Z7
 	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS.Z     (R11), K1, Z24
+	VMOVUPS       (R14), Z24
 	VFMADD231PS   Z24, Z22, Z8
 	VFMADD231PS   Z24, Z23, Z19
-	VMOVUPS.Z     (R11)(R8*1), K1, Z24
+	VMOVUPS       (R14)(R11*1), Z24
 	VFMADD231PS   Z24, Z22, Z9
 	VFMADD231PS   Z24, Z23, Z20
-	VMOVUPS.Z     (R11)(R8*2), K1, Z24
+	VMOVUPS       (R14)(R11*2), Z24
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z21
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	ADDQ          $0x40, R14
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -37413,10 +36655,10 @@ last:
 	VADDPS        X24, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -37432,10 +36674,10 @@ set0_0:
 	VADDPS        X24, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(DX), X4, X4
+	VADDPS        16(DI), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(DX)
+	VMOVUPS       X4, 16(DI)
 	VUNPCKLPS     Z9, Z8, Z24
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z24, Z8, Z8
@@ -37451,14 +36693,14 @@ set0_4:
 	VADDPS        X24, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VMOVSD        32(DX), X24
-	VINSERTPS     $0x20, 40(DX), X24, X24
+	VMOVSD        32(DI), X24
+	VINSERTPS     $0x20, 40(DI), X24, X24
 	VADDPS        X24, X8, X8
 
 set0_8:
-	VMOVLPS       X8, 32(DX)
-	VEXTRACTPS    $0x02, X8, 40(DX)
-	ADDQ          BX, DX
+	VMOVLPS       X8, 32(DI)
+	VEXTRACTPS    $0x02, X8, 40(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -37474,10 +36716,10 @@ set0_8:
 	VADDPS        X24, X11, X11
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X11, X11
+	VADDPS        (DI), X11, X11
 
 set1_0:
-	VMOVUPS       X11, (DX)
+	VMOVUPS       X11, (DI)
 	VUNPCKLPS     Z16, Z15, Z24
 	VUNPCKHPS     Z16, Z15, Z15
 	VADDPS        Z24, Z15, Z15
@@ -37493,10 +36735,10 @@ set1_0:
 	VADDPS        X24, X15, X15
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(DX), X15, X15
+	VADDPS        16(DI), X15, X15
 
 set1_4:
-	VMOVUPS       X15, 16(DX)
+	VMOVUPS       X15, 16(DI)
 	VUNPCKLPS     Z20, Z19, Z24
 	VUNPCKHPS     Z20, Z19, Z19
 	VADDPS        Z24, Z19, Z19
@@ -37512,20 +36754,19 @@ set1_4:
 	VADDPS        X24, X19, X19
 	TESTB         AL, AL
 	JZ            set1_8
-	VMOVSD        32(DX), X24
-	VINSERTPS     $0x20, 40(DX), X24, X24
+	VMOVSD        32(DI), X24
+	VINSERTPS     $0x20, 40(DI), X24, X24
 	VADDPS        X24, X19, X19
 
 set1_8:
-	VMOVLPS    X19, 32(DX)
-	VEXTRACTPS $0x02, X19, 40(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x08, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
+	VMOVLPS    X19, 32(DI)
+	VEXTRACTPS $0x02, X19, 40(DI)
+	ADDQ       R8, DI
+	MOVQ       rs+16(FP), AX
 	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
+	ADDQ       AX, a+8(FP)
+	ADDQ       AX, a+8(FP)
+	DECQ       SI
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -37683,181 +36924,6 @@ set0_8:
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	DECQ    DX
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func gathers1x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers1x12AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
-
-group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
-
-loop:
-	VMOVUPS     (BX), Z12
-	VMOVUPS     Z12, (R11)
-	VFMADD231PS (SI), Z12, Z0
-	VFMADD231PS (SI)(DI*1), Z12, Z1
-	VFMADD231PS (SI)(DI*2), Z12, Z2
-	VFMADD231PS (SI)(R8*1), Z12, Z3
-	VFMADD231PS (R9), Z12, Z4
-	VFMADD231PS (R9)(DI*1), Z12, Z5
-	VFMADD231PS (R9)(DI*2), Z12, Z6
-	VFMADD231PS (R9)(R8*1), Z12, Z7
-	VFMADD231PS (R10), Z12, Z8
-	VFMADD231PS (R10)(DI*1), Z12, Z9
-	VFMADD231PS (R10)(DI*2), Z12, Z10
-	VFMADD231PS (R10)(R8*1), Z12, Z11
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMOVUPS.Z     (BX), K1, Z12
-	VMOVUPS       Z12, K1, (R11)
-	VMOVUPS.Z     (SI), K1, Z13
-	VFMADD231PS   Z13, Z12, Z0
-	VMOVUPS.Z     (SI)(DI*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z1
-	VMOVUPS.Z     (SI)(DI*2), K1, Z13
-	VFMADD231PS   Z13, Z12, Z2
-	VMOVUPS.Z     (SI)(R8*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z3
-	VMOVUPS.Z     (R9), K1, Z13
-	VFMADD231PS   Z13, Z12, Z4
-	VMOVUPS.Z     (R9)(DI*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z5
-	VMOVUPS.Z     (R9)(DI*2), K1, Z13
-	VFMADD231PS   Z13, Z12, Z6
-	VMOVUPS.Z     (R9)(R8*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z7
-	VMOVUPS.Z     (R10), K1, Z13
-	VFMADD231PS   Z13, Z12, Z8
-	VMOVUPS.Z     (R10)(DI*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z9
-	VMOVUPS.Z     (R10)(DI*2), K1, Z13
-	VFMADD231PS   Z13, Z12, Z10
-	VMOVUPS.Z     (R10)(R8*1), K1, Z13
-	VFMADD231PS   Z13, Z12, Z11
-	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
-	VUNPCKLPS     Z1, Z0, Z13
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z13, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z13
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z13, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z13
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z13, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y13
-	VADDPS        Y13, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X13
-	VADDPS        X13, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DX)
-	VUNPCKLPS     Z5, Z4, Z13
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z13, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z13
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z13, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z13
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z13, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y13
-	VADDPS        Y13, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X13
-	VADDPS        X13, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DX)
-	VUNPCKLPS     Z9, Z8, Z13
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z13, Z8, Z8
-	VUNPCKLPS     Z11, Z10, Z13
-	VUNPCKHPS     Z11, Z10, Z10
-	VADDPS        Z13, Z10, Z10
-	VUNPCKLPD     Z10, Z8, Z13
-	VUNPCKHPD     Z10, Z8, Z8
-	VADDPS        Z13, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y13
-	VADDPS        Y13, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X13
-	VADDPS        X13, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDPS        32(DX), X8, X8
-
-set0_8:
-	VMOVUPS X8, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38130,177 +37196,168 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func gathers2x12AVX512(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·gathers2x12AVX512(SB), NOSPLIT, $0-88
-	MOVQ  k+8(FP), CX
-	DECQ  CX
-	MOVQ  CX, AX
-	ANDQ  $0x0f, AX
-	SUBQ  AX, CX
-	INCQ  AX
-	SHLQ  $0x02, CX
-	MOVL  $0x0000ffff, DX
-	BZHIL AX, DX, AX
-	KMOVW AX, K1
-	MOVQ  c+72(FP), DX
+// func gathers2x12AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·gathers2x12AVX512(SB), NOSPLIT, $128-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 16(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 8(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 48(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 40(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	MOVLQSX 16(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 64(SP)
+	MOVQ    CX, 80(SP)
+	ADDQ    BX, CX
+	MOVLQSX 20(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 72(SP)
+	MOVQ    CX, 88(SP)
+	ADDQ    BX, CX
+	MOVLQSX 24(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 96(SP)
+	MOVQ    CX, 112(SP)
+	ADDQ    BX, CX
+	MOVLQSX 28(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 104(SP)
+	MOVQ    CX, 120(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    128(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), SI
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    8(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-	MOVLQSX    12(SI), BX
-	IMULQ      AX, BX
-	ADDQ       table+24(FP), BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 64(BX)
-
-pick:
-	MOVLQSX (SI), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVLQSX 4(SI), SI
-	IMULQ   AX, SI
-	ADDQ    table+24(FP), SI
-	MOVQ    b+56(FP), DI
-	MOVQ    ldb+64(FP), R8
-	SHLQ    $0x02, R8
-	LEAQ    (R8)(R8*2), R9
-	LEAQ    (DI)(R8*4), R10
-	LEAQ    (R10)(R8*4), R11
-	MOVQ    to+40(FP), R12
-	MOVQ    ldt+48(FP), R13
-	SHLQ    $0x02, R13
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   a+8(FP), R8
+	MOVQ   rs+16(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   b+24(FP), R10
+	MOVQ   ldb+32(FP), R11
+	SHLQ   $0x02, R11
+	LEAQ   (R11)(R11*2), R12
+	LEAQ   (R10)(R11*4), R13
+	LEAQ   (R13)(R11*4), R14
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Z24
-	VMOVUPS     Z24, (R12)
-	VMOVUPS     (SI), Z25
-	VMOVUPS     Z25, (R12)(R13*1)
-	VMOVUPS     (DI), Z26
-	VFMADD231PS Z26, Z24, Z0
-	VFMADD231PS Z26, Z25, Z12
-	VMOVUPS     (DI)(R8*1), Z26
-	VFMADD231PS Z26, Z24, Z1
-	VFMADD231PS Z26, Z25, Z13
-	VMOVUPS     (DI)(R8*2), Z26
-	VFMADD231PS Z26, Z24, Z2
-	VFMADD231PS Z26, Z25, Z14
-	VMOVUPS     (DI)(R9*1), Z26
-	VFMADD231PS Z26, Z24, Z3
-	VFMADD231PS Z26, Z25, Z15
-	VMOVUPS     (R10), Z26
-	VFMADD231PS Z26, Z24, Z4
-	VFMADD231PS Z26, Z25, Z16
-	VMOVUPS     (R10)(R8*1), Z26
-	VFMADD231PS Z26, Z24, Z5
-	VFMADD231PS Z26, Z25, Z17
-	VMOVUPS     (R10)(R8*2), Z26
-	VFMADD231PS Z26, Z24, Z6
-	VFMADD231PS Z26, Z25, Z18
-	VMOVUPS     (R10)(R9*1), Z26
-	VFMADD231PS Z26, Z24, Z7
-	VFMADD231PS Z26, Z25, Z19
-	VMOVUPS     (R11), Z26
-	VFMADD231PS Z26, Z24, Z8
-	VFMADD231PS Z26, Z25, Z20
-	VMOVUPS     (R11)(R8*1), Z26
-	VFMADD231PS Z26, Z24, Z9
-	VFMADD231PS Z26, Z25, Z21
-	VMOVUPS     (R11)(R8*2), Z26
-	VFMADD231PS Z26, Z24, Z10
-	VFMADD231PS Z26, Z25, Z22
-	VMOVUPS     (R11)(R9*1), Z26
-	VFMADD231PS Z26, Z24, Z11
-	VFMADD231PS Z26, Z25, Z23
-	ADDQ        $0x40, BX
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R15
+	VMOVUPS (R15)(BX*1), Z26
+	MOVQ    16(CX), R15
+	VMOVUPS Z26, (R15)(BX*1)
+	MOVQ    8(CX), R15
+	VMOVUPS (R15)(BX*1), Z26
+	MOVQ    24(CX), R15
+	VMOVUPS Z26, (R15)(BX*1)
+	ADDQ    $0x20, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x40, BX
 
-last:
-	VMOVUPS.Z     (BX), K1, Z24
-	VMOVUPS       Z24, K1, (R12)
-	VMOVUPS.Z     (SI), K1, Z25
-	VMOVUPS       Z25, K1, (R12)(R13*1)
-	VMOVUPS.Z     (DI), K1, Z26
+stay:
+	VMOVUPS       (R8), Z24
+	VMOVUPS       (R8)(R9*1), Z25
+	VMOVUPS       (R10), Z26
 	VFMADD231PS   Z26, Z24, Z0
 	VFMADD231PS   Z26, Z25, Z12
-	VMOVUPS.Z     (DI)(R8*1), K1, Z26
+	VMOVUPS       (R10)(R11*1), Z26
 	VFMADD231PS   Z26, Z24, Z1
 	VFMADD231PS   Z26, Z25, Z13
-	VMOVUPS.Z     (DI)(R8*2), K1, Z26
+	VMOVUPS       (R10)(R11*2), Z26
 	VFMADD231PS   Z26, Z24, Z2
 	VFMADD231PS   Z26, Z25, Z14
-	VMOVUPS.Z     (DI)(R9*1), K1, Z26
+	VMOVUPS       (R10)(R12*1), Z26
 	VFMADD231PS   Z26, Z24, Z3
 	VFMADD231PS   Z26, Z25, Z15
-	VMOVUPS.Z     (R10), K1, Z26
+	VMOVUPS       (R13), Z26
 	VFMADD231PS   Z26, Z24, Z4
 	VFMADD231PS   Z26, Z25, Z16
-	VMOVUPS.Z     (R10)(R8*1), K1, Z26
+	VMOVUPS       (R13)(R11*1), Z26
 	VFMADD231PS   Z26, Z24, Z5
 	VFMADD231PS   Z26, Z25, Z17
-	VMOVUPS.Z     (R10)(R8*2), K1, Z26
+	VMOVUPS       (R13)(R11*2), Z26
 	VFMADD231PS   Z26, Z24, Z6
 	VFMADD231PS   Z26, Z25, Z18
-	VMOVUPS.Z     (R10)(R9*1), K1, Z26
+	VMOVUPS       (R13)(R12*1), Z26
 	VFMADD231PS   Z26, Z24, Z7
 	VFMADD231PS   Z26, Z25, Z19
-	VMOVUPS.Z     (R11), K1, Z26
+	VMOVUPS       (R14), Z26
 	VFMADD231PS   Z26, Z24, Z8
 	VFMADD231PS   Z26, Z25, Z20
-	VMOVUPS.Z     (R11)(R8*1), K1, Z26
+	VMOVUPS       (R14)(R11*1), Z26
 	VFMADD231PS   Z26, Z24, Z9
 	VFMADD231PS   Z26, Z25, Z21
-	VMOVUPS.Z     (R11)(R8*2), K1, Z26
+	VMOVUPS       (R14)(R11*2), Z26
 	VFMADD231PS   Z26, Z24, Z10
 	VFMADD231PS   Z26, Z25, Z22
-	VMOVUPS.Z     (R11)(R9*1), K1, Z26
+	VMOVUPS       (R14)(R12*1), Z26
 	VFMADD231PS   Z26, Z24, Z11
 	VFMADD231PS   Z26, Z25, Z23
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R13
+	ADDQ          $0x40, R14
+	SUBQ          $0x10, AX
+	JNZ           loop
 	XORB          AL, AL
-	MOVQ          ldc+80(FP), BX
-	SHLQ          $0x02, BX
+	MOVQ          ldc+48(FP), R8
+	SHLQ          $0x02, R8
 	VUNPCKLPS     Z1, Z0, Z26
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z26, Z0, Z0
@@ -38316,10 +37373,10 @@ last:
 	VADDPS        X26, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (DX), X0, X0
+	VADDPS        (DI), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (DX)
+	VMOVUPS       X0, (DI)
 	VUNPCKLPS     Z5, Z4, Z26
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z26, Z4, Z4
@@ -38335,10 +37392,10 @@ set0_0:
 	VADDPS        X26, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(DX), X4, X4
+	VADDPS        16(DI), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(DX)
+	VMOVUPS       X4, 16(DI)
 	VUNPCKLPS     Z9, Z8, Z26
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z26, Z8, Z8
@@ -38354,11 +37411,11 @@ set0_4:
 	VADDPS        X26, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VADDPS        32(DX), X8, X8
+	VADDPS        32(DI), X8, X8
 
 set0_8:
-	VMOVUPS       X8, 32(DX)
-	ADDQ          BX, DX
+	VMOVUPS       X8, 32(DI)
+	ADDQ          R8, DI
 	VUNPCKLPS     Z13, Z12, Z26
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z26, Z12, Z12
@@ -38374,10 +37431,10 @@ set0_8:
 	VADDPS        X26, X12, X12
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (DX), X12, X12
+	VADDPS        (DI), X12, X12
 
 set1_0:
-	VMOVUPS       X12, (DX)
+	VMOVUPS       X12, (DI)
 	VUNPCKLPS     Z17, Z16, Z26
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z26, Z16, Z16
@@ -38393,10 +37450,10 @@ set1_0:
 	VADDPS        X26, X16, X16
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(DX), X16, X16
+	VADDPS        16(DI), X16, X16
 
 set1_4:
-	VMOVUPS       X16, 16(DX)
+	VMOVUPS       X16, 16(DI)
 	VUNPCKLPS     Z21, Z20, Z26
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z26, Z20, Z20
@@ -38412,17 +37469,16 @@ set1_4:
 	VADDPS        X26, X20, X20
 	TESTB         AL, AL
 	JZ            set1_8
-	VADDPS        32(DX), X20, X20
+	VADDPS        32(DI), X20, X20
 
 set1_8:
-	VMOVUPS X20, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x08, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVUPS X20, 32(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -40254,93 +39310,89 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func gathers1x7AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x7AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x7AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x7AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	MOVQ    to+40(FP), R10
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y7
-	VMOVUPS     Y7, (R10)
-	VFMADD231PS (SI), Y7, Y0
-	VFMADD231PS (SI)(DI*1), Y7, Y1
-	VFMADD231PS (SI)(DI*2), Y7, Y2
-	VFMADD231PS (SI)(R8*1), Y7, Y3
-	VFMADD231PS (R9), Y7, Y4
-	VFMADD231PS (R9)(DI*1), Y7, Y5
-	VFMADD231PS (R9)(DI*2), Y7, Y6
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R13
+	VMOVUPS (R13)(BX*1), Y8
+	MOVQ    8(CX), R13
+	VMOVUPS Y8, (R13)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y7
-	VMASKMOVPS   Y7, Y15, (R10)
-	VMASKMOVPS   (SI), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y3
-	VMASKMOVPS   (R9), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y6
+stay:
+	VMOVUPS      (R8), Y7
+	VFMADD231PS  (R9), Y7, Y0
+	VFMADD231PS  (R9)(R10*1), Y7, Y1
+	VFMADD231PS  (R9)(R10*2), Y7, Y2
+	VFMADD231PS  (R9)(R11*1), Y7, Y3
+	VFMADD231PS  (R12), Y7, Y4
+	VFMADD231PS  (R12)(R10*1), Y7, Y5
+	VFMADD231PS  (R12)(R10*2), Y7, Y6
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y8
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y8, Y0, Y0
@@ -40354,10 +39406,10 @@ last:
 	VADDPS       X8, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y8
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y8, Y4, Y4
@@ -40371,19 +39423,18 @@ set0_0:
 	VADDPS       X8, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VMOVSD       16(DX), X8
-	VINSERTPS    $0x20, 24(DX), X8, X8
+	VMOVSD       16(DI), X8
+	VINSERTPS    $0x20, 24(DI), X8, X8
 	VADDPS       X8, X4, X4
 
 set0_4:
-	VMOVLPS    X4, 16(DX)
-	VEXTRACTPS $0x02, X4, 24(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x04, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
+	VMOVLPS    X4, 16(DI)
+	VEXTRACTPS $0x02, X4, 24(DI)
+	ADDQ       R8, DI
+	MOVQ       rs+16(FP), AX
 	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
+	ADDQ       AX, a+8(FP)
+	DECQ       SI
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -40505,97 +39556,91 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func gathers1x8AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x8AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x8AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x8AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	MOVQ    to+40(FP), R10
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y8
-	VMOVUPS     Y8, (R10)
-	VFMADD231PS (SI), Y8, Y0
-	VFMADD231PS (SI)(DI*1), Y8, Y1
-	VFMADD231PS (SI)(DI*2), Y8, Y2
-	VFMADD231PS (SI)(R8*1), Y8, Y3
-	VFMADD231PS (R9), Y8, Y4
-	VFMADD231PS (R9)(DI*1), Y8, Y5
-	VFMADD231PS (R9)(DI*2), Y8, Y6
-	VFMADD231PS (R9)(R8*1), Y8, Y7
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R13
+	VMOVUPS (R13)(BX*1), Y9
+	MOVQ    8(CX), R13
+	VMOVUPS Y9, (R13)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y8
-	VMASKMOVPS   Y8, Y15, (R10)
-	VMASKMOVPS   (SI), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VMASKMOVPS   (R9), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y7
+stay:
+	VMOVUPS      (R8), Y8
+	VFMADD231PS  (R9), Y8, Y0
+	VFMADD231PS  (R9)(R10*1), Y8, Y1
+	VFMADD231PS  (R9)(R10*2), Y8, Y2
+	VFMADD231PS  (R9)(R11*1), Y8, Y3
+	VFMADD231PS  (R12), Y8, Y4
+	VFMADD231PS  (R12)(R10*1), Y8, Y5
+	VFMADD231PS  (R12)(R10*2), Y8, Y6
+	VFMADD231PS  (R12)(R11*1), Y8, Y7
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y9
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y9, Y0, Y0
@@ -40609,10 +39654,10 @@ last:
 	VADDPS       X9, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y9
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y9, Y4, Y4
@@ -40626,16 +39671,15 @@ set0_0:
 	VADDPS       X9, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VADDPS       16(DI), X4, X4
 
 set0_4:
-	VMOVUPS X4, 16(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVUPS X4, 16(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -40775,103 +39819,95 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func gathers1x9AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x9AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x9AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x9AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	LEAQ   (R12)(R10*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y9
-	VMOVUPS     Y9, (R11)
-	VFMADD231PS (SI), Y9, Y0
-	VFMADD231PS (SI)(DI*1), Y9, Y1
-	VFMADD231PS (SI)(DI*2), Y9, Y2
-	VFMADD231PS (SI)(R8*1), Y9, Y3
-	VFMADD231PS (R9), Y9, Y4
-	VFMADD231PS (R9)(DI*1), Y9, Y5
-	VFMADD231PS (R9)(DI*2), Y9, Y6
-	VFMADD231PS (R9)(R8*1), Y9, Y7
-	VFMADD231PS (R10), Y9, Y8
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Y10
+	MOVQ    8(CX), R14
+	VMOVUPS Y10, (R14)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y9
-	VMASKMOVPS   Y9, Y15, (R11)
-	VMASKMOVPS   (SI), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y3
-	VMASKMOVPS   (R9), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y7
-	VMASKMOVPS   (R10), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y8
+stay:
+	VMOVUPS      (R8), Y9
+	VFMADD231PS  (R9), Y9, Y0
+	VFMADD231PS  (R9)(R10*1), Y9, Y1
+	VFMADD231PS  (R9)(R10*2), Y9, Y2
+	VFMADD231PS  (R9)(R11*1), Y9, Y3
+	VFMADD231PS  (R12), Y9, Y4
+	VFMADD231PS  (R12)(R10*1), Y9, Y5
+	VFMADD231PS  (R12)(R10*2), Y9, Y6
+	VFMADD231PS  (R12)(R11*1), Y9, Y7
+	VFMADD231PS  (R13), Y9, Y8
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	ADDQ         $0x20, R13
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y10
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y10, Y0, Y0
@@ -40885,10 +39921,10 @@ last:
 	VADDPS       X10, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y10
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y10, Y4, Y4
@@ -40902,10 +39938,10 @@ set0_0:
 	VADDPS       X10, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VADDPS       16(DI), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(DX)
+	VMOVUPS      X4, 16(DI)
 	VEXTRACTF128 $0x01, Y8, X10
 	VADDPS       X10, X8, X8
 	VMOVHLPS     X8, X10, X10
@@ -40914,16 +39950,15 @@ set0_4:
 	VADDSS       X10, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VADDSS       32(DX), X8, X8
+	VADDSS       32(DI), X8, X8
 
 set0_8:
-	VMOVSS X8, 32(DX)
-	ADDQ   BX, DX
-	ADDQ   $0x04, rows+16(FP)
-	MOVQ   ldt+48(FP), AX
+	VMOVSS X8, 32(DI)
+	ADDQ   R8, DI
+	MOVQ   rs+16(FP), AX
 	SHLQ   $0x02, AX
-	ADDQ   AX, to+40(FP)
-	DECQ   groups+0(FP)
+	ADDQ   AX, a+8(FP)
+	DECQ   SI
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -41069,107 +40104,97 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func gathers1x10AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x10AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x10AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x10AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	LEAQ   (R12)(R10*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y10
-	VMOVUPS     Y10, (R11)
-	VFMADD231PS (SI), Y10, Y0
-	VFMADD231PS (SI)(DI*1), Y10, Y1
-	VFMADD231PS (SI)(DI*2), Y10, Y2
-	VFMADD231PS (SI)(R8*1), Y10, Y3
-	VFMADD231PS (R9), Y10, Y4
-	VFMADD231PS (R9)(DI*1), Y10, Y5
-	VFMADD231PS (R9)(DI*2), Y10, Y6
-	VFMADD231PS (R9)(R8*1), Y10, Y7
-	VFMADD231PS (R10), Y10, Y8
-	VFMADD231PS (R10)(DI*1), Y10, Y9
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Y11
+	MOVQ    8(CX), R14
+	VMOVUPS Y11, (R14)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y10
-	VMASKMOVPS   Y10, Y15, (R11)
-	VMASKMOVPS   (SI), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y3
-	VMASKMOVPS   (R9), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y7
-	VMASKMOVPS   (R10), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y9
+stay:
+	VMOVUPS      (R8), Y10
+	VFMADD231PS  (R9), Y10, Y0
+	VFMADD231PS  (R9)(R10*1), Y10, Y1
+	VFMADD231PS  (R9)(R10*2), Y10, Y2
+	VFMADD231PS  (R9)(R11*1), Y10, Y3
+	VFMADD231PS  (R12), Y10, Y4
+	VFMADD231PS  (R12)(R10*1), Y10, Y5
+	VFMADD231PS  (R12)(R10*2), Y10, Y6
+	VFMADD231PS  (R12)(R11*1), Y10, Y7
+	VFMADD231PS  (R13), Y10, Y8
+	VFMADD231PS  (R13)(R10*1), Y10, Y9
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	ADDQ         $0x20, R13
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y11
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y11, Y0, Y0
@@ -41183,10 +40208,10 @@ last:
 	VADDPS       X11, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y11
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y11, Y4, Y4
@@ -41200,10 +40225,10 @@ set0_0:
 	VADDPS       X11, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VADDPS       16(DI), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(DX)
+	VMOVUPS      X4, 16(DI)
 	VUNPCKLPS    Y9, Y8, Y11
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -41213,17 +40238,16 @@ set0_4:
 	VADDPS       X11, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VMOVSD       32(DX), X11
+	VMOVSD       32(DI), X11
 	VADDPS       X11, X8, X8
 
 set0_8:
-	VMOVLPS X8, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVLPS X8, 32(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -41379,111 +40403,99 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func gathers1x11AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x11AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x11AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x11AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	LEAQ   (R12)(R10*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y11
-	VMOVUPS     Y11, (R11)
-	VFMADD231PS (SI), Y11, Y0
-	VFMADD231PS (SI)(DI*1), Y11, Y1
-	VFMADD231PS (SI)(DI*2), Y11, Y2
-	VFMADD231PS (SI)(R8*1), Y11, Y3
-	VFMADD231PS (R9), Y11, Y4
-	VFMADD231PS (R9)(DI*1), Y11, Y5
-	VFMADD231PS (R9)(DI*2), Y11, Y6
-	VFMADD231PS (R9)(R8*1), Y11, Y7
-	VFMADD231PS (R10), Y11, Y8
-	VFMADD231PS (R10)(DI*1), Y11, Y9
-	VFMADD231PS (R10)(DI*2), Y11, Y10
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Y12
+	MOVQ    8(CX), R14
+	VMOVUPS Y12, (R14)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y11
-	VMASKMOVPS   Y11, Y15, (R11)
-	VMASKMOVPS   (SI), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y3
-	VMASKMOVPS   (R9), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R10), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y9
-	VMASKMOVPS   (R10)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y10
+stay:
+	VMOVUPS      (R8), Y11
+	VFMADD231PS  (R9), Y11, Y0
+	VFMADD231PS  (R9)(R10*1), Y11, Y1
+	VFMADD231PS  (R9)(R10*2), Y11, Y2
+	VFMADD231PS  (R9)(R11*1), Y11, Y3
+	VFMADD231PS  (R12), Y11, Y4
+	VFMADD231PS  (R12)(R10*1), Y11, Y5
+	VFMADD231PS  (R12)(R10*2), Y11, Y6
+	VFMADD231PS  (R12)(R11*1), Y11, Y7
+	VFMADD231PS  (R13), Y11, Y8
+	VFMADD231PS  (R13)(R10*1), Y11, Y9
+	VFMADD231PS  (R13)(R10*2), Y11, Y10
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	ADDQ         $0x20, R13
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -41497,10 +40509,10 @@ last:
 	VADDPS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y12
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y12, Y4, Y4
@@ -41514,10 +40526,10 @@ set0_0:
 	VADDPS       X12, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VADDPS       16(DI), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(DX)
+	VMOVUPS      X4, 16(DI)
 	VUNPCKLPS    Y9, Y8, Y12
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y12, Y8, Y8
@@ -41531,19 +40543,18 @@ set0_4:
 	VADDPS       X12, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VMOVSD       32(DX), X12
-	VINSERTPS    $0x20, 40(DX), X12, X12
+	VMOVSD       32(DI), X12
+	VINSERTPS    $0x20, 40(DI), X12, X12
 	VADDPS       X12, X8, X8
 
 set0_8:
-	VMOVLPS    X8, 32(DX)
-	VEXTRACTPS $0x02, X8, 40(DX)
-	ADDQ       BX, DX
-	ADDQ       $0x04, rows+16(FP)
-	MOVQ       ldt+48(FP), AX
+	VMOVLPS    X8, 32(DI)
+	VEXTRACTPS $0x02, X8, 40(DI)
+	ADDQ       R8, DI
+	MOVQ       rs+16(FP), AX
 	SHLQ       $0x02, AX
-	ADDQ       AX, to+40(FP)
-	DECQ       groups+0(FP)
+	ADDQ       AX, a+8(FP)
+	DECQ       SI
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -41700,115 +40711,101 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func gathers1x12AVX2(groups int, k int, rows *int32, table *float32, stride int, to *float32, ldt int, b *float32, ldb int, c *float32, ldc int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gathers1x12AVX2(SB), NOSPLIT, $0-88
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-	MOVQ    c+72(FP), DX
+// func gathers1x12AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+// Requires: AVX, FMA3
+TEXT ·gathers1x12AVX2(SB), NOSPLIT, $64-96
+	MOVQ    rows+56(FP), AX
+	MOVQ    to+80(FP), CX
+	MOVQ    stride+72(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    ldt+88(FP), BX
+	SHLQ    $0x02, BX
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, (SP)
+	MOVQ    CX, 8(SP)
+	ADDQ    BX, CX
+	MOVLQSX 4(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 16(SP)
+	MOVQ    CX, 24(SP)
+	ADDQ    BX, CX
+	MOVLQSX 8(AX), SI
+	IMULQ   DX, SI
+	ADDQ    table+64(FP), SI
+	MOVQ    SI, 32(SP)
+	MOVQ    CX, 40(SP)
+	ADDQ    BX, CX
+	MOVLQSX 12(AX), AX
+	IMULQ   DX, AX
+	ADDQ    table+64(FP), AX
+	MOVQ    AX, 48(SP)
+	MOVQ    CX, 56(SP)
+	ADDQ    BX, CX
+	LEAQ    (SP), CX
+	LEAQ    64(SP), DX
+	XORQ    BX, BX
+	MOVQ    $0x00000004, SI
+	MOVQ    c+40(FP), DI
 
 group:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	MOVQ       stride+32(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       rows+16(FP), BX
-	CMPQ       groups+0(FP), $0x01
-	JEQ        pick
-	MOVLQSX    4(BX), SI
-	IMULQ      AX, SI
-	ADDQ       table+24(FP), SI
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-
-pick:
-	MOVLQSX (BX), BX
-	IMULQ   AX, BX
-	ADDQ    table+24(FP), BX
-	MOVQ    b+56(FP), SI
-	MOVQ    ldb+64(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (DI)(DI*2), R8
-	LEAQ    (SI)(DI*4), R9
-	LEAQ    (R9)(DI*4), R10
-	MOVQ    to+40(FP), R11
-	XORQ    AX, AX
-	CMPQ    AX, CX
-	JGE     last
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   a+8(FP), R8
+	MOVQ   b+24(FP), R9
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R10)(R10*2), R11
+	LEAQ   (R9)(R10*4), R12
+	LEAQ   (R12)(R10*4), R13
+	MOVQ   k+0(FP), AX
 
 loop:
-	VMOVUPS     (BX), Y12
-	VMOVUPS     Y12, (R11)
-	VFMADD231PS (SI), Y12, Y0
-	VFMADD231PS (SI)(DI*1), Y12, Y1
-	VFMADD231PS (SI)(DI*2), Y12, Y2
-	VFMADD231PS (SI)(R8*1), Y12, Y3
-	VFMADD231PS (R9), Y12, Y4
-	VFMADD231PS (R9)(DI*1), Y12, Y5
-	VFMADD231PS (R9)(DI*2), Y12, Y6
-	VFMADD231PS (R9)(R8*1), Y12, Y7
-	VFMADD231PS (R10), Y12, Y8
-	VFMADD231PS (R10)(DI*1), Y12, Y9
-	VFMADD231PS (R10)(DI*2), Y12, Y10
-	VFMADD231PS (R10)(R8*1), Y12, Y11
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
+	MOVQ    (CX), R14
+	VMOVUPS (R14)(BX*1), Y13
+	MOVQ    8(CX), R14
+	VMOVUPS Y13, (R14)(BX*1)
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
+	JNE     stay
+	LEAQ    (SP), CX
+	ADDQ    $0x20, BX
 
-last:
-	VMASKMOVPS   (BX), Y15, Y12
-	VMASKMOVPS   Y12, Y15, (R11)
-	VMASKMOVPS   (SI), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y3
-	VMASKMOVPS   (R9), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y7
-	VMASKMOVPS   (R10), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y9
-	VMASKMOVPS   (R10)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y10
-	VMASKMOVPS   (R10)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y11
+stay:
+	VMOVUPS      (R8), Y12
+	VFMADD231PS  (R9), Y12, Y0
+	VFMADD231PS  (R9)(R10*1), Y12, Y1
+	VFMADD231PS  (R9)(R10*2), Y12, Y2
+	VFMADD231PS  (R9)(R11*1), Y12, Y3
+	VFMADD231PS  (R12), Y12, Y4
+	VFMADD231PS  (R12)(R10*1), Y12, Y5
+	VFMADD231PS  (R12)(R10*2), Y12, Y6
+	VFMADD231PS  (R12)(R11*1), Y12, Y7
+	VFMADD231PS  (R13), Y12, Y8
+	VFMADD231PS  (R13)(R10*1), Y12, Y9
+	VFMADD231PS  (R13)(R10*2), Y12, Y10
+	VFMADD231PS  (R13)(R11*1), Y12, Y11
+	ADDQ         $0x20, R8
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R12
+	ADDQ         $0x20, R13
+	SUBQ         $0x08, AX
+	JNZ          loop
 	XORB         AL, AL
-	MOVQ         ldc+80(FP), BX
-	SHLQ         $0x02, BX
+	MOVQ         ldc+48(FP), R8
+	SHLQ         $0x02, R8
 	VUNPCKLPS    Y1, Y0, Y13
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y13, Y0, Y0
@@ -41822,10 +40819,10 @@ last:
 	VADDPS       X13, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (DX), X0, X0
+	VADDPS       (DI), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (DX)
+	VMOVUPS      X0, (DI)
 	VUNPCKLPS    Y5, Y4, Y13
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y13, Y4, Y4
@@ -41839,10 +40836,10 @@ set0_0:
 	VADDPS       X13, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VADDPS       16(DI), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(DX)
+	VMOVUPS      X4, 16(DI)
 	VUNPCKLPS    Y9, Y8, Y13
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y13, Y8, Y8
@@ -41856,16 +40853,15 @@ set0_4:
 	VADDPS       X13, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VADDPS       32(DX), X8, X8
+	VADDPS       32(DI), X8, X8
 
 set0_8:
-	VMOVUPS X8, 32(DX)
-	ADDQ    BX, DX
-	ADDQ    $0x04, rows+16(FP)
-	MOVQ    ldt+48(FP), AX
+	VMOVUPS X8, 32(DI)
+	ADDQ    R8, DI
+	MOVQ    rs+16(FP), AX
 	SHLQ    $0x02, AX
-	ADDQ    AX, to+40(FP)
-	DECQ    groups+0(FP)
+	ADDQ    AX, a+8(FP)
+	DECQ    SI
 	JNZ     group
 	VZEROUPPER
 	RET

@@ -24,9 +24,10 @@ type kernels struct {
 	// along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
 	dots     func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool)
 	mostDots int // 0 where tile is as good
-	// gathers computes to[i·ldt + q] = table[rows[i]·stride + q] and c[i·ldc + j] = Σ_q to[i·ldt + q] · b[j·ldb + q] in the
-	// order of dots, for leastGathered ≤ cols ≤ mostDots.
-	gathers func(rows []int32, cols, k int, table []float32, stride int, to []float32, ldt int, b []float32, ldb int, c []float32, ldc int)
+	// gathers computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dots does and, meanwhile, to[i·ldt + q] =
+	// table[rows[i]·stride + q], for i < gathered(cols), leastGathered ≤ cols ≤ mostDots and k a multiple of lanes.
+	gathers  func(cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, rows []int32, table []float32, stride int, to []float32, ldt int)
+	gathered func(cols int) int
 
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int

@@ -159,7 +159,7 @@ func TestPeak(t *testing.T) {
 	}
 }
 
-// Every kernel that gathers gives the copies of its rows and, bit by bit, the sums of the kernel along k over them.
+// Every kernel that copies the next rows gives the copies and, bit by bit, the sums of the kernel along k.
 func TestGathers(t *testing.T) {
 	forKernels(t, func(t *testing.T, k *kernels) {
 		if k.gathers == nil {
@@ -167,23 +167,23 @@ func TestGathers(t *testing.T) {
 		}
 		r := rng(12)
 		for cols := leastGathered; cols <= k.mostDots; cols++ {
-			for kc := 1; kc < 70; kc++ {
-				rows, most := 1+r.IntN(9), 1+r.IntN(6)
-				stride, ldt, ldb, ldc := kc+r.IntN(3), kc+r.IntN(3), kc+r.IntN(3), cols+r.IntN(3)
-				table, b := normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc)
+			for kc := k.lanes; kc < 20*k.lanes; kc += k.lanes {
+				rows, most := k.gathered(cols), 1+r.IntN(20)
+				rs, stride, ldt, ldb, ldc := kc+r.IntN(3), kc+r.IntN(3), kc+r.IntN(3), kc+r.IntN(3), cols+r.IntN(3)
+				a, table, b := normals(r, (rows-1)*rs+kc), normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc)
 				idx := make([]int32, rows)
 				for i := range idx {
 					idx[i] = int32(r.IntN(most))
 				}
-				to, c := newGuarded((rows-1)*ldt+kc, kc%16), newGuarded((rows-1)*ldc+cols, cols%16)
+				to, c := newGuarded((rows-1)*ldt+kc, r.IntN(16)), newGuarded((rows-1)*ldc+cols, cols%16)
 				copy(to.v, normals(r, len(to.v)))
 				copy(c.v, normals(r, len(c.v)))
 				copies, sums := slices.Clone(to.v), slices.Clone(c.v)
 				for i, row := range idx {
 					copy(copies[i*ldt:][:kc], table[int(row)*stride:])
 				}
-				k.dots(rows, cols, kc, copies, ldt, b, ldb, sums, ldc, false)
-				k.gathers(idx, cols, kc, table, stride, to.v, ldt, b, ldb, c.v, ldc)
+				k.dots(rows, cols, kc, a, rs, b, ldb, sums, ldc, false)
+				k.gathers(cols, kc, a, rs, b, ldb, c.v, ldc, idx, table, stride, to.v, ldt)
 				require.True(t, to.intact() && c.intact())
 				require.Equal(t, copies, to.v, "%d rows of %d, copies", rows, kc)
 				require.Equal(t, sums, c.v, "%d rows of %d times %d columns", rows, kc, cols)

@@ -81,9 +81,8 @@ const longDots = 1 << 20
 func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	b, ldb := g.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
-	if x := g.rowsOf; x != nil {
-		rows, table := x.idx.Int[x.idx.Off+t.row:][:t.rows], x.table.Real[x.table.Off:]
-		g.kernels.gathers(rows, t.cols, kc, table, x.table.Strides[0], g.a.data[g.a.at(0, t.row, 0):], g.a.rs, b, ldb, c, ld)
+	if g.rowsOf != nil {
+		g.gatherRows(t, b, ldb, c, ld)
 		return
 	}
 	step := max(1, longDots/kc)
@@ -92,6 +91,23 @@ func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
 			a := g.a.data[g.a.at(t.batch, t.row+i, k):]
 			g.kernels.dots(min(step, t.rows-i), min(g.dots, t.cols-j), kc, a, g.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0)
 		}
+	}
+}
+
+// gatherRows computes the sums of some rows of a tile while it copies the next ones.
+func (g *Gemm) gatherRows(t block, b []float32, ldb int, c []float32, ld int) {
+	x, step := g.rowsOf, g.kernels.gathered(t.cols)
+	idx, table := x.idx.Int[x.idx.Off:], x.table.Real[x.table.Off:]
+	end := t.row + t.rows
+	x.copyRows(t.row, min(t.row+step, end))
+	for i := t.row; i < end; i += step {
+		a, c := g.a.data[g.a.at(0, i, 0):], c[(i-t.row)*ld:]
+		if next := i + step; next+step <= end {
+			g.kernels.gathers(t.cols, g.k, a, g.a.rs, b, ldb, c, ld, idx[next:], table, x.table.Strides[0], g.a.data[g.a.at(0, next, 0):], g.a.rs)
+			continue
+		}
+		g.kernels.dots(min(step, end-i), t.cols, g.k, a, g.a.rs, b, ldb, c, ld, false)
+		x.copyRows(min(i+step, end), min(i+2*step, end))
 	}
 }
 

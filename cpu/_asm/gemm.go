@@ -69,7 +69,7 @@ func gemm(c *Context) {
 		transpose(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
-			if t.vecs >= leastGathered {
+			if t.vecs >= leastGathered && t.rows == s.dotRows()[t.vecs] {
 				gathers(c, s, t)
 			}
 		}

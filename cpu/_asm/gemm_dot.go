@@ -12,10 +12,7 @@ import (
 // dotShapes lists the kernels of products with few columns, whose vectors run along k: for each number of columns as many
 // rows as leave registers for a vector of each row and one of B, and a single row for what is left.
 func (s registers) dotShapes() []tileShape {
-	rows := []int{1: 8, 8, 7, 6, 4, 4, 3, 3, 2, 2, 2, 2}
-	if s.lanes == 8 {
-		rows = []int{1: 6, 4, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1}
-	}
+	rows := s.dotRows()
 	var list []tileShape
 	for cols := 1; cols < len(rows); cols++ {
 		if rows[cols] > 1 {
@@ -24,6 +21,14 @@ func (s registers) dotShapes() []tileShape {
 		list = append(list, tileShape{rows[cols], cols})
 	}
 	return list
+}
+
+// dotRows lists the most rows by columns.
+func (s registers) dotRows() []int {
+	if s.lanes == 8 {
+		return []int{1: 6, 4, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1}
+	}
+	return []int{1: 8, 8, 7, 6, 4, 4, 3, 3, 2, 2, 2, 2}
 }
 
 // dotKernel is the state of one such kernel while it is written. vecs of the shape are its columns.
