@@ -59,6 +59,14 @@ type Device interface {
 	Close() error
 }
 
+// Peeker is what an asynchronous device may have besides: a loop looks at a number while later work goes on. Without it, a loop
+// downloads.
+type Peeker interface {
+	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits for that
+	// work and none that was given later. An ErrIndex is left to Download and Sync.
+	Peek(src Buffer, off int) (wait func() (float64, error), err error)
+}
+
 // Runner is a program made ready.
 type Runner interface {
 	// Run executes the program n times in a row. Repetitions differ only by what the program itself changed
@@ -79,7 +87,7 @@ type Info struct {
 	// SumError turns it into the error constant of a sum.
 	SumBlock int
 
-	// Async says that Run returns before the work is done, so that a loop should read results one chunk late.
+	// Async says that Run returns before the work is done, so that a loop should read results one chunk late (Peeker).
 	Async bool
 }
 

@@ -1,8 +1,8 @@
 // Rows by index. A bad index writes nothing; the first one is left in *fault: the index in the low word, its position in the
 // high one. *fault is all ones while there is none.
 struct Gather {
-    int rows, cols, count; // of the table; number of indices
-    int table[2], out[2];  // strides of row and column
+    unsigned rows, cols, count; // of the table; number of indices
+    int table[2], out[2];       // strides of row and column
     int index;
 };
 
@@ -10,32 +10,35 @@ __device__ __forceinline__ void report(unsigned long long* fault, int position, 
     atomicMin(fault, (unsigned long long)(unsigned)position << 32 | (unsigned)index);
 }
 
-// out[j,:] = table[index[j],:], words of any type. Blocks of x lanes along columns and y rows.
-extern "C" __global__ void __launch_bounds__(256)
-gather(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ out, unsigned long long* fault, Gather p) {
-    for (int j = blockIdx.x * blockDim.y + threadIdx.y; j < p.count; j += gridDim.x * blockDim.y) {
-        const int row = index[(long long)j * p.index];
-        if (row < 0 || row >= p.rows) {
-            if (blockIdx.y == 0 && threadIdx.x == 0) report(fault, j, row);
-            continue;
-        }
-        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < p.cols; c += gridDim.y * blockDim.x)
+// out[j,:] = table[index[j],:]. Threads take neighbouring elements of out, across the ends of rows: out is dense as a rule,
+// and rows seldom begin at sectors.
+template <typename Word>
+__device__ __forceinline__ void rows(const Word* table, const int* index, Word* out, unsigned long long* fault, const Gather& p) {
+    const unsigned cols = max(p.cols, 1u), step = gridDim.x * 256, down = step / cols, right = step - down * cols;
+    const unsigned first = blockIdx.x * 256 + threadIdx.x;
+    unsigned j = first / cols, c = first - j * cols;
+    while (j < p.count) {
+        const int row = __ldg(index + (long long)j * p.index);
+        if ((unsigned)row >= p.rows) {
+            if (c == 0) report(fault, j, row);
+        } else if (c < p.cols) {
             out[(long long)j * p.out[0] + (long long)c * p.out[1]] = __ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]);
+        }
+        j += down, c += right;
+        if (c >= cols) c -= cols, j++;
     }
 }
 
-// The same in groups of 4 words: rows contiguous and aligned; cols and strides of columns count groups.
+// Words of any type.
+extern "C" __global__ void __launch_bounds__(256)
+gather(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ out, unsigned long long* fault, Gather p) {
+    rows(table, index, out, fault, p);
+}
+
+// Groups of 4 words, which cols and strides count: rows contiguous and aligned.
 extern "C" __global__ void __launch_bounds__(256)
 gather_4(const uint4* __restrict__ table, const int* __restrict__ index, uint4* __restrict__ out, unsigned long long* fault, Gather p) {
-    for (int j = blockIdx.x * blockDim.y + threadIdx.y; j < p.count; j += gridDim.x * blockDim.y) {
-        const int row = index[(long long)j * p.index];
-        if (row < 0 || row >= p.rows) {
-            if (blockIdx.y == 0 && threadIdx.x == 0) report(fault, j, row);
-            continue;
-        }
-        for (int c = blockIdx.y * blockDim.x + threadIdx.x; c < p.cols; c += gridDim.y * blockDim.x)
-            out[(long long)j * p.out[0] + c] = __ldg(table + (long long)row * p.table[0] + c);
-    }
+    rows(table, index, out, fault, p);
 }
 
 struct Scatter {

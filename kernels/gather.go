@@ -18,8 +18,8 @@ type gather struct {
 	Index             int32
 }
 
-// Plan says how it is done: gather.cu, blocks of 256 threads, x along columns and y along rows; rows that are contiguous and
-// aligned are moved in groups of 4 elements. It moves bits.
+// Plan says how it is done: gather.cu, a thread for each element of Out; rows that are contiguous and aligned are moved in
+// groups of 4 elements. It moves bits.
 func (g Gather) Plan() Plan {
 	if g.Count == 0 {
 		return Plan{}
@@ -28,13 +28,12 @@ func (g Gather) Plan() Plan {
 	entry, cols := "gather", g.Cols
 	if wide(g.Table) && wide(g.Out) && cols%4 == 0 {
 		entry, cols = "gather_4", cols/4
-		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4
+		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4 // strides of columns stay 1
 	}
-	x := power(cols, block)
 	return Plan{Launches: []Launch{{
 		Module: "gather", Entry: entry,
-		Grid:  [3]int{min(ceil(g.Count, block/x), gridMost), min(max(1, ceil(cols, x)), maxGridYZ), 1},
-		Block: [3]int{x, block / x, 1},
+		Grid:  [3]int{min(ceil(g.Count*max(1, cols), block), gridMost), 1, 1},
+		Block: [3]int{block, 1, 1},
 		Args:  []any{batch(g.Table, 0), batch(g.Index, 0), batch(g.Out, 0), g.Fault, p},
 	}}}
 }

@@ -4,14 +4,17 @@ package kernels
 
 // product is struct Product of gemm.cu.
 type product struct {
-	M, N, K                int32
-	Depth                  int32
-	Rows, Columns          int32
-	A, B, MaskA, MaskB     [3]int32 // batch, across the tile, along k
-	Out                    [3]int32
-	Split                  int32
-	AlongA, AlongB, Vector int32
-	First                  int32
+	M, N, K            int32
+	A, B, MaskA, MaskB [3]int32 // batch, across the tile, along k
+	Out                [3]int32
+}
+
+// tiled is struct Product of gemm_tile.cu.
+type tiled struct {
+	product
+	Depth, Rows, Columns          int32
+	Split                         int32
+	AlongA, AlongB, Vector, First int32
 }
 
 // parts is struct Parts of gemm.cu.
@@ -41,7 +44,7 @@ var (
 	tiles  = []tile{{"gemm_128", 128, 128, 256, 1}, {"gemm_64", 64, 64, 128, 1.2}}
 )
 
-// Plan says how the product is done: gemm.cu, a block of 128 or 256 threads for each tile of the result and each split of
+// Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each split of
 // k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤ K·u·Σ|A'||B'| with
 // u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the parts lie in workspace,
 // and a second launch adds them in order: the same shape on the same number of processors gives the same bits.
@@ -88,10 +91,15 @@ func (g Gemm) Plan() Plan {
 		out = Strided{Number: Scratch(0), Strides: [3]int{g.M * g.N, g.N, 1}}
 		plan.Workspace = []int{4 * splits * g.Batch * g.M * g.N}
 	}
-	p := g.product(out)
-	p.Depth, p.Rows, p.Columns = int32(depth), int32(ceil(g.M, t.height)), int32(ceil(g.N, t.width))
+	p := tiled{
+		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)), Columns: int32(ceil(g.N, t.width)),
+		AlongA: word(along(g.A.Strides[2], g.A.Strides[1])), AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
+	}
 	if splits > 1 {
 		p.Split = int32(g.Batch * g.M * g.N)
+	}
+	if g.TensorCores && t.name != skinny.name { // 4 warps, whatever the tile
+		t.name, t.threads = t.name+"_tf32", 128
 	}
 	entry := g.entry(t, &p)
 	p.Vector = word(out.Strides[2] == 1 && g.N%4 == 0 && multiples(4, out.Off, out.Strides[0], out.Strides[1]))
@@ -119,20 +127,15 @@ func (g Gemm) Plan() Plan {
 	return plan
 }
 
-// entry names the kernel of a tile, which is its module too: what is masked or rounded on its way is loaded in aligned groups
-// of 4 or not (_any); plain operands are copied in groups across, where there are any, each for itself.
-func (g *Gemm) entry(t tile, p *product) string {
-	tensor := g.TensorCores && t.name != skinny.name
-	if !tensor && !g.masked() {
+// entry names the kernel of a tile, which is its module too: what is masked on its way is loaded in aligned groups of 4 or not
+// (_any); plain operands are copied in groups across, where there are any, each for itself.
+func (g *Gemm) entry(t tile, p *tiled) string {
+	if !g.masked() {
 		across := [2]bool{
 			grouped(g.A, 2, 1, g.K, g.M, false),
 			grouped(g.B, 1, 2, g.K, g.N, false) && t.name != skinny.name,
 		}
 		return t.name + map[[2]bool]string{{true, true}: "", {false, true}: "_a", {true, false}: "_b", {false, false}: "_any"}[across]
-	}
-	entry := t.name
-	if tensor {
-		entry += "_tf32"
 	}
 	vector := grouped(g.A, 2, 1, g.K, g.M, p.AlongA == 1) && grouped(g.B, 1, 2, g.K, g.N, p.AlongB == 1)
 	for _, m := range []struct {
@@ -143,12 +146,9 @@ func (g *Gemm) entry(t tile, p *product) string {
 		vector = vector && (m.of == nil || grouped(*m.of, m.k, m.axis, g.K, m.size, m.along == 1))
 	}
 	if !vector {
-		entry += "_any"
+		return t.name + "_any_mask"
 	}
-	if g.masked() {
-		entry += "_mask"
-	}
-	return entry
+	return t.name + "_mask"
 }
 
 // many plans a batch of tiny products: a thread for each element, none of them shared.
@@ -169,9 +169,8 @@ func (g *Gemm) product(out Strided) product {
 		return [3]int32{int32(s.Strides[0]), int32(s.Strides[axis]), int32(s.Strides[k])}
 	}
 	return product{
-		M: int32(g.M), N: int32(g.N), K: int32(g.K), Depth: int32(g.K),
+		M: int32(g.M), N: int32(g.N), K: int32(g.K),
 		A: side(&g.A, 1, 2), B: side(&g.B, 2, 1), MaskA: side(g.MaskA, 1, 2), MaskB: side(g.MaskB, 2, 1), Out: narrow(out.Strides),
-		AlongA: word(along(g.A.Strides[2], g.A.Strides[1])), AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
 	}
 }
 

@@ -250,7 +250,7 @@ func TestGemmTensorCores(t *testing.T) {
 	}
 }
 
-// covered asks that the cases launched every kernel of gemm.cu, of those with or without tensor cores.
+// covered asks that the cases launched every kernel of gemm_tile.cu, of those with or without tensor cores.
 func covered(t *testing.T, launched *sync.Map, tensor bool) {
 	var missing []string
 	for _, b := range builds(t) {
@@ -264,11 +264,11 @@ func covered(t *testing.T, launched *sync.Map, tensor bool) {
 
 // Nothing is skipped because a factor is zero, and what lies outside the operands is not read.
 func TestGemmSpecials(t *testing.T) {
-	for _, n := range []int{23, 24} {
+	for i, n := range []int{23, 24, 23, 24} {
 		r := newRig(t, ptx.Options{Sanitize: true})
 		b := make([]float32, 20*n)
 		b[4*n+3], b[5*n+7] = float32(math.NaN()), float32(math.Inf(1))
-		g := kernels.Gemm{Batch: 1, M: 19, N: n, K: 20, A: kernels.Strided{Number: put(r, "A", make([]float32, 19*20)), Strides: [3]int{0, 20, 1}},
+		g := kernels.Gemm{Batch: 1, M: 19, N: n, K: 20, TensorCores: i >= 2, A: kernels.Strided{Number: put(r, "A", make([]float32, 19*20)), Strides: [3]int{0, 20, 1}},
 			B: kernels.Strided{Number: put(r, "B", b), Strides: [3]int{0, n, 1}}, Out: kernels.Strided{Number: r.blank("out", 19*n), Strides: [3]int{0, n, 1}}}
 		r.run(g.Plan())
 		for i, v := range get[float32](r, g.Out.Number, 19*n) {

@@ -141,9 +141,14 @@ kth_count(const unsigned* __restrict__ x0, const unsigned* __restrict__ x1, cons
     PART(1) PART(2) PART(3) PART(4) PART(5) PART(6) PART(7)
     const int above = below(p, p.pass), shift = below(p, p.pass + 1);
     const unsigned mask = (1u << (above - shift)) - 1;
+    unsigned from = 0, end = size;
+    if (above < p.places) { // digits of the place are known: elements elsewhere are not read
+        const long long place = (long long)(c.prefix << above & (1ull << p.places) - 1) - first;
+        from = max(place, 0ll), end = max(min(place + (1ll << above), (long long)size), 0ll);
+    }
 #pragma unroll 4
-    for (int i = blockIdx.x * 256 + threadIdx.x; i < size; i += gridDim.x * 256) {
-        const unsigned long long key = (unsigned long long)upside_down(__ldg(x + (long long)i * stride)) << p.places | (unsigned)(first + i);
+    for (unsigned i = from + blockIdx.x * 256 + threadIdx.x; i < end; i += gridDim.x * 256) {
+        const unsigned long long key = (unsigned long long)upside_down(__ldg(x + (long long)(int)i * stride)) << p.places | (first + i);
         if (key >> above == c.prefix) {
             const unsigned digit = (unsigned)(key >> shift) & mask;
             atomicAdd(&bins[digit % 8 * PITCH + digit / 8], 1u);

@@ -59,10 +59,11 @@ type kth struct {
 	Size, Stride, First [kthParts]int32
 }
 
-// Plan says how it is done: select.cu, a radix selection with digits of 11 bits, from the top. Each pass reads all elements, up
-// to 8 parts in a launch, and counts with integer atomics, which give the same counts in any order; 3 passes are for the number
-// and up to 3 for the place, by which equals are told apart. One launch clears the counts, one writes the place: with p
-// parts and n elements, 2 + ceil((32 + log2 n)/11)·ceil(p/8) launches, whatever the data. The result is exact.
+// Plan says how it is done: select.cu, a radix selection with digits of 11 bits, from the top, up to 8 parts in a launch, which
+// counts with integer atomics: the same counts in any order. Three passes are for the number and read all elements, up to 3 for
+// the place, by which equals are told apart: the first of them reads half of the elements, each next one a 2048th of that. One launch
+// clears the counts, one writes the place: with p parts and n elements, 2 + ceil((32 + log2 n)/11)·ceil(p/8) launches, whatever
+// the data. The result is exact.
 func (s KthLargest) Plan() Plan {
 	var parts []Part
 	n := 0

@@ -108,3 +108,22 @@ func TestKthLargestOfBadK(t *testing.T) {
 	s, all := r.selection(func(r *rig, i int) float32 { return float32(i) }, 5, 40)
 	r.kth(s, all, 0, -1, 46, math.MaxInt32, math.MinInt32, 45)
 }
+
+// Passes that look for the place read no elements whose places begin otherwise.
+func TestKthLargestReads(t *testing.T) {
+	const n = 1 << 16 // 32 bits of number and 16 of place: 5 digits, of the place 1, 11 and 4 bits
+	r := newRig(t, ptx.Options{})
+	s, all := r.selection(func(*rig, int) float32 { return 1 }, n/2-100, n/2+100)
+	r.kth(s, all, n-n/3)
+	var read []uint64
+	for i, l := range r.launched {
+		if l.Entry == "kth_count" {
+			read = append(read, r.results[i].Counters.GlobalLoads.Bytes)
+		}
+	}
+	require.Len(t, read, 5)
+	const word = 4
+	require.Equal(t, read[1], read[2])
+	require.Equal(t, read[1]-word*n/2, read[3], "the place's first bit is known")
+	require.Equal(t, read[1]-word*n+word*n>>12, read[4], "12 bits are known")
+}

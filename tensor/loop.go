@@ -136,8 +136,15 @@ type While struct {
 }
 
 // Run repeats until Active is 0 or limit iterations are done, and returns how many were. The host looks at Active
-// between chunks only.
+// between chunks only, and on a device.Peeker at that of the chunk before, so that the device never waits for the host: one
+// more chunk runs then, frozen.
 func (w While) Run(ctx context.Context, limit int) (int, error) {
+	var last func() (float64, error) // looks at Active after the last chunk
+	defer func() {
+		if last != nil {
+			last()
+		}
+	}()
 	for done := 0; done < limit; {
 		if err := ctx.Err(); err != nil {
 			return done, err
@@ -147,7 +154,17 @@ func (w While) Run(ctx context.Context, limit int) (int, error) {
 			return done, err
 		}
 		done += n
-		active, err := w.Active.Number()
+		look, late, err := w.Active.peek()
+		if err != nil {
+			return done, err
+		}
+		if late {
+			look, last = last, look
+		}
+		if look == nil {
+			continue
+		}
+		active, err := look()
 		if err != nil {
 			return done, err
 		}

@@ -122,6 +122,22 @@ func (v *Variable) Number() (float64, error) {
 	return out[0], err
 }
 
+// peek looks at a variable of one Real, as it is now; late says that the look waits for no later work.
+func (v *Variable) peek() (look func() (float64, error), late bool, err error) {
+	b, err := v.buffer()
+	if err != nil {
+		return nil, false, err
+	}
+	p, late := v.ex.dev.(device.Peeker)
+	if !late {
+		return v.Number, false, nil
+	}
+	if look, err = p.Peek(b, 0); err != nil {
+		err = fmt.Errorf("tensor: read %s: %w", v.name, err)
+	}
+	return look, true, err
+}
+
 // Set copies a host array of the same number of elements to the variable.
 func (v *Variable) Set(d *Dense) error {
 	if !d.DataOrder().IsRowMajor() || d.RequiresIterator() {

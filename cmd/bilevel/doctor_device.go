@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ type findings struct {
 	Time        time.Time `json:"time"`
 	Device      string    `json:"device"`
 	Detail      string    `json:"detail"`
-	DriverCache string    `json:"driver_cache"` // why compile times are those of a first load
+	DriverCache string    `json:"driver_cache,omitempty"` // of a card: why compile times are those of a first load
 	Conformance suite     `json:"conformance"`
 	*report.Report
 }
@@ -66,7 +67,7 @@ func (a *app) examineDevice(ctx context.Context, f *common, cases []devicetest.C
 	defer dev.Close()
 	info := dev.Info()
 	found := &findings{Program: versionText(), Processors: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Device: info.Name,
-		Detail: info.Detail, DriverCache: "off: " + cacheVariable + "=" + cacheOff}
+		Detail: info.Detail}
 	p := newProgress(a.stderr, f.quiet)
 	found.Conformance, err = runSuite(ctx, dev, cases, p)
 	if err == nil {
@@ -80,13 +81,15 @@ func (a *app) examineDevice(ctx context.Context, f *common, cases []devicetest.C
 		}
 		if found.Report, err = report.Make(ctx, dev, o); errors.Is(err, report.ErrNoCard) {
 			err = nil
+		} else {
+			found.DriverCache = "off: " + cacheVariable + "=" + cacheOff
 		}
 		p.end()
 	}
 	if ctx.Err() != nil {
 		return errStopped
 	}
-	return errors.Join(a.tell(f, found), err, found.verdict())
+	return cmp.Or(a.tell(f, found), err, found.verdict())
 }
 
 // runSuite runs cases. The error is one after which the device does nothing any more.

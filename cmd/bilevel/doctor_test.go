@@ -17,6 +17,7 @@ import (
 	"bilevel/device"
 	"bilevel/device/cuda/report"
 	"bilevel/device/devicetest"
+	"bilevel/device/open"
 )
 
 // examined runs doctor --device with less to do.
@@ -73,7 +74,7 @@ func TestDoctorOfAProcessor(t *testing.T) {
 	r := bilevel("doctor --device cpu --threads 2 --json")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	got := lastLine(t, r)
-	require.Equal(t, []string{"conformance", "detail", "device", "driver_cache", "processors", "program", "time"}, keys(got))
+	require.Equal(t, []string{"conformance", "detail", "device", "processors", "program", "time"}, keys(got))
 	require.EqualValues(t, len(devicetest.Cases()), got["conformance"].(map[string]any)["passed"])
 	r = bilevel("doctor --device cpu --quiet")
 	require.Equal(t, result{}, r)
@@ -102,6 +103,20 @@ func TestDoctorFindsFaults(t *testing.T) {
 	_, err = examined(ended, &common{device: "cuda-sim", quiet: true, out: "out"}, devicetest.Cases(), report.Options{})
 	require.ErrorIs(t, err, errStopped)
 	require.NoDirExists(t, "out")
+}
+
+// The second of self-tests tells of many wrong cases by their number and the first.
+func TestSelfTestsThatFail(t *testing.T) {
+	dev, err := open.Open("ref", 0)
+	require.NoError(t, err)
+	wrong := devicetest.Case{Name: "sum", Run: func(device.Device) error { return errors.New("got 4, want 3") }}
+	verdict, ok := conformance(dev, []devicetest.Case{devicetest.Cases()[0], wrong, wrong})
+	require.False(t, ok)
+	require.Equal(t, "WRONG in 2 of 3 self-tests, such as sum: got 4, want 3", verdict)
+	verdict, ok = conformance(dev, devicetest.Cases()[:2])
+	require.True(t, ok)
+	require.Contains(t, verdict, "2 of 2 self-tests passed in ")
+	require.NoError(t, dev.Close())
 }
 
 // What the image is built by is what CI runs: targets of the Makefile, and nothing that only the image knows.

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -102,7 +103,7 @@ func (a *allocator) release() error {
 	var err error
 	for n, list := range a.free {
 		for _, p := range list {
-			err = errors.Join(err, a.ctx.Free(p))
+			err = cmp.Or(err, a.ctx.Free(p))
 			a.Cached -= n
 		}
 	}
@@ -114,7 +115,7 @@ func (a *allocator) release() error {
 func (a *allocator) close() error {
 	var err error
 	for p := range a.size {
-		err = errors.Join(err, a.give(p))
+		err = cmp.Or(err, a.give(p))
 	}
-	return errors.Join(err, a.release())
+	return cmp.Or(err, a.release())
 }

@@ -2,13 +2,14 @@
 // emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
 //
 // All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each repetition
-// is one call. Nothing waits for the card but Download, Sync and a full staging area.
+// is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and what frees memory or
+// unloads modules.
 package cuda
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"bilevel/device"
@@ -43,6 +44,7 @@ type Device struct {
 	stream  driver.Stream
 	memory  *allocator
 	staging *staging
+	peeks   []*peek // not in use
 	modules modules
 	watch   []*runner // ran kernels that may have found bad indices since the last look
 	recent  *runner   // ran last
@@ -72,9 +74,9 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byName: map[string]*module{}}, runners: map[*runner]struct{}{}}
+	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}}, runners: map[*runner]struct{}{}}
 	if err := dev.begin(o.Exact); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
+		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
 	}
 	return dev, nil
 }
@@ -125,7 +127,7 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf("%s: the card is lost to this process%s: %w; open the device again, or another", d.name, last, err)
+	d.fault = fmt.Errorf("%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err)
 	return d.fault
 }
 
@@ -152,32 +154,30 @@ func (d *Device) finish() error {
 	return d.failed(d.stream.Synchronize())
 }
 
-// Close frees everything. It fails where work was lost; the device is closed all the same.
+// Close waits for all work and frees everything. It fails where work was lost, which nobody was told of; the device is closed all
+// the same.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return fmt.Errorf("%s: the device is closed", d.name)
 	}
-	var err error
-	if d.fault == nil { // a lost context takes everything with it
-		err = d.failed(d.stream.Synchronize())
+	d.closed = true
+	if d.fault != nil { // a lost context takes everything with it
+		_ = d.ctx.Close()
+		return nil
 	}
+	errs := []error{d.finish()}
 	if d.fault == nil {
 		for r := range d.runners {
-			err = errors.Join(err, r.release())
+			errs = append(errs, d.failed(r.release()))
 		}
-		for _, m := range d.modules.byName {
-			err = errors.Join(err, m.Unload())
+		for _, m := range d.modules.byKey {
+			errs = append(errs, d.failed(m.Unload()))
 		}
-		err = errors.Join(err, d.staging.close(d.ctx), d.memory.close(), d.stream.Close())
+		errs = append(errs, d.failed(cmp.Or(d.staging.close(d.ctx), d.memory.close(), d.stream.Close())))
 	}
-	d.closed = true
-	err = errors.Join(err, d.ctx.Close())
-	if err != nil && !strings.HasPrefix(err.Error(), d.name) {
-		err = fmt.Errorf("%s: %w", d.name, err)
-	}
-	return err
+	return cmp.Or(append(errs, d.failed(d.ctx.Close()))...)
 }
 
 // Statistics of the card's memory.

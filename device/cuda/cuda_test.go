@@ -1,6 +1,7 @@
 package cuda_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"testing"
@@ -37,6 +38,9 @@ func open(t testing.TB, options ...func(*sim.Driver)) (*cuda.Device, *sim.Driver
 	return d, drv
 }
 
+// late makes a driver do its work when a call waits for it.
+func late(d *sim.Driver) { d.Late = true }
+
 // shut closes a device that must have nothing left.
 func shut(t testing.TB, d *cuda.Device) {
 	t.Helper()
@@ -71,6 +75,7 @@ func TestConformanceOtherwise(t *testing.T) {
 	ways := []way{
 		{"pessimistic", func(d *sim.Driver) { d.Float, d.Seed = ptx.Pessimistic, 1 }},
 		{"contract", func(d *sim.Driver) { d.Float = ptx.Contract }},
+		{"late", late},
 	}
 	for seed := range uint64(8) {
 		ways = append(ways, way{fmt.Sprintf("seed %d", seed+1), func(d *sim.Driver) { d.Seed = seed + 1 }})
@@ -156,7 +161,7 @@ func job(d device.Device) (sum float32, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer r.Close()
+	defer func() { err = cmp.Or(err, r.Close()) }()
 	if err := r.Run(3); err != nil {
 		return 0, err
 	}
@@ -325,9 +330,9 @@ func TestTooLarge(t *testing.T) {
 	shut(t, d)
 }
 
-// Transfers larger than the staging area go in parts.
+// Transfers larger than the staging area go in parts, and none is overwritten before it is over.
 func TestLargeTransfer(t *testing.T) {
-	d, _ := open(t)
+	d, _ := open(t, late)
 	v := make([]float32, 1<<21+77)
 	for i := range v {
 		v[i] = float32(i)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
+	"bilevel/device"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/sim"
 	"bilevel/solvers"
@@ -109,7 +110,8 @@ func TestIterationsOfSOBA(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A step of CG is one call of the driver; between chunks the host looks at the stop flag.
+// A step of CG is one call of the driver. Between chunks the host looks at the stop flag of the chunk before, and nothing
+// waits for the whole stream before the solve has ended.
 func TestChunksOfCG(t *testing.T) {
 	const n, chunk = 500, 4
 	w := watch(t)
@@ -120,26 +122,69 @@ func TestChunksOfCG(t *testing.T) {
 	step := w.rec.graphs[len(w.rec.graphs)-3]
 	require.Equal(t, []string{"reduce", "reduce"}, kinds(step)[:2], "s = A d with d's, d'd and s's; r - α s with its square")
 	chunks := map[int]bool{}
-	for _, every := range []int{1, 37} { // many eigenvalues, and one
+	for i, every := range []int{37, 1, 37} { // one eigenvalue, and many; the first time makes what looks take
 		b := make([]float64, n)
-		for i := 0; i < n; i += every {
-			b[i] = 1
+		for k := 0; k < n; k += every {
+			b[k] = 1
 		}
 		require.NoError(t, s.RHS().Write(b))
 		var stats linear.Stats
 		got := w.during(func() (err error) { stats, err = s.Solve(context.Background()); return err })
 		require.Equal(t, linear.Converged, stats.Status)
-		c := (stats.Steps + chunk - 1) / chunk
+		if i == 0 {
+			require.Equal(t, 2, got["cuEventCreate"], "two looks are under way at most")
+			continue
+		}
+		c := (stats.Steps+chunk-1)/chunk + 1 // the last one is frozen
 		chunks[c] = true
 		require.Equal(t, map[string]int{
 			"cuMemcpyHtoDAsync":   3,           // steps, alphas, betas: zeros
 			"cuGraphLaunch":       3 + c*chunk, // what stays the same, the start, the end
-			"cuMemcpyDtoHAsync":   6 + c*2,     // steps, alphas, betas, code, residual, norm; flag and fault words of the ScatterAdds
-			"cuStreamSynchronize": 6 + c,
+			"cuMemcpyDtoHAsync":   6 + c + 1,   // steps, alphas, betas, code, residual, norm; flags; fault words of the ScatterAdds
+			"cuEventRecord":       c,
+			"cuEventSynchronize":  c,
+			"cuStreamSynchronize": 6,
 		}, got, "%d steps", stats.Steps)
 	}
 	require.Len(t, chunks, 2, "solves of different lengths")
 	require.NoError(t, s.Close())
+}
+
+// The chunk that runs before the host sees the flag changes nothing: a solve on a device where the host looks at once ends in the
+// same bits.
+func TestLateLooksChangeNothing(t *testing.T) {
+	const n = 300
+	solve := func(hide bool) ([]float64, linear.Stats) {
+		d, _ := open(t, late)
+		var dev device.Device = d
+		if hide {
+			dev = struct{ device.Device }{d} // which is no device.Peeker
+		}
+		ex := tensor.NewExecutor(dev)
+		diagonal := make([]float64, n)
+		for i := range diagonal {
+			diagonal[i] = 1 + float64(i%11)/3
+		}
+		h := ex.Variable("diagonal", tensor.Real, n)
+		require.NoError(t, h.Write(diagonal))
+		s, err := linear.CG{RTol: 1e-4}.Prepare(ex, func(v *tensor.Node) *tensor.Node { return h.Node().Mul(v) }, n)
+		require.NoError(t, err)
+		require.NoError(t, s.RHS().Write(diagonal))
+		stats, err := s.Solve(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, linear.Converged, stats.Status)
+		v, err := s.Solution().Read()
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.NoError(t, ex.Close())
+		shut(t, d)
+		return v, stats
+	}
+	v, stats := solve(false)
+	want, wantStats := solve(true)
+	require.Equal(t, want, v)
+	require.Equal(t, wantStats, stats)
+	require.NotZero(t, stats.Steps%4, "the flag fell within a chunk")
 }
 
 // A step of an attack, gradient and all, is one call of the driver.

@@ -1,8 +1,8 @@
 package cuda
 
 import (
+	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"bilevel/device"
@@ -43,8 +43,7 @@ func (d *Device) reset(f *faults) error {
 	return d.stream.Fill(f.at, uint32(noFault&(1<<32-1)), int64(f.bytes()/wordBytes))
 }
 
-// checkIndices waits for the card and reports the bad indices of the programs that ran since it was last asked; each
-// is reported once.
+// checkIndices waits for the card and reports the first bad index of the programs that ran since it was last asked.
 func (d *Device) checkIndices() error {
 	watched := d.watch
 	d.watch = nil
@@ -62,7 +61,7 @@ func (d *Device) checkIndices() error {
 		for k, code := range r.faults.codes {
 			if word := binary.LittleEndian.Uint64(r.faults.host[k*faultBytes:]); word != noFault {
 				found = true
-				bad = errors.Join(bad, r.badIndex(code, int(word>>32), int32(word)))
+				bad = cmp.Or(bad, r.badIndex(code, int(word>>32), int32(word)))
 			}
 		}
 		if found {

@@ -77,7 +77,7 @@ func TestLimitsOfTheCard(t *testing.T) {
 // A process that prepares ever new expressions keeps the modules of the last ones only, and those in use.
 func TestModulesAreBounded(t *testing.T) {
 	const idle, many = 64, 150
-	d, drv := open(t)
+	d, drv := open(t, late)
 	x := upload(t, d, 1)
 	add := func(c float64) *device.Program {
 		p := increment(x)
@@ -93,6 +93,7 @@ func TestModulesAreBounded(t *testing.T) {
 	for i := range many {
 		r, err := d.Prepare(add(float64(1 + i)))
 		require.NoError(t, err)
+		require.NoError(t, r.Run(i%2))
 		require.NoError(t, r.Close())
 		require.LessOrEqual(t, loaded(), 1+idle)
 	}
@@ -106,7 +107,7 @@ func TestModulesAreBounded(t *testing.T) {
 		require.Equal(t, before+again.loads, drv.Calls()["cuModuleLoadData"], "number %d", again.c)
 	}
 	require.NoError(t, used.Run(1))
-	require.Equal(t, []float32{1 + many + many - idle + 1 + 1 + 0.5}, download(t, d, x))
+	require.Equal(t, []float32{1 + many*(many+2)/4 + many + many - idle + 1 + 1 + 0.5}, download(t, d, x))
 	require.NoError(t, used.Close())
 	d.Free(x)
 	shut(t, d)

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 		return nil, d.failed(fmt.Errorf("alloc of %d elements: %w", n, err))
 	}
 	if err := d.stream.Fill(p, 0, int64(max(n, 1))); err != nil {
-		return nil, errors.Join(d.failed(err), d.memory.give(p))
+		return nil, cmp.Or(d.failed(err), d.memory.give(p))
 	}
 	return &buffer{owner: d, typ: t, n: n, at: p}, nil
 }

@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"errors"
+	"cmp"
 	"slices"
 	"time"
 
@@ -13,24 +13,29 @@ import (
 // than most programs run, and a process that prepares ever new programs must not grow.
 const idleModules = 64
 
-// module is loaded code. Its name says what it holds.
+// module is loaded code.
 type module struct {
 	driver.Module
-	name  string
+	key   string
 	users int // runners
 }
 
-// modules are those loaded.
+// modules are those loaded. The key of a compiled one is its name; that of an emitted one its text, because two texts may have one
+// name, which ends with 32 bits of a hash.
 type modules struct {
-	byName map[string]*module
-	idle   []*module // without users, first the one that has been so longest
+	byKey map[string]*module
+	idle  []*module // without users, first the one that has been so longest
 }
 
 // use gives a runner the module that a launch needs, loaded if it is not there yet.
 func (d *Device) use(r *runner, s *step, l *kernels.Launch) (*module, error) {
-	m := d.modules.byName[l.Module]
+	key := l.Module
+	text, emitted := s.Text[l.Module]
+	if emitted {
+		key = text
+	}
+	m := d.modules.byKey[key]
 	if m == nil {
-		text, emitted := s.Text[l.Module]
 		var err error
 		if !emitted {
 			if text, err = kernels.PTX(l.Module); err != nil {
@@ -45,8 +50,8 @@ func (d *Device) use(r *runner, s *step, l *kernels.Launch) (*module, error) {
 		if d.given.Loaded != nil {
 			d.given.Loaded(l.Module, len(text), time.Since(begin).Seconds())
 		}
-		m = &module{Module: loaded, name: l.Module}
-		d.modules.byName[m.name] = m
+		m = &module{Module: loaded, key: key}
+		d.modules.byKey[key] = m
 	}
 	if !slices.Contains(r.modules, m) {
 		r.modules = append(r.modules, m)
@@ -65,11 +70,14 @@ func (d *Device) leave(r *runner) error {
 		}
 	}
 	r.modules = nil
+	if len(d.modules.idle) > idleModules { // work under way may still need them
+		err = d.stream.Synchronize()
+	}
 	for len(d.modules.idle) > idleModules {
 		m := d.modules.idle[0]
 		d.modules.idle = d.modules.idle[1:]
-		delete(d.modules.byName, m.name)
-		err = errors.Join(err, m.Unload())
+		delete(d.modules.byKey, m.key)
+		err = cmp.Or(err, m.Unload())
 	}
 	return err
 }

@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -280,7 +280,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	}
 	r := &runner{device: d, program: p}
 	if err := r.build(); err != nil {
-		return nil, errors.Join(err, r.release())
+		return nil, cmp.Or(err, r.release())
 	}
 	d.runners[r] = struct{}{}
 	return r, nil

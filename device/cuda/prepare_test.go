@@ -8,7 +8,6 @@ import (
 
 	"bilevel/device"
 	"bilevel/device/cuda"
-	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
 	"bilevel/internal/expr"
 )
@@ -29,7 +28,7 @@ func TestEpiloguesAreFused(t *testing.T) {
 		drv, err := sim.New()
 		require.NoError(t, err)
 		rec := &recorder{Driver: drv, texts: map[string]bool{}}
-		d, err := cuda.New(driver.Driver(rec), cuda.Options{Name: "cuda-sim", Exact: true})
+		d, err := cuda.New(through(t, rec), cuda.Options{Name: "cuda-sim", Exact: true})
 		require.NoError(t, err)
 
 		a, b, out := make([]float32, c.m*c.k), make([]float32, c.k*c.n), make([]float32, c.m*c.n)

@@ -1,8 +1,8 @@
 package cuda
 
 import (
+	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,7 +101,7 @@ func (r *runner) build() error {
 	}
 	graph, end := d.stream.EndCapture()
 	r.graph = graph
-	return d.failed(errors.Join(err, end))
+	return d.failed(cmp.Or(err, end))
 }
 
 // align is the place that a piece of scratch memory takes: all begin at multiples of 256 bytes.
@@ -193,10 +193,15 @@ func (r *runner) Close() error {
 		r.closed = true
 		return nil
 	}
-	if d.fault == nil && slices.Contains(d.watch, r) { // its last chance to tell
-		return errors.Join(d.checkIndices(), d.failed(r.release()))
+	if d.fault != nil { // a lost context takes everything with it
+		_ = r.release()
+		return nil
 	}
-	return d.failed(r.release())
+	var bad error
+	if slices.Contains(d.watch, r) { // its last chance to tell
+		bad = d.checkIndices()
+	}
+	return cmp.Or(bad, d.failed(r.release()))
 }
 
 func (r *runner) release() error {
@@ -206,15 +211,15 @@ func (r *runner) release() error {
 	if r.graph != nil {
 		err = r.graph.Close()
 	}
-	err = errors.Join(err, r.device.leave(r))
+	err = cmp.Or(err, r.device.leave(r))
 	for _, p := range []*driver.Ptr{&r.scratch, &r.faults.at} {
 		if *p != 0 {
-			err = errors.Join(err, r.device.memory.give(*p))
+			err = cmp.Or(err, r.device.memory.give(*p))
 		}
 		*p = 0
 	}
 	if r.faults.host != nil {
-		err = errors.Join(err, r.device.ctx.FreePinned(r.faults.host))
+		err = cmp.Or(err, r.device.ctx.FreePinned(r.faults.host))
 	}
 	r.graph, r.faults.host = nil, nil
 	return err

@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"errors"
+	"cmp"
 	"slices"
 
 	"bilevel/device"
@@ -17,19 +17,20 @@ func (d *Device) Time(f func() error) (seconds float64, err error) {
 	}
 	err = f()
 	last, markErr := d.mark()
-	err = errors.Join(err, markErr, d.Sync())
+	err = cmp.Or(err, markErr, d.Sync())
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	ms := 0.0
 	if err == nil {
-		seconds, err = last.Since(first)
+		ms, err = last.Since(first)
 		err = d.failed(err)
 	}
 	for _, e := range []driver.Event{first, last} {
 		if e != nil && d.ready() == nil { // a lost context takes its events with it
-			err = errors.Join(err, d.failed(e.Close()))
+			err = cmp.Or(err, d.failed(e.Close()))
 		}
 	}
-	return seconds / 1e3, err
+	return ms / 1e3, err
 }
 
 // Card describes the card.
@@ -49,10 +50,13 @@ func (d *Device) mark() (driver.Event, error) {
 		return nil, err
 	}
 	e, err := d.ctx.Event()
-	if err == nil {
-		err = d.stream.Record(e)
+	if err != nil {
+		return nil, d.failed(err)
 	}
-	return e, d.failed(err)
+	if err := d.stream.Record(e); err != nil {
+		return nil, cmp.Or(d.failed(err), e.Close())
+	}
+	return e, nil
 }
 
 // Kernels names the kernels that a runner of this package launches, in order; none for other runners.

@@ -23,11 +23,7 @@ func openCUDA(name string, n int) (device.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, name, err)
 	}
-	d, err := cuda.New(drv, cuda.Options{Name: name, Card: n})
-	if err != nil { // not a *cuda.Device of nil
-		return nil, err
-	}
-	return d, nil
+	return card(drv, cuda.Options{Name: name, Card: n})
 }
 
 // through is the way to a simulated driver: the one to a real card, through cu, cgo and the table of entry points.

@@ -10,6 +10,7 @@ import (
 
 	"bilevel/device"
 	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
 	"bilevel/device/host"
 	"bilevel/device/ref"
@@ -98,7 +99,16 @@ func openSimulated(arg string) (device.Device, error) {
 		return nil, err
 	}
 	name := "cuda-sim:" + strings.ToLower(names[n])
-	return cuda.New(reached, cuda.Options{Name: name + way, Card: n, Exact: true})
+	return card(reached, cuda.Options{Name: name + way, Card: n, Exact: true})
+}
+
+// card is cuda.New, without a *cuda.Device of nil beside its error.
+func card(d driver.Driver, o cuda.Options) (device.Device, error) {
+	dev, err := cuda.New(d, o)
+	if err != nil {
+		return nil, err
+	}
+	return dev, nil
 }
 
 // takes says whether the part after the colon can be one: a number for cuda, any words for cuda-sim, nothing elsewhere.
@@ -114,12 +124,8 @@ func takes(family, arg string) bool {
 }
 
 func unknown(name string) error {
-	hint := ""
 	family, _, _ := strings.Cut(name, ":")
-	if near := nearest.Name(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}); near != "" && near != name {
-		hint = fmt.Sprintf("; did you mean %q?", near)
-	}
-	return fmt.Errorf("%w %q: the devices are %s%s", ErrUnknown, name, Usage, hint)
+	return fmt.Errorf("%w %q: the devices are %s%s", ErrUnknown, name, Usage, nearest.Hint(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}))
 }
 
 // Choice is one row of List.

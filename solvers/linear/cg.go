@@ -26,7 +26,7 @@ type CG struct {
 	RTol, ATol float64
 	Damping    float64
 	MaxSteps   int // 0: twice the dimension, at most 1000
-	Chunk      int // steps between looks at the stop flag; 0: 1 on synchronous devices, 16 on asynchronous ones
+	Chunk      int // steps between looks at the stop flag; 0: 1 on synchronous devices, 4 on asynchronous ones
 	// FromZero starts at v = 0 instead of what Solution holds, and so saves the first product.
 	FromZero bool
 	// Trust takes the recurrence's residual for the true one and so saves the last product: for loose tolerances,
@@ -72,7 +72,7 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 	if c.Chunk == 0 {
 		c.Chunk = 1
 		if ex.Info().Async {
-			c.Chunk = 16
+			c.Chunk = 4
 		}
 	}
 	if err := checkTolerance("CG", c.RTol, c.ATol, c.MaxSteps); err != nil {

@@ -159,6 +159,8 @@ type Graph interface {
 
 // Event marks a place in a stream.
 type Event interface {
+	// Synchronize waits for the work given before the event was recorded, and for nothing later.
+	Synchronize() error
 	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the estimate.
 	Since(earlier Event) (float64, error)
 	Close() error
@@ -170,19 +172,55 @@ type Code int
 const (
 	InvalidValue         Code = 1
 	OutOfMemory          Code = 2
+	Unavailable          Code = 46 // also what the simulated driver says of a card that is lost
 	NoDevice             Code = 100
 	InvalidDevice        Code = 101
+	UncorrectableECC     Code = 214
 	InvalidPTX           Code = 218
+	UncorrectableNVLink  Code = 220
 	UnsupportedPTX       Code = 222
 	InvalidHandle        Code = 400
 	NotFound             Code = 500
 	IllegalAddress       Code = 700
 	LaunchOutOfResources Code = 701
 	LaunchTimeout        Code = 702
+	Assert               Code = 710
+	HardwareStack        Code = 714
+	IllegalInstruction   Code = 715
+	MisalignedAddress    Code = 716
+	InvalidAddressSpace  Code = 717
+	InvalidPC            Code = 718
 	LaunchFailed         Code = 719
-	DeviceLost           Code = 46 // CUDA_ERROR_DEVICE_UNAVAILABLE
 	Unknown              Code = 999
 )
+
+// codes says what each means, and after which the context cannot be used any more (cuda.h, CUresult).
+var codes = map[Code]struct {
+	text   string
+	sticky bool
+}{
+	InvalidValue:         {"an invalid value", false},
+	OutOfMemory:          {"out of memory", false},
+	Unavailable:          {"the card is not available", true},
+	NoDevice:             {"no card", false},
+	InvalidDevice:        {"no such card", false},
+	UncorrectableECC:     {"an uncorrectable memory error of the card", true},
+	InvalidPTX:           {"invalid PTX", false},
+	UncorrectableNVLink:  {"an uncorrectable NVLink error", true},
+	UnsupportedPTX:       {"the driver is too old for this PTX", false},
+	InvalidHandle:        {"an invalid handle", false},
+	NotFound:             {"not found", false},
+	IllegalAddress:       {"an illegal address", true},
+	LaunchOutOfResources: {"the launch needs too many resources", false},
+	LaunchTimeout:        {"the kernel took too long", true},
+	Assert:               {"an assertion in the kernel", true},
+	HardwareStack:        {"a stack error in the kernel", true},
+	IllegalInstruction:   {"an illegal instruction", true},
+	MisalignedAddress:    {"a misaligned address", true},
+	InvalidAddressSpace:  {"an address in the wrong space", true},
+	InvalidPC:            {"an invalid program counter", true},
+	LaunchFailed:         {"the kernel failed", true},
+}
 
 // Error is a failed call of the driver.
 type Error struct {
@@ -193,8 +231,8 @@ type Error struct {
 
 func (e *Error) Error() string {
 	s := fmt.Sprintf("%s failed with CUDA error %d", e.Call, e.Code)
-	if name, ok := names[e.Code]; ok {
-		s = fmt.Sprintf("%s failed: %s", e.Call, name)
+	if c, ok := codes[e.Code]; ok {
+		s = fmt.Sprintf("%s failed: %s", e.Call, c.text)
 	}
 	if e.Detail != "" {
 		s += ": " + e.Detail
@@ -208,18 +246,4 @@ func Closed(call, what string) error {
 }
 
 // Sticky says whether the context is lost after the error.
-func (e *Error) Sticky() bool {
-	switch e.Code {
-	case IllegalAddress, LaunchTimeout, LaunchFailed, DeviceLost:
-		return true
-	}
-	return false
-}
-
-var names = map[Code]string{
-	InvalidValue: "an invalid value", OutOfMemory: "out of memory",
-	NoDevice: "no card", InvalidDevice: "no such card", InvalidPTX: "invalid PTX",
-	UnsupportedPTX: "the driver is too old for this PTX", InvalidHandle: "an invalid handle", NotFound: "not found",
-	IllegalAddress: "an illegal address", LaunchOutOfResources: "the launch needs too many resources",
-	LaunchTimeout: "the kernel took too long", LaunchFailed: "the kernel failed", DeviceLost: "the card is lost",
-}
+func (e *Error) Sticky() bool { return codes[e.Code].sticky }

@@ -13,6 +13,19 @@ func TestCheckVersion(t *testing.T) {
 	require.NoError(t, CheckVersion(13000))
 }
 
+// After these cuda.h says that the context must be destroyed or the process ended, or that the card itself has failed.
+func TestSticky(t *testing.T) {
+	sticky := map[Code]bool{46: true, 214: true, 220: true, 700: true, 702: true, 710: true}
+	for c := Code(714); c <= 719; c++ {
+		sticky[c] = true
+	}
+	for c := range Code(1000) {
+		require.Equal(t, sticky[c], (&Error{Code: c}).Sticky(), "%d", c)
+	}
+	require.EqualError(t, &Error{Call: "cuLaunchKernel", Code: MisalignedAddress, Detail: "gather"}, "cuLaunchKernel failed: a misaligned address: gather")
+	require.EqualError(t, &Error{Call: "cuInit", Code: 803}, "cuInit failed with CUDA error 803")
+}
+
 func TestCheckLaunch(t *testing.T) {
 	c := &Card{Name: "a card", MaxThreads: 1000, MaxGrid: [3]int{100, 10, 5}, MaxSharedMore: 2000}
 	most := func() Launch {

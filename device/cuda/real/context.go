@@ -214,6 +214,10 @@ func (e *event) Since(earlier driver.Event) (ms float64, err error) {
 	return ms, err
 }
 
+func (e *event) Synchronize() error {
+	return e.do("cuEventSynchronize", nil, e.cu.Synchronize)
+}
+
 func (e *event) Close() error {
 	return e.close("cuEventDestroy", func() error { return cu.DestroyEvent(&e.cu) })
 }

@@ -1,8 +1,8 @@
 package report
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -51,7 +51,7 @@ func (b *bench) device(tensor bool) (d *cuda.Device, err error) {
 func (b *bench) close() (err error) {
 	for _, d := range b.cards {
 		if d != nil {
-			err = errors.Join(err, d.Close())
+			err = cmp.Or(err, d.Close())
 		}
 	}
 	return err
@@ -99,7 +99,7 @@ func (b *bench) measure(d *cuda.Device, w *work, tensor bool, row *Row) error {
 		return err
 	}
 	e, err := b.run(model, w, false)
-	if err = errors.Join(err, model.Close()); err != nil {
+	if err = cmp.Or(err, model.Close()); err != nil {
 		return err
 	}
 	row.Estimate, row.Ratio = &e.seconds, ratio(t.seconds, e.seconds)
@@ -147,7 +147,7 @@ func (b *bench) run(d *cuda.Device, w *work, many bool) (t timing, err error) {
 	}
 	t.prepare = time.Since(begin).Seconds()
 	t.kernels = cuda.Kernels(r)
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer func() { err = cmp.Or(err, r.Close()) }()
 	once := func(n int) (float64, error) {
 		s, err := d.Time(func() error { return r.Run(n) })
 		return s / float64(n), err

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 			break
 		}
 	}
-	return b.report, errors.Join(err, b.close())
+	return b.report, cmp.Or(err, b.close())
 }
 
 func describe(c driver.Card) Card {

@@ -75,7 +75,7 @@ func Scenes() []Scene {
 			product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }),
 			product("narrow", f, func(s Size) (b, m, n, k int) { return 1, s.Side, 16, s.Side }))
 	}
-	for _, f := range []factors{{}, {odd: true}, {mask: true}, {odd: true, mask: true}} { // narrow results stay in float32
+	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} { // narrow results stay in float32
 		f.tensor = true
 		all = append(all, product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }))
 	}

@@ -25,6 +25,8 @@ type context struct {
 	fault  *driver.Error       // sticky
 	closed bool
 	clock  float64 // seconds, estimated
+	late   []node  // work given and not done yet
+	given  int     // pieces of work so far
 	count  struct{ calls, allocs, launches int }
 }
 
@@ -42,15 +44,31 @@ func (c *context) enter(call string) error {
 	c.d.count(call)
 	c.count.calls++
 	if c.count.calls == c.d.Faults.Lost {
-		c.fault = &driver.Error{Code: driver.DeviceLost, Detail: c.card.Name + " does not answer any more"}
+		c.fault = &driver.Error{Code: driver.Unavailable, Detail: c.card.Name + " does not answer any more"}
 	}
-	switch {
-	case c.closed:
+	if c.closed {
 		return driver.Closed(call, "the context")
-	case c.fault != nil:
-		return &driver.Error{Call: call, Code: c.fault.Code, Detail: c.fault.Detail}
 	}
-	return nil
+	return c.lost(call)
+}
+
+// lost is the error of a call on a context with a sticky fault.
+func (c *context) lost(call string) error {
+	if c.fault == nil {
+		return nil
+	}
+	return &driver.Error{Call: call, Code: c.fault.Code, Detail: c.fault.Detail}
+}
+
+// wait is the part of a call that waits for the first n pieces of work.
+func (c *context) wait(call string, n int) error {
+	var err error
+	for len(c.late) > 0 && c.given-len(c.late) < n && c.fault == nil {
+		work := c.late[0]
+		c.late = c.late[1:]
+		err = cmp.Or(err, work())
+	}
+	return cmp.Or(c.lost(call), err)
 }
 
 func (c *context) Alloc(bytes int64) (driver.Ptr, error) {
@@ -80,6 +98,9 @@ func (c *context) Free(p driver.Ptr) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.enter("cuMemFree"); err != nil {
+		return err
+	}
+	if err := c.wait("cuMemFree", c.given); err != nil {
 		return err
 	}
 	return invalid("cuMemFree", c.m.Free(uint64(p)))
@@ -117,6 +138,9 @@ func (c *context) FreePinned(b []byte) error {
 	}
 	if len(b) == 0 || c.pinned[&b[0]] == nil {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "this memory is not pinned"}
+	}
+	if err := c.wait(call, c.given); err != nil {
+		return err
 	}
 	delete(c.pinned, &b[0])
 	return nil
@@ -182,7 +206,7 @@ func (c *context) Close() error {
 	if c.closed {
 		return driver.Closed(call, "the context")
 	}
-	c.closed, c.m, c.pinned, c.loaded = true, nil, nil, nil
+	c.closed, c.m, c.pinned, c.loaded, c.late = true, nil, nil, nil, nil
 	return nil
 }
 
@@ -245,6 +269,9 @@ func (m *module) Unload() error {
 	}
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
+	if len(m.c.late) > 0 { // cuda.h does not say that the call waits
+		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "work that may need the module is not over"}
+	}
 	if m.c.loaded[m.m]--; m.c.loaded[m.m] > 0 {
 		return nil
 	}
@@ -275,11 +302,31 @@ func (f *function) AllowShared(bytes int) error {
 	return nil
 }
 
+// ParamSizes are the sizes of the kernel's parameters in bytes, in order.
+func (f *function) ParamSizes() []int {
+	sizes := make([]int, len(f.k.Params))
+	for i, p := range f.k.Params {
+		sizes[i] = p.Size
+	}
+	return sizes
+}
+
 // event remembers the clock.
 type event struct {
 	object
 	at       float64 // seconds
 	recorded bool
+	place    int // pieces of work given when the last Record was
+}
+
+func (e *event) Synchronize() error {
+	const call = "cuEventSynchronize"
+	e.c.mu.Lock()
+	defer e.c.mu.Unlock()
+	if err := e.enter(call); err != nil {
+		return err
+	}
+	return e.c.wait(call, e.place)
 }
 
 func (e *event) Since(earlier driver.Event) (float64, error) {

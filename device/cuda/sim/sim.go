@@ -1,7 +1,7 @@
 // Package sim is the CUDA driver of cards that are not there: driver.Driver on internal/ptx. Kernels run on the processor,
 // under the sanitizer, and the limits of the named card hold. Faults can be ordered, to see what a program makes of them.
 //
-// Work is done when its call is made. An error of a kernel, however, is reported as a driver does: the launch itself
+// Work is done when its call is made, unless Options.Late is set. An error of a kernel, however, is reported as a driver does: the launch itself
 // succeeds, and every later call on the context fails.
 package sim
 
@@ -29,6 +29,7 @@ type Options struct {
 	Workers int           // goroutines of a plain launch; 0: one per processor
 	Memory  int64         // bytes of a card; 0: the card's own
 	Version int           // of the driver, 11040 is CUDA 11.4; 0: that of CUDA 12.2
+	Late    bool          // work of streams is done when a call waits for it: what is overwritten or unloaded too early then shows
 	Sample  int           // blocks of a launch that are run, so that time is known sooner; results are wrong then; 0: all
 	Faults  Faults
 }
@@ -72,11 +73,7 @@ func New(cards ...string) (*Driver, error) {
 	for _, name := range cards {
 		c, err := ptx.FindCard(name)
 		if err != nil {
-			hint := ""
-			if near := nearest.Name(strings.ToLower(name), Names()); near != "" {
-				hint = fmt.Sprintf("; did you mean %q?", near)
-			}
-			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), hint)
+			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), nearest.Hint(strings.ToLower(name), Names()))
 		}
 		list = append(list, c)
 	}

@@ -205,6 +205,40 @@ func TestEvents(t *testing.T) {
 	require.InEpsilon(t, 2*short, longer, 1e-9)
 }
 
+// Late work waits for a call that waits for it, and an event for no more than came before it.
+func TestLate(t *testing.T) {
+	r := newRig(t, func(d *sim.Driver) { d.Late = true })
+	e, err := r.c.Event()
+	require.NoError(t, err)
+	require.NoError(t, e.Synchronize(), "what was not recorded is over")
+	require.NoError(t, r.s.Launch(r.f, r.plain()))
+	require.NoError(t, r.s.ToHost(r.pinned[:4], r.x))
+	require.NoError(t, r.s.Record(e))
+	require.NoError(t, r.s.Launch(r.f, r.plain()))
+	require.NoError(t, r.s.ToHost(r.pinned[4:8], r.x))
+	require.Equal(t, word(0), r.pinned[:4])
+	require.NoError(t, e.Synchronize())
+	require.Equal(t, word(one), r.pinned[:4])
+	require.Equal(t, word(0), r.pinned[4:8])
+	require.NoError(t, r.s.Synchronize())
+	require.Equal(t, word(two), r.pinned[4:8])
+
+	copy(r.pinned, word(three))
+	require.NoError(t, r.s.ToDevice(r.x, r.pinned[:4]))
+	copy(r.pinned, word(one)) // too early
+	require.EqualValues(t, one, r.first())
+
+	m, err := r.c.Load(addOne)
+	require.NoError(t, err)
+	require.NoError(t, r.s.Launch(r.f, r.plain()))
+	require.ErrorContains(t, m.Unload(), "work that may need the module is not over")
+	l := r.plain()
+	l.Args[1] = word(count + 1) // faults
+	require.NoError(t, r.s.Launch(r.f, l))
+	require.Equal(t, driver.LaunchFailed, code(t, r.c.Free(r.x)), "freeing waits, and tells")
+	require.NoError(t, r.c.Close())
+}
+
 func TestNames(t *testing.T) {
 	_, err := sim.New("h20")
 	require.EqualError(t, err, `no simulated card "h20": the cards are a100, h100, h200, b200, rtx4090; did you mean "h200"?`)
@@ -238,7 +272,7 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, g.Close())
 	gone("the graph", g.Close, func() error { return r.s.Replay(g) })
 	require.NoError(t, e.Close())
-	gone("the event", e.Close, func() error { return r.s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	gone("the event", e.Close, e.Synchronize, func() error { return r.s.Record(e) }, func() error { _, err := e.Since(e); return err })
 
 	m, err := r.c.Load(addOne) // the same text again: it stays until both are unloaded
 	require.NoError(t, err)

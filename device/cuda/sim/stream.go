@@ -23,8 +23,8 @@ type stream struct {
 	nodes     []node
 }
 
-// do makes a call: it checks, and then works or captures.
-func (s *stream) do(call string, check func() error, work node) error {
+// now makes a call that is no work: it checks, and then acts.
+func (s *stream) now(call string, check, act func() error) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	if err := s.enter(call); err != nil {
@@ -35,11 +35,23 @@ func (s *stream) do(call string, check func() error, work node) error {
 			return err
 		}
 	}
-	if s.capturing {
-		s.nodes = append(s.nodes, work)
-		return nil
-	}
-	return work()
+	return act()
+}
+
+// do makes a call that gives work: it checks, and then works, captures, or leaves the work for later.
+func (s *stream) do(call string, check func() error, work node) error {
+	return s.now(call, check, func() error {
+		if s.capturing {
+			s.nodes = append(s.nodes, work)
+			return nil
+		}
+		s.c.given++
+		if s.c.d.Late {
+			s.c.late = append(s.c.late, work)
+			return nil
+		}
+		return work()
+	})
 }
 
 func (s *stream) Launch(f driver.Function, l driver.Launch) error {
@@ -53,7 +65,7 @@ func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 		launch.Args = append(launch.Args, slices.Clone(a))
 	}
 	check := func() error {
-		if err := fn.of.open(call); err != nil || !s.capturing { // what is done at once is checked as it begins
+		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late { // what is done at once is checked as it begins
 			return err
 		}
 		return refused(call, launch, s.c.m.Check(launch))
@@ -171,7 +183,11 @@ func (s *stream) Record(e driver.Event) error {
 	if !ok || ev.c != s.c {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the event belongs to another card"}
 	}
-	return s.do(call, func() error { return ev.open(call) }, func() error {
+	check := func() error {
+		ev.place = s.c.given + 1
+		return ev.open(call)
+	}
+	return s.do(call, check, func() error {
 		ev.at, ev.recorded = s.c.clock, true
 		return nil
 	})
@@ -179,7 +195,7 @@ func (s *stream) Record(e driver.Event) error {
 
 func (s *stream) Synchronize() error {
 	const call = "cuStreamSynchronize"
-	return s.do(call, s.free(call), func() error { return nil })
+	return s.now(call, s.free(call), func() error { return s.c.wait(call, s.c.given) })
 }
 
 // free checks that the stream is not captured.
@@ -194,7 +210,7 @@ func (s *stream) free(call string) func() error {
 
 func (s *stream) BeginCapture() error {
 	const call = "cuStreamBeginCapture"
-	return s.do(call, s.free(call), func() error {
+	return s.now(call, s.free(call), func() error {
 		s.capturing, s.nodes = true, nil
 		return nil
 	})

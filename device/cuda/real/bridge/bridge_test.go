@@ -257,6 +257,8 @@ func TestGraphsAreRecordedAndReplayed(t *testing.T) {
 	require.NoError(t, s.Replay(g))
 	require.NoError(t, s.Replay(g))
 	require.NoError(t, s.Record(after))
+	require.NoError(t, after.Synchronize())
+	require.Equal(t, 1, d.opened[0].waits)
 	got := make([]byte, 8)
 	require.NoError(t, s.ToHost(got, p))
 	require.Equal(t, append(word(130), word(130)...), got)
@@ -364,7 +366,7 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, g.Close())
 	gone("the graph", g.Close, func() error { return s.Replay(g) })
 	require.NoError(t, e.Close())
-	gone("the event", e.Close, func() error { return s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	gone("the event", e.Close, e.Synchronize, func() error { return s.Record(e) }, func() error { _, err := e.Since(e); return err })
 	require.NoError(t, m.Unload())
 	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return s.Launch(f, driver.Launch{}) },
 		func() error { _, err := m.Function("wide"); return err })

@@ -36,6 +36,7 @@ type fakeContext struct {
 	pinned   map[*byte]bool
 	launches []driver.Launch
 	open     int // modules, streams, events and graphs
+	waits    int // for events
 	closed   bool
 }
 
@@ -232,5 +233,9 @@ type fakeEvent struct {
 
 func (e *fakeEvent) Since(earlier driver.Event) (float64, error) {
 	return float64(e.launches - earlier.(*fakeEvent).launches), nil
+}
+func (e *fakeEvent) Synchronize() error {
+	e.c.waits++
+	return nil
 }
 func (e *fakeEvent) Close() error { return e.c.count(-1) }

@@ -281,6 +281,11 @@ func bridge_cuEventRecord(handle C.CUevent, stream C.CUstream) C.CUresult {
 	})
 }
 
+//export bridge_cuEventSynchronize
+func bridge_cuEventSynchronize(handle C.CUevent) C.CUresult {
+	return with(unsafe.Pointer(handle), func(e driver.Event, _ *context) error { return e.Synchronize() })
+}
+
 //export bridge_cuEventElapsedTime
 func bridge_cuEventElapsedTime(ms *C.float, first, last C.CUevent) C.CUresult {
 	return with(unsafe.Pointer(last), func(e driver.Event, _ *context) error {

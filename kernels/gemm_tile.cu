@@ -1,0 +1,392 @@
+// Products of matrices in float32: out[b,i,j] = Σ_k A[b,i,k] B[b,k,j], any strides, masks multiplied in while loading.
+//
+// A block makes a tile of out. It walks along k in slices of one or two pieces of 8, which lie in shared memory with k as the
+// slow axis: the next slice is on its way while the block multiplies the present one. Plain operands go straight to shared
+// memory (cp.async); those that are masked travel through registers. The first slice takes what does not fill a whole one,
+// zeros after it, so that nothing asks where k ends later on; lines beyond the end of an operand across repeat its last one,
+// and what comes of them is not stored. Rows of a slice are 4 words longer than the tile is wide, so that stores of a piece,
+// across (along the tile) or along k, meet 32 different banks. Every element is one chain of fma over k in ascending order,
+// from 0.
+//
+// On tensor cores (_tf32) factors are rounded to 11 significant bits, ties away from zero, as they are read from shared memory,
+// and mma.m16n8k8 adds eight products at a time to a float32 sum. Which lines of the tile make a fragment is free: it is those
+// that lanes can read in groups of 4, eight lanes at a time from 32 different banks (PTX ISA 9.7.14.5 has the fragments).
+//
+// Each kernel is a module of its own, so that a driver compiles those that a program uses: ENTRY names it.
+#define PIECE 8
+
+// Sizes and strides. The strides of an operand are those of batch, its own axis of the tile (row of A, column of B), and k.
+struct Product {
+    int m, n, k;
+    int a[3], b[3], maskA[3], maskB[3];
+    int out[3];         // batch, row, column
+    int depth;          // how much of k one split takes: a multiple of 16
+    int rows, columns;  // tiles
+    int split;          // stride of the splits of out
+    int alongA, alongB; // neighbouring threads load along k, not across
+    int vector;         // out takes aligned groups of 4 columns
+    int first;          // the batch of blockIdx.z = 0
+};
+
+// mark leaves a comment in the PTX where values of the result are about to be stored, which names their registers and those
+// of their place: elements (row, column), (row, column + 1), … of a batch. An epilogue is text put in its place.
+__device__ __forceinline__ void mark(float (&v)[2], int batch, int row, int column) {
+    asm volatile("// epilogue of {%0, %1} at %2, %3, %4" : "+f"(v[0]), "+f"(v[1]) : "r"(batch), "r"(row), "r"(column));
+}
+
+__device__ __forceinline__ void mark(float (&v)[4], int batch, int row, int column) {
+    asm volatile("// epilogue of {%0, %1, %2, %3} at %4, %5, %6"
+                 : "+f"(v[0]), "+f"(v[1]), "+f"(v[2]), "+f"(v[3]) : "r"(batch), "r"(row), "r"(column));
+}
+
+__device__ __forceinline__ unsigned tf32(float x) {
+    unsigned r;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
+    return r;
+}
+
+// copyAsync copies BYTES to shared memory, or zeros.
+template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, const float* from) {
+    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+    else asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+}
+
+template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, const float* from, bool inside) {
+    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0));
+    else asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0));
+}
+
+// What one thread copies of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, in groups of 4 contiguous and
+// aligned across, or one by one at any strides: fetch begins, wait ends.
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loader {
+    enum {
+        PITCH = WIDTH + 4,
+        UNIT = GROUPS ? 4 : 1,
+        CHUNK = THREADS / PIECE,                      // single elements of a piece: so many across at a time, PIECE along k
+        TALL = 4 * THREADS / WIDTH,                   // groups: all across at a time, so many along k
+        COUNT = GROUPS ? PIECE / TALL : WIDTH / CHUNK, // of a piece, for one thread
+        ACROSS = GROUPS ? 0 : CHUNK,                  // from each to the next
+        ALONG = GROUPS ? TALL : 0,
+    };
+    const float* from;
+    unsigned off[COUNT]; // elements from there
+    unsigned step;       // elements along k
+    unsigned place;      // of the first in shared memory, bytes
+    int along;           // its place in the piece
+
+    __device__ __forceinline__ void start(const float* data, const int s[3], const float*, const int*, int first, int extent, int k0, bool alongK) {
+        const int tid = threadIdx.x;
+        int across;
+        if (GROUPS) {
+            across = tid % (WIDTH / 4) * 4, along = tid / (WIDTH / 4);
+        } else if (alongK) {
+            across = tid / PIECE, along = tid % PIECE;
+        } else {
+            across = tid % CHUNK, along = tid / CHUNK;
+            if (CHUNK == 16) along = along / 2 + along % 2 * 4; // rows 4 apart share no bank, neighbours do
+        }
+        step = s[2];
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) off[i] = (unsigned)min(first + across + i * ACROSS, extent - UNIT) * s[1] + (along + i * ALONG) * step;
+        from = data + (long long)k0 * step + (long long)blockIdx.z * s[0];
+        place = (along * PITCH + across) * 4;
+    }
+
+    // fetch begins to copy a slice, rest of its columns if it is the first, and moves on to the next.
+    template <bool FIRST> __device__ __forceinline__ void fetch(unsigned slice, int rest) {
+#pragma unroll
+        for (int h = 0; h < PIECES; h++) {
+            const float* piece = from + (unsigned)(h * PIECE) * step;
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                const int k = h * PIECE + i * ALONG;
+                const unsigned to = slice + place + (k * PITCH + i * ACROSS) * 4;
+                if (FIRST) copyAsync<4 * UNIT>(to, piece + off[i], along + k < rest);
+                else copyAsync<4 * UNIT>(to, piece + off[i]);
+            }
+        }
+        from += (unsigned)(FIRST ? rest : PIECES * PIECE) * step;
+    }
+
+    __device__ __forceinline__ void put(unsigned) {}
+    static __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+};
+
+// The same where elements are multiplied by a mask on the way: fetch loads to registers, put stores.
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Loader<WIDTH, PIECES, THREADS, GROUPS, true> {
+    enum {
+        UNIT = GROUPS ? 4 : 1,
+        UNITS = WIDTH * PIECE / UNIT,                  // of a piece
+        COUNT = UNITS < THREADS ? 1 : UNITS / THREADS, // of a piece, for one thread
+        PITCH = WIDTH + 4,
+    };
+    float value[PIECES][COUNT][UNIT], factor[PIECES][COUNT][UNIT];
+    const float *from, *fromMask;
+    unsigned off[COUNT], offMask[COUNT]; // elements from there
+    int along, stepAlong, stepAcross;    // place in the piece of the first unit, and from each unit to the next
+    int step, stepMask;                  // elements along k
+    int place;                           // of the first unit in shared memory
+    bool alongK;
+
+    __device__ __forceinline__ void start(const float* data, const int s[3], const float* mask, const int sm[3], int first, int extent, int k0, bool runAlong) {
+        const int tid = threadIdx.x;
+        int across;
+        alongK = runAlong;
+        if (alongK) {
+            across = tid / (PIECE / UNIT), along = tid % (PIECE / UNIT) * UNIT;
+            stepAcross = THREADS * UNIT / PIECE, stepAlong = 0;
+        } else {
+            across = tid % (WIDTH / UNIT) * UNIT, along = tid / (WIDTH / UNIT);
+            stepAcross = 0, stepAlong = THREADS * UNIT / WIDTH;
+            if (WIDTH == 16) along = along / 2 + along % 2 * 4; // rows 4 apart share no bank, neighbours do
+        }
+        place = along * PITCH + across;
+        step = s[2], stepMask = sm[2];
+        const int last = extent - (alongK ? 1 : UNIT);
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) {
+            const unsigned line = min(first + across + i * stepAcross, last), column = along + i * stepAlong;
+            off[i] = line * s[1] + column * step;
+            offMask[i] = line * sm[1] + column * stepMask;
+        }
+        from = data + (long long)k0 * step + (long long)blockIdx.z * s[0];
+        fromMask = mask ? mask + (long long)k0 * stepMask + (long long)blockIdx.z * sm[0] : nullptr;
+    }
+
+    static __device__ __forceinline__ void read(float to[UNIT], const float* p) {
+        if (GROUPS) {
+            const float4 v = __ldg((const float4*)p);
+            to[0] = v.x, to[1 % UNIT] = v.y, to[2 % UNIT] = v.z, to[3 % UNIT] = v.w;
+        } else {
+            to[0] = __ldg(p);
+        }
+    }
+
+    // fetch loads a slice, rest of its columns if it is the first, and moves on to the next.
+    template <bool FIRST> __device__ __forceinline__ void fetch(unsigned, int rest) {
+        if (UNITS < THREADS && threadIdx.x >= UNITS) return;
+#pragma unroll
+        for (int h = 0; h < PIECES; h++)
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+#pragma unroll
+                for (int j = 0; j < UNIT; j++) {
+                    if (FIRST) value[h][i][j] = 0;
+                    factor[h][i][j] = 1;
+                }
+                if (FIRST && along + i * stepAlong + h * PIECE >= rest) continue;
+                read(value[h][i], from + (long long)h * PIECE * step + off[i]);
+                if (fromMask) read(factor[h][i], fromMask + (long long)h * PIECE * stepMask + offMask[i]);
+            }
+        from += (long long)(FIRST ? rest : PIECES * PIECE) * step;
+        if (fromMask) fromMask += (long long)(FIRST ? rest : PIECES * PIECE) * stepMask;
+    }
+
+    static __device__ __forceinline__ void wait() {}
+
+    // put stores what was fetched as slice[k][across].
+    __device__ __forceinline__ void put(unsigned slice) {
+        if (UNITS < THREADS && threadIdx.x >= UNITS) return;
+#pragma unroll
+        for (int h = 0; h < PIECES; h++)
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                float* v = value[h][i];
+#pragma unroll
+                for (int j = 0; j < UNIT; j++) v[j] = __fmul_rn(v[j], factor[h][i][j]);
+                const unsigned to = slice + (place + (h * PIECE + i * stepAlong) * PITCH + i * stepAcross) * 4;
+                if (GROUPS && !alongK) { // in assembly, because the compiler would take this store and those below to pieces
+                    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1 % UNIT]), "f"(v[2 % UNIT]), "f"(v[3 % UNIT]) : "memory");
+                } else {
+#pragma unroll
+                    for (int j = 0; j < UNIT; j++) *(float*)__cvta_shared_to_generic(to + j * PITCH * 4) = v[j];
+                }
+            }
+    }
+};
+
+// groups reads N lines of a slice, 4 neighbours at a time and 32 apart, rounded.
+template <int N> __device__ __forceinline__ void groups(unsigned (&to)[N], const float* from) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const float4 v = *(const float4*)&from[i * 8];
+        to[i] = tf32(v.x), to[i + 1] = tf32(v.y), to[i + 2] = tf32(v.z), to[i + 3] = tf32(v.w);
+    }
+}
+
+// fragments adds eight columns of A times eight rows of B, on tensor cores; a and b are where the lane's groups begin.
+template <int LINES, int COLUMNS, int PITCH_A, int PITCH_B>
+__device__ __forceinline__ void fragments(float c[LINES][COLUMNS], const float* a, const float* b) {
+    unsigned x[2][LINES / 2], y[2][COLUMNS];
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+        groups(x[k], a + k * 4 * PITCH_A);
+        groups(y[k], b + k * 4 * PITCH_B);
+    }
+#pragma unroll
+    for (int i = 0; i < LINES; i += 4)
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++)
+            asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                : "+f"(c[i][j]), "+f"(c[i + 1][j]), "+f"(c[i + 2][j]), "+f"(c[i + 3][j])
+                : "r"(x[0][i / 2]), "r"(x[0][i / 2 + 1]), "r"(x[1][i / 2]), "r"(x[1][i / 2 + 1]), "r"(y[0][j]), "r"(y[1][j]));
+}
+
+// store writes neighbouring columns of a row, those that exist.
+template <int N> __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int row, int column, const Product& p) {
+    mark(v, batch, row, column);
+    if (p.vector) {
+        if (N == 4) *(float4*)&line[column] = make_float4(v[0], v[1], v[2 % N], v[3 % N]);
+        else *(float2*)&line[column] = make_float2(v[0], v[1]);
+        return;
+    }
+#pragma unroll
+    for (int l = 0; l < N; l++)
+        if (column + l < p.n) line[(long long)(column + l) * p.out[2]] = v[l];
+}
+
+// A warp makes 4·LINES rows and 8·COLUMNS columns, DOWN x RIGHT warps the tile. Its 4 x 8 lanes have LINES rows and COLUMNS
+// columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. On tensor cores the tile of a warp is cut into fragments of
+// 16 x 8, whose lines lie apart so that lanes read and store groups of 4: fragment lines g and g + 8 of A, for two fragments,
+// are a group of the lane, and line g of B for four; c[4i+e][j] is element e of fragment (i, j).
+template <int DOWN, int RIGHT, int LINES, int COLUMNS, int PIECES, bool GROUPS_A, bool GROUPS_B, bool MASK, bool TF32>
+__device__ __forceinline__ void product(const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
+    const int THREADS = DOWN * RIGHT * 32, TALL = DOWN * 4 * LINES, WIDE = RIGHT * 8 * COLUMNS, SLICE = PIECES * PIECE;
+    const int GROUP = COLUMNS < 4 ? COLUMNS : 4; // neighbouring columns of a lane
+    typedef Loader<TALL, PIECES, THREADS, GROUPS_A, MASK> LoaderA;
+    typedef Loader<WIDE, PIECES, THREADS, GROUPS_B, MASK> LoaderB;
+    const int PITCH_A = LoaderA::PITCH, PITCH_B = LoaderB::PITCH, SIZE_A = SLICE * PITCH_A, SIZE = SIZE_A + SLICE * PITCH_B;
+    __shared__ __align__(16) float slices[2 * SIZE]; // of A, of B; the same for the next slice
+
+    // Blocks that run together take tiles near each other: bands of 16 tiles down, column by column.
+    const int BAND = 16;
+    const int band = blockIdx.x / (BAND * p.columns), place = blockIdx.x - band * BAND * p.columns;
+    const int tall = min(BAND, p.rows - band * BAND);
+    const int row0 = (band * BAND + place % tall) * TALL, col0 = place / tall * WIDE;
+    const int k0 = blockIdx.y * p.depth, depth = min(p.depth, p.k - k0);
+
+    LoaderA a;
+    LoaderB b;
+    a.start(A, p.a, maskA, p.maskA, row0, p.m, k0, p.alongA);
+    b.start(B, p.b, maskB, p.maskB, col0, p.n, k0, p.alongB);
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int line = lane / 8 * 4 + lane / 4 % 2 * 16, quad = lane % 4; // on tensor cores: of the lane's groups; k, and columns of the result
+    const int row = warp / RIGHT * 4 * LINES + (TF32 ? line : lane / 8 * 4), left = warp % RIGHT * 8 * COLUMNS;
+    float c[LINES][COLUMNS];
+#pragma unroll
+    for (int i = 0; i < LINES; i++)
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) c[i][j] = 0;
+
+    const int rest = depth > 0 ? (depth - 1) % SLICE + 1 : 0;
+    unsigned to = (unsigned)__cvta_generic_to_shared(slices); // addresses as 32 bits, where they stay
+    a.template fetch<true>(to, rest);
+    b.template fetch<true>(to + SIZE_A * 4, rest);
+    a.put(to);
+    b.put(to + SIZE_A * 4);
+    LoaderB::wait();
+    __syncthreads();
+    unsigned fromA = to + (row + (TF32 ? quad * PITCH_A : 0)) * 4;
+    unsigned fromB = to + (SIZE_A + left + (TF32 ? line + quad * PITCH_B : lane % 8 * GROUP)) * 4;
+    int flip = SIZE * 4;
+    to += flip;
+#pragma unroll 1
+    for (int ahead = depth - rest; depth > 0; ahead -= SLICE) {
+        const float *sa = (const float*)__cvta_shared_to_generic(fromA), *sb = (const float*)__cvta_shared_to_generic(fromB);
+        if (ahead > 0) {
+            a.template fetch<false>(to, SLICE);
+            b.template fetch<false>(to + SIZE_A * 4, SLICE);
+        }
+        if (TF32) {
+#pragma unroll
+            for (int k = 0; k < SLICE; k += 8) fragments<LINES, COLUMNS, PITCH_A, PITCH_B>(c, sa + k * PITCH_A, sb + k * PITCH_B);
+        } else {
+#pragma unroll
+            for (int k = 0; k < SLICE; k++) {
+                float x[LINES], y[COLUMNS];
+#pragma unroll
+                for (int i = 0; i < LINES; i += 4) *(float4*)&x[i] = *(const float4*)&sa[k * PITCH_A + i * 4];
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j += GROUP) {
+                    if (GROUP == 4) *(float4*)&y[j] = *(const float4*)&sb[k * PITCH_B + j * 8];
+                    else *(float2*)&y[j] = *(const float2*)&sb[k * PITCH_B + j * 8];
+                }
+#pragma unroll
+                for (int i = 0; i < LINES; i++)
+#pragma unroll
+                    for (int j = 0; j < COLUMNS; j++) c[i][j] = fmaf(x[i], y[j], c[i][j]);
+            }
+        }
+        if (ahead <= 0) break;
+        a.put(to);
+        b.put(to + SIZE_A * 4);
+        LoaderB::wait();
+        fromA += flip, fromB += flip, flip = -flip, to += flip;
+        __syncthreads();
+    }
+
+    const int batch = p.first + blockIdx.z;
+    out += (long long)blockIdx.z * p.out[0] + (long long)blockIdx.y * p.split;
+#pragma unroll
+    for (int i = 0; i < LINES; i++) { // on tensor cores lines 2i and 2i+1 are columns of one row, 16 apart
+        const int r = row0 + row + (TF32 ? i / 2 % 4 + i / 8 * 32 : i % 4 + i / 4 * 16);
+        if (r >= p.m) continue;
+        float* to = out + (long long)r * p.out[1];
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j += GROUP) {
+            const int first = col0 + left + j * 8 + (TF32 ? quad * 4 + i % 2 * 16 : lane % 8 * GROUP);
+            float v[GROUP];
+#pragma unroll
+            for (int l = 0; l < GROUP; l++) v[l] = c[i][j + l];
+            if (first < p.n) store(v, to, batch, r, first, p);
+        }
+    }
+}
+
+// The kernels: warps of a tile down and right, lines and columns of a lane, pieces of a slice, blocks that a processor must
+// hold; whether A and B are loaded in groups of 4; masks (either pointer may be null); tensor cores.
+#define TILE_128 4, 2, 8, 8, 1
+#define TILE_64 2, 2, 8, 4, 2
+#define TILE_SKINNY 4, 1, 8, 2, 2
+#define TILE_128_TF32 2, 2, 16, 8, 2
+#define TILE_128_TF32_MASK 2, 2, 16, 8, 1
+#define ROW_gemm_128 TILE_128, 2, true, true, false, false
+#define ROW_gemm_128_a TILE_128, 2, false, true, false, false
+#define ROW_gemm_128_b TILE_128, 2, true, false, false, false
+#define ROW_gemm_128_any TILE_128, 2, false, false, false, false
+#define ROW_gemm_128_mask TILE_128, 1, true, true, true, false
+#define ROW_gemm_128_any_mask TILE_128, 1, false, false, true, false
+#define ROW_gemm_64 TILE_64, 4, true, true, false, false
+#define ROW_gemm_64_a TILE_64, 4, false, true, false, false
+#define ROW_gemm_64_b TILE_64, 4, true, false, false, false
+#define ROW_gemm_64_any TILE_64, 4, false, false, false, false
+#define ROW_gemm_64_mask TILE_64, 1, true, true, true, false
+#define ROW_gemm_64_any_mask TILE_64, 1, false, false, true, false
+#define ROW_gemm_skinny_b TILE_SKINNY, 4, true, false, false, false
+#define ROW_gemm_skinny_any TILE_SKINNY, 4, false, false, false, false
+#define ROW_gemm_skinny_mask TILE_SKINNY, 1, true, true, true, false
+#define ROW_gemm_skinny_any_mask TILE_SKINNY, 1, false, false, true, false
+#define ROW_gemm_128_tf32 TILE_128_TF32, 2, true, true, false, true
+#define ROW_gemm_128_tf32_a TILE_128_TF32, 2, false, true, false, true
+#define ROW_gemm_128_tf32_b TILE_128_TF32, 2, true, false, false, true
+#define ROW_gemm_128_tf32_any TILE_128_TF32, 2, false, false, false, true
+#define ROW_gemm_128_tf32_mask TILE_128_TF32_MASK, 1, true, true, true, true
+#define ROW_gemm_128_tf32_any_mask TILE_128_TF32_MASK, 1, false, false, true, true
+#define ROW_gemm_64_tf32 TILE_64, 4, true, true, false, true
+#define ROW_gemm_64_tf32_a TILE_64, 4, false, true, false, true
+#define ROW_gemm_64_tf32_b TILE_64, 4, true, false, false, true
+#define ROW_gemm_64_tf32_any TILE_64, 4, false, false, false, true
+#define ROW_gemm_64_tf32_mask TILE_64, 1, true, true, true, true
+#define ROW_gemm_64_tf32_any_mask TILE_64, 1, false, false, true, true
+
+#define KERNEL(...) KERNEL_(__VA_ARGS__)
+#define KERNEL_(DOWN, RIGHT, LINES, COLUMNS, PIECES, RESIDENT, GROUPS_A, GROUPS_B, MASK, TF32)                                     \
+    extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32, RESIDENT)                                               \
+    ENTRY(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA,                        \
+          const float* __restrict__ maskB, float* __restrict__ out, Product p) {                                            \
+        product<DOWN, RIGHT, LINES, COLUMNS, PIECES, GROUPS_A, GROUPS_B, MASK, TF32>(A, B, maskA, maskB, out, p);                  \
+    }
+#define ROW(NAME) ROW_(NAME)
+#define ROW_(NAME) ROW_##NAME
+KERNEL(ROW(ENTRY))
