@@ -54,9 +54,9 @@ type Counters struct {
 	GlobalStores Requests `json:"global_stores"`
 	Shared       Banks    `json:"shared"`
 
-	Atomics  uint64 `json:"atomics"`  // lanes
-	Barriers uint64 `json:"barriers"` // arrivals of warps at block barriers
-	Async    uint64 `json:"async_bytes"`
+	Atomics  uint64 `json:"atomics"`     // lanes
+	Barriers uint64 `json:"barriers"`    // arrivals of warps at block barriers
+	Async    uint64 `json:"async_bytes"` // written by cp.async
 
 	UniqueBytes map[string]uint64 `json:"unique_bytes"` // touched of each allocation, in whole 32-byte sectors
 }
@@ -70,7 +70,8 @@ type Requests struct {
 }
 
 // Banks counts accesses of shared memory: 32 banks of 4 bytes. An access of 8 bytes a lane is served in two phases of
-// half a warp, one of 16 bytes in four phases of a quarter; lanes that read one word share it.
+// half a warp, one of 16 bytes in four phases of a quarter; lanes that read one word share it. What cp.async
+// writes counts as a store of its size, zeros included.
 type Banks struct {
 	Requests   uint64 `json:"requests"`
 	Wavefronts uint64 `json:"wavefronts"`

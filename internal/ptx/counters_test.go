@@ -1,6 +1,7 @@
 package ptx_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -50,6 +51,54 @@ red.global.add.u32 [%out+4000], 1;`}
 	_, checked, err := s.run(t)
 	require.NoError(t, err)
 	assert.Equal(t, c, checked.Counters)
+}
+
+// What cp.async writes is a store of shared memory: 32 banks of 4 bytes, half a warp at a time for 8 bytes, a quarter for 16.
+func TestCopiesStoreToShared(t *testing.T) {
+	for name, c := range map[string]struct {
+		lanes, size, apart int // lanes write size bytes each, so many bytes apart
+		read               int // bytes that are read, zeros follow
+		want               ptx.Banks
+	}{
+		"words, one a bank":                {32, 4, 4, 4, ptx.Banks{Requests: 1, Wavefronts: 1}},
+		"words, two in every other bank":   {32, 4, 8, 4, ptx.Banks{Requests: 1, Wavefronts: 2, Conflicts: 1}},
+		"words, all in one bank":           {32, 4, 128, 4, ptx.Banks{Requests: 1, Wavefronts: 32, Conflicts: 31}},
+		"8 bytes, half a warp a row":       {32, 8, 8, 8, ptx.Banks{Requests: 1, Wavefronts: 2}},
+		"8 bytes, half a warp in two rows": {32, 8, 16, 8, ptx.Banks{Requests: 1, Wavefronts: 4, Conflicts: 2}},
+		"16 bytes, a quarter a row":        {32, 16, 16, 16, ptx.Banks{Requests: 1, Wavefronts: 4}},
+		"16 bytes, a quarter in two rows":  {32, 16, 32, 16, ptx.Banks{Requests: 1, Wavefronts: 8, Conflicts: 4}},
+		"16 bytes, three quarters":         {20, 16, 16, 16, ptx.Banks{Requests: 1, Wavefronts: 3}},
+		"zeros":                            {32, 16, 32, 0, ptx.Banks{Requests: 1, Wavefronts: 8, Conflicts: 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// Twice, the second time elsewhere: the addresses look the same but for the first.
+			body := fmt.Sprintf(`
+mul.wide.u32 %%d1, %%t, %d;
+add.u64 %%d1, %%out, %%d1;
+mov.u32 %%r1, s;
+mad.lo.u32 %%r1, %%t, %d, %%r1;
+mov.u32 %%r2, 0;
+L:
+cp.async.ca.shared.global [%%r1], [%%d1], %d, %d;
+cp.async.wait_all;
+add.u32 %%r1, %%r1, 4096;
+add.u32 %%r2, %%r2, 1;
+setp.lt.u32 %%p1, %%r2, 2;
+@%%p1 bra L;`, c.size, c.apart, c.size, c.read)
+			s := snippet{vars: ".shared .align 16 .b8 s[8192];", block: c.lanes, bytes: 512, body: body}
+			_, res, err := s.run(t)
+			require.NoError(t, err)
+			c.want.Requests, c.want.Wavefronts, c.want.Conflicts = 2*c.want.Requests, 2*c.want.Wavefronts, 2*c.want.Conflicts
+			got := res.Counters
+			assert.Equal(t, c.want, got.Shared)
+			assert.Equal(t, uint64(2*c.lanes*c.size), got.Async)
+			if c.read == 0 {
+				return
+			}
+			n := uint64(c.lanes * c.size) // consecutive in global memory
+			assert.Equal(t, ptx.Requests{Requests: 2, Bytes: 2 * n, Sectors: 2 * n / 32, Ideal: 2 * n / 32}, got.GlobalLoads)
+		})
+	}
 }
 
 func TestResourcesAreReadLeniently(t *testing.T) {

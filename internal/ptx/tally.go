@@ -38,7 +38,8 @@ type pattern struct {
 	rel32   vec[uint32]
 	list    []int64 // sectors relative to that of the first lane
 	shared  []sharer
-	wide    bool // relative addresses are in rel64
+	wide    bool     // relative addresses are in rel64
+	target  *pattern // of what cp.async writes; the rest is of what it reads
 }
 
 // A sharer is the lanes that access one address, relative to the first lane's.
@@ -240,6 +241,19 @@ func (t *tally) shared(p *pattern) {
 
 // observe counts an access whose addresses are in addr, for the general path.
 func (w *warp) observe(in *instr, a *access, addr *vec[uint64], mask uint32) {
+	w.observeAs(&w.count.patterns[in.index], a, addr, mask)
+}
+
+// observeTarget counts what cp.async writes, as the store that it is, when it is issued.
+func (w *warp) observeTarget(in *instr, a *access, addr *vec[uint64], mask uint32) {
+	p := &w.count.patterns[in.index]
+	if p.target == nil {
+		p.target = new(pattern)
+	}
+	w.observeAs(p.target, a, addr, mask)
+}
+
+func (w *warp) observeAs(p *pattern, a *access, addr *vec[uint64], mask uint32) {
 	t, n := w.count, a.bytes()
 	if a.atomic {
 		t.atomics += uint64(bits.OnesCount32(mask))
@@ -254,7 +268,6 @@ func (w *warp) observe(in *instr, a *access, addr *vec[uint64], mask uint32) {
 			return
 		}
 	}
-	p := &t.patterns[in.index]
 	switch s {
 	case spaceGlobal:
 		if !p.same64(addr, mask) || p.phase != uint8(first&31) {

@@ -70,7 +70,7 @@ func (f *fusion) extras() []int {
 	return list
 }
 
-// mark is what kernels/gemm.cu leaves where it stores: registers of neighbouring values, and of the place of the first.
+// mark is what kernels/gemm_tile.cu leaves where it stores: registers of neighbouring values, and of the place of the first.
 var mark = regexp.MustCompile(`(?m)^\s*// epilogue of \{([^}\n]*)\} at (%r\d+), (%r\d+), (%r\d+)$`)
 
 // into makes the launch's kernel with the expression in it and adds its text. Where there is no such kernel there is no
