@@ -60,6 +60,7 @@ func (a *app) hotLoops() *cobra.Command {
 		},
 	}
 	f.registerDevice(c)
+	f.registerTF32(c)
 	c.Flags().BoolVar(&f.json, "json", false, `end standard output with one line {"ms": …, "check": …}`)
 	c.Flags().StringVar(&only, "only", "", "only the loops whose name contains this")
 	c.Flags().Float64Var(&seconds, "seconds", 1, "at least so long for each")

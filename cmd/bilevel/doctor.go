@@ -78,7 +78,7 @@ func (a *app) overview() error {
 
 // test runs conformance cases on a device for a second.
 func test(name string) (verdict string, ok bool) {
-	dev, err := open.Open(name, 0)
+	dev, err := open.Open(name, open.Options{})
 	if err != nil {
 		return "does not open again: " + err.Error(), false
 	}

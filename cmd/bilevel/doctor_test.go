@@ -107,7 +107,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 
 // The second of self-tests tells of many wrong cases by their number and the first.
 func TestSelfTestsThatFail(t *testing.T) {
-	dev, err := open.Open("ref", 0)
+	dev, err := open.Open("ref", open.Options{})
 	require.NoError(t, err)
 	wrong := devicetest.Case{Name: "sum", Run: func(device.Device) error { return errors.New("got 4, want 3") }}
 	verdict, ok := conformance(dev, []devicetest.Case{devicetest.Cases()[0], wrong, wrong})

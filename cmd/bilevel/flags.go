@@ -18,6 +18,7 @@ const maxThreads = 1 << 12
 type common struct {
 	device  string
 	threads int
+	tf32    bool
 	seed    uint64
 	data    string
 	out     string
@@ -31,6 +32,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
 	f.registerDevice(c)
+	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")
 	fs.BoolVar(&f.json, "json", false, "end standard output with one line of JSON; the rest goes to standard error")
@@ -47,19 +49,28 @@ func (f *common) registerDevice(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
+// registerTF32 is for commands that compute what users want: a check of a device wants its full precision.
+func (f *common) registerTF32(c *cobra.Command) {
+	c.Flags().BoolVar(&f.tf32, "tf32", false, "on a card, large products on tensor cores: factors rounded to 11 significant bits")
+}
+
 // openDevice opens the device that the flags name. Where auto cannot take the card, it says so on standard error.
 func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
 	}
+	if f.tf32 && (f.device == "cpu" || f.device == "ref") {
+		return nil, usagef("--tf32: the device %s has no tensor cores", f.device)
+	}
+	o := open.Options{Threads: f.threads, TF32: f.tf32}
 	if f.device == auto {
-		dev, why := open.Auto(f.threads)
+		dev, why := open.Auto(o)
 		if why != nil && !f.quiet {
 			fmt.Fprintf(f.command.ErrOrStderr(), "bilevel: running on %s: %v\n", dev.Info().Name, why)
 		}
 		return dev, nil
 	}
-	dev, err := open.Open(f.device, f.threads)
+	dev, err := open.Open(f.device, o)
 	if errors.Is(err, open.ErrUnknown) {
 		return nil, usageError{err}
 	}

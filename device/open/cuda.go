@@ -17,13 +17,13 @@ const (
 	way     = " through cgo" // to a simulated card
 )
 
-// openCUDA opens card number n through the driver of this machine.
-func openCUDA(name string, n int) (device.Device, error) {
+// openCUDA opens a card through the driver of this machine.
+func openCUDA(o cuda.Options) (device.Device, error) {
 	drv, err := real.New()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, name, err)
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
-	return card(drv, cuda.Options{Name: name, Card: n})
+	return card(drv, o)
 }
 
 // through is the way to a simulated driver: the one to a real card, through cu, cgo and the table of entry points.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"bilevel/device"
+	"bilevel/device/cuda"
 	"bilevel/device/cuda/driver"
 )
 
@@ -15,8 +16,8 @@ const (
 )
 
 // openCUDA says how to get what this build has not.
-func openCUDA(name string, _ int) (device.Device, error) {
-	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, name)
+func openCUDA(o cuda.Options) (device.Device, error) {
+	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, o.Name)
 }
 
 // through is the way to a simulated driver: straight.

@@ -12,7 +12,7 @@ import (
 
 func TestBuildWithoutCUDASaysSo(t *testing.T) {
 	for given, name := range map[string]string{"cuda": "cuda:0", "cuda:1": "cuda:1"} {
-		d, err := Open(given, 0)
+		d, err := Open(given, Options{})
 		require.Nil(t, d)
 		require.ErrorIs(t, err, device.ErrMissing)
 		require.EqualError(t, err, "device not available: "+name+": this build has no support for the CUDA driver (go build -tags cuda has); "+
@@ -21,7 +21,7 @@ func TestBuildWithoutCUDASaysSo(t *testing.T) {
 }
 
 func TestAutoIsTheProcessor(t *testing.T) {
-	d, why := Auto(3)
+	d, why := Auto(Options{Threads: 3})
 	require.NoError(t, why)
 	require.Equal(t, "cpu", d.Info().Name)
 	require.Equal(t, 3, d.Info().Threads)

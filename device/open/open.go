@@ -23,10 +23,16 @@ const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
 
+// Options say how a device works. Those that it has no use for it ignores.
+type Options struct {
+	Threads int  // of the processor; 0: all
+	TF32    bool // cuda and cuda-sim: large products on tensor cores, with factors rounded to 11 significant bits
+}
+
 // Open opens a device by its name:
 //
 //	auto                    what Auto opens
-//	cpu                     the processor, with the given number of threads (0: all)
+//	cpu                     the processor
 //	ref                     the reference device: float64, slow
 //	cuda, cuda:N            the N-th NVIDIA card, from 0
 //	cuda-sim                a simulated card, under the sanitizer: slow, for checking
@@ -36,9 +42,9 @@ var ErrUnknown = errors.New("unknown device")
 // The error wraps ErrUnknown for any other name and device.ErrMissing where the device is not in this build or on this
 // machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real card,
 // and Info().Name says so. The caller closes the device.
-func Open(name string, threads int) (device.Device, error) {
-	if threads < 0 {
-		return nil, fmt.Errorf("open: %d threads: the number of threads is 0 (all) or more", threads)
+func Open(name string, o Options) (device.Device, error) {
+	if o.Threads < 0 {
+		return nil, fmt.Errorf("open: %d threads: the number of threads is 0 (all) or more", o.Threads)
 	}
 	family, arg, hasArg := strings.Cut(name, ":")
 	if hasArg && !takes(family, arg) {
@@ -46,38 +52,38 @@ func Open(name string, threads int) (device.Device, error) {
 	}
 	switch family {
 	case "auto":
-		d, _ := Auto(threads)
+		d, _ := Auto(o)
 		return d, nil
 	case "cpu":
-		return host.New(threads), nil
+		return host.New(o.Threads), nil
 	case "ref":
 		return ref.New(), nil
 	case "cuda":
 		n, _ := strconv.Atoi(arg)
-		d, err := openCUDA(fmt.Sprintf("cuda:%d", n), n)
+		d, err := openCUDA(cuda.Options{Name: fmt.Sprintf("cuda:%d", n), Card: n, TensorCores: o.TF32})
 		if err != nil {
 			return nil, fmt.Errorf("%w; use --device cpu, or cuda-sim for a simulated card", err)
 		}
 		return d, nil
 	case "cuda-sim":
-		return openSimulated(arg)
+		return openSimulated(arg, o.TF32)
 	}
 	return nil, unknown(name)
 }
 
 // Auto opens the first NVIDIA card, or the processor, where why says what is wrong with the card. Where the build has no
 // CUDA driver, the processor is the fastest device and why is nil.
-func Auto(threads int) (d device.Device, why error) {
+func Auto(o Options) (d device.Device, why error) {
 	if hasCUDA {
-		if d, why = openCUDA("cuda:0", 0); why == nil {
+		if d, why = openCUDA(cuda.Options{Name: "cuda:0", TensorCores: o.TF32}); why == nil {
 			return d, nil
 		}
 	}
-	return host.New(threads), why
+	return host.New(o.Threads), why
 }
 
 // openSimulated opens a card of a simulated machine: CARD,CARD:N.
-func openSimulated(arg string) (device.Device, error) {
+func openSimulated(arg string, tf32 bool) (device.Device, error) {
 	list, number, numbered := strings.Cut(arg, ":")
 	names := strings.Split(list, ",")
 	if list == "" {
@@ -99,7 +105,7 @@ func openSimulated(arg string) (device.Device, error) {
 		return nil, err
 	}
 	name := "cuda-sim:" + strings.ToLower(names[n])
-	return card(reached, cuda.Options{Name: name + way, Card: n, Exact: true})
+	return card(reached, cuda.Options{Name: name + way, Card: n, Exact: true, TensorCores: tf32})
 }
 
 // card is cuda.New, without a *cuda.Device of nil beside its error.
@@ -140,7 +146,7 @@ func List() []Choice {
 	var list []Choice
 	for _, name := range []string{"cpu", "ref", "cuda", "cuda-sim"} {
 		c := Choice{Name: name}
-		d, err := Open(name, 0)
+		d, err := Open(name, Options{})
 		if err == nil {
 			c.Info = d.Info()
 			err = d.Close()

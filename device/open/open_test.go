@@ -15,7 +15,7 @@ func TestOpen(t *testing.T) {
 		"cpu": "cpu", "ref": "ref", "cuda-sim": "cuda-sim:a100" + way, "cuda-sim:H100": "cuda-sim:h100" + way,
 		"cuda-sim:rtx4090,a100": "cuda-sim:rtx4090" + way, "cuda-sim:h100,a100:0": "cuda-sim:h100" + way, "cuda-sim:h100,a100:1": "cuda-sim:a100" + way,
 	} {
-		d, err := Open(name, 1)
+		d, err := Open(name, Options{Threads: 1})
 		require.NoError(t, err)
 		require.Equal(t, want, d.Info().Name)
 		if card, simulated := strings.CutPrefix(strings.TrimSuffix(want, way), "cuda-sim:"); simulated {
@@ -47,13 +47,42 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		{"", ErrUnknown, "the devices are"},
 		{"opencl", ErrUnknown, "the devices are"},
 	} {
-		d, err := Open(c.name, 0)
+		d, err := Open(c.name, Options{})
 		require.Nil(t, d)
 		require.True(t, errors.Is(err, c.is), "%q: %v", c.name, err)
 		require.ErrorContains(t, err, c.text)
 	}
-	_, err := Open("cpu", -1)
+	_, err := Open("cpu", Options{Threads: -1})
 	require.ErrorContains(t, err, "threads")
+}
+
+// With TF32 a product rounds its factors to 11 significant bits: 1 + 2^-12 becomes 1.
+func TestTF32(t *testing.T) {
+	const n = 64
+	factor := make([]float32, n*n)
+	for i := range factor {
+		factor[i] = 1 + 1./(1<<12)
+	}
+	for _, tf32 := range []bool{false, true} {
+		d, err := Open("cuda-sim", Options{TF32: tf32})
+		require.NoError(t, err)
+		x, err := d.Alloc(device.Real, n*n)
+		require.NoError(t, err)
+		out, err := d.Alloc(device.Real, n*n)
+		require.NoError(t, err)
+		require.NoError(t, d.Upload(x, 0, device.Float32s(factor)))
+		of, to := device.Dense(0, 0, 1, n, n), device.Dense(1, 0, 1, n, n)
+		r, err := d.Prepare(&device.Program{Name: "square", Buffers: []device.Buffer{x, out}, Code: []device.Instr{{
+			Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{of, of}, Out: []device.View{to},
+		}}})
+		require.NoError(t, err)
+		require.NoError(t, r.Run(1))
+		got := make([]float32, n*n)
+		require.NoError(t, d.Download(device.Float32s(got), out, 0))
+		require.Equal(t, tf32, got[0] == n, "%v", got[0])
+		require.InDelta(t, n, got[0], 0.1)
+		require.NoError(t, d.Close())
+	}
 }
 
 func TestListOpensWhatIsThere(t *testing.T) {
@@ -73,9 +102,9 @@ func TestListOpensWhatIsThere(t *testing.T) {
 
 // Two simulated cards are two devices of one process, with memory of their own.
 func TestTwoCards(t *testing.T) {
-	first, err := Open("cuda-sim:h100,rtx4090", 0)
+	first, err := Open("cuda-sim:h100,rtx4090", Options{})
 	require.NoError(t, err)
-	second, err := Open("cuda-sim:h100,rtx4090:1", 0)
+	second, err := Open("cuda-sim:h100,rtx4090:1", Options{})
 	require.NoError(t, err)
 	require.Equal(t, []int{132, 128}, []int{first.Info().Threads, second.Info().Threads})
 	b, err := first.Alloc(device.Real, 3)
