@@ -55,10 +55,7 @@ func dots(c *Context, s registers, t tileShape) {
 	c.Load(c.Param("c"), to)
 
 	c.Label("group")
-	for i := range t.rows * t.vecs {
-		k.zero(s.at(i))
-	}
-	a, b := k.walkRows("a", "rs", t.rows), k.walkRows("b", "ldb", t.vecs)
+	a, b := k.beginGroup()
 	c.XORQ(k.at, k.at)
 	c.CMPQ(k.at, whole)
 	c.JGE(LabelRef("last"))
@@ -74,28 +71,40 @@ func dots(c *Context, s registers, t tileShape) {
 
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
-	ldc := k.stride("ldc")
-	for i := range t.rows {
-		for j := 0; j < t.vecs; j += 4 {
-			k.finish(i, j, min(4, t.vecs-j), add, to)
-		}
-		c.ADDQ(ldc, to)
-	}
-	next, rs := k.argument("a"), k.stride("rs")
-	for range t.rows {
-		c.ADDQ(rs, next)
-	}
-	c.DECQ(groups)
-	c.JNZ(LabelRef("group"))
-	c.VZEROUPPER()
-	c.RET()
+	k.endGroup(groups, add, to)
 }
 
-// rowsAt addresses rows of a matrix at the current term: four to a pointer, or, where they lie apart, each by its own.
+// beginGroup clears the sums and makes the addresses of the first terms.
+func (k *dotKernel) beginGroup() (a, b *rowsAt) {
+	for i := range k.rows * k.vecs {
+		k.zero(k.registers.at(i))
+	}
+	return k.walkRows("a", "rs", k.rows), k.walkRows("b", "ldb", k.vecs)
+}
+
+// endGroup stores the sums of a group, or adds them, moves A on to the next one, and ends the kernel after the last.
+func (k *dotKernel) endGroup(groups reg.GPVirtual, add reg.Register, to reg.GPVirtual) {
+	ldc := k.stride("ldc")
+	for i := range k.rows {
+		for j := 0; j < k.vecs; j += 4 {
+			k.finish(i, j, min(4, k.vecs-j), add, to)
+		}
+		k.ADDQ(ldc, to)
+	}
+	next, rs := k.argument("a"), k.stride("rs")
+	for range k.rows {
+		k.ADDQ(rs, next)
+	}
+	k.DECQ(groups)
+	k.JNZ(LabelRef("group"))
+	k.VZEROUPPER()
+	k.RET()
+}
+
+// rowsAt addresses rows of a matrix at the current term: four to a pointer.
 type rowsAt struct {
 	base        []reg.GPVirtual
 	stride, by3 reg.GPVirtual
-	apart       bool
 }
 
 // walkRows makes the addresses of the first term of some rows.
@@ -120,9 +129,6 @@ func (k *dotKernel) walkRows(matrix, stride string, rows int) *rowsAt {
 
 // row is the address of row i.
 func (w *rowsAt) row(i int) Mem {
-	if w.apart {
-		return Mem{Base: w.base[i]}
-	}
 	m := Mem{Base: w.base[i/4]}
 	switch i % 4 {
 	case 1, 2:

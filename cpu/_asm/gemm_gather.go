@@ -36,10 +36,7 @@ func gathers(c *Context, s registers, t tileShape) {
 	c.Load(c.Param("c"), sums)
 
 	c.Label("group")
-	for i := range t.rows * t.vecs {
-		k.zero(s.at(i))
-	}
-	a, b := k.walkRows("a", "rs", t.rows), k.walkRows("b", "ldb", t.vecs)
+	a, b := k.beginGroup()
 	c.Load(c.Param("k"), k.at)
 	c.Label("loop")
 	move.vectors(k)
@@ -51,21 +48,7 @@ func gathers(c *Context, s registers, t tileShape) {
 
 	add := c.GP8()
 	c.XORB(add, add)
-	ldc := k.stride("ldc")
-	for i := range t.rows {
-		for j := 0; j < t.vecs; j += 4 {
-			k.finish(i, j, min(4, t.vecs-j), add, sums)
-		}
-		c.ADDQ(ldc, sums)
-	}
-	next, rs := k.argument("a"), k.stride("rs")
-	for range t.rows {
-		c.ADDQ(rs, next)
-	}
-	c.DECQ(groups)
-	c.JNZ(LabelRef("group"))
-	c.VZEROUPPER()
-	c.RET()
+	k.endGroup(groups, add, sums)
 }
 
 // mover copies rows side by side: in turn a vector of each group of R rows, then the next column.
