@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/ptx"
+	"bilevel/internal/ptx/arith/exact"
 	"bilevel/kernels"
 )
 
@@ -158,7 +159,7 @@ func gemm(r *rig, c gemmCase) (got []float32, want []float64, bound []float64, c
 						}
 						part = 0
 					}
-					part = fma32(x, y, part)
+					part = exact.FMA32(x, y, part)
 					sum += float64(x) * float64(y)
 					size += math.Abs(float64(x) * float64(y))
 				}
@@ -309,19 +310,4 @@ func TestGemmPlans(t *testing.T) {
 			require.Equal(t, kernels.Operand{Number: 2, Off: 65535 * 20 * 20}, l[1].Args[4])
 		}
 	}
-}
-
-// fma32 is a b + c with one rounding: the exact product, the sum rounded to odd in float64, then to nearest.
-func fma32(a, b, c float32) float32 {
-	p, q := float64(a)*float64(b), float64(c)
-	s := p + q
-	v := s - p
-	if e := (p - (s - v)) + (q - v); e != 0 && math.Float64bits(s)&1 == 0 {
-		if (e > 0) == (s > 0) {
-			s = math.Float64frombits(math.Float64bits(s) + 1)
-		} else {
-			s = math.Float64frombits(math.Float64bits(s) - 1)
-		}
-	}
-	return float32(s)
 }

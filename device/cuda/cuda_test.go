@@ -112,19 +112,10 @@ func download(t testing.TB, d device.Device, b device.Buffer) []float32 {
 	return v
 }
 
-// increment is the program x ← x + 1.
-func increment(x device.Buffer) *device.Program {
-	e := &expr.Expr{Steps: []expr.Step{{}, {Fn: expr.Const, Const: 1}, {Fn: expr.Add, Args: [3]int{0, 1}}}, Outs: []int{2}}
-	v := device.Dense(0, 0, x.Len())
-	return &device.Program{Name: "increment", Buffers: []device.Buffer{x}, Code: []device.Instr{{
-		Op: device.Map, Attr: device.MapAttr{Shape: v.Shape, Expr: e}, In: []device.View{v}, Out: []device.View{v},
-	}}}
-}
-
 // work is a program of several instructions and kernels: x ← x[index]; x ← x + 1; s ← Σ x², on 40 rows of 25.
 func work(x, index, y, s device.Buffer) *device.Program {
 	e := &expr.Expr{Steps: []expr.Step{{}, {Fn: expr.Mul}}, Outs: []int{1}}
-	p := increment(x)
+	p := devicetest.Increment(x)
 	p.Name, p.Buffers = "work", []device.Buffer{x, index, y, s}
 	table := device.Dense(0, 0, 40, 25)
 	p.Code = append([]device.Instr{
@@ -270,7 +261,7 @@ func TestTwoCards(t *testing.T) {
 	}
 	x := upload(t, cards[0], 1, 2)
 	require.ErrorContains(t, cards[1].Upload(x, 0, device.Float32s([]float32{1})), "another device")
-	_, err = cards[1].Prepare(increment(x))
+	_, err = cards[1].Prepare(devicetest.Increment(x))
 	require.ErrorContains(t, err, "cuda:1")
 	for _, d := range cards {
 		sum, err := job(d)
@@ -346,7 +337,7 @@ func TestLargeTransfer(t *testing.T) {
 func TestUseAfterFreeAndClose(t *testing.T) {
 	d, _ := open(t)
 	x := upload(t, d, 1)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	d.Free(x)
 	d.Free(x)
@@ -355,12 +346,12 @@ func TestUseAfterFreeAndClose(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.ErrorContains(t, r.Run(1), "closed")
 	x = upload(t, d, 1)
-	r, err = d.Prepare(increment(x))
+	r, err = d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	require.NoError(t, d.Close()) // frees what is left
 	d.Free(x)
 	_, allocErr := d.Alloc(device.Real, 1)
-	_, prepareErr := d.Prepare(increment(x))
+	_, prepareErr := d.Prepare(devicetest.Increment(x))
 	for _, err := range []error{allocErr, prepareErr, d.Sync(), d.Close(), r.Run(1), d.Upload(x, 0, device.Float32s([]float32{1})),
 		d.Download(device.Float32s([]float32{1}), x, 0), d.Copy(x, 0, x, 0, 0)} {
 		require.ErrorContains(t, err, "closed")

@@ -28,52 +28,46 @@ func elsewhere(t *testing.T) {
 	shut(t, d)
 }
 
-// Each allocation in turn finds no memory: the job ends with ErrMemory, holds nothing, and the same device goes on.
-func TestEveryAllocationFails(t *testing.T) {
-	failed := 0
+// eachFails fails the n-th call for n = 1, 2, … until the job gets through, and counts: told looks at each error; the device then
+// holds nothing, and does the same job.
+func eachFails(t *testing.T, faults func(n int) sim.Faults, told func(error)) (failed int) {
+	t.Helper()
 	for n := 1; ; n++ {
-		d, err := faulty(t, sim.Faults{Alloc: n})
+		d, err := faulty(t, faults(n))
 		require.NoError(t, err)
 		_, err = job(d)
 		if err == nil {
 			shut(t, d)
-			break
+			return failed
 		}
 		failed++
-		require.ErrorIs(t, err, device.ErrMemory)
-		require.ErrorContains(t, err, "cuda-sim: ")
-		require.ErrorContains(t, err, "bytes asked")
+		told(err)
 		require.Zero(t, d.Statistics().InUse)
 		sum, err := job(d)
 		require.NoError(t, err)
 		require.Equal(t, float32(9000), sum)
 		shut(t, d)
 	}
+}
+
+// Each allocation in turn finds no memory: the job ends with ErrMemory, holds nothing, and the same device goes on.
+func TestEveryAllocationFails(t *testing.T) {
+	failed := eachFails(t, func(n int) sim.Faults { return sim.Faults{Alloc: n} }, func(err error) {
+		require.ErrorIs(t, err, device.ErrMemory)
+		require.ErrorContains(t, err, "cuda-sim: ")
+		require.ErrorContains(t, err, "bytes asked")
+	})
 	require.Greater(t, failed, 4, "buffers, scratch memory and fault words")
 }
 
 // A kernel that the driver refuses is named, with its sizes, and the device goes on.
 func TestEveryLaunchFails(t *testing.T) {
-	failed := 0
-	for n := 1; ; n++ {
-		d, err := faulty(t, sim.Faults{Launch: n})
-		require.NoError(t, err)
-		_, err = job(d)
-		if err == nil {
-			shut(t, d)
-			break
-		}
-		failed++
+	failed := eachFails(t, func(n int) sim.Faults { return sim.Faults{Launch: n} }, func(err error) {
 		var e *driver.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, driver.LaunchOutOfResources, e.Code)
 		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`, err.Error())
-		require.Zero(t, d.Statistics().InUse)
-		sum, err := job(d)
-		require.NoError(t, err)
-		require.Equal(t, float32(9000), sum)
-		shut(t, d)
-	}
+	})
 	require.GreaterOrEqual(t, failed, 12, "four instructions, three times")
 }
 

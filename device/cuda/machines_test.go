@@ -13,6 +13,7 @@ import (
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
+	"bilevel/device/devicetest"
 	"bilevel/internal/expr"
 )
 
@@ -59,12 +60,12 @@ func TestLimitsOfTheCard(t *testing.T) {
 	require.NoError(t, err)
 	x := upload(t, d, make([]float32, 100000)...)
 	before := drv.Calls()
-	_, err = d.Prepare(increment(x))
+	_, err = d.Prepare(devicetest.Increment(x))
 	require.Regexp(t, `^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
 		`\d+ blocks along x: simulated A100 takes 1 to 3$`, err)
 	require.Empty(t, difference(before, drv.Calls()), "nothing was loaded or captured")
 	small := upload(t, d, 1)
-	r, err := d.Prepare(increment(small))
+	r, err := d.Prepare(devicetest.Increment(small))
 	require.NoError(t, err)
 	require.NoError(t, r.Run(1))
 	require.Equal(t, []float32{2}, download(t, d, small))
@@ -80,7 +81,7 @@ func TestModulesAreBounded(t *testing.T) {
 	d, drv := open(t, late)
 	x := upload(t, d, 1)
 	add := func(c float64) *device.Program {
-		p := increment(x)
+		p := devicetest.Increment(x)
 		e := *p.Code[0].Attr.(device.MapAttr).Expr
 		e.Steps = append([]expr.Step{}, e.Steps...)
 		e.Steps[1].Const = c

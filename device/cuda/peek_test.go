@@ -7,13 +7,14 @@ import (
 
 	"bilevel/device"
 	"bilevel/device/cuda/sim"
+	"bilevel/device/devicetest"
 )
 
 // A number is that of its time, however late it is asked for, and several may be under way.
 func TestPeek(t *testing.T) {
 	d, drv := open(t, late)
 	x := upload(t, d, 5, 1)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	var waits []func() (float64, error)
 	for range 3 {
@@ -56,7 +57,7 @@ func TestPeekOfALostCard(t *testing.T) {
 	d, err := newDevice(t, drv)
 	require.NoError(t, err)
 	x := upload(t, d, 1)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	require.NoError(t, r.Run(1))
 	first, err := d.Peek(x, 0)

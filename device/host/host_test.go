@@ -14,7 +14,6 @@ import (
 	"bilevel/device"
 	"bilevel/device/devicetest"
 	"bilevel/device/host"
-	"bilevel/internal/expr"
 )
 
 func open(t testing.TB, threads int) device.Device {
@@ -75,19 +74,10 @@ func download(t testing.TB, d device.Device, b device.Buffer) []float32 {
 	return v
 }
 
-// increment is the program x ← x + 1.
-func increment(x device.Buffer) *device.Program {
-	e := &expr.Expr{Steps: []expr.Step{{}, {Fn: expr.Const, Const: 1}, {Fn: expr.Add, Args: [3]int{0, 1}}}, Outs: []int{2}}
-	v := device.Dense(0, 0, x.Len())
-	return &device.Program{Name: "increment", Buffers: []device.Buffer{x}, Code: []device.Instr{{
-		Op: device.Map, Attr: device.MapAttr{Shape: v.Shape, Expr: e}, In: []device.View{v}, Out: []device.View{v},
-	}}}
-}
-
 func TestRunRepeats(t *testing.T) {
 	d := open(t, 2)
 	x := upload(t, d, 1, 2, 3)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	require.NoError(t, r.Run(0))
 	require.NoError(t, r.Run(5))
@@ -101,7 +91,7 @@ func TestRunRepeats(t *testing.T) {
 func TestConcurrentRunsQueue(t *testing.T) {
 	d := open(t, 3)
 	x := upload(t, d, make([]float32, 100_000)...)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -153,7 +143,7 @@ func TestMemoryRunsOut(t *testing.T) {
 func TestFree(t *testing.T) {
 	d, other := open(t, 1), open(t, 1)
 	x := upload(t, d, 1)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	other.Free(x) // not its own
 	require.NoError(t, r.Run(1))
@@ -162,19 +152,19 @@ func TestFree(t *testing.T) {
 	d.Free(nil)
 	require.Error(t, d.Upload(x, 0, device.Float32s([]float32{1})))
 	require.Error(t, r.Run(1))
-	_, err = d.Prepare(increment(x))
+	_, err = d.Prepare(devicetest.Increment(x))
 	require.Error(t, err)
 }
 
 func TestUseAfterClose(t *testing.T) {
 	d := host.New(4)
 	x := upload(t, d, 1)
-	r, err := d.Prepare(increment(x))
+	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)
 	require.NoError(t, d.Close())
 	d.Free(x)
 	_, allocErr := d.Alloc(device.Real, 1)
-	_, prepareErr := d.Prepare(increment(x))
+	_, prepareErr := d.Prepare(devicetest.Increment(x))
 	for _, err := range []error{
 		allocErr, prepareErr, d.Sync(), d.Close(), r.Run(1),
 		d.Upload(x, 0, device.Float32s([]float32{1})), d.Download(device.Float32s([]float32{1}), x, 0), d.Copy(x, 0, x, 0, 0),
@@ -187,7 +177,7 @@ func TestUseAfterClose(t *testing.T) {
 func BenchmarkInstruction(b *testing.B) {
 	d := open(b, 2)
 	x := upload(b, d, 1, 2, 3)
-	p := increment(x)
+	p := devicetest.Increment(x)
 	for range 99 {
 		p.Code = append(p.Code, p.Code[0])
 	}

@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"math/bits"
 	"slices"
+
+	"bilevel/internal/ptx/arith/exact"
 )
 
 func integerScenarios() []scenario {
@@ -283,7 +285,7 @@ func mandelbrot(r *rig, s []int) error {
 	want := make([]int32, 0, w*h)
 	for py := range h {
 		for px := range w {
-			cx, cy := fma32(float32(px), dx, x0), fma32(float32(py), dx, y0)
+			cx, cy := exact.FMA32(float32(px), dx, x0), exact.FMA32(float32(py), dx, y0)
 			var x, y float32
 			k := 0
 			for ; k < limit; k++ {

@@ -2,6 +2,8 @@ package ptx_test
 
 import (
 	"math"
+
+	"bilevel/internal/ptx/arith/exact"
 )
 
 // lengths are awkward numbers of elements; 0: none.
@@ -243,7 +245,7 @@ func calls(r *rig, s []int) error {
 	for i, v := range x {
 		y[2*i] = v
 		for c := 4; c >= 1; c-- {
-			y[2*i+1] = fma32(y[2*i+1], v, float32(c))
+			y[2*i+1] = exact.FMA32(y[2*i+1], v, float32(c))
 		}
 		a, b := i+1, 360
 		for b != 0 {

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/internal/ptx"
+	"bilevel/internal/ptx/arith/exact"
 )
 
 // productShapes are M, N, K around the tiles of the kernels; 0: no rows, no depth.
@@ -36,7 +37,7 @@ func fusedProduct(r *rig, kernel string, tile int, s []int) error {
 	for i := range m {
 		for j := range n {
 			for l := range k {
-				want[i*n+j] = fma32(a[i*k+l], b[l*n+j], want[i*n+j])
+				want[i*n+j] = exact.FMA32(a[i*k+l], b[l*n+j], want[i*n+j])
 			}
 		}
 	}
@@ -137,7 +138,7 @@ func convolution(r *rig, s []int) error {
 							for dx := range fs {
 								y, x := oy*stride-pad+dy, ox*stride-pad+dx
 								if y >= 0 && y < h && x >= 0 && x < w {
-									sum = fma32(in[((image*ch+c)*h+y)*w+x], filter[((f*ch+c)*fr+dy)*fs+dx], sum)
+									sum = exact.FMA32(in[((image*ch+c)*h+y)*w+x], filter[((f*ch+c)*fr+dy)*fs+dx], sum)
 								}
 							}
 						}

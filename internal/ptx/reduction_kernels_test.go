@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/internal/ptx"
+	"bilevel/internal/ptx/arith/exact"
 )
 
 func reductionScenarios() []scenario {
@@ -189,7 +190,7 @@ func axpyDot(r *rig, s []int) error {
 	x, y := r.normals(n), r.normals(n)
 	want := make([]float32, n)
 	for i := range want {
-		want[i] = fma32(a, x[i], y[i])
+		want[i] = exact.FMA32(a, x[i], y[i])
 	}
 	square := func(i int) float64 { return float64(want[i]) * float64(want[i]) }
 	parts := make([]float64, blocks)
@@ -232,7 +233,7 @@ func sparseProduct(r *rig, s []int) error {
 			column = append(column, int32(r.random.IntN(m)))
 			value = append(value, float32(r.random.NormFloat64()))
 			k := len(column) - 1
-			lanes[e%32] = fma32(value[k], x[column[k]], lanes[e%32])
+			lanes[e%32] = exact.FMA32(value[k], x[column[k]], lanes[e%32])
 		}
 		want[i] = treeSum(lanes)
 		start = append(start, int32(len(column)))

@@ -156,21 +156,6 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// fma32 is a b + c with one rounding: the exact product, the sum rounded to odd in float64, then to nearest.
-func fma32(a, b, c float32) float32 {
-	p, q := float64(a)*float64(b), float64(c)
-	s := p + q
-	v := s - p
-	if e := (p - (s - v)) + (q - v); e != 0 && math.Float64bits(s)&1 == 0 {
-		if (e > 0) == (s > 0) {
-			s = math.Float64frombits(math.Float64bits(s) + 1)
-		} else {
-			s = math.Float64frombits(math.Float64bits(s) - 1)
-		}
-	}
-	return float32(s)
-}
-
 // ulp is the distance of float32 numbers at x.
 func ulp(x float64) float64 {
 	_, e := math.Frexp(x)

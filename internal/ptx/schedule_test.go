@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/ptx"
+	"bilevel/internal/ptx/arith/exact"
 )
 
 func TestLoopsOfDifferentLengthsConverge(t *testing.T) {
@@ -493,10 +494,10 @@ func TestContractFusesWhatPtxasMay(t *testing.T) {
 		want func(a, b, c float32) float32
 		same bool // contract changes nothing
 	}{
-		"sum":               {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return fma32(a, b, c) }, false},
-		"sum, other order":  {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return fma32(a, b, c) }, false},
-		"product minus":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return fma32(a, b, c) }, false},
-		"minus product":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return fma32(-a, b, -c) }, false},
+		"sum":               {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"sum, other order":  {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"product minus":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"minus product":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return exact.FMA32(-a, b, -c) }, false},
 		"rounding modifier": {"mul.rn.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
 		"used twice":        {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;\nadd.f32 %f6, %f4, %f4;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
 		"another block":     {"mul.f32 %f4, %f1, %f2;\nL:\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
