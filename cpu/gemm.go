@@ -43,15 +43,17 @@ type Gemm struct {
 	direct         bool // the sums go straight to out
 	copyA, copyB   bool
 	dots           int     // columns of a kernel whose vectors run along k; 0: they run along the columns
+	pieces         bool    // in bfloat16 pieces (gemm_pieces.go)
+	nanos          float64 // estimate of the time on one thread
 	rowsOf         *Gather // what fills A, row by row as the product comes to it; nil: A is there
 	others         []Array // all arguments but A
 	epilogue       *program
 
-	vecs                         int // width of a kernel in vectors
-	kc                           int // terms of a piece of k
-	rows, cols                   int // of a tile
-	rowTiles, colTiles           int
-	tileAt, aAt, bAt, tempAt, to int // where in a worker's scratch the tile, copies of A and B, a half-done copy, and a transposed tile begin
+	vecs                                  int // width of a kernel in vectors
+	kc                                    int // terms of a piece of k
+	rows, cols                            int // of a tile
+	rowTiles, colTiles                    int
+	tileAt, aAt, bAt, tempAt, spareAt, to int // where in a worker's scratch the tile, copies of A and B, half-done copies, and a transposed tile begin
 }
 
 // mostEager is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row cost more than
@@ -97,7 +99,8 @@ func (g *Gemm) plan() {
 	}
 	flipped := *g
 	flipped.turn()
-	if flipped.choose() < 0.95*g.choose() {
+	flipped.choose()
+	if g.choose(); flipped.nanos < 0.95*g.nanos {
 		*g = flipped
 	}
 	g.vecs = g.width()
@@ -107,9 +110,14 @@ func (g *Gemm) plan() {
 	if g.dots > 0 {
 		g.copyA, g.copyB, most = false, !g.b.down(), dotsKc
 	}
-	pieces := max(1, (g.k+most-1)/most)
-	g.kc = (g.k + pieces - 1) / pieces
-	g.cut()
+	parts := max(1, (g.k+most-1)/most)
+	g.kc = (g.k + parts - 1) / parts
+	if g.pieces {
+		g.kc = roundUp(g.kc, pieceTerms)
+		g.cutPieces()
+	} else {
+		g.cut()
+	}
 	g.direct = g.out.cs == 1 && (g.bare || g.alone && !g.flip)
 	g.place()
 }
@@ -148,19 +156,24 @@ func (g *Gemm) mayDots() bool {
 	return g.kernels.mostDots > 0 && g.n > 0 && g.n <= 2*g.kernels.mostDots && g.k > 0 && g.a.plain()
 }
 
-// choose takes the faster kind of kernel for the present orientation and returns its time.
-func (g *Gemm) choose() float64 {
-	g.dots = 0
-	t := g.time()
+// choose takes the fastest kind of kernel for the present orientation.
+func (g *Gemm) choose() {
+	g.dots, g.pieces = 0, false
+	g.nanos = g.time()
 	if g.mayDots() {
 		parts := (g.n + g.kernels.mostDots - 1) / g.kernels.mostDots
 		g.dots = (g.n + parts - 1) / parts
-		if d := g.time(); d < t {
-			return d
+		if d := g.time(); d < g.nanos {
+			g.nanos = d
+		} else {
+			g.dots = 0
 		}
-		g.dots = 0
 	}
-	return t
+	if g.kernels.pieces != nil && g.k >= leastPieces {
+		if t := g.pieceTime(); t < g.nanos {
+			g.nanos, g.pieces, g.dots = t, true, 0
+		}
+	}
 }
 
 // width is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is fastest,
@@ -258,6 +271,16 @@ func (g *Gemm) place() {
 		return at
 	}
 	g.tileAt = take(!g.direct, g.rows*g.cols)
+	if g.pieces {
+		reals = roundUp(reals, 16)
+		g.aAt = take(true, panelRoom(piecePanel, g.kc))
+		g.bAt = take(true, panelRoom(g.cols, g.kc))
+		g.tempAt = take(true, 2*piecePanel*g.kc)
+		g.spareAt = take(true, piecePanel*g.kc)
+		g.to = take(g.flip && !g.direct, g.rows*g.cols)
+		g.pool.reserve(reals, ints)
+		return
+	}
 	g.aAt = take(g.copyA, g.kernels.most[1]*(g.kc+16))
 	g.bAt = take(g.copyB, g.sizeB())
 	g.tempAt = take(g.b.mask != nil, g.sizeB())
@@ -297,8 +320,7 @@ func (g *Gemm) Run() error {
 		}
 	}
 	g.epilogue.begin(g.pool.workers[0])
-	perPoint := float64(g.k)/g.kernels.rate + g.epilogue.cost
-	g.pool.share(g.tiles(), perPoint*float64(g.epilogue.points), g)
+	g.pool.share(g.tiles(), g.nanos+g.epilogue.cost*float64(g.epilogue.points), g)
 	if g.after != nil {
 		return g.after.Run()
 	}

@@ -29,6 +29,8 @@ type kernels struct {
 	gathers  func(cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, rows []int32, table []float32, stride int, to []float32, ldt int)
 	gathered func(cols int) int
 
+	pieces *pieceKernels // nil where the level has no matrix units
+
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int
 	fmaChains func(steps int)

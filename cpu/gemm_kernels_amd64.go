@@ -94,6 +94,8 @@ var dotsAVX2 = [...]dotPair{
 // kernelsOf are the kernels of a level.
 func kernelsOf(l Level) *kernels {
 	switch l {
+	case AMX:
+		return &kernelsAMX
 	case AVX512:
 		return &kernelsAVX512
 	case AVX2:
@@ -127,6 +129,13 @@ var kernelsAVX512 = kernels{
 	chains:   12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
+
+// kernelsAMX are those of AVX-512 and products in pieces.
+var kernelsAMX = func() kernels {
+	k := kernelsAVX512
+	k.pieces = &piecesAMX
+	return k
+}()
 
 var kernelsAVX2 = kernels{
 	lanes: 8, most: tallest(&tilesAVX2), wide: 2, rate: 35,

@@ -19,9 +19,12 @@ func (g *Gemm) Do(w *Worker, item int) {
 		}
 	}
 	for k := 0; k < g.k; k += g.kc {
-		if g.dots > 0 {
+		switch {
+		case g.pieces:
+			g.inPieces(w, c, ld, t, k)
+		case g.dots > 0:
 			g.dotPiece(w, c, ld, t, k)
-		} else {
+		default:
 			g.piece(w, c, ld, t, k)
 		}
 	}
@@ -133,7 +136,7 @@ func (g *Gemm) sizeB() int {
 // eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
 // for a run of their own, and in the order of out.
 func (g *Gemm) eager(t block) bool {
-	return !g.bare && !g.flip && g.dots == 0 && g.k > 0 && t.cols >= 128
+	return !g.bare && !g.flip && g.dots == 0 && !g.pieces && g.k > 0 && t.cols >= 128
 }
 
 // panelA gives a panel of A and its strides: in place, or copied in the order in which it lies.

@@ -11,13 +11,15 @@ const (
 	AVX2
 	// AVX512 needs the subsets F, VL, DQ and BW.
 	AVX512
+	// AMX is AVX512 with matrix units for bfloat16, and an operating system that lets the process use them.
+	AMX
 )
 
-var levelNames = [...]string{Generic: "generic Go", AVX2: "AVX2", AVX512: "AVX-512"}
+var levelNames = [...]string{Generic: "generic Go", AVX2: "AVX2", AVX512: "AVX-512", AMX: "AMX"}
 
 func (l Level) String() string { return levelNames[l] }
 
 // Levels lists what this processor and this build offer, the best one last.
 func Levels() []Level {
-	return []Level{Generic, AVX2, AVX512}[:Detected()+1]
+	return []Level{Generic, AVX2, AVX512, AMX}[:Detected()+1]
 }

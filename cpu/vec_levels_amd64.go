@@ -7,7 +7,7 @@ import "bilevel/internal/expr"
 // loopsOf is the table of a level. The stubs of its loops are in vec_amd64.go.
 func loopsOf(l Level) *loops {
 	switch l {
-	case AVX512:
+	case AVX512, AMX:
 		return &avx512Loops
 	case AVX2:
 		return &avx2Loops

@@ -13,5 +13,6 @@ type family struct {
 
 var families = []family{
 	{"gemm", gemm},
+	{"amx", amx},
 	{"vec", vecFamily},
 }

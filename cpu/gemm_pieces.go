@@ -1,0 +1,157 @@
+package cpu
+
+// Products in pieces. A float32 is the sum of three bfloat16 numbers of 8 significant bits each, a = a₀ + a₁ + a₂ with |a₁| ≤ 2⁻⁸|a|
+// and |a₂| ≤ 2⁻¹⁷|a|, so that of the nine products of pieces of a·b six count:
+//
+//	a·b = a₀b₀ + a₀b₁ + a₁b₀ + a₁b₁ + a₀b₂ + a₂b₀ + r, |r| ≤ u|a||b|, u = 2⁻²⁴.
+//
+// Processors with matrix units for bfloat16 (AMX) form exact products of pieces and add them in float32 sixteen times as fast as
+// vectors of float32 are multiplied, so that six of them take 0.4 of the time. The sums of 32 terms are formed first; hence the error of a product is
+// |fl(AB) − AB| ≤ (2 + 32 + 6⌈k/32⌉) u |A||B|, below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry,
+// Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations", 2019).
+//
+// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁵ (|a| + |b| + 1) a term. NaN
+// and infinities have no pieces: blocks of a panel of A and a panel of B where one holds such a number are computed without.
+
+// pieceKernels is what a product in pieces needs of an instruction set.
+type pieceKernels struct {
+	rate float64 // multiplications per nanosecond on one thread
+	// left cuts rows ≤ piecePanel rows of k numbers, ld apart, into pieces, and says whether all numbers are finite.
+	left func(to, from []float32, ld, rows, k int) bool
+	// right does the same with k rows of cols ≤ piecePanel numbers.
+	right func(to, from []float32, ld, k, cols int) bool
+	// multiply computes c (+)= A·B of a panel cut by left and panels side by side cut by right, cols columns in all. It stores the
+	// sums, or adds them where add is set.
+	multiply func(rows, cols, k int, a, b, c []float32, ldc int, add bool)
+}
+
+const (
+	// piecePanel is the rows of a panel of A, and the columns of one of B: two tiles.
+	piecePanel = 32
+	// pieceTerms is the terms of a tile.
+	pieceTerms = 32
+	// pieceSize is the room that a number takes in pieces, in halves of a float32.
+	pieceSize = 3
+
+	// leastPieces is the fewest terms of a product in pieces.
+	leastPieces = 48
+	// pieceKc is the most terms between two visits to C.
+	pieceKc = 512
+	// pieceBlock is the most numbers of a block of B that stays, in pieces, in the second-level cache.
+	pieceBlock = 1 << 17
+)
+
+// panelRoom is the float32 that a panel of so many rows of A, or columns of B, takes in pieces.
+func panelRoom(rows, k int) int {
+	return roundUp(rows, piecePanel/2) * roundUp(k, pieceTerms) * pieceSize / 2
+}
+
+// pieceTime estimates the nanoseconds of the product in pieces on one thread.
+func (g *Gemm) pieceTime() float64 {
+	const cut, move = 0.12, 0.15 // of a number into pieces, of an element that is copied before
+	m, n, k := float64(g.m), float64(g.n), float64(g.k)
+	t := float64(roundUp(g.m, 16)*roundUp(g.n, 16)*roundUp(g.k, pieceTerms))/g.kernels.pieces.rate + cut*(m*k+k*n)
+	if !g.a.plain() {
+		t += move * m * k
+	}
+	if !g.b.plain() {
+		t += move * k * n
+	}
+	if g.flip || g.out.cs != 1 {
+		t += move * m * n
+	}
+	return t * float64(g.batch)
+}
+
+// cutPieces chooses the tiles of a product in pieces.
+func (g *Gemm) cutPieces() {
+	threads := g.pool.Threads()
+	most := max(piecePanel, min(pieceBlock/g.kc, 1024)/piecePanel*piecePanel)
+	down, across := (g.m+tileRows-1)/tileRows, (g.n+most-1)/most
+	want := 1
+	if work := g.nanos; threads > 1 && work > minParallel {
+		want = threads
+		if work > 100_000*float64(threads) {
+			want = 2 * threads
+		}
+	}
+	if g.m/threads >= leastReuse && want > 1 {
+		down = roundUp(down, threads)
+	}
+	panels, rows := (g.n+piecePanel-1)/piecePanel, (g.m+piecePanel-1)/piecePanel
+	for {
+		g.rows = (rows + down - 1) / down * piecePanel
+		g.cols = (panels + across - 1) / across * piecePanel
+		g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
+		switch {
+		case g.tiles() >= want:
+			return
+		case across < panels && (g.cols >= g.rows || down >= rows):
+			across++
+		case down < rows:
+			down++
+		default:
+			return
+		}
+	}
+}
+
+// inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.
+func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
+	kc, kernels := min(g.kc, g.k-k), g.kernels.pieces
+	b, room := w.real[g.bAt:], panelRoom(piecePanel, kc)
+	var bad uint64 // panels of B with numbers that are not finite
+	for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
+		cols := min(piecePanel, t.cols-j)
+		from, ldb := g.plainB(w, block{t.batch, k, t.col + j, kc, cols})
+		if !kernels.right(b[p*room:], from, ldb, kc, cols) {
+			bad |= 1 << p
+		}
+	}
+	a := w.real[g.aAt:]
+	for i := 0; i < t.rows; i += piecePanel {
+		rows := min(piecePanel, t.rows-i)
+		from, lda := g.plainA(w, block{t.batch, t.row + i, k, rows, kc})
+		finite := kernels.left(a, from, lda, rows, kc)
+		if finite && bad == 0 {
+			kernels.multiply(rows, t.cols, kc, a, b, c[i*ld:], ld, k > 0)
+			continue
+		}
+		for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
+			cols, c := min(piecePanel, t.cols-j), c[i*ld+j:]
+			if finite && bad>>p&1 == 0 {
+				kernels.multiply(rows, cols, kc, a, b[p*room:], c, ld, k > 0)
+			} else {
+				g.inWhole(w, c, ld, block{t.batch, t.row + i, t.col + j, rows, cols}, k, kc)
+			}
+		}
+	}
+}
+
+// inWhole adds some terms to a block without cutting numbers.
+func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
+	a, lda := g.plainA(w, block{t.batch, t.row, k, t.rows, kc})
+	b, ldb := g.plainB(w, block{t.batch, k, t.col, kc, t.cols})
+	step := g.kernels.most[2]
+	for i := 0; i < t.rows; i += step {
+		g.kernels.tile(min(step, t.rows-i), 2, t.cols, kc, a[i*lda:], lda, 1, b, ldb, c[i*ld:], ld, k > 0, lookahead{})
+	}
+}
+
+// plainA gives a block of A whose rows lie in memory one element after the other: in place or copied.
+func (g *Gemm) plainA(w *Worker, b block) (at []float32, ld int) {
+	return g.a.plainBlock(g.kernels, b, w.real[g.tempAt:][:g.kc*piecePanel], w.real[g.spareAt:])
+}
+
+// plainB does the same with B.
+func (g *Gemm) plainB(w *Worker, b block) (at []float32, ld int) {
+	return g.b.plainBlock(g.kernels, b, w.real[g.tempAt+g.kc*piecePanel:], w.real[g.spareAt:])
+}
+
+func (m *matrix) plainBlock(k *kernels, b block, temp, spare []float32) (at []float32, ld int) {
+	if m.plain() {
+		return m.data[m.at(b.batch, b.row, b.col):], m.rs
+	}
+	m.copyTo(k, temp, b.cols, b, spare)
+	return temp, b.cols
+}
