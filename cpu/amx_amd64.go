@@ -28,12 +28,12 @@ func amx2x2(config *byte, steps int, a *byte, b *byte, c *float32, ldc int, pane
 //go:noescape
 func splitRowsAMX(to *byte, tiles int, from *float32, ld int, rows int, cols int) bool
 
-// splitPairsCAMX cuts a block of rows by 16·C columns, of the last 16 only so many lanes, rows ld apart, into bfloat16 pieces and lays
-// them out as C tiles of 16 pairs of rows by 16 columns, the first to, the next piece C·1024 bytes on, the next rows three times that;
-// missing rows are 0. It says whether all numbers are finite.
+// splitPairsCAMX cuts a block of rows by so many panels of 16·C columns, of which the last 16 of a panel are only lanes, rows ld apart,
+// into bfloat16 pieces and lays each panel out as C tiles of 16 pairs of rows by 16 columns, the first to, the next piece C·1024 bytes on,
+// the next rows three times that, the next panel room bytes on; missing rows are 0. It says whether all numbers are finite.
 //
 //go:noescape
-func splitPairs1AMX(to *byte, from *float32, ld int, rows int, lanes int) bool
+func splitPairs1AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool
 
 //go:noescape
-func splitPairs2AMX(to *byte, from *float32, ld int, rows int, lanes int) bool
+func splitPairs2AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool

@@ -1458,267 +1458,317 @@ DATA oddWords<>+60(SB)/2, $0x003d
 DATA oddWords<>+62(SB)/2, $0x003f
 GLOBL oddWords<>(SB), RODATA|NOPTR, $64
 
-// func splitPairs1AMX(to *byte, from *float32, ld int, rows int, lanes int) bool
+// func splitPairs1AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool
 // Requires: AVX, AVX512F, BMI2
-TEXT ·splitPairs1AMX(SB), NOSPLIT, $0-41
+TEXT ·splitPairs1AMX(SB), NOSPLIT, $0-57
 	MOVL         $0x00008000, AX
 	VPBROADCASTD AX, Z0
 	MOVL         $0xffff0000, AX
 	VPBROADCASTD AX, Z1
 	KXORW        K3, K3, K3
+	MOVQ         lanes+48(FP), R8
+	MOVL         $0x0000ffff, AX
+	BZHIL        R8, AX, AX
+	KMOVW        AX, K1
 	MOVQ         to+0(FP), AX
-	MOVQ         from+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         rows+24(FP), BX
-	MOVQ         lanes+32(FP), SI
+	MOVQ         room+8(FP), SI
+	MOVQ         from+16(FP), CX
+	MOVQ         ld+24(FP), DX
+	MOVQ         rows+32(FP), BX
+	MOVQ         panels+40(FP), DI
 	SHLQ         $0x02, DX
-	MOVL         $0x0000ffff, DI
-	BZHIL        SI, DI, SI
-	KMOVW        SI, K1
+	VPXORD       Z2, Z2, Z2
 
 step:
-	MOVQ AX, SI
-	MOVQ $0x00000010, DI
+	MOVQ $0x00000010, R11
 
 pair:
-	CMPQ      BX, $0x02
-	JL        last
-	VMOVUPS.Z (CX), K1, Z2
-	VMOVUPS.Z (CX)(DX*1), K1, Z3
-	VPADDD    Z0, Z2, Z4
+	CMPQ BX, $0x02
+	JL   last
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
+
+two:
+	VMOVUPS.Z (R10), K1, Z3
+	VMOVUPS.Z (R10)(DX*1), K1, Z4
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, (SI)
-	VPADDD    Z0, Z2, Z4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, (R9)
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 1024(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 1024(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
 	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 2048(SI)
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 2048(R9)
+	ADDQ      $0x00000040, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       two
 	LEAQ      (CX)(DX*2), CX
 
 next:
-	ADDQ  $0x40, SI
-	SUBQ  $0x02, BX
-	DECQ  DI
-	JNZ   pair
-	ADDQ  $0x00000c00, AX
-	TESTQ BX, BX
-	JG    step
-	JMP   done
-
-last:
-	VPXORD    Z6, Z6, Z6
-	CMPQ      BX, $0x01
-	JNE       none
-	VMOVUPS.Z (CX), K1, Z2
-	VMOVDQA32 Z6, Z3
-	VPADDD    Z0, Z2, Z4
-	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
-	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
-	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, (SI)
-	VPADDD    Z0, Z2, Z4
-	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
-	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
-	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 1024(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
-	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 2048(SI)
-	JMP       next
-
-none:
-	VMOVDQU32 Z6, (SI)
-	VMOVDQU32 Z6, 1024(SI)
-	VMOVDQU32 Z6, 2048(SI)
-	JMP       next
-
-done:
+	ADDQ     $0x40, AX
+	SUBQ     $0x02, BX
+	DECQ     R11
+	JNZ      pair
+	ADDQ     $0x00000800, AX
+	TESTQ    BX, BX
+	JG       step
 	KORTESTW K3, K3
 	SETEQ    AL
-	MOVB     AL, ret+40(FP)
+	MOVB     AL, ret+56(FP)
 	VZEROUPPER
 	RET
 
-// func splitPairs2AMX(to *byte, from *float32, ld int, rows int, lanes int) bool
+last:
+	CMPQ BX, $0x01
+	JNE  none
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
+
+one:
+	VMOVUPS.Z (R10), K1, Z3
+	VMOVDQA32 Z2, Z4
+	VPADDD    Z0, Z3, Z5
+	VPADDD    Z0, Z4, Z6
+	VPANDD    Z1, Z5, Z5
+	VPANDD    Z1, Z6, Z6
+	VSUBPS    Z5, Z3, Z3
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, (R9)
+	VPADDD    Z0, Z3, Z5
+	VPADDD    Z0, Z4, Z6
+	VPANDD    Z1, Z5, Z5
+	VPANDD    Z1, Z6, Z6
+	VSUBPS    Z5, Z3, Z3
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 1024(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
+	KORW      K4, K3, K3
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 2048(R9)
+	ADDQ      $0x00000040, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       one
+	JMP       next
+
+none:
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
+
+zeros:
+	VMOVDQU32 Z2, (R9)
+	VMOVDQU32 Z2, 1024(R9)
+	VMOVDQU32 Z2, 2048(R9)
+	ADDQ      $0x00000040, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       zeros
+	JMP       next
+
+// func splitPairs2AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool
 // Requires: AVX, AVX512F, BMI2
-TEXT ·splitPairs2AMX(SB), NOSPLIT, $0-41
+TEXT ·splitPairs2AMX(SB), NOSPLIT, $0-57
 	MOVL         $0x00008000, AX
 	VPBROADCASTD AX, Z0
 	MOVL         $0xffff0000, AX
 	VPBROADCASTD AX, Z1
 	KXORW        K3, K3, K3
+	MOVQ         lanes+48(FP), R8
+	MOVL         $0x0000ffff, AX
+	BZHIL        R8, AX, AX
+	KMOVW        AX, K1
 	MOVQ         to+0(FP), AX
-	MOVQ         from+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         rows+24(FP), BX
-	MOVQ         lanes+32(FP), SI
+	MOVQ         room+8(FP), SI
+	MOVQ         from+16(FP), CX
+	MOVQ         ld+24(FP), DX
+	MOVQ         rows+32(FP), BX
+	MOVQ         panels+40(FP), DI
 	SHLQ         $0x02, DX
-	MOVL         $0x0000ffff, DI
-	BZHIL        SI, DI, SI
-	KMOVW        SI, K1
+	VPXORD       Z2, Z2, Z2
 
 step:
-	MOVQ AX, SI
-	MOVQ $0x00000010, DI
+	MOVQ $0x00000010, R11
 
 pair:
-	CMPQ      BX, $0x02
-	JL        last
-	VMOVUPS   (CX), Z2
-	VMOVUPS   (CX)(DX*1), Z3
-	VPADDD    Z0, Z2, Z4
+	CMPQ BX, $0x02
+	JL   last
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
+
+two:
+	VMOVUPS   (R10), Z3
+	VMOVUPS   (R10)(DX*1), Z4
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, (SI)
-	VPADDD    Z0, Z2, Z4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, (R9)
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 2048(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 2048(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
 	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 4096(SI)
-	VMOVUPS.Z 64(CX), K1, Z2
-	VMOVUPS.Z 64(CX)(DX*1), K1, Z3
-	VPADDD    Z0, Z2, Z4
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 4096(R9)
+	VMOVUPS.Z 64(R10), K1, Z3
+	VMOVUPS.Z 64(R10)(DX*1), K1, Z4
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 1024(SI)
-	VPADDD    Z0, Z2, Z4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 1024(R9)
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 3072(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 3072(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
 	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 5120(SI)
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 5120(R9)
+	ADDQ      $0x00000080, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       two
 	LEAQ      (CX)(DX*2), CX
 
 next:
-	ADDQ  $0x40, SI
-	SUBQ  $0x02, BX
-	DECQ  DI
-	JNZ   pair
-	ADDQ  $0x00001800, AX
-	TESTQ BX, BX
-	JG    step
-	JMP   done
+	ADDQ     $0x40, AX
+	SUBQ     $0x02, BX
+	DECQ     R11
+	JNZ      pair
+	ADDQ     $0x00001400, AX
+	TESTQ    BX, BX
+	JG       step
+	KORTESTW K3, K3
+	SETEQ    AL
+	MOVB     AL, ret+56(FP)
+	VZEROUPPER
+	RET
 
 last:
-	VPXORD    Z6, Z6, Z6
-	CMPQ      BX, $0x01
-	JNE       none
-	VMOVUPS   (CX), Z2
-	VMOVDQA32 Z6, Z3
-	VPADDD    Z0, Z2, Z4
+	CMPQ BX, $0x01
+	JNE  none
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
+
+one:
+	VMOVUPS   (R10), Z3
+	VMOVDQA32 Z2, Z4
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, (SI)
-	VPADDD    Z0, Z2, Z4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, (R9)
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 2048(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 2048(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
 	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 4096(SI)
-	VMOVUPS.Z 64(CX), K1, Z2
-	VMOVDQA32 Z6, Z3
-	VPADDD    Z0, Z2, Z4
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 4096(R9)
+	VMOVUPS.Z 64(R10), K1, Z3
+	VMOVDQA32 Z2, Z4
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 1024(SI)
-	VPADDD    Z0, Z2, Z4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 1024(R9)
 	VPADDD    Z0, Z3, Z5
-	VPANDD    Z1, Z4, Z4
+	VPADDD    Z0, Z4, Z6
 	VPANDD    Z1, Z5, Z5
-	VSUBPS    Z4, Z2, Z2
+	VPANDD    Z1, Z6, Z6
 	VSUBPS    Z5, Z3, Z3
-	VPSRLD    $0x10, Z4, Z4
-	VPORD     Z4, Z5, Z4
-	VMOVDQU32 Z4, 3072(SI)
-	VCMPPS    $0x03, Z2, Z3, K4
+	VSUBPS    Z6, Z4, Z4
+	VPSRLD    $0x10, Z5, Z5
+	VPORD     Z5, Z6, Z5
+	VMOVDQU32 Z5, 3072(R9)
+	VCMPPS    $0x03, Z3, Z4, K4
 	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z2, Z2
-	VPORD     Z2, Z3, Z2
-	VMOVDQU32 Z2, 5120(SI)
+	VPSRLD    $0x10, Z3, Z3
+	VPORD     Z3, Z4, Z3
+	VMOVDQU32 Z3, 5120(R9)
+	ADDQ      $0x00000080, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       one
 	JMP       next
 
 none:
-	VMOVDQU32 Z6, (SI)
-	VMOVDQU32 Z6, 2048(SI)
-	VMOVDQU32 Z6, 4096(SI)
-	VMOVDQU32 Z6, 1024(SI)
-	VMOVDQU32 Z6, 3072(SI)
-	VMOVDQU32 Z6, 5120(SI)
-	JMP       next
+	MOVQ AX, R9
+	MOVQ CX, R10
+	MOVQ DI, R8
 
-done:
-	KORTESTW K3, K3
-	SETEQ    AL
-	MOVB     AL, ret+40(FP)
-	VZEROUPPER
-	RET
+zeros:
+	VMOVDQU32 Z2, (R9)
+	VMOVDQU32 Z2, 2048(R9)
+	VMOVDQU32 Z2, 4096(R9)
+	VMOVDQU32 Z2, 1024(R9)
+	VMOVDQU32 Z2, 3072(R9)
+	VMOVDQU32 Z2, 5120(R9)
+	ADDQ      $0x00000080, R10
+	ADDQ      SI, R9
+	DECQ      R8
+	JNZ       zeros
+	JMP       next

@@ -52,6 +52,7 @@ type Gemm struct {
 	vecs                                  int // width of a kernel in vectors
 	kc                                    int // terms of a piece of k
 	rows, cols                            int // of a tile
+	block                                 int // columns of B cut into pieces at a time
 	rowTiles, colTiles                    int
 	tileAt, aAt, bAt, tempAt, spareAt, to int // where in a worker's scratch the tile, copies of A and B, half-done copies, and a transposed tile begin
 }
@@ -113,7 +114,8 @@ func (g *Gemm) plan() {
 	parts := max(1, (g.k+most-1)/most)
 	g.kc = (g.k + parts - 1) / parts
 	if g.pieces {
-		g.kc = roundUp(g.kc, pieceTerms)
+		parts = (g.k + pieceKc - 1) / pieceKc
+		g.kc = roundUp((g.k+parts-1)/parts, pieceTerms)
 		g.cutPieces()
 	} else {
 		g.cut()
@@ -273,8 +275,8 @@ func (g *Gemm) place() {
 	g.tileAt = take(!g.direct, g.rows*g.cols)
 	if g.pieces {
 		reals = roundUp(reals, 16)
-		g.aAt = take(true, panelRoom(piecePanel, g.kc))
-		g.bAt = take(true, panelRoom(g.cols, g.kc))
+		g.aAt = take(true, panelRoom(g.rows, g.kc))
+		g.bAt = take(true, panelRoom(g.block, g.kc))
 		g.tempAt = take(true, 2*piecePanel*g.kc)
 		g.spareAt = take(true, piecePanel*g.kc)
 		g.to = take(g.flip && !g.direct, g.rows*g.cols)

@@ -37,6 +37,8 @@ const (
 	leastPieces = 48
 	// pieceKc is the most terms between two visits to C.
 	pieceKc = 512
+	// pieceRows is the most rows of a tile, all of whose pieces are kept.
+	pieceRows = 1024
 	// pieceBlock is the most numbers of a block of B that stays, in pieces, in the second-level cache.
 	pieceBlock = 1 << 17
 )
@@ -63,19 +65,18 @@ func (g *Gemm) pieceTime() float64 {
 	return t * float64(g.batch)
 }
 
-// cutPieces chooses the tiles of a product in pieces.
+// cutPieces chooses the tiles of a product in pieces, and the blocks of B in one.
 func (g *Gemm) cutPieces() {
 	threads := g.pool.Threads()
-	most := max(piecePanel, min(pieceBlock/g.kc, 1024)/piecePanel*piecePanel)
-	down, across := (g.m+tileRows-1)/tileRows, (g.n+most-1)/most
+	down, across := (g.m+pieceRows-1)/pieceRows, 1
 	want := 1
-	if work := g.nanos; threads > 1 && work > minParallel {
+	if g.nanos > minParallel {
 		want = threads
-		if work > 100_000*float64(threads) {
-			want = 2 * threads
+		if g.nanos > 100_000*float64(threads) && threads > 1 {
+			want = 2 * threads // so that a late thread is helped
 		}
 	}
-	if g.m/threads >= leastReuse && want > 1 {
+	if g.m >= leastReuse*threads && want > 1 {
 		down = roundUp(down, threads)
 	}
 	panels, rows := (g.n+piecePanel-1)/piecePanel, (g.m+piecePanel-1)/piecePanel
@@ -85,13 +86,16 @@ func (g *Gemm) cutPieces() {
 		g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
 		switch {
 		case g.tiles() >= want:
+			most := max(1, min(pieceBlock/g.kc/piecePanel, 64)) // panels
+			of := (g.cols/piecePanel + most - 1) / most
+			g.block = roundUp((g.cols+of-1)/of, piecePanel)
 			return
 		case across < panels && (g.cols >= g.rows || down >= rows):
 			across++
 		case down < rows:
 			down++
 		default:
-			return
+			want = 0
 		}
 	}
 }
@@ -99,33 +103,50 @@ func (g *Gemm) cutPieces() {
 // inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.
 func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
 	kc, kernels := min(g.kc, g.k-k), g.kernels.pieces
-	b, room := w.real[g.bAt:], panelRoom(piecePanel, kc)
-	var bad uint64 // panels of B with numbers that are not finite
-	for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
-		cols := min(piecePanel, t.cols-j)
-		from, ldb := g.plainB(w, block{t.batch, k, t.col + j, kc, cols})
-		if !kernels.right(b[p*room:], from, ldb, kc, cols) {
-			bad |= 1 << p
+	a, b, room := w.real[g.aAt:], w.real[g.bAt:], panelRoom(piecePanel, kc)
+	var badA, badB uint64 // panels with numbers that are not finite
+	for i, p := 0, 0; i < t.rows; i, p = i+piecePanel, p+1 {
+		rows := min(piecePanel, t.rows-i)
+		if from, lda := g.plainA(w, block{t.batch, t.row + i, k, rows, kc}); !kernels.left(a[p*room:], from, lda, rows, kc) {
+			badA |= 1 << p
 		}
 	}
-	a := w.real[g.aAt:]
-	for i := 0; i < t.rows; i += piecePanel {
-		rows := min(piecePanel, t.rows-i)
-		from, lda := g.plainA(w, block{t.batch, t.row + i, k, rows, kc})
-		finite := kernels.left(a, from, lda, rows, kc)
-		if finite && bad == 0 {
-			kernels.multiply(rows, t.cols, kc, a, b, c[i*ld:], ld, k > 0)
-			continue
-		}
-		for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
-			cols, c := min(piecePanel, t.cols-j), c[i*ld+j:]
-			if finite && bad>>p&1 == 0 {
-				kernels.multiply(rows, cols, kc, a, b[p*room:], c, ld, k > 0)
-			} else {
-				g.inWhole(w, c, ld, block{t.batch, t.row + i, t.col + j, rows, cols}, k, kc)
+	for j := 0; j < t.cols; j += g.block {
+		cols := min(g.block, t.cols-j)
+		badB = g.cutB(w, block{t.batch, k, t.col + j, kc, cols})
+		for i, p := 0, 0; i < t.rows; i, p = i+piecePanel, p+1 {
+			rows, a, c := min(piecePanel, t.rows-i), a[p*room:], c[i*ld+j:]
+			if badA>>p&1 == 0 && badB == 0 {
+				kernels.multiply(rows, cols, kc, a, b, c, ld, k > 0)
+				continue
+			}
+			for j2, q := 0, 0; j2 < cols; j2, q = j2+piecePanel, q+1 {
+				cols, c := min(piecePanel, cols-j2), c[j2:]
+				if badA>>p&1 == 0 && badB>>q&1 == 0 {
+					kernels.multiply(rows, cols, kc, a, b[q*room:], c, ld, k > 0)
+				} else {
+					g.inWhole(w, c, ld, block{t.batch, t.row + i, t.col + j + j2, rows, cols}, k, kc)
+				}
 			}
 		}
 	}
+}
+
+// cutB cuts a block of B into pieces and tells the panels with numbers that are not finite.
+func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
+	to, kernels, room := w.real[g.bAt:], g.kernels.pieces, panelRoom(piecePanel, t.rows)
+	if g.b.plain() {
+		if from, ldb := g.plainB(w, t); kernels.right(to, from, ldb, t.rows, t.cols) {
+			return 0
+		}
+	}
+	for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
+		panel := block{t.batch, t.row, t.col + j, t.rows, min(piecePanel, t.cols-j)}
+		if from, ldb := g.plainB(w, panel); !kernels.right(to[p*room:], from, ldb, t.rows, panel.cols) {
+			bad |= 1 << p
+		}
+	}
+	return bad
 }
 
 // inWhole adds some terms to a block without cutting numbers.

@@ -22,10 +22,22 @@ func leftAMX(to, from []float32, ld, rows, k int) bool {
 }
 
 func rightAMX(to, from []float32, ld, k, cols int) bool {
-	if cols <= 16 {
-		return splitPairs1AMX(bytesOf(to), &from[0], ld, k, cols)
+	const together = 8
+	room, finite := panelRoom(piecePanel, k), true
+	for j := 0; j < cols; {
+		panels, lanes := min((cols-j)/piecePanel, together), 16
+		width := panels * piecePanel
+		if panels == 0 {
+			panels, width, lanes = 1, cols-j, (cols-j-1)%16+1
+		}
+		if to := bytesOf(to[j/piecePanel*room:]); width <= 16 {
+			finite = splitPairs1AMX(to, 4*room, &from[j], ld, k, panels, lanes) && finite
+		} else {
+			finite = splitPairs2AMX(to, 4*room, &from[j], ld, k, panels, lanes) && finite
+		}
+		j += width
 	}
-	return splitPairs2AMX(bytesOf(to), &from[0], ld, k, cols-16)
+	return finite
 }
 
 func multiplyAMX(rows, cols, k int, a, b, c []float32, ldc int, add bool) {

@@ -131,21 +131,24 @@ func splitPairs(c *Context, tiles int) {
 	c.Function(fmt.Sprintf("splitPairs%dAMX", tiles))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(to *byte, from *float32, ld, rows, lanes int) bool")
+	c.SignatureExpr("func(to *byte, room int, from *float32, ld, rows, panels, lanes int) bool")
 	if tiles == 1 {
-		c.Doc("splitPairsCAMX cuts a block of rows by 16·C columns, of the last 16 only so many lanes, rows ld apart, into bfloat16 pieces and lays",
-			"them out as C tiles of 16 pairs of rows by 16 columns, the first to, the next piece C·1024 bytes on, the next rows three times that;",
-			"missing rows are 0. It says whether all numbers are finite.")
+		c.Doc("splitPairsCAMX cuts a block of rows by so many panels of 16·C columns, of which the last 16 of a panel are only lanes, rows ld apart,",
+			"into bfloat16 pieces and lays each panel out as C tiles of 16 pairs of rows by 16 columns, the first to, the next piece C·1024 bytes on,",
+			"the next rows three times that, the next panel room bytes on; missing rows are 0. It says whether all numbers are finite.")
 	}
 	s := newSplitter(c)
-	to, from, ld, rows, lanes := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
+	to, from, ld, rows, room, panels, n := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
+	c.Load(c.Param("lanes"), n)
+	opmask(c, n, reg.K1)
 	c.Load(c.Param("to"), to)
+	c.Load(c.Param("room"), room)
 	c.Load(c.Param("from"), from)
 	c.Load(c.Param("ld"), ld)
 	c.Load(c.Param("rows"), rows)
-	c.Load(c.Param("lanes"), lanes)
+	c.Load(c.Param("panels"), panels)
 	c.SHLQ(U8(2), ld)
-	opmask(c, lanes, reg.K1)
+	at, row, pairs := c.GP64(), c.GP64(), c.GP64()
 	load := func(tile int, from Mem, to reg.VecVirtual) {
 		from.Disp = 64 * tile
 		if tile == tiles-1 {
@@ -154,55 +157,63 @@ func splitPairs(c *Context, tiles int) {
 			c.VMOVUPS(from, to)
 		}
 	}
-	slot := func(at reg.GPVirtual, tile, piece int) Mem {
-		return Mem{Base: at, Disp: tileBytes * (tiles*piece + tile)}
+	slot := func(tile, piece int) Mem { return Mem{Base: at, Disp: tileBytes * (tiles*piece + tile)} }
+	zero := c.ZMM()
+	c.VPXORD(zero, zero, zero)
+	// each does something for all panels of a pair of rows.
+	each := func(name string, f func(tile int)) {
+		c.MOVQ(to, at)
+		c.MOVQ(from, row)
+		c.MOVQ(panels, n)
+		c.Label(name)
+		for t := range tiles {
+			f(t)
+		}
+		c.ADDQ(U32(uint32(64*tiles)), row)
+		c.ADDQ(room, at)
+		c.DECQ(n)
+		c.JNZ(LabelRef(name))
 	}
 
 	c.Label("step")
-	at, pairs := c.GP64(), c.GP64()
-	c.MOVQ(to, at)
 	c.MOVQ(U32(16), pairs)
 	c.Label("pair")
 	c.CMPQ(rows, U8(2))
 	c.JL(LabelRef("last"))
-	for t := range tiles {
+	each("two", func(t int) {
 		x, y := c.ZMM(), c.ZMM()
-		load(t, Mem{Base: from}, x)
-		load(t, Mem{Base: from, Index: ld, Scale: 1}, y)
-		s.pairs(x, y, func(piece int) Mem { return slot(at, t, piece) })
-	}
+		load(t, Mem{Base: row}, x)
+		load(t, Mem{Base: row, Index: ld, Scale: 1}, y)
+		s.pairs(x, y, func(piece int) Mem { return slot(t, piece) })
+	})
 	c.LEAQ(Mem{Base: from, Index: ld, Scale: 2}, from)
 	c.Label("next")
-	c.ADDQ(U8(64), at)
+	c.ADDQ(U8(64), to)
 	c.SUBQ(U8(2), rows)
 	c.DECQ(pairs)
 	c.JNZ(LabelRef("pair"))
-	c.ADDQ(U32(uint32(pieces*tileBytes*tiles)), to)
+	c.ADDQ(U32(uint32((pieces*tiles-1)*tileBytes)), to)
 	c.TESTQ(rows, rows)
 	c.JG(LabelRef("step"))
-	c.JMP(LabelRef("done"))
+	s.result()
 
-	c.Label("last") // one row or none
-	zero := c.ZMM()
-	c.VPXORD(zero, zero, zero)
+	c.Label("last")
 	c.CMPQ(rows, U8(1))
 	c.JNE(LabelRef("none"))
-	for t := range tiles {
+	each("one", func(t int) {
 		x, y := c.ZMM(), c.ZMM()
-		load(t, Mem{Base: from}, x)
+		load(t, Mem{Base: row}, x)
 		c.VMOVDQA32(zero, y)
-		s.pairs(x, y, func(piece int) Mem { return slot(at, t, piece) })
-	}
+		s.pairs(x, y, func(piece int) Mem { return slot(t, piece) })
+	})
 	c.JMP(LabelRef("next"))
 	c.Label("none")
-	for t := range tiles {
+	each("zeros", func(t int) {
 		for piece := range pieces {
-			c.VMOVDQU32(zero, slot(at, t, piece))
+			c.VMOVDQU32(zero, slot(t, piece))
 		}
-	}
+	})
 	c.JMP(LabelRef("next"))
-	c.Label("done")
-	s.result()
 }
 
 // pairs cuts two rows and stores each piece of x beside that of y.
