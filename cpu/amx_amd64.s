@@ -1459,7 +1459,7 @@ DATA oddWords<>+62(SB)/2, $0x003f
 GLOBL oddWords<>(SB), RODATA|NOPTR, $64
 
 // func splitPairs1AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·splitPairs1AMX(SB), NOSPLIT, $0-57
 	MOVL         $0x00008000, AX
 	VPBROADCASTD AX, Z0
@@ -1477,6 +1477,9 @@ TEXT ·splitPairs1AMX(SB), NOSPLIT, $0-57
 	MOVQ         rows+32(FP), BX
 	MOVQ         panels+40(FP), DI
 	SHLQ         $0x02, DX
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	LEAQ         (R12)(DX*1), R13
 	VPXORD       Z2, Z2, Z2
 
 step:
@@ -1490,36 +1493,38 @@ pair:
 	MOVQ DI, R8
 
 two:
-	VMOVUPS.Z (R10), K1, Z3
-	VMOVUPS.Z (R10)(DX*1), K1, Z4
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, (R9)
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, 1024(R9)
-	VCMPPS    $0x03, Z3, Z4, K4
-	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z3, Z3
-	VPORD     Z3, Z4, Z3
-	VMOVDQU32 Z3, 2048(R9)
-	ADDQ      $0x00000040, R10
-	ADDQ      SI, R9
-	DECQ      R8
-	JNZ       two
-	LEAQ      (CX)(DX*2), CX
+	VMOVUPS.Z  (R10), K1, Z3
+	VMOVUPS.Z  (R10)(DX*1), K1, Z4
+	PREFETCHT0 (R10)(R12*1)
+	PREFETCHT0 (R10)(R13*1)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, (R9)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, 1024(R9)
+	VCMPPS     $0x03, Z3, Z4, K4
+	KORW       K4, K3, K3
+	VPSRLD     $0x10, Z3, Z3
+	VPORD      Z3, Z4, Z3
+	VMOVDQU32  Z3, 2048(R9)
+	ADDQ       $0x00000040, R10
+	ADDQ       SI, R9
+	DECQ       R8
+	JNZ        two
+	LEAQ       (CX)(DX*2), CX
 
 next:
 	ADDQ     $0x40, AX
@@ -1590,7 +1595,7 @@ zeros:
 	JMP       next
 
 // func splitPairs2AMX(to *byte, room int, from *float32, ld int, rows int, panels int, lanes int) bool
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·splitPairs2AMX(SB), NOSPLIT, $0-57
 	MOVL         $0x00008000, AX
 	VPBROADCASTD AX, Z0
@@ -1608,6 +1613,9 @@ TEXT ·splitPairs2AMX(SB), NOSPLIT, $0-57
 	MOVQ         rows+32(FP), BX
 	MOVQ         panels+40(FP), DI
 	SHLQ         $0x02, DX
+	MOVQ         DX, R12
+	SHLQ         $0x04, R12
+	LEAQ         (R12)(DX*1), R13
 	VPXORD       Z2, Z2, Z2
 
 step:
@@ -1621,61 +1629,65 @@ pair:
 	MOVQ DI, R8
 
 two:
-	VMOVUPS   (R10), Z3
-	VMOVUPS   (R10)(DX*1), Z4
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, (R9)
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, 2048(R9)
-	VCMPPS    $0x03, Z3, Z4, K4
-	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z3, Z3
-	VPORD     Z3, Z4, Z3
-	VMOVDQU32 Z3, 4096(R9)
-	VMOVUPS.Z 64(R10), K1, Z3
-	VMOVUPS.Z 64(R10)(DX*1), K1, Z4
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, 1024(R9)
-	VPADDD    Z0, Z3, Z5
-	VPADDD    Z0, Z4, Z6
-	VPANDD    Z1, Z5, Z5
-	VPANDD    Z1, Z6, Z6
-	VSUBPS    Z5, Z3, Z3
-	VSUBPS    Z6, Z4, Z4
-	VPSRLD    $0x10, Z5, Z5
-	VPORD     Z5, Z6, Z5
-	VMOVDQU32 Z5, 3072(R9)
-	VCMPPS    $0x03, Z3, Z4, K4
-	KORW      K4, K3, K3
-	VPSRLD    $0x10, Z3, Z3
-	VPORD     Z3, Z4, Z3
-	VMOVDQU32 Z3, 5120(R9)
-	ADDQ      $0x00000080, R10
-	ADDQ      SI, R9
-	DECQ      R8
-	JNZ       two
-	LEAQ      (CX)(DX*2), CX
+	VMOVUPS    (R10), Z3
+	VMOVUPS    (R10)(DX*1), Z4
+	PREFETCHT0 (R10)(R12*1)
+	PREFETCHT0 (R10)(R13*1)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, (R9)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, 2048(R9)
+	VCMPPS     $0x03, Z3, Z4, K4
+	KORW       K4, K3, K3
+	VPSRLD     $0x10, Z3, Z3
+	VPORD      Z3, Z4, Z3
+	VMOVDQU32  Z3, 4096(R9)
+	VMOVUPS.Z  64(R10), K1, Z3
+	VMOVUPS.Z  64(R10)(DX*1), K1, Z4
+	PREFETCHT0 64(R10)(R12*1)
+	PREFETCHT0 64(R10)(R13*1)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, 1024(R9)
+	VPADDD     Z0, Z3, Z5
+	VPADDD     Z0, Z4, Z6
+	VPANDD     Z1, Z5, Z5
+	VPANDD     Z1, Z6, Z6
+	VSUBPS     Z5, Z3, Z3
+	VSUBPS     Z6, Z4, Z4
+	VPSRLD     $0x10, Z5, Z5
+	VPORD      Z5, Z6, Z5
+	VMOVDQU32  Z5, 3072(R9)
+	VCMPPS     $0x03, Z3, Z4, K4
+	KORW       K4, K3, K3
+	VPSRLD     $0x10, Z3, Z3
+	VPORD      Z3, Z4, Z3
+	VMOVDQU32  Z3, 5120(R9)
+	ADDQ       $0x00000080, R10
+	ADDQ       SI, R9
+	DECQ       R8
+	JNZ        two
+	LEAQ       (CX)(DX*2), CX
 
 next:
 	ADDQ     $0x40, AX

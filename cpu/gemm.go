@@ -121,6 +121,9 @@ func (g *Gemm) plan() {
 		g.cut()
 	}
 	g.direct = g.out.cs == 1 && (g.bare || g.alone && !g.flip)
+	if g.pieces && g.k > g.kc && g.colTiles > 1 && g.out.rs%16 != 0 {
+		g.direct = false // two threads would add to the same lines again and again
+	}
 	g.place()
 }
 
@@ -275,7 +278,11 @@ func (g *Gemm) place() {
 	g.tileAt = take(!g.direct, g.rows*g.cols)
 	if g.pieces {
 		reals = roundUp(reals, 16)
-		g.aAt = take(true, panelRoom(g.rows, g.kc))
+		rows := piecePanel
+		if g.keepA() {
+			rows = g.rows
+		}
+		g.aAt = take(true, panelRoom(rows, g.kc))
 		g.bAt = take(true, panelRoom(g.block, g.kc))
 		g.tempAt = take(true, 2*piecePanel*g.kc)
 		g.spareAt = take(true, piecePanel*g.kc)

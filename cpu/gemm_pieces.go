@@ -1,4 +1,5 @@
 package cpu
+import ("os";"strconv")
 
 // Products in pieces. A float32 is the sum of three bfloat16 numbers of 8 significant bits each, a = a₀ + a₁ + a₂ with |a₁| ≤ 2⁻⁸|a|
 // and |a₂| ≤ 2⁻¹⁷|a|, so that of the nine products of pieces of a·b six count:
@@ -15,7 +16,7 @@ package cpu
 
 // pieceKernels is what a product in pieces needs of an instruction set.
 type pieceKernels struct {
-	rate float64 // multiplications per nanosecond on one thread
+	step float64 // nanoseconds for a panel of A times one of B, pieceTerms terms
 	// left cuts rows ≤ piecePanel rows of k numbers, ld apart, into pieces, and says whether all numbers are finite.
 	left func(to, from []float32, ld, rows, k int) bool
 	// right does the same with k rows of cols ≤ piecePanel numbers.
@@ -36,11 +37,8 @@ const (
 	// leastPieces is the fewest terms of a product in pieces.
 	leastPieces = 48
 	// pieceKc is the most terms between two visits to C.
-	pieceKc = 512
 	// pieceRows is the most rows of a tile, all of whose pieces are kept.
-	pieceRows = 1024
 	// pieceBlock is the most numbers of a block of B that stays, in pieces, in the second-level cache.
-	pieceBlock = 1 << 17
 )
 
 // panelRoom is the float32 that a panel of so many rows of A, or columns of B, takes in pieces.
@@ -50,9 +48,13 @@ func panelRoom(rows, k int) int {
 
 // pieceTime estimates the nanoseconds of the product in pieces on one thread.
 func (g *Gemm) pieceTime() float64 {
-	const cut, move = 0.12, 0.15 // of a number into pieces, of an element that is copied before
+	const cutA, cutB, move = 0.16, 0.22, 0.15 // of a number into pieces, of an element that is copied before or after
+	panels := func(n int) float64 { // half a panel takes 0.7 of the time of one: half of the sums, which wait for each other
+		return float64(n/piecePanel) + 0.7*float64((n%piecePanel+piecePanel-1)/piecePanel)
+	}
 	m, n, k := float64(g.m), float64(g.n), float64(g.k)
-	t := float64(roundUp(g.m, 16)*roundUp(g.n, 16)*roundUp(g.k, pieceTerms))/g.kernels.pieces.rate + cut*(m*k+k*n)
+	steps := float64((g.k + pieceTerms - 1) / pieceTerms)
+	t := panels(g.m)*panels(g.n)*steps*g.kernels.pieces.step + cutA*m*k + cutB*k*n
 	if !g.a.plain() {
 		t += move * m * k
 	}
@@ -102,34 +104,48 @@ func (g *Gemm) cutPieces() {
 
 // inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.
 func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
-	kc, kernels := min(g.kc, g.k-k), g.kernels.pieces
-	a, b, room := w.real[g.aAt:], w.real[g.bAt:], panelRoom(piecePanel, kc)
-	var badA, badB uint64 // panels with numbers that are not finite
-	for i, p := 0, 0; i < t.rows; i, p = i+piecePanel, p+1 {
-		rows := min(piecePanel, t.rows-i)
-		if from, lda := g.plainA(w, block{t.batch, t.row + i, k, rows, kc}); !kernels.left(a[p*room:], from, lda, rows, kc) {
-			badA |= 1 << p
-		}
-	}
+	kc := min(g.kc, g.k-k)
+	var bad uint64 // panels of A with numbers that are not finite
 	for j := 0; j < t.cols; j += g.block {
 		cols := min(g.block, t.cols-j)
-		badB = g.cutB(w, block{t.batch, k, t.col + j, kc, cols})
+		badB := g.cutB(w, block{t.batch, k, t.col + j, kc, cols})
 		for i, p := 0, 0; i < t.rows; i, p = i+piecePanel, p+1 {
-			rows, a, c := min(piecePanel, t.rows-i), a[p*room:], c[i*ld+j:]
-			if badA>>p&1 == 0 && badB == 0 {
-				kernels.multiply(rows, cols, kc, a, b, c, ld, k > 0)
-				continue
+			rows, a := min(piecePanel, t.rows-i), w.real[g.aAt:]
+			if g.keepA() {
+				a = a[p*panelRoom(piecePanel, kc):]
 			}
-			for j2, q := 0, 0; j2 < cols; j2, q = j2+piecePanel, q+1 {
-				cols, c := min(piecePanel, cols-j2), c[j2:]
-				if badA>>p&1 == 0 && badB>>q&1 == 0 {
-					kernels.multiply(rows, cols, kc, a, b[q*room:], c, ld, k > 0)
-				} else {
-					g.inWhole(w, c, ld, block{t.batch, t.row + i, t.col + j + j2, rows, cols}, k, kc)
-				}
+			if j == 0 && !g.cutA(w, a, block{t.batch, t.row + i, k, rows, kc}) {
+				bad |= 1 << p
 			}
+			g.panels(w, a, c[i*ld+j:], ld, block{t.batch, t.row + i, t.col + j, rows, cols}, k, kc, bad>>p&1 != 0, badB)
 		}
 	}
+}
+
+// keepA says whether the pieces of A are used again, for the next block of B.
+func (g *Gemm) keepA() bool { return g.block < g.cols }
+
+// panels adds some terms to the rows of one panel of A.
+func (g *Gemm) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, badA bool, badB uint64) {
+	kernels := g.kernels.pieces
+	if !badA && badB == 0 {
+		kernels.multiply(t.rows, t.cols, kc, a, w.real[g.bAt:], c, ld, k > 0)
+		return
+	}
+	for j, p := 0, 0; j < t.cols; j, p = j+piecePanel, p+1 {
+		cols, c := min(piecePanel, t.cols-j), c[j:]
+		if !badA && badB>>p&1 == 0 {
+			kernels.multiply(t.rows, cols, kc, a, w.real[g.bAt+p*panelRoom(piecePanel, kc):], c, ld, k > 0)
+		} else {
+			g.inWhole(w, c, ld, block{t.batch, t.row, t.col + j, t.rows, cols}, k, kc)
+		}
+	}
+}
+
+// cutA cuts a panel of A into pieces and says whether all its numbers are finite.
+func (g *Gemm) cutA(w *Worker, to []float32, t block) bool {
+	from, lda := g.plainA(w, t)
+	return g.kernels.pieces.left(to, from, lda, t.rows, t.cols)
 }
 
 // cutB cuts a block of B into pieces and tells the panels with numbers that are not finite.
@@ -176,3 +192,14 @@ func (m *matrix) plainBlock(k *kernels, b block, temp, spare []float32) (at []fl
 	m.copyTo(k, temp, b.cols, b, spare)
 	return temp, b.cols
 }
+
+func envInt(name string, v int) int {
+	if s := os.Getenv(name); s != "" {
+		v, _ = strconv.Atoi(s)
+	}
+	return v
+}
+
+var pieceKc, pieceRows, pieceBlock = envInt("PKC", 128), envInt("PROWS", 1024), envInt("PBLOCK", 1<<17)
+
+var pieceScratch = envInt("PSCR", 1)

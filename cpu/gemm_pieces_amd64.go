@@ -4,7 +4,7 @@ package cpu
 
 import "unsafe"
 
-var piecesAMX = pieceKernels{rate: 200, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
+var piecesAMX = pieceKernels{step: 185, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
 
 // tilesOf is the number of tiles of so many rows or columns.
 func tilesOf(n int) int { return (n + 15) / 16 }
@@ -22,7 +22,7 @@ func leftAMX(to, from []float32, ld, rows, k int) bool {
 }
 
 func rightAMX(to, from []float32, ld, k, cols int) bool {
-	const together = 8
+	const together = 2
 	room, finite := panelRoom(piecePanel, k), true
 	for j := 0; j < cols; {
 		panels, lanes := min((cols-j)/piecePanel, together), 16

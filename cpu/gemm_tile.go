@@ -35,6 +35,10 @@ func (g *Gemm) Do(w *Worker, item int) {
 		g.kernels.copyRows(g.out.data[g.out.at(batch, row, col):], g.out.rs, c, ld, t.rows, t.cols)
 		return
 	}
+	if g.bare && g.out.rs == 1 {
+		g.kernels.transpose(g.out.data[g.out.at(batch, row, col):], g.out.cs, c, ld, t.rows, t.cols)
+		return
+	}
 	if g.flip {
 		turned := w.real[g.to:]
 		g.kernels.transpose(turned, t.rows, c, ld, t.rows, t.cols)

@@ -149,6 +149,10 @@ func splitPairs(c *Context, tiles int) {
 	c.Load(c.Param("panels"), panels)
 	c.SHLQ(U8(2), ld)
 	at, row, pairs := c.GP64(), c.GP64(), c.GP64()
+	far, farther := c.GP64(), c.GP64() // 16 and 16+1 rows on
+	c.MOVQ(ld, far)
+	c.SHLQ(U8(4), far)
+	c.LEAQ(Mem{Base: far, Index: ld, Scale: 1}, farther)
 	load := func(tile int, from Mem, to reg.VecVirtual) {
 		from.Disp = 64 * tile
 		if tile == tiles-1 {
@@ -184,6 +188,8 @@ func splitPairs(c *Context, tiles int) {
 		x, y := c.ZMM(), c.ZMM()
 		load(t, Mem{Base: row}, x)
 		load(t, Mem{Base: row, Index: ld, Scale: 1}, y)
+		c.PREFETCHT0(Mem{Base: row, Index: far, Scale: 1, Disp: 64 * t})
+		c.PREFETCHT0(Mem{Base: row, Index: farther, Scale: 1, Disp: 64 * t})
 		s.pairs(x, y, func(piece int) Mem { return slot(t, piece) })
 	})
 	c.LEAQ(Mem{Base: from, Index: ld, Scale: 2}, from)
