@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"device/cuda/report": {"device", "device/cuda"},
 	"device/null":        {"device"},
 	"device/ref":         {"device"},
-	"device/open":        {"device", "device/host", "device/cuda", "device/ref"},
+	"device/open":        {"cpu", "device", "device/host", "device/cuda", "device/ref"},
 	"device/devicetest":  {"device", "device/ref"},
 	"cpu":                {},
 	"kernels":            {},

@@ -10,8 +10,9 @@ package cpu
 // |fl(AB) − AB| ≤ (2 + 32 + 6⌈k/32⌉) u |A||B|, below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry,
 // Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations", 2019).
 //
-// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁵ (|a| + |b| + 1) a term. NaN
-// and infinities have no pieces: blocks of a panel of A and a panel of B where one holds such a number are computed without.
+// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁶ (|a| + |b| + 7) a term. Sums
+// that come within 2⁻⁶ of the largest finite number may be infinite, since first pieces are larger than what they are of. NaN and
+// infinities have no pieces: blocks of a panel of A and a panel of B where one holds such a number are computed without.
 
 // pieceKernels is what a product in pieces needs of an instruction set.
 type pieceKernels struct {

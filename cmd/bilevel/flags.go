@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/device"
@@ -59,7 +60,7 @@ func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
 	}
-	if f.tf32 && (f.device == "cpu" || f.device == "ref") {
+	if family, _, _ := strings.Cut(f.device, ":"); f.tf32 && (family == "cpu" || family == "ref") {
 		return nil, usagef("--tf32: the device %s has no tensor cores", f.device)
 	}
 	o := open.Options{Threads: f.threads, TF32: f.tf32}

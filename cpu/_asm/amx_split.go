@@ -222,12 +222,12 @@ func splitPairs(c *Context, tiles int) {
 	c.JMP(LabelRef("next"))
 }
 
-// pairs cuts two rows and stores each piece of x beside that of y.
+// pairs cuts two rows and stores each piece of x beside that of y, low | y & high: the last rest of a subnormal number has a lower half.
 func (s *splitter) pairs(x, y reg.VecVirtual, slot func(piece int) Mem) {
 	s.pieces(x, y, func(piece int, x, y reg.VecVirtual) {
 		low := s.ZMM()
 		s.VPSRLD(U8(16), x, low)
-		s.VPORD(low, y, low)
+		s.VPTERNLOGD(U8(0xf8), s.high, y, low)
 		s.VMOVDQU32(low, slot(piece))
 	})
 }

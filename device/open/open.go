@@ -18,7 +18,7 @@ import (
 )
 
 // Usage lists what Open takes, for the help text of a flag.
-const Usage = "auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
+const Usage = "auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
@@ -32,7 +32,8 @@ type Options struct {
 // Open opens a device by its name:
 //
 //	auto                    what Auto opens
-//	cpu                     the processor
+//	cpu                     the processor, with the best instructions that it has
+//	cpu:avx2                the processor, with instructions of one level: generic, avx2, avx512 or amx
 //	ref                     the reference device: float64, slow
 //	cuda, cuda:N            the N-th NVIDIA card, from 0
 //	cuda-sim                a simulated card, under the sanitizer: slow, for checking
@@ -55,7 +56,7 @@ func Open(name string, o Options) (device.Device, error) {
 		d, _ := Auto(o)
 		return d, nil
 	case "cpu":
-		return host.New(o.Threads), nil
+		return openProcessor(arg, o.Threads)
 	case "ref":
 		return ref.New(), nil
 	case "cuda":
@@ -117,13 +118,13 @@ func card(d driver.Driver, o cuda.Options) (device.Device, error) {
 	return dev, nil
 }
 
-// takes says whether the part after the colon can be one: a number for cuda, any words for cuda-sim, nothing elsewhere.
+// takes says whether the part after the colon can be one: a number for cuda, any words for cpu and cuda-sim, nothing elsewhere.
 func takes(family, arg string) bool {
 	switch family {
 	case "cuda":
 		n, err := strconv.Atoi(arg)
 		return err == nil && n >= 0
-	case "cuda-sim":
+	case "cpu", "cuda-sim":
 		return !strings.HasPrefix(arg, ":") && arg != ""
 	}
 	return false

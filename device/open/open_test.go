@@ -2,11 +2,13 @@ package open
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/cpu"
 	"bilevel/device"
 )
 
@@ -34,9 +36,14 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, rtx4090; did you mean "h100"?`},
 		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
 		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
-		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
 		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
-		{"cpu:0", ErrUnknown, `did you mean "cpu"?`},
+		{"cpu:avx51", ErrUnknown, `unknown device "cpu:avx51": the levels of the processor are generic, avx2, avx512, amx; did you mean "avx512"?`},
+		{"cpu:AVX2", ErrUnknown, `the levels of the processor are generic, avx2`},
+		{"cpu:0", ErrUnknown, `unknown device "cpu:0": the levels of the processor are`},
+		{"cpu:", ErrUnknown, `unknown device "cpu:": the devices are`},
+		{"cpu::amx", ErrUnknown, `unknown device "cpu::amx"`},
+		{"ref:amx", ErrUnknown, `unknown device "ref:amx": the devices are`},
 		{"cuda:-1", ErrUnknown, `did you mean "cuda"?`},
 		{"cuda:x", ErrUnknown, "cuda:x"},
 		{"cuda-sim:", ErrUnknown, "cuda-sim:"},
@@ -54,6 +61,28 @@ func TestErrorsSayWhichKind(t *testing.T) {
 	}
 	_, err := Open("cpu", Options{Threads: -1})
 	require.ErrorContains(t, err, "threads")
+}
+
+// The processor opens with the instructions that its name asks for, if it has them.
+func TestLevels(t *testing.T) {
+	there := cpu.Levels()
+	for l, name := range levels {
+		d, err := Open("cpu:"+name, Options{Threads: 2})
+		if l >= len(there) {
+			require.ErrorIs(t, err, device.ErrMissing)
+			require.ErrorContains(t, err, "device not available: cpu:"+name+": ")
+			require.Nil(t, d)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, device.Info{
+			Name: "cpu", Detail: runtime.GOARCH + ", " + cpu.Level(l).String(), Threads: 2, RealBits: 32, SumBlock: cpu.SumBlock,
+		}, d.Info())
+		require.NoError(t, d.Close())
+	}
+	_, err := levelOf("avx512", 2) // as on a processor without it
+	require.ErrorIs(t, err, device.ErrMissing)
+	require.EqualError(t, err, "device not available: cpu:avx512: this processor or this build does not have its instructions, but those of generic, avx2")
 }
 
 // With TF32 a product rounds its factors to 11 significant bits: 1 + 2^-12 becomes 1.
