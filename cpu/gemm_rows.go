@@ -13,7 +13,7 @@ const morePlaces = 8
 
 // Rows is what a Gather would copy, or nil where its rows do not lie densely.
 func (g *Gather) Rows() *Rows {
-	if g.copyRows8 == nil || size(g.out.Shape) == 0 {
+	if g.copyRows8 == nil || g.out.Int != nil || size(g.out.Shape) == 0 {
 		return nil
 	}
 	return &Rows{g, g.table.Real, make([]int, g.out.Shape[0]+morePlaces)}
