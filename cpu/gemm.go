@@ -179,7 +179,7 @@ func (g *Gemm) choose() {
 			g.dots = 0
 		}
 	}
-	if g.kernels.pieces != nil && g.k >= leastPieces {
+	if g.kernels.pieces != nil && g.k >= leastPieces && float64(g.m)*float64(g.n)*float64(g.k) >= leastPieceWork {
 		if t := g.pieceTime(); t < g.nanos {
 			g.nanos, g.pieces, g.dots = t, true, 0
 		}
