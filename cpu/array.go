@@ -1,5 +1,7 @@
 package cpu
 
+import "unsafe"
+
 // Array is a strided window into a slice: element (i0, i1, …) is at Off + Σ i_a·Strides[a]. Exactly one of Real and Int
 // is set, and it is the whole buffer: two arrays can share memory only if they name the same buffer.
 // Strides are not negative; zero repeats.
@@ -57,4 +59,9 @@ func (a *Array) same(b *Array) bool {
 
 func sameBuffer[T float32 | int32](a, b []T) bool {
 	return len(a) > 0 && len(b) > 0 && &a[0] == &b[0]
+}
+
+// words is the same memory, for loops that only move it.
+func words(x []int32) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }

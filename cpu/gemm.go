@@ -45,8 +45,8 @@ type Gemm struct {
 	dots           int     // columns of a kernel whose vectors run along k; 0: they run along the columns
 	pieces         bool    // in bfloat16 pieces (gemm_pieces.go)
 	nanos          float64 // estimate of the time on one thread
-	rowsOf         *Gather // what fills A, row by row as the product comes to it; nil: A is there
-	others         []Array // all arguments but A
+	rowsA, rowsB   *Rows   // where the rows of A or B are found; nil: in their place
+	args           []Array // out, A, B, masks and extras
 	epilogue       *program
 
 	vecs                                  int // width of a kernel in vectors
@@ -72,7 +72,12 @@ func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Ex
 		pool: pool, kernels: kernelsOf(pool.level),
 		a: newMatrix(&a, maskA), b: newMatrix(&b, maskB), out: newMatrix(&out, nil),
 		batch: a.Shape[0], m: a.Shape[1], n: b.Shape[2], k: a.Shape[2],
-		others: append([]Array{out, b}, extras...),
+		args: append([]Array{out, a, b}, extras...),
+	}
+	for _, mask := range []*Array{maskA, maskB} {
+		if mask != nil {
+			g.args = append(g.args, *mask)
+		}
 	}
 	if epilogue == nil {
 		epilogue = &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}}
@@ -174,7 +179,7 @@ func (g *Gemm) choose() {
 			g.dots = 0
 		}
 	}
-	if g.kernels.pieces != nil && g.k >= leastPieces {
+	if g.kernels.pieces != nil && g.k >= leastPieces && float64(g.m)*float64(g.n)*float64(g.k) >= leastPieceWork {
 		if t := g.pieceTime(); t < g.nanos {
 			g.nanos, g.pieces, g.dots = t, true, 0
 		}
@@ -300,33 +305,10 @@ func (g *Gemm) place() {
 // tiles is the number of tiles that the product is cut into.
 func (g *Gemm) tiles() int { return g.batch * g.rowTiles * g.colTiles }
 
-// TakeRows makes g do what x does, the Gather whose result is g's A, as its own first step, and says whether it can: x must
-// not be run then. While the memory brings some rows, the sums of those before them are formed: 64 rows of 784 from a table of
-// 13 MB, times 10 columns, take 11.8 µs, and 16.1 one after the other.
-func (g *Gemm) TakeRows(x *Gather) bool {
-	a := Array{Real: g.a.data, Off: g.a.off, Shape: x.out.Shape, Strides: []int{g.a.rs, g.a.cs}}
-	if x.copyRows8 == nil || g.epilogue.points == 0 || g.flip || g.dots < leastGathered || g.dots != g.n || g.kc != g.k || g.k%g.kernels.lanes != 0 || g.copyB ||
-		g.batch != 1 || g.m != x.out.Shape[0] || g.k != x.out.Shape[1] || !x.out.same(&a) {
-		return false
-	}
-	for i := range g.others { // what g writes must not be what x has still to read, nor the other way round
-		if o := &g.others[i]; o.overlaps(&x.out) || i == 0 && o.overlaps(&x.table) {
-			return false
-		}
-	}
-	g.rowsOf = x
-	return true
-}
-
-// Run does the work; the caller holds the pool. It fails only where g takes the rows of a Gather, as that does.
+// Run does the work; the caller holds the pool.
 func (g *Gemm) Run() error {
 	if g.epilogue.points == 0 {
 		return nil
-	}
-	if x := g.rowsOf; x != nil {
-		if err := x.check(); err != nil {
-			return err
-		}
 	}
 	g.epilogue.begin(g.pool.workers[0])
 	g.pool.share(g.tiles(), g.nanos+g.epilogue.cost*float64(g.epilogue.points), g)

@@ -97,44 +97,89 @@ func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *f
 //go:noescape
 func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
+// tileRowsRxVAVX512 computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc
+// apart; n is strips times V vectors of 16 columns. 8 more rows of the list are asked for. Each sum is that of gemmRxV.
+//
+//go:noescape
+func tileRows1x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
 //go:noescape
 func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows2x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows3x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows4x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows5x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows6x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows7x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows8x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows9x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows10x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows11x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows12x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows13x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows14x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
@@ -223,20 +268,41 @@ func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *flo
 //go:noescape
 func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
+// tileRowsRxVAVX2 computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc
+// apart; n is strips times V vectors of 8 columns. 8 more rows of the list are asked for. Each sum is that of gemmRxV.
+//
+//go:noescape
+func tileRows1x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
 //go:noescape
 func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows2x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows3x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows4x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 
 //go:noescape
+func tileRows5x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+
+//go:noescape
 func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+
+//go:noescape
+func tileRows6x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
 func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
@@ -311,59 +377,77 @@ func dots4x6AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c
 //go:noescape
 func dots1x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
+// dotRowsRxNAVX512 computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.
+// R more rows of the list are asked for. Each sum is that of dotsRxN.
+//
+//go:noescape
+func dotRows1x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
 //go:noescape
 func dots3x7AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
-// gathersRxNAVX512 computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dotsRxN does and, meanwhile, to[i·ldt + q] =
-// table[rows[i]·stride + q], for i < 4·R, j < N and q < k, a multiple of 16 and at least 1.
-//
 //go:noescape
-func gathers3x7AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows3x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
+//go:noescape
 func dots3x8AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers3x8AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows3x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
+//go:noescape
 func dots2x9AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x9AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows2x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
+//go:noescape
 func dots2x10AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x10AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows2x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
+//go:noescape
 func dots2x11AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x11AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows2x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+
+//go:noescape
 func dots2x12AVX512(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers2x12AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows2x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 // fmaChainsAVX512 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX512(steps int)
@@ -431,41 +515,41 @@ func dots2x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *
 //go:noescape
 func dots1x7AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
-// gathersRxNAVX2 computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dotsRxN does and, meanwhile, to[i·ldt + q] =
-// table[rows[i]·stride + q], for i < 4·R, j < N and q < k, a multiple of 8 and at least 1.
+// dotRowsRxNAVX2 computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.
+// R more rows of the list are asked for. Each sum is that of dotsRxN.
 //
 //go:noescape
-func gathers1x7AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x8AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x9AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x9AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x10AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x10AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x11AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x11AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 //go:noescape
 func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func gathers1x12AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
+func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
 
 // fmaChainsAVX2 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX2(steps int)

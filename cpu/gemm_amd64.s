@@ -8103,6 +8103,54 @@ set:
 	VZEROUPPER
 	RET
 
+// func tileRows1x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows1x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), CX
+	MOVQ       table+40(FP), DX
+	MOVQ       k+0(FP), BX
+	MOVQ       cs+24(FP), SI
+	SHLQ       $0x02, SI
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+
+term:
+	MOVQ         (CX), DI
+	LEAQ         (DX)(DI*4), DI
+	MOVQ         64(CX), R8
+	LEAQ         (DX)(R8*4), R8
+	ADDQ         $0x08, CX
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          term
+	MOVQ         ldc+56(FP), AX
+	SHLQ         $0x02, AX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
+	VZEROUPPER
+	RET
+
 // func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-112
@@ -8398,6 +8446,65 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows2x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows2x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), DX
+	MOVQ       table+40(FP), BX
+	MOVQ       k+0(FP), SI
+	MOVQ       cs+24(FP), DI
+	SHLQ       $0x02, DI
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+
+term:
+	MOVQ         (DX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         64(DX), R9
+	LEAQ         (BX)(R9*4), R9
+	ADDQ         $0x08, DX
+	VMOVUPS      (R8), Z4
+	VMOVUPS      64(R8), Z5
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	VBROADCASTSS (AX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (AX)(CX*1), Z7
+	VFMADD231PS  Z7, Z4, Z2
+	VFMADD231PS  Z7, Z5, Z3
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -8753,6 +8860,76 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows3x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows3x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), DX
+	MOVQ       table+40(FP), BX
+	MOVQ       k+0(FP), SI
+	MOVQ       cs+24(FP), DI
+	SHLQ       $0x02, DI
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+
+term:
+	MOVQ         (DX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         64(DX), R9
+	LEAQ         (BX)(R9*4), R9
+	ADDQ         $0x08, DX
+	VMOVUPS      (R8), Z6
+	VMOVUPS      64(R8), Z7
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	VBROADCASTSS (AX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (AX)(CX*1), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VBROADCASTSS (AX)(CX*2), Z10
+	VFMADD231PS  Z10, Z6, Z4
+	VFMADD231PS  Z10, Z7, Z5
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -9166,6 +9343,88 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows4x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows4x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	MOVQ       rows+32(FP), BX
+	MOVQ       table+40(FP), SI
+	MOVQ       k+0(FP), DI
+	MOVQ       cs+24(FP), R8
+	SHLQ       $0x02, R8
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+
+term:
+	MOVQ         (BX), R9
+	LEAQ         (SI)(R9*4), R9
+	MOVQ         64(BX), R10
+	LEAQ         (SI)(R10*4), R10
+	ADDQ         $0x08, BX
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	VBROADCASTSS (AX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (AX)(CX*1), Z11
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VBROADCASTSS (AX)(CX*2), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VBROADCASTSS (AX)(DX*1), Z13
+	VFMADD231PS  Z13, Z8, Z6
+	VFMADD231PS  Z13, Z9, Z7
+	ADDQ         R8, AX
+	DECQ         DI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -9636,6 +9895,99 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows5x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows5x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	MOVQ       rows+32(FP), BX
+	MOVQ       table+40(FP), SI
+	MOVQ       k+0(FP), DI
+	MOVQ       cs+24(FP), R8
+	SHLQ       $0x02, R8
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+
+term:
+	MOVQ         (BX), R9
+	LEAQ         (SI)(R9*4), R9
+	MOVQ         64(BX), R10
+	LEAQ         (SI)(R10*4), R10
+	ADDQ         $0x08, BX
+	VMOVUPS      (R9), Z10
+	VMOVUPS      64(R9), Z11
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	VBROADCASTSS (AX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (AX)(CX*1), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VBROADCASTSS (AX)(CX*2), Z14
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VBROADCASTSS (AX)(DX*1), Z15
+	VFMADD231PS  Z15, Z10, Z6
+	VFMADD231PS  Z15, Z11, Z7
+	VBROADCASTSS (AX)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         R8, AX
+	DECQ         DI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -10180,6 +10532,113 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows6x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows6x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	VBROADCASTSS (AX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (AX)(CX*1), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VBROADCASTSS (AX)(CX*2), Z16
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VBROADCASTSS (AX)(DX*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VBROADCASTSS (AX)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (BX), Z15
+	VFMADD231PS  Z15, Z12, Z10
+	VFMADD231PS  Z15, Z13, Z11
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -10781,6 +11240,124 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows7x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows7x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	VBROADCASTSS (AX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (AX)(CX*1), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VBROADCASTSS (AX)(CX*2), Z18
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VBROADCASTSS (AX)(DX*1), Z19
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VBROADCASTSS (AX)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (BX), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VBROADCASTSS (BX)(CX*1), Z18
+	VFMADD231PS  Z18, Z14, Z12
+	VFMADD231PS  Z18, Z15, Z13
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -11439,6 +12016,135 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows8x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows8x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	VBROADCASTSS (AX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (AX)(CX*1), Z19
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VBROADCASTSS (AX)(CX*2), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VBROADCASTSS (AX)(DX*1), Z21
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VBROADCASTSS (AX)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (BX), Z19
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VBROADCASTSS (BX)(CX*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VBROADCASTSS (BX)(CX*2), Z21
+	VFMADD231PS  Z21, Z16, Z14
+	VFMADD231PS  Z21, Z17, Z15
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -12154,6 +12860,146 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows9x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows9x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Z18
+	VMOVUPS      64(R10), Z19
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	VBROADCASTSS (AX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (AX)(CX*1), Z21
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VBROADCASTSS (AX)(CX*2), Z22
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VBROADCASTSS (AX)(DX*1), Z23
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VBROADCASTSS (AX)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (BX), Z21
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VBROADCASTSS (BX)(CX*1), Z22
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VBROADCASTSS (BX)(CX*2), Z23
+	VFMADD231PS  Z23, Z18, Z14
+	VFMADD231PS  Z23, Z19, Z15
+	VBROADCASTSS (BX)(DX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -12926,6 +13772,157 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows10x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows10x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	VBROADCASTSS (AX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (AX)(CX*1), Z23
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VBROADCASTSS (AX)(CX*2), Z24
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VBROADCASTSS (AX)(DX*1), Z25
+	VFMADD231PS  Z25, Z20, Z6
+	VFMADD231PS  Z25, Z21, Z7
+	VBROADCASTSS (AX)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (BX), Z23
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VBROADCASTSS (BX)(CX*1), Z24
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VBROADCASTSS (BX)(CX*2), Z25
+	VFMADD231PS  Z25, Z20, Z14
+	VFMADD231PS  Z25, Z21, Z15
+	VBROADCASTSS (BX)(DX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (BX)(CX*4), Z23
+	VFMADD231PS  Z23, Z20, Z18
+	VFMADD231PS  Z23, Z21, Z19
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -13772,6 +14769,171 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows11x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows11x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	LEAQ       (BX)(CX*4), SI
+	ADDQ       CX, SI
+	MOVQ       rows+32(FP), DI
+	MOVQ       table+40(FP), R8
+	MOVQ       k+0(FP), R9
+	MOVQ       cs+24(FP), R10
+	SHLQ       $0x02, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+
+term:
+	MOVQ         (DI), R11
+	LEAQ         (R8)(R11*4), R11
+	MOVQ         64(DI), R12
+	LEAQ         (R8)(R12*4), R12
+	ADDQ         $0x08, DI
+	VMOVUPS      (R11), Z22
+	VMOVUPS      64(R11), Z23
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	VBROADCASTSS (AX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (AX)(CX*1), Z25
+	VFMADD231PS  Z25, Z22, Z2
+	VFMADD231PS  Z25, Z23, Z3
+	VBROADCASTSS (AX)(CX*2), Z26
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VBROADCASTSS (AX)(DX*1), Z27
+	VFMADD231PS  Z27, Z22, Z6
+	VFMADD231PS  Z27, Z23, Z7
+	VBROADCASTSS (AX)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (BX), Z25
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VBROADCASTSS (BX)(CX*1), Z26
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VBROADCASTSS (BX)(CX*2), Z27
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VBROADCASTSS (BX)(DX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (BX)(CX*4), Z25
+	VFMADD231PS  Z25, Z22, Z18
+	VFMADD231PS  Z25, Z23, Z19
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z22, Z20
+	VFMADD231PS  Z26, Z23, Z21
+	ADDQ         R10, AX
+	ADDQ         R10, BX
+	ADDQ         R10, SI
+	DECQ         R9
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -14675,6 +15837,182 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows12x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows12x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	LEAQ       (BX)(CX*4), SI
+	ADDQ       CX, SI
+	MOVQ       rows+32(FP), DI
+	MOVQ       table+40(FP), R8
+	MOVQ       k+0(FP), R9
+	MOVQ       cs+24(FP), R10
+	SHLQ       $0x02, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+
+term:
+	MOVQ         (DI), R11
+	LEAQ         (R8)(R11*4), R11
+	MOVQ         64(DI), R12
+	LEAQ         (R8)(R12*4), R12
+	ADDQ         $0x08, DI
+	VMOVUPS      (R11), Z24
+	VMOVUPS      64(R11), Z25
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	VBROADCASTSS (AX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (AX)(CX*1), Z27
+	VFMADD231PS  Z27, Z24, Z2
+	VFMADD231PS  Z27, Z25, Z3
+	VBROADCASTSS (AX)(CX*2), Z28
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VBROADCASTSS (AX)(DX*1), Z29
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VBROADCASTSS (AX)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (BX), Z27
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VBROADCASTSS (BX)(CX*1), Z28
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VBROADCASTSS (BX)(CX*2), Z29
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VBROADCASTSS (BX)(DX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (BX)(CX*4), Z27
+	VFMADD231PS  Z27, Z24, Z18
+	VFMADD231PS  Z27, Z25, Z19
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z24, Z20
+	VFMADD231PS  Z28, Z25, Z21
+	VBROADCASTSS (SI)(CX*1), Z29
+	VFMADD231PS  Z29, Z24, Z22
+	VFMADD231PS  Z29, Z25, Z23
+	ADDQ         R10, AX
+	ADDQ         R10, BX
+	ADDQ         R10, SI
+	DECQ         R9
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -15635,6 +16973,193 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows13x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows13x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	LEAQ       (BX)(CX*4), SI
+	ADDQ       CX, SI
+	MOVQ       rows+32(FP), DI
+	MOVQ       table+40(FP), R8
+	MOVQ       k+0(FP), R9
+	MOVQ       cs+24(FP), R10
+	SHLQ       $0x02, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	VPXORD     Z24, Z24, Z24
+	VPXORD     Z25, Z25, Z25
+
+term:
+	MOVQ         (DI), R11
+	LEAQ         (R8)(R11*4), R11
+	MOVQ         64(DI), R12
+	LEAQ         (R8)(R12*4), R12
+	ADDQ         $0x08, DI
+	VMOVUPS      (R11), Z26
+	VMOVUPS      64(R11), Z27
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	VBROADCASTSS (AX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (AX)(CX*1), Z29
+	VFMADD231PS  Z29, Z26, Z2
+	VFMADD231PS  Z29, Z27, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z26, Z6
+	VFMADD231PS  Z31, Z27, Z7
+	VBROADCASTSS (AX)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (BX), Z29
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z26, Z12
+	VFMADD231PS  Z30, Z27, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z26, Z14
+	VFMADD231PS  Z31, Z27, Z15
+	VBROADCASTSS (BX)(DX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (BX)(CX*4), Z29
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z26, Z22
+	VFMADD231PS  Z31, Z27, Z23
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         R10, AX
+	ADDQ         R10, BX
+	ADDQ         R10, SI
+	DECQ         R9
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z24, (AX)
+	VMOVUPS      Z25, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -16652,6 +18177,204 @@ set:
 	MOVQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
+	VZEROUPPER
+	RET
+
+// func tileRows14x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tileRows14x2AVX512(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	LEAQ       (BX)(CX*4), SI
+	ADDQ       CX, SI
+	MOVQ       rows+32(FP), DI
+	MOVQ       table+40(FP), R8
+	MOVQ       k+0(FP), R9
+	MOVQ       cs+24(FP), R10
+	SHLQ       $0x02, R10
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	VPXORD     Z24, Z24, Z24
+	VPXORD     Z25, Z25, Z25
+	VPXORD     Z26, Z26, Z26
+	VPXORD     Z27, Z27, Z27
+
+term:
+	MOVQ         (DI), R11
+	LEAQ         (R8)(R11*4), R11
+	MOVQ         64(DI), R12
+	LEAQ         (R8)(R12*4), R12
+	ADDQ         $0x08, DI
+	VMOVUPS      (R11), Z28
+	VMOVUPS      64(R11), Z29
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	VBROADCASTSS (AX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (AX)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z2
+	VFMADD231PS  Z31, Z29, Z3
+	VBROADCASTSS (AX)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (AX)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z6
+	VFMADD231PS  Z31, Z29, Z7
+	VBROADCASTSS (AX)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (BX), Z31
+	VFMADD231PS  Z31, Z28, Z10
+	VFMADD231PS  Z31, Z29, Z11
+	VBROADCASTSS (BX)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (BX)(CX*2), Z31
+	VFMADD231PS  Z31, Z28, Z14
+	VFMADD231PS  Z31, Z29, Z15
+	VBROADCASTSS (BX)(DX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (BX)(CX*4), Z31
+	VFMADD231PS  Z31, Z28, Z18
+	VFMADD231PS  Z31, Z29, Z19
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (SI)(CX*1), Z31
+	VFMADD231PS  Z31, Z28, Z22
+	VFMADD231PS  Z31, Z29, Z23
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (SI)(DX*1), Z31
+	VFMADD231PS  Z31, Z28, Z26
+	VFMADD231PS  Z31, Z29, Z27
+	ADDQ         R10, AX
+	ADDQ         R10, BX
+	ADDQ         R10, SI
+	DECQ         R9
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z24, (AX)
+	VMOVUPS      Z25, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z26, (AX)
+	VMOVUPS      Z27, 64(AX)
+	ADDQ         $0x00000080, table+40(FP)
+	ADDQ         $0x00000080, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -27157,6 +28880,52 @@ set:
 	VZEROUPPER
 	RET
 
+// func tileRows1x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows1x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), AX
+	SHLQ       $0x02, AX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), CX
+	MOVQ       table+40(FP), DX
+	MOVQ       k+0(FP), BX
+	MOVQ       cs+24(FP), SI
+	SHLQ       $0x02, SI
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+
+term:
+	MOVQ         (CX), DI
+	LEAQ         (DX)(DI*4), DI
+	MOVQ         64(CX), R8
+	LEAQ         (DX)(R8*4), R8
+	ADDQ         $0x08, CX
+	VMOVUPS      (DI), Y2
+	VMOVUPS      32(DI), Y3
+	PREFETCHT0   (R8)
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         SI, AX
+	DECQ         BX
+	JNZ          term
+	MOVQ         ldc+56(FP), AX
+	SHLQ         $0x02, AX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
+	VZEROUPPER
+	RET
+
 // func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-112
@@ -27441,6 +29210,62 @@ set:
 	MOVQ       AX, c+48(FP)
 	DECQ       strips+64(FP)
 	JNZ        strip
+	VZEROUPPER
+	RET
+
+// func tileRows2x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows2x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), DX
+	MOVQ       table+40(FP), BX
+	MOVQ       k+0(FP), SI
+	MOVQ       cs+24(FP), DI
+	SHLQ       $0x02, DI
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+
+term:
+	MOVQ         (DX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         64(DX), R9
+	LEAQ         (BX)(R9*4), R9
+	ADDQ         $0x08, DX
+	VMOVUPS      (R8), Y4
+	VMOVUPS      32(R8), Y5
+	PREFETCHT0   (R9)
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (AX)(CX*1), Y7
+	VFMADD231PS  Y7, Y4, Y2
+	VFMADD231PS  Y7, Y5, Y3
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -27784,6 +29609,72 @@ set:
 	MOVQ       AX, c+48(FP)
 	DECQ       strips+64(FP)
 	JNZ        strip
+	VZEROUPPER
+	RET
+
+// func tileRows3x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows3x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       rows+32(FP), DX
+	MOVQ       table+40(FP), BX
+	MOVQ       k+0(FP), SI
+	MOVQ       cs+24(FP), DI
+	SHLQ       $0x02, DI
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+
+term:
+	MOVQ         (DX), R8
+	LEAQ         (BX)(R8*4), R8
+	MOVQ         64(DX), R9
+	LEAQ         (BX)(R9*4), R9
+	ADDQ         $0x08, DX
+	VMOVUPS      (R8), Y6
+	VMOVUPS      32(R8), Y7
+	PREFETCHT0   (R9)
+	VBROADCASTSS (AX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (AX)(CX*1), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VBROADCASTSS (AX)(CX*2), Y10
+	VFMADD231PS  Y10, Y6, Y4
+	VFMADD231PS  Y10, Y7, Y5
+	ADDQ         DI, AX
+	DECQ         SI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -28184,6 +30075,83 @@ set:
 	MOVQ       AX, c+48(FP)
 	DECQ       strips+64(FP)
 	JNZ        strip
+	VZEROUPPER
+	RET
+
+// func tileRows4x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows4x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	MOVQ       rows+32(FP), BX
+	MOVQ       table+40(FP), SI
+	MOVQ       k+0(FP), DI
+	MOVQ       cs+24(FP), R8
+	SHLQ       $0x02, R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+
+term:
+	MOVQ         (BX), R9
+	LEAQ         (SI)(R9*4), R9
+	MOVQ         64(BX), R10
+	LEAQ         (SI)(R10*4), R10
+	ADDQ         $0x08, BX
+	VMOVUPS      (R9), Y8
+	VMOVUPS      32(R9), Y9
+	PREFETCHT0   (R10)
+	VBROADCASTSS (AX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (AX)(CX*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VBROADCASTSS (AX)(CX*2), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VBROADCASTSS (AX)(DX*1), Y13
+	VFMADD231PS  Y13, Y8, Y6
+	VFMADD231PS  Y13, Y9, Y7
+	ADDQ         R8, AX
+	DECQ         DI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -28640,6 +30608,93 @@ set:
 	MOVQ       AX, c+48(FP)
 	DECQ       strips+64(FP)
 	JNZ        strip
+	VZEROUPPER
+	RET
+
+// func tileRows5x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows5x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	MOVQ       rows+32(FP), BX
+	MOVQ       table+40(FP), SI
+	MOVQ       k+0(FP), DI
+	MOVQ       cs+24(FP), R8
+	SHLQ       $0x02, R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+
+term:
+	MOVQ         (BX), R9
+	LEAQ         (SI)(R9*4), R9
+	MOVQ         64(BX), R10
+	LEAQ         (SI)(R10*4), R10
+	ADDQ         $0x08, BX
+	VMOVUPS      (R9), Y10
+	VMOVUPS      32(R9), Y11
+	PREFETCHT0   (R10)
+	VBROADCASTSS (AX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (AX)(CX*1), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y5
+	VBROADCASTSS (AX)(DX*1), Y15
+	VFMADD231PS  Y15, Y10, Y6
+	VFMADD231PS  Y15, Y11, Y7
+	VBROADCASTSS (AX)(CX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         R8, AX
+	DECQ         DI
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y8, (AX)
+	VMOVUPS      Y9, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -29169,6 +31224,106 @@ set:
 	MOVQ       AX, c+48(FP)
 	DECQ       strips+64(FP)
 	JNZ        strip
+	VZEROUPPER
+	RET
+
+// func tileRows6x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tileRows6x2AVX2(SB), NOSPLIT, $0-72
+strip:
+	MOVQ       ldc+56(FP), CX
+	SHLQ       $0x02, CX
+	MOVQ       c+48(FP), AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       a+8(FP), AX
+	MOVQ       rs+16(FP), CX
+	SHLQ       $0x02, CX
+	LEAQ       (CX)(CX*2), DX
+	LEAQ       (AX)(CX*4), BX
+	ADDQ       CX, BX
+	MOVQ       rows+32(FP), SI
+	MOVQ       table+40(FP), DI
+	MOVQ       k+0(FP), R8
+	MOVQ       cs+24(FP), R9
+	SHLQ       $0x02, R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+
+term:
+	MOVQ         (SI), R10
+	LEAQ         (DI)(R10*4), R10
+	MOVQ         64(SI), R11
+	LEAQ         (DI)(R11*4), R11
+	ADDQ         $0x08, SI
+	VMOVUPS      (R10), Y12
+	VMOVUPS      32(R10), Y13
+	PREFETCHT0   (R11)
+	VBROADCASTSS (AX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (AX)(CX*1), Y15
+	VFMADD231PS  Y15, Y12, Y2
+	VFMADD231PS  Y15, Y13, Y3
+	VBROADCASTSS (AX)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (AX)(DX*1), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VBROADCASTSS (AX)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (BX), Y15
+	VFMADD231PS  Y15, Y12, Y10
+	VFMADD231PS  Y15, Y13, Y11
+	ADDQ         R9, AX
+	ADDQ         R9, BX
+	DECQ         R8
+	JNZ          term
+	MOVQ         ldc+56(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         c+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y8, (AX)
+	VMOVUPS      Y9, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y10, (AX)
+	VMOVUPS      Y11, 32(AX)
+	ADDQ         $0x00000040, table+40(FP)
+	ADDQ         $0x00000040, c+48(FP)
+	DECQ         strips+64(FP)
+	JNZ          strip
 	VZEROUPPER
 	RET
 
@@ -31280,33 +33435,32 @@ TEXT ·dots1x1AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z1
-	VFMADD231PS (DI), Z1, Z0
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
+	VMOVUPS     (DX), Z1
+	VFMADD231PS (BX), Z1, Z0
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z1
-	VMOVUPS.Z     (DI), K1, Z2
+	VMOVUPS.Z     (DX), K1, Z1
+	VMOVUPS.Z     (BX), K1, Z2
 	VFMADD231PS   Z2, Z1, Z0
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VADDPS        Y2, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X2
@@ -31317,15 +33471,16 @@ last:
 	VADDSS        X2, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDSS        (BX), X0, X0
+	VADDSS        (DX), X0, X0
 
 set0_0:
-	VMOVSS X0, (BX)
-	ADDQ   SI, BX
+	VMOVSS X0, (DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -31343,8 +33498,6 @@ TEXT ·dots8x1AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -31355,26 +33508,26 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	MOVQ   b+32(FP), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	LEAQ   (DX)(BX*4), DI
+	MOVQ   b+32(FP), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z8
-	VMOVUPS     (SI)(DI*1), Z9
-	VMOVUPS     (SI)(DI*2), Z10
-	VMOVUPS     (SI)(R8*1), Z11
-	VMOVUPS     (R9), Z12
-	VMOVUPS     (R9)(DI*1), Z13
-	VMOVUPS     (R9)(DI*2), Z14
-	VMOVUPS     (R9)(R8*1), Z15
-	VMOVUPS     (R10), Z16
+	VMOVUPS     (DX), Z8
+	VMOVUPS     (DX)(BX*1), Z9
+	VMOVUPS     (DX)(BX*2), Z10
+	VMOVUPS     (DX)(SI*1), Z11
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(BX*1), Z13
+	VMOVUPS     (DI)(BX*2), Z14
+	VMOVUPS     (DI)(SI*1), Z15
+	VMOVUPS     (R8), Z16
 	VFMADD231PS Z16, Z8, Z0
 	VFMADD231PS Z16, Z9, Z1
 	VFMADD231PS Z16, Z10, Z2
@@ -31383,23 +33536,23 @@ loop:
 	VFMADD231PS Z16, Z13, Z5
 	VFMADD231PS Z16, Z14, Z6
 	VFMADD231PS Z16, Z15, Z7
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z8
-	VMOVUPS.Z     (SI)(DI*1), K1, Z9
-	VMOVUPS.Z     (SI)(DI*2), K1, Z10
-	VMOVUPS.Z     (SI)(R8*1), K1, Z11
-	VMOVUPS.Z     (R9), K1, Z12
-	VMOVUPS.Z     (R9)(DI*1), K1, Z13
-	VMOVUPS.Z     (R9)(DI*2), K1, Z14
-	VMOVUPS.Z     (R9)(R8*1), K1, Z15
-	VMOVUPS.Z     (R10), K1, Z16
+	VMOVUPS.Z     (DX), K1, Z8
+	VMOVUPS.Z     (DX)(BX*1), K1, Z9
+	VMOVUPS.Z     (DX)(BX*2), K1, Z10
+	VMOVUPS.Z     (DX)(SI*1), K1, Z11
+	VMOVUPS.Z     (DI), K1, Z12
+	VMOVUPS.Z     (DI)(BX*1), K1, Z13
+	VMOVUPS.Z     (DI)(BX*2), K1, Z14
+	VMOVUPS.Z     (DI)(SI*1), K1, Z15
+	VMOVUPS.Z     (R8), K1, Z16
 	VFMADD231PS   Z16, Z8, Z0
 	VFMADD231PS   Z16, Z9, Z1
 	VFMADD231PS   Z16, Z10, Z2
@@ -31409,8 +33562,9 @@ last:
 	VFMADD231PS   Z16, Z14, Z6
 	VFMADD231PS   Z16, Z15, Z7
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X16
@@ -31421,11 +33575,11 @@ last:
 	VADDSS        X16, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDSS        (BX), X0, X0
+	VADDSS        (DX), X0, X0
 
 set0_0:
-	VMOVSS        X0, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X0, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z1, Y16
 	VADDPS        Y16, Y1, Y1
 	VEXTRACTF32X4 $0x01, Y1, X16
@@ -31436,11 +33590,11 @@ set0_0:
 	VADDSS        X16, X1, X1
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDSS        (BX), X1, X1
+	VADDSS        (DX), X1, X1
 
 set1_0:
-	VMOVSS        X1, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X1, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z2, Y16
 	VADDPS        Y16, Y2, Y2
 	VEXTRACTF32X4 $0x01, Y2, X16
@@ -31451,11 +33605,11 @@ set1_0:
 	VADDSS        X16, X2, X2
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDSS        (BX), X2, X2
+	VADDSS        (DX), X2, X2
 
 set2_0:
-	VMOVSS        X2, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X2, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z3, Y16
 	VADDPS        Y16, Y3, Y3
 	VEXTRACTF32X4 $0x01, Y3, X16
@@ -31466,11 +33620,11 @@ set2_0:
 	VADDSS        X16, X3, X3
 	TESTB         AL, AL
 	JZ            set3_0
-	VADDSS        (BX), X3, X3
+	VADDSS        (DX), X3, X3
 
 set3_0:
-	VMOVSS        X3, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X3, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z4, Y16
 	VADDPS        Y16, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X16
@@ -31481,11 +33635,11 @@ set3_0:
 	VADDSS        X16, X4, X4
 	TESTB         AL, AL
 	JZ            set4_0
-	VADDSS        (BX), X4, X4
+	VADDSS        (DX), X4, X4
 
 set4_0:
-	VMOVSS        X4, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X4, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z5, Y16
 	VADDPS        Y16, Y5, Y5
 	VEXTRACTF32X4 $0x01, Y5, X16
@@ -31496,11 +33650,11 @@ set4_0:
 	VADDSS        X16, X5, X5
 	TESTB         AL, AL
 	JZ            set5_0
-	VADDSS        (BX), X5, X5
+	VADDSS        (DX), X5, X5
 
 set5_0:
-	VMOVSS        X5, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X5, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z6, Y16
 	VADDPS        Y16, Y6, Y6
 	VEXTRACTF32X4 $0x01, Y6, X16
@@ -31511,11 +33665,11 @@ set5_0:
 	VADDSS        X16, X6, X6
 	TESTB         AL, AL
 	JZ            set6_0
-	VADDSS        (BX), X6, X6
+	VADDSS        (DX), X6, X6
 
 set6_0:
-	VMOVSS        X6, (BX)
-	ADDQ          SI, BX
+	VMOVSS        X6, (DX)
+	ADDQ          BX, DX
 	VEXTRACTF64X4 $0x01, Z7, Y16
 	VADDPS        Y16, Y7, Y7
 	VEXTRACTF32X4 $0x01, Y7, X16
@@ -31526,11 +33680,12 @@ set6_0:
 	VADDSS        X16, X7, X7
 	TESTB         AL, AL
 	JZ            set7_0
-	VADDSS        (BX), X7, X7
+	VADDSS        (DX), X7, X7
 
 set7_0:
-	VMOVSS X7, (BX)
-	ADDQ   SI, BX
+	VMOVSS X7, (DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
@@ -31541,7 +33696,7 @@ set7_0:
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -31559,39 +33714,38 @@ TEXT ·dots1x2AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z2
-	VFMADD231PS (DI), Z2, Z0
-	VFMADD231PS (DI)(R8*1), Z2, Z1
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
+	VMOVUPS     (DX), Z2
+	VFMADD231PS (BX), Z2, Z0
+	VFMADD231PS (BX)(SI*1), Z2, Z1
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z2
-	VMOVUPS.Z     (DI), K1, Z3
+	VMOVUPS.Z     (DX), K1, Z2
+	VMOVUPS.Z     (BX), K1, Z3
 	VFMADD231PS   Z3, Z2, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z3
+	VMOVUPS.Z     (BX)(SI*1), K1, Z3
 	VFMADD231PS   Z3, Z2, Z1
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z3
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -31603,16 +33757,17 @@ last:
 	VADDPS        X3, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VMOVSD        (BX), X3
+	VMOVSD        (DX), X3
 	VADDPS        X3, X0, X0
 
 set0_0:
-	VMOVLPS X0, (BX)
-	ADDQ    SI, BX
+	VMOVLPS X0, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -31630,8 +33785,6 @@ TEXT ·dots8x2AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -31650,28 +33803,28 @@ group:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	MOVQ   b+32(FP), R10
-	MOVQ   ldb+40(FP), R11
-	SHLQ   $0x02, R11
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	LEAQ   (DX)(BX*4), DI
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (SI)(DI*1), Z17
-	VMOVUPS     (SI)(DI*2), Z18
-	VMOVUPS     (SI)(R8*1), Z19
-	VMOVUPS     (R9), Z20
-	VMOVUPS     (R9)(DI*1), Z21
-	VMOVUPS     (R9)(DI*2), Z22
-	VMOVUPS     (R9)(R8*1), Z23
-	VMOVUPS     (R10), Z24
+	VMOVUPS     (DX), Z16
+	VMOVUPS     (DX)(BX*1), Z17
+	VMOVUPS     (DX)(BX*2), Z18
+	VMOVUPS     (DX)(SI*1), Z19
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(BX*1), Z21
+	VMOVUPS     (DI)(BX*2), Z22
+	VMOVUPS     (DI)(SI*1), Z23
+	VMOVUPS     (R8), Z24
 	VFMADD231PS Z24, Z16, Z0
 	VFMADD231PS Z24, Z17, Z2
 	VFMADD231PS Z24, Z18, Z4
@@ -31680,7 +33833,7 @@ loop:
 	VFMADD231PS Z24, Z21, Z10
 	VFMADD231PS Z24, Z22, Z12
 	VFMADD231PS Z24, Z23, Z14
-	VMOVUPS     (R10)(R11*1), Z24
+	VMOVUPS     (R8)(R9*1), Z24
 	VFMADD231PS Z24, Z16, Z1
 	VFMADD231PS Z24, Z17, Z3
 	VFMADD231PS Z24, Z18, Z5
@@ -31689,23 +33842,23 @@ loop:
 	VFMADD231PS Z24, Z21, Z11
 	VFMADD231PS Z24, Z22, Z13
 	VFMADD231PS Z24, Z23, Z15
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z16
-	VMOVUPS.Z     (SI)(DI*1), K1, Z17
-	VMOVUPS.Z     (SI)(DI*2), K1, Z18
-	VMOVUPS.Z     (SI)(R8*1), K1, Z19
-	VMOVUPS.Z     (R9), K1, Z20
-	VMOVUPS.Z     (R9)(DI*1), K1, Z21
-	VMOVUPS.Z     (R9)(DI*2), K1, Z22
-	VMOVUPS.Z     (R9)(R8*1), K1, Z23
-	VMOVUPS.Z     (R10), K1, Z24
+	VMOVUPS.Z     (DX), K1, Z16
+	VMOVUPS.Z     (DX)(BX*1), K1, Z17
+	VMOVUPS.Z     (DX)(BX*2), K1, Z18
+	VMOVUPS.Z     (DX)(SI*1), K1, Z19
+	VMOVUPS.Z     (DI), K1, Z20
+	VMOVUPS.Z     (DI)(BX*1), K1, Z21
+	VMOVUPS.Z     (DI)(BX*2), K1, Z22
+	VMOVUPS.Z     (DI)(SI*1), K1, Z23
+	VMOVUPS.Z     (R8), K1, Z24
 	VFMADD231PS   Z24, Z16, Z0
 	VFMADD231PS   Z24, Z17, Z2
 	VFMADD231PS   Z24, Z18, Z4
@@ -31714,7 +33867,7 @@ last:
 	VFMADD231PS   Z24, Z21, Z10
 	VFMADD231PS   Z24, Z22, Z12
 	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS.Z     (R10)(R11*1), K1, Z24
+	VMOVUPS.Z     (R8)(R9*1), K1, Z24
 	VFMADD231PS   Z24, Z16, Z1
 	VFMADD231PS   Z24, Z17, Z3
 	VFMADD231PS   Z24, Z18, Z5
@@ -31724,8 +33877,9 @@ last:
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z15
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -31737,12 +33891,12 @@ last:
 	VADDPS        X24, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X0, X0
 
 set0_0:
-	VMOVLPS       X0, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X0, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z3, Z2, Z24
 	VUNPCKHPS     Z3, Z2, Z2
 	VADDPS        Z24, Z2, Z2
@@ -31754,12 +33908,12 @@ set0_0:
 	VADDPS        X24, X2, X2
 	TESTB         AL, AL
 	JZ            set1_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X2, X2
 
 set1_0:
-	VMOVLPS       X2, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X2, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -31771,12 +33925,12 @@ set1_0:
 	VADDPS        X24, X4, X4
 	TESTB         AL, AL
 	JZ            set2_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X4, X4
 
 set2_0:
-	VMOVLPS       X4, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X4, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z7, Z6, Z24
 	VUNPCKHPS     Z7, Z6, Z6
 	VADDPS        Z24, Z6, Z6
@@ -31788,12 +33942,12 @@ set2_0:
 	VADDPS        X24, X6, X6
 	TESTB         AL, AL
 	JZ            set3_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X6, X6
 
 set3_0:
-	VMOVLPS       X6, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X6, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z9, Z8, Z24
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z24, Z8, Z8
@@ -31805,12 +33959,12 @@ set3_0:
 	VADDPS        X24, X8, X8
 	TESTB         AL, AL
 	JZ            set4_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X8, X8
 
 set4_0:
-	VMOVLPS       X8, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X8, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z11, Z10, Z24
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z24, Z10, Z10
@@ -31822,12 +33976,12 @@ set4_0:
 	VADDPS        X24, X10, X10
 	TESTB         AL, AL
 	JZ            set5_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X10, X10
 
 set5_0:
-	VMOVLPS       X10, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X10, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z13, Z12, Z24
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z24, Z12, Z12
@@ -31839,12 +33993,12 @@ set5_0:
 	VADDPS        X24, X12, X12
 	TESTB         AL, AL
 	JZ            set6_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X12, X12
 
 set6_0:
-	VMOVLPS       X12, (BX)
-	ADDQ          SI, BX
+	VMOVLPS       X12, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z15, Z14, Z24
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z24, Z14, Z14
@@ -31856,12 +34010,13 @@ set6_0:
 	VADDPS        X24, X14, X14
 	TESTB         AL, AL
 	JZ            set7_0
-	VMOVSD        (BX), X24
+	VMOVSD        (DX), X24
 	VADDPS        X24, X14, X14
 
 set7_0:
-	VMOVLPS X14, (BX)
-	ADDQ    SI, BX
+	VMOVLPS X14, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
@@ -31872,7 +34027,7 @@ set7_0:
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -31890,43 +34045,42 @@ TEXT ·dots1x3AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z3
-	VFMADD231PS (DI), Z3, Z0
-	VFMADD231PS (DI)(R8*1), Z3, Z1
-	VFMADD231PS (DI)(R8*2), Z3, Z2
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
+	VMOVUPS     (DX), Z3
+	VFMADD231PS (BX), Z3, Z0
+	VFMADD231PS (BX)(SI*1), Z3, Z1
+	VFMADD231PS (BX)(SI*2), Z3, Z2
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z3
-	VMOVUPS.Z     (DI), K1, Z4
+	VMOVUPS.Z     (DX), K1, Z3
+	VMOVUPS.Z     (BX), K1, Z4
 	VFMADD231PS   Z4, Z3, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z4
+	VMOVUPS.Z     (BX)(SI*1), K1, Z4
 	VFMADD231PS   Z4, Z3, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z4
+	VMOVUPS.Z     (BX)(SI*2), K1, Z4
 	VFMADD231PS   Z4, Z3, Z2
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z4
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z4, Z0, Z0
@@ -31942,18 +34096,19 @@ last:
 	VADDPS        X4, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VMOVSD        (BX), X4
-	VINSERTPS     $0x20, 8(BX), X4, X4
+	VMOVSD        (DX), X4
+	VINSERTPS     $0x20, 8(DX), X4, X4
 	VADDPS        X4, X0, X0
 
 set0_0:
-	VMOVLPS    X0, (BX)
-	VEXTRACTPS $0x02, X0, 8(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X0, (DX)
+	VEXTRACTPS $0x02, X0, 8(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -31971,8 +34126,6 @@ TEXT ·dots7x3AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -31996,27 +34149,27 @@ group:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	MOVQ   b+32(FP), R10
-	MOVQ   ldb+40(FP), R11
-	SHLQ   $0x02, R11
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	LEAQ   (DX)(BX*4), DI
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z21
-	VMOVUPS     (SI)(DI*1), Z22
-	VMOVUPS     (SI)(DI*2), Z23
-	VMOVUPS     (SI)(R8*1), Z24
-	VMOVUPS     (R9), Z25
-	VMOVUPS     (R9)(DI*1), Z26
-	VMOVUPS     (R9)(DI*2), Z27
-	VMOVUPS     (R10), Z28
+	VMOVUPS     (DX), Z21
+	VMOVUPS     (DX)(BX*1), Z22
+	VMOVUPS     (DX)(BX*2), Z23
+	VMOVUPS     (DX)(SI*1), Z24
+	VMOVUPS     (DI), Z25
+	VMOVUPS     (DI)(BX*1), Z26
+	VMOVUPS     (DI)(BX*2), Z27
+	VMOVUPS     (R8), Z28
 	VFMADD231PS Z28, Z21, Z0
 	VFMADD231PS Z28, Z22, Z3
 	VFMADD231PS Z28, Z23, Z6
@@ -32024,7 +34177,7 @@ loop:
 	VFMADD231PS Z28, Z25, Z12
 	VFMADD231PS Z28, Z26, Z15
 	VFMADD231PS Z28, Z27, Z18
-	VMOVUPS     (R10)(R11*1), Z28
+	VMOVUPS     (R8)(R9*1), Z28
 	VFMADD231PS Z28, Z21, Z1
 	VFMADD231PS Z28, Z22, Z4
 	VFMADD231PS Z28, Z23, Z7
@@ -32032,7 +34185,7 @@ loop:
 	VFMADD231PS Z28, Z25, Z13
 	VFMADD231PS Z28, Z26, Z16
 	VFMADD231PS Z28, Z27, Z19
-	VMOVUPS     (R10)(R11*2), Z28
+	VMOVUPS     (R8)(R9*2), Z28
 	VFMADD231PS Z28, Z21, Z2
 	VFMADD231PS Z28, Z22, Z5
 	VFMADD231PS Z28, Z23, Z8
@@ -32040,22 +34193,22 @@ loop:
 	VFMADD231PS Z28, Z25, Z14
 	VFMADD231PS Z28, Z26, Z17
 	VFMADD231PS Z28, Z27, Z20
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z21
-	VMOVUPS.Z     (SI)(DI*1), K1, Z22
-	VMOVUPS.Z     (SI)(DI*2), K1, Z23
-	VMOVUPS.Z     (SI)(R8*1), K1, Z24
-	VMOVUPS.Z     (R9), K1, Z25
-	VMOVUPS.Z     (R9)(DI*1), K1, Z26
-	VMOVUPS.Z     (R9)(DI*2), K1, Z27
-	VMOVUPS.Z     (R10), K1, Z28
+	VMOVUPS.Z     (DX), K1, Z21
+	VMOVUPS.Z     (DX)(BX*1), K1, Z22
+	VMOVUPS.Z     (DX)(BX*2), K1, Z23
+	VMOVUPS.Z     (DX)(SI*1), K1, Z24
+	VMOVUPS.Z     (DI), K1, Z25
+	VMOVUPS.Z     (DI)(BX*1), K1, Z26
+	VMOVUPS.Z     (DI)(BX*2), K1, Z27
+	VMOVUPS.Z     (R8), K1, Z28
 	VFMADD231PS   Z28, Z21, Z0
 	VFMADD231PS   Z28, Z22, Z3
 	VFMADD231PS   Z28, Z23, Z6
@@ -32063,7 +34216,7 @@ last:
 	VFMADD231PS   Z28, Z25, Z12
 	VFMADD231PS   Z28, Z26, Z15
 	VFMADD231PS   Z28, Z27, Z18
-	VMOVUPS.Z     (R10)(R11*1), K1, Z28
+	VMOVUPS.Z     (R8)(R9*1), K1, Z28
 	VFMADD231PS   Z28, Z21, Z1
 	VFMADD231PS   Z28, Z22, Z4
 	VFMADD231PS   Z28, Z23, Z7
@@ -32071,7 +34224,7 @@ last:
 	VFMADD231PS   Z28, Z25, Z13
 	VFMADD231PS   Z28, Z26, Z16
 	VFMADD231PS   Z28, Z27, Z19
-	VMOVUPS.Z     (R10)(R11*2), K1, Z28
+	VMOVUPS.Z     (R8)(R9*2), K1, Z28
 	VFMADD231PS   Z28, Z21, Z2
 	VFMADD231PS   Z28, Z22, Z5
 	VFMADD231PS   Z28, Z23, Z8
@@ -32080,8 +34233,9 @@ last:
 	VFMADD231PS   Z28, Z26, Z17
 	VFMADD231PS   Z28, Z27, Z20
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z28
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z28, Z0, Z0
@@ -32097,14 +34251,14 @@ last:
 	VADDPS        X28, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X0, X0
 
 set0_0:
-	VMOVLPS       X0, (BX)
-	VEXTRACTPS    $0x02, X0, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X0, (DX)
+	VEXTRACTPS    $0x02, X0, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z4, Z3, Z28
 	VUNPCKHPS     Z4, Z3, Z3
 	VADDPS        Z28, Z3, Z3
@@ -32120,14 +34274,14 @@ set0_0:
 	VADDPS        X28, X3, X3
 	TESTB         AL, AL
 	JZ            set1_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X3, X3
 
 set1_0:
-	VMOVLPS       X3, (BX)
-	VEXTRACTPS    $0x02, X3, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X3, (DX)
+	VEXTRACTPS    $0x02, X3, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z7, Z6, Z28
 	VUNPCKHPS     Z7, Z6, Z6
 	VADDPS        Z28, Z6, Z6
@@ -32143,14 +34297,14 @@ set1_0:
 	VADDPS        X28, X6, X6
 	TESTB         AL, AL
 	JZ            set2_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X6, X6
 
 set2_0:
-	VMOVLPS       X6, (BX)
-	VEXTRACTPS    $0x02, X6, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X6, (DX)
+	VEXTRACTPS    $0x02, X6, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z10, Z9, Z28
 	VUNPCKHPS     Z10, Z9, Z9
 	VADDPS        Z28, Z9, Z9
@@ -32166,14 +34320,14 @@ set2_0:
 	VADDPS        X28, X9, X9
 	TESTB         AL, AL
 	JZ            set3_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X9, X9
 
 set3_0:
-	VMOVLPS       X9, (BX)
-	VEXTRACTPS    $0x02, X9, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X9, (DX)
+	VEXTRACTPS    $0x02, X9, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z13, Z12, Z28
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z28, Z12, Z12
@@ -32189,14 +34343,14 @@ set3_0:
 	VADDPS        X28, X12, X12
 	TESTB         AL, AL
 	JZ            set4_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X12, X12
 
 set4_0:
-	VMOVLPS       X12, (BX)
-	VEXTRACTPS    $0x02, X12, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X12, (DX)
+	VEXTRACTPS    $0x02, X12, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z16, Z15, Z28
 	VUNPCKHPS     Z16, Z15, Z15
 	VADDPS        Z28, Z15, Z15
@@ -32212,14 +34366,14 @@ set4_0:
 	VADDPS        X28, X15, X15
 	TESTB         AL, AL
 	JZ            set5_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X15, X15
 
 set5_0:
-	VMOVLPS       X15, (BX)
-	VEXTRACTPS    $0x02, X15, 8(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X15, (DX)
+	VEXTRACTPS    $0x02, X15, 8(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z19, Z18, Z28
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z28, Z18, Z18
@@ -32235,14 +34389,15 @@ set5_0:
 	VADDPS        X28, X18, X18
 	TESTB         AL, AL
 	JZ            set6_0
-	VMOVSD        (BX), X28
-	VINSERTPS     $0x20, 8(BX), X28, X28
+	VMOVSD        (DX), X28
+	VINSERTPS     $0x20, 8(DX), X28, X28
 	VADDPS        X28, X18, X18
 
 set6_0:
-	VMOVLPS    X18, (BX)
-	VEXTRACTPS $0x02, X18, 8(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X18, (DX)
+	VEXTRACTPS $0x02, X18, 8(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
@@ -32252,7 +34407,7 @@ set6_0:
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -32270,48 +34425,47 @@ TEXT ·dots1x4AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z4
-	VFMADD231PS (DI), Z4, Z0
-	VFMADD231PS (DI)(R8*1), Z4, Z1
-	VFMADD231PS (DI)(R8*2), Z4, Z2
-	VFMADD231PS (DI)(R9*1), Z4, Z3
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
+	VMOVUPS     (DX), Z4
+	VFMADD231PS (BX), Z4, Z0
+	VFMADD231PS (BX)(SI*1), Z4, Z1
+	VFMADD231PS (BX)(SI*2), Z4, Z2
+	VFMADD231PS (BX)(DI*1), Z4, Z3
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z4
-	VMOVUPS.Z     (DI), K1, Z5
+	VMOVUPS.Z     (DX), K1, Z4
+	VMOVUPS.Z     (BX), K1, Z5
 	VFMADD231PS   Z5, Z4, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z5
+	VMOVUPS.Z     (BX)(SI*1), K1, Z5
 	VFMADD231PS   Z5, Z4, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z5
+	VMOVUPS.Z     (BX)(SI*2), K1, Z5
 	VFMADD231PS   Z5, Z4, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z5
+	VMOVUPS.Z     (BX)(DI*1), K1, Z5
 	VFMADD231PS   Z5, Z4, Z3
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z5
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z5, Z0, Z0
@@ -32327,15 +34481,16 @@ last:
 	VADDPS        X5, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS X0, (BX)
-	ADDQ    SI, BX
+	VMOVUPS X0, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -32353,8 +34508,6 @@ TEXT ·dots6x4AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -32381,90 +34534,90 @@ group:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	MOVQ   b+32(FP), R10
-	MOVQ   ldb+40(FP), R11
-	SHLQ   $0x02, R11
-	LEAQ   (R11)(R11*2), R12
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	LEAQ   (DX)(BX*4), DI
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R9)(R9*2), R10
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z24
-	VMOVUPS     (SI)(DI*1), Z25
-	VMOVUPS     (SI)(DI*2), Z26
-	VMOVUPS     (SI)(R8*1), Z27
-	VMOVUPS     (R9), Z28
-	VMOVUPS     (R9)(DI*1), Z29
-	VMOVUPS     (R10), Z30
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (DX)(BX*1), Z25
+	VMOVUPS     (DX)(BX*2), Z26
+	VMOVUPS     (DX)(SI*1), Z27
+	VMOVUPS     (DI), Z28
+	VMOVUPS     (DI)(BX*1), Z29
+	VMOVUPS     (R8), Z30
 	VFMADD231PS Z30, Z24, Z0
 	VFMADD231PS Z30, Z25, Z4
 	VFMADD231PS Z30, Z26, Z8
 	VFMADD231PS Z30, Z27, Z12
 	VFMADD231PS Z30, Z28, Z16
 	VFMADD231PS Z30, Z29, Z20
-	VMOVUPS     (R10)(R11*1), Z30
+	VMOVUPS     (R8)(R9*1), Z30
 	VFMADD231PS Z30, Z24, Z1
 	VFMADD231PS Z30, Z25, Z5
 	VFMADD231PS Z30, Z26, Z9
 	VFMADD231PS Z30, Z27, Z13
 	VFMADD231PS Z30, Z28, Z17
 	VFMADD231PS Z30, Z29, Z21
-	VMOVUPS     (R10)(R11*2), Z30
+	VMOVUPS     (R8)(R9*2), Z30
 	VFMADD231PS Z30, Z24, Z2
 	VFMADD231PS Z30, Z25, Z6
 	VFMADD231PS Z30, Z26, Z10
 	VFMADD231PS Z30, Z27, Z14
 	VFMADD231PS Z30, Z28, Z18
 	VFMADD231PS Z30, Z29, Z22
-	VMOVUPS     (R10)(R12*1), Z30
+	VMOVUPS     (R8)(R10*1), Z30
 	VFMADD231PS Z30, Z24, Z3
 	VFMADD231PS Z30, Z25, Z7
 	VFMADD231PS Z30, Z26, Z11
 	VFMADD231PS Z30, Z27, Z15
 	VFMADD231PS Z30, Z28, Z19
 	VFMADD231PS Z30, Z29, Z23
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z24
-	VMOVUPS.Z     (SI)(DI*1), K1, Z25
-	VMOVUPS.Z     (SI)(DI*2), K1, Z26
-	VMOVUPS.Z     (SI)(R8*1), K1, Z27
-	VMOVUPS.Z     (R9), K1, Z28
-	VMOVUPS.Z     (R9)(DI*1), K1, Z29
-	VMOVUPS.Z     (R10), K1, Z30
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (DX)(BX*1), K1, Z25
+	VMOVUPS.Z     (DX)(BX*2), K1, Z26
+	VMOVUPS.Z     (DX)(SI*1), K1, Z27
+	VMOVUPS.Z     (DI), K1, Z28
+	VMOVUPS.Z     (DI)(BX*1), K1, Z29
+	VMOVUPS.Z     (R8), K1, Z30
 	VFMADD231PS   Z30, Z24, Z0
 	VFMADD231PS   Z30, Z25, Z4
 	VFMADD231PS   Z30, Z26, Z8
 	VFMADD231PS   Z30, Z27, Z12
 	VFMADD231PS   Z30, Z28, Z16
 	VFMADD231PS   Z30, Z29, Z20
-	VMOVUPS.Z     (R10)(R11*1), K1, Z30
+	VMOVUPS.Z     (R8)(R9*1), K1, Z30
 	VFMADD231PS   Z30, Z24, Z1
 	VFMADD231PS   Z30, Z25, Z5
 	VFMADD231PS   Z30, Z26, Z9
 	VFMADD231PS   Z30, Z27, Z13
 	VFMADD231PS   Z30, Z28, Z17
 	VFMADD231PS   Z30, Z29, Z21
-	VMOVUPS.Z     (R10)(R11*2), K1, Z30
+	VMOVUPS.Z     (R8)(R9*2), K1, Z30
 	VFMADD231PS   Z30, Z24, Z2
 	VFMADD231PS   Z30, Z25, Z6
 	VFMADD231PS   Z30, Z26, Z10
 	VFMADD231PS   Z30, Z27, Z14
 	VFMADD231PS   Z30, Z28, Z18
 	VFMADD231PS   Z30, Z29, Z22
-	VMOVUPS.Z     (R10)(R12*1), K1, Z30
+	VMOVUPS.Z     (R8)(R10*1), K1, Z30
 	VFMADD231PS   Z30, Z24, Z3
 	VFMADD231PS   Z30, Z25, Z7
 	VFMADD231PS   Z30, Z26, Z11
@@ -32472,8 +34625,9 @@ last:
 	VFMADD231PS   Z30, Z28, Z19
 	VFMADD231PS   Z30, Z29, Z23
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z30
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z30, Z0, Z0
@@ -32489,11 +34643,11 @@ last:
 	VADDPS        X30, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
-	ADDQ          SI, BX
+	VMOVUPS       X0, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z5, Z4, Z30
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z30, Z4, Z4
@@ -32509,11 +34663,11 @@ set0_0:
 	VADDPS        X30, X4, X4
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (BX), X4, X4
+	VADDPS        (DX), X4, X4
 
 set1_0:
-	VMOVUPS       X4, (BX)
-	ADDQ          SI, BX
+	VMOVUPS       X4, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z9, Z8, Z30
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z30, Z8, Z8
@@ -32529,11 +34683,11 @@ set1_0:
 	VADDPS        X30, X8, X8
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (BX), X8, X8
+	VADDPS        (DX), X8, X8
 
 set2_0:
-	VMOVUPS       X8, (BX)
-	ADDQ          SI, BX
+	VMOVUPS       X8, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z13, Z12, Z30
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z30, Z12, Z12
@@ -32549,11 +34703,11 @@ set2_0:
 	VADDPS        X30, X12, X12
 	TESTB         AL, AL
 	JZ            set3_0
-	VADDPS        (BX), X12, X12
+	VADDPS        (DX), X12, X12
 
 set3_0:
-	VMOVUPS       X12, (BX)
-	ADDQ          SI, BX
+	VMOVUPS       X12, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z17, Z16, Z30
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z30, Z16, Z16
@@ -32569,11 +34723,11 @@ set3_0:
 	VADDPS        X30, X16, X16
 	TESTB         AL, AL
 	JZ            set4_0
-	VADDPS        (BX), X16, X16
+	VADDPS        (DX), X16, X16
 
 set4_0:
-	VMOVUPS       X16, (BX)
-	ADDQ          SI, BX
+	VMOVUPS       X16, (DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z21, Z20, Z30
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z30, Z20, Z20
@@ -32589,11 +34743,12 @@ set4_0:
 	VADDPS        X30, X20, X20
 	TESTB         AL, AL
 	JZ            set5_0
-	VADDPS        (BX), X20, X20
+	VADDPS        (DX), X20, X20
 
 set5_0:
-	VMOVUPS X20, (BX)
-	ADDQ    SI, BX
+	VMOVUPS X20, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
@@ -32602,7 +34757,7 @@ set5_0:
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -32620,8 +34775,6 @@ TEXT ·dots1x5AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -32629,45 +34782,46 @@ group:
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z5
-	VFMADD231PS (DI), Z5, Z0
-	VFMADD231PS (DI)(R8*1), Z5, Z1
-	VFMADD231PS (DI)(R8*2), Z5, Z2
-	VFMADD231PS (DI)(R9*1), Z5, Z3
-	VFMADD231PS (R10), Z5, Z4
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
+	VMOVUPS     (DX), Z5
+	VFMADD231PS (BX), Z5, Z0
+	VFMADD231PS (BX)(SI*1), Z5, Z1
+	VFMADD231PS (BX)(SI*2), Z5, Z2
+	VFMADD231PS (BX)(DI*1), Z5, Z3
+	VFMADD231PS (R8), Z5, Z4
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z5
-	VMOVUPS.Z     (DI), K1, Z6
+	VMOVUPS.Z     (DX), K1, Z5
+	VMOVUPS.Z     (BX), K1, Z6
 	VFMADD231PS   Z6, Z5, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z6
+	VMOVUPS.Z     (BX)(SI*1), K1, Z6
 	VFMADD231PS   Z6, Z5, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z6
+	VMOVUPS.Z     (BX)(SI*2), K1, Z6
 	VFMADD231PS   Z6, Z5, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z6
+	VMOVUPS.Z     (BX)(DI*1), K1, Z6
 	VFMADD231PS   Z6, Z5, Z3
-	VMOVUPS.Z     (R10), K1, Z6
+	VMOVUPS.Z     (R8), K1, Z6
 	VFMADD231PS   Z6, Z5, Z4
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z6
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -32683,10 +34837,10 @@ last:
 	VADDPS        X6, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VEXTRACTF64X4 $0x01, Z4, Y6
 	VADDPS        Y6, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X6
@@ -32697,15 +34851,16 @@ set0_0:
 	VADDSS        X6, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDSS        16(BX), X4, X4
+	VADDSS        16(DX), X4, X4
 
 set0_4:
-	VMOVSS X4, 16(BX)
-	ADDQ   SI, BX
+	VMOVSS X4, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -32723,8 +34878,6 @@ TEXT ·dots4x5AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -32747,89 +34900,90 @@ group:
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	MOVQ   b+32(FP), R9
-	MOVQ   ldb+40(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   b+32(FP), DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	LEAQ   (R8)(R8*2), R9
+	LEAQ   (DI)(R8*4), R10
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z20
-	VMOVUPS     (SI)(DI*1), Z21
-	VMOVUPS     (SI)(DI*2), Z22
-	VMOVUPS     (SI)(R8*1), Z23
-	VMOVUPS     (R9), Z24
+	VMOVUPS     (DX), Z20
+	VMOVUPS     (DX)(BX*1), Z21
+	VMOVUPS     (DX)(BX*2), Z22
+	VMOVUPS     (DX)(SI*1), Z23
+	VMOVUPS     (DI), Z24
 	VFMADD231PS Z24, Z20, Z0
 	VFMADD231PS Z24, Z21, Z5
 	VFMADD231PS Z24, Z22, Z10
 	VFMADD231PS Z24, Z23, Z15
-	VMOVUPS     (R9)(R10*1), Z24
+	VMOVUPS     (DI)(R8*1), Z24
 	VFMADD231PS Z24, Z20, Z1
 	VFMADD231PS Z24, Z21, Z6
 	VFMADD231PS Z24, Z22, Z11
 	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS     (R9)(R10*2), Z24
+	VMOVUPS     (DI)(R8*2), Z24
 	VFMADD231PS Z24, Z20, Z2
 	VFMADD231PS Z24, Z21, Z7
 	VFMADD231PS Z24, Z22, Z12
 	VFMADD231PS Z24, Z23, Z17
-	VMOVUPS     (R9)(R11*1), Z24
+	VMOVUPS     (DI)(R9*1), Z24
 	VFMADD231PS Z24, Z20, Z3
 	VFMADD231PS Z24, Z21, Z8
 	VFMADD231PS Z24, Z22, Z13
 	VFMADD231PS Z24, Z23, Z18
-	VMOVUPS     (R12), Z24
+	VMOVUPS     (R10), Z24
 	VFMADD231PS Z24, Z20, Z4
 	VFMADD231PS Z24, Z21, Z9
 	VFMADD231PS Z24, Z22, Z14
 	VFMADD231PS Z24, Z23, Z19
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R12
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z20
-	VMOVUPS.Z     (SI)(DI*1), K1, Z21
-	VMOVUPS.Z     (SI)(DI*2), K1, Z22
-	VMOVUPS.Z     (SI)(R8*1), K1, Z23
-	VMOVUPS.Z     (R9), K1, Z24
+	VMOVUPS.Z     (DX), K1, Z20
+	VMOVUPS.Z     (DX)(BX*1), K1, Z21
+	VMOVUPS.Z     (DX)(BX*2), K1, Z22
+	VMOVUPS.Z     (DX)(SI*1), K1, Z23
+	VMOVUPS.Z     (DI), K1, Z24
 	VFMADD231PS   Z24, Z20, Z0
 	VFMADD231PS   Z24, Z21, Z5
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS.Z     (R9)(R10*1), K1, Z24
+	VMOVUPS.Z     (DI)(R8*1), K1, Z24
 	VFMADD231PS   Z24, Z20, Z1
 	VFMADD231PS   Z24, Z21, Z6
 	VFMADD231PS   Z24, Z22, Z11
 	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS.Z     (R9)(R10*2), K1, Z24
+	VMOVUPS.Z     (DI)(R8*2), K1, Z24
 	VFMADD231PS   Z24, Z20, Z2
 	VFMADD231PS   Z24, Z21, Z7
 	VFMADD231PS   Z24, Z22, Z12
 	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS.Z     (R9)(R11*1), K1, Z24
+	VMOVUPS.Z     (DI)(R9*1), K1, Z24
 	VFMADD231PS   Z24, Z20, Z3
 	VFMADD231PS   Z24, Z21, Z8
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS.Z     (R12), K1, Z24
+	VMOVUPS.Z     (R10), K1, Z24
 	VFMADD231PS   Z24, Z20, Z4
 	VFMADD231PS   Z24, Z21, Z9
 	VFMADD231PS   Z24, Z22, Z14
 	VFMADD231PS   Z24, Z23, Z19
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -32845,10 +34999,10 @@ last:
 	VADDPS        X24, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VEXTRACTF64X4 $0x01, Z4, Y24
 	VADDPS        Y24, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X24
@@ -32859,11 +35013,11 @@ set0_0:
 	VADDSS        X24, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDSS        16(BX), X4, X4
+	VADDSS        16(DX), X4, X4
 
 set0_4:
-	VMOVSS        X4, 16(BX)
-	ADDQ          SI, BX
+	VMOVSS        X4, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z6, Z5, Z24
 	VUNPCKHPS     Z6, Z5, Z5
 	VADDPS        Z24, Z5, Z5
@@ -32879,10 +35033,10 @@ set0_4:
 	VADDPS        X24, X5, X5
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (BX), X5, X5
+	VADDPS        (DX), X5, X5
 
 set1_0:
-	VMOVUPS       X5, (BX)
+	VMOVUPS       X5, (DX)
 	VEXTRACTF64X4 $0x01, Z9, Y24
 	VADDPS        Y24, Y9, Y9
 	VEXTRACTF32X4 $0x01, Y9, X24
@@ -32893,11 +35047,11 @@ set1_0:
 	VADDSS        X24, X9, X9
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDSS        16(BX), X9, X9
+	VADDSS        16(DX), X9, X9
 
 set1_4:
-	VMOVSS        X9, 16(BX)
-	ADDQ          SI, BX
+	VMOVSS        X9, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z11, Z10, Z24
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z24, Z10, Z10
@@ -32913,10 +35067,10 @@ set1_4:
 	VADDPS        X24, X10, X10
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (BX), X10, X10
+	VADDPS        (DX), X10, X10
 
 set2_0:
-	VMOVUPS       X10, (BX)
+	VMOVUPS       X10, (DX)
 	VEXTRACTF64X4 $0x01, Z14, Y24
 	VADDPS        Y24, Y14, Y14
 	VEXTRACTF32X4 $0x01, Y14, X24
@@ -32927,11 +35081,11 @@ set2_0:
 	VADDSS        X24, X14, X14
 	TESTB         AL, AL
 	JZ            set2_4
-	VADDSS        16(BX), X14, X14
+	VADDSS        16(DX), X14, X14
 
 set2_4:
-	VMOVSS        X14, 16(BX)
-	ADDQ          SI, BX
+	VMOVSS        X14, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z16, Z15, Z24
 	VUNPCKHPS     Z16, Z15, Z15
 	VADDPS        Z24, Z15, Z15
@@ -32947,10 +35101,10 @@ set2_4:
 	VADDPS        X24, X15, X15
 	TESTB         AL, AL
 	JZ            set3_0
-	VADDPS        (BX), X15, X15
+	VADDPS        (DX), X15, X15
 
 set3_0:
-	VMOVUPS       X15, (BX)
+	VMOVUPS       X15, (DX)
 	VEXTRACTF64X4 $0x01, Z19, Y24
 	VADDPS        Y24, Y19, Y19
 	VEXTRACTF32X4 $0x01, Y19, X24
@@ -32961,18 +35115,19 @@ set3_0:
 	VADDSS        X24, X19, X19
 	TESTB         AL, AL
 	JZ            set3_4
-	VADDSS        16(BX), X19, X19
+	VADDSS        16(DX), X19, X19
 
 set3_4:
-	VMOVSS X19, 16(BX)
-	ADDQ   SI, BX
+	VMOVSS X19, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -32990,8 +35145,6 @@ TEXT ·dots1x6AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -33000,48 +35153,49 @@ group:
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z6
-	VFMADD231PS (DI), Z6, Z0
-	VFMADD231PS (DI)(R8*1), Z6, Z1
-	VFMADD231PS (DI)(R8*2), Z6, Z2
-	VFMADD231PS (DI)(R9*1), Z6, Z3
-	VFMADD231PS (R10), Z6, Z4
-	VFMADD231PS (R10)(R8*1), Z6, Z5
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
+	VMOVUPS     (DX), Z6
+	VFMADD231PS (BX), Z6, Z0
+	VFMADD231PS (BX)(SI*1), Z6, Z1
+	VFMADD231PS (BX)(SI*2), Z6, Z2
+	VFMADD231PS (BX)(DI*1), Z6, Z3
+	VFMADD231PS (R8), Z6, Z4
+	VFMADD231PS (R8)(SI*1), Z6, Z5
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z6
-	VMOVUPS.Z     (DI), K1, Z7
+	VMOVUPS.Z     (DX), K1, Z6
+	VMOVUPS.Z     (BX), K1, Z7
 	VFMADD231PS   Z7, Z6, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z7
+	VMOVUPS.Z     (BX)(SI*1), K1, Z7
 	VFMADD231PS   Z7, Z6, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z7
+	VMOVUPS.Z     (BX)(SI*2), K1, Z7
 	VFMADD231PS   Z7, Z6, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z7
+	VMOVUPS.Z     (BX)(DI*1), K1, Z7
 	VFMADD231PS   Z7, Z6, Z3
-	VMOVUPS.Z     (R10), K1, Z7
+	VMOVUPS.Z     (R8), K1, Z7
 	VFMADD231PS   Z7, Z6, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z7
+	VMOVUPS.Z     (R8)(SI*1), K1, Z7
 	VFMADD231PS   Z7, Z6, Z5
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z7
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z7, Z0, Z0
@@ -33057,10 +35211,10 @@ last:
 	VADDPS        X7, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z7
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z7, Z4, Z4
@@ -33072,16 +35226,17 @@ set0_0:
 	VADDPS        X7, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VMOVSD        16(BX), X7
+	VMOVSD        16(DX), X7
 	VADDPS        X7, X4, X4
 
 set0_4:
-	VMOVLPS X4, 16(BX)
-	ADDQ    SI, BX
+	VMOVLPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -33099,8 +35254,6 @@ TEXT ·dots4x6AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -33127,99 +35280,100 @@ group:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	MOVQ   b+32(FP), R9
-	MOVQ   ldb+40(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   b+32(FP), DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	LEAQ   (R8)(R8*2), R9
+	LEAQ   (DI)(R8*4), R10
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z24
-	VMOVUPS     (SI)(DI*1), Z25
-	VMOVUPS     (SI)(DI*2), Z26
-	VMOVUPS     (SI)(R8*1), Z27
-	VMOVUPS     (R9), Z28
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (DX)(BX*1), Z25
+	VMOVUPS     (DX)(BX*2), Z26
+	VMOVUPS     (DX)(SI*1), Z27
+	VMOVUPS     (DI), Z28
 	VFMADD231PS Z28, Z24, Z0
 	VFMADD231PS Z28, Z25, Z6
 	VFMADD231PS Z28, Z26, Z12
 	VFMADD231PS Z28, Z27, Z18
-	VMOVUPS     (R9)(R10*1), Z28
+	VMOVUPS     (DI)(R8*1), Z28
 	VFMADD231PS Z28, Z24, Z1
 	VFMADD231PS Z28, Z25, Z7
 	VFMADD231PS Z28, Z26, Z13
 	VFMADD231PS Z28, Z27, Z19
-	VMOVUPS     (R9)(R10*2), Z28
+	VMOVUPS     (DI)(R8*2), Z28
 	VFMADD231PS Z28, Z24, Z2
 	VFMADD231PS Z28, Z25, Z8
 	VFMADD231PS Z28, Z26, Z14
 	VFMADD231PS Z28, Z27, Z20
-	VMOVUPS     (R9)(R11*1), Z28
+	VMOVUPS     (DI)(R9*1), Z28
 	VFMADD231PS Z28, Z24, Z3
 	VFMADD231PS Z28, Z25, Z9
 	VFMADD231PS Z28, Z26, Z15
 	VFMADD231PS Z28, Z27, Z21
-	VMOVUPS     (R12), Z28
+	VMOVUPS     (R10), Z28
 	VFMADD231PS Z28, Z24, Z4
 	VFMADD231PS Z28, Z25, Z10
 	VFMADD231PS Z28, Z26, Z16
 	VFMADD231PS Z28, Z27, Z22
-	VMOVUPS     (R12)(R10*1), Z28
+	VMOVUPS     (R10)(R8*1), Z28
 	VFMADD231PS Z28, Z24, Z5
 	VFMADD231PS Z28, Z25, Z11
 	VFMADD231PS Z28, Z26, Z17
 	VFMADD231PS Z28, Z27, Z23
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, R9
-	ADDQ        $0x40, R12
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R10
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z24
-	VMOVUPS.Z     (SI)(DI*1), K1, Z25
-	VMOVUPS.Z     (SI)(DI*2), K1, Z26
-	VMOVUPS.Z     (SI)(R8*1), K1, Z27
-	VMOVUPS.Z     (R9), K1, Z28
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (DX)(BX*1), K1, Z25
+	VMOVUPS.Z     (DX)(BX*2), K1, Z26
+	VMOVUPS.Z     (DX)(SI*1), K1, Z27
+	VMOVUPS.Z     (DI), K1, Z28
 	VFMADD231PS   Z28, Z24, Z0
 	VFMADD231PS   Z28, Z25, Z6
 	VFMADD231PS   Z28, Z26, Z12
 	VFMADD231PS   Z28, Z27, Z18
-	VMOVUPS.Z     (R9)(R10*1), K1, Z28
+	VMOVUPS.Z     (DI)(R8*1), K1, Z28
 	VFMADD231PS   Z28, Z24, Z1
 	VFMADD231PS   Z28, Z25, Z7
 	VFMADD231PS   Z28, Z26, Z13
 	VFMADD231PS   Z28, Z27, Z19
-	VMOVUPS.Z     (R9)(R10*2), K1, Z28
+	VMOVUPS.Z     (DI)(R8*2), K1, Z28
 	VFMADD231PS   Z28, Z24, Z2
 	VFMADD231PS   Z28, Z25, Z8
 	VFMADD231PS   Z28, Z26, Z14
 	VFMADD231PS   Z28, Z27, Z20
-	VMOVUPS.Z     (R9)(R11*1), K1, Z28
+	VMOVUPS.Z     (DI)(R9*1), K1, Z28
 	VFMADD231PS   Z28, Z24, Z3
 	VFMADD231PS   Z28, Z25, Z9
 	VFMADD231PS   Z28, Z26, Z15
 	VFMADD231PS   Z28, Z27, Z21
-	VMOVUPS.Z     (R12), K1, Z28
+	VMOVUPS.Z     (R10), K1, Z28
 	VFMADD231PS   Z28, Z24, Z4
 	VFMADD231PS   Z28, Z25, Z10
 	VFMADD231PS   Z28, Z26, Z16
 	VFMADD231PS   Z28, Z27, Z22
-	VMOVUPS.Z     (R12)(R10*1), K1, Z28
+	VMOVUPS.Z     (R10)(R8*1), K1, Z28
 	VFMADD231PS   Z28, Z24, Z5
 	VFMADD231PS   Z28, Z25, Z11
 	VFMADD231PS   Z28, Z26, Z17
 	VFMADD231PS   Z28, Z27, Z23
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z28
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z28, Z0, Z0
@@ -33235,10 +35389,10 @@ last:
 	VADDPS        X28, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z28
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z28, Z4, Z4
@@ -33250,12 +35404,12 @@ set0_0:
 	VADDPS        X28, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VMOVSD        16(BX), X28
+	VMOVSD        16(DX), X28
 	VADDPS        X28, X4, X4
 
 set0_4:
-	VMOVLPS       X4, 16(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X4, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z7, Z6, Z28
 	VUNPCKHPS     Z7, Z6, Z6
 	VADDPS        Z28, Z6, Z6
@@ -33271,10 +35425,10 @@ set0_4:
 	VADDPS        X28, X6, X6
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (BX), X6, X6
+	VADDPS        (DX), X6, X6
 
 set1_0:
-	VMOVUPS       X6, (BX)
+	VMOVUPS       X6, (DX)
 	VUNPCKLPS     Z11, Z10, Z28
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z28, Z10, Z10
@@ -33286,12 +35440,12 @@ set1_0:
 	VADDPS        X28, X10, X10
 	TESTB         AL, AL
 	JZ            set1_4
-	VMOVSD        16(BX), X28
+	VMOVSD        16(DX), X28
 	VADDPS        X28, X10, X10
 
 set1_4:
-	VMOVLPS       X10, 16(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X10, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z13, Z12, Z28
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z28, Z12, Z12
@@ -33307,10 +35461,10 @@ set1_4:
 	VADDPS        X28, X12, X12
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (BX), X12, X12
+	VADDPS        (DX), X12, X12
 
 set2_0:
-	VMOVUPS       X12, (BX)
+	VMOVUPS       X12, (DX)
 	VUNPCKLPS     Z17, Z16, Z28
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z28, Z16, Z16
@@ -33322,12 +35476,12 @@ set2_0:
 	VADDPS        X28, X16, X16
 	TESTB         AL, AL
 	JZ            set2_4
-	VMOVSD        16(BX), X28
+	VMOVSD        16(DX), X28
 	VADDPS        X28, X16, X16
 
 set2_4:
-	VMOVLPS       X16, 16(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X16, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z19, Z18, Z28
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z28, Z18, Z18
@@ -33343,10 +35497,10 @@ set2_4:
 	VADDPS        X28, X18, X18
 	TESTB         AL, AL
 	JZ            set3_0
-	VADDPS        (BX), X18, X18
+	VADDPS        (DX), X18, X18
 
 set3_0:
-	VMOVUPS       X18, (BX)
+	VMOVUPS       X18, (DX)
 	VUNPCKLPS     Z23, Z22, Z28
 	VUNPCKHPS     Z23, Z22, Z22
 	VADDPS        Z28, Z22, Z22
@@ -33358,19 +35512,20 @@ set3_0:
 	VADDPS        X28, X22, X22
 	TESTB         AL, AL
 	JZ            set3_4
-	VMOVSD        16(BX), X28
+	VMOVSD        16(DX), X28
 	VADDPS        X28, X22, X22
 
 set3_4:
-	VMOVLPS X22, 16(BX)
-	ADDQ    SI, BX
+	VMOVLPS X22, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -33388,8 +35543,6 @@ TEXT ·dots1x7AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -33399,51 +35552,52 @@ group:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z7
-	VFMADD231PS (DI), Z7, Z0
-	VFMADD231PS (DI)(R8*1), Z7, Z1
-	VFMADD231PS (DI)(R8*2), Z7, Z2
-	VFMADD231PS (DI)(R9*1), Z7, Z3
-	VFMADD231PS (R10), Z7, Z4
-	VFMADD231PS (R10)(R8*1), Z7, Z5
-	VFMADD231PS (R10)(R8*2), Z7, Z6
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
+	VMOVUPS     (DX), Z7
+	VFMADD231PS (BX), Z7, Z0
+	VFMADD231PS (BX)(SI*1), Z7, Z1
+	VFMADD231PS (BX)(SI*2), Z7, Z2
+	VFMADD231PS (BX)(DI*1), Z7, Z3
+	VFMADD231PS (R8), Z7, Z4
+	VFMADD231PS (R8)(SI*1), Z7, Z5
+	VFMADD231PS (R8)(SI*2), Z7, Z6
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z7
-	VMOVUPS.Z     (DI), K1, Z8
+	VMOVUPS.Z     (DX), K1, Z7
+	VMOVUPS.Z     (BX), K1, Z8
 	VFMADD231PS   Z8, Z7, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z8
+	VMOVUPS.Z     (BX)(SI*1), K1, Z8
 	VFMADD231PS   Z8, Z7, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z8
+	VMOVUPS.Z     (BX)(SI*2), K1, Z8
 	VFMADD231PS   Z8, Z7, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z8
+	VMOVUPS.Z     (BX)(DI*1), K1, Z8
 	VFMADD231PS   Z8, Z7, Z3
-	VMOVUPS.Z     (R10), K1, Z8
+	VMOVUPS.Z     (R8), K1, Z8
 	VFMADD231PS   Z8, Z7, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z8
+	VMOVUPS.Z     (R8)(SI*1), K1, Z8
 	VFMADD231PS   Z8, Z7, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z8
+	VMOVUPS.Z     (R8)(SI*2), K1, Z8
 	VFMADD231PS   Z8, Z7, Z6
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z8
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z8, Z0, Z0
@@ -33459,10 +35613,10 @@ last:
 	VADDPS        X8, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z8
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z8, Z4, Z4
@@ -33478,19 +35632,131 @@ set0_0:
 	VADDPS        X8, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VMOVSD        16(BX), X8
-	VINSERTPS     $0x20, 24(BX), X8, X8
+	VMOVSD        16(DX), X8
+	VINSERTPS     $0x20, 24(DX), X8, X8
 	VADDPS        X8, X4, X4
 
 set0_4:
-	VMOVLPS    X4, 16(BX)
-	VEXTRACTPS $0x02, X4, 24(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
+	VZEROUPPER
+	RET
+
+// func dotRows1x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x7AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z7
+	VFMADD231PS (SI), Z7, Z0
+	VFMADD231PS (SI)(DI*1), Z7, Z1
+	VFMADD231PS (SI)(DI*2), Z7, Z2
+	VFMADD231PS (SI)(R8*1), Z7, Z3
+	VFMADD231PS (R9), Z7, Z4
+	VFMADD231PS (R9)(DI*1), Z7, Z5
+	VFMADD231PS (R9)(DI*2), Z7, Z6
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z7
+	VMOVUPS.Z     (SI), K1, Z8
+	VFMADD231PS   Z8, Z7, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z8
+	VFMADD231PS   Z8, Z7, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z3
+	VMOVUPS.Z     (R9), K1, Z8
+	VFMADD231PS   Z8, Z7, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z8
+	VFMADD231PS   Z8, Z7, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z8
+	VFMADD231PS   Z8, Z7, Z6
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z8
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z8, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z8
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z8, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z8
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z8, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z8
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z8, Z4, Z4
+	VUNPCKLPS     Z6, Z6, Z8
+	VUNPCKHPS     Z6, Z6, Z6
+	VADDPS        Z8, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z8
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z8, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VMOVLPS       X4, 16(AX)
+	VEXTRACTPS    $0x02, X4, 24(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -33507,8 +35773,6 @@ TEXT ·dots3x7AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -33532,92 +35796,93 @@ group:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
-	LEAQ   (R9)(R9*2), R10
-	LEAQ   (R8)(R9*4), R11
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z21
-	VMOVUPS     (SI)(DI*1), Z22
-	VMOVUPS     (SI)(DI*2), Z23
-	VMOVUPS     (R8), Z24
+	VMOVUPS     (DX), Z21
+	VMOVUPS     (DX)(BX*1), Z22
+	VMOVUPS     (DX)(BX*2), Z23
+	VMOVUPS     (SI), Z24
 	VFMADD231PS Z24, Z21, Z0
 	VFMADD231PS Z24, Z22, Z7
 	VFMADD231PS Z24, Z23, Z14
-	VMOVUPS     (R8)(R9*1), Z24
+	VMOVUPS     (SI)(DI*1), Z24
 	VFMADD231PS Z24, Z21, Z1
 	VFMADD231PS Z24, Z22, Z8
 	VFMADD231PS Z24, Z23, Z15
-	VMOVUPS     (R8)(R9*2), Z24
+	VMOVUPS     (SI)(DI*2), Z24
 	VFMADD231PS Z24, Z21, Z2
 	VFMADD231PS Z24, Z22, Z9
 	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS     (R8)(R10*1), Z24
+	VMOVUPS     (SI)(R8*1), Z24
 	VFMADD231PS Z24, Z21, Z3
 	VFMADD231PS Z24, Z22, Z10
 	VFMADD231PS Z24, Z23, Z17
-	VMOVUPS     (R11), Z24
+	VMOVUPS     (R9), Z24
 	VFMADD231PS Z24, Z21, Z4
 	VFMADD231PS Z24, Z22, Z11
 	VFMADD231PS Z24, Z23, Z18
-	VMOVUPS     (R11)(R9*1), Z24
+	VMOVUPS     (R9)(DI*1), Z24
 	VFMADD231PS Z24, Z21, Z5
 	VFMADD231PS Z24, Z22, Z12
 	VFMADD231PS Z24, Z23, Z19
-	VMOVUPS     (R11)(R9*2), Z24
+	VMOVUPS     (R9)(DI*2), Z24
 	VFMADD231PS Z24, Z21, Z6
 	VFMADD231PS Z24, Z22, Z13
 	VFMADD231PS Z24, Z23, Z20
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
-	ADDQ        $0x40, R8
-	ADDQ        $0x40, R11
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z21
-	VMOVUPS.Z     (SI)(DI*1), K1, Z22
-	VMOVUPS.Z     (SI)(DI*2), K1, Z23
-	VMOVUPS.Z     (R8), K1, Z24
+	VMOVUPS.Z     (DX), K1, Z21
+	VMOVUPS.Z     (DX)(BX*1), K1, Z22
+	VMOVUPS.Z     (DX)(BX*2), K1, Z23
+	VMOVUPS.Z     (SI), K1, Z24
 	VFMADD231PS   Z24, Z21, Z0
 	VFMADD231PS   Z24, Z22, Z7
 	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS.Z     (R8)(R9*1), K1, Z24
+	VMOVUPS.Z     (SI)(DI*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z1
 	VFMADD231PS   Z24, Z22, Z8
 	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS.Z     (R8)(R9*2), K1, Z24
+	VMOVUPS.Z     (SI)(DI*2), K1, Z24
 	VFMADD231PS   Z24, Z21, Z2
 	VFMADD231PS   Z24, Z22, Z9
 	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS.Z     (R8)(R10*1), K1, Z24
+	VMOVUPS.Z     (SI)(R8*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z3
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS.Z     (R11), K1, Z24
+	VMOVUPS.Z     (R9), K1, Z24
 	VFMADD231PS   Z24, Z21, Z4
 	VFMADD231PS   Z24, Z22, Z11
 	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS.Z     (R11)(R9*1), K1, Z24
+	VMOVUPS.Z     (R9)(DI*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z5
 	VFMADD231PS   Z24, Z22, Z12
 	VFMADD231PS   Z24, Z23, Z19
-	VMOVUPS.Z     (R11)(R9*2), K1, Z24
+	VMOVUPS.Z     (R9)(DI*2), K1, Z24
 	VFMADD231PS   Z24, Z21, Z6
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z20
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -33633,10 +35898,10 @@ last:
 	VADDPS        X24, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -33652,14 +35917,14 @@ set0_0:
 	VADDPS        X24, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VMOVSD        16(BX), X24
-	VINSERTPS     $0x20, 24(BX), X24, X24
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
 	VADDPS        X24, X4, X4
 
 set0_4:
-	VMOVLPS       X4, 16(BX)
-	VEXTRACTPS    $0x02, X4, 24(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X4, 16(DX)
+	VEXTRACTPS    $0x02, X4, 24(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z8, Z7, Z24
 	VUNPCKHPS     Z8, Z7, Z7
 	VADDPS        Z24, Z7, Z7
@@ -33675,10 +35940,10 @@ set0_4:
 	VADDPS        X24, X7, X7
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (BX), X7, X7
+	VADDPS        (DX), X7, X7
 
 set1_0:
-	VMOVUPS       X7, (BX)
+	VMOVUPS       X7, (DX)
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -33694,14 +35959,14 @@ set1_0:
 	VADDPS        X24, X11, X11
 	TESTB         AL, AL
 	JZ            set1_4
-	VMOVSD        16(BX), X24
-	VINSERTPS     $0x20, 24(BX), X24, X24
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
 	VADDPS        X24, X11, X11
 
 set1_4:
-	VMOVLPS       X11, 16(BX)
-	VEXTRACTPS    $0x02, X11, 24(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X11, 16(DX)
+	VEXTRACTPS    $0x02, X11, 24(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z15, Z14, Z24
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z24, Z14, Z14
@@ -33717,10 +35982,10 @@ set1_4:
 	VADDPS        X24, X14, X14
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (BX), X14, X14
+	VADDPS        (DX), X14, X14
 
 set2_0:
-	VMOVUPS       X14, (BX)
+	VMOVUPS       X14, (DX)
 	VUNPCKLPS     Z19, Z18, Z24
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z24, Z18, Z18
@@ -33736,110 +36001,38 @@ set2_0:
 	VADDPS        X24, X18, X18
 	TESTB         AL, AL
 	JZ            set2_4
-	VMOVSD        16(BX), X24
-	VINSERTPS     $0x20, 24(BX), X24, X24
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
 	VADDPS        X24, X18, X18
 
 set2_4:
-	VMOVLPS    X18, 16(BX)
-	VEXTRACTPS $0x02, X18, 24(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X18, 16(DX)
+	VEXTRACTPS $0x02, X18, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
 
-// func gathers3x7AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers3x7AVX512(SB), NOSPLIT, $192-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 32(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 48(SP)
-	MOVQ    CX, 72(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 56(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 104(SP)
-	MOVQ    CX, 128(SP)
-	ADDQ    BX, CX
-	MOVLQSX 32(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 112(SP)
-	MOVQ    CX, 136(SP)
-	ADDQ    BX, CX
-	MOVLQSX 36(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 144(SP)
-	MOVQ    CX, 168(SP)
-	ADDQ    BX, CX
-	MOVLQSX 40(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 152(SP)
-	MOVQ    CX, 176(SP)
-	ADDQ    BX, CX
-	MOVLQSX 44(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 160(SP)
-	MOVQ    CX, 184(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    192(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows3x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows3x7AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -33863,75 +36056,110 @@ group:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R10
+	MOVQ   (AX), DX
+	LEAQ   (R10)(DX*4), DX
+	MOVQ   24(AX), BX
+	LEAQ   (R10)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R10)(SI*4), SI
+	MOVQ   32(AX), DI
+	LEAQ   (R10)(DI*4), DI
+	MOVQ   16(AX), R8
+	LEAQ   (R10)(R8*4), R8
+	MOVQ   40(AX), R9
+	LEAQ   (R10)(R9*4), R9
+	ADDQ   $0x18, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), R10
+	MOVQ   ldb+40(FP), R11
 	SHLQ   $0x02, R11
 	LEAQ   (R11)(R11*2), R12
 	LEAQ   (R10)(R11*4), R13
-	MOVQ   k+0(FP), AX
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Z24
-	MOVQ    24(CX), R14
-	VMOVUPS Z24, (R14)(BX*1)
-	MOVQ    8(CX), R14
-	VMOVUPS (R14)(BX*1), Z24
-	MOVQ    32(CX), R14
-	VMOVUPS Z24, (R14)(BX*1)
-	MOVQ    16(CX), R14
-	VMOVUPS (R14)(BX*1), Z24
-	MOVQ    40(CX), R14
-	VMOVUPS Z24, (R14)(BX*1)
-	ADDQ    $0x30, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	PREFETCHT1  (R9)(AX*1)
+	VMOVUPS     (DX), Z21
+	VMOVUPS     (SI), Z22
+	VMOVUPS     (R8), Z23
+	VMOVUPS     (R10), Z24
+	VFMADD231PS Z24, Z21, Z0
+	VFMADD231PS Z24, Z22, Z7
+	VFMADD231PS Z24, Z23, Z14
+	VMOVUPS     (R10)(R11*1), Z24
+	VFMADD231PS Z24, Z21, Z1
+	VFMADD231PS Z24, Z22, Z8
+	VFMADD231PS Z24, Z23, Z15
+	VMOVUPS     (R10)(R11*2), Z24
+	VFMADD231PS Z24, Z21, Z2
+	VFMADD231PS Z24, Z22, Z9
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R10)(R12*1), Z24
+	VFMADD231PS Z24, Z21, Z3
+	VFMADD231PS Z24, Z22, Z10
+	VFMADD231PS Z24, Z23, Z17
+	VMOVUPS     (R13), Z24
+	VFMADD231PS Z24, Z21, Z4
+	VFMADD231PS Z24, Z22, Z11
+	VFMADD231PS Z24, Z23, Z18
+	VMOVUPS     (R13)(R11*1), Z24
+	VFMADD231PS Z24, Z21, Z5
+	VFMADD231PS Z24, Z22, Z12
+	VFMADD231PS Z24, Z23, Z19
+	VMOVUPS     (R13)(R11*2), Z24
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z22, Z13
+	VFMADD231PS Z24, Z23, Z20
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R13
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS       (R8), Z21
-	VMOVUPS       (R8)(R9*1), Z22
-	VMOVUPS       (R8)(R9*2), Z23
-	VMOVUPS       (R10), Z24
+last:
+	VMOVUPS.Z     (DX), K1, Z21
+	VMOVUPS.Z     (SI), K1, Z22
+	VMOVUPS.Z     (R8), K1, Z23
+	VMOVUPS.Z     (R10), K1, Z24
 	VFMADD231PS   Z24, Z21, Z0
 	VFMADD231PS   Z24, Z22, Z7
 	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS       (R10)(R11*1), Z24
+	VMOVUPS.Z     (R10)(R11*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z1
 	VFMADD231PS   Z24, Z22, Z8
 	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS       (R10)(R11*2), Z24
+	VMOVUPS.Z     (R10)(R11*2), K1, Z24
 	VFMADD231PS   Z24, Z21, Z2
 	VFMADD231PS   Z24, Z22, Z9
 	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS       (R10)(R12*1), Z24
+	VMOVUPS.Z     (R10)(R12*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z3
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS       (R13), Z24
+	VMOVUPS.Z     (R13), K1, Z24
 	VFMADD231PS   Z24, Z21, Z4
 	VFMADD231PS   Z24, Z22, Z11
 	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS       (R13)(R11*1), Z24
+	VMOVUPS.Z     (R13)(R11*1), K1, Z24
 	VFMADD231PS   Z24, Z21, Z5
 	VFMADD231PS   Z24, Z22, Z12
 	VFMADD231PS   Z24, Z23, Z19
-	VMOVUPS       (R13)(R11*2), Z24
+	VMOVUPS.Z     (R13)(R11*2), K1, Z24
 	VFMADD231PS   Z24, Z21, Z6
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z20
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -33945,12 +36173,7 @@ stay:
 	VADDPS        Y24, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X24
 	VADDPS        X24, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -33964,16 +36187,9 @@ set0_0:
 	VADDPS        Y24, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X24
 	VADDPS        X24, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VMOVSD        16(DI), X24
-	VINSERTPS     $0x20, 24(DI), X24, X24
-	VADDPS        X24, X4, X4
-
-set0_4:
-	VMOVLPS       X4, 16(DI)
-	VEXTRACTPS    $0x02, X4, 24(DI)
-	ADDQ          R8, DI
+	VMOVLPS       X4, 16(AX)
+	VEXTRACTPS    $0x02, X4, 24(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z8, Z7, Z24
 	VUNPCKHPS     Z8, Z7, Z7
 	VADDPS        Z24, Z7, Z7
@@ -33987,12 +36203,7 @@ set0_4:
 	VADDPS        Y24, Y7, Y7
 	VEXTRACTF32X4 $0x01, Y7, X24
 	VADDPS        X24, X7, X7
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X7, X7
-
-set1_0:
-	VMOVUPS       X7, (DI)
+	VMOVUPS       X7, (AX)
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -34006,16 +36217,9 @@ set1_0:
 	VADDPS        Y24, Y11, Y11
 	VEXTRACTF32X4 $0x01, Y11, X24
 	VADDPS        X24, X11, X11
-	TESTB         AL, AL
-	JZ            set1_4
-	VMOVSD        16(DI), X24
-	VINSERTPS     $0x20, 24(DI), X24, X24
-	VADDPS        X24, X11, X11
-
-set1_4:
-	VMOVLPS       X11, 16(DI)
-	VEXTRACTPS    $0x02, X11, 24(DI)
-	ADDQ          R8, DI
+	VMOVLPS       X11, 16(AX)
+	VEXTRACTPS    $0x02, X11, 24(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z15, Z14, Z24
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z24, Z14, Z14
@@ -34029,12 +36233,7 @@ set1_4:
 	VADDPS        Y24, Y14, Y14
 	VEXTRACTF32X4 $0x01, Y14, X24
 	VADDPS        X24, X14, X14
-	TESTB         AL, AL
-	JZ            set2_0
-	VADDPS        (DI), X14, X14
-
-set2_0:
-	VMOVUPS       X14, (DI)
+	VMOVUPS       X14, (AX)
 	VUNPCKLPS     Z19, Z18, Z24
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z24, Z18, Z18
@@ -34048,23 +36247,12 @@ set2_0:
 	VADDPS        Y24, Y18, Y18
 	VEXTRACTF32X4 $0x01, Y18, X24
 	VADDPS        X24, X18, X18
-	TESTB         AL, AL
-	JZ            set2_4
-	VMOVSD        16(DI), X24
-	VINSERTPS     $0x20, 24(DI), X24, X24
-	VADDPS        X24, X18, X18
-
-set2_4:
-	VMOVLPS    X18, 16(DI)
-	VEXTRACTPS $0x02, X18, 24(DI)
-	ADDQ       R8, DI
-	MOVQ       rs+16(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+8(FP)
-	ADDQ       AX, a+8(FP)
-	ADDQ       AX, a+8(FP)
-	DECQ       SI
-	JNZ        group
+	VMOVLPS       X18, 16(AX)
+	VEXTRACTPS    $0x02, X18, 24(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -34081,8 +36269,6 @@ TEXT ·dots1x8AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -34093,54 +36279,55 @@ group:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z8
-	VFMADD231PS (DI), Z8, Z0
-	VFMADD231PS (DI)(R8*1), Z8, Z1
-	VFMADD231PS (DI)(R8*2), Z8, Z2
-	VFMADD231PS (DI)(R9*1), Z8, Z3
-	VFMADD231PS (R10), Z8, Z4
-	VFMADD231PS (R10)(R8*1), Z8, Z5
-	VFMADD231PS (R10)(R8*2), Z8, Z6
-	VFMADD231PS (R10)(R9*1), Z8, Z7
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
+	VMOVUPS     (DX), Z8
+	VFMADD231PS (BX), Z8, Z0
+	VFMADD231PS (BX)(SI*1), Z8, Z1
+	VFMADD231PS (BX)(SI*2), Z8, Z2
+	VFMADD231PS (BX)(DI*1), Z8, Z3
+	VFMADD231PS (R8), Z8, Z4
+	VFMADD231PS (R8)(SI*1), Z8, Z5
+	VFMADD231PS (R8)(SI*2), Z8, Z6
+	VFMADD231PS (R8)(DI*1), Z8, Z7
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z8
-	VMOVUPS.Z     (DI), K1, Z9
+	VMOVUPS.Z     (DX), K1, Z8
+	VMOVUPS.Z     (BX), K1, Z9
 	VFMADD231PS   Z9, Z8, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z9
+	VMOVUPS.Z     (BX)(SI*1), K1, Z9
 	VFMADD231PS   Z9, Z8, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z9
+	VMOVUPS.Z     (BX)(SI*2), K1, Z9
 	VFMADD231PS   Z9, Z8, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z9
+	VMOVUPS.Z     (BX)(DI*1), K1, Z9
 	VFMADD231PS   Z9, Z8, Z3
-	VMOVUPS.Z     (R10), K1, Z9
+	VMOVUPS.Z     (R8), K1, Z9
 	VFMADD231PS   Z9, Z8, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z9
+	VMOVUPS.Z     (R8)(SI*1), K1, Z9
 	VFMADD231PS   Z9, Z8, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z9
+	VMOVUPS.Z     (R8)(SI*2), K1, Z9
 	VFMADD231PS   Z9, Z8, Z6
-	VMOVUPS.Z     (R10)(R9*1), K1, Z9
+	VMOVUPS.Z     (R8)(DI*1), K1, Z9
 	VFMADD231PS   Z9, Z8, Z7
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z9
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z9, Z0, Z0
@@ -34156,10 +36343,10 @@ last:
 	VADDPS        X9, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z9
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z9, Z4, Z4
@@ -34175,16 +36362,131 @@ set0_0:
 	VADDPS        X9, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS X4, 16(BX)
-	ADDQ    SI, BX
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows1x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x8AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z8
+	VFMADD231PS (SI), Z8, Z0
+	VFMADD231PS (SI)(DI*1), Z8, Z1
+	VFMADD231PS (SI)(DI*2), Z8, Z2
+	VFMADD231PS (SI)(R8*1), Z8, Z3
+	VFMADD231PS (R9), Z8, Z4
+	VFMADD231PS (R9)(DI*1), Z8, Z5
+	VFMADD231PS (R9)(DI*2), Z8, Z6
+	VFMADD231PS (R9)(R8*1), Z8, Z7
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z8
+	VMOVUPS.Z     (SI), K1, Z9
+	VFMADD231PS   Z9, Z8, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z3
+	VMOVUPS.Z     (R9), K1, Z9
+	VFMADD231PS   Z9, Z8, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z9
+	VFMADD231PS   Z9, Z8, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z9
+	VFMADD231PS   Z9, Z8, Z7
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z9
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z9, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z9
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z9, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z9
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z9, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y9, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X9
+	VADDPS        X9, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z9
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z9, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z9
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z9, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z9
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z9, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y9
+	VADDPS        Y9, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X9
+	VADDPS        X9, X4, X4
+	VMOVUPS       X4, 16(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -34201,8 +36503,6 @@ TEXT ·dots3x8AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -34229,100 +36529,101 @@ group:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
-	LEAQ   (R9)(R9*2), R10
-	LEAQ   (R8)(R9*4), R11
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z24
-	VMOVUPS     (SI)(DI*1), Z25
-	VMOVUPS     (SI)(DI*2), Z26
-	VMOVUPS     (R8), Z27
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (DX)(BX*1), Z25
+	VMOVUPS     (DX)(BX*2), Z26
+	VMOVUPS     (SI), Z27
 	VFMADD231PS Z27, Z24, Z0
 	VFMADD231PS Z27, Z25, Z8
 	VFMADD231PS Z27, Z26, Z16
-	VMOVUPS     (R8)(R9*1), Z27
+	VMOVUPS     (SI)(DI*1), Z27
 	VFMADD231PS Z27, Z24, Z1
 	VFMADD231PS Z27, Z25, Z9
 	VFMADD231PS Z27, Z26, Z17
-	VMOVUPS     (R8)(R9*2), Z27
+	VMOVUPS     (SI)(DI*2), Z27
 	VFMADD231PS Z27, Z24, Z2
 	VFMADD231PS Z27, Z25, Z10
 	VFMADD231PS Z27, Z26, Z18
-	VMOVUPS     (R8)(R10*1), Z27
+	VMOVUPS     (SI)(R8*1), Z27
 	VFMADD231PS Z27, Z24, Z3
 	VFMADD231PS Z27, Z25, Z11
 	VFMADD231PS Z27, Z26, Z19
-	VMOVUPS     (R11), Z27
+	VMOVUPS     (R9), Z27
 	VFMADD231PS Z27, Z24, Z4
 	VFMADD231PS Z27, Z25, Z12
 	VFMADD231PS Z27, Z26, Z20
-	VMOVUPS     (R11)(R9*1), Z27
+	VMOVUPS     (R9)(DI*1), Z27
 	VFMADD231PS Z27, Z24, Z5
 	VFMADD231PS Z27, Z25, Z13
 	VFMADD231PS Z27, Z26, Z21
-	VMOVUPS     (R11)(R9*2), Z27
+	VMOVUPS     (R9)(DI*2), Z27
 	VFMADD231PS Z27, Z24, Z6
 	VFMADD231PS Z27, Z25, Z14
 	VFMADD231PS Z27, Z26, Z22
-	VMOVUPS     (R11)(R10*1), Z27
+	VMOVUPS     (R9)(R8*1), Z27
 	VFMADD231PS Z27, Z24, Z7
 	VFMADD231PS Z27, Z25, Z15
 	VFMADD231PS Z27, Z26, Z23
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
-	ADDQ        $0x40, R8
-	ADDQ        $0x40, R11
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z24
-	VMOVUPS.Z     (SI)(DI*1), K1, Z25
-	VMOVUPS.Z     (SI)(DI*2), K1, Z26
-	VMOVUPS.Z     (R8), K1, Z27
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (DX)(BX*1), K1, Z25
+	VMOVUPS.Z     (DX)(BX*2), K1, Z26
+	VMOVUPS.Z     (SI), K1, Z27
 	VFMADD231PS   Z27, Z24, Z0
 	VFMADD231PS   Z27, Z25, Z8
 	VFMADD231PS   Z27, Z26, Z16
-	VMOVUPS.Z     (R8)(R9*1), K1, Z27
+	VMOVUPS.Z     (SI)(DI*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z1
 	VFMADD231PS   Z27, Z25, Z9
 	VFMADD231PS   Z27, Z26, Z17
-	VMOVUPS.Z     (R8)(R9*2), K1, Z27
+	VMOVUPS.Z     (SI)(DI*2), K1, Z27
 	VFMADD231PS   Z27, Z24, Z2
 	VFMADD231PS   Z27, Z25, Z10
 	VFMADD231PS   Z27, Z26, Z18
-	VMOVUPS.Z     (R8)(R10*1), K1, Z27
+	VMOVUPS.Z     (SI)(R8*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z3
 	VFMADD231PS   Z27, Z25, Z11
 	VFMADD231PS   Z27, Z26, Z19
-	VMOVUPS.Z     (R11), K1, Z27
+	VMOVUPS.Z     (R9), K1, Z27
 	VFMADD231PS   Z27, Z24, Z4
 	VFMADD231PS   Z27, Z25, Z12
 	VFMADD231PS   Z27, Z26, Z20
-	VMOVUPS.Z     (R11)(R9*1), K1, Z27
+	VMOVUPS.Z     (R9)(DI*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z5
 	VFMADD231PS   Z27, Z25, Z13
 	VFMADD231PS   Z27, Z26, Z21
-	VMOVUPS.Z     (R11)(R9*2), K1, Z27
+	VMOVUPS.Z     (R9)(DI*2), K1, Z27
 	VFMADD231PS   Z27, Z24, Z6
 	VFMADD231PS   Z27, Z25, Z14
 	VFMADD231PS   Z27, Z26, Z22
-	VMOVUPS.Z     (R11)(R10*1), K1, Z27
+	VMOVUPS.Z     (R9)(R8*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z7
 	VFMADD231PS   Z27, Z25, Z15
 	VFMADD231PS   Z27, Z26, Z23
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z27
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z27, Z0, Z0
@@ -34338,10 +36639,10 @@ last:
 	VADDPS        X27, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z27
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z27, Z4, Z4
@@ -34357,11 +36658,11 @@ set0_0:
 	VADDPS        X27, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(BX)
-	ADDQ          SI, BX
+	VMOVUPS       X4, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z9, Z8, Z27
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z27, Z8, Z8
@@ -34377,10 +36678,10 @@ set0_4:
 	VADDPS        X27, X8, X8
 	TESTB         AL, AL
 	JZ            set1_0
-	VADDPS        (BX), X8, X8
+	VADDPS        (DX), X8, X8
 
 set1_0:
-	VMOVUPS       X8, (BX)
+	VMOVUPS       X8, (DX)
 	VUNPCKLPS     Z13, Z12, Z27
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z27, Z12, Z12
@@ -34396,11 +36697,11 @@ set1_0:
 	VADDPS        X27, X12, X12
 	TESTB         AL, AL
 	JZ            set1_4
-	VADDPS        16(BX), X12, X12
+	VADDPS        16(DX), X12, X12
 
 set1_4:
-	VMOVUPS       X12, 16(BX)
-	ADDQ          SI, BX
+	VMOVUPS       X12, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z17, Z16, Z27
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z27, Z16, Z16
@@ -34416,10 +36717,10 @@ set1_4:
 	VADDPS        X27, X16, X16
 	TESTB         AL, AL
 	JZ            set2_0
-	VADDPS        (BX), X16, X16
+	VADDPS        (DX), X16, X16
 
 set2_0:
-	VMOVUPS       X16, (BX)
+	VMOVUPS       X16, (DX)
 	VUNPCKLPS     Z21, Z20, Z27
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z27, Z20, Z20
@@ -34435,107 +36736,35 @@ set2_0:
 	VADDPS        X27, X20, X20
 	TESTB         AL, AL
 	JZ            set2_4
-	VADDPS        16(BX), X20, X20
+	VADDPS        16(DX), X20, X20
 
 set2_4:
-	VMOVUPS X20, 16(BX)
-	ADDQ    SI, BX
+	VMOVUPS X20, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
 
-// func gathers3x8AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers3x8AVX512(SB), NOSPLIT, $192-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 32(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 48(SP)
-	MOVQ    CX, 72(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 56(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 104(SP)
-	MOVQ    CX, 128(SP)
-	ADDQ    BX, CX
-	MOVLQSX 32(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 112(SP)
-	MOVQ    CX, 136(SP)
-	ADDQ    BX, CX
-	MOVLQSX 36(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 144(SP)
-	MOVQ    CX, 168(SP)
-	ADDQ    BX, CX
-	MOVLQSX 40(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 152(SP)
-	MOVQ    CX, 176(SP)
-	ADDQ    BX, CX
-	MOVLQSX 44(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 160(SP)
-	MOVQ    CX, 184(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    192(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows3x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows3x8AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -34562,79 +36791,118 @@ group:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R10
+	MOVQ   (AX), DX
+	LEAQ   (R10)(DX*4), DX
+	MOVQ   24(AX), BX
+	LEAQ   (R10)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R10)(SI*4), SI
+	MOVQ   32(AX), DI
+	LEAQ   (R10)(DI*4), DI
+	MOVQ   16(AX), R8
+	LEAQ   (R10)(R8*4), R8
+	MOVQ   40(AX), R9
+	LEAQ   (R10)(R9*4), R9
+	ADDQ   $0x18, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), R10
+	MOVQ   ldb+40(FP), R11
 	SHLQ   $0x02, R11
 	LEAQ   (R11)(R11*2), R12
 	LEAQ   (R10)(R11*4), R13
-	MOVQ   k+0(FP), AX
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Z27
-	MOVQ    24(CX), R14
-	VMOVUPS Z27, (R14)(BX*1)
-	MOVQ    8(CX), R14
-	VMOVUPS (R14)(BX*1), Z27
-	MOVQ    32(CX), R14
-	VMOVUPS Z27, (R14)(BX*1)
-	MOVQ    16(CX), R14
-	VMOVUPS (R14)(BX*1), Z27
-	MOVQ    40(CX), R14
-	VMOVUPS Z27, (R14)(BX*1)
-	ADDQ    $0x30, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	PREFETCHT1  (R9)(AX*1)
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (SI), Z25
+	VMOVUPS     (R8), Z26
+	VMOVUPS     (R10), Z27
+	VFMADD231PS Z27, Z24, Z0
+	VFMADD231PS Z27, Z25, Z8
+	VFMADD231PS Z27, Z26, Z16
+	VMOVUPS     (R10)(R11*1), Z27
+	VFMADD231PS Z27, Z24, Z1
+	VFMADD231PS Z27, Z25, Z9
+	VFMADD231PS Z27, Z26, Z17
+	VMOVUPS     (R10)(R11*2), Z27
+	VFMADD231PS Z27, Z24, Z2
+	VFMADD231PS Z27, Z25, Z10
+	VFMADD231PS Z27, Z26, Z18
+	VMOVUPS     (R10)(R12*1), Z27
+	VFMADD231PS Z27, Z24, Z3
+	VFMADD231PS Z27, Z25, Z11
+	VFMADD231PS Z27, Z26, Z19
+	VMOVUPS     (R13), Z27
+	VFMADD231PS Z27, Z24, Z4
+	VFMADD231PS Z27, Z25, Z12
+	VFMADD231PS Z27, Z26, Z20
+	VMOVUPS     (R13)(R11*1), Z27
+	VFMADD231PS Z27, Z24, Z5
+	VFMADD231PS Z27, Z25, Z13
+	VFMADD231PS Z27, Z26, Z21
+	VMOVUPS     (R13)(R11*2), Z27
+	VFMADD231PS Z27, Z24, Z6
+	VFMADD231PS Z27, Z25, Z14
+	VFMADD231PS Z27, Z26, Z22
+	VMOVUPS     (R13)(R12*1), Z27
+	VFMADD231PS Z27, Z24, Z7
+	VFMADD231PS Z27, Z25, Z15
+	VFMADD231PS Z27, Z26, Z23
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, R13
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS       (R8), Z24
-	VMOVUPS       (R8)(R9*1), Z25
-	VMOVUPS       (R8)(R9*2), Z26
-	VMOVUPS       (R10), Z27
+last:
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (SI), K1, Z25
+	VMOVUPS.Z     (R8), K1, Z26
+	VMOVUPS.Z     (R10), K1, Z27
 	VFMADD231PS   Z27, Z24, Z0
 	VFMADD231PS   Z27, Z25, Z8
 	VFMADD231PS   Z27, Z26, Z16
-	VMOVUPS       (R10)(R11*1), Z27
+	VMOVUPS.Z     (R10)(R11*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z1
 	VFMADD231PS   Z27, Z25, Z9
 	VFMADD231PS   Z27, Z26, Z17
-	VMOVUPS       (R10)(R11*2), Z27
+	VMOVUPS.Z     (R10)(R11*2), K1, Z27
 	VFMADD231PS   Z27, Z24, Z2
 	VFMADD231PS   Z27, Z25, Z10
 	VFMADD231PS   Z27, Z26, Z18
-	VMOVUPS       (R10)(R12*1), Z27
+	VMOVUPS.Z     (R10)(R12*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z3
 	VFMADD231PS   Z27, Z25, Z11
 	VFMADD231PS   Z27, Z26, Z19
-	VMOVUPS       (R13), Z27
+	VMOVUPS.Z     (R13), K1, Z27
 	VFMADD231PS   Z27, Z24, Z4
 	VFMADD231PS   Z27, Z25, Z12
 	VFMADD231PS   Z27, Z26, Z20
-	VMOVUPS       (R13)(R11*1), Z27
+	VMOVUPS.Z     (R13)(R11*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z5
 	VFMADD231PS   Z27, Z25, Z13
 	VFMADD231PS   Z27, Z26, Z21
-	VMOVUPS       (R13)(R11*2), Z27
+	VMOVUPS.Z     (R13)(R11*2), K1, Z27
 	VFMADD231PS   Z27, Z24, Z6
 	VFMADD231PS   Z27, Z25, Z14
 	VFMADD231PS   Z27, Z26, Z22
-	VMOVUPS       (R13)(R12*1), Z27
+	VMOVUPS.Z     (R13)(R12*1), K1, Z27
 	VFMADD231PS   Z27, Z24, Z7
 	VFMADD231PS   Z27, Z25, Z15
 	VFMADD231PS   Z27, Z26, Z23
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z27
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z27, Z0, Z0
@@ -34648,12 +36916,7 @@ stay:
 	VADDPS        Y27, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X27
 	VADDPS        X27, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z27
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z27, Z4, Z4
@@ -34667,13 +36930,8 @@ set0_0:
 	VADDPS        Y27, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X27
 	VADDPS        X27, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DI), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DI)
-	ADDQ          R8, DI
+	VMOVUPS       X4, 16(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z9, Z8, Z27
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z27, Z8, Z8
@@ -34687,12 +36945,7 @@ set0_4:
 	VADDPS        Y27, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X27
 	VADDPS        X27, X8, X8
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X8, X8
-
-set1_0:
-	VMOVUPS       X8, (DI)
+	VMOVUPS       X8, (AX)
 	VUNPCKLPS     Z13, Z12, Z27
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z27, Z12, Z12
@@ -34706,13 +36959,8 @@ set1_0:
 	VADDPS        Y27, Y12, Y12
 	VEXTRACTF32X4 $0x01, Y12, X27
 	VADDPS        X27, X12, X12
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(DI), X12, X12
-
-set1_4:
-	VMOVUPS       X12, 16(DI)
-	ADDQ          R8, DI
+	VMOVUPS       X12, 16(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z17, Z16, Z27
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z27, Z16, Z16
@@ -34726,12 +36974,7 @@ set1_4:
 	VADDPS        Y27, Y16, Y16
 	VEXTRACTF32X4 $0x01, Y16, X27
 	VADDPS        X27, X16, X16
-	TESTB         AL, AL
-	JZ            set2_0
-	VADDPS        (DI), X16, X16
-
-set2_0:
-	VMOVUPS       X16, (DI)
+	VMOVUPS       X16, (AX)
 	VUNPCKLPS     Z21, Z20, Z27
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z27, Z20, Z20
@@ -34745,20 +36988,11 @@ set2_0:
 	VADDPS        Y27, Y20, Y20
 	VEXTRACTF32X4 $0x01, Y20, X27
 	VADDPS        X27, X20, X20
-	TESTB         AL, AL
-	JZ            set2_4
-	VADDPS        16(DI), X20, X20
-
-set2_4:
-	VMOVUPS X20, 16(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	ADDQ    AX, a+8(FP)
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVUPS       X20, 16(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -34775,8 +37009,6 @@ TEXT ·dots1x9AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -34788,59 +37020,60 @@ group:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z9
-	VFMADD231PS (DI), Z9, Z0
-	VFMADD231PS (DI)(R8*1), Z9, Z1
-	VFMADD231PS (DI)(R8*2), Z9, Z2
-	VFMADD231PS (DI)(R9*1), Z9, Z3
-	VFMADD231PS (R10), Z9, Z4
-	VFMADD231PS (R10)(R8*1), Z9, Z5
-	VFMADD231PS (R10)(R8*2), Z9, Z6
-	VFMADD231PS (R10)(R9*1), Z9, Z7
-	VFMADD231PS (R11), Z9, Z8
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
+	VMOVUPS     (DX), Z9
+	VFMADD231PS (BX), Z9, Z0
+	VFMADD231PS (BX)(SI*1), Z9, Z1
+	VFMADD231PS (BX)(SI*2), Z9, Z2
+	VFMADD231PS (BX)(DI*1), Z9, Z3
+	VFMADD231PS (R8), Z9, Z4
+	VFMADD231PS (R8)(SI*1), Z9, Z5
+	VFMADD231PS (R8)(SI*2), Z9, Z6
+	VFMADD231PS (R8)(DI*1), Z9, Z7
+	VFMADD231PS (R9), Z9, Z8
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z9
-	VMOVUPS.Z     (DI), K1, Z10
+	VMOVUPS.Z     (DX), K1, Z9
+	VMOVUPS.Z     (BX), K1, Z10
 	VFMADD231PS   Z10, Z9, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z10
+	VMOVUPS.Z     (BX)(SI*1), K1, Z10
 	VFMADD231PS   Z10, Z9, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z10
+	VMOVUPS.Z     (BX)(SI*2), K1, Z10
 	VFMADD231PS   Z10, Z9, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z10
+	VMOVUPS.Z     (BX)(DI*1), K1, Z10
 	VFMADD231PS   Z10, Z9, Z3
-	VMOVUPS.Z     (R10), K1, Z10
+	VMOVUPS.Z     (R8), K1, Z10
 	VFMADD231PS   Z10, Z9, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z10
+	VMOVUPS.Z     (R8)(SI*1), K1, Z10
 	VFMADD231PS   Z10, Z9, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z10
+	VMOVUPS.Z     (R8)(SI*2), K1, Z10
 	VFMADD231PS   Z10, Z9, Z6
-	VMOVUPS.Z     (R10)(R9*1), K1, Z10
+	VMOVUPS.Z     (R8)(DI*1), K1, Z10
 	VFMADD231PS   Z10, Z9, Z7
-	VMOVUPS.Z     (R11), K1, Z10
+	VMOVUPS.Z     (R9), K1, Z10
 	VFMADD231PS   Z10, Z9, Z8
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z10
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z10, Z0, Z0
@@ -34856,10 +37089,10 @@ last:
 	VADDPS        X10, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z10
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z10, Z4, Z4
@@ -34875,10 +37108,10 @@ set0_0:
 	VADDPS        X10, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(DX)
 	VEXTRACTF64X4 $0x01, Z8, Y10
 	VADDPS        Y10, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
@@ -34889,16 +37122,146 @@ set0_4:
 	VADDSS        X10, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VADDSS        32(BX), X8, X8
+	VADDSS        32(DX), X8, X8
 
 set0_8:
-	VMOVSS X8, 32(BX)
-	ADDQ   SI, BX
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
+	VZEROUPPER
+	RET
+
+// func dotRows1x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x9AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z9
+	VFMADD231PS (SI), Z9, Z0
+	VFMADD231PS (SI)(DI*1), Z9, Z1
+	VFMADD231PS (SI)(DI*2), Z9, Z2
+	VFMADD231PS (SI)(R8*1), Z9, Z3
+	VFMADD231PS (R9), Z9, Z4
+	VFMADD231PS (R9)(DI*1), Z9, Z5
+	VFMADD231PS (R9)(DI*2), Z9, Z6
+	VFMADD231PS (R9)(R8*1), Z9, Z7
+	VFMADD231PS (R10), Z9, Z8
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z9
+	VMOVUPS.Z     (SI), K1, Z10
+	VFMADD231PS   Z10, Z9, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z10
+	VFMADD231PS   Z10, Z9, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z3
+	VMOVUPS.Z     (R9), K1, Z10
+	VFMADD231PS   Z10, Z9, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z10
+	VFMADD231PS   Z10, Z9, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z10
+	VFMADD231PS   Z10, Z9, Z7
+	VMOVUPS.Z     (R10), K1, Z10
+	VFMADD231PS   Z10, Z9, Z8
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z10
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z10, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z10
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z10, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z10
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z10, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y10
+	VADDPS        Y10, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X10
+	VADDPS        X10, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z10
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z10, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z10, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z10
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z10, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y10
+	VADDPS        Y10, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X10
+	VADDPS        X10, X4, X4
+	VMOVUPS       X4, 16(AX)
+	VEXTRACTF64X4 $0x01, Z8, Y10
+	VADDPS        Y10, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X10
+	VADDPS        X10, X8, X8
+	VMOVHLPS      X8, X10, X10
+	VADDPS        X10, X8, X8
+	VMOVSHDUP     X8, X10
+	VADDSS        X10, X8, X8
+	VMOVSS        X8, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -34915,8 +37278,6 @@ TEXT ·dots2x9AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -34937,9 +37298,252 @@ group:
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	VMOVUPS     (DX), Z18
+	VMOVUPS     (DX)(BX*1), Z19
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z18, Z0
+	VFMADD231PS Z20, Z19, Z9
+	VMOVUPS     (SI)(DI*1), Z20
+	VFMADD231PS Z20, Z18, Z1
+	VFMADD231PS Z20, Z19, Z10
+	VMOVUPS     (SI)(DI*2), Z20
+	VFMADD231PS Z20, Z18, Z2
+	VFMADD231PS Z20, Z19, Z11
+	VMOVUPS     (SI)(R8*1), Z20
+	VFMADD231PS Z20, Z18, Z3
+	VFMADD231PS Z20, Z19, Z12
+	VMOVUPS     (R9), Z20
+	VFMADD231PS Z20, Z18, Z4
+	VFMADD231PS Z20, Z19, Z13
+	VMOVUPS     (R9)(DI*1), Z20
+	VFMADD231PS Z20, Z18, Z5
+	VFMADD231PS Z20, Z19, Z14
+	VMOVUPS     (R9)(DI*2), Z20
+	VFMADD231PS Z20, Z18, Z6
+	VFMADD231PS Z20, Z19, Z15
+	VMOVUPS     (R9)(R8*1), Z20
+	VFMADD231PS Z20, Z18, Z7
+	VFMADD231PS Z20, Z19, Z16
+	VMOVUPS     (R10), Z20
+	VFMADD231PS Z20, Z18, Z8
+	VFMADD231PS Z20, Z19, Z17
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z18
+	VMOVUPS.Z     (DX)(BX*1), K1, Z19
+	VMOVUPS.Z     (SI), K1, Z20
+	VFMADD231PS   Z20, Z18, Z0
+	VFMADD231PS   Z20, Z19, Z9
+	VMOVUPS.Z     (SI)(DI*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z1
+	VFMADD231PS   Z20, Z19, Z10
+	VMOVUPS.Z     (SI)(DI*2), K1, Z20
+	VFMADD231PS   Z20, Z18, Z2
+	VFMADD231PS   Z20, Z19, Z11
+	VMOVUPS.Z     (SI)(R8*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z3
+	VFMADD231PS   Z20, Z19, Z12
+	VMOVUPS.Z     (R9), K1, Z20
+	VFMADD231PS   Z20, Z18, Z4
+	VFMADD231PS   Z20, Z19, Z13
+	VMOVUPS.Z     (R9)(DI*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z5
+	VFMADD231PS   Z20, Z19, Z14
+	VMOVUPS.Z     (R9)(DI*2), K1, Z20
+	VFMADD231PS   Z20, Z18, Z6
+	VFMADD231PS   Z20, Z19, Z15
+	VMOVUPS.Z     (R9)(R8*1), K1, Z20
+	VFMADD231PS   Z20, Z18, Z7
+	VFMADD231PS   Z20, Z19, Z16
+	VMOVUPS.Z     (R10), K1, Z20
+	VFMADD231PS   Z20, Z18, Z8
+	VFMADD231PS   Z20, Z19, Z17
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
+	VUNPCKLPS     Z1, Z0, Z20
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z20, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z20
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z20, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z20
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z20, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y20
+	VADDPS        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X20
+	VADDPS        X20, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z20
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z20, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z20
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z20, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z20
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z20, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y20
+	VADDPS        Y20, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X20
+	VADDPS        X20, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VEXTRACTF64X4 $0x01, Z8, Y20
+	VADDPS        Y20, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X20
+	VADDPS        X20, X8, X8
+	VMOVHLPS      X8, X20, X20
+	VADDPS        X20, X8, X8
+	VMOVSHDUP     X8, X20
+	VADDSS        X20, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDSS        32(DX), X8, X8
+
+set0_8:
+	VMOVSS        X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z10, Z9, Z20
+	VUNPCKHPS     Z10, Z9, Z9
+	VADDPS        Z20, Z9, Z9
+	VUNPCKLPS     Z12, Z11, Z20
+	VUNPCKHPS     Z12, Z11, Z11
+	VADDPS        Z20, Z11, Z11
+	VUNPCKLPD     Z11, Z9, Z20
+	VUNPCKHPD     Z11, Z9, Z9
+	VADDPS        Z20, Z9, Z9
+	VEXTRACTF64X4 $0x01, Z9, Y20
+	VADDPS        Y20, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X20
+	VADDPS        X20, X9, X9
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X9, X9
+
+set1_0:
+	VMOVUPS       X9, (DX)
+	VUNPCKLPS     Z14, Z13, Z20
+	VUNPCKHPS     Z14, Z13, Z13
+	VADDPS        Z20, Z13, Z13
+	VUNPCKLPS     Z16, Z15, Z20
+	VUNPCKHPS     Z16, Z15, Z15
+	VADDPS        Z20, Z15, Z15
+	VUNPCKLPD     Z15, Z13, Z20
+	VUNPCKHPD     Z15, Z13, Z13
+	VADDPS        Z20, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z13, Y20
+	VADDPS        Y20, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X20
+	VADDPS        X20, X13, X13
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X13, X13
+
+set1_4:
+	VMOVUPS       X13, 16(DX)
+	VEXTRACTF64X4 $0x01, Z17, Y20
+	VADDPS        Y20, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X20
+	VADDPS        X20, X17, X17
+	VMOVHLPS      X17, X20, X20
+	VADDPS        X20, X17, X17
+	VMOVSHDUP     X17, X20
+	VADDSS        X20, X17, X17
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDSS        32(DX), X17, X17
+
+set1_8:
+	VMOVSS X17, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
+	MOVQ   rs+24(FP), AX
+	SHLQ   $0x02, AX
+	ADDQ   AX, a+16(FP)
+	ADDQ   AX, a+16(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
+	VZEROUPPER
+	RET
+
+// func dotRows2x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows2x9AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
 	MOVQ   b+32(FP), R8
 	MOVQ   ldb+40(FP), R9
 	SHLQ   $0x02, R9
@@ -34951,8 +37555,10 @@ group:
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z18
-	VMOVUPS     (SI)(DI*1), Z19
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Z18
+	VMOVUPS     (SI), Z19
 	VMOVUPS     (R8), Z20
 	VFMADD231PS Z20, Z18, Z0
 	VFMADD231PS Z20, Z19, Z9
@@ -34980,6 +37586,7 @@ loop:
 	VMOVUPS     (R12), Z20
 	VFMADD231PS Z20, Z18, Z8
 	VFMADD231PS Z20, Z19, Z17
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, R8
 	ADDQ        $0x40, R11
@@ -34989,8 +37596,8 @@ loop:
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z18
-	VMOVUPS.Z     (SI)(DI*1), K1, Z19
+	VMOVUPS.Z     (DX), K1, Z18
+	VMOVUPS.Z     (SI), K1, Z19
 	VMOVUPS.Z     (R8), K1, Z20
 	VFMADD231PS   Z20, Z18, Z0
 	VFMADD231PS   Z20, Z19, Z9
@@ -35018,9 +37625,9 @@ last:
 	VMOVUPS.Z     (R12), K1, Z20
 	VFMADD231PS   Z20, Z18, Z8
 	VFMADD231PS   Z20, Z19, Z17
-	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z20
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z20, Z0, Z0
@@ -35034,12 +37641,7 @@ last:
 	VADDPS        Y20, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X20
 	VADDPS        X20, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (BX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z20
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z20, Z4, Z4
@@ -35053,12 +37655,7 @@ set0_0:
 	VADDPS        Y20, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X20
 	VADDPS        X20, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(BX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(AX)
 	VEXTRACTF64X4 $0x01, Z8, Y20
 	VADDPS        Y20, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X20
@@ -35067,13 +37664,8 @@ set0_4:
 	VADDPS        X20, X8, X8
 	VMOVSHDUP     X8, X20
 	VADDSS        X20, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDSS        32(BX), X8, X8
-
-set0_8:
-	VMOVSS        X8, 32(BX)
-	ADDQ          SI, BX
+	VMOVSS        X8, 32(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z10, Z9, Z20
 	VUNPCKHPS     Z10, Z9, Z9
 	VADDPS        Z20, Z9, Z9
@@ -35087,12 +37679,7 @@ set0_8:
 	VADDPS        Y20, Y9, Y9
 	VEXTRACTF32X4 $0x01, Y9, X20
 	VADDPS        X20, X9, X9
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (BX), X9, X9
-
-set1_0:
-	VMOVUPS       X9, (BX)
+	VMOVUPS       X9, (AX)
 	VUNPCKLPS     Z14, Z13, Z20
 	VUNPCKHPS     Z14, Z13, Z13
 	VADDPS        Z20, Z13, Z13
@@ -35106,12 +37693,7 @@ set1_0:
 	VADDPS        Y20, Y13, Y13
 	VEXTRACTF32X4 $0x01, Y13, X20
 	VADDPS        X20, X13, X13
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(BX), X13, X13
-
-set1_4:
-	VMOVUPS       X13, 16(BX)
+	VMOVUPS       X13, 16(AX)
 	VEXTRACTF64X4 $0x01, Z17, Y20
 	VADDPS        Y20, Y17, Y17
 	VEXTRACTF32X4 $0x01, Y17, X20
@@ -35120,281 +37702,11 @@ set1_4:
 	VADDPS        X20, X17, X17
 	VMOVSHDUP     X17, X20
 	VADDSS        X20, X17, X17
-	TESTB         AL, AL
-	JZ            set1_8
-	VADDSS        32(BX), X17, X17
-
-set1_8:
-	VMOVSS X17, 32(BX)
-	ADDQ   SI, BX
-	MOVQ   rs+24(FP), AX
-	SHLQ   $0x02, AX
-	ADDQ   AX, a+16(FP)
-	ADDQ   AX, a+16(FP)
-	DECQ   DX
-	JNZ    group
-	VZEROUPPER
-	RET
-
-// func gathers2x9AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers2x9AVX512(SB), NOSPLIT, $128-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 16(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 48(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 40(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 72(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 112(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 104(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    128(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
-	SHLQ   $0x02, R11
-	LEAQ   (R11)(R11*2), R12
-	LEAQ   (R10)(R11*4), R13
-	LEAQ   (R13)(R11*4), R14
-	MOVQ   k+0(FP), AX
-
-loop:
-	MOVQ    (CX), R15
-	VMOVUPS (R15)(BX*1), Z20
-	MOVQ    16(CX), R15
-	VMOVUPS Z20, (R15)(BX*1)
-	MOVQ    8(CX), R15
-	VMOVUPS (R15)(BX*1), Z20
-	MOVQ    24(CX), R15
-	VMOVUPS Z20, (R15)(BX*1)
-	ADDQ    $0x20, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
-
-stay:
-	VMOVUPS       (R8), Z18
-	VMOVUPS       (R8)(R9*1), Z19
-	VMOVUPS       (R10), Z20
-	VFMADD231PS   Z20, Z18, Z0
-	VFMADD231PS   Z20, Z19, Z9
-	VMOVUPS       (R10)(R11*1), Z20
-	VFMADD231PS   Z20, Z18, Z1
-	VFMADD231PS   Z20, Z19, Z10
-	VMOVUPS       (R10)(R11*2), Z20
-	VFMADD231PS   Z20, Z18, Z2
-	VFMADD231PS   Z20, Z19, Z11
-	VMOVUPS       (R10)(R12*1), Z20
-	VFMADD231PS   Z20, Z18, Z3
-	VFMADD231PS   Z20, Z19, Z12
-	VMOVUPS       (R13), Z20
-	VFMADD231PS   Z20, Z18, Z4
-	VFMADD231PS   Z20, Z19, Z13
-	VMOVUPS       (R13)(R11*1), Z20
-	VFMADD231PS   Z20, Z18, Z5
-	VFMADD231PS   Z20, Z19, Z14
-	VMOVUPS       (R13)(R11*2), Z20
-	VFMADD231PS   Z20, Z18, Z6
-	VFMADD231PS   Z20, Z19, Z15
-	VMOVUPS       (R13)(R12*1), Z20
-	VFMADD231PS   Z20, Z18, Z7
-	VFMADD231PS   Z20, Z19, Z16
-	VMOVUPS       (R14), Z20
-	VFMADD231PS   Z20, Z18, Z8
-	VFMADD231PS   Z20, Z19, Z17
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	ADDQ          $0x40, R14
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
-	VUNPCKLPS     Z1, Z0, Z20
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z20, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z20
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z20, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z20
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z20, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y20
-	VADDPS        Y20, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X20
-	VADDPS        X20, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
-	VUNPCKLPS     Z5, Z4, Z20
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z20, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z20
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z20, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z20
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z20, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y20
-	VADDPS        Y20, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X20
-	VADDPS        X20, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DI), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DI)
-	VEXTRACTF64X4 $0x01, Z8, Y20
-	VADDPS        Y20, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X20
-	VADDPS        X20, X8, X8
-	VMOVHLPS      X8, X20, X20
-	VADDPS        X20, X8, X8
-	VMOVSHDUP     X8, X20
-	VADDSS        X20, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDSS        32(DI), X8, X8
-
-set0_8:
-	VMOVSS        X8, 32(DI)
-	ADDQ          R8, DI
-	VUNPCKLPS     Z10, Z9, Z20
-	VUNPCKHPS     Z10, Z9, Z9
-	VADDPS        Z20, Z9, Z9
-	VUNPCKLPS     Z12, Z11, Z20
-	VUNPCKHPS     Z12, Z11, Z11
-	VADDPS        Z20, Z11, Z11
-	VUNPCKLPD     Z11, Z9, Z20
-	VUNPCKHPD     Z11, Z9, Z9
-	VADDPS        Z20, Z9, Z9
-	VEXTRACTF64X4 $0x01, Z9, Y20
-	VADDPS        Y20, Y9, Y9
-	VEXTRACTF32X4 $0x01, Y9, X20
-	VADDPS        X20, X9, X9
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X9, X9
-
-set1_0:
-	VMOVUPS       X9, (DI)
-	VUNPCKLPS     Z14, Z13, Z20
-	VUNPCKHPS     Z14, Z13, Z13
-	VADDPS        Z20, Z13, Z13
-	VUNPCKLPS     Z16, Z15, Z20
-	VUNPCKHPS     Z16, Z15, Z15
-	VADDPS        Z20, Z15, Z15
-	VUNPCKLPD     Z15, Z13, Z20
-	VUNPCKHPD     Z15, Z13, Z13
-	VADDPS        Z20, Z13, Z13
-	VEXTRACTF64X4 $0x01, Z13, Y20
-	VADDPS        Y20, Y13, Y13
-	VEXTRACTF32X4 $0x01, Y13, X20
-	VADDPS        X20, X13, X13
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(DI), X13, X13
-
-set1_4:
-	VMOVUPS       X13, 16(DI)
-	VEXTRACTF64X4 $0x01, Z17, Y20
-	VADDPS        Y20, Y17, Y17
-	VEXTRACTF32X4 $0x01, Y17, X20
-	VADDPS        X20, X17, X17
-	VMOVHLPS      X17, X20, X20
-	VADDPS        X20, X17, X17
-	VMOVSHDUP     X17, X20
-	VADDSS        X20, X17, X17
-	TESTB         AL, AL
-	JZ            set1_8
-	VADDSS        32(DI), X17, X17
-
-set1_8:
-	VMOVSS X17, 32(DI)
-	ADDQ   R8, DI
-	MOVQ   rs+16(FP), AX
-	SHLQ   $0x02, AX
-	ADDQ   AX, a+8(FP)
-	ADDQ   AX, a+8(FP)
-	DECQ   SI
-	JNZ    group
+	VMOVSS        X17, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -35411,8 +37723,6 @@ TEXT ·dots1x10AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -35425,62 +37735,63 @@ group:
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z10
-	VFMADD231PS (DI), Z10, Z0
-	VFMADD231PS (DI)(R8*1), Z10, Z1
-	VFMADD231PS (DI)(R8*2), Z10, Z2
-	VFMADD231PS (DI)(R9*1), Z10, Z3
-	VFMADD231PS (R10), Z10, Z4
-	VFMADD231PS (R10)(R8*1), Z10, Z5
-	VFMADD231PS (R10)(R8*2), Z10, Z6
-	VFMADD231PS (R10)(R9*1), Z10, Z7
-	VFMADD231PS (R11), Z10, Z8
-	VFMADD231PS (R11)(R8*1), Z10, Z9
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
+	VMOVUPS     (DX), Z10
+	VFMADD231PS (BX), Z10, Z0
+	VFMADD231PS (BX)(SI*1), Z10, Z1
+	VFMADD231PS (BX)(SI*2), Z10, Z2
+	VFMADD231PS (BX)(DI*1), Z10, Z3
+	VFMADD231PS (R8), Z10, Z4
+	VFMADD231PS (R8)(SI*1), Z10, Z5
+	VFMADD231PS (R8)(SI*2), Z10, Z6
+	VFMADD231PS (R8)(DI*1), Z10, Z7
+	VFMADD231PS (R9), Z10, Z8
+	VFMADD231PS (R9)(SI*1), Z10, Z9
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z10
-	VMOVUPS.Z     (DI), K1, Z11
+	VMOVUPS.Z     (DX), K1, Z10
+	VMOVUPS.Z     (BX), K1, Z11
 	VFMADD231PS   Z11, Z10, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z11
+	VMOVUPS.Z     (BX)(SI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z11
+	VMOVUPS.Z     (BX)(SI*2), K1, Z11
 	VFMADD231PS   Z11, Z10, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z11
+	VMOVUPS.Z     (BX)(DI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z3
-	VMOVUPS.Z     (R10), K1, Z11
+	VMOVUPS.Z     (R8), K1, Z11
 	VFMADD231PS   Z11, Z10, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z11
+	VMOVUPS.Z     (R8)(SI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z11
+	VMOVUPS.Z     (R8)(SI*2), K1, Z11
 	VFMADD231PS   Z11, Z10, Z6
-	VMOVUPS.Z     (R10)(R9*1), K1, Z11
+	VMOVUPS.Z     (R8)(DI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z7
-	VMOVUPS.Z     (R11), K1, Z11
+	VMOVUPS.Z     (R9), K1, Z11
 	VFMADD231PS   Z11, Z10, Z8
-	VMOVUPS.Z     (R11)(R8*1), K1, Z11
+	VMOVUPS.Z     (R9)(SI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z9
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z11
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z11, Z0, Z0
@@ -35496,10 +37807,10 @@ last:
 	VADDPS        X11, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z11
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z11, Z4, Z4
@@ -35515,10 +37826,10 @@ set0_0:
 	VADDPS        X11, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z11
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z11, Z8, Z8
@@ -35530,17 +37841,152 @@ set0_4:
 	VADDPS        X11, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VMOVSD        32(BX), X11
+	VMOVSD        32(DX), X11
 	VADDPS        X11, X8, X8
 
 set0_8:
-	VMOVLPS X8, 32(BX)
-	ADDQ    SI, BX
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows1x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x10AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z10
+	VFMADD231PS (SI), Z10, Z0
+	VFMADD231PS (SI)(DI*1), Z10, Z1
+	VFMADD231PS (SI)(DI*2), Z10, Z2
+	VFMADD231PS (SI)(R8*1), Z10, Z3
+	VFMADD231PS (R9), Z10, Z4
+	VFMADD231PS (R9)(DI*1), Z10, Z5
+	VFMADD231PS (R9)(DI*2), Z10, Z6
+	VFMADD231PS (R9)(R8*1), Z10, Z7
+	VFMADD231PS (R10), Z10, Z8
+	VFMADD231PS (R10)(DI*1), Z10, Z9
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z10
+	VMOVUPS.Z     (SI), K1, Z11
+	VFMADD231PS   Z11, Z10, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z11
+	VFMADD231PS   Z11, Z10, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z3
+	VMOVUPS.Z     (R9), K1, Z11
+	VFMADD231PS   Z11, Z10, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z11
+	VFMADD231PS   Z11, Z10, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z7
+	VMOVUPS.Z     (R10), K1, Z11
+	VFMADD231PS   Z11, Z10, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z11
+	VFMADD231PS   Z11, Z10, Z9
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z11
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z11, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z11
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z11, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z11
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z11, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y11
+	VADDPS        Y11, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X11
+	VADDPS        X11, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z11
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z11, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z11
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z11, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z11
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z11, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y11
+	VADDPS        Y11, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X11
+	VADDPS        X11, X4, X4
+	VMOVUPS       X4, 16(AX)
+	VUNPCKLPS     Z9, Z8, Z11
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z11, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y11
+	VADDPS        Y11, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X11
+	VADDPS        X11, X8, X8
+	VMOVHLPS      X8, X11, X11
+	VADDPS        X11, X8, X8
+	VMOVLPS       X8, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -35557,8 +38003,6 @@ TEXT ·dots2x10AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -35581,9 +38025,264 @@ group:
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	VMOVUPS     (DX), Z20
+	VMOVUPS     (DX)(BX*1), Z21
+	VMOVUPS     (SI), Z22
+	VFMADD231PS Z22, Z20, Z0
+	VFMADD231PS Z22, Z21, Z10
+	VMOVUPS     (SI)(DI*1), Z22
+	VFMADD231PS Z22, Z20, Z1
+	VFMADD231PS Z22, Z21, Z11
+	VMOVUPS     (SI)(DI*2), Z22
+	VFMADD231PS Z22, Z20, Z2
+	VFMADD231PS Z22, Z21, Z12
+	VMOVUPS     (SI)(R8*1), Z22
+	VFMADD231PS Z22, Z20, Z3
+	VFMADD231PS Z22, Z21, Z13
+	VMOVUPS     (R9), Z22
+	VFMADD231PS Z22, Z20, Z4
+	VFMADD231PS Z22, Z21, Z14
+	VMOVUPS     (R9)(DI*1), Z22
+	VFMADD231PS Z22, Z20, Z5
+	VFMADD231PS Z22, Z21, Z15
+	VMOVUPS     (R9)(DI*2), Z22
+	VFMADD231PS Z22, Z20, Z6
+	VFMADD231PS Z22, Z21, Z16
+	VMOVUPS     (R9)(R8*1), Z22
+	VFMADD231PS Z22, Z20, Z7
+	VFMADD231PS Z22, Z21, Z17
+	VMOVUPS     (R10), Z22
+	VFMADD231PS Z22, Z20, Z8
+	VFMADD231PS Z22, Z21, Z18
+	VMOVUPS     (R10)(DI*1), Z22
+	VFMADD231PS Z22, Z20, Z9
+	VFMADD231PS Z22, Z21, Z19
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z20
+	VMOVUPS.Z     (DX)(BX*1), K1, Z21
+	VMOVUPS.Z     (SI), K1, Z22
+	VFMADD231PS   Z22, Z20, Z0
+	VFMADD231PS   Z22, Z21, Z10
+	VMOVUPS.Z     (SI)(DI*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z1
+	VFMADD231PS   Z22, Z21, Z11
+	VMOVUPS.Z     (SI)(DI*2), K1, Z22
+	VFMADD231PS   Z22, Z20, Z2
+	VFMADD231PS   Z22, Z21, Z12
+	VMOVUPS.Z     (SI)(R8*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z3
+	VFMADD231PS   Z22, Z21, Z13
+	VMOVUPS.Z     (R9), K1, Z22
+	VFMADD231PS   Z22, Z20, Z4
+	VFMADD231PS   Z22, Z21, Z14
+	VMOVUPS.Z     (R9)(DI*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z5
+	VFMADD231PS   Z22, Z21, Z15
+	VMOVUPS.Z     (R9)(DI*2), K1, Z22
+	VFMADD231PS   Z22, Z20, Z6
+	VFMADD231PS   Z22, Z21, Z16
+	VMOVUPS.Z     (R9)(R8*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z7
+	VFMADD231PS   Z22, Z21, Z17
+	VMOVUPS.Z     (R10), K1, Z22
+	VFMADD231PS   Z22, Z20, Z8
+	VFMADD231PS   Z22, Z21, Z18
+	VMOVUPS.Z     (R10)(DI*1), K1, Z22
+	VFMADD231PS   Z22, Z20, Z9
+	VFMADD231PS   Z22, Z21, Z19
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
+	VUNPCKLPS     Z1, Z0, Z22
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z22, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z22
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z22, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z22
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z22, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y22
+	VADDPS        Y22, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X22
+	VADDPS        X22, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z22
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z22, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z22
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z22, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z22
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z22, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y22
+	VADDPS        Y22, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X22
+	VADDPS        X22, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z22
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z22, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y22
+	VADDPS        Y22, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X22
+	VADDPS        X22, X8, X8
+	VMOVHLPS      X8, X22, X22
+	VADDPS        X22, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z11, Z10, Z22
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z22, Z10, Z10
+	VUNPCKLPS     Z13, Z12, Z22
+	VUNPCKHPS     Z13, Z12, Z12
+	VADDPS        Z22, Z12, Z12
+	VUNPCKLPD     Z12, Z10, Z22
+	VUNPCKHPD     Z12, Z10, Z10
+	VADDPS        Z22, Z10, Z10
+	VEXTRACTF64X4 $0x01, Z10, Y22
+	VADDPS        Y22, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X22
+	VADDPS        X22, X10, X10
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X10, X10
+
+set1_0:
+	VMOVUPS       X10, (DX)
+	VUNPCKLPS     Z15, Z14, Z22
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z22, Z14, Z14
+	VUNPCKLPS     Z17, Z16, Z22
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z22, Z16, Z16
+	VUNPCKLPD     Z16, Z14, Z22
+	VUNPCKHPD     Z16, Z14, Z14
+	VADDPS        Z22, Z14, Z14
+	VEXTRACTF64X4 $0x01, Z14, Y22
+	VADDPS        Y22, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X22
+	VADDPS        X22, X14, X14
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X14, X14
+
+set1_4:
+	VMOVUPS       X14, 16(DX)
+	VUNPCKLPS     Z19, Z18, Z22
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z22, Z18, Z18
+	VEXTRACTF64X4 $0x01, Z18, Y22
+	VADDPS        Y22, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X22
+	VADDPS        X22, X18, X18
+	VMOVHLPS      X18, X22, X22
+	VADDPS        X22, X18, X18
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X18, X18
+
+set1_8:
+	VMOVLPS X18, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	MOVQ    rs+24(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+16(FP)
+	ADDQ    AX, a+16(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows2x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows2x10AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
 	MOVQ   b+32(FP), R8
 	MOVQ   ldb+40(FP), R9
 	SHLQ   $0x02, R9
@@ -35595,8 +38294,10 @@ group:
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z20
-	VMOVUPS     (SI)(DI*1), Z21
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Z20
+	VMOVUPS     (SI), Z21
 	VMOVUPS     (R8), Z22
 	VFMADD231PS Z22, Z20, Z0
 	VFMADD231PS Z22, Z21, Z10
@@ -35627,6 +38328,7 @@ loop:
 	VMOVUPS     (R12)(R9*1), Z22
 	VFMADD231PS Z22, Z20, Z9
 	VFMADD231PS Z22, Z21, Z19
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, R8
 	ADDQ        $0x40, R11
@@ -35636,8 +38338,8 @@ loop:
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z20
-	VMOVUPS.Z     (SI)(DI*1), K1, Z21
+	VMOVUPS.Z     (DX), K1, Z20
+	VMOVUPS.Z     (SI), K1, Z21
 	VMOVUPS.Z     (R8), K1, Z22
 	VFMADD231PS   Z22, Z20, Z0
 	VFMADD231PS   Z22, Z21, Z10
@@ -35668,9 +38370,9 @@ last:
 	VMOVUPS.Z     (R12)(R9*1), K1, Z22
 	VFMADD231PS   Z22, Z20, Z9
 	VFMADD231PS   Z22, Z21, Z19
-	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z22
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z22, Z0, Z0
@@ -35684,12 +38386,7 @@ last:
 	VADDPS        Y22, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X22
 	VADDPS        X22, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (BX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z22
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z22, Z4, Z4
@@ -35703,12 +38400,7 @@ set0_0:
 	VADDPS        Y22, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X22
 	VADDPS        X22, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(BX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(AX)
 	VUNPCKLPS     Z9, Z8, Z22
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z22, Z8, Z8
@@ -35718,14 +38410,8 @@ set0_4:
 	VADDPS        X22, X8, X8
 	VMOVHLPS      X8, X22, X22
 	VADDPS        X22, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(BX), X22
-	VADDPS        X22, X8, X8
-
-set0_8:
-	VMOVLPS       X8, 32(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X8, 32(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z11, Z10, Z22
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z22, Z10, Z10
@@ -35739,12 +38425,7 @@ set0_8:
 	VADDPS        Y22, Y10, Y10
 	VEXTRACTF32X4 $0x01, Y10, X22
 	VADDPS        X22, X10, X10
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (BX), X10, X10
-
-set1_0:
-	VMOVUPS       X10, (BX)
+	VMOVUPS       X10, (AX)
 	VUNPCKLPS     Z15, Z14, Z22
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z22, Z14, Z14
@@ -35758,12 +38439,7 @@ set1_0:
 	VADDPS        Y22, Y14, Y14
 	VEXTRACTF32X4 $0x01, Y14, X22
 	VADDPS        X22, X14, X14
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(BX), X14, X14
-
-set1_4:
-	VMOVUPS       X14, 16(BX)
+	VMOVUPS       X14, 16(AX)
 	VUNPCKLPS     Z19, Z18, Z22
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z22, Z18, Z18
@@ -35773,291 +38449,11 @@ set1_4:
 	VADDPS        X22, X18, X18
 	VMOVHLPS      X18, X22, X22
 	VADDPS        X22, X18, X18
-	TESTB         AL, AL
-	JZ            set1_8
-	VMOVSD        32(BX), X22
-	VADDPS        X22, X18, X18
-
-set1_8:
-	VMOVLPS X18, 32(BX)
-	ADDQ    SI, BX
-	MOVQ    rs+24(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+16(FP)
-	ADDQ    AX, a+16(FP)
-	DECQ    DX
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func gathers2x10AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers2x10AVX512(SB), NOSPLIT, $128-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 16(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 48(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 40(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 72(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 112(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 104(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    128(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
-	SHLQ   $0x02, R11
-	LEAQ   (R11)(R11*2), R12
-	LEAQ   (R10)(R11*4), R13
-	LEAQ   (R13)(R11*4), R14
-	MOVQ   k+0(FP), AX
-
-loop:
-	MOVQ    (CX), R15
-	VMOVUPS (R15)(BX*1), Z22
-	MOVQ    16(CX), R15
-	VMOVUPS Z22, (R15)(BX*1)
-	MOVQ    8(CX), R15
-	VMOVUPS (R15)(BX*1), Z22
-	MOVQ    24(CX), R15
-	VMOVUPS Z22, (R15)(BX*1)
-	ADDQ    $0x20, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
-
-stay:
-	VMOVUPS       (R8), Z20
-	VMOVUPS       (R8)(R9*1), Z21
-	VMOVUPS       (R10), Z22
-	VFMADD231PS   Z22, Z20, Z0
-	VFMADD231PS   Z22, Z21, Z10
-	VMOVUPS       (R10)(R11*1), Z22
-	VFMADD231PS   Z22, Z20, Z1
-	VFMADD231PS   Z22, Z21, Z11
-	VMOVUPS       (R10)(R11*2), Z22
-	VFMADD231PS   Z22, Z20, Z2
-	VFMADD231PS   Z22, Z21, Z12
-	VMOVUPS       (R10)(R12*1), Z22
-	VFMADD231PS   Z22, Z20, Z3
-	VFMADD231PS   Z22, Z21, Z13
-	VMOVUPS       (R13), Z22
-	VFMADD231PS   Z22, Z20, Z4
-	VFMADD231PS   Z22, Z21, Z14
-	VMOVUPS       (R13)(R11*1), Z22
-	VFMADD231PS   Z22, Z20, Z5
-	VFMADD231PS   Z22, Z21, Z15
-	VMOVUPS       (R13)(R11*2), Z22
-	VFMADD231PS   Z22, Z20, Z6
-	VFMADD231PS   Z22, Z21, Z16
-	VMOVUPS       (R13)(R12*1), Z22
-	VFMADD231PS   Z22, Z20, Z7
-	VFMADD231PS   Z22, Z21, Z17
-	VMOVUPS       (R14), Z22
-	VFMADD231PS   Z22, Z20, Z8
-	VFMADD231PS   Z22, Z21, Z18
-	VMOVUPS       (R14)(R11*1), Z22
-	VFMADD231PS   Z22, Z20, Z9
-	VFMADD231PS   Z22, Z21, Z19
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	ADDQ          $0x40, R14
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
-	VUNPCKLPS     Z1, Z0, Z22
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z22, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z22
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z22, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z22
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z22, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y22
-	VADDPS        Y22, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X22
-	VADDPS        X22, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
-	VUNPCKLPS     Z5, Z4, Z22
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z22, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z22
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z22, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z22
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z22, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y22
-	VADDPS        Y22, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X22
-	VADDPS        X22, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DI), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DI)
-	VUNPCKLPS     Z9, Z8, Z22
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z22, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y22
-	VADDPS        Y22, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X22
-	VADDPS        X22, X8, X8
-	VMOVHLPS      X8, X22, X22
-	VADDPS        X22, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(DI), X22
-	VADDPS        X22, X8, X8
-
-set0_8:
-	VMOVLPS       X8, 32(DI)
-	ADDQ          R8, DI
-	VUNPCKLPS     Z11, Z10, Z22
-	VUNPCKHPS     Z11, Z10, Z10
-	VADDPS        Z22, Z10, Z10
-	VUNPCKLPS     Z13, Z12, Z22
-	VUNPCKHPS     Z13, Z12, Z12
-	VADDPS        Z22, Z12, Z12
-	VUNPCKLPD     Z12, Z10, Z22
-	VUNPCKHPD     Z12, Z10, Z10
-	VADDPS        Z22, Z10, Z10
-	VEXTRACTF64X4 $0x01, Z10, Y22
-	VADDPS        Y22, Y10, Y10
-	VEXTRACTF32X4 $0x01, Y10, X22
-	VADDPS        X22, X10, X10
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X10, X10
-
-set1_0:
-	VMOVUPS       X10, (DI)
-	VUNPCKLPS     Z15, Z14, Z22
-	VUNPCKHPS     Z15, Z14, Z14
-	VADDPS        Z22, Z14, Z14
-	VUNPCKLPS     Z17, Z16, Z22
-	VUNPCKHPS     Z17, Z16, Z16
-	VADDPS        Z22, Z16, Z16
-	VUNPCKLPD     Z16, Z14, Z22
-	VUNPCKHPD     Z16, Z14, Z14
-	VADDPS        Z22, Z14, Z14
-	VEXTRACTF64X4 $0x01, Z14, Y22
-	VADDPS        Y22, Y14, Y14
-	VEXTRACTF32X4 $0x01, Y14, X22
-	VADDPS        X22, X14, X14
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(DI), X14, X14
-
-set1_4:
-	VMOVUPS       X14, 16(DI)
-	VUNPCKLPS     Z19, Z18, Z22
-	VUNPCKHPS     Z19, Z18, Z18
-	VADDPS        Z22, Z18, Z18
-	VEXTRACTF64X4 $0x01, Z18, Y22
-	VADDPS        Y22, Y18, Y18
-	VEXTRACTF32X4 $0x01, Y18, X22
-	VADDPS        X22, X18, X18
-	VMOVHLPS      X18, X22, X22
-	VADDPS        X22, X18, X18
-	TESTB         AL, AL
-	JZ            set1_8
-	VMOVSD        32(DI), X22
-	VADDPS        X22, X18, X18
-
-set1_8:
-	VMOVLPS X18, 32(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVLPS       X18, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -36074,8 +38470,6 @@ TEXT ·dots1x11AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -36089,65 +38483,66 @@ group:
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z11
-	VFMADD231PS (DI), Z11, Z0
-	VFMADD231PS (DI)(R8*1), Z11, Z1
-	VFMADD231PS (DI)(R8*2), Z11, Z2
-	VFMADD231PS (DI)(R9*1), Z11, Z3
-	VFMADD231PS (R10), Z11, Z4
-	VFMADD231PS (R10)(R8*1), Z11, Z5
-	VFMADD231PS (R10)(R8*2), Z11, Z6
-	VFMADD231PS (R10)(R9*1), Z11, Z7
-	VFMADD231PS (R11), Z11, Z8
-	VFMADD231PS (R11)(R8*1), Z11, Z9
-	VFMADD231PS (R11)(R8*2), Z11, Z10
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
+	VMOVUPS     (DX), Z11
+	VFMADD231PS (BX), Z11, Z0
+	VFMADD231PS (BX)(SI*1), Z11, Z1
+	VFMADD231PS (BX)(SI*2), Z11, Z2
+	VFMADD231PS (BX)(DI*1), Z11, Z3
+	VFMADD231PS (R8), Z11, Z4
+	VFMADD231PS (R8)(SI*1), Z11, Z5
+	VFMADD231PS (R8)(SI*2), Z11, Z6
+	VFMADD231PS (R8)(DI*1), Z11, Z7
+	VFMADD231PS (R9), Z11, Z8
+	VFMADD231PS (R9)(SI*1), Z11, Z9
+	VFMADD231PS (R9)(SI*2), Z11, Z10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z11
-	VMOVUPS.Z     (DI), K1, Z12
+	VMOVUPS.Z     (DX), K1, Z11
+	VMOVUPS.Z     (BX), K1, Z12
 	VFMADD231PS   Z12, Z11, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z12
+	VMOVUPS.Z     (BX)(SI*1), K1, Z12
 	VFMADD231PS   Z12, Z11, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z12
+	VMOVUPS.Z     (BX)(SI*2), K1, Z12
 	VFMADD231PS   Z12, Z11, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z12
+	VMOVUPS.Z     (BX)(DI*1), K1, Z12
 	VFMADD231PS   Z12, Z11, Z3
-	VMOVUPS.Z     (R10), K1, Z12
+	VMOVUPS.Z     (R8), K1, Z12
 	VFMADD231PS   Z12, Z11, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z12
+	VMOVUPS.Z     (R8)(SI*1), K1, Z12
 	VFMADD231PS   Z12, Z11, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z12
+	VMOVUPS.Z     (R8)(SI*2), K1, Z12
 	VFMADD231PS   Z12, Z11, Z6
-	VMOVUPS.Z     (R10)(R9*1), K1, Z12
+	VMOVUPS.Z     (R8)(DI*1), K1, Z12
 	VFMADD231PS   Z12, Z11, Z7
-	VMOVUPS.Z     (R11), K1, Z12
+	VMOVUPS.Z     (R9), K1, Z12
 	VFMADD231PS   Z12, Z11, Z8
-	VMOVUPS.Z     (R11)(R8*1), K1, Z12
+	VMOVUPS.Z     (R9)(SI*1), K1, Z12
 	VFMADD231PS   Z12, Z11, Z9
-	VMOVUPS.Z     (R11)(R8*2), K1, Z12
+	VMOVUPS.Z     (R9)(SI*2), K1, Z12
 	VFMADD231PS   Z12, Z11, Z10
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z12
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z12, Z0, Z0
@@ -36163,10 +38558,10 @@ last:
 	VADDPS        X12, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z12
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z12, Z4, Z4
@@ -36182,10 +38577,10 @@ set0_0:
 	VADDPS        X12, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z12
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z12, Z8, Z8
@@ -36201,19 +38596,163 @@ set0_4:
 	VADDPS        X12, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VMOVSD        32(BX), X12
-	VINSERTPS     $0x20, 40(BX), X12, X12
+	VMOVSD        32(DX), X12
+	VINSERTPS     $0x20, 40(DX), X12, X12
 	VADDPS        X12, X8, X8
 
 set0_8:
-	VMOVLPS    X8, 32(BX)
-	VEXTRACTPS $0x02, X8, 40(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
+	VZEROUPPER
+	RET
+
+// func dotRows1x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x11AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z11
+	VFMADD231PS (SI), Z11, Z0
+	VFMADD231PS (SI)(DI*1), Z11, Z1
+	VFMADD231PS (SI)(DI*2), Z11, Z2
+	VFMADD231PS (SI)(R8*1), Z11, Z3
+	VFMADD231PS (R9), Z11, Z4
+	VFMADD231PS (R9)(DI*1), Z11, Z5
+	VFMADD231PS (R9)(DI*2), Z11, Z6
+	VFMADD231PS (R9)(R8*1), Z11, Z7
+	VFMADD231PS (R10), Z11, Z8
+	VFMADD231PS (R10)(DI*1), Z11, Z9
+	VFMADD231PS (R10)(DI*2), Z11, Z10
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z11
+	VMOVUPS.Z     (SI), K1, Z12
+	VFMADD231PS   Z12, Z11, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z3
+	VMOVUPS.Z     (R9), K1, Z12
+	VFMADD231PS   Z12, Z11, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z7
+	VMOVUPS.Z     (R10), K1, Z12
+	VFMADD231PS   Z12, Z11, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z12
+	VFMADD231PS   Z12, Z11, Z9
+	VMOVUPS.Z     (R10)(DI*2), K1, Z12
+	VFMADD231PS   Z12, Z11, Z10
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z12
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z12, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z12
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z12, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z12
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z12, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X12
+	VADDPS        X12, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z12
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z12, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z12
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z12, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z12
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z12, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y12
+	VADDPS        Y12, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X12
+	VADDPS        X12, X4, X4
+	VMOVUPS       X4, 16(AX)
+	VUNPCKLPS     Z9, Z8, Z12
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z12, Z8, Z8
+	VUNPCKLPS     Z10, Z10, Z12
+	VUNPCKHPS     Z10, Z10, Z10
+	VADDPS        Z12, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z12
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z12, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y12
+	VADDPS        Y12, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X12
+	VADDPS        X12, X8, X8
+	VMOVLPS       X8, 32(AX)
+	VEXTRACTPS    $0x02, X8, 40(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -36230,8 +38769,6 @@ TEXT ·dots2x11AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -36256,9 +38793,284 @@ group:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	VMOVUPS     (DX), Z22
+	VMOVUPS     (DX)(BX*1), Z23
+	VMOVUPS     (SI), Z24
+	VFMADD231PS Z24, Z22, Z0
+	VFMADD231PS Z24, Z23, Z11
+	VMOVUPS     (SI)(DI*1), Z24
+	VFMADD231PS Z24, Z22, Z1
+	VFMADD231PS Z24, Z23, Z12
+	VMOVUPS     (SI)(DI*2), Z24
+	VFMADD231PS Z24, Z22, Z2
+	VFMADD231PS Z24, Z23, Z13
+	VMOVUPS     (SI)(R8*1), Z24
+	VFMADD231PS Z24, Z22, Z3
+	VFMADD231PS Z24, Z23, Z14
+	VMOVUPS     (R9), Z24
+	VFMADD231PS Z24, Z22, Z4
+	VFMADD231PS Z24, Z23, Z15
+	VMOVUPS     (R9)(DI*1), Z24
+	VFMADD231PS Z24, Z22, Z5
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R9)(DI*2), Z24
+	VFMADD231PS Z24, Z22, Z6
+	VFMADD231PS Z24, Z23, Z17
+	VMOVUPS     (R9)(R8*1), Z24
+	VFMADD231PS Z24, Z22, Z7
+	VFMADD231PS Z24, Z23, Z18
+	VMOVUPS     (R10), Z24
+	VFMADD231PS Z24, Z22, Z8
+	VFMADD231PS Z24, Z23, Z19
+	VMOVUPS     (R10)(DI*1), Z24
+	VFMADD231PS Z24, Z22, Z9
+	VFMADD231PS Z24, Z23, Z20
+	VMOVUPS     (R10)(DI*2), Z24
+	VFMADD231PS Z24, Z22, Z10
+	VFMADD231PS Z24, Z23, Z21
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z22
+	VMOVUPS.Z     (DX)(BX*1), K1, Z23
+	VMOVUPS.Z     (SI), K1, Z24
+	VFMADD231PS   Z24, Z22, Z0
+	VFMADD231PS   Z24, Z23, Z11
+	VMOVUPS.Z     (SI)(DI*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z1
+	VFMADD231PS   Z24, Z23, Z12
+	VMOVUPS.Z     (SI)(DI*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z2
+	VFMADD231PS   Z24, Z23, Z13
+	VMOVUPS.Z     (SI)(R8*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z3
+	VFMADD231PS   Z24, Z23, Z14
+	VMOVUPS.Z     (R9), K1, Z24
+	VFMADD231PS   Z24, Z22, Z4
+	VFMADD231PS   Z24, Z23, Z15
+	VMOVUPS.Z     (R9)(DI*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z5
+	VFMADD231PS   Z24, Z23, Z16
+	VMOVUPS.Z     (R9)(DI*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z6
+	VFMADD231PS   Z24, Z23, Z17
+	VMOVUPS.Z     (R9)(R8*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z7
+	VFMADD231PS   Z24, Z23, Z18
+	VMOVUPS.Z     (R10), K1, Z24
+	VFMADD231PS   Z24, Z22, Z8
+	VFMADD231PS   Z24, Z23, Z19
+	VMOVUPS.Z     (R10)(DI*1), K1, Z24
+	VFMADD231PS   Z24, Z22, Z9
+	VFMADD231PS   Z24, Z23, Z20
+	VMOVUPS.Z     (R10)(DI*2), K1, Z24
+	VFMADD231PS   Z24, Z22, Z10
+	VFMADD231PS   Z24, Z23, Z21
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
+	VUNPCKLPS     Z1, Z0, Z24
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z24
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z24, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z24
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z24, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPS        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPS        X24, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z24
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z24
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z24, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z24
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z24, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPS        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPS        X24, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z24
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z24, Z8, Z8
+	VUNPCKLPS     Z10, Z10, Z24
+	VUNPCKHPS     Z10, Z10, Z10
+	VADDPS        Z24, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z24
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z24, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y24
+	VADDPS        Y24, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X24
+	VADDPS        X24, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	VEXTRACTPS    $0x02, X8, 40(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z12, Z11, Z24
+	VUNPCKHPS     Z12, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VUNPCKLPS     Z14, Z13, Z24
+	VUNPCKHPS     Z14, Z13, Z13
+	VADDPS        Z24, Z13, Z13
+	VUNPCKLPD     Z13, Z11, Z24
+	VUNPCKHPD     Z13, Z11, Z11
+	VADDPS        Z24, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPS        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPS        X24, X11, X11
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X11, X11
+
+set1_0:
+	VMOVUPS       X11, (DX)
+	VUNPCKLPS     Z16, Z15, Z24
+	VUNPCKHPS     Z16, Z15, Z15
+	VADDPS        Z24, Z15, Z15
+	VUNPCKLPS     Z18, Z17, Z24
+	VUNPCKHPS     Z18, Z17, Z17
+	VADDPS        Z24, Z17, Z17
+	VUNPCKLPD     Z17, Z15, Z24
+	VUNPCKHPD     Z17, Z15, Z15
+	VADDPS        Z24, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y24
+	VADDPS        Y24, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X24
+	VADDPS        X24, X15, X15
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X15, X15
+
+set1_4:
+	VMOVUPS       X15, 16(DX)
+	VUNPCKLPS     Z20, Z19, Z24
+	VUNPCKHPS     Z20, Z19, Z19
+	VADDPS        Z24, Z19, Z19
+	VUNPCKLPS     Z21, Z21, Z24
+	VUNPCKHPS     Z21, Z21, Z21
+	VADDPS        Z24, Z21, Z21
+	VUNPCKLPD     Z21, Z19, Z24
+	VUNPCKHPD     Z21, Z19, Z19
+	VADDPS        Z24, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y24
+	VADDPS        Y24, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X24
+	VADDPS        X24, X19, X19
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X19, X19
+
+set1_8:
+	VMOVLPS    X19, 32(DX)
+	VEXTRACTPS $0x02, X19, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	MOVQ       rs+24(FP), AX
+	SHLQ       $0x02, AX
+	ADDQ       AX, a+16(FP)
+	ADDQ       AX, a+16(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
+	VZEROUPPER
+	RET
+
+// func dotRows2x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows2x11AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
 	MOVQ   b+32(FP), R8
 	MOVQ   ldb+40(FP), R9
 	SHLQ   $0x02, R9
@@ -36270,8 +39082,10 @@ group:
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z22
-	VMOVUPS     (SI)(DI*1), Z23
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Z22
+	VMOVUPS     (SI), Z23
 	VMOVUPS     (R8), Z24
 	VFMADD231PS Z24, Z22, Z0
 	VFMADD231PS Z24, Z23, Z11
@@ -36305,6 +39119,7 @@ loop:
 	VMOVUPS     (R12)(R9*2), Z24
 	VFMADD231PS Z24, Z22, Z10
 	VFMADD231PS Z24, Z23, Z21
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, R8
 	ADDQ        $0x40, R11
@@ -36314,8 +39129,8 @@ loop:
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z22
-	VMOVUPS.Z     (SI)(DI*1), K1, Z23
+	VMOVUPS.Z     (DX), K1, Z22
+	VMOVUPS.Z     (SI), K1, Z23
 	VMOVUPS.Z     (R8), K1, Z24
 	VFMADD231PS   Z24, Z22, Z0
 	VFMADD231PS   Z24, Z23, Z11
@@ -36349,9 +39164,9 @@ last:
 	VMOVUPS.Z     (R12)(R9*2), K1, Z24
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z21
-	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -36365,12 +39180,7 @@ last:
 	VADDPS        Y24, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X24
 	VADDPS        X24, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (BX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -36384,12 +39194,7 @@ set0_0:
 	VADDPS        Y24, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X24
 	VADDPS        X24, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(BX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(AX)
 	VUNPCKLPS     Z9, Z8, Z24
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z24, Z8, Z8
@@ -36403,16 +39208,9 @@ set0_4:
 	VADDPS        Y24, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X24
 	VADDPS        X24, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(BX), X24
-	VINSERTPS     $0x20, 40(BX), X24, X24
-	VADDPS        X24, X8, X8
-
-set0_8:
-	VMOVLPS       X8, 32(BX)
-	VEXTRACTPS    $0x02, X8, 40(BX)
-	ADDQ          SI, BX
+	VMOVLPS       X8, 32(AX)
+	VEXTRACTPS    $0x02, X8, 40(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -36426,12 +39224,7 @@ set0_8:
 	VADDPS        Y24, Y11, Y11
 	VEXTRACTF32X4 $0x01, Y11, X24
 	VADDPS        X24, X11, X11
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (BX), X11, X11
-
-set1_0:
-	VMOVUPS       X11, (BX)
+	VMOVUPS       X11, (AX)
 	VUNPCKLPS     Z16, Z15, Z24
 	VUNPCKHPS     Z16, Z15, Z15
 	VADDPS        Z24, Z15, Z15
@@ -36445,12 +39238,7 @@ set1_0:
 	VADDPS        Y24, Y15, Y15
 	VEXTRACTF32X4 $0x01, Y15, X24
 	VADDPS        X24, X15, X15
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(BX), X15, X15
-
-set1_4:
-	VMOVUPS       X15, 16(BX)
+	VMOVUPS       X15, 16(AX)
 	VUNPCKLPS     Z20, Z19, Z24
 	VUNPCKHPS     Z20, Z19, Z19
 	VADDPS        Z24, Z19, Z19
@@ -36464,310 +39252,12 @@ set1_4:
 	VADDPS        Y24, Y19, Y19
 	VEXTRACTF32X4 $0x01, Y19, X24
 	VADDPS        X24, X19, X19
-	TESTB         AL, AL
-	JZ            set1_8
-	VMOVSD        32(BX), X24
-	VINSERTPS     $0x20, 40(BX), X24, X24
-	VADDPS        X24, X19, X19
-
-set1_8:
-	VMOVLPS    X19, 32(BX)
-	VEXTRACTPS $0x02, X19, 40(BX)
-	ADDQ       SI, BX
-	MOVQ       rs+24(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+16(FP)
-	ADDQ       AX, a+16(FP)
-	DECQ       DX
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func gathers2x11AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers2x11AVX512(SB), NOSPLIT, $128-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 16(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 48(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 40(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 72(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 112(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 104(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    128(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
-	SHLQ   $0x02, R11
-	LEAQ   (R11)(R11*2), R12
-	LEAQ   (R10)(R11*4), R13
-	LEAQ   (R13)(R11*4), R14
-	MOVQ   k+0(FP), AX
-
-loop:
-	MOVQ    (CX), R15
-	VMOVUPS (R15)(BX*1), Z24
-	MOVQ    16(CX), R15
-	VMOVUPS Z24, (R15)(BX*1)
-	MOVQ    8(CX), R15
-	VMOVUPS (R15)(BX*1), Z24
-	MOVQ    24(CX), R15
-	VMOVUPS Z24, (R15)(BX*1)
-	ADDQ    $0x20, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
-
-stay:
-	VMOVUPS       (R8), Z22
-	VMOVUPS       (R8)(R9*1), Z23
-	VMOVUPS       (R10), Z24
-	VFMADD231PS   Z24, Z22, Z0
-	VFMADD231PS   Z24, Z23, Z11
-	VMOVUPS       (R10)(R11*1), Z24
-	VFMADD231PS   Z24, Z22, Z1
-	VFMADD231PS   Z24, Z23, Z12
-	VMOVUPS       (R10)(R11*2), Z24
-	VFMADD231PS   Z24, Z22, Z2
-	VFMADD231PS   Z24, Z23, Z13
-	VMOVUPS       (R10)(R12*1), Z24
-	VFMADD231PS   Z24, Z22, Z3
-	VFMADD231PS   Z24, Z23, Z14
-	VMOVUPS       (R13), Z24
-	VFMADD231PS   Z24, Z22, Z4
-	VFMADD231PS   Z24, Z23, Z15
-	VMOVUPS       (R13)(R11*1), Z24
-	VFMADD231PS   Z24, Z22, Z5
-	VFMADD231PS   Z24, Z23, Z16
-	VMOVUPS       (R13)(R11*2), Z24
-	VFMADD231PS   Z24, Z22, Z6
-	VFMADD231PS   Z24, Z23, Z17
-	VMOVUPS       (R13)(R12*1), Z24
-	VFMADD231PS   Z24, Z22, Z7
-	VFMADD231PS   Z24, Z23, Z18
-	VMOVUPS       (R14), Z24
-	VFMADD231PS   Z24, Z22, Z8
-	VFMADD231PS   Z24, Z23, Z19
-	VMOVUPS       (R14)(R11*1), Z24
-	VFMADD231PS   Z24, Z22, Z9
-	VFMADD231PS   Z24, Z23, Z20
-	VMOVUPS       (R14)(R11*2), Z24
-	VFMADD231PS   Z24, Z22, Z10
-	VFMADD231PS   Z24, Z23, Z21
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	ADDQ          $0x40, R14
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
-	VUNPCKLPS     Z1, Z0, Z24
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z24, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z24
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z24, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z24
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z24, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y24
-	VADDPS        Y24, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X24
-	VADDPS        X24, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
-	VUNPCKLPS     Z5, Z4, Z24
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z24, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z24
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z24, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z24
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z24, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y24
-	VADDPS        Y24, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X24
-	VADDPS        X24, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DI), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DI)
-	VUNPCKLPS     Z9, Z8, Z24
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z24, Z8, Z8
-	VUNPCKLPS     Z10, Z10, Z24
-	VUNPCKHPS     Z10, Z10, Z10
-	VADDPS        Z24, Z10, Z10
-	VUNPCKLPD     Z10, Z8, Z24
-	VUNPCKHPD     Z10, Z8, Z8
-	VADDPS        Z24, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y24
-	VADDPS        Y24, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X24
-	VADDPS        X24, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VMOVSD        32(DI), X24
-	VINSERTPS     $0x20, 40(DI), X24, X24
-	VADDPS        X24, X8, X8
-
-set0_8:
-	VMOVLPS       X8, 32(DI)
-	VEXTRACTPS    $0x02, X8, 40(DI)
-	ADDQ          R8, DI
-	VUNPCKLPS     Z12, Z11, Z24
-	VUNPCKHPS     Z12, Z11, Z11
-	VADDPS        Z24, Z11, Z11
-	VUNPCKLPS     Z14, Z13, Z24
-	VUNPCKHPS     Z14, Z13, Z13
-	VADDPS        Z24, Z13, Z13
-	VUNPCKLPD     Z13, Z11, Z24
-	VUNPCKHPD     Z13, Z11, Z11
-	VADDPS        Z24, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y24
-	VADDPS        Y24, Y11, Y11
-	VEXTRACTF32X4 $0x01, Y11, X24
-	VADDPS        X24, X11, X11
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X11, X11
-
-set1_0:
-	VMOVUPS       X11, (DI)
-	VUNPCKLPS     Z16, Z15, Z24
-	VUNPCKHPS     Z16, Z15, Z15
-	VADDPS        Z24, Z15, Z15
-	VUNPCKLPS     Z18, Z17, Z24
-	VUNPCKHPS     Z18, Z17, Z17
-	VADDPS        Z24, Z17, Z17
-	VUNPCKLPD     Z17, Z15, Z24
-	VUNPCKHPD     Z17, Z15, Z15
-	VADDPS        Z24, Z15, Z15
-	VEXTRACTF64X4 $0x01, Z15, Y24
-	VADDPS        Y24, Y15, Y15
-	VEXTRACTF32X4 $0x01, Y15, X24
-	VADDPS        X24, X15, X15
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(DI), X15, X15
-
-set1_4:
-	VMOVUPS       X15, 16(DI)
-	VUNPCKLPS     Z20, Z19, Z24
-	VUNPCKHPS     Z20, Z19, Z19
-	VADDPS        Z24, Z19, Z19
-	VUNPCKLPS     Z21, Z21, Z24
-	VUNPCKHPS     Z21, Z21, Z21
-	VADDPS        Z24, Z21, Z21
-	VUNPCKLPD     Z21, Z19, Z24
-	VUNPCKHPD     Z21, Z19, Z19
-	VADDPS        Z24, Z19, Z19
-	VEXTRACTF64X4 $0x01, Z19, Y24
-	VADDPS        Y24, Y19, Y19
-	VEXTRACTF32X4 $0x01, Y19, X24
-	VADDPS        X24, X19, X19
-	TESTB         AL, AL
-	JZ            set1_8
-	VMOVSD        32(DI), X24
-	VINSERTPS     $0x20, 40(DI), X24, X24
-	VADDPS        X24, X19, X19
-
-set1_8:
-	VMOVLPS    X19, 32(DI)
-	VEXTRACTPS $0x02, X19, 40(DI)
-	ADDQ       R8, DI
-	MOVQ       rs+16(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+8(FP)
-	ADDQ       AX, a+8(FP)
-	DECQ       SI
-	JNZ        group
+	VMOVLPS       X19, 32(AX)
+	VEXTRACTPS    $0x02, X19, 40(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -36784,8 +39274,6 @@ TEXT ·dots1x12AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -36800,68 +39288,69 @@ group:
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z12
-	VFMADD231PS (DI), Z12, Z0
-	VFMADD231PS (DI)(R8*1), Z12, Z1
-	VFMADD231PS (DI)(R8*2), Z12, Z2
-	VFMADD231PS (DI)(R9*1), Z12, Z3
-	VFMADD231PS (R10), Z12, Z4
-	VFMADD231PS (R10)(R8*1), Z12, Z5
-	VFMADD231PS (R10)(R8*2), Z12, Z6
-	VFMADD231PS (R10)(R9*1), Z12, Z7
-	VFMADD231PS (R11), Z12, Z8
-	VFMADD231PS (R11)(R8*1), Z12, Z9
-	VFMADD231PS (R11)(R8*2), Z12, Z10
-	VFMADD231PS (R11)(R9*1), Z12, Z11
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DI
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
+	VMOVUPS     (DX), Z12
+	VFMADD231PS (BX), Z12, Z0
+	VFMADD231PS (BX)(SI*1), Z12, Z1
+	VFMADD231PS (BX)(SI*2), Z12, Z2
+	VFMADD231PS (BX)(DI*1), Z12, Z3
+	VFMADD231PS (R8), Z12, Z4
+	VFMADD231PS (R8)(SI*1), Z12, Z5
+	VFMADD231PS (R8)(SI*2), Z12, Z6
+	VFMADD231PS (R8)(DI*1), Z12, Z7
+	VFMADD231PS (R9), Z12, Z8
+	VFMADD231PS (R9)(SI*1), Z12, Z9
+	VFMADD231PS (R9)(SI*2), Z12, Z10
+	VFMADD231PS (R9)(DI*1), Z12, Z11
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, R8
+	ADDQ        $0x40, R9
 	ADDQ        $0x40, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z12
-	VMOVUPS.Z     (DI), K1, Z13
+	VMOVUPS.Z     (DX), K1, Z12
+	VMOVUPS.Z     (BX), K1, Z13
 	VFMADD231PS   Z13, Z12, Z0
-	VMOVUPS.Z     (DI)(R8*1), K1, Z13
+	VMOVUPS.Z     (BX)(SI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z1
-	VMOVUPS.Z     (DI)(R8*2), K1, Z13
+	VMOVUPS.Z     (BX)(SI*2), K1, Z13
 	VFMADD231PS   Z13, Z12, Z2
-	VMOVUPS.Z     (DI)(R9*1), K1, Z13
+	VMOVUPS.Z     (BX)(DI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z3
-	VMOVUPS.Z     (R10), K1, Z13
+	VMOVUPS.Z     (R8), K1, Z13
 	VFMADD231PS   Z13, Z12, Z4
-	VMOVUPS.Z     (R10)(R8*1), K1, Z13
+	VMOVUPS.Z     (R8)(SI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z5
-	VMOVUPS.Z     (R10)(R8*2), K1, Z13
+	VMOVUPS.Z     (R8)(SI*2), K1, Z13
 	VFMADD231PS   Z13, Z12, Z6
-	VMOVUPS.Z     (R10)(R9*1), K1, Z13
+	VMOVUPS.Z     (R8)(DI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z7
-	VMOVUPS.Z     (R11), K1, Z13
+	VMOVUPS.Z     (R9), K1, Z13
 	VFMADD231PS   Z13, Z12, Z8
-	VMOVUPS.Z     (R11)(R8*1), K1, Z13
+	VMOVUPS.Z     (R9)(SI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z9
-	VMOVUPS.Z     (R11)(R8*2), K1, Z13
+	VMOVUPS.Z     (R9)(SI*2), K1, Z13
 	VFMADD231PS   Z13, Z12, Z10
-	VMOVUPS.Z     (R11)(R9*1), K1, Z13
+	VMOVUPS.Z     (R9)(DI*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z11
 	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z13
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z13, Z0, Z0
@@ -36877,10 +39366,10 @@ last:
 	VADDPS        X13, X0, X0
 	TESTB         AL, AL
 	JZ            set0_0
-	VADDPS        (BX), X0, X0
+	VADDPS        (DX), X0, X0
 
 set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z13
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z13, Z4, Z4
@@ -36896,10 +39385,10 @@ set0_0:
 	VADDPS        X13, X4, X4
 	TESTB         AL, AL
 	JZ            set0_4
-	VADDPS        16(BX), X4, X4
+	VADDPS        16(DX), X4, X4
 
 set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z13
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z13, Z8, Z8
@@ -36915,16 +39404,163 @@ set0_4:
 	VADDPS        X13, X8, X8
 	TESTB         AL, AL
 	JZ            set0_8
-	VADDPS        32(BX), X8, X8
+	VADDPS        32(DX), X8, X8
 
 set0_8:
-	VMOVUPS X8, 32(BX)
-	ADDQ    SI, BX
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows1x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows1x12AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Z12
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(DI*1), Z12, Z1
+	VFMADD231PS (SI)(DI*2), Z12, Z2
+	VFMADD231PS (SI)(R8*1), Z12, Z3
+	VFMADD231PS (R9), Z12, Z4
+	VFMADD231PS (R9)(DI*1), Z12, Z5
+	VFMADD231PS (R9)(DI*2), Z12, Z6
+	VFMADD231PS (R9)(R8*1), Z12, Z7
+	VFMADD231PS (R10), Z12, Z8
+	VFMADD231PS (R10)(DI*1), Z12, Z9
+	VFMADD231PS (R10)(DI*2), Z12, Z10
+	VFMADD231PS (R10)(R8*1), Z12, Z11
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z12
+	VMOVUPS.Z     (SI), K1, Z13
+	VFMADD231PS   Z13, Z12, Z0
+	VMOVUPS.Z     (SI)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z1
+	VMOVUPS.Z     (SI)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z2
+	VMOVUPS.Z     (SI)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z3
+	VMOVUPS.Z     (R9), K1, Z13
+	VFMADD231PS   Z13, Z12, Z4
+	VMOVUPS.Z     (R9)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z5
+	VMOVUPS.Z     (R9)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z6
+	VMOVUPS.Z     (R9)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z7
+	VMOVUPS.Z     (R10), K1, Z13
+	VFMADD231PS   Z13, Z12, Z8
+	VMOVUPS.Z     (R10)(DI*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z9
+	VMOVUPS.Z     (R10)(DI*2), K1, Z13
+	VFMADD231PS   Z13, Z12, Z10
+	VMOVUPS.Z     (R10)(R8*1), K1, Z13
+	VFMADD231PS   Z13, Z12, Z11
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
+	VUNPCKLPS     Z1, Z0, Z13
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z13, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z13
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z13, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z13
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z13, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y13
+	VADDPS        Y13, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X13
+	VADDPS        X13, X0, X0
+	VMOVUPS       X0, (AX)
+	VUNPCKLPS     Z5, Z4, Z13
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z13, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z13
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z13, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z13
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z13, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y13
+	VADDPS        Y13, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X13
+	VADDPS        X13, X4, X4
+	VMOVUPS       X4, 16(AX)
+	VUNPCKLPS     Z9, Z8, Z13
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z13, Z8, Z8
+	VUNPCKLPS     Z11, Z10, Z13
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z13, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z13
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z13, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y13
+	VADDPS        Y13, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X13
+	VADDPS        X13, X8, X8
+	VMOVUPS       X8, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -36941,8 +39577,6 @@ TEXT ·dots2x12AVX512(SB), NOSPLIT, $0-65
 	MOVL  $0x0000ffff, DX
 	BZHIL AX, DX, AX
 	KMOVW AX, K1
-	MOVQ  groups+0(FP), DX
-	MOVQ  c+48(FP), BX
 
 group:
 	VPXORD Z0, Z0, Z0
@@ -36969,9 +39603,286 @@ group:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (DX)(BX*1), Z25
+	VMOVUPS     (SI), Z26
+	VFMADD231PS Z26, Z24, Z0
+	VFMADD231PS Z26, Z25, Z12
+	VMOVUPS     (SI)(DI*1), Z26
+	VFMADD231PS Z26, Z24, Z1
+	VFMADD231PS Z26, Z25, Z13
+	VMOVUPS     (SI)(DI*2), Z26
+	VFMADD231PS Z26, Z24, Z2
+	VFMADD231PS Z26, Z25, Z14
+	VMOVUPS     (SI)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z3
+	VFMADD231PS Z26, Z25, Z15
+	VMOVUPS     (R9), Z26
+	VFMADD231PS Z26, Z24, Z4
+	VFMADD231PS Z26, Z25, Z16
+	VMOVUPS     (R9)(DI*1), Z26
+	VFMADD231PS Z26, Z24, Z5
+	VFMADD231PS Z26, Z25, Z17
+	VMOVUPS     (R9)(DI*2), Z26
+	VFMADD231PS Z26, Z24, Z6
+	VFMADD231PS Z26, Z25, Z18
+	VMOVUPS     (R9)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z7
+	VFMADD231PS Z26, Z25, Z19
+	VMOVUPS     (R10), Z26
+	VFMADD231PS Z26, Z24, Z8
+	VFMADD231PS Z26, Z25, Z20
+	VMOVUPS     (R10)(DI*1), Z26
+	VFMADD231PS Z26, Z24, Z9
+	VFMADD231PS Z26, Z25, Z21
+	VMOVUPS     (R10)(DI*2), Z26
+	VFMADD231PS Z26, Z24, Z10
+	VFMADD231PS Z26, Z25, Z22
+	VMOVUPS     (R10)(R8*1), Z26
+	VFMADD231PS Z26, Z24, Z11
+	VFMADD231PS Z26, Z25, Z23
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	ADDQ        $0x40, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (DX)(BX*1), K1, Z25
+	VMOVUPS.Z     (SI), K1, Z26
+	VFMADD231PS   Z26, Z24, Z0
+	VFMADD231PS   Z26, Z25, Z12
+	VMOVUPS.Z     (SI)(DI*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z1
+	VFMADD231PS   Z26, Z25, Z13
+	VMOVUPS.Z     (SI)(DI*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z2
+	VFMADD231PS   Z26, Z25, Z14
+	VMOVUPS.Z     (SI)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z3
+	VFMADD231PS   Z26, Z25, Z15
+	VMOVUPS.Z     (R9), K1, Z26
+	VFMADD231PS   Z26, Z24, Z4
+	VFMADD231PS   Z26, Z25, Z16
+	VMOVUPS.Z     (R9)(DI*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z5
+	VFMADD231PS   Z26, Z25, Z17
+	VMOVUPS.Z     (R9)(DI*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z6
+	VFMADD231PS   Z26, Z25, Z18
+	VMOVUPS.Z     (R9)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z7
+	VFMADD231PS   Z26, Z25, Z19
+	VMOVUPS.Z     (R10), K1, Z26
+	VFMADD231PS   Z26, Z24, Z8
+	VFMADD231PS   Z26, Z25, Z20
+	VMOVUPS.Z     (R10)(DI*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z9
+	VFMADD231PS   Z26, Z25, Z21
+	VMOVUPS.Z     (R10)(DI*2), K1, Z26
+	VFMADD231PS   Z26, Z24, Z10
+	VFMADD231PS   Z26, Z25, Z22
+	VMOVUPS.Z     (R10)(R8*1), K1, Z26
+	VFMADD231PS   Z26, Z24, Z11
+	VFMADD231PS   Z26, Z25, Z23
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
+	VUNPCKLPS     Z1, Z0, Z26
+	VUNPCKHPS     Z1, Z0, Z0
+	VADDPS        Z26, Z0, Z0
+	VUNPCKLPS     Z3, Z2, Z26
+	VUNPCKHPS     Z3, Z2, Z2
+	VADDPS        Z26, Z2, Z2
+	VUNPCKLPD     Z2, Z0, Z26
+	VUNPCKHPD     Z2, Z0, Z0
+	VADDPS        Z26, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y26
+	VADDPS        Y26, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X26
+	VADDPS        X26, X0, X0
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
+	VUNPCKLPS     Z5, Z4, Z26
+	VUNPCKHPS     Z5, Z4, Z4
+	VADDPS        Z26, Z4, Z4
+	VUNPCKLPS     Z7, Z6, Z26
+	VUNPCKHPS     Z7, Z6, Z6
+	VADDPS        Z26, Z6, Z6
+	VUNPCKLPD     Z6, Z4, Z26
+	VUNPCKHPD     Z6, Z4, Z4
+	VADDPS        Z26, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y26
+	VADDPS        Y26, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X26
+	VADDPS        X26, X4, X4
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	VUNPCKLPS     Z9, Z8, Z26
+	VUNPCKHPS     Z9, Z8, Z8
+	VADDPS        Z26, Z8, Z8
+	VUNPCKLPS     Z11, Z10, Z26
+	VUNPCKHPS     Z11, Z10, Z10
+	VADDPS        Z26, Z10, Z10
+	VUNPCKLPD     Z10, Z8, Z26
+	VUNPCKHPD     Z10, Z8, Z8
+	VADDPS        Z26, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y26
+	VADDPS        Y26, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X26
+	VADDPS        X26, X8, X8
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDPS        32(DX), X8, X8
+
+set0_8:
+	VMOVUPS       X8, 32(DX)
+	ADDQ          BX, DX
+	VUNPCKLPS     Z13, Z12, Z26
+	VUNPCKHPS     Z13, Z12, Z12
+	VADDPS        Z26, Z12, Z12
+	VUNPCKLPS     Z15, Z14, Z26
+	VUNPCKHPS     Z15, Z14, Z14
+	VADDPS        Z26, Z14, Z14
+	VUNPCKLPD     Z14, Z12, Z26
+	VUNPCKHPD     Z14, Z12, Z12
+	VADDPS        Z26, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y26
+	VADDPS        Y26, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X26
+	VADDPS        X26, X12, X12
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X12, X12
+
+set1_0:
+	VMOVUPS       X12, (DX)
+	VUNPCKLPS     Z17, Z16, Z26
+	VUNPCKHPS     Z17, Z16, Z16
+	VADDPS        Z26, Z16, Z16
+	VUNPCKLPS     Z19, Z18, Z26
+	VUNPCKHPS     Z19, Z18, Z18
+	VADDPS        Z26, Z18, Z18
+	VUNPCKLPD     Z18, Z16, Z26
+	VUNPCKHPD     Z18, Z16, Z16
+	VADDPS        Z26, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y26
+	VADDPS        Y26, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X26
+	VADDPS        X26, X16, X16
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X16, X16
+
+set1_4:
+	VMOVUPS       X16, 16(DX)
+	VUNPCKLPS     Z21, Z20, Z26
+	VUNPCKHPS     Z21, Z20, Z20
+	VADDPS        Z26, Z20, Z20
+	VUNPCKLPS     Z23, Z22, Z26
+	VUNPCKHPS     Z23, Z22, Z22
+	VADDPS        Z26, Z22, Z22
+	VUNPCKLPD     Z22, Z20, Z26
+	VUNPCKHPD     Z22, Z20, Z20
+	VADDPS        Z26, Z20, Z20
+	VEXTRACTF64X4 $0x01, Z20, Y26
+	VADDPS        Y26, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X26
+	VADDPS        X26, X20, X20
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDPS        32(DX), X20, X20
+
+set1_8:
+	VMOVUPS X20, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	MOVQ    rs+24(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+16(FP)
+	ADDQ    AX, a+16(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows2x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·dotRows2x12AVX512(SB), NOSPLIT, $0-64
+	MOVQ  k+8(FP), CX
+	DECQ  CX
+	MOVQ  CX, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, CX
+	INCQ  AX
+	SHLQ  $0x02, CX
+	MOVL  $0x0000ffff, DX
+	BZHIL AX, DX, AX
+	KMOVW AX, K1
+
+group:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
 	MOVQ   b+32(FP), R8
 	MOVQ   ldb+40(FP), R9
 	SHLQ   $0x02, R9
@@ -36983,8 +39894,10 @@ group:
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Z24
-	VMOVUPS     (SI)(DI*1), Z25
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Z24
+	VMOVUPS     (SI), Z25
 	VMOVUPS     (R8), Z26
 	VFMADD231PS Z26, Z24, Z0
 	VFMADD231PS Z26, Z25, Z12
@@ -37021,6 +39934,7 @@ loop:
 	VMOVUPS     (R12)(R10*1), Z26
 	VFMADD231PS Z26, Z24, Z11
 	VFMADD231PS Z26, Z25, Z23
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, R8
 	ADDQ        $0x40, R11
@@ -37030,8 +39944,8 @@ loop:
 	JLT         loop
 
 last:
-	VMOVUPS.Z     (SI), K1, Z24
-	VMOVUPS.Z     (SI)(DI*1), K1, Z25
+	VMOVUPS.Z     (DX), K1, Z24
+	VMOVUPS.Z     (SI), K1, Z25
 	VMOVUPS.Z     (R8), K1, Z26
 	VFMADD231PS   Z26, Z24, Z0
 	VFMADD231PS   Z26, Z25, Z12
@@ -37068,9 +39982,9 @@ last:
 	VMOVUPS.Z     (R12)(R10*1), K1, Z26
 	VFMADD231PS   Z26, Z24, Z11
 	VFMADD231PS   Z26, Z25, Z23
-	MOVB          add+64(FP), AL
-	MOVQ          ldc+56(FP), SI
-	SHLQ          $0x02, SI
+	MOVQ          ldc+56(FP), DX
+	SHLQ          $0x02, DX
+	MOVQ          c+48(FP), AX
 	VUNPCKLPS     Z1, Z0, Z26
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z26, Z0, Z0
@@ -37084,12 +39998,7 @@ last:
 	VADDPS        Y26, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X26
 	VADDPS        X26, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (BX), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (BX)
+	VMOVUPS       X0, (AX)
 	VUNPCKLPS     Z5, Z4, Z26
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z26, Z4, Z4
@@ -37103,12 +40012,7 @@ set0_0:
 	VADDPS        Y26, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X26
 	VADDPS        X26, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(BX), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(BX)
+	VMOVUPS       X4, 16(AX)
 	VUNPCKLPS     Z9, Z8, Z26
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z26, Z8, Z8
@@ -37122,13 +40026,8 @@ set0_4:
 	VADDPS        Y26, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X26
 	VADDPS        X26, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDPS        32(BX), X8, X8
-
-set0_8:
-	VMOVUPS       X8, 32(BX)
-	ADDQ          SI, BX
+	VMOVUPS       X8, 32(AX)
+	ADDQ          DX, AX
 	VUNPCKLPS     Z13, Z12, Z26
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z26, Z12, Z12
@@ -37142,12 +40041,7 @@ set0_8:
 	VADDPS        Y26, Y12, Y12
 	VEXTRACTF32X4 $0x01, Y12, X26
 	VADDPS        X26, X12, X12
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (BX), X12, X12
-
-set1_0:
-	VMOVUPS       X12, (BX)
+	VMOVUPS       X12, (AX)
 	VUNPCKLPS     Z17, Z16, Z26
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z26, Z16, Z16
@@ -37161,12 +40055,7 @@ set1_0:
 	VADDPS        Y26, Y16, Y16
 	VEXTRACTF32X4 $0x01, Y16, X26
 	VADDPS        X26, X16, X16
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(BX), X16, X16
-
-set1_4:
-	VMOVUPS       X16, 16(BX)
+	VMOVUPS       X16, 16(AX)
 	VUNPCKLPS     Z21, Z20, Z26
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z26, Z20, Z20
@@ -37180,306 +40069,11 @@ set1_4:
 	VADDPS        Y26, Y20, Y20
 	VEXTRACTF32X4 $0x01, Y20, X26
 	VADDPS        X26, X20, X20
-	TESTB         AL, AL
-	JZ            set1_8
-	VADDPS        32(BX), X20, X20
-
-set1_8:
-	VMOVUPS X20, 32(BX)
-	ADDQ    SI, BX
-	MOVQ    rs+24(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+16(FP)
-	ADDQ    AX, a+16(FP)
-	DECQ    DX
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func gathers2x12AVX512(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, AVX512F, AVX512VL
-TEXT ·gathers2x12AVX512(SB), NOSPLIT, $128-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 16(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 8(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 48(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 40(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	MOVLQSX 16(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 64(SP)
-	MOVQ    CX, 80(SP)
-	ADDQ    BX, CX
-	MOVLQSX 20(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 72(SP)
-	MOVQ    CX, 88(SP)
-	ADDQ    BX, CX
-	MOVLQSX 24(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 96(SP)
-	MOVQ    CX, 112(SP)
-	ADDQ    BX, CX
-	MOVLQSX 28(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 104(SP)
-	MOVQ    CX, 120(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    128(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	MOVQ   a+8(FP), R8
-	MOVQ   rs+16(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   b+24(FP), R10
-	MOVQ   ldb+32(FP), R11
-	SHLQ   $0x02, R11
-	LEAQ   (R11)(R11*2), R12
-	LEAQ   (R10)(R11*4), R13
-	LEAQ   (R13)(R11*4), R14
-	MOVQ   k+0(FP), AX
-
-loop:
-	MOVQ    (CX), R15
-	VMOVUPS (R15)(BX*1), Z26
-	MOVQ    16(CX), R15
-	VMOVUPS Z26, (R15)(BX*1)
-	MOVQ    8(CX), R15
-	VMOVUPS (R15)(BX*1), Z26
-	MOVQ    24(CX), R15
-	VMOVUPS Z26, (R15)(BX*1)
-	ADDQ    $0x20, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x40, BX
-
-stay:
-	VMOVUPS       (R8), Z24
-	VMOVUPS       (R8)(R9*1), Z25
-	VMOVUPS       (R10), Z26
-	VFMADD231PS   Z26, Z24, Z0
-	VFMADD231PS   Z26, Z25, Z12
-	VMOVUPS       (R10)(R11*1), Z26
-	VFMADD231PS   Z26, Z24, Z1
-	VFMADD231PS   Z26, Z25, Z13
-	VMOVUPS       (R10)(R11*2), Z26
-	VFMADD231PS   Z26, Z24, Z2
-	VFMADD231PS   Z26, Z25, Z14
-	VMOVUPS       (R10)(R12*1), Z26
-	VFMADD231PS   Z26, Z24, Z3
-	VFMADD231PS   Z26, Z25, Z15
-	VMOVUPS       (R13), Z26
-	VFMADD231PS   Z26, Z24, Z4
-	VFMADD231PS   Z26, Z25, Z16
-	VMOVUPS       (R13)(R11*1), Z26
-	VFMADD231PS   Z26, Z24, Z5
-	VFMADD231PS   Z26, Z25, Z17
-	VMOVUPS       (R13)(R11*2), Z26
-	VFMADD231PS   Z26, Z24, Z6
-	VFMADD231PS   Z26, Z25, Z18
-	VMOVUPS       (R13)(R12*1), Z26
-	VFMADD231PS   Z26, Z24, Z7
-	VFMADD231PS   Z26, Z25, Z19
-	VMOVUPS       (R14), Z26
-	VFMADD231PS   Z26, Z24, Z8
-	VFMADD231PS   Z26, Z25, Z20
-	VMOVUPS       (R14)(R11*1), Z26
-	VFMADD231PS   Z26, Z24, Z9
-	VFMADD231PS   Z26, Z25, Z21
-	VMOVUPS       (R14)(R11*2), Z26
-	VFMADD231PS   Z26, Z24, Z10
-	VFMADD231PS   Z26, Z25, Z22
-	VMOVUPS       (R14)(R12*1), Z26
-	VFMADD231PS   Z26, Z24, Z11
-	VFMADD231PS   Z26, Z25, Z23
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R10
-	ADDQ          $0x40, R13
-	ADDQ          $0x40, R14
-	SUBQ          $0x10, AX
-	JNZ           loop
-	XORB          AL, AL
-	MOVQ          ldc+48(FP), R8
-	SHLQ          $0x02, R8
-	VUNPCKLPS     Z1, Z0, Z26
-	VUNPCKHPS     Z1, Z0, Z0
-	VADDPS        Z26, Z0, Z0
-	VUNPCKLPS     Z3, Z2, Z26
-	VUNPCKHPS     Z3, Z2, Z2
-	VADDPS        Z26, Z2, Z2
-	VUNPCKLPD     Z2, Z0, Z26
-	VUNPCKHPD     Z2, Z0, Z0
-	VADDPS        Z26, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y26
-	VADDPS        Y26, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X26
-	VADDPS        X26, X0, X0
-	TESTB         AL, AL
-	JZ            set0_0
-	VADDPS        (DI), X0, X0
-
-set0_0:
-	VMOVUPS       X0, (DI)
-	VUNPCKLPS     Z5, Z4, Z26
-	VUNPCKHPS     Z5, Z4, Z4
-	VADDPS        Z26, Z4, Z4
-	VUNPCKLPS     Z7, Z6, Z26
-	VUNPCKHPS     Z7, Z6, Z6
-	VADDPS        Z26, Z6, Z6
-	VUNPCKLPD     Z6, Z4, Z26
-	VUNPCKHPD     Z6, Z4, Z4
-	VADDPS        Z26, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y26
-	VADDPS        Y26, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X26
-	VADDPS        X26, X4, X4
-	TESTB         AL, AL
-	JZ            set0_4
-	VADDPS        16(DI), X4, X4
-
-set0_4:
-	VMOVUPS       X4, 16(DI)
-	VUNPCKLPS     Z9, Z8, Z26
-	VUNPCKHPS     Z9, Z8, Z8
-	VADDPS        Z26, Z8, Z8
-	VUNPCKLPS     Z11, Z10, Z26
-	VUNPCKHPS     Z11, Z10, Z10
-	VADDPS        Z26, Z10, Z10
-	VUNPCKLPD     Z10, Z8, Z26
-	VUNPCKHPD     Z10, Z8, Z8
-	VADDPS        Z26, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y26
-	VADDPS        Y26, Y8, Y8
-	VEXTRACTF32X4 $0x01, Y8, X26
-	VADDPS        X26, X8, X8
-	TESTB         AL, AL
-	JZ            set0_8
-	VADDPS        32(DI), X8, X8
-
-set0_8:
-	VMOVUPS       X8, 32(DI)
-	ADDQ          R8, DI
-	VUNPCKLPS     Z13, Z12, Z26
-	VUNPCKHPS     Z13, Z12, Z12
-	VADDPS        Z26, Z12, Z12
-	VUNPCKLPS     Z15, Z14, Z26
-	VUNPCKHPS     Z15, Z14, Z14
-	VADDPS        Z26, Z14, Z14
-	VUNPCKLPD     Z14, Z12, Z26
-	VUNPCKHPD     Z14, Z12, Z12
-	VADDPS        Z26, Z12, Z12
-	VEXTRACTF64X4 $0x01, Z12, Y26
-	VADDPS        Y26, Y12, Y12
-	VEXTRACTF32X4 $0x01, Y12, X26
-	VADDPS        X26, X12, X12
-	TESTB         AL, AL
-	JZ            set1_0
-	VADDPS        (DI), X12, X12
-
-set1_0:
-	VMOVUPS       X12, (DI)
-	VUNPCKLPS     Z17, Z16, Z26
-	VUNPCKHPS     Z17, Z16, Z16
-	VADDPS        Z26, Z16, Z16
-	VUNPCKLPS     Z19, Z18, Z26
-	VUNPCKHPS     Z19, Z18, Z18
-	VADDPS        Z26, Z18, Z18
-	VUNPCKLPD     Z18, Z16, Z26
-	VUNPCKHPD     Z18, Z16, Z16
-	VADDPS        Z26, Z16, Z16
-	VEXTRACTF64X4 $0x01, Z16, Y26
-	VADDPS        Y26, Y16, Y16
-	VEXTRACTF32X4 $0x01, Y16, X26
-	VADDPS        X26, X16, X16
-	TESTB         AL, AL
-	JZ            set1_4
-	VADDPS        16(DI), X16, X16
-
-set1_4:
-	VMOVUPS       X16, 16(DI)
-	VUNPCKLPS     Z21, Z20, Z26
-	VUNPCKHPS     Z21, Z20, Z20
-	VADDPS        Z26, Z20, Z20
-	VUNPCKLPS     Z23, Z22, Z26
-	VUNPCKHPS     Z23, Z22, Z22
-	VADDPS        Z26, Z22, Z22
-	VUNPCKLPD     Z22, Z20, Z26
-	VUNPCKHPD     Z22, Z20, Z20
-	VADDPS        Z26, Z20, Z20
-	VEXTRACTF64X4 $0x01, Z20, Y26
-	VADDPS        Y26, Y20, Y20
-	VEXTRACTF32X4 $0x01, Y20, X26
-	VADDPS        X26, X20, X20
-	TESTB         AL, AL
-	JZ            set1_8
-	VADDPS        32(DI), X20, X20
-
-set1_8:
-	VMOVUPS X20, 32(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVUPS       X20, 32(AX)
+	ADDQ          DX, AX
+	MOVQ          AX, c+48(FP)
+	DECQ          groups+0(FP)
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -37804,33 +40398,32 @@ TEXT ·dots1x1AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y1
-	VFMADD231PS (DI), Y1, Y0
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VMOVUPS     (DX), Y1
+	VFMADD231PS (BX), Y1, Y0
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y1
-	VMASKMOVPS   (DI), Y15, Y2
+	VMASKMOVPS   (DX), Y15, Y1
+	VMASKMOVPS   (BX), Y15, Y2
 	VFMADD231PS  Y2, Y1, Y0
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VEXTRACTF128 $0x01, Y0, X2
 	VADDPS       X2, X0, X0
 	VMOVHLPS     X0, X2, X2
@@ -37839,15 +40432,16 @@ last:
 	VADDSS       X2, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDSS       (BX), X0, X0
+	VADDSS       (DX), X0, X0
 
 set0_0:
-	VMOVSS X0, (BX)
-	ADDQ   SI, BX
+	VMOVSS X0, (DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -37866,8 +40460,6 @@ TEXT ·dots6x1AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -37876,45 +40468,45 @@ group:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	MOVQ   b+32(FP), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	LEAQ   (DX)(BX*4), DI
+	MOVQ   b+32(FP), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y6
-	VMOVUPS     (SI)(DI*1), Y7
-	VMOVUPS     (SI)(DI*2), Y8
-	VMOVUPS     (SI)(R8*1), Y9
-	VMOVUPS     (R9), Y10
-	VMOVUPS     (R9)(DI*1), Y11
-	VMOVUPS     (R10), Y12
+	VMOVUPS     (DX), Y6
+	VMOVUPS     (DX)(BX*1), Y7
+	VMOVUPS     (DX)(BX*2), Y8
+	VMOVUPS     (DX)(SI*1), Y9
+	VMOVUPS     (DI), Y10
+	VMOVUPS     (DI)(BX*1), Y11
+	VMOVUPS     (R8), Y12
 	VFMADD231PS Y12, Y6, Y0
 	VFMADD231PS Y12, Y7, Y1
 	VFMADD231PS Y12, Y8, Y2
 	VFMADD231PS Y12, Y9, Y3
 	VFMADD231PS Y12, Y10, Y4
 	VFMADD231PS Y12, Y11, Y5
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, DI
+	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y6
-	VMASKMOVPS   (SI)(DI*1), Y15, Y7
-	VMASKMOVPS   (SI)(DI*2), Y15, Y8
-	VMASKMOVPS   (SI)(R8*1), Y15, Y9
-	VMASKMOVPS   (R9), Y15, Y10
-	VMASKMOVPS   (R9)(DI*1), Y15, Y11
-	VMASKMOVPS   (R10), Y15, Y12
+	VMASKMOVPS   (DX), Y15, Y6
+	VMASKMOVPS   (DX)(BX*1), Y15, Y7
+	VMASKMOVPS   (DX)(BX*2), Y15, Y8
+	VMASKMOVPS   (DX)(SI*1), Y15, Y9
+	VMASKMOVPS   (DI), Y15, Y10
+	VMASKMOVPS   (DI)(BX*1), Y15, Y11
+	VMASKMOVPS   (R8), Y15, Y12
 	VFMADD231PS  Y12, Y6, Y0
 	VFMADD231PS  Y12, Y7, Y1
 	VFMADD231PS  Y12, Y8, Y2
@@ -37922,8 +40514,9 @@ last:
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VEXTRACTF128 $0x01, Y0, X12
 	VADDPS       X12, X0, X0
 	VMOVHLPS     X0, X12, X12
@@ -37932,11 +40525,11 @@ last:
 	VADDSS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDSS       (BX), X0, X0
+	VADDSS       (DX), X0, X0
 
 set0_0:
-	VMOVSS       X0, (BX)
-	ADDQ         SI, BX
+	VMOVSS       X0, (DX)
+	ADDQ         BX, DX
 	VEXTRACTF128 $0x01, Y1, X12
 	VADDPS       X12, X1, X1
 	VMOVHLPS     X1, X12, X12
@@ -37945,11 +40538,11 @@ set0_0:
 	VADDSS       X12, X1, X1
 	TESTB        AL, AL
 	JZ           set1_0
-	VADDSS       (BX), X1, X1
+	VADDSS       (DX), X1, X1
 
 set1_0:
-	VMOVSS       X1, (BX)
-	ADDQ         SI, BX
+	VMOVSS       X1, (DX)
+	ADDQ         BX, DX
 	VEXTRACTF128 $0x01, Y2, X12
 	VADDPS       X12, X2, X2
 	VMOVHLPS     X2, X12, X12
@@ -37958,11 +40551,11 @@ set1_0:
 	VADDSS       X12, X2, X2
 	TESTB        AL, AL
 	JZ           set2_0
-	VADDSS       (BX), X2, X2
+	VADDSS       (DX), X2, X2
 
 set2_0:
-	VMOVSS       X2, (BX)
-	ADDQ         SI, BX
+	VMOVSS       X2, (DX)
+	ADDQ         BX, DX
 	VEXTRACTF128 $0x01, Y3, X12
 	VADDPS       X12, X3, X3
 	VMOVHLPS     X3, X12, X12
@@ -37971,11 +40564,11 @@ set2_0:
 	VADDSS       X12, X3, X3
 	TESTB        AL, AL
 	JZ           set3_0
-	VADDSS       (BX), X3, X3
+	VADDSS       (DX), X3, X3
 
 set3_0:
-	VMOVSS       X3, (BX)
-	ADDQ         SI, BX
+	VMOVSS       X3, (DX)
+	ADDQ         BX, DX
 	VEXTRACTF128 $0x01, Y4, X12
 	VADDPS       X12, X4, X4
 	VMOVHLPS     X4, X12, X12
@@ -37984,11 +40577,11 @@ set3_0:
 	VADDSS       X12, X4, X4
 	TESTB        AL, AL
 	JZ           set4_0
-	VADDSS       (BX), X4, X4
+	VADDSS       (DX), X4, X4
 
 set4_0:
-	VMOVSS       X4, (BX)
-	ADDQ         SI, BX
+	VMOVSS       X4, (DX)
+	ADDQ         BX, DX
 	VEXTRACTF128 $0x01, Y5, X12
 	VADDPS       X12, X5, X5
 	VMOVHLPS     X5, X12, X12
@@ -37997,11 +40590,12 @@ set4_0:
 	VADDSS       X12, X5, X5
 	TESTB        AL, AL
 	JZ           set5_0
-	VADDSS       (BX), X5, X5
+	VADDSS       (DX), X5, X5
 
 set5_0:
-	VMOVSS X5, (BX)
-	ADDQ   SI, BX
+	VMOVSS X5, (DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
@@ -38010,7 +40604,7 @@ set5_0:
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -38029,39 +40623,38 @@ TEXT ·dots1x2AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y2
-	VFMADD231PS (DI), Y2, Y0
-	VFMADD231PS (DI)(R8*1), Y2, Y1
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VMOVUPS     (DX), Y2
+	VFMADD231PS (BX), Y2, Y0
+	VFMADD231PS (BX)(SI*1), Y2, Y1
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y2
-	VMASKMOVPS   (DI), Y15, Y3
+	VMASKMOVPS   (DX), Y15, Y2
+	VMASKMOVPS   (BX), Y15, Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y3
+	VMASKMOVPS   (BX)(SI*1), Y15, Y3
 	VFMADD231PS  Y3, Y2, Y1
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y3
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -38071,16 +40664,17 @@ last:
 	VADDPS       X3, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VMOVSD       (BX), X3
+	VMOVSD       (DX), X3
 	VADDPS       X3, X0, X0
 
 set0_0:
-	VMOVLPS X0, (BX)
-	ADDQ    SI, BX
+	VMOVLPS X0, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38099,8 +40693,6 @@ TEXT ·dots4x2AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38111,56 +40703,57 @@ group:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	MOVQ   b+32(FP), R9
-	MOVQ   ldb+40(FP), R10
-	SHLQ   $0x02, R10
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   b+32(FP), DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y8
-	VMOVUPS     (SI)(DI*1), Y9
-	VMOVUPS     (SI)(DI*2), Y10
-	VMOVUPS     (SI)(R8*1), Y11
-	VMOVUPS     (R9), Y12
+	VMOVUPS     (DX), Y8
+	VMOVUPS     (DX)(BX*1), Y9
+	VMOVUPS     (DX)(BX*2), Y10
+	VMOVUPS     (DX)(SI*1), Y11
+	VMOVUPS     (DI), Y12
 	VFMADD231PS Y12, Y8, Y0
 	VFMADD231PS Y12, Y9, Y2
 	VFMADD231PS Y12, Y10, Y4
 	VFMADD231PS Y12, Y11, Y6
-	VMOVUPS     (R9)(R10*1), Y12
+	VMOVUPS     (DI)(R8*1), Y12
 	VFMADD231PS Y12, Y8, Y1
 	VFMADD231PS Y12, Y9, Y3
 	VFMADD231PS Y12, Y10, Y5
 	VFMADD231PS Y12, Y11, Y7
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, DI
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y8
-	VMASKMOVPS   (SI)(DI*1), Y15, Y9
-	VMASKMOVPS   (SI)(DI*2), Y15, Y10
-	VMASKMOVPS   (SI)(R8*1), Y15, Y11
-	VMASKMOVPS   (R9), Y15, Y12
+	VMASKMOVPS   (DX), Y15, Y8
+	VMASKMOVPS   (DX)(BX*1), Y15, Y9
+	VMASKMOVPS   (DX)(BX*2), Y15, Y10
+	VMASKMOVPS   (DX)(SI*1), Y15, Y11
+	VMASKMOVPS   (DI), Y15, Y12
 	VFMADD231PS  Y12, Y8, Y0
 	VFMADD231PS  Y12, Y9, Y2
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R9)(R10*1), Y15, Y12
+	VMASKMOVPS   (DI)(R8*1), Y15, Y12
 	VFMADD231PS  Y12, Y8, Y1
 	VFMADD231PS  Y12, Y9, Y3
 	VFMADD231PS  Y12, Y10, Y5
 	VFMADD231PS  Y12, Y11, Y7
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -38170,12 +40763,12 @@ last:
 	VADDPS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VMOVSD       (BX), X12
+	VMOVSD       (DX), X12
 	VADDPS       X12, X0, X0
 
 set0_0:
-	VMOVLPS      X0, (BX)
-	ADDQ         SI, BX
+	VMOVLPS      X0, (DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y3, Y2, Y12
 	VUNPCKHPS    Y3, Y2, Y2
 	VADDPS       Y12, Y2, Y2
@@ -38185,12 +40778,12 @@ set0_0:
 	VADDPS       X12, X2, X2
 	TESTB        AL, AL
 	JZ           set1_0
-	VMOVSD       (BX), X12
+	VMOVSD       (DX), X12
 	VADDPS       X12, X2, X2
 
 set1_0:
-	VMOVLPS      X2, (BX)
-	ADDQ         SI, BX
+	VMOVLPS      X2, (DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y5, Y4, Y12
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y12, Y4, Y4
@@ -38200,12 +40793,12 @@ set1_0:
 	VADDPS       X12, X4, X4
 	TESTB        AL, AL
 	JZ           set2_0
-	VMOVSD       (BX), X12
+	VMOVSD       (DX), X12
 	VADDPS       X12, X4, X4
 
 set2_0:
-	VMOVLPS      X4, (BX)
-	ADDQ         SI, BX
+	VMOVLPS      X4, (DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y7, Y6, Y12
 	VUNPCKHPS    Y7, Y6, Y6
 	VADDPS       Y12, Y6, Y6
@@ -38215,19 +40808,20 @@ set2_0:
 	VADDPS       X12, X6, X6
 	TESTB        AL, AL
 	JZ           set3_0
-	VMOVSD       (BX), X12
+	VMOVSD       (DX), X12
 	VADDPS       X12, X6, X6
 
 set3_0:
-	VMOVLPS X6, (BX)
-	ADDQ    SI, BX
+	VMOVLPS X6, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38246,43 +40840,42 @@ TEXT ·dots1x3AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y3
-	VFMADD231PS (DI), Y3, Y0
-	VFMADD231PS (DI)(R8*1), Y3, Y1
-	VFMADD231PS (DI)(R8*2), Y3, Y2
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VMOVUPS     (DX), Y3
+	VFMADD231PS (BX), Y3, Y0
+	VFMADD231PS (BX)(SI*1), Y3, Y1
+	VFMADD231PS (BX)(SI*2), Y3, Y2
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y3
-	VMASKMOVPS   (DI), Y15, Y4
+	VMASKMOVPS   (DX), Y15, Y3
+	VMASKMOVPS   (BX), Y15, Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y4
+	VMASKMOVPS   (BX)(SI*1), Y15, Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y4
+	VMASKMOVPS   (BX)(SI*2), Y15, Y4
 	VFMADD231PS  Y4, Y3, Y2
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y4, Y0, Y0
@@ -38296,18 +40889,19 @@ last:
 	VADDPS       X4, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VMOVSD       (BX), X4
-	VINSERTPS    $0x20, 8(BX), X4, X4
+	VMOVSD       (DX), X4
+	VINSERTPS    $0x20, 8(DX), X4, X4
 	VADDPS       X4, X0, X0
 
 set0_0:
-	VMOVLPS    X0, (BX)
-	VEXTRACTPS $0x02, X0, 8(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X0, (DX)
+	VEXTRACTPS $0x02, X0, 8(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -38326,8 +40920,6 @@ TEXT ·dots3x3AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38339,57 +40931,58 @@ group:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y9
-	VMOVUPS     (SI)(DI*1), Y10
-	VMOVUPS     (SI)(DI*2), Y11
-	VMOVUPS     (R8), Y12
+	VMOVUPS     (DX), Y9
+	VMOVUPS     (DX)(BX*1), Y10
+	VMOVUPS     (DX)(BX*2), Y11
+	VMOVUPS     (SI), Y12
 	VFMADD231PS Y12, Y9, Y0
 	VFMADD231PS Y12, Y10, Y3
 	VFMADD231PS Y12, Y11, Y6
-	VMOVUPS     (R8)(R9*1), Y12
+	VMOVUPS     (SI)(DI*1), Y12
 	VFMADD231PS Y12, Y9, Y1
 	VFMADD231PS Y12, Y10, Y4
 	VFMADD231PS Y12, Y11, Y7
-	VMOVUPS     (R8)(R9*2), Y12
+	VMOVUPS     (SI)(DI*2), Y12
 	VFMADD231PS Y12, Y9, Y2
 	VFMADD231PS Y12, Y10, Y5
 	VFMADD231PS Y12, Y11, Y8
+	ADDQ        $0x20, DX
 	ADDQ        $0x20, SI
-	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y9
-	VMASKMOVPS   (SI)(DI*1), Y15, Y10
-	VMASKMOVPS   (SI)(DI*2), Y15, Y11
-	VMASKMOVPS   (R8), Y15, Y12
+	VMASKMOVPS   (DX), Y15, Y9
+	VMASKMOVPS   (DX)(BX*1), Y15, Y10
+	VMASKMOVPS   (DX)(BX*2), Y15, Y11
+	VMASKMOVPS   (SI), Y15, Y12
 	VFMADD231PS  Y12, Y9, Y0
 	VFMADD231PS  Y12, Y10, Y3
 	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R8)(R9*1), Y15, Y12
+	VMASKMOVPS   (SI)(DI*1), Y15, Y12
 	VFMADD231PS  Y12, Y9, Y1
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R8)(R9*2), Y15, Y12
+	VMASKMOVPS   (SI)(DI*2), Y15, Y12
 	VFMADD231PS  Y12, Y9, Y2
 	VFMADD231PS  Y12, Y10, Y5
 	VFMADD231PS  Y12, Y11, Y8
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -38403,14 +40996,14 @@ last:
 	VADDPS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VMOVSD       (BX), X12
-	VINSERTPS    $0x20, 8(BX), X12, X12
+	VMOVSD       (DX), X12
+	VINSERTPS    $0x20, 8(DX), X12, X12
 	VADDPS       X12, X0, X0
 
 set0_0:
-	VMOVLPS      X0, (BX)
-	VEXTRACTPS   $0x02, X0, 8(BX)
-	ADDQ         SI, BX
+	VMOVLPS      X0, (DX)
+	VEXTRACTPS   $0x02, X0, 8(DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y4, Y3, Y12
 	VUNPCKHPS    Y4, Y3, Y3
 	VADDPS       Y12, Y3, Y3
@@ -38424,14 +41017,14 @@ set0_0:
 	VADDPS       X12, X3, X3
 	TESTB        AL, AL
 	JZ           set1_0
-	VMOVSD       (BX), X12
-	VINSERTPS    $0x20, 8(BX), X12, X12
+	VMOVSD       (DX), X12
+	VINSERTPS    $0x20, 8(DX), X12, X12
 	VADDPS       X12, X3, X3
 
 set1_0:
-	VMOVLPS      X3, (BX)
-	VEXTRACTPS   $0x02, X3, 8(BX)
-	ADDQ         SI, BX
+	VMOVLPS      X3, (DX)
+	VEXTRACTPS   $0x02, X3, 8(DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y7, Y6, Y12
 	VUNPCKHPS    Y7, Y6, Y6
 	VADDPS       Y12, Y6, Y6
@@ -38445,20 +41038,21 @@ set1_0:
 	VADDPS       X12, X6, X6
 	TESTB        AL, AL
 	JZ           set2_0
-	VMOVSD       (BX), X12
-	VINSERTPS    $0x20, 8(BX), X12, X12
+	VMOVSD       (DX), X12
+	VINSERTPS    $0x20, 8(DX), X12, X12
 	VADDPS       X12, X6, X6
 
 set2_0:
-	VMOVLPS    X6, (BX)
-	VEXTRACTPS $0x02, X6, 8(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X6, (DX)
+	VEXTRACTPS $0x02, X6, 8(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
@@ -38477,48 +41071,47 @@ TEXT ·dots1x4AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y4
-	VFMADD231PS (DI), Y4, Y0
-	VFMADD231PS (DI)(R8*1), Y4, Y1
-	VFMADD231PS (DI)(R8*2), Y4, Y2
-	VFMADD231PS (DI)(R9*1), Y4, Y3
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VMOVUPS     (DX), Y4
+	VFMADD231PS (BX), Y4, Y0
+	VFMADD231PS (BX)(SI*1), Y4, Y1
+	VFMADD231PS (BX)(SI*2), Y4, Y2
+	VFMADD231PS (BX)(DI*1), Y4, Y3
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y4
-	VMASKMOVPS   (DI), Y15, Y5
+	VMASKMOVPS   (DX), Y15, Y4
+	VMASKMOVPS   (BX), Y15, Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y5
+	VMASKMOVPS   (BX)(SI*1), Y15, Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y5
+	VMASKMOVPS   (BX)(SI*2), Y15, Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y5
+	VMASKMOVPS   (BX)(DI*1), Y15, Y5
 	VFMADD231PS  Y5, Y4, Y3
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y5
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y5, Y0, Y0
@@ -38532,15 +41125,16 @@ last:
 	VADDPS       X5, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS X0, (BX)
-	ADDQ    SI, BX
+	VMOVUPS X0, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38559,8 +41153,6 @@ TEXT ·dots2x4AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38571,56 +41163,57 @@ group:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
-	LEAQ   (R9)(R9*2), R10
+	LEAQ   (DI)(DI*2), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y8
-	VMOVUPS     (SI)(DI*1), Y9
-	VMOVUPS     (R8), Y10
+	VMOVUPS     (DX), Y8
+	VMOVUPS     (DX)(BX*1), Y9
+	VMOVUPS     (SI), Y10
 	VFMADD231PS Y10, Y8, Y0
 	VFMADD231PS Y10, Y9, Y4
-	VMOVUPS     (R8)(R9*1), Y10
+	VMOVUPS     (SI)(DI*1), Y10
 	VFMADD231PS Y10, Y8, Y1
 	VFMADD231PS Y10, Y9, Y5
-	VMOVUPS     (R8)(R9*2), Y10
+	VMOVUPS     (SI)(DI*2), Y10
 	VFMADD231PS Y10, Y8, Y2
 	VFMADD231PS Y10, Y9, Y6
-	VMOVUPS     (R8)(R10*1), Y10
+	VMOVUPS     (SI)(R8*1), Y10
 	VFMADD231PS Y10, Y8, Y3
 	VFMADD231PS Y10, Y9, Y7
+	ADDQ        $0x20, DX
 	ADDQ        $0x20, SI
-	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y8
-	VMASKMOVPS   (SI)(DI*1), Y15, Y9
-	VMASKMOVPS   (R8), Y15, Y10
+	VMASKMOVPS   (DX), Y15, Y8
+	VMASKMOVPS   (DX)(BX*1), Y15, Y9
+	VMASKMOVPS   (SI), Y15, Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y4
-	VMASKMOVPS   (R8)(R9*1), Y15, Y10
+	VMASKMOVPS   (SI)(DI*1), Y15, Y10
 	VFMADD231PS  Y10, Y8, Y1
 	VFMADD231PS  Y10, Y9, Y5
-	VMASKMOVPS   (R8)(R9*2), Y15, Y10
+	VMASKMOVPS   (SI)(DI*2), Y15, Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y6
-	VMASKMOVPS   (R8)(R10*1), Y15, Y10
+	VMASKMOVPS   (SI)(R8*1), Y15, Y10
 	VFMADD231PS  Y10, Y8, Y3
 	VFMADD231PS  Y10, Y9, Y7
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y10
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y10, Y0, Y0
@@ -38634,11 +41227,11 @@ last:
 	VADDPS       X10, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
-	ADDQ         SI, BX
+	VMOVUPS      X0, (DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y5, Y4, Y10
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y10, Y4, Y4
@@ -38652,16 +41245,17 @@ set0_0:
 	VADDPS       X10, X4, X4
 	TESTB        AL, AL
 	JZ           set1_0
-	VADDPS       (BX), X4, X4
+	VADDPS       (DX), X4, X4
 
 set1_0:
-	VMOVUPS X4, (BX)
-	ADDQ    SI, BX
+	VMOVUPS X4, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -38680,8 +41274,6 @@ TEXT ·dots1x5AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38689,45 +41281,46 @@ group:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y5
-	VFMADD231PS (DI), Y5, Y0
-	VFMADD231PS (DI)(R8*1), Y5, Y1
-	VFMADD231PS (DI)(R8*2), Y5, Y2
-	VFMADD231PS (DI)(R9*1), Y5, Y3
-	VFMADD231PS (R10), Y5, Y4
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
+	VMOVUPS     (DX), Y5
+	VFMADD231PS (BX), Y5, Y0
+	VFMADD231PS (BX)(SI*1), Y5, Y1
+	VFMADD231PS (BX)(SI*2), Y5, Y2
+	VFMADD231PS (BX)(DI*1), Y5, Y3
+	VFMADD231PS (R8), Y5, Y4
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y5
-	VMASKMOVPS   (DI), Y15, Y6
+	VMASKMOVPS   (DX), Y15, Y5
+	VMASKMOVPS   (BX), Y15, Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y6
+	VMASKMOVPS   (BX)(SI*1), Y15, Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y6
+	VMASKMOVPS   (BX)(SI*2), Y15, Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y6
+	VMASKMOVPS   (BX)(DI*1), Y15, Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VMASKMOVPS   (R10), Y15, Y6
+	VMASKMOVPS   (R8), Y15, Y6
 	VFMADD231PS  Y6, Y5, Y4
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y6
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -38741,10 +41334,10 @@ last:
 	VADDPS       X6, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VEXTRACTF128 $0x01, Y4, X6
 	VADDPS       X6, X4, X4
 	VMOVHLPS     X4, X6, X6
@@ -38753,15 +41346,16 @@ set0_0:
 	VADDSS       X6, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDSS       16(BX), X4, X4
+	VADDSS       16(DX), X4, X4
 
 set0_4:
-	VMOVSS X4, 16(BX)
-	ADDQ   SI, BX
+	VMOVSS X4, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -38780,8 +41374,6 @@ TEXT ·dots2x5AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38794,64 +41386,65 @@ group:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
-	LEAQ   (R9)(R9*2), R10
-	LEAQ   (R8)(R9*4), R11
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y10
-	VMOVUPS     (SI)(DI*1), Y11
-	VMOVUPS     (R8), Y12
+	VMOVUPS     (DX), Y10
+	VMOVUPS     (DX)(BX*1), Y11
+	VMOVUPS     (SI), Y12
 	VFMADD231PS Y12, Y10, Y0
 	VFMADD231PS Y12, Y11, Y5
-	VMOVUPS     (R8)(R9*1), Y12
+	VMOVUPS     (SI)(DI*1), Y12
 	VFMADD231PS Y12, Y10, Y1
 	VFMADD231PS Y12, Y11, Y6
-	VMOVUPS     (R8)(R9*2), Y12
+	VMOVUPS     (SI)(DI*2), Y12
 	VFMADD231PS Y12, Y10, Y2
 	VFMADD231PS Y12, Y11, Y7
-	VMOVUPS     (R8)(R10*1), Y12
+	VMOVUPS     (SI)(R8*1), Y12
 	VFMADD231PS Y12, Y10, Y3
 	VFMADD231PS Y12, Y11, Y8
-	VMOVUPS     (R11), Y12
+	VMOVUPS     (R9), Y12
 	VFMADD231PS Y12, Y10, Y4
 	VFMADD231PS Y12, Y11, Y9
+	ADDQ        $0x20, DX
 	ADDQ        $0x20, SI
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R11
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y10
-	VMASKMOVPS   (SI)(DI*1), Y15, Y11
-	VMASKMOVPS   (R8), Y15, Y12
+	VMASKMOVPS   (DX), Y15, Y10
+	VMASKMOVPS   (DX)(BX*1), Y15, Y11
+	VMASKMOVPS   (SI), Y15, Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y5
-	VMASKMOVPS   (R8)(R9*1), Y15, Y12
+	VMASKMOVPS   (SI)(DI*1), Y15, Y12
 	VFMADD231PS  Y12, Y10, Y1
 	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R8)(R9*2), Y15, Y12
+	VMASKMOVPS   (SI)(DI*2), Y15, Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R8)(R10*1), Y15, Y12
+	VMASKMOVPS   (SI)(R8*1), Y15, Y12
 	VFMADD231PS  Y12, Y10, Y3
 	VFMADD231PS  Y12, Y11, Y8
-	VMASKMOVPS   (R11), Y15, Y12
+	VMASKMOVPS   (R9), Y15, Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y9
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -38865,10 +41458,10 @@ last:
 	VADDPS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VEXTRACTF128 $0x01, Y4, X12
 	VADDPS       X12, X4, X4
 	VMOVHLPS     X4, X12, X12
@@ -38877,11 +41470,11 @@ set0_0:
 	VADDSS       X12, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDSS       16(BX), X4, X4
+	VADDSS       16(DX), X4, X4
 
 set0_4:
-	VMOVSS       X4, 16(BX)
-	ADDQ         SI, BX
+	VMOVSS       X4, 16(DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y6, Y5, Y12
 	VUNPCKHPS    Y6, Y5, Y5
 	VADDPS       Y12, Y5, Y5
@@ -38895,10 +41488,10 @@ set0_4:
 	VADDPS       X12, X5, X5
 	TESTB        AL, AL
 	JZ           set1_0
-	VADDPS       (BX), X5, X5
+	VADDPS       (DX), X5, X5
 
 set1_0:
-	VMOVUPS      X5, (BX)
+	VMOVUPS      X5, (DX)
 	VEXTRACTF128 $0x01, Y9, X12
 	VADDPS       X12, X9, X9
 	VMOVHLPS     X9, X12, X12
@@ -38907,16 +41500,17 @@ set1_0:
 	VADDSS       X12, X9, X9
 	TESTB        AL, AL
 	JZ           set1_4
-	VADDSS       16(BX), X9, X9
+	VADDSS       16(DX), X9, X9
 
 set1_4:
-	VMOVSS X9, 16(BX)
-	ADDQ   SI, BX
+	VMOVSS X9, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
@@ -38935,8 +41529,6 @@ TEXT ·dots1x6AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -38945,48 +41537,49 @@ group:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y6
-	VFMADD231PS (DI), Y6, Y0
-	VFMADD231PS (DI)(R8*1), Y6, Y1
-	VFMADD231PS (DI)(R8*2), Y6, Y2
-	VFMADD231PS (DI)(R9*1), Y6, Y3
-	VFMADD231PS (R10), Y6, Y4
-	VFMADD231PS (R10)(R8*1), Y6, Y5
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
+	VMOVUPS     (DX), Y6
+	VFMADD231PS (BX), Y6, Y0
+	VFMADD231PS (BX)(SI*1), Y6, Y1
+	VFMADD231PS (BX)(SI*2), Y6, Y2
+	VFMADD231PS (BX)(DI*1), Y6, Y3
+	VFMADD231PS (R8), Y6, Y4
+	VFMADD231PS (R8)(SI*1), Y6, Y5
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y6
-	VMASKMOVPS   (DI), Y15, Y7
+	VMASKMOVPS   (DX), Y15, Y6
+	VMASKMOVPS   (BX), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y7
+	VMASKMOVPS   (BX)(SI*1), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y7
+	VMASKMOVPS   (BX)(SI*2), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y7
+	VMASKMOVPS   (BX)(DI*1), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VMASKMOVPS   (R10), Y15, Y7
+	VMASKMOVPS   (R8), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y7
+	VMASKMOVPS   (R8)(SI*1), Y15, Y7
 	VFMADD231PS  Y7, Y6, Y5
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y7
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y7, Y0, Y0
@@ -39000,10 +41593,10 @@ last:
 	VADDPS       X7, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y7
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y7, Y4, Y4
@@ -39013,16 +41606,17 @@ set0_0:
 	VADDPS       X7, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VMOVSD       16(BX), X7
+	VMOVSD       16(DX), X7
 	VADDPS       X7, X4, X4
 
 set0_4:
-	VMOVLPS X4, 16(BX)
-	ADDQ    SI, BX
+	VMOVLPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -39041,8 +41635,6 @@ TEXT ·dots2x6AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39057,70 +41649,71 @@ group:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   a+16(FP), SI
-	MOVQ   rs+24(FP), DI
+	MOVQ   a+16(FP), DX
+	MOVQ   rs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
 	SHLQ   $0x02, DI
-	MOVQ   b+32(FP), R8
-	MOVQ   ldb+40(FP), R9
-	SHLQ   $0x02, R9
-	LEAQ   (R9)(R9*2), R10
-	LEAQ   (R8)(R9*4), R11
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y12
-	VMOVUPS     (SI)(DI*1), Y13
-	VMOVUPS     (R8), Y14
+	VMOVUPS     (DX), Y12
+	VMOVUPS     (DX)(BX*1), Y13
+	VMOVUPS     (SI), Y14
 	VFMADD231PS Y14, Y12, Y0
 	VFMADD231PS Y14, Y13, Y6
-	VMOVUPS     (R8)(R9*1), Y14
+	VMOVUPS     (SI)(DI*1), Y14
 	VFMADD231PS Y14, Y12, Y1
 	VFMADD231PS Y14, Y13, Y7
-	VMOVUPS     (R8)(R9*2), Y14
+	VMOVUPS     (SI)(DI*2), Y14
 	VFMADD231PS Y14, Y12, Y2
 	VFMADD231PS Y14, Y13, Y8
-	VMOVUPS     (R8)(R10*1), Y14
+	VMOVUPS     (SI)(R8*1), Y14
 	VFMADD231PS Y14, Y12, Y3
 	VFMADD231PS Y14, Y13, Y9
-	VMOVUPS     (R11), Y14
+	VMOVUPS     (R9), Y14
 	VFMADD231PS Y14, Y12, Y4
 	VFMADD231PS Y14, Y13, Y10
-	VMOVUPS     (R11)(R9*1), Y14
+	VMOVUPS     (R9)(DI*1), Y14
 	VFMADD231PS Y14, Y12, Y5
 	VFMADD231PS Y14, Y13, Y11
+	ADDQ        $0x20, DX
 	ADDQ        $0x20, SI
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R11
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y12
-	VMASKMOVPS   (SI)(DI*1), Y15, Y13
-	VMASKMOVPS   (R8), Y15, Y14
+	VMASKMOVPS   (DX), Y15, Y12
+	VMASKMOVPS   (DX)(BX*1), Y15, Y13
+	VMASKMOVPS   (SI), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y6
-	VMASKMOVPS   (R8)(R9*1), Y15, Y14
+	VMASKMOVPS   (SI)(DI*1), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y1
 	VFMADD231PS  Y14, Y13, Y7
-	VMASKMOVPS   (R8)(R9*2), Y15, Y14
+	VMASKMOVPS   (SI)(DI*2), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y8
-	VMASKMOVPS   (R8)(R10*1), Y15, Y14
+	VMASKMOVPS   (SI)(R8*1), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y3
 	VFMADD231PS  Y14, Y13, Y9
-	VMASKMOVPS   (R11), Y15, Y14
+	VMASKMOVPS   (R9), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y10
-	VMASKMOVPS   (R11)(R9*1), Y15, Y14
+	VMASKMOVPS   (R9)(DI*1), Y15, Y14
 	VFMADD231PS  Y14, Y12, Y5
 	VFMADD231PS  Y14, Y13, Y11
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y14
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y14, Y0, Y0
@@ -39134,10 +41727,10 @@ last:
 	VADDPS       X14, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y14
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y14, Y4, Y4
@@ -39147,12 +41740,12 @@ set0_0:
 	VADDPS       X14, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VMOVSD       16(BX), X14
+	VMOVSD       16(DX), X14
 	VADDPS       X14, X4, X4
 
 set0_4:
-	VMOVLPS      X4, 16(BX)
-	ADDQ         SI, BX
+	VMOVLPS      X4, 16(DX)
+	ADDQ         BX, DX
 	VUNPCKLPS    Y7, Y6, Y14
 	VUNPCKHPS    Y7, Y6, Y6
 	VADDPS       Y14, Y6, Y6
@@ -39166,10 +41759,10 @@ set0_4:
 	VADDPS       X14, X6, X6
 	TESTB        AL, AL
 	JZ           set1_0
-	VADDPS       (BX), X6, X6
+	VADDPS       (DX), X6, X6
 
 set1_0:
-	VMOVUPS      X6, (BX)
+	VMOVUPS      X6, (DX)
 	VUNPCKLPS    Y11, Y10, Y14
 	VUNPCKHPS    Y11, Y10, Y10
 	VADDPS       Y14, Y10, Y10
@@ -39179,17 +41772,18 @@ set1_0:
 	VADDPS       X14, X10, X10
 	TESTB        AL, AL
 	JZ           set1_4
-	VMOVSD       16(BX), X14
+	VMOVSD       16(DX), X14
 	VADDPS       X14, X10, X10
 
 set1_4:
-	VMOVLPS X10, 16(BX)
-	ADDQ    SI, BX
+	VMOVLPS X10, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
@@ -39208,8 +41802,6 @@ TEXT ·dots1x7AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39219,51 +41811,52 @@ group:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y7
-	VFMADD231PS (DI), Y7, Y0
-	VFMADD231PS (DI)(R8*1), Y7, Y1
-	VFMADD231PS (DI)(R8*2), Y7, Y2
-	VFMADD231PS (DI)(R9*1), Y7, Y3
-	VFMADD231PS (R10), Y7, Y4
-	VFMADD231PS (R10)(R8*1), Y7, Y5
-	VFMADD231PS (R10)(R8*2), Y7, Y6
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
+	VMOVUPS     (DX), Y7
+	VFMADD231PS (BX), Y7, Y0
+	VFMADD231PS (BX)(SI*1), Y7, Y1
+	VFMADD231PS (BX)(SI*2), Y7, Y2
+	VFMADD231PS (BX)(DI*1), Y7, Y3
+	VFMADD231PS (R8), Y7, Y4
+	VFMADD231PS (R8)(SI*1), Y7, Y5
+	VFMADD231PS (R8)(SI*2), Y7, Y6
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y7
-	VMASKMOVPS   (DI), Y15, Y8
+	VMASKMOVPS   (DX), Y15, Y7
+	VMASKMOVPS   (BX), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y8
+	VMASKMOVPS   (BX)(SI*1), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y8
+	VMASKMOVPS   (BX)(SI*2), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y8
+	VMASKMOVPS   (BX)(DI*1), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y3
-	VMASKMOVPS   (R10), Y15, Y8
+	VMASKMOVPS   (R8), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y8
+	VMASKMOVPS   (R8)(SI*1), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y8
+	VMASKMOVPS   (R8)(SI*2), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y6
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y8
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y8, Y0, Y0
@@ -39277,10 +41870,10 @@ last:
 	VADDPS       X8, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y8
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y8, Y4, Y4
@@ -39294,60 +41887,37 @@ set0_0:
 	VADDPS       X8, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VMOVSD       16(BX), X8
-	VINSERTPS    $0x20, 24(BX), X8, X8
+	VMOVSD       16(DX), X8
+	VINSERTPS    $0x20, 24(DX), X8, X8
 	VADDPS       X8, X4, X4
 
 set0_4:
-	VMOVLPS    X4, 16(BX)
-	VEXTRACTPS $0x02, X4, 24(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
 
-// func gathers1x7AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x7AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x7AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39357,42 +41927,59 @@ group:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R13
-	VMOVUPS (R13)(BX*1), Y8
-	MOVQ    8(CX), R13
-	VMOVUPS Y8, (R13)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y7
+	VFMADD231PS (SI), Y7, Y0
+	VFMADD231PS (SI)(DI*1), Y7, Y1
+	VFMADD231PS (SI)(DI*2), Y7, Y2
+	VFMADD231PS (SI)(R8*1), Y7, Y3
+	VFMADD231PS (R9), Y7, Y4
+	VFMADD231PS (R9)(DI*1), Y7, Y5
+	VFMADD231PS (R9)(DI*2), Y7, Y6
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y7
-	VFMADD231PS  (R9), Y7, Y0
-	VFMADD231PS  (R9)(R10*1), Y7, Y1
-	VFMADD231PS  (R9)(R10*2), Y7, Y2
-	VFMADD231PS  (R9)(R11*1), Y7, Y3
-	VFMADD231PS  (R12), Y7, Y4
-	VFMADD231PS  (R12)(R10*1), Y7, Y5
-	VFMADD231PS  (R12)(R10*2), Y7, Y6
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y7
+	VMASKMOVPS   (SI), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VMASKMOVPS   (R9), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y8
+	VFMADD231PS  Y8, Y7, Y6
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y8
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y8, Y0, Y0
@@ -39404,12 +41991,7 @@ stay:
 	VADDPS       Y8, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X8
 	VADDPS       X8, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y8
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y8, Y4, Y4
@@ -39421,21 +42003,12 @@ set0_0:
 	VADDPS       Y8, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X8
 	VADDPS       X8, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VMOVSD       16(DI), X8
-	VINSERTPS    $0x20, 24(DI), X8, X8
-	VADDPS       X8, X4, X4
-
-set0_4:
-	VMOVLPS    X4, 16(DI)
-	VEXTRACTPS $0x02, X4, 24(DI)
-	ADDQ       R8, DI
-	MOVQ       rs+16(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+8(FP)
-	DECQ       SI
-	JNZ        group
+	VMOVLPS      X4, 16(AX)
+	VEXTRACTPS   $0x02, X4, 24(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -39453,8 +42026,6 @@ TEXT ·dots1x8AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39465,54 +42036,55 @@ group:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y8
-	VFMADD231PS (DI), Y8, Y0
-	VFMADD231PS (DI)(R8*1), Y8, Y1
-	VFMADD231PS (DI)(R8*2), Y8, Y2
-	VFMADD231PS (DI)(R9*1), Y8, Y3
-	VFMADD231PS (R10), Y8, Y4
-	VFMADD231PS (R10)(R8*1), Y8, Y5
-	VFMADD231PS (R10)(R8*2), Y8, Y6
-	VFMADD231PS (R10)(R9*1), Y8, Y7
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
+	VMOVUPS     (DX), Y8
+	VFMADD231PS (BX), Y8, Y0
+	VFMADD231PS (BX)(SI*1), Y8, Y1
+	VFMADD231PS (BX)(SI*2), Y8, Y2
+	VFMADD231PS (BX)(DI*1), Y8, Y3
+	VFMADD231PS (R8), Y8, Y4
+	VFMADD231PS (R8)(SI*1), Y8, Y5
+	VFMADD231PS (R8)(SI*2), Y8, Y6
+	VFMADD231PS (R8)(DI*1), Y8, Y7
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y8
-	VMASKMOVPS   (DI), Y15, Y9
+	VMASKMOVPS   (DX), Y15, Y8
+	VMASKMOVPS   (BX), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y9
+	VMASKMOVPS   (BX)(SI*1), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y9
+	VMASKMOVPS   (BX)(SI*2), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y9
+	VMASKMOVPS   (BX)(DI*1), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y3
-	VMASKMOVPS   (R10), Y15, Y9
+	VMASKMOVPS   (R8), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y9
+	VMASKMOVPS   (R8)(SI*1), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y9
+	VMASKMOVPS   (R8)(SI*2), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y6
-	VMASKMOVPS   (R10)(R9*1), Y15, Y9
+	VMASKMOVPS   (R8)(DI*1), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y7
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y9
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y9, Y0, Y0
@@ -39526,10 +42098,10 @@ last:
 	VADDPS       X9, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y9
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y9, Y4, Y4
@@ -39543,57 +42115,34 @@ set0_0:
 	VADDPS       X9, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(BX), X4, X4
+	VADDPS       16(DX), X4, X4
 
 set0_4:
-	VMOVUPS X4, 16(BX)
-	ADDQ    SI, BX
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
 
-// func gathers1x8AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x8AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x8AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39604,43 +42153,62 @@ group:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R13
-	VMOVUPS (R13)(BX*1), Y9
-	MOVQ    8(CX), R13
-	VMOVUPS Y9, (R13)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y8
+	VFMADD231PS (SI), Y8, Y0
+	VFMADD231PS (SI)(DI*1), Y8, Y1
+	VFMADD231PS (SI)(DI*2), Y8, Y2
+	VFMADD231PS (SI)(R8*1), Y8, Y3
+	VFMADD231PS (R9), Y8, Y4
+	VFMADD231PS (R9)(DI*1), Y8, Y5
+	VFMADD231PS (R9)(DI*2), Y8, Y6
+	VFMADD231PS (R9)(R8*1), Y8, Y7
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y8
-	VFMADD231PS  (R9), Y8, Y0
-	VFMADD231PS  (R9)(R10*1), Y8, Y1
-	VFMADD231PS  (R9)(R10*2), Y8, Y2
-	VFMADD231PS  (R9)(R11*1), Y8, Y3
-	VFMADD231PS  (R12), Y8, Y4
-	VFMADD231PS  (R12)(R10*1), Y8, Y5
-	VFMADD231PS  (R12)(R10*2), Y8, Y6
-	VFMADD231PS  (R12)(R11*1), Y8, Y7
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y8
+	VMASKMOVPS   (SI), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VMASKMOVPS   (R9), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y9
+	VFMADD231PS  Y9, Y8, Y7
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y9
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y9, Y0, Y0
@@ -39652,12 +42220,7 @@ stay:
 	VADDPS       Y9, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X9
 	VADDPS       X9, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y9
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y9, Y4, Y4
@@ -39669,18 +42232,11 @@ set0_0:
 	VADDPS       Y9, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X9
 	VADDPS       X9, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DI), X4, X4
-
-set0_4:
-	VMOVUPS X4, 16(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVUPS      X4, 16(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -39698,8 +42254,6 @@ TEXT ·dots1x9AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39711,59 +42265,60 @@ group:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y9
-	VFMADD231PS (DI), Y9, Y0
-	VFMADD231PS (DI)(R8*1), Y9, Y1
-	VFMADD231PS (DI)(R8*2), Y9, Y2
-	VFMADD231PS (DI)(R9*1), Y9, Y3
-	VFMADD231PS (R10), Y9, Y4
-	VFMADD231PS (R10)(R8*1), Y9, Y5
-	VFMADD231PS (R10)(R8*2), Y9, Y6
-	VFMADD231PS (R10)(R9*1), Y9, Y7
-	VFMADD231PS (R11), Y9, Y8
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
+	VMOVUPS     (DX), Y9
+	VFMADD231PS (BX), Y9, Y0
+	VFMADD231PS (BX)(SI*1), Y9, Y1
+	VFMADD231PS (BX)(SI*2), Y9, Y2
+	VFMADD231PS (BX)(DI*1), Y9, Y3
+	VFMADD231PS (R8), Y9, Y4
+	VFMADD231PS (R8)(SI*1), Y9, Y5
+	VFMADD231PS (R8)(SI*2), Y9, Y6
+	VFMADD231PS (R8)(DI*1), Y9, Y7
+	VFMADD231PS (R9), Y9, Y8
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y9
-	VMASKMOVPS   (DI), Y15, Y10
+	VMASKMOVPS   (DX), Y15, Y9
+	VMASKMOVPS   (BX), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y10
+	VMASKMOVPS   (BX)(SI*1), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y10
+	VMASKMOVPS   (BX)(SI*2), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y10
+	VMASKMOVPS   (BX)(DI*1), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y3
-	VMASKMOVPS   (R10), Y15, Y10
+	VMASKMOVPS   (R8), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y10
+	VMASKMOVPS   (R8)(SI*1), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y10
+	VMASKMOVPS   (R8)(SI*2), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y6
-	VMASKMOVPS   (R10)(R9*1), Y15, Y10
+	VMASKMOVPS   (R8)(DI*1), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y7
-	VMASKMOVPS   (R11), Y15, Y10
+	VMASKMOVPS   (R9), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y8
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y10
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y10, Y0, Y0
@@ -39777,10 +42332,10 @@ last:
 	VADDPS       X10, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y10
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y10, Y4, Y4
@@ -39794,10 +42349,10 @@ set0_0:
 	VADDPS       X10, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(BX), X4, X4
+	VADDPS       16(DX), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(BX)
+	VMOVUPS      X4, 16(DX)
 	VEXTRACTF128 $0x01, Y8, X10
 	VADDPS       X10, X8, X8
 	VMOVHLPS     X8, X10, X10
@@ -39806,57 +42361,34 @@ set0_4:
 	VADDSS       X10, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VADDSS       32(BX), X8, X8
+	VADDSS       32(DX), X8, X8
 
 set0_8:
-	VMOVSS X8, 32(BX)
-	ADDQ   SI, BX
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
-	DECQ   DX
+	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
 	RET
 
-// func gathers1x9AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x9AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x9AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39868,46 +42400,67 @@ group:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	LEAQ   (R12)(R10*4), R13
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Y10
-	MOVQ    8(CX), R14
-	VMOVUPS Y10, (R14)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y9
+	VFMADD231PS (SI), Y9, Y0
+	VFMADD231PS (SI)(DI*1), Y9, Y1
+	VFMADD231PS (SI)(DI*2), Y9, Y2
+	VFMADD231PS (SI)(R8*1), Y9, Y3
+	VFMADD231PS (R9), Y9, Y4
+	VFMADD231PS (R9)(DI*1), Y9, Y5
+	VFMADD231PS (R9)(DI*2), Y9, Y6
+	VFMADD231PS (R9)(R8*1), Y9, Y7
+	VFMADD231PS (R10), Y9, Y8
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y9
-	VFMADD231PS  (R9), Y9, Y0
-	VFMADD231PS  (R9)(R10*1), Y9, Y1
-	VFMADD231PS  (R9)(R10*2), Y9, Y2
-	VFMADD231PS  (R9)(R11*1), Y9, Y3
-	VFMADD231PS  (R12), Y9, Y4
-	VFMADD231PS  (R12)(R10*1), Y9, Y5
-	VFMADD231PS  (R12)(R10*2), Y9, Y6
-	VFMADD231PS  (R12)(R11*1), Y9, Y7
-	VFMADD231PS  (R13), Y9, Y8
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	ADDQ         $0x20, R13
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y9
+	VMASKMOVPS   (SI), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y3
+	VMASKMOVPS   (R9), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y7
+	VMASKMOVPS   (R10), Y15, Y10
+	VFMADD231PS  Y10, Y9, Y8
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y10
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y10, Y0, Y0
@@ -39919,12 +42472,7 @@ stay:
 	VADDPS       Y10, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X10
 	VADDPS       X10, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y10
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y10, Y4, Y4
@@ -39936,30 +42484,18 @@ set0_0:
 	VADDPS       Y10, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X10
 	VADDPS       X10, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DI), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DI)
+	VMOVUPS      X4, 16(AX)
 	VEXTRACTF128 $0x01, Y8, X10
 	VADDPS       X10, X8, X8
 	VMOVHLPS     X8, X10, X10
 	VADDPS       X10, X8, X8
 	VMOVSHDUP    X8, X10
 	VADDSS       X10, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VADDSS       32(DI), X8, X8
-
-set0_8:
-	VMOVSS X8, 32(DI)
-	ADDQ   R8, DI
-	MOVQ   rs+16(FP), AX
-	SHLQ   $0x02, AX
-	ADDQ   AX, a+8(FP)
-	DECQ   SI
-	JNZ    group
+	VMOVSS       X8, 32(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -39977,8 +42513,6 @@ TEXT ·dots1x10AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -39991,62 +42525,63 @@ group:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y10
-	VFMADD231PS (DI), Y10, Y0
-	VFMADD231PS (DI)(R8*1), Y10, Y1
-	VFMADD231PS (DI)(R8*2), Y10, Y2
-	VFMADD231PS (DI)(R9*1), Y10, Y3
-	VFMADD231PS (R10), Y10, Y4
-	VFMADD231PS (R10)(R8*1), Y10, Y5
-	VFMADD231PS (R10)(R8*2), Y10, Y6
-	VFMADD231PS (R10)(R9*1), Y10, Y7
-	VFMADD231PS (R11), Y10, Y8
-	VFMADD231PS (R11)(R8*1), Y10, Y9
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
+	VMOVUPS     (DX), Y10
+	VFMADD231PS (BX), Y10, Y0
+	VFMADD231PS (BX)(SI*1), Y10, Y1
+	VFMADD231PS (BX)(SI*2), Y10, Y2
+	VFMADD231PS (BX)(DI*1), Y10, Y3
+	VFMADD231PS (R8), Y10, Y4
+	VFMADD231PS (R8)(SI*1), Y10, Y5
+	VFMADD231PS (R8)(SI*2), Y10, Y6
+	VFMADD231PS (R8)(DI*1), Y10, Y7
+	VFMADD231PS (R9), Y10, Y8
+	VFMADD231PS (R9)(SI*1), Y10, Y9
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y10
-	VMASKMOVPS   (DI), Y15, Y11
+	VMASKMOVPS   (DX), Y15, Y10
+	VMASKMOVPS   (BX), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y11
+	VMASKMOVPS   (BX)(SI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y11
+	VMASKMOVPS   (BX)(SI*2), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y11
+	VMASKMOVPS   (BX)(DI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y3
-	VMASKMOVPS   (R10), Y15, Y11
+	VMASKMOVPS   (R8), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y11
+	VMASKMOVPS   (R8)(SI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y11
+	VMASKMOVPS   (R8)(SI*2), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y6
-	VMASKMOVPS   (R10)(R9*1), Y15, Y11
+	VMASKMOVPS   (R8)(DI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y7
-	VMASKMOVPS   (R11), Y15, Y11
+	VMASKMOVPS   (R9), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y8
-	VMASKMOVPS   (R11)(R8*1), Y15, Y11
+	VMASKMOVPS   (R9)(SI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y9
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y11
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y11, Y0, Y0
@@ -40060,10 +42595,10 @@ last:
 	VADDPS       X11, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y11
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y11, Y4, Y4
@@ -40077,10 +42612,10 @@ set0_0:
 	VADDPS       X11, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(BX), X4, X4
+	VADDPS       16(DX), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(BX)
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y11
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -40090,58 +42625,35 @@ set0_4:
 	VADDPS       X11, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VMOVSD       32(BX), X11
+	VMOVSD       32(DX), X11
 	VADDPS       X11, X8, X8
 
 set0_8:
-	VMOVLPS X8, 32(BX)
-	ADDQ    SI, BX
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
 
-// func gathers1x10AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x10AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x10AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -40154,47 +42666,70 @@ group:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	LEAQ   (R12)(R10*4), R13
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Y11
-	MOVQ    8(CX), R14
-	VMOVUPS Y11, (R14)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y10
+	VFMADD231PS (SI), Y10, Y0
+	VFMADD231PS (SI)(DI*1), Y10, Y1
+	VFMADD231PS (SI)(DI*2), Y10, Y2
+	VFMADD231PS (SI)(R8*1), Y10, Y3
+	VFMADD231PS (R9), Y10, Y4
+	VFMADD231PS (R9)(DI*1), Y10, Y5
+	VFMADD231PS (R9)(DI*2), Y10, Y6
+	VFMADD231PS (R9)(R8*1), Y10, Y7
+	VFMADD231PS (R10), Y10, Y8
+	VFMADD231PS (R10)(DI*1), Y10, Y9
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y10
-	VFMADD231PS  (R9), Y10, Y0
-	VFMADD231PS  (R9)(R10*1), Y10, Y1
-	VFMADD231PS  (R9)(R10*2), Y10, Y2
-	VFMADD231PS  (R9)(R11*1), Y10, Y3
-	VFMADD231PS  (R12), Y10, Y4
-	VFMADD231PS  (R12)(R10*1), Y10, Y5
-	VFMADD231PS  (R12)(R10*2), Y10, Y6
-	VFMADD231PS  (R12)(R11*1), Y10, Y7
-	VFMADD231PS  (R13), Y10, Y8
-	VFMADD231PS  (R13)(R10*1), Y10, Y9
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	ADDQ         $0x20, R13
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y10
+	VMASKMOVPS   (SI), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y3
+	VMASKMOVPS   (R9), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y7
+	VMASKMOVPS   (R10), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y11
+	VFMADD231PS  Y11, Y10, Y9
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y11
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y11, Y0, Y0
@@ -40206,12 +42741,7 @@ stay:
 	VADDPS       Y11, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X11
 	VADDPS       X11, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y11
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y11, Y4, Y4
@@ -40223,12 +42753,7 @@ set0_0:
 	VADDPS       Y11, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X11
 	VADDPS       X11, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DI), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DI)
+	VMOVUPS      X4, 16(AX)
 	VUNPCKLPS    Y9, Y8, Y11
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -40236,19 +42761,11 @@ set0_4:
 	VADDPS       X11, X8, X8
 	VMOVHLPS     X8, X11, X11
 	VADDPS       X11, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DI), X11
-	VADDPS       X11, X8, X8
-
-set0_8:
-	VMOVLPS X8, 32(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVLPS      X8, 32(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -40266,8 +42783,6 @@ TEXT ·dots1x11AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -40281,65 +42796,66 @@ group:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y11
-	VFMADD231PS (DI), Y11, Y0
-	VFMADD231PS (DI)(R8*1), Y11, Y1
-	VFMADD231PS (DI)(R8*2), Y11, Y2
-	VFMADD231PS (DI)(R9*1), Y11, Y3
-	VFMADD231PS (R10), Y11, Y4
-	VFMADD231PS (R10)(R8*1), Y11, Y5
-	VFMADD231PS (R10)(R8*2), Y11, Y6
-	VFMADD231PS (R10)(R9*1), Y11, Y7
-	VFMADD231PS (R11), Y11, Y8
-	VFMADD231PS (R11)(R8*1), Y11, Y9
-	VFMADD231PS (R11)(R8*2), Y11, Y10
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
+	VMOVUPS     (DX), Y11
+	VFMADD231PS (BX), Y11, Y0
+	VFMADD231PS (BX)(SI*1), Y11, Y1
+	VFMADD231PS (BX)(SI*2), Y11, Y2
+	VFMADD231PS (BX)(DI*1), Y11, Y3
+	VFMADD231PS (R8), Y11, Y4
+	VFMADD231PS (R8)(SI*1), Y11, Y5
+	VFMADD231PS (R8)(SI*2), Y11, Y6
+	VFMADD231PS (R8)(DI*1), Y11, Y7
+	VFMADD231PS (R9), Y11, Y8
+	VFMADD231PS (R9)(SI*1), Y11, Y9
+	VFMADD231PS (R9)(SI*2), Y11, Y10
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y11
-	VMASKMOVPS   (DI), Y15, Y12
+	VMASKMOVPS   (DX), Y15, Y11
+	VMASKMOVPS   (BX), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y12
+	VMASKMOVPS   (BX)(SI*1), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y12
+	VMASKMOVPS   (BX)(SI*2), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y12
+	VMASKMOVPS   (BX)(DI*1), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y3
-	VMASKMOVPS   (R10), Y15, Y12
+	VMASKMOVPS   (R8), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y12
+	VMASKMOVPS   (R8)(SI*1), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y12
+	VMASKMOVPS   (R8)(SI*2), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R10)(R9*1), Y15, Y12
+	VMASKMOVPS   (R8)(DI*1), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R11), Y15, Y12
+	VMASKMOVPS   (R9), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y8
-	VMASKMOVPS   (R11)(R8*1), Y15, Y12
+	VMASKMOVPS   (R9)(SI*1), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y9
-	VMASKMOVPS   (R11)(R8*2), Y15, Y12
+	VMASKMOVPS   (R9)(SI*2), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y10
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -40353,10 +42869,10 @@ last:
 	VADDPS       X12, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y12
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y12, Y4, Y4
@@ -40370,10 +42886,10 @@ set0_0:
 	VADDPS       X12, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(BX), X4, X4
+	VADDPS       16(DX), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(BX)
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y12
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y12, Y8, Y8
@@ -40387,60 +42903,37 @@ set0_4:
 	VADDPS       X12, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VMOVSD       32(BX), X12
-	VINSERTPS    $0x20, 40(BX), X12, X12
+	VMOVSD       32(DX), X12
+	VINSERTPS    $0x20, 40(DX), X12, X12
 	VADDPS       X12, X8, X8
 
 set0_8:
-	VMOVLPS    X8, 32(BX)
-	VEXTRACTPS $0x02, X8, 40(BX)
-	ADDQ       SI, BX
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
 	MOVQ       rs+24(FP), AX
 	SHLQ       $0x02, AX
 	ADDQ       AX, a+16(FP)
-	DECQ       DX
+	DECQ       groups+0(FP)
 	JNZ        group
 	VZEROUPPER
 	RET
 
-// func gathers1x11AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x11AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x11AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -40454,48 +42947,73 @@ group:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	LEAQ   (R12)(R10*4), R13
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Y12
-	MOVQ    8(CX), R14
-	VMOVUPS Y12, (R14)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y11
+	VFMADD231PS (SI), Y11, Y0
+	VFMADD231PS (SI)(DI*1), Y11, Y1
+	VFMADD231PS (SI)(DI*2), Y11, Y2
+	VFMADD231PS (SI)(R8*1), Y11, Y3
+	VFMADD231PS (R9), Y11, Y4
+	VFMADD231PS (R9)(DI*1), Y11, Y5
+	VFMADD231PS (R9)(DI*2), Y11, Y6
+	VFMADD231PS (R9)(R8*1), Y11, Y7
+	VFMADD231PS (R10), Y11, Y8
+	VFMADD231PS (R10)(DI*1), Y11, Y9
+	VFMADD231PS (R10)(DI*2), Y11, Y10
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y11
-	VFMADD231PS  (R9), Y11, Y0
-	VFMADD231PS  (R9)(R10*1), Y11, Y1
-	VFMADD231PS  (R9)(R10*2), Y11, Y2
-	VFMADD231PS  (R9)(R11*1), Y11, Y3
-	VFMADD231PS  (R12), Y11, Y4
-	VFMADD231PS  (R12)(R10*1), Y11, Y5
-	VFMADD231PS  (R12)(R10*2), Y11, Y6
-	VFMADD231PS  (R12)(R11*1), Y11, Y7
-	VFMADD231PS  (R13), Y11, Y8
-	VFMADD231PS  (R13)(R10*1), Y11, Y9
-	VFMADD231PS  (R13)(R10*2), Y11, Y10
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	ADDQ         $0x20, R13
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y11
+	VMASKMOVPS   (SI), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y3
+	VMASKMOVPS   (R9), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y7
+	VMASKMOVPS   (R10), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y9
+	VMASKMOVPS   (R10)(DI*2), Y15, Y12
+	VFMADD231PS  Y12, Y11, Y10
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -40507,12 +43025,7 @@ stay:
 	VADDPS       Y12, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X12
 	VADDPS       X12, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y12
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y12, Y4, Y4
@@ -40524,12 +43037,7 @@ set0_0:
 	VADDPS       Y12, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X12
 	VADDPS       X12, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DI), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DI)
+	VMOVUPS      X4, 16(AX)
 	VUNPCKLPS    Y9, Y8, Y12
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y12, Y8, Y8
@@ -40541,21 +43049,12 @@ set0_4:
 	VADDPS       Y12, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X12
 	VADDPS       X12, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DI), X12
-	VINSERTPS    $0x20, 40(DI), X12, X12
-	VADDPS       X12, X8, X8
-
-set0_8:
-	VMOVLPS    X8, 32(DI)
-	VEXTRACTPS $0x02, X8, 40(DI)
-	ADDQ       R8, DI
-	MOVQ       rs+16(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+8(FP)
-	DECQ       SI
-	JNZ        group
+	VMOVLPS      X8, 32(AX)
+	VEXTRACTPS   $0x02, X8, 40(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -40573,8 +43072,6 @@ TEXT ·dots1x12AVX2(SB), NOSPLIT, $0-65
 	SHLQ    $0x02, AX
 	SUBQ    AX, DX
 	VMOVUPS 32(DX), Y15
-	MOVQ    groups+0(FP), DX
-	MOVQ    c+48(FP), BX
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -40589,68 +43086,69 @@ group:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   a+16(FP), SI
-	MOVQ   b+32(FP), DI
-	MOVQ   ldb+40(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (R8)(R8*2), R9
-	LEAQ   (DI)(R8*4), R10
-	LEAQ   (R10)(R8*4), R11
+	MOVQ   a+16(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SI)(SI*2), DI
+	LEAQ   (BX)(SI*4), R8
+	LEAQ   (R8)(SI*4), R9
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
-	VMOVUPS     (SI), Y12
-	VFMADD231PS (DI), Y12, Y0
-	VFMADD231PS (DI)(R8*1), Y12, Y1
-	VFMADD231PS (DI)(R8*2), Y12, Y2
-	VFMADD231PS (DI)(R9*1), Y12, Y3
-	VFMADD231PS (R10), Y12, Y4
-	VFMADD231PS (R10)(R8*1), Y12, Y5
-	VFMADD231PS (R10)(R8*2), Y12, Y6
-	VFMADD231PS (R10)(R9*1), Y12, Y7
-	VFMADD231PS (R11), Y12, Y8
-	VFMADD231PS (R11)(R8*1), Y12, Y9
-	VFMADD231PS (R11)(R8*2), Y12, Y10
-	VFMADD231PS (R11)(R9*1), Y12, Y11
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, R11
+	VMOVUPS     (DX), Y12
+	VFMADD231PS (BX), Y12, Y0
+	VFMADD231PS (BX)(SI*1), Y12, Y1
+	VFMADD231PS (BX)(SI*2), Y12, Y2
+	VFMADD231PS (BX)(DI*1), Y12, Y3
+	VFMADD231PS (R8), Y12, Y4
+	VFMADD231PS (R8)(SI*1), Y12, Y5
+	VFMADD231PS (R8)(SI*2), Y12, Y6
+	VFMADD231PS (R8)(DI*1), Y12, Y7
+	VFMADD231PS (R9), Y12, Y8
+	VFMADD231PS (R9)(SI*1), Y12, Y9
+	VFMADD231PS (R9)(SI*2), Y12, Y10
+	VFMADD231PS (R9)(DI*1), Y12, Y11
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R9
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
 
 last:
-	VMASKMOVPS   (SI), Y15, Y12
-	VMASKMOVPS   (DI), Y15, Y13
+	VMASKMOVPS   (DX), Y15, Y12
+	VMASKMOVPS   (BX), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y0
-	VMASKMOVPS   (DI)(R8*1), Y15, Y13
+	VMASKMOVPS   (BX)(SI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y1
-	VMASKMOVPS   (DI)(R8*2), Y15, Y13
+	VMASKMOVPS   (BX)(SI*2), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y2
-	VMASKMOVPS   (DI)(R9*1), Y15, Y13
+	VMASKMOVPS   (BX)(DI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y3
-	VMASKMOVPS   (R10), Y15, Y13
+	VMASKMOVPS   (R8), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y4
-	VMASKMOVPS   (R10)(R8*1), Y15, Y13
+	VMASKMOVPS   (R8)(SI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y5
-	VMASKMOVPS   (R10)(R8*2), Y15, Y13
+	VMASKMOVPS   (R8)(SI*2), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y6
-	VMASKMOVPS   (R10)(R9*1), Y15, Y13
+	VMASKMOVPS   (R8)(DI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y7
-	VMASKMOVPS   (R11), Y15, Y13
+	VMASKMOVPS   (R9), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y8
-	VMASKMOVPS   (R11)(R8*1), Y15, Y13
+	VMASKMOVPS   (R9)(SI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y9
-	VMASKMOVPS   (R11)(R8*2), Y15, Y13
+	VMASKMOVPS   (R9)(SI*2), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y10
-	VMASKMOVPS   (R11)(R9*1), Y15, Y13
+	VMASKMOVPS   (R9)(DI*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y11
 	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y13
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y13, Y0, Y0
@@ -40664,10 +43162,10 @@ last:
 	VADDPS       X13, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
-	VADDPS       (BX), X0, X0
+	VADDPS       (DX), X0, X0
 
 set0_0:
-	VMOVUPS      X0, (BX)
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y13
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y13, Y4, Y4
@@ -40681,10 +43179,10 @@ set0_0:
 	VADDPS       X13, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(BX), X4, X4
+	VADDPS       16(DX), X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(BX)
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y13
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y13, Y8, Y8
@@ -40698,57 +43196,34 @@ set0_4:
 	VADDPS       X13, X8, X8
 	TESTB        AL, AL
 	JZ           set0_8
-	VADDPS       32(BX), X8, X8
+	VADDPS       32(DX), X8, X8
 
 set0_8:
-	VMOVUPS X8, 32(BX)
-	ADDQ    SI, BX
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
-	DECQ    DX
+	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
 	RET
 
-// func gathers1x12AVX2(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-// Requires: AVX, FMA3
-TEXT ·gathers1x12AVX2(SB), NOSPLIT, $64-96
-	MOVQ    rows+56(FP), AX
-	MOVQ    to+80(FP), CX
-	MOVQ    stride+72(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    ldt+88(FP), BX
-	SHLQ    $0x02, BX
-	MOVLQSX (AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, (SP)
-	MOVQ    CX, 8(SP)
-	ADDQ    BX, CX
-	MOVLQSX 4(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 16(SP)
-	MOVQ    CX, 24(SP)
-	ADDQ    BX, CX
-	MOVLQSX 8(AX), SI
-	IMULQ   DX, SI
-	ADDQ    table+64(FP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    CX, 40(SP)
-	ADDQ    BX, CX
-	MOVLQSX 12(AX), AX
-	IMULQ   DX, AX
-	ADDQ    table+64(FP), AX
-	MOVQ    AX, 48(SP)
-	MOVQ    CX, 56(SP)
-	ADDQ    BX, CX
-	LEAQ    (SP), CX
-	LEAQ    64(SP), DX
-	XORQ    BX, BX
-	MOVQ    $0x00000004, SI
-	MOVQ    c+40(FP), DI
+// func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x12AVX2(SB), NOSPLIT, $0-64
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
 
 group:
 	VXORPS Y0, Y0, Y0
@@ -40763,49 +43238,76 @@ group:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   a+8(FP), R8
-	MOVQ   b+24(FP), R9
-	MOVQ   ldb+32(FP), R10
-	SHLQ   $0x02, R10
-	LEAQ   (R10)(R10*2), R11
-	LEAQ   (R9)(R10*4), R12
-	LEAQ   (R12)(R10*4), R13
-	MOVQ   k+0(FP), AX
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	LEAQ   (R9)(DI*4), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
 
 loop:
-	MOVQ    (CX), R14
-	VMOVUPS (R14)(BX*1), Y13
-	MOVQ    8(CX), R14
-	VMOVUPS Y13, (R14)(BX*1)
-	ADDQ    $0x10, CX
-	CMPQ    CX, DX
-	JNE     stay
-	LEAQ    (SP), CX
-	ADDQ    $0x20, BX
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DI*1), Y12, Y1
+	VFMADD231PS (SI)(DI*2), Y12, Y2
+	VFMADD231PS (SI)(R8*1), Y12, Y3
+	VFMADD231PS (R9), Y12, Y4
+	VFMADD231PS (R9)(DI*1), Y12, Y5
+	VFMADD231PS (R9)(DI*2), Y12, Y6
+	VFMADD231PS (R9)(R8*1), Y12, Y7
+	VFMADD231PS (R10), Y12, Y8
+	VFMADD231PS (R10)(DI*1), Y12, Y9
+	VFMADD231PS (R10)(DI*2), Y12, Y10
+	VFMADD231PS (R10)(R8*1), Y12, Y11
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
 
-stay:
-	VMOVUPS      (R8), Y12
-	VFMADD231PS  (R9), Y12, Y0
-	VFMADD231PS  (R9)(R10*1), Y12, Y1
-	VFMADD231PS  (R9)(R10*2), Y12, Y2
-	VFMADD231PS  (R9)(R11*1), Y12, Y3
-	VFMADD231PS  (R12), Y12, Y4
-	VFMADD231PS  (R12)(R10*1), Y12, Y5
-	VFMADD231PS  (R12)(R10*2), Y12, Y6
-	VFMADD231PS  (R12)(R11*1), Y12, Y7
-	VFMADD231PS  (R13), Y12, Y8
-	VFMADD231PS  (R13)(R10*1), Y12, Y9
-	VFMADD231PS  (R13)(R10*2), Y12, Y10
-	VFMADD231PS  (R13)(R11*1), Y12, Y11
-	ADDQ         $0x20, R8
-	ADDQ         $0x20, R9
-	ADDQ         $0x20, R12
-	ADDQ         $0x20, R13
-	SUBQ         $0x08, AX
-	JNZ          loop
-	XORB         AL, AL
-	MOVQ         ldc+48(FP), R8
-	SHLQ         $0x02, R8
+last:
+	VMASKMOVPS   (DX), Y15, Y12
+	VMASKMOVPS   (SI), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y3
+	VMASKMOVPS   (R9), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y5
+	VMASKMOVPS   (R9)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y6
+	VMASKMOVPS   (R9)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y7
+	VMASKMOVPS   (R10), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y8
+	VMASKMOVPS   (R10)(DI*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y9
+	VMASKMOVPS   (R10)(DI*2), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y10
+	VMASKMOVPS   (R10)(R8*1), Y15, Y13
+	VFMADD231PS  Y13, Y12, Y11
+	MOVQ         ldc+56(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         c+48(FP), AX
 	VUNPCKLPS    Y1, Y0, Y13
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y13, Y0, Y0
@@ -40817,12 +43319,7 @@ stay:
 	VADDPS       Y13, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X13
 	VADDPS       X13, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DI), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DI)
+	VMOVUPS      X0, (AX)
 	VUNPCKLPS    Y5, Y4, Y13
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y13, Y4, Y4
@@ -40834,12 +43331,7 @@ set0_0:
 	VADDPS       Y13, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X13
 	VADDPS       X13, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DI), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DI)
+	VMOVUPS      X4, 16(AX)
 	VUNPCKLPS    Y9, Y8, Y13
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y13, Y8, Y8
@@ -40851,18 +43343,11 @@ set0_4:
 	VADDPS       Y13, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X13
 	VADDPS       X13, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VADDPS       32(DI), X8, X8
-
-set0_8:
-	VMOVUPS X8, 32(DI)
-	ADDQ    R8, DI
-	MOVQ    rs+16(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+8(FP)
-	DECQ    SI
-	JNZ     group
+	VMOVUPS      X8, 32(AX)
+	ADDQ         DX, AX
+	MOVQ         AX, c+48(FP)
+	DECQ         groups+0(FP)
+	JNZ          group
 	VZEROUPPER
 	RET
 

@@ -24,10 +24,11 @@ type kernels struct {
 	// along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
 	dots     func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool)
 	mostDots int // 0 where tile is as good
-	// gathers computes c[i·ldc + j] = Σ_q a[i·rs + q] · b[j·ldb + q] as dots does and, meanwhile, to[i·ldt + q] =
-	// table[rows[i]·stride + q], for i < gathered(cols), leastGathered ≤ cols ≤ mostDots and k a multiple of lanes.
-	gathers  func(cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, rows []int32, table []float32, stride int, to []float32, ldt int)
-	gathered func(cols int) int
+	// dotRows computes c[i·ldc + j] = Σ_q table[at[i] + q] · b[j·ldb + q] for i < rows, leastDotRows ≤ cols ≤ mostDots, q < k; tileRows
+	// c[i·ldc + j] = Σ_q a[i·rs + q·cs] · table[at[q] + j] for i < rows ≤ most[wide], j < cols, cols at least a tile's. Both are nil
+	// or both are there; at has morePlaces elements more than there are rows.
+	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int)
+	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
 
 	pieces *pieceKernels // nil where the level has no matrix units
 
@@ -44,8 +45,8 @@ type lookahead struct {
 	inc, step int
 }
 
-// leastGathered is the fewest columns that kernels.gathers takes.
-const leastGathered = 7
+// leastDotRows is the fewest columns that kernels.dotRows takes.
+const leastDotRows = 7
 
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,

@@ -44,51 +44,62 @@ var tilesAVX2 = [5][]tileFunc{
 	},
 }
 
+// tileRowsAVX512 and tileRowsAVX2 list the kernels whose rows of B are in a list by rows of A.
+var tileRowsAVX512 = [...]tileRowsFunc{
+	nil, tileRows1x2AVX512, tileRows2x2AVX512, tileRows3x2AVX512, tileRows4x2AVX512, tileRows5x2AVX512, tileRows6x2AVX512,
+	tileRows7x2AVX512, tileRows8x2AVX512, tileRows9x2AVX512, tileRows10x2AVX512, tileRows11x2AVX512, tileRows12x2AVX512,
+	tileRows13x2AVX512, tileRows14x2AVX512,
+}
+
+var tileRowsAVX2 = [...]tileRowsFunc{
+	nil, tileRows1x2AVX2, tileRows2x2AVX2, tileRows3x2AVX2, tileRows4x2AVX2, tileRows5x2AVX2, tileRows6x2AVX2,
+}
+
 // dotFunc is a kernel of gemm_amd64.s along k, whose number of rows and of columns is in its name.
 type dotFunc = func(groups, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
-// gatherFunc is one that copies the next rows meanwhile.
-type gatherFunc = func(k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, rows *int32, table *float32, stride int, to *float32, ldt int)
-
-// sideBySide times the rows of a kernel is what a gatherFunc takes.
-const sideBySide = 4
+// dotRowsFunc is one whose rows are in a list, and tileRowsFunc a tile with such rows of B.
+type (
+	dotRowsFunc  = func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+	tileRowsFunc = func(k int, a *float32, rs, cs int, rows *int, table *float32, c *float32, ldc, strips int)
+)
 
 // dotPair is the kernel of so many rows and the one of a single row.
 type dotPair struct {
-	rows      int
-	many, one dotFunc
-	gather    gatherFunc // of the same rows; nil where columns are few
+	rows              int
+	many, one         dotFunc
+	manyRows, oneRows dotRowsFunc // nil where columns are few
 }
 
 // dotsAVX512 and dotsAVX2 list the kernels by columns.
 var dotsAVX512 = [...]dotPair{
-	1:  {8, dots8x1AVX512, dots1x1AVX512, nil},
-	2:  {8, dots8x2AVX512, dots1x2AVX512, nil},
-	3:  {7, dots7x3AVX512, dots1x3AVX512, nil},
-	4:  {6, dots6x4AVX512, dots1x4AVX512, nil},
-	5:  {4, dots4x5AVX512, dots1x5AVX512, nil},
-	6:  {4, dots4x6AVX512, dots1x6AVX512, nil},
-	7:  {3, dots3x7AVX512, dots1x7AVX512, gathers3x7AVX512},
-	8:  {3, dots3x8AVX512, dots1x8AVX512, gathers3x8AVX512},
-	9:  {2, dots2x9AVX512, dots1x9AVX512, gathers2x9AVX512},
-	10: {2, dots2x10AVX512, dots1x10AVX512, gathers2x10AVX512},
-	11: {2, dots2x11AVX512, dots1x11AVX512, gathers2x11AVX512},
-	12: {2, dots2x12AVX512, dots1x12AVX512, gathers2x12AVX512},
+	1:  {8, dots8x1AVX512, dots1x1AVX512, nil, nil},
+	2:  {8, dots8x2AVX512, dots1x2AVX512, nil, nil},
+	3:  {7, dots7x3AVX512, dots1x3AVX512, nil, nil},
+	4:  {6, dots6x4AVX512, dots1x4AVX512, nil, nil},
+	5:  {4, dots4x5AVX512, dots1x5AVX512, nil, nil},
+	6:  {4, dots4x6AVX512, dots1x6AVX512, nil, nil},
+	7:  {3, dots3x7AVX512, dots1x7AVX512, dotRows3x7AVX512, dotRows1x7AVX512},
+	8:  {3, dots3x8AVX512, dots1x8AVX512, dotRows3x8AVX512, dotRows1x8AVX512},
+	9:  {2, dots2x9AVX512, dots1x9AVX512, dotRows2x9AVX512, dotRows1x9AVX512},
+	10: {2, dots2x10AVX512, dots1x10AVX512, dotRows2x10AVX512, dotRows1x10AVX512},
+	11: {2, dots2x11AVX512, dots1x11AVX512, dotRows2x11AVX512, dotRows1x11AVX512},
+	12: {2, dots2x12AVX512, dots1x12AVX512, dotRows2x12AVX512, dotRows1x12AVX512},
 }
 
 var dotsAVX2 = [...]dotPair{
-	1:  {6, dots6x1AVX2, dots1x1AVX2, nil},
-	2:  {4, dots4x2AVX2, dots1x2AVX2, nil},
-	3:  {3, dots3x3AVX2, dots1x3AVX2, nil},
-	4:  {2, dots2x4AVX2, dots1x4AVX2, nil},
-	5:  {2, dots2x5AVX2, dots1x5AVX2, nil},
-	6:  {2, dots2x6AVX2, dots1x6AVX2, nil},
-	7:  {1, dots1x7AVX2, dots1x7AVX2, gathers1x7AVX2},
-	8:  {1, dots1x8AVX2, dots1x8AVX2, gathers1x8AVX2},
-	9:  {1, dots1x9AVX2, dots1x9AVX2, gathers1x9AVX2},
-	10: {1, dots1x10AVX2, dots1x10AVX2, gathers1x10AVX2},
-	11: {1, dots1x11AVX2, dots1x11AVX2, gathers1x11AVX2},
-	12: {1, dots1x12AVX2, dots1x12AVX2, gathers1x12AVX2},
+	1:  {6, dots6x1AVX2, dots1x1AVX2, nil, nil},
+	2:  {4, dots4x2AVX2, dots1x2AVX2, nil, nil},
+	3:  {3, dots3x3AVX2, dots1x3AVX2, nil, nil},
+	4:  {2, dots2x4AVX2, dots1x4AVX2, nil, nil},
+	5:  {2, dots2x5AVX2, dots1x5AVX2, nil, nil},
+	6:  {2, dots2x6AVX2, dots1x6AVX2, nil, nil},
+	7:  {1, dots1x7AVX2, dots1x7AVX2, dotRows1x7AVX2, dotRows1x7AVX2},
+	8:  {1, dots1x8AVX2, dots1x8AVX2, dotRows1x8AVX2, dotRows1x8AVX2},
+	9:  {1, dots1x9AVX2, dots1x9AVX2, dotRows1x9AVX2, dotRows1x9AVX2},
+	10: {1, dots1x10AVX2, dots1x10AVX2, dotRows1x10AVX2, dotRows1x10AVX2},
+	11: {1, dots1x11AVX2, dots1x11AVX2, dotRows1x11AVX2, dotRows1x11AVX2},
+	12: {1, dots1x12AVX2, dots1x12AVX2, dotRows1x12AVX2, dotRows1x12AVX2},
 }
 
 // kernelsOf are the kernels of a level.
@@ -121,10 +132,12 @@ var kernelsAVX512 = kernels{
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
 		dots(&dotsAVX512, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
-	gathers: func(cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, rows []int32, table []float32, stride int, to []float32, ldt int) {
-		dotsAVX512[cols].gather(k, &a[0], rs, &b[0], ldb, &c[0], ldc, &rows[0], &table[0], stride, &to[0], ldt)
+	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
+		dotsOfRows(&dotsAVX512, rows, cols, k, at, table, b, ldb, c, ldc)
 	},
-	gathered: func(cols int) int { return sideBySide * dotsAVX512[cols].rows },
+	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
+		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
+	},
 	mostDots: len(dotsAVX512) - 1,
 	chains:   12 * 16, fmaChains: fmaChainsAVX512,
 	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
@@ -154,10 +167,12 @@ var kernelsAVX2 = kernels{
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
 		dots(&dotsAVX2, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
-	gathers: func(cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, rows []int32, table []float32, stride int, to []float32, ldt int) {
-		dotsAVX2[cols].gather(k, &a[0], rs, &b[0], ldb, &c[0], ldc, &rows[0], &table[0], stride, &to[0], ldt)
+	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
+		dotsOfRows(&dotsAVX2, rows, cols, k, at, table, b, ldb, c, ldc)
 	},
-	gathered: func(cols int) int { return sideBySide * dotsAVX2[cols].rows },
+	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
+		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
+	},
 	mostDots: len(dotsAVX2) - 1,
 	chains:   12 * 8, fmaChains: fmaChainsAVX2,
 	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
@@ -184,6 +199,27 @@ func dots(of *[13]dotPair, rows, cols, k int, a []float32, rs int, b []float32, 
 	}
 	if done := groups * p.rows; done < rows {
 		p.one(rows-done, k, &a[done*rs], rs, &b[0], ldb, &c[done*ldc], ldc, add)
+	}
+}
+
+// dotsOfRows does the same with rows in a list.
+func dotsOfRows(of *[13]dotPair, rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
+	p := &of[cols]
+	groups := rows / p.rows
+	if groups > 0 {
+		p.manyRows(groups, k, &at[0], &table[0], &b[0], ldb, &c[0], ldc)
+	}
+	if done := groups * p.rows; done < rows {
+		p.oneRows(rows-done, k, &at[done], &table[0], &b[0], ldb, &c[done*ldc], ldc)
+	}
+}
+
+// stripsOfRows computes whole strips in one call; one more ends with the last column, and computes some columns again.
+func stripsOfRows(of []tileRowsFunc, lanes, rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
+	width := 2 * lanes
+	of[rows](k, &a[0], rs, cs, &at[0], &table[0], &c[0], ldc, cols/width)
+	if cols%width > 0 {
+		of[rows](k, &a[0], rs, cs, &at[0], &table[cols-width], &c[cols-width], ldc, 1)
 	}
 }
 

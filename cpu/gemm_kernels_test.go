@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -159,35 +160,55 @@ func TestPeak(t *testing.T) {
 	}
 }
 
-// Every kernel that copies the next rows gives the copies and, bit by bit, the sums of the kernel along k.
-func TestGathers(t *testing.T) {
+// Kernels whose rows are in a list give, bit by bit, what those give that read the rows copied together, and write nothing else.
+func TestRowsByList(t *testing.T) {
 	forKernels(t, func(t *testing.T, k *kernels) {
-		if k.gathers == nil {
+		if k.dotRows == nil {
 			t.Skip("this level has none")
 		}
 		r := rng(12)
-		for cols := leastGathered; cols <= k.mostDots; cols++ {
-			for kc := k.lanes; kc < 20*k.lanes; kc += k.lanes {
-				rows, most := k.gathered(cols), 1+r.IntN(20)
-				rs, stride, ldt, ldb, ldc := kc+r.IntN(3), kc+r.IntN(3), kc+r.IntN(3), kc+r.IntN(3), cols+r.IntN(3)
-				a, table, b := normals(r, (rows-1)*rs+kc), normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc)
-				idx := make([]int32, rows)
-				for i := range idx {
-					idx[i] = int32(r.IntN(most))
-				}
-				to, c := newGuarded((rows-1)*ldt+kc, r.IntN(16)), newGuarded((rows-1)*ldc+cols, cols%16)
-				copy(to.v, normals(r, len(to.v)))
-				copy(c.v, normals(r, len(c.v)))
-				copies, sums := slices.Clone(to.v), slices.Clone(c.v)
-				for i, row := range idx {
-					copy(copies[i*ldt:][:kc], table[int(row)*stride:])
-				}
-				k.dots(rows, cols, kc, a, rs, b, ldb, sums, ldc, false)
-				k.gathers(cols, kc, a, rs, b, ldb, c.v, ldc, idx, table, stride, to.v, ldt)
-				require.True(t, to.intact() && c.intact())
-				require.Equal(t, copies, to.v, "%d rows of %d, copies", rows, kc)
-				require.Equal(t, sums, c.v, "%d rows of %d times %d columns", rows, kc, cols)
+		for range 600 {
+			rows, kc := 1+r.IntN(20), 1+r.IntN(5*k.lanes)
+			most, stride := 1+r.IntN(20), kc+r.IntN(3)
+			cols := leastDotRows + r.IntN(k.mostDots-leastDotRows+1)
+			ldb, ldc := kc+r.IntN(3), cols+r.IntN(3)
+			table, b, c := normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc), newGuarded((rows-1)*ldc+cols, r.IntN(16))
+			at, together := listed(r, rows, most, stride, kc, table)
+			copy(c.v, normals(r, len(c.v)))
+			want := slices.Clone(c.v)
+			k.dots(rows, cols, kc, together, kc, b, ldb, want, ldc, false)
+			k.dotRows(rows, cols, kc, at, table, b, ldb, c.v, ldc)
+			require.True(t, c.intact())
+			require.Equal(t, want, c.v, "%d rows of %d times %d columns", rows, kc, cols)
+		}
+		for range 600 {
+			width := k.wide * k.lanes
+			rows, terms, cols := 1+r.IntN(k.most[k.wide]), 1+r.IntN(40), width+r.IntN(3*width)
+			most, stride := 1+r.IntN(20), cols+r.IntN(3)
+			rs, cs, ldc := terms, 1, cols+r.IntN(3)
+			if r.IntN(2) == 0 {
+				rs, cs = 1, rows
 			}
+			table, a, c := normals(r, (most-1)*stride+cols), normals(r, rows*terms), newGuarded((rows-1)*ldc+cols, r.IntN(16))
+			at, together := listed(r, terms, most, stride, cols, table)
+			copy(c.v, normals(r, len(c.v)))
+			want := slices.Clone(c.v)
+			k.tile(rows, k.wide, cols, terms, a, rs, cs, together, cols, want, ldc, false, lookahead{})
+			k.tileRows(rows, cols, terms, a, rs, cs, at, table, c.v, ldc)
+			require.True(t, c.intact())
+			require.Equal(t, want, c.v, "%d rows times %d of %d", rows, terms, cols)
 		}
 	})
+}
+
+// listed draws rows of a table, in places and copied together.
+func listed(r *rand.Rand, rows, most, stride, n int, table []float32) (at []int, together []float32) {
+	for range rows {
+		at = append(at, r.IntN(most)*stride)
+		together = append(together, table[at[len(at)-1]:][:n]...)
+	}
+	for range morePlaces {
+		at = append(at, at[rows-1])
+	}
+	return at, together
 }

@@ -20,6 +20,8 @@ func (g *Gemm) Do(w *Worker, item int) {
 	}
 	for k := 0; k < g.k; k += g.kc {
 		switch {
+		case g.rowsB != nil:
+			g.rowsPiece(w, c, ld, t)
 		case g.pieces:
 			g.inPieces(w, c, ld, t, k)
 		case g.dots > 0:
@@ -68,6 +70,17 @@ func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 	}
 }
 
+// rowsPiece computes a tile whose rows of B are in a list, all terms at once.
+func (g *Gemm) rowsPiece(w *Worker, c []float32, ld int, t block) {
+	most := g.kernels.most[g.kernels.wide]
+	panels := (t.rows + most - 1) / most
+	for p := range panels {
+		i, end := t.rows*p/panels, t.rows*(p+1)/panels
+		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, 0, end - i, g.k})
+		g.kernels.tileRows(end-i, t.cols, g.k, a, rs, cs, g.rowsB.at, g.rowsB.table[t.col:], c[i*ld:], ld)
+	}
+}
+
 // lookahead is how strips ask for the panel of A that comes next: one of its rows each, or, where terms lie in rows, every
 // fourth of those.
 func (g *Gemm) lookahead(batch, row, k int) lookahead {
@@ -88,8 +101,8 @@ const longDots = 1 << 20
 func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	b, ldb := g.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
-	if g.rowsOf != nil {
-		g.gatherRows(t, b, ldb, c, ld)
+	if x := g.rowsA; x != nil {
+		g.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table, b, ldb, c, ld)
 		return
 	}
 	step := max(1, longDots/kc)
@@ -98,23 +111,6 @@ func (g *Gemm) dotPiece(w *Worker, c []float32, ld int, t block, k int) {
 			a := g.a.data[g.a.at(t.batch, t.row+i, k):]
 			g.kernels.dots(min(step, t.rows-i), min(g.dots, t.cols-j), kc, a, g.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0)
 		}
-	}
-}
-
-// gatherRows computes the sums of some rows of a tile while it copies the next ones.
-func (g *Gemm) gatherRows(t block, b []float32, ldb int, c []float32, ld int) {
-	x, step := g.rowsOf, g.kernels.gathered(t.cols)
-	idx, table := x.idx.Int[x.idx.Off:], x.table.Real[x.table.Off:]
-	end := t.row + t.rows
-	x.copyRows(t.row, min(t.row+step, end))
-	for i := t.row; i < end; i += step {
-		a, c := g.a.data[g.a.at(0, i, 0):], c[(i-t.row)*ld:]
-		if next := i + step; next+step <= end {
-			g.kernels.gathers(t.cols, g.k, a, g.a.rs, b, ldb, c, ld, idx[next:], table, x.table.Strides[0], g.a.data[g.a.at(0, next, 0):], g.a.rs)
-			continue
-		}
-		g.kernels.dots(min(step, end-i), t.cols, g.k, a, g.a.rs, b, ldb, c, ld, false)
-		x.copyRows(min(i+step, end), min(i+2*step, end))
 	}
 }
 

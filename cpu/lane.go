@@ -117,10 +117,8 @@ func load[T float32 | int32](l *lane, dst, src []T, lo int) {
 	case cycle:
 		row := src[l.off:][:l.shape[1]]
 		n := copy(dst, row[lo%len(row):])
-		n += copy(dst[n:], row)
-		for have := n - n%len(row); n < len(dst) && have > 0; have = n - n%len(row) {
-			n += copy(dst[n:], dst[n-have:n]) // whole rows end at n: the next ones repeat them
-		}
+		n += copy(dst[n:], row[:lo%len(row)])
+		repeat(dst, n) // one row, from wherever it began
 	default:
 		l.walk(lo, len(dst), func(from int, r run) { loadRun(dst[from:][:r.n], src, r) })
 	}
@@ -164,6 +162,24 @@ func storeRun[T float32 | int32](dst, src []T, r run) {
 
 // loadIota computes dst[i] = the offset of point lo+i.
 func (l *lane) loadIota(dst []int32, lo int) {
+	if l.kind == cycle && len(dst) > l.shape[1] {
+		row := l.shape[1]
+		l.count(dst[:row], lo)
+		repeat(dst, row)
+		return
+	}
+	l.count(dst, lo)
+}
+
+// repeat fills dst with its first n elements again and again.
+func repeat[T float32 | int32](dst []T, n int) {
+	for n < len(dst) {
+		n += copy(dst[n:], dst[:n])
+	}
+}
+
+// count is loadIota element by element.
+func (l *lane) count(dst []int32, lo int) {
 	l.walk(lo, len(dst), func(from int, r run) {
 		v := int32(r.off)
 		part := dst[from:][:r.n]

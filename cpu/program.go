@@ -147,10 +147,11 @@ func (p *program) exec(code []instr, f *frame) {
 		case formTruncate:
 			in.ik.trunc(p.int(in.dst, f), p.real(in.a, f))
 		case formLoad:
-			p.load(&p.sources[in.a.n], p.real(in.dst, f), f.lo)
+			s := &p.sources[in.a.n]
+			p.load(&s.lane, p.real(in.dst, f), s.real, f.lo)
 		case formLoadInt:
 			s := &p.sources[in.a.n]
-			load(&s.lane, p.int(in.dst, f), s.int, f.lo)
+			p.load(&s.lane, words(p.int(in.dst, f)), words(s.int), f.lo)
 		case formIota:
 			p.sources[in.a.n].loadIota(p.int(in.dst, f), f.lo)
 		case formSpread:
@@ -167,14 +168,14 @@ func (p *program) exec(code []instr, f *frame) {
 	}
 }
 
-// load computes dst[i] = the element of s at point lo+i.
-func (p *program) load(s *operand, dst []float32, lo int) {
-	if s.kind != stretch {
-		load(&s.lane, dst, s.real, lo)
+// load computes dst[i] = the element of src at point lo+i.
+func (p *program) load(l *lane, dst, src []float32, lo int) {
+	if l.kind != stretch {
+		load(l, dst, src, lo)
 		return
 	}
-	c := s.shape[1]
-	src := s.real[s.off+lo/c:]
+	c := l.shape[1]
+	src = src[l.off+lo/c:]
 	if past := lo % c; past > 0 { // the end of a row
 		n := min(c-past, len(dst))
 		fill(dst[:n], src[0])

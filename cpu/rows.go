@@ -28,14 +28,18 @@ type Gather struct {
 	out, table, idx Array
 	group           int                                                                         // rows that one item copies
 	copyRows8       func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int) // where rows and indices lie densely
+	to, from        []float32                                                                   // the memory of out and table then, Real or Int
 }
 
 // NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
 // Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
-	if d := out.Shape[1]; out.Int == nil && (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
-		g.copyRows8 = loopsOf(pool.level).copyRows8
+	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
+		g.copyRows8, g.to, g.from = loopsOf(pool.level).copyRows8, out.Real, table.Real
+		if out.Int != nil {
+			g.to, g.from = words(out.Int), words(table.Int)
+		}
 	}
 	return g
 }
@@ -74,7 +78,7 @@ func (g *Gather) Do(_ *Worker, item int) {
 // copyRows copies rows lo…hi-1, eight at a time.
 func (g *Gather) copyRows(lo, hi int) {
 	d, lds, ldd := g.out.Shape[1], g.table.Strides[0], g.out.Strides[0]
-	table, rows, out := g.table.Real[g.table.Off:], g.idx.Int[g.idx.Off+lo:][:hi-lo], g.out.Real[g.out.Off+lo*ldd:]
+	table, rows, out := g.from[g.table.Off:], g.idx.Int[g.idx.Off+lo:][:hi-lo], g.to[g.out.Off+lo*ldd:]
 	for ; len(rows) >= 8; rows, out = rows[8:], out[min(8*ldd, len(out)):] {
 		g.copyRows8(out, ldd, table, lds, (*[8]int32)(rows), d)
 	}

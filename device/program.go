@@ -68,6 +68,21 @@ func (v View) Same(w View) bool {
 	return true
 }
 
+// Overlaps says whether both views may show the same element: the spans from their first to their last element meet. They are views of
+// one program.
+func (v View) Overlaps(w View) bool {
+	return v.Buf == w.Buf && v.Size() > 0 && w.Size() > 0 && v.Off <= w.last() && w.Off <= v.last()
+}
+
+// last is the place of the last element.
+func (v View) last() int {
+	at := v.Off
+	for a, d := range v.Shape {
+		at += (d - 1) * v.Strides[a]
+	}
+	return at
+}
+
 // Instr is one operation on views.
 type Instr struct {
 	Op   Op
@@ -82,6 +97,9 @@ type Program struct {
 	Name    string
 	Buffers []Buffer
 	Code    []Instr
+	// Scratch lists buffers that hold nothing but intermediate values: each run writes an element before it reads it, and nobody
+	// else reads it. A device may leave out what is only written there.
+	Scratch []int
 }
 
 // Type is the element type of a view.
@@ -90,6 +108,11 @@ func (p *Program) Type(v View) Type { return p.Buffers[v.Buf].Type() }
 // Validate checks every instruction against the op table and every view against its buffer.
 // Each device calls it in Prepare; its errors are the caller's bugs, never a matter of the device.
 func (p *Program) Validate() error {
+	for _, b := range p.Scratch {
+		if b < 0 || b >= len(p.Buffers) {
+			return fmt.Errorf("device: program %q: scratch buffer %d, %d are there", p.Name, b, len(p.Buffers))
+		}
+	}
 	for i := range p.Code {
 		in := &p.Code[i]
 		if err := p.validate(in); err != nil {

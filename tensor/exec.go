@@ -155,6 +155,7 @@ func (ex *Executor) build(name string, p *planner) (_ *Function, err error) {
 		f.arenas = append(f.arenas, b)
 		f.memory.Arena += ex.bytes(b)
 		arena[t] = f.bind(b)
+		f.prog.Scratch = append(f.prog.Scratch, arena[t])
 	}
 	vars := make(map[*Variable]int)
 	variable := func(v *Variable) (int, error) {

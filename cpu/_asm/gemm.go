@@ -56,11 +56,17 @@ func (s registers) shapes() []tileShape {
 	return list
 }
 
+// fastest is the width, in vectors, of the tiles that are fastest.
+const fastest = 2
+
 // gemm writes the kernels of the product.
 func gemm(c *Context) {
 	for _, s := range []registers{avx512, avx2} {
 		for _, t := range s.shapes() {
 			tile(c, s, t)
+			if t.vecs == fastest {
+				tileRows(c, s, t)
+			}
 		}
 	}
 	for _, s := range []registers{avx512, avx2} {
@@ -69,8 +75,8 @@ func gemm(c *Context) {
 		transpose(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
-			if t.vecs >= leastGathered && t.rows == s.dotRows()[t.vecs] {
-				gathers(c, s, t)
+			if t.vecs >= leastDotRows {
+				dotRows(c, s, t)
 			}
 		}
 		peak(c, s)
@@ -215,6 +221,13 @@ func (k *tileKernel) stride(name string) reg.GPVirtual {
 
 // loadOperands makes the addresses of A and B.
 func (k *tileKernel) loadOperands() {
+	k.addressA()
+	k.b = k.GP64()
+	k.Load(k.Param("b"), k.b)
+}
+
+// addressA makes the addresses of A.
+func (k *tileKernel) addressA() {
 	first := k.GP64()
 	k.Load(k.Param("a"), first)
 	k.rs = k.stride("rs")
@@ -229,8 +242,6 @@ func (k *tileKernel) loadOperands() {
 		k.ADDQ(k.rs, next)
 		k.a = append(k.a, next)
 	}
-	k.b = k.GP64()
-	k.Load(k.Param("b"), k.b)
 }
 
 // row is the address of row i of A.
@@ -341,6 +352,11 @@ func (k *tileKernel) term(way string, cs, ldb reg.GPVirtual) {
 		}
 	}
 	k.ADDQ(ldb, k.b)
+	k.products(cs)
+}
+
+// products adds the products of a row of B to all sums and moves A on.
+func (k *tileKernel) products(cs reg.GPVirtual) {
 	free := k.elements()
 	for i := range k.rows {
 		if k.vecs == 1 && k.lanes == 16 {

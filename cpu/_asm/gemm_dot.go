@@ -50,12 +50,10 @@ func dots(c *Context, s registers, t tileShape) {
 	}
 	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
 	whole := k.beforeLast("k")
-	groups, to := c.GP64(), c.GP64()
-	c.Load(c.Param("groups"), groups)
-	c.Load(c.Param("c"), to)
 
 	c.Label("group")
-	a, b := k.beginGroup()
+	k.clear()
+	a, b := k.walkRows("a", "rs", k.rows), k.walkRows("b", "ldb", k.vecs)
 	c.XORQ(k.at, k.at)
 	c.CMPQ(k.at, whole)
 	c.JGE(LabelRef("last"))
@@ -71,31 +69,37 @@ func dots(c *Context, s registers, t tileShape) {
 
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
-	k.endGroup(groups, add, to)
+	k.putSums(add)
+	next, rs := k.argument("a"), k.stride("rs")
+	for range k.rows {
+		k.ADDQ(rs, next)
+	}
+	k.nextGroup()
 }
 
-// beginGroup clears the sums and makes the addresses of the first terms.
-func (k *dotKernel) beginGroup() (a, b *rowsAt) {
+// clear makes all sums zero.
+func (k *dotKernel) clear() {
 	for i := range k.rows * k.vecs {
 		k.zero(k.registers.at(i))
 	}
-	return k.walkRows("a", "rs", k.rows), k.walkRows("b", "ldb", k.vecs)
 }
 
-// endGroup stores the sums of a group, or adds them, moves A on to the next one, and ends the kernel after the last.
-func (k *dotKernel) endGroup(groups reg.GPVirtual, add reg.Register, to reg.GPVirtual) {
-	ldc := k.stride("ldc")
+// putSums stores the sums of a group at c, or adds them where add, if there is one, is set, and moves c on.
+func (k *dotKernel) putSums(add reg.Register) {
+	to, ldc := k.GP64(), k.stride("ldc")
+	k.Load(k.Param("c"), to)
 	for i := range k.rows {
 		for j := 0; j < k.vecs; j += 4 {
 			k.finish(i, j, min(4, k.vecs-j), add, to)
 		}
 		k.ADDQ(ldc, to)
 	}
-	next, rs := k.argument("a"), k.stride("rs")
-	for range k.rows {
-		k.ADDQ(rs, next)
-	}
-	k.DECQ(groups)
+	k.MOVQ(to, k.argument("c"))
+}
+
+// nextGroup goes on with the next group, or ends the kernel after the last.
+func (k *dotKernel) nextGroup() {
+	k.DECQ(k.argument("groups"))
 	k.JNZ(LabelRef("group"))
 	k.VZEROUPPER()
 	k.RET()
@@ -103,6 +107,7 @@ func (k *dotKernel) endGroup(groups reg.GPVirtual, add reg.Register, to reg.GPVi
 
 // rowsAt addresses rows of a matrix at the current term: four to a pointer.
 type rowsAt struct {
+	each        bool // a pointer to each row
 	base        []reg.GPVirtual
 	stride, by3 reg.GPVirtual
 }
@@ -129,6 +134,9 @@ func (k *dotKernel) walkRows(matrix, stride string, rows int) *rowsAt {
 
 // row is the address of row i.
 func (w *rowsAt) row(i int) Mem {
+	if w.each {
+		return Mem{Base: w.base[i]}
+	}
 	m := Mem{Base: w.base[i/4]}
 	switch i % 4 {
 	case 1, 2:
@@ -204,21 +212,23 @@ func (k *dotKernel) finish(i, j, n int, add reg.Register, to reg.GPVirtual) {
 	m := Mem{Base: to, Disp: 4 * j}
 	third := Mem{Base: to, Disp: 4*j + 8}
 	set := fmt.Sprintf("set%d_%d", i, j)
-	k.TESTB(add, add)
-	k.JZ(LabelRef(set))
-	switch n {
-	case 1:
-		k.VADDSS(m, a.AsX(), a.AsX())
-	case 4:
-		k.VADDPS(m, a.AsX(), a.AsX())
-	default:
-		k.VMOVSD(m, t.AsX())
-		if n == 3 {
-			k.VINSERTPS(U8(0x20), third, t.AsX(), t.AsX())
+	if add != nil {
+		k.TESTB(add, add)
+		k.JZ(LabelRef(set))
+		switch n {
+		case 1:
+			k.VADDSS(m, a.AsX(), a.AsX())
+		case 4:
+			k.VADDPS(m, a.AsX(), a.AsX())
+		default:
+			k.VMOVSD(m, t.AsX())
+			if n == 3 {
+				k.VINSERTPS(U8(0x20), third, t.AsX(), t.AsX())
+			}
+			k.VADDPS(t.AsX(), a.AsX(), a.AsX())
 		}
-		k.VADDPS(t.AsX(), a.AsX(), a.AsX())
+		k.Label(set)
 	}
-	k.Label(set)
 	switch n {
 	case 1:
 		k.VMOVSS(a.AsX(), m)

@@ -88,27 +88,9 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 		in := &p.Code[i]
 		r.ops = append(r.ops, prepare[in.Op](d.pool, &bound{p, in}))
 	}
-	r.joinGathers()
+	r.viewMinibatches()
 	return r, nil
 }
-
-// joinGathers lets a product that follows the Gather of its rows do both.
-func (r *runner) joinGathers() {
-	for i := range r.ops[:max(0, len(r.ops)-1)] {
-		rows, ok := r.ops[i].(*cpu.Gather)
-		if !ok {
-			continue
-		}
-		if product, ok := r.ops[i+1].(*cpu.Gemm); ok && product.TakeRows(rows) {
-			r.ops[i], r.ops[i+1] = product, nothing{} // an error is the Gather's
-		}
-	}
-}
-
-// nothing is an instruction that another one does.
-type nothing struct{}
-
-func (nothing) Run() error { return nil }
 
 // operation is an instruction made ready.
 type operation interface{ Run() error }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Kernels whose rows are found by a list of places in a table, so that a minibatch need not be copied together. What comes
+// next in the list they ask for while they work: a row that nobody has read lately is far off, and the processor does not guess it.
+
+// leastDotRows is the fewest columns of a kernel along k with such rows: with fewer there are more rows than address registers.
+const leastDotRows = 7
+
+// dotRows writes the kernel along k of so many rows and columns.
+func dotRows(c *Context, s registers, t tileShape) {
+	c.Function(fmt.Sprintf("dotRows%dx%d%s", t.rows, t.vecs, s.name))
+	c.Attributes(attr.NOSPLIT)
+	c.Pragma("noescape")
+	c.SignatureExpr("func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)")
+	if t.vecs == leastDotRows && t.rows == 1 {
+		c.Doc(
+			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.", s.name),
+			"R more rows of the list are asked for. Each sum is that of dotsRxN.")
+	}
+	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
+	whole := k.beforeLast("k")
+
+	c.Label("group")
+	k.clear()
+	list, table := c.GP64(), c.GP64()
+	c.Load(c.Param("rows"), list)
+	c.Load(c.Param("table"), table)
+	a, next := &rowsAt{each: true}, make([]reg.GPVirtual, t.rows)
+	for i := range t.rows {
+		a.base, next[i] = append(a.base, c.GP64()), c.GP64()
+		k.rowAt(list, i, table, a.base[i])
+		k.rowAt(list, t.rows+i, table, next[i])
+	}
+	c.ADDQ(U8(8*t.rows), list)
+	c.MOVQ(list, k.argument("rows"))
+	b := k.walkRows("b", "ldb", t.vecs)
+	c.XORQ(k.at, k.at)
+	c.CMPQ(k.at, whole)
+	c.JGE(LabelRef("last"))
+	c.Label("loop")
+	for i := range t.rows {
+		c.PREFETCHT1(Mem{Base: next[i], Index: k.at, Scale: 1})
+	}
+	k.term(a, b, false)
+	a.step(k)
+	b.step(k)
+	c.ADDQ(U8(s.bytes()), k.at)
+	c.CMPQ(k.at, whole)
+	c.JLT(LabelRef("loop"))
+	c.Label("last")
+	k.term(a, b, true)
+	k.putSums(nil)
+	k.nextGroup()
+}
+
+// rowAt makes the address of row number i of a list.
+func (k *tileKernel) rowAt(list reg.GPVirtual, i int, table, to reg.GPVirtual) {
+	k.MOVQ(Mem{Base: list, Disp: 8 * i}, to)
+	k.LEAQ(Mem{Base: table, Index: to, Scale: 4}, to)
+}
+
+// nextRows is how many rows ahead tileRows asks for.
+const nextRows = 8
+
+// tileRows writes the kernel of so many rows of A whose rows of B are in a list, as wide as is fastest.
+func tileRows(c *Context, s registers, t tileShape) {
+	c.Function(fmt.Sprintf("tileRows%dx%d%s", t.rows, t.vecs, s.name))
+	c.Attributes(attr.NOSPLIT)
+	c.Pragma("noescape")
+	c.SignatureExpr("func(k int, a *float32, rs, cs int, rows *int, table *float32, c *float32, ldc, strips int)")
+	if t.rows == 1 {
+		c.Doc(
+			fmt.Sprintf("tileRowsRxV%s computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc", s.name),
+			fmt.Sprintf("apart; n is strips times V vectors of %d columns. %d more rows of the list are asked for. Each sum is that of gemmRxV.", s.lanes, nextRows))
+	}
+	k := &tileKernel{Context: c, registers: s, tileShape: t}
+	c.Label("strip")
+	k.prefetchC()
+	k.addressA()
+	list, table, n := c.GP64(), c.GP64(), c.GP64()
+	c.Load(c.Param("rows"), list)
+	c.Load(c.Param("table"), table)
+	c.Load(c.Param("k"), n)
+	cs := k.stride("cs")
+	for i := range t.rows * t.vecs {
+		k.zero(s.at(i))
+	}
+	k.b = c.GP64()
+	next := c.GP64()
+	c.Label("term")
+	k.rowAt(list, 0, table, k.b)
+	k.rowAt(list, nextRows, table, next)
+	c.ADDQ(U8(8), list)
+	for v := range t.vecs {
+		k.load(Mem{Base: k.b, Disp: s.bytes() * v}, k.rowB(v), false)
+	}
+	for v := 0; v < t.vecs; v += 64 / s.bytes() {
+		c.PREFETCHT0(Mem{Base: next, Disp: s.bytes() * v})
+	}
+	k.products(cs)
+	c.DECQ(n)
+	c.JNZ(LabelRef("term"))
+
+	to, ldc := c.GP64(), k.stride("ldc")
+	c.Load(c.Param("c"), to)
+	for i := range t.rows {
+		for v := range t.vecs {
+			k.put(k.sum(i, v), Mem{Base: to, Disp: s.bytes() * v}, false)
+		}
+		if i+1 < t.rows {
+			c.ADDQ(ldc, to)
+		}
+	}
+	for _, name := range []string{"table", "c"} { // the next strip
+		at := k.argument(name)
+		c.ADDQ(U32(s.bytes()*t.vecs), at)
+	}
+	c.DECQ(k.argument("strips"))
+	c.JNZ(LabelRef("strip"))
+	c.VZEROUPPER()
+	c.RET()
+}
