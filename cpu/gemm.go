@@ -68,8 +68,13 @@ const mostEager = 1 << 15
 //
 // The cost is 2bmnk flops. Error: |fl(AB) - AB| ≤ (k+2) u |A||B| elementwise; a mask adds 1.
 func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Expr, extras []Array) *Gemm {
+	return newGemm(pool, kernelsOf(pool.level), out, a, b, maskA, maskB, epilogue, extras)
+}
+
+// newGemm is NewGemm with the kernels of the pool's level, or some of them.
+func newGemm(pool *Pool, kernels *kernels, out, a, b Array, maskA, maskB *Array, epilogue *expr.Expr, extras []Array) *Gemm {
 	g := &Gemm{
-		pool: pool, kernels: kernelsOf(pool.level),
+		pool: pool, kernels: kernels,
 		a: newMatrix(&a, maskA), b: newMatrix(&b, maskB), out: newMatrix(&out, nil),
 		batch: a.Shape[0], m: a.Shape[1], n: b.Shape[2], k: a.Shape[2],
 		args: append([]Array{out, a, b}, extras...),
@@ -92,7 +97,7 @@ func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Ex
 		g.plan()
 	}
 	if g.direct && !g.bare && size(out.Shape) > mostEager {
-		g = NewGemm(pool, out, a, b, maskA, maskB, nil, nil)
+		g = newGemm(pool, kernels, out, a, b, maskA, maskB, nil, nil)
 		g.after = NewMap(pool, epilogue, out.Shape, append([]Array{out}, extras...), []Array{out})
 	}
 	return g
@@ -179,7 +184,7 @@ func (g *Gemm) choose() {
 			g.dots = 0
 		}
 	}
-	if g.kernels.pieces != nil && g.k >= leastPieces && float64(g.m)*float64(g.n)*float64(g.k) >= leastPieceWork {
+	if p := g.kernels.pieces; p != nil && g.k >= leastPieces && float64(g.m)*float64(g.n)*float64(g.k) >= p.least {
 		if t := g.pieceTime(); t < g.nanos {
 			g.nanos, g.pieces, g.dots = t, true, 0
 		}

@@ -4,7 +4,7 @@ package cpu
 
 import "unsafe"
 
-var piecesAMX = pieceKernels{step: 185, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
+var piecesAMX = pieceKernels{step: 185, least: 4e6, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
 
 // tilesOf is the number of tiles of so many rows or columns.
 func tilesOf(n int) int { return (n + 15) / 16 }

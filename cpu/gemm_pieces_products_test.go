@@ -56,7 +56,7 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 	var got []float32
 	for i, p := range pools {
 		copy(x.out.Real, memory)
-		g := NewGemm(p, x.out, x.a, x.b, x.maskA, x.maskB, e, extras)
+		g := newPieceGemm(p, x.out, x.a, x.b, x.maskA, x.maskB, e, extras)
 		require.NoError(t, hold(p, g))
 		now := elements(x.out)
 		if i == 0 {
@@ -245,7 +245,7 @@ func TestPieceProductsLarge(t *testing.T) {
 		m, k, n := s[0], s[1], s[2]
 		x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n)}
 		require.True(t, x.check(t, pools))
-		g := NewGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
+		g := newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
 		kept, tiled = kept || g.keepA(), tiled || g.rowTiles > 1
 		x.a.Real[x.a.Off+33*k+3], x.b.Real[x.b.Off+7*n+n-1], x.wild = float32(math.NaN()), float32(math.Inf(1)), true
 		require.True(t, x.check(t, pools))
@@ -261,7 +261,7 @@ func TestPieceProductsWhereverCut(t *testing.T) {
 	out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
 	var want []float32
 	for _, kc := range []int{pieceKc, 32, 64, 96, 160, 512} {
-		g := NewGemm(p, out, a, b, nil, nil, nil, nil)
+		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
 		require.True(t, g.pieces)
 		g.kc = kc
 		g.cutPieces()
@@ -317,7 +317,7 @@ func TestPieceProductsUnderflow(t *testing.T) {
 		x.b.Real[x.b.Off+i] = []float32{1 + 9./128 + second, -1 - 16./128 + second}[i/n/2%2] * 0x1p-59
 	}
 	require.True(t, x.check(t, pools))
-	require.NoError(t, hold(pools[0], NewGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)))
+	require.NoError(t, hold(pools[0], newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)))
 	s, _, _ := terms(in64(&x.a, nil, false)[:k], in64(&x.b, nil, true)[:k])
 	lost := math.Abs(s-at(&x.out, 0, 0, 0)) * 0x1p126 / k
 	require.True(t, 2 < lost && lost < 3, "%v", lost)
@@ -327,7 +327,7 @@ func TestPieceProductsUnderflow(t *testing.T) {
 func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) float64 {
 	p := newPoolAt(t, 2, level)
 	out := rowMajor(make([]float32, len(want)), 1, a.Shape[1], b.Shape[2])
-	g := NewGemm(p, out, a, b, nil, nil, nil, nil)
+	g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
 	require.Equal(t, level == AMX, g.pieces)
 	require.NoError(t, hold(p, g))
 	errors, sizes := 0.0, 0.0
@@ -390,7 +390,7 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 		r, p := rng(uint64(i)), newPoolAt(t, 1+i%3, AMX)
 		m, k, n := 96+23*i, 300+7*i, 200-11*i
 		out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
-		g := NewGemm(p, out, a, b, nil, nil, nil, nil)
+		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
 		require.True(t, g.pieces)
 		require.NoError(t, hold(p, g))
 		jobs[i] = job{g, out.Real, slices.Clone(out.Real)}
@@ -425,4 +425,15 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 	close(done)
 	disturber.Wait()
 	require.Zero(t, wrong)
+}
+
+// newPieceGemm is NewGemm with products of any size in pieces, where the level has them.
+func newPieceGemm(p *Pool, out, a, b Array, maskA, maskB *Array, e *expr.Expr, extras []Array) *Gemm {
+	k := *kernelsOf(p.level)
+	if k.pieces != nil {
+		some := *k.pieces
+		some.least = 0
+		k.pieces = &some
+	}
+	return newGemm(p, &k, out, a, b, maskA, maskB, e, extras)
 }
