@@ -7,7 +7,7 @@ import (
 	"bilevel/internal/expr"
 )
 
-// fold evaluates what is constant and drops what changes nothing: x·1, x+0, x/1, --x, views of constants, slices of one
+// fold evaluates what is constant, writes x + x as 2·x, and drops what changes nothing: x·1, x+0, x/1, --x, views of constants, slices of one
 // part of a concatenation, gradient stops (differentiation is over when programs are compiled). It never rewrites x·0,
 // which is not 0 for infinite or NaN x, and leaves Random alone.
 func fold(outs []*Node) []*Node {
@@ -68,6 +68,9 @@ func foldElem(n *Node) *Node {
 	}
 	switch n.fn {
 	case expr.Add:
+		if n.in[0] == n.in[1] {
+			return n.in[0].Scale(2)
+		}
 		if is(0, 0) {
 			return n.in[1]
 		}

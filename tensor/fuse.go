@@ -35,7 +35,7 @@ type fusion struct {
 	stored map[*Node]bool // nodes whose value goes to memory
 	used   map[*Node]bool // nodes that are computed at all, stored or not
 	masked map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
-	again  map[*Node]bool // comparisons that every reader computes for itself
+	again  map[*Node]bool // cheap results that every reader computes for itself
 }
 
 // fuse groups the graph under roots (the values that updates store). Steps: give m ⊙ w to the product that reads it;
@@ -102,18 +102,28 @@ func (f *fusion) masks() {
 	}
 }
 
-// repeat finds comparisons of an elementwise result with a number, read point by point only, such as relu' = (0 < relu).
-// Whoever reads one computes it again, from what it compares: that is most often in memory anyway, and the group that
-// made it has one result less to store, so that it may follow a product as its epilogue.
+// repeat finds results that are cheaper to compute again than to store and to read: one operation on an elementwise result and a
+// number, read point by point only. Whoever reads one computes it from what it is made of, which is in memory anyway; the group that
+// made that has one result less to store, so that it may follow a product as its epilogue. Such are comparisons like
+// relu' = (0 < relu), and sums and products like the gradient c·y of a regularization, where y itself is stored.
 func (f *fusion) repeat() {
 	for _, n := range f.order {
-		if n.op != opElem || n.Size() == 1 || n.fn != expr.Lt && n.fn != expr.Le && n.fn != expr.Eq || f.roots[n] {
+		if n.op != opElem || n.Size() == 1 || f.roots[n] || len(n.in) != 2 {
 			continue
 		}
 		of := n.in[0]
 		if _, ok := of.isConst(); ok {
 			of = n.in[1]
 		} else if _, ok := n.in[1].isConst(); !ok {
+			continue
+		}
+		switch n.fn {
+		case expr.Lt, expr.Le, expr.Eq:
+		case expr.Add, expr.Sub, expr.Mul:
+			if !f.roots[of] && !slices.ContainsFunc(f.users[of], func(u *Node) bool { return u.op != opElem || !f.direct(u, of) }) {
+				continue
+			}
+		default:
 			continue
 		}
 		pointwise := func(u *Node) bool { return u.op == opElem && f.direct(u, n) }
