@@ -157,6 +157,10 @@ func inPlace(s step, k int, r *Node) bool {
 	return s.op == device.ScatterAdd && k == 0
 }
 
+// roomy is the size of an arena, in elements, up to which memory is not used twice: what shares memory cannot be computed at the same
+// time, and a cache holds this much.
+const roomy = 160 << 10
+
 // arena lays out what is left, by lifetimes.
 func (p *planner) arena() {
 	lastUse := make(map[*Node]int)
@@ -188,7 +192,7 @@ func (p *planner) arena() {
 			for _, r := range refs {
 				h, _ := p.home(r.store)
 				pl, ok := p.places[h]
-				if ok && pl.v == nil && lastUse[h] == i && !reused[h] && !released[h] {
+				if ok && pl.v == nil && lastUse[h] == i && !reused[h] && !released[h] && free[h.typ].end > roomy {
 					released[h] = true
 					free[h.typ].give(pl.off, h.Size())
 				}

@@ -16,6 +16,7 @@ import (
 type Device struct {
 	mu     sync.Mutex // guards all below
 	pool   *cpu.Pool
+	alone  [2]*cpu.Pool // of one thread: for chains of instructions that run side by side
 	closed bool
 	live   map[*buffer]struct{}
 	bytes  int64 // of live buffers
@@ -37,7 +38,10 @@ func NewAt(threads int, level cpu.Level) device.Device {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return &Device{pool: cpu.NewPool(threads, level), live: make(map[*buffer]struct{})}
+	return &Device{
+		pool: cpu.NewPool(threads, level), alone: [2]*cpu.Pool{cpu.NewPool(1, level), cpu.NewPool(1, level)},
+		live: make(map[*buffer]struct{}),
+	}
 }
 
 // Info describes the device.
@@ -72,7 +76,9 @@ func (d *Device) Close() error {
 	for b := range d.live {
 		d.release(b)
 	}
-	d.pool.Close()
+	for _, p := range append(d.alone[:], d.pool) {
+		p.Close()
+	}
 	return nil
 }
 
@@ -83,10 +89,23 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := device.CheckPrepare(p, d.check); err != nil {
 		return nil, err
 	}
-	r := &runner{device: d, program: p}
-	for i := range p.Code {
+	r := &runner{device: d, program: p, ops: make([]operation, len(p.Code))}
+	bind := func(i int, pool *cpu.Pool) {
 		in := &p.Code[i]
-		r.ops = append(r.ops, prepare[in.Op](d.pool, &bound{p, in}))
+		r.ops[i] = prepare[in.Op](pool, &bound{p, in})
+	}
+	r.stages = d.schedule(p)
+	for _, s := range r.stages {
+		if s.fork == nil {
+			bind(s.instr, d.pool)
+			continue
+		}
+		s.fork.runner = r
+		for c, chain := range s.fork.chains {
+			for _, i := range chain {
+				bind(i, d.alone[c])
+			}
+		}
 	}
 	r.viewMinibatches()
 	return r, nil
@@ -99,7 +118,8 @@ type operation interface{ Run() error }
 type runner struct {
 	device  *Device
 	program *device.Program
-	ops     []operation
+	ops     []operation // by instruction
+	stages  []stage
 	closed  bool
 }
 
@@ -117,9 +137,15 @@ func (r *runner) Run(n int) error {
 	d.pool.Lock()
 	defer d.pool.Unlock()
 	for range n {
-		for i, op := range r.ops {
-			if err := op.Run(); err != nil {
-				return r.explain(i, err)
+		for _, s := range r.stages {
+			var err error
+			if s.fork != nil {
+				s.instr, err = s.fork.run(d.pool)
+			} else {
+				err = r.ops[s.instr].Run()
+			}
+			if err != nil {
+				return r.explain(s.instr, err)
 			}
 		}
 	}
@@ -139,6 +165,6 @@ func (r *runner) Close() error {
 	r.device.mu.Lock()
 	defer r.device.mu.Unlock()
 	r.closed = true
-	r.ops = nil
+	r.ops, r.stages = nil, nil
 	return nil
 }
