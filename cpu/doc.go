@@ -10,7 +10,7 @@
 //	NewReduce      sums and maxima of such expressions over axes
 //	NewGemm        out[b] = φ(A[b]·B[b]) with masks on A, B and a fused expression φ
 //	NewRowSoftmax  softmax, log-softmax, cross-entropy of rows
-//	NewGather      rows by index; NewScatterAdd its transpose
+//	NewGather      rows by index, or their places alone for products (Rows); NewScatterAdd its transpose
 //	NewArgMax      first index of the largest value of each row
 //	NewKthLargest  place of the k-th largest element of several arrays
 //	NewRandom      Philox integers, uniforms and normals
@@ -23,7 +23,8 @@
 //
 // # Levels
 //
-// The inner loops come in levels (level.go): generic Go, AVX2, AVX-512. A table of loops for each (vec.go) holds the
+// The inner loops come in levels (level.go): generic Go, AVX2, AVX-512, and AMX, which is AVX-512 with large products cut into
+// bfloat16 pieces for the processor's matrix units (gemm_pieces.go): they are as accurate and up to twice as fast. A table of loops for each (vec.go) holds the
 // elementwise functions, the loops over rows and the random numbers; another (gemm_kernels.go) what products need. The
 // assembly is written by the generators in _asm.
 //

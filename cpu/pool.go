@@ -118,9 +118,10 @@ func (p *Pool) Run(items int, t Task) {
 		return
 	}
 	p.task, p.items = t, items
+	parts := min(items, len(p.shares)) // those who are woken
 	for w := range p.shares {
-		p.shares[w].next.Store(int64(items * w / len(p.shares)))
-		p.shares[w].end = int64(items * (w + 1) / len(p.shares))
+		p.shares[w].next.Store(int64(items * min(w, parts) / parts))
+		p.shares[w].end = int64(items * min(w+1, parts) / parts)
 	}
 	epoch := p.state.Load()>>32 + 1
 	p.state.Store(epoch<<32 | stateOpen)

@@ -85,7 +85,7 @@ type scheduler struct {
 	buffer  []int // by number in the program, the first number of the same buffer
 	tables  map[int]bool
 	stages  []stage
-	chain   []int // of each instruction so far, or -1
+	chain   []int // of each instruction so far; -1: it is in none
 
 	open [2][]int // the chains since the threads last met
 	load [2]float64
@@ -213,7 +213,7 @@ func (s *scheduler) meet() {
 		all := slices.Concat(s.open[0], s.open[1])
 		slices.Sort(all)
 		for _, i := range all {
-			s.stages = append(s.stages, stage{instr: i})
+			s.stages, s.chain[i] = append(s.stages, stage{instr: i}), -1
 		}
 	}
 	s.open, s.load, s.pull = [2][]int{}, [2]float64{}, [2]float64{}
