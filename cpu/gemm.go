@@ -28,8 +28,9 @@ const (
 //
 // The product is cut into tiles of rows and columns; one item computes a tile, all of k. Kernels read A where it lies,
 // whatever its layout, and B too where its rows lie in memory one element after the other; other operands, and those with
-// a mask, are copied block by block. Without an epilogue the sums go straight to out; otherwise to scratch memory, from
-// where φ, a block program whose given input they are, takes them row by row of out.
+// a mask, are copied block by block. Where there are matrix units, both operands of a large product are cut into pieces for
+// them instead. Without an epilogue the sums go straight to out; otherwise to scratch memory, from where φ, a block program
+// whose given input they are, takes them row by row of out.
 type Gemm struct {
 	pool           *Pool
 	kernels        *kernels
@@ -277,7 +278,7 @@ func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 
 // place lays out the scratch memory of a worker.
 func (g *Gemm) place() {
-	reals, ints := g.epilogue.scratch()
+	reals, ints := g.epilogue.scratch() // whole blocks: what follows begins on a cache line
 	take := func(need bool, n int) (at int) {
 		at = reals
 		if need {
@@ -287,22 +288,16 @@ func (g *Gemm) place() {
 	}
 	g.tileAt = take(!g.direct, g.rows*g.cols)
 	if g.pieces {
-		reals = roundUp(reals, 16)
 		rows := piecePanel
 		if g.keepA() {
 			rows = g.rows
 		}
-		g.aAt = take(true, panelRoom(rows, g.kc))
-		g.bAt = take(true, panelRoom(g.block, g.kc))
-		g.tempAt = take(true, 2*piecePanel*g.kc)
-		g.spareAt = take(true, piecePanel*g.kc)
-		g.to = take(g.flip && !g.direct, g.rows*g.cols)
-		g.pool.reserve(reals, ints)
-		return
+		g.aAt, g.bAt = take(true, panelRoom(rows, g.kc)), take(true, panelRoom(g.block, g.kc))
+		g.tempAt, g.spareAt = take(true, 2*piecePanel*g.kc), take(true, piecePanel*g.kc)
+	} else {
+		g.aAt, g.bAt = take(g.copyA, g.kernels.most[1]*(g.kc+16)), take(g.copyB, g.sizeB())
+		g.tempAt = take(g.b.mask != nil, g.sizeB())
 	}
-	g.aAt = take(g.copyA, g.kernels.most[1]*(g.kc+16))
-	g.bAt = take(g.copyB, g.sizeB())
-	g.tempAt = take(g.b.mask != nil, g.sizeB())
 	g.to = take(g.flip && !g.direct, g.rows*g.cols)
 	g.pool.reserve(reals, ints)
 }

@@ -85,10 +85,7 @@ func (g *Gemm) cutPieces() {
 	down, across := (g.m+pieceRows-1)/pieceRows, 1
 	want := 1
 	if g.nanos > minParallel {
-		want = threads
-		if g.nanos > 100_000*float64(threads) && threads > 1 {
-			want = 2 * threads // so that a late thread is helped
-		}
+		want = threads // and no more: each cuts what it needs of B
 	}
 	if g.m >= leastReuse*threads && want > 1 {
 		down = roundUp(down, threads)
