@@ -14,6 +14,7 @@ type minibatch struct {
 	idx       []int32
 	forward   *Gemm // x·w + bias
 	gradients *Gemm // rᵀ·x
+	scaled    *Gemm // rᵀ·x ⊙ s
 }
 
 func newMinibatch(p *Pool, rows, k, n int) minibatch {
@@ -32,10 +33,15 @@ func newMinibatch(p *Pool, rows, k, n int) minibatch {
 	residual.Strides = []int{0, 1, n}
 	var e build
 	plus := e.outs(e.step(expr.Add, e.in(0), e.in(1)))
+	scale, out := rowMajor(normals(r, k), 1, n, k), rowMajor(make([]float32, n*k), 1, n, k)
+	scale.Strides = []int{0, 0, 1}
+	var f build
+	times := f.outs(f.step(expr.Mul, f.in(0), f.in(1)))
 	return minibatch{
 		x: NewGather(p, x, table, idx), idx: idx.Int,
 		forward:   NewGemm(p, rowMajor(make([]float32, rows*n), 1, rows, n), as, w, nil, nil, plus, []Array{bias}),
 		gradients: NewGemm(p, rowMajor(make([]float32, n*k), 1, n, k), residual, as, nil, nil, nil, nil),
+		scaled:    NewGemm(p, out, residual, as, nil, nil, times, []Array{scale}),
 	}
 }
 
@@ -51,13 +57,14 @@ func TestTakeRows(t *testing.T) {
 					require.NoError(t, hold(p, want.x))
 					require.NoError(t, hold(p, want.forward))
 					require.NoError(t, hold(p, want.gradients))
+					require.NoError(t, hold(p, want.scaled))
 					got := newMinibatch(p, rows, k, n)
 					r := got.x.Rows()
 					if r == nil {
 						continue
 					}
 					require.NoError(t, hold(p, r))
-					for _, g := range [][2]*Gemm{{got.forward, want.forward}, {got.gradients, want.gradients}} {
+					for _, g := range [][2]*Gemm{{got.forward, want.forward}, {got.gradients, want.gradients}, {got.scaled, want.scaled}} {
 						if !g[0].CanTakeRows(r) {
 							continue
 						}

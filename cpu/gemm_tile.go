@@ -20,8 +20,6 @@ func (g *Gemm) Do(w *Worker, item int) {
 	}
 	for k := 0; k < g.k; k += g.kc {
 		switch {
-		case g.rowsB != nil:
-			g.rowsPiece(w, c, ld, t)
 		case g.pieces:
 			g.inPieces(w, c, ld, t, k)
 		case g.dots > 0:
@@ -53,31 +51,28 @@ func (g *Gemm) Do(w *Worker, item int) {
 // piece adds the terms k…k+kc-1 to a tile; the first ones set it.
 func (g *Gemm) piece(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
-	b, ldb := g.blockB(w, block{t.batch, k, t.col, kc, t.cols})
+	var b []float32
+	var ldb int
+	if g.rowsB == nil {
+		b, ldb = g.blockB(w, block{t.batch, k, t.col, kc, t.cols})
+	}
 	most := g.kernels.most[g.vecs]
 	panels := (t.rows + most - 1) / most
 	for p := range panels { // of nearly equal height
 		i, end := t.rows*p/panels, t.rows*(p+1)/panels
 		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, k, end - i, kc})
-		var next lookahead
-		if g.copyB {
-			next = g.lookahead(t.batch, t.row+min(end, t.rows-1), k)
+		if x := g.rowsB; x != nil { // all terms at once
+			g.kernels.tileRows(end-i, t.cols, kc, a, rs, cs, x.at, x.table[t.col:], c[i*ld:], ld)
+		} else {
+			var next lookahead
+			if g.copyB {
+				next = g.lookahead(t.batch, t.row+min(end, t.rows-1), k)
+			}
+			g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0, next)
 		}
-		g.kernels.tile(end-i, g.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0, next)
 		if k+kc == g.k && g.eager(t) {
 			g.finish(w, c[i*ld:], ld, block{t.batch, t.row + i, t.col, end - i, t.cols})
 		}
-	}
-}
-
-// rowsPiece computes a tile whose rows of B are in a list, all terms at once.
-func (g *Gemm) rowsPiece(w *Worker, c []float32, ld int, t block) {
-	most := g.kernels.most[g.kernels.wide]
-	panels := (t.rows + most - 1) / most
-	for p := range panels {
-		i, end := t.rows*p/panels, t.rows*(p+1)/panels
-		a, rs, cs := g.panelA(w, block{t.batch, t.row + i, 0, end - i, g.k})
-		g.kernels.tileRows(end-i, t.cols, g.k, a, rs, cs, g.rowsB.at, g.rowsB.table[t.col:], c[i*ld:], ld)
 	}
 }
 
