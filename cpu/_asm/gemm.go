@@ -400,9 +400,14 @@ func (k *tileKernel) store() {
 		}
 	}
 	k.Label("set")
+	k.set(c, ldc, true)
+}
+
+// set writes the sums to C, the last vector of a row whole or in its lanes.
+func (k *tileKernel) set(c, ldc reg.GPVirtual, lanes bool) {
 	for i := range k.rows {
 		for v := range k.vecs {
-			k.put(k.sum(i, v), Mem{Base: c, Disp: k.bytes() * v}, v == k.vecs-1)
+			k.put(k.sum(i, v), Mem{Base: c, Disp: k.bytes() * v}, lanes && v == k.vecs-1)
 		}
 		if i+1 < k.rows {
 			k.ADDQ(ldc, c)

@@ -54,18 +54,7 @@ func dots(c *Context, s registers, t tileShape) {
 	c.Label("group")
 	k.clear()
 	a, b := k.walkRows("a", "rs", k.rows), k.walkRows("b", "ldb", k.vecs)
-	c.XORQ(k.at, k.at)
-	c.CMPQ(k.at, whole)
-	c.JGE(LabelRef("last"))
-	c.Label("loop")
-	k.term(a, b, false)
-	a.step(k)
-	b.step(k)
-	c.ADDQ(U8(s.bytes()), k.at)
-	c.CMPQ(k.at, whole)
-	c.JLT(LabelRef("loop"))
-	c.Label("last")
-	k.term(a, b, true)
+	k.alongK(a, b, whole, nil)
 
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
@@ -75,6 +64,25 @@ func dots(c *Context, s registers, t tileShape) {
 		k.ADDQ(rs, next)
 	}
 	k.nextGroup()
+}
+
+// alongK adds the products of a group, vector by vector; ask says what is asked for meanwhile.
+func (k *dotKernel) alongK(a, b *rowsAt, whole reg.GPVirtual, ask []Mem) {
+	k.XORQ(k.at, k.at)
+	k.CMPQ(k.at, whole)
+	k.JGE(LabelRef("last"))
+	k.Label("loop")
+	for _, m := range ask {
+		k.PREFETCHT1(m)
+	}
+	k.term(a, b, false)
+	a.step(k)
+	b.step(k)
+	k.ADDQ(U8(k.bytes()), k.at)
+	k.CMPQ(k.at, whole)
+	k.JLT(LabelRef("loop"))
+	k.Label("last")
+	k.term(a, b, true)
 }
 
 // clear makes all sums zero.

@@ -34,30 +34,17 @@ func dotRows(c *Context, s registers, t tileShape) {
 	list, table := c.GP64(), c.GP64()
 	c.Load(c.Param("rows"), list)
 	c.Load(c.Param("table"), table)
-	a, next := &rowsAt{each: true}, make([]reg.GPVirtual, t.rows)
+	a, ask := &rowsAt{each: true}, []Mem(nil)
 	for i := range t.rows {
-		a.base, next[i] = append(a.base, c.GP64()), c.GP64()
-		k.rowAt(list, i, table, a.base[i])
-		k.rowAt(list, t.rows+i, table, next[i])
+		row, next := c.GP64(), c.GP64()
+		k.rowAt(list, i, table, row)
+		k.rowAt(list, t.rows+i, table, next)
+		a.base, ask = append(a.base, row), append(ask, Mem{Base: next, Index: k.at, Scale: 1})
 	}
 	c.ADDQ(U8(8*t.rows), list)
 	c.MOVQ(list, k.argument("rows"))
 	b := k.walkRows("b", "ldb", t.vecs)
-	c.XORQ(k.at, k.at)
-	c.CMPQ(k.at, whole)
-	c.JGE(LabelRef("last"))
-	c.Label("loop")
-	for i := range t.rows {
-		c.PREFETCHT1(Mem{Base: next[i], Index: k.at, Scale: 1})
-	}
-	k.term(a, b, false)
-	a.step(k)
-	b.step(k)
-	c.ADDQ(U8(s.bytes()), k.at)
-	c.CMPQ(k.at, whole)
-	c.JLT(LabelRef("loop"))
-	c.Label("last")
-	k.term(a, b, true)
+	k.alongK(a, b, whole, ask)
 	k.putSums(nil)
 	k.nextGroup()
 }
@@ -112,14 +99,7 @@ func tileRows(c *Context, s registers, t tileShape) {
 
 	to, ldc := c.GP64(), k.stride("ldc")
 	c.Load(c.Param("c"), to)
-	for i := range t.rows {
-		for v := range t.vecs {
-			k.put(k.sum(i, v), Mem{Base: to, Disp: s.bytes() * v}, false)
-		}
-		if i+1 < t.rows {
-			c.ADDQ(ldc, to)
-		}
-	}
+	k.set(to, ldc, false)
 	for _, name := range []string{"table", "c"} { // the next strip
 		at := k.argument(name)
 		c.ADDQ(U32(s.bytes()*t.vecs), at)
