@@ -178,9 +178,10 @@ func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
 func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
 	a, lda := g.plainA(w, block{t.batch, t.row, k, t.rows, kc})
 	b, ldb := g.plainB(w, block{t.batch, k, t.col, kc, t.cols})
-	step := g.kernels.most[2]
+	wide := g.kernels.wide
+	step := g.kernels.most[wide]
 	for i := 0; i < t.rows; i += step {
-		g.kernels.tile(min(step, t.rows-i), 2, t.cols, kc, a[i*lda:], lda, 1, b, ldb, c[i*ld:], ld, k > 0, lookahead{})
+		g.kernels.tile(min(step, t.rows-i), wide, t.cols, kc, a[i*lda:], lda, 1, b, ldb, c[i*ld:], ld, k > 0, lookahead{})
 	}
 }
 

@@ -157,13 +157,7 @@ func randomPieceProduct(r *rand.Rand) *pieceProduct {
 		if r.IntN(4) > 0 {
 			return nil
 		}
-		a := operand(rows, cols)
-		for i := range a.Real {
-			if r.IntN(2) == 0 {
-				a.Real[i] = float32(r.IntN(2))
-			}
-		}
-		return &a
+		return asMask(r, operand(rows, cols))
 	}
 	x := &pieceProduct{
 		out: scattered(r, layouts[r.IntN(len(layouts))], batch, m, n),

@@ -115,13 +115,7 @@ func randomGemm(t *testing.T, p *Pool, r *rand.Rand) {
 		if r.IntN(3) > 0 {
 			return nil
 		}
-		a := operand(rows, cols)
-		for i := range a.Real {
-			if r.IntN(2) == 0 {
-				a.Real[i] = float32(r.IntN(2))
-			}
-		}
-		return &a
+		return asMask(r, operand(rows, cols))
 	}
 	out := scattered(r, layouts[r.IntN(len(layouts))], batch, m, n)
 	var extra *Array
@@ -133,6 +127,16 @@ func randomGemm(t *testing.T, p *Pool, r *rand.Rand) {
 		extra = &x
 	}
 	checkGemm(t, p, out, operand(m, k), operand(k, n), mask(m, k), mask(k, n), extra)
+}
+
+// asMask makes about half of the numbers of an array 0 or 1.
+func asMask(r *rand.Rand, a Array) *Array {
+	for i := range a.Real {
+		if r.IntN(2) == 0 {
+			a.Real[i] = float32(r.IntN(2))
+		}
+	}
+	return &a
 }
 
 func TestGemmRandomShapes(t *testing.T) {

@@ -120,19 +120,23 @@ func (f *fusion) repeat() {
 		switch n.fn {
 		case expr.Lt, expr.Le, expr.Eq:
 		case expr.Add, expr.Sub, expr.Mul:
-			if !f.roots[of] && !slices.ContainsFunc(f.users[of], func(u *Node) bool { return u.op != opElem || !f.direct(u, of) }) {
+			if !f.roots[of] && f.pointwise(of) { // nobody stores it
 				continue
 			}
 		default:
 			continue
 		}
-		pointwise := func(u *Node) bool { return u.op == opElem && f.direct(u, n) }
-		if of.op != opElem || inlined(of, of) || slices.ContainsFunc(f.users[n], func(u *Node) bool { return !pointwise(u) }) {
+		if of.op != opElem || inlined(of, of) || !f.pointwise(n) {
 			continue
 		}
 		f.again[n] = true
 		delete(f.group, n)
 	}
+}
+
+// pointwise says whether all who read n are elementwise and read it as it is.
+func (f *fusion) pointwise(n *Node) bool {
+	return !slices.ContainsFunc(f.users[n], func(u *Node) bool { return u.op != opElem || !f.direct(u, n) })
 }
 
 func storageOf(n *Node) *Node {

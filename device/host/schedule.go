@@ -20,13 +20,13 @@ type stage struct {
 type fork struct {
 	runner *runner
 	chains [2][]int
-	failed [2]int // the instruction that failed, or -1
-	err    [2]error
+	err    [2]error // of each chain
+	failed [2]int   // and its instruction
 }
 
 // Do runs one chain.
 func (f *fork) Do(_ *cpu.Worker, chain int) {
-	f.failed[chain] = -1
+	f.err[chain] = nil
 	for _, i := range f.chains[chain] {
 		if err := f.runner.ops[i].Run(); err != nil {
 			f.failed[chain], f.err[chain] = i, err
@@ -38,8 +38,8 @@ func (f *fork) Do(_ *cpu.Worker, chain int) {
 // run runs both; the first failure in program order counts.
 func (f *fork) run(pool *cpu.Pool) (i int, err error) {
 	pool.Run(2, f)
-	for c := range f.failed {
-		if f.failed[c] >= 0 && (err == nil || f.failed[c] < i) {
+	for c := range f.err {
+		if f.err[c] != nil && (err == nil || f.failed[c] < i) {
 			i, err = f.failed[c], f.err[c]
 		}
 	}
@@ -173,25 +173,30 @@ func (s *scheduler) meets(a, b []device.View) bool {
 // near is the chain that has a large operand of instruction i in its cache, or of the one that reads its result first, and how large
 // that is, or -1.
 func (s *scheduler) near(i int) (chain, bytes int) {
-	for reader := i; reader < len(s.program.Code); reader++ {
-		if reader > i && !s.meets(s.program.Code[reader].In, s.program.Code[i].Out) {
+	if chain, bytes = s.cached(i, i); chain >= 0 {
+		return chain, bytes
+	}
+	for reader := i + 1; reader < len(s.program.Code); reader++ {
+		if s.meets(s.program.Code[reader].In, s.program.Code[i].Out) {
+			return s.cached(reader, i)
+		}
+	}
+	return -1, 0
+}
+
+// cached is the chain that wrote a large operand of an instruction before instruction i, and how large that is, or -1.
+func (s *scheduler) cached(reader, i int) (chain, bytes int) {
+	for _, v := range s.program.Code[reader].In {
+		if 4*v.Size() < nearBytes {
 			continue
 		}
-		for _, v := range s.program.Code[reader].In {
-			if 4*v.Size() < nearBytes {
-				continue
-			}
-			for j := i - 1; j >= 0; j-- {
-				if s.meets([]device.View{v}, s.program.Code[j].Out) {
-					if s.chain[j] >= 0 {
-						return s.chain[j], 4 * v.Size()
-					}
-					break
+		for j := i - 1; j >= 0; j-- {
+			if s.meets([]device.View{v}, s.program.Code[j].Out) {
+				if s.chain[j] >= 0 {
+					return s.chain[j], 4 * v.Size()
 				}
+				break
 			}
-		}
-		if reader > i {
-			break
 		}
 	}
 	return -1, 0
