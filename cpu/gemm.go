@@ -257,9 +257,7 @@ func (g *Gemm) cut() {
 		}
 	}
 	for {
-		g.rows = (g.m + down - 1) / down
-		g.cols = (panels + across - 1) / across * width
-		g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
+		g.divide(down, across, 1, width)
 		if g.tiles() >= 2*g.pool.Threads() || g.pool.Threads() == 1 || work/float64(g.rowTiles*g.colTiles) < 2*leastWork {
 			return
 		}
@@ -272,6 +270,13 @@ func (g *Gemm) cut() {
 			return
 		}
 	}
+}
+
+// divide makes tiles of whole panels, high rows by wide columns: as many down and across, or fewer.
+func (g *Gemm) divide(down, across, high, wide int) {
+	part := func(n, parts, panel int) int { return ((n+panel-1)/panel + parts - 1) / parts * panel }
+	g.rows, g.cols = part(g.m, down, high), part(g.n, across, wide)
+	g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
 }
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }

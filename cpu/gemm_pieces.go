@@ -91,24 +91,16 @@ func (g *Gemm) cutPieces() {
 		down = roundUp(down, threads)
 	}
 	panels, rows := (g.n+piecePanel-1)/piecePanel, (g.m+piecePanel-1)/piecePanel
-	for {
-		g.rows = (rows + down - 1) / down * piecePanel
-		g.cols = (panels + across - 1) / across * piecePanel
-		g.rowTiles, g.colTiles = (g.m+g.rows-1)/g.rows, (g.n+g.cols-1)/g.cols
-		switch {
-		case g.tiles() >= want:
-			most := max(1, min(pieceBlock/g.kc/piecePanel, 64)) // panels
-			of := (g.cols/piecePanel + most - 1) / most
-			g.block = roundUp((g.cols+of-1)/of, piecePanel)
-			return
-		case across < panels && (g.cols >= g.rows || down >= rows):
+	for g.divide(down, across, piecePanel, piecePanel); g.tiles() < want && (across < panels || down < rows); g.divide(down, across, piecePanel, piecePanel) {
+		if across < panels && (g.cols >= g.rows || down >= rows) {
 			across++
-		case down < rows:
+		} else {
 			down++
-		default:
-			want = 0
 		}
 	}
+	most := max(1, min(pieceBlock/g.kc/piecePanel, 64)) // panels
+	of := (g.cols/piecePanel + most - 1) / most
+	g.block = roundUp((g.cols+of-1)/of, piecePanel)
 }
 
 // inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.

@@ -82,6 +82,7 @@ func work(in *device.Instr) float64 {
 // scheduler finds the chains of a program.
 type scheduler struct {
 	program *device.Program
+	single  bool  // there is one thread
 	buffer  []int // by number in the program, the first number of the same buffer
 	tables  map[int]bool
 	stages  []stage
@@ -94,14 +95,7 @@ type scheduler struct {
 
 // schedule cuts a program into stages.
 func (d *Device) schedule(p *device.Program) []stage {
-	if d.pool.Threads() == 1 {
-		stages := make([]stage, len(p.Code))
-		for i := range stages {
-			stages[i].instr = i
-		}
-		return stages
-	}
-	s := &scheduler{program: p, tables: map[int]bool{}}
+	s := &scheduler{program: p, tables: map[int]bool{}, single: d.pool.Threads() == 1}
 	for i, b := range p.Buffers {
 		s.buffer = append(s.buffer, slices.Index(p.Buffers[:i+1], b))
 	}
@@ -121,7 +115,7 @@ func (d *Device) schedule(p *device.Program) []stage {
 func (s *scheduler) place(i int) int {
 	in := &s.program.Code[i]
 	// A product may read the rows of a Gather from the table: who writes to tables waits for all, as do large instructions.
-	alone := work(in) > smallInstr || slices.ContainsFunc(in.Out, func(v device.View) bool { return s.tables[s.buffer[v.Buf]] })
+	alone := s.single || work(in) > smallInstr || slices.ContainsFunc(in.Out, func(v device.View) bool { return s.tables[s.buffer[v.Buf]] })
 	waits := [2]bool{s.waitsFor(i, 0), s.waitsFor(i, 1)}
 	if alone || waits[0] && waits[1] {
 		s.meet()
