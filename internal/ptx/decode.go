@@ -35,7 +35,7 @@ type variable struct {
 }
 
 // A frame is a function within a program: its names and its place in the code. Functions are laid out once for each
-// kernel, with registers and local memory of their own; recursion is refused.
+// kernel, with registers and local memory of their own; those that may call themselves save both on a stack.
 type frame struct {
 	fn      *syntax.Func
 	regs    map[string]register
@@ -45,18 +45,24 @@ type frame struct {
 	back    int32   // register with the index to return to
 	results []variable
 	params  []variable
+
+	// Of a function that may be active more than once, and whose local variables therefore lie on a stack:
+	stacked bool
+	start   int32      // register with the place where they begin
+	size    int        // their bytes
+	saved   []location // its registers
+	derived []derived  // those with addresses of its variables
 }
 
 // A decoder turns one kernel into a program.
 type decoder struct {
-	k       *Kernel
-	v       variant
-	p       *program
-	f       *frame
-	frames  map[string]*frame
-	queue   []*frame
-	calling map[string][]string // callees by function, to find recursion
-	fixups  []fixup
+	k      *Kernel
+	v      variant
+	p      *program
+	f      *frame
+	frames map[string]*frame
+	queue  []*frame
+	fixups []fixup
 
 	free   int32 // of the current chunk of predicates
 	end    int32
@@ -64,6 +70,7 @@ type decoder struct {
 	imm64  map[uint64]int32
 	sysReg map[string]int32
 	symReg map[symbolKey]int32
+	stack  bool // a function has its variables on the stack
 
 	// The instruction at hand.
 	src  *syntax.Instr
@@ -124,7 +131,7 @@ func (d *decoder) fail(format string, args ...any) {
 
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
-		k: k, v: v, p: &program{kernel: k}, frames: map[string]*frame{}, calling: map[string][]string{},
+		k: k, v: v, p: &program{kernel: k}, frames: map[string]*frame{},
 		imm32: map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
@@ -136,9 +143,6 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 		d.queue = d.queue[1:]
 		errs = append(errs, d.function()...)
 	}
-	if path := d.recursion(k.fn.Name, nil); path != nil {
-		errs = append(errs, fmt.Errorf("kernel %s: recursion is not supported: %s", k.Name, strings.Join(path, " calls ")))
-	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -149,21 +153,11 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 			d.p.code[f.at].target = f.frame.places[f.frame.fn.Labels[f.label]]
 		}
 	}
+	if d.stack {
+		d.p.local = alignTo(d.p.local, 16) + stackBytes
+	}
 	d.p.fileSize = int(d.end)
 	return d.p, nil
-}
-
-// recursion finds a cycle of calls from name on.
-func (d *decoder) recursion(name string, path []string) []string {
-	if slices.Contains(path, name) {
-		return append(path, name)
-	}
-	for _, callee := range d.calling[name] {
-		if p := d.recursion(callee, append(path, name)); p != nil {
-			return p
-		}
-	}
-	return nil
 }
 
 // layoutShared places the shared variables of the module and of all its functions that this kernel may reach.
@@ -234,11 +228,16 @@ func (d *decoder) enter(fn *syntax.Func) *frame {
 	d.frames[fn.Name] = f
 	d.queue = append(d.queue, f)
 	d.sharedVars(f)
+	used := &d.p.local
+	if f.stacked = !fn.Entry && d.k.Module.recursive(fn.Name); f.stacked {
+		d.stack, used, f.start = true, &f.size, d.alloc(width32)
+		f.saved = append(f.saved, location{reg: f.start})
+	}
 	local := func(v *syntax.Var, space syntax.Space) variable {
-		d.p.local = alignTo(d.p.local, max(v.Align, v.Bytes(), 1))
-		x := variable{space, int64(d.p.local), v.Size()}
+		*used = alignTo(*used, max(v.Align, v.Bytes(), 1))
+		x := variable{space, int64(*used), v.Size()}
 		f.vars[v.Name] = x
-		d.p.local += v.Size()
+		*used += v.Size()
 		return x
 	}
 	if fn.Entry {
@@ -247,6 +246,7 @@ func (d *decoder) enter(fn *syntax.Func) *frame {
 		}
 	} else {
 		f.back = d.alloc(width32)
+		f.saved = append(f.saved, location{reg: f.back})
 		d.p.backs = append(d.p.backs, f.back)
 		for _, v := range fn.Params {
 			f.params = append(f.params, d.formal(f, v, local))
@@ -296,12 +296,18 @@ func (d *decoder) declare(f *frame, v *syntax.Var) {
 	if v.Vector > 1 || bits == 0 {
 		return // b128 and vectors of registers: an error where they are used
 	}
+	one := func(name string) {
+		r := register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		f.regs[name] = r
+		if f.stacked {
+			f.saved = append(f.saved, location{reg: r.off, wide: r.width == width64, pred: r.width == widthPred})
+		}
+	}
 	if v.Count == 0 {
-		f.regs[v.Name] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
-		return
+		one(v.Name)
 	}
 	for i := range v.Count {
-		f.regs[v.Name+strconv.Itoa(i)] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		one(v.Name + strconv.Itoa(i))
 	}
 }
 
@@ -382,7 +388,8 @@ func (d *decoder) instruction(fuse fusion) (err error) {
 	known := false
 	for _, f := range forms(d.src.Op) {
 		known = true
-		if f.matches(d.mods) {
+		if ordered, ok := f.order(d.src.Mods); ok {
+			d.mods = ordered
 			d.meta.class = f.class
 			f.build(d)
 			return nil
@@ -533,12 +540,20 @@ func (d *decoder) immediate(v uint64, w width) int32 {
 // symbol is a register with the address of a variable in its own space.
 func (d *decoder) symbol(name string, add int64, w width) int32 {
 	if v, ok := d.f.vars[name]; ok {
+		if d.f.stacked && v.space == syntax.Local {
+			x := derived{location{reg: d.alloc(w), wide: w == width64}, v.off + add}
+			d.f.derived, d.f.saved = append(d.f.derived, x), append(d.f.saved, x.location)
+			return x.reg
+		}
 		return d.immediate(uint64(v.off+add), w)
 	}
-	g := d.k.Module.symbols[name]
-	if g == nil {
-		d.fail("%s is not a variable; addresses of functions are not supported", name)
+	if addr := d.k.Module.addressOf(name); addr != 0 {
+		if w != width64 {
+			d.fail("the address of %s needs a 64-bit register", name)
+		}
+		return d.immediate(addr, w)
 	}
+	g := d.variable(name)
 	if w != width64 {
 		d.fail("the address of %s needs a 64-bit register", name)
 	}

@@ -391,6 +391,7 @@ func (b *block) begin(n uint64) {
 		w.groups = append(w.groups[:0], group{mask: w.all})
 		w.carry, w.steps, w.yield, w.streak, w.turns = 0, 0, false, 0, firstPatience
 		w.async.reset()
+		w.calls, w.depth = nil, nil
 		w.last = nil
 		w.loadSpecials(true)
 	}

@@ -25,7 +25,10 @@ func (w *warp) describe(kind Kind, in *instr, lane int, message string) Report {
 // to it.
 func (w *warp) caller(index int32, lane int) *meta {
 	m := &w.prog.meta[index]
-	for range w.prog.backs { // functions do not call themselves
+	if w.calls != nil && len(w.calls[lane]) > 0 && m.back != 0 { // the outermost of the calls on the stack
+		m = &w.prog.meta[w.calls[lane][0].site]
+	}
+	for range w.prog.backs {
 		if m.back == 0 {
 			break
 		}

@@ -7,8 +7,9 @@ import (
 )
 
 // A form is one row of the instruction table: an opcode with the suffixes it may carry, and what builds it.
-// Suffixes are words in order; a|b|c are alternatives, and a word that ends in ? may be missing:
-// "rn|rz|rm|rp? ftz? sat? f32". Whatever fits no row is refused.
+// Suffixes are words; a|b|c are alternatives, and a word that ends in ? may be missing: "rn|rz|rm|rp? ftz? sat? f32".
+// Like ptxas, a row takes its words in any order; words of the same kind (the two types of cvt, the layouts of mma) keep
+// theirs. Whatever fits no row is refused.
 type form struct {
 	op       string
 	suffixes string
@@ -42,21 +43,52 @@ var table = sync.OnceValue(func() map[string][]form {
 
 func forms(op string) []form { return table()[op] }
 
-// matches says whether mods are suffixes of the form: each slot in turn takes the next word if it may.
-func (f *form) matches(mods []string) bool {
+// order returns mods in the order of the form's words, which is the one that builders rely on; ok is false when mods are not
+// suffixes of the form. Each slot in turn takes the first word left that it knows.
+func (f *form) order(mods []string) (ordered []string, ok bool) {
+	if len(mods) > len(f.slots) {
+		return nil, false
+	}
+	left := slices.Clone(mods)
+	ordered = make([]string, 0, len(mods))
 	for _, s := range f.slots {
+		i := slices.IndexFunc(left, func(word string) bool { return slices.Contains(s.words, word) })
 		switch {
-		case len(mods) > 0 && slices.Contains(s.words, mods[0]):
-			mods = mods[1:]
+		case i >= 0:
+			ordered = append(ordered, left[i])
+			left = slices.Delete(left, i, i+1)
 		case !s.optional:
-			return false
+			return nil, false
 		}
 	}
-	return len(mods) == 0
+	return ordered, len(left) == 0 && slices.Equal(typesOf(ordered), typesOf(mods))
 }
 
-// Opcodes lists the instruction table: each opcode with the pattern of its suffixes, words in order, alternatives
-// joined by |, optional words with ? behind them.
+// typesOf lists the types among suffixes: theirs is the one order that means something.
+func typesOf(mods []string) (types []string) {
+	for _, word := range mods {
+		if isType(word) {
+			types = append(types, word)
+		}
+	}
+	return types
+}
+
+// isType says whether a suffix is a type, such as u32, bf16x2, e4m3x2 or pred: letters, then a digit.
+func isType(word string) bool {
+	if word == "pred" {
+		return true
+	}
+	letters := strings.TrimLeft(word, "abcdefghijklmnopqrstuvwxyz")
+	switch word[:len(word)-len(letters)] {
+	case "b", "u", "s", "f", "bf", "tf", "e", "ue":
+		return letters != ""
+	}
+	return false
+}
+
+// Opcodes lists the instruction table: each opcode with the pattern of its suffixes, alternatives joined by |, optional words
+// with ? behind them. Suffixes may come in any order.
 func Opcodes() []string {
 	var list []string
 	for op, rows := range table() {

@@ -2,7 +2,6 @@ package ptx
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"bilevel/internal/ptx/syntax"
 )
@@ -20,18 +19,31 @@ type instance struct {
 }
 
 // layoutGlobals collects the variables that need memory of their own.
-func (m *Module) layoutGlobals() error {
+func (m *Module) layoutGlobals() {
 	for _, v := range m.tree.Vars {
 		if v.Space != syntax.Global && v.Space != syntax.Const {
 			continue
 		}
 		if v.Extern {
-			return fmt.Errorf("line %d: extern variable %s is not supported: there is no linker", v.Line, v.Name)
+			continue // an error of the kernels that name it
 		}
 		g := &global{v: v, index: len(m.globals), size: v.Size()}
 		m.globals = append(m.globals, g)
 		m.symbols[v.Name] = g
 	}
+}
+
+// variable finds a variable of the module that the instruction at hand names.
+func (d *decoder) variable(name string) *global {
+	if g := d.k.Module.symbols[name]; g != nil {
+		return g
+	}
+	for _, v := range d.k.Module.tree.Vars {
+		if v.Name == name && v.Extern {
+			d.fail("the extern variable %s (PTX line %d) is defined in no module here: link it before", name, v.Line)
+		}
+	}
+	d.fail("%s is not a variable, function or register", name)
 	return nil
 }
 
@@ -69,11 +81,11 @@ func (m *Machine) initialise(mod *Module, inst *instance, g *global) error {
 	for i, x := range g.v.Init {
 		bits := x.Bits
 		if x.Symbol != "" {
-			target := mod.symbols[x.Symbol]
-			if target == nil {
-				return fmt.Errorf("%s: initialiser of %s: the address of %s is not supported", mod.Name, g.v.Name, x.Symbol)
+			// What no module here defines has the address 0: an error only for who uses it.
+			bits = mod.addressOf(x.Symbol)
+			if target := mod.symbols[x.Symbol]; target != nil {
+				bits = inst.addr[target.index] + uint64(x.Offset)
 			}
-			bits = inst.addr[target.index] + uint64(x.Offset)
 		}
 		var word [8]byte
 		binary.LittleEndian.PutUint64(word[:], bits)

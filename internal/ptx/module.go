@@ -16,6 +16,10 @@ type Module struct {
 	kernels []*Kernel
 	globals []*global
 	symbols map[string]*global
+
+	functions []string         // by number: names of all functions that are no kernels
+	number    map[string]int   // of a function, from 1
+	calls     map[string]calls // by function
 }
 
 // Load reads PTX text and decodes all its kernels. Its error is of malformed text and of what concerns the whole module; a
@@ -29,7 +33,9 @@ func Load(name, text string) (*Module, error) {
 	if len(tree.Target) > 0 {
 		m.Target = tree.Target[0]
 	}
-	errs := []error{m.layoutGlobals()}
+	var errs []error
+	m.layoutGlobals()
+	m.numberFunctions()
 	if tree.AddressSize == 32 {
 		errs = append(errs, errors.New(".address_size 32 is not supported"))
 	}

@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"math/bits"
+	"strings"
 
 	"bilevel/internal/ptx/arith"
 	"bilevel/internal/ptx/syntax"
@@ -41,7 +42,7 @@ func convert(d *decoder) {
 	n := len(d.mods)
 	dstType, srcType := d.mods[n-2], d.mods[n-1]
 	dst, src := d.widest(d.arg(0)), d.widest(d.arg(1))
-	if quick := quickConversions[opcode(d.src)[len("cvt."):]]; quick != nil && dst == typeBits[dstType] && (src == typeBits[srcType] || src == 0) {
+	if quick := quickConversions[strings.Join(d.mods, ".")]; quick != nil && dst == typeBits[dstType] && (src == typeBits[srcType] || src == 0) {
 		quick(d)
 		return
 	}

@@ -177,12 +177,12 @@ func (d *decoder) address(a *access, op syntax.Operand) {
 			d.fail("%s lies in another state space", op.Name)
 		}
 		a.off += v.off
+		if d.f.stacked && v.space == syntax.Local {
+			a.base = d.f.start
+		}
 		return
 	}
-	g := d.k.Module.symbols[op.Name]
-	if g == nil {
-		d.fail("%s is not a variable or register", op.Name)
-	}
+	g := d.variable(op.Name)
 	if constant := g.v.Space == syntax.Const; constant != (a.space == spaceConst) && a.space != spaceGeneric {
 		d.fail("%s lies in another state space", op.Name)
 	}

@@ -6,13 +6,12 @@ import (
 	"math"
 	"math/bits"
 	"strings"
-
-	"bilevel/internal/ptx/syntax"
 )
 
 // vprintf is the system call behind device-side printf: a format, and a buffer in local memory with the arguments, each at its
 // natural alignment. The text goes to Options.Output, thread by thread.
-func (d *decoder) vprintf(results, args []syntax.Operand) {
+func (d *decoder) vprintf(c calling) {
+	results, args := c.results, c.args
 	if len(args) != 2 || len(results) > 1 {
 		d.fail("vprintf takes a format and a buffer")
 	}
@@ -28,20 +27,40 @@ func (d *decoder) vprintf(results, args []syntax.Operand) {
 	if len(results) == 1 {
 		result = d.f.vars[results[0].Name]
 	}
+	f := d.f
 	d.in.run = func(w *warp, _ *instr, mask uint32) {
 		for ; mask != 0; mask &= mask - 1 {
 			lane := bits.TrailingZeros32(mask)
-			local := w.localOf(lane)
+			local := w.localOf(lane)[w.frameBase(f, lane):]
 			format := binary.LittleEndian.Uint64(local[at[0].off:])
 			buffer := binary.LittleEndian.Uint64(local[at[1].off:])
 			n := w.print(lane, format, buffer)
 			if result.size == 4 {
 				binary.LittleEndian.PutUint32(local[result.off:], n)
 				if w.localKnown != nil {
-					w.localKnown.setRange(uint64(lane*len(local))+uint64(result.off), 4)
+					w.localKnown.setRange(uint64(lane*w.prog.local)+uint64(w.frameBase(f, lane)+result.off), 4)
 				}
 			}
 		}
+	}
+}
+
+// assertion is the system call behind assert(): message, file, line, function, and the bytes of a character.
+func (d *decoder) assertion(c calling) {
+	var at []variable
+	for _, op := range c.args {
+		at = append(at, d.f.vars[op.Name])
+	}
+	if len(at) != 5 || at[0].size != 8 || at[1].size != 8 || at[2].size != 4 || at[3].size != 8 {
+		d.fail("__assertfail takes a message, a file, a line, a function and a size in .param variables")
+	}
+	f := d.f
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		lane := bits.TrailingZeros32(mask)
+		local := w.localOf(lane)[w.frameBase(f, lane):]
+		text := func(i int) string { return w.text(lane, binary.LittleEndian.Uint64(local[at[i].off:])) }
+		w.halt(Trap, in, mask, fmt.Sprintf("the assertion `%s` failed at %s:%d in %s",
+			text(0), text(1), binary.LittleEndian.Uint32(local[at[2].off:]), text(3)))
 	}
 }
 

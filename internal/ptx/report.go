@@ -22,6 +22,7 @@ const (
 	MissingAsyncWait     Kind = "missing-async-wait"
 	OrderDependentAtomic Kind = "order-dependent-atomic"
 	Timeout              Kind = "timeout"
+	StackOverflow        Kind = "stack-overflow"
 )
 
 // Trap is the kind of a Fault for the trap instruction and failed device assertions.

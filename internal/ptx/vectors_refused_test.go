@@ -11,7 +11,7 @@ import (
 
 // Statements that are no instructions, or none that the simulator has: the error names opcode and line.
 var nonsense = []string{
-	"add.rn.s32 %r1, %r2, %r3;", "add.sat.u32 %r1, %r2, %r3;", "add.f32.rn %r1, %r2, %r3;", "add.rna.f32 %r1, %r2, %r3;", "add.ftz.f64 %d1, %d2, %d3;",
+	"add.rn.s32 %r1, %r2, %r3;", "add.sat.u32 %r1, %r2, %r3;", "cvt.f32.u32.rzi %r1, %r2;", "add.rna.f32 %r1, %r2, %r3;", "add.ftz.f64 %d1, %d2, %d3;",
 	"fma.f32 %r1, %r2, %r3, %r4;", "fma.rn.s32 %r1, %r2, %r3, %r4;", "fma.rn.ftz.bf16 %h1, %h2, %h3, %h4;", "fma.rn.sat.relu.f16 %h1, %h2, %h3, %h4;",
 	"mul.s32 %r1, %r2, %r3;", "mul.wide.s64 %d1, %d2, %d3;", "mad.s32 %r1, %r2, %r3, %r4;", "mul.lo.f32 %r1, %r2, %r3;",
 	"div.f32 %r1, %r2, %r3;", "div.rn.s32 %r1, %r2, %r3;", "div.approx.f64 %d1, %d2, %d3;", "sqrt.f32 %r1, %r2;", "rcp.approx.f64 %d1, %d2;",
@@ -55,7 +55,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 	}
 }
 
-// ptxas refuses the statements too, but for those that the simulator does not have, and an order of suffixes that it forgives.
+// ptxas refuses the statements too, but for those that the simulator does not have.
 func TestPtxasRefusesNonsense(t *testing.T) {
 	ptxas := assembler(t)
 	var kernels []string
@@ -72,7 +72,7 @@ func TestPtxasRefusesNonsense(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]bool{
-		"add.f32.rn": true, "cp.async.bulk.commit_group": true, "fence.acquire.gpu": true, "mbarrier.init.shared.b64": true, "tex.2d.v4.f32.f32": true,
+		"cp.async.bulk.commit_group": true, "fence.acquire.gpu": true, "mbarrier.init.shared.b64": true, "tex.2d.v4.f32.f32": true,
 		"vadd.u32.u32.u32": true,
 	}, beyond)
 }

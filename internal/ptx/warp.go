@@ -38,10 +38,12 @@ type warp struct {
 	local  []byte // of all lanes, one after the other
 	carry  uint32 // CC.CF of each lane
 	async  asyncQueue
-	steps  uint64 // warp instructions executed
-	yield  bool   // let other warps run
-	streak int    // branches since groups last met, while others were ready
-	turns  int    // patience: streak at which another group gets a turn
+	calls  [][]activation // of each lane: calls through a register or of functions that call themselves; nil: none yet
+	depth  []int          // bytes of each lane's saved registers
+	steps  uint64         // warp instructions executed
+	yield  bool           // let other warps run
+	streak int            // branches since groups last met, while others were ready
+	turns  int            // patience: streak at which another group gets a turn
 	last   *allocation
 	count  *tally // the worker's counters
 	san    *sanitizer

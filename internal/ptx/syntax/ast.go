@@ -5,12 +5,13 @@ package syntax
 
 // A Module is one PTX file.
 type Module struct {
-	Version     string         // "8.2"
-	Target      []string       // "sm_80", then options such as "texmode_independent"
-	AddressSize int            // 32 or 64
-	Files       map[int]string // .file: index to name, as written
-	Vars        []*Var         // variables of module scope, in order
-	Funcs       []*Func        // entries and functions, in order; a declaration without body has Body == nil and Declared
+	Version     string            // "8.2"
+	Target      []string          // "sm_80", then options such as "texmode_independent"
+	AddressSize int               // 32 or 64
+	Files       map[int]string    // .file: index to name, as written
+	Vars        []*Var            // variables of module scope, in order
+	Aliases     map[string]string // .alias: other names of functions; nil: none
+	Funcs       []*Func           // entries and functions, in order; a declaration without body has Body == nil and Declared
 }
 
 // A Space is a state space, as PTX writes it after the dot.
@@ -31,7 +32,7 @@ type Var struct {
 	Type    string // "b8", "f32", "pred", …
 	Vector  int    // 1, 2 or 4 (.v2, .v4)
 	Name    string
-	Count   int   // registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name
+	Count   int   // registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name. Sets in memory are Vars each
 	Dims    []int // array sizes; -1 for [] without an initialiser
 	Align   int   // bytes; 0: natural
 	Extern  bool
@@ -64,6 +65,8 @@ type Func struct {
 	ReqThreads [3]int // .reqntid
 	MinBlocks  int    // .minnctapersm
 	MaxRegs    int    // .maxnreg
+	Cluster    [3]int // .reqnctapercluster: blocks of a cluster; zeros: not said
+	Clustered  bool   // .blocksareclusters: the grid of a launch counts clusters
 	Vars       []*Var // registers, shared, local and param variables of the body, names made unique over nested scopes
 	Body       []Instr
 	Labels     map[string]int      // label to index in Body (len(Body) when it stands at the end)

@@ -72,6 +72,13 @@ func (p *parser) limits(f *Func) {
 			p.whole("a number of blocks", 0, math.MaxInt32)
 		case ".maxnreg":
 			f.MaxRegs = p.whole("a number of registers", 0, math.MaxInt32)
+		case ".reqnctapercluster":
+			f.Cluster = p.triple()
+		case ".maxclusterrank":
+			p.whole("a number of blocks", 0, math.MaxInt32)
+		case ".explicitcluster": // the launch says it, or .reqnctapercluster
+		case ".blocksareclusters":
+			f.Clustered = true
 		case ".noreturn":
 			f.NoReturn = true
 		case ".pragma":

@@ -9,6 +9,8 @@ import (
 const (
 	maxDepth     = 200     // nested scopes, or nested operands
 	maxRegisters = 1 << 20 // of one .reg %r<N>
+	maxSet       = 1 << 16 // variables of one .param p<N>
+	maxSets      = 1 << 18 // of all of these in a module
 	maxBytes     = 1 << 32 // of one variable
 	maxPadding   = 1 << 16 // zeros put behind short rows of initialisers, in one module
 )
@@ -45,6 +47,7 @@ type parser struct {
 	known    map[string]bool // names defined at module scope
 	depth    int
 	padding  int
+	sets     int
 	operands slab[Operand]
 	words    slab[string]
 	args     []Operand // operands being read, a stack
@@ -89,15 +92,10 @@ func (p *parser) define(t token) {
 
 // refused lists directives of module or function scope that have no place in the tree.
 var refused = map[string]string{
-	".alias":             "aliases of functions are not supported",
-	".tex":               "textures are not supported",
-	".explicitcluster":   "clusters of blocks are not supported",
-	".reqnctapercluster": "clusters of blocks are not supported",
-	".maxclusterrank":    "clusters of blocks are not supported",
-	".blocksareclusters": "clusters of blocks are not supported",
-	".reg":               "registers belong into functions",
-	".local":             "local variables belong into functions",
-	".param":             "parameters belong into functions",
+	".tex":   "textures are not supported",
+	".reg":   "registers belong into functions",
+	".local": "local variables belong into functions",
+	".param": "parameters belong into functions",
 }
 
 // module reads a whole text (PTX ISA 11.1, 11.2, 11.5).
@@ -137,12 +135,26 @@ func (p *parser) module() {
 		case ".pragma":
 			p.next()
 			p.pragma()
+		case ".alias":
+			p.next()
+			p.alias()
 		case ".version":
 			p.fail(t, "a second .version: this is more than one module")
 		default:
 			p.definition()
 		}
 	}
+}
+
+// alias reads name, function; (PTX ISA 11.7.6).
+func (p *parser) alias() {
+	name := p.expect(word, "the name of an alias").text
+	p.expect(',', ", after the name of an alias")
+	if p.m.Aliases == nil {
+		p.m.Aliases = map[string]string{}
+	}
+	p.m.Aliases[name] = p.expect(word, "the name of a function").text
+	p.expect(';', "; after an alias")
 }
 
 // A linkage is what may stand before a definition.

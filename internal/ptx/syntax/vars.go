@@ -3,6 +3,7 @@ package syntax
 import (
 	"math"
 	"math/bits"
+	"strconv"
 )
 
 // typeBytes lists the types of variables (PTX ISA 5.2). A predicate has no size in memory.
@@ -12,7 +13,8 @@ var typeBytes = map[string]int{
 	"b16": 2, "u16": 2, "s16": 2, "f16": 2, "bf16": 2,
 	"b32": 4, "u32": 4, "s32": 4, "f32": 4, "f16x2": 4, "bf16x2": 4,
 	"b64": 8, "u64": 8, "s64": 8, "f64": 8,
-	"b128": 16,
+	"b128":   16,
+	"texref": 8, "samplerref": 8, "surfref": 8, // opaque; only texture instructions use them
 }
 
 // Bytes returns the size of one element of v: its type times its vector length. It is 0 for predicates.
@@ -52,8 +54,6 @@ func (p *parser) attributes(space Space, line int) Var {
 			v.Vector = vectors[t.text]
 		case v.Type != "":
 			p.fail(t, "expected a name after .%s, found %s", v.Type, t.describe())
-		case name == "texref" || name == "samplerref" || name == "surfref":
-			p.fail(t, "textures and surfaces are not supported")
 		default:
 			if _, ok := typeBytes[name]; !ok {
 				p.fail(t, "%s is no type", t.describe())
@@ -123,9 +123,13 @@ func (p *parser) variables(space Space, link linkage, add func(token, *Var)) {
 		v := base
 		t := p.expect(word, "a name")
 		v.Name, v.Line = t.text, t.line
-		if space == Reg && p.accept('<') {
-			v.Count = p.whole("the number of registers", 1, maxRegisters)
-			p.expect('>', "> after the number of registers")
+		if p.accept('<') {
+			what, most := "the number of variables", int64(maxSet)
+			if space == Reg {
+				what, most = "the number of registers", maxRegisters
+			}
+			v.Count = p.whole(what, 1, most)
+			p.expect('>', "> after "+what)
 		}
 		p.dims(&v)
 		switch {
@@ -137,7 +141,19 @@ func (p *parser) variables(space Space, link linkage, add func(token, *Var)) {
 		if p.is('=') {
 			p.initialiser(&v)
 		}
-		add(t, &v)
+		if n := v.Count; n > 0 && space != Reg { // p<2> is p0 and p1
+			if p.sets += n; p.sets > maxSets {
+				p.fail(t, "more than %d variables in sets such as p<2>", maxSets)
+			}
+			for i := range n {
+				one, at := v, t
+				one.Count, one.Name = 0, v.Name+strconv.Itoa(i)
+				at.text = one.Name
+				add(at, &one)
+			}
+		} else {
+			add(t, &v)
+		}
 		if !p.accept(',') {
 			break
 		}
