@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"bilevel/internal/nearest"
@@ -15,15 +14,8 @@ import (
 	"bilevel/internal/ptx/syntax"
 )
 
-// A buffer is an argument in the machine's memory.
-type buffer struct {
-	argument
-	array *npy.Array // what the file holds, or will hold
-	addr  uint64
-}
-
-// execute runs the kernel and prints what the options ask for. It tells whether there were reports.
-func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, err error) {
+// execute runs the kernels and prints what the options ask for. It tells whether there were reports or unexpected results.
+func execute(ctx context.Context, opt *options, stdout, stderr io.Writer) (faulty bool, err error) {
 	text, err := os.ReadFile(opt.ptx)
 	if err != nil {
 		return false, err
@@ -32,28 +24,25 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 	if err != nil {
 		return false, err
 	}
-	kernel, err := find(module, opt.entry)
+	kernels, resources, err := lookup(module, opt)
 	if err != nil {
 		return false, err
 	}
-	if err := kernel.Err(); err != nil {
-		return false, err
-	}
-	var resources ptx.Resources
-	if opt.resources != "" {
-		if resources, err = readResources(opt.resources, kernel.Name); err != nil {
-			return false, err
-		}
-	}
-	if err := match(kernel, opt.args); err != nil {
-		return false, err
-	}
-	if err := writable(opt.args); err != nil {
-		return false, err
-	}
-	m := ptx.NewMachine(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed, Card: opt.card})
-	args, buffers, err := bind(m, opt.args)
+	buffers, err := newPool(opt)
 	if err != nil {
+		return false, err
+	}
+	subjects, err := buffers.subjects(opt.expected)
+	if err != nil {
+		return false, err
+	}
+	printed := stdout // what kernels print; beside an object of JSON it goes elsewhere
+	if opt.json {
+		printed = stderr
+	}
+	m := ptx.NewMachine(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed, Card: opt.card,
+		Watchdog: opt.limit.instructions, Output: printed})
+	if err := buffers.load(m); err != nil {
 		return false, err
 	}
 	for _, c := range opt.constants {
@@ -61,29 +50,124 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 			return false, fmt.Errorf("-const %s=%s: %w", c.name, c.path, err)
 		}
 	}
-	result, err := m.Run(ctx, ptx.Launch{Kernel: kernel, Grid: opt.grid, Block: opt.block, Shared: opt.shared,
-		SharedLimit: opt.shared, Args: args})
-	var fault *ptx.Fault
-	switch {
-	case errors.As(err, &fault):
-		if result == nil {
-			result = &ptx.Result{}
+	var found findings
+	finished := true
+	for i := 0; i < len(opt.launches) && finished; i++ {
+		var one finding
+		if one, finished, err = opt.run(ctx, m, kernels[i], &opt.launches[i], buffers); err != nil {
+			return false, err
 		}
-		result.Reports = append(result.Reports, fault.Report)
-	case err != nil:
-		return false, err
-	default:
-		if err := store(m, buffers); err != nil {
+		if opt.counters && opt.card != nil {
+			e := ptx.NewEstimate(*opt.card, one.Counters, resources[i], opt.launches[i].shared)
+			one.Estimate = &e
+		}
+		faulty = faulty || len(one.Reports) > 0
+		found.launches = append(found.launches, one)
+	}
+	if finished {
+		if err := buffers.read(m); err != nil {
+			return false, err
+		}
+		for i, e := range opt.expected {
+			different, err := compare(subjects[i], e.path, opt.rtol, opt.atol)
+			if err != nil {
+				return false, err
+			}
+			if different != nil {
+				faulty = true
+				found.mismatches = append(found.mismatches, *different)
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return false, context.Cause(ctx)
+		}
+		if err := buffers.store(); err != nil {
 			return false, err
 		}
 	}
-	found := findings{Result: result}
-	if opt.counters && opt.card != nil {
-		e := ptx.NewEstimate(*opt.card, result.Counters, resources, opt.shared)
-		found.Estimate = &e
-	}
-	return len(result.Reports) > 0, output(stdout, opt, found)
+	return faulty, output(stdout, opt, found)
 }
+
+// lookup finds the kernels of the launches, and their resources where an estimate needs them, and checks the arguments.
+func lookup(module *ptx.Module, opt *options) (kernels []*ptx.Kernel, resources []ptx.Resources, err error) {
+	for i := range opt.launches {
+		l := &opt.launches[i]
+		k, err := find(module, l.entry)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := k.Err(); err != nil {
+			return nil, nil, err
+		}
+		var r ptx.Resources
+		if opt.resources != "" {
+			if r, err = readResources(opt.resources, k.Name); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := match(k, l.args); err != nil {
+			return nil, nil, err
+		}
+		kernels, resources = append(kernels, k), append(resources, r)
+	}
+	return kernels, resources, nil
+}
+
+// subjects finds the buffers of expectations.
+func (p *pool) subjects(list []expectation) (subjects []*buffer, err error) {
+	for _, e := range list {
+		if _, err := os.Stat(e.path); err != nil {
+			return nil, err
+		}
+		b, err := p.subject(e)
+		if err != nil {
+			return nil, err
+		}
+		subjects = append(subjects, b)
+	}
+	return subjects, nil
+}
+
+// run executes one launch as often as it says. finished is false for a kernel that could not go on.
+func (opt *options) run(ctx context.Context, m *ptx.Machine, k *ptx.Kernel, l *launch, buffers *pool) (one finding, finished bool, err error) {
+	values, err := buffers.values(k, l.args)
+	if err != nil {
+		return one, false, err
+	}
+	if opt.limit.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, opt.limit.duration, errOutOfTime)
+		defer cancel()
+	}
+	one.Kernel, one.Result = k.Name, &ptx.Result{}
+	for range l.repeat {
+		result, err := m.Run(ctx, ptx.Launch{Kernel: k, Grid: l.grid, Block: l.block, Shared: l.shared, SharedLimit: l.shared,
+			Args: values, Cooperative: l.cooperative || k.Cooperative})
+		var fault *ptx.Fault
+		switch {
+		case errors.Is(err, errOutOfTime):
+			fault = &ptx.Fault{Report: ptx.Report{Kind: ptx.Timeout, Kernel: k.Name, Count: 1,
+				Message: fmt.Sprintf("the launch has not ended within %v", opt.limit.duration)}}
+		case err != nil && !errors.As(err, &fault):
+			return one, false, err
+		}
+		if result != nil {
+			one.Reports, one.Counters = append(one.Reports, result.Reports...), result.Counters
+		}
+		if fault != nil && (result == nil || !opt.sanitize || fault.Report.Kind == ptx.Timeout && opt.limit.duration > 0) {
+			one.Reports = append(one.Reports, fault.Report)
+		}
+		if finished = fault == nil; !finished {
+			break
+		}
+	}
+	for i := range one.Reports {
+		buffers.explain(&one.Reports[i])
+	}
+	return one, finished, nil
+}
+
+var errOutOfTime = errors.New("the time that --limit allows is over")
 
 // readResources finds what ptxas -v has printed about a kernel in a file.
 func readResources(path, kernel string) (ptx.Resources, error) {
@@ -113,98 +197,9 @@ func find(m *ptx.Module, name string) (*ptx.Kernel, error) {
 	return nil, fmt.Errorf("%s has no kernel %q%s (there are %s)", m.Name, name, nearest.Hint(name, names), strings.Join(names, ", "))
 }
 
-// match holds the arguments against the kernel's parameters.
-func match(k *ptx.Kernel, args []argument) error {
-	if len(args) != len(k.Params) {
-		var list []string
-		for _, p := range k.Params {
-			list = append(list, parameter(p))
-		}
-		return fmt.Errorf("%s takes %s (%s); -arg is given %s", k.Name, plural(len(k.Params), "argument"), strings.Join(list, ", "), plural(len(args), "time"))
-	}
-	for i, a := range args {
-		n, what := 8, "a pointer of 8 bytes"
-		if a.value != nil {
-			n, what = len(a.value), fmt.Sprintf("%d bytes", len(a.value))
-		}
-		if p := k.Params[i]; n != p.Size {
-			return fmt.Errorf("-arg %s passes %s, but parameter %d of %s is %s", a.text, what, i+1, k.Name, parameter(p))
-		}
-	}
-	return nil
-}
-
-// parameter describes a kernel's parameter.
-func parameter(p ptx.Param) string {
-	if p.Type == "b8" {
-		return fmt.Sprintf("a structure of %d bytes", p.Size)
-	}
-	return fmt.Sprintf("%s of %d bytes", p.Type, p.Size)
-}
-
-// writable refuses files that could not be written in the end, before the kernel runs.
-func writable(args []argument) error {
-	seen := map[string]bool{}
-	for _, a := range args {
-		if !a.writes {
-			continue
-		}
-		if seen[a.path] {
-			return fmt.Errorf("two arguments write %s", a.path)
-		}
-		seen[a.path] = true
-		dir := filepath.Dir(a.path)
-		if info, err := os.Stat(dir); err != nil {
-			return err
-		} else if !info.IsDir() {
-			return fmt.Errorf("%s is no folder", dir)
-		}
-		if info, err := os.Stat(a.path); err == nil && !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no regular file", a.path)
-		}
-	}
-	return nil
-}
-
-// bind puts the arguments into the machine's memory. The first result is what the kernel is given.
-func bind(m *ptx.Machine, args []argument) (values [][]byte, buffers []buffer, err error) {
-	for _, a := range args {
-		if a.value != nil {
-			values = append(values, a.value)
-			continue
-		}
-		b := buffer{argument: a}
-		if a.reads {
-			if b.array, err = npy.ReadFile(a.path); err != nil {
-				return nil, nil, err
-			}
-		} else {
-			b.array = &npy.Array{DType: a.dtype, Shape: a.shape, Data: make([]byte, size(a.dtype, a.shape))}
-		}
-		if b.addr, err = m.Alloc(int64(len(b.array.Data)), a.path); err != nil {
-			return nil, nil, fmt.Errorf("-arg %s: %w", a.text, err)
-		}
-		if err := m.Write(b.addr, b.array.Data); err != nil {
-			return nil, nil, fmt.Errorf("-arg %s: %w", a.text, err)
-		}
-		values = append(values, bytesOf(b.addr, 64))
-		buffers = append(buffers, b)
-	}
-	return values, buffers, nil
-}
-
-// size returns the bytes of a shape.
-func size(d npy.DType, shape []int) int {
-	n := d.Size()
-	for _, dim := range shape {
-		n *= dim
-	}
-	return n
-}
-
 // set copies the constant's file into the module's variable.
 func (c constant) set(m *ptx.Machine, module *ptx.Module, text string) error {
-	a, err := npy.ReadFile(c.path)
+	a, err := npy.ReadRawFile(c.path)
 	if err != nil {
 		return err
 	}
@@ -213,7 +208,7 @@ func (c constant) set(m *ptx.Machine, module *ptx.Module, text string) error {
 		return fmt.Errorf("%w%s", err, variables(module.Name, text, c.name))
 	}
 	if int64(len(a.Data)) != n {
-		return fmt.Errorf("the file holds %d bytes of %v, but the variable has %d bytes", len(a.Data), a.DType, n)
+		return fmt.Errorf("the file holds %d bytes of %s, but the variable has %d bytes", len(a.Data), typeName(a.Type), n)
 	}
 	return m.Write(addr, a.Data)
 }
@@ -235,23 +230,4 @@ func variables(name, text, got string) string {
 		return " (it has none)"
 	}
 	return fmt.Sprintf("%s (there are %s)", nearest.Hint(got, names), strings.Join(names, ", "))
-}
-
-// store reads back the buffers that the kernel may have written, all before the first file changes.
-func store(m *ptx.Machine, buffers []buffer) error {
-	for _, b := range buffers {
-		if b.writes {
-			if err := m.Read(b.addr, b.array.Data); err != nil {
-				return err
-			}
-		}
-	}
-	for _, b := range buffers {
-		if b.writes {
-			if err := npy.WriteFile(b.path, b.array); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

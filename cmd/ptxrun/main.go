@@ -9,30 +9,62 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"bilevel/internal/nearest"
 	"bilevel/internal/ptx"
 )
 
-// Exit statuses.
+// Exit statuses. A signal ends the command with 128 and its number.
 const (
 	exitClean   = 0
-	exitReports = 1 // the kernel is at fault
+	exitReports = 1 // the kernel is at fault, or its results are not those expected
 	exitRefused = 2 // usage, malformed or unsupported PTX, or a file in the way: nothing is known about the kernel
 )
 
+// patience is how long a run may take to end after a signal before the process ends without it.
+const patience = 150 * time.Millisecond
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		cancel(interrupted{s})
+		select { // a second signal ends the process at once
+		case <-signals:
+		case <-time.After(patience):
+		}
+		fmt.Fprintf(os.Stderr, "ptxrun: %v\n", interrupted{s})
+		os.Exit(interrupted{s}.status())
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// An interrupted is the error of a run that a signal ended.
+type interrupted struct{ os.Signal }
+
+func (i interrupted) Error() string {
+	return fmt.Sprintf("ended by a signal (%v) before the kernel was done; no file is written", i.Signal)
+}
+
+func (i interrupted) status() int {
+	if n, ok := i.Signal.(syscall.Signal); ok {
+		return 128 + int(n)
+	}
+	return exitRefused
 }
 
 // run is the whole command, without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "explain" {
+		return explain(args[1:], stdout, stderr)
+	}
 	opt, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, help)
@@ -40,9 +72,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	faulty := false
 	if err == nil {
-		faulty, err = execute(ctx, opt, stdout)
+		faulty, err = execute(ctx, opt, stdout, stderr)
 	}
+	var signal interrupted
 	switch {
+	case errors.As(err, &signal):
+		fmt.Fprintf(stderr, "ptxrun: %v\n", signal)
+		return signal.status()
 	case err != nil:
 		fmt.Fprintf(stderr, "ptxrun: %v\n", err)
 		return exitRefused
@@ -52,20 +88,65 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitClean
 }
 
-// options are what the command line says.
-type options struct {
-	ptx, entry  string
+// A launch is one start of a kernel.
+type launch struct {
+	entry       string
 	grid, block [3]int
 	shared      int
+	cooperative bool
+	repeat      int
 	args        []argument
-	constants   []constant
-	sanitize    bool
-	counters    bool
-	float       ptx.FloatMode
-	seed        uint64
-	json        bool
-	card        *ptx.Card // nil: not named
-	resources   string    // file with what ptxas -v prints
+}
+
+// check refuses what no kernel can be launched with.
+func (l *launch) check() error {
+	switch {
+	case l.entry == "":
+		return errors.New("the name of the kernel (entry) is missing")
+	case l.grid == [3]int{} || l.block == [3]int{}:
+		return errors.New("grid or block is missing")
+	case l.shared < 0:
+		return fmt.Errorf("-shared %d: want a number of bytes", l.shared)
+	case l.repeat < 1:
+		return fmt.Errorf("-repeat %d: want a number from 1 on", l.repeat)
+	}
+	return nil
+}
+
+// options are what the command line says.
+type options struct {
+	ptx        string
+	launchFile string
+	launches   []launch
+	buffers    []namedBuffer
+	constants  []constant
+	expected   []expectation
+	rtol, atol float64
+	limit      limit
+	sanitize   bool
+	counters   bool
+	float      ptx.FloatMode
+	seed       uint64
+	json       bool
+	card       *ptx.Card // nil: not named
+	resources  string    // file with what ptxas -v prints
+}
+
+// A limit ends a kernel that does not end by itself. Zeros: what the simulator allows.
+type limit struct {
+	instructions uint64 // of warps
+	duration     time.Duration
+}
+
+// parseLimit reads a number of warp instructions, or a duration such as 10s.
+func parseLimit(text string) (limit, error) {
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n > 0 {
+		return limit{instructions: n}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return limit{duration: d}, nil
+	}
+	return limit{}, errors.New("want a number of warp instructions, or a time such as 10s")
 }
 
 // floatModes are the readings of floating-point instructions.
@@ -77,45 +158,102 @@ var floatModes = []struct {
 // parse reads the command line. Its error is flag.ErrHelp when help is asked for.
 func parse(args []string) (*options, error) {
 	opt := &options{}
-	set := flag.NewFlagSet("ptxrun", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	set.StringVar(&opt.ptx, "ptx", "", "")
-	set.StringVar(&opt.entry, "entry", "", "")
-	set.IntVar(&opt.shared, "shared", 0, "")
-	set.BoolVar(&opt.sanitize, "sanitize", false, "")
-	set.BoolVar(&opt.counters, "counters", false, "")
-	set.BoolVar(&opt.json, "json", false, "")
-	set.Uint64Var(&opt.seed, "seed", 0, "")
-	set.Func("grid", "", into(&opt.grid, parseSizes))
-	set.Func("block", "", into(&opt.block, parseSizes))
-	set.Func("arg", "", appended(&opt.args, parseArg))
-	set.Func("const", "", appended(&opt.constants, parseConstant))
-	set.Func("float", "", into(&opt.float, parseFloatMode))
-	set.Func("card", "", into(&opt.card, parseCard))
-	set.StringVar(&opt.resources, "resources", "", "")
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
+	given := map[string]bool{}
+	var launches []launch
+	for first := true; first || len(args) > 0; first = false {
+		part := args
+		args = nil
+		if i := slices.IndexFunc(part, func(s string) bool { return s == "-then" || s == "--then" }); i >= 0 {
+			part, args = part[:i], part[i+1:]
+			if len(args) == 0 {
+				return nil, errors.New("--then: the next launch is missing")
+			}
+		}
+		l, err := opt.parseLaunch(part, given)
+		if err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w (ptxrun -h lists the flags)", err)
+		launches = append(launches, l)
 	}
-	if set.NArg() > 0 {
-		return nil, fmt.Errorf("%q: only flags are taken (ptxrun -h lists them)", set.Arg(0))
-	}
-	given := map[string]bool{}
-	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for _, name := range []string{"ptx", "entry", "grid", "block"} {
-		if !given[name] {
-			return nil, fmt.Errorf("-%s is missing (ptxrun -h shows an example)", name)
+	if opt.launchFile != "" {
+		for _, name := range []string{"entry", "grid", "block", "arg", "shared", "repeat", "cooperative"} {
+			if given[name] {
+				return nil, fmt.Errorf("-%s: the launches are those of the file that -launch names", name)
+			}
+		}
+		if err := readLaunchFile(opt.launchFile, opt); err != nil {
+			return nil, err
+		}
+	} else {
+		if !given["ptx"] {
+			return nil, errors.New("-ptx is missing (ptxrun -h shows an example)")
+		}
+		opt.launches = launches
+		for _, l := range opt.launches {
+			for _, missing := range []struct {
+				name string
+				yes  bool
+			}{{"entry", l.entry == ""}, {"grid", l.grid == [3]int{}}, {"block", l.block == [3]int{}}} {
+				if missing.yes {
+					return nil, fmt.Errorf("-%s is missing (ptxrun -h shows an example)", missing.name)
+				}
+			}
+			if err := l.check(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if opt.resources != "" && !(opt.counters && opt.card != nil) {
 		return nil, errors.New("-resources is for an estimate, which --counters and --card ask for")
 	}
-	if opt.shared < 0 {
-		return nil, fmt.Errorf("-shared %d: want a number of bytes", opt.shared)
+	if (given["rtol"] || given["atol"]) && len(opt.expected) == 0 {
+		return nil, errors.New("--rtol and --atol are for --expect")
+	}
+	if !(opt.rtol >= 0 && opt.atol >= 0) {
+		return nil, errors.New("--rtol and --atol are numbers from 0 on")
 	}
 	return opt, nil
+}
+
+// parseLaunch reads the flags up to the next --then, and notes in given which there are. Flags that are not about a launch
+// count for all.
+func (opt *options) parseLaunch(args []string, given map[string]bool) (launch, error) {
+	l := launch{}
+	set := flag.NewFlagSet("ptxrun", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.StringVar(&opt.ptx, "ptx", opt.ptx, "")
+	set.StringVar(&opt.launchFile, "launch", opt.launchFile, "")
+	set.StringVar(&l.entry, "entry", "", "")
+	set.IntVar(&l.shared, "shared", 0, "")
+	set.IntVar(&l.repeat, "repeat", 1, "")
+	set.BoolVar(&l.cooperative, "cooperative", false, "")
+	set.Func("grid", "", into(&l.grid, parseSizes))
+	set.Func("block", "", into(&l.block, parseSizes))
+	set.Func("arg", "", appended(&l.args, func(text string) (argument, error) { return parseArg(text, "") }))
+	set.Func("buffer", "", appended(&opt.buffers, func(text string) (namedBuffer, error) { return parseNamedBuffer(text, "") }))
+	set.Func("const", "", appended(&opt.constants, parseConstant))
+	set.Func("expect", "", appended(&opt.expected, parseExpectation))
+	set.Float64Var(&opt.rtol, "rtol", opt.rtol, "")
+	set.Float64Var(&opt.atol, "atol", opt.atol, "")
+	set.Func("limit", "", into(&opt.limit, parseLimit))
+	set.BoolVar(&opt.sanitize, "sanitize", opt.sanitize, "")
+	set.BoolVar(&opt.counters, "counters", opt.counters, "")
+	set.BoolVar(&opt.json, "json", opt.json, "")
+	set.Uint64Var(&opt.seed, "seed", opt.seed, "")
+	set.Func("float", "", into(&opt.float, parseFloatMode))
+	set.Func("card", "", into(&opt.card, parseCard))
+	set.StringVar(&opt.resources, "resources", opt.resources, "")
+	if err := set.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return l, err
+		}
+		return l, fmt.Errorf("%w (ptxrun -h lists the flags)", err)
+	}
+	if set.NArg() > 0 {
+		return l, fmt.Errorf("%q: only flags are taken (ptxrun -h lists them)", set.Arg(0))
+	}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return l, nil
 }
 
 // into makes a flag's function that stores what parse makes of its text.
@@ -157,41 +295,3 @@ func parseCard(text string) (*ptx.Card, error) {
 	}
 	return nil, fmt.Errorf("unknown card%s (there are %s)", nearest.Hint(text, names), strings.Join(names, ", "))
 }
-
-const help = `ptxrun runs a CUDA kernel, compiled to PTX, on the processor, and checks it. No card or driver is needed.
-
-    nvcc -ptx -arch=compute_80 -lineinfo axpy.cu
-    ptxrun -ptx axpy.ptx -entry axpy -grid 8 -block 256 \
-        -arg i32:2000 -arg f32:0.5 -arg in:x.npy -arg inout:y.npy --sanitize
-
-The kernel:
-    -ptx FILE           its text, from nvcc -ptx or NVRTC; with -lineinfo reports name lines of the .cu
-    -entry NAME         its name, as in the PTX (extern "C" keeps it readable)
-    -grid X,Y,Z         blocks
-    -block X,Y,Z        threads of a block
-    -shared BYTES       dynamic shared memory
-
-Arguments, in the order of its parameters:
-    -arg in:FILE.npy    a pointer to the elements of the file
-    -arg out:FILE.npy:TYPE:SHAPE
-                        a pointer to zeros; the file is written when the kernel is done. SHAPE is 64x10
-    -arg inout:FILE.npy a pointer to the elements of the file, which is rewritten when the kernel is done
-    -arg TYPE:NUMBER    a number, such as i32:5 or f32:0.5; u64:0 is a null pointer
-    -const NAME=FILE.npy
-                        sets a __constant__ or __device__ variable
-Types are f32 f64 f16 i32 i64 u8 u16 u32 u64.
-
-What to do:
-    --sanitize          check accesses, initialisation, races and barriers, and report
-    --counters          print counts of instructions, memory traffic and more
-    --float MODE        exact (default): correctly rounded; pessimistic: approximate instructions are off by what their
-                        documentation allows; contract: mul and add are fused where ptxas may fuse them
-    --seed N            run blocks and warps in another order
-    --card NAME         whose limits hold; A100 if not said. With --counters also an estimate of the time on that card
-    --resources FILE    what ptxas -v prints, for the registers and shared memory of that estimate
-    --json              print one object with "reports" and "counters", and "estimate" where there is one
-
-Exit status: 0, or 1 when there are reports, or 2 for malformed or unsupported PTX, for wrong usage and for files that
-cannot be read or written. A run that cannot be finished (status 1: a trap, the watchdog, an illegal address without
---sanitize) and status 2 leave all files as they were.
-`

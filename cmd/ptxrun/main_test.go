@@ -350,7 +350,7 @@ func TestUsage(t *testing.T) {
 		axpy + "more":                         `"more": only flags are taken (ptxrun -h lists them)`,
 		axpy + "-shared -4":                   "-shared -4: want a number of bytes",
 		axpy + "-float fast":                  `invalid value "fast" for flag -float: want exact, pessimistic, contract (ptxrun -h lists the flags)`,
-		axpy + "-arg int:5":                   `invalid value "int:5" for flag -arg: "int" is neither in, out, inout nor a type (f32 f64 f16 i32 i64 u8 u16 u32 u64); want in:FILE.npy, out:FILE.npy:TYPE:SHAPE, inout:FILE.npy, or a number such as i32:5 (ptxrun -h lists the flags)`,
+		axpy + "-arg int:5":                   `invalid value "int:5" for flag -arg: "int" is neither in, out, inout, alloc, struct nor a type (f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128); want ` + argForms + ` (ptxrun -h lists the flags)`,
 		axpy + "-grid 0":                      `invalid value "0" for flag -grid: want one to three whole numbers from 1 on, such as 16,16,1 (ptxrun -h lists the flags)`,
 		k + "axpi":                            `kernels.ptx has no kernel "axpi"; did you mean "axpy"? (there are axpy, axpy_unguarded, reverse, ramp, copy, structure, trapped)`,
 		k + "axpy":                            "axpy takes 4 arguments (u32 of 4 bytes, f32 of 4 bytes, u64 of 8 bytes, u64 of 8 bytes); -arg is given 0 times",
@@ -360,7 +360,7 @@ func TestUsage(t *testing.T) {
 		k + "trapped -arg in:kernels.ptx":     `kernels.ptx: not a usable .npy file: it begins with "//\n// ", not with "\x93NUMPY"`,
 		k + "trapped -arg out:no/z.npy:f32:1": "stat no: no such file or directory",
 		k + "trapped -arg out:folder:f32:1":   "folder is no regular file",
-		k + "reverse -arg inout:x.npy -arg out:./x.npy:f32:64": "two arguments write x.npy",
+		k + "reverse -arg inout:x.npy -arg out:./x.npy:f32:64": "x.npy is given as inout: and as out:; both are one buffer, which inout: reads and writes",
 		"-ptx no.ptx -entry k -grid 1 -block 1":                "open no.ptx: no such file or directory",
 	} {
 		_, err := s.run(exitRefused, line)
@@ -458,6 +458,6 @@ func TestFloatModes(t *testing.T) {
 
 func TestNoReportsAreAList(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, output(&out, &options{json: true}, findings{Result: &ptx.Result{}}))
+	require.NoError(t, output(&out, &options{json: true}, findings{launches: []finding{{Result: &ptx.Result{}}}}))
 	require.Contains(t, out.String(), `"reports":[]`)
 }

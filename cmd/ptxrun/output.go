@@ -14,29 +14,68 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// findings are what a run found, and what --json prints.
-type findings struct {
+// A finding is what a launch found.
+type finding struct {
 	*ptx.Result
 	Estimate *ptx.Estimate `json:"estimate,omitempty"` // nil: not asked for
+	Kernel   string        `json:"kernel,omitempty"`   // where there are several launches
+}
+
+// findings are what all launches found, and which results are not those expected.
+type findings struct {
+	launches   []finding
+	mismatches []mismatch
+}
+
+// encode prints findings as one object of JSON: the keys of a launch beside each other where there is one, else a list.
+func encode(w io.Writer, r findings) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for i := range r.launches {
+		if l := r.launches[i].Result; l.Reports == nil {
+			l.Reports = []ptx.Report{} // [] in JSON
+		}
+	}
+	if len(r.launches) > 1 {
+		return enc.Encode(struct {
+			Launches   []finding  `json:"launches"`
+			Mismatches []mismatch `json:"mismatches,omitempty"`
+		}{r.launches, r.mismatches})
+	}
+	one := r.launches[0]
+	one.Kernel = ""
+	return enc.Encode(struct {
+		finding
+		Mismatches []mismatch `json:"mismatches,omitempty"`
+	}{one, r.mismatches})
 }
 
 // output prints what a run found.
 func output(w io.Writer, opt *options, r findings) error {
-	if r.Reports == nil {
-		r.Reports = []ptx.Report{} // [] in JSON
-	}
 	if opt.json {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(r)
+		return encode(w, r)
 	}
+	for _, l := range r.launches {
+		if err := outputLaunch(w, opt, l); err != nil {
+			return err
+		}
+	}
+	for _, m := range r.mismatches {
+		if _, err := fmt.Fprintln(w, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func outputLaunch(w io.Writer, opt *options, r finding) error {
 	for _, report := range r.Reports {
 		if _, err := fmt.Fprintln(w, report); err != nil {
 			return err
 		}
 	}
 	if opt.sanitize {
-		if _, err := fmt.Fprintf(w, "%s: %s\n", opt.entry, plural(len(r.Reports), "report")); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", r.Kernel, plural(len(r.Reports), "report")); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,8 @@ const (
 
 // header is what the dictionary of a file says.
 type header struct {
-	descr   string
+	descr   string // of one word; "" for a record
+	record  *Type
 	fortran bool
 	shape   []int
 }
@@ -29,7 +30,11 @@ func (h header) format() []byte {
 	if h.fortran {
 		order = "True"
 	}
-	d := fmt.Sprintf("{'descr': '%s', 'fortran_order': %s, 'shape': %s, }", h.descr, order, tuple(h.shape))
+	descr := "'" + h.descr + "'"
+	if h.record != nil {
+		descr = h.record.quoted()
+	}
+	d := fmt.Sprintf("{'descr': %s, 'fortran_order': %s, 'shape': %s, }", descr, order, tuple(h.shape))
 	if len(h.shape) > 0 {
 		d += strings.Repeat(" ", max(0, 21-len(strconv.Itoa(h.shape[0]))))
 	}
@@ -78,7 +83,7 @@ func (p *parser) dict() (h header, err error) {
 		field := 0
 		switch key {
 		case "descr":
-			h.descr, err = p.descr()
+			h.descr, h.record, err = p.descr()
 		case "fortran_order":
 			field = 1
 			h.fortran, err = p.boolean()
@@ -131,11 +136,14 @@ func (p *parser) str() (string, error) {
 	return word, nil
 }
 
-func (p *parser) descr() (string, error) {
+// descr reads a word, or a list of fields.
+func (p *parser) descr() (string, *Type, error) {
 	if p.space(); strings.HasPrefix(p.rest, "[") {
-		return "", errors.New("arrays of records are not supported; save their columns as arrays of numbers")
+		t, err := p.dtype(0)
+		return "", &t, err
 	}
-	return p.str()
+	word, err := p.str()
+	return word, nil, err
 }
 
 func (p *parser) boolean() (bool, error) {

@@ -23,6 +23,11 @@ func Read(r io.Reader) (*Array, error) {
 
 // ReadFile reads the array of a file. Its errors name the file.
 func ReadFile(path string) (*Array, error) {
+	return open(path, read)
+}
+
+// open reads an array from a file.
+func open[A any](path string, read func(io.Reader, int64) (*A, error)) (*A, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -49,10 +54,22 @@ func read(r io.Reader, available int64) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.record != nil {
+		return nil, errors.New("arrays of records are not supported; save their columns as arrays of numbers")
+	}
 	d, err := dtypeOf(h.descr)
 	if err != nil {
 		return nil, err
 	}
+	data, err := h.data(r, available-int64(begin), d, d.Size())
+	if err != nil {
+		return nil, err
+	}
+	return &Array{DType: d, Shape: h.shape, Data: data}, nil
+}
+
+// data reads the elements of a file whose header is h.
+func (h header) data(r io.Reader, available int64, name fmt.Stringer, size int) ([]byte, error) {
 	if h.fortran && len(h.shape) > 1 {
 		return nil, errors.New("the array is in Fortran order; save it as numpy.ascontiguousarray(a)")
 	}
@@ -60,15 +77,45 @@ func read(r io.Reader, available int64) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n > math.MaxInt/d.Size() {
-		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), d, errTooLarge)
+	if n > math.MaxInt/size {
+		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), name, errTooLarge)
 	}
-	bytes := n * d.Size()
-	data, err := exactread.All(r, bytes, available-int64(begin) >= int64(bytes))
+	data, err := exactread.All(r, n*size, available >= int64(n*size))
 	if err != nil {
-		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), d, err)
+		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), name, err)
 	}
-	return &Array{DType: d, Shape: h.shape, Data: data}, nil
+	return data, nil
+}
+
+// ReadRaw reads an array of elements of any type from r, which must end with it.
+func ReadRaw(r io.Reader) (*Raw, error) {
+	a, err := readRaw(r, 0)
+	if err != nil {
+		return nil, fmt.Errorf("npy: %w", err)
+	}
+	return a, nil
+}
+
+// ReadRawFile reads the array of a file, of elements of any type. Its errors name the file.
+func ReadRawFile(path string) (*Raw, error) {
+	return open(path, readRaw)
+}
+
+func readRaw(r io.Reader, available int64) (*Raw, error) {
+	h, begin, err := readHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	a := &Raw{Shape: h.shape}
+	if h.record != nil {
+		a.Type = *h.record
+	} else if a.Type, err = ParseType(h.descr); err != nil {
+		return nil, err
+	}
+	if a.Data, err = h.data(r, available-int64(begin), a.Type, a.Type.Size); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // readHeader reads up to the data and returns how many bytes that was.

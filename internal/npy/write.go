@@ -19,6 +19,21 @@ func Write(w io.Writer, a *Array) error {
 	return err
 }
 
+// WriteRawFile creates or replaces the file path by a, whole or not at all.
+func WriteRawFile(path string, a *Raw) error {
+	h := header{descr: a.Type.String(), shape: a.Shape}
+	if a.Type.Kind == 'r' {
+		h.record = &a.Type
+	}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		if _, err := w.Write(h.format()); err != nil {
+			return err
+		}
+		_, err := w.Write(a.Data)
+		return err
+	})
+}
+
 // WriteFile creates or replaces the file path by a, whole or not at all.
 func WriteFile(path string, a *Array) error {
 	return atomicfile.Write(path, func(w io.Writer) error { return Write(w, a) })

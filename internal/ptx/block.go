@@ -43,6 +43,9 @@ func (b *block) step() status {
 		if len(w.groups) == 0 {
 			continue
 		}
+		if b.run.stop.Load() {
+			return running
+		}
 		if w.run(turnBranches) == running {
 			progress, b.yields = true, true
 		}

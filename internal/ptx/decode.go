@@ -119,6 +119,9 @@ func newKernel(m *Module, f *syntax.Func) *Kernel {
 		return k
 	}
 	k.SharedBytes, k.LocalBytes = p.shared, p.local
+	for _, s := range p.specials {
+		k.Cooperative = k.Cooperative || s.reg == regWorkspaceHi || s.reg == regWorkspaceLo
+	}
 	return k
 }
 

@@ -24,8 +24,12 @@ type execution struct {
 	blocks    uint64
 	runs      uint64 // how many of the blocks are run
 	next      atomic.Uint64
+	begun     atomic.Uint64 // blocks
 	steps     atomic.Uint64
 	stop      atomic.Bool
+	checkAt   atomic.Uint64 // steps at which to check for progress
+	world     sync.RWMutex  // held for reading by workers that run
+	active    [][]*block    // by worker, its own while it holds world
 	san       *sanitizer
 
 	mu  sync.Mutex
@@ -55,11 +59,11 @@ func (m *Machine) run(ctx context.Context, l Launch) (*Result, error) {
 	e.number()
 	tallies := e.execute()
 	result := &Result{Reports: []Report{}, Counters: e.counters(tallies)}
-	if e.san != nil {
+	var f *Fault
+	if fault := errors.As(e.err, &f); e.san != nil && (fault || e.err == nil) {
 		result.Reports = e.san.finish()
 	}
-	var f *Fault
-	if errors.As(e.err, &f) && e.san != nil {
+	if f != nil && e.san != nil {
 		result.Reports = append(result.Reports, f.Report)
 	}
 	return result, e.err
@@ -177,6 +181,8 @@ func (e *execution) number() {
 func (e *execution) execute() []*tally {
 	workers := int(min(uint64(e.machine.opt.Workers), e.runs))
 	tallies := make([]*tally, workers)
+	e.active = make([][]*block, workers)
+	e.checkAt.Store(firstCheck)
 	var wg sync.WaitGroup
 	for i := range workers {
 		tallies[i] = newTally(e.prog, len(e.machine.mem.all))
@@ -209,7 +215,7 @@ func (e *execution) work(t *tally, id, workers int) {
 			e.fail(fmt.Errorf("kernel %s: fault of the simulator: %v\n%s", e.prog.kernel.Name, x, debug.Stack()))
 		}
 	}()
-	var active, spare []*block
+	var spare []*block
 	own := uint64(id)
 	take := func() bool {
 		n := own
@@ -227,37 +233,50 @@ func (e *execution) work(t *tally, id, workers int) {
 		} else {
 			b = newBlock(e, t)
 		}
+		e.begun.Add(1)
 		b.begin(e.permuted(e.sampled(n)))
-		active = append(active, b)
+		e.active[id] = append(e.active[id], b)
 		return true
 	}
+	e.world.RLock()
 	for e.launch.Cooperative && take() {
 	}
-	for at, stale := 0, 0; !e.stop.Load(); {
-		if len(active) == 0 && !take() {
-			return
+	e.world.RUnlock()
+	at, stale := 0, 0
+	// turn runs one block while nobody checks for progress. It says false when none is left.
+	turn := func() bool {
+		e.world.RLock()
+		defer e.world.RUnlock()
+		if len(e.active[id]) == 0 && !take() {
+			return false
 		}
-		at %= len(active)
-		b := active[at]
+		at %= len(e.active[id])
+		b := e.active[id][at]
 		before := b.steps()
 		s := b.step()
 		total := e.steps.Add(b.steps() - before)
 		if s == done {
 			spare = append(spare, b)
-			active = append(active[:at], active[at+1:]...)
+			e.active[id] = append(e.active[id][:at], e.active[id][at+1:]...)
 			stale = 0
-			continue
+			return true
 		}
 		if total > e.machine.opt.Watchdog {
 			b.timeout()
 		}
 		if b.yields {
 			b.yields = false
-			if stale++; stale > 2*len(active) && len(active) < resident && !e.launch.Cooperative {
+			if stale++; stale > 2*len(e.active[id]) && len(e.active[id]) < resident && !e.launch.Cooperative {
 				take()
 				stale = 0
 			}
 			at++
+		}
+		return true
+	}
+	for !e.stop.Load() && turn() {
+		if total := e.steps.Load(); total > e.checkAt.Load() {
+			e.check(total)
 		}
 	}
 }
@@ -389,7 +408,7 @@ func (b *block) begin(n uint64) {
 	for _, w := range b.warps {
 		w.live = w.all
 		w.groups = append(w.groups[:0], group{mask: w.all})
-		w.carry, w.steps, w.yield, w.streak, w.turns = 0, 0, false, 0, firstPatience
+		w.carry, w.steps, w.yield, w.streak, w.turns, w.poll = 0, 0, false, 0, firstPatience, pollSteps
 		w.async.reset()
 		w.calls, w.depth = nil, nil
 		w.last = nil

@@ -77,10 +77,11 @@ type Param struct {
 type Kernel struct {
 	Name        string
 	Params      []Param
-	SharedBytes int // static shared memory
-	LocalBytes  int // local memory of a thread
-	MaxThreads  int // of a block, by .maxntid or .reqntid; 0: not said
-	Registers   int // PTX registers in all; ptxas assigns others
+	SharedBytes int  // static shared memory
+	LocalBytes  int  // local memory of a thread
+	MaxThreads  int  // of a block, by .maxntid or .reqntid; 0: not said
+	Registers   int  // PTX registers in all; ptxas assigns others
+	Cooperative bool // it reads the workspace of a cooperative launch, as a barrier of the whole grid does
 	Module      *Module
 
 	fn         *syntax.Func

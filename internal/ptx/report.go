@@ -22,6 +22,7 @@ const (
 	MissingAsyncWait     Kind = "missing-async-wait"
 	OrderDependentAtomic Kind = "order-dependent-atomic"
 	Timeout              Kind = "timeout"
+	NoProgress           Kind = "no-progress"
 	StackOverflow        Kind = "stack-overflow"
 )
 

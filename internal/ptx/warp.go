@@ -45,6 +45,8 @@ type warp struct {
 	streak int            // branches since groups last met, while others were ready
 	turns  int            // patience: streak at which another group gets a turn
 	last   *allocation
+	poll   uint64 // steps at which to see whether the launch was stopped
+	watch  *watch // not nil while the warp is checked for progress
 	count  *tally // the worker's counters
 	san    *sanitizer
 
@@ -69,6 +71,9 @@ const (
 // run executes the warp until all its groups wait, or its turn of so many branches is over.
 func (w *warp) run(turn int) status {
 	for turn > 0 {
+		if w.steps >= w.poll && w.stopped() {
+			return running
+		}
 		i := w.pick()
 		if i < 0 {
 			if len(w.groups) == 0 {
@@ -86,6 +91,14 @@ func (w *warp) run(turn int) status {
 		}
 	}
 	return running
+}
+
+// pollSteps is after how many instructions a warp sees whether the launch was stopped.
+const pollSteps = 1 << 12
+
+func (w *warp) stopped() bool {
+	w.poll = w.steps + pollSteps
+	return w.block.run.stop.Load()
 }
 
 // pick returns the group to run, -1 if none is ready: the lowest, or for a turn another one when the lowest has
@@ -147,6 +160,7 @@ func (w *warp) runGroup(i, limit int) int {
 	}
 	code, prof := w.prog.code, w.count.profile
 	san := w.san
+	watched := san != nil || w.watch != nil
 	branches, start := 0, pc
 	for pc < stop {
 		in := &code[pc]
@@ -157,10 +171,11 @@ func (w *warp) runGroup(i, limit int) int {
 		switch in.flow {
 		case flowPlain:
 			if m != 0 {
-				if san != nil {
-					san.before(w, in, m, mask)
+				if watched {
+					w.runWatched(in, m, mask)
+				} else {
+					in.run(w, in, m)
 				}
-				in.run(w, in, m)
 				if w.yield {
 					w.leave(i, pc+1, mask, start)
 					return branches + 1
@@ -187,6 +202,10 @@ func (w *warp) runGroup(i, limit int) int {
 				return branches + 1
 			}
 			start = pc
+			if w.steps >= w.poll && w.stopped() {
+				w.leave(i, pc, mask, start)
+				return turnBranches
+			}
 			if branches >= limit {
 				w.leave(i, pc, mask, start)
 				w.streak += branches
@@ -404,4 +423,9 @@ const rendezvousMark = -1 << 62
 func (w *warp) localOf(lane int) []byte {
 	n := w.prog.local
 	return w.local[lane*n : (lane+1)*n : (lane+1)*n]
+}
+
+// registers are the bytes of the register file.
+func (w *warp) registers() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&w.file[0])), 8*len(w.file))
 }
