@@ -38,6 +38,7 @@ const turnBranches = 1 << 16
 func (b *block) step() status {
 	b.yields = false
 	progress := false
+	turn := int(b.run.turn.Load())
 	for _, i := range b.order {
 		w := b.warps[i]
 		if len(w.groups) == 0 {
@@ -46,7 +47,7 @@ func (b *block) step() status {
 		if b.run.stop.Load() {
 			return running
 		}
-		if w.run(turnBranches) == running {
+		if w.run(turn) == running {
 			progress, b.yields = true, true
 		}
 	}

@@ -22,6 +22,7 @@ type execution struct {
 	// workspace is the barrier of a cooperative launch, which cooperative groups find through %envreg1 and 2; 0: none.
 	workspace uint64
 	blocks    uint64
+	holds     int    // blocks that the card has resident at once
 	runs      uint64 // how many of the blocks are run
 	next      atomic.Uint64
 	begun     atomic.Uint64 // blocks
@@ -30,6 +31,8 @@ type execution struct {
 	checkAt   atomic.Uint64 // steps at which to check for progress
 	world     sync.RWMutex  // held for reading by workers that run
 	active    [][]*block    // by worker, its own while it holds world
+	wanted    []int         // by worker: how many further blocks to begin
+	turn      atomic.Int64  // branches of a warp's turn
 	san       *sanitizer
 
 	mu  sync.Mutex
@@ -152,12 +155,10 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 		}
 		copy(e.params[p.off:], l.Args[i])
 	}
-	if l.Cooperative {
-		warps := (threads + warpSize - 1) / warpSize
-		resident := min(m.card.BlocksPerSM, m.card.ThreadsPerSM/(warps*warpSize), m.card.SharedPerSM/(e.shared+reservedShared))
-		if most := uint64(resident * m.card.SMs); blocks > most {
-			return bad("a cooperative launch of %d blocks, %s holds %d at once", blocks, m.card.Name, most)
-		}
+	warps := (threads + warpSize - 1) / warpSize
+	perSM := min(m.card.BlocksPerSM, m.card.ThreadsPerSM/(warps*warpSize), m.card.SharedPerSM/(e.shared+reservedShared))
+	if e.holds = perSM * m.card.SMs; l.Cooperative && blocks > uint64(e.holds) {
+		return bad("a cooperative launch of %d blocks, %s holds %d at once", blocks, m.card.Name, e.holds)
 	}
 	return e, nil
 }
@@ -182,7 +183,9 @@ func (e *execution) execute() []*tally {
 	workers := int(min(uint64(e.machine.opt.Workers), e.runs))
 	tallies := make([]*tally, workers)
 	e.active = make([][]*block, workers)
+	e.wanted = make([]int, workers)
 	e.checkAt.Store(firstCheck)
+	e.turn.Store(turnBranches)
 	var wg sync.WaitGroup
 	for i := range workers {
 		tallies[i] = newTally(e.prog, len(e.machine.mem.all))
@@ -249,6 +252,9 @@ func (e *execution) work(t *tally, id, workers int) {
 		defer e.world.RUnlock()
 		if len(e.active[id]) == 0 && !take() {
 			return false
+		}
+		for ; e.wanted[id] > 0; e.wanted[id]-- {
+			take()
 		}
 		at %= len(e.active[id])
 		b := e.active[id][at]

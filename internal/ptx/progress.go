@@ -16,6 +16,7 @@ import (
 
 const (
 	firstCheck  = 1 << 20 // warp instructions before the first look; the next one is after as many again
+	shortTurn   = 1 << 9
 	checkBudget = 1 << 12 // warp instructions of a group in which it must repeat itself
 )
 
@@ -27,30 +28,32 @@ type watch struct {
 
 // check ends the launch if it makes no progress. Other workers stand still meanwhile.
 func (e *execution) check(total uint64) {
-	if !e.checkAt.CompareAndSwap(e.checkAt.Load(), 2*total) {
-		return
-	}
 	e.world.Lock()
 	defer e.world.Unlock()
+	if total < e.checkAt.Load() {
+		return // another worker was faster
+	}
+	e.checkAt.Store(2 * total)
+	e.turn.Store(turnBranches)
 	if e.stop.Load() || e.launch.Cooperative && e.begun.Load() < e.runs {
 		return
 	}
 	more := !e.launch.Cooperative && e.next.Load() < e.runs
 	var found *stuck
+	still, moving := 0, 0
 	for _, active := range e.active {
-		if more && len(active) < resident {
-			return
-		}
 		for _, b := range active {
 			if b.live == 0 {
 				continue
 			}
 			s := b.stuck()
 			if s == nil {
-				return
+				moving++
+				continue
 			}
-			if found == nil {
+			if still++; found == nil {
 				found = s
+				continue
 			}
 			found.threads += s.threads
 			for _, i := range s.polled {
@@ -60,9 +63,21 @@ func (e *execution) check(total uint64) {
 			}
 		}
 	}
-	if found != nil {
-		found.report(more)
+	if still <= moving {
+		return
 	}
+	// Blocks that have not begun may bring what the others wait for, and so may those that are not stuck. Short turns make the
+	// next look soon.
+	room := e.holds - still - moving
+	for id, active := range e.active {
+		e.wanted[id] = min(max(room, 0)/len(e.active), max(1, len(active)))
+	}
+	if moving > 0 || more && room >= len(e.active) {
+		e.checkAt.Store(total + firstCheck/4)
+		e.turn.Store(shortTurn)
+		return
+	}
+	found.report(more)
 }
 
 // stuck is a block that makes no progress.
