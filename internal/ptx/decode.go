@@ -398,6 +398,9 @@ func (d *decoder) instruction(fuse fusion) (err error) {
 			return nil
 		}
 	}
+	if why := d.beyond(); why != "" {
+		return errors.New(why)
+	}
 	if !known {
 		return errors.New("unsupported opcode")
 	}

@@ -29,6 +29,7 @@ var table = sync.OnceValue(func() map[string][]form {
 	for _, rows := range [][]form{
 		controlForms(), integerForms(), bitForms(), moveForms(), compareForms(), floatForms(), halfForms(),
 		convertForms(), memoryForms(), asyncForms(), atomicForms(), warpForms(), matrixForms(), barrierForms(),
+		recentForms(), policyForms(), videoForms(), barrierObjectForms(), bulkForms(),
 	} {
 		for _, f := range rows {
 			for _, word := range strings.Fields(f.suffixes) {

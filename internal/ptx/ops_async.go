@@ -6,7 +6,7 @@ import (
 )
 
 func asyncForms() []form {
-	const hints = "L2::64B|L2::128B|L2::256B? "
+	const hints = "L2::cache_hint? L2::64B|L2::128B|L2::256B? "
 	c := ClassAsync
 	return []form{
 		{op: "cp", suffixes: "async ca|cg shared|shared::cta global " + hints, class: c, build: asyncCopyForm},
@@ -58,7 +58,8 @@ func (q *asyncQueue) commit(mask uint32) {
 
 // asyncCopyForm is cp.async.{ca,cg}.shared.global [dst], [src], size{, srcSize}.
 func asyncCopyForm(d *decoder) {
-	d.args(3, 4)
+	hints := d.hints()
+	d.args(3+hints, 4+hints)
 	size := int(d.constant(2))
 	if size != 16 && (d.has("cg") || size != 4 && size != 8) {
 		d.fail("cannot copy %d bytes", size)
@@ -68,7 +69,7 @@ func asyncCopyForm(d *decoder) {
 	from := access{space: spaceGlobal, size: 1, regs: make([]int32, size), base: -1}
 	d.address(&from, d.arg(1))
 	count := int32(-1)
-	if len(d.src.Args) == 4 {
+	if len(d.src.Args)-hints == 4 {
 		count = d.src32(d.arg(3))
 	}
 	d.in.x = &extra{access: from}

@@ -2,7 +2,6 @@ package ptx
 
 import (
 	"math/bits"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -14,7 +13,7 @@ import (
 type update func(old, b, c uint64) uint64
 
 func atomicForms() []form {
-	const where = "cta|cluster|gpu|sys? global|shared|shared::cta? "
+	const where = "cta|cluster|gpu|sys? global|shared|shared::cta? L2::cache_hint? "
 	orders := map[string]string{"atom": "relaxed|acquire|release|acq_rel? " + where, "red": "relaxed|release? " + where}
 	var rows []form
 	for _, r := range []struct {
@@ -51,13 +50,11 @@ func atomicForms() []form {
 		{"max u32|s32|u64|s64", true, extreme(false)},
 	} {
 		build := func(d *decoder) { d.atomic(r.f) }
-		op, rest, _ := strings.Cut(r.suffixes, " ")
 		for _, name := range []string{"atom", "red"} {
 			if name == "red" && !r.both {
 				continue
 			}
-			rows = append(rows, form{op: name, suffixes: orders[name] + r.suffixes, class: ClassAtomic, build: build},
-				form{op: name, suffixes: op + " " + orders[name] + rest, class: ClassAtomic, build: build}) // cooperative groups' way
+			rows = append(rows, form{op: name, suffixes: orders[name] + r.suffixes, class: ClassAtomic, build: build})
 		}
 	}
 	return rows
@@ -119,11 +116,13 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 	typ := d.typ()
 	args := d.src.Args
 	op := atomicOp{dst: -1}
+	hints := d.hints()
+	args = args[:len(args)-hints]
 	if d.src.Op == "atom" {
-		d.args(3, 4)
+		d.args(3+hints, 4+hints)
 		args = args[1:]
 	} else {
-		d.args(2, 2)
+		d.args(2+hints, 2+hints)
 	}
 	op.access = d.access(args[0])
 	op.access.atomic, op.access.store = true, true
@@ -142,7 +141,7 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 		}
 		op.c = d.operand(args[2], w)
 	} else if len(args) > 2 {
-		d.fail("cache policies are not supported")
+		d.fail("too many operands")
 	}
 	if d.src.Op == "atom" && !(d.arg(0).Kind == syntax.Register && d.arg(0).Name == "_") {
 		op.dst = d.dst(d.arg(0), w)

@@ -41,8 +41,10 @@ func barrierForms() []form {
 		}},
 		{op: "membar", suffixes: "cta|gl|sys", class: c, build: fence},
 		{op: "fence", suffixes: "sc|acq_rel? cta|cluster|gpu|sys", class: c, build: fence},
+		{op: "fence", suffixes: "acquire|release cta|cluster|gpu|sys", class: c, build: fence},
+		{op: "fence", suffixes: "mbarrier_init release cluster", class: c, build: nothing},
 		{op: "fence", suffixes: "proxy alias", class: c, build: nothing},
-		{op: "fence", suffixes: "proxy async global|shared::cta?", class: c, build: nothing},
+		{op: "fence", suffixes: "proxy async global|shared::cta|shared::cluster?", class: c, build: nothing},
 	}
 }
 

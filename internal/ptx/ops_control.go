@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"fmt"
 	"math/bits"
 
 	"bilevel/internal/ptx/syntax"
@@ -10,6 +11,7 @@ func controlForms() []form {
 	c := ClassControl
 	return []form{
 		{op: "bra", suffixes: "uni?", class: c, build: branch},
+		{op: "brx", suffixes: "idx uni?", class: c, build: branchTable},
 		{op: "ret", suffixes: "uni?", class: c, build: (*decoder).ret},
 		{op: "exit", suffixes: "", class: c, build: func(d *decoder) { d.in.flow = flowExit }},
 		{op: "call", suffixes: "uni?", class: c, build: call},
@@ -40,6 +42,33 @@ func branch(d *decoder) {
 	}
 	d.in.flow = flowBranch
 	d.fixups = append(d.fixups, fixup{at: d.in.index, frame: d.f, label: label})
+}
+
+// branchTable is brx.idx: to the label that a register numbers in a list of .branchtargets.
+func branchTable(d *decoder) {
+	d.args(2, 2)
+	labels := d.f.fn.Targets[d.arg(1).Name]
+	if labels == nil {
+		d.fail("%s is no list of .branchtargets", d.arg(1).Name)
+	}
+	f := d.f
+	for _, l := range labels {
+		if _, ok := f.fn.Labels[l]; !ok {
+			d.fail("no label %s", l)
+		}
+	}
+	index, goal := d.src32(d.arg(0)), d.alloc(width32)
+	d.in.run = func(w *warp, in *instr, mask uint32) {
+		i, to := reg[uint32](w, index), reg[uint32](w, goal)
+		for ; mask != 0; mask &= mask - 1 {
+			lane := bits.TrailingZeros32(mask) & 31
+			if int64(i[lane]) >= int64(len(labels)) {
+				w.halt(Trap, in, 1<<lane, fmt.Sprintf("the index %d of a list of %d labels", i[lane], len(labels)))
+			}
+			to[lane] = uint32(f.places[f.fn.Labels[labels[i[lane]]]])
+		}
+	}
+	d.sequel()(instr{flow: flowIndirect, a: goal})
 }
 
 // ret ends the kernel, or goes back to where the function was called from.

@@ -14,6 +14,28 @@ func convertForms() []form {
 	return []form{
 		{op: "cvt", suffixes: "rn|rz|rm|rp|rni|rzi|rmi|rpi|rna? ftz? relu? satfinite? sat? " + types + "|tf32 " + types, class: c, build: convert},
 		{op: "cvt", suffixes: "rn|rz relu? satfinite? f16x2|bf16x2 f32", class: c, build: convertPair},
+		{op: "cvt", suffixes: "rn satfinite relu? e4m3x2|e5m2x2 f32", class: c, build: func(d *decoder) {
+			f, err := arith.CvtToMini(d.mods[len(d.mods)-2], d.mode())
+			d.refuse(err)
+			bind2(d, each2(f))
+		}},
+		{op: "cvt", suffixes: "rn satfinite relu? e4m3x2|e5m2x2 f16x2", class: c, build: func(d *decoder) {
+			f, err := arith.CvtHalvesToMini(d.mods[len(d.mods)-2], d.mode())
+			d.refuse(err)
+			bind1(d, each1(f))
+		}},
+		{op: "cvt", suffixes: "rn relu? f16x2 e4m3x2|e5m2x2", class: c, build: func(d *decoder) {
+			f, err := arith.CvtMiniToHalves(d.typ(), d.mode())
+			d.refuse(err)
+			bind1(d, each1(f))
+		}},
+	}
+}
+
+// refuse fails with err, if there is one.
+func (d *decoder) refuse(err error) {
+	if err != nil {
+		d.fail("%v", err)
 	}
 }
 

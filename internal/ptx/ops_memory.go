@@ -47,29 +47,30 @@ func (a *access) bytes() int { return a.size * len(a.regs) }
 
 const (
 	scopes       = "cta|cluster|gpu|sys "
-	evictions    = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate? "
+	evictions    = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate? " + cacheHint
+	cacheHint    = "L2::cache_hint? L2::evict_first|L2::evict_last|L2::evict_normal? "
 	prefetchSize = "L2::64B|L2::128B|L2::256B? "
+	vectorLength = "v2|v4|v8? "
 	memoryTypes  = "b8|u8|s8|b16|u16|s16|b32|u32|s32|f32|b64|u64|s64|f64"
 )
 
 func memoryForms() []form {
 	return []form{
-		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? ca|cg|cs|lu|cv? v2|v4? " + memoryTypes, build: load},
-		{op: "ld", suffixes: "weak? global? " + evictions + prefetchSize + "v2|v4? " + memoryTypes, build: load},
-		{op: "ld", suffixes: "global ca|cg|cs? nc " + prefetchSize + "v2|v4? " + memoryTypes, build: load},
-		{op: "ld", suffixes: "global nc " + evictions + prefetchSize + "v2|v4? " + memoryTypes, build: load},
-		{op: "ld", suffixes: "volatile global|shared|shared::cta|const? v2|v4? " + memoryTypes, build: load},
-		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? v2|v4? " + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? ca|cg|cs|lu|cv? " + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global? ca|cg|cs|lu|cv? " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "global ca|cg|cs? nc " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "volatile global|shared|shared::cta|const|local? " + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
 		{op: "ldu", suffixes: "global? v2|v4? " + memoryTypes, build: load},
-		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? v2|v4? " + memoryTypes, build: store},
-		{op: "st", suffixes: "weak? global? " + evictions + "v2|v4? " + memoryTypes, build: store},
-		{op: "st", suffixes: "volatile global|shared|shared::cta? v2|v4? " + memoryTypes, build: store},
-		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? v2|v4? " + memoryTypes, build: store},
+		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? " + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "weak? global? wb|cg|cs|wt? " + evictions + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "volatile global|shared|shared::cta|local? " + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? " + evictions + vectorLength + memoryTypes, build: store},
 	}
 }
 
 func load(d *decoder) {
-	d.args(2, 2)
+	d.args(2, 2+d.hints())
 	a := d.access(d.arg(1))
 	d.elements(&a, d.arg(0), func(op syntax.Operand) (int32, int) {
 		if op.Kind == syntax.Register && op.Name == "_" {
@@ -85,7 +86,7 @@ func load(d *decoder) {
 }
 
 func store(d *decoder) {
-	d.args(2, 2)
+	d.args(2, 2+d.hints())
 	a := d.access(d.arg(0))
 	a.store = true
 	d.elements(&a, d.arg(1), func(op syntax.Operand) (int32, int) {
@@ -101,6 +102,15 @@ func store(d *decoder) {
 	d.finish(a)
 }
 
+// hints is the number of operands that are a cache policy, which changes nothing here.
+func (d *decoder) hints() int {
+	if !d.has("L2::cache_hint") {
+		return 0
+	}
+	d.src64(d.arg(len(d.src.Args) - 1))
+	return 1
+}
+
 // elements binds the register or registers of a load or store.
 func (d *decoder) elements(a *access, op syntax.Operand, bind func(syntax.Operand) (int32, int)) {
 	list := []syntax.Operand{op}
@@ -112,12 +122,14 @@ func (d *decoder) elements(a *access, op syntax.Operand, bind func(syntax.Operan
 		want = 2
 	} else if d.has("v4") {
 		want = 4
+	} else if d.has("v8") {
+		want = 8
 	}
 	if len(list) != want {
 		d.fail("%d registers for %d elements", len(list), want)
 	}
-	if want*a.size > 16 {
-		d.fail("more than 16 bytes in one access are not supported")
+	if want == 8 && a.size != 4 || want*a.size > 16 && (want*a.size > 32 || a.size < 4 || a.space != spaceGlobal) {
+		d.fail("%d bytes are too many for one access", want*a.size)
 	}
 	for i, x := range list {
 		off, size := bind(x)
@@ -204,6 +216,7 @@ func (d *decoder) finish(a access) {
 	}
 	words := a.size == 4 && !a.wide || a.size == 8 && a.wide
 	switch {
+	case len(a.regs) > 4:
 	case a.space == spaceParam && a.base < 0 && words && !a.store && len(a.regs) == 1:
 		d.in.d = a.regs[0]
 		d.in.run = loadParam32
