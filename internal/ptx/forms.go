@@ -8,8 +8,8 @@ import (
 
 // A form is one row of the instruction table: an opcode with the suffixes it may carry, and what builds it.
 // Suffixes are words; a|b|c are alternatives, and a word that ends in ? may be missing: "rn|rz|rm|rp? ftz? sat? f32".
-// Like ptxas, a row takes its words in any order; words of the same kind (the two types of cvt, the layouts of mma) keep
-// theirs. Whatever fits no row is refused.
+// Like ptxas, a row takes its words in any order; words whose order means something (the two types of cvt, the layouts of
+// mma) keep theirs. Whatever fits no row is refused.
 type form struct {
 	op       string
 	suffixes string
@@ -62,17 +62,17 @@ func (f *form) order(mods []string) (ordered []string, ok bool) {
 			return nil, false
 		}
 	}
-	return ordered, len(left) == 0 && slices.Equal(typesOf(ordered), typesOf(mods))
+	return ordered, len(left) == 0 && slices.Equal(positional(ordered), positional(mods))
 }
 
-// typesOf lists the types among suffixes: theirs is the one order that means something.
-func typesOf(mods []string) (types []string) {
+// positional lists the suffixes whose order means something: types, and the layouts of matrices.
+func positional(mods []string) (words []string) {
 	for _, word := range mods {
-		if isType(word) {
-			types = append(types, word)
+		if isType(word) || word == "row" || word == "col" {
+			words = append(words, word)
 		}
 	}
-	return types
+	return words
 }
 
 // isType says whether a suffix is a type, such as u32, bf16x2, e4m3x2 or pred: letters, then a digit.

@@ -37,18 +37,23 @@ func (b *barrierObject) complete() {
 
 func barrierObjectForms() []form {
 	const (
-		at    = "shared|shared::cta|shared::cluster? "
-		order = "release|acquire|relaxed? cta|cluster? "
+		at     = "shared|shared::cta? b64"
+		remote = "shared|shared::cta|shared::cluster? b64" // a cluster has one block
 	)
 	c := ClassAtomic
 	return []form{
-		{op: "mbarrier", suffixes: "init " + at + "b64", class: c, build: objectOp(objectInit)},
-		{op: "mbarrier", suffixes: "inval " + at + "b64", class: c, build: objectOp(objectInvalid)},
-		{op: "mbarrier", suffixes: "expect_tx relaxed? cta|cluster? " + at + "b64", class: c, build: objectOp(objectExpect)},
-		{op: "mbarrier", suffixes: "complete_tx relaxed? cta|cluster? " + at + "b64", class: c, build: objectOp(objectComplete)},
-		{op: "mbarrier", suffixes: "arrive expect_tx? noComplete? " + order + at + "b64", class: c, build: objectOp(objectArrive)},
-		{op: "mbarrier", suffixes: "arrive_drop expect_tx? noComplete? " + order + at + "b64", class: c, build: objectOp(objectArrive)},
-		{op: "mbarrier", suffixes: "test_wait|try_wait parity? " + order + at + "b64", class: c, build: objectWait},
+		{op: "mbarrier", suffixes: "init " + at, class: c, build: objectOp(objectInit)},
+		{op: "mbarrier", suffixes: "inval " + at, class: c, build: objectOp(objectInvalid)},
+		{op: "mbarrier", suffixes: "expect_tx " + remote, class: c, build: objectOp(objectExpect)},
+		{op: "mbarrier", suffixes: "expect_tx relaxed cta|cluster " + remote, class: c, build: objectOp(objectExpect)},
+		{op: "mbarrier", suffixes: "complete_tx " + remote, class: c, build: objectOp(objectComplete)},
+		{op: "mbarrier", suffixes: "complete_tx relaxed cta|cluster " + remote, class: c, build: objectOp(objectComplete)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop expect_tx? " + remote, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop expect_tx? release|relaxed cta|cluster " + remote, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop noComplete " + at, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop noComplete release cta " + at, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "test_wait|try_wait parity? " + at, class: c, build: objectWait},
+		{op: "mbarrier", suffixes: "test_wait|try_wait parity? acquire|relaxed cta|cluster " + at, class: c, build: objectWait},
 		{op: "mbarrier", suffixes: "pending_count b64", class: c, build: func(d *decoder) {
 			bind1(d, each1(func(state uint64) uint32 { return uint32(unpackObject(state).pending) }))
 		}},

@@ -118,7 +118,10 @@ func reduceFloats(d *decoder) {
 
 // policies are cache policies: advice, of which nothing is left but the register that holds one.
 func policyForms() []form {
-	const kinds = "L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged"
+	const (
+		kinds = "L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged "
+		rest  = "L2::evict_first|L2::evict_unchanged? b64"
+	)
 	policy := func(d *decoder) {
 		d.in.d = d.dst(d.arg(0), width64)
 		for _, op := range d.src.Args[1:] {
@@ -141,8 +144,8 @@ func policyForms() []form {
 		}
 	}
 	return []form{
-		{op: "createpolicy", suffixes: "fractional " + kinds + " " + kinds + "? b64", class: ClassMove, build: policy},
-		{op: "createpolicy", suffixes: "range global? " + kinds + " " + kinds + "? b64", class: ClassMove, build: policy},
+		{op: "createpolicy", suffixes: "fractional " + kinds + rest, class: ClassMove, build: policy},
+		{op: "createpolicy", suffixes: "range global? " + kinds + rest, class: ClassMove, build: policy},
 		{op: "createpolicy", suffixes: "cvt L2 b64", class: ClassMove, build: policy},
 	}
 }

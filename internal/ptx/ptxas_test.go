@@ -28,10 +28,35 @@ func assembler(t *testing.T) string {
 
 // refusedBy assembles kernels and returns the message for each that ptxas refuses.
 func refusedBy(t *testing.T, ptxas string, kernels []string) map[int]string {
+	return refusedFor(t, ptxas, vectorHeader, kernels)
+}
+
+// splitRefused assembles vectors, each for its target.
+func splitRefused(t *testing.T, ptxas string, list []*vector) map[int]string {
+	bad := map[int]string{}
+	for _, header := range []string{vectorHeader, recentHeader} {
+		var kernels []string
+		var at []int
+		for i, v := range list {
+			if v.recent == (header == recentHeader) {
+				kernels, at = append(kernels, v.text(fmt.Sprintf("k%d", i))), append(at, i)
+			}
+		}
+		if kernels != nil {
+			for i, message := range refusedFor(t, ptxas, header, kernels) {
+				bad[at[i]] = message
+			}
+		}
+	}
+	return bad
+}
+
+func refusedFor(t *testing.T, ptxas, header string, kernels []string) map[int]string {
+	target := regexp.MustCompile(`sm_\w+`).FindString(header)
 	var text strings.Builder
-	text.WriteString(vectorHeader)
+	text.WriteString(header)
 	firstLine := make([]int, len(kernels))
-	at := strings.Count(vectorHeader, "\n") + 1
+	at := strings.Count(header, "\n") + 1
 	for i, k := range kernels {
 		firstLine[i] = at
 		text.WriteString(k)
@@ -39,7 +64,7 @@ func refusedBy(t *testing.T, ptxas string, kernels []string) map[int]string {
 	}
 	file := filepath.Join(t.TempDir(), "vectors.ptx")
 	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
-	out, err := exec.Command(ptxas, "-arch=sm_90", "-O0", file, "-o", os.DevNull).CombinedOutput()
+	out, err := exec.Command(ptxas, "-arch="+target, "-O0", file, "-o", os.DevNull).CombinedOutput()
 	if err == nil {
 		return nil
 	}
@@ -70,11 +95,7 @@ func TestPtxasAcceptsTheVectors(t *testing.T) {
 	}
 	more := 0
 	for _, part := range parts {
-		var kernels []string
-		for i, v := range part {
-			kernels = append(kernels, v.text(fmt.Sprintf("k%d", i)))
-		}
-		bad := refusedBy(t, ptxas, kernels)
+		bad := splitRefused(t, ptxas, part)
 		for i, v := range part {
 			_, refused := bad[i]
 			switch {
@@ -89,11 +110,7 @@ func TestPtxasAcceptsTheVectors(t *testing.T) {
 	t.Logf("%d texts, %d that only ptxas takes", len(list), more)
 
 	own := ownVectors()
-	var kernels []string
-	for i, v := range own {
-		kernels = append(kernels, v.text(fmt.Sprintf("k%d", i)))
-	}
-	for i, message := range refusedBy(t, ptxas, kernels) {
+	for i, message := range splitRefused(t, ptxas, own) {
 		t.Errorf("ptxas refuses %s: %s", own[i].op, message)
 	}
 }

@@ -73,7 +73,7 @@ func TestPtxasRefusesNonsense(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{
 		"tex.2d.v4.f32.f32": true,
-		"vadd.u32.u32.u32": true,
+		"vadd.u32.u32.u32":  true,
 	}, beyond)
 }
 

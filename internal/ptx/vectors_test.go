@@ -28,6 +28,7 @@ type vector struct {
 	body    []string   // instead of "op dst, src…": lines with $D, $a, $b, $c, and scratch registers $T (as $D) and $P, $Q
 	inexact bool       // an approximation: want holds in the exact mode, near in the pessimistic one
 	most    int        // most combinations of inputs; 0: 1024
+	recent  bool       // of targets after sm_90
 	group   int        // with all: threads that work together, 32 or 64
 	all     func(rows [][]uint64) []uint64
 	want    func(x []uint64) (uint64, bool)
@@ -37,7 +38,10 @@ type vector struct {
 // prefixes of registers by class; PTX text of a vector declares ten of each.
 var prefixes = map[string]string{"pred": "%p", "b16": "%h", "b32": "%r", "b64": "%d"}
 
-const vectorHeader = ".version 8.6\n.target sm_90\n.address_size 64\n"
+const (
+	vectorHeader = ".version 8.6\n.target sm_90\n.address_size 64\n"
+	recentHeader = ".version 8.8\n.target sm_100a\n.address_size 64\n"
+)
 
 // operands lists the registers of the sources, and those that are loaded.
 func (v *vector) operands() (names []string, loads [][2]string) {
@@ -227,7 +231,7 @@ type writer func(op string, mods []string) (*vector, bool)
 // writers by opcode.
 func writers() map[string]writer {
 	all := map[string]writer{}
-	for _, part := range []map[string]writer{integerWriters(), bitWriters(), floatWriters(), compareWriters(), convertWriters(), moveWriters()} {
+	for _, part := range []map[string]writer{recentWriters(), integerWriters(), bitWriters(), floatWriters(), compareWriters(), convertWriters(), moveWriters()} {
 		for op, w := range part {
 			if before := all[op]; before != nil {
 				first := before
@@ -316,7 +320,7 @@ func vectors() (list []*vector, missing []string) {
 // ownVectors are those that are not made from the instruction table.
 func ownVectors() []*vector {
 	return slices.Concat(memoryVectors(), constantVectors(), warpVectors(), quietVectors(), controlVectors(), addressVectors(), asyncVectors(),
-		specialVectors(), packVectors(), matrixVectors(ptx.Opcodes()), wmmaVectors())
+		specialVectors(), packVectors(), recentVectors(), objectVectors(), matrixVectors(ptx.Opcodes()), wmmaVectors())
 }
 
 // has says whether mods holds the word, last is the type of the instruction.
@@ -401,6 +405,8 @@ func registerClass(typ string) string {
 		return "pred"
 	case "f16x2", "bf16x2", "u16x2", "s16x2", "tf32":
 		return "b32"
+	case "e4m3x2", "e5m2x2":
+		return "b16"
 	}
 	switch strings.TrimLeft(typ, "bufsx") {
 	case "8", "16":

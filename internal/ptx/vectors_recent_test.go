@@ -1,0 +1,521 @@
+package ptx_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"bilevel/internal/ptx/arith/exact"
+)
+
+// recentWriters make vectors of instructions of targets after sm_90, and of some older ones that no other file has.
+func recentWriters() map[string]writer {
+	all := map[string]writer{"cvt": mini, "createpolicy": policy}
+	for op, f := range map[string]floatOp{
+		"add": func(mode string, x []exact.Value) exact.Value { return exact.Add(x[0], x[1], mode) },
+		"sub": func(mode string, x []exact.Value) exact.Value { return exact.Add(x[0], exact.Neg(x[1]), mode) },
+		"mul": func(_ string, x []exact.Value) exact.Value { return exact.Mul(x[0], x[1]) },
+		"fma": func(mode string, x []exact.Value) exact.Value {
+			return exact.Add(exact.Mul(x[0], x[1]), x[2], mode)
+		},
+	} {
+		all[op] = func(op string, mods []string) (*vector, bool) {
+			operands := 2
+			if op == "fma" {
+				operands = 3
+			}
+			if last(mods) == "f32x2" {
+				return pairsOfFloats(operands, mods, f), true
+			}
+			if len(mods) > 1 && mods[len(mods)-2] == "f32" && op != "mul" {
+				return mixedFloats(operands, mods, f), true
+			}
+			return nil, false
+		}
+	}
+	for _, parts := range []string{"2", "4"} {
+		for _, op := range []string{"vadd", "vsub", "vavrg", "vabsdiff", "vmin", "vmax"} {
+			all[op+parts] = video
+		}
+	}
+	return all
+}
+
+func f32Result(mods []string, v exact.Value) uint64 {
+	f := exact.F32()
+	u := f.Encode(v, roundings(mods))
+	if has(mods, "ftz") {
+		u = f.Flush(u)
+	}
+	if has(mods, "sat") {
+		u = f.Saturate(u)
+	}
+	return u
+}
+
+// pairsOfFloats is packed f32x2 arithmetic: the halves of registers of 64 bits.
+func pairsOfFloats(operands int, mods []string, g floatOp) *vector {
+	v := &vector{dst: "b64", recent: true, most: 512}
+	list := floatInputs(exact.F32(), false, 1)
+	for i := range operands {
+		v.src = append(v.src, "b64")
+		var in []uint64
+		for k, u := range list {
+			in = append(in, u|list[(k*7+i+3)%len(list)]<<32)
+		}
+		v.in = append(v.in, in)
+	}
+	v.want = func(x []uint64) (z uint64, ok bool) {
+		for _, shift := range []uint{0, 32} {
+			var values []exact.Value
+			for _, u := range x {
+				values = append(values, exact.F32().Decode(u>>shift&0xffffffff, has(mods, "ftz")))
+			}
+			z |= f32Result(mods, g(roundings(mods), values)) << shift
+		}
+		return z, true
+	}
+	return v
+}
+
+// mixedFloats has f16 or bf16 operands, but the last, which is f32 as the result.
+func mixedFloats(operands int, mods []string, g floatOp) *vector {
+	f, _, _ := formatOf(last(mods))
+	v := &vector{dst: "b32", recent: true, most: 512}
+	for i := range operands - 1 {
+		v.src, v.in = append(v.src, "b16"), append(v.in, floatInputs(f, false, uint64(i)))
+	}
+	v.src, v.in = append(v.src, "b32"), append(v.in, floatInputs(exact.F32(), false, 3))
+	v.want = func(x []uint64) (uint64, bool) {
+		var values []exact.Value
+		for i, u := range x {
+			if i < operands-1 {
+				values = append(values, f.Decode(u, false))
+			} else {
+				values = append(values, exact.F32().Decode(u, false))
+			}
+		}
+		return f32Result(mods, g(roundings(mods), values)), true
+	}
+	return v
+}
+
+// miniValues are the numbers of a format of 8 bits by their bits, from its definition (OCP 8-bit floating point, OFP8).
+func miniValues(name string) (values [128]float64) {
+	frac, bias := 3, 7
+	if name == "e5m2x2" {
+		frac, bias = 2, 15
+	}
+	for u := range values {
+		e, m := u>>frac, float64(u&(1<<frac-1))
+		switch {
+		case name == "e5m2x2" && u == 0x7c:
+			values[u] = math.Inf(1)
+		case name == "e5m2x2" && u > 0x7c, name == "e4m3x2" && u == 0x7f:
+			values[u] = math.NaN()
+		case e == 0:
+			values[u] = m * math.Pow(2, float64(1-bias-frac))
+		default:
+			values[u] = (1 + m/math.Pow(2, float64(frac))) * math.Pow(2, float64(e-bias))
+		}
+	}
+	return values
+}
+
+// nearestMini looks through all numbers of the format for the nearest; of two, the one with an even fraction.
+func nearestMini(name string, v float64, relu bool) uint64 {
+	if v != v {
+		return 0x7f
+	}
+	best, distance := uint64(0), math.Inf(1)
+	for u, x := range miniValues(name) {
+		if d := math.Abs(min(math.Abs(v), 1e6) - x); !math.IsInf(x, 0) && (d < distance || d == distance && u%2 == 0) && x == x {
+			best, distance = uint64(u), d
+		}
+	}
+	if math.Signbit(v) {
+		if relu {
+			return 0
+		}
+		best |= 0x80
+	}
+	return best
+}
+
+// mini is cvt from and to the two formats of 8 bits.
+func mini(_ string, mods []string) (*vector, bool) {
+	dst, src := mods[len(mods)-2], last(mods)
+	isMini := func(s string) bool { return s == "e4m3x2" || s == "e5m2x2" }
+	relu := has(mods, "relu")
+	switch {
+	case isMini(dst) && src == "f32":
+		list := append(floatInputs(exact.F32(), false, 1), miniEdges(dst)...)
+		v := &vector{dst: "b16", src: []string{"b32", "b32"}, in: [][]uint64{list, list}}
+		v.want = func(x []uint64) (uint64, bool) {
+			one := func(u uint64) uint64 { return nearestMini(dst, float64(math.Float32frombits(uint32(u))), relu) }
+			return one(x[0])<<8 | one(x[1]), true
+		}
+		return v, true
+	case isMini(dst) && src == "f16x2":
+		v := &vector{dst: "b16", src: []string{"b32"}, in: [][]uint64{floatInputs(exact.F16(), true, 1)}}
+		v.want = func(x []uint64) (uint64, bool) {
+			one := func(u uint64) uint64 { return nearestMini(dst, halfValue(u&0xffff), relu) }
+			return one(x[0]>>16)<<8 | one(x[0]), true
+		}
+		return v, true
+	case isMini(src):
+		v := &vector{dst: "b32", src: []string{"b16"}, most: 65536}
+		var list []uint64
+		for u := range uint64(256) {
+			list = append(list, u<<8|(u*37+11)&0xff)
+		}
+		v.in = [][]uint64{list}
+		values := miniValues(src)
+		v.want = func(x []uint64) (z uint64, ok bool) {
+			for _, at := range []uint{8, 0} {
+				b := x[0] >> at & 0xff
+				a := values[b&0x7f]
+				u := exact.F16().Encode(exact.Float(0), "rn")
+				switch {
+				case a != a:
+					u = 0x7fff
+				case math.IsInf(a, 0):
+					u = exact.F16().Inf()
+				default:
+					u = exact.F16().Encode(exact.Float(a), "rn")
+				}
+				if b&0x80 != 0 && a == a {
+					if u |= 0x8000; relu {
+						u = 0
+					}
+				}
+				z = z<<16 | u
+			}
+			return z, true
+		}
+		return v, true
+	}
+	return nil, false
+}
+
+// miniEdges are the numbers of the format as f32, what lies halfway between them, and what lies beside that.
+func miniEdges(name string) (list []uint64) {
+	values := miniValues(name)
+	for i, x := range values[:126] {
+		y := values[i+1]
+		if y != y || math.IsInf(y, 0) {
+			break
+		}
+		middle := math.Float32bits(float32((x + y) / 2))
+		for _, u := range []uint32{math.Float32bits(float32(x)), middle - 1, middle, middle + 1} {
+			list = append(list, uint64(u), uint64(u|1<<31))
+		}
+	}
+	return list
+}
+
+func halfValue(u uint64) float64 {
+	v := exact.F16().Decode(u, false)
+	switch {
+	case v.NaN:
+		return math.NaN()
+	case v.Inf() && v.Neg():
+		return math.Inf(-1)
+	case v.Inf():
+		return math.Inf(1)
+	}
+	x, _ := v.X.Float64()
+	return x
+}
+
+// reduxFloat is redux.sync of f32.
+func reduxFloat(mods ...string) *vector {
+	full := strings.Join(append([]string{"redux", "sync"}, mods...), ".")
+	f := exact.F32()
+	v := together(full, 32, "b32", []string{"b32"}, [][]uint64{floatInputs(f, false, 1)}, []string{full + " $D, $a, -1;"}, func(rows [][]uint64) []uint64 {
+		best, some, nan := uint64(0), false, false
+		for _, x := range rows {
+			u := x[0]
+			if has(mods, "abs") {
+				u &^= f.Sign()
+			}
+			// The bits in the order of the numbers, -0 before +0.
+			key := func(u uint64) int64 {
+				if u&f.Sign() != 0 {
+					return -int64(u&^f.Sign()) - 1
+				}
+				return int64(u)
+			}
+			if f.Decode(u, false).NaN {
+				nan = true
+			} else if !some || key(u) < key(best) == has(mods, "min") && key(u) != key(best) {
+				best, some = u, true
+			}
+		}
+		if !some || nan && has(mods, "NaN") {
+			best = f.NaN
+		}
+		return slices.Repeat([]uint64{best}, 32)
+	})
+	v.recent = true
+	return v
+}
+
+// policy is createpolicy, whose result no kernel can use but as advice.
+func policy(op string, mods []string) (*vector, bool) {
+	full := strings.Join(append([]string{op}, mods...), ".")
+	v := loop(64, 1, func(x []uint64) uint64 { return x[0] })
+	arguments := ""
+	switch {
+	case has(mods, "range"):
+		arguments = ", [%d8], 64, 128"
+	case has(mods, "cvt"):
+		arguments = ", $a"
+	}
+	v.decl = []string{".reg .b64 %e<2>;"}
+	v.body = []string{full + " %e0" + arguments + ";", "ld.global.L2::cache_hint.u64 $D, [%d8], %e0;", "st.global.L2::cache_hint.u64 [%d7], $D, %e0;"}
+	return v, true
+}
+
+// video is arithmetic of two or four parts of a word, one by one.
+func video(op string, mods []string) (*vector, bool) {
+	size := uint(16)
+	if strings.HasSuffix(op, "4") {
+		size = 8
+	}
+	v := &vector{dst: "b32", src: []string{"b32", "b32", "b32"}}
+	r := rand.New(rand.NewPCG(3, 4))
+	list := []uint64{0, 0xffffffff, 0x80808080, 0x7f7f7f7f, 0x80007fff, 0x01ff00fe}
+	for range 60 {
+		list = append(list, uint64(r.Uint32()))
+	}
+	v.in = [][]uint64{list, list, {0, 5, 0xfffffff0}}
+	v.want = func(x []uint64) (uint64, bool) {
+		sum, word := int64(int32(x[2])), uint64(0)
+		for i := range 32 / size {
+			a, b := partOf(x[0], i, size, mods[1]), partOf(x[1], i, size, mods[2])
+			z := map[string]int64{"vadd": a + b, "vsub": a - b, "vavrg": (a + b + 1) >> 1, "vabsdiff": max(a-b, b-a), "vmin": min(a, b), "vmax": max(a, b)}[op[:len(op)-1]]
+			if has(mods, "sat") {
+				low, high := int64(0), int64(1)<<size-1
+				if mods[0] == "s32" {
+					low, high = -1<<(size-1), 1<<(size-1)-1
+				}
+				z = max(low, min(high, z))
+			}
+			sum += z
+			word |= uint64(z) & (1<<size - 1) << (i * size)
+		}
+		if has(mods, "add") {
+			return uint64(uint32(sum)), true
+		}
+		return word, true
+	}
+	return v, true
+}
+
+func partOf(u uint64, i, size uint, typ string) int64 {
+	v := int64(u >> (i * size) & (1<<size - 1))
+	if typ == "s32" && v>>(size-1) != 0 {
+		v -= 1 << size
+	}
+	return v
+}
+
+// recentVectors are min and max of three numbers, tables of branches, copies with advice, wide accesses and fences.
+func recentVectors() (list []*vector) {
+	f := exact.F32()
+	for _, op := range []string{"min", "max"} {
+		for _, words := range []string{"", ".ftz", ".NaN", ".abs", ".ftz.NaN.abs"} {
+			v := &vector{op: op + words + ".f32", dst: "b32", src: []string{"b32", "b32", "b32"}, recent: true}
+			for i := range 3 {
+				v.in = append(v.in, floatInputs(f, false, uint64(i)))
+			}
+			mods := strings.Split(words, ".")
+			two, _ := extremes(op == "max")(op, append(mods, "f32"))
+			v.want = func(x []uint64) (uint64, bool) {
+				first, _ := two.want([]uint64{x[0], x[1]})
+				return two.want([]uint64{first, x[2]})
+			}
+			list = append(list, v)
+		}
+	}
+	for _, op := range []string{"min", "max"} {
+		for _, words := range []string{"", "abs", "NaN", "abs.NaN"} {
+			list = append(list, reduxFloat(join(op, words, "f32")...))
+		}
+	}
+	for _, op := range []string{"brx.idx", "brx.idx.uni"} {
+		v := loop(32, 1, func(x []uint64) uint64 { return [3]uint64{x[0] + 7, x[0] * 3, ^x[0]}[x[0]%3] })
+		v.op = op
+		v.body = []string{"rem.u32 $T, $a, 3;", "TABLE: .branchtargets FIRST, SECOND, THIRD;", strings.TrimSuffix(op, ".uni") + " $T, TABLE;",
+			"FIRST: add.u32 $D, $a, 7;", "bra END;", "SECOND: mul.lo.u32 $D, $a, 3;", "bra END;", "THIRD: not.b32 $D, $a;", "END:"}
+		list = append(list, v)
+	}
+	for _, v := range asyncVectors() {
+		if strings.HasPrefix(v.op, "cp.async.c") && !strings.Contains(v.op, "commit") {
+			hinted := *v
+			words := strings.Split(v.op, ".")
+			words = slices.Insert(words, 5, "L2::cache_hint")
+			hinted.op = strings.Join(words, ".")
+			hinted.body = nil
+			for _, line := range v.body {
+				if strings.HasPrefix(line, v.op+" ") {
+					line = hinted.op + strings.TrimSuffix(strings.TrimPrefix(line, v.op), ";") + ", %e0;"
+				}
+				hinted.body = append(hinted.body, line)
+			}
+			hinted.decl = append(slices.Clone(v.decl), ".reg .b64 %e<1>;")
+			hinted.body = append([]string{"createpolicy.fractional.L2::evict_first.b64 %e0;"}, hinted.body...)
+			list = append(list, &hinted)
+		}
+	}
+	for _, returns := range []bool{true, false} {
+		v := atomicVector("", "global", "add", "u32", 1, returns)
+		plain := v.op
+		v.op = strings.Replace(plain, ".global", ".global.L2::cache_hint", 1)
+		v.decl = append(v.decl, ".reg .b64 %q<1>;")
+		for i, line := range v.body {
+			if strings.HasPrefix(line, plain+" ") {
+				v.body[i] = "createpolicy.fractional.L2::evict_first.b64 %q0;\n" + v.op + strings.TrimSuffix(strings.TrimPrefix(line, plain), ";") + ", %q0;"
+			}
+		}
+		list = append(list, v)
+	}
+	hinted, _ := policy("createpolicy", []string{"fractional", "L2::evict_first", "b64"})
+	hinted.op, hinted.others = "ld.global.L2::cache_hint.u64", []string{"st.global.L2::cache_hint.u64"}
+	list = append(list, hinted)
+	for _, hint := range []string{"L2::evict_first", "L2::evict_last", "L2::evict_normal"} {
+		v := &vector{op: "ld.global." + hint + ".v8.b32", others: []string{"st.global." + hint + ".v8.b32"}, dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row(), recent: true}
+		v.decl = []string{".reg .b32 %s<8>;", ".reg .b64 %e<2>;", ".shared .align 32 .b8 sm[32];"}
+		v.body = []string{v.op + " {%s0, %s1, %s2, %s3, %s4, %s5, %s6, %s7}, [%d8];", v.others[0] + " [%d8], {%s7, %s6, %s5, %s4, %s3, %s2, %s1, %s0};",
+			"ld.global.u64 %e0, [%d8];", "ld.global.u64 %e1, [%d8+24];", "mad.lo.u64 $D, %e1, 3, %e0;"}
+		v.want = func(x []uint64) (uint64, bool) {
+			swap := func(u uint64) uint64 { return u>>32 | u<<32 }
+			return swap(x[3]) + 3*swap(x[0]), true
+		}
+		list = append(list, v)
+	}
+	for _, words := range []string{"acquire", "release"} {
+		for _, scope := range scopes {
+			list = append(list, &vector{op: "fence." + words + "." + scope, dst: "b64", src: []string{"b64"}, in: [][]uint64{{1, 2}}, recent: true,
+				body: []string{"fence." + words + "." + scope + ";", "mov.b64 $D, $a;"}, want: func(x []uint64) (uint64, bool) { return x[0], true }})
+		}
+	}
+	for _, op := range []string{"fence.mbarrier_init.release.cluster", "fence.proxy.async.shared::cluster"} {
+		list = append(list, &vector{op: op, dst: "b64", src: []string{"b64"}, in: [][]uint64{{1, 2}},
+			body: []string{op + ";", "mov.b64 $D, $a;"}, want: func(x []uint64) (uint64, bool) { return x[0], true }})
+	}
+	return list
+}
+
+// objectVectors drive a barrier object of each thread's own through the phases that an instruction should give.
+func objectVectors() (list []*vector) {
+	add := func(op string, want uint64, body ...string) {
+		v := &vector{op: op, dst: "b64", src: []string{"b64"}, in: [][]uint64{{0, 1}}, want: func([]uint64) (uint64, bool) { return want, true }}
+		v.decl = []string{".shared .align 16 .b8 sm[2048];", ".reg .b64 %e<9>;", ".reg .b32 %s<9>;", ".reg .pred %q<9>;"}
+		v.body = []string{"mov.u32 %r5, sm;", "mov.u32 %r6, %tid.x;", "mad.lo.u32 %r5, %r6, 32, %r5;", "cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "mov.b64 $D, 0;"}
+		at := "[%r5]"
+		if !strings.Contains(op, "shared") {
+			at = "[%e8]"
+		}
+		note := strings.NewReplacer("OP", op, "AT", at)
+		for _, line := range body {
+			v.body = append(v.body, note.Replace(line))
+		}
+		list = append(list, v)
+	}
+	const (
+		init  = "mbarrier.init.shared.b64 [%r5], "
+		state = "mbarrier.arrive.noComplete.shared.b64 %e1, [%r5], 1;\nmbarrier.pending_count.b64 %s1, %e1;\ncvt.u64.u32 %e2, %s1;\nmad.lo.u64 $D, $D, 16, %e2;"
+		over  = "mbarrier.test_wait.parity.shared.b64 %q0, [%r5], 0;\nselp.u64 %e2, 1, 0, %q0;\nmad.lo.u64 $D, $D, 16, %e2;"
+	)
+	local := []string{"", ".shared", ".shared::cta"}
+	remote := append(slices.Clone(local), ".shared::cluster")
+	for _, s := range local {
+		add("mbarrier.init"+s+".b64", 5, "OP AT, 5;", state)
+		add("mbarrier.inval"+s+".b64", 7, init+"3;", "OP AT;", init+"7;", state)
+		for _, order := range []string{"", ".release.cta"} {
+			add("mbarrier.arrive.noComplete"+order+s+".b64", 5*16+3, init+"5;", "OP %e0, AT, 2;", "mbarrier.pending_count.b64 %s1, %e0;", "cvt.u64.u32 $D, %s1;", state)
+			// Two of five have gone for good: the next phase waits for three.
+			add("mbarrier.arrive_drop.noComplete"+order+s+".b64", 1*16+3, init+"5;", "OP %e0, AT, 2;", "mbarrier.arrive.shared.b64 %e0, [%r5], 3;", over, state)
+		}
+		for _, order := range []string{"", ".acquire.cta", ".relaxed.cta", ".acquire.cluster", ".relaxed.cluster"} {
+			for _, wait := range []string{"test_wait", "try_wait"} {
+				put := "selp.u64 %e2, 1, 0, %q1;\nmad.lo.u64 $D, $D, 16, %e2;"
+				add("mbarrier."+wait+order+s+".b64", 1, init+"2;", "mbarrier.arrive.shared.b64 %e0, [%r5];", "OP %q1, AT, %e0;", put,
+					"mbarrier.arrive.shared.b64 %e1, [%r5];", "OP %q1, AT, %e0;", put)
+				add("mbarrier."+wait+".parity"+order+s+".b64", 0x101, init+"1;", "OP %q1, AT, 1;", put, "OP %q1, AT, 0;", put,
+					"mbarrier.arrive.shared.b64 %e0, [%r5];", "OP %q1, AT, 0;", put)
+			}
+		}
+	}
+	for _, s := range remote {
+		sink := "%e0"
+		if s == ".shared::cluster" {
+			sink = "_"
+		}
+		for _, order := range []string{"", ".relaxed.cta", ".relaxed.cluster"} {
+			add("mbarrier.expect_tx"+order+s+".b64", 0x01, init+"1;", "OP AT, 16;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 16;", over)
+			add("mbarrier.complete_tx"+order+s+".b64", 0x01, init+"1;", "mbarrier.expect_tx.shared.b64 [%r5], 16;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "OP AT, 16;", over)
+		}
+		for _, order := range []string{"", ".release.cta", ".relaxed.cta", ".release.cluster", ".relaxed.cluster"} {
+			add("mbarrier.arrive"+order+s+".b64", 0x013, init+"3;", "OP "+sink+", AT;", over, "mbarrier.arrive.shared.b64 %e0, [%r5], 2;", over, state)
+			add("mbarrier.arrive_drop"+order+s+".b64", 0x012, init+"3;", "OP "+sink+", AT;", over, "mbarrier.arrive.shared.b64 %e0, [%r5], 2;", over, state)
+			add("mbarrier.arrive.expect_tx"+order+s+".b64", 0x012, init+"2;", "OP "+sink+", AT, 32;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 32;", over, state)
+			add("mbarrier.arrive_drop.expect_tx"+order+s+".b64", 0x011, init+"2;", "OP "+sink+", AT, 32;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 32;", over, state)
+		}
+	}
+	add("mbarrier.pending_count.b64", 9, init+"9;", state)
+	return append(list, copyVectors()...)
+}
+
+// copyVectors are copies that barrier objects wait for.
+func copyVectors() (list []*vector) {
+	begin := []string{"mov.u32 %r5, sm;", "mov.u32 %r6, %tid.x;", "mad.lo.u32 %r5, %r6, 64, %r5;", "mbarrier.init.shared.b64 [%r5+32], 1;"}
+	fold := []string{"ld.shared.u64 $D, [%r5];", "ld.shared.u64 $T, [%r5+24];", "mad.lo.u64 $D, $T, 3, $D;", "selp.u64 $D, $D, 0, %q0;"}
+	add := func(op string, others []string, body ...string) {
+		v := &vector{op: op, others: others, dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row()}
+		v.decl = []string{".shared .align 16 .b8 sm[4096];", ".reg .b64 %e<9>;", ".reg .pred %q<9>;"}
+		v.body = slices.Concat(begin, body)
+		v.want = func(x []uint64) (uint64, bool) { return x[0] + 3*x[3], true }
+		list = append(list, v)
+	}
+	const over = "mbarrier.test_wait.parity.shared.b64 %q0, [%r5+32], 0;"
+	for _, space := range []string{"", ".shared", ".shared::cta"} {
+		at := "[%r5+32]"
+		if space == "" {
+			at = "[%e8]"
+		}
+		add("cp.async.mbarrier.arrive"+space+".b64", nil, slices.Concat([]string{
+			"cp.async.ca.shared.global [%r5], [%d8], 16;", "cp.async.ca.shared.global [%r5+16], [%d8+16], 16;",
+			"cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "add.u64 %e8, %e8, 32;", "cp.async.mbarrier.arrive" + space + ".b64 " + at + ";", "mbarrier.arrive.shared.b64 %e0, [%r5+32];", over}, fold)...)
+		add("cp.async.mbarrier.arrive.noinc"+space+".b64", nil, slices.Concat([]string{
+			"cp.async.ca.shared.global [%r5], [%d8], 16;", "cp.async.ca.shared.global [%r5+16], [%d8+16], 16;",
+			"cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "add.u64 %e8, %e8, 32;", "cp.async.mbarrier.arrive.noinc" + space + ".b64 " + at + ";", over}, fold)...)
+	}
+	for _, hint := range []string{"", ".L2::cache_hint"} {
+		operand := ""
+		start := []string(nil)
+		if hint != "" {
+			operand, start = ", %e1", []string{"createpolicy.fractional.L2::evict_first.b64 %e1;"}
+		}
+		for _, space := range []string{"shared::cluster", "shared::cta"} {
+			op := "cp.async.bulk." + space + ".global.mbarrier::complete_tx::bytes" + hint
+			add(op, nil, slices.Concat(start, []string{"mbarrier.arrive.expect_tx.shared.b64 %e0, [%r5+32], 32;",
+				op + " [%r5], [%d8], 32, [%r5+32]" + operand + ";", over}, fold)...)
+		}
+		op := "cp.async.bulk.global.shared::cta.bulk_group" + hint
+		prefetch := "cp.async.bulk.prefetch.L2.global" + hint
+		add(op, []string{"cp.async.bulk.commit_group", "cp.async.bulk.wait_group", "cp.async.bulk.wait_group.read", prefetch}, slices.Concat(start, []string{
+			"ld.global.u64 %e2, [%d8];", "ld.global.u64 %e3, [%d8+24];", "st.shared.u64 [%r5+8], %e2;", "st.shared.u64 [%r5], %e3;", "fence.proxy.async.shared::cta;",
+			op + " [%d8], [%r5], 16" + operand + ";", "cp.async.bulk.commit_group;", "cp.async.bulk.wait_group.read 0;", "cp.async.bulk.wait_group 0;",
+			prefetch + " [%d8], 16" + operand + ";", "ld.global.u64 %e4, [%d8];", "ld.global.u64 %e5, [%d8+8];", "mad.lo.u64 $D, %e4, 3, %e5;"})...)
+	}
+	for _, v := range list {
+		if strings.Contains(v.op, "bulk.shared::cta") {
+			v.recent = true
+		}
+	}
+	return list
+}
