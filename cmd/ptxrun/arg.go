@@ -141,8 +141,8 @@ func vectorAlign(word string) int {
 
 // parseStruct reads the fields of a structure, in braces or without.
 func parseStruct(a argument, rest, dir string, align, depth int) (argument, error) {
-	if depth > 16 {
-		return a, fmt.Errorf("structures nested more than 16 deep")
+	if depth > maxNesting {
+		return a, errNesting
 	}
 	if inside, ok := strings.CutPrefix(rest, "{"); ok && closes(rest) {
 		rest = inside[:len(inside)-1]
@@ -207,6 +207,11 @@ func parseNumbers(a argument, word, rest string) (argument, error) {
 	}
 	return a, nil
 }
+
+// maxNesting is how deep structures may nest.
+const maxNesting = 16
+
+var errNesting = fmt.Errorf("structures nested more than %d deep", maxNesting)
 
 // closes says whether the brace that text begins with is closed by its last character.
 func closes(text string) bool {

@@ -12,28 +12,47 @@ The kernel:
     -grid X,Y,Z         blocks
     -block X,Y,Z        threads of a block
     -shared BYTES       dynamic shared memory
+    -cooperative        a cooperative launch; kernels with a barrier of the whole grid get one without asking
+    -repeat N           launch it N times
+    --then              another launch follows, over the same buffers, with its own -entry, -grid, -block and -arg
 
 Arguments, in the order of its parameters:
     -arg in:FILE.npy    a pointer to the elements of the file
     -arg out:FILE.npy:TYPE:SHAPE
                         a pointer to zeros; the file is written when the kernel is done. SHAPE is 64x10
     -arg inout:FILE.npy a pointer to the elements of the file, which is rewritten when the kernel is done
+    -arg alloc:TYPE:SHAPE
+                        a pointer to memory that nobody has written; alloc:FILE.npy:TYPE:SHAPE stores it in the end
     -arg TYPE:NUMBER    a number, such as i32:5 or f32:0.5; u64:0 is a null pointer
+    -arg TYPE[N]:{a,b}  an array of numbers; TYPExN:{a,b} is a vector of CUDA, such as f32x4 for float4
+    -arg struct:{ARG,ARG}
+                        a structure of such arguments, with C's alignment; struct16: aligns it to 16 bytes, pad:N is a gap
+    -arg value:FILE.npy the elements of the file themselves
+    -buffer NAME=BUFFER a buffer (in:, out:, inout:, alloc:) that -arg NAME or -arg NAME+BYTES points to, as often as needed
     -const NAME=FILE.npy
                         sets a __constant__ or __device__ variable
-Types are f32 f64 f16 i32 i64 u8 u16 u32 u64.
+    -launch FILE.json   takes kernel, buffers, launches and arguments from a file (see the README)
+Types are f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128, NumPy's names and words (<f4), and for buffers records
+such as {x=f32,n=i32}. One file is one buffer, even where several arguments name it.
 
 What to do:
     --sanitize          check accesses, initialisation, races and barriers, and report
+    --expect FILE.npy   compare the buffer that is written with the file; BUFFER=FILE.npy where there are several
+    --rtol R --atol A   how far its elements may be from those of the file: |got - want| <= A + R |want| (default 0)
+    --limit N           end a launch after N warp instructions (default 2^32), or after a time such as 10s
     --counters          print counts of instructions, memory traffic and more
     --float MODE        exact (default): correctly rounded; pessimistic: approximate instructions are off by what their
                         documentation allows; contract: mul and add are fused where ptxas may fuse them
     --seed N            run blocks and warps in another order
     --card NAME         whose limits hold; A100 if not said. With --counters also an estimate of the time on that card
     --resources FILE    what ptxas -v prints, for the registers and shared memory of that estimate
-    --json              print one object with "reports" and "counters", and "estimate" where there is one
+    --json              print one object with "reports" and "counters", and "estimate" and "mismatches" where there are any;
+                        several launches are a list "launches". What kernels print goes to standard error then
 
-Exit status: 0, or 1 when there are reports, or 2 for malformed or unsupported PTX, for wrong usage and for files that
-cannot be read or written. A run that cannot be finished (status 1: a trap, the watchdog, an illegal address without
---sanitize) and status 2 leave all files as they were.
+ptxrun explain KIND     what a kind of report means, and the usual repair
+
+Exit status: 0; 1 when there are reports or results that are not those expected; 2 for malformed or unsupported PTX, for wrong
+usage and for files that cannot be read or written; 130 and 143 when SIGINT or SIGTERM ended it. A run that cannot be finished
+(status 1: a trap, the limit, threads that all wait for each other, an illegal address without --sanitize), status 2 and
+signals leave all files as they were.
 `

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // A launchFile is the JSON of -launch: what the flags say, for launches whose parameters are too long for a command line.
@@ -51,7 +50,11 @@ func (s *sizes) UnmarshalJSON(text []byte) error {
 }
 
 // arg is the text of an -arg, or a structure {"struct": [fields], "align": N}.
-type arg struct{ text string }
+type arg struct {
+	text   string
+	fields []arg // of a structure
+	align  int
+}
 
 func (a *arg) UnmarshalJSON(text []byte) error {
 	if json.Unmarshal(text, &a.text) == nil {
@@ -66,19 +69,30 @@ func (a *arg) UnmarshalJSON(text []byte) error {
 	if err := d.Decode(&s); err != nil || len(s.Struct) == 0 {
 		return errors.New(`an argument is a text such as "i32:5", or {"struct": [fields]}`)
 	}
-	a.text = "struct"
-	if s.Align != 0 {
-		a.text = fmt.Sprintf("struct%d", s.Align)
-		if vectorAlign(a.text) == 0 {
-			return fmt.Errorf("an alignment is a power of two up to 128, not %d", s.Align)
-		}
+	a.fields, a.align, a.text = s.Struct, max(s.Align, 1), "struct"
+	if s.Align != 0 && vectorAlign(fmt.Sprintf("struct%d", s.Align)) == 0 {
+		return fmt.Errorf("an alignment is a power of two up to 128, not %d", s.Align)
 	}
-	fields := make([]string, len(s.Struct))
-	for i, f := range s.Struct {
-		fields[i] = f.text
-	}
-	a.text += ":{" + strings.Join(fields, ",") + "}"
 	return nil
+}
+
+// argument reads the text, or those of the fields.
+func (a *arg) argument(dir string, depth int) (argument, error) {
+	if a.fields == nil {
+		return parseArg(a.text, dir)
+	}
+	s := argument{text: a.text, align: a.align}
+	if depth > maxNesting {
+		return s, errNesting
+	}
+	for i := range a.fields {
+		f, err := a.fields[i].argument(dir, depth+1)
+		if err != nil {
+			return s, fmt.Errorf("field %q: %w", a.fields[i].text, err)
+		}
+		s.fields, s.align = append(s.fields, f), max(s.align, f.align)
+	}
+	return s, nil
 }
 
 // maxLaunchFile is the most bytes of a launch file.
@@ -138,10 +152,10 @@ func parseLaunchFile(text []byte, dir string, opt *options) error {
 		if l.Repeat != nil {
 			run.repeat = *l.Repeat
 		}
-		for _, text := range l.Args {
-			a, err := parseArg(text.text, dir)
+		for k := range l.Args {
+			a, err := l.Args[k].argument(dir, 0)
 			if err != nil {
-				return fmt.Errorf("launch %d, argument %q: %w", i+1, text.text, err)
+				return fmt.Errorf("launch %d, argument %q: %w", i+1, l.Args[k].text, err)
 			}
 			run.args = append(run.args, a)
 		}

@@ -22,6 +22,12 @@ type session struct {
 	dir string
 }
 
+// home is the folder of this package.
+var home, _ = os.Getwd()
+
+// decode reads an object of JSON.
+func decode(text string, object any) error { return json.Unmarshal([]byte(text), object) }
+
 func begin(t *testing.T) *session {
 	t.Helper()
 	kernels, err := os.ReadFile("testdata/kernels.ptx")
