@@ -200,11 +200,11 @@ func (w *warp) object(in *instr, a *access, mask uint32, f func(lane int, b *bar
 	}
 }
 
-// objectWait is test_wait and try_wait: whether the phase that a state or a parity names is over. A thread that tries in vain
-// lets others run.
+// objectWait is test_wait and try_wait: whether the phase that a state or a parity names is over. A warp that asks in vain lets
+// others run, for it mostly asks again at once.
 func objectWait(d *decoder) {
 	d.args(3, 4)
-	parity, try := d.has("parity"), d.has("try_wait")
+	parity := d.has("parity")
 	dst := d.dst(d.arg(0), widthPred)
 	a := d.objectAccess(d.arg(1))
 	a.strong, a.acquire = true, !d.has("relaxed")
@@ -233,7 +233,7 @@ func objectWait(d *decoder) {
 		if w.san != nil && over != 0 {
 			w.san.phaseOver(w)
 		}
-		if try && over != mask {
+		if over != mask {
 			w.yield = true
 		}
 	}
