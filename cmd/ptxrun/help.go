@@ -25,7 +25,7 @@ Arguments, in the order of its parameters:
                         a pointer to memory that nobody has written; alloc:FILE.npy:TYPE:SHAPE stores it in the end
     -arg TYPE:NUMBER    a number, such as i32:5 or f32:0.5; u64:0 is a null pointer
     -arg TYPE[N]:{a,b}  an array of numbers; TYPExN:{a,b} is a vector of CUDA, such as f32x4 for float4
-    -arg struct:{ARG,ARG}
+    -arg 'struct:{ARG,ARG}'
                         a structure of such arguments, with C's alignment; struct16: aligns it to 16 bytes, pad:N is a gap
     -arg value:FILE.npy the elements of the file themselves
     -buffer NAME=BUFFER a buffer (in:, out:, inout:, alloc:) that -arg NAME or -arg NAME+BYTES points to, as often as needed

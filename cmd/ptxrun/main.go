@@ -250,7 +250,11 @@ func (opt *options) parseLaunch(args []string, given map[string]bool) (launch, e
 		return l, fmt.Errorf("%w (ptxrun -h lists the flags)", err)
 	}
 	if set.NArg() > 0 {
-		return l, fmt.Errorf("%q: only flags are taken (ptxrun -h lists them)", set.Arg(0))
+		hint := ""
+		if strings.HasPrefix(set.Arg(0), "struct") {
+			hint = "; quote the braces of a structure, which the shell takes for itself"
+		}
+		return l, fmt.Errorf("%q: only flags are taken (ptxrun -h lists them)%s", set.Arg(0), hint)
 	}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	return l, nil

@@ -13,7 +13,8 @@
 // register. The lanes of a warp form groups of one program counter each; the group with the lowest counter runs until it
 // meets another (so any control flow reconverges without an analysis of it), and waits at .sync instructions for the lanes
 // they name. Warps of a block run in turn from barrier to barrier; blocks run on worker goroutines. Groups, warps and
-// blocks that only branch take turns, so spin locks and flags make progress.
+// blocks that only branch take turns, so spin locks and flags make progress; where no order of them could, the launch ends with
+// a report of its own. Functions that may call themselves keep their registers and local variables on a stack.
 //
 // # Sanitizer
 //
