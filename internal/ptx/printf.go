@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strconv"
 	"strings"
 )
 
@@ -118,12 +119,15 @@ func (w *warp) print(lane int, format, buffer uint64) (count uint32) {
 		if !found {
 			break
 		}
-		n := strings.IndexFunc(rest, func(r rune) bool { return !strings.ContainsRune("-+ #0123456789.", r) })
+		n := strings.IndexFunc(rest, func(r rune) bool { return !strings.ContainsRune("-+ #0123456789.*", r) })
 		if n < 0 {
 			b.WriteString("%" + rest)
 			break
 		}
 		flags := rest[:n]
+		for strings.Contains(flags, "*") { // a width or precision that is an argument
+			flags = strings.Replace(flags, "*", strconv.Itoa(int(int32(take(4)))), 1)
+		}
 		m := n
 		for m < len(rest) && strings.ContainsRune("lhzjt", rune(rest[m])) {
 			m++

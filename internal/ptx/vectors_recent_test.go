@@ -176,7 +176,7 @@ func mini(_ string, mods []string) (*vector, bool) {
 			for _, at := range []uint{8, 0} {
 				b := x[0] >> at & 0xff
 				a := values[b&0x7f]
-				u := exact.F16().Encode(exact.Float(0), "rn")
+				var u uint64
 				switch {
 				case a != a:
 					u = 0x7fff
