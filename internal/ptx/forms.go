@@ -30,6 +30,7 @@ var table = sync.OnceValue(func() map[string][]form {
 		controlForms(), integerForms(), bitForms(), moveForms(), compareForms(), floatForms(), halfForms(),
 		convertForms(), memoryForms(), asyncForms(), atomicForms(), warpForms(), matrixForms(), barrierForms(),
 		recentForms(), policyForms(), videoForms(), barrierObjectForms(), bulkForms(),
+		vectorAtomicForms(),
 	} {
 		for _, f := range rows {
 			for _, word := range strings.Fields(f.suffixes) {

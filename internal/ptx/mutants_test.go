@@ -95,7 +95,9 @@ func mutants(t *testing.T, file string, source []string) []mutant {
 			}
 			return set
 		}
-		isMemory := func(in *syntax.Instr) bool { return slices.Contains(memoryOps, in.Op) || in.Op == "ldmatrix" || in.Op == "mbarrier" }
+		isMemory := func(in *syntax.Instr) bool {
+			return slices.Contains(memoryOps, in.Op) || in.Op == "ldmatrix" || in.Op == "mbarrier"
+		}
 		memory := where(f.Body, isMemory)
 		moved := map[int]bool{}
 		times := map[string]int{} // of the same change on one line of the .cu

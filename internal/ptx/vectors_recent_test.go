@@ -1,6 +1,7 @@
 package ptx_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -382,6 +383,12 @@ func recentVectors() (list []*vector) {
 		}
 		list = append(list, v)
 	}
+	for _, t := range []struct {
+		typ, vec string
+		n        int
+	}{{"f32", "v2", 2}, {"f32", "v4", 4}, {"noftz.f16", "v2", 2}, {"noftz.bf16", "v4", 4}, {"noftz.f16", "v8", 8}, {"noftz.f16x2", "v2", 2}, {"noftz.bf16x2", "v4", 4}} {
+		list = append(list, vectorAdditions(t.typ, t.vec, t.n)...)
+	}
 	hinted, _ := policy("createpolicy", []string{"fractional", "L2::evict_first", "b64"})
 	hinted.op, hinted.others = "ld.global.L2::cache_hint.u64", []string{"st.global.L2::cache_hint.u64"}
 	list = append(list, hinted)
@@ -405,6 +412,77 @@ func recentVectors() (list []*vector) {
 	for _, op := range []string{"fence.mbarrier_init.release.cluster", "fence.proxy.async.shared::cluster"} {
 		list = append(list, &vector{op: op, dst: "b64", src: []string{"b64"}, in: [][]uint64{{1, 2}},
 			body: []string{op + ";", "mov.b64 $D, $a;"}, want: func(x []uint64) (uint64, bool) { return x[0], true }})
+	}
+	return list
+}
+
+// vectorAdditions are atom and red of several numbers: the result tells the old numbers from the new.
+func vectorAdditions(typ, vec string, n int) (list []*vector) {
+	plain := typ[strings.LastIndexByte(typ, '.')+1:]
+	size := sizeOf(plain)
+	numbers := func(u []uint64) (z []uint64) {
+		b := bytesOf(u)
+		for i := range n {
+			z = append(z, little(b[i*int(size)/8:][:size/8]))
+		}
+		return z
+	}
+	fold := func(old, now []uint64) (z uint64) {
+		for i := range n {
+			z = z*5 + old[i]
+		}
+		for i := range n {
+			z = z*5 + now[i]
+		}
+		return z
+	}
+	words := strings.TrimPrefix(strings.Replace(typ, plain, vec+"."+plain, 1), ".")
+	for _, op := range []string{"atom.global.add.", "red.global.add."} {
+		v := &vector{op: op + words, dst: "b64", src: []string{"b64", "b64", "b64", "b64"}}
+		f, two, _ := formatOf(plain)
+		for i := range 4 {
+			in := floatInputs(f, two, uint64(i))
+			var wide []uint64
+			for k := range in {
+				u := uint64(0)
+				for at := uint(0); at < 64; at += size {
+					u |= in[(k*3+int(at)+i)%len(in)] << at
+				}
+				wide = append(wide, u)
+			}
+			v.in = append(v.in, wide)
+		}
+		class := registerClass(plain)
+		v.decl = []string{".reg ." + class + " %x<8>;", ".reg ." + class + " %y<8>;", ".reg ." + class + " %z<8>;", ".reg .b64 %e<2>;"}
+		var x, y []string
+		for i := range n {
+			x, y = append(x, fmt.Sprintf("%%x%d", i)), append(y, fmt.Sprintf("%%y%d", i))
+			v.body = append(v.body, fmt.Sprintf("ld.global.%s %%x%d, [%%d8+%d];", class, i, 16+i*int(size)/8), fmt.Sprintf("mov.%s %%y%d, 0;", class, i))
+		}
+		if op[0] == 'a' {
+			v.body = append(v.body, v.op+" {"+strings.Join(y, ", ")+"}, [%d8], {"+strings.Join(x, ", ")+"};")
+		} else {
+			v.body = append(v.body, v.op+" [%d8], {"+strings.Join(x, ", ")+"};")
+		}
+		v.body = append(v.body, "mov.b64 $D, 0;")
+		for _, r := range y {
+			v.body = append(v.body, "cvt.u64.u"+class[1:]+" %e0, "+r+";", "mad.lo.u64 $D, $D, 5, %e0;")
+		}
+		for i := range n {
+			v.body = append(v.body, fmt.Sprintf("ld.global.u%s %%e0, [%%d8+%d];", class[1:], i*int(size)/8), "mad.lo.u64 $D, $D, 5, %e0;")
+		}
+		v.want = func(u []uint64) (uint64, bool) {
+			old, add := numbers(u[:2]), numbers(u[2:])
+			now := make([]uint64, n)
+			for i := range n {
+				now[i] = change("add", plain, old[i], add[i], 0, plain == "f32")
+			}
+			if op[0] == 'r' {
+				old = make([]uint64, n)
+			}
+			return fold(old, now), true
+		}
+		list = append(list, v)
 	}
 	return list
 }
