@@ -188,7 +188,7 @@ func (b *block) tryOpen(id int) {
 func (b *block) open(id int) {
 	bar := &b.bars[id]
 	if b.sync != nil {
-		b.run.san.opened(b, bar)
+		b.run.san.opened(b, bar, id)
 	}
 	for i, w := range b.warps {
 		if bar.waiting[i] == 0 {
@@ -322,7 +322,7 @@ func (w *warp) forceSync(i int) {
 	}
 	away := need &^ g.mask
 	w.deadlock(kind, g, fmt.Sprintf("it waits for lanes %s, which do not come: %s", lanesText(away), w.whereabouts(away)))
-	if w.san != nil {
+	if w.san != nil && in.rendezvous() {
 		w.san.synced(w, in, g.mask)
 	}
 	in.run(w, in, g.mask)
@@ -344,8 +344,7 @@ func (w *warp) deadlock(kind Kind, g group, message string) {
 func (w *warp) whereabouts(mask uint32) string {
 	for _, g := range w.groups {
 		if g.mask&mask != 0 {
-			in := w.prog.meta[g.pc]
-			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask), w.prog.place(in.src, in.text))
+			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask), w.place(g.pc, bits.TrailingZeros32(g.mask&mask)))
 		}
 	}
 	return "they have exited"

@@ -124,7 +124,7 @@ func (d *decoder) fail(format string, args ...any) {
 
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
-		k: k, v: v, p: &program{kernel: k}, frames: map[string]*frame{}, calling: map[string][]string{},
+		k: k, v: v, p: &program{kernel: k, widths: map[int32]int{}}, frames: map[string]*frame{}, calling: map[string][]string{},
 		imm32: map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
@@ -298,10 +298,13 @@ func (d *decoder) declare(f *frame, v *syntax.Var) {
 	}
 	if v.Count == 0 {
 		f.regs[v.Name] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		d.p.widths[f.regs[v.Name].off] = bits
 		return
 	}
 	for i := range v.Count {
-		f.regs[v.Name+strconv.Itoa(i)] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		name := v.Name + strconv.Itoa(i)
+		f.regs[name] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		d.p.widths[f.regs[name].off] = bits
 	}
 }
 
@@ -385,6 +388,9 @@ func (d *decoder) instruction(fuse fusion) (err error) {
 		if f.matches(d.mods) {
 			d.meta.class = f.class
 			f.build(d)
+			if d.v.sanitize {
+				d.p.meta[d.in.index].flow = d.bitFlow()
+			}
 			return nil
 		}
 	}

@@ -15,17 +15,21 @@ func (w *warp) describe(kind Kind, in *instr, lane int, message string) Report {
 	m := &w.prog.meta[in.index]
 	r := Report{Kind: kind, Kernel: w.prog.kernel.Name, Block: w.block.at, Thread: w.thread(lane),
 		PTXLine: m.src.Line, Instruction: m.text, Message: message, Count: 1}
-	if loc := ownLoc(w.caller(in.index, lane).src); loc != nil {
-		r.File, r.Line = loc.File, loc.Line
+	if list := w.places(in.index, lane); list != nil {
+		own := list[len(list)-1]
+		r.File, r.Line, r.Inlined = own.File, own.Line, list[:len(list)-1]
 	}
 	return r
 }
 
-// caller finds the statement of the kernel's own body that a lane executes: the instruction itself, or the call that led
-// to it.
-func (w *warp) caller(index int32, lane int) *meta {
+// places lists where a lane is that executes an instruction, from the innermost inlined or called function to the kernel's
+// own text; nil if that is not known.
+func (w *warp) places(index int32, lane int) (list []Place) {
 	m := &w.prog.meta[index]
-	for range w.prog.backs { // functions do not call themselves
+	for range len(w.prog.backs) + 1 { // functions do not call themselves
+		for loc := m.src.Loc; loc != nil; loc = loc.Inlined {
+			list = append(list, Place{loc.File, loc.Line, loc.Function})
+		}
 		if m.back == 0 {
 			break
 		}
@@ -35,7 +39,16 @@ func (w *warp) caller(index int32, lane int) *meta {
 		}
 		m = &w.prog.meta[at-2]
 	}
-	return m
+	return list
+}
+
+// place names an instruction that a lane executes, with the lines of its source.
+func (w *warp) place(index int32, lane int) string {
+	m := &w.prog.meta[index]
+	if list := w.places(index, lane); list != nil {
+		return fmt.Sprintf("%s (%s)", m.text, placesText(list))
+	}
+	return fmt.Sprintf("%s (PTX line %d)", m.text, m.src.Line)
 }
 
 // thread is the index of a lane's thread in its block.

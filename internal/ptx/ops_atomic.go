@@ -112,6 +112,7 @@ type atomicOp struct {
 	apply  [2]update // by whether the place is in global memory
 	dst    int32     // -1 for red
 	b, c   int32
+	cas    bool
 	float  string // type of a floating-point addition, for the sanitizer
 }
 
@@ -126,7 +127,9 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 		d.args(2, 2)
 	}
 	op.access = d.access(args[0])
-	op.access.atomic, op.access.store = true, true
+	op.access.atomic, op.access.store, op.access.scope = true, true, d.scope()
+	op.access.blind = d.src.Op == "red"
+	op.cas = d.has("cas")
 	op.access.wide = op.access.size == 8
 	op.access.regs = []int32{0}
 	if d.has("acq_rel") {
@@ -166,7 +169,7 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 	w.addresses(a, &addr)
 	w.observe(in, a, &addr, mask)
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for m := mask; m != 0; {
 		i := bits.TrailingZeros32(m)
@@ -178,10 +181,10 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 		if p.ptr == nil {
 			continue
 		}
-		if w.san != nil {
-			w.san.access(w, in, a, i, p)
-		}
 		b, c := w.lane(op.b, i, a.wide), w.lane(op.c, i, a.wide)
+		if w.san != nil {
+			w.san.access(w, in, op.effect(p, b), i, p)
+		}
 		global := p.space == spaceGlobal
 		old := exchange(p.ptr, a.size, global, b, c, op.apply[toWord(global)])
 		if w.san != nil && op.float != "" {
@@ -191,6 +194,16 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 			w.setLane(op.dst, i, a.wide, old)
 		}
 	}
+}
+
+// effect is the access that an atomic is in the end: cas that finds another value than b only reads.
+func (op *atomicOp) effect(p place, b uint64) *access {
+	if !op.cas || loadElement(p.ptr, op.access.size, false) == b&(^uint64(0)>>(64-8*op.access.size)) {
+		return &op.access
+	}
+	read := op.access
+	read.store, read.release = false, false
+	return &read
 }
 
 // exchange replaces the value at p by f of it. Blocks share global memory, so there it is one atomic step.

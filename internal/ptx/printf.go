@@ -37,8 +37,8 @@ func (d *decoder) vprintf(results, args []syntax.Operand) {
 			n := w.print(lane, format, buffer)
 			if result.size == 4 {
 				binary.LittleEndian.PutUint32(local[result.off:], n)
-				if w.localKnown != nil {
-					w.localKnown.setRange(uint64(lane*len(local))+uint64(result.off), 4)
+				if w.localShade != nil {
+					w.localShade.known.setRange(uint64(lane*len(local))+uint64(result.off), 4)
 				}
 			}
 		}

@@ -46,8 +46,11 @@ type warp struct {
 	count  *tally // the worker's counters
 	san    *sanitizer
 
-	localKnown bitmap   // initialised bytes of local
-	known      []uint32 // initialised lanes by register offset / 4
+	// For the sanitizer: what is defined of local memory and, by register offset / 4, of registers.
+	localShade *shade
+	known      []uint32
+	partly     []uint32
+	undefined  []uint64
 }
 
 const (
@@ -337,7 +340,9 @@ func (w *warp) sync(i int, in *instr, m uint32) bool {
 	if ready != 0 {
 		if w.san != nil {
 			w.san.before(w, in, ready, ready)
-			w.san.synced(w, in, ready)
+			if in.rendezvous() {
+				w.san.synced(w, in, ready)
+			}
 		}
 		in.run(w, in, ready)
 	}
