@@ -150,6 +150,7 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 		}
 	}
 	d.p.fileSize = int(d.end)
+	d.p.simple = d.p.ordersSimply()
 	return d.p, nil
 }
 

@@ -18,12 +18,16 @@ type mark struct {
 // A cell is the history of a word of four bytes: its last ordinary store, its last strong store or atomic, the last loads of
 // two warps, and the accesses that these have pushed aside though they were not ordered before them. Once a narrower access
 // has touched the word, each byte has a history of its own, since the bytes of a word may belong to different threads.
+//
+// In a program whose warps only barriers of the whole block order (program.simple), loads need no such history: whoever stores
+// races with one of the last loads of two warps of a block, or with one of another block.
 type cell struct {
-	write  mark
-	strong mark
-	reads  [2]mark
-	more   *history
-	bytes  *[4]cell // nil: the marks are of the whole word
+	write   mark
+	strong  mark
+	reads   [2]mark
+	foreign mark // a load of another block, of a simple program
+	more    *history
+	bytes   *[4]cell // nil: the marks are of the whole word
 }
 
 // split gives each byte the history of the word.
@@ -68,6 +72,28 @@ func (now *mark) follows(m *mark, past *[warpSize]uint32) bool {
 }
 
 // read enters a load.
+func (s *sanitizer) read(c *cell, now *mark) {
+	r := &c.reads[0]
+	if !s.run.prog.simple || now.scope != scopeWeak || r.scope != scopeWeak {
+		c.read(now, &s.past)
+		return
+	}
+	switch {
+	case r.time == 0:
+		*r = *now
+	case r.block != now.block:
+		c.foreign, c.reads[1], *r = *r, mark{}, *now
+	case r.warp != now.warp:
+		c.reads[1], *r = *r, *now
+	case r.time == now.time || r.time > s.past[r.warp&31]: // other lanes, which nothing orders either
+		r.lanes |= now.lanes
+		r.time, r.index, r.serial = now.time, now.index, now.serial
+	default:
+		*r = *now
+	}
+}
+
+// read enters a load where anything may order accesses.
 func (c *cell) read(now *mark, past *[warpSize]uint32) {
 	for i := range c.reads {
 		r := &c.reads[i]

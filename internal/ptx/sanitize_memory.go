@@ -143,38 +143,41 @@ func (s *sanitizer) mark(w *warp, in *instr, a *access, where space) mark {
 
 // cell compares an access of n bytes at p.off = at with the history of its cell, and enters it there.
 func (s *sanitizer) cell(w *warp, in *instr, a *access, lane int, p place, c *cell, now *mark, at uint64, n int) {
-	check := func(m *mark) {
-		if s.conflicts(w, lane, m, now) && !(m.write && m.plain && s.sameValue(w, a, lane, p, at, n)) {
-			s.conflict(w, in, p, m, now)
+	if now.races(&c.write, &s.past) {
+		s.check(w, in, a, lane, p, &c.write, now, at, n)
+	}
+	if now.races(&c.strong, &s.past) {
+		s.check(w, in, a, lane, p, &c.strong, now, at, n)
+	}
+	// A load need not look at the ordinary stores of the history: they wrote the value that is there now, or have been reported.
+	if h := c.more; h != nil && (now.write || h.strong > 0) {
+		for i := range h.marks {
+			if m := &h.marks[i]; (now.write || m.write && m.scope != scopeWeak) && now.races(m, &s.past) {
+				s.check(w, in, a, lane, p, m, now, at, n)
+			}
 		}
 	}
-	check(&c.write)
-	check(&c.strong)
-	if c.more != nil {
-		s.older(w, c.more, now, check)
-	}
 	if !now.write {
-		c.read(now, &s.past)
+		s.read(c, now)
 		return
 	}
-	for i := range c.reads {
-		if r := &c.reads[i]; r.serial != now.serial {
-			check(r)
+	for _, r := range [...]*mark{&c.reads[0], &c.reads[1], &c.foreign} {
+		if now.races(r, &s.past) && r.serial != now.serial {
+			s.check(w, in, a, lane, p, r, now, at, n)
 		}
 	}
 	c.wrote(now, &s.past)
 }
 
-// older checks the marks of a history. A load need not look at the ordinary stores there: they wrote the value that is there
-// now, or have been reported.
-func (s *sanitizer) older(w *warp, h *history, now *mark, check func(*mark)) {
-	if !now.write && h.strong == 0 {
-		return
-	}
-	for i := range h.marks {
-		if m := &h.marks[i]; now.write || m.write && m.scope != scopeWeak {
-			check(m)
-		}
+// races says that it takes a closer look to know that m is ordered before now.
+func (now *mark) races(m *mark, past *[warpSize]uint32) bool {
+	return m.time != 0 && (m.block != now.block || m.time > past[m.warp&31])
+}
+
+// check reports a race with the access m, if there is one.
+func (s *sanitizer) check(w *warp, in *instr, a *access, lane int, p place, m, now *mark, at uint64, n int) {
+	if s.conflicts(w, lane, m, now) && !(m.write && m.plain && s.sameValue(w, a, lane, p, at, n)) {
+		s.conflict(w, in, p, m, now)
 	}
 }
 
@@ -308,7 +311,7 @@ func (s *sanitizer) loads(w *warp, in *instr, a *access, pat *pattern, first pla
 			c := y.cellOf(p, at)
 			sound = c.bytes == nil && c.write.before(past, &now) && c.strong.before(past, &now) && (c.more == nil || c.more.strong == 0)
 			if sound {
-				c.read(&now, past)
+				s.read(c, &now)
 			}
 		}
 		for m := g.lanes; m != 0 && !sound; m &= m - 1 {

@@ -3,6 +3,9 @@ package ptx
 import (
 	"fmt"
 	"math/bits"
+	"slices"
+
+	"bilevel/internal/ptx/syntax"
 )
 
 // What orders accesses (PTX ISA 9.1, chapter 8): barriers of the block; bar.warp.sync within a warp, but no shuffle, vote or
@@ -14,6 +17,36 @@ import (
 // included, must reach from one thread to the other. In two places the rules here are wider than the letter of the model,
 // where much sound code relies on it: a barrier of the block stands for the reader's fence (the last block of a reduction
 // seldom has another), and what threads have fenced before a barrier, others may release behind it.
+
+// ordersSimply says whether barriers of whole blocks, and of whole warps, are all that orders memory in a program.
+func (p *program) ordersSimply() bool {
+	for i := range p.meta {
+		src := p.meta[i].src
+		has := func(word string) bool { return slices.Contains(src.Mods, word) }
+		switch src.Op {
+		case "fence", "membar", "mbarrier":
+			return false
+		case "bar", "barrier":
+			if has("warp") {
+				if src.Args[0].Kind != syntax.Integer || uint32(src.Args[0].Bits) != fullMask {
+					return false
+				}
+				continue
+			}
+			least := 1
+			if has("red") {
+				least = 3
+			}
+			if has("arrive") || has("cluster") || len(src.Args) > least {
+				return false
+			}
+		}
+		if has("acquire") || has("release") || has("acq_rel") || has("mbarrier") {
+			return false
+		}
+	}
+	return true
+}
 
 // A scope is how far a strong access or a fence reaches.
 type scope uint8
