@@ -51,7 +51,7 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 	if err := writable(opt.args); err != nil {
 		return false, err
 	}
-	m := ptx.NewMachine(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed, Card: opt.card})
+	m := ptx.NewMachine(opt.checks.options(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed, Card: opt.card}))
 	args, buffers, err := bind(m, opt.args)
 	if err != nil {
 		return false, err
@@ -82,7 +82,7 @@ func execute(ctx context.Context, opt *options, stdout io.Writer) (faulty bool, 
 		e := ptx.NewEstimate(*opt.card, result.Counters, resources, opt.shared)
 		found.Estimate = &e
 	}
-	return len(result.Reports) > 0, output(stdout, opt, found)
+	return opt.checks.faults(result.Reports) > 0, output(stdout, opt, found)
 }
 
 // readResources finds what ptxas -v has printed about a kernel in a file.

@@ -63,6 +63,7 @@ type options struct {
 	counters    bool
 	float       ptx.FloatMode
 	seed        uint64
+	checks      checks
 	json        bool
 	card        *ptx.Card // nil: not named
 	resources   string    // file with what ptxas -v prints
@@ -86,6 +87,7 @@ func parse(args []string) (*options, error) {
 	set.BoolVar(&opt.counters, "counters", false, "")
 	set.BoolVar(&opt.json, "json", false, "")
 	set.Uint64Var(&opt.seed, "seed", 0, "")
+	opt.checks.flags(set)
 	set.Func("grid", "", into(&opt.grid, parseSizes))
 	set.Func("block", "", into(&opt.block, parseSizes))
 	set.Func("arg", "", appended(&opt.args, parseArg))
@@ -111,6 +113,9 @@ func parse(args []string) (*options, error) {
 	}
 	if opt.resources != "" && !(opt.counters && opt.card != nil) {
 		return nil, errors.New("-resources is for an estimate, which --counters and --card ask for")
+	}
+	if err := opt.checks.sound(opt.sanitize); err != nil {
+		return nil, err
 	}
 	if opt.shared < 0 {
 		return nil, fmt.Errorf("-shared %d: want a number of bytes", opt.shared)
@@ -187,11 +192,15 @@ What to do:
     --float MODE        exact (default): correctly rounded; pessimistic: approximate instructions are off by what their
                         documentation allows; contract: mul and add are fused where ptxas may fuse them
     --seed N            run blocks and warps in another order
+    --warps ORDER       how the warps of a block take turns: in-step, one instruction of each; random, a few instructions of
+                        one drawn by chance; or a number, the random order of that seed. If not said, each runs until it waits
+    --strict-volatile   volatile accesses are ordinary ones for --sanitize: they order nothing, and race
+    --strict-order      a float sum of atomics that depends on their order counts as a report. If not said it is a note
     --card NAME         whose limits hold; A100 if not said. With --counters also an estimate of the time on that card
     --resources FILE    what ptxas -v prints, for the registers and shared memory of that estimate
     --json              print one object with "reports" and "counters", and "estimate" where there is one
 
-Exit status: 0, or 1 when there are reports, or 2 for malformed or unsupported PTX, for wrong usage and for files that
+Exit status: 0, or 1 when there are reports (notes are none), or 2 for malformed or unsupported PTX, for wrong usage and for files that
 cannot be read or written. A run that cannot be finished (status 1: a trap, the watchdog, an illegal address without
 --sanitize) and status 2 leave all files as they were.
 `

@@ -36,7 +36,7 @@ func output(w io.Writer, opt *options, r findings) error {
 		}
 	}
 	if opt.sanitize {
-		if _, err := fmt.Fprintf(w, "%s: %s\n", opt.entry, plural(len(r.Reports), "report")); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", opt.entry, opt.checks.summary(r.Reports)); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type block struct {
 	threads   int
 	live      int        // threads that have not exited
 	yields    bool       // a warp's turn was over before it had to wait
+	random    uint64     // state of WarpsRandom
 	backwards bool       // atomics take lanes from the highest down
 	sync      *blockSync // of the sanitizer
 }
@@ -38,13 +39,17 @@ const turnBranches = 1 << 16
 func (b *block) step() status {
 	b.yields = false
 	progress := false
-	for _, i := range b.order {
-		w := b.warps[i]
-		if len(w.groups) == 0 {
-			continue
-		}
-		if w.run(turnBranches) == running {
-			progress, b.yields = true, true
+	if order := b.run.machine.opt.Warps; order != WarpsInTurn {
+		progress = b.interleave(order)
+	} else {
+		for _, i := range b.order {
+			w := b.warps[i]
+			if len(w.groups) == 0 {
+				continue
+			}
+			if w.run(turnBranches) == running {
+				progress, b.yields = true, true
+			}
 		}
 	}
 	if b.live == 0 {

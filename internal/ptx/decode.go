@@ -150,7 +150,7 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 		}
 	}
 	d.p.fileSize = int(d.end)
-	d.p.simple = d.p.ordersSimply()
+	d.p.simple, d.p.spins = d.p.ordersSimply(), d.p.maySpin()
 	return d.p, nil
 }
 

@@ -376,6 +376,7 @@ func (b *block) begin(n uint64) {
 			words[i] = poison
 		}
 	}
+	b.random = mix(b.run.machine.opt.WarpSeed ^ mix(n))
 	seed := b.run.machine.opt.Seed
 	if seed != 0 {
 		h := mix(seed ^ mix(n))
@@ -389,7 +390,7 @@ func (b *block) begin(n uint64) {
 	for _, w := range b.warps {
 		w.live = w.all
 		w.groups = append(w.groups[:0], group{mask: w.all})
-		w.carry, w.steps, w.yield, w.streak, w.turns = 0, 0, false, 0, firstPatience
+		w.carry, w.steps, w.yield, w.streak, w.turns = 0, 0, false, 0, b.run.patience()
 		w.async.reset()
 		w.last = nil
 		w.loadSpecials(true)
@@ -397,6 +398,14 @@ func (b *block) begin(n uint64) {
 	if b.run.san != nil {
 		b.run.san.beginBlock(b)
 	}
+}
+
+// patience is the streak at which a warp first gives another group a turn.
+func (e *execution) patience() int {
+	if e.san != nil && e.prog.spins {
+		return spinPatience
+	}
+	return firstPatience
 }
 
 func (b *block) steps() (n uint64) {

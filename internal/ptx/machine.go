@@ -20,11 +20,13 @@ const (
 type Options struct {
 	Sanitize bool // check accesses, initialisation, races and barriers; slower, one worker
 	Float    FloatMode
-	Seed     uint64 // permutes the order of blocks and warps; 0: natural order
-	Workers  int    // goroutines that run blocks; 0: one per processor
-	Card     *Card  // limits of launches; nil: those of an A100
-	Watchdog uint64 // warp instructions a launch may execute; 0: 2³²
-	Memory   int64  // bytes of global memory; 0: the card's
+	Seed     uint64    // permutes the order of blocks and warps; 0: natural order
+	Workers  int       // goroutines that run blocks; 0: one per processor
+	Card     *Card     // limits of launches; nil: those of an A100
+	Watchdog uint64    // warp instructions a launch may execute; 0: 2³²
+	Memory   int64     // bytes of global memory; 0: the card's
+	Warps    WarpOrder // how the warps of a block take turns
+	WarpSeed uint64    // of WarpsRandom
 	// StrictVolatile takes volatile accesses for ordinary ones, as the C++ memory model does: they order nothing, and race.
 	StrictVolatile bool
 	Output         io.Writer // of device-side printf, in the order threads run; nil: dropped

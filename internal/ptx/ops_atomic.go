@@ -113,6 +113,7 @@ type atomicOp struct {
 	dst    int32     // -1 for red
 	b, c   int32
 	cas    bool
+	failed access // of cas: it only reads then
 	float  string // type of a floating-point addition, for the sanitizer
 }
 
@@ -129,7 +130,8 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 	op.access = d.access(args[0])
 	op.access.atomic, op.access.store, op.access.scope = true, true, d.scope()
 	op.access.blind = d.src.Op == "red"
-	op.cas = d.has("cas")
+	op.cas, op.failed = d.has("cas"), op.access
+	op.failed.store, op.failed.release = false, false
 	op.access.wide = op.access.size == 8
 	op.access.regs = []int32{0}
 	if d.has("acq_rel") {
@@ -201,9 +203,7 @@ func (op *atomicOp) effect(p place, b uint64) *access {
 	if !op.cas || loadElement(p.ptr, op.access.size, false) == b&(^uint64(0)>>(64-8*op.access.size)) {
 		return &op.access
 	}
-	read := op.access
-	read.store, read.release = false, false
-	return &read
+	return &op.failed
 }
 
 // exchange replaces the value at p by f of it. Blocks share global memory, so there it is one atomic step.

@@ -49,6 +49,7 @@ type program struct {
 	symbols  []preloadSymbol
 	specials []preloadSpecial
 	backs    []int32 // registers with return addresses
+	spins    bool    // threads may wait for what others do to memory
 	simple   bool    // barriers of whole blocks and bar.warp.sync of whole warps are all that orders memory
 	shared   int     // bytes of static shared memory
 	dynamic  int     // where dynamic shared memory starts

@@ -48,6 +48,19 @@ func (p *program) ordersSimply() bool {
 	return true
 }
 
+// maySpin says whether threads of a program may wait for others by what they read.
+func (p *program) maySpin() bool {
+	for i := range p.meta {
+		src := p.meta[i].src
+		for _, m := range src.Mods {
+			if src.Op == "atom" || m == "volatile" || m == "relaxed" || m == "acquire" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // A scope is how far a strong access or a fence reaches.
 type scope uint8
 

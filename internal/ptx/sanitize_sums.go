@@ -57,6 +57,7 @@ func (s *sanitizer) floatAdd(w *warp, in *instr, op *atomicOp, lane int, p place
 			return
 		}
 		sum = &floatSum{op: op, in: in, global: p.space == spaceGlobal, first: old, report: w.describe(OrderDependentAtomic, in, lane, "")}
+		sum.report.Note = true
 		o := int64(p.off)
 		sum.report.Offset, sum.report.Allocation = &o, spaceNames[p.space]
 		if p.alloc != nil {

@@ -40,6 +40,7 @@ type warp struct {
 	async  asyncQueue
 	steps  uint64 // warp instructions executed
 	yield  bool   // let other warps run
+	single bool   // one instruction at a time
 	streak int    // branches since groups last met, while others were ready
 	turns  int    // patience: streak at which another group gets a turn
 	last   *allocation
@@ -56,6 +57,7 @@ type warp struct {
 const (
 	firstPatience = 1 << 16
 	leastPatience = 16
+	spinPatience  = 64 // at first, of programs that may spin, with the sanitizer: it makes long waits expensive
 )
 
 // status is how a warp or block left its turn.
@@ -142,6 +144,9 @@ func (w *warp) runGroup(i, limit int) int {
 				stop = o.pc
 			}
 		}
+	}
+	if w.single {
+		stop = min(stop, pc+1)
 	}
 	if others && w.turns < limit {
 		limit = w.turns
@@ -238,7 +243,9 @@ func (w *warp) runGroup(i, limit int) int {
 		}
 	}
 	w.leave(i, pc, mask, start)
-	w.streak = 0
+	if !w.single {
+		w.streak = 0
+	}
 	w.merge(i)
 	return branches + 1
 }
