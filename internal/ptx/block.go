@@ -42,8 +42,8 @@ func (b *block) step() status {
 	if order := b.run.machine.opt.Warps; order != WarpsInTurn {
 		progress = b.interleave(order)
 	} else {
-		for _, i := range b.order {
-			w := b.warps[i]
+		for k := range b.order {
+			w := b.turn(k)
 			if len(w.groups) == 0 {
 				continue
 			}
@@ -60,6 +60,14 @@ func (b *block) step() status {
 	}
 	b.resolve()
 	return running
+}
+
+// turn is the warp whose turn is number k.
+func (b *block) turn(k int) *warp {
+	if b.run.reversed {
+		k = len(b.order) - 1 - k
+	}
+	return b.warps[b.order[k]]
 }
 
 // ready says whether any warp can run.

@@ -27,6 +27,7 @@ type execution struct {
 	steps     atomic.Uint64
 	stop      atomic.Bool
 	san       *sanitizer
+	reversed  bool // blocks, warps and lanes in the opposite order
 
 	mu  sync.Mutex
 	err error
@@ -53,8 +54,15 @@ func (m *Machine) run(ctx context.Context, l Launch) (*Result, error) {
 		defer func() { _ = m.mem.free(a.base) }()
 	}
 	e.number()
+	var before *memoryImage
+	if e.san != nil && e.prog.spins {
+		before = m.mem.image()
+	}
 	tallies := e.execute()
 	result := &Result{Reports: []Report{}, Counters: e.counters(tallies)}
+	if before != nil && e.err == nil && e.san.handedOn {
+		e.again(ctx, before)
+	}
 	if e.san != nil {
 		result.Reports = e.san.finish()
 	}
@@ -163,6 +171,31 @@ const (
 	reservedShared = 1024 // bytes of shared memory that the system keeps for each block, from compute capability 8.0 on
 )
 
+// again runs a launch in which atomics have handed on what other threads released, such as locks, from the same memory in the
+// opposite order, and adds what the sanitizer finds: whether a lock orders two accesses may depend on who came first. Memory,
+// counters and output are of the first run.
+func (e *execution) again(ctx context.Context, before *memoryImage) {
+	mem, opt := &e.machine.mem, &e.machine.opt
+	after, output := mem.image(), opt.Output
+	opt.Output = nil
+	mem.restore(before)
+	second := &execution{machine: e.machine, prog: e.prog, inst: e.inst, launch: e.launch, params: e.params, shared: e.shared,
+		workspace: e.workspace, blocks: e.blocks, runs: e.runs, reversed: true}
+	unwatch := context.AfterFunc(ctx, func() { second.fail(context.Cause(ctx)) })
+	second.number()
+	second.execute()
+	unwatch()
+	opt.Output = output
+	mem.restore(after)
+	e.san.adopt(second.san)
+	var f *Fault
+	if errors.As(second.err, &f) {
+		e.san.adoptFault(f)
+	} else {
+		e.err = second.err
+	}
+}
+
 // number gives the allocations their places in the counters.
 func (e *execution) number() {
 	for i, a := range e.machine.mem.all {
@@ -220,6 +253,9 @@ func (e *execution) work(t *tally, id, workers int) {
 		}
 		if n >= e.runs {
 			return false
+		}
+		if e.reversed {
+			n = e.runs - 1 - n
 		}
 		var b *block
 		if k := len(spare); k > 0 {
@@ -378,6 +414,7 @@ func (b *block) begin(n uint64) {
 	}
 	b.random = mix(b.run.machine.opt.WarpSeed ^ mix(n))
 	seed := b.run.machine.opt.Seed
+	b.backwards = false
 	if seed != 0 {
 		h := mix(seed ^ mix(n))
 		b.backwards = h&1 != 0
@@ -387,6 +424,7 @@ func (b *block) begin(n uint64) {
 			b.order[i], b.order[k] = b.order[k], b.order[i]
 		}
 	}
+	b.backwards = b.backwards != b.run.reversed
 	for _, w := range b.warps {
 		w.live = w.all
 		w.groups = append(w.groups[:0], group{mask: w.all})
@@ -402,7 +440,10 @@ func (b *block) begin(n uint64) {
 
 // patience is the streak at which a warp first gives another group a turn.
 func (e *execution) patience() int {
-	if e.san != nil && e.prog.spins {
+	switch {
+	case e.machine.opt.Warps != WarpsInTurn:
+		return stepPatience
+	case e.san != nil && e.prog.spins:
 		return spinPatience
 	}
 	return firstPatience

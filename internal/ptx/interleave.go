@@ -32,8 +32,8 @@ func (b *block) interleave(order WarpOrder) (progress bool) {
 }
 
 func (b *block) inStep() (progress bool) {
-	for _, i := range b.order {
-		if b.warps[i].stepOne() {
+	for k := range b.order {
+		if b.turn(k).stepOne() {
 			progress = true
 		}
 	}
@@ -43,7 +43,7 @@ func (b *block) inStep() (progress bool) {
 func (b *block) atRandom() bool {
 	for range len(b.warps) {
 		b.random = mix(b.random)
-		w := b.warps[b.random%uint64(len(b.warps))]
+		w := b.turn(int(b.random % uint64(len(b.warps))))
 		if !w.stepOne() {
 			continue
 		}

@@ -143,6 +143,34 @@ func (m *memory) describe(addr uint64) string {
 	return text
 }
 
+// A memoryImage is what all live allocations that a kernel can write hold.
+type memoryImage struct {
+	parts []imagePart
+}
+
+type imagePart struct {
+	a     *allocation
+	mem   []byte
+	known bitmap
+}
+
+func (m *memory) image() *memoryImage {
+	x := &memoryImage{}
+	for _, a := range m.all {
+		if !a.readonly && !a.freed() {
+			x.parts = append(x.parts, imagePart{a, slices.Clone(a.mem), slices.Clone(a.known)})
+		}
+	}
+	return x
+}
+
+func (m *memory) restore(x *memoryImage) {
+	for _, p := range x.parts {
+		copy(p.a.mem, p.mem)
+		copy(p.a.known, p.known)
+	}
+}
+
 // A bitmap is one bit per byte of memory, or per sector.
 type bitmap []uint64
 

@@ -109,11 +109,10 @@ func extreme(least bool) func(string, bool) update {
 // An atomicOp is a decoded atom or red.
 type atomicOp struct {
 	access access
+	reads  access    // where it leaves the value as it is
 	apply  [2]update // by whether the place is in global memory
 	dst    int32     // -1 for red
 	b, c   int32
-	cas    bool
-	failed access // of cas: it only reads then
 	float  string // type of a floating-point addition, for the sanitizer
 }
 
@@ -130,8 +129,8 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 	op.access = d.access(args[0])
 	op.access.atomic, op.access.store, op.access.scope = true, true, d.scope()
 	op.access.blind = d.src.Op == "red"
-	op.cas, op.failed = d.has("cas"), op.access
-	op.failed.store, op.failed.release = false, false
+	op.reads = op.access
+	op.reads.store, op.reads.release = false, false
 	op.access.wide = op.access.size == 8
 	op.access.regs = []int32{0}
 	if d.has("acq_rel") {
@@ -185,7 +184,7 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 		}
 		b, c := w.lane(op.b, i, a.wide), w.lane(op.c, i, a.wide)
 		if w.san != nil {
-			w.san.access(w, in, op.effect(p, b), i, p)
+			w.san.access(w, in, op.effect(p, b, c), i, p)
 		}
 		global := p.space == spaceGlobal
 		old := exchange(p.ptr, a.size, global, b, c, op.apply[toWord(global)])
@@ -198,12 +197,14 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 	}
 }
 
-// effect is the access that an atomic is in the end: cas that finds another value than b only reads.
-func (op *atomicOp) effect(p place, b uint64) *access {
-	if !op.cas || loadElement(p.ptr, op.access.size, false) == b&(^uint64(0)>>(64-8*op.access.size)) {
-		return &op.access
+// effect is the access that an atomic is in the end: one that leaves the value as it is, such as a cas that fails, only reads.
+func (op *atomicOp) effect(p place, b, c uint64) *access {
+	keep := ^uint64(0) >> (64 - 8*op.access.size)
+	old := loadElement(p.ptr, op.access.size, false)
+	if op.apply[toWord(p.space == spaceGlobal)](old, b&keep, c&keep)&keep == old {
+		return &op.reads
 	}
-	return &op.failed
+	return &op.access
 }
 
 // exchange replaces the value at p by f of it. Blocks share global memory, so there it is one atomic step.

@@ -14,9 +14,11 @@ import (
 // A release is a strong store or atomic that carries .release or comes after a fence of its thread; it publishes what that
 // thread knew at the fence. An acquire is a strong load or atomic that reads it, if it carries .acquire or a fence of its
 // thread comes after it. Atomics in between pass a release on, other stores end it. The scopes of all of them, fences
-// included, must reach from one thread to the other. In two places the rules here are wider than the letter of the model,
-// where much sound code relies on it: a barrier of the block stands for the reader's fence (the last block of a reduction
-// seldom has another), and what threads have fenced before a barrier, others may release behind it.
+// included, must reach from one thread to the other. In three places the rules here are wider than the letter of the model,
+// where much sound code relies on it: a barrier of the block stands for the reader's fence, and so does an atomic that reads
+// the release of a flag or counter (the last block of a reduction seldom has another), though not of a lock; and what threads
+// have fenced before a barrier, others may release behind it. A lock is released by the thread whose atomic was the last to
+// change it.
 
 // ordersSimply says whether barriers of whole blocks, and of whole warps, are all that orders memory in a program.
 func (p *program) ordersSimply() bool {
@@ -89,8 +91,21 @@ type barrierState struct {
 
 // An object is a place that threads synchronise by: what has been released there.
 type object struct {
+	lock, flag released
+}
+
+// released is what has been released at a place.
+type released struct {
 	card   *clock
 	blocks map[uint32]*clock // to threads of the releasing block itself
+}
+
+func (r *released) add(block uint32, toBlock, toCard *clock) {
+	if r.blocks == nil {
+		r.blocks = map[uint32]*clock{}
+	}
+	r.blocks[block] = join(r.blocks[block], toBlock)
+	r.card = join(r.card, toCard)
 }
 
 // An objectKey is an address, or an offset in the shared memory of a block.
@@ -405,23 +420,28 @@ func (s *sanitizer) synchronise(w *warp, a *access, lane int, p place) {
 	k := keyOf(w, p)
 	o := s.objects[k]
 	if o != nil && (!a.store || a.atomic && !a.blind) {
-		s.acquire(w, a, lane, o)
+		s.acquire(w, a, lane, &o.lock, a.acquire)
+		s.acquire(w, a, lane, &o.flag, a.acquire || a.atomic)
 	}
 	if a.store {
-		s.release(w, a, lane, k, o)
+		s.release(w, a, lane, p, k)
 	}
 }
 
-// acquire notes what a thread reads of what has been released at o.
-func (s *sanitizer) acquire(w *warp, a *access, lane int, o *object) {
+// acquire notes what a thread reads of what has been released. At once says that it needs no fence behind it.
+func (s *sanitizer) acquire(w *warp, a *access, lane int, r *released, atOnce bool) {
 	y := w.block.sync
-	t := &y.lanesOf(w.id)[lane]
-	read := [2]*clock{o.blocks[y.id], nil}
+	read := [2]*clock{r.blocks[y.id], nil}
 	if a.scope == scopeCard {
-		read[1] = o.card
+		read[1] = r.card
 	}
+	if read == [2]*clock{} {
+		return
+	}
+	s.handedOn = s.handedOn || a.atomic && a.store
+	t := &y.lanesOf(w.id)[lane]
 	for r, c := range read {
-		if a.acquire {
+		if atOnce {
 			t.extra = join(t.extra, c)
 		} else {
 			t.seen[r] = join(t.seen[r], c)
@@ -430,11 +450,10 @@ func (s *sanitizer) acquire(w *warp, a *access, lane int, o *object) {
 }
 
 // release publishes what a thread may release.
-func (s *sanitizer) release(w *warp, a *access, lane int, k objectKey, o *object) {
+func (s *sanitizer) release(w *warp, a *access, lane int, p place, k objectKey) {
 	y := w.block.sync
-	if o != nil && !a.atomic {
+	if !a.atomic {
 		delete(s.objects, k)
-		o = nil
 	}
 	var publish [2]*clock
 	switch {
@@ -450,13 +469,26 @@ func (s *sanitizer) release(w *warp, a *access, lane int, k objectKey, o *object
 	if a.scope != scopeCard {
 		publish[1] = nil
 	}
-	if publish[0] == nil && publish[1] == nil {
+	if publish == [2]*clock{} {
 		return
 	}
+	o := s.objects[k]
 	if o == nil {
-		o = &object{blocks: map[uint32]*clock{}}
+		o = &object{}
 		s.objects[k] = o
 	}
-	o.blocks[y.id] = join(o.blocks[y.id], publish[0])
-	o.card = join(o.card, publish[1])
+	to := &o.flag
+	if m := &y.cellOf(p, p.off).strong; m.taken(y, w, lane, p.space) {
+		to = &o.lock
+	}
+	to.add(y.id, publish[0], publish[1])
+}
+
+// taken says whether a mark is of an atomic of the thread itself.
+func (m *mark) taken(y *blockSync, w *warp, lane int, where space) bool {
+	block := y.id
+	if where == spaceShared {
+		block = 0
+	}
+	return m.time > 0 && !m.plain && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
 }

@@ -29,7 +29,8 @@ type sanitizer struct {
 	past    [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
 	origins map[int32]int32  // by register: the load that brought undefined bits, plus one
 
-	gaps bool // the matrix that is being loaded has undefined bits
+	handedOn bool // an atomic has read what another thread released
+	gaps     bool // the matrix that is being loaded has undefined bits
 
 	strictVolatile bool
 }
@@ -149,6 +150,21 @@ func (s *sanitizer) add(in *instr, r Report) {
 		return
 	}
 	s.found[k] = &r
+}
+
+// adopt takes over the reports of another run of the launch that this one has not.
+func (s *sanitizer) adopt(other *sanitizer) {
+	other.finishSums()
+	for k, r := range other.found {
+		if s.found[k] == nil {
+			s.found[k] = r
+		}
+	}
+}
+
+// adoptFault takes over what ended another run of the launch.
+func (s *sanitizer) adoptFault(f *Fault) {
+	s.found[reportKey{f.Report.Kind, -1}] = &f.Report
 }
 
 // finish ends the launch and lists the reports in the order of the text.

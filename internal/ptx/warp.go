@@ -57,6 +57,7 @@ type warp struct {
 const (
 	firstPatience = 1 << 16
 	leastPatience = 16
+	stepPatience  = 2  // where warps execute single instructions
 	spinPatience  = 64 // at first, of programs that may spin, with the sanitizer: it makes long waits expensive
 )
 
@@ -104,7 +105,7 @@ func (w *warp) pick() int {
 		return best
 	}
 	w.streak = 0
-	w.turns = max(leastPatience, w.turns/4)
+	w.turns = max(min(leastPatience, w.turns), w.turns/4)
 	// The others in turn: the last one moves to the front of the list each time.
 	n := len(w.groups)
 	for k := 1; k < n; k++ {
