@@ -171,9 +171,10 @@ setp.eq.u32 %p1, %r1, 1;
 setp.eq.u32 %p1, %r1, 2;
 @%p1 bra SECOND;
 LAST:
-ld.acquire.gpu.global.u32 %r2, [flag];
+ld.relaxed.gpu.global.u32 %r2, [flag];
 setp.ne.u32 %p2, %r2, 2;
 @%p2 bra LAST;
+ld.acquire.gpu.global.u32 %r2, [flag]; // MUST
 ld.global.u32 %r3, [g];
 bra DONE;
 FIRST:
