@@ -218,7 +218,7 @@ func selectedBits(x []bitValue, _ int) uint64 {
 	a, b, p := x[0], x[1], x[2]
 	switch {
 	case p.u != 0:
-		return a.u | b.u | a.v ^ b.v
+		return a.u | b.u | (a.v ^ b.v)
 	case p.v != 0:
 		return a.u
 	}
