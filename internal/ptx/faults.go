@@ -28,7 +28,7 @@ func (w *warp) places(index int32, lane int) (list []Place) {
 	m := &w.prog.meta[index]
 	for range len(w.prog.backs) + 1 { // functions do not call themselves
 		for loc := m.src.Loc; loc != nil; loc = loc.Inlined {
-			list = append(list, Place{loc.File, loc.Line, loc.Function})
+			list = append(list, Place{loc.File, loc.Line, functionName(loc.Function)})
 		}
 		if m.back == 0 {
 			break

@@ -32,7 +32,7 @@ const Trap Kind = "trap"
 type Place struct {
 	File     string `json:"file"`
 	Line     int    `json:"line"`
-	Function string `json:"function,omitempty"` // that was inlined or called; as the compiler writes it
+	Function string `json:"function,omitempty"` // that was inlined there, without its parameters
 }
 
 // placesText writes the kernel's own line, the last, and the innermost one.

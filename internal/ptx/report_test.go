@@ -2,6 +2,8 @@ package ptx_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -155,4 +157,26 @@ st.global.u32 [%d1], %r8;`}
 		}
 	}
 	assert.Len(t, orders, 6, "in turn, in step, and four random ones")
+}
+
+// Names of functions are those of the source.
+func TestNamesOfInlinedFunctions(t *testing.T) {
+	for mangled, want := range map[string]string{
+		"_ZN52_INTERNAL_00000000_25_22_spin_lock_in_a_warp_cu_spin9atomicCASEPiii": "atomicCAS",
+		"_ZN18cooperative_groups4__v14sync":                                        "_ZN18cooperative_groups4__v14sync", // malformed
+		"_ZNK18cooperative_groups4__v110grid_group4syncEv":                         "cooperative_groups::__v1::grid_group::sync",
+		"_Z5clampIfET_S0_S0_S0_":                                                   "clamp",
+		"plain":                                                                    "plain",
+	} {
+		s := snippet{bytes: 64, block: 1}
+		var text strings.Builder
+		for i := range len(mangled) {
+			fmt.Fprintf(&text, ".b8 %d\n", mangled[i])
+		}
+		s.module = inlined
+		s.body = ".loc 1 7 1\n.loc 2 100 1, function_name $names, inlined_at 1 7 1\nst.global.u32 [%out+64], 1;"
+		reports := reportsOfText(t, s.text()+".section .debug_str\n{\n$names:\n"+text.String()+".b8 0\n}\n", s)
+		require.Len(t, reports, 1)
+		assert.Equal(t, want, reports[0].Inlined[0].Function)
+	}
 }
