@@ -297,15 +297,17 @@ func (d *decoder) declare(f *frame, v *syntax.Var) {
 	if v.Vector > 1 || bits == 0 {
 		return // b128 and vectors of registers: an error where they are used
 	}
+	add := func(name string) {
+		r := register{d.alloc(widthOf(bits)), widthOf(bits), bits}
+		f.regs[name], d.p.widths[r.off] = r, bits
+		d.p.declared = append(d.p.declared, r)
+	}
 	if v.Count == 0 {
-		f.regs[v.Name] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
-		d.p.widths[f.regs[v.Name].off] = bits
+		add(v.Name)
 		return
 	}
 	for i := range v.Count {
-		name := v.Name + strconv.Itoa(i)
-		f.regs[name] = register{d.alloc(widthOf(bits)), widthOf(bits), bits}
-		d.p.widths[f.regs[name].off] = bits
+		add(v.Name + strconv.Itoa(i))
 	}
 }
 

@@ -27,7 +27,8 @@ type execution struct {
 	steps     atomic.Uint64
 	stop      atomic.Bool
 	san       *sanitizer
-	reversed  bool // blocks, warps and lanes in the opposite order
+	reversed  bool   // blocks, warps and lanes in the opposite order
+	refill    uint64 // what registers and memory hold that nobody has written; 0: whatever is there
 
 	mu  sync.Mutex
 	err error
@@ -54,16 +55,12 @@ func (m *Machine) run(ctx context.Context, l Launch) (*Result, error) {
 		defer func() { _ = m.mem.free(a.base) }()
 	}
 	e.number()
-	var before *memoryImage
-	if e.san != nil && e.prog.spins {
-		before = m.mem.image()
-	}
 	tallies := e.execute()
 	result := &Result{Reports: []Report{}, Counters: e.counters(tallies)}
-	if before != nil && e.err == nil && e.san.handedOn {
-		e.again(ctx, before)
-	}
 	if e.san != nil {
+		if e.err == nil {
+			e.verify(ctx)
+		}
 		result.Reports = e.san.finish()
 	}
 	var f *Fault
@@ -170,31 +167,6 @@ const (
 	workspaceBytes = 64
 	reservedShared = 1024 // bytes of shared memory that the system keeps for each block, from compute capability 8.0 on
 )
-
-// again runs a launch in which atomics have handed on what other threads released, such as locks, from the same memory in the
-// opposite order, and adds what the sanitizer finds: whether a lock orders two accesses may depend on who came first. Memory,
-// counters and output are of the first run.
-func (e *execution) again(ctx context.Context, before *memoryImage) {
-	mem, opt := &e.machine.mem, &e.machine.opt
-	after, output := mem.image(), opt.Output
-	opt.Output = nil
-	mem.restore(before)
-	second := &execution{machine: e.machine, prog: e.prog, inst: e.inst, launch: e.launch, params: e.params, shared: e.shared,
-		workspace: e.workspace, blocks: e.blocks, runs: e.runs, reversed: true}
-	unwatch := context.AfterFunc(ctx, func() { second.fail(context.Cause(ctx)) })
-	second.number()
-	second.execute()
-	unwatch()
-	opt.Output = output
-	mem.restore(after)
-	e.san.adopt(second.san)
-	var f *Fault
-	if errors.As(second.err, &f) {
-		e.san.adoptFault(f)
-	} else {
-		e.err = second.err
-	}
-}
 
 // number gives the allocations their places in the counters.
 func (e *execution) number() {
@@ -411,6 +383,9 @@ func (b *block) begin(n uint64) {
 		for i := range words {
 			words[i] = poison
 		}
+	}
+	if b.run.refill != 0 {
+		b.fillUndefined()
 	}
 	b.random = mix(b.run.machine.opt.WarpSeed ^ mix(n))
 	seed := b.run.machine.opt.Seed

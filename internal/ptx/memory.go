@@ -29,6 +29,7 @@ type allocation struct {
 	readonly bool // a constant bank
 	known    bitmap
 	shadow   []*shadowPage // of the running launch, by page; sanitizing only
+	saved    []*savedPage  // what pages held before the running launch, those that it writes; sanitizing only
 	index    int           // among the live ones, for counters
 }
 
@@ -79,7 +80,7 @@ func (m *memory) free(addr uint64) error {
 		return fmt.Errorf("free: %q is freed twice", a.label)
 	}
 	m.used -= int64(a.size)
-	a.mem, a.known, a.shadow = nil, nil, nil
+	a.mem, a.known, a.shadow, a.saved = nil, nil, nil, nil
 	if !m.tracking {
 		m.all = slices.DeleteFunc(m.all, func(x *allocation) bool { return x == a })
 	}
@@ -141,34 +142,6 @@ func (m *memory) describe(addr uint64) string {
 		text = fmt.Sprintf("%d bytes before %q of %d bytes", m.all[i].base-addr, m.all[i].label, m.all[i].size)
 	}
 	return text
-}
-
-// A memoryImage is what all live allocations that a kernel can write hold.
-type memoryImage struct {
-	parts []imagePart
-}
-
-type imagePart struct {
-	a     *allocation
-	mem   []byte
-	known bitmap
-}
-
-func (m *memory) image() *memoryImage {
-	x := &memoryImage{}
-	for _, a := range m.all {
-		if !a.readonly && !a.freed() {
-			x.parts = append(x.parts, imagePart{a, slices.Clone(a.mem), slices.Clone(a.known)})
-		}
-	}
-	return x
-}
-
-func (m *memory) restore(x *memoryImage) {
-	for _, p := range x.parts {
-		copy(p.a.mem, p.mem)
-		copy(p.a.known, p.known)
-	}
 }
 
 // A bitmap is one bit per byte of memory, or per sector.

@@ -44,6 +44,7 @@ type program struct {
 	meta     []meta
 	fileSize int           // bytes of a warp's register file
 	widths   map[int32]int // bits of the declared registers, for the sanitizer
+	declared []register    // in their order
 	consts32 []preload32
 	consts64 []preload64
 	symbols  []preloadSymbol

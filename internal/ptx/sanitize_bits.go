@@ -191,7 +191,9 @@ func (s *sanitizer) stored(w *warp, in *instr, a *access, lane int) {
 		if w.known[r>>2]>>lane&1 != 0 {
 			continue
 		}
-		if u := w.undefinedBits(r, lane, a.wide) & (^uint64(0) >> (64 - 8*a.size)); u != 0 {
+		keep := ^uint64(0) >> (64 - 8*a.size)
+		if u := w.undefinedBits(r, lane, a.wide) & keep; u != 0 {
+			s.digest(w, in, lane, w.lane(r, lane, a.wide)&keep, bits.OnesCount64(u))
 			s.use(w, in, lane, r, u, 8*a.size, w.prog.meta[in.index].nameOf(r, k), "is stored")
 		}
 	}
@@ -226,6 +228,7 @@ func (s *sanitizer) use(w *warp, in *instr, lane int, off int32, u uint64, size 
 
 // unknown reports the first of the lanes whose register is not wholly defined.
 func (s *sanitizer) unknown(w *warp, in *instr, lanes uint32, off int32, name, role string) {
+	s.storesOf(in).matters = true // not what it stores alone
 	lane := bits.TrailingZeros32(lanes)
 	size := w.prog.widths[off]
 	if size == 0 {

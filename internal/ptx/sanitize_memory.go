@@ -48,6 +48,7 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 		}
 		if a.store {
 			s.stored(w, in, a, lane)
+			p.alloc.save(p.off, size)
 			p.alloc.known.setRange(p.off, size)
 		}
 	case spaceShared:

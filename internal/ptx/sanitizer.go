@@ -25,6 +25,7 @@ type sanitizer struct {
 	objects map[objectKey]*object
 	sums    map[placeKey]*floatSum
 	sumSize int
+	stores  map[int32]*storeDigest // by instruction
 	shape   clockShape
 	past    [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
 	origins map[int32]int32  // by register: the load that brought undefined bits, plus one
@@ -59,7 +60,7 @@ type blockSync struct {
 }
 
 func newSanitizer(e *execution) *sanitizer {
-	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{},
+	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{}, stores: map[int32]*storeDigest{},
 		shape: newClockShape(e.blocks + 1), origins: map[int32]int32{}, strictVolatile: e.machine.opt.StrictVolatile}
 	s.image = make([]uint32, e.prog.fileSize/4+1)
 	s.image[alwaysTrue>>2] = fullMask
@@ -79,7 +80,7 @@ func newSanitizer(e *execution) *sanitizer {
 		s.image[off>>2] = fullMask
 	}
 	for _, a := range e.machine.mem.all {
-		a.shadow = nil
+		a.shadow, a.saved = nil, nil
 	}
 	return s
 }
@@ -160,11 +161,6 @@ func (s *sanitizer) adopt(other *sanitizer) {
 			s.found[k] = r
 		}
 	}
-}
-
-// adoptFault takes over what ended another run of the launch.
-func (s *sanitizer) adoptFault(f *Fault) {
-	s.found[reportKey{f.Report.Kind, -1}] = &f.Report
 }
 
 // finish ends the launch and lists the reports in the order of the text.
