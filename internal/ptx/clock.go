@@ -1,9 +1,9 @@
 package ptx
 
-// A clock says, for every thread of a launch, up to which time of its block its accesses are ordered before something. It is
-// a tree that never changes once made, so clocks share what they have in common: a warp's node has the times of its lanes, a
-// block's node one child for each warp, and nodes above choose a block by five bits of its number at a time. A missing node
-// knows nothing.
+// A clock says, for every thread of a launch, up to which time of its block its accesses are ordered before something.
+// It is a tree that never changes once made, so clocks share what they have in common: a warp's node has the times of
+// its lanes, a block's node one child for each warp, and nodes above choose a block by five bits of its number at a
+// time. A missing node knows nothing.
 type clock struct {
 	all   uint32            // at least this for every thread below
 	lanes *[warpSize]uint32 // of a warp's node; nil: none beyond all

@@ -28,6 +28,7 @@ type execution struct {
 	stop      atomic.Bool
 	san       *sanitizer
 	reversed  bool   // blocks, warps and lanes in the opposite order
+	budget    uint64 // warp instructions after which the run is given up; 0: none
 	refill    uint64 // what registers and memory hold that nobody has written; 0: whatever is there
 
 	mu  sync.Mutex
@@ -255,6 +256,9 @@ func (e *execution) work(t *tally, id, workers int) {
 			active = append(active[:at], active[at+1:]...)
 			stale = 0
 			continue
+		}
+		if e.budget > 0 && total > e.budget {
+			e.fail(errBudget)
 		}
 		if total > e.machine.opt.Watchdog {
 			b.timeout()

@@ -22,8 +22,8 @@ func (w *warp) describe(kind Kind, in *instr, lane int, message string) Report {
 	return r
 }
 
-// places lists where a lane is that executes an instruction, from the innermost inlined or called function to the kernel's
-// own text; nil if that is not known.
+// places lists where a lane is that executes an instruction, from the innermost inlined or called function to the
+// kernel's own text; nil if that is not known.
 func (w *warp) places(index int32, lane int) (list []Place) {
 	m := &w.prog.meta[index]
 	for range len(w.prog.backs) + 1 { // functions do not call themselves

@@ -414,3 +414,20 @@ st.global.u32 [%%d1], %%r1;`, 4*(64*grid-1))}
 		}
 	}
 }
+
+// Blocks that wait for the one before them, in any number, do not hang in the opposite order, which a lock asks for.
+func TestBlocksThatWaitForEarlierOnes(t *testing.T) {
+	s := snippet{module: globals, grid: 100, bytes: 400, opt: ptx.Options{Sanitize: true}, body: lockBody(takeCAS, "membar.gl;", "membar.gl;", giveExch) + ownWord + `
+mov.u32 %r1, %ctaid.x;
+WAIT:
+ld.acquire.gpu.global.u32 %r3, [flag];
+setp.ne.u32 %p2, %r1, %r3;
+@%p2 bra WAIT;
+st.global.u32 [%d1], %r3;
+add.u32 %r3, %r3, 1;
+st.release.gpu.global.u32 [flag], %r3;`}
+	words, res, err := s.run(t)
+	require.NoError(t, err)
+	assert.Empty(t, res.Reports)
+	assert.Equal(t, sequence(100, func(i int) uint32 { return uint32(i) }), words)
+}

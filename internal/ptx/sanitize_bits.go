@@ -6,14 +6,14 @@ import (
 	"unsafe"
 )
 
-// Which bits are defined. Registers, local and shared memory carry for each bit whether anybody has written it, through copies
-// and through operations whose result does not depend on it; what counts is a use: as an address, as what decides a branch or
-// whether memory is accessed, as a value stored to global memory or given to an atomic, as an operand of synchronisation.
-// Compilers copy and combine undefined bits whose value nobody uses, and so does code that moves whole tiles of which part is
-// set; those stay silent.
+// Which bits are defined. Registers, local and shared memory carry for each bit whether anybody has written it,
+// through copies and through operations whose result does not depend on it; what counts is a use: as an address, as
+// what decides a branch or whether memory is accessed, as a value stored to global memory or given to an atomic, as an
+// operand of synchronisation. Compilers copy and combine undefined bits whose value nobody uses, and so does code that
+// moves whole tiles of which part is set; those stay silent.
 //
-// warp.known has a bit for each lane of each register: all of it is defined. That is all that is looked at mostly. Where it is
-// not set, warp.partly says that warp.undefined has the bits that are not; else none is defined.
+// warp.known has a bit for each lane of each register: all of it is defined. That is all that is looked at mostly.
+// Where it is not set, warp.partly says that warp.undefined has the bits that are not; else none is defined.
 
 // undefinedBits are the bits of a lane's register that nobody has written.
 func (w *warp) undefinedBits(off int32, lane int, wide bool) uint64 {
@@ -71,8 +71,8 @@ func (w *warp) copyBits(to, from int32, wide bool, mask uint32) {
 	w.san.inherit(w, to, from)
 }
 
-// A shade says which bits of a memory are defined: all those of bytes that are known; of the others those that defined has a
-// one for.
+// A shade says which bits of a memory are defined: all those of bytes that are known; of the others those that defined
+// has a one for.
 type shade struct {
 	known   bitmap
 	defined []byte // nil: none
@@ -262,7 +262,7 @@ func (s *sanitizer) before(w *warp, in *instr, m, mask uint32) {
 		switch {
 		case mem != nil && u.off == meta.address:
 			s.unknown(w, in, m&^k, u.off, u.name, "is the address")
-		case mem != nil && mem.atomic && u.off != in.guard, mem != nil && mem.store && mem.indirect && mem.space != spaceShared && u.off != in.guard:
+		case mem != nil && u.off != in.guard && (mem.atomic || mem.store && mem.indirect && mem.space != spaceShared):
 			s.unknown(w, in, m&^k, u.off, u.name, "is stored")
 		case in.flow == flowWarp && u.off == in.a:
 			s.unknown(w, in, m&^k, u.off, u.name, "is the mask")
@@ -310,7 +310,8 @@ func (w *warp) matrixBits(rows *matrixRows, k, lane int, trans bool) (u uint64) 
 	return u
 }
 
-// elementBits takes what is known along with an element of a WMMA fragment: the bits of keep, shifted in a lane's register.
+// elementBits takes what is known along with an element of a WMMA fragment: the bits of keep, shifted in a lane's
+// register.
 func (w *warp) elementBits(a *access, off int32, lane, shift int, keep, at uint64) {
 	known := w.known[off>>2]>>lane&1 != 0
 	if a.store && !known {

@@ -15,12 +15,13 @@ type mark struct {
 	plain  bool // of a write: a store, not an atomic
 }
 
-// A cell is the history of a word of four bytes: its last ordinary store, its last strong store or atomic, the last loads of
-// two warps, and the accesses that these have pushed aside though they were not ordered before them. Once a narrower access
-// has touched the word, each byte has a history of its own, since the bytes of a word may belong to different threads.
+// A cell is the history of a word of four bytes: its last ordinary store, its last strong store or atomic, the last
+// loads of two warps, and the accesses that these have pushed aside though they were not ordered before them. Once a
+// narrower access has touched the word, each byte has a history of its own, since the bytes of a word may belong to
+// different threads.
 //
-// In a program whose warps only barriers of the whole block order (program.simple), loads need no such history: whoever stores
-// races with one of the last loads of two warps of a block, or with one of another block.
+// In a program whose warps only barriers of the whole block order (program.simple), loads need no such history:
+// whoever stores races with one of the last loads of two warps of a block, or with one of another block.
 type cell struct {
 	write   mark
 	strong  mark
@@ -59,8 +60,8 @@ const (
 	mostStrong  = 4 // strong stores and atomics: any one of them tells a race with an ordinary access
 )
 
-// follows says that the access now makes m needless: whoever is unordered with m and conflicts with it does so with now too.
-// That is so when m is ordered before now, and now conflicts with all that m conflicts with.
+// follows says that the access now makes m needless: whoever is unordered with m and conflicts with it does so with
+// now too. That is so when m is ordered before now, and now conflicts with all that m conflicts with.
 func (now *mark) follows(m *mark, past *[warpSize]uint32) bool {
 	if m.time == 0 {
 		return true
@@ -192,8 +193,8 @@ func (h *history) prune(now *mark, past *[warpSize]uint32) {
 	h.marks = keep
 }
 
-// compact bounds what is kept of other blocks than the last: of each its latest access, and of the blocks the latest ones. A
-// store that is ordered behind all of these and yet not behind one that was dropped goes unnoticed.
+// compact bounds what is kept of other blocks than the last: of each its latest access, and of the blocks the latest
+// ones. A store that is ordered behind all of these and yet not behind one that was dropped goes unnoticed.
 func (h *history) compact() {
 	if len(h.marks) < 2*mostForeign {
 		return
@@ -220,8 +221,8 @@ func (m *mark) before(past *[warpSize]uint32, now *mark) bool {
 	return m.time <= past[m.warp&31] && m.block == now.block || m.time == 0
 }
 
-// conflicts says whether the access m and the present one of a lane to the same bytes race: one of them writes, they are not
-// both strong with scopes that reach each other, and nothing orders m before.
+// conflicts says whether the access m and the present one of a lane to the same bytes race: one of them writes, they
+// are not both strong with scopes that reach each other, and nothing orders m before.
 func (s *sanitizer) conflicts(w *warp, lane int, m, now *mark) bool {
 	if m.time == 0 || !m.write && !now.write {
 		return false

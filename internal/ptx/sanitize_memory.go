@@ -53,7 +53,8 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 		}
 	case spaceShared:
 		if y.pending.anyRange(p.off, size) {
-			s.place(w, MissingAsyncWait, in, lane, p, fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: no wait for it has taken place", a.verb(), n))
+			s.place(w, MissingAsyncWait, in, lane, p, fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: "+
+				"no wait for it has taken place", a.verb(), n))
 			if a.store {
 				y.shared.known.setRange(p.off, size)
 			}
@@ -127,8 +128,8 @@ func (s *sanitizer) race(w *warp, in *instr, a *access, lane int, p place, n int
 	}
 }
 
-// mark is the mark of an access at the present time. Shared memory needs no block: when another one starts in the same place,
-// all that was is in the past of its barriers.
+// mark is the mark of an access at the present time. Shared memory needs no block: when another one starts in the same
+// place, all that was is in the past of its barriers.
 func (s *sanitizer) mark(w *warp, in *instr, a *access, where space) mark {
 	y := w.block.sync
 	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, write: a.store, plain: !a.atomic}
@@ -150,7 +151,8 @@ func (s *sanitizer) cell(w *warp, in *instr, a *access, lane int, p place, c *ce
 	if now.races(&c.strong, &s.past) {
 		s.check(w, in, a, lane, p, &c.strong, now, at, n)
 	}
-	// A load need not look at the ordinary stores of the history: they wrote the value that is there now, or have been reported.
+	// A load need not look at the ordinary stores of the history: they wrote the value that is there now, or have been
+	// reported.
 	if h := c.more; h != nil && (now.write || h.strong > 0) {
 		for i := range h.marks {
 			if m := &h.marks[i]; (now.write || m.write && m.scope != scopeWeak) && now.races(m, &s.past) {
@@ -182,7 +184,8 @@ func (s *sanitizer) check(w *warp, in *instr, a *access, lane int, p place, m, n
 	}
 }
 
-// sameValue says whether a store writes the bytes that are there already: then it does not matter which thread comes last.
+// sameValue says whether a store writes the bytes that are there already: then it does not matter which thread comes
+// last.
 func (s *sanitizer) sameValue(w *warp, a *access, lane int, p place, at uint64, n int) bool {
 	if !a.store || a.atomic || a.indirect {
 		return false
@@ -290,9 +293,9 @@ func (s *sanitizer) asyncDone(w *warp, c *asyncCopy, lane int) {
 	}
 }
 
-// loads checks a load of whole words by the lanes of mask in global or shared memory whose places are all sound; first is
-// where the first lane's is. It is access for each lane, but lanes with one address are one, and words whose last stores are
-// behind everybody need no closer look.
+// loads checks a load of whole words by the lanes of mask in global or shared memory whose places are all sound; first
+// is where the first lane's is. It is access for each lane, but lanes with one address are one, and words whose last
+// stores are behind everybody need no closer look.
 func (s *sanitizer) loads(w *warp, in *instr, a *access, pat *pattern, first place) {
 	s.begin(w, a)
 	y, n := w.block.sync, uint64(a.bytes())

@@ -60,8 +60,9 @@ type blockSync struct {
 }
 
 func newSanitizer(e *execution) *sanitizer {
-	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{}, stores: map[int32]*storeDigest{},
-		shape: newClockShape(e.blocks + 1), origins: map[int32]int32{}, strictVolatile: e.machine.opt.StrictVolatile}
+	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{},
+		stores: map[int32]*storeDigest{}, origins: map[int32]int32{}, shape: newClockShape(e.blocks + 1),
+		strictVolatile: e.machine.opt.StrictVolatile}
 	s.image = make([]uint32, e.prog.fileSize/4+1)
 	s.image[alwaysTrue>>2] = fullMask
 	for _, c := range e.prog.consts32 {
@@ -88,8 +89,8 @@ func newSanitizer(e *execution) *sanitizer {
 // attach gives a new block what the sanitizer keeps of it.
 func (s *sanitizer) attach(b *block) {
 	n := len(b.warps)
-	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), bases: make([]*clock, n), threads: make([]*[warpSize]laneSync, n),
-		cells: make([]cell, (len(b.shared)+3)/4), shared: *newShade(len(b.shared)), pending: newBitmap(len(b.shared))}
+	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), bases: make([]*clock, n),
+		threads: make([]*[warpSize]laneSync, n), cells: make([]cell, (len(b.shared)+3)/4), shared: *newShade(len(b.shared)), pending: newBitmap(len(b.shared))}
 	for range n {
 		y.know = append(y.know, make([]uint32, n))
 	}

@@ -13,6 +13,10 @@ const (
 	refills    = 2
 )
 
+// errBudget ends a further run that takes far longer than the first: blocks may wait for others that this order starts
+// too late.
+var errBudget = errors.New("the run is given up")
+
 // A savedPage is what a page of an allocation held, and which of it was initialised.
 type savedPage struct {
 	a     *allocation
@@ -64,10 +68,10 @@ func (m *memory) rewind() (changed []*savedPage) {
 
 // verify runs the launch again where one run does not tell. Memory, counters and output stay those of the first.
 //
-// Where atomics have handed on what other threads released, such as locks, it is run in the opposite order: whether a lock
-// orders two accesses may depend on who came first. Where values with undefined bits were stored, it is run with
-// other values in all that nobody has written: if what is stored is the same each time, the undefined bits do not matter
-// there, as in x + y - x.
+// Where atomics have handed on what other threads released, such as locks, it is run in the opposite order: whether a
+// lock orders two accesses may depend on who came first. Where values with undefined bits were stored, it is run with
+// other values in all that nobody has written: if what is stored is the same each time, the undefined bits do not
+// matter there, as in x + y - x.
 func (e *execution) verify(ctx context.Context) {
 	doubts := e.san.inDoubt()
 	if !e.san.handedOn && doubts == nil {
@@ -79,9 +83,10 @@ func (e *execution) verify(ctx context.Context) {
 		other := e.again(ctx, func(x *execution) { x.reversed = true })
 		e.san.adopt(other.san)
 		var f *Fault
-		if errors.As(other.err, &f) {
+		switch {
+		case errors.As(other.err, &f):
 			e.san.found[reportKey{f.Report.Kind, -1}] = &f.Report
-		} else {
+		case other.err != errBudget:
 			e.err = other.err
 		}
 	}
@@ -113,7 +118,7 @@ func (e *execution) again(ctx context.Context, change func(*execution)) *executi
 	output := opt.Output
 	opt.Output = nil
 	x := &execution{machine: e.machine, prog: e.prog, inst: e.inst, launch: e.launch, params: e.params, shared: e.shared,
-		workspace: e.workspace, blocks: e.blocks, runs: e.runs}
+		workspace: e.workspace, blocks: e.blocks, runs: e.runs, budget: 4*e.steps.Load() + 1<<20}
 	change(x)
 	unwatch := context.AfterFunc(ctx, func() { x.fail(context.Cause(ctx)) })
 	x.number()
@@ -124,7 +129,8 @@ func (e *execution) again(ctx context.Context, change func(*execution)) *executi
 	return x
 }
 
-// A storeDigest sums up the values with undefined bits that an instruction has stored to global memory, by who stored them.
+// A storeDigest sums up the values with undefined bits that an instruction has stored to global memory, by who stored
+// them.
 type storeDigest struct {
 	sum     uint64
 	matters bool // the values are known to depend on undefined bits, or there are too few such bits to tell
