@@ -141,6 +141,30 @@ setp.eq.u32 %p2, %r2, 0;
 fence.acq_rel.gpu; // MUST
 ld.global.u32 %r3, [g+160];
 DONE:`},
+		"one lane for its warp": {grid: 2, block: 32, body: `
+mov.u32 %r1, %ctaid.x;
+mul.wide.u32 %d1, %t, 4;
+mov.u64 %d2, g;
+add.u64 %d2, %d2, %d1;
+setp.eq.u32 %p1, %r1, 0;
+@%p1 bra READ;
+st.global.u32 [%d2], %t;
+membar.gl; // MUST
+bar.warp.sync -1; // MUST
+setp.eq.u32 %p1, %t, 5;
+@%p1 st.relaxed.gpu.global.u32 [flag], 1;
+bra DONE;
+READ:
+setp.ne.u32 %p1, %t, 3;
+@%p1 bra MEET;
+WAIT:
+ld.acquire.gpu.global.u32 %r2, [flag]; // MUST: ld.relaxed.gpu.global.u32 %r2, [flag];
+setp.eq.u32 %p2, %r2, 0;
+@%p2 bra WAIT;
+MEET:
+bar.warp.sync -1; // MUST
+ld.global.u32 %r3, [%d2];
+DONE:`},
 		"passed on by a reader": {grid: 3, body: `
 mov.u32 %r1, %ctaid.x;
 setp.eq.u32 %p1, %r1, 1;

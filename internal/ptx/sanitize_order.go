@@ -1,8 +1,6 @@
 package ptx
 
-import (
-	"math/bits"
-)
+import "math/bits"
 
 // What orders accesses (PTX ISA 9.1, chapter 8): barriers of the block; bar.warp.sync within a warp, but no shuffle,
 // vote or other .sync instruction; and a release that an acquire reads.

@@ -84,7 +84,8 @@ func (e *execution) verify(ctx context.Context) {
 		e.san.adopt(other.san)
 		var f *Fault
 		switch {
-		case errors.As(other.err, &f):
+		case errors.As(other.err, &f) && f.Report.Kind == Timeout: // as with the budget
+		case f != nil:
 			e.san.found[reportKey{f.Report.Kind, -1}] = &f.Report
 		case other.err != errBudget:
 			e.err = other.err
