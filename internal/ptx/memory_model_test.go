@@ -455,3 +455,17 @@ st.release.gpu.global.u32 [flag], %r3;`}
 	assert.Empty(t, res.Reports)
 	assert.Equal(t, sequence(100, func(i int) uint32 { return uint32(i) }), words)
 }
+
+// One of two threads takes the lock without a fence behind it. Whoever comes first, the fault is found.
+func TestLocksInBothOrders(t *testing.T) {
+	for _, careless := range []string{"0", "1"} {
+		s := snippet{module: globals, grid: 2, bytes: 4, body: lockBody(takeCAS, `
+mov.u32 %r3, %ctaid.x;
+setp.ne.u32 %p2, %r3, `+careless+`;
+@%p2 membar.gl;`, "membar.gl;", giveExch)}
+		for _, opt := range schedules() {
+			s.opt = opt
+			require.True(t, hasRace(s.reports(t)), "%s, %+v", careless, opt)
+		}
+	}
+}
