@@ -40,8 +40,8 @@ func execute(ctx context.Context, opt *options, stdout, stderr io.Writer) (fault
 	if opt.json {
 		printed = stderr
 	}
-	m := ptx.NewMachine(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed, Card: opt.card,
-		Watchdog: opt.limit.instructions, Output: printed})
+	m := ptx.NewMachine(opt.checks.options(ptx.Options{Sanitize: opt.sanitize, Float: opt.float, Seed: opt.seed,
+		Card: opt.card, Watchdog: opt.limit.instructions, Output: printed}))
 	if err := buffers.load(m); err != nil {
 		return false, err
 	}
@@ -61,7 +61,7 @@ func execute(ctx context.Context, opt *options, stdout, stderr io.Writer) (fault
 			e := ptx.NewEstimate(*opt.card, one.Counters, resources[i], opt.launches[i].shared)
 			one.Estimate = &e
 		}
-		faulty = faulty || len(one.Reports) > 0
+		faulty = faulty || opt.checks.faults(one.Reports) > 0
 		found.launches = append(found.launches, one)
 	}
 	if finished {

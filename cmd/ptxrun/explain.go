@@ -53,6 +53,9 @@ var explanations = []explanation{
 		"let one thread own each element, use atomics, or split the kernel in two launches; a flag needs release and acquire (or fences) on both sides."},
 	{ptx.DivergentBarrier, "some threads of a block wait at a barrier that others never reach.",
 		"move __syncthreads() out of the branch, and let threads without work take part in it instead of returning early."},
+	{ptx.SplitBarrier, "whole warps of a block wait at different barrier instructions of the same number. Hardware counts them together, " +
+		"so the kernel goes on, but CUDA promises nothing for a barrier that not all threads reach in the same place.",
+		"put one __syncthreads() behind the branches in place of one in each."},
 	{ptx.InactiveLaneShuffle, "a shuffle reads the value of a lane that does not take part in it; the result is undefined.",
 		"let all lanes named in the mask execute the shuffle, and keep the source lane within the mask."},
 	{ptx.MismatchedMask, "lanes execute the same .sync instruction with masks that contradict each other.",

@@ -44,6 +44,10 @@ What to do:
     --float MODE        exact (default): correctly rounded; pessimistic: approximate instructions are off by what their
                         documentation allows; contract: mul and add are fused where ptxas may fuse them
     --seed N            run blocks and warps in another order
+    --warps ORDER       how the warps of a block take turns: in-step, one instruction of each; random, a few instructions of
+                        one drawn by chance; or a number, the random order of that seed. If not said, each runs until it waits
+    --strict-volatile   volatile accesses are ordinary ones for --sanitize: they order nothing, and race
+    --strict-order      a float sum of atomics that depends on their order counts as a report. If not said it is a note
     --card NAME         whose limits hold; A100 if not said. With --counters also an estimate of the time on that card
     --resources FILE    what ptxas -v prints, for the registers and shared memory of that estimate
     --json              print one object with "reports" and "counters", and "estimate" and "mismatches" where there are any;
@@ -51,7 +55,7 @@ What to do:
 
 ptxrun explain KIND     what a kind of report means, and the usual repair
 
-Exit status: 0; 1 when there are reports or results that are not those expected; 2 for malformed or unsupported PTX, for wrong
+Exit status: 0; 1 when there are reports (notes are none) or results that are not those expected; 2 for malformed or unsupported PTX, for wrong
 usage and for files that cannot be read or written; 130 and 143 when SIGINT or SIGTERM ended it. A run that cannot be finished
 (status 1: a trap, the limit, threads that all wait for each other, an illegal address without --sanitize), status 2 and
 signals leave all files as they were.

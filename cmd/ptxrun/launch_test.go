@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -286,7 +289,8 @@ func TestKernelsWithoutEnd(t *testing.T) {
 		for _, grid := range []string{"1", "9"} {
 			out, _ := s.run(exitReports, "-ptx l.ptx -entry kept -block 64 -arg out:l.npy:i32:1 -arg out:k.npy:i32:1 -grid "+grid+flags)
 			require.Contains(t, out, "no-progress in kept, ")
-			require.Contains(t, out, "repeat atom.global.cas.b32 (launches.cu:"+lineIn(t, "while (atomicCAS(lock, 0, 1) != 0)")+") and nothing")
+			require.Contains(t, out, "repeat atom.global.cas.b32 (launches.cu:"+lineIn(t, "while (atomicCAS(lock, 0, 1) != 0)")+
+				", in atomicCAS at device_atomic_functions.hpp:202) and nothing")
 			require.NoFileExists(t, "k.npy")
 		}
 		s.run(exitClean, "-ptx l.ptx -entry flagged -grid 500 -block 32 -arg out:l.npy:i32:1 -arg out:c.npy:i32:500"+flags)
@@ -352,4 +356,28 @@ func TestExplain(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitRefused, run(context.Background(), []string{"explain", "shared-rcae"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), `there is no kind of report "shared-rcae"; did you mean "shared-race"?`)
+}
+
+// Every kind that package ptx can report has an explanation.
+func TestEveryKindIsExplained(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../internal/ptx/report.go", nil, 0)
+	require.NoError(t, err)
+	var declared, explained []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if name, ok := v.Type.(*ast.Ident); ok && name.Name == "Kind" {
+			kind, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+			require.NoError(t, err)
+			declared = append(declared, kind)
+		}
+		return true
+	})
+	for _, e := range explanations {
+		explained = append(explained, string(e.kind))
+	}
+	require.Contains(t, declared, "shared-race")
+	require.ElementsMatch(t, declared, explained)
 }

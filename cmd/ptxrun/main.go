@@ -127,6 +127,7 @@ type options struct {
 	counters   bool
 	float      ptx.FloatMode
 	seed       uint64
+	checks     checks
 	json       bool
 	card       *ptx.Card // nil: not named
 	resources  string    // file with what ptxas -v prints
@@ -206,6 +207,9 @@ func parse(args []string) (*options, error) {
 	if opt.resources != "" && !(opt.counters && opt.card != nil) {
 		return nil, errors.New("-resources is for an estimate, which --counters and --card ask for")
 	}
+	if err := opt.checks.sound(opt.sanitize); err != nil {
+		return nil, err
+	}
 	if (given["rtol"] || given["atol"]) && len(opt.expected) == 0 {
 		return nil, errors.New("--rtol and --atol are for --expect")
 	}
@@ -240,6 +244,7 @@ func (opt *options) parseLaunch(args []string, given map[string]bool) (launch, e
 	set.BoolVar(&opt.counters, "counters", opt.counters, "")
 	set.BoolVar(&opt.json, "json", opt.json, "")
 	set.Uint64Var(&opt.seed, "seed", opt.seed, "")
+	opt.checks.flags(set)
 	set.Func("float", "", into(&opt.float, parseFloatMode))
 	set.Func("card", "", into(&opt.card, parseCard))
 	set.StringVar(&opt.resources, "resources", opt.resources, "")

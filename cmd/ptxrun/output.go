@@ -75,7 +75,7 @@ func outputLaunch(w io.Writer, opt *options, r finding) error {
 		}
 	}
 	if opt.sanitize {
-		if _, err := fmt.Fprintf(w, "%s: %s\n", r.Kernel, plural(len(r.Reports), "report")); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", r.Kernel, opt.checks.summary(r.Reports)); err != nil {
 			return err
 		}
 	}

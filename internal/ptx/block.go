@@ -28,6 +28,7 @@ type block struct {
 	threads   int
 	live      int        // threads that have not exited
 	yields    bool       // a warp's turn was over before it had to wait
+	random    uint64     // state of WarpsRandom
 	backwards bool       // atomics take lanes from the highest down
 	sync      *blockSync // of the sanitizer
 }
@@ -38,17 +39,21 @@ const turnBranches = 1 << 16
 func (b *block) step() status {
 	b.yields = false
 	progress := false
-	turn := int(b.run.turn.Load())
-	for _, i := range b.order {
-		w := b.warps[i]
-		if len(w.groups) == 0 {
-			continue
-		}
-		if b.run.stop.Load() {
-			return running
-		}
-		if w.run(turn) == running {
-			progress, b.yields = true, true
+	if order := b.run.machine.opt.Warps; order != WarpsInTurn {
+		progress = b.interleave(order)
+	} else {
+		turn := int(b.run.turn.Load())
+		for k := range b.order {
+			w := b.turn(k)
+			if len(w.groups) == 0 {
+				continue
+			}
+			if b.run.stop.Load() {
+				return running
+			}
+			if w.run(turn) == running {
+				progress, b.yields = true, true
+			}
 		}
 	}
 	if b.live == 0 {
@@ -59,6 +64,14 @@ func (b *block) step() status {
 	}
 	b.resolve()
 	return running
+}
+
+// turn is the warp whose turn is number k.
+func (b *block) turn(k int) *warp {
+	if b.run.reversed {
+		k = len(b.order) - 1 - k
+	}
+	return b.warps[b.order[k]]
 }
 
 // ready says whether any warp can run.
@@ -192,7 +205,7 @@ func (b *block) tryOpen(id int) {
 func (b *block) open(id int) {
 	bar := &b.bars[id]
 	if b.sync != nil {
-		b.run.san.opened(b, bar)
+		b.run.san.opened(b, bar, id)
 	}
 	for i, w := range b.warps {
 		if bar.waiting[i] == 0 {
@@ -326,7 +339,7 @@ func (w *warp) forceSync(i int) {
 	}
 	away := need &^ g.mask
 	w.deadlock(kind, g, fmt.Sprintf("it waits for lanes %s, which do not come: %s", lanesText(away), w.whereabouts(away)))
-	if w.san != nil {
+	if w.san != nil && in.rendezvous() {
 		w.san.synced(w, in, g.mask)
 	}
 	in.run(w, in, g.mask)
@@ -348,8 +361,7 @@ func (w *warp) deadlock(kind Kind, g group, message string) {
 func (w *warp) whereabouts(mask uint32) string {
 	for _, g := range w.groups {
 		if g.mask&mask != 0 {
-			in := w.prog.meta[g.pc]
-			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask), w.prog.place(in.src, in.text))
+			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask), w.place(g.pc, bits.TrailingZeros32(g.mask&mask)))
 		}
 	}
 	return "they have exited"

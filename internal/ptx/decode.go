@@ -134,7 +134,7 @@ func (d *decoder) fail(format string, args ...any) {
 
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
-		k: k, v: v, p: &program{kernel: k}, frames: map[string]*frame{},
+		k: k, v: v, p: &program{kernel: k, widths: map[int32]int{}}, frames: map[string]*frame{},
 		imm32: map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
@@ -160,6 +160,7 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 		d.p.local = alignTo(d.p.local, 16) + stackBytes
 	}
 	d.p.fileSize = int(d.end)
+	d.p.simple, d.p.spins = d.p.ordersSimply(), d.p.maySpin()
 	return d.p, nil
 }
 
@@ -284,16 +285,6 @@ var typeBits = map[string]int{
 	"b64": 64, "u64": 64, "s64": 64, "f64": 64,
 }
 
-func widthOf(bits int) width {
-	switch {
-	case bits == 1:
-		return widthPred
-	case bits <= 32:
-		return width32
-	}
-	return width64
-}
-
 func (d *decoder) declare(f *frame, v *syntax.Var) {
 	bits := typeBits[v.Type]
 	if v.Vector > 1 || bits == 0 {
@@ -301,7 +292,8 @@ func (d *decoder) declare(f *frame, v *syntax.Var) {
 	}
 	one := func(name string) {
 		r := register{d.alloc(widthOf(bits)), widthOf(bits), bits}
-		f.regs[name] = r
+		f.regs[name], d.p.widths[r.off] = r, bits
+		d.p.declared = append(d.p.declared, r)
 		if f.stacked {
 			f.saved = append(f.saved, location{reg: r.off, wide: r.width == width64, pred: r.width == widthPred})
 		}
@@ -395,6 +387,9 @@ func (d *decoder) instruction(fuse fusion) (err error) {
 			d.mods = ordered
 			d.meta.class = f.class
 			f.build(d)
+			if d.v.sanitize {
+				d.p.meta[d.in.index].flow = d.bitFlow()
+			}
 			return nil
 		}
 	}

@@ -18,12 +18,14 @@
 //
 // # Sanitizer
 //
-// With Options.Sanitize every access is checked, and races are judged by what synchronisation orders: barriers, .sync
-// instructions between lanes, fences with atomics or volatile flags between warps and blocks. Lanes of one warp without a
-// .sync between them are unordered, as on hardware since compute_70; several threads that store the same value by the same
-// instruction are no race. An uninitialised register is reported where its value matters (address, stored value, branch,
-// operand of synchronisation), not where compilers copy it; loads of uninitialised global and shared memory at the load.
-// Float atomics are reported when adding the recorded values up in another permitted order gives other bits. Threads that
+// With Options.Sanitize every access is checked, and races are judged by what synchronisation orders in PTX's memory model:
+// barriers, bar.warp.sync between lanes, releases and acquires by fences, strong accesses and atomics within their scopes. Lanes
+// of one warp without a bar.warp.sync between them are unordered, as on hardware since compute_70; several threads that store
+// the same value are no race. Undefined bits are followed through registers, local and shared memory, and reported where they
+// matter (address, value stored to global memory, branch, operand of synchronisation); loads of uninitialised global memory at
+// the load. A launch in which threads take locks by atomics is run a second time in the opposite order, on its memory as it was:
+// a lock orders two accesses in whichever order they took it.
+// Float atomics are noted when adding the recorded values up in another permitted order gives other bits. Threads that
 // exited before a barrier are reported, though hardware since compute_70 goes on without them. A faulty access does nothing
 // (a load gives zero) and the kernel goes on.
 //

@@ -34,6 +34,9 @@ type execution struct {
 	wanted    []int         // by worker: how many further blocks to begin
 	turn      atomic.Int64  // branches of a warp's turn
 	san       *sanitizer
+	reversed  bool   // blocks, warps and lanes in the opposite order
+	budget    uint64 // warp instructions after which the run is given up; 0: none
+	refill    uint64 // what registers and memory hold that nobody has written; 0: whatever is there
 
 	mu  sync.Mutex
 	err error
@@ -63,6 +66,9 @@ func (m *Machine) run(ctx context.Context, l Launch) (*Result, error) {
 	tallies := e.execute()
 	result := &Result{Reports: []Report{}, Counters: e.counters(tallies)}
 	var f *Fault
+	if e.san != nil && e.err == nil {
+		e.verify(ctx)
+	}
 	if fault := errors.As(e.err, &f); e.san != nil && (fault || e.err == nil) {
 		result.Reports = e.san.finish()
 	}
@@ -230,6 +236,9 @@ func (e *execution) work(t *tally, id, workers int) {
 		if n >= e.runs {
 			return false
 		}
+		if e.reversed {
+			n = e.runs - 1 - n
+		}
 		var b *block
 		if k := len(spare); k > 0 {
 			b, spare = spare[k-1], spare[:k-1]
@@ -266,6 +275,9 @@ func (e *execution) work(t *tally, id, workers int) {
 			e.active[id] = append(e.active[id][:at], e.active[id][at+1:]...)
 			stale = 0
 			return true
+		}
+		if e.budget > 0 && total > e.budget {
+			e.fail(errBudget)
 		}
 		if total > e.machine.opt.Watchdog {
 			b.timeout()
@@ -401,7 +413,12 @@ func (b *block) begin(n uint64) {
 			words[i] = poison
 		}
 	}
+	if b.run.refill != 0 {
+		b.fillUndefined()
+	}
+	b.random = mix(b.run.machine.opt.WarpSeed ^ mix(n))
 	seed := b.run.machine.opt.Seed
+	b.backwards = false
 	if seed != 0 {
 		h := mix(seed ^ mix(n))
 		b.backwards = h&1 != 0
@@ -411,10 +428,11 @@ func (b *block) begin(n uint64) {
 			b.order[i], b.order[k] = b.order[k], b.order[i]
 		}
 	}
+	b.backwards = b.backwards != b.run.reversed
 	for _, w := range b.warps {
 		w.live = w.all
 		w.groups = append(w.groups[:0], group{mask: w.all})
-		w.carry, w.steps, w.yield, w.streak, w.turns, w.poll = 0, 0, false, 0, firstPatience, pollSteps
+		w.carry, w.steps, w.yield, w.streak, w.turns, w.poll = 0, 0, false, 0, b.run.patience(), pollSteps
 		w.async.reset()
 		w.calls, w.depth = nil, nil
 		w.last = nil
@@ -423,6 +441,17 @@ func (b *block) begin(n uint64) {
 	if b.run.san != nil {
 		b.run.san.beginBlock(b)
 	}
+}
+
+// patience is the streak at which a warp first gives another group a turn.
+func (e *execution) patience() int {
+	switch {
+	case e.machine.opt.Warps != WarpsInTurn:
+		return stepPatience
+	case e.san != nil && e.prog.spins:
+		return spinPatience
+	}
+	return firstPatience
 }
 
 func (b *block) steps() (n uint64) {

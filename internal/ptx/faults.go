@@ -15,22 +15,42 @@ func (w *warp) describe(kind Kind, in *instr, lane int, message string) Report {
 	m := &w.prog.meta[in.index]
 	r := Report{Kind: kind, Kernel: w.prog.kernel.Name, Block: w.block.at, Thread: w.thread(lane),
 		PTXLine: m.src.Line, Instruction: m.text, Message: message, Count: 1}
-	if loc := ownLoc(w.caller(in.index, lane).src); loc != nil {
-		r.File, r.Line = loc.File, loc.Line
+	if list := w.places(in.index, lane); list != nil {
+		own := list[len(list)-1]
+		r.File, r.Line, r.Inlined = own.File, own.Line, list[:len(list)-1]
 	}
 	return r
 }
 
-// caller finds the statement of the kernel's own body that a lane executes: the instruction itself, or the call that led
-// to it.
-func (w *warp) caller(index int32, lane int) *meta {
+// mostPlaces is how many places of a deep recursion are listed before its outermost call.
+const mostPlaces = 16
+
+// places lists where a lane is that executes an instruction, from the innermost inlined or called function to the
+// kernel's own text; nil if that is not known.
+func (w *warp) places(index int32, lane int) (list []Place) {
 	m := &w.prog.meta[index]
-	if w.calls != nil && len(w.calls[lane]) > 0 && m.back != 0 { // the outermost of the calls on the stack
-		m = &w.prog.meta[w.calls[lane][0].site]
+	var calls []activation
+	if w.calls != nil {
+		calls = w.calls[lane]
 	}
-	for range w.prog.backs {
+	for range len(w.prog.backs) + len(calls) + 1 { // each function once, and once more for each call on the stack
+		for loc := m.src.Loc; loc != nil; loc = loc.Inlined {
+			p := Place{loc.File, loc.Line, functionName(loc.Function)}
+			if n := len(list); n == 0 || list[n-1] != p { // a function that calls itself is often at one place many times
+				list = append(list, p)
+			}
+		}
 		if m.back == 0 {
 			break
+		}
+		if len(list) > mostPlaces && len(calls) > 1 {
+			m, calls = &w.prog.meta[calls[0].site], nil
+			continue
+		}
+		if n := len(calls) - 1; n >= 0 && calls[n].f.back == m.back {
+			m = &w.prog.meta[calls[n].site]
+			calls = calls[:n]
+			continue
 		}
 		at := reg[uint32](w, m.back)[lane&31]
 		if at < 2 {
@@ -38,7 +58,16 @@ func (w *warp) caller(index int32, lane int) *meta {
 		}
 		m = &w.prog.meta[at-2]
 	}
-	return m
+	return list
+}
+
+// place names an instruction that a lane executes, with the lines of its source.
+func (w *warp) place(index int32, lane int) string {
+	m := &w.prog.meta[index]
+	if list := w.places(index, lane); list != nil {
+		return fmt.Sprintf("%s (%s)", m.text, placesText(list))
+	}
+	return fmt.Sprintf("%s (PTX line %d)", m.text, m.src.Line)
 }
 
 // thread is the index of a lane's thread in its block.

@@ -25,7 +25,11 @@ type Options struct {
 	Card     *Card     // limits of launches; nil: those of an A100
 	Watchdog uint64    // warp instructions a launch may execute; 0: 2³²
 	Memory   int64     // bytes of global memory; 0: the card's
-	Output   io.Writer // of device-side printf, in the order threads run; nil: dropped
+	Warps    WarpOrder // how the warps of a block take turns
+	WarpSeed uint64    // of WarpsRandom
+	// StrictVolatile takes volatile accesses for ordinary ones, as the C++ memory model does: they order nothing, and race.
+	StrictVolatile bool
+	Output         io.Writer // of device-side printf, in the order threads run; nil: dropped
 	// Sample, where it is not 0, is how many blocks of a launch are run, spread evenly over the grid; the counters are
 	// scaled up as if the others were like them. For estimates of large launches: results are those of these blocks alone.
 	Sample int

@@ -29,6 +29,7 @@ type allocation struct {
 	readonly bool // a constant bank
 	known    bitmap
 	shadow   []*shadowPage // of the running launch, by page; sanitizing only
+	saved    []*savedPage  // what pages held before the running launch, those that it writes; sanitizing only
 	index    int           // among the live ones, for counters
 }
 
@@ -79,7 +80,7 @@ func (m *memory) free(addr uint64) error {
 		return fmt.Errorf("free: %q is freed twice", a.label)
 	}
 	m.used -= int64(a.size)
-	a.mem, a.known, a.shadow = nil, nil, nil
+	a.mem, a.known, a.shadow, a.saved = nil, nil, nil, nil
 	if !m.tracking {
 		m.all = slices.DeleteFunc(m.all, func(x *allocation) bool { return x == a })
 	}

@@ -91,6 +91,9 @@ func (w *warp) asyncIssue(in *instr, to, from *access, count int32, mask uint32)
 	w.addresses(to, &dst)
 	w.observe(in, from, &src, mask)
 	w.observeTarget(in, to, &dst, mask)
+	if w.san != nil {
+		w.san.begin(w, from)
+	}
 	w.count.async += uint64(size * bits.OnesCount32(mask))
 	for m := mask; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros32(m) & 31

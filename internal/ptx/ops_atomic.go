@@ -106,6 +106,7 @@ func extreme(least bool) func(string, bool) update {
 // An atomicOp is a decoded atom or red.
 type atomicOp struct {
 	access access
+	reads  access    // where it leaves the value as it is
 	apply  [2]update // by whether the place is in global memory
 	dst    int32     // -1 for red
 	b, c   int32
@@ -125,7 +126,10 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 		d.args(2+hints, 2+hints)
 	}
 	op.access = d.access(args[0])
-	op.access.atomic, op.access.store = true, true
+	op.access.atomic, op.access.store, op.access.scope = true, true, d.scope()
+	op.access.blind = d.src.Op == "red"
+	op.reads = op.access
+	op.reads.store, op.reads.release = false, false
 	op.access.wide = op.access.size == 8
 	op.access.regs = []int32{0}
 	if d.has("acq_rel") {
@@ -165,7 +169,7 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 	w.addresses(a, &addr)
 	w.observe(in, a, &addr, mask)
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for m := mask; m != 0; {
 		i := bits.TrailingZeros32(m)
@@ -177,10 +181,10 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 		if p.ptr == nil {
 			continue
 		}
-		if w.san != nil {
-			w.san.access(w, in, a, i, p)
-		}
 		b, c := w.lane(op.b, i, a.wide), w.lane(op.c, i, a.wide)
+		if w.san != nil {
+			w.san.access(w, in, op.effect(p, b, c), i, p)
+		}
 		global := p.space == spaceGlobal
 		old := exchange(p.ptr, a.size, global, b, c, op.apply[toWord(global)])
 		if w.san != nil && op.float != "" {
@@ -190,6 +194,16 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 			w.setLane(op.dst, i, a.wide, old)
 		}
 	}
+}
+
+// effect is the access that an atomic is in the end: one that leaves the value as it is, such as a cas that fails, only reads.
+func (op *atomicOp) effect(p place, b, c uint64) *access {
+	keep := ^uint64(0) >> (64 - 8*op.access.size)
+	old := loadElement(p.ptr, op.access.size, false)
+	if op.apply[toWord(p.space == spaceGlobal)](old, b&keep, c&keep)&keep == old {
+		return &op.reads
+	}
+	return &op.access
 }
 
 // exchange replaces the value at p by f of it. Blocks share global memory, so there it is one atomic step.

@@ -53,7 +53,7 @@ func (d *decoder) vectorAtomic(f func(typ string, global bool) update) {
 	}
 	op := atomicOp{access: d.access(args[0])}
 	a := &op.access
-	a.atomic, a.store, a.wide, a.regs = true, true, false, make([]int32, n)
+	a.atomic, a.store, a.wide, a.regs, a.scope = true, true, false, make([]int32, n), d.scope()
 	if d.has("acq_rel") {
 		a.acquire, a.release = true, true
 	}
@@ -72,7 +72,7 @@ func (d *decoder) vectorAtomic(f func(typ string, global bool) update) {
 		w.addresses(a, &addr)
 		w.observe(in, a, &addr, mask)
 		if w.san != nil {
-			w.san.begin()
+			w.san.begin(w, a)
 		}
 		for m := mask; m != 0; {
 			i := bits.TrailingZeros32(m)

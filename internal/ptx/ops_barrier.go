@@ -50,13 +50,10 @@ func barrierForms() []form {
 
 // fence orders memory for the sanitizer; the simulator's own memory is sequentially consistent between instructions.
 func fence(d *decoder) {
-	d.in.imm = 0
-	if d.which("gl", "sys", "gpu", "cluster") != "" {
-		d.in.imm = 1
-	}
+	reach := d.scope()
 	d.in.run = func(w *warp, in *instr, mask uint32) {
 		if w.san != nil {
-			w.san.fence(w, in.imm != 0)
+			w.san.fence(w, mask, reach)
 		}
 	}
 }

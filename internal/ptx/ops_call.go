@@ -264,11 +264,14 @@ func (w *warp) frameBase(f *frame, lane int) int64 {
 	return int64(reg[uint32](w, f.start)[lane&31])
 }
 
-// A passed value is the bits of a register, or bytes of local memory with those that are initialised.
+// A laneValue is a lane of a register: its bits, and those of them that nobody has written, where the sanitizer looks.
+type laneValue struct{ bits, undefined uint64 }
+
+// A passed value is a lane of a register, or bytes of local memory with the bits that nobody has written.
 type passed struct {
-	bits  uint64
-	bytes []byte
-	known []bool // nil: not tracked
+	laneValue
+	bytes     []byte
+	undefined []byte // nil: not tracked
 }
 
 // gather reads the values of slots of an active function.
@@ -277,15 +280,15 @@ func (w *warp) gather(places []location, f *frame, lane int) []passed {
 	for i, s := range places {
 		v := &values[i]
 		if s.reg >= 0 {
-			v.bits = w.readLocation(s, lane)
+			v.laneValue = w.readLocation(s, lane)
 			continue
 		}
 		local := w.localOf(lane)
 		from := w.frameBase(f, lane) + s.off
 		v.bytes = slices.Clone(local[from : from+int64(s.size)])
-		if k := w.localKnown; k != nil {
+		if h := w.localShade; h != nil {
 			for b := range uint64(s.size) {
-				v.known = append(v.known, k.hasRange(uint64(lane*len(local))+uint64(from)+b, 1))
+				v.undefined = append(v.undefined, byte(h.undefinedBits(uint64(lane*len(local))+uint64(from)+b, 1)))
 			}
 		}
 	}
@@ -297,39 +300,42 @@ func (w *warp) scatter(places []location, values []passed, f *frame, lane int) {
 	for i, s := range places {
 		v := values[i]
 		if s.reg >= 0 {
-			w.writeLocation(s, lane, v.bits)
+			w.writeLocation(s, lane, v.laneValue)
 			continue
 		}
 		local := w.localOf(lane)
 		to := w.frameBase(f, lane) + s.off
 		copy(local[to:to+int64(s.size)], v.bytes)
-		for b, known := range v.known {
-			at := uint64(lane*len(local)) + uint64(to) + uint64(b)
-			if known {
-				w.localKnown.setRange(at, 1)
-			} else {
-				w.localKnown.clearRange(at, 1)
-			}
+		for b, u := range v.undefined {
+			w.localShade.setUndefined(uint64(lane*len(local))+uint64(to)+uint64(b), 1, uint64(u))
 		}
 	}
 }
 
-func (w *warp) readLocation(s location, lane int) uint64 {
+func (w *warp) readLocation(s location, lane int) (v laneValue) {
 	if s.pred {
-		return uint64(*w.predicate(s.reg) >> lane & 1)
+		v.bits = uint64(*w.predicate(s.reg) >> lane & 1)
+		if w.known != nil && w.known[s.reg>>2]>>lane&1 == 0 {
+			v.undefined = w.whole(false)
+		}
+		return v
 	}
-	return w.lane(s.reg, lane, s.wide)
+	v.bits = w.lane(s.reg, lane, s.wide)
+	if w.known != nil {
+		v.undefined = w.undefinedBits(s.reg, lane, s.wide)
+	}
+	return v
 }
 
-// writeLocation sets a lane of a register. The sanitizer takes its value as known.
-func (w *warp) writeLocation(s location, lane int, v uint64) {
+// writeLocation sets a lane of a register.
+func (w *warp) writeLocation(s location, lane int, v laneValue) {
 	if s.pred {
-		setPredicate(w, s.reg, flip(v != 0), 1<<lane)
+		setPredicate(w, s.reg, flip(v.bits != 0), 1<<lane)
 	} else {
-		w.setLane(s.reg, lane, s.wide, v)
+		w.setLane(s.reg, lane, s.wide, v.bits)
 	}
 	if w.known != nil {
-		w.known[s.reg>>2] |= 1 << lane
+		w.setUndefined(s.reg, lane, s.wide, v.undefined)
 	}
 }
 
@@ -338,7 +344,7 @@ type activation struct {
 	f      *frame
 	target int   // among those of the call
 	site   int32 // the call's index
-	saved  []uint64
+	saved  []laneValue
 }
 
 // stackBytes is the stack of a thread: local variables of the functions that may call themselves. savedBytes is the most that
@@ -372,10 +378,10 @@ func (w *warp) push(f *frame, target int, in *instr, lane int) {
 		}
 		reg[uint32](w, f.start)[lane] = uint32(start)
 		for _, x := range f.derived {
-			w.writeLocation(x.location, lane, uint64(int64(start)+x.off))
+			w.writeLocation(x.location, lane, laneValue{bits: uint64(int64(start) + x.off)})
 		}
-		if k := w.localKnown; k != nil {
-			k.clearRange(uint64(lane*w.prog.local+start), uint64(f.size))
+		if h := w.localShade; h != nil {
+			h.forget(uint64(lane*w.prog.local+start), uint64(f.size))
 		}
 	}
 	w.calls[lane] = append(w.calls[lane], a)

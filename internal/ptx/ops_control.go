@@ -120,8 +120,7 @@ func (w *warp) transfer(list []transfer, mask uint32) {
 			setPredicate(w, int32(t.to), *w.predicate(int32(t.from)), mask)
 		}
 		if t.regs && w.known != nil {
-			k := &w.known[t.to>>2]
-			*k = *k&^mask | w.known[t.from>>2]&mask
+			w.copyBits(int32(t.to), int32(t.from), t.wide, mask)
 		}
 		if t.pred {
 			continue
@@ -134,15 +133,9 @@ func (w *warp) transfer(list []transfer, mask uint32) {
 			}
 			local := w.localOf(i)
 			copy(local[t.to:t.to+int64(t.size)], local[t.from:])
-			if k := w.localKnown; k != nil {
+			if w.localShade != nil {
 				base := uint64(i * len(local))
-				for b := range uint64(t.size) {
-					if k.hasRange(base+uint64(t.from)+b, 1) {
-						k.setRange(base+uint64(t.to)+b, 1)
-					} else {
-						k.clearRange(base+uint64(t.to)+b, 1)
-					}
-				}
+				w.localShade.copyRange(base+uint64(t.to), base+uint64(t.from), uint64(t.size))
 			}
 		}
 	}

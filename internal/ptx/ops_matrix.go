@@ -186,7 +186,7 @@ func (d *decoder) multiply(s shape, a, b, c, out *fragment) {
 // matrixRows binds the address operand of ldmatrix and stmatrix.
 func (d *decoder) matrixRows(op syntax.Operand, store bool) int {
 	n := map[string]int{"x1": 1, "x2": 2, "x4": 4}[d.which("x1", "x2", "x4")]
-	a := access{size: 4, regs: make([]int32, 4), base: -1, store: store, space: spaceGeneric}
+	a := access{size: 4, regs: make([]int32, 4), base: -1, store: store, space: spaceGeneric, indirect: true}
 	if d.has("shared") || d.has("shared::cta") {
 		a.space = spaceShared
 	}
@@ -227,7 +227,7 @@ func (w *warp) rows(in *instr, n int, mask uint32) (rows matrixRows) {
 	}
 	w.observe(in, a, &addr, lanes)
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for m := lanes; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros32(m)
@@ -259,6 +259,9 @@ func loadMatrix(d *decoder) {
 					}
 				}
 				out[lane] = v
+				if w.san != nil && w.san.gaps {
+					w.setUndefined(off, lane, false, w.matrixBits(&rows, k, lane, trans))
+				}
 			}
 		}
 	}
@@ -278,6 +281,10 @@ func storeMatrix(d *decoder) {
 				for e := range 2 {
 					if p := rows.element(k, lane, e, trans); p != nil {
 						*p = uint16(src[lane] >> (16 * e))
+						if w.san != nil && w.known[off>>2]>>lane&1 == 0 {
+							u := w.undefinedBits(off, lane, false) >> (16 * e) & 0xffff
+							w.block.sync.shared.setUndefined(w.sharedOffset(unsafe.Pointer(p)), 2, u)
+						}
 					}
 				}
 			}
@@ -353,7 +360,7 @@ func wmmaMove(d *decoder) {
 	f := elements[typ]
 	regs := d.vectorOf(d.arg(data), wmmaRegisters(s, part, typ), width32, !store)
 	frag := wmmaFragment(s, part, f, regs)
-	a := access{size: f.bits / 8, regs: []int32{0}, base: -1, store: store}
+	a := access{size: f.bits / 8, regs: []int32{0}, base: -1, store: store, indirect: true}
 	for _, m := range d.mods {
 		if sp, ok := spaces[m]; ok {
 			a.space = sp
@@ -391,7 +398,7 @@ func (w *warp) wmmaMove(in *instr, f *fragment, mask uint32, cols, stride int, s
 	var base vec[uint64]
 	w.addresses(a, &base)
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for r, off := range f.regs {
 		d := reg[uint32](w, off)
@@ -421,6 +428,9 @@ func (w *warp) wmmaMove(in *instr, f *fragment, mask uint32, cols, stride int, s
 				}
 				shift := e * f.format.bits
 				keep := uint32(1<<f.format.bits - 1)
+				if w.san != nil && p.space == spaceShared {
+					w.elementBits(a, off, i, shift, uint64(keep), p.off)
+				}
 				if a.store {
 					storeElement(p.ptr, a.size, false, uint64(d[i]>>shift&keep))
 				} else {

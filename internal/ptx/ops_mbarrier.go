@@ -116,7 +116,7 @@ func objectAsync(b *barrierObject, _ int64, m objectMods) error {
 
 // objectAccess is the access to the object behind operand op.
 func (d *decoder) objectAccess(op syntax.Operand) access {
-	a := access{size: 8, regs: []int32{0}, wide: true, base: -1}
+	a := access{size: 8, regs: []int32{-1}, wide: true, base: -1, scope: scopeBlock}
 	for _, m := range d.mods {
 		if s, ok := spaces[m]; ok {
 			a.space = s
@@ -151,7 +151,7 @@ func objectOp(step objectStep) func(*decoder) {
 		}
 		init := d.has("init") || d.has("inval")
 		if init {
-			a.atomic = false
+			a.atomic, a.release, a.scope = false, false, scopeWeak
 		}
 		async := d.src.Op == "cp"
 		m := objectMods{expect: d.has("expect_tx"), drop: d.has("arrive_drop"), noinc: d.has("noinc")}
@@ -182,7 +182,7 @@ func (w *warp) object(in *instr, a *access, mask uint32, f func(lane int, b *bar
 	w.addresses(a, &addr)
 	w.observe(in, a, &addr, mask)
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for ; mask != 0; mask &= mask - 1 {
 		lane := bits.TrailingZeros32(mask) & 31
@@ -263,7 +263,8 @@ func bulkToShared(d *decoder) {
 	hints := d.hints()
 	d.args(4+hints, 4+hints)
 	to, from := d.bulkEnds(spaceShared, spaceGlobal)
-	object := access{space: spaceShared, size: 8, regs: []int32{0}, wide: true, base: -1, store: true, atomic: true, release: true}
+	object := access{space: spaceShared, size: 8, regs: []int32{-1}, wide: true, base: -1, store: true, atomic: true,
+		release: true, scope: scopeBlock}
 	d.address(&object, d.arg(3))
 	size := d.src32(d.arg(2))
 	d.in.run = func(w *warp, in *instr, mask uint32) {
@@ -286,7 +287,7 @@ func bulkToGlobal(d *decoder) {
 func (d *decoder) bulkEnds(toSpace, fromSpace space) (to, from access) {
 	zero := d.immediate(0, width64)
 	to = access{space: toSpace, store: true, size: 8, regs: []int32{zero, zero}, wide: true, base: -1}
-	from = access{space: fromSpace, size: 8, regs: []int32{zero, zero}, wide: true, base: -1}
+	from = access{space: fromSpace, size: 8, regs: []int32{-1, -1}, wide: true, base: -1}
 	d.address(&to, d.arg(0))
 	d.address(&from, d.arg(1))
 	return to, from
@@ -309,7 +310,7 @@ func (w *warp) copyBulk(in *instr, to, from *access, size int32, mask uint32) {
 				break
 			}
 			if w.san != nil {
-				w.san.begin()
+				w.san.begin(w, to)
 				w.san.access(w, in, from, lane, p)
 				w.san.access(w, in, to, lane, q)
 			}

@@ -38,6 +38,10 @@ type access struct {
 	baseWide bool
 	off      int64
 	strong   bool // volatile, relaxed, acquire, release: ordered with atomics
+	volatile bool
+	scope    scope // of a strong access or atomic
+	blind    bool  // red: it reads nothing that others could wait for
+	indirect bool  // what is stored is not simply in regs
 	acquire  bool
 	release  bool
 	atomic   bool
@@ -155,10 +159,21 @@ func (d *decoder) access(op syntax.Operand) access {
 		}
 	}
 	a.acquire, a.release = d.has("acquire"), d.has("release")
-	a.strong = a.acquire || a.release || d.which("volatile", "relaxed") != ""
+	a.volatile = d.has("volatile")
+	if a.strong = a.acquire || a.release || a.volatile || d.has("relaxed"); a.strong {
+		a.scope = d.scope()
+	}
 	d.address(&a, op)
 	d.meta.class = [...]Class{ClassGlobal, ClassGlobal, ClassShared, ClassLocal, ClassConst, ClassConst}[a.space]
 	return a
+}
+
+// scope is that of a strong access, atomic or fence; without a suffix it is that of the card.
+func (d *decoder) scope() scope {
+	if d.which("cta", "cluster") != "" {
+		return scopeBlock
+	}
+	return scopeCard
 }
 
 // address binds [register+offset], [variable+offset] or [offset].
@@ -290,7 +305,7 @@ func accessLanes(w *warp, in *instr, mask uint32) {
 	w.observe(in, a, &addr, mask)
 	n := a.bytes()
 	if w.san != nil {
-		w.san.begin()
+		w.san.begin(w, a)
 	}
 	for m := mask; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros32(m)

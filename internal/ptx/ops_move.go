@@ -124,7 +124,6 @@ func choose[T uint32 | uint64](d *decoder) {
 	w := widthFor[T]()
 	d.in.d, d.in.a, d.in.b = d.dst(d.arg(0), w), d.operand(d.arg(1), w), d.operand(d.arg(2), w)
 	d.in.c = d.pred(d.arg(3))
-	d.meta.check = checkSelect
 	not := flip(d.arg(3).Not)
 	d.in.imm = int64(not)
 	d.in.run = func(w *warp, in *instr, mask uint32) {

@@ -70,11 +70,17 @@ func shuffle(d *decoder) {
 	d.in.run = func(w *warp, in *instr, mask uint32) {
 		a := *reg[uint32](w, src)
 		var known uint32
+		var undefined []uint64 // where not all is known: by lane
 		if w.san != nil {
-			known = w.known[src>>2]
+			if known = w.known[src>>2]; known != fullMask {
+				undefined = make([]uint64, warpSize)
+				for i := range undefined {
+					undefined[i] = w.undefinedBits(src, i, false)
+				}
+			}
 		}
 		out, bs, cs := reg[uint32](w, dst), reg[uint32](w, b), reg[uint32](w, c)
-		var hits, learnt uint32
+		var hits uint32
 		for m := mask; m != 0; m &= m - 1 {
 			lane := uint32(bits.TrailingZeros32(m))
 			j, inside := shuffleSource(mode, lane, bs[lane&31], cs[lane&31])
@@ -85,15 +91,14 @@ func shuffle(d *decoder) {
 				if mask>>j&1 == 0 || reg[uint32](w, in.a)[lane&31]>>j&1 == 0 {
 					w.san.report(w, InactiveLaneShuffle, in, int(lane), fmt.Sprintf("lane %d reads lane %d, which does not take part%s", lane, j, w.gone(j)))
 				}
-				learnt |= known >> j & 1 << lane
+				if known != fullMask {
+					w.san.shuffled(w, dst, src, int(lane), undefined[j&31])
+				}
 			}
 			out[lane&31] = a[j&31]
 		}
 		if p >= 0 {
 			setPredicate(w, p, hits, mask)
-		}
-		if w.san != nil {
-			w.known[dst>>2] = w.known[dst>>2]&^mask | learnt
 		}
 	}
 }

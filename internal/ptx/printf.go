@@ -38,8 +38,8 @@ func (d *decoder) vprintf(c calling) {
 			n := w.print(lane, format, buffer)
 			if result.size == 4 {
 				binary.LittleEndian.PutUint32(local[result.off:], n)
-				if w.localKnown != nil {
-					w.localKnown.setRange(uint64(lane*w.prog.local)+uint64(w.frameBase(f, lane)+result.off), 4)
+				if w.localShade != nil {
+					w.localShade.known.setRange(uint64(lane*w.prog.local)+uint64(w.frameBase(f, lane)+result.off), 4)
 				}
 			}
 		}

@@ -1,10 +1,6 @@
 package ptx
 
-import (
-	"fmt"
-
-	"bilevel/internal/ptx/syntax"
-)
+import "bilevel/internal/ptx/syntax"
 
 // flow says what the scheduler does with an instruction.
 type flow uint8
@@ -46,12 +42,16 @@ type program struct {
 	kernel   *Kernel
 	code     []instr
 	meta     []meta
-	fileSize int // bytes of a warp's register file
+	fileSize int           // bytes of a warp's register file
+	widths   map[int32]int // bits of the declared registers, for the sanitizer
+	declared []register    // in their order
 	consts32 []preload32
 	consts64 []preload64
 	symbols  []preloadSymbol
 	specials []preloadSpecial
 	backs    []int32 // registers with return addresses
+	spins    bool    // threads may wait for what others do to memory
+	simple   bool    // barriers of whole blocks and bar.warp.sync of whole warps are all that orders memory
 	shared   int     // bytes of static shared memory
 	dynamic  int     // where dynamic shared memory starts
 	local    int     // bytes of local memory of a thread, parameters of functions included
@@ -69,6 +69,7 @@ type meta struct {
 	back    int32     // return register of the function it belongs to, 0: the kernel itself
 	check   checkKind // how the sanitizer treats uses
 	address int32     // register of an address, 0: none
+	flow    *bitFlow  // how undefined bits pass; nil: all or none
 }
 
 type flopKind uint8
@@ -114,19 +115,12 @@ type preloadSpecial struct {
 // alwaysTrue is the register of instructions without guard: the first of every file.
 const alwaysTrue = 0
 
-// place names a statement for messages: its opcode and where it stands.
-func (p *program) place(src *syntax.Instr, text string) string {
-	if loc := ownLoc(src); loc != nil {
-		return fmt.Sprintf("%s (%s:%d)", text, loc.File, loc.Line)
+func widthOf(bits int) width {
+	switch {
+	case bits == 1:
+		return widthPred
+	case bits <= 32:
+		return width32
 	}
-	return fmt.Sprintf("%s (PTX line %d)", text, src.Line)
-}
-
-// ownLoc is the place of a statement in the kernel's own text, outside of inlined functions; nil if it is not known.
-func ownLoc(src *syntax.Instr) *syntax.Loc {
-	loc := src.Loc
-	for loc != nil && loc.Inlined != nil {
-		loc = loc.Inlined
-	}
-	return loc
+	return width64
 }

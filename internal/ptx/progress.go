@@ -149,26 +149,26 @@ func (w *warp) spins(mask uint32) (polled []int32, yes bool) {
 
 // report ends the launch with the lines that spin.
 func (s *stuck) report(more bool) {
-	p := s.w.prog
+	lane := bits.TrailingZeros32(s.group.mask)
 	var places []string
 	at := s.group.pc
 	for k, i := range s.polled {
 		if k == 0 {
 			at = i
 		}
-		if place := p.place(p.meta[i].src, p.meta[i].text); !slices.Contains(places, place) && len(places) < 4 {
+		if place := s.w.place(i, lane); !slices.Contains(places, place) && len(places) < 4 {
 			places = append(places, place)
 		}
 	}
 	if places == nil {
-		places = []string{p.place(p.meta[at].src, p.meta[at].text)}
+		places = []string{s.w.place(at, lane)}
 	}
 	text := fmt.Sprintf("no thread can go on: %d of them repeat %s and nothing that is still running changes what they wait for",
 		s.threads, strings.Join(places, " and "))
 	if more {
 		text += "; the card holds no further blocks that could"
 	}
-	s.w.halt(NoProgress, &p.code[at], s.group.mask, text)
+	s.w.halt(NoProgress, &s.w.prog.code[at], s.group.mask, text)
 }
 
 // runWatched executes a plain instruction under the sanitizer, or while the warp is checked for progress, or both.

@@ -7,34 +7,6 @@ import (
 	"unsafe"
 )
 
-// A mark is the last access of a kind to a cell.
-type mark struct {
-	time   uint32 // 0: none
-	lanes  uint32
-	serial uint32
-	block  uint32 // 0 in shared memory
-	index  int32
-	warp   uint8
-	atomic bool
-}
-
-// A cell is the history of a word of four bytes: its last ordinary store, its last atomic (or strong store), its last load,
-// and the last load by another warp. Once a narrower access has touched the word, each byte has a history of its own, since
-// the bytes of a word may belong to different threads.
-type cell struct {
-	write  mark
-	atomic mark
-	reads  [2]mark
-	bytes  *[4]cell // nil: the marks are of the whole word
-}
-
-// split gives each byte the history of the word.
-func (c *cell) split() {
-	if c.bytes == nil {
-		c.bytes = &[4]cell{*c, *c, *c, *c}
-	}
-}
-
 const pageWords = 256
 
 type shadowPage [pageWords]cell
@@ -52,8 +24,14 @@ func (a *allocation) cellAt(word uint64) *cell {
 	return &p[word%pageWords]
 }
 
-// begin starts an access, whose lanes happen at once.
-func (s *sanitizer) begin() { s.serial++ }
+// begin starts an access, whose lanes happen at once. What came before a releasing one has an earlier time.
+func (s *sanitizer) begin(w *warp, a *access) {
+	s.serial++
+	if a.release {
+		w.block.sync.now++
+	}
+	s.past, s.gaps = w.block.sync.past(w.id), false
+}
 
 // access checks one lane of a load, store or atomic before it takes place.
 func (s *sanitizer) access(w *warp, in *instr, a *access, lane int, p place) {
@@ -62,55 +40,40 @@ func (s *sanitizer) access(w *warp, in *instr, a *access, lane int, p place) {
 
 func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place, n int) {
 	y := w.block.sync
-	off, size := p.off, uint64(n)
+	size := uint64(n)
 	switch p.space {
 	case spaceGlobal:
 		if !a.store || a.atomic {
 			s.initialised(w, in, lane, p.alloc.known, p, n)
 		}
 		if a.store {
-			p.alloc.known.setRange(off, size)
+			s.stored(w, in, a, lane)
+			p.alloc.save(p.off, size)
+			p.alloc.known.setRange(p.off, size)
 		}
 	case spaceShared:
-		if y.pending.anyRange(off, size) {
-			s.place(w, MissingAsyncWait, in, lane, p, fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: no wait for it has taken place", a.verb(), n))
+		if y.pending.anyRange(p.off, size) {
+			s.place(w, MissingAsyncWait, in, lane, p, fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: "+
+				"no wait for it has taken place", a.verb(), n))
 			if a.store {
-				y.known.setRange(off, size)
+				y.shared.known.setRange(p.off, size)
 			}
 			return
 		}
-		if !a.store || a.atomic {
-			s.initialised(w, in, lane, y.known, p, n)
+		if a.atomic {
+			s.initialised(w, in, lane, y.shared.known, p, n)
 		}
-		if a.store {
-			y.known.setRange(off, size)
-		}
+		s.move(w, in, a, lane, &y.shared, p.off)
 	case spaceLocal:
-		s.local(w, a, lane, p)
+		s.move(w, in, a, lane, w.localShade, uint64(lane*w.prog.local)+p.off)
 		return
 	default:
 		return
 	}
-	if a.strong || a.atomic {
-		s.synchronise(w, a, p)
+	if (a.strong || a.atomic) && !(a.volatile && s.strictVolatile) {
+		s.synchronise(w, a, lane, p)
 	}
 	s.race(w, in, a, lane, p, n)
-}
-
-// local keeps track of local memory as of registers: a load of bytes never written gives an uninitialised register.
-func (s *sanitizer) local(w *warp, a *access, lane int, p place) {
-	at := uint64(lane*w.prog.local) + p.off
-	for k, r := range a.regs {
-		from := at + uint64(k*a.size)
-		switch {
-		case a.store && w.known[r>>2]>>lane&1 != 0:
-			w.localKnown.setRange(from, uint64(a.size))
-		case a.store:
-			w.localKnown.clearRange(from, uint64(a.size))
-		case r >= 0 && !w.localKnown.hasRange(from, uint64(a.size)):
-			w.known[r>>2] &^= 1 << lane
-		}
-	}
 }
 
 func (s *sanitizer) initialised(w *warp, in *instr, lane int, known bitmap, p place, n int) {
@@ -149,127 +112,84 @@ func (b bitmap) anyRange(i, n uint64) bool {
 // race compares an access with what other threads did to the same bytes and no synchronisation orders before it.
 func (s *sanitizer) race(w *warp, in *instr, a *access, lane int, p place, n int) {
 	y := w.block.sync
-	now := s.mark(w, in, p.space)
+	now := s.mark(w, in, a, p.space)
 	now.lanes = 1 << lane
-	// Volatile accesses of shared memory are ordinary ones: old code relies on warps in lockstep with them.
-	now.atomic = a.atomic || a.strong && (p.space == spaceGlobal || a.acquire || a.release || !volatile(w, in))
 	for at, end := p.off, p.off+uint64(n); at < end; {
 		c := y.cellOf(p, at)
 		if c.bytes == nil && at%4 == 0 && end-at >= 4 {
-			s.cell(w, in, a, p, c, &now, at, 4)
+			s.cell(w, in, a, lane, p, c, &now, at, 4)
 			at += 4
 			continue
 		}
 		c.split()
 		for last := min(end, at&^3+4); at < last; at++ {
-			s.cell(w, in, a, p, &c.bytes[at%4], &now, at, 1)
+			s.cell(w, in, a, lane, p, &c.bytes[at%4], &now, at, 1)
 		}
 	}
 }
 
-// mark is the mark of an access at the present time. Shared memory needs no block: when another one starts in the same place,
-// all that was is in the past of its barriers.
-func (s *sanitizer) mark(w *warp, in *instr, where space) mark {
+// mark is the mark of an access at the present time. Shared memory needs no block: when another one starts in the same
+// place, all that was is in the past of its barriers.
+func (s *sanitizer) mark(w *warp, in *instr, a *access, where space) mark {
 	y := w.block.sync
-	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id)}
+	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, write: a.store, plain: !a.atomic}
 	if where == spaceGlobal {
 		m.block = y.id
+	}
+	// Volatile accesses of shared memory are ordinary ones: old code relies on warps in lockstep with them.
+	if a.volatile && (where == spaceShared || s.strictVolatile) {
+		m.scope = scopeWeak
 	}
 	return m
 }
 
-func volatile(w *warp, in *instr) bool {
-	for _, m := range w.prog.meta[in.index].src.Mods {
-		if m == "volatile" {
-			return true
-		}
-	}
-	return false
-}
-
 // cell compares an access of n bytes at p.off = at with the history of its cell, and enters it there.
-func (s *sanitizer) cell(w *warp, in *instr, a *access, p place, c *cell, now *mark, at uint64, n int) {
-	y := w.block.sync
-	if !a.store {
-		if c.write.conflicts(y, now) {
-			s.conflict(w, in, p, &c.write, now, "a load", "the store")
-		}
-		if c.atomic.conflicts(y, now) {
-			s.conflict(w, in, p, &c.atomic, now, "a load", "the atomic")
-		}
-		c.read(now)
-		return
+func (s *sanitizer) cell(w *warp, in *instr, a *access, lane int, p place, c *cell, now *mark, at uint64, n int) {
+	if now.races(&c.write, &s.past) {
+		s.check(w, in, a, lane, p, &c.write, now, at, n)
 	}
-	if c.write.conflicts(y, now) && !s.sameValue(w, in, a, p, &c.write, now, at, n) {
-		s.conflict(w, in, p, &c.write, now, "a store", "the store")
+	if now.races(&c.strong, &s.past) {
+		s.check(w, in, a, lane, p, &c.strong, now, at, n)
 	}
-	if c.atomic.conflicts(y, now) {
-		s.conflict(w, in, p, &c.atomic, now, "a store", "the atomic")
-	}
-	for i := range c.reads {
-		if r := &c.reads[i]; r.serial != now.serial && r.conflicts(y, now) {
-			s.conflict(w, in, p, r, now, "a store", "the load")
-		}
-	}
-	old := &c.write
-	if now.atomic {
-		old = &c.atomic
-	}
-	if old.serial == now.serial && old.time == now.time && old.warp == now.warp && old.block == now.block {
-		old.lanes |= now.lanes
-		return
-	}
-	*old = *now
-}
-
-// read enters a load.
-func (c *cell) read(now *mark) {
-	r := &c.reads[0]
-	switch {
-	case r.time == now.time && r.block == now.block && r.warp == now.warp && r.atomic == now.atomic:
-		r.lanes |= now.lanes
-		r.index, r.serial = now.index, now.serial
-	case r.time != 0 && (r.block != now.block || r.warp != now.warp):
-		c.reads[1], c.reads[0] = *r, *now
-	default:
-		*r = *now
-	}
-}
-
-// conflicts says whether the access m and the present one to the same bytes are not both atomic and not ordered.
-func (m *mark) conflicts(y *blockSync, now *mark) bool {
-	if m.time == 0 || m.atomic && now.atomic {
-		return false
-	}
-	if m.block != now.block {
-		return !y.published(m)
-	}
-	if m.warp != now.warp {
-		return m.time > y.know[now.warp][m.warp]
-	}
-	others := m.lanes &^ now.lanes
-	if others == 0 || m.time <= y.lanes[now.warp] {
-		return false
-	}
-	if p := y.pairs[now.warp]; p != nil {
-		i := bits.TrailingZeros32(now.lanes)
-		for ; others != 0; others &= others - 1 {
-			if m.time > p[i*warpSize+bits.TrailingZeros32(others)] {
-				return true
+	// A load need not look at the ordinary stores of the history: they wrote the value that is there now, or have been
+	// reported.
+	if h := c.more; h != nil && (now.write || h.strong > 0) {
+		for i := range h.marks {
+			if m := &h.marks[i]; (now.write || m.write && m.scope != scopeWeak) && now.races(m, &s.past) {
+				s.check(w, in, a, lane, p, m, now, at, n)
 			}
 		}
-		return false
 	}
-	return true
+	if !now.write {
+		s.read(c, now)
+		return
+	}
+	for _, r := range [...]*mark{&c.reads[0], &c.reads[1], &c.foreign} {
+		if now.races(r, &s.past) && r.serial != now.serial {
+			s.check(w, in, a, lane, p, r, now, at, n)
+		}
+	}
+	c.wrote(now, &s.past)
 }
 
-// sameValue says whether a store writes, by the same instruction, the bytes that are there already: then it does not
-// matter which thread comes last.
-func (s *sanitizer) sameValue(w *warp, in *instr, a *access, p place, old, now *mark, at uint64, n int) bool {
-	if old.index != in.index || a.atomic || len(a.regs) == 0 || a.size*len(a.regs) != a.bytes() || in.memory() != a {
+// races says that it takes a closer look to know that m is ordered before now.
+func (now *mark) races(m *mark, past *[warpSize]uint32) bool {
+	return m.time != 0 && (m.block != now.block || m.time > past[m.warp&31])
+}
+
+// check reports a race with the access m, if there is one.
+func (s *sanitizer) check(w *warp, in *instr, a *access, lane int, p place, m, now *mark, at uint64, n int) {
+	if s.conflicts(w, lane, m, now) && !(m.write && m.plain && s.sameValue(w, a, lane, p, at, n)) {
+		s.conflict(w, in, p, m, now)
+	}
+}
+
+// sameValue says whether a store writes the bytes that are there already: then it does not matter which thread comes
+// last.
+func (s *sanitizer) sameValue(w *warp, a *access, lane int, p place, at uint64, n int) bool {
+	if !a.store || a.atomic || a.indirect {
 		return false
 	}
-	lane := bits.TrailingZeros32(now.lanes)
 	var value [16]byte
 	for k, r := range a.regs {
 		storeElement(unsafe.Pointer(&value[k*a.size]), a.size, false, w.lane(r, lane, a.wide))
@@ -279,8 +199,19 @@ func (s *sanitizer) sameValue(w *warp, in *instr, a *access, p place, old, now *
 	return bytes.Equal(there, value[from:from+n])
 }
 
+// accessName names an access in a message.
+func (m *mark) accessName() string {
+	switch {
+	case !m.write:
+		return "load"
+	case !m.plain:
+		return "atomic"
+	}
+	return "store"
+}
+
 // conflict reports a race.
-func (s *sanitizer) conflict(w *warp, in *instr, p place, m, now *mark, what, other string) {
+func (s *sanitizer) conflict(w *warp, in *instr, p place, m, now *mark) {
 	kind := GlobalRace
 	if p.space == spaceShared {
 		kind = SharedRace
@@ -292,27 +223,48 @@ func (s *sanitizer) conflict(w *warp, in *instr, p place, m, now *mark, what, ot
 	if m.block != now.block || m.warp != now.warp {
 		i = bits.TrailingZeros32(m.lanes)
 	}
+	lane := bits.TrailingZeros32(now.lanes)
 	thread := w.block.warps[m.warp].thread(i)
-	where, why := "", "no barrier is between them"
-	switch {
-	case m.block != now.block:
+	where := ""
+	if m.block != now.block {
 		n := uint64(m.block - 1)
 		x, y := uint64(s.run.launch.Grid[0]), uint64(s.run.launch.Grid[1])
 		where = fmt.Sprintf(" of block [%d %d %d]", n%x, n/x%y, n/x/y)
-		why = "nothing orders the two blocks"
-	case m.warp == now.warp && m.serial == now.serial:
-		why = "both are of one instruction"
-	case m.warp == now.warp:
-		why = "no bar.warp.sync is between the lanes"
 	}
-	s.place(w, kind, in, bits.TrailingZeros32(now.lanes), p, fmt.Sprintf("%s races with %s of thread %v%s at %s: %s", what, other, thread, where,
-		w.prog.place(w.prog.meta[m.index].src, w.prog.meta[m.index].text), why))
+	article := "a"
+	if name := now.accessName(); name == "atomic" {
+		article = "an"
+	}
+	s.place(w, kind, in, lane, p, fmt.Sprintf("%s %s races with the %s of thread %v%s at %s: %s", article, now.accessName(),
+		m.accessName(), thread, where, w.place(m.index, i), s.why(w, lane, m, now)))
+}
+
+// why says what is missing between two accesses.
+func (s *sanitizer) why(w *warp, lane int, m, now *mark) string {
+	y := w.block.sync
+	if t := y.threads[w.id]; t != nil {
+		if s.covers(t[lane].seen[0], y, m, m.lanes) || s.covers(t[lane].seen[1], y, m, m.lanes) {
+			return "the thread has read what is released behind the other access, but no fence that reaches there is behind that read"
+		}
+	}
+	foreign := m.block != now.block
+	switch {
+	case foreign && m.scope != scopeWeak && now.scope != scopeWeak:
+		return "the scope of one ends with its block"
+	case foreign:
+		return "nothing orders the two blocks"
+	case m.warp == now.warp && m.serial == now.serial:
+		return "both are of one instruction"
+	case m.warp == now.warp:
+		return "no bar.warp.sync is between the lanes"
+	}
+	return "no barrier is between them"
 }
 
 // asyncIssued notes the bytes that a cp.async will write: hardware may write them from now on.
 func (s *sanitizer) asyncIssued(w *warp, c *asyncCopy) {
-	s.serial++
-	a := access{store: true, space: spaceShared, size: 1, regs: make([]int32, c.size)}
+	a := access{store: true, space: spaceShared, indirect: true}
+	s.begin(w, &a)
 	for m := c.mask; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros32(m)
 		p := place{c.to[i&31], spaceShared, nil, uint64(c.off[i&31])}
@@ -326,12 +278,12 @@ func (s *sanitizer) asyncDone(w *warp, c *asyncCopy, lane int) {
 	y := w.block.sync
 	off := uint64(c.off[lane&31])
 	y.pending.clearRange(off, uint64(c.size))
-	y.known.setRange(off, uint64(c.size))
+	y.shared.known.setRange(off, uint64(c.size))
 	s.serial++
-	done := s.mark(w, c.in, spaceShared)
+	done := s.mark(w, c.in, &access{store: true}, spaceShared)
 	done.lanes = 1 << lane
 	for word := off / 4; word < (off+uint64(c.size))/4; word++ {
-		at := &y.shared[word]
+		at := &y.cells[word]
 		at.write = done
 		if at.bytes != nil {
 			for i := range at.bytes {
@@ -341,18 +293,18 @@ func (s *sanitizer) asyncDone(w *warp, c *asyncCopy, lane int) {
 	}
 }
 
-// loads checks a load of whole words by the lanes of mask in global or shared memory whose places are all sound; first is
-// where the first lane's is. It is access for each lane, but lanes with one address are one, and words whose last stores are
-// behind everybody need no closer look.
+// loads checks a load of whole words by the lanes of mask in global or shared memory whose places are all sound; first
+// is where the first lane's is. It is access for each lane, but lanes with one address are one, and words whose last
+// stores are behind everybody need no closer look.
 func (s *sanitizer) loads(w *warp, in *instr, a *access, pat *pattern, first place) {
-	s.begin()
+	s.begin(w, a)
 	y, n := w.block.sync, uint64(a.bytes())
-	now := s.mark(w, in, first.space)
-	known := y.known
+	now := s.mark(w, in, a, first.space)
+	known := y.shared.known
 	if first.alloc != nil {
 		known = first.alloc.known
 	}
-	past := y.past(w.id)
+	past := &s.past
 	for _, g := range pat.sharers() {
 		p := first
 		p.off += g.rel
@@ -361,19 +313,15 @@ func (s *sanitizer) loads(w *warp, in *instr, a *access, pat *pattern, first pla
 		now.lanes = g.lanes
 		for at := p.off; sound && at < p.off+n; at += 4 {
 			c := y.cellOf(p, at)
-			if sound = c.bytes == nil && c.write.before(&past, &now) && c.atomic.before(&past, &now); sound {
-				c.read(&now)
+			sound = c.bytes == nil && c.write.before(past, &now) && c.strong.before(past, &now) && (c.more == nil || c.more.strong == 0)
+			if sound {
+				s.read(c, &now)
 			}
 		}
 		for m := g.lanes; m != 0 && !sound; m &= m - 1 {
 			s.access(w, in, a, bits.TrailingZeros32(m), p)
 		}
 	}
-}
-
-// before says that the access of the mark is ordered before all accesses of the present warp, or has not been.
-func (m *mark) before(past *[warpSize]uint32, now *mark) bool {
-	return m.time <= past[m.warp&31] && m.block == now.block || m.time == 0
 }
 
 // past is the time, by warp of the block, up to which accesses are ordered before what any lane of warp i does now.
@@ -386,7 +334,7 @@ func (y *blockSync) past(i int) (t [warpSize]uint32) {
 // cellOf is the cell of the word at an offset in the memory of p.
 func (y *blockSync) cellOf(p place, at uint64) *cell {
 	if p.space == spaceShared {
-		return &y.shared[at/4]
+		return &y.cells[at/4]
 	}
 	return p.alloc.cellAt(at / 4)
 }

@@ -1,147 +1,68 @@
 package ptx
 
-import (
-	"fmt"
-	"math/bits"
-	"slices"
+import "math/bits"
+
+// What orders accesses (PTX ISA 9.1, chapter 8): barriers of the block; bar.warp.sync within a warp, but no shuffle,
+// vote or other .sync instruction; and a release that an acquire reads.
+//
+// A release is a strong store or atomic that carries .release or comes after a fence of its thread; it publishes what
+// that thread knew at the fence. An acquire is a strong load or atomic that reads it, if it carries .acquire or a
+// fence of its thread comes after it. Atomics in between pass a release on, other stores end it. The scopes of all of
+// them, fences included, must reach from one thread to the other. In three places the rules here are wider than the
+// letter of the model, where much sound code relies on it: a barrier of the block stands for the reader's fence, and
+// so does an atomic that reads the release of a flag or counter (the last block of a reduction seldom has another),
+// though not of a lock; and what threads have fenced before a barrier, others may release behind it. A lock is
+// released by the thread whose atomic was the last to change it.
+
+// A scope is how far a strong access or a fence reaches.
+type scope uint8
+
+const (
+	scopeWeak  scope = iota // of an access that is not strong
+	scopeBlock              // .cta; .cluster too, since every cluster has one block
+	scopeCard               // .gpu and .sys
 )
 
-// What orders accesses: barriers of the block, .sync instructions within a warp, and release–acquire pairs: a fence
-// followed by an atomic or a volatile, relaxed or releasing store, whose place an atomic or a volatile, relaxed or acquiring
-// load reads later. The reader's own fence is not asked for: an atomic's result that other threads wait for is taken as
-// acquired, as the widespread last-block reductions have it. Fences and releases count for the whole warp.
-
-// synced is called when the lanes of ready pass a .sync instruction together.
-func (s *sanitizer) synced(w *warp, in *instr, ready uint32) {
-	y := w.block.sync
-	y.now++
-	if in.a < 0 || w.live&^reg[uint32](w, in.a)[bits.TrailingZeros32(ready)&31] == 0 && ready == w.live {
-		y.lanes[w.id] = y.now - 1
-		y.pairs[w.id] = nil
-		return
-	}
-	if y.pairs[w.id] == nil {
-		y.pairs[w.id] = make([]uint32, warpSize*warpSize)
-	}
-	p := y.pairs[w.id]
-	w.teams(in, ready, func(team uint32) {
-		for a := team; a != 0; a &= a - 1 {
-			i := bits.TrailingZeros32(a)
-			for b := team; b != 0; b &= b - 1 {
-				p[i*warpSize+bits.TrailingZeros32(b)] = y.now - 1
-			}
-		}
-	})
+// A laneSync is what a thread has learnt and may publish beyond what its whole warp knows.
+type laneSync struct {
+	extra  *clock // acquired
+	seen   [2]*clock
+	fenced [2]*clock
+	at     [2]uint32
+	// By reach, 0 for the block and 1 for the card: seen has been read from releases, without a fence behind it yet;
+	// strong stores release what is in fenced, and the thread's own accesses up to the time at.
 }
 
-// arrive is called before a group is counted in at a barrier.
-func (s *sanitizer) arrive(w *warp, in *instr, mask uint32, b *barrier, id, want int) {
-	y := w.block.sync
-	y.arrived[id][w.id] = y.now
-	y.now++
-	if len(b.arrived) == 0 {
-		return
-	}
-	for i, m := range b.arrived {
-		if m == 0 {
-			continue
-		}
-		if b.want != want {
-			s.report(w, DivergentBarrier, in, bits.TrailingZeros32(mask), fmt.Sprintf("it counts %d threads, others came to barrier %d for %d", want, id, b.want))
-			return
-		}
-		other := &w.prog.code[b.at[i]]
-		if b.at[i] != in.index && in.x.barrier.aligned && other.x.barrier.aligned && in.x.barrier.kind == other.x.barrier.kind && want == 0 {
-			s.report(w, DivergentBarrier, in, bits.TrailingZeros32(mask), fmt.Sprintf("warp %d waits for the same barrier at another instruction, %s", i, w.prog.place(w.prog.meta[b.at[i]].src, "")))
-			return
-		}
-	}
+// A barrierState is what the threads know that have arrived at a barrier.
+type barrierState struct {
+	before []uint32 // by warp, of warps that arrived as a whole
+	extra  *clock
+	fenced [2]*clock
 }
 
-// opened is called when a barrier opens: all that arrived is before all that goes on.
-func (s *sanitizer) opened(b *block, bar *barrier) {
-	y := b.sync
-	y.now++
-	y.epoch++
-	id := 0
-	for i := range b.bars {
-		if &b.bars[i] == bar {
-			id = i
-		}
-	}
-	before := make([]uint32, len(b.warps))
-	for i, m := range bar.arrived {
-		if m == 0 {
-			continue
-		}
-		for j, t := range y.know[i] {
-			before[j] = max(before[j], t)
-		}
-		before[i] = max(before[i], y.arrived[id][i])
-	}
-	for i, m := range bar.waiting {
-		if m == 0 {
-			continue
-		}
-		for j, t := range before {
-			y.know[i][j] = max(y.know[i][j], t)
-		}
-		y.lanes[i], y.pairs[i] = y.now-1, nil
-	}
-	if bar.want == 0 {
-		s.absent(b, bar)
-	}
+// An object is a place that threads synchronise by: what has been released there.
+type object struct {
+	lock, flag released
 }
 
-// absent reports threads that exited before a barrier for all: hardware since compute_70 goes on without them, CUDA does
-// not promise it.
-func (s *sanitizer) absent(b *block, bar *barrier) {
-	if b.live == b.threads {
-		return
-	}
-	for i, w := range b.warps {
-		gone := w.all &^ w.live
-		if gone == 0 {
-			continue
-		}
-		for k, m := range bar.waiting {
-			if m != 0 {
-				in := &b.warps[k].prog.code[bar.at[k]]
-				s.report(b.warps[k], DivergentBarrier, in, bits.TrailingZeros32(m), fmt.Sprintf("lanes %s of warp %d have exited: %d of %d threads are left at the barrier", lanesText(gone), i, b.live, b.threads))
-				return
-			}
-		}
-	}
+// released is what has been released at a place.
+type released struct {
+	card   *clock
+	blocks map[uint32]*clock // to threads of the releasing block itself
 }
 
-// An objectKey is a place that threads synchronise by: an address, or an offset in the shared memory of a block.
+func (r *released) add(block uint32, toBlock, toCard *clock) {
+	if r.blocks == nil {
+		r.blocks = map[uint32]*clock{}
+	}
+	r.blocks[block] = join(r.blocks[block], toBlock)
+	r.card = join(r.card, toCard)
+}
+
+// An objectKey is an address, or an offset in the shared memory of a block.
 type objectKey struct {
 	block uint32
 	addr  uint64
-}
-
-// An object is the history of releases at one place.
-type object struct {
-	log     []release
-	byBlock map[uint32][]int
-}
-
-// A release publishes what its warp knew at its last fence.
-type release struct {
-	block uint32
-	times []uint32 // by warp of the block: accesses up to this time are published
-	wide  bool     // to other blocks too
-	seen  map[*object]int
-}
-
-// fence notes what the warp may publish from now on.
-func (s *sanitizer) fence(w *warp, wide bool) {
-	y := w.block.sync
-	times := slices.Clone(y.know[w.id])
-	times[w.id] = y.now
-	y.now++
-	y.fenced[w.id] = times
-	y.wide[w.id] = wide
 }
 
 func keyOf(w *warp, p place) objectKey {
@@ -151,67 +72,192 @@ func keyOf(w *warp, p place) objectKey {
 	return objectKey{0, p.alloc.base + p.off}
 }
 
-// synchronise handles the ordering that a strong access or atomic carries.
-func (s *sanitizer) synchronise(w *warp, a *access, p place) {
+// lanesOf is the laneSyncs of a warp.
+func (y *blockSync) lanesOf(warp int) *[warpSize]laneSync {
+	if y.threads[warp] == nil {
+		y.threads[warp] = new([warpSize]laneSync)
+	}
+	return y.threads[warp]
+}
+
+// knows is what a thread knows of others.
+func (s *sanitizer) knows(w *warp, lane int) *clock {
 	y := w.block.sync
-	if !a.store || a.atomic {
-		if o := s.objects[keyOf(w, p)]; o != nil {
-			s.acquire(w, o)
+	if y.bases[w.id] == nil {
+		y.bases[w.id] = s.shape.root(y.id, y.baseNode(w.id))
+	}
+	c := y.bases[w.id]
+	if p := y.pairs[w.id]; p != nil {
+		c = join(c, s.times(w, (*[warpSize]uint32)(p[lane*warpSize:])))
+	}
+	if y.threads[w.id] != nil {
+		c = join(c, y.threads[w.id][lane].extra)
+	}
+	return c
+}
+
+// baseNode is the node of what a whole warp knows of its block.
+func (y *blockSync) baseNode(warp int) *clock {
+	know := append([]uint32(nil), y.know[warp]...)
+	know[warp] = y.lanes[warp]
+	c := &clock{all: know[0]}
+	for _, t := range know {
+		c.all = min(c.all, t)
+	}
+	for j, t := range know {
+		if t > c.all {
+			if c.kids == nil {
+				c.kids = new([32]*clock)
+			}
+			c.kids[j] = &clock{all: t}
 		}
 	}
-	if !a.store {
-		return
+	return c
+}
+
+// times is the clock that knows the lanes of a warp up to these times.
+func (s *sanitizer) times(w *warp, lanes *[warpSize]uint32) *clock {
+	kids := new([32]*clock)
+	kids[w.id] = &clock{lanes: lanes}
+	return s.shape.root(w.block.sync.id, &clock{kids: kids})
+}
+
+// upTo is c with a thread's own accesses up to the time t.
+func (s *sanitizer) upTo(w *warp, lane int, c *clock, t uint32) *clock {
+	if t == 0 {
+		return c
 	}
-	if a.release {
-		s.fence(w, true)
+	own := new([warpSize]uint32)
+	own[lane] = t
+	return join(c, s.times(w, own))
+}
+
+// acquired says whether a thread has acquired the accesses of a mark by the lanes of others.
+func (s *sanitizer) acquired(w *warp, lane int, m *mark, others uint32) bool {
+	y := w.block.sync
+	return y.threads[w.id] != nil && s.covers(y.threads[w.id][lane].extra, y, m, others)
+}
+
+// covers says whether a clock knows the accesses of a mark by some lanes.
+func (s *sanitizer) covers(c *clock, y *blockSync, m *mark, lanes uint32) bool {
+	if c == nil {
+		return false
 	}
-	times := y.fenced[w.id]
-	if times == nil {
+	block := m.block
+	if block == 0 {
+		block = y.id
+	}
+	all, by := s.shape.warp(c, block, m.warp)
+	if m.time <= all {
+		return true
+	}
+	if by == nil {
+		return false
+	}
+	for ; lanes != 0; lanes &= lanes - 1 {
+		if by[bits.TrailingZeros32(lanes)&31] < m.time {
+			return false
+		}
+	}
+	return true
+}
+
+// fence acquires what the lanes have read of releases, and notes what they may release from now on.
+func (s *sanitizer) fence(w *warp, mask uint32, reach scope) {
+	y := w.block.sync
+	threads := y.lanesOf(w.id)
+	for ; mask != 0; mask &= mask - 1 {
+		i := bits.TrailingZeros32(mask) & 31
+		t := &threads[i]
+		for r := range int(reach) {
+			t.extra, t.seen[r] = join(t.extra, t.seen[r]), nil
+		}
+		known := s.knows(w, i)
+		for r := range int(reach) {
+			t.fenced[r], t.at[r] = known, y.now
+		}
+	}
+	y.now++
+}
+
+// synchronise handles the ordering that a strong access or atomic of one lane carries.
+func (s *sanitizer) synchronise(w *warp, a *access, lane int, p place) {
+	y := w.block.sync
+	if len(s.objects) == 0 && y.threads[w.id] == nil && !a.release {
 		return
 	}
 	k := keyOf(w, p)
 	o := s.objects[k]
+	if o != nil && (!a.store || a.atomic && !a.blind) {
+		s.acquire(w, a, lane, &o.lock, a.acquire)
+		s.acquire(w, a, lane, &o.flag, a.acquire || a.atomic)
+	}
+	if a.store {
+		s.release(w, a, lane, p, k)
+	}
+}
+
+// acquire notes what a thread reads of what has been released. At once says that it needs no fence behind it.
+func (s *sanitizer) acquire(w *warp, a *access, lane int, r *released, atOnce bool) {
+	y := w.block.sync
+	read := [2]*clock{r.blocks[y.id], nil}
+	if a.scope == scopeCard {
+		read[1] = r.card
+	}
+	if read == [2]*clock{} {
+		return
+	}
+	s.handedOn = s.handedOn || a.atomic && a.store
+	t := &y.lanesOf(w.id)[lane]
+	for r, c := range read {
+		if atOnce {
+			t.extra = join(t.extra, c)
+		} else {
+			t.seen[r] = join(t.seen[r], c)
+		}
+	}
+}
+
+// release publishes what a thread may release.
+func (s *sanitizer) release(w *warp, a *access, lane int, p place, k objectKey) {
+	y := w.block.sync
+	if !a.atomic {
+		delete(s.objects, k)
+	}
+	var publish [2]*clock
+	switch {
+	case a.release:
+		publish[0] = s.upTo(w, lane, s.knows(w, lane), y.now-1) // begin has begun a new time
+		publish[1] = publish[0]
+	case y.threads[w.id] != nil:
+		t := &y.threads[w.id][lane]
+		for r := range publish {
+			publish[r] = s.upTo(w, lane, t.fenced[r], t.at[r])
+		}
+	}
+	if a.scope != scopeCard {
+		publish[1] = nil
+	}
+	if publish == [2]*clock{} {
+		return
+	}
+	o := s.objects[k]
 	if o == nil {
-		o = &object{byBlock: map[uint32][]int{}}
+		o = &object{}
 		s.objects[k] = o
 	}
-	seen := make(map[*object]int, len(y.seen))
-	for x, n := range y.seen {
-		seen[x] = n
+	to := &o.flag
+	if m := &y.cellOf(p, p.off).strong; m.taken(y, w, lane, p.space) {
+		to = &o.lock
 	}
-	o.byBlock[y.id] = append(o.byBlock[y.id], len(o.log))
-	o.log = append(o.log, release{y.id, times, y.wide[w.id], seen})
+	to.add(y.id, publish[0], publish[1])
 }
 
-// acquire makes the warp know what has been released at o since it looked last.
-func (s *sanitizer) acquire(w *warp, o *object) {
-	y := w.block.sync
-	from := y.seen[o]
-	for _, i := range o.byBlock[y.id] { // releases of other warps of the block
-		for j, t := range o.log[i].times {
-			y.know[w.id][j] = max(y.know[w.id][j], t)
-		}
+// taken says whether a mark is of an atomic of the thread itself.
+func (m *mark) taken(y *blockSync, w *warp, lane int, where space) bool {
+	block := y.id
+	if where == spaceShared {
+		block = 0
 	}
-	for _, r := range o.log[from:] {
-		if !r.wide {
-			continue
-		}
-		for x, n := range r.seen {
-			y.seen[x] = max(y.seen[x], n)
-		}
-	}
-	y.seen[o] = len(o.log)
-}
-
-// published says whether an access of another block up to time t has been acquired by this one.
-func (y *blockSync) published(m *mark) bool {
-	for o, n := range y.seen {
-		list := o.byBlock[m.block]
-		for k := len(list) - 1; k >= 0; k-- {
-			if i := list[k]; i < n && o.log[i].wide && m.time <= o.log[i].times[m.warp] {
-				return true
-			}
-		}
-	}
-	return false
+	return m.time > 0 && !m.plain && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
 }

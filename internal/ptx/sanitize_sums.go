@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// Order-dependent sums: the additions of floats by atomics to one place are recorded with who made them, and at the end added
-// up again in other orders that the program's own order allows: a thread's additions stay in sequence, and so do those of a
-// block before and after a barrier. Where the bits of two orders differ the sum depends on the schedule.
+// Order-dependent sums: the additions of floats by atomics to one place are recorded with who made them, and at the
+// end added up again in other orders that the program's own order allows: a thread's additions stay in sequence, and
+// so do those of a block before and after a barrier. Where the bits of two orders differ the sum depends on the
+// schedule.
 
 // A placeKey is a word that atomics add to.
 type placeKey struct {
@@ -57,6 +58,7 @@ func (s *sanitizer) floatAdd(w *warp, in *instr, op *atomicOp, lane int, p place
 			return
 		}
 		sum = &floatSum{op: op, in: in, global: p.space == spaceGlobal, first: old, report: w.describe(OrderDependentAtomic, in, lane, "")}
+		sum.report.Note = true
 		o := int64(p.off)
 		sum.report.Offset, sum.report.Allocation = &o, spaceNames[p.space]
 		if p.alloc != nil {

@@ -12,7 +12,6 @@ type checkKind uint8
 
 const (
 	checkAll     checkKind = iota
-	checkSelect            // the operand not selected does not count
 	checkShuffle           // values come from other lanes; the shuffle passes on what is known of them
 )
 
@@ -26,6 +25,15 @@ type sanitizer struct {
 	objects map[objectKey]*object
 	sums    map[placeKey]*floatSum
 	sumSize int
+	stores  map[int32]*storeDigest // by instruction
+	shape   clockShape
+	past    [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
+	origins map[int32]int32  // by register: the load that brought undefined bits, plus one
+
+	handedOn bool // an atomic has read what another thread released
+	gaps     bool // the matrix that is being loaded has undefined bits
+
+	strictVolatile bool
 }
 
 type reportKey struct {
@@ -38,22 +46,23 @@ type reportKey struct {
 type blockSync struct {
 	id      uint32 // of the block in this launch, from 1
 	now     uint32
-	start   uint32     // time at which the block began
-	epoch   uint32     // barriers opened
-	know    [][]uint32 // know[i][j]: accesses of warp j up to this time are before what warp i does now
-	lanes   []uint32   // accesses of the warp's own lanes up to this time are before what any of them does now
-	pairs   [][]uint32 // the same for pairs of lanes, after a .sync of part of a warp; nil before
-	arrived [16][]uint32
-	fenced  [][]uint32 // know at the last fence of the warp; nil: none
-	wide    []bool     // that fence was for the whole device
-	seen    map[*object]int
-	shared  []cell
-	known   bitmap // initialised bytes of shared memory
+	start   uint32                // time at which the block began
+	epoch   uint32                // barriers opened
+	know    [][]uint32            // know[i][j]: accesses of warp j up to this time are before what warp i does now
+	lanes   []uint32              // accesses of the warp's own lanes up to this time are before what any of them does now
+	pairs   [][]uint32            // the same for pairs of lanes, after a .sync of part of a warp; nil before
+	bases   []*clock              // know, lanes and pairs of a warp as a clock; nil: to be made
+	threads []*[warpSize]laneSync // by warp; nil before its first fence or acquire
+	bars    [16]barrierState
+	cells   []cell // of shared memory
+	shared  shade
 	pending bitmap // bytes that a cp.async has yet to write
 }
 
 func newSanitizer(e *execution) *sanitizer {
-	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{}}
+	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{},
+		stores: map[int32]*storeDigest{}, origins: map[int32]int32{}, shape: newClockShape(e.blocks + 1),
+		strictVolatile: e.machine.opt.StrictVolatile}
 	s.image = make([]uint32, e.prog.fileSize/4+1)
 	s.image[alwaysTrue>>2] = fullMask
 	for _, c := range e.prog.consts32 {
@@ -72,7 +81,7 @@ func newSanitizer(e *execution) *sanitizer {
 		s.image[off>>2] = fullMask
 	}
 	for _, a := range e.machine.mem.all {
-		a.shadow = nil
+		a.shadow, a.saved = nil, nil
 	}
 	return s
 }
@@ -80,18 +89,16 @@ func newSanitizer(e *execution) *sanitizer {
 // attach gives a new block what the sanitizer keeps of it.
 func (s *sanitizer) attach(b *block) {
 	n := len(b.warps)
-	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), fenced: make([][]uint32, n), wide: make([]bool, n),
-		shared: make([]cell, (len(b.shared)+3)/4), known: newBitmap(len(b.shared)), pending: newBitmap(len(b.shared))}
+	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), bases: make([]*clock, n),
+		threads: make([]*[warpSize]laneSync, n), cells: make([]cell, (len(b.shared)+3)/4), shared: *newShade(len(b.shared)), pending: newBitmap(len(b.shared))}
 	for range n {
 		y.know = append(y.know, make([]uint32, n))
-	}
-	for i := range y.arrived {
-		y.arrived[i] = make([]uint32, n)
 	}
 	b.sync = y
 	for _, w := range b.warps {
 		w.known = make([]uint32, len(s.image))
-		w.localKnown = newBitmap(len(w.local))
+		w.partly = make([]uint32, len(s.image))
+		w.localShade = newShade(len(w.local))
 	}
 }
 
@@ -105,14 +112,18 @@ func (s *sanitizer) beginBlock(b *block) {
 		for j := range y.know[i] {
 			y.know[i][j] = y.start
 		}
-		y.lanes[i], y.pairs[i], y.fenced[i] = y.start, nil, nil
+		y.lanes[i], y.pairs[i], y.bases[i], y.threads[i] = y.start, nil, nil, nil
 	}
-	y.seen = map[*object]int{}
-	clear(y.known)
+	for i := range y.bars {
+		clear(y.bars[i].before)
+		y.bars[i].extra, y.bars[i].fenced = nil, [2]*clock{}
+	}
+	y.shared.clear()
 	clear(y.pending)
 	for _, w := range b.warps {
 		copy(w.known, s.image)
-		clear(w.localKnown)
+		clear(w.partly)
+		w.localShade.clear()
 	}
 }
 
@@ -143,6 +154,16 @@ func (s *sanitizer) add(in *instr, r Report) {
 	s.found[k] = &r
 }
 
+// adopt takes over the reports of another run of the launch that this one has not.
+func (s *sanitizer) adopt(other *sanitizer) {
+	other.finishSums()
+	for k, r := range other.found {
+		if s.found[k] == nil {
+			s.found[k] = r
+		}
+	}
+}
+
 // finish ends the launch and lists the reports in the order of the text.
 func (s *sanitizer) finish() []Report {
 	s.finishSums()
@@ -165,81 +186,6 @@ func (in *instr) memory() *access {
 		return nil
 	}
 	return &in.x.access
-}
-
-// before checks the registers that an instruction reads and notes what it writes. A value computed from an
-// uninitialised register is itself uninitialised, and that is reported where it matters: as an address, as a value stored
-// to memory that other threads see, as a guard of anything but arithmetic, as an operand of synchronisation. Compilers
-// copy and combine undefined registers whose value nobody uses; those stay silent.
-func (s *sanitizer) before(w *warp, in *instr, m, mask uint32) {
-	meta := &w.prog.meta[in.index]
-	known := w.known
-	mem := in.memory()
-	unsure := uint32(0) // lanes whose guard is unknown
-	if in.guard != alwaysTrue {
-		if unsure = mask &^ known[in.guard>>2]; unsure != 0 && (mem != nil || in.flow != flowPlain) {
-			s.unknown(w, in, unsure, meta.src.Guard, "decides whether it executes")
-			unsure = 0
-		}
-	}
-	if in.flow == flowWarp && in.a >= 0 {
-		s.members(w, in, m)
-	}
-	ok := fullMask
-	for _, u := range meta.uses {
-		k := known[u.off>>2]
-		if m&^k == 0 {
-			continue
-		}
-		ok &= k
-		switch {
-		case mem != nil && u.off == meta.address:
-			s.unknown(w, in, m&^k, u.name, "is the address")
-		case mem != nil && (mem.store || mem.atomic) && mem.space != spaceLocal && u.off != in.guard:
-			s.unknown(w, in, m&^k, u.name, "is stored")
-		case in.flow == flowWarp && u.off == in.a:
-			s.unknown(w, in, m&^k, u.name, "is the mask")
-		case in.flow == flowBarrier:
-			s.unknown(w, in, m&^k, u.name, "is an operand of the barrier")
-		}
-	}
-	switch {
-	case meta.check == checkSelect:
-		ok = s.selected(w, in, m)
-	case mem != nil:
-		ok = fullMask // what a load brings is known, or reported there
-	case meta.check == checkShuffle:
-		ok = fullMask // the shuffle itself passes on what it reads
-	case in.flow == flowWarp && ok&m != m:
-		ok = 0 // lanes mix
-	}
-	for _, d := range meta.defs {
-		known[d.off>>2] = (known[d.off>>2]&^m | ok&m) &^ unsure
-	}
-}
-
-// selected is the lanes in which selp takes a known value by a known predicate.
-func (s *sanitizer) selected(w *warp, in *instr, m uint32) uint32 {
-	p := *w.predicate(in.c) ^ uint32(in.imm)
-	a, b := w.known[in.a>>2], w.known[in.b>>2]
-	return w.known[in.c>>2] & (p&a | ^p&b)
-}
-
-func (s *sanitizer) unknown(w *warp, in *instr, lanes uint32, name, role string) {
-	if s.seenBefore(UninitializedRead, in) {
-		return
-	}
-	s.report(w, UninitializedRead, in, bits.TrailingZeros32(lanes), fmt.Sprintf("register %s, which %s, was never written", name, role))
-}
-
-// branch checks the guard of a branch or exit.
-func (s *sanitizer) branch(w *warp, in *instr, m, mask uint32) {
-	if in.guard == alwaysTrue {
-		return
-	}
-	if bad := mask &^ w.known[in.guard>>2]; bad != 0 {
-		s.unknown(w, in, bad, w.prog.meta[in.index].src.Guard, "decides the branch")
-	}
 }
 
 // members checks the masks of a .sync instruction: each lane is in its own, and lanes that it names have the same.

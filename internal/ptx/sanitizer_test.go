@@ -47,7 +47,7 @@ func TestFaultsOfSnippets(t *testing.T) {
 		"misaligned shared":  {ptx.Misaligned, snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, s;\nst.shared.u64 [%r1+4], %out; // HERE"}},
 
 		"global never written": {ptx.UninitializedRead, snippet{bytes: 8, raw: true, body: "ld.global.u32 %r1, [%out+4]; // HERE"}},
-		"shared never written": {ptx.UninitializedRead, snippet{vars: s64, bytes: 4, body: "ld.shared.u32 %r1, [s+12]; // HERE"}},
+		"shared never written": {ptx.UninitializedRead, snippet{vars: s64, bytes: 4, body: "ld.shared.u32 %r1, [s+12];\nst.global.u32 [%out], %r1; // HERE"}},
 		"register as value":    {ptx.UninitializedRead, snippet{bytes: 4, body: "add.u32 %r1, %r2, 1;\nst.global.u32 [%out], %r1; // HERE"}},
 		"register as address":  {ptx.UninitializedRead, snippet{bytes: 4, body: "ld.global.u32 %r1, [%d3]; // HERE"}},
 		"register in a branch": {ptx.UninitializedRead, snippet{bytes: 4, body: "setp.eq.u32 %p1, %r5, 3;\n@%p1 bra L; // HERE\nL:"}},
@@ -119,13 +119,15 @@ xor.b32 %r2, %t, 32;
 mul.wide.u32 %d2, %r2, 4;
 add.u64 %d2, %out, %d2;
 ld.global.u32 %r3, [%d2]; // HERE`}},
-		"flag with a fence for the block": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.cta;") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
-		"flag without a fence":            {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag with a fence for the block": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.cta;") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag without a fence":            {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag without the reader's fence": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"reader's fence for the block":    {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "membar.cta;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
 
 		"barrier for half a warp":   {ptx.DivergentBarrier, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 16;\n@%p1 bar.sync 0; // HERE\nbar.warp.sync -1;"}},
 		"barrier that a warp skips": {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 1;\nL:\nbar.sync 0; // HERE\n"}},
 		"threads that exited":       {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.gt.u32 %p1, %t, 50;\n@%p1 exit;\nbar.sync 0; // HERE"}},
-		"two instructions":          {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 0; // HERE\nbra M;\nL:\nbar.sync 0;\nM:"}},
+		"two instructions":          {ptx.SplitBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 0; // HERE\nbra M;\nL:\nbar.sync 0;\nM:"}},
 		"two counts":                {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\nselp.u32 %r1, 64, 96, %p1;\nbar.sync 1, %r1; // HERE"}},
 
 		"shuffle from an exited lane": {ptx.InactiveLaneShuffle, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nshfl.sync.idx.b32 %r1, %t, 20, 31, -1; // HERE"}},
@@ -229,7 +231,7 @@ func TestCleanSnippets(t *testing.T) {
 	const s64 = ".shared .align 8 .b8 s[256];"
 	const global = ".global .align 4 .b8 g[4096];\n.global .u32 flag;"
 	for name, s := range map[string]snippet{
-		"flag with a fence": {module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "ld.global.u32 %r3, [g];\nDONE:"},
+		"flag with a fence": {module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "membar.gl;\nld.global.u32 %r3, [g];\nDONE:"},
 		"flag passed on": {module: global + "\n.global .u32 second;", grid: 3, bytes: 4, body: `
 mov.u32 %r1, %ctaid.x;
 setp.eq.u32 %p1, %r1, 1;

@@ -42,6 +42,7 @@ type warp struct {
 	depth  []int          // bytes of each lane's saved registers
 	steps  uint64         // warp instructions executed
 	yield  bool           // let other warps run
+	single bool           // one instruction at a time
 	streak int            // branches since groups last met, while others were ready
 	turns  int            // patience: streak at which another group gets a turn
 	last   *allocation
@@ -50,13 +51,18 @@ type warp struct {
 	count  *tally // the worker's counters
 	san    *sanitizer
 
-	localKnown bitmap   // initialised bytes of local
-	known      []uint32 // initialised lanes by register offset / 4
+	// For the sanitizer: what is defined of local memory and, by register offset / 4, of registers.
+	localShade *shade
+	known      []uint32
+	partly     []uint32
+	undefined  []uint64
 }
 
 const (
 	firstPatience = 1 << 16
 	leastPatience = 16
+	stepPatience  = 2  // where warps execute single instructions
+	spinPatience  = 64 // at first, of programs that may spin, with the sanitizer: it makes long waits expensive
 )
 
 // status is how a warp or block left its turn.
@@ -114,7 +120,7 @@ func (w *warp) pick() int {
 		return best
 	}
 	w.streak = 0
-	w.turns = max(leastPatience, w.turns/4)
+	w.turns = max(min(leastPatience, w.turns), w.turns/4)
 	// The others in turn: the last one moves to the front of the list each time.
 	n := len(w.groups)
 	for k := 1; k < n; k++ {
@@ -154,6 +160,9 @@ func (w *warp) runGroup(i, limit int) int {
 				stop = o.pc
 			}
 		}
+	}
+	if w.single {
+		stop = min(stop, pc+1)
 	}
 	if others && w.turns < limit {
 		limit = w.turns
@@ -256,7 +265,9 @@ func (w *warp) runGroup(i, limit int) int {
 		}
 	}
 	w.leave(i, pc, mask, start)
-	w.streak = 0
+	if !w.single {
+		w.streak = 0
+	}
 	w.merge(i)
 	return branches + 1
 }
@@ -358,7 +369,9 @@ func (w *warp) sync(i int, in *instr, m uint32) bool {
 	if ready != 0 {
 		if w.san != nil {
 			w.san.before(w, in, ready, ready)
-			w.san.synced(w, in, ready)
+			if in.rendezvous() {
+				w.san.synced(w, in, ready)
+			}
 		}
 		in.run(w, in, ready)
 	}
