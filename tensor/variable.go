@@ -122,6 +122,31 @@ func (v *Variable) Number() (float64, error) {
 	return out[0], err
 }
 
+// CopyFrom copies another variable of the same type and size, of the same executor, on the device and after all
+// earlier runs: no host memory is involved.
+func (v *Variable) CopyFrom(src *Variable) error {
+	if v.ex == nil || src.ex != v.ex {
+		return fmt.Errorf("tensor: copy %s to %s: they belong to different executors, or one has been freed",
+			src.name, v.name)
+	}
+	if v == src || v.typ != src.typ || v.Size() != src.Size() {
+		return fmt.Errorf("tensor: copy %s, %s %v, to %s, %s %v: wants two variables of one type and size",
+			src.name, src.typ, src.shape, v.name, v.typ, v.shape)
+	}
+	from, err := src.buffer()
+	if err != nil {
+		return err
+	}
+	to, err := v.buffer()
+	if err != nil {
+		return err
+	}
+	if err := v.ex.dev.Copy(to, 0, from, 0, v.Size()); err != nil {
+		return fmt.Errorf("tensor: copy %s to %s: %w", src.name, v.name, err)
+	}
+	return nil
+}
+
 // peek looks at a variable of one Real, as it is now; late says that the look waits for no later work.
 func (v *Variable) peek() (look func() (float64, error), late bool, err error) {
 	b, err := v.buffer()
