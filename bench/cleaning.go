@@ -1,11 +1,14 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -24,9 +27,12 @@ type runs struct {
 	of          func(t uint64) uint64
 }
 
-func (r runs) Fill(dst []int32, step uint32) error {
+func (r runs) Size() int       { return r.size }
+func (r runs) Check(int) error { return nil }
+
+func (r runs) Fill(dst []int32, _ problem.Source, first uint64) error {
 	for i := 0; i < len(dst); i += r.size {
-		t := uint64(step) + uint64(i/r.size)
+		t := first + uint64(i/r.size)
 		if r.of != nil {
 			t = r.of(t)
 		}
@@ -41,7 +47,6 @@ func (r runs) Fill(dst []int32, step uint32) error {
 // cleaning are iterations of data hyper-cleaning by three algorithms, through the same Problem and solvers as
 // `bilevel clean`.
 func cleaning() (all []Workload) {
-	constant := solvers.Schedule{}
 	all = append(all, cleanSOBA(64))
 	for _, c := range []struct {
 		name   string
@@ -50,10 +55,10 @@ func cleaning() (all []Workload) {
 		second float64 // the peer's second array is ours times this
 	}{
 		// F²SA draws an upper minibatch for ∇xF too, which vanishes here: the peer has 10 draws an iteration, we 11.
-		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10, Schedule: constant},
+		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10},
 			func(t uint64) uint64 { return t/11*10 + t%11 }, 1},
 		// Ours is v = η Σ, the peer's the sum.
-		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10, Schedule: constant}, nil, 100},
+		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10}, nil, 100},
 	} {
 		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second))
 	}
@@ -71,11 +76,18 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 		if err != nil {
 			return nil, err
 		}
-		state, err := a.Init(ex, p, iterations)
+		b, err := p.Bind(ex)
 		if err != nil {
 			return nil, err
 		}
-		arrays := state.Arrays()
+		e, _, err := solvers.Init(b, a, iterations, 0)
+		if err != nil {
+			return nil, err
+		}
+		var arrays []*tensor.Variable
+		for _, name := range e.Names() {
+			arrays = append(arrays, e.Variable(name))
+		}
 		reset, err := ex.Compile("reset", func() []tensor.Update {
 			updates := []tensor.Update{{Var: arrays[0], Value: tensor.Full(startWeight, trainRows)}}
 			for _, v := range arrays[1:] {
@@ -90,7 +102,7 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 			if err := reset.Run(1); err != nil {
 				return err
 			}
-			return state.Step(0, iterations)
+			return e.Step(context.Background(), 0, iterations)
 		}
 		return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, second) }}, nil
 	}}
@@ -114,41 +126,42 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 	return y + second*z + math.Sqrt(moved), err
 }
 
-func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*solvers.Problem, error) {
+func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*problem.Problem, error) {
 	model, err := models.NewSoftmax(pixels, classes, false)
 	if err != nil {
 		return nil, err
 	}
-	x0 := make([]float64, trainRows)
-	for i := range x0 {
-		x0[i] = startWeight
-	}
-	type set struct{ x, a *tensor.Variable }
-	load := func(k uint64, n int) (s set) {
+	load := func(k uint64, n int) problem.Rows {
+		var x, a *tensor.Variable
 		if err == nil {
-			s.x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
+			x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
 		}
 		if err == nil {
-			s.a = ex.Variable("labels", tensor.Int, n)
-			err = s.a.WriteInts(labels(n))
+			a = ex.Variable("labels", tensor.Int, n)
+			err = a.WriteInts(labels(n))
 		}
-		return s
+		if err != nil {
+			return nil
+		}
+		return problem.Rows{"pixels": problem.On(x.Node()), "label": problem.On(a.Node())}
 	}
 	train, val := load(2, trainRows), load(3, valRows)
 	if err != nil {
 		return nil, err
 	}
-	losses := func(s set, y *tensor.Node, b solvers.Batch) *tensor.Node {
-		return tensor.CrossEntropy(model.Outputs(y, b.Of(s.x.Node())), b.Of(s.a.Node()))
+	losses := func(y problem.Vars, b problem.Batch) *tensor.Node {
+		return tensor.CrossEntropy(model.Outputs(y.Flat(), b.Get("pixels")), b.Get("label"))
 	}
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "hyper-cleaning",
-		X0:   x0, Y0: model.Init(0),
-		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, batch, trainRows / batch, nil},
-			Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-				return b.Of(x).Sigmoid().Mul(losses(train, y, b)).Mean().Add(models.SquaredNorm(y).Scale(regularization))
+		Lower: problem.Level{
+			Start: problem.Vector(model.Init(0)...), Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
+			Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
+				return b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean().Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},
-		Upper: solvers.Level{Rows: valRows, Size: batch, Batch: runs{6, batch, valRows / batch, upper},
-			Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node { return losses(val, y, b).Mean() }},
+		Upper: problem.Level{
+			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{6, batch, valRows / batch, upper},
+			Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node { return losses(y, b).Mean() },
+		},
 	}, nil
 }

@@ -20,13 +20,26 @@ func (e *BuildError) Error() string {
 }
 
 // fail panics with a BuildError that blames the nearest caller outside this package.
-func fail(op, format string, args ...any) {
-	e := &BuildError{Op: op, Detail: fmt.Sprintf(format, args...), File: "unknown"}
+func fail(op, format string, args ...any) { blame("bilevel/tensor.", op, fmt.Sprintf(format, args...)) }
+
+// Fail panics with a BuildError, for packages above this one that build graphs: what was being built, and what is wrong
+// with it. It blames the nearest caller outside the package that calls Fail.
+func Fail(op, format string, args ...any) {
+	var pc [1]uintptr
+	runtime.Callers(2, pc[:])
+	f, _ := runtime.CallersFrames(pc[:]).Next()
+	slash := strings.LastIndexByte(f.Function, '/') + 1
+	pkg, _, _ := strings.Cut(f.Function[slash:], ".")
+	blame(f.Function[:slash]+pkg+".", op, fmt.Sprintf(format, args...))
+}
+
+func blame(pkg, op, detail string) {
+	e := &BuildError{Op: op, Detail: detail, File: "unknown"}
 	var pcs [32]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
 	for {
 		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "bilevel/tensor.") || strings.HasSuffix(f.File, "_test.go") {
+		if !strings.HasPrefix(f.Function, pkg) || strings.HasSuffix(f.File, "_test.go") {
 			e.File, e.Line = f.File, f.Line
 			break
 		}

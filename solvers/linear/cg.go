@@ -3,6 +3,7 @@ package linear
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -49,6 +50,8 @@ const (
 type cgSystem struct {
 	CG
 	ex                  *tensor.Executor
+	scope               *tensor.Scope
+	product             *Product // nil where the operator is part of the loop
 	b, v, r, d          *tensor.Variable
 	rho, limit          *tensor.Variable // r'r, and where to stop
 	active, code, steps *tensor.Variable
@@ -66,6 +69,15 @@ const (
 
 // Prepare compiles the iteration.
 func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
+	return c.prepare(ex, a, nil, n)
+}
+
+// PrepareProduct compiles the iteration without the product, which runs before each step; the host looks after each.
+func (c CG) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
+	return c.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
+}
+
+func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
 	if c.MaxSteps == 0 {
 		c.MaxSteps = max(1, min(2*n, 1000))
 	}
@@ -81,14 +93,14 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 	if !(c.Damping >= 0) || math.IsInf(c.Damping, 0) || c.Chunk < 1 {
 		return nil, fmt.Errorf("linear: CG: damping %g, chunks of %d steps: wants finite damping from 0 on and chunks of at least one step", c.Damping, c.Chunk)
 	}
-	s := &cgSystem{CG: c, ex: ex}
-	number := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real) }
-	vector := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real, n) }
+	sc := ex.Scope()
+	s := &cgSystem{CG: c, ex: ex, scope: sc, product: product}
+	vector := func(name string) *tensor.Variable { return sc.Variable("cg "+name, tensor.Real, n) }
+	number := func(name string) *tensor.Variable { return sc.Number("cg " + name) }
 	s.b, s.v, s.r, s.d = vector("b"), vector("v"), vector("r"), vector("d")
 	s.rho, s.limit, s.active, s.code, s.residual = number("rho"), number("limit"), number("active"), number("code"), number("residual")
-	s.norm, s.steps = number("norm"), ex.Variable("cg steps", tensor.Int)
-	s.alphas = ex.Variable("cg alphas", tensor.Real, c.MaxSteps)
-	s.betas = ex.Variable("cg betas", tensor.Real, c.MaxSteps)
+	s.norm, s.steps = number("norm"), sc.Variable("cg steps", tensor.Int)
+	s.alphas, s.betas = sc.Variable("cg alphas", tensor.Real, c.MaxSteps), sc.Variable("cg betas", tensor.Real, c.MaxSteps)
 
 	damped := func(v *tensor.Node) *tensor.Node {
 		av := a(v)
@@ -99,14 +111,14 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 	}
 	remaining := func() *tensor.Node { return s.b.Node().Sub(damped(s.v.Node())) }
 	bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
-	var err error
-	s.loop, err = ex.CompileLoop("cg",
+	s.loop = sc.Loop("cg",
 		func() []tensor.Update { return s.stepUpdates(damped, bound) },
 		func() []tensor.Update {
+			updates := product.clear()
 			if c.FromZero {
-				return append(s.startUpdates(s.b.Node()), tensor.Update{Var: s.v, Value: tensor.Zeros(n)})
+				return append(append(updates, s.startUpdates(s.b.Node())...), tensor.Update{Var: s.v, Value: tensor.Zeros(n)})
 			}
-			return s.startUpdates(remaining())
+			return append(updates, s.startUpdates(remaining())...)
 		},
 		func() []tensor.Update {
 			if c.Trust {
@@ -114,9 +126,8 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 			}
 			return []tensor.Update{{Var: s.residual, Value: remaining().Norm()}}
 		})
-	if err != nil {
-		s.Close()
-		return nil, err
+	if err := sc.Err(); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return s, nil
 }
@@ -178,16 +189,15 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	}
 	last := math.Inf(1)
 	for {
-		if err := s.loop.Body(bodyStart).Run(1); err != nil {
+		if err := s.start(ctx); err != nil {
 			return st, err
 		}
 		begun := st.Steps
-		w := tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}
-		steps, err := w.Run(ctx, s.MaxSteps-begun)
+		steps, err := s.iterate(ctx, s.MaxSteps-begun)
 		if err != nil {
 			return st, err
 		}
-		if err := s.loop.Body(bodyFinish).Run(1); err != nil {
+		if err := s.finish(ctx); err != nil {
 			return st, err
 		}
 		st.Steps = steps
@@ -224,6 +234,47 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	}
 }
 
+// start begins from what Solution holds, or from zero.
+func (s *cgSystem) start(ctx context.Context) error {
+	if !s.FromZero {
+		if err := s.product.of(ctx, s.v); err != nil {
+			return err
+		}
+	}
+	return s.loop.Body(bodyStart).Run(1)
+}
+
+// iterate does steps until the device says stop, and returns how many were done since Solve began.
+func (s *cgSystem) iterate(ctx context.Context, limit int) (int, error) {
+	if s.product == nil {
+		return tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}.Run(ctx, limit)
+	}
+	for range limit {
+		active, err := s.active.Number()
+		if err != nil {
+			return 0, err
+		}
+		if active == 0 {
+			break
+		}
+		if err := cmp.Or(s.product.of(ctx, s.d), s.loop.Run(1)); err != nil {
+			return 0, err
+		}
+	}
+	steps, err := s.steps.ReadInts()
+	return int(steps[0]), err
+}
+
+// finish computes the residual at the end.
+func (s *cgSystem) finish(ctx context.Context) error {
+	if !s.Trust {
+		if err := s.product.of(ctx, s.v); err != nil {
+			return err
+		}
+	}
+	return s.loop.Body(bodyFinish).Run(1)
+}
+
 // extraProducts are those beside the steps' own.
 func (s *cgSystem) extraProducts() int {
 	n := 2
@@ -246,13 +297,4 @@ func (s *cgSystem) ritz(steps int) (float64, error) {
 }
 
 // Close frees the programs and vectors.
-func (s *cgSystem) Close() error {
-	var errs []error
-	if s.loop != nil {
-		errs = append(errs, s.loop.Close())
-	}
-	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual, s.norm} {
-		v.Free()
-	}
-	return cmp.Or(errs...)
-}
+func (s *cgSystem) Close() error { return s.scope.Close() }

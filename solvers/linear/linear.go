@@ -17,10 +17,39 @@ import (
 // computed once per Solve.
 type Operator func(v *tensor.Node) *tensor.Node
 
+// Product is an operator that is not one graph, because it would not fit into memory: a sum over pieces of the data,
+// say. Run computes Out = A·In, two different variables [n].
+type Product struct {
+	In, Out *tensor.Variable
+	Run     func(ctx context.Context) error
+}
+
+// of computes A·v into Out; it does nothing where there is no product of its own.
+func (p *Product) of(ctx context.Context, v *tensor.Variable) error {
+	if p == nil {
+		return nil
+	}
+	if err := p.In.CopyFrom(v); err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// clear is an update for the programs that begin a loop: it makes Out one of the variables that the loop changes, so
+// that what is computed from it is not taken for something that stays the same. They read Out before it is cleared.
+func (p *Product) clear() []tensor.Update {
+	if p == nil {
+		return nil
+	}
+	return []tensor.Update{{Var: p.Out, Value: tensor.Zeros(p.Out.Size())}}
+}
+
 // Solver is a way to solve; CG and Neumann are.
 type Solver interface {
 	// Prepare compiles the solver for an operator on vectors of n elements.
 	Prepare(ex *tensor.Executor, a Operator, n int) (System, error)
+	// PrepareProduct compiles it for an operator that is computed by programs of its own.
+	PrepareProduct(ex *tensor.Executor, a Product) (System, error)
 	// String describes the solver with its settings.
 	String() string
 }

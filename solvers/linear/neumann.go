@@ -3,6 +3,7 @@ package linear
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -29,39 +30,49 @@ func (m Neumann) String() string {
 
 type neumannSystem struct {
 	Neumann
+	scope    *tensor.Scope
 	b, v, u  *tensor.Variable
 	residual *tensor.Variable
 	norm     *tensor.Variable
 	loop     *tensor.Loop // bodies: step, start, finish
+	product  *Product     // nil where the operator is part of the loop
 }
 
 // Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu from u = b, v = ηb.
 func (m Neumann) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
+	return m.prepare(ex, a, nil, n)
+}
+
+// PrepareProduct compiles the recurrence without the product, which runs before each step.
+func (m Neumann) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
+	return m.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
+}
+
+func (m Neumann) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
 	if !(m.Step > 0) || math.IsInf(m.Step, 0) || m.Terms < 0 {
 		return nil, fmt.Errorf("linear: Neumann: step %g with %d terms: wants a positive step and terms from 0 on", m.Step, m.Terms)
 	}
 	if err := checkTolerance("Neumann", m.RTol, m.ATol, 1); err != nil {
 		return nil, err
 	}
-	s := &neumannSystem{Neumann: m}
-	s.b, s.v, s.u = ex.Variable("neumann b", tensor.Real, n), ex.Variable("neumann v", tensor.Real, n), ex.Variable("neumann u", tensor.Real, n)
-	s.residual, s.norm = ex.Variable("neumann residual", tensor.Real), ex.Variable("neumann norm", tensor.Real)
+	sc := ex.Scope()
+	s := &neumannSystem{Neumann: m, scope: sc, product: product}
+	s.b, s.v, s.u = sc.Variable("neumann b", tensor.Real, n), sc.Variable("neumann v", tensor.Real, n), sc.Variable("neumann u", tensor.Real, n)
+	s.residual, s.norm = sc.Number("neumann residual"), sc.Number("neumann norm")
 	b, v, u := s.b.Node(), s.v.Node(), s.u.Node()
-	var err error
-	s.loop, err = ex.CompileLoop("neumann",
+	s.loop = sc.Loop("neumann",
 		func() []tensor.Update {
 			next := u.Sub(a(u).Scale(m.Step))
 			return []tensor.Update{{Var: s.u, Value: next}, {Var: s.v, Value: v.Add(next.Scale(m.Step))}}
 		},
 		func() []tensor.Update {
-			return []tensor.Update{{Var: s.u, Value: b}, {Var: s.v, Value: b.Scale(m.Step)}}
+			return append(product.clear(), tensor.Update{Var: s.u, Value: b}, tensor.Update{Var: s.v, Value: b.Scale(m.Step)})
 		},
 		func() []tensor.Update {
 			return []tensor.Update{{Var: s.residual, Value: b.Sub(a(v)).Norm()}, {Var: s.norm, Value: b.Norm()}}
 		})
-	if err != nil {
-		s.Close()
-		return nil, err
+	if err := sc.Err(); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return s, nil
 }
@@ -72,7 +83,13 @@ func (s *neumannSystem) Solution() *tensor.Variable { return s.v }
 // Solve sums the series.
 func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{Steps: s.Terms, Products: s.Terms + 1, SmallestEigenvalue: math.NaN()}
-	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1), s.loop.Run(s.Terms), s.loop.Body(bodyFinish).Run(1)); err != nil {
+	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1)); err != nil {
+		return st, err
+	}
+	if err := s.sum(ctx); err != nil {
+		return st, err
+	}
+	if err := cmp.Or(s.product.of(ctx, s.v), s.loop.Body(bodyFinish).Run(1)); err != nil {
 		return st, err
 	}
 	var err1, err2 error
@@ -91,14 +108,18 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	return st, cmp.Or(err1, err2)
 }
 
-// Close frees the programs and vectors.
-func (s *neumannSystem) Close() error {
-	var errs []error
-	if s.loop != nil {
-		errs = append(errs, s.loop.Close())
+// sum does the steps, all in a row where the operator is part of the loop.
+func (s *neumannSystem) sum(ctx context.Context) error {
+	if s.product == nil {
+		return s.loop.Run(s.Terms)
 	}
-	for _, v := range []*tensor.Variable{s.b, s.v, s.u, s.residual, s.norm} {
-		v.Free()
+	for range s.Terms {
+		if err := cmp.Or(s.product.of(ctx, s.u), s.loop.Run(1)); err != nil {
+			return err
+		}
 	}
-	return cmp.Or(errs...)
+	return nil
 }
+
+// Close frees the programs and vectors.
+func (s *neumannSystem) Close() error { return s.scope.Close() }

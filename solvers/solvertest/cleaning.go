@@ -3,7 +3,7 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
@@ -43,21 +43,19 @@ func (m *Cleaning) Tables() []Table {
 }
 
 // Problem starts at the drawn x and y = 0.
-func (m *Cleaning) Problem(t []*tensor.Node) *solvers.Problem {
-	n, d := m.Train.Dims()
-	held, _ := m.Val.Dims()
+func (m *Cleaning) Problem(t []*tensor.Node) *problem.Problem {
+	_, d := m.Train.Dims()
 	loss := func(y, rows, labels *tensor.Node) *tensor.Node {
 		return tensor.CrossEntropy(rows.MatMul(y.Reshape(d, m.Classes)), labels)
 	}
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "cleaning",
-		Lower: solvers.Level{Rows: n, Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+		Lower: problem.Level{Start: problem.Vector(zeros(d * m.Classes)...), Rows: problem.Rows{"rows": problem.On(t[0]), "labels": problem.On(t[1])}, Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
 			return b.Of(x).Sigmoid().Mul(loss(y, b.Of(t[0]), b.Of(t[1]))).Mean().Add(half(y).Mul(t[4]))
-		}},
-		Upper: solvers.Level{Rows: held, Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node {
+		})},
+		Upper: problem.Level{Start: problem.Vector(m.StartX...), Rows: problem.Rows{"rows": problem.On(t[2]), "labels": problem.On(t[3])}, Value: problem.Flat(func(_, y *tensor.Node, b problem.Batch) *tensor.Node {
 			return loss(y, b.Of(t[2]), b.Of(t[3])).Mean()
-		}},
-		X0: m.StartX, Y0: zeros(d * m.Classes),
+		})},
 	}
 }
 

@@ -3,7 +3,7 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
@@ -110,19 +110,18 @@ func (m *FiniteSum) Tables() []Table {
 }
 
 // Problem starts at zero and sees all rows; set the levels' Batch and Size for minibatches.
-func (m *FiniteSum) Problem(t []*tensor.Node) *solvers.Problem {
+func (m *FiniteSum) Problem(t []*tensor.Node) *problem.Problem {
 	p, q := m.mean.Sizes()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "finite sum",
-		Lower: solvers.Level{Rows: len(m.Lower), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+		Lower: problem.Level{Start: problem.Vector(zeros(q)...), Rows: problem.Rows{"A": problem.On(t[0])}, Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
 			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
 			return lowerQuadratic(x, y, of(0), of(2), of(5))
-		}},
-		Upper: solvers.Level{Rows: len(m.Upper), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
+		})},
+		Upper: problem.Level{Start: problem.Vector(zeros(p)...), Rows: problem.Rows{"B": problem.On(t[1])}, Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
 			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
 			return upperQuadratic(x, y, of(1), of(3), of(4), of(6), of(7))
-		}},
-		X0: zeros(p), Y0: zeros(q),
+		})},
 	}
 }
 

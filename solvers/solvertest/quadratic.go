@@ -3,7 +3,7 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
@@ -64,17 +64,16 @@ func (m *Quadratic) Tables() []Table {
 }
 
 // Problem starts at zero.
-func (m *Quadratic) Problem(t []*tensor.Node) *solvers.Problem {
+func (m *Quadratic) Problem(t []*tensor.Node) *problem.Problem {
 	p, q := m.Sizes()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "quadratic",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		Lower: problem.Level{Start: problem.Vector(zeros(q)...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return lowerQuadratic(x, y, t[0], t[2], t[5])
-		}},
-		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		})},
+		Upper: problem.Level{Start: problem.Vector(zeros(p)...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return upperQuadratic(x, y, t[1], t[3], t[4], t[6], t[7])
-		}},
-		X0: zeros(p), Y0: zeros(q),
+		})},
 	}
 }
 
@@ -150,12 +149,12 @@ func (m *Quadratic) Optimum() []float64 {
 }
 
 // Structure is what the hypergradient's error bound needs: the modulus of the lower level, and the constants.
-func (m *Quadratic) Structure() (mu float64, c *solvers.Constants) {
+func (m *Quadratic) Structure() (mu float64, c *problem.Constants) {
 	_, q := m.Sizes()
 	var eig mat.EigenSym
 	eig.Factorize(mat.NewSymDense(q, m.A.RawMatrix().Data), false)
 	const room = 1e-9 // for the rounding of eigenvalues and norms
-	return eig.Values(nil)[0] * (1 - room), &solvers.Constants{
+	return eig.Values(nil)[0] * (1 - room), &problem.Constants{
 		GradXF: mat.Norm(m.K, 2) * (1 + room), GradYF: mat.Norm(m.B, 2) * (1 + room), CrossNorm: mat.Norm(m.C, 2) * (1 + room),
 	}
 }

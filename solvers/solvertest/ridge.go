@@ -3,7 +3,7 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
@@ -48,17 +48,16 @@ func (m *Ridge) Tables() []Table {
 }
 
 // Problem starts at x = -1, y = 0.
-func (m *Ridge) Problem(t []*tensor.Node) *solvers.Problem {
+func (m *Ridge) Problem(t []*tensor.Node) *problem.Problem {
 	_, q := m.Train.Dims()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "ridge",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		Lower: problem.Level{Start: problem.Vector(zeros(q)...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return half(product(t[0], y).Sub(t[1])).Add(half(y).Mul(x.Exp().Reshape()))
-		}},
-		Upper: solvers.Level{Value: func(_, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		})},
+		Upper: problem.Level{Start: problem.Vector([]float64{-1}...), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return half(product(t[2], y).Sub(t[3]))
-		}},
-		X0: []float64{-1}, Y0: zeros(q),
+		})},
 	}
 }
 

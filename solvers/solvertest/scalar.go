@@ -1,7 +1,7 @@
 package solvertest
 
 import (
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -11,16 +11,15 @@ type Scalar struct{}
 func (Scalar) Tables() []Table { return nil }
 
 // Problem starts at x = 0.2, y = 0.7.
-func (Scalar) Problem([]*tensor.Node) *solvers.Problem {
-	return &solvers.Problem{
+func (Scalar) Problem([]*tensor.Node) *problem.Problem {
+	return &problem.Problem{
 		Name: "scalar",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		Lower: problem.Level{Start: problem.Vector([]float64{0.7}...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return half(y.Sub(x))
-		}},
-		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
+		})},
+		Upper: problem.Level{Start: problem.Vector([]float64{0.2}...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 			return half(y.AddConst(-1)).Add(half(x))
-		}},
-		X0: []float64{0.2}, Y0: []float64{0.7},
+		})},
 	}
 }
 

@@ -12,7 +12,7 @@ package solvertest
 import (
 	"fmt"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -21,7 +21,7 @@ type Closed interface {
 	// Tables are the problem's data. Two problems of one type and size have tables of the same shapes.
 	Tables() []Table
 	// Problem builds the problem on its tables, given as nodes in the same order. It declares no structure.
-	Problem(tables []*tensor.Node) *solvers.Problem
+	Problem(tables []*tensor.Node) *problem.Problem
 	// Exact gives y*(x) and ∇h(x), to a few units of round-off of float64.
 	Exact(x []float64) (y, gradient []float64)
 }
@@ -36,7 +36,7 @@ type Table struct {
 
 // Loaded is a problem with its data on an executor.
 type Loaded struct {
-	*solvers.Problem
+	*problem.Problem
 	tables []*tensor.Variable
 }
 

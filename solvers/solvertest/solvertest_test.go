@@ -7,7 +7,8 @@ import (
 	"testing"
 
 	"bilevel/device/ref"
-	"bilevel/solvers"
+	"bilevel/models/params"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -35,18 +36,20 @@ type evaluator struct {
 	fn          *tensor.Function
 }
 
-func newEvaluator(t *testing.T, ex *tensor.Executor, p *solvers.Problem) *evaluator {
+func newEvaluator(t *testing.T, ex *tensor.Executor, p *problem.Problem) *evaluator {
 	e := &evaluator{
-		x: ex.Variable("x", tensor.Real, len(p.X0)), y: ex.Variable("y", tensor.Real, len(p.Y0)),
-		f: ex.Variable("F", tensor.Real), gy: ex.Variable("gy", tensor.Real, len(p.Y0)),
+		x: ex.Variable("x", tensor.Real, p.Upper.Start.Size()), y: ex.Variable("y", tensor.Real, p.Lower.Start.Size()),
+		f: ex.Variable("F", tensor.Real), gy: ex.Variable("gy", tensor.Real, p.Lower.Start.Size()),
 	}
-	var err error
+	b, err := p.Bind(ex)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	e.fn, err = ex.Compile("evaluate", func() []tensor.Update {
 		x, y := e.x.Node(), e.y.Node()
-		g := p.Lower.Value(x, y, solvers.Batch{Rows: p.Lower.Rows})
-		return []tensor.Update{
-			{Var: e.f, Value: p.Upper.Value(x, y, solvers.Batch{Rows: p.Upper.Rows})}, {Var: e.gy, Value: tensor.Grad(g, y)[0]},
+		at := func(side problem.Side) *problem.Point {
+			return b.Oracle().At(side, x, y, b.All(side), params.TrainFrozen, nil)
 		}
+		return []tensor.Update{{Var: e.f, Value: at(problem.Upper).Value()}, {Var: e.gy, Value: at(problem.Lower).GradY()}}
 	})
 	require.NoError(t, err)
 	return e
@@ -74,7 +77,7 @@ func TestExactAgainstFiniteDifferences(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, p.Check())
 			e := newEvaluator(t, ex, p.Problem)
-			x := slices.Clone(p.X0)
+			x := slices.Clone(p.Upper.Start.Flat)
 			for i := range x {
 				x[i] += 0.1 * float64(i+1)
 			}

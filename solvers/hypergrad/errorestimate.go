@@ -4,8 +4,8 @@ import (
 	"context"
 	"math"
 
-	"bilevel/solvers"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -23,38 +23,44 @@ import (
 // auxiliary is how exactly the error's systems are solved: a figure needs few digits.
 var auxiliary = linear.CG{RTol: 1e-3, FromZero: true}
 
-type compiler = func(dst **tensor.Function, name string, build func() []tensor.Update)
-
-func (e *Estimator) compileError(X, Y *tensor.Node, lower, upper solvers.Batch, hessian linear.Operator, o *solvers.Oracle, compile compiler) {
+// prepareError compiles the estimate's programs and its two systems.
+func (e *Estimator) prepareError(at *pieces, nq int) (err error) {
+	if e.aux, err = at.system(auxiliary, nq); err != nil {
+		return err
+	}
+	e.scope.Own(e.aux.Close)
 	v, rhs, z := e.system.Solution().Node(), e.aux.RHS(), e.aux.Solution()
-	compile(&e.keep, "keep", func() []tensor.Update { // ∇yG waits in delta: ask for δ
-		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(Y.Size())}}
+	e.keep = at.stage("keep", func(*terms) []tensor.Update { // ∇yG waits in delta: ask for δ
+		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(nq)}}
 	})
-	compile(&e.respond, "respond", func() []tensor.Update {
-		delta := z.Node()
-		fx, fy := o.UpperGradient(X, Y, upper)
-		P := fx.Sub(o.Cross(X, Y, lower, v))
-		Q := fy.Sub(hessian(v))
-		d := tensor.JVP([]*tensor.Node{P, Q}, []*tensor.Node{Y}, []*tensor.Node{delta})
+	// along is the derivative of two nodes along δ in y.
+	along := func(nodes ...*tensor.Node) []*tensor.Node {
+		return tensor.JVP(nodes, []*tensor.Node{at.y}, []*tensor.Node{z.Node()})
+	}
+	e.respond = at.stage("respond", func(t *terms) []tensor.Update {
+		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(p.GradX(), p.GradY()) })
+		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(p.Cross(v), p.HVP(v)) })
+		dP, dQ := f[0].Sub(g[0]), f[1].Sub(g[1])
 		return []tensor.Update{
-			{Var: e.dp, Value: d[0]}, {Var: rhs, Value: e.residual.Node().Sub(d[1])}, {Var: z, Value: tensor.Zeros(Y.Size())},
-			e.measure(map[int]*tensor.Node{normDelta: delta, normDP: d[0], normDQ: d[1]}),
+			{Var: e.dp, Value: dP}, {Var: rhs, Value: e.residual.Node().Sub(dQ)}, {Var: z, Value: tensor.Zeros(nq)},
+			e.measure(map[int]*tensor.Node{normDelta: z.Node(), normDP: dP, normDQ: dQ}),
 		}
 	})
-	compile(&e.conclude, "conclude", func() []tensor.Update {
-		cz := o.Cross(X, Y, lower, z.Node())
+	e.conclude = at.stage("conclude", func(t *terms) []tensor.Update {
+		cz := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.Cross(z.Node())} })[0]
 		return []tensor.Update{e.measure(map[int]*tensor.Node{normZ: z.Node(), normCZ: cz, normE: e.dp.Node().Add(cz)})}
 	})
+	return nil
 }
 
-// figure fills in what is known about the error.
-func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
+// errorFigure fills in what is known about the error.
+func (e *Estimator) errorFigure(ctx context.Context, h *Hypergradient) error {
 	var delta, z linear.Stats
 	if !e.bound {
 		var err error
-		solve := func(before *tensor.Function, st *linear.Stats) {
+		solve := func(before stage, st *linear.Stats) {
 			if err == nil {
-				err = before.Run(1)
+				err = before.run(ctx)
 			}
 			if err == nil {
 				*st, err = e.aux.Solve(ctx)
@@ -64,7 +70,7 @@ func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
 		solve(e.keep, &delta)
 		solve(e.respond, &z)
 		if err == nil {
-			err = e.conclude.Run(1)
+			err = e.conclude.run(ctx)
 		}
 		if err != nil {
 			return err
@@ -74,7 +80,7 @@ func (e *Estimator) figure(ctx context.Context, h *Hypergradient) error {
 	if err != nil {
 		return err
 	}
-	h.Stationarity, h.Residual = n[normGY], n[normR]
+	h.Stationarity, h.Residual, h.Implicit = n[normGY], n[normR], n[normCV]
 	for _, st := range []linear.Stats{delta, z} {
 		if e.p.Mu <= 0 && st.Steps > 0 && !(st.SmallestEigenvalue >= h.SmallestEigenvalue) {
 			h.SmallestEigenvalue = st.SmallestEigenvalue

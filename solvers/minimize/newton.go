@@ -1,8 +1,9 @@
-package solvers
+package minimize
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -24,6 +25,7 @@ type Newton struct {
 type Minimizer struct {
 	Newton
 	ex                       *tensor.Executor
+	scope                    *tensor.Scope
 	y, trial                 *tensor.Variable
 	value, slope, norm, step *tensor.Variable
 	trialValue               *tensor.Variable
@@ -34,8 +36,8 @@ type Minimizer struct {
 
 // Minimum tells how a minimization ended.
 type Minimum struct {
-	Status       linear.Status
-	Steps        int // Newton steps
+	Status       Status
+	Steps        int // of the method
 	Products     int // Hessian-vector products
 	Values       int // function values, gradients included
 	Value        float64
@@ -48,12 +50,13 @@ func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node
 		m.Forcing = 0.01
 	}
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Forcing > 0 && m.Forcing < 1) {
-		return nil, fmt.Errorf("solvers: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, at least one step, and a forcing between 0 and 1",
+		return nil, fmt.Errorf("minimize: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, at least one step, and a forcing between 0 and 1",
 			m.Tol, m.MaxSteps, m.Forcing)
 	}
-	s := &Minimizer{Newton: m, ex: ex}
-	s.y, s.trial = ex.Variable("newton y", tensor.Real, n), ex.Variable("newton trial", tensor.Real, n)
-	number := func(name string) *tensor.Variable { return ex.Variable("newton "+name, tensor.Real) }
+	sc := ex.Scope()
+	s := &Minimizer{Newton: m, ex: ex, scope: sc}
+	s.y, s.trial = sc.Variable("newton y", tensor.Real, n), sc.Variable("newton trial", tensor.Real, n)
+	number := func(name string) *tensor.Variable { return sc.Number("newton " + name) }
 	s.value, s.slope, s.norm, s.step, s.trialValue = number("value"), number("slope"), number("norm"), number("step"), number("trial value")
 	y := s.y.Node()
 	var err error
@@ -61,31 +64,25 @@ func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node
 		return tensor.HVP(f(y), []*tensor.Node{y}, []*tensor.Node{v})[0]
 	}, n)
 	if err != nil {
-		s.Close()
-		return nil, err
+		return nil, errors.Join(err, sc.Close())
 	}
-	compile := func(dst **tensor.Function, name string, build func() []tensor.Update) {
-		if err == nil {
-			*dst, err = ex.Compile("newton "+name, build)
-		}
-	}
+	sc.Own(s.system.Close)
 	b, p := s.system.RHS(), s.system.Solution()
-	compile(&s.point, "point", func() []tensor.Update {
+	s.point = sc.Compile("newton point", func() []tensor.Update {
 		v := f(y)
 		g := tensor.Grad(v, y)[0]
 		return []tensor.Update{{Var: s.value, Value: v}, {Var: b, Value: g.Neg()}, {Var: s.norm, Value: g.Norm()}, {Var: p, Value: tensor.Zeros(n)}}
 	})
-	compile(&s.direction, "slope", func() []tensor.Update {
+	s.direction = sc.Compile("newton slope", func() []tensor.Update {
 		return []tensor.Update{{Var: s.slope, Value: tensor.Dot(b.Node(), p.Node()).Neg()}}
 	})
-	compile(&s.probe, "probe", func() []tensor.Update {
+	s.probe = sc.Compile("newton probe", func() []tensor.Update {
 		t := y.Add(s.step.Node().Mul(p.Node()))
 		return []tensor.Update{{Var: s.trial, Value: t}, {Var: s.trialValue, Value: f(t)}}
 	})
-	compile(&s.accept, "accept", func() []tensor.Update { return []tensor.Update{{Var: s.y, Value: s.trial.Node()}} })
-	if err != nil {
-		s.Close()
-		return nil, err
+	s.accept = sc.Compile("newton accept", func() []tensor.Update { return []tensor.Update{{Var: s.y, Value: s.trial.Node()}} })
+	if err := sc.Err(); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return s, nil
 }
@@ -120,17 +117,17 @@ func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 			lowest, stale = value, 0
 		}
 		switch {
-		case !finite([]float64{value, norm}):
-			out.Status = linear.NotFinite
+		case !(math.Abs(value) <= math.MaxFloat64 && norm <= math.MaxFloat64):
+			out.Status = NotFinite
 			return out, nil
 		case norm <= target:
-			out.Status = linear.Converged
+			out.Status = Converged
 			return out, nil
 		case stale >= 3:
-			out.Status = linear.Stagnated
+			out.Status = Stagnated
 			return out, nil
 		case out.Steps >= s.MaxSteps:
-			out.Status = linear.MaxSteps
+			out.Status = MaxSteps
 			return out, nil
 		}
 		st, err := s.system.Solve(ctx)
@@ -138,8 +135,12 @@ func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 		if err != nil {
 			return out, err
 		}
-		if st.Status == linear.NotFinite || st.Status == linear.NegativeCurvature && st.Steps == 0 {
-			out.Status = st.Status
+		switch {
+		case st.Status == linear.NotFinite:
+			out.Status = NotFinite
+			return out, nil
+		case st.Status == linear.NegativeCurvature && st.Steps == 0:
+			out.Status = NegativeCurvature
 			return out, nil
 		}
 		moved, err := s.search(&out, value)
@@ -147,7 +148,7 @@ func (s *Minimizer) Run(ctx context.Context) (Minimum, error) {
 			return out, err
 		}
 		if !moved {
-			out.Status = linear.Stagnated
+			out.Status = Stagnated
 			return out, nil
 		}
 		out.Steps++
@@ -189,18 +190,4 @@ func (s *Minimizer) slack(value float64) float64 {
 }
 
 // Close frees the programs and vectors.
-func (s *Minimizer) Close() error {
-	var errs []error
-	for _, f := range []*tensor.Function{s.point, s.direction, s.probe, s.accept} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
-	}
-	if s.system != nil {
-		errs = append(errs, s.system.Close())
-	}
-	for _, v := range []*tensor.Variable{s.y, s.trial, s.value, s.slope, s.norm, s.step, s.trialValue} {
-		v.Free()
-	}
-	return cmp.Or(errs...)
-}
+func (s *Minimizer) Close() error { return s.scope.Close() }

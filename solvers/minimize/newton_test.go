@@ -1,4 +1,4 @@
-package solvers_test
+package minimize_test
 
 import (
 	"context"
@@ -9,8 +9,9 @@ import (
 	"bilevel/device/host"
 	"bilevel/device/ref"
 	"bilevel/models"
-	"bilevel/solvers"
-	"bilevel/solvers/linear"
+	"bilevel/models/params"
+	"bilevel/solvers/minimize"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -20,7 +21,7 @@ import (
 )
 
 // minimize runs Newton's method from a start value.
-func minimize(t *testing.T, m *solvers.Minimizer, from []float64) ([]float64, solvers.Minimum) {
+func run(t *testing.T, m *minimize.Minimizer, from []float64) ([]float64, minimize.Minimum) {
 	require.NoError(t, m.Y().Write(from))
 	got, err := m.Run(context.Background())
 	require.NoError(t, err)
@@ -29,7 +30,7 @@ func minimize(t *testing.T, m *solvers.Minimizer, from []float64) ([]float64, so
 	return y, got
 }
 
-func newton(t *testing.T, ex *tensor.Executor, n solvers.Newton, f func(*tensor.Node) *tensor.Node, size int) *solvers.Minimizer {
+func newton(t *testing.T, ex *tensor.Executor, n minimize.Newton, f func(*tensor.Node) *tensor.Node, size int) *minimize.Minimizer {
 	m, err := n.Prepare(ex, f, size)
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
@@ -37,14 +38,31 @@ func newton(t *testing.T, ex *tensor.Executor, n solvers.Newton, f func(*tensor.
 }
 
 // lower is a problem's lower objective at a fixed x.
-func lower(p *solvers.Problem, ex *tensor.Executor, x []float64) func(*tensor.Node) *tensor.Node {
+func lower(t *testing.T, p *problem.Problem, ex *tensor.Executor, x []float64) func(*tensor.Node) *tensor.Node {
 	v := ex.Variable("x", tensor.Real, len(x))
-	if err := v.Write(x); err != nil {
-		panic(err)
-	}
+	require.NoError(t, v.Write(x))
+	b, err := p.Bind(ex)
+	require.NoError(t, err)
 	return func(y *tensor.Node) *tensor.Node {
-		return p.Lower.Value(v.Node(), y, solvers.Batch{Rows: p.Lower.Rows})
+		return b.Oracle().At(problem.Lower, v.Node(), y, b.All(problem.Lower), params.TrainFrozen, nil).Value()
 	}
+}
+
+// executor is a fresh one on the float64 reference device.
+func executor(t *testing.T) *tensor.Executor {
+	dev := ref.New()
+	ex := tensor.NewExecutor(dev)
+	t.Cleanup(func() {
+		require.NoError(t, ex.Close())
+		require.NoError(t, dev.Close())
+	})
+	return ex
+}
+
+func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Problem {
+	p, err := solvertest.Load(ex, c)
+	require.NoError(t, err)
+	return p.Problem
 }
 
 func TestNewtonAgainstExact(t *testing.T) {
@@ -58,17 +76,17 @@ func TestNewtonAgainstExact(t *testing.T) {
 	} {
 		ex := executor(t)
 		p := load(t, ex, c)
-		m := newton(t, ex, solvers.Newton{Tol: 1e-12, MaxSteps: 50}, lower(p, ex, p.X0), len(p.Y0))
-		want, _ := c.Exact(p.X0)
-		for _, from := range [][]float64{p.Y0, far(len(p.Y0))} {
-			y, got := minimize(t, m, from)
-			require.Contains(t, []linear.Status{linear.Converged, linear.Stagnated}, got.Status, "%s: %+v", name, got)
+		m := newton(t, ex, minimize.Newton{Tol: 1e-12, MaxSteps: 50}, lower(t, p, ex, p.Upper.Start.Flat), p.Lower.Start.Size())
+		want, _ := c.Exact(p.Upper.Start.Flat)
+		for _, from := range [][]float64{p.Lower.Start.Flat, far(p.Lower.Start.Size())} {
+			y, got := run(t, m, from)
+			require.Contains(t, []minimize.Status{minimize.Converged, minimize.Stagnated}, got.Status, "%s: %+v", name, got)
 			require.Less(t, got.GradientNorm, 1e-11*(1+floats.Norm(from, 2)), name)
 			require.InDeltaSlice(t, want, y, 1e-7*(1+floats.Norm(want, 2)), name)
 			require.GreaterOrEqual(t, got.Values, got.Steps)
 			require.GreaterOrEqual(t, got.Products, got.Steps)
 		}
-		_, got := minimize(t, m, want)
+		_, got := run(t, m, want)
 		require.LessOrEqual(t, got.Steps, 3, "%s: already there: %+v", name, got)
 	}
 }
@@ -85,11 +103,11 @@ func far(n int) []float64 {
 func TestNewtonWhileTheGradientStands(t *testing.T) {
 	ex := executor(t)
 	// f = √(1 + y²): |f'| stays near 1 from far away, and full Newton steps overshoot for |y| > 1.
-	m := newton(t, ex, solvers.Newton{Tol: 1e-10, MaxSteps: 200}, func(y *tensor.Node) *tensor.Node {
+	m := newton(t, ex, minimize.Newton{Tol: 1e-10, MaxSteps: 200}, func(y *tensor.Node) *tensor.Node {
 		return y.Square().AddConst(1).Sqrt().Sum()
 	}, 1)
-	y, got := minimize(t, m, []float64{100})
-	require.Equal(t, linear.Converged, got.Status, "%+v", got)
+	y, got := run(t, m, []float64{100})
+	require.Equal(t, minimize.Converged, got.Status, "%+v", got)
 	require.InDelta(t, 0, y[0], 1e-9)
 }
 
@@ -127,16 +145,16 @@ func TestNewtonLogistic(t *testing.T) {
 		require.NoError(t, a.Write(labels))
 		model, err := models.NewLogistic(inputs, false)
 		require.NoError(t, err)
-		m := newton(t, ex, solvers.Newton{Tol: 1e-12, MaxSteps: 50}, func(w *tensor.Node) *tensor.Node {
+		m := newton(t, ex, minimize.Newton{Tol: 1e-12, MaxSteps: 50}, func(w *tensor.Node) *tensor.Node {
 			loss := models.BinaryCrossEntropy(model.Outputs(w, z.Node()).Reshape(rows), a.Node()).Mean()
 			return loss.Add(models.SquaredNorm(w).Scale(reg))
 		}, inputs)
-		w, got := minimize(t, m, make([]float64, inputs))
+		w, got := run(t, m, make([]float64, inputs))
 		u := dev.Info().UnitRoundoff()
 		if dev.Info().RealBits == 64 {
-			require.Equal(t, linear.Converged, got.Status, "%+v", got)
+			require.Equal(t, minimize.Converged, got.Status, "%+v", got)
 		} else { // 1e-12 is below what float32 can do: it must notice, near the minimizer
-			require.Equal(t, linear.Stagnated, got.Status, "%+v", got)
+			require.Equal(t, minimize.Stagnated, got.Status, "%+v", got)
 			require.Less(t, got.GradientNorm, 200*u)
 		}
 		// |w - w*| <= |g|/μ with μ >= 2 reg, and the gradient itself rounds.
@@ -150,23 +168,23 @@ func TestNewtonLogistic(t *testing.T) {
 func TestNewtonEnds(t *testing.T) {
 	ex := executor(t)
 	square := func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y) }
-	m := newton(t, ex, solvers.Newton{Tol: 1e-10, MaxSteps: 5}, square, 3)
+	m := newton(t, ex, minimize.Newton{Tol: 1e-10, MaxSteps: 5}, square, 3)
 	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
-		_, got := minimize(t, m, []float64{1, bad, 0})
-		require.Equal(t, linear.NotFinite, got.Status)
+		_, got := run(t, m, []float64{1, bad, 0})
+		require.Equal(t, minimize.NotFinite, got.Status)
 		require.Zero(t, got.Steps)
 	}
-	_, got := minimize(t, m, []float64{1, 2, 3})
-	require.Equal(t, linear.Converged, got.Status)
+	_, got := run(t, m, []float64{1, 2, 3})
+	require.Equal(t, minimize.Converged, got.Status)
 	require.Equal(t, 1, got.Steps)
 
-	concave := newton(t, ex, solvers.Newton{Tol: 1e-10, MaxSteps: 5}, func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y).Neg() }, 3)
-	_, got = minimize(t, concave, []float64{1, 2, 3})
-	require.Equal(t, linear.NegativeCurvature, got.Status)
+	concave := newton(t, ex, minimize.Newton{Tol: 1e-10, MaxSteps: 5}, func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y).Neg() }, 3)
+	_, got = run(t, concave, []float64{1, 2, 3})
+	require.Equal(t, minimize.NegativeCurvature, got.Status)
 
-	quartic := newton(t, ex, solvers.Newton{Tol: 1e-14, MaxSteps: 4}, func(y *tensor.Node) *tensor.Node { return y.Square().Square().Sum() }, 1)
-	_, got = minimize(t, quartic, []float64{1})
-	require.Equal(t, linear.MaxSteps, got.Status)
+	quartic := newton(t, ex, minimize.Newton{Tol: 1e-14, MaxSteps: 4}, func(y *tensor.Node) *tensor.Node { return y.Square().Square().Sum() }, 1)
+	_, got = run(t, quartic, []float64{1})
+	require.Equal(t, minimize.MaxSteps, got.Status)
 	require.Equal(t, 4, got.Steps)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -175,10 +193,10 @@ func TestNewtonEnds(t *testing.T) {
 	_, err := m.Run(ctx)
 	require.ErrorIs(t, err, context.Canceled)
 
-	for _, n := range []solvers.Newton{{MaxSteps: 0}, {Tol: -1, MaxSteps: 1}, {Tol: math.NaN(), MaxSteps: 1}, {MaxSteps: 1, Forcing: 1}, {MaxSteps: 1, CGSteps: -1}} {
+	for _, n := range []minimize.Newton{{MaxSteps: 0}, {Tol: -1, MaxSteps: 1}, {Tol: math.NaN(), MaxSteps: 1}, {MaxSteps: 1, Forcing: 1}, {MaxSteps: 1, CGSteps: -1}} {
 		_, err := n.Prepare(ex, square, 3)
 		require.Error(t, err, "%+v", n)
 	}
-	_, err = solvers.Newton{MaxSteps: 1}.Prepare(ex, func(y *tensor.Node) *tensor.Node { return y }, 3)
+	_, err = minimize.Newton{MaxSteps: 1}.Prepare(ex, func(y *tensor.Node) *tensor.Node { return y }, 3)
 	require.ErrorContains(t, err, "wants one Real number")
 }

@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"bilevel/internal/philox"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// phase is one program of the iteration.
+type phase struct {
+	Phase
+	number int
+	fn     *tensor.Function
+	slot   *tensor.Variable // Int [1]: repetition inside the window
+	first  *tensor.Variable // Int: number of the window's first repetition; only where random numbers are drawn
+	draws  []*draw
+	window int            // repetitions whose minibatches are uploaded together
+	left   int            // of them not yet run
+	counts problem.Counts // of one repetition
+}
+
+// draw is a minibatch of a phase.
+type draw struct {
+	Draw
+	sampler problem.Sampler
+	seq     *sequence
+	place   int              // among the draws of its sequence in one repetition
+	index   *tensor.Variable // Int [window, size]
+	host    []int32
+	slots   *tensor.Variable // Int [window]: numbers of fixed minibatches; nil elsewhere
+	numbers []int32
+}
+
+// times is how often the phase runs in iteration k.
+func (ph *phase) times(k int) int {
+	if ph.Repeat == nil {
+		return 1
+	}
+	return max(0, ph.Repeat(k))
+}
+
+// windowLimit bounds the elements of one draw that are uploaded together.
+const windowLimit = 1 << 20
+
+func (e *Engine) addPhase(p Phase, i int) {
+	if p.Name == "" {
+		p.Name = fmt.Sprint("phase ", i+1)
+	}
+	ph := &phase{Phase: p, number: i}
+	ph.window = e.spec.Chunk * max(1, ph.times(0))
+	for _, d := range p.Draws {
+		one := &draw{Draw: d, sampler: d.sampler(e.b.Problem)}
+		ph.draws = append(ph.draws, one)
+		if one.sampler != nil {
+			ph.window = max(1, min(ph.window, windowLimit/one.sampler.Size()))
+		}
+	}
+	if i == 0 && len(e.spec.Phases) == 1 {
+		ph.window = max(ph.window, e.spec.Chunk) // a single phase runs a whole chunk at once
+	}
+	for _, d := range ph.draws {
+		if d.sampler == nil {
+			continue
+		}
+		name := fmt.Sprintf("%s %s rows", p.Name, d.name())
+		d.index = e.scope.Variable(name, tensor.Int, ph.window, d.sampler.Size())
+		d.host = make([]int32, ph.window*d.sampler.Size())
+		if _, ok := d.sampler.(problem.Slotted); ok {
+			d.slots = e.scope.Variable(name+" slots", tensor.Int, ph.window)
+			d.numbers = make([]int32, ph.window)
+		}
+		d.seq, d.place = e.draws.add(ph, d, e.source(d))
+	}
+	e.phases = append(e.phases, ph)
+	e.draws.vary = e.draws.vary || p.Repeat != nil
+}
+
+// source is what a draw's minibatches depend on beside their number.
+func (e *Engine) source(d *draw) problem.Source {
+	stream := d.Stream
+	if stream == 0 {
+		stream = [...]uint32{problem.Lower: philox.StreamLowerBatch, problem.Upper: philox.StreamUpperBatch}[d.Of]
+	}
+	return problem.Source{Seed: e.spec.Seed, Stream: stream, Rows: e.b.Level(d.Of).Rows.Count()}
+}
+
+// run does the repetitions of iteration k; minibatches are uploaded for iterations before end.
+func (ph *phase) run(e *Engine, k, end int) error {
+	times := ph.times(k)
+	for done := 0; done < times; {
+		if ph.left == 0 {
+			if err := ph.load(e, k, done, end); err != nil {
+				return err
+			}
+		}
+		n := min(times-done, ph.left)
+		if err := ph.fn.Run(n); err != nil {
+			return err
+		}
+		done, ph.left = done+n, ph.left-n
+	}
+	return nil
+}
+
+// load uploads the minibatches of the repetitions from number r of iteration k on, up to iteration end or as many as
+// the window holds.
+func (ph *phase) load(e *Engine, k, r, end int) error {
+	var errs []error
+	if ph.slot != e.turn {
+		errs = append(errs, ph.slot.WriteInts([]int32{0}))
+	}
+	if ph.first != nil {
+		errs = append(errs, ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}))
+	}
+	n := 0
+	for ; k < end && n < ph.window; k, r = k+1, 0 {
+		for times := ph.times(k); r < times && n < ph.window; r++ {
+			for _, d := range ph.draws {
+				if d.sampler != nil {
+					errs = append(errs, d.fill(n, d.seq.number(ph, d, k, r)))
+				}
+			}
+			n++
+		}
+	}
+	ph.left = n
+	for _, d := range ph.draws {
+		if d.index != nil {
+			errs = append(errs, d.index.WriteInts(d.host))
+		}
+		if d.slots != nil {
+			errs = append(errs, d.slots.WriteInts(d.numbers))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fill computes draw number d of its sequence as row i of the window.
+func (d *draw) fill(i int, number uint64) (err error) {
+	size := d.sampler.Size()
+	if d.slots != nil {
+		if d.numbers[i], err = d.sampler.(problem.Slotted).Slot(d.seq.source, number); err != nil {
+			return err
+		}
+	}
+	return d.sampler.Fill(d.host[i*size:(i+1)*size], d.seq.source, number)
+}
