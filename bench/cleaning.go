@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers"
 	"bilevel/tensor"
 )
@@ -115,15 +116,13 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 }
 
 func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*solvers.Problem, error) {
-	model, err := models.NewSoftmax(pixels, classes, false)
-	if err != nil {
-		return nil, err
-	}
+	model := models.Softmax{Inputs: pixels, Classes: classes, NoBias: true}
 	x0 := make([]float64, trainRows)
 	for i := range x0 {
 		x0[i] = startWeight
 	}
 	type set struct{ x, a *tensor.Variable }
+	var err error
 	load := func(k uint64, n int) (s set) {
 		if err == nil {
 			s.x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
@@ -139,11 +138,13 @@ func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) 
 		return nil, err
 	}
 	losses := func(s set, y *tensor.Node, b solvers.Batch) *tensor.Node {
-		return tensor.CrossEntropy(model.Outputs(y, b.Of(s.x.Node())), b.Of(s.a.Node()))
+		z, _ := model.Apply(y, nil, b.Of(s.x.Node()), params.Train)
+		return tensor.CrossEntropy(z, b.Of(s.a.Node()))
 	}
+	start, _ := model.Init(0)
 	return &solvers.Problem{
 		Name: "hyper-cleaning",
-		X0:   x0, Y0: model.Init(0),
+		X0:   x0, Y0: start.Flat,
 		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, batch, trainRows / batch, nil},
 			Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
 				return b.Of(x).Sigmoid().Mul(losses(train, y, b)).Mean().Add(models.SquaredNorm(y).Scale(regularization))

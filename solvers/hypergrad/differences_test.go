@@ -6,6 +6,7 @@ import (
 
 	"bilevel/internal/philox"
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/solvertest"
@@ -93,10 +94,12 @@ func TestDifferencesOnFiniteSum(t *testing.T) {
 func TestDifferencesOnPerceptron(t *testing.T) {
 	const rows, held = 10, 6
 	ex := executor(t)
-	tanh, err := models.ActivationByName("tanh")
-	require.NoError(t, err)
-	net, err := models.NewMLP([]int{3, 4, 3}, tanh)
-	require.NoError(t, err)
+	net := models.MLP{Widths: []int{3, 4, 3}, Activation: models.Tanh}
+	start, _ := net.Init(3)
+	outputs := func(y, rows *tensor.Node) *tensor.Node {
+		z, _ := net.Apply(y, nil, rows, params.Train)
+		return z
+	}
 	table := func(n int, step uint32) *tensor.Node {
 		v := ex.Variable("rows", tensor.Real, n, 3)
 		d := direction(3*n, step)
@@ -115,13 +118,13 @@ func TestDifferencesOnPerceptron(t *testing.T) {
 	}
 	train, val, trainLabels, valLabels := table(rows, 100), table(held, 101), labels(rows), labels(held)
 	p := &solvers.Problem{
-		Name: "perceptron", X0: direction(rows, 102), Y0: net.Init(3),
+		Name: "perceptron", X0: direction(rows, 102), Y0: start.Flat,
 		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			loss := tensor.CrossEntropy(net.Outputs(y, train), trainLabels)
+			loss := tensor.CrossEntropy(outputs(y, train), trainLabels)
 			return models.WeightedMean(loss, x.Sigmoid()).Add(models.SquaredNorm(y).Scale(0.02))
 		}},
 		Upper: solvers.Level{Value: func(_, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return tensor.CrossEntropy(net.Outputs(y, val), valLabels).Mean()
+			return tensor.CrossEntropy(outputs(y, val), valLabels).Mean()
 		}},
 	}
 	checkDifferences(t, ex, p, 1e-7)
