@@ -127,10 +127,8 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 }
 
 func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*problem.Problem, error) {
-	model, err := models.NewSoftmax(pixels, classes, false)
-	if err != nil {
-		return nil, err
-	}
+	model := models.Softmax{Inputs: pixels, Classes: classes, NoBias: true}
+	var err error
 	load := func(k uint64, n int) problem.Rows {
 		var x, a *tensor.Variable
 		if err == nil {
@@ -150,12 +148,14 @@ func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) 
 		return nil, err
 	}
 	losses := func(y problem.Vars, b problem.Batch) *tensor.Node {
-		return tensor.CrossEntropy(model.Outputs(y.Flat(), b.Get("pixels")), b.Get("label"))
+		z, _ := model.Apply(y.Flat(), nil, b.Get("pixels"), params.Train)
+		return tensor.CrossEntropy(z, b.Get("label"))
 	}
+	start, _ := model.Init(0)
 	return &problem.Problem{
 		Name: "hyper-cleaning",
 		Lower: problem.Level{
-			Start: problem.Vector(model.Init(0)...), Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
+			Start: start, Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
 			Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
 				return b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean().Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/tensor"
 )
 
@@ -50,30 +51,24 @@ func onNetwork(key string, widths []int, batch int, prepare func(*network) (*Pre
 }
 
 func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) {
-	relu, err := models.ActivationByName("relu")
-	if err != nil {
-		return nil, err
-	}
-	model, err := models.NewMLP(widths, relu)
-	if err != nil {
-		return nil, err
-	}
+	model := models.MLP{Widths: widths, InputsFirst: true} // as the peer stores its weights
 	n := &network{ex: ex, model: model, pixels: widths[0], B: batch}
-	q := model.Layout().Size()
+	q := model.Params().Size()
 	flat := func(first uint64, bias float32) []float32 {
 		out := make([]float32, q)
-		for i, p := range model.Layout() {
-			piece := out[p.Off : p.Off+p.Size()]
-			if len(p.Shape) == 2 {
-				copy(piece, array(first+uint64(i/2), p.Size(), math.Sqrt(3/float64(p.Shape[0])), 0))
+		for i, a := range model.Params() {
+			values := out[a.Off : a.Off+a.Size()]
+			if models.IsWeight(a) {
+				copy(values, array(first+uint64(i/2), a.Size(), math.Sqrt(3/float64(a.Shape[0])), 0))
 				continue
 			}
-			for j := range piece {
-				piece[j] = bias
+			for j := range values {
+				values[j] = bias
 			}
 		}
 		return out
 	}
+	var err error
 	for _, in := range []struct {
 		to     **tensor.Variable
 		name   string
@@ -93,7 +88,8 @@ func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) 
 
 // loss is the mean cross-entropy of parameters p on inputs x.
 func (n *network) loss(p, x *tensor.Node) *tensor.Node {
-	return tensor.CrossEntropy(n.model.Outputs(p, x), n.a.Node()).Mean()
+	z, _ := n.model.Apply(p, nil, x, params.Train)
+	return tensor.CrossEntropy(z, n.a.Node()).Mean()
 }
 
 // once prepares a single program that leaves its result in out.
@@ -192,11 +188,10 @@ func (n *network) pgd10() (*Prepared, error) {
 func (n *network) mask() (*Prepared, error) {
 	g, l := n.like(n.m), n.ex.Variable("loss", tensor.Real)
 	return n.once(g, func() []tensor.Update {
-		var pieces []*tensor.Node
-		for _, p := range n.model.Layout() {
-			pieces = append(pieces, p.Of(n.m.Node()).Mul(p.Of(n.w.Node())).Flatten())
-		}
-		loss := n.loss(tensor.Concat(0, pieces...), n.x.Node())
+		masked := n.model.Params().Spread(func(a params.Array) *tensor.Node {
+			return a.Of(n.m.Node()).Mul(a.Of(n.w.Node()))
+		})
+		loss := n.loss(masked, n.x.Node())
 		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.m.Node())[0]}}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bilevel/data"
 	"bilevel/internal/philox"
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers"
 	"bilevel/tensor"
 )
@@ -33,7 +34,8 @@ func (d onDevice) free() {
 
 // losses is the cross-entropy of each row of a batch.
 func (d onDevice) losses(m models.Model, y *tensor.Node, b solvers.Batch) *tensor.Node {
-	return tensor.CrossEntropy(m.Outputs(y, b.Of(d.x.Node())), b.Of(d.a.Node()))
+	z, _ := m.Apply(y, nil, b.Of(d.x.Node()), params.Train)
+	return tensor.CrossEntropy(z, b.Of(d.a.Node()))
 }
 
 // cleanProblem is a seed's problem on a device.
@@ -56,10 +58,11 @@ func (c Clean) build(ex *tensor.Executor, d *cleanData, seed uint64) (_ *cleanPr
 			b.close()
 		}
 	}()
-	model, err := models.NewSoftmax(d.train.Dim, d.classes, false)
-	if err != nil {
+	model := models.Softmax{Inputs: d.train.Dim, Classes: d.classes, NoBias: true}
+	if err := model.Check(); err != nil {
 		return nil, err
 	}
+	start, _ := model.Init(seed)
 	b.model = model
 	for _, s := range []struct {
 		name string
@@ -76,7 +79,7 @@ func (c Clean) build(ex *tensor.Executor, d *cleanData, seed uint64) (_ *cleanPr
 	}
 	b.problem = &solvers.Problem{
 		Name: "hyper-cleaning",
-		X0:   x0, Y0: model.Init(seed),
+		X0:   x0, Y0: start.Flat,
 		Lower: solvers.Level{
 			Rows: b.train.n, Size: c.Batch,
 			Batch: data.Batches{Seed: seed, Stream: philox.StreamLowerBatch, N: b.train.n, B: c.Batch},
@@ -115,7 +118,10 @@ func (b *cleanProblem) evaluations(ex *tensor.Executor) (err error) {
 			}
 		}
 	}
-	outputs := func(s onDevice) *tensor.Node { return b.model.Outputs(b.y.Node(), s.x.Node()) }
+	outputs := func(s onDevice) *tensor.Node {
+		z, _ := b.model.Apply(b.y.Node(), nil, s.x.Node(), params.Eval)
+		return z
+	}
 	compile(&b.validate, "validate", func() []tensor.Update {
 		z := outputs(b.val)
 		return []tensor.Update{

@@ -6,6 +6,7 @@ import (
 
 	"bilevel/device/ref"
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -23,20 +24,21 @@ func TestWeightedMean(t *testing.T) {
 
 // Rows of weight zero change neither the loss nor the gradients, whatever they hold.
 func TestPaddedRows(t *testing.T) {
-	m := perceptron(t, "tanh", 3, 4, 3)
-	params, x := sequence(m.Layout().Size(), 1.1), sequence(4*3, 0.7)
+	m := models.MLP{Widths: []int{3, 4, 3}, Activation: models.Tanh}
+	start, x := sequence(m.Params().Size(), 1.1), sequence(4*3, 0.7)
 	run := func(rows int, x, weights []float64, labels []int32) [][]float64 {
 		dev := ref.New()
 		ex := tensor.NewExecutor(dev)
 		defer ex.Close()
-		p, in := ex.Variable("p", tensor.Real, len(params)), ex.Variable("x", tensor.Real, rows, 3)
+		p, in := ex.Variable("p", tensor.Real, len(start)), ex.Variable("x", tensor.Real, rows, 3)
 		w, l := ex.Variable("w", tensor.Real, rows), ex.Variable("l", tensor.Int, rows)
-		loss, grad := ex.Variable("loss", tensor.Real), ex.Variable("grad", tensor.Real, len(params))
-		for _, err := range []error{p.Write(params), in.Write(x), w.Write(weights), l.WriteInts(labels)} {
+		loss, grad := ex.Variable("loss", tensor.Real), ex.Variable("grad", tensor.Real, len(start))
+		for _, err := range []error{p.Write(start), in.Write(x), w.Write(weights), l.WriteInts(labels)} {
 			require.NoError(t, err)
 		}
 		f, err := ex.Compile("loss", func() []tensor.Update {
-			value := models.WeightedMean(tensor.CrossEntropy(m.Outputs(p.Node(), in.Node()), l.Node()), w.Node())
+			z, _ := m.Apply(p.Node(), nil, in.Node(), params.Train)
+			value := models.WeightedMean(tensor.CrossEntropy(z, l.Node()), w.Node())
 			return []tensor.Update{{Var: loss, Value: value}, {Var: grad, Value: tensor.Grad(value, p.Node())[0]}}
 		})
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ package params
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"bilevel/internal/nearest"
@@ -121,6 +122,34 @@ func (l Layout) Mask(match func(Array) bool) *tensor.Node {
 			return tensor.Const(1)
 		}
 		return tensor.Const(0)
+	})
+}
+
+// Groups lists the different keys of the arrays in the order in which they first come. An empty key belongs to no group.
+func (l Layout) Groups(key func(Array) string) (groups []string) {
+	for _, a := range l {
+		if k := key(a); k != "" && !slices.Contains(groups, k) {
+			groups = append(groups, k)
+		}
+	}
+	return groups
+}
+
+// ByGroup is a vector of the layout's length that holds, on the arrays of group g, element g of values [G], where G is the
+// number of Groups; arrays that belong to no group get 0. One weight decay per layer is
+//
+//	tensor.Dot(layout.ByGroup(decay, models.LayerOf), weights.Square())
+func (l Layout) ByGroup(values *tensor.Node, key func(Array) string) *tensor.Node {
+	groups := l.Groups(key)
+	if len(values.Shape()) != 1 || values.Size() != len(groups) {
+		tensor.Fail("ByGroup", "%s for the %d groups %s", values, len(groups), strings.Join(groups, ", "))
+	}
+	return l.Spread(func(a Array) *tensor.Node {
+		g := slices.Index(groups, key(a))
+		if g < 0 {
+			return tensor.Const(0)
+		}
+		return values.Slice(0, g, g+1).Reshape()
 	})
 }
 
