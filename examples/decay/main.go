@@ -19,20 +19,20 @@ import (
 func main() {
 	net := models.MLP{Widths: []int{8, 16, 3}, Activation: models.Tanh}
 	weights, _ := net.Init(1)
-	loss := func(y problem.Vars, b problem.Batch) *tensor.Node {
+	loss := func(_, y problem.Vars, b problem.Batch) *tensor.Node {
 		logits, _ := net.Apply(y.Flat(), nil, b.Get("features"), params.Train)
 		return tensor.CrossEntropy(logits, b.Get("label")).Mean()
 	}
 	p := &problem.Problem{Name: "decay per layer"}
 	p.Upper = problem.Level{
-		Rows: rows(300, 2), Sampler: problem.Epochs(50), Start: params.Values{}.And("decay", -4, -4),
-		Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node { return loss(y, b) },
+		Start: params.Values{}.And("decay", -4, -4), Value: loss,
+		Rows: rows(300, 2), Sampler: problem.Epochs(50),
 	}
 	p.Lower = problem.Level{
 		Start: weights, Rows: rows(60, 1), Sampler: problem.Epochs(30),
 		Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
 			decay := net.Params().ByGroup(x["decay"].Exp(), models.LayerOf)
-			return loss(y, b).Add(tensor.Dot(decay, y.Flat().Square()))
+			return loss(x, y, b).Add(tensor.Dot(decay, y.Flat().Square()))
 		},
 	}
 	ctx, options := context.Background(), solvers.Options{Iterations: 20000, Tolerance: 1e-4}

@@ -45,7 +45,7 @@ func TestIsShort(t *testing.T) {
 		}
 	}
 	for i, line := range strings.Split(string(text), "\n") {
-		if len([]rune(strings.ReplaceAll(line, "\t", "  "))) > 100 {
+		if len([]rune(strings.ReplaceAll(line, "\t", "        "))) > 100 {
 			t.Errorf("line %d has more than 100 columns", i+1)
 		}
 	}
