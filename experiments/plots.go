@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"bilevel/internal/atomicfile"
@@ -187,4 +188,55 @@ func decades(from, to float64) (ticks []plot.Tick) {
 		}
 	}
 	return ticks
+}
+
+// writePlots draws what a report asks for.
+func writePlots(dir, title string, report Report, records []*Record) error {
+	colours := []color.NRGBA{blue, orange}
+	for _, spec := range report.Plots {
+		scale := 1.0
+		if spec.ScaleToPercent {
+			scale = 100
+		}
+		column := func(name string, factor float64) (out [][]float64) {
+			for _, r := range records {
+				values := r.Curve.Column(name)
+				for i := range values {
+					values[i] *= factor
+				}
+				out = append(out, values)
+			}
+			return out
+		}
+		var all []series
+		for i, l := range spec.Lines {
+			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
+		}
+		p, err := curves(title, spec.X, spec.Y, all...)
+		if err != nil {
+			return err
+		}
+		if err := savePlot(p, dir, spec.File); err != nil {
+			return err
+		}
+	}
+	if report.Histogram.File == "" {
+		return nil
+	}
+	var groups []group
+	for _, r := range records {
+		for _, s := range r.Samples {
+			i := slices.IndexFunc(groups, func(g group) bool { return g.name == s.Name })
+			if i < 0 {
+				i = len(groups)
+				groups = append(groups, group{name: s.Name, colour: colours[i%len(colours)]})
+			}
+			groups[i].values = append(groups[i].values, s.Values...)
+		}
+	}
+	p, err := histogram(title, report.Histogram.X, groups...)
+	if err != nil {
+		return err
+	}
+	return savePlot(p, dir, report.Histogram.File)
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"bilevel/data"
+	"bilevel/experiments"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// experimentFlags are the flags of commands that run an experiment.
+type experimentFlags struct {
+	common
+	seeds int
+}
+
+func (f *experimentFlags) registerSeeds(c *cobra.Command) {
+	c.Flags().IntVar(&f.seeds, "seeds", 1, "number of seeds to run: --seed, --seed + 1, …")
+}
+
+// overlay puts the flags that the user gave over a configuration: the flag --outer-step is the field outer_step.
+func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
+	given := map[string]any{}
+	c.Flags().Visit(func(flag *pflag.Flag) {
+		name := strings.ReplaceAll(flag.Name, "-", "_")
+		if flag.Value.Type() == "string" {
+			given[name] = flag.Value.String()
+		} else {
+			given[name] = json.RawMessage(flag.Value.String())
+		}
+	})
+	text, err := json.Marshal(given)
+	if err != nil {
+		return usageError{err}
+	}
+	return json.Unmarshal(text, config) // flags that are no fields are not looked at
+}
+
+// list is the seeds to run.
+func (f *experimentFlags) list() ([]uint64, error) {
+	if f.seeds < 1 || f.seeds > math.MaxInt32 {
+		return nil, usagef("--seeds %d: wants 1 to %d", f.seeds, math.MaxInt32)
+	}
+	if last := f.seed + uint64(f.seeds-1); last < f.seed {
+		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d", f.seed, f.seeds, uint64(math.MaxUint64))
+	}
+	var seeds []uint64
+	for i := range f.seeds {
+		seeds = append(seeds, f.seed+uint64(i))
+	}
+	return seeds, nil
+}
+
+// runExperiment is what all commands that run an experiment do: settings gives the configuration and the title for a
+// data set. Results are written as cells are finished, so that a stop loses only the one at work.
+func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, settings func(*data.Dataset) (config any, title string, err error)) error {
+	seeds, err := f.list()
+	if err != nil {
+		return err
+	}
+	if f.out == "" {
+		f.out = resultsFolder(x.Name(), f.data)
+	}
+	if err := checkWritable(f.out); err != nil {
+		return err
+	}
+	dev, err := f.openDevice()
+	if err != nil {
+		return err
+	}
+	set, err := a.openData(&f.common)
+	if err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	config, title, err := settings(set)
+	if err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	cells, err := x.Cells(config, seeds)
+	if err != nil {
+		return errors.Join(usageError{err}, dev.Close())
+	}
+	progress := newProgress(a.stderr, f.quiet)
+	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set}
+	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
+	written := false
+	write := func(records []*experiments.Record) error {
+		progress.end()
+		if err := experiments.WriteResults(f.out, title, x.Report(), records); err != nil {
+			return fmt.Errorf("results: %w", err)
+		}
+		written = true
+		return nil
+	}
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, each, write)
+	progress.end()
+	if err != nil && c.Context().Err() != nil { // the device may still be in an iteration: the process ends without waiting
+		if written {
+			return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds were finished, their results are in %s", len(records), len(cells), f.out)
+		}
+		return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
+	}
+	if err := errors.Join(err, dev.Close()); err != nil {
+		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)
+	}
+	return a.show(f, x.Report(), records)
+}
+
+// show prints the table for people and the summary for programs.
+func (a *app) show(f *experimentFlags, report experiments.Report, records []*experiments.Record) error {
+	if !f.quiet {
+		var w io.Writer = a.stdout
+		if f.json {
+			w = a.stderr
+		}
+		if err := experiments.WriteTable(w, report, records); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\nplots, curves and tables: %s\n", f.out)
+	}
+	if !f.json {
+		return nil
+	}
+	summary, err := experiments.Summarize(records)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(summary)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s\n", text)
+	return err
+}
