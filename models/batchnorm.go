@@ -63,7 +63,7 @@ func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.M
 	return centred.Mul(scale).Add(w[layer+".bias"])
 }
 
-// moved is 0.9 old + 0.1 new; no derivative passes.
+// moved is 0.9 old + 0.1 new.
 func moved(old, new *tensor.Node) *tensor.Node {
-	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum)).StopGradient()
+	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum))
 }

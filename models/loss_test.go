@@ -91,3 +91,34 @@ func TestMistakes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []float64{0, 1, 0, 1}, got)
 }
+
+func TestSmoothedCrossEntropy(t *testing.T) {
+	const rows, classes, epsilon = 3, 4, 0.1
+	z, labels := sequence(rows*classes, 1.9), []int32{2, 0, 3}
+	ex := tensor.NewExecutor(ref.New())
+	defer ex.Close()
+	zv, lv, out := ex.Variable("z", tensor.Real, rows, classes), ex.Variable("l", tensor.Int, rows), ex.Variable("out", tensor.Real, rows)
+	require.NoError(t, zv.Write(z))
+	require.NoError(t, lv.WriteInts(labels))
+	f, err := ex.Compile("smoothed", func() []tensor.Update {
+		return []tensor.Update{{Var: out, Value: models.SmoothedCrossEntropy(zv.Node(), lv.Node(), epsilon)}}
+	})
+	require.NoError(t, err)
+	require.NoError(t, f.Run(1))
+	got, err := out.Read()
+	require.NoError(t, err)
+	for r := range rows {
+		total, want := 0.0, 0.0
+		for j := range classes {
+			total += math.Exp(z[r*classes+j])
+		}
+		for j := range classes {
+			target := epsilon / classes
+			if int32(j) == labels[r] {
+				target += 1 - epsilon
+			}
+			want -= target * math.Log(math.Exp(z[r*classes+j])/total)
+		}
+		require.InDelta(t, want, got[r], 1e-14)
+	}
+}

@@ -158,5 +158,5 @@ func (m MLP) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, ne
 	if len(moved) == 0 {
 		return x, state
 	}
-	return x, m.State().Spread(func(a params.Array) *tensor.Node { return moved[a.Name] })
+	return x, m.State().Spread(func(a params.Array) *tensor.Node { return moved[a.Name] }).StopGradient()
 }
