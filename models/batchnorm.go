@@ -24,8 +24,8 @@ func batchNormState(l params.Layout, layer string, features int) params.Layout {
 	return l.With(layer+runningMean, features).With(layer+runningVar, features).With(layer + batchesTracked)
 }
 
-// batchNorm is batch normalization (Ioffe, Szegedy, ICML 2015, algorithms 1 and 2) of x [B, …, features] over all axes but
-// the last, composed of reductions and maps so that it has derivatives of any order:
+// batchNorm is batch normalization (Ioffe, Szegedy, ICML 2015, algorithms 1 and 2) of x [B, …, features] over all axes
+// but the last, composed of reductions and maps so that it has derivatives of any order:
 //
 //	y = (x - μ)/√(σ² + ε) · weight + bias
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"bilevel/device"
@@ -62,7 +63,8 @@ func run(t *testing.T, dev device.Device, m models.Model, p, state []float64, in
 	rows := len(in.Labels)
 	labels := ex.Variable("labels", tensor.Int, rows)
 	require.NoError(t, labels.WriteInts(in.Labels))
-	pn, sn, xn, vn := variable(p, len(p)), variable(state, len(state)), variable(in.X, rows, len(in.X)/rows), variable(in.V, len(in.V))
+	pn, sn, vn := variable(p, len(p)), variable(state, len(state)), variable(in.V, len(in.V))
+	xn := variable(in.X, rows, len(in.X)/rows)
 	var loss float64
 	into := []*[]float64{&out.Outputs, {}, &out.Gradient, &out.HVP, &out.State}
 	var updates []tensor.Update
@@ -99,7 +101,8 @@ func near(t *testing.T, want, got pass, tol float64) {
 	require.InDeltaSlice(t, want.State, got.State, tol)
 }
 
-// devices are the reference in float64 and the processor in float32, with tolerances for sums of some ten numbers near 1.
+// devices are the reference in float64 and the processor in float32, with tolerances for sums of some ten numbers near
+// 1.
 func devices() map[float64]device.Device {
 	return map[float64]device.Device{1e-12: ref.New(), 1e-4: host.New(2)}
 }
@@ -145,8 +148,8 @@ func TestStateDict(t *testing.T) {
 	require.ErrorContains(t, err, "missing 0.bias, 2.weight, 2.bias; not asked for 1.weight, 1.bias, 1.running_mean")
 }
 
-// plainBatchNorm normalizes rows of width numbers by loops: by the statistics of the rows, which it returns, or by those
-// given.
+// plainBatchNorm normalizes rows of width numbers by loops: by the statistics of the rows, which it returns, or by
+// those given.
 func plainBatchNorm(x, weight, bias, mean, variance []float64, train bool) (out, batchMean, unbiased []float64) {
 	width := len(weight)
 	rows := len(x) / width
@@ -199,14 +202,15 @@ func TestPassesChain(t *testing.T) {
 			h[j] = max(h[j], 0)
 		}
 		last := models.MLP{Widths: []int{3, 2}}
-		require.InDeltaSlice(t, plainMLP(last, nil, append(append([]float64{}, at.Of("3.weight")...), at.Of("3.bias")...), h), got[i], 1e-13)
+		affine := slices.Concat(at.Of("3.weight"), at.Of("3.bias"))
+		require.InDeltaSlice(t, plainMLP(last, nil, affine, h), got[i], 1e-13)
 		for j := range mean {
 			if train {
 				mean[j], variance[j] = 0.9*mean[j]+0.1*mu[j], 0.9*variance[j]+0.1*unbiased[j]
 			}
 		}
 	}
-	require.InDeltaSlice(t, append(append(append([]float64{}, mean...), variance...), 2), got[3], 1e-14)
+	require.InDeltaSlice(t, slices.Concat(mean, variance, []float64{2}), got[3], 1e-14)
 }
 
 // No derivative passes through the moved statistics into what uses them later.
@@ -243,8 +247,8 @@ func TestBatchNormDerivatives(t *testing.T) {
 	}
 }
 
-// The variance is that of centred numbers: with a mean of 1000 and a deviation of 1, float32 would lose four digits in the
-// difference of the mean square and the squared mean, and the outputs a few hundredths.
+// The variance is that of centred numbers: with a mean of 1000 and a deviation of 1, float32 would lose four digits in
+// the difference of the mean square and the squared mean, and the outputs a few hundredths.
 func TestVarianceIsCentred(t *testing.T) {
 	m := models.MLP{Widths: []int{1, 1, 1}, Activation: models.Identity, BatchNorm: true}
 	start, state := m.Init(1)
@@ -256,7 +260,8 @@ func TestVarianceIsCentred(t *testing.T) {
 	}
 	want, mean, unbiased := plainBatchNorm(x, []float64{1}, []float64{0}, []float64{0}, []float64{1}, true)
 	dev := host.New(2)
-	got := run(t, dev, m, start.Flat, state.Flat, pass{X: x, Labels: make([]int32, len(x)), V: start.Flat}, params.Train)
+	in := pass{X: x, Labels: make([]int32, len(x)), V: start.Flat}
+	got := run(t, dev, m, start.Flat, state.Flat, in, params.Train)
 	require.NoError(t, dev.Close())
 	// The mean is rounded to 1000·2⁻²⁴ = 6e-5, relative to a deviation of √2.
 	require.InDeltaSlice(t, want, got.Outputs, 3e-4)

@@ -10,8 +10,8 @@ func WeightedMean(losses, w *tensor.Node) *tensor.Node {
 	return tensor.Dot(losses, w).Div(w.Sum())
 }
 
-// SmoothedCrossEntropy is the cross-entropy of logits z [B, c] with the labels Int [B] of which a part ε is spread evenly
-// over all classes (Szegedy and others, CVPR 2016, section 7): for each row
+// SmoothedCrossEntropy is the cross-entropy of logits z [B, c] with the labels Int [B] of which a part ε is spread
+// evenly over all classes (Szegedy and others, CVPR 2016, section 7): for each row
 //
 //	(1-ε)·(-log p_label) + ε/c·Σ_j (-log p_j),   p = softmax(z)
 func SmoothedCrossEntropy(z, labels *tensor.Node, epsilon float64) *tensor.Node {

@@ -13,11 +13,11 @@ import (
 // batch normalization or, where BatchNorm is false, nothing. Inputs [B, …] with Widths[0] numbers a row give outputs
 // [B, Widths[last]]. Everything but Widths may stay zero: relu, biases, start values that suit the activation.
 //
-// Its arrays are named and ordered as those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose members
-// are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1, with
-// 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear map
-// that is followed by a batch normalization has no bias: the normalization takes it out again, so that the loss would
-// not depend on it and its Hessian would be singular. In PyTorch that is Linear(…, bias=False).
+// Its arrays are named and ordered as those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose
+// members are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1,
+// with 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear
+// map that is followed by a batch normalization has no bias: the normalization takes it out again, so that the loss
+// would not depend on it and its Hessian would be singular. In PyTorch that is Linear(…, bias=False).
 type MLP struct {
 	Widths     []int // inputs, hidden layers, outputs
 	Activation Activation

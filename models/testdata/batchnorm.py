@@ -42,7 +42,8 @@ def one_pass(rows):
             "gradient": flat(grad), "v": flat(v), "hvp": flat(product), "state": flat(net.buffers())}
 
 
-golden = {"names": list(parameters), "stateNames": [n for n, _ in net.named_buffers()], "params": flat(parameters.values())}
+golden = {"names": list(parameters), "stateNames": [n for n, _ in net.named_buffers()],
+          "params": flat(parameters.values())}
 golden["train"] = [one_pass(rows) for rows in (6, 4, 7)]
 net.eval()
 golden["eval"] = one_pass(5)
