@@ -101,8 +101,8 @@ func near(t *testing.T, want, got pass, tol float64) {
 	require.InDeltaSlice(t, want.State, got.State, tol)
 }
 
-// devices are the reference in float64 and the processor in float32, with tolerances for sums of some ten numbers near
-// 1.
+// devices are the reference in float64 and the processor in float32, each by a tolerance some thousand times its unit
+// roundoff, for sums of a few tens of numbers near 1.
 func devices() map[float64]device.Device {
 	return map[float64]device.Device{1e-12: ref.New(), 1e-4: host.New(2)}
 }

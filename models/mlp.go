@@ -1,7 +1,6 @@
 package models
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -23,7 +22,7 @@ type MLP struct {
 	Activation Activation
 	NoBias     bool // leaves out the biases of linear maps
 	BatchNorm  bool // normalizes the input of each φ
-	Start      Start
+	Start      Start // where empty, what suits the activation: He for relu and softplus, else Glorot
 	// InputsFirst stores each weight array as [in, out], PyTorch's transposed. Start values are the same function.
 	InputsFirst bool
 	Normalize   Normalization
@@ -39,11 +38,15 @@ func (m MLP) Check() error {
 			return fmt.Errorf("perceptron of widths %v: wants positive ones", m.Widths)
 		}
 	}
-	_, _, err := m.Activation.find()
-	if m.Start != "" {
-		err = errors.Join(err, m.Start.check())
+	if _, _, err := m.Activation.find(); err != nil {
+		return err
 	}
-	return errors.Join(err, m.Normalize.check(m.Widths[0]))
+	if m.Start != "" {
+		if err := m.Start.check(); err != nil {
+			return err
+		}
+	}
+	return m.Normalize.check(m.Widths[0])
 }
 
 // dense is one layer: the names of its linear map and of its batch normalization, empty where there is none.

@@ -33,6 +33,12 @@ type Model interface {
 	Apply(p, state, inputs *tensor.Node, m params.Mode) (outputs, next *tensor.Node)
 }
 
+var (
+	_ Model = Softmax{}
+	_ Model = Logistic{}
+	_ Model = MLP{}
+)
+
 // IsWeight says whether an array holds the weights of a linear map, which are pruned and decayed, and not a bias or the
 // scale of a normalization: it has two axes or more.
 func IsWeight(a params.Array) bool { return len(a.Shape) >= 2 }
