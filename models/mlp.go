@@ -20,8 +20,8 @@ import (
 type MLP struct {
 	Widths     []int // inputs, hidden layers, outputs
 	Activation Activation
-	NoBias     bool // leaves out the biases of linear maps
-	BatchNorm  bool // normalizes the input of each φ
+	NoBias     bool  // leaves out the biases of linear maps
+	BatchNorm  bool  // normalizes the input of each φ
 	Start      Start // where empty, what suits the activation: He for relu and softplus, else Glorot
 	// InputsFirst stores each weight array as [in, out], PyTorch's transposed. Start values are the same function.
 	InputsFirst bool
