@@ -24,8 +24,8 @@ func batchNormState(l params.Layout, layer string, features int) params.Layout {
 	return l.With(layer+runningMean, features).With(layer+runningVar, features).With(layer + batchesTracked)
 }
 
-// batchNorm is batch normalization (Ioffe, Szegedy, ICML 2015, algorithms 1 and 2) of x [B, …, features] over all axes but
-// the last, composed of reductions and maps so that it has derivatives of any order:
+// batchNorm is batch normalization (Ioffe, Szegedy, ICML 2015, algorithms 1 and 2) of x [B, …, features] over all axes
+// but the last, composed of reductions and maps so that it has derivatives of any order:
 //
 //	y = (x - μ)/√(σ² + ε) · weight + bias
 //
@@ -63,7 +63,7 @@ func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.M
 	return centred.Mul(scale).Add(w[layer+".bias"])
 }
 
-// moved is 0.9 old + 0.1 new; no derivative passes.
+// moved is 0.9 old + 0.1 new.
 func moved(old, new *tensor.Node) *tensor.Node {
-	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum)).StopGradient()
+	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum))
 }

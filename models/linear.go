@@ -19,7 +19,8 @@ type Softmax struct {
 // Check refuses sizes that make no sense.
 func (m Softmax) Check() error {
 	if m.Inputs < 1 || m.Classes < 2 {
-		return fmt.Errorf("softmax regression from %d inputs to %d classes: wants at least 1 and 2", m.Inputs, m.Classes)
+		return fmt.Errorf("softmax regression from %d inputs to %d classes: wants at least 1 and 2",
+			m.Inputs, m.Classes)
 	}
 	return m.Normalize.check(m.Inputs)
 }
@@ -38,8 +39,8 @@ func (m Softmax) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs
 	return applyAffine(w, m.Normalize.apply(rows("Softmax", inputs, m.Inputs))), nil
 }
 
-// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · wᵀ + b, the log-odds of class 1, with weight
-// w [1, Inputs] and bias b [1], start values zero. BinaryCrossEntropy is its loss.
+// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · wᵀ + b, the log-odds of class 1, with
+// weight w [1, Inputs] and bias b [1], start values zero. BinaryCrossEntropy is its loss.
 type Logistic struct {
 	Inputs    int
 	NoBias    bool // true where the inputs carry a column of ones

@@ -10,6 +10,14 @@ func WeightedMean(losses, w *tensor.Node) *tensor.Node {
 	return tensor.Dot(losses, w).Div(w.Sum())
 }
 
+// SmoothedCrossEntropy is the cross-entropy of logits z [B, c] with the labels Int [B] of which a part ε is spread
+// evenly over all classes (Szegedy and others, CVPR 2016, section 7): for each row
+//
+//	(1-ε)·(-log p_label) + ε/c·Σ_j (-log p_j),   p = softmax(z)
+func SmoothedCrossEntropy(z, labels *tensor.Node, epsilon float64) *tensor.Node {
+	return tensor.CrossEntropy(z, labels).Scale(1 - epsilon).Sub(z.LogSoftmax().Mean(1).Scale(epsilon))
+}
+
 // BinaryCrossEntropy is log(1 + exp z) - a z for log-odds z [B] and labels a [B] in {0, 1}, both Real.
 func BinaryCrossEntropy(z, a *tensor.Node) *tensor.Node { return z.Softplus().Sub(a.Mul(z)) }
 

@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"bilevel/device/ref"
@@ -15,7 +16,11 @@ import (
 func TestWeightedMean(t *testing.T) {
 	got := eval(t, func(v func([]float64, ...int) *tensor.Node) []*tensor.Node {
 		losses := v([]float64{1, 2, 4}, 3)
-		return []*tensor.Node{models.WeightedMean(losses, nil), models.WeightedMean(losses, v([]float64{1, 3, 0}, 3)), models.SquaredNorm(losses)}
+		return []*tensor.Node{
+			models.WeightedMean(losses, nil),
+			models.WeightedMean(losses, v([]float64{1, 3, 0}, 3)),
+			models.SquaredNorm(losses),
+		}
 	})
 	require.InDelta(t, 7.0/3, got[0][0], 1e-15)
 	require.Equal(t, []float64{7.0 / 4}, got[1])
@@ -50,7 +55,8 @@ func TestPaddedRows(t *testing.T) {
 		return [][]float64{a, b}
 	}
 	want := run(4, x, []float64{1, 2, 1, 0.5}, []int32{0, 1, 2, 1})
-	padded := run(7, append(append([]float64{}, x...), 9, -9, 1, 0, 0, 0, 1e3, 5, -7), []float64{1, 2, 1, 0.5, 0, 0, 0}, []int32{0, 1, 2, 1, 0, 0, 2})
+	padded := run(7, append(slices.Clone(x), 9, -9, 1, 0, 0, 0, 1e3, 5, -7),
+		[]float64{1, 2, 1, 0.5, 0, 0, 0}, []int32{0, 1, 2, 1, 0, 0, 2})
 	for i := range want {
 		require.InDeltaSlice(t, want[i], padded[i], 1e-15)
 	}
@@ -79,7 +85,8 @@ func TestBinaryCrossEntropy(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	ex := tensor.NewExecutor(ref.New())
 	defer ex.Close()
-	logits, labels, out := ex.Variable("z", tensor.Real, 4, 3), ex.Variable("l", tensor.Int, 4), ex.Variable("m", tensor.Real, 4)
+	logits := ex.Variable("z", tensor.Real, 4, 3)
+	labels, out := ex.Variable("l", tensor.Int, 4), ex.Variable("m", tensor.Real, 4)
 	require.NoError(t, logits.Write([]float64{1, 2, 3, 3, 2, 1, 5, 5, 0, 5, 5, 0}))
 	require.NoError(t, labels.WriteInts([]int32{2, 2, 0, 1}))
 	f, err := ex.Compile("mistakes", func() []tensor.Update {
@@ -90,4 +97,36 @@ func TestMistakes(t *testing.T) {
 	got, err := out.Read()
 	require.NoError(t, err)
 	require.Equal(t, []float64{0, 1, 0, 1}, got)
+}
+
+func TestSmoothedCrossEntropy(t *testing.T) {
+	const rows, classes, epsilon = 3, 4, 0.1
+	z, labels := sequence(rows*classes, 1.9), []int32{2, 0, 3}
+	ex := tensor.NewExecutor(ref.New())
+	defer ex.Close()
+	zv := ex.Variable("z", tensor.Real, rows, classes)
+	lv, out := ex.Variable("l", tensor.Int, rows), ex.Variable("out", tensor.Real, rows)
+	require.NoError(t, zv.Write(z))
+	require.NoError(t, lv.WriteInts(labels))
+	f, err := ex.Compile("smoothed", func() []tensor.Update {
+		return []tensor.Update{{Var: out, Value: models.SmoothedCrossEntropy(zv.Node(), lv.Node(), epsilon)}}
+	})
+	require.NoError(t, err)
+	require.NoError(t, f.Run(1))
+	got, err := out.Read()
+	require.NoError(t, err)
+	for r := range rows {
+		total, want := 0.0, 0.0
+		for j := range classes {
+			total += math.Exp(z[r*classes+j])
+		}
+		for j := range classes {
+			target := epsilon / classes
+			if int32(j) == labels[r] {
+				target += 1 - epsilon
+			}
+			want -= target * math.Log(math.Exp(z[r*classes+j])/total)
+		}
+		require.InDelta(t, want, got[r], 1e-14)
+	}
 }

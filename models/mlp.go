@@ -1,7 +1,6 @@
 package models
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -13,17 +12,17 @@ import (
 // batch normalization or, where BatchNorm is false, nothing. Inputs [B, …] with Widths[0] numbers a row give outputs
 // [B, Widths[last]]. Everything but Widths may stay zero: relu, biases, start values that suit the activation.
 //
-// Its arrays are named and ordered as those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose members
-// are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1, with
-// 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear map
-// that is followed by a batch normalization has no bias: the normalization takes it out again, so that the loss would
-// not depend on it and its Hessian would be singular. In PyTorch that is Linear(…, bias=False).
+// Its arrays are named and ordered as those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose
+// members are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1,
+// with 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear
+// map that is followed by a batch normalization has no bias: the normalization takes it out again, so that the loss
+// would not depend on it and its Hessian would be singular. In PyTorch that is Linear(…, bias=False).
 type MLP struct {
 	Widths     []int // inputs, hidden layers, outputs
 	Activation Activation
-	NoBias     bool // leaves out the biases of linear maps
-	BatchNorm  bool // normalizes the input of each φ
-	Start      Start
+	NoBias     bool  // leaves out the biases of linear maps
+	BatchNorm  bool  // normalizes the input of each φ
+	Start      Start // where empty, what suits the activation: He for relu and softplus, else Glorot
 	// InputsFirst stores each weight array as [in, out], PyTorch's transposed. Start values are the same function.
 	InputsFirst bool
 	Normalize   Normalization
@@ -39,11 +38,15 @@ func (m MLP) Check() error {
 			return fmt.Errorf("perceptron of widths %v: wants positive ones", m.Widths)
 		}
 	}
-	_, _, err := m.Activation.find()
-	if m.Start != "" {
-		err = errors.Join(err, m.Start.check())
+	if _, _, err := m.Activation.find(); err != nil {
+		return err
 	}
-	return errors.Join(err, m.Normalize.check(m.Widths[0]))
+	if m.Start != "" {
+		if err := m.Start.check(); err != nil {
+			return err
+		}
+	}
+	return m.Normalize.check(m.Widths[0])
 }
 
 // dense is one layer: the names of its linear map and of its batch normalization, empty where there is none.
@@ -158,5 +161,5 @@ func (m MLP) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, ne
 	if len(moved) == 0 {
 		return x, state
 	}
-	return x, m.State().Spread(func(a params.Array) *tensor.Node { return moved[a.Name] })
+	return x, m.State().Spread(func(a params.Array) *tensor.Node { return moved[a.Name] }).StopGradient()
 }

@@ -23,27 +23,34 @@ type Model interface {
 	// Init is start values for parameters and state. The same seed gives the same values, which are float32 numbers on
 	// every device.
 	Init(seed uint64) (p, state params.Values)
-	// Apply is the model's outputs for parameters [q], state [s] and inputs [B, …] under a mode, and the next state [s].
-	// Under params.Train the next state holds the moved running statistics, through which no derivative passes; under the
-	// other modes it is the state as it came. A model without state takes nil and returns nil. The next state of one
-	// pass may be the state of the following one.
+	// Apply is the model's outputs for parameters [q], state [s] and inputs [B, …] under a mode, and the next state
+	// [s]. Under params.Train the next state holds the moved running statistics, through which no derivative passes;
+	// under the other modes it is the state as it came. A model without state takes nil and returns nil. The next state
+	// of one pass may be the state of the following one.
 	//
 	// A vector of the wrong shape, a state given to a model that keeps none or missing where it keeps one, and inputs
 	// that do not fit panic with a *tensor.BuildError, which tensor.Executor.Compile returns as an error.
 	Apply(p, state, inputs *tensor.Node, m params.Mode) (outputs, next *tensor.Node)
 }
 
+var (
+	_ Model = Softmax{}
+	_ Model = Logistic{}
+	_ Model = MLP{}
+)
+
 // IsWeight says whether an array holds the weights of a linear map, which are pruned and decayed, and not a bias or the
 // scale of a normalization: it has two axes or more.
 func IsWeight(a params.Array) bool { return len(a.Shape) >= 2 }
 
-// LayerOf is the name of the layer that an array belongs to: what stands before the last dot of its name, 3 for 3.weight.
-// It is a key for params.Layout.Groups and ByGroup, such as one weight decay per layer.
+// LayerOf is the name of the layer that an array belongs to: what stands before the last dot of its name, 3 for
+// 3.weight, and 0 where there is no dot, as in a model of one layer. It is a key for params.Layout.Groups and ByGroup,
+// such as one weight decay per layer.
 func LayerOf(a params.Array) string {
 	if dot := strings.LastIndexByte(a.Name, '.'); dot >= 0 {
 		return a.Name[:dot]
 	}
-	return a.Name
+	return "0"
 }
 
 // open checks the vectors given to a model and names their arrays. op is the model's name for errors.

@@ -13,7 +13,7 @@ import (
 )
 
 // eval computes nodes on the float64 reference device.
-func eval(t *testing.T, build func(variable func(values []float64, shape ...int) *tensor.Node) []*tensor.Node) [][]float64 {
+func eval(t *testing.T, build func(variable func([]float64, ...int) *tensor.Node) []*tensor.Node) (out [][]float64) {
 	t.Helper()
 	dev := ref.New()
 	ex := tensor.NewExecutor(dev)
@@ -33,7 +33,6 @@ func eval(t *testing.T, build func(variable func(values []float64, shape ...int)
 	f, err := ex.Compile("test", func() []tensor.Update { return updates })
 	require.NoError(t, err)
 	require.NoError(t, f.Run(1))
-	var out [][]float64
 	for _, u := range updates {
 		values, err := u.Var.Read()
 		require.NoError(t, err)
@@ -69,10 +68,12 @@ func TestLayouts(t *testing.T) {
 		of            models.Model
 		params, state params.Layout
 	}{
-		{models.Softmax{Inputs: 4, Classes: 3}, params.Layout{array("weight", []int{3, 4}, 0), array("bias", []int{3}, 12)}, nil},
+		{models.Softmax{Inputs: 4, Classes: 3},
+			params.Layout{array("weight", []int{3, 4}, 0), array("bias", []int{3}, 12)}, nil},
 		{models.Logistic{Inputs: 5, NoBias: true}, params.Layout{array("weight", []int{1, 5}, 0)}, nil},
 		{models.MLP{Widths: []int{4, 6, 3}}, params.Layout{
-			array("0.weight", []int{6, 4}, 0), array("0.bias", []int{6}, 24), array("2.weight", []int{3, 6}, 30), array("2.bias", []int{3}, 48)}, nil},
+			array("0.weight", []int{6, 4}, 0), array("0.bias", []int{6}, 24),
+			array("2.weight", []int{3, 6}, 30), array("2.bias", []int{3}, 48)}, nil},
 		{models.MLP{Widths: []int{4, 6, 3}, NoBias: true, InputsFirst: true}, params.Layout{
 			array("0.weight", []int{4, 6}, 0), array("2.weight", []int{6, 3}, 24)}, nil},
 		{models.MLP{Widths: []int{4, 6, 5, 3}, BatchNorm: true},
@@ -82,8 +83,10 @@ func TestLayouts(t *testing.T) {
 				array("6.weight", []int{3, 5}, 76), array("6.bias", []int{3}, 91),
 			},
 			params.Layout{
-				array("1.running_mean", []int{6}, 0), array("1.running_var", []int{6}, 6), array("1.num_batches_tracked", nil, 12),
-				array("4.running_mean", []int{5}, 13), array("4.running_var", []int{5}, 18), array("4.num_batches_tracked", nil, 23),
+				array("1.running_mean", []int{6}, 0), array("1.running_var", []int{6}, 6),
+				array("1.num_batches_tracked", nil, 12),
+				array("4.running_mean", []int{5}, 13), array("4.running_var", []int{5}, 18),
+				array("4.num_batches_tracked", nil, 23),
 			}},
 	} {
 		require.Equal(t, c.params, c.of.Params())
@@ -96,6 +99,18 @@ func TestLayouts(t *testing.T) {
 		require.Len(t, p.Flat, c.params.Size())
 		require.Len(t, state.Flat, c.state.Size())
 	}
+}
+
+// What is pruned and decayed are weights of linear maps, and layers are named by what stands before the dot.
+func TestGroupsOfArrays(t *testing.T) {
+	l := models.MLP{Widths: []int{2, 1, 2}, BatchNorm: true}.Params()
+	require.Equal(t, []string{"0", "1", "3"}, l.Groups(models.LayerOf))
+	got := eval(t, func(v func([]float64, ...int) *tensor.Node) []*tensor.Node {
+		return []*tensor.Node{l.Mask(models.IsWeight), l.ByGroup(v([]float64{5, 6, 7}, 3), models.LayerOf)}
+	})
+	require.Equal(t, []float64{1, 1, 0, 0, 1, 1, 0, 0}, got[0])
+	require.Equal(t, []float64{5, 5, 6, 6, 7, 7, 7, 7}, got[1])
+	require.Equal(t, []string{"0"}, models.Softmax{Inputs: 2, Classes: 2}.Params().Groups(models.LayerOf))
 }
 
 // weightAt is element (from input k to output j) of a weight array of in × out elements.
@@ -164,7 +179,8 @@ func TestOutputs(t *testing.T) {
 		outputs int
 		noBias  bool
 	}{
-		{models.Softmax{Inputs: 3, Classes: 4}, 4, false}, {models.Softmax{Inputs: 3, Classes: 2, NoBias: true}, 2, true},
+		{models.Softmax{Inputs: 3, Classes: 4}, 4, false},
+		{models.Softmax{Inputs: 3, Classes: 2, NoBias: true}, 2, true},
 		{models.Logistic{Inputs: 3}, 1, false}, {models.Logistic{Inputs: 3, NoBias: true}, 1, true},
 	} {
 		p, x := sequence(c.model.Params().Size(), 1.3), sequence(rows*3, 0.7)
@@ -175,7 +191,9 @@ func TestOutputs(t *testing.T) {
 
 // Inputs of more axes are rows of their elements.
 func TestInputsOfManyAxes(t *testing.T) {
-	for _, m := range []models.Model{models.MLP{Widths: []int{12, 3, 2}}, models.Softmax{Inputs: 12, Classes: 3}, models.Logistic{Inputs: 12}} {
+	for _, m := range []models.Model{
+		models.MLP{Widths: []int{12, 3, 2}}, models.Softmax{Inputs: 12, Classes: 3}, models.Logistic{Inputs: 12},
+	} {
 		p, x := sequence(m.Params().Size(), 1.3), sequence(5*12, 0.7)
 		require.Equal(t, outputs(t, m, p, x, 5, 12), outputs(t, m, p, x, 5, 2, 2, 3))
 	}
@@ -212,6 +230,9 @@ func TestNormalization(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
+	by := func(mean []float64, deviation ...float64) models.Normalization {
+		return models.Normalization{Mean: mean, Deviation: deviation}
+	}
 	for _, c := range []struct {
 		of   interface{ Check() error }
 		says string
@@ -221,15 +242,18 @@ func TestRefuses(t *testing.T) {
 		{models.MLP{Widths: []int{3, 0}}, "positive"},
 		{models.MLP{Widths: []int{0, 3}}, "positive"},
 		{models.MLP{Widths: []int{3, -1, 2}}, "positive"},
-		{models.MLP{Widths: []int{3, 2}, Activation: "rellu"}, `unknown activation "rellu" (there are relu, tanh, sigmoid, softplus, identity); did you mean "relu"?`},
-		{models.MLP{Widths: []int{3, 2}, Start: "pytroch"}, `unknown start values "pytroch" (there are he, glorot, pytorch); did you mean "pytorch"?`},
+		{models.MLP{Widths: []int{3, 2}, Activation: "rellu"},
+			`unknown activation "rellu" (there are relu, tanh, sigmoid, softplus, identity); did you mean "relu"?`},
+		{models.MLP{Widths: []int{3, 2}, Start: "pytroch"},
+			`unknown start values "pytroch" (there are he, glorot, pytorch); did you mean "pytorch"?`},
 		{models.Softmax{Inputs: 0, Classes: 3}, "softmax regression from 0 inputs to 3 classes"},
 		{models.Softmax{Inputs: 3, Classes: 1}, "softmax regression"},
 		{models.Logistic{}, "logistic regression from 0 inputs"},
 		{models.Logistic{Inputs: 4, Normalize: models.Normalization{Mean: []float64{0}}}, "1 means and 0 deviations"},
-		{models.Softmax{Inputs: 4, Classes: 2, Normalize: models.Normalization{Mean: []float64{0, 0, 0}, Deviation: []float64{1, 1, 1}}}, "divides the 4 inputs"},
-		{models.MLP{Widths: []int{3, 2}, Normalize: models.Normalization{Mean: []float64{0}, Deviation: []float64{0}}}, "mean 0 and deviation 0"},
-		{models.MLP{Widths: []int{3, 2}, Normalize: models.Normalization{Mean: []float64{math.NaN()}, Deviation: []float64{1}}}, "mean NaN"},
+		{models.Softmax{Inputs: 4, Classes: 2, Normalize: by([]float64{0, 0, 0}, 1, 1, 1)}, "divides the 4 inputs"},
+		{models.MLP{Widths: []int{3, 2}, Normalize: by([]float64{0}, 0)}, "mean 0 and deviation 0"},
+		{models.MLP{Widths: []int{3, 2}, Normalize: by([]float64{0}, math.Inf(1))}, "deviation +Inf"},
+		{models.MLP{Widths: []int{3, 2}, Normalize: by([]float64{math.NaN()}, 1)}, "mean NaN"},
 	} {
 		require.ErrorContains(t, c.of.Check(), c.says)
 		m := c.of.(models.Model)
@@ -253,22 +277,27 @@ func TestApplyRefuses(t *testing.T) {
 		op, says string
 		build    func()
 	}{
-		{"MLP", "it keeps no state, but was given one of shape [9]: wants nil", func() { mlp.Apply(zero(26), zero(9), x, params.Train) }},
+		{"MLP", "it keeps no state, but was given one of shape [9]: wants nil",
+			func() { mlp.Apply(zero(26), zero(9), x, params.Train) }},
 		{"Softmax", "it keeps no state", func() {
 			models.Softmax{Inputs: 3, Classes: 2}.Apply(zero(8), zero(1), x, params.Eval)
 		}},
-		{"Logistic", "it keeps no state", func() { models.Logistic{Inputs: 3}.Apply(zero(4), zero(1), x, params.Eval) }},
+		{"Logistic", "it keeps no state",
+			func() { models.Logistic{Inputs: 3}.Apply(zero(4), zero(1), x, params.Eval) }},
 		{"MLP", "its state is missing: it keeps 1.running_mean, 1.running_var, 1.num_batches_tracked",
 			func() { norm.Apply(zero(30), nil, x, params.Train) }},
 		{"MLP", "its state is missing", func() { norm.Apply(zero(30), nil, x, params.Eval) }},
 		{"MLP", "its state are a vector of 9 elements", func() { norm.Apply(zero(30), zero(8), x, params.Train) }},
-		{"MLP", "its parameters are a vector of 26 elements, not ", func() { mlp.Apply(zero(27), nil, x, params.Train) }},
+		{"MLP", "its parameters are a vector of 26 elements, not ",
+			func() { mlp.Apply(zero(27), nil, x, params.Train) }},
 		{"MLP", "not nil", func() { mlp.Apply(nil, nil, x, params.Train) }},
 		{"MLP", "vector of 26", func() { mlp.Apply(zero(2, 13), nil, x, params.Train) }},
-		{"MLP", "inputs of shape [5 4]: wants rows of 3 numbers", func() { mlp.Apply(zero(26), nil, zero(5, 4), params.Train) }},
+		{"MLP", "inputs of shape [5 4]: wants rows of 3 numbers",
+			func() { mlp.Apply(zero(26), nil, zero(5, 4), params.Train) }},
 		{"MLP", "inputs of shape [3]", func() { mlp.Apply(zero(26), nil, zero(3), params.Train) }},
 		{"MLP", "there is no mode Mode(7)", func() { mlp.Apply(zero(26), nil, x, params.Mode(7)) }},
-		{"MLP", "batch normalization of a batch of 1: wants at least 2 rows", func() { norm.Apply(zero(30), zero(9), zero(1, 3), params.Train) }},
+		{"MLP", "batch normalization of a batch of 1: wants at least 2 rows",
+			func() { norm.Apply(zero(30), zero(9), zero(1, 3), params.Train) }},
 		{"MLP", "at least 2 rows", func() { norm.Apply(zero(30), zero(9), zero(1, 3), params.TrainFrozen) }},
 	} {
 		_, err := ex.Compile("wrong", func() []tensor.Update { c.build(); return nil })

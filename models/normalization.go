@@ -12,8 +12,8 @@ import (
 // all features; three serve images whose channels come last, flattened or not; as many as features serve tables. The
 // zero value does nothing.
 //
-// Attacks and their limits live in the space of the pixels, in [0, 1]: with the normalization inside the model, what the
-// model takes is what the attack changes.
+// Attacks and their limits live in the space of the pixels, in [0, 1]: with the normalization inside the model, what
+// the model takes is what the attack changes.
 type Normalization struct {
 	Mean, Deviation []float64
 }
@@ -22,13 +22,13 @@ type Normalization struct {
 func (n Normalization) check(features int) error {
 	c := len(n.Mean)
 	if c != len(n.Deviation) || c > 0 && features%c != 0 {
-		return fmt.Errorf("normalization by %d means and %d deviations: wants as many of each, and a number that divides the %d inputs",
-			c, len(n.Deviation), features)
+		return fmt.Errorf("normalization by %d means and %d deviations: wants as many of each, "+
+			"in a number that divides the %d inputs", c, len(n.Deviation), features)
 	}
 	for i := range c {
 		if d := n.Deviation[i]; !(d > 0) || math.IsInf(d, 0) || math.IsNaN(n.Mean[i]) || math.IsInf(n.Mean[i], 0) {
-			return fmt.Errorf("normalization %d has mean %g and deviation %g: wants a finite mean and a finite deviation above 0",
-				i, n.Mean[i], d)
+			return fmt.Errorf("normalization %d has mean %g and deviation %g: wants finite numbers, "+
+				"and a deviation above 0", i, n.Mean[i], d)
 		}
 	}
 	return nil

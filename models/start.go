@@ -16,8 +16,8 @@ const (
 	// He draws weights from normals of variance 2/fanIn and sets biases to 0 (He, Zhang, Ren, Sun, ICCV 2015, eq. 10):
 	// it keeps the variance of activations through layers of relu.
 	He Start = "he"
-	// Glorot draws weights uniformly on ±√(6/(fanIn+fanOut)) and sets biases to 0 (Glorot, Bengio, AISTATS 2010, eq. 16):
-	// it keeps the variance of activations and gradients through layers that are nearly linear around 0.
+	// Glorot draws weights uniformly on ±√(6/(fanIn+fanOut)) and sets biases to 0 (Glorot, Bengio, AISTATS 2010, eq.
+	// 16): it keeps the variance of activations and gradients through layers that are nearly linear around 0.
 	Glorot Start = "glorot"
 	// PyTorch draws weights and biases uniformly on ±1/√fanIn, as torch.nn.Linear does where nothing else is said.
 	PyTorch Start = "pytorch"

@@ -74,7 +74,8 @@ func TestModelInit(t *testing.T) {
 		}
 	}
 	x := sequence(5*4, 0.7)
-	require.InDeltaSlice(t, outputs(t, m, w, x, 5, 4), outputs(t, models.MLP{Widths: []int{4, 3, 2}}, turned.Flat, x, 5, 4), 1e-15)
+	other := models.MLP{Widths: []int{4, 3, 2}}
+	require.InDeltaSlice(t, outputs(t, m, w, x, 5, 4), outputs(t, other, turned.Flat, x, 5, 4), 1e-15)
 
 	norm, state := models.MLP{Widths: []int{4, 3, 2}, BatchNorm: true}.Init(7)
 	require.Equal(t, []float64{1, 1, 1}, norm.Of("1.weight"))

@@ -12,11 +12,12 @@ import (
 	"bilevel/internal/exactread"
 )
 
-// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the data.
+// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the
+// data.
 func Read(r io.Reader) (*Array, error) { return ReadIf(r, nil) }
 
-// ReadIf is Read of an array whose type and shape a function accepts; its error comes back before any element is read. A
-// nil function accepts everything.
+// ReadIf is Read of an array whose type and shape a function accepts; its error comes back before any element is read.
+// A nil function accepts everything.
 func ReadIf(r io.Reader, accept func(d DType, shape []int) error) (*Array, error) {
 	a, err := read(r, 0, accept)
 	if err != nil {

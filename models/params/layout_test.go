@@ -98,7 +98,8 @@ func TestLayoutNames(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, params.Array{Name: "0.bias", Shape: []int{3}, Off: 6}, a)
 	_, err = layout.Find("0.bais")
-	require.ErrorContains(t, err, `no array "0.bais" (there are 0.weight, 0.bias, count, 1.weight); did you mean "0.bias"?`)
+	require.ErrorContains(t, err,
+		`no array "0.bais" (there are 0.weight, 0.bias, count, 1.weight); did you mean "0.bias"?`)
 	_, err = params.Layout(nil).Find("x")
 	require.ErrorContains(t, err, "no named arrays")
 	// With leaves its receiver alone, whatever the capacity of its slice.

@@ -14,8 +14,8 @@ import (
 	"bilevel/internal/npy"
 )
 
-// WriteNPZ creates or replaces a file of NumPy's .npz format, a zip archive with one file NAME.npy for each array, whole
-// or not at all. numpy.load(path)[name] reads an array; in PyTorch
+// WriteNPZ creates or replaces a file of NumPy's .npz format, a zip archive with one file NAME.npy for each array,
+// whole or not at all. numpy.load(path)[name] reads an array; in PyTorch
 //
 //	net.load_state_dict({k: torch.from_numpy(v) for k, v in numpy.load(path).items()})
 //
@@ -75,8 +75,8 @@ func encode(values []float64, shape []int) (*npy.Array, error) {
 	return npy.New(short, shape...)
 }
 
-// ReadNPZ reads the arrays of layouts by their names from a file of NumPy's .npz format, compressed or not, and gives the
-// values of each layout. Arrays may be of any floating-point or integer type. From PyTorch such a file comes by
+// ReadNPZ reads the arrays of layouts by their names from a file of NumPy's .npz format, compressed or not, and gives
+// the values of each layout. Arrays may be of any floating-point or integer type. From PyTorch such a file comes by
 //
 //	numpy.savez(path, **{k: v.numpy() for k, v in net.state_dict().items()})
 //

@@ -17,7 +17,8 @@ import (
 // goldenValues are the numbers of testdata/npz.py.
 func goldenValues() (p, state Values) {
 	tenth, smallest := float64(float32(0.1)), float64(math.Float32frombits(71362)) // the latter is 1e-40
-	p = Values{}.AndShaped("0.weight", []int{2, 3}, []float64{1.5, -2, tenth, float64(float32(3e38)), smallest, math.Copysign(0, -1)})
+	weight := []float64{1.5, -2, tenth, float64(float32(3e38)), smallest, math.Copysign(0, -1)}
+	p = Values{}.AndShaped("0.weight", []int{2, 3}, weight)
 	p = p.And("0.bias", 0.1, 1.0/3)
 	return p, Values{}.AndShaped("1.num_batches_tracked", nil, []float64{7})
 }
@@ -27,7 +28,8 @@ func sameBits(t *testing.T, want, got []float64) {
 	t.Helper()
 	require.Len(t, got, len(want))
 	for i := range want {
-		require.Equal(t, math.Float64bits(want[i]), math.Float64bits(got[i]), "element %d: %g and %g", i, want[i], got[i])
+		require.Equal(t, math.Float64bits(want[i]), math.Float64bits(got[i]),
+			"element %d: %g and %g", i, want[i], got[i])
 	}
 }
 
@@ -59,7 +61,8 @@ func TestWritesWhatNumPyReads(t *testing.T) {
 }
 
 func TestNPZRoundTrip(t *testing.T) {
-	special := Values{}.And("float32", math.Inf(1), math.Inf(-1), math.NaN(), 0.25).And("float64", 1e300, 0.1, math.Inf(1))
+	special := Values{}.And("float32", math.Inf(1), math.Inf(-1), math.NaN(), 0.25)
+	special = special.And("float64", 1e300, 0.1, math.Inf(1))
 	path := filepath.Join(t.TempDir(), "x.npz")
 	require.NoError(t, WriteNPZ(path, special))
 	got, err := ReadNPZ(path, special.Layout)
@@ -187,7 +190,8 @@ func FuzzReadNPZ(f *testing.F) {
 	}
 	p, state := goldenValues()
 	of := []Layout{p.Layout, state.Layout}
-	f.Add(archive(f, "0.weight.npy", numbers(f, 2, 3), "0.bias.npy", numbers(f, 2), "1.num_batches_tracked.npy", numbers(f)))
+	f.Add(archive(f, "0.weight.npy", numbers(f, 2, 3), "0.bias.npy", numbers(f, 2),
+		"1.num_batches_tracked.npy", numbers(f)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := readNPZ(bytes.NewReader(b), int64(len(b)), of)
 		if err != nil {

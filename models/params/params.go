@@ -88,7 +88,8 @@ func (l Layout) Check() error {
 		case a.Size() < 1:
 			return fmt.Errorf("the array %q of shape %v has no elements", a.Name, a.Shape)
 		case a.Off != off:
-			return fmt.Errorf("the array %q begins at element %d, not at %d where the one before it ends", a.Name, a.Off, off)
+			return fmt.Errorf("the array %q begins at element %d, not at %d where the one before it ends",
+				a.Name, a.Off, off)
 		}
 		seen[a.Name] = true
 		off += a.Size()
@@ -125,7 +126,8 @@ func (l Layout) Mask(match func(Array) bool) *tensor.Node {
 	})
 }
 
-// Groups lists the different keys of the arrays in the order in which they first come. An empty key belongs to no group.
+// Groups lists the different keys of the arrays in the order in which they first come. An empty key belongs to no
+// group.
 func (l Layout) Groups(key func(Array) string) (groups []string) {
 	for _, a := range l {
 		if k := key(a); k != "" && !slices.Contains(groups, k) {
@@ -135,8 +137,8 @@ func (l Layout) Groups(key func(Array) string) (groups []string) {
 	return groups
 }
 
-// ByGroup is a vector of the layout's length that holds, on the arrays of group g, element g of values [G], where G is the
-// number of Groups; arrays that belong to no group get 0. One weight decay per layer is
+// ByGroup is a vector of the layout's length that holds, on the arrays of group g, element g of values [G], where G is
+// the number of Groups; arrays that belong to no group get 0. One weight decay per layer is
 //
 //	tensor.Dot(layout.ByGroup(decay, models.LayerOf), weights.Square())
 func (l Layout) ByGroup(values *tensor.Node, key func(Array) string) *tensor.Node {
