@@ -123,7 +123,11 @@ func (a *app) show(f *experimentFlags, report experiments.Report, records []*exp
 		if err := experiments.WriteTable(w, report, records); err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "\nplots, curves and tables: %s\n", f.out)
+		files := "plots and curves"
+		for _, t := range records[0].Tables {
+			files += ", " + t.Name + ".csv"
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", files, f.out)
 	}
 	if !f.json {
 		return nil

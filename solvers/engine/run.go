@@ -72,7 +72,7 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 100 * time.Millisecond
+	stopGrace = 50 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
 	lookEvery = 100 * time.Millisecond
