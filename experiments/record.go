@@ -153,8 +153,10 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 
 // Report says how an experiment's records are shown: rows of the terminal's table, and plots.
 type Report struct {
-	Rows  []Row
-	Plots []Plot
+	Before []string // texts by name, each a line before the table; those that a record has not are left out
+	Rows   []Row
+	After  []string // and after it
+	Plots  []Plot
 	// Histogram, where its File is set, draws the records' samples.
 	Histogram Plot
 }

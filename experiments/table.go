@@ -8,8 +8,11 @@ import (
 	"text/tabwriter"
 )
 
-// WriteTable prints records for people: mean and deviation of each of the report's rows, then the warnings.
+// WriteTable prints records for people: texts, mean and deviation of each of the report's rows, texts, warnings.
 func WriteTable(w io.Writer, report Report, records []*Record) error {
+	if err := writeTexts(w, report.Before, records); err != nil {
+		return err
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range report.Rows {
 		if text, ok := row.text(records); ok {
@@ -19,9 +22,31 @@ func WriteTable(w io.Writer, report Report, records []*Record) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if err := writeTexts(w, report.After, records); err != nil {
+		return err
+	}
 	for _, r := range records {
 		for _, sentence := range r.Warnings {
 			if _, err := fmt.Fprintf(w, "warning: seed %d: %s\n", r.Seed, sentence); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeTexts prints the texts of these names, with the seed before them where there are several records.
+func writeTexts(w io.Writer, names []string, records []*Record) error {
+	for _, name := range names {
+		for _, r := range records {
+			text, ok := r.Texts[name]
+			if !ok {
+				continue
+			}
+			if len(records) > 1 {
+				text = fmt.Sprintf("seed %d: %s", r.Seed, text)
+			}
+			if _, err := fmt.Fprintln(w, text); err != nil {
 				return err
 			}
 		}

@@ -37,10 +37,20 @@ type Config struct {
 	OuterStep  float64         `json:"outer_step"`
 	Schedule   engine.Schedule `json:"schedule"`
 	Records    int             `json:"records,omitempty"`
+
+	// Weights is the form of the weights, one of Choices; empty means Plain, the problem above. The other forms are
+	// described at net.run and choose. They begin with a model of Models trained on the trusted rows: those that the
+	// array in the file Trusted marks, or trusted.npy in the set's folder, or its validation rows.
+	Weights string `json:"weights,omitempty"`
+	Model   string `json:"model,omitempty"`
+	Trusted string `json:"trusted,omitempty"`
 }
 
-// Experiment runs hyper-cleaning.
-type Experiment struct{}
+// plain tells whether the configuration asks for one round from equal weights.
+func (c Config) plain() bool { return c.Weights == "" || c.Weights == Plain }
+
+// Experiment runs hyper-cleaning. Guided is whether its records are shown as those of the forms other than Plain.
+type Experiment struct{ Guided bool }
 
 func (Experiment) Name() string { return "clean" }
 
@@ -48,6 +58,9 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	c, ok := config.(Config)
 	if !ok {
 		return nil, fmt.Errorf("clean: a configuration of type %T", config)
+	}
+	if !c.plain() {
+		return experiments.SeedCells("clean", c, seeds), c.CheckChoices()
 	}
 	_, err := c.algorithm()
 	return experiments.SeedCells("clean", c, seeds), errors.Join(err, c.Schedule.Check())
@@ -78,6 +91,9 @@ func (c Config) check(set *data.Dataset) error {
 // Run does one seed.
 func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
 	c := cell.Config.(Config)
+	if !c.plain() {
+		return runGuided(ctx, env, c, cell.Seed)
+	}
 	d, err := data.Prepare(env.Data, data.Preparation{Train: c.Train, Val: c.Val, Corrupt: c.Corrupt}, cell.Seed)
 	if err != nil {
 		return nil, err
@@ -198,7 +214,10 @@ func samples(weights []float64, changed []bool) []experiments.Sample {
 }
 
 // Report is what `bilevel clean` shows.
-func (Experiment) Report() experiments.Report {
+func (x Experiment) Report() experiments.Report {
+	if x.Guided {
+		return guidedReport()
+	}
 	lines := []experiments.Line{{Name: "validation", Column: "val_error"}, {Name: "test, scored at the end", Column: "test_error"}}
 	return experiments.Report{
 		Rows: []experiments.Row{
