@@ -72,8 +72,8 @@ func OpenFolder(dir string) (*Dataset, error) {
 	case isMNIST:
 		return mnistFolder(dir, false)
 	}
-	return nil, fmt.Errorf("%s holds neither train_x.npy nor %s (or .gz): it is not a data set in a layout that is read here: %w",
-		dir, mnistImages(mnistTrain), fs.ErrNotExist)
+	return nil, fmt.Errorf("%s holds neither train_x.npy nor %s (or .gz): it is not a data set in a layout that is read here%s: %w",
+		dir, mnistImages(mnistTrain), csvHint(dir), fs.ErrNotExist)
 }
 
 // CacheFolder returns the folder of the data set name in the user's cache, where downloads go.

@@ -55,6 +55,9 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 				if err := f.overlay(cmd, &settings); err != nil {
 					return nil, "", err
 				}
+				if !guided {
+					settings.Weights = "" // the name of a cell is made of its settings, and this form had none
+				}
 				if !guided && !cmd.Flags().Changed("batch") {
 					settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own
 				}

@@ -25,7 +25,7 @@ func TestCUDACleansAsTheProcessor(t *testing.T) {
 	}
 	inNewFolder(t)
 	clean := func(device string, seed int) map[string]any {
-		r := bilevel(fmt.Sprintf("clean --data digits --algo soba --quiet --json --out out --iters %d --seed %d --device %s%s", iterations, seed, device, size))
+		r := bilevel(fmt.Sprintf("clean --weights plain --data digits --algo soba --quiet --json --out out --iters %d --seed %d --device %s%s", iterations, seed, device, size))
 		require.Equal(t, exitOK, r.code, r.stderr)
 		require.Empty(t, r.stderr)
 		return lastLine(t, r)
@@ -49,7 +49,7 @@ func TestCUDACleansAsTheProcessor(t *testing.T) {
 // The notice of auto is a line, for people only; a card that is asked for must be there.
 func TestCUDANotice(t *testing.T) {
 	inNewFolder(t)
-	const line = "clean --iters 5 --json --out out"
+	const line = "clean --weights plain --iters 5 --json --out out"
 	r := bilevel(line)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	if device := lastLine(t, r)["device"]; device == "cpu" && hasCUDA {

@@ -105,12 +105,12 @@ func gain(a, b []float64) (mean, se float64) {
 	return mean, math.Sqrt(se / max(1, n-1) / n)
 }
 
-// better tells whether h does better than other beyond the standard error: by log loss, and then not with more mistakes,
-// or by mistakes, and then not with more log loss.
+// better tells whether h does better than other: by log loss beyond its standard error, and then not with more mistakes,
+// or by mistakes beyond two of theirs (one row decides where there are few), and then not with more log loss.
 func (h *held) better(other *held) bool {
 	loss, lossError := gain(other.loss, h.loss)
 	wrong, wrongError := gain(other.wrong, h.wrong)
-	return loss > lossError && wrong >= 0 || wrong > wrongError && loss >= -lossError
+	return loss > lossError && wrong >= 0 || wrong > 2*wrongError && loss >= -lossError
 }
 
 func mean(v []float64) float64 {

@@ -82,6 +82,7 @@ func (o *outOfFold) count(labels []int32, each []float64) {
 			counted[g]++
 			if o.found[i] = s != g; o.found[i] {
 				off[g]++
+				o.label[i] = s // what is suggested for the row
 			}
 		}
 	}
@@ -90,4 +91,14 @@ func (o *outOfFold) count(labels []int32, each []float64) {
 			o.wrong += each[g] * off[g] / n
 		}
 	}
+}
+
+// keeps lists the rows that are not found.
+func (o *outOfFold) keeps() (rows []int32) {
+	for i, found := range o.found {
+		if !found {
+			rows = append(rows, int32(i))
+		}
+	}
+	return rows
 }

@@ -39,6 +39,7 @@ type control struct {
 	title  string // in sentences
 	y      []float64
 	held   *held      // on trusted rows that it was not trained on
+	found  []bool     // see ending
 	judged *judgement // of the training rows, out of fold where it was trained on them
 	test   float64
 }
@@ -177,12 +178,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	if err != nil {
 		return nil, err
 	}
-	var kept []int32
-	for i, found := range oof.found {
-		if !found {
-			kept = append(kept, int32(i))
-		}
-	}
+	kept := oof.keeps()
 	g.done = confidentParts
 	g.r.Scalars["confident_learning.wrong_labels"] = oof.wrong
 	for _, k := range []struct {
@@ -192,7 +188,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 		if len(kept) == 0 {
 			continue
 		}
-		one := &control{name: k.name, title: k.title, judged: &oof.judgement, held: &held{name: k.title}}
+		one := &control{name: k.name, title: k.title, judged: &oof.judgement, found: oof.found, held: &held{name: k.title}}
 		if one.y, err = n.fit(ctx, k.title, g.rows.train, k.rows, startSteps, g.seed); err != nil {
 			return nil, err
 		}
@@ -240,7 +236,7 @@ func (g *guided) decide(end *ending, controls []*control) {
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
 	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%.1f ± %.1f points of accuracy): the ranking and the model are its own",
 		winner.title, len(best.rows), 100*wrong, 100*se)
-	end.method, end.y, end.judged, end.held = winner.title, winner.y, winner.judged, winner.held
+	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
 }
 
 // withoutTrusted ranks by out-of-fold self-confidence and flags by confident learning.
@@ -260,14 +256,7 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 		}
 	}
 	g.begin("cleaned model", 1)
-	var kept []int32
-	for i, found := range best.found {
-		if !found {
-			kept = append(kept, int32(i))
-		} else {
-			best.label[i] = best.confident[i]
-		}
-	}
+	kept := best.keeps()
 	if len(kept) == 0 {
 		return errors.New("confident learning finds every label wrong: the features do not tell the classes apart")
 	}
