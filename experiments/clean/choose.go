@@ -11,7 +11,7 @@ import (
 
 const (
 	oneSplit  = 1000 // from so many trusted rows on, one half of them judges what the other half made; fewer go in folds
-	fewFolds  = 4
+	fewFolds  = 3
 	leastRows = 1000 // trusted rows from which on one weight per row is tried: fewer are overfitted by it
 )
 
