@@ -39,6 +39,7 @@ type Judged struct {
 
 	Changed, Drawn []bool // labels that are another than in the source, and that were drawn anew; nil without corruption
 	Classes        int
+	Scaler         *Scaler // by which all parts were standardized
 	Warnings       []string
 }
 
@@ -317,6 +318,7 @@ func (d *Judged) standardize() error {
 		return err
 	}
 	d.Warnings = append(d.Warnings, scaler.guard(d.Train, d.Rows)...)
+	d.Scaler = scaler
 	for _, part := range []**Set{&d.Train, &d.Trusted, &d.Test} {
 		s := *part
 		if s == nil {

@@ -25,6 +25,8 @@ type Record struct {
 	Tables      []Table
 	Samples     []Sample // values whose distribution is drawn
 	Images      []Grid
+	Heats       []Heat
+	Networks    []Network
 	Certificate *hypergrad.Hypergradient // at the end, on all rows
 	Implicit    *Implicit                // what the implicit term does; every bi-level record has it
 	Warnings    []string                 // sentences for a user
@@ -63,7 +65,7 @@ type Sample struct {
 	Values []float64
 }
 
-// Grid is images [n, height, width] with values in [0, 1] and a caption each.
+// Grid is images [n, height, width] with values in [0, 1] and a caption each, written as NAME.png.
 type Grid struct {
 	Name          string
 	Height, Width int
@@ -157,7 +159,8 @@ type Report struct {
 	Rows   []Row
 	After  []string // and after it
 	Plots  []Plot
-	// Histogram, where its File is set, draws the records' samples.
+	// Histogram, where its File is set, draws the records' samples. Its Over, where set, is a scalar of the first record
+	// that is marked as a line.
 	Histogram Plot
 }
 

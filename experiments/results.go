@@ -20,6 +20,7 @@ import (
 //	metrics.jsonl, metrics.csv   the curves of every record
 //	FILE.svg, FILE.png           the experiment's plots
 //	NAME.csv                     its tables, NAME-seed-S.csv for several records
+//	NAME.png, .svg, .npz         pictures, heat maps and networks of its records, with the seed likewise
 func WriteResults(dir, title string, report Report, records []*Record) error {
 	summary, err := Summarize(records)
 	if err != nil {
@@ -46,6 +47,9 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 		return err
 	}
 	if err := writePlots(dir, title, report, records); err != nil {
+		return err
+	}
+	if err := writePictures(dir, title, records); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))

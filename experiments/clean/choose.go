@@ -96,8 +96,9 @@ func (h *held) sorted() *held {
 func gain(a, b []float64) (mean, se float64) {
 	n := float64(len(a))
 	for i := range a {
-		mean += (a[i] - b[i]) / n
+		mean += a[i] - b[i] // whole numbers stay exact
 	}
+	mean /= n
 	for i := range a {
 		d := a[i] - b[i] - mean
 		se += d * d

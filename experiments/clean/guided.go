@@ -231,6 +231,14 @@ func (g *guided) decide(end *ending, controls []*control) {
 		}
 	}
 	if winner == nil {
+		for _, c := range controls {
+			loss, se := gain(best.loss, c.held.loss)
+			wrong, _ := gain(best.wrong, c.held.wrong)
+			if loss > se || wrong > 0 {
+				g.r.Warn("%s may give a model that is as good or better (on %d held-out trusted rows %.1f %% wrong against %.1f %%, log loss %.3f against %.3f): more trusted rows would tell",
+					c.title, len(best.rows), 100*mean(c.held.wrong), 100*mean(best.wrong), mean(c.held.loss), mean(best.loss))
+			}
+		}
 		return
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)

@@ -325,7 +325,7 @@ func TestFoldsDivideEveryClass(t *testing.T) {
 			require.NotContains(t, f.use, i)
 		}
 		for _, c := range counts {
-			require.InDelta(t, 2.5, float64(c), 1)
+			require.InDelta(t, 10.0/fewFolds, float64(c), 1)
 		}
 	}
 	require.Len(t, held, 40, "provisional rows never judge")

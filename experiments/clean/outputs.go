@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"bilevel/experiments"
+	"bilevel/models/params"
 )
 
 // finish scores the end on test rows, ranks the rows and fills in the record.
@@ -59,7 +60,54 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 		g.r.Texts["rule"] = "flagged: found by confident learning"
 	}
 	g.keepSettings(end)
+	g.pictures(ranked)
+	scaling := params.Values{}.And("standardize.mean", g.data.Scaler.Mean...).And("standardize.deviation", g.data.Scaler.Deviation...)
+	network := scaling
+	for _, a := range end.net.start.Layout {
+		network = network.AndShaped(a.Name, a.Shape, end.net.start.Like(end.y).Of(a.Name))
+	}
+	g.r.Networks = []experiments.Network{{Name: "model", Values: network}}
 	return nil
+}
+
+const (
+	sheetRows  = 60  // images of the contact sheet
+	mostHeated = 100 // classes up to which the confusion of given and suggested labels is drawn
+)
+
+// pictures are the contact sheet of the most suspect images, and the confusion of given and suggested labels.
+func (g *guided) pictures(ranked []verdict) {
+	if k := g.data.Classes; k <= mostHeated {
+		h := experiments.Heat{Name: "confusion", X: "suggested label", Y: "given label (share of its rows, logarithmic)", Values: make([][]float64, k)}
+		sums := make([]float64, k)
+		for c := range h.Values {
+			h.Values[c] = make([]float64, k)
+		}
+		for _, w := range ranked {
+			h.Values[w.given][w.suggested]++
+			sums[w.given]++
+		}
+		for c, row := range h.Values {
+			for s, v := range row {
+				row[s] = math.Log10(1e-3 + v/max(1, sums[c]))
+			}
+		}
+		g.r.Heats = []experiments.Heat{h}
+	}
+	set := g.env.Data
+	if len(set.Shape) != 2 || set.Shape[0] < 2 || set.Shape[1] < 2 {
+		return
+	}
+	sheet := experiments.Grid{Name: "suspects", Height: set.Shape[0], Width: set.Shape[1]}
+	for _, w := range ranked[:min(sheetRows, len(ranked))] {
+		row := set.Train.Row(int(w.row))
+		least, most := slices.Min(row), slices.Max(row)
+		for _, v := range row {
+			sheet.Pixels = append(sheet.Pixels, (v-least)/max(most-least, 1e-30))
+		}
+		sheet.Captions = append(sheet.Captions, fmt.Sprintf("%d: %d > %d", w.row, w.given, w.suggested))
+	}
+	g.r.Images = []experiments.Grid{sheet}
 }
 
 // verdict is one row of suspects.csv.
@@ -277,9 +325,12 @@ func (g *guided) keepSettings(end *ending) {
 	_, outer := n.upperSize(g.r.Texts["form"])
 	for name, x := range map[string]float64{
 		"reg": n.Reg, "step": n.stepFor(), "outer_step": outer, "iterations_of_a_round": float64(n.iterationsFor(g.data.Train.N())), "rounds": rounds,
-		"batch": float64(n.Batch), "start_steps": startSteps, "corrupt": g.Corrupt,
+		"batch": float64(n.Batch), "start_steps": startSteps, "start_step": n.spec.startStep(g.rows.train.dim), "corrupt": g.Corrupt,
+		"train": float64(len(g.all)), "trusted": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
 	} {
 		v["settings."+name] = x
 	}
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
+	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted
+	g.r.Texts["class_mapping"] = fmt.Sprintf("labels 0 to %d as in the files", g.data.Classes-1)
 }

@@ -38,7 +38,10 @@ func (n *net) stepFor() float64 {
 	return min(n.spec.atMost, n.spec.step*n.spec.shrink(float64(n.rows.train.dim)))
 }
 
-// iterations of a round: every training row is drawn about twice where there are many.
+// startStep is the step of fit.
+func (s modelSpec) startStep(dim int) float64 { return s.start * min(1, s.shrink(float64(dim))) }
+
+// iterationsFor is the iterations of a round: every training row is drawn about twice where there are many.
 func (n *net) iterationsFor(rows int) int {
 	if n.Iterations > 0 {
 		return n.Iterations
@@ -81,7 +84,7 @@ func (n *net) lower(name string, t *table, rows []int32, y0 params.Values, weigh
 //	u ← 0.9 u + ∇,  y ← y - rate (1 - k/steps) u
 func (n *net) fit(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) (y []float64, err error) {
 	return y, again(func(factor float64) error {
-		rate := n.spec.start * min(1, n.spec.shrink(float64(t.dim))) * factor
+		rate := n.spec.startStep(t.dim) * factor
 		b, err := n.lower(name, t, rows, n.start, nil).Bind(n.ex)
 		if err != nil {
 			return err
