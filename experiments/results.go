@@ -17,7 +17,7 @@ import (
 // WriteResults writes a folder of results, each file whole or not at all, the first one last:
 //
 //	result.json                  what --json prints
-//	metrics.jsonl, metrics.csv   the curves of every record
+//	metrics.jsonl, metrics.csv   the curves of every record, where it has some
 //	FILE.svg, FILE.png           the experiment's plots
 //	NAME.csv                     its tables, NAME-seed-S.csv for several records
 //	NAME.png, .svg, .npz         pictures, heat maps and networks of its records, with the seed likewise
@@ -40,8 +40,10 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeMetrics(dir, records); err != nil {
-		return err
+	if len(records[0].Curve.Columns) > 0 {
+		if err := writeMetrics(dir, records); err != nil {
+			return err
+		}
 	}
 	if err := writeTables(dir, records); err != nil {
 		return err

@@ -159,7 +159,17 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 	r.Counts["iterations"], r.Scalars["seconds"] = int64(res.Iterations), res.Seconds
 	r.Count(res.Counts)
 	t.result = res
+	t.warnOfRowsNeverDrawn(r)
 	return errors.Join(t.x.Write(res.X.Flat), t.y.Write(res.Y.Flat))
+}
+
+// warnOfRowsNeverDrawn says where so few rows are drawn that more than one in a thousand keeps its start weight.
+func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
+	n := float64(t.data.Train.N())
+	if never := n * math.Pow(1-1/n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
+		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: --iters %d would draw nearly all",
+			never, n, int(math.Ceil(7*n/float64(t.Batch))))
+	}
 }
 
 // score fills in what is known when the run is over. It is the only place, with the baselines, that reads the test rows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -71,6 +72,9 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	if err != nil {
 		return nil, err
 	}
+	if err := enoughMemory(env.Data); err != nil {
+		return nil, err
+	}
 	d, err := data.Judge(env.Data, data.Judging{Trusted: mark, Corrupt: c.Corrupt, Train: c.Train, Val: c.Val}, seed)
 	if err != nil {
 		return nil, err
@@ -105,7 +109,8 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 				wrong++
 			}
 		}
-		g.r.Texts["corruption"] = fmt.Sprintf("%d of %d labels are wrong on purpose: --corrupt %g redrew that share of them at random", wrong, len(d.Changed), c.Corrupt)
+		g.r.Texts["corruption"] = fmt.Sprintf("%s with labels made wrong on purpose, %d of %d: --corrupt %g redraws that share of them at random",
+			filepath.Base(env.Data.Name), wrong, len(d.Changed), c.Corrupt)
 	}
 	for _, sentence := range d.Warnings {
 		g.r.Warn("%s", sentence)

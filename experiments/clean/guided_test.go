@@ -367,3 +367,19 @@ func TestPlainKeepsItsFigures(t *testing.T) {
 	slices.Sort(got)
 	require.InDeltaSlice(t, want.Weights, got, 1e-5)
 }
+
+func TestPlainWarnsOfRowsNeverDrawn(t *testing.T) {
+	c := small()
+	c.Iterations = 60 // 3,840 draws of 600 rows: e^-6.4 of them, about one, are never drawn
+	require.Len(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings, 1)
+	c.Iterations = 10
+	require.Contains(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings[0], "about 206 of the 600 training rows were never drawn")
+	c.Iterations = 80
+	require.Empty(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings)
+}
+
+func TestMemoryIsLookedAtBeforeTheStart(t *testing.T) {
+	require.NoError(t, fits(1<<20, 12<<20))
+	require.ErrorContains(t, fits(1<<30, 12<<30-1), "would need about 12.0 GiB of memory beside what it holds, and 12.0 GiB are free")
+	require.NoError(t, fits(1<<40, 0), "nobody knows what is free")
+}
