@@ -55,7 +55,7 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 	}
 	g.r.Counts["rows"], g.r.Counts["flagged"], g.r.Counts["trusted"] = int64(len(ranked)), int64(flagged), int64(len(g.trust))
 	g.r.Counts["classes"] = int64(g.data.Classes)
-	g.r.Texts["what_to_do"] = fmt.Sprintf("look at the first %d rows of suspects.csv: row is the 0-based place in the training file", flagged)
+	g.r.Texts["what_to_do"] = fmt.Sprintf("look at the %d flagged rows of suspects.csv, from the top: row is the 0-based place in the training file", flagged)
 	if g.r.Texts["rule"] = "flagged: the suggested label is another than the given one"; end.found != nil {
 		g.r.Texts["rule"] = "flagged: found by confident learning"
 	}
