@@ -70,13 +70,20 @@ func (e *Env) Done(units int) {
 	}
 }
 
+// Hooks hear of a table's cells: Begin of the number of a cell that begins, Finished of all records so far. Both may be
+// nil.
+type Hooks struct {
+	Begin    func(i int)
+	Finished func([]*Record) error
+}
+
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails. each, where set, hears of a cell before it begins, finished of its record.
-func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, each func(i int), finished func([]*Record) error) ([]*Record, error) {
-	var records []*Record
+// also where a later one fails.
+func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, h Hooks) (
+	records []*Record, err error) {
 	for i, c := range cells {
-		if each != nil {
-			each(i)
+		if h.Begin != nil {
+			h.Begin(i)
 		}
 		key, err := c.Key()
 		if err != nil {
@@ -96,8 +103,8 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 		}
 		r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
 		records = append(records, r)
-		if finished != nil {
-			if err := finished(records); err != nil {
+		if h.Finished != nil {
+			if err := h.Finished(records); err != nil {
 				return records, err
 			}
 		}

@@ -82,7 +82,9 @@ type Implicit struct {
 
 // NewRecord is an empty record.
 func NewRecord() *Record {
-	return &Record{Scalars: map[string]float64{}, Counts: map[string]int64{}, Texts: map[string]string{}, Flags: map[string]bool{}}
+	return &Record{
+		Scalars: map[string]float64{}, Counts: map[string]int64{}, Texts: map[string]string{}, Flags: map[string]bool{},
+	}
 }
 
 // Warn adds a sentence for a user.
@@ -95,8 +97,9 @@ func (r *Record) Certify(h *hypergrad.Hypergradient, remedy string) {
 	r.Certificate = h
 	r.Implicit = &Implicit{Share: h.Share(), Cosine: h.Cosine, Control: math.NaN()}
 	for name, v := range map[string]float64{
-		"norm": h.Norm(), "stationarity": h.Stationarity, "residual": h.Residual, "smallest_eigenvalue": h.SmallestEigenvalue,
-		"error": h.Error, "implicit_share": r.Implicit.Share, "implicit_cosine": r.Implicit.Cosine, "control": r.Implicit.Control,
+		"norm": h.Norm(), "error": h.Error, "stationarity": h.Stationarity, "residual": h.Residual,
+		"smallest_eigenvalue": h.SmallestEigenvalue, "implicit_share": r.Implicit.Share,
+		"implicit_cosine": r.Implicit.Cosine, "control": r.Implicit.Control,
 	} {
 		r.Scalars["hypergradient."+name] = v
 	}

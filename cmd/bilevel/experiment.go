@@ -49,7 +49,8 @@ func (f *experimentFlags) list() ([]uint64, error) {
 		return nil, usagef("--seeds %d: wants 1 to %d", f.seeds, math.MaxInt32)
 	}
 	if last := f.seed + uint64(f.seeds-1); last < f.seed {
-		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d", f.seed, f.seeds, uint64(math.MaxUint64))
+		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d",
+			f.seed, f.seeds, uint64(math.MaxUint64))
 	}
 	var seeds []uint64
 	for i := range f.seeds {
@@ -58,9 +59,12 @@ func (f *experimentFlags) list() ([]uint64, error) {
 	return seeds, nil
 }
 
-// runExperiment is what all commands that run an experiment do: settings gives the configuration and the title for a
-// data set. Results are written as cells are finished, so that a stop loses only the one at work.
-func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, settings func(*data.Dataset) (config any, title string, err error)) error {
+// settings gives an experiment's configuration and the title of its plots for a data set.
+type settings = func(*data.Dataset) (config any, title string, err error)
+
+// runExperiment is what all commands that run an experiment do. Results are written as cells are finished, so that a
+// stop loses only the one at work.
+func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, of settings) error {
 	seeds, err := f.list()
 	if err != nil {
 		return err
@@ -79,7 +83,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}
-	config, title, err := settings(set)
+	config, title, err := of(set)
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}
@@ -99,11 +103,13 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		written = true
 		return nil
 	}
-	records, err := experiments.Run(c.Context(), dev, env, x, cells, each, write)
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, experiments.Hooks{Begin: each, Finished: write})
 	progress.end()
-	if err != nil && c.Context().Err() != nil { // the device may still be in an iteration: the process ends without waiting
+	if err != nil && c.Context().Err() != nil {
+		// The device may still be in an iteration: the process ends without waiting for it.
 		if written {
-			return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds were finished, their results are in %s", len(records), len(cells), f.out)
+			return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds were finished, their results are in %s",
+				len(records), len(cells), f.out)
 		}
 		return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 	}
