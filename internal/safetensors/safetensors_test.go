@@ -63,7 +63,7 @@ func TestRefuses(t *testing.T) {
 		return fmt.Sprintf(`{"x":{"dtype":%q,"shape":%s,"data_offsets":%s}}`, dtype, shape, offsets)
 	}
 	for header, want := range map[string]string{
-		one("F32", "[2]", "[0,4]"):                       "shape [2] of F32 in 4 bytes",
+		one("F32", "[3]", "[0,8]"):                       "shape [3] of F32 in 8 bytes",
 		one("F32", "[1]", "[4,8]"):                       "lies at bytes 4 to 8",
 		one("F32", "[3]", "[0,12]"):                      "the arrays end at byte 12 of 8",
 		one("F32", "[-1]", "[0,8]"):                      "shape [-1]",
