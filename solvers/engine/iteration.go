@@ -123,6 +123,15 @@ func (it *Iteration) Project(side problem.Side, z *tensor.Node, b problem.Batch)
 	return z
 }
 
+// Free is 1 for coordinates of a level's variable that no active bound of its set holds, and 0 for the others; 1
+// everywhere where there is no set.
+func (it *Iteration) Free(side problem.Side, z *tensor.Node, b problem.Batch) *tensor.Node {
+	if set := it.e.b.Set(side); set != nil {
+		return set.Free(z, b)
+	}
+	return tensor.Full(1, z.Shape()...)
+}
+
 // Random draws numbers on the device, others in every repetition of the phase.
 func (it *Iteration) Random() *problem.Random {
 	if it.random == nil {

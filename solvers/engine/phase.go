@@ -45,10 +45,19 @@ func (ph *phase) times(k int) int {
 // windowLimit bounds the elements of one draw that are uploaded together.
 const windowLimit = 1 << 20
 
-func (e *Engine) addPhase(p Phase, i int) {
-	if p.Name == "" {
-		p.Name = fmt.Sprint("phase ", i+1)
+// chunkFor is the default chunk: such that the last phase's minibatches of a chunk fit into one window.
+func chunkFor(p *problem.Problem, last Phase) int {
+	chunk := defaultChunk
+	for _, d := range last.Draws {
+		if sampler := d.sampler(p); sampler != nil {
+			chunk = max(1, min(chunk, windowLimit/sampler.Size()))
+		}
 	}
+	return chunk
+}
+
+func (e *Engine) addPhase(p Phase, i int, last bool) {
+	p.Name = p.name(i)
 	ph := &phase{Phase: p, number: i}
 	ph.window = e.spec.Chunk * max(1, ph.times(0))
 	for _, d := range p.Draws {
@@ -58,8 +67,8 @@ func (e *Engine) addPhase(p Phase, i int) {
 			ph.window = max(1, min(ph.window, windowLimit/one.sampler.Size()))
 		}
 	}
-	if i == 0 && len(e.spec.Phases) == 1 {
-		ph.window = max(ph.window, e.spec.Chunk) // a single phase runs a whole chunk at once
+	if last {
+		ph.window = e.spec.Chunk // its repetitions are counted by iteration, see compile
 	}
 	for _, d := range ph.draws {
 		if d.sampler == nil {
@@ -78,11 +87,17 @@ func (e *Engine) addPhase(p Phase, i int) {
 	e.draws.vary = e.draws.vary || p.Repeat != nil
 }
 
-// source is what a draw's minibatches depend on beside their number.
+// firstStream begins the numbers that streams of draws have beside the levels' own, maxStream bounds their number.
+const (
+	firstStream = 1 << 25
+	maxStream   = 1 << 24
+)
+
+// source is what a draw's minibatches depend on beside their number. No stream is shared by the two levels.
 func (e *Engine) source(d *draw) problem.Source {
-	stream := d.Stream
-	if stream == 0 {
-		stream = [...]uint32{problem.Lower: philox.StreamLowerBatch, problem.Upper: philox.StreamUpperBatch}[d.Of]
+	stream := [...]uint32{problem.Lower: philox.StreamLowerBatch, problem.Upper: philox.StreamUpperBatch}[d.Of]
+	if d.Stream != 0 {
+		stream = firstStream + 2*d.Stream + uint32(d.Of)
 	}
 	return problem.Source{Seed: e.spec.Seed, Stream: stream, Rows: e.b.Level(d.Of).Rows.Count()}
 }

@@ -15,7 +15,7 @@ import (
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
-	Calls      int64         // oracle calls of any kind
+	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
 
 	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience work on
 	// records, so that they want Every too.
@@ -24,6 +24,8 @@ type Limits struct {
 	Record func(Progress) error
 	// Progress hears of every look of the host.
 	Progress func(done int)
+	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns with
+	// Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
 
 	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last record:
 	// the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the projected
@@ -153,11 +155,12 @@ type run struct {
 	stale     int       // records since the best
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
-	pace      float64 // seconds of an iteration, as last seen
+	pace      float64 // seconds of an iteration, see paced
 
-	mu     sync.Mutex // guards kept, which Run reads while the loop may be in an iteration
-	kept   *Snapshot
+	mu     sync.Mutex // guards kept and left, by which Run leaves the loop while it may be in an iteration
+	kept   *Snapshot  // always finite
 	spare  *Snapshot
+	left   bool
 	copied time.Time
 }
 
@@ -172,26 +175,35 @@ func (r *run) start() error {
 	if err := r.health.WriteInts([]int32{0}); err != nil {
 		return err
 	}
-	return r.keep()
+	finite, err := r.keep()
+	if err == nil && !finite {
+		err = fmt.Errorf("%s: a start value is NaN or infinite", r.spec.Name)
+	}
+	return err
 }
 
-// keep copies the state to the host: what a stop in the middle of an iteration leaves.
-func (r *run) keep() error {
+// keep copies the state to the host: what a stop in the middle of an iteration leaves. A state that is not finite is
+// not kept; an iteration watches only a part of the state for that.
+func (r *run) keep() (finite bool, err error) {
 	if err := r.copyState(r.spare); err != nil {
-		return err
+		return false, err
+	}
+	if !r.spare.finite() {
+		return false, nil
 	}
 	r.spare.Iteration, r.spare.Seconds, r.spare.Counts = r.k, r.seconds, r.counts
 	r.mu.Lock()
 	r.kept, r.spare = r.spare, r.kept
 	r.mu.Unlock()
 	r.copied = time.Now()
-	return nil
+	return true, nil
 }
 
 // interrupted is the outcome of a run whose device is still in an iteration.
 func (r *run) interrupted(idle <-chan struct{}) *Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.left = true
 	last := r.kept.clone()
 	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds, Counts: last.Counts, Busy: true, Idle: idle}
 }
@@ -202,16 +214,24 @@ func (r *run) loop(ctx context.Context) (*Outcome, error) {
 		return nil, err
 	}
 	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best, BestValue: r.bestValue}
-	if status != NotFinite {
-		if err := r.keep(); err != nil {
+	if status != NotFinite && r.kept.Iteration != r.k {
+		finite, err := r.keep()
+		if err != nil {
 			return nil, err
 		}
-		if !r.kept.finite() { // the iterations watch only a part of the state
+		if !finite {
 			out.Status = NotFinite
 		}
 	}
 	out.Last = r.kept.clone()
 	return out, nil
+}
+
+// gone tells whether Run has returned without waiting for the loop.
+func (r *run) gone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left
 }
 
 // iterate runs until a limit is met.
@@ -220,7 +240,7 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 		return status, err
 	}
 	for r.k < r.Iterations {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.gone() {
 			return Cancelled, nil
 		}
 		begin, n := time.Now(), r.next()
@@ -237,7 +257,10 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 			return NotFinite, err
 		}
 		r.counts = r.counts.Plus(r.CountsOf(r.k, n), 1)
-		r.k, r.pace = r.k+n, took/float64(n)
+		r.k, r.pace = r.k+n, paced(r.pace, took/float64(n))
+		if r.gone() {
+			return Cancelled, nil
+		}
 		if r.Progress != nil {
 			r.Progress(r.k)
 		}
@@ -255,13 +278,17 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 			return status, nil
 		}
 		if age := time.Since(r.copied) + time.Duration(r.pace*float64(r.next())*float64(time.Second)); age > oldest {
-			if err := r.keep(); err != nil {
+			if finite, err := r.keep(); err != nil || !finite {
 				return NotFinite, err
 			}
 		}
 	}
 	return Finished, nil
 }
+
+// paced is the pace after an iteration took so long. It rises at once and falls slowly, so that where every so many
+// iterations one is much longer, at most a few of those lie between two looks.
+func paced(pace, seconds float64) float64 { return max(seconds, 0.8*pace) }
 
 // next is how many iterations to do before the host looks again; the first one alone, to see how long it takes.
 func (r *run) next() int {
@@ -272,7 +299,17 @@ func (r *run) next() int {
 	if r.Every > 0 {
 		n = min(n, r.Every-r.k%r.Every)
 	}
-	return min(n, r.Iterations-r.k)
+	n = min(n, r.Iterations-r.k)
+	if r.Calls == 0 {
+		return n
+	}
+	calls := r.counts.Calls()
+	for i := range n {
+		if calls += r.Engine.Counts(r.k + i).Calls(); calls >= r.Calls {
+			return i + 1
+		}
+	}
+	return n
 }
 
 // limit is Finished while neither time nor calls are used up.
@@ -291,10 +328,13 @@ func (r *run) record() (Status, error) {
 	if r.Record == nil && r.Monitor == nil && r.Tolerance == 0 {
 		return Finished, nil
 	}
-	if r.kept.Iteration != r.k {
-		if err := r.keep(); err != nil { // records may take long: what a stop leaves must not be older for it
+	if r.kept.Iteration != r.k { // records may take long: what a stop leaves must not be older for it
+		if finite, err := r.keep(); err != nil || !finite {
 			return NotFinite, err
 		}
+	}
+	if r.gone() {
+		return Cancelled, nil
 	}
 	p := Progress{r.k, r.seconds, r.counts, r.Engine}
 	if r.Record != nil {
