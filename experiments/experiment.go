@@ -55,6 +55,7 @@ type Env struct {
 	Data     *data.Dataset
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
+	Keeper   *Keeper                      // of the cell's checkpoints; nil: none are made
 }
 
 // Begin says that a new piece of work of so many units begins, Done how many of them are done.
@@ -78,8 +79,8 @@ type Hooks struct {
 }
 
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails.
-func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, h Hooks) (
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
 	records []*Record, err error) {
 	for i, c := range cells {
 		if h.Begin != nil {
@@ -90,6 +91,17 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 			return records, err
 		}
 		one := env
+		if store != nil {
+			r, from, err := store.open(c, key)
+			if err != nil {
+				return records, err
+			}
+			if r != nil {
+				records = append(records, r)
+				continue
+			}
+			one.Keeper = &Keeper{store, c, key, from}
+		}
 		one.Executor = tensor.NewExecutor(dev)
 		r, err := x.Run(ctx, &one, c)
 		if err != nil {
@@ -103,6 +115,11 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 		}
 		r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
 		records = append(records, r)
+		if store != nil {
+			if err := store.finish(key, r); err != nil {
+				return records, err
+			}
+		}
 		if h.Finished != nil {
 			if err := h.Finished(records); err != nil {
 				return records, err

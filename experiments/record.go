@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -25,6 +26,7 @@ type Record struct {
 	Tables      []Table
 	Samples     []Sample // values whose distribution is drawn
 	Images      []Grid
+	Models      []Model
 	Certificate *hypergrad.Hypergradient // at the end, on all rows
 	Implicit    *Implicit                // what the implicit term does; every bi-level record has it
 	Warnings    []string                 // sentences for a user
@@ -61,6 +63,13 @@ type Table struct {
 type Sample struct {
 	Name   string
 	Values []float64
+}
+
+// Model is trained parameters and how to rebuild the model, written as NAME.safetensors (NAME-seed-S.safetensors).
+type Model struct {
+	Name     string
+	Arrays   params.Values // with PyTorch's names
+	Metadata map[string]string
 }
 
 // Grid is images [n, height, width] with values in [0, 1] and a caption each.

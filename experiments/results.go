@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/safetensors"
 )
 
 // WriteResults writes a folder of results, each file whole or not at all, the first one last:
@@ -19,7 +20,7 @@ import (
 //	result.json                  what --json prints
 //	metrics.jsonl, metrics.csv   the curves of every record
 //	FILE.svg, FILE.png           the experiment's plots
-//	NAME.csv                     its tables, NAME-seed-S.csv for several records
+//	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… for several records
 func WriteResults(dir, title string, report Report, records []*Record) error {
 	summary, err := Summarize(records)
 	if err != nil {
@@ -45,6 +46,9 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 	if err := writeTables(dir, records); err != nil {
 		return err
 	}
+	if err := writeModels(dir, records); err != nil {
+		return err
+	}
 	if err := writePlots(dir, title, report, records); err != nil {
 		return err
 	}
@@ -66,7 +70,7 @@ func writeTables(dir string, records []*Record) error {
 				name = fmt.Sprintf("%s-seed-%d.csv", t.Name, r.Seed)
 			}
 			path := filepath.Join(dir, name)
-			if err := atomicfile.Write(path, t.write); err != nil {
+			if err := atomicfile.Write(path, t.Write); err != nil {
 				return err
 			}
 			written = append(written, path)
@@ -84,7 +88,8 @@ func writeTables(dir string, records []*Record) error {
 	return nil
 }
 
-func (t Table) write(w io.Writer) error {
+// Write writes the table as CSV.
+func (t Table) Write(w io.Writer) error {
 	c := csv.NewWriter(w)
 	c.Write(t.Columns)
 	c.WriteAll(t.Rows)
@@ -125,8 +130,29 @@ func writeMetrics(dir string, records []*Record) error {
 				t.Rows = append(t.Rows, line)
 			}
 		}
-		return t.write(w)
+		return t.Write(w)
 	})
+}
+
+// writeModels writes each record's models.
+func writeModels(dir string, records []*Record) error {
+	for _, r := range records {
+		for _, m := range r.Models {
+			name := m.Name + ".safetensors"
+			if len(records) > 1 {
+				name = fmt.Sprintf("%s-seed-%d.safetensors", m.Name, r.Seed)
+			}
+			f := safetensors.File{Arrays: map[string]safetensors.Array{}, Metadata: m.Metadata}
+			for _, a := range m.Arrays.Layout {
+				f.Arrays[a.Name] = compact(a.Shape, m.Arrays.Of(a.Name))
+			}
+			write := func(w io.Writer) error { return safetensors.Write(w, f) }
+			if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Number is a number as tables show it, with seven digits; whole numbers are written out.

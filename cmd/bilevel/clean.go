@@ -70,7 +70,7 @@ MNIST files. Flags not given take defaults that were chosen for the data set.`,
 	fs.Float64Var(&c.Step, "step", 0, "step size of the lower level")
 	fs.Float64Var(&c.OuterStep, "outer-step", 0, "step size of the upper level")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(schedules, " | "))
-	f.registerSeeds(cmd)
+	f.registerRuns(cmd)
 	return cmd
 }
 

@@ -18,11 +18,15 @@ import (
 // experimentFlags are the flags of commands that run an experiment.
 type experimentFlags struct {
 	common
+	configFlags
 	seeds int
 }
 
-func (f *experimentFlags) registerSeeds(c *cobra.Command) {
+// registerRuns is for what comes after an experiment's own flags.
+func (f *experimentFlags) registerRuns(c *cobra.Command) {
 	c.Flags().IntVar(&f.seeds, "seeds", 1, "number of seeds to run: --seed, --seed + 1, …")
+	f.registerConfig(c)
+	c.PreRunE = func(c *cobra.Command, _ []string) error { return f.load(c) }
 }
 
 // overlay puts the flags that the user gave over a configuration: the flag --outer-step is the field outer_step.
@@ -72,8 +76,10 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if f.out == "" {
 		f.out = resultsFolder(x.Name(), f.data)
 	}
-	if err := checkWritable(f.out); err != nil {
-		return err
+	if !f.print {
+		if err := checkWritable(f.out); err != nil {
+			return err
+		}
 	}
 	dev, err := f.openDevice()
 	if err != nil {
@@ -91,27 +97,36 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return errors.Join(usageError{err}, dev.Close())
 	}
+	if f.print {
+		text, err := f.text(c, config)
+		a.stdout.Write(text)
+		return errors.Join(err, dev.Close())
+	}
+	info := dev.Info()
+	store := &experiments.Store{
+		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(), Device: info.Name + " (" + info.Detail + ")",
+		Warn:  func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+		First: func() error { return f.write(c, f.out, config) },
+	}
 	progress := newProgress(a.stderr, f.quiet)
 	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
-	written := false
 	write := func(records []*experiments.Record) error {
 		progress.end()
 		if err := experiments.WriteResults(f.out, title, x.Report(), records); err != nil {
 			return fmt.Errorf("results: %w", err)
 		}
-		written = true
 		return nil
 	}
-	records, err := experiments.Run(c.Context(), dev, env, x, cells, experiments.Hooks{Begin: each, Finished: write})
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, store, experiments.Hooks{Begin: each, Finished: write})
 	progress.end()
 	if err != nil && c.Context().Err() != nil {
 		// The device may still be in an iteration: the process ends without waiting for it.
-		if written {
-			return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds were finished, their results are in %s",
-				len(records), len(cells), f.out)
+		if !store.Written {
+			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 		}
-		return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
+		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
+			len(records), len(cells), c.Name(), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {
 		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)
