@@ -98,6 +98,12 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 			}
 			if r != nil {
 				records = append(records, r)
+				if i == len(cells)-1 && h.Finished != nil { // a kill may have come before the results were written
+					err = h.Finished(records)
+				}
+				if err != nil {
+					return records, err
+				}
 				continue
 			}
 			one.Keeper = &Keeper{store, c, key, from}

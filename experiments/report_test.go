@@ -115,7 +115,7 @@ func checkPlots(t *testing.T, dir string) {
 func TestResults(t *testing.T) {
 	for _, records := range [][]*Record{{someRecord(1, true)}, {someRecord(1, false)}, {someRecord(1, true), someRecord(2, true), someRecord(math.MaxUint64, true)}} {
 		dir := filepath.Join(t.TempDir(), "new", "folder")
-		require.NoError(t, WriteResults(dir, "a <title> & more", shown, records))
+		require.NoError(t, WriteResults(dir, "a <title> & more", shown, records, len(records)))
 		checkPlots(t, dir)
 		want := []string{"metrics.csv", "metrics.jsonl", "result.json"}
 		for _, p := range plots {
@@ -166,16 +166,16 @@ func TestResults(t *testing.T) {
 func TestResultsLeaveNothingHalfWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.Error(t, WriteResults(filepath.Join(file, "out"), "t", shown, []*Record{someRecord(1, true)}))
+	require.Error(t, WriteResults(filepath.Join(file, "out"), "t", shown, []*Record{someRecord(1, true)}, 1))
 
 	dir := filepath.Join(t.TempDir(), "out")
 	broken := someRecord(1, true)
 	broken.Curve.Rows[1][2] = math.NaN()
-	require.ErrorContains(t, WriteResults(dir, "t", shown, []*Record{broken}), "a value that is no number")
+	require.ErrorContains(t, WriteResults(dir, "t", shown, []*Record{broken}, 1), "a value that is no number")
 	require.NoDirExists(t, dir)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "weights.png", "in the way"), 0o700))
-	require.Error(t, WriteResults(dir, "t", shown, []*Record{someRecord(1, true)}))
+	require.Error(t, WriteResults(dir, "t", shown, []*Record{someRecord(1, true)}, 1))
 	for _, name := range names(t, dir) {
 		require.False(t, strings.HasPrefix(name, "."), "a temporary file: %s", name)
 		require.NotEqual(t, "result.json", name, "it comes last")
@@ -292,8 +292,8 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("full") }
 func TestTablesOfEarlierRunsGo(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "suspects-mine.csv"), nil, 0o644))
-	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true), someRecord(2, true)}))
+	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true), someRecord(2, true)}, 2))
 	require.Equal(t, []string{"suspects-mine.csv", "suspects-seed-1.csv", "suspects-seed-2.csv"}, names(t, dir))
-	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true)}))
+	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true)}, 1))
 	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names(t, dir))
 }

@@ -20,8 +20,10 @@ import (
 //	result.json                  what --json prints
 //	metrics.jsonl, metrics.csv   the curves of every record
 //	FILE.svg, FILE.png           the experiment's plots
-//	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… for several records
-func WriteResults(dir, title string, report Report, records []*Record) error {
+//	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… where there are several cells
+//
+// cells is how many records there will be once all are finished.
+func WriteResults(dir, title string, report Report, records []*Record, cells int) error {
 	summary, err := Summarize(records)
 	if err != nil {
 		return err
@@ -43,10 +45,10 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 	if err := writeMetrics(dir, records); err != nil {
 		return err
 	}
-	if err := writeTables(dir, records); err != nil {
+	if err := writeTables(dir, records, cells); err != nil {
 		return err
 	}
-	if err := writeModels(dir, records); err != nil {
+	if err := writeModels(dir, records, cells); err != nil {
 		return err
 	}
 	if err := writePlots(dir, title, report, records); err != nil {
@@ -56,7 +58,7 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 }
 
 // writeTables writes each record's tables, and removes those that an earlier run with other seeds left in the folder.
-func writeTables(dir string, records []*Record) error {
+func writeTables(dir string, records []*Record, cells int) error {
 	var written, old []string
 	for _, r := range records {
 		for _, t := range r.Tables {
@@ -66,7 +68,7 @@ func writeTables(dir string, records []*Record) error {
 			}
 			old = append(old, append(stale, filepath.Join(dir, t.Name+".csv"))...)
 			name := t.Name + ".csv"
-			if len(records) > 1 {
+			if cells > 1 {
 				name = fmt.Sprintf("%s-seed-%d.csv", t.Name, r.Seed)
 			}
 			path := filepath.Join(dir, name)
@@ -135,11 +137,11 @@ func writeMetrics(dir string, records []*Record) error {
 }
 
 // writeModels writes each record's models.
-func writeModels(dir string, records []*Record) error {
+func writeModels(dir string, records []*Record, cells int) error {
 	for _, r := range records {
 		for _, m := range r.Models {
 			name := m.Name + ".safetensors"
-			if len(records) > 1 {
+			if cells > 1 {
 				name = fmt.Sprintf("%s-seed-%d.safetensors", m.Name, r.Seed)
 			}
 			f := safetensors.File{Arrays: map[string]safetensors.Array{}, Metadata: m.Metadata}

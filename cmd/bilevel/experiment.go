@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -33,11 +32,11 @@ func (f *experimentFlags) registerRuns(c *cobra.Command) {
 func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 	given := map[string]any{}
 	c.Flags().Visit(func(flag *pflag.Flag) {
-		name := strings.ReplaceAll(flag.Name, "-", "_")
-		if flag.Value.Type() == "string" {
-			given[name] = flag.Value.String()
-		} else {
-			given[name] = json.RawMessage(flag.Value.String())
+		switch flag.Value.Type() {
+		case "string":
+			given[keyOf(flag.Name)] = flag.Value.String()
+		case "bool", "int", "uint64", "float64":
+			given[keyOf(flag.Name)] = json.RawMessage(flag.Value.String())
 		}
 	})
 	text, err := json.Marshal(given)
@@ -113,7 +112,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()
-		if err := experiments.WriteResults(f.out, title, x.Report(), records); err != nil {
+		if err := experiments.WriteResults(f.out, title, x.Report(), records, len(cells)); err != nil {
 			return fmt.Errorf("results: %w", err)
 		}
 		return nil

@@ -155,25 +155,26 @@ func read(path string, m models.Model) (p, state params.Values, err error) {
 	if err != nil {
 		return p, state, err
 	}
-	p, err1 := take(f, m.Params())
-	state, err2 := take(f, m.State())
-	if err := errors.Join(err1, err2); err != nil {
-		return p, state, fmt.Errorf("%s: %w", path, err)
+	p, wrong := take(f, m.Params())
+	state, more := take(f, m.State())
+	if wrong = append(wrong, more...); len(wrong) > 0 {
+		return p, state, fmt.Errorf("%s: %s", path, strings.Join(wrong, "; "))
 	}
 	return p, state, nil
 }
 
-func take(f *safetensors.File, l params.Layout) (v params.Values, err error) {
+// take is the arrays of a layout, and what is wrong with the file's.
+func take(f *safetensors.File, l params.Layout) (v params.Values, wrong []string) {
 	for _, a := range l {
 		got, ok := f.Arrays[a.Name]
 		switch {
 		case !ok:
-			err = errors.Join(err, fmt.Errorf("the array %q is missing", a.Name))
+			wrong = append(wrong, fmt.Sprintf("the array %q is missing", a.Name))
 		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(a.Shape):
-			err = errors.Join(err, fmt.Errorf("the array %q has the shape %v; wants %v", a.Name, got.Shape, a.Shape))
+			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, a.Shape))
 		default:
 			v = v.AndShaped(a.Name, a.Shape, got.Reals())
 		}
 	}
-	return v, err
+	return v, wrong
 }
