@@ -123,6 +123,16 @@ func (p *Problem) checkStart(side Side) error {
 		if p.PerBatch.Start == nil || p.PerBatch.Size == nil || l.Start.Size() > 0 {
 			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no Lower.Start")
 		}
+		if l.Set == nil {
+			return nil
+		}
+		rows := l.Rows.Count()
+		if l.Sampler != nil {
+			rows = l.Sampler.Size()
+		}
+		if err := l.Set.Check(nil, p.PerBatch.Size(rows)); err != nil {
+			return fmt.Errorf("the lower level's set: %w", err)
+		}
 		return nil
 	}
 	if l.Start.Size() == 0 {
