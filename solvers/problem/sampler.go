@@ -151,7 +151,10 @@ func (s *fixed) Slot(from Source, draw uint64) (int32, error) {
 }
 
 func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
-	for ; len(dst) >= s.size; dst = dst[s.size:] {
+	if err := checkPlaces(len(dst), s.size); err != nil {
+		return err
+	}
+	for ; len(dst) > 0; dst = dst[s.size:] {
 		slot, err := s.Slot(from, first)
 		if err != nil {
 			return err
@@ -161,5 +164,5 @@ func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
 		}
 		first++
 	}
-	return checkPlaces(len(dst), s.size)
+	return nil
 }
