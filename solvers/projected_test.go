@@ -16,8 +16,9 @@ import (
 func boxed(lo, hi float64) *problem.Problem {
 	half := func(n *tensor.Node) *tensor.Node { return tensor.Dot(n, n).Scale(0.5) }
 	return &problem.Problem{
-		Name:  "boxed",
-		Lower: problem.Level{Start: problem.Vector(0), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.Sub(x)) })},
+		Name: "boxed",
+		Lower: problem.Level{Start: problem.Vector(0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.Sub(x)) })},
 		Upper: problem.Level{
 			Start: problem.Vector(1), Set: problem.Box{Lo: lo, Hi: hi},
 			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.AddConst(1)) }),
@@ -67,7 +68,8 @@ func TestProjectedTraces(t *testing.T) {
 	}
 	require.True(t, met)
 
-	e = begin(t, ex, boxed(lo, hi), solvers.StocBiO{Step: 0.3, OuterStep: 0.2, NeumannStep: 0.5, Terms: 2, InnerSteps: 2}, n, 0)
+	e = begin(t, ex, boxed(lo, hi),
+		solvers.StocBiO{Step: 0.3, OuterStep: 0.2, NeumannStep: 0.5, Terms: 2, InnerSteps: 2}, n, 0)
 	x, y = 1, 0
 	for k := range n {
 		step(t, e, k, 1)
@@ -84,7 +86,8 @@ func TestProjectedTraces(t *testing.T) {
 	p := boxed(lo, hi)
 	p.Lower.Start, p.Lower.Set = problem.Vector(0.9), problem.Box{Lo: 0.5, Hi: 2}
 	inside := func(v float64) float64 { return math.Min(2, math.Max(0.5, v)) }
-	e = begin(t, ex, p, solvers.F2SA{YStep: 0.1, ZStep: 0.3, OuterStep: 0.3, Multiplier: 2, Growth: 0.5, InnerSteps: 2}, n, 0)
+	e = begin(t, ex, p, solvers.F2SA{YStep: 0.1, ZStep: 0.3, OuterStep: 0.3, Multiplier: 2, Growth: 0.5, InnerSteps: 2},
+		n, 0)
 	x, y = 1, 0.9
 	z := 0.9
 	for k := range n {

@@ -25,7 +25,8 @@ func TestResumeToTheSameBits(t *testing.T) {
 	}
 	algorithms := []solvers.Algorithm{
 		solvers.SOBA{Step: 0.1, OuterStep: 0.02, Schedule: "cosine"},
-		solvers.F2SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3, Schedule: "sqrt"},
+		solvers.F2SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3,
+			Schedule: "sqrt"},
 		solvers.StocBiO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 3},
 	}
 	require.Len(t, algorithms, len(solvers.Algorithms()))
@@ -37,7 +38,8 @@ func TestResumeToTheSameBits(t *testing.T) {
 				ex := executor(t)
 				p := load(t, ex, m)
 				p.Lower.Sampler, p.Upper.Sampler = sampler(), sampler()
-				res, err := solvers.Solve(context.Background(), p, a, solvers.Options{Executor: ex, Iterations: n, Seed: 5, Calls: limit, Resume: from})
+				res, err := solvers.Solve(context.Background(), p, a,
+					solvers.Options{Executor: ex, Iterations: n, Seed: 5, Calls: limit, Resume: from})
 				require.NoError(t, err)
 				return res
 			}
@@ -63,11 +65,12 @@ func TestBestIsKept(t *testing.T) {
 	// x falls beyond the minimum at -1 and comes back only slowly: v lags behind.
 	a := solvers.SOBA{Step: 0.05, OuterStep: 0.5}
 	values := map[int]float64{}
-	res := solve(t, ex, p, a, solvers.Options{Iterations: 300, Every: 1, KeepBest: true, Record: func(at engine.Progress) error {
-		y, err := at.Engine.Variable("y").Number()
-		values[at.Iteration] = (y + 1) * (y + 1) / 2
-		return err
-	}})
+	res := solve(t, ex, p, a,
+		solvers.Options{Iterations: 300, Every: 1, KeepBest: true, Record: func(at engine.Progress) error {
+			y, err := at.Engine.Variable("y").Number()
+			values[at.Iteration] = (y + 1) * (y + 1) / 2
+			return err
+		}})
 	best := 0
 	for k := range 301 {
 		if values[k] < values[best] {

@@ -128,7 +128,9 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		if !ok || attempt == attempts || limits.Resume != nil {
 			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
 		}
-		warnings = append(warnings, fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large", out.Iterations))
+		warnings = append(warnings,
+			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",
+				out.Iterations))
 		a = smaller
 	}
 }
@@ -150,7 +152,8 @@ func (s *solve) limits() (engine.Limits, error) {
 		o.Every = max(1, o.Iterations/50)
 	}
 	return engine.Limits{
-		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience, Every: o.Every,
+		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,
+		Every:   o.Every,
 		Monitor: o.Monitor, Record: o.Record, Progress: o.Progress, Resume: o.Resume,
 	}, nil
 }

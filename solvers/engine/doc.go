@@ -22,6 +22,6 @@
 // (seed, level, number of the draw), random numbers of (seed, number of the repetition): writing the state of iteration
 // k back and going on at k gives the same bits.
 //
-// Run is the loop around it: limits, stopping rules, records, the watch for numbers that are not finite, and the copy of
-// a completed iteration that a stop leaves behind.
+// Run is the loop around it: limits, stopping rules, records, the watch for numbers that are not finite, and the copy
+// of a completed iteration that a stop leaves behind.
 package engine

@@ -36,7 +36,8 @@ func TestPiecesMakeTheWhole(t *testing.T) {
 		at := func(rows int) *point {
 			e := &point{t: t, x: ex.Variable("x", tensor.Real, len(x)), y: ex.Variable("y", tensor.Real, len(y))}
 			var err error
-			e.Estimator, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-13}, Rows: rows}.Prepare(bind(t, ex, p), e.x, e.y)
+			e.Estimator, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-13}, Rows: rows}.Prepare(bind(t, ex, p),
+				e.x, e.y)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, e.Close()) })
 			return e
@@ -44,7 +45,8 @@ func TestPiecesMakeTheWhole(t *testing.T) {
 		whole := at(0)
 		for _, rows := range []int{1, 3, 5, 6, 7, 12, 13, 100} {
 			pieces := at(rows)
-			require.InDeltaSlice(t, exact, pieces.at(x, y).Gradient, 1e-10*(1+floats.Norm(exact, 2)), "%s in pieces of %d", name, rows)
+			require.InDeltaSlice(t, exact, pieces.at(x, y).Gradient, 1e-10*(1+floats.Norm(exact, 2)),
+				"%s in pieces of %d", name, rows)
 			want, got := whole.at(x, away), pieces.at(x, away)
 			room := 1e-10 * (1 + want.Norm())
 			require.InDeltaSlice(t, want.Gradient, got.Gradient, room, "%s in pieces of %d", name, rows)
@@ -52,7 +54,8 @@ func TestPiecesMakeTheWhole(t *testing.T) {
 			require.InDelta(t, want.Implicit, got.Implicit, room)
 			require.InDelta(t, want.Residual, got.Residual, room)
 			require.InEpsilon(t, want.SmallestEigenvalue, got.SmallestEigenvalue, 1e-6)
-			require.InEpsilon(t, want.Error, got.Error, 1e-2, "%s in pieces of %d: the error's systems are solved loosely", name, rows)
+			require.InEpsilon(t, want.Error, got.Error, 1e-2,
+				"%s in pieces of %d: the error's systems are solved loosely", name, rows)
 			require.Positive(t, got.Stationarity)
 			require.Equal(t, want.Status, got.Status)
 			require.Equal(t, want.Kind, got.Kind)
@@ -72,7 +75,8 @@ func TestPiecesReadStatistics(t *testing.T) {
 				v := half(y.Flat().Sub(x.Flat())).Mul(pass.State["scale"].Sum()).Add(b.Get("z").Mean().Mul(y.Flat().Sum()))
 				return problem.Loss{Value: v}
 			}},
-		Upper: problem.Level{Start: problem.Vector(2), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
+		Upper: problem.Level{Start: problem.Vector(2),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
 	}
 	ex := executor(t)
 	mean := floats.Sum(values) / 5
@@ -80,7 +84,8 @@ func TestPiecesReadStatistics(t *testing.T) {
 	for _, rows := range []int{0, 2} {
 		e := &point{t: t, x: ex.Variable("x", tensor.Real, 1), y: ex.Variable("y", tensor.Real, 1)}
 		var err error
-		e.Estimator, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-12}, Rows: rows}.Prepare(bind(t, ex, p), e.x, e.y)
+		e.Estimator, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-12}, Rows: rows}.Prepare(bind(t, ex, p), e.x,
+			e.y)
 		require.NoError(t, err)
 		h := e.at([]float64{x}, []float64{y})
 		require.InDelta(t, y, h.Gradient[0], 1e-12, "dy*/dx = 1")

@@ -101,7 +101,8 @@ func NewEvaluator(ex *tensor.Executor, rows Rows, memory int, metrics []Metric, 
 			return nil, errors.Join(err, sc.Close())
 		}
 		if e.size == 1 {
-			return nil, errors.Join(fmt.Errorf("evaluation: one row alone needs %d bytes of intermediate values, but %d are allowed", need, memory), sc.Close())
+			return nil, errors.Join(fmt.Errorf("evaluation: one row alone needs %d bytes of intermediate values, "+
+				"but %d are allowed", need, memory), sc.Close())
 		}
 	}
 }
@@ -117,7 +118,8 @@ func (e *Evaluator) compile(tables map[string]*tensor.Node, metrics []Metric) {
 		e.out = append(e.out, sc.Variable("evaluation "+p.Name, p.Type, e.size))
 	}
 	e.zero = sc.Compile("evaluation zero", func() []tensor.Update {
-		return []tensor.Update{{Var: e.base, Value: tensor.IntConst(0)}, {Var: e.sums, Value: tensor.Zeros(e.sums.Shape()...)}}
+		return []tensor.Update{{Var: e.base, Value: tensor.IntConst(0)},
+			{Var: e.sums, Value: tensor.Zeros(e.sums.Shape()...)}}
 	})
 	e.program = sc.Compile("evaluation", func() []tensor.Update {
 		base := e.base.Node()

@@ -69,7 +69,11 @@ func TestSweep(t *testing.T) {
 
 // Metrics and results by row over pieces in a stated memory are those of a plain loop, whatever the number of rows.
 func TestEvaluator(t *testing.T) {
-	for _, n := range []int{1, 15, 16, 17, 100, 1023, 4096, 4097, 9000} {
+	sizes := []int{1, 15, 16, 17, 100, 1023, 4096, 4097, 9000}
+	if testing.Short() {
+		sizes = sizes[:5]
+	}
+	for _, n := range sizes {
 		for _, ex := range []*tensor.Executor{executor(t), narrow(t)} {
 			z := noise(2*n, 1)
 			w := ex.Variable("w", tensor.Real, 2)
@@ -82,7 +86,8 @@ func TestEvaluator(t *testing.T) {
 					{Name: "positive", Of: func(b problem.Batch) *tensor.Node { return tensor.Const(0).Lt(score(b)).Reshape(b.Rows, 1) }},
 				}, []problem.PerRow{
 					{Name: "score", Type: tensor.Real, Of: score},
-					{Name: "class", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return tensor.Const(0).Lt(score(b)).ToInt() }},
+					{Name: "class", Type: tensor.Int,
+						Of: func(b problem.Batch) *tensor.Node { return tensor.Const(0).Lt(score(b)).ToInt() }},
 				})
 				require.NoError(t, err)
 				require.LessOrEqual(t, e.Batch(), n)
@@ -131,10 +136,11 @@ func TestPaddingIsSilent(t *testing.T) {
 	for i := range z {
 		z[i] = 1
 	}
-	e, err := problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(z)}, 0, []problem.Metric{{Name: "where", Of: func(b problem.Batch) *tensor.Node {
-		seen := b.Get("z")
-		return seen.Div(b.Index.ToReal().AddConst(1)) // finite for rows that are there
-	}}}, nil)
+	e, err := problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(z)}, 0,
+		[]problem.Metric{{Name: "where", Of: func(b problem.Batch) *tensor.Node {
+			seen := b.Get("z")
+			return seen.Div(b.Index.ToReal().AddConst(1)) // finite for rows that are there
+		}}}, nil)
 	require.NoError(t, err)
 	require.Less(t, e.Batch(), n)
 	require.NotZero(t, n%e.Batch())
@@ -152,9 +158,12 @@ func TestEvaluatorRefuses(t *testing.T) {
 	ex := executor(t)
 	rows := problem.Rows{"z": problem.Reals(make([]float64, 200), 2)}
 	first := problem.Metric{Name: "first", Of: func(b problem.Batch) *tensor.Node { return b.Get("z").Sum(1) }}
-	label := problem.PerRow{Name: "label", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return b.Get("z").Sum(1) }}
+	label := problem.PerRow{Name: "label", Type: tensor.Real,
+		Of: func(b problem.Batch) *tensor.Node { return b.Get("z").Sum(1) }}
 	for want, try := range map[string]func() (*problem.Evaluator, error){
-		"evaluation: there are no rows": func() (*problem.Evaluator, error) { return problem.NewEvaluator(ex, nil, 0, nil, nil) },
+		"evaluation: there are no rows": func() (*problem.Evaluator, error) {
+			return problem.NewEvaluator(ex, nil, 0, nil, nil)
+		},
 		`evaluation: "z": 201 elements are no whole number of rows of shape [2]`: func() (*problem.Evaluator, error) {
 			return problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(make([]float64, 201), 2)}, 0, nil, nil)
 		},
@@ -171,14 +180,17 @@ func TestEvaluatorRefuses(t *testing.T) {
 			return problem.NewEvaluator(ex, rows, 1000, []problem.Metric{wide}, nil)
 		},
 		"Reshape": func() (*problem.Evaluator, error) {
-			return problem.NewEvaluator(ex, rows, 0, []problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("z") }}}, nil)
+			return problem.NewEvaluator(ex, rows, 0,
+				[]problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("z") }}}, nil)
 		},
 		`the level has no rows called "y" (there are: z)`: func() (*problem.Evaluator, error) {
-			return problem.NewEvaluator(ex, rows, 0, []problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("y") }}}, nil)
+			return problem.NewEvaluator(ex, rows, 0,
+				[]problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("y") }}}, nil)
 		},
 	} {
 		_, err := try()
 		require.ErrorContains(t, err, want)
 	}
-	require.Equal(t, []int{16, 16, 64, 64}, []int{problem.PadRows(1, 16, 64), problem.PadRows(16, 16, 64), problem.PadRows(17, 16, 64), problem.PadRows(99, 16, 64)})
+	require.Equal(t, []int{16, 16, 64, 64}, []int{problem.PadRows(1, 16, 64), problem.PadRows(16, 16, 64),
+		problem.PadRows(17, 16, 64), problem.PadRows(99, 16, 64)})
 }

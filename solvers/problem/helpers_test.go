@@ -68,9 +68,11 @@ func half(z *tensor.Node) *tensor.Node { return tensor.Dot(z, z).Scale(0.5) }
 // square is a problem with nothing but ½|y|² and ½|x|².
 func square(y, x problem.Values) *problem.Problem {
 	return &problem.Problem{
-		Name:  "square",
-		Lower: problem.Level{Start: y, Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
-		Upper: problem.Level{Start: x, Value: problem.Flat(func(x, _ *tensor.Node, _ problem.Batch) *tensor.Node { return half(x) })},
+		Name: "square",
+		Lower: problem.Level{Start: y,
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
+		Upper: problem.Level{Start: x,
+			Value: problem.Flat(func(x, _ *tensor.Node, _ problem.Batch) *tensor.Node { return half(x) })},
 	}
 }
 

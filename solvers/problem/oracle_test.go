@@ -16,7 +16,8 @@ func named() *problem.Problem {
 		Name: "named",
 		Lower: problem.Level{
 			Start: params.Values{}.AndShaped("w", []int{2, 1}, []float64{1, 2}).And("bias", 3),
-			Rows:  problem.Rows{"z": problem.Reals([]float64{1, 2, 3, 4, 5, 6}, 2), "label": problem.Ints([]int32{7, 8, 9})},
+			Rows: problem.Rows{"z": problem.Reals([]float64{1, 2, 3, 4, 5, 6}, 2),
+				"label": problem.Ints([]int32{7, 8, 9})},
 			Value: func(x, y problem.Vars, _ problem.Batch) *tensor.Node {
 				w := y["w"].Flatten()
 				return tensor.Dot(w.Square(), x["scale"]).Scale(0.5).Add(y["bias"].Sum().Mul(x["scale"].Sum()))
@@ -50,12 +51,14 @@ func TestPoint(t *testing.T) {
 		return out
 	})
 	require.Equal(t, [][]float64{
-		{(1*4+4*5)/2.0 + 3*9}, {0.5 + 3, 2 + 3}, {4, 10, 9}, {40, 100, 0}, {10*1 + 30, 20*2 + 30}, {100, 400, 300}, {0, 0}, {1, 1, 0},
+		{(1*4+4*5)/2.0 + 3*9}, {0.5 + 3, 2 + 3}, {4, 10, 9}, {40, 100, 0}, {10*1 + 30, 20*2 + 30}, {100, 400, 300},
+		{0, 0}, {1, 1, 0},
 	}, got)
 	require.Equal(t, problem.Counts{LowerGradients: 1, UpperGradients: 1, HVP: 1, JVP: 2, Values: 1}, o.Counts)
 	require.Equal(t, "1 ∇G, 1 ∇F, 1 Hv, 2 Cv, 1 values", o.Counts.String())
 	require.EqualValues(t, 6, o.Counts.Calls())
-	require.Equal(t, problem.Counts{LowerGradients: 4, UpperGradients: 4, HVP: 4, JVP: 8, Values: 4, Samples: 1}, problem.Counts{Samples: 1}.Plus(o.Counts, 4))
+	require.Equal(t, problem.Counts{LowerGradients: 4, UpperGradients: 4, HVP: 4, JVP: 8, Values: 4, Samples: 1},
+		problem.Counts{Samples: 1}.Plus(o.Counts, 4))
 
 	other := b.Oracle()
 	compute(t, ex, func() []*tensor.Node {
@@ -79,7 +82,8 @@ func TestBatch(t *testing.T) {
 		require.Equal(t, 3, all.Rows)
 		require.Equal(t, 2, some.Rows)
 		require.Equal(t, []int{2, 2}, some.Get("z").Shape())
-		return []*tensor.Node{all.Get("z"), some.Get("z"), some.Get("label").ToReal(), some.Get("there"), some.Get("narrow"), some.Of(all.Get("there"))}
+		return []*tensor.Node{all.Get("z"), some.Get("z"), some.Get("label").ToReal(), some.Get("there"),
+			some.Get("narrow"), some.Of(all.Get("there"))}
 	})
 	require.Equal(t, [][]float64{{1, 2, 3, 4, 5, 6}, {5, 6, 1, 2}, {9, 7}, {2.5, 0.5}, {4, 1}, {2.5, 0.5}}, got)
 	require.Zero(t, b.All(problem.Upper).Rows)
@@ -93,7 +97,9 @@ func TestObjectiveErrors(t *testing.T) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y["W"].Sum() }
 		},
 		"the lower objective of named failed": func(p *problem.Problem) {
-			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y["w"].Flatten().Mul(x["scales"]).Sum() }
+			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node {
+				return y["w"].Flatten().Mul(x["scales"]).Sum()
+			}
 		},
 		`the level has no rows called "zz" (there are: label, z); did you mean "z"?`: func(p *problem.Problem) {
 			p.Lower.Value = func(_, _ problem.Vars, b problem.Batch) *tensor.Node { return b.Get("zz").Sum() }
@@ -115,7 +121,9 @@ func TestObjectiveErrors(t *testing.T) {
 			p.Lower.Residual, p.Lower.Value = p.Lower.Value, nil
 		},
 		"shapes [3] and [2] differ": func(p *problem.Problem) { // a wrong shape keeps its own words
-			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return tensor.Dot(y.Flat(), x.Flat()) }
+			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node {
+				return tensor.Dot(y.Flat(), x.Flat())
+			}
 		},
 	} {
 		ex := executor(t)
@@ -124,7 +132,8 @@ func TestObjectiveErrors(t *testing.T) {
 		b := bind(t, ex, p)
 		_, err := ex.Compile("objective", func() []tensor.Update {
 			v := ex.Variable("value", tensor.Real)
-			at := b.Oracle().At(problem.Lower, vector(t, ex, []float64{1, 1}), vector(t, ex, []float64{1, 1, 1}), b.All(problem.Lower), params.Train, nil)
+			at := b.Oracle().At(problem.Lower, vector(t, ex, []float64{1, 1}), vector(t, ex, []float64{1, 1, 1}),
+				b.All(problem.Lower), params.Train, nil)
 			return []tensor.Update{{Var: v, Value: at.Value()}}
 		})
 		require.ErrorContains(t, err, want)

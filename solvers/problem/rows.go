@@ -82,7 +82,8 @@ func (r Rows) check() error {
 		case a.node != nil && a.count < 0:
 			return fmt.Errorf("%q is one number on the device; wants rows", name)
 		case a.count < 0:
-			return fmt.Errorf("%q: %d elements are no whole number of rows of shape %v", name, len(a.f32)+len(a.f64)+len(a.i32), a.row)
+			return fmt.Errorf("%q: %d elements are no whole number of rows of shape %v", name,
+				len(a.f32)+len(a.f64)+len(a.i32), a.row)
 		case a.count == 0:
 			return fmt.Errorf("%q has no rows", name)
 		case count >= 0 && a.count != count:

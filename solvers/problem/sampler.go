@@ -8,8 +8,8 @@ import (
 	"bilevel/internal/philox"
 )
 
-// Sampler gives the minibatches of a level. Draw number d is a function of (seed, stream, d) alone, so that a run can be
-// resumed anywhere and repeated on any device.
+// Sampler gives the minibatches of a level. Draw number d is a function of (seed, stream, d) alone, so that a run can
+// be resumed anywhere and repeated on any device.
 type Sampler interface {
 	// Size is the number of rows of a minibatch.
 	Size() int
@@ -91,7 +91,8 @@ func (s *epochs) Size() int { return s.size }
 
 func (s *epochs) Check(rows int) error {
 	if s.size > rows {
-		return fmt.Errorf("epochs of minibatches of %d from %d rows: wants at most as many as there are rows", s.size, rows)
+		return fmt.Errorf("epochs of minibatches of %d from %d rows: wants at most as many as there are rows", s.size,
+			rows)
 	}
 	return nil
 }

@@ -34,8 +34,10 @@ func TestDrawsAreFunctions(t *testing.T) {
 			require.True(t, i >= 0 && i < 12, name)
 		}
 		for _, first := range []int{39, 0, 17, 2} {
-			require.Equal(t, all[first*size:], draw(t, fresh(), from, uint64(first), 40-first), "%s from draw %d on", name, first)
-			require.Equal(t, all[first*size:(first+1)*size], draw(t, s, from, uint64(first), 1), "%s: draw %d again", name, first)
+			require.Equal(t, all[first*size:], draw(t, fresh(), from, uint64(first), 40-first), "%s from draw %d on",
+				name, first)
+			require.Equal(t, all[first*size:(first+1)*size], draw(t, s, from, uint64(first), 1), "%s: draw %d again",
+				name, first)
 		}
 		for _, other := range []problem.Source{{Seed: 4, Stream: 9, Rows: 12}, {Seed: 3, Stream: 8, Rows: 12}} {
 			require.NotEqual(t, all, draw(t, s, other, 0, 40), "%s: %+v", name, other)
@@ -102,13 +104,15 @@ func TestFixed(t *testing.T) {
 		// Uniform: 5 standard deviations of a binomial count.
 		require.InDelta(t, draws*size/rows, counts[slot], 5*math.Sqrt(draws*0.2*0.8))
 	}
-	require.False(t, slices.IsSorted(bySlot[0]) && slices.IsSorted(bySlot[1]) && slices.IsSorted(bySlot[2]), "the rows are shuffled")
+	require.False(t, slices.IsSorted(bySlot[0]) && slices.IsSorted(bySlot[1]) && slices.IsSorted(bySlot[2]),
+		"the rows are shuffled")
 	slices.Sort(order)
 	require.Len(t, slices.Compact(order), rows)
 }
 
 func TestSamplersRefuse(t *testing.T) {
-	require.ErrorContains(t, problem.Epochs(13).Check(12), "epochs of minibatches of 13 from 12 rows: wants at most as many as there are rows")
+	require.ErrorContains(t, problem.Epochs(13).Check(12),
+		"epochs of minibatches of 13 from 12 rows: wants at most as many as there are rows")
 	require.ErrorContains(t, problem.Fixed(5).Check(12), "fixed minibatches of 5 do not divide 12 rows: 4 do")
 	require.ErrorContains(t, problem.Fixed(13).Check(12), "fixed minibatches of 13 do not divide 12 rows: 12 do")
 	require.NoError(t, problem.WithReplacement(13).Check(12))
@@ -116,7 +120,8 @@ func TestSamplersRefuse(t *testing.T) {
 	for _, s := range []problem.Sampler{problem.WithReplacement(4), problem.Epochs(4), problem.Fixed(4)} {
 		require.ErrorContains(t, s.Fill(make([]int32, 6), from, 0), "6 places are no whole number of minibatches of 4")
 	}
-	require.ErrorContains(t, problem.WithReplacement(4).Fill(make([]int32, 8), from, math.MaxUint32), "minibatches end at draw 4294967295")
+	require.ErrorContains(t, problem.WithReplacement(4).Fill(make([]int32, 8), from, math.MaxUint32),
+		"minibatches end at draw 4294967295")
 	_, err := problem.Fixed(4).Slot(from, 1<<32)
 	require.ErrorContains(t, err, "minibatches end at draw")
 	require.ErrorContains(t, problem.Epochs(12).Fill(make([]int32, 12), from, 1<<33), "minibatches end at draw")

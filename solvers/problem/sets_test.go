@@ -143,8 +143,8 @@ func TestProject(t *testing.T) {
 	}
 }
 
-// P(z) is the nearest point: z - P(z) makes no acute angle with any direction into the set. Least is the lowest point in
-// every direction.
+// P(z) is the nearest point: z - P(z) makes no acute angle with any direction into the set. Least is the lowest point
+// in every direction.
 func TestOptimality(t *testing.T) {
 	for _, s := range sets(t) {
 		ex := executor(t)
@@ -232,7 +232,8 @@ func TestFreeOnTheSurface(t *testing.T) {
 			s := problem.Ball{Radius: 0.3}
 			got := compute(t, ex, func() []*tensor.Node {
 				z := vector(t, ex, at)
-				return []*tensor.Node{s.Free(s.Project(z, problem.Batch{}), problem.Batch{}), s.Free(z.Scale(0.02), problem.Batch{})}
+				return []*tensor.Node{s.Free(s.Project(z, problem.Batch{}), problem.Batch{}),
+					s.Free(z.Scale(0.02), problem.Batch{})}
 			})
 			require.Equal(t, make([]float64, 7), got[0], "%v", at)
 			require.Equal(t, []float64{1, 1, 1, 1, 1, 1, 1}, got[1])
@@ -285,7 +286,8 @@ func TestProductOfSets(t *testing.T) {
 	ex := executor(t)
 	x := params.Values{}.And("decay", 0.5, 0.5).And("loose", 7).AndShaped("weights", []int{2, 2}, []float64{1, 0, 0, 0})
 	p := square(problem.Vector(0), x)
-	p.Upper.Set = problem.Sets{"decay": problem.Bounds{Lo: []float64{0, 0}, Hi: []float64{1, 2}}, "weights": problem.Simplex{Total: 1}}
+	p.Upper.Set = problem.Sets{"decay": problem.Bounds{Lo: []float64{0, 0}, Hi: []float64{1, 2}},
+		"weights": problem.Simplex{Total: 1}}
 	set := bind(t, ex, p).Set(problem.Upper)
 	at := []float64{-1, 1.5, 30, 0.7, -0.2, 0.6, 0.1}
 	got := compute(t, ex, func() []*tensor.Node {
@@ -303,9 +305,11 @@ func TestProductOfSets(t *testing.T) {
 	require.False(t, p.Upper.Set.Contains(x.Like(at)))
 	_, hasLeast := set.(problem.LinearMinimizer)
 	require.False(t, hasLeast, "a free variable has no lowest point")
-	require.Equal(t, "product of sets (decay in a box with bounds for each of 2 coordinates, weights in a simplex of total 1)", set.String())
+	require.Equal(t, "product of sets (decay in a box with bounds for each of 2 coordinates, weights in a simplex "+
+		"of total 1)", set.String())
 
-	p.Upper.Set = problem.Sets{"decay": problem.Box{Lo: 0, Hi: 1}, "loose": problem.Ball{Radius: 8}, "weights": problem.Simplex{Total: 1}}
+	p.Upper.Set = problem.Sets{"decay": problem.Box{Lo: 0, Hi: 1}, "loose": problem.Ball{Radius: 8},
+		"weights": problem.Simplex{Total: 1}}
 	all := bind(t, ex, p).Set(problem.Upper).(problem.LinearMinimizer)
 	got = compute(t, ex, func() []*tensor.Node { return []*tensor.Node{all.Least(vector(t, ex, at), problem.Batch{})} })
 	require.InDeltaSlice(t, []float64{1, 0, -8, 0, 1, 0, 0}, got[0], 1e-14)
@@ -313,7 +317,8 @@ func TestProductOfSets(t *testing.T) {
 
 func TestContains(t *testing.T) {
 	outside := map[string][]float64{
-		"box": {0, 0, 0, 0, 0.51}, "half line": {1, 1, 1, 1, -1e-9}, "bounds": {0, 0, 0.1, -5, 0.31}, "simplex": {0.5, 0.5, 0.1, 0, 0, 0},
+		"box": {0, 0, 0, 0, 0.51}, "half line": {1, 1, 1, 1, -1e-9}, "bounds": {0, 0, 0.1, -5, 0.31},
+		"simplex":    {0.5, 0.5, 0.1, 0, 0, 0},
 		"one number": {1}, "ball": {0.5, 0.5, 0.5, 0.5}, "affine": {0, 0, 0, 0, 0},
 	}
 	for _, s := range sets(t) {
@@ -334,11 +339,13 @@ func TestSetsRefuse(t *testing.T) {
 		return s
 	}
 	for want, set := range map[string]problem.Set{
-		"the lower level's set: box [1, 0] is empty":                 problem.Box{Lo: 1, Hi: 0},
-		"the lower level's set: box [NaN, 0] is empty":               problem.Box{Lo: math.NaN(), Hi: 0},
-		"the lower level starts outside its box [1, 2]":              problem.Box{Lo: 1, Hi: 2},
-		"2 lower and 3 upper bounds for 3 coordinates":               problem.Bounds{Lo: []float64{0, 0}, Hi: []float64{1, 1, 1}},
-		"coordinate 1 lies between 2 and 1, which is empty":          problem.Bounds{Lo: []float64{0, 2, 0}, Hi: []float64{1, 1, 1}},
+		"the lower level's set: box [1, 0] is empty":    problem.Box{Lo: 1, Hi: 0},
+		"the lower level's set: box [NaN, 0] is empty":  problem.Box{Lo: math.NaN(), Hi: 0},
+		"the lower level starts outside its box [1, 2]": problem.Box{Lo: 1, Hi: 2},
+		"2 lower and 3 upper bounds for 3 coordinates": problem.Bounds{Lo: []float64{0, 0},
+			Hi: []float64{1, 1, 1}},
+		"coordinate 1 lies between 2 and 1, which is empty": problem.Bounds{Lo: []float64{0, 2, 0},
+			Hi: []float64{1, 1, 1}},
 		"a box by batch without a function that gives its bounds":    problem.BatchBox{},
 		"a simplex of total -1: wants a positive, finite one":        problem.Simplex{Total: -1},
 		"starts outside its simplex of total 2":                      problem.Simplex{Total: 2},
@@ -360,7 +367,8 @@ func TestSetsRefuse(t *testing.T) {
 	require.ErrorContains(t, err, "depend on each other: leave out those that follow from others")
 	_, err = problem.NewAffine(mat.NewDense(1, 3, twos(3)), []float64{1, 2})
 	require.ErrorContains(t, err, "1 equations with 2 right-hand sides")
-	for _, set := range []problem.Set{problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, equations(1), problem.Sets{"w": problem.Box{}}} {
+	for _, set := range []problem.Set{problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, equations(1),
+		problem.Sets{"w": problem.Box{}}} {
 		err := tensor.Catch(func() { set.Project(tensor.Zeros(1), problem.Batch{}) })
 		require.ErrorContains(t, err, "can be used only in a problem that is bound to a device")
 	}
