@@ -34,9 +34,11 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
+	// is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
-	Resume   *engine.Snapshot
+	Resume   *engine.Snapshot // goes on from there
 }
 
 // Result is what a run ends with.
@@ -84,7 +86,6 @@ func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*
 type solve struct {
 	b       *problem.Bound
 	opt     Options
-	engine  *engine.Engine
 	closers []func() error
 }
 
@@ -127,6 +128,9 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		smaller, ok := shrink(a, chosen)
 		if !ok || attempt == attempts || limits.Resume != nil {
 			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
+		}
+		if err := e.Close(); err != nil { // its memory is wanted for the next one
+			return nil, err
 		}
 		warnings = append(warnings,
 			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",

@@ -211,7 +211,7 @@ func TestLargeMinibatches(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds under the race detector")
 	}
-	const size = 1<<14 + 1000 // 64 of them are more than a window
+	const size = 1<<14 + 1 // 64 of them are more than a window
 	m := newToy(40, 1)
 	p := m.problem()
 	p.Lower.Sampler = problem.WithReplacement(size)

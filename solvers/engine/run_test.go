@@ -130,7 +130,7 @@ func TestLastIsFinite(t *testing.T) {
 // A stop in a long iteration: Run returns while the device is still at work, with the copy of an earlier iteration,
 // which is the state after exactly that many. Afterwards nobody is called any more.
 func TestStopInALongIteration(t *testing.T) {
-	const short, shortMS, longMS = 6, 220, 1500
+	const short, shortMS, longMS = 6, 200, 1200
 	m := newToy(4, 1)
 	repeats := 2000 // of a short iteration; the last one is longer by longMS/shortMS
 	spec := engine.Spec{
@@ -148,10 +148,13 @@ func TestStopInALongIteration(t *testing.T) {
 			}},
 		},
 	}
-	measured := start(t, m.problem(), spec)
-	begin := time.Now()
-	step(t, measured, 0, 1)
-	repeats = max(1, int(float64(repeats)*shortMS/1000/time.Since(begin).Seconds()))
+	measured, fastest := start(t, m.problem(), spec), math.Inf(1)
+	for range 5 { // the fastest of some: what else the machine does can only lengthen the iterations below
+		begin := time.Now()
+		step(t, measured, 0, 1)
+		fastest = min(fastest, time.Since(begin).Seconds())
+	}
+	repeats = max(1, int(float64(repeats)*shortMS/1000/fastest))
 
 	b, err := m.problem().Bind(executor(t))
 	require.NoError(t, err)
