@@ -41,7 +41,8 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 		for _, side := range []problem.Side{problem.Lower, problem.Upper} {
 			if s := b.Level(side).Sampler; s != nil {
 				if _, ok := s.(problem.Slotted); !ok {
-					return nil, nil, fmt.Errorf("%s keeps a table with an entry for each minibatch: give the %s level problem.Fixed(%d) as its sampler",
+					return nil, nil, fmt.Errorf("%s keeps a table with an entry for each minibatch: give the %s "+
+						"level problem.Fixed(%d) as its sampler",
 						a.Name(), side, s.Size())
 				}
 			}
@@ -64,8 +65,8 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 }
 
 // start is the state that all algorithms here have, x and y, and further vectors of the lower level's size that start
-// at zero. The watch for numbers that are not finite leaves x out: an iteration changes few of many upper variables, and
-// what goes wrong there reaches y in the next iterations that draw it.
+// at zero. The watch for numbers that are not finite leaves x out: an iteration changes few of many upper variables,
+// and what goes wrong there reaches y in the next iterations that draw it.
 func start(b *problem.Bound, zeros ...string) []engine.Array {
 	state := []engine.Array{
 		{Name: "x", Values: b.Upper.Start.Flat, Unwatched: true},

@@ -108,7 +108,8 @@ func measure(b *problem.Bound, n int, seed uint64) (s Scale, err error) {
 		return s, err
 	}
 	if !(largest > 0) || math.IsInf(largest, 0) {
-		return s, fmt.Errorf("no step sizes can be chosen: the lower Hessian at the start values has the largest eigenvalue %g; give the steps", largest)
+		return s, fmt.Errorf("no step sizes can be chosen: the lower Hessian at the start values has the largest "+
+			"eigenvalue %g; give the steps", largest)
 	}
 	s.Inner = 1 / (2 * largest)
 	g, slope, mu, err := m.hypergradient(s.Inner)
@@ -235,11 +236,13 @@ func (m *probe) hypergradient(step float64) (g []float64, slope, mu float64, err
 		return nil, 0, 0, err
 	}
 	at := func(side problem.Side) *problem.Point {
-		return m.at(side, x.Node(), y.Node(), map[problem.Side]problem.Batch{problem.Lower: lower, problem.Upper: upper}[side])
+		return m.at(side, x.Node(), y.Node(),
+			map[problem.Side]problem.Batch{problem.Lower: lower, problem.Upper: upper}[side])
 	}
-	system, err := linear.CG{RTol: 1e-2, MaxSteps: 50, FromZero: true, Trust: true}.Prepare(m.b.Executor, func(v *tensor.Node) *tensor.Node {
-		return at(problem.Lower).HVP(v)
-	}, y.Size())
+	system, err := linear.CG{RTol: 1e-2, MaxSteps: 50, FromZero: true, Trust: true}.Prepare(m.b.Executor,
+		func(v *tensor.Node) *tensor.Node {
+			return at(problem.Lower).HVP(v)
+		}, y.Size())
 	if err != nil {
 		return nil, 0, 0, err
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
+	// is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 
@@ -89,7 +91,6 @@ func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*
 type solve struct {
 	b       *problem.Bound
 	opt     Options
-	engine  *engine.Engine
 	closers []func() error
 }
 
@@ -138,7 +139,12 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		if !ok || attempt == attempts || limits.Resume != nil {
 			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
 		}
-		warnings = append(warnings, fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large", out.Iterations))
+		if err := e.Close(); err != nil { // its memory is wanted for the next one
+			return nil, err
+		}
+		warnings = append(warnings,
+			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",
+				out.Iterations))
 		a = smaller
 	}
 }
@@ -160,7 +166,8 @@ func (s *solve) limits() (engine.Limits, error) {
 		o.Every = max(1, o.Iterations/50)
 	}
 	return engine.Limits{
-		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience, Every: o.Every,
+		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,
+		Every:   o.Every,
 		Monitor: o.Monitor, Record: o.Record, Progress: o.Progress, Resume: o.Resume,
 		Checkpoint: o.Checkpoint, CheckpointEvery: o.CheckpointEvery,
 	}, nil

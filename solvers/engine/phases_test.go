@@ -24,17 +24,20 @@ func TestGrowingInnerLoop(t *testing.T) {
 	lower := []engine.Draw{{Of: problem.Lower}}
 	spec := engine.Spec{
 		Name: "growing", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2)},
-		Rates: []engine.Rate{constant("inner", alpha), {Name: "outer", At: func(k int) float64 { return beta / float64(k+1) }}},
+		Rates: []engine.Rate{constant("inner", alpha),
+			{Name: "outer", At: func(k int) float64 { return beta / float64(k+1) }}},
 		Phases: []engine.Phase{
-			{Name: "inner", Repeat: func(k int) int { return k + 1 }, Draws: lower, Build: func(it *engine.Iteration, s *engine.State) {
-				y := s.Get("y")
-				s.Set("y", y.Sub(it.Rate("inner").Mul(it.Lower(s.Get("x"), y, it.Batch("lower")).GradY())))
-			}},
-			{Name: "outer", Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}}, Build: func(it *engine.Iteration, s *engine.State) {
-				x, y := s.Get("x"), s.Get("y")
-				g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, it.Batch("upper"))
-				s.Set("x", x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(f.GradY())))))
-			}},
+			{Name: "inner", Repeat: func(k int) int { return k + 1 }, Draws: lower,
+				Build: func(it *engine.Iteration, s *engine.State) {
+					y := s.Get("y")
+					s.Set("y", y.Sub(it.Rate("inner").Mul(it.Lower(s.Get("x"), y, it.Batch("lower")).GradY())))
+				}},
+			{Name: "outer", Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					x, y := s.Get("x"), s.Get("y")
+					g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, it.Batch("upper"))
+					s.Set("x", x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(f.GradY())))))
+				}},
 		},
 	}
 	got := sameHowever(t, n, func() *engine.Engine { return start(t, p, spec) })
@@ -52,9 +55,11 @@ func TestGrowingInnerLoop(t *testing.T) {
 
 	e := start(t, p, spec)
 	for k := range 5 {
-		require.Equal(t, problem.Counts{LowerGradients: int64(k + 1), UpperGradients: 1, JVP: 1, Samples: int64(3*(k+1) + 3 + 2)}, e.Counts(k))
+		require.Equal(t, problem.Counts{LowerGradients: int64(k + 1), UpperGradients: 1, JVP: 1,
+			Samples: int64(3*(k+1) + 3 + 2)}, e.Counts(k))
 	}
-	require.Equal(t, problem.Counts{LowerGradients: 2 + 3, UpperGradients: 2, JVP: 2, Samples: 3*5 + 2*5}, e.CountsOf(1, 2))
+	require.Equal(t, problem.Counts{LowerGradients: 2 + 3, UpperGradients: 2, JVP: 2, Samples: 3*5 + 2*5},
+		e.CountsOf(1, 2))
 }
 
 // Every q-th iteration takes the gradient on all rows, the others correct it with a difference on one minibatch of
@@ -72,17 +77,20 @@ func TestEveryQth(t *testing.T) {
 		}
 	}
 	spec := engine.Spec{
-		Name: "spider", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("before", 2), scalar("d", 0)},
+		Name: "spider", Seed: seed,
+		State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("before", 2), scalar("d", 0)},
 		Rates: []engine.Rate{constant("step", alpha)},
 		Phases: []engine.Phase{
-			{Repeat: times(true), Draws: []engine.Draw{{Of: problem.Lower, Full: true}}, Build: func(it *engine.Iteration, s *engine.State) {
-				s.Set("d", it.Lower(s.Get("x"), s.Get("y"), it.Batch("lower")).GradY())
-			}},
-			{Repeat: times(false), Draws: []engine.Draw{{Of: problem.Lower, Sampler: problem.WithReplacement(2)}}, Build: func(it *engine.Iteration, s *engine.State) {
-				b := it.Batch("lower")
-				now, old := it.Lower(s.Get("x"), s.Get("y"), b), it.Lower(s.Get("x"), s.Get("before"), b)
-				s.Set("d", s.Get("d").Add(now.GradY()).Sub(old.GradY()))
-			}},
+			{Repeat: times(true), Draws: []engine.Draw{{Of: problem.Lower, Full: true}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					s.Set("d", it.Lower(s.Get("x"), s.Get("y"), it.Batch("lower")).GradY())
+				}},
+			{Repeat: times(false), Draws: []engine.Draw{{Of: problem.Lower, Sampler: problem.WithReplacement(2)}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					b := it.Batch("lower")
+					now, old := it.Lower(s.Get("x"), s.Get("y"), b), it.Lower(s.Get("x"), s.Get("before"), b)
+					s.Set("d", s.Get("d").Add(now.GradY()).Sub(old.GradY()))
+				}},
 			{Build: func(it *engine.Iteration, s *engine.State) {
 				s.Set("y", s.Get("y").Sub(it.Rate("step").Mul(s.Get("d"))))
 				s.Set("before", s.Get("y"))
@@ -112,16 +120,17 @@ func TestEveryQth(t *testing.T) {
 func TestLastPhaseRepeats(t *testing.T) {
 	spec := engine.Spec{
 		Name: "count", Seed: seed, State: []engine.Array{scalar("n", 0)},
-		Phases: []engine.Phase{{Repeat: func(k int) int { return k % 3 }, Build: func(_ *engine.Iteration, s *engine.State) {
-			s.Set("n", s.Get("n").AddConst(1))
-		}}},
+		Phases: []engine.Phase{{Repeat: func(k int) int { return k % 3 },
+			Build: func(_ *engine.Iteration, s *engine.State) {
+				s.Set("n", s.Get("n").AddConst(1))
+			}}},
 	}
 	got := sameHowever(t, 130, func() *engine.Engine { return start(t, newToy(1, 1).problem(), spec) })
 	require.Equal(t, float64(43*3), got["n"][0])
 }
 
-// Several draws in one phase, each with its own sampler, size and stream: every one is its sampler's sequence, and no two
-// streams give the same minibatches, not even the same stream of the two levels.
+// Several draws in one phase, each with its own sampler, size and stream: every one is its sampler's sequence, and no
+// two streams give the same minibatches, not even the same stream of the two levels.
 func TestSeveralDraws(t *testing.T) {
 	const n = 70
 	m := newToy(24, 24)
@@ -133,14 +142,15 @@ func TestSeveralDraws(t *testing.T) {
 		{Of: problem.Upper, Sampler: problem.Epochs(6), Stream: 1}, {Name: "all", Of: problem.Upper, Full: true},
 	}
 	names := []string{"lower", "more", "third", "large", "upper"}
-	spec := engine.Spec{Name: "draws", Seed: seed, Phases: []engine.Phase{{Draws: draws, Build: func(it *engine.Iteration, s *engine.State) {
-		for _, name := range names {
-			s.Set(name, it.Batch(name).Index.ToReal())
-		}
-		require.Nil(t, it.Batch("all").Index)
-		require.Equal(t, 24, it.Batch("all").Rows)
-		require.Nil(t, it.Batch("all").Slot)
-	}}}}
+	spec := engine.Spec{Name: "draws", Seed: seed,
+		Phases: []engine.Phase{{Draws: draws, Build: func(it *engine.Iteration, s *engine.State) {
+			for _, name := range names {
+				s.Set(name, it.Batch(name).Index.ToReal())
+			}
+			require.Nil(t, it.Batch("all").Index)
+			require.Equal(t, 24, it.Batch("all").Rows)
+			require.Nil(t, it.Batch("all").Slot)
+		}}}}
 	for _, name := range names {
 		size := map[string]int{"large": 9}[name]
 		spec.State = append(spec.State, engine.Array{Name: name, Values: make([]float64, max(6, size))})
@@ -198,7 +208,10 @@ func once(t *testing.T, n int, batches ...[]float64) {
 
 // Minibatches so large that a window holds fewer than a chunk of them, in a phase that ends the iteration.
 func TestLargeMinibatches(t *testing.T) {
-	const size = 1<<14 + 1000 // 64 of them are more than a window
+	if testing.Short() {
+		t.Skip("takes some seconds under the race detector")
+	}
+	const size = 1<<14 + 1 // 64 of them are more than a window
 	m := newToy(40, 1)
 	p := m.problem()
 	p.Lower.Sampler = problem.WithReplacement(size)
@@ -208,7 +221,8 @@ func TestLargeMinibatches(t *testing.T) {
 	}
 	phase := engine.Phase{Draws: draw, Build: sum}
 	for _, spec := range []engine.Spec{
-		{Phases: []engine.Phase{phase}}, {Phases: []engine.Phase{phase, phase}}, {Phases: []engine.Phase{phase, phase}, Chunk: 66},
+		{Phases: []engine.Phase{phase}}, {Phases: []engine.Phase{phase, phase}},
+		{Phases: []engine.Phase{phase, phase}, Chunk: 66},
 	} {
 		spec.Name, spec.Seed, spec.State = "large", seed, []engine.Array{scalar("sum", 0)}
 		e := start(t, p, spec)
@@ -231,15 +245,17 @@ func TestTableOfFixedMinibatches(t *testing.T) {
 	p := m.problem()
 	p.Lower.Sampler = problem.Fixed(size)
 	spec := engine.Spec{
-		Name: "saga", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2), {Name: "table", Values: make([]float64, rows/size)}},
+		Name: "saga", Seed: seed,
+		State: []engine.Array{scalar("x", 1), scalar("y", 2), {Name: "table", Values: make([]float64, rows/size)}},
 		Rates: []engine.Rate{constant("step", alpha)},
-		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}}, Build: func(it *engine.Iteration, s *engine.State) {
-			b, y, table := it.Batch("lower"), s.Get("y"), s.Get("table")
-			g := it.Lower(s.Get("x"), y, b).GradY()
-			old := tensor.Gather(table, b.Slot.Reshape(1)).Reshape()
-			s.Set("y", y.Sub(it.Rate("step").Mul(g.Sub(old).Add(table.Mean()))))
-			s.Set("table", tensor.Where(tensor.Iota(0, rows/size).Eq(b.Slot), g, table))
-		}}},
+		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}},
+			Build: func(it *engine.Iteration, s *engine.State) {
+				b, y, table := it.Batch("lower"), s.Get("y"), s.Get("table")
+				g := it.Lower(s.Get("x"), y, b).GradY()
+				old := tensor.Gather(table, b.Slot.Reshape(1)).Reshape()
+				s.Set("y", y.Sub(it.Rate("step").Mul(g.Sub(old).Add(table.Mean()))))
+				s.Set("table", tensor.Where(tensor.Iota(0, rows/size).Eq(b.Slot), g, table))
+			}}},
 	}
 	got := sameHowever(t, n, func() *engine.Engine { return start(t, p, spec) })
 	y, table := 2.0, make([]float64, rows/size)
@@ -272,17 +288,19 @@ func TestOldAndNewPoint(t *testing.T) {
 	p := m.problem()
 	p.Lower.Sampler = problem.WithReplacement(4)
 	spec := engine.Spec{
-		Name: "storm", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("before", 2), scalar("d", 0)},
+		Name: "storm", Seed: seed,
+		State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("before", 2), scalar("d", 0)},
 		Rates: []engine.Rate{constant("step", alpha)},
-		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}}, Build: func(it *engine.Iteration, s *engine.State) {
-			x, y := s.Get("x"), s.Get("y")
-			now := it.Lower(x, y, it.Batch("lower"))
-			old := it.Lower(x, s.Get("before"), it.Batch("lower"))
-			d := now.GradY().Add(s.Get("d").Sub(old.GradY()).Scale(1 - eta))
-			s.Set("d", d)
-			s.Set("before", y)
-			s.Set("y", y.Sub(it.Rate("step").Mul(d)))
-		}}},
+		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}},
+			Build: func(it *engine.Iteration, s *engine.State) {
+				x, y := s.Get("x"), s.Get("y")
+				now := it.Lower(x, y, it.Batch("lower"))
+				old := it.Lower(x, s.Get("before"), it.Batch("lower"))
+				d := now.GradY().Add(s.Get("d").Sub(old.GradY()).Scale(1 - eta))
+				s.Set("d", d)
+				s.Set("before", y)
+				s.Set("y", y.Sub(it.Rate("step").Mul(d)))
+			}}},
 	}
 	got := sameHowever(t, n, func() *engine.Engine { return start(t, p, spec) })
 	y, before, d := 2.0, 2.0, 0.0

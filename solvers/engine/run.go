@@ -24,12 +24,12 @@ type Limits struct {
 	Record func(Progress) error
 	// Progress hears of every look of the host.
 	Progress func(done int)
-	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns with
-	// Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
+	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns
+	// with Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
 
-	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last record:
-	// the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the projected
-	// steps). It wants a state "x" and a rate "outer".
+	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
+	// record: the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the
+	// projected steps). It wants a state "x" and a rate "outer".
 	Tolerance float64
 	// Monitor is a number that should fall: the upper objective, an error on validation rows. The best state by it is
 	// kept, and after Patience records without a lower one the run ends; 0: it does not.
@@ -132,12 +132,15 @@ func (e *Engine) checkLimits(l Limits) error {
 	case l.Iterations < 1:
 		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
 	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 || !(l.Tolerance >= 0):
-		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may be negative",
+		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may "+
+			"be negative",
 			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)
 	case l.Tolerance > 0 && (e.Variable("x") == nil || !rate):
-		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not", e.spec.Name)
+		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not",
+			e.spec.Name)
 	case (l.Tolerance > 0 || l.Patience > 0) && l.Every == 0:
-		return fmt.Errorf("%s: tolerance and patience work on records: say with Every how many iterations lie between two", e.spec.Name)
+		return fmt.Errorf("%s: tolerance and patience work on records: say with Every how many iterations lie "+
+			"between two", e.spec.Name)
 	case l.Patience > 0 && l.Monitor == nil:
 		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
 	case l.Resume != nil && l.Resume.Iteration >= l.Iterations:
@@ -225,7 +228,8 @@ func (r *run) interrupted(idle <-chan struct{}) *Outcome {
 	defer r.mu.Unlock()
 	r.left = true
 	last := r.kept.clone()
-	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds, Counts: last.Counts, Busy: true, Idle: idle}
+	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds,
+		Counts: last.Counts, Busy: true, Idle: idle}
 }
 
 func (r *run) loop(ctx context.Context) (*Outcome, error) {
@@ -233,7 +237,8 @@ func (r *run) loop(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best, BestValue: r.bestValue}
+	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best,
+		BestValue: r.bestValue}
 	if status != NotFinite && r.kept.Iteration != r.k {
 		finite, err := r.keep()
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // descent is gradient descent of ½x² on x, with a step by iteration; x is in a set where the problem has one.
 func descent(step float64) engine.Spec {
 	return engine.Spec{
-		Name: "descent", Seed: seed, State: []engine.Array{scalar("x", 1)}, Rates: []engine.Rate{constant("outer", step)},
+		Name: "descent", Seed: seed, State: []engine.Array{scalar("x", 1)},
+		Rates: []engine.Rate{constant("outer", step)},
 		Phases: []engine.Phase{{Build: func(it *engine.Iteration, s *engine.State) {
 			x := s.Get("x")
 			it.Oracle.Counts.Values += 3 // as if it had asked for three
@@ -61,10 +62,11 @@ func TestPatience(t *testing.T) {
 	p := newToy(1, 1).problem()
 	values := []float64{5, 4, 6, 4, 3, 3, 3.5, 9, 1}
 	var seen []int
-	limits := engine.Limits{Iterations: 1000, Every: 10, Patience: 3, Monitor: func(at engine.Progress) (float64, error) {
-		seen = append(seen, at.Iteration)
-		return values[len(seen)-1], nil
-	}}
+	limits := engine.Limits{Iterations: 1000, Every: 10, Patience: 3,
+		Monitor: func(at engine.Progress) (float64, error) {
+			seen = append(seen, at.Iteration)
+			return values[len(seen)-1], nil
+		}}
 	out := run(t, start(t, p, descent(0.01)), limits)
 	require.Equal(t, engine.NoProgress, out.Status)
 	require.Equal(t, []int{0, 10, 20, 30, 40, 50, 60, 70}, seen, "three records after that of iteration 40")
@@ -116,7 +118,8 @@ func TestLastIsFinite(t *testing.T) {
 		return 0.1
 	}
 	for _, every := range []int{0, 10} {
-		out := run(t, start(t, newToy(1, 1).problem(), spec), engine.Limits{Iterations: 60, Every: every, Record: func(engine.Progress) error { return nil }})
+		out := run(t, start(t, newToy(1, 1).problem(), spec),
+			engine.Limits{Iterations: 60, Every: every, Record: func(engine.Progress) error { return nil }})
 		require.Equal(t, engine.NotFinite, out.Status)
 		require.ErrorContains(t, out.Err(), "use smaller step sizes")
 		require.Less(t, out.Last.Iteration, 26)
@@ -124,14 +127,15 @@ func TestLastIsFinite(t *testing.T) {
 	}
 }
 
-// A stop in a long iteration: Run returns while the device is still at work, with the copy of an earlier iteration, which
-// is the state after exactly that many. Afterwards nobody is called any more.
+// A stop in a long iteration: Run returns while the device is still at work, with the copy of an earlier iteration,
+// which is the state after exactly that many. Afterwards nobody is called any more.
 func TestStopInALongIteration(t *testing.T) {
-	const short, shortMS, longMS = 6, 220, 1500
+	const short, shortMS, longMS = 6, 200, 1200
 	m := newToy(4, 1)
 	repeats := 2000 // of a short iteration; the last one is longer by longMS/shortMS
 	spec := engine.Spec{
-		Name: "long", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2)}, Rates: []engine.Rate{constant("step", 1e-4)},
+		Name: "long", Seed: seed, State: []engine.Array{scalar("x", 1), scalar("y", 2)},
+		Rates: []engine.Rate{constant("step", 1e-4)},
 		Phases: []engine.Phase{
 			{Repeat: func(k int) int {
 				if k == short {
@@ -144,10 +148,13 @@ func TestStopInALongIteration(t *testing.T) {
 			}},
 		},
 	}
-	measured := start(t, m.problem(), spec)
-	begin := time.Now()
-	step(t, measured, 0, 1)
-	repeats = max(1, int(float64(repeats)*shortMS/1000/time.Since(begin).Seconds()))
+	measured, fastest := start(t, m.problem(), spec), math.Inf(1)
+	for range 5 { // the fastest of some: what else the machine does can only lengthen the iterations below
+		begin := time.Now()
+		step(t, measured, 0, 1)
+		fastest = min(fastest, time.Since(begin).Seconds())
+	}
+	repeats = max(1, int(float64(repeats)*shortMS/1000/fastest))
 
 	b, err := m.problem().Bind(executor(t))
 	require.NoError(t, err)
@@ -191,7 +198,8 @@ func TestStopInALongIteration(t *testing.T) {
 	require.Equal(t, out.Iterations, out.Last.Iteration)
 	require.LessOrEqual(t, out.Last.Iteration, short)
 	age := began.Sub(done[out.Last.Iteration])
-	require.Less(t, age, 3*time.Second/2, "the copy was about a second old, or one iteration, when the long iteration began")
+	require.Less(t, age, 3*time.Second/2,
+		"the copy was about a second old, or one iteration, when the long iteration began")
 	again := start(t, m.problem(), spec)
 	step(t, again, 0, out.Last.Iteration)
 	require.Equal(t, state(t, again), out.Last.Arrays)
@@ -201,6 +209,9 @@ func TestStopInALongIteration(t *testing.T) {
 
 // A long iteration among short ones: the host comes back soon enough to see it alone.
 func TestPace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds under the race detector")
+	}
 	const period = 20
 	spec := engine.Spec{
 		Name: "uneven", Seed: seed, State: []engine.Array{scalar("x", 1)},
@@ -212,7 +223,8 @@ func TestPace(t *testing.T) {
 		}, Build: func(_ *engine.Iteration, s *engine.State) { s.Set("x", s.Get("x").Scale(0.999)) }}},
 	}
 	var looks []int
-	run(t, start(t, newToy(1, 1).problem(), spec), engine.Limits{Iterations: 3*period + 1, Progress: func(k int) { looks = append(looks, k) }})
+	run(t, start(t, newToy(1, 1).problem(), spec),
+		engine.Limits{Iterations: 3*period + 1, Progress: func(k int) { looks = append(looks, k) }})
 	last := 0
 	for _, k := range looks {
 		long := 0
@@ -248,15 +260,22 @@ func TestLimitsRefuse(t *testing.T) {
 		{engine.Limits{Iterations: 1, Patience: 1, Every: 1}, "patience wants a Monitor"},
 		{engine.Limits{Iterations: 1, Patience: 1, Monitor: monitor}, "say with Every"},
 		{engine.Limits{Iterations: 5, Resume: good}, "has done 5 of 5 iterations: there is nothing left to do"},
-		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Seed++ })}, "cannot go on with a snapshot of descent on toy with seed 12"},
-		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Algorithm = "soba" })}, "a snapshot of soba"},
-		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Arrays = map[string][]float64{"y": {1}} })}, `0 elements of "x" (it has y); wants 1`},
-		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Arrays = map[string][]float64{"x": {math.NaN()}} })}, "a start value is NaN or infinite"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Seed++ })},
+			"cannot go on with a snapshot of descent on toy with seed 12"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Algorithm = "soba" })},
+			"a snapshot of soba"},
+		{engine.Limits{Iterations: 9,
+			Resume: change(func(s *engine.Snapshot) { s.Arrays = map[string][]float64{"y": {1}} })},
+			`0 elements of "x" (it has y); wants 1`},
+		{engine.Limits{Iterations: 9,
+			Resume: change(func(s *engine.Snapshot) { s.Arrays = map[string][]float64{"x": {math.NaN()}} })},
+			"a start value is NaN or infinite"},
 	} {
 		_, err := e.Run(context.Background(), c.l)
 		require.ErrorContains(t, err, c.want)
 	}
-	spec = engine.Spec{Name: "other", State: []engine.Array{scalar("x", 1)}, Phases: []engine.Phase{{Build: func(*engine.Iteration, *engine.State) {}}}}
+	spec = engine.Spec{Name: "other", State: []engine.Array{scalar("x", 1)},
+		Phases: []engine.Phase{{Build: func(*engine.Iteration, *engine.State) {}}}}
 	_, err := start(t, p, spec).Run(context.Background(), engine.Limits{Iterations: 1, Every: 1, Tolerance: 1})
 	require.ErrorContains(t, err, `a tolerance wants a state "x" and a rate "outer"`)
 }
@@ -270,16 +289,32 @@ func TestSpecRefuses(t *testing.T) {
 	nothing := func(*engine.Iteration, *engine.State) {}
 	lower := engine.Draw{Of: problem.Lower}
 	for want, change := range map[string]func(*engine.Spec){
-		`not "x" with 1`:                               func(s *engine.Spec) { s.State = append(s.State, scalar("x", 1)) },
-		`not "" with 1`:                                func(s *engine.Spec) { s.State = append(s.State, scalar("", 1)) },
-		`not "z" with 0`:                               func(s *engine.Spec) { s.State = append(s.State, engine.Array{Name: "z"}) },
-		`is the problem's running statistics`:          func(s *engine.Spec) { s.State = append(s.State, scalar(engine.StateName, 1)) },
-		"0 phases":                                     func(s *engine.Spec) { s.Phases = nil },
-		"chunks of -1 iterations":                      func(s *engine.Spec) { s.Chunk = -1 },
-		`"step" has none, or comes twice`:              func(s *engine.Spec) { s.Rates = append(s.Rates, constant("step", 1)) },
-		`"nothing" has none, or comes twice`:           func(s *engine.Spec) { s.Rates = append(s.Rates, engine.Rate{Name: "nothing"}) },
-		"phase 2 has no Build":                         func(s *engine.Spec) { s.Phases = append(s.Phases, engine.Phase{}) },
-		`phase 1 draws two minibatches called "lower"`: func(s *engine.Spec) { s.Phases[0].Draws = []engine.Draw{lower, lower} },
+		`not "x" with 1`: func(s *engine.Spec) {
+			s.State = append(s.State, scalar("x", 1))
+		},
+		`not "" with 1`: func(s *engine.Spec) {
+			s.State = append(s.State, scalar("", 1))
+		},
+		`not "z" with 0`: func(s *engine.Spec) {
+			s.State = append(s.State, engine.Array{Name: "z"})
+		},
+		`is the problem's running statistics`: func(s *engine.Spec) {
+			s.State = append(s.State, scalar(engine.StateName, 1))
+		},
+		"0 phases":                func(s *engine.Spec) { s.Phases = nil },
+		"chunks of -1 iterations": func(s *engine.Spec) { s.Chunk = -1 },
+		`"step" has none, or comes twice`: func(s *engine.Spec) {
+			s.Rates = append(s.Rates, constant("step", 1))
+		},
+		`"nothing" has none, or comes twice`: func(s *engine.Spec) {
+			s.Rates = append(s.Rates, engine.Rate{Name: "nothing"})
+		},
+		"phase 2 has no Build": func(s *engine.Spec) {
+			s.Phases = append(s.Phases, engine.Phase{})
+		},
+		`phase 1 draws two minibatches called "lower"`: func(s *engine.Spec) {
+			s.Phases[0].Draws = []engine.Draw{lower, lower}
+		},
 		"minibatches of 0 from 10 rows of the upper level": func(s *engine.Spec) {
 			s.Phases[0].Draws = []engine.Draw{{Of: problem.Upper, Sampler: problem.WithReplacement(0)}}
 		},
@@ -287,9 +322,12 @@ func TestSpecRefuses(t *testing.T) {
 			s.Phases[0].Draws = []engine.Draw{{Of: problem.Upper, Sampler: problem.Fixed(3)}}
 		},
 		"minibatches of 3 and of 5 rows of the lower level come from one stream": func(s *engine.Spec) {
-			s.Phases[0].Draws = []engine.Draw{lower, {Name: "large", Of: problem.Lower, Sampler: problem.WithReplacement(5)}}
+			s.Phases[0].Draws = []engine.Draw{lower,
+				{Name: "large", Of: problem.Lower, Sampler: problem.WithReplacement(5)}}
 		},
-		"draws from stream 16777216": func(s *engine.Spec) { s.Phases[0].Draws = []engine.Draw{{Of: problem.Lower, Stream: 1 << 24}} },
+		"draws from stream 16777216": func(s *engine.Spec) {
+			s.Phases[0].Draws = []engine.Draw{{Of: problem.Lower, Stream: 1 << 24}}
+		},
 		`the state has no entry "xx" (there are x, y, model state); did you mean "x"?`: func(s *engine.Spec) {
 			s.Phases[0].Build = func(_ *engine.Iteration, s *engine.State) { s.Get("xx") }
 		},
@@ -305,7 +343,8 @@ func TestSpecRefuses(t *testing.T) {
 		},
 	} {
 		spec := engine.Spec{
-			Name: "wrong", State: []engine.Array{scalar("x", 1), scalar("y", 1)}, Rates: []engine.Rate{constant("step", 1)},
+			Name: "wrong", State: []engine.Array{scalar("x", 1), scalar("y", 1)},
+			Rates:  []engine.Rate{constant("step", 1)},
 			Phases: []engine.Phase{{Build: nothing}},
 		}
 		change(&spec)

@@ -18,8 +18,8 @@ type Spec struct {
 	// Settings are the algorithm's, as JSON, for snapshots. The engine does not read them.
 	Settings json.RawMessage
 
-	// Chunk is the number of iterations whose minibatches and rates are sent to the device together; 0 means 64, or fewer
-	// where minibatches are very large.
+	// Chunk is the number of iterations whose minibatches and rates are sent to the device together; 0 means 64, or
+	// fewer where minibatches are very large.
 	Chunk int
 	// Between, where set, is called before each iteration k that is a multiple of Chunk. Algorithms whose step sizes or
 	// tolerances the host decides read the state there and write what they decide into it, Engine.Variable(name).Write,
@@ -36,7 +36,8 @@ type Array struct {
 	Unwatched bool
 }
 
-// Rate is a number that depends on the iteration, counted from 0, and on nothing else: a run that is resumed asks again.
+// Rate is a number that depends on the iteration, counted from 0, and on nothing else: a run that is resumed asks
+// again.
 type Rate struct {
 	Name string
 	At   func(k int) float64
@@ -45,8 +46,8 @@ type Rate struct {
 // Phase is one program of an iteration.
 type Phase struct {
 	Name string // "phase 1", … where it is empty
-	// Repeat is how often the phase runs in iteration k, a function of k alone: growing inner loops, 0 where the phase is
-	// skipped. nil: once.
+	// Repeat is how often the phase runs in iteration k, a function of k alone: growing inner loops, 0 where the phase
+	// is skipped. nil: once.
 	Repeat func(k int) int
 	Draws  []Draw
 	// Build asks the iteration for batches, rates and points, and sets the state's entries that change. Every entry is
@@ -81,7 +82,8 @@ func (s *Spec) check(p *problem.Problem) error {
 	names := map[string]bool{}
 	for _, a := range s.State {
 		if a.Name == "" || names[a.Name] || len(a.Values) == 0 {
-			return fail("the state's vectors want different names and at least one element each, not %q with %d", a.Name, len(a.Values))
+			return fail("the state's vectors want different names and at least one element each, not %q with %d",
+				a.Name, len(a.Values))
 		}
 		if a.Name == StateName && p.State.Size() > 0 {
 			return fail("the state's vector %q is the problem's running statistics: choose another name", a.Name)
@@ -89,7 +91,8 @@ func (s *Spec) check(p *problem.Problem) error {
 		names[a.Name] = true
 	}
 	if len(s.State) == 0 || len(s.Phases) == 0 || s.Chunk < 0 {
-		return fail("%d state vectors, %d phases, chunks of %d iterations: wants at least one of each", len(s.State), len(s.Phases), s.Chunk)
+		return fail("%d state vectors, %d phases, chunks of %d iterations: wants at least one of each", len(s.State),
+			len(s.Phases), s.Chunk)
 	}
 	rates := map[string]bool{}
 	for _, r := range s.Rates {
@@ -116,14 +119,16 @@ func (s *Spec) check(p *problem.Problem) error {
 			}
 			size, rows := sampler.Size(), p.Level(d.Of).Rows.Count()
 			if size < 1 || rows < 1 {
-				return fail("%s draws minibatches of %d from %d rows of the %s level; wants at least one of each", name, size, rows, d.Of)
+				return fail("%s draws minibatches of %d from %d rows of the %s level; wants at least one of each", name,
+					size, rows, d.Of)
 			}
 			if err := sampler.Check(rows); err != nil {
 				return fail("%s, the %s level: %w", name, d.Of, err)
 			}
 			of := streamOf{d.Of, d.Stream}
 			if other, ok := sizes[of]; ok && other != size {
-				return fail("minibatches of %d and of %d rows of the %s level come from one stream: give one of the draws a Stream of its own",
+				return fail("minibatches of %d and of %d rows of the %s level come from one stream: give one of the "+
+					"draws a Stream of its own",
 					other, size, d.Of)
 			}
 			if sizes[of] = size; d.Stream >= maxStream {

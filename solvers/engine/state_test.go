@@ -24,7 +24,8 @@ func TestBetween(t *testing.T) {
 	looks := 0
 	spec := engine.Spec{
 		Name: "backtracking", Seed: seed, Chunk: chunk,
-		State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("value", 0), scalar("lowest", math.MaxFloat64), scalar("step", 3)},
+		State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("value", 0), scalar("lowest", math.MaxFloat64),
+			scalar("step", 3)},
 		Phases: []engine.Phase{{Build: func(it *engine.Iteration, s *engine.State) {
 			p := it.Lower(s.Get("x"), s.Get("y"), it.All(problem.Lower))
 			s.Set("value", p.Value())
@@ -41,7 +42,8 @@ func TestBetween(t *testing.T) {
 			if value > lowest {
 				step /= 2
 			}
-			return errors.Join(e.Variable("lowest").Write([]float64{min(value, lowest)}), e.Variable("step").Write([]float64{step}))
+			return errors.Join(e.Variable("lowest").Write([]float64{min(value, lowest)}),
+				e.Variable("step").Write([]float64{step}))
 		},
 	}
 	got := sameHowever(t, n, func() *engine.Engine { return start(t, m.problem(), spec) })
@@ -81,7 +83,8 @@ func TestRandom(t *testing.T) {
 	spec := func(seed uint64) engine.Spec {
 		return engine.Spec{
 			Name: "noise", Seed: seed,
-			State: []engine.Array{{Name: "walk", Values: make([]float64, size)}, {Name: "last", Values: make([]float64, size)}, {Name: "second", Values: make([]float64, size)}},
+			State: []engine.Array{{Name: "walk", Values: make([]float64, size)},
+				{Name: "last", Values: make([]float64, size)}, {Name: "second", Values: make([]float64, size)}},
 			Phases: []engine.Phase{
 				{Repeat: func(k int) int { return k % 3 }, Build: func(it *engine.Iteration, s *engine.State) {
 					s.Set("walk", s.Get("walk").Add(it.Random().Normal(size)))
@@ -132,8 +135,8 @@ func TestRandom(t *testing.T) {
 	require.NoError(t, errors.Join(e.Close(), ex.Close(), dev.Close()))
 }
 
-// attack is a problem with a lower variable for every batch, a perturbation δ_i [d] of each row in a box that depends on
-// the row: scores s_i = xᵀ(z_i + δ_i) with signs t_i, losses ℓ_i = log(1 + exp(-t_i s_i)),
+// attack is a problem with a lower variable for every batch, a perturbation δ_i [d] of each row in a box that depends
+// on the row: scores s_i = xᵀ(z_i + δ_i) with signs t_i, losses ℓ_i = log(1 + exp(-t_i s_i)),
 //
 //	G = -Σ ℓ_i,   F = mean ℓ_i,   max(-ε, -z) <= δ <= min(ε, 1-z)
 type attack struct {
@@ -154,12 +157,14 @@ func (m attack) problem() *problem.Problem {
 	rows := problem.Rows{"z": problem.Reals(m.z, m.d), "sign": problem.Reals(m.t)}
 	return &problem.Problem{
 		Name: "attack",
-		Lower: problem.Level{Rows: rows, Set: box, Sampler: problem.Epochs(4), Value: problem.Flat(func(x, delta *tensor.Node, b problem.Batch) *tensor.Node {
-			return losses(x, delta, b).Sum().Neg()
-		})},
-		Upper: problem.Level{Start: problem.Vector(0.5, -1, 2), Value: problem.Flat(func(x, delta *tensor.Node, b problem.Batch) *tensor.Node {
-			return losses(x, delta, b).Mean()
-		})},
+		Lower: problem.Level{Rows: rows, Set: box, Sampler: problem.Epochs(4),
+			Value: problem.Flat(func(x, delta *tensor.Node, b problem.Batch) *tensor.Node {
+				return losses(x, delta, b).Sum().Neg()
+			})},
+		Upper: problem.Level{Start: problem.Vector(0.5, -1, 2),
+			Value: problem.Flat(func(x, delta *tensor.Node, b problem.Batch) *tensor.Node {
+				return losses(x, delta, b).Mean()
+			})},
 		PerBatch: &problem.PerBatch{
 			Size: func(rows int) int { return rows * m.d },
 			Start: func(_ problem.Vars, b problem.Batch, r *problem.Random) *tensor.Node {
@@ -182,15 +187,16 @@ func TestLowerVariablePerBatch(t *testing.T) {
 	}
 	spec := engine.Spec{
 		Name: "one step", Seed: seed, State: []engine.Array{{Name: "x", Values: []float64{0.5, -1, 2}}},
-		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}}, Build: func(it *engine.Iteration, s *engine.State) {
-			x, b := s.Get("x"), it.Batch("lower")
-			start := it.Start(x, b)
-			g := it.Lower(x, start, b)
-			delta := it.Project(problem.Lower, start.Sub(g.GradY().Scale(1/lambda)), b)
-			f := it.Upper(x, delta, b)
-			mask := it.Free(problem.Lower, delta, b)
-			s.Set("x", x.Sub(f.GradX().Sub(g.Cross(f.GradY().Mul(mask)).Scale(1/lambda)).Scale(gamma)))
-		}}},
+		Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}},
+			Build: func(it *engine.Iteration, s *engine.State) {
+				x, b := s.Get("x"), it.Batch("lower")
+				start := it.Start(x, b)
+				g := it.Lower(x, start, b)
+				delta := it.Project(problem.Lower, start.Sub(g.GradY().Scale(1/lambda)), b)
+				f := it.Upper(x, delta, b)
+				mask := it.Free(problem.Lower, delta, b)
+				s.Set("x", x.Sub(f.GradX().Sub(g.Cross(f.GradY().Mul(mask)).Scale(1/lambda)).Scale(gamma)))
+			}}},
 	}
 	got := sameHowever(t, n, func() *engine.Engine { return start(t, m.problem(), spec) })
 
@@ -289,23 +295,24 @@ func TestChainedStatistics(t *testing.T) {
 	for _, commits := range []int{0, 1, 4} {
 		spec := engine.Spec{
 			Name: "statistics", Seed: seed, State: []engine.Array{scalar("x", 0), scalar("y", 2), scalar("seen", 0)},
-			Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}}, Build: func(it *engine.Iteration, s *engine.State) {
-				x, y, b := s.Get("x"), s.Get("y"), it.Batch("lower")
-				first := it.Lower(x, y, b)
-				it.Lower(x, y.Scale(7), b) // not committed: it leaves no trace
-				it.Commit(it.Upper(x, y, it.All(problem.Upper)))
-				it.Commit(it.At(problem.Lower, x, y, b, params.TrainFrozen))
-				at, point := y, first
-				for i := range commits {
-					if i > 0 {
-						at = at.Scale(0.5)
-						point = it.Lower(x, at, b)
+			Phases: []engine.Phase{{Draws: []engine.Draw{{Of: problem.Lower}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					x, y, b := s.Get("x"), s.Get("y"), it.Batch("lower")
+					first := it.Lower(x, y, b)
+					it.Lower(x, y.Scale(7), b) // not committed: it leaves no trace
+					it.Commit(it.Upper(x, y, it.All(problem.Upper)))
+					it.Commit(it.At(problem.Lower, x, y, b, params.TrainFrozen))
+					at, point := y, first
+					for i := range commits {
+						if i > 0 {
+							at = at.Scale(0.5)
+							point = it.Lower(x, at, b)
+						}
+						it.Commit(point)
 					}
-					it.Commit(point)
-				}
-				s.Set("seen", it.At(problem.Lower, x, y, b, params.Eval).Value())
-				s.Set("y", y.Sub(first.GradY().Scale(0.1)))
-			}}},
+					s.Set("seen", it.At(problem.Lower, x, y, b, params.Eval).Value())
+					s.Set("y", y.Sub(first.GradY().Scale(0.1)))
+				}}},
 		}
 		got := sameHowever(t, n, func() *engine.Engine { return start(t, p, spec) })
 		y, average := 2.0, 1.0
@@ -318,7 +325,8 @@ func TestChainedStatistics(t *testing.T) {
 			}
 			y -= 0.1 * y
 		}
-		require.InDeltaSlice(t, []float64{average, float64(n * commits)}, got[engine.StateName], tolerance, "%d commits", commits)
+		require.InDeltaSlice(t, []float64{average, float64(n * commits)}, got[engine.StateName], tolerance,
+			"%d commits", commits)
 		require.InDelta(t, average, got["seen"][0], tolerance, "a pass after the last commit reads what it left")
 		require.InDelta(t, y, got["y"][0], tolerance)
 	}

@@ -4,6 +4,7 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"bilevel/solvers/linear"
@@ -111,6 +112,9 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, 
 	}
 	if m.Solver == nil {
 		return nil, errors.New("hypergrad: Implicit without a solver for its linear system")
+	}
+	if m.Rows < 0 {
+		return nil, fmt.Errorf("hypergrad: pieces of %d rows; wants at least one, or 0 for all rows together", m.Rows)
 	}
 	sc := b.Executor.Scope()
 	e := &Estimator{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}

@@ -10,9 +10,9 @@ import (
 	"bilevel/tensor"
 )
 
-// Adam divides each element's step by a running estimate of its gradient's size (Kingma, Ba, ICLR 2015), with the weight
-// decay in the gradient, or with Decoupled as a shrinking of its own (AdamW: Loshchilov, Hutter, ICLR 2019), both in the
-// form that PyTorch has:
+// Adam divides each element's step by a running estimate of its gradient's size (Kingma, Ba, ICLR 2015), with the
+// weight decay in the gradient, or with Decoupled as a shrinking of its own (AdamW: Loshchilov, Hutter, ICLR 2019),
+// both in the form that PyTorch has:
 //
 //	g  = ∇yG(x,y;ξ) + λ y                    Decoupled: g = ∇yG(x,y;ξ), and y shrinks to (1 - α_k λ) y before the step
 //	m₊ = β₁ m + (1-β₁) g,   u₊ = β₂ u + (1-β₂) g²
@@ -37,8 +37,9 @@ func (m Adam) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 	m.Step, m.Epsilon = cmp.Or(m.Step, 1e-3), cmp.Or(m.Epsilon, 1e-8)
 	m.Beta1, m.Beta2 = cmp.Or(m.Beta1, 0.9), cmp.Or(m.Beta2, 0.999)
 	if !(m.Beta1 >= 0 && m.Beta1 < 1 && m.Beta2 >= 0 && m.Beta2 < 1) || !(m.Epsilon > 0) || math.IsInf(m.Epsilon, 0) {
-		return engine.Spec{}, fmt.Errorf("adam: beta1 %g, beta2 %g, epsilon %g: wants betas from 0 to below 1 and a positive epsilon",
-			m.Beta1, m.Beta2, m.Epsilon)
+		return engine.Spec{},
+			fmt.Errorf("adam: beta1 %g, beta2 %g, epsilon %g: wants betas from 0 to below 1 and a positive epsilon",
+				m.Beta1, m.Beta2, m.Epsilon)
 	}
 	corrected := func(beta float64, k int) float64 { return 1 - math.Pow(beta, float64(k+1)) }
 	step := m.Schedule.Scaled("step", m.Step, n)

@@ -22,7 +22,8 @@ type GradientDescent struct {
 // Prepare compiles the method for f on vectors of n elements.
 func (m GradientDescent) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Step >= 0) || math.IsInf(m.Step, 0) {
-		return nil, fmt.Errorf("minimize: gradient descent: tolerance %g, %d steps of %g: wants a tolerance from 0 on, at least one step and a finite length",
+		return nil, fmt.Errorf("minimize: gradient descent: tolerance %g, %d steps of %g: wants a tolerance from 0 "+
+			"on, at least one step and a finite length",
 			m.Tol, m.MaxSteps, m.Step)
 	}
 	s := newMinimizer(ex, settings{"gradient descent", m.Tol, m.MaxSteps, 200}, n)

@@ -26,7 +26,8 @@ const leastCurvature = 1e-10
 func (m LBFGS) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
 	m.Memory = cmp.Or(m.Memory, 10)
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || m.Memory < 1 {
-		return nil, fmt.Errorf("minimize: L-BFGS: tolerance %g, %d steps, a memory of %d: wants a tolerance from 0 on, at least one step and one pair",
+		return nil, fmt.Errorf("minimize: L-BFGS: tolerance %g, %d steps, a memory of %d: wants a tolerance from 0 "+
+			"on, at least one step and one pair",
 			m.Tol, m.MaxSteps, m.Memory)
 	}
 	s := newMinimizer(ex, settings{"l-bfgs", m.Tol, m.MaxSteps, 10}, n)
@@ -52,7 +53,8 @@ type history struct {
 func newHistory(s *Minimizer, memory, n int) *history {
 	sc := s.scope
 	h := &history{
-		s: s, steps: sc.Variable("l-bfgs steps", tensor.Real, memory, n), changes: sc.Variable("l-bfgs changes", tensor.Real, memory, n),
+		s: s, steps: sc.Variable("l-bfgs steps", tensor.Real, memory, n),
+		changes: sc.Variable("l-bfgs changes", tensor.Real, memory, n),
 		weights: s.vector("weights", memory), scale: s.number("scale"), figures: s.vector("figures", 3),
 		y: s.vector("last y", n), down: s.vector("last down", n),
 	}
@@ -66,7 +68,8 @@ func newHistory(s *Minimizer, memory, n int) *history {
 	})
 	h.pair = sc.Compile("l-bfgs pair", func() []tensor.Update {
 		d, c := step(), change()
-		return []tensor.Update{{Var: h.figures, Value: tensor.Concat(0, tensor.Dot(d, c).Reshape(1), d.Norm().Reshape(1), c.Norm().Reshape(1))}}
+		return []tensor.Update{{Var: h.figures,
+			Value: tensor.Concat(0, tensor.Dot(d, c).Reshape(1), d.Norm().Reshape(1), c.Norm().Reshape(1))}}
 	})
 	h.push = sc.Compile("l-bfgs push", func() []tensor.Update {
 		d, c, sd := step(), change(), h.figures.Node().Slice(0, 0, 1)
@@ -74,7 +77,8 @@ func newHistory(s *Minimizer, memory, n int) *history {
 			return tensor.Update{Var: v, Value: tensor.Concat(0, v.Node().Slice(0, 1, memory), row)}
 		}
 		return []tensor.Update{
-			shift(h.steps, d.Reshape(1, n)), shift(h.changes, c.Reshape(1, n)), shift(h.weights, tensor.Const(1).Div(sd)),
+			shift(h.steps, d.Reshape(1, n)), shift(h.changes, c.Reshape(1, n)),
+			shift(h.weights, tensor.Const(1).Div(sd)),
 			{Var: h.scale, Value: sd.Reshape().Div(tensor.Dot(c, c))},
 		}
 	})
@@ -91,7 +95,8 @@ func newHistory(s *Minimizer, memory, n int) *history {
 			beta := weight(i).Mul(tensor.Dot(row(h.changes, i), q))
 			q = q.Add(row(h.steps, i).Mul(alpha[i].Sub(beta)))
 		}
-		return []tensor.Update{{Var: s.along, Value: q}, {Var: h.y, Value: s.y.Node()}, {Var: h.down, Value: s.down.Node()}}
+		return []tensor.Update{{Var: s.along, Value: q}, {Var: h.y, Value: s.y.Node()},
+			{Var: h.down, Value: s.down.Node()}}
 	})
 	return h
 }

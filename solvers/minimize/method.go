@@ -16,8 +16,8 @@ import (
 type Method interface {
 	Name() string
 	// Spec is the method for a run of n iterations on the lower level of a problem, as the engine runs it. Its state is
-	// "x" and "y", which every method has, and vectors of its own. Its error is a setting that can never work, and names
-	// the field.
+	// "x" and "y", which every method has, and vectors of its own. Its error is a setting that can never work, and
+	// names the field.
 	Spec(b *problem.Bound, n int) (engine.Spec, error)
 }
 
@@ -55,8 +55,8 @@ type Group struct {
 	WeightDecay float64 `json:"weight_decay"`
 }
 
-// decays is the weight decay of each element: a scalar where all are equal, else a vector. The last group that matches an
-// array decides, and where none does, all. nil means no decay.
+// decays is the weight decay of each element: a scalar where all are equal, else a vector. The last group that matches
+// an array decides, and where none does, all. nil means no decay.
 func decays(l params.Layout, all float64, groups []Group) (*tensor.Node, error) {
 	if !(all >= 0) || math.IsInf(all, 0) {
 		return nil, fmt.Errorf("weight_decay is %g: wants a finite number from 0 on", all)
@@ -64,7 +64,8 @@ func decays(l params.Layout, all float64, groups []Group) (*tensor.Node, error) 
 	of := make(map[string]float64)
 	for _, g := range groups {
 		if !(g.WeightDecay >= 0) || math.IsInf(g.WeightDecay, 0) {
-			return nil, fmt.Errorf("the weight_decay of the group %q is %g: wants a finite number from 0 on", g.Names, g.WeightDecay)
+			return nil, fmt.Errorf("the weight_decay of the group %q is %g: wants a finite number from 0 on", g.Names,
+				g.WeightDecay)
 		}
 		found := false
 		for _, a := range l {
@@ -118,7 +119,8 @@ func (a Average) rate(n int) (*engine.Rate, error) {
 		return nil, nil
 	}
 	if !(a.EMA >= 0 && a.EMA < 1) || !(a.Tail >= 0 && a.Tail <= 1) || a.EMA > 0 && a.Tail > 0 {
-		return nil, fmt.Errorf("average of ema %g and tail %g: wants one of an ema from 0 to below 1 and a tail from 0 to 1", a.EMA, a.Tail)
+		return nil, fmt.Errorf("average of ema %g and tail %g: wants one of an ema from 0 to below 1 and a tail "+
+			"from 0 to 1", a.EMA, a.Tail)
 	}
 	from := n - int(math.Round(a.Tail*float64(n)))
 	return &engine.Rate{Name: averageName, At: func(k int) float64 {
@@ -161,11 +163,13 @@ func (c common) spec(method string, b *problem.Bound, n int) (engine.Spec, error
 		return fail(err)
 	}
 	spec := engine.Spec{
-		State: []engine.Array{{Name: "x", Values: b.Upper.Start.Flat, Unwatched: true}, {Name: "y", Values: b.Lower.Start.Flat}},
+		State: []engine.Array{{Name: "x", Values: b.Upper.Start.Flat, Unwatched: true},
+			{Name: "y", Values: b.Lower.Start.Flat}},
 		Rates: append([]engine.Rate{c.schedule.Scaled("step", c.step, n)}, c.rates...),
 	}
 	for _, name := range c.vectors { // what goes wrong there is in y one iteration later
-		spec.State = append(spec.State, engine.Array{Name: name, Values: make([]float64, b.Lower.Start.Size()), Unwatched: true})
+		spec.State = append(spec.State,
+			engine.Array{Name: name, Values: make([]float64, b.Lower.Start.Size()), Unwatched: true})
 	}
 	averaged, err := c.average.rate(n)
 	if err != nil {

@@ -68,7 +68,9 @@ func (m *Minimizer) number(name string) *tensor.Variable { return m.scope.Number
 
 // compile makes the programs that all methods share; set is nil where y is free, else bound to the executor's device.
 // also are updates at a new point.
-func (m *Minimizer) compile(f func(y *tensor.Node) *tensor.Node, set problem.Set, also ...tensor.Update) (*Minimizer, error) {
+func (m *Minimizer) compile(
+	f func(y *tensor.Node) *tensor.Node, set problem.Set, also ...tensor.Update,
+) (*Minimizer, error) {
 	sc, y := m.scope, m.y.Node()
 	m.point = sc.Compile(m.name+" point", func() []tensor.Update {
 		v := f(y)

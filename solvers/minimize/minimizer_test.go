@@ -22,7 +22,8 @@ type preparer interface {
 	Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*minimize.Minimizer, error)
 }
 
-func prepare(t *testing.T, ex *tensor.Executor, m preparer, f func(*tensor.Node) *tensor.Node, n int) *minimize.Minimizer {
+func prepare(t *testing.T, ex *tensor.Executor, m preparer, f func(*tensor.Node) *tensor.Node,
+	n int) *minimize.Minimizer {
 	s, err := m.Prepare(ex, f, n)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -121,7 +122,8 @@ func TestProjectedDescent(t *testing.T) {
 			d := y.Sub(target.Node())
 			return tensor.Dot(d, d).Scale(3)
 		}
-		y, got := run(t, prepare(t, ex, minimize.GradientDescent{Tol: 1e-10, MaxSteps: 500, Set: c.set}, f, len(center)), c.from)
+		y, got := run(t, prepare(t, ex, minimize.GradientDescent{Tol: 1e-10, MaxSteps: 500, Set: c.set}, f,
+			len(center)), c.from)
 		require.True(t, got.Status.Good(), "%s: %+v", name, got)
 		require.InDeltaSlice(t, c.want, y, 1e-8, "%s: %+v", name, got)
 		require.Less(t, got.GradientNorm, 1e-8, "%s: a minimizer is a fixed point of the projected step", name)
@@ -139,7 +141,8 @@ func TestDescentEnds(t *testing.T) {
 	for _, dev := range []device.Device{ref.New(), host.New(2)} {
 		ex := tensor.NewExecutor(dev)
 		for name, m := range map[string]preparer{
-			"l-bfgs": minimize.LBFGS{Tol: 1e-5, MaxSteps: 2}, "gradient descent": minimize.GradientDescent{Tol: 1e-5, MaxSteps: 2, Step: 1e-3},
+			"l-bfgs":           minimize.LBFGS{Tol: 1e-5, MaxSteps: 2},
+			"gradient descent": minimize.GradientDescent{Tol: 1e-5, MaxSteps: 2, Step: 1e-3},
 		} {
 			s := prepare(t, ex, m, square, 3)
 			_, got := run(t, s, []float64{1, math.NaN(), 0})
@@ -166,7 +169,8 @@ func TestDescentEnds(t *testing.T) {
 	ex := executor(t)
 	for _, m := range []preparer{
 		minimize.LBFGS{}, minimize.LBFGS{MaxSteps: 1, Tol: -1}, minimize.LBFGS{MaxSteps: 1, Memory: -1},
-		minimize.GradientDescent{}, minimize.GradientDescent{MaxSteps: 1, Tol: math.NaN()}, minimize.GradientDescent{MaxSteps: 1, Step: math.Inf(1)},
+		minimize.GradientDescent{}, minimize.GradientDescent{MaxSteps: 1, Tol: math.NaN()},
+		minimize.GradientDescent{MaxSteps: 1, Step: math.Inf(1)},
 	} {
 		_, err := m.Prepare(ex, square, 3)
 		require.ErrorContains(t, err, "wants a tolerance", "%+v", m)

@@ -24,7 +24,8 @@ type Newton struct {
 func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
 	m.Forcing = cmp.Or(m.Forcing, 0.01)
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Forcing > 0 && m.Forcing < 1) {
-		return nil, fmt.Errorf("minimize: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, at least one step, and a forcing between 0 and 1",
+		return nil, fmt.Errorf("minimize: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, "+
+			"at least one step, and a forcing between 0 and 1",
 			m.Tol, m.MaxSteps, m.Forcing)
 	}
 	s := newMinimizer(ex, settings{"newton", m.Tol, m.MaxSteps, 3}, n)

@@ -31,7 +31,8 @@ func (SGD) Name() string { return "sgd" }
 
 func (m SGD) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 	if !(m.Momentum >= 0 && m.Momentum < 1) || m.Nesterov && m.Momentum == 0 {
-		return engine.Spec{}, fmt.Errorf("sgd: momentum is %g: wants a number from 0 to below 1, and with nesterov one above 0", m.Momentum)
+		return engine.Spec{}, fmt.Errorf("sgd: momentum is %g: wants a number from 0 to below 1, and with nesterov "+
+			"one above 0", m.Momentum)
 	}
 	c := common{step: m.Step, schedule: m.Schedule, decay: m.WeightDecay, groups: m.Groups, average: m.Average}
 	if m.Momentum > 0 {

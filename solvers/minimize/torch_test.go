@@ -88,13 +88,16 @@ func TestAgainstTorch(t *testing.T) {
 		"sgd":          minimize.SGD{Step: 0.5},
 		"sgd decay":    minimize.SGD{Step: 0.5, WeightDecay: 0.1, Schedule: "linear"},
 		"sgd momentum": minimize.SGD{Step: 0.2, Momentum: 0.9, WeightDecay: 0.05},
-		"sgd nesterov": minimize.SGD{Step: 0.2, Momentum: 0.9, Nesterov: true, WeightDecay: 0.05, Groups: noBias, Schedule: "linear"},
-		"sgd ema":      minimize.SGD{Step: 0.5, Momentum: 0.5, Average: minimize.Average{EMA: 0.8}},
-		"sgd swa":      minimize.SGD{Step: 0.5, Momentum: 0.5, Average: minimize.Average{Tail: 0.5}},
-		"adam":         minimize.Adam{Step: 0.1},
-		"adam decay":   minimize.Adam{Step: 0.1, Beta1: 0.8, Beta2: 0.95, Epsilon: 1e-3, WeightDecay: 0.2, Schedule: "linear"},
-		"adamw":        minimize.Adam{Step: 0.1, WeightDecay: 0.3, Decoupled: true, Schedule: "linear"},
-		"adamw groups": minimize.Adam{Step: 0.1, WeightDecay: 0.3, Decoupled: true, Groups: []minimize.Group{{Names: "bias", WeightDecay: 0.05}}},
+		"sgd nesterov": minimize.SGD{Step: 0.2, Momentum: 0.9, Nesterov: true, WeightDecay: 0.05, Groups: noBias,
+			Schedule: "linear"},
+		"sgd ema": minimize.SGD{Step: 0.5, Momentum: 0.5, Average: minimize.Average{EMA: 0.8}},
+		"sgd swa": minimize.SGD{Step: 0.5, Momentum: 0.5, Average: minimize.Average{Tail: 0.5}},
+		"adam":    minimize.Adam{Step: 0.1},
+		"adam decay": minimize.Adam{Step: 0.1, Beta1: 0.8, Beta2: 0.95, Epsilon: 1e-3, WeightDecay: 0.2,
+			Schedule: "linear"},
+		"adamw": minimize.Adam{Step: 0.1, WeightDecay: 0.3, Decoupled: true, Schedule: "linear"},
+		"adamw groups": minimize.Adam{Step: 0.1, WeightDecay: 0.3, Decoupled: true,
+			Groups: []minimize.Group{{Names: "bias", WeightDecay: 0.05}}},
 	}
 	require.Len(t, g.Runs, len(methods))
 	const tolerance = 1e-13 // some tens of roundings of numbers near 1
@@ -106,7 +109,8 @@ func TestAgainstTorch(t *testing.T) {
 			done = k
 			require.InDeltaSlice(t, run.Iterates[i], read(t, e, "y"), tolerance, "%s after %d", run.Name, k)
 			if len(run.Averages) > 0 && (run.Name != "sgd swa" || k == n) { // PyTorch's has no average before the tail
-				require.InDeltaSlice(t, run.Averages[i], read(t, e, "average"), tolerance, "%s: average after %d", run.Name, k)
+				require.InDeltaSlice(t, run.Averages[i], read(t, e, "average"), tolerance, "%s: average after %d",
+					run.Name, k)
 			}
 		}
 		require.Equal(t, problem.Counts{LowerGradients: 1, Samples: 2}, e.Counts(0), run.Name)
@@ -116,10 +120,12 @@ func TestAgainstTorch(t *testing.T) {
 // The average over a tail is the mean of its iterates, and before the tail the iterate itself.
 func TestTailAverage(t *testing.T) {
 	const n, tail = 10, 4
-	level := problem.Level{Start: problem.Vector(3), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
-		return y.Square().Sum().Scale(0.5)
-	})}
-	e := start(t, level, problem.Values{}, minimize.SGD{Step: 0.3, Average: minimize.Average{Tail: float64(tail) / n}}, n)
+	level := problem.Level{Start: problem.Vector(3),
+		Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+			return y.Square().Sum().Scale(0.5)
+		})}
+	e := start(t, level, problem.Values{}, minimize.SGD{Step: 0.3, Average: minimize.Average{Tail: float64(tail) / n}},
+		n)
 	y, sum := 3.0, 0.0
 	for k := range n {
 		require.NoError(t, e.Step(context.Background(), k, 1))
@@ -137,7 +143,9 @@ func TestTailAverage(t *testing.T) {
 func TestProjectedSteps(t *testing.T) {
 	level := problem.Level{
 		Start: problem.Vector(1, 1), Set: problem.Bounds{Lo: []float64{0, 0.5}, Hi: []float64{2, 2}},
-		Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return y.AddConst(1).Square().Sum().Scale(0.5) }),
+		Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+			return y.AddConst(1).Square().Sum().Scale(0.5)
+		}),
 	}
 	e := start(t, level, problem.Values{}, minimize.SGD{Step: 0.1, Momentum: 0.5}, 50)
 	y, m := []float64{1, 1}, []float64{0, 0}
@@ -154,11 +162,12 @@ func TestProjectedSteps(t *testing.T) {
 
 // Running statistics move once an iteration, with the pass at the old point.
 func TestStatisticsMove(t *testing.T) {
-	level := problem.Level{Start: problem.Vector(2), Loss: func(_, y problem.Vars, _ problem.Batch, p problem.Pass) problem.Loss {
-		w := y.Flat()
-		mean := p.State["mean"]
-		return problem.Loss{Value: w.Square().Sum(), State: mean.Scale(0.9).Add(w.Scale(0.1))}
-	}}
+	level := problem.Level{Start: problem.Vector(2),
+		Loss: func(_, y problem.Vars, _ problem.Batch, p problem.Pass) problem.Loss {
+			w := y.Flat()
+			mean := p.State["mean"]
+			return problem.Loss{Value: w.Square().Sum(), State: mean.Scale(0.9).Add(w.Scale(0.1))}
+		}}
 	e := start(t, level, problem.Values{}.And("mean", 1), minimize.Adam{Step: 0.1}, 5)
 	mean := 1.0
 	for k := range 5 {
@@ -173,9 +182,11 @@ func TestStatisticsMove(t *testing.T) {
 func TestLowerLevelAtX(t *testing.T) {
 	half := func(n *tensor.Node) *tensor.Node { return tensor.Dot(n, n).Scale(0.5) }
 	p := &problem.Problem{
-		Name:  "follow",
-		Lower: problem.Level{Start: problem.Vector(0), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.Sub(x)) })},
-		Upper: problem.Level{Start: problem.Vector(3), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
+		Name: "follow",
+		Lower: problem.Level{Start: problem.Vector(0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.Sub(x)) })},
+		Upper: problem.Level{Start: problem.Vector(3),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })},
 	}
 	b, err := p.Bind(executor(t))
 	require.NoError(t, err)
@@ -203,9 +214,11 @@ func TestMethodsRefuse(t *testing.T) {
 		{minimize.SGD{Step: 1, Nesterov: true}, "with nesterov one above 0"},
 		{minimize.SGD{Step: 1, WeightDecay: -1}, "weight_decay is -1"},
 		{minimize.SGD{Step: 1, Schedule: "cosin"}, `did you mean "cosine"?`},
-		{minimize.SGD{Step: 1, Groups: []minimize.Group{{Names: "biases"}}}, `no array matches the group "biases": there are weight, bias`},
+		{minimize.SGD{Step: 1, Groups: []minimize.Group{{Names: "biases"}}},
+			`no array matches the group "biases": there are weight, bias`},
 		{minimize.SGD{Step: 1, Groups: []minimize.Group{{Names: "[", WeightDecay: 1}}}, "is no pattern"},
-		{minimize.SGD{Step: 1, Groups: []minimize.Group{{Names: "bias", WeightDecay: math.NaN()}}}, `of the group "bias" is NaN`},
+		{minimize.SGD{Step: 1, Groups: []minimize.Group{{Names: "bias", WeightDecay: math.NaN()}}},
+			`of the group "bias" is NaN`},
 		{minimize.SGD{Step: 1, Average: minimize.Average{EMA: 0.9, Tail: 0.5}}, "wants one of"},
 		{minimize.Adam{Average: minimize.Average{EMA: 1}}, "average of ema 1"},
 		{minimize.Adam{Beta1: 1}, "adam: beta1 1"},
@@ -219,5 +232,6 @@ func TestMethodsRefuse(t *testing.T) {
 	b, err = p.Bind(executor(t))
 	require.NoError(t, err)
 	_, err = minimize.New(b, minimize.Adam{}, 5, 0)
-	require.ErrorContains(t, err, "adam: the problem alone has constraint functions on the lower level, which this algorithm cannot use")
+	require.ErrorContains(t, err,
+		"adam: the problem alone has constraint functions on the lower level, which this algorithm cannot use")
 }

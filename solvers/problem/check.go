@@ -33,7 +33,8 @@ var featureTable = []struct {
 		"has constraint functions on the upper level"},
 	{LowerConstraints, func(p *Problem) bool { return p.Lower.Inequality != nil || p.Lower.Equality != nil },
 		"has constraint functions on the lower level"},
-	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil }, "gives its lower level as the root of a residual"},
+	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil },
+		"gives its lower level as the root of a residual"},
 	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level"},
 	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels"},
 	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch"},
@@ -109,7 +110,8 @@ func (p *Problem) Check() error {
 	}
 	if b := p.Blocks; b != nil {
 		if b.Count < 1 || b.Combine > Worst || (b.Combine == Weighted) != (len(b.Weights) == b.Count) {
-			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are weighted",
+			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are "+
+				"weighted",
 				b.Count, len(b.Weights))
 		}
 	}
@@ -121,7 +123,18 @@ func (p *Problem) checkStart(side Side) error {
 	l := p.Level(side)
 	if side == Lower && p.PerBatch != nil {
 		if p.PerBatch.Start == nil || p.PerBatch.Size == nil || l.Start.Size() > 0 {
-			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no Lower.Start")
+			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no " +
+				"Lower.Start")
+		}
+		if l.Set == nil {
+			return nil
+		}
+		rows := l.Rows.Count()
+		if l.Sampler != nil {
+			rows = l.Sampler.Size()
+		}
+		if err := l.Set.Check(nil, p.PerBatch.Size(rows)); err != nil {
+			return fmt.Errorf("the lower level's set: %w", err)
 		}
 		return nil
 	}
