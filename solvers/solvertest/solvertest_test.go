@@ -51,7 +51,10 @@ func newEvaluator(t *testing.T, ex *tensor.Executor, p *problem.Problem) *evalua
 		at := func(side problem.Side) *problem.Point {
 			return b.Oracle().At(side, x, y, b.All(side), params.TrainFrozen, nil)
 		}
-		return []tensor.Update{{Var: e.f, Value: at(problem.Upper).Value()}, {Var: e.gy, Value: at(problem.Lower).GradY()}}
+		return []tensor.Update{
+			{Var: e.f, Value: at(problem.Upper).Value()},
+			{Var: e.gy, Value: at(problem.Lower).GradY()},
+		}
 	})
 	require.NoError(t, err)
 	return e
@@ -88,7 +91,7 @@ func TestExactAgainstFiniteDifferences(t *testing.T) {
 			_, gy := e.at(t, x, y)
 			require.Less(t, floats.Norm(gy, 2), 1e-14*(1+floats.Norm(y, 2)), "y* is not stationary")
 
-			// A central difference errs by step²/6·|h‴| + u·|h|/step: below 1e-10 each for values near 1.
+			// A central difference is off by step²/6·|h‴| + u·|h|/step, which is below 1e-10 for values near 1.
 			const step = 6e-6
 			for i := range x {
 				at := func(s float64) float64 {
