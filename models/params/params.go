@@ -156,8 +156,8 @@ func (l Layout) ByGroup(values *tensor.Node, key func(Array) string) *tensor.Nod
 	})
 }
 
-// Vars are named arrays as graph nodes: x["decay"]. A name that does not exist gives nil. An operation on nil panics
-// with a *tensor.BuildError, which tensor.Executor.Compile returns as an error.
+// Vars are named arrays as graph nodes: x["decay"]. A name that does not exist gives nil, and an operation on nil
+// panics. In an objective of package problem such a panic becomes an error that lists the names.
 type Vars map[string]*tensor.Node
 
 // Flat is the whole vector.
