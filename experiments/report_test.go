@@ -313,3 +313,24 @@ func TestTablesOfEarlierRunsGo(t *testing.T) {
 	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true)}, 1))
 	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names(t, dir))
 }
+
+// The page asks for no other file, escapes what it is given, and has everything on it.
+func TestPageStandsAlone(t *testing.T) {
+	dir := t.TempDir()
+	r := someRecord(1, true)
+	r.Warn("a <b>warning</b>")
+	page := Page{Title: "a <title> & more", Version: "version 7", Config: "step: 0.1 # <x>"}
+	require.NoError(t, WriteResults(dir, page, shown, []*Record{r}, 1))
+	text := string(read(t, dir, "report.html"))
+	for _, want := range []string{
+		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;", "version 7",
+		"<td>6.00 %</td>", "its error figure (estimate)", "<td>a, &#34;b&#34;</td>", "hypergradient of norm 5",
+	} {
+		require.Contains(t, text, want)
+	}
+	require.Equal(t, 3, strings.Count(text, "<svg"))
+	require.NotContains(t, text, "<?xml")
+	for _, outside := range []string{"src=", "<script", "<link", "@import", "url(http"} {
+		require.NotContains(t, text, outside)
+	}
+}

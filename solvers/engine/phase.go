@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 
 	"bilevel/internal/philox"
@@ -123,19 +122,25 @@ func (ph *phase) run(e *Engine, k, end int) error {
 // load uploads the minibatches of the repetitions from number r of iteration k on, up to iteration end or as many as
 // the window holds.
 func (ph *phase) load(e *Engine, k, r, end int) error {
-	var errs []error
 	if ph.slot != e.turn {
-		errs = append(errs, ph.slot.WriteInts([]int32{0}))
+		if err := ph.slot.WriteInts([]int32{0}); err != nil {
+			return err
+		}
 	}
 	if ph.first != nil {
-		errs = append(errs, ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}))
+		if err := ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}); err != nil {
+			return err
+		}
 	}
 	n := 0
 	for ; k < end && n < ph.window; k, r = k+1, 0 {
 		for times := ph.times(k); r < times && n < ph.window; r++ {
 			for _, d := range ph.draws {
-				if d.sampler != nil {
-					errs = append(errs, d.fill(n, d.seq.number(ph, d, k, r)))
+				if d.sampler == nil {
+					continue
+				}
+				if err := d.fill(n, d.seq.number(ph, d, k, r)); err != nil {
+					return err
 				}
 			}
 			n++
@@ -144,13 +149,17 @@ func (ph *phase) load(e *Engine, k, r, end int) error {
 	ph.left = n
 	for _, d := range ph.draws {
 		if d.index != nil {
-			errs = append(errs, d.index.WriteInts(d.host))
+			if err := d.index.WriteInts(d.host); err != nil {
+				return err
+			}
 		}
 		if d.slots != nil {
-			errs = append(errs, d.slots.WriteInts(d.numbers))
+			if err := d.slots.WriteInts(d.numbers); err != nil {
+				return err
+			}
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // fill computes draw number d of its sequence as row i of the window.
