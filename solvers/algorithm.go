@@ -1,6 +1,7 @@
 package solvers
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 
@@ -56,6 +57,9 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 		return nil, nil, err
 	}
 	spec.Name, spec.Seed = a.Name(), seed
+	if spec.Settings, err = json.Marshal(a); err != nil {
+		return nil, nil, err
+	}
 	e, err := engine.New(b, spec)
 	return e, a, err
 }

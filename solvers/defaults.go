@@ -28,7 +28,7 @@ type Scale struct {
 //	Inner = 1/(2L),  L the largest eigenvalue of H on a minibatch (the largest of three)
 //	Outer = the smaller of  2·travel (1 + rms x) / (n rms g)   and  √min(1, μ·Inner) / (2 L_h)
 //
-// g is the hypergradient after some steps of gradient descent on the lower level, and travel = 3: over n iterations x
+// g is the hypergradient after some steps of gradient descent on the lower level, and travel = 30: over n iterations x
 // may move by some times its own size. L_h is how much g changes along itself, and μ the smallest Ritz value of H that
 // its linear solve met: where the lower level follows slowly, x must not run ahead.
 //
@@ -37,7 +37,7 @@ const (
 	probeRows  = 4096 // at most so many rows are looked at
 	powerSteps = 20
 	descents   = 100 // steps of gradient descent before g
-	travel     = 3
+	travel     = 30
 )
 
 // Defaults chooses both steps where they are missing, and then a schedule that falls.
@@ -75,6 +75,7 @@ func (a StocBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 			return nil, err
 		}
 		a.Step, a.OuterStep = cmp.Or(a.Step, s.Inner), cmp.Or(a.OuterStep, s.Outer)
+		a.NeumannStep = cmp.Or(a.NeumannStep, 2*s.Inner) // 1/L: the shortest series
 		a.Schedule = cmp.Or(a.Schedule, "linear")
 	}
 	a.NeumannStep = cmp.Or(a.NeumannStep, a.Step)

@@ -38,7 +38,12 @@ type Options struct {
 	// is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
-	Resume   *engine.Snapshot // goes on from there
+
+	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's settings
+	// from the snapshot, so that what was chosen once is not chosen again.
+	Resume          *engine.Snapshot
+	Checkpoint      func(*engine.Snapshot) error
+	CheckpointEvery time.Duration
 }
 
 // Result is what a run ends with.
@@ -109,6 +114,11 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
+		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
+			return nil, err
+		}
+	}
 	var warnings []string
 	for attempt := 1; ; attempt++ {
 		e, chosen, err := Init(s.b, a, limits.Iterations, s.opt.Seed)
@@ -159,6 +169,7 @@ func (s *solve) limits() (engine.Limits, error) {
 		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,
 		Every:   o.Every,
 		Monitor: o.Monitor, Record: o.Record, Progress: o.Progress, Resume: o.Resume,
+		Checkpoint: o.Checkpoint, CheckpointEvery: o.CheckpointEvery,
 	}, nil
 }
 

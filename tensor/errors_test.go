@@ -132,7 +132,20 @@ func TestBuildErrorNamesTheLine(t *testing.T) {
 	require.True(t, errors.As(err, &e))
 	require.Equal(t, file, e.File)
 	require.Equal(t, line+1, e.Line)
+	require.Equal(t, "tensor", e.Package)
 	require.Contains(t, err.Error(), "tensor: add: shapes [[2] [3]] do not broadcast (")
+}
+
+// A package that composes nodes fails like this one: the error carries its name and the caller's line.
+func TestFail(t *testing.T) {
+	require.Equal(t, "bilevel/tensor", packageOf("bilevel/tensor.(*Node).Add"))
+	require.Equal(t, "example.org/a.b/models", packageOf("example.org/a.b/models.MLP.Apply.func1"))
+	require.Equal(t, "main", packageOf("main.main"))
+	_, file, line, _ := runtime.Caller(0)
+	err := Catch(func() { Fail("MLP", "wants %d rows", 2) })
+	var e *BuildError
+	require.True(t, errors.As(err, &e))
+	require.Equal(t, BuildError{"tensor", "MLP", "wants 2 rows", file, line + 1}, *e)
 }
 
 func TestCatchLetsOtherPanicsThrough(t *testing.T) {

@@ -263,7 +263,7 @@ func TestCleanOnesOwnRows(t *testing.T) {
 func TestBlowUpWritesNothing(t *testing.T) {
 	dir := inNewFolder(t)
 	r := bilevel("clean --quiet --json --step 1e30 --iters 100 --out out")
-	refused(t, r, exitEnvironment, "clean digits: seed 1: not finite after iteration ", "use smaller step sizes")
+	refused(t, r, exitEnvironment, "clean digits: seed 1: soba on hyper-cleaning: not finite after iteration ", "use smaller step sizes")
 	require.Empty(t, listing(t, dir))
 }
 

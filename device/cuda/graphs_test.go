@@ -7,12 +7,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/sim"
 	"bilevel/solvers"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 )
@@ -88,10 +88,10 @@ func TestIterationsOfSOBA(t *testing.T) {
 	w := watch(t)
 	l, err := solvertest.Load(w.Executor, solvertest.NewFiniteSum(1, 40, 30, 3, solvertest.Spectrum(5, 10)))
 	require.NoError(t, err)
-	for i, level := range []*solvers.Level{&l.Problem.Lower, &l.Problem.Upper} {
-		level.Size, level.Batch = 4, data.Batches{Seed: 1, Stream: uint32(1 + i), N: level.Rows, B: 4}
-	}
-	s, err := solvers.SOBA{Step: 0.1, OuterStep: 0.05}.Init(w.Executor, l.Problem, 1000)
+	l.Lower.Sampler, l.Upper.Sampler = problem.WithReplacement(4), problem.WithReplacement(4)
+	b, err := l.Problem.Bind(w.Executor)
+	require.NoError(t, err)
+	s, _, err := solvers.Init(b, solvers.SOBA{Step: 0.1, OuterStep: 0.05}, 1000, 1)
 	require.NoError(t, err)
 	lengths := []int{1, 7, 64}
 	if testing.Short() {
@@ -104,7 +104,7 @@ func TestIterationsOfSOBA(t *testing.T) {
 			"cuGraphLaunch":       n,
 			"cuMemcpyDtoHAsync":   2, // iteration that went wrong, fault words of the Gathers
 			"cuStreamSynchronize": 1,
-		}, w.during(func() error { return s.Step(k, n) }), "%d iterations", n)
+		}, w.during(func() error { return s.Step(context.Background(), k, n) }), "%d iterations", n)
 		k += n
 	}
 	require.NoError(t, s.Close())

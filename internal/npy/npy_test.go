@@ -246,3 +246,22 @@ func TestWriteRefuses(t *testing.T) {
 	_, err = New([]int32{1, 2, 3}, -3)
 	require.ErrorContains(t, err, "negative dimension")
 }
+
+// What is refused after the header costs no reading: here the numbers are not even there.
+func TestReadIf(t *testing.T) {
+	var b bytes.Buffer
+	a, err := New([]float32{1, 2, 3}, 3)
+	require.NoError(t, err)
+	require.NoError(t, Write(&b, a))
+	refused := errors.New("refused")
+	header := b.Bytes()[:b.Len()-len(a.Data)]
+	_, err = ReadIf(bytes.NewReader(header), func(d DType, shape []int) error {
+		require.Equal(t, Float32Type, d)
+		require.Equal(t, []int{3}, shape)
+		return refused
+	})
+	require.ErrorIs(t, err, refused)
+	got, err := ReadIf(&b, func(DType, []int) error { return nil })
+	require.NoError(t, err)
+	require.Equal(t, a, got)
+}

@@ -12,9 +12,14 @@ import (
 	"bilevel/internal/exactread"
 )
 
-// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the data.
-func Read(r io.Reader) (*Array, error) {
-	a, err := read(r, 0)
+// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the
+// data.
+func Read(r io.Reader) (*Array, error) { return ReadIf(r, nil) }
+
+// ReadIf is Read of an array whose type and shape a function accepts; its error comes back before any element is read.
+// A nil function accepts everything.
+func ReadIf(r io.Reader, accept func(d DType, shape []int) error) (*Array, error) {
+	a, err := read(r, 0, accept)
 	if err != nil {
 		return nil, fmt.Errorf("npy: %w", err)
 	}
@@ -36,7 +41,7 @@ func ReadFile(path string) (*Array, error) {
 	if info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	a, err := read(bufio.NewReader(f), size)
+	a, err := read(bufio.NewReader(f), size, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a usable .npy file: %w", path, err)
 	}
@@ -44,7 +49,7 @@ func ReadFile(path string) (*Array, error) {
 }
 
 // read reads an array. Where r is known to hold available bytes in all, that saves copies; it may be 0.
-func read(r io.Reader, available int64) (*Array, error) {
+func read(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error) {
 	h, begin, err := readHeader(r)
 	if err != nil {
 		return nil, err
@@ -62,6 +67,11 @@ func read(r io.Reader, available int64) (*Array, error) {
 	}
 	if n > math.MaxInt/d.Size() {
 		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), d, errTooLarge)
+	}
+	if accept != nil {
+		if err := accept(d, h.shape); err != nil {
+			return nil, err
+		}
 	}
 	bytes := n * d.Size()
 	data, err := exactread.All(r, bytes, available-int64(begin) >= int64(bytes))

@@ -36,8 +36,13 @@ type Limits struct {
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
+	// was being made when the snapshot was taken is made again.
 	Resume *Snapshot
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
+	// one is Outcome.Last, which the caller saves. Its time does not count.
+	Checkpoint      func(*Snapshot) error
+	CheckpointEvery time.Duration
 }
 
 // Progress is where a run stands.
@@ -74,7 +79,7 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 100 * time.Millisecond
+	stopGrace = 50 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
 	lookEvery = 100 * time.Millisecond
@@ -158,7 +163,9 @@ type run struct {
 	stale     int       // records since the best
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
-	pace      float64 // seconds of an iteration, see paced
+	recorded  int       // iteration of the last record, -1 before the first
+	pace      float64   // seconds of an iteration, see paced
+	saved     time.Time // when the last checkpoint was made
 
 	mu     sync.Mutex // guards kept and left, by which Run leaves the loop while it may be in an iteration
 	kept   *Snapshot  // always finite
@@ -168,13 +175,17 @@ type run struct {
 }
 
 func (r *run) start() error {
-	if r.Resume != nil {
-		if err := r.restore(r.Resume); err != nil {
+	r.kept, r.spare, r.bestValue, r.recorded, r.saved = &Snapshot{}, &Snapshot{}, math.Inf(1), -1, time.Now()
+	if s := r.Resume; s != nil {
+		if err := r.restore(s); err != nil {
 			return err
 		}
-		r.k, r.seconds, r.counts = r.Resume.Iteration, r.Resume.Seconds, r.Resume.Counts
+		r.k, r.seconds, r.counts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Recorded
+		r.best, r.stale, r.moved, r.movedAt = s.Best, s.Stale, s.Moved, s.MovedAt
+		if s.Best != nil {
+			r.bestValue = s.BestValue
+		}
 	}
-	r.kept, r.spare, r.bestValue = &Snapshot{}, &Snapshot{}, math.Inf(1)
 	if err := r.health.WriteInts([]int32{0}); err != nil {
 		return err
 	}
@@ -194,12 +205,21 @@ func (r *run) keep() (finite bool, err error) {
 	if !r.spare.finite() {
 		return false, nil
 	}
-	r.spare.Iteration, r.spare.Seconds, r.spare.Counts = r.k, r.seconds, r.counts
+	r.note(r.spare)
 	r.mu.Lock()
 	r.kept, r.spare = r.spare, r.kept
 	r.mu.Unlock()
 	r.copied = time.Now()
 	return true, nil
+}
+
+// note writes where the loop stands into a snapshot. What it points at is not written to again.
+func (r *run) note(s *Snapshot) {
+	s.Iteration, s.Seconds, s.Counts, s.Recorded = r.k, r.seconds, r.counts, r.recorded
+	s.Best, s.Stale, s.Moved, s.MovedAt, s.BestValue = r.best, r.stale, r.moved, r.movedAt, 0
+	if r.best != nil {
+		s.BestValue = r.bestValue
+	}
 }
 
 // interrupted is the outcome of a run whose device is still in an iteration.
@@ -241,8 +261,10 @@ func (r *run) gone() bool {
 
 // iterate runs until a limit is met.
 func (r *run) iterate(ctx context.Context) (Status, error) {
-	if status, err := r.record(); err != nil || status != Finished {
-		return status, err
+	if r.recorded < r.k && (r.k == 0 || r.Every > 0 && r.k%r.Every == 0) {
+		if status, err := r.record(); err != nil || status != Finished {
+			return status, err
+		}
 	}
 	for r.k < r.Iterations {
 		if ctx.Err() != nil || r.gone() {
@@ -281,6 +303,9 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 		}
 		if status != Finished {
 			return status, nil
+		}
+		if err := r.checkpoint(); err != nil {
+			return NotFinite, err
 		}
 		if age := time.Since(r.copied) + time.Duration(r.pace*float64(r.next())*float64(time.Second)); age > oldest {
 			if finite, err := r.keep(); err != nil || !finite {
@@ -347,6 +372,7 @@ func (r *run) record() (Status, error) {
 			return NotFinite, err
 		}
 	}
+	r.recorded = r.k
 	status := Finished
 	if r.Monitor != nil {
 		v, err := r.Monitor(p)
@@ -366,7 +392,32 @@ func (r *run) record() (Status, error) {
 	if r.Tolerance > 0 && r.still() {
 		status = Converged
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note(r.kept) // the copy is of this iteration: now it knows of the record too
 	return status, nil
+}
+
+// checkpoint hands out a snapshot where it is time for one.
+func (r *run) checkpoint() error {
+	every := r.CheckpointEvery
+	if every == 0 {
+		every = time.Minute
+	}
+	if r.Checkpoint == nil || time.Since(r.saved) < every {
+		return nil
+	}
+	if finite, err := r.keep(); err != nil || !finite {
+		return err // a state that is not finite is noticed in the next iterations
+	}
+	if r.gone() {
+		return nil
+	}
+	if err := r.Checkpoint(r.kept.clone()); err != nil {
+		return err
+	}
+	r.saved = time.Now()
+	return nil
 }
 
 // still tells whether x has hardly moved since the last record.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"bilevel/solvers/problem"
@@ -13,6 +14,9 @@ type Spec struct {
 	State  []Array // everything the next iteration depends on beside its number
 	Rates  []Rate  // step sizes and other numbers by iteration
 	Phases []Phase // of one iteration, in order
+
+	// Settings are the algorithm's, as JSON, for snapshots. The engine does not read them.
+	Settings json.RawMessage
 
 	// Chunk is the number of iterations whose minibatches and rates are sent to the device together; 0 means 64, or
 	// fewer where minibatches are very large.

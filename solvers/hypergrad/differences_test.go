@@ -97,10 +97,12 @@ func TestDifferencesOnFiniteSum(t *testing.T) {
 func TestDifferencesOnPerceptron(t *testing.T) {
 	const rows, held = 10, 6
 	ex := executor(t)
-	tanh, err := models.ActivationByName("tanh")
-	require.NoError(t, err)
-	net, err := models.NewMLP([]int{3, 4, 3}, tanh)
-	require.NoError(t, err)
+	net := models.MLP{Widths: []int{3, 4, 3}, Activation: models.Tanh}
+	start, _ := net.Init(3)
+	outputs := func(y, rows *tensor.Node) *tensor.Node {
+		z, _ := net.Apply(y, nil, rows, params.Train)
+		return z
+	}
 	table := func(n int, step uint32) *tensor.Node {
 		v := ex.Variable("rows", tensor.Real, n, 3)
 		d := direction(3*n, step)
@@ -120,12 +122,12 @@ func TestDifferencesOnPerceptron(t *testing.T) {
 	train, val, trainLabels, valLabels := table(rows, 100), table(held, 101), labels(rows), labels(held)
 	p := &problem.Problem{
 		Name: "perceptron",
-		Lower: problem.Level{Start: problem.Vector(net.Init(3)...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			loss := tensor.CrossEntropy(net.Outputs(y, train), trainLabels)
+		Lower: problem.Level{Start: start, Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+			loss := tensor.CrossEntropy(outputs(y, train), trainLabels)
 			return models.WeightedMean(loss, x.Sigmoid()).Add(models.SquaredNorm(y).Scale(0.02))
 		})},
 		Upper: problem.Level{Start: problem.Vector(direction(rows, 102)...), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return tensor.CrossEntropy(net.Outputs(y, val), valLabels).Mean()
+			return tensor.CrossEntropy(outputs(y, val), valLabels).Mean()
 		})},
 	}
 	checkDifferences(t, ex, p, 1e-7)

@@ -38,8 +38,9 @@ type Hypergradient struct {
 	// Error is an estimate or a bound, as Kind says, of |g - ∇h|.
 	Error float64
 	Kind  Kind
-	// Implicit is |C v|: the size of the term that a method without implicit differentiation leaves out.
-	Implicit float64
+	// Implicit is |C v|: the size of the term that a method without implicit differentiation leaves out. Cosine is that
+	// of the angle between this term, -C v, and the whole g; 0 where one of them vanishes.
+	Implicit, Cosine float64
 	// Status is that of the linear solve; NegativeCurvature means that H is not positive definite at y.
 	Status linear.Status
 	// Products is the number of Hessian-vector products, those for the error included.
@@ -203,10 +204,19 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err := e.errorFigure(ctx, h); err != nil {
 		return nil, err
 	}
-	for _, g := range h.Gradient {
+	direct, err := e.fx.Read()
+	if err != nil {
+		return nil, err
+	}
+	inner := 0.0
+	for i, g := range h.Gradient {
+		inner += (g - direct[i]) * g
 		if math.IsNaN(g) || math.IsInf(g, 0) {
 			h.Status = linear.NotFinite
 		}
+	}
+	if size := h.Implicit * h.Norm(); size > 0 {
+		h.Cosine = inner / size
 	}
 	return h, nil
 }

@@ -143,10 +143,10 @@ func TestNewtonLogistic(t *testing.T) {
 		z, a := ex.Variable("z", tensor.Real, rows, inputs), ex.Variable("a", tensor.Real, rows)
 		require.NoError(t, z.Write(c.Train.RawMatrix().Data))
 		require.NoError(t, a.Write(labels))
-		model, err := models.NewLogistic(inputs, false)
-		require.NoError(t, err)
+		model := models.Logistic{Inputs: inputs, NoBias: true}
 		m := newton(t, ex, minimize.Newton{Tol: 1e-12, MaxSteps: 50}, func(w *tensor.Node) *tensor.Node {
-			loss := models.BinaryCrossEntropy(model.Outputs(w, z.Node()).Reshape(rows), a.Node()).Mean()
+			odds, _ := model.Apply(w, nil, z.Node(), params.Train)
+			loss := models.BinaryCrossEntropy(odds.Reshape(rows), a.Node()).Mean()
 			return loss.Add(models.SquaredNorm(w).Scale(reg))
 		}, inputs)
 		w, got := run(t, m, make([]float64, inputs))

@@ -1,4 +1,4 @@
-package experiments
+package clean
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device/host"
-	"bilevel/solvers"
+	"bilevel/experiments"
 	"bilevel/tensor"
 )
 
@@ -24,26 +24,25 @@ func TestCleanMNIST(t *testing.T) {
 	}
 	set, err := data.Open("mnist", os.Getenv)
 	require.NoError(t, err)
-	soba, err := solvers.AlgorithmByName("soba")
-	require.NoError(t, err)
-	sqrt, err := solvers.ScheduleByName("sqrt")
-	require.NoError(t, err)
-	c := Clean{Corrupt: 0.5, Train: 20000, Val: 5000, Algorithm: soba, Schedule: sqrt, Step: 1, OuterStep: 1e4, Reg: 0.2, Iterations: 4096, Batch: 64, Records: 1}
-
+	c := Config{
+		Algorithm: "soba", Corrupt: 0.5, Train: 20000, Val: 5000, Schedule: "sqrt", Step: 1, OuterStep: 1e4, Reg: 0.2,
+		Iterations: 4096, Batch: 64, Records: 1,
+	}
 	dev := host.New(0)
 	defer dev.Close()
 	ex := tensor.NewExecutor(dev)
 	defer ex.Close()
-	d, err := c.prepare(set, 1)
+	d, err := data.Prepare(set, data.Preparation{Train: c.Train, Val: c.Val, Corrupt: c.Corrupt}, 1)
 	require.NoError(t, err)
-	b, err := c.build(ex, d, 1)
+	b, err := newTask(ex, c, d, 1)
 	require.NoError(t, err)
 	defer b.close()
-	run := &CleanRun{Seed: 1, data: d}
-	require.NoError(t, c.solve(context.Background(), ex, b, run, CleanEvents{}))
-	require.NoError(t, run.score(b))
-	t.Logf("test error %.4f, auc %.4f, auc_drawn %.4f, %.2f s", run.TestError, *run.AUC, *run.AUCDrawn, run.Seconds)
-	require.LessOrEqual(t, run.TestError, 0.145)
-	require.GreaterOrEqual(t, *run.AUC, 0.955)
-	require.GreaterOrEqual(t, *run.AUCDrawn, 0.905)
+	r, env := experiments.NewRecord(), &experiments.Env{}
+	require.NoError(t, b.solve(context.Background(), env, r))
+	require.NoError(t, b.score(context.Background(), env, r))
+	v := r.Scalars
+	t.Logf("test error %.4f, auc %.4f, auc_drawn %.4f, %.2f s", v["test_error"], v["auc"], v["auc_drawn"], v["seconds"])
+	require.LessOrEqual(t, v["test_error"], 0.145)
+	require.GreaterOrEqual(t, v["auc"], 0.955)
+	require.GreaterOrEqual(t, v["auc_drawn"], 0.905)
 }

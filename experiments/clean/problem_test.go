@@ -1,4 +1,4 @@
-package experiments
+package clean
 
 import (
 	"context"
@@ -10,8 +10,9 @@ import (
 
 	"bilevel/data"
 	"bilevel/device/ref"
-	"bilevel/solvers"
-	"bilevel/solvers/linear"
+	"bilevel/experiments"
+	"bilevel/models/params"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -43,29 +44,30 @@ func crossEntropies(s *data.Set, classes int, y []float64, weight func(i int) fl
 	return losses
 }
 
-// problemOn prepares a seed's problem on the reference device.
-func problemOn(t *testing.T, c Clean, seed uint64) (*tensor.Executor, *cleanData, *cleanProblem) {
+// taskOn prepares a seed's problem on the reference device.
+func taskOn(t *testing.T, c Config, seed uint64) *task {
 	t.Helper()
 	dev := ref.New()
 	ex := tensor.NewExecutor(dev)
-	d, err := c.prepare(digits(t), seed)
+	d, err := data.Prepare(digits(t), data.Preparation{Train: c.Train, Val: c.Val, Corrupt: c.Corrupt}, seed)
 	require.NoError(t, err)
-	b, err := c.build(ex, d, seed)
+	b, err := newTask(ex, c, d, seed)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		b.close()
+		require.NoError(t, b.close())
 		require.NoError(t, ex.Close())
 		require.NoError(t, dev.Close())
 	})
-	return ex, d, b
+	return b
 }
 
 func TestCleanObjectives(t *testing.T) {
-	c := small(t)
+	c := small()
 	c.Train, c.Val, c.Batch = 50, 40, 10
-	ex, d, b := problemOn(t, c, 5)
+	b := taskOn(t, c, 5)
+	ex, d := b.ex, b.data
 	r := rand.New(rand.NewPCG(5, 5))
-	x, y := make([]float64, len(b.problem.X0)), make([]float64, len(b.problem.Y0))
+	x, y := make([]float64, b.problem.Upper.Start.Size()), make([]float64, b.problem.Lower.Start.Size())
 	norm := 0.0
 	for i := range x {
 		x[i] = r.NormFloat64()
@@ -80,12 +82,16 @@ func TestCleanObjectives(t *testing.T) {
 	defer value.Free()
 	grad := ex.Variable("∇xG", tensor.Real, len(x))
 	defer grad.Free()
+	bound, err := b.problem.Bind(ex)
+	require.NoError(t, err)
+	defer bound.Close()
 	f, err := ex.Compile("objectives", func() []tensor.Update {
-		lower := b.problem.Lower.Value(b.x.Node(), b.y.Node(), solvers.Batch{Rows: b.train.n})
-		upper := b.problem.Upper.Value(b.x.Node(), b.y.Node(), solvers.Batch{Rows: b.val.n})
+		at := func(side problem.Side) *problem.Point {
+			return bound.Oracle().At(side, b.x.Node(), b.y.Node(), bound.All(side), params.TrainFrozen, nil)
+		}
 		return []tensor.Update{
-			{Var: value, Value: tensor.Concat(0, lower.Reshape(1), upper.Reshape(1))},
-			{Var: grad, Value: tensor.Grad(lower, b.x.Node())[0]},
+			{Var: value, Value: tensor.Concat(0, at(problem.Lower).Value().Reshape(1), at(problem.Upper).Value().Reshape(1))},
+			{Var: grad, Value: at(problem.Lower).GradX()},
 		}
 	})
 	require.NoError(t, err)
@@ -99,44 +105,44 @@ func TestCleanObjectives(t *testing.T) {
 	ignore := make([]float64, len(y))
 	one := func(int) float64 { return 1 }
 	lower, upper := c.Reg*norm, 0.0
-	for i, l := range crossEntropies(d.train, 10, y, one, ignore) {
-		s := sigmoid(x[i])
+	for i, l := range crossEntropies(d.Train, 10, y, one, ignore) {
+		s := 1 / (1 + math.Exp(-x[i]))
 		lower += s * l / 50
 		require.InDelta(t, s*(1-s)*l/50, gx[i], 1e-12)
 	}
-	for _, l := range crossEntropies(d.val, 10, y, one, ignore) {
+	for _, l := range crossEntropies(d.Val, 10, y, one, ignore) {
 		upper += l / 40
 	}
 	require.InDelta(t, lower, got[0], 1e-12)
 	require.InDelta(t, upper, got[1], 1e-12)
-	for i := range b.problem.X0 {
-		require.Equal(t, -2.0, b.problem.X0[i])
+	for _, start := range b.problem.Upper.Start.Flat {
+		require.Equal(t, -2.0, start)
 	}
 }
 
 // G is 2 Reg-strongly convex, so that |y - y*| <= |∇G(y)| / (2 Reg).
 func TestBaselinesAreMinimizers(t *testing.T) {
-	c := small(t)
+	c := small()
 	c.Train, c.Val = 200, 60
-	ex, d, b := problemOn(t, c, 2)
+	b := taskOn(t, c, 2)
+	r := experiments.NewRecord()
+	require.NoError(t, b.baselines(context.Background(), &experiments.Env{}, r))
+	require.True(t, r.Flags["baselines.converged"])
 	var kept []int32 // the rows that are truly clean
-	for i, row := range d.rows {
-		if d.train.Labels[i] == digits(t).Train.Labels[row] {
+	for i, row := range b.data.Rows {
+		if b.data.Train.Labels[i] == digits(t).Train.Labels[row] {
 			kept = append(kept, int32(i))
 		}
 	}
-	clean, err := d.train.Rows(kept)
+	clean, err := b.data.Train.Rows(kept)
 	require.NoError(t, err)
-	run := &CleanRun{data: d}
-	require.NoError(t, c.baselines(context.Background(), ex, b, run, CleanEvents{}))
-	for _, of := range []struct {
-		rows     *data.Set
-		reported float64
-	}{{d.train, run.Baselines.All}, {clean, *run.Baselines.Clean}, {d.val, run.Baselines.Validation}} {
-		rows := of.rows
-		y, status, err := c.trained(context.Background(), ex, b, rows)
+	for name, rows := range map[string]*data.Set{"all": b.data.Train, "clean": clean, "validation": b.data.Val} {
+		testError, good, err := b.trained(context.Background(), rows)
 		require.NoError(t, err)
-		require.Equal(t, linear.Converged, status)
+		require.True(t, good)
+		require.Equal(t, testError, r.Scalars["baselines."+name])
+		y, err := b.y.Read() // what testError looked at: the trained model
+		require.NoError(t, err)
 		g := make([]float64, len(y))
 		n := float64(rows.N())
 		crossEntropies(rows, 10, y, func(int) float64 { return 1 / n }, g)
@@ -146,8 +152,5 @@ func TestBaselinesAreMinimizers(t *testing.T) {
 			norm += g[i] * g[i]
 		}
 		require.Less(t, math.Sqrt(norm), 1.01*baseline.Tol*10, "the start's gradient is below 10")
-		e, err := b.testOf(y)
-		require.NoError(t, err)
-		require.Equal(t, e, of.reported)
 	}
 }

@@ -1,4 +1,4 @@
-package experiments
+package clean
 
 import (
 	"math"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/experiments"
 )
 
 // pairsAUC counts pairs: the definition of the area under the curve.
@@ -59,22 +61,23 @@ func TestDetectorAgainstItsDefinition(t *testing.T) {
 	for trial := range 200 {
 		weights, changed := someRows(r, 2+r.IntN(60), trial%2 == 0)
 		_, drawn := someRows(r, len(weights), false)
-		d := detect(weights, changed, drawn)
+		d := map[string]float64{}
+		detect(weights, changed, drawn, d)
 		score := make([]float64, len(weights))
 		for i, w := range weights {
 			score[i] = -w
 		}
-		require.InDelta(t, pairsAUC(score, changed), *d.AUC, 1e-12)
-		require.InDelta(t, pairsAUC(score, drawn), *d.AUCDrawn, 1e-12)
+		require.InDelta(t, pairsAUC(score, changed), d["auc"], 1e-12)
+		require.InDelta(t, pairsAUC(score, drawn), d["auc_drawn"], 1e-12)
 
 		all, _ := flagged(weights, changed, func(float64) bool { return true })
-		limit := median(weights) / 2
+		limit := experiments.Median(weights) / 2
 		hits, suspects := flagged(weights, changed, func(w float64) bool { return w < limit })
-		require.Equal(t, float64(hits)/float64(all), *d.Recall)
+		require.Equal(t, float64(hits)/float64(all), d["recall"])
 		if suspects == 0 {
-			require.Nil(t, d.Precision)
+			require.True(t, math.IsNaN(d["precision"]))
 		} else {
-			require.Equal(t, float64(hits)/float64(suspects), *d.Precision)
+			require.Equal(t, float64(hits)/float64(suspects), d["precision"])
 		}
 
 		best := 0.0
@@ -82,40 +85,42 @@ func TestDetectorAgainstItsDefinition(t *testing.T) {
 			hits, suspects := flagged(weights, changed, func(w float64) bool { return w <= threshold })
 			best = max(best, 2*float64(hits)/float64(suspects+all))
 		}
-		require.Equal(t, best, *d.BestF1)
-		hits, suspects = flagged(weights, changed, func(w float64) bool { return w <= *d.BestF1Threshold })
-		require.Equal(t, float64(hits)/float64(suspects), *d.BestF1Precision)
-		require.Equal(t, float64(hits)/float64(all), *d.BestF1Recall)
+		require.Equal(t, best, d["best_f1"])
+		hits, suspects = flagged(weights, changed, func(w float64) bool { return w <= d["best_f1_threshold"] })
+		require.Equal(t, float64(hits)/float64(suspects), d["best_f1_precision"])
+		require.Equal(t, float64(hits)/float64(all), d["best_f1_recall"])
 	}
 }
 
-func TestDetectorExtremes(t *testing.T) {
-	perfect := detect([]float64{0.01, 0.9, 0.02, 0.8, 0.7}, []bool{true, false, true, false, false}, []bool{true, true, true, false, false})
-	require.Equal(t, []float64{1, 1, 1, 1, 0.02}, []float64{*perfect.AUC, *perfect.Precision, *perfect.Recall, *perfect.BestF1, *perfect.BestF1Threshold})
-	require.InDelta(t, 4.0/6, *perfect.AUCDrawn, 1e-15) // row 1 was drawn, but scores below both that were not
-	backwards := detect([]float64{0.9, 0.1}, []bool{true, false}, []bool{true, false})
-	require.Zero(t, *backwards.AUC)
-	same := detect([]float64{0.5, 0.5, 0.5, 0.5}, []bool{true, false, false, true}, []bool{true, false, false, true})
-	require.Equal(t, 0.5, *same.AUC)
-	require.Nil(t, same.Precision, "nothing is below half the median")
-	require.Zero(t, *same.Recall)
+func scores(weights []float64, changed, drawn []bool) map[string]float64 {
+	d := map[string]float64{}
+	detect(weights, changed, drawn, d)
+	return d
 }
 
-func TestDetectorIsNilWithoutTruth(t *testing.T) {
+func TestDetectorExtremes(t *testing.T) {
+	perfect := scores([]float64{0.01, 0.9, 0.02, 0.8, 0.7}, []bool{true, false, true, false, false}, []bool{true, true, true, false, false})
+	require.InDelta(t, 4.0/6, perfect["auc_drawn"], 1e-15) // row 1 was drawn, but scores below both that were not
+	delete(perfect, "auc_drawn")
+	require.Equal(t, map[string]float64{
+		"auc": 1, "precision": 1, "recall": 1, "best_f1": 1, "best_f1_threshold": 0.02, "best_f1_precision": 1, "best_f1_recall": 1,
+	}, perfect)
+	require.Zero(t, scores([]float64{0.9, 0.1}, []bool{true, false}, []bool{true, false})["auc"])
+	same := scores([]float64{0.5, 0.5, 0.5, 0.5}, []bool{true, false, false, true}, []bool{true, false, false, true})
+	require.Equal(t, 0.5, same["auc"])
+	require.True(t, math.IsNaN(same["precision"]), "nothing is below half the median")
+	require.Zero(t, same["recall"])
+}
+
+func TestDetectorSaysNothingWithoutTruth(t *testing.T) {
 	weights := []float64{0.1, 0.2, 0.3}
 	none, all := []bool{false, false, false}, []bool{true, true, true}
-	require.Equal(t, Detector{}, detect(weights, nil, nil))
-	require.Equal(t, Detector{}, detect(weights, none, none))
-	require.Equal(t, Detector{}, detect(weights, all, all))
-	some := detect(weights, none, []bool{true, false, false}) // drawn, and kept its label by chance
-	require.Nil(t, some.AUC)
-	require.Nil(t, some.BestF1)
-	require.Equal(t, 1.0, *some.AUCDrawn)
-}
-
-func TestMedianAndOrder(t *testing.T) {
-	require.Equal(t, 2.0, median([]float64{3, 1, 2}))
-	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
-	require.True(t, math.IsNaN(median(nil)))
-	require.Equal(t, []int{3, 0, 2, 1}, ascending([]float64{1, 5, 1, 0}), "equal values keep their order")
+	for _, changed := range [][]bool{nil, none, all} {
+		for name, v := range scores(weights, changed, changed) {
+			require.True(t, math.IsNaN(v), name)
+		}
+	}
+	some := scores(weights, none, []bool{true, false, false}) // drawn, and kept its label by chance
+	require.True(t, math.IsNaN(some["auc"]))
+	require.Equal(t, 1.0, some["auc_drawn"])
 }

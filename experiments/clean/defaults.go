@@ -1,4 +1,4 @@
-package experiments
+package clean
 
 import (
 	"math"
@@ -6,27 +6,16 @@ import (
 	"bilevel/data"
 )
 
-// CleanDefaults are the settings of a data set that a user did not give.
-type CleanDefaults struct {
-	Corrupt         float64
-	Train, Val      int
-	Iterations      int
-	Batch           int
-	Reg             float64
-	Step, OuterStep float64
-	Schedule        string
-}
-
-// DefaultsForClean gives the settings for a set; iterations is what the user asked for, 0 where nothing was said.
+// Defaults gives the settings for a set; iterations is what the user asked for, 0 where nothing was said.
 //
 // Steps and regularization were chosen on MNIST by the error on 10,000 training images that are in neither part of a
 // run: regularization 0.0025 to 0.02, steps 0.02 to 0.4, outer steps 300 to 100,000, falling linearly or as a cosine or
 // as 1/√k, after 4,096 and 20,000 iterations, three and two seeds. Error is flat around the values here. The rules
 // carry them over to other sets: the lower step shrinks as √(1/iterations) and with the curvature, which grows with the
 // number of standardized features; a row's weight moves by outer step / rows at each visit.
-func DefaultsForClean(set *data.Dataset, iterations int) CleanDefaults {
+func Defaults(set *data.Dataset, iterations int) Config {
 	n := set.Train.N()
-	d := CleanDefaults{Batch: 64, Reg: 0.005, Iterations: 4096, Schedule: "linear"}
+	d := Config{Algorithm: "soba", Batch: 64, Reg: 0.005, Iterations: 4096, Schedule: "linear"}
 	switch set.Name {
 	case "mnist", "fashion-mnist":
 		d.Corrupt, d.Train, d.Val = 0.5, 20000, 5000
