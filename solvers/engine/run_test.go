@@ -101,7 +101,7 @@ func TestStoppingRulesResume(t *testing.T) {
 		whole := run(t, start(t, p, descent(0.02)), limits(patience))
 		require.Equal(t, map[int]engine.Status{0: engine.Converged, 6: engine.NoProgress}[patience], whole.Status)
 		require.Nil(t, whole.Best.Best, "a best state holds no other one")
-		for _, stop := range []int{1, 9, 10, 11, 57, 60, 63, 75, 80} {
+		for _, stop := range []int{1, 9, 10, 11, 57, 60, 63, 75, 80, whole.Iterations - 3} {
 			l := limits(patience)
 			l.Calls = int64(3 * stop)
 			part := run(t, start(t, p, descent(0.02)), l)
