@@ -127,9 +127,9 @@ func TestResults(t *testing.T) {
 		{someRecord(1, true), someRecord(2, true), someRecord(math.MaxUint64, true)},
 	} {
 		dir := filepath.Join(t.TempDir(), "new", "folder")
-		require.NoError(t, WriteResults(dir, "a <title> & more", shown, records, len(records)))
+		require.NoError(t, WriteResults(dir, Page{Title: "a <title> & more"}, shown, records, len(records)))
 		checkPlots(t, dir)
-		want := []string{"metrics.csv", "metrics.jsonl", "result.json"}
+		want := []string{"metrics.csv", "metrics.jsonl", "report.html", "result.json"}
 		for _, p := range plots {
 			want = append(want, p+".svg", p+".png")
 		}
@@ -178,16 +178,16 @@ func TestResults(t *testing.T) {
 func TestResultsLeaveNothingHalfWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.Error(t, WriteResults(filepath.Join(file, "out"), "t", shown, []*Record{someRecord(1, true)}, 1))
+	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
 
 	dir := filepath.Join(t.TempDir(), "out")
 	broken := someRecord(1, true)
 	broken.Curve.Rows[1][2] = math.NaN()
-	require.ErrorContains(t, WriteResults(dir, "t", shown, []*Record{broken}, 1), "a value that is no number")
+	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1), "a value that is no number")
 	require.NoDirExists(t, dir)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "weights.png", "in the way"), 0o700))
-	require.Error(t, WriteResults(dir, "t", shown, []*Record{someRecord(1, true)}, 1))
+	require.Error(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
 	for _, name := range names(t, dir) {
 		require.False(t, strings.HasPrefix(name, "."), "%s is a temporary file", name)
 		require.NotEqual(t, "result.json", name, "result.json is written last, after the plot that fails")

@@ -19,11 +19,12 @@ import (
 //
 //	result.json                  what --json prints
 //	metrics.jsonl, metrics.csv   the curves of every record
+//	report.html                  one page with all of it, which asks for no other file
 //	FILE.svg, FILE.png           the experiment's plots
 //	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… where there are several cells
 //
 // cells is how many records there will be once all are finished.
-func WriteResults(dir, title string, report Report, records []*Record, cells int) error {
+func WriteResults(dir string, page Page, report Report, records []*Record, cells int) error {
 	summary, err := Summarize(records)
 	if err != nil {
 		return err
@@ -51,7 +52,10 @@ func WriteResults(dir, title string, report Report, records []*Record, cells int
 	if err := writeModels(dir, records, cells); err != nil {
 		return err
 	}
-	if err := writePlots(dir, title, report, records); err != nil {
+	if err := writePlots(dir, page.Title, report, records); err != nil {
+		return err
+	}
+	if err := writePage(dir, page, report, records); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// check is the command that holds estimators and algorithms against known answers.
+// check is the command that compares estimators and algorithms with known answers.
 func (a *app) check() *cobra.Command {
 	f := &common{}
 	var lines []string
@@ -22,9 +22,9 @@ func (a *app) check() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "check NAME",
-		Short: "Hold every estimator and algorithm against answers that are known",
-		Long: `check compares products, hypergradients and algorithms with closed forms, and says by how much they are off.
-It ends with exit status 1 where one of them is off by more than it may be. The checks:
+		Short: "Compare every estimator and algorithm with known answers",
+		Long: `check compares products, hypergradients and algorithms with closed forms, and prints how far off each of
+them is. The exit status is 1 if one of them is off by more than its bound. The checks are:
 
 ` + strings.Join(lines, "\n"),
 		Example: "  bilevel check quadratic\n  bilevel check quadratic --device ref --json",

@@ -112,7 +112,12 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()
-		if err := experiments.WriteResults(f.out, title, x.Report(), records, len(cells)); err != nil {
+		text, err := f.text(c, config)
+		if err != nil {
+			return err
+		}
+		page := experiments.Page{Title: title, Version: versionText(), Config: string(text)}
+		if err := experiments.WriteResults(f.out, page, x.Report(), records, len(cells)); err != nil {
 			return fmt.Errorf("results: %w", err)
 		}
 		return nil

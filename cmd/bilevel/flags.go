@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxThreads is more than any machine's; each thread has memory of its own.
+// maxThreads is more than any machine has. There is a limit because each thread takes memory of its own.
 const maxThreads = 1 << 12
 
 // common are the flags that every experiment has.
@@ -40,22 +40,23 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
 }
 
-// auto is the name of the device that is chosen here.
+// auto is the name that leaves the choice of the device to the command.
 const auto = "auto"
 
-// registerDevice is for commands that need a device and nothing else.
+// registerDevice adds the flags that choose a device.
 func (f *common) registerDevice(c *cobra.Command) {
 	f.command = c
 	c.Flags().StringVar(&f.device, "device", auto, open.Usage)
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
-// registerTF32 is for commands that compute what users want: a check of a device wants its full precision.
+// registerTF32 adds the flag that gives up precision for speed. Commands that test a device do not have it.
 func (f *common) registerTF32(c *cobra.Command) {
-	c.Flags().BoolVar(&f.tf32, "tf32", false, "on a card, large products on tensor cores: factors rounded to 11 significant bits")
+	c.Flags().BoolVar(&f.tf32, "tf32", false,
+		"on a card, large products on tensor cores: factors rounded to 11 significant bits")
 }
 
-// openDevice opens the device that the flags name. Where auto cannot take the card, it says so on standard error.
+// openDevice opens the device that the flags name. Where auto cannot take the card, it says why on standard error.
 func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
@@ -78,5 +79,5 @@ func (f *common) openDevice() (device.Device, error) {
 	return dev, err
 }
 
-// openData opens the set that the flags name.
+// openData opens the data set that the flags name.
 func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells how far a run is: a bar on a terminal, a line a stage elsewhere, nothing when quiet.
+// progress shows how far a run is: by a bar on a terminal, by a line at the end of each stage elsewhere, and not at all
+// when it is quiet.
 type progress struct {
 	w        io.Writer
 	quiet    bool
@@ -26,7 +27,7 @@ func newProgress(w io.Writer, quiet bool) *progress {
 	return &progress{w: w, quiet: quiet, terminal: isFile && term.IsTerminal(int(f.Fd()))}
 }
 
-// seed begins seed number i of n.
+// seed announces that the work for seed number i of n begins, counted from 0.
 func (p *progress) seed(i, n int, seed uint64) {
 	p.prefix = ""
 	if n > 1 {
@@ -34,26 +35,27 @@ func (p *progress) seed(i, n int, seed uint64) {
 	}
 }
 
-// stage begins a piece of work of so many units.
+// stage begins a stage of the work, which consists of so many units.
 func (p *progress) stage(name string, total int) {
 	p.end()
 	p.name, p.started = name, time.Now()
 	if p.quiet || !p.terminal {
 		return
 	}
-	p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.prefix+name),
-		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish())
+	p.bar = progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.prefix+name),
+		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 }
 
-// set says how many units are done.
+// set shows that so many units of the stage are done.
 func (p *progress) set(done int) {
 	if p.bar != nil {
 		p.bar.Set(done)
 	}
 }
 
-// end closes the stage; where there is no bar it is told in a line.
+// end ends the stage: it removes the bar, and prints how long the stage took.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Finish()

@@ -173,7 +173,7 @@ func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
 	parts := make([]*tensor.Node, numNorms)
 	for i := range parts {
 		if n := of[i]; n != nil {
-			parts[i] = n.Norm().Reshape(1)
+			parts[i] = linear.Norm(n).Reshape(1)
 		} else {
 			parts[i] = e.norms.Node().Slice(0, i, i+1)
 		}

@@ -57,6 +57,7 @@ type cgSystem struct {
 	active, code, steps *tensor.Variable
 	alphas, betas       *tensor.Variable // one element per step; together they give the Lanczos matrix
 	residual, norm      *tensor.Variable // |b - A v|, |b|
+	scale               *tensor.Variable // the unit of v, r and d during a solve, see scaleOf
 	loop                *tensor.Loop     // its bodies are numbered below
 }
 
@@ -102,7 +103,7 @@ func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (S
 	s.b, s.v, s.r, s.d = vector("b"), vector("v"), vector("r"), vector("d")
 	s.rho, s.limit = number("rho"), number("limit")
 	s.active, s.code = number("active"), number("code")
-	s.residual, s.norm = number("residual"), number("norm")
+	s.residual, s.norm, s.scale = number("residual"), number("norm"), number("scale")
 	s.steps = sc.Variable("cg steps", tensor.Int)
 	s.alphas = sc.Variable("cg alphas", tensor.Real, c.MaxSteps)
 	s.betas = sc.Variable("cg betas", tensor.Real, c.MaxSteps)
@@ -114,23 +115,27 @@ func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (S
 		}
 		return av
 	}
-	remaining := func() *tensor.Node { return s.b.Node().Sub(damped(s.v.Node())) }
+	remaining := func(b *tensor.Node) *tensor.Node { return b.Sub(damped(s.v.Node())) }
 	bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
 	s.loop = sc.Loop("cg",
 		func() []tensor.Update { return s.stepUpdates(damped, bound) },
 		func() []tensor.Update {
-			updates := product.clear()
-			if c.FromZero {
-				updates = append(updates, s.startUpdates(s.b.Node())...)
-				return append(updates, tensor.Update{Var: s.v, Value: tensor.Zeros(n)})
+			b, scale := s.b.Node(), scaleOf(s.b.Node())
+			r, v := b, tensor.Zeros(n)
+			if !c.FromZero {
+				r, v = remaining(b), s.v.Node().Div(scale)
 			}
-			return append(updates, s.startUpdates(remaining())...)
+			updates := append(product.clear(), tensor.Update{Var: s.v, Value: v})
+			return append(updates, s.startUpdates(r.Div(scale), scale)...)
 		},
 		func() []tensor.Update {
-			if c.Trust {
-				return []tensor.Update{{Var: s.residual, Value: s.rho.Node().Sqrt()}}
+			scale, residual := s.scale.Node(), s.rho.Node().Sqrt()
+			if !c.Trust {
+				residual = remaining(s.b.Node().Div(scale)).Norm()
 			}
-			return []tensor.Update{{Var: s.residual, Value: remaining().Norm()}}
+			return []tensor.Update{
+				{Var: s.residual, Value: residual.Mul(scale)}, {Var: s.v, Value: s.v.Node().Mul(scale)},
+			}
 		})
 	if err := sc.Err(); err != nil {
 		return nil, errors.Join(err, sc.Close())
@@ -138,16 +143,27 @@ func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (S
 	return s, nil
 }
 
-// startUpdates begins a solve whose first residual is r.
-func (s *cgSystem) startUpdates(r *tensor.Node) []tensor.Update {
-	b, u := s.b.Node(), s.ex.Info().UnitRoundoff()
+// scaleOf is the unit that a solve measures in: 1 where b is of ordinary size, else its largest element, so that squares
+// neither overflow nor vanish in float32. The solution is linear in b, so that this changes nothing but rounding.
+func scaleOf(b *tensor.Node) *tensor.Node {
+	const least, most = 0x1p-24, 0x1p40
+	largest := b.Abs().MaxOver()
+	ordinary := tensor.Const(least).Le(largest).Mul(largest.Le(tensor.Const(most)))
+	unusual := tensor.Const(1).Sub(ordinary).Mul(tensor.Const(0).Lt(largest))
+	return tensor.Where(unusual, largest, tensor.Const(1))
+}
+
+// startUpdates begins a solve whose first residual is r. Both are measured in units of scale.
+func (s *cgSystem) startUpdates(r, scale *tensor.Node) []tensor.Update {
+	b, u := s.b.Node().Div(scale), s.ex.Info().UnitRoundoff()
 	rho, bb := tensor.Dot(r, r), tensor.Dot(b, b)
-	limit := bb.Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol)).Max(rho.Scale(u * u))
+	atol := tensor.Const(s.ATol).Div(scale)
+	limit := bb.Scale(s.RTol * s.RTol).Max(atol.Square()).Max(rho.Scale(u * u))
 	converged, finite := rho.Le(limit), isFinite(rho)
 	running, stopped := tensor.Const(codeRunning), tensor.Const(codeNotFinite)
 	return []tensor.Update{
 		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho},
-		{Var: s.limit, Value: limit}, {Var: s.norm, Value: bb.Sqrt()},
+		{Var: s.limit, Value: limit}, {Var: s.norm, Value: bb.Sqrt().Mul(scale)}, {Var: s.scale, Value: scale},
 		{Var: s.active, Value: finite.Mul(tensor.Const(1).Sub(converged))},
 		{Var: s.code, Value: tensor.Where(finite,
 			tensor.Where(converged, tensor.Const(codeConverged), running), stopped)},

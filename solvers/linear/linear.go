@@ -123,6 +123,12 @@ func (s Status) Advice() string {
 	return ""
 }
 
+// Norm is the Euclidean norm of a vector whose squares may overflow or vanish: it is taken in units of scaleOf.
+func Norm(n *tensor.Node) *tensor.Node {
+	scale := scaleOf(n)
+	return n.Div(scale).Norm().Mul(scale)
+}
+
 // isFinite is 1 for a finite number and 0 for NaN and infinities.
 func isFinite(n *tensor.Node) *tensor.Node { return n.Sub(n).Eq(tensor.Const(0)) }
 

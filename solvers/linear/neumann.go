@@ -72,7 +72,7 @@ func (m Neumann) prepare(ex *tensor.Executor, a Operator, product *Product, n in
 				tensor.Update{Var: s.u, Value: b}, tensor.Update{Var: s.v, Value: b.Scale(m.Step)})
 		},
 		func() []tensor.Update {
-			return []tensor.Update{{Var: s.residual, Value: b.Sub(a(v)).Norm()}, {Var: s.norm, Value: b.Norm()}}
+			return []tensor.Update{{Var: s.residual, Value: Norm(b.Sub(a(v)))}, {Var: s.norm, Value: Norm(b)}}
 		})
 	if err := sc.Err(); err != nil {
 		return nil, errors.Join(err, sc.Close())
