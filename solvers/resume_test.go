@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"bilevel/solvers"
 	"bilevel/solvers/engine"
@@ -83,4 +84,25 @@ func TestBestIsKept(t *testing.T) {
 	require.InDelta(t, values[best], res.BestValue, 1e-14)
 	require.Equal(t, res.Best.Arrays["x"], res.X.Flat)
 	require.NotEqual(t, res.Last.Arrays["x"], res.X.Flat)
+}
+
+// A stop while the device is in an iteration that takes long: Solve returns at once with the last copy, and gives the
+// device back when it is idle.
+func TestSolveStopsInALongIteration(t *testing.T) {
+	const inner = 1 << 20 // a second or more
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	p := boxed(0, 10)
+	a := solvers.F2SA{YStep: 1e-3, ZStep: 1e-3, OuterStep: 1e-3, Multiplier: 2, InnerSteps: inner}
+	begin := time.Now()
+	res, err := solvers.Solve(ctx, p, a, solvers.Options{Device: "ref", Iterations: 3})
+	wait := time.Since(begin)
+	require.NoError(t, err)
+	require.Equal(t, engine.Cancelled, res.Status)
+	require.True(t, res.Busy)
+	require.Zero(t, res.Iterations)
+	require.Equal(t, p.Upper.Start, res.X)
+	require.Equal(t, p.Lower.Start, res.Y)
+	<-res.Idle
+	require.Less(t, 2*wait, time.Since(begin), "Solve returned long before the iteration ended")
 }

@@ -229,7 +229,7 @@ func (r *run) interrupted(idle <-chan struct{}) *Outcome {
 	r.left = true
 	last := r.kept.clone()
 	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds,
-		Counts: last.Counts, Busy: true, Idle: idle}
+		Counts: last.Counts, Best: last.Best, BestValue: last.BestValue, Busy: true, Idle: idle}
 }
 
 func (r *run) loop(ctx context.Context) (*Outcome, error) {
@@ -381,6 +381,7 @@ func (r *run) record() (Status, error) {
 		}
 		if r.stale++; v < r.bestValue {
 			r.best, r.bestValue, r.stale = r.kept.clone(), v, 0
+			r.best.Best, r.best.Moved = nil, nil // else every best state would hold the one before it
 		}
 		if math.IsNaN(v) {
 			return NotFinite, nil
@@ -392,9 +393,11 @@ func (r *run) record() (Status, error) {
 	if r.Tolerance > 0 && r.still() {
 		status = Converged
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.note(r.kept) // the copy is of this iteration: now it knows of the record too
+	if r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.note(r.kept) // the copy is of this iteration: now it knows of the record too
+	} // else the record was made because a budget was used up, and a run that goes on must not know of it
 	return status, nil
 }
 

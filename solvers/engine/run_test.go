@@ -85,6 +85,40 @@ func TestPatience(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
+// Stopping rules go on where they stood: a run that stopped at a budget anywhere, between two records too, ends like one
+// that never stopped, with the same best state.
+func TestStoppingRulesResume(t *testing.T) {
+	p := newToy(1, 1).problem()
+	// x falls from 1; the monitor is least near x = 0.3, and the tolerance is met later than the patience is used up.
+	limits := func(patience int) engine.Limits {
+		return engine.Limits{Iterations: 1000, Every: 10, Patience: patience, Tolerance: 0.02,
+			Monitor: func(at engine.Progress) (float64, error) {
+				x, err := at.Engine.Variable("x").Number()
+				return math.Abs(x - 0.3), err
+			}}
+	}
+	for _, patience := range []int{0, 6} {
+		whole := run(t, start(t, p, descent(0.02)), limits(patience))
+		require.Equal(t, map[int]engine.Status{0: engine.Converged, 6: engine.NoProgress}[patience], whole.Status)
+		require.Nil(t, whole.Best.Best, "a best state holds no other one")
+		for _, stop := range []int{1, 9, 10, 11, 57, 60, 63, 75, 80, whole.Iterations - 3} {
+			l := limits(patience)
+			l.Calls = int64(3 * stop)
+			part := run(t, start(t, p, descent(0.02)), l)
+			require.Equal(t, stop, part.Iterations)
+			l = limits(patience)
+			l.Resume = part.Last
+			rest := run(t, start(t, p, descent(0.02)), l)
+			require.Equal(t, whole.Status, rest.Status, "stopped at %d", stop)
+			require.Equal(t, whole.Iterations, rest.Iterations, "stopped at %d", stop)
+			require.Equal(t, whole.Best.Iteration, rest.Best.Iteration, "stopped at %d", stop)
+			require.Equal(t, whole.Best.Arrays, rest.Best.Arrays)
+			require.Equal(t, whole.BestValue, rest.BestValue)
+			require.Equal(t, whole.Last.Arrays, rest.Last.Arrays)
+		}
+	}
+}
+
 // A budget of oracle calls ends the run with the iteration that reaches it, whatever the host looks at.
 func TestCalls(t *testing.T) {
 	for _, calls := range []int64{1, 3, 4, 299, 300, 301, 2000} {

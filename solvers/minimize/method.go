@@ -1,6 +1,7 @@
 package minimize
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"path"
@@ -35,6 +36,9 @@ func New(b *problem.Bound, m Method, n int, seed uint64) (*engine.Engine, error)
 		return nil, err
 	}
 	spec.Name, spec.Seed = m.Name(), seed
+	if spec.Settings, err = json.Marshal(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name(), err)
+	}
 	return engine.New(b, spec)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"reflect"
 	"testing"
 
 	"bilevel/models/params"
@@ -234,4 +235,35 @@ func TestMethodsRefuse(t *testing.T) {
 	_, err = minimize.New(b, minimize.Adam{}, 5, 0)
 	require.ErrorContains(t, err,
 		"adam: the problem alone has constraint functions on the lower level, which this algorithm cannot use")
+}
+
+// A run goes on from a snapshot to the same bits, and the snapshot knows the settings.
+func TestMethodsResume(t *testing.T) {
+	text, err := os.ReadFile("testdata/torch.json")
+	require.NoError(t, err)
+	var g golden
+	require.NoError(t, json.Unmarshal(text, &g))
+	const n = 100
+	for _, m := range []minimize.Method{
+		minimize.SGD{Step: 0.2, Momentum: 0.9, Nesterov: true, Schedule: "cosine",
+			Average: minimize.Average{Tail: 0.4}},
+		minimize.Adam{WeightDecay: 0.1, Decoupled: true, Schedule: "linear", Average: minimize.Average{EMA: 0.9},
+			Groups: []minimize.Group{{Names: "bias"}}},
+	} {
+		run := func(l engine.Limits) *engine.Outcome {
+			level := g.level()
+			level.Sampler = problem.Epochs(4)
+			l.Iterations = n
+			out, err := start(t, level, problem.Values{}, m, n).Run(context.Background(), l)
+			require.NoError(t, err)
+			return out
+		}
+		whole := run(engine.Limits{})
+		part := run(engine.Limits{Calls: 67})
+		require.Equal(t, 67, part.Iterations)
+		require.Equal(t, whole.Last.Arrays, run(engine.Limits{Resume: part.Last}).Last.Arrays, m.Name())
+		again := reflect.New(reflect.TypeOf(m))
+		require.NoError(t, json.Unmarshal(part.Last.Settings, again.Interface()))
+		require.Equal(t, m, again.Elem().Interface())
+	}
 }

@@ -128,6 +128,46 @@ func TestEvaluator(t *testing.T) {
 	}
 }
 
+// 60,000 rows through a layer of 1,000 units, 240 MB at once in float32, in the default memory of 64 MiB.
+func TestEvaluationOfManyRows(t *testing.T) {
+	const n, units = 60000, 1000
+	if testing.Short() {
+		t.Skip("takes some seconds under the race detector")
+	}
+	ex := narrow(t)
+	z, w, v := noise(n, 3), noise(units, 50000), noise(units, 90000)
+	weights, out := vector(t, ex, w), vector(t, ex, v)
+	e, err := problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(z)}, 0, []problem.Metric{{
+		Name: "square",
+		Of: func(b problem.Batch) *tensor.Node {
+			hidden := b.Get("z").Reshape(b.Rows, 1).MatMul(weights.Reshape(1, units)).Relu()
+			return hidden.MatMul(out.Reshape(units, 1)).Square()
+		},
+	}}, nil)
+	require.NoError(t, err)
+	require.LessOrEqual(t, e.Memory(), 64<<20)
+	got, err := e.Run(context.Background())
+	require.NoError(t, err)
+	up, down := 0.0, 0.0 // the output is z times one of these, by the sign of z
+	for i := range w {
+		if w[i] > 0 {
+			up += w[i] * v[i]
+		} else {
+			down += w[i] * v[i]
+		}
+	}
+	want := 0.0
+	for _, c := range z {
+		slope := up
+		if c < 0 {
+			slope = down
+		}
+		want += slope * slope * c * c
+	}
+	require.InEpsilon(t, want, got.Sums["square"], 1e-4)
+	require.NoError(t, e.Close())
+}
+
 // Rows of weight 0 that fill up the last batch leave no trace even where what they give is not finite.
 func TestPaddingIsSilent(t *testing.T) {
 	const n = 5000 // the last batch is not full
