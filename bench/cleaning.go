@@ -82,7 +82,7 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 		if err != nil {
 			return nil, err
 		}
-		e, _, err := solvers.Init(b, a, iterations, 0)
+		e, _, err := solvers.Init(context.Background(), b, a, iterations, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -55,6 +55,7 @@ type Env struct {
 	Data     *data.Dataset
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
+	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
 	Keeper   *Keeper                      // of the cell's checkpoints; nil: none are made
 }
 
@@ -68,6 +69,13 @@ func (e *Env) Begin(name string, total int) {
 func (e *Env) Done(units int) {
 	if e.Progress != nil {
 		e.Progress(units)
+	}
+}
+
+// Say shows a number beside the progress, such as the loss of the time.
+func (e *Env) Say(format string, args ...any) {
+	if e.Note != nil {
+		e.Note(fmt.Sprintf(format, args...))
 	}
 }
 

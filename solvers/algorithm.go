@@ -1,6 +1,7 @@
 package solvers
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -31,8 +32,10 @@ type Needs struct {
 	FixedBatches bool
 }
 
-// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations.
-func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Algorithm, error) {
+// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search for
+// step sizes, where they are missing.
+func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
+	*engine.Engine, Algorithm, error) {
 	needs := a.Needs()
 	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
 		return nil, nil, err
@@ -48,7 +51,7 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(b, n, seed) })
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, n, seed) })
 	if err != nil {
 		return nil, nil, err
 	}

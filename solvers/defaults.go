@@ -100,8 +100,8 @@ func shrink(a, chosen Algorithm) (smaller Algorithm, ok bool) {
 }
 
 // measure finds the step sizes of a run of n iterations.
-func measure(b *problem.Bound, n int, seed uint64) (s Scale, err error) {
-	m := &probe{b: b, scope: b.Executor.Scope(), seed: seed}
+func measure(ctx context.Context, b *problem.Bound, n int, seed uint64) (s Scale, err error) {
+	m := &probe{ctx: ctx, b: b, scope: b.Executor.Scope(), seed: seed}
 	defer func() { err = errors.Join(err, m.scope.Close()) }()
 	largest, err := m.largestEigenvalue()
 	if err != nil {
@@ -145,9 +145,20 @@ func norm(v []float64) float64 {
 
 // probe looks at a problem at its start values.
 type probe struct {
+	ctx   context.Context // of the call that measures
 	b     *problem.Bound
 	scope *tensor.Scope
 	seed  uint64
+}
+
+// repeat runs a program so many times, and stops between two of them when the caller's context ends.
+func (m *probe) repeat(f *tensor.Function, n int) error {
+	for range n {
+		if err := errors.Join(m.ctx.Err(), f.Run(1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // some is at most so many random rows of a level.
@@ -212,7 +223,7 @@ func (m *probe) largestEigenvalue() (float64, error) {
 		if err := m.scope.Err(); err != nil {
 			return 0, err
 		}
-		if err := errors.Join(direction.Write32(start), step.Run(powerSteps)); err != nil {
+		if err := errors.Join(direction.Write32(start), m.repeat(step, powerSteps)); err != nil {
 			return 0, err
 		}
 		l, err := value.Number()
@@ -262,10 +273,10 @@ func (m *probe) hypergradient(step float64) (g []float64, slope, mu float64, err
 		return nil, 0, 0, err
 	}
 	here := func() ([]float64, error) {
-		if err := errors.Join(descend.Run(descents), rhs.Run(1)); err != nil {
+		if err := errors.Join(m.repeat(descend, descents), rhs.Run(1)); err != nil {
 			return nil, err
 		}
-		st, err := system.Solve(context.Background())
+		st, err := system.Solve(m.ctx)
 		if err != nil {
 			return nil, err
 		}

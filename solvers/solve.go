@@ -121,7 +121,7 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 	}
 	var warnings []string
 	for attempt := 1; ; attempt++ {
-		e, chosen, err := Init(s.b, a, limits.Iterations, s.opt.Seed)
+		e, chosen, err := Init(ctx, s.b, a, limits.Iterations, s.opt.Seed)
 		if err != nil {
 			return nil, err
 		}

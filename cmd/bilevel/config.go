@@ -27,10 +27,12 @@ type configFlags struct {
 	print  bool
 	resume string
 	every  time.Duration
+	show   string // the form of progress
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
-var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every", "help"}
+var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every", "progress",
+	"help"}
 
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
@@ -38,6 +40,7 @@ func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
+	fs.StringVar(&f.show, "progress", progressAuto, "auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
 }
 
 // keyOf is a flag's name in a configuration, flagOf the reverse.
@@ -48,6 +51,9 @@ func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 func (f *configFlags) load(c *cobra.Command) error {
 	if f.every <= 0 {
 		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", f.every)
+	}
+	if f.show != progressAuto && f.show != progressJSON {
+		return usagef("--progress %s: wants %s or %s", f.show, progressAuto, progressJSON)
 	}
 	switch {
 	case f.config != "" && f.resume != "":

@@ -108,7 +108,8 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		First: func() error { return f.write(c, f.out, config) },
 	}
 	progress := newProgress(a.stderr, f.quiet)
-	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set}
+	progress.json = f.show == progressJSON
+	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set, Note: progress.say}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()

@@ -91,7 +91,7 @@ func TestIterationsOfSOBA(t *testing.T) {
 	l.Lower.Sampler, l.Upper.Sampler = problem.WithReplacement(4), problem.WithReplacement(4)
 	b, err := l.Problem.Bind(w.Executor)
 	require.NoError(t, err)
-	s, _, err := solvers.Init(b, solvers.SOBA{Step: 0.1, OuterStep: 0.05}, 1000, 1)
+	s, _, err := solvers.Init(context.Background(), b, solvers.SOBA{Step: 0.1, OuterStep: 0.05}, 1000, 1)
 	require.NoError(t, err)
 	lengths := []int{1, 7, 64}
 	if testing.Short() {

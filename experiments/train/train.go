@@ -145,6 +145,7 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 			if loss := v.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
 				return fmt.Errorf("the validation loss is %g after iteration %d: use a smaller --step", loss, p.Iteration)
 			}
+			env.Say("validation loss %.4g", v.Mean("loss"))
 			log.Add([]float64{
 				float64(p.Iteration), float64(p.Iteration) / float64(each), p.Seconds, float64(p.Counts.Samples),
 				v.Mean("mistakes"), v.Mean("loss"),
