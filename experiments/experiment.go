@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"bilevel/data"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -141,4 +143,19 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 		}
 	}
 	return records, nil
+}
+
+// Upload puts labelled rows on the scope's device, as the rows "features" and "label".
+func Upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
+	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
+	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
+	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
+}
+
+// CheckBatch refuses minibatches that the training rows cannot give.
+func CheckBatch(batch, train int) error {
+	if batch < 1 || batch > train {
+		return Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", batch, train, train)
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"bilevel/solvers/engine"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func (a *app) clean() *cobra.Command {
@@ -39,7 +39,7 @@ MNIST files. Flags not given take defaults that were chosen for the data set.`,
   bilevel clean --data ./mine --corrupt 0 --val 500`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkClean(c, cmd.Flags().Changed); err != nil {
+			if err := checkClean(c, cmd.Flags()); err != nil {
 				return err
 			}
 			return a.runExperiment(cmd, f, clean.Experiment{}, func(set *data.Dataset) (any, string, error) {
@@ -75,31 +75,15 @@ MNIST files. Flags not given take defaults that were chosen for the data set.`,
 }
 
 // checkClean refuses values that can never work, before anything is opened.
-func checkClean(c clean.Config, given func(string) bool) error {
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"train", c.Train}, {"val", c.Val}, {"iters", c.Iterations}, {"batch", c.Batch}} {
-		if given(n.name) && (n.value < 1 || n.value > math.MaxInt32) {
-			return usagef("--%s %d: wants 1 to %d", n.name, n.value, math.MaxInt32)
-		}
-	}
-	for _, n := range []struct {
-		name  string
-		value float64
-	}{{"step", c.Step}, {"outer-step", c.OuterStep}, {"reg", c.Reg}} {
-		if given(n.name) && (!(n.value > 0) || math.IsInf(n.value, 0)) {
-			return usagef("--%s %g: wants a positive number", n.name, n.value)
-		}
-	}
+func checkClean(c clean.Config, flags *pflag.FlagSet) error {
 	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {
 		return usagef("--corrupt %g: wants a probability from 0 to 1", c.Corrupt)
 	}
 	if _, err := solvers.AlgorithmByName(c.Algorithm); err != nil {
 		return usageError{err}
 	}
-	if err := c.Schedule.Check(); given("schedule") && err != nil {
+	if err := c.Schedule.Check(); err != nil {
 		return usageError{err}
 	}
-	return nil
+	return wantPositive(flags, "train", "val", "iters", "batch", "step", "outer-step", "reg")
 }

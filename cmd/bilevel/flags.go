@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"bilevel/data"
@@ -10,6 +12,7 @@ import (
 	"bilevel/device/open"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // maxThreads is more than any machine has. There is a limit because each thread takes memory of its own.
@@ -81,3 +84,22 @@ func (f *common) openDevice() (device.Device, error) {
 
 // openData opens the data set that the flags name.
 func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }
+
+// wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that of
+// rows and iterations, which are int32.
+func wantPositive(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		flag := flags.Lookup(name)
+		if !flag.Changed {
+			continue
+		}
+		v, err := strconv.ParseFloat(flag.Value.String(), 64)
+		switch whole := flag.Value.Type() == "int"; {
+		case err != nil || whole && !(v >= 1 && v <= math.MaxInt32):
+			return usagef("--%s %s: wants 1 to %d", name, flag.Value, math.MaxInt32)
+		case !(v > 0) || math.IsInf(v, 0):
+			return usagef("--%s %s: wants a positive number", name, flag.Value)
+		}
+	}
+	return nil
+}

@@ -27,6 +27,9 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := wantPositive(cmd.Flags(), "train", "val", "epochs", "batch", "step"); err != nil {
+				return err
+			}
 			return a.runExperiment(cmd, f, train.Experiment{}, func(set *data.Dataset) (any, string, error) {
 				settings := train.Defaults(set)
 				if err := f.overlay(cmd, &settings); err != nil {

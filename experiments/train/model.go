@@ -48,8 +48,8 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
 		return err
 	}
-	if t.Batch < 1 || t.Batch > t.Train {
-		return experiments.Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", t.Batch, t.Train, t.Train)
+	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
+		return err
 	}
 	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		t.state = t.scope.Variable("state", tensor.Real, state.Size())
 	}
 	level := problem.Level{Start: start, Sampler: problem.Epochs(t.Batch), Loss: t.loss}
-	if level.Rows, err = upload(t.scope, t.data.Train); err != nil {
+	if level.Rows, err = experiments.Upload(t.scope, t.data.Train); err != nil {
 		return err
 	}
 	if t.bound, err = minimize.Alone("training", level, state).Bind(t.ex); err != nil {
@@ -76,7 +76,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		set *data.Set
 		to  **problem.Evaluator
 	}{{t.data.Val, &t.val}, {t.data.Test, &t.test}} {
-		rows, err := upload(t.scope, part.set)
+		rows, err := experiments.Upload(t.scope, part.set)
 		if err != nil {
 			return err
 		}
@@ -100,12 +100,6 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 	z, next := t.model.Apply(y.Flat(), p.State.Flat(), b.Get("features"), p.Mode)
 	return problem.Loss{Value: tensor.CrossEntropy(z, b.Get("label")).Mean(), State: next}
-}
-
-func upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
-	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
-	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
-	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
 }
 
 // Names of what a model file holds beside the model's own arrays.
