@@ -49,6 +49,18 @@ func TestNames(t *testing.T) {
 	require.ErrorContains(t, err, `did you mean "quadratic"?`)
 }
 
+func TestAlgorithmsAreListed(t *testing.T) {
+	var b bytes.Buffer
+	dev := ref.New()
+	ex := tensor.NewExecutor(dev)
+	require.NoError(t, WriteAlgorithms(context.Background(), &b, ex))
+	require.Regexp(t, `(?m)^soba +1 ∇G, 1 ∇F, 1 Hv, 1 Cv +set of x, running statistics +Dagréou`, b.String())
+	require.Regexp(t, `(?m)^f2sa +22 ∇G, 11 ∇F +set of x, set of y, running statistics +Kwon`, b.String())
+	require.Regexp(t, `(?m)^stocbio +10 ∇G, 1 ∇F, 10 Hv, 1 Cv`, b.String())
+	require.NoError(t, ex.Close())
+	require.NoError(t, dev.Close())
+}
+
 func TestWrite(t *testing.T) {
 	var b bytes.Buffer
 	failed, err := Write(&b, []Finding{
