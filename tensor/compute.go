@@ -27,7 +27,7 @@ func (n *Node) reduce(name string, kind device.ReduceKind, axes []int) *Node {
 	if len(axes) == 0 {
 		return n // a scalar is its own sum
 	}
-	return &Node{op: opReduce, kind: kind, shape: shape, in: []*Node{n}, ints: axes}
+	return newNode(Node{op: opReduce, kind: kind, shape: shape, in: []*Node{n}, ints: axes})
 }
 
 // drop removes the axes that a reduction left with length 1.
@@ -79,7 +79,7 @@ func (n *Node) MatMul(m *Node) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[r-1] = m.shape[r-1]
-	return &Node{op: opMatMul, shape: shape, in: []*Node{n, m}}
+	return newNode(Node{op: opMatMul, shape: shape, in: []*Node{n, m}})
 }
 
 // softmax applies a row operation along the last axis.
@@ -90,7 +90,7 @@ func softmax(name string, kind device.SoftmaxKind, z *Node, rest ...*Node) *Node
 	}
 	last := len(z.shape) - 1
 	rows := z.Reshape(device.Size(z.shape[:last]), z.shape[last])
-	return &Node{op: opSoftmax, soft: kind, shape: rows.shape, in: append([]*Node{rows}, rest...)}
+	return newNode(Node{op: opSoftmax, soft: kind, shape: rows.shape, in: append([]*Node{rows}, rest...)})
 }
 
 // Softmax is exp(z_j)/Σ exp(z_i) along the last axis.
@@ -121,7 +121,7 @@ func Gather(table, index *Node) *Node {
 		fail("Gather", "wants a table of rank 1 or more, got a scalar")
 	}
 	shape := append(slices.Clone(index.shape), table.shape[1:]...)
-	return &Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}}
+	return newNode(Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}})
 }
 
 // ScatterAdd is base [n, …] with rows of src [b, …] added at index Int [b], duplicates in the order of the index.
@@ -133,7 +133,7 @@ func ScatterAdd(base, index, src *Node) *Node {
 	if len(base.shape) == 0 || !slices.Equal(src.shape, append(slices.Clone(index.shape), base.shape[1:]...)) {
 		fail("ScatterAdd", "base %v, index %v, source %v", base.shape, index.shape, src.shape)
 	}
-	return &Node{op: opScatter, shape: base.shape, in: []*Node{base, index, src}}
+	return newNode(Node{op: opScatter, shape: base.shape, in: []*Node{base, index, src}})
 }
 
 // ArgMax is the index of the largest element along the last axis, the first of equals, an Int.
@@ -144,7 +144,7 @@ func (n *Node) ArgMax() *Node {
 	}
 	c := n.shape[len(n.shape)-1]
 	rows := n.Reshape(n.Size()/c, c)
-	return (&Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(n.shape[:len(n.shape)-1]...)
+	return newNode(Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(n.shape[:len(n.shape)-1]...)
 }
 
 // KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the k-th
@@ -175,7 +175,7 @@ func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 			fail(name, "k is %v of %d elements", c, count)
 		}
 	}
-	place = &Node{op: opKth, typ: Int, shape: []int{1}, in: chosen}
+	place = newNode(Node{op: opKth, typ: Int, shape: []int{1}, in: chosen})
 	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()
 }
 
@@ -209,7 +209,7 @@ func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node
 	if seed.Size() != 2 || step.Size() != 1 {
 		fail("Random", "wants a seed of 2 words and one step, got %v and %v", seed.shape, step.shape)
 	}
-	n := &Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()}}
+	n := newNode(Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()}})
 	return n.Reshape(shape...)
 }
 

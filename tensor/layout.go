@@ -21,7 +21,9 @@ func layout(outs []*Node) []*Node {
 }
 
 // dense is a copy of n in row-major order.
-func dense(n *Node) *Node { return &Node{op: opDense, typ: n.typ, shape: n.shape, in: []*Node{n}} }
+func dense(n *Node) *Node {
+	return newNode(Node{op: opDense, typ: n.typ, shape: n.shape, in: []*Node{n}})
+}
 
 func rowsOrDense(n *Node) *Node {
 	if _, ok := asRows(n); !ok {

@@ -99,7 +99,7 @@ type Linear struct {
 func Linearize(outs []*Node, wrt ...*Node) *Linear {
 	l := &Linear{}
 	for _, w := range wrt {
-		l.holes = append(l.holes, &Node{op: opHole, shape: w.shape})
+		l.holes = append(l.holes, newNode(Node{op: opHole, shape: w.shape}))
 	}
 	l.outs = cse(fold(JVP(outs, wrt, l.holes))) // equal values are one residual
 	l.residuals = Split(l.outs, l.holes)

@@ -66,6 +66,15 @@ type Node struct {
 	soft device.SoftmaxKind
 	rnd  device.RandomAttr
 	v    *Variable
+
+	depth int // more than that of every input: what is not deeper than n does not depend on n
+}
+
+func newNode(n Node) *Node {
+	for _, i := range n.in {
+		n.depth = max(n.depth, i.depth+1)
+	}
+	return &n
 }
 
 // Shape is the node's shape; the caller must not change it.
@@ -148,11 +157,15 @@ func (n *Node) wantRank(op string, rank int) {
 }
 
 // walk visits every node that outs reach, inputs before users, in an order that depends on the graph alone.
-func walk(outs []*Node, visit func(*Node)) {
+func walk(outs []*Node, visit func(*Node)) { walkFrom(0, outs, visit) }
+
+// walkFrom is walk that leaves out nodes of less than some depth, and thereby what only they read: all that may depend on nodes of
+// that depth is visited.
+func walkFrom(depth int, outs []*Node, visit func(*Node)) {
 	seen := make(map[*Node]bool)
 	var rec func(*Node)
 	rec = func(n *Node) {
-		if seen[n] {
+		if n.depth < depth || seen[n] {
 			return
 		}
 		seen[n] = true
@@ -172,6 +185,6 @@ func (n *Node) with(in []*Node) *Node {
 		return n
 	}
 	m := *n
-	m.in = in
-	return &m
+	m.in, m.depth = in, 0
+	return newNode(m)
 }

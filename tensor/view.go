@@ -25,7 +25,7 @@ func (n *Node) Reshape(shape ...int) *Node {
 	if n.op == opReshape {
 		return n.in[0].Reshape(shape...)
 	}
-	return &Node{op: opReshape, typ: n.typ, shape: shape, in: []*Node{n}}
+	return newNode(Node{op: opReshape, typ: n.typ, shape: shape, in: []*Node{n}})
 }
 
 // Flatten is the node as a vector.
@@ -48,7 +48,7 @@ func (n *Node) Permute(axes ...int) *Node {
 	if identity {
 		return n
 	}
-	return &Node{op: opPermute, typ: n.typ, shape: shape, in: []*Node{n}, ints: slices.Clone(axes)}
+	return newNode(Node{op: opPermute, typ: n.typ, shape: shape, in: []*Node{n}, ints: slices.Clone(axes)})
 }
 
 // T exchanges the last two axes.
@@ -79,7 +79,7 @@ func (n *Node) Expand(shape ...int) *Node {
 	if lead == 0 && slices.Equal(n.shape, shape) {
 		return n
 	}
-	return &Node{op: opExpand, typ: n.typ, shape: slices.Clone(shape), in: []*Node{n}}
+	return newNode(Node{op: opExpand, typ: n.typ, shape: slices.Clone(shape), in: []*Node{n}})
 }
 
 // Slice keeps the indices from…to-1 of an axis.
@@ -92,7 +92,7 @@ func (n *Node) Slice(axis, from, to int) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[axis] = to - from
-	return &Node{op: opSlice, typ: n.typ, shape: shape, in: []*Node{n}, ints: []int{axis, from, to}}
+	return newNode(Node{op: opSlice, typ: n.typ, shape: shape, in: []*Node{n}, ints: []int{axis, from, to}})
 }
 
 // Pad puts zeros before and after along an axis; the transpose of Slice.
@@ -106,12 +106,12 @@ func (n *Node) Pad(axis, before, after int) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[axis] += before + after
-	return &Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}}
+	return newNode(Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}})
 }
 
 // StopGradient is the same value, through which no derivative passes.
 func (n *Node) StopGradient() *Node {
-	return &Node{op: opStop, typ: n.typ, shape: n.shape, in: []*Node{n}}
+	return newNode(Node{op: opStop, typ: n.typ, shape: n.shape, in: []*Node{n}})
 }
 
 // Concat joins nodes along an axis; all other lengths agree.
@@ -138,7 +138,7 @@ func Concat(axis int, parts ...*Node) *Node {
 		}
 		shape[axis] += p.shape[axis]
 	}
-	return &Node{op: opConcat, typ: first.typ, shape: shape, in: slices.Clone(parts), ints: []int{axis}}
+	return newNode(Node{op: opConcat, typ: first.typ, shape: shape, in: slices.Clone(parts), ints: []int{axis}})
 }
 
 // strided describes how a node's elements lie in its storage.

@@ -1,7 +1,6 @@
 package tensor
 
 import (
-	"fmt"
 	"slices"
 
 	"bilevel/device"
@@ -20,12 +19,12 @@ type step struct {
 type lowering struct {
 	*fusion
 	steps []step
-	done  map[any]bool // nodes and groups that have their step
+	done  map[*vertex]bool // those that have their steps
 }
 
 // lower orders and emits the instructions that store the roots.
 func lower(f *fusion, roots []*Node) []step {
-	l := &lowering{fusion: f, done: map[any]bool{}}
+	l := &lowering{fusion: f, done: map[*vertex]bool{}}
 	for _, r := range roots {
 		l.need(r)
 	}
@@ -35,20 +34,16 @@ func lower(f *fusion, roots []*Node) []step {
 // need makes sure that the step which stores a node has been emitted.
 func (l *lowering) need(n *Node) {
 	n = storageOf(n)
-	if len(n.in) == 0 && n.op != opElem || l.masked[n] {
+	v := l.vertex[n]
+	if v == nil { // a leaf, or what its readers compute
 		return
 	}
-	g := l.group[n]
-	var key any = n
-	if g != nil {
-		key = g
-	}
-	if l.done[key] {
+	if v = v.find(); l.done[v] {
 		return
 	}
-	l.done[key] = true
-	if g != nil {
-		l.emitGroup(g)
+	l.done[v] = true
+	if v.group != nil {
+		l.emitGroup(v.group)
 		return
 	}
 	for _, i := range n.in {
@@ -143,17 +138,17 @@ func (l *lowering) emitGroup(g *group) {
 	if len(outs) == 0 {
 		return
 	}
-	b := l.express(g, outs)
+	b := l.express(g)
 	s := step{in: b.refs}
 	for _, n := range outs {
 		s.out = append(s.out, refTo(n))
 	}
 	space := slices.Clone(g.space)
 	switch {
-	case g.matmul != nil:
-		l.need(g.matmul.in[0])
-		l.need(g.matmul.in[1])
-		attr, operands := l.operands(g.matmul)
+	case g.producer != nil:
+		l.need(g.producer.in[0])
+		l.need(g.producer.in[1])
+		attr, operands := l.operands(g.producer)
 		for i := range s.in {
 			s.in[i] = s.in[i].as3D()
 		}
@@ -188,80 +183,5 @@ func shift3D(e *expr.Expr, rank int) {
 	}
 }
 
-// builder writes a group as one expression.
-type builder struct {
-	f      *fusion
-	g      *group
-	e      expr.Expr
-	values map[*Node]int
-	inputs map[string]int
-	refs   []ref
-}
-
-// express writes what a group computes for some of its nodes.
-func (f *fusion) express(g *group, outs []*Node) *builder {
-	b := &builder{f: f, g: g, values: map[*Node]int{}, inputs: map[string]int{}}
-	if g.matmul != nil {
-		b.values[g.matmul] = b.input(refTo(g.matmul)) // the product is input 0
-	}
-	for _, n := range outs {
-		if n.op == opReduce {
-			n = n.in[0]
-		}
-		b.e.Outs = append(b.e.Outs, b.value(n))
-	}
-	return b
-}
-
-func (b *builder) step(s expr.Step) int {
-	b.e.Steps = append(b.e.Steps, s)
-	return len(b.e.Steps) - 1
-}
-
-// value gives the number of a node's value inside the expression.
-func (b *builder) value(n *Node) int {
-	if v, ok := b.values[n]; ok {
-		return v
-	}
-	v := b.compute(n)
-	b.values[n] = v
-	return v
-}
-
-func (b *builder) compute(n *Node) int {
-	if c, ok := n.isConst(); ok && n.typ == Real {
-		return b.step(expr.Step{Fn: expr.Const, Const: c})
-	}
-	s := storageOf(n)
-	mine := n == s && (b.f.group[n] == b.g && n.op == opElem || b.f.again[n])
-	if !mine && !inlined(n, s) {
-		return b.input(refTo(n))
-	}
-	if s.fn == expr.Iota {
-		if s.Size() == 1 { // its axis need not exist here
-			zero := b.step(expr.Step{Fn: expr.Const})
-			return b.step(expr.Step{Fn: expr.ToInt, Args: [3]int{zero}})
-		}
-		return b.step(expr.Step{Fn: expr.Iota, Arg: s.ints[0]})
-	}
-	st := expr.Step{Fn: s.fn}
-	for i, in := range s.in {
-		st.Args[i] = b.value(in)
-	}
-	return b.step(st)
-}
-
-// input loads a window, once however often it is read.
-func (b *builder) input(r ref) int {
-	if device.Size(r.shape) == 1 { // a single number is read at every point
-		r.shape, r.strides = slices.Clone(b.g.space), make([]int, len(b.g.space))
-	}
-	key := fmt.Sprintf("%p %d %v", r.store, r.off, r.strides)
-	if v, ok := b.inputs[key]; ok {
-		return v
-	}
-	v := b.step(expr.Step{Fn: expr.Input, Arg: len(b.refs)})
-	b.inputs[key] = v
-	b.refs = append(b.refs, r)
-	return v
-}
+// takesEpilogue says whether an elementwise expression of the result of n may be part of the operation itself.
+func takesEpilogue(n *Node) bool { return n.op == opMatMul }

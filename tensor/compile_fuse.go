@@ -1,0 +1,388 @@
+package tensor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"bilevel/device"
+	"bilevel/internal/expr"
+)
+
+// ESSAY
+
+// A group is a set of elementwise nodes of one shape, and reductions over that shape, which one pass over memory
+// computes: a Map, or a Reduce where it holds reductions. An operation that takes an epilogue, such as a product, may absorb a group.
+type group struct {
+	space    []int
+	nodes    []*Node
+	axes     []int // of its reductions
+	producer *Node // the operation whose epilogue it is, or nil
+	// Once it is known what is stored:
+	live []*Node // its nodes that somebody needs, in graph order
+	outs []*Node // of these, what goes to memory, reductions first
+}
+
+func (g *group) reductions() int {
+	n := 0
+	for _, m := range g.nodes {
+		if m.op == opReduce {
+			n++
+		}
+	}
+	return n
+}
+
+// fusion decides what is computed together.
+type fusion struct {
+	order    []*Node // every node, inputs first
+	position map[*Node]int
+	roots    map[*Node]bool
+	users    map[*Node][]*Node // who reads the memory that a node owns
+	vertex   map[*Node]*vertex // of nodes that are computed alone or in a group
+	graph    contraction
+	stored   map[*Node]bool // nodes whose value goes to memory
+	used     map[*Node]bool // nodes that are computed at all, stored or not
+	masked   map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
+	again    map[*Node]bool // nodes that every reader computes for itself (rematerialize)
+}
+
+// fuse groups the graph under roots (the values that updates store).
+func fuse(roots []*Node) *fusion {
+	f := &fusion{
+		position: map[*Node]int{}, roots: map[*Node]bool{}, users: map[*Node][]*Node{}, vertex: map[*Node]*vertex{},
+		masked: map[*Node]bool{},
+	}
+	for _, r := range roots {
+		f.roots[r] = true
+	}
+	walk(roots, func(n *Node) {
+		f.position[n] = len(f.order)
+		f.order = append(f.order, n)
+		for _, i := range n.in {
+			s := storageOf(i)
+			if users := f.users[s]; len(users) == 0 || users[len(users)-1] != n {
+				f.users[s] = append(users, n)
+			}
+		}
+	})
+	f.masks()
+	f.rematerialize()
+	f.vertices()
+	for _, n := range f.order {
+		if f.group(n) == nil {
+			continue
+		}
+		for _, in := range n.in {
+			if in.op == opElem && f.group(in) != nil {
+				f.join(f.vertex[in], f.vertex[n])
+			}
+		}
+	}
+	f.demand()
+	f.epilogues()
+	f.neighbours()
+	return f
+}
+
+// vertices makes a vertex of each node that is computed, and a group of each elementwise node and each reduction.
+func (f *fusion) vertices() {
+	for _, n := range f.order {
+		if len(n.in) == 0 && n.op != opElem || isView(n) || f.masked[n] || f.again[n] {
+			continue
+		}
+		v := &vertex{}
+		switch n.op {
+		case opElem:
+			v.group = &group{space: n.shape, nodes: []*Node{n}}
+		case opReduce:
+			v.group = &group{space: n.in[0].shape, nodes: []*Node{n}, axes: n.ints}
+		}
+		var reads []edge
+		for _, i := range n.in {
+			reads = f.reads(reads, i, n.op == opElem || n.op == opReduce)
+		}
+		f.vertex[n] = v
+		f.graph.add(v, reads)
+	}
+}
+
+// reads lists the vertices whose values a reader of n needs: through views and through what it computes again.
+func (f *fusion) reads(list []edge, n *Node, elementwise bool) []edge {
+	s := storageOf(n)
+	elementwise = elementwise && n == s && n.op == opElem
+	if f.again[s] {
+		for _, i := range s.in {
+			list = f.reads(list, i, elementwise)
+		}
+		return list
+	}
+	if v := f.vertex[s]; v != nil {
+		list = append(list, edge{v, elementwise})
+	}
+	return list
+}
+
+// group is the group that a node belongs to, or nil.
+func (f *fusion) group(n *Node) *group {
+	if v := f.vertex[n]; v != nil {
+		return v.find().group
+	}
+	return nil
+}
+
+// masks finds right operands m ⊙ w that nothing else reads, both with neighbours along a row: copying them into the
+// product's order then multiplies on the way. (Where w is read transposed too, one product in memory serves both.)
+func (f *fusion) masks() {
+	for _, n := range f.order {
+		if n.op != opMatMul {
+			continue
+		}
+		p := n.in[1]
+		if p.op != opElem || p.fn != expr.Mul || f.roots[p] || len(f.users[p]) != 1 || n.in[0] == p {
+			continue
+		}
+		along := func(in *Node) bool {
+			r := refTo(in)
+			return storageOf(in).op == opVar && r.strides[len(r.strides)-1] == 1
+		}
+		if along(p.in[0]) && along(p.in[1]) {
+			f.masked[p] = true
+		}
+	}
+}
+
+// join makes one group of two over the same space, unless they would wait for each other.
+func (f *fusion) join(v, w *vertex) bool {
+	v, w = v.find(), w.find()
+	a, b := v.group, w.group
+	if v == w || !slices.Equal(a.space, b.space) || a.producer != nil || b.producer != nil {
+		return false
+	}
+	if a.axes != nil && b.axes != nil && !slices.Equal(a.axes, b.axes) {
+		return false
+	}
+	into, ok := f.graph.merge(v, w)
+	if !ok {
+		return false
+	}
+	if a.axes == nil {
+		a.axes = b.axes
+	}
+	a.nodes, a.live, a.outs = joined(a.nodes, b.nodes), append(a.live, b.live...), append(a.outs, b.outs...)
+	into.group = a
+	return true
+}
+
+// inlined says whether the value of s, read as n, is so cheap that every group computes it for itself:
+// single numbers and counters.
+func inlined(n, s *Node) bool {
+	return s.op == opElem && (s.Size() == 1 || s.fn == expr.Iota && n == s)
+}
+
+// demand finds which nodes are stored: those that updates or other instructions read from memory.
+func (f *fusion) demand() {
+	f.stored, f.used = map[*Node]bool{}, map[*Node]bool{}
+	for r := range f.roots {
+		f.stored[r] = true
+	}
+	visited := make(map[*Node]bool)
+	var read func(n *Node, user *Node)
+	read = func(n *Node, user *Node) {
+		s := storageOf(n)
+		switch {
+		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
+		case f.masked[s]: // its factors are leaves
+		case f.again[s]:
+			for _, i := range s.in {
+				read(i, user)
+			}
+		case (user.op == opElem || user.op == opReduce) && s == n && s.op == opElem && f.group(s) == f.group(user):
+			f.used[s] = true
+		case (user.op == opElem || user.op == opReduce) && inlined(n, s):
+			if !visited[s] {
+				visited[s] = true
+				for _, i := range s.in {
+					read(i, s)
+				}
+			}
+		default:
+			f.stored[s] = true
+		}
+	}
+	for _, n := range slices.Backward(f.order) {
+		if isView(n) || !f.stored[n] && !f.used[n] {
+			continue
+		}
+		f.used[n] = true
+		for _, i := range n.in {
+			read(i, n)
+		}
+	}
+	for _, n := range f.order {
+		if g := f.group(n); g != nil && f.used[n] {
+			g.live = append(g.live, n)
+			if n.op == opReduce || f.stored[n] {
+				g.outs = append(g.outs, n)
+			}
+		}
+	}
+}
+
+// outputs are the group's nodes that go to memory: reductions first, then in graph order.
+func (f *fusion) outputs(g *group) []*Node {
+	slices.SortFunc(g.outs, func(a, b *Node) int {
+		if a.op != b.op {
+			if a.op == opReduce {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(f.position[a], f.position[b])
+	})
+	return g.outs
+}
+
+// groups lists the vertices of the live groups in graph order.
+func (f *fusion) groups() (list []*vertex) {
+	seen := make(map[*vertex]bool)
+	for _, n := range f.order {
+		if v := f.vertex[n]; v != nil && f.used[n] {
+			if v = v.find(); v.group != nil && !seen[v] {
+				seen[v] = true
+				list = append(list, v)
+			}
+		}
+	}
+	return list
+}
+
+// epilogues gives a group to the operation it follows, a product for example: when all that read its result are in the group, which
+// stores one result, reduces nothing, and touches no Int memory. Of several products the last one takes it.
+func (f *fusion) epilogues() {
+	for _, n := range slices.Backward(f.order) {
+		// Single numbers are inlined elsewhere.
+		if !takesEpilogue(n) || !f.used[n] || f.roots[n] || n.Size() == 1 {
+			continue
+		}
+		var g *group
+		ok := true
+		for _, u := range f.users[n] {
+			if isView(u) || !f.used[u] { // who reads through a view is listed too
+				continue
+			}
+			ok = ok && u.op == opElem && direct(u, n) && (g == nil || f.group(u) == g)
+			g = f.group(u)
+		}
+		if ok && g != nil && g.producer == nil && g.reductions() == 0 && len(g.outs) == 1 && slices.Equal(g.space, n.shape) && !f.touchesInt(g) {
+			g.producer = n
+			delete(f.stored, n)
+		}
+	}
+}
+
+// touchesInt says whether a group reads or writes Int memory, which an epilogue does not.
+func (f *fusion) touchesInt(g *group) bool {
+	isInt := func(r ref) bool { return r.store.typ == Int }
+	return g.outs[0].typ == Int || slices.ContainsFunc(f.express(g).refs, isInt)
+}
+
+// direct says whether u reads n as it is, never through a view.
+func direct(u, n *Node) bool {
+	for _, i := range u.in {
+		if i != n && storageOf(i) == n {
+			return false
+		}
+	}
+	return true
+}
+
+// neighbours joins groups of one space that read the same memory, so that it is read once (the updates of a
+// conjugate-gradient step, say), and single numbers.
+func (f *fusion) neighbours() {
+	const (
+		maxNodes, maxOuts = 48, 8 // a device must hold the values of one point in registers
+		maxTries          = 64    // groups that each group is compared with
+	)
+	type memory struct {
+		of    *Node  // nil: single numbers, which are computed together wherever they lie
+		space string // of who reads it
+	}
+	groups := f.groups()
+	reads := make([][]memory, len(groups))
+	readers := make(map[memory][]int) // groups by number, ascending
+	for k, v := range groups {
+		for _, m := range f.memoryRead(v.group) {
+			key := memory{m, fmt.Sprint(v.group.space)}
+			reads[k] = append(reads[k], key)
+			readers[key] = append(readers[key], k)
+		}
+	}
+	next := func(k, after int) (nearest int) { // the first group behind another that shares memory with group k
+		nearest = len(groups)
+		for _, m := range reads[k] {
+			list := readers[m]
+			i, _ := slices.BinarySearch(list, after+1)
+			for i < len(list) && groups[list[i]] == nil {
+				i++
+			}
+			if i < len(list) {
+				nearest = min(nearest, list[i])
+			}
+		}
+		return nearest
+	}
+	for k := range groups {
+		if groups[k] == nil {
+			continue
+		}
+		for j, tries := next(k, k), 0; j < len(groups) && tries < maxTries; j, tries = next(k, j), tries+1 {
+			a, b := groups[k].find().group, groups[j].find().group
+			if len(a.outs) == 0 || len(b.outs) == 0 || len(a.nodes)+len(b.nodes) > maxNodes ||
+				len(a.outs)+len(b.outs) > maxOuts || !f.join(groups[k], groups[j]) {
+				continue
+			}
+			for _, m := range reads[j] {
+				if !slices.Contains(reads[k], m) {
+					reads[k] = append(reads[k], m)
+				}
+			}
+			groups[j] = nil
+		}
+	}
+}
+
+// memoryRead lists the nodes outside a group whose memory it reads, and nil where it computes single numbers.
+func (f *fusion) memoryRead(g *group) (list []*Node) {
+	if device.Size(g.space) == 1 {
+		list = append(list, nil)
+	}
+	seen := make(map[*Node]bool)
+	var add func(i *Node)
+	add = func(i *Node) {
+		s := storageOf(i)
+		switch {
+		case f.again[s]:
+			for _, i := range s.in {
+				add(i)
+			}
+		case f.group(s) != g && s.op != opConst && s.Size() > 1 && !seen[s]:
+			seen[s] = true
+			list = append(list, s)
+		}
+	}
+	for _, n := range g.live {
+		for _, i := range n.in {
+			add(i)
+		}
+	}
+	return list
+}
+
+// storageOf follows views down to the node that owns the memory.
+func storageOf(n *Node) *Node {
+	for isView(n) {
+		n = n.in[0]
+	}
+	return n
+}
