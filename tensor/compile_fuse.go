@@ -74,7 +74,7 @@ func fuse(roots []*Node) *fusion {
 			continue
 		}
 		for _, in := range n.in {
-			if in.op == opElem && f.group(in) != nil {
+			if in.op == opElem && in.fn != expr.Iota && f.group(in) != nil {
 				f.join(f.vertex[in], f.vertex[n])
 			}
 		}
@@ -303,6 +303,7 @@ func (f *fusion) neighbours() {
 	const (
 		maxNodes, maxOuts = 48, 8 // a device must hold the values of one point in registers
 		maxTries          = 64    // groups that each group is compared with
+
 	)
 	type memory struct {
 		of    *Node  // nil: single numbers, which are computed together wherever they lie
@@ -366,7 +367,7 @@ func (f *fusion) memoryRead(g *group) (list []*Node) {
 			for _, i := range s.in {
 				add(i)
 			}
-		case f.group(s) != g && s.op != opConst && s.Size() > 1 && !seen[s]:
+		case f.group(s) != g && s.op != opConst && s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= device.Size(g.space) && !seen[s]:
 			seen[s] = true
 			list = append(list, s)
 		}

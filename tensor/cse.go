@@ -1,38 +1,53 @@
 package tensor
 
 import (
-	"fmt"
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"bilevel/internal/expr"
 )
 
-// cse makes nodes that compute the same thing one node. Random nodes stay apart: each use draws for itself.
+// cse makes nodes that compute the same thing one node (common subexpressions). Random nodes too: what they draw is a function of
+// seed, step and stream, so that two of them which agree in these draw the same numbers.
 func cse(outs []*Node) []*Node {
 	number := make(map[*Node]int)
 	first := make(map[string]*Node)
-	return rewrite(outs, func(_, n *Node) *Node {
-		key := fmt.Sprintf("random %p", n)
-		if n.op != opRandom {
-			in := make([]int, len(n.in))
-			for i, p := range n.in {
-				in[i] = number[p]
-			}
-			if n.op == opElem && (n.fn == expr.Add || n.fn == expr.Mul) {
-				slices.Sort(in) // a + b is b + a, to the bit
-			}
-			key = fmt.Sprint(n.op, n.fn, n.typ, n.shape, n.num, n.ints, n.kind, n.soft, in)
-			if n.op == opVar || n.op == opHole {
-				key = fmt.Sprintf("leaf %p %p", n.v, n)
-				if n.v != nil {
-					key = fmt.Sprintf("var %p", n.v)
-				}
-			}
+	leaves := make(map[*Variable]*Node)
+	var key []byte
+	add := func(values ...int) {
+		for _, v := range values {
+			key = binary.AppendVarint(key, int64(v))
 		}
-		if f, ok := first[key]; ok {
+	}
+	return rewrite(outs, func(_, n *Node) *Node {
+		if n.op == opVar {
+			if f, ok := leaves[n.v]; ok {
+				return f
+			}
+			leaves[n.v] = n
+			number[n] = len(number) + 1
+			return n
+		}
+		key = key[:0]
+		add(int(n.op), int(n.fn), int(n.typ), int(n.kind), int(n.soft), int(n.rnd.Kind), int(n.rnd.Stream), int(n.rnd.N))
+		key = binary.LittleEndian.AppendUint64(key, math.Float64bits(n.num))
+		add(len(n.shape))
+		add(n.shape...)
+		add(len(n.ints))
+		add(n.ints...)
+		in := make([]int, len(n.in))
+		for i, p := range n.in {
+			in[i] = number[p]
+		}
+		if n.op == opElem && (n.fn == expr.Add || n.fn == expr.Mul) {
+			slices.Sort(in) // a + b is b + a, to the bit
+		}
+		add(in...)
+		if f, ok := first[string(key)]; ok {
 			return f
 		}
-		first[key] = n
+		first[string(key)] = n
 		number[n] = len(number) + 1
 		return n
 	})

@@ -39,15 +39,20 @@ func TestEqualValuesAreComputedOnce(t *testing.T) {
 	require.Equal(t, "Copy", program(t, ex, a.Mul(Const(1)).AddConst(0)), "nothing is left to compute")
 }
 
-// Each use of Random draws for itself, even with the same seed, step and stream.
-func TestRandomStaysApart(t *testing.T) {
+// Random draws by a function of seed, step and stream: uses that agree in these share one draw, others do not.
+func TestRandomIsDrawnOnce(t *testing.T) {
 	ex := newRef(t)
 	seed, step := integers(t, ex, []int32{1, 2}, 2).Node(), integers(t, ex, []int32{3}).Node()
 	draw := func(stream uint32) *Node { return RandomNormal(seed, step, stream, 5) }
-	require.Equal(t, 2, times("Random", program(t, ex, draw(0).Mul(draw(0)))))
-	require.Equal(t, 3, times("Random", program(t, ex, draw(0), draw(1).Add(draw(0)))))
-	shared := draw(0)
-	require.Equal(t, 1, times("Random", program(t, ex, shared.Exp(), shared.Sum())), "one node is one draw")
-	constant := RandomUniform(IntConst(3).Expand(2), IntConst(0), 0, 4)
-	require.Equal(t, 2, times("Random", program(t, ex, constant, RandomUniform(IntConst(3).Expand(2), IntConst(0), 0, 4))), "constant seeds are no constant draw")
+	require.Equal(t, 1, times("Random", program(t, ex, draw(0).Mul(draw(0)))))
+	require.Equal(t, 2, times("Random", program(t, ex, draw(0), draw(1).Add(draw(0)))))
+	other := integers(t, ex, []int32{4}).Node()
+	for name, n := range map[string]*Node{
+		"another step": RandomNormal(seed, other, 0, 5), "another seed": RandomNormal(Concat(0, other.Flatten(), other.Flatten()), step, 0, 5),
+		"another length": RandomNormal(seed, step, 0, 6), "another distribution": RandomUniform(seed, step, 0, 5),
+		"another limit": RandomInts(7, seed, step, 0, 5).ToReal(),
+	} {
+		require.Equal(t, 2, times("Random", program(t, ex, RandomInts(8, seed, step, 0, 5).ToReal(), n)), name)
+		require.Equal(t, 2, times("Random", program(t, ex, draw(0), n)), name)
+	}
 }

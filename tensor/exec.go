@@ -124,10 +124,7 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	}
 	var err error
 	walk(values, func(n *Node) {
-		switch {
-		case n.op == opHole:
-			err = errors.New("a tangent of Linearize was never given: use Apply")
-		case n.op == opVar && n.v.ex != ex:
+		if n.op == opVar && n.v.ex != ex {
 			err = fmt.Errorf("variable %s belongs to another executor, or has been freed", n.v.name)
 		}
 	})

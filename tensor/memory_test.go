@@ -96,10 +96,10 @@ func TestStoredActivations(t *testing.T) {
 		build     func(deep, *Executor) []Update
 		most      float64
 	}{
-		{"gradient", false, deep.gradient, 2.01},
-		{"gradient with batch normalization", true, deep.gradient, 3.01},
-		{"SOBA", false, deep.soba, 5.01},
-		{"SOBA with batch normalization", true, deep.soba, 11.01},
+		{"gradient", false, deep.gradient, 1.01},
+		{"gradient with batch normalization", true, deep.gradient, 2.01},
+		{"SOBA", false, deep.soba, 2.05},
+		{"SOBA with batch normalization", true, deep.soba, 5.1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := activationsPerLayer(t, c.normalize, c.build)

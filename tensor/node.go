@@ -26,7 +26,6 @@ const (
 	// Leaves.
 	opConst op = iota // num, a scalar
 	opVar             // v
-	opHole            // a value to be substituted before compiling (Linearize)
 
 	// Views: they cost nothing, the planner turns them into strides.
 	opReshape

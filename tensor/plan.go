@@ -28,12 +28,31 @@ type planner struct {
 // alignment of arena blocks, in elements: one cache line of float32, so that vector loads do not straddle.
 const alignment = 16
 
+// plan keeps the steps in the order of the graph where their values fit into a small arena, and where another order would not need less.
 func plan(steps []step, updates []Update, roots []*Node) *planner {
+	p := planned(steps, updates, roots, planOptions{reuseAbove: smallArena})
+	if p.size[Real] > smallArena {
+		if q := planned(steps, updates, roots, planOptions{reorder: true, reuseAbove: smallArena}); q.size[Real] < p.size[Real] {
+			return q
+		}
+	}
+	return p
+}
+
+type planOptions struct {
+	reorder    bool // list the steps anew
+	reuseAbove int  // the size of an arena, in elements, up to which memory is not used twice
+}
+
+func planned(steps []step, updates []Update, roots []*Node, o planOptions) *planner {
 	p := &planner{steps: steps, places: map[*Node]place{}}
-	p.storesLast(roots)
 	p.placeParts(roots)
+	if o.reorder {
+		p.steps = p.order(roots)
+	}
+	p.storesLast(roots)
 	p.placeUpdates(updates, roots)
-	p.arena()
+	p.arena(o.reuseAbove)
 	return p
 }
 
@@ -157,12 +176,12 @@ func inPlace(s step, k int, r *Node) bool {
 	return s.op == device.ScatterAdd && k == 0
 }
 
-// roomy is the size of an arena, in elements, up to which memory is not used twice: what shares memory cannot be computed at the same
-// time, and a cache holds this much.
-const roomy = 160 << 10
+// smallArena is the size of an arena, in elements, up to which memory is not used twice: it fits into the second-level cache, and values
+// that share memory could not be computed at the same time.
+const smallArena = 160 << 10
 
 // arena lays out what is left, by lifetimes.
-func (p *planner) arena() {
+func (p *planner) arena(reuseAbove int) {
 	lastUse := make(map[*Node]int)
 	for i, s := range p.steps {
 		for _, refs := range [2][]ref{s.in, s.out} {
@@ -192,7 +211,7 @@ func (p *planner) arena() {
 			for _, r := range refs {
 				h, _ := p.home(r.store)
 				pl, ok := p.places[h]
-				if ok && pl.v == nil && lastUse[h] == i && !reused[h] && !released[h] && free[h.typ].end > roomy {
+				if ok && pl.v == nil && lastUse[h] == i && !reused[h] && !released[h] && free[h.typ].end > reuseAbove {
 					released[h] = true
 					free[h.typ].give(pl.off, h.Size())
 				}

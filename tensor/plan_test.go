@@ -112,8 +112,8 @@ func unplanned(steps []step, roots []*Node) (out [][]trace) {
 	return out
 }
 
-// planned executes a function's program on its buffers, and gives the traces of the variables that it updates.
-func planned(t testing.TB, f *Function, updates []Update) (out [][]trace) {
+// runPlanned executes a function's program on its buffers, and gives the traces of the variables that it updates.
+func runPlanned(t testing.TB, f *Function, updates []Update) (out [][]trace) {
 	m := memory{}
 	if f.memory.Constants > 0 { // the last buffer that it took
 		b := f.arenas[len(f.arenas)-1]
@@ -193,14 +193,21 @@ func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 	}
 	require.GreaterOrEqual(t, products, 0, "a product is computed twice")
 	want := unplanned(steps, roots)
-	f, err := ex.build("planned", plan(steps, updates, roots))
-	require.NoError(t, err)
-	require.NoError(t, f.prog.Validate())
-	checkAliases(t, f.prog)
-	for i, got := range planned(t, f, updates) {
-		require.Equal(t, want[i], got, "update %d of variable %v: a value was overwritten before its last read, or never written", i, updates[i].Var.shape)
+	for _, p := range []*planner{
+		plan(steps, updates, roots),
+		planned(steps, updates, roots, planOptions{}),              // memory is used again though there is little of it
+		planned(steps, updates, roots, planOptions{reorder: true}), // as in large programs
+	} {
+		f, err := ex.build("planned", p)
+		require.NoError(t, err)
+		require.NoError(t, f.prog.Validate())
+		checkAliases(t, f.prog)
+		for i, got := range runPlanned(t, f, updates) {
+			require.Equal(t, want[i], got, "update %d of variable %v: a value was overwritten before its last read, or never written",
+				i, updates[i].Var.shape)
+		}
+		require.NoError(t, f.Close())
 	}
-	require.NoError(t, f.Close())
 }
 
 // The null device counts: what compiling takes, closing gives back.
@@ -295,7 +302,7 @@ func TestArenaIsReused(t *testing.T) {
 		return f.Memory().Arena / (n * n * 8), f2.Memory().Arena / (n * n * 8)
 	}
 	deep, inPlace := arena(512)
-	require.Greater(t, 512*512, roomy)
+	require.Greater(t, 512*512, smallArena)
 	require.Equal(t, 2, deep, "two values at a time")
 	require.Equal(t, 1, inPlace)
 	deep, inPlace = arena(16)

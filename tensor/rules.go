@@ -22,7 +22,6 @@ type rule struct {
 var rules = [numOps]rule{
 	opConst: {name: "Const"},
 	opVar:   {name: "Variable"},
-	opHole:  {name: "Hole"},
 
 	opReshape: {
 		name: "Reshape",

@@ -10,7 +10,7 @@ import (
 )
 
 // flat are the operations without a derivative: leaves, gradient stops, and what gives integers or draws.
-var flat = []op{opConst, opVar, opHole, opStop, opArgMax, opKth, opRandom}
+var flat = []op{opConst, opVar, opStop, opArgMax, opKth, opRandom}
 
 func TestRulesAreComplete(t *testing.T) {
 	names := map[string]op{}
@@ -24,7 +24,7 @@ func TestRulesAreComplete(t *testing.T) {
 		require.Equal(t, has, r.jvp != nil, "%s: forward mode", r.name)
 		require.Equal(t, has, r.vjp != nil, "%s: reverse mode", r.name)
 
-		leaf := o <= opHole
+		leaf := o <= opVar
 		view := isView(&Node{op: o})
 		grouped := o == opElem || o == opReduce
 		require.Equal(t, !leaf && !view && !grouped, emitters[o] != nil, "%s: emitter", r.name)
