@@ -54,7 +54,7 @@ type edge struct {
 }
 
 const (
-	maxSearch = 600     // edges that each side of a search looks at
+	maxSearch = 120     // edges that each side of a search looks at
 	labelGap  = 1 << 32 // between neighbours of a list that is numbered anew
 )
 

@@ -302,7 +302,7 @@ func direct(u, n *Node) bool {
 func (f *fusion) neighbours() {
 	const (
 		maxNodes, maxOuts = 48, 8 // a device must hold the values of one point in registers
-		maxTries          = 64    // groups that each group is compared with
+		maxTries          = 8     // groups that each group is compared with
 
 	)
 	type memory struct {
@@ -313,7 +313,7 @@ func (f *fusion) neighbours() {
 	reads := make([][]memory, len(groups))
 	readers := make(map[memory][]int) // groups by number, ascending
 	for k, v := range groups {
-		for _, m := range f.memoryRead(v.group) {
+		for _, m := range f.memoryTouched(v.group) {
 			key := memory{m, fmt.Sprint(v.group.space)}
 			reads[k] = append(reads[k], key)
 			readers[key] = append(readers[key], k)
@@ -353,8 +353,8 @@ func (f *fusion) neighbours() {
 	}
 }
 
-// memoryRead lists the nodes outside a group whose memory it reads, and nil where it computes single numbers.
-func (f *fusion) memoryRead(g *group) (list []*Node) {
+// memoryTouched lists the nodes whose memory a group reads or writes, and nil where it computes single numbers.
+func (f *fusion) memoryTouched(g *group) (list []*Node) {
 	if device.Size(g.space) == 1 {
 		list = append(list, nil)
 	}
@@ -367,7 +367,7 @@ func (f *fusion) memoryRead(g *group) (list []*Node) {
 			for _, i := range s.in {
 				add(i)
 			}
-		case f.group(s) != g && s.op != opConst && s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= device.Size(g.space) && !seen[s]:
+		case (f.group(s) != g || f.stored[s]) && s.op != opConst && s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= device.Size(g.space) && !seen[s]:
 			seen[s] = true
 			list = append(list, s)
 		}
@@ -375,6 +375,9 @@ func (f *fusion) memoryRead(g *group) (list []*Node) {
 	for _, n := range g.live {
 		for _, i := range n.in {
 			add(i)
+		}
+		if f.stored[n] {
+			add(n)
 		}
 	}
 	return list

@@ -106,6 +106,7 @@ func (p *planner) order(roots []*Node) []step {
 			s.list(c.step)
 		}
 	}
+	p.visited = s.visited
 	return out
 }
 

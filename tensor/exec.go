@@ -86,12 +86,12 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps, roots := lowered(values)
-	return ex.build(name, plan(steps, updates, roots))
+	roots := transform(values)
+	return ex.build(name, plan(lower(fuse(roots), roots), updates, roots))
 }
 
-// lowered brings values into steps before memory is planned; roots own the memory that the steps store them in.
-func lowered(values []*Node) (steps []step, roots []*Node) {
+// transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are stored.
+func transform(values []*Node) (roots []*Node) {
 	for _, pass := range passes {
 		values = pass(values)
 	}
@@ -102,7 +102,7 @@ func lowered(values []*Node) (steps []step, roots []*Node) {
 		}
 		roots = append(roots, r.store)
 	}
-	return lower(fuse(roots), roots), roots
+	return roots
 }
 
 func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {

@@ -23,6 +23,8 @@ type planner struct {
 	steps  []step
 	places map[*Node]place
 	size   [2]int // of the arenas, by type
+
+	visited int // choices looked at while the steps were put in order
 }
 
 // alignment of arena blocks, in elements: one cache line of float32, so that vector loads do not straddle.

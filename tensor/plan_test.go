@@ -179,7 +179,8 @@ func checkAliases(t testing.TB, p *device.Program) {
 func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 	values, err := ex.checkUpdates(updates)
 	require.NoError(t, err)
-	steps, roots := lowered(values)
+	roots := transform(values)
+	steps := lower(fuse(roots), roots)
 	products := 0
 	walk(roots, func(n *Node) {
 		if n.op == opMatMul {
