@@ -74,7 +74,7 @@ func fuse(roots []*Node) *fusion {
 			continue
 		}
 		for _, in := range n.in {
-			if in.op == opElem && in.fn != expr.Iota && f.group(in) != nil {
+			if in.op == opElem && len(in.in) > 0 && f.group(in) != nil {
 				f.join(f.vertex[in], f.vertex[n])
 			}
 		}

@@ -59,8 +59,9 @@ func (l *lowering) emit(op device.Op, attr device.Attr, out ref, in ...ref) {
 // emitters has one row per computing operation outside groups.
 var emitters = map[op]func(*lowering, *Node){
 	opMatMul: func(l *lowering, n *Node) {
-		attr, in := l.operands(n)
-		l.emit(device.Gemm, attr, refTo(n).as3D(), in...)
+		p := producers[opMatMul]
+		attr, in := p.operands(l, n)
+		l.emit(p.op, attr, p.window(refTo(n)), in...)
 	},
 	opSoftmax: func(l *lowering, n *Node) {
 		in := make([]ref, len(n.in))
@@ -113,8 +114,23 @@ var emitters = map[op]func(*lowering, *Node){
 	},
 }
 
-// operands are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
-func (l *lowering) operands(n *Node) (device.GemmAttr, []ref) {
+// producers has one row per operation that may absorb the group that follows it as its epilogue (device.OpInfo.TakesEpilogue).
+var producers = map[op]struct {
+	op       device.Op
+	operands func(l *lowering, n *Node) (device.EpilogueAttr, []ref)
+	window   func(ref) ref // how the operation sees its result and the epilogue's inputs
+}{
+	opMatMul: {device.Gemm, factors, ref.as3D},
+}
+
+// takesEpilogue says whether an elementwise expression of the result of n may be part of the operation itself.
+func takesEpilogue(n *Node) bool {
+	p, ok := producers[n.op]
+	return ok && device.Ops[p.op].TakesEpilogue
+}
+
+// factors are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
+func factors(l *lowering, n *Node) (device.EpilogueAttr, []ref) {
 	A, B := n.in[0], n.in[1]
 	if l.masked[B] {
 		return device.GemmAttr{MaskB: true}, []ref{refTo(A).as3D(), refTo(B.in[1]).as3D(), refTo(B.in[0]).as3D()}
@@ -146,16 +162,17 @@ func (l *lowering) emitGroup(g *group) {
 	space := slices.Clone(g.space)
 	switch {
 	case g.producer != nil:
-		l.need(g.producer.in[0])
-		l.need(g.producer.in[1])
-		attr, operands := l.operands(g.producer)
-		for i := range s.in {
-			s.in[i] = s.in[i].as3D()
+		p := producers[g.producer.op]
+		for _, i := range g.producer.in {
+			l.need(i)
 		}
-		shift3D(&b.e, len(space))
-		attr.Epilogue = &b.e
-		s.op, s.attr = device.Gemm, attr
-		s.out[0] = s.out[0].as3D()
+		attr, operands := p.operands(l, g.producer)
+		for i := range s.in {
+			s.in[i] = p.window(s.in[i])
+		}
+		s.out[0] = p.window(s.out[0])
+		shiftAxes(&b.e, len(s.out[0].shape)-len(space))
+		s.op, s.attr = p.op, attr.WithEpilogue(&b.e)
 		s.in = append(operands, s.in[1:]...)
 	case g.reductions() > 0:
 		a := device.ReduceAttr{Shape: space, Expr: &b.e, Axes: g.axes}
@@ -174,14 +191,11 @@ func (l *lowering) emitGroup(g *group) {
 	l.steps = append(l.steps, s)
 }
 
-// shift3D renumbers the axes that Iota counts when a matrix gains a leading axis.
-func shift3D(e *expr.Expr, rank int) {
+// shiftAxes renumbers the axes that Iota counts when so many axes come before them.
+func shiftAxes(e *expr.Expr, by int) {
 	for i := range e.Steps {
-		if e.Steps[i].Fn == expr.Iota && rank == 2 {
-			e.Steps[i].Arg++
+		if e.Steps[i].Fn == expr.Iota {
+			e.Steps[i].Arg += by
 		}
 	}
 }
-
-// takesEpilogue says whether an elementwise expression of the result of n may be part of the operation itself.
-func takesEpilogue(n *Node) bool { return n.op == opMatMul }

@@ -172,7 +172,7 @@ func inPlace(s step, k int, r *Node) bool {
 		return true
 	case device.ReduceAttr:
 		return o >= len(a.Kinds)
-	case device.GemmAttr:
+	case device.EpilogueAttr:
 		return k >= a.Extras()
 	}
 	return s.op == device.ScatterAdd && k == 0
