@@ -5,26 +5,30 @@ import (
 	"slices"
 )
 
-// Groups that are merged must not wait for each other: if the sum of a is read by b's transpose, and b's elements by a, neither can be
-// computed first. A contraction answers whether two groups may become one, on a graph that shrinks with every yes.
+// Groups that are merged must not wait for each other: if the sum of a is read by b's transpose, and b's elements by
+// a, neither can be computed first. A contraction answers whether two groups may become one, on a graph that shrinks
+// with every yes.
 //
-// Its vertices are groups and nodes that are computed alone; an edge leads from a vertex to each one that reads its values. Merging a and
-// b closes a cycle exactly where a path leads from a to b (or back) through a third vertex, or where b reads a other than element by
-// element:
+// Its vertices are groups and nodes that are computed alone; an edge leads from a vertex to each one that reads its
+// values. Merging a and b closes a cycle exactly where a path leads from a to b (or back) through a third vertex, or
+// where b reads a other than element by element:
 //
 //	a = exp(x)              a → sum → b
 //	s = sum(a)              a ───────→ b     b = a / s waits for s, which waits for all of a: they stay apart
 //	b = a / s
 //
-// Looking for such a path in the whole graph for every edge would take time in proportion to the square of the graph. Two things avoid it.
+// Looking for such a path in the whole graph for every edge would take time in proportion to the square of the graph.
+// Two things avoid it.
 //
-//   - The vertices are in a list in which every edge leads forward, so that a path from a to b runs between the two. Each has a label, a
-//     number that grows along the list, and the search looks at nothing outside a's and b's labels. Where the two become one, what lies
-//     between and depends on a moves behind b, or what b depends on moves before a.
-//   - The search goes forward from a and backward from b in turns, an edge each. If one side runs out of edges there is no path; that
-//     happens at once where b is the only reader of a, however far apart they are. If the sides meet there is one. If neither has happened
-//     after maxSearch edges the answer is "do not merge", which is always correct: it costs one more pass over memory. Such pairs nearly
-//     always have a path, a long one: an activation and its derivative are joined by the rest of the network.
+//   - The vertices are in a list in which every edge leads forward, so that a path from a to b runs between the two.
+//     Each has a label, a number that grows along the list, and the search looks at nothing outside a's and b's
+//     labels. Where the two become one, what lies between and depends on a moves behind b, or what b depends on moves
+//     before a.
+//   - The search goes forward from a and backward from b in turns, an edge each. If one side runs out of edges there
+//     is no path; that happens at once where b is the only reader of a, however far apart they are. If the sides meet
+//     there is one. If neither has happened after maxSearch edges the answer is "do not merge", which is always
+//     correct: it costs one more pass over memory. Such pairs nearly always have a path, a long one: an activation
+//     and its derivative are joined by the rest of the network.
 //
 // So each question costs a bounded number of steps, and the whole fusion a time in proportion to the graph.
 type contraction struct {
@@ -167,7 +171,8 @@ type side struct {
 	edge     int       // and the next of them
 }
 
-// apart gives the side of the search that has found no path from a to b other than edges from element to element, or nil.
+// apart gives the side of the search that has found no path from a to b other than edges from element to element, or
+// nil.
 func (c *contraction) apart(a, b *vertex) *side {
 	c.searches++
 	sides := [2]side{{from: a, to: b, at: a}, {from: b, to: a, at: b, backward: true}}

@@ -8,8 +8,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// cse makes nodes that compute the same thing one node (common subexpressions). Random nodes too: what they draw is a function of
-// seed, step and stream, so that two of them which agree in these draw the same numbers.
+// cse makes nodes that compute the same thing one node (common subexpressions). Random nodes too: what they draw is a
+// function of seed, step and stream, so that two of them which agree in these draw the same numbers.
 func cse(outs []*Node) []*Node {
 	number := make(map[*Node]int)
 	first := make(map[string]*Node)
@@ -30,7 +30,8 @@ func cse(outs []*Node) []*Node {
 			return n
 		}
 		key = key[:0]
-		add(int(n.op), int(n.fn), int(n.typ), int(n.kind), int(n.soft), int(n.rnd.Kind), int(n.rnd.Stream), int(n.rnd.N))
+		add(int(n.op), int(n.fn), int(n.typ), int(n.kind), int(n.soft))
+		add(int(n.rnd.Kind), int(n.rnd.Stream), int(n.rnd.N))
 		key = binary.LittleEndian.AppendUint64(key, math.Float64bits(n.num))
 		add(len(n.shape))
 		add(n.shape...)

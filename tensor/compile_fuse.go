@@ -9,10 +9,40 @@ import (
 	"bilevel/internal/expr"
 )
 
-// ESSAY
+// Fusion decides which elementwise operations and reductions are computed together. Computed one by one, each reads
+// its inputs from memory and writes its result to memory, which takes far longer than the arithmetic. Computed
+// together, as one expression for each element, values that only the expression itself needs stay in registers. Take
+// a layer whose results are divided by the largest of them:
+//
+//	z = x·W          product
+//	y = z + b        elementwise, over the shape of z
+//	h = relu(y)      elementwise
+//	m = max(h)       reduction of h
+//	d = h / m        elementwise, but each element needs all of h first
+//
+// One by one, y, h, m and d read or write seven arrays of the shape of z. In two passes, {y, h, m} and {d}, it is four:
+// z and h, h and d. Fusion finds the passes in five steps:
+//
+//  1. What is cheap to compute again is taken out (compile_rematerialize.go); factors m ⊙ w of products are left to
+//     the product (masks).
+//  2. Every elementwise node and every reduction begins as a group of its own. A group has a space: the shape over
+//     whose elements it runs; that of a reduction is the shape of its argument. Each node's group joins the groups of
+//     the arguments that it reads element by element, if they have the same space: {y, h, m}. It must not join d,
+//     since d waits for m and m for all of h; compile_contract.go says how such a circle is seen in time.
+//  3. Only now is it known what goes to memory (demand): h, which d reads from another group, and m. Not y.
+//  4. A group with one result that follows a product is computed by the product itself, on each tile of the result
+//     while it is in a register (epilogues). Here {y, h, m} has two results, h and m, and stays a Reduce; without m
+//     and d, x·W, + b and relu would be one instruction.
+//  5. Groups of the same space that touch the same memory are joined although neither reads the other's results
+//     (neighbours): the updates z += αp and r -= αq of conjugate gradients, with the sum of r², read and write each
+//     vector once.
+//
+// The result is one instruction for each group: a Map, or a Reduce if the group holds reductions, or none if a
+// product computes it. Values keep their bits: what is computed together is computed by the same operations.
 
 // A group is a set of elementwise nodes of one shape, and reductions over that shape, which one pass over memory
-// computes: a Map, or a Reduce where it holds reductions. An operation that takes an epilogue, such as a product, may absorb a group.
+// computes: a Map, or a Reduce where it holds reductions. An operation that takes an epilogue, such as a product, may
+// absorb a group.
 type group struct {
 	space    []int
 	nodes    []*Node
@@ -257,8 +287,9 @@ func (f *fusion) groups() (list []*vertex) {
 	return list
 }
 
-// epilogues gives a group to the operation it follows, a product for example: when all that read its result are in the group, which
-// stores one result, reduces nothing, and touches no Int memory. Of several products the last one takes it.
+// epilogues gives a group to the operation it follows, a product for example: when all that read its result are in
+// the group, which stores one result, reduces nothing, and touches no Int memory. Of several products the last one
+// takes it.
 func (f *fusion) epilogues() {
 	for _, n := range slices.Backward(f.order) {
 		// Single numbers are inlined elsewhere.
@@ -268,13 +299,14 @@ func (f *fusion) epilogues() {
 		var g *group
 		ok := true
 		for _, u := range f.users[n] {
-			if isView(u) || !f.used[u] { // who reads through a view is listed too
+			if isView(u) || !f.used[u] && !f.again[u] { // who reads through a view is listed too
 				continue
 			}
-			ok = ok && u.op == opElem && direct(u, n) && (g == nil || f.group(u) == g)
+			ok = ok && !f.again[u] && u.op == opElem && direct(u, n) && (g == nil || f.group(u) == g)
 			g = f.group(u)
 		}
-		if ok && g != nil && g.producer == nil && g.reductions() == 0 && len(g.outs) == 1 && slices.Equal(g.space, n.shape) && !f.touchesInt(g) {
+		if ok && g != nil && g.producer == nil && g.reductions() == 0 && len(g.outs) == 1 &&
+			slices.Equal(g.space, n.shape) && !f.touchesInt(g) {
 			g.producer = n
 			delete(f.stored, n)
 		}
@@ -297,14 +329,19 @@ func direct(u, n *Node) bool {
 	return true
 }
 
-// neighbours joins groups of one space that read the same memory, so that it is read once (the updates of a
-// conjugate-gradient step, say), and single numbers.
-func (f *fusion) neighbours() {
-	const (
-		maxNodes, maxOuts = 48, 8 // a device must hold the values of one point in registers
-		maxTries          = 8     // groups that each group is compared with
+const (
+	// maxNodes and maxOuts bound the groups that neighbours makes: a device holds the values of one element in
+	// registers.
+	maxNodes, maxOuts = 48, 8
+	// maxTries is the number of groups that each group is compared with.
+	maxTries = 8
+	// shortPass is the elements of a pass over memory that takes no longer than starting one.
+	shortPass = 1 << 14
+)
 
-	)
+// neighbours joins groups of one space that read or write the same memory, so that it is read once, and groups of
+// single numbers.
+func (f *fusion) neighbours() {
 	type memory struct {
 		of    *Node  // nil: single numbers, which are computed together wherever they lie
 		space string // of who reads it
@@ -353,11 +390,16 @@ func (f *fusion) neighbours() {
 	}
 }
 
-// memoryTouched lists the nodes whose memory a group reads or writes, and nil where it computes single numbers.
+// memoryTouched lists the nodes whose memory a group reads or writes, and nil where it computes single numbers. What
+// is small beside a large space does not count: to join two groups for the sake of a row that both broadcast would
+// save nothing, but would make two networks that share their parameters march in step, and double what is in memory
+// at a time.
 func (f *fusion) memoryTouched(g *group) (list []*Node) {
 	if device.Size(g.space) == 1 {
 		list = append(list, nil)
 	}
+	space := device.Size(g.space)
+	matters := func(s *Node) bool { return s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= space }
 	seen := make(map[*Node]bool)
 	var add func(i *Node)
 	add = func(i *Node) {
@@ -367,7 +409,7 @@ func (f *fusion) memoryTouched(g *group) (list []*Node) {
 			for _, i := range s.in {
 				add(i)
 			}
-		case (f.group(s) != g || f.stored[s]) && s.op != opConst && s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= device.Size(g.space) && !seen[s]:
+		case (f.group(s) != g || f.stored[s]) && s.op != opConst && matters(s) && !seen[s]:
 			seen[s] = true
 			list = append(list, s)
 		}
@@ -381,12 +423,4 @@ func (f *fusion) memoryTouched(g *group) (list []*Node) {
 		}
 	}
 	return list
-}
-
-// storageOf follows views down to the node that owns the memory.
-func storageOf(n *Node) *Node {
-	for isView(n) {
-		n = n.in[0]
-	}
-	return n
 }

@@ -114,7 +114,8 @@ var emitters = map[op]func(*lowering, *Node){
 	},
 }
 
-// producers has one row per operation that may absorb the group that follows it as its epilogue (device.OpInfo.TakesEpilogue).
+// producers has one row per operation that may absorb the group that follows it as its epilogue
+// (device.OpInfo.TakesEpilogue).
 var producers = map[op]struct {
 	op       device.Op
 	operands func(l *lowering, n *Node) (device.EpilogueAttr, []ref)

@@ -49,8 +49,8 @@ func (d deep) gradient(ex *Executor) []Update {
 	return []Update{{g, Grad(loss, p.Node())[0]}}
 }
 
-// soba is an iteration of SOBA (Dagréou et al., 2022) for data hyper-cleaning: the lower level is a loss weighted row by row
-// with a penalty, the upper level the plain loss on other rows.
+// soba is an iteration of SOBA (Dagréou et al., 2022) for data hyper-cleaning: the lower level is a loss weighted row
+// by row with a penalty, the upper level the plain loss on other rows.
 //
 //	y ← y - ρ ∇yG,  v ← v - ρ (∇²yyG v - ∇yF),  x ← x + γ ∇²xyG v
 func (d deep) soba(ex *Executor) []Update {
@@ -81,8 +81,8 @@ func (d deep) soba(ex *Executor) []Update {
 	}
 }
 
-// activationsPerLayer is how much the arena grows with a layer, in activations: the slope over the depth, so that what does not
-// depend on the depth cancels.
+// activationsPerLayer is how much the arena grows with a layer, in activations: the slope over the depth, so that
+// what does not depend on the depth cancels.
 func activationsPerLayer(t *testing.T, normalize bool, build func(deep, *Executor) []Update) float64 {
 	arena := func(layers int) int {
 		ex := NewExecutor(null.New())
@@ -115,8 +115,8 @@ func TestStoredActivations(t *testing.T) {
 	}
 }
 
-// An objective that draws random numbers is built once for each derivative of it; the numbers are drawn, and what depends on them computed,
-// once for all.
+// An objective that draws random numbers is built once for each derivative of it; the numbers are drawn, and what
+// depends on them computed, once for all.
 func TestAugmentationIsSharedByDerivatives(t *testing.T) {
 	count := func(augment bool) string {
 		ex := NewExecutor(null.New())

@@ -5,33 +5,35 @@ import (
 	"slices"
 )
 
-// The order of the steps decides how much memory a program needs. A value takes memory from the step that computes it to the last one that
-// reads it. In the gradient of a network of three layers,
+// The order of the steps decides how much memory a program needs. A value takes memory from the step that computes it
+// to the last one that reads it. In the gradient of a network of three layers,
 //
 //	h1 = relu(x·W1)   h2 = relu(h1·W2)   h3 = relu(h2·W3)   g3 = loss'(h3)
 //	dW3 = h2ᵀ·g3      g2 = (g3·W3ᵀ)∘(h2>0)
 //	dW2 = h1ᵀ·g2      g1 = (g2·W2ᵀ)∘(h1>0)
 //	dW1 = xᵀ·g1
 //
-// the order g3, g2, g1, dW3, dW2, dW1 holds every h and every g at the end: two activations a layer. Line by line, as written here, each dW
-// is the last to read its g, and the g after it the last to read its h: where g appears, an h and a g go, and one activation a layer is
-// enough.
+// the order g3, g2, g1, dW3, dW2, dW1 holds every h and every g at the end: two activations a layer. Line by line, as
+// written here, each dW is the last to read its g, and the g after it the last to read its h: where g appears, an h
+// and a g go, and one activation a layer is enough.
 //
-// To find an order of least memory is NP-hard. List scheduling is the usual approximation: of the steps whose inputs are ready, take the
-// one after which the least memory is in use, that is, the one with the smallest
+// To find an order of least memory is NP-hard. List scheduling is the usual approximation: of the steps whose inputs
+// are ready, take the one after which the least memory is in use, that is, the one with the smallest
 //
 //	growth = elements that it takes − elements that it is the last to use.
 //
-// At g3 above, dW3 (growth 0) comes before g2 (growth +1), and then g2 has growth −1: it is the last to read g3 and h2. Three rules complete
-// it.
+// At g3 above, dW3 (growth 0) comes before g2 (growth +1), and then g2 has growth −1: it is the last to read g3 and
+// h2. Three rules complete it.
 //
-//   - What stays to the end, and what several steps write parts of (a flat gradient), is there anyway: it counts as 0.
-//   - A step that reads nothing computed here begins something new: another minibatch, for example. It waits until nothing else can go on, so
-//     that the network on one batch is done with before the network on the next takes memory. Such a step that takes nothing is free.
+//   - What stays to the end, and what several steps write parts of (a flat gradient), is there anyway: it counts as
+//     0.
+//   - A step that reads nothing computed here begins something new: another minibatch, for example. It waits until
+//     nothing else can go on, so that the network on one batch is done with before the network on the next takes
+//     memory. Such a step that takes nothing is free.
 //   - Of equals, the step first in the order of the graph.
 //
-// A step's growth changes only when it becomes the last user of a value; it then enters the queue of choices a second time. So ordering takes
-// n log n for n steps and what they read.
+// A step's growth changes only when it becomes the last user of a value; it then enters the queue of choices a second
+// time. So ordering takes n log n for n steps and what they read.
 
 // scheduler lists steps in an order that needs little memory.
 type scheduler struct {

@@ -30,7 +30,8 @@ type planner struct {
 // alignment of arena blocks, in elements: one cache line of float32, so that vector loads do not straddle.
 const alignment = 16
 
-// plan keeps the steps in the order of the graph where their values fit into a small arena, and where another order would not need less.
+// plan keeps the steps in the order of the graph where their values fit into a small arena, and where another order
+// would not need less.
 func plan(steps []step, updates []Update, roots []*Node) *planner {
 	p := planned(steps, updates, roots, planOptions{reuseAbove: smallArena})
 	if p.size[Real] > smallArena {
@@ -178,8 +179,8 @@ func inPlace(s step, k int, r *Node) bool {
 	return s.op == device.ScatterAdd && k == 0
 }
 
-// smallArena is the size of an arena, in elements, up to which memory is not used twice: it fits into the second-level cache, and values
-// that share memory could not be computed at the same time.
+// smallArena is the size of an arena, in elements, up to which memory is not used twice: it fits into the
+// second-level cache, and values that share memory could not be computed at the same time.
 const smallArena = 160 << 10
 
 // arena lays out what is left, by lifetimes.
@@ -244,60 +245,4 @@ func (p *planner) dying(s step, i int, h *Node, lastUse map[*Node]int, reused ma
 		}
 	}
 	return nil
-}
-
-// freeList hands out blocks of an arena that grows as needed, lowest fitting address first.
-type freeList struct {
-	end    int
-	blocks []block // ascending, no two touching
-}
-
-type block struct{ off, n int }
-
-func aligned(n int) int { return (n + alignment - 1) / alignment * alignment }
-
-func (f *freeList) take(n int) int {
-	n = aligned(n)
-	if n == 0 {
-		return 0
-	}
-	best := -1
-	for i, b := range f.blocks {
-		if b.n >= n && (best < 0 || b.n < f.blocks[best].n) {
-			best = i
-		}
-	}
-	if best >= 0 {
-		b := &f.blocks[best]
-		off := b.off
-		b.off, b.n = b.off+n, b.n-n
-		if b.n == 0 {
-			f.blocks = slices.Delete(f.blocks, best, best+1)
-		}
-		return off
-	}
-	off := f.end
-	if k := len(f.blocks) - 1; k >= 0 && f.blocks[k].off+f.blocks[k].n == f.end { // grow the last block
-		off = f.blocks[k].off
-		f.blocks = f.blocks[:k]
-	}
-	f.end = off + n
-	return off
-}
-
-func (f *freeList) give(off, n int) {
-	n = aligned(n)
-	if n == 0 {
-		return
-	}
-	i, _ := slices.BinarySearchFunc(f.blocks, off, func(b block, off int) int { return b.off - off })
-	f.blocks = slices.Insert(f.blocks, i, block{off, n})
-	if i+1 < len(f.blocks) && off+n == f.blocks[i+1].off {
-		f.blocks[i].n += f.blocks[i+1].n
-		f.blocks = slices.Delete(f.blocks, i+1, i+2)
-	}
-	if i > 0 && f.blocks[i-1].off+f.blocks[i-1].n == off {
-		f.blocks[i-1].n += f.blocks[i].n
-		f.blocks = slices.Delete(f.blocks, i, i+1)
-	}
 }

@@ -288,7 +288,8 @@ func TestPartsInPlace(t *testing.T) {
 	require.Equal(t, "Map Map Copy Copy", ops(f), "columns are not dense: they are copied")
 }
 
-// Values whose lifetimes do not overlap share memory, except in small arenas; a Map writes over what it is the last to read anyway.
+// Values whose lifetimes do not overlap share memory, except in small arenas; a Map writes over what it is the last
+// to read anyway.
 func TestArenaIsReused(t *testing.T) {
 	ex := newRef(t)
 	arena := func(n int) (deep, inPlace int) {

@@ -1,9 +1,9 @@
 package tensor
 
-// split finds the frontier between what depends on some nodes and what does not. A residual is a value that depends on none of vary and
-// is read by a node that does: computed once, it serves every repetition of a loop. Leaves and views of leaves are read in place and are
-// no residuals. Neither is what depends on leaves that are constants only, which costs little to compute again, except for random
-// numbers.
+// split finds the frontier between what depends on some nodes and what does not. A residual is a value that depends
+// on none of vary and is read by a node that does: computed once, it serves every repetition of a loop. Leaves and
+// views of leaves are read in place and are no residuals. Neither is what depends on leaves that are constants only,
+// which costs little to compute again, except for random numbers.
 func split(outs, vary []*Node) (residuals []*Node) {
 	varies := make(map[*Node]bool)
 	for _, v := range vary {

@@ -35,8 +35,8 @@ func unrolledNetwork(ex *Executor, steps int) []Update {
 	return []Update{{g, Grad(loss(w), weights.Node())[0]}}
 }
 
-// The work of the compiler is counted in nodes, edges of the contracted graph and choices of the order that it looks at. It grows in
-// proportion to the graph.
+// The work of the compiler is counted in nodes, edges of the contracted graph and choices of the order that it looks
+// at. It grows in proportion to the graph.
 func TestCompileWork(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -90,7 +90,8 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	return ex.build(name, plan(lower(fuse(roots), roots), updates, roots))
 }
 
-// transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are stored.
+// transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are
+// stored.
 func transform(values []*Node) (roots []*Node) {
 	for _, pass := range passes {
 		values = pass(values)
@@ -117,7 +118,8 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 		case seen[u.Var]:
 			return nil, fmt.Errorf("variable %s is updated twice", u.Var.name)
 		case !slices.Equal(u.Var.shape, u.Value.shape) || u.Var.typ != u.Value.typ:
-			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v", u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
+			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v",
+				u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
 		}
 		seen[u.Var] = true
 		values[i] = u.Value

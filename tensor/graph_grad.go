@@ -62,7 +62,8 @@ func VJP(outs, wrt, cotangents []*Node) []*Node {
 	return out
 }
 
-// leastDepth bounds the walks of derivatives from below: the gradient with respect to the last of many unrolled steps looks at that step only.
+// leastDepth bounds the walks of derivatives from below: the gradient with respect to the last of many unrolled steps
+// looks at that step only.
 func leastDepth(wrt []*Node) int {
 	least := math.MaxInt
 	for _, w := range wrt {

@@ -158,8 +158,8 @@ func (n *Node) wantRank(op string, rank int) {
 // walk visits every node that outs reach, inputs before users, in an order that depends on the graph alone.
 func walk(outs []*Node, visit func(*Node)) { walkFrom(0, outs, visit) }
 
-// walkFrom is walk that leaves out nodes of less than some depth, and thereby what only they read: all that may depend on nodes of
-// that depth is visited.
+// walkFrom is walk that leaves out nodes of less than some depth, and thereby what only they read: all that may
+// depend on nodes of that depth is visited.
 func walkFrom(depth int, outs []*Node, visit func(*Node)) {
 	seen := make(map[*Node]bool)
 	var rec func(*Node)

@@ -116,9 +116,9 @@ func (l *Loop) Close() error {
 	return err
 }
 
-// While repeats a loop until its stop test holds, without a host round trip per iteration: the body runs in chunks, and keeps
-// the state as it is once Active is 0, by selection (Where(active, next, old)), so that a NaN that was computed after the end
-// stays out.
+// While repeats a loop until its stop test holds, without a host round trip per iteration: the body runs in chunks,
+// and keeps the state as it is once Active is 0, by selection (Where(active, next, old)), so that a NaN that was
+// computed after the end stays out.
 type While struct {
 	Loop   *Loop
 	Active *Variable // Real scalar, 1 while the loop goes on; the host sets it before
@@ -127,8 +127,8 @@ type While struct {
 }
 
 // Run repeats until Active is 0 or limit iterations are done, and returns how many were. The host looks at Active
-// between chunks only, and on a device.Peeker at that of the chunk before, so that the device never waits for the host: one
-// more chunk runs then, frozen.
+// between chunks only, and on a device.Peeker at that of the chunk before, so that the device never waits for the
+// host: one more chunk runs then, frozen.
 func (w While) Run(ctx context.Context, limit int) (int, error) {
 	var last func() (float64, error) // looks at Active after the last chunk
 	defer func() {

@@ -1,7 +1,7 @@
 package tensor
 
-// rewrite rebuilds a graph from its leaves upward: change gets each node as it was and as it is on rewritten inputs, and gives the
-// node that takes its place. Every pass of the compiler that changes the graph is one call of it.
+// rewrite rebuilds a graph from its leaves upward: change gets each node as it was and as it is on rewritten inputs,
+// and gives the node that takes its place. Every pass of the compiler that changes the graph is one call of it.
 func rewrite(outs []*Node, change func(old, now *Node) *Node) []*Node {
 	done := make(map[*Node]*Node)
 	walk(outs, func(n *Node) {

@@ -25,8 +25,8 @@ func (r *runner) viewMinibatches() {
 	}
 }
 
-// readers are the products that read the result of Gather number i, or not ok where something else reads it or the table changes
-// meanwhile.
+// readers are the products that read the result of Gather number i, or not ok where something else reads it or the
+// table changes meanwhile.
 func (r *runner) readers(i int, rows *cpu.Rows) (list []*cpu.Gemm, ok bool) {
 	code := r.program.Code
 	x, table := code[i].Out[0], r.program.Buffers[code[i].In[0].Buf]

@@ -7,10 +7,12 @@ import (
 	"bilevel/device"
 )
 
-// Small operations run on one thread each, for sharing one would cost more than it gives. Where a program holds chains of them that
-// do not wait for each other, such as the two minibatches of an iteration, two threads take a chain each.
+// Small operations run on one thread each, for sharing one would cost more than it gives. Where a program holds
+// chains of them that do not wait for each other, such as the two minibatches of an iteration, two threads take a
+// chain each.
 
-// stage is what the threads do between two points where they meet: one instruction, which may share its work, or two chains.
+// stage is what the threads do between two points where they meet: one instruction, which may share its work, or two
+// chains.
 type stage struct {
 	instr int
 	fork  *fork // nil: instr
@@ -54,7 +56,8 @@ const (
 	perLine     = 4 // of 64 bytes that another core has
 	// smallInstr is the most work of an instruction that runs on one thread.
 	smallInstr = 20_000
-	// leastChain is the least work of the shorter chain: meeting costs about 1 µs, and what one thread wrote the other reads slowly.
+	// leastChain is the least work of the shorter chain: meeting costs about 1 µs, and what one thread wrote the
+	// other reads slowly.
 	leastChain = 5_000
 	// nearBytes is the least memory that a thread had better read itself, having it in its cache.
 	nearBytes = 16 << 10
@@ -114,7 +117,8 @@ func (d *Device) schedule(p *device.Program) []stage {
 // place puts instruction i into a chain, or after the point where both meet.
 func (s *scheduler) place(i int) int {
 	in := &s.program.Code[i]
-	// A product may read the rows of a Gather from the table: who writes to tables waits for all, as do large instructions.
+	// A product may read the rows of a Gather from the table: who writes to tables waits for all, as do large
+	// instructions.
 	alone := s.single || work(in) > smallInstr || slices.ContainsFunc(in.Out, func(v device.View) bool { return s.tables[s.buffer[v.Buf]] })
 	waits := [2]bool{s.waitsFor(i, 0), s.waitsFor(i, 1)}
 	if alone || waits[0] && waits[1] {
@@ -164,8 +168,8 @@ func (s *scheduler) meets(a, b []device.View) bool {
 	})
 }
 
-// near is the chain that has a large operand of instruction i in its cache, or of the one that reads its result first, and how large
-// that is, or -1.
+// near is the chain that has a large operand of instruction i in its cache, or of the one that reads its result
+// first, and how large that is, or -1.
 func (s *scheduler) near(i int) (chain, bytes int) {
 	if chain, bytes = s.cached(i, i); chain >= 0 {
 		return chain, bytes

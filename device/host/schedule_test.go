@@ -37,8 +37,8 @@ func share(a, b map[int]bool) bool {
 	return false
 }
 
-// Whatever the program, each instruction is in one stage, and of two that share memory which one of them writes the first comes first:
-// in an earlier stage, or earlier in the same chain.
+// Whatever the program, each instruction is in one stage, and of two that share memory which one of them writes the
+// first comes first: in an earlier stage, or earlier in the same chain.
 func TestScheduleKeepsTheOrder(t *testing.T) {
 	d := New(2).(*Device)
 	defer d.Close()
@@ -106,7 +106,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 	require.Greater(t, forks, 100)
 }
 
-// twoMinibatches is an iteration with two chains: rows of two tables, products with the same weights, and an update of those from both.
+// twoMinibatches is an iteration with two chains: rows of two tables, products with the same weights, and an update
+// of those from both.
 func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, indices device.Buffer) {
 	const rows, k, n, most = 64, 784, 10, 300
 	r := rand.New(rand.NewPCG(3, 4))
@@ -199,7 +200,8 @@ func TestForkFails(t *testing.T) {
 	require.NoError(t, r.Run(3), "the device goes on")
 }
 
-// Products may read the rows of a Gather from its table, so that who writes to the table waits for them, though their views do not meet.
+// Products may read the rows of a Gather from its table, so that who writes to the table waits for them, though their
+// views do not meet.
 func TestTablesAreWrittenAlone(t *testing.T) {
 	d := New(2).(*Device)
 	defer d.Close()
