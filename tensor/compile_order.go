@@ -84,15 +84,15 @@ func (c *choiceHeap) Pop() any {
 	return last
 }
 
-// order lists the planner's steps anew, so that less memory is in use at a time. roots stay to the end.
-func (p *planner) order(roots []*Node) []step {
+// order lists the planner's steps anew, so that less memory is in use at a time.
+func (p *planner) order() []step {
 	n := len(p.steps)
 	s := &scheduler{
 		after: make([][]int, n), missing: make([]int, n), starts: make([]bool, n), uses: make([][]*Node, n),
 		pending: map[*Node]users{}, size: map[*Node]int{}, maker: map[*Node]int{}, listed: make([]bool, n),
 	}
 	s.connect(p)
-	for _, r := range roots {
+	for r := range p.roots { // they stay to the end
 		h, _ := p.home(r)
 		s.size[h] = 0
 	}
@@ -133,14 +133,10 @@ func (s *scheduler) connect(p *planner) {
 		for _, w := range waits {
 			s.after[w] = append(s.after[w], i)
 		}
-		for _, refs := range [2][]ref{st.in, st.out} {
-			for _, r := range refs {
-				h, _ := p.home(r.store)
-				if len(writers[h]) > 0 && !slices.Contains(s.uses[i], h) {
-					s.uses[i] = append(s.uses[i], h)
-					u := s.pending[h]
-					s.pending[h] = users{u.count + 1, u.sum + i}
-				}
+		for _, h := range p.touched(st) {
+			if len(writers[h]) > 0 {
+				s.uses[i] = append(s.uses[i], h)
+				s.pending[h] = users{s.pending[h].count + 1, s.pending[h].sum + i}
 			}
 		}
 	}

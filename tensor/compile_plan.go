@@ -6,6 +6,37 @@ import (
 	"bilevel/device"
 )
 
+// The memory planner says where each stored value lies. An iteration of an algorithm updates variables, say
+//
+//	w ← w − ρ·g   with g = the gradient at w, laid out as one vector [g1 g2], and
+//	c ← c + 1
+//
+// and all reads of w and c see the values from before. Every value could have memory of its own, and be copied into
+// its variable at the end. Four rules make most of that unnecessary.
+//
+//  1. Parts in place (placeParts). A concatenation needs no copies if its parts are computed right where they belong:
+//     g1 into the first elements of g, g2 behind them. It takes a part that nothing else has placed yet and that lies
+//     in the concatenation without gaps; columns of a matrix are copied.
+//  2. Order (compile_order.go). If the values do not fit into a small arena, the steps are listed in an order that
+//     needs less memory. Steps that only store new values of variables come last, when old values have been read.
+//  3. Updates in place (placeUpdates). A new value is computed right into its variable if no step reads the old value
+//     afterwards. The step itself may read it, if it is one that reads each element before it writes that element: w
+//     − ρ·g is computed over w. If two variables exchange their values, one is computed aside and copied at the end.
+//  4. One arena for each type of elements (arena). What is left lives from the step that computes it to the last step
+//     that reads it. The planner walks through the steps with a list of free blocks: a value takes the smallest block
+//     that fits, and gives it back after its last reader. A Map may write over an argument that it is the last to
+//     read.
+//
+// An example of the fourth rule, for values of one size and h = f(x), i = g(h), j = h + i:
+//
+//	step          takes     in use      free after it
+//	h = f(x)      block 0   h           –
+//	i = g(h)      block 1   h i         –
+//	j = h + i     block 0   j (over h)  block 1
+//
+// Memory is not used twice in an arena of up to smallArena elements: it stays in the cache anyway, and two steps that
+// share memory cannot run at the same time (device/host/schedule.go).
+
 // place is where a node's value lies: inside another node's (part of a concatenation), in a variable, or in the arena.
 type place struct {
 	in  *Node // not nil: inside this node
@@ -14,13 +45,9 @@ type place struct {
 }
 
 // planner gives every stored value its memory.
-//
-// An update is computed right into its variable where no step still has to read the old value; elsewhere it is
-// computed aside and copied at the end. Parts of a concatenation are computed right into it. The rest shares one
-// arena per type: a value's memory is free again after its last reader, and a Map writes over an input that it
-// is the last to read.
 type planner struct {
 	steps  []step
+	roots  map[*Node]bool // the nodes that updates store
 	places map[*Node]place
 	size   [2]int // of the arenas, by type
 
@@ -30,12 +57,17 @@ type planner struct {
 // alignment of arena blocks, in elements: one cache line of float32, so that vector loads do not straddle.
 const alignment = 16
 
+// smallArena is the size of an arena, in elements, up to which memory is not used twice: it fits into the second-level
+// cache, and values that share memory could not be computed at the same time.
+const smallArena = 160 << 10
+
 // plan keeps the steps in the order of the graph where their values fit into a small arena, and where another order
 // would not need less.
 func plan(steps []step, updates []Update, roots []*Node) *planner {
 	p := planned(steps, updates, roots, planOptions{reuseAbove: smallArena})
 	if p.size[Real] > smallArena {
-		if q := planned(steps, updates, roots, planOptions{reorder: true, reuseAbove: smallArena}); q.size[Real] < p.size[Real] {
+		q := planned(steps, updates, roots, planOptions{reorder: true, reuseAbove: smallArena})
+		if q.size[Real] < p.size[Real] {
 			return q
 		}
 	}
@@ -47,47 +79,24 @@ type planOptions struct {
 	reuseAbove int  // the size of an arena, in elements, up to which memory is not used twice
 }
 
+// planned gives the values of steps their memory. roots are the nodes that the updates store, in the same order.
 func planned(steps []step, updates []Update, roots []*Node, o planOptions) *planner {
-	p := &planner{steps: steps, places: map[*Node]place{}}
-	p.placeParts(roots)
-	if o.reorder {
-		p.steps = p.order(roots)
+	p := &planner{steps: steps, roots: map[*Node]bool{}, places: map[*Node]place{}}
+	for _, r := range roots {
+		p.roots[r] = true
 	}
-	p.storesLast(roots)
+	p.placeParts()
+	if o.reorder {
+		p.steps = p.order()
+	}
+	p.storesLast()
 	p.placeUpdates(updates, roots)
 	p.arena(o.reuseAbove)
 	return p
 }
 
-// storesLast moves steps that only store final values behind all others, so that old values have been read by then.
-func (p *planner) storesLast(roots []*Node) {
-	read := make(map[*Node]bool)
-	for _, s := range p.steps {
-		for _, r := range s.in {
-			read[r.store] = true
-		}
-	}
-	final := func(s step) bool {
-		for _, o := range s.out {
-			if read[o.store] || !slices.Contains(roots, o.store) {
-				return false
-			}
-		}
-		return true
-	}
-	var early, late []step
-	for _, s := range p.steps {
-		if final(s) {
-			late = append(late, s)
-		} else {
-			early = append(early, s)
-		}
-	}
-	p.steps = append(early, late...)
-}
-
 // placeParts computes parts of a concatenation where they belong and drops their copies.
-func (p *planner) placeParts(roots []*Node) {
+func (p *planner) placeParts() {
 	written := make(map[*Node]bool)
 	for _, s := range p.steps {
 		for _, o := range s.out {
@@ -97,11 +106,12 @@ func (p *planner) placeParts(roots []*Node) {
 	kept := p.steps[:0:0]
 	for _, s := range p.steps {
 		if s.op == device.Copy {
-			in, out := s.in[0], s.out[0]
-			_, placed := p.places[in.store]
-			joins := out.store.op == opConcat || out.store.op == opPad
-			if joins && written[in.store] && !placed && in.whole() && out.view(0, 0).IsDense() && !slices.Contains(roots, in.store) {
-				p.places[in.store] = place{in: out.store, off: out.off}
+			part, whole := s.in[0], s.out[0]
+			_, placed := p.places[part.store]
+			joins := whole.store.op == opConcat || whole.store.op == opPad
+			free := written[part.store] && !placed && !p.roots[part.store]
+			if joins && free && part.whole() && whole.view(0, 0).IsDense() {
+				p.places[part.store] = place{in: whole.store, off: whole.off}
 				continue
 			}
 		}
@@ -122,12 +132,48 @@ func (p *planner) home(n *Node) (*Node, int) {
 	}
 }
 
+// storesLast moves steps that only store final values behind all others, so that old values have been read by then.
+func (p *planner) storesLast() {
+	read := make(map[*Node]bool)
+	for _, s := range p.steps {
+		for _, r := range s.in {
+			read[r.store] = true
+		}
+	}
+	final := func(s step) bool {
+		return !slices.ContainsFunc(s.out, func(o ref) bool { return read[o.store] || !p.roots[o.store] })
+	}
+	var early, late []step
+	for _, s := range p.steps {
+		if final(s) {
+			late = append(late, s)
+		} else {
+			early = append(early, s)
+		}
+	}
+	p.steps = append(early, late...)
+}
+
 // placeUpdates puts each new value into its variable, at once where that is safe, else by a copy at the end.
 func (p *planner) placeUpdates(updates []Update, roots []*Node) {
+	writers := make(map[*Node][]int)     // of a root or of a part of it, by step
+	readers := make(map[*Variable][]int) // of the old value
+	for i, s := range p.steps {
+		for _, o := range s.out {
+			if h, _ := p.home(o.store); p.roots[h] {
+				writers[h] = append(writers[h], i)
+			}
+		}
+		for _, in := range s.in {
+			if v := in.store.v; v != nil {
+				readers[v] = append(readers[v], i)
+			}
+		}
+	}
 	var copies []step
 	for i, u := range updates {
 		r := roots[i]
-		if _, placed := p.places[r]; !placed && p.safe(u.Var, r) {
+		if _, placed := p.places[r]; !placed && p.safe(u.Var, r, writers[r], readers[u.Var]) {
 			p.places[r] = place{v: u.Var}
 			continue
 		}
@@ -139,22 +185,17 @@ func (p *planner) placeUpdates(updates []Update, roots []*Node) {
 }
 
 // safe says whether r may be computed in the variable's own memory: every read of the old value comes before the
-// first write, or is the very element that the same step then replaces.
-func (p *planner) safe(v *Variable, r *Node) bool {
-	first, writers := len(p.steps), 0
-	for i, s := range p.steps {
-		for _, o := range s.out {
-			if h, _ := p.home(o.store); h == r {
-				first, writers = min(first, i), writers+1
-			}
+// first write, or is of the very element that the same step then replaces.
+func (p *planner) safe(v *Variable, r *Node, writers, readers []int) bool {
+	for _, i := range readers {
+		if len(writers) == 0 || i < writers[0] {
+			continue
 		}
-	}
-	for i, s := range p.steps {
-		for k, in := range s.in {
-			if in.store.v != v || i < first {
-				continue
-			}
-			if i > first || writers > 1 || !inPlace(s, k, r) {
+		if i > writers[0] || len(writers) > 1 {
+			return false
+		}
+		for k, in := range p.steps[i].in {
+			if in.store.v == v && !inPlace(p.steps[i], k, r) {
 				return false
 			}
 		}
@@ -179,60 +220,63 @@ func inPlace(s step, k int, r *Node) bool {
 	return s.op == device.ScatterAdd && k == 0
 }
 
-// smallArena is the size of an arena, in elements, up to which memory is not used twice: it fits into the
-// second-level cache, and values that share memory could not be computed at the same time.
-const smallArena = 160 << 10
-
 // arena lays out what is left, by lifetimes.
 func (p *planner) arena(reuseAbove int) {
 	lastUse := make(map[*Node]int)
 	for i, s := range p.steps {
-		for _, refs := range [2][]ref{s.in, s.out} {
-			for _, r := range refs {
-				h, _ := p.home(r.store)
-				lastUse[h] = i
-			}
+		for _, h := range p.touched(s) {
+			lastUse[h] = i
 		}
 	}
 	free := [2]*freeList{{}, {}}
 	for i, s := range p.steps {
-		reused := make(map[*Node]bool)
+		overwritten := make(map[*Node]bool)
 		for _, o := range s.out {
 			h, _ := p.home(o.store)
 			if _, ok := p.places[h]; ok || h.op == opVar {
 				continue
 			}
-			if old := p.dying(s, i, h, lastUse, reused); old != nil {
-				reused[old] = true
+			if old := p.dying(s, i, h, lastUse, overwritten); old != nil {
+				overwritten[old] = true
 				p.places[h] = p.places[old]
 				continue
 			}
 			p.places[h] = place{off: free[h.typ].take(h.Size())}
 		}
-		released := make(map[*Node]bool)
-		for _, refs := range [2][]ref{s.in, s.out} {
-			for _, r := range refs {
-				h, _ := p.home(r.store)
-				pl, ok := p.places[h]
-				if ok && pl.v == nil && lastUse[h] == i && !reused[h] && !released[h] && free[h.typ].end > reuseAbove {
-					released[h] = true
-					free[h.typ].give(pl.off, h.Size())
-				}
+		for _, h := range p.touched(s) {
+			pl, ok := p.places[h]
+			if ok && pl.v == nil && lastUse[h] == i && !overwritten[h] && free[h.typ].end > reuseAbove {
+				free[h.typ].give(pl.off, h.Size())
 			}
 		}
 	}
 	p.size = [2]int{free[0].end, free[1].end}
 }
 
+// touched lists the values that a step reads or writes, by the node that owns the memory, each once.
+func (p *planner) touched(s step) (list []*Node) {
+	for _, refs := range [2][]ref{s.in, s.out} {
+		for _, r := range refs {
+			if h, _ := p.home(r.store); !slices.Contains(list, h) {
+				list = append(list, h)
+			}
+		}
+	}
+	return list
+}
+
 // dying is an input in the arena that step i is the last to read and may overwrite with h.
-func (p *planner) dying(s step, i int, h *Node, lastUse map[*Node]int, reused map[*Node]bool) *Node {
+func (p *planner) dying(s step, i int, h *Node, lastUse map[*Node]int, overwritten map[*Node]bool) *Node {
 	if s.op != device.Map {
 		return nil
 	}
 	for k, in := range s.in {
 		old := in.store
 		pl, ok := p.places[old]
-		if !ok || pl.v != nil || pl.in != nil || lastUse[old] != i || reused[old] || old.typ != h.typ || old.Size() != h.Size() || !inPlace(s, k, h) {
+		if !ok || pl.v != nil || pl.in != nil || lastUse[old] != i || overwritten[old] {
+			continue
+		}
+		if old.typ != h.typ || old.Size() != h.Size() || !inPlace(s, k, h) {
 			continue
 		}
 		once := true // the same value read through another window must not be overwritten
