@@ -37,8 +37,8 @@ func share(a, b map[int]bool) bool {
 	return false
 }
 
-// Whatever the program, each instruction is in one stage, and of two that share memory which one of them writes the
-// first comes first: in an earlier stage, or earlier in the same chain.
+// Whatever the program, each instruction is in one segment, and of two that share memory which one of them writes the
+// first comes first: in an earlier segment, or earlier in the same chain.
 func TestScheduleKeepsTheOrder(t *testing.T) {
 	d := New(2).(*Device)
 	defer d.Close()
@@ -66,7 +66,7 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 			}
 			p.Code = append(p.Code, in)
 		}
-		type where struct{ stage, chain, place int }
+		type where struct{ segment, chain, place int }
 		at := map[int]where{}
 		for s, st := range d.schedule(p) {
 			if st.fork == nil {
@@ -95,7 +95,7 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 				if !share(writes[j], writes[i]) && !share(writes[j], reads[i]) && !share(reads[j], writes[i]) {
 					continue
 				}
-				ordered := at[j].stage < at[i].stage || at[j].stage == at[i].stage && at[j].chain == at[i].chain && at[j].place < at[i].place
+				ordered := at[j].segment < at[i].segment || at[j].segment == at[i].segment && at[j].chain == at[i].chain && at[j].place < at[i].place
 				require.True(t, ordered, "seed %d: %d before %d", seed, j, i)
 			}
 		}
@@ -163,7 +163,7 @@ func TestForkBits(t *testing.T) {
 		r, err := d.Prepare(p)
 		require.NoError(t, err)
 		forks := 0
-		for _, s := range r.(*runner).stages {
+		for _, s := range r.(*runner).segments {
 			if s.fork != nil {
 				forks++
 			}
@@ -219,10 +219,36 @@ func TestTablesAreWrittenAlone(t *testing.T) {
 		{Op: device.Map, In: []device.View{device.Dense(3, 0, 200_000)}, Out: []device.View{device.Dense(3, 0, 200_000)}}, // all meet
 		product(1, 2), product(4, 0),
 	}
-	stages := d.schedule(p)
-	require.Len(t, stages, 4)
-	require.Equal(t, 3, stages[3].instr)
+	segments := d.schedule(p)
+	require.Len(t, segments, 4)
+	require.Equal(t, 3, segments[3].instr)
 	p.Code[3] = product(4, 3)
-	stages = d.schedule(p)
-	require.Equal(t, [2][]int{{2}, {3}}, stages[2].fork.chains, "elsewhere it does not wait")
+	segments = d.schedule(p)
+	require.Equal(t, [2][]int{{2}, {3}}, segments[2].fork.chains, "elsewhere it does not wait")
+}
+
+// However long a program is, each instruction is compared with a bounded number of others.
+func TestOpenChainsAreBounded(t *testing.T) {
+	d := New(2)
+	defer d.Close()
+	var buffers []device.Buffer
+	var code []device.Instr
+	for i := range 4 * horizon { // none waits for another
+		b, err := d.Alloc(device.Real, 100)
+		require.NoError(t, err)
+		buffers = append(buffers, b)
+		v := []device.View{device.Dense(i, 0, 100)}
+		code = append(code, device.Instr{Op: device.Copy, In: v, Out: v})
+	}
+	all := 0
+	for _, s := range d.(*Device).schedule(&device.Program{Buffers: buffers, Code: code}) {
+		if s.fork == nil {
+			all++
+			continue
+		}
+		n := len(s.fork.chains[0]) + len(s.fork.chains[1])
+		require.LessOrEqual(t, n, horizon)
+		all += n
+	}
+	require.Equal(t, len(code), all)
 }
