@@ -72,7 +72,8 @@ func (m memory) execute(in device.Instr, places []any) {
 			read = append(read, m.at(places[v.Buf], i))
 		}
 	}
-	all := hash(in.Op, fmt.Sprintf("%v", in.Attr), read) // an expression prints its address, which planning does not change
+	// An expression prints its address, which planning does not change.
+	all := hash(in.Op, fmt.Sprintf("%v", in.Attr), read)
 	for j, v := range in.Out {
 		for k, i := range offsets(v) {
 			t := hash(all, j, k)
@@ -165,7 +166,8 @@ func checkAliases(t testing.TB, p *device.Program) {
 		for o, out := range in.Out {
 			for k, v := range in.In {
 				if overlap(out, v) {
-					require.True(t, out.Same(v) && mayAlias(in, k, o), "instruction %d (%s): output %d %v overlaps input %d %v", i, in.Op, o, out, k, v)
+					require.True(t, out.Same(v) && mayAlias(in, k, o),
+						"instruction %d (%s): output %d %v overlaps input %d %v", i, in.Op, o, out, k, v)
 				}
 			}
 			for _, other := range in.Out[o+1:] {
@@ -204,7 +206,8 @@ func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 		require.NoError(t, f.prog.Validate())
 		checkAliases(t, f.prog)
 		for i, got := range runPlanned(t, f, updates) {
-			require.Equal(t, want[i], got, "update %d of variable %v: a value was overwritten before its last read, or never written",
+			require.Equal(t, want[i], got,
+				"update %d of variable %v: a value was overwritten before its last read, or never written",
 				i, updates[i].Var.shape)
 		}
 		require.NoError(t, f.Close())
@@ -226,7 +229,8 @@ func TestNoLeaks(t *testing.T) {
 			before := dev.Stats()
 			again, err := ex.Compile("again", func() []Update { return updates })
 			require.NoError(t, err)
-			require.Equal(t, before.LiveBytes+again.memory.Arena+again.memory.Constants, dev.Stats().LiveBytes, "Memory says what is taken")
+			require.Equal(t, before.LiveBytes+again.memory.Arena+again.memory.Constants, dev.Stats().LiveBytes,
+				"Memory says what is taken")
 			require.NoError(t, again.Close())
 			require.NoError(t, again.Close(), "twice is harmless")
 			require.Equal(t, before.LiveBuffers, dev.Stats().LiveBuffers)
@@ -251,7 +255,8 @@ func TestUpdateInPlace(t *testing.T) {
 	_, w, updates := sgd(t, ex)
 	f := compiled(t, ex, updates...)
 	code := f.Program().Code
-	require.Equal(t, w.buf, f.Program().Buffers[code[len(code)-1].Out[0].Buf], "the last instruction writes the variable")
+	require.Equal(t, w.buf, f.Program().Buffers[code[len(code)-1].Out[0].Buf],
+		"the last instruction writes the variable")
 	require.NotContains(t, ops(f), "Copy")
 
 	a, b := filled(t, ex, 4), filled(t, ex, 4)

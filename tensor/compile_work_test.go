@@ -47,7 +47,8 @@ func TestCompileWork(t *testing.T) {
 		{"unrolled descent", unrolled, 100, 5.5},
 		{"unrolled descent of a network", unrolledNetwork, 25, 14},
 		{"layers", func(ex *Executor, n int) []Update { return deep{layers: n}.soba(ex) }, 10, 2.5},
-		{"normalized layers", func(ex *Executor, n int) []Update { return deep{layers: n, normalize: true}.soba(ex) }, 20, 21},
+		{"normalized layers", func(ex *Executor, n int) []Update { return deep{layers: n, normalize: true}.soba(ex) },
+			20, 21},
 	} {
 		var before int
 		for _, n := range []int{c.size, 2 * c.size, 4 * c.size} {
@@ -64,7 +65,8 @@ func TestCompileWork(t *testing.T) {
 				c.name, n, nodes, f.graph.visited, p.visited, float64(work)/float64(nodes))
 			require.Less(t, float64(work), c.perNode*float64(nodes), "%s, %d", c.name, n)
 			if before > 0 {
-				require.Less(t, float64(work), 2.2*float64(before), "%s, %d: more than twice the work for twice the graph", c.name, n)
+				require.Less(t, float64(work), 2.2*float64(before),
+					"%s, %d: more than twice the work for twice the graph", c.name, n)
 			}
 			before = work
 		}

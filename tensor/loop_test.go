@@ -49,7 +49,8 @@ func TestRandomInLoops(t *testing.T) {
 	l, err := ex.CompileLoop("noise", func() []Update {
 		noise := RandomNormal(seed.Node(), step.Node(), 0, 4)
 		frozen := RandomNormal(seed.Node(), IntConst(5), 1, 4)
-		return []Update{{x, x.Node().Add(noise).Add(frozen).Add(fixed.Node().Exp().Softmax())}, {step, step.Node().Add(IntConst(1))}}
+		return []Update{{x, x.Node().Add(noise).Add(frozen).Add(fixed.Node().Exp().Softmax())},
+			{step, step.Node().Add(IntConst(1))}}
 	})
 	require.NoError(t, err)
 	require.Equal(t, 1, times("Random", ops(l.Body(0))))
@@ -73,7 +74,8 @@ func TestStepCounter(t *testing.T) {
 	step := integers(t, ex, []int32{0})
 	sum := ex.Variable("sum", Real)
 	f := compiled(t, ex,
-		Update{sum, sum.Node().Scale(100).Add(Gather(data.Node(), Gather(table.Node(), step.Node().Flatten()).Flatten()).Sum())},
+		Update{sum, sum.Node().Scale(100).Add(Gather(data.Node(),
+			Gather(table.Node(), step.Node().Flatten()).Flatten()).Sum())},
 		Update{step, step.Node().Add(IntConst(1))})
 	require.NoError(t, f.Run(3))
 	require.NoError(t, f.Run(1))
@@ -92,7 +94,8 @@ func halving(t *testing.T, ex *Executor, f func(*Node) *Node, chunk int) (w Whil
 		goesOn := Const(1).Le(next.Abs().Sum()).Mul(w.Active.Node())
 		one := w.Active.Node().ToInt()
 		keep := func(v *Variable, next *Node) Update { return Update{v, Where(w.Active.Node(), next, v.Node())} }
-		return []Update{keep(x, next), {k, k.Node().Add(one)}, {w.Steps, w.Steps.Node().Add(one)}, keep(w.Active, goesOn)}
+		return []Update{keep(x, next), {k, k.Node().Add(one)}, {w.Steps, w.Steps.Node().Add(one)},
+			keep(w.Active, goesOn)}
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.Active.Write([]float64{1}))

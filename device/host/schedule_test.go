@@ -54,7 +54,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 		p.Buffers = append(p.Buffers, p.Buffers[0]) // the same by another number
 		view := func() device.View {
 			rows, cols := 1+r.IntN(4), 1+r.IntN(4)
-			return device.View{Buf: r.IntN(13), Off: r.IntN(400), Shape: []int{rows, cols}, Strides: []int{8 + r.IntN(9), r.IntN(3)}}
+			return device.View{Buf: r.IntN(13), Off: r.IntN(400), Shape: []int{rows, cols},
+				Strides: []int{8 + r.IntN(9), r.IntN(3)}}
 		}
 		for range 3 + r.IntN(12) {
 			in := device.Instr{Op: device.Map, In: []device.View{view(), view()}, Out: []device.View{view()}}
@@ -95,7 +96,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 				if !share(writes[j], writes[i]) && !share(writes[j], reads[i]) && !share(reads[j], writes[i]) {
 					continue
 				}
-				ordered := at[j].segment < at[i].segment || at[j].segment == at[i].segment && at[j].chain == at[i].chain && at[j].place < at[i].place
+				ordered := at[j].segment < at[i].segment || at[j].segment == at[i].segment &&
+					at[j].chain == at[i].chain && at[j].place < at[i].place
 				require.True(t, ordered, "seed %d: %d before %d", seed, j, i)
 			}
 		}
@@ -129,7 +131,8 @@ func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, 
 	require.NoError(t, err)
 	require.NoError(t, d.Upload(indices, 0, device.Int32s(idx)))
 	weights = buffer(k * n)
-	p = &device.Program{Name: "two minibatches", Buffers: []device.Buffer{buffer(most * k), buffer(most * k), indices, weights, buffer(200_000)}, Scratch: []int{4}}
+	buffers := []device.Buffer{buffer(most * k), buffer(most * k), indices, weights, buffer(200_000)}
+	p = &device.Program{Name: "two minibatches", Buffers: buffers, Scratch: []int{4}}
 	off := 0
 	scratch := func(shape ...int) device.View {
 		v := device.Dense(4, off, shape...)
@@ -143,13 +146,17 @@ func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, 
 		w := device.View{Buf: 3, Shape: []int{1, k, n}, Strides: []int{0, 1, k}}
 		ht := device.View{Buf: 4, Off: h.Off, Shape: []int{1, n, rows}, Strides: []int{0, 1, n}}
 		p.Code = append(p.Code,
-			device.Instr{Op: device.Gather, In: []device.View{device.Dense(c, 0, most, k), device.Dense(2, c*rows, rows)}, Out: []device.View{x}},
+			device.Instr{Op: device.Gather, In: []device.View{device.Dense(c, 0, most, k),
+				device.Dense(2, c*rows, rows)}, Out: []device.View{x}},
 			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{as, w}, Out: []device.View{h}},
 			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{ht, as}, Out: []device.View{g}})
 		gradients = append(gradients, device.Dense(4, g.Off, 1, n*k))
 	}
-	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{gradients[0]}, Out: []device.View{device.Dense(3, 0, 1, n*k)}})
-	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{device.Dense(4, gradients[1].Off, 1, n*k/2)}, Out: []device.View{device.Dense(3, 0, 1, n*k/2)}})
+	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{gradients[0]},
+		Out: []device.View{device.Dense(3, 0, 1, n*k)}})
+	p.Code = append(p.Code, device.Instr{Op: device.Copy,
+		In:  []device.View{device.Dense(4, gradients[1].Off, 1, n*k/2)},
+		Out: []device.View{device.Dense(3, 0, 1, n*k/2)}})
 	return p, weights, indices
 }
 
@@ -212,11 +219,14 @@ func TestTablesAreWrittenAlone(t *testing.T) {
 		p.Buffers = append(p.Buffers, b)
 	}
 	product := func(in, out int) device.Instr {
-		return device.Instr{Op: device.Gemm, In: []device.View{device.Dense(in, 0, 1, 10, 5000), device.Dense(4, 0, 1, 5000, 10)}, Out: []device.View{device.Dense(out, 0, 1, 10, 10)}}
+		return device.Instr{Op: device.Gemm, In: []device.View{device.Dense(in, 0, 1, 10, 5000),
+			device.Dense(4, 0, 1, 5000, 10)}, Out: []device.View{device.Dense(out, 0, 1, 10, 10)}}
 	}
 	p.Code = []device.Instr{
-		{Op: device.Gather, In: []device.View{device.Dense(0, 0, 10, 5000), device.Dense(4, 0, 10)}, Out: []device.View{device.Dense(1, 0, 10, 5000)}},
-		{Op: device.Map, In: []device.View{device.Dense(3, 0, 200_000)}, Out: []device.View{device.Dense(3, 0, 200_000)}}, // all meet
+		{Op: device.Gather, In: []device.View{device.Dense(0, 0, 10, 5000), device.Dense(4, 0, 10)},
+			Out: []device.View{device.Dense(1, 0, 10, 5000)}},
+		{Op: device.Map, In: []device.View{device.Dense(3, 0, 200_000)},
+			Out: []device.View{device.Dense(3, 0, 200_000)}}, // all meet
 		product(1, 2), product(4, 0),
 	}
 	segments := d.schedule(p)
