@@ -7,9 +7,9 @@ import (
 	"bilevel/internal/expr"
 )
 
-// fold evaluates what is constant, writes x + x as 2·x, and drops what changes nothing: x·1, x+0, x/1, --x, views of
-// constants, slices of one part of a concatenation, gradient stops (differentiation is over when programs are
-// compiled). It never rewrites x·0, which is not 0 for infinite or NaN x, and leaves Random alone.
+// fold evaluates what is constant, writes x + x as 2·x, and drops what changes nothing: x·1, x+0, x/1, --x, views of constants, slices of one
+// part of a concatenation, gradient stops (differentiation is over when programs are compiled). It never rewrites x·0,
+// which is not 0 for infinite or NaN x, and leaves Random alone.
 func fold(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		if n.op == opStop {

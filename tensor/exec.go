@@ -86,8 +86,14 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots := transform(values)
-	return ex.build(name, plan(lower(fuse(roots), roots), updates, roots))
+	steps, roots := lowered(values)
+	return ex.build(name, plan(steps, updates, roots))
+}
+
+// lowered brings values into steps before memory is planned; roots own the memory that the steps store them in.
+func lowered(values []*Node) (steps []step, roots []*Node) {
+	roots = transform(values)
+	return lower(fuse(roots), roots), roots
 }
 
 // transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are
@@ -126,7 +132,8 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	}
 	var err error
 	walk(values, func(n *Node) {
-		if n.op == opVar && n.v.ex != ex {
+		switch {
+		case n.op == opVar && n.v.ex != ex:
 			err = fmt.Errorf("variable %s belongs to another executor, or has been freed", n.v.name)
 		}
 	})

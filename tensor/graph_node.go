@@ -19,7 +19,7 @@ const (
 	Int  = device.Int
 )
 
-// op says what a node is. Beyond the device's operations there are leaves and views; rules.go has a row for each.
+// op says what a node is. Beyond the device's operations there are leaves and views; graph_rules.go has a row for each.
 type op uint8
 
 const (
@@ -57,6 +57,7 @@ type Node struct {
 	typ   Type
 	shape []int
 	in    []*Node
+	depth int // more than that of every input: what is not deeper than n does not depend on n
 
 	fn   expr.Fn
 	num  float64
@@ -65,15 +66,6 @@ type Node struct {
 	soft device.SoftmaxKind
 	rnd  device.RandomAttr
 	v    *Variable
-
-	depth int // more than that of every input: what is not deeper than n does not depend on n
-}
-
-func newNode(n Node) *Node {
-	for _, i := range n.in {
-		n.depth = max(n.depth, i.depth+1)
-	}
-	return &n
 }
 
 // Shape is the node's shape; the caller must not change it.
@@ -186,4 +178,12 @@ func (n *Node) with(in []*Node) *Node {
 	m := *n
 	m.in, m.depth = in, 0
 	return newNode(m)
+}
+
+// newNode makes a node that has inputs.
+func newNode(n Node) *Node {
+	for _, i := range n.in {
+		n.depth = max(n.depth, i.depth+1)
+	}
+	return &n
 }

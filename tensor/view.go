@@ -1,6 +1,145 @@
 package tensor
 
-import "bilevel/device"
+import (
+	"slices"
+
+	"bilevel/device"
+)
+
+// Reshape gives the same elements in row-major order another shape; one length may be -1 and is then derived.
+func (n *Node) Reshape(shape ...int) *Node {
+	shape = slices.Clone(shape)
+	if i := slices.Index(shape, -1); i >= 0 {
+		shape[i] = 1
+		if rest := device.Size(shape); rest > 0 {
+			shape[i] = n.Size() / rest
+		}
+	}
+	checkShape("Reshape", shape)
+	if device.Size(shape) != n.Size() {
+		fail("Reshape", "%v has %d elements, %v does not", n.shape, n.Size(), shape)
+	}
+	if slices.Equal(shape, n.shape) {
+		return n
+	}
+	if n.op == opReshape {
+		return n.in[0].Reshape(shape...)
+	}
+	return newNode(Node{op: opReshape, typ: n.typ, shape: shape, in: []*Node{n}})
+}
+
+// Flatten is the node as a vector.
+func (n *Node) Flatten() *Node { return n.Reshape(n.Size()) }
+
+// Permute reorders axes: axis i of the result is axis axes[i] of n.
+func (n *Node) Permute(axes ...int) *Node {
+	sorted := slices.Sorted(slices.Values(axes))
+	identity := true
+	shape := make([]int, len(n.shape))
+	for i := range max(len(axes), len(shape)) {
+		if len(axes) != len(shape) || sorted[i] != i {
+			fail("Permute", "%v is no permutation of the axes of %v", axes, n.shape)
+		}
+	}
+	for i, a := range axes {
+		shape[i] = n.shape[a]
+		identity = identity && a == i
+	}
+	if identity {
+		return n
+	}
+	return newNode(Node{op: opPermute, typ: n.typ, shape: shape, in: []*Node{n}, ints: slices.Clone(axes)})
+}
+
+// T exchanges the last two axes.
+func (n *Node) T() *Node {
+	r := len(n.shape)
+	if r < 2 {
+		fail("T", "wants rank 2 or more, got shape %v", n.shape)
+	}
+	axes := make([]int, r)
+	for i := range axes {
+		axes[i] = i
+	}
+	axes[r-1], axes[r-2] = r-2, r-1
+	return n.Permute(axes...)
+}
+
+// Expand broadcasts to a shape: axes are aligned at the end, lengths of 1 repeat.
+func (n *Node) Expand(shape ...int) *Node {
+	checkShape("Expand", shape)
+	lead := len(shape) - len(n.shape)
+	ok := lead >= 0
+	for i := range n.shape {
+		ok = ok && (n.shape[i] == shape[lead+i] || n.shape[i] == 1)
+	}
+	if !ok {
+		fail("Expand", "%v does not broadcast to %v", n.shape, shape)
+	}
+	if lead == 0 && slices.Equal(n.shape, shape) {
+		return n
+	}
+	return newNode(Node{op: opExpand, typ: n.typ, shape: slices.Clone(shape), in: []*Node{n}})
+}
+
+// Slice keeps the indices from…to-1 of an axis.
+func (n *Node) Slice(axis, from, to int) *Node {
+	if axis < 0 || axis >= len(n.shape) || from < 0 || to < from || to > n.shape[axis] {
+		fail("Slice", "axis %d, %d to %d of shape %v", axis, from, to, n.shape)
+	}
+	if from == 0 && to == n.shape[axis] {
+		return n
+	}
+	shape := slices.Clone(n.shape)
+	shape[axis] = to - from
+	return newNode(Node{op: opSlice, typ: n.typ, shape: shape, in: []*Node{n}, ints: []int{axis, from, to}})
+}
+
+// Pad puts zeros before and after along an axis; the transpose of Slice.
+func (n *Node) Pad(axis, before, after int) *Node {
+	n.want("Pad", Real)
+	if axis < 0 || axis >= len(n.shape) || before < 0 || after < 0 {
+		fail("Pad", "axis %d, %d before and %d after, of shape %v", axis, before, after, n.shape)
+	}
+	if before == 0 && after == 0 {
+		return n
+	}
+	shape := slices.Clone(n.shape)
+	shape[axis] += before + after
+	return newNode(Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}})
+}
+
+// StopGradient is the same value, through which no derivative passes.
+func (n *Node) StopGradient() *Node {
+	return newNode(Node{op: opStop, typ: n.typ, shape: n.shape, in: []*Node{n}})
+}
+
+// Concat joins nodes along an axis; all other lengths agree.
+func Concat(axis int, parts ...*Node) *Node {
+	if len(parts) == 0 {
+		fail("Concat", "nothing to join")
+	}
+	first := parts[0]
+	if axis < 0 || axis >= len(first.shape) {
+		fail("Concat", "axis %d of shape %v", axis, first.shape)
+	}
+	if len(parts) == 1 {
+		return first
+	}
+	shape := slices.Clone(first.shape)
+	shape[axis] = 0
+	for _, p := range parts {
+		fits := p.typ == first.typ && len(p.shape) == len(shape)
+		for a := range shape {
+			fits = fits && (a == axis || p.shape[a] == shape[a])
+		}
+		if !fits {
+			fail("Concat", "%s %v does not fit %s %v along axis %d", p.typ, p.shape, first.typ, first.shape, axis)
+		}
+		shape[axis] += p.shape[axis]
+	}
+	return newNode(Node{op: opConcat, typ: first.typ, shape: shape, in: slices.Clone(parts), ints: []int{axis}})
+}
 
 // strided describes how a node's elements lie in its storage.
 type strided struct {
