@@ -36,7 +36,7 @@
 //	layout         copies where strides cannot say what is asked
 //	fuse           groups of elementwise operations and reductions (with rematerialize and contract)
 //	lower          instructions (with express, which writes a group as one expression)
-//	plan           where each value lies (with order, which lists instructions so that less memory is needed, and arena)
+//	plan           where each value lies (with arena; and order, which lists instructions so that less memory serves)
 //
 // split divides a loop into what is computed once and what is repeated. The longer passes open with an essay: fuse,
 // contract, rematerialize, order and plan. The rest runs what was compiled: exec.go, loop.go, variable.go, scope.go.
