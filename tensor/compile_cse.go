@@ -8,8 +8,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// cse makes nodes that compute the same thing one node (common subexpressions). Random nodes too: what they draw is a
-// function of seed, step and stream, so that two of them which agree in these draw the same numbers.
+// cse eliminates common subexpressions: nodes that compute the same value become one node. Random nodes are no exception:
+// the numbers they draw are a function of seed, step, stream and shape, so two nodes that agree in these draw the same.
 func cse(outs []*Node) []*Node {
 	number := make(map[*Node]int)
 	first := make(map[string]*Node)

@@ -53,7 +53,7 @@ func (b *builder) compute(n *Node) int {
 		return b.step(expr.Step{Fn: expr.Const, Const: c})
 	}
 	s := storageOf(n)
-	mine := n == s && (b.f.group(n) == b.g && n.op == opElem || b.f.again[n])
+	mine := n == s && (b.f.group(n) == b.g && n.op == opElem || b.f.recomputed[n])
 	if !mine && !inlined(n, s) {
 		return b.input(refTo(n))
 	}
@@ -71,7 +71,7 @@ func (b *builder) compute(n *Node) int {
 	return b.step(st)
 }
 
-// input loads a window, once however often it is read.
+// input gives the number of the step that loads a window. However often a window is read, it is loaded once.
 func (b *builder) input(r ref) int {
 	if device.Size(r.shape) == 1 { // a single number is read at every point
 		r.shape, r.strides = slices.Clone(b.g.space), make([]int, len(b.g.space))

@@ -65,16 +65,16 @@ func (g *group) reductions() int {
 
 // fusion decides what is computed together.
 type fusion struct {
-	order    []*Node // every node, inputs first
-	position map[*Node]int
-	roots    map[*Node]bool
-	users    map[*Node][]*Node // who reads the memory that a node owns
-	vertex   map[*Node]*vertex // of nodes that are computed alone or in a group
-	graph    contraction
-	stored   map[*Node]bool // nodes whose value goes to memory
-	used     map[*Node]bool // nodes that are computed at all, stored or not
-	masked   map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
-	again    map[*Node]bool // nodes that every reader computes for itself (rematerialize)
+	order      []*Node // every node, inputs first
+	position   map[*Node]int
+	roots      map[*Node]bool
+	users      map[*Node][]*Node // who reads the memory that a node owns
+	vertex     map[*Node]*vertex // of nodes that are computed alone or in a group
+	graph      contraction
+	stored     map[*Node]bool // nodes whose value goes to memory
+	used       map[*Node]bool // nodes that are computed at all, stored or not
+	masked     map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
+	recomputed map[*Node]bool // nodes that every reader computes for itself (rematerialize)
 }
 
 // fuse groups the graph under roots (the values that updates store).
@@ -118,7 +118,7 @@ func fuse(roots []*Node) *fusion {
 // vertices makes a vertex of each node that is computed, and a group of each elementwise node and each reduction.
 func (f *fusion) vertices() {
 	for _, n := range f.order {
-		if len(n.in) == 0 && n.op != opElem || isView(n) || f.masked[n] || f.again[n] {
+		if len(n.in) == 0 && n.op != opElem || isView(n) || f.masked[n] || f.recomputed[n] {
 			continue
 		}
 		v := &vertex{}
@@ -141,7 +141,7 @@ func (f *fusion) vertices() {
 func (f *fusion) reads(list []edge, n *Node, elementwise bool) []edge {
 	s := storageOf(n)
 	elementwise = elementwise && n == s && n.op == opElem
-	if f.again[s] {
+	if f.recomputed[s] {
 		for _, i := range s.in {
 			list = f.reads(list, i, elementwise)
 		}
@@ -161,8 +161,9 @@ func (f *fusion) group(n *Node) *group {
 	return nil
 }
 
-// masks finds right operands m ⊙ w that nothing else reads, both with neighbours along a row: copying them into the
-// product's order then multiplies on the way. (Where w is read transposed too, one product in memory serves both.)
+// masks finds right factors m ⊙ w of which m and w are variables whose rows lie in memory as rows, and which nothing
+// else reads. A product copies its right factor into an order of its own; it can multiply m and w while it does so. Where
+// w is read transposed too, it is better to compute m ⊙ w once, for both.
 func (f *fusion) masks() {
 	for _, n := range f.order {
 		if n.op != opMatMul {
@@ -204,8 +205,8 @@ func (f *fusion) join(v, w *vertex) bool {
 	return true
 }
 
-// inlined says whether the value of s, read as n, is so cheap that every group computes it for itself:
-// single numbers and counters.
+// inlined says whether the value of s, read as n, is so cheap that every group computes it for itself: if it is a single
+// number or a counter (Iota).
 func inlined(n, s *Node) bool {
 	return s.op == opElem && (s.Size() == 1 || s.fn == expr.Iota && n == s)
 }
@@ -223,7 +224,7 @@ func (f *fusion) demand() {
 		switch {
 		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
 		case f.masked[s]: // its factors are leaves
-		case f.again[s]:
+		case f.recomputed[s]:
 			for _, i := range s.in {
 				read(i, user)
 			}
@@ -287,9 +288,9 @@ func (f *fusion) groups() (list []*vertex) {
 	return list
 }
 
-// epilogues gives a group to the operation it follows, a product for example: when all that read its result are in
-// the group, which stores one result, reduces nothing, and touches no Int memory. Of several products the last one
-// takes it.
+// epilogues gives groups to the operations they follow, products for example. The group must hold all readers of the
+// product's result, store one result of its own, hold no reduction, and read and write no Int memory. Where a group
+// follows several products, the last of them takes it.
 func (f *fusion) epilogues() {
 	for _, n := range slices.Backward(f.order) {
 		// Single numbers are inlined elsewhere.
@@ -299,10 +300,10 @@ func (f *fusion) epilogues() {
 		var g *group
 		ok := true
 		for _, u := range f.users[n] {
-			if isView(u) || !f.used[u] && !f.again[u] { // who reads through a view is listed too
+			if isView(u) || !f.used[u] && !f.recomputed[u] { // who reads through a view is listed too
 				continue
 			}
-			ok = ok && !f.again[u] && u.op == opElem && direct(u, n) && (g == nil || f.group(u) == g)
+			ok = ok && !f.recomputed[u] && u.op == opElem && direct(u, n) && (g == nil || f.group(u) == g)
 			g = f.group(u)
 		}
 		if ok && g != nil && g.producer == nil && g.reductions() == 0 && len(g.outs) == 1 &&
@@ -405,7 +406,7 @@ func (f *fusion) memoryTouched(g *group) (list []*Node) {
 	add = func(i *Node) {
 		s := storageOf(i)
 		switch {
-		case f.again[s]:
+		case f.recomputed[s]:
 			for _, i := range s.in {
 				add(i)
 			}

@@ -1,7 +1,7 @@
 package tensor
 
-// layout lays values out densely where strides cannot express what is asked: a Reshape across a transposition or a
-// broadcast, and the rows of Gather and ScatterAdd, which devices see as two axes.
+// layout inserts copies in row-major order where strides cannot express what a node asks for: a Reshape of a transposed
+// or broadcast value, and operands of Gather and ScatterAdd whose rows cannot be seen as one axis.
 func layout(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		switch n.op {

@@ -56,7 +56,7 @@ func (l *lowering) emit(op device.Op, attr device.Attr, out ref, in ...ref) {
 	l.steps = append(l.steps, step{op: op, attr: attr, in: in, out: []ref{out}})
 }
 
-// emitters has one row per computing operation outside groups.
+// emitters has one row per operation that is computed alone, not in a group.
 var emitters = map[op]func(*lowering, *Node){
 	opMatMul: func(l *lowering, n *Node) {
 		p := producers[opMatMul]
@@ -192,7 +192,7 @@ func (l *lowering) emitGroup(g *group) {
 	l.steps = append(l.steps, s)
 }
 
-// shiftAxes renumbers the axes that Iota counts when so many axes come before them.
+// shiftAxes renumbers the axes along which Iota counts, where a window has put `by` axes before them.
 func shiftAxes(e *expr.Expr, by int) {
 	for i := range e.Steps {
 		if e.Steps[i].Fn == expr.Iota {

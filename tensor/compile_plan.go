@@ -23,9 +23,9 @@ import (
 //     afterwards. The step itself may read it, if it is one that reads each element before it writes that element: w
 //     − ρ·g is computed over w. If two variables exchange their values, one is computed aside and copied at the end.
 //  4. One arena for each type of elements (arena). What is left lives from the step that computes it to the last step
-//     that reads it. The planner walks through the steps with a list of free blocks: a value takes the smallest block
-//     that fits, and gives it back after its last reader. A Map may write over an argument that it is the last to
-//     read.
+//     that reads it. The planner walks through the steps with a list of free blocks: a value takes the smallest
+//     block that fits, and gives it back after its last reader. A Map may write over an argument that it is the last to
+//     read; in large programs so may a Reduce with what it stores whole, and a product with its epilogue.
 //
 // An example of the fourth rule, for values of one size and h = f(x), i = g(h), j = h + i:
 //
@@ -46,10 +46,12 @@ type place struct {
 
 // planner gives every stored value its memory.
 type planner struct {
-	steps  []step
-	roots  map[*Node]bool // the nodes that updates store
-	places map[*Node]place
-	size   [2]int // of the arenas, by type
+	steps []step
+	roots map[*Node]bool // the nodes that updates store
+	// overwrite: every operation that may write over an argument does so, not a Map only.
+	overwrite bool
+	places    map[*Node]place
+	size      [2]int // of the arenas, by type
 
 	visited int // choices looked at while the steps were put in order
 }
@@ -66,7 +68,7 @@ const smallArena = 160 << 10
 func plan(steps []step, updates []Update, roots []*Node) *planner {
 	p := planned(steps, updates, roots, planOptions{reuseAbove: smallArena})
 	if p.size[Real] > smallArena {
-		q := planned(steps, updates, roots, planOptions{reorder: true, reuseAbove: smallArena})
+		q := planned(steps, updates, roots, planOptions{large: true, reuseAbove: smallArena})
 		if q.size[Real] < p.size[Real] {
 			return q
 		}
@@ -75,18 +77,21 @@ func plan(steps []step, updates []Update, roots []*Node) *planner {
 }
 
 type planOptions struct {
-	reorder    bool // list the steps anew
-	reuseAbove int  // the size of an arena, in elements, up to which memory is not used twice
+	// large: list the steps in an order that needs little memory, and let all operations that can write over an
+	// argument do so. In small programs that would only make more steps wait for each other.
+	large bool
+	// reuseAbove is the size of an arena, in elements, up to which memory is not used twice.
+	reuseAbove int
 }
 
 // planned gives the values of steps their memory. roots are the nodes that the updates store, in the same order.
 func planned(steps []step, updates []Update, roots []*Node, o planOptions) *planner {
-	p := &planner{steps: steps, roots: map[*Node]bool{}, places: map[*Node]place{}}
+	p := &planner{steps: steps, roots: map[*Node]bool{}, places: map[*Node]place{}, overwrite: o.large}
 	for _, r := range roots {
 		p.roots[r] = true
 	}
 	p.placeParts()
-	if o.reorder {
+	if o.large {
 		p.steps = p.order()
 	}
 	p.storesLast()
@@ -267,7 +272,7 @@ func (p *planner) touched(s step) (list []*Node) {
 
 // dying is an input in the arena that step i is the last to read and may overwrite with h.
 func (p *planner) dying(s step, i int, h *Node, lastUse map[*Node]int, overwritten map[*Node]bool) *Node {
-	if s.op != device.Map {
+	if s.op != device.Map && !p.overwrite {
 		return nil
 	}
 	for k, in := range s.in {

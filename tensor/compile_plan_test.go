@@ -198,8 +198,8 @@ func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 	want := unplanned(steps, roots)
 	for _, p := range []*planner{
 		plan(steps, updates, roots),
-		planned(steps, updates, roots, planOptions{}),              // memory is used again though there is little of it
-		planned(steps, updates, roots, planOptions{reorder: true}), // as in large programs
+		planned(steps, updates, roots, planOptions{}),            // memory is used again though there is little of it
+		planned(steps, updates, roots, planOptions{large: true}), // as in large programs
 	} {
 		f, err := ex.build("planned", p)
 		require.NoError(t, err)

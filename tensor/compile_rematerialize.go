@@ -64,7 +64,7 @@ var cheap = [expr.NumFn]bool{
 
 // rematerialize finds the nodes that every reader computes for itself.
 func (f *fusion) rematerialize() {
-	f.again = map[*Node]bool{}
+	f.recomputed = map[*Node]bool{}
 	recipes := make(map[*Node]recipe)
 	for _, n := range f.order {
 		if n.op != opElem || n.typ != Real || n.Size() == 1 || f.roots[n] || !cheap[n.fn] || !f.pointwise(n) {
@@ -72,7 +72,7 @@ func (f *fusion) rematerialize() {
 		}
 		r, ok := f.recipe(n, recipes)
 		if ok && 0 < len(r.sources) && len(r.sources) <= maxSources && r.operations <= maxOperations {
-			f.again[n], recipes[n] = true, r
+			f.recomputed[n], recipes[n] = true, r
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (f *fusion) recipe(n *Node, recipes map[*Node]recipe) (r recipe, ok bool) {
 			if s.Size()*smallPart > n.Size() {
 				return r, false
 			}
-		case f.again[in]:
+		case f.recomputed[in]:
 			r.operations += recipes[in].operations
 			r.reads(recipes[in].sources...)
 		case f.inMemory(in), comparison && in.op == opElem && !inlined(in, in):

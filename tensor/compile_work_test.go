@@ -59,7 +59,7 @@ func TestCompileWork(t *testing.T) {
 			roots := transform(values)
 			f := fuse(roots)
 			nodes := len(f.order)
-			p := planned(lower(f, roots), updates, roots, planOptions{reorder: true})
+			p := planned(lower(f, roots), updates, roots, planOptions{large: true})
 			work := nodes + f.graph.visited + p.visited
 			t.Logf("%s, %d: %d nodes, %d edges, %d choices, %.1f a node",
 				c.name, n, nodes, f.graph.visited, p.visited, float64(work)/float64(nodes))

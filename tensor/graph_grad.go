@@ -90,8 +90,9 @@ func dependents(outs, wrt []*Node) map[*Node]bool {
 	return active
 }
 
-// accumulate adds contributions. Those that are zero but for disjoint ranges of one axis (the gradients of a flat
-// parameter vector's pieces) are laid side by side instead: k pieces cost one pass, not k.
+// accumulate adds the contributions to a cotangent. Contributions that are zero outside disjoint ranges of one axis, as
+// the gradients of the parts of a flat parameter vector are, are concatenated instead: k of them cost one pass over
+// memory and not k.
 func accumulate(parts []*Node) *Node {
 	var pads, rest []*Node
 	axis := -1

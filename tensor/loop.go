@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Loop is a function to be repeated, split into what does not change between repetitions (Setup, whose
-// results stay on the device) and what does (the body). Further bodies may share the same setup: what a loop begins and
-// ends with, say.
+// Loop is a function to be repeated, split into what does not change between repetitions (Setup, whose results stay on
+// the device) and what does (the body). Several bodies may share one setup, for example the first iteration of a method
+// and all later ones.
 //
 // For conjugate gradients on a Hessian, Setup holds the network's forward and backward pass, and the body one
 // Hessian-vector product and the vector updates.
@@ -127,8 +127,8 @@ type While struct {
 }
 
 // Run repeats until Active is 0 or limit iterations are done, and returns how many were. The host looks at Active
-// between chunks only, and on a device.Peeker at that of the chunk before, so that the device never waits for the
-// host: one more chunk runs then, frozen.
+// between chunks only. On a device.Peeker it looks at the value after the chunk before, so that the device never waits
+// for the host; then one more chunk runs after the end and changes nothing.
 func (w While) Run(ctx context.Context, limit int) (int, error) {
 	var last func() (float64, error) // looks at Active after the last chunk
 	defer func() {

@@ -147,8 +147,8 @@ type strided struct {
 	strides []int
 }
 
-// viewOf follows views down to the node that owns the memory. ok is false where a Reshape cannot be
-// expressed by strides; the planner then lays its input out densely first.
+// viewOf follows views down to the node that owns the memory. ok is false where strides cannot express a Reshape; the
+// pass layout then copies its input in row-major order first.
 func viewOf(n *Node) (storage *Node, s strided, ok bool) {
 	if !isView(n) {
 		return n, strided{0, device.RowMajor(n.shape)}, true
@@ -248,13 +248,13 @@ type ref struct {
 	strided
 }
 
-// refTo is where a node's elements lie. layout has made sure that strides can say it.
+// refTo is where a node's elements lie. It is for graphs that have been through layout: strides can express every view.
 func refTo(n *Node) ref {
 	store, s, _ := viewOf(n)
 	return ref{store: store, shape: n.shape, strided: s}
 }
 
-// whole says whether the window shows all of its store in order.
+// whole says whether the window shows all elements of its store, in order.
 func (r ref) whole() bool {
 	return r.off == 0 && r.view(0, 0).IsDense() && device.Size(r.shape) == r.store.Size()
 }
