@@ -62,7 +62,8 @@ const (
 type OpInfo struct {
 	Name    string
 	Planned bool // named here, implemented by no device yet
-	// TakesEpilogue: an elementwise expression of the result may be part of the operation, whose attribute is an EpilogueAttr.
+	// TakesEpilogue: an elementwise expression of the result may be part of the operation. Its attribute is then an
+	// EpilogueAttr.
 	TakesEpilogue bool
 	// Check is the shape rule: it refuses views whose number, types or shapes do not fit.
 	Check func(*Instr, *Program) error
@@ -93,8 +94,8 @@ func (o Op) String() string {
 // Attr holds what an instruction needs beside its views: one type per family, nil for Gather, ScatterAdd, Copy.
 type Attr interface{ attr() }
 
-// EpilogueAttr is the attribute of an operation that takes an epilogue: an expression of the result, its input 0, and of extra inputs of
-// the result's shape, its inputs 1….
+// EpilogueAttr is the attribute of an operation that takes an epilogue: an expression of the result, which is its input
+// 0, and of extra inputs of the result's shape, its inputs 1, 2 and so on.
 type EpilogueAttr interface {
 	Attr
 	WithEpilogue(*expr.Expr) Attr

@@ -1,5 +1,5 @@
-// Package kind enumerates the variants of those operations that have several, once for the devices' interface, the processor's loops and
-// the card's kernels.
+// Package kind enumerates the variants of those operations that have several, once for the devices' interface, the
+// processor's loops and the card's kernels.
 package kind
 
 // Reduce says how a reduction combines terms.
