@@ -8,8 +8,9 @@ import (
 	"bilevel/internal/expr"
 )
 
-// cse eliminates common subexpressions: nodes that compute the same value become one node. Random nodes are no exception:
-// the numbers they draw are a function of seed, step, stream and shape, so two nodes that agree in these draw the same.
+// cse eliminates common subexpressions: nodes that compute the same value become one node. Random nodes are no
+// exception: the numbers they draw are a function of seed, step, stream and shape, so two nodes that agree in these
+// draw the same.
 func cse(outs []*Node) []*Node {
 	number := make(map[*Node]int)
 	first := make(map[string]*Node)

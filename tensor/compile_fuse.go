@@ -2,10 +2,8 @@ package tensor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
-	"bilevel/device"
 	"bilevel/internal/expr"
 )
 
@@ -20,8 +18,8 @@ import (
 //	m = max(h)       reduction of h
 //	d = h / m        elementwise, but each element needs all of h first
 //
-// One by one, y, h, m and d read or write seven arrays of the shape of z. In two passes, {y, h, m} and {d}, it is four:
-// z and h, h and d. Fusion finds the passes in five steps:
+// One by one, y, h, m and d read or write seven arrays of the shape of z. In two passes, {y, h, m} and {d}, it is
+// four: z and h, h and d. Fusion finds the passes in five steps:
 //
 //  1. What is cheap to compute again is taken out (compile_rematerialize.go); factors m ⊙ w of products are left to
 //     the product (masks).
@@ -34,8 +32,8 @@ import (
 //     while it is in a register (epilogues). Here {y, h, m} has two results, h and m, and stays a Reduce; without m
 //     and d, x·W, + b and relu would be one instruction.
 //  5. Groups of the same space that touch the same memory are joined although neither reads the other's results
-//     (neighbours): the updates z += αp and r -= αq of conjugate gradients, with the sum of r², read and write each
-//     vector once.
+//     (compile_neighbours.go): the updates z += αp and r -= αq of conjugate gradients, with the sum of r², read and
+//     write each vector once.
 //
 // The result is one instruction for each group: a Map, or a Reduce if the group holds reductions, or none if a
 // product computes it. Values keep their bits: what is computed together is computed by the same operations.
@@ -162,8 +160,8 @@ func (f *fusion) group(n *Node) *group {
 }
 
 // masks finds right factors m ⊙ w of which m and w are variables whose rows lie in memory as rows, and which nothing
-// else reads. A product copies its right factor into an order of its own; it can multiply m and w while it does so. Where
-// w is read transposed too, it is better to compute m ⊙ w once, for both.
+// else reads. A product copies its right factor into an order of its own; it can multiply m and w while it does so.
+// Where w is read transposed too, it is better to compute m ⊙ w once, for both.
 func (f *fusion) masks() {
 	for _, n := range f.order {
 		if n.op != opMatMul {
@@ -205,8 +203,8 @@ func (f *fusion) join(v, w *vertex) bool {
 	return true
 }
 
-// inlined says whether the value of s, read as n, is so cheap that every group computes it for itself: if it is a single
-// number or a counter (Iota).
+// inlined says whether the value of s, read as n, is so cheap that every group computes it for itself: if it is a
+// single number or a counter (Iota).
 func inlined(n, s *Node) bool {
 	return s.op == opElem && (s.Size() == 1 || s.fn == expr.Iota && n == s)
 }
@@ -328,100 +326,4 @@ func direct(u, n *Node) bool {
 		}
 	}
 	return true
-}
-
-const (
-	// maxNodes and maxOuts bound the groups that neighbours makes: a device holds the values of one element in
-	// registers.
-	maxNodes, maxOuts = 48, 8
-	// maxTries is the number of groups that each group is compared with.
-	maxTries = 8
-	// shortPass is the elements of a pass over memory that takes no longer than starting one.
-	shortPass = 1 << 14
-)
-
-// neighbours joins groups of one space that read or write the same memory, so that it is read once, and groups of
-// single numbers.
-func (f *fusion) neighbours() {
-	type memory struct {
-		of    *Node  // nil: single numbers, which are computed together wherever they lie
-		space string // of who reads it
-	}
-	groups := f.groups()
-	reads := make([][]memory, len(groups))
-	readers := make(map[memory][]int) // groups by number, ascending
-	for k, v := range groups {
-		for _, m := range f.memoryTouched(v.group) {
-			key := memory{m, fmt.Sprint(v.group.space)}
-			reads[k] = append(reads[k], key)
-			readers[key] = append(readers[key], k)
-		}
-	}
-	next := func(k, after int) (nearest int) { // the first group behind another that shares memory with group k
-		nearest = len(groups)
-		for _, m := range reads[k] {
-			list := readers[m]
-			i, _ := slices.BinarySearch(list, after+1)
-			for i < len(list) && groups[list[i]] == nil {
-				i++
-			}
-			if i < len(list) {
-				nearest = min(nearest, list[i])
-			}
-		}
-		return nearest
-	}
-	for k := range groups {
-		if groups[k] == nil {
-			continue
-		}
-		for j, tries := next(k, k), 0; j < len(groups) && tries < maxTries; j, tries = next(k, j), tries+1 {
-			a, b := groups[k].find().group, groups[j].find().group
-			if len(a.outs) == 0 || len(b.outs) == 0 || len(a.nodes)+len(b.nodes) > maxNodes ||
-				len(a.outs)+len(b.outs) > maxOuts || !f.join(groups[k], groups[j]) {
-				continue
-			}
-			for _, m := range reads[j] {
-				if !slices.Contains(reads[k], m) {
-					reads[k] = append(reads[k], m)
-				}
-			}
-			groups[j] = nil
-		}
-	}
-}
-
-// memoryTouched lists the nodes whose memory a group reads or writes, and nil where it computes single numbers. What
-// is small beside a large space does not count: to join two groups for the sake of a row that both broadcast would
-// save nothing, but would make two networks that share their parameters march in step, and double what is in memory
-// at a time.
-func (f *fusion) memoryTouched(g *group) (list []*Node) {
-	if device.Size(g.space) == 1 {
-		list = append(list, nil)
-	}
-	space := device.Size(g.space)
-	matters := func(s *Node) bool { return s.Size() > 1 && max(s.Size()*smallPart, shortPass) >= space }
-	seen := make(map[*Node]bool)
-	var add func(i *Node)
-	add = func(i *Node) {
-		s := storageOf(i)
-		switch {
-		case f.recomputed[s]:
-			for _, i := range s.in {
-				add(i)
-			}
-		case (f.group(s) != g || f.stored[s]) && s.op != opConst && matters(s) && !seen[s]:
-			seen[s] = true
-			list = append(list, s)
-		}
-	}
-	for _, n := range g.live {
-		for _, i := range n.in {
-			add(i)
-		}
-		if f.stored[n] {
-			add(n)
-		}
-	}
-	return list
 }

@@ -47,8 +47,8 @@ func (r *recipe) reads(sources ...*Node) {
 }
 
 const (
-	// maxOperations and maxSources bound a recipe. The derivative of a normalized layer takes 8 operations of 2 sources;
-	// with a selection after each of them it is twice as many.
+	// maxOperations and maxSources bound a recipe. The derivative of a normalized layer takes 8 operations of 2
+	// sources; with a selection after each of them it is twice as many.
 	maxOperations = 16
 	maxSources    = 2
 	// smallPart is how many times smaller than an array one is whose memory does not matter beside it.

@@ -27,8 +27,8 @@ func sparse(outs []*Node) []*Node {
 	})
 }
 
-// scatterTerm gives t as a ScatterAdd onto zeros, with negations and numeric factors moved to the source, or nil where t
-// is none.
+// scatterTerm gives t as a ScatterAdd onto zeros, with negations and numeric factors moved to the source, or nil
+// where t is none.
 func scatterTerm(t *Node) *Node {
 	switch {
 	case t.op == opScatter && t.in[0].isZero():

@@ -34,7 +34,7 @@
 //	cse            equal nodes become one
 //	sparse         a dense update by a sparse gradient becomes a sparse update
 //	layout         copies where strides cannot say what is asked
-//	fuse           groups of elementwise operations and reductions (with rematerialize and contract)
+//	fuse           groups of elementwise operations and reductions (with rematerialize, contract and neighbours)
 //	lower          instructions (with express, which writes a group as one expression)
 //	plan           where each value lies (with arena; and order, which lists instructions so that less memory serves)
 //

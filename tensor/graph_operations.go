@@ -202,8 +202,9 @@ func elementAt(place *Node, parts []*Node) *Node {
 	return value
 }
 
-// random draws by Philox from a seed, Int [2] (low and high word), a step, one Int, and a stream number. Draws that shall
-// be independent need different streams: the same (seed, step, stream) gives the same numbers wherever it is used.
+// random draws by Philox from a seed, Int [2] (low and high word), a step, one Int, and a stream number. Draws that
+// shall be independent need different streams: the same (seed, step, stream) gives the same numbers wherever it is
+// used.
 func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node {
 	checkShape("Random", shape)
 	seed.want("Random", Int)
