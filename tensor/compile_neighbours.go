@@ -19,8 +19,8 @@ const (
 
 // neighbours joins groups of one space that read or write the same memory, so that it is read once, and groups of
 // single numbers. Each group is compared with the nearest later ones that share memory with it. There may be many of
-// these: all steps of an unrolled algorithm read the same variables. Most of them wait for each other, so a few tries are
-// enough.
+// these: all steps of an unrolled algorithm read the same variables. Most of them wait for each other, so a few tries
+// are enough.
 func (f *fusion) neighbours() {
 	type memory struct {
 		of    *Node  // nil: single numbers, which are computed together wherever they lie
