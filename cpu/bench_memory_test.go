@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // The memory-bound updates of the solvers against the triad a = b + s·c, which is one loop over the same memory without
@@ -74,7 +75,7 @@ func updates(p *Pool, n int) []update {
 	zNew := e.step(expr.Add, e.in(0), e.step(expr.Mul, alpha, e.in(1)))
 	rNew := e.step(expr.Sub, e.in(2), e.step(expr.Mul, alpha, e.in(3)))
 	rr := e.step(expr.Mul, rNew, rNew)
-	list = append(list, update{"cg", 24, NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []ReduceKind{Sum},
+	list = append(list, update{"cg", 24, NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
 		[]Array{z, x, w, g, number(0.1)}, []Array{rowMajor(make([]float32, 1), 1), z, w})})
 
 	e = build{} // m, v, w of Adam, the corrections in the step size
@@ -85,7 +86,7 @@ func updates(p *Pool, n int) []update {
 	add("adam", 28, e.outs(e.step(expr.Sub, e.in(0), e.step(expr.Mul, u, e.c(0.001))), m, v), []Array{w, g, y, x}, []Array{w, y, x})
 
 	e = build{}
-	list = append(list, update{"dot", 8, NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []ReduceKind{Sum},
+	list = append(list, update{"dot", 8, NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
 		[]Array{x, g}, []Array{rowMajor(make([]float32, 1), 1)})})
 	return list
 }

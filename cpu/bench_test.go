@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // Benchmarks of one thread and of two. Numbers in comments of this package are from one core of an Intel Xeon server
@@ -134,7 +135,7 @@ func BenchmarkReduce(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				r := rng(1)
 				x, y, s := rowMajor(normals(r, n), n), rowMajor(normals(r, n), n), rowMajor(make([]float32, 1), 1)
-				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []ReduceKind{Sum}, []Array{x, y}, []Array{s}))
+				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{s}))
 				b.SetBytes(int64(8 * n))
 			})
 		})
@@ -149,7 +150,7 @@ func BenchmarkReduce(b *testing.B) {
 				kept[axis] = 1
 				out := rowMajor(make([]float32, size(kept)), kept...)
 				var e build
-				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []ReduceKind{Sum}, []Array{x}, []Array{out}))
+				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{out}))
 				b.SetBytes(int64(4 * n))
 			})
 		}
@@ -162,7 +163,7 @@ func BenchmarkRowSoftmax(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				n := size(shape)
 				x, y := rowMajor(normals(rng(1), n), shape...), rowMajor(make([]float32, n), shape...)
-				benchRun(b, p, NewRowSoftmax(p, Softmax, y, x, Array{}))
+				benchRun(b, p, NewRowSoftmax(p, kind.Probabilities, y, x, Array{}))
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/element")
 			})
 		})

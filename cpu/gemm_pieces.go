@@ -1,36 +1,57 @@
 package cpu
 
-// Products in pieces. A float32 is the sum of three bfloat16 numbers of 8 significant bits each, a = a₀ + a₁ + a₂ with |a₁| ≤ 2⁻⁸|a|
-// and |a₂| ≤ 2⁻¹⁷|a|, so that of the nine products of pieces of a·b six count:
+// Products in pieces: float32 products on units that multiply bfloat16.
+//
+// A bfloat16 number is a float32 of 8 significant bits instead of 24. Processors with matrix units (AMX) multiply
+// matrices of such numbers sixteen times as fast as their vector units multiply float32, and add the products up in
+// float32. That is too coarse for us; but a float32 is the sum of three bfloat16 numbers, its pieces: the number
+// rounded to 8 bits, the rest rounded to 8 bits, and what is left, which has no more than 8. So
+//
+//	a = 3.1415927  =  3.140625 + 0.00096893311 − 0.0000011920929  =  a₀ + a₁ + a₂
+//	b = 2.7182817  =  2.71875  − 0.00046920776 + 0.00000095367432 =  b₀ + b₁ + b₂
+//
+// and of the nine products of a piece of a and a piece of b, the larger six give the product of the numbers:
+//
+//	a₀b₀               8.53857421875
+//	a₀b₁ + a₁b₀        8.53973489999…
+//	a₁b₁               8.53973444536…
+//	a₀b₂ + a₂b₀        8.53973419949…     the exact product is 8.53973420098…
+//
+// In general |a₁| ≤ 2⁻⁸|a| and |a₂| ≤ 2⁻¹⁷|a|, hence
 //
 //	a·b = a₀b₀ + a₀b₁ + a₁b₀ + a₁b₁ + a₀b₂ + a₂b₀ + r, |r| ≤ u|a||b|, u = 2⁻²⁴.
 //
-// Processors with matrix units for bfloat16 (AMX) form exact products of pieces and add them in float32 sixteen times as fast as vectors of
-// float32 are multiplied, so that six of them take 0.4 of the time. 32 terms are summed before they join the others, 16 in a row, hence
+// Each product of two pieces is exact in float32. So a product of matrices A and B is the sum of six products of
+// matrices of pieces, which take 0.4 of the time of one in float32. Cutting takes time in proportion to the elements
+// of A and B, multiplying to those times the other side's length: it pays for large products only, and each piece is
+// used for as many tiles as the caches allow (pieceRows, pieceBlock). The unit adds 32 terms before they join the
+// others, 16 in a row, hence
 //
 //	|fl(AB) − AB| ≤ (18 + 6.1⌈k/32⌉) u |A||B|,
 //
-// below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial
-// intelligence datatype for higher-precision computations", 2019). Root mean square of the error over u|A||B|, 300×700·700×300: normal
-// numbers 0.21, in order 0.33; positive ones 2.8 and 3.4; exponents spread over 2^±20 1.8 and 1.6.
+// below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry, Tang and Heinecke, "Leveraging the
+// bfloat16 artificial intelligence datatype for higher-precision computations", 2019). Root mean square of the error
+// over u|A||B|, 300×700·700×300: normal numbers 0.21, in order 0.33; positive ones 2.8 and 3.4; exponents spread over
+// 2^±20 1.8 and 1.6.
 //
-// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁶ (|a| + |b| + 7) a term. Sums
-// that come within 2⁻⁶ of the largest finite number may be infinite, since first pieces are larger than what they are of. NaN and
-// infinities have no pieces: blocks of a panel of A and a panel of B where one holds such a number are computed without.
+// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁶ (|a| + |b| +
+// 7) a term. Sums that come within 2⁻⁶ of the largest finite number may be infinite, since first pieces are larger
+// than what they are of. NaN and infinities have no pieces: where a panel of A or a panel of B holds such a number,
+// their product is computed in float32 (inWhole).
 
 // pieceKernels is what a product in pieces needs of an instruction set.
 type pieceKernels struct {
 	step float64 // nanoseconds for a panel of A times one of B, pieceTerms terms
-	// least is the fewest multiplications. The operands of smaller products most often come straight from another operation, whose tiles
-	// are shared otherwise, and cutting takes a greater part: the gradient of 784-300-100-10 at batch 64 takes 0.255 ms, and 0.275 with its
-	// product 64×300·300×100 in pieces.
+	// least is the fewest multiplications. The operands of smaller products most often come straight from another
+	// operation, whose tiles are shared otherwise, and cutting takes a greater part: the gradient of 784-300-100-10
+	// at batch 64 takes 0.255 ms, and 0.275 with its product 64×300·300×100 in pieces.
 	least float64
 	// left cuts rows ≤ piecePanel rows of k numbers, ld apart, into pieces, and says whether all numbers are finite.
 	left func(to, from []float32, ld, rows, k int) bool
 	// right does the same with k rows of cols ≤ piecePanel numbers.
 	right func(to, from []float32, ld, k, cols int) bool
-	// multiply computes c (+)= A·B of a panel cut by left and panels side by side cut by right, cols columns in all. It stores the
-	// sums, or adds them where add is set.
+	// multiply computes c (+)= A·B of a panel cut by left and panels side by side cut by right, cols columns in all.
+	// It stores the sums, or adds them where add is set.
 	multiply func(rows, cols, k int, a, b, c []float32, ldc int, add bool)
 }
 
@@ -44,8 +65,8 @@ const (
 
 	// leastPieces is the fewest terms of a product in pieces.
 	leastPieces = 48
-	// pieceKc is the most terms between two visits to C: a panel of A, 24 KiB in pieces, stays in the first-level cache. Of 128, 160,
-	// 192, 256, 512 and 1024 it is the fastest for nearly all shapes; bits do not depend on it.
+	// pieceKc is the most terms between two visits to C: a panel of A, 24 KiB in pieces, stays in the first-level
+	// cache. Of 128, 160, 192, 256, 512 and 1024 it is the fastest for nearly all shapes; bits do not depend on it.
 	pieceKc = 128
 	// pieceRows is the most rows of a tile, whose pieces are kept while blocks of B pass by.
 	pieceRows = 1024

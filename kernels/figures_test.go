@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -56,26 +57,26 @@ func scenes() []scene {
 	square := func(r *rig, label string, rows, cols int) kernels.Strided {
 		return kernels.Strided{Number: r.dense(label, rows*cols), Strides: [3]int{cols, 1, 0}}
 	}
-	softmax := func(kernel string, kind kernels.SoftmaxKind, rows, cols int) scene {
+	softmax := func(kernel string, what kind.Softmax, rows, cols int) scene {
 		b := 8 * rows * cols
-		if kind == kernels.CrossEntropy {
+		if what == kind.CrossEntropy {
 			b = 4*rows*cols + 8*rows
 		}
 		return scene{kernel, fmt.Sprintf("%dx%d", rows, cols), b, 0, func(r *rig) kernels.Plan {
-			s := kernels.Softmax{Kind: kind, Rows: rows, Cols: cols, In: square(r, "z", rows, cols)}
+			s := kernels.Softmax{Kind: what, Rows: rows, Cols: cols, In: square(r, "z", rows, cols)}
 			s.Out = kernels.Strided{Number: r.blank("out", rows*cols), Strides: [3]int{cols, 1, 0}}
-			if kind == kernels.CrossEntropy {
+			if what == kind.CrossEntropy {
 				s.Out.Strides = [3]int{1}
 				s.Labels = kernels.Strided{Number: put(r, "labels", make([]int32, rows)), Strides: [3]int{1}}
 			}
 			return s.Plan()
 		}}
 	}
-	random := func(kernel string, kind kernels.RandomKind) scene {
+	random := func(kernel string, what kind.Random) scene {
 		const n = 1 << 15
 		return scene{kernel, "32768", 4 * n, 0, func(r *rig) kernels.Plan {
 			word := kernels.Strided{Number: put(r, "seed", []int32{1, 2}), Strides: [3]int{1}}
-			return kernels.Random{Kind: kind, N: n, Seed: word, Step: word, Below: 10,
+			return kernels.Random{Kind: what, N: n, Seed: word, Step: word, Below: 10,
 				Out: kernels.Strided{Number: r.blank("out", n), Strides: [3]int{1}}}.Plan()
 		}}
 	}
@@ -122,9 +123,9 @@ func scenes() []scene {
 		gemm("gemm_64_tf32_b", ", both transposed", 256, 256, 128, 16, true, true, false, false),
 		gemm("gemm_64_tf32_any", ", B transposed", 256, 256, 128, 16, false, true, false, false),
 		gemm("gemm_64_tf32_mask", "", 256, 256, 128, 16, false, false, true, false),
-		softmax("softmax_short", kernels.Probabilities, 512, 128), softmax("softmax_long", kernels.Probabilities, 32, 1024),
-		softmax("log_softmax_short", kernels.LogProbabilities, 512, 128), softmax("log_softmax_long", kernels.LogProbabilities, 32, 1024),
-		softmax("cross_entropy_short", kernels.CrossEntropy, 512, 128), softmax("cross_entropy_long", kernels.CrossEntropy, 32, 1024),
+		softmax("softmax_short", kind.Probabilities, 512, 128), softmax("softmax_long", kind.Probabilities, 32, 1024),
+		softmax("log_softmax_short", kind.LogProbabilities, 512, 128), softmax("log_softmax_long", kind.LogProbabilities, 32, 1024),
+		softmax("cross_entropy_short", kind.CrossEntropy, 512, 128), softmax("cross_entropy_long", kind.CrossEntropy, 32, 1024),
 		{"argmax_short", "512x128", 4*512*128 + 4*512, 0, func(r *rig) kernels.Plan {
 			return kernels.ArgMax{Rows: 512, Cols: 128, In: square(r, "z", 512, 128), Out: kernels.Strided{Number: r.blank("out", 512), Strides: [3]int{1}}}.Plan()
 		}},
@@ -140,8 +141,8 @@ func scenes() []scene {
 			return kernels.ScatterAdd{Rows: 512, Cols: 128, Count: 512, Fault: fault, Base: base, Out: base, Index: indices(r, 512, 512),
 				Source: square(r, "source", 512, 128)}.Plan()
 		}},
-		random("random_bits", kernels.Bits), random("random_integers", kernels.Integers),
-		random("random_uniforms", kernels.Uniforms), random("random_normals", kernels.Normals),
+		random("random_bits", kind.Bits), random("random_integers", kind.Integers),
+		random("random_uniforms", kind.Uniform), random("random_normals", kind.Normal),
 		moved("copy_dense", kernels.Same, []int{256, 1}, []int{256, 1}, 0), moved("copy_turned", kernels.Same, []int{1, 256}, []int{256, 1}, 0),
 		moved("copy_strided", kernels.Same, []int{256, 1}, []int{264, 1}, 8), moved("to_real_dense", kernels.ToReal, []int{256, 1}, []int{256, 1}, 0),
 		moved("to_int_dense", kernels.ToInt, []int{256, 1}, []int{256, 1}, 0),

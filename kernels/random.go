@@ -1,19 +1,11 @@
 package kernels
 
-// RandomKind chooses a distribution.
-type RandomKind uint8
-
-const (
-	Bits     RandomKind = iota // Int: 32 random bits
-	Integers                   // Int: uniform below Below
-	Uniforms                   // float32 in [0, 1)
-	Normals                    // float32, standard normal
-)
+import "bilevel/internal/kind"
 
 // Random fills Out [N] with random numbers, the bits of internal/philox. Seed is Int [2], low word first, Step Int [1]; the
 // first stride of each counts.
 type Random struct {
-	Kind            RandomKind
+	Kind            kind.Random
 	N               int
 	Seed, Step, Out Strided
 	Stream, Below   uint32

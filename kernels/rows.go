@@ -1,20 +1,15 @@
 package kernels
 
-import "math/bits"
+import (
+	"math/bits"
 
-// SoftmaxKind chooses what Softmax computes.
-type SoftmaxKind uint8
-
-const (
-	Probabilities    SoftmaxKind = iota // exp(z - M) / S
-	LogProbabilities                    // (z - M) - log S
-	CrossEntropy                        // log S - (z[label] - M), NaN for a label outside the row
+	"bilevel/internal/kind"
 )
 
 // Softmax works on rows of In [Rows, Cols], with M = max z and S = Σ exp(z - M). Strides are those of row and column; Out of
 // CrossEntropy and Labels (Int) have one element a row. Out may be exactly In.
 type Softmax struct {
-	Kind            SoftmaxKind
+	Kind            kind.Softmax
 	Rows, Cols      int
 	In, Labels, Out Strided
 }
@@ -36,12 +31,12 @@ const (
 // keep them in registers; longer ones to a block each, in three passes. With expf and logf within 2 and 1 ulp, z - M off by
 // u|z - M| and the sum by at most Cols·u, the bounds of the device tests follow (u = 2^-24).
 func (s Softmax) Plan() Plan {
-	if s.Rows == 0 || s.Cols == 0 && s.Kind != CrossEntropy {
+	if s.Rows == 0 || s.Cols == 0 && s.Kind != kind.CrossEntropy {
 		return Plan{}
 	}
 	entry := [...]string{"softmax", "log_softmax", "cross_entropy"}[s.Kind]
 	labels := any(uint64(0))
-	if s.Kind == CrossEntropy {
+	if s.Kind == kind.CrossEntropy {
 		labels = Operand{s.Labels.Number, s.Labels.Off}
 	}
 	p := rows{int32(s.Rows), int32(s.Cols), pair(s.In), pair(s.Out), int32(s.Labels.Strides[0])}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -22,13 +23,13 @@ func small() []func(r *rig) (plan kernels.Plan, out, size int) {
 	}
 	one := func(number int) kernels.Strided { return kernels.Strided{Number: number, Strides: [3]int{1}} }
 	var list []func(r *rig) (kernels.Plan, int, int)
-	for kind := kernels.Probabilities; kind <= kernels.CrossEntropy; kind++ {
+	for what := kind.Probabilities; what <= kind.CrossEntropy; what++ {
 		for _, s := range [][2]int{{37, 19}, {3, 300}} {
 			list = append(list, func(r *rig) (kernels.Plan, int, int) {
 				rows, cols := s[0], s[1]
-				p := kernels.Softmax{Kind: kind, Rows: rows, Cols: cols, In: dense(r.dense("z", rows*cols), cols)}
+				p := kernels.Softmax{Kind: what, Rows: rows, Cols: cols, In: dense(r.dense("z", rows*cols), cols)}
 				size := rows * cols
-				if kind == kernels.CrossEntropy {
+				if what == kind.CrossEntropy {
 					p.Labels, size = one(put(r, "labels", make([]int32, rows))), rows
 				}
 				p.Out = kernels.Strided{Number: r.blank("out", size), Strides: [3]int{size / rows, 1}}
@@ -72,10 +73,10 @@ func small() []func(r *rig) (plan kernels.Plan, out, size int) {
 			out := r.blank("out", 700)
 			return kernels.Fill{Shape: []int{700}, To: kernels.View{Operand: kernels.Operand{Number: out}, Strides: []int{1}}, Word: 7}.Plan(), out, 700
 		})
-	for kind := kernels.Bits; kind <= kernels.Normals; kind++ {
+	for what := kind.Bits; what <= kind.Normal; what++ {
 		list = append(list, func(r *rig) (kernels.Plan, int, int) {
 			word := one(put(r, "seed", []int32{1, 2}))
-			p := kernels.Random{Kind: kind, N: 1031, Seed: word, Step: word, Below: 10, Out: one(r.blank("out", 1031))}
+			p := kernels.Random{Kind: what, N: 1031, Seed: word, Step: word, Below: 10, Out: one(r.blank("out", 1031))}
 			return p.Plan(), p.Out.Number, 1031
 		})
 	}

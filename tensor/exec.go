@@ -92,6 +92,13 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 
 // lowered brings values into steps before memory is planned; roots own the memory that the steps store them in.
 func lowered(values []*Node) (steps []step, roots []*Node) {
+	roots = transform(values)
+	return lower(fuse(roots), roots), roots
+}
+
+// transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are
+// stored.
+func transform(values []*Node) (roots []*Node) {
 	for _, pass := range passes {
 		values = pass(values)
 	}
@@ -102,7 +109,7 @@ func lowered(values []*Node) (steps []step, roots []*Node) {
 		}
 		roots = append(roots, r.store)
 	}
-	return lower(fuse(roots), roots), roots
+	return roots
 }
 
 func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
@@ -117,7 +124,8 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 		case seen[u.Var]:
 			return nil, fmt.Errorf("variable %s is updated twice", u.Var.name)
 		case !slices.Equal(u.Var.shape, u.Value.shape) || u.Var.typ != u.Value.typ:
-			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v", u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
+			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v",
+				u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
 		}
 		seen[u.Var] = true
 		values[i] = u.Value
@@ -125,8 +133,6 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	var err error
 	walk(values, func(n *Node) {
 		switch {
-		case n.op == opHole:
-			err = errors.New("a tangent of Linearize was never given: use Apply")
 		case n.op == opVar && n.v.ex != ex:
 			err = fmt.Errorf("variable %s belongs to another executor, or has been freed", n.v.name)
 		}

@@ -95,18 +95,12 @@ func (b *bound) mapped(e *expr.Expr, shape []int, in, out []device.View) step {
 	return step{emit.Map(e, shape, b.arrays(in), b.arrays(out)), b.operands(in, out)}
 }
 
-var reduceKinds = [...]emit.Kind{device.Sum: emit.Sum, device.Maximum: emit.Maximum}
-
 func planReduce(b *bound) step {
 	a := b.Attr.(device.ReduceAttr)
 	if device.Size(b.Out[0].Shape) == 0 {
 		return step{}
 	}
-	kinds := make([]emit.Kind, len(a.Kinds))
-	for i, k := range a.Kinds {
-		kinds[i] = reduceKinds[k]
-	}
-	return step{emit.Reduce(a.Expr, a.Shape, a.Axes, kinds, b.arrays(b.In), b.arrays(b.Out)), b.operands(b.In, b.Out)}
+	return step{emit.Reduce(a.Expr, a.Shape, a.Axes, a.Kinds, b.arrays(b.In), b.arrays(b.Out)), b.operands(b.In, b.Out)}
 }
 
 // compiled is a plan of package kernels, whose operands are the inputs, the outputs and the fault word.
@@ -129,16 +123,10 @@ func strided(number int, v device.View) kernels.Strided {
 	return s
 }
 
-var softmaxKinds = [...]kernels.SoftmaxKind{
-	device.Softmax:      kernels.Probabilities,
-	device.LogSoftmax:   kernels.LogProbabilities,
-	device.CrossEntropy: kernels.CrossEntropy,
-}
-
 func planRowSoftmax(b *bound) step {
 	z := b.In[0].Shape
-	k := kernels.Softmax{Kind: softmaxKinds[b.Attr.(device.SoftmaxAttr).Kind], Rows: z[0], Cols: z[1], In: b.in(0), Out: b.out()}
-	if k.Kind == kernels.CrossEntropy {
+	k := kernels.Softmax{Kind: b.Attr.(device.SoftmaxAttr).Kind, Rows: z[0], Cols: z[1], In: b.in(0), Out: b.out()}
+	if k.Kind == device.CrossEntropy {
 		k.Labels = b.in(1)
 	}
 	return b.compiled(k.Plan())
@@ -160,16 +148,9 @@ func planScatterAdd(b *bound) step {
 	return b.compiled(k.Plan())
 }
 
-var randomKinds = [...]kernels.RandomKind{
-	device.Bits:     kernels.Bits,
-	device.Integers: kernels.Integers,
-	device.Uniform:  kernels.Uniforms,
-	device.Normal:   kernels.Normals,
-}
-
 func planRandom(b *bound) step {
 	a := b.Attr.(device.RandomAttr)
-	return b.compiled(kernels.Random{Kind: randomKinds[a.Kind], N: b.Out[0].Shape[0], Seed: b.in(0), Step: b.in(1), Out: b.out(),
+	return b.compiled(kernels.Random{Kind: a.Kind, N: b.Out[0].Shape[0], Seed: b.in(0), Step: b.in(1), Out: b.out(),
 		Stream: a.Stream, Below: a.N}.Plan())
 }
 

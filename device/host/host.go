@@ -94,8 +94,8 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 		in := &p.Code[i]
 		r.ops[i] = prepare[in.Op](pool, &bound{p, in})
 	}
-	r.stages = d.schedule(p)
-	for _, s := range r.stages {
+	r.segments = d.schedule(p)
+	for _, s := range r.segments {
 		if s.fork == nil {
 			bind(s.instr, d.pool)
 			continue
@@ -107,7 +107,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 			}
 		}
 	}
-	r.viewMinibatches()
+	r.indirectMinibatches()
 	return r, nil
 }
 
@@ -116,11 +116,11 @@ type operation interface{ Run() error }
 
 // runner is a program made ready.
 type runner struct {
-	device  *Device
-	program *device.Program
-	ops     []operation // by instruction
-	stages  []stage
-	closed  bool
+	device   *Device
+	program  *device.Program
+	ops      []operation // by instruction
+	segments []segment
+	closed   bool
 }
 
 // Run executes the program n times; other runs and transfers wait meanwhile.
@@ -137,7 +137,7 @@ func (r *runner) Run(n int) error {
 	d.pool.Lock()
 	defer d.pool.Unlock()
 	for range n {
-		for _, s := range r.stages {
+		for _, s := range r.segments {
 			var err error
 			if s.fork != nil {
 				s.instr, err = s.fork.run(d.pool)
@@ -165,6 +165,6 @@ func (r *runner) Close() error {
 	r.device.mu.Lock()
 	defer r.device.mu.Unlock()
 	r.closed = true
-	r.ops, r.stages = nil, nil
+	r.ops, r.segments = nil, nil
 	return nil
 }

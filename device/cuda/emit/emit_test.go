@@ -15,6 +15,7 @@ import (
 
 	"bilevel/device/cuda/emit"
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -44,7 +45,7 @@ func TestGolden(t *testing.T) {
 		"layer":    emit.Map(layer, []int{64, 32}, []emit.Array{real(0, 32, 1), real(0, 0, 1), real(4, 0, 1)}, []emit.Array{real(0, 32, 1)}),
 		"tail":     emit.Map(square, []int{1023}, []emit.Array{real(0, 1)}, []emit.Array{real(0, 1)}),
 		"triangle": emit.Map(triangle, []int{30, 20}, []emit.Array{real(1, 40, 2)}, []emit.Array{real(0, 1, 30)}),
-		"norm":     emit.Reduce(square, []int{100, 70}, []int{1}, []emit.Kind{emit.Sum}, []emit.Array{real(0, 70, 1)}, []emit.Array{real(0, 1, 1)}),
+		"norm":     emit.Reduce(square, []int{100, 70}, []int{1}, []kind.Reduce{kind.Sum}, []emit.Array{real(0, 70, 1)}, []emit.Array{real(0, 1, 1)}),
 	} {
 		require.Len(t, p.Launches, 1, name)
 		text := p.Text[p.Launches[0].Module]
@@ -201,7 +202,7 @@ func TestPasses(t *testing.T) {
 			}
 			want[cell] += x[i] * x[i]
 		}
-		p := emit.Reduce(square, c.shape, c.axes, []emit.Kind{emit.Sum}, []emit.Array{{Strides: strides}}, []emit.Array{{Strides: outs}})
+		p := emit.Reduce(square, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{{Strides: strides}}, []emit.Array{{Strides: outs}})
 		require.Len(t, p.Launches, c.launches, "%v", c)
 		require.Equal(t, want, run(t, ptx.Exact, p, x, make([]float32, kept)), "%v", c)
 	}

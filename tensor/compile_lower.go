@@ -1,7 +1,6 @@
 package tensor
 
 import (
-	"fmt"
 	"slices"
 
 	"bilevel/device"
@@ -20,12 +19,12 @@ type step struct {
 type lowering struct {
 	*fusion
 	steps []step
-	done  map[any]bool // nodes and groups that have their step
+	done  map[*vertex]bool // those that have their steps
 }
 
 // lower orders and emits the instructions that store the roots.
 func lower(f *fusion, roots []*Node) []step {
-	l := &lowering{fusion: f, done: map[any]bool{}}
+	l := &lowering{fusion: f, done: map[*vertex]bool{}}
 	for _, r := range roots {
 		l.need(r)
 	}
@@ -35,20 +34,16 @@ func lower(f *fusion, roots []*Node) []step {
 // need makes sure that the step which stores a node has been emitted.
 func (l *lowering) need(n *Node) {
 	n = storageOf(n)
-	if len(n.in) == 0 && n.op != opElem || l.masked[n] {
+	v := l.vertex[n]
+	if v == nil { // a leaf, or what its readers compute
 		return
 	}
-	g := l.group[n]
-	var key any = n
-	if g != nil {
-		key = g
-	}
-	if l.done[key] {
+	if v = v.find(); l.done[v] {
 		return
 	}
-	l.done[key] = true
-	if g != nil {
-		l.emitGroup(g)
+	l.done[v] = true
+	if v.group != nil {
+		l.emitGroup(v.group)
 		return
 	}
 	for _, i := range n.in {
@@ -61,11 +56,12 @@ func (l *lowering) emit(op device.Op, attr device.Attr, out ref, in ...ref) {
 	l.steps = append(l.steps, step{op: op, attr: attr, in: in, out: []ref{out}})
 }
 
-// emitters has one row per computing operation outside groups.
+// emitters has one row per operation that is computed alone, not in a group.
 var emitters = map[op]func(*lowering, *Node){
 	opMatMul: func(l *lowering, n *Node) {
-		attr, in := l.operands(n)
-		l.emit(device.Gemm, attr, refTo(n).as3D(), in...)
+		p := producers[opMatMul]
+		attr, in := p.operands(l, n)
+		l.emit(p.op, attr, p.window(refTo(n)), in...)
 	},
 	opSoftmax: func(l *lowering, n *Node) {
 		in := make([]ref, len(n.in))
@@ -118,8 +114,24 @@ var emitters = map[op]func(*lowering, *Node){
 	},
 }
 
-// operands are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
-func (l *lowering) operands(n *Node) (device.GemmAttr, []ref) {
+// producers has one row per operation that may absorb the group that follows it as its epilogue
+// (device.OpInfo.TakesEpilogue).
+var producers = map[op]struct {
+	op       device.Op
+	operands func(l *lowering, n *Node) (device.EpilogueAttr, []ref)
+	window   func(ref) ref // how the operation sees its result and the epilogue's inputs
+}{
+	opMatMul: {device.Gemm, factors, ref.as3D},
+}
+
+// takesEpilogue says whether an elementwise expression of the result of n may be part of the operation itself.
+func takesEpilogue(n *Node) bool {
+	p, ok := producers[n.op]
+	return ok && device.Ops[p.op].TakesEpilogue
+}
+
+// factors are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
+func factors(l *lowering, n *Node) (device.EpilogueAttr, []ref) {
 	A, B := n.in[0], n.in[1]
 	if l.masked[B] {
 		return device.GemmAttr{MaskB: true}, []ref{refTo(A).as3D(), refTo(B.in[1]).as3D(), refTo(B.in[0]).as3D()}
@@ -143,24 +155,25 @@ func (l *lowering) emitGroup(g *group) {
 	if len(outs) == 0 {
 		return
 	}
-	b := l.express(g, outs)
+	b := l.express(g)
 	s := step{in: b.refs}
 	for _, n := range outs {
 		s.out = append(s.out, refTo(n))
 	}
 	space := slices.Clone(g.space)
 	switch {
-	case g.matmul != nil:
-		l.need(g.matmul.in[0])
-		l.need(g.matmul.in[1])
-		attr, operands := l.operands(g.matmul)
-		for i := range s.in {
-			s.in[i] = s.in[i].as3D()
+	case g.producer != nil:
+		p := producers[g.producer.op]
+		for _, i := range g.producer.in {
+			l.need(i)
 		}
-		shift3D(&b.e, len(space))
-		attr.Epilogue = &b.e
-		s.op, s.attr = device.Gemm, attr
-		s.out[0] = s.out[0].as3D()
+		attr, operands := p.operands(l, g.producer)
+		for i := range s.in {
+			s.in[i] = p.window(s.in[i])
+		}
+		s.out[0] = p.window(s.out[0])
+		shiftAxes(&b.e, len(s.out[0].shape)-len(space))
+		s.op, s.attr = p.op, attr.WithEpilogue(&b.e)
 		s.in = append(operands, s.in[1:]...)
 	case g.reductions() > 0:
 		a := device.ReduceAttr{Shape: space, Expr: &b.e, Axes: g.axes}
@@ -179,89 +192,11 @@ func (l *lowering) emitGroup(g *group) {
 	l.steps = append(l.steps, s)
 }
 
-// shift3D renumbers the axes that Iota counts when a matrix gains a leading axis.
-func shift3D(e *expr.Expr, rank int) {
+// shiftAxes renumbers the axes along which Iota counts, where a window has put `by` axes before them.
+func shiftAxes(e *expr.Expr, by int) {
 	for i := range e.Steps {
-		if e.Steps[i].Fn == expr.Iota && rank == 2 {
-			e.Steps[i].Arg++
+		if e.Steps[i].Fn == expr.Iota {
+			e.Steps[i].Arg += by
 		}
 	}
-}
-
-// builder writes a group as one expression.
-type builder struct {
-	f      *fusion
-	g      *group
-	e      expr.Expr
-	values map[*Node]int
-	inputs map[string]int
-	refs   []ref
-}
-
-// express writes what a group computes for some of its nodes.
-func (f *fusion) express(g *group, outs []*Node) *builder {
-	b := &builder{f: f, g: g, values: map[*Node]int{}, inputs: map[string]int{}}
-	if g.matmul != nil {
-		b.values[g.matmul] = b.input(refTo(g.matmul)) // the product is input 0
-	}
-	for _, n := range outs {
-		if n.op == opReduce {
-			n = n.in[0]
-		}
-		b.e.Outs = append(b.e.Outs, b.value(n))
-	}
-	return b
-}
-
-func (b *builder) step(s expr.Step) int {
-	b.e.Steps = append(b.e.Steps, s)
-	return len(b.e.Steps) - 1
-}
-
-// value gives the number of a node's value inside the expression.
-func (b *builder) value(n *Node) int {
-	if v, ok := b.values[n]; ok {
-		return v
-	}
-	v := b.compute(n)
-	b.values[n] = v
-	return v
-}
-
-func (b *builder) compute(n *Node) int {
-	if c, ok := n.isConst(); ok && n.typ == Real {
-		return b.step(expr.Step{Fn: expr.Const, Const: c})
-	}
-	s := storageOf(n)
-	mine := n == s && (b.f.group[n] == b.g && n.op == opElem || b.f.again[n])
-	if !mine && !inlined(n, s) {
-		return b.input(refTo(n))
-	}
-	if s.fn == expr.Iota {
-		if s.Size() == 1 { // its axis need not exist here
-			zero := b.step(expr.Step{Fn: expr.Const})
-			return b.step(expr.Step{Fn: expr.ToInt, Args: [3]int{zero}})
-		}
-		return b.step(expr.Step{Fn: expr.Iota, Arg: s.ints[0]})
-	}
-	st := expr.Step{Fn: s.fn}
-	for i, in := range s.in {
-		st.Args[i] = b.value(in)
-	}
-	return b.step(st)
-}
-
-// input loads a window, once however often it is read.
-func (b *builder) input(r ref) int {
-	if device.Size(r.shape) == 1 { // a single number is read at every point
-		r.shape, r.strides = slices.Clone(b.g.space), make([]int, len(b.g.space))
-	}
-	key := fmt.Sprintf("%p %d %v", r.store, r.off, r.strides)
-	if v, ok := b.inputs[key]; ok {
-		return v
-	}
-	v := b.step(expr.Step{Fn: expr.Input, Arg: len(b.refs)})
-	b.inputs[key] = v
-	b.refs = append(b.refs, r)
-	return v
 }

@@ -27,7 +27,7 @@ func (n *Node) reduce(name string, kind device.ReduceKind, axes []int) *Node {
 	if len(axes) == 0 {
 		return n // a scalar is its own sum
 	}
-	return &Node{op: opReduce, kind: kind, shape: shape, in: []*Node{n}, ints: axes}
+	return newNode(Node{op: opReduce, kind: kind, shape: shape, in: []*Node{n}, ints: axes})
 }
 
 // drop removes the axes that a reduction left with length 1.
@@ -79,7 +79,7 @@ func (n *Node) MatMul(m *Node) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[r-1] = m.shape[r-1]
-	return &Node{op: opMatMul, shape: shape, in: []*Node{n, m}}
+	return newNode(Node{op: opMatMul, shape: shape, in: []*Node{n, m}})
 }
 
 // softmax applies a row operation along the last axis.
@@ -90,7 +90,7 @@ func softmax(name string, kind device.SoftmaxKind, z *Node, rest ...*Node) *Node
 	}
 	last := len(z.shape) - 1
 	rows := z.Reshape(device.Size(z.shape[:last]), z.shape[last])
-	return &Node{op: opSoftmax, soft: kind, shape: rows.shape, in: append([]*Node{rows}, rest...)}
+	return newNode(Node{op: opSoftmax, soft: kind, shape: rows.shape, in: append([]*Node{rows}, rest...)})
 }
 
 // Softmax is exp(z_j)/Σ exp(z_i) along the last axis.
@@ -121,7 +121,7 @@ func Gather(table, index *Node) *Node {
 		fail("Gather", "wants a table of rank 1 or more, got a scalar")
 	}
 	shape := append(slices.Clone(index.shape), table.shape[1:]...)
-	return &Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}}
+	return newNode(Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}})
 }
 
 // ScatterAdd is base [n, …] with rows of src [b, …] added at index Int [b], duplicates in the order of the index.
@@ -133,7 +133,7 @@ func ScatterAdd(base, index, src *Node) *Node {
 	if len(base.shape) == 0 || !slices.Equal(src.shape, append(slices.Clone(index.shape), base.shape[1:]...)) {
 		fail("ScatterAdd", "base %v, index %v, source %v", base.shape, index.shape, src.shape)
 	}
-	return &Node{op: opScatter, shape: base.shape, in: []*Node{base, index, src}}
+	return newNode(Node{op: opScatter, shape: base.shape, in: []*Node{base, index, src}})
 }
 
 // ArgMax is the index of the largest element along the last axis, the first of equals, an Int.
@@ -144,14 +144,15 @@ func (n *Node) ArgMax() *Node {
 	}
 	c := n.shape[len(n.shape)-1]
 	rows := n.Reshape(n.Size()/c, c)
-	return (&Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(n.shape[:len(n.shape)-1]...)
+	place := newNode(Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}})
+	return place.Reshape(n.shape[:len(n.shape)-1]...)
 }
 
-// KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the k-th
-// largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any number, -0 is 0,
-// and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for exactly k elements
-// where none is NaN. k is an Int number from 1 to their count; outside, running fails with device.ErrIndex. k may
-// change from run to run, so that a schedule compiles once.
+// KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the
+// k-th largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any
+// number, -0 is 0, and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for
+// exactly k elements where none is NaN. k is an Int number from 1 to their count; outside, running fails with
+// device.ErrIndex. k may change from run to run, so that a schedule compiles once.
 func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	const name = "KthLargest"
 	k.want(name, Int)
@@ -175,12 +176,12 @@ func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 			fail(name, "k is %v of %d elements", c, count)
 		}
 	}
-	place = &Node{op: opKth, typ: Int, shape: []int{1}, in: chosen}
+	place = newNode(Node{op: opKth, typ: Int, shape: []int{1}, in: chosen})
 	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()
 }
 
-// elementAt is the element at a place [1] of vectors laid end to end, without laying them so: every one of several gives the
-// element there, or its first, and the one that has the place is taken.
+// elementAt is the element at a place [1] of vectors laid end to end, without laying them so: every one of several
+// gives the element there, or its first, and the one that has the place is taken.
 func elementAt(place *Node, parts []*Node) *Node {
 	if len(parts) == 1 {
 		return Gather(parts[0], place)
@@ -201,7 +202,9 @@ func elementAt(place *Node, parts []*Node) *Node {
 	return value
 }
 
-// random draws by Philox: seed Int [2] (low and high word), step Int scalar, and a stream number of its own for each use.
+// random draws by Philox from a seed, Int [2] (low and high word), a step, one Int, and a stream number. Draws that
+// shall be independent need different streams: the same (seed, step, stream) gives the same numbers wherever it is
+// used.
 func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node {
 	checkShape("Random", shape)
 	seed.want("Random", Int)
@@ -209,8 +212,8 @@ func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node
 	if seed.Size() != 2 || step.Size() != 1 {
 		fail("Random", "wants a seed of 2 words and one step, got %v and %v", seed.shape, step.shape)
 	}
-	n := &Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()}}
-	return n.Reshape(shape...)
+	in := []*Node{seed.Flatten(), step.Flatten()}
+	return newNode(Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: in}).Reshape(shape...)
 }
 
 // RandomNormal draws standard normals; RandomUniform numbers in [0, 1); RandomInts integers below limit.

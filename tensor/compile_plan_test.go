@@ -72,7 +72,8 @@ func (m memory) execute(in device.Instr, places []any) {
 			read = append(read, m.at(places[v.Buf], i))
 		}
 	}
-	all := hash(in.Op, fmt.Sprintf("%v", in.Attr), read) // an expression prints its address, which planning does not change
+	// An expression prints its address, which planning does not change.
+	all := hash(in.Op, fmt.Sprintf("%v", in.Attr), read)
 	for j, v := range in.Out {
 		for k, i := range offsets(v) {
 			t := hash(all, j, k)
@@ -112,8 +113,8 @@ func unplanned(steps []step, roots []*Node) (out [][]trace) {
 	return out
 }
 
-// planned executes a function's program on its buffers, and gives the traces of the variables that it updates.
-func planned(t testing.TB, f *Function, updates []Update) (out [][]trace) {
+// runPlanned executes a function's program on its buffers, and gives the traces of the variables that it updates.
+func runPlanned(t testing.TB, f *Function, updates []Update) (out [][]trace) {
 	m := memory{}
 	if f.memory.Constants > 0 { // the last buffer that it took
 		b := f.arenas[len(f.arenas)-1]
@@ -165,7 +166,8 @@ func checkAliases(t testing.TB, p *device.Program) {
 		for o, out := range in.Out {
 			for k, v := range in.In {
 				if overlap(out, v) {
-					require.True(t, out.Same(v) && mayAlias(in, k, o), "instruction %d (%s): output %d %v overlaps input %d %v", i, in.Op, o, out, k, v)
+					require.True(t, out.Same(v) && mayAlias(in, k, o),
+						"instruction %d (%s): output %d %v overlaps input %d %v", i, in.Op, o, out, k, v)
 				}
 			}
 			for _, other := range in.Out[o+1:] {
@@ -179,7 +181,8 @@ func checkAliases(t testing.TB, p *device.Program) {
 func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 	values, err := ex.checkUpdates(updates)
 	require.NoError(t, err)
-	steps, roots := lowered(values)
+	roots := transform(values)
+	steps := lower(fuse(roots), roots)
 	products := 0
 	walk(roots, func(n *Node) {
 		if n.op == opMatMul {
@@ -193,14 +196,22 @@ func checkPlan(t testing.TB, ex *Executor, updates []Update) {
 	}
 	require.GreaterOrEqual(t, products, 0, "a product is computed twice")
 	want := unplanned(steps, roots)
-	f, err := ex.build("planned", plan(steps, updates, roots))
-	require.NoError(t, err)
-	require.NoError(t, f.prog.Validate())
-	checkAliases(t, f.prog)
-	for i, got := range planned(t, f, updates) {
-		require.Equal(t, want[i], got, "update %d of variable %v: a value was overwritten before its last read, or never written", i, updates[i].Var.shape)
+	for _, p := range []*planner{
+		plan(steps, updates, roots),
+		planned(steps, updates, roots, planOptions{}),            // memory is used again though there is little of it
+		planned(steps, updates, roots, planOptions{large: true}), // as in large programs
+	} {
+		f, err := ex.build("planned", p)
+		require.NoError(t, err)
+		require.NoError(t, f.prog.Validate())
+		checkAliases(t, f.prog)
+		for i, got := range runPlanned(t, f, updates) {
+			require.Equal(t, want[i], got,
+				"update %d of variable %v: a value was overwritten before its last read, or never written",
+				i, updates[i].Var.shape)
+		}
+		require.NoError(t, f.Close())
 	}
-	require.NoError(t, f.Close())
 }
 
 // The null device counts: what compiling takes, closing gives back.
@@ -218,7 +229,8 @@ func TestNoLeaks(t *testing.T) {
 			before := dev.Stats()
 			again, err := ex.Compile("again", func() []Update { return updates })
 			require.NoError(t, err)
-			require.Equal(t, before.LiveBytes+again.memory.Arena+again.memory.Constants, dev.Stats().LiveBytes, "Memory says what is taken")
+			require.Equal(t, before.LiveBytes+again.memory.Arena+again.memory.Constants, dev.Stats().LiveBytes,
+				"Memory says what is taken")
 			require.NoError(t, again.Close())
 			require.NoError(t, again.Close(), "twice is harmless")
 			require.Equal(t, before.LiveBuffers, dev.Stats().LiveBuffers)
@@ -243,7 +255,8 @@ func TestUpdateInPlace(t *testing.T) {
 	_, w, updates := sgd(t, ex)
 	f := compiled(t, ex, updates...)
 	code := f.Program().Code
-	require.Equal(t, w.buf, f.Program().Buffers[code[len(code)-1].Out[0].Buf], "the last instruction writes the variable")
+	require.Equal(t, w.buf, f.Program().Buffers[code[len(code)-1].Out[0].Buf],
+		"the last instruction writes the variable")
 	require.NotContains(t, ops(f), "Copy")
 
 	a, b := filled(t, ex, 4), filled(t, ex, 4)
@@ -280,7 +293,8 @@ func TestPartsInPlace(t *testing.T) {
 	require.Equal(t, "Map Map Copy Copy", ops(f), "columns are not dense: they are copied")
 }
 
-// Values whose lifetimes do not overlap share memory, except in small arenas; a Map writes over what it is the last to read anyway.
+// Values whose lifetimes do not overlap share memory, except in small arenas; a Map writes over what it is the last
+// to read anyway.
 func TestArenaIsReused(t *testing.T) {
 	ex := newRef(t)
 	arena := func(n int) (deep, inPlace int) {
@@ -295,7 +309,7 @@ func TestArenaIsReused(t *testing.T) {
 		return f.Memory().Arena / (n * n * 8), f2.Memory().Arena / (n * n * 8)
 	}
 	deep, inPlace := arena(512)
-	require.Greater(t, 512*512, roomy)
+	require.Greater(t, 512*512, smallArena)
 	require.Equal(t, 2, deep, "two values at a time")
 	require.Equal(t, 1, inPlace)
 	deep, inPlace = arena(16)

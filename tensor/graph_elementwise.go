@@ -44,7 +44,7 @@ func elem(fn expr.Fn, args ...*Node) *Node {
 		a.want(info.Name, info.In)
 		in[i] = a.Expand(shape...)
 	}
-	return &Node{op: opElem, fn: fn, typ: info.Out, shape: shape, in: in}
+	return newNode(Node{op: opElem, fn: fn, typ: info.Out, shape: shape, in: in})
 }
 
 // typed picks the Int form of a function when both arguments are Int.

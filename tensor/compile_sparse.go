@@ -6,7 +6,8 @@ import "bilevel/internal/expr"
 //
 //	x ± c·ScatterAdd(0, index, s)  →  ScatterAdd(x, index, ±c·s)      for a number c
 //
-// so that a minibatch of 64 rows touches 64 of the 20,000 weights, not all. Run after fold.
+// so that a minibatch of 64 rows changes 64 of 20,000 weights instead of rewriting them all. It runs after fold, which
+// brings numeric factors together.
 func sparse(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		if n.op != opElem || n.fn != expr.Add && n.fn != expr.Sub {
@@ -26,7 +27,8 @@ func sparse(outs []*Node) []*Node {
 	})
 }
 
-// scatterTerm sees t as a ScatterAdd onto zeros, with negations and numeric factors moved to the source.
+// scatterTerm gives t as a ScatterAdd onto zeros, with negations and numeric factors moved to the source, or nil
+// where t is none.
 func scatterTerm(t *Node) *Node {
 	switch {
 	case t.op == opScatter && t.in[0].isZero():

@@ -22,7 +22,6 @@ type rule struct {
 var rules = [numOps]rule{
 	opConst: {name: "Const"},
 	opVar:   {name: "Variable"},
-	opHole:  {name: "Hole"},
 
 	opReshape: {
 		name: "Reshape",
@@ -188,7 +187,8 @@ var rules = [numOps]rule{
 	},
 }
 
-// matMulLike is a·b, laid out like x: where x is a transposed matrix, as the transpose of bᵀ·aᵀ, whose rows lie as x's do.
+// matMulLike is a·b, laid out like x: where x is a transposed matrix, as the transpose of bᵀ·aᵀ, whose rows lie as
+// x's do.
 func matMulLike(x, a, b *Node) *Node {
 	if r := len(x.shape); x.op == opPermute && x.ints[r-1] == r-2 && x.ints[r-2] == r-1 {
 		return b.T().MatMul(a.T()).T()

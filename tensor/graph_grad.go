@@ -1,6 +1,9 @@
 package tensor
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Grad is the gradient of a node of one element with respect to nodes it depends on, by reverse mode:
 // one node of the shape of each wrt. It can be differentiated again.
@@ -29,7 +32,7 @@ func VJP(outs, wrt, cotangents []*Node) []*Node {
 		}
 	}
 	var order []*Node
-	walk(outs, func(n *Node) { order = append(order, n) })
+	walkFrom(leastDepth(wrt), outs, func(n *Node) { order = append(order, n) })
 	sums := make(map[*Node]*Node)
 	for _, n := range slices.Backward(order) {
 		if !active[n] || len(parts[n]) == 0 {
@@ -59,6 +62,16 @@ func VJP(outs, wrt, cotangents []*Node) []*Node {
 	return out
 }
 
+// leastDepth bounds the walks of derivatives from below: the gradient with respect to the last of many unrolled steps
+// looks at that step only.
+func leastDepth(wrt []*Node) int {
+	least := math.MaxInt
+	for _, w := range wrt {
+		least = min(least, w.depth)
+	}
+	return least
+}
+
 // dependents marks the nodes under outs that depend on one of wrt.
 func dependents(outs, wrt []*Node) map[*Node]bool {
 	active := make(map[*Node]bool)
@@ -66,7 +79,7 @@ func dependents(outs, wrt []*Node) map[*Node]bool {
 		w.want("derivative", Real)
 		active[w] = true
 	}
-	walk(outs, func(n *Node) {
+	walkFrom(leastDepth(wrt), outs, func(n *Node) {
 		if rules[n.op].jvp == nil || active[n] { // leaves and what is not differentiable stop here
 			return
 		}
@@ -77,8 +90,9 @@ func dependents(outs, wrt []*Node) map[*Node]bool {
 	return active
 }
 
-// accumulate adds contributions. Those that are zero but for disjoint ranges of one axis (the gradients of a flat
-// parameter vector's pieces) are laid side by side instead: k pieces cost one pass, not k.
+// accumulate adds the contributions to a cotangent. Contributions that are zero outside disjoint ranges of one axis, as
+// the gradients of the parts of a flat parameter vector are, are concatenated instead: k of them cost one pass over
+// memory and not k.
 func accumulate(parts []*Node) *Node {
 	var pads, rest []*Node
 	axis := -1
@@ -141,7 +155,7 @@ func JVP(outs, wrt, tangents []*Node) []*Node {
 			t[w] = plus(t[w], c)
 		}
 	}
-	walk(outs, func(n *Node) {
+	walkFrom(leastDepth(wrt), outs, func(n *Node) {
 		if rules[n.op].jvp == nil || slices.Contains(wrt, n) {
 			return
 		}

@@ -19,14 +19,13 @@ const (
 	Int  = device.Int
 )
 
-// op says what a node is. Beyond the device's operations there are leaves and views; rules.go has a row for each.
+// op says what a node is. Beyond the device's operations there are leaves and views; graph_rules.go has a row for each.
 type op uint8
 
 const (
 	// Leaves.
 	opConst op = iota // num, a scalar
 	opVar             // v
-	opHole            // a value to be substituted before compiling (Linearize)
 
 	// Views: they cost nothing, the planner turns them into strides.
 	opReshape
@@ -58,6 +57,7 @@ type Node struct {
 	typ   Type
 	shape []int
 	in    []*Node
+	depth int // more than that of every input: what is not deeper than n does not depend on n
 
 	fn   expr.Fn
 	num  float64
@@ -148,11 +148,15 @@ func (n *Node) wantRank(op string, rank int) {
 }
 
 // walk visits every node that outs reach, inputs before users, in an order that depends on the graph alone.
-func walk(outs []*Node, visit func(*Node)) {
+func walk(outs []*Node, visit func(*Node)) { walkFrom(0, outs, visit) }
+
+// walkFrom is walk that leaves out nodes of less than some depth, and thereby what only they read: all that may
+// depend on nodes of that depth is visited.
+func walkFrom(depth int, outs []*Node, visit func(*Node)) {
 	seen := make(map[*Node]bool)
 	var rec func(*Node)
 	rec = func(n *Node) {
-		if seen[n] {
+		if n.depth < depth || seen[n] {
 			return
 		}
 		seen[n] = true
@@ -172,6 +176,14 @@ func (n *Node) with(in []*Node) *Node {
 		return n
 	}
 	m := *n
-	m.in = in
-	return &m
+	m.in, m.depth = in, 0
+	return newNode(m)
+}
+
+// newNode makes a node that has inputs.
+func newNode(n Node) *Node {
+	for _, i := range n.in {
+		n.depth = max(n.depth, i.depth+1)
+	}
+	return &n
 }

@@ -22,11 +22,13 @@ func labels(n, classes int) *Node {
 }
 
 func unary(name string, f func(*Node) *Node, sample func(*rand.Rand) float64) tensortest.Case {
-	return tensortest.Case{Name: name, Shapes: [][]int{{3, 4}}, Sample: sample, Build: func(x []*Node) *Node { return f(x[0]) }}
+	return tensortest.Case{Name: name, Shapes: [][]int{{3, 4}}, Sample: sample,
+		Build: func(x []*Node) *Node { return f(x[0]) }}
 }
 
 func binary(name string, f func(a, b *Node) *Node, sample func(*rand.Rand) float64) tensortest.Case {
-	return tensortest.Case{Name: name, Shapes: [][]int{{3, 4}, {3, 1}}, Sample: sample, Build: func(x []*Node) *Node { return f(x[0], x[1]) }}
+	return tensortest.Case{Name: name, Shapes: [][]int{{3, 4}, {3, 1}}, Sample: sample,
+		Build: func(x []*Node) *Node { return f(x[0], x[1]) }}
 }
 
 // cases has a row for every operation and elementwise function that has a derivative.
@@ -79,7 +81,8 @@ var cases = []tensortest.Case{
 	unary("norm", func(x *Node) *Node { return x.Norm() }, nil),
 	binary("dot", func(a, b *Node) *Node { return Dot(a, b.Expand(3, 4)) }, nil),
 	{Name: "matmul", Shapes: [][]int{{3, 4}, {4, 2}}, Build: func(x []*Node) *Node { return x[0].MatMul(x[1]).Tanh() }},
-	{Name: "matmul transposed", Shapes: [][]int{{4, 3}, {2, 4}}, Build: func(x []*Node) *Node { return x[0].T().MatMul(x[1].T()).Square() }},
+	{Name: "matmul transposed", Shapes: [][]int{{4, 3}, {2, 4}},
+		Build: func(x []*Node) *Node { return x[0].T().MatMul(x[1].T()).Square() }},
 	{Name: "matmul batched", Shapes: [][]int{{2, 3, 4}, {1, 4, 2}}, Build: func(x []*Node) *Node {
 		return x[0].MatMul(x[1].Expand(2, 4, 2)).Square()
 	}},
@@ -92,7 +95,8 @@ var cases = []tensortest.Case{
 	unary("gather", func(x *Node) *Node { return Gather(x, labels(5, 3)).Square() }, nil),
 	unary("k-th largest", func(x *Node) *Node { return kth(4, x.T()).Square() }, nil),
 	{Name: "k-th largest of several", Shapes: [][]int{{3, 2}, {1}, {7}}, Build: func(x []*Node) *Node {
-		return Concat(0, kth(1, x...).Flatten(), kth(6, x...).Flatten(), kth(11, x[2], x[0].Exp(), x[1]).Mul(x[1])).Square()
+		return Concat(0, kth(1, x...).Flatten(), kth(6, x...).Flatten(),
+			kth(11, x[2], x[0].Exp(), x[1]).Mul(x[1])).Square()
 	}},
 	{Name: "scatter", Shapes: [][]int{{3, 2}, {5, 2}}, Build: func(x []*Node) *Node {
 		return ScatterAdd(x[0], labels(5, 3), x[1].Exp()).Square()
@@ -182,9 +186,12 @@ func TestPiecewiseRules(t *testing.T) {
 		{"abs'(0) = 0", (*Node).Abs, []float64{-1, 0, 2}, []float64{-1, 0, 1}},
 		{"sqrt'(0) = 0", (*Node).Sqrt, []float64{0, 4}, []float64{0, 0.25}},
 		{"norm'(0) = 0", (*Node).Norm, []float64{0, 0, 0}, []float64{0, 0, 0}},
-		{"clamp' = 1 strictly inside", func(x *Node) *Node { return x.Clamp(Const(-1), Const(1)) }, []float64{-2, -1, 0, 1, 2}, []float64{0, 0, 1, 0, 0}},
-		{"ties of max go to the first", func(x *Node) *Node { return x.Max(Const(0)) }, []float64{-1, 0, 1}, []float64{0, 1, 1}},
-		{"ties of max over go to the first", func(x *Node) *Node { return x.MaxOver() }, []float64{1, 3, 3, 2}, []float64{0, 1, 0, 0}},
+		{"clamp' = 1 strictly inside", func(x *Node) *Node { return x.Clamp(Const(-1), Const(1)) },
+			[]float64{-2, -1, 0, 1, 2}, []float64{0, 0, 1, 0, 0}},
+		{"ties of max go to the first", func(x *Node) *Node { return x.Max(Const(0)) }, []float64{-1, 0, 1},
+			[]float64{0, 1, 1}},
+		{"ties of max over go to the first", func(x *Node) *Node { return x.MaxOver() }, []float64{1, 3, 3, 2},
+			[]float64{0, 1, 0, 0}},
 		{"sign is flat", func(x *Node) *Node { return x.Sign() }, []float64{-1, 0, 1}, []float64{0, 0, 0}},
 	} {
 		x := variable(t, ex, c.at)

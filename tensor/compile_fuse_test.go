@@ -13,6 +13,7 @@ func TestEpilogues(t *testing.T) {
 	x, w, b := filled(t, ex, 5, 4).Node(), filled(t, ex, 4, 3).Node(), filled(t, ex, 3).Node()
 	y := x.MatMul(w)
 	k := integers(t, ex, []int32{0, 1, 2, 0, 1}, 5).Node()
+	twice := func(m *Node) *Node { return m.Reshape(1, m.shape[0], m.shape[1]).Expand(2, m.shape[0], m.shape[1]) }
 	for name, c := range map[string]struct {
 		n    *Node
 		want string
@@ -27,7 +28,7 @@ func TestEpilogues(t *testing.T) {
 		"transposed":              {y.Slice(0, 0, 3).Add(y.Slice(0, 0, 3).T()), "Gemm Map"},
 		"Int memory beside it":    {OneHot(k, 3).Mul(y), "Gemm Map"},
 		"an Int result":           {y.Scale(3).ToInt().ToReal(), "Gemm"},
-		"batches":                 {x.Reshape(1, 5, 4).Expand(2, 5, 4).MatMul(w.Reshape(1, 4, 3).Expand(2, 4, 3)).Add(b).Tanh(), "Gemm"},
+		"batches":                 {twice(x).MatMul(twice(w)).Add(b).Tanh(), "Gemm"},
 		"softmax between":         {y.Add(b).Softmax().Square(), "Gemm RowSoftmax Map"},
 		"the bias through a view": {y.Flatten().Add(b.Slice(0, 0, 1)).Exp(), "Gemm Map"},
 	} {
@@ -93,10 +94,11 @@ func TestComparisonsAreRepeated(t *testing.T) {
 	}
 	positive := Const(0).Lt(h)
 	require.Equal(t, "Gemm Map", program(t, ex, h, positive), "a comparison that is stored is computed once")
-	require.Equal(t, "Map", program(t, ex, x.Node().Exp().Mul(Const(1).Lt(x.Node().Exp()))), "in one group with what it compares")
+	require.Equal(t, "Map", program(t, ex, x.Node().Exp().Mul(Const(1).Lt(x.Node().Exp()))),
+		"in one group with what it compares")
 	transposed := x.Node().Exp().Sub(Const(1)).Slice(1, 0, 3)
-	require.InDeltaSlice(t, interpreted(t, Const(0).Lt(transposed).T().MatMul(w.Node().Slice(0, 0, 1).T().Expand(3, 5).T()), x, w),
-		values(t, ex, Const(0).Lt(transposed).T().MatMul(w.Node().Slice(0, 0, 1).T().Expand(3, 5).T()))[0], 1e-12, "read through a view")
+	product := Const(0).Lt(transposed).T().MatMul(w.Node().Slice(0, 0, 1).T().Expand(3, 5).T())
+	require.InDeltaSlice(t, interpreted(t, product, x, w), values(t, ex, product)[0], 1e-12, "read through a view")
 }
 
 // One conjugate-gradient step: z += αp, r -= αAp and the new <r, r> are one pass over memory; then p = r + βp.

@@ -13,9 +13,12 @@ func TestFold(t *testing.T) {
 	x := filled(t, ex, 3, 4).Node()
 	one := func(n *Node) *Node { return fold([]*Node{n})[0] }
 	for name, n := range map[string]*Node{
-		"x·1": x.Mul(Const(1)), "1·x": Const(1).Mul(x), "x+0": x.AddConst(0), "0+x": Const(0).Add(x), "x-0": x.Sub(Const(0)),
-		"x/1": x.Div(Const(1)), "--x": x.Neg().Neg(), "stop": x.StopGradient(), "reshapes": x.Reshape(12).Reshape(2, 6).Reshape(3, 4),
-		"zeros in a shape": x.Add(Zeros(4)), "all at once": x.Mul(Full(1, 3, 1)).Add(Const(2).Sub(Const(2))).StopGradient(),
+		"x·1": x.Mul(Const(1)), "1·x": Const(1).Mul(x), "x+0": x.AddConst(0), "0+x": Const(0).Add(x),
+		"x-0": x.Sub(Const(0)),
+		"x/1": x.Div(Const(1)), "--x": x.Neg().Neg(), "stop": x.StopGradient(),
+		"reshapes":         x.Reshape(12).Reshape(2, 6).Reshape(3, 4),
+		"zeros in a shape": x.Add(Zeros(4)),
+		"all at once":      x.Mul(Full(1, 3, 1)).Add(Const(2).Sub(Const(2))).StopGradient(),
 	} {
 		require.Same(t, x, one(n), name)
 	}
@@ -43,10 +46,14 @@ func TestFoldKeepsNaN(t *testing.T) {
 	ex := newRef(t)
 	nan, inf := math.NaN(), math.Inf(1)
 	x := holding(t, ex, []float64{nan, inf, -inf, 2})
-	out := values(t, ex, x.Node().Scale(0), Const(0).Mul(x.Node()), x.Node().Sub(x.Node()), x.Node().Div(x.Node()), Const(0).Div(x.Node()))
-	for i, want := range [][]float64{{nan, nan, nan, 0}, {nan, nan, nan, 0}, {nan, nan, nan, 0}, {nan, nan, nan, 1}, {nan, 0, 0, 0}} {
+	out := values(t, ex, x.Node().Scale(0), Const(0).Mul(x.Node()), x.Node().Sub(x.Node()), x.Node().Div(x.Node()),
+		Const(0).Div(x.Node()))
+	for i, want := range [][]float64{
+		{nan, nan, nan, 0}, {nan, nan, nan, 0}, {nan, nan, nan, 0}, {nan, nan, nan, 1}, {nan, 0, 0, 0},
+	} {
 		for k := range want {
-			require.Equal(t, math.Float64bits(want[k])&^(1<<63)&^1, math.Float64bits(out[i][k])&^(1<<63)&^1, "%d %d: %v", i, k, out[i])
+			require.Equal(t, math.Float64bits(want[k])&^(1<<63)&^1, math.Float64bits(out[i][k])&^(1<<63)&^1,
+				"%d %d: %v", i, k, out[i])
 		}
 	}
 }
@@ -59,7 +66,8 @@ func TestFoldSinksBroadcasts(t *testing.T) {
 	require.Equal(t, opExpand, n.op)
 	require.Equal(t, []int{4}, n.in[0].shape)
 	column := filled(t, ex, 3, 1).Node()
-	require.Equal(t, opElem, fold([]*Node{column.Expand(3, 4).Add(row.Expand(3, 4))})[0].op, "two directions do not sink")
+	require.Equal(t, opElem, fold([]*Node{column.Expand(3, 4).Add(row.Expand(3, 4))})[0].op,
+		"two directions do not sink")
 }
 
 // 0 and -0 are two constants, also where they meet in memory.

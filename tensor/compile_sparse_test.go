@@ -23,8 +23,9 @@ func TestSparseUpdate(t *testing.T) {
 	g := Grad(loss(w.Node()), weights.Node())[0]
 	for name, next := range map[string]*Node{
 		"x - c g": weights.Node().Sub(g.Scale(0.1)), "x - lr g": weights.Node().Sub(g.Mul(lr.Node())),
-		"x + g": weights.Node().Add(g), "g + x": g.Add(weights.Node()), "x + -c g": weights.Node().Add(g.Scale(0.1).Neg()),
-		"x - g": weights.Node().Sub(g),
+		"x + g": weights.Node().Add(g), "g + x": g.Add(weights.Node()),
+		"x + -c g": weights.Node().Add(g.Scale(0.1).Neg()),
+		"x - g":    weights.Node().Sub(g),
 	} {
 		f := compiled(t, ex, Update{weights, next})
 		require.Equal(t, 1, times("ScatterAdd", ops(f)), name)
