@@ -106,7 +106,7 @@ func (c *compiler) analyse() {
 
 func (c *compiler) uniformStep(v *value) bool {
 	switch v.Fn {
-	case expr.Const:
+	case expr.Const, expr.IConst:
 		return true
 	case expr.Input:
 		return !(c.given && v.Arg == 0) && c.sources[v.Arg].kind == uniform

@@ -6,14 +6,14 @@ import "bilevel/internal/expr"
 func (c *compiler) emitUniform(v *value) {
 	if v.typ == expr.Int {
 		v.at = place{slot, len(c.ints)}
-		c.ints = append(c.ints, 0)
+		c.ints = append(c.ints, int32(v.Const)) // 0 but for IConst
 	} else {
 		v.at = place{slot, len(c.reals)}
 		c.reals = append(c.reals, float32(v.Const))
 	}
 	in := instr{dst: v.at}
 	switch v.Fn {
-	case expr.Const, expr.Iota: // Iota along an axis of length 1 is 0
+	case expr.Const, expr.IConst, expr.Iota: // Iota along an axis of length 1 is 0
 		return
 	case expr.Input:
 		in.form, in.a = formLoad, place{source, v.Arg}

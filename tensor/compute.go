@@ -170,10 +170,8 @@ func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	if count == 0 || count > math.MaxInt32 {
 		fail(name, "wants 1 to 2^31-1 elements, got %d in %d parts", count, len(parts))
 	}
-	if k.op == opElem && k.fn == expr.ToInt {
-		if c, ok := k.in[0].isConst(); ok && (c < 1 || c > float64(count)) {
-			fail(name, "k is %v of %d elements", c, count)
-		}
+	if c := storageOf(k); c.op == opElem && c.fn == expr.IConst && (c.num < 1 || c.num > float64(count)) {
+		fail(name, "k is %v of %d elements", c.num, count)
 	}
 	place = &Node{op: opKth, typ: Int, shape: []int{1}, in: chosen}
 	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()

@@ -105,8 +105,8 @@ func (n *Node) Square() *Node { return n.Mul(n) }
 func (n *Node) ToReal() *Node { return elem(expr.ToReal, n) }
 func (n *Node) ToInt() *Node  { return elem(expr.ToInt, n) }
 
-// IntConst is a scalar Int constant.
-func IntConst(c int32) *Node { return Const(float64(c)).ToInt() }
+// IntConst is a scalar Int constant; all its bits are kept.
+func IntConst(c int32) *Node { return &Node{op: opElem, fn: expr.IConst, typ: Int, num: float64(c)} }
 
 // OneHot turns labels [r] into [r, classes] of 0 and 1.
 func OneHot(labels *Node, classes int) *Node {

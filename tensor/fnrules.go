@@ -8,7 +8,7 @@ type chain = func(n, g *Node) *Node
 
 // fnRules has one row per elementwise function, one entry per argument. The piecewise rules of the project live here.
 var fnRules = [expr.NumFn][]chain{
-	expr.Input: {}, expr.Const: {}, expr.Iota: {}, // leaves: no arguments
+	expr.Input: {}, expr.Const: {}, expr.IConst: {}, expr.Iota: {}, // leaves: no arguments
 
 	expr.Neg:  {func(n, g *Node) *Node { return g.Neg() }},
 	expr.Abs:  {func(n, g *Node) *Node { return g.Mul(n.in[0].Sign()) }}, // abs'(0) = 0

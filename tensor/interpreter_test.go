@@ -127,6 +127,8 @@ func evalElem(n *Node, in []array, out array) {
 			return 0
 		}
 		switch n.fn {
+		case expr.IConst:
+			out.ints[i] = int32(n.num)
 		case expr.Iota:
 			out.ints[i] = int32(idx[n.ints[0]])
 		case expr.IAdd:

@@ -17,7 +17,7 @@ func (b *builder) add(s expr.Step) int {
 func (b *builder) input(k int) int         { return b.add(expr.Step{Fn: expr.Input, Arg: k}) }
 func (b *builder) constant(c float64) int  { return b.add(expr.Step{Fn: expr.Const, Const: c}) }
 func (b *builder) iota(axis int) int       { return b.add(expr.Step{Fn: expr.Iota, Arg: axis}) }
-func (b *builder) integer(c float64) int   { return b.fn(expr.ToInt, b.constant(c)) } // there are no Int constants
+func (b *builder) integer(c int32) int     { return b.add(expr.Step{Fn: expr.IConst, Const: float64(c)}) }
 func (b *builder) out(o ...int) *expr.Expr { return &expr.Expr{Steps: b.steps, Outs: o} }
 
 func (b *builder) fn(f expr.Fn, args ...int) int {
@@ -66,6 +66,7 @@ func randomExpr(rng *rand.Rand, reals, rank, steps, outs int) *expr.Expr {
 	}
 	push(b.constant(rng.NormFloat64()), 8) // not a float32 number: devices round it
 	ints = append(ints, b.input(reals))
+	ints = append(ints, b.integer(int32(rng.IntN(17)-8)))
 	if rank > 0 {
 		ints = append(ints, b.iota(rng.IntN(rank)))
 	}

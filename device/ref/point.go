@@ -41,6 +41,8 @@ func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
 			vals[i] = input(s.Arg)
 		case expr.Const:
 			vals[i] = value{real: s.Const}
+		case expr.IConst:
+			vals[i] = value{int: int32(s.Const)}
 		case expr.Iota:
 			vals[i] = value{int: int32(idx[s.Arg])}
 		case expr.IAdd:

@@ -28,6 +28,7 @@ type Fn uint8
 const (
 	Input Fn = iota // value of input number Step.Arg at this point
 	Const           // Step.Const, a Real
+	IConst          // Step.Const, an Int: a whole number from -2^31 to 2^31-1, all bits kept
 	Iota            // index of this point along axis Step.Arg, an Int
 
 	Neg
@@ -82,8 +83,9 @@ type Info struct {
 // Table describes every Fn; a test checks that no row is missing.
 var Table = [NumFn]Info{
 	Input: {Name: "input"},
-	Const: {Name: "const"},
-	Iota:  {Name: "iota", Out: Int},
+	Const:  {Name: "const"},
+	IConst: {Name: "iconst", Out: Int},
+	Iota:   {Name: "iota", Out: Int},
 
 	Neg:      {Name: "neg", Arity: 1, Eval: func(a, _, _ float64) float64 { return -a }},
 	Abs:      {Name: "abs", Arity: 1, Eval: func(a, _, _ float64) float64 { return math.Abs(a) }},
@@ -169,7 +171,7 @@ type Step struct {
 	Fn    Fn
 	Arg   int     // Input: its number; Iota: the axis
 	Args  [3]int  // operands
-	Const float64 // Const: the value
+	Const float64 // Const and IConst: the value
 }
 
 // Expr is a list of steps; step i defines value i. Outs names the values that leave the expression.
@@ -189,6 +191,10 @@ func (e *Expr) Types(inputs []Type, rank int) ([]Type, error) {
 		info := &Table[s.Fn]
 		types[i] = info.Out
 		switch s.Fn {
+		case IConst:
+			if c := s.Const; c != math.Trunc(c) || c < math.MinInt32 || c > math.MaxInt32 {
+				return nil, fmt.Errorf("expr: step %d: the Int constant %v is no whole number from -2^31 to 2^31-1", i, c)
+			}
 		case Input:
 			if s.Arg < 0 || s.Arg >= len(inputs) {
 				return nil, fmt.Errorf("expr: step %d reads input %d of %d", i, s.Arg, len(inputs))
@@ -229,6 +235,8 @@ func (e *Expr) String() string {
 			fmt.Fprintf(&b, " %d", s.Arg)
 		case Const:
 			fmt.Fprintf(&b, " %g", s.Const)
+		case IConst:
+			fmt.Fprintf(&b, " %.0f", s.Const)
 		}
 		for _, a := range s.Args[:Table[s.Fn].Arity] {
 			fmt.Fprintf(&b, " v%d", a)

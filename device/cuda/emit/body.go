@@ -101,6 +101,8 @@ func eval(w *writer, e *expr.Expr, on []bool, leaf func(expr.Step) string) []str
 			vals[i] = leaf(s)
 		case s.Fn == expr.Const:
 			vals[i] = w.f("mov.f32", number(s.Const))
+		case s.Fn == expr.IConst:
+			vals[i] = w.r("mov.b32", integer(int(s.Const)))
 		case compares:
 			predicates[i] = w.p(op, args[0], args[1])
 			vals[i] = w.f("selp.f32", number(1), number(0), predicates[i])
