@@ -89,6 +89,10 @@ func (it *interpreter) eval(n *Node) array {
 		for i := range n.Size() {
 			out.put(i, in[0], i)
 		}
+	case opPow:
+		for i, v := range in[0].real {
+			out.real[i] = math.Pow(v, n.num)
+		}
 	case opElem:
 		evalElem(n, in, out)
 	case opRandom:

@@ -37,6 +37,7 @@ const (
 
 	// Computation, each one family of the device's operations.
 	opElem    // Map: fn
+	opPow     // num: the exponent; fold writes it as opElem
 	opReduce  // Reduce: ints = axes, kind; keeps reduced axes with length 1
 	opMatMul  // Gemm: [m,k]·[k,n] or [b,m,k]·[b,k,n]
 	opSoftmax // RowSoftmax: soft
@@ -66,6 +67,10 @@ type Node struct {
 	soft device.SoftmaxKind
 	rnd  device.RandomAttr
 	v    *Variable
+
+	// selected says of a derivative that it has been through a selection: its zeros stay zeros whatever they are
+	// multiplied with (fnrules.go).
+	selected bool
 }
 
 // Shape is the node's shape; the caller must not change it.
