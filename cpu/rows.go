@@ -31,10 +31,14 @@ type Gather struct {
 	to, from        []float32                                                                   // the memory of out and table then, Real or Int
 }
 
-// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
+// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows, or Byte rows that
+// become Real.
 // Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
+	if table.Byte != nil {
+		return g
+	}
 	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
 		g.copyRows8, g.to, g.from = loopsOf(pool.level).copyRows8, out.Real, table.Real
 		if out.Int != nil {
@@ -67,9 +71,12 @@ func (g *Gather) Do(_ *Worker, item int) {
 		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
 		dst := run{g.out.Shape[1], g.out.Off + j*g.out.Strides[0], g.out.Strides[1]}
 		src := run{g.out.Shape[1], g.table.Off + row*g.table.Strides[0], g.table.Strides[1]}
-		if g.out.Int != nil {
+		switch {
+		case g.table.Byte != nil:
+			widenRun(g.out.Real, g.table.Byte, dst, src)
+		case g.out.Int != nil:
 			copyRun(g.out.Int, g.table.Int, dst, src)
-		} else {
+		default:
 			copyRun(g.out.Real, g.table.Real, dst, src)
 		}
 	}
@@ -84,6 +91,20 @@ func (g *Gather) copyRows(lo, hi int) {
 	}
 	for r, row := range rows {
 		copy(out[r*ldd:][:d], table[int(row)*lds:])
+	}
+}
+
+// widenRun makes a run of numbers of a run of bytes of the same length.
+func widenRun(dst []float32, src []byte, to, from run) {
+	if to.n > 0 && to.stride == 1 && from.stride == 1 {
+		src = src[from.off:][:from.n]
+		for i := range dst[to.off:][:to.n] {
+			dst[to.off+i] = float32(src[i])
+		}
+		return
+	}
+	for i := range to.n {
+		dst[to.off+i*to.stride] = float32(src[from.off+i*from.stride])
 	}
 }
 

@@ -57,7 +57,9 @@ func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) ([]Type
 	}
 	types := make([]Type, len(ins))
 	for i, v := range ins {
-		types[i] = p.Type(v)
+		if types[i] = p.Type(v); types[i] == Byte {
+			return nil, fmt.Errorf("input %d is Byte, which only Gather reads", i)
+		}
 		if err := shape(fmt.Sprintf("input %d", i), v, space...); err != nil {
 			return nil, err
 		}
@@ -213,7 +215,11 @@ func checkGather(in *Instr, p *Program) error {
 	if err := cmp.Or(rank("table", table, 2), rank("index", idx, 1), p.typed("index", idx, Int)); err != nil {
 		return err
 	}
-	return cmp.Or(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, p.Type(table)))
+	rows := p.Type(table)
+	if rows == Byte {
+		rows = Real
+	}
+	return cmp.Or(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, rows))
 }
 
 func checkScatterAdd(in *Instr, p *Program) error {
@@ -306,9 +312,12 @@ func checkRandom(in *Instr, p *Program) error {
 	)
 }
 
-func checkCopy(in *Instr, _ *Program) error {
+func checkCopy(in *Instr, p *Program) error {
 	if err := count(in, 1, 1); err != nil {
 		return err
+	}
+	if p.Type(in.In[0]) == Byte || p.Type(in.Out[0]) == Byte {
+		return fmt.Errorf("copies from %s to %s: only Gather reads Byte, and nothing writes it", p.Type(in.In[0]), p.Type(in.Out[0]))
 	}
 	return shape("output", in.Out[0], in.In[0].Shape...)
 }

@@ -33,7 +33,7 @@ func CheckCopy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error {
 
 func checkTransfer(b Buffer, off int, h Host) error {
 	set := 0
-	for _, on := range [3]bool{h.F32 != nil, h.F64 != nil, h.I32 != nil} {
+	for _, on := range [4]bool{h.F32 != nil, h.F64 != nil, h.I32 != nil, h.U8 != nil} {
 		if on {
 			set++
 		}

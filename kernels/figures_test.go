@@ -99,6 +99,15 @@ func scenes() []scene {
 				Out: kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}}}.Plan()
 		}}
 	}
+	bytes := func(kernel string, cols int) scene {
+		const rows, n = 512, 512
+		return scene{kernel, fmt.Sprintf("512 of 512 rows of %d", cols), 4*n + 5*n*cols, 0, func(r *rig) kernels.Plan {
+			fault, _ := r.fault()
+			return kernels.Gather{Rows: rows, Cols: cols, Count: n, Fault: fault, Bytes: true, Index: indices(r, n, rows),
+				Table: kernels.Strided{Number: put(r, "table", make([]byte, rows*cols)), Strides: [3]int{cols, 1, 0}},
+				Out:   kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}}}.Plan()
+		}}
+	}
 	return []scene{
 		gemm("gemm_128", ", A transposed", 512, 512, 128, 4, true, false, false, false),
 		gemm("gemm_128_a", "", 512, 512, 128, 4, false, false, false, false),
@@ -133,7 +142,7 @@ func scenes() []scene {
 		}},
 		{"kth_count", "65536, first digit", 4 << 16, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
 		{"kth_place", "2048 counts", 4 << 11, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
-		gathered("gather_4", 128), gathered("gather", 65),
+		gathered("gather_4", 128), gathered("gather", 65), bytes("gather_bytes_4", 128), bytes("gather_bytes", 65),
 		{"scatter_add", "512 into 512 rows of 128", 4*512 + 8*512*128, 512 * 128, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
 			base := square(r, "out", 512, 128)

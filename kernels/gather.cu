@@ -10,10 +10,16 @@ __device__ __forceinline__ void report(unsigned long long* fault, int position, 
     atomicMin(fault, (unsigned long long)(unsigned)position << 32 | (unsigned)index);
 }
 
+// What is stored of an element of a table: bits as they are, or a byte as a number.
+__device__ __forceinline__ unsigned element(unsigned x) { return x; }
+__device__ __forceinline__ uint4 element(uint4 x) { return x; }
+__device__ __forceinline__ float element(unsigned char x) { return x; }
+__device__ __forceinline__ float4 element(uchar4 x) { return make_float4(x.x, x.y, x.z, x.w); }
+
 // out[j,:] = table[index[j],:]. Threads take neighbouring elements of out, across the ends of rows: out is dense as a rule,
 // and rows seldom begin at sectors.
-template <typename Word>
-__device__ __forceinline__ void rows(const Word* table, const int* index, Word* out, unsigned long long* fault, const Gather& p) {
+template <typename From, typename To>
+__device__ __forceinline__ void rows(const From* table, const int* index, To* out, unsigned long long* fault, const Gather& p) {
     const unsigned cols = max(p.cols, 1u), step = gridDim.x * 256, down = step / cols, right = step - down * cols;
     const unsigned first = blockIdx.x * 256 + threadIdx.x;
     unsigned j = first / cols, c = first - j * cols;
@@ -22,7 +28,7 @@ __device__ __forceinline__ void rows(const Word* table, const int* index, Word* 
         if ((unsigned)row >= p.rows) {
             if (c == 0) report(fault, j, row);
         } else if (c < p.cols) {
-            out[(long long)j * p.out[0] + (long long)c * p.out[1]] = __ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]);
+            out[(long long)j * p.out[0] + (long long)c * p.out[1]] = element(__ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]));
         }
         j += down, c += right;
         if (c >= cols) c -= cols, j++;
@@ -39,6 +45,18 @@ gather(const unsigned* __restrict__ table, const int* __restrict__ index, unsign
 extern "C" __global__ void __launch_bounds__(256)
 gather_4(const uint4* __restrict__ table, const int* __restrict__ index, uint4* __restrict__ out, unsigned long long* fault, Gather p) {
     rows(table, index, out, fault, p);
+}
+
+// Bytes that become numbers; the table begins at a byte of its buffer.
+extern "C" __global__ void __launch_bounds__(256)
+gather_bytes(const unsigned char* __restrict__ table, unsigned long long first, const int* __restrict__ index, float* __restrict__ out, unsigned long long* fault, Gather p) {
+    rows(table + first, index, out, fault, p);
+}
+
+// Groups of 4 of them: rows contiguous and aligned on both sides.
+extern "C" __global__ void __launch_bounds__(256)
+gather_bytes_4(const uchar4* __restrict__ table, unsigned long long first, const int* __restrict__ index, float4* __restrict__ out, unsigned long long* fault, Gather p) {
+    rows(table + first, index, out, fault, p);
 }
 
 struct Scatter {

@@ -1,13 +1,14 @@
 package kernels
 
-// Gather copies rows: Out[j,:] = Table[Index[j],:], Table [Rows, Cols] and Out [Count, Cols] of either type. Strides are those
-// of row and column.
+// Gather copies rows: Out[j,:] = Table[Index[j],:], Table [Rows, Cols] and Out [Count, Cols] of either type; or Table holds
+// bytes, whose strides and offset count bytes, and Out the numbers. Strides are those of row and column.
 //
 // Fault is two Int words at an address that is a multiple of 8, both -1 before: where indices lie outside the table, their
 // rows of Out stay as they are, and Fault becomes the first of those indices and its position j.
 type Gather struct {
 	Rows, Cols, Count int
 	Table, Index, Out Strided
+	Bytes             bool // Table holds bytes
 	Fault             Operand
 }
 
@@ -26,6 +27,9 @@ func (g Gather) Plan() Plan {
 	}
 	p := gather{int32(g.Rows), int32(g.Cols), int32(g.Count), pair(g.Table), pair(g.Out), int32(g.Index.Strides[0])}
 	entry, cols := "gather", g.Cols
+	if g.Bytes {
+		return g.bytes(p)
+	}
 	if wide(g.Table) && wide(g.Out) && cols%4 == 0 {
 		entry, cols = "gather_4", cols/4
 		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4 // strides of columns stay 1
@@ -35,6 +39,22 @@ func (g Gather) Plan() Plan {
 		Grid:  [3]int{min(ceil(g.Count*max(1, cols), block), gridMost), 1, 1},
 		Block: [3]int{block, 1, 1},
 		Args:  []any{batch(g.Table, 0), batch(g.Index, 0), batch(g.Out, 0), g.Fault, p},
+	}}}
+}
+
+// bytes is the plan for a table of bytes.
+func (g Gather) bytes(p gather) Plan {
+	entry, cols, first := "gather_bytes", g.Cols, g.Table.Off
+	if wide(g.Table) && wide(g.Out) && cols%4 == 0 {
+		entry, cols, first = "gather_bytes_4", cols/4, first/4
+		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4 // strides of columns stay 1
+	}
+	table := Operand{Number: g.Table.Number} // an offset of an operand counts words
+	return Plan{Launches: []Launch{{
+		Module: "gather", Entry: entry,
+		Grid:  [3]int{min(ceil(g.Count*max(1, cols), block), gridMost), 1, 1},
+		Block: [3]int{block, 1, 1},
+		Args:  []any{table, uint64(first), batch(g.Index, 0), batch(g.Out, 0), g.Fault, p},
 	}}}
 }
 

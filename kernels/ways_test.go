@@ -52,6 +52,16 @@ func small() []func(r *rig) (plan kernels.Plan, out, size int) {
 			return p.Plan(), p.Out.Number, n * cols
 		})
 	}
+	for _, cols := range []int{17, 16} {
+		list = append(list, func(r *rig) (kernels.Plan, int, int) {
+			const rows, n = 23, 90
+			_, idx := r.indices(n, rows)
+			fault, _ := r.fault()
+			p := kernels.Gather{Rows: rows, Cols: cols, Count: n, Fault: fault, Bytes: true, Table: dense(put(r, "table", make([]byte, rows*cols)), cols),
+				Index: one(put(r, "index", idx)), Out: dense(r.blank("out", n*cols), cols)}
+			return p.Plan(), p.Out.Number, n * cols
+		})
+	}
 	list = append(list,
 		func(r *rig) (kernels.Plan, int, int) {
 			const rows, cols, n = 23, 17, 600

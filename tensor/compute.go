@@ -113,7 +113,7 @@ func CrossEntropy(z, labels *Node) *Node {
 	return n
 }
 
-// Gather picks rows: table [n, …] and index Int [b] give [b, …].
+// Gather picks rows: table [n, …] and index Int [b] give [b, …]. Of a table of bytes it gives Real numbers from 0 to 255.
 func Gather(table, index *Node) *Node {
 	index.want("Gather", Int)
 	index.wantRank("Gather", 1)
@@ -121,7 +121,14 @@ func Gather(table, index *Node) *Node {
 		fail("Gather", "wants a table of rank 1 or more, got a scalar")
 	}
 	shape := append(slices.Clone(index.shape), table.shape[1:]...)
-	return &Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}}
+	typ := table.typ
+	if typ == Byte {
+		if _, ok := asRows(table); !ok { // layout would copy it, which there is no operation for
+			fail("Gather", "the rows of a table of bytes must lie as they were written: transpose what was gathered")
+		}
+		typ = Real
+	}
+	return &Node{op: opGather, typ: typ, shape: shape, in: []*Node{table, index}}
 }
 
 // ScatterAdd is base [n, …] with rows of src [b, …] added at index Int [b], duplicates in the order of the index.

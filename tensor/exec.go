@@ -114,6 +114,8 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 			return nil, fmt.Errorf("update %d has no variable or no value", i)
 		case u.Var.ex != ex:
 			return nil, fmt.Errorf("variable %s belongs to another executor, or has been freed", u.Var.name)
+		case u.Var.typ == Byte:
+			return nil, fmt.Errorf("variable %s holds bytes, which the host writes and no function changes", u.Var.name)
 		case seen[u.Var]:
 			return nil, fmt.Errorf("variable %s is updated twice", u.Var.name)
 		case !slices.Equal(u.Var.shape, u.Value.shape) || u.Var.typ != u.Value.typ:
@@ -227,12 +229,10 @@ func (f *Function) bind(b device.Buffer) int {
 }
 
 // bytes is the memory of a buffer.
-func (ex *Executor) bytes(b device.Buffer) int {
-	if b.Type() == Int {
-		return 4 * b.Len()
-	}
-	return ex.info.RealBits / 8 * b.Len()
-}
+func (ex *Executor) bytes(b device.Buffer) int { return ex.bytesOf(b.Type(), b.Len()) }
+
+// bytesOf is the memory of n elements.
+func (ex *Executor) bytesOf(t Type, n int) int { return int(ex.info.ElementBytes(t)) * n }
 
 // constPool collects the constants that instructions read from memory (most live inside expressions).
 type constPool struct {

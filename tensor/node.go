@@ -17,6 +17,7 @@ type (
 const (
 	Real = device.Real
 	Int  = device.Int
+	Byte = device.Byte
 )
 
 // op says what a node is. Beyond the device's operations there are leaves and views; rules.go has a row for each.
@@ -76,7 +77,7 @@ type Node struct {
 // Shape is the node's shape; the caller must not change it.
 func (n *Node) Shape() []int { return n.shape }
 
-// Type is Real or Int.
+// Type is Real, Int, or Byte: a table of bytes, which Gather and ToReal turn into numbers.
 func (n *Node) Type() Type { return n.typ }
 
 // Size is the number of elements.

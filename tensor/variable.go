@@ -100,6 +100,9 @@ func (v *Variable) Write32(values []float32) error { return v.upload(device.Floa
 // WriteInts is Write for Int variables.
 func (v *Variable) WriteInts(values []int32) error { return v.upload(device.Int32s(values)) }
 
+// WriteBytes is Write for Byte variables.
+func (v *Variable) WriteBytes(values []byte) error { return v.upload(device.Bytes(values)) }
+
 // Read copies the variable to the host, after all earlier runs have finished.
 func (v *Variable) Read() ([]float64, error) {
 	out := make([]float64, v.Size())
@@ -113,6 +116,12 @@ func (v *Variable) ReadInto(dst []float64) error { return v.download(device.Floa
 func (v *Variable) ReadInts() ([]int32, error) {
 	out := make([]int32, v.Size())
 	return out, v.download(device.Int32s(out))
+}
+
+// ReadBytes is Read for Byte variables.
+func (v *Variable) ReadBytes() ([]byte, error) {
+	out := make([]byte, v.Size())
+	return out, v.download(device.Bytes(out))
 }
 
 // Number reads a variable of one element.

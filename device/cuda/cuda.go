@@ -49,6 +49,7 @@ type Device struct {
 	watch   []*runner // ran kernels that may have found bad indices since the last look
 	recent  *runner   // ran last
 	fault   error     // what ended the context
+	ledger  *device.Ledger
 	closed  bool
 	runners map[*runner]struct{}
 }
@@ -74,7 +75,8 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}}, runners: map[*runner]struct{}{}}
+	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}}, runners: map[*runner]struct{}{},
+		ledger: device.NewLedger(o.Name, 32)}
 	if err := dev.begin(o.Exact); err != nil {
 		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
 	}
@@ -101,7 +103,28 @@ func (d *Device) Info() device.Info {
 		RealBits: 32,
 		SumBlock: emit.SumBlock,
 		Async:    true,
+
+		Memory:    d.card.Memory,
+		Free:      d.free(),
+		Alignment: alignment,
 	}
+}
+
+// alignment is that of cuMemAlloc (CUDA C++ Programming Guide, "Size and Alignment Requirement").
+const alignment = 256
+
+// free is what the driver has left and what the device keeps for the next buffers.
+func (d *Device) free() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ready() != nil {
+		return 0
+	}
+	free, err := d.ctx.FreeMemory()
+	if err != nil {
+		return 0
+	}
+	return min(free+d.memory.Cached, d.card.Memory)
 }
 
 // ready says why the device cannot be used.

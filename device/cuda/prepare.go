@@ -147,7 +147,7 @@ func planRowSoftmax(b *bound) step {
 func planGather(b *bound) step {
 	table := b.In[0].Shape
 	return b.compiled(kernels.Gather{Rows: table[0], Cols: table[1], Count: b.In[1].Shape[0],
-		Table: b.in(0), Index: b.in(1), Out: b.out(), Fault: b.faulty()}.Plan())
+		Table: b.in(0), Index: b.in(1), Out: b.out(), Bytes: b.program.Type(b.In[0]) == device.Byte, Fault: b.faulty()}.Plan())
 }
 
 func planScatterAdd(b *bound) step {
@@ -275,7 +275,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	if err := device.CheckPrepare(p, d.check); err != nil {
+	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}

@@ -17,6 +17,8 @@ func memoryCases() []Case {
 		{"Memory/free/nil", func(d device.Device) error { d.Free(nil); return d.Sync() }},
 		{"Memory/transfer/real", transferReal},
 		{"Memory/transfer/int", transferInt},
+		{"Memory/transfer/byte", transferByte},
+		{"Memory/byte/refused", bytesRefused},
 		{"Memory/transfer/empty", transferEmpty},
 		{"Memory/transfer/refused", transferRefused},
 		{"Memory/copy", copyRanges},
@@ -46,6 +48,10 @@ func checkInfo(d device.Device) error {
 		return fmt.Errorf("RealBits = %d", i.RealBits)
 	case i.SumBlock < 1 || i.Threads < 1:
 		return fmt.Errorf("SumBlock = %d, Threads = %d", i.SumBlock, i.Threads)
+	case i.Memory < 1 || i.Free < 0 || i.Free > i.Memory:
+		return fmt.Errorf("%d of %d bytes of memory are free", i.Free, i.Memory)
+	case i.Alignment < 1 || i.Alignment&(i.Alignment-1) != 0:
+		return fmt.Errorf("Alignment = %d, which is no power of two", i.Alignment)
 	}
 	return nil
 }
@@ -148,6 +154,55 @@ func transferInt(d device.Device) error {
 			d.Download(device.Int32s(got[:2]), b, 5), equal(got[:2], intEdges[2:4]),
 			d.Download(device.Int32s(edge), b, 0), allEqual(edge, 0),
 		)
+	})
+}
+
+// transferByte moves bytes from and to any place: they need no alignment.
+func transferByte(d device.Device) error {
+	const n = 1000
+	values := make([]byte, n)
+	for i := range values {
+		values[i] = byte(i * 7)
+	}
+	return with(d, device.Byte, n+5, func(b device.Buffer) error {
+		return with(d, device.Byte, 9, func(small device.Buffer) error {
+			got, edge, part := make([]byte, n), make([]byte, 3), make([]byte, 9)
+			return errors.Join(
+				d.Download(device.Bytes(got), b, 0), allEqual(got, 0),
+				d.Upload(b, 3, device.Bytes(values)),
+				d.Download(device.Bytes(got), b, 3), equal(got, values),
+				d.Download(device.Bytes(edge), b, 0), allEqual(edge, 0), // the neighbours are untouched
+				d.Download(device.Bytes(edge[:2]), b, n+3), allEqual(edge[:2], 0),
+				d.Copy(small, 1, b, 8, 7),
+				d.Download(device.Bytes(part), small, 0), equal(part, append(append([]byte{0}, values[5:12]...), 0)),
+			)
+		})
+	})
+}
+
+// bytesRefused: bytes are for transfers and Gather alone.
+func bytesRefused(d device.Device) error {
+	return with(d, device.Byte, 8, func(bytes device.Buffer) error {
+		return with(d, device.Real, 8, func(reals device.Buffer) error {
+			prepared := func(in device.Instr) error {
+				_, err := d.Prepare(&device.Program{Buffers: []device.Buffer{bytes, reals}, Code: []device.Instr{in}})
+				return err
+			}
+			b, r := device.Dense(0, 0, 8), device.Dense(1, 0, 8)
+			identity := device.MapAttr{Shape: []int{8}, Expr: input0()}
+			return errors.Join(
+				refused("upload of reals", d.Upload(bytes, 0, device.Float32s(make([]float32, 2)))),
+				refused("download to ints", d.Download(device.Int32s(make([]int32, 2)), bytes, 0)),
+				refused("upload to reals", d.Upload(reals, 0, device.Bytes(make([]byte, 2)))),
+				refused("copy to reals", d.Copy(reals, 0, bytes, 0, 2)),
+				refused("Copy from bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{r}})),
+				refused("Copy to bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{r}, Out: []device.View{b}})),
+				refused("Copy of bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{b}})),
+				refused("Map of bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{r}})),
+				refused("Map to bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{r}, Out: []device.View{b}})),
+				refused("Map of bytes to bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{b}})),
+			)
+		})
 	})
 }
 

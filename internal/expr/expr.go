@@ -11,15 +11,19 @@ import (
 	"strings"
 )
 
-// Type is the type of a value: Real (float32 or float64, as the device decides) or Int (int32, for indices).
+// Type is the type of a value: Real (float32 or float64, as the device decides), Int (int32, for indices), or Byte (0 to
+// 255), in which tables are kept, but nothing is computed.
 type Type uint8
 
 const (
 	Real Type = iota
 	Int
+	Byte
+
+	NumType // number of types, not a type
 )
 
-func (t Type) String() string { return [...]string{"Real", "Int"}[t] }
+func (t Type) String() string { return [...]string{"Real", "Int", "Byte"}[t] }
 
 // Fn is one elementwise function. Table describes each.
 type Fn uint8

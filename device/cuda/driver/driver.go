@@ -99,6 +99,8 @@ type Context interface {
 	// Alloc takes device memory, with no particular contents. Its error is an *Error with OutOfMemory where there is none left.
 	Alloc(bytes int64) (Ptr, error)
 	Free(Ptr) error
+	// FreeMemory is how many bytes Alloc could give now, in pieces.
+	FreeMemory() (int64, error)
 	// Pinned takes host memory that the card can copy from and to by itself.
 	Pinned(bytes int) ([]byte, error)
 	FreePinned([]byte) error

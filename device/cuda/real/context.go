@@ -82,6 +82,11 @@ func (c *context) Free(p driver.Ptr) error {
 	return c.do("cuMemFree", nil, func() error { return cu.MemFree(cu.DevicePtr(p)) })
 }
 
+func (c *context) FreeMemory() (free int64, err error) {
+	err = c.do("cuMemGetInfo", nil, func() (err error) { free, _, err = cu.MemInfo(); return err })
+	return free, err
+}
+
 func (c *context) Pinned(n int) ([]byte, error) {
 	var p unsafe.Pointer
 	if err := c.do("cuMemHostAlloc", bytes(int64(n)), func() error { return check(C.cuMemHostAlloc(&p, C.size_t(n), 0)) }); err != nil {

@@ -181,7 +181,7 @@ func (b *bench) fill(d *cuda.Device, buf device.Buffer, o operand, noisy bool) e
 	switch {
 	case o.ints != nil:
 		return d.Upload(buf, 0, device.Int32s(o.ints))
-	case o.typ == device.Int || !noisy:
+	case o.typ != device.Real || !noisy:
 		return nil
 	}
 	if b.noise == nil {

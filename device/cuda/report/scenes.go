@@ -87,7 +87,7 @@ func Scenes() []Scene {
 	}
 	all = append(all, kthLargest())
 	for _, cols := range []int{128, 65} {
-		all = append(all, gather(cols))
+		all = append(all, gather(cols, device.Real), gather(cols, device.Byte))
 	}
 	all = append(all, scatterAdd())
 	for _, kind := range []device.RandomKind{device.Bits, device.Integers, device.Uniform, device.Normal} {
@@ -203,12 +203,17 @@ func kthLargest() Scene {
 	}}
 }
 
-func gather(cols int) Scene {
-	return Scene{Name: fmt.Sprintf("gather, rows of %d", cols), work: func(s Size) *work {
+// gather picks rows of a table of numbers, or of bytes that become numbers.
+func gather(cols int, table device.Type) Scene {
+	name, element := "gather", 4.
+	if table == device.Byte {
+		name, element = "gather of bytes", 1
+	}
+	return Scene{Name: fmt.Sprintf("%s, rows of %d", name, cols), work: func(s Size) *work {
 		rows := s.rows(cols)
-		w := &work{shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + 8*float64(rows*cols)}
+		w := &work{shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + (element+4)*float64(rows*cols)}
 		w.instr.Op = device.Gather
-		w.real(rows, cols)
+		w.in(table, []int{rows, cols}, []int{cols, 1})
 		w.in(device.Int, []int{rows}, []int{1}, draws(rows, rows)...)
 		w.out(device.Real, rows, cols)
 		return w

@@ -106,6 +106,16 @@ func (c *context) Free(p driver.Ptr) error {
 	return invalid("cuMemFree", c.m.Free(uint64(p)))
 }
 
+// FreeMemory is what no allocation holds.
+func (c *context) FreeMemory() (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.enter("cuMemGetInfo"); err != nil {
+		return 0, err
+	}
+	return c.card.Memory - c.m.MemoryInUse(), nil
+}
+
 // invalid is an error of the simulator about a call's arguments, as the driver's.
 func invalid(call string, err error) error {
 	if err == nil {

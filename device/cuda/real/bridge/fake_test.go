@@ -82,6 +82,8 @@ func (c *fakeContext) Pinned(n int) ([]byte, error) {
 	return b, nil
 }
 
+func (c *fakeContext) FreeMemory() (int64, error) { return 0, nil }
+
 func (c *fakeContext) FreePinned(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
