@@ -56,7 +56,35 @@ type Device struct {
 
 var _ device.Device = (*Device)(nil)
 
-// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the driver is too old.
+// Choose finds the first card of a driver that can run the kernels. Its error wraps device.ErrMissing and says of every card why
+// it cannot.
+func Choose(d driver.Driver) (card int, err error) {
+	cards, err := d.Cards()
+	if err != nil {
+		return 0, fmt.Errorf("%w: cuda:0: %w", device.ErrMissing, err)
+	}
+	if len(cards) == 0 {
+		return 0, fmt.Errorf("%w: cuda:0: %w", device.ErrMissing, errNoCard)
+	}
+	why := device.ErrMissing
+	for i := range cards {
+		err := cards[i].CheckUsable()
+		if err == nil {
+			return i, nil
+		}
+		separator := ": "
+		if i > 0 {
+			separator = "; "
+		}
+		why = fmt.Errorf("%w%scuda:%d: %w", why, separator, i, err)
+	}
+	return 0, why
+}
+
+var errNoCard = errors.New("the NVIDIA driver finds no card")
+
+// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the card or the driver is too
+// old.
 func New(d driver.Driver, o Options) (*Device, error) {
 	cards, err := d.Cards()
 	if err != nil {
@@ -64,11 +92,11 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	}
 	switch n := len(cards); {
 	case n == 0:
-		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds no card", device.ErrMissing, o.Name)
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, errNoCard)
 	case o.Card < 0 || o.Card >= n:
 		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n)
 	}
-	if err := driver.CheckVersion(cards[o.Card].DriverVersion); err != nil {
+	if err := cards[o.Card].CheckUsable(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
 	ctx, err := d.Open(o.Card)

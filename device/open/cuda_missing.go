@@ -20,5 +20,8 @@ func openCUDA(o cuda.Options) (device.Device, error) {
 	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, o.Name)
 }
 
+// firstCard is openCUDA for the first card.
+func firstCard(Options) (device.Device, error) { return openCUDA(cuda.Options{Name: "cuda:0"}) }
+
 // through is the way to a simulated driver: straight.
 func through(d driver.Driver) (driver.Driver, error) { return d, nil }

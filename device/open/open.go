@@ -72,11 +72,11 @@ func Open(name string, o Options) (device.Device, error) {
 	return nil, unknown(name)
 }
 
-// Auto opens the first NVIDIA card, or the processor, where why says what is wrong with the card. Where the build has no
-// CUDA driver, the processor is the fastest device and why is nil.
+// Auto opens the first NVIDIA card that can run the kernels, or the processor, where why says what is wrong with every card. Where the
+// build has no CUDA driver, the processor is the fastest device and why is nil.
 func Auto(o Options) (d device.Device, why error) {
 	if hasCUDA {
-		if d, why = openCUDA(cuda.Options{Name: "cuda:0", TensorCores: o.TF32}); why == nil {
+		if d, why = firstCard(o); why == nil {
 			return d, nil
 		}
 	}

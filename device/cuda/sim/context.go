@@ -180,6 +180,9 @@ func (c *context) Load(text string) (driver.Module, error) {
 	}
 	m, err := c.d.parse(text)
 	if err == nil {
+		err = runsOn(m.Target, c.card.Capability)
+	}
+	if err == nil {
 		err = c.m.Instantiate(m)
 	}
 	if err != nil {

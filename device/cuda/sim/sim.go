@@ -168,6 +168,31 @@ func (d *Driver) forget(m *ptx.Module) {
 	maps.DeleteFunc(d.modules, func(_ [sha256.Size]byte, other *ptx.Module) bool { return other == m })
 }
 
+// runsOn says whether a card of a compute capability takes a text by its .target: sm_80 runs on that capability and all later ones,
+// sm_90a on that one alone, and sm_100f on those of the same major number from it on (PTX ISA, ".target").
+func runsOn(target string, capability [2]int) error {
+	m := ptxTarget.FindStringSubmatch(target)
+	if m == nil {
+		return fmt.Errorf("the text is for %q, which is no target of the kind sm_80", target)
+	}
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	wanted, own := 10*major+minor, 10*capability[0]+capability[1]
+	ok := own >= wanted
+	switch m[3] {
+	case "a":
+		ok = own == wanted
+	case "f":
+		ok = ok && capability[0] == major
+	}
+	if !ok {
+		return fmt.Errorf("the text is for %s, and the card has compute capability %d.%d", target, capability[0], capability[1])
+	}
+	return nil
+}
+
+var ptxTarget = regexp.MustCompile(`^sm_(\d{1,2})(\d)([af]?)$`)
+
 var ptxVersion = regexp.MustCompile(`(?m)^\s*\.version\s+(\d+)\.(\d+)`)
 
 // reads says whether a driver of the version reads the text: that of CUDA 12.2 reads up to PTX ISA 8.2, and so on for the

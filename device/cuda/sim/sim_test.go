@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -321,5 +322,31 @@ func TestVersions(t *testing.T) {
 		}
 		require.Equal(t, driver.UnsupportedPTX, code(t, err))
 		require.ErrorContains(t, err, "the text is PTX ISA 8.2, the driver reads up to ")
+	}
+}
+
+// A text runs on the cards that its .target says, as with a real driver, and on a card described as older it does not.
+func TestTargets(t *testing.T) {
+	cards := []string{"a100", "rtx4090", "h100", "b200"} // 8.0, 8.9, 9.0, 10.0
+	for target, runs := range map[string][]bool{
+		"sm_50": {true, true, true, true}, "sm_80": {true, true, true, true}, "sm_86": {false, true, true, true}, "sm_89": {false, true, true, true},
+		"sm_90": {false, false, true, true}, "sm_90a": {false, false, true, false}, "sm_100": {false, false, false, true},
+		"sm_100f": {false, false, false, true}, "sm_120": {false, false, false, false},
+	} {
+		d, err := sim.New(cards...)
+		require.NoError(t, err)
+		for i, want := range runs {
+			c, err := d.Open(i)
+			require.NoError(t, err)
+			_, err = c.Load(strings.Replace(addOne, "sm_80", target, 1))
+			if want {
+				require.NoError(t, err, "%s on %s", target, cards[i])
+				continue
+			}
+			var e *driver.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, driver.InvalidPTX, e.Code)
+			require.ErrorContains(t, err, "the text is for "+target+", and the card has compute capability ", "%s on %s", target, cards[i])
+		}
 	}
 }
