@@ -47,9 +47,9 @@ func (l *Ledger) Open() error {
 func (l *Ledger) Bytes() int64 { return l.bytes }
 func (l *Ledger) Buffers() int { return len(l.live) }
 
-// Request describes a new buffer of n elements, or says why a device with so much memory cannot have it: then the error
-// wraps ErrMemory. Add registers the buffer when it has its memory.
-func (l *Ledger) Request(t Type, n int, memory int64) (Block, error) {
+// Request describes a new buffer of n elements, or says why the device cannot have it; where it would be larger than room
+// bytes, the error wraps ErrMemory. Add registers the buffer when it has its memory.
+func (l *Ledger) Request(t Type, n int, room int64) (Block, error) {
 	if err := l.Open(); err != nil {
 		return Block{}, err
 	}
@@ -59,9 +59,9 @@ func (l *Ledger) Request(t Type, n int, memory int64) (Block, error) {
 		return Block{}, fmt.Errorf("%s: alloc: unknown type %d", l.name, uint8(t))
 	case n < 0:
 		return Block{}, fmt.Errorf("%s: alloc: %d elements", l.name, n)
-	case int64(n) > (memory-l.bytes)/size:
-		return Block{}, fmt.Errorf("%s: alloc: %d elements of %d bytes do not fit: %d bytes are in use, and there are %d: %w",
-			l.name, n, size, l.bytes, memory, ErrMemory)
+	case int64(n) > room/size:
+		return Block{}, fmt.Errorf("%s: alloc: %d elements of %d bytes: there is room for %d bytes, beside %d in use: %w",
+			l.name, n, size, room, l.bytes, ErrMemory)
 	}
 	return Block{typ: t, n: n, bytes: int64(n) * size}, nil
 }

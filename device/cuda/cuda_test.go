@@ -302,7 +302,7 @@ func TestCaching(t *testing.T) {
 	require.Zero(t, d.Statistics().Cached)
 	_, err = d.Alloc(device.Real, 11<<20)
 	require.ErrorIs(t, err, device.ErrMemory)
-	require.ErrorContains(t, err, "cuda-sim: alloc: 11534336 elements of 4 bytes do not fit: 46137344 bytes are in use")
+	require.ErrorContains(t, err, "cuda-sim: alloc of 11534336 elements")
 	d.Free(big)
 	shut(t, d)
 }

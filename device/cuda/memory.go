@@ -25,7 +25,7 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	block, err := d.ledger.Request(t, n, d.card.Memory)
+	block, err := d.ledger.Request(t, n, d.card.Memory) // how much is left the driver knows
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	total, _ := memoryBytes()
-	block, err := d.ledger.Request(t, n, total)
+	block, err := d.ledger.Request(t, n, total-d.ledger.Bytes())
 	if err != nil {
 		return nil, err
 	}

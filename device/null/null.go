@@ -72,7 +72,7 @@ func (d *Device) Info() device.Info {
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	block, err := d.ledger.Request(t, n, memoryBytes)
+	block, err := d.ledger.Request(t, n, memoryBytes-d.ledger.Bytes())
 	if err != nil {
 		return nil, err
 	}
