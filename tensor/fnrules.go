@@ -26,17 +26,19 @@ var fnRules = [expr.NumFn][]chain{
 	}},
 	expr.Sign: {nil},
 	expr.Sqrt: {func(n, g *Node) *Node { // sqrt'(0) = 0; below 0 it is NaN, as the value is
-		return selected(n, chainDiv(chainMul(g, Const(0.5)), n))
+		return marked(Where(n.Eq(Const(0)), Const(0), chainDiv(chainMul(g, Const(0.5)), n)))
 	}},
-	expr.Exp:      {func(n, g *Node) *Node { return chainMul(g, n) }},
+	expr.Exp: {func(n, g *Node) *Node { // flat where it is 0: exp(2.4·log x) has derivative 0 at 0, as x^2.4 has
+		return selected(n, chainMul(g, n))
+	}},
 	expr.Log:      {func(n, g *Node) *Node { return chainDiv(g, n.in[0]) }},
 	expr.Sin:      {func(n, g *Node) *Node { return chainMul(g, n.in[0].Cos()) }},
 	expr.Cos:      {func(n, g *Node) *Node { return chainMul(g, n.in[0].Sin()).Neg() }},
 	expr.Tanh:     {func(n, g *Node) *Node { return chainMul(g, Const(1).Sub(n.Square())) }},
 	expr.Sigmoid:  {func(n, g *Node) *Node { return chainMul(g, n.Mul(Const(1).Sub(n))) }},
 	expr.Softplus: {func(n, g *Node) *Node { return chainMul(g, n.in[0].Sigmoid()) }},
-	expr.Relu: {func(n, g *Node) *Node { // relu'(0) = 0; the result is the mask, so that the argument need not be kept
-		return selected(n, g)
+	expr.Relu: {func(n, g *Node) *Node { // relu'(0) = 0; by the result, so that the argument need not be kept
+		return selected(Const(0).Lt(n), g)
 	}},
 	expr.Floor: {nil},
 
@@ -103,6 +105,9 @@ func marked(n *Node) *Node {
 // g has been through a selection. g itself is the mask, so that nothing more is read from memory.
 func chainMul(g, d *Node) *Node { return guarded(g, d, g.Mul(d)) }
 func chainDiv(g, d *Node) *Node { return guarded(g, d, g.Div(d)) }
+
+// mulChain is chainMul with the factor first, which decides what is computed first.
+func mulChain(d, g *Node) *Node { return guarded(g, d, d.Mul(g)) }
 
 // guarded is product with the zeros of g, unless the factor d is a number that cannot spoil them.
 func guarded(g, d, product *Node) *Node {

@@ -58,6 +58,9 @@ var piecewiseFunctions = []piecewise{
 	{"maximum over a row", func(x *Node) *Node { // of x and ½; it is x's derivative that counts
 		return Concat(1, x.Reshape(-1, 1), half.Expand(x.Size(), 1)).MaxOver(1)
 	}, []float64{0, -3, math.Inf(-1)}, 0.5},
+	{"exp at -∞", (*Node).Exp, []float64{math.Inf(-1)}, 0},
+	{"exp of log at 0", func(x *Node) *Node { return x.Log().Scale(2.4).Exp() }, []float64{0}, 0},
+	{"exp of log of relu", func(x *Node) *Node { return x.Relu().Log().Scale(2.4).Exp() }, []float64{-1, 0, math.Inf(-1)}, 0},
 	{"relu of relu", func(x *Node) *Node { return x.Relu().Reshape(-1, 1).Relu().Flatten() }, []float64{-1, 0, math.Inf(-1)}, 0},
 }
 

@@ -213,22 +213,22 @@ func matMulLike(x, a, b *Node) *Node {
 var softmaxRules = [...]struct{ jvp, vjp func(n, g *Node) *Node }{
 	device.Softmax: {jvp: softmaxJacobian, vjp: softmaxJacobian},
 	device.LogSoftmax: {
-		jvp: func(n, t *Node) *Node { return t.Sub(chainMul(t, n.in[0].Softmax()).SumKeep(1)) },
-		vjp: func(n, g *Node) *Node { return g.Sub(chainMul(inherit(g, g.SumKeep(1)), n.in[0].Softmax())) },
+		jvp: func(n, t *Node) *Node { return t.Sub(mulChain(n.in[0].Softmax(), t).SumKeep(1)) },
+		vjp: func(n, g *Node) *Node { return g.Sub(mulChain(n.in[0].Softmax(), inherit(g, g.SumKeep(1)))) },
 	},
 	device.CrossEntropy: {
 		jvp: func(n, t *Node) *Node {
-			return chainMul(inherit(t, chainMul(t, crossEntropySlope(n)).Sum(1)), hasLabel(n))
+			return chainMul(inherit(t, mulChain(crossEntropySlope(n), t).Sum(1)), hasLabel(n))
 		},
 		vjp: func(n, g *Node) *Node {
 			g = chainMul(g, hasLabel(n))
-			return chainMul(inherit(g, g.Reshape(-1, 1)), crossEntropySlope(n))
+			return mulChain(crossEntropySlope(n), inherit(g, g.Reshape(-1, 1)))
 		},
 	},
 }
 
 func softmaxJacobian(n, g *Node) *Node {
-	return chainMul(inherit(g, g.Sub(chainMul(g, n).SumKeep(1))), n)
+	return mulChain(n, inherit(g, g.Sub(mulChain(n, g).SumKeep(1))))
 }
 
 func crossEntropySlope(n *Node) *Node {
@@ -240,8 +240,12 @@ func crossEntropySlope(n *Node) *Node {
 // at the derivative alone shall not learn from a label that does not exist.
 func hasLabel(n *Node) *Node {
 	labels, classes := n.in[1], n.in[0].shape[1]
-	inside := IntConst(-1).Lt(labels).Mul(labels.Lt(IntConst(int32(classes))))
-	return Where(inside, Const(1), Const(math.NaN()))
+	outside := labels.Lt(IntConst(0)).Add(IntConst(int32(classes - 1)).Lt(labels))
+	if classes <= 1<<24 { // Real numbers hold the bounds, and take fewer loops
+		l := labels.ToReal()
+		outside = l.Sub(l.Clamp(Const(0), Const(float64(classes-1))))
+	}
+	return Where(outside, Const(math.NaN()), Const(1))
 }
 
 // firstMaximum is 1 at the first of the largest elements of each reduced group, in row-major order, and 0 elsewhere.
