@@ -123,10 +123,20 @@ func (b *bound) in(i int) kernels.Strided { return strided(i, b.In[i]) }
 func (b *bound) out() kernels.Strided     { return strided(len(b.In), b.Out[0]) }
 func (b *bound) faulty() kernels.Operand  { return kernels.Operand{Number: len(b.In) + len(b.Out)} }
 
+// strided is a view of up to three axes, as most kernels take it. The shape rules of their operations say that there are no more;
+// a view of more axes goes through view.
 func strided(number int, v device.View) kernels.Strided {
 	s := kernels.Strided{Number: number, Off: v.Off}
+	if len(v.Strides) > len(s.Strides) {
+		panic(fmt.Sprintf("cuda: a view of shape %v for a kernel that takes %d axes", v.Shape, len(s.Strides)))
+	}
 	copy(s.Strides[:], v.Strides)
 	return s
+}
+
+// view is a view of any number of axes.
+func view(number int, v device.View) kernels.View {
+	return kernels.View{Operand: kernels.Operand{Number: number, Off: v.Off}, Strides: v.Strides}
 }
 
 var softmaxKinds = [...]kernels.SoftmaxKind{
@@ -175,11 +185,7 @@ func planRandom(b *bound) step {
 
 func planCopy(b *bound) step {
 	src, dst := b.In[0], b.Out[0]
-	k := kernels.Copy{
-		Shape: src.Shape,
-		From:  kernels.View{Operand: kernels.Operand{Number: 0, Off: src.Off}, Strides: src.Strides},
-		To:    kernels.View{Operand: kernels.Operand{Number: 1, Off: dst.Off}, Strides: dst.Strides},
-	}
+	k := kernels.Copy{Shape: src.Shape, From: view(0, src), To: view(1, dst)}
 	switch from, to := b.program.Type(src), b.program.Type(dst); {
 	case from == to:
 	case to == device.Real:
