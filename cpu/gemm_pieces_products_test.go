@@ -60,7 +60,7 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 		require.NoError(t, hold(p, g))
 		now := elements(x.out)
 		if i == 0 {
-			got, inPieces = now, g.pieces
+			got, inPieces = now, takesPieces(g)
 		}
 		sameWords(t, got, now, "[%d,%d,%d]x[%d], %d threads", batch, m, k, n, p.Threads())
 		for i := range now {
@@ -240,7 +240,7 @@ func TestPieceProductsLarge(t *testing.T) {
 		x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n)}
 		require.True(t, x.check(t, pools))
 		g := newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
-		kept, tiled = kept || g.keepA(), tiled || g.rowTiles > 1
+		kept, tiled = kept || g.strategy.(*pieceStrategy).keepA(), tiled || g.rowTiles > 1
 		x.a.Real[x.a.Off+33*k+3], x.b.Real[x.b.Off+7*n+n-1], x.wild = float32(math.NaN()), float32(math.Inf(1)), true
 		require.True(t, x.check(t, pools))
 	}
@@ -256,9 +256,9 @@ func TestPieceProductsWhereverCut(t *testing.T) {
 	var want []float32
 	for _, kc := range []int{pieceKc, 32, 64, 96, 160, 512} {
 		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, g.pieces)
+		require.True(t, takesPieces(g))
 		g.kc = kc
-		g.cutPieces()
+		g.strategy.(*pieceStrategy).cutTiles()
 		g.place()
 		require.NoError(t, hold(p, g))
 		if want == nil {
@@ -322,7 +322,7 @@ func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) flo
 	p := newPoolAt(t, 2, level)
 	out := rowMajor(make([]float32, len(want)), 1, a.Shape[1], b.Shape[2])
 	g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-	require.Equal(t, level == AMX, g.pieces)
+	require.Equal(t, level == AMX, takesPieces(g))
 	require.NoError(t, hold(p, g))
 	errors, sizes := 0.0, 0.0
 	for i, v := range out.Real {
@@ -385,7 +385,7 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 		m, k, n := 96+23*i, 300+7*i, 200-11*i
 		out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
 		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, g.pieces)
+		require.True(t, takesPieces(g))
 		require.NoError(t, hold(p, g))
 		jobs[i] = job{g, out.Real, slices.Clone(out.Real)}
 	}
@@ -430,4 +430,10 @@ func newPieceGemm(p *Pool, out, a, b Array, maskA, maskB *Array, e *expr.Expr, e
 		k.pieces = &some
 	}
 	return newGemm(p, &k, out, a, b, maskA, maskB, e, extras)
+}
+
+// takesPieces says whether a product is computed in pieces.
+func takesPieces(g *Gemm) bool {
+	_, ok := g.strategy.(*pieceStrategy)
+	return ok
 }

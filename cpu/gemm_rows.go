@@ -43,29 +43,12 @@ func (g *Gemm) CanTakeRows(r *Rows) bool {
 			uses++
 		}
 	}
-	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && (g.takesA(r) || g.takesB(r))
+	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && g.strategy.indexed(r) != nil
 }
 
 // TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and the table
 // does not change between them.
-func (g *Gemm) TakeRows(r *Rows) {
-	if g.takesA(r) {
-		g.rowsA = r
-	} else {
-		g.rowsB = r
-	}
-}
-
-// takesA says whether the rows are those of A, with vectors along them.
-func (g *Gemm) takesA(r *Rows) bool {
-	return g.kernels.dotRows != nil && g.dots >= leastDotRows && g.dots == g.n && g.a.is(&r.gather.out, g.m, g.k)
-}
-
-// takesB says whether the rows are those of B, with vectors along them, and no tile narrower than a kernel.
-func (g *Gemm) takesB(r *Rows) bool {
-	width := g.kernels.wide * g.kernels.lanes
-	return g.kernels.tileRows != nil && g.dots == 0 && !g.pieces && !g.copyB && g.n-(g.colTiles-1)*g.cols >= width && g.b.is(&r.gather.out, g.k, g.n)
-}
+func (g *Gemm) TakeRows(r *Rows) { *g.strategy.indexed(r) = r }
 
 // is says whether m is a without a mask, as rows by cols elements.
 func (m *matrix) is(a *Array, rows, cols int) bool {
