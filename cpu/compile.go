@@ -47,11 +47,11 @@ func compile(s spec) *program {
 	c.end = len(s.expr.Steps)
 	for i := range s.in {
 		a := &s.in[i]
-		c.sources = append(c.sources, operand{newLane(s.shape, a.Strides, a.Off), a.Real, a.Int})
+		c.sources = append(c.sources, operand{newOperandIter(s.shape, a.Strides, a.Off), a.Real, a.Int})
 	}
 	for i := range s.out {
 		a := &s.out[i]
-		c.sinks = append(c.sinks, operand{laneOf(a), a.Real, a.Int})
+		c.sinks = append(c.sinks, operand{iterOf(a), a.Real, a.Int})
 	}
 	c.analyse()
 	c.fuse()

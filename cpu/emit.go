@@ -156,7 +156,7 @@ func (c *compiler) load(v *value) {
 	case v.Fn == expr.Iota:
 		in.form = formIota
 		in.a.n = len(c.sources)
-		c.sources = append(c.sources, operand{lane: iotaLane(c.shape, v.Arg)})
+		c.sources = append(c.sources, operand{operandIter: iotaIter(c.shape, v.Arg)})
 	case v.typ == expr.Int:
 		in.form = formLoadInt
 	}

@@ -70,7 +70,7 @@ func NewRandom(pool *Pool, kind RandomKind, stream, below uint32, out, seed, ste
 		pool: pool, loops: loopsOf(pool.level), kind: kind, stream: stream, below: below,
 		seed: seed, step: step, n: size(out.Shape),
 	}
-	r.out = operand{laneOf(&out), out.Real, out.Int}
+	r.out = operand{iterOf(&out), out.Real, out.Int}
 	pool.reserve(blockLen, blockLen)
 	return r
 }
@@ -105,7 +105,7 @@ func (r *Random) Do(w *Worker, item int) {
 			r.loops.integers(dst, bits, r.below)
 		}
 		if r.out.kind != dense {
-			store(&r.out.lane, r.out.int, dst, lo)
+			store(&r.out.operandIter, r.out.int, dst, lo)
 		}
 		return
 	}
@@ -119,6 +119,6 @@ func (r *Random) Do(w *Worker, item int) {
 		r.loops.normals(dst, bits)
 	}
 	if r.out.kind != dense {
-		store(&r.out.lane, r.out.real, dst, lo)
+		store(&r.out.operandIter, r.out.real, dst, lo)
 	}
 }

@@ -36,7 +36,7 @@ type Reduce struct {
 func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []ReduceKind, in, out []Array) *Reduce {
 	r := &Reduce{pool: pool, loops: loopsOf(pool.level), kinds: kinds, kept: size(out[0].Shape)}
 	for i := range kinds {
-		r.out = append(r.out, operand{lane: laneOf(&out[i]), real: out[i].Real})
+		r.out = append(r.out, operand{operandIter: iterOf(&out[i]), real: out[i].Real})
 	}
 	if size(shape) > 0 {
 		r.plan(shape, axes)
@@ -119,7 +119,7 @@ func (r *Reduce) empty() {
 			v[0] = negInf
 		}
 		for i := range r.kept {
-			store(&r.out[j].lane, r.out[j].real, v, i)
+			store(&r.out[j].operandIter, r.out[j].real, v, i)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (m *merge) Do(_ *Worker, item int) {
 			}
 		}
 		if m.last {
-			store(&m.reduce.out[j].lane, m.reduce.out[j].real, part(0), lo)
+			store(&m.reduce.out[j].operandIter, m.reduce.out[j].real, part(0), lo)
 		}
 	}
 }

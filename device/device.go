@@ -47,9 +47,9 @@ type Device interface {
 	Free(Buffer)
 
 	// Upload writes src to dst from element off on, converting to the device's Real.
-	Upload(dst Buffer, off int, src Host) error
+	Upload(dst Buffer, off int, src HostSlice) error
 	// Download waits for earlier work and reads from element off of src on, filling dst.
-	Download(dst Host, src Buffer, off int) error
+	Download(dst HostSlice, src Buffer, off int) error
 	// Copy copies n elements between two buffers of one type; overlapping ranges are not allowed.
 	Copy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error
 
@@ -62,8 +62,8 @@ type Device interface {
 	Close() error
 }
 
-// Peeker is what an asynchronous device may have besides: a loop looks at a number while later work goes on. Without it, a loop
-// downloads.
+// Peeker is an optional interface of asynchronous devices. It reads one number without waiting for work that was queued later;
+// a loop on a device without it uses Download instead.
 type Peeker interface {
 	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits for that
 	// work and none that was given later. An ErrIndex is left to Download and Sync.
@@ -131,24 +131,24 @@ func (i Info) SumError(n int) float64 {
 	return c
 }
 
-// Host is host memory at the border: exactly one slice is set. Int buffers take I32, Byte buffers U8, Real buffers F32 or F64.
-type Host struct {
+// HostSlice is host memory at the border: exactly one slice is set. Int buffers take I32, Byte buffers U8, Real buffers F32 or F64.
+type HostSlice struct {
 	F32 []float32
 	F64 []float64
 	I32 []int32
 	U8  []byte
 }
 
-func Float32s(s []float32) Host { return Host{F32: s} }
-func Float64s(s []float64) Host { return Host{F64: s} }
-func Int32s(s []int32) Host     { return Host{I32: s} }
-func Bytes(s []byte) Host       { return Host{U8: s} }
+func Float32s(s []float32) HostSlice { return HostSlice{F32: s} }
+func Float64s(s []float64) HostSlice { return HostSlice{F64: s} }
+func Int32s(s []int32) HostSlice     { return HostSlice{I32: s} }
+func Bytes(s []byte) HostSlice       { return HostSlice{U8: s} }
 
 // Len is the number of elements.
-func (h Host) Len() int { return len(h.F32) + len(h.F64) + len(h.I32) + len(h.U8) }
+func (h HostSlice) Len() int { return len(h.F32) + len(h.F64) + len(h.I32) + len(h.U8) }
 
 // Type is the type of buffer that this memory goes to or comes from.
-func (h Host) Type() Type {
+func (h HostSlice) Type() Type {
 	switch {
 	case h.I32 != nil:
 		return Int

@@ -1,6 +1,14 @@
 package kernels
 
-// Operands of a Gemm's plan are numbered as its Strided fields say; addresses of elements 0 are multiples of 16 bytes.
+// Gemm describes Out[b,i,j] = Σ_k A'[b,i,k]·B'[b,k,j], with A' = MaskA ⊙ A or A, and B' likewise.
+// Operands of its plan are numbered as its Strided fields say; addresses of elements 0 are multiples of 16 bytes.
+type Gemm struct {
+	Batch, M, N, K int
+	A, B, Out      Strided // (batch, row, column)
+	MaskA, MaskB   *Strided
+	TensorCores    bool // TF32: factors rounded to 10 bits; |error| ≤ (2^-10 + K·2^-22)|A||B|, about
+	Processors     int  // multiprocessors of the card, which decide tiles and split-K by the shape
+}
 
 // product is struct Product of gemm.cu.
 type product struct {
@@ -127,8 +135,14 @@ func (g Gemm) Plan() Plan {
 	return plan
 }
 
-// entry names the kernel of a tile, which is its module too: what is masked on its way is loaded in aligned groups of 4 or not
-// (_any); plain operands are copied in groups across, where there are any, each for itself.
+// entry names the kernel of a tile, which is its module too: the name of the tile and a suffix. A group is four elements that lie
+// together, at a multiple of 16 bytes, and are loaded at once: across the tile, which is along a column of A or a row of B.
+//
+//	(none)     no mask; both operands have groups across
+//	_a, _b     no mask; A, or B, has none and is loaded element by element
+//	_any       no mask; neither has groups
+//	_mask      A or B is masked on its way; operands and masks have groups, across or along k
+//	_any_mask  the same without groups
 func (g *Gemm) entry(t tile, p *tiled) string {
 	if !g.masked() {
 		across := [2]bool{

@@ -41,12 +41,3 @@ type Strided struct {
 	Off     int
 	Strides [3]int
 }
-
-// Gemm describes Out[b,i,j] = Σ_k A'[b,i,k]·B'[b,k,j], with A' = MaskA ⊙ A or A, and B' likewise.
-type Gemm struct {
-	Batch, M, N, K int
-	A, B, Out      Strided // (batch, row, column)
-	MaskA, MaskB   *Strided
-	TensorCores    bool // TF32: factors rounded to 10 bits; |error| ≤ (2^-10 + K·2^-22)|A||B|, about
-	Processors     int  // multiprocessors of the card, which decide tiles and split-K by the shape
-}

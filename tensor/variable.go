@@ -63,7 +63,7 @@ func (v *Variable) Free() {
 	v.ex, v.buf = nil, nil
 }
 
-func (v *Variable) transfer(verb string, h device.Host, do func(device.Buffer) error) error {
+func (v *Variable) transfer(verb string, h device.HostSlice, do func(device.Buffer) error) error {
 	if h.Len() != v.Size() || v.Size() > 0 && h.Type() != v.typ {
 		return fmt.Errorf("tensor: %s %s: %d %s elements for %s %v", verb, v.name, h.Len(), h.Type(), v.typ, v.shape)
 	}
@@ -77,11 +77,11 @@ func (v *Variable) transfer(verb string, h device.Host, do func(device.Buffer) e
 	return nil
 }
 
-func (v *Variable) upload(h device.Host) error {
+func (v *Variable) upload(h device.HostSlice) error {
 	return v.transfer("write", h, func(b device.Buffer) error { return v.ex.dev.Upload(b, 0, h) })
 }
 
-func (v *Variable) download(h device.Host) error {
+func (v *Variable) download(h device.HostSlice) error {
 	return v.transfer("read", h, func(b device.Buffer) error { return v.ex.dev.Download(h, b, 0) })
 }
 

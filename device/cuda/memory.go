@@ -76,7 +76,7 @@ func (b *buffer) elementBytes() int {
 func (b *buffer) address(off int) driver.Ptr { return b.at + driver.Ptr(off*b.elementBytes()) }
 
 // Upload copies src to dst by way of pinned memory; float64 is rounded to nearest, and to infinity beyond float32.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.mine(dst)
@@ -102,7 +102,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 }
 
 // Download copies from src to dst, after all earlier work.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.mine(src)
@@ -135,7 +135,7 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 }
 
 // encode writes the elements of src from element i on to part.
-func encode(part []byte, src device.Host, i int) {
+func encode(part []byte, src device.HostSlice, i int) {
 	n := len(part) / wordBytes
 	switch {
 	case src.U8 != nil:
@@ -156,7 +156,7 @@ func encode(part []byte, src device.Host, i int) {
 }
 
 // decode fills dst from element i on.
-func decode(dst device.Host, i int, part []byte) {
+func decode(dst device.HostSlice, i int, part []byte) {
 	n := len(part) / wordBytes
 	word := func(k int) uint32 { return binary.LittleEndian.Uint32(part[k*wordBytes:]) }
 	switch {

@@ -236,7 +236,7 @@ func transferRefused(d device.Device) error {
 				refused("download before the start", d.Download(device.Float32s(two), b, -1)),
 				refused("upload of ints", d.Upload(b, 0, device.Int32s([]int32{1}))),
 				refused("download to ints", d.Download(device.Int32s([]int32{1}), b, 0)),
-				refused("two kinds of host memory", d.Upload(b, 0, device.Host{F32: two[:1], F64: []float64{1}})),
+				refused("two kinds of host memory", d.Upload(b, 0, device.HostSlice{F32: two[:1], F64: []float64{1}})),
 			)
 		}),
 		with(d, device.Int, 3, func(b device.Buffer) error {

@@ -19,7 +19,7 @@ func (d narrow) Info() device.Info {
 	return i
 }
 
-func (d narrow) Download(dst device.Host, src device.Buffer, off int) error {
+func (d narrow) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	err := d.Device.Download(dst, src, off)
 	for i, x := range dst.F64 {
 		dst.F64[i] = float64(float32(x))
@@ -47,7 +47,7 @@ func (d *broken) Alloc(t device.Type, n int) (device.Buffer, error) {
 	return b, err
 }
 
-func (d *broken) Upload(b device.Buffer, off int, h device.Host) error {
+func (d *broken) Upload(b device.Buffer, off int, h device.HostSlice) error {
 	if d.upload != nil {
 		off = d.upload(off)
 	}

@@ -31,7 +31,9 @@ type contents struct {
 
 func (c contents) len() int { return len(c.real) + len(c.ints) + len(c.bytes) }
 
-func (c contents) host() device.Host { return device.Host{F64: c.real, I32: c.ints, U8: c.bytes} }
+func (c contents) host() device.HostSlice {
+	return device.HostSlice{F64: c.real, I32: c.ints, U8: c.bytes}
+}
 
 func blank(t device.Type, n int) contents {
 	switch t {

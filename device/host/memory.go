@@ -72,7 +72,7 @@ func (d *Device) own(b device.Buffer) (*buffer, error) {
 }
 
 // Upload copies src to dst; float64 is rounded to nearest, and to infinity beyond float32.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(dst)
@@ -99,7 +99,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 }
 
 // Download copies from src to dst.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(src)

@@ -101,7 +101,7 @@ func (d *Device) balance() {
 }
 
 // Upload checks and counts.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.ledger.Check(dst); err != nil {
@@ -116,7 +116,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 }
 
 // Download checks, counts and fills dst with zeros.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.ledger.Check(src); err != nil {
@@ -149,7 +149,7 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 }
 
 // bytesOf is the size of host memory on a device with 32-bit numbers.
-func bytesOf(h device.Host) int {
+func bytesOf(h device.HostSlice) int {
 	return h.Len() * int(device.Info{RealBits: 32}.ElementBytes(h.Type()))
 }
 

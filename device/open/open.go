@@ -23,7 +23,7 @@ const Usage = "auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
 
-// Options say how a device works. Those that it has no use for it ignores.
+// Options configure a device. A device ignores the fields that it has no use for.
 type Options struct {
 	Threads int  // of the processor; 0: all
 	TF32    bool // cuda and cuda-sim: large products on tensor cores, with factors rounded to 11 significant bits

@@ -90,7 +90,7 @@ func (d *Device) own(b device.Buffer) (*buffer, error) {
 }
 
 // Upload widens or copies src into dst.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(dst)
@@ -116,7 +116,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 }
 
 // Download rounds or copies src into dst.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(src)

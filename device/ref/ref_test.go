@@ -32,7 +32,7 @@ func try(t *testing.T, in device.Instr, mem ...any) ([]float64, []int32, error) 
 	d := New()
 	defer d.Close()
 	p := &device.Program{Name: t.Name(), Code: []device.Instr{in}}
-	var last device.Host
+	var last device.HostSlice
 	for _, m := range mem {
 		switch m := m.(type) {
 		case []float64:
@@ -51,7 +51,7 @@ func try(t *testing.T, in device.Instr, mem ...any) ([]float64, []int32, error) 
 	if err := r.Run(1); err != nil {
 		return nil, nil, err
 	}
-	out := device.Host{F64: make([]float64, len(last.F64))}
+	out := device.HostSlice{F64: make([]float64, len(last.F64))}
 	if last.Type() == device.Int {
 		out = device.Int32s(make([]int32, len(last.I32)))
 	}
