@@ -72,8 +72,8 @@ func compile(s spec) *program {
 	return c.program
 }
 
-// isFar says whether a prefetch pays: more steps than one or two loops that read memory all the time, and more data than
-// a cache of one core or its share of a larger one holds.
+// isFar says whether a prefetch pays: more steps than one or two loops that read memory all the time, and more data
+// than a cache of one core or its share of a larger one holds.
 func (c *compiler) isFar() bool {
 	const manySteps, manyBytes = 4, 32 << 20
 	return c.loops.prefetch != nil && len(c.code) >= manySteps && 4*c.points*len(c.sources) >= manyBytes

@@ -8,15 +8,15 @@ import (
 
 // Kc is the most terms that a product sums in registers before it adds them to memory. A product is cut along k into
 // equal pieces by its depth alone, never by threads or cache sizes, so its bits depend on its shape and the instruction
-// set alone. A panel of A, 14×Kc or 28 KiB, stays in the first-level cache while B passes by. Of 256, 384, 512, 768 and 1024,
-// 512 was fastest for 1024³ (0.73 of the peak on two threads; 384: 0.70, 1024: 0.63).
+// set alone. A panel of A, 14×Kc or 28 KiB, stays in the first-level cache while B passes by. Of 256, 384, 512, 768 and
+// 1024, 512 was fastest for 1024³ (0.73 of the peak on two threads; 384: 0.70, 1024: 0.63).
 const Kc = 512
 
-// Sizes of the tile of the product that one item computes. They cut only rows and columns, which no sum crosses, so they
-// may follow the number of threads. What a tile reads again and again, the block of B (Kc×tileCols, 1 MiB) and a panel of
-// A, stays in the second-level cache; the sums of large tiles pass by once for each piece of k. Tall tiles copy B less
-// often: of 344×352, 512×512, 1024×512 and 2048×512 the last was fastest for 2048³ (two threads, Xeon with 2 MiB of L2,
-// 4 KiB pages: 0.80 of the peak, 1024×512 0.79, 2048×704 0.58).
+// Sizes of the tile of the product that one item computes. They cut only rows and columns, which no sum crosses, so
+// they may follow the number of threads. What a tile reads again and again, the block of B (Kc×tileCols, 1 MiB) and a
+// panel of A, stays in the second-level cache; the sums of large tiles pass by once for each piece of k. Tall tiles
+// copy B less often: of 344×352, 512×512, 1024×512 and 2048×512 the last was fastest for 2048³ (two threads, Xeon with
+// 2 MiB of L2, 4 KiB pages: 0.80 of the peak, 1024×512 0.79, 2048×704 0.58).
 const (
 	tileRows = 2048
 	tileCols = 512
@@ -26,10 +26,10 @@ const (
 
 // Gemm computes out[b] = φ(A'[b]·B'[b], extras) for each b, where A' = A or mask ⊙ A and B' likewise. See NewGemm.
 //
-// The product is cut into tiles of rows and columns; one item computes a tile, all of k. How the sums of a tile are computed is
-// the matter of a strategy (gemm_strategy.go): the fastest of several for the shapes and layouts at hand. Without an epilogue the
-// sums go straight to out; otherwise to scratch memory, from where φ, a block program whose given input they are, takes them row
-// by row of out.
+// The product is cut into tiles of rows and columns; one item computes a tile, all of k. How the sums of a tile are
+// computed is the matter of a strategy (gemm_strategy.go): the fastest of several for the shapes and layouts at hand.
+// Without an epilogue the sums go straight to out; otherwise to scratch memory, from where φ, a block program whose
+// given input they are, takes them row by row of out.
 type Gemm struct {
 	pool           *Pool
 	kernels        *kernels
@@ -52,9 +52,9 @@ type Gemm struct {
 	tileAt, to         int // where in a worker's scratch a tile, and a transposed tile, begin
 }
 
-// mostEager is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row cost more than
-// a second pass over out: 64×784·784×1024 + bias + relu takes 0.39 ms so and 0.33 ms in two passes (two threads). Below, a
-// gradient of 784-300-100-10 at batch 64 gains 3–9 %.
+// mostEager is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row cost more
+// than a second pass over out: 64×784·784×1024 + bias + relu takes 0.39 ms so and 0.33 ms in two passes (two threads).
+// Below, a gradient of 784-300-100-10 at batch 64 gains 3–9 %.
 const mostEager = 1 << 15
 
 // NewGemm makes a product of a [b,m,k] and b [b,k,n] into out [b,m,n], in any strides. maskA and maskB, where not nil,

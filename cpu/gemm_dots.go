@@ -2,8 +2,8 @@ package cpu
 
 import "math"
 
-// dotStrategy is the strategy for few columns: kernels whose vectors run along k, where the rows of A lie in memory one element after the
-// other. Their lanes are added at the end, so that few columns fill vectors too.
+// dotStrategy is the strategy for few columns: kernels whose vectors run along k, where the rows of A lie in memory one
+// element after the other. Their lanes are added at the end, so that few columns fill vectors too.
 type dotStrategy struct {
 	*Gemm
 	width       int // columns of a kernel

@@ -1,7 +1,7 @@
 package cpu
 
-// Rows are rows of a table that are found by index but not copied together, so that a product reads a minibatch where it lies:
-// 64 rows of 784 from a table of 63 MB times 10 columns take 10.5 µs, and 17 copied first.
+// Rows are rows of a table that are found by index but not copied together, so that a product reads a minibatch where
+// it lies: 64 rows of 784 from a table of 63 MB times 10 columns take 10.5 µs, and 17 copied first.
 type Rows struct {
 	gather *Gather
 	table  []float32
@@ -35,7 +35,8 @@ func (r *Rows) Run() error {
 	return nil
 }
 
-// CanTakeRows says whether g can read the result of the Gather from the table: it is one of g's operands, and nothing else of it.
+// CanTakeRows says whether g can read the result of the Gather from the table: it is one of g's operands, and nothing
+// else of it.
 func (g *Gemm) CanTakeRows(r *Rows) bool {
 	uses := 0
 	for i := range g.args {
@@ -46,8 +47,8 @@ func (g *Gemm) CanTakeRows(r *Rows) bool {
 	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && g.strategy.indexed(r) != nil
 }
 
-// TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and the table
-// does not change between them.
+// TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and
+// the table does not change between them.
 func (g *Gemm) TakeRows(r *Rows) { *g.strategy.indexed(r) = r }
 
 // is says whether m is a without a mask, as rows by cols elements.

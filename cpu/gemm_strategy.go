@@ -2,28 +2,31 @@ package cpu
 
 import "math"
 
-// A strategy is a way to compute the sums of a product's tiles: with which kernels, from what copies, how many terms at a time. It
-// holds its Gemm, whose shape and orientation are settled before; the Gemm in turn knows nothing but these methods. A further way
-// (of sums whose A is never laid out, as in a convolution, say) is one more type and one more row of choices.
+// A strategy is a way to compute the sums of a product's tiles: with which kernels, from what copies, how many terms at
+// a time. It holds its Gemm, whose shape and orientation are settled before; the Gemm in turn knows nothing but these
+// methods. A further way (of sums whose A is never laid out, as in a convolution, say) is one more type and one more
+// row of choices.
 type strategy interface {
 	// plan chooses the terms that are summed at a time (Gemm.kc), the tiles, and what is copied.
 	plan()
-	// place takes room in a worker's scratch memory: take gives the place of n float32, which are there where need is set.
+	// place takes room in a worker's scratch memory: take gives the place of n float32, which are there where need is
+	// set.
 	place(take func(need bool, n int) int)
 	// add adds the terms k…k+kc-1 to a tile c, whose rows are ld apart. The first ones set it.
 	add(w *Worker, c []float32, ld int, t block, k int)
 
 	// mayAddToOut says whether the sums of a tile may grow in the memory of the result.
 	mayAddToOut() bool
-	// finishesRows says whether add runs the epilogue of rows (Gemm.finish) as soon as their last terms are in, for the tiles
-	// that Gemm.eager names.
+	// finishesRows says whether add runs the epilogue of rows (Gemm.finish) as soon as their last terms are in, for the
+	// tiles that Gemm.eager names.
 	finishesRows() bool
-	// indexed is where the strategy keeps rows that it reads by their index instead of an operand, or nil where it cannot do so.
+	// indexed is where the strategy keeps rows that it reads by their index instead of an operand, or nil where it
+	// cannot do so.
 	indexed(of *Rows) **Rows
 }
 
-// A choice is a strategy that might be taken: nanos estimates its time on one thread for a product as it is oriented, infinite where
-// it cannot be done.
+// A choice is a strategy that might be taken: nanos estimates its time on one thread for a product as it is oriented,
+// infinite where it cannot be done.
 type choice struct {
 	nanos func(g *Gemm) float64
 	make  func(g *Gemm) strategy
@@ -47,8 +50,8 @@ func (g *Gemm) fastest() (make func(*Gemm) strategy, nanos float64) {
 	return make, nanos
 }
 
-// moveTime is the nanoseconds of copying, on one thread, what a product needs beside its sums: of B where it is not read in place, of a
-// masked A, and of a result that is computed transposed.
+// moveTime is the nanoseconds of copying, on one thread, what a product needs beside its sums: of B where it is not
+// read in place, of a masked A, and of a result that is computed transposed.
 func (g *Gemm) moveTime(inPlace bool) (t float64) {
 	const move = 0.15 // of an element
 	if !inPlace {
@@ -63,8 +66,8 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 	return t
 }
 
-// cut chooses the tiles of a strategy whose panels are width columns wide: enough of them that the threads end together, of whole
-// panels, and none too short. copiesB says that every tile copies the block of B that it reads.
+// cut chooses the tiles of a strategy whose panels are width columns wide: enough of them that the threads end
+// together, of whole panels, and none too short. copiesB says that every tile copies the block of B that it reads.
 func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	panels := (g.n + width - 1) / width
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
@@ -92,9 +95,10 @@ func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 }
 
 // rowsEach says whether each thread had better have rows of its own: the operations before and after, elementwise ones
-// among them, share rows too, so that what a thread wrote it reads again, while lines that another core has just written
-// travel slowly. Every thread then reads all of B, which pays where it stays in the second-level cache (the gradient of
-// 784-300-100-10 at batch 64: 0.31 ms, 0.44 by columns; of 784-1024-1024-10: 3.3 ms, 2.9) or meets many rows.
+// among them, share rows too, so that what a thread wrote it reads again, while lines that another core has just
+// written travel slowly. Every thread then reads all of B, which pays where it stays in the second-level cache (the
+// gradient of 784-300-100-10 at batch 64: 0.31 ms, 0.44 by columns; of 784-1024-1024-10: 3.3 ms, 2.9) or meets many
+// rows.
 func (g *Gemm) rowsEach(copiesB bool) bool {
 	const small, few, many = 1 << 18, 8, 2 * leastReuse // elements of B, rows
 	each := g.m / g.pool.Threads()

@@ -39,8 +39,8 @@ func (g *Gemm) Do(w *Worker, item int) {
 	g.finish(w, c, ld, t)
 }
 
-// eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long enough
-// for a run of their own, and in the order of out.
+// eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long
+// enough for a run of their own, and in the order of out.
 func (g *Gemm) eager(t block) bool {
 	return !g.noEpilogue && !g.transposed && g.strategy.finishesRows() && g.k > 0 && t.cols >= 128
 }

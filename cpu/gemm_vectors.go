@@ -2,9 +2,9 @@ package cpu
 
 import "unsafe"
 
-// vectorStrategy is the strategy for products of all kinds: kernels whose vectors run along the columns of B. They read A where it lies,
-// whatever its layout, and B too where its rows lie in memory one element after the other; other operands, and those with a mask,
-// are copied block by block.
+// vectorStrategy is the strategy for products of all kinds: kernels whose vectors run along the columns of B. They read
+// A where it lies, whatever its layout, and B too where its rows lie in memory one element after the other; other
+// operands, and those with a mask, are copied block by block.
 type vectorStrategy struct {
 	*Gemm
 	vecs             int // width of a kernel in vectors
@@ -13,13 +13,15 @@ type vectorStrategy struct {
 	rowsB            *Rows // where the rows of B are found; nil: in their place
 }
 
-// leastReuse is the number of times that an element takes part in sums from which on its copy pays. One thread, share of
-// the peak with and without, Xeon with 48 KiB and 2 MiB: A conflicting, 256×1024·1024×1024, 0.82 and 0.79; B conflicting, 64
-// rows, 0.68 and 0.73, 256 rows, 0.82 and 0.78; A scattered, 784×256·256×n, n = 1024, 0.87 and 0.81, n = 64, 0.69 and 0.73.
+// leastReuse is the number of times that an element takes part in sums from which on its copy pays. One thread, share
+// of the peak with and without, Xeon with 48 KiB and 2 MiB: A conflicting, 256×1024·1024×1024, 0.82 and 0.79; B
+// conflicting, 64 rows, 0.68 and 0.73, 256 rows, 0.82 and 0.78; A scattered, 784×256·256×n, n = 1024, 0.87 and 0.81, n
+// = 64, 0.69 and 0.73.
 const leastReuse = 128
 
-// leastAligned is the number of rows from which on a copy of B pays where its rows do not begin on cache lines, so that every
-// vector touches two: 1024×784·784×300 on one thread 0.88 of the peak, in place 0.83; for 256 rows there is no difference.
+// leastAligned is the number of rows from which on a copy of B pays where its rows do not begin on cache lines, so that
+// every vector touches two: 1024×784·784×300 on one thread 0.88 of the peak, in place 0.83; for 256 rows there is no
+// difference.
 const leastAligned = 1024
 
 // conflicting says whether rows lie such that they compete for the same places of a cache: a multiple of a page apart,
@@ -41,8 +43,8 @@ func vectorsTime(g *Gemm) float64 {
 	return (t + g.moveTime(g.b.plain())) * float64(g.batch)
 }
 
-// vectorWidth is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is fastest,
-// which for few rows is what gives enough independent sums.
+// vectorWidth is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is
+// fastest, which for few rows is what gives enough independent sums.
 func (g *Gemm) vectorWidth() int {
 	k := g.kernels
 	switch {
@@ -108,8 +110,8 @@ func (v *vectorStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	}
 }
 
-// lookahead is how strips ask for the panel of A that comes next: one of its rows each, or, where terms lie in rows, every
-// fourth of those.
+// lookahead is how strips ask for the panel of A that comes next: one of its rows each, or, where terms lie in rows,
+// every fourth of those.
 func (v *vectorStrategy) lookahead(batch, row, k int) lookahead {
 	at := addressOf(v.a.data, v.a.at(batch, row, k))
 	if v.a.rs == 1 {

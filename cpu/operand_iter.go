@@ -1,8 +1,9 @@
 package cpu
 
-// operandIter is the iteration order of one operand: it maps the row-major number of a point of an iteration space to the
-// offset of the operand's element there. Axes of length 1 are dropped, and axes that continue each other are merged, so
-// that few axes remain. Every operand is collapsed on its own: all that they share is the number of the point.
+// operandIter is the iteration order of one operand: it maps the row-major number of a point of an iteration space to
+// the offset of the operand's element there. Axes of length 1 are dropped, and axes that continue each other are
+// merged, so that few axes remain. Every operand is collapsed on its own: all that they share is the number of the
+// point.
 type operandIter struct {
 	kind    iterKind
 	off     int

@@ -9,8 +9,8 @@ const blockLen = 2048
 // lineLen is the number of elements of a cache line.
 const lineLen = 16
 
-// program is an expression made ready: straight-line code over blocks of at most blockLen consecutive points of a space,
-// one loop of its level per instruction. compile makes it.
+// program is an expression made ready: straight-line code over blocks of at most blockLen consecutive points of a
+// space, one loop of its level per instruction. compile makes it.
 //
 // A value lies in a scratch register, in place in an operand that is dense, or, where it is the same at all points, in
 // a slot that prelude computes once per run.

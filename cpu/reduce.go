@@ -28,8 +28,8 @@ type Reduce struct {
 	stages []*stage
 }
 
-// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes and
-// go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
+// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes
+// and go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
 //
 // The order of the terms depends on the shape alone. A sum of no terms is 0, a maximum of none -Inf; in a maximum NaN
 // wins. A sum over one group of neighbouring axes adds at most SumBlock/2 terms in a row and goes on by a tree.

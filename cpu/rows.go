@@ -26,14 +26,16 @@ func checkIndices(op string, idx *Array, n int) error {
 type Gather struct {
 	pool            *Pool
 	out, table, idx Array
-	group           int                                                                         // rows that one item copies
-	copyRows8       func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int) // where rows and indices lie densely
-	to, from        []float32                                                                   // the memory of out and table then, Real or Int
+	// rows that one item copies
+	group int
+	// where rows and indices lie densely
+	copyRows8 func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
+	// the memory of out and table then, Real or Int
+	to, from []float32
 }
 
-// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows, or Byte rows that
-// become Real.
-// Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows, or Byte rows
+// that become Real. Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
 	if table.Byte != nil {
@@ -132,8 +134,9 @@ type ScatterAdd struct {
 	add           func(dst, a, b []float32)
 }
 
-// NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int [j],
-// src [j,d]. out may be exactly base. Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+// NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int
+// [j], src [j,d]. out may be exactly base. Its Run fails with ErrIndex, having written nothing, if an index is outside
+// 0…n-1.
 //
 // Threads share the columns: each element still receives its terms in the order of j.
 func NewScatterAdd(pool *Pool, out, base, idx, src Array) *ScatterAdd {

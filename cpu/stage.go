@@ -2,8 +2,8 @@ package cpu
 
 import "bilevel/internal/expr"
 
-// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into parts
-// of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
+// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into
+// parts of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
 type stage struct {
 	reduce  *Reduce
 	o, r, k int

@@ -3,10 +3,10 @@
 //
 // # Numbers
 //
-// There are two types to compute with. Int is int32 and serves indices, labels and counters. Real is what the device says
-// in Info.RealBits: float32 on the CPU and on CUDA, float64 on the reference device. Transfers convert between float32
-// and float64. A third type, Byte, keeps tables small: the host writes it, and Gather turns its rows into Real numbers from
-// 0 to 255. No other operation takes it.
+// There are two types to compute with. Int is int32 and serves indices, labels and counters. Real is what the device
+// says in Info.RealBits: float32 on the CPU and on CUDA, float64 on the reference device. Transfers convert between
+// float32 and float64. A third type, Byte, keeps tables small: the host writes it, and Gather turns its rows into Real
+// numbers from 0 to 255. No other operation takes it.
 //
 // # Ownership and synchrony
 //
@@ -62,11 +62,11 @@ type Device interface {
 	Close() error
 }
 
-// Peeker is an optional interface of asynchronous devices. It reads one number without waiting for work that was queued later;
-// a loop on a device without it uses Download instead.
+// Peeker is an optional interface of asynchronous devices. It reads one number without waiting for work that was queued
+// later; a loop on a device without it uses Download instead.
 type Peeker interface {
-	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits for that
-	// work and none that was given later. An ErrIndex is left to Download and Sync.
+	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits
+	// for that work and none that was given later. An ErrIndex is left to Download and Sync.
 	Peek(src Buffer, off int) (wait func() (float64, error), err error)
 }
 
@@ -90,8 +90,8 @@ type Info struct {
 	// SumError turns it into the error constant of a sum.
 	SumBlock int
 
-	// Memory is the size of the device's memory in bytes, and Free what is left of it for new buffers, now and about: other
-	// programs use it too.
+	// Memory is the size of the device's memory in bytes, and Free what is left of it for new buffers, now and about:
+	// other programs use it too.
 	Memory, Free int64
 	// Alignment is the multiple of bytes at which buffers begin.
 	Alignment int
@@ -131,7 +131,8 @@ func (i Info) SumError(n int) float64 {
 	return c
 }
 
-// HostSlice is host memory at the border: exactly one slice is set. Int buffers take I32, Byte buffers U8, Real buffers F32 or F64.
+// HostSlice is host memory at the border: exactly one slice is set. Int buffers take I32, Byte buffers U8, Real buffers
+// F32 or F64.
 type HostSlice struct {
 	F32 []float32
 	F64 []float64

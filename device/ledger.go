@@ -47,8 +47,8 @@ func (l *Ledger) Open() error {
 func (l *Ledger) Bytes() int64 { return l.bytes }
 func (l *Ledger) Buffers() int { return len(l.live) }
 
-// Request describes a new buffer of n elements, or says why the device cannot have it; where it would be larger than room
-// bytes, the error wraps ErrMemory. Add registers the buffer when it has its memory.
+// Request describes a new buffer of n elements, or says why the device cannot have it; where it would be larger than
+// room bytes, the error wraps ErrMemory. Add registers the buffer when it has its memory.
 func (l *Ledger) Request(t Type, n int, room int64) (Block, error) {
 	if err := l.Open(); err != nil {
 		return Block{}, err
@@ -84,8 +84,8 @@ func (l *Ledger) Check(b Buffer) error {
 	return nil
 }
 
-// Remove takes a buffer off the books. It says whether it was there: nil, a foreign buffer, or one that was freed before,
-// is not.
+// Remove takes a buffer off the books. It says whether it was there: nil, a foreign buffer, or one that was freed
+// before, is not.
 func (l *Ledger) Remove(b Buffer) bool {
 	block := l.block(b)
 	if block == nil {
@@ -106,7 +106,8 @@ func (l *Ledger) block(b Buffer) *Block {
 	return nil
 }
 
-// Close closes the books. Release, where it is not nil, is called for every buffer that was still in use. Closing again is an error.
+// Close closes the books. Release, where it is not nil, is called for every buffer that was still in use. Closing again
+// is an error.
 func (l *Ledger) Close(release func(Buffer)) error {
 	if err := l.Open(); err != nil {
 		return err

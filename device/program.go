@@ -69,8 +69,8 @@ func (v View) Same(w View) bool {
 	return true
 }
 
-// Overlaps says whether both views may show the same element: the spans from their first to their last element meet. They are views of
-// one program.
+// Overlaps says whether both views may show the same element: the spans from their first to their last element meet.
+// They are views of one program.
 func (v View) Overlaps(w View) bool {
 	return v.Buf == w.Buf && v.Size() > 0 && w.Size() > 0 && v.Off <= w.last() && w.Off <= v.last()
 }
@@ -98,8 +98,8 @@ type Program struct {
 	Name    string
 	Buffers []Buffer
 	Code    []Instr
-	// Scratch lists buffers that hold nothing but intermediate values: each run writes an element before it reads it, and nobody
-	// else reads it. A device may leave out what is only written there.
+	// Scratch lists buffers that hold nothing but intermediate values: each run writes an element before it reads it,
+	// and nobody else reads it. A device may leave out what is only written there.
 	Scratch []int
 }
 
@@ -206,8 +206,8 @@ func sizeOf(shape []int) (int, error) {
 	return n, nil
 }
 
-// CheckPrepare says why a program cannot be prepared; nil if it can. Each device calls it in Prepare; own says why a buffer is
-// not the device's own. A buffer may be nil where no instruction has a view of it.
+// CheckPrepare says why a program cannot be prepared; nil if it can. Each device calls it in Prepare; own says why a
+// buffer is not the device's own. A buffer may be nil where no instruction has a view of it.
 func CheckPrepare(p *Program, own func(Buffer) error) error {
 	if err := checkBuffers(p, own); err != nil {
 		return err
@@ -215,8 +215,8 @@ func CheckPrepare(p *Program, own func(Buffer) error) error {
 	return p.Validate()
 }
 
-// CheckRun says why a prepared program cannot run n times; nil if it can. Each device calls it in Run: the runner may be closed,
-// and buffers freed since Prepare.
+// CheckRun says why a prepared program cannot run n times; nil if it can. Each device calls it in Run: the runner may
+// be closed, and buffers freed since Prepare.
 func CheckRun(p *Program, n int, closed bool, own func(Buffer) error) error {
 	switch {
 	case closed:

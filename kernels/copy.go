@@ -133,8 +133,8 @@ func params(axes []axis) copied {
 	return p
 }
 
-// turnedPlane reorders axes so that the last two are the plane that turned copies: To contiguous along the last, From along
-// the one before. It is nil where there is no such plane, or it is too narrow to be worth a tile.
+// turnedPlane reorders axes so that the last two are the plane that turned copies: To contiguous along the last, From
+// along the one before. It is nil where there is no such plane, or it is too narrow to be worth a tile.
 func turnedPlane(axes []axis) []axis {
 	const narrow = 8
 	last := len(axes) - 1

@@ -52,10 +52,11 @@ var (
 	tiles  = []tile{{"gemm_128", 128, 128, 256, 1}, {"gemm_64", 64, 64, 128, 1.2}}
 )
 
-// Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each split of
-// k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤ K·u·Σ|A'||B'| with
-// u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the parts lie in workspace,
-// and a second launch adds them in order: the same shape on the same number of processors gives the same bits.
+// Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each
+// split of k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤
+// K·u·Σ|A'||B'| with u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the
+// parts lie in workspace, and a second launch adds them in order: the same shape on the same number of processors gives
+// the same bits.
 //
 // With TensorCores the tiles of 128 and 64 round factors to 11 significant bits and add on tensor cores:
 // |error| ≤ (2^-10 + K·2^-22)·Σ|A'||B'|. Results of at most 16 rows or columns stay in float32. Strides, offsets of the
@@ -135,8 +136,9 @@ func (g Gemm) Plan() Plan {
 	return plan
 }
 
-// entry names the kernel of a tile, which is its module too: the name of the tile and a suffix. A group is four elements that lie
-// together, at a multiple of 16 bytes, and are loaded at once: across the tile, which is along a column of A or a row of B.
+// entry names the kernel of a tile, which is its module too: the name of the tile and a suffix. A group is four
+// elements that lie together, at a multiple of 16 bytes, and are loaded at once: across the tile, which is along a
+// column of A or a row of B.
 //
 //	(none)     no mask; both operands have groups across
 //	_a, _b     no mask; A, or B, has none and is loaded element by element
@@ -203,7 +205,8 @@ func (g *Gemm) factors(first int) []any {
 	return args
 }
 
-// turned says whether the transposed product is the better one: the narrow side across, columns of the result contiguous.
+// turned says whether the transposed product is the better one: the narrow side across, columns of the result
+// contiguous.
 func (g *Gemm) turned() bool {
 	if min(g.M, g.N) <= skinny.width && g.M != g.N {
 		return g.M < g.N
@@ -226,8 +229,8 @@ func (g *Gemm) tile(processors int) tile {
 	return best
 }
 
-// split says into how many parts k is cut and how deep each is: as many as give each processor two blocks, none shallower
-// than 128, the parts together at most 2^28 elements.
+// split says into how many parts k is cut and how deep each is: as many as give each processor two blocks, none
+// shallower than 128, the parts together at most 2^28 elements.
 func (g *Gemm) split(blocks, processors int) (splits, depth int) {
 	const shallow, most, room = 128, 64, 1 << 28
 	splits = min(2*processors/blocks, g.K/shallow, most, room/(g.Batch*g.M*g.N))

@@ -10,8 +10,8 @@ const (
 	Normals                    // float32, standard normal
 )
 
-// Random fills Out [N] with random numbers, the bits of internal/philox. Seed is Int [2], low word first, Step Int [1]; the
-// first stride of each counts.
+// Random fills Out [N] with random numbers, the bits of internal/philox. Seed is Int [2], low word first, Step Int [1];
+// the first stride of each counts.
 type Random struct {
 	Kind            RandomKind
 	N               int

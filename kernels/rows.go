@@ -11,8 +11,8 @@ const (
 	CrossEntropy                        // log S - (z[label] - M), NaN for a label outside the row
 )
 
-// Softmax works on rows of In [Rows, Cols], with M = max z and S = Σ exp(z - M). Strides are those of row and column; Out of
-// CrossEntropy and Labels (Int) have one element a row. Out may be exactly In.
+// Softmax works on rows of In [Rows, Cols], with M = max z and S = Σ exp(z - M). Strides are those of row and column;
+// Out of CrossEntropy and Labels (Int) have one element a row. Out may be exactly In.
 type Softmax struct {
 	Kind            SoftmaxKind
 	Rows, Cols      int
@@ -32,9 +32,9 @@ const (
 	shortRow = 256     // columns that the lanes of a warp keep in registers
 )
 
-// Plan says how it is done: rows.cu, in blocks of 256 threads. Rows of up to 256 columns go to groups of 1 to 32 lanes, which
-// keep them in registers; longer ones to a block each, in three passes. With expf and logf within 2 and 1 ulp, z - M off by
-// u|z - M| and the sum by at most Cols·u, the bounds of the device tests follow (u = 2^-24).
+// Plan says how it is done: rows.cu, in blocks of 256 threads. Rows of up to 256 columns go to groups of 1 to 32 lanes,
+// which keep them in registers; longer ones to a block each, in three passes. With expf and logf within 2 and 1 ulp, z
+// - M off by u|z - M| and the sum by at most Cols·u, the bounds of the device tests follow (u = 2^-24).
 func (s Softmax) Plan() Plan {
 	if s.Rows == 0 || s.Cols == 0 && s.Kind != CrossEntropy {
 		return Plan{}

@@ -1,9 +1,9 @@
-// Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels, and
-// emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
+// Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels,
+// and emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
 //
-// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each repetition
-// is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and what frees memory or
-// unloads modules.
+// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each
+// repetition is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and
+// what frees memory or unloads modules.
 package cuda
 
 import (
@@ -27,8 +27,8 @@ type Options struct {
 	// TensorCores rounds the factors of large products to TF32 (kernels.Gemm says how far results move). Its errors are
 	// beyond what the conformance suite allows.
 	TensorCores bool
-	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text and the
-	// seconds from the call to its return.
+	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text
+	// and the seconds from the call to its return.
 	Loaded func(name string, bytes int, seconds float64)
 }
 
@@ -56,8 +56,8 @@ type Device struct {
 
 var _ device.Device = (*Device)(nil)
 
-// Choose finds the first card of a driver that can run the kernels. Its error wraps device.ErrMissing and says of every card why
-// it cannot.
+// Choose finds the first card of a driver that can run the kernels. Its error wraps device.ErrMissing and says of every
+// card why it cannot.
 func Choose(d driver.Driver) (card int, err error) {
 	cards, err := d.Cards()
 	if err != nil {
@@ -83,8 +83,8 @@ func Choose(d driver.Driver) (card int, err error) {
 
 var errNoCard = errors.New("the NVIDIA driver finds no card")
 
-// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the card or the driver is too
-// old.
+// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the card or the
+// driver is too old.
 func New(d driver.Driver, o Options) (*Device, error) {
 	cards, err := d.Cards()
 	if err != nil {
@@ -205,8 +205,8 @@ func (d *Device) finish() error {
 	return d.failed(d.stream.Synchronize())
 }
 
-// Close waits for all work and frees everything. It fails where work was lost, which nobody was told of; the device is closed all
-// the same.
+// Close waits for all work and frees everything. It fails where work was lost, which nobody was told of; the device is
+// closed all the same.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

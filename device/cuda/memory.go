@@ -198,7 +198,8 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	return d.failed(d.stream.Copy(to.address(dstOff), from.address(srcOff), int64(n*to.elementBytes())))
 }
 
-// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the stream.
+// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the
+// stream.
 type staging struct {
 	stream driver.Stream
 	mem    []byte

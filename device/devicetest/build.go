@@ -42,9 +42,9 @@ func product() *expr.Expr {
 const limit = 1e3
 
 // randomExpr makes an expression of about the given number of random steps. Inputs 0 … reals-1 are Real numbers of size
-// at most 2, input number reals is an Int below 8; rank is that of the space. It keeps values moderate: it tracks a bound
-// of the size of each value, divides by and takes roots and logarithms of numbers of at least ½ only, and squashes
-// what gets large. Comparisons may meet ties; running error analysis knows.
+// at most 2, input number reals is an Int below 8; rank is that of the space. It keeps values moderate: it tracks a
+// bound of the size of each value, divides by and takes roots and logarithms of numbers of at least ½ only, and
+// squashes what gets large. Comparisons may meet ties; running error analysis knows.
 func randomExpr(rng *rand.Rand, reals, rank, steps, outs int) *expr.Expr {
 	var b builder
 	var real, ints []int      // values by type

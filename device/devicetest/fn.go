@@ -67,7 +67,8 @@ var edges = []float64{
 // few are the edges whose triples are tried.
 var few = []float64{0, math.Copysign(0, -1), 1, -2.5, math.Inf(1), math.Inf(-1), math.NaN(), 0x1p-149}
 
-// intEdges are the ends of int32, what overflows when squared, and the neighbours of 2^24, up to which float32 holds every integer.
+// intEdges are the ends of int32, what overflows when squared, and the neighbours of 2^24, up to which float32 holds
+// every integer.
 var intEdges = []int32{
 	0, 1, -1, 7, 46341, -46341, 1<<24 - 1, 1 << 24, 1<<24 + 1, -1<<24 - 1, math.MaxInt32, math.MinInt32,
 }

@@ -15,8 +15,8 @@ type gemmRow struct {
 	with           []string
 }
 
-// gemmRows: sizes at, below and above the register and cache tiles a device may have; every option alone at one size with
-// awkward remainders, then together. The words:
+// gemmRows: sizes at, below and above the register and cache tiles a device may have; every option alone at one size
+// with awkward remainders, then together. The words:
 //
 //	transA transB transOut   the operand lies transposed in memory
 //	slicedA slicedB slicedOut stridedA stridedB stridedOut   with gaps between rows, and between elements

@@ -97,8 +97,8 @@ func (t *trial) scatter(l layout, inPlace bool, rows, n, cols int) {
 	t.add(device.ScatterAdd, nil, []device.View{base, index, src}, out)
 }
 
-// badIndex is a case that spoils one index: the run must fail with ErrIndex, write nothing outside the output, and leave
-// the device as good as before.
+// badIndex is a case that spoils one index: the run must fail with ErrIndex, write nothing outside the output, and
+// leave the device as good as before.
 func badIndex(name string, bad int32, build func(*trial)) Case {
 	return Case{Name: name, Run: func(d device.Device) error {
 		good, spoilt := newTrial(name), newTrial(name)

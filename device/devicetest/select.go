@@ -19,8 +19,8 @@ func (t *trial) kthLargest(k int, fill func() float64, sizes ...int) {
 	t.add(device.Select, device.SelectAttr{Kind: device.KthLargest}, in, t.output(device.Int, offset, 1))
 }
 
-// kthLargestCases: sizes around those of blocks, several arrays, and for each kind of data the first, the last and a few k in
-// between, so that every rule of the order decides somewhere. A k that is out of range is reported.
+// kthLargestCases: sizes around those of blocks, several arrays, and for each kind of data the first, the last and a
+// few k in between, so that every rule of the order decides somewhere. A k that is out of range is reported.
 func kthLargestCases() []Case {
 	var cases []Case
 	add := func(name string, fill func(*trial) func() float64, k int, sizes ...int) {
@@ -86,7 +86,8 @@ func schedule(d device.Device) error {
 	return nil
 }
 
-// badRank runs a k that no element has: the run must fail with ErrIndex, write nothing, and leave the device as good as before.
+// badRank runs a k that no element has: the run must fail with ErrIndex, write nothing, and leave the device as good as
+// before.
 func badRank(d device.Device, k int) error {
 	name := fmt.Sprint("k", k)
 	bad, good := newTrial(name), newTrial(name)

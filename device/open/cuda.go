@@ -39,5 +39,6 @@ func firstCard(o Options) (device.Device, error) {
 	return card(drv, cuda.Options{Name: fmt.Sprintf("cuda:%d", n), Card: n, TensorCores: o.TF32})
 }
 
-// through wraps a simulated driver so that calls take the real card's path: package cu, cgo and the table of entry points.
+// through wraps a simulated driver so that calls take the real card's path: package cu, cgo and the table of entry
+// points.
 func through(d driver.Driver) (driver.Driver, error) { return bridge.Open(d) }

@@ -1,5 +1,5 @@
-// Package open turns the name of a device, as users write it, into a device. It is the only place that knows all devices;
-// only the command, the benchmarks and tests import it.
+// Package open turns the name of a device, as users write it, into a device. It is the only place that knows all
+// devices; only the command, the benchmarks and tests import it.
 package open
 
 import (
@@ -41,8 +41,8 @@ type Options struct {
 //	cuda-sim:h100,a100:1    the N-th card of a simulated machine with several, from 0 (without a number the first)
 //
 // The error wraps ErrUnknown for any other name and device.ErrMissing where the device is not in this build or on this
-// machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real card,
-// and Info().Name says so. The caller closes the device.
+// machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real
+// card, and Info().Name says so. The caller closes the device.
 func Open(name string, o Options) (device.Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("open: %d threads: the number of threads is 0 (all) or more", o.Threads)
@@ -72,8 +72,8 @@ func Open(name string, o Options) (device.Device, error) {
 	return nil, unknown(name)
 }
 
-// Auto opens the first NVIDIA card that can run the kernels, or the processor, where why says what is wrong with every card. Where the
-// build has no CUDA driver, the processor is the fastest device and why is nil.
+// Auto opens the first NVIDIA card that can run the kernels, or the processor, where why says what is wrong with every
+// card. Where the build has no CUDA driver, the processor is the fastest device and why is nil.
 func Auto(o Options) (d device.Device, why error) {
 	if hasCUDA {
 		if d, why = firstCard(o); why == nil {
@@ -118,7 +118,8 @@ func card(d driver.Driver, o cuda.Options) (device.Device, error) {
 	return dev, nil
 }
 
-// takes says whether the part after the colon can be one: a number for cuda, any words for cpu and cuda-sim, nothing elsewhere.
+// takes says whether the part after the colon can be one: a number for cuda, any words for cpu and cuda-sim, nothing
+// elsewhere.
 func takes(family, arg string) bool {
 	switch family {
 	case "cuda":

@@ -11,8 +11,8 @@ import (
 	"bilevel/internal/nearest"
 )
 
-// levels are the names of the processor's instruction sets. With the same one a program gives the same bits on every machine
-// that has it.
+// levels are the names of the processor's instruction sets. With the same one a program gives the same bits on every
+// machine that has it.
 var levels = []string{cpu.Generic: "generic", cpu.AVX2: "avx2", cpu.AVX512: "avx512", cpu.AMX: "amx"}
 
 // openProcessor opens the processor with instructions of a level; without a name, with the best.

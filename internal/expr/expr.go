@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Type is the type of a value: Real (float32 or float64, as the device decides), Int (int32, for indices), or Byte (0 to
-// 255), in which tables are kept, but nothing is computed.
+// Type is the type of a value: Real (float32 or float64, as the device decides), Int (int32, for indices), or Byte (0
+// to 255), in which tables are kept, but nothing is computed.
 type Type uint8
 
 const (
@@ -30,10 +30,10 @@ type Fn uint8
 
 // Leaves first, then Real functions by arity, then functions on Int.
 const (
-	Input Fn = iota // value of input number Step.Arg at this point
-	Const           // Step.Const, a Real
-	IConst          // Step.Const, an Int: a whole number from -2^31 to 2^31-1, all bits kept
-	Iota            // index of this point along axis Step.Arg, an Int
+	Input  Fn = iota // value of input number Step.Arg at this point
+	Const            // Step.Const, a Real
+	IConst           // Step.Const, an Int: a whole number from -2^31 to 2^31-1, all bits kept
+	Iota             // index of this point along axis Step.Arg, an Int
 
 	Neg
 	Abs
@@ -86,7 +86,7 @@ type Info struct {
 
 // Table describes every Fn; a test checks that no row is missing.
 var Table = [NumFn]Info{
-	Input: {Name: "input"},
+	Input:  {Name: "input"},
 	Const:  {Name: "const"},
 	IConst: {Name: "iconst", Out: Int},
 	Iota:   {Name: "iota", Out: Int},

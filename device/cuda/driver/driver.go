@@ -1,11 +1,11 @@
-// Package driver is the part of the CUDA driver API that the device uses, in Go's terms. Two things answer it: the driver of
-// a real card (package real, with the tag cuda) and a simulated one (package sim, in every build).
+// Package driver is the part of the CUDA driver API that the device uses, in Go's terms. Two things answer it: the
+// driver of a real card (package real, with the tag cuda) and a simulated one (package sim, in every build).
 //
 // # Order
 //
-// Work given to a stream happens in the order in which it was given, after the call returned or before; Synchronize waits.
-// Memory given to an asynchronous call must stay as it is until then. Errors of the work itself (a fault of a kernel)
-// arrive at a later call, at Synchronize at the latest.
+// Work given to a stream happens in the order in which it was given, after the call returned or before; Synchronize
+// waits. Memory given to an asynchronous call must stay as it is until then. Errors of the work itself (a fault of a
+// kernel) arrive at a later call, at Synchronize at the latest.
 //
 // # Threads
 //
@@ -53,8 +53,8 @@ var maxBlock = [3]int{1024, 1024, 64}
 
 const maxParams = 32764 // bytes
 
-// Check says which limit of the card a launch is beyond. The driver alone knows what else a kernel needs: registers, and shared
-// memory of its own.
+// Check says which limit of the card a launch is beyond. The driver alone knows what else a kernel needs: registers,
+// and shared memory of its own.
 func (c *Card) Check(l Launch) error {
 	for i, axis := range []string{"x", "y", "z"} {
 		if n := l.Grid[i]; n < 1 || n > c.MaxGrid[i] {
@@ -111,7 +111,8 @@ func (c *Card) CheckUsable() error {
 type Context interface {
 	Card() Card
 
-	// Alloc takes device memory, with no particular contents. Its error is an *Error with OutOfMemory where there is none left.
+	// Alloc takes device memory, with no particular contents. Its error is an *Error with OutOfMemory where there is
+	// none left.
 	Alloc(bytes int64) (Ptr, error)
 	Free(Ptr) error
 	// FreeMemory is how many bytes Alloc could give now, in pieces.
@@ -178,7 +179,8 @@ type Graph interface {
 type Event interface {
 	// Synchronize waits for the work given before the event was recorded, and for nothing later.
 	Synchronize() error
-	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the estimate.
+	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the
+	// estimate.
 	Since(earlier Event) (float64, error)
 	Close() error
 }

@@ -90,7 +90,8 @@ func (x *index) compare(how string) string {
 }
 
 // vectors says whether groups of neighbouring points lie together in every array: along the last axis each is dense or
-// repeats, and groups begin at multiples of 16 bytes. Only where that axis is the only one may its end be a part of a group.
+// repeats, and groups begin at multiples of 16 bytes. Only where that axis is the only one may its end be a part of a
+// group.
 func (s *space) vectors(axes []axis) bool {
 	last := len(axes) - 1
 	if axes[last].n < lanes || last > 0 && axes[last].n%lanes != 0 {

@@ -76,8 +76,8 @@ func tile(cells, terms int, along bool) tiling {
 // Reduce makes the kernels that evaluate the expression over shape and combine its first len(kinds) results over axes;
 // further results are stored whole. There is at least one result of each.
 //
-// A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks share
-// a result, they store parts, which a further pass reduces in the same way.
+// A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks
+// share a result, they store parts, which a further pass reduces in the same way.
 func Reduce(e *expr.Expr, shape, axes []int, kinds []Kind, in, out []Array) Program {
 	if slices.Contains(shape, 0) { // no terms
 		return nothing(shape, axes, kinds, in, out)

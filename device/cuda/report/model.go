@@ -22,9 +22,9 @@ type Model struct {
 	card ptx.Card
 }
 
-// ModelOf is the model of a card: the known card that its name tells, else one of its compute capability, with the peaks
-// scaled to the multiprocessors and the clock that the driver reports, and the bandwidth of its memory clock and bus (two
-// transfers a clock) where it reports them. Without either it is nil.
+// ModelOf is the model of a card: the known card that its name tells, else one of its compute capability, with the
+// peaks scaled to the multiprocessors and the clock that the driver reports, and the bandwidth of its memory clock and
+// bus (two transfers a clock) where it reports them. Without either it is nil.
 func ModelOf(c driver.Card) *Model {
 	cards := ptx.Cards()
 	at := slices.IndexFunc(cards, func(known ptx.Card) bool { return says(c.Name, known.Name) })
@@ -56,8 +56,8 @@ func ModelOf(c driver.Card) *Model {
 	return m
 }
 
-// says tells whether the words of a card's name, or two of them in a row, are a known card: "NVIDIA GeForce RTX 4090" is an
-// RTX4090, and "GH200" no H200.
+// says tells whether the words of a card's name, or two of them in a row, are a known card: "NVIDIA GeForce RTX 4090"
+// is an RTX4090, and "GH200" no H200.
 func says(name, known string) bool {
 	words := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for i := range words {

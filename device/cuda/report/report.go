@@ -1,5 +1,6 @@
 // Package report measures a card: every kernel at three sizes beside what the card's peaks allow and what the model of
-// internal/ptx estimates, and how long the driver takes to compile each module. `bilevel doctor --device cuda` prints it.
+// internal/ptx estimates, and how long the driver takes to compile each module. `bilevel doctor --device cuda` prints
+// it.
 package report
 
 import (
@@ -97,8 +98,9 @@ const Sampled = 4
 // ErrNoCard says that a device is no CUDA card, real or simulated.
 var ErrNoCard = errors.New("the device is no CUDA card")
 
-// Make measures the card of a device, which is opened again for it; its error wraps ErrNoCard where there is none. A scene that
-// fails is a row with its error; Make fails, with the report so far, where all ends: on a lost card, and with ctx's error.
+// Make measures the card of a device, which is opened again for it; its error wraps ErrNoCard where there is none. A
+// scene that fails is a row with its error; Make fails, with the report so far, where all ends: on a lost card, and
+// with ctx's error.
 func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 	card, ok := dev.(*cuda.Device)
 	if !ok {

@@ -63,8 +63,8 @@ func draws(n, below int) []int32 {
 	return list
 }
 
-// Scenes lists what is measured: each kernel of package kernels that a device can launch, and kernels as they are emitted for
-// solvers and networks.
+// Scenes lists what is measured: each kernel of package kernels that a device can launch, and kernels as they are
+// emitted for solvers and networks.
 func Scenes() []Scene {
 	all := []Scene{
 		product("deep", factors{}, func(s Size) (b, m, n, k int) { return 1, 64, 64, 64 * s.Side }),
@@ -75,7 +75,8 @@ func Scenes() []Scene {
 			product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }),
 			product("narrow", f, func(s Size) (b, m, n, k int) { return 1, s.Side, 16, s.Side }))
 	}
-	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} { // narrow results stay in float32
+	// narrow results stay in float32
+	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} {
 		f.tensor = true
 		all = append(all, product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }))
 	}

@@ -134,7 +134,8 @@ func (c *context) Pinned(bytes int) ([]byte, error) {
 	if bytes <= 0 {
 		return nil, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%d bytes", bytes)}
 	}
-	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, (bytes+7)/8)))), bytes) // aligned for words
+	// aligned for words
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, (bytes+7)/8)))), bytes)
 	c.pinned[&b[0]] = b
 	return b, nil
 }

@@ -65,7 +65,8 @@ func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 		launch.Args = append(launch.Args, slices.Clone(a))
 	}
 	check := func() error {
-		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late { // what is done at once is checked as it begins
+		// what is done at once is checked as it begins
+		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late {
 			return err
 		}
 		return refused(call, launch, s.c.m.Check(launch))
