@@ -183,7 +183,8 @@ func (c *compiler) lifetimes() {
 	for i, o := range c.expr.Outs {
 		v := &c.values[o]
 		v.last = c.end
-		if i < c.kept && c.dots && v.Fn == expr.Mul && v.uses == 1 && !c.values[v.args[0]].uniform && !c.values[v.args[1]].uniform {
+		if i < c.kept && c.dots && v.Fn == expr.Mul && v.uses == 1 && !c.values[v.args[0]].uniform &&
+			!c.values[v.args[1]].uniform {
 			v.live = false // the caller takes the factors
 			c.values[v.args[0]].last, c.values[v.args[1]].last = c.end, c.end
 		}

@@ -67,7 +67,9 @@ func NewGemm(pool *Pool, out, a, b Array, maskA, maskB *Array, epilogue *expr.Ex
 }
 
 // newGemm is NewGemm with the kernels of the pool's level, or some of them.
-func newGemm(pool *Pool, kernels *kernels, out, a, b Array, maskA, maskB *Array, epilogue *expr.Expr, extras []Array) *Gemm {
+func newGemm(
+	pool *Pool, kernels *kernels, out, a, b Array, maskA, maskB *Array, epilogue *expr.Expr, extras []Array,
+) *Gemm {
 	g := &Gemm{
 		pool: pool, kernels: kernels,
 		a: newMatrix(&a, maskA), b: newMatrix(&b, maskB), out: newMatrix(&out, nil),

@@ -64,7 +64,9 @@ func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	for j := 0; j < t.cols; j += d.width {
 		for i := 0; i < t.rows; i += step {
 			a := d.a.data[d.a.at(t.batch, t.row+i, k):]
-			d.kernels.dots(min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0)
+			d.kernels.dots(
+				min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0,
+			)
 		}
 	}
 }

@@ -80,7 +80,8 @@ func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	}
 	for {
 		g.divide(down, across, 1, width)
-		if g.tiles() >= 2*g.pool.Threads() || g.pool.Threads() == 1 || work/float64(g.rowTiles*g.colTiles) < 2*leastWork {
+		if g.tiles() >= 2*g.pool.Threads() || g.pool.Threads() == 1 ||
+			work/float64(g.rowTiles*g.colTiles) < 2*leastWork {
 			return
 		}
 		switch {

@@ -24,7 +24,9 @@ type randomLoops struct {
 // bitsGroup is a multiple of the size of a group at any level, in words.
 const bitsGroup = 32
 
-var genericRandom = randomLoops{bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals}
+var genericRandom = randomLoops{
+	bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals,
+}
 
 func philoxBits(dst []int32, seed uint64, step, stream uint32, block uint64) {
 	philox.Bits(dst, seed, step, stream, 4*block)

@@ -41,7 +41,8 @@ func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	if table.Byte != nil {
 		return g
 	}
-	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
+	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) &&
+		(len(idx.Int) == 0 || idx.Strides[0] == 1) {
 		g.copyRows8, g.to, g.from = loopsOf(pool.level).copyRows8, out.Real, table.Real
 		if out.Int != nil {
 			g.to, g.from = words(out.Int), words(table.Int)

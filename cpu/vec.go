@@ -40,7 +40,9 @@ type loops struct {
 }
 
 // genericLoops are the definition of what all levels compute: every level gives the same bits, NaN being one value.
-var genericLoops = loops{real: realKernels, int: intKernels, fill: fill[float32], rowLoops: genericRows, randomLoops: genericRandom}
+var genericLoops = loops{
+	real: realKernels, int: intKernels, fill: fill[float32], rowLoops: genericRows, randomLoops: genericRandom,
+}
 
 // realKernels is the table of Real functions.
 var realKernels = [numFn]realKernel{

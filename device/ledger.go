@@ -60,8 +60,10 @@ func (l *Ledger) Request(t Type, n int, room int64) (Block, error) {
 	case n < 0:
 		return Block{}, fmt.Errorf("%s: alloc: %d elements", l.name, n)
 	case int64(n) > room/size:
-		return Block{}, fmt.Errorf("%s: alloc: %d elements of %d bytes: there is room for %d bytes, beside %d in use: %w",
-			l.name, n, size, room, l.bytes, ErrMemory)
+		return Block{}, fmt.Errorf(
+			"%s: alloc: %d elements of %d bytes: there is room for %d bytes, beside %d in use: %w", l.name, n, size,
+			room, l.bytes, ErrMemory,
+		)
 	}
 	return Block{typ: t, n: n, bytes: int64(n) * size}, nil
 }

@@ -166,7 +166,9 @@ func (p *Program) checkView(v View) error {
 		}
 	}
 	if n := p.Buffers[v.Buf].Len(); !v.inside(n) {
-		return fmt.Errorf("view from %d, shape %v, strides %v leaves its buffer of %d elements", v.Off, v.Shape, v.Strides, n)
+		return fmt.Errorf(
+			"view from %d, shape %v, strides %v leaves its buffer of %d elements", v.Off, v.Shape, v.Strides, n,
+		)
 	}
 	return nil
 }

@@ -24,7 +24,9 @@ func CheckCopy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error {
 	case dst.Type() != src.Type():
 		return fmt.Errorf("device: copy: from %s to %s", src.Type(), dst.Type())
 	case n < 0 || !holds(dst, dstOff, n) || !holds(src, srcOff, n):
-		return fmt.Errorf("device: copy: %d elements from %d of %d to %d of %d", n, srcOff, src.Len(), dstOff, dst.Len())
+		return fmt.Errorf(
+			"device: copy: %d elements from %d of %d to %d of %d", n, srcOff, src.Len(), dstOff, dst.Len(),
+		)
 	case dst == src && dstOff < srcOff+n && srcOff < dstOff+n && n > 0:
 		return fmt.Errorf("device: copy: %d elements from %d to %d of one buffer overlap", n, srcOff, dstOff)
 	}

@@ -82,8 +82,8 @@ func (f Fill) Plan() Plan {
 	peel(joined(f.Shape, f.To.Strides, f.To.Strides), [2]int{0, f.To.Off}, func(axes []axis, off [2]int) {
 		p := params(axes)
 		plan.Launches = append(plan.Launches, Launch{
-			Module: "copy", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1}, Block: [3]int{block, 1, 1},
-			Args: []any{Operand{f.To.Number, off[1]}, f.Word, p},
+			Module: "copy", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1},
+			Block: [3]int{block, 1, 1}, Args: []any{Operand{f.To.Number, off[1]}, f.Word, p},
 		})
 	})
 	return plan

@@ -101,8 +101,9 @@ func (g Gemm) Plan() Plan {
 		plan.Workspace = []int{4 * splits * g.Batch * g.M * g.N}
 	}
 	p := tiled{
-		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)), Columns: int32(ceil(g.N, t.width)),
-		AlongA: word(along(g.A.Strides[2], g.A.Strides[1])), AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
+		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)),
+		Columns: int32(ceil(g.N, t.width)), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
+		AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
 	}
 	if splits > 1 {
 		p.Split = int32(g.Batch * g.M * g.N)
@@ -127,7 +128,10 @@ func (g Gemm) Plan() Plan {
 	if splits > 1 {
 		size := g.Batch * g.M * g.N
 		plan.Launches = append(plan.Launches, Launch{
-			Module: small, Entry: "gemm_sum", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
+			Module: small,
+			Entry:  "gemm_sum",
+			Grid:   [3]int{min(ceil(size, 256), 8*processors), 1, 1},
+			Block:  [3]int{256, 1, 1},
 			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
 				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
 			Marks: marks,
@@ -170,10 +174,13 @@ func (g *Gemm) entry(t tile, p *tiled) string {
 // many plans a batch of tiny products: a thread for each element, none of them shared.
 func (g *Gemm) many(processors int, marks []int) Plan {
 	size := g.Batch * g.M * g.N
-	return Plan{Launches: []Launch{{
-		Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
-		Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)), Marks: marks,
-	}}}
+	return Plan{Launches: []Launch{
+		{
+			Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1},
+			Block: [3]int{256, 1, 1}, Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)),
+			Marks: marks,
+		},
+	}}
 }
 
 // product fills in the sizes and strides.
@@ -185,8 +192,8 @@ func (g *Gemm) product(out Strided) product {
 		return [3]int32{int32(s.Strides[0]), int32(s.Strides[axis]), int32(s.Strides[k])}
 	}
 	return product{
-		M: int32(g.M), N: int32(g.N), K: int32(g.K),
-		A: side(&g.A, 1, 2), B: side(&g.B, 2, 1), MaskA: side(g.MaskA, 1, 2), MaskB: side(g.MaskB, 2, 1), Out: narrow(out.Strides),
+		M: int32(g.M), N: int32(g.N), K: int32(g.K), A: side(&g.A, 1, 2), B: side(&g.B, 2, 1),
+		MaskA: side(g.MaskA, 1, 2), MaskB: side(g.MaskB, 2, 1), Out: narrow(out.Strides),
 	}
 }
 

@@ -30,9 +30,17 @@ func (r Random) Plan() Plan {
 	}
 	entry := [...]string{"random_bits", "random_integers", "random_uniforms", "random_normals"}[r.Kind]
 	step := int32(r.Out.Strides[0])
-	return Plan{Launches: []Launch{{
-		Module: "random", Entry: entry, Grid: [3]int{min(ceil(ceil(r.N, 4), block), gridMost), 1, 1}, Block: [3]int{block, 1, 1},
-		Args: []any{batch(r.Seed, 0), batch(r.Step, 0), batch(r.Out, 0),
-			random{int32(r.N), step, int32(r.Seed.Strides[0]), word(step == 1 && multiples(4, r.Out.Off))}, r.Stream, r.Below},
-	}}}
+	return Plan{Launches: []Launch{
+		{
+			Module: "random",
+			Entry:  entry,
+			Grid:   [3]int{min(ceil(ceil(r.N, 4), block), gridMost), 1, 1},
+			Block:  [3]int{block, 1, 1},
+			Args: []any{
+				batch(r.Seed, 0), batch(r.Step, 0), batch(r.Out, 0),
+				random{int32(r.N), step, int32(r.Seed.Strides[0]), word(step == 1 && multiples(4, r.Out.Off))},
+				r.Stream, r.Below,
+			},
+		},
+	}}
 }

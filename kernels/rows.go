@@ -51,7 +51,10 @@ func (s Softmax) Plan() Plan {
 
 // rowPlan launches ENTRY_short, whose last parameter is the number of lanes of a row, or ENTRY_long.
 func rowPlan(module, entry string, rows, cols int, short bool, args []any) Plan {
-	l := Launch{Module: module, Entry: entry + "_long", Grid: [3]int{min(rows, gridMost), 1, 1}, Block: [3]int{block, 1, 1}, Args: args}
+	l := Launch{
+		Module: module, Entry: entry + "_long", Grid: [3]int{min(rows, gridMost), 1, 1}, Block: [3]int{block, 1, 1},
+		Args: args,
+	}
 	if short {
 		width := power(cols, 32)
 		l.Entry, l.Grid[0], l.Args = entry+"_short", ceil(rows, block/width), append(args, int32(width))

@@ -113,7 +113,8 @@ func CrossEntropy(z, labels *Node) *Node {
 	return n
 }
 
-// Gather picks rows: table [n, …] and index Int [b] give [b, …]. Of a table of bytes it gives Real numbers from 0 to 255.
+// Gather picks rows: table [n, …] and index Int [b] give [b, …]. Of a table of bytes it gives Real numbers from 0 to
+// 255.
 func Gather(table, index *Node) *Node {
 	index.want("Gather", Int)
 	index.wantRank("Gather", 1)
@@ -151,14 +152,15 @@ func (n *Node) ArgMax() *Node {
 	}
 	c := n.shape[len(n.shape)-1]
 	rows := n.Reshape(n.Size()/c, c)
-	return (&Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(n.shape[:len(n.shape)-1]...)
+	return (&Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(
+		n.shape[:len(n.shape)-1]...)
 }
 
-// KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the k-th
-// largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any number, -0 is 0,
-// and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for exactly k elements
-// where none is NaN. k is an Int number from 1 to their count; outside, running fails with device.ErrIndex. k may
-// change from run to run, so that a schedule compiles once.
+// KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the
+// k-th largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any
+// number, -0 is 0, and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for exactly
+// k elements where none is NaN. k is an Int number from 1 to their count; outside, running fails with device.ErrIndex.
+// k may change from run to run, so that a schedule compiles once.
 func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	const name = "KthLargest"
 	k.want(name, Int)
@@ -184,8 +186,8 @@ func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()
 }
 
-// elementAt is the element at a place [1] of vectors laid end to end, without laying them so: every one of several gives the
-// element there, or its first, and the one that has the place is taken.
+// elementAt is the element at a place [1] of vectors laid end to end, without laying them so: every one of several
+// gives the element there, or its first, and the one that has the place is taken.
 func elementAt(place *Node, parts []*Node) *Node {
 	if len(parts) == 1 {
 		return Gather(parts[0], place)
@@ -206,7 +208,8 @@ func elementAt(place *Node, parts []*Node) *Node {
 	return value
 }
 
-// random draws by Philox: seed Int [2] (low and high word), step Int scalar, and a stream number of its own for each use.
+// random draws by Philox: seed Int [2] (low and high word), step Int scalar, and a stream number of its own for each
+// use.
 func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node {
 	checkShape("Random", shape)
 	seed.want("Random", Int)
@@ -214,7 +217,9 @@ func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node
 	if seed.Size() != 2 || step.Size() != 1 {
 		fail("Random", "wants a seed of 2 words and one step, got %v and %v", seed.shape, step.shape)
 	}
-	n := &Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()}}
+	n := &Node{
+		op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()},
+	}
 	return n.Reshape(shape...)
 }
 

@@ -11,8 +11,9 @@ import (
 //
 // Where a piecewise function is constant its derivative is chosen to be 0 (selected), not multiplied by 0: what the
 // direction holds there may be infinite or NaN, and 0·∞ is NaN. From there on the direction is marked as selected, and
-// further factors leave its zeros alone (chainMul, chainDiv). So log(relu(x)) has derivative 0 where relu is constant: in
-// reverse mode relu drops the infinite 1/0 that log hands it, and in forward mode log keeps the 0 that relu hands it.
+// further factors leave its zeros alone (chainMul, chainDiv). So log(relu(x)) has derivative 0 where relu is constant:
+// in reverse mode relu drops the infinite 1/0 that log hands it, and in forward mode log keeps the 0 that relu hands
+// it.
 type chain = func(n, g *Node) *Node
 
 // fnRules has one row per elementwise function, one entry per argument. The piecewise rules of the project live here.
@@ -101,8 +102,8 @@ func marked(n *Node) *Node {
 	return n
 }
 
-// chainMul is g·d, and chainDiv is g/d, for a direction g and a number d of the point. A zero of g stays zero whatever d is if
-// g has been through a selection. g itself is the mask, so that nothing more is read from memory.
+// chainMul is g·d, and chainDiv is g/d, for a direction g and a number d of the point. A zero of g stays zero whatever
+// d is if g has been through a selection. g itself is the mask, so that nothing more is read from memory.
 func chainMul(g, d *Node) *Node { return guarded(g, d, g.Mul(d)) }
 func chainDiv(g, d *Node) *Node { return guarded(g, d, g.Div(d)) }
 

@@ -8,13 +8,14 @@ import (
 	"bilevel/internal/expr"
 )
 
-// fold evaluates what is constant, writes x + x as 2·x and x^p in elementwise functions, and drops what changes nothing:
-// x·1, x+0, x/1, --x, views of constants, slices of one part of a concatenation, gradient stops (differentiation is over
-// when programs are compiled). It never rewrites x·0, which is not 0 for infinite or NaN x, and leaves Random alone.
+// fold evaluates what is constant, writes x + x as 2·x and x^p in elementwise functions, and drops what changes
+// nothing: x·1, x+0, x/1, --x, views of constants, slices of one part of a concatenation, gradient stops
+// (differentiation is over when programs are compiled). It never rewrites x·0, which is not 0 for infinite or NaN x,
+// and leaves Random alone.
 //
-// It computes in float64 what a device may compute in float32, so it evaluates only what comes to the same in both but for
-// rounding: results that float32 holds with full precision (fits), of functions without jumps or of arguments that are
-// the same number in both.
+// It computes in float64 what a device may compute in float32, so it evaluates only what comes to the same in both but
+// for rounding: results that float32 holds with full precision (fits), of functions without jumps or of arguments that
+// are the same number in both.
 func fold(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		if n.op == opStop {
@@ -121,8 +122,8 @@ func foldElem(n *Node) *Node {
 	return sinkExpand(n)
 }
 
-// fits says whether float32 holds all numbers up to rounding: each is 0, or normal, neither overflowing nor losing digits
-// below. Infinities and NaN are left to the device too, since a finite computation may have led to them.
+// fits says whether float32 holds all numbers up to rounding: each is 0, or normal, neither overflowing nor losing
+// digits below. Infinities and NaN are left to the device too, since a finite computation may have led to them.
 func fits(list ...float64) bool {
 	for _, c := range list {
 		if c = math.Abs(c); c != 0 && !(c >= 0x1p-126 && c <= math.MaxFloat32) {

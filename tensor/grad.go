@@ -118,8 +118,8 @@ func accumulate(parts []*Node) *Node {
 	return sum
 }
 
-// passSelection marks d, the derivative that the rule of n made of others, as selected if one of those is. Only products
-// of matrices end it: they mix all of a row.
+// passSelection marks d, the derivative that the rule of n made of others, as selected if one of those is. Only
+// products of matrices end it: they mix all of a row.
 func passSelection(n, d *Node, from ...*Node) *Node {
 	if n.op != opMatMul && slices.ContainsFunc(from, func(f *Node) bool { return f != nil && f.selected }) {
 		d.selected = true

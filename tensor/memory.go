@@ -22,9 +22,16 @@ type MemoryError struct {
 }
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, and there are %s; "+
-		"work on fewer rows at a time, or give it more memory", device.ErrMemory, inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
-		inUnits(int64(e.Need.Arena)), inUnits(int64(e.Need.Constants+e.Need.Variables)), inUnits(e.InUse), inUnits(e.Have))
+	return fmt.Sprintf(
+		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, and there are %s; "+
+			"work on fewer rows at a time, or give it more memory",
+		device.ErrMemory,
+		inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
+		inUnits(int64(e.Need.Arena)),
+		inUnits(int64(e.Need.Constants+e.Need.Variables)),
+		inUnits(e.InUse),
+		inUnits(e.Have),
+	)
 }
 
 func (e *MemoryError) Unwrap() error { return device.ErrMemory }
@@ -42,8 +49,8 @@ func inUnits(bytes int64) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
-// LimitMemory bounds what the executor's variables and functions take together, in bytes: what does not fit is not compiled, and
-// the error is a *MemoryError. 0, as at first, means what the device has free.
+// LimitMemory bounds what the executor's variables and functions take together, in bytes: what does not fit is not
+// compiled, and the error is a *MemoryError. 0, as at first, means what the device has free.
 func (ex *Executor) LimitMemory(bytes int64) { ex.limit = bytes }
 
 // MemoryInUse is what the executor's variables and functions take, in bytes.

@@ -6,11 +6,11 @@ import (
 	"bilevel/internal/expr"
 )
 
-// Pow is n^p for a constant exponent p, elementwise: 1 for p = 0, whatever n is; NaN where n < 0 and p is no whole number.
-// Its derivative is p·n^(p-1) for every n, so 0 at n = 0 for p > 1, and infinite there for p < 1.
+// Pow is n^p for a constant exponent p, elementwise: 1 for p = 0, whatever n is; NaN where n < 0 and p is no whole
+// number. Its derivative is p·n^(p-1) for every n, so 0 at n = 0 for p > 1, and infinite there for p < 1.
 //
-// With the whole part k of |p| it is n^k·exp((|p|-k)·log n), n^k by repeated squaring, and 1/that for p < 0. The relative
-// error is about (2 log₂ k + |log n| + 4) u.
+// With the whole part k of |p| it is n^k·exp((|p|-k)·log n), n^k by repeated squaring, and 1/that for p < 0. The
+// relative error is about (2 log₂ k + |log n| + 4) u.
 func (n *Node) Pow(p float64) *Node {
 	n.want("Pow", Real)
 	const most = 1 << 30

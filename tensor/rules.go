@@ -197,7 +197,8 @@ var rules = [numOps]rule{
 	},
 }
 
-// matMulLike is a·b, laid out like x: where x is a transposed matrix, as the transpose of bᵀ·aᵀ, whose rows lie as x's do.
+// matMulLike is a·b, laid out like x: where x is a transposed matrix, as the transpose of bᵀ·aᵀ, whose rows lie as x's
+// do.
 func matMulLike(x, a, b *Node) *Node {
 	if r := len(x.shape); x.op == opPermute && x.ints[r-1] == r-2 && x.ints[r-2] == r-1 {
 		return b.T().MatMul(a.T()).T()
@@ -236,8 +237,8 @@ func crossEntropySlope(n *Node) *Node {
 	return z.Softmax().Sub(OneHot(labels, z.shape[1]))
 }
 
-// hasLabel is 1 for each row of a cross-entropy whose label is one of the classes, else NaN, as the value is: whoever looks
-// at the derivative alone shall not learn from a label that does not exist.
+// hasLabel is 1 for each row of a cross-entropy whose label is one of the classes, else NaN, as the value is: whoever
+// looks at the derivative alone shall not learn from a label that does not exist.
 func hasLabel(n *Node) *Node {
 	labels, classes := n.in[1], n.in[0].shape[1]
 	outside := labels.Lt(IntConst(0)).Add(IntConst(int32(classes - 1)).Lt(labels))

@@ -66,7 +66,9 @@ func (a *allocator) take(bytes int64) (driver.Ptr, error) {
 			}
 		}
 		if isShort(err) {
-			return 0, fmt.Errorf("%d bytes asked, %d in use in %d blocks: %w (%w)", bytes, a.InUse, a.Blocks, device.ErrMemory, err)
+			return 0, fmt.Errorf(
+				"%d bytes asked, %d in use in %d blocks: %w (%w)", bytes, a.InUse, a.Blocks, device.ErrMemory, err,
+			)
 		}
 		if err != nil {
 			return 0, err

@@ -94,7 +94,9 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	case n == 0:
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, errNoCard)
 	case o.Card < 0 || o.Card >= n:
-		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n)
+		return nil, fmt.Errorf(
+			"%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n,
+		)
 	}
 	if err := cards[o.Card].CheckUsable(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
@@ -103,8 +105,10 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}}, runners: map[*runner]struct{}{},
-		ledger: device.NewLedger(o.Name, 32)}
+	dev := &Device{
+		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}},
+		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
+	}
 	if err := dev.begin(o.Exact); err != nil {
 		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
 	}
@@ -125,8 +129,10 @@ func (d *Device) begin(exact bool) (err error) {
 func (d *Device) Info() device.Info {
 	return device.Info{
 		Name: d.name,
-		Detail: fmt.Sprintf("%s, compute capability %d.%d, %.0f GB", d.card.Name, d.card.Capability[0], d.card.Capability[1],
-			float64(d.card.Memory)/1e9),
+		Detail: fmt.Sprintf(
+			"%s, compute capability %d.%d, %.0f GB", d.card.Name, d.card.Capability[0], d.card.Capability[1],
+			float64(d.card.Memory)/1e9,
+		),
 		Threads:  d.card.Processors,
 		RealBits: 32,
 		SumBlock: emit.SumBlock,
@@ -178,7 +184,9 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf("%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err)
+	d.fault = fmt.Errorf(
+		"%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err,
+	)
 	return d.fault
 }
 

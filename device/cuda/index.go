@@ -79,5 +79,7 @@ func (r *runner) badIndex(code, position int, index int32) error {
 	if in.Op == device.Select {
 		what = fmt.Sprintf("%s: k is %d, there are %d elements", in.Op, index, elements(in))
 	}
-	return fmt.Errorf("%s: program %q, instruction %d: %w (%s)", r.device.name, r.program.Name, code, device.ErrIndex, what)
+	return fmt.Errorf(
+		"%s: program %q, instruction %d: %w (%s)", r.device.name, r.program.Name, code, device.ErrIndex, what,
+	)
 }

@@ -34,7 +34,10 @@ func fnCases() []Case {
 		single("Fn/iota", func(t *trial) { t.iotas() }),
 		single("Fn/input", func(t *trial) {
 			x := t.input(dense, each(edges), 131)
-			t.add(device.Map, device.MapAttr{Shape: []int{131}, Expr: input0()}, []device.View{x}, t.output(device.Real, dense, 131))
+			t.add(
+				device.Map, device.MapAttr{Shape: []int{131}, Expr: input0()}, []device.View{x},
+				t.output(device.Real, dense, 131),
+			)
 		}),
 		single("Fn/const", func(t *trial) {
 			var b builder
@@ -189,7 +192,11 @@ func (t *trial) integerConstants() {
 		store(device.Real, b.fn(expr.IEq, k, x))
 		store(device.Real, b.fn(expr.ILt, k, x))
 	}
-	t.add(device.Map, device.MapAttr{Shape: []int{n}, Expr: b.out(values...)}, []device.View{t.indices(dense, each(intEdges), n)}, outs...)
+	t.add(
+		device.Map,
+		device.MapAttr{Shape: []int{n}, Expr: b.out(values...)},
+		[]device.View{t.indices(dense, each(intEdges), n)},
+		outs...)
 }
 
 // iotas stores the index along every axis.

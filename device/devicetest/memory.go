@@ -66,14 +66,18 @@ func allocZeroed(d device.Device) error {
 					for i := range junk {
 						junk[i], got[i] = 7, 7
 					}
-					return errors.Join(d.Download(device.Float64s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Float32s(junk)))
+					return errors.Join(
+						d.Download(device.Float64s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Float32s(junk)),
+					)
 				}),
 				with(d, device.Int, n, func(b device.Buffer) error {
 					got, junk := make([]int32, n), make([]int32, n)
 					for i := range junk {
 						junk[i], got[i] = 7, 7
 					}
-					return errors.Join(d.Download(device.Int32s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Int32s(junk)))
+					return errors.Join(
+						d.Download(device.Int32s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Int32s(junk)),
+					)
 				}))
 			if err != nil {
 				return fmt.Errorf("%d elements: %w", n, err)
@@ -113,7 +117,10 @@ func allocRefused(d device.Device) error {
 
 // transferReal goes through all pairs of host widths; what a narrow device or host cannot hold is rounded to nearest.
 func transferReal(d device.Device) error {
-	wide := []float64{0, -1.5, math.Pi, 1 + 0x1p-24, 1 + 0x1.8p-23, 1e300, -math.MaxFloat64, math.Inf(-1), 0x1p-149, 0x1p-151, 16777217}
+	wide := []float64{
+		0, -1.5, math.Pi, 1 + 0x1p-24, 1 + 0x1.8p-23, 1e300, -math.MaxFloat64, math.Inf(-1), 0x1p-149, 0x1p-151,
+		16777217,
+	}
 	narrow := make([]float32, len(wide))
 	rounded := make([]float64, len(wide)) // what comes back as float64
 	for i, x := range wide {
@@ -195,12 +202,30 @@ func bytesRefused(d device.Device) error {
 				refused("download to ints", d.Download(device.Int32s(make([]int32, 2)), bytes, 0)),
 				refused("upload to reals", d.Upload(reals, 0, device.Bytes(make([]byte, 2)))),
 				refused("copy to reals", d.Copy(reals, 0, bytes, 0, 2)),
-				refused("Copy from bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{r}})),
-				refused("Copy to bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{r}, Out: []device.View{b}})),
-				refused("Copy of bytes", prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{b}})),
-				refused("Map of bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{r}})),
-				refused("Map to bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{r}, Out: []device.View{b}})),
-				refused("Map of bytes to bytes", prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{b}})),
+				refused(
+					"Copy from bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{r}}),
+				),
+				refused(
+					"Copy to bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{r}, Out: []device.View{b}}),
+				),
+				refused(
+					"Copy of bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{b}}),
+				),
+				refused(
+					"Map of bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{r}}),
+				),
+				refused(
+					"Map to bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{r}, Out: []device.View{b}}),
+				),
+				refused(
+					"Map of bytes to bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{b}}),
+				),
 			)
 		})
 	})

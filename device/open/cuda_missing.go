@@ -17,7 +17,9 @@ const (
 
 // openCUDA says how to get what this build has not.
 func openCUDA(o cuda.Options) (device.Device, error) {
-	return nil, fmt.Errorf("%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, o.Name)
+	return nil, fmt.Errorf(
+		"%w: %s: this build has no support for the CUDA driver (go build -tags cuda has)", device.ErrMissing, o.Name,
+	)
 }
 
 // firstCard is openCUDA for the first card.

@@ -94,7 +94,9 @@ func openSimulated(arg string, tf32 bool) (device.Device, error) {
 	if numbered {
 		var err error
 		if n, err = strconv.Atoi(number); err != nil || n < 0 || n >= len(names) {
-			return nil, fmt.Errorf("%w: no card %q of %s: they are numbered from 0 to %d", ErrUnknown, number, list, len(names)-1)
+			return nil, fmt.Errorf(
+				"%w: no card %q of %s: they are numbered from 0 to %d", ErrUnknown, number, list, len(names)-1,
+			)
 		}
 	}
 	drv, err := sim.New(names...)
@@ -133,7 +135,10 @@ func takes(family, arg string) bool {
 
 func unknown(name string) error {
 	family, _, _ := strings.Cut(name, ":")
-	return fmt.Errorf("%w %q: the devices are %s%s", ErrUnknown, name, Usage, nearest.Hint(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}))
+	return fmt.Errorf(
+		"%w %q: the devices are %s%s", ErrUnknown, name, Usage,
+		nearest.Hint(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}),
+	)
 }
 
 // Choice is one row of List.

@@ -31,9 +31,15 @@ func openProcessor(level string, threads int) (device.Device, error) {
 func levelOf(name string, there int) (cpu.Level, error) {
 	switch i := slices.Index(levels, name); {
 	case i < 0:
-		return 0, fmt.Errorf("%w %q: the levels of the processor are %s%s", ErrUnknown, "cpu:"+name, strings.Join(levels, ", "), nearest.Hint(name, levels))
+		return 0, fmt.Errorf(
+			"%w %q: the levels of the processor are %s%s", ErrUnknown, "cpu:"+name, strings.Join(levels, ", "),
+			nearest.Hint(name, levels),
+		)
 	case i >= there:
-		return 0, fmt.Errorf("%w: cpu:%s: this processor or this build does not have its instructions, but those of %s", device.ErrMissing, name, strings.Join(levels[:there], ", "))
+		return 0, fmt.Errorf(
+			"%w: cpu:%s: this processor or this build does not have its instructions, but those of %s",
+			device.ErrMissing, name, strings.Join(levels[:there], ", "),
+		)
 	default:
 		return cpu.Level(i), nil
 	}

@@ -197,7 +197,9 @@ func (e *Expr) Types(inputs []Type, rank int) ([]Type, error) {
 		switch s.Fn {
 		case IConst:
 			if c := s.Const; c != math.Trunc(c) || c < math.MinInt32 || c > math.MaxInt32 {
-				return nil, fmt.Errorf("expr: step %d: the Int constant %v is no whole number from -2^31 to 2^31-1", i, c)
+				return nil, fmt.Errorf(
+					"expr: step %d: the Int constant %v is no whole number from -2^31 to 2^31-1", i, c,
+				)
 			}
 		case Input:
 			if s.Arg < 0 || s.Arg >= len(inputs) {

@@ -1,5 +1,5 @@
-// Package dense carries arrays between variables and gorgonia.org/tensor, a widespread library of host arrays. Whoever does not
-// import it does not depend on that library.
+// Package dense carries arrays between variables and gorgonia.org/tensor, a widespread library of host arrays. Whoever
+// does not import it does not depend on that library.
 package dense
 
 import (
@@ -36,7 +36,9 @@ func Write(v *bilevel.Variable, a *Array) error {
 	case byte:
 		return v.WriteBytes([]byte{data})
 	default:
-		return fmt.Errorf("dense: write %s: element type %v, wants float32, float64, int32 or byte", v.Name(), a.Dtype())
+		return fmt.Errorf(
+			"dense: write %s: element type %v, wants float32, float64, int32 or byte", v.Name(), a.Dtype(),
+		)
 	}
 }
 

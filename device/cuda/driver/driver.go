@@ -91,8 +91,10 @@ func CheckVersion(version int) error {
 	if version >= oldest {
 		return nil
 	}
-	return fmt.Errorf("the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
-		version/1000, version%1000/10, oldest/1000, oldest%1000/10)
+	return fmt.Errorf(
+		"the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
+		version/1000, version%1000/10, oldest/1000, oldest%1000/10,
+	)
 }
 
 // needed is the compute capability that the kernels are compiled for (kernels/manifest.json): cards since 2020.
@@ -101,8 +103,10 @@ var needed = [2]int{8, 0}
 // CheckUsable says why the kernels cannot run on a card: it is too old, or its driver is. It is nil where they can.
 func (c *Card) CheckUsable() error {
 	if slices.Compare(c.Capability[:], needed[:]) < 0 {
-		return fmt.Errorf("%s is too old: it has compute capability %d.%d, and the kernels need %d.%d (Ampere or newer)",
-			c.Name, c.Capability[0], c.Capability[1], needed[0], needed[1])
+		return fmt.Errorf(
+			"%s is too old: it has compute capability %d.%d, and the kernels need %d.%d (Ampere or newer)", c.Name,
+			c.Capability[0], c.Capability[1], needed[0], needed[1],
+		)
 	}
 	return CheckVersion(c.DriverVersion)
 }

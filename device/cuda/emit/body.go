@@ -39,7 +39,8 @@ var functions = [expr.NumFn]func(w *writer, a, b, c string) string{
 
 // compare lists the functions whose result is 1 or 0; Where reads their predicate.
 var compare = map[expr.Fn]string{
-	expr.Lt: "setp.lt.f32", expr.Le: "setp.le.f32", expr.Eq: "setp.eq.f32", expr.ILt: "setp.lt.s32", expr.IEq: "setp.eq.s32",
+	expr.Lt: "setp.lt.f32", expr.Le: "setp.le.f32", expr.Eq: "setp.eq.f32", expr.ILt: "setp.lt.s32",
+	expr.IEq: "setp.eq.s32",
 }
 
 func unary(f func(w *writer, a string) string) func(w *writer, a, b, c string) string {

@@ -34,7 +34,9 @@ func Epilogue(e *expr.Expr, shape [3]int, extras []Extra, p kernels.Plan) Progra
 	done := Program{Plan: kernels.Plan{Workspace: p.Workspace}, Text: map[string]string{}}
 	for _, l := range p.Launches {
 		if l.Marks != nil {
-			f := &fusion{space: newSpace(e, len(shape), arrays, nil), axes: make([]axis, len(shape)), columns: shape[l.Marks[2]]}
+			f := &fusion{
+				space: newSpace(e, len(shape), arrays, nil), axes: make([]axis, len(shape)), columns: shape[l.Marks[2]],
+			}
 			for i, a := range l.Marks {
 				f.axes[i] = axis{shape[a], make([]int, len(f.arrays))}
 				for v, strides := range f.arrays {

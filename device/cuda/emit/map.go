@@ -141,7 +141,9 @@ func (s *space) point(x *index, c []string, axes []axis, ptr []string) {
 		}
 		v := s.input[step.Arg]
 		if loaded[v] == "" {
-			loaded[v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]")
+			loaded[v] = w.op(
+				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]",
+			)
 		}
 		return loaded[v]
 	})

@@ -50,7 +50,9 @@ func exp(w *writer, a string) string {
 	const ln2Hi = 0x1.62e4p-1 // 15 bits: n times it is exact
 	r := w.fma(n, number(-ln2Hi), x)
 	r = w.fma(n, number(ln2Hi-math.Ln2), r)
-	p := w.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+	p := w.horner(
+		r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+	)
 	y := w.add(w.fma(p, w.mul(r, r), r), number(1))
 	half := w.r("shr.s32", k, "1")
 	y = w.mul(y, w.pow2(half))
@@ -73,8 +75,10 @@ func log(w *writer, a string) string {
 	k := w.f("cvt.rn.f32.s32", w.r("add.s32", e, scale))
 	f := w.add(m, number(-1))
 	z := w.mul(f, f)
-	p := w.horner(f, 7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-		2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
+	p := w.horner(
+		f, 7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+		2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+	)
 	const ln2Hi = 0.693359375 // 10 bits: k times it is exact
 	y := w.mul(w.mul(p, f), z)
 	y = w.fma(k, number(math.Ln2-ln2Hi), y)

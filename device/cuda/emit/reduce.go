@@ -157,7 +157,9 @@ func (s *space) alongTerms(kept, terms []axis) bool {
 
 // pass adds the kernel of one pass to the program. Operands of arrays are named by operand; with splits, the reduced
 // results go to scratch memory of a level.
-func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, operand func(v int) kernels.Operand, level int) {
+func (s *space) pass(
+	p *Program, kinds []Kind, kept, terms []axis, t tiling, operand func(v int) kernels.Operand, level int,
+) {
 	n := t.cells * t.terms
 	w := newWriter()
 	x := newIndex(w, s.wide(append(slices.Clone(kept), terms...), max(n, len(kinds)*t.splits*t.cells)))
@@ -228,7 +230,9 @@ func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, ope
 		}
 		v := s.input[step.Arg]
 		if loaded[v] == "" {
-			loaded[v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]")
+			loaded[v] = w.op(
+				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]",
+			)
 		}
 		return loaded[v]
 	})
@@ -285,7 +289,12 @@ func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, ope
 		shared = len(kinds) * block
 	}
 	entry, text := w.finish("reduce", shared)
-	p.Launches = append(p.Launches, kernels.Launch{Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args})
+	p.Launches = append(
+		p.Launches,
+		kernels.Launch{
+			Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args,
+		},
+	)
 	p.Text[entry] = text
 }
 

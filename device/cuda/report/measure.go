@@ -39,12 +39,14 @@ func (b *bench) device(tensor bool) (d *cuda.Device, err error) {
 		at = &b.cards[1]
 	}
 	if *at == nil {
-		*at, err = b.given.Again(cuda.Options{Exact: true, TensorCores: tensor, Loaded: func(name string, bytes int, seconds float64) {
-			// of two devices the first
-			if !slices.ContainsFunc(b.report.Modules, func(m Module) bool { return m.Name == name }) {
-				b.report.Modules = append(b.report.Modules, Module{name, bytes, seconds})
-			}
-		}})
+		*at, err = b.given.Again(
+			cuda.Options{Exact: true, TensorCores: tensor, Loaded: func(name string, bytes int, seconds float64) {
+				// of two devices the first
+				if !slices.ContainsFunc(b.report.Modules, func(m Module) bool { return m.Name == name }) {
+					b.report.Modules = append(b.report.Modules, Module{name, bytes, seconds})
+				}
+			}},
+		)
 	}
 	return *at, err
 }

@@ -106,7 +106,10 @@ func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", dev.Info().Name, ErrNoCard)
 	}
-	b := &bench{given: card, simulated: sim.Simulates(card.Card()), report: &Report{Card: describe(card.Card()), Kernels: []Row{}, Modules: []Module{}}}
+	b := &bench{
+		given: card, simulated: sim.Simulates(card.Card()),
+		report: &Report{Card: describe(card.Card()), Kernels: []Row{}, Modules: []Module{}},
+	}
 	b.report.Timing = fmt.Sprintf(measured, samples, warmUp, 1e3*sampleSeconds)
 	b.sizes = Sizes()
 	if b.simulated {
@@ -141,8 +144,10 @@ func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 
 func describe(c driver.Card) Card {
 	return Card{
-		Name: c.Name, Simulated: sim.Simulates(c), Driver: fmt.Sprintf("%d.%d", c.DriverVersion/1000, c.DriverVersion%1000/10),
-		Capability: fmt.Sprintf("%d.%d", c.Capability[0], c.Capability[1]), Processors: c.Processors, MemoryBytes: c.Memory,
-		L2Bytes: c.L2, MemoryClockMHz: c.MemoryClockKHz / 1000, BusBits: c.BusBits, ClockMHz: c.ClockKHz / 1000,
+		Name: c.Name, Simulated: sim.Simulates(c),
+		Driver:     fmt.Sprintf("%d.%d", c.DriverVersion/1000, c.DriverVersion%1000/10),
+		Capability: fmt.Sprintf("%d.%d", c.Capability[0], c.Capability[1]), Processors: c.Processors,
+		MemoryBytes: c.Memory, L2Bytes: c.L2, MemoryClockMHz: c.MemoryClockKHz / 1000, BusBits: c.BusBits,
+		ClockMHz: c.ClockKHz / 1000,
 	}
 }

@@ -145,7 +145,9 @@ func product(name string, f factors, shape func(Size) (b, m, n, k int)) Scene {
 	return Scene{"gemm, " + name + f.String(), f.tensor, func(s Size) *work {
 		b, m, n, k := shape(s)
 		B, M, N, K := float64(b), float64(m), float64(n), float64(k)
-		w := &work{shape: fmt.Sprintf("%dx%d by %dx%d", m, k, k, n), bytes: 4 * B * (M*K + K*N + M*N), flop: 2 * B * M * N * K}
+		w := &work{
+			shape: fmt.Sprintf("%dx%d by %dx%d", m, k, k, n), bytes: 4 * B * (M*K + K*N + M*N), flop: 2 * B * M * N * K,
+		}
 		if b > 1 {
 			w.shape = fmt.Sprintf("%d of %s", b, w.shape)
 		}
@@ -212,7 +214,9 @@ func gather(cols int, table device.Type) Scene {
 	}
 	return Scene{Name: fmt.Sprintf("%s, rows of %d", name, cols), work: func(s Size) *work {
 		rows := s.rows(cols)
-		w := &work{shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + (element+4)*float64(rows*cols)}
+		w := &work{
+			shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + (element+4)*float64(rows*cols),
+		}
 		w.instr.Op = device.Gather
 		w.in(table, []int{rows, cols}, []int{cols, 1})
 		w.in(device.Int, []int{rows}, []int{1}, draws(rows, rows)...)
@@ -226,7 +230,10 @@ func scatterAdd() Scene {
 	return Scene{Name: "scatter-add, rows of 128", work: func(s Size) *work {
 		const cols = 128
 		rows, n := s.rows(cols), s.Side
-		w := &work{shape: fmt.Sprintf("%d into %d rows", n, rows), bytes: 4*float64(n) + 12*float64(n*cols), flop: float64(n * cols)}
+		w := &work{
+			shape: fmt.Sprintf("%d into %d rows", n, rows), bytes: 4*float64(n) + 12*float64(n*cols),
+			flop: float64(n * cols),
+		}
 		w.instr.Op = device.ScatterAdd
 		w.real(rows, cols)
 		w.in(device.Int, []int{n}, []int{1}, draws(n, rows)...)
@@ -282,7 +289,9 @@ func emitted() []Scene {
 			b.Outs = e(x, b)
 			w.instr.Op, w.instr.Attr = op, device.MapAttr{Shape: []int{n}, Expr: &b.Expr}
 			if op == device.Reduce {
-				w.instr.Attr = device.ReduceAttr{Shape: []int{n}, Expr: &b.Expr, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum}}
+				w.instr.Attr = device.ReduceAttr{
+					Shape: []int{n}, Expr: &b.Expr, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum},
+				}
 			}
 			place(w, n)
 			for _, v := range append(w.instr.In, w.instr.Out...) {
@@ -297,7 +306,10 @@ func emitted() []Scene {
 		}, func(w *work, n int) { w.inPlace(0) }),
 		fused("map, Adam", 12, device.Map, 4, func(x []int, b *body) []int {
 			m := b.do(expr.Add, b.do(expr.Mul, x[1], b.number(0.9)), b.do(expr.Mul, x[3], b.number(0.1)))
-			s := b.do(expr.Add, b.do(expr.Mul, x[2], b.number(0.99)), b.do(expr.Mul, b.do(expr.Mul, x[3], x[3]), b.number(0.01)))
+			s := b.do(
+				expr.Add, b.do(expr.Mul, x[2], b.number(0.99)),
+				b.do(expr.Mul, b.do(expr.Mul, x[3], x[3]), b.number(0.01)),
+			)
 			step := b.do(expr.Div, m, b.do(expr.Add, b.do(expr.Sqrt, s), b.number(1e-8)))
 			return []int{b.do(expr.Sub, x[0], b.do(expr.Mul, step, b.number(1e-6))), m, s}
 		}, func(w *work, n int) {
@@ -339,8 +351,10 @@ func sums(name string, along int) Scene {
 		w.out(device.Real, kept...)
 		w.bytes = 4 * float64(rows*cols+device.Size(kept))
 		w.instr.Op = device.Reduce
-		w.instr.Attr = device.ReduceAttr{Shape: []int{rows, cols}, Expr: &expr.Expr{Steps: []expr.Step{{}}, Outs: []int{0}},
-			Axes: []int{along}, Kinds: []device.ReduceKind{device.Sum}}
+		w.instr.Attr = device.ReduceAttr{
+			Shape: []int{rows, cols}, Expr: &expr.Expr{Steps: []expr.Step{{}}, Outs: []int{0}}, Axes: []int{along},
+			Kinds: []device.ReduceKind{device.Sum},
+		}
 		return w
 	}}
 }

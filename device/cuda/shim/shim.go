@@ -59,7 +59,9 @@ func New(functions map[string]unsafe.Pointer, enter func()) (*Table, error) {
 		}
 	}
 	if known != len(functions) {
-		return nil, fmt.Errorf("%d of %d functions are no entry points of the driver", len(functions)-known, len(functions))
+		return nil, fmt.Errorf(
+			"%d of %d functions are no entry points of the driver", len(functions)-known, len(functions),
+		)
 	}
 	return t, nil
 }

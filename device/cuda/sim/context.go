@@ -32,8 +32,16 @@ type context struct {
 
 func newContext(d *Driver, i int) *context {
 	return &context{
-		d: d, card: d.describe(i), pinned: map[*byte][]byte{}, loaded: map[*ptx.Module]int{},
-		m: ptx.NewMachine(ptx.Options{Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i], Memory: d.Memory, Sample: d.Sample}),
+		d:      d,
+		card:   d.describe(i),
+		pinned: map[*byte][]byte{},
+		loaded: map[*ptx.Module]int{},
+		m: ptx.NewMachine(
+			ptx.Options{
+				Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i],
+				Memory: d.Memory, Sample: d.Sample,
+			},
+		),
 	}
 }
 
@@ -270,7 +278,9 @@ func (m *module) Function(name string) (driver.Function, error) {
 	}
 	k := m.m.Kernel(name)
 	if k == nil {
-		return nil, &driver.Error{Call: call, Code: driver.NotFound, Detail: fmt.Sprintf("%s has no kernel %q", m.m.Name, name)}
+		return nil, &driver.Error{
+			Call: call, Code: driver.NotFound, Detail: fmt.Sprintf("%s has no kernel %q", m.m.Name, name),
+		}
 	}
 	return &function{of: m, k: k}, nil
 }
@@ -310,7 +320,10 @@ func (f *function) AllowShared(bytes int) error {
 		return err
 	}
 	if most := f.of.c.card.MaxSharedMore - f.k.SharedBytes; bytes < 0 || bytes > most {
-		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %d bytes of dynamic shared memory, at most %d", f.k.Name, bytes, most)}
+		return &driver.Error{
+			Call: call, Code: driver.InvalidValue,
+			Detail: fmt.Sprintf("%s: %d bytes of dynamic shared memory, at most %d", f.k.Name, bytes, most),
+		}
 	}
 	f.shared = bytes
 	return nil

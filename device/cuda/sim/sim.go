@@ -76,7 +76,10 @@ func New(cards ...string) (*Driver, error) {
 	for _, name := range cards {
 		c, err := ptx.FindCard(name)
 		if err != nil {
-			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), nearest.Hint(strings.ToLower(name), Names()))
+			return nil, fmt.Errorf(
+				"no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "),
+				nearest.Hint(strings.ToLower(name), Names()),
+			)
 		}
 		list = append(list, c)
 	}
@@ -125,7 +128,9 @@ func (d *Driver) describe(i int) driver.Card {
 func (d *Driver) Open(i int) (driver.Context, error) {
 	d.count("cuCtxCreate")
 	if i < 0 || i >= len(d.cards) {
-		return nil, &driver.Error{Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards))}
+		return nil, &driver.Error{
+			Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards)),
+		}
 	}
 	return newContext(d, i), nil
 }
@@ -189,7 +194,9 @@ func runsOn(target string, capability [2]int) error {
 		ok = ok && capability[0] == major
 	}
 	if !ok {
-		return fmt.Errorf("the text is for %s, and the card has compute capability %d.%d", target, capability[0], capability[1])
+		return fmt.Errorf(
+			"the text is for %s, and the card has compute capability %d.%d", target, capability[0], capability[1],
+		)
 	}
 	return nil
 }

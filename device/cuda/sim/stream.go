@@ -145,7 +145,9 @@ func (s *stream) ToHost(dst []byte, src driver.Ptr) error {
 func (s *stream) pinned(call string, b []byte) func() error {
 	return func() error {
 		if !s.c.isPinned(b) {
-			return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "host memory of an asynchronous copy is not pinned"}
+			return &driver.Error{
+				Call: call, Code: driver.InvalidValue, Detail: "host memory of an asynchronous copy is not pinned",
+			}
 		}
 		return nil
 	}

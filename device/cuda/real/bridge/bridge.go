@@ -152,9 +152,13 @@ func find[T any](handle unsafe.Pointer) (T, *context, error) {
 	value, is := o.value.(T)
 	switch {
 	case !ok || !is:
-		return none, nil, &driver.Error{Code: invalidHandle, Detail: fmt.Sprintf("this is no %v, or no longer one", reflect.TypeFor[T]())}
+		return none, nil, &driver.Error{
+			Code: invalidHandle, Detail: fmt.Sprintf("this is no %v, or no longer one", reflect.TypeFor[T]()),
+		}
 	case o.owner != c:
-		return none, nil, &driver.Error{Code: invalidHandle, Detail: "the object is of a context that is not current on the thread"}
+		return none, nil, &driver.Error{
+			Code: invalidHandle, Detail: "the object is of a context that is not current on the thread",
+		}
 	}
 	return value, c, nil
 }
