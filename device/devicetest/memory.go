@@ -51,7 +51,7 @@ func checkInfo(d device.Device) error {
 	case i.Memory < 1 || i.Free < 0 || i.Free > i.Memory:
 		return fmt.Errorf("%d of %d bytes of memory are free", i.Free, i.Memory)
 	case i.Alignment < 1 || i.Alignment&(i.Alignment-1) != 0:
-		return fmt.Errorf("Alignment = %d, which is no power of two", i.Alignment)
+		return fmt.Errorf("an alignment of %d bytes, which is no power of two", i.Alignment)
 	}
 	return nil
 }
