@@ -48,7 +48,13 @@ func BenchmarkSmall(b *testing.B) {
 			}
 			reduce := func(what string, axis int, kept ...int) {
 				var e build
-				add(what, NewReduce(p, e.outs(e.in(0)), shape[:], []int{axis}, []ReduceKind{Sum}, []Array{x}, []Array{array(kept...)}))
+				add(
+					what,
+					NewReduce(
+						p, e.outs(e.in(0)), shape[:], []int{axis}, []ReduceKind{Sum}, []Array{x},
+						[]Array{array(kept...)},
+					),
+				)
 			}
 			add("softmax", NewRowSoftmax(p, Softmax, y, x, Array{}))
 			add("logSoftmax", NewRowSoftmax(p, LogSoftmax, y, x, Array{}))
@@ -60,7 +66,10 @@ func BenchmarkSmall(b *testing.B) {
 			add("bias", NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), shape[:], []Array{x, bias}, []Array{y}))
 			e = build{}
 			scale := Array{Real: normals(r, rows), Shape: shape[:], Strides: []int{1, 0}}
-			add("rowScale", NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}))
+			add(
+				"rowScale",
+				NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}),
+			)
 			add("argMax", NewArgMax(p, labels, x))
 			turned := array(c, rows)
 			turned.Shape, turned.Strides = shape[:], []int{1, rows}
@@ -73,7 +82,13 @@ func BenchmarkSmall(b *testing.B) {
 			if kind == Integers {
 				out = rowMajorInt(make([]int32, 4096), 4096)
 			}
-			list = append(list, update{name: fmt.Sprintf("random%d/4096", kind), bytes: 4096, op: NewRandom(p, kind, 1, 20000, out, seed, step)})
+			list = append(
+				list,
+				update{
+					name: fmt.Sprintf("random%d/4096", kind), bytes: 4096,
+					op: NewRandom(p, kind, 1, 20000, out, seed, step),
+				},
+			)
 		}
 		p.Lock()
 		defer p.Unlock()

@@ -10,8 +10,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// FuzzValidate builds programs from bytes: nearly right ones with some fields spoilt. Validate must not panic, devices must
-// agree with it, and what it accepts must run on the reference device without a panic; the only error that a valid
+// FuzzValidate builds programs from bytes: nearly right ones with some fields spoilt. Validate must not panic, devices
+// must agree with it, and what it accepts must run on the reference device without a panic; the only error that a valid
 // program can end with is an index outside its table.
 func FuzzValidate(f *testing.F) {
 	f.Add([]byte{})
@@ -202,9 +202,13 @@ func (s *source) instr() device.Instr {
 		}
 		in.In, in.Out = []device.View{s.view(typ, n, m), s.view(int32s, k)}, []device.View{s.view(out, k, m)}
 	case device.ScatterAdd:
-		in.In, in.Out = []device.View{s.view(real, n, m), s.view(int32s, k), s.view(real, k, m)}, []device.View{s.view(real, n, m)}
+		in.In, in.Out = []device.View{s.view(real, n, m), s.view(int32s, k), s.view(real, k, m)}, []device.View{
+			s.view(real, n, m),
+		}
 	case device.Select:
-		in.Attr, in.In, in.Out = device.SelectAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{s.view(int32s, n)}
+		in.Attr, in.In, in.Out = device.SelectAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{
+			s.view(int32s, n),
+		}
 		if s.below(2) == 1 {
 			in.Attr, in.Out = device.SelectAttr{Kind: device.KthLargest}, []device.View{s.view(int32s, 1)}
 			in.In = []device.View{s.view(int32s, 1), s.view(real, n), s.view(real, m), s.view(real, 3*k)}[:2+s.below(3)]
@@ -215,7 +219,9 @@ func (s *source) instr() device.Instr {
 		in.Out = []device.View{s.view([]device.Type{int32s, int32s, real, real}[a.Kind], 5*n)}
 	case device.Copy:
 		shape := s.shape(s.below(4))
-		in.In, in.Out = []device.View{s.view(device.Type(s.below(2)), shape...)}, []device.View{s.view(device.Type(s.below(2)), shape...)}
+		in.In, in.Out = []device.View{s.view(device.Type(s.below(2)), shape...)}, []device.View{
+			s.view(device.Type(s.below(2)), shape...),
+		}
 	}
 	if s.spoilt() {
 		in.Op = device.Op(s.below(256))

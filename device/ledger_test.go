@@ -15,7 +15,8 @@ type owned struct {
 	freed bool
 }
 
-// The books of a device: what is in use, what is refused, and what happens to buffers that were freed, are foreign, or outlive it.
+// The books of a device: what is in use, what is refused, and what happens to buffers that were freed, are foreign, or
+// outlive it.
 func TestLedger(t *testing.T) {
 	l, other := device.NewLedger("here", 32), device.NewLedger("there", 64)
 	take := func(l *device.Ledger, typ device.Type, n int) *owned {
@@ -36,7 +37,9 @@ func TestLedger(t *testing.T) {
 	for _, n := range []int{126, math.MaxInt} {
 		_, err := l.Request(device.Int, n, 500)
 		require.ErrorIs(t, err, device.ErrMemory)
-		require.ErrorContains(t, err, "elements of 4 bytes: there is room for 500 bytes, beside 500 in use: out of memory")
+		require.ErrorContains(
+			t, err, "elements of 4 bytes: there is room for 500 bytes, beside 500 in use: out of memory",
+		)
 	}
 	_, err := l.Request(device.Int, 125, 500)
 	require.NoError(t, err)

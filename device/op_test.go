@@ -21,9 +21,13 @@ func TestEveryOpHasARow(t *testing.T) {
 
 func TestKindsHaveNames(t *testing.T) {
 	require.Equal(t, "sum max", Sum.String()+" "+Maximum.String())
-	require.Equal(t, "softmax log-softmax cross-entropy", Softmax.String()+" "+LogSoftmax.String()+" "+CrossEntropy.String())
+	require.Equal(
+		t, "softmax log-softmax cross-entropy", Softmax.String()+" "+LogSoftmax.String()+" "+CrossEntropy.String(),
+	)
 	require.Equal(t, "arg-max k-th largest", ArgMax.String()+" "+KthLargest.String())
-	require.Equal(t, "bits integers uniform normal", Bits.String()+" "+Integers.String()+" "+Uniform.String()+" "+Normal.String())
+	require.Equal(
+		t, "bits integers uniform normal", Bits.String()+" "+Integers.String()+" "+Uniform.String()+" "+Normal.String(),
+	)
 }
 
 func TestInfo(t *testing.T) {

@@ -12,8 +12,10 @@ import (
 )
 
 // gatherShapes are rows of the table, number of indices, columns.
-var gatherShapes = [][3]int{{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4},
-	{4, 9, 256}, {3, 5, 1100}, {9, 70000, 1}, {3000, 600, 2}}
+var gatherShapes = [][3]int{
+	{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4}, {4, 9, 256},
+	{3, 5, 1100}, {9, 70000, 1}, {3000, 600, 2},
+}
 
 // fault makes the error words and returns what they say after a run.
 func (r *rig) fault() (kernels.Operand, func() (index, position int32)) {

@@ -25,8 +25,11 @@ func TestRandom(t *testing.T) {
 					steps := put(r, "step", []int32{0, 0, step})
 					for kind := kernels.Bits; kind <= kernels.Normals; kind++ {
 						below := uint32(1000)
-						p := kernels.Random{Kind: kind, N: n, Stream: stream, Below: below,
-							Seed: kernels.Strided{Number: seeds, Off: 1, Strides: [3]int{2}}, Step: kernels.Strided{Number: steps, Off: 2}}
+						p := kernels.Random{
+							Kind: kind, N: n, Stream: stream, Below: below,
+							Seed: kernels.Strided{Number: seeds, Off: 1, Strides: [3]int{2}},
+							Step: kernels.Strided{Number: steps, Off: 2},
+						}
 						var size int
 						p.Out, size = vector(l, n)
 						p.Out.Number = r.guarded("out", size)
@@ -46,7 +49,9 @@ func TestRandom(t *testing.T) {
 						}
 						for i := range n {
 							want := math.Float32bits(real[i]) | uint32(word[i])
-							require.Equal(t, want, math.Float32bits(out[at(p.Out, i, 0)]), "kind %d, element %d", kind, i)
+							require.Equal(
+								t, want, math.Float32bits(out[at(p.Out, i, 0)]), "kind %d, element %d", kind, i,
+							)
 						}
 					}
 				})
@@ -55,8 +60,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers reach
-// the tail hundreds of times.
+// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers
+// reach the tail hundreds of times.
 func TestNormalTail(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: half a million numbers")
@@ -64,7 +69,9 @@ func TestNormalTail(t *testing.T) {
 	const n = 1 << 18
 	r := newRig(t, ptx.Options{})
 	zero := put(r, "seed", []int32{0, 0})
-	p := kernels.Random{Kind: kernels.Normals, N: n, Seed: kernels.Strided{Number: zero}, Step: kernels.Strided{Number: zero}}
+	p := kernels.Random{
+		Kind: kernels.Normals, N: n, Seed: kernels.Strided{Number: zero}, Step: kernels.Strided{Number: zero},
+	}
 	p.Out = kernels.Strided{Number: r.blank("out", n), Strides: [3]int{1}}
 	r.run(p.Plan())
 	want, far := make([]float32, n), 0

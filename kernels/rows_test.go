@@ -49,7 +49,10 @@ func (r *rig) untouched(data []float32, s kernels.Strided, rows, cols int) {
 }
 
 var (
-	rowShapes  = [][2]int{{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32}, {70000, 1}}
+	rowShapes = [][2]int{
+		{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32},
+		{70000, 1},
+	}
 	rowLayouts = []layout{plain, odd, strided, trans}
 )
 
@@ -67,7 +70,9 @@ func TestSoftmax(t *testing.T) {
 		for kind := kernels.Probabilities; kind <= kernels.CrossEntropy; kind++ {
 			t.Run(fmt.Sprint(name, shape, l, inPlace, kind, opt.Seed, opt.Float), func(t *testing.T) {
 				t.Parallel()
-				softmax(newRig(t, opt), kind, fills[name], shape[0], shape[1], l, inPlace && kind != kernels.CrossEntropy)
+				softmax(
+					newRig(t, opt), kind, fills[name], shape[0], shape[1], l, inPlace && kind != kernels.CrossEntropy,
+				)
 			})
 		}
 	}
@@ -92,7 +97,9 @@ func TestSoftmax(t *testing.T) {
 }
 
 // softmax runs a kind and compares with float64, bounds as device/devicetest derives them.
-func softmax(r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64, rows, cols int, l layout, inPlace bool) {
+func softmax(
+	r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64, rows, cols int, l layout, inPlace bool,
+) {
 	s := kernels.Softmax{Kind: kind, Rows: rows, Cols: cols}
 	var size int
 	s.In, size = matrix(l, rows, cols)

@@ -49,7 +49,8 @@ func TestMachinesWithoutAUsableCard(t *testing.T) {
 	}
 }
 
-// A card older than the kernels is missing, with the reason, when it is asked for by name; and passed over where any card will do.
+// A card older than the kernels is missing, with the reason, when it is asked for by name; and passed over where any
+// card will do.
 func TestCardsTooOldForTheKernels(t *testing.T) {
 	drv, err := sim.New("a100", "h100", "rtx4090")
 	require.NoError(t, err)
@@ -99,8 +100,12 @@ func TestLimitsOfTheCard(t *testing.T) {
 	x := upload(t, d, make([]float32, 100000)...)
 	before := drv.Calls()
 	_, err = d.Prepare(devicetest.Increment(x))
-	require.Regexp(t, `^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
-		`\d+ blocks along x: simulated A100 takes 1 to 3$`, err)
+	require.Regexp(
+		t,
+		`^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
+			`\d+ blocks along x: simulated A100 takes 1 to 3$`,
+		err,
+	)
 	require.Empty(t, difference(before, drv.Calls()), "nothing was loaded or captured")
 	small := upload(t, d, 1)
 	r, err := d.Prepare(devicetest.Increment(small))
@@ -163,8 +168,8 @@ func newDevice(t *testing.T, d driver.Driver) (*cuda.Device, error) {
 	return cuda.New(reached, cuda.Options{Name: "cuda:0"})
 }
 
-// Several goroutines use two cards of one driver at once. They have more threads than there are processors, so that a thread
-// goes from card to card: each entry must make its own context current.
+// Several goroutines use two cards of one driver at once. They have more threads than there are processors, so that a
+// thread goes from card to card: each entry must make its own context current.
 func TestTwoCardsAtOnce(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 * runtime.NumCPU()))
 	drv, err := sim.New("h100", "rtx4090")

@@ -242,7 +242,9 @@ func TestLate(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	_, err := sim.New("h20")
-	require.EqualError(t, err, `no simulated card "h20": the cards are a100, h100, h200, b200, rtx4090; did you mean "h200"?`)
+	require.EqualError(
+		t, err, `no simulated card "h20": the cards are a100, h100, h200, b200, rtx4090; did you mean "h200"?`,
+	)
 	d, err := sim.New()
 	require.NoError(t, err)
 	cards, err := d.Cards()
@@ -273,7 +275,10 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, g.Close())
 	gone("the graph", g.Close, func() error { return r.s.Replay(g) })
 	require.NoError(t, e.Close())
-	gone("the event", e.Close, e.Synchronize, func() error { return r.s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	gone(
+		"the event", e.Close, e.Synchronize, func() error { return r.s.Record(e) },
+		func() error { _, err := e.Since(e); return err },
+	)
 
 	m, err := r.c.Load(addOne) // the same text again: it stays until both are unloaded
 	require.NoError(t, err)
@@ -281,8 +286,10 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Unload())
 	require.NoError(t, r.s.Launch(r.f, r.plain()))
-	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return r.s.Launch(f, r.plain()) },
-		func() error { _, err := m.Function("add_one"); return err })
+	gone(
+		"the module", m.Unload, func() error { return f.AllowShared(1) },
+		func() error { return r.s.Launch(f, r.plain()) }, func() error { _, err := m.Function("add_one"); return err },
+	)
 
 	require.NoError(t, r.s.Synchronize())
 	require.NoError(t, r.s.Close())
@@ -346,7 +353,10 @@ func TestTargets(t *testing.T) {
 			var e *driver.Error
 			require.ErrorAs(t, err, &e)
 			require.Equal(t, driver.InvalidPTX, e.Code)
-			require.ErrorContains(t, err, "the text is for "+target+", and the card has compute capability ", "%s on %s", target, cards[i])
+			require.ErrorContains(
+				t, err, "the text is for "+target+", and the card has compute capability ", "%s on %s", target,
+				cards[i],
+			)
 		}
 	}
 }

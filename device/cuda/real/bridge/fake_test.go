@@ -183,7 +183,9 @@ func (s *fakeStream) Copy(dst, src driver.Ptr, n int64) error {
 
 func (s *fakeStream) copied(got, want int) error {
 	if got != want {
-		return &driver.Error{Code: driver.InvalidValue, Detail: fmt.Sprintf("%d of %d bytes lie in an allocation", got, want)}
+		return &driver.Error{
+			Code: driver.InvalidValue, Detail: fmt.Sprintf("%d of %d bytes lie in an allocation", got, want),
+		}
 	}
 	return nil
 }
