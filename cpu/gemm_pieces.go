@@ -63,8 +63,9 @@ func panelRoom(rows, k int) int {
 // pieceStrategy is the strategy for large products on processors with matrix units: both operands are cut into pieces.
 type pieceStrategy struct {
 	*Gemm
-	block                     int // columns of B cut into pieces at a time
-	aAt, bAt, tempAt, spareAt int // where the pieces of A and B, plain copies, and half-done copies begin in a worker's scratch
+	block int // columns of B cut into pieces at a time
+	// where the pieces of A and B, plain copies, and half-done copies begin in a worker's scratch
+	aAt, bAt, tempAt, spareAt int
 }
 
 // piecesTime estimates the time of the strategy.
@@ -101,8 +102,8 @@ func (g *pieceStrategy) place(take func(need bool, n int) int) {
 	g.tempAt, g.spareAt = take(true, 2*piecePanel*g.kc), take(true, piecePanel*g.kc)
 }
 
-// mayAddToOut: where the terms are summed in several parts and lines of the result are shared, two threads would add to them again
-// and again.
+// mayAddToOut: where the terms are summed in several parts and lines of the result are shared, two threads would add to
+// them again and again.
 func (g *pieceStrategy) mayAddToOut() bool { return g.k <= g.kc || g.colTiles == 1 || g.out.rs%16 == 0 }
 
 func (g *pieceStrategy) finishesRows() bool { return false }

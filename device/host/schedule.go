@@ -90,7 +90,7 @@ type scheduler struct {
 
 	open [2][]int // the chains since the threads last met
 	load [2]float64
-	pull [2]float64 // the time that the other thread would need to fetch what is near
+	pull [2]float64 // pull[c]: cost of moving the operands cached on thread c to the other thread
 }
 
 // schedule cuts a program into stages.
