@@ -61,7 +61,10 @@ func BenchmarkSmall(b *testing.B) {
 			add("bias", NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), shape[:], []Array{x, bias}, []Array{y}))
 			e = build{}
 			scale := Array{Real: normals(r, rows), Shape: shape[:], Strides: []int{1, 0}}
-			add("rowScale", NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}))
+			add(
+				"rowScale",
+				NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}),
+			)
 			add("argMax", NewArgMax(p, labels, x))
 			turned := array(c, rows)
 			turned.Shape, turned.Strides = shape[:], []int{1, rows}

@@ -106,7 +106,10 @@ func BenchmarkMap(b *testing.B) {
 		var e build
 		v := e.in(0)
 		zero := e.c(0)
-		benchRun(b, p, NewMap(p, e.outs(e.step(expr.Where, e.step(expr.Lt, zero, v), v, zero)), []int{n}, []Array{x}, []Array{y}))
+		benchRun(
+			b, p,
+			NewMap(p, e.outs(e.step(expr.Where, e.step(expr.Lt, zero, v), v, zero)), []int{n}, []Array{x}, []Array{y}),
+		)
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 	})
 	b.Run("transpose/1000x1000", func(b *testing.B) {
@@ -121,7 +124,9 @@ func BenchmarkMap(b *testing.B) {
 		x := rowMajor(normals(rng(1), 640), 64, 10)
 		bias := Array{Real: normals(rng(2), 10), Shape: []int{64, 10}, Strides: []int{0, 1}}
 		var e build
-		benchRun(b, p, NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), []int{64, 10}, []Array{x, bias}, []Array{x}))
+		benchRun(
+			b, p, NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), []int{64, 10}, []Array{x, bias}, []Array{x}),
+		)
 	})
 }
 

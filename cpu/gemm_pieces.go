@@ -1,5 +1,7 @@
 package cpu
 
+import "math"
+
 // Products in pieces: float32 products on units that multiply bfloat16.
 //
 // A bfloat16 number is a float32 of 8 significant bits instead of 24. Processors with matrix units (AMX) multiply
@@ -79,29 +81,64 @@ func panelRoom(rows, k int) int {
 	return roundUp(rows, piecePanel/2) * roundUp(k, pieceTerms) * pieceSize / 2
 }
 
-// pieceTime estimates the nanoseconds of the product in pieces on one thread.
-func (g *Gemm) pieceTime() float64 {
+// pieceStrategy is the strategy for large products on processors with matrix units: both operands are cut into pieces.
+type pieceStrategy struct {
+	*Gemm
+	block int // columns of B cut into pieces at a time
+	// where the pieces of A and B, plain copies, and half-done copies begin in a worker's scratch
+	aAt, bAt, tempAt, spareAt int
+}
+
+// piecesTime estimates the time of the strategy.
+func piecesTime(g *Gemm) float64 {
+	p := g.kernels.pieces
+	if p == nil || g.k < leastPieces || float64(g.m)*float64(g.n)*float64(g.k) < p.least {
+		return math.Inf(1)
+	}
 	const cutA, cutB, move = 0.16, 0.22, 0.15 // of a number into pieces, of an element that is copied before or after
 	panels := func(n int) float64 {           // half a panel takes 0.7 of the time of one: half of the sums, which wait for each other
 		return float64(n/piecePanel) + 0.7*float64((n%piecePanel+piecePanel-1)/piecePanel)
 	}
 	m, n, k := float64(g.m), float64(g.n), float64(g.k)
 	steps := float64((g.k + pieceTerms - 1) / pieceTerms)
-	t := panels(g.m)*panels(g.n)*steps*g.kernels.pieces.step + cutA*m*k + cutB*k*n
+	t := panels(g.m)*panels(g.n)*steps*p.step + cutA*m*k + cutB*k*n
 	if !g.a.plain() {
 		t += move * m * k
 	}
 	if !g.b.plain() {
 		t += move * k * n
 	}
-	if g.flip || g.out.cs != 1 {
+	if g.transposed || g.out.cs != 1 {
 		t += move * m * n
 	}
 	return t * float64(g.batch)
 }
 
-// cutPieces chooses the tiles of a product in pieces, and the blocks of B in one.
-func (g *Gemm) cutPieces() {
+func (g *pieceStrategy) place(take func(need bool, n int) int) {
+	rows := piecePanel
+	if g.keepA() {
+		rows = g.rows
+	}
+	g.aAt, g.bAt = take(true, panelRoom(rows, g.kc)), take(true, panelRoom(g.block, g.kc))
+	g.tempAt, g.spareAt = take(true, 2*piecePanel*g.kc), take(true, piecePanel*g.kc)
+}
+
+// mayAddToOut: where the terms are summed in several parts and lines of the result are shared, two threads would add to
+// them again and again.
+func (g *pieceStrategy) mayAddToOut() bool { return g.k <= g.kc || g.colTiles == 1 || g.out.rs%16 == 0 }
+
+func (g *pieceStrategy) finishesRows() bool { return false }
+
+// indexed: none, since every operand is cut into pieces first.
+func (g *pieceStrategy) indexed(*Rows) **Rows { return nil }
+
+func (g *pieceStrategy) plan() {
+	g.setKc(pieceKc, pieceTerms)
+	g.cutTiles()
+}
+
+// cutTiles chooses the tiles, and the blocks of B in one.
+func (g *pieceStrategy) cutTiles() {
 	threads := g.pool.Threads()
 	down, across := (g.m+pieceRows-1)/pieceRows, 1
 	want := 1
@@ -124,8 +161,7 @@ func (g *Gemm) cutPieces() {
 	g.block = roundUp((g.cols+of-1)/of, piecePanel)
 }
 
-// inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.
-func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
+func (g *pieceStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	var bad uint64 // panels of A with numbers that are not finite
 	for j := 0; j < t.cols; j += g.block {
@@ -145,10 +181,10 @@ func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
 }
 
 // keepA says whether the pieces of A are used again, for the next block of B.
-func (g *Gemm) keepA() bool { return g.block < g.cols }
+func (g *pieceStrategy) keepA() bool { return g.block < g.cols }
 
 // panels adds some terms to the rows of one panel of A.
-func (g *Gemm) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, badA bool, badB uint64) {
+func (g *pieceStrategy) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, badA bool, badB uint64) {
 	kernels := g.kernels.pieces
 	if !badA && badB == 0 {
 		kernels.multiply(t.rows, t.cols, kc, a, w.real[g.bAt:], c, ld, k > 0)
@@ -165,13 +201,13 @@ func (g *Gemm) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, bad
 }
 
 // cutA cuts a panel of A into pieces and says whether all its numbers are finite.
-func (g *Gemm) cutA(w *Worker, to []float32, t block) bool {
+func (g *pieceStrategy) cutA(w *Worker, to []float32, t block) bool {
 	from, lda := g.plainA(w, t)
 	return g.kernels.pieces.left(to, from, lda, t.rows, t.cols)
 }
 
 // cutB cuts a block of B into pieces and tells the panels with numbers that are not finite.
-func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
+func (g *pieceStrategy) cutB(w *Worker, t block) (bad uint64) {
 	to, kernels, room := w.real[g.bAt:], g.kernels.pieces, panelRoom(piecePanel, t.rows)
 	if g.b.plain() {
 		if from, ldb := g.plainB(w, t); kernels.right(to, from, ldb, t.rows, t.cols) {
@@ -188,7 +224,7 @@ func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
 }
 
 // inWhole adds some terms to a block without cutting numbers.
-func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
+func (g *pieceStrategy) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
 	a, lda := g.plainA(w, block{t.batch, t.row, k, t.rows, kc})
 	b, ldb := g.plainB(w, block{t.batch, k, t.col, kc, t.cols})
 	wide := g.kernels.wide
@@ -199,12 +235,12 @@ func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
 }
 
 // plainA gives a block of A whose rows lie in memory one element after the other: in place or copied.
-func (g *Gemm) plainA(w *Worker, b block) (at []float32, ld int) {
+func (g *pieceStrategy) plainA(w *Worker, b block) (at []float32, ld int) {
 	return g.a.plainBlock(g.kernels, b, w.real[g.tempAt:][:g.kc*piecePanel], w.real[g.spareAt:])
 }
 
 // plainB does the same with B.
-func (g *Gemm) plainB(w *Worker, b block) (at []float32, ld int) {
+func (g *pieceStrategy) plainB(w *Worker, b block) (at []float32, ld int) {
 	return g.b.plainBlock(g.kernels, b, w.real[g.tempAt+g.kc*piecePanel:], w.real[g.spareAt:])
 }
 

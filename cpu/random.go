@@ -17,7 +17,9 @@ type randomLoops struct {
 // bitsGroup is a multiple of the size of a group at any level, in words.
 const bitsGroup = 32
 
-var genericRandom = randomLoops{bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals}
+var genericRandom = randomLoops{
+	bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals,
+}
 
 func philoxBits(dst []int32, seed uint64, step, stream uint32, block uint64) {
 	philox.Bits(dst, seed, step, stream, 4*block)
@@ -63,7 +65,7 @@ func NewRandom(pool *Pool, what kind.Random, stream, below uint32, out, seed, st
 		pool: pool, loops: loopsOf(pool.level), kind: what, stream: stream, below: below,
 		seed: seed, step: step, n: size(out.Shape),
 	}
-	r.out = operand{laneOf(&out), out.Real, out.Int}
+	r.out = operand{iterOf(&out), out.Real, out.Int}
 	pool.reserve(blockLen, blockLen)
 	return r
 }
@@ -98,7 +100,7 @@ func (r *Random) Do(w *Worker, item int) {
 			r.loops.integers(dst, bits, r.below)
 		}
 		if r.out.kind != dense {
-			store(&r.out.lane, r.out.int, dst, lo)
+			store(&r.out.operandIter, r.out.int, dst, lo)
 		}
 		return
 	}
@@ -112,6 +114,6 @@ func (r *Random) Do(w *Worker, item int) {
 		r.loops.normals(dst, bits)
 	}
 	if r.out.kind != dense {
-		store(&r.out.lane, r.out.real, dst, lo)
+		store(&r.out.operandIter, r.out.real, dst, lo)
 	}
 }

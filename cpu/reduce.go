@@ -21,15 +21,15 @@ type Reduce struct {
 	stages []*stage
 }
 
-// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes and
-// go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
+// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes
+// and go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
 //
 // The order of the terms depends on the shape alone. A sum of no terms is 0, a maximum of none -Inf; in a maximum NaN
 // wins. A sum over one group of neighbouring axes adds at most SumBlock/2 terms in a row and goes on by a tree.
 func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) *Reduce {
 	r := &Reduce{pool: pool, loops: loopsOf(pool.level), kinds: kinds, kept: size(out[0].Shape)}
 	for i := range kinds {
-		r.out = append(r.out, operand{lane: laneOf(&out[i]), real: out[i].Real})
+		r.out = append(r.out, operand{operandIter: iterOf(&out[i]), real: out[i].Real})
 	}
 	if size(shape) > 0 {
 		r.plan(shape, axes)
@@ -112,7 +112,7 @@ func (r *Reduce) empty() {
 			v[0] = negInf
 		}
 		for i := range r.kept {
-			store(&r.out[j].lane, r.out[j].real, v, i)
+			store(&r.out[j].operandIter, r.out[j].real, v, i)
 		}
 	}
 }

@@ -126,7 +126,10 @@ func testReduce(t *testing.T, p *Pool, shape, axes, kept []int, how string) {
 	for o := range sums {
 		bound := (sumError(terms) + 1) * u32 * sAbs[o]
 		if !(math.Abs(float64(sums[o])-s[o]) <= bound) || !(math.Abs(float64(products[o])-s[o]) <= bound) {
-			t.Fatalf("%v over %v, %s: sum %d is %v, as dot %v, want %v ± %v", shape, axes, how, o, sums[o], products[o], s[o], bound)
+			t.Fatalf(
+				"%v over %v, %s: sum %d is %v, as dot %v, want %v ± %v", shape, axes, how, o, sums[o], products[o],
+				s[o], bound,
+			)
 		}
 	}
 	require.Equal(t, m, elements(top), "%v over %v, %s", shape, axes, how)

@@ -10,7 +10,8 @@ import (
 	"bilevel/internal/philox"
 )
 
-// Rows of every length in every layout, against float64, with the bound of devicetest: u times the sum of the operations.
+// Rows of every length in every layout, against float64, with the bound of devicetest: u times the sum of the
+// operations.
 func TestRowSoftmax(t *testing.T) {
 	p := newPool(t, 3)
 	r := rng(1)

@@ -5,8 +5,8 @@ import (
 	"bilevel/internal/kind"
 )
 
-// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into parts
-// of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
+// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into
+// parts of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
 type stage struct {
 	reduce  *Reduce
 	o, r, k int
@@ -167,7 +167,7 @@ func (m *merge) Do(_ *Worker, item int) {
 			}
 		}
 		if m.last {
-			store(&m.reduce.out[j].lane, m.reduce.out[j].real, part(0), lo)
+			store(&m.reduce.out[j].operandIter, m.reduce.out[j].real, part(0), lo)
 		}
 	}
 }

@@ -19,7 +19,13 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 	n := 1000*scale + 7
 	x, y, z := rowMajor(normals(r, n), n), rowMajor(normals(r, n), n), rowMajor(make([]float32, n), n)
 	var m build
-	add(NewMap(p, m.outs(m.step(expr.Exp, m.step(expr.Sub, m.in(0), m.step(expr.Mul, m.in(1), m.c(0.1))))), []int{n}, []Array{x, y}, []Array{z}), z)
+	add(
+		NewMap(
+			p, m.outs(m.step(expr.Exp, m.step(expr.Sub, m.in(0), m.step(expr.Mul, m.in(1), m.c(0.1))))), []int{n},
+			[]Array{x, y}, []Array{z},
+		),
+		z,
+	)
 
 	total := rowMajor(make([]float32, 1), 1)
 	var d build
@@ -32,14 +38,22 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 				list, kept[a] = append(list, a), 1
 			}
 		}
-		in, s, t := rowMajor(normals(r, size(shape)), shape...), rowMajor(make([]float32, size(kept)), kept...), rowMajor(make([]float32, size(kept)), kept...)
+		in, s, t := rowMajor(
+			normals(r, size(shape)),
+			shape...), rowMajor(
+			make([]float32, size(kept)),
+			kept...), rowMajor(
+			make([]float32, size(kept)),
+			kept...)
 		var b build
 		v := b.step(expr.Add, b.in(0), b.c(0.1))
 		add(NewReduce(p, b.outs(v, v), shape, list, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{in}, []Array{s, t}), s, t)
 	}
 
 	for _, s := range [][4]int{{1, 10 * scale, 300, 40}, {3, 50, 70, 10}, {1, 5, 64, 10 * scale}, {1, 64, 784, 10}} {
-		a, b := rowMajor(normals(r, s[0]*s[1]*s[2]), s[0], s[1], s[2]), rowMajor(normals(r, s[0]*s[2]*s[3]), s[0], s[2], s[3])
+		a, b := rowMajor(normals(r, s[0]*s[1]*s[2]), s[0], s[1], s[2]), rowMajor(
+			normals(r, s[0]*s[2]*s[3]), s[0], s[2], s[3],
+		)
 		out := rowMajor(make([]float32, s[0]*s[1]*s[3]), s[0], s[1], s[3])
 		var e build
 		add(NewGemm(p, out, a, b, &a, nil, e.outs(e.step(expr.Relu, e.step(expr.Add, e.in(0), e.c(1)))), nil), out)

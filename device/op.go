@@ -33,7 +33,7 @@ const (
 	Conv // planned: convolution, its input gradient and its weight gradient
 	Pool // planned: average and max windows
 
-	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows.
+	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real ones.
 	// An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
 	Gather
 	// ScatterAdd: Out = In0; then for j in order Out[idx[j],:] += In2[j,:], with In0, Out [n,d], In1 = idx Int [j], In2 [j,d].

@@ -26,9 +26,12 @@ func (r *rig) dense(label string, n int) int { return put(r, label, r.normals(n)
 func scenes() []scene {
 	product := func(m, n, k, processors int, transA, transB, mask, odd, tensor bool) func(r *rig) kernels.Plan {
 		return func(r *rig) kernels.Plan {
-			g := kernels.Gemm{Batch: 1, M: m, N: n, K: k, Processors: processors, TensorCores: tensor,
-				A: kernels.Strided{Number: r.dense("A", m*k+1), Strides: [3]int{0, k, 1}}, B: kernels.Strided{Number: r.dense("B", k*n+1), Strides: [3]int{0, n, 1}},
-				Out: kernels.Strided{Number: r.blank("out", m*n), Strides: [3]int{0, n, 1}}}
+			g := kernels.Gemm{
+				Batch: 1, M: m, N: n, K: k, Processors: processors, TensorCores: tensor,
+				A:   kernels.Strided{Number: r.dense("A", m*k+1), Strides: [3]int{0, k, 1}},
+				B:   kernels.Strided{Number: r.dense("B", k*n+1), Strides: [3]int{0, n, 1}},
+				Out: kernels.Strided{Number: r.blank("out", m*n), Strides: [3]int{0, n, 1}},
+			}
 			if transA {
 				g.A.Strides = [3]int{0, 1, m}
 			}
@@ -52,7 +55,10 @@ func scenes() []scene {
 		if mask {
 			b += 4 * m * k
 		}
-		return scene{kernel, fmt.Sprintf("%dx%d by %dx%d%s", m, k, k, n, how), b, 2 * m * n * k, product(m, n, k, processors, transA, transB, mask, odd, tensor)}
+		return scene{
+			kernel, fmt.Sprintf("%dx%d by %dx%d%s", m, k, k, n, how), b, 2 * m * n * k,
+			product(m, n, k, processors, transA, transB, mask, odd, tensor),
+		}
 	}
 	square := func(r *rig, label string, rows, cols int) kernels.Strided {
 		return kernels.Strided{Number: r.dense(label, rows*cols), Strides: [3]int{cols, 1, 0}}
@@ -96,8 +102,22 @@ func scenes() []scene {
 		const rows, n = 512, 512
 		return scene{kernel, fmt.Sprintf("512 of 512 rows of %d", cols), 4*n + 8*n*cols, 0, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
-			return kernels.Gather{Rows: rows, Cols: cols, Count: n, Fault: fault, Table: square(r, "table", rows, cols), Index: indices(r, n, rows),
-				Out: kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}}}.Plan()
+			return kernels.Gather{
+				Rows: rows, Cols: cols, Count: n, Fault: fault, Table: square(r, "table", rows, cols),
+				Index: indices(r, n, rows),
+				Out:   kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}},
+			}.Plan()
+		}}
+	}
+	bytes := func(kernel string, cols int) scene {
+		const rows, n = 512, 512
+		return scene{kernel, fmt.Sprintf("512 of 512 rows of %d", cols), 4*n + 5*n*cols, 0, func(r *rig) kernels.Plan {
+			fault, _ := r.fault()
+			return kernels.Gather{
+				Rows: rows, Cols: cols, Count: n, Fault: fault, Bytes: true, Index: indices(r, n, rows),
+				Table: kernels.Strided{Number: put(r, "table", make([]byte, rows*cols)), Strides: [3]int{cols, 1, 0}},
+				Out:   kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}},
+			}.Plan()
 		}}
 	}
 	return []scene{
@@ -127,19 +147,30 @@ func scenes() []scene {
 		softmax("log_softmax_short", kind.LogProbabilities, 512, 128), softmax("log_softmax_long", kind.LogProbabilities, 32, 1024),
 		softmax("cross_entropy_short", kind.CrossEntropy, 512, 128), softmax("cross_entropy_long", kind.CrossEntropy, 32, 1024),
 		{"argmax_short", "512x128", 4*512*128 + 4*512, 0, func(r *rig) kernels.Plan {
-			return kernels.ArgMax{Rows: 512, Cols: 128, In: square(r, "z", 512, 128), Out: kernels.Strided{Number: r.blank("out", 512), Strides: [3]int{1}}}.Plan()
+			return kernels.ArgMax{
+				Rows: 512, Cols: 128, In: square(r, "z", 512, 128),
+				Out: kernels.Strided{Number: r.blank("out", 512), Strides: [3]int{1}},
+			}.Plan()
 		}},
 		{"argmax_long", "32x2048", 4*32*2048 + 4*32, 0, func(r *rig) kernels.Plan {
-			return kernels.ArgMax{Rows: 32, Cols: 2048, In: square(r, "z", 32, 2048), Out: kernels.Strided{Number: r.blank("out", 32), Strides: [3]int{1}}}.Plan()
+			return kernels.ArgMax{
+				Rows: 32, Cols: 2048, In: square(r, "z", 32, 2048),
+				Out: kernels.Strided{Number: r.blank("out", 32), Strides: [3]int{1}},
+			}.Plan()
 		}},
 		{"kth_count", "65536, first digit", 4 << 16, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
 		{"kth_place", "2048 counts", 4 << 11, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
-		gathered("gather_4", 128), gathered("gather", 65),
+		gathered("gather_4", 128),
+		gathered("gather", 65),
+		bytes("gather_bytes_4", 128),
+		bytes("gather_bytes", 65),
 		{"scatter_add", "512 into 512 rows of 128", 4*512 + 8*512*128, 512 * 128, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
 			base := square(r, "out", 512, 128)
-			return kernels.ScatterAdd{Rows: 512, Cols: 128, Count: 512, Fault: fault, Base: base, Out: base, Index: indices(r, 512, 512),
-				Source: square(r, "source", 512, 128)}.Plan()
+			return kernels.ScatterAdd{
+				Rows: 512, Cols: 128, Count: 512, Fault: fault, Base: base, Out: base, Index: indices(r, 512, 512),
+				Source: square(r, "source", 512, 128),
+			}.Plan()
 		}},
 		random("random_bits", kind.Bits), random("random_integers", kind.Integers),
 		random("random_uniforms", kind.Uniform), random("random_normals", kind.Normal),
@@ -165,14 +196,16 @@ func ratio(r ptx.Requests) float64 {
 	return float64(r.Sectors) / float64(r.Ideal)
 }
 
-// The README's tables are what the simulator counts and the committed figures of ptxas say; the promises hold: sectors within
-// 1.05 of the ideal and no bank conflicts in dense operands.
+// The README's tables are what the simulator counts and the committed figures of ptxas say; the promises hold: sectors
+// within 1.05 of the ideal and no bank conflicts in dense operands.
 func TestFigures(t *testing.T) {
 	assembled := resources(t)
 	cards := ptx.Cards()
 	var counts, estimates strings.Builder
-	counts.WriteString("| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | FP32 share |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	counts.WriteString(
+		"| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | FP32 share |\n" +
+			"|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+	)
 	estimates.WriteString("| kernel | shape |")
 	for _, c := range cards {
 		estimates.WriteString(" " + c.Name + " |")
@@ -202,9 +235,12 @@ func TestFigures(t *testing.T) {
 		h100, err := ptx.FindCard("H100")
 		require.NoError(t, err)
 		e := ptx.NewEstimate(h100, c, used, 0)
-		fmt.Fprintf(&counts, "| %s | %s | %d | %d | %d | %.0f %% | %.2f | %.2f | %d | %.2f | %s | %.0f %% |\n", s.kernel, s.what, f.Registers, f.Shared,
-			e.Resident, 100*e.Occupancy, ratio(c.GlobalLoads), ratio(c.GlobalStores), c.Shared.Conflicts, float64(unique)/float64(s.bytes), flop,
-			100*float64(c.ByClass["fp32"])/float64(c.WarpInstructions))
+		fmt.Fprintf(
+			&counts, "| %s | %s | %d | %d | %d | %.0f %% | %.2f | %.2f | %d | %.2f | %s | %.0f %% |\n", s.kernel,
+			s.what, f.Registers, f.Shared, e.Resident, 100*e.Occupancy, ratio(c.GlobalLoads), ratio(c.GlobalStores),
+			c.Shared.Conflicts, float64(unique)/float64(s.bytes), flop,
+			100*float64(c.ByClass["fp32"])/float64(c.WarpInstructions),
+		)
 		fmt.Fprintf(&estimates, "| %s | %s |", s.kernel, s.what)
 		for _, card := range cards {
 			e := ptx.NewEstimate(card, c, used, 0)

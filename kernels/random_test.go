@@ -56,8 +56,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers reach
-// the tail hundreds of times.
+// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers
+// reach the tail hundreds of times.
 func TestNormalTail(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: half a million numbers")

@@ -50,7 +50,10 @@ func (r *rig) untouched(data []float32, s kernels.Strided, rows, cols int) {
 }
 
 var (
-	rowShapes  = [][2]int{{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32}, {70000, 1}}
+	rowShapes = [][2]int{
+		{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32},
+		{70000, 1},
+	}
 	rowLayouts = []layout{plain, odd, strided, trans}
 )
 

@@ -59,12 +59,11 @@ func (b *builder) compute(n *Node) int {
 	}
 	if s.fn == expr.Iota {
 		if s.Size() == 1 { // its axis need not exist here
-			zero := b.step(expr.Step{Fn: expr.Const})
-			return b.step(expr.Step{Fn: expr.ToInt, Args: [3]int{zero}})
+			return b.step(expr.Step{Fn: expr.IConst})
 		}
 		return b.step(expr.Step{Fn: expr.Iota, Arg: s.ints[0]})
 	}
-	st := expr.Step{Fn: s.fn}
+	st := expr.Step{Fn: s.fn, Const: s.num} // num is that of an IConst
 	for i, in := range s.in {
 		st.Args[i] = b.value(in)
 	}

@@ -1,15 +1,21 @@
 package tensor
 
 import (
+	"math"
 	"slices"
 
 	"bilevel/device"
 	"bilevel/internal/expr"
 )
 
-// fold evaluates what is constant, writes x + x as 2·x, and drops what changes nothing: x·1, x+0, x/1, --x, views of constants, slices of one
-// part of a concatenation, gradient stops (differentiation is over when programs are compiled). It never rewrites x·0,
-// which is not 0 for infinite or NaN x, and leaves Random alone.
+// fold evaluates what is constant, writes x + x as 2·x and x^p in elementwise functions, and drops what changes
+// nothing: x·1, x+0, x/1, --x, views of constants, slices of one part of a concatenation, gradient stops
+// (differentiation is over when programs are compiled). It never rewrites x·0, which is not 0 for infinite or NaN x,
+// and leaves Random alone.
+//
+// It computes in float64 what a device may compute in float32, so it evaluates only what comes to the same in both but
+// for rounding: results that float32 holds with full precision (fits), of functions without jumps or of arguments that
+// are the same number in both.
 func fold(outs []*Node) []*Node {
 	return rewrite(outs, func(_, n *Node) *Node {
 		if n.op == opStop {
@@ -26,10 +32,14 @@ func fold(outs []*Node) []*Node {
 				if n.in[0].Size() == 0 {
 					c = 0 // a sum of no terms, were they infinite
 				}
-				return Full(c*float64(n.in[0].Size())/float64(max(1, n.Size())), n.shape...)
+				if s := c * float64(n.in[0].Size()) / float64(max(1, n.Size())); fits(c, s) {
+					return Full(s, n.shape...)
+				}
 			}
 		case opSlice:
 			return foldSlice(n)
+		case opPow:
+			return composePow(n.in[0], n.num)
 		case opReshape: // a reshape of a reshape
 			return n.in[0].Reshape(n.shape...)
 		}
@@ -59,7 +69,10 @@ func foldElem(n *Node) *Node {
 	info := &expr.Table[n.fn]
 	if info.Eval != nil {
 		if args, ok := constants(n.in); ok {
-			return Full(info.Eval(args[0], args[1], args[2]), n.shape...)
+			c := info.Eval(args[0], args[1], args[2])
+			if fits(c, args[0], args[1], args[2]) && (!jumps[n.fn] || allSingle(args[:])) {
+				return Full(c, n.shape...)
+			}
 		}
 	}
 	is := func(i int, want float64) bool {
@@ -109,7 +122,28 @@ func foldElem(n *Node) *Node {
 	return sinkExpand(n)
 }
 
-// foldFactors turns c·(d·x) into (c·d)·x.
+// fits says whether float32 holds all numbers up to rounding: each is 0, or normal, neither overflowing nor losing
+// digits below. Infinities and NaN are left to the device too, since a finite computation may have led to them.
+func fits(list ...float64) bool {
+	for _, c := range list {
+		if c = math.Abs(c); c != 0 && !(c >= 0x1p-126 && c <= math.MaxFloat32) {
+			return false
+		}
+	}
+	return true
+}
+
+// jumps lists the functions that tell numbers apart which float32 does not.
+var jumps = [expr.NumFn]bool{
+	expr.Sign: true, expr.Floor: true, expr.Lt: true, expr.Le: true, expr.Eq: true, expr.Where: true,
+}
+
+// allSingle says whether all numbers are float32 numbers, or NaN.
+func allSingle(list []float64) bool {
+	return !slices.ContainsFunc(list, func(c float64) bool { return float64(float32(c)) != c && !math.IsNaN(c) })
+}
+
+// foldFactors turns c·(d·x) into (c·d)·x where float32 holds c·d.
 func foldFactors(n *Node) *Node {
 	for i := range 2 {
 		c, ok := n.in[i].isConst()
@@ -118,7 +152,7 @@ func foldFactors(n *Node) *Node {
 			continue
 		}
 		for j := range 2 {
-			if d, ok := inner.in[j].isConst(); ok {
+			if d, ok := inner.in[j].isConst(); ok && fits(c, d, c*d) && c*d != 0 {
 				return inner.in[1-j].Mul(Full(c*d, n.shape...))
 			}
 		}

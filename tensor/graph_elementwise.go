@@ -101,12 +101,23 @@ func (n *Node) Floor() *Node    { return elem(expr.Floor, n) }
 // Square is n².
 func (n *Node) Square() *Node { return n.Mul(n) }
 
-// ToReal and ToInt convert; ToInt truncates toward zero. Neither has a derivative.
-func (n *Node) ToReal() *Node { return elem(expr.ToReal, n) }
-func (n *Node) ToInt() *Node  { return elem(expr.ToInt, n) }
+// ToReal makes Real numbers of an Int or of a table of bytes. It has no derivative.
+func (n *Node) ToReal() *Node {
+	if n.typ == Byte { // Gather alone reads bytes
+		rows := n.Reshape(n.Size(), 1)
+		if len(n.shape) > 0 {
+			rows = n
+		}
+		return Gather(rows, Iota(0, rows.shape[0])).Reshape(n.shape...)
+	}
+	return elem(expr.ToReal, n)
+}
 
-// IntConst is a scalar Int constant.
-func IntConst(c int32) *Node { return Const(float64(c)).ToInt() }
+// ToInt truncates toward zero. It has no derivative.
+func (n *Node) ToInt() *Node { return elem(expr.ToInt, n) }
+
+// IntConst is a scalar Int constant; all its bits are kept.
+func IntConst(c int32) *Node { return &Node{op: opElem, fn: expr.IConst, typ: Int, num: float64(c)} }
 
 // OneHot turns labels [r] into [r, classes] of 0 and 1.
 func OneHot(labels *Node, classes int) *Node {

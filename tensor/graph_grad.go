@@ -49,7 +49,7 @@ func VJP(outs, wrt, cotangents []*Node) []*Node {
 		}
 		for i, c := range rules[n.op].vjp(n, g, need) {
 			if c != nil && need[i] {
-				parts[n.in[i]] = append(parts[n.in[i]], c)
+				parts[n.in[i]] = append(parts[n.in[i]], passSelection(n, c, g))
 			}
 		}
 	}
@@ -132,6 +132,15 @@ func accumulate(parts []*Node) *Node {
 	return sum
 }
 
+// passSelection marks d, the derivative that the rule of n made of others, as selected if one of those is. Only
+// products of matrices end it: they mix all of a row.
+func passSelection(n, d *Node, from ...*Node) *Node {
+	if n.op != opMatMul && slices.ContainsFunc(from, func(f *Node) bool { return f != nil && f.selected }) {
+		d.selected = true
+	}
+	return d
+}
+
 func gap(like *Node, axis, length int) *Node {
 	shape := slices.Clone(like.shape)
 	shape[axis] = length
@@ -167,7 +176,7 @@ func JVP(outs, wrt, tangents []*Node) []*Node {
 		}
 		if any {
 			if d := rules[n.op].jvp(n, in); d != nil {
-				t[n] = d
+				t[n] = passSelection(n, d, in...)
 			}
 		}
 	})

@@ -17,6 +17,7 @@ type (
 const (
 	Real = device.Real
 	Int  = device.Int
+	Byte = device.Byte
 )
 
 // op says what a node is. Beyond the device's operations there are leaves and views; graph_rules.go has a row for each.
@@ -36,6 +37,7 @@ const (
 
 	// Computation, each one family of the device's operations.
 	opElem    // Map: fn
+	opPow     // num: the exponent; fold writes it as opElem
 	opReduce  // Reduce: ints = axes, kind; keeps reduced axes with length 1
 	opMatMul  // Gemm: [m,k]·[k,n] or [b,m,k]·[b,k,n]
 	opSoftmax // RowSoftmax: soft
@@ -66,12 +68,16 @@ type Node struct {
 	soft device.SoftmaxKind
 	rnd  device.RandomAttr
 	v    *Variable
+
+	// selected says of a derivative that it has been through a selection: its zeros stay zeros whatever they are
+	// multiplied with (fnrules.go).
+	selected bool
 }
 
 // Shape is the node's shape; the caller must not change it.
 func (n *Node) Shape() []int { return n.shape }
 
-// Type is Real or Int.
+// Type is Real, Int, or Byte: a table of bytes, which Gather and ToReal turn into numbers.
 func (n *Node) Type() Type { return n.typ }
 
 // Size is the number of elements.

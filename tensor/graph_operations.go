@@ -113,7 +113,8 @@ func CrossEntropy(z, labels *Node) *Node {
 	return n
 }
 
-// Gather picks rows: table [n, …] and index Int [b] give [b, …].
+// Gather picks rows: table [n, …] and index Int [b] give [b, …]. Of a table of bytes it gives Real numbers from 0 to
+// 255.
 func Gather(table, index *Node) *Node {
 	index.want("Gather", Int)
 	index.wantRank("Gather", 1)
@@ -121,7 +122,14 @@ func Gather(table, index *Node) *Node {
 		fail("Gather", "wants a table of rank 1 or more, got a scalar")
 	}
 	shape := append(slices.Clone(index.shape), table.shape[1:]...)
-	return newNode(Node{op: opGather, typ: table.typ, shape: shape, in: []*Node{table, index}})
+	typ := table.typ
+	if typ == Byte {
+		if _, ok := asRows(table); !ok { // layout would copy it, which there is no operation for
+			fail("Gather", "the rows of a table of bytes must lie as they were written: transpose what was gathered")
+		}
+		typ = Real
+	}
+	return newNode(Node{op: opGather, typ: typ, shape: shape, in: []*Node{table, index}})
 }
 
 // ScatterAdd is base [n, …] with rows of src [b, …] added at index Int [b], duplicates in the order of the index.
@@ -144,15 +152,15 @@ func (n *Node) ArgMax() *Node {
 	}
 	c := n.shape[len(n.shape)-1]
 	rows := n.Reshape(n.Size()/c, c)
-	place := newNode(Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}})
-	return place.Reshape(n.shape[:len(n.shape)-1]...)
+	return newNode(Node{op: opArgMax, typ: Int, shape: rows.shape[:1], in: []*Node{rows}}).Reshape(
+		n.shape[:len(n.shape)-1]...)
 }
 
 // KthLargest chooses from the elements of all parts together, counted through the parts in order. place is where the
 // k-th largest lies, an Int; value is what lies there, whose derivative goes to that element. NaN is larger than any
-// number, -0 is 0, and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for
-// exactly k elements where none is NaN. k is an Int number from 1 to their count; outside, running fails with
-// device.ErrIndex. k may change from run to run, so that a schedule compiles once.
+// number, -0 is 0, and of equals the earlier comes first: x > value, or x = value at a place ≤ place, holds for exactly
+// k elements where none is NaN. k is an Int number from 1 to their count; outside, running fails with device.ErrIndex.
+// k may change from run to run, so that a schedule compiles once.
 func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	const name = "KthLargest"
 	k.want(name, Int)
@@ -171,10 +179,8 @@ func KthLargest(k *Node, parts ...*Node) (value, place *Node) {
 	if count == 0 || count > math.MaxInt32 {
 		fail(name, "wants 1 to 2^31-1 elements, got %d in %d parts", count, len(parts))
 	}
-	if k.op == opElem && k.fn == expr.ToInt {
-		if c, ok := k.in[0].isConst(); ok && (c < 1 || c > float64(count)) {
-			fail(name, "k is %v of %d elements", c, count)
-		}
+	if c := storageOf(k); c.op == opElem && c.fn == expr.IConst && (c.num < 1 || c.num > float64(count)) {
+		fail(name, "k is %v of %d elements", c.num, count)
 	}
 	place = newNode(Node{op: opKth, typ: Int, shape: []int{1}, in: chosen})
 	return elementAt(place, chosen[1:]).Reshape(), place.Reshape()
@@ -202,9 +208,8 @@ func elementAt(place *Node, parts []*Node) *Node {
 	return value
 }
 
-// random draws by Philox from a seed, Int [2] (low and high word), a step, one Int, and a stream number. Draws that
-// shall be independent need different streams: the same (seed, step, stream) gives the same numbers wherever it is
-// used.
+// random draws by Philox: seed Int [2] (low and high word), step Int scalar, and a stream number of its own for each
+// use.
 func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node {
 	checkShape("Random", shape)
 	seed.want("Random", Int)
@@ -212,8 +217,10 @@ func random(attr device.RandomAttr, t Type, seed, step *Node, shape []int) *Node
 	if seed.Size() != 2 || step.Size() != 1 {
 		fail("Random", "wants a seed of 2 words and one step, got %v and %v", seed.shape, step.shape)
 	}
-	in := []*Node{seed.Flatten(), step.Flatten()}
-	return newNode(Node{op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: in}).Reshape(shape...)
+	n := newNode(Node{
+		op: opRandom, typ: t, rnd: attr, shape: []int{device.Size(shape)}, in: []*Node{seed.Flatten(), step.Flatten()},
+	})
+	return n.Reshape(shape...)
 }
 
 // RandomNormal draws standard normals; RandomUniform numbers in [0, 1); RandomInts integers below limit.

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"math"
 	"slices"
 
 	"bilevel/device"
@@ -57,6 +58,9 @@ var rules = [numOps]rule{
 	opElem: {
 		name: "Map",
 		jvp: func(n *Node, t []*Node) *Node {
+			if n.fn == expr.Where && t[1] != nil && t[2] != nil {
+				return Where(n.in[0], t[1], t[2])
+			}
 			var sum *Node
 			for i, rule := range fnRules[n.fn] {
 				if t[i] != nil && rule != nil {
@@ -75,18 +79,23 @@ var rules = [numOps]rule{
 			return out
 		},
 	},
+	opPow: {
+		name: "Pow",
+		jvp:  func(n *Node, t []*Node) *Node { return powSlope(n, t[0]) },
+		vjp:  func(n, g *Node, _ []bool) []*Node { return []*Node{powSlope(n, g)} },
+	},
 	opReduce: {
 		name: "Reduce",
 		jvp: func(n *Node, t []*Node) *Node {
 			if n.kind == device.Maximum {
-				return firstMaximum(n).Mul(t[0]).SumKeep(n.ints...)
+				return marked(selected(firstMaximum(n), t[0]).SumKeep(n.ints...))
 			}
 			return t[0].SumKeep(n.ints...)
 		},
 		vjp: func(n, g *Node, _ []bool) []*Node {
 			g = g.Expand(n.in[0].shape...)
 			if n.kind == device.Maximum {
-				g = g.Mul(firstMaximum(n))
+				g = selected(firstMaximum(n), g)
 			}
 			return []*Node{g}
 		},
@@ -204,20 +213,39 @@ func matMulLike(x, a, b *Node) *Node {
 var softmaxRules = [...]struct{ jvp, vjp func(n, g *Node) *Node }{
 	device.Softmax: {jvp: softmaxJacobian, vjp: softmaxJacobian},
 	device.LogSoftmax: {
-		jvp: func(n, t *Node) *Node { return t.Sub(n.in[0].Softmax().Mul(t).SumKeep(1)) },
-		vjp: func(n, g *Node) *Node { return g.Sub(n.in[0].Softmax().Mul(g.SumKeep(1))) },
+		jvp: func(n, t *Node) *Node { return t.Sub(mulChain(n.in[0].Softmax(), t).SumKeep(1)) },
+		vjp: func(n, g *Node) *Node { return g.Sub(mulChain(n.in[0].Softmax(), inherit(g, g.SumKeep(1)))) },
 	},
 	device.CrossEntropy: {
-		jvp: func(n, t *Node) *Node { return crossEntropySlope(n).Mul(t).Sum(1) },
-		vjp: func(n, g *Node) *Node { return crossEntropySlope(n).Mul(g.Reshape(-1, 1)) },
+		jvp: func(n, t *Node) *Node {
+			return chainMul(inherit(t, mulChain(crossEntropySlope(n), t).Sum(1)), hasLabel(n))
+		},
+		vjp: func(n, g *Node) *Node {
+			g = chainMul(g, hasLabel(n))
+			return mulChain(crossEntropySlope(n), inherit(g, g.Reshape(-1, 1)))
+		},
 	},
 }
 
-func softmaxJacobian(n, g *Node) *Node { return n.Mul(g.Sub(n.Mul(g).SumKeep(1))) }
+func softmaxJacobian(n, g *Node) *Node {
+	return mulChain(n, inherit(g, g.Sub(mulChain(n, g).SumKeep(1))))
+}
 
 func crossEntropySlope(n *Node) *Node {
 	z, labels := n.in[0], n.in[1]
 	return z.Softmax().Sub(OneHot(labels, z.shape[1]))
+}
+
+// hasLabel is 1 for each row of a cross-entropy whose label is one of the classes, else NaN, as the value is: whoever
+// looks at the derivative alone shall not learn from a label that does not exist.
+func hasLabel(n *Node) *Node {
+	labels, classes := n.in[1], n.in[0].shape[1]
+	outside := labels.Lt(IntConst(0)).Add(IntConst(int32(classes - 1)).Lt(labels))
+	if classes <= 1<<24 { // Real numbers hold the bounds, and take fewer loops
+		l := labels.ToReal()
+		outside = l.Sub(l.Clamp(Const(0), Const(float64(classes-1))))
+	}
+	return Where(outside, Const(math.NaN()), Const(1))
 }
 
 // firstMaximum is 1 at the first of the largest elements of each reduced group, in row-major order, and 0 elsewhere.
@@ -270,5 +298,5 @@ func plus(a, b *Node) *Node {
 	case b == nil:
 		return a
 	}
-	return elem(expr.Add, a, b)
+	return inherit(b, inherit(a, elem(expr.Add, a, b)))
 }

@@ -120,6 +120,9 @@ func Concat(axis int, parts ...*Node) *Node {
 		fail("Concat", "nothing to join")
 	}
 	first := parts[0]
+	if first.typ == Byte {
+		fail("Concat", "takes Real or Int, got Byte")
+	}
 	if axis < 0 || axis >= len(first.shape) {
 		fail("Concat", "axis %d of shape %v", axis, first.shape)
 	}

@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -127,7 +129,17 @@ func TestSelfTestsThatFail(t *testing.T) {
 	require.Equal(t, "WRONG in 2 of 3 self-tests, such as sum: got 4, want 3", verdict)
 	verdict, ok = conformance(dev, devicetest.Cases()[:2])
 	require.True(t, ok)
-	require.Contains(t, verdict, "2 of 2 self-tests passed in ")
+	require.Regexp(t, `^2 of 2 self-tests passed in \d+\.\d s$`, verdict)
+	slow := make([]devicetest.Case, 1000) // more than a second allows
+	for i := range slow {
+		slow[i] = devicetest.Case{Name: "slow", Run: func(device.Device) error { time.Sleep(100 * time.Millisecond); return nil }}
+	}
+	verdict, ok = conformance(dev, slow)
+	require.True(t, ok)
+	ran := regexp.MustCompile(`^(\d+) of (\d+) self-tests passed in \d+\.\d s \(--device runs all 1000\)$`).FindStringSubmatch(verdict)
+	require.NotNil(t, ran, verdict)
+	require.Equal(t, ran[1], ran[2], "what was not tried has not failed")
+	require.NotEqual(t, "1000", ran[1])
 	require.NoError(t, dev.Close())
 }
 

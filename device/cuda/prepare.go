@@ -117,10 +117,20 @@ func (b *bound) in(i int) kernels.Strided { return strided(i, b.In[i]) }
 func (b *bound) out() kernels.Strided     { return strided(len(b.In), b.Out[0]) }
 func (b *bound) faulty() kernels.Operand  { return kernels.Operand{Number: len(b.In) + len(b.Out)} }
 
+// strided is a view of up to three axes, as most kernels take it. The shape rules of their operations say that there are no more;
+// a view of more axes goes through view.
 func strided(number int, v device.View) kernels.Strided {
 	s := kernels.Strided{Number: number, Off: v.Off}
+	if len(v.Strides) > len(s.Strides) {
+		panic(fmt.Sprintf("cuda: a view of shape %v for a kernel that takes %d axes", v.Shape, len(s.Strides)))
+	}
 	copy(s.Strides[:], v.Strides)
 	return s
+}
+
+// view is a view of any number of axes.
+func view(number int, v device.View) kernels.View {
+	return kernels.View{Operand: kernels.Operand{Number: number, Off: v.Off}, Strides: v.Strides}
 }
 
 func planRowSoftmax(b *bound) step {
@@ -135,7 +145,7 @@ func planRowSoftmax(b *bound) step {
 func planGather(b *bound) step {
 	table := b.In[0].Shape
 	return b.compiled(kernels.Gather{Rows: table[0], Cols: table[1], Count: b.In[1].Shape[0],
-		Table: b.in(0), Index: b.in(1), Out: b.out(), Fault: b.faulty()}.Plan())
+		Table: b.in(0), Index: b.in(1), Out: b.out(), Bytes: b.program.Type(b.In[0]) == device.Byte, Fault: b.faulty()}.Plan())
 }
 
 func planScatterAdd(b *bound) step {
@@ -156,11 +166,7 @@ func planRandom(b *bound) step {
 
 func planCopy(b *bound) step {
 	src, dst := b.In[0], b.Out[0]
-	k := kernels.Copy{
-		Shape: src.Shape,
-		From:  kernels.View{Operand: kernels.Operand{Number: 0, Off: src.Off}, Strides: src.Strides},
-		To:    kernels.View{Operand: kernels.Operand{Number: 1, Off: dst.Off}, Strides: dst.Strides},
-	}
+	k := kernels.Copy{Shape: src.Shape, From: view(0, src), To: view(1, dst)}
 	switch from, to := b.program.Type(src), b.program.Type(dst); {
 	case from == to:
 	case to == device.Real:
@@ -256,7 +262,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	if err := device.CheckPrepare(p, d.check); err != nil {
+	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}

@@ -27,7 +27,7 @@ var prepare = [device.NumOp]func(*cpu.Pool, *bound) operation{
 // array is a view as package cpu takes it.
 func (b *bound) array(v device.View) cpu.Array {
 	buf := b.program.Buffers[v.Buf].(*buffer)
-	return cpu.Array{Real: buf.real, Int: buf.ints, Off: v.Off, Shape: v.Shape, Strides: v.Strides}
+	return cpu.Array{Real: buf.real, Int: buf.ints, Byte: buf.bytes, Off: v.Off, Shape: v.Shape, Strides: v.Strides}
 }
 
 func (b *bound) arrays(views []device.View) []cpu.Array {

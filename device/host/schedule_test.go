@@ -149,7 +149,8 @@ func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, 
 			device.Instr{Op: device.Gather, In: []device.View{device.Dense(c, 0, most, k),
 				device.Dense(2, c*rows, rows)}, Out: []device.View{x}},
 			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{as, w}, Out: []device.View{h}},
-			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{ht, as}, Out: []device.View{g}})
+			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{ht, as}, Out: []device.View{g}},
+		)
 		gradients = append(gradients, device.Dense(4, g.Off, 1, n*k))
 	}
 	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{gradients[0]},

@@ -221,7 +221,9 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		}
 		v := s.input[step.Arg]
 		if loaded[v] == "" {
-			loaded[v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]")
+			loaded[v] = w.op(
+				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]",
+			)
 		}
 		return loaded[v]
 	})
@@ -278,7 +280,12 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		shared = len(kinds) * block
 	}
 	entry, text := w.finish("reduce", shared)
-	p.Launches = append(p.Launches, kernels.Launch{Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args})
+	p.Launches = append(
+		p.Launches,
+		kernels.Launch{
+			Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args,
+		},
+	)
 	p.Text[entry] = text
 }
 

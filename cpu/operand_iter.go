@@ -1,28 +1,29 @@
 package cpu
 
-// lane says where the elements of one operand lie along an iteration space: it maps the row-major number of a point to
-// an offset. Axes of length 1 are dropped and axes that continue each other merged, so that most lanes have few axes.
-// A lane is collapsed on its own, whatever the other operands do: only the number of the point is shared.
-type lane struct {
-	kind    laneKind
+// operandIter is the iteration order of one operand: it maps the row-major number of a point of an iteration space to
+// the offset of the operand's element there. Axes of length 1 are dropped, and axes that continue each other are
+// merged, so that few axes remain. Every operand is collapsed on its own: all that they share is the number of the
+// point.
+type operandIter struct {
+	kind    iterKind
 	off     int
 	shape   []int
 	strides []int
 }
 
-type laneKind uint8
+type iterKind uint8
 
 const (
-	dense   laneKind = iota // one after the other
+	dense   iterKind = iota // one after the other
 	uniform                 // the same element everywhere
 	cycle                   // a dense row, repeated: strides (0, 1)
 	stretch                 // each element of a dense row several times: strides (1, 0)
 	general                 // anything else
 )
 
-// newLane maps the points of shape to off + Σ i_a·strides[a].
-func newLane(shape []int, strides []int, off int) lane {
-	l := lane{off: off}
+// newOperandIter maps the points of shape to off + Σ i_a·strides[a].
+func newOperandIter(shape []int, strides []int, off int) operandIter {
+	l := operandIter{off: off}
 	for a, d := range shape {
 		if d == 1 {
 			continue
@@ -51,22 +52,22 @@ func newLane(shape []int, strides []int, off int) lane {
 	return l
 }
 
-// laneOf is the lane of an array over its own shape.
-func laneOf(a *Array) lane { return newLane(a.Shape, a.Strides, a.Off) }
+// iterOf is the iteration order of an array over its own shape.
+func iterOf(a *Array) operandIter { return newOperandIter(a.Shape, a.Strides, a.Off) }
 
-// iotaLane is the lane whose offset is the index along an axis.
-func iotaLane(shape []int, axis int) lane {
+// iotaIter is the order whose offset is the index along an axis.
+func iotaIter(shape []int, axis int) operandIter {
 	strides := make([]int, len(shape))
 	strides[axis] = 1
-	return newLane(shape, strides, 0)
+	return newOperandIter(shape, strides, 0)
 }
 
-// run is a piece of a lane: n points from offset off on, stride apart.
+// run is a piece of an iteration order: n points from offset off on, stride apart.
 type run struct{ n, off, stride int }
 
 // walk calls do for the runs that make up the points lo…lo+n-1, in order; from counts the points before the run.
 // The two innermost axes are walked by addition, the outer ones located by division once per row of rows.
-func (l *lane) walk(lo, n int, do func(from int, r run)) {
+func (l *operandIter) walk(lo, n int, do func(from int, r run)) {
 	rank := len(l.shape)
 	if rank == 0 {
 		do(0, run{n, l.off, 0})
@@ -98,7 +99,7 @@ func (l *lane) walk(lo, n int, do func(from int, r run)) {
 }
 
 // at is the offset of point number i.
-func (l *lane) at(i int) int {
+func (l *operandIter) at(i int) int {
 	off := l.off
 	for a := len(l.shape) - 1; a >= 0; a-- {
 		off += i % l.shape[a] * l.strides[a]
@@ -108,7 +109,7 @@ func (l *lane) at(i int) int {
 }
 
 // load computes dst[i] = src at point lo+i.
-func load[T float32 | int32](l *lane, dst, src []T, lo int) {
+func load[T float32 | int32](l *operandIter, dst, src []T, lo int) {
 	switch l.kind {
 	case dense:
 		copy(dst, src[l.off+lo:])
@@ -140,7 +141,7 @@ func loadRun[T float32 | int32](dst, src []T, r run) {
 }
 
 // store writes src[i] to the element of dst at point lo+i.
-func store[T float32 | int32](l *lane, dst, src []T, lo int) {
+func store[T float32 | int32](l *operandIter, dst, src []T, lo int) {
 	if l.kind == dense {
 		copy(dst[l.off+lo:], src)
 		return
@@ -161,7 +162,7 @@ func storeRun[T float32 | int32](dst, src []T, r run) {
 }
 
 // loadIota computes dst[i] = the offset of point lo+i.
-func (l *lane) loadIota(dst []int32, lo int) {
+func (l *operandIter) loadIota(dst []int32, lo int) {
 	if l.kind == cycle && len(dst) > l.shape[1] {
 		row := l.shape[1]
 		l.count(dst[:row], lo)
@@ -179,7 +180,7 @@ func repeat[T float32 | int32](dst []T, n int) {
 }
 
 // count is loadIota element by element.
-func (l *lane) count(dst []int32, lo int) {
+func (l *operandIter) count(dst []int32, lo int) {
 	l.walk(lo, len(dst), func(from int, r run) {
 		v := int32(r.off)
 		part := dst[from:][:r.n]

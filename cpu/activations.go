@@ -2,16 +2,16 @@ package cpu
 
 import "math"
 
-// The functions here are built on expV of a buffer on the stack, chunk elements at a time, since dst may be a.
+// The functions here are built on expV of a buffer on the stack, stackLen elements at a time, since dst may be a.
 // They choose between two branches by bits, not by jumps: signs are as good as random, and jumps on them mispredicted.
-const chunk = 128
+const stackLen = 128
 
 // sigmoidV computes dst = 1/(1 + exp(-a)): with e = exp(-|a|) it is 1/(1+e) or e/(1+e), so that nothing overflows and
 // the left tail keeps its relative precision.
 func sigmoidV(dst, a []float32) {
-	var e [chunk]float32
+	var e [stackLen]float32
 	for len(dst) > 0 {
-		n := min(chunk, len(dst))
+		n := min(stackLen, len(dst))
 		expMinusAbs(e[:n], a[:n], 1)
 		out := dst[:n]
 		for i, x := range a[:n] {
@@ -24,9 +24,9 @@ func sigmoidV(dst, a []float32) {
 // tanhV computes dst = tanh a. With e = exp(-2|a|) it is ±(1-e)/(1+e) from |a| = 0.625 on; below, where that would
 // cancel, a + a³·p(a²) with p of degree 4 (S. Moshier, Cephes mathematical library, tanhf.c).
 func tanhV(dst, a []float32) {
-	var e [chunk]float32
+	var e [stackLen]float32
 	for len(dst) > 0 {
-		n := min(chunk, len(dst))
+		n := min(stackLen, len(dst))
 		expMinusAbs(e[:n], a[:n], 2)
 		out := dst[:n]
 		for i, x := range a[:n] {
@@ -49,9 +49,9 @@ func tanhV(dst, a []float32) {
 //
 // which keeps the relative precision of the left tail; the terms from s¹⁶ on are below 2⁻²⁸.
 func softplusV(dst, a []float32) {
-	var e [chunk]float32
+	var e [stackLen]float32
 	for len(dst) > 0 {
-		n := min(chunk, len(dst))
+		n := min(stackLen, len(dst))
 		expMinusAbs(e[:n], a[:n], 1)
 		out := dst[:n]
 		for i, x := range a[:n] {

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// laneCases are views of every kind.
-func laneCases() []Array {
+// operandIterCases are views of every kind.
+func operandIterCases() []Array {
 	r := rng(3)
 	var list []Array
 	for _, shape := range [][]int{{}, {1}, {7}, {3, 5}, {1, 4}, {4, 1}, {2, 3, 4}, {2, 1, 3, 2}, {2, 2, 2, 2, 3}} {
@@ -25,10 +25,10 @@ func laneCases() []Array {
 	return list
 }
 
-func TestLanes(t *testing.T) {
-	for _, a := range laneCases() {
+func TestOperandIters(t *testing.T) {
+	for _, a := range operandIterCases() {
 		n := size(a.Shape)
-		l := laneOf(&a)
+		l := iterOf(&a)
 		for lo := range n {
 			for _, count := range []int{1, 2, n - lo} {
 				count = min(count, n-lo)
@@ -49,7 +49,7 @@ func TestLanes(t *testing.T) {
 
 // Stores reach the right elements and no others.
 func TestLaneStores(t *testing.T) {
-	for _, a := range laneCases() {
+	for _, a := range operandIterCases() {
 		n := size(a.Shape)
 		repeats := false
 		for i, s := range a.Strides {
@@ -58,7 +58,7 @@ func TestLaneStores(t *testing.T) {
 		if repeats {
 			continue // not an output
 		}
-		l := laneOf(&a)
+		l := iterOf(&a)
 		for lo := range n {
 			got := append([]float32(nil), a.Real...)
 			want := append([]float32(nil), a.Real...)
@@ -75,7 +75,7 @@ func TestLaneStores(t *testing.T) {
 func TestLaneKinds(t *testing.T) {
 	for _, c := range []struct {
 		shape, strides []int
-		want           laneKind
+		want           iterKind
 	}{
 		{nil, nil, dense},
 		{[]int{1, 1}, []int{9, 9}, dense},
@@ -92,6 +92,6 @@ func TestLaneKinds(t *testing.T) {
 		{[]int{3, 4}, []int{5, 1}, general},
 		{[]int{4}, []int{2}, general},
 	} {
-		require.Equal(t, c.want, newLane(c.shape, c.strides, 0).kind, fmt.Sprint(c))
+		require.Equal(t, c.want, newOperandIter(c.shape, c.strides, 0).kind, fmt.Sprint(c))
 	}
 }
