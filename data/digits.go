@@ -32,5 +32,10 @@ func Digits() (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: "digits", Source: "embedded", Shape: all.shape, Classes: 10, Train: all.set()}, nil
+	d, err := assemble("digits", [parts]*rows{trainPart: all})
+	if err != nil {
+		return nil, err
+	}
+	d.Source = "embedded"
+	return d, nil
 }

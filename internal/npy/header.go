@@ -144,8 +144,8 @@ func (p *parser) descr() (string, error) {
 	return p.str()
 }
 
-var errRecords = errors.New("the array has records of named fields; save it as " +
-	"numpy.lib.recfunctions.structured_to_unstructured(a), which is numbers only")
+var errRecords = errors.New("the array has records of named fields; save one field as a['NAME'], or all of them, where they " +
+	"are numbers, as numpy.lib.recfunctions.structured_to_unstructured(a)")
 
 func (p *parser) boolean() (bool, error) {
 	if p.accept("True") {

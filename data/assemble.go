@@ -1,0 +1,161 @@
+package data
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// rows is one part of a data set as a reader gives it.
+type rows struct {
+	features []float32
+	shape    []int // of one row
+	labels   *labelColumn
+	from     string // what errors call the file of the features
+	pixels   bool   // bytes, whose scale is known
+}
+
+func (r *rows) dim() int {
+	dim := 1
+	for _, d := range r.shape {
+		dim *= d
+	}
+	return dim
+}
+
+// check holds what all readers promise of one part.
+func (r *rows) check(labelsFrom string) error {
+	switch n := r.labels.len(); {
+	case len(r.features) == 0:
+		return fmt.Errorf("%s: there are no features in it", r.from)
+	case len(r.features)/r.dim() != n:
+		return fmt.Errorf("%s holds %d rows, but %s holds %d labels; they must be as many", r.from, len(r.features)/r.dim(),
+			labelsFrom, n)
+	case n > maxRows:
+		return fmt.Errorf("%s: %d rows; at most %d can be numbered", r.from, n, maxRows)
+	}
+	if r.pixels {
+		return nil
+	}
+	if err := checkFinite(r.features, r.dim()); err != nil {
+		return fmt.Errorf("%s: %w", r.from, err)
+	}
+	return nil
+}
+
+// assemble makes a data set of its parts: their rows must have one shape, and their labels are numbered together.
+func assemble(name string, of [parts]*rows) (*Dataset, error) {
+	train := of[trainPart]
+	d := &Dataset{Name: name, Source: name, Shape: train.shape}
+	columns := make([]*labelColumn, parts)
+	for i, p := range of {
+		if p == nil {
+			continue
+		}
+		if !slices.Equal(p.shape, train.shape) {
+			return nil, fmt.Errorf("%s: rows have the shape %v, but those of %s %v; all parts must agree",
+				p.from, p.shape, train.from, train.shape)
+		}
+		columns[i] = p.labels
+	}
+	names, labels, err := mapLabels(columns...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", train.from, err)
+	}
+	d.ClassNames, d.Classes = names, len(names)
+	for i, to := range []**Set{&d.Train, &d.Val, &d.Test} {
+		if p := of[i]; p != nil {
+			*to = &Set{Features: p.features, Labels: labels[i], Dim: p.dim()}
+		}
+	}
+	d.Notes = append(d.Notes, labelNotes(d)...)
+	if !train.pixels {
+		d.Notes = append(d.Notes, scaleNotes(d.Train)...)
+	}
+	return d, nil
+}
+
+// labelNotes says how labels were numbered, and what is odd about them.
+func labelNotes(d *Dataset) (notes []string) {
+	if !plainNames(d.ClassNames) {
+		notes = append(notes, fmt.Sprintf("%d classes occur: %s", d.Classes, describeClasses(d.ClassNames)))
+	}
+	if n := d.Train.N(); n >= 20 && d.Classes > n/2 {
+		notes = append(notes, fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the rows or "+
+			"measurements?", d.Classes, n))
+	}
+	inTrain := make([]bool, d.Classes)
+	for _, y := range d.Train.Labels {
+		inTrain[y] = true
+	}
+	var missing []string
+	for c, there := range inTrain {
+		if !there {
+			missing = append(missing, d.ClassName(int32(c)))
+		}
+	}
+	if len(missing) > 0 {
+		notes = append(notes, fmt.Sprintf("no training row has the label %s, which other parts have", fewOf(missing)))
+	}
+	return notes
+}
+
+// A row alone decides the scale of a column where the deviation of the other rows is below this share of that of all.
+const aloneShare = 0.2
+
+// scaleNotes names rows of s whose value in a column is so far out that, after the column is divided by its standard
+// deviation, the other rows lie close together: without the row the deviation would be less than a fifth.
+// Columns in which the other rows have one value lose nothing and are not named.
+func scaleNotes(s *Set) (notes []string) {
+	n := s.N()
+	if n < 10 {
+		return nil
+	}
+	sum, far := make([]float64, s.Dim), make([]int32, s.Dim)
+	for i := range n {
+		for j, v := range s.Row(i) {
+			sum[j] += float64(v)
+		}
+	}
+	for i := range n {
+		for j, v := range s.Row(i) {
+			mean := sum[j] / float64(n)
+			if math.Abs(float64(v)-mean) > math.Abs(float64(s.Row(int(far[j]))[j])-mean) {
+				far[j] = int32(i)
+			}
+		}
+	}
+	all, rest := make([]float64, s.Dim), make([]float64, s.Dim) // squared deviations, of all rows and of all but the far one
+	for i := range n {
+		for j, v := range s.Row(i) {
+			d := float64(v) - sum[j]/float64(n)
+			all[j] += d * d
+			if int(far[j]) != i {
+				others := (sum[j] - float64(s.Row(int(far[j]))[j])) / float64(n-1)
+				rest[j] += (float64(v) - others) * (float64(v) - others)
+			}
+		}
+	}
+	var found []string
+	for j := range all {
+		// What float32 rounding leaves of equal values is no spread.
+		if rest[j] > 1e-12*all[j] && rest[j] < aloneShare*aloneShare*all[j] {
+			found = append(found, fmt.Sprintf("row %d in column %d (its value is %v)", far[j], j, s.Row(int(far[j]))[j]))
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("a training row alone decides the scale of a column, beside which the other rows "+
+		"lie close together: %s, counted from 0; is it an error of measurement or a code for a missing value?", fewOf(found))}
+}
+
+// fewOf joins the first few of a list and counts the rest.
+func fewOf(list []string) string {
+	const shown = 5
+	if len(list) > shown {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:shown], ", "), len(list)-shown)
+	}
+	return strings.Join(list, ", ")
+}
