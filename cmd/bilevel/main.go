@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	groupOf(root, a.clean(), a.check(), a.benchmarks(), a.doctor(), a.version())
+	groupOf(root, a.clean(), a.check(), a.data(), a.benchmarks(), a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)
