@@ -79,7 +79,11 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 // labelNotes says how labels were numbered, and what is odd about them.
 func labelNotes(d *Dataset) (notes []string) {
 	if !plainNames(d.ClassNames) {
-		notes = append(notes, fmt.Sprintf("%d classes occur: %s", d.Classes, describeClasses(d.ClassNames)))
+		occur := fmt.Sprintf("%d classes occur", d.Classes)
+		if d.Classes == 1 {
+			occur = "one class occurs"
+		}
+		notes = append(notes, fmt.Sprintf("%s: %s", occur, describeClasses(d.ClassNames)))
 	}
 	if n := d.Train.N(); n >= 20 && d.Classes > n/2 {
 		notes = append(notes, fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the rows or "+

@@ -150,13 +150,7 @@ func OpenFolderWith(path string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []layout
-	var names [][]string
-	for _, layout := range layouts() {
-		if n := layout.find(l); len(n) > 0 {
-			found, names = append(found, layout), append(names, n)
-		}
-	}
+	found, names := l.layouts()
 	switch {
 	case len(found) > 1:
 		return nil, fmt.Errorf("%s holds both %s (%s) and %s (%s); move one of the two data sets elsewhere, or give a file as --data",
@@ -170,6 +164,16 @@ func OpenFolderWith(path string, o Options) (*Dataset, error) {
 	return nil, l.nothing()
 }
 
+// layouts finds the layouts that a folder has, and the names that belong to each.
+func (l *listing) layouts() (found []layout, names [][]string) {
+	for _, layout := range layouts() {
+		if n := layout.find(l); len(n) > 0 {
+			found, names = append(found, layout), append(names, n)
+		}
+	}
+	return found, names
+}
+
 // nothing says what a folder without a data set holds and what it should.
 func (l *listing) nothing() error {
 	holds := "it is empty"
@@ -179,6 +183,14 @@ func (l *listing) nothing() error {
 			if advice := adviceFor(name); advice != "" {
 				holds += "; " + advice
 				break
+			}
+		}
+	}
+	for _, below := range l.folders { // as the files of a library that has a folder of its own for them
+		if deeper, err := list(filepath.Join(l.dir, below)); err == nil {
+			if found, _ := deeper.layouts(); len(found) > 0 {
+				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir, found[0].what,
+					fs.ErrNotExist)
 			}
 		}
 	}

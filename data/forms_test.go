@@ -61,6 +61,13 @@ func TestUsualNames(t *testing.T) {
 		_, err := OpenFolder(folder(t, c.files))
 		require.ErrorContains(t, err, c.want)
 	}
+	above := t.TempDir()
+	write(t, filepath.Join(above, "MNIST", "raw"), tiny())
+	_, err = OpenFolder(filepath.Join(above, "MNIST"))
+	raw := filepath.Join(above, "MNIST", "raw")
+	require.ErrorContains(t, err, raw+" holds IDX files: give that folder")
+	_, err = OpenFolder(raw)
+	require.NoError(t, err)
 	// train_x.npy and train_y.npy were always read, whatever lies beside them.
 	d, err := OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil, "y_train.npy": nil}))
 	require.NoError(t, err)

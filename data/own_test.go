@@ -90,6 +90,8 @@ func TestTableWithoutHeader(t *testing.T) {
 	text := ownFile(t, "no-header.csv")
 	_, err := OpenFolder(folder(t, map[string][]byte{"train.csv": text}))
 	require.ErrorContains(t, err, "put a line before it such as c0,c1,label")
+	require.ErrorContains(t, err, `pandas.read_csv("train.csv", header=None).to_csv("train.csv", index=False) and give the number of the `+
+		`label column, such as --label 2`) // what that gives is counted.csv, which TestOwnFiles reads
 	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": append([]byte("c0,c1,label\n"), text...)}))
 	require.NoError(t, err)
 	require.Equal(t, []int32{2, 0, 1, 1, 0, 2}, d.Train.Labels)

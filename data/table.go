@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,8 +116,10 @@ func (t *table) checkHeader() error {
 		counting = counting && name == strconv.Itoa(i)
 	}
 	if numbers && !counting {
-		return fmt.Errorf("its first line is numbers; the first line must name the columns, so put a line before it such as %s "+
-			"(with the name label over the labels)", exampleHeader(len(t.header)))
+		file := filepath.Base(t.path)
+		return fmt.Errorf("its first line is numbers; the first line must name the columns: put a line before it such as %s, with the name "+
+			"label over the labels, or write it again by pandas.read_csv(%q, header=None).to_csv(%q, index=False) and give the number "+
+			"of the label column, such as --label %d", exampleHeader(len(t.header)), file, file, len(t.header)-1)
 	}
 	seen := map[string]bool{}
 	for _, name := range t.header {
