@@ -30,8 +30,8 @@ func npySources(dir string, names []string) []arraySource {
 	return all
 }
 
-// npzSources are the arrays of an .npz file, a zip archive of .npy files. Arrays that numpy.savez was given without names
-// are arr_0 and arr_1: features and labels. The caller closes the archive.
+// npzSources are the arrays of an .npz file, a zip archive of .npy files. Arrays that numpy.savez was given without
+// names are arr_0 and arr_1: features and labels. The caller closes the archive.
 func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err error) {
 	z, err := zip.OpenReader(path)
 	if err != nil {
@@ -147,7 +147,8 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')", x.name)
 	}
 	if len(a.Shape) < 2 {
-		return nil, fmt.Errorf("%s: the shape is %v; features need at least two dimensions, rows first: save x.reshape(len(x), -1)",
+		return nil, fmt.Errorf("%s: the shape is %v; features need at least two dimensions, rows first: save "+
+			"x.reshape(len(x), -1)",
 			x.name, a.Shape)
 	}
 	if a.Len() == 0 {
@@ -174,7 +175,8 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		longest = max(longest, d)
 	}
 	if len(a.Shape) == 0 || a.Len() != longest && (len(a.Shape) != 2 || a.Shape[0] != n) {
-		return fmt.Errorf("labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]", a.Shape, n, n)
+		return fmt.Errorf("labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]",
+			a.Shape, n, n)
 	}
 	if a.DType.IsText() {
 		words, err := a.Strings()
@@ -186,7 +188,8 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		}
 		for i, word := range words {
 			if missingLabel[word] {
-				return fmt.Errorf("the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a word of their own",
+				return fmt.Errorf("the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a "+
+					"word of their own",
 					i, word)
 			}
 		}

@@ -86,7 +86,8 @@ func labelNotes(d *Dataset) (notes []string) {
 		notes = append(notes, fmt.Sprintf("%s: %s", occur, describeClasses(d.ClassNames)))
 	}
 	if n := d.Train.N(); n >= 20 && d.Classes > n/2 {
-		notes = append(notes, fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the rows or "+
+		notes = append(notes, fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the "+
+			"rows or "+
 			"measurements?", d.Classes, n))
 	}
 	inTrain := make([]bool, d.Classes)
@@ -109,43 +110,47 @@ func labelNotes(d *Dataset) (notes []string) {
 const aloneShare = 0.2
 
 // scaleNotes names rows of s whose value in a column is so far out that, after the column is divided by its standard
-// deviation, the other rows lie close together: without the row the deviation would be less than a fifth.
-// Columns in which the other rows have one value lose nothing and are not named.
+// deviation, the other rows lie close together: without the row the deviation would be less than a fifth. Columns in which
+// the other rows have one value lose nothing and are not named.
 func scaleNotes(s *Set) (notes []string) {
 	n := s.N()
 	if n < 10 {
 		return nil
 	}
-	sum, far := make([]float64, s.Dim), make([]int32, s.Dim)
-	for i := range n {
-		for j, v := range s.Row(i) {
-			sum[j] += float64(v)
-		}
-	}
-	for i := range n {
-		for j, v := range s.Row(i) {
-			mean := sum[j] / float64(n)
-			if math.Abs(float64(v)-mean) > math.Abs(float64(s.Row(int(far[j]))[j])-mean) {
-				far[j] = int32(i)
+	columns := make([]spread, s.Dim)
+	each := func(visit func(c *spread, row int32, x float64)) {
+		for i := range n {
+			for j, v := range s.Row(i) {
+				visit(&columns[j], int32(i), float64(v))
 			}
 		}
 	}
-	all, rest := make([]float64, s.Dim), make([]float64, s.Dim) // squared deviations, of all rows and of all but the far one
-	for i := range n {
-		for j, v := range s.Row(i) {
-			d := float64(v) - sum[j]/float64(n)
-			all[j] += d * d
-			if int(far[j]) != i {
-				others := (sum[j] - float64(s.Row(int(far[j]))[j])) / float64(n-1)
-				rest[j] += (float64(v) - others) * (float64(v) - others)
-			}
+	each(func(c *spread, _ int32, x float64) { c.mean += x / float64(n) })
+	each(func(c *spread, row int32, x float64) {
+		if d := math.Abs(x - c.mean); d > c.distance {
+			c.far, c.distance = row, d
 		}
-	}
+	})
+	each(func(c *spread, row int32, x float64) {
+		c.all += (x - c.mean) * (x - c.mean)
+		if row == c.far {
+			return
+		}
+		if !c.begun {
+			c.begun, c.first = true, x
+		}
+		c.vary = c.vary || x != c.first
+		c.others += x / float64(n-1)
+	})
+	each(func(c *spread, row int32, x float64) {
+		if row != c.far {
+			c.rest += (x - c.others) * (x - c.others)
+		}
+	})
 	var found []string
-	for j := range all {
-		// What float32 rounding leaves of equal values is no spread.
-		if rest[j] > 1e-12*all[j] && rest[j] < aloneShare*aloneShare*all[j] {
-			found = append(found, fmt.Sprintf("row %d in column %d (its value is %v)", far[j], j, s.Row(int(far[j]))[j]))
+	for j, c := range columns {
+		if c.vary && c.rest < aloneShare*aloneShare*c.all {
+			found = append(found, fmt.Sprintf("row %d in column %d (its value is %v)", c.far, j, s.Row(int(c.far))[j]))
 		}
 	}
 	if len(found) == 0 {
@@ -153,6 +158,17 @@ func scaleNotes(s *Set) (notes []string) {
 	}
 	return []string{fmt.Sprintf("a training row alone decides the scale of a column, beside which the other rows "+
 		"lie close together: %s, counted from 0; is it an error of measurement or a code for a missing value?", fewOf(found))}
+}
+
+// spread is what scaleNotes gathers of a column: the row that is farthest from the mean, and the squared deviations of all
+// rows and of all but that one.
+type spread struct {
+	far          int32
+	distance     float64
+	mean, all    float64
+	others, rest float64
+	begun, vary  bool
+	first        float64
 }
 
 // fewOf joins the first few of a list and counts the rest.

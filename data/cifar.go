@@ -36,10 +36,10 @@ func readCIFARFolder(dir string, names []string, _ Options) (*Dataset, error) {
 	return readCIFAR(dir, names, 0)
 }
 
-// readCIFAR reads the binary version of CIFAR-10 and CIFAR-100 (A. Krizhevsky, Learning Multiple Layers of Features from
-// Tiny Images, 2009): records of one label byte, or of two, coarse and fine, of which the fine one is taken, and 3·32·32
-// pixels, channel after channel. Training rows are those of data_batch_1.bin … data_batch_5.bin or train.bin, test rows
-// those of test_batch.bin or test.bin. labelBytes 0 finds out by the sizes.
+// readCIFAR reads the binary version of CIFAR-10 and CIFAR-100 (A. Krizhevsky, Learning Multiple Layers of Features
+// from Tiny Images, 2009): records of one label byte, or of two, coarse and fine, of which the fine one is taken, and
+// 3·32·32 pixels, channel after channel. Training rows are those of data_batch_1.bin … data_batch_5.bin or train.bin,
+// test rows those of test_batch.bin or test.bin. labelBytes 0 finds out by the sizes.
 func readCIFAR(dir string, names []string, labelBytes int) (*Dataset, error) {
 	for _, folder := range cifarFolders {
 		if len(names) == 1 && names[0] == folder {
@@ -64,7 +64,8 @@ func readCIFAR(dir string, names []string, labelBytes int) (*Dataset, error) {
 		}
 	}
 	if len(files[trainPart]) == 0 {
-		return nil, fmt.Errorf("%s: there is neither train.bin nor data_batch_1.bin among %s; CIFAR's training rows have these names",
+		return nil, fmt.Errorf("%s: there is neither train.bin nor data_batch_1.bin among %s; CIFAR's training rows have "+
+			"these names",
 			dir, fewOf(names))
 	}
 	var of [parts]*rows

@@ -117,8 +117,9 @@ func only(what string, candidates []candidate) (string, error) {
 type pairing struct{ features, labels string }
 
 // pairUp finds features and labels of each part among names. The words are what tells the role; canonical is rank 0.
-func pairUp(names []string, words func(name string) []string, canonical func(name string) bool) ([parts]pairing, error) {
-	var found [parts]pairing
+func pairUp(
+	names []string, words func(name string) []string, canonical func(name string) bool,
+) (found [parts]pairing, err error) {
 	var candidates [parts][2][]candidate
 	said := false
 	for _, name := range names {
@@ -139,7 +140,6 @@ func pairUp(names []string, words func(name string) []string, canonical func(nam
 		candidates[r.part][k] = append(candidates[r.part][k], c)
 	}
 	for p := range found {
-		var err error
 		if found[p].features, err = only(fmt.Sprintf("the %v features", part(p)), candidates[p][0]); err != nil {
 			return found, err
 		}

@@ -108,7 +108,8 @@ func (l *listing) tables() (names []string) {
 }
 
 // otherEndings are files that are not opened to see whether they are LIBSVM's, whose names have no ending of their own.
-var otherEndings = []string{".npy", ".npz", ".csv", ".tsv", ".tab", ".bin", ".zip", ".tar", ".tgz", ".png", ".jpeg", ".jpg", ".md",
+var otherEndings = []string{".npy", ".npz", ".csv", ".tsv", ".tab", ".bin", ".zip", ".tar", ".tgz", ".png", ".jpeg",
+	".jpg", ".md",
 	".json", ".yaml", ".py", ".html", ".pdf"}
 
 func (l *listing) libsvm() (names []string) {
@@ -133,8 +134,8 @@ func headOf(path string) (head string, err error) {
 	return head, err
 }
 
-// OpenFolder reads a folder, or a file that holds a whole data set, see the package comment for their layouts. The classes
-// are those that occur.
+// OpenFolder reads a folder, or a file that holds a whole data set, see the package comment for their layouts. The
+// classes are those that occur.
 func OpenFolder(path string) (*Dataset, error) { return OpenFolderWith(path, Options{}) }
 
 // OpenFolderWith is OpenFolder with options.
@@ -153,11 +154,13 @@ func OpenFolderWith(path string, o Options) (*Dataset, error) {
 	found, names := l.layouts()
 	switch {
 	case len(found) > 1:
-		return nil, fmt.Errorf("%s holds both %s (%s) and %s (%s); move one of the two data sets elsewhere, or give a file as --data",
+		return nil, fmt.Errorf("%s holds both %s (%s) and %s (%s); move one of the two data sets elsewhere, or give a "+
+			"file as --data",
 			path, found[0].what, names[0][0], found[1].what, names[1][0])
 	case len(found) == 1:
 		if o.Label != "" && found[0].what != "tables" {
-			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place", path, found[0].what)
+			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place", path,
+				found[0].what)
 		}
 		return found[0].read(path, names[0], o)
 	}
@@ -189,13 +192,16 @@ func (l *listing) nothing() error {
 	for _, below := range l.folders { // as the files of a library that has a folder of its own for them
 		if deeper, err := list(filepath.Join(l.dir, below)); err == nil {
 			if found, _ := deeper.layouts(); len(found) > 0 {
-				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir, found[0].what,
+				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir,
+					found[0].what,
 					fs.ErrNotExist)
 			}
 		}
 	}
-	return fmt.Errorf("%s holds no data set that is read here (%s); it should have arrays (train_x.npy and train_y.npy, or data.npz "+
-		"with x and y), a table with a header (train.csv), IDX files (train-images-idx3-ubyte and train-labels-idx1-ubyte) or "+
+	return fmt.Errorf("%s holds no data set that is read here (%s); it should have arrays (train_x.npy and "+
+		"train_y.npy, or data.npz "+
+		"with x and y), a table with a header (train.csv), IDX files (train-images-idx3-ubyte and "+
+		"train-labels-idx1-ubyte) or "+
 		"LIBSVM files: %w", l.dir, holds, fs.ErrNotExist)
 }
 
@@ -207,8 +213,8 @@ var advice = map[string]string{
 	".xls":     `pandas.read_excel(%q).to_csv("data.csv", index=False) makes a table of it`,
 	".json":    `pandas.read_json(%q).to_csv("data.csv", index=False) makes a table of it`,
 	".jsonl":   `pandas.read_json(%q, lines=True).to_csv("data.csv", index=False) makes a table of it`,
-	".pkl":     `pickles run code when they are read: load %s in Python and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
-	".pickle":  `pickles run code when they are read: load %s in Python and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
+	".pkl":     `load %s in Python, for pickles run code, and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
+	".pickle":  `load %s in Python, for pickles run code, and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
 	".pt":      `load %s by torch.load and save its arrays by numpy.savez("data.npz", x=x.numpy(), y=y.numpy())`,
 	".mat":     `load %s by scipy.io.loadmat and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
 	".h5":      `load %s by h5py and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
@@ -217,7 +223,7 @@ var advice = map[string]string{
 	".zip":     `unpack %s and give the folder`,
 	".tar":     `unpack %s and give the folder`,
 	".tgz":     `unpack %s and give the folder`,
-	".npy":     `%s is one array: put features and labels into one folder as train_x.npy and train_y.npy, and give the folder`,
+	".npy":     `%s is one array: put features and labels into a folder as train_x.npy and train_y.npy, and give it`,
 }
 
 func adviceFor(name string) string {
@@ -262,7 +268,8 @@ func openFile(path string, o Options) (*Dataset, error) {
 	if line, _, _ := strings.Cut(head, "\n"); strings.ContainsAny(line, ",;\t") && !strings.ContainsRune(line, 0) {
 		return named(tableParts(path, [parts]string{trainPart: path}, o))
 	}
-	return nil, fmt.Errorf("%s is no file that is read here; it should be a table with a header (.csv, .tsv), an archive of arrays "+
+	return nil, fmt.Errorf("%s is no file that is read here; it should be a table with a header (.csv, .tsv), an "+
+		"archive of arrays "+
 		"(.npz) or a LIBSVM file", path)
 }
 
@@ -336,7 +343,8 @@ func onePart(dir, what string, names []string, words func(name string) []string)
 		}
 	}
 	if paths[trainPart] == "" {
-		return paths, fmt.Errorf("%s holds %s (%s) but none with training rows, such as train.csv: %w", dir, what, fewOf(names), fs.ErrNotExist)
+		return paths, fmt.Errorf("%s holds %s (%s) but none with training rows, such as train.csv: %w", dir, what,
+			fewOf(names), fs.ErrNotExist)
 	}
 	return paths, nil
 }
@@ -349,7 +357,8 @@ func readTables(dir string, names []string, o Options) (*Dataset, error) {
 	return tableParts(dir, paths, o)
 }
 
-// tableParts reads the tables of the parts. A table of test rows without labels, as competitions give them, is left aside.
+// tableParts reads the tables of the parts. A table of test rows without labels, as competitions give them, is left
+// aside.
 func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 	var of [parts]*rows
 	var columns, notes []string
@@ -381,7 +390,8 @@ func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 	return d, nil
 }
 
-// readLIBSVMFolder reads NAME and NAME.t, as LIBSVM's page calls training and test parts, or any names with words for them.
+// readLIBSVMFolder reads NAME and NAME.t, as LIBSVM's page calls training and test parts, or any names with words for
+// them.
 func readLIBSVMFolder(dir string, names []string, _ Options) (*Dataset, error) {
 	paths, err := onePart(dir, "LIBSVM files", names, func(name string) []string {
 		name = withoutPacking(name)

@@ -18,9 +18,11 @@ import (
 
 // The names under which people have IDX and NumPy files all lead to the same data.
 func TestUsualNames(t *testing.T) {
-	x, y, x10, y10 := idx(pixels(3, 0), 3, 2, 3), idx([]byte{0, 2, 1}, 3), idx(pixels(2, 20), 2, 2, 3), idx([]byte{2, 0}, 2)
+	x, y, x10, y10 := idx(pixels(3, 0), 3, 2, 3), idx([]byte{0, 2, 1}, 3), idx(pixels(2, 20), 2, 2, 3),
+		idx([]byte{2, 0}, 2)
 	want, err := OpenFolder(folder(t, map[string][]byte{
-		"train-images-idx3-ubyte": x, "train-labels-idx1-ubyte": y, "t10k-images-idx3-ubyte": x10, "t10k-labels-idx1-ubyte": y10,
+		"train-images-idx3-ubyte": x, "train-labels-idx1-ubyte": y, "t10k-images-idx3-ubyte": x10,
+		"t10k-labels-idx1-ubyte": y10,
 	}))
 	require.NoError(t, err)
 	for _, names := range [][4]string{
@@ -31,7 +33,8 @@ func TestUsualNames(t *testing.T) {
 		{"Train_Images.IDX", "Train_Labels.IDX", "Test_Images.IDX", "Test_Labels.IDX"},
 		{"train_images_ubyte", "train_labels_ubyte", "test_images_ubyte", "test_labels_ubyte"},
 	} {
-		d, err := OpenFolder(folder(t, map[string][]byte{names[0]: x, names[1]: y, names[2]: x10, names[3]: y10, "README.md": nil}))
+		d, err := OpenFolder(folder(t, map[string][]byte{names[0]: x, names[1]: y, names[2]: x10, names[3]: y10,
+			"README.md": nil}))
 		require.NoError(t, err, names[0])
 		require.Equal(t, want.Train, d.Train, names[0])
 		require.Equal(t, want.Test, d.Test, names[0])
@@ -52,9 +55,12 @@ func TestUsualNames(t *testing.T) {
 		files map[string][]byte
 		want  string
 	}{
-		{map[string][]byte{"x.npy": a, "y.npy": b, "features.npy": a}, "may both hold the training features; move one of them elsewhere"},
-		{map[string][]byte{"x.npy": a, "y.npy": b, "train.csv": []byte("a,label\n1,2\n")}, "holds both NumPy arrays (x.npy) and tables (train.csv)"},
-		{map[string][]byte{"a.parquet": a}, `pandas.read_parquet("a.parquet").to_csv("data.csv", index=False) makes a table of it`},
+		{map[string][]byte{"x.npy": a, "y.npy": b, "features.npy": a}, "may both hold the training features; move one of " +
+			"them elsewhere"},
+		{map[string][]byte{"x.npy": a, "y.npy": b, "train.csv": []byte("a,label\n1,2\n")},
+			"holds both NumPy arrays (x.npy) and tables (train.csv)"},
+		{map[string][]byte{"a.parquet": a},
+			`pandas.read_parquet("a.parquet").to_csv("data.csv", index=False) makes a table of it`},
 		{map[string][]byte{"emnist-letters-train-images-idx3-ubyte": x, "emnist-digits-train-images-idx3-ubyte": x},
 			"may both hold the training features"},
 	} {
@@ -69,7 +75,8 @@ func TestUsualNames(t *testing.T) {
 	_, err = OpenFolder(raw)
 	require.NoError(t, err)
 	// train_x.npy and train_y.npy were always read, whatever lies beside them.
-	d, err := OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil, "y_train.npy": nil}))
+	d, err := OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil,
+		"y_train.npy": nil}))
 	require.NoError(t, err)
 	require.Equal(t, 6, d.Train.N())
 }
@@ -80,7 +87,7 @@ func TestFilesThatAreNoDataSets(t *testing.T) {
 		"a.npz": []byte("PK"), "words": []byte("some words of text\n"), "a.zip": []byte("PK"),
 	})
 	for name, want := range map[string]string{
-		"x.npy":                   "put features and labels into one folder as train_x.npy and train_y.npy",
+		"x.npy":                   "put features and labels into a folder as train_x.npy and train_y.npy",
 		"a.xlsx":                  `pandas.read_excel("a.xlsx")`,
 		"train-images-idx3-ubyte": "give the folder that holds its labels too",
 		"a.npz":                   "not a usable .npz file",
@@ -91,7 +98,8 @@ func TestFilesThatAreNoDataSets(t *testing.T) {
 		require.ErrorContains(t, err, want, name)
 	}
 	for path, want := range map[string]string{
-		"digits": "digits has its labels", "mnist": "mnist has its labels", folder(t, arrays(t)): "labels have their own place",
+		"digits": "digits has its labels", "mnist": "mnist has its labels",
+		folder(t, arrays(t)): "labels have their own place",
 	} {
 		_, err := OpenWith(path, noEnv, Options{Label: "y"})
 		requireUsage(t, err, want)
@@ -187,7 +195,8 @@ func cifar(labelBytes int, labels ...byte) []byte {
 }
 
 func TestCIFAR(t *testing.T) {
-	ten := map[string][]byte{"data_batch_1.bin": cifar(1, 3, 9), "data_batch_2.bin": cifar(1, 0), "test_batch.bin": cifar(1, 5), "readme.html": nil}
+	ten := map[string][]byte{"data_batch_1.bin": cifar(1, 3, 9), "data_batch_2.bin": cifar(1, 0),
+		"test_batch.bin": cifar(1, 5), "readme.html": nil}
 	hundred := map[string][]byte{"train.bin": cifar(2, 3, 99), "test.bin": cifar(2, 5)}
 	root := t.TempDir()
 	env := func(string) string { return root }
@@ -284,7 +293,8 @@ func TestOmniglot(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{
-		folder(t, map[string][]byte{"images_background.zip": zipped(t, background), "images_evaluation.zip": zipped(t, evaluation)}),
+		folder(t, map[string][]byte{"images_background.zip": zipped(t, background),
+			"images_evaluation.zip": zipped(t, evaluation)}),
 		unzipped(t, both),
 	} {
 		d, err := OpenNamed("omniglot", dir)
@@ -299,11 +309,13 @@ func TestOmniglot(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"size":  {picture(t, image.NewGray(image.Rect(0, 0, 3, 3)), color.White, false), "an image of the shape [3 3] among images of"},
-		"large": {picture(t, image.NewGray(image.Rect(0, 0, 300, 300)), color.White, false), "an image of 300×300; at most 65536 pixels"},
-		"text":  {[]byte("text"), "no image that is read here"},
-		"bomb":  {make([]byte, maxImageFile+1), "it is larger than"},
-		"cut":   {ink[:len(ink)-20], "0002_02.png: "},
+		"size": {picture(t, image.NewGray(image.Rect(0, 0, 3, 3)), color.White, false),
+			"an image of the shape [3 3] among images of"},
+		"large": {picture(t, image.NewGray(image.Rect(0, 0, 300, 300)), color.White, false),
+			"an image of 300×300; at most 65536 pixels"},
+		"text": {[]byte("text"), "no image that is read here"},
+		"bomb": {make([]byte, maxImageFile+1), "it is larger than"},
+		"cut":  {ink[:len(ink)-20], "0002_02.png: "},
 	} {
 		files := with(background, "images_background/Greek/character02/0002_02.png", c.file)
 		_, err := OpenFolder(folder(t, map[string][]byte{"images_background.zip": zipped(t, files)}))
@@ -347,7 +359,8 @@ func TestTinyImageNet(t *testing.T) {
 	require.ErrorContains(t, err, "is no line of it")
 }
 
-// sized bounds what a reader makes of an input: features cost at most so many bytes for each byte of it, beside a constant.
+// sized bounds what a reader makes of an input: features cost at most so many bytes for each byte of it, beside a
+// constant.
 func sized(t *testing.T, input, features int) {
 	t.Helper()
 	if features > 1<<20+256*input {
@@ -356,7 +369,8 @@ func sized(t *testing.T, input, features int) {
 }
 
 func FuzzTable(f *testing.F) {
-	for _, text := range []string{"a,label\n1,x\n2,y\n", "a;b;label\n1;2;3\n", "\xef\xbb\xbf\"a\",label\n1,\"x,y\"\n", "0,1\n1,2\n", ",a,y\n0,1,2\n"} {
+	for _, text := range []string{"a,label\n1,x\n2,y\n", "a;b;label\n1;2;3\n", "\xef\xbb\xbf\"a\",label\n1,\"x,y\"\n",
+		"0,1\n1,2\n", ",a,y\n0,1,2\n"} {
 		f.Add(text, "")
 	}
 	f.Add("a,b,c\n1,0,5\n", "a,b")

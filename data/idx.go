@@ -19,8 +19,8 @@ type idxArray struct {
 	data  []byte // its elements, big endian
 }
 
-// idxKinds are the types of elements, by the third byte of a file: their bytes, and an element as a float64, which holds
-// all of them exactly.
+// idxKinds are the types of elements, by the third byte of a file: their bytes, and an element as a float64, which
+// holds all of them exactly.
 var idxKinds = map[byte]struct {
 	bytes int
 	value func(b []byte) float64
@@ -54,8 +54,8 @@ func (a *idxArray) float32s() []float32 {
 	return values
 }
 
-// readIDX reads an IDX array, plain or compressed by gzip or bzip2, to the end of r. The format of MNIST's files (Y. LeCun,
-// C. Cortes, C. Burges), all numbers big endian, is
+// readIDX reads an IDX array, plain or compressed by gzip or bzip2, to the end of r. The format of MNIST's files (Y.
+// LeCun, C. Cortes, C. Burges), all numbers big endian, is
 //
 //	0, 0, type, rank    4 bytes; type 8 is uint8, 9 int8, 11 int16, 12 int32, 13 float32, 14 float64
 //	dimensions          rank × uint32

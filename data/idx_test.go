@@ -95,7 +95,8 @@ func FuzzIDX(f *testing.F) {
 		if n != len(a.data) || len(a.values())*idxKinds[a.kind].bytes != n {
 			t.Fatalf("shape %v with %d bytes", a.shape, len(a.data))
 		}
-		if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) && !bytes.HasPrefix(b, []byte("BZh")) && !bytes.Equal(b, append(head, a.data...)) {
+		if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) && !bytes.HasPrefix(b, []byte("BZh")) &&
+			!bytes.Equal(b, append(head, a.data...)) {
 			t.Fatalf("shape %v and %d bytes are not the file", a.shape, len(a.data))
 		}
 	})

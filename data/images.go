@@ -58,7 +58,8 @@ func (p *pictures) decode(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("no image that is read here: %w", err)
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width > maxImagePixels || c.Height > maxImagePixels || c.Width*c.Height > maxImagePixels {
+	if c.Width < 1 || c.Height < 1 || c.Width > maxImagePixels || c.Height > maxImagePixels ||
+		c.Width*c.Height > maxImagePixels {
 		return fmt.Errorf("an image of %d×%d; at most %d pixels are read", c.Width, c.Height, maxImagePixels)
 	}
 	shape := []int{c.Height, c.Width}
@@ -104,7 +105,8 @@ func (p *pictures) append(m image.Image) {
 	}
 }
 
-// greyOf gives the grey value of a pixel, 0 … 255. Omniglot's images have palettes, whose few colours are converted once.
+// greyOf gives the grey value of a pixel, 0 … 255. Omniglot's images have palettes, whose few colours are converted
+// once.
 func greyOf(m image.Image) func(x, y int) uint8 {
 	if p, ok := m.(*image.Paletted); ok {
 		table := make([]uint8, 256)
@@ -202,8 +204,8 @@ func (l *listing) tinyImageNet() []string {
 }
 
 // readTinyImageNetFolder reads Tiny-ImageNet (Stanford's course CS231n, from ImageNet): train/ID/images/*.JPEG and
-// val/images/*.JPEG with the classes of val/val_annotations.txt. The official validation part is the test part here, for the
-// official test part has no labels. Grey images have three equal channels.
+// val/images/*.JPEG with the classes of val/val_annotations.txt. The official validation part is the test part here,
+// for the official test part has no labels. Grey images have three equal channels.
 func readTinyImageNetFolder(dir string, names []string, _ Options) (*Dataset, error) {
 	in, closer, err := tree(dir, names[0])
 	if err != nil {

@@ -159,21 +159,24 @@ func (c *labelColumn) oneHot(n, columns int, at func(row, column int) float32) e
 				ones++
 				c.numbers[i] = whole{magnitude: uint64(j)}
 			default:
-				return fmt.Errorf("the label of row %d (counted from 0) has %d columns, one of which is %v: it is neither one label "+
+				return fmt.Errorf("the label of row %d (counted from 0) has %d columns, one of which is %v: it is neither one "+
+					"label "+
 					"nor one-hot; save y.argmax(1) if the columns are scores of the classes, or y[:, k] if column k is the label",
 					i, columns, v)
 			}
 		}
 		if ones != 1 {
-			return fmt.Errorf("row %d (counted from 0) of the labels has ones in %d of its %d columns; a row belongs to one class: "+
+			return fmt.Errorf("row %d (counted from 0) of the labels has ones in %d of its %d columns; a row belongs to one "+
+				"class: "+
 				"keep the rows with y.sum(1) == 1, or save y[:, k] to learn column k alone", i, ones, columns)
 		}
 	}
 	return nil
 }
 
-// mapLabels numbers the classes that occur in any part 0, 1, 2, … in sorted order (by number where all labels are numbers,
-// else by text) and returns their names as the user writes them, and the numbered labels of each part. Parts may be nil.
+// mapLabels numbers the classes that occur in any part 0, 1, 2, … in sorted order (by number where all labels are
+// numbers, else by text) and returns their names as the user writes them, and the numbered labels of each part. Parts
+// may be nil.
 func mapLabels(parts ...*labelColumn) (names []string, labels [][]int32, err error) {
 	text, boolean := false, true
 	var first *labelColumn

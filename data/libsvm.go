@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// sparseRows is a LIBSVM file before its number of columns is known: the pairs of row i are those from ends[i-1] to ends[i].
+// sparseRows is a LIBSVM file before its number of columns is known: the pairs of row i are those from ends[i-1] to
+// ends[i].
 type sparseRows struct {
 	from    string
 	index   []int32
@@ -25,8 +26,8 @@ type sparseRows struct {
 // maxIndex bounds the columns of a LIBSVM file.
 const maxIndex = 1 << 24
 
-// readLIBSVM reads the text format of LIBSVM (C.-C. Chang, C.-J. Lin), which svmlight and scikit-learn's dump_svmlight_file
-// write too, plain or compressed by gzip or bzip2: a line for each row,
+// readLIBSVM reads the text format of LIBSVM (C.-C. Chang, C.-J. Lin), which svmlight and scikit-learn's
+// dump_svmlight_file write too, plain or compressed by gzip or bzip2: a line for each row,
 //
 //	label index:value index:value …      # comment
 //
@@ -107,17 +108,19 @@ func (s *sparseRows) line(line string) error {
 	return nil
 }
 
-// dense makes rows of so many columns of which the first has the index first. Features are kept dense here, so that files
-// of very many columns that are nearly all 0 are refused rather than grown a thousandfold.
+// dense makes rows of so many columns of which the first has the index first. Features are kept dense here, so that
+// files of very many columns that are nearly all 0 are refused rather than grown a thousandfold.
 func (s *sparseRows) dense(first, columns int32) (*rows, error) {
 	const free, perPair = 1 << 20, 256
 	n := int64(len(s.words))
 	if size := n * int64(columns); size > free+perPair*int64(len(s.index)) {
-		return nil, fmt.Errorf("%s: %d rows of %d columns, of which %.2g %% have a value, would take %.1f GB, for features are kept "+
+		return nil, fmt.Errorf("%s: %d rows of %d columns, of which %.2g %% have a value, would take %.1f GB, for "+
+			"features are kept "+
 			"dense; reduce the columns first, in scikit-learn by TruncatedSVD", s.from, n, columns,
 			100*float64(len(s.index))/float64(size), float64(size)*4/1e9)
 	}
-	r := &rows{features: make([]float32, n*int64(columns)), shape: []int{int(columns)}, from: s.from, labels: &labelColumn{}}
+	r := &rows{features: make([]float32, n*int64(columns)), shape: []int{int(columns)}, from: s.from,
+		labels: &labelColumn{}}
 	begin := 0
 	for i, end := range s.ends {
 		row := r.features[i*int(columns) : (i+1)*int(columns)]
@@ -129,10 +132,12 @@ func (s *sparseRows) dense(first, columns int32) (*rows, error) {
 	r.labels.fromWords(s.words)
 	for i, word := range r.labels.words {
 		if _, ok := parseNumber(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format labels are numbers", s.from, i, word)
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format labels are numbers",
+				s.from, i, word)
 		}
 		if _, ok := parseWhole(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so they must be whole numbers",
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so they must be "+
+				"whole numbers",
 				s.from, i, word)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"regexp"
 )
 
-// idxName finds the names that IDX files have: train-images-idx3-ubyte, train-images.idx3-ubyte, labels.idx, with .gz or
-// without, and what else has been put before and between.
+// idxName finds the names that IDX files have: train-images-idx3-ubyte, train-images.idx3-ubyte, labels.idx, with .gz
+// or without, and what else has been put before and between.
 var idxName = regexp.MustCompile(`(?i)(^|[^a-z0-9])(idx[0-9]*|ubyte)([^a-z0-9]|$)`)
 
 func isIDX(name string) bool { return idxName.MatchString(name) }
@@ -32,7 +32,8 @@ func idxParts(dir string, names []string) ([parts]*rows, error) {
 	for i, p := range pairs {
 		switch {
 		case p == pairing{} && part(i) == trainPart:
-			return of, fmt.Errorf("%s: no file of the training images is there, such as train-images-idx3-ubyte: %w", dir, fs.ErrNotExist)
+			return of, fmt.Errorf("%s: no file of the training images is there, such as train-images-idx3-ubyte: %w", dir,
+				fs.ErrNotExist)
 		case p == pairing{}:
 			continue
 		case p.features == "":
@@ -78,7 +79,8 @@ func pair(x, y *idxArray, imageName, labelName string) (*rows, error) {
 		return nil, fmt.Errorf("%s holds %d images, but %s holds %d labels; the files do not belong together",
 			imageName, x.shape[0], labelName, y.shape[0])
 	}
-	r := &rows{features: x.float32s(), shape: x.shape[1:], labels: &labelColumn{}, from: imageName, pixels: x.kind == idxBytes}
+	r := &rows{features: x.float32s(), shape: x.shape[1:], labels: &labelColumn{}, from: imageName,
+		pixels: x.kind == idxBytes}
 	values := y.values()
 	var err error
 	if len(y.shape) == 2 && y.shape[1] != 1 {
@@ -93,8 +95,8 @@ func pair(x, y *idxArray, imageName, labelName string) (*rows, error) {
 	return r, r.check(labelName)
 }
 
-// dropDuplicates removes the rows of train whose features are those of a row of test, whatever their labels, and returns
-// how many they were. The first release of Fashion-MNIST has ten of them, MNIST none.
+// dropDuplicates removes the rows of train whose features are those of a row of test, whatever their labels, and
+// returns how many they were. The first release of Fashion-MNIST has ten of them, MNIST none.
 func dropDuplicates(train, test *Set) int {
 	inTest := make(map[string]bool, test.N())
 	for i := range test.N() {

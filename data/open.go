@@ -25,7 +25,9 @@ type namedSet struct {
 
 // namedSets are the data sets that are looked for on this machine.
 func namedSets() map[string]namedSet {
-	layout := func(find func(*listing) []string, read func(string, []string, Options) (*Dataset, error)) func(string) (*Dataset, error) {
+	type find func(*listing) []string
+	type read func(dir string, names []string, o Options) (*Dataset, error)
+	layout := func(find find, read read) func(string) (*Dataset, error) {
 		return func(dir string) (*Dataset, error) {
 			l, err := list(dir)
 			if err != nil {
@@ -69,7 +71,8 @@ func namedSets() map[string]namedSet {
 
 // Names lists the data sets Open knows by name.
 func Names() []string {
-	return []string{"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "ijcnn1", "adult", "tiny-imagenet", "omniglot"}
+	return []string{"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "ijcnn1", "adult", "tiny-imagenet",
+		"omniglot"}
 }
 
 // Open reads the data set called name; env gives environment variables, usually os.Getenv (nil means that
@@ -118,8 +121,8 @@ func CacheFolder(name string) (string, error) {
 	return filepath.Join(cache, "bilevel", name), nil
 }
 
-// Folders lists where Open looks for the data set name, in this order: $BILEVEL_DATA/NAME where the variable is set (a nil
-// env sets nothing), then the user's cache.
+// Folders lists where Open looks for the data set name, in this order: $BILEVEL_DATA/NAME where the variable is set (a
+// nil env sets nothing), then the user's cache.
 func Folders(name string, env func(string) string) (folders []string) {
 	if env != nil && env(EnvFolder) != "" {
 		folders = append(folders, filepath.Join(env(EnvFolder), name))
@@ -145,7 +148,8 @@ func openNamed(name string, env func(string) string) (*Dataset, error) {
 	return nil, missing
 }
 
-// OpenNamed reads a data set that is known by name from a folder, and checks that its rows and classes are those of the set.
+// OpenNamed reads a data set that is known by name from a folder, and checks that its rows and classes are those of the
+// set.
 func OpenNamed(name, dir string) (*Dataset, error) {
 	set, ok := namedSets()[name]
 	if !ok {
@@ -178,8 +182,8 @@ func (set namedSet) check(name, dir string, d *Dataset) error {
 	return nil
 }
 
-// number gives sets whose labels are 0 … classes-1 that many classes, whether all of them occur or not: a class keeps its
-// number in every part of such a set that someone cuts out.
+// number gives sets whose labels are 0 … classes-1 that many classes, whether all of them occur or not: a class keeps
+// its number in every part of such a set that someone cuts out.
 func (set namedSet) number(dir string, d *Dataset) error {
 	numbers := make([]int32, len(d.ClassNames))
 	for i, name := range d.ClassNames {

@@ -22,8 +22,8 @@ func ownFile(t *testing.T, name string) []byte {
 // ownX are the features of all files of testdata/own.
 var ownX = []float32{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75}
 
-// Every array of labels that NumPy, pandas or scikit-learn give is read as numpy.unique numbers it, or refused with an advice
-// that, when it is followed, leads to a file that is read.
+// Every array of labels that NumPy, pandas or scikit-learn give is read as numpy.unique numbers it, or refused with an
+// advice that, when it is followed, leads to a file that is read.
 func TestLabelsOfEveryKind(t *testing.T) {
 	var cases []struct {
 		Name, Refused string
@@ -54,7 +54,8 @@ func TestLabelsOfEveryKind(t *testing.T) {
 	}
 }
 
-// Tables, archives and LIBSVM files as pandas, NumPy and scikit-learn write them, alone and as the only file of a folder.
+// Tables, archives and LIBSVM files as pandas, NumPy and scikit-learn write them, alone and as the only file of a
+// folder.
 func TestOwnFiles(t *testing.T) {
 	iris := []string{"setosa", "versicolor", "virginica"}
 	numbers := []string{"0", "1", "2"}
@@ -65,7 +66,8 @@ func TestOwnFiles(t *testing.T) {
 		{"plain.csv", "", iris}, {"plain.csv", "label", iris}, {"index.csv", "", iris}, {"tabs.tsv", "", iris},
 		{"semicolons.csv", "", iris}, {"bom.csv", "", iris}, {"packed.csv.gz", "", iris}, {"packed.csv.bz2", "", iris},
 		{"quoted.csv", "", iris},
-		{"one-hot.csv", "label_setosa,label_versicolor,label_virginica", []string{"label_setosa", "label_versicolor", "label_virginica"}},
+		{"one-hot.csv", "label_setosa,label_versicolor,label_virginica",
+			[]string{"label_setosa", "label_versicolor", "label_virginica"}},
 		{"counted.csv", "2", numbers},
 		{"named.npz", "", iris}, {"positional.npz", "", numbers}, {"packed.npz", "", numbers},
 		{"zero.libsvm", "", numbers}, {"one.libsvm", "", []string{"-1", "0", "1"}},
@@ -90,8 +92,9 @@ func TestTableWithoutHeader(t *testing.T) {
 	text := ownFile(t, "no-header.csv")
 	_, err := OpenFolder(folder(t, map[string][]byte{"train.csv": text}))
 	require.ErrorContains(t, err, "put a line before it such as c0,c1,label")
-	require.ErrorContains(t, err, `pandas.read_csv("train.csv", header=None).to_csv("train.csv", index=False) and give the number of the `+
-		`label column, such as --label 2`) // what that gives is counted.csv, which TestOwnFiles reads
+	require.ErrorContains(t, err,
+		`pandas.read_csv("train.csv", header=None).to_csv("train.csv", index=False) and give the number of the `+
+			`label column, such as --label 2`) // what that gives is counted.csv, which TestOwnFiles reads
 	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": append([]byte("c0,c1,label\n"), text...)}))
 	require.NoError(t, err)
 	require.Equal(t, []int32{2, 0, 1, 1, 0, 2}, d.Train.Labels)
@@ -99,7 +102,8 @@ func TestTableWithoutHeader(t *testing.T) {
 
 func TestTablesOfParts(t *testing.T) {
 	plain, other := ownFile(t, "plain.csv"), ownFile(t, "other-order.csv")
-	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": plain, "validation.csv": other, "test.csv": []byte("a,b\n1,2\n"), "notes.csv": nil}))
+	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": plain, "validation.csv": other,
+		"test.csv": []byte("a,b\n1,2\n"), "notes.csv": nil}))
 	require.NoError(t, err)
 	require.Equal(t, d.Train, d.Val, "columns go by their names")
 	require.Nil(t, d.Test)
@@ -114,7 +118,8 @@ func TestTablesOfParts(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 	_, err = OpenFolder(folder(t, map[string][]byte{"a.csv": plain, "b.csv": plain}))
-	require.ErrorContains(t, err, "may both hold the training rows; move one of them elsewhere, or give one file as --data")
+	require.ErrorContains(t, err, "may both hold the training rows; move one of them elsewhere, or give one file as "+
+		"--data")
 }
 
 func TestTableRefuses(t *testing.T) {
@@ -126,8 +131,10 @@ func TestTableRefuses(t *testing.T) {
 		{"label\n1\n", "", "it has no columns but the label"},
 		{"a,a,label\n1,2,3\n", "", `two columns are called "a"`},
 		{"a,label\n", "", "there are no features in it"},
-		{"a,label\nred,1\n", "", `line 2, column "a": "red" is no number; make columns of 0 and 1 of it, in pandas by get_dummies`},
-		{"a,label\n1,x\n,y\n3,x\nNaN,y\n", "", `values are missing in row 1 (line 3, column "a"), row 3 (line 5, column "a")`},
+		{"a,label\nred,1\n", "",
+			`line 2, column "a": "red" is no number; make columns of 0 and 1 of it, in pandas by get_dummies`},
+		{"a,label\n1,x\n,y\n3,x\nNaN,y\n", "",
+			`values are missing in row 1 (line 3, column "a"), row 3 (line 5, column "a")`},
 		{"a,label\n1,x\n2,\n", "", `values are missing in row 1 (line 3, column "label")`},
 		{"a,label\n1,x\n1e39,y\n", "", "row 1, column 0 (counted from 0) is +Inf"},
 		{"a,label\n1,0.5\n2,1.5\n", "", "labels are classes: whole numbers or words (write c1.5 if it is a class)"},
@@ -144,7 +151,8 @@ func TestTableRefuses(t *testing.T) {
 
 func TestTextColumnsAdviceWorks(t *testing.T) {
 	// What pandas.get_dummies makes of the columns a and colour.
-	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": []byte("a,colour_blue,colour_red,label\n1,True,False,x\n2,False,True,y\n")}))
+	d, err := OpenFolder(folder(t,
+		map[string][]byte{"train.csv": []byte("a,colour_blue,colour_red,label\n1,True,False,x\n2,False,True,y\n")}))
 	require.NoError(t, err)
 	require.Equal(t, []float32{1, 1, 0, 2, 0, 1}, d.Train.Features)
 }
@@ -164,9 +172,21 @@ func TestRowsThatDecideAScale(t *testing.T) {
 	require.Len(t, d.Notes, 1)
 	require.Contains(t, d.Notes[0], "row 17 in column 1 (its value is -9999), counted from 0;")
 
+	for _, value := range []float32{-200, 1e6, -3e30} {
+		x[3*17+1] = value
+		d, err = OpenFolder(folder(t, map[string][]byte{"x.npy": array(t, x, n, 3), "y.npy": array(t, labels, n)}))
+		require.NoError(t, err)
+		require.Len(t, d.Notes, 1, "%v", value)
+	}
+	x[3*17+1] = 12 // not far out
+	d, err = OpenFolder(folder(t, map[string][]byte{"x.npy": array(t, x, n, 3), "y.npy": array(t, labels, n)}))
+	require.NoError(t, err)
+	require.Empty(t, d.Notes)
+
 	x[3*17+1], x[3*4], x[3*9] = 1, float32(math.NaN()), float32(math.Inf(1))
 	_, err = OpenFolder(folder(t, map[string][]byte{"x.npy": array(t, x, n, 3), "y.npy": array(t, labels, n)}))
-	require.ErrorContains(t, err, "row 4, column 0 (counted from 0) is NaN; every feature must be a finite float32, which rows 9 are not either")
+	require.ErrorContains(t, err, "row 4, column 0 (counted from 0) is NaN; every feature must be a finite float32, "+
+		"which rows 9 are not either")
 }
 
 func TestLabelsThatAreNoClasses(t *testing.T) {
@@ -175,7 +195,8 @@ func TestLabelsThatAreNoClasses(t *testing.T) {
 	for i := range labels {
 		labels[i] = int32(i * i)
 	}
-	d, err := OpenFolder(folder(t, map[string][]byte{"x.npy": array(t, make([]float32, n), n, 1), "y.npy": array(t, labels, n)}))
+	d, err := OpenFolder(folder(t, map[string][]byte{"x.npy": array(t, make([]float32, n), n, 1),
+		"y.npy": array(t, labels, n)}))
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(d.Notes, "\n"), "there are 30 classes in 30 training rows")
 }

@@ -20,8 +20,8 @@ type Dataset struct {
 	Classes int    // labels are 0 … Classes-1 in every part
 	Dropped int    // training rows left out because the test part has the same features
 
-	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that occur
-	// in any part, in sorted order. See ClassName.
+	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
+	// occur in any part, in sorted order. See ClassName.
 	ClassNames []string
 	Notes      []string // what a user should know of the set before believing results, a sentence each without a full stop
 
@@ -30,8 +30,8 @@ type Dataset struct {
 	Test  *Set // nil where the source has none
 }
 
-// ClassName returns what the source calls the class y: outputs for people name labels by it. It is y itself where the set
-// has no names.
+// ClassName returns what the source calls the class y: outputs for people name labels by it. It is y itself where the
+// set has no names.
 func (d *Dataset) ClassName(y int32) string {
 	if 0 <= y && int(y) < len(d.ClassNames) {
 		return d.ClassNames[y]
@@ -106,13 +106,15 @@ func checkFinite(features []float32, dim int) error {
 		}
 		last = i / dim
 		if first == nil {
-			first = fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", last, i%dim, v)
+			first = fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", last, i%dim,
+				v)
 		} else {
 			others = append(others, strconv.Itoa(last))
 		}
 	}
 	if len(others) > 0 {
-		return fmt.Errorf("%w, which rows %s are not either: leave these rows out or fill their values in", first, fewOf(others))
+		return fmt.Errorf("%w, which rows %s are not either: leave these rows out or fill their values in", first,
+			fewOf(others))
 	}
 	if first != nil {
 		return fmt.Errorf("%w: leave the row out or fill its value in", first)

@@ -35,8 +35,8 @@ var missingLabel = map[string]bool{"": true, "nan": true, "NaN": true, "NA": tru
 
 var truthWords = map[string]float32{"true": 1, "false": 0}
 
-// readTable reads a table. order is the feature columns that another part has, in its order; nil takes them as they come.
-// A table without a label column gives errNoLabels where the columns of another part are known.
+// readTable reads a table. order is the feature columns that another part has, in its order; nil takes them as they
+// come. A table without a label column gives errNoLabels where the columns of another part are known.
 func readTable(path, label string, order []string) (r *rows, columns []string, notes []string, err error) {
 	t := &table{path: path, label: label}
 	err = readFile(path, func(b *bufio.Reader) error {
@@ -117,8 +117,10 @@ func (t *table) checkHeader() error {
 	}
 	if numbers && !counting {
 		file := filepath.Base(t.path)
-		return fmt.Errorf("its first line is numbers; the first line must name the columns: put a line before it such as %s, with the name "+
-			"label over the labels, or write it again by pandas.read_csv(%q, header=None).to_csv(%q, index=False) and give the number "+
+		return fmt.Errorf("its first line is numbers; the first line must name the columns: put a line before it such as "+
+			"%s, with the name "+
+			"label over the labels, or write it again by pandas.read_csv(%q, header=None).to_csv(%q, index=False) and give "+
+			"the number "+
 			"of the label column, such as --label %d", exampleHeader(len(t.header)), file, file, len(t.header)-1)
 	}
 	seen := map[string]bool{}
@@ -259,7 +261,8 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 		for _, j := range t.labels {
 			v, _, err := cell(fields[j])
 			if err != nil {
-				return nil, fmt.Errorf("line %d, column %q: %w; the columns of --label A,B,… hold zeros and a one", line, t.header[j], err)
+				return nil, fmt.Errorf("line %d, column %q: %w; the columns of --label A,B,… hold zeros and a one", line,
+					t.header[j], err)
 			}
 			hot = append(hot, v)
 		}
@@ -294,13 +297,15 @@ func (t *table) checkLabels(c *labelColumn) error {
 	if fraction == "" { // numbers with leading zeros, such as 007
 		return nil
 	}
-	return fmt.Errorf("the labels in column %q are numbers such as %s; labels are classes: whole numbers or words (write c%s if it is a class)",
+	return fmt.Errorf("the labels in column %q are numbers such as %s; labels are classes: whole numbers or words "+
+		"(write c%s if it is a class)",
 		t.header[t.labels[0]], fraction, fraction)
 }
 
 // advise adds to the error of a cell what makes numbers of a column of text.
 func (t *table) advise(err error, column int) error {
-	return fmt.Errorf("%w; make columns of 0 and 1 of it, in pandas by get_dummies(frame, columns=[%q]), or leave the column out",
+	return fmt.Errorf("%w; make columns of 0 and 1 of it, in pandas by get_dummies(frame, columns=[%q]), or leave the "+
+		"column out",
 		err, t.header[column])
 }
 
@@ -349,7 +354,8 @@ func (m *missingRows) err() error {
 	if m.count > len(m.few) {
 		more = fmt.Sprintf(" and %d more", m.count-len(m.few))
 	}
-	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by frame.dropna(), or fill the values in",
+	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by frame.dropna(), or fill the "+
+		"values in",
 		strings.Join(m.few, ", "), more)
 }
 

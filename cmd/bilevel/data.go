@@ -26,8 +26,8 @@ func (a *app) data() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
 		Short: "Get, list and verify the data sets that are known by name",
-		Long: `data gets the data sets that other commands know by name (--data NAME), lists them, and checks those on this machine.
-They are put into $BILEVEL_DATA/NAME where the variable is set, else into the user's cache.`,
+		Long: `data gets the data sets that other commands know by name (--data NAME), lists them, and checks those on this
+machine. They are put into $BILEVEL_DATA/NAME where the variable is set, else into the user's cache.`,
 	}
 	groupOf(c, a.dataGet(), a.dataList(), a.dataVerify())
 	return c
@@ -54,9 +54,10 @@ func (a *app) dataGet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get NAME…",
 		Short: "Download data sets",
-		Long: `get downloads data sets, each whole or not at all: what a broken or stopped download left is continued by the same command.
-Downloads are checked by the sums that are published; where none is, this machine's first download is recorded in
-NAME.sums.json beside the set's folder, and later ones are compared with it. A set that is there already is left alone.`,
+		Long: `get downloads data sets, each whole or not at all: what a broken or stopped download left is continued by the
+same command. Downloads are checked by the sums that are published; where none is, this machine's first download is
+recorded in NAME.sums.json beside the set's folder, and later ones are compared with it. A set that is there already is
+left alone.`,
 		Example: `  bilevel data get mnist
   bilevel data get --all`,
 		RunE: func(c *cobra.Command, names []string) error {
@@ -160,9 +161,9 @@ func (a *app) dataVerify() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify [NAME…]",
 		Short: "Check data sets on this machine by their unpacked content",
-		Long: `verify reads data sets, counts their rows, and compares the SHA-256 of their unpacked content, so that a copy that was
-compressed anew is as good, with that of the releases that are known, or with this machine's first download. Without
-names it checks all sets that are here.`,
+		Long: `verify reads data sets, counts their rows, and compares the SHA-256 of their unpacked content, so that a copy that
+was compressed anew is as good, with that of the releases that are known, or with this machine's first download.
+Without names it checks all sets that are here.`,
 		RunE: func(_ *cobra.Command, names []string) error {
 			sets, err := setsNamed(names)
 			if err != nil {
@@ -242,7 +243,8 @@ func (p *byteProgress) set(done, total int64) {
 	}
 	if p.terminal {
 		if p.bar == nil {
-			p.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.what),
+			p.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(p.w),
+				progressbar.OptionSetDescription(p.what),
 				progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
 				progressbar.OptionClearOnFinish())
 		}

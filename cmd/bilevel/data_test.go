@@ -56,7 +56,8 @@ func TestDataGet(t *testing.T) {
 	out, said, err := get(context.Background(), incomes(), root, false, "adult")
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("adult: %s (UCI, by way of LIBSVM's page)\n", filepath.Join(root, "adult")), out)
-	require.Regexp(t, `(?m)^a9a: \d+ bytes, SHA-256 [0-9a-f]{64} \(none published: compared with this machine's first download\)$`, said)
+	require.Regexp(t,
+		`(?m)^a9a: \d+ bytes, SHA-256 [0-9a-f]{64} \(none published: compared with this machine's first download\)$`, said)
 	out, said, err = get(context.Background(), nil, root, false, "adult")
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("adult: %s is there already\n", filepath.Join(root, "adult")), out)
@@ -79,14 +80,16 @@ func TestDataGet(t *testing.T) {
 	r = bilevel("data verify adult", "BILEVEL_DATA="+root)
 	require.Equal(t, exitEnvironment, r.code)
 	require.Contains(t, r.stdout, "bad: ")
-	require.Contains(t, r.stdout, "32561 training and 1 test rows, but adult has 32561 and 16281; remove the folder and run: bilevel data get adult")
+	require.Contains(t, r.stdout, "32561 training and 1 test rows, but adult has 32561 and 16281; remove the folder "+
+		"and run: bilevel data get adult")
 	require.Equal(t, "bilevel: not as published: adult\n", r.stderr)
 }
 
 func TestDataGetFails(t *testing.T) {
 	root := t.TempDir()
 	_, _, err := get(context.Background(), incomes(), root, false, "ijcnn1", "adult", "omniglot")
-	require.ErrorContains(t, err, "2 of 3 sets were not got: ijcnn1: ijcnn1.bz2: no mirror gave the file (www.csie.ntu.edu.tw: it answers Not Found)")
+	require.ErrorContains(t, err, "2 of 3 sets were not got: ijcnn1: ijcnn1.bz2: no mirror gave the file "+
+		"(www.csie.ntu.edu.tw: it answers Not Found)")
 	require.DirExists(t, filepath.Join(root, "adult"), "one that fails does not keep the others from being tried")
 
 	ctx, cancel := context.WithCancel(context.Background())

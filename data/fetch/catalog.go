@@ -35,7 +35,8 @@ type file struct {
 	unpack archive.Limits // of a .tar.gz file, which is unpacked there and not kept
 }
 
-// release is the content of a set as it was published at one time: the SHA-256 of each unpacked file by its key, see contents.
+// release is the content of a set as it was published at one time: the SHA-256 of each unpacked file by its key, see
+// contents.
 type release struct {
 	name, note string
 	contents   map[string]string
@@ -63,11 +64,12 @@ const gzipMagic, bzipMagic, zipMagic = "\x1f\x8b", "BZh", "PK"
 
 // idxFile is one of the four files of MNIST and of sets in its form.
 func idxFile(name string, size int64, sha256, md5 string, mirrors ...string) file {
-	return file{name: name, File: download.File{URLs: at(name, mirrors...), Size: size, SHA256: sha256, MD5: md5, Begins: gzipMagic}}
+	return file{name: name, File: download.File{URLs: at(name, mirrors...), Size: size, SHA256: sha256, MD5: md5,
+		Begins: gzipMagic}}
 }
 
-// Sets lists the data sets in the order of data.Names, without the embedded one. Sums are those that the sets' publishers or
-// the libraries that load them have published:
+// Sets lists the data sets in the order of data.Names, without the embedded one. Sums are those that the sets'
+// publishers or the libraries that load them have published:
 //
 //	mnist            SHA-256 of the four files
 //	fashion-mnist    MD5 of the four files, by its authors; SHA-256, by several libraries
@@ -75,7 +77,8 @@ func idxFile(name string, size int64, sha256, md5 string, mirrors ...string) fil
 //	tiny-imagenet, omniglot  MD5 of the archives, by several libraries
 //	ijcnn1, adult    none: the first download is recorded and later ones are compared with it
 func Sets() []Set {
-	mnist := []string{"https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"}
+	mnist := []string{"https://storage.googleapis.com/cvdf-datasets/mnist/",
+		"https://ossci-datasets.s3.amazonaws.com/mnist/"}
 	fashion := []string{"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 		"https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"}
 	const libsvm = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary/"
@@ -87,10 +90,14 @@ func Sets() []Set {
 			Name: "mnist", Title: "handwritten digits, 28×28", Terms: "Y. LeCun, C. Cortes, C. Burges",
 			Train: 60_000, Test: 10_000, Bytes: 11_594_722, allKnown: true,
 			files: []file{
-				idxFile("train-images-idx3-ubyte.gz", 0, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", "", mnist...),
-				idxFile("train-labels-idx1-ubyte.gz", 0, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", "", mnist...),
-				idxFile("t10k-images-idx3-ubyte.gz", 0, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", "", mnist...),
-				idxFile("t10k-labels-idx1-ubyte.gz", 0, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", "", mnist...),
+				idxFile("train-images-idx3-ubyte.gz", 0, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", "",
+					mnist...),
+				idxFile("train-labels-idx1-ubyte.gz", 0, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", "",
+					mnist...),
+				idxFile("t10k-images-idx3-ubyte.gz", 0, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", "",
+					mnist...),
+				idxFile("t10k-labels-idx1-ubyte.gz", 0, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", "",
+					mnist...),
 			},
 			releases: []release{{name: "the official files", contents: map[string]string{
 				"train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -103,7 +110,8 @@ func Sets() []Set {
 			Name: "fashion-mnist", Title: "articles of clothing, 28×28", Terms: "Zalando; MIT",
 			Train: 60_000, Test: 10_000, Bytes: 30_878_645,
 			files: []file{
-				idxFile("train-images-idx3-ubyte.gz", 26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+				idxFile("train-images-idx3-ubyte.gz", 26_421_880,
+					"3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
 					"8d4fb7e6c68d591d4c3dfef9ec88bf0d", fashion...),
 				idxFile("train-labels-idx1-ubyte.gz", 29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
 					"25c81989df183df01b3e8a0aad5dffbe", fashion...),
@@ -160,7 +168,8 @@ func Sets() []Set {
 			Train: 100_000, Test: 10_000, Bytes: 248_100_043,
 			images: []images{{names: "tiny-imagenet-200/train/*/images/*.JPEG"}, {"tiny-imagenet-200/val/images/*.JPEG", true}},
 			files: []file{{name: "tiny-imagenet-200.zip", File: download.File{
-				URLs: []string{"http://cs231n.stanford.edu/tiny-imagenet-200.zip", "https://cs231n.stanford.edu/tiny-imagenet-200.zip"},
+				URLs: []string{"http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+					"https://cs231n.stanford.edu/tiny-imagenet-200.zip"},
 				Size: 248_100_043, MD5: "90528d7ca1a48142e341f4ef8d21d0de", Begins: zipMagic,
 			}}},
 		},

@@ -68,8 +68,10 @@ func digitsLike() map[string][]byte {
 		return append(b, data...)
 	}
 	return map[string][]byte{
-		"train-images-idx3-ubyte": file(bytes.Repeat([]byte{1, 2}, 3*392), 3, 28, 28), "train-labels-idx1-ubyte": file([]byte{0, 9, 4}, 3),
-		"t10k-images-idx3-ubyte": file(bytes.Repeat([]byte{3, 4}, 2*392), 2, 28, 28), "t10k-labels-idx1-ubyte": file([]byte{1, 0}, 2),
+		"train-images-idx3-ubyte": file(bytes.Repeat([]byte{1, 2}, 3*392), 3, 28, 28),
+		"train-labels-idx1-ubyte": file([]byte{0, 9, 4}, 3),
+		"t10k-images-idx3-ubyte":  file(bytes.Repeat([]byte{3, 4}, 2*392), 2, 28, 28),
+		"t10k-labels-idx1-ubyte":  file([]byte{1, 0}, 2),
 	}
 }
 
@@ -77,13 +79,15 @@ func digitsLike() map[string][]byte {
 func imageSet(t *testing.T) (Set, site) {
 	s := site{}
 	address := s.start(t)
-	set := Set{Name: "mnist", Train: 3, Test: 2, allKnown: true, releases: []release{{name: "the test's release", contents: map[string]string{}}}}
+	set := Set{Name: "mnist", Train: 3, Test: 2, allKnown: true,
+		releases: []release{{name: "the test's release", contents: map[string]string{}}}}
 	for name, b := range digitsLike() {
 		z := packed(t, b, gzip.DefaultCompression)
 		s[name+".gz"] = z
 		set.releases[0].contents[name] = sumOf(b)
 		set.files = append(set.files, file{name: name + ".gz", File: download.File{
-			URLs: []string{"http://127.0.0.1:1/" + name, address + name + ".gz"}, SHA256: sumOf(z), Size: int64(len(z)), Begins: gzipMagic,
+			URLs: []string{"http://127.0.0.1:1/" + name, address + name + ".gz"}, SHA256: sumOf(z), Size: int64(len(z)),
+			Begins: gzipMagic,
 		}})
 	}
 	return set, s
@@ -123,7 +127,8 @@ func TestGetAndVerify(t *testing.T) {
 	d, err := data.Open("mnist", func(string) string { return root })
 	require.NoError(t, err)
 	require.Equal(t, 3, d.Train.N())
-	require.Equal(t, Verdict{true, "good: the content is that of the test's release", set.releases[0].contents}, verdict(t, set, root))
+	require.Equal(t, Verdict{true, "good: the content is that of the test's release", set.releases[0].contents},
+		verdict(t, set, root))
 
 	dir, got, err := set.Get(context.Background(), options(root))
 	require.NoError(t, err)
@@ -167,7 +172,8 @@ func TestGetGoesOn(t *testing.T) {
 	root := t.TempDir()
 	last := set.files[3].name
 	good := s[last]
-	for _, bad := range [][]byte{nil, []byte("<html>"), good[:len(good)-1], append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]+1)} {
+	flipped := append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]+1)
+	for _, bad := range [][]byte{nil, []byte("<html>"), good[:len(good)-1], flipped} {
 		if s[last] = bad; bad == nil {
 			delete(s, last)
 		}
@@ -212,13 +218,15 @@ func TestFirstDownloadIsRecorded(t *testing.T) {
 	}}
 	root := t.TempDir()
 	said := must(t, set, root)
-	require.Contains(t, said[0], "SHA-256 "+sumOf(s["ijcnn1.bz2"])+" (none published: compared with this machine's first download)")
+	require.Contains(t, said[0], "SHA-256 "+sumOf(s["ijcnn1.bz2"])+" (none published: compared with this machine's "+
+		"first download)")
 	require.Contains(t, verdict(t, set, root).Says, "good: the content is that of the first download on 20")
 
 	require.NoError(t, os.RemoveAll(filepath.Join(root, "ijcnn1")))
 	s["ijcnn1.bz2"] = []byte("1 1:1 22:3\n-1 3:1\n")
 	_, _, err := set.Get(context.Background(), options(root))
-	require.ErrorContains(t, err, "ijcnn1: ijcnn1.bz2: its SHA-256 is "+sumOf(s["ijcnn1.bz2"])+", but the first download on")
+	require.ErrorContains(t, err, "ijcnn1: ijcnn1.bz2: its SHA-256 is "+sumOf(s["ijcnn1.bz2"])+", but the first "+
+		"download on")
 	_, rest, _ := strings.Cut(err.Error(), "remove ")
 	both, _, _ := strings.Cut(rest, " to take the new one")
 	for _, path := range strings.Split(both, " and ") {
@@ -251,7 +259,8 @@ func TestArchivesAreUnpacked(t *testing.T) {
 	s := site{"a": cifarArchive(t, "cifar-10-batches-bin/", 2)}
 	address := s.start(t)
 	set := Set{Name: "cifar10", Train: 2, Test: 2, files: []file{
-		{name: "a.tar.gz", unpack: archive.Limits{Files: 5, Bytes: 20_000}, File: download.File{URLs: []string{address + "a"}}},
+		{name: "a.tar.gz", unpack: archive.Limits{Files: 5, Bytes: 20_000},
+			File: download.File{URLs: []string{address + "a"}}},
 	}}
 	root := t.TempDir()
 	must(t, set, root)
@@ -284,7 +293,8 @@ func TestArchivesAreUnpacked(t *testing.T) {
 
 // Sets of image files are counted by their names, in archives and unpacked, and have the same sum either way.
 func TestImageFilesAreCounted(t *testing.T) {
-	files := map[string]string{"images_background/Greek/character01/1.png": "a", "images_background/Greek/character01/2.png": "b"}
+	files := map[string]string{"images_background/Greek/character01/1.png": "a",
+		"images_background/Greek/character01/2.png": "b"}
 	evaluation := map[string]string{"images_evaluation/Angelic/character01/1.png": "c"}
 	zipped := func(files map[string]string) []byte {
 		var b bytes.Buffer
@@ -315,7 +325,8 @@ func TestImageFilesAreCounted(t *testing.T) {
 	}
 	require.Equal(t, before, verdict(t, set, root))
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "images_evaluation.zip"), zipped(map[string]string{"../evil.png": "x"}), 0o666))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images_evaluation.zip"),
+		zipped(map[string]string{"../evil.png": "x"}), 0o666))
 	_, err := set.Verify(root, dir)
 	require.ErrorContains(t, err, "would lead out of the folder")
 }
@@ -352,7 +363,8 @@ func TestRealSets(t *testing.T) {
 	if root == "" {
 		t.Skip("$BILEVEL_DATA is not set: the real data sets were not verified")
 	}
-	for name, want := range map[string]string{"mnist": "good: the content is that of the official files", "fashion-mnist": "good: ", "ijcnn1": "reads well", "omniglot": "reads well"} {
+	for name, want := range map[string]string{"mnist": "good: the content is that of the official files",
+		"fashion-mnist": "good: ", "ijcnn1": "reads well", "omniglot": "reads well"} {
 		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 			continue
 		}

@@ -36,7 +36,8 @@ func Root(env func(string) string) (string, error) {
 	return filepath.Clean(dir), err
 }
 
-// record is what this machine knows of its first download of a set. It lies beside the set's folder, so that it outlives it.
+// record is what this machine knows of its first download of a set. It lies beside the set's folder, so that it
+// outlives it.
 type record struct {
 	Set      string
 	Time     time.Time
@@ -68,8 +69,8 @@ func readRecord(root, name string) (*record, error) {
 	return &r, nil
 }
 
-// Get fetches a set into Root/NAME, whole or not at all: files are fetched and unpacked in Root/.NAME.part, which stays where
-// Get fails or is cancelled, and then renamed. got is false where the set is there already.
+// Get fetches a set into Root/NAME, whole or not at all: files are fetched and unpacked in Root/.NAME.part, which stays
+// where Get fails or is cancelled, and then renamed. got is false where the set is there already.
 func (s Set) Get(ctx context.Context, o Options) (dir string, got bool, err error) {
 	dir = filepath.Join(o.Root, s.Name)
 	const remedy = "%w; set $" + data.EnvFolder + " to a folder that can be written to"
@@ -132,14 +133,15 @@ func (s Set) readable(dir string) error {
 		return err
 	}
 	if train != s.Train || test != s.Test {
-		return fmt.Errorf("%s holds %d training and %d test rows, but %s has %d and %d; remove the folder and run: bilevel data get %s",
+		return fmt.Errorf("%s holds %d training and %d test rows, but %s has %d and %d; remove the folder and run: "+
+			"bilevel data get %s",
 			dir, train, test, s.Name, s.Train, s.Test, s.Name)
 	}
 	return nil
 }
 
-// count reads the set and counts its rows. Of sets of images in files, which would take gigabytes in memory, it counts the
-// files.
+// count reads the set and counts its rows. Of sets of images in files, which would take gigabytes in memory, it counts
+// the files.
 func (s Set) count(dir string) (train, test int, err error) {
 	if len(s.images) == 0 {
 		d, err := data.OpenNamed(s.Name, dir)
@@ -207,14 +209,16 @@ func (s Set) getFile(ctx context.Context, o Options, f file, stage string, old *
 		}
 	}
 	if known && first.SHA256 != result.SHA256 && f.SHA256 == "" {
-		return archived{}, fmt.Errorf("its SHA-256 is %s, but the first download on %s had %s: the publisher may have changed the file; "+
-			"remove %s and %s to take the new one", result.SHA256, old.Time.Format(time.DateOnly), first.SHA256, recordPath(o.Root, s.Name), path)
+		return archived{}, fmt.Errorf("its SHA-256 is %s, but the first download on %s had %s: the publisher may have "+
+			"changed the file; "+
+			"remove %s and %s to take the new one", result.SHA256, old.Time.Format(time.DateOnly), first.SHA256,
+			recordPath(o.Root, s.Name), path)
 	}
 	return archived{URL: result.URL, SHA256: result.SHA256, Bytes: result.Bytes, Checked: f.published()}, nil
 }
 
-// unpack unpacks a .tar.gz file in the stage and removes it. It goes through a folder of its own that is renamed at the end,
-// so that what a crash leaves is never taken for the whole.
+// unpack unpacks a .tar.gz file in the stage and removes it. It goes through a folder of its own that is renamed at the
+// end, so that what a crash leaves is never taken for the whole.
 func unpack(f file, stage string) error {
 	path := filepath.Join(stage, f.name)
 	if f.unpack == (archive.Limits{}) {

@@ -31,9 +31,9 @@ type Verdict struct {
 	Contents map[string]string // SHA-256 of the unpacked files
 }
 
-// Verify checks a set on this machine: that it reads as the set should, and that the unpacked content of its files is the
-// published one, or that of this machine's first download, however the files are packed. root is where records of first
-// downloads are.
+// Verify checks a set on this machine: that it reads as the set should, and that the unpacked content of its files is
+// the published one, or that of this machine's first download, however the files are packed. root is where records of
+// first downloads are.
 func (s Set) Verify(root, dir string) (Verdict, error) {
 	if err := s.readable(dir); err != nil {
 		return Verdict{}, err
@@ -70,20 +70,23 @@ func (s Set) Verify(root, dir string) (Verdict, error) {
 			return v, nil
 		}
 		v.Good = false
-		v.Says = fmt.Sprintf("bad: %s is not as in the first download on %s; remove the folder %s and run: bilevel data get %s",
+		v.Says = fmt.Sprintf("bad: %s is not as in the first download on %s; remove the folder %s and run: bilevel data "+
+			"get %s",
 			differing(have, first.Contents), first.Time.Format(time.DateOnly), dir, s.Name)
 		return v, nil
 	}
 	if s.allKnown {
 		v.Good = false
-		v.Says = fmt.Sprintf("bad: its files read well, but their content is of no known release (%s differs); remove the folder %s and run: bilevel data get %s",
+		v.Says = fmt.Sprintf("bad: its files read well, but their content is of no known release (%s differs); remove the "+
+			"folder %s and run: bilevel data get %s",
 			differing(have, s.releases[0].contents), dir, s.Name)
 		return v, nil
 	}
 	for _, r := range s.releases {
 		v.Says = fmt.Sprintf("it is not %s; it ", r.name)
 	}
-	v.Says += fmt.Sprintf("reads well, %d + %d rows as published; its bytes cannot be compared, for no sums of the content are published and this "+
+	v.Says += fmt.Sprintf("reads well, %d + %d rows as published; its bytes cannot be compared, for no sums of the "+
+		"content are published and this "+
 		"machine has not downloaded it", s.Train, s.Test)
 	return v, nil
 }
@@ -124,9 +127,9 @@ func differing(have, want map[string]string) string {
 	return "nothing"
 }
 
-// contents gives the SHA-256 of the unpacked content of the files of a set's folder, by their names without the endings of
-// packing; the dot before idx that some unpackers write counts as a hyphen. A zip archive, or a folder beside, is one
-// content: archive.Digest of its tree, so that an unpacked copy has the sum of its archive.
+// contents gives the SHA-256 of the unpacked content of the files of a set's folder, by their names without the endings
+// of packing; the dot before idx that some unpackers write counts as a hyphen. A zip archive, or a folder beside, is
+// one content: archive.Digest of its tree, so that an unpacked copy has the sum of its archive.
 func contents(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package archive unpacks and examines archives from strangers: no path leaves the folder, and sizes are counted as bytes
-// come, whatever headers say.
+// Package archive unpacks and examines archives from strangers: no path leaves the folder, and sizes are counted as
+// bytes come, whatever headers say.
 package archive
 
 import (
@@ -127,8 +127,8 @@ func CheckZip(z *zip.Reader) error {
 	return nil
 }
 
-// Digest is the SHA-256 of the files of a tree: of the lines "SHA-256 of the content, two spaces, path" in the order of the
-// paths, as sha256sum writes them. It does not depend on how an archive is compressed, or whether it is unpacked.
+// Digest is the SHA-256 of the files of a tree: of the lines "SHA-256 of the content, two spaces, path" in the order of
+// the paths, as sha256sum writes them. It does not depend on how an archive is compressed, or whether it is unpacked.
 func Digest(tree fs.FS, top string, l Limits) (string, error) {
 	var lines []string
 	left := &budget{limits: l}

@@ -32,7 +32,8 @@ func tarGz(t testing.TB, entries ...entry) []byte {
 		if kind == 0 {
 			kind = tar.TypeReg
 		}
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)), Mode: 0o600}))
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)),
+			Mode: 0o600}))
 		_, err := w.Write([]byte(e.text))
 		require.NoError(t, err)
 	}
@@ -45,7 +46,8 @@ var small = Limits{Files: 5, Bytes: 1000}
 
 func TestUnpackTarGz(t *testing.T) {
 	dir := t.TempDir()
-	b := tarGz(t, entry{name: "top/", kind: tar.TypeDir}, entry{name: "top/a", text: "one"}, entry{name: "./top/below/b", text: "two"})
+	b := tarGz(t, entry{name: "top/", kind: tar.TypeDir}, entry{name: "top/a", text: "one"},
+		entry{name: "./top/below/b", text: "two"})
 	require.NoError(t, UnpackTarGz(bytes.NewReader(b), dir, small))
 	for name, want := range map[string]string{"top/a": "one", "top/below/b": "two"} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
@@ -70,11 +72,13 @@ func TestUnpackRefuses(t *testing.T) {
 		{tarGz(t, entry{name: `..\evil`, text: "x"}), "would lead out"},
 		{tarGz(t, entry{name: "C:evil", text: "x"}), "would lead out"},
 		{tarGz(t, entry{name: "", text: "x"}), "would lead out"},
-		{tarGz(t, entry{name: "a", kind: tar.TypeSymlink, link: "/etc"}, entry{name: "a/evil", text: "x"}), "is a link or device"},
+		{tarGz(t, entry{name: "a", kind: tar.TypeSymlink, link: "/etc"}, entry{name: "a/evil", text: "x"}),
+			"is a link or device"},
 		{tarGz(t, entry{name: "a", kind: tar.TypeLink, link: "/etc/passwd"}), "is a link or device"},
 		{tarGz(t, entry{name: "a", kind: tar.TypeFifo}), "is a link or device"},
 		{tarGz(t, entry{name: "a", text: "1"}, entry{name: "a", text: "2"}), "exists"},
-		{tarGz(t, entry{name: "a", text: string(make([]byte, 600))}, entry{name: "b", text: string(make([]byte, 600))}), "more than 1000 bytes"},
+		{tarGz(t, entry{name: "a", text: string(make([]byte, 600))}, entry{name: "b", text: string(make([]byte, 600))}),
+			"more than 1000 bytes"},
 		{tarGz(t, many...), "more than 5 files"},
 		{good[:len(good)/2], "unexpected EOF"},
 		{good[:len(good)-3], "unexpected EOF"},

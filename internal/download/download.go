@@ -1,5 +1,5 @@
-// Package download fetches files over HTTP: from several mirrors, with resumption of what a broken connection left, checked
-// by sums, and in place whole or not at all.
+// Package download fetches files over HTTP: from several mirrors, with resumption of what a broken connection left,
+// checked by sums, and in place whole or not at all.
 package download
 
 import (
@@ -56,9 +56,9 @@ type mirrorError struct {
 func (e *mirrorError) Error() string { return e.err.Error() }
 func (e *mirrorError) Unwrap() error { return e.err }
 
-// Get fetches f to path. The bytes go to path.part, which stays there when Get fails or is cancelled, so that the next call
-// goes on where this one ended; what was begun at one mirror is continued at another only where a sum tells that the bytes
-// are the same. The file is synced and renamed to path after its sums were checked.
+// Get fetches f to path. The bytes go to path.part, which stays there when Get fails or is cancelled, so that the next
+// call goes on where this one ended; what was begun at one mirror is continued at another only where a sum tells that
+// the bytes are the same. The file is synced and renamed to path after its sums were checked.
 func (c *Client) Get(ctx context.Context, f File, path string) (Result, error) {
 	p := &partial{path: path + ".part"}
 	var failures []string
@@ -77,7 +77,8 @@ func (c *Client) Get(ctx context.Context, f File, path string) (Result, error) {
 			}
 			var failed *mirrorError
 			if ctx.Err() != nil {
-				return Result{}, fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w", p.path, ctx.Err())
+				return Result{}, fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w",
+					p.path, ctx.Err())
 			}
 			if !errors.As(err, &failed) {
 				return Result{}, err
@@ -222,7 +223,8 @@ func accept(r *http.Response, have int64, p *partial) (int64, error) {
 	case r.StatusCode == http.StatusOK:
 		return 0, nil
 	case r.StatusCode == http.StatusPartialContent && have > 0:
-		if first, _, ok := strings.Cut(strings.TrimPrefix(r.Header.Get("Content-Range"), "bytes "), "-"); ok && first == strconv.FormatInt(have, 10) {
+		if first, _, ok := strings.Cut(strings.TrimPrefix(r.Header.Get("Content-Range"), "bytes "), "-"); ok &&
+			first == strconv.FormatInt(have, 10) {
 			return have, nil
 		}
 		return 0, anew(p, errors.New("it answers with another piece of the file than was asked for"))

@@ -108,7 +108,8 @@ func TestGet(t *testing.T) {
 	}
 	sum := md5.Sum(b)
 	path := filepath.Join(t.TempDir(), "a")
-	r, err := c.Get(context.Background(), File{URLs: []string{address}, SHA256: sumOf(b), MD5: hex.EncodeToString(sum[:])}, path)
+	r, err := c.Get(context.Background(), File{URLs: []string{address}, SHA256: sumOf(b), MD5: hex.EncodeToString(sum[:])},
+		path)
 	require.NoError(t, err)
 	require.Equal(t, Result{address, int64(len(b)), sumOf(b)}, r)
 	require.Equal(t, int64(len(b)), last)
@@ -161,7 +162,8 @@ func TestMirrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad, _ := mirror(t, h)
 			path := filepath.Join(t.TempDir(), "a")
-			r, err := client().Get(context.Background(), File{URLs: []string{bad, good}, SHA256: sumOf(b), Size: int64(len(b)), Begins: string(b[:2])}, path)
+			r, err := client().Get(context.Background(), File{URLs: []string{bad, good}, SHA256: sumOf(b), Size: int64(len(b)),
+				Begins: string(b[:2])}, path)
 			require.NoError(t, err)
 			require.Equal(t, good, r.URL)
 			fetched(t, path, b)
@@ -220,7 +222,9 @@ func TestStalled(t *testing.T) {
 func TestRedirected(t *testing.T) {
 	b := content()
 	good, _ := mirror(t, serve(b))
-	address, _ := mirror(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, good, http.StatusMovedPermanently) })
+	address, _ := mirror(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, good, http.StatusMovedPermanently)
+	})
 	path := filepath.Join(t.TempDir(), "a")
 	_, err := client().Get(context.Background(), File{URLs: []string{address}}, path)
 	require.NoError(t, err)
@@ -245,7 +249,8 @@ func TestBusy(t *testing.T) {
 	fetched(t, path, b)
 }
 
-// What is left of an earlier try: whole, too long, of other bytes, of another server's file, or at a server without ranges.
+// What is left of an earlier try: whole, too long, of other bytes, of another server's file, or at a server without
+// ranges.
 func TestWhatWasLeft(t *testing.T) {
 	b := content()
 	good, _ := mirror(t, serve(b))
@@ -292,9 +297,11 @@ func TestAllMirrorsDead(t *testing.T) {
 	missing, _ := mirror(t, http.NotFound)
 	wrong, _ := mirror(t, serve([]byte("other")))
 	path := filepath.Join(t.TempDir(), "a")
-	_, err := client().Get(context.Background(), File{URLs: []string{missing, wrong, "http://127.0.0.1:1/", "::"}, SHA256: sumOf(content())}, path)
+	_, err := client().Get(context.Background(), File{URLs: []string{missing, wrong, "http://127.0.0.1:1/", "::"},
+		SHA256: sumOf(content())}, path)
 	require.ErrorAs(t, err, new(*Error))
-	for _, want := range []string{"it answers 404 Not Found", "their SHA-256 is " + sumOf([]byte("other")), "127.0.0.1:1: dial tcp", "missing protocol scheme"} {
+	for _, want := range []string{"it answers 404 Not Found", "their SHA-256 is " + sumOf([]byte("other")),
+		"127.0.0.1:1: dial tcp", "missing protocol scheme"} {
 		require.ErrorContains(t, err, want)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -330,7 +337,8 @@ func TestMatches(t *testing.T) {
 	b := content()
 	require.NoError(t, os.WriteFile(path, b, 0o666))
 	for f, want := range map[*File]bool{
-		{}: true, {SHA256: sumOf(b)}: true, {Size: int64(len(b))}: true, {SHA256: sumOf(b[1:])}: false, {Size: 5}: false, {MD5: "x"}: false,
+		{}: true, {SHA256: sumOf(b)}: true, {Size: int64(len(b))}: true, {SHA256: sumOf(b[1:])}: false, {Size: 5}: false,
+		{MD5: "x"}: false,
 	} {
 		r, ok, err := Matches(*f, path)
 		require.NoError(t, err)

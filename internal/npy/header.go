@@ -22,8 +22,8 @@ type header struct {
 	shape   []int
 }
 
-// format writes the whole beginning of a version 1.0 file, up to the data, as numpy.lib.format does: the dictionary, room
-// for the first dimension to grow to 21 digits, and spaces and a newline up to the next multiple of 64 bytes.
+// format writes the whole beginning of a version 1.0 file, up to the data, as numpy.lib.format does: the dictionary,
+// room for the first dimension to grow to 21 digits, and spaces and a newline up to the next multiple of 64 bytes.
 func (h header) format() []byte {
 	order := "False"
 	if h.fortran {
@@ -38,8 +38,9 @@ func (h header) format() []byte {
 	return append([]byte(magic+"\x01\x00"), append([]byte{byte(len(d)), byte(len(d) >> 8)}, d...)...)
 }
 
-// parseHeader reads the dictionary. It takes the literals that NumPy writes (strings, True, False, tuples of whole numbers,
-// which end in L where Python 2 wrote long ones) with any spacing and the three keys in any order, and evaluates nothing.
+// parseHeader reads the dictionary. It takes the literals that NumPy writes (strings, True, False, tuples of whole
+// numbers, which end in L where Python 2 wrote long ones) with any spacing and the three keys in any order, and
+// evaluates nothing.
 func parseHeader(text string) (header, error) {
 	p := parser{rest: text}
 	h, err := p.dict()
@@ -144,8 +145,8 @@ func (p *parser) descr() (string, error) {
 	return p.str()
 }
 
-var errRecords = errors.New("the array has records of named fields; save one field as a['NAME'], or all of them, where they " +
-	"are numbers, as numpy.lib.recfunctions.structured_to_unstructured(a)")
+var errRecords = errors.New("the array has records of named fields; save one field as a['NAME'], or all of them, " +
+	"where they are numbers, as numpy.lib.recfunctions.structured_to_unstructured(a)")
 
 func (p *parser) boolean() (bool, error) {
 	if p.accept("True") {

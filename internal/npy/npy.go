@@ -8,10 +8,10 @@
 //	                            then spaces and a newline, so that the data begins at a multiple of 64 bytes
 //	data                        the elements, last index fastest
 //
-// Read takes arrays of the types of DType in either byte order, in C or Fortran order, under every header that NumPy has
-// written since 2007, and gives them little endian in C order; ReadAny takes arrays of text too. Other types are refused
-// with the NumPy call that makes a readable array of them. A file that is longer or shorter than its header says is
-// refused. Write gives the bytes numpy.save gives.
+// Read takes arrays of the types of DType in either byte order, in C or Fortran order, under every header that NumPy
+// has written since 2007, and gives them little endian in C order; ReadAny takes arrays of text too. Other types are
+// refused with the NumPy call that makes a readable array of them. A file that is longer or shorter than its header
+// says is refused. Write gives the bytes numpy.save gives.
 package npy
 
 import (

@@ -28,8 +28,8 @@ func ReadIf(r io.Reader, accept func(d DType, shape []int) error) (*Array, error
 	return a, nil
 }
 
-// ReadAny is Read of an array of numbers or text. Where r is known to hold available bytes in all, that saves copies; it
-// may be 0.
+// ReadAny is Read of an array of numbers or text. Where r is known to hold available bytes in all, that saves copies;
+// it may be 0.
 func ReadAny(r io.Reader, available int64) (*Array, error) {
 	a, err := readAny(r, available, nil)
 	if err != nil {
