@@ -45,7 +45,7 @@ func (p Preparation) Check(set *Dataset) error {
 	case set.Val != nil && p.Val != set.Val.N():
 		return usagef("it brings %d validation rows of its own, which are all used, not %d", set.Val.N(), p.Val)
 	case set.Classes < 2:
-		return usagef("all its labels are 0: there must be at least two classes")
+		return usagef("all its labels are the same (%s): there must be at least two classes", set.ClassName(0))
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type common struct {
 	tf32    bool
 	seed    uint64
 	data    string
+	label   string
 	out     string
 	json    bool
 	quiet   bool
@@ -35,6 +36,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
+	fs.StringVar(&f.label, "label", "", "the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
@@ -82,8 +84,19 @@ func (f *common) openDevice() (device.Device, error) {
 	return dev, err
 }
 
-// openData opens the data set that the flags name.
-func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }
+// openData opens the set that the flags name, and says on standard error what is worth knowing of it.
+func (a *app) openData(f *common) (*data.Dataset, error) {
+	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label})
+	if err != nil {
+		return nil, err
+	}
+	if !f.quiet {
+		for _, note := range set.Notes {
+			fmt.Fprintf(a.stderr, "bilevel: %s: %s\n", f.data, note)
+		}
+	}
+	return set, nil
+}
 
 // wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that of
 // rows and iterations, which are int32.
