@@ -12,19 +12,19 @@ import (
 	"bilevel/tensor"
 )
 
-// The sizes of the hyper-cleaning rows.
+// The data hyper-cleaning problem that the peer solves too.
 const (
 	trainRows, valRows, pixels, classes, regularization = 20000, 5000, 784, 10, 0.2
 	startWeight                                         = -2
-	iterations                                          = 64 // of one call
+	iterations                                          = 64 // in one call
 )
 
-// runs samples aligned runs of size rows: draw t of a level starts at size·(splitmix64(t + stream·2³²) mod count).
-// of maps our number of a draw to the peer's.
+// runs is a sampler whose minibatches are runs of consecutive rows, so that the peer can draw the same ones: draw t of
+// a level starts at row size·(splitmix64(t + stream·2³²) mod count).
 type runs struct {
 	stream      uint64
 	size, count int
-	of          func(t uint64) uint64
+	peerDraw    func(t uint64) uint64 // the peer's number of our draw t; nil: they are the same
 }
 
 func (r runs) Size() int       { return r.size }
@@ -33,8 +33,8 @@ func (r runs) Check(int) error { return nil }
 func (r runs) Fill(dst []int32, _ problem.Source, first uint64) error {
 	for i := 0; i < len(dst); i += r.size {
 		t := first + uint64(i/r.size)
-		if r.of != nil {
-			t = r.of(t)
+		if r.peerDraw != nil {
+			t = r.peerDraw(t)
 		}
 		start := r.size * int(splitmix64(t+r.stream<<32)%uint64(r.count))
 		for j := range r.size {
@@ -44,21 +44,23 @@ func (r runs) Fill(dst []int32, _ problem.Source, first uint64) error {
 	return nil
 }
 
-// cleaning are iterations of data hyper-cleaning by three algorithms, through the same Problem and solvers as
-// `bilevel clean`.
+// cleaning lists the workloads of data hyper-cleaning, one for each of three algorithms. They go through the same
+// problem.Problem and solvers as `bilevel clean`.
 func cleaning() (all []Workload) {
 	all = append(all, cleanSOBA(64))
 	for _, c := range []struct {
 		name   string
 		a      solvers.Algorithm
-		upper  func(t uint64) uint64
-		second float64 // the peer's second array is ours times this
+		upper  func(t uint64) uint64 // runs.peerDraw of the upper level
+		second float64               // by how much the peer's second array is larger than ours
 	}{
-		// F²SA draws an upper minibatch for ∇xF too, which vanishes here: the peer has 10 draws an iteration, we 11.
+		// F²SA also draws an upper minibatch for ∇xF, which vanishes here and which the peer leaves out: the peer has
+		// 10 upper draws per iteration where we have 11.
 		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10},
 			func(t uint64) uint64 { return t/11*10 + t%11 }, 1},
-		// Ours is v = η Σ, the peer's the sum.
-		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10}, nil, 100},
+		// Our second array is v, the Neumann sum times its step 0.01; the peer's is the sum.
+		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10},
+			nil, 100},
 	} {
 		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second))
 	}
@@ -69,7 +71,7 @@ func cleanSOBA(batch int) Workload {
 	return clean(fmt.Sprint("clean_soba_b", batch), solvers.SOBA{Step: 0.1, OuterStep: 10}, batch, nil, 1)
 }
 
-// clean is iterations of one algorithm from the start, on minibatches of so many rows of each level.
+// clean is the workload of one algorithm, which starts anew in each call, on minibatches of so many rows of each level.
 func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64, second float64) Workload {
 	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
 		p, err := cleaningProblem(ex, batch, upper)
@@ -80,7 +82,7 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 		if err != nil {
 			return nil, err
 		}
-		e, _, err := solvers.Init(b, a, iterations, 0)
+		e, _, err := solvers.Init(context.Background(), b, a, iterations, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +110,8 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 	}}
 }
 
-// cleaningCheck is |w| + |second variable| + |x + 2|.
+// cleaningCheck is the check value that the peer prints too: |y| + second·|z| + |x - startWeight|, where x, y and z are
+// the first three arrays of a run.
 func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 	x, err := arrays[0].Read()
 	if err != nil {
@@ -157,7 +160,8 @@ func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) 
 		Lower: problem.Level{
 			Start: start, Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
 			Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
-				return b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean().Add(models.SquaredNorm(y.Flat()).Scale(regularization))
+				weighted := b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean()
+				return weighted.Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},
 		Upper: problem.Level{
 			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{6, batch, valRows / batch, upper},

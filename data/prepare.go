@@ -6,6 +6,7 @@ import "fmt"
 type Preparation struct {
 	Train, Val int     // rows of the training part; where the set brings validation rows of its own, all of those
 	Corrupt    float64 // each training label is redrawn from all classes with this probability
+	NoOnes     bool    // leaves out the column of ones, for models with biases of their own
 }
 
 // Prepared is a data set split, corrupted on request, and standardized by its training rows, with a column of ones at
@@ -15,6 +16,7 @@ type Prepared struct {
 	Rows             []int32 // of the training rows in the source
 	Changed, Drawn   []bool  // labels that are another than in the source, and that were drawn anew; nil without corruption
 	Classes          int
+	Scaler           *Scaler // that all parts were standardized with
 }
 
 // leftOver is how many of a set's rows neither part takes.
@@ -43,7 +45,7 @@ func (p Preparation) Check(set *Dataset) error {
 	case set.Val != nil && p.Val != set.Val.N():
 		return usagef("it brings %d validation rows of its own, which are all used, not %d", set.Val.N(), p.Val)
 	case set.Classes < 2:
-		return usagef("all its labels are 0: there must be at least two classes")
+		return usagef("all its labels are the same (%s): there must be at least two classes", set.ClassName(0))
 	}
 	return nil
 }
@@ -88,19 +90,18 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 			d.Changed[i] = truth[i] != d.Train.Labels[i]
 		}
 	}
-	return d, d.standardize()
+	return d, d.standardize(!p.NoOnes)
 }
 
-func (d *Prepared) standardize() error {
-	scaler, err := Standardize(d.Train)
-	if err != nil {
+func (d *Prepared) standardize(ones bool) (err error) {
+	if d.Scaler, err = Standardize(d.Train); err != nil {
 		return err
 	}
 	for _, part := range []struct {
 		name string
 		set  **Set
 	}{{"training", &d.Train}, {"validation", &d.Val}, {"test", &d.Test}} {
-		if *part.set, err = withOnes(*part.set, scaler); err != nil {
+		if *part.set, err = scaled(*part.set, d.Scaler, ones); err != nil {
 			return err
 		}
 		if (*part.set).Check(d.Classes) != nil {
@@ -110,11 +111,14 @@ func (d *Prepared) standardize() error {
 	return nil
 }
 
-// withOnes standardizes into a new set with one more column, of ones.
-func withOnes(s *Set, scaler *Scaler) (*Set, error) {
+// scaled standardizes into a new set, with one more column of ones where it is wanted.
+func scaled(s *Set, scaler *Scaler, ones bool) (*Set, error) {
 	scaled := make([]float32, len(s.Features))
 	if err := scaler.Apply(scaled, s.Features); err != nil {
 		return nil, err
+	}
+	if !ones {
+		return &Set{Features: scaled, Labels: s.Labels, Dim: s.Dim}, nil
 	}
 	out := &Set{Features: make([]float32, 0, len(scaled)+s.N()), Labels: s.Labels, Dim: s.Dim + 1}
 	for i := range s.N() {

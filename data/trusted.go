@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"bilevel/internal/npy"
 )
@@ -41,6 +39,8 @@ type Judged struct {
 	Classes        int
 	Scaler         *Scaler // by which all parts were standardized
 	Warnings       []string
+
+	name func(class int32) string // for people
 }
 
 // TrustedFile is the name of the array that marks trusted rows in a folder of data.
@@ -75,6 +75,9 @@ func ReadTrusted(path string, n int) ([]bool, error) {
 // there is neither.
 func FindTrusted(set *Dataset, file string) ([]bool, error) {
 	if file == "" {
+		if info, err := os.Stat(set.Source); err != nil || !info.IsDir() {
+			return nil, nil // a file, or an embedded set
+		}
 		file = filepath.Join(set.Source, TrustedFile)
 		if there, err := exists(file); err != nil || !there {
 			return nil, err
@@ -88,7 +91,7 @@ func FindTrusted(set *Dataset, file string) ([]bool, error) {
 
 // Judge prepares a data set. The source stays as it is; the result depends on the seed alone.
 func Judge(set *Dataset, j Judging, seed uint64) (*Judged, error) {
-	d := &Judged{Classes: set.Classes, Test: set.Test}
+	d := &Judged{Classes: set.Classes, Test: set.Test, name: set.ClassName}
 	if set.Classes < 2 {
 		return nil, usagef("all its labels are 0: there must be at least two classes")
 	}
@@ -185,8 +188,8 @@ func (d *Judged) checkTrusted() error {
 	var each []int
 	for c := range judged {
 		if len(judged[c]) == 0 && len(trusted[c]) > 0 {
-			return fmt.Errorf("the label %d of trusted row %d occurs in no training row: the model could not learn to find it; "+
-				"look whether both files number the classes alike", c, trusted[c][0])
+			return fmt.Errorf("the label %s of trusted row %d occurs in no training row: the model could not learn to find it; "+
+				"look whether both files number the classes alike", d.name(int32(c)), trusted[c][0])
 		}
 		if len(judged[c]) > strayRows || len(trusted[c]) > 0 {
 			present++
@@ -251,8 +254,8 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 			continue
 		}
 		if len(judged[c]) <= strayRows {
-			d.Warnings = append(d.Warnings, fmt.Sprintf("the label %d occurs in %d training rows (the first is row %d) and in no trusted one: those rows are taken for wrong",
-				c, len(judged[c]), d.Rows[judged[c][0]]))
+			d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s occurs in %d training rows (the first is row %d) and in no trusted one: those rows are taken for wrong",
+				d.name(int32(c)), len(judged[c]), d.Rows[judged[c][0]]))
 			continue
 		}
 		k := min(each, (len(judged[c])+1)/2)
@@ -260,8 +263,8 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 			moved[i] = true
 		}
 		count += k
-		d.Warnings = append(d.Warnings, fmt.Sprintf("class %d has no trusted rows: %d of its %d training rows stand in for them, so that wrong labels in this class are found worse; trust a few rows of it",
-			c, k, len(judged[c])))
+		d.Warnings = append(d.Warnings, fmt.Sprintf("class %s has no trusted rows: %d of its %d training rows stand in for them, so that wrong labels in this class are found worse; trust a few rows of it",
+			d.name(int32(c)), k, len(judged[c])))
 	}
 	if count == 0 {
 		return nil
@@ -334,15 +337,4 @@ func (d *Judged) standardize() error {
 		*part = scaled
 	}
 	return nil
-}
-
-// csvHint says how rows come from a table, where a folder holds one.
-func csvHint(dir string) string {
-	names, err := fs.Glob(os.DirFS(dir), "*.csv")
-	if err != nil || len(names) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("; it holds %s: from a table with the label in its last column, numbered 0, 1, 2, …, make the arrays by "+
-		"t = np.loadtxt('%s', delimiter=',', skiprows=1); np.save('train_x.npy', t[:, :-1]); np.save('train_y.npy', t[:, -1].astype('int32'))",
-		strings.Join(names, ", "), names[0])
 }

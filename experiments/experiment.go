@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"bilevel/data"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -55,6 +57,8 @@ type Env struct {
 	Data     *data.Dataset
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
+	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
+	Keeper   *Keeper                      // of the cell's checkpoints; nil: none are made
 }
 
 // Begin says that a new piece of work of so many units begins, Done how many of them are done.
@@ -70,19 +74,50 @@ func (e *Env) Done(units int) {
 	}
 }
 
+// Say shows a number beside the progress, such as the loss of the time.
+func (e *Env) Say(format string, args ...any) {
+	if e.Note != nil {
+		e.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// Hooks hear of a table's cells: Begin of the number of a cell that begins, Finished of all records so far. Both may be
+// nil.
+type Hooks struct {
+	Begin    func(i int)
+	Finished func([]*Record) error
+}
+
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails. each, where set, hears of a cell before it begins, finished of its record.
-func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, each func(i int), finished func([]*Record) error) ([]*Record, error) {
-	var records []*Record
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
+	records []*Record, err error) {
 	for i, c := range cells {
-		if each != nil {
-			each(i)
+		if h.Begin != nil {
+			h.Begin(i)
 		}
 		key, err := c.Key()
 		if err != nil {
 			return records, err
 		}
 		one := env
+		if store != nil {
+			r, from, err := store.open(c, key)
+			if err != nil {
+				return records, err
+			}
+			if r != nil {
+				records = append(records, r)
+				if i == len(cells)-1 && h.Finished != nil { // a kill may have come before the results were written
+					err = h.Finished(records)
+				}
+				if err != nil {
+					return records, err
+				}
+				continue
+			}
+			one.Keeper = &Keeper{store, c, key, from}
+		}
 		one.Executor = tensor.NewExecutor(dev)
 		r, err := x.Run(ctx, &one, c)
 		if err != nil {
@@ -96,11 +131,31 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 		}
 		r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
 		records = append(records, r)
-		if finished != nil {
-			if err := finished(records); err != nil {
+		if store != nil {
+			if err := store.finish(key, r); err != nil {
+				return records, err
+			}
+		}
+		if h.Finished != nil {
+			if err := h.Finished(records); err != nil {
 				return records, err
 			}
 		}
 	}
 	return records, nil
+}
+
+// Upload puts labelled rows on the scope's device, as the rows "features" and "label".
+func Upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
+	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
+	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
+	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
+}
+
+// CheckBatch refuses minibatches that the training rows cannot give.
+func CheckBatch(batch, train int) error {
+	if batch < 1 || batch > train {
+		return Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", batch, train, train)
+	}
+	return nil
 }

@@ -41,10 +41,10 @@ func (g heatGrid) X(c int) float64    { return float64(c) }
 func (g heatGrid) Y(r int) float64    { return float64(r) }
 
 // writePictures draws the grids and heat maps of records and writes their networks.
-func writePictures(dir, title string, records []*Record) error {
+func writePictures(dir, title string, records []*Record, cells int) error {
 	for _, r := range records {
 		suffix := ""
-		if len(records) > 1 {
+		if cells > 1 {
 			suffix = fmt.Sprintf("-seed-%d", r.Seed)
 		}
 		for _, g := range r.Images {

@@ -19,7 +19,7 @@ func TestPicturesAndNetworks(t *testing.T) {
 	r.Images = []Grid{{Name: "sheet", Height: 3, Width: 4, Pixels: pixels, Captions: []string{"7: 1 > 2", "8: 0 > 1"}}}
 	r.Heats = []Heat{{Name: "heat", X: "a", Y: "b", Values: [][]float64{{1, 2}, {3, 4}}}}
 	r.Networks = []Network{{Name: "model", Values: params.Values{}.And("weight", 1, 2)}}
-	require.NoError(t, writePictures(dir, "title", []*Record{r}))
+	require.NoError(t, writePictures(dir, "title", []*Record{r}, 1))
 	f, err := os.Open(filepath.Join(dir, "sheet.png"))
 	require.NoError(t, err)
 	defer f.Close()
@@ -37,7 +37,7 @@ func TestPicturesAndNetworks(t *testing.T) {
 	require.Equal(t, []float64{1, 2}, got[0].Flat)
 
 	r.Images[0].Captions = r.Images[0].Captions[:1]
-	require.ErrorContains(t, writePictures(dir, "title", []*Record{r}), "1 captions and 24 pixels for images of 3 by 4")
+	require.ErrorContains(t, writePictures(dir, "title", []*Record{r}, 1), "1 captions and 24 pixels for images of 3 by 4")
 }
 
 func TestTextsStandBeforeAndAfterTheTable(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
-	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -50,7 +49,7 @@ func savePlot(p *plot.Plot, dir, name string) error {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
 		path := filepath.Join(dir, name+"."+format)
-		if err := atomicfile.Write(path, func(f io.Writer) error { _, err := f.Write(b.Bytes()); return err }); err != nil {
+		if err := atomicfile.WriteFile(path, b.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -130,7 +129,9 @@ func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
 			width := (1 - gap) / float64(len(groups))
 			left := (float64(b) + gap/2 + float64(i)*width) / bins
 			right := left + width/bins
-			bars = append(bars, plotter.XYs{{X: left, Y: base}, {X: left, Y: count}, {X: right, Y: count}, {X: right, Y: base}})
+			bars = append(bars, plotter.XYs{
+				{X: left, Y: base}, {X: left, Y: count}, {X: right, Y: count}, {X: right, Y: base},
+			})
 		}
 		if len(bars) == 0 {
 			continue
@@ -171,7 +172,8 @@ func roundTicks(from, to float64) (ticks []plot.Tick) {
 		}
 	}
 	for i := int(math.Ceil(from/step - 1e-9)); float64(i)*step <= to+1e-9*step; i++ {
-		ticks = append(ticks, plot.Tick{Value: float64(i) * step, Label: strconv.FormatFloat(float64(i)*step, 'g', 6, 64)})
+		at := float64(i) * step
+		ticks = append(ticks, plot.Tick{Value: at, Label: strconv.FormatFloat(at, 'g', 6, 64)})
 	}
 	return ticks
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -27,6 +28,7 @@ type Record struct {
 	Images      []Grid
 	Heats       []Heat
 	Networks    []Network
+	Models      []Model
 	Certificate *hypergrad.Hypergradient // at the end, on all rows
 	Implicit    *Implicit                // what the implicit term does; every bi-level record has it
 	Warnings    []string                 // sentences for a user
@@ -65,6 +67,13 @@ type Sample struct {
 	Values []float64
 }
 
+// Model is trained parameters and how to rebuild the model, written as NAME.safetensors (NAME-seed-S.safetensors).
+type Model struct {
+	Name     string
+	Arrays   params.Values // with PyTorch's names
+	Metadata map[string]string
+}
+
 // Grid is images [n, height, width] with values in [0, 1] and a caption each, written as NAME.png.
 type Grid struct {
 	Name          string
@@ -84,7 +93,9 @@ type Implicit struct {
 
 // NewRecord is an empty record.
 func NewRecord() *Record {
-	return &Record{Scalars: map[string]float64{}, Counts: map[string]int64{}, Texts: map[string]string{}, Flags: map[string]bool{}}
+	return &Record{
+		Scalars: map[string]float64{}, Counts: map[string]int64{}, Texts: map[string]string{}, Flags: map[string]bool{},
+	}
 }
 
 // Warn adds a sentence for a user.
@@ -97,8 +108,9 @@ func (r *Record) Certify(h *hypergrad.Hypergradient, remedy string) {
 	r.Certificate = h
 	r.Implicit = &Implicit{Share: h.Share(), Cosine: h.Cosine, Control: math.NaN()}
 	for name, v := range map[string]float64{
-		"norm": h.Norm(), "stationarity": h.Stationarity, "residual": h.Residual, "smallest_eigenvalue": h.SmallestEigenvalue,
-		"error": h.Error, "implicit_share": r.Implicit.Share, "implicit_cosine": r.Implicit.Cosine, "control": r.Implicit.Control,
+		"norm": h.Norm(), "error": h.Error, "stationarity": h.Stationarity, "residual": h.Residual,
+		"smallest_eigenvalue": h.SmallestEigenvalue, "implicit_share": r.Implicit.Share,
+		"implicit_cosine": r.Implicit.Cosine, "control": r.Implicit.Control,
 	} {
 		r.Scalars["hypergradient."+name] = v
 	}

@@ -12,16 +12,20 @@ import (
 	"strconv"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/safetensors"
 )
 
 // WriteResults writes a folder of results, each file whole or not at all, the first one last:
 //
 //	result.json                  what --json prints
 //	metrics.jsonl, metrics.csv   the curves of every record, where it has some
+//	report.html                  one page with all of it, which asks for no other file
 //	FILE.svg, FILE.png           the experiment's plots
-//	NAME.csv                     its tables, NAME-seed-S.csv for several records
-//	NAME.png, .svg, .npz         pictures, heat maps and networks of its records, with the seed likewise
-func WriteResults(dir, title string, report Report, records []*Record) error {
+//	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… where there are several cells
+//	NAME.png, .svg, .npz         pictures, heat maps and networks, likewise
+//
+// cells is how many records there will be once all are finished.
+func WriteResults(dir string, page Page, report Report, records []*Record, cells int) error {
 	summary, err := Summarize(records)
 	if err != nil {
 		return err
@@ -45,20 +49,26 @@ func WriteResults(dir, title string, report Report, records []*Record) error {
 			return err
 		}
 	}
-	if err := writeTables(dir, records); err != nil {
+	if err := writeTables(dir, records, cells); err != nil {
 		return err
 	}
-	if err := writePlots(dir, title, report, records); err != nil {
+	if err := writeModels(dir, records, cells); err != nil {
 		return err
 	}
-	if err := writePictures(dir, title, records); err != nil {
+	if err := writePlots(dir, page.Title, report, records); err != nil {
+		return err
+	}
+	if err := writePage(dir, page, report, records); err != nil {
+		return err
+	}
+	if err := writePictures(dir, page.Title, records, cells); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))
 }
 
 // writeTables writes each record's tables, and removes those that an earlier run with other seeds left in the folder.
-func writeTables(dir string, records []*Record) error {
+func writeTables(dir string, records []*Record, cells int) error {
 	var written, old []string
 	for _, r := range records {
 		for _, t := range r.Tables {
@@ -68,11 +78,11 @@ func writeTables(dir string, records []*Record) error {
 			}
 			old = append(old, append(stale, filepath.Join(dir, t.Name+".csv"))...)
 			name := t.Name + ".csv"
-			if len(records) > 1 {
+			if cells > 1 {
 				name = fmt.Sprintf("%s-seed-%d.csv", t.Name, r.Seed)
 			}
 			path := filepath.Join(dir, name)
-			if err := atomicfile.Write(path, t.write); err != nil {
+			if err := atomicfile.Write(path, t.Write); err != nil {
 				return err
 			}
 			written = append(written, path)
@@ -90,7 +100,8 @@ func writeTables(dir string, records []*Record) error {
 	return nil
 }
 
-func (t Table) write(w io.Writer) error {
+// Write writes the table as CSV.
+func (t Table) Write(w io.Writer) error {
 	c := csv.NewWriter(w)
 	c.Write(t.Columns)
 	c.WriteAll(t.Rows)
@@ -131,8 +142,29 @@ func writeMetrics(dir string, records []*Record) error {
 				t.Rows = append(t.Rows, line)
 			}
 		}
-		return t.write(w)
+		return t.Write(w)
 	})
+}
+
+// writeModels writes each record's models.
+func writeModels(dir string, records []*Record, cells int) error {
+	for _, r := range records {
+		for _, m := range r.Models {
+			name := m.Name + ".safetensors"
+			if cells > 1 {
+				name = fmt.Sprintf("%s-seed-%d.safetensors", m.Name, r.Seed)
+			}
+			f := safetensors.File{Arrays: map[string]safetensors.Array{}, Metadata: m.Metadata}
+			for _, a := range m.Arrays.Layout {
+				f.Arrays[a.Name] = compact(a.Shape, m.Arrays.Of(a.Name))
+			}
+			write := func(w io.Writer) error { return safetensors.Write(w, f) }
+			if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Number is a number as tables show it, with seven digits; whole numbers are written out.

@@ -19,7 +19,7 @@ const (
 	Identity Activation = "identity" // x
 )
 
-// activations has a row for each nonlinearity, with the start values that suit it.
+// activations has a row for each nonlinearity, with the start values that networks with it take where none are named.
 var activations = []struct {
 	name  Activation
 	apply func(*tensor.Node) *tensor.Node
@@ -32,7 +32,7 @@ var activations = []struct {
 	{Identity, func(n *tensor.Node) *tensor.Node { return n }, Glorot},
 }
 
-// find gives the row of an activation; the zero value is relu.
+// find gives the function and the start values of an activation. The zero value is relu.
 func (a Activation) find() (apply func(*tensor.Node) *tensor.Node, start Start, err error) {
 	if a == "" {
 		a = Relu

@@ -5,21 +5,21 @@ import (
 	"bilevel/tensor"
 )
 
-// The constants of torch.nn.BatchNorm1d where nothing else is said.
+// The default constants of torch.nn.BatchNorm1d.
 const (
 	batchNormMomentum = 0.1
 	batchNormEpsilon  = 1e-5
 )
 
-// The arrays of one batch normalization, behind the layer's name and a dot.
+// The names of a batch normalization's state arrays are the layer's name followed by one of these.
 const (
 	runningMean    = ".running_mean"
 	runningVar     = ".running_var"
 	batchesTracked = ".num_batches_tracked"
 )
 
-// batchNormState adds the running statistics of a layer of so many features: mean, variance, and the number of batches
-// that moved them.
+// batchNormState adds to a layout the running statistics of a layer with so many features: the mean, the variance, and
+// the number of batches that went into them.
 func batchNormState(l params.Layout, layer string, features int) params.Layout {
 	return l.With(layer+runningMean, features).With(layer+runningVar, features).With(layer + batchesTracked)
 }
@@ -29,12 +29,14 @@ func batchNormState(l params.Layout, layer string, features int) params.Layout {
 //
 //	y = (x - μ)/√(σ² + ε) · weight + bias
 //
-// Under Train and TrainFrozen μ is the mean of the n = B·… numbers of a feature and σ² = Σ(x-μ)²/n, computed in two
-// passes; under Eval they are the running mean and variance. Under Train the running ones move, as in PyTorch:
+// Under Train and TrainFrozen, μ is the mean of the n = B·… numbers of a feature, and σ² = Σ(x-μ)²/n is computed in a
+// second pass over them; under Eval, μ and σ² are the running mean and variance. Train also updates the running
+// statistics, as PyTorch does:
 //
 //	mean ← 0.9 mean + 0.1 μ,   var ← 0.9 var + 0.1 σ²·n/(n-1)
 //
-// next gives the arrays of the state that moved, by name; it stays empty under the other modes.
+// op is the model's name for errors, w has the parameters and s the state. Under Train, batchNorm puts the updated
+// statistics into next, by name; under the other modes it leaves next alone.
 func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.Mode, next params.Vars) *tensor.Node {
 	mean, variance, centred := s[layer+runningMean], s[layer+runningVar], (*tensor.Node)(nil)
 	if mode == params.Eval {
@@ -53,8 +55,8 @@ func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.M
 		centred = x.Sub(batchMean)
 		batchVariance := centred.Square().Mean(axes...)
 		if mode == params.Train {
-			next[layer+runningMean] = moved(mean, batchMean)
-			next[layer+runningVar] = moved(variance, batchVariance.Scale(n/(n-1)))
+			next[layer+runningMean] = movingAverage(mean, batchMean)
+			next[layer+runningVar] = movingAverage(variance, batchVariance.Scale(n/(n-1)))
 			next[layer+batchesTracked] = s[layer+batchesTracked].AddConst(1)
 		}
 		variance = batchVariance
@@ -63,7 +65,7 @@ func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.M
 	return centred.Mul(scale).Add(w[layer+".bias"])
 }
 
-// moved is 0.9 old + 0.1 new.
-func moved(old, new *tensor.Node) *tensor.Node {
+// movingAverage is 0.9 old + 0.1 new.
+func movingAverage(old, new *tensor.Node) *tensor.Node {
 	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum))
 }

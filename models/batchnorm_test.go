@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pass is what PyTorch gives for one batch: outputs, mean cross-entropy, its gradient, its Hessian times v, and the
-// state behind the pass, all flat.
+// pass holds one batch and what PyTorch computes from it: the outputs, the mean cross-entropy, its gradient, its
+// Hessian times v, and the state after the pass. All arrays are flat.
 type pass struct {
 	X        []float64 `json:"x"`
 	Labels   []int32   `json:"labels"`
@@ -31,7 +31,7 @@ type pass struct {
 	State    []float64 `json:"state"`
 }
 
-// golden is testdata/batchnorm.json, written by batchnorm.py.
+// golden is the content of testdata/batchnorm.json, which batchnorm.py wrote.
 type golden struct {
 	Names      []string  `json:"names"`
 	StateNames []string  `json:"stateNames"`
@@ -50,7 +50,7 @@ func loadGolden(t *testing.T) (g golden) {
 
 var normalized = models.MLP{Widths: []int{3, 5, 4, 3}, Activation: models.Tanh, BatchNorm: true}
 
-// run makes one pass at parameters p and a state in the device's arithmetic.
+// run makes one pass with parameters p and a state on a device.
 func run(t *testing.T, dev device.Device, m models.Model, p, state []float64, in pass, mode params.Mode) (out pass) {
 	t.Helper()
 	ex := tensor.NewExecutor(dev)
@@ -91,7 +91,7 @@ func run(t *testing.T, dev device.Device, m models.Model, p, state []float64, in
 	return out
 }
 
-// near compares two passes to a tolerance.
+// near requires two passes to be equal up to a tolerance.
 func near(t *testing.T, want, got pass, tol float64) {
 	t.Helper()
 	require.InDelta(t, want.Loss, got.Loss, tol)
@@ -101,8 +101,8 @@ func near(t *testing.T, want, got pass, tol float64) {
 	require.InDeltaSlice(t, want.State, got.State, tol)
 }
 
-// devices are the reference in float64 and the processor in float32, each by a tolerance some thousand times its unit
-// roundoff, for sums of a few tens of numbers near 1.
+// devices are the reference device in float64 and the processor in float32. The key is the tolerance, a few thousand
+// times the unit round-off, which leaves room for sums of a few tens of numbers near 1.
 func devices() map[float64]device.Device {
 	return map[float64]device.Device{1e-12: ref.New(), 1e-4: host.New(2)}
 }
@@ -128,7 +128,8 @@ func TestBatchNormIsPyTorch(t *testing.T) {
 	}
 }
 
-// A state_dict that PyTorch saved is the network, and goes back under the same names.
+// A state_dict that PyTorch saved is read as parameters and state, and gives PyTorch's outputs. Files of other networks
+// are refused with the names of the arrays that do not fit.
 func TestStateDict(t *testing.T) {
 	g := loadGolden(t)
 	read, err := params.ReadNPZ("testdata/batchnorm.npz", normalized.Params(), normalized.State())
@@ -148,8 +149,8 @@ func TestStateDict(t *testing.T) {
 	require.ErrorContains(t, err, "missing 0.bias, 2.weight, 2.bias; not asked for 1.weight, 1.bias, 1.running_mean")
 }
 
-// plainBatchNorm normalizes rows of width numbers by loops: by the statistics of the rows, which it returns, or by
-// those given.
+// plainBatchNorm is batch normalization in plain loops. Under train it uses the statistics of the rows in x, otherwise
+// the given mean and variance. It also returns the mean and the unbiased variance of the rows.
 func plainBatchNorm(x, weight, bias, mean, variance []float64, train bool) (out, batchMean, unbiased []float64) {
 	width := len(weight)
 	rows := len(x) / width
@@ -174,8 +175,8 @@ func plainBatchNorm(x, weight, bias, mean, variance []float64, train bool) (out,
 	return out, batchMean, unbiased
 }
 
-// Passes chain inside one graph: the next state of one is the state of the following. Here the first two move it, the
-// third uses it. Checked against loops.
+// Passes chain inside one graph: the next state of one is the state of the following. Here the first two passes update
+// the running statistics and the third uses them; the results are those of plain loops.
 func TestPassesChain(t *testing.T) {
 	m := models.MLP{Widths: []int{2, 3, 2}, BatchNorm: true}
 	start, state := m.Init(4)
@@ -213,7 +214,7 @@ func TestPassesChain(t *testing.T) {
 	require.InDeltaSlice(t, slices.Concat(mean, variance, []float64{2}), got[3], 1e-14)
 }
 
-// No derivative passes through the moved statistics into what uses them later.
+// No derivative passes through the updated statistics.
 func TestStateHasNoDerivative(t *testing.T) {
 	m := models.MLP{Widths: []int{2, 3, 1}, BatchNorm: true}
 	start, state := m.Init(4)
@@ -228,12 +229,12 @@ func TestStateHasNoDerivative(t *testing.T) {
 	require.NotZero(t, got[2][0])
 }
 
-// Derivatives up to the second order in parameters and inputs, by central differences.
+// Derivatives up to the second order in parameters and inputs agree with central differences.
 func TestBatchNormDerivatives(t *testing.T) {
 	ex := tensor.NewExecutor(ref.New())
 	defer ex.Close()
-	m := models.MLP{Widths: []int{3, 4, 2}, Activation: models.Tanh, BatchNorm: true, Normalize: models.Normalization{
-		Mean: []float64{0.3}, Deviation: []float64{0.5}}}
+	m := models.MLP{Widths: []int{3, 4, 2}, Activation: models.Tanh, BatchNorm: true}
+	m.Normalize = models.Normalization{Mean: []float64{0.3}, Deviation: []float64{0.5}}
 	s := ex.Variable("state", tensor.Real, m.State().Size())
 	require.NoError(t, s.Write([]float64{0.1, -0.2, 0.3, 0.4, 0.5, 1.5, 2, 0.7, 3}))
 	for _, mode := range []params.Mode{params.Train, params.TrainFrozen, params.Eval} {
@@ -247,8 +248,8 @@ func TestBatchNormDerivatives(t *testing.T) {
 	}
 }
 
-// The variance is that of centred numbers: with a mean of 1000 and a deviation of 1, float32 would lose four digits in
-// the difference of the mean square and the squared mean, and the outputs a few hundredths.
+// The variance is computed as the mean of (x - μ)². As the mean of x² minus μ², with a mean of 1000 and a deviation
+// near 1, it would keep fewer than two of float32's seven digits, and the outputs would be wrong by some hundredths.
 func TestVarianceIsCentred(t *testing.T) {
 	m := models.MLP{Widths: []int{1, 1, 1}, Activation: models.Identity, BatchNorm: true}
 	start, state := m.Init(1)
@@ -263,7 +264,7 @@ func TestVarianceIsCentred(t *testing.T) {
 	in := pass{X: x, Labels: make([]int32, len(x)), V: start.Flat}
 	got := run(t, dev, m, start.Flat, state.Flat, in, params.Train)
 	require.NoError(t, dev.Close())
-	// The mean is rounded to 1000·2⁻²⁴ = 6e-5, relative to a deviation of √2.
+	// The mean is rounded by up to 1000·2⁻²⁴ = 6e-5, and the outputs are relative to a deviation of √2.
 	require.InDeltaSlice(t, want, got.Outputs, 3e-4)
 	require.InDelta(t, 0.1*mean[0], got.State[0], 1e-4)
 	require.InDelta(t, 0.9+0.1*unbiased[0], got.State[1], 1e-4)

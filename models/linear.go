@@ -8,11 +8,11 @@ import (
 )
 
 // Softmax is softmax regression: outputs (logits) [B, Classes] = inputs · Wᵀ + b, with weight W [Classes, Inputs] and
-// bias b [Classes], start values zero. A class's weights lie side by side, like the inputs they meet, so that products
-// with few classes run along the inputs. tensor.CrossEntropy is its loss.
+// bias b [Classes]. All start values are zero. The weights of one class are contiguous, as the inputs of one row are,
+// so that products with few classes run along the inputs. Its loss is tensor.CrossEntropy.
 type Softmax struct {
 	Inputs, Classes int
-	NoBias          bool // true where the inputs carry a column of ones
+	NoBias          bool // leaves out b, for inputs that have a column of ones
 	Normalize       Normalization
 }
 
@@ -39,11 +39,11 @@ func (m Softmax) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs
 	return applyAffine(w, m.Normalize.apply(rows("Softmax", inputs, m.Inputs))), nil
 }
 
-// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · wᵀ + b, the log-odds of class 1, with
-// weight w [1, Inputs] and bias b [1], start values zero. BinaryCrossEntropy is its loss.
+// Logistic is logistic regression for two classes: outputs [B, 1] = inputs · wᵀ + b are the log-odds of class 1, with
+// weight w [1, Inputs] and bias b [1]. All start values are zero. Its loss is BinaryCrossEntropy.
 type Logistic struct {
 	Inputs    int
-	NoBias    bool // true where the inputs carry a column of ones
+	NoBias    bool // leaves out b, for inputs that have a column of ones
 	Normalize Normalization
 }
 
@@ -78,7 +78,7 @@ func affine(inputs, outputs int, noBias bool) params.Layout {
 	return l
 }
 
-// applyAffine is x·Wᵀ + b, without b where there is none.
+// applyAffine is x·Wᵀ + b, or x·Wᵀ where the model has no bias.
 func applyAffine(w params.Vars, x *tensor.Node) *tensor.Node {
 	return plusBias(x.MatMul(w["weight"].T()), w["bias"])
 }
@@ -91,7 +91,7 @@ func plusBias(z, b *tensor.Node) *tensor.Node {
 	return z.Add(b)
 }
 
-// zeros are values of a layout, all zero.
+// zeros are the values of a layout, all of them 0.
 func zeros(l params.Layout) params.Values {
 	return params.Values{Layout: l, Flat: make([]float64, l.Size())}
 }

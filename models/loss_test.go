@@ -76,12 +76,12 @@ func TestBinaryCrossEntropy(t *testing.T) {
 		if math.Abs(z[i]) < 100 {
 			require.InDelta(t, -a[i]*math.Log(p)-(1-a[i])*math.Log1p(-p), got[0][i], 1e-14)
 		} else {
-			require.Zero(t, got[0][i], "far out on the right side")
+			require.Zero(t, got[0][i], "the loss vanishes for extreme log-odds of the right sign")
 		}
 	}
 }
 
-// Ties count for the first class.
+// Among equal logits the first counts as the largest.
 func TestMistakes(t *testing.T) {
 	ex := tensor.NewExecutor(ref.New())
 	defer ex.Close()

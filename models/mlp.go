@@ -8,22 +8,24 @@ import (
 	"bilevel/tensor"
 )
 
-// MLP is a multilayer perceptron: for each layer i from 0, x ← φ(N_i(x·W_iᵀ + b_i)), without N and φ in the last. N is
-// batch normalization or, where BatchNorm is false, nothing. Inputs [B, …] with Widths[0] numbers a row give outputs
-// [B, Widths[last]]. Everything but Widths may stay zero: relu, biases, start values that suit the activation.
+// MLP is a multilayer perceptron: x ← φ(N_i(x·W_iᵀ + b_i)) for each layer i from 0, without N and φ in the last layer.
+// N is batch normalization or, where BatchNorm is false, the identity. Inputs [B, …] with Widths[0] numbers per row
+// give outputs [B, Widths[last]]. All fields but Widths may stay zero: the perceptron then has relu, biases, no batch
+// normalization, and He's start values.
 //
-// Its arrays are named and ordered as those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose
+// Its arrays have the names and the order of those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose
 // members are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1,
 // with 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear
-// map that is followed by a batch normalization has no bias: the normalization takes it out again, so that the loss
-// would not depend on it and its Hessian would be singular. In PyTorch that is Linear(…, bias=False).
+// map that is followed by a batch normalization has no bias: the normalization would subtract it again, so that the
+// loss would not depend on it, and the Hessian of the loss would be singular. In PyTorch that is Linear(…, bias=False).
 type MLP struct {
 	Widths     []int // inputs, hidden layers, outputs
 	Activation Activation
 	NoBias     bool  // leaves out the biases of linear maps
 	BatchNorm  bool  // normalizes the input of each φ
-	Start      Start // where empty, what suits the activation: He for relu and softplus, else Glorot
-	// InputsFirst stores each weight array as [in, out], PyTorch's transposed. Start values are the same function.
+	Start      Start // empty: He for relu and softplus, Glorot for the other activations
+	// InputsFirst stores each weight array as [in, out], the transpose of PyTorch's. A seed gives the same network
+	// either way.
 	InputsFirst bool
 	Normalize   Normalization
 }
@@ -49,14 +51,14 @@ func (m MLP) Check() error {
 	return m.Normalize.check(m.Widths[0])
 }
 
-// dense is one layer: the names of its linear map and of its batch normalization, empty where there is none.
+// dense is one layer of a perceptron.
 type dense struct {
-	linear, norm string
+	linear, norm string // names of its linear map and of its batch normalization; norm is empty where there is none
 	in, out      int
 	bias, last   bool
 }
 
-// layers lists the layers; a name is the number of a member of the nn.Sequential.
+// layers lists the layers. A layer's names are the numbers that its parts have in PyTorch's nn.Sequential.
 func (m MLP) layers() []dense {
 	must("MLP", m.Check())
 	members := 2 // linear map, φ
@@ -108,7 +110,7 @@ func (m MLP) Init(seed uint64) (p, state params.Values) {
 		_, start, _ = m.Activation.find()
 	}
 	p, state = zeros(m.Params()), zeros(m.State())
-	number := make(map[string]int) // of an array in the layout: each draws numbers of its own
+	number := make(map[string]int) // position in the layout, which gives each array random numbers of its own
 	for i, a := range p.Layout {
 		number[a.Name] = i
 	}
@@ -143,7 +145,7 @@ func fill(dst []float64, v float64) {
 func (m MLP) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, next *tensor.Node) {
 	w, s := open("MLP", m, p, state, mode)
 	phi, _, _ := m.Activation.find()
-	moved := params.Vars{}
+	statistics := params.Vars{} // the updated running statistics, by name
 	x := m.Normalize.apply(rows("MLP", inputs, m.Widths[0]))
 	for _, d := range m.layers() {
 		weight := w[d.linear+".weight"]
@@ -152,14 +154,14 @@ func (m MLP) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, ne
 		}
 		x = plusBias(x.MatMul(weight), w[d.linear+".bias"])
 		if d.norm != "" {
-			x = batchNorm("MLP", d.norm, w, s, x, mode, moved)
+			x = batchNorm("MLP", d.norm, w, s, x, mode, statistics)
 		}
 		if !d.last {
 			x = phi(x)
 		}
 	}
-	if len(moved) == 0 {
+	if len(statistics) == 0 {
 		return x, state
 	}
-	return x, m.State().Spread(func(a params.Array) *tensor.Node { return moved[a.Name] }).StopGradient()
+	return x, m.State().Spread(func(a params.Array) *tensor.Node { return statistics[a.Name] }).StopGradient()
 }

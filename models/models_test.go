@@ -101,7 +101,7 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// What is pruned and decayed are weights of linear maps, and layers are named by what stands before the dot.
+// IsWeight finds the weights of linear maps, and LayerOf names a layer by the part of a name before the dot.
 func TestGroupsOfArrays(t *testing.T) {
 	l := models.MLP{Widths: []int{2, 1, 2}, BatchNorm: true}.Params()
 	require.Equal(t, []string{"0", "1", "3"}, l.Groups(models.LayerOf))
@@ -113,7 +113,7 @@ func TestGroupsOfArrays(t *testing.T) {
 	require.Equal(t, []string{"0"}, models.Softmax{Inputs: 2, Classes: 2}.Params().Groups(models.LayerOf))
 }
 
-// weightAt is element (from input k to output j) of a weight array of in × out elements.
+// weightAt is the weight from input k to output j in a weight array of in × out elements.
 func weightAt(m models.MLP, w []float64, k, j, in, out int) float64 {
 	if m.InputsFirst {
 		return w[k*out+j]
@@ -121,7 +121,8 @@ func weightAt(m models.MLP, w []float64, k, j, in, out int) float64 {
 	return w[j*in+k]
 }
 
-// plainMLP is the perceptron without batch normalization as a loop over arrays in the order of the vector.
+// plainMLP is a perceptron without batch normalization in plain loops, which take its arrays from the flat vector in
+// order.
 func plainMLP(m models.MLP, phi func(float64) float64, flat, x []float64) []float64 {
 	at := 0
 	for i := range len(m.Widths) - 1 {
@@ -199,7 +200,7 @@ func TestInputsOfManyAxes(t *testing.T) {
 	}
 }
 
-// Attacks see pixels: a normalized model is the plain one on normalized inputs.
+// A model with normalization gives what the same model without it gives for normalized inputs.
 func TestNormalization(t *testing.T) {
 	const rows = 4
 	n := models.Normalization{Mean: []float64{0.5, -1, 2}, Deviation: []float64{0.25, 3, 0.5}}
@@ -266,7 +267,7 @@ func TestRefuses(t *testing.T) {
 	require.NotContains(t, models.MLP{Widths: []int{3, 2}, Activation: "qqqqqqqq"}.Check().Error(), "did you mean")
 }
 
-// What does not fit while a graph is built is an error of Compile that names the model and the caller's line.
+// Arguments that do not fit make Compile return an error that names the model and the caller's file.
 func TestApplyRefuses(t *testing.T) {
 	mlp, norm := models.MLP{Widths: []int{3, 4, 2}}, models.MLP{Widths: []int{3, 4, 2}, BatchNorm: true}
 	ex := tensor.NewExecutor(ref.New())
@@ -287,8 +288,8 @@ func TestApplyRefuses(t *testing.T) {
 		{"MLP", "its state is missing: it keeps 1.running_mean, 1.running_var, 1.num_batches_tracked",
 			func() { norm.Apply(zero(30), nil, x, params.Train) }},
 		{"MLP", "its state is missing", func() { norm.Apply(zero(30), nil, x, params.Eval) }},
-		{"MLP", "its state are a vector of 9 elements", func() { norm.Apply(zero(30), zero(8), x, params.Train) }},
-		{"MLP", "its parameters are a vector of 26 elements, not ",
+		{"MLP", "its state must be a vector of 9 elements", func() { norm.Apply(zero(30), zero(8), x, params.Train) }},
+		{"MLP", "its parameters must be a vector of 26 elements, not ",
 			func() { mlp.Apply(zero(27), nil, x, params.Train) }},
 		{"MLP", "not nil", func() { mlp.Apply(nil, nil, x, params.Train) }},
 		{"MLP", "vector of 26", func() { mlp.Apply(zero(2, 13), nil, x, params.Train) }},
@@ -308,6 +309,6 @@ func TestApplyRefuses(t *testing.T) {
 		require.Contains(t, e.Detail, c.says)
 		require.Contains(t, e.File, "models_test.go")
 	}
-	// One row may be evaluated.
+	// Under Eval, a batch may have a single row.
 	require.NoError(t, tensor.Catch(func() { norm.Apply(zero(30), zero(9), zero(1, 3), params.Eval) }))
 }

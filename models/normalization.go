@@ -8,17 +8,17 @@ import (
 )
 
 // Normalization is a first layer without parameters that brings inputs to zero mean and unit deviation:
-// x_j ← (x_j - Mean[j mod c]) / Deviation[j mod c] along the last axis, for c means and deviations. One of each serves
-// all features; three serve images whose channels come last, flattened or not; as many as features serve tables. The
-// zero value does nothing.
+// x_j ← (x_j - Mean[j mod c]) / Deviation[j mod c] along the last axis, for c means and deviations. With c = 1, all
+// features have the same; c = 3 is for images whose channels come last, flattened or not; in a table with a mean and a
+// deviation per column, c is the number of features. The zero value leaves inputs as they are.
 //
-// Attacks and their limits live in the space of the pixels, in [0, 1]: with the normalization inside the model, what
-// the model takes is what the attack changes.
+// A model that normalizes its own inputs takes pixels in [0, 1]. These are what an adversarial attack changes, and what
+// limits on its perturbation are stated for.
 type Normalization struct {
 	Mean, Deviation []float64
 }
 
-// check refuses what does not fit a last axis of so many features.
+// check refuses values that are no normalization, or that do not fit a last axis of so many features.
 func (n Normalization) check(features int) error {
 	c := len(n.Mean)
 	if c != len(n.Deviation) || c > 0 && features%c != 0 {
@@ -46,7 +46,7 @@ func (n Normalization) apply(x *tensor.Node) *tensor.Node {
 	return x.Reshape(split...).Sub(constants(n.Mean)).Div(constants(n.Deviation)).Reshape(shape...)
 }
 
-// constants is a vector of numbers as a node; runs of equal numbers are one part of it.
+// constants is a vector of numbers as a node: a concatenation in which each run of equal numbers is one part.
 func constants(values []float64) *tensor.Node {
 	var parts []*tensor.Node
 	for i := 0; i < len(values); {

@@ -13,22 +13,23 @@ import (
 type Start string
 
 const (
-	// He draws weights from normals of variance 2/fanIn and sets biases to 0 (He, Zhang, Ren, Sun, ICCV 2015, eq. 10):
-	// it keeps the variance of activations through layers of relu.
+	// He draws weights from a normal distribution of variance 2/fanIn and sets biases to 0 (He, Zhang, Ren, Sun, ICCV
+	// 2015, eq. 10). With relu, the activations then have about the same variance in all layers.
 	He Start = "he"
-	// Glorot draws weights uniformly on ±√(6/(fanIn+fanOut)) and sets biases to 0 (Glorot, Bengio, AISTATS 2010, eq.
-	// 16): it keeps the variance of activations and gradients through layers that are nearly linear around 0.
+	// Glorot draws weights uniformly from ±√(6/(fanIn+fanOut)) and sets biases to 0 (Glorot, Bengio, AISTATS 2010,
+	// eq. 16). With activations that are nearly linear around 0, activations and gradients then have about the same
+	// variance in all layers.
 	Glorot Start = "glorot"
-	// PyTorch draws weights and biases uniformly on ±1/√fanIn, as torch.nn.Linear does where nothing else is said.
+	// PyTorch draws weights and biases uniformly from ±1/√fanIn, the default of torch.nn.Linear.
 	PyTorch Start = "pytorch"
 )
 
 // starts has a row for each distribution.
 var starts = []struct {
 	name   Start
-	normal bool // else uniform on ±scale
-	scale  func(fanIn, fanOut int) float64
-	biases bool // biases are drawn like the weights, else they are 0
+	normal bool                            // true: normal with deviation scale; false: uniform on ±scale
+	scale  func(fanIn, fanOut int) float64 // of the numbers drawn
+	biases bool                            // true: biases are drawn like the weights; false: they are 0
 }{
 	{He, true, func(in, _ int) float64 { return math.Sqrt(2 / float64(in)) }, false},
 	{Glorot, false, func(in, out int) float64 { return math.Sqrt(6 / float64(in+out)) }, false},
@@ -47,7 +48,8 @@ func (s Start) check() error {
 		string(s), strings.Join(names, ", "), nearest.Hint(string(s), names))
 }
 
-// weights fills dst with start values of a weight array, which depend on the seed and the array's number alone.
+// weights fills dst with start values for the weights of a linear map. They depend on nothing but the distribution, the
+// sizes, the seed and the array's number.
 func (s Start) weights(dst []float64, fanIn, fanOut int, seed uint64, number int) {
 	for _, row := range starts {
 		if row.name == s {
@@ -56,7 +58,7 @@ func (s Start) weights(dst []float64, fanIn, fanOut int, seed uint64, number int
 	}
 }
 
-// bias is weights for the bias of the same linear map.
+// bias fills dst with start values for the bias of a linear map, and leaves it alone where biases start at 0.
 func (s Start) bias(dst []float64, fanIn, fanOut int, seed uint64, number int) {
 	for _, row := range starts {
 		if row.name == s && row.biases {
@@ -65,7 +67,7 @@ func (s Start) bias(dst []float64, fanIn, fanOut int, seed uint64, number int) {
 	}
 }
 
-// draw fills dst with scale times a standard normal number, or with uniform numbers on ±scale, rounded to float32.
+// draw fills dst with scale times standard normal numbers, or with uniform numbers on ±scale, rounded to float32.
 func draw(dst []float64, normal bool, scale float64, seed uint64, number int) {
 	draws := make([]float32, len(dst))
 	if normal {

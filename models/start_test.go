@@ -30,14 +30,14 @@ func TestStartValues(t *testing.T) {
 		w, b, other := draw(c.start, 1)
 		require.Len(t, w, in*out)
 		check := func(values []float64) {
-			// n draws: the mean is within 5 σ/√n of 0, the variance within 5 √((m₄ - σ⁴)/n).
+			// Of n draws, the mean lies within 5σ/√n of 0, and the variance within 5√((m₄ - σ⁴)/n) of σ².
 			n := float64(len(values))
 			mean, variance := stat.MeanVariance(values, nil)
 			require.Less(t, math.Abs(mean), 5*math.Sqrt(c.variance/n), c.start)
 			require.InDelta(t, c.variance, variance, 5*c.variance*math.Sqrt((c.kurtosis-1)/n), c.start)
 			for i, v := range values {
 				require.LessOrEqual(t, math.Abs(v), c.limit*(1+1e-6))
-				require.Equal(t, v, float64(float32(v)), "element %d: a float32 on every device", i)
+				require.Equal(t, v, float64(float32(v)), "element %d is a float32 number", i)
 			}
 		}
 		check(w)
@@ -59,23 +59,23 @@ func TestModelInit(t *testing.T) {
 	p, state := m.Init(7)
 	require.Empty(t, state.Flat)
 	w := p.Flat
-	// Recorded runs depend on these bits. An independent Philox with the exact inverse normal gives 0.29677198…,
-	// -0.08338854…, -0.22531239…
+	// Recorded runs depend on these bits. An independent Philox followed by the exact inverse of the normal
+	// distribution function gives 0.29677198…, -0.08338854…, -0.22531239…
 	require.Equal(t, []float64{0.2967720031738281, -0.08338852971792221, -0.22531241178512573}, w[:3])
 	tanh, _ := models.MLP{Widths: []int{4, 3, 2}, InputsFirst: true, Activation: models.Tanh}.Init(7)
 	require.Equal(t, []float64{0.3011641800403595, -0.0869126245379448}, tanh.Flat[:2])
 	require.Equal(t, []float64{0, 0, 0}, w[12:15], "biases start at zero")
 
-	// The other way of storing weights is the same function.
-	turned, _ := models.MLP{Widths: []int{4, 3, 2}}.Init(7)
+	// Weights stored the other way are those of the same function.
+	outputsFirst, _ := models.MLP{Widths: []int{4, 3, 2}}.Init(7)
 	for k := range 4 {
 		for j := range 3 {
-			require.Equal(t, w[k*3+j], turned.Of("0.weight")[j*4+k])
+			require.Equal(t, w[k*3+j], outputsFirst.Of("0.weight")[j*4+k])
 		}
 	}
 	x := sequence(5*4, 0.7)
 	other := models.MLP{Widths: []int{4, 3, 2}}
-	require.InDeltaSlice(t, outputs(t, m, w, x, 5, 4), outputs(t, other, turned.Flat, x, 5, 4), 1e-15)
+	require.InDeltaSlice(t, outputs(t, m, w, x, 5, 4), outputs(t, other, outputsFirst.Flat, x, 5, 4), 1e-15)
 
 	norm, state := models.MLP{Widths: []int{4, 3, 2}, BatchNorm: true}.Init(7)
 	require.Equal(t, []float64{1, 1, 1}, norm.Of("1.weight"))

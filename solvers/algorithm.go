@@ -1,6 +1,8 @@
 package solvers
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 
@@ -30,8 +32,10 @@ type Needs struct {
 	FixedBatches bool
 }
 
-// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations.
-func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Algorithm, error) {
+// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search for
+// step sizes, where they are missing.
+func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
+	*engine.Engine, Algorithm, error) {
 	needs := a.Needs()
 	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
 		return nil, nil, err
@@ -40,13 +44,14 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 		for _, side := range []problem.Side{problem.Lower, problem.Upper} {
 			if s := b.Level(side).Sampler; s != nil {
 				if _, ok := s.(problem.Slotted); !ok {
-					return nil, nil, fmt.Errorf("%s keeps a table with an entry for each minibatch: give the %s level problem.Fixed(%d) as its sampler",
+					return nil, nil, fmt.Errorf("%s keeps a table with an entry for each minibatch: give the %s "+
+						"level problem.Fixed(%d) as its sampler",
 						a.Name(), side, s.Size())
 				}
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(b, n, seed) })
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, n, seed) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -55,13 +60,16 @@ func Init(b *problem.Bound, a Algorithm, n int, seed uint64) (*engine.Engine, Al
 		return nil, nil, err
 	}
 	spec.Name, spec.Seed = a.Name(), seed
+	if spec.Settings, err = json.Marshal(a); err != nil {
+		return nil, nil, err
+	}
 	e, err := engine.New(b, spec)
 	return e, a, err
 }
 
 // start is the state that all algorithms here have, x and y, and further vectors of the lower level's size that start
-// at zero. The watch for numbers that are not finite leaves x out: an iteration changes few of many upper variables, and
-// what goes wrong there reaches y in the next iterations that draw it.
+// at zero. The watch for numbers that are not finite leaves x out: an iteration changes few of many upper variables,
+// and what goes wrong there reaches y in the next iterations that draw it.
 func start(b *problem.Bound, zeros ...string) []engine.Array {
 	state := []engine.Array{
 		{Name: "x", Values: b.Upper.Start.Flat, Unwatched: true},

@@ -100,15 +100,16 @@ func shrink(a, chosen Algorithm) (smaller Algorithm, ok bool) {
 }
 
 // measure finds the step sizes of a run of n iterations.
-func measure(b *problem.Bound, n int, seed uint64) (s Scale, err error) {
-	m := &probe{b: b, scope: b.Executor.Scope(), seed: seed}
+func measure(ctx context.Context, b *problem.Bound, n int, seed uint64) (s Scale, err error) {
+	m := &probe{ctx: ctx, b: b, scope: b.Executor.Scope(), seed: seed}
 	defer func() { err = errors.Join(err, m.scope.Close()) }()
 	largest, err := m.largestEigenvalue()
 	if err != nil {
 		return s, err
 	}
 	if !(largest > 0) || math.IsInf(largest, 0) {
-		return s, fmt.Errorf("no step sizes can be chosen: the lower Hessian at the start values has the largest eigenvalue %g; give the steps", largest)
+		return s, fmt.Errorf("no step sizes can be chosen: the lower Hessian at the start values has the largest "+
+			"eigenvalue %g; give the steps", largest)
 	}
 	s.Inner = 1 / (2 * largest)
 	g, slope, mu, err := m.hypergradient(s.Inner)
@@ -144,9 +145,20 @@ func norm(v []float64) float64 {
 
 // probe looks at a problem at its start values.
 type probe struct {
+	ctx   context.Context // of the call that measures
 	b     *problem.Bound
 	scope *tensor.Scope
 	seed  uint64
+}
+
+// repeat runs a program so many times, and stops between two of them when the caller's context ends.
+func (m *probe) repeat(f *tensor.Function, n int) error {
+	for range n {
+		if err := errors.Join(m.ctx.Err(), f.Run(1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // some is at most so many random rows of a level.
@@ -211,7 +223,7 @@ func (m *probe) largestEigenvalue() (float64, error) {
 		if err := m.scope.Err(); err != nil {
 			return 0, err
 		}
-		if err := errors.Join(direction.Write32(start), step.Run(powerSteps)); err != nil {
+		if err := errors.Join(direction.Write32(start), m.repeat(step, powerSteps)); err != nil {
 			return 0, err
 		}
 		l, err := value.Number()
@@ -235,11 +247,13 @@ func (m *probe) hypergradient(step float64) (g []float64, slope, mu float64, err
 		return nil, 0, 0, err
 	}
 	at := func(side problem.Side) *problem.Point {
-		return m.at(side, x.Node(), y.Node(), map[problem.Side]problem.Batch{problem.Lower: lower, problem.Upper: upper}[side])
+		return m.at(side, x.Node(), y.Node(),
+			map[problem.Side]problem.Batch{problem.Lower: lower, problem.Upper: upper}[side])
 	}
-	system, err := linear.CG{RTol: 1e-2, MaxSteps: 50, FromZero: true, Trust: true}.Prepare(m.b.Executor, func(v *tensor.Node) *tensor.Node {
-		return at(problem.Lower).HVP(v)
-	}, y.Size())
+	system, err := linear.CG{RTol: 1e-2, MaxSteps: 50, FromZero: true, Trust: true}.Prepare(m.b.Executor,
+		func(v *tensor.Node) *tensor.Node {
+			return at(problem.Lower).HVP(v)
+		}, y.Size())
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -259,10 +273,10 @@ func (m *probe) hypergradient(step float64) (g []float64, slope, mu float64, err
 		return nil, 0, 0, err
 	}
 	here := func() ([]float64, error) {
-		if err := errors.Join(descend.Run(descents), rhs.Run(1)); err != nil {
+		if err := errors.Join(m.repeat(descend, descents), rhs.Run(1)); err != nil {
 			return nil, err
 		}
-		st, err := system.Solve(context.Background())
+		st, err := system.Solve(m.ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -47,7 +47,8 @@ func (a F2SA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 		return engine.Spec{}, err
 	}
 	if !(a.Growth >= 0) || a.InnerSteps < 1 {
-		return engine.Spec{}, fmt.Errorf("f2sa: growth %g and %d inner_steps: wants a growth from 0 on and at least one step", a.Growth, a.InnerSteps)
+		return engine.Spec{}, fmt.Errorf("f2sa: growth %g and %d inner_steps: wants a growth from 0 on and at least "+
+			"one step", a.Growth, a.InnerSteps)
 	}
 	draws := []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}}
 	inner := func(it *engine.Iteration, s *engine.State) {
@@ -71,7 +72,8 @@ func (a F2SA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 	return engine.Spec{
 		State: append(start(b), engine.Array{Name: "z", Values: b.Lower.Start.Flat}),
 		Rates: []engine.Rate{
-			a.Schedule.Scaled("y", a.YStep, n), a.Schedule.Scaled("z", a.ZStep, n), a.Schedule.Scaled("outer", a.OuterStep, n),
+			a.Schedule.Scaled("y", a.YStep, n), a.Schedule.Scaled("z", a.ZStep, n),
+			a.Schedule.Scaled("outer", a.OuterStep, n),
 			{Name: "multiplier", At: func(k int) float64 { return a.Multiplier + float64(k)*a.Growth }},
 		},
 		Phases: []engine.Phase{

@@ -36,7 +36,7 @@ func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Probl
 func begin(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, n int, seed uint64) *engine.Engine {
 	b, err := p.Bind(ex)
 	require.NoError(t, err)
-	e, _, err := solvers.Init(b, a, n, seed)
+	e, _, err := solvers.Init(context.Background(), b, a, n, seed)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e

@@ -25,7 +25,8 @@ const monitorRows = 4096
 func upperValue(b *problem.Bound) (*monitor, error) {
 	sc := b.Executor.Scope()
 	m := &monitor{scope: sc, sum: sc.Number("monitor"),
-		x: sc.Variable("monitor x", tensor.Real, b.Upper.Start.Size()), y: sc.Variable("monitor y", tensor.Real, b.Lower.Start.Size())}
+		x: sc.Variable("monitor x", tensor.Real, b.Upper.Start.Size()),
+		y: sc.Variable("monitor y", tensor.Real, b.Lower.Start.Size())}
 	var state *tensor.Node
 	if n := b.State.Size(); n > 0 {
 		m.state = sc.Variable("monitor model state", tensor.Real, n)
@@ -33,7 +34,8 @@ func upperValue(b *problem.Bound) (*monitor, error) {
 	}
 	o := b.Oracle()
 	m.sweep = b.NewSweep(sc, "monitor", problem.Upper, monitorRows, func(rows problem.Batch) []problem.Sum {
-		return []problem.Sum{{Var: m.sum, Value: o.At(problem.Upper, m.x.Node(), m.y.Node(), rows, params.Eval, state).Value().Reshape()}}
+		return []problem.Sum{{Var: m.sum,
+			Value: o.At(problem.Upper, m.x.Node(), m.y.Node(), rows, params.Eval, state).Value().Reshape()}}
 	})
 	if err := sc.Err(); err != nil {
 		return nil, errors.Join(err, sc.Close())

@@ -34,9 +34,16 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
+	// is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
-	Resume   *engine.Snapshot
+
+	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's settings
+	// from the snapshot, so that what was chosen once is not chosen again.
+	Resume          *engine.Snapshot
+	Checkpoint      func(*engine.Snapshot) error
+	CheckpointEvery time.Duration
 }
 
 // Result is what a run ends with.
@@ -84,7 +91,6 @@ func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*
 type solve struct {
 	b       *problem.Bound
 	opt     Options
-	engine  *engine.Engine
 	closers []func() error
 }
 
@@ -108,9 +114,14 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
+		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
+			return nil, err
+		}
+	}
 	var warnings []string
 	for attempt := 1; ; attempt++ {
-		e, chosen, err := Init(s.b, a, limits.Iterations, s.opt.Seed)
+		e, chosen, err := Init(ctx, s.b, a, limits.Iterations, s.opt.Seed)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +139,12 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		if !ok || attempt == attempts || limits.Resume != nil {
 			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
 		}
-		warnings = append(warnings, fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large", out.Iterations))
+		if err := e.Close(); err != nil { // its memory is wanted for the next one
+			return nil, err
+		}
+		warnings = append(warnings,
+			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",
+				out.Iterations))
 		a = smaller
 	}
 }
@@ -150,8 +166,10 @@ func (s *solve) limits() (engine.Limits, error) {
 		o.Every = max(1, o.Iterations/50)
 	}
 	return engine.Limits{
-		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience, Every: o.Every,
+		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,
+		Every:   o.Every,
 		Monitor: o.Monitor, Record: o.Record, Progress: o.Progress, Resume: o.Resume,
+		Checkpoint: o.Checkpoint, CheckpointEvery: o.CheckpointEvery,
 	}, nil
 }
 

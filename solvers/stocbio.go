@@ -38,12 +38,14 @@ func (StocBiO) Needs() Needs {
 }
 
 func (a StocBiO) Spec(b *problem.Bound, n int) (engine.Spec, error) {
-	err := checkSteps("stocbio", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep}, field{"neumann_step", a.NeumannStep})
+	err := checkSteps("stocbio", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep},
+		field{"neumann_step", a.NeumannStep})
 	if err != nil {
 		return engine.Spec{}, err
 	}
 	if a.Terms < -1 || a.InnerSteps < 1 {
-		return engine.Spec{}, fmt.Errorf("stocbio: %d terms and %d inner_steps: wants terms from 0 on and at least one step", a.Terms, a.InnerSteps)
+		return engine.Spec{}, fmt.Errorf("stocbio: %d terms and %d inner_steps: wants terms from 0 on and at least "+
+			"one step", a.Terms, a.InnerSteps)
 	}
 	inner := func(it *engine.Iteration, s *engine.State) {
 		x, y := s.Get("x"), s.Get("y")
@@ -69,7 +71,8 @@ func (a StocBiO) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 		State: start(b, "v"),
 		Rates: []engine.Rate{a.Schedule.Scaled("inner", a.Step, n), a.Schedule.Scaled("outer", a.OuterStep, n)},
 		Phases: []engine.Phase{
-			{Name: "stocbio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower}, Build: inner},
+			{Name: "stocbio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower},
+				Build: inner},
 			{Name: "stocbio outer", Draws: []engine.Draw{lower, upper}, Build: outer},
 		},
 	}, nil

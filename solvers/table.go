@@ -41,7 +41,8 @@ func AlgorithmByName(name string) (Entry, error) {
 		}
 		names = append(names, e.Name())
 	}
-	return Entry{}, fmt.Errorf("unknown algorithm %q (there are %s)%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
+	return Entry{}, fmt.Errorf("unknown algorithm %q (there are %s)%s", name, strings.Join(names, ", "),
+		nearest.Hint(name, names))
 }
 
 // Fields lists the names of an algorithm's settings.
@@ -66,12 +67,14 @@ func Decode(a Algorithm, object []byte) (Algorithm, error) {
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return nil, fmt.Errorf("%s: the setting %s wants a %s, not a %s", a.Name(), wrong.Field, plainType(wrong.Type), wrong.Value)
+		return nil, fmt.Errorf("%s: the setting %s wants a %s, not a %s", a.Name(), wrong.Field, plainType(wrong.Type),
+			wrong.Value)
 	case err != nil && strings.Contains(err.Error(), "unknown field"):
 		_, name, _ := strings.Cut(err.Error(), "unknown field ")
 		name = strings.Trim(name, `"`)
 		names := Fields(a)
-		return nil, fmt.Errorf("%s has no setting %q (there are %s)%s", a.Name(), name, strings.Join(names, ", "), nearest.Hint(name, names))
+		return nil, fmt.Errorf("%s has no setting %q (there are %s)%s", a.Name(), name, strings.Join(names, ", "),
+			nearest.Hint(name, names))
 	case err != nil:
 		return nil, fmt.Errorf("%s: the settings are no JSON object: %w", a.Name(), err)
 	}

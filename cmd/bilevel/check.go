@@ -7,13 +7,14 @@ import (
 	"io"
 	"strings"
 
+	"bilevel/device/open"
 	"bilevel/experiments/check"
 	"bilevel/tensor"
 
 	"github.com/spf13/cobra"
 )
 
-// check is the command that holds estimators and algorithms against known answers.
+// check is the command that compares estimators and algorithms with known answers.
 func (a *app) check() *cobra.Command {
 	f := &common{}
 	var lines []string
@@ -21,9 +22,12 @@ func (a *app) check() *cobra.Command {
 		lines = append(lines, fmt.Sprintf("  %-12s %s", c.Name, c.About))
 	}
 	cmd := &cobra.Command{
-		Use:     "check NAME",
-		Short:   "Hold every estimator and algorithm against answers that are known",
-		Long:    "check compares products, hypergradients and algorithms with closed forms, and says by how much they are off.\nIt ends with exit status 1 where one of them is off by more than it may be. The checks:\n\n" + strings.Join(lines, "\n"),
+		Use:   "check NAME",
+		Short: "Compare every estimator and algorithm with known answers",
+		Long: `check compares products, hypergradients and algorithms with closed forms, and prints how far off each of
+them is. The exit status is 1 if one of them is off by more than its bound. The checks are:
+
+` + strings.Join(lines, "\n"),
 		Example: "  bilevel check quadratic\n  bilevel check quadratic --device ref --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -38,7 +42,8 @@ func (a *app) check() *cobra.Command {
 	}
 	f.registerDevice(cmd)
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "seed of the problem that is drawn")
-	cmd.Flags().BoolVar(&f.json, "json", false, "end standard output with one line of JSON; the table goes to standard error")
+	cmd.Flags().BoolVar(&f.json, "json", false,
+		"end standard output with one line of JSON; the table goes to standard error")
 	return cmd
 }
 
@@ -68,7 +73,25 @@ func (a *app) runCheck(c *cobra.Command, f *common, one check.Check) error {
 		fmt.Fprintf(a.stdout, "%s\n", text)
 	}
 	if failed > 0 {
-		return fmt.Errorf("check %s: %d of %d comparisons are off by more than they may be", one.Name, failed, len(findings))
+		return fmt.Errorf("check %s: %d of %d comparisons are off by more than they may be",
+			one.Name, failed, len(findings))
 	}
 	return nil
+}
+
+// algorithms is the command that lists the algorithms.
+func (a *app) algorithms() *cobra.Command {
+	return &cobra.Command{
+		Use:   "algorithms",
+		Short: "List the bi-level algorithms, with what an iteration costs and what each can use",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dev, err := open.Open("ref", open.Options{})
+			if err != nil {
+				return err
+			}
+			ex := tensor.NewExecutor(dev)
+			return errors.Join(check.WriteAlgorithms(c.Context(), a.stdout, ex), ex.Close(), dev.Close())
+		},
+	}
 }

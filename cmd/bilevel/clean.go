@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 	"bilevel/solvers/engine"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func (a *app) clean() *cobra.Command {
@@ -43,7 +43,7 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
   bilevel clean --data mnist --corrupt 0.5 --weights table --model mlp:64`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkClean(c, cmd.Flags().Changed); err != nil {
+			if err := checkClean(c, cmd.Flags()); err != nil {
 				return err
 			}
 			guided := c.Weights != clean.Plain
@@ -87,63 +87,50 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	fs.Float64Var(&c.OuterStep, "outer-step", 0, "step size of the upper level (default 0.1 times the number of its variables)")
 	fs.StringVar(&c.Algorithm, "algo", "soba", strings.Join(algorithms, " | ")+"; other than soba with --weights plain")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
-	f.registerSeeds(cmd)
+	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
+		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
+	}
+	f.registerRuns(cmd)
 	return cmd
 }
 
 // checkClean refuses values that can never work, before anything is opened.
-func checkClean(c clean.Config, given func(string) bool) error {
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"train", c.Train}, {"val", c.Val}, {"iters", c.Iterations}, {"batch", c.Batch}} {
-		if given(n.name) && (n.value < 1 || n.value > math.MaxInt32) {
-			return usagef("--%s %d: wants 1 to %d", n.name, n.value, math.MaxInt32)
-		}
-	}
-	for _, n := range []struct {
-		name  string
-		value float64
-	}{{"step", c.Step}, {"outer-step", c.OuterStep}, {"reg", c.Reg}} {
-		if given(n.name) && (!(n.value > 0) || math.IsInf(n.value, 0)) {
-			return usagef("--%s %g: wants a positive number", n.name, n.value)
-		}
-	}
+func checkClean(c clean.Config, flags *pflag.FlagSet) error {
 	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {
 		return usagef("--corrupt %g: wants a probability from 0 to 1", c.Corrupt)
 	}
 	if c.Weights != clean.Plain {
-		if err := checkGuided(c, given); err != nil {
+		if err := checkGuided(c, flags); err != nil {
 			return err
 		}
-	} else if given("trusted") || given("model") {
+	} else if c.Trusted != "" || c.Model != clean.Auto {
 		return usagef("--weights plain has a model of its own and takes its trusted rows from the data: --trusted and --model do not go with it")
 	}
 	if _, err := solvers.AlgorithmByName(c.Algorithm); err != nil {
 		return usageError{err}
 	}
-	if err := c.Schedule.Check(); given("schedule") && err != nil {
+	if err := c.Schedule.Check(); err != nil {
 		return usageError{err}
 	}
-	return nil
+	return wantPositive(flags, "train", "val", "iters", "batch", "step", "outer-step", "reg")
 }
 
 // checkGuided refuses flags that the forms other than plain cannot serve.
-func checkGuided(c clean.Config, given func(string) bool) error {
+func checkGuided(c clean.Config, flags *pflag.FlagSet) error {
 	if err := c.CheckChoices(); err != nil {
 		return usageError{err}
 	}
-	corrupted := c.Corrupt > 0 || !given("data")
+	corrupted := c.Corrupt > 0 || !flags.Changed("data")
 	for _, name := range []string{"train", "val"} {
-		if given(name) && !corrupted {
+		if flags.Changed(name) && !corrupted {
 			return usagef("--%s draws rows at random, and nobody has looked at their labels: it goes with --corrupt, where the labels of the source are the truth; "+
 				"name trusted rows by --trusted FILE, trusted.npy or val_x.npy and val_y.npy", name)
 		}
 	}
-	if given("trusted") && !given("data") {
+	if c.Trusted != "" && !flags.Changed("data") {
 		return usagef("--trusted marks rows of data of your own: give --data too")
 	}
-	if _, err := solvers.AlgorithmByName(c.Algorithm); err == nil && c.Algorithm != "soba" || given("schedule") && c.Schedule.Check() == nil {
+	if _, err := solvers.AlgorithmByName(c.Algorithm); err == nil && c.Algorithm != "soba" || c.Schedule != "" && c.Schedule.Check() == nil {
 		return usagef("--algo and --schedule go with --weights plain: the other forms run SOBA with steps that fall linearly within a round")
 	}
 	return nil

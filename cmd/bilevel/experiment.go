@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -18,22 +17,26 @@ import (
 // experimentFlags are the flags of commands that run an experiment.
 type experimentFlags struct {
 	common
+	configFlags
 	seeds int
 }
 
-func (f *experimentFlags) registerSeeds(c *cobra.Command) {
+// registerRuns is for what comes after an experiment's own flags.
+func (f *experimentFlags) registerRuns(c *cobra.Command) {
 	c.Flags().IntVar(&f.seeds, "seeds", 1, "number of seeds to run: --seed, --seed + 1, …")
+	f.registerConfig(c)
+	c.PreRunE = func(c *cobra.Command, _ []string) error { return f.load(c) }
 }
 
 // overlay puts the flags that the user gave over a configuration: the flag --outer-step is the field outer_step.
 func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 	given := map[string]any{}
 	c.Flags().Visit(func(flag *pflag.Flag) {
-		name := strings.ReplaceAll(flag.Name, "-", "_")
-		if flag.Value.Type() == "string" {
-			given[name] = flag.Value.String()
-		} else {
-			given[name] = json.RawMessage(flag.Value.String())
+		switch flag.Value.Type() {
+		case "string":
+			given[keyOf(flag.Name)] = flag.Value.String()
+		case "bool", "int", "uint64", "float64":
+			given[keyOf(flag.Name)] = json.RawMessage(flag.Value.String())
 		}
 	})
 	text, err := json.Marshal(given)
@@ -49,7 +52,8 @@ func (f *experimentFlags) list() ([]uint64, error) {
 		return nil, usagef("--seeds %d: wants 1 to %d", f.seeds, math.MaxInt32)
 	}
 	if last := f.seed + uint64(f.seeds-1); last < f.seed {
-		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d", f.seed, f.seeds, uint64(math.MaxUint64))
+		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d",
+			f.seed, f.seeds, uint64(math.MaxUint64))
 	}
 	var seeds []uint64
 	for i := range f.seeds {
@@ -58,9 +62,12 @@ func (f *experimentFlags) list() ([]uint64, error) {
 	return seeds, nil
 }
 
-// runExperiment is what all commands that run an experiment do: settings gives the configuration and the title for a
-// data set. Results are written as cells are finished, so that a stop loses only the one at work.
-func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, settings func(*data.Dataset) (config any, title string, err error)) error {
+// settings gives an experiment's configuration and the title of its plots for a data set.
+type settings = func(*data.Dataset) (config any, title string, err error)
+
+// runExperiment is what all commands that run an experiment do. Results are written as cells are finished, so that a
+// stop loses only the one at work.
+func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, of settings) error {
 	seeds, err := f.list()
 	if err != nil {
 		return err
@@ -68,8 +75,10 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if f.out == "" {
 		f.out = resultsFolder(x.Name(), f.data)
 	}
-	if err := checkWritable(f.out); err != nil {
-		return err
+	if !f.print {
+		if err := checkWritable(f.out); err != nil {
+			return err
+		}
 	}
 	dev, err := f.openDevice()
 	if err != nil {
@@ -79,7 +88,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}
-	config, title, err := settings(set)
+	config, title, err := of(set)
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}
@@ -87,25 +96,42 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return errors.Join(usageError{err}, dev.Close())
 	}
+	if f.print {
+		text, err := f.text(c, config)
+		a.stdout.Write(text)
+		return errors.Join(err, dev.Close())
+	}
+	info := dev.Info()
+	store := &experiments.Store{
+		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(), Device: info.Name + " (" + info.Detail + ")",
+		Warn:  func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+		First: func() error { return f.write(c, f.out, config) },
+	}
 	progress := newProgress(a.stderr, f.quiet)
-	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set}
+	progress.json = f.show == progressJSON
+	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set, Note: progress.say}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
-	written := false
 	write := func(records []*experiments.Record) error {
 		progress.end()
-		if err := experiments.WriteResults(f.out, title, x.Report(), records); err != nil {
+		text, err := f.text(c, config)
+		if err != nil {
+			return err
+		}
+		page := experiments.Page{Title: title, Version: versionText(), Config: string(text)}
+		if err := experiments.WriteResults(f.out, page, x.Report(), records, len(cells)); err != nil {
 			return fmt.Errorf("results: %w", err)
 		}
-		written = true
 		return nil
 	}
-	records, err := experiments.Run(c.Context(), dev, env, x, cells, each, write)
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, store, experiments.Hooks{Begin: each, Finished: write})
 	progress.end()
-	if err != nil && c.Context().Err() != nil { // the device may still be in an iteration: the process ends without waiting
-		if written {
-			return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds were finished, their results are in %s", len(records), len(cells), f.out)
+	if err != nil && c.Context().Err() != nil {
+		// The device may still be in an iteration: the process ends without waiting for it.
+		if !store.Written {
+			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 		}
-		return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
+		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
+			len(records), len(cells), c.Name(), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {
 		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)

@@ -67,7 +67,9 @@ func listing(t *testing.T, dir string) (names []string) {
 
 // The numbers that the command promises of --weights plain, with several seeds each a mean, a deviation and the values.
 var (
-	numbers   = []string{"test_error", "val_loss", "auc", "auc_drawn", "precision", "recall", "best_f1", "iterations", "seconds"}
+	numbers = []string{
+		"test_error", "val_loss", "auc", "auc_drawn", "precision", "recall", "best_f1", "iterations", "seconds",
+	}
 	baselines = []string{"all", "clean", "validation"}
 	oracle    = []string{"lower_gradients", "upper_gradients", "hvp", "jvp", "values", "samples"}
 )
@@ -76,7 +78,7 @@ func TestCleanJSON(t *testing.T) {
 	dir := inNewFolder(t)
 	r := bilevel("clean --weights plain --iters 200 --json --seed 3 --out out")
 	require.Equal(t, exitOK, r.code, r.stderr)
-	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "one line, and the rest on standard error")
+	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "standard output has one line, and the rest is elsewhere")
 	require.Contains(t, r.stderr, "test error, cleaned")
 	require.Contains(t, r.stderr, "suspects.csv: out")
 	got := lastLine(t, r)
@@ -98,7 +100,8 @@ func TestCleanJSON(t *testing.T) {
 	for _, key := range []string{"test_error", "auc", "precision", "recall", "best_f1"} {
 		require.True(t, 0 <= got[key].(float64) && got[key].(float64) <= 1, "%s is a fraction", key)
 	}
-	require.Subset(t, listing(t, filepath.Join(dir, "out")), []string{"result.json", "suspects.csv", "weights.png", "error-iterations.svg"})
+	require.Subset(t, listing(t, filepath.Join(dir, "out")),
+		[]string{"result.json", "suspects.csv", "weights.png", "error-iterations.svg"})
 	require.Equal(t, []string{"out"}, listing(t, dir))
 }
 
@@ -122,7 +125,8 @@ func TestCleanSeveralSeeds(t *testing.T) {
 	check(got, numbers)
 	check(got["baselines"].(map[string]any), baselines)
 	check(got["oracle"].(map[string]any), oracle)
-	require.Subset(t, listing(t, filepath.Join("results", "clean-digits")), []string{"suspects-seed-5.csv", "suspects-seed-6.csv"})
+	require.Subset(t, listing(t, filepath.Join("results", "clean-digits")),
+		[]string{"suspects-seed-5.csv", "suspects-seed-6.csv"})
 }
 
 func TestCleanForPeople(t *testing.T) {
@@ -185,7 +189,9 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestResultsFolder(t *testing.T) {
-	for set, want := range map[string]string{"digits": "clean-digits", "./a/b": "clean-b", "a/b/": "clean-b", "/": "clean-root"} {
+	for set, want := range map[string]string{
+		"digits": "clean-digits", "./a/b": "clean-b", "a/b/": "clean-b", "/": "clean-root",
+	} {
 		require.Equal(t, filepath.Join("results", want), resultsFolder("clean", set))
 	}
 	dir := inNewFolder(t)

@@ -37,7 +37,8 @@ func ByName(name string) (Check, error) {
 		}
 		names = append(names, c.Name)
 	}
-	return Check{}, fmt.Errorf("unknown check %q (there are: %s)%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
+	return Check{}, fmt.Errorf("unknown check %q (there are: %s)%s",
+		name, strings.Join(names, ", "), nearest.Hint(name, names))
 }
 
 // Finding is one comparison: what was compared, by how much it is off, and how much it may be.

@@ -15,7 +15,7 @@ import (
 	"bilevel/tensor"
 )
 
-// Every check passes on both arithmetics, and leaves nothing behind.
+// Every check passes in float64 and in float32, and frees all memory of its device.
 func TestChecksPass(t *testing.T) {
 	for _, c := range Checks() {
 		for _, dev := range []device.Device{ref.New(), host.New(2)} {
@@ -49,13 +49,26 @@ func TestNames(t *testing.T) {
 	require.ErrorContains(t, err, `did you mean "quadratic"?`)
 }
 
+func TestAlgorithmsAreListed(t *testing.T) {
+	var b bytes.Buffer
+	dev := ref.New()
+	ex := tensor.NewExecutor(dev)
+	require.NoError(t, WriteAlgorithms(context.Background(), &b, ex))
+	require.Regexp(t, `(?m)^soba +1 ∇G, 1 ∇F, 1 Hv, 1 Cv +set of x, running statistics +Dagréou`, b.String())
+	require.Regexp(t, `(?m)^f2sa +22 ∇G, 11 ∇F +set of x, set of y, running statistics +Kwon`, b.String())
+	require.Regexp(t, `(?m)^stocbio +10 ∇G, 1 ∇F, 10 Hv, 1 Cv`, b.String())
+	require.NoError(t, ex.Close())
+	require.NoError(t, dev.Close())
+}
+
 func TestWrite(t *testing.T) {
 	var b bytes.Buffer
 	failed, err := Write(&b, []Finding{
-		{"first", 1, 2, "because"}, {"second", 3, 2, "because"}, {"third", math.NaN(), 2, "because"}, {"fourth", 0, 0, "because"},
+		{"first", 1, 2, "because"}, {"second", 3, 2, "because"},
+		{"third", math.NaN(), 2, "because"}, {"fourth", 0, 0, "because"},
 	})
 	require.NoError(t, err)
-	require.Equal(t, 2, failed, "what is no number does not hold")
+	require.Equal(t, 2, failed, "a value above its bound fails, and so does NaN")
 	require.Regexp(t, `(?m)^first +1 +2 +ok`, b.String())
 	require.Regexp(t, `(?m)^third +NaN +2 +FAILS`, b.String())
 	_, err = Write(full{}, []Finding{{What: "x"}})

@@ -63,9 +63,11 @@ func identities(b *problem.Bound, sc *tensor.Scope, seed uint64, x, y []float64)
 	f := sc.Compile("check products", func() []tensor.Update {
 		p := b.Oracle().At(problem.Lower, X, Y, b.All(problem.Lower), params.TrainFrozen, nil)
 		cv, ctu, hv, hw := p.Cross(V), p.CrossT(U), p.HVP(V), p.HVP(W)
-		var parts []*tensor.Node
-		for _, n := range []*tensor.Node{tensor.Dot(U, cv), tensor.Dot(ctu, V), tensor.Dot(W, hv), tensor.Dot(hw, V), hv.Norm().Mul(W.Norm())} {
-			parts = append(parts, n.Reshape(1))
+		parts := []*tensor.Node{
+			tensor.Dot(U, cv), tensor.Dot(ctu, V), tensor.Dot(W, hv), tensor.Dot(hw, V), hv.Norm().Mul(W.Norm()),
+		}
+		for i, n := range parts {
+			parts[i] = n.Reshape(1)
 		}
 		return []tensor.Update{{Var: out, Value: tensor.Concat(0, parts...)}}
 	})
@@ -88,8 +90,9 @@ func identities(b *problem.Bound, sc *tensor.Scope, seed uint64, x, y []float64)
 	}, nil
 }
 
-// implicit compares the hypergradient with its closed form, at y* and away from it, and its error figure with its error.
-func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solvertest.Quadratic, x, y, want []float64) ([]Finding, error) {
+// implicit compares the hypergradient at y* with its closed form, and there and elsewhere its error with its own figure.
+func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solvertest.Quadratic, x, y, want []float64) (
+	[]Finding, error) {
 	xv, yv := sc.Variable("check x", tensor.Real, len(x)), sc.Variable("check y", tensor.Real, len(y))
 	const rtol = 1e-5
 	e, err := hypergrad.Implicit{Solver: linear.CG{RTol: rtol}}.Prepare(b, xv, yv)
@@ -117,12 +120,17 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 			return nil, fmt.Errorf("the hypergradient %s ended with %s: %s", at.name, h.Status, h.Status.Advice())
 		}
 		missed := distance(h.Gradient, want)
-		found = append(found, Finding{"hypergradient " + at.name + ", within 10 times its own error figure", missed, 10*h.Error + 1e-12*norm(want), "hypergrad's calibration"})
+		found = append(found, Finding{
+			"hypergradient " + at.name + ", within 10 times its own error figure",
+			missed, 10*h.Error + 1e-12*norm(want), "hypergrad's calibration",
+		})
 		if at.name == "at y*" {
 			_, c := q.Structure()
 			u := b.Executor.Info().UnitRoundoff()
 			limit := condition*c.CrossNorm*rtol*10*norm(q.Adjoint(x, y)) + 1e3*u*(norm(want)+c.CrossNorm*condition)
-			found = append(found, Finding{"hypergradient at y* against its closed form", missed, limit, "tolerance of the linear solve, and rounding"})
+			found = append(found, Finding{
+				"hypergradient at y* against its closed form", missed, limit, "tolerance of the linear solve, and rounding",
+			})
 		}
 	}
 	return found, nil
@@ -130,11 +138,13 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 
 // algorithms run each algorithm to the optimum, with the step sizes that it chooses and settings under which its bias
 // is small: F²SA's is of the order of one over its multiplier, stocBiO's series misses (1 - μ/L)^61.
-func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadratic, p *problem.Problem) ([]Finding, error) {
-	settings := map[string]solvers.Algorithm{"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60}}
+func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadratic, p *problem.Problem) (
+	found []Finding, err error) {
+	settings := map[string]solvers.Algorithm{
+		"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60},
+	}
 	optimum := q.Optimum()
 	start := distance(optimum, p.Upper.Start.Flat)
-	var found []Finding
 	for _, entry := range solvers.Algorithms() {
 		a := entry.Zero
 		if s, ok := settings[entry.Name()]; ok {
@@ -148,8 +158,8 @@ func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadrati
 			return nil, err
 		}
 		found = append(found, Finding{
-			entry.Name() + " from its own step sizes, distance to the optimum", distance(res.X.Flat, optimum), 0.1 * start,
-			"a tenth of the start's",
+			entry.Name() + " from its own step sizes, distance to the optimum",
+			distance(res.X.Flat, optimum), 0.1 * start, "a tenth of the start's",
 		})
 	}
 	return found, nil

@@ -80,14 +80,6 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 	return solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
 }
 
-// check refuses settings that a set cannot serve.
-func (c Config) check(set *data.Dataset) error {
-	if c.Batch < 1 || c.Batch > c.Train {
-		return experiments.Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", c.Batch, c.Train, c.Train)
-	}
-	return nil
-}
-
 // Run does one seed.
 func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
 	c := cell.Config.(Config)
@@ -98,7 +90,7 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	if err != nil {
 		return nil, err
 	}
-	if err := c.check(env.Data); err != nil {
+	if err := experiments.CheckBatch(c.Batch, c.Train); err != nil {
 		return nil, err
 	}
 	t, err := newTask(env.Executor, c, d, cell.Seed)

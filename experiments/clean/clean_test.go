@@ -36,7 +36,7 @@ func runClean(t testing.TB, c Config, dev device.Device, set *data.Dataset, seed
 	t.Helper()
 	cells, err := Experiment{}.Cells(c, []uint64{seed})
 	require.NoError(t, err)
-	records, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, Experiment{}, cells, nil, nil)
+	records, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, Experiment{}, cells, nil, experiments.Hooks{})
 	require.NoError(t, dev.Close())
 	if err != nil {
 		require.Empty(t, records)
@@ -228,7 +228,7 @@ func TestCleanCancelled(t *testing.T) {
 		}}
 		cells, err := Experiment{}.Cells(small(), []uint64{1})
 		require.NoError(t, err)
-		records, err := experiments.Run(ctx, dev, env, Experiment{}, cells, nil, nil)
+		records, err := experiments.Run(ctx, dev, env, Experiment{}, cells, nil, experiments.Hooks{})
 		require.Empty(t, records, stage)
 		require.Error(t, err, stage)
 		require.NoError(t, dev.Close())

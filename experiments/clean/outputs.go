@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -105,7 +106,7 @@ func (g *guided) pictures(ranked []verdict) {
 		for _, v := range row {
 			sheet.Pixels = append(sheet.Pixels, (v-least)/max(most-least, 1e-30))
 		}
-		sheet.Captions = append(sheet.Captions, fmt.Sprintf("%d: %d > %d", w.row, w.given, w.suggested))
+		sheet.Captions = append(sheet.Captions, fmt.Sprintf("%d: %s > %s", w.row, g.class(w.given), g.class(w.suggested)))
 	}
 	g.r.Images = []experiments.Grid{sheet}
 }
@@ -173,13 +174,16 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 	slices.SortStableFunc(*ranked, func(a, b verdict) int { return cmp.Compare(b.loss, a.loss) })
 	slices.SortStableFunc(apart, func(a, b verdict) int { return cmp.Compare(b.loss, a.loss) })
 	if own > 0 {
-		g.r.Tables = append(g.r.Tables, listing("trusted", apart))
+		g.r.Tables = append(g.r.Tables, g.listing("trusted", apart))
 	}
 	return nil
 }
 
+// class is what the data set calls a class.
+func (g *guided) class(c int32) string { return g.env.Data.ClassName(c) }
+
 // listing is verdicts as a table.
-func listing(name string, rows []verdict) experiments.Table {
+func (g *guided) listing(name string, rows []verdict) experiments.Table {
 	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "weight", "flagged"}}
 	for _, w := range rows {
 		weight, flagged := "", "0"
@@ -190,7 +194,7 @@ func listing(name string, rows []verdict) experiments.Table {
 			flagged = "1"
 		}
 		t.Rows = append(t.Rows, []string{
-			strconv.Itoa(int(w.row)), strconv.Itoa(int(w.given)), strconv.Itoa(int(w.suggested)), experiments.Number(math.Exp(-w.loss)), weight, flagged,
+			strconv.Itoa(int(w.row)), g.class(w.given), g.class(w.suggested), experiments.Number(math.Exp(-w.loss)), weight, flagged,
 		})
 	}
 	return t
@@ -204,9 +208,9 @@ func (g *guided) tables(ranked []verdict) {
 		if w.flagged {
 			label = w.suggested
 		}
-		cleaned.Rows = append(cleaned.Rows, []string{strconv.Itoa(int(w.row)), strconv.Itoa(int(label))})
+		cleaned.Rows = append(cleaned.Rows, []string{strconv.Itoa(int(w.row)), g.class(label)})
 	}
-	g.r.Tables = append([]experiments.Table{listing("suspects", ranked), cleaned}, g.r.Tables...)
+	g.r.Tables = append([]experiments.Table{g.listing("suspects", ranked), cleaned}, g.r.Tables...)
 	var kinds [2]experiments.Sample
 	kinds[0].Name, kinds[1].Name = "not flagged", "flagged"
 	if g.data.Changed != nil {
@@ -332,5 +336,9 @@ func (g *guided) keepSettings(end *ending) {
 	}
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
 	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted
-	g.r.Texts["class_mapping"] = fmt.Sprintf("labels 0 to %d as in the files", g.data.Classes-1)
+	names := make([]string, min(g.data.Classes, mostHeated))
+	for c := range names {
+		names[c] = g.class(int32(c))
+	}
+	g.r.Texts["class_mapping"] = "in order: " + strings.Join(names, ", ")
 }

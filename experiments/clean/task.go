@@ -58,7 +58,7 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 		set    *data.Set
 		perRow []problem.PerRow
 	}{{&t.train, d.Train, []problem.PerRow{label}}, {&t.val, d.Val, nil}, {&t.test, d.Test, nil}} {
-		if p.part.rows, err = t.upload(t.scope, p.set); err != nil {
+		if p.part.rows, err = experiments.Upload(t.scope, p.set); err != nil {
 			return nil, err
 		}
 		metrics := []problem.Metric{
@@ -72,13 +72,6 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 	}
 	t.problem = t.build()
 	return t, nil
-}
-
-// upload puts a set on the device.
-func (t *task) upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
-	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
-	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
-	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
 }
 
 func (t *task) logits(y *tensor.Node, b problem.Batch) *tensor.Node {
@@ -184,7 +177,7 @@ func (t *task) baselines(ctx context.Context, env *experiments.Env, r *experimen
 func (t *task) trained(ctx context.Context, rows *data.Set) (testError float64, good bool, err error) {
 	sc := t.ex.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
-	on, err := t.upload(sc, rows)
+	on, err := experiments.Upload(sc, rows)
 	if err != nil {
 		return 0, false, err
 	}

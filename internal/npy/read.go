@@ -3,11 +3,13 @@ package npy
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"bilevel/internal/exactread"
 )
@@ -26,8 +28,25 @@ func ReadIf(r io.Reader, accept func(d DType, shape []int) error) (*Array, error
 	return a, nil
 }
 
-// ReadFile reads the array of a file. Its errors name the file.
-func ReadFile(path string) (*Array, error) {
+// ReadAny is Read of an array of numbers or text. Where r is known to hold available bytes in all, that saves copies;
+// it may be 0.
+func ReadAny(r io.Reader, available int64) (*Array, error) {
+	a, err := readAny(r, available, nil)
+	if err != nil {
+		return nil, fmt.Errorf("npy: %w", err)
+	}
+	return a, nil
+}
+
+// ReadFile reads the array of numbers of a file. Its errors name the file.
+func ReadFile(path string) (*Array, error) { return readFile(path, read) }
+
+// ReadAnyFile is ReadFile of an array of numbers or text.
+func ReadAnyFile(path string) (*Array, error) { return readFile(path, readAny) }
+
+type reader func(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error)
+
+func readFile(path string, read reader) (*Array, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -48,37 +67,96 @@ func ReadFile(path string) (*Array, error) {
 	return a, nil
 }
 
-// read reads an array. Where r is known to hold available bytes in all, that saves copies; it may be 0.
+// read is readAny of numbers.
 func read(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error) {
+	return readAny(r, available, func(d DType, shape []int) error {
+		if d.IsText() {
+			return fmt.Errorf("the elements are %v; save the array as a.astype('<f4') or another type of numbers", d)
+		}
+		if accept != nil {
+			return accept(d, shape)
+		}
+		return nil
+	})
+}
+
+// readAny reads an array and turns it to little endian and C order.
+func readAny(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error) {
 	h, begin, err := readHeader(r)
 	if err != nil {
 		return nil, err
 	}
-	d, err := dtypeOf(h.descr)
-	if err != nil {
+	a := &Array{Shape: h.shape}
+	big := false
+	if a.DType, a.Width, big, err = typeOfDescr(h.descr); err != nil {
 		return nil, err
-	}
-	if h.fortran && len(h.shape) > 1 {
-		return nil, errors.New("the array is in Fortran order; save it as numpy.ascontiguousarray(a)")
 	}
 	n, err := product(h.shape)
 	if err != nil {
 		return nil, err
 	}
-	if n > math.MaxInt/d.Size() {
-		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), d, errTooLarge)
+	size := a.itemSize()
+	if size > 0 && n > math.MaxInt/size {
+		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), a.DType, errTooLarge)
+	}
+	if size == 0 && n > maxEmpty {
+		return nil, fmt.Errorf("%d texts of no characters; at most %d are read", n, maxEmpty)
 	}
 	if accept != nil {
-		if err := accept(d, h.shape); err != nil {
+		if err := accept(a.DType, h.shape); err != nil {
 			return nil, err
 		}
 	}
-	bytes := n * d.Size()
-	data, err := exactread.All(r, bytes, available-int64(begin) >= int64(bytes))
-	if err != nil {
-		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), d, err)
+	bytes := n * size
+	if a.Data, err = exactread.All(r, bytes, available-int64(begin) >= int64(bytes)); err != nil {
+		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), a.DType, err)
 	}
-	return &Array{DType: d, Shape: h.shape, Data: data}, nil
+	if big {
+		unit := size
+		if a.DType == UnicodeType {
+			unit = 4 // each character is a number
+		}
+		for at := 0; at < len(a.Data); at += unit {
+			slices.Reverse(a.Data[at : at+unit])
+		}
+	}
+	if h.fortran {
+		a.Data = fromFortran(a.Data, h.shape, size)
+	}
+	return a, nil
+}
+
+// maxEmpty bounds the elements that have no bytes in the file.
+const maxEmpty = 1 << 20
+
+// fromFortran reorders elements of so many bytes from first index fastest to last index fastest.
+func fromFortran(data []byte, shape []int, size int) []byte {
+	last := len(shape) - 1
+	if last < 1 || len(data) == 0 {
+		return data
+	}
+	stride := make([]int, len(shape)) // of each index in data, in bytes
+	step := size
+	for i, d := range shape {
+		stride[i], step = step, step*d
+	}
+	dst, index, from := make([]byte, 0, len(data)), make([]int, len(shape)), 0
+	for len(dst) < len(data) {
+		for range shape[last] { // along the last index
+			dst = append(dst, data[from:from+size]...)
+			from += stride[last]
+		}
+		from -= shape[last] * stride[last]
+		for i := last - 1; i >= 0; i-- { // the next row, as an odometer counts
+			index[i]++
+			if from += stride[i]; index[i] < shape[i] {
+				break
+			}
+			from -= shape[i] * stride[i]
+			index[i] = 0
+		}
+	}
+	return dst
 }
 
 // readHeader reads up to the data and returns how many bytes that was.
@@ -125,18 +203,47 @@ func short(err error) error {
 	return err
 }
 
-// dtypeOf finds the type of a descr: a byte order (< little, > big, | none), a kind and the bytes of an element.
-func dtypeOf(descr string) (DType, error) {
-	for d, row := range dtypes {
-		if row.descr == descr && DType(d).valid() {
-			return DType(d), nil
-		}
-		if row.bytes == 1 && len(descr) == 3 && (descr[0] == '<' || descr[0] == '>') && descr[1:] == row.descr[1:] {
-			return DType(d), nil // single bytes have no order
-		}
-		if len(descr) == 3 && descr[0] == '>' && row.bytes > 1 && descr[1:] == row.descr[1:] {
-			return 0, fmt.Errorf("the elements %q are big endian; save the array as a.astype(%q)", descr, row.descr)
+// typeOfDescr finds the type of a descr: a byte order (< little, > big, | none), a kind and the bytes of
+// an element, of Unicode text its characters.
+func typeOfDescr(descr string) (d DType, width int, big bool, err error) {
+	order, kind := byte('|'), descr
+	if descr != "" && strings.IndexByte("<>|", descr[0]) >= 0 {
+		order, kind = descr[0], descr[1:]
+	}
+	big = order == '>'
+	for t, row := range dtypes {
+		if d := DType(t); d.valid() && !d.IsText() && row.descr[1:] == kind {
+			return d, 0, big && row.bytes > 1, nil
 		}
 	}
-	return 0, fmt.Errorf("elements of type %q are not supported; save the array as a.astype('<f4') or another plain number", descr)
+	if n, ok := strings.CutPrefix(kind, "U"); ok {
+		if width, err = strconv.Atoi(n); err == nil && 0 <= width && width <= maxText {
+			return UnicodeType, 4 * width, big, nil
+		}
+	}
+	if n, ok := strings.CutPrefix(kind, "S"); ok {
+		if width, err = strconv.Atoi(n); err == nil && 0 <= width && width <= maxText {
+			return BytesType, width, false, nil
+		}
+	}
+	for _, o := range others {
+		if strings.HasPrefix(kind, o.kind) {
+			return 0, 0, false, fmt.Errorf("the elements are %s (type %q); save the array as %s", o.is, descr, o.save)
+		}
+	}
+	return 0, 0, false, fmt.Errorf("elements of type %q are not supported; save the array as a.astype('<f4') or "+
+		"another type of numbers", descr)
+}
+
+// maxText is the longest text that is read, in characters.
+const maxText = 1 << 20
+
+// others are the types of NumPy that are not read, by the beginning of their descr.
+var others = []struct{ kind, is, save string }{
+	{"O", "Python objects", "a.astype(str) if they are labels, or a.astype('<f4') if they are numbers"},
+	{"c", "complex numbers", "a.real, or as two columns"},
+	{"M", "dates", "a.astype(str) if they are labels, or a.astype('<i8') if they are numbers"},
+	{"m", "times", "a.astype(str) if they are labels, or a.astype('<i8') if they are numbers"},
+	{"f", "floating-point numbers of a size that differs between machines", "a.astype('<f8')"},
+	{"V", "bytes without a type, as those of bfloat16 are", "a.astype('<f4') before it loses its type"},
 }

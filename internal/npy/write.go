@@ -2,6 +2,7 @@ package npy
 
 import (
 	"io"
+	"strconv"
 
 	"bilevel/internal/atomicfile"
 )
@@ -11,12 +12,24 @@ func Write(w io.Writer, a *Array) error {
 	if err := a.check(); err != nil {
 		return err
 	}
-	h := header{descr: dtypes[a.DType].descr, shape: a.Shape}
+	h := header{descr: a.descr(), shape: a.Shape}
 	if _, err := w.Write(h.format()); err != nil {
 		return err
 	}
 	_, err := w.Write(a.Data)
 	return err
+}
+
+// descr is the type as a file's header says it; text counts its characters.
+func (a *Array) descr() string {
+	row := dtypes[a.DType].descr
+	switch a.DType {
+	case UnicodeType:
+		return row + strconv.Itoa(a.Width/4)
+	case BytesType:
+		return row + strconv.Itoa(a.Width)
+	}
+	return row
 }
 
 // WriteFile creates or replaces the file path by a, whole or not at all.

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// layer is what stands before the dot of a name.
+// layer is the part of an array's name before the dot.
 func layer(a params.Array) string {
 	before, _, _ := strings.Cut(a.Name, ".")
 	return before
@@ -21,7 +21,8 @@ func isWeight(a params.Array) bool { return len(a.Shape) == 2 }
 
 var layout = params.Layout{}.With("0.weight", 2, 3).With("0.bias", 3).With("count").With("1.weight", 1, 2)
 
-// eval computes nodes of a flat vector 1, 2, … of the layout and of values [G] on the reference device.
+// eval computes nodes on the reference device. build makes them from a flat vector 1, 2, … of the layout's length and
+// from values [G].
 func eval(t *testing.T, values []float64, build func(flat, values *tensor.Node) []*tensor.Node) (out [][]float64) {
 	t.Helper()
 	ex := tensor.NewExecutor(ref.New())
@@ -64,7 +65,8 @@ func TestNamedNodes(t *testing.T) {
 	}, got)
 }
 
-// One decay per layer, of weights only: Σ decay_l w², with its derivative in decay, and none in arrays of no group.
+// ByGroup makes one weight decay per layer, Σ decay_l w² over weights only. It is differentiable with respect to the
+// decay, and arrays of no group have decay 0.
 func TestByGroup(t *testing.T) {
 	decayed := func(a params.Array) string {
 		if isWeight(a) {
@@ -102,7 +104,7 @@ func TestLayoutNames(t *testing.T) {
 		`no array "0.bais" (there are 0.weight, 0.bias, count, 1.weight); did you mean "0.bias"?`)
 	_, err = params.Layout(nil).Find("x")
 	require.ErrorContains(t, err, "no named arrays")
-	// With leaves its receiver alone, whatever the capacity of its slice.
+	// With does not change its receiver, even where the receiver's slice has room for one more array.
 	one := layout.With("a", 1)
 	two := layout.With("b", 2)
 	require.Equal(t, "a", one[4].Name)
@@ -127,7 +129,7 @@ func TestValues(t *testing.T) {
 	other := v.Like([]float64{5, 6, 7, 8})
 	require.Equal(t, []float64{7, 8}, other.Of("b"))
 	other.Of("b")[0] = 9
-	require.Equal(t, []float64{5, 6, 9, 8}, other.Flat, "a part of Flat, not a copy")
+	require.Equal(t, []float64{5, 6, 9, 8}, other.Flat, "Of gives a part of Flat, not a copy")
 	require.ErrorContains(t, v.Like([]float64{1}).Check(), "1 numbers for the arrays a, b, which have 4 elements")
 	require.Nil(t, v.Like([]float64{1}).Of("b"))
 	require.NoError(t, params.Vector(1, 2).Check())
@@ -138,7 +140,7 @@ func TestValues(t *testing.T) {
 }
 
 func TestModes(t *testing.T) {
-	require.Equal(t, "train", params.Mode(0).String(), "the zero mode trains")
+	require.Equal(t, "train", params.Mode(0).String(), "the zero value is Train")
 	require.Equal(t, "train with frozen statistics", params.TrainFrozen.String())
 	require.Equal(t, "evaluate", params.Eval.String())
 	require.Equal(t, "Mode(9)", params.Mode(9).String())

@@ -6,7 +6,7 @@ import "fmt"
 type Mode uint8
 
 const (
-	// Train normalizes by the statistics of the batch and moves the running ones.
+	// Train normalizes by the statistics of the batch and updates the running ones.
 	Train Mode = iota
 	// TrainFrozen normalizes by the statistics of the batch and leaves the running ones as they are.
 	TrainFrozen

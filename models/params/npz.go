@@ -14,13 +14,13 @@ import (
 	"bilevel/internal/npy"
 )
 
-// WriteNPZ creates or replaces a file of NumPy's .npz format, a zip archive with one file NAME.npy for each array,
-// whole or not at all. numpy.load(path)[name] reads an array; in PyTorch
+// WriteNPZ creates or replaces a file of NumPy's .npz format, a zip archive with one file NAME.npy for each array. It
+// writes the file completely or not at all. numpy.load(path)[name] reads one array; PyTorch takes all of them by
 //
 //	net.load_state_dict({k: torch.from_numpy(v) for k, v in numpy.load(path).items()})
 //
-// An array whose numbers are all float32 numbers, as those of a processor or a card are, is stored as float32 and any
-// other as float64, so that nothing is lost. Several values, such as a model's parameters and state, go into one file.
+// An array is stored as float32 where that loses nothing, as with all results of a device that computes in float32, and
+// as float64 otherwise. Several values, such as a model's parameters and state, go into one file.
 func WriteNPZ(path string, of ...Values) error {
 	seen := make(map[string]bool)
 	for _, v := range of {
@@ -48,7 +48,7 @@ func writeNPZ(w io.Writer, of []Values) error {
 			if err != nil {
 				return fmt.Errorf("array %s: %w", a.Name, err)
 			}
-			// Stored and not compressed, as numpy.savez does: trained numbers do not compress.
+			// The arrays are not compressed, as with numpy.savez: compression hardly shrinks trained parameters.
 			f, err := z.CreateHeader(&zip.FileHeader{Name: a.Name + suffix, Method: zip.Store})
 			if err != nil {
 				return err
@@ -63,7 +63,7 @@ func writeNPZ(w io.Writer, of []Values) error {
 
 const suffix = ".npy"
 
-// encode makes an array of float32 numbers where that loses nothing, else of float64 numbers.
+// encode makes an array of float32 numbers where that loses nothing, and of float64 numbers otherwise.
 func encode(values []float64, shape []int) (*npy.Array, error) {
 	short := make([]float32, len(values))
 	for i, v := range values {
@@ -75,13 +75,13 @@ func encode(values []float64, shape []int) (*npy.Array, error) {
 	return npy.New(short, shape...)
 }
 
-// ReadNPZ reads the arrays of layouts by their names from a file of NumPy's .npz format, compressed or not, and gives
-// the values of each layout. Arrays may be of any floating-point or integer type. From PyTorch such a file comes by
+// ReadNPZ reads the arrays of layouts by their names from a file of NumPy's .npz format, compressed or not, and returns
+// the values of each layout. Arrays may be of any floating-point or integer type. PyTorch writes such a file by
 //
 //	numpy.savez(path, **{k: v.numpy() for k, v in net.state_dict().items()})
 //
-// The file must hold the arrays of the layouts and no others; the error names those that are missing, that nothing
-// asked for, and whose shape is another.
+// The file must hold the arrays of the layouts and no others. Otherwise the error names the arrays that are missing,
+// those that are in no layout, and those that have another shape.
 func ReadNPZ(path string, of ...Layout) ([]Values, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -99,10 +99,11 @@ func ReadNPZ(path string, of ...Layout) ([]Values, error) {
 	return values, nil
 }
 
-// Problems of a file as a whole that a reader collects, so that one error names them all.
-type misfits struct{ missing, extra, shapes []string }
+// mismatches collects the differences between the arrays of a file and those of the layouts, so that one error names
+// them all.
+type mismatches struct{ missing, extra, shapes []string }
 
-func (m *misfits) err() error {
+func (m *mismatches) err() error {
 	var all []string
 	for _, kind := range []struct {
 		says  string
@@ -118,16 +119,16 @@ func (m *misfits) err() error {
 	return errors.New("its arrays do not fit: " + strings.Join(all, "; "))
 }
 
-// place is where the numbers of an array go.
-type place struct {
+// destination is where the numbers of an array go.
+type destination struct {
 	array Array
 	dst   []float64
-	found bool
+	found bool // in the file
 }
 
 func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
 	out := make([]Values, len(of))
-	places := make(map[string]*place)
+	destinations := make(map[string]*destination)
 	for i, l := range of {
 		if err := l.Check(); err != nil {
 			return nil, err
@@ -137,39 +138,39 @@ func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
 		}
 		out[i] = Values{Layout: l, Flat: make([]float64, l.Size())}
 		for _, a := range l {
-			if places[a.Name] != nil {
+			if destinations[a.Name] != nil {
 				return nil, fmt.Errorf("two arrays are called %q", a.Name)
 			}
-			places[a.Name] = &place{array: a, dst: out[i].Of(a.Name)}
+			destinations[a.Name] = &destination{array: a, dst: out[i].Of(a.Name)}
 		}
 	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("not a usable .npz file: %w", err)
 	}
-	var bad misfits
+	var bad mismatches
 	for _, f := range z.File {
 		name := strings.TrimSuffix(f.Name, suffix)
-		p := places[name]
+		d := destinations[name]
 		switch {
-		case p == nil:
+		case d == nil:
 			bad.extra = append(bad.extra, name)
 			continue
-		case p.found:
+		case d.found:
 			return nil, fmt.Errorf("it holds the array %s twice", name)
 		}
-		p.found = true
+		d.found = true
 		var other shapeError
-		switch err := p.read(f); {
+		switch err := d.read(f); {
 		case errors.As(err, &other):
-			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", name, []int(other), p.array.Shape))
+			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", name, []int(other), d.array.Shape))
 		case err != nil:
 			return nil, fmt.Errorf("array %s: %w", name, err)
 		}
 	}
 	for _, l := range of {
 		for _, a := range l {
-			if !places[a.Name].found {
+			if !destinations[a.Name].found {
 				bad.missing = append(bad.missing, a.Name)
 			}
 		}
@@ -180,20 +181,21 @@ func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
 	return out, nil
 }
 
-// shapeError is the shape of an array that is not the one asked for.
+// shapeError is the shape of an array in a file, where it is not the shape in the layout.
 type shapeError []int
 
 func (e shapeError) Error() string { return fmt.Sprintf("shape %v", []int(e)) }
 
-// read fills a place from a file of the archive. Nothing is read of an array of another shape, whatever its size.
-func (p *place) read(f *zip.File) error {
+// read fills the destination from a file of the archive. It looks at the shape before it reads any numbers, so that a
+// file that claims a huge array costs neither time nor memory.
+func (d *destination) read(f *zip.File) error {
 	r, err := f.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	a, err := npy.ReadIf(r, func(_ npy.DType, shape []int) error {
-		if !slices.Equal(shape, p.array.Shape) {
+		if !slices.Equal(shape, d.array.Shape) {
 			return shapeError(shape)
 		}
 		return nil
@@ -204,18 +206,18 @@ func (p *place) read(f *zip.File) error {
 	switch {
 	case a.DType == npy.Float64Type:
 		values, err := npy.Values[float64](a)
-		copy(p.dst, values)
+		copy(d.dst, values)
 		return err
 	case a.DType.IsInteger():
 		values, err := a.Int64s()
 		for i, v := range values {
-			p.dst[i] = float64(v)
+			d.dst[i] = float64(v)
 		}
 		return err
 	}
 	values, err := a.Float32s()
 	for i, v := range values {
-		p.dst[i] = float64(v)
+		d.dst[i] = float64(v)
 	}
 	return err
 }

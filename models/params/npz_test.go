@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goldenValues are the numbers of testdata/npz.py.
+// goldenValues are the numbers that testdata/npz.py writes.
 func goldenValues() (p, state Values) {
 	tenth, smallest := float64(float32(0.1)), float64(math.Float32frombits(71362)) // the latter is 1e-40
 	weight := []float64{1.5, -2, tenth, float64(float32(3e38)), smallest, math.Copysign(0, -1)}
@@ -23,7 +23,7 @@ func goldenValues() (p, state Values) {
 	return p, Values{}.AndShaped("1.num_batches_tracked", nil, []float64{7})
 }
 
-// sameBits compares numbers bit by bit, so that -0 is not 0 and NaN is NaN.
+// sameBits requires numbers to be equal bit by bit: -0 differs from 0, and a NaN equals itself.
 func sameBits(t *testing.T, want, got []float64) {
 	t.Helper()
 	require.Len(t, got, len(want))
@@ -48,7 +48,7 @@ func TestReadsNumPy(t *testing.T) {
 	}
 }
 
-// written.npz was read by numpy: see testdata/npz.py.
+// WriteNPZ writes the bytes of written.npz, a file that testdata/npz.py has read with numpy.
 func TestWritesWhatNumPyReads(t *testing.T) {
 	p, state := goldenValues()
 	path := filepath.Join(t.TempDir(), "w.npz")
@@ -119,7 +119,7 @@ func TestReadNPZRefuses(t *testing.T) {
 	w, b := numbers(t, 3, 4), numbers(t, 3)
 	fits := archive(t, "0.bias.npy", b, "0.weight.npy", w)
 	damaged := bytes.Clone(fits)
-	damaged[bytes.Index(damaged, []byte(" \n"))+5] ^= 1 // in the numbers of the first array
+	damaged[bytes.Index(damaged, []byte(" \n"))+5] ^= 1 // one bit among the numbers of the first array
 	for _, c := range []struct {
 		says string
 		file []byte
@@ -155,7 +155,7 @@ func TestReadNPZRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "broken.npz: not a usable .npz file")
 }
 
-// Nothing is read of an array of another shape: this one claims 4 EB.
+// An array of another shape is refused before its numbers are read. This one claims to have 4 EB of them.
 func TestReadNPZDoesNotBelieveShapes(t *testing.T) {
 	const header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000000,), }\n"
 	z := archive(t, "a.npy", append([]byte("\x93NUMPY\x01\x00"+string(rune(len(header)))+"\x00"), header...))
@@ -179,7 +179,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
-// FuzzReadNPZ: whatever is read fits the layouts and comes back the same after it was written.
+// FuzzReadNPZ requires that whatever ReadNPZ accepts fits the layouts, and survives writing and reading again.
 func FuzzReadNPZ(f *testing.F) {
 	for _, name := range []string{"numpy.npz", "compressed.npz", "written.npz"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))

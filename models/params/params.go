@@ -1,8 +1,8 @@
 // Package params gives names to the arrays inside a flat vector.
 //
-// Solvers work on flat vectors, so that a step, a dot product or an iteration of conjugate gradients is one operation
-// whatever the problem. People and models work with named arrays. A Layout joins the two: it says which array lies
-// where. Vars are the arrays as graph nodes (views of the vector, which cost nothing), Values are their numbers.
+// Solvers work on flat vectors, so that a step or a dot product is one operation whatever the problem. People and
+// models work with named arrays. A Layout connects the two: it says which array begins where in the vector. Vars are
+// the arrays as graph nodes (views of the vector, which cost nothing), and Values are their numbers.
 package params
 
 import (
@@ -30,7 +30,7 @@ func (a Array) Size() int {
 	return n
 }
 
-// Of is the array as a node of its shape: a view of the flat vector.
+// Of is the array as a node of its shape, a view of the flat vector.
 func (a Array) Of(vector *tensor.Node) *tensor.Node {
 	return vector.Slice(0, a.Off, a.Off+a.Size()).Reshape(a.Shape...)
 }
@@ -61,7 +61,7 @@ func (l Layout) Names() []string {
 	return names
 }
 
-// Find is the array of a name; its error names the nearest one.
+// Find gives the array of a name. Where there is none, the error lists the names and suggests the nearest one.
 func (l Layout) Find(name string) (Array, error) {
 	for _, a := range l {
 		if a.Name == name {
@@ -97,7 +97,7 @@ func (l Layout) Check() error {
 	return nil
 }
 
-// Vars are the arrays of a vector as nodes. The whole vector is there too, under the empty name.
+// Vars gives the arrays of a vector as nodes, by name. The empty name stands for the whole vector.
 func (l Layout) Vars(vector *tensor.Node) Vars {
 	v := Vars{"": vector}
 	for _, a := range l {
@@ -106,8 +106,8 @@ func (l Layout) Vars(vector *tensor.Node) Vars {
 	return v
 }
 
-// Spread is a vector of the layout's length that holds, for each array, one number or one array of its shape: what
-// weights of penalties by group, masks and rates by layer are made of. Of gives each array its value.
+// Spread is a vector of the layout's length in which each array has the value that of gives for it: one number for all
+// elements, or an array of the same shape. Masks, penalty weights by group and rates by layer are such vectors.
 func (l Layout) Spread(of func(Array) *tensor.Node) *tensor.Node {
 	parts := make([]*tensor.Node, len(l))
 	for i, a := range l {
@@ -116,7 +116,8 @@ func (l Layout) Spread(of func(Array) *tensor.Node) *tensor.Node {
 	return tensor.Concat(0, parts...)
 }
 
-// Mask is 1 on the arrays that match and 0 on the others: weights but not biases, say.
+// Mask is a vector of the layout's length that is 1 on the arrays that match, weights but not biases, say, and 0 on the
+// others.
 func (l Layout) Mask(match func(Array) bool) *tensor.Node {
 	return l.Spread(func(a Array) *tensor.Node {
 		if match(a) {
@@ -126,7 +127,7 @@ func (l Layout) Mask(match func(Array) bool) *tensor.Node {
 	})
 }
 
-// Groups lists the different keys of the arrays in the order in which they first come. An empty key belongs to no
+// Groups lists the different keys of the arrays in order of first appearance. An array whose key is empty belongs to no
 // group.
 func (l Layout) Groups(key func(Array) string) (groups []string) {
 	for _, a := range l {
@@ -155,8 +156,8 @@ func (l Layout) ByGroup(values *tensor.Node, key func(Array) string) *tensor.Nod
 	})
 }
 
-// Vars are named arrays as graph nodes: x["decay"]. A name that is not there gives nil; what uses it panics, and
-// whoever compiles the graph gets an error that lists the names.
+// Vars are named arrays as graph nodes: x["decay"]. A name that does not exist gives nil, and an operation on nil
+// panics. In an objective of package problem such a panic becomes an error that lists the names.
 type Vars map[string]*tensor.Node
 
 // Flat is the whole vector.
@@ -168,10 +169,10 @@ type Values struct {
 	Flat   []float64
 }
 
-// Vector is a vector without names.
+// Vector makes values without names.
 func Vector(values ...float64) Values { return Values{Flat: values} }
 
-// Repeat is a vector of n equal numbers without names.
+// Repeat makes n equal values without names.
 func Repeat(value float64, n int) Values {
 	flat := make([]float64, n)
 	for i := range flat {
@@ -180,19 +181,19 @@ func Repeat(value float64, n int) Values {
 	return Values{Flat: flat}
 }
 
-// And is the values with one more named vector at the end.
+// And gives the values with one more named vector at the end; the receiver stays as it is.
 //
 //	start := params.Values{}.And("decay", -4, -4).And("temperature", 1)
 func (v Values) And(name string, values ...float64) Values {
 	return v.AndShaped(name, []int{len(values)}, values)
 }
 
-// AndShaped is And for an array of a shape. Its number of elements is checked where the values are used.
+// AndShaped is And for an array of any shape. Check finds out whether the numbers of elements agree.
 func (v Values) AndShaped(name string, shape []int, values []float64) Values {
 	return Values{v.Layout.With(name, shape...), append(v.Flat[:len(v.Flat):len(v.Flat)], values...)}
 }
 
-// Of is the array of a name, a part of Flat that is not copied; nil where there is none.
+// Of is the array of a name, as a part of Flat and not a copy. It is nil where there is no such array.
 func (v Values) Of(name string) []float64 {
 	a, err := v.Layout.Find(name)
 	if err != nil || a.Off+a.Size() > len(v.Flat) {
@@ -204,10 +205,10 @@ func (v Values) Of(name string) []float64 {
 // Size is the length of the vector.
 func (v Values) Size() int { return len(v.Flat) }
 
-// Like gives other numbers the same names.
+// Like makes values of other numbers with the same names.
 func (v Values) Like(flat []float64) Values { return Values{v.Layout, flat} }
 
-// Check refuses values that their layout does not describe.
+// Check refuses values whose layout is not in order or has another number of elements.
 func (v Values) Check() error {
 	if err := v.Layout.Check(); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"bilevel/tensor"
 )
 
-// defaultChunk is the longest run of iterations between two looks of the host.
+// defaultChunk is the number of iterations whose minibatches and rates are sent together where nothing is said.
 const defaultChunk = 64
 
 // StateName is the entry of the state that holds the model's running statistics, where the problem has some.
@@ -39,8 +39,12 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 	if err := spec.check(b.Problem); err != nil {
 		return nil, err
 	}
+	phases := spec.Phases
+	if phases[len(phases)-1].Repeat != nil { // the last phase ends the iteration, so it must run exactly once
+		phases = append(phases[:len(phases):len(phases)], Phase{Name: "end", Build: func(*Iteration, *State) {}})
+	}
 	if spec.Chunk == 0 {
-		spec.Chunk = defaultChunk
+		spec.Chunk = chunkFor(b.Problem, phases[len(phases)-1])
 	}
 	e := &Engine{b: b, spec: spec, scope: b.Executor.Scope()}
 	defer func() {
@@ -68,12 +72,8 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 		e.host = make([]float64, spec.Chunk*len(spec.Rates))
 		e.rates = e.scope.Variable("rates", tensor.Real, spec.Chunk, len(spec.Rates))
 	}
-	phases := spec.Phases
-	if phases[len(phases)-1].Repeat != nil { // the last phase ends the iteration, so it must run exactly once
-		phases = append(phases[:len(phases):len(phases)], Phase{Name: "end", Build: func(*Iteration, *State) {}})
-	}
 	for i, p := range phases {
-		e.addPhase(p, i)
+		e.addPhase(p, i, i == len(phases)-1)
 	}
 	for i, ph := range e.phases {
 		e.compile(ph, i == len(e.phases)-1)
@@ -126,8 +126,11 @@ func (e *Engine) Step(ctx context.Context, k, n int) error {
 		}
 		m := min(n, e.spec.Chunk)
 		if e.spec.Between != nil {
-			if err := e.spec.Between(k); err != nil {
-				return fmt.Errorf("%s: before iteration %d: %w", e.spec.Name, k+1, err)
+			m = min(n, e.spec.Chunk-k%e.spec.Chunk)
+			if k%e.spec.Chunk == 0 {
+				if err := e.spec.Between(e, k); err != nil {
+					return fmt.Errorf("%s: before iteration %d: %w", e.spec.Name, k+1, err)
+				}
 			}
 		}
 		if err := e.begin(k, m); err != nil {

@@ -81,8 +81,8 @@ func (it *Iteration) Batch(name string) problem.Batch {
 // All is the batch of all rows of a level.
 func (it *Iteration) All(side problem.Side) problem.Batch { return it.e.b.All(side) }
 
-// Lower is the lower objective at a point, in mode Train: Commit takes what it makes of the running statistics. Upper is
-// the upper one, in mode TrainFrozen.
+// Lower is the lower objective at a point, in mode Train: Commit takes what it makes of the running statistics. Upper
+// is the upper one, in mode TrainFrozen.
 func (it *Iteration) Lower(x, y *tensor.Node, b problem.Batch) *problem.Point {
 	return it.At(problem.Lower, x, y, b, params.Train)
 }
@@ -121,6 +121,15 @@ func (it *Iteration) Project(side problem.Side, z *tensor.Node, b problem.Batch)
 		return set.Project(z, b)
 	}
 	return z
+}
+
+// Free is 1 for coordinates of a level's variable that no active bound of its set holds, and 0 for the others; 1
+// everywhere where there is no set.
+func (it *Iteration) Free(side problem.Side, z *tensor.Node, b problem.Batch) *tensor.Node {
+	if set := it.e.b.Set(side); set != nil {
+		return set.Free(z, b)
+	}
+	return tensor.Full(1, z.Shape()...)
 }
 
 // Random draws numbers on the device, others in every repetition of the phase.
@@ -192,7 +201,8 @@ func (e *Engine) checkEntry(name string, n *tensor.Node, v *tensor.Variable) {
 	}
 }
 
-// watchHealth remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or NaN.
+// watchHealth remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or
+// NaN.
 func (e *Engine) watchHealth(s *State) *tensor.Node {
 	sum := tensor.Const(0)
 	for i, name := range e.names {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 
 	"bilevel/internal/philox"
@@ -45,10 +44,19 @@ func (ph *phase) times(k int) int {
 // windowLimit bounds the elements of one draw that are uploaded together.
 const windowLimit = 1 << 20
 
-func (e *Engine) addPhase(p Phase, i int) {
-	if p.Name == "" {
-		p.Name = fmt.Sprint("phase ", i+1)
+// chunkFor is the default chunk: such that the last phase's minibatches of a chunk fit into one window.
+func chunkFor(p *problem.Problem, last Phase) int {
+	chunk := defaultChunk
+	for _, d := range last.Draws {
+		if sampler := d.sampler(p); sampler != nil {
+			chunk = max(1, min(chunk, windowLimit/sampler.Size()))
+		}
 	}
+	return chunk
+}
+
+func (e *Engine) addPhase(p Phase, i int, last bool) {
+	p.Name = p.name(i)
 	ph := &phase{Phase: p, number: i}
 	ph.window = e.spec.Chunk * max(1, ph.times(0))
 	for _, d := range p.Draws {
@@ -58,8 +66,8 @@ func (e *Engine) addPhase(p Phase, i int) {
 			ph.window = max(1, min(ph.window, windowLimit/one.sampler.Size()))
 		}
 	}
-	if i == 0 && len(e.spec.Phases) == 1 {
-		ph.window = max(ph.window, e.spec.Chunk) // a single phase runs a whole chunk at once
+	if last {
+		ph.window = e.spec.Chunk // its repetitions are counted by iteration, see compile
 	}
 	for _, d := range ph.draws {
 		if d.sampler == nil {
@@ -78,11 +86,17 @@ func (e *Engine) addPhase(p Phase, i int) {
 	e.draws.vary = e.draws.vary || p.Repeat != nil
 }
 
-// source is what a draw's minibatches depend on beside their number.
+// firstStream begins the numbers that streams of draws have beside the levels' own, maxStream bounds their number.
+const (
+	firstStream = 1 << 25
+	maxStream   = 1 << 24
+)
+
+// source is what a draw's minibatches depend on beside their number. No stream is shared by the two levels.
 func (e *Engine) source(d *draw) problem.Source {
-	stream := d.Stream
-	if stream == 0 {
-		stream = [...]uint32{problem.Lower: philox.StreamLowerBatch, problem.Upper: philox.StreamUpperBatch}[d.Of]
+	stream := [...]uint32{problem.Lower: philox.StreamLowerBatch, problem.Upper: philox.StreamUpperBatch}[d.Of]
+	if d.Stream != 0 {
+		stream = firstStream + 2*d.Stream + uint32(d.Of)
 	}
 	return problem.Source{Seed: e.spec.Seed, Stream: stream, Rows: e.b.Level(d.Of).Rows.Count()}
 }
@@ -108,19 +122,25 @@ func (ph *phase) run(e *Engine, k, end int) error {
 // load uploads the minibatches of the repetitions from number r of iteration k on, up to iteration end or as many as
 // the window holds.
 func (ph *phase) load(e *Engine, k, r, end int) error {
-	var errs []error
 	if ph.slot != e.turn {
-		errs = append(errs, ph.slot.WriteInts([]int32{0}))
+		if err := ph.slot.WriteInts([]int32{0}); err != nil {
+			return err
+		}
 	}
 	if ph.first != nil {
-		errs = append(errs, ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}))
+		if err := ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}); err != nil {
+			return err
+		}
 	}
 	n := 0
 	for ; k < end && n < ph.window; k, r = k+1, 0 {
 		for times := ph.times(k); r < times && n < ph.window; r++ {
 			for _, d := range ph.draws {
-				if d.sampler != nil {
-					errs = append(errs, d.fill(n, d.seq.number(ph, d, k, r)))
+				if d.sampler == nil {
+					continue
+				}
+				if err := d.fill(n, d.seq.number(ph, d, k, r)); err != nil {
+					return err
 				}
 			}
 			n++
@@ -129,13 +149,17 @@ func (ph *phase) load(e *Engine, k, r, end int) error {
 	ph.left = n
 	for _, d := range ph.draws {
 		if d.index != nil {
-			errs = append(errs, d.index.WriteInts(d.host))
+			if err := d.index.WriteInts(d.host); err != nil {
+				return err
+			}
 		}
 		if d.slots != nil {
-			errs = append(errs, d.slots.WriteInts(d.numbers))
+			if err := d.slots.WriteInts(d.numbers); err != nil {
+				return err
+			}
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // fill computes draw number d of its sequence as row i of the window.

@@ -15,7 +15,7 @@ import (
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
-	Calls      int64         // oracle calls of any kind
+	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
 
 	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience work on
 	// records, so that they want Every too.
@@ -24,18 +24,25 @@ type Limits struct {
 	Record func(Progress) error
 	// Progress hears of every look of the host.
 	Progress func(done int)
+	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns
+	// with Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
 
-	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last record:
-	// the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the projected
-	// steps). It wants a state "x" and a rate "outer".
+	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
+	// record: the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the
+	// projected steps). It wants a state "x" and a rate "outer".
 	Tolerance float64
 	// Monitor is a number that should fall: the upper objective, an error on validation rows. The best state by it is
 	// kept, and after Patience records without a lower one the run ends; 0: it does not.
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
+	// was being made when the snapshot was taken is made again.
 	Resume *Snapshot
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
+	// one is Outcome.Last, which the caller saves. Its time does not count.
+	Checkpoint      func(*Snapshot) error
+	CheckpointEvery time.Duration
 }
 
 // Progress is where a run stands.
@@ -125,12 +132,15 @@ func (e *Engine) checkLimits(l Limits) error {
 	case l.Iterations < 1:
 		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
 	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 || !(l.Tolerance >= 0):
-		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may be negative",
+		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may "+
+			"be negative",
 			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)
 	case l.Tolerance > 0 && (e.Variable("x") == nil || !rate):
-		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not", e.spec.Name)
+		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not",
+			e.spec.Name)
 	case (l.Tolerance > 0 || l.Patience > 0) && l.Every == 0:
-		return fmt.Errorf("%s: tolerance and patience work on records: say with Every how many iterations lie between two", e.spec.Name)
+		return fmt.Errorf("%s: tolerance and patience work on records: say with Every how many iterations lie "+
+			"between two", e.spec.Name)
 	case l.Patience > 0 && l.Monitor == nil:
 		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
 	case l.Resume != nil && l.Resume.Iteration >= l.Iterations:
@@ -153,47 +163,73 @@ type run struct {
 	stale     int       // records since the best
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
-	pace      float64 // seconds of an iteration, as last seen
+	recorded  int       // iteration of the last record, -1 before the first
+	pace      float64   // seconds of an iteration, see paced
+	saved     time.Time // when the last checkpoint was made
 
-	mu     sync.Mutex // guards kept, which Run reads while the loop may be in an iteration
-	kept   *Snapshot
+	mu     sync.Mutex // guards kept and left, by which Run leaves the loop while it may be in an iteration
+	kept   *Snapshot  // always finite
 	spare  *Snapshot
+	left   bool
 	copied time.Time
 }
 
 func (r *run) start() error {
-	if r.Resume != nil {
-		if err := r.restore(r.Resume); err != nil {
+	r.kept, r.spare, r.bestValue, r.recorded, r.saved = &Snapshot{}, &Snapshot{}, math.Inf(1), -1, time.Now()
+	if s := r.Resume; s != nil {
+		if err := r.restore(s); err != nil {
 			return err
 		}
-		r.k, r.seconds, r.counts = r.Resume.Iteration, r.Resume.Seconds, r.Resume.Counts
+		r.k, r.seconds, r.counts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Recorded
+		r.best, r.stale, r.moved, r.movedAt = s.Best, s.Stale, s.Moved, s.MovedAt
+		if s.Best != nil {
+			r.bestValue = s.BestValue
+		}
 	}
-	r.kept, r.spare, r.bestValue = &Snapshot{}, &Snapshot{}, math.Inf(1)
 	if err := r.health.WriteInts([]int32{0}); err != nil {
 		return err
 	}
-	return r.keep()
+	finite, err := r.keep()
+	if err == nil && !finite {
+		err = fmt.Errorf("%s: a start value is NaN or infinite", r.spec.Name)
+	}
+	return err
 }
 
-// keep copies the state to the host: what a stop in the middle of an iteration leaves.
-func (r *run) keep() error {
+// keep copies the state to the host: what a stop in the middle of an iteration leaves. A state that is not finite is
+// not kept; an iteration watches only a part of the state for that.
+func (r *run) keep() (finite bool, err error) {
 	if err := r.copyState(r.spare); err != nil {
-		return err
+		return false, err
 	}
-	r.spare.Iteration, r.spare.Seconds, r.spare.Counts = r.k, r.seconds, r.counts
+	if !r.spare.finite() {
+		return false, nil
+	}
+	r.note(r.spare)
 	r.mu.Lock()
 	r.kept, r.spare = r.spare, r.kept
 	r.mu.Unlock()
 	r.copied = time.Now()
-	return nil
+	return true, nil
+}
+
+// note writes where the loop stands into a snapshot. What it points at is not written to again.
+func (r *run) note(s *Snapshot) {
+	s.Iteration, s.Seconds, s.Counts, s.Recorded = r.k, r.seconds, r.counts, r.recorded
+	s.Best, s.Stale, s.Moved, s.MovedAt, s.BestValue = r.best, r.stale, r.moved, r.movedAt, 0
+	if r.best != nil {
+		s.BestValue = r.bestValue
+	}
 }
 
 // interrupted is the outcome of a run whose device is still in an iteration.
 func (r *run) interrupted(idle <-chan struct{}) *Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.left = true
 	last := r.kept.clone()
-	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds, Counts: last.Counts, Busy: true, Idle: idle}
+	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds,
+		Counts: last.Counts, Best: last.Best, BestValue: last.BestValue, Busy: true, Idle: idle}
 }
 
 func (r *run) loop(ctx context.Context) (*Outcome, error) {
@@ -201,12 +237,14 @@ func (r *run) loop(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best, BestValue: r.bestValue}
-	if status != NotFinite {
-		if err := r.keep(); err != nil {
+	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best,
+		BestValue: r.bestValue}
+	if status != NotFinite && r.kept.Iteration != r.k {
+		finite, err := r.keep()
+		if err != nil {
 			return nil, err
 		}
-		if !r.kept.finite() { // the iterations watch only a part of the state
+		if !finite {
 			out.Status = NotFinite
 		}
 	}
@@ -214,13 +252,22 @@ func (r *run) loop(ctx context.Context) (*Outcome, error) {
 	return out, nil
 }
 
+// gone tells whether Run has returned without waiting for the loop.
+func (r *run) gone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left
+}
+
 // iterate runs until a limit is met.
 func (r *run) iterate(ctx context.Context) (Status, error) {
-	if status, err := r.record(); err != nil || status != Finished {
-		return status, err
+	if r.recorded < r.k && (r.k == 0 || r.Every > 0 && r.k%r.Every == 0) {
+		if status, err := r.record(); err != nil || status != Finished {
+			return status, err
+		}
 	}
 	for r.k < r.Iterations {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.gone() {
 			return Cancelled, nil
 		}
 		begin, n := time.Now(), r.next()
@@ -237,7 +284,10 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 			return NotFinite, err
 		}
 		r.counts = r.counts.Plus(r.CountsOf(r.k, n), 1)
-		r.k, r.pace = r.k+n, took/float64(n)
+		r.k, r.pace = r.k+n, paced(r.pace, took/float64(n))
+		if r.gone() {
+			return Cancelled, nil
+		}
 		if r.Progress != nil {
 			r.Progress(r.k)
 		}
@@ -254,14 +304,21 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 		if status != Finished {
 			return status, nil
 		}
+		if err := r.checkpoint(); err != nil {
+			return NotFinite, err
+		}
 		if age := time.Since(r.copied) + time.Duration(r.pace*float64(r.next())*float64(time.Second)); age > oldest {
-			if err := r.keep(); err != nil {
+			if finite, err := r.keep(); err != nil || !finite {
 				return NotFinite, err
 			}
 		}
 	}
 	return Finished, nil
 }
+
+// paced is the pace after an iteration took so long. It rises at once and falls slowly, so that where every so many
+// iterations one is much longer, at most a few of those lie between two looks.
+func paced(pace, seconds float64) float64 { return max(seconds, 0.8*pace) }
 
 // next is how many iterations to do before the host looks again; the first one alone, to see how long it takes.
 func (r *run) next() int {
@@ -272,7 +329,17 @@ func (r *run) next() int {
 	if r.Every > 0 {
 		n = min(n, r.Every-r.k%r.Every)
 	}
-	return min(n, r.Iterations-r.k)
+	n = min(n, r.Iterations-r.k)
+	if r.Calls == 0 {
+		return n
+	}
+	calls := r.counts.Calls()
+	for i := range n {
+		if calls += r.Engine.Counts(r.k + i).Calls(); calls >= r.Calls {
+			return i + 1
+		}
+	}
+	return n
 }
 
 // limit is Finished while neither time nor calls are used up.
@@ -291,10 +358,13 @@ func (r *run) record() (Status, error) {
 	if r.Record == nil && r.Monitor == nil && r.Tolerance == 0 {
 		return Finished, nil
 	}
-	if r.kept.Iteration != r.k {
-		if err := r.keep(); err != nil { // records may take long: what a stop leaves must not be older for it
+	if r.kept.Iteration != r.k { // records may take long: what a stop leaves must not be older for it
+		if finite, err := r.keep(); err != nil || !finite {
 			return NotFinite, err
 		}
+	}
+	if r.gone() {
+		return Cancelled, nil
 	}
 	p := Progress{r.k, r.seconds, r.counts, r.Engine}
 	if r.Record != nil {
@@ -302,6 +372,7 @@ func (r *run) record() (Status, error) {
 			return NotFinite, err
 		}
 	}
+	r.recorded = r.k
 	status := Finished
 	if r.Monitor != nil {
 		v, err := r.Monitor(p)
@@ -310,6 +381,7 @@ func (r *run) record() (Status, error) {
 		}
 		if r.stale++; v < r.bestValue {
 			r.best, r.bestValue, r.stale = r.kept.clone(), v, 0
+			r.best.Best, r.best.Moved = nil, nil // else every best state would hold the one before it
 		}
 		if math.IsNaN(v) {
 			return NotFinite, nil
@@ -321,7 +393,34 @@ func (r *run) record() (Status, error) {
 	if r.Tolerance > 0 && r.still() {
 		status = Converged
 	}
+	if r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.note(r.kept) // the copy is of this iteration: now it knows of the record too
+	} // else the record was made because a budget was used up, and a run that goes on must not know of it
 	return status, nil
+}
+
+// checkpoint hands out a snapshot where it is time for one.
+func (r *run) checkpoint() error {
+	every := r.CheckpointEvery
+	if every == 0 {
+		every = time.Minute
+	}
+	if r.Checkpoint == nil || time.Since(r.saved) < every {
+		return nil
+	}
+	if finite, err := r.keep(); err != nil || !finite {
+		return err // a state that is not finite is noticed in the next iterations
+	}
+	if r.gone() {
+		return nil
+	}
+	if err := r.Checkpoint(r.kept.clone()); err != nil {
+		return err
+	}
+	r.saved = time.Now()
+	return nil
 }
 
 // still tells whether x has hardly moved since the last record.

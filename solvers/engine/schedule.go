@@ -25,7 +25,8 @@ func Schedules() []ScheduleInfo {
 		{"constant", "1", func(int, int) float64 { return 1 }},
 		{"sqrt", "1/√(k+1)", func(k, _ int) float64 { return 1 / math.Sqrt(float64(k+1)) }},
 		{"linear", "1 - k/n", func(k, n int) float64 { return 1 - float64(k)/float64(n) }},
-		{"cosine", "(1 + cos(πk/n))/2", func(k, n int) float64 { return 0.5 + 0.5*math.Cos(math.Pi*float64(k)/float64(n)) }},
+		{"cosine", "(1 + cos(πk/n))/2",
+			func(k, n int) float64 { return 0.5 + 0.5*math.Cos(math.Pi*float64(k)/float64(n)) }},
 		{"step", "1, 1/10 from n/2 on, 1/100 from 3n/4 on", func(k, n int) float64 {
 			switch {
 			case 4*k >= 3*n:
@@ -65,7 +66,8 @@ func (s Schedule) Check() error {
 	for _, row := range Schedules() {
 		names = append(names, string(row.Name))
 	}
-	return fmt.Errorf("unknown schedule %q (there are %s)%s", string(s), strings.Join(names, ", "), nearest.Hint(string(s), names))
+	return fmt.Errorf("unknown schedule %q (there are %s)%s", string(s), strings.Join(names, ", "),
+		nearest.Hint(string(s), names))
 }
 
 // Scaled is a rate that is a step size times the schedule's factor in a run of n iterations.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -19,6 +20,16 @@ type Snapshot struct {
 	Counts    problem.Counts       `json:"counts"`
 	Seconds   float64              `json:"seconds"` // in the algorithm alone
 	Arrays    map[string][]float64 `json:"-"`       // the state by name
+	// Settings are those of the algorithm, also the ones that were chosen for it, as JSON; empty where it has none.
+	Settings json.RawMessage `json:"settings,omitempty"`
+
+	// What the loop's records and stopping rules remember.
+	Recorded  int       `json:"recorded"` // iteration of the last record, -1 before the first
+	Best      *Snapshot `json:"-"`        // by Limits.Monitor; nil without one
+	BestValue float64   `json:"best_value"`
+	Stale     int       `json:"stale"` // records since the best
+	Moved     []float64 `json:"-"`     // x at the last record, for Limits.Tolerance
+	MovedAt   int       `json:"moved_at"`
 }
 
 // copyState reads the state into the arrays of a snapshot, reusing their memory.
@@ -26,7 +37,7 @@ func (e *Engine) copyState(to *Snapshot) error {
 	if to.Arrays == nil {
 		to.Arrays = make(map[string][]float64)
 	}
-	to.Algorithm, to.Problem, to.Seed = e.spec.Name, e.b.Name, e.spec.Seed
+	to.Algorithm, to.Problem, to.Seed, to.Settings = e.spec.Name, e.b.Name, e.spec.Seed, e.spec.Settings
 	for i, name := range e.names {
 		if len(to.Arrays[name]) != e.vars[i].Size() {
 			to.Arrays[name] = make([]float64, e.vars[i].Size())

@@ -4,6 +4,7 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"bilevel/solvers/linear"
@@ -112,6 +113,9 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, 
 	if m.Solver == nil {
 		return nil, errors.New("hypergrad: Implicit without a solver for its linear system")
 	}
+	if m.Rows < 0 {
+		return nil, fmt.Errorf("hypergrad: pieces of %d rows; wants at least one, or 0 for all rows together", m.Rows)
+	}
 	sc := b.Executor.Scope()
 	e := &Estimator{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}
 	np, nq := x.Size(), y.Size()
@@ -169,7 +173,7 @@ func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
 	parts := make([]*tensor.Node, numNorms)
 	for i := range parts {
 		if n := of[i]; n != nil {
-			parts[i] = n.Norm().Reshape(1)
+			parts[i] = linear.Norm(n).Reshape(1)
 		} else {
 			parts[i] = e.norms.Node().Slice(0, i, i+1)
 		}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"bilevel/device/host"
 	"bilevel/device/ref"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
@@ -268,4 +269,29 @@ func TestImplicitRefuses(t *testing.T) {
 	p.Lower.Set = problem.Box{Lo: 0, Hi: 1}
 	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3}}.Prepare(bind(t, ex, p), x, y)
 	require.ErrorContains(t, err, "keeps y in a set")
+}
+
+// Lower ½|y-x|², upper ½s|y|²: the hypergradient at y = x is s·x, whatever the size of s, and its error figure is of that
+// size too.
+func TestSmallUpperGradients(t *testing.T) {
+	for _, dev := range []tensor.Device{ref.New(), host.New(1)} {
+		for _, s := range []float64{1, 1e-12, 1e-24, 1e-30, 1e24} {
+			ex := tensor.NewExecutor(dev)
+			p := &problem.Problem{Name: "small"}
+			p.Lower = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return y.Sub(x).Square().Sum().Scale(0.5)
+			})}
+			p.Upper = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.Dot(y, y.Scale(s)).Scale(0.5)
+			})}
+			h, err := hypergrad.OnExecutor(context.Background(), ex, p, p.Upper.Start, p.Lower.Start)
+			require.NoError(t, err)
+			require.Equal(t, linear.Converged, h.Status, "s = %g", s)
+			require.InEpsilonSlice(t, []float64{s, 2 * s}, h.Gradient, 1e-5)
+			require.InEpsilon(t, 1, h.Share(), 1e-3)
+			require.Less(t, h.Error, 0.01*h.Norm())
+			require.NoError(t, ex.Close())
+		}
+		require.NoError(t, dev.Close())
+	}
 }

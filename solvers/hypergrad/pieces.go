@@ -46,10 +46,12 @@ func (at *pieces) system(s linear.Solver, n int) (linear.System, error) {
 			return at.point(problem.Lower, at.b.All(problem.Lower)).HVP(v)
 		}, n)
 	}
-	in, out := at.scope.Variable("hypergradient d", tensor.Real, n), at.scope.Variable("hypergradient H d", tensor.Real, n)
-	sweep := at.b.NewSweep(at.scope, "hypergradient product", problem.Lower, at.rows, func(rows problem.Batch) []problem.Sum {
-		return []problem.Sum{{Var: out, Value: at.point(problem.Lower, rows).HVP(in.Node())}}
-	})
+	in, out := at.scope.Variable("hypergradient d", tensor.Real, n), at.scope.Variable("hypergradient H d", tensor.Real,
+		n)
+	sweep := at.b.NewSweep(at.scope, "hypergradient product", problem.Lower, at.rows,
+		func(rows problem.Batch) []problem.Sum {
+			return []problem.Sum{{Var: out, Value: at.point(problem.Lower, rows).HVP(in.Node())}}
+		})
 	if err := at.scope.Err(); err != nil {
 		return nil, err
 	}
@@ -86,18 +88,19 @@ func (t *terms) of(side problem.Side, ask func(*problem.Point) []*tensor.Node) [
 	}
 	var sums []*tensor.Variable
 	first := true
-	sweep := at.b.NewSweep(at.scope, "hypergradient "+t.name+" "+side.String(), side, at.rows, func(rows problem.Batch) []problem.Sum {
-		values := ask(at.point(side, rows))
-		out := make([]problem.Sum, len(values))
-		for i, v := range values {
-			if first {
-				sums = append(sums, at.scope.Variable("hypergradient sum", tensor.Real, v.Shape()...))
+	sweep := at.b.NewSweep(at.scope, "hypergradient "+t.name+" "+side.String(), side, at.rows,
+		func(rows problem.Batch) []problem.Sum {
+			values := ask(at.point(side, rows))
+			out := make([]problem.Sum, len(values))
+			for i, v := range values {
+				if first {
+					sums = append(sums, at.scope.Variable("hypergradient sum", tensor.Real, v.Shape()...))
+				}
+				out[i] = problem.Sum{Var: sums[i], Value: v}
 			}
-			out[i] = problem.Sum{Var: sums[i], Value: v}
-		}
-		first = false
-		return out
-	})
+			first = false
+			return out
+		})
 	if err := at.scope.Err(); err != nil {
 		tensor.Fail("hypergradient", "%v", err) // the caller is itself inside Compile, which gives the error back
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A product computed by a program of its own gives the same solves as the same product inside the loop, for one
-// right-hand side after another and for another matrix under the same programs.
-func TestProductsOfTheirOwn(t *testing.T) {
+// A product that a program of its own computes gives the same solves, to the bit, as the same product inside the loop:
+// for one right-hand side after another, and for another matrix in the same programs.
+func TestProductOutsideTheLoop(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		for name, solver := range map[string]linear.Solver{
 			"CG":           linear.CG{RTol: 1e-5},
@@ -28,15 +28,16 @@ func TestProductsOfTheirOwn(t *testing.T) {
 			inside := prepare(t, dev, solver, a)
 			sc := inside.ex.Scope()
 			in, out := sc.Variable("in", tensor.Real, n), sc.Variable("out", tensor.Real, n)
-			product := sc.Compile("product", func() []tensor.Update {
+			program := sc.Compile("product", func() []tensor.Update {
 				return []tensor.Update{{Var: out, Value: inside.a.Node().MatMul(in.Node().Reshape(n, 1)).Reshape(n)}}
 			})
 			require.NoError(t, sc.Err())
 			calls := 0
-			own, err := solver.PrepareProduct(inside.ex, linear.Product{In: in, Out: out, Run: func(context.Context) error {
+			product := linear.Product{In: in, Out: out, Run: func(context.Context) error {
 				calls++
-				return product.Run(1)
-			}})
+				return program.Run(1)
+			}}
+			own, err := solver.PrepareProduct(inside.ex, product)
 			require.NoError(t, err)
 			outside := &system{System: own, t: t}
 			for seed := range uint64(4) {

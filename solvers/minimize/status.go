@@ -20,11 +20,12 @@ const (
 )
 
 var statusText = [...]struct{ name, advice string }{
-	Converged:         {"converged", ""},
-	MaxSteps:          {"max steps", "allow more steps, or loosen the tolerance"},
-	Stagnated:         {"stagnated", "loosen the tolerance, or compute in float64 (device ref)"},
-	NegativeCurvature: {"negative curvature", "the function is not convex here: use gradient descent, or add a squared norm"},
-	NotFinite:         {"not finite", "look for NaN in the data, or steps that are too large"},
+	Converged: {"converged", ""},
+	MaxSteps:  {"max steps", "allow more steps, or loosen the tolerance"},
+	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (device ref)"},
+	NegativeCurvature: {"negative curvature",
+		"the function is not convex here: use gradient descent, or add a squared norm"},
+	NotFinite: {"not finite", "look for NaN in the data, or steps that are too large"},
 }
 
 func (s Status) String() string {

@@ -31,7 +31,8 @@ func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
 	gram.SymOuterK(1, rows)
 	var chol mat.Cholesky
 	if !chol.Factorize(&gram) || chol.Cond() > 1e14 {
-		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out those that follow from others", m)
+		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out "+
+			"those that follow from others", m)
 	}
 	var half mat.Dense // (EEᵀ)⁻¹E
 	if err := chol.SolveTo(&half, rows); err != nil {

@@ -21,23 +21,25 @@ const (
 	ModelState                            // running statistics
 )
 
-// featureTable says each feature in words, for the reason of a refusal.
+// featureTable says each feature in words: as a part of the reason of a refusal, and as a noun for lists.
 var featureTable = []struct {
 	feature Features
 	has     func(*Problem) bool
 	text    string
+	noun    string
 }{
-	{UpperSet, func(p *Problem) bool { return p.Upper.Set != nil }, "keeps x in a set"},
-	{LowerSet, func(p *Problem) bool { return p.Lower.Set != nil }, "keeps y in a set"},
+	{UpperSet, func(p *Problem) bool { return p.Upper.Set != nil }, "keeps x in a set", "set of x"},
+	{LowerSet, func(p *Problem) bool { return p.Lower.Set != nil }, "keeps y in a set", "set of y"},
 	{UpperConstraints, func(p *Problem) bool { return p.Upper.Inequality != nil || p.Upper.Equality != nil },
-		"has constraint functions on the upper level"},
+		"has constraint functions on the upper level", "upper constraints"},
 	{LowerConstraints, func(p *Problem) bool { return p.Lower.Inequality != nil || p.Lower.Equality != nil },
-		"has constraint functions on the lower level"},
-	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil }, "gives its lower level as the root of a residual"},
-	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level"},
-	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels"},
-	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch"},
-	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics"},
+		"has constraint functions on the lower level", "lower constraints"},
+	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil },
+		"gives its lower level as the root of a residual", "residual"},
+	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level", "proximal map"},
+	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels", "many lower levels"},
+	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch", "lower variable by batch"},
+	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics", "running statistics"},
 }
 
 // Features are those that the problem has.
@@ -58,6 +60,17 @@ func (f Features) String() string {
 		}
 	}
 	return strings.Join(texts, ", ")
+}
+
+// Nouns lists the features as nouns: "set of x, running statistics".
+func (f Features) Nouns() string {
+	var nouns []string
+	for _, row := range featureTable {
+		if f&row.feature != 0 {
+			nouns = append(nouns, row.noun)
+		}
+	}
+	return strings.Join(nouns, ", ")
 }
 
 // Refuse is an error where the problem has a feature that an algorithm cannot use; why says what the algorithm needs.
@@ -109,7 +122,8 @@ func (p *Problem) Check() error {
 	}
 	if b := p.Blocks; b != nil {
 		if b.Count < 1 || b.Combine > Worst || (b.Combine == Weighted) != (len(b.Weights) == b.Count) {
-			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are weighted",
+			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are "+
+				"weighted",
 				b.Count, len(b.Weights))
 		}
 	}
@@ -121,7 +135,18 @@ func (p *Problem) checkStart(side Side) error {
 	l := p.Level(side)
 	if side == Lower && p.PerBatch != nil {
 		if p.PerBatch.Start == nil || p.PerBatch.Size == nil || l.Start.Size() > 0 {
-			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no Lower.Start")
+			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no " +
+				"Lower.Start")
+		}
+		if l.Set == nil {
+			return nil
+		}
+		rows := l.Rows.Count()
+		if l.Sampler != nil {
+			rows = l.Sampler.Size()
+		}
+		if err := l.Set.Check(nil, p.PerBatch.Size(rows)); err != nil {
+			return fmt.Errorf("the lower level's set: %w", err)
 		}
 		return nil
 	}

@@ -48,9 +48,9 @@ func PadRows(n int, sizes ...int) int {
 // DefaultEvaluationMemory is the arena in bytes that evaluations take where nothing is said.
 const DefaultEvaluationMemory = 64 << 20
 
-// NewEvaluator compiles metrics over rows that are on the executor's device: tables by name, each [n, …]. memory is the
-// most bytes of intermediate values; 0 means DefaultEvaluationMemory. Its error says what one row alone would need where
-// that does not fit.
+// NewEvaluator compiles metrics over rows, which it uploads where they are not on the executor's device (On). memory is
+// the most bytes of intermediate values; 0 means DefaultEvaluationMemory. Its error says what one row alone would need
+// where that does not fit.
 func NewEvaluator(ex *tensor.Executor, rows Rows, memory int, metrics []Metric, perRow []PerRow) (*Evaluator, error) {
 	if err := rows.check(); err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)
@@ -61,6 +61,20 @@ func NewEvaluator(ex *tensor.Executor, rows Rows, memory int, metrics []Metric, 
 	n := rows.Count()
 	if n < 1 {
 		return nil, errors.New("evaluation: there are no rows")
+	}
+	seen := map[string]bool{}
+	for _, m := range metrics {
+		if seen[m.Name] {
+			return nil, fmt.Errorf("evaluation: two metrics are called %q", m.Name)
+		}
+		seen[m.Name] = true
+	}
+	clear(seen)
+	for _, p := range perRow {
+		if seen[p.Name] {
+			return nil, fmt.Errorf("evaluation: two results by row are called %q", p.Name)
+		}
+		seen[p.Name] = true
 	}
 	sc := ex.Scope()
 	tables := map[string]*tensor.Node{}
@@ -87,7 +101,8 @@ func NewEvaluator(ex *tensor.Executor, rows Rows, memory int, metrics []Metric, 
 			return nil, errors.Join(err, sc.Close())
 		}
 		if e.size == 1 {
-			return nil, errors.Join(fmt.Errorf("evaluation: one row alone needs %d bytes of intermediate values, but %d are allowed", need, memory), sc.Close())
+			return nil, errors.Join(fmt.Errorf("evaluation: one row alone needs %d bytes of intermediate values, "+
+				"but %d are allowed", need, memory), sc.Close())
 		}
 	}
 }
@@ -103,7 +118,8 @@ func (e *Evaluator) compile(tables map[string]*tensor.Node, metrics []Metric) {
 		e.out = append(e.out, sc.Variable("evaluation "+p.Name, p.Type, e.size))
 	}
 	e.zero = sc.Compile("evaluation zero", func() []tensor.Update {
-		return []tensor.Update{{Var: e.base, Value: tensor.IntConst(0)}, {Var: e.sums, Value: tensor.Zeros(e.sums.Shape()...)}}
+		return []tensor.Update{{Var: e.base, Value: tensor.IntConst(0)},
+			{Var: e.sums, Value: tensor.Zeros(e.sums.Shape()...)}}
 	})
 	e.program = sc.Compile("evaluation", func() []tensor.Update {
 		base := e.base.Node()

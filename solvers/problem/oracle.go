@@ -11,7 +11,8 @@ import (
 )
 
 // Counts are oracle calls, the currency in which papers compare algorithms. A gradient call gives both partial
-// gradients at a point. Products with H and C at the same point and vector share one pass over the data but count apart.
+// gradients at a point. Products with H and C at the same point and vector share one pass over the data but count
+// apart.
 type Counts struct {
 	LowerGradients int64 `json:"lower_gradients"`
 	UpperGradients int64 `json:"upper_gradients"`
@@ -76,7 +77,8 @@ type products struct {
 // At is a level's objective at (x, y) on a batch of the level's rows. state is the flat vector of running statistics
 // that it reads, nil where the problem has none.
 func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor.Node) *Point {
-	p := &Point{o: o, side: side, x: x, y: y, seconds: map[*tensor.Node]*products{}, transposed: map[*tensor.Node]*products{}}
+	p := &Point{o: o, side: side, x: x, y: y, seconds: map[*tensor.Node]*products{},
+		transposed: map[*tensor.Node]*products{}}
 	l := o.b.Level(side)
 	xs, ys := o.b.Upper.Start.Layout.Vars(x), o.b.Lower.Start.Layout.Vars(y)
 	o.guard(side, func() {
@@ -100,7 +102,8 @@ func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor
 		tensor.Fail("objective", "the %s objective of %s gives %s %v; wants one Real number",
 			side, o.b.Name, p.value.Type(), p.value.Shape())
 	case p.state != nil && state == nil:
-		tensor.Fail("objective", "the %s objective of %s moves running statistics, but the problem has no State", side, o.b.Name)
+		tensor.Fail("objective", "the %s objective of %s moves running statistics, but the problem has no State", side,
+			o.b.Name)
 	case p.state != nil && !slices.Equal(p.state.Shape(), state.Shape()):
 		tensor.Fail("objective", "the %s objective of %s gives running statistics of shape %v; wants %v",
 			side, o.b.Name, p.state.Shape(), state.Shape())
@@ -115,8 +118,11 @@ func (o *Oracle) guard(side Side, build func()) {
 			if _, isRuntime := r.(runtime.Error); !isRuntime {
 				panic(r)
 			}
-			tensor.Fail("objective", "the %s objective of %s failed: %v; the upper variables are %s, the lower ones %s, the running statistics %s",
-				side, o.b.Name, r, named(o.b.Upper.Start.Layout), named(o.b.Lower.Start.Layout), named(o.b.State.Layout))
+			tensor.Fail("objective",
+				"the %s objective of %s failed: %v; the upper variables are %s, the lower ones %s, the running "+
+					"statistics %s",
+				side, o.b.Name, r,
+				named(o.b.Upper.Start.Layout), named(o.b.Lower.Start.Layout), named(o.b.State.Layout))
 		}
 	}()
 	build()

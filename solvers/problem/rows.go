@@ -79,8 +79,11 @@ func (r Rows) check() error {
 	for _, name := range r.names() {
 		a := r[name]
 		switch {
+		case a.node != nil && a.count < 0:
+			return fmt.Errorf("%q is one number on the device; wants rows", name)
 		case a.count < 0:
-			return fmt.Errorf("%q: %d elements are no whole number of rows of shape %v", name, len(a.f32)+len(a.f64)+len(a.i32), a.row)
+			return fmt.Errorf("%q: %d elements are no whole number of rows of shape %v", name,
+				len(a.f32)+len(a.f64)+len(a.i32), a.row)
 		case a.count == 0:
 			return fmt.Errorf("%q has no rows", name)
 		case count >= 0 && a.count != count:
@@ -131,6 +134,9 @@ func (b Batch) Get(name string) *tensor.Node {
 	table, ok := b.tables[name]
 	if !ok {
 		names := slices.Sorted(maps.Keys(b.tables))
+		if len(names) == 0 {
+			tensor.Fail("Batch.Get", "the level has no rows called %q: it has no data at all", name)
+		}
 		tensor.Fail("Batch.Get", "the level has no rows called %q (there are: %s)%s",
 			name, strings.Join(names, ", "), nearest.Hint(name, names))
 	}

@@ -8,8 +8,8 @@ import (
 	"bilevel/internal/philox"
 )
 
-// Sampler gives the minibatches of a level. Draw number d is a function of (seed, stream, d) alone, so that a run can be
-// resumed anywhere and repeated on any device.
+// Sampler gives the minibatches of a level. Draw number d is a function of (seed, stream, d) alone, so that a run can
+// be resumed anywhere and repeated on any device.
 type Sampler interface {
 	// Size is the number of rows of a minibatch.
 	Size() int
@@ -91,7 +91,8 @@ func (s *epochs) Size() int { return s.size }
 
 func (s *epochs) Check(rows int) error {
 	if s.size > rows {
-		return fmt.Errorf("epochs of minibatches of %d from %d rows: wants at most as many as there are rows", s.size, rows)
+		return fmt.Errorf("epochs of minibatches of %d from %d rows: wants at most as many as there are rows", s.size,
+			rows)
 	}
 	return nil
 }
@@ -151,7 +152,10 @@ func (s *fixed) Slot(from Source, draw uint64) (int32, error) {
 }
 
 func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
-	for ; len(dst) >= s.size; dst = dst[s.size:] {
+	if err := checkPlaces(len(dst), s.size); err != nil {
+		return err
+	}
+	for ; len(dst) > 0; dst = dst[s.size:] {
 		slot, err := s.Slot(from, first)
 		if err != nil {
 			return err
@@ -161,5 +165,5 @@ func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
 		}
 		first++
 	}
-	return checkPlaces(len(dst), s.size)
+	return nil
 }

@@ -35,6 +35,9 @@ func (s Sets) Check(l params.Layout, _ int) error {
 		if err != nil {
 			return err
 		}
+		if s[name] == nil {
+			return fmt.Errorf("%q has no set: leave it out of Sets where it is free", name)
+		}
 		if err := s[name].Check(nil, a.Size()); err != nil {
 			return fmt.Errorf("%q: %w", name, err)
 		}
@@ -60,7 +63,19 @@ func (s Sets) bind(sc *tensor.Scope, l params.Layout) (Set, error) {
 			}
 		}
 	}
-	return b, nil
+	for _, one := range b.bound {
+		if _, ok := one.(LinearMinimizer); !ok {
+			return b, nil
+		}
+	}
+	return productMinimizer{b}, nil
+}
+
+// productMinimizer is a product of sets that all have a linear minimization oracle.
+type productMinimizer struct{ productSet }
+
+func (s productMinimizer) Least(g *tensor.Node, b Batch) *tensor.Node {
+	return s.each(g, func(set Set, part *tensor.Node) *tensor.Node { return set.(LinearMinimizer).Least(part, b) })
 }
 
 // productSet is Sets that knows where its variables lie.

@@ -11,15 +11,17 @@ import (
 // Simplex is {z : z_i >= 0, Σ z_i = Total}.
 type Simplex struct{ Total float64 }
 
-// bisections halve an interval of the size of max|z| + Total below the spacing of float64.
-const bisections = 64
+// bisections halve an interval of the size of Total to 1e-12 of it. Coordinates that differ from τ by less may be taken
+// for positive or not, which changes τ by less than that.
+const bisections = 40
 
 // Project is max(z - τ, 0) with the τ for which the sum is Total. The sum falls as τ grows, so that τ is found by
 // bisection of fixed length: no sort, and the same program for every z. The last step divides what is missing among
-// the positive coordinates, which makes the sum exact to rounding.
+// the positive coordinates, which makes the sum exact to rounding. z is taken relative to its largest coordinate, which
+// changes nothing but the rounding of τ where z is large.
 func (s Simplex) Project(z *tensor.Node, _ Batch) *tensor.Node {
-	largest := z.MaxOver()
-	lo, hi := largest.AddConst(-s.Total), largest // Σ max(z - lo, 0) >= Total >= Σ max(z - hi, 0) = 0
+	z = z.Sub(z.MaxOver())
+	lo, hi := tensor.Const(-s.Total), tensor.Const(0) // Σ max(z - lo, 0) >= Total >= Σ max(z - hi, 0) = 0
 	for range bisections {
 		middle := lo.Add(hi).Scale(0.5)
 		tooMuch := tensor.Const(s.Total).Lt(z.Sub(middle).Relu().Sum())
@@ -68,9 +70,12 @@ func (s Ball) Project(z *tensor.Node, _ Batch) *tensor.Node {
 	return z.Mul(tensor.Where(tensor.Const(s.Radius).Lt(norm), tensor.Const(s.Radius).Div(norm), tensor.Const(1)))
 }
 
+// surface is the part of the radius that counts as the surface: a projected point may lie inside by rounding.
+const surface = 1e-5
+
 // Free is 1 for every coordinate inside and 0 on the surface, whose normal mixes the coordinates.
 func (s Ball) Free(z *tensor.Node, _ Batch) *tensor.Node {
-	return z.Norm().Lt(tensor.Const(s.Radius)).Expand(z.Shape()...)
+	return z.Norm().Lt(tensor.Const(s.Radius * (1 - surface))).Expand(z.Shape()...)
 }
 
 // Least is -Radius g/|g|, and 0 where g is 0.

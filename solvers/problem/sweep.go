@@ -7,9 +7,9 @@ import (
 	"bilevel/tensor"
 )
 
-// Sweep computes sums over all rows of a level in pieces that fit into memory: for an objective that is a mean over rows
-// its value, gradients and products with its second derivatives are the means of those of the pieces, weighted with
-// their numbers of rows.
+// Sweep computes sums over all rows of a level in pieces that fit into memory: for an objective that is a mean over
+// rows its value, gradients and products with its second derivatives are the means of those of the pieces, weighted
+// with their numbers of rows.
 type Sweep struct {
 	zero, whole, rest *tensor.Function // rest has the last rows where the pieces do not divide them; nil elsewhere
 	pieces            int
@@ -22,11 +22,11 @@ type Sum struct {
 	Value *tensor.Node
 }
 
-// NewSweep compiles a sweep in pieces of at most so many rows; 0 puts all rows into one. build makes the sums of a piece.
-// What it compiles belongs to the scope, which also keeps the error.
+// NewSweep compiles a sweep in pieces of at most so many rows; 0 or less puts all rows into one. build makes the sums
+// of a piece. What it compiles belongs to the scope, which also keeps the error.
 func (b *Bound) NewSweep(sc *tensor.Scope, name string, side Side, rows int, build func(Batch) []Sum) *Sweep {
 	n := b.All(side).Rows
-	if rows == 0 || n <= rows {
+	if rows <= 0 || n <= rows {
 		return &Sweep{all: sc.Compile(name, func() []tensor.Update {
 			var updates []tensor.Update
 			for _, s := range build(b.All(side)) {

@@ -5,7 +5,8 @@ import (
 	"bilevel/tensor"
 )
 
-// Scalar is Q1: G = ½(y-x)², F = ½(y-1)² + ½x². So y* = x, v = x-1, h' = 2x-1, and the minimum is at x = ½.
+// Scalar, problem Q1, is the smallest one: G = ½(y-x)², F = ½(y-1)² + ½x². Hence y* = x, v = x-1 and h' = 2x-1, and h
+// is smallest at x = ½.
 type Scalar struct{}
 
 func (Scalar) Tables() []Table { return nil }
@@ -14,12 +15,18 @@ func (Scalar) Tables() []Table { return nil }
 func (Scalar) Problem([]*tensor.Node) *problem.Problem {
 	return &problem.Problem{
 		Name: "scalar",
-		Lower: problem.Level{Start: problem.Vector([]float64{0.7}...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return half(y.Sub(x))
-		})},
-		Upper: problem.Level{Start: problem.Vector([]float64{0.2}...), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return half(y.AddConst(-1)).Add(half(x))
-		})},
+		Lower: problem.Level{
+			Start: problem.Vector(0.7),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.Sub(x))
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(0.2),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.AddConst(-1)).Add(half(x))
+			}),
+		},
 	}
 }
 
