@@ -66,6 +66,10 @@ func TestUsualNames(t *testing.T) {
 		_, err := OpenFolder(folder(t, c.files))
 		require.ErrorContains(t, err, c.want)
 	}
+	// A name without a word for its part is the training part beside a test part, too.
+	d, err := OpenFolder(folder(t, map[string][]byte{"x.npy": a, "y.npy": b, "x_test.npy": a, "y_test.npy": b}))
+	require.NoError(t, err)
+	require.Equal(t, d.Train, d.Test)
 	above := t.TempDir()
 	write(t, filepath.Join(above, "MNIST", "raw"), tiny())
 	_, err = OpenFolder(filepath.Join(above, "MNIST"))
@@ -74,7 +78,7 @@ func TestUsualNames(t *testing.T) {
 	_, err = OpenFolder(raw)
 	require.NoError(t, err)
 	// train_x.npy and train_y.npy were always read, whatever lies beside them.
-	d, err := OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil,
+	d, err = OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil,
 		"y_train.npy": nil}))
 	require.NoError(t, err)
 	require.Equal(t, 6, d.Train.N())
