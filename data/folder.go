@@ -112,10 +112,17 @@ var otherEndings = []string{".npy", ".npz", ".csv", ".tsv", ".tab", ".bin", ".zi
 	".jpg", ".md",
 	".json", ".yaml", ".py", ".html", ".pdf"}
 
+// maxLooked is how many files of a folder are opened to see what they are: a data set has a few.
+const maxLooked = 64
+
 func (l *listing) libsvm() (names []string) {
+	looked := 0
 	for _, name := range l.files {
 		if isIDX(name) || slices.Contains(otherEndings, strings.ToLower(filepath.Ext(withoutPacking(name)))) {
 			continue
+		}
+		if looked++; looked > maxLooked {
+			break
 		}
 		if head, err := headOf(filepath.Join(l.dir, name)); err == nil && looksLikeLIBSVM(head) {
 			names = append(names, name)
