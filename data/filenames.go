@@ -123,7 +123,8 @@ func pairUp(
 	var candidates [parts][2][]candidate
 	said := false
 	for _, name := range names {
-		said = said || roleOf(words(name)).partSaid
+		r := roleOf(words(name))
+		said = said || r.partSaid && r.part == trainPart
 	}
 	for _, name := range names {
 		r := roleOf(words(name))

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,6 +66,10 @@ func TestUsualNames(t *testing.T) {
 		_, err := OpenFolder(folder(t, c.files))
 		require.ErrorContains(t, err, c.want)
 	}
+	// A name without a word for its part is the training part beside a test part, too.
+	d, err := OpenFolder(folder(t, map[string][]byte{"x.npy": a, "y.npy": b, "x_test.npy": a, "y_test.npy": b}))
+	require.NoError(t, err)
+	require.Equal(t, d.Train, d.Test)
 	above := t.TempDir()
 	write(t, filepath.Join(above, "MNIST", "raw"), tiny())
 	_, err = OpenFolder(filepath.Join(above, "MNIST"))
@@ -75,7 +78,7 @@ func TestUsualNames(t *testing.T) {
 	_, err = OpenFolder(raw)
 	require.NoError(t, err)
 	// train_x.npy and train_y.npy were always read, whatever lies beside them.
-	d, err := OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil,
+	d, err = OpenFolder(folder(t, map[string][]byte{"train_x.npy": a, "train_y.npy": b, "X_train.npy": nil,
 		"y_train.npy": nil}))
 	require.NoError(t, err)
 	require.Equal(t, 6, d.Train.N())
@@ -357,76 +360,4 @@ func TestTinyImageNet(t *testing.T) {
 	files["tiny-imagenet-200/val/val_annotations.txt"] = []byte("../../secret\tn02\n")
 	_, err = OpenFolder(unzipped(t, files))
 	require.ErrorContains(t, err, "is no line of it")
-}
-
-// sized bounds what a reader makes of an input: features cost at most so many bytes for each byte of it, beside a
-// constant.
-func sized(t *testing.T, input, features int) {
-	t.Helper()
-	if features > 1<<20+256*input {
-		t.Fatalf("%d bytes became %d features", input, features)
-	}
-}
-
-func FuzzTable(f *testing.F) {
-	for _, text := range []string{"a,label\n1,x\n2,y\n", "a;b;label\n1;2;3\n", "\xef\xbb\xbf\"a\",label\n1,\"x,y\"\n",
-		"0,1\n1,2\n", ",a,y\n0,1,2\n"} {
-		f.Add(text, "")
-	}
-	f.Add("a,b,c\n1,0,5\n", "a,b")
-	f.Fuzz(func(t *testing.T, text, label string) {
-		path := filepath.Join(t.TempDir(), "a.csv")
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		d, err := tableParts(path, [parts]string{trainPart: path}, Options{Label: label})
-		if err != nil {
-			return
-		}
-		sized(t, len(text), len(d.Train.Features))
-		require.NoError(t, d.Train.Check(d.Classes))
-		require.Len(t, d.ClassNames, d.Classes)
-	})
-}
-
-func FuzzLIBSVM(f *testing.F) {
-	for _, text := range []string{"1 1:1\n", "-1.0 0:2 5:3\n+1\n", "# x\n2 qid:3 1:0.5", "1 16777216:1\n"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		path := filepath.Join(t.TempDir(), "a")
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		d, err := libsvmParts(path, [parts]string{trainPart: path})
-		if err != nil {
-			return
-		}
-		if !strings.HasPrefix(text, "BZh") && !strings.HasPrefix(text, "\x1f\x8b") {
-			sized(t, len(text), len(d.Train.Features))
-		}
-		require.NoError(t, d.Train.Check(d.Classes))
-	})
-}
-
-func FuzzNPZ(f *testing.F) {
-	for _, name := range []string{"named.npz", "positional.npz", "packed.npz"} {
-		b, err := os.ReadFile(filepath.Join("testdata", "own", name))
-		require.NoError(f, err)
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		path := filepath.Join(t.TempDir(), "a.npz")
-		require.NoError(t, os.WriteFile(path, b, 0o600))
-		if d, err := OpenFolder(path); err == nil {
-			require.NoError(t, d.Train.Check(d.Classes))
-		}
-	})
-}
-
-func FuzzImage(f *testing.F) {
-	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, false))
-	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, true))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p := newPictures("fuzz", 3)
-		if err := p.decode(b); err == nil && len(p.features) != p.dim() {
-			t.Fatalf("%d values of an image of %v", len(p.features), p.shape)
-		}
-	})
 }

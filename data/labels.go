@@ -264,6 +264,9 @@ func describeClasses(names []string) string {
 	const shown = 8
 	var list []string
 	for i, name := range names[:min(len(names), shown)] {
+		if strings.ContainsAny(name, ", ") || name == "" {
+			name = strconv.Quote(name)
+		}
 		list = append(list, fmt.Sprintf("%s is %d", name, i))
 	}
 	if len(names) > shown {

@@ -147,6 +147,8 @@ func TestTableRefuses(t *testing.T) {
 		{"a,label\n1,x\n1e39,y\n", "", "row 1, column 0 (counted from 0) is +Inf"},
 		{"a,label\n1,0.5\n2,1.5\n", "", "labels are classes: whole numbers or words (write c1.5 if it is a class)"},
 		{"a,label\n1,\"x\n", "", "a quotation mark is out of place or not closed"},
+		{"a;label\n5,1;x\n", "", `"5,1" has a decimal comma: write the table again by pandas.read_csv(`},
+		{"a b label\n1 2 3\n", "", `"a b label", is one column; separate the columns by commas, semicolons or tabs`},
 		{"\xff\xfea\x00,\x00", "", "UTF-16; save it as UTF-8"},
 		{"a,b,c\n1,1,5\n", "a,b", `ones in 2 of its 2 columns`},
 	} {

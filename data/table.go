@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,9 +26,11 @@ type table struct {
 	notes  []string
 }
 
-// missingWords are how pandas, R and spreadsheets write a value that is not there.
+// missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such with
+// na_values="?".
 var missingWords = map[string]bool{
-	"": true, "na": true, "n/a": true, "nan": true, "null": true, "none": true, "?": true, "<na>": true, "#n/a": true,
+	"": true, "NA": true, "N/A": true, "n/a": true, "NaN": true, "nan": true, "NULL": true, "null": true, "None": true,
+	"<NA>": true, "#N/A": true, "?": true,
 }
 
 // missingLabel is as missingWords, less the words that may well be classes.
@@ -123,6 +126,9 @@ func (t *table) checkHeader() error {
 			"the number "+
 			"of the label column, such as --label %d", exampleHeader(len(t.header)), file, file, len(t.header)-1)
 	}
+	if len(t.header) == 1 && strings.ContainsAny(t.header[0], " |:") {
+		return fmt.Errorf("its first line, %.40q, is one column; separate the columns by commas, semicolons or tabs", t.header[0])
+	}
 	seen := map[string]bool{}
 	for _, name := range t.header {
 		if seen[name] {
@@ -184,12 +190,17 @@ func (t *table) names(columns []int) (names []string) {
 	return names
 }
 
+// quotedFew lists columns, the first and last of very many.
 func quotedFew(names []string) string {
+	const shown = 15
 	quoted := make([]string, len(names))
 	for i, name := range names {
 		quoted[i] = strconv.Quote(name)
 	}
-	return fewOf(quoted)
+	if len(quoted) > shown {
+		quoted = append(append(quoted[:shown-1:shown-1], "…"), quoted[len(quoted)-1])
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // findFeatures takes all other columns, but for the row numbers that pandas puts into a first column without a name.
@@ -304,6 +315,9 @@ func (t *table) checkLabels(c *labelColumn) error {
 
 // advise adds to the error of a cell what makes numbers of a column of text.
 func (t *table) advise(err error, column int) error {
+	if errors.Is(err, errComma) {
+		return err
+	}
 	return fmt.Errorf("%w; make columns of 0 and 1 of it, in pandas by get_dummies(frame, columns=[%q]), or leave the "+
 		"column out",
 		err, t.header[column])
@@ -316,18 +330,25 @@ func cell(field string) (v float32, ok bool, err error) {
 	if err == nil && !strings.ContainsAny(field, "xXpP_") {
 		return float32(f), f == f, nil
 	}
-	word := strings.ToLower(field)
-	if missingWords[word] {
+	if missingWords[field] {
 		return float32(math.NaN()), false, nil
 	}
-	if v, is := truthWords[word]; is {
+	if v, is := truthWords[strings.ToLower(field)]; is {
 		return v, true, nil
 	}
 	if errors.Is(err, strconv.ErrRange) {
 		return float32(f), true, nil // infinite: named with its row later
 	}
+	if decimalComma.MatchString(field) {
+		return 0, false, fmt.Errorf("%.40q has a decimal comma: %w", field, errComma)
+	}
 	return 0, false, fmt.Errorf("%.40q is no number", field)
 }
+
+var (
+	decimalComma = regexp.MustCompile(`^[+-]?[0-9]*,[0-9]+$`)
+	errComma     = errors.New(`write the table again by pandas.read_csv(…, sep=";", decimal=",").to_csv(…, index=False)`)
+)
 
 // missingRows collects the rows with missing values.
 type missingRows struct {
@@ -354,7 +375,7 @@ func (m *missingRows) err() error {
 	if m.count > len(m.few) {
 		more = fmt.Sprintf(" and %d more", m.count-len(m.few))
 	}
-	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by frame.dropna(), or fill the "+
+	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by read_csv(…, na_values=\"?\").dropna(), or fill the "+
 		"values in",
 		strings.Join(m.few, ", "), more)
 }

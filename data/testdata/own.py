@@ -1,4 +1,5 @@
-# Writes the files of own/ with NumPy, pandas and scikit-learn, as people write theirs, and own.json: what should be read.
+# Writes the files of own/ with NumPy, pandas and scikit-learn, as people write theirs, and own.json: what should be
+# read.
 # The classes are those of numpy.unique, so that they do not come from the code that is tested. Run by hand:
 #   python3 own.py        (NumPy 2.4.6, pandas 3.1.1, scikit-learn 1.9.1)
 import json
@@ -46,7 +47,8 @@ case('row', k.reshape(1, -1))
 case('words', words)
 case('words-big', words.astype(words.dtype.newbyteorder('>')), ['setosa', 'versicolor', 'virginica'])
 case('bytes', words.astype('S'), ['setosa', 'versicolor', 'virginica'])
-case('number-words', np.array(['9', '10', '-1'])[k], ['-1', '9', '10'], labels=np.array([1, 2, 0])[k])  # sorted as numbers
+case('number-words', np.array(['9', '10', '-1'])[k], ['-1', '9', '10'], labels=np.array([1, 2,
+     0])[k])  # sorted as numbers
 for name, y in {
     'one-hot': np.eye(3, dtype='i4')[k], 'one-hot-bool': np.eye(3, dtype=bool)[k],
     'one-hot-fortran': np.asfortranarray(np.eye(3)[k]), 'get-dummies': pd.get_dummies(series).to_numpy(),
@@ -62,7 +64,8 @@ advice = 'a.astype(str)'
 case('objects', words.astype(object), refused=advice, then=words.astype(object).astype(str))
 case('object-integers', k.astype(object), ['0', '1', '2'], refused=advice, then=k.astype(object).astype(str))
 case('series', series.to_numpy(), refused=advice, then=series.to_numpy().astype(str))
-case('category', series.astype('category').to_numpy(), refused=advice, then=series.astype('category').to_numpy().astype(str))
+case('category', series.astype('category').to_numpy(), refused=advice,
+     then=series.astype('category').to_numpy().astype(str))
 dates = np.array(['2020-01-01', '2021-01-01', '2022-01-01'], 'M8[D]')[k]
 case('dates', dates, refused=advice, then=dates.astype(str))
 case('long-double', k.astype('longdouble'), ['0', '1', '2'], refused="a.astype('<f8')", then=k.astype('<f8'))
@@ -70,7 +73,8 @@ case('complex', k.astype('c8'), ['0', '1', '2'], refused='a.real', then=k.astype
 records = pd.DataFrame({'y': k}).to_records()
 case('records', records, refused="a['NAME']", then=records['y'])
 half = k + 0.5
-case('fractions', half, ['0', '1', '2'], refused='numpy.unique(y, return_inverse=True)[1]', then=np.unique(half, return_inverse=True)[1])
+case('fractions', half, ['0', '1', '2'], refused='numpy.unique(y, return_inverse=True)[1]', then=np.unique(half,
+     return_inverse=True)[1])
 scores = np.array([[.7, .2, .1], [.1, .8, .1], [.1, .1, .8]])[k]
 case('scores', scores, refused='y.argmax(1)', then=scores.argmax(1))
 two = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]])[k]
