@@ -42,7 +42,6 @@ type control struct {
 	held   *held      // on trusted rows that it was not trained on
 	found  []bool     // see ending
 	judged *judgement // of the training rows, out of fold where it was trained on them
-	test   float64
 }
 
 // ending is what the run ends with, and what the ranking is made of.
