@@ -100,6 +100,14 @@ func TestTableWithoutHeader(t *testing.T) {
 	require.Equal(t, []int32{2, 0, 1, 1, 0, 2}, d.Train.Labels)
 }
 
+// The mark that spreadsheets put before a file is no part of the first column's name.
+func TestByteOrderMark(t *testing.T) {
+	text := "\xef\xbb\xbflabel,a\nx,1\ny,2\n"
+	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": []byte(text)}))
+	require.NoError(t, err)
+	require.Equal(t, []float32{1, 2}, d.Train.Features)
+}
+
 func TestTablesOfParts(t *testing.T) {
 	plain, other := ownFile(t, "plain.csv"), ownFile(t, "other-order.csv")
 	d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": plain, "validation.csv": other,

@@ -281,7 +281,7 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 
 // checkLabels refuses measurements: numbers that are not whole.
 func (t *table) checkLabels(c *labelColumn) error {
-	if c.words == nil || len(c.words) == 0 {
+	if len(c.words) == 0 {
 		return nil
 	}
 	fraction := ""

@@ -26,10 +26,10 @@ func main() {
 	p := &problem.Problem{Name: "decay per layer"}
 	p.Upper = problem.Level{
 		Start: params.Values{}.And("decay", -4, -4), Value: loss,
-		Rows: rows(300, 2), Sampler: problem.Epochs(50),
+		Rows: rows(300, 2), Sampler: problem.Epochs(100),
 	}
 	p.Lower = problem.Level{
-		Start: weights, Rows: rows(60, 1), Sampler: problem.Epochs(30),
+		Start: weights, Rows: rows(60, 1), Sampler: problem.Epochs(60),
 		Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
 			decay := net.Params().ByGroup(x["decay"].Exp(), models.LayerOf)
 			return loss(x, y, b).Add(tensor.Dot(decay, y.Flat().Square()))

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -127,11 +126,10 @@ func CheckZip(z *zip.Reader) error {
 	return nil
 }
 
-// Digest is the SHA-256 of the files of a tree: of the lines "SHA-256 of the content, two spaces, path" in the order of
-// the paths, as sha256sum writes them. It does not depend on how an archive is compressed, or whether it is unpacked.
+// Digest is the SHA-256 of the files of a tree: of the lines "SHA-256 of the content, two spaces, path", as sha256sum
+// writes them, in the order of fs.WalkDir. It does not depend on how an archive is compressed, or whether it is unpacked.
 func Digest(tree fs.FS, top string, l Limits) (string, error) {
-	var lines []string
-	left := &budget{limits: l}
+	all, left := sha256.New(), &budget{limits: l}
 	err := fs.WalkDir(tree, top, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -148,17 +146,11 @@ func Digest(tree fs.FS, top string, l Limits) (string, error) {
 		if err := left.copy(sum, f); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		lines = append(lines, name+"\x00"+hexSum(sum))
+		fmt.Fprintf(all, "%s  %s\n", hexSum(sum), name)
 		return nil
 	})
 	if err != nil {
 		return "", err
-	}
-	slices.Sort(lines)
-	all := sha256.New()
-	for _, line := range lines {
-		name, sum, _ := strings.Cut(line, "\x00")
-		fmt.Fprintf(all, "%s  %s\n", sum, name)
 	}
 	return hexSum(all), nil
 }

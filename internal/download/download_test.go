@@ -277,6 +277,7 @@ func TestWhatWasLeft(t *testing.T) {
 		"other server, no sum": {strings.Repeat("x", 1000), "http://elsewhere.example", etag, ""},
 		"no ranges":            {string(b[:1000]), plain, "", sumOf(b)},
 		"wrong range":          {string(b[:1000]), confused, etag, sumOf(b)},
+		"wrong range, no sum":  {string(b[:1000]), confused, etag, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a")
@@ -307,6 +308,30 @@ func TestAllMirrorsDead(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Empty(t, entries)
+}
+
+// Bytes that are too many are refused as they come, and too few are known where the size is, whatever the server says.
+func TestSizes(t *testing.T) {
+	b := content()
+	address, _ := mirror(t, func(w http.ResponseWriter, _ *http.Request) { // without a length
+		w.Write(b[:200_000])
+		w.(http.Flusher).Flush()
+		w.Write(b[200_000:])
+	})
+	dir := t.TempDir()
+	c := client()
+	c.Most = 250_000
+	_, err := c.Get(context.Background(), File{URLs: []string{address}}, filepath.Join(dir, "a"))
+	require.ErrorContains(t, err, "it sends more than 250000 bytes")
+	_, err = client().Get(context.Background(), File{URLs: []string{address}, Size: 100_000}, filepath.Join(dir, "a"))
+	require.ErrorContains(t, err, "it sends more than 100000 bytes")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	_, err = client().Get(context.Background(), File{URLs: []string{address}, Size: 300_001}, filepath.Join(dir, "a"))
+	require.ErrorContains(t, err, "the connection ended after 300000 of 300001 bytes")
+	_, err = client().Get(context.Background(), File{URLs: []string{address}}, filepath.Join(dir, "b"))
+	require.NoError(t, err)
 }
 
 func TestCancelled(t *testing.T) {
