@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,11 @@ func TestCommandsOfTheDocs(t *testing.T) {
 	inNewFolder(t)
 	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
 	writeFiles(t, ".", map[string][]byte{"looked-at.npy": array(t, mask, 60)})
+	table := "a,b,kind\n"
+	for i, class := range y {
+		table += fmt.Sprintf("%g,%g,%s\n", x[2*i], x[2*i+1], []string{"cat", "dog"}[class])
+	}
+	writeFiles(t, ".", map[string][]byte{"table.csv": []byte(table)})
 	count := 0
 	for page, text := range texts {
 		for _, line := range command.FindAllStringSubmatch(text, -1) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -42,7 +43,6 @@ type control struct {
 	held   *held      // on trusted rows that it was not trained on
 	found  []bool     // see ending
 	judged *judgement // of the training rows, out of fold where it was trained on them
-	test   float64
 }
 
 // ending is what the run ends with, and what the ranking is made of.
@@ -236,20 +236,30 @@ func (g *guided) decide(end *ending, controls []*control) {
 		}
 	}
 	if winner == nil {
-		for _, c := range controls {
-			loss, se := gain(best.loss, c.held.loss)
-			wrong, _ := gain(best.wrong, c.held.wrong)
-			if loss > se || wrong > 0 {
-				g.r.Warn("%s may give a model that is as good or better (on %d held-out trusted rows %.1f %% wrong against %.1f %%, log loss %.3f against %.3f): more trusted rows would tell",
-					c.title, len(best.rows), 100*mean(c.held.wrong), 100*mean(best.wrong), mean(c.held.loss), mean(best.loss))
-			}
-		}
+		g.warnOfEquals(end, controls)
 		return
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
 	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%.1f ± %.1f points of accuracy): the ranking and the model are its own",
 		winner.title, len(best.rows), 100*wrong, 100*se)
 	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
+}
+
+// warnOfEquals names the controls that held-out trusted rows cannot tell from the run: those with less log loss, or with
+// mistakes that are not more by a standard error.
+func (g *guided) warnOfEquals(end *ending, controls []*control) {
+	var names []string
+	for _, c := range controls {
+		loss, lossError := gain(end.held.loss, c.held.loss)
+		wrong, wrongError := gain(end.held.wrong, c.held.wrong)
+		if loss > lossError || wrong >= -wrongError {
+			names = append(names, fmt.Sprintf("%s (%.1f %% wrong)", c.title, 100*mean(c.held.wrong)))
+		}
+	}
+	if len(names) > 0 {
+		g.r.Warn("%d held-out trusted rows do not tell the cleaned model (%.1f %% wrong) from %s: it may not be the best model, and more trusted rows would tell",
+			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
+	}
 }
 
 // withoutTrusted ranks by out-of-fold self-confidence and flags by confident learning.

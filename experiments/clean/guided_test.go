@@ -383,3 +383,30 @@ func TestMemoryIsLookedAtBeforeTheStart(t *testing.T) {
 	require.ErrorContains(t, fits(1<<30, 12<<30-1), "would need about 12.0 GiB of memory beside what it holds, and 12.0 GiB are free")
 	require.NoError(t, fits(1<<40, 0), "nobody knows what is free")
 }
+
+// A control that is as good within the standard error is named; one that is clearly worse is not, and one that is
+// clearly better gives the ranking.
+func TestControlsThatAreAsGood(t *testing.T) {
+	sure := func(name string, wrong int) *control {
+		h := &held{name: name}
+		for i := range 100 {
+			loss, w := 0.1, 0.0
+			if i < wrong {
+				loss, w = 2, 1
+			}
+			h.rows, h.loss, h.wrong, h.label = append(h.rows, int32(i)), append(h.loss, loss), append(h.wrong, w), append(h.label, 0)
+		}
+		return &control{name: name, title: name, held: h, judged: &judgement{}}
+	}
+	for _, c := range []struct {
+		wrong  int
+		warned bool
+		method string
+	}{{10, true, "run"}, {30, false, "run"}, {2, false, "other"}} {
+		g := &guided{r: experiments.NewRecord()}
+		end := &ending{method: "run", held: sure("run", 10).held}
+		g.decide(end, []*control{sure("other", c.wrong)})
+		require.Equal(t, c.method, end.method, c.wrong)
+		require.Equal(t, c.warned, len(g.r.Warnings) > 0, c.wrong)
+	}
+}

@@ -35,7 +35,6 @@ type tables struct{ train, trusted, test *table }
 // least 784 features and where they have few.
 type modelSpec struct {
 	name         string
-	hidden       int
 	start        float64
 	step, atMost float64
 	iterations   int // of a round
@@ -76,7 +75,6 @@ type net struct {
 	pair       *tensor.Variable // Int [train]
 	evaluators map[*table]*problem.Evaluator
 	classes    int
-	learned    string // what the last training was, for messages
 }
 
 func newNet(ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64) *net {

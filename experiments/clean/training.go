@@ -128,9 +128,7 @@ type rounded struct {
 	y       []float64
 	x       []float64
 	weights []float64 // of the last round, for every training row
-	samples int64
 	cost    problem.Counts
-	seconds float64
 }
 
 // priors fixes what a round takes from the model at hand: log-odds of the given label and the pair (given, suggested).
