@@ -1,34 +1,40 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
-// The sizes of the hyper-cleaning rows.
+// The data hyper-cleaning problem that the peer solves too.
 const (
 	trainRows, valRows, pixels, classes, regularization = 20000, 5000, 784, 10, 0.2
 	startWeight                                         = -2
-	iterations                                          = 64 // of one call
+	iterations                                          = 64 // in one call
 )
 
-// runs samples aligned runs of size rows: draw t of a level starts at size·(splitmix64(t + stream·2³²) mod count).
-// of maps our number of a draw to the peer's.
+// runs is a sampler whose minibatches are runs of consecutive rows, so that the peer can draw the same ones: draw t of
+// a level starts at row size·(splitmix64(t + stream·2³²) mod count).
 type runs struct {
 	stream      uint64
 	size, count int
-	of          func(t uint64) uint64
+	peerDraw    func(t uint64) uint64 // the peer's number of our draw t; nil: they are the same
 }
 
-func (r runs) Fill(dst []int32, step uint32) error {
+func (r runs) Size() int       { return r.size }
+func (r runs) Check(int) error { return nil }
+
+func (r runs) Fill(dst []int32, _ problem.Source, first uint64) error {
 	for i := 0; i < len(dst); i += r.size {
-		t := uint64(step) + uint64(i/r.size)
-		if r.of != nil {
-			t = r.of(t)
+		t := first + uint64(i/r.size)
+		if r.peerDraw != nil {
+			t = r.peerDraw(t)
 		}
 		start := r.size * int(splitmix64(t+r.stream<<32)%uint64(r.count))
 		for j := range r.size {
@@ -38,22 +44,23 @@ func (r runs) Fill(dst []int32, step uint32) error {
 	return nil
 }
 
-// cleaning are iterations of data hyper-cleaning by three algorithms, through the same Problem and solvers as
-// `bilevel clean`.
+// cleaning lists the workloads of data hyper-cleaning, one for each of three algorithms. They go through the same
+// problem.Problem and solvers as `bilevel clean`.
 func cleaning() (all []Workload) {
-	constant := solvers.Schedule{}
 	all = append(all, cleanSOBA(64))
 	for _, c := range []struct {
 		name   string
 		a      solvers.Algorithm
-		upper  func(t uint64) uint64
-		second float64 // the peer's second array is ours times this
+		upper  func(t uint64) uint64 // runs.peerDraw of the upper level
+		second float64               // by how much the peer's second array is larger than ours
 	}{
-		// F²SA draws an upper minibatch for ∇xF too, which vanishes here: the peer has 10 draws an iteration, we 11.
-		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10, Schedule: constant},
+		// F²SA also draws an upper minibatch for ∇xF, which vanishes here and which the peer leaves out: the peer has
+		// 10 upper draws per iteration where we have 11.
+		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10},
 			func(t uint64) uint64 { return t/11*10 + t%11 }, 1},
-		// Ours is v = η Σ, the peer's the sum.
-		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10, Schedule: constant}, nil, 100},
+		// Our second array is v, the Neumann sum times its step 0.01; the peer's is the sum.
+		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10},
+			nil, 100},
 	} {
 		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second))
 	}
@@ -64,18 +71,25 @@ func cleanSOBA(batch int) Workload {
 	return clean(fmt.Sprint("clean_soba_b", batch), solvers.SOBA{Step: 0.1, OuterStep: 10}, batch, nil, 1)
 }
 
-// clean is iterations of one algorithm from the start, on minibatches of so many rows of each level.
+// clean is the workload of one algorithm, which starts anew in each call, on minibatches of so many rows of each level.
 func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64, second float64) Workload {
 	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
 		p, err := cleaningProblem(ex, batch, upper)
 		if err != nil {
 			return nil, err
 		}
-		state, err := a.Init(ex, p, iterations)
+		b, err := p.Bind(ex)
 		if err != nil {
 			return nil, err
 		}
-		arrays := state.Arrays()
+		e, _, err := solvers.Init(context.Background(), b, a, iterations, 0)
+		if err != nil {
+			return nil, err
+		}
+		var arrays []*tensor.Variable
+		for _, name := range e.Names() {
+			arrays = append(arrays, e.Variable(name))
+		}
 		reset, err := ex.Compile("reset", func() []tensor.Update {
 			updates := []tensor.Update{{Var: arrays[0], Value: tensor.Full(startWeight, trainRows)}}
 			for _, v := range arrays[1:] {
@@ -90,13 +104,14 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 			if err := reset.Run(1); err != nil {
 				return err
 			}
-			return state.Step(0, iterations)
+			return e.Step(context.Background(), 0, iterations)
 		}
 		return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, second) }}, nil
 	}}
 }
 
-// cleaningCheck is |w| + |second variable| + |x + 2|.
+// cleaningCheck is the check value that the peer prints too: |y| + second·|z| + |x - startWeight|, where x, y and z are
+// the first three arrays of a run.
 func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 	x, err := arrays[0].Read()
 	if err != nil {
@@ -114,41 +129,43 @@ func cleaningCheck(arrays []*tensor.Variable, second float64) (float64, error) {
 	return y + second*z + math.Sqrt(moved), err
 }
 
-func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*solvers.Problem, error) {
-	model, err := models.NewSoftmax(pixels, classes, false)
-	if err != nil {
-		return nil, err
-	}
-	x0 := make([]float64, trainRows)
-	for i := range x0 {
-		x0[i] = startWeight
-	}
-	type set struct{ x, a *tensor.Variable }
-	load := func(k uint64, n int) (s set) {
+func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) (*problem.Problem, error) {
+	model := models.Softmax{Inputs: pixels, Classes: classes, NoBias: true}
+	var err error
+	load := func(k uint64, n int) problem.Rows {
+		var x, a *tensor.Variable
 		if err == nil {
-			s.x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
+			x, err = input(ex, "rows", array(k, n*pixels, 1, 0), n, pixels)
 		}
 		if err == nil {
-			s.a = ex.Variable("labels", tensor.Int, n)
-			err = s.a.WriteInts(labels(n))
+			a = ex.Variable("labels", tensor.Int, n)
+			err = a.WriteInts(labels(n))
 		}
-		return s
+		if err != nil {
+			return nil
+		}
+		return problem.Rows{"pixels": problem.On(x.Node()), "label": problem.On(a.Node())}
 	}
 	train, val := load(2, trainRows), load(3, valRows)
 	if err != nil {
 		return nil, err
 	}
-	losses := func(s set, y *tensor.Node, b solvers.Batch) *tensor.Node {
-		return tensor.CrossEntropy(model.Outputs(y, b.Of(s.x.Node())), b.Of(s.a.Node()))
+	losses := func(y problem.Vars, b problem.Batch) *tensor.Node {
+		z, _ := model.Apply(y.Flat(), nil, b.Get("pixels"), params.Train)
+		return tensor.CrossEntropy(z, b.Get("label"))
 	}
-	return &solvers.Problem{
+	start, _ := model.Init(0)
+	return &problem.Problem{
 		Name: "hyper-cleaning",
-		X0:   x0, Y0: model.Init(0),
-		Lower: solvers.Level{Rows: trainRows, Size: batch, Batch: runs{5, batch, trainRows / batch, nil},
-			Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-				return b.Of(x).Sigmoid().Mul(losses(train, y, b)).Mean().Add(models.SquaredNorm(y).Scale(regularization))
+		Lower: problem.Level{
+			Start: start, Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
+			Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
+				weighted := b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean()
+				return weighted.Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},
-		Upper: solvers.Level{Rows: valRows, Size: batch, Batch: runs{6, batch, valRows / batch, upper},
-			Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node { return losses(val, y, b).Mean() }},
+		Upper: problem.Level{
+			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{6, batch, valRows / batch, upper},
+			Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node { return losses(y, b).Mean() },
+		},
 	}, nil
 }

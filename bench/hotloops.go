@@ -10,29 +10,33 @@ import (
 	"bilevel/tensor"
 )
 
-// Workload is one hot loop. Inputs follow one formula (array), so that another program can compute the same thing and
-// print the same check value. Nothing computed from a call's inputs is kept for the next call.
+// Workload is one hot loop. Its inputs follow a formula (see array), so that another program can compute the same thing
+// and print the same check value. No call keeps anything that it computed for the next one.
 type Workload struct {
 	Key string
-	// Prepare compiles and uploads; the returned call does the work once, per iterations of it.
+	// Prepare compiles the loop and uploads its inputs.
 	Prepare func(ex *tensor.Executor) (*Prepared, error)
 }
 
 // Prepared is a workload ready to be timed.
 type Prepared struct {
 	Call  func() error
-	Per   int // iterations of the loop in one call
-	Check func() (float64, error)
+	Per   int                     // iterations of the loop in one call
+	Check func() (float64, error) // the check value, after a call
 }
 
-// Report is what the command prints: median milliseconds of one iteration, and the 2-norm of the result.
+// Report is what the command prints for each workload: the median time of an iteration in milliseconds, and the check
+// value.
 type Report struct {
 	Milliseconds map[string]float64 `json:"ms"`
 	Check        map[string]float64 `json:"check"`
 }
 
-// HotLoops times the workloads whose key contains only, each for at least the given time.
-func HotLoops(ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64)) (*Report, error) {
+// HotLoops times the workloads whose key contains the string only, each for at least the given time. ex makes a new
+// executor for each workload; progress is told each result as it comes.
+func HotLoops(
+	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
+) (*Report, error) {
 	r := &Report{map[string]float64{}, map[string]float64{}}
 	for _, w := range slices.Concat(products(), networks(), cleaning()) {
 		if !strings.Contains(w.Key, only) {
@@ -48,7 +52,7 @@ func HotLoops(ex func() *tensor.Executor, only string, atLeast time.Duration, pr
 	return r, nil
 }
 
-// warmUps are calls before the clock starts, as the peer has.
+// warmUps is the number of calls before the clock starts, the same as in the peer's programs.
 const warmUps = 3
 
 func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (ms, check float64, err error) {
@@ -81,7 +85,7 @@ func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (ms, check
 	return 1e3 * times[len(times)/2] / float64(p.Per), check, err
 }
 
-// splitmix64 is the peer's generator (Steele, Lea, Flood, OOPSLA 2014).
+// splitmix64 is element n of the random numbers that we share with the peer (Steele, Lea, Flood, OOPSLA 2014).
 func splitmix64(n uint64) uint64 {
 	z := (n + 1) * 0x9E3779B97F4A7C15
 	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
@@ -89,7 +93,7 @@ func splitmix64(n uint64) uint64 {
 	return z ^ z>>31
 }
 
-// array is array number k of n elements, uniform on ±scale, plus shift.
+// array is input number k, with n elements: uniform numbers on ±scale, plus shift.
 func array(k uint64, n int, scale, shift float64) []float32 {
 	out := make([]float32, n)
 	for j := range out {
@@ -99,7 +103,7 @@ func array(k uint64, n int, scale, shift float64) []float32 {
 	return out
 }
 
-// labels are the first n of ten classes.
+// labels are the labels of the first n rows, out of ten classes.
 func labels(n int) []int32 {
 	out := make([]int32, n)
 	for j := range out {
@@ -129,7 +133,7 @@ func norm(vars ...*tensor.Variable) (float64, error) {
 	return math.Sqrt(sum), nil
 }
 
-// products are square matrix products of arrays 0 and 1.
+// products lists the workloads of square matrix products, of inputs 0 and 1.
 func products() (all []Workload) {
 	for _, n := range []int{256, 512, 1024, 2048} {
 		all = append(all, Workload{fmt.Sprint("gemm_", n), func(ex *tensor.Executor) (*Prepared, error) {
@@ -142,7 +146,9 @@ func products() (all []Workload) {
 				return nil, err
 			}
 			c := ex.Variable("c", tensor.Real, n, n)
-			f, err := ex.Compile("gemm", func() []tensor.Update { return []tensor.Update{{Var: c, Value: a.Node().MatMul(b.Node())}} })
+			f, err := ex.Compile("gemm", func() []tensor.Update {
+				return []tensor.Update{{Var: c, Value: a.Node().MatMul(b.Node())}}
+			})
 			if err != nil {
 				return nil, err
 			}

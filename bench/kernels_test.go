@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkKernels covers what `bilevel bench kernels` covers.
+// BenchmarkKernels runs the kernels of `bilevel bench kernels`.
 func BenchmarkKernels(b *testing.B) {
 	dev := host.New(0)
 	defer dev.Close()
@@ -33,7 +33,7 @@ func BenchmarkKernels(b *testing.B) {
 	}
 }
 
-// Kernels that ought to be one instruction are one.
+// Every kernel is compiled to as few instructions as possible, most to a single one.
 func TestKernelsAreFused(t *testing.T) {
 	dev := host.New(1)
 	defer dev.Close()
@@ -47,9 +47,9 @@ func TestKernelsAreFused(t *testing.T) {
 		want := 1
 		switch {
 		case strings.HasPrefix(k.Name, "cg update"):
-			want = 2 // its two halves read nothing in common: one pass over each array all the same
+			want = 2 // z += αp and r -= αq have no array in common, so that two instructions read no array twice
 		case strings.HasPrefix(k.Name, "gather"):
-			want = 3 // counter, index row, rows
+			want = 3 // the counter, a row of the index, and the rows of the table
 		}
 		require.Len(t, f.Program().Code, want, k.Name)
 		require.NoError(t, f.Run(1))
@@ -81,9 +81,9 @@ func TestReport(t *testing.T) {
 	require.ErrorContains(t, err, "not a report")
 }
 
-// The inputs are the peer's: values of its formula, computed by hand from its definition.
+// The inputs follow the formula that we share with the peer; one value is computed from the formula by hand.
 func TestInputs(t *testing.T) {
-	require.Equal(t, uint64(0xE220A8397B1DCDAF), splitmix64(0)) // first output of the generator seeded with 0
+	require.Equal(t, uint64(0xE220A8397B1DCDAF), splitmix64(0)) // the generator's first output for the seed 0
 	a := array(0, 2, 1, 0)
 	require.InDelta(t, 2*float64(uint64(0xE220A8397B1DCDAF)>>40)/(1<<24)-1, a[0], 1e-7)
 	for _, l := range labels(100) {
@@ -91,17 +91,21 @@ func TestInputs(t *testing.T) {
 	}
 }
 
-// Hot loops compute what the peer computes: its check values, printed by bench/peers/hotloops.py under jax 0.10.2.
+// Hot loops compute what the peer computes: they give the check values that bench/peers/hotloops.py printed under
+// JAX 0.10.2.
 func TestHotLoopsAgainstPeer(t *testing.T) {
 	want := map[string]float64{
-		"mlp300_b64_grad": 1.2205984642213958, "mlp300_b64_hvp": 1.7303018947353341, "mlp300_b64_cg10": 20.592230794519914,
-		"mlp300_b64_pgd10": 18.45261557948904, "mlp300_b64_mask": 0.00023327590505937225,
-		"clean_soba_b64": 1.1280038091054705, "clean_f2sa_b64": 0.11366900949150065, "clean_stocbio_b64": 20.72624788437224,
+		"mlp300_b64_grad": 1.2205984642213958, "mlp300_b64_hvp": 1.7303018947353341,
+		"mlp300_b64_cg10": 20.592230794519914, "mlp300_b64_pgd10": 18.45261557948904,
+		"mlp300_b64_mask": 0.00023327590505937225,
+		"clean_soba_b64":  1.1280038091054705, "clean_f2sa_b64": 0.11366900949150065,
+		"clean_stocbio_b64": 20.72624788437224,
 	}
 	dev := host.New(0)
 	defer dev.Close()
+	fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
 	for key, check := range want {
-		r, err := HotLoops(func() *tensor.Executor { return tensor.NewExecutor(dev) }, key, 0, func(string, float64) {})
+		r, err := HotLoops(fresh, key, 0, func(string, float64) {})
 		require.NoError(t, err)
 		require.InEpsilon(t, check, r.Check[key], 1e-5, key)
 	}

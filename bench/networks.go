@@ -5,20 +5,22 @@ import (
 	"math"
 
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/tensor"
 )
 
-// network is a perceptron with relu at fixed weights and one batch, on a device.
+// network is a perceptron with relu on a device, with fixed weights and one batch of inputs.
 type network struct {
 	ex        *tensor.Executor
 	model     models.MLP
-	w, v, m   *tensor.Variable // flat parameters: weights, the vector of products, masks
+	w, v, m   *tensor.Variable // flat vectors [q]: weights, a vector to multiply the Hessian by, masks
 	x         *tensor.Variable // [B, 784]
 	a         *tensor.Variable // labels
 	pixels, B int
 }
 
-// networks are gradient, Hessian-vector product, conjugate gradients, an attack and masked weights.
+// networks lists the workloads of two perceptrons: the gradient, a Hessian-vector product, conjugate gradients, an
+// adversarial attack, and the gradient with respect to masks of the weights.
 func networks() (all []Workload) {
 	nets := []struct {
 		name   string
@@ -27,18 +29,22 @@ func networks() (all []Workload) {
 	loops := []struct {
 		name    string
 		prepare func(*network) (*Prepared, error)
-	}{{"grad", (*network).grad}, {"hvp", (*network).hvp}, {"cg10", (*network).cg10}, {"pgd10", (*network).pgd10}, {"mask", (*network).mask}}
+	}{
+		{"grad", (*network).grad}, {"hvp", (*network).hvp}, {"cg10", (*network).cg10},
+		{"pgd10", (*network).pgd10}, {"mask", (*network).mask},
+	}
 	for _, net := range nets {
 		for _, batch := range []int{64, 256, 1024} {
 			for _, l := range loops {
-				all = append(all, onNetwork(fmt.Sprintf("%s_b%d_%s", net.name, batch, l.name), net.widths, batch, l.prepare))
+				key := fmt.Sprintf("%s_b%d_%s", net.name, batch, l.name)
+				all = append(all, onNetwork(key, net.widths, batch, l.prepare))
 			}
 		}
 	}
 	return all
 }
 
-// onNetwork is a loop on a network of these widths.
+// onNetwork is the workload of a loop on a network of these widths.
 func onNetwork(key string, widths []int, batch int, prepare func(*network) (*Prepared, error)) Workload {
 	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
 		n, err := newNetwork(ex, widths, batch)
@@ -50,37 +56,33 @@ func onNetwork(key string, widths []int, batch int, prepare func(*network) (*Pre
 }
 
 func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) {
-	relu, err := models.ActivationByName("relu")
-	if err != nil {
-		return nil, err
-	}
-	model, err := models.NewMLP(widths, relu)
-	if err != nil {
-		return nil, err
-	}
+	model := models.MLP{Widths: widths, InputsFirst: true} // the peer stores its weights in this way
 	n := &network{ex: ex, model: model, pixels: widths[0], B: batch}
-	q := model.Layout().Size()
+	q := model.Params().Size()
 	flat := func(first uint64, bias float32) []float32 {
 		out := make([]float32, q)
-		for i, p := range model.Layout() {
-			piece := out[p.Off : p.Off+p.Size()]
-			if len(p.Shape) == 2 {
-				copy(piece, array(first+uint64(i/2), p.Size(), math.Sqrt(3/float64(p.Shape[0])), 0))
+		for i, a := range model.Params() {
+			values := out[a.Off : a.Off+a.Size()]
+			if models.IsWeight(a) {
+				copy(values, array(first+uint64(i/2), a.Size(), math.Sqrt(3/float64(a.Shape[0])), 0))
 				continue
 			}
-			for j := range piece {
-				piece[j] = bias
+			for j := range values {
+				values[j] = bias
 			}
 		}
 		return out
 	}
+	var err error
 	for _, in := range []struct {
 		to     **tensor.Variable
 		name   string
 		values []float32
 		shape  []int
 	}{
-		{&n.w, "weights", flat(10, 0), []int{q}}, {&n.v, "vector", flat(20, 0), []int{q}}, {&n.m, "masks", flat(20, 1), []int{q}},
+		{&n.w, "weights", flat(10, 0), []int{q}},
+		{&n.v, "vector", flat(20, 0), []int{q}},
+		{&n.m, "masks", flat(20, 1), []int{q}},
 		{&n.x, "inputs", array(1, batch*n.pixels, 0.5, 0.5), []int{batch, n.pixels}},
 	} {
 		if *in.to, err = input(ex, in.name, in.values, in.shape...); err != nil {
@@ -91,12 +93,13 @@ func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) 
 	return n, n.a.WriteInts(labels(batch))
 }
 
-// loss is the mean cross-entropy of parameters p on inputs x.
+// loss is the mean cross-entropy for parameters p on inputs x.
 func (n *network) loss(p, x *tensor.Node) *tensor.Node {
-	return tensor.CrossEntropy(n.model.Outputs(p, x), n.a.Node()).Mean()
+	z, _ := n.model.Apply(p, nil, x, params.Train)
+	return tensor.CrossEntropy(z, n.a.Node()).Mean()
 }
 
-// once prepares a single program that leaves its result in out.
+// once prepares a loop that is a single run of one program, which leaves its result in out.
 func (n *network) once(out *tensor.Variable, build func() []tensor.Update) (*Prepared, error) {
 	f, err := n.ex.Compile("loop", build)
 	if err != nil {
@@ -105,7 +108,7 @@ func (n *network) once(out *tensor.Variable, build func() []tensor.Update) (*Pre
 	return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(out) }}, nil
 }
 
-// grad is loss and gradient.
+// grad is the loss and its gradient.
 func (n *network) grad() (*Prepared, error) {
 	g, l := n.like(n.w), n.ex.Variable("loss", tensor.Real)
 	return n.once(g, func() []tensor.Update {
@@ -114,17 +117,18 @@ func (n *network) grad() (*Prepared, error) {
 	})
 }
 
-// hvp is a Hessian-vector product, the primal pass included.
+// hvp is a Hessian-vector product, forward and backward passes of the network included.
 func (n *network) hvp() (*Prepared, error) {
 	out := n.like(n.w)
 	return n.once(out, func() []tensor.Update {
 		w := n.w.Node()
-		return []tensor.Update{{Var: out, Value: tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{n.v.Node()})[0]}}
+		hv := tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{n.v.Node()})[0]
+		return []tensor.Update{{Var: out, Value: hv}}
 	})
 }
 
-// cg10 is ten conjugate-gradient steps from 0 on (H + I) x = v, the Hessian linearized once per call. As in the peer
-// nothing is tested: H + I is not positive definite here, where linear.CG would stop and say so.
+// cg10 is ten steps of conjugate gradients on (H + I) x = v from 0, with the Hessian linearized once per call. Like the
+// peer it has no stopping test: linear.CG would stop here, because H + I is not positive definite.
 func (n *network) cg10() (*Prepared, error) {
 	const steps = 10
 	w, b := n.w.Node(), n.v.Node()
@@ -137,24 +141,27 @@ func (n *network) cg10() (*Prepared, error) {
 			next := R.Sub(alpha.Mul(ad))
 			square := tensor.Dot(next, next)
 			return []tensor.Update{
-				{Var: x, Value: X.Add(alpha.Mul(D))}, {Var: r, Value: next}, {Var: d, Value: next.Add(square.Div(RR).Mul(D))}, {Var: rr, Value: square},
+				{Var: x, Value: X.Add(alpha.Mul(D))}, {Var: r, Value: next},
+				{Var: d, Value: next.Add(square.Div(RR).Mul(D))}, {Var: rr, Value: square},
 			}
 		},
 		func() []tensor.Update {
 			return []tensor.Update{
-				{Var: x, Value: tensor.Zeros(x.Size())}, {Var: r, Value: b}, {Var: d, Value: b}, {Var: rr, Value: tensor.Dot(b, b)},
+				{Var: x, Value: tensor.Zeros(x.Size())}, {Var: r, Value: b},
+				{Var: d, Value: b}, {Var: rr, Value: tensor.Dot(b, b)},
 			}
 		})
 	if err != nil {
 		return nil, err
 	}
 	call := func() error {
-		for _, run := range []func() error{loop.Setup, func() error { return loop.Body(1).Run(1) }, func() error { return loop.Run(steps) }} {
-			if err := run(); err != nil {
-				return err
-			}
+		if err := loop.Setup(); err != nil {
+			return err
 		}
-		return nil
+		if err := loop.Body(1).Run(1); err != nil { // the start: x = 0, r = d = v
+			return err
+		}
+		return loop.Run(steps)
 	}
 	return &Prepared{call, 1, func() (float64, error) { return norm(x) }}, nil
 }
@@ -188,15 +195,14 @@ func (n *network) pgd10() (*Prepared, error) {
 	return &Prepared{call, 1, func() (float64, error) { return norm(d) }}, nil
 }
 
-// mask is loss and gradient with respect to m of the network with parameters m ∘ w.
+// mask is the loss of the network with parameters m ∘ w, and its gradient with respect to the masks m.
 func (n *network) mask() (*Prepared, error) {
 	g, l := n.like(n.m), n.ex.Variable("loss", tensor.Real)
 	return n.once(g, func() []tensor.Update {
-		var pieces []*tensor.Node
-		for _, p := range n.model.Layout() {
-			pieces = append(pieces, p.Of(n.m.Node()).Mul(p.Of(n.w.Node())).Flatten())
-		}
-		loss := n.loss(tensor.Concat(0, pieces...), n.x.Node())
+		masked := n.model.Params().Spread(func(a params.Array) *tensor.Node {
+			return a.Of(n.m.Node()).Mul(a.Of(n.w.Node()))
+		})
+		loss := n.loss(masked, n.x.Node())
 		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.m.Node())[0]}}
 	})
 }

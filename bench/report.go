@@ -14,21 +14,21 @@ import (
 	"bilevel/tensor"
 )
 
-// KernelTime is a kernel's row: medians over the calls.
+// KernelTime is the row of a kernel in the table.
 type KernelTime struct {
 	Name         string  `json:"name"`
-	Microseconds float64 `json:"us"`
+	Microseconds float64 `json:"us"` // the median over the measurements; the other figures follow from it
 	GFlops       float64 `json:"gflop_s"`
 	GBytes       float64 `json:"gb_s"`
-	OfFlops      float64 `json:"of_flop_peak"` // fractions of the peaks measured in the same run
-	OfBandwidth  float64 `json:"of_triad"`
+	OfFlops      float64 `json:"of_flop_peak"` // GFlops as a fraction of the peak measured in the same run
+	OfBandwidth  float64 `json:"of_triad"`     // GBytes as a fraction of the bandwidth measured in the same run
 }
 
 // KernelReport is the whole table.
 type KernelReport struct {
 	Device     string       `json:"device"`
-	PeakGFlops float64      `json:"peak_gflop_s"` // independent chains of fused multiply-adds, all threads
-	TriadGB    float64      `json:"triad_gb_s"`   // a = b + s·c on arrays beyond the caches
+	PeakGFlops float64      `json:"peak_gflop_s"` // of independent chains of fused multiply-adds on all threads
+	TriadGB    float64      `json:"triad_gb_s"`   // of a = b + s·c on arrays larger than the caches
 	Kernels    []KernelTime `json:"kernels"`
 }
 
@@ -42,13 +42,14 @@ func (k Kernel) prepare(ex *tensor.Executor) (*tensor.Function, error) {
 	return ex.Compile(k.Name, build)
 }
 
-// MeasureKernels times the kernels whose name contains only, each for at least the given time, and the machine's peaks
-// on as many threads as the device has.
+// MeasureKernels times the kernels whose name contains the string only, each for at least the given time, and measures
+// the machine's peaks on as many threads as the device has. fresh makes a new executor for each kernel.
 func MeasureKernels(fresh func() *tensor.Executor, only string, atLeast time.Duration) (*KernelReport, error) {
 	ex := fresh()
 	pool := cpu.NewPool(ex.Info().Threads, cpu.Detected())
 	r := &KernelReport{Device: ex.Info().Name + " (" + ex.Info().Detail + ")"}
-	r.PeakGFlops, r.TriadGB = cpu.PeakFlops(pool, 300*time.Millisecond)/1e9, cpu.PeakBandwidth(pool, 500*time.Millisecond)/1e9
+	r.PeakGFlops = cpu.PeakFlops(pool, 300*time.Millisecond) / 1e9
+	r.TriadGB = cpu.PeakBandwidth(pool, 500*time.Millisecond) / 1e9
 	pool.Close()
 	for _, k := range Kernels() {
 		if !strings.Contains(k.Name, only) {
@@ -65,7 +66,7 @@ func MeasureKernels(fresh func() *tensor.Executor, only string, atLeast time.Dur
 	return r, nil
 }
 
-// measure is the median time of one run, many runs to a reading of the clock where they are short.
+// measure is the median time of one run. Between two readings of the clock there are many runs where a run is short.
 func (k Kernel) measure(ex *tensor.Executor, atLeast time.Duration) (seconds float64, err error) {
 	defer ex.Close()
 	f, err := k.prepare(ex)
@@ -73,7 +74,7 @@ func (k Kernel) measure(ex *tensor.Executor, atLeast time.Duration) (seconds flo
 		return 0, err
 	}
 	runs := 1
-	for { // at least 50 µs between readings
+	for { // until there are at least 50 µs between two readings
 		begin := time.Now()
 		if err := f.Run(runs); err != nil {
 			return 0, err
@@ -101,13 +102,15 @@ func (r *KernelReport) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "kernel\tµs\tGFLOP/s\tof peak\tGB/s\tof triad\t")
 	for _, k := range r.Kernels {
-		fmt.Fprintf(t, "%s\t%.2f\t%.1f\t%.0f %%\t%.1f\t%.0f %%\t\n", k.Name, k.Microseconds, k.GFlops, 100*k.OfFlops, k.GBytes, 100*k.OfBandwidth)
+		fmt.Fprintf(t, "%s\t%.2f\t%.1f\t%.0f %%\t%.1f\t%.0f %%\t\n",
+			k.Name, k.Microseconds, k.GFlops, 100*k.OfFlops, k.GBytes, 100*k.OfBandwidth)
 	}
 	return t.Flush()
 }
 
-// Against prints how the times compare with an earlier report's, slowest first, and counts those that lost more than a
-// tenth. Both are taken relative to their own run's peaks, so that two machines, or two hours, can be compared.
+// Against prints how the times compare with those of an earlier report, the largest slowdown first, and counts the
+// kernels that became slower by more than a tenth. Each time is taken relative to the peaks of its own report, so that
+// reports from different machines or hours can be compared.
 func (r *KernelReport) Against(earlier io.Reader, w io.Writer) (regressions int, err error) {
 	var old KernelReport
 	if err := json.NewDecoder(earlier).Decode(&old); err != nil {
@@ -119,7 +122,7 @@ func (r *KernelReport) Against(earlier io.Reader, w io.Writer) (regressions int,
 	}
 	type change struct {
 		name  string
-		ratio float64 // above 1: slower than before, of what the machine can do
+		ratio float64 // of the times, relative to the peaks; above 1: slower than before
 	}
 	var changes []change
 	for _, k := range r.Kernels {

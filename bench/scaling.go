@@ -11,21 +11,22 @@ import (
 	"bilevel/tensor"
 )
 
-// Scaling measures how time grows with the work: over the batch, the width of a network and the threads.
+// Scaling measures how time grows with the work: over the batch size, the width of a network and the number of threads.
 type Scaling struct {
-	Open    func(threads int) (device.Device, error) // 0: as many threads as there may be
-	Only    string                                   // only the series whose key contains this
-	Largest int                                      // no batch or width beyond this
-	AtLeast time.Duration                            // for each point
+	Open    func(threads int) (device.Device, error) // opens the device; 0: with as many threads as the user allows
+	Only    string                                   // measure only the series whose key contains this
+	Largest int                                      // the largest batch size and width to measure
+	AtLeast time.Duration                            // how long to measure each point
 }
 
 // ScalingPoint is one size: the median time of an iteration, and its work.
 type ScalingPoint struct {
-	At           int     `json:"at"` // batch, width or threads
+	At           int     `json:"at"` // batch size, width or number of threads
 	Milliseconds float64 `json:"ms"`
-	Flop         float64 `json:"flop"` // of the matrix products, the fewest that the result needs
-	// Relative is by how much the time grew since the point before, over how much the work of a thread did: 1 is
-	// linear, less an overhead that matters less and less. The first point of a series has none.
+	Flop         float64 `json:"flop"` // floating-point operations of the matrix products, the fewest possible
+	// Relative is the ratio of this point's time to the time of the point before, divided by the same ratio of the work
+	// per thread. It is 1 where time is proportional to work, and below 1 where a fixed overhead is spread over more
+	// work. The first point of a series has none.
 	Relative *float64 `json:"relative"`
 }
 
@@ -36,8 +37,8 @@ type ScalingSeries struct {
 	Points []ScalingPoint `json:"points"`
 
 	title    string
-	from, to int // doubling; threads go up to those of the device
-	workload func(at int) (Workload, float64)
+	from, to int                              // sizes double from one to the other; threads end at those of the device
+	workload func(at int) (Workload, float64) // at one size, with the number of its floating-point operations
 }
 
 // ScalingReport is all that was measured.
@@ -48,10 +49,10 @@ type ScalingReport struct {
 
 const (
 	overThreads  = "threads"
-	LargestScale = 4096 // the largest batch or width there is
+	LargestScale = 4096 // the largest batch size or width of any series
 )
 
-// scalingSeries lists what is measured.
+// scalingSeries lists the series that are measured.
 func scalingSeries() []*ScalingSeries {
 	return []*ScalingSeries{
 		{Key: "grad_batch", title: "Gradient of 784-300-100-10", Axis: "batch", from: 16, to: LargestScale,
@@ -62,7 +63,7 @@ func scalingSeries() []*ScalingSeries {
 			workload: func(int) (Workload, float64) { return gradient(1024, 784, 300, 100, 10) }},
 		{Key: "soba_batch", title: "Iteration of SOBA, hyper-cleaning", Axis: "batch", from: 16, to: 1024,
 			workload: func(b int) (Workload, float64) {
-				// Six products with the rows: two for the gradient of each level, two more for the Hessian.
+				// There are six products with rows: two for the gradient of each level, and two for the Hessian.
 				return cleanSOBA(b), 6 * 2 * float64(b) * pixels * classes
 			}},
 	}
@@ -76,16 +77,18 @@ func ScalingKeys() (keys []string) {
 	return keys
 }
 
-// gradient is loss and gradient of a perceptron. A layer is three products, but the first needs no gradient of its inputs.
+// gradient is the loss and the gradient of a perceptron, with the number of floating-point operations. A layer has
+// three matrix products, but the first layer has two, because it needs no gradient with respect to its inputs.
 func gradient(batch int, widths ...int) (Workload, float64) {
 	products := -widths[0] * widths[1]
 	for i, in := range widths[:len(widths)-1] {
 		products += 3 * in * widths[i+1]
 	}
-	return onNetwork(fmt.Sprintf("grad%d_b%d", widths, batch), widths, batch, (*network).grad), 2 * float64(batch) * float64(products)
+	w := onNetwork(fmt.Sprintf("grad%d_b%d", widths, batch), widths, batch, (*network).grad)
+	return w, 2 * float64(batch) * float64(products)
 }
 
-// sizes are the points of a series on a device with so many threads.
+// sizes are the sizes at which a series is measured on a device with so many threads.
 func (o Scaling) sizes(s *ScalingSeries, threads int) (at []int) {
 	to := min(s.to, o.Largest)
 	if s.Axis == overThreads {
@@ -100,7 +103,7 @@ func (o Scaling) sizes(s *ScalingSeries, threads int) (at []int) {
 	return at
 }
 
-// Check refuses values with which there is nothing to measure.
+// Check refuses settings with which there would be nothing to measure.
 func (o Scaling) Check() error {
 	if o.Largest < 1 {
 		return fmt.Errorf("--largest %d: wants 1 or more", o.Largest)
@@ -113,8 +116,8 @@ func (o Scaling) Check() error {
 	return fmt.Errorf("nothing to measure: no series whose name contains %q has a size up to %d", o.Only, o.Largest)
 }
 
-// Measure times the series and prints each point as it comes. Threads are measured on the cpu device alone. It ends early
-// with the context's error.
+// Measure times the series and prints each point as it comes. The series over threads is measured on the cpu device
+// only. A cancelled context ends Measure before the next point, with the context's error.
 func (o Scaling) Measure(ctx context.Context, w io.Writer) (*ScalingReport, error) {
 	dev, err := o.Open(0)
 	if err != nil {
@@ -141,8 +144,8 @@ func (o Scaling) Measure(ctx context.Context, w io.Writer) (*ScalingReport, erro
 			if p.Relative != nil {
 				relative = fmt.Sprintf("%.2f", *p.Relative)
 			}
-			fmt.Fprintf(w, "%-14s%14s%12.4f%12.2f%12.1f%12s\n", s.Key, fmt.Sprint(s.Axis, " ", at), p.Milliseconds, p.Flop/1e6,
-				p.Flop/p.Milliseconds/1e6, relative)
+			fmt.Fprintf(w, "%-14s%14s%12.4f%12.2f%12.1f%12s\n", s.Key, fmt.Sprint(s.Axis, " ", at),
+				p.Milliseconds, p.Flop/1e6, p.Flop/p.Milliseconds/1e6, relative)
 		}
 		if len(s.Points) > 0 {
 			r.Series = append(r.Series, s)
@@ -154,7 +157,7 @@ func (o Scaling) Measure(ctx context.Context, w io.Writer) (*ScalingReport, erro
 	return r, nil
 }
 
-// point measures one size, on a device of its own where the size is the number of threads.
+// point measures one size. Where the size is the number of threads, it opens a device with that many.
 func (o Scaling) point(dev device.Device, s *ScalingSeries, at int) (p ScalingPoint, err error) {
 	if s.Axis == overThreads {
 		if dev, err = o.Open(at); err != nil {
@@ -172,7 +175,7 @@ func (o Scaling) point(dev device.Device, s *ScalingSeries, at int) (p ScalingPo
 	return p, err
 }
 
-// inProportion is the milliseconds of p if time went from those of q on as the work of a thread does.
+// inProportion is the time in milliseconds that p would take if, from q on, time grew like the work per thread.
 func (s *ScalingSeries) inProportion(q, p ScalingPoint) float64 {
 	ms := q.Milliseconds * p.Flop / q.Flop
 	if s.Axis == overThreads {

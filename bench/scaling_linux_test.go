@@ -11,8 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Four times the rows cost four times the time, not eight: processor time of one thread, which other processes hardly
-// change, best of several, the two batches in turn.
+// Four times the rows cost about four times the time, and less than eight times. The test compares processor times of
+// one thread, which other processes hardly change. It measures the two batches in turn and takes the best of five times
+// each.
 func TestCostIsLinearInTheBatch(t *testing.T) {
 	seconds := func() float64 {
 		var u syscall.Rusage

@@ -19,7 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Write writes scaling.csv, scaling.svg and scaling.png into a folder, each whole or not at all.
+// Write writes scaling.csv, scaling.svg and scaling.png into a folder, each of them completely or not at all.
 func (r *ScalingReport) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -28,8 +28,8 @@ func (r *ScalingReport) Write(dir string) error {
 		return err
 	}
 	for _, format := range []string{"svg", "png"} {
-		err := atomicfile.Write(filepath.Join(dir, "scaling."+format), func(w io.Writer) error { return r.draw(w, format) })
-		if err != nil {
+		file := filepath.Join(dir, "scaling."+format)
+		if err := atomicfile.Write(file, func(w io.Writer) error { return r.draw(w, format) }); err != nil {
 			return fmt.Errorf("plot: %w", err)
 		}
 	}
@@ -54,10 +54,14 @@ func (r *ScalingReport) writeCSV(w io.Writer) error {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 7, 64) }
 
-// draw lays out a panel a series, two in a row.
+// draw draws one panel for each series, two in a row.
 func (r *ScalingReport) draw(w io.Writer, format string) error {
-	t := draw.Tiles{Cols: min(2, len(r.Series)), Rows: (len(r.Series) + 1) / 2, PadX: 6 * vg.Millimeter, PadY: 6 * vg.Millimeter,
-		PadTop: 2 * vg.Millimeter, PadBottom: 2 * vg.Millimeter, PadLeft: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter}
+	t := draw.Tiles{
+		Cols: min(2, len(r.Series)), Rows: (len(r.Series) + 1) / 2,
+		PadX: 6 * vg.Millimeter, PadY: 6 * vg.Millimeter,
+		PadTop: 2 * vg.Millimeter, PadBottom: 2 * vg.Millimeter,
+		PadLeft: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter,
+	}
 	panels := make([][]*plot.Plot, t.Rows)
 	for i := range panels {
 		panels[i] = make([]*plot.Plot, t.Cols)
@@ -74,7 +78,7 @@ func (r *ScalingReport) draw(w io.Writer, format string) error {
 		return err
 	}
 	whole := draw.New(c)
-	whole.SetColor(color.White) // panels paint only themselves
+	whole.SetColor(color.White) // a panel paints its own background, but not the space between panels
 	whole.Fill(whole.Rectangle.Path())
 	for i, row := range plot.Align(panels, t, whole) {
 		for j, place := range row {
@@ -87,8 +91,8 @@ func (r *ScalingReport) draw(w io.Writer, format string) error {
 	return err
 }
 
-// panel is time over size on logarithmic axes, and as a dashed line the times in proportion to the work of a thread that
-// the last point extends to: its slope is one over the batch, minus one over threads.
+// panel plots time over size on logarithmic axes. A dashed line through the last point shows times in proportion to the
+// work per thread: its slope is 1 over batch sizes, and -1 over threads.
 func (s *ScalingSeries) panel() (*plot.Plot, error) {
 	measured, linear := make(plotter.XYs, len(s.Points)), make(plotter.XYs, len(s.Points))
 	ticks := make(plot.ConstantTicks, len(s.Points))
@@ -121,7 +125,7 @@ func (s *ScalingSeries) panel() (*plot.Plot, error) {
 	line.Color, line.Width = blue, vg.Points(1.5)
 	dots.Color, dots.Shape, dots.Radius = blue, draw.CircleGlyph{}, vg.Points(2.5)
 	p.Add(dashed, line, dots)
-	p.Legend.Top, p.Legend.Left = true, s.Axis != overThreads // where the lines are not
+	p.Legend.Top, p.Legend.Left = true, s.Axis != overThreads // times fall with threads: there the right top is free
 	p.Legend.XOffs = 2 * vg.Millimeter
 	if !p.Legend.Left {
 		p.Legend.XOffs = -p.Legend.XOffs
@@ -132,10 +136,11 @@ func (s *ScalingSeries) panel() (*plot.Plot, error) {
 	return p, nil
 }
 
-// blue is readable for the colour-blind (Okabe, Ito 2008).
+// blue is a colour that the colour-blind can tell from others (Okabe, Ito 2008).
 var blue = color.NRGBA{0, 114, 178, 255}
 
-// logTicks labels 1, 2 and 5 times the powers of ten inside an axis, and what lies between if that is all within one.
+// logTicks puts ticks at the multiples 1 to 9 of powers of ten. It labels the multiples 1, 2 and 5, and all of them
+// where the axis covers less than a factor of ten.
 func logTicks(from, to float64) (ticks []plot.Tick) {
 	for d := math.Pow(10, math.Floor(math.Log10(from))); d <= to; d *= 10 {
 		for f := 1.0; f < 10; f++ {

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counting is a device that adds up the multiplications and additions of all matrix products it is given.
+// counting is a device that counts the multiplications and additions of the matrix products in the programs that it
+// prepares.
 type counting struct {
 	device.Device
 	flop float64
@@ -27,7 +28,8 @@ func (c *counting) Prepare(p *device.Program) (device.Runner, error) {
 	return c.Device.Prepare(p)
 }
 
-// The work that a series claims is what the device is told to do, no product more; twice the batch is twice the work.
+// The work that a series reports is that of the matrix products which the device is told to compute, and twice the
+// batch is twice the work.
 func TestScalingWork(t *testing.T) {
 	dev := host.New(1)
 	defer dev.Close()
@@ -59,15 +61,17 @@ func TestScalingSizes(t *testing.T) {
 	}
 }
 
-// Twice the time for twice the work is in proportion, and so is half the time on twice the threads.
+// In proportion to the work per thread are twice the time for twice the work, and half the time on twice the threads.
 func TestScalingInProportion(t *testing.T) {
 	batch, threads := &ScalingSeries{Axis: "batch"}, &ScalingSeries{Axis: overThreads}
-	require.Equal(t, 6.0, batch.inProportion(ScalingPoint{At: 64, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 128, Flop: 2000}))
-	require.Equal(t, 1.5, threads.inProportion(ScalingPoint{At: 2, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 4, Flop: 1000}))
+	require.Equal(t, 6.0, batch.inProportion(
+		ScalingPoint{At: 64, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 128, Flop: 2000}))
+	require.Equal(t, 1.5, threads.inProportion(
+		ScalingPoint{At: 2, Milliseconds: 3, Flop: 1000}, ScalingPoint{At: 4, Flop: 1000}))
 }
 
-// A loop that has run once allocates nothing when it runs again. A solver's step, 64 iterations, uploads minibatches and
-// step sizes: for these it may allocate less than one small object every fourth iteration.
+// A loop that has run once allocates nothing when it runs again. A call of 64 iterations of a solver uploads
+// minibatches and step sizes, for which it may allocate fewer objects than one in four iterations.
 func TestHotLoopsLeaveNoGarbage(t *testing.T) {
 	dev := host.New(2)
 	defer dev.Close()

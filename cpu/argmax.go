@@ -11,7 +11,9 @@ type ArgMax struct {
 // NewArgMax makes out[i] = the first index of the largest element of row i of z [r,c], c > 0, with out Int [r].
 // NaN counts as larger than any number, so a row with NaN gives its first.
 func NewArgMax(pool *Pool, out, z Array) *ArgMax {
-	a := &ArgMax{pool: pool, out: out, z: z, maxima: loopsOf(pool.level).maxima, group: max(1, blockLen/max(1, z.Shape[1]))}
+	a := &ArgMax{
+		pool: pool, out: out, z: z, maxima: loopsOf(pool.level).maxima, group: max(1, blockLen/max(1, z.Shape[1])),
+	}
 	pool.reserve(a.group+z.Shape[1], 0)
 	return a
 }

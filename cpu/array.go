@@ -2,12 +2,13 @@ package cpu
 
 import "unsafe"
 
-// Array is a strided window into a slice: element (i0, i1, …) is at Off + Σ i_a·Strides[a]. Exactly one of Real and Int
-// is set, and it is the whole buffer: two arrays can share memory only if they name the same buffer.
-// Strides are not negative; zero repeats.
+// Array is a strided window into a slice: element (i0, i1, …) is at Off + Σ i_a·Strides[a]. Exactly one of Real, Int
+// and Byte is set, and it is the whole buffer: two arrays can share memory only if they name the same buffer. Only the
+// table of a Gather may be Byte. Strides are not negative; zero repeats.
 type Array struct {
 	Real    []float32
 	Int     []int32
+	Byte    []byte
 	Off     int
 	Shape   []int
 	Strides []int

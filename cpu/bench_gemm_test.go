@@ -23,8 +23,11 @@ func workloadProducts() (list []product) {
 			for i, in := range net[:3] {
 				out := net[i+1]
 				name := fmt.Sprintf("%dx%d_b%d_", in, out, b)
-				list = append(list, product{name + "forward", b, in, out, false, false},
-					product{name + "weights", in, b, out, true, false}, product{name + "inputs", b, out, in, false, true})
+				list = append(
+					list, product{name + "forward", b, in, out, false, false},
+					product{name + "weights", in, b, out, true, false},
+					product{name + "inputs", b, out, in, false, true},
+				)
 			}
 		}
 	}
@@ -55,8 +58,8 @@ func (s product) gemm(p *Pool) *Gemm {
 	return NewGemm(p, out, x, y, nil, nil, nil, nil)
 }
 
-// BenchmarkProducts gives, for each shape, the fastest run, and the median of its speed relative to the machine's peak just
-// before and after it, so that neighbours on the machine slow down both alike.
+// BenchmarkProducts gives, for each shape, the fastest run, and the median of its speed relative to the machine's peak
+// just before and after it, so that neighbours on the machine slow down both alike.
 func BenchmarkProducts(b *testing.B) {
 	for _, level := range Levels()[1:] {
 		for _, threads := range []int{1, 2} {

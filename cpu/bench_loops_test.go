@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // call is a function as an operation.
@@ -48,11 +49,11 @@ func BenchmarkSmall(b *testing.B) {
 			}
 			reduce := func(what string, axis int, kept ...int) {
 				var e build
-				add(what, NewReduce(p, e.outs(e.in(0)), shape[:], []int{axis}, []ReduceKind{Sum}, []Array{x}, []Array{array(kept...)}))
+				add(what, NewReduce(p, e.outs(e.in(0)), shape[:], []int{axis}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{array(kept...)}))
 			}
-			add("softmax", NewRowSoftmax(p, Softmax, y, x, Array{}))
-			add("logSoftmax", NewRowSoftmax(p, LogSoftmax, y, x, Array{}))
-			add("crossEntropy", NewRowSoftmax(p, CrossEntropy, array(rows), x, labels))
+			add("softmax", NewRowSoftmax(p, kind.Probabilities, y, x, Array{}))
+			add("logSoftmax", NewRowSoftmax(p, kind.LogProbabilities, y, x, Array{}))
+			add("crossEntropy", NewRowSoftmax(p, kind.CrossEntropy, array(rows), x, labels))
 			reduce("rowSums", 1, rows, 1)
 			reduce("columnSums", 0, 1, c)
 			var e build
@@ -60,7 +61,10 @@ func BenchmarkSmall(b *testing.B) {
 			add("bias", NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), shape[:], []Array{x, bias}, []Array{y}))
 			e = build{}
 			scale := Array{Real: normals(r, rows), Shape: shape[:], Strides: []int{1, 0}}
-			add("rowScale", NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}))
+			add(
+				"rowScale",
+				NewMap(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), shape[:], []Array{x, scale}, []Array{y}),
+			)
 			add("argMax", NewArgMax(p, labels, x))
 			turned := array(c, rows)
 			turned.Shape, turned.Strides = shape[:], []int{1, rows}
@@ -68,12 +72,12 @@ func BenchmarkSmall(b *testing.B) {
 			add("transposed", NewCopy(p, y, turned))
 		}
 		seed, step := rowMajorInt([]int32{1, 2}, 2), rowMajorInt([]int32{3}, 1)
-		for _, kind := range []RandomKind{Integers, Uniform, Normal} {
+		for _, k := range []kind.Random{kind.Integers, kind.Uniform, kind.Normal} {
 			out := array(4096)
-			if kind == Integers {
+			if k == kind.Integers {
 				out = rowMajorInt(make([]int32, 4096), 4096)
 			}
-			list = append(list, update{name: fmt.Sprintf("random%d/4096", kind), bytes: 4096, op: NewRandom(p, kind, 1, 20000, out, seed, step)})
+			list = append(list, update{name: fmt.Sprintf("random%d/4096", k), bytes: 4096, op: NewRandom(p, k, 1, 20000, out, seed, step)})
 		}
 		p.Lock()
 		defer p.Unlock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // The memory-bound updates of the solvers against the triad a = b + s·c, which is one loop over the same memory without
@@ -53,28 +54,39 @@ func updates(p *Pool, n int) []update {
 	}
 	number := func(v float32) Array { return Array{Real: []float32{v}, Shape: []int{n}, Strides: []int{0}} }
 	x, y, z, w, g := vector(), vector(), vector(), vector(), vector()
-	list := []update{{"triad", 12, &triad{pool: p, loop: loopsOf(p.level).real[mulAdd].vsv, a: x.Real, b: y.Real, c: z.Real}}}
+	list := []update{
+		{"triad", 12, &triad{pool: p, loop: loopsOf(p.level).real[mulAdd].vsv, a: x.Real, b: y.Real, c: z.Real}},
+	}
 	add := func(name string, bytes int, e *expr.Expr, in, out []Array) {
 		list = append(list, update{name, bytes, NewMap(p, e, []int{n}, in, out)})
 	}
 	var e build
 	add("relu", 8, e.outs(e.step(expr.Relu, e.in(0))), []Array{x}, []Array{y})
 	e = build{}
-	add("axpy", 12, e.outs(e.step(expr.Add, e.in(0), e.step(expr.Mul, e.in(2), e.in(1)))), []Array{z, x, number(0.1)}, []Array{z})
+	add(
+		"axpy", 12, e.outs(e.step(expr.Add, e.in(0), e.step(expr.Mul, e.in(2), e.in(1)))), []Array{z, x, number(0.1)},
+		[]Array{z},
+	)
 	e = build{}
-	add("sgd", 12, e.outs(e.step(expr.Sub, e.in(0), e.step(expr.Mul, e.in(2), e.in(1)))), []Array{w, g, number(0.1)}, []Array{w})
+	add(
+		"sgd", 12, e.outs(e.step(expr.Sub, e.in(0), e.step(expr.Mul, e.in(2), e.in(1)))), []Array{w, g, number(0.1)},
+		[]Array{w},
+	)
 
 	e = build{} // clip(clip(d + 0.01·sign(g), -0.1, 0.1) + x, 0, 1) - x
 	d := e.step(expr.Add, e.in(0), e.step(expr.Mul, e.c(0.01), e.step(expr.Sign, e.in(1))))
 	d = e.step(expr.Add, e.step(expr.Clamp, d, e.c(-0.1), e.c(0.1)), e.in(2))
-	add("pgd", 16, e.outs(e.step(expr.Sub, e.step(expr.Clamp, d, e.c(0), e.c(1)), e.in(2))), []Array{w, g, x}, []Array{w})
+	add(
+		"pgd", 16, e.outs(e.step(expr.Sub, e.step(expr.Clamp, d, e.c(0), e.c(1)), e.in(2))), []Array{w, g, x},
+		[]Array{w},
+	)
 
 	e = build{} // z += α·p, r -= α·Ap, r·r
 	alpha := e.in(4)
 	zNew := e.step(expr.Add, e.in(0), e.step(expr.Mul, alpha, e.in(1)))
 	rNew := e.step(expr.Sub, e.in(2), e.step(expr.Mul, alpha, e.in(3)))
 	rr := e.step(expr.Mul, rNew, rNew)
-	list = append(list, update{"cg", 24, NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []ReduceKind{Sum},
+	list = append(list, update{"cg", 24, NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
 		[]Array{z, x, w, g, number(0.1)}, []Array{rowMajor(make([]float32, 1), 1), z, w})})
 
 	e = build{} // m, v, w of Adam, the corrections in the step size
@@ -82,10 +94,13 @@ func updates(p *Pool, n int) []update {
 	m = e.step(expr.Add, e.step(expr.Mul, m, e.c(0.9)), e.step(expr.Mul, gg, e.c(0.1)))
 	v = e.step(expr.Add, e.step(expr.Mul, v, e.c(0.999)), e.step(expr.Mul, e.step(expr.Mul, gg, gg), e.c(0.001)))
 	u := e.step(expr.Div, m, e.step(expr.Add, e.step(expr.Sqrt, v), e.c(1e-8)))
-	add("adam", 28, e.outs(e.step(expr.Sub, e.in(0), e.step(expr.Mul, u, e.c(0.001))), m, v), []Array{w, g, y, x}, []Array{w, y, x})
+	add(
+		"adam", 28, e.outs(e.step(expr.Sub, e.in(0), e.step(expr.Mul, u, e.c(0.001))), m, v), []Array{w, g, y, x},
+		[]Array{w, y, x},
+	)
 
 	e = build{}
-	list = append(list, update{"dot", 8, NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []ReduceKind{Sum},
+	list = append(list, update{"dot", 8, NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
 		[]Array{x, g}, []Array{rowMajor(make([]float32, 1), 1)})})
 	return list
 }

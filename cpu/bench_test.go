@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // Benchmarks of one thread and of two. Numbers in comments of this package are from one core of an Intel Xeon server
@@ -105,7 +106,10 @@ func BenchmarkMap(b *testing.B) {
 		var e build
 		v := e.in(0)
 		zero := e.c(0)
-		benchRun(b, p, NewMap(p, e.outs(e.step(expr.Where, e.step(expr.Lt, zero, v), v, zero)), []int{n}, []Array{x}, []Array{y}))
+		benchRun(
+			b, p,
+			NewMap(p, e.outs(e.step(expr.Where, e.step(expr.Lt, zero, v), v, zero)), []int{n}, []Array{x}, []Array{y}),
+		)
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 	})
 	b.Run("transpose/1000x1000", func(b *testing.B) {
@@ -120,7 +124,9 @@ func BenchmarkMap(b *testing.B) {
 		x := rowMajor(normals(rng(1), 640), 64, 10)
 		bias := Array{Real: normals(rng(2), 10), Shape: []int{64, 10}, Strides: []int{0, 1}}
 		var e build
-		benchRun(b, p, NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), []int{64, 10}, []Array{x, bias}, []Array{x}))
+		benchRun(
+			b, p, NewMap(p, e.outs(e.step(expr.Add, e.in(0), e.in(1))), []int{64, 10}, []Array{x, bias}, []Array{x}),
+		)
 	})
 }
 
@@ -134,7 +140,7 @@ func BenchmarkReduce(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				r := rng(1)
 				x, y, s := rowMajor(normals(r, n), n), rowMajor(normals(r, n), n), rowMajor(make([]float32, 1), 1)
-				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []ReduceKind{Sum}, []Array{x, y}, []Array{s}))
+				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{s}))
 				b.SetBytes(int64(8 * n))
 			})
 		})
@@ -149,7 +155,7 @@ func BenchmarkReduce(b *testing.B) {
 				kept[axis] = 1
 				out := rowMajor(make([]float32, size(kept)), kept...)
 				var e build
-				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []ReduceKind{Sum}, []Array{x}, []Array{out}))
+				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{out}))
 				b.SetBytes(int64(4 * n))
 			})
 		}
@@ -162,7 +168,7 @@ func BenchmarkRowSoftmax(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				n := size(shape)
 				x, y := rowMajor(normals(rng(1), n), shape...), rowMajor(make([]float32, n), shape...)
-				benchRun(b, p, NewRowSoftmax(p, Softmax, y, x, Array{}))
+				benchRun(b, p, NewRowSoftmax(p, kind.Probabilities, y, x, Array{}))
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/element")
 			})
 		})

@@ -47,11 +47,11 @@ func compile(s spec) *program {
 	c.end = len(s.expr.Steps)
 	for i := range s.in {
 		a := &s.in[i]
-		c.sources = append(c.sources, operand{newLane(s.shape, a.Strides, a.Off), a.Real, a.Int})
+		c.sources = append(c.sources, operand{newOperandIter(s.shape, a.Strides, a.Off), a.Real, a.Int})
 	}
 	for i := range s.out {
 		a := &s.out[i]
-		c.sinks = append(c.sinks, operand{laneOf(a), a.Real, a.Int})
+		c.sinks = append(c.sinks, operand{iterOf(a), a.Real, a.Int})
 	}
 	c.analyse()
 	c.fuse()
@@ -72,8 +72,8 @@ func compile(s spec) *program {
 	return c.program
 }
 
-// isFar says whether a prefetch pays: more steps than one or two loops that read memory all the time, and more data than
-// a cache of one core or its share of a larger one holds.
+// isFar says whether a prefetch pays: more steps than one or two loops that read memory all the time, and more data
+// than a cache of one core or its share of a larger one holds.
 func (c *compiler) isFar() bool {
 	const manySteps, manyBytes = 4, 32 << 20
 	return c.loops.prefetch != nil && len(c.code) >= manySteps && 4*c.points*len(c.sources) >= manyBytes
@@ -106,7 +106,7 @@ func (c *compiler) analyse() {
 
 func (c *compiler) uniformStep(v *value) bool {
 	switch v.Fn {
-	case expr.Const:
+	case expr.Const, expr.IConst:
 		return true
 	case expr.Input:
 		return !(c.given && v.Arg == 0) && c.sources[v.Arg].kind == uniform
@@ -183,7 +183,8 @@ func (c *compiler) lifetimes() {
 	for i, o := range c.expr.Outs {
 		v := &c.values[o]
 		v.last = c.end
-		if i < c.kept && c.dots && v.Fn == expr.Mul && v.uses == 1 && !c.values[v.args[0]].uniform && !c.values[v.args[1]].uniform {
+		if i < c.kept && c.dots && v.Fn == expr.Mul && v.uses == 1 && !c.values[v.args[0]].uniform &&
+			!c.values[v.args[1]].uniform {
 			v.live = false // the caller takes the factors
 			c.values[v.args[0]].last, c.values[v.args[1]].last = c.end, c.end
 		}

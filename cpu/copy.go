@@ -27,8 +27,8 @@ type transpose struct {
 	move func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 
 	dst, src   *Array
-	outer      lane // of dst, over the axes that are not of the plane
-	outerSrc   lane
+	outer      operandIter // of dst, over the axes that are not of the plane
+	outerSrc   operandIter
 	planes     int
 	rows, cols int // of a plane of src
 	ldd, lds   int
@@ -50,7 +50,7 @@ func newTranspose(pool *Pool, dst, src *Array) *transpose {
 	}
 	outer := append([]int(nil), dst.Shape...)
 	outer[row], outer[col] = 1, 1
-	t.outer, t.outerSrc = newLane(outer, dst.Strides, dst.Off), newLane(outer, src.Strides, src.Off)
+	t.outer, t.outerSrc = newOperandIter(outer, dst.Strides, dst.Off), newOperandIter(outer, src.Strides, src.Off)
 	t.planes = size(outer)
 	t.down, t.side = (t.rows+tileSide-1)/tileSide, (t.cols+tileSide-1)/tileSide
 	return t

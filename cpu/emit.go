@@ -6,14 +6,14 @@ import "bilevel/internal/expr"
 func (c *compiler) emitUniform(v *value) {
 	if v.typ == expr.Int {
 		v.at = place{slot, len(c.ints)}
-		c.ints = append(c.ints, 0)
+		c.ints = append(c.ints, int32(v.Const)) // 0 but for IConst
 	} else {
 		v.at = place{slot, len(c.reals)}
 		c.reals = append(c.reals, float32(v.Const))
 	}
 	in := instr{dst: v.at}
 	switch v.Fn {
-	case expr.Const, expr.Iota: // Iota along an axis of length 1 is 0
+	case expr.Const, expr.IConst, expr.Iota: // Iota along an axis of length 1 is 0
 		return
 	case expr.Input:
 		in.form, in.a = formLoad, place{source, v.Arg}
@@ -156,7 +156,7 @@ func (c *compiler) load(v *value) {
 	case v.Fn == expr.Iota:
 		in.form = formIota
 		in.a.n = len(c.sources)
-		c.sources = append(c.sources, operand{lane: iotaLane(c.shape, v.Arg)})
+		c.sources = append(c.sources, operand{operandIter: iotaIter(c.shape, v.Arg)})
 	case v.typ == expr.Int:
 		in.form = formLoadInt
 	}

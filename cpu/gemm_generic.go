@@ -1,9 +1,11 @@
 package cpu
 
-// gemmGeneric is the tile of plain Go: at most 2 rows, in strips of 4 columns. Go has no vector registers to offer: eight
-// running sums are what fits beside the operands in the sixteen registers of amd64 (2×4: 7.9 GFLOP/s; 4×4 spills: 4.6, on
-// one core of the machine of the benchmarks).
-func gemmGeneric(rows, _, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, _ lookahead) {
+// gemmGeneric is the tile of plain Go: at most 2 rows, in strips of 4 columns. Go has no vector registers to offer:
+// eight running sums are what fits beside the operands in the sixteen registers of amd64 (2×4: 7.9 GFLOP/s; 4×4 spills:
+// 4.6, on one core of the machine of the benchmarks).
+func gemmGeneric(
+	rows, _, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, _ lookahead,
+) {
 	for j := 0; j < cols; j += 4 {
 		b, c := b[j:], c[j:]
 		switch {

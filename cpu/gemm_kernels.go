@@ -2,8 +2,8 @@ package cpu
 
 import "runtime"
 
-// kernels is what a product needs of an instruction set. A tile is some rows by some vectors of lanes columns, of which the
-// last one may be partly used.
+// kernels is what a product needs of an instruction set. A tile is some rows by some vectors of lanes columns, of which
+// the last one may be partly used.
 type kernels struct {
 	lanes int
 	most  [5]int  // most[v]: the most rows of a tile that is v vectors wide; 0 for none
@@ -20,13 +20,13 @@ type kernels struct {
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	// dots computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < rows, j < cols ≤ mostDots, q < k: vectors run
-	// along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
+	// dots computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < rows, j < cols ≤ mostDots, q < k: vectors
+	// run along k, and their lanes are added at the end. It stores the sums, or adds them where add is set.
 	dots     func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool)
 	mostDots int // 0 where tile is as good
-	// dotRows computes c[i·ldc + j] = Σ_q table[at[i] + q] · b[j·ldb + q] for i < rows, leastDotRows ≤ cols ≤ mostDots, q < k; tileRows
-	// c[i·ldc + j] = Σ_q a[i·rs + q·cs] · table[at[q] + j] for i < rows ≤ most[wide], j < cols, cols at least a tile's. Both are nil
-	// or both are there; at has morePlaces elements more than there are rows.
+	// dotRows computes c[i·ldc + j] = Σ_q table[at[i] + q] · b[j·ldb + q] for i < rows, leastDotRows ≤ cols ≤ mostDots,
+	// q < k; tileRows c[i·ldc + j] = Σ_q a[i·rs + q·cs] · table[at[q] + j] for i < rows ≤ most[wide], j < cols, cols at
+	// least a tile's. Both are nil or both are there; at has morePlaces elements more than there are rows.
 	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int)
 	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
 
@@ -38,8 +38,8 @@ type kernels struct {
 	triad     func(dst, a, b []float32)
 }
 
-// lookahead says what a kernel asks for while it works: where at is 0 the rows of B, which lies far off; otherwise strip s the
-// lines at address at + 4·(s·step + q/4·inc) for each term q.
+// lookahead says what a kernel asks for while it works: where at is 0 the rows of B, which lies far off; otherwise
+// strip s the lines at address at + 4·(s·step + q/4·inc) for each term q.
 type lookahead struct {
 	at        uintptr
 	inc, step int

@@ -46,9 +46,9 @@ var tilesAVX2 = [5][]tileFunc{
 
 // tileRowsAVX512 and tileRowsAVX2 list the kernels whose rows of B are in a list by rows of A.
 var tileRowsAVX512 = [...]tileRowsFunc{
-	nil, tileRows1x2AVX512, tileRows2x2AVX512, tileRows3x2AVX512, tileRows4x2AVX512, tileRows5x2AVX512, tileRows6x2AVX512,
-	tileRows7x2AVX512, tileRows8x2AVX512, tileRows9x2AVX512, tileRows10x2AVX512, tileRows11x2AVX512, tileRows12x2AVX512,
-	tileRows13x2AVX512, tileRows14x2AVX512,
+	nil, tileRows1x2AVX512, tileRows2x2AVX512, tileRows3x2AVX512, tileRows4x2AVX512, tileRows5x2AVX512,
+	tileRows6x2AVX512, tileRows7x2AVX512, tileRows8x2AVX512, tileRows9x2AVX512, tileRows10x2AVX512, tileRows11x2AVX512,
+	tileRows12x2AVX512, tileRows13x2AVX512, tileRows14x2AVX512,
 }
 
 var tileRowsAVX2 = [...]tileRowsFunc{
@@ -116,7 +116,10 @@ func kernelsOf(l Level) *kernels {
 }
 
 var kernelsAVX512 = kernels{
-	lanes: 16, most: tallest(&tilesAVX512), wide: 2, rate: 70,
+	lanes: 16,
+	most:  tallest(&tilesAVX512),
+	wide:  2,
+	rate:  70,
 	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
 		tiles(&tilesAVX512, 16, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
@@ -138,9 +141,10 @@ var kernelsAVX512 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots: len(dotsAVX512) - 1,
-	chains:   12 * 16, fmaChains: fmaChainsAVX512,
-	triad: func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:  len(dotsAVX512) - 1,
+	chains:    12 * 16,
+	fmaChains: fmaChainsAVX512,
+	triad:     func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // kernelsAMX are those of AVX-512 and products in pieces.
@@ -151,7 +155,10 @@ var kernelsAMX = func() kernels {
 }()
 
 var kernelsAVX2 = kernels{
-	lanes: 8, most: tallest(&tilesAVX2), wide: 2, rate: 35,
+	lanes: 8,
+	most:  tallest(&tilesAVX2),
+	wide:  2,
+	rate:  35,
 	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
 		tiles(&tilesAVX2, 8, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
@@ -173,25 +180,34 @@ var kernelsAVX2 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots: len(dotsAVX2) - 1,
-	chains:   12 * 8, fmaChains: fmaChainsAVX2,
-	triad: func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:  len(dotsAVX2) - 1,
+	chains:    12 * 8,
+	fmaChains: fmaChainsAVX2,
+	triad:     func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // tiles computes strips of vecs vectors in one call, and what is left in another.
-func tiles(of *[5][]tileFunc, lanes, rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
+func tiles(
+	of *[5][]tileFunc, lanes, rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32,
+	ldc int, add bool, ahead lookahead,
+) {
 	width := vecs * lanes
 	if strips := cols / width; strips > 0 {
 		of[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, strips, lanes, add, ahead.at, ahead.inc, ahead.step)
 	}
 	if rest := cols % width; rest > 0 {
 		vecs := (rest + lanes - 1) / lanes
-		of[vecs][rows](k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add, ahead.at, ahead.inc, ahead.step)
+		of[vecs][rows](
+			k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add, ahead.at, ahead.inc,
+			ahead.step,
+		)
 	}
 }
 
 // dots computes groups of rows in one call, and what is left in another.
-func dots(of *[13]dotPair, rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
+func dots(
+	of *[13]dotPair, rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool,
+) {
 	p := &of[cols]
 	groups := rows / p.rows
 	if groups > 0 {
@@ -215,7 +231,9 @@ func dotsOfRows(of *[13]dotPair, rows, cols, k int, at []int, table, b []float32
 }
 
 // stripsOfRows computes whole strips in one call; one more ends with the last column, and computes some columns again.
-func stripsOfRows(of []tileRowsFunc, lanes, rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
+func stripsOfRows(
+	of []tileRowsFunc, lanes, rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int,
+) {
 	width := 2 * lanes
 	of[rows](k, &a[0], rs, cs, &at[0], &table[0], &c[0], ldc, cols/width)
 	if cols%width > 0 {

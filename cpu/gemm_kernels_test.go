@@ -16,8 +16,8 @@ func forKernels(t *testing.T, f func(t *testing.T, k *kernels)) {
 	}
 }
 
-// Every tile of every level against its formula, around the unrolling of k, in several layouts of A: the error within its
-// bound, nothing written outside.
+// Every tile of every level against its formula, around the unrolling of k, in several layouts of A: the error within
+// its bound, nothing written outside.
 func TestTiles(t *testing.T) {
 	forKernels(t, func(t *testing.T, k *kernels) {
 		r := rng(3)
@@ -73,7 +73,10 @@ func testTile(t *testing.T, k *kernels, rows, vecs, cols, kc, rs, cs int, seed u
 				s, size = s+float64(before[i*ldc+j]), size+math.Abs(float64(before[i*ldc+j]))
 			}
 			if got := float64(c.v[i*ldc+j]); !(math.Abs(got-s) <= float64(kc+2)*u32*size) {
-				t.Fatalf("%dx%d, k=%d, rs=%d cs=%d ldb=%d ldc=%d add=%v: [%d,%d] is %v, want %v", rows, cols, kc, rs, cs, ldb, ldc, add, i, j, got, s)
+				t.Fatalf(
+					"%dx%d, k=%d, rs=%d cs=%d ldb=%d ldc=%d add=%v: [%d,%d] is %v, want %v", rows, cols, kc, rs, cs,
+					ldb, ldc, add, i, j, got, s,
+				)
 			}
 		}
 	}
@@ -147,7 +150,9 @@ func testDots(t *testing.T, k *kernels, rows, cols, kc int, seed uint64, add boo
 			p := float64(a[i*rs+q]) * float64(b[j*ldb+q])
 			s, size = s+p, size+math.Abs(p)
 		}
-		require.InDelta(t, s, float64(c.v[at]), float64(kc+3)*u32*size, "%d×%d, k=%d, element %d,%d", rows, cols, kc, i, j)
+		require.InDelta(
+			t, s, float64(c.v[at]), float64(kc+3)*u32*size, "%d×%d, k=%d, element %d,%d", rows, cols, kc, i, j,
+		)
 	}
 }
 
@@ -160,7 +165,8 @@ func TestPeak(t *testing.T) {
 	}
 }
 
-// Kernels whose rows are in a list give, bit by bit, what those give that read the rows copied together, and write nothing else.
+// Kernels whose rows are in a list give, bit by bit, what those give that read the rows copied together, and write
+// nothing else.
 func TestRowsByList(t *testing.T) {
 	forKernels(t, func(t *testing.T, k *kernels) {
 		if k.dotRows == nil {
@@ -172,7 +178,9 @@ func TestRowsByList(t *testing.T) {
 			most, stride := 1+r.IntN(20), kc+r.IntN(3)
 			cols := leastDotRows + r.IntN(k.mostDots-leastDotRows+1)
 			ldb, ldc := kc+r.IntN(3), cols+r.IntN(3)
-			table, b, c := normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc), newGuarded((rows-1)*ldc+cols, r.IntN(16))
+			table, b, c := normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc), newGuarded(
+				(rows-1)*ldc+cols, r.IntN(16),
+			)
 			at, together := listed(r, rows, most, stride, kc, table)
 			copy(c.v, normals(r, len(c.v)))
 			want := slices.Clone(c.v)
@@ -189,7 +197,9 @@ func TestRowsByList(t *testing.T) {
 			if r.IntN(2) == 0 {
 				rs, cs = 1, rows
 			}
-			table, a, c := normals(r, (most-1)*stride+cols), normals(r, rows*terms), newGuarded((rows-1)*ldc+cols, r.IntN(16))
+			table, a, c := normals(r, (most-1)*stride+cols), normals(r, rows*terms), newGuarded(
+				(rows-1)*ldc+cols, r.IntN(16),
+			)
 			at, together := listed(r, terms, most, stride, cols, table)
 			copy(c.v, normals(r, len(c.v)))
 			want := slices.Clone(c.v)

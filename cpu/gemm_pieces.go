@@ -1,36 +1,59 @@
 package cpu
 
-// Products in pieces. A float32 is the sum of three bfloat16 numbers of 8 significant bits each, a = a₀ + a₁ + a₂ with |a₁| ≤ 2⁻⁸|a|
-// and |a₂| ≤ 2⁻¹⁷|a|, so that of the nine products of pieces of a·b six count:
+import "math"
+
+// Products in pieces: float32 products on units that multiply bfloat16.
+//
+// A bfloat16 number is a float32 of 8 significant bits instead of 24. Processors with matrix units (AMX) multiply
+// matrices of such numbers sixteen times as fast as their vector units multiply float32, and add the products up in
+// float32. That is too coarse for us; but a float32 is the sum of three bfloat16 numbers, its pieces: the number
+// rounded to 8 bits, the rest rounded to 8 bits, and what is left, which has no more than 8. So
+//
+//	a = 3.1415927  =  3.140625 + 0.00096893311 − 0.0000011920929  =  a₀ + a₁ + a₂
+//	b = 2.7182817  =  2.71875  − 0.00046920776 + 0.00000095367432 =  b₀ + b₁ + b₂
+//
+// and of the nine products of a piece of a and a piece of b, the larger six give the product of the numbers:
+//
+//	a₀b₀               8.53857421875
+//	a₀b₁ + a₁b₀        8.53973489999…
+//	a₁b₁               8.53973444536…
+//	a₀b₂ + a₂b₀        8.53973419949…     the exact product is 8.53973420098…
+//
+// In general |a₁| ≤ 2⁻⁸|a| and |a₂| ≤ 2⁻¹⁷|a|, hence
 //
 //	a·b = a₀b₀ + a₀b₁ + a₁b₀ + a₁b₁ + a₀b₂ + a₂b₀ + r, |r| ≤ u|a||b|, u = 2⁻²⁴.
 //
-// Processors with matrix units for bfloat16 (AMX) form exact products of pieces and add them in float32 sixteen times as fast as vectors of
-// float32 are multiplied, so that six of them take 0.4 of the time. 32 terms are summed before they join the others, 16 in a row, hence
+// Each product of two pieces is exact in float32. So a product of matrices A and B is the sum of six products of
+// matrices of pieces, which take 0.4 of the time of one in float32. Cutting takes time in proportion to the elements
+// of A and B, multiplying to those times the other side's length: it pays for large products only, and each piece is
+// used for as many tiles as the caches allow (pieceRows, pieceBlock). The unit adds 32 terms before they join the
+// others, 16 in a row, hence
 //
 //	|fl(AB) − AB| ≤ (18 + 6.1⌈k/32⌉) u |A||B|,
 //
-// below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial
-// intelligence datatype for higher-precision computations", 2019). Root mean square of the error over u|A||B|, 300×700·700×300: normal
-// numbers 0.21, in order 0.33; positive ones 2.8 and 3.4; exponents spread over 2^±20 1.8 and 1.6.
+// below the bound (k+2) u |A||B| of sums in order, since k ≥ leastPieces (Henry, Tang and Heinecke, "Leveraging the
+// bfloat16 artificial intelligence datatype for higher-precision computations", 2019). Root mean square of the error
+// over u|A||B|, 300×700·700×300: normal numbers 0.21, in order 0.33; positive ones 2.8 and 3.4; exponents spread over
+// 2^±20 1.8 and 1.6.
 //
-// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁶ (|a| + |b| + 7) a term. Sums
-// that come within 2⁻⁶ of the largest finite number may be infinite, since first pieces are larger than what they are of. NaN and
-// infinities have no pieces: blocks of a panel of A and a panel of B where one holds such a number are computed without.
+// The units take numbers below 2⁻¹²⁶ as 0, pieces included, and give 0 for them: to the bound come 2⁻¹²⁶ (|a| + |b| +
+// 7) a term. Sums that come within 2⁻⁶ of the largest finite number may be infinite, since first pieces are larger
+// than what they are of. NaN and infinities have no pieces: where a panel of A or a panel of B holds such a number,
+// their product is computed in float32 (inWhole).
 
 // pieceKernels is what a product in pieces needs of an instruction set.
 type pieceKernels struct {
 	step float64 // nanoseconds for a panel of A times one of B, pieceTerms terms
-	// least is the fewest multiplications. The operands of smaller products most often come straight from another operation, whose tiles
-	// are shared otherwise, and cutting takes a greater part: the gradient of 784-300-100-10 at batch 64 takes 0.255 ms, and 0.275 with its
-	// product 64×300·300×100 in pieces.
+	// least is the fewest multiplications. The operands of smaller products most often come straight from another
+	// operation, whose tiles are shared otherwise, and cutting takes a greater part: the gradient of 784-300-100-10
+	// at batch 64 takes 0.255 ms, and 0.275 with its product 64×300·300×100 in pieces.
 	least float64
 	// left cuts rows ≤ piecePanel rows of k numbers, ld apart, into pieces, and says whether all numbers are finite.
 	left func(to, from []float32, ld, rows, k int) bool
 	// right does the same with k rows of cols ≤ piecePanel numbers.
 	right func(to, from []float32, ld, k, cols int) bool
-	// multiply computes c (+)= A·B of a panel cut by left and panels side by side cut by right, cols columns in all. It stores the
-	// sums, or adds them where add is set.
+	// multiply computes c (+)= A·B of a panel cut by left and panels side by side cut by right, cols columns in all.
+	// It stores the sums, or adds them where add is set.
 	multiply func(rows, cols, k int, a, b, c []float32, ldc int, add bool)
 }
 
@@ -44,8 +67,8 @@ const (
 
 	// leastPieces is the fewest terms of a product in pieces.
 	leastPieces = 48
-	// pieceKc is the most terms between two visits to C: a panel of A, 24 KiB in pieces, stays in the first-level cache. Of 128, 160,
-	// 192, 256, 512 and 1024 it is the fastest for nearly all shapes; bits do not depend on it.
+	// pieceKc is the most terms between two visits to C: a panel of A, 24 KiB in pieces, stays in the first-level
+	// cache. Of 128, 160, 192, 256, 512 and 1024 it is the fastest for nearly all shapes; bits do not depend on it.
 	pieceKc = 128
 	// pieceRows is the most rows of a tile, whose pieces are kept while blocks of B pass by.
 	pieceRows = 1024
@@ -58,29 +81,64 @@ func panelRoom(rows, k int) int {
 	return roundUp(rows, piecePanel/2) * roundUp(k, pieceTerms) * pieceSize / 2
 }
 
-// pieceTime estimates the nanoseconds of the product in pieces on one thread.
-func (g *Gemm) pieceTime() float64 {
+// pieceStrategy is the strategy for large products on processors with matrix units: both operands are cut into pieces.
+type pieceStrategy struct {
+	*Gemm
+	block int // columns of B cut into pieces at a time
+	// where the pieces of A and B, plain copies, and half-done copies begin in a worker's scratch
+	aAt, bAt, tempAt, spareAt int
+}
+
+// piecesTime estimates the time of the strategy.
+func piecesTime(g *Gemm) float64 {
+	p := g.kernels.pieces
+	if p == nil || g.k < leastPieces || float64(g.m)*float64(g.n)*float64(g.k) < p.least {
+		return math.Inf(1)
+	}
 	const cutA, cutB, move = 0.16, 0.22, 0.15 // of a number into pieces, of an element that is copied before or after
 	panels := func(n int) float64 {           // half a panel takes 0.7 of the time of one: half of the sums, which wait for each other
 		return float64(n/piecePanel) + 0.7*float64((n%piecePanel+piecePanel-1)/piecePanel)
 	}
 	m, n, k := float64(g.m), float64(g.n), float64(g.k)
 	steps := float64((g.k + pieceTerms - 1) / pieceTerms)
-	t := panels(g.m)*panels(g.n)*steps*g.kernels.pieces.step + cutA*m*k + cutB*k*n
+	t := panels(g.m)*panels(g.n)*steps*p.step + cutA*m*k + cutB*k*n
 	if !g.a.plain() {
 		t += move * m * k
 	}
 	if !g.b.plain() {
 		t += move * k * n
 	}
-	if g.flip || g.out.cs != 1 {
+	if g.transposed || g.out.cs != 1 {
 		t += move * m * n
 	}
 	return t * float64(g.batch)
 }
 
-// cutPieces chooses the tiles of a product in pieces, and the blocks of B in one.
-func (g *Gemm) cutPieces() {
+func (g *pieceStrategy) place(take func(need bool, n int) int) {
+	rows := piecePanel
+	if g.keepA() {
+		rows = g.rows
+	}
+	g.aAt, g.bAt = take(true, panelRoom(rows, g.kc)), take(true, panelRoom(g.block, g.kc))
+	g.tempAt, g.spareAt = take(true, 2*piecePanel*g.kc), take(true, piecePanel*g.kc)
+}
+
+// mayAddToOut: where the terms are summed in several parts and lines of the result are shared, two threads would add to
+// them again and again.
+func (g *pieceStrategy) mayAddToOut() bool { return g.k <= g.kc || g.colTiles == 1 || g.out.rs%16 == 0 }
+
+func (g *pieceStrategy) finishesRows() bool { return false }
+
+// indexed: none, since every operand is cut into pieces first.
+func (g *pieceStrategy) indexed(*Rows) **Rows { return nil }
+
+func (g *pieceStrategy) plan() {
+	g.setKc(pieceKc, pieceTerms)
+	g.cutTiles()
+}
+
+// cutTiles chooses the tiles, and the blocks of B in one.
+func (g *pieceStrategy) cutTiles() {
 	threads := g.pool.Threads()
 	down, across := (g.m+pieceRows-1)/pieceRows, 1
 	want := 1
@@ -103,8 +161,7 @@ func (g *Gemm) cutPieces() {
 	g.block = roundUp((g.cols+of-1)/of, piecePanel)
 }
 
-// inPieces adds the terms k…k+kc-1 to a tile; the first ones set it.
-func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
+func (g *pieceStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(g.kc, g.k-k)
 	var bad uint64 // panels of A with numbers that are not finite
 	for j := 0; j < t.cols; j += g.block {
@@ -124,10 +181,10 @@ func (g *Gemm) inPieces(w *Worker, c []float32, ld int, t block, k int) {
 }
 
 // keepA says whether the pieces of A are used again, for the next block of B.
-func (g *Gemm) keepA() bool { return g.block < g.cols }
+func (g *pieceStrategy) keepA() bool { return g.block < g.cols }
 
 // panels adds some terms to the rows of one panel of A.
-func (g *Gemm) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, badA bool, badB uint64) {
+func (g *pieceStrategy) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, badA bool, badB uint64) {
 	kernels := g.kernels.pieces
 	if !badA && badB == 0 {
 		kernels.multiply(t.rows, t.cols, kc, a, w.real[g.bAt:], c, ld, k > 0)
@@ -144,13 +201,13 @@ func (g *Gemm) panels(w *Worker, a, c []float32, ld int, t block, k, kc int, bad
 }
 
 // cutA cuts a panel of A into pieces and says whether all its numbers are finite.
-func (g *Gemm) cutA(w *Worker, to []float32, t block) bool {
+func (g *pieceStrategy) cutA(w *Worker, to []float32, t block) bool {
 	from, lda := g.plainA(w, t)
 	return g.kernels.pieces.left(to, from, lda, t.rows, t.cols)
 }
 
 // cutB cuts a block of B into pieces and tells the panels with numbers that are not finite.
-func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
+func (g *pieceStrategy) cutB(w *Worker, t block) (bad uint64) {
 	to, kernels, room := w.real[g.bAt:], g.kernels.pieces, panelRoom(piecePanel, t.rows)
 	if g.b.plain() {
 		if from, ldb := g.plainB(w, t); kernels.right(to, from, ldb, t.rows, t.cols) {
@@ -167,7 +224,7 @@ func (g *Gemm) cutB(w *Worker, t block) (bad uint64) {
 }
 
 // inWhole adds some terms to a block without cutting numbers.
-func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
+func (g *pieceStrategy) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
 	a, lda := g.plainA(w, block{t.batch, t.row, k, t.rows, kc})
 	b, ldb := g.plainB(w, block{t.batch, k, t.col, kc, t.cols})
 	wide := g.kernels.wide
@@ -178,12 +235,12 @@ func (g *Gemm) inWhole(w *Worker, c []float32, ld int, t block, k, kc int) {
 }
 
 // plainA gives a block of A whose rows lie in memory one element after the other: in place or copied.
-func (g *Gemm) plainA(w *Worker, b block) (at []float32, ld int) {
+func (g *pieceStrategy) plainA(w *Worker, b block) (at []float32, ld int) {
 	return g.a.plainBlock(g.kernels, b, w.real[g.tempAt:][:g.kc*piecePanel], w.real[g.spareAt:])
 }
 
 // plainB does the same with B.
-func (g *Gemm) plainB(w *Worker, b block) (at []float32, ld int) {
+func (g *pieceStrategy) plainB(w *Worker, b block) (at []float32, ld int) {
 	return g.b.plainBlock(g.kernels, b, w.real[g.tempAt+g.kc*piecePanel:], w.real[g.spareAt:])
 }
 

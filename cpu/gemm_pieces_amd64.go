@@ -50,8 +50,8 @@ func multiplyAMX(rows, cols, k int, a, b, c []float32, ldc int, add bool) {
 	}
 }
 
-// panelsAMX takes the kernel of as many tiles as rows and columns of a panel need. (It calls each by its name, since what goes to a
-// function out of a table is taken to the heap.)
+// panelsAMX takes the kernel of as many tiles as rows and columns of a panel need. (It calls each by its name, since
+// what goes to a function out of a table is taken to the heap.)
 func panelsAMX(rows, cols, k int, a, b, c []float32, ldc, panels int, add bool) {
 	config, steps := tileConfig(rows, cols), (k+pieceTerms-1)/pieceTerms
 	switch [2]int{tilesOf(rows), tilesOf(cols)} {
@@ -66,8 +66,8 @@ func panelsAMX(rows, cols, k int, a, b, c []float32, ldc, panels int, add bool) 
 	}
 }
 
-// tileConfig is the operand of LDTILECFG for a panel of so many rows by one of so many columns: palette 1, then the bytes of a row and
-// the rows of each tile. Tiles 0…3 are sums, 4 and 5 of A, 6 and 7 of B.
+// tileConfig is the operand of LDTILECFG for a panel of so many rows by one of so many columns: palette 1, then the
+// bytes of a row and the rows of each tile. Tiles 0…3 are sums, 4 and 5 of A, 6 and 7 of B.
 func tileConfig(rows, cols int) (config [64]byte) {
 	config[0] = 1
 	set := func(tile, rows, bytes int) {

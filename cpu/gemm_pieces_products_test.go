@@ -21,7 +21,8 @@ type pieceProduct struct {
 	wild         bool // some numbers are NaN or infinite: blocks without pieces are computed term by term
 }
 
-// in64 is the elements of an operand, or their products with its mask in float32, row by row, and with turned column by column.
+// in64 is the elements of an operand, or their products with its mask in float32, row by row, and with turned column by
+// column.
 func in64(a, mask *Array, turned bool) []float64 {
 	rows, cols := a.Shape[1], a.Shape[2]
 	x := make([]float64, size(a.Shape))
@@ -39,8 +40,9 @@ func in64(a, mask *Array, turned bool) []float64 {
 	return x
 }
 
-// check runs the product at level AMX on some numbers of threads, whose results must agree bit by bit, and compares them with
-// float64: NaN and infinities where they belong, the error within its bound elsewhere. It says whether it went in pieces.
+// check runs the product at level AMX on some numbers of threads, whose results must agree bit by bit, and compares
+// them with float64: NaN and infinities where they belong, the error within its bound elsewhere. It says whether it
+// went in pieces.
 func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 	t.Helper()
 	batch, m, k, n := x.a.Shape[0], x.a.Shape[1], x.a.Shape[2], x.b.Shape[2]
@@ -60,7 +62,7 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 		require.NoError(t, hold(p, g))
 		now := elements(x.out)
 		if i == 0 {
-			got, inPieces = now, g.pieces
+			got, inPieces = now, takesPieces(g)
 		}
 		sameWords(t, got, now, "[%d,%d,%d]x[%d], %d threads", batch, m, k, n, p.Threads())
 		for i := range now {
@@ -96,8 +98,11 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 			right = g == s
 		}
 		if !right {
-			t.Fatalf("[%d,%d,%d]x[%d], strides %v %v %v, masks %v %v, extra %v, pieces %v: element %d is %v, want %v ± %v",
-				batch, m, k, n, x.a.Strides, x.b.Strides, x.out.Strides, x.maskA != nil, x.maskB != nil, x.extra != nil, inPieces, i, g, s, bound)
+			t.Fatalf(
+				"[%d,%d,%d]x[%d], strides %v %v %v, masks %v %v, extra %v, pieces %v: element %d is %v, want %v ± %v",
+				batch, m, k, n, x.a.Strides, x.b.Strides, x.out.Strides, x.maskA != nil, x.maskB != nil, x.extra != nil,
+				inPieces, i, g, s, bound,
+			)
 		}
 	}
 	return inPieces
@@ -216,7 +221,10 @@ func TestPieceProductsNaN(t *testing.T) {
 	r := rng(11)
 	const m, k, n = 97, 161, 83
 	for _, bits := range wild {
-		x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n), wild: true}
+		x := &pieceProduct{
+			out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
+			wild: true,
+		}
 		edge := func(n int) int { return []int{0, 31, 32, n - 1}[r.IntN(4)] }
 		into := &x.a
 		if r.IntN(2) == 0 {
@@ -237,14 +245,18 @@ func TestPieceProductsLarge(t *testing.T) {
 	for seed, s := range [][3]int{{70, 55, 2200}, {1100, 60, 70}, {66, 200, 1100}} {
 		r := rng(uint64(seed))
 		m, k, n := s[0], s[1], s[2]
-		x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n)}
+		x := &pieceProduct{
+			out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
+		}
 		require.True(t, x.check(t, pools))
 		g := newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
-		kept, tiled = kept || g.keepA(), tiled || g.rowTiles > 1
+		kept, tiled = kept || g.strategy.(*pieceStrategy).keepA(), tiled || g.rowTiles > 1
 		x.a.Real[x.a.Off+33*k+3], x.b.Real[x.b.Off+7*n+n-1], x.wild = float32(math.NaN()), float32(math.Inf(1)), true
 		require.True(t, x.check(t, pools))
 	}
-	require.True(t, kept && tiled, "these shapes are for pieces of A that are used again, and for several tiles of rows")
+	require.True(
+		t, kept && tiled, "these shapes are for pieces of A that are used again, and for several tiles of rows",
+	)
 }
 
 // The bits of a product do not depend on how its terms are cut.
@@ -256,9 +268,9 @@ func TestPieceProductsWhereverCut(t *testing.T) {
 	var want []float32
 	for _, kc := range []int{pieceKc, 32, 64, 96, 160, 512} {
 		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, g.pieces)
+		require.True(t, takesPieces(g))
 		g.kc = kc
-		g.cutPieces()
+		g.strategy.(*pieceStrategy).cutTiles()
 		g.place()
 		require.NoError(t, hold(p, g))
 		if want == nil {
@@ -287,7 +299,10 @@ func TestPieceProductsUnderflow(t *testing.T) {
 		{"subnormal beside one", 0, 1, 0, 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n)}
+			x := &pieceProduct{
+				out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k),
+				b: scattered(r, "dense", 1, k, n),
+			}
 			fill := func(v []float32, low, span int) {
 				for i := range v {
 					v[i] = float32(math.Ldexp(r.Float64()*2-1, low+r.IntN(span)))
@@ -301,8 +316,11 @@ func TestPieceProductsUnderflow(t *testing.T) {
 			require.True(t, x.check(t, pools))
 		})
 	}
-	// Products of first and second pieces below 2⁻¹²⁶, all of one sign, while those of first pieces cancel up to less: 2.2·2⁻¹²⁶ a term.
-	x := &pieceProduct{out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n)}
+	// Products of first and second pieces below 2⁻¹²⁶, all of one sign, while those of first pieces cancel up to less:
+	// 2.2·2⁻¹²⁶ a term.
+	x := &pieceProduct{
+		out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
+	}
 	const second = 0x1.bp-9
 	for i := range m * k {
 		x.a.Real[x.a.Off+i] = []float32{1 + 8./128 + second, 1 + 1./128 - second}[i/2%2] * 0x1p-59
@@ -322,7 +340,7 @@ func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) flo
 	p := newPoolAt(t, 2, level)
 	out := rowMajor(make([]float32, len(want)), 1, a.Shape[1], b.Shape[2])
 	g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-	require.Equal(t, level == AMX, g.pieces)
+	require.Equal(t, level == AMX, takesPieces(g))
 	require.NoError(t, hold(p, g))
 	errors, sizes := 0.0, 0.0
 	for i, v := range out.Real {
@@ -332,7 +350,8 @@ func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) flo
 	return math.Sqrt(errors/sizes) / u32
 }
 
-// Products in pieces are as accurate as those of float32 numbers: their errors are at most twice as large in the root mean square.
+// Products in pieces are as accurate as those of float32 numbers: their errors are at most twice as large in the root
+// mean square.
 func TestPieceProductsAccuracy(t *testing.T) {
 	needPieces(t)
 	m, k, n := 300, 700, 300
@@ -385,7 +404,7 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 		m, k, n := 96+23*i, 300+7*i, 200-11*i
 		out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
 		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, g.pieces)
+		require.True(t, takesPieces(g))
 		require.NoError(t, hold(p, g))
 		jobs[i] = job{g, out.Real, slices.Clone(out.Real)}
 	}
@@ -430,4 +449,10 @@ func newPieceGemm(p *Pool, out, a, b Array, maskA, maskB *Array, e *expr.Expr, e
 		k.pieces = &some
 	}
 	return newGemm(p, &k, out, a, b, maskA, maskB, e, extras)
+}
+
+// takesPieces says whether a product is computed in pieces.
+func takesPieces(g *Gemm) bool {
+	_, ok := g.strategy.(*pieceStrategy)
+	return ok
 }

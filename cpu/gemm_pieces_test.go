@@ -31,8 +31,8 @@ func roundPiece(x float32) float32 {
 	return float32(math.Round(float64(x)/unit) * unit)
 }
 
-// piecesOf is the definition of the pieces of a number, and says whether it has some. Of a last rest finer than 2⁻¹³³, which only numbers
-// below 2⁻¹¹⁰ leave and the units take as 0, what is finer is dropped.
+// piecesOf is the definition of the pieces of a number, and says whether it has some. Of a last rest finer than 2⁻¹³³,
+// which only numbers below 2⁻¹¹⁰ leave and the units take as 0, what is finer is dropped.
 func piecesOf(x float32) (p [pieceSize]float32, finite bool) {
 	rest := x
 	for i := range pieceSize - 1 {
@@ -48,8 +48,8 @@ func halves(x []float32) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
 }
 
-// leftGeneric is the definition of pieceKernels.left: tiles of 16 rows by 32 terms, those of the rows one after the other, then the
-// next piece, then the next terms. What is not written stays.
+// leftGeneric is the definition of pieceKernels.left: tiles of 16 rows by 32 terms, those of the rows one after the
+// other, then the next piece, then the next terms. What is not written stays.
 func leftGeneric(to, from []float32, ld, rows, k int) (finite bool) {
 	words, tiles := halves(to), (rows+15)/16
 	finite = true
@@ -70,8 +70,8 @@ func leftGeneric(to, from []float32, ld, rows, k int) (finite bool) {
 	return finite
 }
 
-// rightGeneric is the definition of pieceKernels.right: panels of 32 columns or what is left, each of tiles of 16 pairs of terms by
-// 16 columns, in the same order.
+// rightGeneric is the definition of pieceKernels.right: panels of 32 columns or what is left, each of tiles of 16 pairs
+// of terms by 16 columns, in the same order.
 func rightGeneric(to, from []float32, ld, k, cols int) (finite bool) {
 	words := halves(to)
 	finite = true
@@ -97,7 +97,10 @@ func rightGeneric(to, from []float32, ld, k, cols int) (finite bool) {
 
 // ordinary has pieces, awkward numbers among them: zeros, halves of a unit, subnormals, the largest.
 func ordinary(r *rand.Rand) float32 {
-	list := []uint32{0, 1 << 31, 1, 0x80000001, 0x7fffff, 0x8000, 0x18000, 0x7f7f7fff, 0xff7f7fff, 0x3f808000, 0x3f818000, 0x3f807f80, 0xbf807f7f, 0x00800000}
+	list := []uint32{
+		0, 1 << 31, 1, 0x80000001, 0x7fffff, 0x8000, 0x18000, 0x7f7f7fff, 0xff7f7fff, 0x3f808000, 0x3f818000,
+		0x3f807f80, 0xbf807f7f, 0x00800000,
+	}
 	switch r.IntN(4) {
 	case 0:
 		return math.Float32frombits(list[r.IntN(len(list))])
@@ -113,8 +116,8 @@ func ordinary(r *rand.Rand) float32 {
 
 // wild have no pieces: NaN with every kind of payload, infinities, and what rounds to them.
 var wild = []uint32{
-	0x7f800000, 0xff800000, 0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000, 0xffc00000, 0x7f808000, 0x7f807fff, 0xff80ffff,
-	0x7fff8000, 0xffff7fff, 0x7f7fffff, 0xff7fffff, 0x7f7f8000, 0xff7f8000,
+	0x7f800000, 0xff800000, 0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000, 0xffc00000, 0x7f808000,
+	0x7f807fff, 0xff80ffff, 0x7fff8000, 0xffff7fff, 0x7f7fffff, 0xff7fffff, 0x7f7f8000, 0xff7f8000,
 }
 
 // sameWords compares memory bit by bit.
@@ -128,7 +131,10 @@ func sameWords(t *testing.T, want, got []float32, text string, args ...any) {
 }
 
 // checkCut compares a kernel with its definition, bit by bit.
-func checkCut(t *testing.T, name string, kernel, twin func(to, from []float32, ld, n, m int) bool, from []float32, ld, n, m, room, offset int) {
+func checkCut(
+	t *testing.T, name string, kernel, twin func(to, from []float32, ld, n, m int) bool, from []float32,
+	ld, n, m, room, offset int,
+) {
 	t.Helper()
 	got, want := newGuarded(room, offset), newGuarded(room, offset)
 	finite := kernel(got.v, from, ld, n, m)
@@ -160,14 +166,20 @@ func TestCut(t *testing.T) {
 				continue
 			}
 			ld, at := k+r.IntN(3), r.IntN(1000)
-			checkCut(t, "left", kernels.left, leftGeneric, data[at:][:(rows-1)*ld+k], ld, rows, k, panelRoom(rows, k), r.IntN(16))
+			checkCut(
+				t, "left", kernels.left, leftGeneric, data[at:][:(rows-1)*ld+k], ld, rows, k, panelRoom(rows, k),
+				r.IntN(16),
+			)
 		}
 		for cols := 1; cols <= 70; cols++ {
 			if testing.Short() && r.IntN(8) > 0 {
 				continue
 			}
 			ld, at := cols+r.IntN(3), r.IntN(1000)
-			checkCut(t, "right", kernels.right, rightGeneric, data[at:][:(k-1)*ld+cols], ld, k, cols, roomOf(cols, k), r.IntN(16))
+			checkCut(
+				t, "right", kernels.right, rightGeneric, data[at:][:(k-1)*ld+cols], ld, k, cols, roomOf(cols, k),
+				r.IntN(16),
+			)
 		}
 	}
 }
@@ -203,8 +215,8 @@ func TestCutTellsWhatHasNoPieces(t *testing.T) {
 	}
 }
 
-// A number is the sum of its pieces, which are as small as gemm_pieces.go says, and so is what the product leaves out: all as long as
-// no piece is subnormal, from 2⁻¹⁰³ on.
+// A number is the sum of its pieces, which are as small as gemm_pieces.go says, and so is what the product leaves out:
+// all as long as no piece is subnormal, from 2⁻¹⁰³ on.
 func TestPieces(t *testing.T) {
 	kernels := needPieces(t)
 	r := rng(3)
@@ -250,20 +262,21 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// pieceBound is the error constant of a product in pieces, times u, of k terms. With |a₀| + |a₁| + |a₂| ≤ (1 + 2⁻⁷)|a| the six
-// products of pieces sum to at most 1+2⁻⁶ of |a||b|; each goes through 15 additions in its tile, whose even and odd terms are summed
-// in order, the first exactly, one that adds both, and at most one for each tile after it; what is left out counts 1.
+// pieceBound is the error constant of a product in pieces, times u, of k terms. With |a₀| + |a₁| + |a₂| ≤ (1 + 2⁻⁷)|a|
+// the six products of pieces sum to at most 1+2⁻⁶ of |a||b|; each goes through 15 additions in its tile, whose even and
+// odd terms are summed in order, the first exactly, one that adds both, and at most one for each tile after it; what is
+// left out counts 1.
 func pieceBound(k int) float64 { return 1 + (1+0x1p-6)*(16+float64(tileSums(k))) }
 
 // tileSums is the additions of a tile's products to a sum.
 func tileSums(k int) int { return 6 * ((k + pieceTerms - 1) / pieceTerms) }
 
-// tiny is what underflow adds to the error of k terms a·b, from Σ|a| and Σ|b|: what is below 2⁻¹²⁶ of a number's pieces counts as 0,
-// and so does each of 6(k + 2⌈k/32⌉) sums, fewer than 7 a term where k ≥ leastPieces.
+// tiny is what underflow adds to the error of k terms a·b, from Σ|a| and Σ|b|: what is below 2⁻¹²⁶ of a number's pieces
+// counts as 0, and so does each of 6(k + 2⌈k/32⌉) sums, fewer than 7 a term where k ≥ leastPieces.
 func tiny(a, b float64, k int) float64 { return 0x1p-126 * (a + b + 7*float64(k)) }
 
-// multiplyGeneric computes one element as the manual defines TDPBF16PS: even and odd terms in two chains of multiply-adds, their sum,
-// that added to what is there.
+// multiplyGeneric computes one element as the manual defines TDPBF16PS: even and odd terms in two chains of
+// multiply-adds, their sum, that added to what is there.
 func multiplyGeneric(a, b [][pieceSize]float32, c float32) float32 {
 	for s := 0; s < len(a); s += pieceTerms {
 		for _, pair := range [][2]int{{0, 1}, {1, 1}, {1, 0}, {2, 0}, {0, 0}, {0, 2}} {
@@ -277,7 +290,8 @@ func multiplyGeneric(a, b [][pieceSize]float32, c float32) float32 {
 	return c
 }
 
-// The kernels of all numbers of tiles: the bits that the definition gives, the error within its bound, nothing written outside.
+// The kernels of all numbers of tiles: the bits that the definition gives, the error within its bound, nothing written
+// outside.
 func TestMultiplyPieces(t *testing.T) {
 	kernels := needPieces(t)
 	r := rng(4)
@@ -334,7 +348,10 @@ func testMultiplyPieces(t *testing.T, kernels *pieceKernels, r *rand.Rand, rows,
 		}
 		bound := u32 * (pieceBound(k)*size + float64(tileSums(k))*math.Abs(float64(begin)))
 		if !(math.Abs(float64(got)-s) <= bound) {
-			t.Fatalf("%d×%d×%d, %d apart, add %v: element %d,%d is %v, want %v ± %v", rows, k, cols, ldc, add, i, j, got, s, bound)
+			t.Fatalf(
+				"%d×%d×%d, %d apart, add %v: element %d,%d is %v, want %v ± %v", rows, k, cols, ldc, add, i, j, got, s,
+				bound,
+			)
 		}
 		if at%7 != look {
 			continue
@@ -344,7 +361,9 @@ func testMultiplyPieces(t *testing.T, kernels *pieceKernels, r *rand.Rand, rows,
 			colOf[q], _ = piecesOf(by[q*cols+j])
 		}
 		if want := multiplyGeneric(rowOf, colOf, begin); got != want {
-			t.Fatalf("%d×%d×%d, add %v: element %d,%d is %x, the definition gives %x", rows, k, cols, add, i, j, got, want)
+			t.Fatalf(
+				"%d×%d×%d, add %v: element %d,%d is %x, the definition gives %x", rows, k, cols, add, i, j, got, want,
+			)
 		}
 	}
 }

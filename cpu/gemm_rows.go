@@ -1,7 +1,7 @@
 package cpu
 
-// Rows are rows of a table that are found by index but not copied together, so that a product reads a minibatch where it lies:
-// 64 rows of 784 from a table of 63 MB times 10 columns take 10.5 µs, and 17 copied first.
+// Rows are rows of a table that are found by index but not copied together, so that a product reads a minibatch where
+// it lies: 64 rows of 784 from a table of 63 MB times 10 columns take 10.5 µs, and 17 copied first.
 type Rows struct {
 	gather *Gather
 	table  []float32
@@ -35,7 +35,8 @@ func (r *Rows) Run() error {
 	return nil
 }
 
-// CanTakeRows says whether g can read the result of the Gather from the table: it is one of g's operands, and nothing else of it.
+// CanTakeRows says whether g can read the result of the Gather from the table: it is one of g's operands, and nothing
+// else of it.
 func (g *Gemm) CanTakeRows(r *Rows) bool {
 	uses := 0
 	for i := range g.args {
@@ -43,29 +44,12 @@ func (g *Gemm) CanTakeRows(r *Rows) bool {
 			uses++
 		}
 	}
-	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && (g.takesA(r) || g.takesB(r))
+	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && g.strategy.indexed(r) != nil
 }
 
-// TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and the table
-// does not change between them.
-func (g *Gemm) TakeRows(r *Rows) {
-	if g.takesA(r) {
-		g.rowsA = r
-	} else {
-		g.rowsB = r
-	}
-}
-
-// takesA says whether the rows are those of A, with vectors along them.
-func (g *Gemm) takesA(r *Rows) bool {
-	return g.kernels.dotRows != nil && g.dots >= leastDotRows && g.dots == g.n && g.a.is(&r.gather.out, g.m, g.k)
-}
-
-// takesB says whether the rows are those of B, with vectors along them, and no tile narrower than a kernel.
-func (g *Gemm) takesB(r *Rows) bool {
-	width := g.kernels.wide * g.kernels.lanes
-	return g.kernels.tileRows != nil && g.dots == 0 && !g.pieces && !g.copyB && g.n-(g.colTiles-1)*g.cols >= width && g.b.is(&r.gather.out, g.k, g.n)
-}
+// TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and
+// the table does not change between them.
+func (g *Gemm) TakeRows(r *Rows) { *g.strategy.indexed(r) = r }
 
 // is says whether m is a without a mask, as rows by cols elements.
 func (m *matrix) is(a *Array, rows, cols int) bool {

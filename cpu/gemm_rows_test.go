@@ -45,7 +45,8 @@ func newMinibatch(p *Pool, rows, k, n int) minibatch {
 	}
 }
 
-// Products that read the rows of a Gather from the table give what they give after it, bit by bit; the rows are not copied.
+// Products that read the rows of a Gather from the table give what they give after it, bit by bit; the rows are not
+// copied.
 func TestTakeRows(t *testing.T) {
 	took := 0
 	for _, level := range Levels() {
@@ -71,7 +72,9 @@ func TestTakeRows(t *testing.T) {
 						took++
 						g[0].TakeRows(r)
 						require.NoError(t, hold(p, g[0]))
-						require.Equal(t, g[1].args[0].Real, g[0].args[0].Real, "%v, %d rows of %d, %d columns", level, rows, k, n)
+						require.Equal(
+							t, g[1].args[0].Real, g[0].args[0].Real, "%v, %d rows of %d, %d columns", level, rows, k, n,
+						)
 					}
 					require.Equal(t, make([]float32, rows*k), got.x.out.Real)
 				}
@@ -85,7 +88,8 @@ func TestTakeRows(t *testing.T) {
 	require.True(t, took > 100 || Detected() == Generic, "%d", took)
 }
 
-// Rows say of a bad index what the Gather says; a product refuses rows that are not one of its operands and nothing else.
+// Rows say of a bad index what the Gather says; a product refuses rows that are not one of its operands and nothing
+// else.
 func TestTakeRowsRefuses(t *testing.T) {
 	const rows, k, n = 64, 784, 10
 	p := newPool(t, 2)
@@ -96,10 +100,16 @@ func TestTakeRowsRefuses(t *testing.T) {
 	x := rowMajor(m.x.out.Real, 1, rows, k)
 	xt := Array{Real: x.Real, Shape: []int{1, k, rows}, Strides: []int{0, 1, k}}
 	r := m.x.Rows()
-	require.False(t, NewGemm(p, rowMajor(make([]float32, rows*rows), 1, rows, rows), x, xt, nil, nil, nil, nil).CanTakeRows(r), "both operands")
+	require.False(
+		t, NewGemm(p, rowMajor(make([]float32, rows*rows), 1, rows, rows), x, xt, nil, nil, nil, nil).CanTakeRows(r),
+		"both operands",
+	)
 	require.False(t, newMinibatch(p, rows, k, n).forward.CanTakeRows(r), "another operand")
 	w := rowMajor(normals(rng(1), k*n), 1, k, n)
-	require.False(t, NewGemm(p, rowMajor(make([]float32, rows*n), 1, rows, n), x, w, &x, nil, nil, nil).CanTakeRows(r), "its own mask")
+	require.False(
+		t, NewGemm(p, rowMajor(make([]float32, rows*n), 1, rows, n), x, w, &x, nil, nil, nil).CanTakeRows(r),
+		"its own mask",
+	)
 
 	m.idx[9] = 100
 	require.ErrorIs(t, hold(p, r), ErrIndex)

@@ -58,8 +58,10 @@ func checkGemm(t *testing.T, p *Pool, out, a, b Array, maskA, maskB *Array, extr
 			bound = 2*bound + u32*(math.Abs(s)+bound)
 		}
 		if !(math.Abs(float64(got[i])-s) <= bound) {
-			t.Fatalf("[%d,%d,%d]x[%d], strides %v %v %v, masks %v %v: element %d,%d,%d is %v, want %v ± %v",
-				batch, m, k, n, a.Strides, b.Strides, out.Strides, maskA != nil, maskB != nil, bt, row, col, got[i], s, bound)
+			t.Fatalf(
+				"[%d,%d,%d]x[%d], strides %v %v %v, masks %v %v: element %d,%d,%d is %v, want %v ± %v", batch, m, k, n,
+				a.Strides, b.Strides, out.Strides, maskA != nil, maskB != nil, bt, row, col, got[i], s, bound,
+			)
 		}
 		untouched[offsetOf(&out, i)] = got[i]
 	}
@@ -85,15 +87,18 @@ func TestGemmSmallShapes(t *testing.T) {
 					if testing.Short() && r.IntN(8) > 0 {
 						continue
 					}
-					checkGemm(t, p, scattered(r, how(), 1, m, n), scattered(r, how(), 1, m, k), scattered(r, how(), 1, k, n), nil, nil, nil)
+					checkGemm(
+						t, p, scattered(r, how(), 1, m, n), scattered(r, how(), 1, m, k), scattered(r, how(), 1, k, n),
+						nil, nil, nil,
+					)
 				}
 			}
 		}
 	})
 }
 
-// randomGemm checks a product of random shape around the sizes of tiles and panels: batches, layouts, broadcasts, masks,
-// epilogues.
+// randomGemm checks a product of random shape around the sizes of tiles and panels: batches, layouts, broadcasts,
+// masks, epilogues.
 func randomGemm(t *testing.T, p *Pool, r *rand.Rand) {
 	t.Helper()
 	dims := []int{1, 2, 3, 4, 7, 10, 13, 16, 17, 31, 48, 63, 64, 65, 97, 130, 257}
@@ -211,7 +216,9 @@ func TestGemmEpilogues(t *testing.T) {
 		}
 		// The sums are read again after a later step: swish of a product, by its definition.
 		const rows, cols = 190, 180
-		a, b, out := scattered(r, "dense", 1, rows, 1), scattered(r, "dense", 1, 1, cols), scattered(r, "dense", 1, rows, cols)
+		a, b, out := scattered(r, "dense", 1, rows, 1), scattered(r, "dense", 1, 1, cols), scattered(
+			r, "dense", 1, rows, cols,
+		)
 		var bd build
 		e := bd.outs(bd.step(expr.Mul, bd.step(expr.Sigmoid, bd.in(0)), bd.in(0)))
 		require.NoError(t, hold(p, NewGemm(p, out, a, b, nil, nil, e, nil)))

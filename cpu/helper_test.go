@@ -93,7 +93,7 @@ func repeated(r *rand.Rand, shape []int, axes ...int) Array {
 
 // elements lists an array's elements in row-major order.
 func elements(a Array) []float32 {
-	l := laneOf(&a)
+	l := iterOf(&a)
 	out := make([]float32, size(a.Shape))
 	for i := range out {
 		load(&l, out[i:i+1], a.Real, i)
@@ -101,7 +101,7 @@ func elements(a Array) []float32 {
 	return out
 }
 
-// offsetOf is the definition that lanes are tested against: the offset of point number i.
+// offsetOf is the definition that iteration orders are tested against: the offset of point number i.
 func offsetOf(a *Array, i int) int {
 	off := a.Off
 	for d := len(a.Shape) - 1; d >= 0; d-- {

@@ -168,9 +168,13 @@ func TestMapRandomExpressions(t *testing.T) {
 		for k := range out {
 			for i := range n {
 				if off := offsetOf(&out[k], i); out[k].Int != nil {
-					require.Equal(t, ints[i][e.Outs[k]], out[k].Int[off], "seed %d, %v, out %d, point %d", seed, e, k, i)
+					require.Equal(
+						t, ints[i][e.Outs[k]], out[k].Int[off], "seed %d, %v, out %d, point %d", seed, e, k, i,
+					)
 				} else if got, want := out[k].Real[off], real[i][e.Outs[k]]; !alike(got, want) {
-					t.Fatalf("seed %d, shape %v, %v, out %d, point %d: got %v, want %v", seed, shape, e, k, i, got, want)
+					t.Fatalf(
+						"seed %d, shape %v, %v, out %d, point %d: got %v, want %v", seed, shape, e, k, i, got, want,
+					)
 				}
 			}
 		}
@@ -275,7 +279,9 @@ func TestMapCodeIsShort(t *testing.T) {
 	lr := Array{Real: []float32{1}, Shape: []int{n}, Strides: []int{0}}
 	var b build
 	rate := b.step(expr.Div, b.in(2), b.c(10))
-	m := NewMap(p, b.outs(b.step(expr.Sub, b.in(0), b.step(expr.Mul, rate, b.in(1)))), []int{n}, []Array{w, g, lr}, []Array{w})
+	m := NewMap(
+		p, b.outs(b.step(expr.Sub, b.in(0), b.step(expr.Mul, rate, b.in(1)))), []int{n}, []Array{w, g, lr}, []Array{w},
+	)
 	require.Len(t, m.prog.code, 1)
 	require.Equal(t, formVSV, m.prog.code[0].form)
 	require.Len(t, m.prog.prelude, 2) // load lr, divide
@@ -291,7 +297,9 @@ func TestMapReusesRegisters(t *testing.T) {
 	for range 30 {
 		v = b.step(expr.Div, b.step(expr.Abs, v), b.in(0))
 	}
-	m := NewMap(p, b.outs(v), []int{n}, []Array{rowMajor(make([]float32, n), n)}, []Array{rowMajor(make([]float32, n), n)})
+	m := NewMap(
+		p, b.outs(v), []int{n}, []Array{rowMajor(make([]float32, n), n)}, []Array{rowMajor(make([]float32, n), n)},
+	)
 	require.LessOrEqual(t, m.prog.realRegs, 1)
 }
 
@@ -341,6 +349,8 @@ func TestMapOfNothing(t *testing.T) {
 	for _, shape := range [][]int{{0}, {3, 0}, {0, 3}} {
 		var b build
 		a := Array{Real: nil, Off: 99, Shape: shape, Strides: rowMajorStrides(shape)}
-		require.NoError(t, hold(p, NewMap(p, b.outs(b.step(expr.Exp, b.in(0))), shape, []Array{a}, []Array{a})), fmt.Sprint(shape))
+		require.NoError(
+			t, hold(p, NewMap(p, b.outs(b.step(expr.Exp, b.in(0))), shape, []Array{a}, []Array{a})), fmt.Sprint(shape),
+		)
 	}
 }

@@ -4,9 +4,9 @@ import "time"
 
 // What the machine can do at most, to hold the speed of an operation against: measure it in the same minute.
 
-// PeakFlops measures the float32 operations per second of fused multiply-adds in registers, with the instructions of the
-// pool's level on all of its threads: the best of short runs during about the given time. In plain Go it is the rate of
-// separate multiplications and additions.
+// PeakFlops measures the float32 operations per second of fused multiply-adds in registers, with the instructions of
+// the pool's level on all of its threads: the best of short runs during about the given time. In plain Go it is the
+// rate of separate multiplications and additions.
 func PeakFlops(p *Pool, during time.Duration) float64 {
 	k := kernelsOf(p.level)
 	const steps = 20_000 // about 50 µs
@@ -44,7 +44,8 @@ func best(p *Pool, during time.Duration, t Task) float64 {
 	return fastest.Seconds()
 }
 
-// fmaChainsGeneric does steps times 8 independent multiplications and additions; the sum keeps them from being left out.
+// fmaChainsGeneric does steps times 8 independent multiplications and additions; the sum keeps them from being left
+// out.
 func fmaChainsGeneric(steps int) float32 {
 	var s0, s1, s2, s3, s4, s5, s6, s7 float32
 	x, y := float32(0.5), float32(0.25)

@@ -26,9 +26,9 @@ type Worker struct {
 
 // Pool runs tasks on a fixed number of threads: the calling goroutine and threads-1 helpers.
 //
-// After a region a helper spins for a while, at most spinTime, waiting for the next, and then parks; a parked helper costs
-// nothing. A region never waits for a helper to wake up: every worker has a share of the items, those who come in time take
-// part and what others do not begin, and the region ends when its items are done.
+// After a region a helper spins for a while, at most spinTime, waiting for the next, and then parks; a parked helper
+// costs nothing. A region never waits for a helper to wake up: every worker has a share of the items, those who come in
+// time take part and what others do not begin, and the region ends when its items are done.
 //
 // A Pool is held by one goroutine at a time: Lock before Run or the Run of any operation, Unlock after.
 type Pool struct {
@@ -162,8 +162,8 @@ func (p *Pool) reserve(reals, ints int) {
 }
 
 // work wakes w's two children of the binary tree over the workers, so that all are awake after log2 steps, and then
-// does the items of its own share, which are neighbours and, from one operation to the next, most often the same rows, so
-// that they lie in its core's cache; and then what is left of the others'.
+// does the items of its own share, which are neighbours and, from one operation to the next, most often the same rows,
+// so that they lie in its core's cache; and then what is left of the others'.
 func (p *Pool) work(w *Worker) {
 	for child := 2*w.Index + 1; child <= 2*w.Index+2; child++ {
 		if child < len(p.workers) && child < p.items {

@@ -9,8 +9,8 @@ const blockLen = 2048
 // lineLen is the number of elements of a cache line.
 const lineLen = 16
 
-// program is an expression made ready: straight-line code over blocks of at most blockLen consecutive points of a space,
-// one loop of its level per instruction. compile makes it.
+// program is an expression made ready: straight-line code over blocks of at most blockLen consecutive points of a
+// space, one loop of its level per instruction. compile makes it.
 //
 // A value lies in a scratch register, in place in an operand that is dense, or, where it is the same at all points, in
 // a slot that prelude computes once per run.
@@ -19,7 +19,7 @@ type program struct {
 	code    []instr
 	prelude []instr
 
-	sources []operand // inputs, and index lanes
+	sources []operand // inputs, and the indices along axes
 	sinks   []operand // stored results
 	results []result  // kept results
 	reals   []float32 // slots
@@ -34,7 +34,7 @@ type program struct {
 
 // operand is memory that a program reads or writes.
 type operand struct {
-	lane
+	operandIter
 	real []float32
 	int  []int32
 }
@@ -148,10 +148,10 @@ func (p *program) exec(code []instr, f *frame) {
 			in.ik.trunc(p.int(in.dst, f), p.real(in.a, f))
 		case formLoad:
 			s := &p.sources[in.a.n]
-			p.load(&s.lane, p.real(in.dst, f), s.real, f.lo)
+			p.load(&s.operandIter, p.real(in.dst, f), s.real, f.lo)
 		case formLoadInt:
 			s := &p.sources[in.a.n]
-			p.load(&s.lane, words(p.int(in.dst, f)), words(s.int), f.lo)
+			p.load(&s.operandIter, words(p.int(in.dst, f)), words(s.int), f.lo)
 		case formIota:
 			p.sources[in.a.n].loadIota(p.int(in.dst, f), f.lo)
 		case formSpread:
@@ -160,16 +160,16 @@ func (p *program) exec(code []instr, f *frame) {
 			fill(p.int(in.dst, f), p.ints[in.a.n])
 		case formStore:
 			s := &p.sinks[in.dst.n]
-			store(&s.lane, s.real, p.real(in.a, f), f.lo)
+			store(&s.operandIter, s.real, p.real(in.a, f), f.lo)
 		case formStoreInt:
 			s := &p.sinks[in.dst.n]
-			store(&s.lane, s.int, p.int(in.a, f), f.lo)
+			store(&s.operandIter, s.int, p.int(in.a, f), f.lo)
 		}
 	}
 }
 
 // load computes dst[i] = the element of src at point lo+i.
-func (p *program) load(l *lane, dst, src []float32, lo int) {
+func (p *program) load(l *operandIter, dst, src []float32, lo int) {
 	if l.kind != stretch {
 		load(l, dst, src, lo)
 		return

@@ -1,15 +1,8 @@
 package cpu
 
-import "bilevel/internal/philox"
-
-// RandomKind chooses a distribution.
-type RandomKind uint8
-
-const (
-	Bits RandomKind = iota
-	Integers
-	Uniform
-	Normal
+import (
+	"bilevel/internal/kind"
+	"bilevel/internal/philox"
 )
 
 // randomLoops are the loops of one level; package philox defines what they compute.
@@ -24,7 +17,9 @@ type randomLoops struct {
 // bitsGroup is a multiple of the size of a group at any level, in words.
 const bitsGroup = 32
 
-var genericRandom = randomLoops{bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals}
+var genericRandom = randomLoops{
+	bits: philoxBits, integers: philoxIntegers, uniforms: philoxUniforms, normals: philoxNormals,
+}
 
 func philoxBits(dst []int32, seed uint64, step, stream uint32, block uint64) {
 	philox.Bits(dst, seed, step, stream, 4*block)
@@ -52,7 +47,7 @@ func philoxNormals(dst []float32, bits []int32) {
 type Random struct {
 	pool      *Pool
 	loops     *loops
-	kind      RandomKind
+	kind      kind.Random
 	stream    uint32
 	below     uint32
 	out       operand
@@ -65,12 +60,12 @@ type Random struct {
 
 // NewRandom makes out[i] = element i of a stream, with out [n], seed Int [2] (low and high word) and step Int [1]; both
 // are read at each Run. below, 1…2³¹, bounds Integers. Elements are numbered, so any thread can compute any of them.
-func NewRandom(pool *Pool, kind RandomKind, stream, below uint32, out, seed, step Array) *Random {
+func NewRandom(pool *Pool, what kind.Random, stream, below uint32, out, seed, step Array) *Random {
 	r := &Random{
-		pool: pool, loops: loopsOf(pool.level), kind: kind, stream: stream, below: below,
+		pool: pool, loops: loopsOf(pool.level), kind: what, stream: stream, below: below,
 		seed: seed, step: step, n: size(out.Shape),
 	}
-	r.out = operand{laneOf(&out), out.Real, out.Int}
+	r.out = operand{iterOf(&out), out.Real, out.Int}
 	pool.reserve(blockLen, blockLen)
 	return r
 }
@@ -90,22 +85,22 @@ func (r *Random) Do(w *Worker, item int) {
 	lo := item * blockLen
 	n := min(blockLen, r.n-lo)
 	bits := w.int[:n]
-	if r.kind == Bits && r.out.kind == dense {
+	if r.kind == kind.Bits && r.out.kind == dense {
 		bits = r.out.int[r.out.off+lo:][:n]
 	}
 	whole := n / bitsGroup * bitsGroup
 	r.loops.bits(bits[:whole], r.seedValue, r.stepValue, r.stream, uint64(lo/4))
 	philox.Bits(bits[whole:], r.seedValue, r.stepValue, r.stream, uint64(lo+whole))
-	if r.kind == Bits || r.kind == Integers {
+	if r.kind == kind.Bits || r.kind == kind.Integers {
 		dst := bits
-		if r.kind == Integers {
+		if r.kind == kind.Integers {
 			if r.out.kind == dense {
 				dst = r.out.int[r.out.off+lo:][:n]
 			}
 			r.loops.integers(dst, bits, r.below)
 		}
 		if r.out.kind != dense {
-			store(&r.out.lane, r.out.int, dst, lo)
+			store(&r.out.operandIter, r.out.int, dst, lo)
 		}
 		return
 	}
@@ -113,12 +108,12 @@ func (r *Random) Do(w *Worker, item int) {
 	if r.out.kind == dense {
 		dst = r.out.real[r.out.off+lo:][:n]
 	}
-	if r.kind == Uniform {
+	if r.kind == kind.Uniform {
 		r.loops.uniforms(dst, bits)
 	} else {
 		r.loops.normals(dst, bits)
 	}
 	if r.out.kind != dense {
-		store(&r.out.lane, r.out.real, dst, lo)
+		store(&r.out.operandIter, r.out.real, dst, lo)
 	}
 }

@@ -4,14 +4,7 @@ import (
 	"slices"
 
 	"bilevel/internal/expr"
-)
-
-// ReduceKind says how terms are combined.
-type ReduceKind uint8
-
-const (
-	Sum ReduceKind = iota
-	Maximum
+	"bilevel/internal/kind"
 )
 
 // Reduce evaluates an expression over a space and reduces some of its results over some axes. See NewReduce.
@@ -22,28 +15,28 @@ type Reduce struct {
 	pool   *Pool
 	loops  *loops
 	prog   *program
-	kinds  []ReduceKind
+	kinds  []kind.Reduce
 	out    []operand
 	kept   int // points of an output
 	stages []*stage
 }
 
-// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes and
-// go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
+// NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes
+// and go to out[:len(kinds)], whose shape is shape with those axes 1; further results are stored whole.
 //
 // The order of the terms depends on the shape alone. A sum of no terms is 0, a maximum of none -Inf; in a maximum NaN
 // wins. A sum over one group of neighbouring axes adds at most SumBlock/2 terms in a row and goes on by a tree.
-func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []ReduceKind, in, out []Array) *Reduce {
+func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) *Reduce {
 	r := &Reduce{pool: pool, loops: loopsOf(pool.level), kinds: kinds, kept: size(out[0].Shape)}
 	for i := range kinds {
-		r.out = append(r.out, operand{lane: laneOf(&out[i]), real: out[i].Real})
+		r.out = append(r.out, operand{operandIter: iterOf(&out[i]), real: out[i].Real})
 	}
 	if size(shape) > 0 {
 		r.plan(shape, axes)
 	}
 	r.prog = compile(spec{
 		level: pool.level, expr: e, shape: shape, in: in, out: out[len(kinds):],
-		dots: len(r.stages) > 0 && r.stages[0].k == 1 && !slices.Contains(kinds, Maximum),
+		dots: len(r.stages) > 0 && r.stages[0].k == 1 && !slices.Contains(kinds, kind.Maximum),
 	})
 	pool.reserve(r.prog.scratch())
 	return r
@@ -113,13 +106,13 @@ func (r *Reduce) Run() error {
 
 // empty stores the results of no terms.
 func (r *Reduce) empty() {
-	for j, kind := range r.kinds {
+	for j, k := range r.kinds {
 		v := []float32{0}
-		if kind == Maximum {
+		if k == kind.Maximum {
 			v[0] = negInf
 		}
 		for i := range r.kept {
-			store(&r.out[j].lane, r.out[j].real, v, i)
+			store(&r.out[j].operandIter, r.out[j].real, v, i)
 		}
 	}
 }

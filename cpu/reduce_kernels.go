@@ -23,8 +23,8 @@ var genericRows = rowLoops{
 }
 
 // sumLanes is the number of running sums of a row: term j goes to sum j mod sumLanes, in order, and the sums are then
-// added by halves, sum j and sum j + half. It is the same at all levels, so that they give the same bits; AVX-512 has it
-// in four registers, enough to hide the latency of an addition.
+// added by halves, sum j and sum j + half. It is the same at all levels, so that they give the same bits; AVX-512 has
+// it in four registers, enough to hide the latency of an addition.
 const sumLanes = 64
 
 // rowSums computes dst[i] = Σ a[i·n…i·n+n-1].

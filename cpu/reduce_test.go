@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // sumError is the constant c of |error| ≤ c·u·Σ|terms|: as device.Info.SumError says.
@@ -92,10 +93,10 @@ func testReduce(t *testing.T, p *Pool, shape, axes, kept []int, how string) {
 	xy := b.step(expr.Mul, b.in(0), b.in(1))
 	shifted := b.step(expr.Add, b.in(0), b.c(1))
 	e := b.outs(xy, shifted, shifted)
-	op := NewReduce(p, e, shape, axes, []ReduceKind{Sum, Maximum}, []Array{x, y}, []Array{total, top, whole})
+	op := NewReduce(p, e, shape, axes, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{x, y}, []Array{total, top, whole})
 	plain := scattered(r, how, kept...)
 	var bd build
-	dots := NewReduce(p, bd.outs(bd.step(expr.Mul, bd.in(0), bd.in(1))), shape, axes, []ReduceKind{Sum}, []Array{x, y}, []Array{plain})
+	dots := NewReduce(p, bd.outs(bd.step(expr.Mul, bd.in(0), bd.in(1))), shape, axes, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{plain})
 	require.NoError(t, hold(p, op))
 	require.NoError(t, hold(p, dots))
 
@@ -125,7 +126,10 @@ func testReduce(t *testing.T, p *Pool, shape, axes, kept []int, how string) {
 	for o := range sums {
 		bound := (sumError(terms) + 1) * u32 * sAbs[o]
 		if !(math.Abs(float64(sums[o])-s[o]) <= bound) || !(math.Abs(float64(products[o])-s[o]) <= bound) {
-			t.Fatalf("%v over %v, %s: sum %d is %v, as dot %v, want %v ± %v", shape, axes, how, o, sums[o], products[o], s[o], bound)
+			t.Fatalf(
+				"%v over %v, %s: sum %d is %v, as dot %v, want %v ± %v", shape, axes, how, o, sums[o], products[o],
+				s[o], bound,
+			)
 		}
 	}
 	require.Equal(t, m, elements(top), "%v over %v, %s", shape, axes, how)
@@ -145,7 +149,7 @@ func TestReduceOfNothing(t *testing.T) {
 		s, m := rowMajor(normals(rng(1), n), c.kept...), rowMajor(normals(rng(1), n), c.kept...)
 		var b build
 		v := b.in(0)
-		require.NoError(t, hold(p, NewReduce(p, b.outs(v, v), c.shape, c.axes, []ReduceKind{Sum, Maximum}, []Array{x}, []Array{s, m})))
+		require.NoError(t, hold(p, NewReduce(p, b.outs(v, v), c.shape, c.axes, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{x}, []Array{s, m})))
 		for i := range n {
 			require.Equal(t, float32(0), s.Real[i])
 			require.Equal(t, negInf, m.Real[i])
@@ -161,7 +165,7 @@ func TestReduceAliases(t *testing.T) {
 	var b build
 	in := b.in(0)
 	e := b.outs(b.c(1), in, b.step(expr.Mul, in, b.c(10)))
-	require.NoError(t, hold(p, NewReduce(p, e, []int{1, 4}, []int{0, 1}, []ReduceKind{Sum, Sum}, []Array{x}, []Array{count, total, x})))
+	require.NoError(t, hold(p, NewReduce(p, e, []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum, kind.Sum}, []Array{x}, []Array{count, total, x})))
 	require.Equal(t, []float32{4}, count.Real)
 	require.Equal(t, []float32{10}, total.Real)
 	require.Equal(t, []float32{10, 20, 30, 40}, x.Real)
@@ -169,11 +173,11 @@ func TestReduceAliases(t *testing.T) {
 	square := rowMajor(make([]float32, 4), 1, 4) // a product that is summed and stored
 	var d build
 	v := d.step(expr.Mul, d.in(0), d.in(0))
-	require.NoError(t, hold(p, NewReduce(p, d.outs(v, v), []int{1, 4}, []int{0, 1}, []ReduceKind{Sum}, []Array{x}, []Array{total, square})))
+	require.NoError(t, hold(p, NewReduce(p, d.outs(v, v), []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{total, square})))
 	require.Equal(t, []float32{3000}, total.Real)
 	require.Equal(t, []float32{100, 400, 900, 1600}, square.Real)
 
 	var c build
-	require.NoError(t, hold(p, NewReduce(p, c.outs(c.step(expr.Neg, c.in(0))), []int{1, 4}, []int{0}, []ReduceKind{Sum}, []Array{x}, []Array{x})))
+	require.NoError(t, hold(p, NewReduce(p, c.outs(c.step(expr.Neg, c.in(0))), []int{1, 4}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{x})))
 	require.Equal(t, []float32{-10, -20, -30, -40}, x.Real)
 }

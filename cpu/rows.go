@@ -26,16 +26,23 @@ func checkIndices(op string, idx *Array, n int) error {
 type Gather struct {
 	pool            *Pool
 	out, table, idx Array
-	group           int                                                                         // rows that one item copies
-	copyRows8       func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int) // where rows and indices lie densely
-	to, from        []float32                                                                   // the memory of out and table then, Real or Int
+	// rows that one item copies
+	group int
+	// where rows and indices lie densely
+	copyRows8 func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)
+	// the memory of out and table then, Real or Int
+	to, from []float32
 }
 
-// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows.
-// Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+// NewGather makes out[j,:] = table[idx[j],:], with table [n,d], idx Int [j], out [j,d]; Real or Int rows, or Byte rows
+// that become Real. Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
 func NewGather(pool *Pool, out, table, idx Array) *Gather {
 	g := &Gather{pool: pool, out: out, table: table, idx: idx, group: roundUp(max(1, blockLen/max(1, out.Shape[1])), 8)}
-	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) && (len(idx.Int) == 0 || idx.Strides[0] == 1) {
+	if table.Byte != nil {
+		return g
+	}
+	if d := out.Shape[1]; (d <= 1 || out.Strides[1] == 1 && table.Strides[1] == 1) &&
+		(len(idx.Int) == 0 || idx.Strides[0] == 1) {
 		g.copyRows8, g.to, g.from = loopsOf(pool.level).copyRows8, out.Real, table.Real
 		if out.Int != nil {
 			g.to, g.from = words(out.Int), words(table.Int)
@@ -67,9 +74,12 @@ func (g *Gather) Do(_ *Worker, item int) {
 		row := int(g.idx.Int[g.idx.Off+j*g.idx.Strides[0]])
 		dst := run{g.out.Shape[1], g.out.Off + j*g.out.Strides[0], g.out.Strides[1]}
 		src := run{g.out.Shape[1], g.table.Off + row*g.table.Strides[0], g.table.Strides[1]}
-		if g.out.Int != nil {
+		switch {
+		case g.table.Byte != nil:
+			widenRun(g.out.Real, g.table.Byte, dst, src)
+		case g.out.Int != nil:
 			copyRun(g.out.Int, g.table.Int, dst, src)
-		} else {
+		default:
 			copyRun(g.out.Real, g.table.Real, dst, src)
 		}
 	}
@@ -84,6 +94,20 @@ func (g *Gather) copyRows(lo, hi int) {
 	}
 	for r, row := range rows {
 		copy(out[r*ldd:][:d], table[int(row)*lds:])
+	}
+}
+
+// widenRun makes a run of numbers of a run of bytes of the same length.
+func widenRun(dst []float32, src []byte, to, from run) {
+	if to.n > 0 && to.stride == 1 && from.stride == 1 {
+		src = src[from.off:][:from.n]
+		for i := range dst[to.off:][:to.n] {
+			dst[to.off+i] = float32(src[i])
+		}
+		return
+	}
+	for i := range to.n {
+		dst[to.off+i*to.stride] = float32(src[from.off+i*from.stride])
 	}
 }
 
@@ -111,8 +135,9 @@ type ScatterAdd struct {
 	add           func(dst, a, b []float32)
 }
 
-// NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int [j],
-// src [j,d]. out may be exactly base. Its Run fails with ErrIndex, having written nothing, if an index is outside 0…n-1.
+// NewScatterAdd makes out = base, then, for j in order, out[idx[j],:] += src[j,:], with base and out [n,d], idx Int
+// [j], src [j,d]. out may be exactly base. Its Run fails with ErrIndex, having written nothing, if an index is outside
+// 0…n-1.
 //
 // Threads share the columns: each element still receives its terms in the order of j.
 func NewScatterAdd(pool *Pool, out, base, idx, src Array) *ScatterAdd {

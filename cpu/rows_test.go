@@ -6,10 +6,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/philox"
 )
 
-// Rows of every length in every layout, against float64, with the bound of devicetest: u times the sum of the operations.
+// Rows of every length in every layout, against float64, with the bound of devicetest: u times the sum of the
+// operations.
 func TestRowSoftmax(t *testing.T) {
 	p := newPool(t, 3)
 	r := rng(1)
@@ -27,9 +29,9 @@ func TestRowSoftmax(t *testing.T) {
 			}
 			bad := rowMajorInt([]int32{-1, int32(c)}, 2)
 			zs := elements(z)
-			require.NoError(t, hold(p, NewRowSoftmax(p, Softmax, soft, z, Array{})))
-			require.NoError(t, hold(p, NewRowSoftmax(p, LogSoftmax, logs, z, Array{})))
-			require.NoError(t, hold(p, NewRowSoftmax(p, CrossEntropy, loss, z, labels)))
+			require.NoError(t, hold(p, NewRowSoftmax(p, kind.Probabilities, soft, z, Array{})))
+			require.NoError(t, hold(p, NewRowSoftmax(p, kind.LogProbabilities, logs, z, Array{})))
+			require.NoError(t, hold(p, NewRowSoftmax(p, kind.CrossEntropy, loss, z, labels)))
 			softs, logss, losses := elements(soft), elements(logs), elements(loss)
 			for i := range rows {
 				row := zs[i*c:][:c]
@@ -54,13 +56,13 @@ func TestRowSoftmax(t *testing.T) {
 			wrong := rowMajor(make([]float32, 2), 2)
 			two := z
 			two.Shape, two.Strides = []int{2, c}, []int{0, z.Strides[1]}
-			require.NoError(t, hold(p, NewRowSoftmax(p, CrossEntropy, wrong, two, bad)))
+			require.NoError(t, hold(p, NewRowSoftmax(p, kind.CrossEntropy, wrong, two, bad)))
 			require.True(t, wrong.Real[0] != wrong.Real[0] && wrong.Real[1] != wrong.Real[1])
-			for _, kind := range []SoftmaxKind{Softmax, LogSoftmax} { // in place
+			for _, k := range []kind.Softmax{kind.Probabilities, kind.LogProbabilities} { // in place
 				same := z
 				same.Real = append([]float32(nil), z.Real...)
-				require.NoError(t, hold(p, NewRowSoftmax(p, kind, same, same, Array{})))
-				require.Equal(t, map[SoftmaxKind][]float32{Softmax: softs, LogSoftmax: logss}[kind], elements(same))
+				require.NoError(t, hold(p, NewRowSoftmax(p, k, same, same, Array{})))
+				require.Equal(t, map[kind.Softmax][]float32{kind.Probabilities: softs, kind.LogProbabilities: logss}[k], elements(same))
 			}
 		}
 	}
@@ -71,15 +73,15 @@ func TestRowSoftmaxOfExtremes(t *testing.T) {
 	inf := float32(math.Inf(1))
 	z := rowMajor([]float32{3e38, -3e38, 0, -inf, 0, -inf, -100, -200, -300}, 3, 3)
 	out := rowMajor(make([]float32, 9), 3, 3)
-	require.NoError(t, hold(p, NewRowSoftmax(p, Softmax, out, z, Array{})))
+	require.NoError(t, hold(p, NewRowSoftmax(p, kind.Probabilities, out, z, Array{})))
 	require.Equal(t, []float32{1, 0, 0, 0, 1, 0}, out.Real[:6])
-	require.NoError(t, hold(p, NewRowSoftmax(p, LogSoftmax, out, z, Array{})))
+	require.NoError(t, hold(p, NewRowSoftmax(p, kind.LogProbabilities, out, z, Array{})))
 	require.Equal(t, []float32{-inf, 0, -inf, 0, -100, -200}, out.Real[3:])
 
 	none := rowMajor(nil, 2, 0)
 	loss := rowMajor(make([]float32, 2), 2)
-	require.NoError(t, hold(p, NewRowSoftmax(p, Softmax, none, none, Array{})))
-	require.NoError(t, hold(p, NewRowSoftmax(p, CrossEntropy, loss, none, rowMajorInt(make([]int32, 2), 2))))
+	require.NoError(t, hold(p, NewRowSoftmax(p, kind.Probabilities, none, none, Array{})))
+	require.NoError(t, hold(p, NewRowSoftmax(p, kind.CrossEntropy, loss, none, rowMajorInt(make([]int32, 2), 2))))
 	require.True(t, loss.Real[0] != loss.Real[0])
 }
 
@@ -181,13 +183,13 @@ func TestRandom(t *testing.T) {
 					require.Equal(t, wantReal[i], reals.Real[i*stride])
 				}
 			}
-			require.NoError(t, hold(p, NewRandom(p, Bits, 3, 0, ints, seed, step)))
-			require.NoError(t, hold(p, NewRandom(p, Uniform, 3, 0, reals, seed, step)))
+			require.NoError(t, hold(p, NewRandom(p, kind.Bits, 3, 0, ints, seed, step)))
+			require.NoError(t, hold(p, NewRandom(p, kind.Uniform, 3, 0, reals, seed, step)))
 			philox.Bits(want, word, 9, 3, 0)
 			philox.Uniforms(wantReal, word, 9, 3, 0)
 			check()
-			require.NoError(t, hold(p, NewRandom(p, Integers, 3, 10, ints, seed, step)))
-			require.NoError(t, hold(p, NewRandom(p, Normal, 3, 0, reals, seed, step)))
+			require.NoError(t, hold(p, NewRandom(p, kind.Integers, 3, 10, ints, seed, step)))
+			require.NoError(t, hold(p, NewRandom(p, kind.Normal, 3, 0, reals, seed, step)))
 			philox.Integers(want, 10, word, 9, 3, 0)
 			philox.Normals(wantReal, word, 9, 3, 0)
 			check()

@@ -7,9 +7,9 @@ import (
 
 // KthLargest finds where the k-th largest element of several arrays lies. See NewKthLargest.
 //
-// It is a radix selection: a pass counts the elements by the highest digit of their keys and picks the digit that the k-th
-// has, the next goes on with those of that digit, and so forth; then the place is counted off among the elements with
-// the one key that is left.
+// It is a radix selection: a pass counts the elements by the highest digit of their keys and picks the digit that the
+// k-th has, the next goes on with those of that digit, and so forth; then the place is counted off among the elements
+// with the one key that is left.
 type KthLargest struct {
 	pool   *Pool
 	out, k Array
@@ -28,7 +28,8 @@ type piece struct {
 	first int       // place of its first element among all
 }
 
-// cut selects the elements whose keys agree with prefix in the bits of mask; the digit to be counted lies shift bits up.
+// cut selects the elements whose keys agree with prefix in the bits of mask; the digit to be counted lies shift bits
+// up.
 type cut struct {
 	prefix, mask uint32
 	shift        int
@@ -44,9 +45,9 @@ const (
 type digitCount [1 << digitBits]uint32
 
 // NewKthLargest makes out = the place of the k-th largest element of the parts, of rank 1 and with at least one element
-// together, places being counted through the parts in order; out and k are Int [1]. NaN is larger than any number, -0 equals 0,
-// and of equals the earlier comes first, so that exactly k elements are the k-th or before it. Its Run fails with
-// ErrIndex, having written nothing, if k is less than 1 or more than there are elements.
+// together, places being counted through the parts in order; out and k are Int [1]. NaN is larger than any number, -0
+// equals 0, and of equals the earlier comes first, so that exactly k elements are the k-th or before it. Its Run fails
+// with ErrIndex, having written nothing, if k is less than 1 or more than there are elements.
 func NewKthLargest(pool *Pool, out, k Array, parts []Array) *KthLargest {
 	s := &KthLargest{pool: pool, out: out, k: k, count: make([]digitCount, pool.Threads())}
 	for _, p := range parts {

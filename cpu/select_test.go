@@ -62,10 +62,10 @@ func some(places []int32, ks []int) []int32 {
 
 // special are numbers whose order is easily got wrong.
 var special = []float32{
-	0, float32(math.Copysign(0, -1)), 1, -1, 1, float32(math.NaN()), math.Float32frombits(0xffc00123), math.Float32frombits(0x7f800001),
-	math.Float32frombits(0xff800001), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.MaxFloat32,
-	math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 0x1p-126, -0x1p-126, 0x1.fffffcp-127, -0x1.fffffcp-127,
-	1 + 0x1p-23, 1 - 0x1p-24, 2, 0x1p-23,
+	0, float32(math.Copysign(0, -1)), 1, -1, 1, float32(math.NaN()), math.Float32frombits(0xffc00123),
+	math.Float32frombits(0x7f800001), math.Float32frombits(0xff800001), float32(math.Inf(1)), float32(math.Inf(-1)),
+	math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 0x1p-126, -0x1p-126,
+	0x1.fffffcp-127, -0x1.fffffcp-127, 1 + 0x1p-23, 1 - 0x1p-24, 2, 0x1p-23,
 }
 
 func TestKthLargest(t *testing.T) {
@@ -86,7 +86,9 @@ func TestKthLargest(t *testing.T) {
 				x.Real[i] = fill()
 			}
 			ks := upTo(n)
-			require.Equal(t, some(sortedPlaces(elements(x)), ks), kthPlaces(t, p, ks, x), "%s, %d elements, %s", name, n, layout)
+			require.Equal(
+				t, some(sortedPlaces(elements(x)), ks), kthPlaces(t, p, ks, x), "%s, %d elements, %s", name, n, layout,
+			)
 		}
 		for n := 1; n <= 70; n++ {
 			check(n, layouts[n%len(layouts)])
@@ -152,7 +154,10 @@ func TestKeys(t *testing.T) {
 			want = -want // NaN is the largest here
 		}
 		if got := cmp.Compare(keyOf(a), keyOf(b)); got != want {
-			t.Fatalf("%v (%#x) and %v (%#x): keys compare %d, numbers %d", a, math.Float32bits(a), b, math.Float32bits(b), got, want)
+			t.Fatalf(
+				"%v (%#x) and %v (%#x): keys compare %d, numbers %d", a, math.Float32bits(a), b, math.Float32bits(b),
+				got, want,
+			)
 		}
 	}
 }
@@ -165,7 +170,9 @@ func FuzzKthLargest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, k uint16, cut uint8) {
 		var x []float32
 		for ; len(data) >= 4; data = data[4:] {
-			x = append(x, math.Float32frombits(uint32(data[0])|uint32(data[1])<<8|uint32(data[2])<<16|uint32(data[3])<<24))
+			x = append(
+				x, math.Float32frombits(uint32(data[0])|uint32(data[1])<<8|uint32(data[2])<<16|uint32(data[3])<<24),
+			)
 		}
 		if len(x) == 0 {
 			return
@@ -186,7 +193,13 @@ func BenchmarkKthLargest(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				b.SetBytes(int64(4 * n))
-				benchRun(b, p, NewKthLargest(p, rowMajorInt(make([]int32, 1), 1), rowMajorInt([]int32{int32(n / 5)}, 1), []Array{x}))
+				benchRun(
+					b,
+					p,
+					NewKthLargest(
+						p, rowMajorInt(make([]int32, 1), 1), rowMajorInt([]int32{int32(n / 5)}, 1), []Array{x},
+					),
+				)
 			})
 		})
 	}

@@ -4,28 +4,20 @@ import (
 	"math"
 
 	"bilevel/internal/expr"
-)
-
-// SoftmaxKind chooses what a RowSoftmax computes.
-type SoftmaxKind uint8
-
-const (
-	Softmax SoftmaxKind = iota
-	LogSoftmax
-	CrossEntropy
+	"bilevel/internal/kind"
 )
 
 // RowSoftmax works on the rows of z [r,c]; with M = max_j z_j and S = Σ_j exp(z_j - M) it computes
 //
-//	Softmax       out [r,c] = exp(z - M) / S
-//	LogSoftmax    out [r,c] = (z - M) - log S
-//	CrossEntropy  out [r]   = log S - (z[label] - M), NaN for a label outside 0…c-1
+//	Probabilities     out [r,c] = exp(z - M) / S
+//	LogProbabilities  out [r,c] = (z - M) - log S
+//	CrossEntropy      out [r]   = log S - (z[label] - M), NaN for a label outside 0…c-1
 //
 // Subtracting M makes every exponent at most 0 and S at least 1: nothing overflows.
 type RowSoftmax struct {
 	pool      *Pool
 	loops     *loops
-	kind      SoftmaxKind
+	kind      kind.Softmax
 	z, labels Array
 	out       Array
 	group     int // rows that one item does
@@ -36,8 +28,8 @@ type RowSoftmax struct {
 //
 // An item is a group of rows that stays in the first-level cache, however short they are: each step below is one loop
 // over the group.
-func NewRowSoftmax(pool *Pool, kind SoftmaxKind, out, z, labels Array) *RowSoftmax {
-	s := &RowSoftmax{pool: pool, loops: loopsOf(pool.level), kind: kind, z: z, labels: labels, out: out}
+func NewRowSoftmax(pool *Pool, what kind.Softmax, out, z, labels Array) *RowSoftmax {
+	s := &RowSoftmax{pool: pool, loops: loopsOf(pool.level), kind: what, z: z, labels: labels, out: out}
 	r, c := z.Shape[0], z.Shape[1]
 	s.group = max(1, blockLen/max(1, c))
 	s.items = (r + s.group - 1) / s.group
@@ -74,7 +66,7 @@ func (s *RowSoftmax) Do(w *Worker, item int) {
 	l.maxima(top, z, c)
 	l.subNumber(x, z, top, c)
 	s.expSums(sums, e, x, parts)
-	if s.kind == CrossEntropy {
+	if s.kind == kind.CrossEntropy {
 		s.losses(row, sums, x)
 		return
 	}
@@ -83,7 +75,7 @@ func (s *RowSoftmax) Do(w *Worker, item int) {
 	if dst == nil {
 		dst = w.real[2*n:][:n]
 	}
-	if s.kind == Softmax {
+	if s.kind == kind.Probabilities {
 		l.byNumber(dst, e, sums, c)
 	} else {
 		l.real[expr.Log].v(sums, sums)

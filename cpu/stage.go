@@ -1,9 +1,12 @@
 package cpu
 
-import "bilevel/internal/expr"
+import (
+	"bilevel/internal/expr"
+	"bilevel/internal/kind"
+)
 
-// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into parts
-// of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
+// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into
+// parts of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
 type stage struct {
 	reduce  *Reduce
 	o, r, k int
@@ -126,7 +129,7 @@ func (s *stage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool)
 			b = p.real(p.results[j].b, &f)[from:]
 		}
 	}
-	l, max := s.reduce.loops, s.reduce.kinds[j] == Maximum
+	l, max := s.reduce.loops, s.reduce.kinds[j] == kind.Maximum
 	if s.k > 1 && !add {
 		a = a[copy(dst, a):]
 	}
@@ -154,7 +157,7 @@ func (m *merge) Do(_ *Worker, item int) {
 	lo, hi := item*blockLen, min((item+1)*blockLen, m.o*m.k)
 	for j, all := range m.dst {
 		combine := m.reduce.loops.real[expr.Add].vv
-		if m.reduce.kinds[j] == Maximum {
+		if m.reduce.kinds[j] == kind.Maximum {
 			combine = m.reduce.loops.real[expr.Max].vv
 		}
 		part := func(i int) []float32 { return all[i*n+lo : i*n+hi] }
@@ -164,7 +167,7 @@ func (m *merge) Do(_ *Worker, item int) {
 			}
 		}
 		if m.last {
-			store(&m.reduce.out[j].lane, m.reduce.out[j].real, part(0), lo)
+			store(&m.reduce.out[j].operandIter, m.reduce.out[j].real, part(0), lo)
 		}
 	}
 }

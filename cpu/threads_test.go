@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 )
 
 // operations is one of each, in sizes that threads share, with the arrays that they write.
@@ -18,11 +19,17 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 	n := 1000*scale + 7
 	x, y, z := rowMajor(normals(r, n), n), rowMajor(normals(r, n), n), rowMajor(make([]float32, n), n)
 	var m build
-	add(NewMap(p, m.outs(m.step(expr.Exp, m.step(expr.Sub, m.in(0), m.step(expr.Mul, m.in(1), m.c(0.1))))), []int{n}, []Array{x, y}, []Array{z}), z)
+	add(
+		NewMap(
+			p, m.outs(m.step(expr.Exp, m.step(expr.Sub, m.in(0), m.step(expr.Mul, m.in(1), m.c(0.1))))), []int{n},
+			[]Array{x, y}, []Array{z},
+		),
+		z,
+	)
 
 	total := rowMajor(make([]float32, 1), 1)
 	var d build
-	add(NewReduce(p, d.outs(d.step(expr.Mul, d.in(0), d.in(1))), []int{n}, []int{0}, []ReduceKind{Sum}, []Array{x, y}, []Array{total}), total)
+	add(NewReduce(p, d.outs(d.step(expr.Mul, d.in(0), d.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{total}), total)
 	for axes := range 4 {
 		shape, kept := []int{10 * scale, 100}, []int{10 * scale, 100}
 		var list []int
@@ -31,14 +38,22 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 				list, kept[a] = append(list, a), 1
 			}
 		}
-		in, s, t := rowMajor(normals(r, size(shape)), shape...), rowMajor(make([]float32, size(kept)), kept...), rowMajor(make([]float32, size(kept)), kept...)
+		in, s, t := rowMajor(
+			normals(r, size(shape)),
+			shape...), rowMajor(
+			make([]float32, size(kept)),
+			kept...), rowMajor(
+			make([]float32, size(kept)),
+			kept...)
 		var b build
 		v := b.step(expr.Add, b.in(0), b.c(0.1))
-		add(NewReduce(p, b.outs(v, v), shape, list, []ReduceKind{Sum, Maximum}, []Array{in}, []Array{s, t}), s, t)
+		add(NewReduce(p, b.outs(v, v), shape, list, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{in}, []Array{s, t}), s, t)
 	}
 
 	for _, s := range [][4]int{{1, 10 * scale, 300, 40}, {3, 50, 70, 10}, {1, 5, 64, 10 * scale}, {1, 64, 784, 10}} {
-		a, b := rowMajor(normals(r, s[0]*s[1]*s[2]), s[0], s[1], s[2]), rowMajor(normals(r, s[0]*s[2]*s[3]), s[0], s[2], s[3])
+		a, b := rowMajor(normals(r, s[0]*s[1]*s[2]), s[0], s[1], s[2]), rowMajor(
+			normals(r, s[0]*s[2]*s[3]), s[0], s[2], s[3],
+		)
 		out := rowMajor(make([]float32, s[0]*s[1]*s[3]), s[0], s[1], s[3])
 		var e build
 		add(NewGemm(p, out, a, b, &a, nil, e.outs(e.step(expr.Relu, e.step(expr.Add, e.in(0), e.c(1)))), nil), out)
@@ -50,9 +65,9 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 	for i := range label.Int {
 		label.Int[i] = int32(r.IntN(10))
 	}
-	add(NewRowSoftmax(p, Softmax, soft, rows, Array{}), soft)
-	add(NewRowSoftmax(p, LogSoftmax, soft, soft, Array{}), soft)
-	add(NewRowSoftmax(p, CrossEntropy, loss, rows, label), loss)
+	add(NewRowSoftmax(p, kind.Probabilities, soft, rows, Array{}), soft)
+	add(NewRowSoftmax(p, kind.LogProbabilities, soft, soft, Array{}), soft)
+	add(NewRowSoftmax(p, kind.CrossEntropy, loss, rows, label), loss)
 
 	table, gathered := rowMajor(normals(r, 1000), 10, 100), rowMajor(make([]float32, 1000*scale), 10*scale, 100)
 	add(NewGather(p, gathered, table, label), gathered)
@@ -65,7 +80,7 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 	add(NewKthLargest(p, place, rank, []Array{rows, gathered}), place)
 	noise := rowMajor(make([]float32, 100*scale), 100*scale)
 	seed, step := rowMajorInt([]int32{1, 2}, 2), rowMajorInt([]int32{3}, 1)
-	add(NewRandom(p, Normal, 1, 0, noise, seed, step), noise)
+	add(NewRandom(p, kind.Normal, 1, 0, noise, seed, step), noise)
 	flipped := Array{Real: make([]float32, 1000*scale), Shape: []int{10 * scale, 100}, Strides: []int{1, 10 * scale}}
 	add(NewCopy(p, flipped, gathered), flipped)
 	return ops, outs

@@ -2,7 +2,8 @@ package cpu
 
 import "bilevel/internal/expr"
 
-// fn is an elementwise function of the block programs: those of expr, and a few fused ones that only the compiler emits.
+// fn is an elementwise function of the block programs: those of expr, and a few fused ones that only the compiler
+// emits.
 type fn = expr.Fn
 
 const (
@@ -39,7 +40,9 @@ type loops struct {
 }
 
 // genericLoops are the definition of what all levels compute: every level gives the same bits, NaN being one value.
-var genericLoops = loops{real: realKernels, int: intKernels, fill: fill[float32], rowLoops: genericRows, randomLoops: genericRandom}
+var genericLoops = loops{
+	real: realKernels, int: intKernels, fill: fill[float32], rowLoops: genericRows, randomLoops: genericRandom,
+}
 
 // realKernels is the table of Real functions.
 var realKernels = [numFn]realKernel{
@@ -96,8 +99,8 @@ var intKernels = [numFn]intKernel{
 // Ulps bounds the error of each Real function in units in the last place of the exact result (2^-149 for subnormal
 // ones), for finite results; infinities, NaN and zeros come out as expr.Table says. Zero means exact.
 //
-// One half is correct rounding; a little more is a float64 result rounded once more. The others are what a sweep of four
-// hundred million arguments gave (exp 0.988, log 0.808, sigmoid 2.36, tanh 1.50, softplus 2.73), rounded up;
+// One half is correct rounding; a little more is a float64 result rounded once more. The others are what a sweep of
+// four hundred million arguments gave (exp 0.988, log 0.808, sigmoid 2.36, tanh 1.50, softplus 2.73), rounded up;
 // TestUlpsEverywhere goes over eight million, or as many as BILEVEL_SWEEP asks for.
 var Ulps = [expr.NumFn]float64{
 	expr.Sqrt:     0.5,

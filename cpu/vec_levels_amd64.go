@@ -62,7 +62,9 @@ var avx2Loops = loops{
 		subNumber: rowSubAVX2, byNumber: rowDivAVX2,
 		spread: rowSpreadAVX2, copyRows8: copyRows8AVX2,
 	},
-	randomLoops: randomLoops{bits: philoxBitsAVX2, integers: philoxIntegersAVX2, uniforms: philoxUniformsAVX2, normals: philoxNormalsAVX2},
+	randomLoops: randomLoops{
+		bits: philoxBitsAVX2, integers: philoxIntegersAVX2, uniforms: philoxUniformsAVX2, normals: philoxNormalsAVX2,
+	},
 }
 
 var avx512Loops = loops{
@@ -112,5 +114,8 @@ var avx512Loops = loops{
 		subNumber: rowSubAVX512, byNumber: rowDivAVX512,
 		spread: rowSpreadAVX512, copyRows8: copyRows8AVX512,
 	},
-	randomLoops: randomLoops{bits: philoxBitsAVX512, integers: philoxIntegersAVX512, uniforms: philoxUniformsAVX512, normals: philoxNormalsAVX512},
+	randomLoops: randomLoops{
+		bits: philoxBitsAVX512, integers: philoxIntegersAVX512, uniforms: philoxUniformsAVX512,
+		normals: philoxNormalsAVX512,
+	},
 }

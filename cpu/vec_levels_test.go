@@ -11,7 +11,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// forFastLevels runs a test for each level that has loops of its own; vector kernels never differ from the generic ones.
+// forFastLevels runs a test for each level that has loops of its own; vector kernels never differ from the generic
+// ones.
 func forFastLevels(t *testing.T, f func(t *testing.T, l *loops)) {
 	for _, level := range Levels()[1:] {
 		t.Run(level.String(), func(t *testing.T) { f(t, loopsOf(level)) })
@@ -44,7 +45,9 @@ func compareLoops(t *testing.T, r *rand.Rand, form string, fast, twin func(dst, 
 	}
 }
 
-func compareLoopsAt(t *testing.T, r *rand.Rand, form string, n, offset, place int, fast, twin func(dst, a, b, c []float32)) {
+func compareLoopsAt(
+	t *testing.T, r *rand.Rand, form string, n, offset, place int, fast, twin func(dst, a, b, c []float32),
+) {
 	if n == 0 && form != "V" && form != "VV" && form != "VVV" {
 		return // no scalar to pass
 	}
@@ -110,7 +113,10 @@ func TestLevelIntKernels(t *testing.T) {
 			}
 		}
 		t.Run("fill", func(t *testing.T) {
-			compareLoops(t, r, "S", func(dst, a, _, _ []float32) { l.fill(dst, a[0]) }, func(dst, a, _, _ []float32) { fill(dst, a[0]) })
+			compareLoops(
+				t, r, "S", func(dst, a, _, _ []float32) { l.fill(dst, a[0]) },
+				func(dst, a, _, _ []float32) { fill(dst, a[0]) },
+			)
 		})
 	})
 }
@@ -221,7 +227,10 @@ func compareRows(t *testing.T, r *rand.Rand, l *loops, rows, n int) {
 			c.fast(c.dst.v)
 			for i, v := range c.dst.v {
 				if !sameBits(v, want[i]) {
-					t.Fatalf("%s of %d rows of %d: element %d is %v, the generic loop gives %v", c.what, rows, n, i, v, want[i])
+					t.Fatalf(
+						"%s of %d rows of %d: element %d is %v, the generic loop gives %v", c.what, rows, n, i, v,
+						want[i],
+					)
 				}
 			}
 			require.True(t, a.intact() && b.intact() && number.intact() && row.intact() && dst.intact(), c.what)

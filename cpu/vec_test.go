@@ -44,9 +44,9 @@ func near(got float32, want, ulps float64) bool {
 }
 
 var specials = []float32{
-	0, float32(math.Copysign(0, -1)), 1, -1, 0.5, 3, -7.25, 1e-3, 88, -88, 104, 1e10, -1e10,
-	float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()),
-	math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -0x1p-140, 0x1p-126, 16777217, 2147483648, -2147483648,
+	0, float32(math.Copysign(0, -1)), 1, -1, 0.5, 3, -7.25, 1e-3, 88, -88, 104, 1e10, -1e10, float32(math.Inf(1)),
+	float32(math.Inf(-1)), float32(math.NaN()), math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32,
+	-0x1p-140, 0x1p-126, 16777217, 2147483648, -2147483648,
 }
 
 // mixed fills dst with normal numbers and a few special ones.
@@ -170,7 +170,10 @@ func TestKernels(t *testing.T) {
 						require.True(t, a.intact() && dst.intact(), "%s %s: wrote outside", name(f), form)
 						if place != j+1 {
 							for i, v := range a.v {
-								require.Equal(t, math.Float32bits(old[j][i]), math.Float32bits(v), "%s %s changed an operand", name(f), form)
+								require.Equal(
+									t, math.Float32bits(old[j][i]), math.Float32bits(v), "%s %s changed an operand",
+									name(f), form,
+								)
 							}
 						}
 					}
@@ -208,8 +211,8 @@ func TestKernelTablesAreComplete(t *testing.T) {
 	}
 }
 
-// The transcendental functions keep to Ulps over a dense sweep of all exponents and mantissas. The best level stands for
-// all: TestLevelFunctionsEverywhere compares them.
+// The transcendental functions keep to Ulps over a dense sweep of all exponents and mantissas. The best level stands
+// for all: TestLevelFunctionsEverywhere compares them.
 func TestUlpsEverywhere(t *testing.T) {
 	for _, f := range []fn{expr.Exp, expr.Sigmoid, expr.Log, expr.Sin, expr.Cos, expr.Tanh, expr.Softplus, expr.Sqrt} {
 		t.Run(f.String(), func(t *testing.T) {

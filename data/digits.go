@@ -13,12 +13,12 @@ var (
 	digitsLabels string
 )
 
-// Digits returns the embedded set: 1,797 handwritten digits of 8×8 values 0 … 16 in 10 classes, the test part of E. Alpaydin
-// and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 (CC BY 4.0), which
-// scikit-learn's load_digits gives too, row by row. Each call returns a new copy.
+// Digits returns the embedded set: 1,797 handwritten digits of 8×8 values 0 … 16 in 10 classes, the test part of E.
+// Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 (CC BY 4.0),
+// which scikit-learn's load_digits gives too, row by row. Each call returns a new copy.
 //
-// All rows are in Train: there is no test part. Take one by Split, or the last 20 %, which is harder: the rows come writer
-// after writer, so that the last ones are other hands than the first.
+// All rows are in Train: there is no test part. Take one by Split, or the last 20 %, which is harder: the rows come
+// writer after writer, so that the last ones are other hands than the first.
 func Digits() (*Dataset, error) {
 	x, err := readIDX(strings.NewReader(digitsImages), 0)
 	if err != nil {
@@ -32,5 +32,10 @@ func Digits() (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: "digits", Source: "embedded", Shape: all.shape, Classes: 10, Train: all.set()}, nil
+	d, err := assemble("digits", [parts]*rows{trainPart: all})
+	if err != nil {
+		return nil, err
+	}
+	d.Source = "embedded"
+	return d, nil
 }

@@ -1,81 +1,60 @@
 package data
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
-	"os"
+	"math"
 	"path/filepath"
-	"slices"
+	"regexp"
 )
 
-const (
-	mnistTrain = "train" // the names of the two parts in file names
-	mnistTest  = "t10k"
-)
+// idxName finds the names that IDX files have: train-images-idx3-ubyte, train-images.idx3-ubyte, labels.idx, with .gz
+// or without, and what else has been put before and between.
+var idxName = regexp.MustCompile(`(?i)(^|[^a-z0-9])(idx[0-9]*|ubyte)([^a-z0-9]|$)`)
 
-func mnistImages(part string) string { return part + "-images-idx3-ubyte" }
-func mnistLabels(part string) string { return part + "-labels-idx1-ubyte" }
+func isIDX(name string) bool { return idxName.MatchString(name) }
 
-// images is one part in bytes.
-type images struct {
-	pixels []byte // [n, dim]
-	labels []byte // [n]
-	shape  []int  // of one image
+// mnistNames are the names of the official release, without the part before them.
+var mnistNames = map[string]bool{
+	"train-images-idx3-ubyte": true, "train-labels-idx1-ubyte": true,
+	"t10k-images-idx3-ubyte": true, "t10k-labels-idx1-ubyte": true,
 }
 
-func (m *images) dim() int { return len(m.pixels) / len(m.labels) }
-
-func (m *images) row(i int) []byte { return m.pixels[i*m.dim() : (i+1)*m.dim()] }
-
-// set converts to a Set; pixels keep their values 0 … 255.
-func (m *images) set() *Set {
-	s := &Set{Features: make([]float32, len(m.pixels)), Labels: make([]int32, len(m.labels)), Dim: m.dim()}
-	for i, v := range m.pixels {
-		s.Features[i] = float32(v)
-	}
-	for i, v := range m.labels {
-		s.Labels[i] = int32(v)
-	}
-	return s
-}
-
-// mnistFolder reads the four files of MNIST's layout. If drop is set, training images that the test part has too are
-// left out.
-func mnistFolder(dir string, drop bool) (*Dataset, error) {
-	train, err := mnistPart(dir, mnistTrain)
+// idxParts reads the pairs of IDX files among names in dir.
+func idxParts(dir string, names []string) ([parts]*rows, error) {
+	var of [parts]*rows
+	pairs, err := pairUp(names, func(name string) []string { return wordsOf(withoutPacking(name)) },
+		func(name string) bool { return mnistNames[withoutPacking(name)] })
 	if err != nil {
-		return nil, err
+		return of, fmt.Errorf("%s: %w", dir, err)
 	}
-	test, err := mnistPart(dir, mnistTest)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Equal(train.shape, test.shape) {
-		return nil, fmt.Errorf("%s: training images have the shape %v and test images %v; the files do not belong together",
-			dir, train.shape, test.shape)
-	}
-	d := &Dataset{Name: dir, Source: dir, Shape: train.shape}
-	if drop {
-		if d.Dropped = dropDuplicates(train, test); len(train.labels) == 0 {
-			return nil, fmt.Errorf("%s: every training image is in the test part too", dir)
+	for i, p := range pairs {
+		switch {
+		case p == pairing{} && part(i) == trainPart:
+			return of, fmt.Errorf("%s: no file of the training images is there, such as train-images-idx3-ubyte: %w", dir,
+				fs.ErrNotExist)
+		case p == pairing{}:
+			continue
+		case p.features == "":
+			return of, fmt.Errorf("%s is there, but the %v images are missing, such as %s-images-idx3-ubyte: %w",
+				filepath.Join(dir, p.labels), part(i), mnistPart(i), fs.ErrNotExist)
+		case p.labels == "":
+			return of, fmt.Errorf("%s is there, but the %v labels are missing, such as %s-labels-idx1-ubyte: %w",
+				filepath.Join(dir, p.features), part(i), mnistPart(i), fs.ErrNotExist)
+		}
+		if of[i], err = idxPair(filepath.Join(dir, p.features), filepath.Join(dir, p.labels)); err != nil {
+			return of, err
 		}
 	}
-	d.Train, d.Test = train.set(), test.set()
-	d.Classes = countClasses(d.Train, d.Test)
-	return d, nil
+	return of, nil
 }
 
-// mnistPart reads the images and labels of one part.
-func mnistPart(dir, part string) (*images, error) {
-	imagePath, err := mnistFile(dir, mnistImages(part))
-	if err != nil {
-		return nil, err
-	}
-	labelPath, err := mnistFile(dir, mnistLabels(part))
-	if err != nil {
-		return nil, err
-	}
+// mnistPart is what a part is called in MNIST's names.
+func mnistPart(i int) string { return [...]string{"train", "val", "t10k"}[i] }
+
+// idxPair reads the images and labels of one part.
+func idxPair(imagePath, labelPath string) (*rows, error) {
 	x, err := readIDXFile(imagePath)
 	if err != nil {
 		return nil, err
@@ -88,56 +67,61 @@ func mnistPart(dir, part string) (*images, error) {
 }
 
 // pair joins images x and labels y; the names are for its errors.
-func pair(x, y *idxArray, imageName, labelName string) (*images, error) {
+func pair(x, y *idxArray, imageName, labelName string) (*rows, error) {
 	switch {
 	case len(x.shape) < 2:
 		return nil, fmt.Errorf("%s: an array of shape %v is not images; is it the label file?", imageName, x.shape)
-	case len(y.shape) != 1:
-		return nil, fmt.Errorf("%s: an array of shape %v is not labels; is it the image file?", labelName, y.shape)
 	case len(x.data) == 0:
 		return nil, fmt.Errorf("%s: there are no images in it (shape %v)", imageName, x.shape)
+	case len(y.shape) > 2 || len(y.shape) == 2 && y.shape[0] != x.shape[0]:
+		return nil, fmt.Errorf("%s: an array of shape %v is not labels; is it the image file?", labelName, y.shape)
 	case x.shape[0] != y.shape[0]:
 		return nil, fmt.Errorf("%s holds %d images, but %s holds %d labels; the files do not belong together",
 			imageName, x.shape[0], labelName, y.shape[0])
-	case x.shape[0] > maxRows:
-		return nil, fmt.Errorf("%s: %d images; at most %d can be numbered", imageName, x.shape[0], maxRows)
 	}
-	return &images{pixels: x.data, labels: y.data, shape: x.shape[1:]}, nil
+	r := &rows{features: x.float32s(), shape: x.shape[1:], labels: &labelColumn{}, from: imageName,
+		pixels: x.kind == idxBytes}
+	values := y.values()
+	var err error
+	if len(y.shape) == 2 && y.shape[1] != 1 {
+		k := y.shape[1]
+		err = r.labels.oneHot(y.shape[0], k, func(i, j int) float32 { return float32(values[i*k+j]) })
+	} else {
+		err = r.labels.fromFloats(values)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", labelName, err)
+	}
+	return r, r.check(labelName)
 }
 
-// mnistFile finds the file name in dir, with or without .gz.
-func mnistFile(dir, name string) (string, error) {
-	path := filepath.Join(dir, name)
-	for _, p := range []string{path, path + ".gz"} {
-		_, err := os.Stat(p)
-		if err == nil {
-			return p, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
+// dropDuplicates removes the rows of train whose features are those of a row of test, whatever their labels, and
+// returns how many they were. The first release of Fashion-MNIST has ten of them, MNIST none.
+func dropDuplicates(train, test *Set) int {
+	inTest := make(map[string]bool, test.N())
+	for i := range test.N() {
+		inTest[bitsOf(test.Row(i))] = true
 	}
-	return "", fmt.Errorf("%s (or %s.gz) is missing; MNIST's layout has four files: %w", path, name, fs.ErrNotExist)
-}
-
-// dropDuplicates removes the training images whose pixels are those of a test image, whatever their labels, and returns
-// how many they were. The first release of Fashion-MNIST has ten of them, MNIST none.
-func dropDuplicates(train, test *images) int {
-	inTest := make(map[string]bool, len(test.labels))
-	for i := range test.labels {
-		inTest[string(test.row(i))] = true
-	}
-	dim, kept := train.dim(), 0
-	for i := range train.labels {
-		row := train.row(i)
-		if inTest[string(row)] {
+	kept := 0
+	for i := range train.N() {
+		row := train.Row(i)
+		if inTest[bitsOf(row)] {
 			continue
 		}
-		copy(train.pixels[kept*dim:], row)
-		train.labels[kept] = train.labels[i]
+		copy(train.Features[kept*train.Dim:], row)
+		train.Labels[kept] = train.Labels[i]
 		kept++
 	}
-	dropped := len(train.labels) - kept
-	train.pixels, train.labels = train.pixels[:kept*dim], train.labels[:kept]
+	dropped := train.N() - kept
+	train.Features, train.Labels = train.Features[:kept*train.Dim], train.Labels[:kept]
 	return dropped
+}
+
+// bitsOf is a row as a key.
+func bitsOf(row []float32) string {
+	b := make([]byte, 0, 4*len(row))
+	for _, v := range row {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return string(b)
 }

@@ -11,7 +11,8 @@ import (
 
 func TestMNISTFolder(t *testing.T) {
 	want := &Dataset{
-		Shape: []int{2, 3}, Classes: 4,
+		Shape: []int{2, 3}, Classes: 4, ClassNames: []string{"0", "1", "2", "3"},
+		Notes: []string{"no training row has the label 3, which other parts have"},
 		Train: &Set{
 			Features: []float32{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25},
 			Labels:   []int32{0, 2, 1}, Dim: 6,
@@ -43,15 +44,15 @@ func TestMNISTFolderRefuses(t *testing.T) {
 		content    []byte
 		want       string
 	}{
-		{"training labels missing", "train-labels-idx1-ubyte", nil, "train-labels-idx1-ubyte (or "},
-		{"test images missing", "t10k-images-idx3-ubyte", nil, "t10k-images-idx3-ubyte (or "},
-		{"test labels missing", "t10k-labels-idx1-ubyte", nil, "four files"},
+		{"training labels missing", "train-labels-idx1-ubyte", nil, "the training labels are missing, such as train-labels-idx1-ubyte"},
+		{"test images missing", "t10k-images-idx3-ubyte", nil, "the test images are missing, such as t10k-images-idx3-ubyte"},
+		{"test labels missing", "t10k-labels-idx1-ubyte", nil, "the test labels are missing, such as t10k-labels-idx1-ubyte"},
 		{"fewer labels", "train-labels-idx1-ubyte", idx([]byte{0, 1}, 2), "holds 3 images, but "},
 		{"labels as images", "t10k-images-idx3-ubyte", idx([]byte{0, 1}, 2), "is it the label file?"},
 		{"images as labels", "train-labels-idx1-ubyte", idx(pixels(3, 0), 3, 2, 3), "is it the image file?"},
 		{"no images", "t10k-images-idx3-ubyte", idx(nil, 0, 2, 3), "there are no images in it"},
 		{"no pixels", "t10k-images-idx3-ubyte", idx(nil, 2, 0, 3), "there are no images in it"},
-		{"other shape", "t10k-images-idx3-ubyte", idx(pixels(2, 0), 2, 3, 2), "have the shape [2 3] and test images [3 2]"},
+		{"other shape", "t10k-images-idx3-ubyte", idx(pixels(2, 0), 2, 3, 2), "rows have the shape [3 2], but those of"},
 		{"damaged images", "t10k-images-idx3-ubyte", []byte("<html>"), "t10k-images-idx3-ubyte: not an IDX file"},
 		{"damaged labels", "t10k-labels-idx1-ubyte", idx([]byte{1}, 2), "t10k-labels-idx1-ubyte: array of shape [2]: it ends"},
 	} {
@@ -63,10 +64,10 @@ func TestMNISTFolderRefuses(t *testing.T) {
 }
 
 func TestDropDuplicates(t *testing.T) {
-	test := &images{pixels: []byte{1, 2, 3, 4}, labels: []byte{0, 1}, shape: []int{2}}
-	train := &images{pixels: []byte{5, 6, 3, 4, 7, 8, 1, 2, 3, 4, 2, 1}, labels: []byte{0, 1, 2, 3, 4, 5}, shape: []int{2}}
+	test := &Set{Features: []float32{1, 2, 3, 4}, Labels: []int32{0, 1}, Dim: 2}
+	train := &Set{Features: []float32{5, 6, 3, 4, 7, 8, 1, 2, 3, 4, 2, 1}, Labels: []int32{0, 1, 2, 3, 4, 5}, Dim: 2}
 	require.Equal(t, 3, dropDuplicates(train, test))
-	require.Equal(t, &images{pixels: []byte{5, 6, 7, 8, 2, 1}, labels: []byte{0, 2, 5}, shape: []int{2}}, train)
+	require.Equal(t, &Set{Features: []float32{5, 6, 7, 8, 2, 1}, Labels: []int32{0, 2, 5}, Dim: 2}, train)
 	require.Equal(t, 0, dropDuplicates(train, test))
 }
 
@@ -112,12 +113,12 @@ func TestNamedSets(t *testing.T) {
 
 	write(t, filepath.Join(root, "mnist"), fashion(10))
 	_, err = Open("mnist", env)
-	require.ErrorContains(t, err, "train-labels-idx1-ubyte: the label of row 2 (counted from 0) is 10; it must be in 0 … 9")
+	require.ErrorContains(t, err, "the label of training row 2 (counted from 0) is 10; it must be in 0 … 9")
 	require.ErrorContains(t, err, "bilevel data get mnist")
 
 	write(t, filepath.Join(root, "mnist"), tiny())
 	_, err = Open("mnist", env)
-	require.ErrorContains(t, err, "images of shape [2 3], but those of mnist are [28 28]")
+	require.ErrorContains(t, err, "rows of shape [2 3], but those of mnist are [28 28]")
 
 	require.NoError(t, os.Remove(filepath.Join(root, "mnist", "train-labels-idx1-ubyte")))
 	_, err = Open("mnist", env)

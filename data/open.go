@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"bilevel/internal/nearest"
@@ -14,30 +16,93 @@ import (
 // EnvFolder is the environment variable that names the folder of data sets.
 const EnvFolder = "BILEVEL_DATA"
 
+// namedSet is a data set that Open knows by name.
+type namedSet struct {
+	shape   []int // of a row
+	classes int
+	read    func(dir string) (*Dataset, error)
+}
+
+// namedSets are the data sets that are looked for on this machine.
+func namedSets() map[string]namedSet {
+	type find func(*listing) []string
+	type read func(dir string, names []string, o Options) (*Dataset, error)
+	layout := func(find find, read read) func(string) (*Dataset, error) {
+		return func(dir string) (*Dataset, error) {
+			l, err := list(dir)
+			if err != nil {
+				return nil, err
+			}
+			names := find(l)
+			if len(names) == 0 {
+				return nil, fmt.Errorf("its files are not in %s: %w", dir, fs.ErrNotExist)
+			}
+			return read(dir, names, Options{})
+		}
+	}
+	cifar := func(labelBytes int) func(string) (*Dataset, error) {
+		return layout((*listing).cifar, func(dir string, names []string, _ Options) (*Dataset, error) {
+			return readCIFAR(dir, names, labelBytes)
+		})
+	}
+	idx := layout((*listing).idx, readIDXFolder)
+	fashion := func(dir string) (*Dataset, error) {
+		d, err := idx(dir)
+		if err != nil || d.Test == nil {
+			return d, err
+		}
+		if d.Dropped = dropDuplicates(d.Train, d.Test); d.Train.N() == 0 {
+			return nil, fmt.Errorf("%s: every training image is in the test part too", dir)
+		}
+		return d, nil
+	}
+	libsvm := layout((*listing).libsvm, readLIBSVMFolder)
+	return map[string]namedSet{
+		"mnist":         {[]int{28, 28}, 10, idx},
+		"fashion-mnist": {[]int{28, 28}, 10, fashion},
+		"cifar10":       {[]int{3, 32, 32}, 10, cifar(1)},
+		"cifar100":      {[]int{3, 32, 32}, 100, cifar(2)},
+		"ijcnn1":        {[]int{22}, 2, libsvm},
+		"adult":         {[]int{123}, 2, libsvm},
+		"tiny-imagenet": {[]int{3, 64, 64}, 200, layout((*listing).tinyImageNet, readTinyImageNetFolder)},
+		"omniglot":      {[]int{105, 105}, 1623, layout((*listing).omniglot, readOmniglotFolder)},
+	}
+}
+
 // Names lists the data sets Open knows by name.
-func Names() []string { return []string{"digits", "mnist", "fashion-mnist"} }
+func Names() []string {
+	return []string{"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "ijcnn1", "adult", "tiny-imagenet",
+		"omniglot"}
+}
 
 // Open reads the data set called name; env gives environment variables, usually os.Getenv (nil means that
 // none is set).
 //
-//	digits                  the embedded set, see Digits
-//	mnist, fashion-mnist    the folder of that name in $BILEVEL_DATA, else in the user's cache, see CacheFolder
-//	a path                  that folder, see OpenFolder; a path has a separator in it or is a folder that exists
+//	digits                        the embedded set, see Digits
+//	mnist, cifar10, … (Names)     the folder of that name in $BILEVEL_DATA, else in the user's cache, see CacheFolder
+//	a path                        that folder or file, see OpenFolder; a path has a separator in it or is there
 //
 // A known name is never taken for a path: ./mnist is the folder mnist of the working directory.
 //
 // From fashion-mnist the training images that the test part has too are left out; its first release has ten.
 func Open(name string, env func(string) string) (*Dataset, error) {
-	switch name {
-	case "":
+	return OpenWith(name, env, Options{})
+}
+
+// OpenWith is Open with options for paths.
+func OpenWith(name string, env func(string) string, o Options) (*Dataset, error) {
+	_, known := namedSets()[name]
+	switch {
+	case name == "":
 		return nil, usagef("the name of a data set is missing; known are %s, and folders", strings.Join(Names(), ", "))
-	case "digits":
+	case o.Label != "" && (known || name == "digits"):
+		return nil, usagef("--label names a column of a table of your own; %s has its labels", name)
+	case name == "digits":
 		return Digits()
-	case "mnist", "fashion-mnist":
+	case known:
 		return openNamed(name, env)
-	}
-	if isPath(name) {
-		return OpenFolder(name)
+	case isPath(name):
+		return OpenFolderWith(name, o)
 	}
 	hint := ""
 	if near := nearest.Name(name, Names()); near != "" {
@@ -45,35 +110,6 @@ func Open(name string, env func(string) string) (*Dataset, error) {
 	}
 	return nil, usagef("unknown data set %q; %sknown are %s, and folders: for a folder write %s",
 		name, hint, strings.Join(Names(), ", "), "."+string(filepath.Separator)+name)
-}
-
-// OpenFolder reads a folder in MNIST's layout or with NumPy arrays, see the package comment. The classes are as many as the
-// largest label + 1.
-func OpenFolder(dir string) (*Dataset, error) {
-	if info, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
-	} else if !info.IsDir() {
-		return nil, fmt.Errorf("%s is a file; data is read from folders, give the one it is in", dir)
-	}
-	isNPY, err := exists(filepath.Join(dir, "train_x.npy"))
-	if err != nil {
-		return nil, err
-	}
-	_, err = mnistFile(dir, mnistImages(mnistTrain))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	isMNIST := err == nil
-	switch {
-	case isNPY && isMNIST:
-		return nil, fmt.Errorf("%s holds both train_x.npy and %s; move one of the two data sets elsewhere", dir, mnistImages(mnistTrain))
-	case isNPY:
-		return npyFolder(dir)
-	case isMNIST:
-		return mnistFolder(dir, false)
-	}
-	return nil, fmt.Errorf("%s holds neither train_x.npy nor %s (or .gz): it is not a data set in a layout that is read here: %w",
-		dir, mnistImages(mnistTrain), fs.ErrNotExist)
 }
 
 // CacheFolder returns the folder of the data set name in the user's cache, where downloads go.
@@ -85,8 +121,8 @@ func CacheFolder(name string) (string, error) {
 	return filepath.Join(cache, "bilevel", name), nil
 }
 
-// Folders lists where Open looks for the data set name, in this order: $BILEVEL_DATA/NAME where the variable is set (a nil
-// env sets nothing), then the user's cache.
+// Folders lists where Open looks for the data set name, in this order: $BILEVEL_DATA/NAME where the variable is set (a
+// nil env sets nothing), then the user's cache.
 func Folders(name string, env func(string) string) (folders []string) {
 	if env != nil && env(EnvFolder) != "" {
 		folders = append(folders, filepath.Join(env(EnvFolder), name))
@@ -97,7 +133,7 @@ func Folders(name string, env func(string) string) (folders []string) {
 	return folders
 }
 
-// openNamed finds and reads mnist or fashion-mnist.
+// openNamed finds and reads a data set by its name.
 func openNamed(name string, env func(string) string) (*Dataset, error) {
 	missing := &NotFoundError{Name: name, Looked: Folders(name, env), Unset: env == nil || env(EnvFolder) == ""}
 	for _, dir := range missing.Looked {
@@ -106,39 +142,101 @@ func openNamed(name string, env func(string) string) (*Dataset, error) {
 			return nil, err
 		}
 		if there {
-			return readNamed(name, dir)
+			return OpenNamed(name, dir)
 		}
 	}
 	return nil, missing
 }
 
-// readNamed reads mnist or fashion-mnist from dir: 28×28 images in 10 classes.
-func readNamed(name, dir string) (*Dataset, error) {
-	const remedy = "%w; or remove the folder %s and run: bilevel data get %s"
-	d, err := mnistFolder(dir, name == "fashion-mnist")
+// OpenNamed reads a data set that is known by name from a folder, and checks that its rows and classes are those of the
+// set.
+func OpenNamed(name, dir string) (*Dataset, error) {
+	set, ok := namedSets()[name]
+	if !ok {
+		return nil, usagef("unknown data set %q", name)
+	}
+	d, err := set.read(dir)
+	if err == nil {
+		err = set.check(name, dir, d)
+	}
 	if err != nil {
-		return nil, fmt.Errorf(remedy, err, dir, name)
+		return nil, fmt.Errorf("%w; or remove the folder %s and run: bilevel data get %s", err, dir, name)
 	}
-	if len(d.Shape) != 2 || d.Shape[0] != 28 || d.Shape[1] != 28 {
-		return nil, fmt.Errorf(remedy, fmt.Errorf("%s: images of shape %v, but those of %s are [28 28]", dir, d.Shape, name), dir, name)
-	}
-	for _, part := range []struct {
-		set  *Set
-		file string
-	}{{d.Train, mnistLabels(mnistTrain)}, {d.Test, mnistLabels(mnistTest)}} {
-		if err := checkLabels(part.set.Labels, 10); err != nil {
-			return nil, fmt.Errorf(remedy, fmt.Errorf("%s: %w", filepath.Join(dir, part.file), err), dir, name)
-		}
-	}
-	d.Name, d.Classes = name, 10
+	d.Name, d.Source = name, dir
 	return d, nil
 }
 
-// isPath tells whether name means a folder rather than a known data set.
+func (set namedSet) check(name, dir string, d *Dataset) error {
+	switch {
+	case !slices.Equal(d.Shape, set.shape):
+		return fmt.Errorf("%s: rows of shape %v, but those of %s are %v", dir, d.Shape, name, set.shape)
+	case d.Test == nil:
+		return fmt.Errorf("%s: the test part is missing: %w", dir, fs.ErrNotExist)
+	}
+	if err := set.number(dir, d); err != nil {
+		return err
+	}
+	if d.Classes > set.classes {
+		return fmt.Errorf("%s: there are %d classes, but %s has %d", dir, d.Classes, name, set.classes)
+	}
+	return nil
+}
+
+// number gives sets whose labels are 0 … classes-1 that many classes, whether all of them occur or not: a class keeps
+// its number in every part of such a set that someone cuts out.
+func (set namedSet) number(dir string, d *Dataset) error {
+	numbers := make([]int32, len(d.ClassNames))
+	for i, name := range d.ClassNames {
+		y, err := strconv.Atoi(name)
+		if err != nil || y < 0 {
+			return nil // the labels have other names
+		}
+		if y >= set.classes {
+			return fmt.Errorf("%s: the label of %s is %d; it must be in 0 … %d", dir, d.firstRow(int32(i)), y, set.classes-1)
+		}
+		numbers[i] = int32(y)
+	}
+	d.Classes, d.ClassNames, d.Notes = set.classes, nil, nil
+	for y := range set.classes {
+		d.ClassNames = append(d.ClassNames, strconv.Itoa(y))
+	}
+	for _, s := range []*Set{d.Train, d.Val, d.Test} {
+		if s != nil {
+			for i, y := range s.Labels {
+				s.Labels[i] = numbers[y]
+			}
+		}
+	}
+	return nil
+}
+
+// firstRow names the first row of a class.
+func (d *Dataset) firstRow(class int32) string {
+	for i, s := range []*Set{d.Train, d.Val, d.Test} {
+		if s == nil {
+			continue
+		}
+		if row := slices.Index(s.Labels, class); row >= 0 {
+			return fmt.Sprintf("%v row %d (counted from 0)", part(i), row)
+		}
+	}
+	return "no row"
+}
+
+// isPath tells whether name means a folder or file rather than a known data set.
 func isPath(name string) bool {
 	if name == "." || name == ".." || strings.ContainsRune(name, '/') || strings.ContainsRune(name, filepath.Separator) {
 		return true
 	}
-	info, err := os.Stat(name)
-	return err == nil && info.IsDir()
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// exists tells whether a file is there.
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -15,7 +15,7 @@ func TestOpenUnknownName(t *testing.T) {
 	var usage *UsageError
 	for name, want := range map[string]string{
 		"":          "the name of a data set is missing",
-		"minst":     `unknown data set "minst"; did you mean mnist? known are digits, mnist, fashion-mnist, and folders: for a folder write ./minst`,
+		"minst":     `unknown data set "minst"; did you mean mnist? known are digits, mnist, fashion-mnist, cifar10, cifar100, ijcnn1, adult, tiny-imagenet, omniglot, and folders: for a folder write ./minst`,
 		"digit":     "did you mean digits?",
 		"quadratic": `unknown data set "quadratic"; known are`,
 	} {
@@ -83,10 +83,11 @@ func TestOpenFolderRefuses(t *testing.T) {
 	dir := folder(t, map[string][]byte{"file": nil})
 	for _, c := range []struct{ path, want string }{
 		{filepath.Join(dir, "none"), "the data folder cannot be read"},
-		{filepath.Join(dir, "file"), "is a file; data is read from folders"},
-		{dir, "holds neither train_x.npy nor train-images-idx3-ubyte"},
+		{filepath.Join(dir, "file"), "file is no file that is read here"},
+		{dir, "holds no data set that is read here (it has file)"},
 		{folder(t, both), "holds both"},
-		{folder(t, with(tiny(), "train-images-idx3-ubyte", nil)), "holds neither"},
+		{t.TempDir(), "(it is empty)"},
+		{folder(t, with(tiny(), "train-images-idx3-ubyte", nil)), "the training images are missing"},
 	} {
 		_, err := Open(c.path, noEnv)
 		require.ErrorContains(t, err, c.want)

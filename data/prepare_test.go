@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"bilevel/internal/philox"
 )
 
 func requireUsage(t *testing.T, err error, want string) {
@@ -188,53 +186,5 @@ func TestCorruptRefuses(t *testing.T) {
 	for _, y := range []int32{-1, 2} {
 		_, _, err := Corrupt([]int32{0, y}, 0.5, 2, 1)
 		requireUsage(t, err, "the label of row 1")
-	}
-}
-
-func TestBatches(t *testing.T) {
-	b := Batches{Seed: 7, Stream: philox.StreamLowerBatch, N: 50, B: 6}
-	rows := make([]int32, 4*b.B)
-	require.NoError(t, b.Fill(rows, 10))
-	for k := range 4 { // each iteration alone gives the same
-		one, want := make([]int32, b.B), make([]int32, b.B)
-		require.NoError(t, b.Fill(one, uint32(10+k)))
-		philox.Integers(want, 50, 7, uint32(10+k), philox.StreamLowerBatch, 0)
-		require.Equal(t, want, one)
-		require.Equal(t, one, rows[k*b.B:(k+1)*b.B])
-	}
-	for _, i := range rows {
-		require.True(t, 0 <= i && i < 50)
-	}
-	upper := b
-	upper.Stream = philox.StreamUpperBatch
-	other := make([]int32, len(rows))
-	require.NoError(t, upper.Fill(other, 10))
-	require.NotEqual(t, rows, other)
-
-	require.NoError(t, b.Fill(nil, 0))
-	require.NoError(t, b.Fill(rows[:b.B], math.MaxUint32))
-	require.Zero(t, testing.AllocsPerRun(10, func() { _ = b.Fill(rows, 3) }))
-}
-
-func TestBatchesRefuse(t *testing.T) {
-	good := Batches{Stream: 1, N: 5, B: 2}
-	dst := make([]int32, 4)
-	for _, c := range []struct {
-		spoil func(*Batches)
-		dst   []int32
-		step  uint32
-		want  string
-	}{
-		{func(b *Batches) { b.N = 0 }, dst, 0, "out of 0 rows"},
-		{func(b *Batches) { b.N = math.MaxInt }, dst, 0, "there must be 1 …"},
-		{func(b *Batches) { b.B = 0 }, dst, 0, "minibatches of 0 rows"},
-		{func(b *Batches) { b.B = -2 }, dst, 0, "minibatches of -2 rows"},
-		{func(b *Batches) { b.Stream = 0 }, dst, 0, "without a stream"},
-		{func(*Batches) {}, dst[:3], 0, "3 places are no whole number of minibatches of 2"},
-		{func(*Batches) {}, dst, math.MaxUint32, "minibatches end at iteration 4294967295"},
-	} {
-		b := good
-		c.spoil(&b)
-		requireUsage(t, b.Fill(c.dst, c.step), c.want)
 	}
 }

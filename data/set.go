@@ -3,6 +3,7 @@ package data
 import (
 	"fmt"
 	"math"
+	"strconv"
 )
 
 // Limits of a Set: rows are numbered by int32, and there is memory of the order of the classes in every model.
@@ -19,9 +20,23 @@ type Dataset struct {
 	Classes int    // labels are 0 … Classes-1 in every part
 	Dropped int    // training rows left out because the test part has the same features
 
+	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
+	// occur in any part, in sorted order. See ClassName.
+	ClassNames []string
+	Notes      []string // what a user should know of the set before believing results, a sentence each without a full stop
+
 	Train *Set
 	Val   *Set // nil where the source has none
 	Test  *Set // nil where the source has none
+}
+
+// ClassName returns what the source calls the class y: outputs for people name labels by it. It is y itself where the
+// set has no names.
+func (d *Dataset) ClassName(y int32) string {
+	if 0 <= y && int(y) < len(d.ClassNames) {
+		return d.ClassNames[y]
+	}
+	return strconv.Itoa(int(y))
 }
 
 // Set is labelled rows.
@@ -82,10 +97,27 @@ func (s *Set) checkSizes() error {
 
 // checkFinite finds NaN and infinities in features [n, dim].
 func checkFinite(features []float32, dim int) error {
+	var first error
+	var others []string
+	last := -1
 	for i, v := range features {
-		if v-v != 0 {
-			return fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", i/dim, i%dim, v)
+		if v-v == 0 || i/dim == last {
+			continue
 		}
+		last = i / dim
+		if first == nil {
+			first = fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", last, i%dim,
+				v)
+		} else {
+			others = append(others, strconv.Itoa(last))
+		}
+	}
+	if len(others) > 0 {
+		return fmt.Errorf("%w, which rows %s are not either: leave these rows out or fill their values in", first,
+			fewOf(others))
+	}
+	if first != nil {
+		return fmt.Errorf("%w: leave the row out or fill its value in", first)
 	}
 	return nil
 }
@@ -98,18 +130,4 @@ func checkLabels(labels []int32, classes int) error {
 		}
 	}
 	return nil
-}
-
-// countClasses returns the largest label + 1.
-func countClasses(parts ...*Set) int {
-	most := int32(-1)
-	for _, s := range parts {
-		if s == nil {
-			continue
-		}
-		for _, y := range s.Labels {
-			most = max(most, y)
-		}
-	}
-	return int(most) + 1
 }

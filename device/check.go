@@ -57,7 +57,9 @@ func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) ([]Type
 	}
 	types := make([]Type, len(ins))
 	for i, v := range ins {
-		types[i] = p.Type(v)
+		if types[i] = p.Type(v); types[i] == Byte {
+			return nil, fmt.Errorf("input %d is Byte, which only Gather reads", i)
+		}
 		if err := shape(fmt.Sprintf("input %d", i), v, space...); err != nil {
 			return nil, err
 		}
@@ -200,7 +202,9 @@ func checkRowSoftmax(in *Instr, p *Program) error {
 		return err
 	}
 	if a.Kind == CrossEntropy {
-		return cmp.Or(shape("labels", in.In[1], z.Shape[0]), p.typed("labels", in.In[1], Int), shape("output", out, z.Shape[0]))
+		return cmp.Or(
+			shape("labels", in.In[1], z.Shape[0]), p.typed("labels", in.In[1], Int), shape("output", out, z.Shape[0]),
+		)
 	}
 	return shape("output", out, z.Shape...)
 }
@@ -213,7 +217,11 @@ func checkGather(in *Instr, p *Program) error {
 	if err := cmp.Or(rank("table", table, 2), rank("index", idx, 1), p.typed("index", idx, Int)); err != nil {
 		return err
 	}
-	return cmp.Or(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, p.Type(table)))
+	rows := p.Type(table)
+	if rows == Byte {
+		rows = Real
+	}
+	return cmp.Or(shape("output", out, idx.Shape[0], table.Shape[1]), p.typed("output", out, rows))
 }
 
 func checkScatterAdd(in *Instr, p *Program) error {
@@ -225,8 +233,9 @@ func checkScatterAdd(in *Instr, p *Program) error {
 		return err
 	}
 	return cmp.Or(
-		p.typed("base", base, Real), p.typed("index", idx, Int), p.typed("source", src, Real), p.typed("output", out, Real),
-		shape("output", out, base.Shape...), shape("source", src, idx.Shape[0], base.Shape[1]),
+		p.typed("base", base, Real), p.typed("index", idx, Int), p.typed("source", src, Real),
+		p.typed("output", out, Real), shape("output", out, base.Shape...),
+		shape("source", src, idx.Shape[0], base.Shape[1]),
 	)
 }
 
@@ -259,7 +268,9 @@ func checkKthLargest(in *Instr, p *Program) error {
 		return fmt.Errorf("takes k, at least 1 input and 1 output, got %d and %d views", len(in.In), len(in.Out))
 	}
 	k, out := in.In[0], in.Out[0]
-	if err := cmp.Or(shape("k", k, 1), p.typed("k", k, Int), shape("output", out, 1), p.typed("output", out, Int)); err != nil {
+	if err := cmp.Or(
+		shape("k", k, 1), p.typed("k", k, Int), shape("output", out, 1), p.typed("output", out, Int),
+	); err != nil {
 		return err
 	}
 	n := 0
@@ -306,9 +317,14 @@ func checkRandom(in *Instr, p *Program) error {
 	)
 }
 
-func checkCopy(in *Instr, _ *Program) error {
+func checkCopy(in *Instr, p *Program) error {
 	if err := count(in, 1, 1); err != nil {
 		return err
+	}
+	if p.Type(in.In[0]) == Byte || p.Type(in.Out[0]) == Byte {
+		return fmt.Errorf(
+			"copies from %s to %s: only Gather reads Byte, and nothing writes it", p.Type(in.In[0]), p.Type(in.Out[0]),
+		)
 	}
 	return shape("output", in.Out[0], in.In[0].Shape...)
 }

@@ -3,8 +3,10 @@
 //
 // # Numbers
 //
-// There are two types. Int is int32 and serves indices, labels and counters. Real is what the device says in
-// Info.RealBits: float32 on the CPU and on CUDA, float64 on the reference device. Transfers convert.
+// There are two types to compute with. Int is int32 and serves indices, labels and counters. Real is what the device
+// says in Info.RealBits: float32 on the CPU and on CUDA, float64 on the reference device. Transfers convert between
+// float32 and float64. A third type, Byte, keeps tables small: the host writes it, and Gather turns its rows into Real
+// numbers from 0 to 255. No other operation takes it.
 //
 // # Ownership and synchrony
 //
@@ -26,6 +28,7 @@ type Type = expr.Type
 const (
 	Real = expr.Real
 	Int  = expr.Int
+	Byte = expr.Byte
 )
 
 // Buffer is a run of elements in a device's memory.
@@ -44,9 +47,9 @@ type Device interface {
 	Free(Buffer)
 
 	// Upload writes src to dst from element off on, converting to the device's Real.
-	Upload(dst Buffer, off int, src Host) error
+	Upload(dst Buffer, off int, src HostSlice) error
 	// Download waits for earlier work and reads from element off of src on, filling dst.
-	Download(dst Host, src Buffer, off int) error
+	Download(dst HostSlice, src Buffer, off int) error
 	// Copy copies n elements between two buffers of one type; overlapping ranges are not allowed.
 	Copy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error
 
@@ -59,11 +62,11 @@ type Device interface {
 	Close() error
 }
 
-// Peeker is what an asynchronous device may have besides: a loop looks at a number while later work goes on. Without it, a loop
-// downloads.
+// Peeker is an optional interface of asynchronous devices. It reads one number without waiting for work that was queued
+// later; a loop on a device without it uses Download instead.
 type Peeker interface {
-	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits for that
-	// work and none that was given later. An ErrIndex is left to Download and Sync.
+	// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait, to be called once, waits
+	// for that work and none that was given later. An ErrIndex is left to Download and Sync.
 	Peek(src Buffer, off int) (wait func() (float64, error), err error)
 }
 
@@ -87,8 +90,27 @@ type Info struct {
 	// SumError turns it into the error constant of a sum.
 	SumBlock int
 
+	// Memory is the size of the device's memory in bytes, and Free what is left of it for new buffers, now and about:
+	// other programs use it too.
+	Memory, Free int64
+	// Alignment is the multiple of bytes at which buffers begin.
+	Alignment int
+
 	// Async says that Run returns before the work is done, so that a loop should read results one chunk late (Peeker).
 	Async bool
+}
+
+// ElementBytes is the size of an element; 0 for a type that there is not.
+func (i Info) ElementBytes(t Type) int64 {
+	switch t {
+	case Real:
+		return int64(i.RealBits / 8)
+	case Int:
+		return 4
+	case Byte:
+		return 1
+	}
+	return 0
 }
 
 // UnitRoundoff is u = 2^-24 or 2^-53: |fl(a∘b) - a∘b| <= u |a∘b|.
@@ -109,24 +131,30 @@ func (i Info) SumError(n int) float64 {
 	return c
 }
 
-// Host is host memory at the border: exactly one slice is set, Int buffers take I32, Real buffers F32 or F64.
-type Host struct {
+// HostSlice is host memory at the border: exactly one slice is set. Int buffers take I32, Byte buffers U8, Real buffers
+// F32 or F64.
+type HostSlice struct {
 	F32 []float32
 	F64 []float64
 	I32 []int32
+	U8  []byte
 }
 
-func Float32s(s []float32) Host { return Host{F32: s} }
-func Float64s(s []float64) Host { return Host{F64: s} }
-func Int32s(s []int32) Host     { return Host{I32: s} }
+func Float32s(s []float32) HostSlice { return HostSlice{F32: s} }
+func Float64s(s []float64) HostSlice { return HostSlice{F64: s} }
+func Int32s(s []int32) HostSlice     { return HostSlice{I32: s} }
+func Bytes(s []byte) HostSlice       { return HostSlice{U8: s} }
 
 // Len is the number of elements.
-func (h Host) Len() int { return len(h.F32) + len(h.F64) + len(h.I32) }
+func (h HostSlice) Len() int { return len(h.F32) + len(h.F64) + len(h.I32) + len(h.U8) }
 
 // Type is the type of buffer that this memory goes to or comes from.
-func (h Host) Type() Type {
-	if h.I32 != nil {
+func (h HostSlice) Type() Type {
+	switch {
+	case h.I32 != nil:
 		return Int
+	case h.U8 != nil:
+		return Byte
 	}
 	return Real
 }
@@ -136,6 +164,10 @@ var (
 	ErrMemory = errors.New("out of memory")
 	// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or a Select a k outside its elements.
 	ErrIndex = errors.New("index out of range")
+	// ErrClosed says that a device is used after Close.
+	ErrClosed = errors.New("the device is closed")
+	// ErrBuffer says that a buffer is used after Free, or with a device that did not make it.
+	ErrBuffer = errors.New("the buffer was freed or belongs to another device")
 	// ErrMissing says that a device is not there: no card, no driver, not in this build.
 	ErrMissing = errors.New("device not available")
 )

@@ -10,8 +10,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// FuzzValidate builds programs from bytes: nearly right ones with some fields spoilt. Validate must not panic, devices must
-// agree with it, and what it accepts must run on the reference device without a panic; the only error that a valid
+// FuzzValidate builds programs from bytes: nearly right ones with some fields spoilt. Validate must not panic, devices
+// must agree with it, and what it accepts must run on the reference device without a panic; the only error that a valid
 // program can end with is an index outside its table.
 func FuzzValidate(f *testing.F) {
 	f.Add([]byte{})
@@ -66,7 +66,7 @@ func (s *source) number() int {
 	return []int{0, 1, 2, 3, 4, 5, 7, -1, 1 << 20, 1 << 40, 1 << 62, -1 << 63}[s.below(12)]
 }
 
-// elements is the size of each buffer; numbers 0 and 1 are Real, 2 and 3 Int.
+// elements is the size of each buffer; numbers 0 and 1 are Real, 2 and 3 Int, 4 and 5 Byte.
 const elements = 64
 
 func (s *source) shape(rank int) []int {
@@ -195,12 +195,20 @@ func (s *source) instr() device.Instr {
 			in.In, in.Out = append(in.In, s.view(int32s, n)), []device.View{s.view(real, n)}
 		}
 	case device.Gather:
-		typ := device.Type(s.below(2))
-		in.In, in.Out = []device.View{s.view(typ, n, m), s.view(int32s, k)}, []device.View{s.view(typ, k, m)}
+		typ := device.Type(s.below(3))
+		out := typ
+		if typ == device.Byte {
+			out = real
+		}
+		in.In, in.Out = []device.View{s.view(typ, n, m), s.view(int32s, k)}, []device.View{s.view(out, k, m)}
 	case device.ScatterAdd:
-		in.In, in.Out = []device.View{s.view(real, n, m), s.view(int32s, k), s.view(real, k, m)}, []device.View{s.view(real, n, m)}
+		in.In, in.Out = []device.View{s.view(real, n, m), s.view(int32s, k), s.view(real, k, m)}, []device.View{
+			s.view(real, n, m),
+		}
 	case device.Select:
-		in.Attr, in.In, in.Out = device.SelectAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{s.view(int32s, n)}
+		in.Attr, in.In, in.Out = device.SelectAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{
+			s.view(int32s, n),
+		}
 		if s.below(2) == 1 {
 			in.Attr, in.Out = device.SelectAttr{Kind: device.KthLargest}, []device.View{s.view(int32s, 1)}
 			in.In = []device.View{s.view(int32s, 1), s.view(real, n), s.view(real, m), s.view(real, 3*k)}[:2+s.below(3)]
@@ -211,7 +219,9 @@ func (s *source) instr() device.Instr {
 		in.Out = []device.View{s.view([]device.Type{int32s, int32s, real, real}[a.Kind], 5*n)}
 	case device.Copy:
 		shape := s.shape(s.below(4))
-		in.In, in.Out = []device.View{s.view(device.Type(s.below(2)), shape...)}, []device.View{s.view(device.Type(s.below(2)), shape...)}
+		in.In, in.Out = []device.View{s.view(device.Type(s.below(2)), shape...)}, []device.View{
+			s.view(device.Type(s.below(2)), shape...),
+		}
 	}
 	if s.spoilt() {
 		in.Op = device.Op(s.below(256))
@@ -228,21 +238,24 @@ func (s *source) instr() device.Instr {
 	return in
 }
 
-// program binds the code to two Real and two Int buffers of a device, filled with small numbers.
+// program binds the code to two buffers of each type of a device, filled with small numbers.
 func (s *source) program(t *testing.T, d device.Device, code []device.Instr) *device.Program {
 	p := &device.Program{Name: "fuzz", Code: code}
 	reals, ints := make([]float32, elements), make([]int32, elements)
 	for i := range elements {
 		reals[i], ints[i] = float32(i%7)-3, int32(i%3)
 	}
-	for i := range 4 {
+	for i := range 6 {
 		b, err := d.Alloc(device.Type(i/2), elements)
 		if err != nil {
 			t.Fatal(err)
 		}
 		h := device.Float32s(reals)
-		if b.Type() == device.Int {
+		switch b.Type() {
+		case device.Int:
 			h = device.Int32s(ints)
+		case device.Byte:
+			h = device.Bytes(make([]byte, elements))
 		}
 		if err := d.Upload(b, 0, h); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,9 @@
 package device
 
-import "bilevel/internal/expr"
+import (
+	"bilevel/internal/expr"
+	"bilevel/internal/kind"
+)
 
 // Op is one family of operations. Ops describes each; nothing else in the project enumerates operations anew.
 type Op uint8
@@ -30,7 +33,7 @@ const (
 	Conv // planned: convolution, its input gradient and its weight gradient
 	Pool // planned: average and max windows
 
-	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows.
+	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real ones.
 	// An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
 	Gather
 	// ScatterAdd: Out = In0; then for j in order Out[idx[j],:] += In2[j,:], with In0, Out [n,d], In1 = idx Int [j], In2 [j,d].
@@ -59,13 +62,16 @@ const (
 type OpInfo struct {
 	Name    string
 	Planned bool // named here, implemented by no device yet
+	// TakesEpilogue: an elementwise expression of the result may be part of the operation. Its attribute is then an
+	// EpilogueAttr.
+	TakesEpilogue bool
 	// Check is the shape rule: it refuses views whose number, types or shapes do not fit.
 	Check func(*Instr, *Program) error
 }
 
 // Ops describes every operation; a test checks that no row is missing.
 var Ops = [NumOp]OpInfo{
-	Gemm:       {Name: "Gemm", Check: checkGemm},
+	Gemm:       {Name: "Gemm", TakesEpilogue: true, Check: checkGemm},
 	Map:        {Name: "Map", Check: checkMap},
 	Reduce:     {Name: "Reduce", Check: checkReduce},
 	RowSoftmax: {Name: "RowSoftmax", Check: checkRowSoftmax},
@@ -88,10 +94,24 @@ func (o Op) String() string {
 // Attr holds what an instruction needs beside its views: one type per family, nil for Gather, ScatterAdd, Copy.
 type Attr interface{ attr() }
 
+// EpilogueAttr is the attribute of an operation that takes an epilogue: an expression of the result, which is its input
+// 0, and of extra inputs of the result's shape, its inputs 1, 2 and so on.
+type EpilogueAttr interface {
+	Attr
+	WithEpilogue(*expr.Expr) Attr
+	Extras() int // the number of the first of the instruction's inputs that belongs to the epilogue
+}
+
 // GemmAttr belongs to Gemm.
 type GemmAttr struct {
 	MaskA, MaskB bool       // a mask follows A and B in In
 	Epilogue     *expr.Expr // one output; nil: store the product
+}
+
+// WithEpilogue is the same product with an epilogue.
+func (a GemmAttr) WithEpilogue(e *expr.Expr) Attr {
+	a.Epilogue = e
+	return a
 }
 
 // Extras is the number of the first input that belongs to the epilogue.
@@ -112,14 +132,12 @@ type MapAttr struct {
 }
 
 // ReduceKind says how Reduce combines terms.
-type ReduceKind uint8
+type ReduceKind = kind.Reduce
 
 const (
-	Sum ReduceKind = iota
-	Maximum
+	Sum     = kind.Sum
+	Maximum = kind.Maximum
 )
-
-func (k ReduceKind) String() string { return [...]string{"sum", "max"}[k] }
 
 // ReduceAttr belongs to Reduce.
 type ReduceAttr struct {
@@ -130,45 +148,37 @@ type ReduceAttr struct {
 }
 
 // SoftmaxKind chooses what RowSoftmax computes.
-type SoftmaxKind uint8
+type SoftmaxKind = kind.Softmax
 
 const (
-	Softmax SoftmaxKind = iota
-	LogSoftmax
-	CrossEntropy
+	Softmax      = kind.Probabilities
+	LogSoftmax   = kind.LogProbabilities
+	CrossEntropy = kind.CrossEntropy
 )
-
-func (k SoftmaxKind) String() string {
-	return [...]string{"softmax", "log-softmax", "cross-entropy"}[k]
-}
 
 // SoftmaxAttr belongs to RowSoftmax.
 type SoftmaxAttr struct{ Kind SoftmaxKind }
 
 // SelectKind chooses what Select computes.
-type SelectKind uint8
+type SelectKind = kind.Select
 
 const (
-	ArgMax SelectKind = iota
-	KthLargest
+	ArgMax     = kind.ArgMax
+	KthLargest = kind.KthLargest
 )
-
-func (k SelectKind) String() string { return [...]string{"arg-max", "k-th largest"}[k] }
 
 // SelectAttr belongs to Select.
 type SelectAttr struct{ Kind SelectKind }
 
 // RandomKind chooses a distribution.
-type RandomKind uint8
+type RandomKind = kind.Random
 
 const (
-	Bits     RandomKind = iota // Int: the 32 random bits
-	Integers                   // Int: uniform below N, as the high word of bits × N
-	Uniform                    // Real: (bits >> 8) · 2^-24, in [0, 1)
-	Normal                     // Real: standard normal
+	Bits     = kind.Bits
+	Integers = kind.Integers
+	Uniform  = kind.Uniform
+	Normal   = kind.Normal
 )
-
-func (k RandomKind) String() string { return [...]string{"bits", "integers", "uniform", "normal"}[k] }
 
 // RandomAttr belongs to Random.
 type RandomAttr struct {

@@ -21,9 +21,13 @@ func TestEveryOpHasARow(t *testing.T) {
 
 func TestKindsHaveNames(t *testing.T) {
 	require.Equal(t, "sum max", Sum.String()+" "+Maximum.String())
-	require.Equal(t, "softmax log-softmax cross-entropy", Softmax.String()+" "+LogSoftmax.String()+" "+CrossEntropy.String())
+	require.Equal(
+		t, "softmax log-softmax cross-entropy", Softmax.String()+" "+LogSoftmax.String()+" "+CrossEntropy.String(),
+	)
 	require.Equal(t, "arg-max k-th largest", ArgMax.String()+" "+KthLargest.String())
-	require.Equal(t, "bits integers uniform normal", Bits.String()+" "+Integers.String()+" "+Uniform.String()+" "+Normal.String())
+	require.Equal(
+		t, "bits integers uniform normal", Bits.String()+" "+Integers.String()+" "+Uniform.String()+" "+Normal.String(),
+	)
 }
 
 func TestInfo(t *testing.T) {
@@ -61,7 +65,7 @@ func TestTransferChecks(t *testing.T) {
 	require.Error(t, CheckUpload(reals, -1, two))
 	require.Error(t, CheckUpload(reals, 5, Float64s(nil)))
 	require.ErrorContains(t, CheckDownload(two, ints, 0), "device: download: Real host memory and a Int buffer")
-	require.ErrorContains(t, CheckDownload(Host{F32: two.F32, I32: []int32{}}, reals, 0), "2 types at once")
+	require.ErrorContains(t, CheckDownload(HostSlice{F32: two.F32, I32: []int32{}}, reals, 0), "2 types at once")
 
 	other := &memory{Real, 4}
 	require.NoError(t, CheckCopy(reals, 0, other, 0, 4))

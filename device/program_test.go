@@ -37,7 +37,10 @@ func TestIsDense(t *testing.T) {
 func TestSame(t *testing.T) {
 	v := Dense(1, 2, 3, 1)
 	require.True(t, v.Same(v))
-	require.True(t, v.Same(View{Buf: 1, Off: 2, Shape: []int{3, 1}, Strides: []int{1, 77}}), "the stride of a single element says nothing")
+	require.True(
+		t, v.Same(View{Buf: 1, Off: 2, Shape: []int{3, 1}, Strides: []int{1, 77}}),
+		"the stride of a single element says nothing",
+	)
 	require.False(t, v.Same(Dense(0, 2, 3, 1)))
 	require.False(t, v.Same(Dense(1, 3, 3, 1)))
 	require.False(t, v.Same(Dense(1, 2, 1, 3)))
@@ -66,28 +69,41 @@ func sample(op Op) Instr {
 	in := []View{Dense(0, 0, 2, 3)}
 	switch op {
 	case Gemm:
-		return Instr{Op: op, Attr: GemmAttr{}, In: []View{Dense(0, 0, 2, 3, 4), Dense(0, 24, 2, 4, 5)}, Out: []View{Dense(0, 64, 2, 3, 5)}}
+		return Instr{
+			Op: op, Attr: GemmAttr{}, In: []View{Dense(0, 0, 2, 3, 4), Dense(0, 24, 2, 4, 5)},
+			Out: []View{Dense(0, 64, 2, 3, 5)},
+		}
 	case Map:
 		return Instr{Op: op, Attr: MapAttr{Shape: []int{2, 3}, Expr: first0()}, In: in, Out: []View{Dense(0, 6, 2, 3)}}
 	case Reduce:
-		return Instr{Op: op, Attr: ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{Sum}}, In: in, Out: []View{Dense(0, 6, 2, 1)}}
+		return Instr{
+			Op: op, Attr: ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{Sum}},
+			In: in, Out: []View{Dense(0, 6, 2, 1)},
+		}
 	case RowSoftmax:
 		return Instr{Op: op, Attr: SoftmaxAttr{}, In: in, Out: []View{Dense(0, 6, 2, 3)}}
 	case Gather:
 		return Instr{Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4)}, Out: []View{Dense(0, 6, 4, 3)}}
 	case ScatterAdd:
-		return Instr{Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4), Dense(0, 6, 4, 3)}, Out: []View{Dense(0, 0, 2, 3)}}
+		return Instr{
+			Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4), Dense(0, 6, 4, 3)}, Out: []View{Dense(0, 0, 2, 3)},
+		}
 	case Select:
 		return Instr{Op: op, Attr: SelectAttr{}, In: in, Out: []View{Dense(1, 0, 2)}}
 	case Random:
-		return Instr{Op: op, Attr: RandomAttr{}, In: []View{Dense(1, 0, 2), Dense(1, 2, 1)}, Out: []View{Dense(1, 3, 9)}}
+		return Instr{
+			Op: op, Attr: RandomAttr{}, In: []View{Dense(1, 0, 2), Dense(1, 2, 1)}, Out: []View{Dense(1, 3, 9)},
+		}
 	}
 	return Instr{Op: Copy, In: in, Out: []View{Dense(1, 0, 2, 3)}}
 }
 
 // kthLargest is the other kind of Select, over two arrays.
 func kthLargest() Instr {
-	return Instr{Op: Select, Attr: SelectAttr{Kind: KthLargest}, In: []View{Dense(1, 0, 1), Dense(0, 0, 7), Dense(0, 50, 5)}, Out: []View{Dense(1, 1, 1)}}
+	return Instr{
+		Op: Select, Attr: SelectAttr{Kind: KthLargest}, In: []View{Dense(1, 0, 1), Dense(0, 0, 7), Dense(0, 50, 5)},
+		Out: []View{Dense(1, 1, 1)},
+	}
 }
 
 // first0 is the expression that is its first input.

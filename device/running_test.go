@@ -24,7 +24,10 @@ func TestCheckPrepareAndRun(t *testing.T) {
 		return nil
 	}
 	v := device.Dense(1, 0, 2, 3)
-	p := &device.Program{Name: "p", Buffers: []device.Buffer{nil, words(10)}, Code: []device.Instr{{Op: device.Copy, In: []device.View{v}, Out: []device.View{v}}}}
+	p := &device.Program{
+		Name: "p", Buffers: []device.Buffer{nil, words(10)},
+		Code: []device.Instr{{Op: device.Copy, In: []device.View{v}, Out: []device.View{v}}},
+	}
 	require.NoError(t, device.CheckPrepare(p, own))
 	require.NoError(t, device.CheckRun(p, 0, false, own))
 	require.EqualError(t, device.CheckRun(p, -1, false, own), `device: program "p" cannot run -1 times`)

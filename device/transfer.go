@@ -3,7 +3,7 @@ package device
 import "fmt"
 
 // CheckUpload says why h cannot be written to b from element off on; nil if it can. Each device calls it in Upload.
-func CheckUpload(b Buffer, off int, h Host) error {
+func CheckUpload(b Buffer, off int, h HostSlice) error {
 	if err := checkTransfer(b, off, h); err != nil {
 		return fmt.Errorf("device: upload: %w", err)
 	}
@@ -11,7 +11,7 @@ func CheckUpload(b Buffer, off int, h Host) error {
 }
 
 // CheckDownload says why h cannot be filled from element off of b on; nil if it can. Each device calls it in Download.
-func CheckDownload(h Host, b Buffer, off int) error {
+func CheckDownload(h HostSlice, b Buffer, off int) error {
 	if err := checkTransfer(b, off, h); err != nil {
 		return fmt.Errorf("device: download: %w", err)
 	}
@@ -24,16 +24,18 @@ func CheckCopy(dst Buffer, dstOff int, src Buffer, srcOff, n int) error {
 	case dst.Type() != src.Type():
 		return fmt.Errorf("device: copy: from %s to %s", src.Type(), dst.Type())
 	case n < 0 || !holds(dst, dstOff, n) || !holds(src, srcOff, n):
-		return fmt.Errorf("device: copy: %d elements from %d of %d to %d of %d", n, srcOff, src.Len(), dstOff, dst.Len())
+		return fmt.Errorf(
+			"device: copy: %d elements from %d of %d to %d of %d", n, srcOff, src.Len(), dstOff, dst.Len(),
+		)
 	case dst == src && dstOff < srcOff+n && srcOff < dstOff+n && n > 0:
 		return fmt.Errorf("device: copy: %d elements from %d to %d of one buffer overlap", n, srcOff, dstOff)
 	}
 	return nil
 }
 
-func checkTransfer(b Buffer, off int, h Host) error {
+func checkTransfer(b Buffer, off int, h HostSlice) error {
 	set := 0
-	for _, on := range [3]bool{h.F32 != nil, h.F64 != nil, h.I32 != nil} {
+	for _, on := range [4]bool{h.F32 != nil, h.F64 != nil, h.I32 != nil, h.U8 != nil} {
 		if on {
 			set++
 		}

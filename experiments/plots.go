@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
-	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"bilevel/internal/atomicfile"
@@ -49,7 +49,7 @@ func savePlot(p *plot.Plot, dir, name string) error {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
 		path := filepath.Join(dir, name+"."+format)
-		if err := atomicfile.Write(path, func(f io.Writer) error { _, err := f.Write(b.Bytes()); return err }); err != nil {
+		if err := atomicfile.WriteFile(path, b.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -129,7 +129,9 @@ func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
 			width := (1 - gap) / float64(len(groups))
 			left := (float64(b) + gap/2 + float64(i)*width) / bins
 			right := left + width/bins
-			bars = append(bars, plotter.XYs{{X: left, Y: base}, {X: left, Y: count}, {X: right, Y: count}, {X: right, Y: base}})
+			bars = append(bars, plotter.XYs{
+				{X: left, Y: base}, {X: left, Y: count}, {X: right, Y: count}, {X: right, Y: base},
+			})
 		}
 		if len(bars) == 0 {
 			continue
@@ -170,7 +172,8 @@ func roundTicks(from, to float64) (ticks []plot.Tick) {
 		}
 	}
 	for i := int(math.Ceil(from/step - 1e-9)); float64(i)*step <= to+1e-9*step; i++ {
-		ticks = append(ticks, plot.Tick{Value: float64(i) * step, Label: strconv.FormatFloat(float64(i)*step, 'g', 6, 64)})
+		at := float64(i) * step
+		ticks = append(ticks, plot.Tick{Value: at, Label: strconv.FormatFloat(at, 'g', 6, 64)})
 	}
 	return ticks
 }
@@ -187,4 +190,55 @@ func decades(from, to float64) (ticks []plot.Tick) {
 		}
 	}
 	return ticks
+}
+
+// writePlots draws what a report asks for.
+func writePlots(dir, title string, report Report, records []*Record) error {
+	colours := []color.NRGBA{blue, orange}
+	for _, spec := range report.Plots {
+		scale := 1.0
+		if spec.ScaleToPercent {
+			scale = 100
+		}
+		column := func(name string, factor float64) (out [][]float64) {
+			for _, r := range records {
+				values := r.Curve.Column(name)
+				for i := range values {
+					values[i] *= factor
+				}
+				out = append(out, values)
+			}
+			return out
+		}
+		var all []series
+		for i, l := range spec.Lines {
+			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
+		}
+		p, err := curves(title, spec.X, spec.Y, all...)
+		if err != nil {
+			return err
+		}
+		if err := savePlot(p, dir, spec.File); err != nil {
+			return err
+		}
+	}
+	if report.Histogram.File == "" {
+		return nil
+	}
+	var groups []group
+	for _, r := range records {
+		for _, s := range r.Samples {
+			i := slices.IndexFunc(groups, func(g group) bool { return g.name == s.Name })
+			if i < 0 {
+				i = len(groups)
+				groups = append(groups, group{name: s.Name, colour: colours[i%len(colours)]})
+			}
+			groups[i].values = append(groups[i].values, s.Values...)
+		}
+	}
+	p, err := histogram(title, report.Histogram.X, groups...)
+	if err != nil {
+		return err
+	}
+	return savePlot(p, dir, report.Histogram.File)
 }

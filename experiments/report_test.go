@@ -17,26 +17,50 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/solvers/hypergrad"
+	"bilevel/solvers/linear"
 )
 
-// someRun is a made-up result.
-func someRun(seed uint64, known bool) *CleanRun {
-	r := &CleanRun{TestError: 0.05 + 0.01*float64(seed), ValError: 0.04, ValLoss: 0.3, Iterations: 20, Seconds: 0.5, Device: "cpu", Seed: seed}
-	r.Baselines = CleanBaselines{All: 0.2, Validation: 0.1, Converged: true}
-	norm := 1e-3
-	r.Hypergradient = Certificate{Norm: &norm, Kind: "estimate", Status: "converged"}
-	r.Weights = []float64{0, 0.01, 0.02, 0.5, 0.99, 1, 0.97, 0.98}
+// shown says how the invented records below are reported.
+var shown = Report{
+	Rows: []Row{
+		{Title: "test error, cleaned", Scalar: "test_error", Percent: true},
+		{Title: "  on the truly clean rows", Scalar: "baselines.clean", Percent: true},
+		{Title: "area", Scalar: "auc"},
+		{Title: "  its error figure ({hypergradient.kind})", Scalar: "hypergradient.error"},
+	},
+	Plots: []Plot{
+		{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration",
+			Lines: []Line{{"validation", "val_error"}, {"test", "test_error"}}, ScaleToPercent: true},
+		{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds",
+			Lines: []Line{{"validation", "val_error"}}},
+	},
+	Histogram: Plot{File: "weights", X: "learned weight"},
+}
+
+// someRecord is an invented result. Where known is false, the truth about the labels is not known, and the numbers that
+// depend on it are NaN.
+func someRecord(seed uint64, known bool) *Record {
+	r := NewRecord()
+	r.Experiment, r.Key, r.Device, r.Seed = "made up", "0123456789abcdef", "cpu", seed
+	r.Scalars["test_error"] = 0.05 + 0.01*float64(seed)
+	r.Scalars["auc"], r.Scalars["baselines.clean"] = math.NaN(), math.NaN()
+	r.Certify(&hypergrad.Hypergradient{
+		Gradient: []float64{3, 4}, Error: 0.25, Kind: hypergrad.Estimate, Implicit: 4, Cosine: 0.8,
+	}, "")
+	weights := []float64{0, 0.01, 0.02, 0.5, 0.99, 1, 0.97, 0.98}
+	r.Samples = []Sample{{"all rows", weights}}
 	if known {
-		r.Changed = []bool{true, true, true, false, false, false, false, false}
-		r.Detector = detect(r.Weights, r.Changed, r.Changed)
-		r.Baselines.Clean = &r.ValError
+		r.Samples = []Sample{{"label kept", weights[:3]}, {"label changed", weights[3:]}}
+		r.Scalars["auc"], r.Scalars["baselines.clean"] = 0.9, 0.04
 	}
+	r.Curve.Columns = []string{"iteration", "seconds", "val_error", "test_error"}
 	for i := range 3 {
-		r.Curve = append(r.Curve, CurvePoint{10 * i, 0.25 * float64(i), int64(1280 * i), 0.9 / float64(i+1), 2.3 / float64(i+1), (0.9 + 0.01*float64(seed)) / float64(i+1)})
+		valError, testError := 0.9/float64(i+1), (0.9+0.01*float64(seed%10))/float64(i+1)
+		r.Curve.Rows = append(r.Curve.Rows, []float64{float64(10 * i), 0.25 * float64(i), valError, testError})
 	}
-	for i, w := range r.Weights {
-		r.Suspects = append(r.Suspects, Suspect{Row: 100 + i, Label: i % 3, Weight: w, Own: (i + 1) % 3})
-	}
+	r.Tables = []Table{{"suspects", []string{"row", "label"}, [][]string{{"101", "1"}, {"7", "a, \"b\""}}}}
 	return r
 }
 
@@ -66,7 +90,7 @@ func table(t *testing.T, path ...string) [][]string {
 
 var plots = []string{"error-iterations", "error-seconds", "weights"}
 
-// checkPlots decodes every plot, and asks that it is not blank.
+// checkPlots requires that every plot can be decoded, has a line or bar in it, and has its title.
 func checkPlots(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range plots {
@@ -79,7 +103,7 @@ func checkPlots(t *testing.T, dir string) {
 				colours[[3]uint32{r, g, b}] = true
 			}
 		}
-		require.True(t, colours[[3]uint32{0, 114 * 257, 178 * 257}], "%s has no blue in it", name)
+		require.True(t, colours[[3]uint32{0, 114 * 257, 178 * 257}], "%s must have something blue in it", name)
 		d, texts := xml.NewDecoder(bytes.NewReader(read(t, dir, name+".svg"))), ""
 		for {
 			token, err := d.Token()
@@ -97,52 +121,53 @@ func checkPlots(t *testing.T, dir string) {
 	}
 }
 
-func TestCleanResults(t *testing.T) {
-	for _, runs := range [][]*CleanRun{{someRun(1, true)}, {someRun(1, false)}, {someRun(1, true), someRun(2, true), someRun(math.MaxUint64, true)}} {
+func TestResults(t *testing.T) {
+	for _, records := range [][]*Record{
+		{someRecord(1, true)}, {someRecord(1, false)},
+		{someRecord(1, true), someRecord(2, true), someRecord(math.MaxUint64, true)},
+	} {
 		dir := filepath.Join(t.TempDir(), "new", "folder")
-		require.NoError(t, WriteCleanResults(dir, "a <title> & more", runs))
+		require.NoError(t, WriteResults(dir, Page{Title: "a <title> & more"}, shown, records, len(records)))
 		checkPlots(t, dir)
-		want := []string{"metrics.csv", "metrics.jsonl", "result.json"}
+		want := []string{"metrics.csv", "metrics.jsonl", "report.html", "result.json"}
 		for _, p := range plots {
 			want = append(want, p+".svg", p+".png")
 		}
-		for _, r := range runs {
+		for _, r := range records {
 			suspects := "suspects.csv"
-			if len(runs) > 1 {
+			if len(records) > 1 {
 				suspects = "suspects-seed-" + strconv.FormatUint(r.Seed, 10) + ".csv"
 			}
 			want = append(want, suspects)
-			rows := table(t, dir, suspects)
-			require.Equal(t, []string{"row", "label", "weight", "own_label"}, rows[0])
-			require.Equal(t, []string{"101", "1", "0.01", "2"}, rows[2])
-			require.Len(t, rows, 9)
+			require.Equal(t, [][]string{{"row", "label"}, {"101", "1"}, {"7", "a, \"b\""}}, table(t, dir, suspects))
 		}
 		slices.Sort(want)
-		require.Equal(t, want, names(t, dir), "and no temporary file")
+		require.Equal(t, want, names(t, dir), "there is no other file, such as a temporary one")
 
 		rows := table(t, dir, "metrics.csv")
-		require.Equal(t, []string{"seed", "iteration", "seconds", "samples", "val_error", "val_loss", "test_error"}, rows[0])
-		require.Len(t, rows, 1+3*len(runs))
+		require.Equal(t, []string{"seed", "iteration", "seconds", "val_error", "test_error"}, rows[0])
+		require.Len(t, rows, 1+3*len(records))
 		lines := json.NewDecoder(bytes.NewReader(read(t, dir, "metrics.jsonl")))
-		for i, r := range runs {
-			for j, p := range r.Curve {
+		for i, r := range records {
+			for j, p := range r.Curve.Rows {
 				var line struct {
-					Seed uint64 `json:"seed"`
-					CurvePoint
+					Seed      uint64  `json:"seed"`
+					Iteration float64 `json:"iteration"`
+					TestError float64 `json:"test_error"`
 				}
 				require.NoError(t, lines.Decode(&line))
 				require.Equal(t, r.Seed, line.Seed)
-				require.Equal(t, p, line.CurvePoint)
+				require.Equal(t, []float64{p[0], p[3]}, []float64{line.Iteration, line.TestError}, "no digit is lost")
 				row := rows[1+3*i+j]
 				require.Equal(t, strconv.FormatUint(r.Seed, 10), row[0])
-				got, err := strconv.ParseFloat(row[6], 64)
+				got, err := strconv.ParseFloat(row[4], 64)
 				require.NoError(t, err)
-				require.InEpsilon(t, p.TestError, got, 1e-6)
+				require.InEpsilon(t, p[3], got, 1e-6)
 			}
 		}
 		require.False(t, lines.More())
 
-		summary, err := Summarize(runs)
+		summary, err := Summarize(records)
 		require.NoError(t, err)
 		text, err := json.Marshal(summary)
 		require.NoError(t, err)
@@ -150,23 +175,60 @@ func TestCleanResults(t *testing.T) {
 	}
 }
 
-func TestCleanResultsLeaveNothingHalfWritten(t *testing.T) {
+func TestResultsLeaveNothingHalfWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.Error(t, WriteCleanResults(filepath.Join(file, "out"), "t", []*CleanRun{someRun(1, true)}))
+	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
 
 	dir := filepath.Join(t.TempDir(), "out")
-	broken := someRun(1, true)
-	broken.ValLoss = math.NaN()
-	require.Error(t, WriteCleanResults(dir, "t", []*CleanRun{broken}))
+	broken := someRecord(1, true)
+	broken.Curve.Rows[1][2] = math.NaN()
+	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1), "a value that is no number")
 	require.NoDirExists(t, dir)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "weights.png", "in the way"), 0o700))
-	require.Error(t, WriteCleanResults(dir, "t", []*CleanRun{someRun(1, true)}))
+	require.Error(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
 	for _, name := range names(t, dir) {
-		require.False(t, strings.HasPrefix(name, "."), "a temporary file: %s", name)
-		require.NotEqual(t, "result.json", name, "it comes last")
+		require.False(t, strings.HasPrefix(name, "."), "%s is a temporary file", name)
+		require.NotEqual(t, "result.json", name, "result.json is written last, after the plot that fails")
 	}
+}
+
+// A record is one JSON object. A name with a dot becomes a member of an object inside it, and NaN becomes null.
+func TestRecordJSON(t *testing.T) {
+	r := someRecord(3, false)
+	r.Counts["oracle.hvp"], r.Flags["baselines.converged"] = 7, true
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"auc": null, "baselines": {"clean": null, "converged": true}, "device": "cpu",
+		"key": "0123456789abcdef", "seed": 3,
+		"hypergradient": {"control": null, "error": 0.25, "implicit_cosine": 0.8, "implicit_share": 0.8,
+			"kind": "estimate", "norm": 5, "residual": 0, "smallest_eigenvalue": 0, "stationarity": 0,
+			"status": "converged"},
+		"oracle": {"hvp": 7}, "test_error": 0.08}`, string(text))
+	require.Empty(t, r.Warnings)
+	r.Certify(&hypergrad.Hypergradient{Status: linear.MaxSteps}, "do this")
+	require.Equal(t, []string{"the hypergradient at the end is not reliable (max steps): do this"}, r.Warnings)
+}
+
+// A cell's key depends on the experiment, the configuration and the seed, and on nothing else.
+func TestCellKeys(t *testing.T) {
+	type config struct{ A, B int }
+	keys := map[string]bool{}
+	for _, c := range []Cell{
+		{"x", config{1, 2}, 1}, {"x", config{1, 2}, 2}, {"x", config{2, 1}, 1}, {"y", config{1, 2}, 1},
+	} {
+		key, err := c.Key()
+		require.NoError(t, err)
+		again, err := c.Key()
+		require.NoError(t, err)
+		require.Equal(t, key, again)
+		require.Len(t, key, 16)
+		keys[key] = true
+	}
+	require.Len(t, keys, 4)
+	_, err := Cell{"x", func() {}, 1}.Key()
+	require.ErrorContains(t, err, "cannot be written as JSON")
 }
 
 func TestPlotsOfEdgeCases(t *testing.T) {
@@ -198,8 +260,8 @@ func TestTicks(t *testing.T) {
 		from, to float64
 		want     string
 	}{
-		{0, 2000, "0 500 1000 1500 2000"}, {0, 0.034, "0 0.01 0.02 0.03"}, {0, 1, "0 0.2 0.4 0.6 0.8 1"}, {0, 16.1, "0 5 10 15"},
-		{0, 1e6, "0 200000 400000 600000 800000 1e+06"},
+		{0, 2000, "0 500 1000 1500 2000"}, {0, 0.034, "0 0.01 0.02 0.03"}, {0, 1, "0 0.2 0.4 0.6 0.8 1"},
+		{0, 16.1, "0 5 10 15"}, {0, 1e6, "0 200000 400000 600000 800000 1e+06"},
 	} {
 		var labels []string
 		for _, tick := range roundTicks(c.from, c.to) {
@@ -216,44 +278,59 @@ func TestTicks(t *testing.T) {
 	require.Equal(t, []string{"1", "10", "100", "1000"}, labels)
 }
 
-func TestCleanTable(t *testing.T) {
+func TestTable(t *testing.T) {
 	var b bytes.Buffer
-	require.NoError(t, WriteCleanTable(&b, []*CleanRun{someRun(1, true)}))
+	require.NoError(t, WriteTable(&b, shown, []*Record{someRecord(1, true)}))
 	require.Regexp(t, `(?m)^test error, cleaned +6\.00 %$`, b.String())
 	require.Regexp(t, `(?m)^  on the truly clean rows +4\.00 %$`, b.String())
+	require.Regexp(t, `(?m)^  its error figure \(estimate\) +0\.25$`, b.String())
 	require.NotContains(t, b.String(), "±")
 	require.NotContains(t, b.String(), "warning")
 
 	b.Reset()
-	bad := someRun(2, false)
-	bad.Baselines.Converged, bad.Hypergradient.Status = false, "max steps"
-	require.NoError(t, WriteCleanTable(&b, []*CleanRun{someRun(1, false), bad}))
-	require.Regexp(t, `(?m)^test error, cleaned +6\.50 % ± 0\.71$`, b.String()) // 6 and 7 %
-	require.NotContains(t, b.String(), "detector")
+	bad := someRecord(2, false)
+	bad.Warn("one")
+	bad.Warn("two %d", 2)
+	require.NoError(t, WriteTable(&b, shown, []*Record{someRecord(1, true), bad}))
+	require.Regexp(t, `(?m)^test error, cleaned +6\.50 % ± 0\.71$`, b.String()) // the mean of 6 % and 7 %
+	require.NotContains(t, b.String(), "area", "a row is left out where one of the records has no value for it")
 	require.NotContains(t, b.String(), "truly clean")
-	require.Equal(t, 2, strings.Count(b.String(), "warning: seed 2: "))
+	require.Contains(t, b.String(), "warning: seed 2: one\nwarning: seed 2: two 2\n")
 
-	require.Error(t, WriteCleanTable(failing{}, []*CleanRun{bad}))
+	require.Error(t, WriteTable(failing{}, shown, []*Record{bad}))
 }
 
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("full") }
 
-// A folder used again holds the lists of the last run only.
-func TestSuspectsOfEarlierRunsGo(t *testing.T) {
+// Tables of an earlier run in the same folder are removed; other files stay.
+func TestTablesOfEarlierRunsGo(t *testing.T) {
 	dir := t.TempDir()
-	names := func() (out []string) {
-		files, err := filepath.Glob(filepath.Join(dir, "*"))
-		require.NoError(t, err)
-		for _, f := range files {
-			out = append(out, filepath.Base(f))
-		}
-		return out
-	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "suspects-mine.csv"), nil, 0o644))
-	require.NoError(t, writeSuspects(dir, []*CleanRun{{Seed: 1}, {Seed: 2}}))
-	require.Equal(t, []string{"suspects-mine.csv", "suspects-seed-1.csv", "suspects-seed-2.csv"}, names())
-	require.NoError(t, writeSuspects(dir, []*CleanRun{{Seed: 1}}))
-	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names())
+	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true), someRecord(2, true)}, 2))
+	require.Equal(t, []string{"suspects-mine.csv", "suspects-seed-1.csv", "suspects-seed-2.csv"}, names(t, dir))
+	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true)}, 1))
+	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names(t, dir))
+}
+
+// The page asks for no other file, escapes what it is given, and has everything on it.
+func TestPageStandsAlone(t *testing.T) {
+	dir := t.TempDir()
+	r := someRecord(1, true)
+	r.Warn("a <b>warning</b>")
+	page := Page{Title: "a <title> & more", Version: "version 7", Config: "step: 0.1 # <x>"}
+	require.NoError(t, WriteResults(dir, page, shown, []*Record{r}, 1))
+	text := string(read(t, dir, "report.html"))
+	for _, want := range []string{
+		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;", "version 7",
+		"<td>6.00 %</td>", "its error figure (estimate)", "<td>a, &#34;b&#34;</td>", "hypergradient of norm 5",
+	} {
+		require.Contains(t, text, want)
+	}
+	require.Equal(t, 3, strings.Count(text, "<svg"))
+	require.NotContains(t, text, "<?xml")
+	for _, outside := range []string{"src=", "<script", "<link", "@import", "url(http"} {
+		require.NotContains(t, text, outside)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
 )
 
@@ -77,19 +76,4 @@ func joinValues(values []any) (any, error) {
 		return values[0], nil
 	}
 	return values, nil
-}
-
-// MeanStd is the mean and the standard deviation with n-1; the latter is 0 for one value.
-func MeanStd(values []float64) (mean, std float64) {
-	n := float64(len(values))
-	for _, v := range values {
-		mean += v / n
-	}
-	for _, v := range values {
-		std += (v - mean) * (v - mean)
-	}
-	if n > 1 {
-		return mean, math.Sqrt(std / (n - 1))
-	}
-	return mean, 0
 }

@@ -37,31 +37,42 @@ func summaryText(t *testing.T, rows ...summaryRow) string {
 
 func TestSummarizeOne(t *testing.T) {
 	half := 0.5
-	require.JSONEq(t, `{"error": 0.1, "maybe": 0.5, "inner": {"calls": 7, "maybe": null}, "device": "cpu", "kind": "a", "ok": true,
-		"list": [1], "other": null, "seed": 3}`,
-		summaryText(t, summaryRow{Error: 0.1, Maybe: &half, Inner: summaryInner{Calls: 7}, Device: "cpu", Kind: "a", OK: true, List: []int{1}, Seed: 3}))
+	row := summaryRow{
+		Error: 0.1, Maybe: &half, Inner: summaryInner{Calls: 7},
+		Device: "cpu", Kind: "a", OK: true, List: []int{1}, Seed: 3,
+	}
+	require.JSONEq(t, `{"error": 0.1, "maybe": 0.5, "inner": {"calls": 7, "maybe": null},
+		"device": "cpu", "kind": "a", "ok": true, "list": [1], "other": null, "seed": 3}`,
+		summaryText(t, row))
 }
 
 func TestSummarizeSeveral(t *testing.T) {
 	half := 0.5
+	inner := summaryInner{Calls: 7, Maybe: &half}
 	rows := []summaryRow{
-		{Error: 1, Maybe: &half, Inner: summaryInner{Calls: 7, Maybe: &half}, Device: "cpu", Kind: "a", OK: true, List: []int{1, 2}, Other: []int{1}, Seed: 1},
-		{Error: 2, Maybe: nil, Inner: summaryInner{Calls: 7, Maybe: &half}, Device: "cpu", Kind: "b", OK: true, List: []int{1, 2}, Other: []int{2}, Seed: 2},
-		{Error: 6, Maybe: &half, Inner: summaryInner{Calls: 7, Maybe: &half}, Device: "cpu", Kind: "a", OK: true, List: []int{1, 2}, Other: []int{1}, Seed: 3},
+		{Error: 1, Maybe: &half, Inner: inner, Device: "cpu", Kind: "a", OK: true,
+			List: []int{1, 2}, Other: []int{1}, Seed: 1},
+		{Error: 2, Maybe: nil, Inner: inner, Device: "cpu", Kind: "b", OK: true,
+			List: []int{1, 2}, Other: []int{2}, Seed: 2},
+		{Error: 6, Maybe: &half, Inner: inner, Device: "cpu", Kind: "a", OK: true,
+			List: []int{1, 2}, Other: []int{1}, Seed: 3},
 	}
-	// (1, 2, 6): mean 3, squared deviations 4 + 1 + 9 = 14, over n-1 = 2
+	// The errors 1, 2, 6 have mean 3 and squared deviations 4 + 1 + 9 = 14, whose sum is divided by n-1 = 2.
 	require.JSONEq(t, `{
 		"error": {"mean": 3, "std": 2.6457513110645907, "values": [1, 2, 6]},
 		"maybe": null,
-		"inner": {"calls": {"mean": 7, "std": 0, "values": [7, 7, 7]}, "maybe": {"mean": 0.5, "std": 0, "values": [0.5, 0.5, 0.5]}},
-		"device": "cpu", "kind": ["a", "b", "a"], "ok": true, "list": [1, 2], "other": [[1], [2], [1]], "seed": [1, 2, 3]}`,
+		"inner": {"calls": {"mean": 7, "std": 0, "values": [7, 7, 7]},
+			"maybe": {"mean": 0.5, "std": 0, "values": [0.5, 0.5, 0.5]}},
+		"device": "cpu", "kind": ["a", "b", "a"], "ok": true,
+		"list": [1, 2], "other": [[1], [2], [1]], "seed": [1, 2, 3]}`,
 		summaryText(t, rows...))
 }
 
 func TestSummarizeKeepsLargeSeeds(t *testing.T) {
-	const odd = 1<<53 + 1 // no float64
+	const odd = 1<<53 + 1 // the smallest positive integer that is not a float64
 	require.Contains(t, summaryText(t, summaryRow{Seed: odd}), `"seed":9007199254740993`)
-	require.Contains(t, summaryText(t, summaryRow{Seed: odd}, summaryRow{Seed: math.MaxUint64}), `"seed":[9007199254740993,18446744073709551615]`)
+	require.Contains(t, summaryText(t, summaryRow{Seed: odd}, summaryRow{Seed: math.MaxUint64}),
+		`"seed":[9007199254740993,18446744073709551615]`)
 }
 
 func TestSummarizeRefusesWhatJSONCannotSay(t *testing.T) {
@@ -74,8 +85,9 @@ func TestMeanStd(t *testing.T) {
 		values    []float64
 		mean, std float64
 	}{
-		{nil, 0, 0}, {[]float64{4}, 4, 0}, {[]float64{1, 3}, 2, math.Sqrt2}, {[]float64{2, 4, 4, 4, 5, 5, 7, 9}, 5, math.Sqrt(32.0 / 7)},
-		{[]float64{1e8, 1e8 + 2}, 1e8 + 1, math.Sqrt2}, // two passes do not cancel
+		{nil, 0, 0}, {[]float64{4}, 4, 0}, {[]float64{1, 3}, 2, math.Sqrt2},
+		{[]float64{2, 4, 4, 4, 5, 5, 7, 9}, 5, math.Sqrt(32.0 / 7)},
+		{[]float64{1e8, 1e8 + 2}, 1e8 + 1, math.Sqrt2}, // the mean of the squares minus the squared mean would cancel
 	} {
 		mean, std := MeanStd(c.values)
 		require.InDelta(t, c.mean, mean, 1e-7)

@@ -54,8 +54,13 @@ func digest(t testing.TB, file string) string {
 func TestFresh(t *testing.T) {
 	var sources, outputs []string
 	for _, b := range builds(t) {
-		require.Equal(t, b.SourceSHA256, digest(t, b.Source), "%s is newer than %s: run go generate ./kernels", b.Source, b.Output)
-		require.Equal(t, b.OutputSHA256, digest(t, b.Output), "%s was changed by hand: run go generate ./kernels", b.Output)
+		require.Equal(
+			t, b.SourceSHA256, digest(t, b.Source), "%s is newer than %s: run go generate ./kernels", b.Source,
+			b.Output,
+		)
+		require.Equal(
+			t, b.OutputSHA256, digest(t, b.Output), "%s was changed by hand: run go generate ./kernels", b.Output,
+		)
 		require.Equal(t, []string{"nvrtc", "12.2.140", "compute_80"}, []string{b.Compiler, b.Version, b.Arch})
 		require.Contains(t, b.Options, "-lineinfo")
 		if !slices.Contains(sources, b.Source) {
@@ -105,8 +110,8 @@ func resources(t testing.TB) map[string]map[string]figure {
 	return list
 }
 
-// With the compilers at hand the texts come out byte by byte as they are, ptxas takes them for every architecture without
-// spills and local memory, and the committed figures are what it says.
+// With the compilers at hand the texts come out byte by byte as they are, ptxas takes them for every architecture
+// without spills and local memory, and the committed figures are what it says.
 func TestCompileAndAssemble(t *testing.T) {
 	if os.Getenv("BILEVEL_CUDA_TOOLS") == "" {
 		t.Skip("BILEVEL_CUDA_TOOLS does not name the folder of scripts/cuda-tools setup")
@@ -149,9 +154,9 @@ var (
 	sassBranch = regexp.MustCompile("BRA.*`\\((\\.L_\\S+)\\)")
 )
 
-// ffmaShares finds, in the machine code of each kernel, the loop with the most FFMA (from the target of a backward branch to
-// the branch) and their share of its instructions, to a thousandth. It counts the text of the loop: of masked operands, both
-// ways in which a slice may be stored are in it.
+// ffmaShares finds, in the machine code of each kernel, the loop with the most FFMA (from the target of a backward
+// branch to the branch) and their share of its instructions, to a thousandth. It counts the text of the loop: of masked
+// operands, both ways in which a slice may be stored are in it.
 func ffmaShares(sass string) map[string]float64 {
 	shares := map[string]float64{}
 	for _, part := range strings.Split(sass, ".section\t.text.")[1:] {
@@ -182,8 +187,8 @@ func ffmaShares(sass string) map[string]float64 {
 	return shares
 }
 
-// The figures that the design promises, as committed: two blocks of the large tile fit on a processor, at least 80 % of the
-// loops of both square tiles are FFMA.
+// The figures that the design promises, as committed: two blocks of the large tile fit on a processor, at least 80 % of
+// the loops of both square tiles are FFMA.
 func TestPromisedFigures(t *testing.T) {
 	list := resources(t)
 	require.ElementsMatch(t, architectures, slices.Collect(maps.Keys(list)))

@@ -1,5 +1,5 @@
-// Copies of up to 6 axes with any strides; casts as ToReal (nearest even) and ToInt (toward zero; NaN and values outside
-// int32 give 0).
+// Copies of up to 6 axes with any strides; casts as ToReal (nearest even) and ToInt (toward zero; NaN and values
+// outside int32 give 0).
 struct Copy {
     int size, rank;
     int shape[6], from[6], to[6]; // the last is the innermost axis; the first 6 - rank are not used
@@ -47,8 +47,8 @@ template <int CAST> __device__ __forceinline__ void dense(const unsigned* from, 
     if (blockIdx.x == 0 && e < size) to[e] = cast<CAST>(from[e]);
 }
 
-// The plane of the last two axes is turned: from runs along the last but one, to along the last. Blocks of 32 x 8 threads
-// carry 32 x 32 tiles through shared memory; tiles along x, planes (of the other axes) along y.
+// The plane of the last two axes is turned: from runs along the last but one, to along the last. Blocks of 32 x 8
+// threads carry 32 x 32 tiles through shared memory; tiles along x, planes (of the other axes) along y.
 template <int CAST> __device__ __forceinline__ void turned(const unsigned* from, unsigned* to, const Copy& p) {
     __shared__ unsigned tile[32][33];
     const int a = 4, b = 5, right = (p.shape[b] + 31) / 32;
@@ -59,12 +59,14 @@ template <int CAST> __device__ __forceinline__ void turned(const unsigned* from,
 #pragma unroll
     for (int i = threadIdx.y; i < 32; i += 8)
         if (a0 + threadIdx.x < p.shape[a] && b0 + i < p.shape[b])
-            tile[i][threadIdx.x] = __ldg(from + (long long)(a0 + threadIdx.x) * p.from[a] + (long long)(b0 + i) * p.from[b]);
+            tile[i][threadIdx.x] =
+                __ldg(from + (long long)(a0 + threadIdx.x) * p.from[a] + (long long)(b0 + i) * p.from[b]);
     __syncthreads();
 #pragma unroll
     for (int i = threadIdx.y; i < 32; i += 8)
         if (a0 + i < p.shape[a] && b0 + threadIdx.x < p.shape[b])
-            to[(long long)(a0 + i) * p.to[a] + (long long)(b0 + threadIdx.x) * p.to[b]] = cast<CAST>(tile[threadIdx.x][i]);
+            to[(long long)(a0 + i) * p.to[a] + (long long)(b0 + threadIdx.x) * p.to[b]] =
+                cast<CAST>(tile[threadIdx.x][i]);
 }
 
 #define COPY(NAME, CAST)                                                                                                    \

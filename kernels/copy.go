@@ -82,8 +82,8 @@ func (f Fill) Plan() Plan {
 	peel(joined(f.Shape, f.To.Strides, f.To.Strides), [2]int{0, f.To.Off}, func(axes []axis, off [2]int) {
 		p := params(axes)
 		plan.Launches = append(plan.Launches, Launch{
-			Module: "copy", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1}, Block: [3]int{block, 1, 1},
-			Args: []any{Operand{f.To.Number, off[1]}, f.Word, p},
+			Module: "copy", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1},
+			Block: [3]int{block, 1, 1}, Args: []any{Operand{f.To.Number, off[1]}, f.Word, p},
 		})
 	})
 	return plan
@@ -133,8 +133,8 @@ func params(axes []axis) copied {
 	return p
 }
 
-// turnedPlane reorders axes so that the last two are the plane that turned copies: To contiguous along the last, From along
-// the one before. It is nil where there is no such plane, or it is too narrow to be worth a tile.
+// turnedPlane reorders axes so that the last two are the plane that turned copies: To contiguous along the last, From
+// along the one before. It is nil where there is no such plane, or it is too narrow to be worth a tile.
 func turnedPlane(axes []axis) []axis {
 	const narrow = 8
 	last := len(axes) - 1

@@ -37,20 +37,25 @@ var copyCases = []struct {
 	pad             int
 	entry           string // of the kernel expected to run
 }{
-	{[]int{}, []int{}, []int{}, 0, "_strided"}, {[]int{0}, []int{0}, []int{0}, 0, ""}, {[]int{1031}, []int{0}, []int{0}, 0, "_dense"},
-	{[]int{33, 67}, []int{0, 1}, []int{0, 1}, 0, "_dense"}, {[]int{33, 67}, []int{0, 1}, []int{0, 1}, 3, "_strided"},
-	{[]int{33, 67}, []int{1, 0}, []int{0, 1}, 0, "_turned"}, {[]int{33, 67}, []int{0, 1}, []int{1, 0}, 3, "_turned"},
-	{[]int{33, 67}, []int{1, 0}, []int{1, 0}, 0, "_dense"}, {[]int{33, 67}, nil, []int{0, 1}, 0, "_strided"},
-	{[]int{9, 13, 17}, []int{2, 1, 0}, []int{0, 1, 2}, 0, "_turned"}, {[]int{9, 13, 17}, []int{1, 0, 2}, []int{0, 1, 2}, 1, "_strided"},
-	{[]int{2, 3, 4, 5, 6}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 1, "_strided"}, {[]int{3, 9, 2, 8}, []int{2, 0, 3, 1}, []int{0, 1, 2, 3}, 1, "_turned"},
+	{[]int{}, []int{}, []int{}, 0, "_strided"}, {[]int{0}, []int{0}, []int{0}, 0, ""},
+	{[]int{1031}, []int{0}, []int{0}, 0, "_dense"}, {[]int{33, 67}, []int{0, 1}, []int{0, 1}, 0, "_dense"},
+	{[]int{33, 67}, []int{0, 1}, []int{0, 1}, 3, "_strided"}, {[]int{33, 67}, []int{1, 0}, []int{0, 1}, 0, "_turned"},
+	{[]int{33, 67}, []int{0, 1}, []int{1, 0}, 3, "_turned"}, {[]int{33, 67}, []int{1, 0}, []int{1, 0}, 0, "_dense"},
+	{[]int{33, 67}, nil, []int{0, 1}, 0, "_strided"}, {[]int{9, 13, 17}, []int{2, 1, 0}, []int{0, 1, 2}, 0, "_turned"},
+	{[]int{9, 13, 17}, []int{1, 0, 2}, []int{0, 1, 2}, 1, "_strided"},
+	{[]int{2, 3, 4, 5, 6}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 1, "_strided"},
+	{[]int{3, 9, 2, 8}, []int{2, 0, 3, 1}, []int{0, 1, 2, 3}, 1, "_turned"},
 	{[]int{2, 3, 2, 3, 2, 3}, []int{5, 3, 1, 0, 2, 4}, []int{0, 1, 2, 3, 4, 5}, 0, "_strided"},
 	{[]int{2, 3, 2, 3, 2, 3, 2}, []int{6, 5, 3, 1, 0, 2, 4}, []int{0, 1, 2, 3, 4, 5, 6}, 0, "_strided"},
-	{[]int{1, 19, 1, 1, 23}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 0, "_turned"}, {[]int{1, 19, 1, 1, 23}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 2, "_strided"},
+	{[]int{1, 19, 1, 1, 23}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 0, "_turned"},
+	{[]int{1, 19, 1, 1, 23}, []int{4, 3, 2, 1, 0}, []int{0, 1, 2, 3, 4}, 2, "_strided"},
 }
 
 func TestCopy(t *testing.T) {
-	edges := []float32{0, float32(math.Copysign(0, -1)), 1.5, -1.5, 2147483520, 2147483648, -2147483648, -2147483904, 3e9, -3e38,
-		float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 0x1p-149, -0.999, 16777217}
+	edges := []float32{
+		0, float32(math.Copysign(0, -1)), 1.5, -1.5, 2147483520, 2147483648, -2147483648, -2147483904, 3e9, -3e38,
+		float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 0x1p-149, -0.999, 16777217,
+	}
 	for cast, prefix := range []string{"copy", "to_real", "to_int"} {
 		for n, c := range copyCases {
 			t.Run(fmt.Sprint(prefix, c.shape, c.from, c.to, c.pad), func(t *testing.T) {
@@ -110,7 +115,11 @@ func TestFill(t *testing.T) {
 		r := newRig(t, ptx.Options{Sanitize: true})
 		to, size := rowMajor(c.shape, c.to, c.pad)
 		n := r.guarded("to", max(size, 1))
-		r.run(kernels.Fill{Shape: c.shape, To: kernels.View{Operand: kernels.Operand{Number: n}, Strides: to}, Word: 42}.Plan())
+		r.run(
+			kernels.Fill{
+				Shape: c.shape, To: kernels.View{Operand: kernels.Operand{Number: n}, Strides: to}, Word: 42,
+			}.Plan(),
+		)
 		out, left := get[uint32](r, n, max(size, 1)), max(size, 1)
 		walk(c.shape, to, to, func(i, _ int) {
 			require.EqualValues(t, 42, out[i])

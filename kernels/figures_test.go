@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -25,9 +26,12 @@ func (r *rig) dense(label string, n int) int { return put(r, label, r.normals(n)
 func scenes() []scene {
 	product := func(m, n, k, processors int, transA, transB, mask, odd, tensor bool) func(r *rig) kernels.Plan {
 		return func(r *rig) kernels.Plan {
-			g := kernels.Gemm{Batch: 1, M: m, N: n, K: k, Processors: processors, TensorCores: tensor,
-				A: kernels.Strided{Number: r.dense("A", m*k+1), Strides: [3]int{0, k, 1}}, B: kernels.Strided{Number: r.dense("B", k*n+1), Strides: [3]int{0, n, 1}},
-				Out: kernels.Strided{Number: r.blank("out", m*n), Strides: [3]int{0, n, 1}}}
+			g := kernels.Gemm{
+				Batch: 1, M: m, N: n, K: k, Processors: processors, TensorCores: tensor,
+				A:   kernels.Strided{Number: r.dense("A", m*k+1), Strides: [3]int{0, k, 1}},
+				B:   kernels.Strided{Number: r.dense("B", k*n+1), Strides: [3]int{0, n, 1}},
+				Out: kernels.Strided{Number: r.blank("out", m*n), Strides: [3]int{0, n, 1}},
+			}
 			if transA {
 				g.A.Strides = [3]int{0, 1, m}
 			}
@@ -51,31 +55,34 @@ func scenes() []scene {
 		if mask {
 			b += 4 * m * k
 		}
-		return scene{kernel, fmt.Sprintf("%dx%d by %dx%d%s", m, k, k, n, how), b, 2 * m * n * k, product(m, n, k, processors, transA, transB, mask, odd, tensor)}
+		return scene{
+			kernel, fmt.Sprintf("%dx%d by %dx%d%s", m, k, k, n, how), b, 2 * m * n * k,
+			product(m, n, k, processors, transA, transB, mask, odd, tensor),
+		}
 	}
 	square := func(r *rig, label string, rows, cols int) kernels.Strided {
 		return kernels.Strided{Number: r.dense(label, rows*cols), Strides: [3]int{cols, 1, 0}}
 	}
-	softmax := func(kernel string, kind kernels.SoftmaxKind, rows, cols int) scene {
+	softmax := func(kernel string, what kind.Softmax, rows, cols int) scene {
 		b := 8 * rows * cols
-		if kind == kernels.CrossEntropy {
+		if what == kind.CrossEntropy {
 			b = 4*rows*cols + 8*rows
 		}
 		return scene{kernel, fmt.Sprintf("%dx%d", rows, cols), b, 0, func(r *rig) kernels.Plan {
-			s := kernels.Softmax{Kind: kind, Rows: rows, Cols: cols, In: square(r, "z", rows, cols)}
+			s := kernels.Softmax{Kind: what, Rows: rows, Cols: cols, In: square(r, "z", rows, cols)}
 			s.Out = kernels.Strided{Number: r.blank("out", rows*cols), Strides: [3]int{cols, 1, 0}}
-			if kind == kernels.CrossEntropy {
+			if what == kind.CrossEntropy {
 				s.Out.Strides = [3]int{1}
 				s.Labels = kernels.Strided{Number: put(r, "labels", make([]int32, rows)), Strides: [3]int{1}}
 			}
 			return s.Plan()
 		}}
 	}
-	random := func(kernel string, kind kernels.RandomKind) scene {
+	random := func(kernel string, what kind.Random) scene {
 		const n = 1 << 15
 		return scene{kernel, "32768", 4 * n, 0, func(r *rig) kernels.Plan {
 			word := kernels.Strided{Number: put(r, "seed", []int32{1, 2}), Strides: [3]int{1}}
-			return kernels.Random{Kind: kind, N: n, Seed: word, Step: word, Below: 10,
+			return kernels.Random{Kind: what, N: n, Seed: word, Step: word, Below: 10,
 				Out: kernels.Strided{Number: r.blank("out", n), Strides: [3]int{1}}}.Plan()
 		}}
 	}
@@ -95,8 +102,22 @@ func scenes() []scene {
 		const rows, n = 512, 512
 		return scene{kernel, fmt.Sprintf("512 of 512 rows of %d", cols), 4*n + 8*n*cols, 0, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
-			return kernels.Gather{Rows: rows, Cols: cols, Count: n, Fault: fault, Table: square(r, "table", rows, cols), Index: indices(r, n, rows),
-				Out: kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}}}.Plan()
+			return kernels.Gather{
+				Rows: rows, Cols: cols, Count: n, Fault: fault, Table: square(r, "table", rows, cols),
+				Index: indices(r, n, rows),
+				Out:   kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}},
+			}.Plan()
+		}}
+	}
+	bytes := func(kernel string, cols int) scene {
+		const rows, n = 512, 512
+		return scene{kernel, fmt.Sprintf("512 of 512 rows of %d", cols), 4*n + 5*n*cols, 0, func(r *rig) kernels.Plan {
+			fault, _ := r.fault()
+			return kernels.Gather{
+				Rows: rows, Cols: cols, Count: n, Fault: fault, Bytes: true, Index: indices(r, n, rows),
+				Table: kernels.Strided{Number: put(r, "table", make([]byte, rows*cols)), Strides: [3]int{cols, 1, 0}},
+				Out:   kernels.Strided{Number: r.blank("out", n*cols), Strides: [3]int{cols, 1, 0}},
+			}.Plan()
 		}}
 	}
 	return []scene{
@@ -122,26 +143,37 @@ func scenes() []scene {
 		gemm("gemm_64_tf32_b", ", both transposed", 256, 256, 128, 16, true, true, false, false),
 		gemm("gemm_64_tf32_any", ", B transposed", 256, 256, 128, 16, false, true, false, false),
 		gemm("gemm_64_tf32_mask", "", 256, 256, 128, 16, false, false, true, false),
-		softmax("softmax_short", kernels.Probabilities, 512, 128), softmax("softmax_long", kernels.Probabilities, 32, 1024),
-		softmax("log_softmax_short", kernels.LogProbabilities, 512, 128), softmax("log_softmax_long", kernels.LogProbabilities, 32, 1024),
-		softmax("cross_entropy_short", kernels.CrossEntropy, 512, 128), softmax("cross_entropy_long", kernels.CrossEntropy, 32, 1024),
+		softmax("softmax_short", kind.Probabilities, 512, 128), softmax("softmax_long", kind.Probabilities, 32, 1024),
+		softmax("log_softmax_short", kind.LogProbabilities, 512, 128), softmax("log_softmax_long", kind.LogProbabilities, 32, 1024),
+		softmax("cross_entropy_short", kind.CrossEntropy, 512, 128), softmax("cross_entropy_long", kind.CrossEntropy, 32, 1024),
 		{"argmax_short", "512x128", 4*512*128 + 4*512, 0, func(r *rig) kernels.Plan {
-			return kernels.ArgMax{Rows: 512, Cols: 128, In: square(r, "z", 512, 128), Out: kernels.Strided{Number: r.blank("out", 512), Strides: [3]int{1}}}.Plan()
+			return kernels.ArgMax{
+				Rows: 512, Cols: 128, In: square(r, "z", 512, 128),
+				Out: kernels.Strided{Number: r.blank("out", 512), Strides: [3]int{1}},
+			}.Plan()
 		}},
 		{"argmax_long", "32x2048", 4*32*2048 + 4*32, 0, func(r *rig) kernels.Plan {
-			return kernels.ArgMax{Rows: 32, Cols: 2048, In: square(r, "z", 32, 2048), Out: kernels.Strided{Number: r.blank("out", 32), Strides: [3]int{1}}}.Plan()
+			return kernels.ArgMax{
+				Rows: 32, Cols: 2048, In: square(r, "z", 32, 2048),
+				Out: kernels.Strided{Number: r.blank("out", 32), Strides: [3]int{1}},
+			}.Plan()
 		}},
 		{"kth_count", "65536, first digit", 4 << 16, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
 		{"kth_place", "2048 counts", 4 << 11, 0, func(r *rig) kernels.Plan { return r.chosen(1 << 16).Plan() }},
-		gathered("gather_4", 128), gathered("gather", 65),
+		gathered("gather_4", 128),
+		gathered("gather", 65),
+		bytes("gather_bytes_4", 128),
+		bytes("gather_bytes", 65),
 		{"scatter_add", "512 into 512 rows of 128", 4*512 + 8*512*128, 512 * 128, func(r *rig) kernels.Plan {
 			fault, _ := r.fault()
 			base := square(r, "out", 512, 128)
-			return kernels.ScatterAdd{Rows: 512, Cols: 128, Count: 512, Fault: fault, Base: base, Out: base, Index: indices(r, 512, 512),
-				Source: square(r, "source", 512, 128)}.Plan()
+			return kernels.ScatterAdd{
+				Rows: 512, Cols: 128, Count: 512, Fault: fault, Base: base, Out: base, Index: indices(r, 512, 512),
+				Source: square(r, "source", 512, 128),
+			}.Plan()
 		}},
-		random("random_bits", kernels.Bits), random("random_integers", kernels.Integers),
-		random("random_uniforms", kernels.Uniforms), random("random_normals", kernels.Normals),
+		random("random_bits", kind.Bits), random("random_integers", kind.Integers),
+		random("random_uniforms", kind.Uniform), random("random_normals", kind.Normal),
 		moved("copy_dense", kernels.Same, []int{256, 1}, []int{256, 1}, 0), moved("copy_turned", kernels.Same, []int{1, 256}, []int{256, 1}, 0),
 		moved("copy_strided", kernels.Same, []int{256, 1}, []int{264, 1}, 8), moved("to_real_dense", kernels.ToReal, []int{256, 1}, []int{256, 1}, 0),
 		moved("to_int_dense", kernels.ToInt, []int{256, 1}, []int{256, 1}, 0),
@@ -164,14 +196,16 @@ func ratio(r ptx.Requests) float64 {
 	return float64(r.Sectors) / float64(r.Ideal)
 }
 
-// The README's tables are what the simulator counts and the committed figures of ptxas say; the promises hold: sectors within
-// 1.05 of the ideal and no bank conflicts in dense operands.
+// The README's tables are what the simulator counts and the committed figures of ptxas say; the promises hold: sectors
+// within 1.05 of the ideal and no bank conflicts in dense operands.
 func TestFigures(t *testing.T) {
 	assembled := resources(t)
 	cards := ptx.Cards()
 	var counts, estimates strings.Builder
-	counts.WriteString("| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | FP32 share |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	counts.WriteString(
+		"| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | FP32 share |\n" +
+			"|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+	)
 	estimates.WriteString("| kernel | shape |")
 	for _, c := range cards {
 		estimates.WriteString(" " + c.Name + " |")
@@ -201,9 +235,12 @@ func TestFigures(t *testing.T) {
 		h100, err := ptx.FindCard("H100")
 		require.NoError(t, err)
 		e := ptx.NewEstimate(h100, c, used, 0)
-		fmt.Fprintf(&counts, "| %s | %s | %d | %d | %d | %.0f %% | %.2f | %.2f | %d | %.2f | %s | %.0f %% |\n", s.kernel, s.what, f.Registers, f.Shared,
-			e.Resident, 100*e.Occupancy, ratio(c.GlobalLoads), ratio(c.GlobalStores), c.Shared.Conflicts, float64(unique)/float64(s.bytes), flop,
-			100*float64(c.ByClass["fp32"])/float64(c.WarpInstructions))
+		fmt.Fprintf(
+			&counts, "| %s | %s | %d | %d | %d | %.0f %% | %.2f | %.2f | %d | %.2f | %s | %.0f %% |\n", s.kernel,
+			s.what, f.Registers, f.Shared, e.Resident, 100*e.Occupancy, ratio(c.GlobalLoads), ratio(c.GlobalStores),
+			c.Shared.Conflicts, float64(unique)/float64(s.bytes), flop,
+			100*float64(c.ByClass["fp32"])/float64(c.WarpInstructions),
+		)
 		fmt.Fprintf(&estimates, "| %s | %s |", s.kernel, s.what)
 		for _, card := range cards {
 			e := ptx.NewEstimate(card, c, used, 0)

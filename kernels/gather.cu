@@ -1,5 +1,5 @@
-// Rows by index. A bad index writes nothing; the first one is left in *fault: the index in the low word, its position in the
-// high one. *fault is all ones while there is none.
+// Rows by index. A bad index writes nothing; the first one is left in *fault: the index in the low word, its position
+// in the high one. *fault is all ones while there is none.
 struct Gather {
     unsigned rows, cols, count; // of the table; number of indices
     int table[2], out[2];       // strides of row and column
@@ -10,10 +10,17 @@ __device__ __forceinline__ void report(unsigned long long* fault, int position, 
     atomicMin(fault, (unsigned long long)(unsigned)position << 32 | (unsigned)index);
 }
 
-// out[j,:] = table[index[j],:]. Threads take neighbouring elements of out, across the ends of rows: out is dense as a rule,
-// and rows seldom begin at sectors.
-template <typename Word>
-__device__ __forceinline__ void rows(const Word* table, const int* index, Word* out, unsigned long long* fault, const Gather& p) {
+// What is stored of an element of a table: bits as they are, or a byte as a number.
+__device__ __forceinline__ unsigned element(unsigned x) { return x; }
+__device__ __forceinline__ uint4 element(uint4 x) { return x; }
+__device__ __forceinline__ float element(unsigned char x) { return x; }
+__device__ __forceinline__ float4 element(uchar4 x) { return make_float4(x.x, x.y, x.z, x.w); }
+
+// out[j,:] = table[index[j],:]. Threads take neighbouring elements of out, across the ends of rows: out is dense as a
+// rule, and rows seldom begin at sectors.
+template <typename From, typename To>
+__device__ __forceinline__ void rows(
+    const From* table, const int* index, To* out, unsigned long long* fault, const Gather& p) {
     const unsigned cols = max(p.cols, 1u), step = gridDim.x * 256, down = step / cols, right = step - down * cols;
     const unsigned first = blockIdx.x * 256 + threadIdx.x;
     unsigned j = first / cols, c = first - j * cols;
@@ -22,7 +29,8 @@ __device__ __forceinline__ void rows(const Word* table, const int* index, Word* 
         if ((unsigned)row >= p.rows) {
             if (c == 0) report(fault, j, row);
         } else if (c < p.cols) {
-            out[(long long)j * p.out[0] + (long long)c * p.out[1]] = __ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]);
+            out[(long long)j * p.out[0] + (long long)c * p.out[1]] =
+                element(__ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]));
         }
         j += down, c += right;
         if (c >= cols) c -= cols, j++;
@@ -30,15 +38,29 @@ __device__ __forceinline__ void rows(const Word* table, const int* index, Word* 
 }
 
 // Words of any type.
-extern "C" __global__ void __launch_bounds__(256)
-gather(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ out, unsigned long long* fault, Gather p) {
+extern "C" __global__ void __launch_bounds__(256) gather(const unsigned* __restrict__ table,
+    const int* __restrict__ index, unsigned* __restrict__ out, unsigned long long* fault, Gather p) {
     rows(table, index, out, fault, p);
 }
 
 // Groups of 4 words, which cols and strides count: rows contiguous and aligned.
-extern "C" __global__ void __launch_bounds__(256)
-gather_4(const uint4* __restrict__ table, const int* __restrict__ index, uint4* __restrict__ out, unsigned long long* fault, Gather p) {
+extern "C" __global__ void __launch_bounds__(256) gather_4(const uint4* __restrict__ table,
+    const int* __restrict__ index, uint4* __restrict__ out, unsigned long long* fault, Gather p) {
     rows(table, index, out, fault, p);
+}
+
+// Bytes that become numbers; the table begins at a byte of its buffer.
+extern "C" __global__ void __launch_bounds__(256)
+    gather_bytes(const unsigned char* __restrict__ table, unsigned long long first, const int* __restrict__ index,
+        float* __restrict__ out, unsigned long long* fault, Gather p) {
+    rows(table + first, index, out, fault, p);
+}
+
+// Groups of 4 of them: rows contiguous and aligned on both sides.
+extern "C" __global__ void __launch_bounds__(256)
+    gather_bytes_4(const uchar4* __restrict__ table, unsigned long long first, const int* __restrict__ index,
+        float4* __restrict__ out, unsigned long long* fault, Gather p) {
+    rows(table + first, index, out, fault, p);
 }
 
 struct Scatter {
@@ -50,10 +72,10 @@ struct Scatter {
 };
 
 // out = base; then for j in order out[index[j],:] += source[j,:]. A block owns a band of rows and walks all indices in
-// order, 256 at a time: those of its band are gathered in shared memory, in order, and each thread adds those of its own
-// rows. Every element belongs to one thread and is one chain of additions.
-extern "C" __global__ void __launch_bounds__(256)
-scatter_add(const float* base, const int* __restrict__ index, const float* __restrict__ source, float* out, unsigned long long* fault, Scatter p) {
+// order, 256 at a time: those of its band are gathered in shared memory, in order, and each thread adds those of its
+// own rows. Every element belongs to one thread and is one chain of additions.
+extern "C" __global__ void __launch_bounds__(256) scatter_add(const float* base, const int* __restrict__ index,
+    const float* __restrict__ source, float* out, unsigned long long* fault, Scatter p) {
     __shared__ int places[256], hits[256], counts[8];
     const int tid = threadIdx.y * blockDim.x + threadIdx.x, lane = tid % 32, warp = tid / 32;
     const int first = blockIdx.x * p.band, last = min(first + p.band, p.rows);
@@ -61,7 +83,8 @@ scatter_add(const float* base, const int* __restrict__ index, const float* __res
     const bool inside = column < p.cols;
     if (p.apart && inside)
         for (int r = first + threadIdx.y; r < last; r += blockDim.y)
-            out[(long long)r * p.out[0] + (long long)column * p.out[1]] = base[(long long)r * p.base[0] + (long long)column * p.base[1]];
+            out[(long long)r * p.out[0] + (long long)column * p.out[1]] =
+                base[(long long)r * p.base[0] + (long long)column * p.base[1]];
     for (int j0 = 0; j0 < p.count; j0 += 256) {
         const int j = j0 + tid;
         int row = -1;

@@ -12,8 +12,10 @@ import (
 )
 
 // gatherShapes are rows of the table, number of indices, columns.
-var gatherShapes = [][3]int{{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4},
-	{4, 9, 256}, {3, 5, 1100}, {9, 70000, 1}, {3000, 600, 2}}
+var gatherShapes = [][3]int{
+	{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4}, {4, 9, 256},
+	{3, 5, 1100}, {9, 70000, 1}, {3000, 600, 2},
+}
 
 // fault makes the error words and returns what they say after a run.
 func (r *rig) fault() (kernels.Operand, func() (index, position int32)) {
@@ -164,5 +166,56 @@ func TestScatterAdd(t *testing.T) {
 	run([3]int{1, 300, 5}, plain, true, 0, check)
 	for i, bad := range badIndices {
 		run([3]int{130, 257, 67}, plain, i%2 == 0, bad, ptx.Options{Sanitize: true, Seed: uint64(i)})
+	}
+}
+
+// Rows of bytes become numbers, wherever in the buffer they begin; bad indices are told as for words.
+func TestGatherBytes(t *testing.T) {
+	for _, s := range [][3]int{{1, 1, 1}, {5, 3, 0}, {130, 257, 67}, {17, 64, 32}, {130, 70, 108}} {
+		for _, off := range []int{0, 1, 4, 16} {
+			for _, l := range []layout{plain, strided} {
+				for _, bad := range []int32{0, 130} {
+					if bad != 0 && (s[0] != 130 || off != 4) {
+						continue
+					}
+					t.Run(fmt.Sprint(s, off, l, bad), func(t *testing.T) {
+						t.Parallel()
+						r := newRig(t, ptx.Options{Sanitize: true, Seed: uint64(off)})
+						g := kernels.Gather{Rows: s[0], Count: s[1], Cols: s[2], Bytes: true}
+						var size int
+						g.Table, size = matrix(l, s[0], s[2])
+						g.Table.Off += off
+						table := make([]byte, size+off)
+						for i := range table {
+							table[i] = byte(r.random.Uint32())
+						}
+						g.Table.Number = put(r, "table", table)
+						index, idx := r.indices(s[1], s[0])
+						if bad != 0 {
+							idx[at(index, 23, 0)], idx[at(index, 41, 0)] = bad, -7
+						}
+						g.Index = index
+						g.Index.Number = put(r, "index", idx)
+						g.Out, size = matrix(l, s[1], s[2])
+						g.Out.Number = r.guarded("out", size)
+						fault, read := r.fault()
+						g.Fault = fault
+						r.run(g.Plan())
+						out := get[float32](r, g.Out.Number, size)
+						r.untouched(out, g.Out, s[1], s[2])
+						for i := range s[1] {
+							for j := range s[2] {
+								want := float32(guard)
+								if k := int(idx[at(index, i, 0)]); k >= 0 && k < s[0] {
+									want = float32(table[at(g.Table, k, j)])
+								}
+								require.Equal(t, want, out[at(g.Out, i, j)], "row %d, column %d", i, j)
+							}
+						}
+						checkFault(t, read, bad)
+					})
+				}
+			}
+		}
 	}
 }

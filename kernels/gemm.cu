@@ -11,9 +11,8 @@ __device__ __forceinline__ void mark(float (&v)[1], int batch, int row, int colu
 }
 
 // Many small products: one thread for each element of out, the batch outermost.
-extern "C" __global__ void __launch_bounds__(256)
-gemm_tiny(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA, const float* __restrict__ maskB, float* __restrict__ out, Product p,
-          int size) {
+extern "C" __global__ void __launch_bounds__(256) gemm_tiny(const float* __restrict__ A, const float* __restrict__ B,
+    const float* __restrict__ maskA, const float* __restrict__ maskB, float* __restrict__ out, Product p, int size) {
     for (int e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
         const int line = e / p.n, j = e - line * p.n, i = line % p.m;
         const long long b = line / p.m;
@@ -39,7 +38,8 @@ struct Parts {
     int out[3];
 };
 
-extern "C" __global__ void __launch_bounds__(256) gemm_sum(const float* __restrict__ parts, float* __restrict__ out, Parts p) {
+extern "C" __global__ void __launch_bounds__(256)
+    gemm_sum(const float* __restrict__ parts, float* __restrict__ out, Parts p) {
     const int size = p.batch * p.m * p.n;
     for (int e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
         float sum = parts[e];

@@ -1,6 +1,14 @@
 package kernels
 
-// Operands of a Gemm's plan are numbered as its Strided fields say; addresses of elements 0 are multiples of 16 bytes.
+// Gemm describes Out[b,i,j] = Σ_k A'[b,i,k]·B'[b,k,j], with A' = MaskA ⊙ A or A, and B' likewise.
+// Operands of its plan are numbered as its Strided fields say; addresses of elements 0 are multiples of 16 bytes.
+type Gemm struct {
+	Batch, M, N, K int
+	A, B, Out      Strided // (batch, row, column)
+	MaskA, MaskB   *Strided
+	TensorCores    bool // TF32: factors rounded to 10 bits; |error| ≤ (2^-10 + K·2^-22)|A||B|, about
+	Processors     int  // multiprocessors of the card, which decide tiles and split-K by the shape
+}
 
 // product is struct Product of gemm.cu.
 type product struct {
@@ -44,10 +52,11 @@ var (
 	tiles  = []tile{{"gemm_128", 128, 128, 256, 1}, {"gemm_64", 64, 64, 128, 1.2}}
 )
 
-// Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each split of
-// k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤ K·u·Σ|A'||B'| with
-// u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the parts lie in workspace,
-// and a second launch adds them in order: the same shape on the same number of processors gives the same bits.
+// Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each
+// split of k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤
+// K·u·Σ|A'||B'| with u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the
+// parts lie in workspace, and a second launch adds them in order: the same shape on the same number of processors gives
+// the same bits.
 //
 // With TensorCores the tiles of 128 and 64 round factors to 11 significant bits and add on tensor cores:
 // |error| ≤ (2^-10 + K·2^-22)·Σ|A'||B'|. Results of at most 16 rows or columns stay in float32. Strides, offsets of the
@@ -92,8 +101,9 @@ func (g Gemm) Plan() Plan {
 		plan.Workspace = []int{4 * splits * g.Batch * g.M * g.N}
 	}
 	p := tiled{
-		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)), Columns: int32(ceil(g.N, t.width)),
-		AlongA: word(along(g.A.Strides[2], g.A.Strides[1])), AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
+		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)),
+		Columns: int32(ceil(g.N, t.width)), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
+		AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
 	}
 	if splits > 1 {
 		p.Split = int32(g.Batch * g.M * g.N)
@@ -118,7 +128,10 @@ func (g Gemm) Plan() Plan {
 	if splits > 1 {
 		size := g.Batch * g.M * g.N
 		plan.Launches = append(plan.Launches, Launch{
-			Module: small, Entry: "gemm_sum", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
+			Module: small,
+			Entry:  "gemm_sum",
+			Grid:   [3]int{min(ceil(size, 256), 8*processors), 1, 1},
+			Block:  [3]int{256, 1, 1},
 			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
 				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
 			Marks: marks,
@@ -127,8 +140,15 @@ func (g Gemm) Plan() Plan {
 	return plan
 }
 
-// entry names the kernel of a tile, which is its module too: what is masked on its way is loaded in aligned groups of 4 or not
-// (_any); plain operands are copied in groups across, where there are any, each for itself.
+// entry names the kernel of a tile, which is its module too: the name of the tile and a suffix. A group is four
+// elements that lie together, at a multiple of 16 bytes, and are loaded at once: across the tile, which is along a
+// column of A or a row of B.
+//
+//	(none)     no mask; both operands have groups across
+//	_a, _b     no mask; A, or B, has none and is loaded element by element
+//	_any       no mask; neither has groups
+//	_mask      A or B is masked on its way; operands and masks have groups, across or along k
+//	_any_mask  the same without groups
 func (g *Gemm) entry(t tile, p *tiled) string {
 	if !g.masked() {
 		across := [2]bool{
@@ -154,10 +174,13 @@ func (g *Gemm) entry(t tile, p *tiled) string {
 // many plans a batch of tiny products: a thread for each element, none of them shared.
 func (g *Gemm) many(processors int, marks []int) Plan {
 	size := g.Batch * g.M * g.N
-	return Plan{Launches: []Launch{{
-		Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1}, Block: [3]int{256, 1, 1},
-		Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)), Marks: marks,
-	}}}
+	return Plan{Launches: []Launch{
+		{
+			Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1},
+			Block: [3]int{256, 1, 1}, Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)),
+			Marks: marks,
+		},
+	}}
 }
 
 // product fills in the sizes and strides.
@@ -169,8 +192,8 @@ func (g *Gemm) product(out Strided) product {
 		return [3]int32{int32(s.Strides[0]), int32(s.Strides[axis]), int32(s.Strides[k])}
 	}
 	return product{
-		M: int32(g.M), N: int32(g.N), K: int32(g.K),
-		A: side(&g.A, 1, 2), B: side(&g.B, 2, 1), MaskA: side(g.MaskA, 1, 2), MaskB: side(g.MaskB, 2, 1), Out: narrow(out.Strides),
+		M: int32(g.M), N: int32(g.N), K: int32(g.K), A: side(&g.A, 1, 2), B: side(&g.B, 2, 1),
+		MaskA: side(g.MaskA, 1, 2), MaskB: side(g.MaskB, 2, 1), Out: narrow(out.Strides),
 	}
 }
 
@@ -189,7 +212,8 @@ func (g *Gemm) factors(first int) []any {
 	return args
 }
 
-// turned says whether the transposed product is the better one: the narrow side across, columns of the result contiguous.
+// turned says whether the transposed product is the better one: the narrow side across, columns of the result
+// contiguous.
 func (g *Gemm) turned() bool {
 	if min(g.M, g.N) <= skinny.width && g.M != g.N {
 		return g.M < g.N
@@ -212,8 +236,8 @@ func (g *Gemm) tile(processors int) tile {
 	return best
 }
 
-// split says into how many parts k is cut and how deep each is: as many as give each processor two blocks, none shallower
-// than 128, the parts together at most 2^28 elements.
+// split says into how many parts k is cut and how deep each is: as many as give each processor two blocks, none
+// shallower than 128, the parts together at most 2^28 elements.
 func (g *Gemm) split(blocks, processors int) (splits, depth int) {
 	const shallow, most, room = 128, 64, 1 << 28
 	splits = min(2*processors/blocks, g.K/shallow, most, room/(g.Batch*g.M*g.N))

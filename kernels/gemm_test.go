@@ -53,7 +53,9 @@ type gemmCase struct {
 }
 
 func (c gemmCase) String() string {
-	return fmt.Sprintf("%dx%dx%dx%d %+v %+v %+v %v %v %d", c.batch, c.m, c.n, c.k, c.a, c.b, c.out, c.maskA, c.maskB, c.processors)
+	return fmt.Sprintf(
+		"%dx%dx%dx%d %+v %+v %+v %v %v %d", c.batch, c.m, c.n, c.k, c.a, c.b, c.out, c.maskA, c.maskB, c.processors,
+	)
 }
 
 var (
@@ -64,26 +66,36 @@ var (
 )
 
 var gemmCases = []gemmCase{
-	{batch: 1, m: 1, n: 1, k: 1}, {batch: 1, m: 5, n: 3, k: 0}, {batch: 0, m: 5, n: 3, k: 2}, {batch: 1, m: 0, n: 3, k: 2},
-	{batch: 1, m: 128, n: 128, k: 16, processors: 1}, {batch: 1, m: 64, n: 64, k: 8}, {batch: 1, m: 129, n: 132, k: 20, processors: 1},
-	{batch: 1, m: 127, n: 131, k: 17, processors: 1}, {batch: 1, m: 65, n: 63, k: 9}, {batch: 1, m: 63, n: 68, k: 12},
-	{batch: 1, m: 136, n: 68, k: 12, a: trans, processors: 1}, {batch: 1, m: 68, n: 136, k: 12, b: trans, processors: 1},
-	{batch: 1, m: 136, n: 140, k: 20, a: trans, b: trans, processors: 1}, {batch: 2, m: 67, n: 37, k: 33, a: odd, b: odd, out: odd},
+	{batch: 1, m: 1, n: 1, k: 1}, {batch: 1, m: 5, n: 3, k: 0}, {batch: 0, m: 5, n: 3, k: 2},
+	{batch: 1, m: 0, n: 3, k: 2}, {batch: 1, m: 128, n: 128, k: 16, processors: 1}, {batch: 1, m: 64, n: 64, k: 8},
+	{batch: 1, m: 129, n: 132, k: 20, processors: 1}, {batch: 1, m: 127, n: 131, k: 17, processors: 1},
+	{batch: 1, m: 65, n: 63, k: 9}, {batch: 1, m: 63, n: 68, k: 12},
+	{batch: 1, m: 136, n: 68, k: 12, a: trans, processors: 1},
+	{batch: 1, m: 68, n: 136, k: 12, b: trans, processors: 1},
+	{batch: 1, m: 136, n: 140, k: 20, a: trans, b: trans, processors: 1},
+	{batch: 2, m: 67, n: 37, k: 33, a: odd, b: odd, out: odd},
 	{batch: 2, m: 67, n: 37, k: 33, a: strided, b: strided, out: strided}, {batch: 1, m: 61, n: 40, k: 12, out: trans},
-	{batch: 3, m: 31, n: 35, k: 19, a: layout{sharedBatch: true}}, {batch: 3, m: 31, n: 35, k: 19, b: layout{sharedBatch: true, turned: true}},
+	{batch: 3, m: 31, n: 35, k: 19, a: layout{sharedBatch: true}},
+	{batch: 3, m: 31, n: 35, k: 19, b: layout{sharedBatch: true, turned: true}},
 	{batch: 2, m: 31, n: 35, k: 33, a: layout{repeat: 1}}, {batch: 2, m: 32, n: 36, k: 32, b: layout{repeat: 2}},
-	{batch: 1, m: 1000, n: 10, k: 64}, {batch: 1, m: 10, n: 300, k: 33}, {batch: 1, m: 257, n: 1, k: 130}, {batch: 1, m: 1, n: 257, k: 131},
-	{batch: 1, m: 128, n: 16, k: 40, b: trans}, {batch: 1, m: 16, n: 132, k: 40, a: trans}, {batch: 1, m: 17, n: 16, k: 8},
-	{batch: 1, m: 1, n: 1, k: 1000}, {batch: 1, m: 40, n: 44, k: 1024, processors: 4}, {batch: 2, m: 33, n: 35, k: 1031, processors: 8},
-	{batch: 1, m: 40, n: 44, k: 520, processors: 4, out: trans}, {batch: 1, m: 20, n: 10, k: 600, processors: 8, maskA: true},
-	{batch: 2, m: 64, n: 68, k: 24, maskA: true}, {batch: 2, m: 61, n: 35, k: 67, maskB: true}, {batch: 2, m: 61, n: 35, k: 19, maskA: true, maskB: true},
-	{batch: 1, m: 136, n: 132, k: 24, a: trans, maskA: true, maskB: true, processors: 1}, {batch: 1, m: 133, n: 129, k: 9, maskB: true, processors: 1},
-	{batch: 4, m: 31, n: 35, k: 19, b: layout{sharedBatch: true}, maskB: true, sharedMask: true}, {batch: 1, m: 10, n: 200, k: 40, maskB: true, maskA: true},
-	{batch: 65537, m: 1, n: 1, k: 2},
+	{batch: 1, m: 1000, n: 10, k: 64}, {batch: 1, m: 10, n: 300, k: 33}, {batch: 1, m: 257, n: 1, k: 130},
+	{batch: 1, m: 1, n: 257, k: 131}, {batch: 1, m: 128, n: 16, k: 40, b: trans},
+	{batch: 1, m: 16, n: 132, k: 40, a: trans}, {batch: 1, m: 17, n: 16, k: 8}, {batch: 1, m: 1, n: 1, k: 1000},
+	{batch: 1, m: 40, n: 44, k: 1024, processors: 4}, {batch: 2, m: 33, n: 35, k: 1031, processors: 8},
+	{batch: 1, m: 40, n: 44, k: 520, processors: 4, out: trans},
+	{batch: 1, m: 20, n: 10, k: 600, processors: 8, maskA: true}, {batch: 2, m: 64, n: 68, k: 24, maskA: true},
+	{batch: 2, m: 61, n: 35, k: 67, maskB: true}, {batch: 2, m: 61, n: 35, k: 19, maskA: true, maskB: true},
+	{batch: 1, m: 136, n: 132, k: 24, a: trans, maskA: true, maskB: true, processors: 1},
+	{batch: 1, m: 133, n: 129, k: 9, maskB: true, processors: 1},
+	{batch: 4, m: 31, n: 35, k: 19, b: layout{sharedBatch: true}, maskB: true, sharedMask: true},
+	{batch: 1, m: 10, n: 200, k: 40, maskB: true, maskA: true}, {batch: 65537, m: 1, n: 1, k: 2},
 	{batch: 1, m: 124, n: 128, k: 20, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, a: trans, processors: 1},
-	{batch: 1, m: 124, n: 128, k: 20, b: trans, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, a: trans, b: trans, processors: 1},
-	{batch: 1, m: 127, n: 125, k: 19, maskA: true, processors: 1}, {batch: 1, m: 124, n: 128, k: 20, maskB: true, processors: 1},
-	{batch: 1, m: 256, n: 252, k: 36, a: trans, processors: 1}, {batch: 1, m: 255, n: 251, k: 35, b: odd, processors: 1},
+	{batch: 1, m: 124, n: 128, k: 20, b: trans, processors: 1},
+	{batch: 1, m: 124, n: 128, k: 20, a: trans, b: trans, processors: 1},
+	{batch: 1, m: 127, n: 125, k: 19, maskA: true, processors: 1},
+	{batch: 1, m: 124, n: 128, k: 20, maskB: true, processors: 1},
+	{batch: 1, m: 256, n: 252, k: 36, a: trans, processors: 1},
+	{batch: 1, m: 255, n: 251, k: 35, b: odd, processors: 1},
 }
 
 // gemm runs a case and returns the product, row-major, beside its inputs.
@@ -200,7 +212,9 @@ func TestGemm(t *testing.T) {
 			}
 			for i := range got {
 				if d := math.Abs(float64(got[i]) - want[i]); !(d <= bound[i]) || got[i] != chain[i] {
-					t.Fatalf("element %d is %v, want %v within %g, and %v exactly", i, got[i], want[i], bound[i], chain[i])
+					t.Fatalf(
+						"element %d is %v, want %v within %g, and %v exactly", i, got[i], want[i], bound[i], chain[i],
+					)
 				}
 			}
 		})
@@ -218,8 +232,8 @@ func TestGemm(t *testing.T) {
 	}
 }
 
-// On tensor cores results are within the documented bound, whether the sums of eight are exact or truncated; and not all
-// are those of float32.
+// On tensor cores results are within the documented bound, whether the sums of eight are exact or truncated; and not
+// all are those of float32.
 func TestGemmTensorCores(t *testing.T) {
 	var launched sync.Map
 	t.Cleanup(func() { covered(t, &launched, true) })
@@ -256,7 +270,8 @@ func covered(t *testing.T, launched *sync.Map, tensor bool) {
 	var missing []string
 	for _, b := range builds(t) {
 		name := strings.TrimSuffix(filepath.Base(b.Output), ".ptx")
-		if _, found := launched.Load(name); !found && strings.HasPrefix(name, "gemm_") && strings.Contains(name, "tf32") == tensor {
+		if _, found := launched.Load(name); !found && strings.HasPrefix(name, "gemm_") &&
+			strings.Contains(name, "tf32") == tensor {
 			missing = append(missing, name)
 		}
 	}
@@ -269,8 +284,12 @@ func TestGemmSpecials(t *testing.T) {
 		r := newRig(t, ptx.Options{Sanitize: true})
 		b := make([]float32, 20*n)
 		b[4*n+3], b[5*n+7] = float32(math.NaN()), float32(math.Inf(1))
-		g := kernels.Gemm{Batch: 1, M: 19, N: n, K: 20, TensorCores: i >= 2, A: kernels.Strided{Number: put(r, "A", make([]float32, 19*20)), Strides: [3]int{0, 20, 1}},
-			B: kernels.Strided{Number: put(r, "B", b), Strides: [3]int{0, n, 1}}, Out: kernels.Strided{Number: r.blank("out", 19*n), Strides: [3]int{0, n, 1}}}
+		g := kernels.Gemm{
+			Batch: 1, M: 19, N: n, K: 20, TensorCores: i >= 2,
+			A:   kernels.Strided{Number: put(r, "A", make([]float32, 19*20)), Strides: [3]int{0, 20, 1}},
+			B:   kernels.Strided{Number: put(r, "B", b), Strides: [3]int{0, n, 1}},
+			Out: kernels.Strided{Number: r.blank("out", 19*n), Strides: [3]int{0, n, 1}},
+		}
 		r.run(g.Plan())
 		for i, v := range get[float32](r, g.Out.Number, 19*n) {
 			if (v != v) != (i%n == 3 || i%n == 7) || v == v && v != 0 {
@@ -294,7 +313,10 @@ func TestGemmPlans(t *testing.T) {
 		{1, 10, 128, 784, 132, "gemm_skinny_b", [3]int{1, 6, 1}, 2}, {70000, 20, 20, 20, 132, "gemm_64_a", [3]int{1, 1, 65535}, 2},
 		{70000, 8, 8, 8, 132, "gemm_tiny", [3]int{8 * 132, 1, 1}, 1}, {1, 10_000_000, 128, 4, 132, "gemm_128_a", [3]int{78125, 1, 1}, 1},
 	} {
-		g := kernels.Gemm{Batch: c.batch, M: c.m, N: c.n, K: c.k, Processors: c.processors, A: dense(c.m, c.k), B: dense(c.k, c.n), Out: dense(c.m, c.n)}
+		g := kernels.Gemm{
+			Batch: c.batch, M: c.m, N: c.n, K: c.k, Processors: c.processors, A: dense(c.m, c.k), B: dense(c.k, c.n),
+			Out: dense(c.m, c.n),
+		}
 		g.B.Number, g.Out.Number = 1, 2
 		plan := g.Plan()
 		l := plan.Launches

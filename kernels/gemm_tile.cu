@@ -1,21 +1,23 @@
 // Products of matrices in float32: out[b,i,j] = Σ_k A[b,i,k] B[b,k,j], any strides, masks multiplied in while loading.
 //
-// A block makes a tile of out. It walks along k in slices of one or two pieces of 8, which lie in shared memory with k as the
-// slow axis: the next slice is on its way while the block multiplies the present one. Plain operands go straight to shared
-// memory (cp.async); those that are masked travel through registers. The first slice takes what does not fill a whole one,
-// zeros after it, so that nothing asks where k ends later on; lines beyond the end of an operand across repeat its last one,
-// and what comes of them is not stored. Rows of a slice are 4 words longer than the tile is wide, so that stores of a piece,
-// across (along the tile) or along k, meet 32 different banks. Every element is one chain of fma over k in ascending order,
-// from 0.
+// A block makes a tile of out. It walks along k in slices of one or two pieces of 8, which lie in shared memory with k
+// as the slow axis: the next slice is on its way while the block multiplies the present one. Plain operands go straight
+// to shared memory (cp.async); those that are masked travel through registers. The first slice takes what does not fill
+// a whole one, zeros after it, so that nothing asks where k ends later on; lines beyond the end of an operand across
+// repeat its last one, and what comes of them is not stored. Rows of a slice are 4 words longer than the tile is wide,
+// so that stores of a piece, across (along the tile) or along k, meet 32 different banks. Every element is one chain of
+// fma over k in ascending order, from 0.
 //
-// On tensor cores (_tf32) factors are rounded to 11 significant bits, ties away from zero, as they are read from shared memory,
-// and mma.m16n8k8 adds eight products at a time to a float32 sum. Which lines of the tile make a fragment is free: it is those
-// that lanes can read in groups of 4, eight lanes at a time from 32 different banks (PTX ISA 9.7.14.5 has the fragments).
+// On tensor cores (_tf32) factors are rounded to 11 significant bits, ties away from zero, as they are read from shared
+// memory, and mma.m16n8k8 adds eight products at a time to a float32 sum. Which lines of the tile make a fragment is
+// free: it is those that lanes can read in groups of 4, eight lanes at a time from 32 different banks (PTX ISA 9.7.14.5
+// has the fragments).
 //
 // Each kernel is a module of its own, so that a driver compiles those that a program uses: ENTRY names it.
 #define PIECE 8
 
-// Sizes and strides. The strides of an operand are those of batch, its own axis of the tile (row of A, column of B), and k.
+// Sizes and strides. The strides of an operand are those of batch, its own axis of the tile (row of A, column of B),
+// and k.
 struct Product {
     int m, n, k;
     int a[3], b[3], maskA[3], maskB[3];
@@ -28,8 +30,8 @@ struct Product {
     int first;          // the batch of blockIdx.z = 0
 };
 
-// mark leaves a comment in the PTX where values of the result are about to be stored, which names their registers and those
-// of their place: elements (row, column), (row, column + 1), … of a batch. An epilogue is text put in its place.
+// mark leaves a comment in the PTX where values of the result are about to be stored, which names their registers and
+// those of their place: elements (row, column), (row, column + 1), … of a batch. An epilogue is text put in its place.
 __device__ __forceinline__ void mark(float (&v)[2], int batch, int row, int column) {
     asm volatile("// epilogue of {%0, %1} at %2, %3, %4" : "+f"(v[0]), "+f"(v[1]) : "r"(batch), "r"(row), "r"(column));
 }
@@ -52,17 +54,19 @@ template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, cons
 }
 
 template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, const float* from, bool inside) {
-    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0));
+    if (BYTES == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0));
     else asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(inside ? 4 : 0));
 }
 
-// What one thread copies of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, in groups of 4 contiguous and
-// aligned across, or one by one at any strides: fetch begins, wait ends.
+// What one thread copies of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, in groups of 4 contiguous
+// and aligned across, or one by one at any strides: fetch begins, wait ends.
 template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loader {
     enum {
         PITCH = WIDTH + 4,
         UNIT = GROUPS ? 4 : 1,
-        CHUNK = THREADS / PIECE,                      // single elements of a piece: so many across at a time, PIECE along k
+        // single elements of a piece: so many across at a time, PIECE along k
+        CHUNK = THREADS / PIECE,
         TALL = 4 * THREADS / WIDTH,                   // groups: all across at a time, so many along k
         COUNT = GROUPS ? PIECE / TALL : WIDTH / CHUNK, // of a piece, for one thread
         ACROSS = GROUPS ? 0 : CHUNK,                  // from each to the next
@@ -74,7 +78,8 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loa
     unsigned place;      // of the first in shared memory, bytes
     int along;           // its place in the piece
 
-    __device__ __forceinline__ void start(const float* data, const int s[3], const float*, const int*, int first, int extent, int k0, bool alongK) {
+    __device__ __forceinline__ void start(
+        const float* data, const int s[3], const float*, const int*, int first, int extent, int k0, bool alongK) {
         const int tid = threadIdx.x;
         int across;
         if (GROUPS) {
@@ -87,7 +92,8 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loa
         }
         step = s[2];
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) off[i] = (unsigned)min(first + across + i * ACROSS, extent - UNIT) * s[1] + (along + i * ALONG) * step;
+        for (int i = 0; i < COUNT; i++)
+            off[i] = (unsigned)min(first + across + i * ACROSS, extent - UNIT) * s[1] + (along + i * ALONG) * step;
         from = data + (long long)k0 * step + (long long)blockIdx.z * s[0];
         place = (along * PITCH + across) * 4;
     }
@@ -128,7 +134,8 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Loader<WIDTH, 
     int place;                           // of the first unit in shared memory
     bool alongK;
 
-    __device__ __forceinline__ void start(const float* data, const int s[3], const float* mask, const int sm[3], int first, int extent, int k0, bool runAlong) {
+    __device__ __forceinline__ void start(const float* data, const int s[3], const float* mask, const int sm[3],
+        int first, int extent, int k0, bool runAlong) {
         const int tid = threadIdx.x;
         int across;
         alongK = runAlong;
@@ -195,8 +202,11 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Loader<WIDTH, 
 #pragma unroll
                 for (int j = 0; j < UNIT; j++) v[j] = __fmul_rn(v[j], factor[h][i][j]);
                 const unsigned to = slice + (place + (h * PIECE + i * stepAlong) * PITCH + i * stepAcross) * 4;
-                if (GROUPS && !alongK) { // in assembly, because the compiler would take this store and those below to pieces
-                    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1 % UNIT]), "f"(v[2 % UNIT]), "f"(v[3 % UNIT]) : "memory");
+                // in assembly, because the compiler would take this store and those below to pieces
+                if (GROUPS && !alongK) {
+                    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1 % UNIT]),
+                        "f"(v[2 % UNIT]), "f"(v[3 % UNIT])
+                        : "memory");
                 } else {
 #pragma unroll
                     for (int j = 0; j < UNIT; j++) *(float*)__cvta_shared_to_generic(to + j * PITCH * 4) = v[j];
@@ -227,13 +237,16 @@ __device__ __forceinline__ void fragments(float c[LINES][COLUMNS], const float* 
     for (int i = 0; i < LINES; i += 4)
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++)
-            asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                "{%0,%1,%2,%3};"
                 : "+f"(c[i][j]), "+f"(c[i + 1][j]), "+f"(c[i + 2][j]), "+f"(c[i + 3][j])
-                : "r"(x[0][i / 2]), "r"(x[0][i / 2 + 1]), "r"(x[1][i / 2]), "r"(x[1][i / 2 + 1]), "r"(y[0][j]), "r"(y[1][j]));
+                : "r"(x[0][i / 2]), "r"(x[0][i / 2 + 1]), "r"(x[1][i / 2]), "r"(x[1][i / 2 + 1]), "r"(y[0][j]),
+                "r"(y[1][j]));
 }
 
 // store writes neighbouring columns of a row, those that exist.
-template <int N> __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int row, int column, const Product& p) {
+template <int N>
+__device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int row, int column, const Product& p) {
     mark(v, batch, row, column);
     if (p.vector) {
         if (N == 4) *(float4*)&line[column] = make_float4(v[0], v[1], v[2 % N], v[3 % N]);
@@ -245,17 +258,20 @@ template <int N> __device__ __forceinline__ void store(float (&v)[N], float* lin
         if (column + l < p.n) line[(long long)(column + l) * p.out[2]] = v[l];
 }
 
-// A warp makes 4·LINES rows and 8·COLUMNS columns, DOWN x RIGHT warps the tile. Its 4 x 8 lanes have LINES rows and COLUMNS
-// columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. On tensor cores the tile of a warp is cut into fragments of
-// 16 x 8, whose lines lie apart so that lanes read and store groups of 4: fragment lines g and g + 8 of A, for two fragments,
-// are a group of the lane, and line g of B for four; c[4i+e][j] is element e of fragment (i, j).
+// A warp makes 4·LINES rows and 8·COLUMNS columns, DOWN x RIGHT warps the tile. Its 4 x 8 lanes have LINES rows and
+// COLUMNS columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. On tensor cores the tile of a warp is cut
+// into fragments of 16 x 8, whose lines lie apart so that lanes read and store groups of 4: fragment lines g and g + 8
+// of A, for two fragments, are a group of the lane, and line g of B for four; c[4i+e][j] is element e of fragment (i,
+// j).
 template <int DOWN, int RIGHT, int LINES, int COLUMNS, int PIECES, bool GROUPS_A, bool GROUPS_B, bool MASK, bool TF32>
-__device__ __forceinline__ void product(const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
+__device__ __forceinline__ void product(
+    const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
     const int THREADS = DOWN * RIGHT * 32, TALL = DOWN * 4 * LINES, WIDE = RIGHT * 8 * COLUMNS, SLICE = PIECES * PIECE;
     const int GROUP = COLUMNS < 4 ? COLUMNS : 4; // neighbouring columns of a lane
     typedef Loader<TALL, PIECES, THREADS, GROUPS_A, MASK> LoaderA;
     typedef Loader<WIDE, PIECES, THREADS, GROUPS_B, MASK> LoaderB;
-    const int PITCH_A = LoaderA::PITCH, PITCH_B = LoaderB::PITCH, SIZE_A = SLICE * PITCH_A, SIZE = SIZE_A + SLICE * PITCH_B;
+    const int PITCH_A = LoaderA::PITCH, PITCH_B = LoaderB::PITCH, SIZE_A = SLICE * PITCH_A,
+              SIZE = SIZE_A + SLICE * PITCH_B;
     __shared__ __align__(16) float slices[2 * SIZE]; // of A, of B; the same for the next slice
 
     // Blocks that run together take tiles near each other: bands of 16 tiles down, column by column.
@@ -271,7 +287,8 @@ __device__ __forceinline__ void product(const float* A, const float* B, const fl
     b.start(B, p.b, maskB, p.maskB, col0, p.n, k0, p.alongB);
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int line = lane / 8 * 4 + lane / 4 % 2 * 16, quad = lane % 4; // on tensor cores: of the lane's groups; k, and columns of the result
+    // on tensor cores: of the lane's groups; k, and columns of the result
+    const int line = lane / 8 * 4 + lane / 4 % 2 * 16, quad = lane % 4;
     const int row = warp / RIGHT * 4 * LINES + (TF32 ? line : lane / 8 * 4), left = warp % RIGHT * 8 * COLUMNS;
     float c[LINES][COLUMNS];
 #pragma unroll
@@ -293,14 +310,16 @@ __device__ __forceinline__ void product(const float* A, const float* B, const fl
     to += flip;
 #pragma unroll 1
     for (int ahead = depth - rest; depth > 0; ahead -= SLICE) {
-        const float *sa = (const float*)__cvta_shared_to_generic(fromA), *sb = (const float*)__cvta_shared_to_generic(fromB);
+        const float *sa = (const float*)__cvta_shared_to_generic(fromA),
+                    *sb = (const float*)__cvta_shared_to_generic(fromB);
         if (ahead > 0) {
             a.template fetch<false>(to, SLICE);
             b.template fetch<false>(to + SIZE_A * 4, SLICE);
         }
         if (TF32) {
 #pragma unroll
-            for (int k = 0; k < SLICE; k += 8) fragments<LINES, COLUMNS, PITCH_A, PITCH_B>(c, sa + k * PITCH_A, sb + k * PITCH_B);
+            for (int k = 0; k < SLICE; k += 8)
+                fragments<LINES, COLUMNS, PITCH_A, PITCH_B>(c, sa + k * PITCH_A, sb + k * PITCH_B);
         } else {
 #pragma unroll
             for (int k = 0; k < SLICE; k++) {
@@ -344,8 +363,8 @@ __device__ __forceinline__ void product(const float* A, const float* B, const fl
     }
 }
 
-// The kernels: warps of a tile down and right, lines and columns of a lane, pieces of a slice, blocks that a processor must
-// hold; whether A and B are loaded in groups of 4; masks (either pointer may be null); tensor cores.
+// The kernels: warps of a tile down and right, lines and columns of a lane, pieces of a slice, blocks that a processor
+// must hold; whether A and B are loaded in groups of 4; masks (either pointer may be null); tensor cores.
 #define TILE_128 4, 2, 8, 8, 1
 #define TILE_64 2, 2, 8, 4, 2
 #define TILE_SKINNY 4, 1, 8, 2, 2

@@ -5,7 +5,8 @@ package kernels
 // Plan is how an operation is done: launches in order.
 type Plan struct {
 	Launches []Launch
-	// Workspace lists, in bytes, scratch memory that the plan needs while it runs: operand number Scratch(i) is the i-th.
+	// Workspace lists, in bytes, scratch memory that the plan needs while it runs: operand number Scratch(i) is the
+	// i-th.
 	Workspace []int
 }
 
@@ -15,14 +16,14 @@ type Launch struct {
 	Entry       string
 	Grid, Block [3]int // x, y, z
 	Shared      int    // dynamic shared memory, bytes
-	// Args are the kernel's parameters in order: Operand, int32, uint32, int64, uint64, float32, or a fixed-size struct of
-	// int32 (passed by value, as C lays it out).
+	// Args are the kernel's parameters in order: Operand, int32, uint32, int64, uint64, float32, or a fixed-size struct
+	// of int32 (passed by value, as C lays it out).
 	Args []any
-	// Marks is set where the launch stores the result of an operation and the text of its kernel has marks there: the axes of the
-	// result that the coordinates of a mark are, in order. A mark is a comment, in a line of its own,
+	// Marks is set where the launch stores the result of an operation and the text of its kernel has marks there: the
+	// axes of the result that the coordinates of a mark are, in order. A mark is a comment, in a line of its own,
 	//	// epilogue of {VALUE, …} at BATCH, ROW, COLUMN
-	// which names registers: of neighbouring values along the last coordinate, .f32, and of the place of the first, .b32.
-	// Text in its place may change the values.
+	// which names registers: of neighbouring values along the last coordinate, .f32, and of the place of the first,
+	// .b32. Text in its place may change the values.
 	Marks []int
 }
 
@@ -40,13 +41,4 @@ type Strided struct {
 	Number  int
 	Off     int
 	Strides [3]int
-}
-
-// Gemm describes Out[b,i,j] = Σ_k A'[b,i,k]·B'[b,k,j], with A' = MaskA ⊙ A or A, and B' likewise.
-type Gemm struct {
-	Batch, M, N, K int
-	A, B, Out      Strided // (batch, row, column)
-	MaskA, MaskB   *Strided
-	TensorCores    bool // TF32: factors rounded to 10 bits; |error| ≤ (2^-10 + K·2^-22)|A||B|, about
-	Processors     int  // multiprocessors of the card, which decide tiles and split-K by the shape
 }

@@ -10,8 +10,8 @@ import (
 //go:embed ptx/*.ptx
 var files embed.FS
 
-// PTX is the compiled text of a module: what NVRTC 12.2 made of its source (manifest.json) for compute_80, PTX ISA 8.2, which
-// drivers from 535 on take and compile for their card.
+// PTX is the compiled text of a module: what NVRTC 12.2 made of its source (manifest.json) for compute_80, PTX ISA 8.2,
+// which drivers from 535 on take and compile for their card.
 func PTX(module string) (string, error) {
 	text, err := files.ReadFile("ptx/" + module + ".ptx")
 	if err != nil {

@@ -1,5 +1,6 @@
-// Philox 4x32-10 (Salmon et al. 2011): element i of a stream is word i mod 4 of the block with counter (i/4, 0, step, stream)
-// under the seed as key. One thread has one block. The arithmetic is that of internal/philox, operation by operation.
+// Philox 4x32-10 (Salmon et al. 2011): element i of a stream is word i mod 4 of the block with counter (i/4, 0, step,
+// stream) under the seed as key. One thread has one block. The arithmetic is that of internal/philox, operation by
+// operation.
 struct Random {
     int n, out; // elements and their stride
     int seed;   // stride of the two words
@@ -64,12 +65,15 @@ template <int KIND> __device__ __forceinline__ unsigned number(unsigned b, unsig
     return b;
 }
 
-template <int KIND> __device__ __forceinline__ void fill(const unsigned* seed, const unsigned* at, unsigned* out, const Random& p, unsigned stream, unsigned below) {
+template <int KIND>
+__device__ __forceinline__ void fill(
+    const unsigned* seed, const unsigned* at, unsigned* out, const Random& p, unsigned stream, unsigned below) {
     const uint2 key = make_uint2(seed[0], seed[p.seed]);
     const int blocks = p.n / 4 + (p.n % 4 != 0);
     for (int i = blockIdx.x * 256 + threadIdx.x; i < blocks; i += gridDim.x * 256) {
         uint4 v = philox(make_uint4(i, 0, *at, stream), key);
-        v = make_uint4(number<KIND>(v.x, below), number<KIND>(v.y, below), number<KIND>(v.z, below), number<KIND>(v.w, below));
+        v = make_uint4(
+            number<KIND>(v.x, below), number<KIND>(v.y, below), number<KIND>(v.z, below), number<KIND>(v.w, below));
         if (p.vector && p.n - 4 * i >= 4) {
             *(uint4*)(out + 4ll * i) = v;
             continue;

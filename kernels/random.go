@@ -1,19 +1,11 @@
 package kernels
 
-// RandomKind chooses a distribution.
-type RandomKind uint8
+import "bilevel/internal/kind"
 
-const (
-	Bits     RandomKind = iota // Int: 32 random bits
-	Integers                   // Int: uniform below Below
-	Uniforms                   // float32 in [0, 1)
-	Normals                    // float32, standard normal
-)
-
-// Random fills Out [N] with random numbers, the bits of internal/philox. Seed is Int [2], low word first, Step Int [1]; the
-// first stride of each counts.
+// Random fills Out [N] with random numbers, the bits of internal/philox. Seed is Int [2], low word first, Step Int [1];
+// the first stride of each counts.
 type Random struct {
-	Kind            RandomKind
+	Kind            kind.Random
 	N               int
 	Seed, Step, Out Strided
 	Stream, Below   uint32
@@ -30,9 +22,17 @@ func (r Random) Plan() Plan {
 	}
 	entry := [...]string{"random_bits", "random_integers", "random_uniforms", "random_normals"}[r.Kind]
 	step := int32(r.Out.Strides[0])
-	return Plan{Launches: []Launch{{
-		Module: "random", Entry: entry, Grid: [3]int{min(ceil(ceil(r.N, 4), block), gridMost), 1, 1}, Block: [3]int{block, 1, 1},
-		Args: []any{batch(r.Seed, 0), batch(r.Step, 0), batch(r.Out, 0),
-			random{int32(r.N), step, int32(r.Seed.Strides[0]), word(step == 1 && multiples(4, r.Out.Off))}, r.Stream, r.Below},
-	}}}
+	return Plan{Launches: []Launch{
+		{
+			Module: "random",
+			Entry:  entry,
+			Grid:   [3]int{min(ceil(ceil(r.N, 4), block), gridMost), 1, 1},
+			Block:  [3]int{block, 1, 1},
+			Args: []any{
+				batch(r.Seed, 0), batch(r.Step, 0), batch(r.Out, 0),
+				random{int32(r.N), step, int32(r.Seed.Strides[0]), word(step == 1 && multiples(4, r.Out.Off))},
+				r.Stream, r.Below,
+			},
+		},
+	}}
 }

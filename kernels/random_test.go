@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/philox"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
@@ -23,9 +24,9 @@ func TestRandom(t *testing.T) {
 					r := newRig(t, ptx.Options{Sanitize: true, Float: float})
 					seeds := put(r, "seed", []int32{0, seed&0xffffffff - 1<<32, 0, seed >> 32})
 					steps := put(r, "step", []int32{0, 0, step})
-					for kind := kernels.Bits; kind <= kernels.Normals; kind++ {
+					for what := kind.Bits; what <= kind.Normal; what++ {
 						below := uint32(1000)
-						p := kernels.Random{Kind: kind, N: n, Stream: stream, Below: below,
+						p := kernels.Random{Kind: what, N: n, Stream: stream, Below: below,
 							Seed: kernels.Strided{Number: seeds, Off: 1, Strides: [3]int{2}}, Step: kernels.Strided{Number: steps, Off: 2}}
 						var size int
 						p.Out, size = vector(l, n)
@@ -34,19 +35,19 @@ func TestRandom(t *testing.T) {
 						out := get[float32](r, p.Out.Number, size)
 						r.untouched(out, p.Out, n, 1)
 						real, word := make([]float32, n), make([]int32, n)
-						switch kind {
-						case kernels.Bits:
+						switch what {
+						case kind.Bits:
 							philox.Bits(word, seed, step, stream, 0)
-						case kernels.Integers:
+						case kind.Integers:
 							philox.Integers(word, below, seed, step, stream, 0)
-						case kernels.Uniforms:
+						case kind.Uniform:
 							philox.Uniforms(real, seed, step, stream, 0)
-						case kernels.Normals:
+						case kind.Normal:
 							philox.Normals(real, seed, step, stream, 0)
 						}
 						for i := range n {
 							want := math.Float32bits(real[i]) | uint32(word[i])
-							require.Equal(t, want, math.Float32bits(out[at(p.Out, i, 0)]), "kind %d, element %d", kind, i)
+							require.Equal(t, want, math.Float32bits(out[at(p.Out, i, 0)]), "kind %d, element %d", what, i)
 						}
 					}
 				})
@@ -55,8 +56,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers reach
-// the tail hundreds of times.
+// The cells where Normal changes its polynomial, and both ends, through a kernel that meets them rarely: 2^18 numbers
+// reach the tail hundreds of times.
 func TestNormalTail(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: half a million numbers")
@@ -64,7 +65,7 @@ func TestNormalTail(t *testing.T) {
 	const n = 1 << 18
 	r := newRig(t, ptx.Options{})
 	zero := put(r, "seed", []int32{0, 0})
-	p := kernels.Random{Kind: kernels.Normals, N: n, Seed: kernels.Strided{Number: zero}, Step: kernels.Strided{Number: zero}}
+	p := kernels.Random{Kind: kind.Normal, N: n, Seed: kernels.Strided{Number: zero}, Step: kernels.Strided{Number: zero}}
 	p.Out = kernels.Strided{Number: r.blank("out", n), Strides: [3]int{1}}
 	r.run(p.Plan())
 	want, far := make([]float32, n), 0

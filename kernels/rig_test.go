@@ -79,7 +79,9 @@ func (r *rig) run(p kernels.Plan) {
 		scratch = append(scratch, addr)
 	}
 	for _, l := range p.Launches {
-		launch := ptx.Launch{Kernel: module(r.t, l.Module).Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Shared: l.Shared}
+		launch := ptx.Launch{
+			Kernel: module(r.t, l.Module).Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Shared: l.Shared,
+		}
 		require.NotNil(r.t, launch.Kernel, l.Entry)
 		for _, arg := range l.Args {
 			if o, ok := arg.(kernels.Operand); ok {

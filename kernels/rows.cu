@@ -2,8 +2,9 @@
 //   softmax        out[i,j] = exp(z - M) / S
 //   log-softmax    out[i,j] = (z - M) - log S
 //   cross-entropy  out[i]   = log S - (z[label] - M), NaN for a label outside the row
-// M lets no exponent be above 0. A row whose maximum is not finite is NaN throughout. Sums are in a fixed order: each thread
-// adds its columns in ascending order, then a tree. Threads write only what they alone have read, so out may be z.
+// M lets no exponent be above 0. A row whose maximum is not finite is NaN throughout. Sums are in a fixed order: each
+// thread adds its columns in ascending order, then a tree. Threads write only what they alone have read, so out may be
+// z.
 #define FULL 0xffffffffu
 
 struct Rows {
@@ -27,15 +28,19 @@ template <int KIND> __device__ __forceinline__ float result(float z, float top, 
     return KIND == SOFTMAX ? __fdiv_rn(expf(z - top), total) : (z - top) - logf(total);
 }
 
-template <int KIND> __device__ __forceinline__ void loss(const float* line, int step, const int* labels, float* out, int row, const Rows& p, float top, float total) {
+template <int KIND>
+__device__ __forceinline__ void loss(
+    const float* line, int step, const int* labels, float* out, int row, const Rows& p, float top, float total) {
     const int label = labels[(long long)row * p.labels];
     const bool good = label >= 0 && label < p.cols;
-    out[(long long)row * p.out[0]] = good ? logf(total) - (line[(long long)label * step] - top) : __int_as_float(0x7fffffff);
+    out[(long long)row * p.out[0]] =
+        good ? logf(total) - (line[(long long)label * step] - top) : __int_as_float(0x7fffffff);
 }
 
-// Short rows: groups of width lanes (a power of 2, at most 32) have a row each and keep it in registers, at most 8 columns
-// a lane.
-template <int KIND> __device__ __forceinline__ void short_rows(const float* z, const int* labels, float* out, const Rows& p, int width) {
+// Short rows: groups of width lanes (a power of 2, at most 32) have a row each and keep it in registers, at most 8
+// columns a lane.
+template <int KIND>
+__device__ __forceinline__ void short_rows(const float* z, const int* labels, float* out, const Rows& p, int width) {
     const int COLUMNS = 8, lane = threadIdx.x % width, row = (blockIdx.x * blockDim.x + threadIdx.x) / width;
     const bool inside = row < p.rows;
     const float* line = z + (long long)row * p.z[0];
@@ -74,7 +79,8 @@ template <float (*OP)(float, float)> __device__ __forceinline__ float of_block(f
 }
 
 // Long rows: one block of 256 threads has a row; three passes, the later ones from cache.
-template <int KIND> __device__ __forceinline__ void long_rows(const float* z, const int* labels, float* out, const Rows& p) {
+template <int KIND>
+__device__ __forceinline__ void long_rows(const float* z, const int* labels, float* out, const Rows& p) {
     __shared__ float room[8];
     for (int row = blockIdx.x; row < p.rows; row += gridDim.x) {
         const float* line = z + (long long)row * p.z[0];
@@ -88,7 +94,8 @@ template <int KIND> __device__ __forceinline__ void long_rows(const float* z, co
             continue;
         }
         for (int j = threadIdx.x; j < p.cols; j += 256)
-            out[(long long)row * p.out[0] + (long long)j * p.out[1]] = result<KIND>(line[(long long)j * p.z[1]], top, total);
+            out[(long long)row * p.out[0] + (long long)j * p.out[1]] =
+                result<KIND>(line[(long long)j * p.z[1]], top, total);
     }
 }
 

@@ -1,20 +1,15 @@
 package kernels
 
-import "math/bits"
+import (
+	"math/bits"
 
-// SoftmaxKind chooses what Softmax computes.
-type SoftmaxKind uint8
-
-const (
-	Probabilities    SoftmaxKind = iota // exp(z - M) / S
-	LogProbabilities                    // (z - M) - log S
-	CrossEntropy                        // log S - (z[label] - M), NaN for a label outside the row
+	"bilevel/internal/kind"
 )
 
-// Softmax works on rows of In [Rows, Cols], with M = max z and S = Σ exp(z - M). Strides are those of row and column; Out of
-// CrossEntropy and Labels (Int) have one element a row. Out may be exactly In.
+// Softmax works on rows of In [Rows, Cols], with M = max z and S = Σ exp(z - M). Strides are those of row and column;
+// Out of CrossEntropy and Labels (Int) have one element a row. Out may be exactly In.
 type Softmax struct {
-	Kind            SoftmaxKind
+	Kind            kind.Softmax
 	Rows, Cols      int
 	In, Labels, Out Strided
 }
@@ -32,16 +27,16 @@ const (
 	shortRow = 256     // columns that the lanes of a warp keep in registers
 )
 
-// Plan says how it is done: rows.cu, in blocks of 256 threads. Rows of up to 256 columns go to groups of 1 to 32 lanes, which
-// keep them in registers; longer ones to a block each, in three passes. With expf and logf within 2 and 1 ulp, z - M off by
-// u|z - M| and the sum by at most Cols·u, the bounds of the device tests follow (u = 2^-24).
+// Plan says how it is done: rows.cu, in blocks of 256 threads. Rows of up to 256 columns go to groups of 1 to 32 lanes,
+// which keep them in registers; longer ones to a block each, in three passes. With expf and logf within 2 and 1 ulp, z
+// - M off by u|z - M| and the sum by at most Cols·u, the bounds of the device tests follow (u = 2^-24).
 func (s Softmax) Plan() Plan {
-	if s.Rows == 0 || s.Cols == 0 && s.Kind != CrossEntropy {
+	if s.Rows == 0 || s.Cols == 0 && s.Kind != kind.CrossEntropy {
 		return Plan{}
 	}
 	entry := [...]string{"softmax", "log_softmax", "cross_entropy"}[s.Kind]
 	labels := any(uint64(0))
-	if s.Kind == CrossEntropy {
+	if s.Kind == kind.CrossEntropy {
 		labels = Operand{s.Labels.Number, s.Labels.Off}
 	}
 	p := rows{int32(s.Rows), int32(s.Cols), pair(s.In), pair(s.Out), int32(s.Labels.Strides[0])}
@@ -51,7 +46,10 @@ func (s Softmax) Plan() Plan {
 
 // rowPlan launches ENTRY_short, whose last parameter is the number of lanes of a row, or ENTRY_long.
 func rowPlan(module, entry string, rows, cols int, short bool, args []any) Plan {
-	l := Launch{Module: module, Entry: entry + "_long", Grid: [3]int{min(rows, gridMost), 1, 1}, Block: [3]int{block, 1, 1}, Args: args}
+	l := Launch{
+		Module: module, Entry: entry + "_long", Grid: [3]int{min(rows, gridMost), 1, 1}, Block: [3]int{block, 1, 1},
+		Args: args,
+	}
 	if short {
 		width := power(cols, 32)
 		l.Entry, l.Grid[0], l.Args = entry+"_short", ceil(rows, block/width), append(args, int32(width))

@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -49,7 +50,10 @@ func (r *rig) untouched(data []float32, s kernels.Strided, rows, cols int) {
 }
 
 var (
-	rowShapes  = [][2]int{{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32}, {70000, 1}}
+	rowShapes = [][2]int{
+		{1, 1}, {0, 5}, {3, 2}, {130, 10}, {33, 16}, {7, 255}, {5, 256}, {7, 257}, {2, 1031}, {19, 37}, {9, 32},
+		{70000, 1},
+	}
 	rowLayouts = []layout{plain, odd, strided, trans}
 )
 
@@ -64,10 +68,10 @@ func TestSoftmax(t *testing.T) {
 		"odd":    func(_ *rig, i int) float64 { return [7]float64{1, inf, 2, math.NaN(), 3, 4, 5}[i%7] },
 	}
 	run := func(name string, shape [2]int, l layout, inPlace bool, opt ptx.Options) {
-		for kind := kernels.Probabilities; kind <= kernels.CrossEntropy; kind++ {
-			t.Run(fmt.Sprint(name, shape, l, inPlace, kind, opt.Seed, opt.Float), func(t *testing.T) {
+		for what := kind.Probabilities; what <= kind.CrossEntropy; what++ {
+			t.Run(fmt.Sprint(name, shape, l, inPlace, what, opt.Seed, opt.Float), func(t *testing.T) {
 				t.Parallel()
-				softmax(newRig(t, opt), kind, fills[name], shape[0], shape[1], l, inPlace && kind != kernels.CrossEntropy)
+				softmax(newRig(t, opt), what, fills[name], shape[0], shape[1], l, inPlace && what != kind.CrossEntropy)
 			})
 		}
 	}
@@ -91,9 +95,9 @@ func TestSoftmax(t *testing.T) {
 	run("normal", [2]int{5, 0}, plain, false, check)
 }
 
-// softmax runs a kind and compares with float64, bounds as device/devicetest derives them.
-func softmax(r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64, rows, cols int, l layout, inPlace bool) {
-	s := kernels.Softmax{Kind: kind, Rows: rows, Cols: cols}
+// softmax runs one kind and compares with float64, bounds as device/devicetest derives them.
+func softmax(r *rig, what kind.Softmax, fill func(r *rig, i int) float64, rows, cols int, l layout, inPlace bool) {
+	s := kernels.Softmax{Kind: what, Rows: rows, Cols: cols}
 	var size int
 	s.In, size = matrix(l, rows, cols)
 	z := make([]float32, size)
@@ -110,7 +114,7 @@ func softmax(r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64,
 	s.In.Number = put(r, "z", z)
 	var labels []int32
 	outCols := cols
-	if kind == kernels.CrossEntropy {
+	if what == kind.CrossEntropy {
 		outCols = 1
 		s.Labels, size = vector(strided, rows)
 		labels = make([]int32, size)
@@ -144,7 +148,7 @@ func softmax(r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64,
 		rho, L := u*(weighted/sum+8+float64(cols)), math.Log(sum)
 		for j := range outCols {
 			column, want := j, 0.
-			if kind == kernels.CrossEntropy {
+			if what == kind.CrossEntropy {
 				column = int(labels[at(s.Labels, i, 0)])
 			}
 			bound := math.NaN()
@@ -152,16 +156,16 @@ func softmax(r *rig, kind kernels.SoftmaxKind, fill func(r *rig, i int) float64,
 				want = math.NaN()
 			} else {
 				d := float64(z[at(s.In, i, column)]) - top
-				switch kind {
-				case kernels.Probabilities:
+				switch what {
+				case kind.Probabilities:
 					want = math.Exp(d) / sum
 					bound = want*(u*math.Abs(d)+10*u+rho) + 0x1p-147
-				case kernels.LogProbabilities:
+				case kind.LogProbabilities:
 					want = d - L
-				case kernels.CrossEntropy:
+				case kind.CrossEntropy:
 					want = L - d
 				}
-				if kind != kernels.Probabilities {
+				if what != kind.Probabilities {
 					bound = rho + 8*u*L + u*(L+math.Abs(d)+math.Abs(want)) + 0x1p-147
 				}
 			}

@@ -29,7 +29,8 @@ __device__ __forceinline__ Best across(Best b, int width) {
 }
 
 // Groups of width lanes, a power of 2 up to 32, have a row each.
-extern "C" __global__ void __launch_bounds__(256) argmax_short(const float* __restrict__ z, int* __restrict__ out, Select p, int width) {
+extern "C" __global__ void __launch_bounds__(256)
+    argmax_short(const float* __restrict__ z, int* __restrict__ out, Select p, int width) {
     const int lane = threadIdx.x % width, row = (blockIdx.x * 256 + threadIdx.x) / width;
     Best best = {__int_as_float(0xff800000), 0x7fffffff};
     if (row < p.rows)
@@ -42,7 +43,8 @@ extern "C" __global__ void __launch_bounds__(256) argmax_short(const float* __re
 }
 
 // A block of 256 threads has a row.
-extern "C" __global__ void __launch_bounds__(256) argmax_long(const float* __restrict__ z, int* __restrict__ out, Select p) {
+extern "C" __global__ void __launch_bounds__(256)
+    argmax_long(const float* __restrict__ z, int* __restrict__ out, Select p) {
     __shared__ Best room[8];
     for (int row = blockIdx.x; row < p.rows; row += gridDim.x) {
         Best best = {__int_as_float(0xff800000), 0x7fffffff};
@@ -59,10 +61,11 @@ extern "C" __global__ void __launch_bounds__(256) argmax_long(const float* __res
     }
 }
 
-// The place of the k-th largest of several arrays, which count as one. An element has a key of 32 + p.places bits: its number
-// upside down (the larger, the smaller; NaN 0, both zeros the same), then its place, so that no two keys are equal. A launch of
-// kth_count counts those keys that begin with the digits found so far by their next digit; the blocks of the next
-// launch find from the counts the digit that the k-th smallest key has. kth_place finds the last one, and the key tells the place.
+// The place of the k-th largest of several arrays, which count as one. An element has a key of 32 + p.places bits: its
+// number upside down (the larger, the smaller; NaN 0, both zeros the same), then its place, so that no two keys are
+// equal. A launch of kth_count counts those keys that begin with the digits found so far by their next digit; the
+// blocks of the next launch find from the counts the digit that the k-th smallest key has. kth_place finds the last
+// one, and the key tells the place.
 #define DIGIT 11
 #define BINS (1 << DIGIT)
 #define PITCH 260 // of the bins in shared memory: those of 32 neighbouring digits lie in 32 banks
@@ -78,7 +81,8 @@ struct Cut {
     unsigned long long prefix, before; // both 64 bits: padding would be copied too
 };
 
-// Scratch memory: the cut before each pass, and the counts of each pass. The count of digit d lies at d % 8 * 256 + d / 8.
+// Scratch memory: the cut before each pass, and the counts of each pass. The count of digit d lies at d % 8 * 256 + d /
+// 8.
 #define PASSES 6
 struct Scratch {
     Cut cuts[PASSES];
@@ -125,10 +129,10 @@ __device__ __forceinline__ Cut cut(const int* k, const Scratch* scratch, Kth p) 
 }
 
 // Block row y has array y. The counts are zero before.
-extern "C" __global__ void __launch_bounds__(256)
-kth_count(const unsigned* __restrict__ x0, const unsigned* __restrict__ x1, const unsigned* __restrict__ x2, const unsigned* __restrict__ x3,
-          const unsigned* __restrict__ x4, const unsigned* __restrict__ x5, const unsigned* __restrict__ x6, const unsigned* __restrict__ x7,
-          const int* __restrict__ k, Scratch* scratch, Kth p) {
+extern "C" __global__ void __launch_bounds__(256) kth_count(const unsigned* __restrict__ x0,
+    const unsigned* __restrict__ x1, const unsigned* __restrict__ x2, const unsigned* __restrict__ x3,
+    const unsigned* __restrict__ x4, const unsigned* __restrict__ x5, const unsigned* __restrict__ x6,
+    const unsigned* __restrict__ x7, const int* __restrict__ k, Scratch* scratch, Kth p) {
     __shared__ unsigned bins[8 * PITCH];
     for (int i = threadIdx.x; i < 8 * PITCH; i += 256) bins[i] = 0;
     __syncthreads();
@@ -148,7 +152,8 @@ kth_count(const unsigned* __restrict__ x0, const unsigned* __restrict__ x1, cons
     }
 #pragma unroll 4
     for (unsigned i = from + blockIdx.x * 256 + threadIdx.x; i < end; i += gridDim.x * 256) {
-        const unsigned long long key = (unsigned long long)upside_down(__ldg(x + (long long)(int)i * stride)) << p.places | (first + i);
+        const unsigned long long key =
+            (unsigned long long)upside_down(__ldg(x + (long long)(int)i * stride)) << p.places | (first + i);
         if (key >> above == c.prefix) {
             const unsigned digit = (unsigned)(key >> shift) & mask;
             atomicAdd(&bins[digit % 8 * PITCH + digit / 8], 1u);
@@ -161,7 +166,8 @@ kth_count(const unsigned* __restrict__ x0, const unsigned* __restrict__ x1, cons
     }
 }
 
-// p.pass is the number of passes. A k outside 1…n writes nothing but the fault word: k itself, at position 0 (see gather.cu).
+// p.pass is the number of passes. A k outside 1…n writes nothing but the fault word: k itself, at position 0 (see
+// gather.cu).
 extern "C" __global__ void __launch_bounds__(256)
 kth_place(const int* __restrict__ k, const Scratch* scratch, int* __restrict__ out, unsigned long long* fault, Kth p) {
     const Cut c = cut(k, scratch, p);

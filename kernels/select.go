@@ -2,8 +2,8 @@ package kernels
 
 import "math/bits"
 
-// ArgMax finds, for each row of In [Rows, Cols], the first column of its largest element, NaN being the largest of all: Out
-// is Int, one element a row. Strides are those of row and column.
+// ArgMax finds, for each row of In [Rows, Cols], the first column of its largest element, NaN being the largest of all:
+// Out is Int, one element a row. Strides are those of row and column.
 type ArgMax struct {
 	Rows, Cols int
 	In, Out    Strided
@@ -16,8 +16,8 @@ type argmax struct {
 	Out        int32
 }
 
-// Plan says how it is done: select.cu, in blocks of 256 threads; rows of up to 1024 columns go to groups of 1 to 32 lanes,
-// longer ones to a block each. The result is exact.
+// Plan says how it is done: select.cu, in blocks of 256 threads; rows of up to 1024 columns go to groups of 1 to 32
+// lanes, longer ones to a block each. The result is exact.
 func (a ArgMax) Plan() Plan {
 	const short = 1024
 	if a.Rows == 0 {
@@ -33,10 +33,10 @@ type Part struct {
 	Size int
 }
 
-// KthLargest finds the place of the K-th largest (Int) element of all Parts together, places being counted through the parts in
-// order, fewer than 2^31 of them and at least one. NaN is the largest, -0 equals 0, and of equals the earlier comes first. Out
-// is Int. A K outside the elements leaves Out as it is and becomes the first Int word of Fault, the second one being 0; Fault is
-// two Int words at an address that is a multiple of 8, both -1 before.
+// KthLargest finds the place of the K-th largest (Int) element of all Parts together, places being counted through the
+// parts in order, fewer than 2^31 of them and at least one. NaN is the largest, -0 equals 0, and of equals the earlier
+// comes first. Out is Int. A K outside the elements leaves Out as it is and becomes the first Int word of Fault, the
+// second one being 0; Fault is two Int words at an address that is a multiple of 8, both -1 before.
 type KthLargest struct {
 	Parts  []Part
 	K, Out Strided
@@ -59,11 +59,11 @@ type kth struct {
 	Size, Stride, First [kthParts]int32
 }
 
-// Plan says how it is done: select.cu, a radix selection with digits of 11 bits, from the top, up to 8 parts in a launch, which
-// counts with integer atomics: the same counts in any order. Three passes are for the number and read all elements, up to 3 for
-// the place, by which equals are told apart: the first of them reads half of the elements, each next one a 2048th of that. One launch
-// clears the counts, one writes the place: with p parts and n elements, 2 + ceil((32 + log2 n)/11)·ceil(p/8) launches, whatever
-// the data. The result is exact.
+// Plan says how it is done: select.cu, a radix selection with digits of 11 bits, from the top, up to 8 parts in a
+// launch, which counts with integer atomics: the same counts in any order. Three passes are for the number and read all
+// elements, up to 3 for the place, by which equals are told apart: the first of them reads half of the elements, each
+// next one a 2048th of that. One launch clears the counts, one writes the place: with p parts and n elements, 2 +
+// ceil((32 + log2 n)/11)·ceil(p/8) launches, whatever the data. The result is exact.
 func (s KthLargest) Plan() Plan {
 	var parts []Part
 	n := 0

@@ -7,24 +7,19 @@ import (
 )
 
 func ExampleMLP() {
-	relu, err := models.ActivationByName("relu")
-	if err != nil {
-		fmt.Println(err)
-		return
+	net := models.MLP{Widths: []int{64, 32, 10}, BatchNorm: true}
+	for _, a := range net.Params() {
+		fmt.Println(a.Name, a.Shape, "from", a.Off)
 	}
-	net, err := models.NewMLP([]int{64, 32, 10}, relu)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for _, p := range net.Layout() {
-		fmt.Println(p.Name, p.Shape, "from", p.Off)
-	}
-	fmt.Println(len(net.Init(1)), "parameters")
+	fmt.Println("state:", net.State().Names())
+	p, state := net.Init(1)
+	fmt.Println(p.Size(), "parameters,", state.Size(), "numbers of state")
 	// Output:
-	// weight0 [64 32] from 0
-	// bias0 [32] from 2048
-	// weight1 [32 10] from 2080
-	// bias1 [10] from 2400
-	// 2410 parameters
+	// 0.weight [32 64] from 0
+	// 1.weight [32] from 2048
+	// 1.bias [32] from 2080
+	// 3.weight [10 32] from 2112
+	// 3.bias [10] from 2432
+	// state: [1.running_mean 1.running_var 1.num_batches_tracked]
+	// 2442 parameters, 65 numbers of state
 }

@@ -2,10 +2,12 @@ package models_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"bilevel/device/ref"
 	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +16,11 @@ import (
 func TestWeightedMean(t *testing.T) {
 	got := eval(t, func(v func([]float64, ...int) *tensor.Node) []*tensor.Node {
 		losses := v([]float64{1, 2, 4}, 3)
-		return []*tensor.Node{models.WeightedMean(losses, nil), models.WeightedMean(losses, v([]float64{1, 3, 0}, 3)), models.SquaredNorm(losses)}
+		return []*tensor.Node{
+			models.WeightedMean(losses, nil),
+			models.WeightedMean(losses, v([]float64{1, 3, 0}, 3)),
+			models.SquaredNorm(losses),
+		}
 	})
 	require.InDelta(t, 7.0/3, got[0][0], 1e-15)
 	require.Equal(t, []float64{7.0 / 4}, got[1])
@@ -23,20 +29,21 @@ func TestWeightedMean(t *testing.T) {
 
 // Rows of weight zero change neither the loss nor the gradients, whatever they hold.
 func TestPaddedRows(t *testing.T) {
-	m := perceptron(t, "tanh", 3, 4, 3)
-	params, x := sequence(m.Layout().Size(), 1.1), sequence(4*3, 0.7)
+	m := models.MLP{Widths: []int{3, 4, 3}, Activation: models.Tanh}
+	start, x := sequence(m.Params().Size(), 1.1), sequence(4*3, 0.7)
 	run := func(rows int, x, weights []float64, labels []int32) [][]float64 {
 		dev := ref.New()
 		ex := tensor.NewExecutor(dev)
 		defer ex.Close()
-		p, in := ex.Variable("p", tensor.Real, len(params)), ex.Variable("x", tensor.Real, rows, 3)
+		p, in := ex.Variable("p", tensor.Real, len(start)), ex.Variable("x", tensor.Real, rows, 3)
 		w, l := ex.Variable("w", tensor.Real, rows), ex.Variable("l", tensor.Int, rows)
-		loss, grad := ex.Variable("loss", tensor.Real), ex.Variable("grad", tensor.Real, len(params))
-		for _, err := range []error{p.Write(params), in.Write(x), w.Write(weights), l.WriteInts(labels)} {
+		loss, grad := ex.Variable("loss", tensor.Real), ex.Variable("grad", tensor.Real, len(start))
+		for _, err := range []error{p.Write(start), in.Write(x), w.Write(weights), l.WriteInts(labels)} {
 			require.NoError(t, err)
 		}
 		f, err := ex.Compile("loss", func() []tensor.Update {
-			value := models.WeightedMean(tensor.CrossEntropy(m.Outputs(p.Node(), in.Node()), l.Node()), w.Node())
+			z, _ := m.Apply(p.Node(), nil, in.Node(), params.Train)
+			value := models.WeightedMean(tensor.CrossEntropy(z, l.Node()), w.Node())
 			return []tensor.Update{{Var: loss, Value: value}, {Var: grad, Value: tensor.Grad(value, p.Node())[0]}}
 		})
 		require.NoError(t, err)
@@ -48,7 +55,8 @@ func TestPaddedRows(t *testing.T) {
 		return [][]float64{a, b}
 	}
 	want := run(4, x, []float64{1, 2, 1, 0.5}, []int32{0, 1, 2, 1})
-	padded := run(7, append(append([]float64{}, x...), 9, -9, 1, 0, 0, 0, 1e3, 5, -7), []float64{1, 2, 1, 0.5, 0, 0, 0}, []int32{0, 1, 2, 1, 0, 0, 2})
+	padded := run(7, append(slices.Clone(x), 9, -9, 1, 0, 0, 0, 1e3, 5, -7),
+		[]float64{1, 2, 1, 0.5, 0, 0, 0}, []int32{0, 1, 2, 1, 0, 0, 2})
 	for i := range want {
 		require.InDeltaSlice(t, want[i], padded[i], 1e-15)
 	}
@@ -68,16 +76,17 @@ func TestBinaryCrossEntropy(t *testing.T) {
 		if math.Abs(z[i]) < 100 {
 			require.InDelta(t, -a[i]*math.Log(p)-(1-a[i])*math.Log1p(-p), got[0][i], 1e-14)
 		} else {
-			require.Zero(t, got[0][i], "far out on the right side")
+			require.Zero(t, got[0][i], "the loss vanishes for extreme log-odds of the right sign")
 		}
 	}
 }
 
-// Ties count for the first class.
+// Among equal logits the first counts as the largest.
 func TestMistakes(t *testing.T) {
 	ex := tensor.NewExecutor(ref.New())
 	defer ex.Close()
-	logits, labels, out := ex.Variable("z", tensor.Real, 4, 3), ex.Variable("l", tensor.Int, 4), ex.Variable("m", tensor.Real, 4)
+	logits := ex.Variable("z", tensor.Real, 4, 3)
+	labels, out := ex.Variable("l", tensor.Int, 4), ex.Variable("m", tensor.Real, 4)
 	require.NoError(t, logits.Write([]float64{1, 2, 3, 3, 2, 1, 5, 5, 0, 5, 5, 0}))
 	require.NoError(t, labels.WriteInts([]int32{2, 2, 0, 1}))
 	f, err := ex.Compile("mistakes", func() []tensor.Update {
@@ -88,4 +97,36 @@ func TestMistakes(t *testing.T) {
 	got, err := out.Read()
 	require.NoError(t, err)
 	require.Equal(t, []float64{0, 1, 0, 1}, got)
+}
+
+func TestSmoothedCrossEntropy(t *testing.T) {
+	const rows, classes, epsilon = 3, 4, 0.1
+	z, labels := sequence(rows*classes, 1.9), []int32{2, 0, 3}
+	ex := tensor.NewExecutor(ref.New())
+	defer ex.Close()
+	zv := ex.Variable("z", tensor.Real, rows, classes)
+	lv, out := ex.Variable("l", tensor.Int, rows), ex.Variable("out", tensor.Real, rows)
+	require.NoError(t, zv.Write(z))
+	require.NoError(t, lv.WriteInts(labels))
+	f, err := ex.Compile("smoothed", func() []tensor.Update {
+		return []tensor.Update{{Var: out, Value: models.SmoothedCrossEntropy(zv.Node(), lv.Node(), epsilon)}}
+	})
+	require.NoError(t, err)
+	require.NoError(t, f.Run(1))
+	got, err := out.Read()
+	require.NoError(t, err)
+	for r := range rows {
+		total, want := 0.0, 0.0
+		for j := range classes {
+			total += math.Exp(z[r*classes+j])
+		}
+		for j := range classes {
+			target := epsilon / classes
+			if int32(j) == labels[r] {
+				target += 1 - epsilon
+			}
+			want -= target * math.Log(math.Exp(z[r*classes+j])/total)
+		}
+		require.InDelta(t, want, got[r], 1e-14)
+	}
 }

@@ -2,106 +2,166 @@ package models
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"strconv"
 
-	"bilevel/internal/nearest"
+	"bilevel/models/params"
 	"bilevel/tensor"
 )
 
-// Activation is an elementwise nonlinearity, with the start values that suit it.
-type Activation struct {
-	Name  string
-	Apply func(*tensor.Node) *tensor.Node
-	Init  Init
-}
-
-// Activations by name.
-func activations() map[string]Activation {
-	list := []Activation{
-		{"relu", (*tensor.Node).Relu, He},
-		{"tanh", (*tensor.Node).Tanh, Glorot},
-		{"sigmoid", (*tensor.Node).Sigmoid, Glorot},
-		{"softplus", (*tensor.Node).Softplus, He},
-		{"identity", func(n *tensor.Node) *tensor.Node { return n }, Glorot},
-	}
-	byName := make(map[string]Activation)
-	for _, a := range list {
-		byName[a.Name] = a
-	}
-	return byName
-}
-
-// ActivationByName finds relu, tanh, sigmoid, softplus or identity.
-func ActivationByName(name string) (Activation, error) {
-	all := activations()
-	if a, ok := all[name]; ok {
-		return a, nil
-	}
-	names := slices.Sorted(maps.Keys(all))
-	return Activation{}, fmt.Errorf("models: unknown activation %q (there are %s)%s",
-		name, strings.Join(names, ", "), nearest.Hint(name, names))
-}
-
-// MLP is a multilayer perceptron: x ← φ(x·W_i + b_i) for each layer but the last, which has no φ.
+// MLP is a multilayer perceptron: x ← φ(N_i(x·W_iᵀ + b_i)) for each layer i from 0, without N and φ in the last layer.
+// N is batch normalization or, where BatchNorm is false, the identity. Inputs [B, …] with Widths[0] numbers per row
+// give outputs [B, Widths[last]]. All fields but Widths may stay zero: the perceptron then has relu, biases, no batch
+// normalization, and He's start values.
+//
+// Its arrays have the names and the order of those of PyTorch's nn.Sequential(Linear, BatchNorm1d, φ, Linear, …), whose
+// members are counted from 0: 0.weight [out, in], 0.bias [out], and so on. The first batch normalization is member 1,
+// with 1.weight and 1.bias as parameters and 1.running_mean, 1.running_var and 1.num_batches_tracked as state. A linear
+// map that is followed by a batch normalization has no bias: the normalization would subtract it again, so that the
+// loss would not depend on it, and the Hessian of the loss would be singular. In PyTorch that is Linear(…, bias=False).
 type MLP struct {
 	Widths     []int // inputs, hidden layers, outputs
 	Activation Activation
-	Bias       bool
-	Start      Init // nil: the activation's own
+	NoBias     bool  // leaves out the biases of linear maps
+	BatchNorm  bool  // normalizes the input of each φ
+	Start      Start // empty: He for relu and softplus, Glorot for the other activations
+	// InputsFirst stores each weight array as [in, out], the transpose of PyTorch's. A seed gives the same network
+	// either way.
+	InputsFirst bool
+	Normalize   Normalization
 }
 
-// NewMLP checks the widths.
-func NewMLP(widths []int, a Activation) (MLP, error) {
-	ok := len(widths) >= 2 && a.Apply != nil
-	for _, w := range widths {
-		ok = ok && w >= 1
+// Check refuses widths and names that make no sense.
+func (m MLP) Check() error {
+	if len(m.Widths) < 2 {
+		return fmt.Errorf("perceptron of widths %v: wants at least two, inputs and outputs", m.Widths)
 	}
-	if !ok {
-		return MLP{}, fmt.Errorf("models: perceptron of widths %v, activation %q: wants an activation and at least two positive widths", widths, a.Name)
+	for _, w := range m.Widths {
+		if w < 1 {
+			return fmt.Errorf("perceptron of widths %v: wants positive ones", m.Widths)
+		}
 	}
-	return MLP{Widths: slices.Clone(widths), Activation: a, Bias: true}, nil
+	if _, _, err := m.Activation.find(); err != nil {
+		return err
+	}
+	if m.Start != "" {
+		if err := m.Start.check(); err != nil {
+			return err
+		}
+	}
+	return m.Normalize.check(m.Widths[0])
 }
 
-func (m MLP) layers() int { return len(m.Widths) - 1 }
+// dense is one layer of a perceptron.
+type dense struct {
+	linear, norm string // names of its linear map and of its batch normalization; norm is empty where there is none
+	in, out      int
+	bias, last   bool
+}
 
-// Layout is weight0, bias0, weight1, … in order.
-func (m MLP) Layout() (l Layout) {
-	for i := range m.layers() {
-		l.add(fmt.Sprint("weight", i), m.Widths[i], m.Widths[i+1])
-		if m.Bias {
-			l.add(fmt.Sprint("bias", i), m.Widths[i+1])
+// layers lists the layers. A layer's names are the numbers that its parts have in PyTorch's nn.Sequential.
+func (m MLP) layers() []dense {
+	must("MLP", m.Check())
+	members := 2 // linear map, φ
+	if m.BatchNorm {
+		members = 3
+	}
+	out := make([]dense, len(m.Widths)-1)
+	for i := range out {
+		d := dense{linear: strconv.Itoa(i * members), in: m.Widths[i], out: m.Widths[i+1], last: i == len(out)-1}
+		if m.BatchNorm && !d.last {
+			d.norm = strconv.Itoa(i*members + 1)
+		}
+		d.bias = !m.NoBias && d.norm == ""
+		out[i] = d
+	}
+	return out
+}
+
+func (m MLP) Params() (l params.Layout) {
+	for _, d := range m.layers() {
+		if m.InputsFirst {
+			l = l.With(d.linear+".weight", d.in, d.out)
+		} else {
+			l = l.With(d.linear+".weight", d.out, d.in)
+		}
+		if d.bias {
+			l = l.With(d.linear+".bias", d.out)
+		}
+		if d.norm != "" {
+			l = l.With(d.norm+".weight", d.out).With(d.norm+".bias", d.out)
 		}
 	}
 	return l
 }
 
-// Init draws weights; biases start at zero.
-func (m MLP) Init(seed uint64) []float64 {
-	start := m.Start
-	if start == nil {
-		start = m.Activation.Init
-	}
-	l := m.Layout()
-	out := make([]float64, l.Size())
-	for i, p := range l {
-		if len(p.Shape) == 2 {
-			start(out[p.Off:p.Off+p.Size()], p.Shape[0], p.Shape[1], seed, uint32(i))
+func (m MLP) State() (l params.Layout) {
+	for _, d := range m.layers() {
+		if d.norm != "" {
+			l = batchNormState(l, d.norm, d.out)
 		}
 	}
-	return out
+	return l
 }
 
-func (m MLP) Outputs(params, x *tensor.Node) *tensor.Node {
-	l := m.Layout()
-	per := len(l) / m.layers()
-	for i := range m.layers() {
-		layer := l[i*per : (i+1)*per]
-		x = plusBias(layer, params, x.MatMul(layer[0].Of(params)))
-		if i < m.layers()-1 {
-			x = m.Activation.Apply(x)
+// Init draws linear maps from Start. Batch normalizations begin with weight 1, bias 0, running mean 0 and variance 1.
+func (m MLP) Init(seed uint64) (p, state params.Values) {
+	start := m.Start
+	if start == "" {
+		_, start, _ = m.Activation.find()
+	}
+	p, state = zeros(m.Params()), zeros(m.State())
+	number := make(map[string]int) // position in the layout, which gives each array random numbers of its own
+	for i, a := range p.Layout {
+		number[a.Name] = i
+	}
+	for _, d := range m.layers() {
+		weight, bias := d.linear+".weight", d.linear+".bias"
+		draws := make([]float64, d.in*d.out) // [in, out]
+		start.weights(draws, d.in, d.out, seed, number[weight])
+		dst := p.Of(weight)
+		for i, v := range draws {
+			if !m.InputsFirst {
+				i = i%d.out*d.in + i/d.out
+			}
+			dst[i] = v
+		}
+		if d.bias {
+			start.bias(p.Of(bias), d.in, d.out, seed, number[bias])
+		}
+		if d.norm != "" {
+			fill(p.Of(d.norm+".weight"), 1)
+			fill(state.Of(d.norm+runningVar), 1)
 		}
 	}
-	return x
+	return p, state
+}
+
+func fill(dst []float64, v float64) {
+	for i := range dst {
+		dst[i] = v
+	}
+}
+
+func (m MLP) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, next *tensor.Node) {
+	w, s := open("MLP", m, p, state, mode)
+	phi, _, _ := m.Activation.find()
+	statistics := params.Vars{} // the updated running statistics, by name
+	x := m.Normalize.apply(rows("MLP", inputs, m.Widths[0]))
+	for _, d := range m.layers() {
+		weight := w[d.linear+".weight"]
+		if !m.InputsFirst {
+			weight = weight.T()
+		}
+		x = plusBias(x.MatMul(weight), w[d.linear+".bias"])
+		if d.norm != "" {
+			x = batchNorm("MLP", d.norm, w, s, x, mode, statistics)
+		}
+		if !d.last {
+			x = phi(x)
+		}
+	}
+	if len(statistics) == 0 {
+		return x, state
+	}
+	return x, m.State().Spread(func(a params.Array) *tensor.Node { return statistics[a.Name] }).StopGradient()
 }

@@ -3,7 +3,8 @@ package solvers
 import (
 	"fmt"
 
-	"bilevel/tensor"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 )
 
 // F2SA uses gradients only (Kwon, Kwon, Wright, Nowak, ICML 2023, "A fully first-order method for stochastic bilevel
@@ -12,52 +13,72 @@ import (
 //
 //	T times:  z₊ = z - γ_k ∇yG(x,z;ξ)
 //	          y₊ = y - α_k (∇yF(x,y;ζ) + λ_k ∇yG(x,y;ξ))
-//	then:     x₊ = x - η_k (∇xF(x,y;ζ) + λ_k (∇xG(x,y;ξ) - ∇xG(x,z;ξ)))
+//	then:     x₊ = P_X(x - η_k (∇xF(x,y;ζ) + λ_k (∇xG(x,y;ξ) - ∇xG(x,z;ξ))))
 //	          λ_{k+1} = λ_k + δ
 //
 // Every inner step and the step of x draw new minibatches; y and z share theirs, and so do the two terms ∇xG, which
 // takes away most of the noise that λ amplifies. α_k λ_k must stay below about 1/L for the lower level's smoothness L.
-// An iteration costs 2T+2 gradients of G and T+1 of F, no second derivatives.
+// The lower level may keep y and z in a set, onto which their steps are projected; then the analysis does not apply.
+// Running statistics move with the passes at (x, z): T+1 times an iteration. An iteration costs 2T+2 gradients of G and
+// T+1 of F, no second derivatives.
 type F2SA struct {
-	YStep, ZStep float64  // α, γ
-	OuterStep    float64  // η (the paper's ξα)
-	Multiplier   float64  // λ_0
-	Growth       float64  // δ
-	InnerSteps   int      // T
-	Schedule     Schedule // of the three steps
+	YStep      float64         `json:"y_step"`      // α; 0: the step of z over the multiplier
+	ZStep      float64         `json:"z_step"`      // γ; 0: chosen at the start values, see Defaults
+	OuterStep  float64         `json:"outer_step"`  // η (the paper's ξα); 0: chosen at the start values
+	Multiplier float64         `json:"multiplier"`  // λ_0; 0: 10
+	Growth     float64         `json:"growth"`      // δ
+	InnerSteps int             `json:"inner_steps"` // T; 0: 10
+	Schedule   engine.Schedule `json:"schedule"`    // of the three steps
 }
 
 func (F2SA) Name() string { return "f2sa" }
 
-// Init compiles the two phases for a run of n iterations.
-func (a F2SA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
-	if !positive(a.YStep, a.ZStep, a.OuterStep, a.Multiplier) || !(a.Growth >= 0) || a.InnerSteps < 1 {
-		return nil, fmt.Errorf("f2sa: steps %g, %g and %g, multiplier %g growing by %g, %d inner steps: wants positive, finite ones",
-			a.YStep, a.ZStep, a.OuterStep, a.Multiplier, a.Growth, a.InnerSteps)
+func (F2SA) Needs() Needs {
+	return Needs{
+		Usable: problem.UpperSet | problem.LowerSet | problem.ModelState,
+		Why:    "it takes gradient steps on two smooth objectives",
 	}
-	if err := refuseSet("f2sa", p); err != nil {
-		return nil, err
+}
+
+func (a F2SA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+	err := checkSteps("f2sa", a.Schedule, field{"y_step", a.YStep}, field{"z_step", a.ZStep},
+		field{"outer_step", a.OuterStep}, field{"multiplier", a.Multiplier})
+	if err != nil {
+		return engine.Spec{}, err
 	}
-	rate := func(to []float64, k int) []float64 {
-		f := a.Schedule.at(k, n)
-		return append(to, a.YStep*f, a.ZStep*f, a.OuterStep*f, a.Multiplier+float64(k)*a.Growth)
+	if !(a.Growth >= 0) || a.InnerSteps < 1 {
+		return engine.Spec{}, fmt.Errorf("f2sa: growth %g and %d inner_steps: wants a growth from 0 on and at least "+
+			"one step", a.Growth, a.InnerSteps)
 	}
-	inner := func(it *iteration, s []*tensor.Node) []*tensor.Node {
-		x, y, z := s[0], s[1], s[2]
-		alpha, gamma, lambda := it.Rate(0), it.Rate(1), it.Rate(3)
-		gz := it.LowerGradient(x, z, it.Lower)
-		gy := it.LowerGradient(x, y, it.Lower)
-		_, fy := it.UpperGradient(x, y, it.Upper)
-		return []*tensor.Node{x, y.Sub(alpha.Mul(fy.Add(lambda.Mul(gy)))), z.Sub(gamma.Mul(gz))}
+	draws := []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}}
+	inner := func(it *engine.Iteration, s *engine.State) {
+		x, y, z := s.Get("x"), s.Get("y"), s.Get("z")
+		xi, zeta := it.Batch("lower"), it.Batch("upper")
+		atZ, atY := it.Lower(x, z, xi), it.Lower(x, y, xi)
+		slope := it.Upper(x, y, zeta).GradY().Add(it.Rate("multiplier").Mul(atY.GradY()))
+		s.Set("y", it.Project(problem.Lower, y.Sub(it.Rate("y").Mul(slope)), xi))
+		s.Set("z", it.Project(problem.Lower, z.Sub(it.Rate("z").Mul(atZ.GradY())), xi))
+		it.Commit(atZ)
 	}
-	outer := func(it *iteration, s []*tensor.Node) []*tensor.Node {
-		x, y, z := s[0], s[1], s[2]
-		eta, lambda := it.Rate(2), it.Rate(3)
-		fx, _ := it.UpperGradient(x, y, it.Upper)
-		difference := it.LowerGradientX(x, y, it.Lower).Sub(it.LowerGradientX(x, z, it.Lower))
-		return []*tensor.Node{x.Sub(eta.Mul(fx.Add(lambda.Mul(difference)))), y, z}
+	outer := func(it *engine.Iteration, s *engine.State) {
+		x, y, z := s.Get("x"), s.Get("y"), s.Get("z")
+		xi, zeta := it.Batch("lower"), it.Batch("upper")
+		atZ := it.Lower(x, z, xi)
+		difference := it.Lower(x, y, xi).GradX().Sub(atZ.GradX())
+		slope := it.Upper(x, y, zeta).GradX().Add(it.Rate("multiplier").Mul(difference))
+		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(slope)), zeta))
+		it.Commit(atZ)
 	}
-	return newStochastic(ex, p, []namedStart{{"x", p.X0}, {"y", p.Y0}, {"z", p.Y0}}, rate,
-		phaseSpec{name: "f2sa inner", times: a.InnerSteps, lower: true, upper: true, build: inner},
-		phaseSpec{name: "f2sa outer", times: 1, lower: true, upper: true, build: outer})
+	return engine.Spec{
+		State: append(start(b), engine.Array{Name: "z", Values: b.Lower.Start.Flat}),
+		Rates: []engine.Rate{
+			a.Schedule.Scaled("y", a.YStep, n), a.Schedule.Scaled("z", a.ZStep, n),
+			a.Schedule.Scaled("outer", a.OuterStep, n),
+			{Name: "multiplier", At: func(k int) float64 { return a.Multiplier + float64(k)*a.Growth }},
+		},
+		Phases: []engine.Phase{
+			{Name: "f2sa inner", Repeat: func(int) int { return a.InnerSteps }, Draws: draws, Build: inner},
+			{Name: "f2sa outer", Draws: draws, Build: outer},
+		},
+	}, nil
 }

@@ -1,11 +1,14 @@
 package solvers_test
 
 import (
+	"context"
 	"math"
 	"testing"
 
 	"bilevel/device/ref"
 	"bilevel/solvers"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -23,22 +26,38 @@ func executor(t *testing.T) *tensor.Executor {
 	return ex
 }
 
-func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *solvers.Problem {
+func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Problem {
 	p, err := solvertest.Load(ex, c)
 	require.NoError(t, err)
 	return p.Problem
 }
 
-func schedule(t *testing.T, name string) solvers.Schedule {
-	s, err := solvers.ScheduleByName(name)
+// begin prepares an algorithm for n iterations.
+func begin(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, n int, seed uint64) *engine.Engine {
+	b, err := p.Bind(ex)
 	require.NoError(t, err)
-	return s
+	e, _, err := solvers.Init(context.Background(), b, a, n, seed)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
+func step(t *testing.T, e *engine.Engine, k, n int) {
+	require.NoError(t, e.Step(context.Background(), k, n))
+}
+
+// solve runs an algorithm on an executor.
+func solve(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, o solvers.Options) *solvers.Result {
+	o.Executor = ex
+	res, err := solvers.Solve(context.Background(), p, a, o)
+	require.NoError(t, err)
+	return res
 }
 
 // arrays reads a state.
-func arrays(t *testing.T, s solvers.State) (out [][]float64) {
-	for _, v := range s.Arrays() {
-		values, err := v.Read()
+func arrays(t *testing.T, e *engine.Engine) (out [][]float64) {
+	for _, name := range e.Names() {
+		values, err := e.Variable(name).Read()
 		require.NoError(t, err)
 		out = append(out, values)
 	}
@@ -46,9 +65,9 @@ func arrays(t *testing.T, s solvers.State) (out [][]float64) {
 }
 
 // write puts values into a state.
-func write(t *testing.T, s solvers.State, values [][]float64) {
-	for i, v := range s.Arrays() {
-		require.NoError(t, v.Write(values[i]))
+func write(t *testing.T, e *engine.Engine, values [][]float64) {
+	for i, name := range e.Names() {
+		require.NoError(t, e.Variable(name).Write(values[i]))
 	}
 }
 
@@ -63,19 +82,16 @@ func bits(arrays [][]float64) (out [][]uint64) {
 	return out
 }
 
-// rows is a sampler that gives listed minibatches: iteration k takes list[k], the last one for ever.
+// rows is a sampler that gives listed minibatches: draw d takes list[d], the last one for ever.
 type rows [][]int32
 
-func (r rows) Fill(dst []int32, step uint32) error {
+func (r rows) Size() int       { return len(r[0]) }
+func (r rows) Check(int) error { return nil }
+
+func (r rows) Fill(dst []int32, _ problem.Source, first uint64) error {
 	size := len(r[0])
 	for i := 0; i < len(dst); i += size {
-		copy(dst[i:i+size], r[min(int(step)+i/size, len(r)-1)])
+		copy(dst[i:i+size], r[min(int(first)+i/size, len(r)-1)])
 	}
 	return nil
-}
-
-// minibatches makes the finite sum's levels draw.
-func minibatches(p *solvers.Problem, lower, upper solvers.Sampler, lowerSize, upperSize int) {
-	p.Lower.Batch, p.Lower.Size = lower, lowerSize
-	p.Upper.Batch, p.Upper.Size = upper, upperSize
 }

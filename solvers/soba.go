@@ -1,9 +1,8 @@
 package solvers
 
 import (
-	"fmt"
-
-	"bilevel/tensor"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 )
 
 // SOBA moves y, v and x at once, each along an unbiased estimate from one lower minibatch ξ and one upper minibatch ζ
@@ -12,41 +11,47 @@ import (
 //
 //	y₊ = y - ρ_k ∇yG(x,y;ξ)
 //	v₊ = v - ρ_k (∇²yyG(x,y;ξ) v - ∇yF(x,y;ζ))
-//	x₊ = x - γ_k (∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v)
+//	x₊ = P_X(x - γ_k (∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v))
 //
-// All three directions are taken at the old point. v starts at 0 and has the sign of this package (the paper's v is -v).
-// An iteration costs one gradient of each objective, one product with H and one with C, which share their passes.
+// All three directions are taken at the old point. v starts at 0 and has the sign of package problem (the paper's v is
+// -v). P_X projects onto the set of x, where there is one. Running statistics move once an iteration, with the pass of
+// ξ at (x, y). An iteration costs one gradient of each objective, one product with H and one with C, which share their
+// passes.
 type SOBA struct {
-	Step      float64  // ρ
-	OuterStep float64  // γ
-	Schedule  Schedule // of both; the zero value is constant
+	Step      float64         `json:"step"`       // ρ; 0: chosen at the start values, see Defaults
+	OuterStep float64         `json:"outer_step"` // γ; 0: chosen at the start values
+	Schedule  engine.Schedule `json:"schedule"`   // of both
 }
 
 func (SOBA) Name() string { return "soba" }
 
-// Init compiles the iteration for a run of n iterations.
-func (a SOBA) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
-	if !positive(a.Step, a.OuterStep) {
-		return nil, fmt.Errorf("soba: steps %g and %g: wants positive, finite ones", a.Step, a.OuterStep)
+func (SOBA) Needs() Needs {
+	return Needs{
+		Usable: problem.UpperSet | problem.ModelState,
+		Why:    "its steps of y and v need a smooth, strongly convex lower level without constraints",
 	}
-	if err := refuseSet("soba", p); err != nil {
-		return nil, err
+}
+
+func (a SOBA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+	if err := checkSteps("soba", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep}); err != nil {
+		return engine.Spec{}, err
 	}
-	start := []namedStart{{"x", p.X0}, {"y", p.Y0}, {"v", make([]float64, len(p.Y0))}}
-	rate := func(to []float64, k int) []float64 {
-		f := a.Schedule.at(k, n)
-		return append(to, a.Step*f, a.OuterStep*f)
-	}
-	return newStochastic(ex, p, start, rate, phaseSpec{name: "soba", times: 1, lower: true, upper: true, build: func(it *iteration, s []*tensor.Node) []*tensor.Node {
-		x, y, v := s[0], s[1], s[2]
-		rho, gamma := it.Rate(0), it.Rate(1)
-		gy := it.LowerGradient(x, y, it.Lower)
-		hv, cv := it.HVP(x, y, it.Lower, v), it.Cross(x, y, it.Lower, v)
-		fx, fy := it.UpperGradient(x, y, it.Upper)
-		return []*tensor.Node{
-			x.Sub(gamma.Mul(fx.Sub(cv))),
-			y.Sub(rho.Mul(gy)),
-			v.Sub(rho.Mul(hv.Sub(fy))),
-		}
-	}})
+	return engine.Spec{
+		State: start(b, "v"),
+		Rates: []engine.Rate{a.Schedule.Scaled("inner", a.Step, n), a.Schedule.Scaled("outer", a.OuterStep, n)},
+		Phases: []engine.Phase{{
+			Name:  "soba",
+			Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},
+			Build: func(it *engine.Iteration, s *engine.State) {
+				x, y, v := s.Get("x"), s.Get("y"), s.Get("v")
+				rho, gamma := it.Rate("inner"), it.Rate("outer")
+				zeta := it.Batch("upper")
+				g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
+				s.Set("y", y.Sub(rho.Mul(g.GradY())))
+				s.Set("v", v.Sub(rho.Mul(g.HVP(v).Sub(f.GradY()))))
+				s.Set("x", it.Project(problem.Upper, x.Sub(gamma.Mul(f.GradX().Sub(g.Cross(v)))), zeta))
+				it.Commit(g)
+			},
+		}},
+	}, nil
 }

@@ -2,12 +2,13 @@ package solvers_test
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"testing"
 
-	"bilevel/data"
-	"bilevel/internal/philox"
 	"bilevel/solvers"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 
 	"github.com/stretchr/testify/require"
@@ -17,16 +18,14 @@ import (
 // The first two iterates on Q1, computed by hand from the paper's algorithm.
 func TestSOBATrace(t *testing.T) {
 	ex := executor(t)
-	s, err := solvers.SOBA{Step: 0.1, OuterStep: 0.05}.Init(ex, load(t, ex, solvertest.Scalar{}), 2)
-	require.NoError(t, err)
-	defer s.Close()
+	s := begin(t, ex, load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: 0.1, OuterStep: 0.05}, 2, 0)
 	for k, want := range [][]float64{{0.19, 0.65, -0.03}, {0.182, 0.604, -0.062}} {
-		require.NoError(t, s.Step(k, 1))
+		step(t, s, k, 1)
 		for i, a := range arrays(t, s) {
 			require.InDelta(t, want[i], a[0], 1e-15)
 		}
 	}
-	require.Equal(t, solvers.Counts{LowerGradients: 1, UpperGradients: 1, HVP: 1, JVP: 1}, s.Counts())
+	require.Equal(t, problem.Counts{LowerGradients: 1, UpperGradients: 1, HVP: 1, JVP: 1}, s.Counts(0))
 }
 
 // pairs lists every combination of minibatches of the given sizes, with repetition and order, as sampling with
@@ -49,9 +48,9 @@ func TestSOBAIsUnbiased(t *testing.T) {
 	const rho, gamma = 0.1, 0.3
 	m := solvertest.NewFiniteSum(1, 4, 3, 2, solvertest.Spectrum(3, 10))
 	at := [][]float64{{0.5, -1}, {1, 2, -0.5}, {0.3, -0.2, 0.7}}
-	directions := func(p *solvers.Problem, s solvers.State, k int) []float64 {
+	directions := func(s *engine.Engine, k int) []float64 {
 		write(t, s, at)
-		require.NoError(t, s.Step(k, 1))
+		step(t, s, k, 1)
 		var d []float64
 		for i, a := range arrays(t, s) {
 			for j := range a {
@@ -63,10 +62,7 @@ func TestSOBAIsUnbiased(t *testing.T) {
 	algorithm := solvers.SOBA{Step: rho, OuterStep: gamma}
 	ex := executor(t)
 	p := load(t, ex, m)
-	s, err := algorithm.Init(ex, p, 1)
-	require.NoError(t, err)
-	full := directions(p, s, 0)
-	require.NoError(t, s.Close())
+	full := directions(begin(t, ex, p, algorithm, 1, 0), 0)
 
 	// The full-batch directions are those of the mean quadratic.
 	mean := m.Mean()
@@ -82,21 +78,19 @@ func TestSOBAIsUnbiased(t *testing.T) {
 			}
 		}
 		p := load(t, ex, m)
-		minibatches(p, l, u, size, size)
-		s, err := algorithm.Init(ex, p, len(l))
-		require.NoError(t, err)
-		require.EqualValues(t, 2*size, s.Counts().Samples)
+		p.Lower.Sampler, p.Upper.Sampler = l, u
+		s := begin(t, ex, p, algorithm, len(l), 0)
+		require.EqualValues(t, 2*size, s.Counts(0).Samples)
 		sum := make([]float64, len(full))
 		spread := 0.0
 		for k := range l {
-			d := directions(p, s, k)
+			d := directions(s, k)
 			floats.Add(sum, d)
 			spread = max(spread, floats.Distance(d, full, 2))
 		}
 		floats.Scale(1/float64(len(l)), sum)
 		require.InDeltaSlice(t, full, sum, 1e-12)
 		require.Greater(t, spread, 0.1, "single directions differ")
-		require.NoError(t, s.Close())
 	}
 }
 
@@ -110,13 +104,11 @@ func TestSOBAReachesTheOptimum(t *testing.T) {
 		"finite sum": solvertest.NewFiniteSum(3, 4, 5, 2, solvertest.Spectrum(4, 2)),
 	} {
 		ex := executor(t)
-		res, err := solvers.Solve(context.Background(), ex, load(t, ex, c), solvers.SOBA{Step: 0.5, OuterStep: 0.02}, solvers.Options{Iterations: 4000})
-		require.NoError(t, err)
-		require.NoError(t, res.Err())
+		res := solve(t, ex, load(t, ex, c), solvers.SOBA{Step: 0.5, OuterStep: 0.02}, solvers.Options{Iterations: 4000})
 		x := c.Optimum()
 		y, _ := c.Exact(x)
-		require.InDeltaSlice(t, x, res.X, 1e-9, name)
-		require.InDeltaSlice(t, y, res.Y, 1e-9, name)
+		require.InDeltaSlice(t, x, res.X.Flat, 1e-9, name)
+		require.InDeltaSlice(t, y, res.Y.Flat, 1e-9, name)
 	}
 }
 
@@ -124,36 +116,32 @@ func TestSOBAReachesTheOptimum(t *testing.T) {
 // on another executor, it ends with the same bits.
 func TestSOBAResumes(t *testing.T) {
 	m := solvertest.NewFiniteSum(4, 7, 5, 2, solvertest.Spectrum(3, 5))
-	for _, name := range []string{"constant", "sqrt", "linear", "cosine"} {
-		start := func(seed uint64) solvers.State {
+	for _, schedule := range []engine.Schedule{"constant", "sqrt", "linear", "cosine"} {
+		start := func(seed uint64) *engine.Engine {
 			ex := executor(t)
 			p := load(t, ex, m)
-			minibatches(p, data.Batches{Seed: seed, Stream: philox.StreamLowerBatch, N: 7, B: 2},
-				data.Batches{Seed: seed, Stream: philox.StreamUpperBatch, N: 5, B: 3}, 2, 3)
-			s, err := solvers.SOBA{Step: 0.1, OuterStep: 0.05, Schedule: schedule(t, name)}.Init(ex, p, 100)
-			require.NoError(t, err)
-			t.Cleanup(func() { s.Close() })
-			return s
+			p.Lower.Sampler, p.Upper.Sampler = problem.WithReplacement(2), problem.Epochs(3)
+			return begin(t, ex, p, solvers.SOBA{Step: 0.1, OuterStep: 0.05, Schedule: schedule}, 100, seed)
 		}
 		whole := start(1)
-		require.NoError(t, whole.Step(0, 100))
+		step(t, whole, 0, 100)
 		want := bits(arrays(t, whole))
 
 		first := start(1)
-		require.NoError(t, first.Step(0, 37))
+		step(t, first, 0, 37)
 		require.NotEqual(t, want, bits(arrays(t, first)))
 		second := start(1)
 		write(t, second, arrays(t, first))
-		require.NoError(t, second.Step(37, 63))
-		require.Equal(t, want, bits(arrays(t, second)), name)
+		step(t, second, 37, 63)
+		require.Equal(t, want, bits(arrays(t, second)), schedule)
 
 		one := start(1)
 		for k := range 100 {
-			require.NoError(t, one.Step(k, 1))
+			step(t, one, k, 1)
 		}
 		require.Equal(t, want, bits(arrays(t, one)), "one iteration at a time")
 		other := start(2)
-		require.NoError(t, other.Step(0, 100))
+		step(t, other, 0, 100)
 		require.NotEqual(t, want, bits(arrays(t, other)), "another seed, another run")
 	}
 }
@@ -170,13 +158,12 @@ func TestSOBANotFinite(t *testing.T) {
 	require.Greater(t, want, 2*256, "beyond the first looks of the host")
 	ex := executor(t)
 	records := 0
-	res, err := solvers.Solve(context.Background(), ex, load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: rho, OuterStep: gamma},
-		solvers.Options{Iterations: 5000, Record: func(solvers.Progress) error { records++; return nil }})
-	require.NoError(t, err)
-	require.Equal(t, solvers.NotFinite, res.Status)
+	res, err := solvers.Solve(context.Background(), load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: rho, OuterStep: gamma},
+		solvers.Options{Executor: ex, Iterations: 5000, Record: func(engine.Progress) error { records++; return nil }})
+	require.ErrorContains(t, err, "smaller step sizes", "a run that diverged is an error")
+	require.Equal(t, engine.NotFinite, res.Status)
 	require.Equal(t, want, res.Iterations)
 	require.EqualValues(t, want, res.Counts.HVP)
-	require.ErrorContains(t, res.Err(), "smaller step sizes")
 	require.Equal(t, 1, records, "no record of a state that is not finite")
 }
 
@@ -192,10 +179,10 @@ func TestSOBANotFiniteRow(t *testing.T) {
 			drawn[i] = []int32{int32(i % 2)}
 		}
 		drawn[k][0] = 2
-		minibatches(p, drawn, rows{{0}}, 1, 1)
-		res, err := solvers.Solve(context.Background(), ex, p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3}, solvers.Options{Iterations: 400})
-		require.NoError(t, err)
-		require.Equal(t, solvers.NotFinite, res.Status)
+		p.Lower.Sampler, p.Upper.Sampler = drawn, rows{{0}}
+		res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3}, solvers.Options{Executor: ex, Iterations: 400})
+		require.ErrorContains(t, err, fmt.Sprintf("after iteration %d:", k+1))
+		require.Equal(t, engine.NotFinite, res.Status)
 		require.Equal(t, k+1, res.Iterations)
 	}
 }
@@ -206,32 +193,33 @@ func TestSOBANotFiniteX(t *testing.T) {
 	m.Upper[1].UpperE[0] = math.Inf(1)
 	ex := executor(t)
 	p := load(t, ex, m)
-	minibatches(p, rows{{0}}, rows{{0}, {0}, {1}}, 1, 1)
-	res, err := solvers.Solve(context.Background(), ex, p, solvers.SOBA{Step: 0.1, OuterStep: 0.1}, solvers.Options{Iterations: 3})
-	require.NoError(t, err)
-	require.Equal(t, solvers.NotFinite, res.Status)
+	p.Lower.Sampler, p.Upper.Sampler = rows{{0}}, rows{{0}, {0}, {1}}
+	res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 0.1, OuterStep: 0.1}, solvers.Options{Executor: ex, Iterations: 3})
+	require.Error(t, err)
+	require.Equal(t, engine.NotFinite, res.Status)
 	require.Equal(t, 3, res.Iterations)
 }
 
 func TestSOBARefuses(t *testing.T) {
 	ex := executor(t)
-	for _, a := range []solvers.SOBA{{}, {Step: -1, OuterStep: 1}, {Step: 1, OuterStep: 0}, {Step: math.NaN(), OuterStep: 1}, {Step: 1, OuterStep: math.Inf(1)}} {
-		_, err := a.Init(ex, load(t, ex, solvertest.Scalar{}), 10)
-		require.ErrorContains(t, err, "wants positive", "%+v", a)
+	try := func(p *problem.Problem, a solvers.SOBA, want string) {
+		_, err := solvers.Solve(context.Background(), p, a, solvers.Options{Executor: ex, Iterations: 1})
+		require.ErrorContains(t, err, want, "%+v", a)
 	}
+	for _, a := range []solvers.SOBA{{Step: -1, OuterStep: 1}, {Step: 1, OuterStep: -1}, {Step: math.NaN(), OuterStep: 1}, {Step: 1, OuterStep: math.Inf(1)}} {
+		try(load(t, ex, solvertest.Scalar{}), a, "wants a positive, finite number")
+	}
+	one := solvers.SOBA{Step: 1, OuterStep: 1}
+	try(load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: 1, OuterStep: 1, Schedule: "liner"}, `did you mean "linear"?`)
 	p := load(t, ex, solvertest.Scalar{})
-	p.XSet = solvers.Box{Lo: 0, Hi: 1}
-	_, err := solvers.Solve(context.Background(), ex, p, solvers.SOBA{Step: 1, OuterStep: 1}, solvers.Options{Iterations: 1})
-	require.ErrorContains(t, err, "box [0, 1]")
-	require.ErrorContains(t, err, "unconstrained")
+	p.Lower.Set = problem.Box{Lo: 0, Hi: 1}
+	try(p, one, "keeps y in a set, which this algorithm cannot use")
 
 	p = load(t, ex, solvertest.NewQuadratic(1, 2, solvertest.Spectrum(3, 2)))
-	p.X0 = []float64{1}
-	_, err = solvers.Solve(context.Background(), ex, p, solvers.SOBA{Step: 1, OuterStep: 1}, solvers.Options{Iterations: 1})
-	require.ErrorContains(t, err, "shapes [1] and [2] differ", "a wrong shape is an error, not a panic")
+	p.Upper.Start = problem.Vector(1)
+	try(p, one, "shapes [1] and [2] differ") // a wrong shape is an error, not a panic
 
 	p = load(t, ex, solvertest.NewFiniteSum(1, 3, 3, 1, solvertest.Spectrum(2, 2)))
-	minibatches(p, rows{{7}}, rows{{0}}, 1, 1)
-	_, err = solvers.Solve(context.Background(), ex, p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3}, solvers.Options{Iterations: 1})
-	require.ErrorContains(t, err, "index out of range")
+	p.Lower.Sampler, p.Upper.Sampler = rows{{7}}, rows{{0}}
+	try(p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3}, "index out of range")
 }

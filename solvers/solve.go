@@ -4,140 +4,183 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
-// Algorithm is a way to solve a Problem: a value with named fields.
-type Algorithm interface {
-	Name() string
-	// Init checks that problem and settings make sense together and prepares a run of n iterations.
-	Init(ex *tensor.Executor, p *Problem, n int) (State, error)
-}
-
-// State is an algorithm at work.
-type State interface {
-	// Step does n iterations, the first of which has number k (from 0).
-	Step(k, n int) error
-	// Arrays is all that the next iteration depends on beside its number: x and y first. Writing them back and
-	// going on with the same k continues a run to the same bits.
-	Arrays() []*tensor.Variable
-	// Counts is the cost of one iteration.
-	Counts() Counts
-	Close() error
-}
-
-// Options are the loop's limits and hooks.
+// Options say how long a run goes on, where it runs and who hears of it. The zero value runs 1,000 iterations on the
+// best device of the machine.
 type Options struct {
-	Iterations int
-	// Every is the number of iterations between records; 0 records at the end only.
-	Every int
-	// Record sees the state at iteration 0, at each multiple of Every and at the end. Its time does not count.
-	Record func(Progress) error
-	// Progress, where set, hears of every chunk.
-	Progress func(done int)
-}
+	Iterations int // 0: 1,000
+	Seed       uint64
 
-// Progress is where a run stands.
-type Progress struct {
-	Iteration int
-	Seconds   float64 // spent in the algorithm alone
-	Counts    Counts
-	State     State
+	// Device is a device's name, "" or "auto" the best one: the run opens and closes it. Executor, where set, is used
+	// instead; it must be the one that the problem's data are on, where they are on a device already.
+	Device   string
+	Executor *tensor.Executor
+
+	// Stopping rules beside Iterations, see engine.Limits.
+	Time      time.Duration // in the algorithm alone
+	Calls     int64         // oracle calls of any kind
+	Tolerance float64       // of the mean hypergradient between two records
+	Patience  int           // records without a lower Monitor
+	Every     int           // iterations between records; 0: a fiftieth of Iterations where a rule wants records
+
+	// Monitor is a number that should fall; the best iterate by it is what the run ends with. Where it is nil and
+	// Patience or KeepBest ask for one, it is the upper objective on all rows of its level.
+	Monitor  func(engine.Progress) (float64, error)
+	KeepBest bool
+
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
+	// is begun again, and they hear of iteration 0 once more.
+	Record   func(engine.Progress) error
+	Progress func(done int)
+
+	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's settings
+	// from the snapshot, so that what was chosen once is not chosen again.
+	Resume          *engine.Snapshot
+	Checkpoint      func(*engine.Snapshot) error
+	CheckpointEvery time.Duration
 }
 
 // Result is what a run ends with.
 type Result struct {
-	Status     Status
-	Iterations int // done; for NotFinite the iteration (from 1) after which the state was seen not to be finite
-	Seconds    float64
-	Counts     Counts
-	X, Y       []float64
+	engine.Outcome
+	X, Y      problem.Values // the best iterate where there is a monitor, else the last one
+	State     problem.Values // the running statistics that belong to it
+	Algorithm Algorithm      // with the settings that were chosen
+	Warnings  []string       // in plain sentences
 }
 
-// Err is nil when all iterations were done, else says how the run ended and what to try.
-func (r *Result) Err() error {
-	if r.Status == Finished {
-		return nil
-	}
-	return fmt.Errorf("%s after iteration %d: %s", r.Status, r.Iterations, r.Status.Advice())
-}
-
-// stride is the longest run of iterations between looks at the caller's context: short enough to stop soon.
-const stride = 4 * chunk
-
-// Solve runs an algorithm on a problem. The numerical outcome is Result.Status; the error is for what keeps the
-// algorithm from running at all (a wrong setting, the device, a record that could not be written).
-func Solve(ctx context.Context, ex *tensor.Executor, p *Problem, a Algorithm, opt Options) (*Result, error) {
+// Solve runs an algorithm on a problem. It returns an error where the algorithm cannot run (a wrong setting, a problem
+// that it cannot use, the device, a record that could not be written), and where the run diverged; then the result is
+// there too, with the last copy of the state that was finite. A run that ctx ends is no error: see Result.Status.
+func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*Result, error) {
+	ex, closeDevice := opt.Executor, func() error { return nil }
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	if opt.Iterations < 1 {
-		return nil, fmt.Errorf("solvers: %d iterations: wants at least 1", opt.Iterations)
-	}
-	state, err := a.Init(ex, p, opt.Iterations)
-	if err != nil {
-		return nil, err
-	}
-	defer state.Close()
-	res := &Result{}
-	record := func() error {
-		if opt.Record == nil {
-			return nil
-		}
-		return opt.Record(Progress{res.Iterations, res.Seconds, res.Counts, state})
-	}
-	if err := record(); err != nil {
-		return nil, err
-	}
-	for res.Iterations < opt.Iterations {
-		if ctx.Err() != nil {
-			res.Status = Cancelled
-			break
-		}
-		n := min(stride, opt.Iterations-res.Iterations)
-		if opt.Every > 0 {
-			n = min(n, opt.Every-res.Iterations%opt.Every)
-		}
-		begin := time.Now()
-		err := state.Step(res.Iterations, n)
-		res.Seconds += time.Since(begin).Seconds()
-		var bad *notFiniteError
-		if errors.As(err, &bad) {
-			res.Counts = res.Counts.Plus(state.Counts(), int64(bad.iteration+1-res.Iterations))
-			res.Status, res.Iterations = NotFinite, bad.iteration+1
-			break
-		}
+	if ex == nil {
+		own, err := problem.OpenDevice(opt.Device)
 		if err != nil {
 			return nil, err
 		}
-		res.Iterations += n
-		res.Counts = res.Counts.Plus(state.Counts(), int64(n))
-		if opt.Progress != nil {
-			opt.Progress(res.Iterations)
-		}
-		if opt.Every > 0 && res.Iterations%opt.Every == 0 || res.Iterations == opt.Iterations {
-			if err := record(); err != nil {
-				return nil, err
-			}
-		}
+		ex, closeDevice = own.Executor, own.Close
 	}
-	if res.X, err = state.Arrays()[0].Read(); err == nil {
-		res.Y, err = state.Arrays()[1].Read()
+	b, err := p.Bind(ex)
+	if err != nil {
+		return nil, errors.Join(err, closeDevice())
 	}
-	if res.Status == Finished && !finite(res.X) { // the iteration watches the other vectors only
-		res.Status = NotFinite
+	s := &solve{b: b, opt: opt}
+	res, err := s.run(ctx, a)
+	closeAll := func() error { return errors.Join(s.close(), b.Close(), closeDevice()) }
+	if res != nil && res.Busy { // the device is still in an iteration: nobody waits for it here
+		go func() {
+			<-res.Idle
+			closeAll()
+		}()
+		return res, err
 	}
-	return res, err
+	return res, errors.Join(err, closeAll())
 }
 
-func finite(values []float64) bool {
-	for _, v := range values {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return false
+// solve is one call of Solve at work.
+type solve struct {
+	b       *problem.Bound
+	opt     Options
+	closers []func() error
+}
+
+func (s *solve) close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// attempts is how often a run is begun whose step sizes were chosen here; backOff is the factor between two of them.
+const (
+	attempts = 5
+	backOff  = 0.25
+)
+
+func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
+	limits, err := s.limits()
+	if err != nil {
+		return nil, err
+	}
+	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
+		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
+			return nil, err
 		}
 	}
-	return true
+	var warnings []string
+	for attempt := 1; ; attempt++ {
+		e, chosen, err := Init(ctx, s.b, a, limits.Iterations, s.opt.Seed)
+		if err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, e.Close)
+		out, err := e.Run(ctx, limits)
+		if err != nil {
+			return nil, err
+		}
+		res := s.result(out, chosen)
+		res.Warnings = append(res.Warnings, warnings...)
+		if out.Status != engine.NotFinite {
+			return res, nil
+		}
+		smaller, ok := shrink(a, chosen)
+		if !ok || attempt == attempts || limits.Resume != nil {
+			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
+		}
+		if err := e.Close(); err != nil { // its memory is wanted for the next one
+			return nil, err
+		}
+		warnings = append(warnings,
+			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",
+				out.Iterations))
+		a = smaller
+	}
+}
+
+func (s *solve) limits() (engine.Limits, error) {
+	o := s.opt
+	if o.Iterations == 0 {
+		o.Iterations = 1000
+	}
+	if o.Monitor == nil && (o.Patience > 0 || o.KeepBest) {
+		m, err := upperValue(s.b)
+		if err != nil {
+			return engine.Limits{}, err
+		}
+		s.closers = append(s.closers, m.Close)
+		o.Monitor = m.value
+	}
+	if o.Every == 0 && (o.Tolerance > 0 || o.Monitor != nil) {
+		o.Every = max(1, o.Iterations/50)
+	}
+	return engine.Limits{
+		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,
+		Every:   o.Every,
+		Monitor: o.Monitor, Record: o.Record, Progress: o.Progress, Resume: o.Resume,
+		Checkpoint: o.Checkpoint, CheckpointEvery: o.CheckpointEvery,
+	}, nil
+}
+
+func (s *solve) result(out *engine.Outcome, a Algorithm) *Result {
+	from := out.Last
+	if out.Best != nil {
+		from = out.Best
+	}
+	return &Result{
+		Outcome: *out, Algorithm: a,
+		X: s.b.Upper.Start.Like(from.Arrays["x"]), Y: s.b.Lower.Start.Like(from.Arrays["y"]),
+		State: s.b.State.Like(from.Arrays[engine.StateName]),
+	}
 }

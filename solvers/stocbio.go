@@ -3,7 +3,8 @@ package solvers
 import (
 	"fmt"
 
-	"bilevel/tensor"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 )
 
 // StocBiO solves the lower level by a few stochastic gradient steps from where it stood, and the linear system by a
@@ -12,53 +13,67 @@ import (
 //
 //	D times:  y₊ = y - α ∇yG(x,y;ξ)
 //	then:     v = η Σ_{q=0}^{Q} (I - η∇²yyG(x,y;ξ))^q ∇yF(x,y;ζ)
-//	          x₊ = x - β (∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v)
+//	          x₊ = P_X(x - β (∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v))
 //
 // with a new lower minibatch for each inner step, and one new pair (ξ, ζ) for the rest: as in the authors' code one
 // lower minibatch serves all factors of the series and C; unlike it the series carries its factor η and its term q = 0.
-// v is kept for inspection; the next iteration does not read it.
-// An iteration costs D gradients of G, one of F, Q products with H and one with C. α and η at most 1/L.
+// v is kept for inspection; the next iteration does not read it. Running statistics move with the inner steps, D times
+// an iteration. An iteration costs D gradients of G, one of F, Q products with H and one with C. α and η at most 1/L.
 type StocBiO struct {
-	Step        float64  // α
-	OuterStep   float64  // β
-	NeumannStep float64  // η
-	Terms       int      // Q
-	InnerSteps  int      // D
-	Schedule    Schedule // of α and β
+	Step        float64         `json:"step"`         // α; 0: chosen at the start values, see Defaults
+	OuterStep   float64         `json:"outer_step"`   // β; 0: chosen at the start values
+	NeumannStep float64         `json:"neumann_step"` // η; 0: α
+	Terms       int             `json:"terms"`        // Q; 0: 10, -1: none
+	InnerSteps  int             `json:"inner_steps"`  // D; 0: 10
+	Schedule    engine.Schedule `json:"schedule"`     // of α and β
 }
 
 func (StocBiO) Name() string { return "stocbio" }
 
-// Init compiles the two phases for a run of n iterations.
-func (a StocBiO) Init(ex *tensor.Executor, p *Problem, n int) (State, error) {
-	if !positive(a.Step, a.OuterStep, a.NeumannStep) || a.Terms < 0 || a.InnerSteps < 1 {
-		return nil, fmt.Errorf("stocbio: steps %g, %g and %g, %d terms, %d inner steps: wants positive, finite ones",
-			a.Step, a.OuterStep, a.NeumannStep, a.Terms, a.InnerSteps)
+func (StocBiO) Needs() Needs {
+	return Needs{
+		Usable: problem.UpperSet | problem.ModelState,
+		Why:    "its Neumann series needs a smooth, strongly convex lower level without constraints",
 	}
-	if err := refuseSet("stocbio", p); err != nil {
-		return nil, err
+}
+
+func (a StocBiO) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+	err := checkSteps("stocbio", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep},
+		field{"neumann_step", a.NeumannStep})
+	if err != nil {
+		return engine.Spec{}, err
 	}
-	rate := func(to []float64, k int) []float64 {
-		f := a.Schedule.at(k, n)
-		return append(to, a.Step*f, a.OuterStep*f)
+	if a.Terms < -1 || a.InnerSteps < 1 {
+		return engine.Spec{}, fmt.Errorf("stocbio: %d terms and %d inner_steps: wants terms from 0 on and at least "+
+			"one step", a.Terms, a.InnerSteps)
 	}
-	inner := func(it *iteration, s []*tensor.Node) []*tensor.Node {
-		x, y := s[0], s[1]
-		return []*tensor.Node{x, y.Sub(it.Rate(0).Mul(it.LowerGradient(x, y, it.Lower))), s[2]}
+	inner := func(it *engine.Iteration, s *engine.State) {
+		x, y := s.Get("x"), s.Get("y")
+		g := it.Lower(x, y, it.Batch("lower"))
+		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
+		it.Commit(g)
 	}
-	outer := func(it *iteration, s []*tensor.Node) []*tensor.Node {
-		x, y := s[0], s[1]
-		fx, term := it.UpperGradient(x, y, it.Upper)
+	outer := func(it *engine.Iteration, s *engine.State) {
+		x, y, zeta := s.Get("x"), s.Get("y"), it.Batch("upper")
+		g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
+		term := f.GradY()
 		sum := term
 		for range a.Terms {
-			term = term.Sub(it.HVP(x, y, it.Lower, term).Scale(a.NeumannStep))
+			term = term.Sub(g.HVP(term).Scale(a.NeumannStep))
 			sum = sum.Add(term)
 		}
 		v := sum.Scale(a.NeumannStep)
-		cv := it.Cross(x, y, it.Lower, v)
-		return []*tensor.Node{x.Sub(it.Rate(1).Mul(fx.Sub(cv))), y, v}
+		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(v)))), zeta))
+		s.Set("v", v)
 	}
-	return newStochastic(ex, p, []namedStart{{"x", p.X0}, {"y", p.Y0}, {"v", make([]float64, len(p.Y0))}}, rate,
-		phaseSpec{name: "stocbio inner", times: a.InnerSteps, lower: true, build: inner},
-		phaseSpec{name: "stocbio outer", times: 1, lower: true, upper: true, build: outer})
+	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
+	return engine.Spec{
+		State: start(b, "v"),
+		Rates: []engine.Rate{a.Schedule.Scaled("inner", a.Step, n), a.Schedule.Scaled("outer", a.OuterStep, n)},
+		Phases: []engine.Phase{
+			{Name: "stocbio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower},
+				Build: inner},
+			{Name: "stocbio outer", Draws: []engine.Draw{lower, upper}, Build: outer},
+		},
+	}, nil
 }

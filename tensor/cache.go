@@ -72,14 +72,3 @@ func (c *Cache) Close() error {
 	}
 	return first
 }
-
-// PadRows completes the last minibatch of an epoch: it returns the smallest of the sizes (ascending) that holds n
-// rows, or the largest. Rows beyond n carry weight 0 in losses and sums, so that one compiled program serves.
-func PadRows(n int, sizes ...int) int {
-	for _, s := range sizes {
-		if s >= n {
-			return s
-		}
-	}
-	return sizes[len(sizes)-1]
-}

@@ -68,12 +68,6 @@ func TestCache(t *testing.T) {
 	require.NoError(t, ex.Close())
 }
 
-func TestPadRows(t *testing.T) {
-	for n, want := range map[int]int{0: 16, 1: 16, 16: 16, 17: 32, 64: 64, 65: 64} {
-		require.Equal(t, want, PadRows(n, 16, 32, 64), "%d", n)
-	}
-}
-
 // Rows of weight 0 leave loss and gradient as without them, whatever is in them.
 func TestPaddedRowsCountNothing(t *testing.T) {
 	ex := newRef(t)

@@ -15,7 +15,6 @@ func TestMisuse(t *testing.T) {
 	m, v, s := filled(t, ex, 3, 4).Node(), filled(t, ex, 5).Node(), Const(1)
 	k := integers(t, ex, []int32{1, 2}, 2).Node()
 	seed, step := k, IntConst(1)
-	lin := Linearize([]*Node{v.Exp()}, v)
 	for _, c := range []struct {
 		op    string
 		says  string
@@ -106,10 +105,7 @@ func TestMisuse(t *testing.T) {
 		{"JVP", "variable [5] with tangent []", func() { JVP([]*Node{v}, []*Node{v}, []*Node{s}) }},
 		{"JVP", "1 variables with 0", func() { JVP([]*Node{v}, []*Node{v}, nil) }},
 		{"JVP", "", func() { HVP(v.Sum(), []*Node{v}, []*Node{m}) }},
-		{"JVP", "Int", func() { Linearize([]*Node{v}, k) }},
-		{"Apply", "0 tangents", func() { lin.Apply(lin.Residuals(), nil) }},
-		{"Apply", "Real [3 4] in the place of Real [5]", func() { lin.Apply(lin.Residuals(), []*Node{m}) }},
-		{"Apply", "", func() { lin.Apply([]*Node{m}, []*Node{v}) }},
+		{"JVP", "Int", func() { JVP([]*Node{v}, []*Node{k}, []*Node{k}) }},
 	} {
 		var e *BuildError
 		require.True(t, errors.As(Catch(c.build), &e), "%s %q: nothing wrong?", c.op, c.says)
@@ -132,7 +128,20 @@ func TestBuildErrorNamesTheLine(t *testing.T) {
 	require.True(t, errors.As(err, &e))
 	require.Equal(t, file, e.File)
 	require.Equal(t, line+1, e.Line)
+	require.Equal(t, "tensor", e.Package)
 	require.Contains(t, err.Error(), "tensor: add: shapes [[2] [3]] do not broadcast (")
+}
+
+// A package that composes nodes fails like this one: the error carries its name and the caller's line.
+func TestFail(t *testing.T) {
+	require.Equal(t, "bilevel/tensor", packageOf("bilevel/tensor.(*Node).Add"))
+	require.Equal(t, "example.org/a.b/models", packageOf("example.org/a.b/models.MLP.Apply.func1"))
+	require.Equal(t, "main", packageOf("main.main"))
+	_, file, line, _ := runtime.Caller(0)
+	err := Catch(func() { Fail("MLP", "wants %d rows", 2) })
+	var e *BuildError
+	require.True(t, errors.As(err, &e))
+	require.Equal(t, BuildError{"tensor", "MLP", "wants 2 rows", file, line + 1}, *e)
 }
 
 func TestCatchLetsOtherPanicsThrough(t *testing.T) {

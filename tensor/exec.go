@@ -14,6 +14,7 @@ import (
 type Executor struct {
 	dev   Device
 	info  device.Info
+	limit int64 // bytes, 0: what the device has
 	vars  []*Variable
 	funcs []*Function
 }
@@ -55,13 +56,6 @@ type Function struct {
 	memory Memory
 }
 
-// Memory is what a function needs beside its variables, in bytes.
-type Memory struct {
-	Arena     int // intermediate values
-	Constants int
-	Variables int // all variables that it reads or writes, which it shares with others
-}
-
 // Compile turns updates into a program for the device. build makes the graph; where it panics with a BuildError,
 // Compile returns that error.
 func (ex *Executor) Compile(name string, build func() []Update) (*Function, error) {
@@ -87,11 +81,22 @@ func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 		return nil, err
 	}
 	steps, roots := lowered(values)
-	return ex.build(name, plan(steps, updates, roots))
+	p := plan(steps, updates, roots)
+	if err := ex.fits(p); err != nil {
+		return nil, err
+	}
+	return ex.build(name, p)
 }
 
 // lowered brings values into steps before memory is planned; roots own the memory that the steps store them in.
 func lowered(values []*Node) (steps []step, roots []*Node) {
+	roots = transform(values)
+	return lower(fuse(roots), roots), roots
+}
+
+// transform runs the passes that rebuild the graph. It gives the nodes that own the memory in which the values are
+// stored.
+func transform(values []*Node) (roots []*Node) {
 	for _, pass := range passes {
 		values = pass(values)
 	}
@@ -102,7 +107,7 @@ func lowered(values []*Node) (steps []step, roots []*Node) {
 		}
 		roots = append(roots, r.store)
 	}
-	return lower(fuse(roots), roots), roots
+	return roots
 }
 
 func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
@@ -114,10 +119,13 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 			return nil, fmt.Errorf("update %d has no variable or no value", i)
 		case u.Var.ex != ex:
 			return nil, fmt.Errorf("variable %s belongs to another executor, or has been freed", u.Var.name)
+		case u.Var.typ == Byte:
+			return nil, fmt.Errorf("variable %s holds bytes, which the host writes and no function changes", u.Var.name)
 		case seen[u.Var]:
 			return nil, fmt.Errorf("variable %s is updated twice", u.Var.name)
 		case !slices.Equal(u.Var.shape, u.Value.shape) || u.Var.typ != u.Value.typ:
-			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v", u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
+			return nil, fmt.Errorf("variable %s is %s %v, its update %s %v",
+				u.Var.name, u.Var.typ, u.Var.shape, u.Value.typ, u.Value.shape)
 		}
 		seen[u.Var] = true
 		values[i] = u.Value
@@ -125,10 +133,10 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	var err error
 	walk(values, func(n *Node) {
 		switch {
-		case n.op == opHole:
-			err = errors.New("a tangent of Linearize was never given: use Apply")
 		case n.op == opVar && n.v.ex != ex:
 			err = fmt.Errorf("variable %s belongs to another executor, or has been freed", n.v.name)
+		case n.op == opConst && ex.info.RealBits == 32 && math.IsInf(float64(float32(n.num)), 0) && !math.IsInf(n.num, 0):
+			err = fmt.Errorf("the constant %v is beyond float32, in which device %s computes: at most %.8g", n.num, ex.info.Name, math.MaxFloat32)
 		}
 	})
 	return values, err
@@ -136,7 +144,7 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 
 // build binds the plan to buffers and prepares it on the device.
 func (ex *Executor) build(name string, p *planner) (_ *Function, err error) {
-	f := &Function{ex: ex, name: name, prog: &device.Program{Name: name}}
+	f := &Function{ex: ex, name: name, prog: &device.Program{Name: name}, memory: ex.needs(p)}
 	defer func() {
 		if err != nil {
 			f.free()
@@ -153,7 +161,6 @@ func (ex *Executor) build(name string, p *planner) (_ *Function, err error) {
 			return nil, fmt.Errorf("%d elements of intermediate values: %w", n, err)
 		}
 		f.arenas = append(f.arenas, b)
-		f.memory.Arena += ex.bytes(b)
 		arena[t] = f.bind(b)
 		f.prog.Scratch = append(f.prog.Scratch, arena[t])
 	}
@@ -167,7 +174,6 @@ func (ex *Executor) build(name string, p *planner) (_ *Function, err error) {
 			return 0, err
 		}
 		vars[v] = f.bind(b)
-		f.memory.Variables += ex.bytes(b)
 		return vars[v], nil
 	}
 	pool := newConstPool()
@@ -225,31 +231,10 @@ func (f *Function) bind(b device.Buffer) int {
 }
 
 // bytes is the memory of a buffer.
-func (ex *Executor) bytes(b device.Buffer) int {
-	if b.Type() == Int {
-		return 4 * b.Len()
-	}
-	return ex.info.RealBits / 8 * b.Len()
-}
+func (ex *Executor) bytes(b device.Buffer) int { return ex.bytesOf(b.Type(), b.Len()) }
 
-// constPool collects the constants that instructions read from memory (most live inside expressions).
-type constPool struct {
-	values []float64
-	number map[uint64]int // by bits: 0 is not -0, and a NaN is itself
-}
-
-func newConstPool() *constPool { return &constPool{number: map[uint64]int{}} }
-
-func (p *constPool) index(c float64) int {
-	bits := math.Float64bits(c)
-	i, ok := p.number[bits]
-	if !ok {
-		i = len(p.values)
-		p.values = append(p.values, c)
-		p.number[bits] = i
-	}
-	return i
-}
+// bytesOf is the memory of n elements.
+func (ex *Executor) bytesOf(t Type, n int) int { return int(ex.info.ElementBytes(t)) * n }
 
 func (f *Function) bindConstants(pool *constPool) error {
 	if len(pool.values) == 0 {
@@ -260,7 +245,6 @@ func (f *Function) bindConstants(pool *constPool) error {
 		return err
 	}
 	f.arenas = append(f.arenas, b)
-	f.memory.Constants = f.ex.bytes(b)
 	if err := f.ex.dev.Upload(b, 0, device.Float64s(pool.values)); err != nil {
 		return err
 	}

@@ -40,8 +40,9 @@ type generator struct {
 }
 
 var (
-	realShapes = [][]int{{}, {1}, {0}, {2}, {5}, {7}, {3, 5}, {5, 3}, {1, 5}, {3, 1}, {5, 5}, {2, 3, 5}, {2, 5, 3}, {3, 0}, {0, 3}, {1, 1}, {15}, {13}}
-	intShapes  = [][]int{{}, {3}, {5}, {1}, {0}}
+	realShapes = [][]int{{}, {1}, {0}, {2}, {5}, {7}, {3, 5}, {5, 3}, {1, 5}, {3, 1}, {5, 5}, {2, 3, 5}, {2, 5, 3},
+		{3, 0}, {0, 3}, {1, 1}, {15}, {13}}
+	intShapes = [][]int{{}, {3}, {5}, {1}, {0}}
 )
 
 const (
@@ -202,7 +203,10 @@ var makers = []maker{
 	}},
 	{false, func(g *generator) *Node { // a vector across a matrix
 		a := g.node(Real, false)
-		return pick(g, binaries)(a, g.fitting(a, func(n *Node) bool { return n.Size() <= 1 || len(n.shape) < len(a.shape) }))
+		return pick(g, binaries)(a, g.fitting(a, func(n *Node) bool {
+			return n.Size() <= 1 ||
+				len(n.shape) < len(a.shape)
+		}))
 	}},
 	{true, func(g *generator) *Node {
 		f := pick(g, []func(a, b *Node) *Node{(*Node).Lt, (*Node).Le, (*Node).Eq})
@@ -230,7 +234,8 @@ var makers = []maker{
 	{false, (*generator).matmul},
 	{false, func(g *generator) *Node { // a product with an epilogue
 		y := g.matmul()
-		return pick(g, binaries)(pick(g, unaries)(y), g.fitting(y, func(n *Node) bool { return len(n.shape) <= len(y.shape) }))
+		return pick(g, binaries)(pick(g, unaries)(y),
+			g.fitting(y, func(n *Node) bool { return len(n.shape) <= len(y.shape) }))
 	}},
 	{false, func(g *generator) *Node { // Int memory read beside a product
 		y := g.matmul()
@@ -263,7 +268,8 @@ var makers = []maker{
 	{false, func(g *generator) *Node {
 		base := g.rows(Real)
 		src := g.gather(g.fitting(base, func(n *Node) bool { return slices.Equal(n.shape, base.shape) }))
-		return ScatterAdd(pick(g, []*Node{base, Zeros(base.shape...), base.Mul(base)}), g.index(base.shape[0]).Slice(0, 0, 0), src.Slice(0, 0, 0))
+		return ScatterAdd(pick(g, []*Node{base, Zeros(base.shape...), base.Mul(base)}),
+			g.index(base.shape[0]).Slice(0, 0, 0), src.Slice(0, 0, 0))
 	}},
 	{false, (*generator).scatter},
 	{false, (*generator).scatter},
@@ -395,7 +401,8 @@ func (g *generator) scatter() *Node {
 		rows = 0
 	}
 	s := ScatterAdd(Zeros(base.shape...), index.Slice(0, 0, rows), src.Slice(0, 0, rows))
-	return pick(g, []*Node{base.Sub(s.Scale(0.5)), base.Add(s), s.Neg().Add(base), s, base.Sub(s.Mul(g.node(Real, false).Sum()))})
+	return pick(g, []*Node{base.Sub(s.Scale(0.5)), base.Add(s), s.Neg().Add(base), s,
+		base.Sub(s.Mul(g.node(Real, false).Sum()))})
 }
 
 // grad adds several nodes for each one below it, so there are few of them.

@@ -89,6 +89,23 @@ func contents(t testing.TB, v *Variable) []float64 {
 	return out
 }
 
+// network is a loss of two layers in one flat parameter vector.
+func network(t *testing.T, ex *Executor) (loss *Node, p *Variable) {
+	x := filled(t, ex, 6, 4)
+	p = filled(t, ex, 4*5+5*3)
+	h := x.Node().MatMul(p.Node().Slice(0, 0, 20).Reshape(4, 5)).Tanh()
+	z := h.MatMul(p.Node().Slice(0, 20, 35).Reshape(5, 3))
+	return CrossEntropy(z, Iota(0, 6).ToReal().Scale(0.4).ToInt()).Mean(), p
+}
+
+func requireClose(t *testing.T, want, got []float64, msg ...any) {
+	t.Helper()
+	require.Len(t, got, len(want), msg...)
+	for i := range want {
+		require.InDelta(t, want[i], got[i], 1e-13, msg...)
+	}
+}
+
 // ops lists the operations of a function's program: "Gemm Map Reduce".
 func ops(f *Function) string {
 	var names []string

@@ -36,7 +36,8 @@ func everything(ex *Executor) (updates []Update, covered int) {
 	threshold, _ := KthLargest(step.Node().Add(IntConst(1)), g[0], w.Node().T())
 	sparse := ScatterAdd(Zeros(6, 4), labels, g[2])
 	return []Update{
-		{Var: w, Value: w.Node().Sub(g[0].Scale(0.1)).Sub(hv.Scale(0.01))}, {Var: b, Value: b.Node().Sub(g[1].Mul(threshold))},
+		{Var: w, Value: w.Node().Sub(g[0].Scale(0.1)).Sub(hv.Scale(0.01))},
+		{Var: b, Value: b.Node().Sub(g[1].Mul(threshold))},
 		{Var: x, Value: x.Node().Sub(sparse.Scale(0.5))}, {Var: step, Value: step.Node().Add(IntConst(1))},
 	}, 9
 }

@@ -89,6 +89,10 @@ func (it *interpreter) eval(n *Node) array {
 		for i := range n.Size() {
 			out.put(i, in[0], i)
 		}
+	case opPow:
+		for i, v := range in[0].real {
+			out.real[i] = math.Pow(v, n.num)
+		}
 	case opElem:
 		evalElem(n, in, out)
 	case opRandom:
@@ -127,6 +131,8 @@ func evalElem(n *Node, in []array, out array) {
 			return 0
 		}
 		switch n.fn {
+		case expr.IConst:
+			out.ints[i] = int32(n.num)
 		case expr.Iota:
 			out.ints[i] = int32(idx[n.ints[0]])
 		case expr.IAdd:

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Loop is a function to be repeated, split by Split into what does not change between repetitions (Setup, whose
-// results stay on the device) and what does (the body). Further bodies may share the same setup: what a loop begins and
-// ends with, say.
+// Loop is a function to be repeated, split into what does not change between repetitions (Setup, whose results stay on
+// the device) and what does (the body). Several bodies may share one setup, for example the first iteration of a method
+// and all later ones.
 //
 // For conjugate gradients on a Hessian, Setup holds the network's forward and backward pass, and the body one
 // Hessian-vector product and the vector updates.
@@ -35,7 +35,7 @@ func (ex *Executor) CompileLoop(name string, builds ...func() []Update) (*Loop, 
 		}
 		outs = cse(fold(outs)) // equal values are one residual
 		by := make(map[*Node]*Node)
-		for i, r := range Split(outs, append(vary, randoms(outs)...)) {
+		for i, r := range split(outs, vary) {
 			v := ex.Variable(fmt.Sprintf("%s residual %d", name, i), r.typ, r.shape...)
 			l.residuals = append(l.residuals, v)
 			setup = append(setup, Update{v, r})
@@ -81,16 +81,6 @@ func (l *Loop) compile(ex *Executor, name string, setup []Update, bodies [][]Upd
 	return nil
 }
 
-// randoms are the Random nodes: they are drawn anew in every repetition.
-func randoms(outs []*Node) (r []*Node) {
-	walk(outs, func(n *Node) {
-		if n.op == opRandom {
-			r = append(r, n)
-		}
-	})
-	return r
-}
-
 // Setup computes what stays the same; to be run again when a variable that the loop only reads has changed.
 func (l *Loop) Setup() error {
 	if l.setup == nil {
@@ -127,7 +117,8 @@ func (l *Loop) Close() error {
 }
 
 // While repeats a loop until its stop test holds, without a host round trip per iteration: the body runs in chunks,
-// and freezes its own state on the device once it has stopped (Freeze).
+// and keeps the state as it is once Active is 0, by selection (Where(active, next, old)), so that a NaN that was
+// computed after the end stays out.
 type While struct {
 	Loop   *Loop
 	Active *Variable // Real scalar, 1 while the loop goes on; the host sets it before
@@ -136,8 +127,8 @@ type While struct {
 }
 
 // Run repeats until Active is 0 or limit iterations are done, and returns how many were. The host looks at Active
-// between chunks only, and on a device.Peeker at that of the chunk before, so that the device never waits for the host: one
-// more chunk runs then, frozen.
+// between chunks only. On a device.Peeker it looks at the value after the chunk before, so that the device never waits
+// for the host; then one more chunk runs after the end and changes nothing.
 func (w While) Run(ctx context.Context, limit int) (int, error) {
 	var last func() (float64, error) // looks at Active after the last chunk
 	defer func() {
@@ -174,18 +165,4 @@ func (w While) Run(ctx context.Context, limit int) (int, error) {
 	}
 	steps, err := w.Steps.ReadInts()
 	return int(steps[0]), err
-}
-
-// Freeze makes updates keep their old values unless active is 1, by selection: a frozen NaN stays out.
-func Freeze(active *Node, updates []Update) []Update {
-	out := make([]Update, len(updates))
-	for i, u := range updates {
-		old := u.Var.Node()
-		if u.Var.typ == Int { // integers have no Where: old + active·(new - old)
-			out[i] = Update{u.Var, old.Add(u.Value.Sub(old).Mul(active.ToInt()))}
-		} else {
-			out[i] = Update{u.Var, Where(active, u.Value, old)}
-		}
-	}
-	return out
 }

@@ -95,7 +95,7 @@ func (p poisoned) Alloc(t Type, n int) (device.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	junk := device.Host{}
+	junk := device.HostSlice{}
 	if t == Int {
 		junk.I32 = slices.Repeat([]int32{math.MinInt32}, n)
 	} else {

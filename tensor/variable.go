@@ -5,13 +5,7 @@ import (
 	"slices"
 
 	"bilevel/device"
-
-	"gorgonia.org/tensor"
 )
-
-// Dense is a host array of gorgonia.org/tensor, the currency at this project's border: float32, float64 or int32,
-// row-major.
-type Dense = tensor.Dense
 
 // Variable is an array that lives on a device between runs. Functions read it as a node and change it by updates;
 // the host writes and reads it. Its memory is taken at the first use and starts at zero.
@@ -69,7 +63,7 @@ func (v *Variable) Free() {
 	v.ex, v.buf = nil, nil
 }
 
-func (v *Variable) transfer(verb string, h device.Host, do func(device.Buffer) error) error {
+func (v *Variable) transfer(verb string, h device.HostSlice, do func(device.Buffer) error) error {
 	if h.Len() != v.Size() || v.Size() > 0 && h.Type() != v.typ {
 		return fmt.Errorf("tensor: %s %s: %d %s elements for %s %v", verb, v.name, h.Len(), h.Type(), v.typ, v.shape)
 	}
@@ -83,11 +77,11 @@ func (v *Variable) transfer(verb string, h device.Host, do func(device.Buffer) e
 	return nil
 }
 
-func (v *Variable) upload(h device.Host) error {
+func (v *Variable) upload(h device.HostSlice) error {
 	return v.transfer("write", h, func(b device.Buffer) error { return v.ex.dev.Upload(b, 0, h) })
 }
 
-func (v *Variable) download(h device.Host) error {
+func (v *Variable) download(h device.HostSlice) error {
 	return v.transfer("read", h, func(b device.Buffer) error { return v.ex.dev.Download(h, b, 0) })
 }
 
@@ -100,10 +94,27 @@ func (v *Variable) Write32(values []float32) error { return v.upload(device.Floa
 // WriteInts is Write for Int variables.
 func (v *Variable) WriteInts(values []int32) error { return v.upload(device.Int32s(values)) }
 
+// WriteBytes is Write for Byte variables.
+func (v *Variable) WriteBytes(values []byte) error { return v.upload(device.Bytes(values)) }
+
 // Read copies the variable to the host, after all earlier runs have finished.
 func (v *Variable) Read() ([]float64, error) {
 	out := make([]float64, v.Size())
 	return out, v.download(device.Float64s(out))
+}
+
+// Read32 is Read as float32: what the device holds, where it computes in float32.
+func (v *Variable) Read32() ([]float32, error) {
+	out := make([]float32, v.Size())
+	return out, v.download(device.Float32s(out))
+}
+
+// RealBits is 32 or 64, as the device computes; 64 of a variable that has been freed.
+func (v *Variable) RealBits() int {
+	if v.ex == nil {
+		return 64
+	}
+	return v.ex.info.RealBits
 }
 
 // ReadInto is Read into a slice of the variable's size.
@@ -115,11 +126,42 @@ func (v *Variable) ReadInts() ([]int32, error) {
 	return out, v.download(device.Int32s(out))
 }
 
+// ReadBytes is Read for Byte variables.
+func (v *Variable) ReadBytes() ([]byte, error) {
+	out := make([]byte, v.Size())
+	return out, v.download(device.Bytes(out))
+}
+
 // Number reads a variable of one element.
 func (v *Variable) Number() (float64, error) {
 	var out [1]float64
 	err := v.download(device.Float64s(out[:]))
 	return out[0], err
+}
+
+// CopyFrom copies another variable of the same type and size, of the same executor, on the device and after all
+// earlier runs: no host memory is involved.
+func (v *Variable) CopyFrom(src *Variable) error {
+	if v.ex == nil || src.ex != v.ex {
+		return fmt.Errorf("tensor: copy %s to %s: they belong to different executors, or one has been freed",
+			src.name, v.name)
+	}
+	if v == src || v.typ != src.typ || v.Size() != src.Size() {
+		return fmt.Errorf("tensor: copy %s, %s %v, to %s, %s %v: wants two variables of one type and size",
+			src.name, src.typ, src.shape, v.name, v.typ, v.shape)
+	}
+	from, err := src.buffer()
+	if err != nil {
+		return err
+	}
+	to, err := v.buffer()
+	if err != nil {
+		return err
+	}
+	if err := v.ex.dev.Copy(to, 0, from, 0, v.Size()); err != nil {
+		return fmt.Errorf("tensor: copy %s to %s: %w", src.name, v.name, err)
+	}
+	return nil
 }
 
 // peek looks at a variable of one Real, as it is now; late says that the look waits for no later work.
@@ -136,43 +178,4 @@ func (v *Variable) peek() (look func() (float64, error), late bool, err error) {
 		err = fmt.Errorf("tensor: read %s: %w", v.name, err)
 	}
 	return look, true, err
-}
-
-// Set copies a host array of the same number of elements to the variable.
-func (v *Variable) Set(d *Dense) error {
-	if !d.DataOrder().IsRowMajor() || d.RequiresIterator() {
-		return fmt.Errorf("tensor: write %s: the array is not laid out row by row", v.name)
-	}
-	switch data := d.Data().(type) {
-	case []float32:
-		return v.Write32(data)
-	case []float64:
-		return v.Write(data)
-	case []int32:
-		return v.WriteInts(data)
-	case float32: // gorgonia gives scalars bare
-		return v.Write32([]float32{data})
-	case float64:
-		return v.Write([]float64{data})
-	case int32:
-		return v.WriteInts([]int32{data})
-	default:
-		return fmt.Errorf("tensor: write %s: element type %v, wants float32, float64 or int32", v.name, d.Dtype())
-	}
-}
-
-// Value copies the variable to a host array: int32, or float32 or float64 as the device computes.
-func (v *Variable) Value() (*Dense, error) {
-	shape := tensor.WithShape(v.shape...)
-	switch {
-	case v.typ == Int:
-		out, err := v.ReadInts()
-		return tensor.New(shape, tensor.WithBacking(out)), err
-	case v.ex != nil && v.ex.info.RealBits == 32:
-		out := make([]float32, v.Size())
-		err := v.download(device.Float32s(out))
-		return tensor.New(shape, tensor.WithBacking(out)), err
-	}
-	out, err := v.Read()
-	return tensor.New(shape, tensor.WithBacking(out)), err
 }

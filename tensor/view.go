@@ -25,7 +25,7 @@ func (n *Node) Reshape(shape ...int) *Node {
 	if n.op == opReshape {
 		return n.in[0].Reshape(shape...)
 	}
-	return &Node{op: opReshape, typ: n.typ, shape: shape, in: []*Node{n}}
+	return newNode(Node{op: opReshape, typ: n.typ, shape: shape, in: []*Node{n}})
 }
 
 // Flatten is the node as a vector.
@@ -48,7 +48,7 @@ func (n *Node) Permute(axes ...int) *Node {
 	if identity {
 		return n
 	}
-	return &Node{op: opPermute, typ: n.typ, shape: shape, in: []*Node{n}, ints: slices.Clone(axes)}
+	return newNode(Node{op: opPermute, typ: n.typ, shape: shape, in: []*Node{n}, ints: slices.Clone(axes)})
 }
 
 // T exchanges the last two axes.
@@ -79,7 +79,7 @@ func (n *Node) Expand(shape ...int) *Node {
 	if lead == 0 && slices.Equal(n.shape, shape) {
 		return n
 	}
-	return &Node{op: opExpand, typ: n.typ, shape: slices.Clone(shape), in: []*Node{n}}
+	return newNode(Node{op: opExpand, typ: n.typ, shape: slices.Clone(shape), in: []*Node{n}})
 }
 
 // Slice keeps the indices from…to-1 of an axis.
@@ -92,7 +92,7 @@ func (n *Node) Slice(axis, from, to int) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[axis] = to - from
-	return &Node{op: opSlice, typ: n.typ, shape: shape, in: []*Node{n}, ints: []int{axis, from, to}}
+	return newNode(Node{op: opSlice, typ: n.typ, shape: shape, in: []*Node{n}, ints: []int{axis, from, to}})
 }
 
 // Pad puts zeros before and after along an axis; the transpose of Slice.
@@ -106,12 +106,12 @@ func (n *Node) Pad(axis, before, after int) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[axis] += before + after
-	return &Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}}
+	return newNode(Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}})
 }
 
 // StopGradient is the same value, through which no derivative passes.
 func (n *Node) StopGradient() *Node {
-	return &Node{op: opStop, typ: n.typ, shape: n.shape, in: []*Node{n}}
+	return newNode(Node{op: opStop, typ: n.typ, shape: n.shape, in: []*Node{n}})
 }
 
 // Concat joins nodes along an axis; all other lengths agree.
@@ -120,6 +120,9 @@ func Concat(axis int, parts ...*Node) *Node {
 		fail("Concat", "nothing to join")
 	}
 	first := parts[0]
+	if first.typ == Byte {
+		fail("Concat", "takes Real or Int, got Byte")
+	}
 	if axis < 0 || axis >= len(first.shape) {
 		fail("Concat", "axis %d of shape %v", axis, first.shape)
 	}
@@ -138,7 +141,7 @@ func Concat(axis int, parts ...*Node) *Node {
 		}
 		shape[axis] += p.shape[axis]
 	}
-	return &Node{op: opConcat, typ: first.typ, shape: shape, in: slices.Clone(parts), ints: []int{axis}}
+	return newNode(Node{op: opConcat, typ: first.typ, shape: shape, in: slices.Clone(parts), ints: []int{axis}})
 }
 
 // strided describes how a node's elements lie in its storage.
@@ -147,8 +150,8 @@ type strided struct {
 	strides []int
 }
 
-// viewOf follows views down to the node that owns the memory. ok is false where a Reshape cannot be
-// expressed by strides; the planner then lays its input out densely first.
+// viewOf follows views down to the node that owns the memory. ok is false where strides cannot express a Reshape; the
+// pass layout then copies its input in row-major order first.
 func viewOf(n *Node) (storage *Node, s strided, ok bool) {
 	if !isView(n) {
 		return n, strided{0, device.RowMajor(n.shape)}, true
@@ -231,4 +234,53 @@ func restride(shape, strides, to []int) ([]int, bool) {
 		}
 	}
 	return out, true
+}
+
+// storageOf follows views down to the node that owns the memory.
+func storageOf(n *Node) *Node {
+	for isView(n) {
+		n = n.in[0]
+	}
+	return n
+}
+
+// ref is a strided window into the memory of the node that owns it.
+type ref struct {
+	store *Node
+	shape []int
+	strided
+}
+
+// refTo is where a node's elements lie. It is for graphs that have been through layout: strides can express every view.
+func refTo(n *Node) ref {
+	store, s, _ := viewOf(n)
+	return ref{store: store, shape: n.shape, strided: s}
+}
+
+// whole says whether the window shows all elements of its store, in order.
+func (r ref) whole() bool {
+	return r.off == 0 && r.view(0, 0).IsDense() && device.Size(r.shape) == r.store.Size()
+}
+
+// view places the window into a buffer.
+func (r ref) view(buf, off int) device.View {
+	return device.View{Buf: buf, Off: off + r.off, Shape: r.shape, Strides: r.strides}
+}
+
+// as3D puts a leading axis of length 1 before a matrix.
+func (r ref) as3D() ref {
+	if len(r.shape) == 2 {
+		r.shape = append([]int{1}, r.shape...)
+		r.strides = append([]int{0}, r.strides...)
+	}
+	return r
+}
+
+// asRows sees a node [n, …] as [n, d].
+func asRows(n *Node) (ref, bool) {
+	r := refTo(n)
+	d := device.Size(n.shape[1:])
+	strides, ok := restride(r.shape, r.strides, []int{n.shape[0], d})
+	r.shape, r.strides = []int{n.shape[0], d}, strides
+	return r, ok
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// benchmarks is the command that measures.
+// benchmarks is the command that groups the measurements.
 func (a *app) benchmarks() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
@@ -41,13 +41,14 @@ func (a *app) hotLoops() *cobra.Command {
 			}
 			defer dev.Close()
 			fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
-			r, err := bench.HotLoops(fresh, only, time.Duration(seconds*float64(time.Second)), func(key string, ms float64) {
+			progress := func(key string, ms float64) {
 				w := a.stdout
 				if f.json {
 					w = a.stderr
 				}
 				fmt.Fprintf(w, "%-24s %10.4f ms\n", key, ms)
-			})
+			}
+			r, err := bench.HotLoops(fresh, only, time.Duration(seconds*float64(time.Second)), progress)
 			if err != nil || !f.json {
 				return err
 			}
@@ -62,8 +63,8 @@ func (a *app) hotLoops() *cobra.Command {
 	f.registerDevice(c)
 	f.registerTF32(c)
 	c.Flags().BoolVar(&f.json, "json", false, `end standard output with one line {"ms": …, "check": …}`)
-	c.Flags().StringVar(&only, "only", "", "only the loops whose name contains this")
-	c.Flags().Float64Var(&seconds, "seconds", 1, "at least so long for each")
+	c.Flags().StringVar(&only, "only", "", "time only the loops whose name contains this")
+	c.Flags().Float64Var(&seconds, "seconds", 1, "time each loop for at least so many seconds")
 	return c
 }
 
@@ -101,12 +102,15 @@ func (a *app) kernels() *cobra.Command {
 	}
 	f.registerDevice(c)
 	c.Flags().BoolVar(&f.json, "json", false, "end standard output with one line of JSON")
-	c.Flags().StringVar(&only, "only", "", "only the kernels whose name contains this")
-	c.Flags().Float64Var(&seconds, "seconds", 0.2, "at least so long for each")
-	c.Flags().StringVar(&against, "against", "", "a file of --json: show what became slower; exit 1 if anything did by more than a tenth")
+	c.Flags().StringVar(&only, "only", "", "time only the kernels whose name contains this")
+	c.Flags().Float64Var(&seconds, "seconds", 0.2, "time each kernel for at least so many seconds")
+	c.Flags().StringVar(&against, "against", "", "an earlier output of --json to compare with; "+
+		"the exit status is 1 if a kernel became slower by more than a tenth")
 	return c
 }
 
+// reportKernels prints the report and, where there is one, the comparison with an earlier report. Its error says how
+// many kernels became slower.
 func (a *app) reportKernels(f *common, r *bench.KernelReport, earlier []byte) error {
 	w := a.stdout
 	if f.json {

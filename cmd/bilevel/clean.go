@@ -1,209 +1,137 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"math"
 	"path/filepath"
 	"strings"
 
-	"bilevel/experiments"
+	"bilevel/data"
+	"bilevel/experiments/clean"
 	"bilevel/solvers"
-	"bilevel/tensor"
+	"bilevel/solvers/engine"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// cleanFlags are the flags of `bilevel clean`. Those not given take the defaults of the data set.
-type cleanFlags struct {
-	common
-	algo            string
-	corrupt         float64
-	train, val      int
-	iters, batch    int
-	reg             float64
-	step, outerStep float64
-	schedule        string
-	seeds           int
-}
-
 func (a *app) clean() *cobra.Command {
-	f := &cleanFlags{}
+	f := &experimentFlags{}
+	var c clean.Config
 	var algorithms, schedules []string
 	for _, e := range solvers.Algorithms() {
-		algorithms = append(algorithms, e.Name)
+		algorithms = append(algorithms, e.Name())
 	}
-	for _, s := range solvers.Schedules() {
-		schedules = append(schedules, s.Name)
+	for _, s := range engine.Schedules() {
+		schedules = append(schedules, string(s.Name))
 	}
-	c := &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "clean",
-		Short: "Find and down-weight wrong labels in a training set (data hyper-cleaning)",
-		Long: `clean learns a weight for every training row so that a model trained with these weights does well on a small set of
-trusted validation rows. It prints how the cleaned model compares with models trained on all rows, on the validation
-rows alone and (where the truth is known) on the clean rows, and writes suspects.csv: the rows most likely to carry a
-wrong label, first.
+		Short: "Find wrong labels in a training set, and train a model that they do not mislead",
+		Long: `clean judges every label of a training set by a model that learns which labels to believe: it starts on the trusted rows,
+and in five rounds a bi-level problem decides how much each kind of row counts. It writes suspects.csv, every row with
+the model's probability of the given label, the least probable first; labels.csv, the labels with those of flagged rows
+replaced; and prints how the model compares with simpler ways.
+
+Trusted rows are rows whose labels you have looked at: some hundred are good. Name them by --trusted FILE or by the file
+trusted.npy in the folder, an array with 1 for each trusted training row and 0 for the others, or give them as val_x.npy
+and val_y.npy. Without any, the ranking is by out-of-fold self-confidence and the flag by confident learning.
 
 A folder given as --data holds train_x.npy, train_y.npy [, val_x.npy, val_y.npy] [, test_x.npy, test_y.npy], or the four
-MNIST files. Flags not given take defaults that were chosen for the data set.`,
+MNIST files. Without --data the embedded digits are taken, with 20 % of their labels redrawn.`,
 		Example: `  bilevel clean
-  bilevel clean --data mnist --corrupt 0.5 --seeds 5 --json
-  bilevel clean --data ./mine --corrupt 0 --val 500`,
+  bilevel clean --data ./mine --trusted looked-at.npy
+  bilevel clean --data mnist --corrupt 0.5 --weights table --model mlp:64`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.runClean(c, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkClean(c, cmd.Flags()); err != nil {
+				return err
+			}
+			guided := c.Weights != clean.Plain
+			return a.runExperiment(cmd, f, clean.Experiment{Guided: guided}, func(set *data.Dataset) (any, string, error) {
+				settings := clean.Defaults(set, c.Iterations)
+				if guided {
+					settings = clean.GuidedDefaults(set, c, !cmd.Flags().Changed("data"))
+				}
+				if err := f.overlay(cmd, &settings); err != nil {
+					return nil, "", err
+				}
+				if !guided {
+					settings.Weights = "" // the name of a cell is made of its settings, and this form had none
+				}
+				if !guided && !cmd.Flags().Changed("batch") {
+					settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own
+				}
+				title := "Hyper-cleaning " + filepath.Base(set.Name)
+				if settings.Corrupt > 0 {
+					title += fmt.Sprintf(", %.3g %% corrupted", 100*settings.Corrupt)
+				}
+				if guided {
+					return settings, title, nil
+				}
+				return settings, title + ", " + settings.Algorithm, nil
+			})
+		},
 	}
-	f.register(c, "digits | mnist | fashion-mnist | DIR")
-	fs := c.Flags()
-	fs.StringVar(&f.algo, "algo", "soba", strings.Join(algorithms, " | "))
-	fs.Float64Var(&f.corrupt, "corrupt", 0, "redraw each training label with this probability, to see it found")
-	fs.IntVar(&f.train, "train", 0, "training rows")
-	fs.IntVar(&f.val, "val", 0, "validation rows")
-	fs.IntVar(&f.iters, "iters", 0, "iterations")
-	fs.IntVar(&f.batch, "batch", 0, "rows of a minibatch")
-	fs.Float64Var(&f.reg, "reg", 0, "weight of the squared norm of the model's parameters")
-	fs.Float64Var(&f.step, "step", 0, "step size of the lower level")
-	fs.Float64Var(&f.outerStep, "outer-step", 0, "step size of the upper level")
-	fs.StringVar(&f.schedule, "schedule", "", strings.Join(schedules, " | "))
-	fs.IntVar(&f.seeds, "seeds", 1, "number of seeds to run: --seed, --seed + 1, …")
-	return c
+	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
+	fs := cmd.Flags()
+	fs.StringVar(&c.Trusted, "trusted", "", "array of 0 and 1 that marks the trusted training rows (default trusted.npy in the folder, or its val files)")
+	fs.StringVar(&c.Weights, "weights", clean.Auto, strings.Join(clean.Choices(), " | ")+": what the upper level decides, see docs/clean.md")
+	fs.StringVar(&c.Model, "model", clean.Auto, strings.Join(clean.Models(), " | "))
+	fs.Float64Var(&c.Corrupt, "corrupt", 0, "redraw each training label with this probability, to see it found (default 0, and 0.2 without --data)")
+	fs.IntVar(&c.Train, "train", 0, "training rows, drawn at random; with --corrupt (default: digits 1200, mnist 20000, else what is left)")
+	fs.IntVar(&c.Val, "val", 0, "trusted rows, drawn at random; with --corrupt (default: digits 200, mnist 5000, else a fifth)")
+	fs.IntVar(&c.Iterations, "iters", 0, "iterations of a round (default: softmax 1024, mlp:64 2048, more where there are many rows; plain: 4096 in all)")
+	fs.IntVar(&c.Batch, "batch", 0, "rows of a minibatch (default 64)")
+	fs.Float64Var(&c.Reg, "reg", 0, "weight of the squared norm of the model's parameters (default 0.005)")
+	fs.Float64Var(&c.Step, "step", 0, "step size of the lower level (default by model and number of columns, see result.json)")
+	fs.Float64Var(&c.OuterStep, "outer-step", 0, "step size of the upper level (default 0.1 times the number of its variables)")
+	fs.StringVar(&c.Algorithm, "algo", "soba", strings.Join(algorithms, " | ")+"; other than soba with --weights plain")
+	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
+	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
+		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
+	}
+	f.registerRuns(cmd)
+	return cmd
 }
 
-// check refuses values that can never work, before anything is opened.
-func (f *cleanFlags) check(given func(string) bool) error {
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"train", f.train}, {"val", f.val}, {"iters", f.iters}, {"batch", f.batch}, {"seeds", f.seeds}} {
-		if given(n.name) && (n.value < 1 || n.value > math.MaxInt32) { // rows and iterations are numbered by int32
-			return usagef("--%s %d: wants 1 to %d", n.name, n.value, math.MaxInt32)
-		}
+// checkClean refuses values that can never work, before anything is opened.
+func checkClean(c clean.Config, flags *pflag.FlagSet) error {
+	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {
+		return usagef("--corrupt %g: wants a probability from 0 to 1", c.Corrupt)
 	}
-	for _, n := range []struct {
-		name  string
-		value float64
-	}{{"step", f.step}, {"outer-step", f.outerStep}, {"reg", f.reg}} {
-		if given(n.name) && (!(n.value > 0) || math.IsInf(n.value, 0)) {
-			return usagef("--%s %g: wants a positive number", n.name, n.value)
-		}
-	}
-	if last := f.seed + uint64(f.seeds-1); last < f.seed {
-		return usagef("--seed %d --seeds %d: the last seed would be above %d", f.seed, f.seeds, uint64(math.MaxUint64))
-	}
-	if !(f.corrupt >= 0 && f.corrupt <= 1) {
-		return usagef("--corrupt %g: wants a probability from 0 to 1", f.corrupt)
-	}
-	return nil
-}
-
-func (a *app) runClean(c *cobra.Command, f *cleanFlags) error {
-	given := c.Flags().Changed
-	if err := f.check(given); err != nil {
-		return err
-	}
-	algorithm, err := solvers.AlgorithmByName(f.algo)
-	if err != nil {
-		return usageError{err}
-	}
-	if given("schedule") {
-		if _, err := solvers.ScheduleByName(f.schedule); err != nil {
-			return usageError{err}
-		}
-	}
-	if f.out == "" {
-		f.out = resultsFolder("clean", f.data)
-	}
-	if err := checkWritable(f.out); err != nil {
-		return err
-	}
-	dev, err := f.openDevice()
-	if err != nil {
-		return err
-	}
-	defer dev.Close()
-	set, err := a.openData(&f.common)
-	if err != nil {
-		return err
-	}
-	d := experiments.DefaultsForClean(set, f.iters)
-	override(given, "corrupt", &d.Corrupt, f.corrupt)
-	override(given, "train", &d.Train, f.train)
-	override(given, "val", &d.Val, f.val)
-	override(given, "batch", &d.Batch, f.batch)
-	override(given, "reg", &d.Reg, f.reg)
-	override(given, "step", &d.Step, f.step)
-	override(given, "outer-step", &d.OuterStep, f.outerStep)
-	override(given, "schedule", &d.Schedule, f.schedule)
-	if !given("batch") {
-		d.Batch = min(d.Batch, d.Train) // of a few rows of one's own
-	}
-	schedule, err := solvers.ScheduleByName(d.Schedule)
-	if err != nil {
-		return usageError{err}
-	}
-	experiment := experiments.Clean{
-		Corrupt: d.Corrupt, Train: d.Train, Val: d.Val, Algorithm: algorithm, Schedule: schedule,
-		Step: d.Step, OuterStep: d.OuterStep, Reg: d.Reg, Iterations: d.Iterations, Batch: d.Batch,
-	}
-	progress := newProgress(a.stderr, f.quiet)
-	var runs []*experiments.CleanRun
-	for i := range f.seeds {
-		seed := f.seed + uint64(i)
-		progress.seed(i, f.seeds, seed)
-		ex := tensor.NewExecutor(dev)
-		run, err := experiment.Run(c.Context(), ex, set, seed, experiments.CleanEvents{Stage: progress.stage, Progress: progress.set})
-		progress.end()
-		if e := ex.Close(); err == nil {
-			err = e
-		}
-		if err != nil && c.Context().Err() != nil {
-			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
-		}
-		if err != nil {
-			return fmt.Errorf("clean %s: %w", set.Name, err)
-		}
-		runs = append(runs, run)
-	}
-	return a.reportClean(f, d, set.Name, runs)
-}
-
-// override takes a flag's value where the user gave it.
-func override[T any](given func(string) bool, name string, to *T, value T) {
-	if given(name) {
-		*to = value
-	}
-}
-
-func (a *app) reportClean(f *cleanFlags, d experiments.CleanDefaults, name string, runs []*experiments.CleanRun) error {
-	title := "Hyper-cleaning " + filepath.Base(name)
-	if d.Corrupt > 0 {
-		title += fmt.Sprintf(", %.3g %% corrupted", 100*d.Corrupt)
-	}
-	if err := experiments.WriteCleanResults(f.out, title+", "+f.algo, runs); err != nil {
-		return fmt.Errorf("results: %w", err)
-	}
-	if !f.quiet {
-		var w io.Writer = a.stdout
-		if f.json {
-			w = a.stderr
-		}
-		if err := experiments.WriteCleanTable(w, runs); err != nil {
+	if c.Weights != clean.Plain {
+		if err := checkGuided(c, flags); err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "\nplots, curves and suspects.csv: %s\n", f.out)
+	} else if c.Trusted != "" || c.Model != clean.Auto {
+		return usagef("--weights plain has a model of its own and takes its trusted rows from the data: --trusted and --model do not go with it")
 	}
-	if !f.json {
-		return nil
+	if _, err := solvers.AlgorithmByName(c.Algorithm); err != nil {
+		return usageError{err}
 	}
-	summary, err := experiments.Summarize(runs)
-	if err != nil {
-		return err
+	if err := c.Schedule.Check(); err != nil {
+		return usageError{err}
 	}
-	text, err := json.Marshal(summary)
-	if err != nil {
-		return err
+	return wantPositive(flags, "train", "val", "iters", "batch", "step", "outer-step", "reg")
+}
+
+// checkGuided refuses flags that the forms other than plain cannot serve.
+func checkGuided(c clean.Config, flags *pflag.FlagSet) error {
+	if err := c.CheckChoices(); err != nil {
+		return usageError{err}
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s\n", text)
-	return err
+	corrupted := c.Corrupt > 0 || !flags.Changed("data")
+	for _, name := range []string{"train", "val"} {
+		if flags.Changed(name) && !corrupted {
+			return usagef("--%s draws rows at random, and nobody has looked at their labels: it goes with --corrupt, where the labels of the source are the truth; "+
+				"name trusted rows by --trusted FILE, trusted.npy or val_x.npy and val_y.npy", name)
+		}
+	}
+	if c.Trusted != "" && !flags.Changed("data") {
+		return usagef("--trusted marks rows of data of your own: give --data too")
+	}
+	if _, err := solvers.AlgorithmByName(c.Algorithm); err == nil && c.Algorithm != "soba" || c.Schedule != "" && c.Schedule.Check() == nil {
+		return usagef("--algo and --schedule go with --weights plain: the other forms run SOBA with steps that fall linearly within a round")
+	}
+	return nil
 }

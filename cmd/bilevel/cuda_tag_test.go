@@ -21,15 +21,16 @@ const (
 	wayToTheCard = " through cgo"
 )
 
-// library is a libcuda.so.1 as small as can be.
+// library is the source of a libcuda.so.1 that has only the functions which are called before a card is found.
 const library = `
 int cuDriverGetVersion(int *v) { *v = VERSION; return 0; }
 int cuInit(unsigned flags) { return INIT; }
 int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_OF_TEST"; return 0; }
 `
 
-// Machines of every kind get the right sentence where the card is asked for, and the processor where it is not. The driver is
-// opened once in a process, so each machine is one of its own, where this test is the command.
+// On a machine without a usable card, --device cuda is refused with the reason, and auto takes the processor and says
+// why. A process opens the driver only once, so that each of the imitated machines needs a process of its own: the test
+// starts itself again, and then acts as the command.
 func TestCUDAMachines(t *testing.T) {
 	if line := os.Getenv("BILEVEL_TEST_LINE"); line != "" {
 		os.Exit(run(context.Background(), strings.Fields(line), os.Stdout, os.Stderr, os.Getenv))
@@ -47,16 +48,18 @@ func TestCUDAMachines(t *testing.T) {
 	}{
 		{"no driver", 0, 0, "there is no NVIDIA driver on this machine ("},
 		{"no card", 12020, 100, "the NVIDIA driver finds no card"},
-		{"too old", 11040, 0, "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
+		{"too old", 11040, 0, "the NVIDIA driver is too old: " +
+			"it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
 		{"not in order", 12040, 803, "cuInit failed with CUDA error 803: CUDA_ERROR_OF_TEST"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := inNewFolder(t)
 			driver := filepath.Join(t.TempDir(), "libcuda.so.1")
 			if c.version == 0 {
-				require.NoError(t, os.WriteFile(driver, nil, 0o600)) // hides the one that this machine may have
+				require.NoError(t, os.WriteFile(driver, nil, 0o600)) // hides the driver that this machine may have
 			} else {
-				out, err := exec.Command(compiler, "-shared", "-fPIC", fmt.Sprintf("-DVERSION=%d", c.version), fmt.Sprintf("-DINIT=%d", c.init),
+				out, err := exec.Command(compiler, "-shared", "-fPIC",
+					fmt.Sprintf("-DVERSION=%d", c.version), fmt.Sprintf("-DINIT=%d", c.init),
 					"-o", driver, source).CombinedOutput()
 				require.NoError(t, err, string(out))
 			}
@@ -71,7 +74,8 @@ func TestCUDAMachines(t *testing.T) {
 				return result{self.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 			}
 			want := "device not available: cuda:0: " + c.want
-			refused(t, command("clean --device cuda --out out"), exitEnvironment, "bilevel: "+want, "; use --device cpu, or cuda-sim for a simulated card")
+			refused(t, command("clean --device cuda --out out"), exitEnvironment,
+				"bilevel: "+want, "; use --device cpu, or cuda-sim for a simulated card")
 			require.Empty(t, listing(t, dir))
 
 			r := command("bench scaling --seconds 0 --largest 16 --only soba")

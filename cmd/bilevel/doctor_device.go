@@ -18,15 +18,15 @@ import (
 	"bilevel/internal/atomicfile"
 )
 
-// findings is what doctor --device tells as JSON. For a CUDA card, real or simulated, the keys of report.Report follow: card,
-// timing, model, kernels and modules.
+// findings is the JSON object of doctor --device. For a CUDA card, real or simulated, it also has the keys of
+// report.Report: card, timing, model, kernels and modules.
 type findings struct {
 	Program     string    `json:"program"` // name, version, commit, compiler, system
 	Processors  int       `json:"processors"`
 	Time        time.Time `json:"time"`
 	Device      string    `json:"device"`
 	Detail      string    `json:"detail"`
-	DriverCache string    `json:"driver_cache,omitempty"` // of a card: why compile times are those of a first load
+	DriverCache string    `json:"driver_cache,omitempty"` // for cards: that the driver compiles a module at every load
 	Conformance suite     `json:"conformance"`
 	*report.Report
 }
@@ -44,13 +44,14 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// The driver keeps what it compiled in a folder; without it, every load is a first one.
+// NVIDIA's driver keeps compiled modules in a folder. With this setting it does not, so that it compiles a module at
+// every load and the report can tell how long that takes.
 const cacheVariable, cacheOff = "CUDA_CACHE_DISABLE", "1"
 
 var errStopped = errors.New("stopped by Ctrl-C or SIGTERM: no report was written")
 
-// examineDevice runs the conformance suite on the device that the flags name and measures the kernels of a card. Its error says
-// what was wrong; the report is written all the same.
+// examineDevice runs the conformance suite on the device that the flags name, and measures the kernels if it is a card.
+// It writes the report even where a case or a measurement failed, and then returns an error that says which.
 func (a *app) examineDevice(ctx context.Context, f *common, cases []devicetest.Case, o report.Options) error {
 	if f.out != "" {
 		if err := checkWritable(f.out); err != nil {
@@ -66,8 +67,10 @@ func (a *app) examineDevice(ctx context.Context, f *common, cases []devicetest.C
 	}
 	defer dev.Close()
 	info := dev.Info()
-	found := &findings{Program: versionText(), Processors: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Device: info.Name,
-		Detail: info.Detail}
+	found := &findings{
+		Program: versionText(), Processors: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second),
+		Device: info.Name, Detail: info.Detail,
+	}
 	p := newProgress(a.stderr, f.quiet)
 	found.Conformance, err = runSuite(ctx, dev, cases, p)
 	if err == nil {
@@ -89,10 +92,11 @@ func (a *app) examineDevice(ctx context.Context, f *common, cases []devicetest.C
 	if ctx.Err() != nil {
 		return errStopped
 	}
-	return cmp.Or(a.tell(f, found), err, found.verdict())
+	return cmp.Or(a.write(f, found), err, found.verdict())
 }
 
-// runSuite runs cases. The error is one after which the device does nothing any more.
+// runSuite runs the cases and records those that fail. It returns an error where the context is cancelled, or where a
+// case leaves the device unusable, such as a card that is lost.
 func runSuite(ctx context.Context, dev device.Device, cases []devicetest.Case, p *progress) (suite, error) {
 	s := suite{Cases: len(cases), Failed: []failure{}}
 	begin := time.Now()
@@ -116,10 +120,11 @@ func runSuite(ctx context.Context, dev device.Device, cases []devicetest.Case, p
 	return s, nil
 }
 
-// verdict is nil where everything went well.
+// verdict is an error that says how many cases or measurements failed, or nil where none did.
 func (r *findings) verdict() error {
 	if n := len(r.Conformance.Failed); n > 0 {
-		return fmt.Errorf("doctor: %s computes wrong results in %d of %d cases, such as %s", r.Device, n, r.Conformance.Cases, r.Conformance.Failed[0].Name)
+		return fmt.Errorf("doctor: %s computes wrong results in %d of %d cases, such as %s",
+			r.Device, n, r.Conformance.Cases, r.Conformance.Failed[0].Name)
 	}
 	if r.Report == nil {
 		return nil
@@ -138,8 +143,8 @@ func (r *findings) verdict() error {
 	return nil
 }
 
-// tell prints and writes what was found.
-func (a *app) tell(f *common, r *findings) error {
+// write prints the report for people and for programs, and writes it to a file where --out says so.
+func (a *app) write(f *common, r *findings) error {
 	if !f.quiet {
 		var w io.Writer = a.stdout
 		if f.json {
@@ -173,7 +178,8 @@ func (a *app) tell(f *common, r *findings) error {
 
 func (r *findings) writeTable(w io.Writer) error {
 	s := r.Conformance
-	fmt.Fprintf(w, "%s: %s\n%d of %d conformance cases passed in %.1f s\n", r.Device, r.Detail, s.Passed, s.Cases, s.Seconds)
+	fmt.Fprintf(w, "%s: %s\n", r.Device, r.Detail)
+	fmt.Fprintf(w, "%d of %d conformance cases passed in %.1f s\n", s.Passed, s.Cases, s.Seconds)
 	for _, c := range s.Failed {
 		fmt.Fprintf(w, "  WRONG  %s: %s\n", c.Name, c.Error)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// usageError is a flag or value that can never work.
+// usageError is an error of the command line: a flag or value that can never work.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
@@ -23,10 +23,11 @@ func isUsage(err error) bool {
 	var flag usageError
 	var set *data.UsageError
 	var experiment *experiments.UsageError
-	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) || errors.Is(err, open.ErrUnknown)
+	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) ||
+		errors.Is(err, open.ErrUnknown)
 }
 
-// unknownCommand complains about the word where one of c's commands should be.
+// unknownCommand is the error for a word in the place of one of c's commands.
 func unknownCommand(c *cobra.Command, word string) error {
 	var names []string
 	for _, sub := range c.Commands() {
@@ -35,7 +36,7 @@ func unknownCommand(c *cobra.Command, word string) error {
 	return usagef("unknown command %q%s (%s help lists them)", word, nearest.Hint(word, names), c.Root().Name())
 }
 
-// noArguments refuses words after the flags.
+// noArguments refuses words that do not belong to a flag.
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("%s takes flags only, not %q", c.CommandPath(), args[0])
@@ -43,23 +44,23 @@ func noArguments(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// kinds says what a flag of a type of pflag takes.
+// kinds describes the values that a flag takes, by pflag's name of the flag's type.
 var kinds = map[string]string{
 	"bool": "true or false", "int": "a whole number", "uint64": "a whole number from 0 on", "float64": "a number",
 }
 
-// flagError says in words of this command what pflag found wrong.
+// flagError words an error of pflag as a sentence of this command.
 func flagError(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var missing *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
 	var syntax *pflag.InvalidSyntaxError
 	switch {
-	case errors.As(err, &unknown) && !c.HasParent() && c.Flags().NArg() > 0: // the flags of a command that is not there
+	case errors.As(err, &unknown) && !c.HasParent() && c.Flags().NArg() > 0: // the command is unknown, so its flags are
 		return unknownCommand(c, c.Flags().Arg(0))
 	case errors.As(err, &unknown):
 		name, dashes := unknown.GetSpecifiedName(), "--"
-		if short := unknown.GetSpecifiedShortnames(); short != "" { // -iters reads as the short flags -i -t -e -r -s
+		if short := unknown.GetSpecifiedShortnames(); short != "" { // pflag reads -iters as the flags -i -t -e -r -s
 			name, dashes = short, "-"
 		}
 		return usagef("unknown flag %s%s%s (%s --help lists them)", dashes, name, nearestFlag(c, name), c.CommandPath())

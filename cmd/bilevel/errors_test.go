@@ -16,20 +16,23 @@ import (
 	"bilevel/internal/npy"
 )
 
-// refused checks what every error has: nothing on standard output, one sentence on standard error that begins with the
-// command's name and shows no inside of Go, and nothing in the working directory, which is dir. The notice that there is no
-// card may come before it.
+// refused checks what all errors have in common: the exit status is code; standard output is empty; standard error has
+// one sentence, which begins with the command's name, contains every string of want, and shows nothing that only a Go
+// programmer understands. In a build with CUDA, the notice that there is no card may come before the sentence.
 func refused(t *testing.T, r result, code int, want ...string) {
 	t.Helper()
 	require.Equal(t, code, r.code, r.stderr)
 	require.Empty(t, r.stdout)
 	sentence := strings.TrimSuffix(r.stderr, "\n")
-	if notice, rest, ok := strings.Cut(sentence, "\n"); ok && hasCUDA && strings.HasPrefix(notice, "bilevel: running on cpu: ") {
+	notice, rest, ok := strings.Cut(sentence, "\n")
+	if ok && hasCUDA && strings.HasPrefix(notice, "bilevel: running on cpu: ") {
 		sentence = rest
 	}
-	require.NotContains(t, sentence, "\n", "one sentence")
+	require.NotContains(t, sentence, "\n", "there must be one sentence")
 	require.True(t, strings.HasPrefix(sentence, "bilevel: "), sentence)
-	for _, inside := range []string{"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value"} {
+	for _, inside := range []string{
+		"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value",
+	} {
 		require.NotContains(t, sentence, inside)
 	}
 	for _, w := range want {
@@ -71,7 +74,8 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --train -5", `--train -5: wants 1`},
 		{"clean --val 0", `--val 0: wants 1`},
 		{"clean --batch 0", `--batch 0: wants 1`},
-		{"clean --batch 100000000", `minibatches of 100000000 rows out of 1200 training rows: wants 1 to 1200`},
+		{"clean --batch 100000000",
+			`minibatches of 100000000 rows out of 1200 training rows: wants 1 to 1200`},
 		{"clean --json=maybe", `--json "maybe": wants true or false`},
 		{"clean --reg x", `--reg "x": wants a number`},
 		{"clean --reg 0", `--reg 0: wants a positive number`},
@@ -85,14 +89,23 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --device cpu --tf32", `--tf32: the device cpu has no tensor cores`},
 		{"clean --device cpu:avx2 --tf32", `--tf32: the device cpu:avx2 has no tensor cores`},
 		{"clean --threads 1000000", `wants 0 (all) to`},
-		{"clean --train 5000", `its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test`},
+		{"clean --train 5000", `its 1797 rows are not enough for ` +
+			`5000 training and 200 validation rows, and some left for a test`},
 		{"clean --data mnsit", `unknown data set "mnsit"; did you mean mnist?`},
-		{"clean --data nothing-like-it", `known are digits, mnist, fashion-mnist, and folders: for a folder write ./nothing-like-it`},
+		{"clean --data nothing-like-it",
+			`known are digits, mnist, fashion-mnist, cifar10, cifar100, ijcnn1, adult, tiny-imagenet, omniglot, and ` +
+				`folders: for a folder write ./nothing-like-it`},
 		{"clean --data=", `the name of a data set is missing`},
 		{"clean --algo sboa", `unknown algorithm "sboa"`},
 		{"clean --algo sboa", `did you mean "soba"?`},
 		{"clean --algo adagradient", `unknown algorithm "adagradient"`},
 		{"clean --schedule sqr", `did you mean "sqrt"?`},
+		{"clean --weights tabel", `unknown weights "tabel" (there are auto, table, rows, none, plain); did you mean "table"?`},
+		{"clean --model mpl:64", `did you mean "mlp:64"?`},
+		{"clean --algo f2sa", `--algo and --schedule go with --weights plain`},
+		{"clean --weights plain --model softmax", `--trusted and --model do not go with it`},
+		{"clean --trusted marks.npy", `--trusted marks rows of data of your own: give --data too`},
+		{"clean --data ./mine --val 50", `--val draws rows at random, and nobody has looked at their labels`},
 		{"clean --device cup", `did you mean "cpu"?`},
 		{"clean --device cpu:avx51", `did you mean "avx512"?`},
 		{"clean --device opencl", `unknown device "opencl"`},
@@ -121,15 +134,17 @@ func TestMissingThings(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"clean --device cuda:99", []string{"device not available: cuda:99: ", "; use --device cpu, or cuda-sim for a simulated card"}},
+		{"clean --device cuda:99",
+			[]string{"device not available: cuda:99: ", "; use --device cpu, or cuda-sim for a simulated card"}},
 		{"clean --data mnist", []string{"bilevel data get mnist", filepath.Join(empty, "mnist")}},
-		{"clean --data fashion-mnist", []string{"bilevel data get fashion-mnist", filepath.Join(empty, "fashion-mnist")}},
+		{"clean --data fashion-mnist",
+			[]string{"bilevel data get fashion-mnist", filepath.Join(empty, "fashion-mnist")}},
 		{"clean --data ./nowhere", []string{"./nowhere"}},
 		{"clean --data .", []string{"train_x.npy", "train-images-idx3-ubyte"}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			if c.want[0] == "bilevel data get mnist" && runtime.GOOS == "linux" {
-				c.want = append(c.want, cache) // both places are named
+				c.want = append(c.want, cache) // the error names both folders that may have the data set
 			}
 			refused(t, bilevel(c.line+" --out out", "BILEVEL_DATA="+empty), exitEnvironment, c.want...)
 			require.Empty(t, listing(t, dir))
@@ -137,7 +152,7 @@ func TestMissingThings(t *testing.T) {
 	}
 }
 
-// idx is an IDX file of bytes.
+// idx is the content of a file in MNIST's IDX format, with elements of one byte.
 func idx(data []byte, shape ...uint32) []byte {
 	b := []byte{0, 0, 8, byte(len(shape))}
 	for _, d := range shape {
@@ -155,6 +170,7 @@ func writeFiles(t *testing.T, dir string, files map[string][]byte) {
 	}
 }
 
+// array is the content of an .npy file.
 func array[T npy.Elem](t *testing.T, values []T, shape ...int) []byte {
 	t.Helper()
 	a, err := npy.New(values, shape...)
@@ -174,12 +190,14 @@ func images() map[string][]byte {
 		return b
 	}
 	return map[string][]byte{
-		"train-images-idx3-ubyte": idx(make([]byte, 40*28*28), 40, 28, 28), "train-labels-idx1-ubyte": idx(labels(40), 40),
-		"t10k-images-idx3-ubyte": idx(make([]byte, 10*28*28), 10, 28, 28), "t10k-labels-idx1-ubyte": idx(labels(10), 10),
+		"train-images-idx3-ubyte": idx(make([]byte, 40*28*28), 40, 28, 28),
+		"train-labels-idx1-ubyte": idx(labels(40), 40),
+		"t10k-images-idx3-ubyte":  idx(make([]byte, 10*28*28), 10, 28, 28),
+		"t10k-labels-idx1-ubyte":  idx(labels(10), 10),
 	}
 }
 
-// rows is n rows of two separable classes, the first column telling them apart.
+// rows is n rows of two columns and their labels. The first column tells the two classes apart.
 func rows(n int) (x []float32, y []int32) {
 	for i := range n {
 		c := int32(i % 2)
@@ -193,8 +211,6 @@ func TestBadData(t *testing.T) {
 	x, y := rows(40)
 	bad := append([]float32(nil), x...)
 	bad[7] = float32(math.NaN())
-	negative := append([]int32(nil), y...)
-	negative[3] = -1
 	whole := images()
 	with := func(name string, b []byte) map[string][]byte {
 		files := images()
@@ -204,26 +220,33 @@ func TestBadData(t *testing.T) {
 		return files
 	}
 	const trainX, trainY = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+	xFile, yFile := array(t, x, 40, 2), array(t, y, 40)
+	train := func(x, y []byte) map[string][]byte {
+		return map[string][]byte{"train_x.npy": x, "train_y.npy": y}
+	}
 	for name, c := range map[string]struct {
 		files map[string][]byte
 		want  []string
 	}{
-		"truncated":    {with(trainX, whole[trainX][:5000]), []string{trainX, "bilevel data get mnist"}},
-		"no header":    {with(trainY, []byte{0, 0}), []string{trainY, "header"}},
-		"wrong magic":  {with(trainX, append([]byte("PNG!"), whole[trainX]...)), []string{trainX, "not an IDX file"}},
-		"missing":      {with(trainY, nil), []string{trainY, "missing"}},
-		"empty":        {with(trainX, nil), []string{trainX}},
-		"label 10":     {with(trainY, idx(append(make([]byte, 39), 10), 40)), []string{trainY, "row 39", "is 10", "0 … 9"}},
-		"few labels":   {with(trainY, idx(make([]byte, 39), 39)), []string{"40 images", "39 labels"}},
-		"wrong shape":  {with("t10k-images-idx3-ubyte", idx(make([]byte, 60), 10, 2, 3)), []string{"[2 3]"}},
-		"swapped":      {with(trainX, whole[trainY]), []string{trainX, "not images"}},
-		"npy: NaN":     {map[string][]byte{"train_x.npy": array(t, bad, 40, 2), "train_y.npy": array(t, y, 40)}, []string{"train_x.npy", "row 3, column 1", "NaN"}},
-		"npy: label":   {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, negative, 40)}, []string{"train_y.npy", "row 3", "-1"}},
-		"npy: floats":  {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, x[:40], 40)}, []string{"train_y.npy", "integers"}},
-		"npy: cut":     {map[string][]byte{"train_x.npy": array(t, x, 40, 2)[:200], "train_y.npy": array(t, y, 40)}, []string{"train_x.npy"}},
-		"npy: rows":    {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, y[:39], 39)}, []string{"40 rows", "39 labels"}},
-		"npy: no y":    {map[string][]byte{"train_x.npy": array(t, x, 40, 2)}, []string{"train_y.npy is missing"}},
-		"npy: columns": {map[string][]byte{"train_x.npy": array(t, x, 40, 2), "train_y.npy": array(t, y, 40), "test_x.npy": array(t, x, 16, 5), "test_y.npy": array(t, y[:16], 16)}, []string{"test_x.npy"}},
+		"truncated":   {with(trainX, whole[trainX][:5000]), []string{trainX, "bilevel data get mnist"}},
+		"no header":   {with(trainY, []byte{0, 0}), []string{trainY, "header"}},
+		"wrong magic": {with(trainX, append([]byte("PNG!"), whole[trainX]...)), []string{trainX, "not an IDX file"}},
+		"missing":     {with(trainY, nil), []string{trainY, "missing"}},
+		"empty":       {with(trainX, nil), []string{trainX}},
+		"label 10": {with(trainY, idx(append(make([]byte, 39), 10), 40)),
+			[]string{"training row 39", "is 10", "0 … 9"}},
+		"few labels":  {with(trainY, idx(make([]byte, 39), 39)), []string{"40 images", "39 labels"}},
+		"wrong shape": {with("t10k-images-idx3-ubyte", idx(make([]byte, 60), 10, 2, 3)), []string{"[2 3]"}},
+		"swapped":     {with(trainX, whole[trainY]), []string{trainX, "not images"}},
+		"npy: NaN":    {train(array(t, bad, 40, 2), yFile), []string{"train_x.npy", "row 3, column 1", "NaN"}},
+		"npy: floats": {train(xFile, array(t, x[:40], 40)), []string{"train_y.npy", "row 2", "whole numbers"}},
+		"npy: cut":    {train(xFile[:200], yFile), []string{"train_x.npy"}},
+		"npy: rows":   {train(xFile, array(t, y[:39], 39)), []string{"40 rows", "39 labels"}},
+		"npy: no y":   {map[string][]byte{"train_x.npy": xFile}, []string{"train_y.npy", "missing"}},
+		"npy: columns": {map[string][]byte{
+			"train_x.npy": xFile, "train_y.npy": yFile,
+			"test_x.npy": array(t, x, 16, 5), "test_y.npy": array(t, y[:16], 16),
+		}, []string{"test_x.npy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -233,7 +256,7 @@ func TestBadData(t *testing.T) {
 			if strings.HasPrefix(name, "npy") {
 				set = filepath.Join(root, "mnist")
 			}
-			refused(t, bilevel("clean --iters 3 --train 20 --val 10 --out out --data "+set, "BILEVEL_DATA="+root), exitEnvironment, c.want...)
+			refused(t, bilevel("clean --iters 3 --out out --data "+set, "BILEVEL_DATA="+root), exitEnvironment, c.want...)
 			require.Empty(t, listing(t, dir))
 		})
 	}
@@ -248,22 +271,65 @@ func TestCleanOnesOwnRows(t *testing.T) {
 	r := bilevel("clean --json --quiet --iters 300 --out out --data " + own)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	got := lastLine(t, r)
-	for _, key := range []string{"auc", "auc_drawn", "precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision", "best_f1_recall"} {
-		require.Contains(t, got, key)
-		require.Nil(t, got[key], key)
+	for _, key := range []string{"auc", "p_at_k", "precision", "recall", "test_error"} {
+		require.NotContains(t, got, key, "nobody knows the truth")
 	}
-	require.Nil(t, got["baselines"].(map[string]any)["clean"])
-	suspects, err := os.ReadFile(filepath.Join("out", "suspects.csv"))
+	require.Contains(t, got["headline"], "no bi-level run was made")
+	require.Contains(t, got["advice"], "--trusted FILE")
+	lines := readLines(t, filepath.Join("out", "suspects.csv"))
+	require.Equal(t, "row,given_label,suggested_label,p_given,weight,flagged", lines[0])
+	require.Len(t, lines, 1+60, "every row, once")
+	require.Regexp(t, `^10,1,0,`, lines[1], "the wrong label comes first")
+	require.Equal(t, "10,0", readLines(t, filepath.Join("out", "labels.csv"))[11], "and is mended")
+}
+
+func readLines(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	lines := strings.Split(strings.TrimSpace(string(suspects)), "\n")
-	require.Equal(t, "row,label,weight,own_label", lines[0])
-	require.Len(t, lines, 1+36, "60 rows less a fifth each for validation and test")
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+func TestCleanTrustedRows(t *testing.T) {
+	x, y := rows(60)
+	y[10] = 1 - y[10]
+	mask := make([]uint8, 60)
+	for i := 20; i < 40; i++ {
+		mask[i] = 1
+	}
+	own := t.TempDir()
+	files := map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)}
+	writeFiles(t, own, files)
+	inNewFolder(t)
+	writeFiles(t, ".", map[string][]byte{"marks.npy": array(t, mask, 60), "short.npy": array(t, mask[:50], 50), "two.npy": array(t, append([]uint8{2}, mask[1:]...), 60)})
+	const run = "clean --model softmax --weights table --iters 50 --out out --data "
+	r := bilevel(run + own + " --trusted marks.npy")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Contains(t, r.stdout, "beside self-training the upper level brought")
+	lines := readLines(t, filepath.Join("out", "suspects.csv"))
+	require.Len(t, lines, 1+60, "every row, once")
+	require.Regexp(t, `^10,1,0,.*,1$`, lines[1])
+
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, x[20:], 50, 2), "val_y.npy": array(t, y[20:50], 30)})
+	refused(t, bilevel(run+own), exitEnvironment, "val_x.npy holds 50 rows, but", "holds 30 labels")
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, x[40:80], 20, 2), "val_y.npy": array(t, y[20:40], 20)})
+	refused(t, bilevel(run+own), exitEnvironment, "trusted rows lie among the training rows (trusted row 0 is training row 20")
+	refused(t, bilevel(run+own+" --trusted marks.npy"), exitEnvironment, "trusted rows are named twice")
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0, 9, 0}, 2, 2), "val_y.npy": array(t, []int32{0, 2}, 2)})
+	refused(t, bilevel(run+own+" --quiet"), exitEnvironment, "the label 2 of trusted row 1 occurs in no training row")
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0}, 1, 2), "val_y.npy": array(t, []int32{0}, 1)})
+	refused(t, bilevel(run+own), exitEnvironment, "there are 1 trusted rows for 2 classes")
+	require.NoError(t, os.Remove(filepath.Join(own, "val_x.npy")))
+	require.NoError(t, os.Remove(filepath.Join(own, "val_y.npy")))
+	refused(t, bilevel(run+own+" --trusted short.npy"), exitEnvironment, "short.npy: the shape is [50], but there are 60 training rows")
+	refused(t, bilevel(run+own+" --trusted two.npy"), exitEnvironment, "two.npy: entry 0 (counted from 0) is 2")
+	refused(t, bilevel(run+own), exitUsage, "--weights table wants trusted rows")
 }
 
 func TestBlowUpWritesNothing(t *testing.T) {
 	dir := inNewFolder(t)
-	r := bilevel("clean --quiet --json --step 1e30 --iters 100 --out out")
-	refused(t, r, exitEnvironment, "clean digits: seed 1: not finite after iteration ", "use smaller step sizes")
+	r := bilevel("clean --weights plain --quiet --json --step 1e30 --iters 100 --out out")
+	refused(t, r, exitEnvironment, "clean digits: seed 1: soba on hyper-cleaning: not finite after iteration ", "use smaller step sizes")
 	require.Empty(t, listing(t, dir))
 }
 
@@ -271,7 +337,8 @@ func TestUnwritableResults(t *testing.T) {
 	dir := inNewFolder(t)
 	require.NoError(t, os.WriteFile("file", nil, 0o600))
 	for _, out := range []string{"file", "file/below"} {
-		refused(t, bilevel("clean --iters 5 --out "+out), exitEnvironment, "results cannot be written to "+out, "give another folder as --out")
+		refused(t, bilevel("clean --iters 5 --out "+out), exitEnvironment,
+			"results cannot be written to "+out, "give another folder as --out")
 	}
 	require.Equal(t, []string{"file"}, listing(t, dir))
 

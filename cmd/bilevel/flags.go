@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"bilevel/data"
@@ -10,9 +12,10 @@ import (
 	"bilevel/device/open"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// maxThreads is more than any machine's; each thread has memory of its own.
+// maxThreads is more than any machine has. There is a limit because each thread takes memory of its own.
 const maxThreads = 1 << 12
 
 // common are the flags that every experiment has.
@@ -22,6 +25,7 @@ type common struct {
 	tf32    bool
 	seed    uint64
 	data    string
+	label   string
 	out     string
 	json    bool
 	quiet   bool
@@ -32,6 +36,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
+	fs.StringVar(&f.label, "label", "", "the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
@@ -40,22 +45,23 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
 }
 
-// auto is the name of the device that is chosen here.
+// auto is the name that leaves the choice of the device to the command.
 const auto = "auto"
 
-// registerDevice is for commands that need a device and nothing else.
+// registerDevice adds the flags that choose a device.
 func (f *common) registerDevice(c *cobra.Command) {
 	f.command = c
 	c.Flags().StringVar(&f.device, "device", auto, open.Usage)
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
-// registerTF32 is for commands that compute what users want: a check of a device wants its full precision.
+// registerTF32 adds the flag that gives up precision for speed. Commands that test a device do not have it.
 func (f *common) registerTF32(c *cobra.Command) {
-	c.Flags().BoolVar(&f.tf32, "tf32", false, "on a card, large products on tensor cores: factors rounded to 11 significant bits")
+	c.Flags().BoolVar(&f.tf32, "tf32", false,
+		"on a card, large products on tensor cores: factors rounded to 11 significant bits")
 }
 
-// openDevice opens the device that the flags name. Where auto cannot take the card, it says so on standard error.
+// openDevice opens the device that the flags name. Where auto cannot take the card, it says why on standard error.
 func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
@@ -78,5 +84,35 @@ func (f *common) openDevice() (device.Device, error) {
 	return dev, err
 }
 
-// openData opens the set that the flags name.
-func (a *app) openData(f *common) (*data.Dataset, error) { return data.Open(f.data, a.env) }
+// openData opens the set that the flags name, and says on standard error what is worth knowing of it.
+func (a *app) openData(f *common) (*data.Dataset, error) {
+	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label})
+	if err != nil {
+		return nil, err
+	}
+	if !f.quiet {
+		for _, note := range set.Notes {
+			fmt.Fprintf(a.stderr, "bilevel: %s: %s\n", f.data, note)
+		}
+	}
+	return set, nil
+}
+
+// wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that of
+// rows and iterations, which are int32.
+func wantPositive(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		flag := flags.Lookup(name)
+		if !flag.Changed {
+			continue
+		}
+		v, err := strconv.ParseFloat(flag.Value.String(), 64)
+		switch whole := flag.Value.Type() == "int"; {
+		case err != nil || whole && !(v >= 1 && v <= math.MaxInt32):
+			return usagef("--%s %s: wants 1 to %d", name, flag.Value, math.MaxInt32)
+		case !(v > 0) || math.IsInf(v, 0):
+			return usagef("--%s %s: wants a positive number", name, flag.Value)
+		}
+	}
+	return nil
+}

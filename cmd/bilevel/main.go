@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,10 +24,24 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv)
-	stop()
-	os.Exit(code)
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv) }()
+	select {
+	case code := <-done:
+		os.Exit(code)
+	case <-ctx.Done():
+	}
+	select { // what was told to stop has this long to say what it leaves
+	case code := <-done:
+		os.Exit(code)
+	case <-time.After(stopWithin):
+		fmt.Fprintln(os.Stderr, "bilevel: stopped by Ctrl-C or SIGTERM")
+		os.Exit(exitEnvironment)
+	}
 }
+
+// stopWithin is how long a command that is told to stop may take; an engine's run ends in 100 ms whatever it does.
+const stopWithin = 180 * time.Millisecond
 
 // run is the whole command, without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(string) string) int {
@@ -62,7 +77,8 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	groupOf(root, a.clean(), a.benchmarks(), a.doctor(), a.version())
+	groupOf(root, a.clean(), a.train(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
+		a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

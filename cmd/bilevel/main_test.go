@@ -65,18 +65,20 @@ func listing(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// The numbers that the command promises, with several seeds each a mean, a deviation and the values.
+// The numbers that the command promises of --weights plain, with several seeds each a mean, a deviation and the values.
 var (
-	numbers   = []string{"test_error", "val_loss", "auc", "auc_drawn", "precision", "recall", "best_f1", "iterations", "seconds"}
+	numbers = []string{
+		"test_error", "val_loss", "auc", "auc_drawn", "precision", "recall", "best_f1", "iterations", "seconds",
+	}
 	baselines = []string{"all", "clean", "validation"}
 	oracle    = []string{"lower_gradients", "upper_gradients", "hvp", "jvp", "values", "samples"}
 )
 
 func TestCleanJSON(t *testing.T) {
 	dir := inNewFolder(t)
-	r := bilevel("clean --iters 200 --json --seed 3 --out out")
+	r := bilevel("clean --weights plain --iters 200 --json --seed 3 --out out")
 	require.Equal(t, exitOK, r.code, r.stderr)
-	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "one line, and the rest on standard error")
+	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "standard output has one line, and the rest is elsewhere")
 	require.Contains(t, r.stderr, "test error, cleaned")
 	require.Contains(t, r.stderr, "suspects.csv: out")
 	got := lastLine(t, r)
@@ -98,13 +100,14 @@ func TestCleanJSON(t *testing.T) {
 	for _, key := range []string{"test_error", "auc", "precision", "recall", "best_f1"} {
 		require.True(t, 0 <= got[key].(float64) && got[key].(float64) <= 1, "%s is a fraction", key)
 	}
-	require.Subset(t, listing(t, filepath.Join(dir, "out")), []string{"result.json", "suspects.csv", "weights.png", "error-iterations.svg"})
+	require.Subset(t, listing(t, filepath.Join(dir, "out")),
+		[]string{"result.json", "suspects.csv", "weights.png", "error-iterations.svg"})
 	require.Equal(t, []string{"out"}, listing(t, dir))
 }
 
 func TestCleanSeveralSeeds(t *testing.T) {
 	inNewFolder(t)
-	r := bilevel("clean --iters 100 --json --quiet --seeds 2 --seed 5")
+	r := bilevel("clean --weights plain --iters 100 --json --quiet --seeds 2 --seed 5")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Empty(t, r.stderr)
 	got := lastLine(t, r)
@@ -122,24 +125,25 @@ func TestCleanSeveralSeeds(t *testing.T) {
 	check(got, numbers)
 	check(got["baselines"].(map[string]any), baselines)
 	check(got["oracle"].(map[string]any), oracle)
-	require.Subset(t, listing(t, filepath.Join("results", "clean-digits")), []string{"suspects-seed-5.csv", "suspects-seed-6.csv"})
+	require.Subset(t, listing(t, filepath.Join("results", "clean-digits")),
+		[]string{"suspects-seed-5.csv", "suspects-seed-6.csv"})
 }
 
 func TestCleanForPeople(t *testing.T) {
 	inNewFolder(t)
-	r := bilevel("clean --iters 50 --device ref --train 200 --val 100 --out out")
+	r := bilevel("clean --weights plain --iters 50 --device ref --train 200 --val 100 --out out")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Regexp(t, `(?m)^test error, cleaned +[0-9.]+ %$`, r.stdout)
 	require.Regexp(t, `(?m)^detector, area under curve +0\.`, r.stdout)
 	require.Regexp(t, `^solve: [0-9.]+ s\ncertificate: [0-9.]+ s\nbaselines: [0-9.]+ s\n$`, r.stderr, "no bar where there is no terminal")
-	r = bilevel("clean --iters 5 --quiet --out out")
+	r = bilevel("clean --weights plain --iters 5 --quiet --out out")
 	require.Equal(t, result{}, r)
 }
 
 func TestCleanBitsAreTheSame(t *testing.T) {
 	inNewFolder(t)
-	once := lastLine(t, bilevel("clean --iters 60 --json --quiet"))
-	again := lastLine(t, bilevel("clean --iters 60 --json --quiet --threads 2"))
+	once := lastLine(t, bilevel("clean --weights plain --iters 60 --json --quiet"))
+	again := lastLine(t, bilevel("clean --weights plain --iters 60 --json --quiet --threads 2"))
 	delete(once, "seconds")
 	delete(again, "seconds")
 	require.Equal(t, once, again)
@@ -165,7 +169,7 @@ func TestHelp(t *testing.T) {
 	help := bilevel("help clean")
 	require.Equal(t, exitOK, help.code)
 	require.Equal(t, help, bilevel("clean --help"))
-	for _, flag := range strings.Fields("data algo corrupt train val iters batch reg step outer-step schedule seed seeds device threads out json quiet") {
+	for _, flag := range strings.Fields("data trusted weights model algo corrupt train val iters batch reg step outer-step schedule seed seeds device threads out json quiet") {
 		require.Contains(t, help.stdout, "--"+flag+" ")
 	}
 }
@@ -185,7 +189,9 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestResultsFolder(t *testing.T) {
-	for set, want := range map[string]string{"digits": "clean-digits", "./a/b": "clean-b", "a/b/": "clean-b", "/": "clean-root"} {
+	for set, want := range map[string]string{
+		"digits": "clean-digits", "./a/b": "clean-b", "a/b/": "clean-b", "/": "clean-root",
+	} {
 		require.Equal(t, filepath.Join("results", want), resultsFolder("clean", set))
 	}
 	dir := inNewFolder(t)

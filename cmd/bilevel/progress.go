@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -10,15 +11,28 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells how far a run is: a bar on a terminal, a line a stage elsewhere, nothing when quiet.
+// The forms that progress is shown in.
+const (
+	progressAuto = "auto" // a bar on a terminal, plain lines elsewhere
+	progressJSON = "json" // one JSON object a line
+)
+
+// plainEvery is the time between two plain or JSON lines of one stage.
+const plainEvery = 5 * time.Second
+
+// progress shows how far a run has come, on standard error.
 type progress struct {
 	w        io.Writer
 	quiet    bool
+	json     bool
 	terminal bool
 	prefix   string
 	bar      *progressbar.ProgressBar
 	name     string
+	total    int
+	note     string // a number that the stage is about, such as the loss
 	started  time.Time
+	told     time.Time // of the last line
 }
 
 func newProgress(w io.Writer, quiet bool) *progress {
@@ -26,7 +40,7 @@ func newProgress(w io.Writer, quiet bool) *progress {
 	return &progress{w: w, quiet: quiet, terminal: isFile && term.IsTerminal(int(f.Fd()))}
 }
 
-// seed begins seed number i of n.
+// seed announces that the work for seed number i of n begins, counted from 0.
 func (p *progress) seed(i, n int, seed uint64) {
 	p.prefix = ""
 	if n > 1 {
@@ -34,33 +48,74 @@ func (p *progress) seed(i, n int, seed uint64) {
 	}
 }
 
-// stage begins a piece of work of so many units.
+// stage begins a stage of the work, which consists of so many units.
 func (p *progress) stage(name string, total int) {
 	p.end()
-	p.name, p.started = name, time.Now()
-	if p.quiet || !p.terminal {
+	p.name, p.total, p.note, p.started = name, total, "", time.Now()
+	p.told = p.started
+	if p.quiet || p.json || !p.terminal {
 		return
 	}
-	p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.prefix+name),
-		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish())
+	p.bar = progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.prefix+name),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 }
 
-// set says how many units are done.
+// say keeps a number that the stage is about, for the next line or the bar.
+func (p *progress) say(note string) {
+	p.note = note
+	if p.bar != nil {
+		p.bar.Describe(p.prefix + p.name + ", " + note)
+	}
+}
+
+// set shows that so many units of the stage are done: at once in a bar, else in a line every few seconds.
 func (p *progress) set(done int) {
 	if p.bar != nil {
 		p.bar.Set(done)
+		return
+	}
+	if p.quiet || time.Since(p.told) < plainEvery {
+		return
+	}
+	p.told = time.Now()
+	passed := p.told.Sub(p.started).Seconds()
+	left := passed * float64(p.total-done) / float64(max(1, done))
+	if p.json {
+		p.line(map[string]any{"done": done, "total": p.total, "seconds": passed, "seconds_left": left})
+		return
+	}
+	note := ""
+	if p.note != "" {
+		note = ", " + p.note
+	}
+	fmt.Fprintf(p.w, "%s%s: %d of %d, %.0f s left%s\n", p.prefix, p.name, done, p.total, left, note)
+}
+
+// line writes one JSON object.
+func (p *progress) line(object map[string]any) {
+	object["stage"] = p.prefix + p.name
+	if p.note != "" {
+		object["note"] = p.note
+	}
+	if text, err := json.Marshal(object); err == nil {
+		fmt.Fprintf(p.w, "%s\n", text)
 	}
 }
 
-// end closes the stage; where there is no bar it is told in a line.
+// end ends the stage: it removes the bar, and prints how long the stage took.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Finish()
 		p.bar = nil
 	}
-	if p.name != "" && !p.quiet {
-		fmt.Fprintf(p.w, "%s%s: %.1f s\n", p.prefix, p.name, time.Since(p.started).Seconds())
+	switch passed := time.Since(p.started).Seconds(); {
+	case p.name == "" || p.quiet:
+	case p.json:
+		p.line(map[string]any{"done": p.total, "total": p.total, "seconds": passed, "ended": true})
+	default:
+		fmt.Fprintf(p.w, "%s%s: %.1f s\n", p.prefix, p.name, passed)
 	}
 	p.name = ""
 }

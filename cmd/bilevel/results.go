@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// resultsFolder is where a command's results go when --out does not say. A data folder gives its last name.
+// resultsFolder is the folder of a command's results where --out names none. For data in a folder, its name has the
+// last element of the data folder's path.
 func resultsFolder(command, set string) string {
 	if abs, err := filepath.Abs(set); err == nil {
 		set = abs
@@ -20,8 +21,8 @@ func resultsFolder(command, set string) string {
 	return filepath.Join("results", command+"-"+set)
 }
 
-// checkWritable finds out before the work is done whether results can be written to a folder, which need not exist yet
-// and is not made.
+// checkWritable finds out, before any work is done, whether results can be written to a folder. The folder need not
+// exist, and checkWritable does not make it.
 func checkWritable(dir string) error {
 	there := filepath.Clean(dir)
 	info, err := os.Stat(there)

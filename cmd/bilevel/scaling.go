@@ -21,9 +21,10 @@ func (a *app) scaling() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scaling",
 		Short: "Show how time grows with batch, width and threads",
-		Long: `scaling times the gradient of a perceptron over batches, widths and threads, and an iteration of hyper-cleaning over
-batches. time/work is by how much the time grew since the row before, over how much the work of a thread did: 1 is
-linear, and below 1 an overhead is being spread over more work.`,
+		Long: `scaling times the gradient of a perceptron for growing batches, widths and numbers of threads, and an
+iteration of hyper-cleaning for growing batches. The column time/work is the growth of the time since the row before,
+divided by the growth of the work per thread: 1 means that time is proportional to work, and less than 1 that a fixed
+overhead is spread over more work.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !(seconds >= 0) {
@@ -36,9 +37,10 @@ linear, and below 1 an overhead is being spread over more work.`,
 	f.registerDevice(c)
 	c.Flags().BoolVar(&f.json, "json", false, "end standard output with one line of JSON")
 	c.Flags().StringVar(&f.out, "out", "", "folder for scaling.csv, scaling.svg and scaling.png (default none)")
-	c.Flags().StringVar(&o.Only, "only", "", "only the series whose name contains this: "+strings.Join(bench.ScalingKeys(), ", "))
-	c.Flags().IntVar(&o.Largest, "largest", bench.LargestScale, "no batch or width beyond this")
-	c.Flags().Float64Var(&seconds, "seconds", 1, "at least so long for each")
+	c.Flags().StringVar(&o.Only, "only", "",
+		"measure only the series whose name contains this: "+strings.Join(bench.ScalingKeys(), ", "))
+	c.Flags().IntVar(&o.Largest, "largest", bench.LargestScale, "the largest batch size and width to measure")
+	c.Flags().Float64Var(&seconds, "seconds", 1, "measure each size for at least so many seconds")
 	return c
 }
 

@@ -20,7 +20,7 @@ func TestBenchScaling(t *testing.T) {
 	dir := inNewFolder(t)
 	r := bilevel("bench scaling --json --seconds 0 --largest 64 --threads 3 --out out")
 	require.Equal(t, exitOK, r.code, r.stderr)
-	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "one line, and the rest on standard error")
+	require.Equal(t, 1, strings.Count(r.stdout, "\n"), "standard output has one line, and the rest is elsewhere")
 	require.Regexp(t, `(?m)^grad_width +width 64( +[0-9.]+){4}$`, r.stderr)
 	got := lastLine(t, r)
 	require.Contains(t, got["device"], "cpu")
@@ -111,10 +111,11 @@ func TestBenchScalingErrors(t *testing.T) {
 		{"extra", "bilevel bench scaling takes flags only", exitUsage},
 		{"--out file", "results cannot be written to file: file is a file", exitEnvironment},
 		{"--device cuda:99", "use --device cpu", exitEnvironment},
-		{"--device ref --only threads --json", "threads are measured on the cpu device alone, not on ref", exitEnvironment},
+		{"--device ref --only threads --json",
+			"threads are measured on the cpu device alone, not on ref", exitEnvironment},
 	} {
 		r := bilevel("bench scaling " + c.line)
-		if strings.Contains(c.line, "--json") { // the table's head is there already
+		if strings.Contains(c.line, "--json") { // the table's head is on standard error before the sentence
 			r.stderr = r.stderr[strings.Index(r.stderr, "bilevel: "):]
 		}
 		refused(t, r, c.code, c.want)

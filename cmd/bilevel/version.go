@@ -37,5 +37,6 @@ func versionText() string {
 			}
 		}
 	}
-	return fmt.Sprintf("bilevel %s%s%s, %s %s/%s", version, commit, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("bilevel %s%s%s, %s %s/%s",
+		version, commit, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

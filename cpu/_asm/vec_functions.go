@@ -5,7 +5,7 @@ import (
 )
 
 // The functions here follow their generic loops step by step, so that they give the same bits: exp.go, log.go and
-// squash.go of package cpu say why they do what they do, and where the coefficients come from.
+// activations.go of package cpu say why they do what they do, and where the coefficients come from.
 
 const (
 	signBit = constant(1 << 31)

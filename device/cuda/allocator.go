@@ -48,8 +48,8 @@ func (a *allocator) rounded(bytes int64) int64 {
 	return max(step, (bytes+step-1)/step*step)
 }
 
-// take gives a block. Where the card has no memory left, the cached blocks go back first. The error wraps device.ErrMemory
-// then.
+// take gives a block. Where the card has no memory left, the cached blocks go back first. The error wraps
+// device.ErrMemory then.
 func (a *allocator) take(bytes int64) (driver.Ptr, error) {
 	n := a.rounded(bytes)
 	a.Asked++
@@ -66,7 +66,9 @@ func (a *allocator) take(bytes int64) (driver.Ptr, error) {
 			}
 		}
 		if isShort(err) {
-			return 0, fmt.Errorf("%d bytes asked, %d in use in %d blocks: %w (%w)", bytes, a.InUse, a.Blocks, device.ErrMemory, err)
+			return 0, fmt.Errorf(
+				"%d bytes asked, %d in use in %d blocks: %w (%w)", bytes, a.InUse, a.Blocks, device.ErrMemory, err,
+			)
 		}
 		if err != nil {
 			return 0, err

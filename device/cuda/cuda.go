@@ -1,9 +1,9 @@
-// Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels, and
-// emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
+// Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels,
+// and emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
 //
-// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each repetition
-// is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and what frees memory or
-// unloads modules.
+// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each
+// repetition is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and
+// what frees memory or unloads modules.
 package cuda
 
 import (
@@ -27,8 +27,8 @@ type Options struct {
 	// TensorCores rounds the factors of large products to TF32 (kernels.Gemm says how far results move). Its errors are
 	// beyond what the conformance suite allows.
 	TensorCores bool
-	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text and the
-	// seconds from the call to its return.
+	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text
+	// and the seconds from the call to its return.
 	Loaded func(name string, bytes int, seconds float64)
 }
 
@@ -49,13 +49,42 @@ type Device struct {
 	watch   []*runner // ran kernels that may have found bad indices since the last look
 	recent  *runner   // ran last
 	fault   error     // what ended the context
+	ledger  *device.Ledger
 	closed  bool
 	runners map[*runner]struct{}
 }
 
 var _ device.Device = (*Device)(nil)
 
-// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the driver is too old.
+// Choose finds the first card of a driver that can run the kernels. Its error wraps device.ErrMissing and says of every
+// card why it cannot.
+func Choose(d driver.Driver) (card int, err error) {
+	cards, err := d.Cards()
+	if err != nil {
+		return 0, fmt.Errorf("%w: cuda:0: %w", device.ErrMissing, err)
+	}
+	if len(cards) == 0 {
+		return 0, fmt.Errorf("%w: cuda:0: %w", device.ErrMissing, errNoCard)
+	}
+	why := device.ErrMissing
+	for i := range cards {
+		err := cards[i].CheckUsable()
+		if err == nil {
+			return i, nil
+		}
+		separator := ": "
+		if i > 0 {
+			separator = "; "
+		}
+		why = fmt.Errorf("%w%scuda:%d: %w", why, separator, i, err)
+	}
+	return 0, why
+}
+
+var errNoCard = errors.New("the NVIDIA driver finds no card")
+
+// New opens a card of a driver. Its error wraps device.ErrMissing where there is no such card, or the card or the
+// driver is too old.
 func New(d driver.Driver, o Options) (*Device, error) {
 	cards, err := d.Cards()
 	if err != nil {
@@ -63,18 +92,23 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	}
 	switch n := len(cards); {
 	case n == 0:
-		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds no card", device.ErrMissing, o.Name)
+		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, errNoCard)
 	case o.Card < 0 || o.Card >= n:
-		return nil, fmt.Errorf("%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n)
+		return nil, fmt.Errorf(
+			"%w: %s: the NVIDIA driver finds %d cards, numbered from 0", device.ErrMissing, o.Name, n,
+		)
 	}
-	if err := driver.CheckVersion(cards[o.Card].DriverVersion); err != nil {
+	if err := cards[o.Card].CheckUsable(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
 	ctx, err := d.Open(o.Card)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	dev := &Device{name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}}, runners: map[*runner]struct{}{}}
+	dev := &Device{
+		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}},
+		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
+	}
 	if err := dev.begin(o.Exact); err != nil {
 		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
 	}
@@ -95,13 +129,36 @@ func (d *Device) begin(exact bool) (err error) {
 func (d *Device) Info() device.Info {
 	return device.Info{
 		Name: d.name,
-		Detail: fmt.Sprintf("%s, compute capability %d.%d, %.0f GB", d.card.Name, d.card.Capability[0], d.card.Capability[1],
-			float64(d.card.Memory)/1e9),
+		Detail: fmt.Sprintf(
+			"%s, compute capability %d.%d, %.0f GB", d.card.Name, d.card.Capability[0], d.card.Capability[1],
+			float64(d.card.Memory)/1e9,
+		),
 		Threads:  d.card.Processors,
 		RealBits: 32,
 		SumBlock: emit.SumBlock,
 		Async:    true,
+
+		Memory:    d.card.Memory,
+		Free:      d.free(),
+		Alignment: alignment,
 	}
+}
+
+// alignment is that of cuMemAlloc (CUDA C++ Programming Guide, "Size and Alignment Requirement").
+const alignment = 256
+
+// free is what the driver has left and what the device keeps for the next buffers.
+func (d *Device) free() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ready() != nil {
+		return 0
+	}
+	free, err := d.ctx.FreeMemory()
+	if err != nil {
+		return 0
+	}
+	return min(free+d.memory.Cached, d.card.Memory)
 }
 
 // ready says why the device cannot be used.
@@ -127,7 +184,9 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf("%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err)
+	d.fault = fmt.Errorf(
+		"%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err,
+	)
 	return d.fault
 }
 
@@ -154,8 +213,8 @@ func (d *Device) finish() error {
 	return d.failed(d.stream.Synchronize())
 }
 
-// Close waits for all work and frees everything. It fails where work was lost, which nobody was told of; the device is closed all
-// the same.
+// Close waits for all work and frees everything. It fails where work was lost, which nobody was told of; the device is
+// closed all the same.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -58,8 +58,8 @@ func TestConformance(t *testing.T) {
 	shut(t, d)
 }
 
-// The suite again under other orders of blocks and warps, other readings of float instructions, and with cached memory. Each
-// takes every sixteenth case, from another one on; BILEVEL_LONG takes them all.
+// The suite again under other orders of blocks and warps, other readings of float instructions, and with cached memory.
+// Each takes every sixteenth case, from another one on; BILEVEL_LONG takes them all.
 func TestConformanceOtherwise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: one order and mode is enough with -short")
@@ -119,11 +119,23 @@ func work(x, index, y, s device.Buffer) *device.Program {
 	p.Name, p.Buffers = "work", []device.Buffer{x, index, y, s}
 	table := device.Dense(0, 0, 40, 25)
 	p.Code = append([]device.Instr{
-		{Op: device.Gather, In: []device.View{table, device.Dense(1, 0, 40)}, Out: []device.View{device.Dense(2, 0, 40, 25)}},
+		{
+			Op: device.Gather, In: []device.View{table, device.Dense(1, 0, 40)},
+			Out: []device.View{device.Dense(2, 0, 40, 25)},
+		},
 		{Op: device.Copy, In: []device.View{device.Dense(2, 0, 40, 25)}, Out: []device.View{table}},
 	}, p.Code...)
-	p.Code = append(p.Code, device.Instr{Op: device.Reduce, In: []device.View{device.Dense(0, 0, 1000)}, Out: []device.View{device.Dense(3, 0, 1)},
-		Attr: device.ReduceAttr{Shape: []int{1000}, Expr: e, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum}}})
+	p.Code = append(
+		p.Code,
+		device.Instr{
+			Op:  device.Reduce,
+			In:  []device.View{device.Dense(0, 0, 1000)},
+			Out: []device.View{device.Dense(3, 0, 1)},
+			Attr: device.ReduceAttr{
+				Shape: []int{1000}, Expr: e, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum},
+			},
+		},
+	)
 	return p
 }
 
@@ -187,7 +199,10 @@ func TestCallsOfARun(t *testing.T) {
 	require.Equal(t, map[string]int{"cuGraphLaunch": 7}, difference(before, drv.Calls()))
 	before = drv.Calls()
 	require.NoError(t, d.Sync())
-	require.Equal(t, map[string]int{"cuMemcpyDtoHAsync": 1, "cuStreamSynchronize": 1}, difference(before, drv.Calls()), "the fault word is read")
+	require.Equal(
+		t, map[string]int{"cuMemcpyDtoHAsync": 1, "cuStreamSynchronize": 1}, difference(before, drv.Calls()),
+		"the fault word is read",
+	)
 	before = drv.Calls()
 	require.NoError(t, d.Sync())
 	require.Equal(t, map[string]int{"cuStreamSynchronize": 1}, difference(before, drv.Calls()))
@@ -214,7 +229,10 @@ func TestBadIndex(t *testing.T) {
 	require.NoError(t, r.Run(2))
 	err = d.Sync()
 	require.ErrorIs(t, err, device.ErrIndex)
-	require.ErrorContains(t, err, `cuda-sim: program "work", instruction 0: index out of range (Gather: element 7 is 40, the table has 40 rows)`)
+	require.ErrorContains(
+		t, err,
+		`cuda-sim: program "work", instruction 0: index out of range (Gather: element 7 is 40, the table has 40 rows)`,
+	)
 	require.NoError(t, d.Sync())
 	require.NoError(t, r.Run(1))
 	require.ErrorIs(t, r.Close(), device.ErrIndex, "closing is the last chance to tell")
@@ -236,7 +254,10 @@ func TestBadK(t *testing.T) {
 		In: []device.View{device.Dense(1, 0, 1), device.Dense(0, 0, 2), device.Dense(0, 2, 1)}}}})
 	require.NoError(t, err)
 	require.NoError(t, r.Run(1))
-	require.EqualError(t, d.Sync(), `cuda-sim: program "prune", instruction 0: index out of range (Select: k is 0, there are 3 elements)`)
+	require.EqualError(
+		t, d.Sync(),
+		`cuda-sim: program "prune", instruction 0: index out of range (Select: k is 0, there are 3 elements)`,
+	)
 	require.NoError(t, d.Upload(k, 0, device.Int32s([]int32{1})))
 	require.NoError(t, r.Run(1))
 	place := make([]int32, 1)
@@ -313,9 +334,16 @@ func TestTooLarge(t *testing.T) {
 	x := upload(t, d, 1)
 	y, err := d.Alloc(device.Int, 1)
 	require.NoError(t, err)
-	_, err = d.Prepare(&device.Program{Name: "huge", Buffers: []device.Buffer{x, y}, Code: []device.Instr{{
-		Op: device.Select, Attr: device.SelectAttr{}, In: []device.View{{Shape: []int{1, 1 << 32}, Strides: []int{0, 0}}}, Out: []device.View{device.Dense(1, 0, 1)}}}})
-	require.ErrorContains(t, err, `program "huge", instruction 0: Select takes fewer than 2^31 elements, not shape [1 4294967296]`)
+	_, err = d.Prepare(&device.Program{Name: "huge", Buffers: []device.Buffer{x, y}, Code: []device.Instr{
+		{
+			Op: device.Select, Attr: device.SelectAttr{},
+			In:  []device.View{{Shape: []int{1, 1 << 32}, Strides: []int{0, 0}}},
+			Out: []device.View{device.Dense(1, 0, 1)},
+		},
+	}})
+	require.ErrorContains(
+		t, err, `program "huge", instruction 0: Select takes fewer than 2^31 elements, not shape [1 4294967296]`,
+	)
 	d.Free(x)
 	d.Free(y)
 	shut(t, d)

@@ -28,8 +28,8 @@ func elsewhere(t *testing.T) {
 	shut(t, d)
 }
 
-// eachFails fails the n-th call for n = 1, 2, … until the job gets through, and counts: told looks at each error; the device then
-// holds nothing, and does the same job.
+// eachFails fails the n-th call for n = 1, 2, … until the job gets through, and counts: told looks at each error; the
+// device then holds nothing, and does the same job.
 func eachFails(t *testing.T, faults func(n int) sim.Faults, told func(error)) (failed int) {
 	t.Helper()
 	for n := 1; ; n++ {
@@ -66,7 +66,11 @@ func TestEveryLaunchFails(t *testing.T) {
 		var e *driver.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, driver.LaunchOutOfResources, e.Code)
-		require.Regexp(t, `^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`, err.Error())
+		require.Regexp(
+			t,
+			`^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`,
+			err.Error(),
+		)
 	})
 	require.GreaterOrEqual(t, failed, 12, "four instructions, three times")
 }
@@ -89,7 +93,8 @@ func TestStickyFault(t *testing.T) {
 	elsewhere(t)
 }
 
-// The card goes away at every call of the driver in turn, those of closing the device included: the error is one sentence.
+// The card goes away at every call of the driver in turn, those of closing the device included: the error is one
+// sentence.
 func TestLostCard(t *testing.T) {
 	lost, closing := 0, 0
 	for n := 1; ; n++ {

@@ -7,12 +7,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/sim"
 	"bilevel/solvers"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 )
@@ -82,16 +82,16 @@ func (w *watched) vector(name string, n int) *tensor.Variable {
 	return v
 }
 
-// An iteration of SOBA is one call of the driver. Around a chunk of up to 64 the host sends what the iterations take their
-// rows of, and reads whether the state stayed finite.
+// An iteration of SOBA is one call of the driver. Around a chunk of up to 64 the host sends what the iterations take
+// their rows of, and reads whether the state stayed finite.
 func TestIterationsOfSOBA(t *testing.T) {
 	w := watch(t)
 	l, err := solvertest.Load(w.Executor, solvertest.NewFiniteSum(1, 40, 30, 3, solvertest.Spectrum(5, 10)))
 	require.NoError(t, err)
-	for i, level := range []*solvers.Level{&l.Problem.Lower, &l.Problem.Upper} {
-		level.Size, level.Batch = 4, data.Batches{Seed: 1, Stream: uint32(1 + i), N: level.Rows, B: 4}
-	}
-	s, err := solvers.SOBA{Step: 0.1, OuterStep: 0.05}.Init(w.Executor, l.Problem, 1000)
+	l.Lower.Sampler, l.Upper.Sampler = problem.WithReplacement(4), problem.WithReplacement(4)
+	b, err := l.Problem.Bind(w.Executor)
+	require.NoError(t, err)
+	s, _, err := solvers.Init(context.Background(), b, solvers.SOBA{Step: 0.1, OuterStep: 0.05}, 1000, 1)
 	require.NoError(t, err)
 	lengths := []int{1, 7, 64}
 	if testing.Short() {
@@ -104,14 +104,14 @@ func TestIterationsOfSOBA(t *testing.T) {
 			"cuGraphLaunch":       n,
 			"cuMemcpyDtoHAsync":   2, // iteration that went wrong, fault words of the Gathers
 			"cuStreamSynchronize": 1,
-		}, w.during(func() error { return s.Step(k, n) }), "%d iterations", n)
+		}, w.during(func() error { return s.Step(context.Background(), k, n) }), "%d iterations", n)
 		k += n
 	}
 	require.NoError(t, s.Close())
 }
 
-// A step of CG is one call of the driver. Between chunks the host looks at the stop flag of the chunk before, and nothing
-// waits for the whole stream before the solve has ended.
+// A step of CG is one call of the driver. Between chunks the host looks at the stop flag of the chunk before, and
+// nothing waits for the whole stream before the solve has ended.
 func TestChunksOfCG(t *testing.T) {
 	const n, chunk = 500, 4
 	w := watch(t)
@@ -120,7 +120,9 @@ func TestChunksOfCG(t *testing.T) {
 		func(v *tensor.Node) *tensor.Node { return diagonal.Node().Mul(v) }, n)
 	require.NoError(t, err)
 	step := w.rec.graphs[len(w.rec.graphs)-3]
-	require.Equal(t, []string{"reduce", "reduce"}, kinds(step)[:2], "s = A d with d's, d'd and s's; r - α s with its square")
+	require.Equal(
+		t, []string{"reduce", "reduce"}, kinds(step)[:2], "s = A d with d's, d'd and s's; r - α s with its square",
+	)
 	chunks := map[int]bool{}
 	for i, every := range []int{37, 1, 37} { // one eigenvalue, and many; the first time makes what looks take
 		b := make([]float64, n)
@@ -138,9 +140,10 @@ func TestChunksOfCG(t *testing.T) {
 		c := (stats.Steps+chunk-1)/chunk + 1 // the last one is frozen
 		chunks[c] = true
 		require.Equal(t, map[string]int{
-			"cuMemcpyHtoDAsync":   3,           // steps, alphas, betas: zeros
-			"cuGraphLaunch":       3 + c*chunk, // what stays the same, the start, the end
-			"cuMemcpyDtoHAsync":   6 + c + 1,   // steps, alphas, betas, code, residual, norm; flags; fault words of the ScatterAdds
+			"cuMemcpyHtoDAsync": 3,           // steps, alphas, betas: zeros
+			"cuGraphLaunch":     3 + c*chunk, // what stays the same, the start, the end
+			// steps, alphas, betas, code, residual, norm; flags; fault words of the ScatterAdds
+			"cuMemcpyDtoHAsync":   6 + c + 1,
 			"cuEventRecord":       c,
 			"cuEventSynchronize":  c,
 			"cuStreamSynchronize": 6,
@@ -150,8 +153,8 @@ func TestChunksOfCG(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// The chunk that runs before the host sees the flag changes nothing: a solve on a device where the host looks at once ends in the
-// same bits.
+// The chunk that runs before the host sees the flag changes nothing: a solve on a device where the host looks at once
+// ends in the same bits.
 func TestLateLooksChangeNothing(t *testing.T) {
 	const n = 300
 	solve := func(hide bool) ([]float64, linear.Stats) {

@@ -9,9 +9,9 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// A kernel that looks up indices, or a k, has a fault word on the card: all ones while every index was good, else the first bad one in
-// its low half and its position in the high one (kernels/gather.cu). A runner has one for each such instruction; the
-// device reads those of the runners that ran whenever it waits for the card anyway.
+// A kernel that looks up indices, or a k, has a fault word on the card: all ones while every index was good, else the
+// first bad one in its low half and its position in the high one (kernels/gather.cu). A runner has one for each such
+// instruction; the device reads those of the runners that ran whenever it waits for the card anyway.
 
 const (
 	faultBytes = 8
@@ -79,5 +79,7 @@ func (r *runner) badIndex(code, position int, index int32) error {
 	if in.Op == device.Select {
 		what = fmt.Sprintf("%s: k is %d, there are %d elements", in.Op, index, elements(in))
 	}
-	return fmt.Errorf("%s: program %q, instruction %d: %w (%s)", r.device.name, r.program.Name, code, device.ErrIndex, what)
+	return fmt.Errorf(
+		"%s: program %q, instruction %d: %w (%s)", r.device.name, r.program.Name, code, device.ErrIndex, what,
+	)
 }

@@ -49,6 +49,45 @@ func TestMachinesWithoutAUsableCard(t *testing.T) {
 	}
 }
 
+// A card older than the kernels is missing, with the reason, when it is asked for by name; and passed over where any
+// card will do.
+func TestCardsTooOldForTheKernels(t *testing.T) {
+	drv, err := sim.New("a100", "h100", "rtx4090")
+	require.NoError(t, err)
+	of := func(capabilities ...[2]int) driver.Driver {
+		return described{drv, func(cards []driver.Card) []driver.Card {
+			for i, c := range capabilities {
+				cards[i].Capability = c
+			}
+			return cards[:len(capabilities)]
+		}}
+	}
+	const old = "is too old: it has compute capability 7.0, and the kernels need 8.0 (Ampere or newer)"
+	_, err = newDevice(t, of([2]int{7, 0}))
+	require.ErrorIs(t, err, device.ErrMissing)
+	require.EqualError(t, err, "device not available: cuda:0: simulated A100 "+old)
+	for _, c := range []struct {
+		want         int
+		capabilities [][2]int
+	}{
+		{0, [][2]int{{8, 0}}}, {0, [][2]int{{8, 6}, {9, 0}}}, {1, [][2]int{{7, 5}, {8, 0}}}, {2, [][2]int{{7, 0}, {6, 1}, {10, 0}}}, {1, [][2]int{{5, 9}, {12, 1}}},
+	} {
+		n, err := cuda.Choose(of(c.capabilities...))
+		require.NoError(t, err)
+		require.Equal(t, c.want, n, "%v", c.capabilities)
+	}
+	_, err = cuda.Choose(of([2]int{7, 0}, [2]int{7, 5}))
+	require.ErrorIs(t, err, device.ErrMissing)
+	require.EqualError(t, err, "device not available: cuda:0: simulated A100 "+old+
+		"; cuda:1: simulated H100 is too old: it has compute capability 7.5, and the kernels need 8.0 (Ampere or newer)")
+	_, err = cuda.Choose(of())
+	require.ErrorIs(t, err, device.ErrMissing)
+	require.EqualError(t, err, "device not available: cuda:0: the NVIDIA driver finds no card")
+	drv.Version = 11040
+	_, err = cuda.Choose(of([2]int{8, 0}))
+	require.ErrorContains(t, err, "cuda:0: the NVIDIA driver is too old")
+}
+
 // A launch beyond the card's limits is refused when the program is prepared, with all names; nothing stays taken.
 func TestLimitsOfTheCard(t *testing.T) {
 	drv, err := sim.New()
@@ -61,8 +100,12 @@ func TestLimitsOfTheCard(t *testing.T) {
 	x := upload(t, d, make([]float32, 100000)...)
 	before := drv.Calls()
 	_, err = d.Prepare(devicetest.Increment(x))
-	require.Regexp(t, `^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
-		`\d+ blocks along x: simulated A100 takes 1 to 3$`, err)
+	require.Regexp(
+		t,
+		`^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
+			`\d+ blocks along x: simulated A100 takes 1 to 3$`,
+		err,
+	)
 	require.Empty(t, difference(before, drv.Calls()), "nothing was loaded or captured")
 	small := upload(t, d, 1)
 	r, err := d.Prepare(devicetest.Increment(small))
@@ -125,8 +168,8 @@ func newDevice(t *testing.T, d driver.Driver) (*cuda.Device, error) {
 	return cuda.New(reached, cuda.Options{Name: "cuda:0"})
 }
 
-// Several goroutines use two cards of one driver at once. They have more threads than there are processors, so that a thread
-// goes from card to card: each entry must make its own context current.
+// Several goroutines use two cards of one driver at once. They have more threads than there are processors, so that a
+// thread goes from card to card: each entry must make its own context current.
 func TestTwoCardsAtOnce(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 * runtime.NumCPU()))
 	drv, err := sim.New("h100", "rtx4090")

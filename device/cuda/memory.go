@@ -3,7 +3,6 @@ package cuda
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 
@@ -15,14 +14,9 @@ const wordBytes = 4
 
 // buffer is a block of the card's memory.
 type buffer struct {
-	owner *Device // nil once freed
-	typ   device.Type
-	n     int
-	at    driver.Ptr
+	device.Block
+	at driver.Ptr
 }
-
-func (b *buffer) Type() device.Type { return b.typ }
-func (b *buffer) Len() int          { return b.n }
 
 // Alloc returns a buffer of n zeros.
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
@@ -31,65 +25,58 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	switch {
-	case t != device.Real && t != device.Int:
-		return nil, fmt.Errorf("%s: alloc: unknown type %d", d.name, uint8(t))
-	case n < 0:
-		return nil, fmt.Errorf("%s: alloc: %d elements", d.name, n)
-	case int64(n) > d.card.Memory/wordBytes:
-		return nil, fmt.Errorf("%s: alloc: %d elements of %d bytes, the card has %d bytes: %w", d.name, n, wordBytes, d.card.Memory, device.ErrMemory)
+	block, err := d.ledger.Request(t, n, d.card.Memory) // how much is left the driver knows
+	if err != nil {
+		return nil, err
 	}
-	p, err := d.memory.take(int64(n) * wordBytes)
+	p, err := d.memory.take(block.Bytes())
 	if err != nil {
 		return nil, d.failed(fmt.Errorf("alloc of %d elements: %w", n, err))
 	}
-	if err := d.stream.Fill(p, 0, int64(max(n, 1))); err != nil {
+	if err := d.stream.Fill(p, 0, max(wordsOf(block.Bytes()), 1)); err != nil {
 		return nil, cmp.Or(d.failed(err), d.memory.give(p))
 	}
-	return &buffer{owner: d, typ: t, n: n, at: p}, nil
+	b := &buffer{block, p}
+	d.ledger.Add(b, &b.Block)
+	return b, nil
 }
+
+// wordsOf is the number of words that hold so many bytes; blocks of memory are whole words.
+func wordsOf(bytes int64) int64 { return (bytes + wordBytes - 1) / wordBytes }
 
 // Free gives b back. Freeing nil, a foreign buffer, or the same buffer again does nothing.
 func (d *Device) Free(b device.Buffer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	mine, err := d.own(b)
-	if err != nil || d.closed {
+	if d.closed || !d.ledger.Remove(b) {
 		return
 	}
-	mine.owner = nil
-	_ = d.memory.give(mine.at) // an error of a lost context shows at the next call
+	_ = d.memory.give(b.(*buffer).at) // an error of a lost context shows at the next call
 }
 
-var errBuffer = errors.New("the buffer was freed or belongs to another device")
-
-// own gives the device's own view of a buffer.
-func (d *Device) own(b device.Buffer) (*buffer, error) {
-	mine, ok := b.(*buffer)
-	if !ok || mine.owner != d {
-		return nil, fmt.Errorf("%s: %w", d.name, errBuffer)
-	}
-	return mine, nil
-}
-
-// check is own for package device.
-func (d *Device) check(b device.Buffer) error {
-	_, err := d.own(b)
-	return err
-}
-
-// mine is own on a device in use.
+// mine gives the device's own view of a buffer; the error says that it is freed or foreign, or the device not in use.
 func (d *Device) mine(b device.Buffer) (*buffer, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	return d.own(b)
+	if err := d.ledger.Check(b); err != nil {
+		return nil, err
+	}
+	return b.(*buffer), nil
 }
 
-func (b *buffer) address(off int) driver.Ptr { return b.at + driver.Ptr(off*wordBytes) }
+// elementBytes is the size of an element of the buffer.
+func (b *buffer) elementBytes() int {
+	if b.Type() == device.Byte {
+		return 1
+	}
+	return wordBytes
+}
+
+func (b *buffer) address(off int) driver.Ptr { return b.at + driver.Ptr(off*b.elementBytes()) }
 
 // Upload copies src to dst by way of pinned memory; float64 is rounded to nearest, and to infinity beyond float32.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.mine(dst)
@@ -99,8 +86,9 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 	if err := device.CheckUpload(dst, off, src); err != nil {
 		return err
 	}
+	size := b.elementBytes()
 	for done, n := 0, src.Len(); done < n; {
-		part, err := d.staging.next(min(n-done, stagingWords) * wordBytes)
+		part, err := d.staging.next(min(n-done, stagingWords) * size)
 		if err != nil {
 			return d.failed(err)
 		}
@@ -108,13 +96,13 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 		if err := d.stream.ToDevice(b.address(off+done), part); err != nil {
 			return d.failed(err)
 		}
-		done += len(part) / wordBytes
+		done += len(part) / size
 	}
 	return nil
 }
 
 // Download copies from src to dst, after all earlier work.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.mine(src)
@@ -124,8 +112,9 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 	if err := device.CheckDownload(dst, src, off); err != nil {
 		return err
 	}
+	size := b.elementBytes()
 	for done, n := 0, dst.Len(); ; {
-		part, err := d.staging.next(min(n-done, stagingWords) * wordBytes)
+		part, err := d.staging.next(min(n-done, stagingWords) * size)
 		if err != nil {
 			return d.failed(err)
 		}
@@ -139,16 +128,18 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 		}
 		d.staging.clear()
 		decode(dst, done, part)
-		if done += len(part) / wordBytes; done == n {
+		if done += len(part) / size; done == n {
 			return nil
 		}
 	}
 }
 
 // encode writes the elements of src from element i on to part.
-func encode(part []byte, src device.Host, i int) {
+func encode(part []byte, src device.HostSlice, i int) {
 	n := len(part) / wordBytes
 	switch {
+	case src.U8 != nil:
+		copy(part, src.U8[i:])
 	case src.I32 != nil:
 		for k, v := range src.I32[i:][:n] {
 			binary.LittleEndian.PutUint32(part[k*wordBytes:], uint32(v))
@@ -165,10 +156,12 @@ func encode(part []byte, src device.Host, i int) {
 }
 
 // decode fills dst from element i on.
-func decode(dst device.Host, i int, part []byte) {
+func decode(dst device.HostSlice, i int, part []byte) {
 	n := len(part) / wordBytes
 	word := func(k int) uint32 { return binary.LittleEndian.Uint32(part[k*wordBytes:]) }
 	switch {
+	case dst.U8 != nil:
+		copy(dst.U8[i:], part)
 	case dst.I32 != nil:
 		for k := range dst.I32[i:][:n] {
 			dst.I32[i+k] = int32(word(k))
@@ -202,10 +195,11 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	if n == 0 {
 		return nil
 	}
-	return d.failed(d.stream.Copy(to.address(dstOff), from.address(srcOff), int64(n)*wordBytes))
+	return d.failed(d.stream.Copy(to.address(dstOff), from.address(srcOff), int64(n*to.elementBytes())))
 }
 
-// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the stream.
+// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the
+// stream.
 type staging struct {
 	stream driver.Stream
 	mem    []byte

@@ -9,8 +9,8 @@ import (
 	"bilevel/kernels"
 )
 
-// idleModules is how many modules are kept that no program uses, for the next that does: compiling one takes the driver longer
-// than most programs run, and a process that prepares ever new programs must not grow.
+// idleModules is how many modules are kept that no program uses, for the next that does: compiling one takes the driver
+// longer than most programs run, and a process that prepares ever new programs must not grow.
 const idleModules = 64
 
 // module is loaded code.
@@ -20,8 +20,8 @@ type module struct {
 	users int // runners
 }
 
-// modules are those loaded. The key of a compiled one is its name; that of an emitted one its text, because two texts may have one
-// name, which ends with 32 bits of a hash.
+// modules are those loaded. The key of a compiled one is its name; that of an emitted one its text, because two texts
+// may have one name, which ends with 32 bits of a hash.
 type modules struct {
 	byKey map[string]*module
 	idle  []*module // without users, first the one that has been so longest

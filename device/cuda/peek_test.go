@@ -24,7 +24,8 @@ func TestPeek(t *testing.T) {
 		require.NoError(t, r.Run(1))
 	}
 	require.Equal(t, []float32{8, 4}, download(t, d, x))
-	require.NoError(t, d.Upload(x, 0, device.Float32s([]float32{0, 0}))) // through the staging area, which is free again
+	// through the staging area, which is free again
+	require.NoError(t, d.Upload(x, 0, device.Float32s([]float32{0, 0})))
 	before := drv.Calls()
 	for i := 2; i >= 0; i-- {
 		got, err := waits[i]()

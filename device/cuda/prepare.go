@@ -95,18 +95,12 @@ func (b *bound) mapped(e *expr.Expr, shape []int, in, out []device.View) step {
 	return step{emit.Map(e, shape, b.arrays(in), b.arrays(out)), b.operands(in, out)}
 }
 
-var reduceKinds = [...]emit.Kind{device.Sum: emit.Sum, device.Maximum: emit.Maximum}
-
 func planReduce(b *bound) step {
 	a := b.Attr.(device.ReduceAttr)
 	if device.Size(b.Out[0].Shape) == 0 {
 		return step{}
 	}
-	kinds := make([]emit.Kind, len(a.Kinds))
-	for i, k := range a.Kinds {
-		kinds[i] = reduceKinds[k]
-	}
-	return step{emit.Reduce(a.Expr, a.Shape, a.Axes, kinds, b.arrays(b.In), b.arrays(b.Out)), b.operands(b.In, b.Out)}
+	return step{emit.Reduce(a.Expr, a.Shape, a.Axes, a.Kinds, b.arrays(b.In), b.arrays(b.Out)), b.operands(b.In, b.Out)}
 }
 
 // compiled is a plan of package kernels, whose operands are the inputs, the outputs and the fault word.
@@ -123,22 +117,26 @@ func (b *bound) in(i int) kernels.Strided { return strided(i, b.In[i]) }
 func (b *bound) out() kernels.Strided     { return strided(len(b.In), b.Out[0]) }
 func (b *bound) faulty() kernels.Operand  { return kernels.Operand{Number: len(b.In) + len(b.Out)} }
 
+// strided is a view of up to three axes, as most kernels take it. The shape rules of their operations say that there are no more;
+// a view of more axes goes through view.
 func strided(number int, v device.View) kernels.Strided {
 	s := kernels.Strided{Number: number, Off: v.Off}
+	if len(v.Strides) > len(s.Strides) {
+		panic(fmt.Sprintf("cuda: a view of shape %v for a kernel that takes %d axes", v.Shape, len(s.Strides)))
+	}
 	copy(s.Strides[:], v.Strides)
 	return s
 }
 
-var softmaxKinds = [...]kernels.SoftmaxKind{
-	device.Softmax:      kernels.Probabilities,
-	device.LogSoftmax:   kernels.LogProbabilities,
-	device.CrossEntropy: kernels.CrossEntropy,
+// view is a view of any number of axes.
+func view(number int, v device.View) kernels.View {
+	return kernels.View{Operand: kernels.Operand{Number: number, Off: v.Off}, Strides: v.Strides}
 }
 
 func planRowSoftmax(b *bound) step {
 	z := b.In[0].Shape
-	k := kernels.Softmax{Kind: softmaxKinds[b.Attr.(device.SoftmaxAttr).Kind], Rows: z[0], Cols: z[1], In: b.in(0), Out: b.out()}
-	if k.Kind == kernels.CrossEntropy {
+	k := kernels.Softmax{Kind: b.Attr.(device.SoftmaxAttr).Kind, Rows: z[0], Cols: z[1], In: b.in(0), Out: b.out()}
+	if k.Kind == device.CrossEntropy {
 		k.Labels = b.in(1)
 	}
 	return b.compiled(k.Plan())
@@ -147,7 +145,7 @@ func planRowSoftmax(b *bound) step {
 func planGather(b *bound) step {
 	table := b.In[0].Shape
 	return b.compiled(kernels.Gather{Rows: table[0], Cols: table[1], Count: b.In[1].Shape[0],
-		Table: b.in(0), Index: b.in(1), Out: b.out(), Fault: b.faulty()}.Plan())
+		Table: b.in(0), Index: b.in(1), Out: b.out(), Bytes: b.program.Type(b.In[0]) == device.Byte, Fault: b.faulty()}.Plan())
 }
 
 func planScatterAdd(b *bound) step {
@@ -160,26 +158,15 @@ func planScatterAdd(b *bound) step {
 	return b.compiled(k.Plan())
 }
 
-var randomKinds = [...]kernels.RandomKind{
-	device.Bits:     kernels.Bits,
-	device.Integers: kernels.Integers,
-	device.Uniform:  kernels.Uniforms,
-	device.Normal:   kernels.Normals,
-}
-
 func planRandom(b *bound) step {
 	a := b.Attr.(device.RandomAttr)
-	return b.compiled(kernels.Random{Kind: randomKinds[a.Kind], N: b.Out[0].Shape[0], Seed: b.in(0), Step: b.in(1), Out: b.out(),
+	return b.compiled(kernels.Random{Kind: a.Kind, N: b.Out[0].Shape[0], Seed: b.in(0), Step: b.in(1), Out: b.out(),
 		Stream: a.Stream, Below: a.N}.Plan())
 }
 
 func planCopy(b *bound) step {
 	src, dst := b.In[0], b.Out[0]
-	k := kernels.Copy{
-		Shape: src.Shape,
-		From:  kernels.View{Operand: kernels.Operand{Number: 0, Off: src.Off}, Strides: src.Strides},
-		To:    kernels.View{Operand: kernels.Operand{Number: 1, Off: dst.Off}, Strides: dst.Strides},
-	}
+	k := kernels.Copy{Shape: src.Shape, From: view(0, src), To: view(1, dst)}
 	switch from, to := b.program.Type(src), b.program.Type(dst); {
 	case from == to:
 	case to == device.Real:
@@ -275,7 +262,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	if err := device.CheckPrepare(p, d.check); err != nil {
+	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}

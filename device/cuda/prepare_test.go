@@ -12,8 +12,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// A product and its epilogue are one kernel, or the two of a product that is split along k; only an epilogue that is too long
-// is a kernel of its own. One extra input is the output itself, and all numbers are small integers.
+// A product and its epilogue are one kernel, or the two of a product that is split along k; only an epilogue that is
+// too long is a kernel of its own. One extra input is the output itself, and all numbers are small integers.
 func TestEpiloguesAreFused(t *testing.T) {
 	hash := regexp.MustCompile(`_[0-9a-f]{8}$`)
 	for _, c := range []struct {
@@ -56,7 +56,9 @@ func TestEpiloguesAreFused(t *testing.T) {
 				want[i*c.n+j] = y + float32(c.steps)*out[i*c.n+j]
 			}
 		}
-		p := &device.Program{Name: "layer", Buffers: []device.Buffer{upload(t, d, a...), upload(t, d, b...), upload(t, d, out...)}}
+		p := &device.Program{
+			Name: "layer", Buffers: []device.Buffer{upload(t, d, a...), upload(t, d, b...), upload(t, d, out...)},
+		}
 		target := device.Dense(2, 0, 1, c.m, c.n)
 		p.Code = []device.Instr{{Op: device.Gemm, Attr: device.GemmAttr{Epilogue: e}, Out: []device.View{target},
 			In: []device.View{device.Dense(0, 0, 1, c.m, c.k), device.Dense(1, 0, 1, c.k, c.n), target}}}

@@ -163,7 +163,7 @@ func (r *runner) Run(n int) error {
 	if err := d.ready(); err != nil {
 		return err
 	}
-	if err := device.CheckRun(r.program, n, r.closed, d.check); err != nil {
+	if err := device.CheckRun(r.program, n, r.closed, d.ledger.Check); err != nil {
 		return err
 	}
 	if r.graph == nil {

@@ -51,7 +51,8 @@ func TestAssemble(t *testing.T) {
 		out, err := exec.Command(ptxas, "-arch="+arch, "-O1", "-v", file, "-o", os.DevNull).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "spill") && !strings.Contains(line, "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") {
+			if strings.Contains(line, "spill") &&
+				!strings.Contains(line, "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") {
 				t.Errorf("%s: %s", arch, line)
 			}
 		}

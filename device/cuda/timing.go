@@ -8,8 +8,8 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// Time is the card's own time, in seconds, for the work that f gives it: from an event before to one after. It waits for the
-// work. On a simulated card it is the estimate.
+// Time is the card's own time, in seconds, for the work that f gives it: from an event before to one after. It waits
+// for the work. On a simulated card it is the estimate.
 func (d *Device) Time(f func() error) (seconds float64, err error) {
 	first, err := d.mark()
 	if err != nil {

@@ -17,7 +17,7 @@ func (b *builder) add(s expr.Step) int {
 func (b *builder) input(k int) int         { return b.add(expr.Step{Fn: expr.Input, Arg: k}) }
 func (b *builder) constant(c float64) int  { return b.add(expr.Step{Fn: expr.Const, Const: c}) }
 func (b *builder) iota(axis int) int       { return b.add(expr.Step{Fn: expr.Iota, Arg: axis}) }
-func (b *builder) integer(c float64) int   { return b.fn(expr.ToInt, b.constant(c)) } // there are no Int constants
+func (b *builder) integer(c int32) int     { return b.add(expr.Step{Fn: expr.IConst, Const: float64(c)}) }
 func (b *builder) out(o ...int) *expr.Expr { return &expr.Expr{Steps: b.steps, Outs: o} }
 
 func (b *builder) fn(f expr.Fn, args ...int) int {
@@ -42,9 +42,9 @@ func product() *expr.Expr {
 const limit = 1e3
 
 // randomExpr makes an expression of about the given number of random steps. Inputs 0 … reals-1 are Real numbers of size
-// at most 2, input number reals is an Int below 8; rank is that of the space. It keeps values moderate: it tracks a bound
-// of the size of each value, divides by and takes roots and logarithms of numbers of at least ½ only, and squashes
-// what gets large. Comparisons may meet ties; running error analysis knows.
+// at most 2, input number reals is an Int below 8; rank is that of the space. It keeps values moderate: it tracks a
+// bound of the size of each value, divides by and takes roots and logarithms of numbers of at least ½ only, and
+// squashes what gets large. Comparisons may meet ties; running error analysis knows.
 func randomExpr(rng *rand.Rand, reals, rank, steps, outs int) *expr.Expr {
 	var b builder
 	var real, ints []int      // values by type
@@ -66,6 +66,7 @@ func randomExpr(rng *rand.Rand, reals, rank, steps, outs int) *expr.Expr {
 	}
 	push(b.constant(rng.NormFloat64()), 8) // not a float32 number: devices round it
 	ints = append(ints, b.input(reals))
+	ints = append(ints, b.integer(int32(rng.IntN(17)-8)))
 	if rank > 0 {
 		ints = append(ints, b.iota(rng.IntN(rank)))
 	}

@@ -74,7 +74,9 @@ func compare(m machine, v device.View, got, want contents, bounds []float64) err
 		if !m.near(g, w, bound) {
 			wrong++
 			if first == nil {
-				first = fmt.Errorf("at %v got %v, want %v: off by %.3g, at most %.3g allowed", idx, g, w, math.Abs(g-w), bound)
+				first = fmt.Errorf(
+					"at %v got %v, want %v: off by %.3g, at most %.3g allowed", idx, g, w, math.Abs(g-w), bound,
+				)
 			}
 		}
 	})

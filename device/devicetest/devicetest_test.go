@@ -68,8 +68,8 @@ func TestNothingIsForgotten(t *testing.T) {
 	}
 }
 
-// TestRandomExpressionsSayMuch: bounds that allow anything check nothing. Nearly all results of random expressions must have
-// a bound far below their size.
+// TestRandomExpressionsSayMuch: bounds that allow anything check nothing. Nearly all results of random expressions must
+// have a bound far below their size.
 func TestRandomExpressionsSayMuch(t *testing.T) {
 	m := machineOf(device.Info{RealBits: 32, SumBlock: 32})
 	checked, total := 0, 0

@@ -34,7 +34,10 @@ func fnCases() []Case {
 		single("Fn/iota", func(t *trial) { t.iotas() }),
 		single("Fn/input", func(t *trial) {
 			x := t.input(dense, each(edges), 131)
-			t.add(device.Map, device.MapAttr{Shape: []int{131}, Expr: input0()}, []device.View{x}, t.output(device.Real, dense, 131))
+			t.add(
+				device.Map, device.MapAttr{Shape: []int{131}, Expr: input0()}, []device.View{x},
+				t.output(device.Real, dense, 131),
+			)
 		}),
 		single("Fn/const", func(t *trial) {
 			var b builder
@@ -45,7 +48,8 @@ func fnCases() []Case {
 				outs = append(outs, t.output(device.Real, dense, 19))
 			}
 			t.add(device.Map, device.MapAttr{Shape: []int{19}, Expr: b.out(values...)}, nil, outs...)
-		}))
+		}),
+		single("Fn/iconst", func(t *trial) { t.integerConstants() }))
 }
 
 // edges are the numbers where functions tend to go wrong, all of them float32 numbers.
@@ -66,7 +70,11 @@ var edges = []float64{
 // few are the edges whose triples are tried.
 var few = []float64{0, math.Copysign(0, -1), 1, -2.5, math.Inf(1), math.Inf(-1), math.NaN(), 0x1p-149}
 
-var intEdges = []int32{0, 1, -1, 7, 46341, -46341, 1 << 24, 1<<24 + 1, math.MaxInt32, math.MinInt32}
+// intEdges are the ends of int32, what overflows when squared, and the neighbours of 2^24, up to which float32 holds
+// every integer.
+var intEdges = []int32{
+	0, 1, -1, 7, 46341, -46341, 1<<24 - 1, 1 << 24, 1<<24 + 1, -1<<24 - 1, math.MaxInt32, math.MinInt32,
+}
 
 // operands lists the points at which a function of the given arity is tried.
 func (t *trial) operands(arity int) [][]float64 {
@@ -164,6 +172,31 @@ func (t *trial) squares() {
 		outs = append(outs, t.output(device.Real, dense, n))
 	}
 	t.add(device.Map, device.MapAttr{Shape: []int{n}, Expr: e}, []device.View{t.input(dense, each(edges), n)}, outs...)
+}
+
+// integerConstants stores Int constants and what they give with an input: all their bits count.
+func (t *trial) integerConstants() {
+	n := len(intEdges)
+	var b builder
+	x := b.input(0)
+	var outs []device.View
+	var values []int
+	store := func(typ device.Type, v int) {
+		values = append(values, v)
+		outs = append(outs, t.output(typ, dense, n))
+	}
+	for _, c := range intEdges {
+		k := b.integer(c)
+		store(device.Int, k)
+		store(device.Int, b.fn(expr.ISub, x, k))
+		store(device.Real, b.fn(expr.IEq, k, x))
+		store(device.Real, b.fn(expr.ILt, k, x))
+	}
+	t.add(
+		device.Map,
+		device.MapAttr{Shape: []int{n}, Expr: b.out(values...)},
+		[]device.View{t.indices(dense, each(intEdges), n)},
+		outs...)
 }
 
 // iotas stores the index along every axis.

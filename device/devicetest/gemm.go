@@ -15,8 +15,8 @@ type gemmRow struct {
 	with           []string
 }
 
-// gemmRows: sizes at, below and above the register and cache tiles a device may have; every option alone at one size with
-// awkward remainders, then together. The words:
+// gemmRows: sizes at, below and above the register and cache tiles a device may have; every option alone at one size
+// with awkward remainders, then together. The words:
 //
 //	transA transB transOut   the operand lies transposed in memory
 //	slicedA slicedB slicedOut stridedA stridedB stridedOut   with gaps between rows, and between elements
@@ -26,21 +26,51 @@ type gemmRow struct {
 //	bias relu residual place factors   epilogues, see epilogue
 var gemmRows = []gemmRow{
 	{1, 1, 1, 1, nil},
-	{1, 0, 5, 3, nil}, {1, 5, 0, 3, nil}, {1, 5, 3, 0, nil}, {0, 5, 3, 2, nil},
-	{1, 2, 3, 4, nil}, {1, 1, 1000, 1, nil}, {1, 1000, 1, 3, nil}, {1, 1, 257, 130, nil}, {1, 257, 130, 1, nil},
-	{1, 7, 5, 15, nil}, {1, 8, 8, 8, nil}, {1, 9, 17, 33, nil}, {1, 6, 16, 16, nil}, {1, 13, 64, 31, nil}, {1, 64, 64, 64, nil},
-	{1, 130, 257, 67, nil}, {1, 67, 1031, 17, nil}, {1, 33, 300, 129, nil}, {1, 4, 520, 300, nil}, {7, 13, 11, 5, nil}, {64, 3, 2, 4, nil},
+	{1, 0, 5, 3, nil},
+	{1, 5, 0, 3, nil},
+	{1, 5, 3, 0, nil},
+	{0, 5, 3, 2, nil},
+	{1, 2, 3, 4, nil},
+	{1, 1, 1000, 1, nil},
+	{1, 1000, 1, 3, nil},
+	{1, 1, 257, 130, nil},
+	{1, 257, 130, 1, nil},
+	{1, 7, 5, 15, nil},
+	{1, 8, 8, 8, nil},
+	{1, 9, 17, 33, nil},
+	{1, 6, 16, 16, nil},
+	{1, 13, 64, 31, nil},
+	{1, 64, 64, 64, nil},
+	{1, 130, 257, 67, nil},
+	{1, 67, 1031, 17, nil},
+	{1, 33, 300, 129, nil},
+	{1, 4, 520, 300, nil},
+	{7, 13, 11, 5, nil},
+	{64, 3, 2, 4, nil},
 	{1, 5, 0, 3, []string{"bias", "relu"}}, // an empty sum, then the epilogue
 
-	{1, 130, 257, 67, []string{"transA"}}, {1, 130, 257, 67, []string{"transB"}}, {1, 130, 257, 67, []string{"transA", "transB"}},
-	{1, 61, 67, 35, []string{"transOut"}}, {3, 61, 67, 35, []string{"slicedA", "slicedB", "slicedOut"}},
+	{1, 130, 257, 67, []string{"transA"}},
+	{1, 130, 257, 67, []string{"transB"}},
+	{1, 130, 257, 67, []string{"transA", "transB"}},
+	{1, 61, 67, 35, []string{"transOut"}},
+	{3, 61, 67, 35, []string{"slicedA", "slicedB", "slicedOut"}},
 	{3, 31, 67, 35, []string{"stridedA", "stridedB", "stridedOut"}},
-	{5, 31, 33, 35, []string{"sharedA"}}, {5, 31, 33, 35, []string{"sharedB"}}, {5, 31, 33, 35, []string{"sharedB", "transA", "transB"}},
-	{2, 31, 33, 35, []string{"rowA"}}, {2, 31, 33, 35, []string{"colB"}},
-	{2, 61, 67, 35, []string{"maskA"}}, {2, 61, 67, 35, []string{"maskB"}}, {2, 61, 67, 35, []string{"maskA", "maskB"}},
-	{4, 31, 67, 35, []string{"sharedB", "maskB", "sharedMask"}}, {1, 130, 257, 67, []string{"transA", "maskA"}},
-	{1, 61, 67, 35, []string{"bias"}}, {1, 61, 67, 35, []string{"bias", "relu"}}, {2, 61, 67, 35, []string{"residual"}},
-	{2, 61, 67, 35, []string{"place"}}, {2, 61, 67, 35, []string{"factors"}}, {1, 130, 600, 67, []string{"bias", "relu"}},
+	{5, 31, 33, 35, []string{"sharedA"}},
+	{5, 31, 33, 35, []string{"sharedB"}},
+	{5, 31, 33, 35, []string{"sharedB", "transA", "transB"}},
+	{2, 31, 33, 35, []string{"rowA"}},
+	{2, 31, 33, 35, []string{"colB"}},
+	{2, 61, 67, 35, []string{"maskA"}},
+	{2, 61, 67, 35, []string{"maskB"}},
+	{2, 61, 67, 35, []string{"maskA", "maskB"}},
+	{4, 31, 67, 35, []string{"sharedB", "maskB", "sharedMask"}},
+	{1, 130, 257, 67, []string{"transA", "maskA"}},
+	{1, 61, 67, 35, []string{"bias"}},
+	{1, 61, 67, 35, []string{"bias", "relu"}},
+	{2, 61, 67, 35, []string{"residual"}},
+	{2, 61, 67, 35, []string{"place"}},
+	{2, 61, 67, 35, []string{"factors"}},
+	{1, 130, 600, 67, []string{"bias", "relu"}},
 	{1, 67, 600, 130, []string{"residual", "transOut"}},
 	{3, 61, 300, 35, []string{"transA", "transB", "slicedOut", "maskA", "maskB", "bias", "relu"}},
 	{3, 61, 67, 35, []string{"sharedB", "maskB", "sharedMask", "residual"}},
@@ -128,7 +158,10 @@ func (t *trial) gemm(g gemmRow) {
 		ins = append(ins, matrix(mask, has["transB"], bits, g.batch, g.k, g.n))
 	}
 	e, extras := t.epilogue(has, g, out)
-	t.add(device.Gemm, device.GemmAttr{MaskA: has["maskA"], MaskB: has["maskB"], Epilogue: e}, append(ins, extras...), out)
+	t.add(
+		device.Gemm, device.GemmAttr{MaskA: has["maskA"], MaskB: has["maskB"], Epilogue: e}, append(ins, extras...),
+		out,
+	)
 }
 
 // swapLast is the view with its last two axes exchanged.
@@ -162,7 +195,12 @@ func (t *trial) epilogue(has map[string]bool, g gemmRow, out device.View) (*expr
 		return b.out(b.fn(expr.Where, below, b.constant(0), y)), nil
 	case has["factors"]:
 		z := b.fn(expr.Add, b.fn(expr.Mul, b.fn(expr.Tanh, y), b.input(1)), b.fn(expr.Mul, b.input(2), b.input(3)))
-		return b.out(z), []device.View{t.input(turned, t.normal, shape...), t.input(scalar, t.normal, shape...), t.input(repeated(2), t.normal, shape...)}
+		return b.out(
+				z,
+			), []device.View{
+				t.input(turned, t.normal, shape...), t.input(scalar, t.normal, shape...),
+				t.input(repeated(2), t.normal, shape...),
+			}
 	}
 	return nil, nil
 }

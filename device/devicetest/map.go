@@ -48,8 +48,13 @@ func (t *trial) fused(l, o layout, shape ...int) {
 	x, w, c := b.input(0), b.input(1), b.input(2)
 	y := b.fn(expr.Relu, b.fn(expr.Add, b.fn(expr.Mul, x, w), c))
 	e := b.out(y, b.fn(expr.Tanh, x))
-	ins := []device.View{t.input(l, t.normal, shape...), t.input(dense, t.normal, shape...), t.input(offset, t.normal, shape...)}
-	t.add(device.Map, device.MapAttr{Shape: shape, Expr: e}, ins, t.output(device.Real, o, shape...), t.output(device.Real, dense, shape...))
+	ins := []device.View{
+		t.input(l, t.normal, shape...), t.input(dense, t.normal, shape...), t.input(offset, t.normal, shape...),
+	}
+	t.add(
+		device.Map, device.MapAttr{Shape: shape, Expr: e}, ins, t.output(device.Real, o, shape...),
+		t.output(device.Real, dense, shape...),
+	)
 }
 
 // randomMap evaluates a random expression with random layouts and several outputs.
@@ -79,7 +84,16 @@ func (t *trial) inPlace(l layout) {
 	r, w, g := b.input(0), b.input(1), b.input(2)
 	e := b.out(b.fn(expr.Sub, w, b.fn(expr.Mul, r, g)))
 	shape := []int{67, 131}
-	rate, state, grad := t.input(scalar, t.normal, shape...), t.input(l, t.normal, shape...), t.input(dense, t.normal, shape...)
+	rate, state, grad := t.input(
+		scalar,
+		t.normal,
+		shape...), t.input(
+		l,
+		t.normal,
+		shape...), t.input(
+		dense,
+		t.normal,
+		shape...)
 	t.add(device.Map, device.MapAttr{Shape: shape, Expr: e}, []device.View{rate, state, grad}, state)
 }
 
@@ -104,5 +118,8 @@ func (t *trial) long() {
 	for _, p := range products[1:] {
 		s = b.fn(expr.Add, s, b.fn(expr.Abs, p))
 	}
-	t.add(device.Map, device.MapAttr{Shape: []int{515}, Expr: b.out(s)}, []device.View{t.input(dense, t.normal, 515)}, t.output(device.Real, dense, 515))
+	t.add(
+		device.Map, device.MapAttr{Shape: []int{515}, Expr: b.out(s)}, []device.View{t.input(dense, t.normal, 515)},
+		t.output(device.Real, dense, 515),
+	)
 }

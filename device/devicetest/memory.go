@@ -17,6 +17,8 @@ func memoryCases() []Case {
 		{"Memory/free/nil", func(d device.Device) error { d.Free(nil); return d.Sync() }},
 		{"Memory/transfer/real", transferReal},
 		{"Memory/transfer/int", transferInt},
+		{"Memory/transfer/byte", transferByte},
+		{"Memory/byte/refused", bytesRefused},
 		{"Memory/transfer/empty", transferEmpty},
 		{"Memory/transfer/refused", transferRefused},
 		{"Memory/copy", copyRanges},
@@ -46,6 +48,10 @@ func checkInfo(d device.Device) error {
 		return fmt.Errorf("RealBits = %d", i.RealBits)
 	case i.SumBlock < 1 || i.Threads < 1:
 		return fmt.Errorf("SumBlock = %d, Threads = %d", i.SumBlock, i.Threads)
+	case i.Memory < 1 || i.Free < 0 || i.Free > i.Memory:
+		return fmt.Errorf("%d of %d bytes of memory are free", i.Free, i.Memory)
+	case i.Alignment < 1 || i.Alignment&(i.Alignment-1) != 0:
+		return fmt.Errorf("an alignment of %d bytes, which is no power of two", i.Alignment)
 	}
 	return nil
 }
@@ -60,14 +66,18 @@ func allocZeroed(d device.Device) error {
 					for i := range junk {
 						junk[i], got[i] = 7, 7
 					}
-					return errors.Join(d.Download(device.Float64s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Float32s(junk)))
+					return errors.Join(
+						d.Download(device.Float64s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Float32s(junk)),
+					)
 				}),
 				with(d, device.Int, n, func(b device.Buffer) error {
 					got, junk := make([]int32, n), make([]int32, n)
 					for i := range junk {
 						junk[i], got[i] = 7, 7
 					}
-					return errors.Join(d.Download(device.Int32s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Int32s(junk)))
+					return errors.Join(
+						d.Download(device.Int32s(got), b, 0), allEqual(got, 0), d.Upload(b, 0, device.Int32s(junk)),
+					)
 				}))
 			if err != nil {
 				return fmt.Errorf("%d elements: %w", n, err)
@@ -107,7 +117,10 @@ func allocRefused(d device.Device) error {
 
 // transferReal goes through all pairs of host widths; what a narrow device or host cannot hold is rounded to nearest.
 func transferReal(d device.Device) error {
-	wide := []float64{0, -1.5, math.Pi, 1 + 0x1p-24, 1 + 0x1.8p-23, 1e300, -math.MaxFloat64, math.Inf(-1), 0x1p-149, 0x1p-151, 16777217}
+	wide := []float64{
+		0, -1.5, math.Pi, 1 + 0x1p-24, 1 + 0x1.8p-23, 1e300, -math.MaxFloat64, math.Inf(-1), 0x1p-149, 0x1p-151,
+		16777217,
+	}
 	narrow := make([]float32, len(wide))
 	rounded := make([]float64, len(wide)) // what comes back as float64
 	for i, x := range wide {
@@ -151,6 +164,73 @@ func transferInt(d device.Device) error {
 	})
 }
 
+// transferByte moves bytes from and to any place: they need no alignment.
+func transferByte(d device.Device) error {
+	const n = 1000
+	values := make([]byte, n)
+	for i := range values {
+		values[i] = byte(i * 7)
+	}
+	return with(d, device.Byte, n+5, func(b device.Buffer) error {
+		return with(d, device.Byte, 9, func(small device.Buffer) error {
+			got, edge, part := make([]byte, n), make([]byte, 3), make([]byte, 9)
+			return errors.Join(
+				d.Download(device.Bytes(got), b, 0), allEqual(got, 0),
+				d.Upload(b, 3, device.Bytes(values)),
+				d.Download(device.Bytes(got), b, 3), equal(got, values),
+				d.Download(device.Bytes(edge), b, 0), allEqual(edge, 0), // the neighbours are untouched
+				d.Download(device.Bytes(edge[:2]), b, n+3), allEqual(edge[:2], 0),
+				d.Copy(small, 1, b, 8, 7),
+				d.Download(device.Bytes(part), small, 0), equal(part, append(append([]byte{0}, values[5:12]...), 0)),
+			)
+		})
+	})
+}
+
+// bytesRefused: bytes are for transfers and Gather alone.
+func bytesRefused(d device.Device) error {
+	return with(d, device.Byte, 8, func(bytes device.Buffer) error {
+		return with(d, device.Real, 8, func(reals device.Buffer) error {
+			prepared := func(in device.Instr) error {
+				_, err := d.Prepare(&device.Program{Buffers: []device.Buffer{bytes, reals}, Code: []device.Instr{in}})
+				return err
+			}
+			b, r := device.Dense(0, 0, 8), device.Dense(1, 0, 8)
+			identity := device.MapAttr{Shape: []int{8}, Expr: input0()}
+			return errors.Join(
+				refused("upload of reals", d.Upload(bytes, 0, device.Float32s(make([]float32, 2)))),
+				refused("download to ints", d.Download(device.Int32s(make([]int32, 2)), bytes, 0)),
+				refused("upload to reals", d.Upload(reals, 0, device.Bytes(make([]byte, 2)))),
+				refused("copy to reals", d.Copy(reals, 0, bytes, 0, 2)),
+				refused(
+					"Copy from bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{r}}),
+				),
+				refused(
+					"Copy to bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{r}, Out: []device.View{b}}),
+				),
+				refused(
+					"Copy of bytes",
+					prepared(device.Instr{Op: device.Copy, In: []device.View{b}, Out: []device.View{b}}),
+				),
+				refused(
+					"Map of bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{r}}),
+				),
+				refused(
+					"Map to bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{r}, Out: []device.View{b}}),
+				),
+				refused(
+					"Map of bytes to bytes",
+					prepared(device.Instr{Op: device.Map, Attr: identity, In: []device.View{b}, Out: []device.View{b}}),
+				),
+			)
+		})
+	})
+}
+
 func transferEmpty(d device.Device) error {
 	return with(d, device.Real, 3, func(b device.Buffer) error {
 		return errors.Join(
@@ -181,7 +261,7 @@ func transferRefused(d device.Device) error {
 				refused("download before the start", d.Download(device.Float32s(two), b, -1)),
 				refused("upload of ints", d.Upload(b, 0, device.Int32s([]int32{1}))),
 				refused("download to ints", d.Download(device.Int32s([]int32{1}), b, 0)),
-				refused("two kinds of host memory", d.Upload(b, 0, device.Host{F32: two[:1], F64: []float64{1}})),
+				refused("two kinds of host memory", d.Upload(b, 0, device.HostSlice{F32: two[:1], F64: []float64{1}})),
 			)
 		}),
 		with(d, device.Int, 3, func(b device.Buffer) error {

@@ -32,7 +32,10 @@ func randomCases() []Case {
 		for _, l := range []layout{offset, strided} {
 			add(l.name, a, l, [2]int32{-5, 7}, 1, 517)
 		}
-		add("high-words", device.RandomAttr{Kind: kind, Stream: math.MaxUint32, N: a.N}, dense, [2]int32{-1, math.MinInt32}, -1, 100)
+		add(
+			"high-words", device.RandomAttr{Kind: kind, Stream: math.MaxUint32, N: a.N}, dense,
+			[2]int32{-1, math.MinInt32}, -1, 100,
+		)
 		add("zero", device.RandomAttr{Kind: kind, N: a.N}, dense, [2]int32{}, 0, 100)
 	}
 	for _, n := range []uint32{1, 2, 3, 1 << 16, 1<<31 - 1, 1 << 31} {

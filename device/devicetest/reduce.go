@@ -92,9 +92,16 @@ func (t *trial) randomReduce() {
 	e := randomExpr(t.rng, 2, 3, 12, 3)
 	bounded := func() float64 { return math.Max(-2, math.Min(2, t.normal())) }
 	l := func() layout { return whole()[t.rng.IntN(5)] }
-	ins := []device.View{t.input(l(), bounded, shape...), t.input(repeated(t.rng.IntN(3)), bounded, shape...), t.indices(l(), t.below(8), shape...)}
-	t.add(device.Reduce, device.ReduceAttr{Shape: shape, Expr: e, Axes: axes, Kinds: []device.ReduceKind{device.Sum, device.Maximum}}, ins,
-		t.output(device.Real, l(), kept...), t.output(device.Real, l(), kept...), t.output(device.Real, l(), shape...))
+	ins := []device.View{
+		t.input(l(), bounded, shape...), t.input(repeated(t.rng.IntN(3)), bounded, shape...),
+		t.indices(l(), t.below(8), shape...),
+	}
+	t.add(
+		device.Reduce,
+		device.ReduceAttr{Shape: shape, Expr: e, Axes: axes, Kinds: []device.ReduceKind{device.Sum, device.Maximum}},
+		ins, t.output(device.Real, l(), kept...), t.output(device.Real, l(), kept...),
+		t.output(device.Real, l(), shape...),
+	)
 }
 
 // specials puts some values, one after the other, into the middle row of five.
@@ -114,6 +121,14 @@ func (t *trial) partlyWhole(inPlace bool) {
 	if !inPlace {
 		stored = t.output(device.Real, turned, shape...)
 	}
-	t.add(device.Reduce, device.ReduceAttr{Shape: shape, Expr: e, Axes: []int{1}, Kinds: []device.ReduceKind{device.Sum, device.Maximum}},
-		[]device.View{x, w}, t.output(device.Real, dense, 37, 1), t.output(device.Real, strided, 37, 1), stored)
+	t.add(
+		device.Reduce,
+		device.ReduceAttr{
+			Shape: shape, Expr: e, Axes: []int{1}, Kinds: []device.ReduceKind{device.Sum, device.Maximum},
+		},
+		[]device.View{x, w},
+		t.output(device.Real, dense, 37, 1),
+		t.output(device.Real, strided, 37, 1),
+		stored,
+	)
 }

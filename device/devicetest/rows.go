@@ -9,12 +9,14 @@ import (
 )
 
 // rowSizes are rows of the table, number of indices, columns.
-var rowSizes = [][3]int{{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4}}
+var rowSizes = [][3]int{
+	{1, 1, 1}, {5, 0, 3}, {5, 3, 0}, {130, 257, 67}, {3, 100, 8}, {1000, 7, 1}, {17, 64, 33}, {0, 0, 4},
+}
 
-// gatherCases: Real and Int rows, every layout, repeated indices; bad indices are reported.
+// gatherCases: rows of every type, every layout, repeated indices; bad indices are reported.
 func gatherCases() []Case {
 	var cases []Case
-	for _, typ := range []device.Type{device.Real, device.Int} {
+	for _, typ := range []device.Type{device.Real, device.Int, device.Byte} {
 		for _, s := range rowSizes {
 			cases = append(cases, single(fmt.Sprintf("Gather/%s/%dx%dx%d", typ, s[0], s[1], s[2]), func(t *trial) {
 				t.gather(typ, dense, dense, s[0], s[1], s[2])
@@ -28,12 +30,29 @@ func gatherCases() []Case {
 	}
 	cases = append(cases, single("Gather/specials", func(t *trial) { // bits are moved, whatever they mean
 		idx := t.indices(dense, t.below(8), 40)
-		t.add(device.Gather, nil, []device.View{t.input(dense, each(edges), 8, 9), idx}, t.output(device.Real, dense, 40, 9))
+		t.add(
+			device.Gather, nil, []device.View{t.input(dense, each(edges), 8, 9), idx},
+			t.output(device.Real, dense, 40, 9),
+		)
 	}))
 	for _, bad := range []int32{-1, 19, math.MaxInt32, math.MinInt32} {
-		cases = append(cases, badIndex(fmt.Sprintf("Gather/index%d", bad), bad, func(t *trial) {
-			t.gather(device.Real, dense, dense, 19, 40, 21)
-		}))
+		cases = append(
+			cases,
+			badIndex(
+				fmt.Sprintf("Gather/index%d", bad), bad,
+				func(t *trial) { t.gather(device.Real, dense, dense, 19, 40, 21) },
+			),
+			badIndex(
+				fmt.Sprintf("Gather/bytes/index%d", bad), bad,
+				func(t *trial) { t.gather(device.Byte, dense, dense, 19, 40, 21) },
+			),
+		)
+	}
+	for _, l := range []layout{dense, offset, sliced} { // rows of whole words, and not
+		cases = append(
+			cases,
+			single("Gather/bytes/images/"+l.name, func(t *trial) { t.gather(device.Byte, l, dense, 40, 33, 108) }),
+		)
 	}
 	return cases
 }
@@ -41,16 +60,20 @@ func gatherCases() []Case {
 // gather makes the instruction; buffer 0 is the table, buffer 1 the indices.
 func (t *trial) gather(typ device.Type, l, idx layout, rows, n, cols int) {
 	var table device.View
-	if typ == device.Int {
-		table = t.indices(l, t.below(1<<30), rows, cols)
-	} else {
+	out := typ
+	switch typ {
+	case device.Real:
 		table = t.input(l, t.normal, rows, cols)
+	case device.Int:
+		table = t.indices(l, t.below(1<<30), rows, cols)
+	case device.Byte:
+		table, out = t.output(device.Byte, l, rows, cols), device.Real // full of random bytes
 	}
 	if l.repeat != 0 {
 		l = sliced
 	}
 	index := t.indices(idx, t.below(max(rows, 1)), n)
-	t.add(device.Gather, nil, []device.View{table, index}, t.output(typ, l, n, cols))
+	t.add(device.Gather, nil, []device.View{table, index}, t.output(out, l, n, cols))
 }
 
 // scatterCases: every layout, in place, many hits of one row; bad indices are reported.
@@ -64,7 +87,9 @@ func scatterCases() []Case {
 	for _, l := range append(whole(), repeated(0), repeated(1)) {
 		cases = append(cases, single("ScatterAdd/"+l.name, func(t *trial) { t.scatter(l, false, 19, 40, 21) }))
 		if l.repeat == 0 {
-			cases = append(cases, single("ScatterAdd/in-place/"+l.name, func(t *trial) { t.scatter(l, true, 19, 40, 21) }))
+			cases = append(
+				cases, single("ScatterAdd/in-place/"+l.name, func(t *trial) { t.scatter(l, true, 19, 40, 21) }),
+			)
 		}
 	}
 	cases = append(cases, single("ScatterAdd/one-row", func(t *trial) { t.scatter(dense, true, 1, 300, 5) }))
@@ -90,8 +115,8 @@ func (t *trial) scatter(l layout, inPlace bool, rows, n, cols int) {
 	t.add(device.ScatterAdd, nil, []device.View{base, index, src}, out)
 }
 
-// badIndex is a case that spoils one index: the run must fail with ErrIndex, write nothing outside the output, and leave
-// the device as good as before.
+// badIndex is a case that spoils one index: the run must fail with ErrIndex, write nothing outside the output, and
+// leave the device as good as before.
 func badIndex(name string, bad int32, build func(*trial)) Case {
 	return Case{Name: name, Run: func(d device.Device) error {
 		good, spoilt := newTrial(name), newTrial(name)
@@ -129,7 +154,10 @@ func selectCases() []Case {
 	for _, l := range append(whole(), repeated(0), repeated(1)) {
 		add(l.name, l, normal, 19, 37)
 	}
-	add("ties", dense, func(t *trial) func() float64 { return func() float64 { return float64(t.rng.IntN(3)) } }, 50, 41)
+	add(
+		"ties", dense, func(t *trial) func() float64 { return func() float64 { return float64(t.rng.IntN(3)) } }, 50,
+		41,
+	)
 	add("zeros", dense, list(minus, 0, minus, 0, 0), 9, 19)
 	add("nan", dense, list(1, nan, inf, 2, nan, 3, -inf), 9, 19)
 	add("nan-last", dense, list(1, 2, 3, inf, 5, 6, nan), 3, 7)

@@ -32,6 +32,8 @@ func (m machine) running(e *expr.Expr, vals []approx, idx []int, input func(k in
 			if float64(float32(s.Const)) != s.Const {
 				vals[i].err = m.u * math.Abs(s.Const) // rounded once
 			}
+		case expr.IConst:
+			vals[i] = approx{i: int32(s.Const)}
 		case expr.Iota:
 			vals[i] = approx{i: int32(idx[s.Arg])}
 		default:

@@ -19,7 +19,7 @@ func (d narrow) Info() device.Info {
 	return i
 }
 
-func (d narrow) Download(dst device.Host, src device.Buffer, off int) error {
+func (d narrow) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	err := d.Device.Download(dst, src, off)
 	for i, x := range dst.F64 {
 		dst.F64[i] = float64(float32(x))
@@ -27,8 +27,8 @@ func (d narrow) Download(dst device.Host, src device.Buffer, off int) error {
 	return err
 }
 
-// broken is a device with one fault, in one of three places: it prepares another program than it was given, does something
-// to the memory after each run, or answers a call of its own wrongly.
+// broken is a device with one fault, in one of three places: it prepares another program than it was given, does
+// something to the memory after each run, or answers a call of its own wrongly.
 type broken struct {
 	device.Device
 	alter  func(*device.Instr)                      // changes instructions, on a copy
@@ -47,7 +47,7 @@ func (d *broken) Alloc(t device.Type, n int) (device.Buffer, error) {
 	return b, err
 }
 
-func (d *broken) Upload(b device.Buffer, off int, h device.Host) error {
+func (d *broken) Upload(b device.Buffer, off int, h device.HostSlice) error {
 	if d.upload != nil {
 		off = d.upload(off)
 	}
@@ -247,7 +247,8 @@ func TestFaultsAreFound(t *testing.T) {
 
 // everyOperation is what can go wrong with any of them.
 func everyOperation(t *testing.T, op device.Op) {
-	out := func(p *device.Program) (device.Buffer, device.View) { // the first output, where the program is one instruction
+	// the first output, where the program is one instruction
+	out := func(p *device.Program) (device.Buffer, device.View) {
 		if len(p.Code) != 1 || p.Code[0].Op != op {
 			return nil, device.View{}
 		}
@@ -260,7 +261,8 @@ func everyOperation(t *testing.T, op device.Op) {
 	}{
 		{"last element off by 2^-14", narrow{&broken{Device: ref.New(), after: func(d device.Device, p *device.Program) {
 			if b, v := out(p); b != nil && last(v) >= 0 {
-				poke(d, b, last(v), 1+0x1p-14) // seen by some case, if not by every one: products of long rows may err more
+				// seen by some case, if not by every one: products of long rows may err more
+				poke(d, b, last(v), 1+0x1p-14)
 			}
 		}}}},
 		{"writes before the output", &broken{Device: ref.New(), after: func(d device.Device, p *device.Program) {

@@ -19,12 +19,15 @@ func (t *trial) kthLargest(k int, fill func() float64, sizes ...int) {
 	t.add(device.Select, device.SelectAttr{Kind: device.KthLargest}, in, t.output(device.Int, offset, 1))
 }
 
-// kthLargestCases: sizes around those of blocks, several arrays, and for each kind of data the first, the last and a few k in
-// between, so that every rule of the order decides somewhere. A k that is out of range is reported.
+// kthLargestCases: sizes around those of blocks, several arrays, and for each kind of data the first, the last and a
+// few k in between, so that every rule of the order decides somewhere. A k that is out of range is reported.
 func kthLargestCases() []Case {
 	var cases []Case
 	add := func(name string, fill func(*trial) func() float64, k int, sizes ...int) {
-		cases = append(cases, single(fmt.Sprintf("Select/kth/%s/%d", name, k), func(t *trial) { t.kthLargest(k, fill(t), sizes...) }))
+		cases = append(
+			cases,
+			single(fmt.Sprintf("Select/kth/%s/%d", name, k), func(t *trial) { t.kthLargest(k, fill(t), sizes...) }),
+		)
 	}
 	normal := func(t *trial) func() float64 { return t.normal }
 	for _, n := range []int{1, 2, 31, 32, 33, 255, 256, 257, 1000, 2049, 10007} {
@@ -36,11 +39,17 @@ func kthLargestCases() []Case {
 		for _, k := range []int{1, 2, 4, 7} {
 			if n := sum(sizes); k <= n {
 				add(fmt.Sprint(sizes), normal, n-k+1, sizes...)
-				add(fmt.Sprint("ties", sizes), func(t *trial) func() float64 { return func() float64 { return float64(t.rng.IntN(2)) } }, k, sizes...)
+				add(
+					fmt.Sprint("ties", sizes),
+					func(t *trial) func() float64 { return func() float64 { return float64(t.rng.IntN(2)) } },
+					k,
+					sizes...)
 			}
 		}
 	}
-	tiny := []float64{0, 0x1p-149, -0x1p-149, 0x1p-126, -0x1p-126, 0x1.fffffcp-127, math.Copysign(0, -1), -0x1.fffffcp-127}
+	tiny := []float64{
+		0, 0x1p-149, -0x1p-149, 0x1p-126, -0x1p-126, 0x1.fffffcp-127, math.Copysign(0, -1), -0x1.fffffcp-127,
+	}
 	for _, data := range []struct {
 		name string
 		list []float64
@@ -49,13 +58,21 @@ func kthLargestCases() []Case {
 			add(data.name, func(*trial) func() float64 { return each(data.list) }, k, 60, 40)
 		}
 	}
-	add("neighbours", func(t *trial) func() float64 { return func() float64 { return 1 + 0x1p-23*float64(t.rng.IntN(5000)) } }, 1234, 3000)
+	add(
+		"neighbours",
+		func(t *trial) func() float64 { return func() float64 { return 1 + 0x1p-23*float64(t.rng.IntN(5000)) } }, 1234,
+		3000,
+	)
 	cases = append(cases, single("Select/kth/repeated", func(t *trial) {
-		in := []device.View{t.indices(dense, each([]int32{7}), 1), t.input(repeated(0), t.normal, 40), t.input(dense, t.normal, 3)}
+		in := []device.View{
+			t.indices(dense, each([]int32{7}), 1), t.input(repeated(0), t.normal, 40), t.input(dense, t.normal, 3),
+		}
 		t.add(device.Select, device.SelectAttr{Kind: device.KthLargest}, in, t.output(device.Int, dense, 1))
 	}), Case{"Select/kth/schedule", schedule})
 	for _, bad := range []int{0, -1, 46, math.MaxInt32, math.MinInt32} {
-		cases = append(cases, Case{fmt.Sprintf("Select/kth/k%d", bad), func(d device.Device) error { return badRank(d, bad) }})
+		cases = append(
+			cases, Case{fmt.Sprintf("Select/kth/k%d", bad), func(d device.Device) error { return badRank(d, bad) }},
+		)
 	}
 	return cases
 }
@@ -86,7 +103,8 @@ func schedule(d device.Device) error {
 	return nil
 }
 
-// badRank runs a k that no element has: the run must fail with ErrIndex, write nothing, and leave the device as good as before.
+// badRank runs a k that no element has: the run must fail with ErrIndex, write nothing, and leave the device as good as
+// before.
 func badRank(d device.Device, k int) error {
 	name := fmt.Sprint("k", k)
 	bad, good := newTrial(name), newTrial(name)

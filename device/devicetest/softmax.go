@@ -30,7 +30,10 @@ func softmaxCases() []Case {
 		add("flat", func(t *trial) { t.softmax(kind, dense, func() float64 { return -3 }, 4, 100) })
 		add("masked", func(t *trial) { t.softmax(kind, dense, each([]float64{1, -inf, 0.5, -inf, -inf}), 5, 17) })
 		add("hopeless", func(t *trial) { t.softmax(kind, dense, each([]float64{-inf}), 3, 5) })
-		add("infinite", func(t *trial) { t.softmax(kind, dense, each([]float64{1, 2, inf, 3, 4, 5, 6, 7, 8, 9, 10}), 4, 5) })
+		add(
+			"infinite",
+			func(t *trial) { t.softmax(kind, dense, each([]float64{1, 2, inf, 3, 4, 5, 6, 7, 8, 9, 10}), 4, 5) },
+		)
 		add("nan", func(t *trial) {
 			t.softmax(kind, dense, each([]float64{1, 2, math.NaN(), 3, 4, 5, 6, 7, 8, 9, 10}), 4, 5)
 		})

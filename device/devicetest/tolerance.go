@@ -126,9 +126,9 @@ func nonFinite(size, bound float64) float64 {
 	return bound
 }
 
-// gemmBounds: Σ_k a b in any order, fused or not, is off by at most (k+2)·u·Σ|a||b| (Higham, 3.5, with k ≤ k+2), and by u
-// more for each mask, which costs one more product; a product that underflows adds at most tiny. The epilogue
-// carries this error on.
+// gemmBounds: Σ_k a b in any order, fused or not, is off by at most (k+2)·u·Σ|a||b| (Higham, 3.5, with k ≤ k+2), and by
+// u more for each mask, which costs one more product; a product that underflows adds at most tiny. The epilogue carries
+// this error on.
 func gemmBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 	a := in.Attr.(device.GemmAttr)
 	A, B, out := in.In[0], in.In[1], in.Out[0]

@@ -21,20 +21,26 @@ type trial struct {
 	code []device.Instr
 }
 
-// contents is what a buffer holds: one of two slices, by its type.
+// contents is what a buffer holds: one of three slices, by its type.
 type contents struct {
-	typ  device.Type
-	real []float64
-	ints []int32
+	typ   device.Type
+	real  []float64
+	ints  []int32
+	bytes []byte
 }
 
-func (c contents) len() int { return len(c.real) + len(c.ints) }
+func (c contents) len() int { return len(c.real) + len(c.ints) + len(c.bytes) }
 
-func (c contents) host() device.Host { return device.Host{F64: c.real, I32: c.ints} }
+func (c contents) host() device.HostSlice {
+	return device.HostSlice{F64: c.real, I32: c.ints, U8: c.bytes}
+}
 
 func blank(t device.Type, n int) contents {
-	if t == device.Int {
+	switch t {
+	case device.Int:
 		return contents{typ: t, ints: make([]int32, n)}
+	case device.Byte:
+		return contents{typ: t, bytes: make([]byte, n)}
 	}
 	return contents{typ: t, real: make([]float64, n)}
 }
@@ -61,6 +67,9 @@ func (t *trial) output(typ device.Type, l layout, shape ...int) device.View {
 	}
 	for i := range c.ints {
 		c.ints[i] = int32(t.rng.Uint32())
+	}
+	for i := range c.bytes {
+		c.bytes[i] = byte(t.rng.Uint32())
 	}
 	t.mem = append(t.mem, c)
 	return v
@@ -238,6 +247,11 @@ func identical(got, want []contents) error {
 		for i, w := range want[b].real {
 			if g := got[b].real[i]; math.Float64bits(g) != math.Float64bits(w) && !(math.IsNaN(g) && math.IsNaN(w)) {
 				return fmt.Errorf("buffer %d, element %d: got %v, want %v", b, i, g, w)
+			}
+		}
+		for i, w := range want[b].bytes {
+			if g := got[b].bytes[i]; g != w {
+				return fmt.Errorf("buffer %d, element %d: got %d, want %d", b, i, g, w)
 			}
 		}
 		for i, w := range want[b].ints {

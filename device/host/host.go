@@ -17,17 +17,10 @@ type Device struct {
 	mu     sync.Mutex // guards all below
 	pool   *cpu.Pool
 	alone  [2]*cpu.Pool // of one thread: for chains of instructions that run side by side
-	closed bool
-	live   map[*buffer]struct{}
-	bytes  int64 // of live buffers
+	ledger *device.Ledger
 }
 
 var _ device.Device = (*Device)(nil)
-
-var (
-	errClosed = errors.New("cpu: the device is closed")
-	errBuffer = errors.New("cpu: the buffer was freed or belongs to another device")
-)
 
 // New returns a device with the given number of threads; 0 or less means GOMAXPROCS. It uses the best instructions that
 // the processor has. Close ends the threads.
@@ -40,18 +33,22 @@ func NewAt(threads int, level cpu.Level) device.Device {
 	}
 	return &Device{
 		pool: cpu.NewPool(threads, level), alone: [2]*cpu.Pool{cpu.NewPool(1, level), cpu.NewPool(1, level)},
-		live: make(map[*buffer]struct{}),
+		ledger: device.NewLedger("cpu", 32),
 	}
 }
 
 // Info describes the device.
 func (d *Device) Info() device.Info {
+	total, free := memoryBytes()
 	return device.Info{
-		Name:     "cpu",
-		Detail:   runtime.GOARCH + ", " + d.pool.Level().String(),
-		Threads:  d.pool.Threads(),
-		RealBits: 32,
-		SumBlock: cpu.SumBlock,
+		Name:      "cpu",
+		Detail:    runtime.GOARCH + ", " + d.pool.Level().String(),
+		Threads:   d.pool.Threads(),
+		RealBits:  32,
+		SumBlock:  cpu.SumBlock,
+		Memory:    total,
+		Free:      free,
+		Alignment: lineBytes,
 	}
 }
 
@@ -59,22 +56,15 @@ func (d *Device) Info() device.Info {
 func (d *Device) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	return nil
+	return d.ledger.Open()
 }
 
 // Close frees every buffer and ends the threads.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	d.closed = true
-	for b := range d.live {
-		d.release(b)
+	if err := d.ledger.Close(release); err != nil {
+		return err
 	}
 	for _, p := range append(d.alone[:], d.pool) {
 		p.Close()
@@ -86,7 +76,7 @@ func (d *Device) Close() error {
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := device.CheckPrepare(p, d.check); err != nil {
+	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p, ops: make([]operation, len(p.Code))}
@@ -94,8 +84,8 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 		in := &p.Code[i]
 		r.ops[i] = prepare[in.Op](pool, &bound{p, in})
 	}
-	r.stages = d.schedule(p)
-	for _, s := range r.stages {
+	r.segments = d.schedule(p)
+	for _, s := range r.segments {
 		if s.fork == nil {
 			bind(s.instr, d.pool)
 			continue
@@ -107,7 +97,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 			}
 		}
 	}
-	r.viewMinibatches()
+	r.indirectMinibatches()
 	return r, nil
 }
 
@@ -116,11 +106,11 @@ type operation interface{ Run() error }
 
 // runner is a program made ready.
 type runner struct {
-	device  *Device
-	program *device.Program
-	ops     []operation // by instruction
-	stages  []stage
-	closed  bool
+	device   *Device
+	program  *device.Program
+	ops      []operation // by instruction
+	segments []segment
+	closed   bool
 }
 
 // Run executes the program n times; other runs and transfers wait meanwhile.
@@ -128,16 +118,16 @@ func (r *runner) Run(n int) error {
 	d := r.device
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
+	if err := d.ledger.Open(); err != nil {
+		return err
 	}
-	if err := device.CheckRun(r.program, n, r.closed, d.check); err != nil {
+	if err := device.CheckRun(r.program, n, r.closed, d.ledger.Check); err != nil {
 		return err
 	}
 	d.pool.Lock()
 	defer d.pool.Unlock()
 	for range n {
-		for _, s := range r.stages {
+		for _, s := range r.segments {
 			var err error
 			if s.fork != nil {
 				s.instr, err = s.fork.run(d.pool)
@@ -165,6 +155,6 @@ func (r *runner) Close() error {
 	r.device.mu.Lock()
 	defer r.device.mu.Unlock()
 	r.closed = true
-	r.ops, r.stages = nil, nil
+	r.ops, r.segments = nil, nil
 	return nil
 }

@@ -115,9 +115,11 @@ func TestConcurrentRunsQueue(t *testing.T) {
 func TestBadIndex(t *testing.T) {
 	d := open(t, 1)
 	table, idx, out := upload(t, d, 1, 2, 3), uploadInts(t, d, 0, 3), upload(t, d, 8, 9)
-	r, err := d.Prepare(&device.Program{Name: "look-up", Buffers: []device.Buffer{table, idx, out}, Code: []device.Instr{{
-		Op: device.Gather, In: []device.View{device.Dense(0, 0, 3, 1), device.Dense(1, 0, 2)}, Out: []device.View{device.Dense(2, 0, 2, 1)},
-	}}})
+	r, err := d.Prepare(&device.Program{Name: "look-up", Buffers: []device.Buffer{table, idx, out},
+		Code: []device.Instr{{
+			Op: device.Gather, In: []device.View{device.Dense(0, 0, 3, 1), device.Dense(1, 0, 2)},
+			Out: []device.View{device.Dense(2, 0, 2, 1)},
+		}}})
 	require.NoError(t, err)
 	err = r.Run(1)
 	require.ErrorIs(t, err, device.ErrIndex)
@@ -167,7 +169,8 @@ func TestUseAfterClose(t *testing.T) {
 	_, prepareErr := d.Prepare(devicetest.Increment(x))
 	for _, err := range []error{
 		allocErr, prepareErr, d.Sync(), d.Close(), r.Run(1),
-		d.Upload(x, 0, device.Float32s([]float32{1})), d.Download(device.Float32s([]float32{1}), x, 0), d.Copy(x, 0, x, 0, 0),
+		d.Upload(x, 0, device.Float32s([]float32{1})), d.Download(device.Float32s([]float32{1}), x, 0),
+		d.Copy(x, 0, x, 0, 0),
 	} {
 		require.Error(t, err)
 	}

@@ -1,65 +1,50 @@
 package host
 
 import (
-	"fmt"
-	"math"
 	"unsafe"
 
 	"bilevel/device"
 )
 
-// buffer is one of two slices, by its type; Free sets both to nil, so a buffer that is kept holds no memory.
+// buffer is one of three slices, by its type; Free sets all to nil, so that a buffer which is kept holds no memory.
 type buffer struct {
-	owner *Device // nil once freed
-	typ   device.Type
-	n     int
+	device.Block
 	real  []float32
 	ints  []int32
+	bytes []byte
 }
 
-func (b *buffer) Type() device.Type { return b.typ }
-func (b *buffer) Len() int          { return b.n }
-func (b *buffer) bytes() int64      { return wordBytes * int64(b.n) }
-
-const (
-	wordBytes = 4
-	lineBytes = 64 // buffers begin on a cache line
-)
+const lineBytes = 64 // buffers begin on a cache line
 
 // Alloc returns a buffer of n zeros. Its error wraps device.ErrMemory where the machine has not that much memory:
 // Go itself would end the process.
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.closed:
-		return nil, errClosed
-	case t != device.Real && t != device.Int:
-		return nil, fmt.Errorf("cpu: alloc: unknown type %d", uint8(t))
-	case n < 0:
-		return nil, fmt.Errorf("cpu: alloc: %d elements", n)
+	total, _ := memoryBytes()
+	block, err := d.ledger.Request(t, n, total-d.ledger.Bytes())
+	if err != nil {
+		return nil, err
 	}
-	have := memoryBytes()
-	if int64(n) > (have-d.bytes)/wordBytes {
-		return nil, fmt.Errorf("cpu: alloc: %d elements of %d bytes, %d bytes are in use, the machine has %d: %w",
-			n, wordBytes, d.bytes, have, device.ErrMemory)
-	}
-	b := &buffer{owner: d, typ: t, n: n}
-	if t == device.Int {
-		b.ints = aligned[int32](n)
-	} else {
+	b := &buffer{Block: block}
+	switch t {
+	case device.Real:
 		b.real = aligned[float32](n)
+	case device.Int:
+		b.ints = aligned[int32](n)
+	case device.Byte:
+		b.bytes = aligned[byte](n)
 	}
-	d.live[b] = struct{}{}
-	d.bytes += b.bytes()
+	d.ledger.Add(b, &b.Block)
 	return b, nil
 }
 
 // aligned allocates n zeros that begin on a cache line.
-func aligned[T float32 | int32](n int) []T {
-	const line = lineBytes / wordBytes
+func aligned[T float32 | int32 | byte](n int) []T {
+	size := int(unsafe.Sizeof(*new(T)))
+	line := lineBytes / size
 	s := make([]T, n+line-1)
-	past := int(uintptr(unsafe.Pointer(unsafe.SliceData(s))) % lineBytes / wordBytes)
+	past := int(uintptr(unsafe.Pointer(unsafe.SliceData(s))) % lineBytes / uintptr(size))
 	from := (line - past) % line
 	return s[from : from+n : from+n]
 }
@@ -68,37 +53,26 @@ func aligned[T float32 | int32](n int) []T {
 func (d *Device) Free(b device.Buffer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if b, err := d.own(b); err == nil {
-		d.release(b)
+	if d.ledger.Remove(b) {
+		release(b)
 	}
 }
 
-func (d *Device) release(b *buffer) {
-	delete(d.live, b)
-	d.bytes -= b.bytes()
-	b.owner, b.real, b.ints = nil, nil, nil
+func release(b device.Buffer) {
+	mine := b.(*buffer)
+	mine.real, mine.ints, mine.bytes = nil, nil, nil
 }
 
 // own gives the device's own view of a buffer; the error says that it is freed or foreign, or the device closed.
 func (d *Device) own(b device.Buffer) (*buffer, error) {
-	if d.closed {
-		return nil, errClosed
+	if err := d.ledger.Check(b); err != nil {
+		return nil, err
 	}
-	mine, ok := b.(*buffer)
-	if !ok || mine.owner != d {
-		return nil, errBuffer
-	}
-	return mine, nil
-}
-
-// check is own for package device.
-func (d *Device) check(b device.Buffer) error {
-	_, err := d.own(b)
-	return err
+	return b.(*buffer), nil
 }
 
 // Upload copies src to dst; float64 is rounded to nearest, and to infinity beyond float32.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(dst)
@@ -111,6 +85,8 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 	switch {
 	case src.I32 != nil:
 		copy(b.ints[off:], src.I32)
+	case src.U8 != nil:
+		copy(b.bytes[off:], src.U8)
 	case src.F32 != nil:
 		copy(b.real[off:], src.F32)
 	case src.F64 != nil:
@@ -123,7 +99,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 }
 
 // Download copies from src to dst.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(src)
@@ -136,6 +112,8 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 	switch {
 	case dst.I32 != nil:
 		copy(dst.I32, b.ints[off:])
+	case dst.U8 != nil:
+		copy(dst.U8, b.bytes[off:])
 	case dst.F32 != nil:
 		copy(dst.F32, b.real[off:])
 	case dst.F64 != nil:
@@ -162,14 +140,13 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	if err := device.CheckCopy(dst, dstOff, src, srcOff, n); err != nil {
 		return err
 	}
-	if to.typ == device.Int {
-		copy(to.ints[dstOff:][:n], from.ints[srcOff:])
-	} else {
+	switch to.Type() {
+	case device.Real:
 		copy(to.real[dstOff:][:n], from.real[srcOff:])
+	case device.Int:
+		copy(to.ints[dstOff:][:n], from.ints[srcOff:])
+	case device.Byte:
+		copy(to.bytes[dstOff:][:n], from.bytes[srcOff:])
 	}
 	return nil
 }
-
-// unknownMemory stands for the memory of a machine that does not tell: 1 TiB, which a 64-bit process can at least
-// address.
-const unknownMemory = min(1<<40, math.MaxInt)

@@ -27,7 +27,7 @@ var prepare = [device.NumOp]func(*cpu.Pool, *bound) operation{
 // array is a view as package cpu takes it.
 func (b *bound) array(v device.View) cpu.Array {
 	buf := b.program.Buffers[v.Buf].(*buffer)
-	return cpu.Array{Real: buf.real, Int: buf.ints, Off: v.Off, Shape: v.Shape, Strides: v.Strides}
+	return cpu.Array{Real: buf.real, Int: buf.ints, Byte: buf.bytes, Off: v.Off, Shape: v.Shape, Strides: v.Strides}
 }
 
 func (b *bound) arrays(views []device.View) []cpu.Array {
@@ -59,27 +59,15 @@ func prepareMap(pool *cpu.Pool, b *bound) operation {
 	return cpu.NewMap(pool, a.Expr, a.Shape, b.arrays(b.In), b.arrays(b.Out))
 }
 
-var reduceKinds = [...]cpu.ReduceKind{device.Sum: cpu.Sum, device.Maximum: cpu.Maximum}
-
 func prepareReduce(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.ReduceAttr)
-	kinds := make([]cpu.ReduceKind, len(a.Kinds))
-	for i, k := range a.Kinds {
-		kinds[i] = reduceKinds[k]
-	}
-	return cpu.NewReduce(pool, a.Expr, a.Shape, a.Axes, kinds, b.arrays(b.In), b.arrays(b.Out))
-}
-
-var softmaxKinds = [...]cpu.SoftmaxKind{
-	device.Softmax:      cpu.Softmax,
-	device.LogSoftmax:   cpu.LogSoftmax,
-	device.CrossEntropy: cpu.CrossEntropy,
+	return cpu.NewReduce(pool, a.Expr, a.Shape, a.Axes, a.Kinds, b.arrays(b.In), b.arrays(b.Out))
 }
 
 func prepareRowSoftmax(pool *cpu.Pool, b *bound) operation {
-	kind := softmaxKinds[b.Attr.(device.SoftmaxAttr).Kind]
+	kind := b.Attr.(device.SoftmaxAttr).Kind
 	var labels cpu.Array
-	if kind == cpu.CrossEntropy {
+	if kind == device.CrossEntropy {
 		labels = b.in(1)
 	}
 	return cpu.NewRowSoftmax(pool, kind, b.out(0), b.in(0), labels)
@@ -100,16 +88,9 @@ func prepareSelect(pool *cpu.Pool, b *bound) operation {
 	return cpu.NewArgMax(pool, b.out(0), b.in(0))
 }
 
-var randomKinds = [...]cpu.RandomKind{
-	device.Bits:     cpu.Bits,
-	device.Integers: cpu.Integers,
-	device.Uniform:  cpu.Uniform,
-	device.Normal:   cpu.Normal,
-}
-
 func prepareRandom(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.RandomAttr)
-	return cpu.NewRandom(pool, randomKinds[a.Kind], a.Stream, a.N, b.out(0), b.in(0), b.in(1))
+	return cpu.NewRandom(pool, a.Kind, a.Stream, a.N, b.out(0), b.in(0), b.in(1))
 }
 
 func prepareCopy(pool *cpu.Pool, b *bound) operation {

@@ -7,11 +7,38 @@ import (
 	"bilevel/device"
 )
 
-// Small operations run on one thread each, for sharing one would cost more than it gives. Where a program holds chains of them that
-// do not wait for each other, such as the two minibatches of an iteration, two threads take a chain each.
+// The thread scheduler. A large operation is shared by all threads. A small one runs on one thread, for sharing it
+// would cost more than it gives; then the other threads have nothing to do. But an iteration of a bilevel algorithm
+// often holds two chains of small operations that do not wait for each other, one for each level's minibatch:
+//
+//	0  x  = rows of the table     (16 µs)      3  x' = rows of the table     (16 µs)
+//	1  z  = x·W                   (9 µs)       4  z' = x'·W                  (9 µs)
+//	2  g  = xᵀ·softmax'(z)        (9 µs)       5  g' = x'ᵀ·softmax'(z')      (9 µs)
+//	6  W  = W − ρ·(g + g')
+//
+// One after the other they take 68 µs and more; two threads that take a chain each need half of that. So a program is
+// cut into segments: a segment is one instruction, or two chains that run at the same time (a fork). At its end the
+// threads wait for each other, which costs about a microsecond.
+//
+// The scheduler goes through the instructions once, in program order, and keeps two open chains, empty at first.
+// Instruction i waits for a chain if it reads or writes what an instruction of the chain writes, or writes what one
+// reads. There are four cases.
+//
+//   - It is large, or waits for both chains, as 6 does: the chains end here (close), and it makes a segment of its
+//     own.
+//   - It waits for one chain: it joins that chain, as 1 and 2 do.
+//   - It waits for none, but one of its larger operands is in the cache of the core that computed it (near): it joins
+//     that core's chain, or closes both chains first if it has to wait for the other one. The time that it would have
+//     taken to fetch the operand from the other core counts in favour of a fork (pull).
+//   - Otherwise it joins the chain with less work, as 3 does.
+//
+// When two chains are closed they become a fork if the shorter one takes long enough; else their instructions become
+// segments again, one by one. Times are estimates from the numbers of multiplications and elements; that they may be
+// wrong costs time and never changes a result.
 
-// stage is what the threads do between two points where they meet: one instruction, which may share its work, or two chains.
-type stage struct {
+// segment is what the threads do between two points where they wait for each other: one instruction, which may share
+// its work, or two chains.
+type segment struct {
 	instr int
 	fork  *fork // nil: instr
 }
@@ -46,18 +73,25 @@ func (f *fork) run(pool *cpu.Pool) (i int, err error) {
 	return i, err
 }
 
-// Estimates in nanoseconds.
+// Estimates in nanoseconds, measured on a server core of 2023; they decide about speed only.
 const (
-	perMultiply = 0.014 // of a small product
-	perElement  = 0.2   // that an operation reads or writes
+	perMultiply = 0.014 // multiplication of a small product
+	perElement  = 0.2   // element that an operation reads or writes
 	perInstr    = 100
-	perLine     = 4 // of 64 bytes that another core has
+	perLine     = 4 // cache line that another core holds
 	// smallInstr is the most work of an instruction that runs on one thread.
 	smallInstr = 20_000
-	// leastChain is the least work of the shorter chain: meeting costs about 1 µs, and what one thread wrote the other reads slowly.
+	// leastChain is the least work of the shorter chain of a fork. Waiting for each other costs about 1 µs, and what
+	// one thread wrote the other reads slowly.
 	leastChain = 5_000
-	// nearBytes is the least memory that a thread had better read itself, having it in its cache.
+)
+
+const (
+	// nearBytes is the least size of an operand that makes it worth while to run where it was computed.
 	nearBytes = 16 << 10
+	// horizon is the number of instructions after which chains are closed, and beyond which nobody looks for what is
+	// in a cache. So the time to schedule grows in proportion to the program.
+	horizon = 128
 )
 
 // work estimates the time of an instruction on one thread.
@@ -81,23 +115,27 @@ func work(in *device.Instr) float64 {
 
 // scheduler finds the chains of a program.
 type scheduler struct {
-	program *device.Program
-	single  bool  // there is one thread
-	buffer  []int // by number in the program, the first number of the same buffer
-	tables  map[int]bool
-	stages  []stage
-	chain   []int // of each instruction so far; -1: it is in none
+	program  *device.Program
+	single   bool         // there is one thread
+	buffer   []int        // by number in the program, the first number of the same buffer
+	tables   map[int]bool // buffers whose rows a Gather reads
+	segments []segment
+	chain    []int // of each instruction so far; -1: it is in none
 
-	open [2][]int // the chains since the threads last met
-	load [2]float64
-	pull [2]float64 // the time that the other thread would need to fetch what is near
+	open [2][]int   // the open chains
+	load [2]float64 // their work
+	pull [2]float64 // the time that the other thread would need to fetch what is in this one's cache
 }
 
-// schedule cuts a program into stages.
-func (d *Device) schedule(p *device.Program) []stage {
+// schedule cuts a program into segments.
+func (d *Device) schedule(p *device.Program) []segment {
 	s := &scheduler{program: p, tables: map[int]bool{}, single: d.pool.Threads() == 1}
+	first := make(map[device.Buffer]int)
 	for i, b := range p.Buffers {
-		s.buffer = append(s.buffer, slices.Index(p.Buffers[:i+1], b))
+		if _, known := first[b]; !known {
+			first[b] = i
+		}
+		s.buffer = append(s.buffer, first[b])
 	}
 	for i := range p.Code {
 		if in := &p.Code[i]; in.Op == device.Gather {
@@ -105,26 +143,30 @@ func (d *Device) schedule(p *device.Program) []stage {
 		}
 	}
 	for i := range p.Code {
+		if len(s.open[0])+len(s.open[1]) >= horizon {
+			s.close()
+		}
 		s.chain = append(s.chain, s.place(i))
 	}
-	s.meet()
-	return s.stages
+	s.close()
+	return s.segments
 }
 
-// place puts instruction i into a chain, or after the point where both meet.
+// place puts instruction i into a chain and says which, or makes a segment of it alone and gives -1.
 func (s *scheduler) place(i int) int {
 	in := &s.program.Code[i]
-	// A product may read the rows of a Gather from the table: who writes to tables waits for all, as do large instructions.
-	alone := s.single || work(in) > smallInstr || slices.ContainsFunc(in.Out, func(v device.View) bool { return s.tables[s.buffer[v.Buf]] })
+	// A product may read the rows of a Gather in the table itself: who writes to a table runs alone, as do large
+	// instructions.
+	writesTable := slices.ContainsFunc(in.Out, func(v device.View) bool { return s.tables[s.buffer[v.Buf]] })
 	waits := [2]bool{s.waitsFor(i, 0), s.waitsFor(i, 1)}
-	if alone || waits[0] && waits[1] {
-		s.meet()
-		s.stages = append(s.stages, stage{instr: i})
+	if s.single || writesTable || work(in) > smallInstr || waits[0] && waits[1] {
+		s.close()
+		s.segments = append(s.segments, segment{instr: i})
 		return -1
 	}
 	near, bytes := s.near(i)
-	if near >= 0 && waits[1-near] { // it waits for the thread that has not what it reads
-		s.meet()
+	if near >= 0 && waits[1-near] { // it waits for the thread that does not hold what it reads
+		s.close()
 		waits = [2]bool{}
 	}
 	c := 0
@@ -135,7 +177,7 @@ func (s *scheduler) place(i int) int {
 		}
 	case near >= 0:
 		c = near
-		s.pull[c] += perLine * float64(bytes) / 64
+		s.pull[c] += perLine * float64(bytes) / lineBytes
 	case s.load[1] < s.load[0]:
 		c = 1
 	}
@@ -149,12 +191,12 @@ func (s *scheduler) waitsFor(i, chain int) bool {
 	in := &s.program.Code[i]
 	return slices.ContainsFunc(s.open[chain], func(j int) bool {
 		before := &s.program.Code[j]
-		return s.meets(in.In, before.Out) || s.meets(in.Out, before.Out) || s.meets(in.Out, before.In)
+		return s.overlap(in.In, before.Out) || s.overlap(in.Out, before.Out) || s.overlap(in.Out, before.In)
 	})
 }
 
-// meets says whether a view of one list may show an element of one of the other.
-func (s *scheduler) meets(a, b []device.View) bool {
+// overlap says whether a view of one list may show an element of one of the other.
+func (s *scheduler) overlap(a, b []device.View) bool {
 	return slices.ContainsFunc(a, func(v device.View) bool {
 		v.Buf = s.buffer[v.Buf]
 		return slices.ContainsFunc(b, func(w device.View) bool {
@@ -164,28 +206,30 @@ func (s *scheduler) meets(a, b []device.View) bool {
 	})
 }
 
-// near is the chain that has a large operand of instruction i in its cache, or of the one that reads its result first, and how large
-// that is, or -1.
+// near is the chain whose thread has a large operand of instruction i in its cache, and the operand's size. Where
+// there is none, it is the chain whose thread has an operand of the first instruction that reads what i computes. -1:
+// neither.
 func (s *scheduler) near(i int) (chain, bytes int) {
 	if chain, bytes = s.cached(i, i); chain >= 0 {
 		return chain, bytes
 	}
-	for reader := i + 1; reader < len(s.program.Code); reader++ {
-		if s.meets(s.program.Code[reader].In, s.program.Code[i].Out) {
+	for reader := i + 1; reader < min(i+horizon, len(s.program.Code)); reader++ {
+		if s.overlap(s.program.Code[reader].In, s.program.Code[i].Out) {
 			return s.cached(reader, i)
 		}
 	}
 	return -1, 0
 }
 
-// cached is the chain that wrote a large operand of an instruction before instruction i, and how large that is, or -1.
+// cached is the chain that wrote a large operand of an instruction, before instruction i, and the operand's size; or
+// -1.
 func (s *scheduler) cached(reader, i int) (chain, bytes int) {
 	for _, v := range s.program.Code[reader].In {
 		if 4*v.Size() < nearBytes {
 			continue
 		}
-		for j := i - 1; j >= 0; j-- {
-			if s.meets([]device.View{v}, s.program.Code[j].Out) {
+		for j := i - 1; j >= max(0, i-horizon); j-- {
+			if s.overlap([]device.View{v}, s.program.Code[j].Out) {
 				if s.chain[j] >= 0 {
 					return s.chain[j], 4 * v.Size()
 				}
@@ -196,10 +240,11 @@ func (s *scheduler) cached(reader, i int) (chain, bytes int) {
 	return -1, 0
 }
 
-// meet ends the open chains: as a fork where that pays, else one after the other.
-func (s *scheduler) meet() {
+// close ends the open chains: they become a fork where that pays, else segments one after the other.
+func (s *scheduler) close() {
 	if min(s.load[0], s.load[1]) >= leastChain || s.pull[1] >= leastChain {
-		if s.load[0] < s.load[1] && s.pull == [2]float64{} { // the thread that goes on alone afterwards takes the longer one
+		// The thread that goes on alone afterwards takes the longer chain.
+		if s.load[0] < s.load[1] && s.pull == [2]float64{} {
 			s.open[0], s.open[1] = s.open[1], s.open[0]
 			for c, chain := range s.open {
 				for _, i := range chain {
@@ -207,12 +252,12 @@ func (s *scheduler) meet() {
 				}
 			}
 		}
-		s.stages = append(s.stages, stage{fork: &fork{chains: s.open}})
+		s.segments = append(s.segments, segment{fork: &fork{chains: s.open}})
 	} else {
 		all := slices.Concat(s.open[0], s.open[1])
 		slices.Sort(all)
 		for _, i := range all {
-			s.stages, s.chain[i] = append(s.stages, stage{instr: i}), -1
+			s.segments, s.chain[i] = append(s.segments, segment{instr: i}), -1
 		}
 	}
 	s.open, s.load, s.pull = [2][]int{}, [2]float64{}, [2]float64{}

@@ -37,8 +37,8 @@ func share(a, b map[int]bool) bool {
 	return false
 }
 
-// Whatever the program, each instruction is in one stage, and of two that share memory which one of them writes the first comes first:
-// in an earlier stage, or earlier in the same chain.
+// Whatever the program, each instruction is in one segment, and of two that share memory which one of them writes the
+// first comes first: in an earlier segment, or earlier in the same chain.
 func TestScheduleKeepsTheOrder(t *testing.T) {
 	d := New(2).(*Device)
 	defer d.Close()
@@ -54,7 +54,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 		p.Buffers = append(p.Buffers, p.Buffers[0]) // the same by another number
 		view := func() device.View {
 			rows, cols := 1+r.IntN(4), 1+r.IntN(4)
-			return device.View{Buf: r.IntN(13), Off: r.IntN(400), Shape: []int{rows, cols}, Strides: []int{8 + r.IntN(9), r.IntN(3)}}
+			return device.View{Buf: r.IntN(13), Off: r.IntN(400), Shape: []int{rows, cols},
+				Strides: []int{8 + r.IntN(9), r.IntN(3)}}
 		}
 		for range 3 + r.IntN(12) {
 			in := device.Instr{Op: device.Map, In: []device.View{view(), view()}, Out: []device.View{view()}}
@@ -66,7 +67,7 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 			}
 			p.Code = append(p.Code, in)
 		}
-		type where struct{ stage, chain, place int }
+		type where struct{ segment, chain, place int }
 		at := map[int]where{}
 		for s, st := range d.schedule(p) {
 			if st.fork == nil {
@@ -95,7 +96,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 				if !share(writes[j], writes[i]) && !share(writes[j], reads[i]) && !share(reads[j], writes[i]) {
 					continue
 				}
-				ordered := at[j].stage < at[i].stage || at[j].stage == at[i].stage && at[j].chain == at[i].chain && at[j].place < at[i].place
+				ordered := at[j].segment < at[i].segment || at[j].segment == at[i].segment &&
+					at[j].chain == at[i].chain && at[j].place < at[i].place
 				require.True(t, ordered, "seed %d: %d before %d", seed, j, i)
 			}
 		}
@@ -106,7 +108,8 @@ func TestScheduleKeepsTheOrder(t *testing.T) {
 	require.Greater(t, forks, 100)
 }
 
-// twoMinibatches is an iteration with two chains: rows of two tables, products with the same weights, and an update of those from both.
+// twoMinibatches is an iteration with two chains: rows of two tables, products with the same weights, and an update
+// of those from both.
 func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, indices device.Buffer) {
 	const rows, k, n, most = 64, 784, 10, 300
 	r := rand.New(rand.NewPCG(3, 4))
@@ -128,7 +131,8 @@ func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, 
 	require.NoError(t, err)
 	require.NoError(t, d.Upload(indices, 0, device.Int32s(idx)))
 	weights = buffer(k * n)
-	p = &device.Program{Name: "two minibatches", Buffers: []device.Buffer{buffer(most * k), buffer(most * k), indices, weights, buffer(200_000)}, Scratch: []int{4}}
+	buffers := []device.Buffer{buffer(most * k), buffer(most * k), indices, weights, buffer(200_000)}
+	p = &device.Program{Name: "two minibatches", Buffers: buffers, Scratch: []int{4}}
 	off := 0
 	scratch := func(shape ...int) device.View {
 		v := device.Dense(4, off, shape...)
@@ -142,13 +146,18 @@ func twoMinibatches(t *testing.T, d device.Device) (p *device.Program, weights, 
 		w := device.View{Buf: 3, Shape: []int{1, k, n}, Strides: []int{0, 1, k}}
 		ht := device.View{Buf: 4, Off: h.Off, Shape: []int{1, n, rows}, Strides: []int{0, 1, n}}
 		p.Code = append(p.Code,
-			device.Instr{Op: device.Gather, In: []device.View{device.Dense(c, 0, most, k), device.Dense(2, c*rows, rows)}, Out: []device.View{x}},
+			device.Instr{Op: device.Gather, In: []device.View{device.Dense(c, 0, most, k),
+				device.Dense(2, c*rows, rows)}, Out: []device.View{x}},
 			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{as, w}, Out: []device.View{h}},
-			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{ht, as}, Out: []device.View{g}})
+			device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{ht, as}, Out: []device.View{g}},
+		)
 		gradients = append(gradients, device.Dense(4, g.Off, 1, n*k))
 	}
-	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{gradients[0]}, Out: []device.View{device.Dense(3, 0, 1, n*k)}})
-	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{device.Dense(4, gradients[1].Off, 1, n*k/2)}, Out: []device.View{device.Dense(3, 0, 1, n*k/2)}})
+	p.Code = append(p.Code, device.Instr{Op: device.Copy, In: []device.View{gradients[0]},
+		Out: []device.View{device.Dense(3, 0, 1, n*k)}})
+	p.Code = append(p.Code, device.Instr{Op: device.Copy,
+		In:  []device.View{device.Dense(4, gradients[1].Off, 1, n*k/2)},
+		Out: []device.View{device.Dense(3, 0, 1, n*k/2)}})
 	return p, weights, indices
 }
 
@@ -162,7 +171,7 @@ func TestForkBits(t *testing.T) {
 		r, err := d.Prepare(p)
 		require.NoError(t, err)
 		forks := 0
-		for _, s := range r.(*runner).stages {
+		for _, s := range r.(*runner).segments {
 			if s.fork != nil {
 				forks++
 			}
@@ -199,7 +208,8 @@ func TestForkFails(t *testing.T) {
 	require.NoError(t, r.Run(3), "the device goes on")
 }
 
-// Products may read the rows of a Gather from its table, so that who writes to the table waits for them, though their views do not meet.
+// Products may read the rows of a Gather from its table, so that who writes to the table waits for them, though their
+// views do not meet.
 func TestTablesAreWrittenAlone(t *testing.T) {
 	d := New(2).(*Device)
 	defer d.Close()
@@ -210,17 +220,46 @@ func TestTablesAreWrittenAlone(t *testing.T) {
 		p.Buffers = append(p.Buffers, b)
 	}
 	product := func(in, out int) device.Instr {
-		return device.Instr{Op: device.Gemm, In: []device.View{device.Dense(in, 0, 1, 10, 5000), device.Dense(4, 0, 1, 5000, 10)}, Out: []device.View{device.Dense(out, 0, 1, 10, 10)}}
+		return device.Instr{Op: device.Gemm, In: []device.View{device.Dense(in, 0, 1, 10, 5000),
+			device.Dense(4, 0, 1, 5000, 10)}, Out: []device.View{device.Dense(out, 0, 1, 10, 10)}}
 	}
 	p.Code = []device.Instr{
-		{Op: device.Gather, In: []device.View{device.Dense(0, 0, 10, 5000), device.Dense(4, 0, 10)}, Out: []device.View{device.Dense(1, 0, 10, 5000)}},
-		{Op: device.Map, In: []device.View{device.Dense(3, 0, 200_000)}, Out: []device.View{device.Dense(3, 0, 200_000)}}, // all meet
+		{Op: device.Gather, In: []device.View{device.Dense(0, 0, 10, 5000), device.Dense(4, 0, 10)},
+			Out: []device.View{device.Dense(1, 0, 10, 5000)}},
+		{Op: device.Map, In: []device.View{device.Dense(3, 0, 200_000)},
+			Out: []device.View{device.Dense(3, 0, 200_000)}}, // all meet
 		product(1, 2), product(4, 0),
 	}
-	stages := d.schedule(p)
-	require.Len(t, stages, 4)
-	require.Equal(t, 3, stages[3].instr)
+	segments := d.schedule(p)
+	require.Len(t, segments, 4)
+	require.Equal(t, 3, segments[3].instr)
 	p.Code[3] = product(4, 3)
-	stages = d.schedule(p)
-	require.Equal(t, [2][]int{{2}, {3}}, stages[2].fork.chains, "elsewhere it does not wait")
+	segments = d.schedule(p)
+	require.Equal(t, [2][]int{{2}, {3}}, segments[2].fork.chains, "elsewhere it does not wait")
+}
+
+// However long a program is, each instruction is compared with a bounded number of others.
+func TestOpenChainsAreBounded(t *testing.T) {
+	d := New(2)
+	defer d.Close()
+	var buffers []device.Buffer
+	var code []device.Instr
+	for i := range 4 * horizon { // none waits for another
+		b, err := d.Alloc(device.Real, 100)
+		require.NoError(t, err)
+		buffers = append(buffers, b)
+		v := []device.View{device.Dense(i, 0, 100)}
+		code = append(code, device.Instr{Op: device.Copy, In: v, Out: v})
+	}
+	all := 0
+	for _, s := range d.(*Device).schedule(&device.Program{Buffers: buffers, Code: code}) {
+		if s.fork == nil {
+			all++
+			continue
+		}
+		n := len(s.fork.chains[0]) + len(s.fork.chains[1])
+		require.LessOrEqual(t, n, horizon)
+		all += n
+	}
+	require.Equal(t, len(code), all)
 }

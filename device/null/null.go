@@ -5,7 +5,6 @@ package null
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 
 	"bilevel/device"
@@ -17,7 +16,7 @@ type Stats struct {
 	Frees  int // buffers given back by Free
 
 	LiveBuffers int // handed out and not given back
-	LiveBytes   int // their size, 4 bytes an element
+	LiveBytes   int // their size, on a device with 32-bit numbers
 	PeakBytes   int // the most LiveBytes ever was
 
 	Uploads       int
@@ -37,35 +36,20 @@ type Stats struct {
 // programs that do not validate, anything after Close) fail here too.
 type Device struct {
 	mu     sync.Mutex
-	closed bool
-	live   map[*buffer]struct{}
+	ledger *device.Ledger
 	stats  Stats
 }
 
 var _ device.Device = (*Device)(nil)
 
 // buffer is only a size.
-type buffer struct {
-	typ device.Type
-	n   int
-}
+type buffer struct{ device.Block }
 
-func (b *buffer) Type() device.Type { return b.typ }
-func (b *buffer) Len() int          { return b.n }
-
-// bytes is what the buffer would take on a device with 32-bit elements.
-func (b *buffer) bytes() int { return 4 * b.n }
-
-var (
-	errClosed = errors.New("null: the device is closed")
-	errBuffer = errors.New("null: the buffer was freed or belongs to another device")
-)
-
-// maxElements bounds one allocation, so that the sums of bytes do not overflow in any sensible test.
-const maxElements = 1 << 48
+// memoryBytes bounds what is allocated, so that the sums of bytes do not overflow in any sensible test.
+const memoryBytes = 1 << 50
 
 // New returns a null device with all counts zero.
-func New() *Device { return &Device{live: make(map[*buffer]struct{})} }
+func New() *Device { return &Device{ledger: device.NewLedger("null", 32)} }
 
 // Stats gives the counts so far.
 func (d *Device) Stats() Stats {
@@ -76,30 +60,26 @@ func (d *Device) Stats() Stats {
 
 // Info says 32 bits and sums one term after the other; nothing is computed, so nothing is promised.
 func (d *Device) Info() device.Info {
-	return device.Info{Name: "null", Detail: "computes nothing", Threads: 1, RealBits: 32, SumBlock: 1}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return device.Info{
+		Name: "null", Detail: "computes nothing", Threads: 1, RealBits: 32, SumBlock: 1,
+		Memory: memoryBytes, Free: memoryBytes - d.ledger.Bytes(), Alignment: 1,
+	}
 }
 
 // Alloc counts a buffer; it takes no memory for the elements.
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.closed:
-		return nil, errClosed
-	case t != device.Real && t != device.Int:
-		return nil, fmt.Errorf("null: alloc: unknown type %d", uint8(t))
-	case n < 0:
-		return nil, fmt.Errorf("null: alloc: %d elements", n)
-	case n > maxElements:
-		return nil, fmt.Errorf("null: alloc: %d elements: %w", n, device.ErrMemory)
+	block, err := d.ledger.Request(t, n, memoryBytes-d.ledger.Bytes())
+	if err != nil {
+		return nil, err
 	}
-	b := &buffer{typ: t, n: n}
-	d.live[b] = struct{}{}
-	s := &d.stats
-	s.Allocs++
-	s.LiveBuffers++
-	s.LiveBytes += b.bytes()
-	s.PeakBytes = max(s.PeakBytes, s.LiveBytes)
+	b := &buffer{block}
+	d.ledger.Add(b, &b.Block)
+	d.stats.Allocs++
+	d.balance()
 	return b, nil
 }
 
@@ -107,50 +87,39 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 func (d *Device) Free(b device.Buffer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.check(b) == nil {
-		d.release(b.(*buffer))
+	if d.ledger.Remove(b) {
 		d.stats.Frees++
+		d.balance()
 	}
 }
 
-func (d *Device) release(b *buffer) {
-	delete(d.live, b)
-	d.stats.LiveBuffers--
-	d.stats.LiveBytes -= b.bytes()
-}
-
-// check refuses a buffer that is not live on an open device.
-func (d *Device) check(b device.Buffer) error {
-	if d.closed {
-		return errClosed
-	}
-	mine, _ := b.(*buffer)
-	if _, ok := d.live[mine]; !ok {
-		return errBuffer
-	}
-	return nil
+// balance copies the ledger's sums to the statistics.
+func (d *Device) balance() {
+	s := &d.stats
+	s.LiveBuffers, s.LiveBytes = d.ledger.Buffers(), int(d.ledger.Bytes())
+	s.PeakBytes = max(s.PeakBytes, s.LiveBytes)
 }
 
 // Upload checks and counts.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.check(dst); err != nil {
+	if err := d.ledger.Check(dst); err != nil {
 		return err
 	}
 	if err := device.CheckUpload(dst, off, src); err != nil {
 		return err
 	}
 	d.stats.Uploads++
-	d.stats.UploadBytes += 4 * src.Len()
+	d.stats.UploadBytes += bytesOf(src)
 	return nil
 }
 
 // Download checks, counts and fills dst with zeros.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.check(src); err != nil {
+	if err := d.ledger.Check(src); err != nil {
 		return err
 	}
 	if err := device.CheckDownload(dst, src, off); err != nil {
@@ -159,8 +128,9 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 	clear(dst.F32)
 	clear(dst.F64)
 	clear(dst.I32)
+	clear(dst.U8)
 	d.stats.Downloads++
-	d.stats.DownloadBytes += 4 * dst.Len()
+	d.stats.DownloadBytes += bytesOf(dst)
 	return nil
 }
 
@@ -168,7 +138,7 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, n int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := errors.Join(d.check(dst), d.check(src)); err != nil {
+	if err := errors.Join(d.ledger.Check(dst), d.ledger.Check(src)); err != nil {
 		return err
 	}
 	if err := device.CheckCopy(dst, dstOff, src, srcOff, n); err != nil {
@@ -178,12 +148,17 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	return nil
 }
 
+// bytesOf is the size of host memory on a device with 32-bit numbers.
+func bytesOf(h device.HostSlice) int {
+	return h.Len() * int(device.Info{RealBits: 32}.ElementBytes(h.Type()))
+}
+
 // Sync counts.
 func (d *Device) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
+	if err := d.ledger.Open(); err != nil {
+		return err
 	}
 	d.stats.Syncs++
 	return nil
@@ -193,12 +168,9 @@ func (d *Device) Sync() error {
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
+	if err := d.ledger.Close(nil); err != nil {
+		return err
 	}
-	for b := range d.live {
-		d.release(b)
-	}
-	d.closed = true
+	d.balance()
 	return nil
 }

@@ -23,8 +23,13 @@ func TestStatsFollowALifetime(t *testing.T) {
 	require.NoError(t, d.Download(device.Int32s(got), y, 3))
 	require.Equal(t, []int32{0, 0}, got)
 
-	p := &device.Program{Name: "cast", Buffers: []device.Buffer{x, y},
-		Code: []device.Instr{{Op: device.Copy, In: []device.View{device.Dense(0, 0, 5)}, Out: []device.View{device.Dense(1, 0, 5)}}}}
+	p := &device.Program{
+		Name:    "cast",
+		Buffers: []device.Buffer{x, y},
+		Code: []device.Instr{
+			{Op: device.Copy, In: []device.View{device.Dense(0, 0, 5)}, Out: []device.View{device.Dense(1, 0, 5)}},
+		},
+	}
 	r, err := d.Prepare(p)
 	require.NoError(t, err)
 	require.NoError(t, r.Run(3))

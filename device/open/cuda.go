@@ -26,5 +26,19 @@ func openCUDA(o cuda.Options) (device.Device, error) {
 	return card(drv, o)
 }
 
-// through is the way to a simulated driver: the one to a real card, through cu, cgo and the table of entry points.
+// firstCard opens the first card of this machine that can run the kernels.
+func firstCard(o Options) (device.Device, error) {
+	drv, err := real.New()
+	if err != nil {
+		return nil, fmt.Errorf("%w: cuda:0: %w", device.ErrMissing, err)
+	}
+	n, err := cuda.Choose(drv)
+	if err != nil {
+		return nil, err
+	}
+	return card(drv, cuda.Options{Name: fmt.Sprintf("cuda:%d", n), Card: n, TensorCores: o.TF32})
+}
+
+// through wraps a simulated driver so that calls take the real card's path: package cu, cgo and the table of entry
+// points.
 func through(d driver.Driver) (driver.Driver, error) { return bridge.Open(d) }

@@ -15,8 +15,12 @@ func TestBuildWithoutCUDASaysSo(t *testing.T) {
 		d, err := Open(given, Options{})
 		require.Nil(t, d)
 		require.ErrorIs(t, err, device.ErrMissing)
-		require.EqualError(t, err, "device not available: "+name+": this build has no support for the CUDA driver (go build -tags cuda has); "+
-			"use --device cpu, or cuda-sim for a simulated card")
+		require.EqualError(
+			t,
+			err,
+			"device not available: "+name+": this build has no support for the CUDA driver (go build -tags cuda has); "+
+				"use --device cpu, or cuda-sim for a simulated card",
+		)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package open turns the name of a device, as users write it, into a device. It is the only place that knows all devices;
-// only the command, the benchmarks and tests import it.
+// Package open turns the name of a device, as users write it, into a device. It is the only place that knows all
+// devices; only the command, the benchmarks and tests import it.
 package open
 
 import (
@@ -23,7 +23,7 @@ const Usage = "auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
 
-// Options say how a device works. Those that it has no use for it ignores.
+// Options configure a device. A device ignores the fields that it has no use for.
 type Options struct {
 	Threads int  // of the processor; 0: all
 	TF32    bool // cuda and cuda-sim: large products on tensor cores, with factors rounded to 11 significant bits
@@ -41,8 +41,8 @@ type Options struct {
 //	cuda-sim:h100,a100:1    the N-th card of a simulated machine with several, from 0 (without a number the first)
 //
 // The error wraps ErrUnknown for any other name and device.ErrMissing where the device is not in this build or on this
-// machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real card,
-// and Info().Name says so. The caller closes the device.
+// machine. Each simulated device has a machine of its own; a build with CUDA reaches it through cgo, as it would a real
+// card, and Info().Name says so. The caller closes the device.
 func Open(name string, o Options) (device.Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("open: %d threads: the number of threads is 0 (all) or more", o.Threads)
@@ -72,11 +72,11 @@ func Open(name string, o Options) (device.Device, error) {
 	return nil, unknown(name)
 }
 
-// Auto opens the first NVIDIA card, or the processor, where why says what is wrong with the card. Where the build has no
-// CUDA driver, the processor is the fastest device and why is nil.
+// Auto opens the first NVIDIA card that can run the kernels, or the processor, where why says what is wrong with every
+// card. Where the build has no CUDA driver, the processor is the fastest device and why is nil.
 func Auto(o Options) (d device.Device, why error) {
 	if hasCUDA {
-		if d, why = openCUDA(cuda.Options{Name: "cuda:0", TensorCores: o.TF32}); why == nil {
+		if d, why = firstCard(o); why == nil {
 			return d, nil
 		}
 	}
@@ -94,7 +94,9 @@ func openSimulated(arg string, tf32 bool) (device.Device, error) {
 	if numbered {
 		var err error
 		if n, err = strconv.Atoi(number); err != nil || n < 0 || n >= len(names) {
-			return nil, fmt.Errorf("%w: no card %q of %s: they are numbered from 0 to %d", ErrUnknown, number, list, len(names)-1)
+			return nil, fmt.Errorf(
+				"%w: no card %q of %s: they are numbered from 0 to %d", ErrUnknown, number, list, len(names)-1,
+			)
 		}
 	}
 	drv, err := sim.New(names...)
@@ -118,7 +120,8 @@ func card(d driver.Driver, o cuda.Options) (device.Device, error) {
 	return dev, nil
 }
 
-// takes says whether the part after the colon can be one: a number for cuda, any words for cpu and cuda-sim, nothing elsewhere.
+// takes says whether the part after the colon can be one: a number for cuda, any words for cpu and cuda-sim, nothing
+// elsewhere.
 func takes(family, arg string) bool {
 	switch family {
 	case "cuda":
@@ -132,7 +135,10 @@ func takes(family, arg string) bool {
 
 func unknown(name string) error {
 	family, _, _ := strings.Cut(name, ":")
-	return fmt.Errorf("%w %q: the devices are %s%s", ErrUnknown, name, Usage, nearest.Hint(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}))
+	return fmt.Errorf(
+		"%w %q: the devices are %s%s", ErrUnknown, name, Usage,
+		nearest.Hint(family, []string{"auto", "cpu", "ref", "cuda", "cuda-sim"}),
+	)
 }
 
 // Choice is one row of List.

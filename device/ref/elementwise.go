@@ -24,7 +24,7 @@ func elementwise(m memory, in *device.Instr) error {
 // copyView is Copy: Out = In0 element by element, cast where the types differ.
 func copyView(m memory, in *device.Instr) error {
 	src, dst := in.In[0], in.Out[0]
-	from, to := m[src.Buf].typ, m[dst.Buf].typ
+	from, to := m[src.Buf].Type(), m[dst.Buf].Type()
 	walk(src.Shape, []device.View{src, dst}, func(_, at []int) {
 		x := m.load(src, src.Off+at[0])
 		switch {

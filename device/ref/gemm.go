@@ -2,8 +2,8 @@ package ref
 
 import "bilevel/device"
 
-// gemm is Gemm: Out[b,i,j] = φ(Σ_p A'[b,i,p] B'[b,p,j], extras). For each b it lays the rows of A' and the columns of B'
-// out one after the other, masks applied, so that every element of the product is one dot product of two slices.
+// gemm is Gemm: Out[b,i,j] = φ(Σ_p A'[b,i,p] B'[b,p,j], extras). For each b it lays the rows of A' and the columns of
+// B' out one after the other, masks applied, so that every element of the product is one dot product of two slices.
 func gemm(m memory, in *device.Instr) error {
 	a := in.Attr.(device.GemmAttr)
 	A, B, out := in.In[0], in.In[1], in.Out[0]

@@ -17,16 +17,16 @@ func TestAfterClose(t *testing.T) {
 	require.NoError(t, d.Close())
 
 	_, err = d.Alloc(device.Real, 1)
-	require.ErrorIs(t, err, errClosed)
+	require.ErrorIs(t, err, device.ErrClosed)
 	_, err = d.Prepare(&device.Program{})
-	require.ErrorIs(t, err, errClosed)
+	require.ErrorIs(t, err, device.ErrClosed)
 	one := device.Float32s(make([]float32, 1))
-	require.ErrorIs(t, d.Upload(b, 0, one), errClosed)
-	require.ErrorIs(t, d.Download(one, b, 0), errClosed)
-	require.ErrorIs(t, d.Copy(b, 0, b, 1, 1), errClosed)
-	require.ErrorIs(t, r.Run(1), errClosed)
-	require.ErrorIs(t, d.Sync(), errClosed)
-	require.ErrorIs(t, d.Close(), errClosed)
+	require.ErrorIs(t, d.Upload(b, 0, one), device.ErrClosed)
+	require.ErrorIs(t, d.Download(one, b, 0), device.ErrClosed)
+	require.ErrorIs(t, d.Copy(b, 0, b, 1, 1), device.ErrClosed)
+	require.ErrorIs(t, r.Run(1), device.ErrClosed)
+	require.ErrorIs(t, d.Sync(), device.ErrClosed)
+	require.ErrorIs(t, d.Close(), device.ErrClosed)
 	d.Free(b)
 	require.NoError(t, r.Close())
 }
@@ -44,15 +44,15 @@ func TestAfterFree(t *testing.T) {
 
 	one := device.Float32s(make([]float32, 1))
 	for _, x := range []device.Buffer{b, foreign, nil} {
-		require.ErrorIs(t, d.Upload(x, 0, one), errBuffer)
-		require.ErrorIs(t, d.Download(one, x, 0), errBuffer)
-		require.ErrorIs(t, d.Copy(x, 0, x, 1, 1), errBuffer)
+		require.ErrorIs(t, d.Upload(x, 0, one), device.ErrBuffer)
+		require.ErrorIs(t, d.Download(one, x, 0), device.ErrBuffer)
+		require.ErrorIs(t, d.Copy(x, 0, x, 1, 1), device.ErrBuffer)
 		if x != nil { // what no instruction views may be nil
 			_, err = d.Prepare(&device.Program{Buffers: []device.Buffer{x}})
-			require.ErrorIs(t, err, errBuffer)
+			require.ErrorIs(t, err, device.ErrBuffer)
 		}
 	}
-	require.ErrorIs(t, r.Run(1), errBuffer)
+	require.ErrorIs(t, r.Run(1), device.ErrBuffer)
 	require.NoError(t, other.Upload(foreign, 0, one), "another device's buffer lives on")
 	require.Equal(t, 3, b.Len())
 }

@@ -16,15 +16,18 @@ type value struct {
 
 func (m memory) load(v device.View, place int) value {
 	b := m[v.Buf]
-	if b.typ == device.Int {
+	switch b.Type() {
+	case device.Int:
 		return value{int: b.ints[place]}
+	case device.Byte: // a number wherever it is read
+		return value{real: float64(b.bytes[place])}
 	}
 	return value{real: b.real[place]}
 }
 
 func (m memory) store(v device.View, place int, x value) {
 	b := m[v.Buf]
-	if b.typ == device.Int {
+	if b.Type() == device.Int {
 		b.ints[place] = x.int
 	} else {
 		b.real[place] = x.real
@@ -41,6 +44,8 @@ func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
 			vals[i] = input(s.Arg)
 		case expr.Const:
 			vals[i] = value{real: s.Const}
+		case expr.IConst:
+			vals[i] = value{int: int32(s.Const)}
 		case expr.Iota:
 			vals[i] = value{int: int32(idx[s.Arg])}
 		case expr.IAdd:

@@ -8,8 +8,6 @@
 package ref
 
 import (
-	"errors"
-	"fmt"
 	"sync"
 
 	"bilevel/device"
@@ -19,61 +17,53 @@ import (
 // numbers on every device.
 type Device struct {
 	mu     sync.Mutex // held by every method: the device does one thing at a time
-	closed bool
-	live   map[*buffer]struct{}
+	ledger *device.Ledger
 }
 
 var _ device.Device = (*Device)(nil)
 
-// buffer is one of two slices, by its type; Free sets both to nil.
+// buffer is one of three slices, by its type; Free sets all to nil.
 type buffer struct {
-	owner *Device
-	typ   device.Type
-	n     int
+	device.Block
 	real  []float64
 	ints  []int32
+	bytes []byte
 }
 
-func (b *buffer) Type() device.Type { return b.typ }
-func (b *buffer) Len() int          { return b.n }
-
-// maxElements bounds one allocation: 2^40 float64 are 8 TiB, beyond which make would panic or the process be killed.
-const maxElements = 1 << 40
-
-var (
-	errClosed = errors.New("ref: the device is closed")
-	errBuffer = errors.New("ref: the buffer was freed or belongs to another device")
-)
+// memoryBytes bounds what is allocated: at 8 TiB make would panic or the process be killed.
+const memoryBytes = 8 << 40
 
 // New returns a reference device. Devices are independent of each other.
-func New() device.Device { return &Device{live: make(map[*buffer]struct{})} }
+func New() device.Device { return &Device{ledger: device.NewLedger("ref", 64)} }
 
 // Info says what the device promises: 64 bits, and sums in runs of at most sumBlock terms.
 func (d *Device) Info() device.Info {
-	return device.Info{Name: "ref", Detail: "float64, one loop per operation", Threads: 1, RealBits: 64, SumBlock: sumBlock}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return device.Info{
+		Name: "ref", Detail: "float64, one loop per operation", Threads: 1, RealBits: 64, SumBlock: sumBlock,
+		Memory: memoryBytes, Free: memoryBytes - d.ledger.Bytes(), Alignment: 8,
+	}
 }
 
 // Alloc returns a buffer of n zeros.
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.closed:
-		return nil, errClosed
-	case t != device.Real && t != device.Int:
-		return nil, fmt.Errorf("ref: alloc: unknown type %d", uint8(t))
-	case n < 0:
-		return nil, fmt.Errorf("ref: alloc: %d elements", n)
-	case int64(n) > maxElements:
-		return nil, fmt.Errorf("ref: alloc: %d elements: %w", n, device.ErrMemory)
+	block, err := d.ledger.Request(t, n, memoryBytes-d.ledger.Bytes())
+	if err != nil {
+		return nil, err
 	}
-	b := &buffer{owner: d, typ: t, n: n}
-	if t == device.Int {
-		b.ints = make([]int32, n)
-	} else {
+	b := &buffer{Block: block}
+	switch t {
+	case device.Real:
 		b.real = make([]float64, n)
+	case device.Int:
+		b.ints = make([]int32, n)
+	case device.Byte:
+		b.bytes = make([]byte, n)
 	}
-	d.live[b] = struct{}{}
+	d.ledger.Add(b, &b.Block)
 	return b, nil
 }
 
@@ -81,39 +71,26 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 func (d *Device) Free(b device.Buffer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if b, err := d.own(b); err == nil {
-		d.release(b)
+	if d.ledger.Remove(b) {
+		release(b)
 	}
 }
 
-func (d *Device) release(b *buffer) {
-	b.real, b.ints = nil, nil
-	delete(d.live, b)
+func release(b device.Buffer) {
+	mine := b.(*buffer)
+	mine.real, mine.ints, mine.bytes = nil, nil, nil
 }
 
 // own gives the device's own view of a buffer; the error says that it is freed or foreign, or the device closed.
 func (d *Device) own(b device.Buffer) (*buffer, error) {
-	if d.closed {
-		return nil, errClosed
+	if err := d.ledger.Check(b); err != nil {
+		return nil, err
 	}
-	mine, ok := b.(*buffer)
-	if !ok {
-		return nil, errBuffer
-	}
-	if _, ok := d.live[mine]; !ok {
-		return nil, errBuffer
-	}
-	return mine, nil
-}
-
-// check is own for package device.
-func (d *Device) check(b device.Buffer) error {
-	_, err := d.own(b)
-	return err
+	return b.(*buffer), nil
 }
 
 // Upload widens or copies src into dst.
-func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
+func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(dst)
@@ -132,11 +109,14 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.Host) error {
 	for i, v := range src.I32 {
 		b.ints[off+i] = v
 	}
+	for i, v := range src.U8 {
+		b.bytes[off+i] = v
+	}
 	return nil
 }
 
 // Download rounds or copies src into dst.
-func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
+func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, err := d.own(src)
@@ -154,6 +134,9 @@ func (d *Device) Download(dst device.Host, src device.Buffer, off int) error {
 	}
 	for i := range dst.I32 {
 		dst.I32[i] = b.ints[off+i]
+	}
+	for i := range dst.U8 {
+		dst.U8[i] = b.bytes[off+i]
 	}
 	return nil
 }
@@ -174,10 +157,13 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 		return err
 	}
 	for i := range n {
-		if from.typ == device.Int {
-			to.ints[dstOff+i] = from.ints[srcOff+i]
-		} else {
+		switch from.Type() {
+		case device.Real:
 			to.real[dstOff+i] = from.real[srcOff+i]
+		case device.Int:
+			to.ints[dstOff+i] = from.ints[srcOff+i]
+		case device.Byte:
+			to.bytes[dstOff+i] = from.bytes[srcOff+i]
 		}
 	}
 	return nil
@@ -187,22 +173,12 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 func (d *Device) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	return nil
+	return d.ledger.Open()
 }
 
 // Close frees every buffer; all further calls fail.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	for b := range d.live {
-		d.release(b)
-	}
-	d.closed = true
-	return nil
+	return d.ledger.Close(release)
 }

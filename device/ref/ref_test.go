@@ -16,8 +16,8 @@ import (
 	"bilevel/internal/philox"
 )
 
-// The reference device is what all others are compared with, so its own tests compare it with something else: gonum, and
-// numbers worked out by hand.
+// The reference device is what all others are compared with, so its own tests compare it with something else: gonum,
+// and numbers worked out by hand.
 
 // run executes one instruction over Real or Int buffers and gives the contents of the last one.
 func run(t *testing.T, in device.Instr, mem ...any) ([]float64, []int32) {
@@ -32,7 +32,7 @@ func try(t *testing.T, in device.Instr, mem ...any) ([]float64, []int32, error) 
 	d := New()
 	defer d.Close()
 	p := &device.Program{Name: t.Name(), Code: []device.Instr{in}}
-	var last device.Host
+	var last device.HostSlice
 	for _, m := range mem {
 		switch m := m.(type) {
 		case []float64:
@@ -51,7 +51,7 @@ func try(t *testing.T, in device.Instr, mem ...any) ([]float64, []int32, error) 
 	if err := r.Run(1); err != nil {
 		return nil, nil, err
 	}
-	out := device.Host{F64: make([]float64, len(last.F64))}
+	out := device.HostSlice{F64: make([]float64, len(last.F64))}
 	if last.Type() == device.Int {
 		out = device.Int32s(make([]int32, len(last.I32)))
 	}
@@ -72,8 +72,11 @@ func views(v ...device.View) []device.View { return v }
 
 // relu(in0 + in1)
 var reluSum = &expr.Expr{
-	Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: expr.Add, Args: [3]int{0, 1}}, {Fn: expr.Relu, Args: [3]int{2}}},
-	Outs:  []int{3},
+	Steps: []expr.Step{
+		{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: expr.Add, Args: [3]int{0, 1}},
+		{Fn: expr.Relu, Args: [3]int{2}},
+	},
+	Outs: []int{3},
 }
 
 func TestGemmAgainstGonum(t *testing.T) {
@@ -116,9 +119,15 @@ func TestGemmBatches(t *testing.T) {
 
 func TestMapStrides(t *testing.T) {
 	// out[i,j] = relu(x[j,i] + b[i]) with the output transposed once more
-	in := device.Instr{Op: device.Map, Attr: device.MapAttr{Shape: []int{2, 3}, Expr: reluSum},
-		In:  views(device.View{Buf: 0, Shape: []int{2, 3}, Strides: []int{1, 2}}, device.View{Buf: 1, Off: 1, Shape: []int{2, 3}, Strides: []int{1, 0}}),
-		Out: views(device.View{Buf: 2, Off: 1, Shape: []int{2, 3}, Strides: []int{1, 2}})}
+	in := device.Instr{
+		Op:   device.Map,
+		Attr: device.MapAttr{Shape: []int{2, 3}, Expr: reluSum},
+		In: views(
+			device.View{Buf: 0, Shape: []int{2, 3}, Strides: []int{1, 2}},
+			device.View{Buf: 1, Off: 1, Shape: []int{2, 3}, Strides: []int{1, 0}},
+		),
+		Out: views(device.View{Buf: 2, Off: 1, Shape: []int{2, 3}, Strides: []int{1, 2}}),
+	}
 	got, _ := run(t, in, []float64{1, 2, 3, 4, 5, 6}, []float64{100, 10, -4}, make([]float64, 8))
 	require.Equal(t, []float64{0, 11, 0, 13, 0, 15, 2, 0}, got)
 }
@@ -131,8 +140,14 @@ func TestIntFunctions(t *testing.T) {
 	}{
 		{expr.IAdd, math.MaxInt32, 1, math.MinInt32}, {expr.ISub, 3, 5, -2}, {expr.IMul, 1 << 20, 1 << 12, 0}, {expr.IMul, -3, 5, -15},
 	} {
-		e := &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}}, Outs: []int{2}}
-		in := device.Instr{Op: device.Map, Attr: device.MapAttr{Expr: e}, In: views(device.Dense(0, 0), device.Dense(1, 0)), Out: views(device.Dense(2, 0))}
+		e := &expr.Expr{
+			Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}},
+			Outs:  []int{2},
+		}
+		in := device.Instr{
+			Op: device.Map, Attr: device.MapAttr{Expr: e}, In: views(device.Dense(0, 0), device.Dense(1, 0)),
+			Out: views(device.Dense(2, 0)),
+		}
 		_, got := run(t, in, []int32{c.a}, []int32{c.b}, []int32{99})
 		require.Equal(t, []int32{c.want}, got, "%s %d %d", c.f, c.a, c.b)
 	}
@@ -143,8 +158,14 @@ func TestIntFunctions(t *testing.T) {
 	}{
 		{expr.ILt, 1, 2, 1}, {expr.ILt, 2, 2, 0}, {expr.ILt, 2, math.MinInt32, 0}, {expr.IEq, 2, 2, 1}, {expr.IEq, 2, 3, 0},
 	} {
-		e := &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}}, Outs: []int{2}}
-		in := device.Instr{Op: device.Map, Attr: device.MapAttr{Expr: e}, In: views(device.Dense(0, 0), device.Dense(1, 0)), Out: views(device.Dense(2, 0))}
+		e := &expr.Expr{
+			Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}},
+			Outs:  []int{2},
+		}
+		in := device.Instr{
+			Op: device.Map, Attr: device.MapAttr{Expr: e}, In: views(device.Dense(0, 0), device.Dense(1, 0)),
+			Out: views(device.Dense(2, 0)),
+		}
 		got, _ := run(t, in, []int32{c.a}, []int32{c.b}, []float64{99})
 		require.Equal(t, []float64{c.want}, got, "%s %d %d", c.f, c.a, c.b)
 	}
@@ -182,8 +203,11 @@ func TestReduce(t *testing.T) {
 		{[]int{1}, []int{2, 1}, device.Maximum, []float64{5, 6}},
 		{nil, []int{2, 3}, device.Sum, x},
 	} {
-		in := device.Instr{Op: device.Reduce, Attr: device.ReduceAttr{Shape: []int{2, 3}, Expr: first, Axes: c.axes, Kinds: []device.ReduceKind{c.kind}},
-			In: views(device.Dense(0, 0, 2, 3)), Out: views(device.Dense(1, 0, c.shape...))}
+		in := device.Instr{
+			Op:   device.Reduce,
+			Attr: device.ReduceAttr{Shape: []int{2, 3}, Expr: first, Axes: c.axes, Kinds: []device.ReduceKind{c.kind}},
+			In:   views(device.Dense(0, 0, 2, 3)), Out: views(device.Dense(1, 0, c.shape...)),
+		}
 		got, _ := run(t, in, x, make([]float64, len(c.want)))
 		require.Equal(t, c.want, got, "%v over %v", c.kind, c.axes)
 	}
@@ -209,12 +233,18 @@ func TestRowSoftmaxAgainstGonum(t *testing.T) {
 	z[2] = math.Inf(-1)
 	labels := []int32{0, 6, 7}
 	row := func(kind device.SoftmaxKind, ins []device.View, out device.View, mem ...any) []float64 {
-		got, _ := run(t, device.Instr{Op: device.RowSoftmax, Attr: device.SoftmaxAttr{Kind: kind}, In: ins, Out: views(out)}, mem...)
+		got, _ := run(
+			t,
+			device.Instr{Op: device.RowSoftmax, Attr: device.SoftmaxAttr{Kind: kind}, In: ins, Out: views(out)},
+			mem...)
 		return got
 	}
 	soft := row(device.Softmax, views(device.Dense(0, 0, 3, 7)), device.Dense(1, 0, 3, 7), z, make([]float64, 21))
 	logs := row(device.LogSoftmax, views(device.Dense(0, 0, 3, 7)), device.Dense(1, 0, 3, 7), z, make([]float64, 21))
-	loss := row(device.CrossEntropy, views(device.Dense(0, 0, 3, 7), device.Dense(1, 0, 3)), device.Dense(2, 0, 3), z, labels, make([]float64, 3))
+	loss := row(
+		device.CrossEntropy, views(device.Dense(0, 0, 3, 7), device.Dense(1, 0, 3)), device.Dense(2, 0, 3), z, labels,
+		make([]float64, 3),
+	)
 	for r := range 3 {
 		lse := floats.LogSumExp(z[7*r : 7*r+7])
 		for c := 7 * r; c < 7*r+7; c++ {
@@ -236,11 +266,17 @@ func TestRowSoftmaxAgainstGonum(t *testing.T) {
 
 func TestRows(t *testing.T) {
 	table := []float64{1, 2, 3, 4, 5, 6} // 3 rows
-	gather := device.Instr{Op: device.Gather, In: views(device.Dense(0, 0, 3, 2), device.Dense(1, 0, 4)), Out: views(device.Dense(2, 0, 4, 2))}
+	gather := device.Instr{
+		Op: device.Gather, In: views(device.Dense(0, 0, 3, 2), device.Dense(1, 0, 4)),
+		Out: views(device.Dense(2, 0, 4, 2)),
+	}
 	got, _ := run(t, gather, table, []int32{2, 0, 2, 1}, make([]float64, 8))
 	require.Equal(t, []float64{5, 6, 1, 2, 5, 6, 3, 4}, got)
 
-	scatter := device.Instr{Op: device.ScatterAdd, In: views(device.Dense(0, 0, 3, 2), device.Dense(1, 0, 3), device.Dense(2, 0, 3, 2)), Out: views(device.Dense(3, 0, 3, 2))}
+	scatter := device.Instr{
+		Op: device.ScatterAdd, In: views(device.Dense(0, 0, 3, 2), device.Dense(1, 0, 3), device.Dense(2, 0, 3, 2)),
+		Out: views(device.Dense(3, 0, 3, 2)),
+	}
 	got, _ = run(t, scatter, table, []int32{2, 0, 2}, []float64{10, 20, 30, 40, 50, 60}, make([]float64, 6))
 	require.Equal(t, []float64{31, 42, 3, 4, 65, 86}, got)
 
@@ -253,12 +289,23 @@ func TestRows(t *testing.T) {
 	}
 
 	nan := math.NaN()
-	argmax := device.Instr{Op: device.Select, Attr: device.SelectAttr{}, In: views(device.Dense(0, 0, 4, 3)), Out: views(device.Dense(1, 0, 4))}
-	_, where := run(t, argmax, []float64{1, 3, 3, nan, 9, nan, 2, nan, 3, math.Copysign(0, -1), 0, -1}, make([]int32, 4))
+	argmax := device.Instr{
+		Op: device.Select, Attr: device.SelectAttr{}, In: views(device.Dense(0, 0, 4, 3)),
+		Out: views(device.Dense(1, 0, 4)),
+	}
+	_, where := run(
+		t, argmax, []float64{1, 3, 3, nan, 9, nan, 2, nan, 3, math.Copysign(0, -1), 0, -1}, make([]int32, 4),
+	)
 	require.Equal(t, []int32{1, 0, 1, 0}, where)
 
-	kth := device.Instr{Op: device.Select, Attr: device.SelectAttr{Kind: device.KthLargest}, Out: views(device.Dense(3, 0, 1)),
-		In: views(device.Dense(0, 0, 1), device.View{Buf: 1, Shape: []int{3}, Strides: []int{2}}, device.Dense(2, 0, 5))}
+	kth := device.Instr{
+		Op:   device.Select,
+		Attr: device.SelectAttr{Kind: device.KthLargest},
+		Out:  views(device.Dense(3, 0, 1)),
+		In: views(
+			device.Dense(0, 0, 1), device.View{Buf: 1, Shape: []int{3}, Strides: []int{2}}, device.Dense(2, 0, 5),
+		),
+	}
 	x, y := []float64{3, 0, nan, 0, math.Inf(-1)}, []float64{math.Copysign(0, -1), 3, math.Inf(1), 0, nan}
 	for i, want := range []int32{1, 7, 5, 0, 4, 3, 6, 2} { // NaN NaN +Inf 3 3 -0 0 -Inf
 		_, where := run(t, kth, []int32{int32(i + 1)}, x, y, make([]int32, 1))
@@ -303,7 +350,10 @@ func TestRandomIsPhilox(t *testing.T) {
 }
 
 func TestCopyCasts(t *testing.T) {
-	in := device.Instr{Op: device.Copy, In: views(device.View{Buf: 0, Shape: []int{3, 2}, Strides: []int{1, 3}}), Out: views(device.Dense(1, 0, 3, 2))}
+	in := device.Instr{
+		Op: device.Copy, In: views(device.View{Buf: 0, Shape: []int{3, 2}, Strides: []int{1, 3}}),
+		Out: views(device.Dense(1, 0, 3, 2)),
+	}
 	_, ints := run(t, in, []float64{1.5, -2.5, 3, 4, math.NaN(), 1e10}, make([]int32, 6))
 	require.Equal(t, []int32{1, 4, -2, 0, 3, 0}, ints)
 	reals, _ := run(t, in, []int32{1, 2, 3, 4, 5, math.MaxInt32}, make([]float64, 6))
@@ -314,6 +364,19 @@ func TestCopyCasts(t *testing.T) {
 func TestEmptyOutputsTakeNoMemory(t *testing.T) {
 	const huge = 1 << 40
 	empty := func(shape ...int) device.View { return device.View{Shape: shape, Strides: make([]int, len(shape))} }
-	run(t, device.Instr{Op: device.RowSoftmax, Attr: device.SoftmaxAttr{}, In: views(empty(0, huge)), Out: views(empty(0, huge))}, make([]float64, 1))
-	run(t, device.Instr{Op: device.Gemm, Attr: device.GemmAttr{}, In: views(empty(0, 3, huge), empty(0, huge, 2)), Out: views(empty(0, 3, 2))}, make([]float64, 1))
+	run(
+		t,
+		device.Instr{
+			Op: device.RowSoftmax, Attr: device.SoftmaxAttr{}, In: views(empty(0, huge)), Out: views(empty(0, huge)),
+		},
+		make([]float64, 1),
+	)
+	run(
+		t,
+		device.Instr{
+			Op: device.Gemm, Attr: device.GemmAttr{}, In: views(empty(0, 3, huge), empty(0, huge, 2)),
+			Out: views(empty(0, 3, 2)),
+		},
+		make([]float64, 1),
+	)
 }

@@ -35,10 +35,10 @@ type runner struct {
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return nil, errClosed
+	if err := d.ledger.Open(); err != nil {
+		return nil, err
 	}
-	if err := device.CheckPrepare(p, d.check); err != nil {
+	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
 	mem := make(memory, len(p.Buffers))
@@ -53,10 +53,10 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 func (r *runner) Run(n int) error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
-	if r.d.closed {
-		return errClosed
+	if err := r.d.ledger.Open(); err != nil {
+		return err
 	}
-	if err := device.CheckRun(r.p, n, r.closed, r.d.check); err != nil {
+	if err := device.CheckRun(r.p, n, r.closed, r.d.ledger.Check); err != nil {
 		return err
 	}
 	for range n {

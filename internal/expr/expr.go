@@ -11,24 +11,29 @@ import (
 	"strings"
 )
 
-// Type is the type of a value: Real (float32 or float64, as the device decides) or Int (int32, for indices).
+// Type is the type of a value: Real (float32 or float64, as the device decides), Int (int32, for indices), or Byte (0
+// to 255), in which tables are kept, but nothing is computed.
 type Type uint8
 
 const (
 	Real Type = iota
 	Int
+	Byte
+
+	NumType // number of types, not a type
 )
 
-func (t Type) String() string { return [...]string{"Real", "Int"}[t] }
+func (t Type) String() string { return [...]string{"Real", "Int", "Byte"}[t] }
 
 // Fn is one elementwise function. Table describes each.
 type Fn uint8
 
 // Leaves first, then Real functions by arity, then functions on Int.
 const (
-	Input Fn = iota // value of input number Step.Arg at this point
-	Const           // Step.Const, a Real
-	Iota            // index of this point along axis Step.Arg, an Int
+	Input  Fn = iota // value of input number Step.Arg at this point
+	Const            // Step.Const, a Real
+	IConst           // Step.Const, an Int: a whole number from -2^31 to 2^31-1, all bits kept
+	Iota             // index of this point along axis Step.Arg, an Int
 
 	Neg
 	Abs
@@ -81,9 +86,10 @@ type Info struct {
 
 // Table describes every Fn; a test checks that no row is missing.
 var Table = [NumFn]Info{
-	Input: {Name: "input"},
-	Const: {Name: "const"},
-	Iota:  {Name: "iota", Out: Int},
+	Input:  {Name: "input"},
+	Const:  {Name: "const"},
+	IConst: {Name: "iconst", Out: Int},
+	Iota:   {Name: "iota", Out: Int},
 
 	Neg:      {Name: "neg", Arity: 1, Eval: func(a, _, _ float64) float64 { return -a }},
 	Abs:      {Name: "abs", Arity: 1, Eval: func(a, _, _ float64) float64 { return math.Abs(a) }},
@@ -169,7 +175,7 @@ type Step struct {
 	Fn    Fn
 	Arg   int     // Input: its number; Iota: the axis
 	Args  [3]int  // operands
-	Const float64 // Const: the value
+	Const float64 // Const and IConst: the value
 }
 
 // Expr is a list of steps; step i defines value i. Outs names the values that leave the expression.
@@ -189,6 +195,12 @@ func (e *Expr) Types(inputs []Type, rank int) ([]Type, error) {
 		info := &Table[s.Fn]
 		types[i] = info.Out
 		switch s.Fn {
+		case IConst:
+			if c := s.Const; c != math.Trunc(c) || c < math.MinInt32 || c > math.MaxInt32 {
+				return nil, fmt.Errorf(
+					"expr: step %d: the Int constant %v is no whole number from -2^31 to 2^31-1", i, c,
+				)
+			}
 		case Input:
 			if s.Arg < 0 || s.Arg >= len(inputs) {
 				return nil, fmt.Errorf("expr: step %d reads input %d of %d", i, s.Arg, len(inputs))
@@ -229,6 +241,8 @@ func (e *Expr) String() string {
 			fmt.Fprintf(&b, " %d", s.Arg)
 		case Const:
 			fmt.Fprintf(&b, " %g", s.Const)
+		case IConst:
+			fmt.Fprintf(&b, " %.0f", s.Const)
 		}
 		for _, a := range s.Args[:Table[s.Fn].Arity] {
 			fmt.Fprintf(&b, " v%d", a)

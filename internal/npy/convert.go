@@ -1,8 +1,12 @@
 package npy
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
+	"unicode/utf8"
 )
 
 // Float16 is a number of IEEE 754 binary16, as its bits: 1 sign, 5 exponent, 10 fraction.
@@ -25,7 +29,8 @@ type number interface {
 	float32 | float64 | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64
 }
 
-// Float32s returns a's elements rounded to float32, whatever their type. A float64 beyond float32 becomes infinite.
+// Float32s returns a's numbers rounded to float32, whatever their type; False and True are 0 and 1. A float64 beyond
+// float32 becomes infinite.
 func (a *Array) Float32s() ([]float32, error) {
 	switch a.DType {
 	case Float16Type:
@@ -44,6 +49,8 @@ func (a *Array) Float32s() ([]float32, error) {
 		return convert[float32, float64](a)
 	case Int8Type:
 		return convert[float32, int8](a)
+	case BoolType:
+		return bools[float32](a)
 	case Int16Type:
 		return convert[float32, int16](a)
 	case Int32Type:
@@ -59,14 +66,19 @@ func (a *Array) Float32s() ([]float32, error) {
 	case Uint64Type:
 		return convert[float32, uint64](a)
 	}
-	return nil, a.check()
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("npy: the array holds %v, not numbers", a.DType)
 }
 
-// Int64s returns a's elements as int64, if their type is an integer one and each fits.
+// Int64s returns a's elements as int64, if their type is an integer one or bool and each fits.
 func (a *Array) Int64s() ([]int64, error) {
 	switch a.DType {
 	case Int8Type:
 		return convert[int64, int8](a)
+	case BoolType:
+		return bools[int64](a)
 	case Int16Type:
 		return convert[int64, int16](a)
 	case Int32Type:
@@ -110,4 +122,54 @@ func convert[D float32 | int64, T number](a *Array) ([]D, error) {
 		dst[i] = D(v)
 	}
 	return dst, nil
+}
+
+// bools computes dst[i] = 1 where element i is True, any byte but 0.
+func bools[D float32 | int64](a *Array) ([]D, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	dst := make([]D, len(a.Data))
+	for i, b := range a.Data {
+		if b != 0 {
+			dst[i] = 1
+		}
+	}
+	return dst, nil
+}
+
+// Strings returns a's elements as text, without the zeros that fill them up. Bytes that are no UTF-8 are taken as
+// Latin-1, in which each byte is one character.
+func (a *Array) Strings() ([]string, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	if !a.DType.IsText() {
+		return nil, fmt.Errorf("npy: the array holds %v, not text", a.DType)
+	}
+	words := make([]string, a.Len())
+	for i := range words {
+		item := a.Data[i*a.Width : (i+1)*a.Width]
+		if a.DType == BytesType {
+			words[i] = latin(bytes.TrimRight(item, "\x00"))
+			continue
+		}
+		runes := make([]rune, 0, len(item)/4)
+		for ; len(item) > 0; item = item[4:] {
+			runes = append(runes, rune(binary.LittleEndian.Uint32(item)))
+		}
+		words[i] = strings.TrimRight(string(runes), "\x00")
+	}
+	return words, nil
+}
+
+func latin(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	runes := make([]rune, len(b))
+	for i, c := range b {
+		runes[i] = rune(c)
+	}
+	return string(runes)
 }

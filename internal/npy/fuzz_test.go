@@ -17,16 +17,27 @@ func FuzzRead(f *testing.F) {
 		f.Add(file(1, g.dict+strings.Repeat(" ", g.spaces)+"\n", string(data)))
 		f.Add(file(3, g.dict, string(data)))
 	}
+	for _, g := range forms {
+		data, err := hex.DecodeString(g.data)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file(1, g.dict, string(data)))
+	}
 	f.Add([]byte(magic + "\x02\x00\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := Read(bytes.NewReader(b))
+		a, err := ReadAny(bytes.NewReader(b), 0)
 		if err != nil {
 			return
 		}
-		if n, err := product(a.Shape); err != nil || n != a.Len() || n*a.DType.Size() != len(a.Data) {
+		if n, err := product(a.Shape); err != nil || n != a.Len() || n*a.itemSize() != len(a.Data) {
 			t.Fatalf("shape %v of %v with %d bytes (%v)", a.Shape, a.DType, len(a.Data), err)
 		}
-		if v, err := a.Float32s(); err != nil || len(v) != a.Len() {
+		if a.DType.IsText() {
+			if v, err := a.Strings(); err != nil || len(v) != a.Len() {
+				t.Fatalf("%d words of %d: %v", len(v), a.Len(), err)
+			}
+		} else if v, err := a.Float32s(); err != nil || len(v) != a.Len() {
 			t.Fatalf("%d numbers of %d: %v", len(v), a.Len(), err)
 		}
 		var w bytes.Buffer
@@ -36,7 +47,7 @@ func FuzzRead(f *testing.F) {
 		if (w.Len()-len(a.Data))%align != 0 {
 			t.Fatalf("the data begins at byte %d", w.Len()-len(a.Data))
 		}
-		again, err := Read(&w)
+		again, err := ReadAny(&w, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ const (
 
 	align     = 64      // the data begins at a multiple of this
 	maxRank   = 64      // NumPy's own limit
-	maxHeader = 1 << 16 // bytes; NumPy writes about 128 and reads at most 10,000 from strangers
+	maxHeader = 1 << 20 // bytes; NumPy writes about 128, and more for records of many columns, which are refused by name
 )
 
 // header is what the dictionary of a file says.
@@ -23,8 +23,8 @@ type header struct {
 	shape   []int
 }
 
-// format writes the whole beginning of a version 1.0 file, up to the data, as numpy.lib.format does: the dictionary, room
-// for the first dimension to grow to 21 digits, and spaces and a newline up to the next multiple of 64 bytes.
+// format writes the whole beginning of a version 1.0 file, up to the data, as numpy.lib.format does: the dictionary,
+// room for the first dimension to grow to 21 digits, and spaces and a newline up to the next multiple of 64 bytes.
 func (h header) format() []byte {
 	order := "False"
 	if h.fortran {
@@ -43,8 +43,9 @@ func (h header) format() []byte {
 	return append([]byte(magic+"\x01\x00"), append([]byte{byte(len(d)), byte(len(d) >> 8)}, d...)...)
 }
 
-// parseHeader reads the dictionary. It takes the literals that NumPy writes (strings, True, False, tuples of whole numbers)
-// with any spacing and the three keys in any order, and evaluates nothing.
+// parseHeader reads the dictionary. It takes the literals that NumPy writes (strings, True, False, tuples of whole
+// numbers, which end in L where Python 2 wrote long ones) with any spacing and the three keys in any order, and
+// evaluates nothing.
 func parseHeader(text string) (header, error) {
 	p := parser{rest: text}
 	h, err := p.dict()
@@ -118,9 +119,12 @@ func (p *parser) dict() (h header, err error) {
 	return h, nil
 }
 
-// str reads a string in single or double quotes, without escapes.
+// str reads a string in single or double quotes, without escapes; Python 2 marks some with u or b.
 func (p *parser) str() (string, error) {
 	p.space()
+	if len(p.rest) > 1 && (p.rest[0] == 'u' || p.rest[0] == 'b') {
+		p.rest = p.rest[1:]
+	}
 	if p.rest == "" || p.rest[0] != '\'' && p.rest[0] != '"' {
 		return "", errors.New("a quoted word should come here")
 	}
@@ -145,6 +149,9 @@ func (p *parser) descr() (string, *Type, error) {
 	word, err := p.str()
 	return word, nil, err
 }
+
+var errRecords = errors.New("the array has records of named fields; save one field as a['NAME'], or all of them, " +
+	"where they are numbers, as numpy.lib.recfunctions.structured_to_unstructured(a)")
 
 func (p *parser) boolean() (bool, error) {
 	if p.accept("True") {
@@ -196,6 +203,6 @@ func (p *parser) number() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("the dimension %s is too large", digits)
 	}
-	p.rest = p.rest[len(digits):]
+	p.rest = strings.TrimPrefix(p.rest[len(digits):], "L")
 	return n, nil
 }

@@ -1,4 +1,4 @@
-// Package npy reads and writes NumPy's .npy files: one array of numbers with its shape.
+// Package npy reads and writes NumPy's .npy files: one array of numbers or text with its shape.
 //
 // The format (numpy.lib.format, versions 1.0, 2.0 and 3.0) is
 //
@@ -8,8 +8,10 @@
 //	                            then spaces and a newline, so that the data begins at a multiple of 64 bytes
 //	data                        the elements, last index fastest
 //
-// Read takes little-endian arrays of the types of DType in C order and nothing else; a file that is longer or shorter
-// than its header says is refused. Write gives the bytes numpy.save gives.
+// Read takes arrays of the types of DType in either byte order, in C or Fortran order, under every header that NumPy
+// has written since 2007, and gives them little endian in C order; ReadAny takes arrays of text too. Other types are
+// refused with the NumPy call that makes a readable array of them. A file that is longer or shorter than its header
+// says is refused. Write gives the bytes numpy.save gives.
 package npy
 
 import (
@@ -37,6 +39,9 @@ const (
 	Uint16Type
 	Uint32Type
 	Uint64Type
+	BoolType    // one byte, 0 or 1
+	UnicodeType // text of Array.Width bytes, four for each character (UTF-32), zeros behind it
+	BytesType   // text of Array.Width bytes, one for each character, zeros behind it
 )
 
 // dtypes lists each type's NumPy name, its descr in a file, and its bytes.
@@ -55,6 +60,9 @@ var dtypes = [...]struct {
 	Uint16Type:  {"uint16", "<u2", 2},
 	Uint32Type:  {"uint32", "<u4", 4},
 	Uint64Type:  {"uint64", "<u8", 8},
+	BoolType:    {"bool", "|b1", 1},
+	UnicodeType: {"text", "<U", 0},
+	BytesType:   {"bytes", "|S", 0},
 }
 
 func (d DType) valid() bool { return 0 < d && int(d) < len(dtypes) }
@@ -67,7 +75,7 @@ func (d DType) String() string {
 	return dtypes[d].name
 }
 
-// Size returns the bytes of one element.
+// Size returns the bytes of one number, and 0 for text, whose Array knows its Width.
 func (d DType) Size() int {
 	if !d.valid() {
 		return 0
@@ -78,11 +86,23 @@ func (d DType) Size() int {
 // IsInteger tells whether the elements are whole numbers by their type.
 func (d DType) IsInteger() bool { return Int8Type <= d && d <= Uint64Type }
 
-// Array is an array of numbers, as it is in a file.
+// IsText tells whether the elements are text.
+func (d DType) IsText() bool { return d == UnicodeType || d == BytesType }
+
+// Array is an array of numbers or text, as it is in a file.
 type Array struct {
 	DType DType
 	Shape []int  // empty for a single number
 	Data  []byte // the elements in little-endian order, last index fastest
+	Width int    // bytes of an element of text; 0 for numbers
+}
+
+// itemSize returns the bytes of one element.
+func (a *Array) itemSize() int {
+	if a.DType.IsText() {
+		return a.Width
+	}
+	return a.DType.Size()
 }
 
 // Elem is the Go type of an element.
@@ -152,10 +172,12 @@ func Values[T Elem](a *Array) ([]T, error) {
 
 // Len returns the number of elements, the product of the shape.
 func (a *Array) Len() int {
-	if !a.DType.valid() {
-		return 0
+	size := a.itemSize()
+	if size < 1 { // text of no characters has elements and no data
+		n, _ := product(a.Shape)
+		return n
 	}
-	return len(a.Data) / a.DType.Size()
+	return len(a.Data) / size
 }
 
 // check holds the three fields against each other.
@@ -167,7 +189,11 @@ func (a *Array) check() error {
 	if err != nil {
 		return err
 	}
-	if len(a.Data)%a.DType.Size() != 0 || len(a.Data)/a.DType.Size() != n {
+	size := a.itemSize()
+	if size < 0 || a.DType == UnicodeType && size%4 != 0 {
+		return fmt.Errorf("npy: %v elements of %d bytes", a.DType, size)
+	}
+	if size == 0 && len(a.Data) > 0 || size > 0 && (len(a.Data)%size != 0 || len(a.Data)/size != n) {
 		return fmt.Errorf("npy: %d bytes of data for the shape %s of %v", len(a.Data), tuple(a.Shape), a.DType)
 	}
 	return nil

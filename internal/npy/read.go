@@ -3,31 +3,51 @@ package npy
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"bilevel/internal/exactread"
 )
 
-// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the data.
-func Read(r io.Reader) (*Array, error) {
-	a, err := read(r, 0)
+// Read reads an array from r, which must end with it. What the header claims is not believed: memory grows with the
+// data.
+func Read(r io.Reader) (*Array, error) { return ReadIf(r, nil) }
+
+// ReadIf is Read of an array whose type and shape a function accepts; its error comes back before any element is read.
+// A nil function accepts everything.
+func ReadIf(r io.Reader, accept func(d DType, shape []int) error) (*Array, error) {
+	a, err := read(r, 0, accept)
 	if err != nil {
 		return nil, fmt.Errorf("npy: %w", err)
 	}
 	return a, nil
 }
 
-// ReadFile reads the array of a file. Its errors name the file.
-func ReadFile(path string) (*Array, error) {
-	return open(path, read)
+// ReadAny is Read of an array of numbers or text. Where r is known to hold available bytes in all, that saves copies;
+// it may be 0.
+func ReadAny(r io.Reader, available int64) (*Array, error) {
+	a, err := readAny(r, available, nil)
+	if err != nil {
+		return nil, fmt.Errorf("npy: %w", err)
+	}
+	return a, nil
 }
 
-// open reads an array from a file.
-func open[A any](path string, read func(io.Reader, int64) (*A, error)) (*A, error) {
+// ReadFile reads the array of numbers of a file. Its errors name the file.
+func ReadFile(path string) (*Array, error) { return readFile(path, read) }
+
+// ReadAnyFile is ReadFile of an array of numbers or text.
+func ReadAnyFile(path string) (*Array, error) { return readFile(path, readAny) }
+
+// A reader reads an array from r, where available bytes are known to come, if its type and shape are accepted.
+type reader[A any] func(r io.Reader, available int64, accept func(DType, []int) error) (*A, error)
+
+func readFile[A any](path string, read reader[A]) (*A, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -41,45 +61,76 @@ func open[A any](path string, read func(io.Reader, int64) (*A, error)) (*A, erro
 	if info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	a, err := read(bufio.NewReader(f), size)
+	a, err := read(bufio.NewReader(f), size, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a usable .npy file: %w", path, err)
 	}
 	return a, nil
 }
 
-// read reads an array. Where r is known to hold available bytes in all, that saves copies; it may be 0.
-func read(r io.Reader, available int64) (*Array, error) {
+// read is readAny of numbers.
+func read(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error) {
+	return readAny(r, available, func(d DType, shape []int) error {
+		if d.IsText() {
+			return fmt.Errorf("the elements are %v; save the array as a.astype('<f4') or another type of numbers", d)
+		}
+		if accept != nil {
+			return accept(d, shape)
+		}
+		return nil
+	})
+}
+
+// readAny reads an array and turns it to little endian and C order.
+func readAny(r io.Reader, available int64, accept func(DType, []int) error) (*Array, error) {
 	h, begin, err := readHeader(r)
 	if err != nil {
 		return nil, err
 	}
 	if h.record != nil {
-		return nil, errors.New("arrays of records are not supported; save their columns as arrays of numbers")
+		return nil, errRecords
 	}
-	d, err := dtypeOf(h.descr)
-	if err != nil {
+	a := &Array{Shape: h.shape}
+	big := false
+	if a.DType, a.Width, big, err = typeOfDescr(h.descr); err != nil {
 		return nil, err
-	}
-	data, err := h.data(r, available-int64(begin), d, d.Size())
-	if err != nil {
-		return nil, err
-	}
-	return &Array{DType: d, Shape: h.shape, Data: data}, nil
-}
-
-// data reads the elements of a file whose header is h.
-func (h header) data(r io.Reader, available int64, name fmt.Stringer, size int) ([]byte, error) {
-	if h.fortran && len(h.shape) > 1 {
-		return nil, errors.New("the array is in Fortran order; save it as numpy.ascontiguousarray(a)")
 	}
 	n, err := product(h.shape)
 	if err != nil {
 		return nil, err
 	}
-	if n > math.MaxInt/size {
-		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), name, errTooLarge)
+	size := a.itemSize()
+	if size > 0 && n > math.MaxInt/size {
+		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), a.DType, errTooLarge)
 	}
+	if size == 0 && n > maxEmpty {
+		return nil, fmt.Errorf("%d texts of no characters; at most %d are read", n, maxEmpty)
+	}
+	if accept != nil {
+		if err := accept(a.DType, h.shape); err != nil {
+			return nil, err
+		}
+	}
+	if a.Data, err = h.data(r, available-int64(begin), n, a.DType, size); err != nil {
+		return nil, err
+	}
+	if big {
+		unit := size
+		if a.DType == UnicodeType {
+			unit = 4 // each character is a number
+		}
+		for at := 0; at < len(a.Data); at += unit {
+			slices.Reverse(a.Data[at : at+unit])
+		}
+	}
+	if h.fortran {
+		a.Data = fromFortran(a.Data, h.shape, size)
+	}
+	return a, nil
+}
+
+// data reads the n elements of a file whose header is h.
+func (h header) data(r io.Reader, available int64, n int, name fmt.Stringer, size int) ([]byte, error) {
 	data, err := exactread.All(r, n*size, available >= int64(n*size))
 	if err != nil {
 		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), name, err)
@@ -89,7 +140,7 @@ func (h header) data(r io.Reader, available int64, name fmt.Stringer, size int) 
 
 // ReadRaw reads an array of elements of any type from r, which must end with it.
 func ReadRaw(r io.Reader) (*Raw, error) {
-	a, err := readRaw(r, 0)
+	a, err := readRaw(r, 0, nil)
 	if err != nil {
 		return nil, fmt.Errorf("npy: %w", err)
 	}
@@ -97,11 +148,10 @@ func ReadRaw(r io.Reader) (*Raw, error) {
 }
 
 // ReadRawFile reads the array of a file, of elements of any type. Its errors name the file.
-func ReadRawFile(path string) (*Raw, error) {
-	return open(path, readRaw)
-}
+func ReadRawFile(path string) (*Raw, error) { return readFile(path, readRaw) }
 
-func readRaw(r io.Reader, available int64) (*Raw, error) {
+// readRaw reads an array and turns it to C order.
+func readRaw(r io.Reader, available int64, _ func(DType, []int) error) (*Raw, error) {
 	h, begin, err := readHeader(r)
 	if err != nil {
 		return nil, err
@@ -112,10 +162,53 @@ func readRaw(r io.Reader, available int64) (*Raw, error) {
 	} else if a.Type, err = ParseType(h.descr); err != nil {
 		return nil, err
 	}
-	if a.Data, err = h.data(r, available-int64(begin), a.Type, a.Type.Size); err != nil {
+	n, err := product(h.shape)
+	if err != nil {
 		return nil, err
 	}
+	if a.Type.Size > 0 && n > math.MaxInt/a.Type.Size {
+		return nil, fmt.Errorf("shape %s of %v: %w", tuple(h.shape), a.Type, errTooLarge)
+	}
+	if a.Data, err = h.data(r, available-int64(begin), n, a.Type, a.Type.Size); err != nil {
+		return nil, err
+	}
+	if h.fortran {
+		a.Data = fromFortran(a.Data, h.shape, a.Type.Size)
+	}
 	return a, nil
+}
+
+// maxEmpty bounds the elements that have no bytes in the file.
+const maxEmpty = 1 << 20
+
+// fromFortran reorders elements of so many bytes from first index fastest to last index fastest.
+func fromFortran(data []byte, shape []int, size int) []byte {
+	last := len(shape) - 1
+	if last < 1 || len(data) == 0 {
+		return data
+	}
+	stride := make([]int, len(shape)) // of each index in data, in bytes
+	step := size
+	for i, d := range shape {
+		stride[i], step = step, step*d
+	}
+	dst, index, from := make([]byte, 0, len(data)), make([]int, len(shape)), 0
+	for len(dst) < len(data) {
+		for range shape[last] { // along the last index
+			dst = append(dst, data[from:from+size]...)
+			from += stride[last]
+		}
+		from -= shape[last] * stride[last]
+		for i := last - 1; i >= 0; i-- { // the next row, as an odometer counts
+			index[i]++
+			if from += stride[i]; index[i] < shape[i] {
+				break
+			}
+			from -= shape[i] * stride[i]
+			index[i] = 0
+		}
+	}
+	return dst
 }
 
 // readHeader reads up to the data and returns how many bytes that was.
@@ -162,18 +255,47 @@ func short(err error) error {
 	return err
 }
 
-// dtypeOf finds the type of a descr: a byte order (< little, > big, | none), a kind and the bytes of an element.
-func dtypeOf(descr string) (DType, error) {
-	for d, row := range dtypes {
-		if row.descr == descr && DType(d).valid() {
-			return DType(d), nil
-		}
-		if row.bytes == 1 && len(descr) == 3 && (descr[0] == '<' || descr[0] == '>') && descr[1:] == row.descr[1:] {
-			return DType(d), nil // single bytes have no order
-		}
-		if len(descr) == 3 && descr[0] == '>' && row.bytes > 1 && descr[1:] == row.descr[1:] {
-			return 0, fmt.Errorf("the elements %q are big endian; save the array as a.astype(%q)", descr, row.descr)
+// typeOfDescr finds the type of a descr: a byte order (< little, > big, | none), a kind and the bytes of
+// an element, of Unicode text its characters.
+func typeOfDescr(descr string) (d DType, width int, big bool, err error) {
+	order, kind := byte('|'), descr
+	if descr != "" && strings.IndexByte("<>|", descr[0]) >= 0 {
+		order, kind = descr[0], descr[1:]
+	}
+	big = order == '>'
+	for t, row := range dtypes {
+		if d := DType(t); d.valid() && !d.IsText() && row.descr[1:] == kind {
+			return d, 0, big && row.bytes > 1, nil
 		}
 	}
-	return 0, fmt.Errorf("elements of type %q are not supported; save the array as a.astype('<f4') or another plain number", descr)
+	if n, ok := strings.CutPrefix(kind, "U"); ok {
+		if width, err = strconv.Atoi(n); err == nil && 0 <= width && width <= maxText {
+			return UnicodeType, 4 * width, big, nil
+		}
+	}
+	if n, ok := strings.CutPrefix(kind, "S"); ok {
+		if width, err = strconv.Atoi(n); err == nil && 0 <= width && width <= maxText {
+			return BytesType, width, false, nil
+		}
+	}
+	for _, o := range others {
+		if strings.HasPrefix(kind, o.kind) {
+			return 0, 0, false, fmt.Errorf("the elements are %s (type %q); save the array as %s", o.is, descr, o.save)
+		}
+	}
+	return 0, 0, false, fmt.Errorf("elements of type %q are not supported; save the array as a.astype('<f4') or "+
+		"another type of numbers", descr)
+}
+
+// maxText is the longest text that is read, in characters.
+const maxText = 1 << 20
+
+// others are the types of NumPy that are not read, by the beginning of their descr.
+var others = []struct{ kind, is, save string }{
+	{"O", "Python objects", "a.astype(str) if they are labels, or a.astype('<f4') if they are numbers"},
+	{"c", "complex numbers", "a.real, or as two columns"},
+	{"M", "dates", "a.astype(str) if they are labels, or a.astype('<i8') if they are numbers"},
+	{"m", "times", "a.astype(str) if they are labels, or a.astype('<i8') if they are numbers"},
+	{"f", "floating-point numbers of a size that differs between machines", "a.astype('<f8')"},
+	{"V", "bytes without a type, as those of bfloat16 are", "a.astype('<f4') before it loses its type"},
 }

@@ -2,6 +2,7 @@ package npy
 
 import (
 	"io"
+	"strconv"
 
 	"bilevel/internal/atomicfile"
 )
@@ -11,7 +12,7 @@ func Write(w io.Writer, a *Array) error {
 	if err := a.check(); err != nil {
 		return err
 	}
-	h := header{descr: dtypes[a.DType].descr, shape: a.Shape}
+	h := header{descr: a.descr(), shape: a.Shape}
 	if _, err := w.Write(h.format()); err != nil {
 		return err
 	}
@@ -32,6 +33,18 @@ func WriteRawFile(path string, a *Raw) error {
 		_, err := w.Write(a.Data)
 		return err
 	})
+}
+
+// descr is the type as a file's header says it; text counts its characters.
+func (a *Array) descr() string {
+	row := dtypes[a.DType].descr
+	switch a.DType {
+	case UnicodeType:
+		return row + strconv.Itoa(a.Width/4)
+	case BytesType:
+		return row + strconv.Itoa(a.Width)
+	}
+	return row
 }
 
 // WriteFile creates or replaces the file path by a, whole or not at all.

@@ -105,8 +105,8 @@ func calibrateShape(t *testing.T, ex *tensor.Executor, fam family, shape int, se
 	if declared {
 		p.Mu, p.Constants = first.(*solvertest.Quadratic).Structure()
 	}
-	x, y := ex.Variable("x", tensor.Real, len(p.X0)), ex.Variable("y", tensor.Real, len(p.Y0))
-	e, err := hypergrad.Implicit{Solver: linear.CG{RTol: tolerance, MaxSteps: 400}}.Prepare(ex, p.Problem, x, y)
+	x, y := ex.Variable("x", tensor.Real, p.Upper.Start.Size()), ex.Variable("y", tensor.Real, p.Lower.Start.Size())
+	e, err := hypergrad.Implicit{Solver: linear.CG{RTol: tolerance, MaxSteps: 400}}.Prepare(bind(t, ex, p.Problem), x, y)
 	require.NoError(t, err)
 	for i := range count {
 		r := philox.New(seed+uint64(i), 1, philox.StreamTest)
@@ -116,7 +116,7 @@ func calibrateShape(t *testing.T, ex *tensor.Executor, fam family, shape int, se
 			mu, constants := c.(*solvertest.Quadratic).Structure()
 			p.Mu, *p.Constants = mu, *constants
 		}
-		at := make([]float64, len(p.X0))
+		at := make([]float64, p.Upper.Start.Size())
 		for k := range at {
 			at[k] = float64(r.Normal())
 		}

@@ -6,8 +6,10 @@ import (
 
 	"bilevel/internal/philox"
 	"bilevel/models"
-	"bilevel/solvers"
+	"bilevel/models/params"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/minimize"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -17,17 +19,19 @@ import (
 
 // checkDifferences compares ⟨t, g⟩ with central differences of h(x) = F(x, y*(x)) along random directions, the lower
 // level solved by Newton's method at each point.
-func checkDifferences(t *testing.T, ex *tensor.Executor, p *solvers.Problem, tolerance float64) {
-	np, nq := len(p.X0), len(p.Y0)
+func checkDifferences(t *testing.T, ex *tensor.Executor, p *problem.Problem, tolerance float64) {
+	np, nq := p.Upper.Start.Size(), p.Lower.Start.Size()
 	e := estimator(t, ex, p, linear.CG{RTol: 1e-13, MaxSteps: 10 * nq})
-	newton, err := solvers.Newton{Tol: 1e-13, MaxSteps: 100, Forcing: 1e-3}.Prepare(ex, func(y *tensor.Node) *tensor.Node {
-		return p.Lower.Value(e.x.Node(), y, solvers.Batch{Rows: p.Lower.Rows})
+	b := bind(t, ex, p)
+	newton, err := minimize.Newton{Tol: 1e-13, MaxSteps: 100, Forcing: 1e-3}.Prepare(ex, func(y *tensor.Node) *tensor.Node {
+		return b.Oracle().At(problem.Lower, e.x.Node(), y, b.All(problem.Lower), params.TrainFrozen, nil).Value()
 	}, nq)
 	require.NoError(t, err)
 	defer newton.Close()
 	value := ex.Variable("F", tensor.Real)
 	upper, err := ex.Compile("F", func() []tensor.Update {
-		return []tensor.Update{{Var: value, Value: p.Upper.Value(e.x.Node(), newton.Y().Node(), solvers.Batch{Rows: p.Upper.Rows})}}
+		f := b.Oracle().At(problem.Upper, e.x.Node(), newton.Y().Node(), b.All(problem.Upper), params.TrainFrozen, nil)
+		return []tensor.Update{{Var: value, Value: f.Value()}}
 	})
 	require.NoError(t, err)
 	minimize := func(x, from []float64) []float64 {
@@ -40,14 +44,14 @@ func checkDifferences(t *testing.T, ex *tensor.Executor, p *solvers.Problem, tol
 		require.NoError(t, err)
 		return y
 	}
-	y := minimize(p.X0, p.Y0)
-	g := e.at(p.X0, y)
+	y := minimize(p.Upper.Start.Flat, p.Lower.Start.Flat)
+	g := e.at(p.Upper.Start.Flat, y)
 	require.Equal(t, linear.Converged, g.Status)
 	const step = 6e-6 // u^(1/3): truncation and rounding balance near 1e-10
 	for k := range uint32(5) {
 		d := direction(np, k)
 		at := func(s float64) float64 {
-			x := append([]float64(nil), p.X0...)
+			x := append([]float64(nil), p.Upper.Start.Flat...)
 			floats.AddScaled(x, s, d)
 			minimize(x, y)
 			require.NoError(t, upper.Run(1))
@@ -79,8 +83,8 @@ func TestDifferencesOnCleaning(t *testing.T) {
 	checkDifferences(t, ex, p, 1e-8)
 
 	// And against the dense answer, which shares no code.
-	y, want := m.Exact(p.X0)
-	h := estimator(t, ex, p, linear.CG{RTol: 1e-12, MaxSteps: 200}).at(p.X0, y)
+	y, want := m.Exact(p.Upper.Start.Flat)
+	h := estimator(t, ex, p, linear.CG{RTol: 1e-12, MaxSteps: 200}).at(p.Upper.Start.Flat, y)
 	require.InDeltaSlice(t, want, h.Gradient, 1e-11)
 }
 
@@ -93,10 +97,12 @@ func TestDifferencesOnFiniteSum(t *testing.T) {
 func TestDifferencesOnPerceptron(t *testing.T) {
 	const rows, held = 10, 6
 	ex := executor(t)
-	tanh, err := models.ActivationByName("tanh")
-	require.NoError(t, err)
-	net, err := models.NewMLP([]int{3, 4, 3}, tanh)
-	require.NoError(t, err)
+	net := models.MLP{Widths: []int{3, 4, 3}, Activation: models.Tanh}
+	start, _ := net.Init(3)
+	outputs := func(y, rows *tensor.Node) *tensor.Node {
+		z, _ := net.Apply(y, nil, rows, params.Train)
+		return z
+	}
 	table := func(n int, step uint32) *tensor.Node {
 		v := ex.Variable("rows", tensor.Real, n, 3)
 		d := direction(3*n, step)
@@ -114,15 +120,15 @@ func TestDifferencesOnPerceptron(t *testing.T) {
 		return v.Node()
 	}
 	train, val, trainLabels, valLabels := table(rows, 100), table(held, 101), labels(rows), labels(held)
-	p := &solvers.Problem{
-		Name: "perceptron", X0: direction(rows, 102), Y0: net.Init(3),
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			loss := tensor.CrossEntropy(net.Outputs(y, train), trainLabels)
+	p := &problem.Problem{
+		Name: "perceptron",
+		Lower: problem.Level{Start: start, Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+			loss := tensor.CrossEntropy(outputs(y, train), trainLabels)
 			return models.WeightedMean(loss, x.Sigmoid()).Add(models.SquaredNorm(y).Scale(0.02))
-		}},
-		Upper: solvers.Level{Value: func(_, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return tensor.CrossEntropy(net.Outputs(y, val), valLabels).Mean()
-		}},
+		})},
+		Upper: problem.Level{Start: problem.Vector(direction(rows, 102)...), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+			return tensor.CrossEntropy(outputs(y, val), valLabels).Mean()
+		})},
 	}
 	checkDifferences(t, ex, p, 1e-7)
 }

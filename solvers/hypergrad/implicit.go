@@ -4,10 +4,11 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
-	"bilevel/solvers"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -16,9 +17,12 @@ import (
 //
 //	∇h ≈ g = ∇xF(x,y) - C v,   H v = ∇yF(x,y)
 //
-// at a y near the lower minimizer, on all rows of the data. Solver chooses how the linear system is solved.
+// at a y near the lower minimizer, on all rows of the data. Solver chooses how the linear system is solved. Rows is the
+// most rows that are looked at together: gradients and products are sums over pieces of so many rows, in a memory that
+// does not grow with the data; 0 puts all rows into one piece, which is faster where it fits.
 type Implicit struct {
 	Solver linear.Solver
+	Rows   int
 }
 
 // Hypergradient is a hypergradient with what is known about its error.
@@ -34,10 +38,22 @@ type Hypergradient struct {
 	// Error is an estimate or a bound, as Kind says, of |g - ∇h|.
 	Error float64
 	Kind  Kind
+	// Implicit is |C v|: the size of the term that a method without implicit differentiation leaves out. Cosine is that
+	// of the angle between this term, -C v, and the whole g; 0 where one of them vanishes.
+	Implicit, Cosine float64
 	// Status is that of the linear solve; NegativeCurvature means that H is not positive definite at y.
 	Status linear.Status
 	// Products is the number of Hessian-vector products, those for the error included.
 	Products int
+}
+
+// Norm is |g|.
+func (h *Hypergradient) Norm() float64 {
+	sum := 0.0
+	for _, g := range h.Gradient {
+		sum += g * g
+	}
+	return math.Sqrt(sum)
 }
 
 // Kind says what an error figure is.
@@ -50,19 +66,23 @@ const (
 	Estimate Kind = "estimate"
 )
 
+// Usable are the features of a problem that the implicit hypergradient can use. A set of x does not change ∇h.
+const Usable = problem.UpperSet | problem.UpperConstraints | problem.ModelState
+
+const why = "the implicit function theorem as used here needs a smooth lower level without constraints"
+
 // Estimator is Implicit prepared for a problem at variables x [p] and y [q].
 type Estimator struct {
-	p                       *solvers.Problem
+	p                       *problem.Problem
 	bound                   bool // all constants were declared when the estimator was prepared
-	info                    infoFigures
+	info                    arithmetic
+	scope                   *tensor.Scope
 	system, aux             linear.System // H v = ∇yF; the error's two systems (nil where there is a bound)
 	gradient, fx, delta     *tensor.Variable
 	dp, residual            *tensor.Variable
 	norms                   *tensor.Variable // see the constants below
-	begin, assemble         *tensor.Function
-	keep, respond, conclude *tensor.Function
-	functions               []*tensor.Function
-	variables               []*tensor.Variable
+	begin, assemble         stage
+	keep, respond, conclude stage
 }
 
 // Positions in norms.
@@ -82,75 +102,70 @@ const (
 	numNorms
 )
 
-// infoFigures are the arithmetic's: unit round-off times the error constant of sums over p and q terms.
-type infoFigures struct{ sumQ float64 }
+// arithmetic is unit round-off times the error constant of sums over q terms.
+type arithmetic struct{ sumQ float64 }
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
-func (m Implicit) Prepare(ex *tensor.Executor, p *solvers.Problem, x, y *tensor.Variable) (_ *Estimator, err error) {
-	if err := p.Check(); err != nil {
+func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, error) {
+	if err := b.Refuse("hypergrad", Usable, why); err != nil {
 		return nil, err
 	}
 	if m.Solver == nil {
 		return nil, errors.New("hypergrad: Implicit without a solver for its linear system")
 	}
-	e := &Estimator{p: p, bound: p.Constants != nil && p.Mu > 0}
-	defer func() {
-		if err != nil {
-			e.Close()
-		}
-	}()
+	if m.Rows < 0 {
+		return nil, fmt.Errorf("hypergrad: pieces of %d rows; wants at least one, or 0 for all rows together", m.Rows)
+	}
+	sc := b.Executor.Scope()
+	e := &Estimator{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}
 	np, nq := x.Size(), y.Size()
-	info := ex.Info()
+	info := b.Executor.Info()
 	e.info.sumQ = info.SumError(nq) * info.UnitRoundoff()
 	vector := func(name string, n int) *tensor.Variable {
-		v := ex.Variable("hypergradient "+name, tensor.Real, n)
-		e.variables = append(e.variables, v)
-		return v
+		return sc.Variable("hypergradient "+name, tensor.Real, n)
 	}
 	e.gradient, e.fx, e.dp = vector("g", np), vector("∇xF", np), vector("dP", np)
 	e.delta, e.residual = vector("δ", nq), vector("r", nq)
 	e.norms = vector("norms", numNorms)
 
-	X, Y := x.Node(), y.Node()
-	lower, upper := solvers.Batch{Rows: p.Lower.Rows}, solvers.Batch{Rows: p.Upper.Rows}
-	o := solvers.NewOracle(p)
-	hessian := func(v *tensor.Node) *tensor.Node { return o.HVP(X, Y, lower, v) }
-	if e.system, err = m.Solver.Prepare(ex, hessian, nq); err != nil {
-		return nil, err
-	}
-	b, v := e.system.RHS(), e.system.Solution()
-	compile := func(dst **tensor.Function, name string, build func() []tensor.Update) {
-		if err == nil {
-			if *dst, err = ex.Compile("hypergradient "+name, build); err == nil {
-				e.functions = append(e.functions, *dst)
-			}
-		}
-	}
-	compile(&e.begin, "begin", func() []tensor.Update {
-		gy := o.LowerGradient(X, Y, lower)
-		fx, fy := o.UpperGradient(X, Y, upper)
-		return []tensor.Update{
-			{Var: e.delta, Value: gy}, {Var: e.fx, Value: fx}, {Var: b, Value: fy}, {Var: v, Value: tensor.Zeros(nq)},
-			e.measure(map[int]*tensor.Node{normGY: gy, normFX: fx, normB: fy}),
-		}
-	})
-	compile(&e.assemble, "assemble", func() []tensor.Update {
-		cv := o.Cross(X, Y, lower, v.Node())
-		r := b.Node().Sub(hessian(v.Node()))
-		return []tensor.Update{
-			{Var: e.gradient, Value: e.fx.Node().Sub(cv)}, {Var: e.residual, Value: r},
-			e.measure(map[int]*tensor.Node{normV: v.Node(), normCV: cv, normR: r}),
-		}
-	})
-	if err == nil && !e.bound {
-		if e.aux, err = auxiliary.Prepare(ex, hessian, nq); err == nil {
-			e.compileError(X, Y, lower, upper, hessian, o, compile)
-		}
-	}
-	if err != nil {
-		return nil, err
+	at := newPieces(b, sc, x, y, m.Rows)
+	if err := e.prepare(at, m.Solver, nq); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return e, nil
+}
+
+func (e *Estimator) prepare(at *pieces, solver linear.Solver, nq int) (err error) {
+	sc := e.scope
+	if e.system, err = at.system(solver, nq); err != nil {
+		return err
+	}
+	sc.Own(e.system.Close)
+	b, v := e.system.RHS(), e.system.Solution()
+	e.begin = at.stage("begin", func(t *terms) []tensor.Update {
+		gy := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
+		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
+		return []tensor.Update{
+			{Var: e.delta, Value: gy}, {Var: e.fx, Value: f[0]}, {Var: b, Value: f[1]}, {Var: v, Value: tensor.Zeros(nq)},
+			e.measure(map[int]*tensor.Node{normGY: gy, normFX: f[0], normB: f[1]}),
+		}
+	})
+	e.assemble = at.stage("assemble", func(t *terms) []tensor.Update {
+		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node {
+			return []*tensor.Node{p.Cross(v.Node()), p.HVP(v.Node())}
+		})
+		r := b.Node().Sub(g[1])
+		return []tensor.Update{
+			{Var: e.gradient, Value: e.fx.Node().Sub(g[0])}, {Var: e.residual, Value: r},
+			e.measure(map[int]*tensor.Node{normV: v.Node(), normCV: g[0], normR: r}),
+		}
+	})
+	if !e.bound {
+		if err := e.prepareError(at, nq); err != nil {
+			return err
+		}
+	}
+	return sc.Err()
 }
 
 // measure updates some of the norms.
@@ -158,7 +173,7 @@ func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
 	parts := make([]*tensor.Node, numNorms)
 	for i := range parts {
 		if n := of[i]; n != nil {
-			parts[i] = n.Norm().Reshape(1)
+			parts[i] = linear.Norm(n).Reshape(1)
 		} else {
 			parts[i] = e.norms.Node().Slice(0, i, i+1)
 		}
@@ -169,14 +184,14 @@ func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
 // Compute gives the hypergradient where x and y stand. The status inside tells the numerical outcome; the error
 // is the device's.
 func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
-	if err := e.begin.Run(1); err != nil {
+	if err := e.begin.run(ctx); err != nil {
 		return nil, err
 	}
 	st, err := e.system.Solve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.assemble.Run(1); err != nil {
+	if err := e.assemble.run(ctx); err != nil {
 		return nil, err
 	}
 	h := &Hypergradient{Status: st.Status, Products: st.Products + 1, SmallestEigenvalue: st.SmallestEigenvalue}
@@ -186,35 +201,25 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if h.Gradient, err = e.gradient.Read(); err != nil {
 		return nil, err
 	}
-	if err := e.figure(ctx, h); err != nil {
+	if err := e.errorFigure(ctx, h); err != nil {
 		return nil, err
 	}
-	for _, g := range h.Gradient {
+	direct, err := e.fx.Read()
+	if err != nil {
+		return nil, err
+	}
+	inner := 0.0
+	for i, g := range h.Gradient {
+		inner += (g - direct[i]) * g
 		if math.IsNaN(g) || math.IsInf(g, 0) {
 			h.Status = linear.NotFinite
 		}
+	}
+	if size := h.Implicit * h.Norm(); size > 0 {
+		h.Cosine = inner / size
 	}
 	return h, nil
 }
 
 // Close frees the programs and vectors.
-func (e *Estimator) Close() error {
-	var first error
-	note := func(err error) {
-		if first == nil {
-			first = err
-		}
-	}
-	for _, f := range e.functions {
-		note(f.Close())
-	}
-	for _, s := range []linear.System{e.system, e.aux} {
-		if s != nil {
-			note(s.Close())
-		}
-	}
-	for _, v := range e.variables {
-		v.Free()
-	}
-	return first
-}
+func (e *Estimator) Close() error { return e.scope.Close() }

@@ -5,10 +5,11 @@ import (
 	"math"
 	"testing"
 
+	"bilevel/device/host"
 	"bilevel/device/ref"
-	"bilevel/solvers"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -34,16 +35,22 @@ func executor(t *testing.T) *tensor.Executor {
 	return ex
 }
 
-func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *solvers.Problem {
+func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Problem {
 	p, err := solvertest.Load(ex, c)
 	require.NoError(t, err)
 	return p.Problem
 }
 
-func estimator(t *testing.T, ex *tensor.Executor, p *solvers.Problem, s linear.Solver) *point {
-	e := &point{t: t, x: ex.Variable("x", tensor.Real, len(p.X0)), y: ex.Variable("y", tensor.Real, len(p.Y0))}
+func bind(t *testing.T, ex *tensor.Executor, p *problem.Problem) *problem.Bound {
+	b, err := p.Bind(ex)
+	require.NoError(t, err)
+	return b
+}
+
+func estimator(t *testing.T, ex *tensor.Executor, p *problem.Problem, s linear.Solver) *point {
+	e := &point{t: t, x: ex.Variable("x", tensor.Real, p.Upper.Start.Size()), y: ex.Variable("y", tensor.Real, p.Lower.Start.Size())}
 	var err error
-	e.Estimator, err = hypergrad.Implicit{Solver: s}.Prepare(ex, p, e.x, e.y)
+	e.Estimator, err = hypergrad.Implicit{Solver: s}.Prepare(bind(t, ex, p), e.x, e.y)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e
@@ -212,7 +219,7 @@ func TestImplicitNotFinite(t *testing.T) {
 func TestImplicitUpperWithoutY(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.Scalar{})
-	p.Upper.Value = func(x, _ *tensor.Node, _ solvers.Batch) *tensor.Node { return tensor.Dot(x, x) }
+	p.Upper.Value = problem.Flat(func(x, _ *tensor.Node, _ problem.Batch) *tensor.Node { return tensor.Dot(x, x) })
 	for _, y := range []float64{0.2, 5} {
 		h := estimator(t, ex, p, linear.CG{RTol: 1e-6}).at([]float64{0.2}, []float64{y})
 		require.Equal(t, []float64{0.4}, h.Gradient)
@@ -229,7 +236,7 @@ func TestImplicitKind(t *testing.T) {
 	y[0] += 0.3
 	for _, c := range []struct {
 		mu        float64
-		constants *solvers.Constants
+		constants *problem.Constants
 		kind      hypergrad.Kind
 	}{{0, nil, hypergrad.Estimate}, {mu, nil, hypergrad.Estimate}, {0, constants, hypergrad.Estimate}, {mu, constants, hypergrad.Bound}} {
 		ex := executor(t)
@@ -251,15 +258,40 @@ func TestImplicitRefuses(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.Scalar{})
 	x, y := ex.Variable("x", tensor.Real, 1), ex.Variable("y", tensor.Real, 1)
-	_, err := hypergrad.Implicit{}.Prepare(ex, p, x, y)
+	_, err := hypergrad.Implicit{}.Prepare(bind(t, ex, p), x, y)
 	require.ErrorContains(t, err, "without a solver")
-	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: -1}}.Prepare(ex, p, x, y)
+	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: -1}}.Prepare(bind(t, ex, p), x, y)
 	require.ErrorContains(t, err, "tolerances -1")
 	long := ex.Variable("y", tensor.Real, 3)
 	matrix := load(t, ex, solvertest.NewQuadratic(1, 1, solvertest.Spectrum(2, 2)))
-	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3}}.Prepare(ex, matrix, x, long)
+	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3}}.Prepare(bind(t, ex, matrix), x, long)
 	require.ErrorContains(t, err, "MatMul", "a y of the wrong size")
-	p.Lower.Value = nil
-	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3}}.Prepare(ex, p, x, y)
-	require.ErrorContains(t, err, "no lower objective")
+	p.Lower.Set = problem.Box{Lo: 0, Hi: 1}
+	_, err = hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3}}.Prepare(bind(t, ex, p), x, y)
+	require.ErrorContains(t, err, "keeps y in a set")
+}
+
+// Lower ½|y-x|², upper ½s|y|²: the hypergradient at y = x is s·x, whatever the size of s, and its error figure is of that
+// size too.
+func TestSmallUpperGradients(t *testing.T) {
+	for _, dev := range []tensor.Device{ref.New(), host.New(1)} {
+		for _, s := range []float64{1, 1e-12, 1e-24, 1e-30, 1e24} {
+			ex := tensor.NewExecutor(dev)
+			p := &problem.Problem{Name: "small"}
+			p.Lower = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return y.Sub(x).Square().Sum().Scale(0.5)
+			})}
+			p.Upper = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.Dot(y, y.Scale(s)).Scale(0.5)
+			})}
+			h, err := hypergrad.OnExecutor(context.Background(), ex, p, p.Upper.Start, p.Lower.Start)
+			require.NoError(t, err)
+			require.Equal(t, linear.Converged, h.Status, "s = %g", s)
+			require.InEpsilonSlice(t, []float64{s, 2 * s}, h.Gradient, 1e-5)
+			require.InEpsilon(t, 1, h.Share(), 1e-3)
+			require.Less(t, h.Error, 0.01*h.Norm())
+			require.NoError(t, ex.Close())
+		}
+		require.NoError(t, dev.Close())
+	}
 }

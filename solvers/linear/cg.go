@@ -3,6 +3,7 @@ package linear
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -16,21 +17,21 @@ import (
 //	until |r| <= max(RTol |b|, ATol):
 //	    s = A d;  α = r'r / d's;  v += α d;  r₊ = r - α s;  d = r₊ + (r₊'r₊ / r'r) d
 //
-// The error shrinks by (√κ-1)/(√κ+1) a step in the energy norm. It holds v, r, d, s and needs one product a step,
-// one at the start and one at the end, where the residual is computed anew; where round-off has let the recurrence
-// drift from it, the solve starts over from v.
+// The bound on the error in the energy norm shrinks by (√κ-1)/(√κ+1) per step, where κ is the condition number.
+// CG stores v, r, d and s, and needs one product per step, one at the start and one at the end, for the true residual
+// b - A v. Where round-off has made the recurrence's r drift away from the true residual, the solve restarts from v.
 //
-// Negative curvature is reported when d's <= c u |d||s|: u is the device's unit round-off, c the error constant of
-// the reduction that computed d's, so that smaller values cannot be told from zero.
+// Negative curvature is reported when d's <= c u |d||s|, where u is the device's unit round-off and c the error
+// constant of the reduction that computed d's: below this bound, d's cannot be told from zero.
 type CG struct {
 	RTol, ATol float64
 	Damping    float64
 	MaxSteps   int // 0: twice the dimension, at most 1000
-	Chunk      int // steps between looks at the stop flag; 0: 1 on synchronous devices, 4 on asynchronous ones
-	// FromZero starts at v = 0 instead of what Solution holds, and so saves the first product.
+	Chunk      int // steps between two reads of the stop flag; 0: 1 on synchronous devices, 4 on asynchronous ones
+	// FromZero starts at v = 0 instead of at the value of Solution, which saves the first product.
 	FromZero bool
-	// Trust takes the recurrence's residual for the true one and so saves the last product: for loose tolerances,
-	// where the two cannot have drifted apart.
+	// Trust reports the recurrence's residual in place of the true one, which saves the last product. It is meant for
+	// loose tolerances, where round-off has no time to drive the two apart.
 	Trust bool
 }
 
@@ -38,7 +39,7 @@ func (c CG) String() string {
 	return fmt.Sprintf("CG(rtol %g, atol %g, damping %g, at most %d steps)", c.RTol, c.ATol, c.Damping, c.MaxSteps)
 }
 
-// Codes of the status while it lives on the device.
+// The solve's status is a number on the device, one of these codes, until Solve translates it into a Status.
 const (
 	codeRunning = iota
 	codeConverged
@@ -49,23 +50,36 @@ const (
 type cgSystem struct {
 	CG
 	ex                  *tensor.Executor
+	scope               *tensor.Scope
+	product             *Product // nil where the operator is part of the loop
 	b, v, r, d          *tensor.Variable
-	rho, limit          *tensor.Variable // r'r, and where to stop
+	rho, limit          *tensor.Variable // r'r, and the value of r'r at which the solve has converged
 	active, code, steps *tensor.Variable
-	alphas, betas       *tensor.Variable // of each step: the Lanczos matrix
+	alphas, betas       *tensor.Variable // one element per step; together they give the Lanczos matrix
 	residual, norm      *tensor.Variable // |b - A v|, |b|
-	loop                *tensor.Loop     // bodies: see below
+	scale               *tensor.Variable // the unit of v, r and d during a solve, see scaleOf
+	loop                *tensor.Loop     // its bodies are numbered below
 }
 
-// The bodies of the loop.
+// The bodies of the loop: one step, what comes before the first step, and what comes after the last.
 const (
 	bodyStep = iota
 	bodyStart
 	bodyFinish
 )
 
-// Prepare compiles the iteration.
+// Prepare compiles the iteration, with the product inside it.
 func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
+	return c.prepare(ex, a, nil, n)
+}
+
+// PrepareProduct compiles the iteration without the product. The host runs the product before each step, and reads the
+// stop flag after each step.
+func (c CG) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
+	return c.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
+}
+
+func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
 	if c.MaxSteps == 0 {
 		c.MaxSteps = max(1, min(2*n, 1000))
 	}
@@ -79,16 +93,20 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 		return nil, err
 	}
 	if !(c.Damping >= 0) || math.IsInf(c.Damping, 0) || c.Chunk < 1 {
-		return nil, fmt.Errorf("linear: CG: damping %g, chunks of %d steps: wants finite damping from 0 on and chunks of at least one step", c.Damping, c.Chunk)
+		return nil, fmt.Errorf("linear: CG: damping %g, chunks of %d steps: "+
+			"wants finite damping from 0 on and chunks of at least one step", c.Damping, c.Chunk)
 	}
-	s := &cgSystem{CG: c, ex: ex}
-	number := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real) }
-	vector := func(name string) *tensor.Variable { return ex.Variable("cg "+name, tensor.Real, n) }
+	sc := ex.Scope()
+	s := &cgSystem{CG: c, ex: ex, scope: sc, product: product}
+	vector := func(name string) *tensor.Variable { return sc.Variable("cg "+name, tensor.Real, n) }
+	number := func(name string) *tensor.Variable { return sc.Number("cg " + name) }
 	s.b, s.v, s.r, s.d = vector("b"), vector("v"), vector("r"), vector("d")
-	s.rho, s.limit, s.active, s.code, s.residual = number("rho"), number("limit"), number("active"), number("code"), number("residual")
-	s.norm, s.steps = number("norm"), ex.Variable("cg steps", tensor.Int)
-	s.alphas = ex.Variable("cg alphas", tensor.Real, c.MaxSteps)
-	s.betas = ex.Variable("cg betas", tensor.Real, c.MaxSteps)
+	s.rho, s.limit = number("rho"), number("limit")
+	s.active, s.code = number("active"), number("code")
+	s.residual, s.norm, s.scale = number("residual"), number("norm"), number("scale")
+	s.steps = sc.Variable("cg steps", tensor.Int)
+	s.alphas = sc.Variable("cg alphas", tensor.Real, c.MaxSteps)
+	s.betas = sc.Variable("cg betas", tensor.Real, c.MaxSteps)
 
 	damped := func(v *tensor.Node) *tensor.Node {
 		av := a(v)
@@ -97,44 +115,62 @@ func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
 		}
 		return av
 	}
-	remaining := func() *tensor.Node { return s.b.Node().Sub(damped(s.v.Node())) }
+	remaining := func(b *tensor.Node) *tensor.Node { return b.Sub(damped(s.v.Node())) }
 	bound := ex.Info().SumError(n) * ex.Info().UnitRoundoff()
-	var err error
-	s.loop, err = ex.CompileLoop("cg",
+	s.loop = sc.Loop("cg",
 		func() []tensor.Update { return s.stepUpdates(damped, bound) },
 		func() []tensor.Update {
-			if c.FromZero {
-				return append(s.startUpdates(s.b.Node()), tensor.Update{Var: s.v, Value: tensor.Zeros(n)})
+			b, scale := s.b.Node(), scaleOf(s.b.Node())
+			r, v := b, tensor.Zeros(n)
+			if !c.FromZero {
+				r, v = remaining(b), s.v.Node().Div(scale)
 			}
-			return s.startUpdates(remaining())
+			updates := append(product.clear(), tensor.Update{Var: s.v, Value: v})
+			return append(updates, s.startUpdates(r.Div(scale), scale)...)
 		},
 		func() []tensor.Update {
-			if c.Trust {
-				return []tensor.Update{{Var: s.residual, Value: s.rho.Node().Sqrt()}}
+			scale, residual := s.scale.Node(), s.rho.Node().Sqrt()
+			if !c.Trust {
+				residual = remaining(s.b.Node().Div(scale)).Norm()
 			}
-			return []tensor.Update{{Var: s.residual, Value: remaining().Norm()}}
+			return []tensor.Update{
+				{Var: s.residual, Value: residual.Mul(scale)}, {Var: s.v, Value: s.v.Node().Mul(scale)},
+			}
 		})
-	if err != nil {
-		s.Close()
-		return nil, err
+	if err := sc.Err(); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return s, nil
 }
 
-func (s *cgSystem) startUpdates(r *tensor.Node) []tensor.Update {
-	b, u := s.b.Node(), s.ex.Info().UnitRoundoff()
+// scaleOf is the unit that a solve measures in: 1 where b is of ordinary size, else its largest element, so that squares
+// neither overflow nor vanish in float32. The solution is linear in b, so that this changes nothing but rounding.
+func scaleOf(b *tensor.Node) *tensor.Node {
+	const least, most = 0x1p-24, 0x1p40
+	largest := b.Abs().MaxOver()
+	ordinary := tensor.Const(least).Le(largest).Mul(largest.Le(tensor.Const(most)))
+	unusual := tensor.Const(1).Sub(ordinary).Mul(tensor.Const(0).Lt(largest))
+	return tensor.Where(unusual, largest, tensor.Const(1))
+}
+
+// startUpdates begins a solve whose first residual is r. Both are measured in units of scale.
+func (s *cgSystem) startUpdates(r, scale *tensor.Node) []tensor.Update {
+	b, u := s.b.Node().Div(scale), s.ex.Info().UnitRoundoff()
 	rho, bb := tensor.Dot(r, r), tensor.Dot(b, b)
-	limit := bb.Scale(s.RTol * s.RTol).Max(tensor.Const(s.ATol * s.ATol)).Max(rho.Scale(u * u))
+	atol := tensor.Const(s.ATol).Div(scale)
+	limit := bb.Scale(s.RTol * s.RTol).Max(atol.Square()).Max(rho.Scale(u * u))
 	converged, finite := rho.Le(limit), isFinite(rho)
 	running, stopped := tensor.Const(codeRunning), tensor.Const(codeNotFinite)
 	return []tensor.Update{
-		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho}, {Var: s.limit, Value: limit}, {Var: s.norm, Value: bb.Sqrt()},
+		{Var: s.r, Value: r}, {Var: s.d, Value: r}, {Var: s.rho, Value: rho},
+		{Var: s.limit, Value: limit}, {Var: s.norm, Value: bb.Sqrt().Mul(scale)}, {Var: s.scale, Value: scale},
 		{Var: s.active, Value: finite.Mul(tensor.Const(1).Sub(converged))},
-		{Var: s.code, Value: tensor.Where(finite, tensor.Where(converged, tensor.Const(codeConverged), running), stopped)},
+		{Var: s.code, Value: tensor.Where(finite,
+			tensor.Where(converged, tensor.Const(codeConverged), running), stopped)},
 	}
 }
 
-// stepUpdates is one iteration, which does nothing once active is 0.
+// stepUpdates is one step. Once active is 0, a step leaves v, r, d and the status as they are.
 func (s *cgSystem) stepUpdates(a Operator, bound float64) []tensor.Update {
 	v, r, d, rho, active := s.v.Node(), s.r.Node(), s.d.Node(), s.rho.Node(), s.active.Node()
 	zero, one := tensor.Const(0), tensor.Const(1)
@@ -150,8 +186,9 @@ func (s *cgSystem) stepUpdates(a Operator, bound float64) []tensor.Update {
 	finite = finite.Mul(isFinite(rho2))
 	converged := rho2.Le(s.limit.Node())
 	beta := tensor.Where(ok, rho2.Div(rho), zero)
-	code := tensor.Where(finite, tensor.Where(convex, tensor.Where(converged, tensor.Const(codeConverged), tensor.Const(codeRunning)),
-		tensor.Const(codeCurvature)), tensor.Const(codeNotFinite))
+	running := tensor.Where(converged, tensor.Const(codeConverged), tensor.Const(codeRunning))
+	code := tensor.Where(finite,
+		tensor.Where(convex, running, tensor.Const(codeCurvature)), tensor.Const(codeNotFinite))
 	slot := s.steps.Node().Reshape(1)
 	return []tensor.Update{
 		{Var: s.v, Value: tensor.Where(ok, v.Add(alpha.Mul(d)), v)},
@@ -169,30 +206,30 @@ func (s *cgSystem) stepUpdates(a Operator, bound float64) []tensor.Update {
 func (s *cgSystem) RHS() *tensor.Variable      { return s.b }
 func (s *cgSystem) Solution() *tensor.Variable { return s.v }
 
-// Solve iterates from what Solution holds.
+// Solve iterates from the value of Solution, or from zero where FromZero says so.
 func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{SmallestEigenvalue: math.NaN()}
 	zeros := make([]float64, s.MaxSteps)
-	if err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros)); err != nil {
+	err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros))
+	if err != nil {
 		return st, err
 	}
 	last := math.Inf(1)
 	for {
-		if err := s.loop.Body(bodyStart).Run(1); err != nil {
+		if err := s.start(ctx); err != nil {
 			return st, err
 		}
 		begun := st.Steps
-		w := tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}
-		steps, err := w.Run(ctx, s.MaxSteps-begun)
+		steps, err := s.iterate(ctx, s.MaxSteps-begun)
 		if err != nil {
 			return st, err
 		}
-		if err := s.loop.Body(bodyFinish).Run(1); err != nil {
+		if err := s.finish(ctx); err != nil {
 			return st, err
 		}
 		st.Steps = steps
 		st.Products += steps - begun + s.extraProducts()
-		if begun == 0 { // a restart begins another Lanczos process: only the first is one
+		if begun == 0 { // the coefficients after a restart belong to another Lanczos process, with another matrix
 			if st.SmallestEigenvalue, err = s.ritz(steps); err != nil {
 				return st, err
 			}
@@ -204,7 +241,7 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			return st, err
 		}
 		st.Residual, st.RHSNorm = residual, norm
-		tolerance := max(s.RTol*norm, s.ATol) * (1 + 1e-3) // the device compares squares, which round
+		tolerance := max(s.RTol*norm, s.ATol) * (1 + 1e-3) // the device compared rounded squares of these numbers
 		switch {
 		case code == codeNotFinite || math.IsNaN(residual):
 			st.Status = NotFinite
@@ -214,9 +251,9 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 			st.Status = Converged
 		case steps >= s.MaxSteps:
 			st.Status = MaxSteps
-		case residual > last/2 || steps == begun || s.FromZero || s.Trust: // the latter two cannot start over
+		case residual > last/2 || steps == begun || s.FromZero || s.Trust: // with FromZero or Trust there is no restart
 			st.Status = Stagnated
-		default: // the recurrence drifted: start over from here
+		default: // the recurrence's residual has drifted from the true one: restart from v
 			last = residual
 			continue
 		}
@@ -224,7 +261,49 @@ func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	}
 }
 
-// extraProducts are those beside the steps' own.
+// start computes the first residual and direction.
+func (s *cgSystem) start(ctx context.Context) error {
+	if !s.FromZero {
+		if err := s.product.apply(ctx, s.v); err != nil {
+			return err
+		}
+	}
+	return s.loop.Body(bodyStart).Run(1)
+}
+
+// iterate takes at most limit steps, until the device clears its active flag. It returns the number of steps since
+// Solve began.
+func (s *cgSystem) iterate(ctx context.Context, limit int) (int, error) {
+	if s.product == nil {
+		return tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}.Run(ctx, limit)
+	}
+	for range limit {
+		active, err := s.active.Number()
+		if err != nil {
+			return 0, err
+		}
+		if active == 0 {
+			break
+		}
+		if err := cmp.Or(s.product.apply(ctx, s.d), s.loop.Run(1)); err != nil {
+			return 0, err
+		}
+	}
+	steps, err := s.steps.ReadInts()
+	return int(steps[0]), err
+}
+
+// finish computes the residual that Solve reports.
+func (s *cgSystem) finish(ctx context.Context) error {
+	if !s.Trust {
+		if err := s.product.apply(ctx, s.v); err != nil {
+			return err
+		}
+	}
+	return s.loop.Body(bodyFinish).Run(1)
+}
+
+// extraProducts counts the products of start and finish, which come on top of one product per step.
 func (s *cgSystem) extraProducts() int {
 	n := 2
 	if s.FromZero {
@@ -236,6 +315,7 @@ func (s *cgSystem) extraProducts() int {
 	return n
 }
 
+// ritz is the smallest Ritz value of A after so many steps.
 func (s *cgSystem) ritz(steps int) (float64, error) {
 	alphas, err1 := s.alphas.Read()
 	betas, err2 := s.betas.Read()
@@ -246,13 +326,4 @@ func (s *cgSystem) ritz(steps int) (float64, error) {
 }
 
 // Close frees the programs and vectors.
-func (s *cgSystem) Close() error {
-	var errs []error
-	if s.loop != nil {
-		errs = append(errs, s.loop.Close())
-	}
-	for _, v := range []*tensor.Variable{s.b, s.v, s.r, s.d, s.rho, s.limit, s.active, s.code, s.steps, s.alphas, s.betas, s.residual, s.norm} {
-		v.Free()
-	}
-	return cmp.Or(errs...)
-}
+func (s *cgSystem) Close() error { return s.scope.Close() }

@@ -30,7 +30,7 @@ func TestCGIsExactInNSteps(t *testing.T) {
 			require.Equal(t, linear.Converged, st.Status, "n = %d: %+v", n, st)
 			require.LessOrEqual(t, st.Steps, n)
 			require.Equal(t, st.Steps+2, st.Products)
-			require.InDelta(t, residual(a, b, v), st.Residual, rounding(dev, a, b, v), "the residual is the true one")
+			require.InDelta(t, residual(a, b, v), st.Residual, rounding(dev, a, b, v), "the true residual is reported")
 			want := exact(t, a, b)
 			bound := (st.Residual + rounding(dev, a, b, v)) * 10 // |A⁻¹| = 10
 			require.LessOrEqual(t, floats.Distance(want, v, 2), bound)
@@ -55,10 +55,12 @@ func TestCGStarts(t *testing.T) {
 	solution, cold := s.solve(b, nil)
 
 	v, st := s.solve(b, solution)
-	require.True(t, math.IsNaN(st.SmallestEigenvalue), "no step, no Ritz value")
+	require.True(t, math.IsNaN(st.SmallestEigenvalue), "without a step there is no Ritz value")
 	st.SmallestEigenvalue = 0
-	require.Equal(t, linear.Stats{Status: linear.Converged, Products: 2, Residual: cold.Residual, RHSNorm: floats.Norm(b, 2)}, st,
-		"a solved system costs the two residuals")
+	want := linear.Stats{
+		Status: linear.Converged, Products: 2, Residual: cold.Residual, RHSNorm: floats.Norm(b, 2),
+	}
+	require.Equal(t, want, st, "a system that is solved already costs two products, for two residuals")
 	require.Equal(t, solution, v)
 
 	near := append([]float64(nil), solution...)
@@ -68,7 +70,7 @@ func TestCGStarts(t *testing.T) {
 	require.Less(t, warm.Steps, cold.Steps)
 
 	again, st := s.solve(b, nil)
-	require.Equal(t, solution, again, "a system solves again to the same bits")
+	require.Equal(t, solution, again, "solving again gives the same bits")
 	require.Equal(t, cold, st)
 }
 
@@ -81,7 +83,8 @@ func TestCGZeroRightHandSide(t *testing.T) {
 		require.Zero(t, st.Steps)
 		require.Equal(t, make([]float64, 4), v)
 
-		// From elsewhere a relative tolerance of a zero right-hand side asks for an exact zero: round-off ends it.
+		// From another start, a tolerance relative to a zero right-hand side asks for an exact zero, so that round-off
+		// decides how the solve ends.
 		v, st = s.solve(make([]float64, 4), []float64{1, 2, 3, 4})
 		require.Contains(t, []linear.Status{linear.Converged, linear.Stagnated, linear.MaxSteps}, st.Status)
 		require.Less(t, floats.Norm(v, 2), 1e3*dev.Info().UnitRoundoff())
@@ -118,7 +121,7 @@ func TestCGTolerances(t *testing.T) {
 	require.NotEmpty(t, st.Status.Advice())
 }
 
-// A tolerance of zero ends where round-off does, not in an endless loop or a false alarm.
+// With a tolerance of zero a solve still ends, at a residual of the size of round-off, and reports no failure.
 func TestCGToleranceZero(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		for seed := range uint64(20) {
@@ -140,11 +143,11 @@ func TestCGDamping(t *testing.T) {
 	v, st := s.solve(b, nil)
 	require.Equal(t, linear.Converged, st.Status)
 	require.InDeltaSlice(t, exact(t, damped, b), v, 1e-10)
-	require.InDelta(t, -0.1, st.SmallestEigenvalue, 1e-8, "of A, not of A + damping")
+	require.InDelta(t, -0.1, st.SmallestEigenvalue, 1e-8, "the eigenvalue is that of A, not of A + damping·I")
 	require.InDelta(t, residual(damped, b, v), st.Residual, 1e-13)
 }
 
-// Every Ritz value bounds the smallest eigenvalue from above; more steps bring it nearer.
+// The smallest Ritz value bounds the smallest eigenvalue from above, and does not grow from one step to the next.
 func TestCGRitz(t *testing.T) {
 	const n, smallest = 12, 1e-3
 	a, b := withSpectrum(10, spread(n, 1/smallest)...), normals(11, n)
@@ -164,7 +167,8 @@ func TestCGRitz(t *testing.T) {
 			require.InEpsilon(t, smallestOnKrylov(t, a, b, 2), last, 1e-12)
 		}
 	}
-	s := prepare(t, float64s(t), linear.CG{RTol: 1e-13, MaxSteps: 5 * n}, a) // round-off delays the last digits
+	// In exact arithmetic n steps would do; with round-off the last digits take longer.
+	s := prepare(t, float64s(t), linear.CG{RTol: 1e-13, MaxSteps: 5 * n}, a)
 	_, st := s.solve(b, nil)
 	require.InEpsilon(t, smallest, st.SmallestEigenvalue, 1e-6)
 }
@@ -192,7 +196,8 @@ func smallestOnKrylov(t *testing.T, a *mat.SymDense, b []float64, k int) float64
 	return eig.Values(nil)[0]
 }
 
-// Steps after the stop are frozen on the device: how often the host looks changes no bit.
+// Once the solve has stopped, further steps change nothing on the device, so that the interval at which the host reads
+// the stop flag does not change a bit of the result.
 func TestCGChunks(t *testing.T) {
 	for _, dev := range []device.Device{ref.New(), host.New(1)} {
 		for name, a := range map[string]*mat.SymDense{
@@ -209,8 +214,10 @@ func TestCGChunks(t *testing.T) {
 					first, stats = v, st
 				}
 				require.Equal(t, bits(first), bits(v), "%s %s, chunk %d", dev.Info().Name, name, chunk)
-				require.Equal(t, bits([]float64{stats.Residual, stats.SmallestEigenvalue}), bits([]float64{st.Residual, st.SmallestEigenvalue}))
-				require.Equal(t, [3]int{int(stats.Status), stats.Steps, stats.Products}, [3]int{int(st.Status), st.Steps, st.Products})
+				require.Equal(t, bits([]float64{stats.Residual, stats.SmallestEigenvalue}),
+					bits([]float64{st.Residual, st.SmallestEigenvalue}))
+				require.Equal(t, [3]int{int(stats.Status), stats.Steps, stats.Products},
+					[3]int{int(st.Status), st.Steps, st.Products})
 			}
 		}
 	}

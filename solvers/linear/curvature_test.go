@@ -11,21 +11,21 @@ import (
 	"gonum.org/v1/gonum/floats"
 )
 
-// A matrix that is not positive definite is reported as soon as a direction shows it, and the last iterate stays.
+// Negative curvature is reported at the first direction that has it, and the last iterate before it is kept.
 func TestCGIndefinite(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		s := prepare(t, dev, linear.CG{RTol: 1e-4}, diagonal(1, 2, -3))
-		v, st := s.solve([]float64{1, 0, 0}, nil) // b sees the positive part only
+		v, st := s.solve([]float64{1, 0, 0}, nil) // b is an eigenvector of a positive eigenvalue
 		require.Equal(t, linear.Converged, st.Status)
 		require.InDeltaSlice(t, []float64{1, 0, 0}, v, 1e-6)
 
-		v, st = s.solve([]float64{0, 0, 1}, nil) // negative at once
+		v, st = s.solve([]float64{0, 0, 1}, nil) // the first direction has negative curvature
 		require.Equal(t, linear.NegativeCurvature, st.Status)
 		require.Zero(t, st.Steps)
 		require.Equal(t, []float64{0, 0, 0}, v)
 		require.Equal(t, 1.0, st.Residual)
 
-		v, st = s.solve([]float64{1, 1, 0.5}, nil) // b'Ab = 2.25 > 0: met later
+		v, st = s.solve([]float64{1, 1, 0.5}, nil) // b'Ab = 2.25 > 0: the second direction has negative curvature
 		require.Equal(t, linear.NegativeCurvature, st.Status)
 		require.Equal(t, 1, st.Steps)
 		require.InDelta(t, residual(diagonal(1, 2, -3), []float64{1, 1, 0.5}, v), st.Residual, 1e-5)
@@ -42,7 +42,8 @@ func scaled(x []float64, c float64) []float64 {
 	return out
 }
 
-// Random indefinite matrices: with all eigenvectors in b the negative one must be met within n steps.
+// For a random indefinite matrix and a b that has a part along every eigenvector, CG must meet a direction of negative
+// curvature within n steps.
 func TestCGMeetsNegativeCurvature(t *testing.T) {
 	for seed := range uint64(30) {
 		n := 3 + int(seed%8)
@@ -58,7 +59,7 @@ func TestCGMeetsNegativeCurvature(t *testing.T) {
 func TestCGSemidefinite(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		s := prepare(t, dev, linear.CG{RTol: 1e-5, MaxSteps: 20}, diagonal(1, 2, 0))
-		v, st := s.solve([]float64{1, 1, 0}, nil) // b in the range: solvable
+		v, st := s.solve([]float64{1, 1, 0}, nil) // b is in the range of A, so the system can be solved
 		require.Equal(t, linear.Converged, st.Status)
 		require.InDeltaSlice(t, []float64{1, 0.5, 0}, v, 1e-5)
 		_, st = s.solve([]float64{0, 0, 1}, nil)
@@ -70,13 +71,13 @@ func TestCGSemidefinite(t *testing.T) {
 	})
 }
 
-// The threshold c·u·|d||Ad| with c = SumError(n), from both sides. For A = diag(1, t-1) and b = (1, 1) the first
-// direction has d'Ad = t and |d||Ad| = 2 up to t, all exact in binary.
+// The threshold is c·u·|d||Ad| with c = SumError(n), tested from both sides. For A = diag(1, t-1) and b = (1, 1) the
+// first direction has d'Ad = t and |d||Ad| = 2 up to terms of the size of t, all exact in binary.
 func TestCGCurvatureThreshold(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		info := dev.Info()
 		threshold := info.SumError(2) * info.UnitRoundoff() * 2
-		require.Equal(t, 4.0, info.SumError(2), "so that the threshold is a power of two")
+		require.Equal(t, 4.0, info.SumError(2), "this makes the threshold a power of two")
 		for _, c := range []struct {
 			t     float64
 			steps int
@@ -104,15 +105,15 @@ func TestCGNotFinite(t *testing.T) {
 			v, st := s.solve([]float64{1, 1, 1}, nil)
 			require.Equal(t, linear.NotFinite, st.Status, "A holds %g", bad)
 			for _, x := range v {
-				require.False(t, math.IsNaN(x), "a frozen NaN stays out of the solution")
+				require.False(t, math.IsNaN(x), "the NaN does not get into the solution")
 			}
 		}
-		_, st := s.solve([]float64{1, 1, 1}, nil) // and the system works again
+		_, st := s.solve([]float64{1, 1, 1}, nil) // a failed solve leaves nothing behind that spoils the next one
 		require.Equal(t, linear.Converged, st.Status)
 	})
 }
 
-// In float32 a condition of 1e7 leaves few digits; the solve must end with the truth about its residual.
+// With a condition number of 1e7, float32 leaves few correct digits; the reported residual must be right all the same.
 func TestCGNearlySingular(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
 		const n = 20

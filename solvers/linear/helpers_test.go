@@ -24,7 +24,7 @@ type system struct {
 	a  *tensor.Variable
 }
 
-// devices are the arithmetics that every solver is tested in.
+// devices runs a test on the reference device, in float64, and on the processor, in float32.
 func devices(t *testing.T, test func(t *testing.T, dev device.Device)) {
 	for _, dev := range []device.Device{ref.New(), host.New(2)} {
 		t.Run(dev.Info().Name, func(t *testing.T) { test(t, dev) })
@@ -32,7 +32,7 @@ func devices(t *testing.T, test func(t *testing.T, dev device.Device)) {
 	}
 }
 
-// float64s runs a test on the reference device.
+// float64s is the reference device, which computes in float64.
 func float64s(t *testing.T) device.Device {
 	dev := ref.New()
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
@@ -117,7 +117,7 @@ func diagonal(d ...float64) *mat.SymDense {
 	return m
 }
 
-// normals are values that float32 holds exactly.
+// normals are n standard normal numbers, each of them exactly a float32 number.
 func normals(seed uint64, n int) []float64 {
 	draws := make([]float32, n)
 	philox.Normals(draws, seed, 0, philox.StreamTest, 0)
@@ -137,8 +137,8 @@ func spread(n int, condition float64) []float64 {
 	return out
 }
 
-// rounding is what the device's arithmetic may add to a residual b - A v: each element is a sum of n products and a
-// difference, the matrix is rounded once.
+// rounding bounds the rounding error of a residual b - A v on a device: each element is a sum of n products and one
+// difference, and the matrix was rounded once when it was written to the device.
 func rounding(dev device.Device, a mat.Matrix, b, v []float64) float64 {
 	info := dev.Info()
 	norm := func(x []float64) float64 { return mat.Norm(mat.NewVecDense(len(x), x), 2) }

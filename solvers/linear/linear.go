@@ -13,24 +13,55 @@ import (
 	"bilevel/tensor"
 )
 
-// Operator builds the product A·v [n] for a node v [n]; A is symmetric. What in it does not depend on v is
-// computed once per Solve.
+// Operator builds the product A·v [n] for a node v [n]; A is symmetric. The parts of its graph that do not depend on v
+// are computed once per Solve.
 type Operator func(v *tensor.Node) *tensor.Node
 
-// Solver is a way to solve; CG and Neumann are.
+// Product is an operator that programs of its own compute, for products whose graph would not fit into memory, such as
+// sums over pieces of the data. Run computes Out = A·In; In and Out are two different variables [n].
+type Product struct {
+	In, Out *tensor.Variable
+	Run     func(ctx context.Context) error
+}
+
+// apply computes Out = A·v. A nil Product means that the operator is part of the loop; then there is nothing to do.
+func (p *Product) apply(ctx context.Context, v *tensor.Variable) error {
+	if p == nil {
+		return nil
+	}
+	if err := p.In.CopyFrom(v); err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// clear is an update of Out, carried by the program that starts a loop. Executor.CompileLoop computes once, before the
+// loop, whatever depends only on variables that no body updates. Out changes outside of the loop; this update makes it
+// a variable that a body updates, so that what is computed from it stays in the loop. The starting program itself
+// reads the product and not the zeros, because all reads of a run see the values from before the run.
+func (p *Product) clear() []tensor.Update {
+	if p == nil {
+		return nil
+	}
+	return []tensor.Update{{Var: p.Out, Value: tensor.Zeros(p.Out.Size())}}
+}
+
+// Solver is a method for A v = b with its settings: CG or Neumann.
 type Solver interface {
 	// Prepare compiles the solver for an operator on vectors of n elements.
 	Prepare(ex *tensor.Executor, a Operator, n int) (System, error)
+	// PrepareProduct compiles it for an operator that is computed by programs of its own.
+	PrepareProduct(ex *tensor.Executor, a Product) (System, error)
 	// String describes the solver with its settings.
 	String() string
 }
 
 // System is a solver prepared for one operator.
 type System interface {
-	// RHS is b and Solution is v, both [n]. Solve starts from what Solution holds (CG) and leaves the result there.
+	// RHS is b and Solution is v, both [n]. Solve leaves its result in Solution; CG also starts from its value.
 	RHS() *tensor.Variable
 	Solution() *tensor.Variable
-	// Solve solves at the point where the operator's variables stand now.
+	// Solve solves with the operator at the current values of its variables.
 	Solve(ctx context.Context) (Stats, error)
 	Close() error
 }
@@ -39,11 +70,11 @@ type System interface {
 type Stats struct {
 	Status   Status
 	Steps    int
-	Products int     // operator applications
-	Residual float64 // |b - A v|, computed anew at the end (with the damping, where there is one)
+	Products int     // applications of the operator
+	Residual float64 // |b - (A + Damping·I) v|, computed from v at the end (but see CG.Trust)
 	RHSNorm  float64 // |b|
-	// SmallestEigenvalue is the smallest Ritz value: an upper bound of A's smallest eigenvalue (damping subtracted)
-	// that gets tight as the solve converges. NaN where the method gives none.
+	// SmallestEigenvalue is the smallest Ritz value, an upper bound of A's smallest eigenvalue (damping subtracted)
+	// that gets tight as the solve converges. It is NaN where the method gives none.
 	SmallestEigenvalue float64
 }
 
@@ -53,12 +84,12 @@ type Status uint8
 const (
 	// Converged: the residual is within the tolerance.
 	Converged Status = iota
-	// MaxSteps: the steps were used up first.
+	// MaxSteps: the largest allowed number of steps was taken before the residual was within the tolerance.
 	MaxSteps
-	// NegativeCurvature: a direction d with d'A d <= 0 up to round-off was met, so A is not positive definite;
-	// Solution holds the last iterate before it.
+	// NegativeCurvature: the solve met a direction d with d'A d <= 0 up to round-off, so A is not positive definite;
+	// Solution holds the last iterate before that direction.
 	NegativeCurvature
-	// NotFinite: a NaN or an infinity came up.
+	// NotFinite: a NaN or an infinity turned up in the iteration.
 	NotFinite
 	// Stagnated: round-off keeps the true residual above the tolerance; more steps do not help in this arithmetic.
 	Stagnated
@@ -67,12 +98,14 @@ const (
 )
 
 var statusText = [...]struct{ name, advice string }{
-	Converged:         {"converged", ""},
-	MaxSteps:          {"max steps", "allow more steps, loosen the tolerance, or add damping"},
-	NegativeCurvature: {"negative curvature", "the lower objective is not convex here: solve the lower level further, or add damping"},
-	NotFinite:         {"not finite", "look for NaN in the data, or steps that are too large"},
-	Stagnated:         {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
-	Diverged:          {"diverged", "use a step below 2 over the largest eigenvalue; a matrix that is not positive definite needs another method"},
+	Converged: {"converged", ""},
+	MaxSteps:  {"max steps", "allow more steps, loosen the tolerance, or add damping"},
+	NegativeCurvature: {"negative curvature",
+		"the lower objective is not convex here: solve the lower level further, or add damping"},
+	NotFinite: {"not finite", "look for NaN in the data, or steps that are too large"},
+	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
+	Diverged: {"diverged", "use a step below 2 over the largest eigenvalue; " +
+		"a matrix that is not positive definite needs another method"},
 }
 
 func (s Status) String() string {
@@ -82,7 +115,7 @@ func (s Status) String() string {
 	return fmt.Sprintf("Status(%d)", uint8(s))
 }
 
-// Advice says what to try; it is empty for Converged.
+// Advice says what to try after such an outcome; it is empty for Converged.
 func (s Status) Advice() string {
 	if int(s) < len(statusText) {
 		return statusText[s].advice
@@ -90,13 +123,20 @@ func (s Status) Advice() string {
 	return ""
 }
 
+// Norm is the Euclidean norm of a vector whose squares may overflow or vanish: it is taken in units of scaleOf.
+func Norm(n *tensor.Node) *tensor.Node {
+	scale := scaleOf(n)
+	return n.Div(scale).Norm().Mul(scale)
+}
+
 // isFinite is 1 for a finite number and 0 for NaN and infinities.
 func isFinite(n *tensor.Node) *tensor.Node { return n.Sub(n).Eq(tensor.Const(0)) }
 
-// checkTolerance refuses settings that no solve can mean.
+// checkTolerance refuses tolerances and numbers of steps that make no sense for any solve.
 func checkTolerance(solver string, rtol, atol float64, steps int) error {
 	if !(rtol >= 0) || !(atol >= 0) || math.IsInf(rtol, 0) || math.IsInf(atol, 0) || steps < 1 {
-		return fmt.Errorf("linear: %s: tolerances %g and %g with %d steps: wants finite tolerances from 0 on and at least one step", solver, rtol, atol, steps)
+		return fmt.Errorf("linear: %s: tolerances %g and %g with %d steps: "+
+			"wants finite tolerances from 0 on and at least one step", solver, rtol, atol, steps)
 	}
 	return nil
 }

@@ -3,20 +3,21 @@ package linear
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
 	"bilevel/tensor"
 )
 
-// Neumann is the Neumann series cut after Terms products (Lorraine, Vicol, Duvenaud, AISTATS 2020, eq. 8; Ji, Yang,
-// Liang, ICML 2021):
+// Neumann is the Neumann series truncated after Terms products (Lorraine, Vicol, Duvenaud, AISTATS 2020, eq. 8; Ji,
+// Yang, Liang, ICML 2021):
 //
 //	v = η Σ_{k=0}^{Q} (I - ηA)^k b,     v - A⁻¹b = -(I - ηA)^{Q+1} A⁻¹ b
 //
-// with Q = Terms and η = Step. It converges for 0 < η < 2/λmax(A) and needs Q products, and one more for the residual
-// at the end. The start value is not used. Status is Converged when the residual is within max(RTol |b|, ATol),
-// Diverged when it is larger than b.
+// with Q = Terms and η = Step. It converges for 0 < η < 2/λmax(A), and needs Q products and one more for the residual
+// at the end. It does not use the value of Solution. The status is Converged when the residual is within
+// max(RTol |b|, ATol), and Diverged when the residual is larger than |b|.
 type Neumann struct {
 	Step       float64
 	Terms      int
@@ -29,39 +30,52 @@ func (m Neumann) String() string {
 
 type neumannSystem struct {
 	Neumann
+	scope    *tensor.Scope
 	b, v, u  *tensor.Variable
 	residual *tensor.Variable
 	norm     *tensor.Variable
 	loop     *tensor.Loop // bodies: step, start, finish
+	product  *Product     // nil where the operator is part of the loop
 }
 
-// Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu from u = b, v = ηb.
+// Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu, which starts at u = b, v = ηb, with the product inside it.
 func (m Neumann) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
+	return m.prepare(ex, a, nil, n)
+}
+
+// PrepareProduct compiles the recurrence without the product, which the host runs before each step.
+func (m Neumann) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
+	return m.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
+}
+
+func (m Neumann) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
 	if !(m.Step > 0) || math.IsInf(m.Step, 0) || m.Terms < 0 {
-		return nil, fmt.Errorf("linear: Neumann: step %g with %d terms: wants a positive step and terms from 0 on", m.Step, m.Terms)
+		return nil, fmt.Errorf("linear: Neumann: step %g with %d terms: wants a positive step and terms from 0 on",
+			m.Step, m.Terms)
 	}
 	if err := checkTolerance("Neumann", m.RTol, m.ATol, 1); err != nil {
 		return nil, err
 	}
-	s := &neumannSystem{Neumann: m}
-	s.b, s.v, s.u = ex.Variable("neumann b", tensor.Real, n), ex.Variable("neumann v", tensor.Real, n), ex.Variable("neumann u", tensor.Real, n)
-	s.residual, s.norm = ex.Variable("neumann residual", tensor.Real), ex.Variable("neumann norm", tensor.Real)
+	sc := ex.Scope()
+	s := &neumannSystem{Neumann: m, scope: sc, product: product}
+	vector := func(name string) *tensor.Variable { return sc.Variable("neumann "+name, tensor.Real, n) }
+	s.b, s.v, s.u = vector("b"), vector("v"), vector("u")
+	s.residual, s.norm = sc.Number("neumann residual"), sc.Number("neumann norm")
 	b, v, u := s.b.Node(), s.v.Node(), s.u.Node()
-	var err error
-	s.loop, err = ex.CompileLoop("neumann",
+	s.loop = sc.Loop("neumann",
 		func() []tensor.Update {
 			next := u.Sub(a(u).Scale(m.Step))
 			return []tensor.Update{{Var: s.u, Value: next}, {Var: s.v, Value: v.Add(next.Scale(m.Step))}}
 		},
 		func() []tensor.Update {
-			return []tensor.Update{{Var: s.u, Value: b}, {Var: s.v, Value: b.Scale(m.Step)}}
+			return append(product.clear(),
+				tensor.Update{Var: s.u, Value: b}, tensor.Update{Var: s.v, Value: b.Scale(m.Step)})
 		},
 		func() []tensor.Update {
-			return []tensor.Update{{Var: s.residual, Value: b.Sub(a(v)).Norm()}, {Var: s.norm, Value: b.Norm()}}
+			return []tensor.Update{{Var: s.residual, Value: Norm(b.Sub(a(v)))}, {Var: s.norm, Value: Norm(b)}}
 		})
-	if err != nil {
-		s.Close()
-		return nil, err
+	if err := sc.Err(); err != nil {
+		return nil, errors.Join(err, sc.Close())
 	}
 	return s, nil
 }
@@ -69,10 +83,16 @@ func (m Neumann) Prepare(ex *tensor.Executor, a Operator, n int) (System, error)
 func (s *neumannSystem) RHS() *tensor.Variable      { return s.b }
 func (s *neumannSystem) Solution() *tensor.Variable { return s.v }
 
-// Solve sums the series.
+// Solve sums the series at the current value of RHS.
 func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{Steps: s.Terms, Products: s.Terms + 1, SmallestEigenvalue: math.NaN()}
-	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1), s.loop.Run(s.Terms), s.loop.Body(bodyFinish).Run(1)); err != nil {
+	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1)); err != nil {
+		return st, err
+	}
+	if err := s.sum(ctx); err != nil {
+		return st, err
+	}
+	if err := cmp.Or(s.product.apply(ctx, s.v), s.loop.Body(bodyFinish).Run(1)); err != nil {
 		return st, err
 	}
 	var err1, err2 error
@@ -83,7 +103,7 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 		st.Status = NotFinite
 	case st.Residual <= max(s.RTol*st.RHSNorm, s.ATol):
 		st.Status = Converged
-	case st.Residual > 1.001*st.RHSNorm: // the residual is (I - ηA)^{Q+1} b: some |1 - ηλ| > 1
+	case st.Residual > 1.001*st.RHSNorm: // the residual is (I - ηA)^{Q+1} b, so |1 - ηλ| > 1 for some eigenvalue λ
 		st.Status = Diverged
 	default:
 		st.Status = MaxSteps
@@ -91,14 +111,18 @@ func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	return st, cmp.Or(err1, err2)
 }
 
-// Close frees the programs and vectors.
-func (s *neumannSystem) Close() error {
-	var errs []error
-	if s.loop != nil {
-		errs = append(errs, s.loop.Close())
+// sum takes the steps; where the operator is part of the loop, one call runs them all.
+func (s *neumannSystem) sum(ctx context.Context) error {
+	if s.product == nil {
+		return s.loop.Run(s.Terms)
 	}
-	for _, v := range []*tensor.Variable{s.b, s.v, s.u, s.residual, s.norm} {
-		v.Free()
+	for range s.Terms {
+		if err := cmp.Or(s.product.apply(ctx, s.u), s.loop.Run(1)); err != nil {
+			return err
+		}
 	}
-	return cmp.Or(errs...)
+	return nil
 }
+
+// Close frees the programs and vectors.
+func (s *neumannSystem) Close() error { return s.scope.Close() }

@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// truncated is A⁻¹(I - (I - ηA)^{Q+1}) b by dense arithmetic: the geometric sum, not the recurrence.
+// truncated is A⁻¹(I - (I - ηA)^{Q+1}) b from the eigenvalues of A: the closed form of the sum, not the recurrence.
 func truncated(t *testing.T, a *mat.SymDense, b []float64, eta float64, terms int) []float64 {
 	n := len(b)
 	var eig mat.EigenSym
@@ -43,14 +43,15 @@ func TestNeumannIsTheTruncatedSeries(t *testing.T) {
 		for _, eta := range []float64{0.1, 0.5, 1, 1.9} {
 			for _, terms := range []int{0, 1, 2, 10, 40} {
 				s := prepare(t, dev, linear.Neumann{Step: eta, Terms: terms}, a)
-				v, st := s.solve(b, normals(42, n)) // the start value is not used
-				// Each of Q+1 steps adds the rounding of one product to a sum of norm at most η(Q+1)|b|.
+				v, st := s.solve(b, normals(42, n)) // Neumann does not use the start value
+				// Each of the Q+1 steps adds the rounding error of one product to a sum of norm at most η(Q+1)|b|.
 				tol := float64(terms+1) * float64(n+4) * dev.Info().UnitRoundoff() * eta * float64(terms+1) * norm
-				require.LessOrEqual(t, floats.Distance(truncated(t, a, b, eta, terms), v, 2), tol+1e-13*norm, "η = %g, Q = %d", eta, terms)
+				want := truncated(t, a, b, eta, terms)
+				require.LessOrEqual(t, floats.Distance(want, v, 2), tol+1e-13*norm, "η = %g, Q = %d", eta, terms)
 				require.InDelta(t, residual(a, b, v), st.Residual, rounding(dev, a, b, v))
 				require.InDelta(t, norm, st.RHSNorm, 1e-5*norm)
 				require.Equal(t, [2]int{terms, terms + 1}, [2]int{st.Steps, st.Products})
-				require.Equal(t, linear.MaxSteps, st.Status, "no tolerance was asked for")
+				require.Equal(t, linear.MaxSteps, st.Status, "without a tolerance no solve converges")
 				require.True(t, math.IsNaN(st.SmallestEigenvalue))
 			}
 		}
@@ -69,7 +70,8 @@ func TestNeumannStatus(t *testing.T) {
 	require.Equal(t, linear.Converged, status(linear.Neumann{Step: 1, Terms: 3}, a, []float64{0, 0, 0}))
 	require.Equal(t, linear.Diverged, status(linear.Neumann{Step: 2.5, Terms: 20, RTol: 1e-6}, a, b), "η > 2/λmax")
 	require.Equal(t, linear.MaxSteps, status(linear.Neumann{Step: 2, Terms: 20, RTol: 1e-6}, a, b), "η = 2/λmax")
-	require.Equal(t, linear.Diverged, status(linear.Neumann{Step: 1, Terms: 20, RTol: 1e-6}, diagonal(1, 1, -0.5), b), "not definite")
+	indefinite := diagonal(1, 1, -0.5)
+	require.Equal(t, linear.Diverged, status(linear.Neumann{Step: 1, Terms: 20, RTol: 1e-6}, indefinite, b))
 	require.Equal(t, linear.NotFinite, status(linear.Neumann{Step: 10, Terms: 1000}, a, b))
 	require.Equal(t, linear.NotFinite, status(linear.Neumann{Step: 1, Terms: 3}, a, []float64{1, math.NaN(), 1}))
 	for s := linear.Converged; s <= linear.Diverged; s++ {
@@ -86,7 +88,7 @@ func TestNeumannAgainAndCancelled(t *testing.T) {
 	second, st2 := s.solve([]float64{1, 2}, first)
 	require.Equal(t, first, second)
 	require.Equal(t, st.Residual, st2.Residual)
-	s.setMatrix(diagonal(1, 0.25)) // the operator is read at each Solve
+	s.setMatrix(diagonal(1, 0.25)) // each Solve reads the operator's current values
 	third, _ := s.solve([]float64{1, 2}, nil)
 	require.NotEqual(t, first, third)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -99,7 +101,8 @@ func TestNeumannSettings(t *testing.T) {
 	ex := tensor.NewExecutor(float64s(t))
 	defer ex.Close()
 	for _, m := range []linear.Neumann{
-		{}, {Step: -1}, {Step: math.NaN()}, {Step: math.Inf(1)}, {Step: 1, Terms: -1}, {Step: 1, RTol: -1}, {Step: 1, ATol: math.NaN()},
+		{}, {Step: -1}, {Step: math.NaN()}, {Step: math.Inf(1)},
+		{Step: 1, Terms: -1}, {Step: 1, RTol: -1}, {Step: 1, ATol: math.NaN()},
 	} {
 		_, err := m.Prepare(ex, func(v *tensor.Node) *tensor.Node { return v }, 3)
 		require.ErrorContains(t, err, "linear: Neumann", "%+v", m)

@@ -8,7 +8,7 @@ import (
 
 // smallestRitz is the smallest eigenvalue of the Lanczos matrix that k steps of conjugate gradients build:
 // diagonal 1/α_j + β_{j-1}/α_{j-1}, off-diagonal √β_j/α_j (Golub, Van Loan, Matrix Computations, 4th ed., 11.3.5).
-// NaN without steps.
+// It is NaN where there are no steps or a coefficient is not finite.
 func smallestRitz(alphas, betas []float64) float64 {
 	k := len(alphas)
 	if k == 0 {

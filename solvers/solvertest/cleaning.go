@@ -3,14 +3,14 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
 )
 
-// Cleaning is data hyper-cleaning with softmax regression: y [d·c] is the weight matrix W [d, c], x has one number for
-// each of n training rows,
+// Cleaning is data hyper-cleaning with softmax regression. y [d·c] is the weight matrix W [d, c], and x has one number
+// for each of the n training rows z_i; m held-out rows z′_j make the upper level:
 //
 //	G = (1/n) Σ_i sigmoid(x_i) CE(Wᵀz_i; label_i) + ½ Reg |y|²,   F = (1/m) Σ_j CE(Wᵀz′_j; label′_j)
 //
@@ -27,8 +27,10 @@ type Cleaning struct {
 func NewCleaning(seed uint64, rows, held, inputs, classes int, reg float64) *Cleaning {
 	s := &source{seed: seed}
 	return &Cleaning{
-		Train: mat.NewDense(rows, inputs, s.normals(rows*inputs, 1)), Val: mat.NewDense(held, inputs, s.normals(held*inputs, 1)),
-		Labels: s.labels(rows, classes), HeldOut: s.labels(held, classes), Classes: classes, Reg: reg, StartX: s.normals(rows, 1),
+		Train:  mat.NewDense(rows, inputs, s.normals(rows*inputs, 1)),
+		Val:    mat.NewDense(held, inputs, s.normals(held*inputs, 1)),
+		Labels: s.labels(rows, classes), HeldOut: s.labels(held, classes), Classes: classes,
+		Reg: reg, StartX: s.normals(rows, 1),
 	}
 }
 
@@ -36,32 +38,40 @@ func (m *Cleaning) Tables() []Table {
 	n, d := m.Train.Dims()
 	held, _ := m.Val.Dims()
 	return []Table{
-		{Name: "rows", Shape: []int{n, d}, Real: m.Train.RawMatrix().Data}, {Name: "labels", Shape: []int{n}, Ints: m.Labels},
-		{Name: "held-out rows", Shape: []int{held, d}, Real: m.Val.RawMatrix().Data}, {Name: "held-out labels", Shape: []int{held}, Ints: m.HeldOut},
+		{Name: "rows", Shape: []int{n, d}, Real: m.Train.RawMatrix().Data},
+		{Name: "labels", Shape: []int{n}, Ints: m.Labels},
+		{Name: "held-out rows", Shape: []int{held, d}, Real: m.Val.RawMatrix().Data},
+		{Name: "held-out labels", Shape: []int{held}, Ints: m.HeldOut},
 		{Name: "reg", Shape: []int{}, Real: []float64{m.Reg}},
 	}
 }
 
-// Problem starts at the drawn x and y = 0.
-func (m *Cleaning) Problem(t []*tensor.Node) *solvers.Problem {
-	n, d := m.Train.Dims()
-	held, _ := m.Val.Dims()
+// Problem starts at the random x of StartX and at y = 0.
+func (m *Cleaning) Problem(t []*tensor.Node) *problem.Problem {
+	_, d := m.Train.Dims()
 	loss := func(y, rows, labels *tensor.Node) *tensor.Node {
 		return tensor.CrossEntropy(rows.MatMul(y.Reshape(d, m.Classes)), labels)
 	}
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "cleaning",
-		Lower: solvers.Level{Rows: n, Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-			return b.Of(x).Sigmoid().Mul(loss(y, b.Of(t[0]), b.Of(t[1]))).Mean().Add(half(y).Mul(t[4]))
-		}},
-		Upper: solvers.Level{Rows: held, Value: func(_, y *tensor.Node, b solvers.Batch) *tensor.Node {
-			return loss(y, b.Of(t[2]), b.Of(t[3])).Mean()
-		}},
-		X0: m.StartX, Y0: zeros(d * m.Classes),
+		Lower: problem.Level{
+			Start: problem.Vector(zeros(d * m.Classes)...),
+			Rows:  problem.Rows{"rows": problem.On(t[0]), "labels": problem.On(t[1])},
+			Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
+				return b.Of(x).Sigmoid().Mul(loss(y, b.Of(t[0]), b.Of(t[1]))).Mean().Add(half(y).Mul(t[4]))
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(m.StartX...),
+			Rows:  problem.Rows{"rows": problem.On(t[2]), "labels": problem.On(t[3])},
+			Value: problem.Flat(func(_, y *tensor.Node, b problem.Batch) *tensor.Node {
+				return loss(y, b.Of(t[2]), b.Of(t[3])).Mean()
+			}),
+		},
 	}
 }
 
-// Exact is y* to |∇yG| near round-off, and the implicit hypergradient there.
+// Exact gives y*(x), with |∇yG| near round-off, and the hypergradient there by the implicit function theorem.
 func (m *Cleaning) Exact(x []float64) (y, gradient []float64) {
 	n, d := m.Train.Dims()
 	y = zeros(d * m.Classes)
@@ -113,10 +123,11 @@ func (m *Cleaning) Exact(x []float64) (y, gradient []float64) {
 	return y, gradient
 }
 
-// Descend is an unconverged lower solve: steps of gradient descent from 0, each of length 1/L.
+// Descend is an unconverged lower solve: so many steps of gradient descent from 0 with step size 1/L, where L bounds
+// the largest eigenvalue of the lower Hessian.
 func (m *Cleaning) Descend(x []float64, steps int) []float64 {
 	n, d := m.Train.Dims()
-	smooth := m.Reg // L: ½ bounds the Hessian of cross-entropy in the logits
+	smooth := m.Reg // becomes L; the Hessian of cross-entropy in the logits has eigenvalues up to ½
 	for i := range n {
 		z := m.Train.RowView(i)
 		smooth += sigmoid(x[i]) / float64(n) * mat.Dot(z, z) / 2
@@ -134,6 +145,7 @@ func (m *Cleaning) Descend(x []float64, steps int) []float64 {
 	return y
 }
 
+// value is G.
 func (m *Cleaning) value(x, y []float64) float64 {
 	n, _ := m.Train.Dims()
 	sum := 0.0
@@ -161,8 +173,8 @@ func (m *Cleaning) lower(x, y []float64) ([]float64, *mat.SymDense) {
 	return g, h
 }
 
-// row adds weight times the gradient of one row's cross-entropy, z ⊗ (p - onehot), and its Hessian,
-// zzᵀ ⊗ (diag p - ppᵀ), where h is not nil.
+// row adds to g, with a weight, the gradient of one row's cross-entropy, z ⊗ (p - onehot). Where h is not nil, row adds
+// the Hessian zzᵀ ⊗ (diag p - ppᵀ) to it, with the same weight.
 func (m *Cleaning) row(y, z []float64, label int32, weight float64, g []float64, h *mat.SymDense) {
 	p := m.probabilities(y, z)
 	c := m.Classes
@@ -191,6 +203,7 @@ func (m *Cleaning) row(y, z []float64, label int32, weight float64, g []float64,
 	}
 }
 
+// probabilities is softmax(Wᵀz).
 func (m *Cleaning) probabilities(y, z []float64) []float64 {
 	p := zeros(m.Classes)
 	for a, za := range z {

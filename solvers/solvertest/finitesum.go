@@ -3,26 +3,26 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
 )
 
-// FiniteSum is Q11: every row of the lower and of the upper level has a quadratic of its own, and the objectives are
-// their means. A minibatch is a subset of the rows.
+// FiniteSum, problem Q11, has one quadratic for every row of the lower and of the upper level. The objectives are the
+// means over the rows, and a minibatch is a subset of the rows.
 type FiniteSum struct {
-	Lower, Upper []*Quadratic // a row uses its A, C, a (lower) or its B, E, K, f, e (upper)
+	Lower, Upper []*Quadratic // a lower row uses A, C and a of its quadratic, an upper row B, E, K, f and e
 	mean         *Quadratic
 }
 
-// NewFiniteSum draws rows around one quadratic whose lower Hessian has the given eigenvalues. Single rows need not be
-// convex; the means are.
+// NewFiniteSum draws rows around one quadratic whose lower Hessian has the given eigenvalues. A single row need not be
+// convex in y, but the lower objective is.
 func NewFiniteSum(seed uint64, lower, upper, p int, eigenvalues []float64) *FiniteSum {
 	q, s := len(eigenvalues), &source{seed: seed, step: 1000}
 	m := &FiniteSum{mean: NewQuadratic(seed, p, eigenvalues)}
 	m.Lower, m.Upper = scatter(s, m.mean, lower), scatter(s, m.mean, upper)
-	// What Exact uses is the mean of what the rows hold, to the last bit but few.
+	// Exact uses the mean of the rows as they are stored; rounding makes it differ from the quadratic drawn above.
 	mean := func(rows []*Quadratic, of func(*Quadratic) []float64) []float64 {
 		out := zeros(len(of(rows[0])))
 		for _, r := range rows {
@@ -36,16 +36,19 @@ func NewFiniteSum(seed uint64, lower, upper, p int, eigenvalues []float64) *Fini
 		return mat.NewDense(r, c, mean(rows, func(z *Quadratic) []float64 { return of(z).RawMatrix().Data }))
 	}
 	m.mean = &Quadratic{
-		A: dense(q, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.A }), C: dense(p, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.C }),
-		B: dense(q, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.B }), E: dense(p, p, m.Upper, func(z *Quadratic) *mat.Dense { return z.E }),
-		K:      dense(p, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.K }),
+		A:      dense(q, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.A }),
+		C:      dense(p, q, m.Lower, func(z *Quadratic) *mat.Dense { return z.C }),
 		LowerA: mean(m.Lower, func(z *Quadratic) []float64 { return z.LowerA }),
-		F:      mean(m.Upper, func(z *Quadratic) []float64 { return z.F }), UpperE: mean(m.Upper, func(z *Quadratic) []float64 { return z.UpperE }),
+		B:      dense(q, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.B }),
+		E:      dense(p, p, m.Upper, func(z *Quadratic) *mat.Dense { return z.E }),
+		K:      dense(p, q, m.Upper, func(z *Quadratic) *mat.Dense { return z.K }),
+		F:      mean(m.Upper, func(z *Quadratic) []float64 { return z.F }),
+		UpperE: mean(m.Upper, func(z *Quadratic) []float64 { return z.UpperE }),
 	}
 	return m
 }
 
-// scatter draws n rows whose mean is center: center plus noise whose mean is taken off.
+// scatter draws n rows whose mean is center up to rounding: each is center plus noise, less the mean of all the noise.
 func scatter(s *source, center *Quadratic, n int) []*Quadratic {
 	rows := make([]*Quadratic, n)
 	for i := range rows {
@@ -109,24 +112,29 @@ func (m *FiniteSum) Tables() []Table {
 	}
 }
 
-// Problem starts at zero and sees all rows; set the levels' Batch and Size for minibatches.
-func (m *FiniteSum) Problem(t []*tensor.Node) *solvers.Problem {
+// Problem starts at zero and uses all rows; a test that wants minibatches sets the levels' Sampler.
+func (m *FiniteSum) Problem(t []*tensor.Node) *problem.Problem {
 	p, q := m.mean.Sizes()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "finite sum",
-		Lower: solvers.Level{Rows: len(m.Lower), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
-			return lowerQuadratic(x, y, of(0), of(2), of(5))
-		}},
-		Upper: solvers.Level{Rows: len(m.Upper), Value: func(x, y *tensor.Node, b solvers.Batch) *tensor.Node {
-			of := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
-			return upperQuadratic(x, y, of(1), of(3), of(4), of(6), of(7))
-		}},
-		X0: zeros(p), Y0: zeros(q),
+		Lower: problem.Level{
+			Start: problem.Vector(zeros(q)...), Rows: problem.Rows{"A": problem.On(t[0])},
+			Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
+				mean := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
+				return lowerQuadratic(x, y, mean(0), mean(2), mean(5))
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(zeros(p)...), Rows: problem.Rows{"B": problem.On(t[1])},
+			Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
+				mean := func(i int) *tensor.Node { return b.Of(t[i]).Mean(0) }
+				return upperQuadratic(x, y, mean(1), mean(3), mean(4), mean(6), mean(7))
+			}),
+		},
 	}
 }
 
-// Mean is the quadratic that the full sums make.
+// Mean is the mean over all rows: the problem without minibatches.
 func (m *FiniteSum) Mean() *Quadratic { return m.mean }
 
 func (m *FiniteSum) Exact(x []float64) (y, gradient []float64) { return m.mean.Exact(x) }

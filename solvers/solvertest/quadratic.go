@@ -3,13 +3,14 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
 )
 
-// Quadratic is Q2, with A [q,q] positive definite, B [q,q], E [p,p] symmetric, C, K [p,q]:
+// Quadratic, problem Q2, has two quadratic objectives, with A [q,q] symmetric and positive definite, B [q,q] and
+// E [p,p] symmetric, C and K [p,q]:
 //
 //	G = ½ yᵀAy + xᵀCy + aᵀy
 //	F = ½ yᵀBy + ½ xᵀEx + xᵀKy + fᵀy + eᵀx
@@ -21,11 +22,12 @@ type Quadratic struct {
 	LowerA        []float64 // a
 	F, UpperE     []float64 // f, e
 
-	chol [][]wide // of A, once known
+	chol [][]wide // the Cholesky factor of A, computed when it is first needed
 }
 
-// NewQuadratic draws a problem with p upper variables whose lower Hessian has the given eigenvalues, each positive.
-// y*(0) is near 1 whatever the eigenvalues, and E makes h strongly convex, with modulus at least 1.
+// NewQuadratic draws a problem with p upper variables whose lower Hessian has the given eigenvalues, which must be
+// positive. The elements of y*(0) are near 1 in size whatever the eigenvalues, and E is chosen such that h is strongly
+// convex with modulus at least 1.
 func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
 	q, s := len(eigenvalues), &source{seed: seed}
 	top := 0.0
@@ -56,25 +58,34 @@ func (m *Quadratic) Sizes() (p, q int) { return m.C.Dims() }
 func (m *Quadratic) Tables() []Table {
 	p, q := m.Sizes()
 	return []Table{
-		{Name: "A", Shape: []int{q, q}, Real: m.A.RawMatrix().Data}, {Name: "B", Shape: []int{q, q}, Real: m.B.RawMatrix().Data},
-		{Name: "C", Shape: []int{p, q}, Real: m.C.RawMatrix().Data}, {Name: "E", Shape: []int{p, p}, Real: m.E.RawMatrix().Data},
+		{Name: "A", Shape: []int{q, q}, Real: m.A.RawMatrix().Data},
+		{Name: "B", Shape: []int{q, q}, Real: m.B.RawMatrix().Data},
+		{Name: "C", Shape: []int{p, q}, Real: m.C.RawMatrix().Data},
+		{Name: "E", Shape: []int{p, p}, Real: m.E.RawMatrix().Data},
 		{Name: "K", Shape: []int{p, q}, Real: m.K.RawMatrix().Data},
-		{Name: "a", Shape: []int{q}, Real: m.LowerA}, {Name: "f", Shape: []int{q}, Real: m.F}, {Name: "e", Shape: []int{p}, Real: m.UpperE},
+		{Name: "a", Shape: []int{q}, Real: m.LowerA},
+		{Name: "f", Shape: []int{q}, Real: m.F},
+		{Name: "e", Shape: []int{p}, Real: m.UpperE},
 	}
 }
 
 // Problem starts at zero.
-func (m *Quadratic) Problem(t []*tensor.Node) *solvers.Problem {
+func (m *Quadratic) Problem(t []*tensor.Node) *problem.Problem {
 	p, q := m.Sizes()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "quadratic",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return lowerQuadratic(x, y, t[0], t[2], t[5])
-		}},
-		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return upperQuadratic(x, y, t[1], t[3], t[4], t[6], t[7])
-		}},
-		X0: zeros(p), Y0: zeros(q),
+		Lower: problem.Level{
+			Start: problem.Vector(zeros(q)...),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return lowerQuadratic(x, y, t[0], t[2], t[5])
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(zeros(p)...),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return upperQuadratic(x, y, t[1], t[3], t[4], t[6], t[7])
+			}),
+		},
 	}
 }
 
@@ -108,14 +119,17 @@ func (m *Quadratic) factor() [][]wide {
 	return m.chol
 }
 
+// lower is y*(x).
 func (m *Quadratic) lower(x []wide) []wide {
 	return minus(solve(m.factor(), affine(transpose(matrix(m.C)), x, vector(m.LowerA))))
 }
 
+// adjoint is A⁻¹∇yF(x, y).
 func (m *Quadratic) adjoint(x, y []wide) []wide {
 	return solve(m.factor(), affine(matrix(m.B), y, affine(transpose(matrix(m.K)), x, vector(m.F))))
 }
 
+// upper is ∇xF(x, y) - C v.
 func (m *Quadratic) upper(x, y, v []wide) []wide {
 	fx := affine(matrix(m.E), x, affine(matrix(m.K), y, vector(m.UpperE)))
 	return subtract(fx, affine(matrix(m.C), v, vector(zeros(len(x)))))
@@ -149,13 +163,16 @@ func (m *Quadratic) Optimum() []float64 {
 	return narrow(minus(solve(factor(matrix(m.Hessian())), vector(g))))
 }
 
-// Structure is what the hypergradient's error bound needs: the modulus of the lower level, and the constants.
-func (m *Quadratic) Structure() (mu float64, c *solvers.Constants) {
+// Structure is what the bound on a hypergradient's error needs: mu, the lower level's modulus of strong convexity, and
+// the Lipschitz constants. They are slightly pessimistic, so that rounding cannot make them wrong.
+func (m *Quadratic) Structure() (mu float64, c *problem.Constants) {
 	_, q := m.Sizes()
 	var eig mat.EigenSym
 	eig.Factorize(mat.NewSymDense(q, m.A.RawMatrix().Data), false)
-	const room = 1e-9 // for the rounding of eigenvalues and norms
-	return eig.Values(nil)[0] * (1 - room), &solvers.Constants{
-		GradXF: mat.Norm(m.K, 2) * (1 + room), GradYF: mat.Norm(m.B, 2) * (1 + room), CrossNorm: mat.Norm(m.C, 2) * (1 + room),
+	const room = 1e-9 // for the rounding errors of the eigenvalues and norms
+	return eig.Values(nil)[0] * (1 - room), &problem.Constants{
+		GradXF:    mat.Norm(m.K, 2) * (1 + room),
+		GradYF:    mat.Norm(m.B, 2) * (1 + room),
+		CrossNorm: mat.Norm(m.C, 2) * (1 + room),
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// source draws the data of a made-up problem, one array after the other.
+// source draws the random arrays of a problem, one after the other.
 type source struct {
 	seed uint64
-	step uint32
+	step uint32 // the number of arrays drawn so far, which keeps their random numbers apart
 }
 
 // normals are standard normal numbers times scale.
@@ -26,7 +26,7 @@ func (s *source) normals(n int, scale float64) []float64 {
 	return out
 }
 
-// labels are integers below n.
+// labels are random integers from 0 to n-1.
 func (s *source) labels(count, n int) []int32 {
 	out := make([]int32, count)
 	philox.Integers(out, uint32(n), s.seed, s.step, philox.StreamProblem, 0)
@@ -34,7 +34,7 @@ func (s *source) labels(count, n int) []int32 {
 	return out
 }
 
-// dense is a matrix of normals of a size that keeps its norm near scale.
+// dense is a matrix of normal numbers, scaled such that its norm is near scale whatever its size.
 func (s *source) dense(r, c int, scale float64) *mat.Dense {
 	return mat.NewDense(r, c, s.normals(r*c, scale/math.Sqrt(float64(max(r, c)))))
 }
@@ -70,7 +70,7 @@ func Spectrum(n int, condition float64) []float64 {
 	return out
 }
 
-// Repeat is n times the same eigenvalue: H is that multiple of the identity.
+// Repeat is n times the same eigenvalue, for a lower Hessian that is a multiple of the identity.
 func Repeat(n int, eigenvalue float64) []float64 {
 	out := make([]float64, n)
 	for i := range out {

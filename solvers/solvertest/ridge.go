@@ -3,13 +3,14 @@ package solvertest
 import (
 	"math"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
 	"gonum.org/v1/gonum/mat"
 )
 
-// Ridge is Q3: x [1] is the logarithm of the ridge weight,
+// Ridge, problem Q3, chooses the weight of a ridge regression by its error on held-out rows. x [1] is the logarithm of
+// the weight:
 //
 //	G = ½|Zy - b|² + ½ eˣ|y|²,   F = ½|Z′y - b′|²
 //
@@ -17,16 +18,18 @@ import (
 type Ridge struct {
 	Train, Val   *mat.Dense // Z, Z′ [rows, q]
 	B, HeldOut   []float64  // b, b′
-	gram         [][]wide
-	trainT, valT [][]wide
+	gram         [][]wide   // ZᵀZ
+	trainT, valT [][]wide   // Zᵀ, Z′ᵀ
 }
 
-// NewRidge draws a problem of q coefficients: rows are normal, targets a normal model plus noise.
+// NewRidge draws a problem with q coefficients. The rows are normal; the targets are a linear function of the rows,
+// with normal coefficients, plus noise.
 func NewRidge(seed uint64, rows, held, q int) *Ridge {
 	s := &source{seed: seed}
 	truth := mat.NewVecDense(q, s.normals(q, 1))
 	part := func(n int) (*mat.Dense, []float64) {
-		z, b := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n)))), mat.NewVecDense(n, s.normals(n, 0.3))
+		z := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n))))
+		b := mat.NewVecDense(n, s.normals(n, 0.3))
 		var clean mat.VecDense
 		clean.MulVec(z, truth)
 		b.AddVec(b, &clean)
@@ -42,23 +45,30 @@ func (m *Ridge) Tables() []Table {
 	rows, q := m.Train.Dims()
 	held, _ := m.Val.Dims()
 	return []Table{
-		{Name: "Z", Shape: []int{rows, q}, Real: m.Train.RawMatrix().Data}, {Name: "b", Shape: []int{rows}, Real: m.B},
-		{Name: "Z'", Shape: []int{held, q}, Real: m.Val.RawMatrix().Data}, {Name: "b'", Shape: []int{held}, Real: m.HeldOut},
+		{Name: "Z", Shape: []int{rows, q}, Real: m.Train.RawMatrix().Data},
+		{Name: "b", Shape: []int{rows}, Real: m.B},
+		{Name: "Z'", Shape: []int{held, q}, Real: m.Val.RawMatrix().Data},
+		{Name: "b'", Shape: []int{held}, Real: m.HeldOut},
 	}
 }
 
 // Problem starts at x = -1, y = 0.
-func (m *Ridge) Problem(t []*tensor.Node) *solvers.Problem {
+func (m *Ridge) Problem(t []*tensor.Node) *problem.Problem {
 	_, q := m.Train.Dims()
-	return &solvers.Problem{
+	return &problem.Problem{
 		Name: "ridge",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return half(product(t[0], y).Sub(t[1])).Add(half(y).Mul(x.Exp().Reshape()))
-		}},
-		Upper: solvers.Level{Value: func(_, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return half(product(t[2], y).Sub(t[3]))
-		}},
-		X0: []float64{-1}, Y0: zeros(q),
+		Lower: problem.Level{
+			Start: problem.Vector(zeros(q)...),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(product(t[0], y).Sub(t[1])).Add(half(y).Mul(x.Exp().Reshape()))
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(-1),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(product(t[2], y).Sub(t[3]))
+			}),
+		},
 	}
 }
 
@@ -79,9 +89,9 @@ func (m *Ridge) Exact(x []float64) (y, gradient []float64) {
 	}
 	chol := factor(M)
 	Y := solve(chol, affine(m.trainT, vector(m.B), vector(zeros(q))))
-	misfit := affine(transpose(m.valT), Y, minus(vector(m.HeldOut)))
-	v := solve(chol, affine(m.valT, misfit, vector(zeros(q))))
-	slope := dot(number(0), Y, v)
-	slope.Mul(slope, weight)
-	return narrow(Y), narrow(minus([]wide{slope}))
+	residual := affine(transpose(m.valT), Y, minus(vector(m.HeldOut)))
+	v := solve(chol, affine(m.valT, residual, vector(zeros(q))))
+	implicit := dot(number(0), Y, v)
+	implicit.Mul(implicit, weight)
+	return narrow(Y), narrow(minus([]wide{implicit}))
 }

@@ -1,26 +1,32 @@
 package solvertest
 
 import (
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
-// Scalar is Q1: G = ½(y-x)², F = ½(y-1)² + ½x². So y* = x, v = x-1, h' = 2x-1, and the minimum is at x = ½.
+// Scalar, problem Q1, is the smallest one: G = ½(y-x)², F = ½(y-1)² + ½x². Hence y* = x, v = x-1 and h' = 2x-1, and h
+// is smallest at x = ½.
 type Scalar struct{}
 
 func (Scalar) Tables() []Table { return nil }
 
 // Problem starts at x = 0.2, y = 0.7.
-func (Scalar) Problem([]*tensor.Node) *solvers.Problem {
-	return &solvers.Problem{
+func (Scalar) Problem([]*tensor.Node) *problem.Problem {
+	return &problem.Problem{
 		Name: "scalar",
-		Lower: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return half(y.Sub(x))
-		}},
-		Upper: solvers.Level{Value: func(x, y *tensor.Node, _ solvers.Batch) *tensor.Node {
-			return half(y.AddConst(-1)).Add(half(x))
-		}},
-		X0: []float64{0.2}, Y0: []float64{0.7},
+		Lower: problem.Level{
+			Start: problem.Vector(0.7),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.Sub(x))
+			}),
+		},
+		Upper: problem.Level{
+			Start: problem.Vector(0.2),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.AddConst(-1)).Add(half(x))
+			}),
+		},
 	}
 }
 

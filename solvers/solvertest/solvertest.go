@@ -1,18 +1,19 @@
-// Package solvertest holds bi-level problems whose answers are known, for the tests of every solver and estimator:
+// Package solvertest holds bi-level problems whose answers are known, for the tests of every solver and estimator.
+// Tests and documentation refer to some of them by number:
 //
-//	Scalar     Q1: one upper, one lower variable
-//	Quadratic  Q2: two quadratics, with a spectrum of H of the caller's choice
-//	Ridge      Q3: the logarithm of a ridge weight against held-out rows
-//	FiniteSum  Q11: means of random quadratics over rows, for minibatches
-//	Cleaning   softmax hyper-cleaning, solved by a dense Newton method in plain Go
+//	Q1   Scalar     one upper and one lower variable
+//	Q2   Quadratic  two quadratic objectives; the caller chooses the spectrum of the lower Hessian H
+//	Q3   Ridge      the weight of a ridge regression, chosen by the error on held-out rows
+//	Q11  FiniteSum  means of random quadratics over rows, for minibatches
+//	     Cleaning   hyper-cleaning with softmax regression, solved by a dense Newton method in plain Go
 //
-// Data are float64 and depend on a seed alone.
+// The data are float64 and depend on a seed alone.
 package solvertest
 
 import (
 	"fmt"
 
-	"bilevel/solvers"
+	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
@@ -20,9 +21,10 @@ import (
 type Closed interface {
 	// Tables are the problem's data. Two problems of one type and size have tables of the same shapes.
 	Tables() []Table
-	// Problem builds the problem on its tables, given as nodes in the same order. It declares no structure.
-	Problem(tables []*tensor.Node) *solvers.Problem
-	// Exact gives y*(x) and ∇h(x), to a few units of round-off of float64.
+	// Problem builds the problem on its tables, which come as nodes in the same order. The problem does not declare its
+	// modulus of convexity or its constants.
+	Problem(tables []*tensor.Node) *problem.Problem
+	// Exact gives y*(x) and ∇h(x), to a few units of float64's round-off.
 	Exact(x []float64) (y, gradient []float64)
 }
 
@@ -36,7 +38,7 @@ type Table struct {
 
 // Loaded is a problem with its data on an executor.
 type Loaded struct {
-	*solvers.Problem
+	*problem.Problem
 	tables []*tensor.Variable
 }
 
@@ -57,8 +59,8 @@ func Load(ex *tensor.Executor, c Closed) (*Loaded, error) {
 	return l, l.Replace(c)
 }
 
-// Replace writes the data of another problem of the same type and size: what was compiled for the old one then
-// computes the new one. Start values stay.
+// Replace writes the data of another problem of the same type and size over the old ones. Programs compiled for the old
+// problem then compute the new one. The start values stay those of the old problem.
 func (l *Loaded) Replace(c Closed) error {
 	for i, t := range c.Tables() {
 		var err error
@@ -77,7 +79,7 @@ func (l *Loaded) Replace(c Closed) error {
 // half is ½ zᵀz.
 func half(z *tensor.Node) *tensor.Node { return tensor.Dot(z, z).Scale(0.5) }
 
-// product is m·z for a matrix [r, c] and a vector [c].
+// product is m·z for a matrix m [r, c] and a vector z [c].
 func product(m, z *tensor.Node) *tensor.Node {
 	return m.MatMul(z.Reshape(z.Size(), 1)).Reshape(m.Shape()[0])
 }

@@ -7,7 +7,8 @@ import (
 	"testing"
 
 	"bilevel/device/ref"
-	"bilevel/solvers"
+	"bilevel/models/params"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
@@ -16,7 +17,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// everyProblem is one of each kind.
+// everyProblem has a problem of every type.
 func everyProblem() map[string]solvertest.Closed {
 	return map[string]solvertest.Closed{
 		"scalar":               solvertest.Scalar{},
@@ -29,23 +30,30 @@ func everyProblem() map[string]solvertest.Closed {
 	}
 }
 
-// evaluator computes F(x, y) and |∇yG(x, y)| by the tensor package, from the problem's own builders.
+// evaluator computes F(x, y) and ∇yG(x, y) from the problem's own objectives, through package tensor.
 type evaluator struct {
 	x, y, f, gy *tensor.Variable
 	fn          *tensor.Function
 }
 
-func newEvaluator(t *testing.T, ex *tensor.Executor, p *solvers.Problem) *evaluator {
+func newEvaluator(t *testing.T, ex *tensor.Executor, p *problem.Problem) *evaluator {
 	e := &evaluator{
-		x: ex.Variable("x", tensor.Real, len(p.X0)), y: ex.Variable("y", tensor.Real, len(p.Y0)),
-		f: ex.Variable("F", tensor.Real), gy: ex.Variable("gy", tensor.Real, len(p.Y0)),
+		x:  ex.Variable("x", tensor.Real, p.Upper.Start.Size()),
+		y:  ex.Variable("y", tensor.Real, p.Lower.Start.Size()),
+		f:  ex.Variable("F", tensor.Real),
+		gy: ex.Variable("gy", tensor.Real, p.Lower.Start.Size()),
 	}
-	var err error
+	b, err := p.Bind(ex)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	e.fn, err = ex.Compile("evaluate", func() []tensor.Update {
 		x, y := e.x.Node(), e.y.Node()
-		g := p.Lower.Value(x, y, solvers.Batch{Rows: p.Lower.Rows})
+		at := func(side problem.Side) *problem.Point {
+			return b.Oracle().At(side, x, y, b.All(side), params.TrainFrozen, nil)
+		}
 		return []tensor.Update{
-			{Var: e.f, Value: p.Upper.Value(x, y, solvers.Batch{Rows: p.Upper.Rows})}, {Var: e.gy, Value: tensor.Grad(g, y)[0]},
+			{Var: e.f, Value: at(problem.Upper).Value()},
+			{Var: e.gy, Value: at(problem.Lower).GradY()},
 		}
 	})
 	require.NoError(t, err)
@@ -63,7 +71,8 @@ func (e *evaluator) at(t *testing.T, x, y []float64) (f float64, gy []float64) {
 	return f, gy
 }
 
-// Exact's y must make the builder's ∇yG vanish, and its gradient must be the derivative of x ↦ F(x, y*(x)).
+// At the y of Exact the problem's own ∇yG must vanish, and the gradient of Exact must be the derivative of
+// x ↦ F(x, y*(x)).
 func TestExactAgainstFiniteDifferences(t *testing.T) {
 	dev := ref.New()
 	defer dev.Close()
@@ -74,7 +83,7 @@ func TestExactAgainstFiniteDifferences(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, p.Check())
 			e := newEvaluator(t, ex, p.Problem)
-			x := slices.Clone(p.X0)
+			x := slices.Clone(p.Upper.Start.Flat)
 			for i := range x {
 				x[i] += 0.1 * float64(i+1)
 			}
@@ -82,7 +91,7 @@ func TestExactAgainstFiniteDifferences(t *testing.T) {
 			_, gy := e.at(t, x, y)
 			require.Less(t, floats.Norm(gy, 2), 1e-14*(1+floats.Norm(y, 2)), "y* is not stationary")
 
-			// Central differences: h²/6·h‴ + u·|h|/step, both near 1e-10 for values near 1.
+			// A central difference is off by step²/6·|h‴| + u·|h|/step, which is below 1e-10 for values near 1.
 			const step = 6e-6
 			for i := range x {
 				at := func(s float64) float64 {
@@ -92,7 +101,8 @@ func TestExactAgainstFiniteDifferences(t *testing.T) {
 					f, _ := e.at(t, moved, y)
 					return f
 				}
-				require.InDelta(t, (at(step)-at(-step))/(2*step), gradient[i], 1e-8*(1+floats.Norm(gradient, 2)), "x_%d", i)
+				difference := (at(step) - at(-step)) / (2 * step)
+				require.InDelta(t, difference, gradient[i], 1e-8*(1+floats.Norm(gradient, 2)), "x_%d", i)
 			}
 			require.NoError(t, ex.Close())
 		})
@@ -109,7 +119,7 @@ func TestOptimum(t *testing.T) {
 		_, g := c.Exact(x)
 		_, far := c.Exact(make([]float64, len(x)))
 		require.Less(t, floats.Norm(g, 2), 1e-14*(1+floats.Norm(far, 2)), name)
-		for i := range x { // and a minimum: the slope grows along every axis
+		for i := range x { // the point is a minimum: the derivative grows along every axis
 			moved := slices.Clone(x)
 			moved[i] += 0.5
 			_, g := c.Exact(moved)
@@ -118,7 +128,7 @@ func TestOptimum(t *testing.T) {
 	}
 }
 
-// The formulas of Quadratic against gonum's dense arithmetic.
+// The formulas in Quadratic's comment hold in gonum's dense arithmetic.
 func TestQuadraticAgainstDense(t *testing.T) {
 	const p, q, condition = 4, 7, 1e4
 	m := solvertest.NewQuadratic(11, p, solvertest.Spectrum(q, condition))
@@ -151,7 +161,7 @@ func TestQuadraticAgainstDense(t *testing.T) {
 	}
 	require.InDeltaSlice(t, g, m.Direction(x, y, v), 1e-14*scale)
 
-	// ∇h is affine: its differences are the Hessian.
+	// ∇h is affine, so that its differences along the axes are the columns of the Hessian.
 	h := m.Hessian()
 	for i := range p {
 		moved := slices.Clone(x)
@@ -165,7 +175,7 @@ func TestQuadraticAgainstDense(t *testing.T) {
 	require.GreaterOrEqual(t, eig.Values(nil)[0], 1-1e-9)
 }
 
-// The mean over rows, computed on the device from the tables, is the mean quadratic.
+// The objectives over all rows, computed on the device, are those of the mean quadratic.
 func TestFiniteSumIsItsMean(t *testing.T) {
 	m := solvertest.NewFiniteSum(5, 4, 3, 2, solvertest.Spectrum(3, 10))
 	for _, rows := range [][]*solvertest.Quadratic{m.Lower, m.Upper} {
@@ -186,7 +196,7 @@ func TestFiniteSumIsItsMean(t *testing.T) {
 	require.NoError(t, ex.Close())
 }
 
-// Replace makes programs compiled for one problem compute another.
+// After Replace, programs that were compiled for one problem compute another.
 func TestReplace(t *testing.T) {
 	ex := tensor.NewExecutor(ref.New())
 	one, two := solvertest.NewRidge(1, 6, 5, 3), solvertest.NewRidge(2, 6, 5, 3)
@@ -203,7 +213,7 @@ func TestReplace(t *testing.T) {
 	require.NoError(t, ex.Close())
 }
 
-// The data of a seed never change: recorded runs depend on them.
+// The data of a seed must never change, because recorded runs depend on them.
 func TestGoldenData(t *testing.T) {
 	q := solvertest.NewQuadratic(1, 2, solvertest.Spectrum(2, 10))
 	got := fmt.Sprintf("%.6g %.6g", q.C.RawMatrix().Data, q.UpperE)

@@ -6,10 +6,10 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Exact answers are computed with 160 bits, so that a condition number of 1e6 or 1e12 costs them nothing.
+// Exact answers are computed with 160 bits, so that even a condition number of 1e12 costs no digit of a float64 result.
 const bits = 160
 
-// wide is a number of that width; vectors and matrices are slices of it.
+// wide is a number with this precision; vectors are slices of it, and matrices are slices of rows.
 type wide = *big.Float
 
 func number(x float64) wide { return new(big.Float).SetPrec(bits).SetFloat64(x) }
@@ -34,7 +34,7 @@ func matrix(m mat.Matrix) [][]wide {
 	return out
 }
 
-// narrow rounds to float64.
+// narrow rounds a vector to float64.
 func narrow(x []wide) []float64 {
 	out := make([]float64, len(x))
 	for i, v := range x {
@@ -88,7 +88,7 @@ func subtract(x, y []wide) []wide {
 	return out
 }
 
-// factor is the Cholesky factor L of a positive definite matrix, a = L·Lᵀ; it panics where a is not.
+// factor is the Cholesky factor L of a matrix a = L·Lᵀ. It panics where a is not positive definite.
 func factor(a [][]wide) [][]wide {
 	l := make([][]wide, len(a))
 	for i := range a {
@@ -109,7 +109,7 @@ func factor(a [][]wide) [][]wide {
 	return l
 }
 
-// solve is a⁻¹b for the factor of a.
+// solve is a⁻¹b, where l is the Cholesky factor of a.
 func solve(l [][]wide, b []wide) []wide {
 	x := make([]wide, len(b))
 	for i := range b {

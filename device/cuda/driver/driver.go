@@ -1,18 +1,21 @@
-// Package driver is the part of the CUDA driver API that the device uses, in Go's terms. Two things answer it: the driver of
-// a real card (package real, with the tag cuda) and a simulated one (package sim, in every build).
+// Package driver is the part of the CUDA driver API that the device uses, in Go's terms. Two things answer it: the
+// driver of a real card (package real, with the tag cuda) and a simulated one (package sim, in every build).
 //
 // # Order
 //
-// Work given to a stream happens in the order in which it was given, after the call returned or before; Synchronize waits.
-// Memory given to an asynchronous call must stay as it is until then. Errors of the work itself (a fault of a kernel)
-// arrive at a later call, at Synchronize at the latest.
+// Work given to a stream happens in the order in which it was given, after the call returned or before; Synchronize
+// waits. Memory given to an asynchronous call must stay as it is until then. Errors of the work itself (a fault of a
+// kernel) arrive at a later call, at Synchronize at the latest.
 //
 // # Threads
 //
 // Everything may be called from any goroutine: implementations make their context current at every entry.
 package driver
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Ptr is an address in a card's memory; 0 is none.
 type Ptr uint64
@@ -50,8 +53,8 @@ var maxBlock = [3]int{1024, 1024, 64}
 
 const maxParams = 32764 // bytes
 
-// Check says which limit of the card a launch is beyond. The driver alone knows what else a kernel needs: registers, and shared
-// memory of its own.
+// Check says which limit of the card a launch is beyond. The driver alone knows what else a kernel needs: registers,
+// and shared memory of its own.
 func (c *Card) Check(l Launch) error {
 	for i, axis := range []string{"x", "y", "z"} {
 		if n := l.Grid[i]; n < 1 || n > c.MaxGrid[i] {
@@ -88,17 +91,36 @@ func CheckVersion(version int) error {
 	if version >= oldest {
 		return nil
 	}
-	return fmt.Errorf("the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
-		version/1000, version%1000/10, oldest/1000, oldest%1000/10)
+	return fmt.Errorf(
+		"the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
+		version/1000, version%1000/10, oldest/1000, oldest%1000/10,
+	)
+}
+
+// needed is the compute capability that the kernels are compiled for (kernels/manifest.json): cards since 2020.
+var needed = [2]int{8, 0}
+
+// CheckUsable says why the kernels cannot run on a card: it is too old, or its driver is. It is nil where they can.
+func (c *Card) CheckUsable() error {
+	if slices.Compare(c.Capability[:], needed[:]) < 0 {
+		return fmt.Errorf(
+			"%s is too old: it has compute capability %d.%d, and the kernels need %d.%d (Ampere or newer)", c.Name,
+			c.Capability[0], c.Capability[1], needed[0], needed[1],
+		)
+	}
+	return CheckVersion(c.DriverVersion)
 }
 
 // Context is a card in use.
 type Context interface {
 	Card() Card
 
-	// Alloc takes device memory, with no particular contents. Its error is an *Error with OutOfMemory where there is none left.
+	// Alloc takes device memory, with no particular contents. Its error is an *Error with OutOfMemory where there is
+	// none left.
 	Alloc(bytes int64) (Ptr, error)
 	Free(Ptr) error
+	// FreeMemory is how many bytes Alloc could give now, in pieces.
+	FreeMemory() (int64, error)
 	// Pinned takes host memory that the card can copy from and to by itself.
 	Pinned(bytes int) ([]byte, error)
 	FreePinned([]byte) error
@@ -161,7 +183,8 @@ type Graph interface {
 type Event interface {
 	// Synchronize waits for the work given before the event was recorded, and for nothing later.
 	Synchronize() error
-	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the estimate.
+	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the
+	// estimate.
 	Since(earlier Event) (float64, error)
 	Close() error
 }

@@ -7,8 +7,14 @@ import (
 )
 
 func TestCheckVersion(t *testing.T) {
-	require.EqualError(t, CheckVersion(11040), "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)")
-	require.EqualError(t, CheckVersion(12010), "the NVIDIA driver is too old: it is made for CUDA 12.1, and the kernels need 12.2 (driver 535 or newer)")
+	require.EqualError(
+		t, CheckVersion(11040),
+		"the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)",
+	)
+	require.EqualError(
+		t, CheckVersion(12010),
+		"the NVIDIA driver is too old: it is made for CUDA 12.1, and the kernels need 12.2 (driver 535 or newer)",
+	)
 	require.NoError(t, CheckVersion(12020))
 	require.NoError(t, CheckVersion(13000))
 }
@@ -22,14 +28,20 @@ func TestSticky(t *testing.T) {
 	for c := range Code(1000) {
 		require.Equal(t, sticky[c], (&Error{Code: c}).Sticky(), "%d", c)
 	}
-	require.EqualError(t, &Error{Call: "cuLaunchKernel", Code: MisalignedAddress, Detail: "gather"}, "cuLaunchKernel failed: a misaligned address: gather")
+	require.EqualError(
+		t, &Error{Call: "cuLaunchKernel", Code: MisalignedAddress, Detail: "gather"},
+		"cuLaunchKernel failed: a misaligned address: gather",
+	)
 	require.EqualError(t, &Error{Call: "cuInit", Code: 803}, "cuInit failed with CUDA error 803")
 }
 
 func TestCheckLaunch(t *testing.T) {
 	c := &Card{Name: "a card", MaxThreads: 1000, MaxGrid: [3]int{100, 10, 5}, MaxSharedMore: 2000}
 	most := func() Launch {
-		return Launch{Grid: c.MaxGrid, Block: [3]int{10, 2, 50}, Shared: 2000, Args: [][]byte{make([]byte, 32756), make([]byte, 8)}}
+		return Launch{
+			Grid: c.MaxGrid, Block: [3]int{10, 2, 50}, Shared: 2000,
+			Args: [][]byte{make([]byte, 32756), make([]byte, 8)},
+		}
 	}
 	require.NoError(t, c.Check(most()))
 	for want, beyond := range map[string]func(*Launch){

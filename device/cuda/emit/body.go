@@ -39,7 +39,8 @@ var functions = [expr.NumFn]func(w *writer, a, b, c string) string{
 
 // compare lists the functions whose result is 1 or 0; Where reads their predicate.
 var compare = map[expr.Fn]string{
-	expr.Lt: "setp.lt.f32", expr.Le: "setp.le.f32", expr.Eq: "setp.eq.f32", expr.ILt: "setp.lt.s32", expr.IEq: "setp.eq.s32",
+	expr.Lt: "setp.lt.f32", expr.Le: "setp.le.f32", expr.Eq: "setp.eq.f32", expr.ILt: "setp.lt.s32",
+	expr.IEq: "setp.eq.s32",
 }
 
 func unary(f func(w *writer, a string) string) func(w *writer, a, b, c string) string {
@@ -101,6 +102,8 @@ func eval(w *writer, e *expr.Expr, on []bool, leaf func(expr.Step) string) []str
 			vals[i] = leaf(s)
 		case s.Fn == expr.Const:
 			vals[i] = w.f("mov.f32", number(s.Const))
+		case s.Fn == expr.IConst:
+			vals[i] = w.r("mov.b32", integer(int(s.Const)))
 		case compares:
 			predicates[i] = w.p(op, args[0], args[1])
 			vals[i] = w.f("selp.f32", number(1), number(0), predicates[i])

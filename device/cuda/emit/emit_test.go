@@ -15,6 +15,7 @@ import (
 
 	"bilevel/device/cuda/emit"
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 	"bilevel/internal/ptx"
 	"bilevel/kernels"
 )
@@ -28,11 +29,17 @@ func step(f expr.Fn, args ...int) expr.Step {
 }
 
 // relu(x·w + b): the body of a dense layer.
-var layer = &expr.Expr{Steps: []expr.Step{{}, {Arg: 1}, {Arg: 2}, step(expr.Mul, 0, 1), step(expr.Add, 3, 2), step(expr.Relu, 4)}, Outs: []int{5}}
+var layer = &expr.Expr{
+	Steps: []expr.Step{{}, {Arg: 1}, {Arg: 2}, step(expr.Mul, 0, 1), step(expr.Add, 3, 2), step(expr.Relu, 4)},
+	Outs:  []int{5},
+}
 
 // The upper triangle of x, from Iota.
-var triangle = &expr.Expr{Steps: []expr.Step{{}, {Fn: expr.Iota, Arg: 1}, {Fn: expr.Iota, Arg: 0}, step(expr.ILt, 1, 2), {Fn: expr.Const},
-	step(expr.Where, 3, 4, 0)}, Outs: []int{5}}
+var triangle = &expr.Expr{
+	Steps: []expr.Step{{}, {Fn: expr.Iota, Arg: 1}, {Fn: expr.Iota, Arg: 0}, step(expr.ILt, 1, 2), {Fn: expr.Const},
+		step(expr.Where, 3, 4, 0)},
+	Outs: []int{5},
+}
 
 var square = &expr.Expr{Steps: []expr.Step{{}, step(expr.Mul, 0, 0)}, Outs: []int{1}}
 
@@ -44,7 +51,7 @@ func TestGolden(t *testing.T) {
 		"layer":    emit.Map(layer, []int{64, 32}, []emit.Array{real(0, 32, 1), real(0, 0, 1), real(4, 0, 1)}, []emit.Array{real(0, 32, 1)}),
 		"tail":     emit.Map(square, []int{1023}, []emit.Array{real(0, 1)}, []emit.Array{real(0, 1)}),
 		"triangle": emit.Map(triangle, []int{30, 20}, []emit.Array{real(1, 40, 2)}, []emit.Array{real(0, 1, 30)}),
-		"norm":     emit.Reduce(square, []int{100, 70}, []int{1}, []emit.Kind{emit.Sum}, []emit.Array{real(0, 70, 1)}, []emit.Array{real(0, 1, 1)}),
+		"norm":     emit.Reduce(square, []int{100, 70}, []int{1}, []kind.Reduce{kind.Sum}, []emit.Array{real(0, 70, 1)}, []emit.Array{real(0, 1, 1)}),
 	} {
 		require.Len(t, p.Launches, 1, name)
 		text := p.Text[p.Launches[0].Module]
@@ -94,7 +101,9 @@ func run(t testing.TB, mode ptx.FloatMode, p emit.Program, arrays ...[]float32) 
 			}
 			args = append(args, words(t, []uint64{base + uint64(4*o.Off)}))
 		}
-		res, err := m.Run(context.Background(), ptx.Launch{Kernel: mod.Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Args: args})
+		res, err := m.Run(
+			context.Background(), ptx.Launch{Kernel: mod.Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Args: args},
+		)
 		require.NoError(t, err)
 		require.Empty(t, res.Reports)
 	}
@@ -106,8 +115,8 @@ func run(t testing.TB, mode ptx.FloatMode, p emit.Program, arrays ...[]float32) 
 	return out
 }
 
-// measured are the largest errors that the functions have, in units in the last place of the result: an upper bound of what this
-// test finds over all sizes of arguments, not the 4 that devices are allowed.
+// measured are the largest errors that the functions have, in units in the last place of the result: an upper bound of
+// what this test finds over all sizes of arguments, not the 4 that devices are allowed.
 var measured = map[expr.Fn]float64{
 	expr.Exp: 1, expr.Log: 0.8, expr.Sin: 1.6, expr.Cos: 1.6, expr.Tanh: 1.6, expr.Sigmoid: 2.2, expr.Softplus: 2.6,
 	expr.Sqrt: 0.5, expr.Floor: 0,
@@ -144,7 +153,10 @@ func TestErrors(t *testing.T) {
 		for i, y := range got {
 			want := expr.Table[f].Eval(float64(x[i]), 0, 0)
 			if math.IsNaN(want) || math.IsInf(want, 0) || math.Abs(want) > math.MaxFloat32 {
-				require.True(t, float64(y) == float64(float32(want)) || y != y && want != want, "%s(%v) = %v, want %v", f, x[i], y, want)
+				require.True(
+					t, float64(y) == float64(float32(want)) || y != y && want != want, "%s(%v) = %v, want %v", f, x[i],
+					y, want,
+				)
 				continue
 			}
 			_, exponent := math.Frexp(want)
@@ -156,7 +168,9 @@ func TestErrors(t *testing.T) {
 		require.LessOrEqual(t, worst, most, "%s at %v", f, at)
 		if !testing.Short() || f == expr.Sin {
 			for _, mode := range []ptx.FloatMode{ptx.Pessimistic, ptx.Contract} {
-				require.Equal(t, words(t, got), words(t, run(t, mode, p, x, make([]float32, n))), "%s, mode %d", f, mode)
+				require.Equal(
+					t, words(t, got), words(t, run(t, mode, p, x, make([]float32, n))), "%s, mode %d", f, mode,
+				)
 			}
 		}
 	}
@@ -201,7 +215,7 @@ func TestPasses(t *testing.T) {
 			}
 			want[cell] += x[i] * x[i]
 		}
-		p := emit.Reduce(square, c.shape, c.axes, []emit.Kind{emit.Sum}, []emit.Array{{Strides: strides}}, []emit.Array{{Strides: outs}})
+		p := emit.Reduce(square, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{{Strides: strides}}, []emit.Array{{Strides: outs}})
 		require.Len(t, p.Launches, c.launches, "%v", c)
 		require.Equal(t, want, run(t, ptx.Exact, p, x, make([]float32, kept)), "%v", c)
 	}

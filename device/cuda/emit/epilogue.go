@@ -10,8 +10,8 @@ import (
 	"bilevel/kernels"
 )
 
-// Fits says whether Epilogue may take the expression: it is written out for every value that a thread stores, up to 64 of
-// them, and its registers come on top of those that hold the values. Longer ones had better be a Map of their own.
+// Fits says whether Epilogue may take the expression: it is written out for every value that a thread stores, up to 64
+// of them, and its registers come on top of those that hold the values. Longer ones had better be a Map of their own.
 func Fits(e *expr.Expr) bool { return len(e.Steps) <= longest }
 
 // An Extra is an input of an epilogue beside the value itself.
@@ -20,9 +20,10 @@ type Extra struct {
 	Number int // of the operand
 }
 
-// Epilogue makes, of a plan for a result of the given shape (batch, row, column), the plan that stores the expression of it:
-// compiled kernels whose texts have the expression in place of their marks (kernels.Launch.Marks). Input 0 of the expression
-// is the product, further ones are extras, which a thread reads just before it stores, so that one may be the result itself.
+// Epilogue makes, of a plan for a result of the given shape (batch, row, column), the plan that stores the expression
+// of it: compiled kernels whose texts have the expression in place of their marks (kernels.Launch.Marks). Input 0 of
+// the expression is the product, further ones are extras, which a thread reads just before it stores, so that one may
+// be the result itself.
 //
 // Each expression is a module for each kernel it is put in; its name tells what is in it.
 func Epilogue(e *expr.Expr, shape [3]int, extras []Extra, p kernels.Plan) Program {
@@ -33,7 +34,9 @@ func Epilogue(e *expr.Expr, shape [3]int, extras []Extra, p kernels.Plan) Progra
 	done := Program{Plan: kernels.Plan{Workspace: p.Workspace}, Text: map[string]string{}}
 	for _, l := range p.Launches {
 		if l.Marks != nil {
-			f := &fusion{space: newSpace(e, len(shape), arrays, nil), axes: make([]axis, len(shape)), columns: shape[l.Marks[2]]}
+			f := &fusion{
+				space: newSpace(e, len(shape), arrays, nil), axes: make([]axis, len(shape)), columns: shape[l.Marks[2]],
+			}
 			for i, a := range l.Marks {
 				f.axes[i] = axis{shape[a], make([]int, len(f.arrays))}
 				for v, strides := range f.arrays {
@@ -70,7 +73,8 @@ func (f *fusion) extras() []int {
 	return list
 }
 
-// mark is what kernels/gemm_tile.cu leaves where it stores: registers of neighbouring values, and of the place of the first.
+// mark is what kernels/gemm_tile.cu leaves where it stores: registers of neighbouring values, and of the place of the
+// first.
 var mark = regexp.MustCompile(`(?m)^\s*// epilogue of \{([^}\n]*)\} at (%r\d+), (%r\d+), (%r\d+)$`)
 
 // into makes the launch's kernel with the expression in it and adds its text. Where there is no such kernel there is no

@@ -22,8 +22,8 @@ import (
 	"bilevel/kernels"
 )
 
-// A finish is a product with the epilogue max(y·p + q, out) + 16·batch + 4·row + column, all numbers of it small integers, so
-// that there is but one right result.
+// A finish is a product with the epilogue max(y·p + q, out) + 16·batch + 4·row + column, all numbers of it small
+// integers, so that there is but one right result.
 type finish struct {
 	batch, m, n, k            int
 	transA, transB, transOut  bool
@@ -33,10 +33,11 @@ type finish struct {
 }
 
 var finishing = &expr.Expr{Steps: []expr.Step{
-	{Arg: 0}, {Arg: 1}, {Arg: 2}, {Arg: 3}, step(expr.Mul, 0, 1), step(expr.ToReal, 2), step(expr.Add, 4, 5), step(expr.Max, 6, 3),
-	{Fn: expr.Iota, Arg: 0}, step(expr.ToReal, 8), {Fn: expr.Const, Const: 16}, step(expr.Mul, 9, 10), step(expr.Add, 7, 11),
-	{Fn: expr.Iota, Arg: 1}, step(expr.ToReal, 13), {Fn: expr.Const, Const: 4}, step(expr.Mul, 14, 15), step(expr.Add, 12, 16),
-	{Fn: expr.Iota, Arg: 2}, step(expr.ToReal, 18), step(expr.Add, 17, 19),
+	{Arg: 0}, {Arg: 1}, {Arg: 2}, {Arg: 3}, step(expr.Mul, 0, 1), step(expr.ToReal, 2), step(expr.Add, 4, 5),
+	step(expr.Max, 6, 3), {Fn: expr.Iota, Arg: 0}, step(expr.ToReal, 8), {Fn: expr.Const, Const: 16},
+	step(expr.Mul, 9, 10), step(expr.Add, 7, 11), {Fn: expr.Iota, Arg: 1}, step(expr.ToReal, 13),
+	{Fn: expr.Const, Const: 4}, step(expr.Mul, 14, 15), step(expr.Add, 12, 16), {Fn: expr.Iota, Arg: 2},
+	step(expr.ToReal, 18), step(expr.Add, 17, 19),
 }, Outs: []int{20}}
 
 // matrix places a batch of matrices, columns contiguous where it is turned.
@@ -110,7 +111,10 @@ func (c finish) run(t *testing.T, opt ptx.Options) []string {
 	extra := func(s kernels.Strided, t expr.Type) emit.Extra {
 		return emit.Extra{Array: emit.Array{Type: t, Off: s.Off, Strides: s.Strides[:]}, Number: s.Number}
 	}
-	prog := emit.Epilogue(finishing, [3]int{c.batch, c.m, c.n}, []emit.Extra{extra(p, expr.Real), extra(q, expr.Int), extra(g.Out, expr.Real)}, g.Plan())
+	prog := emit.Epilogue(
+		finishing, [3]int{c.batch, c.m, c.n},
+		[]emit.Extra{extra(p, expr.Real), extra(q, expr.Int), extra(g.Out, expr.Real)}, g.Plan(),
+	)
 	launches, first := prog.Launches, 0
 	if c.last {
 		first = 65535
@@ -160,7 +164,9 @@ func (c finish) run(t *testing.T, opt ptx.Options) []string {
 			require.NoError(t, err)
 			args = append(args, b)
 		}
-		res, err := m.Run(context.Background(), ptx.Launch{Kernel: mod.Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Args: args})
+		res, err := m.Run(
+			context.Background(), ptx.Launch{Kernel: mod.Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Args: args},
+		)
 		require.NoError(t, err, l.Entry)
 		require.Empty(t, res.Reports, l.Entry)
 		names = append(names, l.Entry)
@@ -183,14 +189,17 @@ func (c finish) run(t *testing.T, opt ptx.Options) []string {
 func finishes() []finish {
 	list := []finish{
 		{batch: 2, m: 3, n: 5, k: 4}, {batch: 2, m: 3, n: 5, k: 4, maskA: true, transOut: true},
-		{batch: 1, m: 40, n: 44, k: 520, processors: 4}, {batch: 2, m: 37, n: 45, k: 520, processors: 8, transOut: true, odd: true},
+		{batch: 1, m: 40, n: 44, k: 520, processors: 4},
+		{batch: 2, m: 37, n: 45, k: 520, processors: 8, transOut: true, odd: true},
 		{batch: 65537, m: 17, n: 1, k: 1, last: true}, {batch: 1, m: 5, n: 3, k: 0},
 	}
 	for _, size := range [][4]int{{124, 128, 12, 1}, {127, 125, 9, 1}, {68, 72, 12, 0}, {35, 67, 9, 0}, {132, 12, 12, 0}, {13, 131, 9, 0}} {
 		for bits := range 32 {
 			on := func(i int) bool { return bits>>i&1 == 1 }
-			c := finish{batch: 1, m: size[0], n: size[1], k: size[2], processors: size[3], transA: on(0), transB: on(1), transOut: on(2),
-				maskA: on(3), tensor: on(4), odd: bits%3 == 1, maskB: bits%11 == 10}
+			c := finish{
+				batch: 1, m: size[0], n: size[1], k: size[2], processors: size[3], transA: on(0), transB: on(1),
+				transOut: on(2), maskA: on(3), tensor: on(4), odd: bits%3 == 1, maskB: bits%11 == 10,
+			}
 			if size[3] == 0 {
 				c.batch = 2
 			}
@@ -216,8 +225,8 @@ func marked(t *testing.T) []string {
 	return list
 }
 
-// Every kernel that stores a product stores the epilogue of it instead, whatever the layout of extras and result, which is one
-// of the extras here; under any order of blocks and warps and any reading of float instructions.
+// Every kernel that stores a product stores the epilogue of it instead, whatever the layout of extras and result, which
+// is one of the extras here; under any order of blocks and warps and any reading of float instructions.
 func TestEpilogues(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -249,8 +258,13 @@ func TestAssembleEpilogues(t *testing.T) {
 	if ptxas == "" {
 		t.Skip("BILEVEL_PTXAS names no ptxas (the wheel nvidia-cuda-nvcc has one): the texts are not assembled")
 	}
-	e := &expr.Expr{Steps: []expr.Step{{Arg: 0}, {Arg: 1}, {Arg: 2}, step(expr.Tanh, 0), step(expr.Sin, 1), step(expr.Mul, 3, 4), step(expr.Softplus, 2),
-		step(expr.Add, 5, 6)}, Outs: []int{7}}
+	e := &expr.Expr{
+		Steps: []expr.Step{
+			{Arg: 0}, {Arg: 1}, {Arg: 2}, step(expr.Tanh, 0), step(expr.Sin, 1), step(expr.Mul, 3, 4),
+			step(expr.Softplus, 2), step(expr.Add, 5, 6),
+		},
+		Outs: []int{7},
+	}
 	dense := emit.Extra{Array: emit.Array{Strides: []int{64 * 64, 64, 1}}}
 	for _, name := range marked(t) {
 		t.Run(name, func(t *testing.T) {
@@ -258,12 +272,18 @@ func TestAssembleEpilogues(t *testing.T) {
 			if name == "gemm_tiny" || name == "gemm_sum" {
 				module = "gemm"
 			}
-			p := emit.Epilogue(e, [3]int{2, 64, 64}, []emit.Extra{dense, dense}, kernels.Plan{Launches: []kernels.Launch{{Module: module, Entry: name, Marks: []int{0, 1, 2}}}})
+			p := emit.Epilogue(
+				e, [3]int{2, 64, 64}, []emit.Extra{dense, dense},
+				kernels.Plan{Launches: []kernels.Launch{{Module: module, Entry: name, Marks: []int{0, 1, 2}}}},
+			)
 			file := filepath.Join(t.TempDir(), "fused.ptx")
 			require.NoError(t, os.WriteFile(file, []byte(p.Text[p.Launches[0].Module]), 0o600))
 			out, err := exec.Command(ptxas, "-arch=sm_80", "-v", file, "-o", os.DevNull).CombinedOutput()
 			require.NoError(t, err, "%s", out)
-			require.Equal(t, bytes.Count(out, []byte(" bytes stack frame")), bytes.Count(out, []byte(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")), "%s", out)
+			require.Equal(
+				t, bytes.Count(out, []byte(" bytes stack frame")),
+				bytes.Count(out, []byte(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")), "%s", out,
+			)
 		})
 	}
 }

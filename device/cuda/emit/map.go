@@ -90,7 +90,8 @@ func (x *index) compare(how string) string {
 }
 
 // vectors says whether groups of neighbouring points lie together in every array: along the last axis each is dense or
-// repeats, and groups begin at multiples of 16 bytes. Only where that axis is the only one may its end be a part of a group.
+// repeats, and groups begin at multiples of 16 bytes. Only where that axis is the only one may its end be a part of a
+// group.
 func (s *space) vectors(axes []axis) bool {
 	last := len(axes) - 1
 	if axes[last].n < lanes || last > 0 && axes[last].n%lanes != 0 {
@@ -140,7 +141,9 @@ func (s *space) point(x *index, c []string, axes []axis, ptr []string) {
 		}
 		v := s.input[step.Arg]
 		if loaded[v] == "" {
-			loaded[v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]")
+			loaded[v] = w.op(
+				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]",
+			)
 		}
 		return loaded[v]
 	})

@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// The functions of one number. Each is a sequence of correctly rounded operations; their largest errors, against float64 over
-// the whole range, stand in TestErrors. Polynomials are those of S. Moshier, Cephes mathematical library (expf, logf, tanhf,
-// sinf, cosf).
+// The functions of one number. Each is a sequence of correctly rounded operations; their largest errors, against
+// float64 over the whole range, stand in TestErrors. Polynomials are those of S. Moshier, Cephes mathematical library
+// (expf, logf, tanhf, sinf, cosf).
 
 // number writes a float32 constant.
 func number(c float64) string { return fmt.Sprintf("0f%08X", math.Float32bits(float32(c))) }
@@ -41,8 +41,8 @@ func (w *writer) nearest(x string, c float64) (real, whole string) {
 
 func (w *writer) bits(f string) string { return w.r("mov.b32", f) }
 
-// exp: n = round(x·log₂e), r = x - n·ln2, eˣ = (1 + r + r²·p(r))·2^⌊n/2⌋·2^⌈n/2⌉, so that only the last scaling may round or
-// overflow. Outside [-104, 89] the result is 0 or infinite.
+// exp: n = round(x·log₂e), r = x - n·ln2, eˣ = (1 + r + r²·p(r))·2^⌊n/2⌋·2^⌈n/2⌉, so that only the last scaling may
+// round or overflow. Outside [-104, 89] the result is 0 or infinite.
 func exp(w *writer, a string) string {
 	x := w.f("min.NaN.f32", a, number(89))
 	x = w.f("max.NaN.f32", x, number(-104))
@@ -50,7 +50,9 @@ func exp(w *writer, a string) string {
 	const ln2Hi = 0x1.62e4p-1 // 15 bits: n times it is exact
 	r := w.fma(n, number(-ln2Hi), x)
 	r = w.fma(n, number(ln2Hi-math.Ln2), r)
-	p := w.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+	p := w.horner(
+		r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+	)
 	y := w.add(w.fma(p, w.mul(r, r), r), number(1))
 	half := w.r("shr.s32", k, "1")
 	y = w.mul(y, w.pow2(half))
@@ -73,8 +75,10 @@ func log(w *writer, a string) string {
 	k := w.f("cvt.rn.f32.s32", w.r("add.s32", e, scale))
 	f := w.add(m, number(-1))
 	z := w.mul(f, f)
-	p := w.horner(f, 7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-		2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
+	p := w.horner(
+		f, 7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+		2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+	)
 	const ln2Hi = 0.693359375 // 10 bits: k times it is exact
 	y := w.mul(w.mul(p, f), z)
 	y = w.fma(k, number(math.Ln2-ln2Hi), y)
@@ -91,7 +95,8 @@ func (w *writer) expMinusAbs(a string, scale float64) string {
 	return exp(w, w.mul(w.f("abs.f32", a), number(-scale)))
 }
 
-// sigmoid: with e = exp(-|a|) it is 1/(1+e) or e/(1+e), so that nothing overflows and the left tail keeps its precision.
+// sigmoid: with e = exp(-|a|) it is 1/(1+e) or e/(1+e), so that nothing overflows and the left tail keeps its
+// precision.
 func sigmoid(w *writer, a string) string {
 	e := w.expMinusAbs(a, 1)
 	top := w.f("selp.f32", e, number(1), w.p("setp.lt.f32", a, number(0)))
@@ -109,8 +114,8 @@ func tanh(w *writer, a string) string {
 	return w.f("selp.f32", near, far, w.p("setp.lt.f32", w.f("abs.f32", a), number(0.625)))
 }
 
-// softplus: max(a, 0) + log(1+e) with e = exp(-|a|) and log(1+e) = 2 artanh s, s = e/(2+e) ≤ 1/3, whose series keeps the
-// relative precision of the left tail; terms from s¹⁶ on are below 2⁻²⁸.
+// softplus: max(a, 0) + log(1+e) with e = exp(-|a|) and log(1+e) = 2 artanh s, s = e/(2+e) ≤ 1/3, whose series keeps
+// the relative precision of the left tail; terms from s¹⁶ on are below 2⁻²⁸.
 func softplus(w *writer, a string) string {
 	e := w.expMinusAbs(a, 1)
 	s := w.f("div.rn.f32", e, w.add(e, number(2)))
@@ -163,9 +168,9 @@ func truncate(x float64, n int) float64 { return math.Ldexp(math.Trunc(math.Ldex
 // digits is a zero word and the first 224 binary digits of 2/π (as in fdlibm, e_rem_pio2.c).
 const digits = ".const .align 4 .b32 digits[8] = {0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};\n\n"
 
-// largeAngle puts the exact reduction of M. Payne and R. Hanek (SIGNUM Newsletter 18, 1983) in place of r and q where |a| is
-// large. With |a| = m·2ᵉ, m an integer of 24 bits, those digits of 2/π count whose weight in 2ᵉ·2/π is at most 2: 96 of
-// them, times m, modulo 2⁹⁶, are |a|·2/π modulo 4 in units of 2⁻⁹⁴.
+// largeAngle puts the exact reduction of M. Payne and R. Hanek (SIGNUM Newsletter 18, 1983) in place of r and q where
+// |a| is large. With |a| = m·2ᵉ, m an integer of 24 bits, those digits of 2/π count whose weight in 2ᵉ·2/π is at most
+// 2: 96 of them, times m, modulo 2⁹⁶, are |a|·2/π modulo 4 in units of 2⁻⁹⁴.
 func (w *writer) largeAngle(a, r, q string) (newR, newQ string) {
 	w.table = true
 	newR, newQ = w.f("mov.f32", r), w.r("mov.b32", q)
@@ -175,7 +180,8 @@ func (w *writer) largeAngle(a, r, q string) (newR, newQ string) {
 
 	b := w.bits(a)
 	m := w.r("or.b32", w.r("and.b32", b, "0x7fffff"), "0x800000")
-	at := w.r("sub.u32", w.r("bfe.u32", b, "23", "8"), integer(150-30)) // of the first digit: e - 1, after 31 zeros before it
+	// of the first digit: e - 1, after 31 zeros before it
+	at := w.r("sub.u32", w.r("bfe.u32", b, "23", "8"), integer(150-30))
 	base := w.op('d', "mov.u64", "digits")
 	base = w.op('d', "mad.wide.u32", w.r("shr.u32", at, "5"), "4", base)
 	var word [4]string
@@ -193,7 +199,8 @@ func (w *writer) largeAngle(a, r, q string) (newR, newQ string) {
 	top := w.op('d', "or.b64", w.op('d', "shl.b64", high, "32"), w.op('d', "and.b64", mid, "0xffffffff"))
 	quadrant := w.r("cvt.u32.u64", w.op('d', "shr.u64", top, "62"))
 	fraction := w.op('d', "shl.b64", top, "2")
-	up := w.r("cvt.u32.u64", w.op('d', "shr.u64", fraction, "63")) // a fraction from ½ on counts down from the next quadrant
+	// a fraction from ½ on counts down from the next quadrant
+	up := w.r("cvt.u32.u64", w.op('d', "shr.u64", fraction, "63"))
 	quadrant = w.r("add.s32", quadrant, up)
 	v := w.op('d', "cvt.rn.f64.s64", fraction)
 	v = w.op('d', "mul.rn.f64", v, fmt.Sprintf("0d%016X", math.Float64bits(math.Pi/2*0x1p-64)))

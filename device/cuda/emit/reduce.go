@@ -6,20 +6,13 @@ import (
 	"slices"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/kind"
 	"bilevel/kernels"
 )
 
-// Kind says how terms are combined.
-type Kind uint8
-
-const (
-	Sum Kind = iota
-	Maximum
-)
-
 // combine is the instruction of each kind, start its value for no terms.
-var combine = [...]string{Sum: "add.rn.f32", Maximum: "max.NaN.f32"}
-var start = [...]float64{Sum: 0, Maximum: math.Inf(-1)}
+var combine = [...]string{kind.Sum: "add.rn.f32", kind.Maximum: "max.NaN.f32"}
+var start = [...]float64{kind.Sum: 0, kind.Maximum: math.Inf(-1)}
 
 const (
 	// run is the most terms that a thread adds one after the other.
@@ -78,7 +71,7 @@ func tile(cells, terms int, along bool) tiling {
 //
 // A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks share
 // a result, they store parts, which a further pass reduces in the same way.
-func Reduce(e *expr.Expr, shape, axes []int, kinds []Kind, in, out []Array) Program {
+func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) Program {
 	if slices.Contains(shape, 0) { // no terms
 		return nothing(shape, axes, kinds, in, out)
 	}
@@ -157,7 +150,7 @@ func (s *space) alongTerms(kept, terms []axis) bool {
 
 // pass adds the kernel of one pass to the program. Operands of arrays are named by operand; with splits, the reduced
 // results go to scratch memory of a level.
-func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, operand func(v int) kernels.Operand, level int) {
+func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tiling, operand func(v int) kernels.Operand, level int) {
 	n := t.cells * t.terms
 	w := newWriter()
 	x := newIndex(w, s.wide(append(slices.Clone(kept), terms...), max(n, len(kinds)*t.splits*t.cells)))
@@ -228,7 +221,9 @@ func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, ope
 		}
 		v := s.input[step.Arg]
 		if loaded[v] == "" {
-			loaded[v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]")
+			loaded[v] = w.op(
+				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]",
+			)
 		}
 		return loaded[v]
 	})
@@ -285,7 +280,12 @@ func (s *space) pass(p *Program, kinds []Kind, kept, terms []axis, t tiling, ope
 		shared = len(kinds) * block
 	}
 	entry, text := w.finish("reduce", shared)
-	p.Launches = append(p.Launches, kernels.Launch{Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args})
+	p.Launches = append(
+		p.Launches,
+		kernels.Launch{
+			Module: entry, Entry: entry, Grid: [3]int{t.grid(), 1, 1}, Block: [3]int{block, 1, 1}, Args: args,
+		},
+	)
 	p.Text[entry] = text
 }
 
@@ -308,7 +308,7 @@ func (x *index) unsigned() string { return map[bool]string{false: "u32", true: "
 func (x *index) move() string     { return "mov." + x.unsigned() }
 
 // nothing stores what no terms give.
-func nothing(shape, axes []int, kinds []Kind, in, out []Array) Program {
+func nothing(shape, axes []int, kinds []kind.Reduce, in, out []Array) Program {
 	kept := slices.Clone(shape)
 	for _, a := range axes {
 		kept[a] = 1

@@ -15,9 +15,9 @@ type axis struct {
 	strides []int
 }
 
-// axesOf lists the axes of a shape that have more than one point, the fastest last, as few as possible: neighbours become one
-// where no array can tell. Their order is free: those along which the last array, an output, and then any other is dense
-// come last.
+// axesOf lists the axes of a shape that have more than one point, the fastest last, as few as possible: adjacent axes
+// are merged where all arrays are contiguous across them. Their order is free: those along which the last array, an
+// output, and then any other is dense come last.
 func axesOf(shape []int, arrays [][]int, which func(a int) bool) []axis {
 	var list []axis
 	for a, n := range shape {

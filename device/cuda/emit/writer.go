@@ -1,5 +1,5 @@
-// Package emit writes PTX text for fused elementwise work: the kernel of a Map, the kernels of a Reduce, and epilogues in
-// compiled kernels, from their expressions. Shapes and strides are part of the text, addresses are its parameters.
+// Package emit writes PTX text for fused elementwise work: the kernel of a Map, the kernels of a Reduce, and epilogues
+// in compiled kernels, from their expressions. Shapes and strides are part of the text, addresses are its parameters.
 //
 // # Arithmetic
 //
@@ -17,15 +17,15 @@ import (
 	"bilevel/kernels"
 )
 
-// Program is a plan with the texts of those of its modules that were made for it. The operands of a Map and a Reduce are the
-// inputs and then the outputs.
+// Program is a plan with the texts of those of its modules that were made for it. The operands of a Map and a Reduce
+// are the inputs and then the outputs.
 type Program struct {
 	kernels.Plan
 	Text map[string]string // by kernels.Launch.Module
 }
 
-// Array says how an operand lies in memory: element (i0, i1, …) is at Off + Σ i·Strides, in elements of four bytes from an
-// address that is a multiple of 16.
+// Array says how an operand lies in memory: element (i0, i1, …) is at Off + Σ i·Strides, in elements of four bytes from
+// an address that is a multiple of 16.
 type Array struct {
 	Type    expr.Type
 	Off     int
@@ -35,7 +35,8 @@ type Array struct {
 // block is the number of threads of a block in all emitted kernels.
 const block = 256
 
-// A writer collects the body of a kernel, or of a scope in one. Registers are used once: f is .f32, r .b32, d .b64, p .pred.
+// A writer collects the body of a kernel, or of a scope in one. Registers are used once: f is .f32, r .b32, d .b64, p
+// .pred.
 type writer struct {
 	body   strings.Builder
 	prefix string   // of registers

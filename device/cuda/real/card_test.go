@@ -29,8 +29,8 @@ import (
 	"bilevel/tensor"
 )
 
-// The tests of this file run on the cards of the machine and, so that they are known to be right, on simulated ones. Where there
-// is no card they skip that part, and fail with REQUIRE_GPU.
+// The tests of this file run on the cards of the machine and, so that they are known to be right, on simulated ones.
+// Where there is no card they skip that part, and fail with REQUIRE_GPU.
 
 const requireGPU = "REQUIRE_GPU"
 
@@ -179,12 +179,17 @@ func TestFullCard(t *testing.T) {
 // count is the program x ← x + 1, s ← Σ x.
 func count(x, s device.Buffer) *device.Program {
 	v := device.Dense(0, 0, x.Len())
-	plus := &expr.Expr{Steps: []expr.Step{{}, {Fn: expr.Const, Const: 1}, {Fn: expr.Add, Args: [3]int{0, 1}}}, Outs: []int{2}}
+	plus := &expr.Expr{
+		Steps: []expr.Step{{}, {Fn: expr.Const, Const: 1}, {Fn: expr.Add, Args: [3]int{0, 1}}}, Outs: []int{2},
+	}
 	same := &expr.Expr{Steps: []expr.Step{{}}, Outs: []int{0}}
 	return &device.Program{Name: "count", Buffers: []device.Buffer{x, s}, Code: []device.Instr{
 		{Op: device.Map, Attr: device.MapAttr{Shape: v.Shape, Expr: plus}, In: []device.View{v}, Out: []device.View{v}},
-		{Op: device.Reduce, Attr: device.ReduceAttr{Shape: v.Shape, Expr: same, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum}},
-			In: []device.View{v}, Out: []device.View{device.Dense(1, 0, 1)}},
+		{
+			Op:   device.Reduce,
+			Attr: device.ReduceAttr{Shape: v.Shape, Expr: same, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum}},
+			In:   []device.View{v}, Out: []device.View{device.Dense(1, 0, 1)},
+		},
 	}}
 }
 
@@ -297,8 +302,14 @@ func TestHarmlessFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, d.Upload(i, 0, device.Int32s(index)))
 		out := upload(t, d, make([]float32, 9))
-		r, err := d.Prepare(&device.Program{Name: "rows", Buffers: []device.Buffer{table, i, out}, Code: []device.Instr{{Op: device.Gather,
-			In: []device.View{device.Dense(0, 0, 10, 3), device.Dense(1, 0, 3)}, Out: []device.View{device.Dense(2, 0, 3, 3)}}}})
+		r, err := d.Prepare(
+			&device.Program{Name: "rows", Buffers: []device.Buffer{table, i, out}, Code: []device.Instr{
+				{
+					Op: device.Gather, In: []device.View{device.Dense(0, 0, 10, 3), device.Dense(1, 0, 3)},
+					Out: []device.View{device.Dense(2, 0, 3, 3)},
+				},
+			}},
+		)
 		require.NoError(t, err)
 		require.NoError(t, r.Run(1))
 		err = d.Sync()
@@ -321,8 +332,8 @@ func code(t *testing.T, err error) driver.Code {
 	return e.Code
 }
 
-// A whole experiment takes the same minibatches on the card as on the processor and ends with the same numbers: an iteration
-// adds about 20 roundings of 2⁻²⁴ at most, on both sides. Another seed ends elsewhere.
+// A whole experiment takes the same minibatches on the card as on the processor and ends with the same numbers: an
+// iteration adds about 20 roundings of 2⁻²⁴ at most, on both sides. Another seed ends elsewhere.
 func TestCleaning(t *testing.T) {
 	set, err := data.Digits()
 	require.NoError(t, err)
@@ -331,8 +342,10 @@ func TestCleaning(t *testing.T) {
 	linear, err := solvers.ScheduleByName("linear")
 	require.NoError(t, err)
 	everywhere(t, func(t *testing.T, m machine) {
-		clean := experiments.Clean{Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: soba, Schedule: linear, Step: 0.1, OuterStep: 60, Reg: 0.3,
-			Iterations: 200, Batch: 64, Records: 4}
+		clean := experiments.Clean{
+			Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: soba, Schedule: linear, Step: 0.1, OuterStep: 60, Reg: 0.3,
+			Iterations: 200, Batch: 64, Records: 4,
+		}
 		if m.simulated {
 			if testing.Short() {
 				t.Skip("long: a whole experiment on a simulated card")
@@ -352,7 +365,9 @@ func TestCleaning(t *testing.T) {
 		got := run(m.open(t, 0, false), 3)
 		roundOff := 2 * 20 * float64(clean.Iterations) * 0x1p-24
 		require.InEpsilon(t, want.ValLoss, got.ValLoss, roundOff)
-		require.InEpsilon(t, *want.Hypergradient.Norm, *got.Hypergradient.Norm, 10*roundOff, "a linear solve in between")
+		require.InEpsilon(
+			t, *want.Hypergradient.Norm, *got.Hypergradient.Norm, 10*roundOff, "a linear solve in between",
+		)
 		require.Greater(t, max(other.ValLoss/want.ValLoss, want.ValLoss/other.ValLoss), 1+10*roundOff)
 	})
 }

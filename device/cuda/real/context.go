@@ -82,16 +82,26 @@ func (c *context) Free(p driver.Ptr) error {
 	return c.do("cuMemFree", nil, func() error { return cu.MemFree(cu.DevicePtr(p)) })
 }
 
+func (c *context) FreeMemory() (free int64, err error) {
+	err = c.do("cuMemGetInfo", nil, func() (err error) { free, _, err = cu.MemInfo(); return err })
+	return free, err
+}
+
 func (c *context) Pinned(n int) ([]byte, error) {
 	var p unsafe.Pointer
-	if err := c.do("cuMemHostAlloc", bytes(int64(n)), func() error { return check(C.cuMemHostAlloc(&p, C.size_t(n), 0)) }); err != nil {
+	if err := c.do(
+		"cuMemHostAlloc", bytes(int64(n)), func() error { return check(C.cuMemHostAlloc(&p, C.size_t(n), 0)) },
+	); err != nil {
 		return nil, err
 	}
 	return unsafe.Slice((*byte)(p), n), nil
 }
 
 func (c *context) FreePinned(b []byte) error {
-	return c.do("cuMemFreeHost", bytes(int64(len(b))), func() error { return cu.MemFreeHost(unsafe.Pointer(unsafe.SliceData(b))) })
+	return c.do(
+		"cuMemFreeHost", bytes(int64(len(b))),
+		func() error { return cu.MemFreeHost(unsafe.Pointer(unsafe.SliceData(b))) },
+	)
 }
 
 func (c *context) Load(ptx string) (driver.Module, error) {
@@ -205,7 +215,9 @@ type event struct {
 func (e *event) Since(earlier driver.Event) (ms float64, err error) {
 	from, ok := earlier.(*event)
 	if !ok || from.c != e.c {
-		return 0, &driver.Error{Call: "cuEventElapsedTime", Code: driver.InvalidValue, Detail: "the events are of different contexts"}
+		return 0, &driver.Error{
+			Call: "cuEventElapsedTime", Code: driver.InvalidValue, Detail: "the events are of different contexts",
+		}
 	}
 	if from.closed.Load() {
 		return 0, driver.Closed("cuEventElapsedTime", from.name)

@@ -30,7 +30,8 @@ type real struct {
 	explain func() string // nil, or what the driver has to say on the thread's last error
 }
 
-// New is the driver of this machine. The error wraps shim.ErrMissing where there is none; a driver without a card is no error.
+// New is the driver of this machine. The error wraps shim.ErrMissing where there is none; a driver without a card is no
+// error.
 func New() (driver.Driver, error) {
 	table, err := shim.Open()
 	if err != nil {
@@ -39,8 +40,8 @@ func New() (driver.Driver, error) {
 	return Over(table, nil)
 }
 
-// Over is the driver that a table leads to. Explain, where it is not nil, is asked after a failed call and on its thread; its
-// answer is added to the error.
+// Over is the driver that a table leads to. Explain, where it is not nil, is asked after a failed call and on its
+// thread; its answer is added to the error.
 func Over(table *shim.Table, explain func() string) (driver.Driver, error) {
 	d := &real{table: table, explain: explain}
 	return d, d.selected(false, func() error {
@@ -163,8 +164,8 @@ func code(err error) driver.Code {
 	return driver.Unknown
 }
 
-// failed is the contract's error of a call, nil for nil; the caller is still on the call's thread. The detail ends with cuda.h's
-// name of the code.
+// failed is the contract's error of a call, nil for nil; the caller is still on the call's thread. The detail ends with
+// cuda.h's name of the code.
 func (d *real) failed(call, detail string, err error) error {
 	if err == nil {
 		return nil

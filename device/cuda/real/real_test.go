@@ -37,7 +37,8 @@ func with(t *testing.T, version, init int) string {
 	source := filepath.Join(dir, "cuda.c")
 	require.NoError(t, os.WriteFile(source, []byte(library), 0o600))
 	out, err := exec.Command(compiler, "-shared", "-fPIC", fmt.Sprintf("-DVERSION=%d", version), fmt.Sprintf("-DINIT=%d", init),
-		"-o", filepath.Join(dir, "libcuda.so.1"), source).CombinedOutput()
+		"-o", filepath.Join(dir, "libcuda.so.1"), source).
+		CombinedOutput()
 	require.NoError(t, err, string(out))
 
 	name, _, _ := strings.Cut(t.Name(), "/")

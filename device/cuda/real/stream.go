@@ -39,7 +39,9 @@ func (s *stream) raw() C.CUstream { return *(*C.CUstream)(unsafe.Pointer(&s.cu))
 func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
 	f, ok := kernel.(*function)
 	if !ok || f.m.c != s.c {
-		return &driver.Error{Call: "cuLaunchKernel", Code: driver.InvalidValue, Detail: kernel.Name() + " is not of this context"}
+		return &driver.Error{
+			Call: "cuLaunchKernel", Code: driver.InvalidValue, Detail: kernel.Name() + " is not of this context",
+		}
 	}
 	if f.m.closed.Load() {
 		return driver.Closed("cuLaunchKernel", f.m.name)
@@ -49,8 +51,10 @@ func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
 		wide = wide || len(a) > wordSize
 	}
 	detail := func() string {
-		return fmt.Sprintf("%s, grid %d x %d x %d, block %d x %d x %d, %d bytes of shared memory, %d parameters", f.name,
-			l.Grid[0], l.Grid[1], l.Grid[2], l.Block[0], l.Block[1], l.Block[2], l.Shared, len(l.Args))
+		return fmt.Sprintf(
+			"%s, grid %d x %d x %d, block %d x %d x %d, %d bytes of shared memory, %d parameters", f.name, l.Grid[0],
+			l.Grid[1], l.Grid[2], l.Block[0], l.Block[1], l.Block[2], l.Shared, len(l.Args),
+		)
 	}
 	return s.do("cuLaunchKernel", detail, func() error {
 		if wide {
@@ -114,7 +118,9 @@ func (s *stream) Fill(dst driver.Ptr, word uint32, n int64) error {
 func (s *stream) Record(mark driver.Event) error {
 	e, ok := mark.(*event)
 	if !ok || e.c != s.c {
-		return &driver.Error{Call: "cuEventRecord", Code: driver.InvalidValue, Detail: "the event is not of this context"}
+		return &driver.Error{
+			Call: "cuEventRecord", Code: driver.InvalidValue, Detail: "the event is not of this context",
+		}
 	}
 	if e.closed.Load() {
 		return driver.Closed("cuEventRecord", e.name)
@@ -135,14 +141,18 @@ func (s *stream) BeginCapture() error {
 
 func (s *stream) EndCapture() (driver.Graph, error) {
 	var recorded C.CUgraph
-	if err := s.do("cuStreamEndCapture", nil, func() error { return check(C.cuStreamEndCapture(s.raw(), &recorded)) }); err != nil {
+	if err := s.do(
+		"cuStreamEndCapture", nil, func() error { return check(C.cuStreamEndCapture(s.raw(), &recorded)) },
+	); err != nil {
 		return nil, err
 	}
 	g := &graph{handle: handle{c: s.c, name: "the graph"}}
 	err := s.do("cuGraphGetNodes", nil, func() error { return check(C.cuGraphGetNodes(recorded, nil, &g.nodes)) })
 	if err == nil {
 		nodes := func() string { return fmt.Sprintf("%d nodes", g.nodes) }
-		err = s.do("cuGraphInstantiate", nodes, func() error { return check(C.cuGraphInstantiate(&g.exec, recorded, 0)) })
+		err = s.do(
+			"cuGraphInstantiate", nodes, func() error { return check(C.cuGraphInstantiate(&g.exec, recorded, 0)) },
+		)
 	}
 	if e := s.do("cuGraphDestroy", nil, func() error { return check(C.cuGraphDestroy(recorded)) }); err == nil {
 		err = e
@@ -156,7 +166,9 @@ func (s *stream) EndCapture() (driver.Graph, error) {
 func (s *stream) Replay(work driver.Graph) error {
 	g, ok := work.(*graph)
 	if !ok || g.c != s.c {
-		return &driver.Error{Call: "cuGraphLaunch", Code: driver.InvalidValue, Detail: "the graph is not of this context"}
+		return &driver.Error{
+			Call: "cuGraphLaunch", Code: driver.InvalidValue, Detail: "the graph is not of this context",
+		}
 	}
 	if g.closed.Load() {
 		return driver.Closed("cuGraphLaunch", g.name)

@@ -39,11 +39,14 @@ func (b *bench) device(tensor bool) (d *cuda.Device, err error) {
 		at = &b.cards[1]
 	}
 	if *at == nil {
-		*at, err = b.given.Again(cuda.Options{Exact: true, TensorCores: tensor, Loaded: func(name string, bytes int, seconds float64) {
-			if !slices.ContainsFunc(b.report.Modules, func(m Module) bool { return m.Name == name }) { // of two devices the first
-				b.report.Modules = append(b.report.Modules, Module{name, bytes, seconds})
-			}
-		}})
+		*at, err = b.given.Again(
+			cuda.Options{Exact: true, TensorCores: tensor, Loaded: func(name string, bytes int, seconds float64) {
+				// of two devices the first
+				if !slices.ContainsFunc(b.report.Modules, func(m Module) bool { return m.Name == name }) {
+					b.report.Modules = append(b.report.Modules, Module{name, bytes, seconds})
+				}
+			}},
+		)
 	}
 	return *at, err
 }
@@ -176,12 +179,13 @@ func (b *bench) run(d *cuda.Device, w *work, many bool) (t timing, err error) {
 	return t, nil
 }
 
-// fill writes an operand: indices as the scene says; on a card, where power and clock depend on the data, Reals are random.
+// fill writes an operand: indices as the scene says; on a card, where power and clock depend on the data, Reals are
+// random.
 func (b *bench) fill(d *cuda.Device, buf device.Buffer, o operand, noisy bool) error {
 	switch {
 	case o.ints != nil:
 		return d.Upload(buf, 0, device.Int32s(o.ints))
-	case o.typ == device.Int || !noisy:
+	case o.typ != device.Real || !noisy:
 		return nil
 	}
 	if b.noise == nil {

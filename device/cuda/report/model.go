@@ -22,14 +22,16 @@ type Model struct {
 	card ptx.Card
 }
 
-// ModelOf is the model of a card: the known card that its name tells, else one of its compute capability, with the peaks
-// scaled to the multiprocessors and the clock that the driver reports, and the bandwidth of its memory clock and bus (two
-// transfers a clock) where it reports them. Without either it is nil.
+// ModelOf is the model of a card: the known card that its name tells, else one of its compute capability, with the
+// peaks scaled to the multiprocessors and the clock that the driver reports, and the bandwidth of its memory clock and
+// bus (two transfers a clock) where it reports them. Without either it is nil.
 func ModelOf(c driver.Card) *Model {
 	cards := ptx.Cards()
 	at := slices.IndexFunc(cards, func(known ptx.Card) bool { return says(c.Name, known.Name) })
 	if at < 0 {
-		at = slices.IndexFunc(cards, func(known ptx.Card) bool { return known.Capability == 10*c.Capability[0]+c.Capability[1] })
+		at = slices.IndexFunc(
+			cards, func(known ptx.Card) bool { return known.Capability == 10*c.Capability[0]+c.Capability[1] },
+		)
 	}
 	if at < 0 {
 		return nil
@@ -38,8 +40,11 @@ func ModelOf(c driver.Card) *Model {
 	m := &Model{Like: k.Name, Source: k.Source, Assumed: slices.Clone(k.Assumed)}
 	if speed := float64(c.Processors) * float64(c.ClockKHz) * 1e3 / (float64(k.SMs) * k.ClockHz); speed > 0 {
 		if speed != 1 {
-			m.Assumed = append(m.Assumed, fmt.Sprintf("peaks of the processors (those of the %s times %.3f, for %d multiprocessors at %d MHz)",
-				k.Name, speed, c.Processors, c.ClockKHz/1000))
+			m.Assumed = append(
+				m.Assumed,
+				fmt.Sprintf("peaks of the processors (those of the %s times %.3f, for %d multiprocessors at %d MHz)",
+					k.Name, speed, c.Processors, c.ClockKHz/1000),
+			)
 		}
 		k.SMs, k.ClockHz = c.Processors, float64(c.ClockKHz)*1e3
 		for _, peak := range []*float64{&k.FP32, &k.FP64, &k.Half, &k.TF32, &k.FP16} {
@@ -56,8 +61,8 @@ func ModelOf(c driver.Card) *Model {
 	return m
 }
 
-// says tells whether the words of a card's name, or two of them in a row, are a known card: "NVIDIA GeForce RTX 4090" is an
-// RTX4090, and "GH200" no H200.
+// says tells whether the words of a card's name, or two of them in a row, are a known card: "NVIDIA GeForce RTX 4090"
+// is an RTX4090, and "GH200" no H200.
 func says(name, known string) bool {
 	words := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for i := range words {

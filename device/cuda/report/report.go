@@ -1,5 +1,6 @@
 // Package report measures a card: every kernel at three sizes beside what the card's peaks allow and what the model of
-// internal/ptx estimates, and how long the driver takes to compile each module. `bilevel doctor --device cuda` prints it.
+// internal/ptx estimates, and how long the driver takes to compile each module. `bilevel doctor --device cuda` prints
+// it.
 package report
 
 import (
@@ -97,14 +98,18 @@ const Sampled = 4
 // ErrNoCard says that a device is no CUDA card, real or simulated.
 var ErrNoCard = errors.New("the device is no CUDA card")
 
-// Make measures the card of a device, which is opened again for it; its error wraps ErrNoCard where there is none. A scene that
-// fails is a row with its error; Make fails, with the report so far, where all ends: on a lost card, and with ctx's error.
+// Make measures the card of a device, which is opened again for it; its error wraps ErrNoCard where there is none. A
+// scene that fails is a row with its error; Make fails, with the report so far, where all ends: on a lost card, and
+// with ctx's error.
 func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 	card, ok := dev.(*cuda.Device)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", dev.Info().Name, ErrNoCard)
 	}
-	b := &bench{given: card, simulated: sim.Simulates(card.Card()), report: &Report{Card: describe(card.Card()), Kernels: []Row{}, Modules: []Module{}}}
+	b := &bench{
+		given: card, simulated: sim.Simulates(card.Card()),
+		report: &Report{Card: describe(card.Card()), Kernels: []Row{}, Modules: []Module{}},
+	}
 	b.report.Timing = fmt.Sprintf(measured, samples, warmUp, 1e3*sampleSeconds)
 	b.sizes = Sizes()
 	if b.simulated {
@@ -139,8 +144,10 @@ func Make(ctx context.Context, dev device.Device, o Options) (*Report, error) {
 
 func describe(c driver.Card) Card {
 	return Card{
-		Name: c.Name, Simulated: sim.Simulates(c), Driver: fmt.Sprintf("%d.%d", c.DriverVersion/1000, c.DriverVersion%1000/10),
-		Capability: fmt.Sprintf("%d.%d", c.Capability[0], c.Capability[1]), Processors: c.Processors, MemoryBytes: c.Memory,
-		L2Bytes: c.L2, MemoryClockMHz: c.MemoryClockKHz / 1000, BusBits: c.BusBits, ClockMHz: c.ClockKHz / 1000,
+		Name: c.Name, Simulated: sim.Simulates(c),
+		Driver:     fmt.Sprintf("%d.%d", c.DriverVersion/1000, c.DriverVersion%1000/10),
+		Capability: fmt.Sprintf("%d.%d", c.Capability[0], c.Capability[1]), Processors: c.Processors,
+		MemoryBytes: c.Memory, L2Bytes: c.L2, MemoryClockMHz: c.MemoryClockKHz / 1000, BusBits: c.BusBits,
+		ClockMHz: c.ClockKHz / 1000,
 	}
 }

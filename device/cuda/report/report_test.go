@@ -118,7 +118,10 @@ func TestSampledEstimate(t *testing.T) {
 	}
 	var table strings.Builder
 	require.NoError(t, r.WriteTable(&table))
-	require.Regexp(t, `(?m)^gemm, square +small +64x64 by 64x64 +\d+\.\d\d +[\d.]+ +[\d.]+ +[\d.]+ % \w+ +[\d.]+ +1\.0\d +gemm_64`, table.String())
+	require.Regexp(
+		t, `(?m)^gemm, square +small +64x64 by 64x64 +\d+\.\d\d +[\d.]+ +[\d.]+ +[\d.]+ % \w+ +[\d.]+ +1\.0\d +gemm_64`,
+		table.String(),
+	)
 	require.Contains(t, table.String(), "of peak (simulated)")
 }
 
@@ -143,7 +146,9 @@ func makeFew(t *testing.T, drv *sim.Driver, change func(*driver.Card)) (*Report,
 	drv.Plain, drv.Sample = true, Sampled
 	d, err := cuda.New(real{drv, change}, cuda.Options{Name: "cuda:0"})
 	require.NoError(t, err)
-	few := slices.DeleteFunc(Scenes(), func(s Scene) bool { return s.Name != "map, axpy" && s.Name != "gather, rows of 128" })
+	few := slices.DeleteFunc(
+		Scenes(), func(s Scene) bool { return s.Name != "map, axpy" && s.Name != "gather, rows of 128" },
+	)
 	require.Len(t, few, 2)
 	r, err := Make(context.Background(), d, Options{Sizes: SimulatedSizes()[:2], Scenes: few})
 	return r, errors.Join(err, d.Close())
@@ -157,13 +162,17 @@ func TestModels(t *testing.T) {
 	for _, k := range r.Kernels {
 		require.InDelta(t, 1, *k.Ratio, 1e-2)
 	}
-	slow, err := makeFew(t, newDriver(t, "h200"), func(c *driver.Card) { c.ClockKHz /= 2; c.MemoryClockKHz, c.BusBits = 1000e3, 4096 })
+	slow, err := makeFew(
+		t, newDriver(t, "h200"), func(c *driver.Card) { c.ClockKHz /= 2; c.MemoryClockKHz, c.BusBits = 1000e3, 4096 },
+	)
 	require.NoError(t, err)
 	require.InEpsilon(t, r.Model.FP32/2, slow.Model.FP32, 1e-9)
 	require.InEpsilon(t, 1.024e12, slow.Model.DRAM, 1e-9)
 	last := len(r.Kernels) - 1
 	require.Greater(t, *slow.Kernels[last].Estimate, *r.Kernels[last].Estimate)
-	unknown, err := makeFew(t, newDriver(t, "h200"), func(c *driver.Card) { c.Name, c.Capability = "NVIDIA X1", [2]int{42, 0} })
+	unknown, err := makeFew(
+		t, newDriver(t, "h200"), func(c *driver.Card) { c.Name, c.Capability = "NVIDIA X1", [2]int{42, 0} },
+	)
 	require.NoError(t, err)
 	require.Nil(t, unknown.Model)
 	for _, k := range unknown.Kernels {
@@ -184,14 +193,24 @@ func TestSizesOfACard(t *testing.T) {
 	d, err := cuda.New(drv, cuda.Options{Name: "cuda-sim", Exact: true})
 	require.NoError(t, err)
 	begin := time.Now()
-	r, err := Make(context.Background(), d, Options{Sizes: Sizes(), Progress: func(done, of int) { t.Logf("%d of %d: %.1f s", done, of, time.Since(begin).Seconds()) }})
+	r, err := Make(
+		context.Background(),
+		d,
+		Options{
+			Sizes:    Sizes(),
+			Progress: func(done, of int) { t.Logf("%d of %d: %.1f s", done, of, time.Since(begin).Seconds()) },
+		},
+	)
 	require.NoError(t, err)
 	var table strings.Builder
 	require.NoError(t, r.WriteTable(&table))
 	t.Log(table.String())
 	for _, k := range r.Kernels {
 		require.Empty(t, k.Error, k.Name)
-		require.Less(t, *k.OfPeak, 2., "%s, %s: the model counts an array that is read and written in place once, Bytes twice", k.Name, k.Size)
+		require.Less(
+			t, *k.OfPeak, 2., "%s, %s: the model counts an array that is read and written in place once, Bytes twice",
+			k.Name, k.Size,
+		)
 		require.InDelta(t, 1, *k.Ratio, 1e-6, "the same sample")
 	}
 	require.NoError(t, d.Close())
@@ -200,7 +219,8 @@ func TestSizesOfACard(t *testing.T) {
 func TestNamesOfCards(t *testing.T) {
 	for name, want := range map[string]string{
 		"NVIDIA H100 80GB HBM3": "H100", "NVIDIA A100-SXM4-80GB": "A100", "NVIDIA GeForce RTX 4090": "RTX4090", "NVIDIA H200": "H200",
-		"NVIDIA GH200 480GB": "H100", "NVIDIA B200": "B200", "simulated RTX4090": "RTX4090", // GH200: by its compute capability
+		// GH200: by its compute capability
+		"NVIDIA GH200 480GB": "H100", "NVIDIA B200": "B200", "simulated RTX4090": "RTX4090",
 	} {
 		m := ModelOf(driver.Card{Name: name, Capability: [2]int{9, 0}})
 		require.NotNil(t, m, name)
@@ -216,7 +236,9 @@ func TestFailures(t *testing.T) {
 	d, err := cuda.New(drv, cuda.Options{Name: "cuda-sim", Exact: true})
 	require.NoError(t, err)
 	few := slices.DeleteFunc(Scenes(), func(s Scene) bool { return s.Name != "map, Adam" })
-	r, err := Make(context.Background(), d, Options{Sizes: []Size{{"small", 1 << 10, 16}, {"large", 1 << 17, 16}}, Scenes: few})
+	r, err := Make(
+		context.Background(), d, Options{Sizes: []Size{{"small", 1 << 10, 16}, {"large", 1 << 17, 16}}, Scenes: few},
+	)
 	require.NoError(t, err)
 	require.Empty(t, r.Kernels[0].Error)
 	require.Contains(t, r.Kernels[1].Error, "out of memory")
@@ -228,7 +250,9 @@ func TestFailures(t *testing.T) {
 	drv.Faults.Sticky = 2
 	d, err = cuda.New(drv, cuda.Options{Name: "cuda-sim", Exact: true})
 	require.NoError(t, err)
-	r, err = Make(context.Background(), d, Options{Sizes: []Size{{"a", 64, 64}, {"b", 64, 64}, {"c", 64, 64}}, Scenes: few})
+	r, err = Make(
+		context.Background(), d, Options{Sizes: []Size{{"a", 64, 64}, {"b", 64, 64}, {"c", 64, 64}}, Scenes: few},
+	)
 	require.ErrorContains(t, err, "the card is lost to this process")
 	require.Len(t, r.Kernels, 2)
 	require.NoError(t, d.Close())

@@ -63,8 +63,8 @@ func draws(n, below int) []int32 {
 	return list
 }
 
-// Scenes lists what is measured: each kernel of package kernels that a device can launch, and kernels as they are emitted for
-// solvers and networks.
+// Scenes lists what is measured: each kernel of package kernels that a device can launch, and kernels as they are
+// emitted for solvers and networks.
 func Scenes() []Scene {
 	all := []Scene{
 		product("deep", factors{}, func(s Size) (b, m, n, k int) { return 1, 64, 64, 64 * s.Side }),
@@ -75,7 +75,8 @@ func Scenes() []Scene {
 			product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }),
 			product("narrow", f, func(s Size) (b, m, n, k int) { return 1, s.Side, 16, s.Side }))
 	}
-	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} { // narrow results stay in float32
+	// narrow results stay in float32
+	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} {
 		f.tensor = true
 		all = append(all, product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }))
 	}
@@ -87,7 +88,7 @@ func Scenes() []Scene {
 	}
 	all = append(all, kthLargest())
 	for _, cols := range []int{128, 65} {
-		all = append(all, gather(cols))
+		all = append(all, gather(cols, device.Real), gather(cols, device.Byte))
 	}
 	all = append(all, scatterAdd())
 	for _, kind := range []device.RandomKind{device.Bits, device.Integers, device.Uniform, device.Normal} {
@@ -144,7 +145,9 @@ func product(name string, f factors, shape func(Size) (b, m, n, k int)) Scene {
 	return Scene{"gemm, " + name + f.String(), f.tensor, func(s Size) *work {
 		b, m, n, k := shape(s)
 		B, M, N, K := float64(b), float64(m), float64(n), float64(k)
-		w := &work{shape: fmt.Sprintf("%dx%d by %dx%d", m, k, k, n), bytes: 4 * B * (M*K + K*N + M*N), flop: 2 * B * M * N * K}
+		w := &work{
+			shape: fmt.Sprintf("%dx%d by %dx%d", m, k, k, n), bytes: 4 * B * (M*K + K*N + M*N), flop: 2 * B * M * N * K,
+		}
 		if b > 1 {
 			w.shape = fmt.Sprintf("%d of %s", b, w.shape)
 		}
@@ -203,12 +206,19 @@ func kthLargest() Scene {
 	}}
 }
 
-func gather(cols int) Scene {
-	return Scene{Name: fmt.Sprintf("gather, rows of %d", cols), work: func(s Size) *work {
+// gather picks rows of a table of numbers, or of bytes that become numbers.
+func gather(cols int, table device.Type) Scene {
+	name, element := "gather", 4.
+	if table == device.Byte {
+		name, element = "gather of bytes", 1
+	}
+	return Scene{Name: fmt.Sprintf("%s, rows of %d", name, cols), work: func(s Size) *work {
 		rows := s.rows(cols)
-		w := &work{shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + 8*float64(rows*cols)}
+		w := &work{
+			shape: fmt.Sprintf("%d of %d rows", rows, rows), bytes: 4*float64(rows) + (element+4)*float64(rows*cols),
+		}
 		w.instr.Op = device.Gather
-		w.real(rows, cols)
+		w.in(table, []int{rows, cols}, []int{cols, 1})
 		w.in(device.Int, []int{rows}, []int{1}, draws(rows, rows)...)
 		w.out(device.Real, rows, cols)
 		return w
@@ -220,7 +230,10 @@ func scatterAdd() Scene {
 	return Scene{Name: "scatter-add, rows of 128", work: func(s Size) *work {
 		const cols = 128
 		rows, n := s.rows(cols), s.Side
-		w := &work{shape: fmt.Sprintf("%d into %d rows", n, rows), bytes: 4*float64(n) + 12*float64(n*cols), flop: float64(n * cols)}
+		w := &work{
+			shape: fmt.Sprintf("%d into %d rows", n, rows), bytes: 4*float64(n) + 12*float64(n*cols),
+			flop: float64(n * cols),
+		}
 		w.instr.Op = device.ScatterAdd
 		w.real(rows, cols)
 		w.in(device.Int, []int{n}, []int{1}, draws(n, rows)...)
@@ -276,7 +289,9 @@ func emitted() []Scene {
 			b.Outs = e(x, b)
 			w.instr.Op, w.instr.Attr = op, device.MapAttr{Shape: []int{n}, Expr: &b.Expr}
 			if op == device.Reduce {
-				w.instr.Attr = device.ReduceAttr{Shape: []int{n}, Expr: &b.Expr, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum}}
+				w.instr.Attr = device.ReduceAttr{
+					Shape: []int{n}, Expr: &b.Expr, Axes: []int{0}, Kinds: []device.ReduceKind{device.Sum},
+				}
 			}
 			place(w, n)
 			for _, v := range append(w.instr.In, w.instr.Out...) {
@@ -291,7 +306,10 @@ func emitted() []Scene {
 		}, func(w *work, n int) { w.inPlace(0) }),
 		fused("map, Adam", 12, device.Map, 4, func(x []int, b *body) []int {
 			m := b.do(expr.Add, b.do(expr.Mul, x[1], b.number(0.9)), b.do(expr.Mul, x[3], b.number(0.1)))
-			s := b.do(expr.Add, b.do(expr.Mul, x[2], b.number(0.99)), b.do(expr.Mul, b.do(expr.Mul, x[3], x[3]), b.number(0.01)))
+			s := b.do(
+				expr.Add, b.do(expr.Mul, x[2], b.number(0.99)),
+				b.do(expr.Mul, b.do(expr.Mul, x[3], x[3]), b.number(0.01)),
+			)
 			step := b.do(expr.Div, m, b.do(expr.Add, b.do(expr.Sqrt, s), b.number(1e-8)))
 			return []int{b.do(expr.Sub, x[0], b.do(expr.Mul, step, b.number(1e-6))), m, s}
 		}, func(w *work, n int) {
@@ -333,8 +351,10 @@ func sums(name string, along int) Scene {
 		w.out(device.Real, kept...)
 		w.bytes = 4 * float64(rows*cols+device.Size(kept))
 		w.instr.Op = device.Reduce
-		w.instr.Attr = device.ReduceAttr{Shape: []int{rows, cols}, Expr: &expr.Expr{Steps: []expr.Step{{}}, Outs: []int{0}},
-			Axes: []int{along}, Kinds: []device.ReduceKind{device.Sum}}
+		w.instr.Attr = device.ReduceAttr{
+			Shape: []int{rows, cols}, Expr: &expr.Expr{Steps: []expr.Step{{}}, Outs: []int{0}}, Axes: []int{along},
+			Kinds: []device.ReduceKind{device.Sum},
+		}
 		return w
 	}}
 }

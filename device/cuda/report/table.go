@@ -11,13 +11,21 @@ import (
 // WriteTable prints the report for people.
 func (r *Report) WriteTable(w io.Writer) error {
 	c := r.Card
-	fmt.Fprintf(w, "%s: compute capability %s, %d multiprocessors at up to %d MHz, %.1f GB", c.Name, c.Capability, c.Processors, c.ClockMHz, float64(c.MemoryBytes)/1e9)
+	fmt.Fprintf(
+		w, "%s: compute capability %s, %d multiprocessors at up to %d MHz, %.1f GB", c.Name, c.Capability, c.Processors,
+		c.ClockMHz, float64(c.MemoryBytes)/1e9,
+	)
 	if c.BusBits > 0 {
-		fmt.Fprintf(w, " at %d MHz on %d bits, %.0f MB of L2 cache", c.MemoryClockMHz, c.BusBits, float64(c.L2Bytes)/1e6)
+		fmt.Fprintf(
+			w, " at %d MHz on %d bits, %.0f MB of L2 cache", c.MemoryClockMHz, c.BusBits, float64(c.L2Bytes)/1e6,
+		)
 	}
 	fmt.Fprintf(w, "; driver for CUDA %s\n", c.Driver)
 	if m := r.Model; m != nil {
-		fmt.Fprintf(w, "peaks: %.1f TFLOP/s float32, %.0f TFLOP/s TF32, %.2f TB/s memory (as the %s: %s)\n", m.FP32/1e12, m.TF32/1e12, m.DRAM/1e12, m.Like, m.Source)
+		fmt.Fprintf(
+			w, "peaks: %.1f TFLOP/s float32, %.0f TFLOP/s TF32, %.2f TB/s memory (as the %s: %s)\n", m.FP32/1e12,
+			m.TF32/1e12, m.DRAM/1e12, m.Like, m.Source,
+		)
 		fmt.Fprintf(w, "assumed: %s\n", strings.Join(m.Assumed, "; "))
 	} else {
 		fmt.Fprintf(w, "peaks and estimates: no known card is like this one\n")
@@ -35,8 +43,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(t, "failed: %s\n", k.Error)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.1f\t%s\t%s\t%s\t%s\n", number("%.2f", 1e6, k.Seconds), rate(k.FLOP, *k.Seconds), k.Bytes / *k.Seconds / 1e9,
-			strings.TrimSpace(number("%.1f %%", 100, k.OfPeak)+" "+k.Bound), number("%.2f", 1e6, k.Estimate), number("%.2f", 1, k.Ratio), strings.Join(k.Kernels, " "))
+		fmt.Fprintf(
+			t, "%s\t%s\t%.1f\t%s\t%s\t%s\t%s\n", number("%.2f", 1e6, k.Seconds), rate(k.FLOP, *k.Seconds),
+			k.Bytes / *k.Seconds / 1e9, strings.TrimSpace(number("%.1f %%", 100, k.OfPeak)+" "+k.Bound),
+			number("%.2f", 1e6, k.Estimate), number("%.2f", 1, k.Ratio), strings.Join(k.Kernels, " "),
+		)
 		if k.Error != "" {
 			fmt.Fprintf(t, "\t\tno estimate: %s\n", k.Error)
 		}

@@ -47,8 +47,8 @@ func Open() (*Table, error) {
 	return t, nil
 }
 
-// New is a table of the given C functions, which have the prototypes of cuda.h, by their names in libcuda.so.1. Enter, where
-// it is not nil, is called whenever the table is selected.
+// New is a table of the given C functions, which have the prototypes of cuda.h, by their names in libcuda.so.1. Enter,
+// where it is not nil, is called whenever the table is selected.
 func New(functions map[string]unsafe.Pointer, enter func()) (*Table, error) {
 	t := &Table{functions: make([]unsafe.Pointer, C.shim_count()), enter: enter}
 	known := 0
@@ -59,7 +59,9 @@ func New(functions map[string]unsafe.Pointer, enter func()) (*Table, error) {
 		}
 	}
 	if known != len(functions) {
-		return nil, fmt.Errorf("%d of %d functions are no entry points of the driver", len(functions)-known, len(functions))
+		return nil, fmt.Errorf(
+			"%d of %d functions are no entry points of the driver", len(functions)-known, len(functions),
+		)
 	}
 	return t, nil
 }
@@ -71,8 +73,9 @@ var door struct {
 	held  int // open contexts of the table's functions
 }
 
-// Select makes the table answer and calls f, one at a time in the process; f must not select. Where f is nil or returns nil
-// and hold is true, the table is held until Release. It fails with ErrBusy while a table with other functions is held.
+// Select makes the table answer and calls f, one at a time in the process; f must not select. Where f is nil or returns
+// nil and hold is true, the table is held until Release. It fails with ErrBusy while a table with other functions is
+// held.
 func (t *Table) Select(hold bool, f func() error) error {
 	door.Lock()
 	defer door.Unlock()

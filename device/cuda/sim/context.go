@@ -32,8 +32,16 @@ type context struct {
 
 func newContext(d *Driver, i int) *context {
 	return &context{
-		d: d, card: d.describe(i), pinned: map[*byte][]byte{}, loaded: map[*ptx.Module]int{},
-		m: ptx.NewMachine(ptx.Options{Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i], Memory: d.Memory, Sample: d.Sample}),
+		d:      d,
+		card:   d.describe(i),
+		pinned: map[*byte][]byte{},
+		loaded: map[*ptx.Module]int{},
+		m: ptx.NewMachine(
+			ptx.Options{
+				Sanitize: !d.Plain, Float: d.Float, Seed: d.Seed, Workers: d.Workers, Card: &d.cards[i],
+				Memory: d.Memory, Sample: d.Sample,
+			},
+		),
 	}
 }
 
@@ -106,6 +114,16 @@ func (c *context) Free(p driver.Ptr) error {
 	return invalid("cuMemFree", c.m.Free(uint64(p)))
 }
 
+// FreeMemory is what no allocation holds.
+func (c *context) FreeMemory() (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.enter("cuMemGetInfo"); err != nil {
+		return 0, err
+	}
+	return c.card.Memory - c.m.MemoryInUse(), nil
+}
+
 // invalid is an error of the simulator about a call's arguments, as the driver's.
 func invalid(call string, err error) error {
 	if err == nil {
@@ -124,7 +142,8 @@ func (c *context) Pinned(bytes int) ([]byte, error) {
 	if bytes <= 0 {
 		return nil, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%d bytes", bytes)}
 	}
-	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, (bytes+7)/8)))), bytes) // aligned for words
+	// aligned for words
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, (bytes+7)/8)))), bytes)
 	c.pinned[&b[0]] = b
 	return b, nil
 }
@@ -169,6 +188,9 @@ func (c *context) Load(text string) (driver.Module, error) {
 		return nil, &driver.Error{Call: call, Code: driver.UnsupportedPTX, Detail: err.Error()}
 	}
 	m, err := c.d.parse(text)
+	if err == nil {
+		err = runsOn(m.Target, c.card.Capability)
+	}
 	if err == nil {
 		err = c.m.Instantiate(m)
 	}
@@ -256,7 +278,9 @@ func (m *module) Function(name string) (driver.Function, error) {
 	}
 	k := m.m.Kernel(name)
 	if k == nil {
-		return nil, &driver.Error{Call: call, Code: driver.NotFound, Detail: fmt.Sprintf("%s has no kernel %q", m.m.Name, name)}
+		return nil, &driver.Error{
+			Call: call, Code: driver.NotFound, Detail: fmt.Sprintf("%s has no kernel %q", m.m.Name, name),
+		}
 	}
 	return &function{of: m, k: k}, nil
 }
@@ -296,7 +320,10 @@ func (f *function) AllowShared(bytes int) error {
 		return err
 	}
 	if most := f.of.c.card.MaxSharedMore - f.k.SharedBytes; bytes < 0 || bytes > most {
-		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %d bytes of dynamic shared memory, at most %d", f.k.Name, bytes, most)}
+		return &driver.Error{
+			Call: call, Code: driver.InvalidValue,
+			Detail: fmt.Sprintf("%s: %d bytes of dynamic shared memory, at most %d", f.k.Name, bytes, most),
+		}
 	}
 	f.shared = bytes
 	return nil

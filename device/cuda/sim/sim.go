@@ -1,8 +1,9 @@
-// Package sim is the CUDA driver of cards that are not there: driver.Driver on internal/ptx. Kernels run on the processor,
-// under the sanitizer, and the limits of the named card hold. Faults can be ordered, to see what a program makes of them.
+// Package sim is the CUDA driver of cards that are not there: driver.Driver on internal/ptx. Kernels run on the
+// processor, under the sanitizer, and the limits of the named card hold. Faults can be ordered, to see what a program
+// makes of them.
 //
-// Work is done when its call is made, unless Options.Late is set. An error of a kernel, however, is reported as a driver does: the launch itself
-// succeeds, and every later call on the context fails.
+// Work is done when its call is made, unless Options.Late is set. An error of a kernel, however, is reported as a
+// driver does: the launch itself succeeds, and every later call on the context fails.
 package sim
 
 import (
@@ -29,9 +30,11 @@ type Options struct {
 	Workers int           // goroutines of a plain launch; 0: one per processor
 	Memory  int64         // bytes of a card; 0: the card's own
 	Version int           // of the driver, 11040 is CUDA 11.4; 0: that of CUDA 12.2
-	Late    bool          // work of streams is done when a call waits for it: what is overwritten or unloaded too early then shows
-	Sample  int           // blocks of a launch that are run, so that time is known sooner; results are wrong then; 0: all
-	Faults  Faults
+	// work of streams is done when a call waits for it: what is overwritten or unloaded too early then shows
+	Late bool
+	// blocks of a launch that are run, so that time is known sooner; results are wrong then; 0: all
+	Sample int
+	Faults Faults
 }
 
 // Faults are ordered failures, each at the N-th event of its kind since Open, counted from 1; 0: never.
@@ -63,8 +66,8 @@ func Names() []string {
 	return names
 }
 
-// New makes a driver with the named cards, in this order; without names it has the first of Names. The error of an unknown
-// name lists those there are.
+// New makes a driver with the named cards, in this order; without names it has the first of Names. The error of an
+// unknown name lists those there are.
 func New(cards ...string) (*Driver, error) {
 	var list []ptx.Card
 	if len(cards) == 0 {
@@ -73,7 +76,10 @@ func New(cards ...string) (*Driver, error) {
 	for _, name := range cards {
 		c, err := ptx.FindCard(name)
 		if err != nil {
-			return nil, fmt.Errorf("no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "), nearest.Hint(strings.ToLower(name), Names()))
+			return nil, fmt.Errorf(
+				"no simulated card %q: the cards are %s%s", name, strings.Join(Names(), ", "),
+				nearest.Hint(strings.ToLower(name), Names()),
+			)
 		}
 		list = append(list, c)
 	}
@@ -122,7 +128,9 @@ func (d *Driver) describe(i int) driver.Card {
 func (d *Driver) Open(i int) (driver.Context, error) {
 	d.count("cuCtxCreate")
 	if i < 0 || i >= len(d.cards) {
-		return nil, &driver.Error{Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards))}
+		return nil, &driver.Error{
+			Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards)),
+		}
 	}
 	return newContext(d, i), nil
 }
@@ -168,10 +176,37 @@ func (d *Driver) forget(m *ptx.Module) {
 	maps.DeleteFunc(d.modules, func(_ [sha256.Size]byte, other *ptx.Module) bool { return other == m })
 }
 
+// runsOn says whether a card of a compute capability takes a text by its .target: sm_80 runs on that capability and all
+// later ones, sm_90a on that one alone, and sm_100f on those of the same major number from it on (PTX ISA, ".target").
+func runsOn(target string, capability [2]int) error {
+	m := ptxTarget.FindStringSubmatch(target)
+	if m == nil {
+		return fmt.Errorf("the text is for %q, which is no target of the kind sm_80", target)
+	}
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	wanted, own := 10*major+minor, 10*capability[0]+capability[1]
+	ok := own >= wanted
+	switch m[3] {
+	case "a":
+		ok = own == wanted
+	case "f":
+		ok = ok && capability[0] == major
+	}
+	if !ok {
+		return fmt.Errorf(
+			"the text is for %s, and the card has compute capability %d.%d", target, capability[0], capability[1],
+		)
+	}
+	return nil
+}
+
+var ptxTarget = regexp.MustCompile(`^sm_(\d{1,2})(\d)([af]?)$`)
+
 var ptxVersion = regexp.MustCompile(`(?m)^\s*\.version\s+(\d+)\.(\d+)`)
 
-// reads says whether a driver of the version reads the text: that of CUDA 12.2 reads up to PTX ISA 8.2, and so on for the
-// minor versions 0 to 5 of CUDA 11 and 12 (PTX ISA, "Release Notes").
+// reads says whether a driver of the version reads the text: that of CUDA 12.2 reads up to PTX ISA 8.2, and so on for
+// the minor versions 0 to 5 of CUDA 11 and 12 (PTX ISA, "Release Notes").
 func (d *Driver) reads(text string) error {
 	var major, minor int
 	if m := ptxVersion.FindStringSubmatch(text); m != nil {

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -241,7 +242,9 @@ func TestLate(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	_, err := sim.New("h20")
-	require.EqualError(t, err, `no simulated card "h20": the cards are a100, h100, h200, b200, rtx4090; did you mean "h200"?`)
+	require.EqualError(
+		t, err, `no simulated card "h20": the cards are a100, h100, h200, b200, rtx4090; did you mean "h200"?`,
+	)
 	d, err := sim.New()
 	require.NoError(t, err)
 	cards, err := d.Cards()
@@ -272,7 +275,10 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, g.Close())
 	gone("the graph", g.Close, func() error { return r.s.Replay(g) })
 	require.NoError(t, e.Close())
-	gone("the event", e.Close, e.Synchronize, func() error { return r.s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	gone(
+		"the event", e.Close, e.Synchronize, func() error { return r.s.Record(e) },
+		func() error { _, err := e.Since(e); return err },
+	)
 
 	m, err := r.c.Load(addOne) // the same text again: it stays until both are unloaded
 	require.NoError(t, err)
@@ -280,8 +286,10 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Unload())
 	require.NoError(t, r.s.Launch(r.f, r.plain()))
-	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return r.s.Launch(f, r.plain()) },
-		func() error { _, err := m.Function("add_one"); return err })
+	gone(
+		"the module", m.Unload, func() error { return f.AllowShared(1) },
+		func() error { return r.s.Launch(f, r.plain()) }, func() error { _, err := m.Function("add_one"); return err },
+	)
 
 	require.NoError(t, r.s.Synchronize())
 	require.NoError(t, r.s.Close())
@@ -321,5 +329,34 @@ func TestVersions(t *testing.T) {
 		}
 		require.Equal(t, driver.UnsupportedPTX, code(t, err))
 		require.ErrorContains(t, err, "the text is PTX ISA 8.2, the driver reads up to ")
+	}
+}
+
+// A text runs on the cards that its .target says, as with a real driver, and on a card described as older it does not.
+func TestTargets(t *testing.T) {
+	cards := []string{"a100", "rtx4090", "h100", "b200"} // 8.0, 8.9, 9.0, 10.0
+	for target, runs := range map[string][]bool{
+		"sm_50": {true, true, true, true}, "sm_80": {true, true, true, true}, "sm_86": {false, true, true, true}, "sm_89": {false, true, true, true},
+		"sm_90": {false, false, true, true}, "sm_90a": {false, false, true, false}, "sm_100": {false, false, false, true},
+		"sm_100f": {false, false, false, true}, "sm_120": {false, false, false, false},
+	} {
+		d, err := sim.New(cards...)
+		require.NoError(t, err)
+		for i, want := range runs {
+			c, err := d.Open(i)
+			require.NoError(t, err)
+			_, err = c.Load(strings.Replace(addOne, "sm_80", target, 1))
+			if want {
+				require.NoError(t, err, "%s on %s", target, cards[i])
+				continue
+			}
+			var e *driver.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, driver.InvalidPTX, e.Code)
+			require.ErrorContains(
+				t, err, "the text is for "+target+", and the card has compute capability ", "%s on %s", target,
+				cards[i],
+			)
+		}
 	}
 }

@@ -65,7 +65,8 @@ func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 		launch.Args = append(launch.Args, slices.Clone(a))
 	}
 	check := func() error {
-		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late { // what is done at once is checked as it begins
+		// what is done at once is checked as it begins
+		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late {
 			return err
 		}
 		return refused(call, launch, s.c.m.Check(launch))
@@ -144,7 +145,9 @@ func (s *stream) ToHost(dst []byte, src driver.Ptr) error {
 func (s *stream) pinned(call string, b []byte) func() error {
 	return func() error {
 		if !s.c.isPinned(b) {
-			return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "host memory of an asynchronous copy is not pinned"}
+			return &driver.Error{
+				Call: call, Code: driver.InvalidValue, Detail: "host memory of an asynchronous copy is not pinned",
+			}
 		}
 		return nil
 	}

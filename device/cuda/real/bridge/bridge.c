@@ -19,7 +19,7 @@ static const bridge_entry entries[] = {
     ENTRY(cuMemHostAlloc),     ENTRY(cuMemcpyDtoDAsync),  ENTRY(cuMemcpyDtoHAsync),    ENTRY(cuMemcpyHtoDAsync),
     ENTRY(cuMemsetD32Async),   ENTRY(cuModuleGetFunction), ENTRY(cuModuleLoadDataEx),  ENTRY(cuModuleUnload),
     ENTRY(cuStreamBeginCapture), ENTRY(cuStreamCreate),   ENTRY(cuStreamDestroy),      ENTRY(cuStreamEndCapture),
-    ENTRY(cuStreamSynchronize), ENTRY(cuEventSynchronize),
+    ENTRY(cuStreamSynchronize), ENTRY(cuEventSynchronize), ENTRY(cuMemGetInfo),
 };
 const bridge_entry *bridge_entries(void) { return entries; }
 int bridge_count(void) { return sizeof entries / sizeof *entries; }

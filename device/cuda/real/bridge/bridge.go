@@ -25,8 +25,9 @@ type Function interface {
 	ParamSizes() []int
 }
 
-// Open is the driver that reaches d by way of gorgonia.org/cu and the entry points of the CUDA driver. It fails as real.Over
-// does. Contexts of several bridged drivers may be open at a time; those of a card and of a bridged driver may not.
+// Open is the driver that reaches d by way of gorgonia.org/cu and the entry points of the CUDA driver. It fails as
+// real.Over does. Contexts of several bridged drivers may be open at a time; those of a card and of a bridged driver
+// may not.
 func Open(d driver.Driver) (driver.Driver, error) {
 	functions := map[string]unsafe.Pointer{}
 	for _, e := range unsafe.Slice(C.bridge_entries(), C.bridge_count()) {
@@ -39,8 +40,8 @@ func Open(d driver.Driver) (driver.Driver, error) {
 	return real.Over(table, explain)
 }
 
-// selected is the driver whose cards the calls without a context see. The shim's door guards it: it is written when a table
-// is selected, and read in calls made while the table is.
+// selected is the driver whose cards the calls without a context see. The shim's door guards it: it is written when a
+// table is selected, and read in calls made while the table is.
 var selected driver.Driver
 
 // explain is the detail of the thread's last failure, told once.
@@ -151,9 +152,13 @@ func find[T any](handle unsafe.Pointer) (T, *context, error) {
 	value, is := o.value.(T)
 	switch {
 	case !ok || !is:
-		return none, nil, &driver.Error{Code: invalidHandle, Detail: fmt.Sprintf("this is no %v, or no longer one", reflect.TypeFor[T]())}
+		return none, nil, &driver.Error{
+			Code: invalidHandle, Detail: fmt.Sprintf("this is no %v, or no longer one", reflect.TypeFor[T]()),
+		}
 	case o.owner != c:
-		return none, nil, &driver.Error{Code: invalidHandle, Detail: "the object is of a context that is not current on the thread"}
+		return none, nil, &driver.Error{
+			Code: invalidHandle, Detail: "the object is of a context that is not current on the thread",
+		}
 	}
 	return value, c, nil
 }

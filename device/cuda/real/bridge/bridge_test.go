@@ -22,8 +22,8 @@ import (
 )
 
 var card = driver.Card{
-	Name: "a card", Capability: [2]int{9, 1}, Memory: 1 << 40, Processors: 3, ClockKHz: 4, MaxThreads: 5, MaxGrid: [3]int{6, 7, 8},
-	MaxShared: 9, MaxSharedMore: 10, DriverVersion: 12040,
+	Name: "a card", Capability: [2]int{9, 1}, Memory: 1 << 40, Processors: 3, ClockKHz: 4, MaxThreads: 5,
+	MaxGrid: [3]int{6, 7, 8}, MaxShared: 9, MaxSharedMore: 10, DriverVersion: 12040,
 }
 
 // opened is card 0 of a fake, seen through the bridge.
@@ -91,7 +91,10 @@ func TestDriversOfOldAreRefused(t *testing.T) {
 	old := card
 	old.DriverVersion = 11080
 	_, err := bridge.Open(&fake{cards: []driver.Card{old}})
-	require.EqualError(t, err, "the NVIDIA driver is too old: it is made for CUDA 11.8, and the kernels need 12.2 (driver 535 or newer)")
+	require.EqualError(
+		t, err,
+		"the NVIDIA driver is too old: it is made for CUDA 11.8, and the kernels need 12.2 (driver 535 or newer)",
+	)
 }
 
 func TestMemoryGoesThereAndBack(t *testing.T) {
@@ -133,7 +136,9 @@ func TestMemoryGoesThereAndBack(t *testing.T) {
 func TestLaunchesArriveIntact(t *testing.T) {
 	d, c := opened(t)
 	s := stream(t, c)
-	short := driver.Launch{Grid: [3]int{1, 2, 3}, Block: [3]int{4, 5, 6}, Shared: 7, Args: [][]byte{address(0), word(0xfedcba98), word(0)}}
+	short := driver.Launch{
+		Grid: [3]int{1, 2, 3}, Block: [3]int{4, 5, 6}, Shared: 7, Args: [][]byte{address(0), word(0xfedcba98), word(0)},
+	}
 	require.NoError(t, s.Launch(kernel(t, c, "add"), short))
 	wide := driver.Launch{Grid: [3]int{1 << 30, 1, 1}, Block: [3]int{1, 1, 1024},
 		Args: [][]byte{{1, 2}, bytes.Repeat([]byte{3, 5, 7}, 8), {9}}}
@@ -169,7 +174,10 @@ func TestErrorsNameCallCodeAndSizes(t *testing.T) {
 	text(err, driver.LaunchFailed, "cuLaunchKernel failed: the kernel failed: "+
 		"fail, grid 1 x 2 x 3, block 4 x 5 x 6, 0 bytes of shared memory, 0 parameters: thread 3 read where nothing is")
 	err = s.ToDevice(1, make([]byte, 3))
-	text(err, driver.InvalidValue, "cuMemcpyHtoDAsync failed: an invalid value: 3 bytes: 0 of 3 bytes lie in an allocation")
+	text(
+		err, driver.InvalidValue,
+		"cuMemcpyHtoDAsync failed: an invalid value: 3 bytes: 0 of 3 bytes lie in an allocation",
+	)
 
 	require.NoError(t, m.Unload())
 	text(m.Unload(), 400, "cuModuleUnload failed: an invalid handle: the module is closed")
@@ -276,7 +284,8 @@ func TestGraphsAreRecordedAndReplayed(t *testing.T) {
 
 // Goroutines wander over threads; every entry makes its own context current.
 func TestGoroutinesShareAContext(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 * runtime.NumCPU())) // more than there are: threads lose their goroutines in calls
+	// more than there are: threads lose their goroutines in calls
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 * runtime.NumCPU()))
 	contexts := make([]driver.Context, 2)
 	for i := range contexts {
 		_, contexts[i] = opened(t)
@@ -292,7 +301,8 @@ func TestGoroutinesShareAContext(t *testing.T) {
 				got := make([]byte, 4)
 				err = errors.Join(err, e, s.Fill(p, uint32(i), 1))
 				runtime.Gosched()
-				if err = errors.Join(err, s.ToHost(got, p), c.Free(p)); err == nil && !bytes.Equal(got, word(uint32(i))) {
+				if err = errors.Join(err, s.ToHost(got, p), c.Free(p)); err == nil &&
+					!bytes.Equal(got, word(uint32(i))) {
 					err = errors.New("another goroutine's word")
 				}
 			}
@@ -366,10 +376,15 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, g.Close())
 	gone("the graph", g.Close, func() error { return s.Replay(g) })
 	require.NoError(t, e.Close())
-	gone("the event", e.Close, e.Synchronize, func() error { return s.Record(e) }, func() error { _, err := e.Since(e); return err })
+	gone(
+		"the event", e.Close, e.Synchronize, func() error { return s.Record(e) },
+		func() error { _, err := e.Since(e); return err },
+	)
 	require.NoError(t, m.Unload())
-	gone("the module", m.Unload, func() error { return f.AllowShared(1) }, func() error { return s.Launch(f, driver.Launch{}) },
-		func() error { _, err := m.Function("wide"); return err })
+	gone(
+		"the module", m.Unload, func() error { return f.AllowShared(1) },
+		func() error { return s.Launch(f, driver.Launch{}) }, func() error { _, err := m.Function("wide"); return err },
+	)
 	require.NoError(t, s.Close())
 	gone("the stream", s.Close, s.Synchronize, s.BeginCapture, func() error { _, err := s.EndCapture(); return err },
 		func() error { return s.Fill(1, 0, 1) })
@@ -382,7 +397,10 @@ func TestUseAfterClose(t *testing.T) {
 	require.NoError(t, err)
 	last := stream(t, closed)
 	require.NoError(t, closed.Close())
-	gone("the context", closed.Close, last.Synchronize, last.Close, func() error { _, err := closed.Stream(); return err })
+	gone(
+		"the context", closed.Close, last.Synchronize, last.Close,
+		func() error { _, err := closed.Stream(); return err },
+	)
 }
 
 // A driver without cards says so when it is initialised; the list is empty then.

@@ -82,6 +82,8 @@ func (c *fakeContext) Pinned(n int) ([]byte, error) {
 	return b, nil
 }
 
+func (c *fakeContext) FreeMemory() (int64, error) { return 0, nil }
+
 func (c *fakeContext) FreePinned(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,7 +183,9 @@ func (s *fakeStream) Copy(dst, src driver.Ptr, n int64) error {
 
 func (s *fakeStream) copied(got, want int) error {
 	if got != want {
-		return &driver.Error{Code: driver.InvalidValue, Detail: fmt.Sprintf("%d of %d bytes lie in an allocation", got, want)}
+		return &driver.Error{
+			Code: driver.InvalidValue, Detail: fmt.Sprintf("%d of %d bytes lie in an allocation", got, want),
+		}
 	}
 	return nil
 }

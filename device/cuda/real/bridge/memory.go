@@ -169,6 +169,17 @@ func bridge_cuMemFree(p C.CUdeviceptr) C.CUresult {
 	return answer(err)
 }
 
+//export bridge_cuMemGetInfo
+func bridge_cuMemGetInfo(free, total *C.size_t) C.CUresult {
+	c, err := current()
+	if err != nil {
+		return answer(err)
+	}
+	left, err := c.FreeMemory()
+	*free, *total = C.size_t(left), C.size_t(c.Card().Memory)
+	return answer(err)
+}
+
 // pinned is host memory of a driver, which may lie in Go's heap: C may keep its address while it is pinned.
 type pinned struct {
 	memory []byte

@@ -15,7 +15,9 @@ import (
 )
 
 //export bridge_cuModuleLoadDataEx
-func bridge_cuModuleLoadDataEx(handle *C.CUmodule, image unsafe.Pointer, options C.uint, names *C.CUjit_option, values *unsafe.Pointer) C.CUresult {
+func bridge_cuModuleLoadDataEx(
+	handle *C.CUmodule, image unsafe.Pointer, options C.uint, names *C.CUjit_option, values *unsafe.Pointer,
+) C.CUresult {
 	c, err := current()
 	if err != nil {
 		return answer(err)
@@ -49,7 +51,10 @@ func errorLog(names []C.CUjit_option, values []uintptr) ([]byte, error) {
 		case C.CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
 			size = values[i]
 		default:
-			return nil, &driver.Error{Code: driver.InvalidValue, Detail: fmt.Sprintf("the bridge knows no option %d of the PTX compiler", name)}
+			return nil, &driver.Error{
+				Code:   driver.InvalidValue,
+				Detail: fmt.Sprintf("the bridge knows no option %d of the PTX compiler", name),
+			}
 		}
 	}
 	if at == nil {
@@ -125,7 +130,9 @@ func bridge_cuStreamSynchronize(handle C.CUstream) C.CUresult {
 }
 
 //export bridge_cuLaunchKernel
-func bridge_cuLaunchKernel(kernel C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, handle C.CUstream, params, extra *unsafe.Pointer) C.CUresult {
+func bridge_cuLaunchKernel(
+	kernel C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, handle C.CUstream, params, extra *unsafe.Pointer,
+) C.CUresult {
 	return with(unsafe.Pointer(kernel), func(f Function, _ *context) error {
 		s, _, err := find[driver.Stream](unsafe.Pointer(handle))
 		if err != nil {
@@ -159,7 +166,9 @@ func bridge_cuMemcpyDtoHAsync(dst unsafe.Pointer, src C.CUdeviceptr, bytes C.siz
 
 //export bridge_cuMemcpyDtoDAsync
 func bridge_cuMemcpyDtoDAsync(dst, src C.CUdeviceptr, bytes C.size_t, handle C.CUstream) C.CUresult {
-	return onStream(handle, func(s driver.Stream) error { return s.Copy(driver.Ptr(dst), driver.Ptr(src), int64(bytes)) })
+	return onStream(
+		handle, func(s driver.Stream) error { return s.Copy(driver.Ptr(dst), driver.Ptr(src), int64(bytes)) },
+	)
 }
 
 //export bridge_cuMemsetD32Async
@@ -205,7 +214,9 @@ func bridge_cuStreamEndCapture(handle C.CUstream, recorded *C.CUgraph) C.CUresul
 func bridge_cuGraphGetNodes(handle C.CUgraph, nodes *C.CUgraphNode, n *C.size_t) C.CUresult {
 	return with(unsafe.Pointer(handle), func(g *graph, _ *context) error {
 		if nodes != nil {
-			return &driver.Error{Code: driver.InvalidValue, Detail: "of a graph's nodes the bridge knows the number only"}
+			return &driver.Error{
+				Code: driver.InvalidValue, Detail: "of a graph's nodes the bridge knows the number only",
+			}
 		}
 		*n = C.size_t(g.Nodes())
 		return nil

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every command of the pages in docs runs as it stands there, in a folder with data in ./mine.
+func TestCommandsOfTheDocs(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	command := regexp.MustCompile(`(?m)^    bilevel (.+)$`)
+	link := regexp.MustCompile(`\]\(([a-z-]+\.md)\)`)
+	x, y := rows(60)
+	mask := make([]uint8, 60)
+	for i := range 30 {
+		mask[i] = 1
+	}
+	texts := map[string]string{}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		texts[page] = string(text)
+		for _, to := range link.FindAllStringSubmatch(string(text), -1) {
+			require.FileExists(t, filepath.Join(filepath.Dir(page), to[1]))
+		}
+	}
+	inNewFolder(t)
+	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
+	writeFiles(t, ".", map[string][]byte{"looked-at.npy": array(t, mask, 60)})
+	table := "a,b,kind\n"
+	for i, class := range y {
+		table += fmt.Sprintf("%g,%g,%s\n", x[2*i], x[2*i+1], []string{"cat", "dog"}[class])
+	}
+	writeFiles(t, ".", map[string][]byte{"table.csv": []byte(table)})
+	count := 0
+	for page, text := range texts {
+		for _, line := range command.FindAllStringSubmatch(text, -1) {
+			r := bilevel(line[1])
+			require.Equal(t, exitOK, r.code, "%s: bilevel %s: %s", page, line[1], r.stderr)
+			count++
+		}
+	}
+	require.Greater(t, count, 5)
+	for _, name := range []string{"suspects.csv", "labels.csv", "model.npz", "result.json", "confusion.svg", "p-given.svg"} {
+		require.FileExists(t, filepath.Join("results", "clean-mine", name), "docs/quickstart.md says that it is written")
+	}
+}

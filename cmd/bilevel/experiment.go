@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"bilevel/data"
+	"bilevel/experiments"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// experimentFlags are the flags of commands that run an experiment.
+type experimentFlags struct {
+	common
+	configFlags
+	seeds int
+}
+
+// registerRuns is for what comes after an experiment's own flags.
+func (f *experimentFlags) registerRuns(c *cobra.Command) {
+	c.Flags().IntVar(&f.seeds, "seeds", 1, "number of seeds to run: --seed, --seed + 1, …")
+	f.registerConfig(c)
+	c.PreRunE = func(c *cobra.Command, _ []string) error { return f.load(c) }
+}
+
+// overlay puts the flags that the user gave over a configuration: the flag --outer-step is the field outer_step.
+func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
+	given := map[string]any{}
+	c.Flags().Visit(func(flag *pflag.Flag) {
+		switch flag.Value.Type() {
+		case "string":
+			given[keyOf(flag.Name)] = flag.Value.String()
+		case "bool", "int", "uint64", "float64":
+			given[keyOf(flag.Name)] = json.RawMessage(flag.Value.String())
+		}
+	})
+	text, err := json.Marshal(given)
+	if err != nil {
+		return usageError{err}
+	}
+	return json.Unmarshal(text, config) // flags that are no fields are not looked at
+}
+
+// list is the seeds to run.
+func (f *experimentFlags) list() ([]uint64, error) {
+	if f.seeds < 1 || f.seeds > math.MaxInt32 {
+		return nil, usagef("--seeds %d: wants 1 to %d", f.seeds, math.MaxInt32)
+	}
+	if last := f.seed + uint64(f.seeds-1); last < f.seed {
+		return nil, usagef("--seed %d --seeds %d: the last seed would be above %d",
+			f.seed, f.seeds, uint64(math.MaxUint64))
+	}
+	var seeds []uint64
+	for i := range f.seeds {
+		seeds = append(seeds, f.seed+uint64(i))
+	}
+	return seeds, nil
+}
+
+// settings gives an experiment's configuration and the title of its plots for a data set.
+type settings = func(*data.Dataset) (config any, title string, err error)
+
+// runExperiment is what all commands that run an experiment do. Results are written as cells are finished, so that a
+// stop loses only the one at work.
+func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, of settings) error {
+	seeds, err := f.list()
+	if err != nil {
+		return err
+	}
+	if f.out == "" {
+		f.out = resultsFolder(x.Name(), f.data)
+	}
+	if !f.print {
+		if err := checkWritable(f.out); err != nil {
+			return err
+		}
+	}
+	dev, err := f.openDevice()
+	if err != nil {
+		return err
+	}
+	set, err := a.openData(&f.common)
+	if err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	config, title, err := of(set)
+	if err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	cells, err := x.Cells(config, seeds)
+	if err != nil {
+		return errors.Join(usageError{err}, dev.Close())
+	}
+	if f.print {
+		text, err := f.text(c, config)
+		a.stdout.Write(text)
+		return errors.Join(err, dev.Close())
+	}
+	info := dev.Info()
+	store := &experiments.Store{
+		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(), Device: info.Name + " (" + info.Detail + ")",
+		Warn:  func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+		First: func() error { return f.write(c, f.out, config) },
+	}
+	progress := newProgress(a.stderr, f.quiet)
+	progress.json = f.show == progressJSON
+	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set, Note: progress.say}
+	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
+	write := func(records []*experiments.Record) error {
+		progress.end()
+		text, err := f.text(c, config)
+		if err != nil {
+			return err
+		}
+		page := experiments.Page{Title: title, Version: versionText(), Config: string(text)}
+		if err := experiments.WriteResults(f.out, page, x.Report(), records, len(cells)); err != nil {
+			return fmt.Errorf("results: %w", err)
+		}
+		return nil
+	}
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, store, experiments.Hooks{Begin: each, Finished: write})
+	progress.end()
+	if err != nil && c.Context().Err() != nil {
+		// The device may still be in an iteration: the process ends without waiting for it.
+		if !store.Written {
+			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
+		}
+		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
+			len(records), len(cells), c.Name(), f.out)
+	}
+	if err := errors.Join(err, dev.Close()); err != nil {
+		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)
+	}
+	return a.show(f, x.Report(), records)
+}
+
+// show prints the table for people and the summary for programs.
+func (a *app) show(f *experimentFlags, report experiments.Report, records []*experiments.Record) error {
+	if !f.quiet {
+		var w io.Writer = a.stdout
+		if f.json {
+			w = a.stderr
+		}
+		if err := experiments.WriteTable(w, report, records); err != nil {
+			return err
+		}
+		files := "plots and curves"
+		for _, t := range records[0].Tables {
+			files += ", " + t.Name + ".csv"
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", files, f.out)
+	}
+	if !f.json {
+		return nil
+	}
+	summary, err := experiments.Summarize(records)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(summary)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s\n", text)
+	return err
+}

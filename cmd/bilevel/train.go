@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"bilevel/data"
+	"bilevel/experiments/train"
+	"bilevel/internal/atomicfile"
+	"bilevel/tensor"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) train() *cobra.Command {
+	f := &experimentFlags{}
+	var c train.Config
+	cmd := &cobra.Command{
+		Use:   "train",
+		Short: "Train a classifier: softmax regression or a multilayer perceptron",
+		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error after each
+epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives the same
+layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
+		Example: `  bilevel train
+  bilevel train --data mnist --model mlp:300-100 --seeds 3
+  bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := wantPositive(cmd.Flags(), "train", "val", "epochs", "batch", "step"); err != nil {
+				return err
+			}
+			return a.runExperiment(cmd, f, train.Experiment{}, func(set *data.Dataset) (any, string, error) {
+				settings := train.Defaults(set)
+				if err := f.overlay(cmd, &settings); err != nil {
+					return nil, "", err
+				}
+				return settings, fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name)), nil
+			})
+		},
+	}
+	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
+	fs := cmd.Flags()
+	fs.StringVar(&c.Model, "model", "mlp:300-100", "softmax | mlp:WIDTHS, the widths of the hidden layers")
+	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
+	fs.IntVar(&c.Train, "train", 0, "training rows")
+	fs.IntVar(&c.Val, "val", 0, "validation rows")
+	fs.IntVar(&c.Epochs, "epochs", 0, "times that training goes through the rows")
+	fs.IntVar(&c.Batch, "batch", 0, "rows of a minibatch")
+	fs.StringVar(&c.Optimizer, "optimizer", "sgd", "sgd | adam")
+	fs.Float64Var(&c.Step, "step", 0, "step size")
+	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of sgd")
+	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
+	fs.StringVar((*string)(&c.Schedule), "schedule", "", "constant | sqrt | linear | cosine | step | cyclic")
+	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default: what suits the activation)")
+	fs.Float64Var(&c.EMA, "ema", 0, "factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.StringVar(&c.From, "from", "", "a model file to start from")
+	f.registerRuns(cmd)
+	return cmd
+}
+
+func (a *app) predict() *cobra.Command {
+	f := &common{}
+	var model, part string
+	cmd := &cobra.Command{
+		Use:     "predict",
+		Short:   "Label rows with a model that train wrote",
+		Example: "  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv",
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if model == "" {
+				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")
+			}
+			set, err := a.openData(f)
+			if err != nil {
+				return err
+			}
+			rows := map[string]*data.Set{"train": set.Train, "val": set.Val, "test": set.Test}[part]
+			if part == "" {
+				if rows = set.Test; rows == nil {
+					rows = set.Train
+				}
+			}
+			if rows == nil {
+				return usagef("--part %s: the data set %s has no such part", part, set.Name)
+			}
+			return a.runPredict(c, f, model, rows)
+		},
+	}
+	f.command = cmd
+	cmd.Flags().StringVar(&model, "model", "", "the model file")
+	cmd.Flags().StringVar(&f.data, "data", "digits", "digits | mnist | fashion-mnist | DIR")
+	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
+	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
+	f.registerDevice(cmd)
+	return cmd
+}
+
+func (a *app) runPredict(c *cobra.Command, f *common, model string, rows *data.Set) error {
+	dev, err := f.openDevice()
+	if err != nil {
+		return err
+	}
+	ex := tensor.NewExecutor(dev)
+	table, err := train.Predict(c.Context(), ex, model, rows)
+	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
+		return err
+	}
+	if f.out == "" {
+		return table.Write(a.stdout)
+	}
+	return atomicfile.Write(f.out, table.Write)
+}

@@ -1,0 +1,86 @@
+package cpu
+
+import "math"
+
+// dotStrategy is the strategy for few columns: kernels whose vectors run along k, where the rows of A lie in memory one
+// element after the other. Their lanes are added at the end, so that few columns fill vectors too.
+type dotStrategy struct {
+	*Gemm
+	width       int // columns of a kernel
+	copyB       bool
+	bAt, tempAt int
+	rowsA       *Rows // where the rows of A are found; nil: in their place
+}
+
+// dotsKc is the most terms that are summed at a time: twelve columns of B stay in the first-level cache.
+const dotsKc = 1024
+
+// longDots is the most elements of A in one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
+const longDots = 1 << 20
+
+// dotsTime estimates the time of the strategy.
+func dotsTime(g *Gemm) float64 {
+	const lanes = 0.5 // of adding the lanes of a sum
+	k := g.kernels
+	if k.mostDots == 0 || g.n == 0 || g.n > 2*k.mostDots || g.k == 0 || !g.a.plain() {
+		return math.Inf(1)
+	}
+	t := float64(g.m*g.n) * (float64(roundUp(g.k, k.lanes))/k.rate/0.85 + lanes)
+	return (t + g.moveTime(g.b.down())) * float64(g.batch)
+}
+
+func (d *dotStrategy) plan() {
+	parts := (d.n + d.kernels.mostDots - 1) / d.kernels.mostDots
+	d.width = (d.n + parts - 1) / parts
+	d.copyB = !d.b.down()
+	d.setKc(dotsKc, 1)
+	d.cut(d.width, d.kernels.most[d.vectorWidth()], d.copyB)
+}
+
+func (d *dotStrategy) place(take func(need bool, n int) int) {
+	d.bAt = take(d.copyB, d.cols*d.ldb())
+	d.tempAt = take(d.b.mask != nil, d.cols*d.ldb())
+}
+
+func (d *dotStrategy) mayAddToOut() bool  { return true }
+func (d *dotStrategy) finishesRows() bool { return false }
+
+// indexed: the rows of A, with vectors along them.
+func (d *dotStrategy) indexed(of *Rows) **Rows {
+	if d.kernels.dotRows == nil || d.width < leastDotRows || d.width != d.n || !d.a.is(&of.gather.out, d.m, d.k) {
+		return nil
+	}
+	return &d.rowsA
+}
+
+func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
+	kc := min(d.kc, d.k-k)
+	b, ldb := d.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
+	if x := d.rowsA; x != nil {
+		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table, b, ldb, c, ld)
+		return
+	}
+	step := max(1, longDots/kc)
+	for j := 0; j < t.cols; j += d.width {
+		for i := 0; i < t.rows; i += step {
+			a := d.a.data[d.a.at(t.batch, t.row+i, k):]
+			d.kernels.dots(
+				min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0,
+			)
+		}
+	}
+}
+
+// columnsB gives a block of B whose columns are ld apart: in place or copied.
+func (d *dotStrategy) columnsB(w *Worker, b block) (at []float32, ld int) {
+	if !d.copyB {
+		return d.b.data[d.b.at(b.batch, b.row, b.col):], d.b.cs
+	}
+	at, ld = w.real[d.bAt:], d.ldb()
+	t := d.b.transposed()
+	t.copyTo(d.kernels, at, ld, block{b.batch, b.col, b.row, b.cols, b.rows}, w.real[d.tempAt:])
+	return at, ld
+}
+
+// ldb is how far apart the columns of a copied block of B are.
+func (d *dotStrategy) ldb() int { return roundUp(d.kc, 16) + 16 }

@@ -1,0 +1,346 @@
+package data
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Options say how a folder or file of one's own is read.
+type Options struct {
+	Label string // the label column of tables by its name, or the columns of a one-hot label, separated by commas
+}
+
+// layout is a way in which a data set may lie in a folder.
+type layout struct {
+	what string
+	find func(f *listing) []string // the names that belong to it
+	read func(dir string, names []string, o Options) (*Dataset, error)
+}
+
+// layouts are in no order: a folder with two of them is ambiguous.
+func layouts() []layout {
+	return []layout{
+		{"NumPy arrays", byEnding(".npy", hasRole), readNPYFolder},
+		{"NumPy archives", byEnding(".npz", always), readNPZ},
+		{"IDX files", (*listing).idx, readIDXFolder},
+		{"tables", (*listing).tables, readTables},
+		{"LIBSVM files", (*listing).libsvm, readLIBSVMFolder},
+		{"CIFAR batches", (*listing).cifar, readCIFARFolder},
+		{"Omniglot", (*listing).omniglot, readOmniglotFolder},
+		{"Tiny-ImageNet", (*listing).tinyImageNet, readTinyImageNetFolder},
+	}
+}
+
+// listing is the entries of a folder.
+type listing struct {
+	dir            string
+	files, folders []string
+}
+
+func list(dir string) (*listing, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	l := &listing{dir: dir}
+	for _, e := range entries {
+		name := e.Name()
+		info, err := os.Stat(filepath.Join(dir, name)) // links are followed
+		switch {
+		case strings.HasPrefix(name, ".") || err != nil:
+		case info.IsDir():
+			l.folders = append(l.folders, name)
+		default:
+			l.files = append(l.files, name)
+		}
+	}
+	return l, nil
+}
+
+func always(string) bool { return true }
+
+// hasRole tells whether a name says that it holds features or labels.
+func hasRole(name string) bool {
+	r := roleOf(wordsOf(strings.TrimSuffix(name, filepath.Ext(name))))
+	return r.labels || r.image
+}
+
+func byEnding(ending string, also func(name string) bool) func(*listing) []string {
+	return func(l *listing) (names []string) {
+		for _, name := range l.files {
+			if strings.HasSuffix(strings.ToLower(name), ending) && also(name) {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+}
+
+func (l *listing) idx() (names []string) {
+	for _, name := range l.files {
+		if isIDX(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// tableEndings are the names of tables, before .gz or .bz2.
+var tableEndings = []string{".csv", ".tsv", ".tab"}
+
+func isTable(name string) bool {
+	return slices.Contains(tableEndings, strings.ToLower(filepath.Ext(withoutPacking(name))))
+}
+
+func (l *listing) tables() (names []string) {
+	for _, name := range l.files {
+		if isTable(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// otherEndings are files that are not opened to see whether they are LIBSVM's, whose names have no ending of their own.
+var otherEndings = []string{".npy", ".npz", ".csv", ".tsv", ".tab", ".bin", ".zip", ".tar", ".tgz", ".png", ".jpeg",
+	".jpg", ".md",
+	".json", ".yaml", ".py", ".html", ".pdf"}
+
+// maxLooked is how many files of a folder are opened to see what they are: a data set has a few.
+const maxLooked = 64
+
+func (l *listing) libsvm() (names []string) {
+	looked := 0
+	for _, name := range l.files {
+		if isIDX(name) || slices.Contains(otherEndings, strings.ToLower(filepath.Ext(withoutPacking(name)))) {
+			continue
+		}
+		if looked++; looked > maxLooked {
+			break
+		}
+		if head, err := headOf(filepath.Join(l.dir, name)); err == nil && looksLikeLIBSVM(head) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// headOf is the beginning of a file's unpacked content.
+func headOf(path string) (head string, err error) {
+	err = readFile(path, func(b *bufio.Reader) error {
+		text, _ := b.Peek(1 << 14)
+		head = string(text)
+		return nil
+	})
+	return head, err
+}
+
+// OpenFolder reads a folder, or a file that holds a whole data set, see the package comment for their layouts. The
+// classes are those that occur.
+func OpenFolder(path string) (*Dataset, error) { return OpenFolderWith(path, Options{}) }
+
+// OpenFolderWith is OpenFolder with options.
+func OpenFolderWith(path string, o Options) (*Dataset, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	if !info.IsDir() {
+		return openFile(path, o)
+	}
+	l, err := list(path)
+	if err != nil {
+		return nil, err
+	}
+	found, names := l.layouts()
+	switch {
+	case len(found) > 1:
+		return nil, fmt.Errorf("%s holds both %s (%s) and %s (%s); move one of the two data sets elsewhere, or give a "+
+			"file as --data",
+			path, found[0].what, names[0][0], found[1].what, names[1][0])
+	case len(found) == 1:
+		if o.Label != "" && found[0].what != "tables" {
+			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place", path,
+				found[0].what)
+		}
+		return found[0].read(path, names[0], o)
+	}
+	return nil, l.nothing()
+}
+
+// layouts finds the layouts that a folder has, and the names that belong to each.
+func (l *listing) layouts() (found []layout, names [][]string) {
+	for _, layout := range layouts() {
+		if n := layout.find(l); len(n) > 0 {
+			found, names = append(found, layout), append(names, n)
+		}
+	}
+	return found, names
+}
+
+// nothing says what a folder without a data set holds and what it should.
+func (l *listing) nothing() error {
+	holds := "it is empty"
+	if all := slices.Concat(l.files, l.folders); len(all) > 0 {
+		holds = "it has " + fewOf(all)
+		for _, name := range l.files {
+			if advice := adviceFor(name); advice != "" {
+				holds += "; " + advice
+				break
+			}
+		}
+	}
+	for _, below := range l.folders { // as the files of a library that has a folder of its own for them
+		if deeper, err := list(filepath.Join(l.dir, below)); err == nil {
+			if found, _ := deeper.layouts(); len(found) > 0 {
+				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir,
+					found[0].what,
+					fs.ErrNotExist)
+			}
+		}
+	}
+	return fmt.Errorf("%s holds no data set that is read here (%s); it should have arrays (train_x.npy and "+
+		"train_y.npy, or data.npz "+
+		"with x and y), a table with a header (train.csv), IDX files (train-images-idx3-ubyte and "+
+		"train-labels-idx1-ubyte) or "+
+		"LIBSVM files: %w", l.dir, holds, fs.ErrNotExist)
+}
+
+// together reads the arrays of a folder, all of one layout.
+func together(dir string, of [parts]*rows, err error) (*Dataset, error) {
+	if err != nil {
+		return nil, err
+	}
+	return assemble(dir, of)
+}
+
+func readNPYFolder(dir string, names []string, _ Options) (*Dataset, error) {
+	of, err := arrayParts(dir, npySources(dir, names))
+	return together(dir, of, err)
+}
+
+func readNPZ(dir string, names []string, _ Options) (*Dataset, error) {
+	var sources []arraySource
+	for _, name := range names {
+		of, archive, err := npzSources(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		defer archive.Close()
+		sources = append(sources, of...)
+	}
+	where := dir
+	if len(names) == 1 {
+		where = filepath.Join(dir, names[0])
+	}
+	of, err := arrayParts(where, sources)
+	if errors.Is(err, fs.ErrNotExist) {
+		var have []string
+		for _, s := range sources {
+			have = append(have, s.name)
+		}
+		err = fmt.Errorf("%w; there are %s: call them x and y, or x_train, y_train, x_test, y_test", err, fewOf(have))
+	}
+	return together(dir, of, err)
+}
+
+func readIDXFolder(dir string, names []string, _ Options) (*Dataset, error) {
+	of, err := idxParts(dir, names)
+	return together(dir, of, err)
+}
+
+// onePart finds the file of each part among names, which are whole parts each.
+func onePart(dir, what string, names []string, words func(name string) []string) ([parts]string, error) {
+	var paths [parts]string
+	said := false
+	for _, name := range names {
+		r := roleOf(words(name))
+		said = said || r.partSaid && r.part == trainPart
+	}
+	for i := range paths {
+		var candidates []candidate
+		for _, name := range names {
+			r := roleOf(words(name))
+			if r.part != part(i) || said && !r.partSaid {
+				continue
+			}
+			c := candidate{filepath.Join(dir, name), 1}
+			if strings.TrimSuffix(withoutPacking(name), filepath.Ext(withoutPacking(name))) == arrayPart(i) {
+				c.rank = 0
+			}
+			candidates = append(candidates, c)
+		}
+		var err error
+		if paths[i], err = only(fmt.Sprintf("the %v rows", part(i)), candidates); err != nil {
+			return paths, fmt.Errorf("%w, or give one file as --data", err)
+		}
+	}
+	if paths[trainPart] == "" {
+		return paths, fmt.Errorf("%s holds %s (%s) but none with training rows, such as train.csv: %w", dir, what,
+			fewOf(names), fs.ErrNotExist)
+	}
+	return paths, nil
+}
+
+func readTables(dir string, names []string, o Options) (*Dataset, error) {
+	paths, err := onePart(dir, "tables", names, func(name string) []string { return wordsOf(withoutPacking(name)) })
+	if err != nil {
+		return nil, err
+	}
+	return tableParts(dir, paths, o)
+}
+
+// tableParts reads the tables of the parts. A table of test rows without labels, as competitions give them, is left
+// aside.
+func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
+	var of [parts]*rows
+	var columns, notes []string
+	for i, path := range paths {
+		if path == "" {
+			continue
+		}
+		r, header, said, err := readTable(path, o.Label, columns)
+		if i != int(trainPart) && errors.Is(err, errNoLabels) {
+			notes = append(notes, fmt.Sprintf("%s has no label column; it is left aside", path))
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := r.check(path); err != nil {
+			return nil, err
+		}
+		if columns == nil {
+			columns = header
+		}
+		of[i], notes = r, append(notes, said...)
+	}
+	d, err := assemble(name, of)
+	if err != nil {
+		return nil, err
+	}
+	d.Notes = append(notes, d.Notes...)
+	return d, nil
+}
+
+// readLIBSVMFolder reads NAME and NAME.t, as LIBSVM's page calls training and test parts, or any names with words for
+// them.
+func readLIBSVMFolder(dir string, names []string, _ Options) (*Dataset, error) {
+	paths, err := onePart(dir, "LIBSVM files", names, func(name string) []string {
+		name = withoutPacking(name)
+		if filepath.Ext(name) == ".t" {
+			return []string{"test"}
+		}
+		return wordsOf(name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return libsvmParts(dir, paths)
+}

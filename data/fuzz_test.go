@@ -1,0 +1,84 @@
+package data
+
+import (
+	"image"
+	"image/color"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sized bounds what a reader makes of an input: features cost at most so many bytes for each byte of it, beside a
+// constant.
+func sized(t *testing.T, input, features int) {
+	t.Helper()
+	if features > 1<<20+256*input {
+		t.Fatalf("%d bytes became %d features", input, features)
+	}
+}
+
+func FuzzTable(f *testing.F) {
+	for _, text := range []string{"a,label\n1,x\n2,y\n", "a;b;label\n1;2;3\n", "\xef\xbb\xbf\"a\",label\n1,\"x,y\"\n",
+		"0,1\n1,2\n", ",a,y\n0,1,2\n"} {
+		f.Add(text, "")
+	}
+	f.Add("a,b,c\n1,0,5\n", "a,b")
+	f.Fuzz(func(t *testing.T, text, label string) {
+		path := filepath.Join(t.TempDir(), "a.csv")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		d, err := tableParts(path, [parts]string{trainPart: path}, Options{Label: label})
+		if err != nil {
+			return
+		}
+		sized(t, len(text), len(d.Train.Features))
+		require.NoError(t, d.Train.Check(d.Classes))
+		require.Len(t, d.ClassNames, d.Classes)
+	})
+}
+
+func FuzzLIBSVM(f *testing.F) {
+	for _, text := range []string{"1 1:1\n", "-1.0 0:2 5:3\n+1\n", "# x\n2 qid:3 1:0.5", "1 16777216:1\n"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "a")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		d, err := libsvmParts(path, [parts]string{trainPart: path})
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(text, "BZh") && !strings.HasPrefix(text, "\x1f\x8b") {
+			sized(t, len(text), len(d.Train.Features))
+		}
+		require.NoError(t, d.Train.Check(d.Classes))
+	})
+}
+
+func FuzzNPZ(f *testing.F) {
+	for _, name := range []string{"named.npz", "positional.npz", "packed.npz"} {
+		b, err := os.ReadFile(filepath.Join("testdata", "own", name))
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "a.npz")
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		if d, err := OpenFolder(path); err == nil {
+			require.NoError(t, d.Train.Check(d.Classes))
+		}
+	})
+}
+
+func FuzzImage(f *testing.F) {
+	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, false))
+	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, true))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := newPictures("fuzz", 3)
+		if err := p.decode(b); err == nil && len(p.features) != p.dim() {
+			t.Fatalf("%d values of an image of %v", len(p.features), p.shape)
+		}
+	})
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"strings"
+	"testing"
+)
+
+// Example runs the program. Only what does not depend on the machine's arithmetic is compared.
+func Example() {
+	out, w, _ := os.Pipe()
+	stdout := os.Stdout
+	os.Stdout = w
+	main()
+	os.Stdout = stdout
+	w.Close()
+	text := make([]byte, 1<<12)
+	n, _ := out.Read(text)
+	_, certificate, _ := strings.Cut(string(text[:n]), "hypergradient")
+	os.Stdout.WriteString("hypergradient" + certificate[:len(" of norm")] + "\n")
+	// Output: hypergradient of norm
+}
+
+// A bi-level problem with data of one's own takes at most 30 lines of at most 100 columns, from main to the printed
+// certificate.
+func TestIsShort(t *testing.T) {
+	text, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	f, err := parser.ParseFile(set, "main.go", text, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range f.Decls {
+		if m, ok := d.(*ast.FuncDecl); ok && m.Name.Name == "main" {
+			if lines := set.Position(m.End()).Line - set.Position(m.Pos()).Line + 1; lines > 30 {
+				t.Errorf("main has %d lines", lines)
+			}
+		}
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		if len([]rune(strings.ReplaceAll(line, "\t", "        "))) > 100 {
+			t.Errorf("line %d has more than 100 columns", i+1)
+		}
+	}
+}

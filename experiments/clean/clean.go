@@ -1,0 +1,245 @@
+// Package clean is data hyper-cleaning: it learns a weight for each training row so that a model trained with these
+// weights does well on a small set of rows that can be trusted.
+package clean
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/solvers"
+	"bilevel/solvers/engine"
+	"bilevel/tensor"
+)
+
+// Config is the settings of one run (Franceschi, Frasconi, Salzo, Grazzi, Pontil, ICML 2018, 5.1; settings of Dagréou et
+// al., NeurIPS 2022):
+//
+//	min_x  mean over validation of CE(y*(x); a, b)
+//	s.t.   y*(x) = argmin_y  mean over training of sigmoid(x_i) CE(y; a_i, b_i) + Reg |y|²
+//
+// with softmax regression; the bias is the weight of a column of ones and regularized with the rest. x starts at -2, y at
+// 0; minibatches are drawn independently with replacement. Train and Val are rows; the test part is what the set brings,
+// or what is left. Records is the number of points of the curves; 0 means 40.
+type Config struct {
+	Algorithm  string          `json:"algo"`
+	Corrupt    float64         `json:"corrupt"`
+	Train      int             `json:"train"`
+	Val        int             `json:"val"`
+	Iterations int             `json:"iters"`
+	Batch      int             `json:"batch"`
+	Reg        float64         `json:"reg"`
+	Step       float64         `json:"step"`
+	OuterStep  float64         `json:"outer_step"`
+	Schedule   engine.Schedule `json:"schedule"`
+	Records    int             `json:"records,omitempty"`
+
+	// Weights is the form of the weights, one of Choices; empty means Plain, the problem above. The other forms are
+	// described at net.run and choose. They begin with a model of Models trained on the trusted rows: those that the
+	// array in the file Trusted marks, or trusted.npy in the set's folder, or its validation rows.
+	Weights string `json:"weights,omitempty"`
+	Model   string `json:"model,omitempty"`
+	Trusted string `json:"trusted,omitempty"`
+}
+
+// plain tells whether the configuration asks for one round from equal weights.
+func (c Config) plain() bool { return c.Weights == "" || c.Weights == Plain }
+
+// Experiment runs hyper-cleaning. Guided is whether its records are shown as those of the forms other than Plain.
+type Experiment struct{ Guided bool }
+
+func (Experiment) Name() string { return "clean" }
+
+func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
+	c, ok := config.(Config)
+	if !ok {
+		return nil, fmt.Errorf("clean: a configuration of type %T", config)
+	}
+	if !c.plain() {
+		return experiments.SeedCells("clean", c, seeds), c.CheckChoices()
+	}
+	_, err := c.algorithm()
+	return experiments.SeedCells("clean", c, seeds), errors.Join(err, c.Schedule.Check())
+}
+
+// algorithm is the one of the configuration's name with its settings.
+func (c Config) algorithm() (solvers.Algorithm, error) {
+	entry, err := solvers.AlgorithmByName(c.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	settings := fmt.Sprintf(`{"outer_step": %g, "schedule": %q`, c.OuterStep, c.Schedule)
+	step := map[string]string{"f2sa": "z_step"}[c.Algorithm]
+	if step == "" {
+		step = "step"
+	}
+	return solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+}
+
+// Run does one seed.
+func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
+	c := cell.Config.(Config)
+	if !c.plain() {
+		return runGuided(ctx, env, c, cell.Seed)
+	}
+	d, err := data.Prepare(env.Data, data.Preparation{Train: c.Train, Val: c.Val, Corrupt: c.Corrupt}, cell.Seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := experiments.CheckBatch(c.Batch, c.Train); err != nil {
+		return nil, err
+	}
+	t, err := newTask(env.Executor, c, d, cell.Seed)
+	if err != nil {
+		return nil, err
+	}
+	r := experiments.NewRecord()
+	for _, stage := range []func(context.Context, *experiments.Env, *experiments.Record) error{t.solve, t.certify, t.baselines, t.score} {
+		if err := stage(ctx, env, r); err != nil {
+			if ctx.Err() != nil { // the device may still be busy: nothing is freed
+				return nil, err
+			}
+			return nil, errors.Join(fmt.Errorf("seed %d: %w", cell.Seed, err), t.close())
+		}
+	}
+	return r, t.close()
+}
+
+// solve runs the algorithm and keeps curve and snapshots.
+func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.Record) error {
+	records := t.Records
+	if records == 0 {
+		records = 40
+	}
+	algorithm, err := t.algorithm()
+	if err != nil {
+		return err
+	}
+	env.Begin("solve", t.Iterations)
+	r.Curve.Columns = []string{"iteration", "seconds", "samples", "val_error", "val_loss", "test_error"}
+	res, err := solvers.Solve(ctx, t.problem, algorithm, solvers.Options{
+		Executor: t.ex, Iterations: t.Iterations, Seed: t.seed, Every: max(1, t.Iterations/records), Progress: env.Done,
+		Record: func(p engine.Progress) error {
+			snapshot := t.scope.Variable("snapshot", tensor.Real, t.y.Size())
+			if err := errors.Join(snapshot.CopyFrom(p.Engine.Variable("y")), t.y.CopyFrom(snapshot)); err != nil {
+				return err
+			}
+			e, err := t.val.evaluator.Run(ctx)
+			if err != nil {
+				return err
+			}
+			if loss := e.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
+				return fmt.Errorf("the validation loss is %g after iteration %d: use smaller step sizes, or look for very large values in the data", loss, p.Iteration)
+			}
+			t.snapshots = append(t.snapshots, snapshot)
+			r.Curve.Rows = append(r.Curve.Rows, []float64{
+				float64(p.Iteration), p.Seconds, float64(p.Counts.Samples), e.Mean("mistakes"), e.Mean("loss"), 0,
+			})
+			return nil
+		},
+	})
+	if err == nil {
+		err = res.Err() // a run that was cancelled
+	}
+	if err != nil {
+		return err
+	}
+	r.Counts["iterations"], r.Scalars["seconds"] = int64(res.Iterations), res.Seconds
+	r.Count(res.Counts)
+	t.result = res
+	t.warnOfRowsNeverDrawn(r)
+	return errors.Join(t.x.Write(res.X.Flat), t.y.Write(res.Y.Flat))
+}
+
+// warnOfRowsNeverDrawn says where so few rows are drawn that more than one in a thousand keeps its start weight.
+func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
+	n := float64(t.data.Train.N())
+	if never := n * math.Pow(1-1/n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
+		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: --iters %d would draw nearly all",
+			never, n, int(math.Ceil(7*n/float64(t.Batch))))
+	}
+}
+
+// score fills in what is known when the run is over. It is the only place, with the baselines, that reads the test rows.
+func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.Record) error {
+	for i, s := range t.snapshots {
+		e, err := t.testError(ctx, s)
+		if err != nil {
+			return err
+		}
+		r.Curve.Rows[i][5] = e
+	}
+	last := r.Curve.Rows[len(r.Curve.Rows)-1]
+	r.Scalars["val_error"], r.Scalars["val_loss"], r.Scalars["test_error"] = last[3], last[4], last[5]
+	if err := t.y.Write(t.result.Y.Flat); err != nil {
+		return err
+	}
+	own, err := t.train.evaluator.Run(ctx)
+	if err != nil {
+		return err
+	}
+	weights := make([]float64, t.result.X.Size())
+	for i, x := range t.result.X.Flat {
+		weights[i] = 1 / (1 + math.Exp(-x))
+	}
+	detect(weights, t.data.Changed, t.data.Drawn, r.Scalars)
+	suspects := experiments.Table{Name: "suspects", Columns: []string{"row", "label", "weight", "own_label"}}
+	for _, i := range experiments.Ascending(t.result.X.Flat) {
+		suspects.Rows = append(suspects.Rows, []string{
+			strconv.Itoa(int(t.data.Rows[i])), strconv.Itoa(int(t.data.Train.Labels[i])), experiments.Number(weights[i]),
+			strconv.Itoa(int(own.Ints["label"][i])),
+		})
+	}
+	r.Tables = append(r.Tables, suspects)
+	r.Samples = samples(weights, t.data.Changed)
+	return nil
+}
+
+// samples are the weights by what is known of the label.
+func samples(weights []float64, changed []bool) []experiments.Sample {
+	if changed == nil {
+		return []experiments.Sample{{Name: "all rows", Values: weights}}
+	}
+	s := []experiments.Sample{{Name: "label kept"}, {Name: "label changed"}}
+	for i, w := range weights {
+		k := 0
+		if changed[i] {
+			k = 1
+		}
+		s[k].Values = append(s[k].Values, w)
+	}
+	return s
+}
+
+// Report is what `bilevel clean` shows.
+func (x Experiment) Report() experiments.Report {
+	if x.Guided {
+		return guidedReport()
+	}
+	lines := []experiments.Line{{Name: "validation", Column: "val_error"}, {Name: "test, scored at the end", Column: "test_error"}}
+	return experiments.Report{
+		Rows: []experiments.Row{
+			{Title: "test error, cleaned", Scalar: "test_error", Percent: true},
+			{Title: "  trained on all rows", Scalar: "baselines.all", Percent: true},
+			{Title: "  on the validation rows", Scalar: "baselines.validation", Percent: true},
+			{Title: "  on the truly clean rows", Scalar: "baselines.clean", Percent: true},
+			{Title: "validation error", Scalar: "val_error", Percent: true},
+			{Title: "detector, area under curve", Scalar: "auc"},
+			{Title: "  precision", Scalar: "precision", Percent: true},
+			{Title: "  recall", Scalar: "recall", Percent: true},
+			{Title: "hypergradient norm at the end", Scalar: "hypergradient.norm"},
+			{Title: "  its error figure ({hypergradient.kind})", Scalar: "hypergradient.error"},
+			{Title: "  share of the implicit term", Scalar: "hypergradient.implicit_share", Percent: true},
+			{Title: "solver seconds", Scalar: "seconds"},
+		},
+		Plots: []experiments.Plot{
+			{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration", Lines: lines, ScaleToPercent: true},
+			{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds", Lines: lines, ScaleToPercent: true},
+		},
+		Histogram: experiments.Plot{File: "weights", X: "learned weight"},
+	}
+}

@@ -1,0 +1,104 @@
+package clean
+
+import (
+	"context"
+
+	"bilevel/internal/philox"
+)
+
+// outOfFold is what models say of training rows that they were not trained on, and confident learning on top of it
+// (Northcutt, Jiang, Chuang, JAIR 70, 2021, sections 3.1 and 3.2): the limit t_j of class j is the mean probability of
+// j over the rows labelled j; a row labelled i counts in the confident joint as (i, j) where j is its most probable
+// label among those that reach their limits; the rows counted off the diagonal are found.
+type outOfFold struct {
+	judgement
+	found  []bool
+	limits []float64
+	wrong  float64 // the number of wrong labels by the joint, calibrated to the rows of each given label
+}
+
+// confident trains one model for each of k parts of the training rows, on the rows outside of it, and judges the part.
+func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, seed uint64, done func(int)) (*outOfFold, error) {
+	count := len(labels)
+	part := make([]int, count)
+	for place, i := range philox.New(seed, 1, philox.StreamSplit).Perm(count) {
+		part[i] = place % parts
+	}
+	o := &outOfFold{judgement: judgement{loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count)}}
+	ys := make([][]float64, parts)
+	sums, each := make([]float64, n.classes), make([]float64, n.classes)
+	for k := range parts {
+		var rows []int32
+		for i, p := range part {
+			if p != k {
+				rows = append(rows, int32(i))
+			}
+		}
+		var err error
+		if ys[k], err = n.fit(ctx, "training out of fold", n.rows.train, rows, steps, seed+uint64(k)); err != nil {
+			return nil, err
+		}
+		j, err := n.judge(ctx, n.rows.train, ys[k], nil)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range part {
+			if p == k {
+				o.loss[i], o.label[i] = j.loss[i], j.label[i]
+				sums[labels[i]] += j.given(i)
+				each[labels[i]]++
+			}
+		}
+		done(k + 1)
+	}
+	o.limits = make([]float64, n.classes)
+	for c := range o.limits {
+		if o.limits[c] = 2; each[c] > 0 { // a class without rows is never confident
+			o.limits[c] = sums[c] / each[c]
+		}
+	}
+	for k, y := range ys {
+		j, err := n.judge(ctx, n.rows.train, y, o.limits)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range part {
+			if p == k {
+				o.confident[i] = j.confident[i]
+			}
+		}
+	}
+	o.count(labels, each)
+	return o, nil
+}
+
+// count marks the rows off the diagonal of the confident joint, and estimates how many labels are wrong: of the rows
+// labelled g, the share off the diagonal of row g of the joint.
+func (o *outOfFold) count(labels []int32, each []float64) {
+	o.found = make([]bool, len(labels))
+	counted, off := make([]float64, len(each)), make([]float64, len(each))
+	for i, g := range labels {
+		if s := o.confident[i]; s >= 0 {
+			counted[g]++
+			if o.found[i] = s != g; o.found[i] {
+				off[g]++
+				o.label[i] = s // what is suggested for the row
+			}
+		}
+	}
+	for g, n := range counted {
+		if n > 0 {
+			o.wrong += each[g] * off[g] / n
+		}
+	}
+}
+
+// keeps lists the rows that are not found.
+func (o *outOfFold) keeps() (rows []int32) {
+	for i, found := range o.found {
+		if !found {
+			rows = append(rows, int32(i))
+		}
+	}
+	return rows
+}

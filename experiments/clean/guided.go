@@ -1,0 +1,325 @@
+package clean
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"bilevel/data"
+	"bilevel/experiments"
+)
+
+const (
+	confidentParts = 4 // folds of confident learning as a control
+	withoutTrusted = 5 // and where it is the method itself
+	confidentSteps = 1000
+)
+
+// guided is one seed's run of a form that begins on trusted rows, or of confident learning where there are none.
+type guided struct {
+	Config
+	env   *experiments.Env
+	data  *data.Judged
+	seed  uint64
+	rows  tables
+	nets  []*net
+	all   []int32 // the rows of the training table
+	trust []int32 // and of the trusted one
+	folds []fold
+	// starts are models trained on the trusted rows of a fold, by model and fold.
+	starts map[[2]int][]float64
+	r      *experiments.Record
+	done   int
+}
+
+// control is a way to train that needs no upper level.
+type control struct {
+	name   string // of its scalar
+	title  string // in sentences
+	y      []float64
+	held   *held      // on trusted rows that it was not trained on
+	found  []bool     // see ending
+	judged *judgement // of the training rows, out of fold where it was trained on them
+}
+
+// ending is what the run ends with, and what the ranking is made of.
+type ending struct {
+	method  string
+	net     *net
+	y       []float64
+	judged  *judgement
+	weights []float64
+	held    *held  // nil where no trusted rows judge it
+	found   []bool // rows that the method's own rule flags; nil: those with another suggested label
+}
+
+func (g *guided) unit() { g.done++; g.env.Done(g.done) }
+
+func (g *guided) begin(name string, units int) {
+	g.done = 0
+	g.env.Begin(name, units)
+}
+
+// runGuided does one seed of every form but "plain".
+func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64) (_ *experiments.Record, err error) {
+	if c.Batch > env.Data.Train.N() || c.Train > 0 && c.Batch > c.Train {
+		return nil, experiments.Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", c.Batch, max(c.Train, 1), max(c.Train, 1))
+	}
+	mark, err := data.FindTrusted(env.Data, c.Trusted)
+	if err != nil {
+		return nil, err
+	}
+	if err := enoughMemory(env.Data); err != nil {
+		return nil, err
+	}
+	d, err := data.Judge(env.Data, data.Judging{Trusted: mark, Corrupt: c.Corrupt, Train: c.Train, Val: c.Val}, seed)
+	if err != nil {
+		return nil, err
+	}
+	if d.Trusted == nil && (c.Weights != Auto) {
+		return nil, experiments.Usagef("--weights %s wants trusted rows: mark them with --trusted FILE or in %s, or give val_x.npy and val_y.npy", c.Weights, data.TrustedFile)
+	}
+	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord()}
+	sc := env.Executor.Scope()
+	closeAll := func() error {
+		var errs []error
+		for _, n := range g.nets {
+			errs = append(errs, n.close())
+		}
+		return errors.Join(append(errs, sc.Close())...)
+	}
+	var errs [3]error
+	g.rows.train, errs[0] = upload(sc, "training", d.Train)
+	g.rows.trusted, errs[1] = upload(sc, "trusted", d.Trusted)
+	g.rows.test, errs[2] = upload(sc, "test", d.Test)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+	for _, spec := range c.specs() {
+		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed))
+	}
+	g.all, g.trust = indices(d.Train.N()), nil
+	if d.Changed != nil {
+		wrong := 0
+		for _, changed := range d.Changed {
+			if changed {
+				wrong++
+			}
+		}
+		g.r.Texts["corruption"] = fmt.Sprintf("%s with labels made wrong on purpose, %d of %d: --corrupt %g redraws that share of them at random",
+			filepath.Base(env.Data.Name), wrong, len(d.Changed), c.Corrupt)
+	}
+	for _, sentence := range d.Warnings {
+		g.r.Warn("%s", sentence)
+	}
+	work := g.withoutTrusted
+	if d.Trusted != nil {
+		g.trust = indices(d.Trusted.N())
+		g.folds = folds(d.Trusted.Labels, d.Classes, d.Provisional, seed)
+		work = g.withTrusted
+	}
+	if err := work(ctx); err != nil {
+		if ctx.Err() != nil { // the device may still be busy: nothing is freed
+			return nil, err
+		}
+		return nil, errors.Join(fmt.Errorf("seed %d: %w", seed, err), closeAll())
+	}
+	return g.r, closeAll()
+}
+
+func indices(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i)
+	}
+	return out
+}
+
+// withTrusted chooses model and form, runs it with all trusted rows, and compares it with the controls.
+func (g *guided) withTrusted(ctx context.Context) error {
+	g.begin("choosing on held-out trusted rows", len(g.folds)*(len(g.nets)+len(g.forms())))
+	c, err := g.choose(ctx)
+	if err != nil {
+		return err
+	}
+	n := g.nets[c.spec]
+	g.begin("cleaning", rounds)
+	y0, err := n.fit(ctx, "training on trusted rows", g.rows.trusted, g.trust, startSteps, g.seed)
+	if err != nil {
+		return err
+	}
+	labels := g.data.Train.Labels
+	out, err := n.run(ctx, c.form, labels, g.all, g.trust, y0, g.seed, g.env.Done)
+	if err != nil {
+		return err
+	}
+	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: out.weights, held: c.run}
+	if end.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+		return err
+	}
+	g.r.Texts["choice"] = c.why
+	g.r.Texts["model"], g.r.Texts["form"] = n.spec.name, c.form
+	g.r.Count(out.cost)
+	g.saturated(out.weights)
+	for _, h := range c.tried {
+		g.r.Scalars["selection."+h.name+".log_loss"], g.r.Scalars["selection."+h.name+".error"] = mean(h.loss), mean(h.wrong)
+	}
+	controls, err := g.controls(ctx, c, y0)
+	if err != nil {
+		return err
+	}
+	g.decide(end, controls)
+	return g.finish(ctx, end, controls)
+}
+
+// controls trains what the run is compared with.
+func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (controls []*control, err error) {
+	n, labels := g.nets[c.spec], g.data.Train.Labels
+	g.begin("controls", confidentParts+3)
+	oof, err := n.confident(ctx, labels, confidentParts, confidentSteps, g.seed, g.env.Done)
+	if err != nil {
+		return nil, err
+	}
+	kept := oof.keeps()
+	g.done = confidentParts
+	g.r.Scalars["confident_learning.wrong_labels"] = oof.wrong
+	for _, k := range []struct {
+		name, title string
+		rows        []int32
+	}{{"all", "training on all rows", g.all}, {"confident_learning", "confident learning", kept}} {
+		if len(kept) == 0 {
+			continue
+		}
+		one := &control{name: k.name, title: k.title, judged: &oof.judgement, found: oof.found, held: &held{name: k.title}}
+		if one.y, err = n.fit(ctx, k.title, g.rows.train, k.rows, startSteps, g.seed); err != nil {
+			return nil, err
+		}
+		j, err := n.judge(ctx, g.rows.trusted, one.y, nil)
+		if err != nil {
+			return nil, err
+		}
+		one.held.take(j, g.data.Trusted.Labels, c.run.rows)
+		controls = append(controls, one)
+		g.unit()
+	}
+	trusted := &control{name: "trusted", title: "training on the trusted rows alone", y: y0, held: c.onTrusted}
+	if trusted.judged, err = n.judge(ctx, g.rows.train, y0, nil); err != nil {
+		return nil, err
+	}
+	controls = append(controls, trusted)
+	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
+	if c.form != formNone {
+		out, err := n.run(ctx, formNone, labels, g.all, g.trust, y0, g.seed, func(int) {})
+		if err != nil {
+			return nil, err
+		}
+		self.y = out.y
+		if self.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+			return nil, err
+		}
+		controls = append(controls, self)
+	}
+	g.unit()
+	return controls, nil
+}
+
+// decide hands the ranking to a control that does better on held-out trusted rows.
+func (g *guided) decide(end *ending, controls []*control) {
+	best := end.held
+	var winner *control
+	for _, c := range controls {
+		if c.held.better(best) {
+			best, winner = c.held, c
+		}
+	}
+	if winner == nil {
+		g.warnOfEquals(end, controls)
+		return
+	}
+	wrong, se := gain(end.held.wrong, winner.held.wrong)
+	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%.1f ± %.1f points of accuracy): the ranking and the model are its own",
+		winner.title, len(best.rows), 100*wrong, 100*se)
+	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
+}
+
+// warnOfEquals names the controls that held-out trusted rows cannot tell from the run: those with less log loss, or with
+// mistakes that are not more by a standard error.
+func (g *guided) warnOfEquals(end *ending, controls []*control) {
+	var names []string
+	for _, c := range controls {
+		loss, lossError := gain(end.held.loss, c.held.loss)
+		wrong, wrongError := gain(end.held.wrong, c.held.wrong)
+		if loss > lossError || wrong >= -wrongError {
+			names = append(names, fmt.Sprintf("%s (%.1f %% wrong)", c.title, 100*mean(c.held.wrong)))
+		}
+	}
+	if len(names) > 0 {
+		g.r.Warn("%d held-out trusted rows do not tell the cleaned model (%.1f %% wrong) from %s: it may not be the best model, and more trusted rows would tell",
+			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
+	}
+}
+
+// withoutTrusted ranks by out-of-fold self-confidence and flags by confident learning.
+func (g *guided) withoutTrusted(ctx context.Context) error {
+	g.begin("out-of-fold probabilities", withoutTrusted*len(g.nets))
+	labels := g.data.Train.Labels
+	var best *outOfFold
+	var chosen *net
+	parts := min(withoutTrusted, g.data.Train.N())
+	for _, n := range g.nets {
+		o, err := n.confident(ctx, labels, parts, startSteps, g.seed, func(int) { g.unit() })
+		if err != nil {
+			return err
+		}
+		if best == nil || mean(o.loss) < mean(best.loss) {
+			best, chosen = o, n
+		}
+	}
+	g.begin("cleaned model", 1)
+	kept := best.keeps()
+	if len(kept) == 0 {
+		return errors.New("confident learning finds every label wrong: the features do not tell the classes apart")
+	}
+	y, err := chosen.fit(ctx, "cleaned model", g.rows.train, kept, startSteps, g.seed)
+	if err != nil {
+		return err
+	}
+	end := &ending{method: "confident learning", net: chosen, y: y, judged: &best.judgement, found: best.found}
+	g.r.Texts["model"], g.r.Texts["form"] = chosen.spec.name, "confident learning"
+	g.r.Scalars["confident_learning.wrong_labels"] = best.wrong
+	g.r.Texts["headline"] = fmt.Sprintf("no rows are trusted, so that no bi-level run was made: the ranking is by out-of-fold self-confidence, the flag by confident learning (%s)", chosen.spec.name)
+	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with --trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
+	all := &control{name: "all", title: "training on all rows"}
+	if all.y, err = chosen.fit(ctx, all.title, g.rows.train, g.all, startSteps, g.seed); err != nil {
+		return err
+	}
+	return g.finish(ctx, end, []*control{all})
+}
+
+// saturated warns where weights say nothing more.
+func (g *guided) saturated(weights []float64) {
+	near := 0
+	for _, w := range weights {
+		if w < 0.001 || w > 0.999 {
+			near++
+		}
+	}
+	if near == len(weights) {
+		g.r.Warn("every weight is 0 or 1 to three digits: rows are not ranked by weight, and --outer-step is too large")
+	}
+}
+
+// testError is the share of test rows that parameters get wrong; NaN where there are none.
+func (g *guided) testError(ctx context.Context, n *net, y []float64) (float64, error) {
+	if g.rows.test == nil {
+		return math.NaN(), nil
+	}
+	j, err := n.judge(ctx, g.rows.test, y, nil)
+	if err != nil {
+		return 0, err
+	}
+	return j.mistakes(g.data.Test.Labels, indices(g.rows.test.n)), nil
+}

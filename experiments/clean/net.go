@@ -1,0 +1,168 @@
+package clean
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"bilevel/data"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// table is labelled rows on a device.
+type table struct {
+	features, labels *tensor.Variable
+	n, dim           int
+}
+
+// upload puts a set on the device; nil stays nil.
+func upload(sc *tensor.Scope, name string, s *data.Set) (*table, error) {
+	if s == nil || s.N() == 0 {
+		return nil, nil
+	}
+	t := &table{n: s.N(), dim: s.Dim}
+	t.features, t.labels = sc.Variable(name+" features", tensor.Real, s.N(), s.Dim), sc.Variable(name+" labels", tensor.Int, s.N())
+	return t, errors.Join(t.features.Write32(s.Features), t.labels.WriteInts(s.Labels))
+}
+
+// tables are the parts of a prepared set on a device; trusted and test are nil where there are none.
+type tables struct{ train, trusted, test *table }
+
+// modelSpec is a kind of model with the step sizes that suit it: of the start, and of the rounds where rows have at
+// least 784 features and where they have few.
+type modelSpec struct {
+	name         string
+	start        float64
+	step, atMost float64
+	iterations   int // of a round
+	of           func(inputs, classes int) models.Model
+	shrink       func(features float64) float64 // of the step with the number of standardized features
+}
+
+// modelSpecs lists the models of --model.
+func modelSpecs() []modelSpec {
+	return []modelSpec{
+		{
+			name: "softmax", start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
+			of:     func(d, k int) models.Model { return models.Softmax{Inputs: d, Classes: k} },
+			shrink: func(d float64) float64 { return math.Sqrt(784 / d) },
+		},
+		{
+			name: "mlp:64", start: 0.03, step: 0.02, atMost: 0.1, iterations: 2048,
+			of:     func(d, k int) models.Model { return models.MLP{Widths: []int{d, 64, k}, Activation: models.Relu} },
+			shrink: func(d float64) float64 { return 784 / d },
+		},
+	}
+}
+
+// net is a model that is trained on rows of the tables and judges them.
+type net struct {
+	settings
+	spec  modelSpec
+	ex    *tensor.Executor
+	scope *tensor.Scope
+	model models.Model
+	start params.Values
+	seed  uint64
+	rows  *tables
+
+	y          *tensor.Variable // the parameters that judge looks at
+	limits     *tensor.Variable // [classes], see confidentLabels
+	prior      *tensor.Variable // [train], see rounds
+	pair       *tensor.Variable // Int [train]
+	evaluators map[*table]*problem.Evaluator
+	classes    int
+}
+
+func newNet(ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64) *net {
+	n := &net{
+		settings: c, spec: spec, ex: ex, scope: ex.Scope(), model: spec.of(rows.train.dim, classes), seed: seed, rows: rows,
+		evaluators: map[*table]*problem.Evaluator{}, classes: classes,
+	}
+	n.start, _ = n.model.Init(seed)
+	n.y, n.limits = n.scope.Variable("y", tensor.Real, n.start.Size()), n.scope.Variable("limits", tensor.Real, classes)
+	n.prior, n.pair = n.scope.Variable("prior", tensor.Real, rows.train.n), n.scope.Variable("pair", tensor.Int, rows.train.n)
+	return n
+}
+
+func (n *net) close() error { return n.scope.Close() }
+
+// logits is the model's outputs for rows of features.
+func (n *net) logits(y, features *tensor.Node) *tensor.Node {
+	z, _ := n.model.Apply(y, nil, features, params.Train)
+	return z
+}
+
+// at is the cross-entropy of rows of a table with their labels.
+func (n *net) at(y *tensor.Node, t *table, row *tensor.Node) *tensor.Node {
+	return tensor.CrossEntropy(n.logits(y, tensor.Gather(t.features.Node(), row)), tensor.Gather(t.labels.Node(), row))
+}
+
+// regularizer is R(y) = Reg · the sum of squares of all parameters.
+func (n *net) regularizer(y *tensor.Node) *tensor.Node { return models.SquaredNorm(y).Scale(n.Reg) }
+
+// judgement is what a model says of each row of a table.
+type judgement struct {
+	loss      []float64 // -log of the probability of the given label
+	label     []int32   // the most probable one
+	confident []int32   // the most probable one among those that reach their limit; -1: none does
+}
+
+// given is the probability of the given label.
+func (j *judgement) given(i int) float64 { return math.Exp(-j.loss[i]) }
+
+// mistakes is the share of rows, of those listed, whose most probable label is another than the given one.
+func (j *judgement) mistakes(labels, rows []int32) float64 {
+	wrong := 0.0
+	for _, i := range rows {
+		if j.label[i] != labels[i] {
+			wrong++
+		}
+	}
+	return wrong / float64(len(rows))
+}
+
+// judge looks at all rows of a table with parameters y, a few thousand at a time. limits are the probabilities that a
+// label must reach to be a confident one, nil where nobody asks.
+func (n *net) judge(ctx context.Context, t *table, y, limits []float64) (*judgement, error) {
+	e := n.evaluators[t]
+	if e == nil {
+		rows := problem.Rows{"features": problem.On(t.features.Node()), "label": problem.On(t.labels.Node())}
+		logits := func(b problem.Batch) *tensor.Node { return n.logits(n.y.Node(), b.Get("features")) }
+		masked := func(b problem.Batch) *tensor.Node { // a probability, or -1 where it does not reach its limit
+			p := logits(b).Softmax()
+			return tensor.Where(p.Lt(n.limits.Node()), tensor.Const(-1), p)
+		}
+		var err error
+		if e, err = problem.NewEvaluator(n.ex, rows, 0, nil, []problem.PerRow{
+			{Name: "loss", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return tensor.CrossEntropy(logits(b), b.Get("label")) }},
+			{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
+			{Name: "confident", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return masked(b).ArgMax() }},
+			{Name: "reached", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return masked(b).MaxOver(1) }},
+		}); err != nil {
+			return nil, err
+		}
+		n.scope.Own(e.Close)
+		n.evaluators[t] = e
+	}
+	if limits == nil {
+		limits = make([]float64, n.classes)
+	}
+	if err := errors.Join(n.y.Write(y), n.limits.Write(limits)); err != nil {
+		return nil, err
+	}
+	out, err := e.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{loss: out.Reals["loss"], label: out.Ints["label"], confident: out.Ints["confident"]}
+	for i, reached := range out.Reals["reached"] {
+		if reached < 0 {
+			j.confident[i] = -1
+		}
+	}
+	return j, nil
+}

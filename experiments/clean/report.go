@@ -1,0 +1,29 @@
+package clean
+
+import "bilevel/experiments"
+
+// guidedReport is what `bilevel clean` shows of every form but Plain.
+func guidedReport() experiments.Report {
+	return experiments.Report{
+		Before: []string{"corruption", "headline", "choice"},
+		Rows: []experiments.Row{
+			{Title: "test error of the cleaned model", Scalar: "test_error", Percent: true},
+			{Title: "  of a model trained on all rows", Scalar: "controls.all.test_error", Percent: true},
+			{Title: "  on the trusted rows alone", Scalar: "controls.trusted.test_error", Percent: true},
+			{Title: "  by self-training", Scalar: "controls.self_training.test_error", Percent: true},
+			{Title: "  on what confident learning keeps", Scalar: "controls.confident_learning.test_error", Percent: true},
+			{Title: "error on held-out trusted rows, cleaned", Scalar: "held_out_error", Percent: true},
+			{Title: "  trained on all rows", Scalar: "controls.all.held_out_error", Percent: true},
+			{Title: "  on the trusted rows alone", Scalar: "controls.trusted.held_out_error", Percent: true},
+			{Title: "  by self-training", Scalar: "controls.self_training.held_out_error", Percent: true},
+			{Title: "  on what confident learning keeps", Scalar: "controls.confident_learning.held_out_error", Percent: true},
+			{Title: "wrong labels by confident learning's estimate", Scalar: "confident_learning.wrong_labels"},
+			{Title: "ranking: a wrong label comes before a right one", Scalar: "auc", Percent: true},
+			{Title: "  wrong among the first k rows, k the wrong labels", Scalar: "p_at_k", Percent: true},
+			{Title: "  wrong among the flagged rows", Scalar: "precision", Percent: true},
+			{Title: "  flagged among the wrong rows", Scalar: "recall", Percent: true},
+		},
+		After:     []string{"rule", "expected", "what_to_do", "advice"},
+		Histogram: experiments.Plot{File: "p-given", X: "the model's probability of the given label"},
+	}
+}

@@ -1,0 +1,161 @@
+package experiments
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"bilevel/data"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// Experiment is an application: it runs one cell at a time.
+type Experiment interface {
+	Name() string
+	// Cells are the rows of the table that a configuration stands for, one for each seed.
+	Cells(config any, seeds []uint64) ([]Cell, error)
+	// Run does one cell. When ctx ends it returns within about a tenth of a second, with an error.
+	Run(ctx context.Context, env *Env, c Cell) (*Record, error)
+	// Report says how its records are shown.
+	Report() Report
+}
+
+// Cell is one run: a configuration and a seed. Two cells with the same key give the same record.
+type Cell struct {
+	Experiment string `json:"experiment"`
+	Config     any    `json:"config"` // a plain struct that JSON knows
+	Seed       uint64 `json:"seed"`
+}
+
+// Key is a name for the cell that depends on its content alone: the first 16 hexadecimal digits of the SHA-256 of its
+// JSON.
+func (c Cell) Key() (string, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("the configuration of %s cannot be written as JSON: %w", c.Experiment, err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// SeedCells are one cell for each seed, all of one configuration.
+func SeedCells(experiment string, config any, seeds []uint64) []Cell {
+	cells := make([]Cell, len(seeds))
+	for i, seed := range seeds {
+		cells[i] = Cell{experiment, config, seed}
+	}
+	return cells
+}
+
+// Env is what a run works with.
+type Env struct {
+	Executor *tensor.Executor
+	Data     *data.Dataset
+	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
+	Progress func(done int)               // may be nil
+	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
+	Keeper   *Keeper                      // of the cell's checkpoints; nil: none are made
+}
+
+// Begin says that a new piece of work of so many units begins, Done how many of them are done.
+func (e *Env) Begin(name string, total int) {
+	if e.Stage != nil {
+		e.Stage(name, total)
+	}
+}
+
+func (e *Env) Done(units int) {
+	if e.Progress != nil {
+		e.Progress(units)
+	}
+}
+
+// Say shows a number beside the progress, such as the loss of the time.
+func (e *Env) Say(format string, args ...any) {
+	if e.Note != nil {
+		e.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// Hooks hear of a table's cells: Begin of the number of a cell that begins, Finished of all records so far. Both may be
+// nil.
+type Hooks struct {
+	Begin    func(i int)
+	Finished func([]*Record) error
+}
+
+// Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
+	records []*Record, err error) {
+	for i, c := range cells {
+		if h.Begin != nil {
+			h.Begin(i)
+		}
+		key, err := c.Key()
+		if err != nil {
+			return records, err
+		}
+		one := env
+		if store != nil {
+			r, from, err := store.open(c, key)
+			if err != nil {
+				return records, err
+			}
+			if r != nil {
+				records = append(records, r)
+				if i == len(cells)-1 && h.Finished != nil { // a kill may have come before the results were written
+					err = h.Finished(records)
+				}
+				if err != nil {
+					return records, err
+				}
+				continue
+			}
+			one.Keeper = &Keeper{store, c, key, from}
+		}
+		one.Executor = tensor.NewExecutor(dev)
+		r, err := x.Run(ctx, &one, c)
+		if err != nil {
+			if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway
+				one.Executor.Close()
+			}
+			return records, err
+		}
+		if err := one.Executor.Close(); err != nil {
+			return records, err
+		}
+		r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
+		records = append(records, r)
+		if store != nil {
+			if err := store.finish(key, r); err != nil {
+				return records, err
+			}
+		}
+		if h.Finished != nil {
+			if err := h.Finished(records); err != nil {
+				return records, err
+			}
+		}
+	}
+	return records, nil
+}
+
+// Upload puts labelled rows on the scope's device, as the rows "features" and "label".
+func Upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
+	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
+	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
+	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
+}
+
+// CheckBatch refuses minibatches that the training rows cannot give.
+func CheckBatch(batch, train int) error {
+	if batch < 1 || batch > train {
+		return Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", batch, train, train)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package experiments
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"bilevel/internal/atomicfile"
+)
+
+// Page is what a report says beside its records.
+type Page struct {
+	Title   string // of the page and of its plots
+	Version string // of the program
+	Config  string // the effective configuration, as text
+}
+
+//go:embed page.html
+var pageText string
+
+// tableRows is how many rows of a long table the page shows; the file has all.
+const tableRows = 25
+
+// writePage writes report.html: one file that asks for nothing else, with the plots that writePlots has put into dir.
+func writePage(dir string, p Page, report Report, records []*Record) error {
+	t, err := template.New("report").Parse(pageText)
+	if err != nil {
+		return err
+	}
+	type figure struct {
+		Name string
+		SVG  template.HTML
+	}
+	type list struct {
+		Name, Note string
+		Columns    []string
+		Rows       [][]string
+	}
+	view := struct {
+		Page
+		Rows     [][2]string
+		Warnings []string
+		Figures  []figure
+		Tables   []list
+		Words    []string
+	}{Page: p}
+	for _, row := range report.Rows {
+		if text, ok := row.text(records); ok {
+			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})
+		}
+	}
+	for _, r := range records {
+		for _, w := range r.Warnings {
+			view.Warnings = append(view.Warnings, fmt.Sprintf("Seed %d: %s", r.Seed, w))
+		}
+		if r.Certificate != nil {
+			view.Words = append(view.Words, fmt.Sprintf("Seed %d: %s.", r.Seed, r.Certificate))
+		}
+	}
+	files := []string{}
+	for _, plot := range report.Plots {
+		files = append(files, plot.File)
+	}
+	if report.Histogram.File != "" {
+		files = append(files, report.Histogram.File)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(filepath.Join(dir, name+".svg"))
+		if err != nil {
+			return err
+		}
+		view.Figures = append(view.Figures, figure{name, scalable(text)})
+	}
+	for _, table := range records[0].Tables {
+		l := list{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}
+		if len(table.Rows) > tableRows {
+			l.Note = fmt.Sprintf("The first %d of %d rows of seed %d.", tableRows, len(table.Rows), records[0].Seed)
+		}
+		view.Tables = append(view.Tables, l)
+	}
+	return atomicfile.Write(filepath.Join(dir, "report.html"), func(w io.Writer) error { return t.Execute(w, view) })
+}
+
+// scalable is a plot's SVG without its XML declaration, and with a width that the page decides. Plots are drawn by this
+// program, with every text in them escaped, so that they are taken as they are.
+func scalable(svg []byte) template.HTML {
+	if i := bytes.Index(svg, []byte("<svg")); i >= 0 {
+		svg = svg[i:]
+	}
+	head, rest, _ := strings.Cut(string(svg), ">")
+	var kept []string
+	for _, field := range strings.Fields(head) {
+		if !strings.HasPrefix(field, "width=") && !strings.HasPrefix(field, "height=") {
+			kept = append(kept, field)
+		}
+	}
+	return template.HTML(strings.Join(kept, " ") + ">" + rest)
+}

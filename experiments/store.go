@@ -1,0 +1,175 @@
+package experiments
+
+import (
+	"bytes"
+	"encoding/gob"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"bilevel/internal/atomicfile"
+	"bilevel/solvers/engine"
+)
+
+// Store keeps cells in a folder of results, each in its own: DIR/cells/KEY holds checkpoint.safetensors while the cell is
+// at work, and record.gob (Go's own format, which keeps every bit) once it is finished.
+type Store struct {
+	Dir     string
+	Resume  bool          // go on with what the folder holds; else a cell begins anew
+	Every   time.Duration // between checkpoints; 0: a minute
+	Version string        // of the program, for warnings
+	Device  string        // and instruction set
+	Warn    func(format string, args ...any)
+	// First, where set, is called before the first file is written: it writes the configuration beside.
+	First   func() error
+	Written bool // a file was written
+}
+
+// begin is called before a file of a cell is written.
+func (s *Store) begin(key string) (dir string, err error) {
+	if !s.Written && s.First != nil {
+		if err := s.First(); err != nil {
+			return "", err
+		}
+	}
+	s.Written = true
+	dir = s.folder(key)
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+func (s *Store) folder(key string) string { return filepath.Join(s.Dir, "cells", key) }
+
+func (s *Store) warn(format string, args ...any) {
+	if s.Warn != nil {
+		s.Warn(format, args...)
+	}
+}
+
+// open readies a cell: its record where it is finished, its checkpoint where it was begun.
+func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
+	dir := s.folder(key)
+	if !s.Resume {
+		return nil, nil, os.RemoveAll(dir)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "record.gob"))
+	if err == nil {
+		r := &Record{}
+		if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
+			return nil, nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again", filepath.Join(dir, "record.gob"), err)
+		}
+		return r, nil, nil
+	}
+	if !isMissing(err) {
+		return nil, nil, err
+	}
+	p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors"))
+	if isMissing(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	here, err := json.Marshal(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Key != key {
+		return nil, nil, fmt.Errorf("the checkpoint in %s is of another configuration: %s", dir, Difference(p.Cell, here))
+	}
+	if p.Version != s.Version || p.Device != s.Device {
+		s.warn("the checkpoint was made by version %s on %s, this is %s on %s: the run goes on, but may not end with the same bits",
+			p.Version, p.Device, s.Version, s.Device)
+	}
+	return nil, p, nil
+}
+
+// plainRecord has no MarshalJSON, and is what gob writes.
+type plainRecord Record
+
+// finish keeps a record and removes the checkpoint.
+func (s *Store) finish(key string, r *Record) error {
+	dir, err := s.begin(key)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode((*plainRecord)(r)); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, "record.gob"), b.Bytes()); err != nil {
+		return err
+	}
+	err = os.Remove(filepath.Join(dir, "checkpoint.safetensors"))
+	if isMissing(err) {
+		return nil
+	}
+	return err
+}
+
+// Keeper saves and restores the stages of one cell.
+type Keeper struct {
+	store *Store
+	cell  Cell
+	key   string
+	from  *Checkpoint // nil: from the start
+}
+
+// Stage readies a stage: the snapshot that it goes on from, nil where there is none, and the function that makes its
+// checkpoints, with the time between them. log is what the stage notes down; Restore gives back what was noted before.
+func (k *Keeper) Stage(stage string, log *Log) (
+	resume *engine.Snapshot, checkpoint func(*engine.Snapshot) error, every time.Duration) {
+	if k == nil || k.store == nil {
+		return nil, nil, 0
+	}
+	if k.from != nil && k.from.Stage == stage {
+		resume = k.from.Snapshot
+	}
+	return resume, func(s *engine.Snapshot) error {
+		if err := k.Save(stage, s, log); err != nil { // the one before is still there, and the run goes on
+			k.store.warn("no checkpoint could be written: %v", err)
+		}
+		return nil
+	}, k.store.Every
+}
+
+// Restore is the stage that the checkpoint was made in, "" without one, and the log of that time, or an empty one.
+func (k *Keeper) Restore(columns ...string) (stage string, log *Log) {
+	if k == nil || k.from == nil {
+		return "", NewLog(columns...)
+	}
+	return k.from.Stage, k.from.Log
+}
+
+// Save writes the checkpoint of a stage: in its course, and with what a stop has left.
+func (k *Keeper) Save(stage string, s *engine.Snapshot, log *Log) error {
+	if k == nil || k.store == nil {
+		return nil
+	}
+	cell, err := json.Marshal(k.cell)
+	if err != nil {
+		return err
+	}
+	c := &Checkpoint{
+		Cell: cell, Key: k.key, Version: k.store.Version, Device: k.store.Device, Stage: stage, Snapshot: s,
+		Columns: log.columns, Log: log.until(s.Iteration),
+	}
+	dir, err := k.store.begin(k.key)
+	if err != nil {
+		return err
+	}
+	return c.Write(filepath.Join(dir, "checkpoint.safetensors"))
+}
+
+func sortedKeys(of ...map[string]any) (keys []string) {
+	all := map[string]bool{}
+	for _, m := range of {
+		for k := range m {
+			all[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,89 @@
+package experiments
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+)
+
+// WriteTable prints records for people: texts, mean and deviation of each of the report's rows, texts, warnings.
+func WriteTable(w io.Writer, report Report, records []*Record) error {
+	if err := writeTexts(w, report.Before, records); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range report.Rows {
+		if text, ok := row.text(records); ok {
+			fmt.Fprintf(t, "%s\t%s\n", row.title(records[0]), text)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := writeTexts(w, report.After, records); err != nil {
+		return err
+	}
+	for _, r := range records {
+		for _, sentence := range r.Warnings {
+			if _, err := fmt.Fprintf(w, "warning: seed %d: %s\n", r.Seed, sentence); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeTexts prints the texts of these names, with the seed before them where there are several records.
+func writeTexts(w io.Writer, names []string, records []*Record) error {
+	for _, name := range names {
+		for _, r := range records {
+			text, ok := r.Texts[name]
+			if !ok {
+				continue
+			}
+			if len(records) > 1 {
+				text = fmt.Sprintf("seed %d: %s", r.Seed, text)
+			}
+			if _, err := fmt.Fprintln(w, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (row Row) title(r *Record) string {
+	for name, text := range r.Texts {
+		row.Title = strings.ReplaceAll(row.Title, "{"+name+"}", text)
+	}
+	return row.Title
+}
+
+// text is the row's mean over the records, with its deviation where there are several; ok is false where a record has
+// no such number.
+func (row Row) text(records []*Record) (text string, ok bool) {
+	var values []float64
+	for _, r := range records {
+		v, ok := r.Scalars[row.Scalar]
+		if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
+			return "", false
+		}
+		values = append(values, v)
+	}
+	mean, std := MeanStd(values)
+	if row.Percent {
+		text = fmt.Sprintf("%.2f %%", 100*mean)
+	} else {
+		text = fmt.Sprintf("%.4g", mean)
+	}
+	switch {
+	case len(values) == 1:
+	case row.Percent:
+		text += fmt.Sprintf(" ± %.2f", 100*std)
+	default:
+		text += fmt.Sprintf(" ± %.2g", std)
+	}
+	return text, true
+}

@@ -1,0 +1,174 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/internal/safetensors"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/minimize"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// Architecture is the model of a name, softmax or mlp:300-100 with the widths of its hidden layers, for rows of so many
+// inputs in so many classes.
+func Architecture(name string, batchNorm bool, start models.Start, inputs, classes int) (models.Model, error) {
+	if name == "softmax" {
+		if batchNorm {
+			return nil, errors.New("batch_norm: softmax regression has no hidden layers to normalize")
+		}
+		return models.Softmax{Inputs: inputs, Classes: classes}, nil
+	}
+	hidden, ok := strings.CutPrefix(name, "mlp:")
+	if !ok {
+		return nil, fmt.Errorf("unknown model %q (there are softmax and mlp:WIDTHS, such as mlp:300-100)", name)
+	}
+	m := models.MLP{Widths: []int{inputs}, BatchNorm: batchNorm, Start: start}
+	for _, text := range strings.Split(hidden, "-") {
+		w, err := strconv.Atoi(text)
+		if err != nil || w < 1 || w > 1<<20 {
+			return nil, fmt.Errorf("model %q: %q is no width of a hidden layer", name, text)
+		}
+		m.Widths = append(m.Widths, w)
+	}
+	m.Widths = append(m.Widths, classes)
+	return m, m.Check()
+}
+
+// prepare splits the data and builds the problem and its evaluators.
+func (t *task) prepare(set *data.Dataset) (err error) {
+	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
+	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
+		return err
+	}
+	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
+		return err
+	}
+	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
+		return err
+	}
+	start, state := t.model.Init(t.seed)
+	if t.From != "" {
+		if start, state, err = read(t.From, t.model); err != nil {
+			return err
+		}
+	}
+	t.y = t.scope.Variable("y", tensor.Real, start.Size())
+	if state.Size() > 0 {
+		t.state = t.scope.Variable("state", tensor.Real, state.Size())
+	}
+	level := problem.Level{Start: start, Sampler: problem.Epochs(t.Batch), Loss: t.loss}
+	if level.Rows, err = experiments.Upload(t.scope, t.data.Train); err != nil {
+		return err
+	}
+	if t.bound, err = minimize.Alone("training", level, state).Bind(t.ex); err != nil {
+		return err
+	}
+	t.scope.Own(func() error { return t.bound.Close() })
+	for _, part := range []struct {
+		set *data.Set
+		to  **problem.Evaluator
+	}{{t.data.Val, &t.val}, {t.data.Test, &t.test}} {
+		rows, err := experiments.Upload(t.scope, part.set)
+		if err != nil {
+			return err
+		}
+		metrics := []problem.Metric{
+			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node {
+				return models.Mistakes(t.logits(b, params.Eval), b.Get("label"))
+			}},
+			{Name: "loss", Of: func(b problem.Batch) *tensor.Node {
+				return tensor.CrossEntropy(t.logits(b, params.Eval), b.Get("label"))
+			}},
+		}
+		if *part.to, err = problem.NewEvaluator(t.ex, rows, 0, metrics, nil); err != nil {
+			return err
+		}
+		t.scope.Own((*part.to).Close)
+	}
+	return nil
+}
+
+// loss is the mean cross-entropy of a batch, and the moved running statistics.
+func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
+	z, next := t.model.Apply(y.Flat(), p.State.Flat(), b.Get("features"), p.Mode)
+	return problem.Loss{Value: tensor.CrossEntropy(z, b.Get("label")).Mean(), State: next}
+}
+
+// Names of what a model file holds beside the model's own arrays.
+const (
+	meanName, deviationName = "scaler.mean", "scaler.deviation"
+	modelKey, batchNormKey  = "model", "batch_norm"
+	classesKey              = "classes"
+)
+
+// export is the trained model with the scaler of its inputs.
+func (t *task) export(y, state []float64) experiments.Model {
+	all := params.Values{}
+	for _, part := range []params.Values{{Layout: t.model.Params(), Flat: y}, {Layout: t.model.State(), Flat: state}} {
+		for _, a := range part.Layout {
+			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
+		}
+	}
+	all = all.And(meanName, t.data.Scaler.Mean...).And(deviationName, t.data.Scaler.Deviation...)
+	return experiments.Model{
+		Name: "model", Arrays: all,
+		Metadata: map[string]string{
+			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes), "format": "pt",
+		},
+	}
+}
+
+func open(path string) (*safetensors.File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the model cannot be read: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	f, err := safetensors.Read(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s is no model: %w", path, err)
+	}
+	return f, nil
+}
+
+// read takes a model's parameters and state from a file; its error names what is missing or has another shape.
+func read(path string, m models.Model) (p, state params.Values, err error) {
+	f, err := open(path)
+	if err != nil {
+		return p, state, err
+	}
+	p, wrong := take(f, m.Params())
+	state, more := take(f, m.State())
+	if wrong = append(wrong, more...); len(wrong) > 0 {
+		return p, state, fmt.Errorf("%s: %s", path, strings.Join(wrong, "; "))
+	}
+	return p, state, nil
+}
+
+// take is the arrays of a layout, and what is wrong with the file's.
+func take(f *safetensors.File, l params.Layout) (v params.Values, wrong []string) {
+	for _, a := range l {
+		got, ok := f.Arrays[a.Name]
+		switch {
+		case !ok:
+			wrong = append(wrong, fmt.Sprintf("the array %q is missing", a.Name))
+		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(a.Shape):
+			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, a.Shape))
+		default:
+			v = v.AndShaped(a.Name, a.Shape, got.Reals())
+		}
+	}
+	return v, wrong
+}

@@ -1,0 +1,242 @@
+// Package train is plain training of a classifier: the simplest complete use of the library, and the dense start of
+// other applications.
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/minimize"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// Config is the settings of one run: the mean cross-entropy over training rows, standardized by the training rows, is
+// minimized by minibatches that go through all rows epoch by epoch.
+type Config struct {
+	Model       string          `json:"model"` // softmax, or mlp:300-100 with the widths of its hidden layers
+	BatchNorm   bool            `json:"batch_norm"`
+	Train       int             `json:"train"` // rows
+	Val         int             `json:"val"`
+	Epochs      int             `json:"epochs"`
+	Batch       int             `json:"batch"`
+	Optimizer   string          `json:"optimizer"` // sgd or adam
+	Step        float64         `json:"step"`
+	Momentum    float64         `json:"momentum"` // of sgd
+	WeightDecay float64         `json:"weight_decay"`
+	Schedule    engine.Schedule `json:"schedule"`
+	Start       models.Start    `json:"start"` // the distribution of start values
+	EMA         float64         `json:"ema"`   // factor of an average of the iterates, which is then the model; 0: none
+	From        string          `json:"from"`  // a model file to start from; empty: drawn
+}
+
+// Defaults gives the settings for a set.
+func Defaults(set *data.Dataset) Config {
+	n := set.Train.N()
+	c := Config{
+		Model: "mlp:300-100", Epochs: 5, Batch: 128, Optimizer: "sgd", Step: 0.05, Momentum: 0.9, WeightDecay: 1e-4,
+		Schedule: "cosine", Train: n,
+	}
+	if set.Val == nil {
+		c.Val = n / 6
+		c.Train -= c.Val
+	} else {
+		c.Val = set.Val.N()
+	}
+	if set.Test == nil {
+		c.Train -= n / 6
+	}
+	if n < 5000 {
+		c.Epochs, c.Batch = 30, 32
+	}
+	return c
+}
+
+// Experiment trains.
+type Experiment struct{}
+
+func (Experiment) Name() string { return "train" }
+
+func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
+	c, ok := config.(Config)
+	if !ok {
+		return nil, fmt.Errorf("train: a configuration of type %T", config)
+	}
+	if _, err := c.method(); err != nil {
+		return nil, err
+	}
+	if c.EMA < 0 || !(c.EMA < 1) {
+		return nil, fmt.Errorf("ema %g: wants a factor from 0 to below 1", c.EMA)
+	}
+	_, err := Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	return experiments.SeedCells("train", c, seeds), errors.Join(err, c.Schedule.Check())
+}
+
+func (c Config) method() (minimize.Method, error) {
+	average := minimize.Average{EMA: c.EMA}
+	switch c.Optimizer {
+	case "sgd":
+		return minimize.SGD{Step: c.Step, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Schedule: c.Schedule, Average: average}, nil
+	case "adam":
+		return minimize.Adam{Step: c.Step, WeightDecay: c.WeightDecay, Schedule: c.Schedule, Average: average}, nil
+	}
+	return nil, fmt.Errorf("unknown optimizer %q (there are sgd, adam)", c.Optimizer)
+}
+
+// task is one seed's training on a device.
+type task struct {
+	Config
+	ex        *tensor.Executor
+	scope     *tensor.Scope
+	data      *data.Prepared
+	seed      uint64
+	model     models.Model
+	bound     *problem.Bound
+	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics
+	val, test *problem.Evaluator
+}
+
+// Run does one seed.
+func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
+	c := cell.Config.(Config)
+	t := &task{Config: c, ex: env.Executor, scope: env.Executor.Scope(), seed: cell.Seed}
+	r, err := t.run(ctx, env)
+	if ctx.Err() != nil { // the device may still be busy: nothing is freed
+		return nil, errors.Join(err, ctx.Err())
+	}
+	if err = errors.Join(err, t.scope.Close()); err != nil {
+		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
+	}
+	return r, nil
+}
+
+func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Record, error) {
+	if err := t.prepare(env.Data); err != nil {
+		return nil, err
+	}
+	method, err := t.method()
+	if err != nil {
+		return nil, err
+	}
+	each := t.data.Train.N() / t.Batch // iterations of an epoch
+	n := each * t.Epochs
+	e, err := minimize.New(t.bound, method, n, t.seed)
+	if err != nil {
+		return nil, err
+	}
+	t.scope.Own(func() error { return e.Close() })
+	env.Begin("train", n)
+	_, log := env.Keeper.Restore("iteration", "epoch", "seconds", "samples", "val_error", "val_loss")
+	resume, checkpoint, every := env.Keeper.Stage("train", log)
+	out, err := e.Run(ctx, engine.Limits{
+		Iterations: n, Every: each, Progress: env.Done, Resume: resume, Checkpoint: checkpoint, CheckpointEvery: every,
+		Record: func(p engine.Progress) error {
+			v, err := t.validate(ctx, p.Engine)
+			if err != nil {
+				return err
+			}
+			if loss := v.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
+				return fmt.Errorf("the validation loss is %g after iteration %d: use a smaller --step", loss, p.Iteration)
+			}
+			env.Say("validation loss %.4g", v.Mean("loss"))
+			log.Add([]float64{
+				float64(p.Iteration), float64(p.Iteration) / float64(each), p.Seconds, float64(p.Counts.Samples),
+				v.Mean("mistakes"), v.Mean("loss"),
+			}, nil)
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if out.Status == engine.Cancelled {
+		return nil, errors.Join(out.Err(), env.Keeper.Save("train", out.Last, log))
+	}
+	if err := out.Err(); err != nil {
+		return nil, err
+	}
+	return t.report(ctx, out, log)
+}
+
+// report scores the model that training ended with: the only place that reads the test rows.
+func (t *task) report(ctx context.Context, out *engine.Outcome, log *experiments.Log) (*experiments.Record, error) {
+	r := experiments.NewRecord()
+	r.Curve = log.Curve()
+	last := r.Curve.Rows[len(r.Curve.Rows)-1]
+	r.Scalars["seconds"], r.Scalars["val_error"], r.Scalars["val_loss"] = out.Seconds, last[4], last[5]
+	r.Counts["iterations"] = int64(out.Iterations)
+	r.Count(out.Counts)
+	y := out.Last.Arrays["y"]
+	if t.EMA > 0 {
+		y = out.Last.Arrays["average"]
+	}
+	if err := t.look(y, out.Last.Arrays[engine.StateName]); err != nil {
+		return nil, err
+	}
+	test, err := t.test.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Scalars["test_error"], r.Scalars["test_loss"] = test.Mean("mistakes"), test.Mean("loss")
+	r.Models = []experiments.Model{t.export(y, out.Last.Arrays[engine.StateName])}
+	return r, nil
+}
+
+// look puts a model where the evaluators read it.
+func (t *task) look(y, state []float64) error {
+	err := t.y.Write(y)
+	if t.state != nil {
+		err = errors.Join(err, t.state.Write(state))
+	}
+	return err
+}
+
+// validate evaluates the model of the time, or its average, on the validation rows.
+func (t *task) validate(ctx context.Context, e *engine.Engine) (*problem.Evaluation, error) {
+	from := "y"
+	if t.EMA > 0 {
+		from = "average"
+	}
+	err := t.y.CopyFrom(e.Variable(from))
+	if t.state != nil {
+		err = errors.Join(err, t.state.CopyFrom(e.Variable(engine.StateName)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.val.Run(ctx)
+}
+
+// Report is what `bilevel train` shows.
+func (Experiment) Report() experiments.Report {
+	return experiments.Report{
+		Rows: []experiments.Row{
+			{Title: "test error", Scalar: "test_error", Percent: true},
+			{Title: "  loss", Scalar: "test_loss"},
+			{Title: "validation error", Scalar: "val_error", Percent: true},
+			{Title: "  loss", Scalar: "val_loss"},
+			{Title: "training seconds", Scalar: "seconds"},
+		},
+		Plots: []experiments.Plot{{
+			File: "error-epochs", X: "epoch", Y: "error (%)", Over: "epoch", ScaleToPercent: true,
+			Lines: []experiments.Line{{Name: "validation", Column: "val_error"}},
+		}},
+	}
+}
+
+// logits are the model's outputs on a batch.
+func (t *task) logits(b problem.Batch, m params.Mode) *tensor.Node {
+	var state *tensor.Node
+	if t.state != nil {
+		state = t.state.Node()
+	}
+	z, _ := t.model.Apply(t.y.Node(), state, b.Get("features"), m)
+	return z
+}

@@ -1,0 +1,118 @@
+package train
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/device/ref"
+	"bilevel/experiments"
+	"bilevel/models"
+	"bilevel/tensor"
+)
+
+func digits(t *testing.T) *data.Dataset {
+	t.Helper()
+	set, err := data.Digits()
+	require.NoError(t, err)
+	return set
+}
+
+// small is a run of a fraction of a second.
+func small() Config {
+	return Config{
+		Model: "mlp:16", Train: 600, Val: 200, Epochs: 3, Batch: 50, Optimizer: "sgd", Step: 0.1, Momentum: 0.9,
+		WeightDecay: 1e-3, Schedule: "cosine",
+	}
+}
+
+func run(t *testing.T, c Config, dev device.Device, seed uint64) *experiments.Record {
+	t.Helper()
+	cells, err := Experiment{}.Cells(c, []uint64{seed})
+	require.NoError(t, err)
+	env := experiments.Env{Data: digits(t)}
+	records, err := experiments.Run(context.Background(), dev, env, Experiment{}, cells, nil, experiments.Hooks{})
+	require.NoError(t, err)
+	require.NoError(t, dev.Close())
+	return records[0]
+}
+
+// The trained model is a function of the seed alone, and the processor's is the reference's within rounding.
+func TestBits(t *testing.T) {
+	for _, c := range []Config{small(), {
+		Model: "softmax", Train: 600, Val: 200, Epochs: 2, Batch: 64, Optimizer: "adam", Step: 0.01, Schedule: "linear", EMA: 0.9,
+	}} {
+		one := run(t, c, host.New(1), 3)
+		require.Equal(t, one.Models, run(t, c, host.New(2), 3).Models, "two threads")
+		require.NotEqual(t, one.Models, run(t, c, host.New(1), 4).Models, "another seed")
+		slow := run(t, c, ref.New(), 3)
+		require.InEpsilon(t, slow.Scalars["val_loss"], one.Scalars["val_loss"], 1e-3)
+		require.Less(t, one.Scalars["test_error"], 0.2)
+		require.Len(t, one.Curve.Rows, c.Epochs+1)
+		require.EqualValues(t, c.Epochs*(c.Train/c.Batch)*c.Batch, one.Counts["oracle.samples"])
+	}
+}
+
+// What a model file predicts is what the run has scored.
+func TestPredictionsAreTheRunsOwn(t *testing.T) {
+	c := small()
+	c.BatchNorm = true
+	r := run(t, c, host.New(1), 1)
+	dir := t.TempDir()
+	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Experiment{}.Report(), []*experiments.Record{r}, 1))
+	d, err := data.Split(1797, 1, c.Train, c.Val, 1797-c.Train-c.Val)
+	require.NoError(t, err)
+	test, err := digits(t).Train.Rows(d[2])
+	require.NoError(t, err)
+	dev := host.New(1)
+	ex := tensor.NewExecutor(dev)
+	table, err := Predict(context.Background(), ex, filepath.Join(dir, "model.safetensors"), test)
+	require.NoError(t, err)
+	wrong := 0
+	for i, row := range table.Rows {
+		if row[1] != strconv.Itoa(int(test.Labels[i])) {
+			wrong++
+		}
+		p, err := strconv.ParseFloat(row[2], 64)
+		require.NoError(t, err)
+		require.True(t, p > 0.1 && p <= 1+1e-6, "the largest of ten probabilities")
+	}
+	require.InDelta(t, r.Scalars["test_error"], float64(wrong)/float64(test.N()), 1e-9)
+	require.NoError(t, ex.Close())
+	require.NoError(t, dev.Close())
+}
+
+func TestRefuses(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		`unknown model "mpl:3"`:           func(c *Config) { c.Model = "mpl:3" },
+		`"0" is no width`:                 func(c *Config) { c.Model = "mlp:3-0" },
+		"no hidden layers to normalize":   func(c *Config) { c.Model, c.BatchNorm = "softmax", true },
+		`unknown optimizer "sgb"`:         func(c *Config) { c.Optimizer = "sgb" },
+		`did you mean "cosine"?`:          func(c *Config) { c.Schedule = "cosin" },
+		"ema 1: wants a factor from 0 to": func(c *Config) { c.EMA = 1 },
+	} {
+		c := small()
+		change(&c)
+		_, err := Experiment{}.Cells(c, []uint64{1})
+		require.ErrorContains(t, err, want)
+	}
+	m, err := Architecture("mlp:300-100", false, "", 784, 10)
+	require.NoError(t, err)
+	require.Equal(t, []int{784, 300, 100, 10}, m.(models.MLP).Widths)
+
+	c := small()
+	c.Step = 1e30
+	cells, err := Experiment{}.Cells(c, []uint64{1})
+	require.NoError(t, err)
+	dev := host.New(1)
+	_, err = experiments.Run(context.Background(), dev, experiments.Env{Data: digits(t)}, Experiment{}, cells, nil, experiments.Hooks{})
+	require.Error(t, err)
+	require.Regexp(t, "seed 1: .*(smaller step|smaller --step)", err.Error())
+	require.NoError(t, dev.Close())
+}

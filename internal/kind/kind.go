@@ -1,0 +1,46 @@
+// Package kind enumerates the variants of those operations that have several, once for the devices' interface, the
+// processor's loops and the card's kernels.
+package kind
+
+// Reduce says how a reduction combines terms.
+type Reduce uint8
+
+const (
+	Sum Reduce = iota
+	Maximum
+)
+
+func (k Reduce) String() string { return [...]string{"sum", "max"}[k] }
+
+// Softmax says what is computed from a row z. With M = max z and S = Σ exp(z - M):
+type Softmax uint8
+
+const (
+	Probabilities    Softmax = iota // exp(z - M) / S
+	LogProbabilities                // (z - M) - log S
+	CrossEntropy                    // log S - (z[label] - M), one number a row; NaN for a label outside the row
+)
+
+func (k Softmax) String() string { return [...]string{"softmax", "log-softmax", "cross-entropy"}[k] }
+
+// Random says how random numbers are distributed. Package philox defines their bits.
+type Random uint8
+
+const (
+	Bits     Random = iota // Int: 32 random bits
+	Integers               // Int: uniform below a limit, as the high word of bits × limit
+	Uniform                // Real: (bits >> 8) · 2^-24, in [0, 1)
+	Normal                 // Real: standard normal
+)
+
+func (k Random) String() string { return [...]string{"bits", "integers", "uniform", "normal"}[k] }
+
+// Select says which places are found.
+type Select uint8
+
+const (
+	ArgMax     Select = iota // of the largest element of each row
+	KthLargest               // of the k-th largest of all elements
+)
+
+func (k Select) String() string { return [...]string{"arg-max", "k-th largest"}[k] }

@@ -1,0 +1,101 @@
+package solvers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+)
+
+// Algorithm is a way to solve a problem: a plain struct whose fields are its settings.
+type Algorithm interface {
+	Name() string
+	// Needs says what the algorithm can use and what it assumes.
+	Needs() Needs
+	// Defaults fills in the settings that are zero. scale looks at the problem, which costs some passes over its data;
+	// it is called only where a step size is missing.
+	Defaults(scale func() (Scale, error)) (Algorithm, error)
+	// Spec is the algorithm for a run of n iterations on a problem, as the engine runs it. Its error is a setting that
+	// can never work, and names the field. The engine's caller fills in name and seed.
+	Spec(b *problem.Bound, n int) (engine.Spec, error)
+}
+
+// Needs are what an algorithm can use and what it assumes, as data that one place checks.
+type Needs struct {
+	Usable problem.Features // beyond two smooth objectives; all other features are refused
+	Why    string           // what its steps or its analysis need, for the reason of a refusal
+	// FixedBatches says that minibatches must come from a problem.Slotted sampler, because the algorithm keeps a table
+	// with an entry for each.
+	FixedBatches bool
+}
+
+// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search for
+// step sizes, where they are missing.
+func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
+	*engine.Engine, Algorithm, error) {
+	needs := a.Needs()
+	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
+		return nil, nil, err
+	}
+	if needs.FixedBatches {
+		for _, side := range []problem.Side{problem.Lower, problem.Upper} {
+			if s := b.Level(side).Sampler; s != nil {
+				if _, ok := s.(problem.Slotted); !ok {
+					return nil, nil, fmt.Errorf("%s keeps a table with an entry for each minibatch: give the %s "+
+						"level problem.Fixed(%d) as its sampler",
+						a.Name(), side, s.Size())
+				}
+			}
+		}
+	}
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, n, seed) })
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := a.Spec(b, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec.Name, spec.Seed = a.Name(), seed
+	if spec.Settings, err = json.Marshal(a); err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.New(b, spec)
+	return e, a, err
+}
+
+// start is the state that all algorithms here have, x and y, and further vectors of the lower level's size that start
+// at zero. The watch for numbers that are not finite leaves x out: an iteration changes few of many upper variables,
+// and what goes wrong there reaches y in the next iterations that draw it.
+func start(b *problem.Bound, zeros ...string) []engine.Array {
+	state := []engine.Array{
+		{Name: "x", Values: b.Upper.Start.Flat, Unwatched: true},
+		{Name: "y", Values: b.Lower.Start.Flat},
+	}
+	for _, name := range zeros {
+		state = append(state, engine.Array{Name: name, Values: make([]float64, b.Lower.Start.Size())})
+	}
+	return state
+}
+
+// field is a setting by its name in configuration files.
+type field struct {
+	name  string
+	value float64
+}
+
+// checkSteps refuses settings that must be positive and finite and are not, and unknown schedules.
+func checkSteps(algorithm string, s engine.Schedule, fields ...field) error {
+	for _, f := range fields {
+		if !(f.value > 0) || math.IsInf(f.value, 0) {
+			return fmt.Errorf("%s: %s is %g: wants a positive, finite number", algorithm, f.name, f.value)
+		}
+	}
+	if err := s.Check(); err != nil {
+		return fmt.Errorf("%s: %w", algorithm, err)
+	}
+	return nil
+}

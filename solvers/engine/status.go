@@ -1,0 +1,48 @@
+package engine
+
+import "fmt"
+
+// Status says how a run ended.
+type Status uint8
+
+const (
+	// Finished: all iterations were done.
+	Finished Status = iota
+	// Converged: the mean direction of x fell to Limits.Tolerance.
+	Converged
+	// NoProgress: Limits.Monitor did not fall for Limits.Patience records.
+	NoProgress
+	// OutOfTime: Limits.Time was used up.
+	OutOfTime
+	// OutOfCalls: Limits.Calls were used up.
+	OutOfCalls
+	// Cancelled: the caller's context ended. What is left is a completed iteration.
+	Cancelled
+	// NotFinite: a NaN or an infinity came up in the state; Outcome.Iterations names the iteration.
+	NotFinite
+)
+
+var statusText = [...]struct{ name, advice string }{
+	Finished:   {"finished", ""},
+	Converged:  {"converged", ""},
+	NoProgress: {"no more progress", ""},
+	OutOfTime:  {"out of time", ""},
+	OutOfCalls: {"out of oracle calls", ""},
+	Cancelled:  {"cancelled", "run again with more time"},
+	NotFinite:  {"not finite", "use smaller step sizes, or look for very large values in the data"},
+}
+
+func (s Status) String() string {
+	if int(s) < len(statusText) {
+		return statusText[s].name
+	}
+	return fmt.Sprintf("Status(%d)", uint8(s))
+}
+
+// Advice says what to try; it is empty when there is nothing to say.
+func (s Status) Advice() string {
+	if int(s) < len(statusText) {
+		return statusText[s].advice
+	}
+	return ""
+}

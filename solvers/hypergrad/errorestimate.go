@@ -1,0 +1,124 @@
+package hypergrad
+
+import (
+	"context"
+	"math"
+
+	"bilevel/solvers/linear"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+)
+
+// The error figure. Let δ = y - y*, r = ∇yF - H v the residual at y, and P(y) = ∇xF - C v, Q(y) = ∇yF - H v with v
+// held fixed. To first order in δ and r
+//
+//	g - ∇h = ∂δP + C z,   H z = r - ∂δQ,   H δ = ∇yG(x,y)
+//
+// (expand P and Q around y*, where v* = v + H⁻¹(r - ∂δQ)). The estimate computes this vector with two more, loose,
+// linear solves and adds what their residuals and round-off may hide. With all constants declared there is a bound
+// instead, with no more solves (Ghadimi, Wang 2018, lemma 2.2):
+//
+//	|g - ∇h| <= (L_Fx + L_C|v| + ‖C‖/μ (L_Fy + L_H|v|)) |∇yG|/μ + ‖C‖/μ |r|
+
+// auxiliary is how exactly the error's systems are solved: a figure needs few digits.
+var auxiliary = linear.CG{RTol: 1e-3, FromZero: true}
+
+// prepareError compiles the estimate's programs and its two systems.
+func (e *Estimator) prepareError(at *pieces, nq int) (err error) {
+	if e.aux, err = at.system(auxiliary, nq); err != nil {
+		return err
+	}
+	e.scope.Own(e.aux.Close)
+	v, rhs, z := e.system.Solution().Node(), e.aux.RHS(), e.aux.Solution()
+	e.keep = at.stage("keep", func(*terms) []tensor.Update { // ∇yG waits in delta: ask for δ
+		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(nq)}}
+	})
+	// along is the derivative of two nodes along δ in y.
+	along := func(nodes ...*tensor.Node) []*tensor.Node {
+		return tensor.JVP(nodes, []*tensor.Node{at.y}, []*tensor.Node{z.Node()})
+	}
+	e.respond = at.stage("respond", func(t *terms) []tensor.Update {
+		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(p.GradX(), p.GradY()) })
+		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(p.Cross(v), p.HVP(v)) })
+		dP, dQ := f[0].Sub(g[0]), f[1].Sub(g[1])
+		return []tensor.Update{
+			{Var: e.dp, Value: dP}, {Var: rhs, Value: e.residual.Node().Sub(dQ)}, {Var: z, Value: tensor.Zeros(nq)},
+			e.measure(map[int]*tensor.Node{normDelta: z.Node(), normDP: dP, normDQ: dQ}),
+		}
+	})
+	e.conclude = at.stage("conclude", func(t *terms) []tensor.Update {
+		cz := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.Cross(z.Node())} })[0]
+		return []tensor.Update{e.measure(map[int]*tensor.Node{normZ: z.Node(), normCZ: cz, normE: e.dp.Node().Add(cz)})}
+	})
+	return nil
+}
+
+// errorFigure fills in what is known about the error.
+func (e *Estimator) errorFigure(ctx context.Context, h *Hypergradient) error {
+	var delta, z linear.Stats
+	if !e.bound {
+		var err error
+		solve := func(before stage, st *linear.Stats) {
+			if err == nil {
+				err = before.run(ctx)
+			}
+			if err == nil {
+				*st, err = e.aux.Solve(ctx)
+				h.Products += st.Products
+			}
+		}
+		solve(e.keep, &delta)
+		solve(e.respond, &z)
+		if err == nil {
+			err = e.conclude.run(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n, err := e.norms.Read()
+	if err != nil {
+		return err
+	}
+	h.Stationarity, h.Residual, h.Implicit = n[normGY], n[normR], n[normCV]
+	for _, st := range []linear.Stats{delta, z} {
+		if e.p.Mu <= 0 && st.Steps > 0 && !(st.SmallestEigenvalue >= h.SmallestEigenvalue) {
+			h.SmallestEigenvalue = st.SmallestEigenvalue
+		}
+	}
+	mu := h.SmallestEigenvalue
+	// What rounding in ∇xF - C v and in the residual may hide.
+	round := e.info.sumQ * (n[normFX] + n[normCV])
+	roundR := e.info.sumQ * (n[normB] + n[normB] + n[normR]) // |H v| <= |∇yF| + |r|
+	if e.bound {
+		c := e.p.Constants
+		h.Kind = Bound
+		amplify := c.CrossNorm / mu
+		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu + amplify*(n[normR]+roundR) + round
+		return nil
+	}
+	h.Kind = Estimate
+	cross := max(ratio(n[normCV], n[normV]), ratio(n[normCZ], n[normZ])) // ‖C‖, from below
+	amplify := 0.0
+	if cross > 0 {
+		amplify = cross / mu
+	}
+	tail := amplify * (z.Residual + roundR)
+	if delta.Residual > 0 { // δ is known up to its residual over μ
+		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
+	}
+	h.Error = n[normE] + tail + round
+	for _, s := range []linear.Status{delta.Status, z.Status} {
+		if s == linear.NegativeCurvature || s == linear.NotFinite || !(h.Error >= 0) {
+			h.Error = math.Inf(1) // nothing can be said
+		}
+	}
+	return nil
+}
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}

@@ -1,0 +1,51 @@
+package linear_test
+
+import (
+	"math"
+	"testing"
+
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/device/open"
+	"bilevel/device/ref"
+	"bilevel/solvers/linear"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
+)
+
+// Right-hand sides of any size that float32 holds give the same status and number of steps, and the same solution in
+// their own unit, on every device, from zero and from a start value.
+func TestScales(t *testing.T) {
+	sim, err := open.Open("cuda-sim", open.Options{})
+	require.NoError(t, err)
+	for _, dev := range []device.Device{ref.New(), host.New(2), sim} {
+		exponents := []int{-30, -24, -12, -6, 0, 6, 12, 24, 30}
+		if dev == sim {
+			exponents = []int{-30, 30} // slow
+		}
+		const n = 6
+		a, unit := withSpectrum(3, spread(n, 20)...), normals(4, n)
+		for name, solver := range map[string]linear.Solver{
+			"CG":           linear.CG{RTol: 1e-5},
+			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
+			"Neumann":      linear.Neumann{Step: 0.5, Terms: 400, RTol: 1e-4},
+		} {
+			s := prepare(t, dev, solver, a)
+			want, first := s.solve(unit, unit)
+			require.Equal(t, linear.Converged, first.Status, "%s on %s: %+v", name, dev.Info().Name, first)
+			for _, e := range exponents {
+				size := math.Pow(10, float64(e))
+				b := make([]float64, n)
+				floats.ScaleTo(b, size, unit)
+				v, st := s.solve(b, b)
+				require.Equal(t, first.Status, st.Status, "%s on %s at 1e%d: %+v", name, dev.Info().Name, e, st)
+				require.InDelta(t, first.Steps, st.Steps, 1, "%s at 1e%d", name, e)
+				require.InEpsilon(t, floats.Norm(b, 2), st.RHSNorm, 1e-5)
+				floats.Scale(1/size, v)
+				require.InDeltaSlice(t, want, v, 1e-3*floats.Norm(want, 2), "%s at 1e%d", name, e)
+			}
+		}
+		require.NoError(t, dev.Close())
+	}
+}

@@ -1,0 +1,99 @@
+package problem
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/models/params"
+	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Affine is {z : E z = c} with a matrix E [m, n] of full row rank. It has no linear minimization oracle, because it is
+// not bounded.
+type Affine struct {
+	rows   *mat.Dense // E
+	target []float64  // c
+	pinv   *mat.Dense // E⁺ = Eᵀ(EEᵀ)⁻¹
+
+	e, c, p *tensor.Node // the three on the device, once bound
+}
+
+// NewAffine prepares the set. Its error is a matrix whose rows depend on each other.
+func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
+	m, n := rows.Dims()
+	if len(target) != m {
+		return Affine{}, fmt.Errorf("problem: %d equations with %d right-hand sides", m, len(target))
+	}
+	var gram mat.SymDense
+	gram.SymOuterK(1, rows)
+	var chol mat.Cholesky
+	if !chol.Factorize(&gram) || chol.Cond() > 1e14 {
+		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out "+
+			"those that follow from others", m)
+	}
+	var half mat.Dense // (EEᵀ)⁻¹E
+	if err := chol.SolveTo(&half, rows); err != nil {
+		return Affine{}, fmt.Errorf("problem: affine set: %w", err)
+	}
+	pinv := mat.NewDense(n, m, nil)
+	pinv.Copy(half.T())
+	return Affine{rows: mat.DenseCopyOf(rows), target: append([]float64(nil), target...), pinv: pinv}, nil
+}
+
+// Project is z - E⁺(E z - c).
+func (s Affine) Project(z *tensor.Node, _ Batch) *tensor.Node {
+	if s.e == nil {
+		notBound(s)
+	}
+	return z.Sub(times(s.p, times(s.e, z).Sub(s.c)))
+}
+
+func (s Affine) bind(sc *tensor.Scope, _ params.Layout) (Set, error) {
+	m, n := s.rows.Dims()
+	var err1, err2, err3 error
+	s.e, err1 = upload(sc, "equations", s.rows.RawMatrix().Data, m, n)
+	s.p, err2 = upload(sc, "pseudo-inverse", s.pinv.RawMatrix().Data, n, m)
+	s.c, err3 = upload(sc, "right-hand sides", s.target, m)
+	return s, errors.Join(err1, err2, err3)
+}
+
+// Free is 1 everywhere: no coordinate is held by itself. Directions that stay in the set are those with E d = 0.
+func (s Affine) Free(z *tensor.Node, _ Batch) *tensor.Node { return tensor.Full(1, z.Shape()...) }
+
+func (s Affine) Contains(v Values) bool {
+	m, n := s.rows.Dims()
+	if v.Size() != n {
+		return false
+	}
+	var r mat.VecDense
+	r.MulVec(s.rows, mat.NewVecDense(n, v.Flat))
+	for i := range m {
+		if !(math.Abs(r.AtVec(i)-s.target[i]) <= 1e-6*(1+math.Abs(s.target[i]))) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s Affine) Check(_ params.Layout, n int) error {
+	if s.rows == nil {
+		return fmt.Errorf("an affine set that NewAffine did not make")
+	}
+	if _, columns := s.rows.Dims(); columns != n {
+		return fmt.Errorf("equations in %d unknowns for %d coordinates", columns, n)
+	}
+	return nil
+}
+
+func (s Affine) String() string {
+	m, n := s.rows.Dims()
+	return fmt.Sprintf("affine set of %d equations in %d unknowns", m, n)
+}
+
+// times is the product of a matrix and a vector.
+func times(m, z *tensor.Node) *tensor.Node {
+	return m.MatMul(z.Reshape(z.Size(), 1)).Reshape(m.Shape()[0])
+}

@@ -1,0 +1,181 @@
+package problem
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Features are what a problem may have beyond two smooth objectives of x and y. An algorithm says which it can use.
+type Features uint16
+
+const (
+	UpperSet         Features = 1 << iota // a set that holds x
+	LowerSet                              // a set that holds y
+	UpperConstraints                      // functions of (x, y) on the upper level
+	LowerConstraints                      // functions of (x, y) on the lower level
+	LowerResidual                         // the lower level is the root of a residual
+	LowerProx                             // the lower objective has a term known by its proximal map
+	ManyBlocks                            // many lower levels
+	LowerPerBatch                         // a lower variable for every batch
+	ModelState                            // running statistics
+)
+
+// featureTable says each feature in words: as a part of the reason of a refusal, and as a noun for lists.
+var featureTable = []struct {
+	feature Features
+	has     func(*Problem) bool
+	text    string
+	noun    string
+}{
+	{UpperSet, func(p *Problem) bool { return p.Upper.Set != nil }, "keeps x in a set", "set of x"},
+	{LowerSet, func(p *Problem) bool { return p.Lower.Set != nil }, "keeps y in a set", "set of y"},
+	{UpperConstraints, func(p *Problem) bool { return p.Upper.Inequality != nil || p.Upper.Equality != nil },
+		"has constraint functions on the upper level", "upper constraints"},
+	{LowerConstraints, func(p *Problem) bool { return p.Lower.Inequality != nil || p.Lower.Equality != nil },
+		"has constraint functions on the lower level", "lower constraints"},
+	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil },
+		"gives its lower level as the root of a residual", "residual"},
+	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level", "proximal map"},
+	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels", "many lower levels"},
+	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch", "lower variable by batch"},
+	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics", "running statistics"},
+}
+
+// Features are those that the problem has.
+func (p *Problem) Features() (f Features) {
+	for _, row := range featureTable {
+		if row.has(p) {
+			f |= row.feature
+		}
+	}
+	return f
+}
+
+func (f Features) String() string {
+	var texts []string
+	for _, row := range featureTable {
+		if f&row.feature != 0 {
+			texts = append(texts, row.text)
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Nouns lists the features as nouns: "set of x, running statistics".
+func (f Features) Nouns() string {
+	var nouns []string
+	for _, row := range featureTable {
+		if f&row.feature != 0 {
+			nouns = append(nouns, row.noun)
+		}
+	}
+	return strings.Join(nouns, ", ")
+}
+
+// Refuse is an error where the problem has a feature that an algorithm cannot use; why says what the algorithm needs.
+func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
+	if left := p.Features() &^ usable; left != 0 {
+		return fmt.Errorf("%s: the problem %s %s, which this algorithm cannot use: %s", algorithm, p.Name, left, why)
+	}
+	return nil
+}
+
+// Check refuses problems that no algorithm can mean.
+func (p *Problem) Check() error {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)
+	}
+	for _, side := range []Side{Upper, Lower} {
+		l := p.Level(side)
+		given := 0
+		for _, is := range []bool{l.Value != nil, l.Loss != nil, l.Residual != nil} {
+			if is {
+				given++
+			}
+		}
+		switch {
+		case given == 0:
+			return fail("there is no %s objective", side)
+		case given > 1:
+			return fail("the %s level has %d of Value, Loss and Residual; wants one", side, given)
+		case side == Upper && (l.Residual != nil || l.Prox != nil):
+			return fail("only a lower level can be a residual or have a proximal map")
+		}
+		if err := l.Rows.check(); err != nil {
+			return fail("the %s level's rows: %w", side, err)
+		}
+		if n := l.Rows.Count(); l.Sampler != nil {
+			if s := l.Sampler.Size(); s < 1 || n < 1 {
+				return fail("the %s level draws minibatches of %d from %d rows; wants at least one of each", side, s, n)
+			}
+			if err := l.Sampler.Check(n); err != nil {
+				return fail("the %s level: %w", side, err)
+			}
+		}
+		if err := p.checkStart(side); err != nil {
+			return fail("%w", err)
+		}
+	}
+	if err := checkValues("running statistics", p.State); err != nil {
+		return fail("%w", err)
+	}
+	if b := p.Blocks; b != nil {
+		if b.Count < 1 || b.Combine > Worst || (b.Combine == Weighted) != (len(b.Weights) == b.Count) {
+			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are "+
+				"weighted",
+				b.Count, len(b.Weights))
+		}
+	}
+	return nil
+}
+
+// checkStart refuses start values that are missing, not finite or outside their set.
+func (p *Problem) checkStart(side Side) error {
+	l := p.Level(side)
+	if side == Lower && p.PerBatch != nil {
+		if p.PerBatch.Start == nil || p.PerBatch.Size == nil || l.Start.Size() > 0 {
+			return fmt.Errorf("a lower variable for every batch wants PerBatch.Start and PerBatch.Size, and no " +
+				"Lower.Start")
+		}
+		if l.Set == nil {
+			return nil
+		}
+		rows := l.Rows.Count()
+		if l.Sampler != nil {
+			rows = l.Sampler.Size()
+		}
+		if err := l.Set.Check(nil, p.PerBatch.Size(rows)); err != nil {
+			return fmt.Errorf("the lower level's set: %w", err)
+		}
+		return nil
+	}
+	if l.Start.Size() == 0 {
+		return fmt.Errorf("the %s level has no start values", side)
+	}
+	if err := checkValues(side.String()+" start values", l.Start); err != nil {
+		return err
+	}
+	if l.Set == nil {
+		return nil
+	}
+	if err := l.Set.Check(l.Start.Layout, l.Start.Size()); err != nil {
+		return fmt.Errorf("the %s level's set: %w", side, err)
+	}
+	if !l.Set.Contains(l.Start) {
+		return fmt.Errorf("the %s level starts outside its %s", side, l.Set)
+	}
+	return nil
+}
+
+func checkValues(what string, v Values) error {
+	if err := v.Check(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	for i, c := range v.Flat {
+		if math.IsNaN(c) || math.IsInf(c, 0) {
+			return fmt.Errorf("%s: element %d is %g", what, i, c)
+		}
+	}
+	return nil
+}

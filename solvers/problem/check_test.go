@@ -1,0 +1,143 @@
+package problem_test
+
+import (
+	"math"
+	"testing"
+
+	"bilevel/models/params"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every problem that cannot be meant is refused with a sentence, where it is checked or bound.
+func TestCheck(t *testing.T) {
+	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
+	prox := func(z, _ *tensor.Node) *tensor.Node { return z }
+	start := func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return nil }
+	size := func(rows int) int { return 3 * rows }
+	rows := problem.Rows{"z": problem.Reals(make([]float64, 12), 2)}
+	for want, change := range map[string]func(*problem.Problem){
+		`problem "square": there is no lower objective`: func(p *problem.Problem) {
+			p.Lower.Value = nil
+		},
+		"there is no upper objective": func(p *problem.Problem) {
+			p.Upper.Value = nil
+		},
+		"the lower level has 2 of Value, Loss and Residual; wants one": func(p *problem.Problem) {
+			p.Lower.Residual = value
+		},
+		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
+			p.Upper.Prox = prox
+		},
+		"the upper level has no start values": func(p *problem.Problem) {
+			p.Upper.Start = problem.Values{}
+		},
+		"lower start values: element 1 is NaN": func(p *problem.Problem) {
+			p.Lower.Start = problem.Vector(0, math.NaN())
+		},
+		"running statistics: element 0 is +Inf": func(p *problem.Problem) {
+			p.State = problem.Vector(math.Inf(1))
+		},
+		`lower start values: two arrays are called "w"`: func(p *problem.Problem) {
+			p.Lower.Start = p.Lower.Start.And("w", 1).And("w", 2)
+		},
+		"lower start values: 3 numbers for the arrays w, which have 2 ele": func(p *problem.Problem) {
+			p.Lower.Start = params.Values{}.AndShaped("w", []int{2}, []float64{1, 2, 3})
+		},
+		`the lower level's rows: "z": 13 elements are no whole number of rows of shape [2]`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": problem.Reals(make([]float32, 13), 2)}
+		},
+		`the lower level's rows: "z" has no rows`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": problem.Ints(nil)}
+		},
+		`the lower level's rows: "z" has 6 rows, "label" has 5`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": rows["z"], "label": problem.Ints(make([]int32, 5))}
+		},
+		`"z" is one number on the device; wants rows`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": problem.On(tensor.Const(1))}
+		},
+		"the lower level draws minibatches of 4 from 0 rows; wants at least one of each": func(p *problem.Problem) {
+			p.Lower.Sampler = problem.Epochs(4)
+		},
+		"the lower level draws minibatches of -1 from 6 rows": func(p *problem.Problem) {
+			p.Lower.Rows, p.Lower.Sampler = rows, problem.WithReplacement(-1)
+		},
+		"the lower level: epochs of minibatches of 7 from 6 rows": func(p *problem.Problem) {
+			p.Lower.Rows, p.Lower.Sampler = rows, problem.Epochs(7)
+		},
+		"the upper level: fixed minibatches of 4 do not divide 6 rows: 3 do": func(p *problem.Problem) {
+			p.Upper.Rows, p.Upper.Sampler = rows, problem.Fixed(4)
+		},
+		"0 blocks with 0 weights: wants at least one block": func(p *problem.Problem) { p.Blocks = &problem.Blocks{} },
+		"3 blocks with 2 weights": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 3, Weights: []float64{1, 2}, Combine: problem.Weighted}
+		},
+		"2 blocks with 2 weights": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 2, Weights: []float64{1, 2}}
+		},
+		"wants PerBatch.Start and PerBatch.Size": func(p *problem.Problem) {
+			p.PerBatch = &problem.PerBatch{Start: start}
+		},
+		"PerBatch.Size, and no Lower.Start": func(p *problem.Problem) {
+			p.PerBatch = &problem.PerBatch{Start: start, Size: size}
+		},
+		"the lower level's set: a box by batch without":                        perBatch(problem.BatchBox{}, rows),
+		"the lower level's set: 1 lower and 1 upper bounds for 12 coordinates": perBatch(problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, rows),
+	} {
+		p := square(problem.Vector(0), problem.Vector(0))
+		change(p)
+		require.ErrorContains(t, p.Check(), want)
+		_, err := p.Bind(executor(t))
+		require.ErrorContains(t, err, want)
+	}
+	good := square(problem.Vector(0), problem.Vector(0))
+	perBatch(problem.Bounds{Lo: make([]float64, 12), Hi: make([]float64, 12)}, rows)(good)
+	require.NoError(t, good.Check(), "4 rows a minibatch of 3 numbers each")
+}
+
+// perBatch gives a problem a lower variable of three numbers for each row of a minibatch of four, in a set.
+func perBatch(set problem.Set, rows problem.Rows) func(*problem.Problem) {
+	return func(p *problem.Problem) {
+		p.PerBatch = &problem.PerBatch{
+			Start: func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return nil },
+			Size:  func(rows int) int { return 3 * rows },
+		}
+		p.Lower.Start, p.Lower.Rows, p.Lower.Sampler, p.Lower.Set = problem.Values{}, rows, problem.Epochs(4), set
+	}
+}
+
+// Each feature is found, and refused with words of its own by an algorithm that cannot use it.
+func TestFeatures(t *testing.T) {
+	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
+	for _, c := range []struct {
+		feature problem.Features
+		words   string
+		change  func(*problem.Problem)
+	}{
+		{problem.UpperSet, "keeps x in a set", func(p *problem.Problem) { p.Upper.Set = problem.Box{} }},
+		{problem.LowerSet, "keeps y in a set", func(p *problem.Problem) { p.Lower.Set = problem.Box{} }},
+		{problem.UpperConstraints, "constraint functions on the upper level",
+			func(p *problem.Problem) { p.Upper.Equality = value }},
+		{problem.LowerConstraints, "constraint functions on the lower level",
+			func(p *problem.Problem) { p.Lower.Inequality = value }},
+		{problem.LowerResidual, "as the root of a residual", func(p *problem.Problem) { p.Lower.Residual = value }},
+		{problem.LowerProx, "a proximal map on the lower level",
+			func(p *problem.Problem) { p.Lower.Prox = func(z, _ *tensor.Node) *tensor.Node { return z } }},
+		{problem.ManyBlocks, "many lower levels", func(p *problem.Problem) { p.Blocks = &problem.Blocks{Count: 2} }},
+		{problem.LowerPerBatch, "a lower variable for every batch",
+			func(p *problem.Problem) { p.PerBatch = &problem.PerBatch{} }},
+		{problem.ModelState, "running statistics", func(p *problem.Problem) { p.State = problem.Vector(1) }},
+	} {
+		p := square(problem.Vector(0), problem.Vector(0))
+		require.Zero(t, p.Features())
+		require.NoError(t, p.Refuse("nobody", 0, "why"))
+		c.change(p)
+		require.Equal(t, c.feature, p.Features())
+		err := p.Refuse("nobody", ^c.feature, "it wants none")
+		require.ErrorContains(t, err, "nobody: the problem square ")
+		require.ErrorContains(t, err, c.words+", which this algorithm cannot use: it wants none")
+		require.NoError(t, p.Refuse("nobody", c.feature, ""))
+	}
+}

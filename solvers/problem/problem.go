@@ -1,0 +1,131 @@
+package problem
+
+import (
+	"bilevel/models/params"
+	"bilevel/tensor"
+)
+
+// Vars are a level's variables as nodes by name, x["decay"]; Values are their numbers. See package params.
+type (
+	Vars   = params.Vars
+	Values = params.Values
+	Mode   = params.Mode
+)
+
+// Vector is a vector without names, a start value of a small problem.
+func Vector(values ...float64) Values { return params.Vector(values...) }
+
+// Problem is a bi-level problem. It says nothing about how it is solved.
+type Problem struct {
+	Name         string
+	Upper, Lower Level
+	// State is the start value of what a model carries besides its parameters, such as the running statistics of batch
+	// normalization. Both levels' objectives may read it; objectives given as Loss may move it.
+	State Values
+
+	Blocks   *Blocks   // many lower levels of one layout; nil: one
+	PerBatch *PerBatch // a lower variable that is made anew for every batch; nil: one that lasts
+
+	// Declared structure. Zero values mean "not known".
+	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
+	Constants *Constants // what an error bound needs beside Mu
+}
+
+// Level is one of the two objectives with its variable and its data.
+type Level struct {
+	// Start is the start value of the level's own variable (x of the upper, y of the lower level), with its names.
+	Start Values
+
+	// Exactly one of the following says what the level wants. A lower level may be a Residual, any level a Value or
+	// Loss.
+	Value    Function // a scalar to be minimized
+	Loss     Objective
+	Residual Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
+
+	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
+	// Prox(z, s) = argmin over u of r(u) + |u - z|²/(2s).
+	Prox func(z, step *tensor.Node) *tensor.Node
+	// Set holds the level's own variable; nil: all of space.
+	Set Set
+	// Inequality <= 0 and Equality = 0 are constraints of the level, vectors of any length.
+	Inequality, Equality Function
+
+	Rows    Rows    // data by name; empty where the objective has no rows and is deterministic
+	Sampler Sampler // of minibatches; nil: the algorithm always sees all rows
+}
+
+// Function builds a node from both levels' variables and a batch of the level's rows. As an objective it is a scalar:
+// the mean over the batch of a loss, plus whatever does not depend on data. For gradients of minibatches to be unbiased
+// it must be linear in the mean over rows.
+type Function func(x, y Vars, b Batch) *tensor.Node
+
+// Objective is a Function that sees the mode and the running statistics, and may give their next values.
+type Objective func(x, y Vars, b Batch, p Pass) Loss
+
+// Pass says how an objective is evaluated.
+type Pass struct {
+	Mode  Mode
+	State Vars // running statistics; Flat() is nil for a problem without
+}
+
+// Loss is what an Objective builds.
+type Loss struct {
+	Value *tensor.Node // scalar
+	State *tensor.Node // the next running statistics as a flat vector; nil: unchanged
+}
+
+// Flat makes a Function of one that takes both levels' variables as flat vectors, for problems without names.
+func Flat(f func(x, y *tensor.Node, b Batch) *tensor.Node) Function {
+	return func(x, y Vars, b Batch) *tensor.Node { return f(x.Flat(), y.Flat(), b) }
+}
+
+// Constants are bounds that hold wherever the hypergradient is asked for: Lipschitz constants in y of ∇xF, ∇yF, C and
+// H, and the norm of C (error bound of the implicit hypergradient, Ghadimi and Wang 2018, lemma 2.2).
+type Constants struct {
+	GradXF, GradYF, Cross, Hessian float64 // L_Fx, L_Fy, L_C, L_H
+	CrossNorm                      float64 // ‖C‖
+}
+
+// Blocks says that the lower variable is m blocks y_1 … y_m of one layout, each the minimizer of its own lower level:
+// tasks of meta-learning, folds, environments. Lower.Start is that of one block, whose number the batch carries
+// (Batch.Block), and so do both objectives' rows.
+type Blocks struct {
+	Count   int
+	Combine Combine
+	Weights []float64 // of the blocks, for Weighted
+	Sampler Sampler   // of blocks in an iteration; nil: all of them
+}
+
+// Combine says how the upper objective joins those of the blocks.
+type Combine uint8
+
+const (
+	Mean     Combine = iota // the mean over blocks
+	Weighted                // the sum with Weights
+	Worst                   // the largest
+)
+
+// PerBatch is a lower variable that lives for one batch: a perturbation per image, say. Size is the number of its
+// elements in a batch of so many rows; Start builds its start value, from x and random numbers where it wants them.
+type PerBatch struct {
+	Size  func(rows int) int
+	Start func(x Vars, b Batch, r *Random) *tensor.Node
+}
+
+// Side names a level.
+type Side uint8
+
+const (
+	Lower Side = iota
+	Upper
+)
+
+func (s Side) String() string { return [...]string{"lower", "upper"}[s] }
+
+// Level is the level of a side.
+func (p *Problem) Level(s Side) *Level {
+	if s == Lower {
+		return &p.Lower
+	}
+	return &p.Upper
+}

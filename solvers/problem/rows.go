@@ -1,0 +1,144 @@
+package problem
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"bilevel/internal/nearest"
+	"bilevel/tensor"
+)
+
+// Rows are a level's data: arrays with one entry per row, by name. All have the same number of rows.
+type Rows map[string]Array
+
+// Array is one array of data: numbers on the host that Bind uploads, or a node that is on the device already.
+type Array struct {
+	row   []int // shape of a row
+	f32   []float32
+	f64   []float64
+	i32   []int32
+	node  *tensor.Node
+	count int
+}
+
+// Reals are real numbers, row after row; a row has the given shape, one number where none is given. The slice is not
+// copied before Bind.
+func Reals[T float32 | float64](values []T, row ...int) Array {
+	a := Array{row: row}
+	switch v := any(values).(type) {
+	case []float32:
+		a.f32 = v
+	case []float64:
+		a.f64 = v
+	}
+	a.count = rowsOf(len(values), row)
+	return a
+}
+
+// Ints are whole numbers, such as labels or indices, row after row.
+func Ints(values []int32, row ...int) Array {
+	return Array{row: row, i32: values, count: rowsOf(len(values), row)}
+}
+
+// On is data that is on the device already: a node [n, …], usually of a Variable of the executor that the problem is
+// bound to.
+func On(n *tensor.Node) Array {
+	if len(n.Shape()) == 0 {
+		return Array{node: n, count: -1}
+	}
+	return Array{node: n, row: n.Shape()[1:], count: n.Shape()[0]}
+}
+
+// rowsOf is the number of rows in so many elements; -1 where it is not whole.
+func rowsOf(elements int, row []int) int {
+	size := 1
+	for _, d := range row {
+		size *= d
+	}
+	if size < 1 || elements%size != 0 {
+		return -1
+	}
+	return elements / size
+}
+
+// Count is the number of rows, 0 where there is no data.
+func (r Rows) Count() int {
+	for _, a := range r {
+		return a.count
+	}
+	return 0
+}
+
+// names lists the arrays in a fixed order.
+func (r Rows) names() []string { return slices.Sorted(maps.Keys(r)) }
+
+func (r Rows) check() error {
+	count := -1
+	for _, name := range r.names() {
+		a := r[name]
+		switch {
+		case a.node != nil && a.count < 0:
+			return fmt.Errorf("%q is one number on the device; wants rows", name)
+		case a.count < 0:
+			return fmt.Errorf("%q: %d elements are no whole number of rows of shape %v", name,
+				len(a.f32)+len(a.f64)+len(a.i32), a.row)
+		case a.count == 0:
+			return fmt.Errorf("%q has no rows", name)
+		case count >= 0 && a.count != count:
+			return fmt.Errorf("%q has %d rows, %q has %d", name, a.count, r.names()[0], count)
+		}
+		count = a.count
+	}
+	return nil
+}
+
+// upload makes a variable of the array, or gives the node that it is.
+func (a Array) upload(sc *tensor.Scope, name string) (*tensor.Node, error) {
+	if a.node != nil {
+		return a.node, nil
+	}
+	shape := append([]int{a.count}, a.row...)
+	if a.i32 != nil {
+		v := sc.Variable(name, tensor.Int, shape...)
+		return v.Node(), v.WriteInts(a.i32)
+	}
+	v := sc.Variable(name, tensor.Real, shape...)
+	if a.f32 != nil {
+		return v.Node(), v.Write32(a.f32)
+	}
+	return v.Node(), v.Write(a.f64)
+}
+
+// Batch is the rows of a level's data that an objective sees: a minibatch, or all rows in order.
+type Batch struct {
+	Index *tensor.Node // Int [Rows]; nil: all rows
+	Rows  int
+	Slot  *tensor.Node // Int scalar: the number of a fixed minibatch, see Fixed; nil elsewhere
+	Block *tensor.Node // Int scalar: the number of the block, where the problem has Blocks; nil elsewhere
+
+	tables map[string]*tensor.Node
+}
+
+// Of picks the batch's rows from an array [n, …].
+func (b Batch) Of(table *tensor.Node) *tensor.Node {
+	if b.Index == nil {
+		return table
+	}
+	return tensor.Gather(table, b.Index)
+}
+
+// Get is the batch's rows [Rows, …] of the data called name.
+func (b Batch) Get(name string) *tensor.Node {
+	table, ok := b.tables[name]
+	if !ok {
+		names := slices.Sorted(maps.Keys(b.tables))
+		if len(names) == 0 {
+			tensor.Fail("Batch.Get", "the level has no rows called %q: it has no data at all", name)
+		}
+		tensor.Fail("Batch.Get", "the level has no rows called %q (there are: %s)%s",
+			name, strings.Join(names, ", "), nearest.Hint(name, names))
+	}
+	return b.Of(table)
+}

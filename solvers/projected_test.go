@@ -1,0 +1,103 @@
+package solvers_test
+
+import (
+	"math"
+	"testing"
+
+	"bilevel/solvers"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+	"bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+// boxed is min ½(y+1)² with y*(x) = x in a box of x: at its minimum x stands on the lower bound.
+func boxed(lo, hi float64) *problem.Problem {
+	half := func(n *tensor.Node) *tensor.Node { return tensor.Dot(n, n).Scale(0.5) }
+	return &problem.Problem{
+		Name: "boxed",
+		Lower: problem.Level{Start: problem.Vector(0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.Sub(x)) })},
+		Upper: problem.Level{
+			Start: problem.Vector(1), Set: problem.Box{Lo: lo, Hi: hi},
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y.AddConst(1)) }),
+		},
+	}
+}
+
+// Every algorithm that can use a set of x ends on the bound, with steps that are given and with its own.
+func TestProjectedX(t *testing.T) {
+	given := map[string]solvers.Algorithm{
+		"soba":    solvers.SOBA{Step: 0.2, OuterStep: 0.1},
+		"f2sa":    solvers.F2SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10, InnerSteps: 5},
+		"stocbio": solvers.StocBiO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5},
+	}
+	for _, e := range solvers.Algorithms() {
+		if e.Zero.Needs().Usable&problem.UpperSet == 0 {
+			continue
+		}
+		for _, a := range []solvers.Algorithm{given[e.Name()], e.Zero} {
+			require.NotNil(t, a, "%s has no steps in this test", e.Name())
+			res := solve(t, executor(t), boxed(0, 10), a, solvers.Options{Iterations: 1000})
+			require.Equal(t, []float64{0}, res.X.Flat, "%s: %+v", e.Name(), res.Algorithm)
+			require.InDelta(t, 0, res.Y.Flat[0], 0.1, e.Name())
+		}
+	}
+}
+
+// The iterates in a box against plain loops; the bounds are such that x meets one on the way.
+func TestProjectedTraces(t *testing.T) {
+	const lo, hi, n = 0.4, 10, 12
+	onto := func(v float64) float64 { return math.Min(hi, math.Max(lo, v)) }
+	x, y, v := 1.0, 0.0, 0.0
+	check := func(e *engine.Engine, name string, want ...float64) {
+		for i, a := range arrays(t, e) {
+			require.InDelta(t, want[i], a[0], 1e-14, "%s, array %d", name, i)
+		}
+	}
+
+	ex := executor(t)
+	e := begin(t, ex, boxed(lo, hi), solvers.SOBA{Step: 0.3, OuterStep: 0.2}, n, 0)
+	met := false
+	for k := range n {
+		step(t, e, k, 1)
+		x, y, v = onto(x-0.2*v), y-0.3*(y-x), v-0.3*(v-(y+1))
+		met = met || x == lo
+		check(e, "soba", x, y, v)
+	}
+	require.True(t, met)
+
+	e = begin(t, ex, boxed(lo, hi),
+		solvers.StocBiO{Step: 0.3, OuterStep: 0.2, NeumannStep: 0.5, Terms: 2, InnerSteps: 2}, n, 0)
+	x, y = 1, 0
+	for k := range n {
+		step(t, e, k, 1)
+		for range 2 {
+			y -= 0.3 * (y - x)
+		}
+		v = 0.5 * (1 + 0.5 + 0.25) * (y + 1)
+		x = onto(x - 0.2*v)
+		check(e, "stocbio", x, y, v)
+	}
+	require.Equal(t, lo, x)
+
+	// F²SA takes projected steps of y and z too.
+	p := boxed(lo, hi)
+	p.Lower.Start, p.Lower.Set = problem.Vector(0.9), problem.Box{Lo: 0.5, Hi: 2}
+	inside := func(v float64) float64 { return math.Min(2, math.Max(0.5, v)) }
+	e = begin(t, ex, p, solvers.F2SA{YStep: 0.1, ZStep: 0.3, OuterStep: 0.3, Multiplier: 2, Growth: 0.5, InnerSteps: 2},
+		n, 0)
+	x, y = 1, 0.9
+	z := 0.9
+	for k := range n {
+		step(t, e, k, 1)
+		lambda := 2 + 0.5*float64(k)
+		for range 2 {
+			y, z = inside(y-0.1*(y+1+lambda*(y-x))), inside(z-0.3*(z-x))
+		}
+		x = onto(x - 0.3*lambda*((x-y)-(x-z)))
+		check(e, "f2sa", x, y, z)
+	}
+	require.Equal(t, 0.5, y)
+}

@@ -1,0 +1,216 @@
+package tensor_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"bilevel/device/open"
+	. "bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+// onDevices runs a test on the reference device, the processor and a simulated card.
+func onDevices(t *testing.T, test func(t *testing.T, ex *Executor)) {
+	for _, name := range []string{"ref", "cpu", "cpu:generic", "cuda-sim"} {
+		onDevice(t, name, test)
+	}
+}
+
+func onDevice(t *testing.T, name string, test func(t *testing.T, ex *Executor)) {
+	t.Run(name, func(t *testing.T) {
+		dev, err := open.Open(name, open.Options{Threads: 1})
+		require.NoError(t, err)
+		ex := NewExecutor(dev)
+		test(t, ex)
+		require.NoError(t, ex.Close())
+		require.NoError(t, dev.Close())
+	})
+}
+
+var infinities = []float64{0, 1, math.Inf(1), math.Inf(-1), math.NaN()}
+
+// A piecewise function, and arguments around which it does not depend on its argument: its derivative there is 0.
+type piecewise struct {
+	name  string
+	f     func(x *Node) *Node
+	flat  []float64
+	value float64 // of f at every argument in flat
+}
+
+var half = Const(0.5)
+
+var piecewiseFunctions = []piecewise{
+	{"relu", (*Node).Relu, []float64{-1, 0, math.Inf(-1)}, 0},
+	{"abs", (*Node).Abs, []float64{0, math.Copysign(0, -1)}, 0},
+	{"sqrt", (*Node).Sqrt, []float64{0}, 0},
+	{"clamp from below", func(x *Node) *Node { return x.Clamp(half, Const(2)) }, []float64{-1, 0, 0.5, math.Inf(-1)}, 0.5},
+	{"clamp from above", func(x *Node) *Node { return x.Clamp(Const(-2), half) }, []float64{0.5, 3, math.Inf(1)}, 0.5},
+	{"lower bound", func(x *Node) *Node { return half.Clamp(x, Const(2)) }, []float64{0, -1, math.Inf(-1)}, 0.5},
+	{"upper bound", func(x *Node) *Node { return half.Clamp(Const(-2), x) }, []float64{1, 3, math.Inf(1)}, 0.5},
+	{"max", func(x *Node) *Node { return x.Max(half) }, []float64{0, -2, math.Inf(-1)}, 0.5},
+	{"max of second", func(x *Node) *Node { return half.Max(x) }, []float64{0, 0.5, math.Inf(-1)}, 0.5},
+	{"min", func(x *Node) *Node { return x.Min(half) }, []float64{1, 2, math.Inf(1)}, 0.5},
+	{"min of second", func(x *Node) *Node { return half.Min(x) }, []float64{1, 0.5, math.Inf(1)}, 0.5},
+	{"where", func(x *Node) *Node { return Where(x.Lt(half), half, x) }, []float64{0, -3, math.Inf(-1)}, 0.5},
+	{"where otherwise", func(x *Node) *Node { return Where(half.Lt(x), x, half) }, []float64{0, -3, math.Inf(-1), math.NaN()}, 0.5},
+	{"maximum over a row", func(x *Node) *Node { // of x and ½; it is x's derivative that counts
+		return Concat(1, x.Reshape(-1, 1), half.Expand(x.Size(), 1)).MaxOver(1)
+	}, []float64{0, -3, math.Inf(-1)}, 0.5},
+	{"exp at -∞", (*Node).Exp, []float64{math.Inf(-1)}, 0},
+	{"exp of log at 0", func(x *Node) *Node { return x.Log().Scale(2.4).Exp() }, []float64{0}, 0},
+	{"exp of log of relu", func(x *Node) *Node { return x.Relu().Log().Scale(2.4).Exp() }, []float64{-1, 0, math.Inf(-1)}, 0},
+	{"relu of relu", func(x *Node) *Node { return x.Relu().Reshape(-1, 1).Relu().Flatten() }, []float64{-1, 0, math.Inf(-1)}, 0},
+}
+
+// A singular function has an infinite slope, or none, at 0.
+var singularFunctions = []struct {
+	name string
+	f    func(y *Node) *Node
+}{
+	{"log", (*Node).Log},
+	{"sqrt", (*Node).Sqrt},
+	{"1/y", func(y *Node) *Node { return Const(1).Div(y) }},
+	{"y/y", func(y *Node) *Node { return y.Div(y) }},
+	{"log |y|", func(y *Node) *Node { return y.Abs().Log() }},
+	{"exp(1/y)", func(y *Node) *Node { return Const(1).Div(y).Exp() }},
+	{"y^0.4", func(y *Node) *Node { return y.Pow(0.4) }},
+	{"y^-2", func(y *Node) *Node { return y.Pow(-2) }},
+	{"log of a sum", func(y *Node) *Node { return y.Reshape(-1, 1).Expand(y.Size(), 3).Sum(1).Log() }},
+}
+
+// derivatives are the derivatives of a vector y in a vector x in both modes to second order, along directions all of c.
+func derivatives(y, x *Node, c float64) map[string]*Node {
+	direction := func(n *Node) *Node { return Full(c, n.Shape()...) }
+	first := VJP([]*Node{y}, []*Node{x}, []*Node{direction(y)})[0]
+	tangent := JVP([]*Node{y}, []*Node{x}, []*Node{direction(x)})[0]
+	return map[string]*Node{
+		"VJP":        first,
+		"JVP":        tangent,
+		"JVP of VJP": JVP([]*Node{first}, []*Node{x}, []*Node{direction(x)})[0],
+		"VJP of VJP": VJP([]*Node{first}, []*Node{x}, []*Node{direction(x)})[0],
+		"VJP of JVP": VJP([]*Node{tangent}, []*Node{x}, []*Node{direction(y)})[0],
+		"JVP of JVP": JVP([]*Node{tangent}, []*Node{x}, []*Node{direction(x)})[0],
+	}
+}
+
+// zeros evaluates nodes and wants them all zero.
+func zeros(t *testing.T, ex *Executor, nodes map[string]*Node) {
+	t.Helper()
+	var names []string
+	var list []*Node
+	for name, n := range nodes {
+		names, list = append(names, name), append(list, n)
+	}
+	for i, got := range run(t, ex, list...) {
+		for k, v := range got {
+			if v != 0 {
+				t.Errorf("%s: element %d is %v, want 0", names[i], k, v)
+			}
+		}
+	}
+}
+
+// Where a piecewise function is flat its derivatives are 0, whatever they are multiplied with: directions that are
+// infinite or NaN.
+func TestMasksSelectDirections(t *testing.T) {
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		for _, p := range piecewiseFunctions {
+			x := variable(t, ex, p.flat)
+			nodes := map[string]*Node{}
+			for _, c := range infinities {
+				for way, n := range derivatives(p.f(x.Node()), x.Node(), c) {
+					nodes[fmt.Sprintf("%s of %s along %v", way, p.name, c)] = n
+				}
+			}
+			zeros(t, ex, nodes)
+		}
+	})
+}
+
+// Where a piecewise function is flat, what is computed of it does not depend on its argument either, though it may have
+// an infinite slope there: log(relu(x)).
+func TestMasksSelectBeforeSingularFunctions(t *testing.T) {
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		for _, p := range piecewiseFunctions {
+			x := variable(t, ex, p.flat)
+			nodes := map[string]*Node{}
+			for _, s := range singularFunctions {
+				y := s.f(p.f(x.Node()).AddConst(-p.value))
+				for way, n := range derivatives(y, x.Node(), 1) {
+					nodes[fmt.Sprintf("%s of %s of %s", way, s.name, p.name)] = n
+				}
+			}
+			zeros(t, ex, nodes)
+		}
+	})
+}
+
+// What overflows on its way to a piecewise function, or is no number, has derivative 0 where that function does not choose
+// it: min(exp(x), ½).
+func TestMasksSelectAfterSingularFunctions(t *testing.T) {
+	inf, nan := math.Inf(1), math.NaN()
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		x, v := variable(t, ex, []float64{1000, 800}), variable(t, ex, []float64{inf, inf})
+		hidden := variable(t, ex, []float64{inf, -inf, nan, 0})
+		nodes := map[string]*Node{}
+		add := func(name string, y *Node, wrt ...*Node) {
+			for _, w := range wrt {
+				for way, n := range derivatives(y, w, 1) {
+					nodes[way+" of "+name] = n
+				}
+			}
+		}
+		e, prod := x.Node().Exp(), x.Node().Mul(v.Node())
+		add("min(exp(x), ½)", e.Min(half), x.Node())
+		add("min(½, exp(x))", half.Min(e), x.Node())
+		add("clamp(exp(x))", e.Clamp(Const(0), half), x.Node())
+		add("relu(-exp(x))", e.Neg().Relu(), x.Node())
+		add("min(Σ exp(x), ½)", e.Sum().Min(half), x.Node())
+		add("min(x·v, ½) in x", prod.Min(half), x.Node())
+		add("min(x·v, ½) in v", prod.Min(half), v.Node())
+		add("relu(-x·v)", prod.Neg().Relu(), x.Node(), v.Node())
+		add("max(-x·v, ½) over rows", Concat(0, prod.Neg().Reshape(1, 2), half.Expand(1, 2)).MaxOver(0), x.Node())
+		h := hidden.Node()
+		for name, f := range map[string]func(*Node) *Node{
+			"h": func(n *Node) *Node { return n }, "h·h": (*Node).Square, "1/h": func(n *Node) *Node { return Const(1).Div(n) },
+			"log h": (*Node).Log, "exp h": (*Node).Exp, "sqrt h": (*Node).Sqrt, "sin h": (*Node).Sin, "tanh h": (*Node).Tanh,
+			"|h|": (*Node).Abs, "sigmoid h": (*Node).Sigmoid, "softplus h": (*Node).Softplus, "h^-1.5": func(n *Node) *Node { return n.Pow(-1.5) },
+			"softmax h": (*Node).Softmax, "log softmax h": (*Node).LogSoftmax, "h/Σh": func(n *Node) *Node { return n.Div(n.Sum()) },
+		} {
+			add("where(0, "+name+", 1)", Where(Zeros(4), f(h), Const(1)), h)
+			add("where(1, 1, "+name+")", Where(Full(1, 4), Const(1), f(h)), h)
+		}
+		labels := ex.Variable("labels", Int, 2)
+		require.NoError(t, labels.WriteInts([]int32{-100, 1}))
+		rows := h.Reshape(2, 2)
+		add("cross-entropy of rows that do not count", Where(Zeros(2), CrossEntropy(rows, labels.Node()), Const(0)), h)
+		zeros(t, ex, nodes)
+	})
+}
+
+// Where a piecewise function does depend on its argument, directions pass as they are.
+func TestMasksPass(t *testing.T) {
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		x := variable(t, ex, []float64{0.25, 1})
+		for _, c := range infinities {
+			for name, f := range map[string]func(*Node) *Node{
+				"relu": (*Node).Relu, "abs": (*Node).Abs, "clamp": func(x *Node) *Node { return x.Clamp(Const(0), Const(2)) },
+				"max": func(x *Node) *Node { return x.Max(Const(0)) }, "min": func(x *Node) *Node { return Const(3).Min(x) },
+				"where": func(x *Node) *Node { return Where(Const(1), x, Const(0)) },
+			} {
+				for way, n := range derivatives(f(x.Node()), x.Node(), c) {
+					for _, got := range run(t, ex, n)[0] {
+						want := c
+						if len(way) > 3 {
+							want = 0 // of second order
+						}
+						same := got == want || math.IsNaN(got) && math.IsNaN(want)
+						require.True(t, same, "%s of %s along %v: %v", way, name, c, got)
+					}
+				}
+			}
+		}
+	})
+}

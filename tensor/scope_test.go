@@ -1,0 +1,58 @@
+package tensor_test
+
+import (
+	"testing"
+
+	"bilevel/device/null"
+	"bilevel/device/ref"
+	"bilevel/tensor"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestScopeFreesWhatItMade(t *testing.T) {
+	dev := null.New()
+	ex := tensor.NewExecutor(dev)
+	sc := ex.Scope()
+	x, y := sc.Variable("x", tensor.Real, 3), sc.Number("y")
+	f := sc.Compile("sum", func() []tensor.Update { return []tensor.Update{{Var: y, Value: x.Node().Sum()}} })
+	owned := 0
+	sc.Own(func() error { owned++; return nil })
+	require.NoError(t, sc.Err())
+	require.NoError(t, f.Run(1))
+	require.NoError(t, sc.Close())
+	require.NoError(t, sc.Close())
+	require.Equal(t, 1, owned)
+	require.Error(t, f.Run(1), "the function is closed")
+	require.Error(t, x.Write([]float64{1, 2, 3}), "the variable is freed")
+	require.NoError(t, dev.Close())
+}
+
+func TestScopeKeepsTheFirstError(t *testing.T) {
+	sc := tensor.NewExecutor(ref.New()).Scope()
+	x := sc.Variable("x", tensor.Real, 3)
+	bad := func() []tensor.Update { return []tensor.Update{{Var: x, Value: tensor.Zeros(2)}} }
+	require.Nil(t, sc.Compile("first", bad))
+	first := sc.Err()
+	require.ErrorContains(t, first, "first")
+	require.Nil(t, sc.Compile("second", func() []tensor.Update { return nil }))
+	require.Nil(t, sc.Loop("third", bad))
+	require.Equal(t, first, sc.Err())
+	require.NoError(t, sc.Close())
+}
+
+func TestCopyFrom(t *testing.T) {
+	ex := tensor.NewExecutor(ref.New())
+	a, b := ex.Variable("a", tensor.Real, 2, 2), ex.Variable("b", tensor.Real, 4)
+	require.NoError(t, a.Write([]float64{1, 2, 3, 4}))
+	require.NoError(t, b.CopyFrom(a))
+	require.NoError(t, a.Write([]float64{0, 0, 0, 0}))
+	got, err := b.Read()
+	require.NoError(t, err)
+	require.Equal(t, []float64{1, 2, 3, 4}, got)
+	require.ErrorContains(t, b.CopyFrom(ex.Variable("short", tensor.Real, 3)), "one type and size")
+	require.ErrorContains(t, b.CopyFrom(ex.Variable("whole", tensor.Int, 4)), "one type and size")
+	require.ErrorContains(t, b.CopyFrom(b), "one type and size")
+	require.ErrorContains(t, b.CopyFrom(tensor.NewExecutor(ref.New()).Variable("far", tensor.Real, 4)),
+		"different executors")
+}
