@@ -204,3 +204,37 @@ st.global.u32 [%out], %r2;`},
 		})
 	}
 }
+
+// A register that a function keeps over a call of itself is as undefined after the call as it was before.
+func TestUndefinedRegistersOverRecursion(t *testing.T) {
+	for set, want := range map[string]int{"": 1, "mov.u32 %a3, 7;": 0} {
+		s := snippet{block: 32, bytes: 4, body: `{
+.param .b32 p1;
+st.param.b32 [p1], 3;
+call.uni deep, (p1);
+}`, module: `.global .u32 g;
+.visible .func deep(.param .b32 n);
+.visible .func deep(.param .b32 n)
+{
+.reg .b32 %a<4>; .reg .pred %q<2>;
+ld.param.u32 %a1, [n];
+setp.eq.u32 %q1, %a1, 0;
+@%q1 bra END;
+` + set + `
+sub.u32 %a2, %a1, 1;
+{
+.param .b32 p0;
+st.param.b32 [p0], %a2;
+call.uni deep, (p0);
+}
+st.global.u32 [g], %a3;
+END:
+ret;
+}`}
+		reports := s.reports(t)
+		require.Len(t, reports, want, "%s", set)
+		if want > 0 {
+			require.Equal(t, ptx.UninitializedRead, reports[0].Kind)
+		}
+	}
+}

@@ -330,6 +330,7 @@ func TestLocksOfLargeBlocks(t *testing.T) {
 func TestScopesOfAtomics(t *testing.T) {
 	for text, races := range map[string]bool{
 		"atom.cta.global.exch.b32 %r2, [g], %r1;":                                        true,
+		"atom.cta.global.exch.b32 %r2, [g], 0;":                                          true, // a write, though of the value that is there
 		"atom.cluster.global.exch.b32 %r2, [g], %r1;":                                    true,
 		"atom.gpu.global.exch.b32 %r2, [g], %r1;":                                        false,
 		"atom.sys.global.exch.b32 %r2, [g], %r1;":                                        false,

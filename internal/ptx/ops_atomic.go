@@ -111,6 +111,8 @@ type atomicOp struct {
 	dst    int32     // -1 for red
 	b, c   int32
 	float  string // type of a floating-point addition, for the sanitizer
+
+	compares bool // cas
 }
 
 func (d *decoder) atomic(f func(typ string, global bool) update) {
@@ -143,7 +145,7 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 		if len(args) < 3 {
 			d.fail("cas needs two values")
 		}
-		op.c = d.operand(args[2], w)
+		op.c, op.compares = d.operand(args[2], w), true
 	} else if len(args) > 2 {
 		d.fail("too many operands")
 	}
@@ -196,8 +198,12 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 	}
 }
 
-// effect is the access that an atomic is in the end: one that leaves the value as it is, such as a cas that fails, only reads.
+// effect is the access that an atomic is in the end: a cas that fails only reads. All others write, even a value that is
+// there already.
 func (op *atomicOp) effect(p place, b, c uint64) *access {
+	if !op.compares {
+		return &op.access
+	}
 	keep := ^uint64(0) >> (64 - 8*op.access.size)
 	old := loadElement(p.ptr, op.access.size, false)
 	if op.apply[toWord(p.space == spaceGlobal)](old, b&keep, c&keep)&keep == old {
