@@ -51,25 +51,44 @@ func (a *access) bytes() int { return a.size * len(a.regs) }
 
 const (
 	scopes       = "cta|cluster|gpu|sys "
-	evictions    = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate? " + cacheHint
-	cacheHint    = "L2::cache_hint? L2::evict_first|L2::evict_last|L2::evict_normal? "
+	evictions    = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate? "
+	policy       = "L2::cache_hint? "
+	wideEviction = "L2::evict_first|L2::evict_last|L2::evict_normal? " // of accesses of 32 bytes
 	prefetchSize = "L2::64B|L2::128B|L2::256B? "
-	vectorLength = "v2|v4|v8? "
+	vectorLength = "v2|v4? "
+	eightWords   = "v8 b32|u32|s32|f32"
+	fourDoubles  = "v4 b64|u64|s64|f64"
 	memoryTypes  = "b8|u8|s8|b16|u16|s16|b32|u32|s32|f32|b64|u64|s64|f64"
 )
 
 func memoryForms() []form {
 	return []form{
-		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? ca|cg|cs|lu|cv? " + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "weak? global? ca|cg|cs|lu|cv? " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "global ca|cg|cs? nc " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "volatile global|shared|shared::cta|const|local? " + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? " + evictions + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ldu", suffixes: "global? v2|v4? " + memoryTypes, build: load},
-		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? " + vectorLength + memoryTypes, build: store},
-		{op: "st", suffixes: "weak? global? wb|cg|cs|wt? " + evictions + vectorLength + memoryTypes, build: store},
-		{op: "st", suffixes: "volatile global|shared|shared::cta|local? " + vectorLength + memoryTypes, build: store},
-		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? " + evictions + vectorLength + memoryTypes, build: store},
+		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? ca|cg|cs|lu|cv? " +
+			vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global? ca|cg|cs|lu|cv? " + policy + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global? " + evictions + policy + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "global ca|cg|cs? nc " + policy + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "global nc " + evictions + policy + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + eightWords, build: load},
+		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + fourDoubles, build: load},
+		{op: "ld", suffixes: "global nc " + evictions + wideEviction + policy + prefetchSize + eightWords, build: load},
+		{op: "ld", suffixes: "global nc " + evictions + wideEviction + policy + prefetchSize + fourDoubles, build: load},
+		{op: "ld", suffixes: "volatile global|shared|shared::cta|const? " + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "volatile global? " + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global? " + evictions + policy + prefetchSize + vectorLength +
+			memoryTypes, build: load},
+		{op: "ldu", suffixes: "global? v2|v4? b8|u8|s8|b16|u16|s16|b32|u32|s32|f32", build: load},
+		{op: "ldu", suffixes: "global? v2? b64|u64|s64|f64", build: load},
+		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? " + vectorLength + memoryTypes,
+			build: store},
+		{op: "st", suffixes: "weak? global? wb|cg|cs|wt? " + policy + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "weak? global? " + evictions + policy + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "weak? global " + evictions + wideEviction + policy + eightWords, build: store},
+		{op: "st", suffixes: "weak? global " + evictions + wideEviction + policy + fourDoubles, build: store},
+		{op: "st", suffixes: "volatile global|shared|shared::cta? " + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "relaxed|release " + scopes + "global? " + evictions + policy + vectorLength + memoryTypes, build: store},
 	}
 }
 
