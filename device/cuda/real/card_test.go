@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +25,8 @@ import (
 	"bilevel/device/devicetest"
 	"bilevel/device/host"
 	"bilevel/experiments"
+	"bilevel/experiments/clean"
 	"bilevel/internal/expr"
-	"bilevel/solvers"
 	"bilevel/tensor"
 )
 
@@ -337,38 +338,35 @@ func code(t *testing.T, err error) driver.Code {
 func TestCleaning(t *testing.T) {
 	set, err := data.Digits()
 	require.NoError(t, err)
-	soba, err := solvers.AlgorithmByName("soba")
-	require.NoError(t, err)
-	linear, err := solvers.ScheduleByName("linear")
-	require.NoError(t, err)
 	everywhere(t, func(t *testing.T, m machine) {
-		clean := experiments.Clean{
-			Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: soba, Schedule: linear, Step: 0.1, OuterStep: 60, Reg: 0.3,
+		c := clean.Config{
+			Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: "soba", Schedule: "linear", Step: 0.1, OuterStep: 60, Reg: 0.3,
 			Iterations: 200, Batch: 64, Records: 4,
 		}
 		if m.simulated {
 			if testing.Short() {
 				t.Skip("long: a whole experiment on a simulated card")
 			}
-			clean.Train, clean.Val, clean.Iterations, clean.Batch = 48, 32, 5, 16
+			c.Train, c.Val, c.Iterations, c.Batch = 48, 32, 5, 16
 		}
-		run := func(d device.Device, seed uint64) *experiments.CleanRun {
+		run := func(d device.Device, seed uint64) (loss, hypergradient float64) {
 			ex := tensor.NewExecutor(d)
-			r, err := clean.Run(context.Background(), ex, set, seed, experiments.CleanEvents{})
+			cell := experiments.Cell{Experiment: "clean", Config: c, Seed: seed}
+			r, err := clean.Experiment{}.Run(context.Background(), &experiments.Env{Executor: ex, Data: set}, cell)
 			require.NoError(t, err)
 			require.NoError(t, ex.Close())
-			return r
+			end := r.Curve.Rows[len(r.Curve.Rows)-1]
+			return end[slices.Index(r.Curve.Columns, "val_loss")], r.Certificate.Norm()
 		}
 		cpu := host.New(0)
-		want, other := run(cpu, 3), run(cpu, 4)
+		want, wantNorm := run(cpu, 3)
+		other, _ := run(cpu, 4)
 		require.NoError(t, cpu.Close())
-		got := run(m.open(t, 0, false), 3)
-		roundOff := 2 * 20 * float64(clean.Iterations) * 0x1p-24
-		require.InEpsilon(t, want.ValLoss, got.ValLoss, roundOff)
-		require.InEpsilon(
-			t, *want.Hypergradient.Norm, *got.Hypergradient.Norm, 10*roundOff, "a linear solve in between",
-		)
-		require.Greater(t, max(other.ValLoss/want.ValLoss, want.ValLoss/other.ValLoss), 1+10*roundOff)
+		got, gotNorm := run(m.open(t, 0, false), 3)
+		roundOff := 2 * 20 * float64(c.Iterations) * 0x1p-24
+		require.InEpsilon(t, want, got, roundOff)
+		require.InEpsilon(t, wantNorm, gotNorm, 10*roundOff, "a linear solve in between")
+		require.Greater(t, max(other/want, want/other), 1+10*roundOff)
 	})
 }
 
