@@ -2,7 +2,6 @@ package device
 
 import (
 	"fmt"
-	"math"
 )
 
 // A Block is what every device knows of a buffer. Devices embed it in their own buffer type, which thereby implements
@@ -123,6 +122,3 @@ func (l *Ledger) Close(release func(Buffer)) error {
 	}
 	return nil
 }
-
-// UnknownMemory stands for the memory of a machine that does not tell: 1 TiB, or what an int can count.
-const UnknownMemory = min(1<<40, math.MaxInt)

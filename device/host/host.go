@@ -10,6 +10,7 @@ import (
 
 	"bilevel/cpu"
 	"bilevel/device"
+	"bilevel/internal/hostmemory"
 )
 
 // Device runs programs on the processor. Real is float32. It does one thing at a time: runs and transfers queue.
@@ -39,7 +40,7 @@ func NewAt(threads int, level cpu.Level) device.Device {
 
 // Info describes the device.
 func (d *Device) Info() device.Info {
-	total, free := memoryBytes()
+	total, free := hostmemory.Bytes()
 	return device.Info{
 		Name:      "cpu",
 		Detail:    runtime.GOARCH + ", " + d.pool.Level().String(),

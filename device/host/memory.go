@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"bilevel/device"
+	"bilevel/internal/hostmemory"
 )
 
 // buffer is one of three slices, by its type; Free sets all to nil, so that a buffer which is kept holds no memory.
@@ -21,7 +22,7 @@ const lineBytes = 64 // buffers begin on a cache line
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	total, _ := memoryBytes()
+	total, _ := hostmemory.Bytes()
 	block, err := d.ledger.Request(t, n, total-d.ledger.Bytes())
 	if err != nil {
 		return nil, err

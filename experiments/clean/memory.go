@@ -1,13 +1,10 @@
 package clean
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 
 	"bilevel/data"
+	"bilevel/internal/hostmemory"
 )
 
 // copiesOfRows is how many copies of the features a run holds at its most: as they were read, a selection of them,
@@ -23,18 +20,7 @@ func enoughMemory(set *data.Dataset) error {
 			rows += s.N()
 		}
 	}
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	free := int64(0)
-	for in := bufio.NewScanner(f); in.Scan(); {
-		if fields := strings.Fields(in.Text()); len(fields) > 1 && fields[0] == "MemAvailable:" {
-			free, _ = strconv.ParseInt(fields[1], 10, 64)
-			free <<= 10 // the file says kB
-		}
-	}
+	free, _ := hostmemory.Available()
 	return fits(int64(rows)*int64(set.Train.Dim), free)
 }
 

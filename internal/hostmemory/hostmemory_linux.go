@@ -1,4 +1,4 @@
-package host
+package hostmemory
 
 import (
 	"bufio"
@@ -6,25 +6,34 @@ import (
 	"os"
 	"strconv"
 	"syscall"
-
-	"bilevel/device"
 )
 
-// memoryBytes is the memory of the machine, swap included, and what of it programs can still take.
-func memoryBytes() (total, free int64) {
+// Bytes is the memory of the machine, swap included, and what of it programs can still take.
+func Bytes() (total, free int64) {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
-		return device.UnknownMemory, device.UnknownMemory
+		return Unknown, Unknown
 	}
 	unit := int64(info.Unit)
 	total = (int64(info.Totalram) + int64(info.Totalswap)) * unit
 	free = (int64(info.Freeram) + int64(info.Bufferram) + int64(info.Freeswap)) * unit
-	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if kib, ok := available(text); ok {
-			free = kib<<10 + int64(info.Freeswap)*unit
-		}
+	if bytes, ok := Available(); ok {
+		free = bytes + int64(info.Freeswap)*unit
 	}
 	return total, min(free, total)
+}
+
+// Available is the memory that programs can take without swapping; ok is false where the system does not say.
+func Available() (bytes int64, ok bool) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, false
+	}
+	kib, ok := available(text)
+	if !ok {
+		return 0, false
+	}
+	return kib << 10, true
 }
 
 // available finds the line "MemAvailable: N kB" of /proc/meminfo: free memory and caches that can be dropped.
