@@ -1,6 +1,6 @@
 package engine
 
-import "fmt"
+import "bilevel/internal/outcome"
 
 // Status says how a run ended.
 type Status uint8
@@ -22,7 +22,7 @@ const (
 	NotFinite
 )
 
-var statusText = [...]struct{ name, advice string }{
+var statusTexts = outcome.Texts{
 	Finished:   {"finished", ""},
 	Converged:  {"converged", ""},
 	NoProgress: {"no more progress", ""},
@@ -32,17 +32,7 @@ var statusText = [...]struct{ name, advice string }{
 	NotFinite:  {"not finite", "use smaller step sizes, or look for very large values in the data"},
 }
 
-func (s Status) String() string {
-	if int(s) < len(statusText) {
-		return statusText[s].name
-	}
-	return fmt.Sprintf("Status(%d)", uint8(s))
-}
+func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 
 // Advice says what to try; it is empty when there is nothing to say.
-func (s Status) Advice() string {
-	if int(s) < len(statusText) {
-		return statusText[s].advice
-	}
-	return ""
-}
+func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }

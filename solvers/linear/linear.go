@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 
+	"bilevel/internal/outcome"
 	"bilevel/tensor"
 )
 
@@ -97,7 +98,7 @@ const (
 	Diverged
 )
 
-var statusText = [...]struct{ name, advice string }{
+var statusTexts = outcome.Texts{
 	Converged: {"converged", ""},
 	MaxSteps:  {"max steps", "allow more steps, loosen the tolerance, or add damping"},
 	NegativeCurvature: {"negative curvature",
@@ -108,20 +109,10 @@ var statusText = [...]struct{ name, advice string }{
 		"a matrix that is not positive definite needs another method"},
 }
 
-func (s Status) String() string {
-	if int(s) < len(statusText) {
-		return statusText[s].name
-	}
-	return fmt.Sprintf("Status(%d)", uint8(s))
-}
+func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 
 // Advice says what to try after such an outcome; it is empty for Converged.
-func (s Status) Advice() string {
-	if int(s) < len(statusText) {
-		return statusText[s].advice
-	}
-	return ""
-}
+func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }
 
 // Norm is the Euclidean norm of a vector whose squares may overflow or vanish: it is taken in units of scaleOf.
 func Norm(n *tensor.Node) *tensor.Node {

@@ -1,6 +1,6 @@
 package minimize
 
-import "fmt"
+import "bilevel/internal/outcome"
 
 // Status says how a minimization ended.
 type Status uint8
@@ -19,7 +19,7 @@ const (
 	NotFinite
 )
 
-var statusText = [...]struct{ name, advice string }{
+var statusTexts = outcome.Texts{
 	Converged: {"converged", ""},
 	MaxSteps:  {"max steps", "allow more steps, or loosen the tolerance"},
 	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (device ref)"},
@@ -28,20 +28,10 @@ var statusText = [...]struct{ name, advice string }{
 	NotFinite: {"not finite", "look for NaN in the data, or steps that are too large"},
 }
 
-func (s Status) String() string {
-	if int(s) < len(statusText) {
-		return statusText[s].name
-	}
-	return fmt.Sprintf("Status(%d)", uint8(s))
-}
+func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 
 // Advice says what to try; it is empty for Converged.
-func (s Status) Advice() string {
-	if int(s) < len(statusText) {
-		return statusText[s].advice
-	}
-	return ""
-}
+func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }
 
 // Good tells whether the point reached is a minimizer as far as tolerance and arithmetic allow.
 func (s Status) Good() bool { return s == Converged || s == Stagnated }
