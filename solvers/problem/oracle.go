@@ -70,8 +70,8 @@ type Point struct {
 
 // products are H v and C v of one vector v (or ∇²xx u and Cᵀu of one vector u).
 type products struct {
-	x, y         *tensor.Node
-	askedX, askY bool
+	x, y           *tensor.Node
+	askedX, askedY bool
 }
 
 // At is a level's objective at (x, y) on a batch of the level's rows. state is the flat vector of running statistics
@@ -137,10 +137,7 @@ func named(l params.Layout) string {
 
 // Value is the objective's value.
 func (p *Point) Value() *tensor.Node {
-	if !p.valued {
-		p.valued = true
-		p.o.Counts.Values++
-	}
+	ask(&p.valued, &p.o.Counts.Values)
 	return p.value
 }
 
@@ -177,32 +174,31 @@ func (p *Point) along(known map[*tensor.Node]*products, in, v *tensor.Node) *pro
 	return d
 }
 
+// ask counts what is asked for, the first time.
+func ask(asked *bool, count *int64) {
+	if !*asked {
+		*asked = true
+		*count++
+	}
+}
+
 // HVP is ∇²yy v [q]: H v for the lower objective.
 func (p *Point) HVP(v *tensor.Node) *tensor.Node {
 	d := p.along(p.seconds, p.y, v)
-	if !d.askY {
-		d.askY = true
-		p.o.Counts.HVP++
-	}
+	ask(&d.askedY, &p.o.Counts.HVP)
 	return d.y
 }
 
 // Cross is ∇²xy v [p]: C v for the lower objective.
 func (p *Point) Cross(v *tensor.Node) *tensor.Node {
 	d := p.along(p.seconds, p.y, v)
-	if !d.askedX {
-		d.askedX = true
-		p.o.Counts.JVP++
-	}
+	ask(&d.askedX, &p.o.Counts.JVP)
 	return d.x
 }
 
 // CrossT is ∇²yx u [q]: Cᵀu for the lower objective.
 func (p *Point) CrossT(u *tensor.Node) *tensor.Node {
 	d := p.along(p.transposed, p.x, u)
-	if !d.askY {
-		d.askY = true
-		p.o.Counts.JVP++
-	}
+	ask(&d.askedY, &p.o.Counts.JVP)
 	return d.y
 }
