@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"os"
 
 	"bilevel/internal/exactread"
 )
@@ -124,19 +123,11 @@ func shortIDX(err error) error {
 
 // readIDXFile is readIDX of a file.
 func readIDXFile(path string) (*idxArray, error) {
-	f, err := os.Open(path)
+	f, available, err := exactread.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	available := int64(0)
-	if info.Mode().IsRegular() {
-		available = info.Size()
-	}
 	a, err := readIDX(f, available)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; replace it by a good copy", path, err)

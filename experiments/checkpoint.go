@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"reflect"
 	"strings"
 
@@ -85,18 +84,9 @@ func compact(shape []int, values []float64) safetensors.Array {
 
 // ReadCheckpoint reads a file that Write wrote; its error wraps fs.ErrNotExist where there is none.
 func ReadCheckpoint(path string) (*Checkpoint, error) {
-	file, err := os.Open(path)
+	f, err := safetensors.ReadFile(path, "checkpoint")
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	f, err := safetensors.Read(file, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s is no checkpoint: %w", path, err)
 	}
 	c := &Checkpoint{}
 	if err := json.Unmarshal([]byte(f.Metadata["checkpoint"]), c); err != nil || c.Snapshot == nil {

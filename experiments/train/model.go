@@ -3,7 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -126,21 +126,13 @@ func (t *task) export(y, state []float64) experiments.Model {
 	}
 }
 
+// open reads a file of a model.
 func open(path string) (*safetensors.File, error) {
-	file, err := os.Open(path)
-	if err != nil {
+	f, err := safetensors.ReadFile(path, "model")
+	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
 		return nil, fmt.Errorf("the model cannot be read: %w", err)
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	f, err := safetensors.Read(file, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s is no model: %w", path, err)
-	}
-	return f, nil
+	return f, err
 }
 
 // read takes a model's parameters and state from a file; its error names what is missing or has another shape.
@@ -149,6 +141,11 @@ func read(path string, m models.Model) (p, state params.Values, err error) {
 	if err != nil {
 		return p, state, err
 	}
+	return fit(f, path, m)
+}
+
+// fit is read of a file that is read already.
+func fit(f *safetensors.File, path string, m models.Model) (p, state params.Values, err error) {
 	p, wrong := take(f, m.Params())
 	state, more := take(f, m.State())
 	if wrong = append(wrong, more...); len(wrong) > 0 {

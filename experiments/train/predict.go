@@ -36,7 +36,7 @@ func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Se
 	if err != nil {
 		return table, fmt.Errorf("%s: %w", path, err)
 	}
-	p, state, err := read(path, m)
+	p, state, err := fit(f, path, m)
 	if err != nil {
 		return table, err
 	}

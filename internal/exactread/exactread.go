@@ -5,10 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // ErrTrailing says that the reader holds more than the bytes asked for.
 var ErrTrailing = errors.New("there are further bytes behind the end")
+
+// Open opens a file. known is the number of bytes that it is known to hold: 0 where it is no regular file.
+func Open(path string) (f *os.File, known int64, err error) {
+	if f, err = os.Open(path); err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	if info.Mode().IsRegular() {
+		known = info.Size()
+	}
+	return f, known, nil
+}
 
 // first is the memory set aside before anything was read.
 const first = 1 << 20

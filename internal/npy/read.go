@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,19 +47,11 @@ func ReadAnyFile(path string) (*Array, error) { return readFile(path, readAny) }
 type reader[A any] func(r io.Reader, available int64, accept func(DType, []int) error) (*A, error)
 
 func readFile[A any](path string, read reader[A]) (*A, error) {
-	f, err := os.Open(path)
+	f, size, err := exactread.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	size := int64(0)
-	if info.Mode().IsRegular() {
-		size = info.Size()
-	}
 	a, err := read(bufio.NewReader(f), size, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a usable .npy file: %w", path, err)
@@ -136,15 +127,6 @@ func (h header) data(r io.Reader, available int64, n int, name fmt.Stringer, siz
 		return nil, fmt.Errorf("data of shape %s of %v: %w", tuple(h.shape), name, err)
 	}
 	return data, nil
-}
-
-// ReadRaw reads an array of elements of any type from r, which must end with it.
-func ReadRaw(r io.Reader) (*Raw, error) {
-	a, err := readRaw(r, 0, nil)
-	if err != nil {
-		return nil, fmt.Errorf("npy: %w", err)
-	}
-	return a, nil
 }
 
 // ReadRawFile reads the array of a file, of elements of any type. Its errors name the file.

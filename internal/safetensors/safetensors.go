@@ -18,6 +18,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"os"
 	"slices"
 )
 
@@ -192,6 +193,24 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 			return nil, fmt.Errorf("safetensors: %q: %w", name, err)
 		}
 		f.Arrays[name] = a
+	}
+	return f, nil
+}
+
+// ReadFile reads a file that is to hold something; where its content is not usable, the error says that it is none.
+func ReadFile(path, something string) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	f, err := Read(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s is no %s: %w", path, something, err)
 	}
 	return f, nil
 }
