@@ -19,7 +19,6 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func (a *app) data() *cobra.Command {
@@ -224,12 +223,8 @@ type byteProgress struct {
 	last            time.Time
 }
 
-// lineEvery is the time between two lines where there is no terminal.
-const lineEvery = 5 * time.Second
-
 func newByteProgress(w io.Writer, quiet bool) *byteProgress {
-	f, isFile := w.(*os.File)
-	return &byteProgress{w: w, quiet: quiet, terminal: isFile && term.IsTerminal(int(f.Fd()))}
+	return &byteProgress{w: w, quiet: quiet, terminal: onTerminal(w)}
 }
 
 func (p *byteProgress) begin(what string) {
@@ -243,15 +238,12 @@ func (p *byteProgress) set(done, total int64) {
 	}
 	if p.terminal {
 		if p.bar == nil {
-			p.bar = progressbar.NewOptions64(max(total, -1), progressbar.OptionSetWriter(p.w),
-				progressbar.OptionSetDescription(p.what),
-				progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
-				progressbar.OptionClearOnFinish())
+			p.bar = newBar(p.w, max(total, -1), p.what, progressbar.OptionShowBytes(true))
 		}
 		p.bar.Set64(done)
 		return
 	}
-	if time.Since(p.last) < lineEvery {
+	if time.Since(p.last) < plainEvery {
 		return
 	}
 	p.last = time.Now()

@@ -17,7 +17,7 @@ const (
 	progressJSON = "json" // one JSON object a line
 )
 
-// plainEvery is the time between two plain or JSON lines of one stage.
+// plainEvery is the time between two plain or JSON lines of one stage or download.
 const plainEvery = 5 * time.Second
 
 // progress shows how far a run has come, on standard error.
@@ -36,8 +36,19 @@ type progress struct {
 }
 
 func newProgress(w io.Writer, quiet bool) *progress {
+	return &progress{w: w, quiet: quiet, terminal: onTerminal(w)}
+}
+
+func onTerminal(w io.Writer) bool {
 	f, isFile := w.(*os.File)
-	return &progress{w: w, quiet: quiet, terminal: isFile && term.IsTerminal(int(f.Fd()))}
+	return isFile && term.IsTerminal(int(f.Fd()))
+}
+
+// newBar is a bar of so many units, -1 where nobody knows how many, with what all bars have in common.
+func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total, append(more,
+		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())...)
 }
 
 // seed announces that the work for seed number i of n begins, counted from 0.
@@ -56,10 +67,7 @@ func (p *progress) stage(name string, total int) {
 	if p.quiet || p.json || !p.terminal {
 		return
 	}
-	p.bar = progressbar.NewOptions(total,
-		progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.prefix+name),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetWidth(30),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	p.bar = newBar(p.w, int64(total), p.prefix+name, progressbar.OptionShowCount(), progressbar.OptionShowIts())
 }
 
 // say keeps a number that the stage is about, for the next line or the bar.
