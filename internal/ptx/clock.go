@@ -69,13 +69,18 @@ func join(a, b *clock) *clock {
 	if b.kids != nil {
 		c.kids = joinKids(a.kids, b.kids)
 	}
-	switch c { // keep what exists: equal clocks are mostly one
+	return kept(&c, a, b)
+}
+
+// kept is c, or the one of a and b that equals it: equal clocks are mostly one.
+func kept[T comparable](c, a, b *T) *T {
+	switch *c {
 	case *a:
 		return a
 	case *b:
 		return b
 	}
-	return &c
+	return c
 }
 
 // joinLanes is a where b adds nothing, b where a adds nothing.
@@ -87,13 +92,7 @@ func joinLanes(a, b *[warpSize]uint32) *[warpSize]uint32 {
 	for i, t := range b {
 		c[i] = max(c[i], t)
 	}
-	switch c {
-	case *a:
-		return a
-	case *b:
-		return b
-	}
-	return &c
+	return kept(&c, a, b)
 }
 
 func joinKids(a, b *[32]*clock) *[32]*clock {
@@ -104,11 +103,5 @@ func joinKids(a, b *[32]*clock) *[32]*clock {
 	for i, k := range b {
 		c[i] = join(c[i], k)
 	}
-	switch c {
-	case *a:
-		return a
-	case *b:
-		return b
-	}
-	return &c
+	return kept(&c, a, b)
 }

@@ -174,10 +174,7 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 		w.san.begin(w, a)
 	}
 	for m := mask; m != 0; {
-		i := bits.TrailingZeros32(m)
-		if w.block.backwards {
-			i = 31 - bits.LeadingZeros32(m)
-		}
+		i := w.block.nextLane(m)
 		m &^= 1 << i
 		p := w.locate(in, a, i, addr[i], a.size)
 		if p.ptr == nil {
@@ -196,6 +193,14 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 			w.setLane(op.dst, i, a.wide, old)
 		}
 	}
+}
+
+// nextLane is the lane of a mask whose atomic comes next.
+func (b *block) nextLane(mask uint32) int {
+	if b.backwards {
+		return 31 - bits.LeadingZeros32(mask)
+	}
+	return bits.TrailingZeros32(mask)
 }
 
 // effect is the access that an atomic is in the end: a cas that fails only reads. All others write, even a value that is

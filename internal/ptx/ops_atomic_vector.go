@@ -1,7 +1,6 @@
 package ptx
 
 import (
-	"math/bits"
 	"unsafe"
 
 	"bilevel/internal/ptx/syntax"
@@ -75,10 +74,7 @@ func (d *decoder) vectorAtomic(f func(typ string, global bool) update) {
 			w.san.begin(w, a)
 		}
 		for m := mask; m != 0; {
-			i := bits.TrailingZeros32(m)
-			if w.block.backwards {
-				i = 31 - bits.LeadingZeros32(m)
-			}
+			i := w.block.nextLane(m)
 			m &^= 1 << i
 			p := w.locate(in, a, i, addr[i&31], a.bytes())
 			if p.ptr == nil || p.space != spaceGlobal {
