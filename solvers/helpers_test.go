@@ -11,20 +11,13 @@ import (
 	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 )
 
 // executor is a fresh one on the float64 reference device.
-func executor(t *testing.T) *tensor.Executor {
-	dev := ref.New()
-	ex := tensor.NewExecutor(dev)
-	t.Cleanup(func() {
-		require.NoError(t, ex.Close())
-		require.NoError(t, dev.Close())
-	})
-	return ex
-}
+func executor(t *testing.T) *tensor.Executor { return tensortest.Executor(t, ref.New()) }
 
 func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Problem {
 	p, err := solvertest.Load(ex, c)

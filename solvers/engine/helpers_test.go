@@ -10,20 +10,13 @@ import (
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 )
 
 // executor is a fresh one on the float64 reference device.
-func executor(t *testing.T) *tensor.Executor {
-	dev := ref.New()
-	ex := tensor.NewExecutor(dev)
-	t.Cleanup(func() {
-		require.NoError(t, ex.Close())
-		require.NoError(t, dev.Close())
-	})
-	return ex
-}
+func executor(t *testing.T) *tensor.Executor { return tensortest.Executor(t, ref.New()) }
 
 // toy is a problem of one upper and one lower number, whose derivatives are written down by hand below:
 //

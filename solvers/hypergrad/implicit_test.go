@@ -12,6 +12,7 @@ import (
 	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/floats"
@@ -25,15 +26,7 @@ type point struct {
 	x, y *tensor.Variable
 }
 
-func executor(t *testing.T) *tensor.Executor {
-	dev := ref.New()
-	ex := tensor.NewExecutor(dev)
-	t.Cleanup(func() {
-		require.NoError(t, ex.Close())
-		require.NoError(t, dev.Close())
-	})
-	return ex
-}
+func executor(t *testing.T) *tensor.Executor { return tensortest.Executor(t, ref.New()) }
 
 func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Problem {
 	p, err := solvertest.Load(ex, c)

@@ -8,24 +8,16 @@ import (
 	"bilevel/device/ref"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 )
 
 // executor is a fresh one on the float64 reference device.
-func executor(t *testing.T) *tensor.Executor { return on(t, ref.New()) }
+func executor(t *testing.T) *tensor.Executor { return tensortest.Executor(t, ref.New()) }
 
 // narrow is a fresh executor in float32.
-func narrow(t *testing.T) *tensor.Executor { return on(t, host.New(2)) }
-
-func on(t *testing.T, dev tensor.Device) *tensor.Executor {
-	ex := tensor.NewExecutor(dev)
-	t.Cleanup(func() {
-		require.NoError(t, ex.Close())
-		require.NoError(t, dev.Close())
-	})
-	return ex
-}
+func narrow(t *testing.T) *tensor.Executor { return tensortest.Executor(t, host.New(2)) }
 
 // compute gives the values of nodes.
 func compute(t *testing.T, ex *tensor.Executor, build func() []*tensor.Node) [][]float64 {

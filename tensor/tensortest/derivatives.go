@@ -1,4 +1,4 @@
-// Package tensortest checks derivatives numerically.
+// Package tensortest checks derivatives numerically, and gives tests their executors.
 package tensortest
 
 import (
