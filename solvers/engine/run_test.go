@@ -32,29 +32,68 @@ func run(t *testing.T, e *engine.Engine, l engine.Limits) *engine.Outcome {
 	return out
 }
 
-// The mean step between two records falls to the tolerance: by a plain loop.
+// The mean step between two records falls to the tolerance, twice in a row: by a plain loop.
 func TestTolerance(t *testing.T) {
 	const step, tol, every = 0.1, 1e-3, 3
 	p := newToy(1, 1).problem()
-	out := run(t, start(t, p, descent(step)), engine.Limits{Iterations: 1000, Every: every, Tolerance: tol})
+	limits := engine.Limits{Iterations: 1000, Every: every, Tolerance: tol}
+	out := run(t, start(t, p, descent(step)), limits)
 	x, k := 1.0, 0
-	for before := math.Inf(1); before-x > tol*step*every; k += every {
-		before = x
+	for calm := 0; calm < 2; k += every {
+		before := x
 		for range every {
 			x -= step * x
+		}
+		if before-x <= tol*step*every {
+			calm++
 		}
 	}
 	require.Equal(t, engine.Converged, out.Status)
 	require.Equal(t, k, out.Iterations)
 	require.InDelta(t, x, out.Last.Arrays["x"][0], tolerance)
 	require.NoError(t, out.Err())
+	require.NotContains(t, out.String(), "Advice")
+
+	limits.Iterations = k - every
+	out = run(t, start(t, p, descent(step)), limits)
+	require.Equal(t, engine.OutOfIterations, out.Status)
+	require.Regexp(t, `^out of iterations after \d+ iterations in .* s \(.*\)\nAdvice: .*tolerance.*\.$`, out.String())
 
 	// On the boundary of a set x stands still, though the gradient does not vanish.
 	p.Upper.Set = problem.Box{Lo: 0.5, Hi: 2}
 	out = run(t, start(t, p, descent(step)), engine.Limits{Iterations: 1000, Every: every, Tolerance: tol})
 	require.Equal(t, engine.Converged, out.Status)
 	require.Equal(t, []float64{0.5}, out.Last.Arrays["x"])
-	require.Equal(t, 12, out.Iterations, "7 steps reach the boundary; from record 9 to 12 nothing moves")
+	require.Equal(t, 15, out.Iterations, "7 steps reach the boundary; from record 9 to 12 and on to 15 nothing moves")
+}
+
+// Where x turns back it ends an interval where it began, far from any minimum: that is not convergence.
+func TestTurningPoint(t *testing.T) {
+	const every = 4
+	direction := func(k int) float64 { // the second interval goes forth and back, the others go on
+		if k == every+2 || k == every+3 {
+			return -1
+		}
+		return 1
+	}
+	p := newToy(1, 1).problem()
+	out := run(t, start(t, p, engine.Spec{
+		State: []engine.Array{{Name: "x", Values: []float64{0}}},
+		Rates: []engine.Rate{{Name: "outer", At: func(int) float64 { return 1 }}, {Name: "direction", At: direction}},
+		Phases: []engine.Phase{{Build: func(it *engine.Iteration, s *engine.State) {
+			s.Set("x", s.Get("x").Add(it.Rate("direction")))
+		}}},
+	}), engine.Limits{Iterations: 40, Every: every, Tolerance: 0.1})
+	require.Equal(t, engine.OutOfIterations, out.Status)
+	require.Equal(t, []float64{36}, out.Last.Arrays["x"])
+}
+
+// Every way to end says what to try next, but for convergence.
+func TestAdvice(t *testing.T) {
+	for s := engine.Finished; s <= engine.NotFinite; s++ {
+		require.NotContains(t, s.String(), "Status(", "every status has a name")
+		require.Equal(t, s == engine.Converged, s.Advice() == "", "%s: %s", s, s.Advice())
+	}
 }
 
 // The best state by the monitor is kept, and patience counts the records since.
@@ -288,7 +327,7 @@ func TestLimitsRefuse(t *testing.T) {
 		want string
 	}{
 		{engine.Limits{}, "0 iterations: wants at least 1"},
-		{engine.Limits{Iterations: 1, Time: -1}, "none may be negative"},
+		{engine.Limits{Iterations: 1, Time: -1}, "finite numbers from 0 on"},
 		{engine.Limits{Iterations: 1, Tolerance: math.NaN()}, "tolerance NaN"},
 		{engine.Limits{Iterations: 1, Tolerance: 1}, "say with Every how many iterations lie between two"},
 		{engine.Limits{Iterations: 1, Patience: 1, Every: 1}, "patience wants a Monitor"},
