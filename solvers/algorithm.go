@@ -51,7 +51,7 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, n, seed) })
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, seed) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -452,11 +452,15 @@ func (r *run) settled() bool {
 			}
 		}
 	}
-	sum := 0.0
+	moved, size := 0.0, 0.0
 	for i := range x {
-		sum += (x[i] - before[i]) * (x[i] - before[i])
+		moved += (x[i] - before[i]) * (x[i] - before[i])
+		size += x[i] * x[i]
 	}
-	if !(math.Sqrt(sum) <= r.Tolerance*steps) {
+	// Where a step along a direction of the size of the tolerance is lost in the rounding of x, standing still says
+	// nothing.
+	seen := r.Tolerance*steps/float64(r.k-from) > r.Executor().Info().UnitRoundoff()*math.Sqrt(size)
+	if !seen || !(math.Sqrt(moved) <= r.Tolerance*steps) {
 		r.calm = 0
 		return false
 	}

@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/device/ref"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -86,6 +90,30 @@ func TestTurningPoint(t *testing.T) {
 	}), engine.Limits{Iterations: 40, Every: every, Tolerance: 0.1})
 	require.Equal(t, engine.OutOfIterations, out.Status)
 	require.Equal(t, []float64{36}, out.Last.Arrays["x"])
+}
+
+// In float32 an x of 10,000 does not move by steps of 0.00001: that is rounding, not convergence.
+func TestToleranceBelowRounding(t *testing.T) {
+	spec := descent(1e-9)
+	spec.State[0].Values = []float64{1e4}
+	for _, c := range []struct {
+		dev  device.Device
+		x    float64
+		tol  float64
+		want engine.Status
+	}{
+		{host.New(1), 1e4, 1, engine.OutOfIterations},
+		{ref.New(), 1e4 * math.Pow(1-1e-9, 30), 1, engine.OutOfIterations},
+		{ref.New(), 1e4 * math.Pow(1-1e-9, 10), 2e4, engine.Converged},
+	} {
+		b, err := newToy(1, 1).problem().Bind(tensortest.Executor(t, c.dev))
+		require.NoError(t, err)
+		e, err := engine.New(b, spec)
+		require.NoError(t, err)
+		out := run(t, e, engine.Limits{Iterations: 30, Every: 5, Tolerance: c.tol})
+		require.Equal(t, c.want, out.Status, c.dev.Info().Name)
+		require.InDelta(t, c.x, out.Last.Arrays["x"][0], 1e-8)
+	}
 }
 
 // Every way to end says what to try next, but for convergence.
