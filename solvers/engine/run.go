@@ -79,10 +79,10 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 50 * time.Millisecond
+	stopGrace = 30 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 25 * time.Millisecond
 	stride    = 4
 	// oldest is the age that the copy of a completed iteration may reach, unless one iteration takes longer.
 	oldest = 950 * time.Millisecond
