@@ -23,8 +23,8 @@ type MemoryError struct {
 
 func (e *MemoryError) Error() string {
 	return fmt.Sprintf(
-		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, and there are %s; "+
-			"work on fewer rows at a time, or give it more memory",
+		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, and "+
+			"there are %s; work on fewer rows at a time, or give it more memory",
 		device.ErrMemory,
 		inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
 		inUnits(int64(e.Need.Arena)),

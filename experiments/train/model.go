@@ -121,7 +121,8 @@ func (t *task) export(y, state []float64) experiments.Model {
 	return experiments.Model{
 		Name: "model", Arrays: all,
 		Metadata: map[string]string{
-			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes), "format": "pt",
+			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
+			"format": "pt",
 		},
 	}
 }

@@ -37,11 +37,11 @@ type Limits struct {
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
-	// was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
+	// that was being made when the snapshot was taken is made again.
 	Resume *Snapshot
-	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
-	// one is Outcome.Last, which the caller saves. Its time does not count.
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
+	// last one is Outcome.Last, which the caller saves. Its time does not count.
 	Checkpoint      func(*Snapshot) error
 	CheckpointEvery time.Duration
 }
