@@ -54,6 +54,9 @@ func shrink(a, chosen Algorithm) (smaller Algorithm, ok bool) {
 	v := reflect.New(reflect.TypeOf(chosen))
 	v.Elem().Set(reflect.ValueOf(chosen))
 	before := reflect.ValueOf(a)
+	if before.Type() != v.Elem().Type() {
+		return chosen, false
+	}
 	for i := range before.NumField() {
 		f := v.Elem().Field(i)
 		name, _, _ := strings.Cut(before.Type().Field(i).Tag.Get("json"), ",")

@@ -36,12 +36,13 @@ type Scale struct {
 //
 // with the derivatives ẏ* and v̇* along w, and the direction ∇xF - C v is wrong by M w/Inner, where M maps w to
 // C t - ∂y(∇xF - C v) s. m is the largest absolute eigenvalue of M, by powers of M from g. For one lower and one upper
-// variable SOBA is unstable from Outer = 4 Inner/m on (the criterion of Routh and Hurwitz for small steps); half of that
-// is taken. 1/(100 Inner) is added to the diagonal of H in these systems: what is slower does not follow within the
-// steps that are looked at, and H need not be positive definite at the start values.
+// variable SOBA is unstable from Outer = 4 Inner/m on (the criterion of Routh and Hurwitz for small steps); half of
+// that is taken. 1/(100 Inner) is added to the diagonal of H in these systems: what is slower does not follow within
+// the steps that are looked at, and H need not be positive definite at the start values.
 //
-// The step sizes do not depend on the number of iterations, so that a run with more of them, or one that ends by another
-// limit, goes as far as it can. A run with these steps that diverges is begun again with a quarter of them (Solve).
+// The step sizes do not depend on the number of iterations, so that a run with more of them, or one that ends by
+// another limit, goes as far as it can. A run with these steps that diverges is begun again with a quarter of them
+// (Solve).
 const (
 	probeRows  = 4096 // at most so many rows are looked at
 	powerSteps = 20
@@ -285,15 +286,16 @@ func (m *probe) solve(system linear.System, programs ...*tensor.Function) error 
 	return nil
 }
 
-// lag prepares the measurement of m at x, y and v, where direction [n] holds the vector that the powers of M begin with;
-// see above for what m is. Each program takes the solution of the system that the one before it has set up.
+// lag prepares the measurement of m at x, y and v, where direction [n] holds the vector that the powers of M begin
+// with; see above for what m is. Each program takes the solution of the system that the one before it has set up.
 func (m *probe) lag(system linear.System, at func(problem.Side) *problem.Point, x, y, direction, v *tensor.Variable,
 ) func() (float64, error) {
 	rhs, solution := system.RHS(), system.Solution().Node()
 	vector := func(name string) *tensor.Variable { return m.scope.Variable("probe "+name, tensor.Real, y.Size()) }
 	moveY, moveV, s, size := vector("move of y"), vector("move of v"), vector("lag of y"), m.scope.Number("probe lag")
 	unit := func() *tensor.Node { return direction.Node().Div(direction.Node().Norm()) }
-	// along is the derivative of ∇xF - C v and ∇yF - H v, with v held constant, along directions in x (nil: none) and y.
+	// along is the derivative of ∇xF - C v and ∇yF - H v, with v held constant, along directions in x (nil: none) and
+	// in y.
 	along := func(inX, inY *tensor.Node) (p, q *tensor.Node) {
 		f, g := at(problem.Upper), at(problem.Lower)
 		parts := []*tensor.Node{f.GradX().Sub(g.Cross(v.Node())), f.GradY().Sub(g.HVP(v.Node()))}

@@ -42,8 +42,8 @@ func chosen(t *testing.T, p *problem.Problem, n int) solvers.SOBA {
 }
 
 // Where the lower level follows slowly, the step of x is the one by the formula of Scale, worked out by hand for this
-// problem; a plain loop of SOBA's iteration settles with it, and not with a step that is larger than the stability limit
-// 2 Inner mu³/(a c²).
+// problem; a plain loop of SOBA's iteration settles with it, and not with a step that is larger than the stability
+// limit 2 Inner mu³/(a c²).
 func TestChosenStepsFollowTheLowerLevel(t *testing.T) {
 	for _, p := range []struct{ mu, c, a float64 }{{0.1, 1, 1}, {0.1, 0.3, 5}, {0.2, 2, 0.5}} {
 		s := chosen(t, slow(p.mu, p.c, p.a), 100)

@@ -47,8 +47,8 @@ type Options struct {
 	CheckpointEvery time.Duration
 }
 
-// Result is what a run ends with; printed, it says how the run ended, what it has cost, what to try unless it converged,
-// and its warnings.
+// Result is what a run ends with. Printed, it says how the run ended, what it has cost, what to try unless it
+// converged, and its warnings.
 type Result struct {
 	engine.Outcome
 	X, Y      problem.Values // the best iterate where there is a monitor, else the last one

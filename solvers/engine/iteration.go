@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strings"
 
 	"bilevel/internal/nearest"
@@ -28,7 +27,17 @@ func (s *State) Get(name string) *tensor.Node {
 
 // Set says what an entry becomes; entries that are not set stay.
 func (s *State) Set(name string, n *tensor.Node) {
-	s.Get(name)
+	v := s.e.Variable(name)
+	if v == nil {
+		s.Get(name) // which fails, with the nearest name
+	}
+	switch {
+	case n == nil:
+		tensor.Fail(s.e.spec.Name, "the entry %q of the state is set to no node", name)
+	case n.Size() != v.Size() || n.Type() != tensor.Real:
+		tensor.Fail(s.e.spec.Name, "the entry %q of the state is a vector of %d; the iteration gives %s %v",
+			name, v.Size(), n.Type(), n.Shape())
+	}
 	s.next[name] = n
 }
 
@@ -186,19 +195,11 @@ func (e *Engine) compile(ph *phase, last bool) {
 		}
 		for i, name := range e.names {
 			if n := s.next[name]; n != nil {
-				e.checkEntry(name, n, e.vars[i])
 				updates = append(updates, tensor.Update{Var: e.vars[i], Value: n.Flatten()})
 			}
 		}
 		return updates
 	})
-}
-
-func (e *Engine) checkEntry(name string, n *tensor.Node, v *tensor.Variable) {
-	if n.Size() != v.Size() || n.Type() != tensor.Real {
-		tensor.Fail(e.spec.Name, "the entry %q of the state is a vector of %d; the iteration gives %s %v",
-			name, v.Size(), n.Type(), fmt.Sprint(n.Shape()))
-	}
 }
 
 // watchHealth remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or

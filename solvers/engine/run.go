@@ -141,7 +141,8 @@ func (e *Engine) checkLimits(l Limits) error {
 	switch {
 	case l.Iterations < 1:
 		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
-	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 || !(l.Tolerance >= 0) || math.IsInf(l.Tolerance, 0):
+	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 ||
+		!(l.Tolerance >= 0) || math.IsInf(l.Tolerance, 0):
 		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: wants "+
 			"finite numbers from 0 on",
 			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)

@@ -386,7 +386,11 @@ func TestSpecRefuses(t *testing.T) {
 	m := newToy(10, 10)
 	p := m.problem()
 	p.State = problem.Vector(1)
-	p.Lower.Sampler = problem.Epochs(3)
+	value := p.Lower.Value
+	p.Lower.Loss = func(x, y problem.Vars, b problem.Batch, _ problem.Pass) problem.Loss {
+		return problem.Loss{Value: value(x, y, b)}
+	}
+	p.Lower.Value, p.Lower.Sampler = nil, problem.Epochs(3)
 	nothing := func(*engine.Iteration, *engine.State) {}
 	lower := engine.Draw{Of: problem.Lower}
 	for want, change := range map[string]func(*engine.Spec){
@@ -441,6 +445,9 @@ func TestSpecRefuses(t *testing.T) {
 		},
 		`the entry "y" of the state is a vector of 1`: func(s *engine.Spec) {
 			s.Phases[0].Build = func(_ *engine.Iteration, s *engine.State) { s.Set("y", s.Get("y").Expand(2)) }
+		},
+		`the entry "y" of the state is set to no node`: func(s *engine.Spec) {
+			s.Phases[0].Build = func(_ *engine.Iteration, s *engine.State) { s.Set("y", nil) }
 		},
 	} {
 		spec := engine.Spec{

@@ -28,12 +28,12 @@ var statusTexts = outcome.Texts{
 	Finished:        {"finished", "judge the end point by its certificate, since no tolerance was set"},
 	Converged:       {"converged", ""},
 	OutOfIterations: {"out of iterations", "allow more iterations, loosen the tolerance, or set larger step sizes"},
-	NoProgress:      {"no more progress", "judge the best iterate by its certificate; allow more patience if it is not good enough"},
-	OutOfTime:       {"out of time", "allow more time, or go on from the snapshot of the last iteration"},
-	OutOfCalls:      {"out of oracle calls", "allow more calls, or go on from the snapshot of the last iteration"},
-	Cancelled:       {"cancelled", "run again, or go on from the snapshot of the last iteration"},
-	NotFinite: {"not finite",
-		"use smaller step sizes, or look for NaN and very large values in the data"},
+	NoProgress: {"no more progress",
+		"judge the best iterate by its certificate, and allow more patience if it is not good enough"},
+	OutOfTime:  {"out of time", "allow more time, or go on from the snapshot of the last iteration"},
+	OutOfCalls: {"out of oracle calls", "allow more calls, or go on from the snapshot of the last iteration"},
+	Cancelled:  {"cancelled", "run again, or go on from the snapshot of the last iteration"},
+	NotFinite:  {"not finite", "use smaller step sizes, or look for NaN and very large values in the data"},
 }
 
 func (s Status) String() string { return statusTexts.Name(uint8(s)) }

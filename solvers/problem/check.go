@@ -147,8 +147,8 @@ func (b *Blocks) check() error {
 	case b.Combine > Worst:
 		return fmt.Errorf("unknown way to combine blocks, %d: there are Mean, Weighted and Worst", b.Combine)
 	case weighted && len(b.Weights) != b.Count || !weighted && b.Weights != nil:
-		return fmt.Errorf("%d blocks with %d weights: wants a weight each where Combine is Weighted, else none", b.Count,
-			len(b.Weights))
+		return fmt.Errorf("%d blocks with %d weights: wants a weight each where Combine is Weighted, else none",
+			b.Count, len(b.Weights))
 	}
 	for i, w := range b.Weights {
 		if !(w >= 0) || math.IsInf(w, 0) {

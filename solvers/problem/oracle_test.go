@@ -102,7 +102,9 @@ func TestObjectiveErrors(t *testing.T) {
 			}
 		},
 		"the lower objective of named failed: runtime error: index out of range": func(p *problem.Problem) {
-			p.Lower.Value = func(_, y problem.Vars, _ problem.Batch) *tensor.Node { return []*tensor.Node{}[y["w"].Size()] }
+			p.Lower.Value = func(_, y problem.Vars, _ problem.Batch) *tensor.Node {
+				return []*tensor.Node{}[y["w"].Size()]
+			}
 		},
 		`the level has no rows called "zz" (there are: label, z); did you mean "z"?`: func(p *problem.Problem) {
 			p.Lower.Value = func(_, _ problem.Vars, b problem.Batch) *tensor.Node { return b.Get("zz").Sum() }
