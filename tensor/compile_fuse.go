@@ -252,6 +252,8 @@ func (f *fusion) demand() {
 			for _, i := range s.in {
 				read(i, user)
 			}
+		case f.kept[s]: // by its own group too, since the reader may itself be computed by another one
+			f.stored[s] = true
 		case (user.op == opElem || user.op == opReduce) && s == n && s.op == opElem && f.group(s) == f.group(user):
 			f.used[s] = true
 		case (user.op == opElem || user.op == opReduce) && f.inlined(n, s):

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -119,5 +120,32 @@ func TestDerivativesLookNoDeeperThanTheirVariables(t *testing.T) {
 		visited := 0
 		walkFrom(leastDepth([]*Node{y}), []*Node{y.Square().Sum()}, func(*Node) { visited++ })
 		require.Equal(t, 4, visited, "y, its square, their sum over one axis, and the number seen without that axis")
+	}
+}
+
+// The number that many variables are scaled by is right, where it is stored, where its readers compute it, and where it is
+// read by a number that they compute.
+func TestNumberOfManyOperations(t *testing.T) {
+	for _, n := range []int{3, maxNumber / 2, maxNumber, 3 * maxNumber} {
+		ex := newRef(t)
+		updates := manyVariables(ex, n)
+		squares := 0.0
+		for i, u := range updates {
+			values := make([]float64, 10)
+			for k := range values {
+				values[k] = math.Sin(float64(i + k))
+				squares += values[k] * values[k]
+			}
+			require.NoError(t, u.Var.Write(values))
+		}
+		f := compiled(t, ex, updates...)
+		require.NoError(t, f.Run(1))
+		for i, u := range updates {
+			got, err := u.Var.Read()
+			require.NoError(t, err)
+			for k, v := range got {
+				require.InDelta(t, math.Sin(float64(i+k))*(1-math.Sqrt(squares)), v, 1e-12, "%d variables", n)
+			}
+		}
 	}
 }
