@@ -57,8 +57,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 	app := &app{stdout: stdout, stderr: stderr, env: env}
 	root := app.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -91,6 +89,8 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)
+	root.SetOut(a.stdout) // before the completion command is made, which keeps it
+	root.SetErr(a.stderr)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
 		groupOf(c)
