@@ -22,6 +22,7 @@ const maxThreads = 1 << 12
 type common struct {
 	device  string
 	threads int
+	memory  string
 	tf32    bool
 	seed    uint64
 	data    string
@@ -39,6 +40,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs.StringVar(&f.label, "label", "",
 		"the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
+	f.registerMemory(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")

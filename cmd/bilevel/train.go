@@ -73,6 +73,10 @@ func (a *app) predict() *cobra.Command {
 			if model == "" {
 				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")
 			}
+			limit, err := f.limit()
+			if err != nil {
+				return err
+			}
 			set, err := a.openData(f)
 			if err != nil {
 				return err
@@ -86,7 +90,7 @@ func (a *app) predict() *cobra.Command {
 			if rows == nil {
 				return usagef("--part %s: the data set %s has no such part", part, set.Name)
 			}
-			return a.runPredict(c, f, model, rows)
+			return a.runPredict(c, f, limit, model, rows)
 		},
 	}
 	f.command = cmd
@@ -95,15 +99,17 @@ func (a *app) predict() *cobra.Command {
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)
+	f.registerMemory(cmd)
 	return cmd
 }
 
-func (a *app) runPredict(c *cobra.Command, f *common, model string, rows *data.Set) error {
+func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model string, rows *data.Set) error {
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
 	table, err := train.Predict(c.Context(), ex, model, rows)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err
