@@ -20,7 +20,7 @@ const module = "bilevel/"
 var mayImport = map[string][]string{
 	".": {},
 	"cmd": {"experiments", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor", "device",
-		"device/open", "device/devicetest", "device/cuda/report"},
+		"device/open", "device/null", "device/devicetest", "device/cuda/report"},
 	"cmd/ptxrun": {},
 	"bench": {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device",
 		"device/open", "device/devicetest", "cpu", "kernels"},

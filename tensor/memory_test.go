@@ -81,6 +81,26 @@ func TestLimitMemory(t *testing.T) {
 	require.NoError(t, ex.Close())
 }
 
+// Variables count when they get their memory, which is at their first use; those that got it before stay usable.
+func TestLimitHoldsVariables(t *testing.T) {
+	dev := null.New()
+	ex := NewExecutor(dev)
+	ex.LimitMemory(1000)
+	small, large := ex.Variable("small", Real, 150), ex.Variable("large", Real, 101)
+	require.NoError(t, small.Write(make([]float64, 150)))
+	err := large.Write(make([]float64, 101))
+	require.ErrorIs(t, err, device.ErrMemory)
+	var short *MemoryError
+	require.True(t, errors.As(err, &short))
+	require.Equal(t, MemoryError{Need: Memory{Variables: 404}, InUse: 600, Have: 1000}, *short)
+	require.ErrorContains(t, err, "tensor: variable large [101]: out of memory: it needs 404 B (0 B of intermediate")
+	require.NoError(t, small.Write(make([]float64, 150)))
+	ex.LimitMemory(1004)
+	require.NoError(t, large.Write(make([]float64, 101)))
+	require.Equal(t, 1004, dev.Stats().LiveBytes)
+	require.NoError(t, ex.Close())
+}
+
 // Without a limit it is the device's memory that counts: on a simulated card of 80 GB, half a terabyte of activations.
 func TestDeviceMemoryIsTheLimit(t *testing.T) {
 	onDevice(t, "cuda-sim", func(t *testing.T, ex *Executor) {

@@ -31,7 +31,8 @@ type configFlags struct {
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
-var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every", "progress",
+var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every",
+	"progress",
 	"help"}
 
 func (f *configFlags) registerConfig(c *cobra.Command) {

@@ -72,6 +72,10 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return err
 	}
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
 	if f.out == "" {
 		f.out = resultsFolder(x.Name(), f.data)
 	}
@@ -102,6 +106,10 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		return errors.Join(err, dev.Close())
 	}
 	info := dev.Info()
+	err = checkMemory(c.Context(), info, limit, set, x, cells[0])
+	if err != nil && c.Context().Err() == nil {
+		return errors.Join(err, dev.Close())
+	}
 	store := &experiments.Store{
 		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(),
 		Device: info.Name + " (" + info.Detail + ")",
@@ -110,7 +118,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	}
 	progress := newProgress(a.stderr, f.quiet)
 	progress.json = f.show == progressJSON
-	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set, Note: progress.say}
+	env := experiments.Env{Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()

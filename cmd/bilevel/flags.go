@@ -22,6 +22,7 @@ const maxThreads = 1 << 12
 type common struct {
 	device  string
 	threads int
+	memory  string
 	tf32    bool
 	seed    uint64
 	data    string
@@ -36,9 +37,11 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
+	completes(c, "data", data.Names()...)
 	fs.StringVar(&f.label, "label", "",
 		"the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
+	f.registerMemory(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")

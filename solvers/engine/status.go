@@ -33,7 +33,8 @@ var statusTexts = outcome.Texts{
 	OutOfTime:  {"out of time", "allow more time, or go on from the snapshot of the last iteration"},
 	OutOfCalls: {"out of oracle calls", "allow more calls, or go on from the snapshot of the last iteration"},
 	Cancelled:  {"cancelled", "run again, or go on from the snapshot of the last iteration"},
-	NotFinite:  {"not finite", "use smaller step sizes, or look for NaN and very large values in the data"},
+	NotFinite: {"not finite",
+		"use smaller step sizes, or look in the data for NaN, very large values and labels outside the classes"},
 }
 
 func (s Status) String() string { return statusTexts.Name(uint8(s)) }
