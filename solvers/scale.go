@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"bilevel/internal/philox"
 	"bilevel/models/params"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/floats"
 )
 
 // Scale is step sizes that suit a problem, measured at its start values.
@@ -78,14 +81,6 @@ func measure(ctx context.Context, b *problem.Bound, seed uint64) (s Scale, err e
 		s.Outer = s.Inner // the hypergradient vanishes at the start: nothing is known about its scale
 	}
 	return s, nil
-}
-
-func norm(v []float64) float64 {
-	sum := 0.0
-	for _, c := range v {
-		sum += c * c
-	}
-	return math.Sqrt(sum)
 }
 
 // probe looks at a problem at its start values.
@@ -240,18 +235,16 @@ func (m *probe) hypergradient(step float64) (h slopes, err error) {
 	if err != nil {
 		return h, err
 	}
-	size := norm(g)
+	size := floats.Norm(g, 2)
 	if !(size > 0) || math.IsInf(size, 0) {
 		return h, nil
 	}
 	if h.lag, err = lag(); err != nil {
 		return h, err
 	}
-	h.longest = reach * (norm(m.b.Upper.Start.Flat) + math.Sqrt(float64(n))) / size
-	moved := make([]float64, n)
-	for i := range g {
-		moved[i] = m.b.Upper.Start.Flat[i] - h.longest*g[i]
-	}
+	h.longest = reach * (floats.Norm(m.b.Upper.Start.Flat, 2) + math.Sqrt(float64(n))) / size
+	moved := slices.Clone(m.b.Upper.Start.Flat)
+	floats.AddScaled(moved, -h.longest, g)
 	if err := x.Write(moved); err != nil {
 		return h, err
 	}
@@ -259,10 +252,7 @@ func (m *probe) hypergradient(step float64) (h slopes, err error) {
 	if err != nil {
 		return h, err
 	}
-	for i := range there {
-		there[i] -= g[i]
-	}
-	h.lipschitz = norm(there) / (h.longest * size)
+	h.lipschitz = floats.Distance(there, g, 2) / (h.longest * size)
 	return h, nil
 }
 

@@ -33,7 +33,7 @@ func (StocBiO) Name() string { return "stocbio" }
 func (StocBiO) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.ModelState,
-		Why:    "its Neumann series needs one lower level with a smooth, strongly convex objective, without " +
+		Why: "its Neumann series needs one lower level with a smooth, strongly convex objective, without " +
 			"constraints, whose variable lasts, and its steps an x that is free or in a set",
 	}
 }
