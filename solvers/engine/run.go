@@ -198,7 +198,7 @@ func (r *run) start() error {
 			r.bestValue = s.BestValue
 		}
 	}
-	if err := r.health.WriteInts([]int32{0}); err != nil {
+	if err := r.nonFinite.WriteInts([]int32{0}); err != nil {
 		return err
 	}
 	finite, err := r.keep()

@@ -203,7 +203,7 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if h.Gradient, err = e.gradient.Read(); err != nil {
 		return nil, err
 	}
-	if err := e.errorFigure(ctx, h); err != nil {
+	if err := e.estimateError(ctx, h); err != nil {
 		return nil, err
 	}
 	direct, err := e.fx.Read()

@@ -189,8 +189,8 @@ func (p *Point) GradY() *tensor.Node { _, gy := p.Grad(); return gy }
 func (p *Point) along(known map[*tensor.Node]*products, in, v *tensor.Node) *products {
 	d := known[v]
 	if d == nil {
-		slope := tensor.JVP([]*tensor.Node{p.value}, []*tensor.Node{in}, []*tensor.Node{v.StopGradient()})[0]
-		g := tensor.Grad(slope, p.x, p.y)
+		directional := tensor.JVP([]*tensor.Node{p.value}, []*tensor.Node{in}, []*tensor.Node{v.StopGradient()})[0]
+		g := tensor.Grad(directional, p.x, p.y)
 		d = &products{x: g[0], y: g[1]}
 		known[v] = d
 	}
