@@ -124,6 +124,9 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r := s.opt.Resume; r != nil && r.Algorithm != a.Name() {
+		return nil, fmt.Errorf("%s cannot go on with a snapshot of %s", a.Name(), r.Algorithm)
+	}
 	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
 		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
 			return nil, err
