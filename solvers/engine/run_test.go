@@ -381,7 +381,7 @@ func TestLimitsRefuse(t *testing.T) {
 	require.ErrorContains(t, err, `a tolerance wants a state "x" and a rate "outer"`)
 }
 
-// What no run can mean is refused where the engine is made, and a misspelt name with the nearest one.
+// A description that makes no sense is refused where the engine is made, a misspelt name with the nearest one.
 func TestSpecRefuses(t *testing.T) {
 	m := newToy(10, 10)
 	p := m.problem()

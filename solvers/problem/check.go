@@ -83,7 +83,7 @@ func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
 	return nil
 }
 
-// Check refuses problems that no algorithm can mean.
+// Check refuses problems that make no sense for any algorithm; its error says what is wrong and what is wanted.
 func (p *Problem) Check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every problem that cannot be meant is refused with a sentence, where it is checked or bound.
+// Every problem that makes no sense is refused with a sentence, where it is checked or bound.
 func TestCheck(t *testing.T) {
 	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
 	prox := func(z, _ *tensor.Node) *tensor.Node { return z }
