@@ -31,6 +31,9 @@ func TestCheck(t *testing.T) {
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
 			p.Upper.Prox = prox
 		},
+		"a proximal map belongs to a Value or a Loss, but the lower level is a Residual": func(p *problem.Problem) {
+			p.Lower.Value, p.Lower.Residual, p.Lower.Prox = nil, value, prox
+		},
 		"the upper level has no start values": func(p *problem.Problem) {
 			p.Upper.Start = problem.Values{}
 		},
