@@ -138,7 +138,8 @@ func (e *Evaluator) compile(tables map[string]*tensor.Node, metrics []Metric) {
 			updates = append(updates, tensor.Update{Var: e.sums, Value: e.sums.Node().Add(tensor.Concat(0, sums...))})
 		}
 		for i, p := range e.perRow {
-			updates = append(updates, tensor.Update{Var: e.out[i], Value: e.column("result by row", p.Name, p.Type, p.Of(b))})
+			value := e.column("result by row", p.Name, p.Type, p.Of(b))
+			updates = append(updates, tensor.Update{Var: e.out[i], Value: value})
 		}
 		return updates
 	})
