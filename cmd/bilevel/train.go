@@ -67,15 +67,23 @@ func (a *app) predict() *cobra.Command {
 	f := &common{}
 	var model, part string
 	cmd := &cobra.Command{
-		Use:     "predict",
-		Short:   "Label rows with a model that train wrote",
+		Use:   "predict",
+		Short: "Label rows with a model that train wrote",
+		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it, and the model's
+probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder with train_x.npy
+alone, or a table, of which the columns that the model was trained on are taken by their names.`,
 		Example: "  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if model == "" {
 				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")
 			}
-			set, err := a.openData(f)
+			trained, err := train.Open(model)
+			if err != nil {
+				return err
+			}
+			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns}
+			set, err := data.OpenWith(f.data, a.env, o)
 			if err != nil {
 				return err
 			}
@@ -88,26 +96,27 @@ func (a *app) predict() *cobra.Command {
 			if rows == nil {
 				return usagef("--part %s: the data set %s has no such part", part, set.Name)
 			}
-			return a.runPredict(c, f, model, rows)
+			return a.runPredict(c, f, trained, rows)
 		},
 	}
 	f.command = cmd
 	cmd.Flags().StringVar(&model, "model", "", "the model file")
 	cmd.Flags().StringVar(&f.data, "data", "digits", "digits | mnist | fashion-mnist | DIR")
 	completes(cmd, "data", data.Names()...)
+	cmd.Flags().StringVar(&f.label, "label", "", "the label column of a table, for a model that was not trained on one")
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)
 	return cmd
 }
 
-func (a *app) runPredict(c *cobra.Command, f *common, model string, rows *data.Set) error {
+func (a *app) runPredict(c *cobra.Command, f *common, model *train.Trained, rows *data.Set) error {
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
-	table, err := train.Predict(c.Context(), ex, model, rows)
+	table, err := model.Predict(c.Context(), ex, rows)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err
 	}

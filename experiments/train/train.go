@@ -97,6 +97,8 @@ type task struct {
 	scope     *tensor.Scope
 	data      *data.Prepared
 	seed      uint64
+	names     []string // of the classes
+	columns   []string // of a table
 	model     models.Model
 	bound     *problem.Bound
 	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics

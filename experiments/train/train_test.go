@@ -72,7 +72,9 @@ func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	require.NoError(t, err)
 	dev := host.New(1)
 	ex := tensor.NewExecutor(dev)
-	table, err := Predict(context.Background(), ex, filepath.Join(dir, "model.safetensors"), test)
+	m, err := Open(filepath.Join(dir, "model.safetensors"))
+	require.NoError(t, err)
+	table, err := m.Predict(context.Background(), ex, test)
 	require.NoError(t, err)
 	wrong := 0
 	for i, row := range table.Rows {
