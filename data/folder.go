@@ -14,8 +14,8 @@ import (
 // Options say how a folder or file of one's own is read.
 type Options struct {
 	Label string // the label column of tables by its name, or the columns of a one-hot label, separated by commas
-	// Unlabelled says that rows are wanted for their features alone: labels may be missing, and are 0 where they are. Then
-	// Columns, where given, are the feature columns of tables in their order, and other columns are not looked at.
+	// Unlabelled says that rows are wanted for their features alone: labels may be missing, and are 0 where they are.
+	// Then Columns, where given, are the feature columns of tables in their order, and other columns are not looked at.
 	Unlabelled bool
 	Columns    []string
 }
@@ -170,8 +170,8 @@ func OpenFolderWith(path string, o Options) (*Dataset, error) {
 			path, found[0].what, names[0][0], found[1].what, names[1][0])
 	case len(found) == 1:
 		if o.Label != "" && found[0].what != "tables" {
-			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place", path,
-				found[0].what)
+			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place",
+				path, found[0].what)
 		}
 		return found[0].read(path, names[0], o)
 	}
@@ -203,8 +203,8 @@ func (l *listing) nothing() error {
 	for _, below := range l.folders { // as the files of a library that has a folder of its own for them
 		if deeper, err := list(filepath.Join(l.dir, below)); err == nil {
 			if found, _ := deeper.layouts(); len(found) > 0 {
-				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir,
-					found[0].what,
+				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir,
+					deeper.dir, found[0].what,
 					fs.ErrNotExist)
 			}
 		}

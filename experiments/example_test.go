@@ -43,7 +43,8 @@ func ExampleExperiment() {
 	}
 	dev := ref.New()
 	defer dev.Close()
-	records, err := experiments.Run(context.Background(), dev, experiments.Env{}, dice{}, cells, nil, experiments.Hooks{})
+	records, err := experiments.Run(context.Background(), dev, experiments.Env{}, dice{}, cells, nil,
+		experiments.Hooks{})
 	if err != nil {
 		log.Fatal(err)
 	}

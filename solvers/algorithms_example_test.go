@@ -48,7 +48,8 @@ func ExampleSOBA() {
 
 // Gradients alone: the point that F2SA comes to is off by O(1/multiplier).
 func ExampleF2SA() {
-	solveFollow(solvers.F2SA{YStep: 0.01, ZStep: 0.5, OuterStep: 0.1, Multiplier: 10}, solvers.Options{Iterations: 1000})
+	f2sa := solvers.F2SA{YStep: 0.01, ZStep: 0.5, OuterStep: 0.1, Multiplier: 10}
+	solveFollow(f2sa, solvers.Options{Iterations: 1000})
 	solveFollow(solvers.F2SA{YStep: 0.001, ZStep: 0.5, OuterStep: 0.1, Multiplier: 100, InnerSteps: 100},
 		solvers.Options{Iterations: 1000})
 	// Output:

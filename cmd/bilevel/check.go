@@ -43,6 +43,7 @@ them is. The exit status is 1 if one of them is off by more than its bound. The 
 		},
 	}
 	f.registerDevice(cmd)
+	f.registerMemory(cmd)
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "seed of the problem that is drawn")
 	cmd.Flags().BoolVar(&f.json, "json", false,
 		"end standard output with one line of JSON; the table goes to standard error")
@@ -50,11 +51,16 @@ them is. The exit status is 1 if one of them is off by more than its bound. The 
 }
 
 func (a *app) runCheck(c *cobra.Command, f *common, one check.Check) error {
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
 	findings, err := one.Run(c.Context(), ex, f.seed)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return fmt.Errorf("check %s: %w", one.Name, err)

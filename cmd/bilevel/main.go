@@ -79,8 +79,8 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bilevel",
 		Short: "Bi-level optimization for machine learning",
-		Long: "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the " +
-			"applications of such problems.\n\n" + exitText(),
+		Long: "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of " +
+			"such problems.\n\n" + exitText(),
 		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

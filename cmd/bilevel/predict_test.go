@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rows without labels, in any form and with columns in any order, are labelled with the names that the training data use.
+// Rows without labels, in any form and with columns in any order, are labelled with the names that the training data
+// use.
 func TestPredictUnlabelled(t *testing.T) {
 	inNewFolder(t)
 	x, y := rows(60)
@@ -42,7 +43,8 @@ func TestPredictUnlabelled(t *testing.T) {
 		require.Equal(t, want, r.stdout, data)
 	}
 	refused(t, bilevel("predict --data ./c.csv --model "+model), exitEnvironment, `the column "b" is missing`)
-	refused(t, bilevel("predict --data ./wide.npy --model "+model), exitEnvironment, "the rows have 3 features, the model")
+	refused(t, bilevel("predict --data ./wide.npy --model "+model), exitEnvironment,
+		"the rows have 3 features, the model")
 	refused(t, bilevel("predict --data ./folder --part test --model "+model), exitUsage, "has no such part")
 	refused(t, bilevel("train --data ./folder --quiet"), exitEnvironment, "the training labels are missing")
 
@@ -51,5 +53,6 @@ func TestPredictUnlabelled(t *testing.T) {
 	broken := strings.Replace(string(text), `[\"cat\",\"dog\"]`, `{\"cat\":\"dog\"}`, 1)
 	require.NotEqual(t, string(text), broken)
 	writeText(t, "broken", broken)
-	refused(t, bilevel("predict --data ./x.npy --model broken"), exitEnvironment, `its metadata "class_names" are no list of names`)
+	refused(t, bilevel("predict --data ./x.npy --model broken"), exitEnvironment,
+		`its metadata "class_names" are no list of names`)
 }

@@ -20,9 +20,9 @@ func (a *app) train() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train a classifier: softmax regression or a multilayer perceptron",
-		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error after each
-epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives the same
-layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
+		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error
+after each epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives
+the same layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
 		Example: `  bilevel train
   bilevel train --data mnist --model mlp:300-100 --seeds 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
@@ -53,8 +53,10 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of sgd")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cosine)")
-	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default: what suits the activation)")
-	fs.Float64Var(&c.EMA, "ema", 0, "factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.StringVar((*string)(&c.Start), "start", "",
+		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
+	fs.Float64Var(&c.EMA, "ema", 0,
+		"factor of an exponential average of the iterates, which is then the model (0: none)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
 	completes(cmd, "model", "softmax", "mlp:300-100")
 	completes(cmd, "optimizer", "sgd", "adam")
@@ -69,14 +71,18 @@ func (a *app) predict() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "predict",
 		Short: "Label rows with a model that train wrote",
-		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it, and the model's
-probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder with train_x.npy
-alone, or a table, of which the columns that the model was trained on are taken by their names.`,
+		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it, and
+the model's probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder with
+train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names.`,
 		Example: "  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if model == "" {
 				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")
+			}
+			limit, err := f.limit()
+			if err != nil {
+				return err
 			}
 			trained, err := train.Open(model)
 			if err != nil {
@@ -96,7 +102,7 @@ alone, or a table, of which the columns that the model was trained on are taken 
 			if rows == nil {
 				return usagef("--part %s: the data set %s has no such part", part, set.Name)
 			}
-			return a.runPredict(c, f, trained, rows)
+			return a.runPredict(c, f, limit, trained, rows)
 		},
 	}
 	f.command = cmd
@@ -107,15 +113,17 @@ alone, or a table, of which the columns that the model was trained on are taken 
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)
+	f.registerMemory(cmd)
 	return cmd
 }
 
-func (a *app) runPredict(c *cobra.Command, f *common, model *train.Trained, rows *data.Set) error {
+func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model *train.Trained, rows *data.Set) error {
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
 	table, err := model.Predict(c.Context(), ex, rows)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err

@@ -84,7 +84,8 @@ func (s Set) Get(ctx context.Context, o Options) (dir string, got bool, err erro
 	}
 	release, err := lockfile.Take(filepath.Join(o.Root, "."+s.Name+".lock"))
 	if held := (*lockfile.Held)(nil); errors.As(err, &held) {
-		return dir, false, fmt.Errorf("%s: %s is getting it into %s just now; wait until it has ended", s.Name, held.Holder, o.Root)
+		return dir, false, fmt.Errorf("%s: %s is getting it into %s just now; wait until it has ended",
+			s.Name, held.Holder, o.Root)
 	}
 	if err != nil {
 		return dir, false, fmt.Errorf(remedy, err)
@@ -222,7 +223,8 @@ func (s Set) getFile(ctx context.Context, o Options, f file, stage string, old *
 		if result, err = client.Get(ctx, want, path); err != nil {
 			var dead *download.Error
 			if errors.As(err, &dead) {
-				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command", err, path)
+				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command",
+					err, path)
 			}
 			return archived{}, err
 		}

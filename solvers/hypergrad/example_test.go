@@ -39,7 +39,8 @@ func ExampleAt() {
 		log.Fatal(err)
 	}
 	defer device.Close()
-	h, err := hypergrad.OnExecutor(context.Background(), device.Executor, follow(), problem.Vector(2), problem.Vector(2.1))
+	x, y := problem.Vector(2), problem.Vector(2.1)
+	h, err := hypergrad.OnExecutor(context.Background(), device.Executor, follow(), x, y)
 	if err != nil {
 		log.Fatal(err)
 	}

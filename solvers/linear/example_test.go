@@ -38,7 +38,8 @@ func solve(s linear.Solver) (v []float64, stats linear.Stats) {
 // Conjugate gradients need as many steps as A has different eigenvalues, and meet the smallest on their way.
 func ExampleCG() {
 	v, stats := solve(linear.CG{RTol: 1e-10})
-	fmt.Printf("%.3f, %v in %d steps, smallest eigenvalue %.3f\n", v, stats.Status, stats.Steps, stats.SmallestEigenvalue)
+	fmt.Printf("%.3f, %v in %d steps, smallest eigenvalue %.3f\n",
+		v, stats.Status, stats.Steps, stats.SmallestEigenvalue)
 	// Output: [1.000 0.500], converged in 2 steps, smallest eigenvalue 1.000
 }
 
