@@ -57,6 +57,10 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
 	fs.Float64Var(&c.EMA, "ema", 0,
 		"factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.Float64Var(&c.Tail, "tail", 0,
+		"part of the run, at its end, whose iterates are averaged; the average is then the model (0: none)")
+	fs.StringArrayVar(&c.Decay, "decay", nil,
+		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0; repeat it for more")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
 	completes(cmd, "model", "softmax", "mlp:300-100")
 	completes(cmd, "optimizer", "sgd", "adam")
