@@ -33,6 +33,10 @@ func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 	given := map[string]any{}
 	c.Flags().Visit(func(flag *pflag.Flag) {
 		switch flag.Value.Type() {
+		case "stringArray":
+			if list, ok := flag.Value.(pflag.SliceValue); ok {
+				given[keyOf(flag.Name)] = list.GetSlice()
+			}
 		case "string":
 			given[keyOf(flag.Name)] = flag.Value.String()
 		case "bool", "int", "uint64", "float64":
