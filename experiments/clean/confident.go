@@ -24,7 +24,9 @@ func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, s
 	for place, i := range philox.New(seed, 1, philox.StreamSplit).Perm(count) {
 		part[i] = place % parts
 	}
-	o := &outOfFold{judgement: judgement{loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count)}}
+	o := &outOfFold{judgement: judgement{
+		loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count), doubt: make([]float64, count),
+	}}
 	ys := make([][]float64, parts)
 	sums, each := make([]float64, n.classes), make([]float64, n.classes)
 	for k := range parts {
@@ -57,14 +59,15 @@ func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, s
 			o.limits[c] = sums[c] / each[c]
 		}
 	}
+	o.confusion = confusionOf(o.label, labels, n.classes)
 	for k, y := range ys {
-		j, err := n.judge(ctx, n.rows.train, y, o.limits)
+		j, err := n.judge(ctx, n.rows.train, y, &second{o.limits, o.confusion})
 		if err != nil {
 			return nil, err
 		}
 		for i, p := range part {
 			if p == k {
-				o.confident[i] = j.confident[i]
+				o.confident[i], o.doubt[i] = j.confident[i], j.doubt[i]
 			}
 		}
 	}

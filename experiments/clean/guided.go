@@ -157,7 +157,7 @@ func (g *guided) withTrusted(ctx context.Context) error {
 		return err
 	}
 	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: out.weights, held: c.run}
-	if end.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+	if end.judged, err = n.look(ctx, out.y, labels); err != nil {
 		return err
 	}
 	g.r.Texts["choice"] = c.why
@@ -206,7 +206,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 		g.unit()
 	}
 	trusted := &control{name: "trusted", title: "training on the trusted rows alone", y: y0, held: c.onTrusted}
-	if trusted.judged, err = n.judge(ctx, g.rows.train, y0, nil); err != nil {
+	if trusted.judged, err = n.look(ctx, y0, labels); err != nil {
 		return nil, err
 	}
 	controls = append(controls, trusted)
@@ -217,7 +217,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 			return nil, err
 		}
 		self.y = out.y
-		if self.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+		if self.judged, err = n.look(ctx, out.y, labels); err != nil {
 			return nil, err
 		}
 		controls = append(controls, self)
@@ -245,19 +245,20 @@ func (g *guided) decide(end *ending, controls []*control) {
 	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
 }
 
-// warnOfEquals names the controls that held-out trusted rows cannot tell from the run: those with less log loss, or with
-// mistakes that are not more by a standard error.
+// warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they get
+// more right by half a point, since the difference plus two standard errors is above that.
 func (g *guided) warnOfEquals(end *ending, controls []*control) {
+	const worthKnowing, errorsWide = 0.005, 2
 	var names []string
 	for _, c := range controls {
-		loss, lossError := gain(end.held.loss, c.held.loss)
-		wrong, wrongError := gain(end.held.wrong, c.held.wrong)
-		if loss > lossError || wrong >= -wrongError {
-			names = append(names, fmt.Sprintf("%s (%.1f %% wrong)", c.title, 100*mean(c.held.wrong)))
+		wrong, se := gain(end.held.wrong, c.held.wrong)
+		se = max(se, 1/float64(len(end.held.rows))) // equal answers on so many rows do not make models equal
+		if most := wrong + errorsWide*se; most > worthKnowing {
+			names = append(names, fmt.Sprintf("%s (%+.1f points there, at most about %+.1f)", c.title, 100*wrong, 100*most))
 		}
 	}
 	if len(names) > 0 {
-		g.r.Warn("%d held-out trusted rows do not tell the cleaned model (%.1f %% wrong) from %s: it may not be the best model, and more trusted rows would tell",
+		g.r.Warn("%d held-out trusted rows cannot exclude that a simpler way gives a more accurate model than the cleaned one (%.1f %% wrong there): %s; more trusted rows would tell",
 			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
 	}
 }

@@ -205,7 +205,7 @@ func TestGuidedFindsWrongLabels(t *testing.T) {
 		require.Less(t, v["test_error"], v["controls.all.test_error"], form)
 		require.Contains(t, v, "controls.trusted.held_out_error")
 		suspects := run.Tables[0]
-		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "weight", "flagged"}, suspects.Columns)
+		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}, suspects.Columns)
 		require.Len(t, suspects.Rows, 750, "judged and trusted rows, which lie in the same file")
 		seen := map[string]bool{}
 		for _, row := range suspects.Rows {
@@ -289,7 +289,7 @@ func TestConfidentLabelsReachTheirLimits(t *testing.T) {
 		y[i] = r.NormFloat64()
 	}
 	limits := []float64{0.5, 0.3, 0.6}
-	j, err := n.judge(context.Background(), n.rows.train, y, limits)
+	j, err := n.judge(context.Background(), n.rows.train, y, &second{limits: limits})
 	require.NoError(t, err)
 	none := 0
 	for i := range s.Labels {

@@ -131,18 +131,19 @@ type rounded struct {
 	cost    problem.Counts
 }
 
-// priors fixes what a round takes from the model at hand: log-odds of the given label and the pair (given, suggested).
+// priors fixes what a round takes from the model at hand: log-odds that the given label is right, and the pair (given,
+// suggested).
 func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int32) {
 	prior, pair = make([]float64, len(labels)), make([]int32, len(labels))
 	for i, g := range labels {
-		p := math.Min(1-leastGiven, math.Max(leastGiven, j.given(i)))
+		p := math.Min(1-leastGiven, math.Max(leastGiven, j.right(i)))
 		prior[i], pair[i] = math.Log(p/(1-p)), g*int32(n.classes)+j.label[i]
 	}
 	return prior, pair
 }
 
-// run does the rounds. In each, with the model y at hand, p_i its probability of the given label g_i clipped to
-// [0.02, 0.98], s_i its most probable label, and weights
+// run does the rounds. In each, with the model y at hand, p_i the probability that the given label g_i is right (see
+// judgement.doubt) clipped to [0.02, 0.98], s_i the model's most probable label, and weights
 //
 //	table: w_i = sigmoid(log(p_i/(1-p_i)) + x[g_i, s_i]), x from 0     rows: w_i = sigmoid(x_i), x_i from log(p_i/(1-p_i))
 //	none:  w_i = p_i
@@ -207,7 +208,7 @@ func (n *net) runOnce(ctx context.Context, form string, labels, train, trusted [
 }
 
 func (n *net) oneRound(ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int, prior *[]float64, pair *[]int32) error {
-	j, err := n.judge(ctx, n.rows.train, out.y, nil)
+	j, err := n.look(ctx, out.y, labels)
 	if err != nil {
 		return err
 	}
