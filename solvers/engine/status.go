@@ -29,7 +29,8 @@ var statusTexts = outcome.Texts{
 	OutOfTime:  {"out of time", ""},
 	OutOfCalls: {"out of oracle calls", ""},
 	Cancelled:  {"cancelled", "run again with more time"},
-	NotFinite:  {"not finite", "use smaller step sizes, or look for very large values in the data"},
+	NotFinite: {"not finite",
+		"use smaller step sizes, or look in the data for very large values and labels outside the classes"},
 }
 
 func (s Status) String() string { return statusTexts.Name(uint8(s)) }
