@@ -149,6 +149,18 @@ func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
 	return p, nil
 }
 
+// markAt draws a dashed line from the bottom to the top of a picture.
+func markAt(p *plot.Plot, m Mark) error {
+	l, err := plotter.NewLine(plotter.XYs{{X: m.At, Y: p.Y.Min}, {X: m.At, Y: p.Y.Max}})
+	if err != nil {
+		return err
+	}
+	l.Width, l.Dashes = vg.Points(1), []vg.Length{vg.Points(4), vg.Points(3)}
+	p.Add(l)
+	p.Legend.Add(m.Name, l)
+	return nil
+}
+
 func faint(c color.NRGBA) color.NRGBA {
 	c.A = 50
 	return c
@@ -212,7 +224,12 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 		}
 		var all []series
 		for i, l := range spec.Lines {
-			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
+			if y := column(l.Column, scale); len(y[0]) > 0 { // a run may have no test rows, say
+				all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), y})
+			}
+		}
+		if len(all) == 0 {
+			continue
 		}
 		p, err := curves(title, spec.X, spec.Y, all...)
 		if err != nil {
@@ -239,6 +256,11 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 	p, err := histogram(title, report.Histogram.X, groups...)
 	if err != nil {
 		return err
+	}
+	if m := report.Histogram.Mark; m.Name != "" {
+		if err := markAt(p, m); err != nil {
+			return err
+		}
 	}
 	return savePlot(p, dir, report.Histogram.File)
 }

@@ -1,8 +1,11 @@
 package clean
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"math"
+	"slices"
 )
 
 // pseudoRows are the weights κ, in rows, that confusionOf may give to its symmetric prior.
@@ -30,25 +33,24 @@ func confusionOf(suggested, given []int32, classes int) []float64 {
 	}
 	n := float64(len(given))
 	e := min(max(differ, 0.5), n-0.5) / n // neither impossible nor certain
-	prior := func(t, g int32) float64 {
-		if t == g {
+	prior := func(p [2]int32) float64 {
+		if p[0] == p[1] {
 			return 1 - e
 		}
 		return e / float64(max(1, classes-1))
 	}
 	logGamma := func(x float64) float64 { l, _ := math.Lgamma(x); return l }
+	pairs := slices.SortedFunc(maps.Keys(counts), func(a, b [2]int32) int { // so that sums have the same bits in every run
+		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
+	})
 	best, kappa := math.Inf(-1), 0.0
 	for _, k := range pseudoRows {
 		evidence := 0.0
 		for _, s := range sums {
 			evidence += logGamma(k) - logGamma(k+s)
 		}
-		for t := range int32(classes) { // in order, so that the sum has the same bits in every run
-			for g := range int32(classes) {
-				if c := counts[[2]int32{t, g}]; c > 0 {
-					evidence += logGamma(c+k*prior(t, g)) - logGamma(k*prior(t, g))
-				}
-			}
+		for _, p := range pairs {
+			evidence += logGamma(counts[p]+k*prior(p)) - logGamma(k*prior(p))
 		}
 		if evidence > best {
 			best, kappa = evidence, k
@@ -58,8 +60,20 @@ func confusionOf(suggested, given []int32, classes int) []float64 {
 	for g := range int32(classes) {
 		for t := range int32(classes) {
 			if t != g {
-				c := (counts[[2]int32{t, g}] + kappa*prior(t, g)) / (sums[t] + kappa)
-				out[int(g)*classes+int(t)] = math.Log(c)
+				out[int(g)*classes+int(t)] = kappa * prior([2]int32{t, g})
+			}
+		}
+	}
+	for _, p := range pairs {
+		if t, g := int(p[0]), int(p[1]); t != g {
+			out[g*classes+t] += counts[p]
+		}
+	}
+	for g := range classes {
+		for t := range classes {
+			if t != g {
+				c := out[g*classes+t] / (sums[t] + kappa)
+				out[g*classes+t] = math.Log(c)
 				off += c * sums[t]
 			}
 		}

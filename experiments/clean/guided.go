@@ -31,6 +31,7 @@ type guided struct {
 	folds []fold
 	// starts are models trained on the trusted rows of a fold, by model and fold.
 	starts map[[2]int][]float64
+	keep   *pieces
 	r      *experiments.Record
 	done   int
 }
@@ -82,7 +83,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	if d.Trusted == nil && (c.Weights != Auto) {
 		return nil, experiments.Usagef("--weights %s wants trusted rows: mark them with --trusted FILE or in %s, or give val_x.npy and val_y.npy", c.Weights, data.TrustedFile)
 	}
-	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord()}
+	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord(), keep: newPieces(env.Keeper)}
 	sc := env.Executor.Scope()
 	closeAll := func() error {
 		var errs []error
@@ -99,7 +100,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 		return nil, errors.Join(err, closeAll())
 	}
 	for _, spec := range c.specs() {
-		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed))
+		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed, g.keep))
 	}
 	g.all, g.trust = indices(d.Train.N()), nil
 	if d.Changed != nil {
@@ -123,7 +124,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	}
 	if err := work(ctx); err != nil {
 		if ctx.Err() != nil { // the device may still be busy: nothing is freed
-			return nil, err
+			return nil, errors.Join(err, g.keep.save())
 		}
 		return nil, errors.Join(fmt.Errorf("seed %d: %w", seed, err), closeAll())
 	}
@@ -152,18 +153,27 @@ func (g *guided) withTrusted(ctx context.Context) error {
 		return err
 	}
 	labels := g.data.Train.Labels
-	out, err := n.run(ctx, c.form, labels, g.all, g.trust, y0, g.seed, g.env.Done)
+	out, err := n.run(ctx, cleaning, c.form, labels, g.all, g.trust, y0, g.seed, func(round int, y []float64) error {
+		g.env.Done(round)
+		return g.note(ctx, n, cleaning, 0, round, y, nil)
+	})
 	if err != nil {
 		return err
 	}
-	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: out.weights, held: c.run}
+	last, err := n.look(ctx, out.before, labels)
+	if err != nil {
+		return err
+	}
+	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x), held: c.run}
+	g.curve(c.run.name, n.iterationsFor(len(g.all)))
 	if end.judged, err = n.look(ctx, out.y, labels); err != nil {
 		return err
 	}
 	g.r.Texts["choice"] = c.why
 	g.r.Texts["model"], g.r.Texts["form"] = n.spec.name, c.form
 	g.r.Count(out.cost)
-	g.saturated(out.weights)
+	g.saturated(end.weights)
+	g.warnOfRowsNeverDrawn(n)
 	for _, h := range c.tried {
 		g.r.Scalars["selection."+h.name+".log_loss"], g.r.Scalars["selection."+h.name+".error"] = mean(h.loss), mean(h.wrong)
 	}
@@ -212,7 +222,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	controls = append(controls, trusted)
 	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
 	if c.form != formNone {
-		out, err := n.run(ctx, formNone, labels, g.all, g.trust, y0, g.seed, func(int) {})
+		out, err := n.run(ctx, self.title, formNone, labels, g.all, g.trust, y0, g.seed, func(int, []float64) error { return nil })
 		if err != nil {
 			return nil, err
 		}

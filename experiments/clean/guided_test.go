@@ -40,7 +40,7 @@ func netOn(t *testing.T, train, trusted *data.Set, classes int, model string) *n
 	require.NoError(t, err1)
 	require.NoError(t, err2)
 	c := Config{Model: model}
-	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1)
+	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1, newPieces(nil))
 	t.Cleanup(func() {
 		require.NoError(t, n.close())
 		require.NoError(t, sc.Close())
@@ -102,7 +102,7 @@ func TestGuidedObjectives(t *testing.T) {
 			x[i] = r.NormFloat64()
 		}
 		lower, slope := 0.005*norm, make([]float64, size)
-		weights := n.weights(form, prior, pair, x)
+		weights := n.weights(form, j, train.Labels, x)
 		for i, g := range train.Labels {
 			p := probabilities(train, classes, y, i)
 			suggested := int32(slices.Index(p, slices.Max(p)))

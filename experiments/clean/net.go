@@ -58,6 +58,12 @@ func modelSpecs() []modelSpec {
 	}
 }
 
+// evaluated names what an evaluator looks at: a table, and the list of its rows where not all of them are meant.
+type evaluated struct {
+	table *table
+	part  *tensor.Variable
+}
+
 // net is a model that is trained on rows of the tables and judges them.
 type net struct {
 	settings
@@ -68,20 +74,21 @@ type net struct {
 	start params.Values
 	seed  uint64
 	rows  *tables
+	keep  *pieces
 
 	y          *tensor.Variable // the parameters that judge looks at
 	limits     *tensor.Variable // [classes], see second
 	confusion  *tensor.Variable // [classes, classes], see second
 	prior      *tensor.Variable // [train], see rounds
 	pair       *tensor.Variable // Int [train]
-	evaluators map[*table]*problem.Evaluator
+	evaluators map[evaluated]*problem.Evaluator
 	classes    int
 }
 
-func newNet(ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64) *net {
+func newNet(ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64, keep *pieces) *net {
 	n := &net{
-		settings: c, spec: spec, ex: ex, scope: ex.Scope(), model: spec.of(rows.train.dim, classes), seed: seed, rows: rows,
-		evaluators: map[*table]*problem.Evaluator{}, classes: classes,
+		settings: c, spec: spec, ex: ex, scope: ex.Scope(), model: spec.of(rows.train.dim, classes), seed: seed, rows: rows, keep: keep,
+		evaluators: map[evaluated]*problem.Evaluator{}, classes: classes,
 	}
 	n.start, _ = n.model.Init(seed)
 	n.y, n.limits = n.scope.Variable("y", tensor.Real, n.start.Size()), n.scope.Variable("limits", tensor.Real, classes)
@@ -141,7 +148,29 @@ type second struct {
 
 // judge looks at all rows of a table with parameters y, a few thousand at a time.
 func (n *net) judge(ctx context.Context, t *table, y []float64, by *second) (*judgement, error) {
-	e, err := n.evaluator(t)
+	return n.judgeRows(ctx, t, nil, y, by)
+}
+
+// judgePart looks at the training rows listed, of which there must be no more than part has room for. The result has one
+// entry for each of them, in their order.
+func (n *net) judgePart(ctx context.Context, part *tensor.Variable, rows []int32, y []float64, by *second) (*judgement, error) {
+	index := make([]int32, part.Size()) // where fewer are listed, row 0 is judged in their place
+	copy(index, rows)
+	if err := part.WriteInts(index); err != nil {
+		return nil, err
+	}
+	j, err := n.judgeRows(ctx, n.rows.train, part, y, by)
+	if err != nil {
+		return nil, err
+	}
+	m := len(rows)
+	j.loss, j.label, j.confident, j.doubt = j.loss[:m], j.label[:m], j.confident[:m], j.doubt[:m]
+	return j, nil
+}
+
+// judgeRows looks at the rows of a table that part lists on the device, at all of them where it is nil.
+func (n *net) judgeRows(ctx context.Context, t *table, part *tensor.Variable, y []float64, by *second) (*judgement, error) {
+	e, err := n.evaluator(t, part)
 	if err != nil {
 		return nil, err
 	}
@@ -173,25 +202,32 @@ func (n *net) judge(ctx context.Context, t *table, y []float64, by *second) (*ju
 	return j, nil
 }
 
-// evaluator is that of a table, made once.
-func (n *net) evaluator(t *table) (*problem.Evaluator, error) {
-	if e := n.evaluators[t]; e != nil {
+// evaluator is that of a table and a list of its rows, made once.
+func (n *net) evaluator(t *table, part *tensor.Variable) (*problem.Evaluator, error) {
+	key := evaluated{t, part}
+	if e := n.evaluators[key]; e != nil {
 		return e, nil
 	}
 	rows := problem.Rows{"features": problem.On(t.features.Node()), "label": problem.On(t.labels.Node())}
-	logits := func(b problem.Batch) *tensor.Node { return n.logits(n.y.Node(), b.Get("features")) }
+	of := func(b problem.Batch, name string) *tensor.Node { return b.Get(name) }
+	if part != nil {
+		tables := map[string]*tensor.Node{"features": t.features.Node(), "label": t.labels.Node()}
+		rows = problem.Rows{"row": problem.On(part.Node())}
+		of = func(b problem.Batch, name string) *tensor.Node { return tensor.Gather(tables[name], b.Get("row")) }
+	}
+	logits := func(b problem.Batch) *tensor.Node { return n.logits(n.y.Node(), of(b, "features")) }
 	masked := func(b problem.Batch) *tensor.Node { // a probability, or -1 where it does not reach its limit
 		p := logits(b).Softmax()
 		return tensor.Where(p.Lt(n.limits.Node()), tensor.Const(-1), p)
 	}
 	e, err := problem.NewEvaluator(n.ex, rows, 0, nil, []problem.PerRow{
-		{Name: "loss", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return tensor.CrossEntropy(logits(b), b.Get("label")) }},
+		{Name: "loss", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return tensor.CrossEntropy(logits(b), of(b, "label")) }},
 		{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
 		{Name: "confident", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return masked(b).ArgMax() }},
 		{Name: "reached", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return masked(b).MaxOver(1) }},
 		// q[t] L[t, g] as a distribution over t is the softmax of the logits plus log L.
 		{Name: "doubt", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node {
-			given := b.Get("label")
+			given := of(b, "label")
 			return tensor.CrossEntropy(logits(b).Add(tensor.Gather(n.confusion.Node(), given)), given)
 		}},
 	})
@@ -199,6 +235,6 @@ func (n *net) evaluator(t *table) (*problem.Evaluator, error) {
 		return nil, err
 	}
 	n.scope.Own(e.Close)
-	n.evaluators[t] = e
+	n.evaluators[key] = e
 	return e, nil
 }
