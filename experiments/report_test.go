@@ -248,6 +248,22 @@ func TestPlotsOfEdgeCases(t *testing.T) {
 	require.NoError(t, savePlot(p, t.TempDir(), "ends"))
 }
 
+// Seeds whose runs ended earlier than others are drawn as far as they go, and a misspelt column is named.
+func TestPlotsOfUnequalCurves(t *testing.T) {
+	long, short := NewRecord(), NewRecord()
+	long.Curve = Curve{Columns: []string{"iteration", "loss"}, Rows: [][]float64{{0, 3}, {10, 2}, {20, 1}}}
+	short.Curve = Curve{Columns: long.Curve.Columns, Rows: [][]float64{{0, 5}}}
+	report := Report{Plots: []Plot{{File: "loss", Over: "iteration", Lines: []Line{{"loss", "loss"}}}}}
+	for _, records := range [][]*Record{{long, short}, {short, long}} {
+		require.NoError(t, WriteResults(t.TempDir(), Page{}, report, records, 2))
+	}
+	report.Plots[0].Lines[0].Column = "lost"
+	err := WriteResults(t.TempDir(), Page{}, report, []*Record{long}, 1)
+	require.EqualError(t, err,
+		`plot loss: the curve has no column "lost" (there are: iteration, loss); did you mean "loss"?`)
+	require.ErrorContains(t, WriteResults(t.TempDir(), Page{}, report, nil, 0), "there are no records")
+}
+
 func TestCurvesScaleToWhatComesAfterTheStart(t *testing.T) {
 	s := series{"s", blue, [][]float64{{0, 1, 2}, {0, 1, 2}}, [][]float64{{90, 10, 6}, {90, 12, 6}}}
 	p, err := curves("t", "x", "y", s)

@@ -200,7 +200,7 @@ func (t *task) look(y, state []float64) error {
 	return err
 }
 
-// validate evaluates the model of the time, or its average, on the validation rows.
+// validate evaluates the current model, or the average of its parameters, on the validation rows.
 func (t *task) validate(ctx context.Context, e *engine.Engine) (*problem.Evaluation, error) {
 	from := "y"
 	if t.EMA > 0 {
