@@ -240,15 +240,16 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 		}
 		var all []series
 		for i, l := range spec.Lines {
-			if y := column(l.Column, scale); len(y[0]) > 0 { // a run may have no test rows, say
-				all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), y})
+			if l.Optional && !slices.Contains(records[0].Curve.Columns, l.Column) {
+				continue
 			}
-		}
-		if len(all) == 0 {
-			continue
+			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
 		}
 		if missing != nil {
 			return missing
+		}
+		if len(all) == 0 {
+			continue
 		}
 		p, err := curves(title, spec.X, spec.Y, all...)
 		if err != nil {

@@ -200,4 +200,7 @@ type Mark struct {
 }
 
 // Line is one line of a plot.
-type Line struct{ Name, Column string }
+type Line struct {
+	Name, Column string
+	Optional     bool // left out where the curves have no such column; a plot without any line is not drawn
+}

@@ -100,4 +100,4 @@ func fitsMemory(info device.Info, limit int64, need null.Stats) error {
 }
 
 // worthSaying is the peak in bytes from which on a run says what it needs before it starts.
-const worthSaying = 200 << 20
+const worthSaying = 64 << 20

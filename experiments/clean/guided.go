@@ -16,6 +16,7 @@ const (
 	confidentParts = 4 // folds of confident learning as a control
 	withoutTrusted = 5 // and where it is the method itself
 	confidentSteps = 1000
+	mostlyWrong    = 0.4 // a share of suggestions beside the given labels that wants a word
 )
 
 // guided is one seed's run of a form that begins on trusted rows, or of confident learning where there are none.
@@ -288,6 +289,16 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 		if best == nil || mean(o.loss) < mean(best.loss) {
 			best, chosen = o, n
 		}
+	}
+	differ := 0
+	for i, l := range best.label {
+		if l != labels[i] {
+			differ++
+		}
+	}
+	if share := float64(differ) / float64(len(labels)); share > mostlyWrong {
+		g.r.Warn("the %s suggests another label for %.0f %% of the rows that it was not trained on: either so many labels are wrong, or it cannot tell the %d classes "+
+			"apart by these columns, and then flagged rows mean little", chosen.spec.name, 100*share, g.data.Classes)
 	}
 	g.begin("cleaned model", 1)
 	kept := best.keeps()

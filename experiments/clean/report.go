@@ -26,7 +26,7 @@ func guidedReport() experiments.Report {
 		After: []string{"rule", "expected", "what_to_do", "advice"},
 		Plots: []experiments.Plot{{
 			File: "error-rounds", X: "round", Y: "error (%)", Over: "round", ScaleToPercent: true,
-			Lines: []experiments.Line{{Name: "held-out trusted rows", Column: "held_out_error"}, {Name: "test, for you alone", Column: "test_error"}},
+			Lines: []experiments.Line{{Name: "held-out trusted rows", Column: "held_out_error", Optional: true}, {Name: "test, for you alone", Column: "test_error", Optional: true}},
 		}},
 		Histogram: experiments.Plot{
 			File: "p-given", X: "p_given, the model's probability of the given label",
