@@ -32,9 +32,9 @@ var shown = Report{
 	},
 	Plots: []Plot{
 		{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration",
-			Lines: []Line{{"validation", "val_error"}, {"test", "test_error"}}, ScaleToPercent: true},
+			Lines: []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}}, ScaleToPercent: true},
 		{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds",
-			Lines: []Line{{"validation", "val_error"}}},
+			Lines: []Line{{Name: "validation", Column: "val_error"}}},
 	},
 	Histogram: Plot{File: "weights", X: "learned weight"},
 }
@@ -253,7 +253,7 @@ func TestPlotsOfUnequalCurves(t *testing.T) {
 	long, short := NewRecord(), NewRecord()
 	long.Curve = Curve{Columns: []string{"iteration", "loss"}, Rows: [][]float64{{0, 3}, {10, 2}, {20, 1}}}
 	short.Curve = Curve{Columns: long.Curve.Columns, Rows: [][]float64{{0, 5}}}
-	report := Report{Plots: []Plot{{File: "loss", Over: "iteration", Lines: []Line{{"loss", "loss"}}}}}
+	report := Report{Plots: []Plot{{File: "loss", Over: "iteration", Lines: []Line{{Name: "loss", Column: "loss"}}}}}
 	for _, records := range [][]*Record{{long, short}, {short, long}} {
 		require.NoError(t, WriteResults(t.TempDir(), Page{}, report, records, 2))
 	}

@@ -110,9 +110,16 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		return errors.Join(err, dev.Close())
 	}
 	info := dev.Info()
-	err = checkMemory(c.Context(), info, limit, set, x, cells[0])
+	need, err := rehearse(c.Context(), info, set, x, cells[0])
+	if err == nil {
+		err = fitsMemory(info, limit, need)
+	}
 	if err != nil && c.Context().Err() == nil {
 		return errors.Join(err, dev.Close())
+	}
+	if !f.quiet && need.PeakBytes >= worthSaying {
+		fmt.Fprintf(a.stderr, "bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
+			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
 	store := &experiments.Store{
 		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(),
