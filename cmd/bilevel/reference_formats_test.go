@@ -208,6 +208,7 @@ var written = map[string]string{
 	"error-epochs.svg":                 "validation error over epochs",
 	"error-iterations.svg":             "errors over iterations",
 	"error-seconds.svg":                "errors over seconds",
+	"error-rounds.svg":                 "errors after each round",
 	"labels.csv":                       "the labels, with those of flagged rows replaced",
 	"metrics.csv":                      "the curves, a line for each time that was noted",
 	"metrics.jsonl":                    "the same, one JSON object a line",
