@@ -45,6 +45,8 @@ type access struct {
 	acquire  bool
 	release  bool
 	atomic   bool
+	keeps    bool // of an atomic: the value that it writes is there already
+	copies   bool // of an atomic: exch, which hands on the old value without looking at it
 }
 
 func (a *access) bytes() int { return a.size * len(a.regs) }

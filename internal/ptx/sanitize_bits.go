@@ -168,6 +168,14 @@ func (s *sanitizer) move(w *warp, in *instr, a *access, lane int, h *shade, off 
 	}
 }
 
+// copied notes what is known of the old value that an exch brings.
+func (s *sanitizer) copied(w *warp, in *instr, a *access, lane int, h *shade, off uint64) {
+	s.old = h.undefinedBits(off, a.size)
+	if r := a.regs[0]; r >= 0 {
+		s.loaded(w, in, a, lane, r, s.old)
+	}
+}
+
 // loaded notes that a register has got undefined bits from memory.
 func (s *sanitizer) loaded(w *warp, in *instr, a *access, lane int, r int32, u uint64) {
 	if u == 0 {

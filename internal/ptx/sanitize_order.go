@@ -253,11 +253,11 @@ func (s *sanitizer) release(w *warp, a *access, lane int, p place, k objectKey) 
 	to.add(y.id, publish[0], publish[1])
 }
 
-// taken says whether a mark is of an atomic of the thread itself.
+// taken says whether a mark is of an atomic by which the thread itself has changed the value.
 func (m *mark) taken(y *blockSync, w *warp, lane int, where space) bool {
 	block := y.id
 	if where == spaceShared {
 		block = 0
 	}
-	return m.time > 0 && !m.plain && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
+	return m.time > 0 && m.effect == changes && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
 }
