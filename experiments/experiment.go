@@ -55,6 +55,7 @@ func SeedCells(experiment string, config any, seeds []uint64) []Cell {
 type Env struct {
 	Executor *tensor.Executor
 	Data     *data.Dataset
+	Memory   int64                        // most bytes for variables and functions on the device; 0: what it has free
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
 	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
@@ -89,7 +90,8 @@ type Hooks struct {
 }
 
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes
+// on.
 func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
 	records []*Record, err error) {
 	for i, c := range cells {
@@ -119,6 +121,7 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 			one.Keeper = &Keeper{store, c, key, from}
 		}
 		one.Executor = tensor.NewExecutor(dev)
+		one.Executor.LimitMemory(env.Memory)
 		r, err := x.Run(ctx, &one, c)
 		if err != nil {
 			if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway

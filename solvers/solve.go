@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"bilevel/solvers/engine"
@@ -34,25 +35,34 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
-	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
-	// is begun again, and they hear of iteration 0 once more.
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge,
+	// it is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 
-	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's settings
-	// from the snapshot, so that what was chosen once is not chosen again.
+	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's
+	// settings from the snapshot, so that what was chosen once is not chosen again.
 	Resume          *engine.Snapshot
 	Checkpoint      func(*engine.Snapshot) error
 	CheckpointEvery time.Duration
 }
 
-// Result is what a run ends with.
+// Result is what a run ends with. Printed, it says how the run ended, what it has cost, what to try unless it
+// converged, and its warnings.
 type Result struct {
 	engine.Outcome
 	X, Y      problem.Values // the best iterate where there is a monitor, else the last one
 	State     problem.Values // the running statistics that belong to it
 	Algorithm Algorithm      // with the settings that were chosen
 	Warnings  []string       // in plain sentences
+}
+
+func (r *Result) String() string {
+	lines := []string{r.Outcome.String()}
+	for _, w := range r.Warnings {
+		lines = append(lines, "Warning: "+w+".")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Solve runs an algorithm on a problem. It returns an error where the algorithm cannot run (a wrong setting, a problem
@@ -153,6 +163,9 @@ func (s *solve) limits() (engine.Limits, error) {
 	o := s.opt
 	if o.Iterations == 0 {
 		o.Iterations = 1000
+	}
+	if o.Iterations < 0 { // before step sizes are looked for, which the engine's own check comes after
+		return engine.Limits{}, fmt.Errorf("solve: %d iterations: wants at least 1, or 0 for 1,000", o.Iterations)
 	}
 	if o.Monitor == nil && (o.Patience > 0 || o.KeepBest) {
 		m, err := upperValue(s.b)

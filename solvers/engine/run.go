@@ -28,19 +28,20 @@ type Limits struct {
 	// with Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
 
 	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
-	// record: the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the
-	// projected steps). It wants a state "x" and a rate "outer".
+	// record, at two records in a row: that is the norm of the algorithm's hypergradient, averaged over the iterations
+	// between (where x is in a set, of the projected steps). One record is not enough, because x also ends where it
+	// began when it turns back in between. It wants a state "x" and a rate "outer".
 	Tolerance float64
 	// Monitor is a number that should fall: the upper objective, an error on validation rows. The best state by it is
 	// kept, and after Patience records without a lower one the run ends; 0: it does not.
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
-	// was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
+	// that was being made when the snapshot was taken is made again.
 	Resume *Snapshot
-	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
-	// one is Outcome.Last, which the caller saves. Its time does not count.
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
+	// last one is Outcome.Last, which the caller saves. Its time does not count.
 	Checkpoint      func(*Snapshot) error
 	CheckpointEvery time.Duration
 }
@@ -69,6 +70,15 @@ type Outcome struct {
 	Idle <-chan struct{}
 }
 
+// String says how the run ended, what it has cost, and in a second line what to try unless it converged.
+func (o *Outcome) String() string {
+	s := fmt.Sprintf("%s after %d iterations in %.3g s (%s)", o.Status, o.Iterations, o.Seconds, o.Counts)
+	if advice := o.Status.Advice(); advice != "" {
+		s += "\nAdvice: " + advice + "."
+	}
+	return s
+}
+
 // Err is nil unless the run was cancelled or diverged; then it says so and what to try.
 func (o *Outcome) Err() error {
 	if o.Status != Cancelled && o.Status != NotFinite {
@@ -79,10 +89,10 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 50 * time.Millisecond
+	stopGrace = 30 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 25 * time.Millisecond
 	stride    = 4
 	// oldest is the age that the copy of a completed iteration may reach, unless one iteration takes longer.
 	oldest = 950 * time.Millisecond
@@ -131,9 +141,10 @@ func (e *Engine) checkLimits(l Limits) error {
 	switch {
 	case l.Iterations < 1:
 		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
-	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 || !(l.Tolerance >= 0):
-		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may "+
-			"be negative",
+	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 ||
+		!(l.Tolerance >= 0) || math.IsInf(l.Tolerance, 0):
+		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: wants "+
+			"finite numbers from 0 on",
 			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)
 	case l.Tolerance > 0 && (e.Variable("x") == nil || !rate):
 		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not",
@@ -163,6 +174,7 @@ type run struct {
 	stale     int       // records since the best
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
+	calm      int       // records in a row that met the tolerance
 	recorded  int       // iteration of the last record, -1 before the first
 	pace      float64   // seconds of an iteration, see paced
 	saved     time.Time // when the last checkpoint was made
@@ -181,12 +193,12 @@ func (r *run) start() error {
 			return err
 		}
 		r.k, r.seconds, r.counts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Recorded
-		r.best, r.stale, r.moved, r.movedAt = s.Best, s.Stale, s.Moved, s.MovedAt
+		r.best, r.stale, r.moved, r.movedAt, r.calm = s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm
 		if s.Best != nil {
 			r.bestValue = s.BestValue
 		}
 	}
-	if err := r.health.WriteInts([]int32{0}); err != nil {
+	if err := r.nonFinite.WriteInts([]int32{0}); err != nil {
 		return err
 	}
 	finite, err := r.keep()
@@ -216,7 +228,7 @@ func (r *run) keep() (finite bool, err error) {
 // note writes where the loop stands into a snapshot. What it points at is not written to again.
 func (r *run) note(s *Snapshot) {
 	s.Iteration, s.Seconds, s.Counts, s.Recorded = r.k, r.seconds, r.counts, r.recorded
-	s.Best, s.Stale, s.Moved, s.MovedAt, s.BestValue = r.best, r.stale, r.moved, r.movedAt, 0
+	s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm, s.BestValue = r.best, r.stale, r.moved, r.movedAt, r.calm, 0
 	if r.best != nil {
 		s.BestValue = r.bestValue
 	}
@@ -313,6 +325,9 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 			}
 		}
 	}
+	if r.Tolerance > 0 {
+		return OutOfIterations, nil
+	}
 	return Finished, nil
 }
 
@@ -390,7 +405,7 @@ func (r *run) record() (Status, error) {
 			status = NoProgress
 		}
 	}
-	if r.Tolerance > 0 && r.still() {
+	if r.Tolerance > 0 && r.settled() {
 		status = Converged
 	}
 	if r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0 {
@@ -423,8 +438,8 @@ func (r *run) checkpoint() error {
 	return nil
 }
 
-// still tells whether x has hardly moved since the last record.
-func (r *run) still() bool {
+// settled tells whether x has hardly moved since the last record, for the second time in a row.
+func (r *run) settled() bool {
 	x, before, from := r.kept.Arrays["x"], r.moved, r.movedAt
 	r.moved, r.movedAt = append(r.moved[:0:0], x...), r.k
 	if before == nil || from == r.k {
@@ -438,9 +453,18 @@ func (r *run) still() bool {
 			}
 		}
 	}
-	sum := 0.0
+	moved, size := 0.0, 0.0
 	for i := range x {
-		sum += (x[i] - before[i]) * (x[i] - before[i])
+		moved += (x[i] - before[i]) * (x[i] - before[i])
+		size += x[i] * x[i]
 	}
-	return math.Sqrt(sum) <= r.Tolerance*steps
+	// Where a step along a direction of the size of the tolerance is lost in the rounding of x, standing still says
+	// nothing.
+	seen := r.Tolerance*steps/float64(r.k-from) > r.Executor().Info().UnitRoundoff()*math.Sqrt(size)
+	if !seen || !(math.Sqrt(moved) <= r.Tolerance*steps) {
+		r.calm = 0
+		return false
+	}
+	r.calm++
+	return r.calm >= 2
 }

@@ -28,7 +28,8 @@ const usable = problem.LowerSet | problem.UpperSet | problem.UpperConstraints | 
 // New compiles a run of n iterations that minimizes the problem's lower level over y at the start value of x; another x
 // can be written to the engine's variable "x".
 func New(b *problem.Bound, m Method, n int, seed uint64) (*engine.Engine, error) {
-	if err := b.Refuse(m.Name(), usable, "it takes gradient steps on one smooth objective"); err != nil {
+	const why = "it takes gradient steps on one smooth objective, of a variable that lasts"
+	if err := b.Refuse(m.Name(), usable, why); err != nil {
 		return nil, err
 	}
 	spec, err := m.Spec(b, n)
