@@ -77,6 +77,8 @@ type decoder struct {
 	in   *instr
 	meta *meta
 	mods []string
+	// Of a load: how far it is in order with atomics though it is not strong.
+	guess scope
 }
 
 type symbolKey struct {
@@ -327,13 +329,14 @@ func (d *decoder) alloc(w width) int32 {
 // function decodes the frame's body; unsupported instructions are errors, all of them collected.
 func (d *decoder) function() (errs []error) {
 	d.f.entry = int32(len(d.p.code))
-	fused := d.contractions()
+	fused, guesses := d.contractions(), d.guesses()
 	for i := range d.f.fn.Body {
 		src := &d.f.fn.Body[i]
 		d.f.places = append(d.f.places, int32(len(d.p.code)))
 		d.p.code = append(d.p.code, instr{index: int32(len(d.p.code)), guard: alwaysTrue, a: -1})
 		d.p.meta = append(d.p.meta, meta{src: src, text: opcode(src), back: d.f.back})
 		d.in, d.meta, d.src, d.mods = &d.p.code[len(d.p.code)-1], &d.p.meta[len(d.p.meta)-1], src, src.Mods
+		d.guess = guesses[i]
 		if err := d.instruction(fused[i]); err != nil {
 			errs = append(errs, fmt.Errorf("kernel %s, line %d: %s: %w", d.k.Name, src.Line, d.meta.text, err))
 		}

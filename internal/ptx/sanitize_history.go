@@ -136,7 +136,8 @@ func (c *cell) read(now *mark, past *[warpSize]uint32) {
 	c.reads[1], c.reads[0] = c.reads[0], *now
 }
 
-// wrote enters a store. An atomic that keeps the value stands beside the one that has made it: that is whose lock it is.
+// wrote enters a store. An atomic that keeps the value stands beside the one that has made it: that one tells whose lock
+// it is.
 func (c *cell) wrote(now *mark, past *[warpSize]uint32) {
 	old := &c.write
 	if now.scope != scopeWeak {
@@ -185,7 +186,8 @@ func (c *cell) push(m, now *mark, past *[warpSize]uint32) {
 	}
 	if h.warps>>(m.warp&31)&1 != 0 {
 		for i := len(h.marks) - 1; i >= 0 && h.marks[i].block == m.block; i-- {
-			if o := &h.marks[i]; o.warp == m.warp && o.effect == m.effect && o.scope == m.scope && o.lanes&^m.lanes == 0 {
+			o := &h.marks[i]
+			if o.warp == m.warp && o.effect == m.effect && o.scope == m.scope && o.lanes&^m.lanes == 0 {
 				if m.write() && m.scope != scopeWeak {
 					h.strong--
 				}
