@@ -176,6 +176,18 @@ func (s *sanitizer) copied(w *warp, in *instr, a *access, lane int, h *shade, of
 	}
 }
 
+// carry takes along which of n bytes that are copied from shared to global memory nobody has wholly written.
+func (s *sanitizer) carry(w *warp, from, to place, n uint64) {
+	if from.space != spaceShared || to.alloc == nil {
+		return
+	}
+	for i := range n {
+		if w.block.sync.shared.undefinedBits(from.off+i, 1) != 0 {
+			to.alloc.known.clearRange(to.off+i, 1)
+		}
+	}
+}
+
 // loaded notes that a register has got undefined bits from memory.
 func (s *sanitizer) loaded(w *warp, in *instr, a *access, lane int, r int32, u uint64) {
 	if u == 0 {
