@@ -50,8 +50,9 @@ func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err erro
 		key := strings.TrimSuffix(f.Name, ".npy")
 		switch {
 		case key == "indptr":
-			return nil, nil, fmt.Errorf("%s holds a sparse matrix of SciPy; save it dense: numpy.savez(%q, x=m.toarray(), y=y)",
-				path, filepath.Base(path))
+			return nil, nil,
+				fmt.Errorf("%s holds a sparse matrix of SciPy; save it dense: numpy.savez(%q, x=m.toarray(), y=y)",
+					path, filepath.Base(path))
 		case seen[key]:
 			return nil, nil, fmt.Errorf("%s holds the array %s twice", path, key)
 		}
@@ -108,7 +109,8 @@ func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
 	for i, p := range pairs {
 		switch {
 		case p == pairing{} && part(i) == trainPart:
-			return of, fmt.Errorf("%s: the training features are missing, such as train_x.npy: %w", where, fs.ErrNotExist)
+			return of, fmt.Errorf("%s: the training features are missing, such as train_x.npy: %w", where,
+				fs.ErrNotExist)
 		case p == pairing{}:
 			continue
 		case p.features == "":
@@ -144,7 +146,8 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, err
 	}
 	if a.DType.IsText() {
-		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')", x.name)
+		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')",
+			x.name)
 	}
 	if len(a.Shape) < 2 {
 		return nil, fmt.Errorf("%s: the shape is %v; features need at least two dimensions, rows first: save "+
@@ -175,7 +178,8 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		longest = max(longest, d)
 	}
 	if len(a.Shape) == 0 || a.Len() != longest && (len(a.Shape) != 2 || a.Shape[0] != n) {
-		return fmt.Errorf("labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]",
+		return fmt.Errorf(
+			"labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]",
 			a.Shape, n, n)
 	}
 	if a.DType.IsText() {
@@ -188,8 +192,9 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		}
 		for i, word := range words {
 			if missingLabel[word] {
-				return fmt.Errorf("the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a "+
-					"word of their own",
+				return fmt.Errorf(
+					"the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a "+
+						"word of their own",
 					i, word)
 			}
 		}

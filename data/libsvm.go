@@ -132,12 +132,12 @@ func (s *sparseRows) dense(first, columns int32) (*rows, error) {
 	r.labels.fromWords(s.words)
 	for i, word := range r.labels.words {
 		if _, ok := parseNumber(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format labels are numbers",
-				s.from, i, word)
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format "+
+				"labels are numbers", s.from, i, word)
 		}
 		if _, ok := parseWhole(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so they must be "+
-				"whole numbers",
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so "+
+				"they must be whole numbers",
 				s.from, i, word)
 		}
 	}

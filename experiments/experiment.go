@@ -90,7 +90,8 @@ type Hooks struct {
 }
 
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes
+// on.
 func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
 	records []*Record, err error) {
 	for i, c := range cells {

@@ -178,12 +178,14 @@ func TestResults(t *testing.T) {
 func TestResultsLeaveNothingHalfWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
+	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown,
+		[]*Record{someRecord(1, true)}, 1))
 
 	dir := filepath.Join(t.TempDir(), "out")
 	broken := someRecord(1, true)
 	broken.Curve.Rows[1][2] = math.NaN()
-	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1), "a value that is no number")
+	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1),
+		"a value that is no number")
 	require.NoDirExists(t, dir)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "weights.png", "in the way"), 0o700))
@@ -323,7 +325,8 @@ func TestPageStandsAlone(t *testing.T) {
 	require.NoError(t, WriteResults(dir, page, shown, []*Record{r}, 1))
 	text := string(read(t, dir, "report.html"))
 	for _, want := range []string{
-		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;", "version 7",
+		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;",
+		"version 7",
 		"<td>6.00 %</td>", "its error figure (estimate)", "<td>a, &#34;b&#34;</td>", "hypergradient of norm 5",
 	} {
 		require.Contains(t, text, want)

@@ -32,8 +32,8 @@ type Needs struct {
 	FixedBatches bool
 }
 
-// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search for
-// step sizes, where they are missing.
+// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search
+// for step sizes, where they are missing.
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
 	needs := a.Needs()

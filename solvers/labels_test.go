@@ -52,8 +52,8 @@ func softmaxRows(label int32) *problem.Problem {
 	}
 }
 
-// A label outside the classes ends every algorithm, the certificate and the minimizers with the status that says so, and
-// with advice that names labels; one inside ends none of them so.
+// A label outside the classes ends every algorithm, the certificate and the minimizers with the status that says so,
+// and with advice that names labels; one inside ends none of them so.
 func TestLabelsOutsideTheClassesAreSaid(t *testing.T) {
 	ctx := context.Background()
 	for _, dev := range []device.Device{ref.New(), host.New(1)} {

@@ -34,13 +34,13 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
-	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge, it
-	// is begun again, and they hear of iteration 0 once more.
+	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge,
+	// it is begun again, and they hear of iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 
-	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's settings
-	// from the snapshot, so that what was chosen once is not chosen again.
+	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's
+	// settings from the snapshot, so that what was chosen once is not chosen again.
 	Resume          *engine.Snapshot
 	Checkpoint      func(*engine.Snapshot) error
 	CheckpointEvery time.Duration

@@ -20,7 +20,8 @@ func TestRecords(t *testing.T) {
 		n, every int
 		want     []int
 	}{
-		{100, 30, []int{0, 30, 60, 90, 100}}, {100, 50, []int{0, 50, 100}}, {100, 0, []int{0, 100}}, {3, 1, []int{0, 1, 2, 3}},
+		{100, 30, []int{0, 30, 60, 90, 100}}, {100, 50, []int{0, 50, 100}}, {100, 0, []int{0, 100}},
+		{3, 1, []int{0, 1, 2, 3}},
 		{600, 500, []int{0, 500, 600}}, {5, 10, []int{0, 5}},
 	} {
 		ex := executor(t)
@@ -52,7 +53,8 @@ func TestRecordsChangeNothing(t *testing.T) {
 	for _, every := range []int{0, 1, 7, 64, 300} {
 		ex := executor(t)
 		res := solve(t, ex, load(t, ex, solvertest.NewQuadratic(1, 2, solvertest.Spectrum(3, 4))),
-			solvers.SOBA{Step: 0.1, OuterStep: 0.01, Schedule: "cosine"}, solvers.Options{Iterations: 300, Every: every})
+			solvers.SOBA{Step: 0.1, OuterStep: 0.01, Schedule: "cosine"},
+			solvers.Options{Iterations: 300, Every: every})
 		if want == nil {
 			want = append(res.X.Flat, res.Y.Flat...)
 		}
@@ -64,18 +66,20 @@ func TestSolveStops(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.Scalar{})
 	ctx, cancel := context.WithCancel(context.Background())
-	res, err := solvers.Solve(ctx, p, small, solvers.Options{Executor: ex, Iterations: 1 << 30, Progress: func(done int) {
-		if done >= 500 {
-			cancel()
-		}
-	}})
+	res, err := solvers.Solve(ctx, p, small,
+		solvers.Options{Executor: ex, Iterations: 1 << 30, Progress: func(done int) {
+			if done >= 500 {
+				cancel()
+			}
+		}})
 	require.NoError(t, err)
 	require.Equal(t, engine.Cancelled, res.Status)
 	require.False(t, res.Busy, "iterations are short: the run ends by itself")
 	require.GreaterOrEqual(t, res.Iterations, 500)
 	require.EqualValues(t, res.Iterations, res.Counts.HVP)
 	require.ErrorContains(t, res.Err(), fmt.Sprintf("cancelled after iteration %d", res.Iterations))
-	require.Equal(t, solve(t, ex, p, small, solvers.Options{Iterations: res.Iterations}).X, res.X, "the state is that iteration's")
+	require.Equal(t, solve(t, ex, p, small, solvers.Options{Iterations: res.Iterations}).X, res.X,
+		"the state is that iteration's")
 
 	res, err = solvers.Solve(ctx, p, small, solvers.Options{Executor: ex, Iterations: 5}) // already cancelled
 	require.NoError(t, err)
@@ -83,12 +87,13 @@ func TestSolveStops(t *testing.T) {
 	require.Equal(t, p.Upper.Start, res.X)
 
 	full := errors.New("disk full")
-	_, err = solvers.Solve(context.Background(), p, small, solvers.Options{Executor: ex, Iterations: 5, Every: 2, Record: func(p engine.Progress) error {
-		if p.Iteration == 4 {
-			return full
-		}
-		return nil
-	}})
+	_, err = solvers.Solve(context.Background(), p, small,
+		solvers.Options{Executor: ex, Iterations: 5, Every: 2, Record: func(p engine.Progress) error {
+			if p.Iteration == 4 {
+				return full
+			}
+			return nil
+		}})
 	require.ErrorIs(t, err, full)
 	_, err = solvers.Solve(context.Background(), p, small, solvers.Options{Executor: ex, Iterations: -1})
 	require.ErrorContains(t, err, "-1 iterations")
@@ -99,7 +104,8 @@ func TestSolveStops(t *testing.T) {
 // The schedule multiplies both step sizes: on Q1 the first moves are proportional to it.
 func TestScheduleInRun(t *testing.T) {
 	ex := executor(t)
-	state := begin(t, ex, load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: 0.1, OuterStep: 0.2, Schedule: "linear"}, 8, 0)
+	state := begin(t, ex, load(t, ex, solvertest.Scalar{}),
+		solvers.SOBA{Step: 0.1, OuterStep: 0.2, Schedule: "linear"}, 8, 0)
 	for _, k := range []int{0, 2, 6} {
 		write(t, state, [][]float64{{0.5}, {1.5}, {0.25}})
 		step(t, state, k, 1)
@@ -137,7 +143,8 @@ func TestSettings(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, solvers.F2SA{InnerSteps: 3, Schedule: "cosine", YStep: 1e-3}, a)
 	for settings, want := range map[string]string{
-		`{"outer_stp": 2}`:    `soba has no setting "outer_stp" (there are step, outer_step, schedule); did you mean "outer_step"?`,
+		`{"outer_stp": 2}`: `soba has no setting "outer_stp" (there are step, outer_step, schedule); did you mean ` +
+			`"outer_step"?`,
 		`{"step": "x"}`:       "soba: the setting step wants a number, not a string",
 		`{"step": 1} x`:       "something follows",
 		`[1]`:                 "no JSON object",

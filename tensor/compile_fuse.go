@@ -215,9 +215,9 @@ func (f *fusion) inlined(n, s *Node) bool {
 // maxNumber is the operations that a single number takes at most where several readers compute it for themselves.
 const maxNumber = 64
 
-// numbers finds single numbers that several read and that take more operations than that, such as the norm of a gradient
-// which lies in many variables. They are stored: otherwise the expressions would grow with the product of operations and
-// readers.
+// numbers finds single numbers that several read and that take more operations than that, such as the norm of a
+// gradient which lies in many variables. They are stored: otherwise the expressions would grow with the product of
+// operations and readers.
 func (f *fusion) numbers() {
 	operations := make(map[*Node]int)
 	for _, n := range f.order {

@@ -37,8 +37,8 @@ func unrolledNetwork(ex *Executor, steps int) []Update {
 	return []Update{{g, Grad(loss(w), weights.Node())[0]}}
 }
 
-// manyVariables scales each of many variables by a number that depends on all of them, as the clipping of a gradient by its
-// norm does.
+// manyVariables scales each of many variables by a number that depends on all of them, as the clipping of a gradient by
+// its norm does.
 func manyVariables(ex *Executor, n int) (updates []Update) {
 	square := Const(0)
 	vars := make([]*Variable, n)
@@ -124,8 +124,8 @@ func TestDerivativesLookNoDeeperThanTheirVariables(t *testing.T) {
 	}
 }
 
-// The number that many variables are scaled by is right, where it is stored, where its readers compute it, and where it is
-// read by a number that they compute.
+// The number that many variables are scaled by is right, where it is stored, where its readers compute it, and where it
+// is read by a number that they compute.
 func TestNumberOfManyOperations(t *testing.T) {
 	for _, n := range []int{3, maxNumber / 2, maxNumber, 3 * maxNumber} {
 		ex := newRef(t)
@@ -145,7 +145,8 @@ func TestNumberOfManyOperations(t *testing.T) {
 			got, err := u.Var.Read()
 			require.NoError(t, err)
 			for k, v := range got {
-				require.InDelta(t, math.Sin(float64(i+k))*(1-math.Sqrt(squares)/(1+squares)), v, 1e-12, "%d variables", n)
+				want := math.Sin(float64(i+k)) * (1 - math.Sqrt(squares)/(1+squares))
+				require.InDelta(t, want, v, 1e-12, "%d variables", n)
 			}
 		}
 	}

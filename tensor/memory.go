@@ -26,8 +26,8 @@ type MemoryError struct {
 
 func (e *MemoryError) Error() string {
 	return fmt.Sprintf(
-		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, of %s in all; "+
-			"work on fewer rows at a time, or give it more memory",
+		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, "+
+			"of %s in all; work on fewer rows at a time, or give it more memory",
 		device.ErrMemory,
 		inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
 		inUnits(int64(e.Need.Arena)),
@@ -43,8 +43,8 @@ func (e *MemoryError) Unwrap() error { return device.ErrMemory }
 func inUnits(bytes int64) string { return humanize.Bytes(uint64(max(0, bytes))) }
 
 // LimitMemory bounds what the executor's variables and functions take together, in bytes. A function that does not fit
-// is not compiled, a variable gets no memory, and the error is a *MemoryError. 0, as at first, means what the device has
-// free.
+// is not compiled, a variable gets no memory, and the error is a *MemoryError. 0, as at first, means what the device
+// has free.
 func (ex *Executor) LimitMemory(bytes int64) { ex.limit = bytes }
 
 // MemoryInUse is what the executor's variables and functions take, in bytes.

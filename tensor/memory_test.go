@@ -17,7 +17,8 @@ func network(ex *Executor, rows int) func() []Update {
 	return func() []Update {
 		loss := x.Node().MatMul(w1.Node()).Relu().MatMul(w2.Node()).Square().Sum()
 		g := Grad(loss, w1.Node(), w2.Node())
-		return []Update{{Var: w1, Value: w1.Node().Sub(g[0].Scale(0.1))}, {Var: w2, Value: w2.Node().Sub(g[1].Scale(0.1))}}
+		return []Update{{Var: w1, Value: w1.Node().Sub(g[0].Scale(0.1))},
+			{Var: w2, Value: w2.Node().Sub(g[1].Scale(0.1))}}
 	}
 }
 

@@ -41,7 +41,8 @@ func TestScopeKeepsTheFirstError(t *testing.T) {
 	require.NoError(t, sc.Close())
 }
 
-// A copy on the device, of every type and on every device, takes what earlier runs leave and is independent of later ones.
+// A copy on the device, of every type and on every device, takes what earlier runs leave and is independent of later
+// ones.
 func TestCopyFrom(t *testing.T) {
 	onDevices(t, func(t *testing.T, ex *tensor.Executor) {
 		a, b := ex.Variable("a", tensor.Real, 2, 2), ex.Variable("b", tensor.Real, 4)

@@ -31,8 +31,8 @@ type configFlags struct {
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
-var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every", "progress",
-	"help"}
+var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every",
+	"progress", "help"}
 
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
@@ -40,7 +40,8 @@ func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
-	fs.StringVar(&f.show, "progress", progressAuto, "auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
+	fs.StringVar(&f.show, "progress", progressAuto,
+		"auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
 }
 
 // openSetting is the annotation of flags whose 0 in a configuration means that the run chooses; nobody may give 0.
@@ -60,7 +61,8 @@ func (f *configFlags) load(c *cobra.Command) error {
 	}
 	switch {
 	case f.config != "" && f.resume != "":
-		return usagef("--config and --resume: a run that goes on has its configuration in %s", filepath.Join(f.resume, configFile))
+		return usagef("--config and --resume: a run that goes on has its configuration in %s",
+			filepath.Join(f.resume, configFile))
 	case f.resume != "":
 		if err := c.Flags().Set("out", f.resume); err != nil {
 			return usageError{err}
@@ -97,7 +99,8 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 		}
 		if flag.Changed {
 			if fixed && flag.Value.String() != textOf(value) {
-				return usagef("--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
+				return usagef(
+					"--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
 					path, key, value, flag.Value)
 			}
 			continue

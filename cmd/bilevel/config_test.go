@@ -93,9 +93,11 @@ func TestResume(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before.ModTime(), after.ModTime())
 
-	refused(t, bilevel("train --resume a --step 0.5"), exitUsage, "--resume goes on with", "step is 0.05 and not 0.5", "leave the flag out")
+	refused(t, bilevel("train --resume a --step 0.5"), exitUsage, "--resume goes on with", "step is 0.05 and not 0.5",
+		"leave the flag out")
 	writeText(t, records[0], "nonsense")
-	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "record.gob cannot be read", "remove it to run the cell again")
+	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "record.gob cannot be read",
+		"remove it to run the cell again")
 	checkpoint := filepath.Join(filepath.Dir(records[0]), "checkpoint.safetensors")
 	require.NoError(t, os.Remove(records[0]))
 	writeText(t, checkpoint, "nonsense")
@@ -133,5 +135,6 @@ func TestTrainAndPredict(t *testing.T) {
 	writeText(t, "m", "nonsense")
 	refused(t, bilevel("predict --model m"), exitEnvironment, "m is no model")
 	refused(t, bilevel("predict --model a/model.safetensors --part val"), exitUsage, "has no such part")
-	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment, `the array "0.weight" has the shape [300 64]; wants [7 64]`)
+	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
+		`the array "0.weight" has the shape [300 64]; wants [7 64]`)
 }

@@ -48,7 +48,9 @@ func TestCommandsOfTheDocs(t *testing.T) {
 		}
 	}
 	require.Greater(t, count, 5)
-	for _, name := range []string{"suspects.csv", "labels.csv", "model.npz", "result.json", "confusion.svg", "p-given.svg"} {
-		require.FileExists(t, filepath.Join("results", "clean-mine", name), "docs/quickstart.md says that it is written")
+	for _, name := range []string{"suspects.csv", "labels.csv", "model.npz", "result.json", "confusion.svg",
+		"p-given.svg"} {
+		require.FileExists(t, filepath.Join("results", "clean-mine", name),
+			"docs/quickstart.md says that it is written")
 	}
 }

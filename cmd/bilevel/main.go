@@ -69,9 +69,10 @@ type app struct {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "bilevel",
-		Short:         "Bi-level optimization for machine learning",
-		Long:          "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of such problems.",
+		Use:   "bilevel",
+		Short: "Bi-level optimization for machine learning",
+		Long: "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of " +
+			"such problems.",
 		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

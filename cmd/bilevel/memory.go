@@ -51,18 +51,18 @@ func (e *shortError) Error() string {
 		have, more = "and --memory allows "+inUnits(e.have), "allow more"
 	}
 	return fmt.Sprintf(
-		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are those of %q: "+
-			"take a smaller --batch, fewer rows or a smaller model, or %s",
+		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are those "+
+			"of %q: take a smaller --batch, fewer rows or a smaller model, or %s",
 		device.ErrMemory, inUnits(e.need), e.device, have, inUnits(e.arena), e.program, more,
 	)
 }
 
 func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
 
-// checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where limit
-// is 0, than the device has free. It does the cell on a null device, which computes nothing and answers 0 to everything,
-// so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment that cannot
-// go on with zeros is counted as far as it comes.
+// checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where
+// limit is 0, than the device has free. It does the cell on a null device, which computes nothing and answers 0 to
+// everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment
+// that cannot go on with zeros is counted as far as it comes.
 func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) error {

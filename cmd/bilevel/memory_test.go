@@ -25,7 +25,9 @@ type measured struct {
 	live, peak int64
 }
 
-func (m *measured) bytes(b device.Buffer) int64 { return int64(b.Len()) * m.Info().ElementBytes(b.Type()) }
+func (m *measured) bytes(b device.Buffer) int64 {
+	return int64(b.Len()) * m.Info().ElementBytes(b.Type())
+}
 
 func (m *measured) Alloc(t device.Type, n int) (device.Buffer, error) {
 	b, err := m.Device.Alloc(t, n)
@@ -53,8 +55,8 @@ func digitsCell(t *testing.T, x experiments.Experiment, of func(*data.Dataset) a
 	return set, cells[0]
 }
 
-// What is predicted is what the run then takes, to the byte: the prediction allows so much and refuses with a byte less, and
-// the run itself passes under a limit of so much.
+// What is predicted is what the run then takes, to the byte: the prediction allows so much and refuses with a byte
+// less, and the run itself passes under a limit of so much.
 func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 	guided := clean.Config{Weights: "table", Model: "softmax", Algorithm: "soba", Corrupt: 0.2, Iterations: 32}
 	for name, c := range map[string]struct {
@@ -98,7 +100,8 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 				require.NoError(t, run(need), name)
 				err := run(need - 1)
 				var refused *tensor.MemoryError
-				require.True(t, errors.As(err, &refused), "a run that nobody checked is refused where it does not fit: %v", err)
+				require.True(t, errors.As(err, &refused), "what nobody predicted is refused where it does not fit: %v",
+					err)
 			}
 			require.NoError(t, dev.Close())
 		}
@@ -113,34 +116,42 @@ func TestMemoryIsRefusedBeforeTheStart(t *testing.T) {
 			`the most intermediate values, `, `: take a smaller --batch, fewer rows or a smaller model, or allow more`)
 		require.Empty(t, listing(t, dir), line)
 	}
-	refused(t, bilevel("check quadratic --memory 1kB"), exitEnvironment, "check quadratic: ", "out of memory: it needs ",
-		"of 1.0 kB in all; work on fewer rows at a time, or give it more memory")
+	refused(t, bilevel("check quadratic --memory 1kB"), exitEnvironment, "check quadratic: ",
+		"out of memory: it needs ", "of 1.0 kB in all; work on fewer rows at a time, or give it more memory")
 	require.Zero(t, bilevel("train --memory 1GiB --epochs 1 --quiet --out out").code)
 	require.Zero(t, bilevel("predict --memory 1GiB --model out/model.safetensors").code)
-	refused(t, bilevel("predict --memory 1kB --model out/model.safetensors"), exitEnvironment, "out of memory: it needs ")
+	refused(t, bilevel("predict --memory 1kB --model out/model.safetensors"), exitEnvironment,
+		"out of memory: it needs ")
 	settings, err := os.ReadFile("out/config.yaml")
 	require.NoError(t, err)
 	require.NotContains(t, string(settings), "memory", "another machine has another memory")
 }
 
-// Without --memory it is the device's memory that counts: on a simulated card of 80 GB, a first layer of 700 GB.
+// Without --memory it is what the device has free that counts. A model whose start values the host cannot hold is
+// refused before they are drawn.
 func TestDeviceMemoryIsTheLimit(t *testing.T) {
 	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any { return train.Defaults(set) })
-	err := checkMemory(t.Context(), device.Info{Name: "card", RealBits: 32, Free: 1 << 20}, 0, set, train.Experiment{}, cell)
+	card := device.Info{Name: "card", RealBits: 32, Free: 1 << 20}
+	err := checkMemory(t.Context(), card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, device.ErrMemory)
 	require.ErrorContains(t, err, "of the memory of card at its peak, of which 1.05 MB are free; ")
 	require.ErrorContains(t, err, "or free some memory")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = checkMemory(ctx, device.Info{Name: "card", RealBits: 32, Free: 1 << 40}, 0, set, train.Experiment{}, cell)
+	card.Free = 1 << 40
+	err = checkMemory(ctx, card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, context.Canceled)
 	refused(t, bilevel("train --model mlp:1048576-1048576 --out "+t.TempDir()), exitEnvironment,
-		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.", "take narrower layers")
+		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.",
+		"take narrower layers")
 }
 
 // FuzzMemory holds that every word is a positive size or an error of usage.
 func FuzzMemory(f *testing.F) {
-	for _, word := range []string{"2GB", "1.5 GiB", "500mb", "7", "0", "-1", "1e9", "99999999999EB", "NaN", "inf", ".", ",", "9223372036854775808"} {
+	for _, word := range []string{
+		"2GB", "1.5 GiB", "500mb", "7", "0", "-1", "1e9", "99999999999EB", "NaN", "inf", ".", ",",
+		"9223372036854775808",
+	} {
 		f.Add(word)
 	}
 	f.Fuzz(func(t *testing.T, word string) {

@@ -19,9 +19,9 @@ func (a *app) train() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train a classifier: softmax regression or a multilayer perceptron",
-		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error after each
-epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives the same
-layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
+		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error
+after each epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives
+the same layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
 		Example: `  bilevel train
   bilevel train --data mnist --model mlp:300-100 --seeds 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
@@ -52,8 +52,10 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of sgd")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", "constant | sqrt | linear | cosine | step | cyclic")
-	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default: what suits the activation)")
-	fs.Float64Var(&c.EMA, "ema", 0, "factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.StringVar((*string)(&c.Start), "start", "",
+		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
+	fs.Float64Var(&c.EMA, "ema", 0,
+		"factor of an exponential average of the iterates, which is then the model (0: none)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
 	f.registerRuns(cmd)
 	return cmd

@@ -203,7 +203,8 @@ func (s Set) getFile(ctx context.Context, o Options, f file, stage string, old *
 		if result, err = client.Get(ctx, want, path); err != nil {
 			var dead *download.Error
 			if errors.As(err, &dead) {
-				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command", err, path)
+				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command",
+					err, path)
 			}
 			return archived{}, err
 		}

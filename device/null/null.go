@@ -1,7 +1,7 @@
 // Package null is a device that accepts everything, keeps no elements and computes nothing. It validates programs and
-// counts what is asked of it: how much memory is taken at its peak, whether everything was given back, how often the host
-// talks to the device. Tests of plans, leaks and lifetimes look at that, and so does whoever wants to know what a run will
-// need before it begins: everything that is read from a null device is 0, and a run on it takes little time.
+// counts what is asked of it: how much memory is taken at its peak, whether everything was given back, how often the
+// host talks to the device. Tests of plans, leaks and lifetimes look at that, and so does whoever wants to know what a
+// run will need before it begins: everything that is read from a null device is 0, and a run on it takes little time.
 package null
 
 import (
@@ -53,8 +53,8 @@ type buffer struct{ device.Block }
 // memoryBytes bounds what is allocated, so that the sums of bytes do not overflow in any sensible test.
 const memoryBytes = 1 << 50
 
-// New returns a null device with all counts zero. It says 32 bits and sums one term after the other; nothing is computed,
-// so nothing is promised.
+// New returns a null device with all counts zero. It says 32 bits and sums one term after the other; nothing is
+// computed, so nothing is promised.
 func New() *Device {
 	return Like(device.Info{Name: "null", Detail: "computes nothing", Threads: 1, RealBits: 32, SumBlock: 1})
 }

@@ -90,7 +90,8 @@ func identities(b *problem.Bound, sc *tensor.Scope, seed uint64, x, y []float64)
 	}, nil
 }
 
-// implicit compares the hypergradient at y* with its closed form, and there and elsewhere its error with its own figure.
+// implicit compares the hypergradient at y* with its closed form, and there and elsewhere its error with its own
+// figure.
 func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solvertest.Quadratic, x, y, want []float64) (
 	[]Finding, error) {
 	xv, yv := sc.Variable("check x", tensor.Real, len(x)), sc.Variable("check y", tensor.Real, len(y))
@@ -129,7 +130,8 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 			u := b.Executor.Info().UnitRoundoff()
 			limit := condition*c.CrossNorm*rtol*10*norm(q.Adjoint(x, y)) + 1e3*u*(norm(want)+c.CrossNorm*condition)
 			found = append(found, Finding{
-				"hypergradient at y* against its closed form", missed, limit, "tolerance of the linear solve, and rounding",
+				"hypergradient at y* against its closed form", missed, limit,
+				"tolerance of the linear solve, and rounding",
 			})
 		}
 	}

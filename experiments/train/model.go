@@ -106,8 +106,8 @@ func startFits(name string, parameters int) error {
 	const gb = 1e9
 	need := 8 * int64(parameters)
 	if free, ok := hostmemory.Available(); ok && need > free {
-		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, and %.1f GB are "+
-			"free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
+		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, and "+
+			"%.1f GB are free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
 	}
 	return nil
 }
@@ -137,7 +137,8 @@ func (t *task) export(y, state []float64) experiments.Model {
 	return experiments.Model{
 		Name: "model", Arrays: all,
 		Metadata: map[string]string{
-			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes), "format": "pt",
+			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
+			"format": "pt",
 		},
 	}
 }

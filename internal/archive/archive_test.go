@@ -32,8 +32,9 @@ func tarGz(t testing.TB, entries ...entry) []byte {
 		if kind == 0 {
 			kind = tar.TypeReg
 		}
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)),
-			Mode: 0o600}))
+		require.NoError(t,
+			w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)),
+				Mode: 0o600}))
 		_, err := w.Write([]byte(e.text))
 		require.NoError(t, err)
 	}

@@ -77,8 +77,9 @@ func (c *Client) Get(ctx context.Context, f File, path string) (Result, error) {
 			}
 			var failed *mirrorError
 			if ctx.Err() != nil {
-				return Result{}, fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w",
-					p.path, ctx.Err())
+				return Result{},
+					fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w",
+						p.path, ctx.Err())
 			}
 			if !errors.As(err, &failed) {
 				return Result{}, err
@@ -228,7 +229,8 @@ func accept(r *http.Response, have int64, p *partial) (int64, error) {
 			return have, nil
 		}
 		return 0, anew(p, errors.New("it answers with another piece of the file than was asked for"))
-	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0: // the partial file is longer than the file
+	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0:
+		// the partial file is longer than the file
 		return 0, anew(p, status)
 	case r.StatusCode == http.StatusTooManyRequests || r.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(r.Header.Get("Retry-After"))
@@ -310,7 +312,8 @@ func (c *Client) finish(f File, mirror string, p *partial, path string) (Result,
 	}
 	for _, sum := range []struct{ name, want, got string }{{"SHA-256", f.SHA256, r.SHA256}, {"MD5", f.MD5, sumMD5}} {
 		if sum.want != "" && sum.want != sum.got {
-			err := fmt.Errorf("its bytes are not those of the file: their %s is %s, not %s", sum.name, sum.got, sum.want)
+			err := fmt.Errorf("its bytes are not those of the file: their %s is %s, not %s", sum.name,
+				sum.got, sum.want)
 			if p.resumed { // the fault may be in what was there before
 				return Result{}, anew(p, err)
 			}

@@ -36,11 +36,11 @@ type Limits struct {
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
-	// was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
+	// that was being made when the snapshot was taken is made again.
 	Resume *Snapshot
-	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
-	// one is Outcome.Last, which the caller saves. Its time does not count.
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
+	// last one is Outcome.Last, which the caller saves. Its time does not count.
 	Checkpoint      func(*Snapshot) error
 	CheckpointEvery time.Duration
 }
@@ -79,10 +79,10 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 50 * time.Millisecond
+	stopGrace = 30 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 25 * time.Millisecond
 	stride    = 4
 	// oldest is the age that the copy of a completed iteration may reach, unless one iteration takes longer.
 	oldest = 950 * time.Millisecond

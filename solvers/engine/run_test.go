@@ -85,8 +85,8 @@ func TestPatience(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// Stopping rules go on where they stood: a run that stopped at a budget anywhere, between two records too, ends like one
-// that never stopped, with the same best state.
+// Stopping rules go on where they stood: a run that stopped at a budget anywhere, between two records too, ends like
+// one that never stopped, with the same best state.
 func TestStoppingRulesResume(t *testing.T) {
 	p := newToy(1, 1).problem()
 	// x falls from 1; the monitor is least near x = 0.3, and the tolerance is met later than the patience is used up.

@@ -25,7 +25,8 @@ func At(ctx context.Context, p *problem.Problem, x, y problem.Values) (*Hypergra
 }
 
 // OnExecutor is At on an executor of the caller's.
-func OnExecutor(ctx context.Context, ex *tensor.Executor, p *problem.Problem, x, y problem.Values) (_ *Hypergradient, err error) {
+func OnExecutor(ctx context.Context, ex *tensor.Executor, p *problem.Problem, x, y problem.Values) (
+	_ *Hypergradient, err error) {
 	if x.Size() != p.Upper.Start.Size() || y.Size() != p.Lower.Start.Size() {
 		return nil, fmt.Errorf("hypergrad: the point has %d upper and %d lower variables, the problem %s has %d and %d",
 			x.Size(), y.Size(), p.Name, p.Upper.Start.Size(), p.Lower.Start.Size())
@@ -55,8 +56,8 @@ func (h *Hypergradient) Advice() string {
 	case h.Status != linear.Converged:
 		return fmt.Sprintf("The linear system of the hypergradient ended with %q: %s.", h.Status, h.Status.Advice())
 	case !(h.Error <= h.Norm()):
-		return fmt.Sprintf("The error is larger than the hypergradient itself: solve the lower level further, its gradient still has the norm %.3g.",
-			h.Stationarity)
+		return fmt.Sprintf("The error is larger than the hypergradient itself: solve the lower level further, its "+
+			"gradient still has the norm %.3g.", h.Stationarity)
 	}
 	return ""
 }
@@ -67,8 +68,8 @@ func (h *Hypergradient) String() string {
 	if h.Kind == Bound {
 		about = "at most"
 	}
-	s := fmt.Sprintf("hypergradient of norm %.4g, error %s %.2g (linear residual %.2g, lower-level gradient %.2g, implicit term %.0f %% of it)",
-		h.Norm(), about, h.Error, h.Residual, h.Stationarity, 100*h.Share())
+	s := fmt.Sprintf("hypergradient of norm %.4g, error %s %.2g (linear residual %.2g, lower-level gradient %.2g, "+
+		"implicit term %.0f %% of it)", h.Norm(), about, h.Error, h.Residual, h.Stationarity, 100*h.Share())
 	if a := h.Advice(); a != "" {
 		s += "\n" + a
 	}

@@ -94,7 +94,8 @@ func (e *Estimator) errorFigure(ctx context.Context, h *Hypergradient) error {
 		c := e.p.Constants
 		h.Kind = Bound
 		amplify := c.CrossNorm / mu
-		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu + amplify*(n[normR]+roundR) + round
+		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu +
+			amplify*(n[normR]+roundR) + round
 		return nil
 	}
 	h.Kind = Estimate

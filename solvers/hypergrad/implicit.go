@@ -146,7 +146,8 @@ func (e *Estimator) prepare(at *pieces, solver linear.Solver, nq int) (err error
 		gy := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
 		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
 		return []tensor.Update{
-			{Var: e.delta, Value: gy}, {Var: e.fx, Value: f[0]}, {Var: b, Value: f[1]}, {Var: v, Value: tensor.Zeros(nq)},
+			{Var: e.delta, Value: gy}, {Var: e.fx, Value: f[0]}, {Var: b, Value: f[1]},
+			{Var: v, Value: tensor.Zeros(nq)},
 			e.measure(map[int]*tensor.Node{normGY: gy, normFX: f[0], normB: f[1]}),
 		}
 	})

@@ -50,8 +50,8 @@ type Minimum struct {
 	GradientNorm float64 // in a set |y - P(y - ∇f(y))|, which is 0 at a minimizer
 }
 
-// stage is what is computed at a point: a program, sums over pieces of rows, and a program that reads them. What it does
-// not have is nil.
+// stage is what is computed at a point: a program, sums over pieces of rows, and a program that reads them. What it
+// does not have is nil.
 type stage struct {
 	before *tensor.Function
 	sums   *problem.Sweep
@@ -148,8 +148,9 @@ func (m *Minimizer) compile(f objective, set problem.Set, also ...tensor.Update)
 // Y is the variable [n] that Run starts from and leaves the minimizer in.
 func (m *Minimizer) Y() *tensor.Variable { return m.y }
 
-// Run minimizes from what Y holds, and returns between two steps, or two pieces of rows, when ctx ends. It ends Stagnated where round-off keeps
-// value and gradient from falling further: that is convergence to what the arithmetic allows.
+// Run minimizes from what Y holds, and returns between two steps, or two pieces of rows, when ctx ends. It ends
+// Stagnated where round-off keeps value and gradient from falling further: that is convergence to what the arithmetic
+// allows.
 func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
 	var out Minimum
 	target, best, lowest, stale, last := 0.0, math.Inf(1), math.Inf(1), 0, 0.0

@@ -9,9 +9,9 @@ import (
 	"bilevel/tensor"
 )
 
-// RowsObjective is a function of y that is a mean over the rows of a problem's lower level, plus terms that do not depend
-// on the rows. The methods compute it, its gradient and its products in pieces of at most Rows rows, so that the memory
-// for intermediate values is that of one piece, however many rows there are.
+// RowsObjective is a function of y that is a mean over the rows of a problem's lower level, plus terms that do not
+// depend on the rows. The methods compute it, its gradient and its products in pieces of at most Rows rows, so that the
+// memory for intermediate values is that of one piece, however many rows there are.
 //
 // A function that is no such mean must not be given: on pieces of n_1, …, n_k of the n rows the methods compute
 // Σ n_i/n · Value(y, piece i).
@@ -36,8 +36,9 @@ func (o RowsObjective) objective(method string) (objective, error) {
 	case o.Bound == nil || o.Value == nil:
 		return objective{}, fmt.Errorf("minimize: %s: an objective without a problem or without a value", method)
 	case o.Rows < 0:
-		return objective{}, fmt.Errorf("minimize: %s: pieces of %d rows: wants at least one, or 0 for all rows together",
-			method, o.Rows)
+		return objective{}, fmt.Errorf(
+			"minimize: %s: pieces of %d rows: wants at least one, or 0 for all rows together", method, o.Rows,
+		)
 	}
 	all := o.Bound.All(problem.Lower)
 	if o.Rows == 0 || all.Rows <= o.Rows {

@@ -99,9 +99,9 @@ func TestPiecesOfRowsRefuse(t *testing.T) {
 	}
 }
 
-// Softmax regression on 100,000 rows of 20 features in 2,000 classes: 8 MB of data and 42,000 parameters, but 800 MB for
-// each array of rows × classes. In pieces of 1,024 rows such an array has 8 MB, and the programs of a method together take
-// no more than a few of them, whatever the number of rows.
+// Softmax regression on 100,000 rows of 20 features in 2,000 classes: 8 MB of data and 42,000 parameters, but 800 MB
+// for each array of rows × classes. In pieces of 1,024 rows such an array has 8 MB, and the programs of a method
+// together take no more than a few of them, whatever the number of rows.
 func TestMemoryOfManyClasses(t *testing.T) {
 	const rows, features, classes, piece = 100_000, 20, 2_000, 1_024
 	model := models.Softmax{Inputs: features, Classes: classes}

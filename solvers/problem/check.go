@@ -36,9 +36,11 @@ var featureTable = []struct {
 		"has constraint functions on the lower level", "lower constraints"},
 	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil },
 		"gives its lower level as the root of a residual", "residual"},
-	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level", "proximal map"},
+	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level",
+		"proximal map"},
 	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels", "many lower levels"},
-	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch", "lower variable by batch"},
+	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch",
+		"lower variable by batch"},
 	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics", "running statistics"},
 }
 

@@ -83,8 +83,10 @@ func TestCheck(t *testing.T) {
 		"PerBatch.Size, and no Lower.Start": func(p *problem.Problem) {
 			p.PerBatch = &problem.PerBatch{Start: start, Size: size}
 		},
-		"the lower level's set: a box by batch without":                        perBatch(problem.BatchBox{}, rows),
-		"the lower level's set: 1 lower and 1 upper bounds for 12 coordinates": perBatch(problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, rows),
+		"the lower level's set: a box by batch without": perBatch(problem.BatchBox{}, rows),
+		"the lower level's set: 1 lower and 1 upper bounds for 12 coordinates": perBatch(
+			problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, rows,
+		),
 	} {
 		p := square(problem.Vector(0), problem.Vector(0))
 		change(p)

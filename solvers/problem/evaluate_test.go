@@ -83,7 +83,9 @@ func TestEvaluator(t *testing.T) {
 			for _, memory := range []int{0, 1 << 14, 4000} {
 				e, err := problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(z, 2)}, memory, []problem.Metric{
 					{Name: "square", Of: func(b problem.Batch) *tensor.Node { return score(b).Square() }},
-					{Name: "positive", Of: func(b problem.Batch) *tensor.Node { return tensor.Const(0).Lt(score(b)).Reshape(b.Rows, 1) }},
+					{Name: "positive", Of: func(b problem.Batch) *tensor.Node {
+						return tensor.Const(0).Lt(score(b)).Reshape(b.Rows, 1)
+					}},
 				}, []problem.PerRow{
 					{Name: "score", Type: tensor.Real, Of: score},
 					{Name: "class", Type: tensor.Int,

@@ -91,9 +91,10 @@ func TestBatch(t *testing.T) {
 
 // What goes wrong in an objective is an error of Compile that says where, and what there is.
 func TestObjectiveErrors(t *testing.T) {
+	const variables = "the upper variables are scale, the lower ones w, bias, the running statistics without names"
 	for want, change := range map[string]func(*problem.Problem){
 		"the lower objective of named failed: runtime error: invalid memory address or nil pointer dereference; " +
-			"the upper variables are scale, the lower ones w, bias, the running statistics without names": func(p *problem.Problem) {
+			variables: func(p *problem.Problem) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y["W"].Sum() }
 		},
 		"the lower objective of named failed": func(p *problem.Problem) {
