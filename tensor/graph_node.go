@@ -43,8 +43,8 @@ const (
 	opSoftmax // RowSoftmax: soft
 	opGather  // Gather: table, index
 	opScatter // ScatterAdd: base, index, source
-	opArgMax  // Select
-	opKth     // Select: k, then parts of rank 1
+	opArgMax  // Order
+	opKth     // Order: k, then parts of rank 1
 	opRandom  // Random: rnd
 	opConcat  // Copy: ints = axis
 	opPad     // Copy: ints = axis, before, after; zeros around
