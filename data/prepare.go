@@ -14,7 +14,7 @@ type Preparation struct {
 type Prepared struct {
 	Train, Val, Test *Set
 	Rows             []int32 // of the training rows in the source
-	// labels that are another than in the source, and that were drawn anew; nil without corruption
+	// Changed marks labels that are another than in the source, Drawn those drawn anew; both nil without corruption.
 	Changed, Drawn []bool
 	Classes        int
 	Scaler         *Scaler // that all parts were standardized with

@@ -23,7 +23,7 @@ type Dataset struct {
 	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
 	// occur in any part, in sorted order. See ClassName.
 	ClassNames []string
-	// what a user should know of the set before believing results, a sentence each without a full stop
+	// Notes say what a user should know of the set before believing results, a sentence each without a full stop.
 	Notes []string
 
 	Train *Set

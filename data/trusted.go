@@ -35,7 +35,7 @@ type Judged struct {
 	Provisional int  // of the trusted rows, the last so many stand in for classes without trusted rows
 	Test        *Set // nil where there are no test rows
 
-	// labels that are another than in the source, and that were drawn anew; nil without corruption
+	// Changed marks labels that are another than in the source, Drawn those drawn anew; both nil without corruption.
 	Changed, Drawn []bool
 	Classes        int
 	Scaler         *Scaler // by which all parts were standardized

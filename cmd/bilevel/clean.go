@@ -17,13 +17,11 @@ import (
 func (a *app) clean() *cobra.Command {
 	f := &experimentFlags{}
 	var c clean.Config
-	var algorithms, schedules []string
+	var algorithms []string
 	for _, e := range solvers.Algorithms() {
 		algorithms = append(algorithms, e.Name())
 	}
-	for _, s := range engine.Schedules() {
-		schedules = append(schedules, string(s.Name))
-	}
+	schedules := scheduleNames()
 	cmd := &cobra.Command{
 		Use:   "clean",
 		Short: "Find wrong labels in a training set, and train a model that they do not mislead",
@@ -101,8 +99,19 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
+	completes(cmd, "weights", clean.Choices()...)
+	completes(cmd, "model", clean.Models()...)
+	completes(cmd, "algo", algorithms...)
+	completes(cmd, "schedule", schedules...)
 	f.registerRuns(cmd)
 	return cmd
+}
+
+func scheduleNames() (names []string) {
+	for _, s := range engine.Schedules() {
+		names = append(names, string(s.Name))
+	}
+	return names
 }
 
 // checkClean refuses values that can never work, before anything is opened.

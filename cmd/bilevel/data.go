@@ -60,6 +60,7 @@ recorded in NAME.sums.json beside the set's folder, and later ones are compared 
 left alone.`,
 		Example: `  bilevel data get mnist
   bilevel data get --all`,
+		ValidArgs: data.Names(),
 		RunE: func(c *cobra.Command, names []string) error {
 			sets, err := setsNamed(names)
 			switch {
@@ -167,6 +168,7 @@ func (a *app) dataVerify() *cobra.Command {
 		Long: `verify reads data sets, counts their rows, and compares the SHA-256 of their unpacked content, so that a
 copy that was compressed anew is as good, with that of the releases that are known, or with this machine's first
 download. Without names it checks all sets that are here.`,
+		ValidArgs: data.Names(),
 		RunE: func(_ *cobra.Command, names []string) error {
 			sets, err := setsNamed(names)
 			if err != nil {

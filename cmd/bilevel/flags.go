@@ -37,6 +37,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
+	completes(c, "data", data.Names()...)
 	fs.StringVar(&f.label, "label", "",
 		"the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments/train"
@@ -51,12 +52,15 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 	fs.Float64Var(&c.Step, "step", 0, "step size")
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of sgd")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
-	fs.StringVar((*string)(&c.Schedule), "schedule", "", "constant | sqrt | linear | cosine | step | cyclic")
+	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cosine)")
 	fs.StringVar((*string)(&c.Start), "start", "",
 		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
 	fs.Float64Var(&c.EMA, "ema", 0,
 		"factor of an exponential average of the iterates, which is then the model (0: none)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
+	completes(cmd, "model", "softmax", "mlp:300-100")
+	completes(cmd, "optimizer", "sgd", "adam")
+	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
 	return cmd
 }
@@ -96,6 +100,7 @@ func (a *app) predict() *cobra.Command {
 	f.command = cmd
 	cmd.Flags().StringVar(&model, "model", "", "the model file")
 	cmd.Flags().StringVar(&f.data, "data", "digits", "digits | mnist | fashion-mnist | DIR")
+	completes(cmd, "data", data.Names()...)
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)

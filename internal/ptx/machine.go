@@ -12,7 +12,7 @@ type FloatMode uint8
 // The modes.
 const (
 	Exact FloatMode = iota // IEEE where PTX promises it; approximations correctly rounded
-	// approximations perturbed within their documented bound, by a hash of the operands and the seed
+	// Pessimistic perturbs approximations within their documented bound, by a hash of the operands and the seed.
 	Pessimistic
 	Contract // un-suffixed mul.f32 feeding an un-suffixed add or sub becomes fma, as ptxas may do
 )

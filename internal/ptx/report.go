@@ -60,7 +60,7 @@ type Report struct {
 	Thread [3]int `json:"thread"` // x, y, z
 	File   string `json:"file"`   // the kernel's own source, through inlined_at; "" without -lineinfo
 	Line   int    `json:"line"`
-	// where that is in functions inlined or called there, the innermost first
+	// Inlined says where that is in functions inlined or called there, the innermost first.
 	Inlined     []Place `json:"inlined,omitempty"`
 	Note        bool    `json:"note,omitempty"` // no fault by itself: the order of float atomics
 	PTXLine     int     `json:"ptx_line"`

@@ -47,10 +47,10 @@ type Row struct {
 	Bytes   float64  `json:"bytes"`   // the least that the operation moves: every operand once
 	FLOP    float64  `json:"flop"`    // the least that it does; 0 where counting makes no sense
 
-	// the peak that sets the least time: "memory", "fp32" or "tf32"; "" without a model
+	// Bound is the peak that sets the least time: "memory", "fp32" or "tf32"; "" without a model.
 	Bound   string   `json:"bound"`
 	Seconds *float64 `json:"seconds"` // median; null where it failed
-	// the least time by that peak over Seconds; above 1 where the L2 cache holds the operands
+	// OfPeak is the least time by that peak over Seconds; above 1 where the L2 cache holds the operands.
 	OfPeak   *float64 `json:"of_peak"`
 	Estimate *float64 `json:"estimate_seconds"` // by the model, launches included
 	Ratio    *float64 `json:"measured_over_estimate"`

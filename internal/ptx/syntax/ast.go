@@ -11,7 +11,7 @@ type Module struct {
 	Files       map[int]string    // .file: index to name, as written
 	Vars        []*Var            // variables of module scope, in order
 	Aliases     map[string]string // .alias: other names of functions; nil: none
-	// entries and functions, in order; a declaration without body has Body == nil and Declared
+	// Funcs are entries and functions, in order; a declaration without body has Body == nil and Declared.
 	Funcs []*Func
 }
 
@@ -33,7 +33,8 @@ type Var struct {
 	Type   string // "b8", "f32", "pred", …
 	Vector int    // 1, 2 or 4 (.v2, .v4)
 	Name   string
-	// registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name. Sets in memory are Vars each
+	// Count is that of registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name. Sets in
+	// memory are Vars each.
 	Count   int
 	Dims    []int // array sizes; -1 for [] without an initialiser
 	Align   int   // bytes; 0: natural
