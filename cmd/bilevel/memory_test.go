@@ -11,7 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/experiments/clean"
@@ -73,7 +73,7 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 			return c
 		}},
 	} {
-		for _, dev := range []device.Device{host.New(2), ref.New()} {
+		for _, dev := range []device.Device{cpudevice.New(2), ref.New()} {
 			if name == "clean, guided" && dev.Info().RealBits == 64 {
 				continue // the same again, slowly
 			}
