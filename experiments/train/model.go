@@ -108,9 +108,8 @@ func startFits(name string, parameters int) error {
 	const gb = 1e9
 	need := 8 * int64(parameters)
 	if free, ok := hostmemory.Available(); ok && need > free {
-		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, "+
-			"and %.1f GB are "+
-			"free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
+		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, and "+
+			"%.1f GB are free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/models"
@@ -50,9 +50,9 @@ func TestBits(t *testing.T) {
 		Model: "softmax", Train: 600, Val: 200, Epochs: 2, Batch: 64, Optimizer: "adam", Step: 0.01,
 		Schedule: "linear", EMA: 0.9,
 	}} {
-		one := run(t, c, host.New(1), 3)
-		require.Equal(t, one.Models, run(t, c, host.New(2), 3).Models, "two threads")
-		require.NotEqual(t, one.Models, run(t, c, host.New(1), 4).Models, "another seed")
+		one := run(t, c, cpudevice.New(1), 3)
+		require.Equal(t, one.Models, run(t, c, cpudevice.New(2), 3).Models, "two threads")
+		require.NotEqual(t, one.Models, run(t, c, cpudevice.New(1), 4).Models, "another seed")
 		slow := run(t, c, ref.New(), 3)
 		require.InEpsilon(t, slow.Scalars["val_loss"], one.Scalars["val_loss"], 1e-3)
 		require.Less(t, one.Scalars["test_error"], 0.2)
@@ -99,7 +99,7 @@ func square(v []float64) (sum float64) {
 func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	c := small()
 	c.BatchNorm = true
-	r := run(t, c, host.New(1), 1)
+	r := run(t, c, cpudevice.New(1), 1)
 	dir := t.TempDir()
 	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Experiment{}.Report(),
 		[]*experiments.Record{r}, 1))
@@ -107,7 +107,7 @@ func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	require.NoError(t, err)
 	test, err := digits(t).Train.Rows(d[2])
 	require.NoError(t, err)
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	ex := tensor.NewExecutor(dev)
 	m, err := Open(filepath.Join(dir, "model.safetensors"))
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestRefuses(t *testing.T) {
 	c.Step = 1e30
 	cells, err := Experiment{}.Cells(c, []uint64{1})
 	require.NoError(t, err)
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	_, err = experiments.Run(context.Background(), dev, experiments.Env{Data: digits(t)}, Experiment{}, cells, nil,
 		experiments.Hooks{})
 	require.Error(t, err)
