@@ -27,8 +27,8 @@ type Store struct {
 	// First, where set, is called before the first file is written: it writes the configuration beside.
 	First   func() error
 	Written bool // a file was written
-	// Hold, where set, is called before a checkpoint or record is written, and what it returns afterwards: a process that
-	// was told to stop waits for it.
+	// Hold, where set, is called before a checkpoint or record is written, and what it returns afterwards: a process
+	// that was told to stop waits for it.
 	Hold func() (release func())
 }
 

@@ -89,8 +89,8 @@ func TestReadmeNamesCommands(t *testing.T) {
 	names := regexp.MustCompile("`bilevel ([a-z ]+)").FindAllStringSubmatch(string(readme), -1)
 	require.Greater(t, len(names), 8)
 	for _, name := range names {
-		_, rest, err := commandTree().Find(strings.Fields(name[1]))
+		c, rest, err := commandTree().Find(strings.Fields(name[1]))
 		require.NoError(t, err)
-		require.Empty(t, rest, "README.md names bilevel %s", name[1])
+		require.True(t, len(rest) == 0 || slices.Contains(c.ValidArgs, rest[0]), "README.md names bilevel %s", name[1])
 	}
 }
