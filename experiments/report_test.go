@@ -34,7 +34,7 @@ var shown = Report{
 	},
 	Plots: []Plot{
 		{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration",
-			Lines: []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}},
+			Lines:          []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}},
 			ScaleToPercent: true},
 		{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds",
 			Lines: []Line{{Name: "validation", Column: "val_error"}}},
