@@ -64,13 +64,13 @@ func TestBits(t *testing.T) {
 // Groups of weight decay and averages of the iterates, each in a form that must come to the same bits as without.
 func TestDecayAndTail(t *testing.T) {
 	c := small()
-	plain := run(t, c, host.New(1), 1).Models
+	plain := run(t, c, cpudevice.New(1), 1).Models
 	all := c
 	all.WeightDecay, all.Decay = 0, []string{fmt.Sprint("*=", c.WeightDecay)}
-	require.Equal(t, plain, run(t, all, host.New(1), 1).Models)
+	require.Equal(t, plain, run(t, all, cpudevice.New(1), 1).Models)
 	last := c
 	last.Tail = 1 / float64(c.Epochs*(c.Train/c.Batch)) // the last iterate alone
-	require.Equal(t, plain, run(t, last, host.New(1), 1).Models)
+	require.Equal(t, plain, run(t, last, cpudevice.New(1), 1).Models)
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Decay = []string{"*.weight=0.1", "2.bias=0"} },
 		func(c *Config) { c.Decay, c.Optimizer, c.Step = []string{"2.*=0.01"}, "adam", 0.02 },
@@ -78,13 +78,13 @@ func TestDecayAndTail(t *testing.T) {
 	} {
 		other := c
 		change(&other)
-		r := run(t, other, host.New(1), 1)
+		r := run(t, other, cpudevice.New(1), 1)
 		require.NotEqual(t, plain, r.Models)
 		require.Less(t, r.Scalars["test_error"], 0.5)
 	}
-	small := run(t, c, host.New(1), 1).Models[0].Arrays.Of("2.weight")
+	small := run(t, c, cpudevice.New(1), 1).Models[0].Arrays.Of("2.weight")
 	c.Decay = []string{"2.weight=0.5"}
-	shrunk := run(t, c, host.New(1), 1).Models[0].Arrays.Of("2.weight")
+	shrunk := run(t, c, cpudevice.New(1), 1).Models[0].Arrays.Of("2.weight")
 	require.Less(t, square(shrunk), square(small)/4)
 }
 
