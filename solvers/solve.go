@@ -11,8 +11,8 @@ import (
 	"bilevel/tensor"
 )
 
-// Options say how long a run goes on, where it runs and who hears of it. The zero value runs 1,000 iterations on the
-// best device of the machine.
+// Options say how long a run goes on, where it runs, and which functions it calls meanwhile. The zero value runs 1,000
+// iterations on the best device of the machine.
 type Options struct {
 	Iterations int // 0: 1,000
 	Seed       uint64
@@ -34,8 +34,8 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
-	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge,
-	// it is begun again, and they hear of iteration 0 once more.
+	// Record and Progress are called during the run, see engine.Limits. Where step sizes that were chosen here made it
+	// diverge, it is begun again, and they are called for iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 

@@ -67,10 +67,10 @@ func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) error {
 	rehearsal := null.Like(info)
-	_, err := experiments.Run(ctx, rehearsal, experiments.Env{Data: set}, x, []experiments.Cell{c}, nil,
+	_, _ = experiments.Run(ctx, rehearsal, experiments.Env{Data: set}, x, []experiments.Cell{c}, nil,
 		experiments.Hooks{})
 	need := rehearsal.Stats()
-	err = errors.Join(ctx.Err(), rehearsal.Close())
+	err := errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
 	if err != nil {
 		return err

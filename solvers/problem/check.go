@@ -83,7 +83,7 @@ func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
 	return nil
 }
 
-// Check refuses problems that no algorithm can mean.
+// Check refuses problems that make sense for no algorithm.
 func (p *Problem) Check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)
