@@ -1,13 +1,13 @@
 package data
 
 import (
-	"archive/zip"
-	"bufio"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
 
+	"bilevel/internal/exactread"
 	"bilevel/internal/npy"
 )
 
@@ -23,54 +23,47 @@ func npySources(dir string, names []string) []arraySource {
 	var all []arraySource
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		all = append(all, arraySource{path, wordsOf(strings.TrimSuffix(name, ".npy")), func() (*npy.Array, error) {
+		all = append(all, arraySource{path, wordsOf(strings.TrimSuffix(name, npy.Suffix)), func() (*npy.Array, error) {
 			return npy.ReadAnyFile(path)
 		}})
 	}
 	return all
 }
 
-// npzSources are the arrays of an .npz file, a zip archive of .npy files. Arrays that numpy.savez was given without
-// names are arr_0 and arr_1: features and labels. The caller closes the archive.
-func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err error) {
-	z, err := zip.OpenReader(path)
+// npzSources are the arrays of an .npz file. Arrays that numpy.savez was given without names are arr_0 and arr_1:
+// features and labels. The caller closes the file.
+func npzSources(path string) (all []arraySource, _ io.Closer, err error) {
+	archive, size, err := exactread.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: not a usable .npz file: %w", path, err)
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			z.Close()
+			archive.Close()
 		}
 	}()
+	members, err := npy.Members(archive, size)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
 	file := wordsOf(strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".npz"))
 	fileRole := roleOf(file)
-	var all []arraySource
-	known, seen := false, map[string]bool{}
-	for _, f := range z.File {
-		key := strings.TrimSuffix(f.Name, ".npy")
-		switch {
-		case key == "indptr":
+	known := false
+	for _, m := range members {
+		if m.Name == "indptr" {
 			return nil, nil,
 				fmt.Errorf("%s holds a sparse matrix of SciPy; save it dense: numpy.savez(%q, x=m.toarray(), y=y)",
 					path, filepath.Base(path))
-		case seen[key]:
-			return nil, nil, fmt.Errorf("%s holds the array %s twice", path, key)
 		}
-		seen[key] = true
-		words := wordsOf(key)
+		words := wordsOf(m.Name)
 		r := roleOf(words)
 		known = known || r.labels || r.image
 		if fileRole.partSaid && !r.partSaid {
 			words = append(words, file...)
 		}
-		name := fmt.Sprintf("%s, array %s", path, key)
+		name := fmt.Sprintf("%s, array %s", path, m.Name)
 		all = append(all, arraySource{name, words, func() (*npy.Array, error) {
-			in, err := f.Open()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			defer in.Close()
-			a, err := npy.ReadAny(bufio.NewReader(in), 0)
+			a, err := m.ReadAny()
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -78,23 +71,23 @@ func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err erro
 		}})
 	}
 	if known {
-		return all, z, nil
+		return all, archive, nil
 	}
-	for i := range all { // the order in which numpy.savez was given them, or a file with one array that says what it is
-		switch key := strings.TrimSuffix(z.File[i].Name, ".npy"); {
+	for i, m := range members { // the order in which numpy.savez was given them, or a file with one array
+		switch {
 		case len(all) == 1:
 			all[i].said = append(all[i].said, file...)
-		case key == "arr_0":
+		case m.Name == "arr_0":
 			all[i].said = append(all[i].said, "x")
-		case key == "arr_1":
+		case m.Name == "arr_1":
 			all[i].said = append(all[i].said, "y")
 		}
 	}
-	return all, z, nil
+	return all, archive, nil
 }
 
 // arrayParts reads the pairs of arrays among the sources. where is the folder or archive they are in.
-func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
+func arrayParts(where string, sources []arraySource, unlabelled bool) ([parts]*rows, error) {
 	var of [parts]*rows
 	byName := map[string]arraySource{}
 	var names []string
@@ -116,7 +109,7 @@ func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
 		case p.features == "":
 			return of, fmt.Errorf("%s is there, but the %v features are missing, such as %s_x.npy: %w",
 				p.labels, part(i), arrayPart(i), fs.ErrNotExist)
-		case p.labels == "":
+		case p.labels == "" && !unlabelled:
 			return of, fmt.Errorf("%s is there, but the %v labels are missing, such as %s_y.npy: %w",
 				p.features, part(i), arrayPart(i), fs.ErrNotExist)
 		}
@@ -139,7 +132,7 @@ func isCanonicalArray(name string) bool {
 	return false
 }
 
-// arrayPair reads features [n, …] and their labels.
+// arrayPair reads features [n, …] and their labels, which are 0 where y has nothing to load.
 func arrayPair(x, y arraySource) (*rows, error) {
 	a, err := x.load()
 	if err != nil {
@@ -162,6 +155,10 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, fmt.Errorf("%s: %w", x.name, err)
 	}
 	n := a.Shape[0]
+	if y.load == nil {
+		r.labels.numbers = make([]whole, n)
+		return r, r.check(x.name)
+	}
 	if a, err = y.load(); err != nil {
 		return nil, err
 	}

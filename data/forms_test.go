@@ -363,3 +363,14 @@ func TestTinyImageNet(t *testing.T) {
 	_, err = OpenFolder(unzipped(t, files))
 	require.ErrorContains(t, err, "is no line of it")
 }
+
+// Rows that would not fit into memory as they are kept are refused with what they would take.
+func TestLIBSVMMemory(t *testing.T) {
+	train := &sparseRows{from: "a.libsvm", words: make([]string, 3000)}
+	test := &sparseRows{from: "a.libsvm.t", words: make([]string, 1000)}
+	parts := []*sparseRows{train, nil, test}
+	require.NoError(t, fitDense(parts, 1_000_000, 16e9))
+	err := fitDense(parts, 1_000_000, 15e9)
+	require.EqualError(t, err, "a.libsvm: 4000 rows of 1000000 columns would take 16.0 GB, for features are kept "+
+		"dense, and 15.0 GB are free; take fewer rows, or reduce the columns first, in scikit-learn by TruncatedSVD")
+}

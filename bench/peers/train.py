@@ -1,16 +1,22 @@
 """Plain training in PyTorch, the peer of `bilevel train`: MNIST, 784-300-100-10, ReLU, SGD with momentum, cosine steps.
 
-Prints one JSON object a seed and form: {"form": …, "seed": …, "seconds": training alone, "cpu_seconds": of all threads
-in the same time, "test_error": …}. float32; no matrix units (torch.set_float32_matmul_precision stays "highest").
+Runs every form of the peer, each followed by ours, and prints one JSON object a run and then a table: milliseconds of
+an iteration by the clock and of all threads' processor time, and the test error. Medians count. On a machine that
+others use too, set OMP_WAIT_POLICY=PASSIVE: threads that wait by spinning keep each other from the processor. float32;
+no matrix units (torch.set_float32_matmul_precision stays "highest").
 
     .peers/bin/pip install torch==2.15.0
-    .peers/bin/python train.py --data FOLDER-WITH-MNIST [--forms eager,compile,…] [--seeds 3] [--epochs 5] [--threads 2]
+    BILEVEL_DATA=FOLDER .peers/bin/python bench/peers/train.py --ours './bilevel train --data mnist' [--threads 2]
+        [--forms eager,compile,whole,tuned] [--seeds 3] [--epochs 5]
 
 The task is that of `bilevel train --data mnist` with its defaults: 10,000 training images drawn at random are set aside
 for validation, 50,000 are trained on, columns are standardized by them; batches of 128 rows of a new permutation each
 epoch, the rows that do not fill a batch left out; step 0.05 (1 + cos(πk/n))/2, momentum 0.9, weight decay 0.0001 on all
 parameters; He's start values, biases 0. Rows lie in memory as float32, ready to be drawn; what is timed begins with the
 first permutation and ends with the last step. Compilation and five steps before it are not timed.
+
+Of ours, "seconds" in result.json are those of training alone; its processor time is that of the whole process less that
+of a run of one epoch, so that reading the data is not counted but the validation after each epoch is.
 
 Forms: eager (autograd, fused SGD), compile (the loss and its gradients in one torch.compile, fused SGD),
 whole (gradients and update in one torch.compile), tuned (whole, mode max-autotune).
@@ -20,6 +26,11 @@ import gzip
 import json
 import math
 import os
+import resource
+import shlex
+import statistics
+import subprocess
+import tempfile
 import time
 
 import numpy as np
@@ -137,25 +148,60 @@ def train(form, x, y, epochs, seed):
     return method.p, time.perf_counter() - wall, time.process_time() - cpu
 
 
+def ours(command, seed, epochs, threads):
+    """One run of ours: seconds of training, processor seconds of the process, test error."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    line = [*shlex.split(command), "--quiet", "--json", "--seed", str(seed), "--epochs", str(epochs)]
+    with tempfile.TemporaryDirectory() as out:
+        line += ["--threads", str(threads), "--out", out]
+        result = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return result["seconds"], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, result["test_error"]
+
+
+def table(runs):
+    """Medians by form, and the ratio of each form to ours."""
+    base = {k: statistics.median(r[k] for r in runs["ours"]) for k in ("ms", "cpu_ms")}
+    print(f"{'form':10s} {'ms':>8s} {'/ ours':>7s} {'CPU ms':>8s} {'/ ours':>7s}  test error")
+    for form, of in runs.items():
+        ms, cpu = (statistics.median(r[k] for r in of) for k in ("ms", "cpu_ms"))
+        by_seed = list({r["seed"]: r["test_error"] for r in of}.values())
+        spread = statistics.stdev(by_seed) if len(by_seed) > 1 else float("nan")
+        print(f"{form:10s} {ms:8.3f} {ms / base['ms']:7.2f} {cpu:8.3f} {cpu / base['cpu_ms']:7.2f}  "
+              f"{100 * statistics.mean(by_seed):.2f} % ± {100 * spread:.2f} ({len(by_seed)} seeds)")
+
+
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--data", required=True)
+    ap.add_argument("--ours", required=True)
     ap.add_argument("--forms", default=",".join(FORMS))
-    ap.add_argument("--seeds", type=int, default=1)
-    ap.add_argument("--first", type=int, default=1)
+    ap.add_argument("--seeds", type=int, default=3)
     ap.add_argument("--epochs", type=int, default=5)
-    ap.add_argument("--threads", type=int, default=0)
+    ap.add_argument("--threads", type=int, default=os.cpu_count())
     a = ap.parse_args()
-    if a.threads:
-        torch.set_num_threads(a.threads)
-    for seed in range(a.first, a.first + a.seeds):
-        x, y, test, labels = mnist(a.data, seed)
+    torch.set_num_threads(a.threads)
+    folder = os.path.join(os.environ["BILEVEL_DATA"], "mnist")
+    runs = {"ours": []}
+    for seed in range(1, a.seeds + 1):
+        x, y, test, labels = mnist(folder, seed)
+        n = len(x) // BATCH
+
+        def note(form, seconds, cpu, error):
+            runs.setdefault(form, []).append({
+                "form": form, "seed": seed, "ms": 1e3 * seconds / (n * a.epochs), "cpu_ms": 1e3 * cpu,
+                "test_error": error})
+            print(json.dumps(runs[form][-1]), flush=True)
+
         for form in a.forms.split(","):
             p, seconds, cpu = train(form, x, y, a.epochs, seed)
             with torch.no_grad():
                 error = (logits(p, test).argmax(1) != labels).float().mean().item()
-            print(json.dumps({"form": form, "seed": seed, "seconds": seconds, "cpu_seconds": cpu, "test_error": error,
-                              "threads": torch.get_num_threads(), "torch": torch.__version__}), flush=True)
+            note(form, seconds, cpu / (n * a.epochs), error)
+            seconds, cpu, error = ours(a.ours, seed, a.epochs, a.threads)
+            short = ours(a.ours, seed, 1, a.threads)[1]
+            note("ours", seconds, (cpu - short) / (n * (a.epochs - 1)), error)
+    print(f"torch {torch.__version__}, {a.threads} threads, {a.epochs} epochs")
+    table(runs)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ var exitMeanings = [...]string{
 }
 
 func main() {
+	limitsAreErrors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	done := make(chan int, 1)

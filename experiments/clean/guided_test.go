@@ -40,7 +40,7 @@ func netOn(t *testing.T, train, trusted *data.Set, classes int, model string) *n
 	require.NoError(t, err1)
 	require.NoError(t, err2)
 	c := Config{Model: model}
-	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1)
+	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1, newPieces(nil))
 	t.Cleanup(func() {
 		require.NoError(t, n.close())
 		require.NoError(t, sc.Close())
@@ -102,7 +102,7 @@ func TestGuidedObjectives(t *testing.T) {
 			x[i] = r.NormFloat64()
 		}
 		lower, slope := 0.005*norm, make([]float64, size)
-		weights := n.weights(form, prior, pair, x)
+		weights := n.weights(form, j, train.Labels, x)
 		for i, g := range train.Labels {
 			p := probabilities(train, classes, y, i)
 			suggested := int32(slices.Index(p, slices.Max(p)))
@@ -205,7 +205,7 @@ func TestGuidedFindsWrongLabels(t *testing.T) {
 		require.Less(t, v["test_error"], v["controls.all.test_error"], form)
 		require.Contains(t, v, "controls.trusted.held_out_error")
 		suspects := run.Tables[0]
-		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "weight", "flagged"}, suspects.Columns)
+		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}, suspects.Columns)
 		require.Len(t, suspects.Rows, 750, "judged and trusted rows, which lie in the same file")
 		seen := map[string]bool{}
 		for _, row := range suspects.Rows {
@@ -289,7 +289,7 @@ func TestConfidentLabelsReachTheirLimits(t *testing.T) {
 		y[i] = r.NormFloat64()
 	}
 	limits := []float64{0.5, 0.3, 0.6}
-	j, err := n.judge(context.Background(), n.rows.train, y, limits)
+	j, err := n.judge(context.Background(), n.rows.train, y, &second{limits: limits})
 	require.NoError(t, err)
 	none := 0
 	for i := range s.Labels {

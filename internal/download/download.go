@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bilevel/internal/atomicfile"
 )
 
 // File is what is to be fetched.
@@ -211,8 +213,8 @@ func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) e
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(p.note(), note, 0o666); err != nil {
-		return err
+	if err := atomicfile.WriteFile(p.note(), note); err != nil { // a full disk leaves the old note
+		return kept(err)
 	}
 	return c.receive(response.Body, f, p, have, total, watch)
 }
@@ -278,7 +280,7 @@ func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, 
 				return refuse(p, fmt.Errorf("it sends something else: it begins with %.20q", buffer[:min(n, 20)]))
 			}
 			if _, err := out.Write(buffer[:n]); err != nil {
-				return fmt.Errorf("%w; what was fetched stays there, and the same command goes on from it", err)
+				return kept(err)
 			}
 			have += int64(n)
 			if c.Progress != nil {
@@ -294,6 +296,11 @@ func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, 
 			return watch.explain(&mirrorError{err: err, again: true})
 		}
 	}
+}
+
+// kept words an error of writing, such as that of a full disk.
+func kept(err error) error {
+	return fmt.Errorf("%w; what was fetched is kept, and the same command goes on from there", err)
 }
 
 // refuse takes bytes away that are not those of the file.

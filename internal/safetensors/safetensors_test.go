@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
 
 func roundTrip(t *testing.T, f File) *File {
@@ -102,8 +104,12 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(b.Bytes())
 	f.Add(file(`{}`, nil))
+	f.Add(file(`{"x": {"dtype": "F64", "shape": [8388608], "data_offsets": [0, 67108864]}}`, nil))
+	f.Add([]byte("\x00\xe1\xf5\x05\x00\x00\x00\x00{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := Read(bytes.NewReader(data), int64(len(data)))
+		var got *File
+		var err error
+		alloctest.Bounded(t, len(data), 64, 2<<20, func() { got, err = Read(bytes.NewReader(data), int64(len(data))) })
 		if err != nil {
 			return
 		}

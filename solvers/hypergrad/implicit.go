@@ -69,7 +69,8 @@ const (
 // Usable are the features of a problem that the implicit hypergradient can use. A set of x does not change ∇h.
 const Usable = problem.UpperSet | problem.UpperConstraints | problem.ModelState
 
-const why = "the implicit function theorem as used here needs a smooth lower level without constraints"
+const why = "the implicit function theorem as used here needs one lower level with a smooth objective, without " +
+	"constraints, whose variable lasts"
 
 // Estimator is Implicit prepared for a problem at variables x [p] and y [q].
 type Estimator struct {
@@ -202,7 +203,7 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if h.Gradient, err = e.gradient.Read(); err != nil {
 		return nil, err
 	}
-	if err := e.errorFigure(ctx, h); err != nil {
+	if err := e.estimateError(ctx, h); err != nil {
 		return nil, err
 	}
 	direct, err := e.fx.Read()
