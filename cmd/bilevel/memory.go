@@ -78,10 +78,10 @@ func rehearse(
 	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (null.Stats, error) {
 	rehearsal := null.Like(info)
-	_, err := experiments.Run(ctx, rehearsal, experiments.Env{Data: set}, x, []experiments.Cell{c}, nil,
+	_, _ = experiments.Run(ctx, rehearsal, experiments.Env{Data: set}, x, []experiments.Cell{c}, nil,
 		experiments.Hooks{})
 	need := rehearsal.Stats()
-	err = errors.Join(ctx.Err(), rehearsal.Close())
+	err := errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
 	return need, err
 }
