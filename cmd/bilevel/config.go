@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,8 @@ type configFlags struct {
 	resume string
 	every  time.Duration
 	show   string // the form of progress
+	set    []string
+	own    func() []string // names that --set takes beside the settings: an algorithm's own fields; may be nil
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
@@ -37,6 +40,7 @@ var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resu
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.config, "config", "", "read settings from this YAML file; flags override it")
+	fs.StringArrayVar(&f.set, "set", nil, "NAME=VALUE: a setting by its name in a configuration file, or the algorithm's own; repeat it for more")
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
@@ -46,12 +50,18 @@ func (f *configFlags) registerConfig(c *cobra.Command) {
 // openSetting is the annotation of flags whose 0 in a configuration means that the run chooses; nobody may give 0.
 const openSetting = "open"
 
+// setFlag is the flag of settings by name; in a configuration it lists the algorithm's own.
+const setFlag = "set"
+
 // keyOf is a flag's name in a configuration, flagOf the reverse.
 func keyOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
-// load sets the flags that the user did not give from --config, or from the folder of --resume.
+// load sets the flags that --set names, and those that the user did not give from --config or the folder of --resume.
 func (f *configFlags) load(c *cobra.Command) error {
+	if err := f.applySets(c); err != nil {
+		return err
+	}
 	if f.every <= 0 {
 		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", f.every)
 	}
@@ -69,11 +79,15 @@ func (f *configFlags) load(c *cobra.Command) error {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%s is no folder of results to go on with: %w", f.resume, err)
 		}
-		return f.apply(c, path, true)
+		if err := f.apply(c, path, true); err != nil {
+			return err
+		}
 	case f.config != "":
-		return f.apply(c, f.config, false)
+		if err := f.apply(c, f.config, false); err != nil {
+			return err
+		}
 	}
-	return nil
+	return f.applySets(c) // those of the file
 }
 
 // apply sets flags from a file. Where fixed, flags that were given must say the same.
@@ -90,21 +104,58 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 		return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, other, c.Name())
 	}
 	delete(values, "command")
-	for key, value := range values {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		value := values[key]
 		flag := c.Flags().Lookup(flagOf(key))
-		if flag == nil || slices.Contains(notConfig, flag.Name) {
-			return usagef("%s: unknown setting %q%s", path, key, nearest.Hint(key, f.keys(c)))
-		}
-		if flag.Changed {
+		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
 			if fixed && flag.Value.String() != textOf(value) {
 				return usagef("--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
 					path, key, value, flag.Value)
 			}
 			continue
 		}
-		if err := set(c, flag, value); err != nil {
-			return usagef("%s: %s is %v: wants %s", path, key, value, kind(flag))
+		if err := f.assign(c, path, key, value); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// applySets gives each NAME=VALUE of --set to the flag of that setting. What is left is the algorithm's own.
+func (f *configFlags) applySets(c *cobra.Command) error {
+	given := f.set
+	f.set = nil
+	for _, s := range given {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return usagef("--set %s sets nothing: wants NAME=VALUE", s)
+		}
+		if flag := c.Flags().Lookup(flagOf(key)); flag != nil && flag.Changed && flag.Name != setFlag {
+			return usagef("--set %s: %s is given twice", s, key)
+		}
+		if err := f.assign(c, "--set", key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// assign gives a setting its value; source is where it was read.
+func (f *configFlags) assign(c *cobra.Command, source, key string, value any) error {
+	flag := c.Flags().Lookup(flagOf(key))
+	if flag == nil && f.own != nil && slices.Contains(f.own(), key) {
+		f.set = append(f.set, key+"="+textOf(value))
+		return nil
+	}
+	if flag == nil || slices.Contains(notConfig, flag.Name) {
+		names := f.keys(c)
+		if f.own != nil {
+			names = append(names, f.own()...)
+		}
+		return usagef("%s: unknown setting %q%s", source, key, nearest.Hint(key, names))
+	}
+	if err := set(c, flag, value); err != nil {
+		return usagef("%s: %s is %v: wants %s", source, key, value, kind(flag))
 	}
 	return nil
 }
@@ -160,7 +211,7 @@ func (f *configFlags) text(c *cobra.Command, config any) ([]byte, error) {
 	}
 	out := fmt.Appendf(nil, "# bilevel %s, version %s\ncommand: %s\n", c.Name(), versionText(), c.Name())
 	c.Flags().VisitAll(func(flag *pflag.Flag) {
-		if slices.Contains(notConfig, flag.Name) {
+		if slices.Contains(notConfig, flag.Name) || flag.Name == setFlag && len(f.set) == 0 {
 			return
 		}
 		value, ok := values[keyOf(flag.Name)]

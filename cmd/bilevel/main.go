@@ -77,7 +77,10 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	groupOf(root, a.clean(), a.train(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
+	for _, application := range a.applications() {
+		root.AddCommand(application().Command)
+	}
+	groupOf(root, a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
 		a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/internal/atomicfile"
 	"bilevel/tensor"
@@ -13,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) train() *cobra.Command {
+func (a *app) train() *application {
 	f := &experimentFlags{}
 	var c train.Config
 	cmd := &cobra.Command{
@@ -26,18 +27,6 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
   bilevel train --data mnist --model mlp:300-100 --seeds 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := wantPositive(cmd.Flags(), "train", "val", "epochs", "batch", "step"); err != nil {
-				return err
-			}
-			return a.runExperiment(cmd, f, train.Experiment{}, func(set *data.Dataset) (any, string, error) {
-				settings := train.Defaults(set)
-				if err := f.overlay(cmd, &settings); err != nil {
-					return nil, "", err
-				}
-				return settings, fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name)), nil
-			})
-		},
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
@@ -56,7 +45,15 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
 	fs.Float64Var(&c.EMA, "ema", 0, "factor of an exponential average of the iterates, which is then the model (0: none)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
 	f.registerRuns(cmd)
-	return cmd
+	return a.run(&application{
+		Command: cmd, flags: f,
+		check: func() error { return wantPositive(fs, "train", "val", "epochs", "batch", "step") },
+		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
+			settings := train.Defaults(set)
+			err := f.overlay(cmd, &settings)
+			return train.Experiment{}, settings, fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name)), err
+		},
+	})
 }
 
 func (a *app) predict() *cobra.Command {
