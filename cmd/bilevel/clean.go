@@ -87,7 +87,7 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 				return nil, nil, "", err
 			}
 			if !guided {
-				settings.Weights = "" // the name of a cell is made of its settings, and this form had none
+				settings.Weights, settings.Model = "", "" // the name of a cell is made of its settings, and this form had none
 			}
 			if !guided && !fs.Changed("batch") {
 				settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own

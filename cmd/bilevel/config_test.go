@@ -149,15 +149,15 @@ func TestSet(t *testing.T) {
 	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --resume d --set inner_steps=3")))
 
 	for line, want := range map[string]string{
-		plain + "--set inner_stpes=3": `--set: unknown setting "inner_stpes"; did you mean "inner_steps"?`,
-		plain + "--set terms=3":       `f2sa has no setting "terms"`,
-		plain + "--set inner_steps=x": "f2sa: the setting inner_steps wants a whole number",
-		plain + "--set reg":           "--set reg sets nothing: wants NAME=VALUE",
-		plain + "--set reg=much":      "--set: reg is much: wants a number",
-		plain + "--set iters=30":      "--set iters=30: iters is given twice",
-		"clean --set multiplier=2":    "an algorithm's own settings go with --weights plain",
-		"train --set out=x":           `--set: unknown setting "out"`,
-		"train --set inner_steps=3":   `--set: unknown setting "inner_steps"`,
+		plain + "--set inner_stpes=3":                  `--set: unknown setting "inner_stpes"; did you mean "inner_steps"?`,
+		plain + "--set terms=3":                        `f2sa has no setting "terms"`,
+		plain + "--set inner_steps=x":                  "f2sa: the setting inner_steps wants a whole number",
+		plain + "--set reg":                            "--set reg sets nothing: wants NAME=VALUE",
+		plain + "--set reg=much":                       "--set: reg is much: wants a number",
+		plain + "--set iters=30":                       "--set iters=30: iters is given twice",
+		"clean --set multiplier=2":                     "an algorithm's own settings go with --weights plain",
+		"train --set out=x":                            `--set: unknown setting "out"`,
+		"train --set inner_steps=3":                    `--set: unknown setting "inner_steps"`,
 		"clean --quiet --resume d --set inner_steps=4": "--resume goes on with",
 	} {
 		refused(t, bilevel(line+" "), exitUsage, want)
