@@ -26,29 +26,41 @@ var pageText string
 // tableRows is how many rows of a long table the page shows; the file has all.
 const tableRows = 25
 
-// writePage writes report.html: one file that asks for nothing else, with the plots that writePlots has put into dir.
-func writePage(dir string, p Page, report Report, records []*Record) error {
+// View is what a page shows, part by part; parts that are empty are left out.
+type View struct {
+	Page
+	Rows     [][2]string // a name and a value each
+	Warnings []string    // sentences
+	Figures  []Figure
+	Tables   []List
+	Words    []string // on the hypergradient
+}
+
+// Figure is a plot as SVG.
+type Figure struct {
+	Name string
+	SVG  template.HTML
+}
+
+// List is a table with a heading and a note below it.
+type List struct {
+	Name, Note string
+	Columns    []string
+	Rows       [][]string
+}
+
+// Write writes the page: one file that asks for nothing else.
+func (v View) Write(path string) error {
 	t, err := template.New("report").Parse(pageText)
 	if err != nil {
 		return err
 	}
-	type figure struct {
-		Name string
-		SVG  template.HTML
-	}
-	type list struct {
-		Name, Note string
-		Columns    []string
-		Rows       [][]string
-	}
-	view := struct {
-		Page
-		Rows     [][2]string
-		Warnings []string
-		Figures  []figure
-		Tables   []list
-		Words    []string
-	}{Page: p}
+	return atomicfile.Write(path, func(w io.Writer) error { return t.Execute(w, v) })
+}
+
+// writePage writes report.html, with the plots that writePlots has put into dir.
+func writePage(dir string, p Page, report Report, records []*Record) error {
+	view := View{Page: p}
 	for _, row := range report.Rows {
 		if text, ok := row.text(records); ok {
 			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})
@@ -74,16 +86,17 @@ func writePage(dir string, p Page, report Report, records []*Record) error {
 		if err != nil {
 			return err
 		}
-		view.Figures = append(view.Figures, figure{name, scalable(text)})
+		view.Figures = append(view.Figures, Figure{name, scalable(text)})
 	}
 	for _, table := range records[0].Tables {
-		l := list{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}
+		l := List{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}
 		if len(table.Rows) > tableRows {
-			l.Note = fmt.Sprintf("The first %d of %d rows of seed %d.", tableRows, len(table.Rows), records[0].Seed)
+			l.Note = fmt.Sprintf("The first %d of %d rows of seed %d. %s.csv has all.", tableRows, len(table.Rows),
+				records[0].Seed, table.Name)
 		}
 		view.Tables = append(view.Tables, l)
 	}
-	return atomicfile.Write(filepath.Join(dir, "report.html"), func(w io.Writer) error { return t.Execute(w, view) })
+	return view.Write(filepath.Join(dir, "report.html"))
 }
 
 // scalable is a plot's SVG without its XML declaration, and with a width that the page decides. Plots are drawn by this

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"bilevel/internal/atomicfile"
 	"bilevel/internal/nearest"
+	"bilevel/internal/plainyaml"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -96,16 +96,18 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 	if err != nil {
 		return fmt.Errorf("the configuration cannot be read: %w", err)
 	}
-	var values map[string]any
-	if err := yaml.Unmarshal(text, &values); err != nil {
-		return usagef("%s is no YAML of names and values: %s", path, firstLine(yaml.FormatError(err, false, false)))
+	values, err := plainyaml.Parse(text)
+	if err != nil {
+		return usagef("%s is no YAML of names and values: %v", path, err)
 	}
-	if other, ok := values["command"]; ok && other != c.Name() {
-		return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, other, c.Name())
-	}
-	delete(values, "command")
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		value := values[key]
+	for _, item := range values {
+		key, value := fmt.Sprint(item.Key), item.Value
+		if key == "command" {
+			if value != c.Name() {
+				return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, value, c.Name())
+			}
+			continue
+		}
 		flag := c.Flags().Lookup(flagOf(key))
 		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
 			if fixed && flag.Value.String() != textOf(value) {
@@ -170,9 +172,9 @@ func set(c *cobra.Command, flag *pflag.Flag, value any) error {
 			}
 		}
 		return nil
-	case map[string]any:
-		for name, one := range v {
-			if err := c.Flags().Set(flag.Name, name+"="+textOf(one)); err != nil {
+	case yaml.MapSlice:
+		for _, one := range v {
+			if err := c.Flags().Set(flag.Name, textOf(one.Key)+"="+textOf(one.Value)); err != nil {
 				return err
 			}
 		}
@@ -182,11 +184,6 @@ func set(c *cobra.Command, flag *pflag.Flag, value any) error {
 }
 
 func textOf(value any) string { return fmt.Sprint(value) }
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}
 
 // keys lists the names that a configuration may have.
 func (f *configFlags) keys(c *cobra.Command) (keys []string) {

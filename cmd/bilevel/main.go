@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 	for _, application := range a.applications() {
 		root.AddCommand(application().Command)
 	}
-	groupOf(root, a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
+	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
 		a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
