@@ -52,6 +52,11 @@ type lock struct {
 // acquire takes the cell of a folder; where another process has it, it gives that one and a nil lock. lost is called once
 // if a process of another host takes the cell later on.
 func acquire(dir string, me owner, lost func()) (*lock, *owner, error) {
+	return acquireEvery(dir, me, beatEvery, lost)
+}
+
+// acquireEvery is acquire with the time between two beats.
+func acquireEvery(dir string, me owner, every time.Duration, lost func()) (*lock, *owner, error) {
 	n, err := latest(dir)
 	if err != nil {
 		return nil, nil, err
@@ -82,7 +87,7 @@ func acquire(dir string, me owner, lost func()) (*lock, *owner, error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("the folder cannot be locked: %w", err)
 	}
-	go l.beat(lost)
+	go l.beat(every, lost)
 	return l, nil, nil
 }
 
@@ -141,9 +146,9 @@ func unmoved(dir, path string) (time.Duration, error) {
 }
 
 // beat moves the file's time until the lock is released. The bytes stay the same, so that nobody can read half of them.
-func (l *lock) beat(lost func()) {
+func (l *lock) beat(every time.Duration, lost func()) {
 	defer close(l.done)
-	t := time.NewTicker(beatEvery)
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {
