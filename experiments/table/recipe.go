@@ -88,9 +88,22 @@ func Parse(text []byte) (*Recipe, error) {
 		"measures":   r.readMeasures,
 		"compare":    r.readCompare,
 	}); err != nil {
-		return nil, err
+		return nil, oneLine(err)
 	}
-	return r, r.check()
+	if err := r.check(); err != nil {
+		return nil, oneLine(err)
+	}
+	return r, nil
+}
+
+// oneLine is an error of usage whose text, which quotes what was read, is one line that can be looked at.
+func oneLine(err error) error {
+	const most = 300
+	text := []rune(strings.Join(strings.Fields(err.Error()), " "))
+	if len(text) > most {
+		text = append(text[:most], '…')
+	}
+	return experiments.Usagef("%s", string(text))
 }
 
 // section is a part of a recipe, with the name that errors call it by.
