@@ -340,11 +340,15 @@ func (r *Recipe) YAML() ([]byte, error) {
 	for _, a := range r.Vary {
 		vary = append(vary, yaml.MapItem{Key: a.Name, Value: a.Values})
 	}
-	return yaml.Marshal(yaml.MapSlice{
-		{Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
+	all := yaml.MapSlice{}
+	if r.Version != "" {
+		all = yaml.MapSlice{{Key: "version", Value: r.Version}}
+	}
+	return yaml.Marshal(append(all, yaml.MapSlice{
+		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
 		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
 		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)}, {Key: "compare", Value: orEmpty(r.Compare)},
-	})
+	}...))
 }
 
 func orEmpty[T any](list []T) []T {

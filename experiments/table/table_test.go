@@ -59,6 +59,9 @@ func (x *invented) Run(ctx context.Context, env *experiments.Env, c experiments.
 		return nil, errors.New("the size is negative")
 	}
 	r := experiments.NewRecord()
+	if config.Noise > 0 && c.Seed == 3 {
+		r.Warn("it is noisy")
+	}
 	r.Scalars["loss"] = config.Size*float64(c.Seed) + config.Noise
 	r.Scalars["seconds"] = float64(time.Now().UnixNano())
 	r.Counts["oracle.hvp"], r.Counts["oracle.values"], r.Counts["oracle.samples"] = 3, 4, 100
@@ -180,6 +183,8 @@ func TestResult(t *testing.T) {
 	got := files(t, f.Dir)
 	require.Contains(t, got["table.csv"], "two,0.5,3,0,0,4.5,2,7,0,100,0\n")
 	require.Contains(t, got["table.md"], "| two    | 0.5   | 3     | 4.5 ± 2 | 7            |\n")
+	require.Contains(t, got["table.md"], "Warnings:\n\n| cell                   | warning     |\n| ---                    | ---         |\n"+
+		"| one, noise 0.5, seed 3 | it is noisy |\n| two, noise 0.5, seed 3 | it is noisy |\n")
 	require.Contains(t, got["table.tex"], "two & 0.5 & 3 & 4.5 $\\pm$ 2 & 7 \\\\\n")
 	require.NotContains(t, strings.Join([]string{got["table.csv"], got["cells.csv"], got["result.json"], got["table.md"]}, ""), "seconds")
 	for _, n := range x.runs {

@@ -9,7 +9,7 @@ import (
 	"bilevel/experiments"
 )
 
-// markdown writes rows, differences and failures as tables of GitHub's Markdown.
+// markdown writes rows, differences, failures and warnings as tables of GitHub's Markdown.
 func (r *Result) markdown(w io.Writer) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "# %s\n", r.heading())
@@ -17,7 +17,7 @@ func (r *Result) markdown(w io.Writer) error {
 		fmt.Fprintf(b, "\n**%s**\n", note)
 	}
 	escape := strings.NewReplacer("|", `\|`, "\n", " ")
-	for _, t := range append(r.shown(false), r.failures()) {
+	for _, t := range append(r.shown(false), r.failures(), r.cautions()) {
 		if len(t.Rows) == 0 {
 			continue
 		}

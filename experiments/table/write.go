@@ -45,7 +45,7 @@ func (r *Result) Write(dir, version, recipe string) error {
 			{"missing", strconv.Itoa(r.Missing)}},
 		Warnings: r.warnings(),
 	}
-	for _, t := range append(r.shown(true), r.failures()) {
+	for _, t := range append(r.shown(true), r.failures(), r.cautions()) {
 		if len(t.Rows) > 0 {
 			page.Tables = append(page.Tables, experiments.List{Name: t.Name, Columns: t.Columns, Rows: t.Rows})
 		}
@@ -72,6 +72,9 @@ func (r *Result) Show(w io.Writer) error {
 	for _, note := range r.warnings() {
 		fmt.Fprintf(b, "\nwarning: %s", note)
 	}
+	if n := len(r.cautions().Rows); n > 0 {
+		fmt.Fprintf(b, "\nwarning: cells have %s: table.md lists them", plural(n, "warning", "warnings"))
+	}
 	_, err := io.WriteString(w, strings.TrimSuffix(b.String(), "\n")+"\n")
 	return err
 }
@@ -93,6 +96,19 @@ func (r *Result) warnings() (list []string) {
 		list = append(list, state)
 	}
 	return append(list, r.Notes...)
+}
+
+// cautions are the warnings of records.
+func (r *Result) cautions() experiments.Table {
+	t := experiments.Table{Name: "Warnings", Columns: []string{"cell", "warning"}}
+	for _, o := range r.Outcomes {
+		if o.Record != nil {
+			for _, sentence := range o.Record.Warnings {
+				t.Rows = append(t.Rows, []string{r.Table.Title(o.Cell), sentence})
+			}
+		}
+	}
+	return t
 }
 
 // The rows as they are shown: mean and deviation, the interval of a difference. Seconds are only for people.
