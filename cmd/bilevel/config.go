@@ -44,7 +44,22 @@ func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
-	fs.StringVar(&f.show, "progress", progressAuto, "auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
+	registerProgress(fs, &f.show)
+}
+
+func registerProgress(fs *pflag.FlagSet, show *string) {
+	fs.StringVar(show, "progress", progressAuto, "auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
+}
+
+// checkPace refuses a time between checkpoints and a form of progress that there is not.
+func checkPace(every time.Duration, show string) error {
+	if every <= 0 {
+		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", every)
+	}
+	if show != progressAuto && show != progressJSON {
+		return usagef("--progress %s: wants %s or %s", show, progressAuto, progressJSON)
+	}
+	return nil
 }
 
 // openSetting is the annotation of flags whose 0 in a configuration means that the run chooses; nobody may give 0.
@@ -62,11 +77,8 @@ func (f *configFlags) load(c *cobra.Command) error {
 	if err := f.applySets(c); err != nil {
 		return err
 	}
-	if f.every <= 0 {
-		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", f.every)
-	}
-	if f.show != progressAuto && f.show != progressJSON {
-		return usagef("--progress %s: wants %s or %s", f.show, progressAuto, progressJSON)
+	if err := checkPace(f.every, f.show); err != nil {
+		return err
 	}
 	switch {
 	case f.config != "" && f.resume != "":

@@ -31,7 +31,8 @@ type tableFlags struct {
 	list    bool
 	retry   bool
 	every   time.Duration
-	worker  bool // this process was started by another that writes the results
+	show    string // the form of progress
+	worker  bool   // this process was started by another that writes the results
 	trial   string
 }
 
@@ -68,6 +69,7 @@ a row with its reason. See docs/table.md.`,
 	fs.BoolVar(&f.list, "list", false, "list the recipes that are built in")
 	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
+	registerProgress(fs, &f.show)
 	f.registerDevice(c)
 	f.registerTF32(c)
 	f.registerResults(c, "folder of results (default results/table-RECIPE)")
@@ -142,17 +144,14 @@ func scalar(text string) any {
 
 // checkTable refuses flags that can never work.
 func (f *tableFlags) checkTable() (table.Shard, error) {
-	if f.seeds < 0 || f.seeds > 100_000 {
-		return table.Shard{}, usagef("--seeds %d: wants 1 to 100000", f.seeds)
-	}
-	if f.command.Flags().Changed("seeds") && f.seeds == 0 {
-		return table.Shard{}, usagef("--seeds 0: wants 1 to 100000")
+	if f.command.Flags().Changed("seeds") && (f.seeds < 1 || f.seeds > table.MostCells) {
+		return table.Shard{}, usagef("--seeds %d: wants 1 to %d", f.seeds, table.MostCells)
 	}
 	if f.workers < 1 || f.workers > 1024 {
 		return table.Shard{}, usagef("--workers %d: wants 1 to 1024", f.workers)
 	}
-	if f.every <= 0 {
-		return table.Shard{}, usagef("--checkpoint-every %v: wants a positive time, such as 30s", f.every)
+	if err := checkPace(f.every, f.show); err != nil {
+		return table.Shard{}, err
 	}
 	return table.ParseShard(f.shard)
 }
@@ -272,6 +271,7 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 	info := dev.Info()
 	folder.Store.Device = info.Name + " (" + info.Detail + ")"
 	p := newProgress(a.stderr, f.quiet)
+	p.json = f.show == progressJSON
 	w := table.Worker{
 		Folder: folder, Table: t, Shard: shard, Device: dev,
 		Env: experiments.Env{Stage: p.stage, Progress: p.set, Note: p.say},

@@ -92,6 +92,7 @@ func (a *app) startWorkers(ctx context.Context, f *tableFlags, t *table.Table, f
 		go func() { ended <- w.wait() }()
 	}
 	p := newProgress(a.stderr, f.quiet)
+	p.json = f.show == progressJSON
 	p.stage("cells", len(t.Cells))
 	look := time.NewTicker(time.Second)
 	defer look.Stop()

@@ -46,8 +46,8 @@ func tableFiles(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// start starts a process of the command.
-func start(t *testing.T, line string) (*exec.Cmd, *strings.Builder) {
+// prepared is a process of the command that is not started yet, and what it says on standard error.
+func prepared(t *testing.T, line string) (*exec.Cmd, *strings.Builder) {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
@@ -55,8 +55,14 @@ func start(t *testing.T, line string) (*exec.Cmd, *strings.Builder) {
 	out := &strings.Builder{}
 	c.Stderr = out
 	c.Env = append(os.Environ(), asCommand+"=1")
-	require.NoError(t, c.Start())
 	t.Cleanup(func() { c.Process.Kill() })
+	return c, out
+}
+
+func start(t *testing.T, line string) (*exec.Cmd, *strings.Builder) {
+	t.Helper()
+	c, out := prepared(t, line)
+	require.NoError(t, c.Start())
 	return c, out
 }
 
@@ -140,6 +146,28 @@ func TestTableOfTwoProcesses(t *testing.T) {
 	require.NoError(t, b.Wait())
 	require.Error(t, a.Wait())
 	require.Equal(t, want, tableFiles(t, "killed"))
+}
+
+// A worker ends when the process that started it does, in whatever way, and leaves its cell for the next.
+func TestWorkersEndWithTheirParent(t *testing.T) {
+	inNewFolder(t)
+	writeText(t, "six.yaml", strings.Replace(sixCells, "epochs: 60", "epochs: 100000", 1))
+	worker, _ := prepared(t, "table six.yaml --quiet --worker --out out --checkpoint-every 5ms")
+	stdin, err := worker.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, worker.Start())
+	require.Eventually(t, func() bool {
+		begun, err := filepath.Glob(filepath.Join("out", "cells", "*", "checkpoint.safetensors"))
+		return err == nil && len(begun) == 1
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, stdin.Close())
+	require.Error(t, worker.Wait())
+	locks, err := filepath.Glob(filepath.Join("out", "cells", "*", "lock.1"))
+	require.NoError(t, err)
+	require.Len(t, locks, 1)
+	text, err := os.ReadFile(locks[0])
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"free":true`)
 }
 
 func TestTableErrors(t *testing.T) {

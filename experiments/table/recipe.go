@@ -44,8 +44,8 @@ type Axis struct {
 	Values []any  `json:"values"`
 }
 
-// mostCells is far above what anyone runs, and keeps a slip of the pen from filling the memory.
-const mostCells = 100_000
+// MostCells is how many cells a table may have: far above what anyone runs, and keeps a slip of the pen from filling the memory.
+const MostCells = 100_000
 
 //go:embed recipes
 var recipes embed.FS
@@ -227,13 +227,13 @@ func (r *Recipe) readVary(v any) error {
 // readSeeds takes a number of seeds, 1 to it, or a list of seeds.
 func (r *Recipe) readSeeds(v any) error {
 	r.Seeds = nil
-	if n, ok := v.(uint64); ok && n <= mostCells {
+	if n, ok := v.(uint64); ok && n <= MostCells {
 		r.Seeds = FirstSeeds(int(n))
 		return nil
 	}
 	values, err := list(v)
 	if err != nil {
-		return fmt.Errorf("%v: wants how many, at most %d, or a list of them", v, mostCells)
+		return fmt.Errorf("%v: wants how many, at most %d, or a list of them", v, MostCells)
 	}
 	for _, one := range values {
 		seed, ok := one.(uint64)
@@ -293,7 +293,7 @@ func (r *Recipe) check() error {
 	cells := len(r.Methods) * len(r.Seeds)
 	for i, a := range r.Vary {
 		cells *= len(a.Values)
-		if cells > mostCells {
+		if cells > MostCells {
 			break
 		}
 		for _, b := range r.Vary[:i] {
@@ -302,8 +302,8 @@ func (r *Recipe) check() error {
 			}
 		}
 	}
-	if cells > mostCells {
-		return experiments.Usagef("the recipe has more than %d cells", mostCells)
+	if cells > MostCells {
+		return experiments.Usagef("the recipe has more than %d cells", MostCells)
 	}
 	if cells == 0 {
 		return experiments.Usagef("the recipe has no cells: it wants methods, seeds, and values for each setting of vary")

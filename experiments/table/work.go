@@ -85,7 +85,10 @@ func (w *Worker) try(ctx context.Context, c Cell) (other *owner, err error) {
 	if context.Cause(own) == errLost {
 		return nil, errLost
 	}
-	return nil, errors.Join(err, l.release(finished))
+	if released := l.release(finished); err == nil { // else the cell stays this process's until it ends
+		err = released
+	}
+	return nil, err
 }
 
 // do runs a cell that this worker holds.
