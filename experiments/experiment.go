@@ -29,7 +29,7 @@ type Cell struct {
 	Experiment string `json:"experiment"`
 	Config     any    `json:"config"` // a plain struct that JSON knows
 	Seed       uint64 `json:"seed"`
-	Data       string `json:"data,omitempty"` // fingerprint of the data, where cells of several sets stand beside each other
+	Data       string `json:"data,omitempty"` // fingerprint, where cells of several sets stand beside each other
 }
 
 // Key is a name for the cell that depends on its content alone: the first 16 hexadecimal digits of the SHA-256 of its
@@ -90,7 +90,8 @@ type Hooks struct {
 }
 
 // Run does cells one after the other, each on an executor of its own, and gives the records of those that were finished
-// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes on.
+// also where a later one fails. With a store, cells that are finished are taken from it, and one that was begun goes
+// on.
 func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []Cell, store *Store, h Hooks) (
 	records []*Record, err error) {
 	for i, c := range cells {
@@ -123,7 +124,8 @@ func RunCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 }
 
 // runCell is RunCell that tells whether there was anything to do.
-func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Cell, store *Store) (r *Record, ran bool, err error) {
+func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Cell, store *Store) (
+	r *Record, ran bool, err error) {
 	key, err := c.Key()
 	if err != nil {
 		return nil, false, err

@@ -40,7 +40,8 @@ var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resu
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.config, "config", "", "read settings from this YAML file; flags override it")
-	fs.StringArrayVar(&f.set, "set", nil, "NAME=VALUE: a setting by its name in a configuration file, or the algorithm's own; repeat it for more")
+	fs.StringArrayVar(&f.set, setFlag, nil,
+		"NAME=VALUE: a setting by its name in a configuration file, or the algorithm's own; repeat it for more")
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
@@ -48,7 +49,8 @@ func (f *configFlags) registerConfig(c *cobra.Command) {
 }
 
 func registerProgress(fs *pflag.FlagSet, show *string) {
-	fs.StringVar(show, "progress", progressAuto, "auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
+	fs.StringVar(show, "progress", progressAuto,
+		"auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
 }
 
 // checkPace refuses a time between checkpoints and a form of progress that there is not.

@@ -41,10 +41,10 @@ func (a *app) table() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "table RECIPE",
 		Short: "Run a table: methods at settings over seeds, on any number of processes",
-		Long: `table runs every cell of a recipe, a YAML file or one of those built in (--list), and compares its methods: mean and
-standard deviation over the seeds, paired differences with intervals, and what they cost. Each cell has a folder of its
-own: the same command goes on where it was stopped, several processes may work in one folder, and a cell that fails is
-a row with its reason. See docs/table.md.`,
+		Long: `table runs every cell of a recipe, a YAML file or one of those built in (--list), and compares its
+methods: mean and standard deviation over the seeds, paired differences with intervals, and what they cost. Each
+cell has a folder of its own: the same command goes on where it was stopped, several processes may work in one
+folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 		Example: `  bilevel table --list
   bilevel table optimizers --seeds 5 --workers 2
   bilevel table mine.yaml --shard 3/8 --out part3 && bilevel table merge part* --out whole`,
@@ -54,7 +54,8 @@ a row with its reason. See docs/table.md.`,
 				return a.listRecipes()
 			}
 			if len(args) != 1 {
-				return usagef("table wants one recipe: a file that ends with .yaml, or one of %s", strings.Join(table.BuiltIn(), ", "))
+				return usagef("table wants one recipe: a file that ends with .yaml, or one of %s",
+					strings.Join(table.BuiltIn(), ", "))
 			}
 			return a.runTable(c.Context(), f, args[0])
 		},
@@ -62,10 +63,12 @@ a row with its reason. See docs/table.md.`,
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.IntVar(&f.seeds, "seeds", 0, "run with the seeds 1 to N (default: the recipe's)")
-	fs.StringArrayVar(&f.set, "set", nil, "NAME=VALUE: a setting of every cell, whatever the recipe says of it; repeat it for more")
+	fs.StringArrayVar(&f.set, "set", nil,
+		"NAME=VALUE: a setting of every cell, whatever the recipe says of it; repeat it for more")
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.StringVar(&f.shard, "shard", "", "I/N: only each N-th cell, beginning with the I-th, as for array jobs")
-	fs.BoolVar(&f.dry, "dry-run", false, "print the cells and what they are expected to take, and run no more than a short trial of each row")
+	fs.BoolVar(&f.dry, "dry-run", false,
+		"print the cells and what they are expected to take, and run no more than a short trial of each row")
 	fs.BoolVar(&f.list, "list", false, "list the recipes that are built in")
 	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
@@ -160,7 +163,7 @@ func (f *tableFlags) checkTable() (table.Shard, error) {
 func (a *app) tables(f *common) (list []table.Application) {
 	sets := map[[2]string]*data.Dataset{}
 	for _, build := range a.applications() {
-		list = append(list, table.Application{Name: build().Name(), Make: func(settings map[string]any) (*table.Run, error) {
+		makeRun := func(settings map[string]any) (*table.Run, error) {
 			p := build()
 			p.flags.quiet = f.quiet
 			for _, key := range sortedNames(settings) {
@@ -184,7 +187,8 @@ func (a *app) tables(f *common) (list []table.Application) {
 			}
 			x, config, _, err := p.settings(sets[name])
 			return &table.Run{Experiment: x, Config: config, Data: sets[name]}, err
-		}})
+		}
+		list = append(list, table.Application{Name: build().Name(), Make: makeRun})
 	}
 	return list
 }
@@ -251,7 +255,8 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 		err = a.work(ctx, f, t, folder, shard)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command", folder.Done(t), len(t.Cells))
+		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command",
+			folder.Done(t), len(t.Cells))
 	}
 	if err != nil || f.worker {
 		return err

@@ -19,8 +19,8 @@ import (
 	"bilevel/experiments/table"
 )
 
-// untilClosed ends when ctx does or when a stream is closed, as that of a worker is when the process that started it ends,
-// in whatever way.
+// untilClosed ends when ctx does or when a stream is closed, as that of a worker is when the process that started it
+// ends, in whatever way.
 func untilClosed(ctx context.Context, r io.Reader) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -45,8 +45,8 @@ func (f *tableFlags) startChild(recipe string, threads int, more ...string) (*ch
 		return nil, err
 	}
 	args := []string{
-		"table", recipe, "--out", f.out, "--device", f.device, "--threads", strconv.Itoa(threads), "--tf32=" + strconv.FormatBool(f.tf32),
-		"--checkpoint-every", f.every.String(), "--quiet", "--worker",
+		"table", recipe, "--out", f.out, "--device", f.device, "--threads", strconv.Itoa(threads),
+		"--tf32=" + strconv.FormatBool(f.tf32), "--checkpoint-every", f.every.String(), "--quiet", "--worker",
 	}
 	c := &child{cmd: exec.Command(program, append(args, more...)...)}
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
@@ -78,7 +78,9 @@ func (f *tableFlags) threadsOf(n int) int {
 }
 
 // startWorkers has processes of this program work off the table, and waits for them.
-func (a *app) startWorkers(ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard) error {
+func (a *app) startWorkers(
+	ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard,
+) error {
 	recipe := filepath.Join(f.out, table.RecipeFile)
 	ended := make(chan error, f.workers)
 	var workers []*child
@@ -157,7 +159,9 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 }
 
 // dryRun prints the cells and what they are expected to take.
-func (a *app) dryRun(ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard) error {
+func (a *app) dryRun(
+	ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard,
+) error {
 	dir, err := os.MkdirTemp("", "bilevel-table-*")
 	if err != nil {
 		return err
@@ -214,11 +218,13 @@ func (a *app) dryRun(ctx context.Context, f *tableFlags, t *table.Table, folder 
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nabout %.3g s in all, by --workers %d of %d threads and at most %d MiB each; results go to %s\n",
+	fmt.Fprintf(a.stdout,
+		"\nabout %.3g s in all, by --workers %d of %d threads and at most %d MiB each; results go to %s\n",
 		total/float64(f.workers), f.workers, f.threadsOf(f.workers), memory>>20, f.out)
 	if unknown > 0 {
 		fmt.Fprintf(a.stdout, "%d cells are not in this figure, since their trial gave none\n", unknown)
 	}
-	fmt.Fprintln(a.stdout, "seconds and memory were measured on this machine, by trials or by cells that are finished, under the load of that time; memory is the most that a process held")
+	fmt.Fprintln(a.stdout, "seconds and memory were measured by trials on this machine, or by cells that are finished,\n"+
+		"under the load of that time; memory is the most that a process held")
 	return nil
 }

@@ -85,7 +85,8 @@ func TestTable(t *testing.T) {
 	for _, part := range []string{"1/2", "2/2"} {
 		r := bilevel("table six.yaml --quiet --shard " + part + " --out part" + part[:1])
 		require.Equal(t, exitOK, r.code, r.stderr)
-		require.Contains(t, tableFiles(t, "part"+part[:1])["table.md"], "# six cells (partial)\n\n**3 cells are missing: this table is partial**")
+		require.Contains(t, tableFiles(t, "part"+part[:1])["table.md"],
+			"# six cells (partial)\n\n**3 cells are missing: this table is partial**")
 	}
 	r = bilevel("table merge part1 part2 --quiet --out whole")
 	require.Equal(t, exitOK, r.code, r.stderr)
@@ -114,8 +115,10 @@ func TestTableFailures(t *testing.T) {
 	inNewFolder(t)
 	writeText(t, "six.yaml", strings.Replace(sixCells, "optimizer: adam, step: 0.01", "from: missing.safetensors", 1))
 	r := bilevel("table six.yaml --quiet --out out")
-	refused(t, r, exitEnvironment, "3 of 6 cells failed; "+filepath.Join("out", "table.md")+" says why, and --retry runs them again")
-	require.Contains(t, tableFiles(t, "out")["table.md"], "the model cannot be read: open missing.safetensors: no such file")
+	refused(t, r, exitEnvironment,
+		"3 of 6 cells failed; "+filepath.Join("out", "table.md")+" says why, and --retry runs them again")
+	require.Contains(t, tableFiles(t, "out")["table.md"],
+		"the model cannot be read: open missing.safetensors: no such file")
 }
 
 // Two processes on one folder do every cell once; one that is killed in the middle of a cell is replaced by the other.
@@ -130,10 +133,13 @@ func TestTableOfTwoProcesses(t *testing.T) {
 	require.NoError(t, a.Wait())
 	require.NoError(t, b.Wait())
 	done := map[string]int{}
-	for _, cell := range regexp.MustCompile(`(?m)^(\S+, seed \d) \(.*: train: [0-9.]+ s$`).FindAllStringSubmatch(told.String()+tells.String(), -1) {
+	line := regexp.MustCompile(`(?m)^(\S+, seed \d) \(.*: train: [0-9.]+ s$`)
+	for _, cell := range line.FindAllStringSubmatch(told.String()+tells.String(), -1) {
 		done[cell[1]]++
 	}
-	require.Equal(t, map[string]int{"sgd, seed 1": 1, "sgd, seed 2": 1, "sgd, seed 3": 1, "adam, seed 1": 1, "adam, seed 2": 1, "adam, seed 3": 1}, done)
+	require.Equal(t, map[string]int{
+		"sgd, seed 1": 1, "sgd, seed 2": 1, "sgd, seed 3": 1, "adam, seed 1": 1, "adam, seed 2": 1, "adam, seed 3": 1,
+	}, done)
 	require.Equal(t, want, tableFiles(t, "both"))
 
 	a, _ = start(t, "table six.yaml --quiet --out killed --checkpoint-every 5ms --threads 1")
@@ -218,6 +224,7 @@ func TestTableErrors(t *testing.T) {
 	refused(t, bilevel("table six.yaml --out own"), exitEnvironment, "the folder own holds another table: settings is")
 	text, err := os.ReadFile(filepath.Join("own", "table.yaml"))
 	require.NoError(t, err)
-	writeText(t, filepath.Join("own", "table.yaml"), regexp.MustCompile(`(?m)^version: .*$`).ReplaceAllString(string(text), "version: old"))
+	old := regexp.MustCompile(`(?m)^version: .*$`).ReplaceAllString(string(text), "version: old")
+	writeText(t, filepath.Join("own", "table.yaml"), old)
 	refused(t, bilevel("table six.yaml --set epochs=1 --out own"), exitEnvironment, "was made by another version, old")
 }

@@ -97,7 +97,8 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 					return nil, err
 				}
 				if other, ok := seen[key]; ok {
-					return nil, experiments.Usagef("the rows %q and %q are one and the same run", t.Name(other), t.Name(len(t.Rows)-1))
+					return nil, experiments.Usagef("the rows %q and %q are one and the same run",
+						t.Name(other), t.Name(len(t.Rows)-1))
 				}
 				seen[key] = len(t.Rows) - 1
 				t.Cells = append(t.Cells, Cell{c, key, len(t.Rows) - 1})
@@ -121,10 +122,11 @@ func find(applications []Application, m Method, all string) (Application, error)
 		names = append(names, a.Name)
 	}
 	if name == "" {
-		return Application{}, experiments.Usagef("method %s has no experiment: wants one of %s", m.Name, strings.Join(names, ", "))
+		return Application{}, experiments.Usagef("method %s has no experiment: wants one of %s", m.Name,
+			strings.Join(names, ", "))
 	}
-	return Application{}, experiments.Usagef("method %s: unknown experiment %q (there are %s)%s", m.Name, name, strings.Join(names, ", "),
-		nearest.Hint(name, names))
+	return Application{}, experiments.Usagef("method %s: unknown experiment %q (there are %s)%s", m.Name, name,
+		strings.Join(names, ", "), nearest.Hint(name, names))
 }
 
 // combinations are the values of all axes, those of the last changing fastest; without axes there is one, of no values.
@@ -142,8 +144,8 @@ func combinations(axes []Axis) [][]any {
 	return out
 }
 
-// fingerprint is the first 16 hexadecimal digits of the SHA-256 of a set's shapes, features and labels: a cell is of these
-// rows, wherever they lie.
+// fingerprint is the first 16 hexadecimal digits of the SHA-256 of a set's shapes, features and labels: a cell is of
+// these rows, wherever they lie.
 func fingerprint(d *data.Dataset) string {
 	h := sha256.New()
 	var b []byte
@@ -172,8 +174,8 @@ func ParseShard(text string) (s Shard, err error) {
 	if text == "" {
 		return Shard{1, 1}, nil
 	}
-	var rest string
-	if n, _ := fmt.Sscanf(text+" ", "%d/%d%s", &s.I, &s.N, &rest); n != 2 || s.I < 1 || s.I > s.N || fmt.Sprintf("%d/%d", s.I, s.N) != text {
+	n, _ := fmt.Sscanf(text, "%d/%d", &s.I, &s.N)
+	if n != 2 || s.I < 1 || s.I > s.N || fmt.Sprintf("%d/%d", s.I, s.N) != text {
 		return Shard{}, experiments.Usagef("shard %q: wants I/N with I from 1 to N, such as 2/8", text)
 	}
 	return s, nil

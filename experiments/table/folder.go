@@ -14,8 +14,8 @@ import (
 	"bilevel/internal/atomicfile"
 )
 
-// Folder keeps a table: table.yaml is its recipe, cells/KEY holds each cell: cell.json, what it is; its lock and checkpoint
-// while it is at work; record.gob or failure.json once it is done; and cost.json, what it took.
+// Folder keeps a table: table.yaml is its recipe, cells/KEY holds each cell: cell.json, what it is; its lock and
+// checkpoint while it is at work; record.gob or failure.json once it is done; and cost.json, what it took.
 type Folder struct {
 	Dir   string
 	Store *experiments.Store
@@ -29,7 +29,8 @@ const (
 	costFile    = "cost.json"
 )
 
-// Open readies a folder for a table: it is new, or holds the same table by the same version. store says how cells are kept.
+// Open readies a folder for a table: it is new, or holds the same table by the same version. store says how cells are
+// kept.
 func Open(t *Table, store *experiments.Store) (*Folder, error) {
 	f := &Folder{store.Dir, store}
 	there, err := readRecipe(f.Dir)
@@ -37,16 +38,18 @@ func Open(t *Table, store *experiments.Store) (*Folder, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		for _, other := range []string{"config.yaml", "cells", "result.json"} {
 			if _, err := os.Stat(filepath.Join(f.Dir, other)); err == nil {
-				return nil, fmt.Errorf("%s holds results of another command (%s and no %s): give another folder as --out", f.Dir, other, RecipeFile)
+				return nil, fmt.Errorf("%s holds results of another command (%s and no %s): give another folder",
+					f.Dir, other, RecipeFile)
 			}
 		}
 	case err != nil:
 		return nil, err
 	case there.Version != store.Version:
-		return nil, fmt.Errorf("the table in %s was made by another version, %s, and this is %s: give another folder as --out", f.Dir, there.Version, store.Version)
+		return nil, fmt.Errorf("the table in %s was made by another version, %s, and this is %s: give another folder",
+			f.Dir, there.Version, store.Version)
 	default:
 		if d := difference(there, t.Recipe); d != "" {
-			return nil, fmt.Errorf("the folder %s holds another table: %s; give another folder as --out", f.Dir, d)
+			return nil, fmt.Errorf("the folder %s holds another table: %s; give another folder", f.Dir, d)
 		}
 	}
 	for _, c := range t.Cells {
@@ -91,7 +94,8 @@ func (f *Folder) check(c Cell) error {
 		return nil
 	}
 	if err == nil && !bytes.Equal(there, here) {
-		err = fmt.Errorf("the folder %s holds another cell: %s; remove it to run the cell again", f.Store.Folder(c.Key), experiments.Difference(there, here))
+		err = fmt.Errorf("the folder %s holds another cell: %s; remove it to run the cell again",
+			f.Store.Folder(c.Key), experiments.Difference(there, here))
 	}
 	return err
 }
@@ -102,7 +106,8 @@ func (f *Folder) begin(c Cell) error {
 		return nil
 	}
 	text, err := json.Marshal(c.Cell)
-	return errors.Join(err, os.MkdirAll(f.Store.Folder(c.Key), 0o755), atomicfile.WriteFile(f.path(c.Key, cellFile), text))
+	dir := f.Store.Folder(c.Key)
+	return errors.Join(err, os.MkdirAll(dir, 0o755), atomicfile.WriteFile(filepath.Join(dir, cellFile), text))
 }
 
 // failure is why a cell has no record.
@@ -176,8 +181,8 @@ func (f *Folder) Done(t *Table) (n int) {
 	return n
 }
 
-// Outcome is what has become of a cell: a record, a reason why there is none, or neither yet. Of the record only numbers
-// and warnings are kept.
+// Outcome is what has become of a cell: a record, a reason why there is none, or neither yet. Of the record only
+// numbers and warnings are kept.
 type Outcome struct {
 	Cell   Cell
 	Record *experiments.Record
@@ -194,7 +199,9 @@ func (f *Folder) Outcomes(t *Table) ([]Outcome, error) {
 			return nil, err
 		}
 		if r != nil {
-			r = &experiments.Record{Key: r.Key, Seed: r.Seed, Device: r.Device, Scalars: r.Scalars, Counts: r.Counts, Warnings: r.Warnings}
+			r = &experiments.Record{
+				Key: r.Key, Seed: r.Seed, Device: r.Device, Scalars: r.Scalars, Counts: r.Counts, Warnings: r.Warnings,
+			}
 		}
 		var why failure
 		out[i] = Outcome{Cell: c, Record: r}

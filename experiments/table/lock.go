@@ -14,11 +14,12 @@ import (
 	"bilevel/internal/atomicfile"
 )
 
-// A cell is locked by the files lock.1, lock.2, … in its folder. Who takes it makes the next one, which only one process
-// can: the highest tells who has the cell, and until the cell is finished none is removed, so that a process that has read
-// an old one can never take the cell from a new owner. An owner says that it lives by writing its file anew, which moves
-// the file's time. A cell is free where there is no lock, where the highest says so, where its process on this host is
-// dead, and where another host's file has not moved for a long time, by the clock of the file system that holds it.
+// A cell is locked by the files lock.1, lock.2, … in its folder. Who takes it makes the next one, which only one
+// process can: the highest tells who has the cell, and until the cell is finished none is removed, so that a process
+// that has read an old one can never take the cell from a new owner. An owner says that it lives by writing its file
+// anew, which moves the file's time. A cell is free where there is no lock, where the highest says so, where its
+// process on this host is dead, and where another host's file has not moved for a long time, by the clock of the file
+// system that holds it.
 const (
 	lockPrefix = "lock."
 	beatEvery  = 5 * time.Second
@@ -49,8 +50,8 @@ type lock struct {
 	done chan struct{}
 }
 
-// acquire takes the cell of a folder; where another process has it, it gives that one and a nil lock. lost is called once
-// if a process of another host takes the cell later on.
+// acquire takes the cell of a folder; where another process has it, it gives that one and a nil lock. lost is called
+// once if a process of another host takes the cell later on.
 func acquire(dir string, me owner, lost func()) (*lock, *owner, error) {
 	return acquireEvery(dir, me, beatEvery, lost)
 }

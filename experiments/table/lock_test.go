@@ -63,7 +63,9 @@ func TestLockOfTheDead(t *testing.T) {
 	require.NoError(t, os.Chtimes(lockPath(dir, 1), time.Time{}, time.Now().Add(-time.Hour)))
 	requireHeld(t, dir, me)
 	require.NoError(t, other.Process.Kill())
-	require.Eventually(t, func() bool { return !alive(other.Process.Pid, started(other.Process.Pid)) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return !alive(other.Process.Pid, started(other.Process.Pid))
+	}, 10*time.Second, time.Millisecond)
 	l := mustAcquire(t, dir, me) // it is a zombie still
 	other.Wait()
 	require.NoError(t, l.release(false))

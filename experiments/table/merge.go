@@ -21,8 +21,8 @@ func ReadRecipe(dir string) (*Recipe, error) {
 	return r, err
 }
 
-// Merge copies what other folders of the same table have finished, or failed at, into the folder. Where two have the same
-// cell, their numbers must agree.
+// Merge copies what other folders of the same table have finished, or failed at, into the folder. Where two have the
+// same cell, their numbers must agree.
 func (f *Folder) Merge(t *Table, dirs []string) error {
 	for _, dir := range dirs {
 		if same, err := sameFolder(dir, f.Dir); same || err != nil {
@@ -73,7 +73,8 @@ func (f *Folder) take(t *Table, from *Folder, c Cell) error {
 	}
 	if ours != nil {
 		if theirs != nil && !sameNumbers(ours, theirs) {
-			return fmt.Errorf("the folders %s and %s disagree on the cell %s (%s): remove it from the one that is wrong", f.Dir, from.Dir, c.Key, t.Title(c))
+			return fmt.Errorf("the folders %s and %s disagree on the cell %s (%s): remove it where it is wrong",
+				f.Dir, from.Dir, c.Key, t.Title(c))
 		}
 		return nil
 	}

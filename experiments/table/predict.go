@@ -22,7 +22,8 @@ type Trial struct {
 	Reason   string  `json:"reason"` // why it failed
 }
 
-// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or after ten times d without any.
+// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or after ten times d without
+// any.
 func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration) Trial {
 	own, cancel := context.WithTimeout(ctx, 10*d)
 	defer cancel()
@@ -86,8 +87,8 @@ func (t Trial) predict() Prediction {
 	return Prediction{t.Before + rate*float64(t.Total), t.Memory, fmt.Sprintf(fromTrial, t.Stage)}
 }
 
-// Predict gives a prediction for each row: the mean over its finished cells in the folder where there are any, else that of
-// a trial of its first cell, which try makes.
+// Predict gives a prediction for each row: the mean over its finished cells in the folder where there are any, else
+// that of a trial of its first cell, which try makes.
 func (f *Folder) Predict(t *Table, try func(c Cell) (Trial, error)) ([]Prediction, error) {
 	outcomes, err := f.Outcomes(t)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// host names what processes can see each other on: the machine since it was started, and the process namespace. Where two
-// processes disagree in any of it, neither can tell whether the other lives.
+// host names what processes can see each other on: the machine since it was started, and the process namespace. Where
+// two processes disagree in any of it, neither can tell whether the other lives.
 func host() string {
 	name, _ := os.Hostname()
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -16,8 +16,8 @@ func host() string {
 	return fmt.Sprintf("%s %s %s", name, strings.TrimSpace(string(boot)), space)
 }
 
-// state is a process's state and the time at which it began, in ticks since the machine was started; "" where there is no
-// such process.
+// state is a process's state and the time at which it began, in ticks since the machine was started; "" where there is
+// no such process.
 func state(pid int) (state, start string) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -37,8 +37,8 @@ func started(pid int) string {
 	return start
 }
 
-// alive tells whether the process of this number that began then still runs. One that was killed and whose parent has not
-// taken note is dead.
+// alive tells whether the process of this number that began then still runs. One that was killed and whose parent has
+// not taken note is dead.
 func alive(pid int, start string) bool {
 	s, now := state(pid)
 	return s != "" && s != "Z" && s != "X" && now == start

@@ -14,8 +14,8 @@ func host() string {
 	return name
 }
 
-// started would tell a process from a later one of the same number. Without it a cell whose dead owner's number was given
-// to another process stays taken until that one ends, which is the safe side.
+// started would tell a process from a later one of the same number. Without it a cell whose dead owner's number was
+// given to another process stays taken until that one ends, which is the safe side.
 func started(int) string { return "" }
 
 // alive tells whether there is a process of this number.

@@ -1,5 +1,5 @@
-// Package table runs tables: methods at settings over seeds, from a recipe. Every cell is a run in a folder of its own, so
-// that any number of processes may work off one table, and what is shown is computed from the cells' records alone.
+// Package table runs tables: methods at settings over seeds, from a recipe. Every cell is a run in a folder of its own,
+// so that any number of processes may work off one table, and what is shown is computed from the cells' records alone.
 package table
 
 import (
@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -44,7 +43,8 @@ type Axis struct {
 	Values []any  `json:"values"`
 }
 
-// MostCells is how many cells a table may have: far above what anyone runs, and keeps a slip of the pen from filling the memory.
+// MostCells is how many cells a table may have: far above what anyone runs, and keeps a slip of the pen from filling
+// the memory.
 const MostCells = 100_000
 
 //go:embed recipes
@@ -126,7 +126,8 @@ func (s section) read(to map[string]func(any) error) error {
 				names = append(names, name)
 			}
 			slices.Sort(names)
-			return experiments.Usagef("unknown key %q of a recipe (there are %s)%s", key, strings.Join(names, ", "), nearest.Hint(key, names))
+			return experiments.Usagef("unknown key %q of a recipe (there are %s)%s", key, strings.Join(names, ", "),
+				nearest.Hint(key, names))
 		}
 		if err := f(item.Value); err != nil {
 			return experiments.Usagef("%s: %v", key, err)
@@ -182,8 +183,11 @@ func readInto(to map[string]any, v any) error {
 
 // single tells whether a value is a text, a number or true or false.
 func single(v any) bool {
-	return v != nil && slices.Contains([]reflect.Kind{reflect.String, reflect.Bool, reflect.Int64, reflect.Uint64, reflect.Float64},
-		reflect.TypeOf(v).Kind())
+	switch v.(type) {
+	case string, bool, int64, uint64, float64:
+		return true
+	}
+	return false
 }
 
 func (r *Recipe) readSettings(v any) error { return readInto(r.Settings, v) }
@@ -306,7 +310,7 @@ func (r *Recipe) check() error {
 		return experiments.Usagef("the recipe has more than %d cells", MostCells)
 	}
 	if cells == 0 {
-		return experiments.Usagef("the recipe has no cells: it wants methods, seeds, and values for each setting of vary")
+		return experiments.Usagef("the recipe has no cells: it wants methods, seeds, and values in vary")
 	}
 	return nil
 }
@@ -347,7 +351,8 @@ func (r *Recipe) YAML() ([]byte, error) {
 	return yaml.Marshal(append(all, yaml.MapSlice{
 		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
 		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
-		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)}, {Key: "compare", Value: orEmpty(r.Compare)},
+		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
+		{Key: "compare", Value: orEmpty(r.Compare)},
 	}...))
 }
 

@@ -31,7 +31,8 @@ func parse(t *testing.T, text string) *Recipe {
 func TestParse(t *testing.T) {
 	r := parse(t, small)
 	require.Equal(t, []Method{
-		{Name: "one", Settings: map[string]any{"size": uint64(1)}}, {Name: "two", Settings: map[string]any{"size": uint64(2), "kind": "x"}},
+		{Name: "one", Settings: map[string]any{"size": uint64(1)}},
+		{Name: "two", Settings: map[string]any{"size": uint64(2), "kind": "x"}},
 	}, r.Methods)
 	require.Equal(t, []Axis{{"noise", []any{uint64(0), 0.5}}}, r.Vary)
 	require.Equal(t, []uint64{1, 2, 3}, r.Seeds)
@@ -46,7 +47,7 @@ func TestParse(t *testing.T) {
 
 func TestRecipesRefused(t *testing.T) {
 	for change, want := range map[string]string{
-		"title>titel":                            `unknown key "titel" of a recipe (there are compare, experiment, measures,`,
+		"title>titel":                            `unknown key "titel" of a recipe (there are compare, experiment,`,
 		"vary>varry":                             `did you mean "vary"?`,
 		"seeds: 3>seeds: 0":                      "the recipe has no cells",
 		"seeds: 3>seeds: []":                     "the recipe has no cells",
@@ -113,7 +114,9 @@ func TestParseShard(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, s)
 	}
-	for _, text := range []string{"0/3", "4/3", "1", "1/", "/3", "a/b", "1/3/5", "1/3x", "-1/3", "01/3", " 1/3", "1/0"} {
+	for _, text := range []string{
+		"0/3", "4/3", "1", "1/", "/3", "a/b", "1/3/5", "1/3x", "-1/3", "01/3", " 1/3", "1/0",
+	} {
 		_, err := ParseShard(text)
 		require.ErrorContains(t, err, "wants I/N with I from 1 to N", text)
 	}
@@ -138,7 +141,8 @@ func FuzzRecipe(f *testing.F) {
 		text, _ := Text(name)
 		f.Add(text)
 	}
-	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\nvary: {x: [.nan, -0, 1e5, \"1\", yes]}"))
+	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\n" +
+		"vary: {x: [.nan, -0, 1e5, \"1\", yes]}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := Parse(text)
 		if err != nil {

@@ -54,9 +54,9 @@ type RowResult struct {
 	Samples  Stat     `json:"samples"`
 }
 
-// Difference is the mean of a measure of Method minus that of Minus over the seeds that both have, and the interval that
-// holds the true mean with probability 0.95 where differences are normally distributed (Student's t with N-1 degrees of
-// freedom). Low and High are NaN for fewer than two seeds.
+// Difference is the mean of a measure of Method minus that of Minus over the seeds that both have, and the interval
+// that holds the true mean with probability 0.95 where differences are normally distributed (Student's t with N-1
+// degrees of freedom). Low and High are NaN for fewer than two seeds.
 type Difference struct {
 	Method  string   `json:"method"`
 	Minus   string   `json:"minus"`
@@ -97,8 +97,8 @@ func timed(scalar string) bool { return scalar == "seconds" || strings.HasSuffix
 // Summarize computes a table's result from the outcomes of its cells, given in its order.
 func Summarize(t *Table, outcomes []Outcome) *Result {
 	r := &Result{
-		Title: t.Recipe.Title, Cells: len(outcomes), Varied: []string{}, Measures: measures(t), Differences: []Difference{}, Notes: []string{},
-		Outcomes: outcomes, Table: t,
+		Title: t.Recipe.Title, Cells: len(outcomes), Varied: []string{}, Measures: measures(t),
+		Differences: []Difference{}, Notes: []string{}, Outcomes: outcomes, Table: t,
 	}
 	for _, a := range t.Recipe.Vary {
 		r.Varied = append(r.Varied, a.Name)
@@ -114,7 +114,8 @@ func Summarize(t *Table, outcomes []Outcome) *Result {
 			switch {
 			case o.Record != nil:
 				line.Finished++
-				calls, samples = append(calls, oracleCalls(o.Record)), append(samples, float64(o.Record.Counts["oracle.samples"]))
+				calls = append(calls, oracleCalls(o.Record))
+				samples = append(samples, float64(o.Record.Counts["oracle.samples"]))
 				if o.Cost.Seconds > 0 {
 					seconds = append(seconds, o.Cost.Seconds)
 				}
@@ -223,7 +224,8 @@ func (r *Result) difference(measure int, a, b Row, of, minus []Outcome) Differen
 		Low: Number(math.NaN()), High: Number(math.NaN()),
 	}
 	if n := float64(d.N); d.N > 1 {
-		half := Number(distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile((1+confidence)/2)*float64(d.Std)) / Number(math.Sqrt(n))
+		quantile := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile((1 + confidence) / 2)
+		half := Number(quantile/math.Sqrt(n)) * d.Std
 		d.Low, d.High = d.Mean-half, d.Mean+half
 	}
 	return d
@@ -235,7 +237,8 @@ func (r *Result) unknownMeasures() {
 		return
 	}
 	for i, m := range r.Measures {
-		if len(r.Table.Recipe.Measures) == 0 || slices.ContainsFunc(r.Rows, func(row RowResult) bool { return row.Values[i].N > 0 }) {
+		has := func(row RowResult) bool { return row.Values[i].N > 0 }
+		if len(r.Table.Recipe.Measures) == 0 || slices.ContainsFunc(r.Rows, has) {
 			continue
 		}
 		r.Notes = append(r.Notes, "no cell has the measure "+m.Scalar+nearest.Hint(m.Scalar, r.columns()))

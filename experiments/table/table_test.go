@@ -39,7 +39,8 @@ func (*invented) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
 
 func (*invented) Report() experiments.Report {
 	return experiments.Report{Rows: []experiments.Row{
-		{Title: "the loss", Scalar: "loss"}, {Title: "  a part of it", Scalar: "part", Percent: true}, {Title: "time", Scalar: "seconds"},
+		{Title: "the loss", Scalar: "loss"}, {Title: "  a part of it", Scalar: "part", Percent: true},
+		{Title: "time", Scalar: "seconds"},
 	}}
 }
 
@@ -146,9 +147,9 @@ func TestExpand(t *testing.T) {
 	require.NotEqual(t, table.Cells[0].Key, other.Cells[0].Key, "other data are another cell")
 
 	for change, want := range map[string]string{
-		"experiment: invented>experiment: inventd": `method one: unknown experiment "inventd" (there are invented); did you mean "invented"?`,
+		"experiment: invented>experiment: inventd": `"inventd" (there are invented); did you mean "invented"?`,
 		"experiment: invented>":                    "method one has no experiment: wants one of invented",
-		"two: {size: 2, kind: x}>two: {size: 1}":   `the rows "one, noise 0" and "two, noise 0" are one and the same run`,
+		"two: {size: 2, kind: x}>two: {size: 1}":   `"one, noise 0" and "two, noise 0" are one and the same run`,
 	} {
 		from, to, _ := strings.Cut(change, ">")
 		_, err := Expand(parse(t, strings.Replace(small, from, to, 1)), x.application(someRows(1)))
@@ -156,8 +157,8 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// Losses are size·seed + noise for the seeds 1, 2, 3: means 2, 2.5, 4, 4.5, deviations 1 and 2, differences 1, 2, 3 with
-// mean 2 and deviation 1, and 0.975 of Student's distribution with two degrees of freedom lie below 4.302653.
+// Losses are size·seed + noise for the seeds 1, 2, 3: means 2, 2.5, 4, 4.5, deviations 1 and 2, differences 1, 2, 3
+// with mean 2 and deviation 1, and 0.975 of Student's distribution with two degrees of freedom lie below 4.302653.
 func TestResult(t *testing.T) {
 	x := newInvented()
 	table := expand(t, x, small)
@@ -183,10 +184,13 @@ func TestResult(t *testing.T) {
 	got := files(t, f.Dir)
 	require.Contains(t, got["table.csv"], "two,0.5,3,0,0,4.5,2,7,0,100,0\n")
 	require.Contains(t, got["table.md"], "| two    | 0.5   | 3     | 4.5 ± 2 | 7            |\n")
-	require.Contains(t, got["table.md"], "Warnings:\n\n| cell                   | warning     |\n| ---                    | ---         |\n"+
+	require.Contains(t, got["table.md"], "Warnings:\n\n| cell                   | warning     |\n"+
+		"| ---                    | ---         |\n"+
 		"| one, noise 0.5, seed 3 | it is noisy |\n| two, noise 0.5, seed 3 | it is noisy |\n")
 	require.Contains(t, got["table.tex"], "two & 0.5 & 3 & 4.5 $\\pm$ 2 & 7 \\\\\n")
-	require.NotContains(t, strings.Join([]string{got["table.csv"], got["cells.csv"], got["result.json"], got["table.md"]}, ""), "seconds")
+	for name, text := range got {
+		require.NotContains(t, text, "seconds", name)
+	}
 	for _, n := range x.runs {
 		require.Equal(t, 1, n)
 	}
@@ -249,7 +253,8 @@ func TestShardsAndMerge(t *testing.T) {
 	run.Experiment = shifted{wrong}
 	bad.Rows[0].Run = &run
 	work(t, &bad, whole, Shard{1, 1})
-	require.ErrorContains(t, merged.Merge(table, []string{whole.Dir}), "disagree on the cell "+c.Key+" (one, noise 0, seed 1)")
+	require.ErrorContains(t, merged.Merge(table, []string{whole.Dir}),
+		"disagree on the cell "+c.Key+" (one, noise 0, seed 1)")
 }
 
 // shifted gives another loss for the same cell.
@@ -273,7 +278,7 @@ func TestFoldersRefused(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 	}
-	refused(table, "v2", "was made by another version, v1, and this is v2: give another folder as --out")
+	refused(table, "v2", "was made by another version, v1, and this is v2: give another folder")
 	refused(expand(t, x, strings.Replace(small, "size: 1", "size: 3", 1)), "v1", "holds another table: methods is")
 	_, err := Open(expand(t, x, strings.Replace(small, "seeds: 3", "seeds: 4", 1)), f.Store)
 	require.NoError(t, err, "more seeds are the same table")
@@ -312,7 +317,8 @@ func TestUnknownMeasure(t *testing.T) {
 	require.Equal(t, []string{`no cell has the measure los; did you mean "loss"?`}, result(t, table, f).Notes)
 
 	table = expand(t, x, strings.Replace(small, "measures: [loss]", "", 1))
-	require.Equal(t, []Measure{{"loss", "the loss", false}}, measures(table), "what explains another number, and time, are left out")
+	require.Equal(t, []Measure{{"loss", "the loss", false}}, measures(table),
+		"what explains another number, and time, are left out")
 }
 
 // device is one that the invented experiment does not use.

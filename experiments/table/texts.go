@@ -65,8 +65,8 @@ func aligned(t experiments.Table, between, edge string) string {
 
 // texEscape makes a text one that LaTeX sets as it is.
 var texEscape = strings.NewReplacer(
-	`\`, `\textbackslash{}`, "&", `\&`, "%", `\%`, "$", `\$`, "#", `\#`, "_", `\_`, "{", `\{`, "}", `\}`, "~", `\textasciitilde{}`,
-	"^", `\textasciicircum{}`, "±", `$\pm$`, "−", "$-$", "–", "--",
+	`\`, `\textbackslash{}`, "&", `\&`, "%", `\%`, "$", `\$`, "#", `\#`, "_", `\_`, "{", `\{`, "}", `\}`,
+	"~", `\textasciitilde{}`, "^", `\textasciicircum{}`, "±", `$\pm$`, "−", "$-$", "–", "--",
 )
 
 // latex writes rows and differences as tabulars, which need no package.

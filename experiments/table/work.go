@@ -26,9 +26,9 @@ type Worker struct {
 	Wait   func(n int, by string) // told once that n cells are held by others, and by whom one of them is; may be nil
 }
 
-// Run works until every cell of the shard has a record or a failure, by whomever. It waits for those that others hold, and
-// takes them over where the others die. An error that a cell runs into is that cell's failure; errors of the folder end
-// the work, with a cell at work left to go on later.
+// Run works until every cell of the shard has a record or a failure, by whomever. It waits for those that others hold,
+// and takes them over where the others die. An error that a cell runs into is that cell's failure; errors of the folder
+// end the work, with a cell at work left to go on later.
 func (w *Worker) Run(ctx context.Context) error {
 	told := false
 	for {
@@ -61,7 +61,8 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // errLost is the cause of a cell's end where another host has taken it over.
-var errLost = errors.New("another host took the cell over, since this process stood still for too long: run the command again")
+var errLost = errors.New("another host took the cell over, since this process stood still for too long: " +
+	"run the command again")
 
 // try does a cell, or gives the process that holds it.
 func (w *Worker) try(ctx context.Context, c Cell) (other *owner, err error) {

@@ -41,8 +41,10 @@ func (r *Result) Write(dir, version, recipe string) error {
 	put("table.tex", r.latex)
 	page := experiments.View{
 		Page: experiments.Page{Title: r.heading(), Version: version, Config: recipe},
-		Rows: [][2]string{{"cells", strconv.Itoa(r.Cells)}, {"finished", strconv.Itoa(r.Finished)}, {"failed", strconv.Itoa(r.Failed)},
-			{"missing", strconv.Itoa(r.Missing)}},
+		Rows: [][2]string{
+			{"cells", strconv.Itoa(r.Cells)}, {"finished", strconv.Itoa(r.Finished)},
+			{"failed", strconv.Itoa(r.Failed)}, {"missing", strconv.Itoa(r.Missing)},
+		},
 		Warnings: r.warnings(),
 	}
 	for _, t := range append(r.shown(true), r.failures(), r.cautions()) {
@@ -113,8 +115,10 @@ func (r *Result) cautions() experiments.Table {
 
 // The rows as they are shown: mean and deviation, the interval of a difference. Seconds are only for people.
 func (r *Result) shown(clock bool) []experiments.Table {
-	rows := experiments.Table{Name: "Mean and standard deviation over seeds", Columns: append([]string{"method"}, r.Varied...)}
-	rows.Columns = append(rows.Columns, "seeds")
+	rows := experiments.Table{
+		Name:    "Mean and standard deviation over seeds",
+		Columns: append(append([]string{"method"}, r.Varied...), "seeds"),
+	}
 	for _, m := range r.Measures {
 		rows.Columns = append(rows.Columns, m.Title)
 	}
@@ -219,9 +223,11 @@ func (r *Result) rows() experiments.Table {
 }
 
 func (r *Result) differences() experiments.Table {
-	t := experiments.Table{Columns: append(append([]string{"method", "minus"}, r.Varied...), "measure", "seeds", "mean", "std", "low", "high")}
+	t := experiments.Table{Columns: append([]string{"method", "minus"}, r.Varied...)}
+	t.Columns = append(t.Columns, "measure", "seeds", "mean", "std", "low", "high")
 	for _, d := range r.Differences {
-		line := append(append([]string{d.Method, d.Minus}, d.Varied...), r.Measures[d.Measure].Scalar, strconv.Itoa(d.N))
+		line := append([]string{d.Method, d.Minus}, d.Varied...)
+		line = append(line, r.Measures[d.Measure].Scalar, strconv.Itoa(d.N))
 		t.Rows = append(t.Rows, append(append(line, d.fields()...), exact(float64(d.Low)), exact(float64(d.High))))
 	}
 	return t

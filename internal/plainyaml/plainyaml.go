@@ -17,8 +17,8 @@ const (
 )
 
 // Parse reads a text of names and values, in the text's order. Values are nil, bool, int64 or uint64, float64, string,
-// []any and yaml.MapSlice. Anchors and aliases are refused, since a few lines of them stand for gigabytes. Its error is one
-// line.
+// []any and yaml.MapSlice. Anchors and aliases are refused, since a few lines of them stand for gigabytes. Its error is
+// one line.
 func Parse(text []byte) (yaml.MapSlice, error) {
 	if len(text) > mostBytes {
 		return nil, fmt.Errorf("the file has %d bytes: settings have at most %d", len(text), mostBytes)

@@ -31,7 +31,9 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"a: 1", "a: [1, {b: c}]", "? a\n: - b\n  - c", "a: |\n  text\n", "a: !!binary x", "- - - a: *b"} {
+	for _, seed := range []string{
+		"a: 1", "a: [1, {b: c}]", "? a\n: - b\n  - c", "a: |\n  text\n", "a: !!binary x", "- - - a: *b",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
