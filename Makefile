@@ -16,7 +16,8 @@ test-cuda:
 	$(cuda) vet -tags cuda ./...
 	$(cuda) test -tags cuda $(PACKAGES)
 	$(cuda) test -tags cuda -run CUDA ./cmd/bilevel
-	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim ./device/cuda/shim ./device/cuda/real/...
+	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim \
+		./device/cuda/shim ./device/cuda/real/...
 
 # The same on the cards of this machine, and a report on the first; it fails where there is none.
 test-gpu:

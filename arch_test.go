@@ -18,11 +18,14 @@ const module = "bilevel/"
 // mayImport lists, for each layer, the only layers its non-test files may import.
 // A layer is the longest matching key. Any layer may import internal.
 var mayImport = map[string][]string{
-	".":                  {},
-	"cmd":                {"experiments", "experiments/table", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor", "device", "device/open", "device/devicetest", "device/cuda/report"},
-	"cmd/ptxrun":         {},
-	"bench":              {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device", "device/open", "device/devicetest", "cpu", "kernels"},
-	"experiments":        {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear", "solvers/minimize", "solvers/problem", "solvers/solvertest", "models", "models/params", "data", "tensor"},
+	".": {},
+	"cmd": {"experiments", "experiments/table", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor",
+		"device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
+	"cmd/ptxrun": {},
+	"bench": {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device",
+		"device/open", "device/devicetest", "cpu", "kernels"},
+	"experiments": {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear",
+		"solvers/minimize", "solvers/problem", "solvers/solvertest", "models", "models/params", "data", "tensor"},
 	"experiments/table":  {"experiments", "data", "tensor"},
 	"solvers":            {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
 	"solvers/minimize":   {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
@@ -57,7 +60,8 @@ func isModule(dir string) bool {
 	return err == nil
 }
 
-// onlyIn names the one layer that imports a library with many dependencies of its own, so that the others do without them.
+// onlyIn names the one layer that imports a library with many dependencies of its own, so that the others do without
+// them.
 var onlyIn = map[string]string{"gorgonia.org/tensor": "tensor/dense"}
 
 func layerOf(dir string) string {

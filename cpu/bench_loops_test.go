@@ -49,7 +49,8 @@ func BenchmarkSmall(b *testing.B) {
 			}
 			reduce := func(what string, axis int, kept ...int) {
 				var e build
-				add(what, NewReduce(p, e.outs(e.in(0)), shape[:], []int{axis}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{array(kept...)}))
+				add(what, NewReduce(p, e.outs(e.in(0)), shape[:], []int{axis}, []kind.Reduce{kind.Sum}, []Array{x},
+					[]Array{array(kept...)}))
 			}
 			add("softmax", NewRowSoftmax(p, kind.Probabilities, y, x, Array{}))
 			add("logSoftmax", NewRowSoftmax(p, kind.LogProbabilities, y, x, Array{}))
@@ -77,7 +78,8 @@ func BenchmarkSmall(b *testing.B) {
 			if k == kind.Integers {
 				out = rowMajorInt(make([]int32, 4096), 4096)
 			}
-			list = append(list, update{name: fmt.Sprintf("random%d/4096", k), bytes: 4096, op: NewRandom(p, k, 1, 20000, out, seed, step)})
+			list = append(list, update{name: fmt.Sprintf("random%d/4096", k), bytes: 4096,
+				op: NewRandom(p, k, 1, 20000, out, seed, step)})
 		}
 		p.Lock()
 		defer p.Unlock()

@@ -86,8 +86,9 @@ func updates(p *Pool, n int) []update {
 	zNew := e.step(expr.Add, e.in(0), e.step(expr.Mul, alpha, e.in(1)))
 	rNew := e.step(expr.Sub, e.in(2), e.step(expr.Mul, alpha, e.in(3)))
 	rr := e.step(expr.Mul, rNew, rNew)
-	list = append(list, update{"cg", 24, NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
-		[]Array{z, x, w, g, number(0.1)}, []Array{rowMajor(make([]float32, 1), 1), z, w})})
+	list = append(list, update{"cg", 24,
+		NewReduce(p, e.outs(rr, zNew, rNew), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
+			[]Array{z, x, w, g, number(0.1)}, []Array{rowMajor(make([]float32, 1), 1), z, w})})
 
 	e = build{} // m, v, w of Adam, the corrections in the step size
 	gg, m, v := e.in(1), e.in(2), e.in(3)
@@ -100,8 +101,9 @@ func updates(p *Pool, n int) []update {
 	)
 
 	e = build{}
-	list = append(list, update{"dot", 8, NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
-		[]Array{x, g}, []Array{rowMajor(make([]float32, 1), 1)})})
+	list = append(list, update{"dot", 8,
+		NewReduce(p, e.outs(e.step(expr.Mul, e.in(0), e.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
+			[]Array{x, g}, []Array{rowMajor(make([]float32, 1), 1)})})
 	return list
 }
 

@@ -140,7 +140,8 @@ func BenchmarkReduce(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
 				r := rng(1)
 				x, y, s := rowMajor(normals(r, n), n), rowMajor(normals(r, n), n), rowMajor(make([]float32, 1), 1)
-				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{s}))
+				benchRun(b, p, NewReduce(p, dot(), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y},
+					[]Array{s}))
 				b.SetBytes(int64(8 * n))
 			})
 		})
@@ -155,7 +156,8 @@ func BenchmarkReduce(b *testing.B) {
 				kept[axis] = 1
 				out := rowMajor(make([]float32, size(kept)), kept...)
 				var e build
-				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{out}))
+				benchRun(b, p, NewReduce(p, e.outs(e.in(0)), shape, []int{axis}, []kind.Reduce{kind.Sum}, []Array{x},
+					[]Array{out}))
 				b.SetBytes(int64(4 * n))
 			})
 		}

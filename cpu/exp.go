@@ -8,7 +8,7 @@ import "math"
 //	n = round(a·log₂e)            by adding and subtracting 1.5·2²³
 //	r = a - n·ln2, |r| ≤ ½ln2     ln2 in two parts, of which n times the first is exact
 //	eʳ = 1 + r + r²·p(r)          p of degree 5
-//	eᵃ = eʳ · 2^⌊n/2⌋ · 2^⌈n/2⌉     two exact scalings, so that only the last one may round (to a subnormal) or overflow
+//	eᵃ = eʳ · 2^⌊n/2⌋ · 2^⌈n/2⌉   two exact scalings, so that only the last one may round (to a subnormal) or overflow
 //
 // Outside [-104, 89] the result is 0 or +Inf; a is moved to that interval, so that n keeps to its range.
 // The coefficients are those of S. Moshier, Cephes mathematical library, expf.c.

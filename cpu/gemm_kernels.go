@@ -13,7 +13,8 @@ type kernels struct {
 	// tile computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < rows, j < cols, q < k, with the rows of c ldc
 	// apart, in strips of vecs vectors. It stores the sums, or adds them where add is set. Each element is one running
 	// sum in the order of q, so that tiles may be chosen by shape without changing what a term goes through.
-	tile func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead)
+	tile func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool,
+		ahead lookahead)
 	// copyRows computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols.
 	copyRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// mulRows computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j].

@@ -3,7 +3,8 @@
 package cpu
 
 // tileFunc is a kernel of gemm_amd64.s, whose number of rows and of vectors is in its name.
-type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool, ahead uintptr, inc, step int)
+type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int,
+	add bool, ahead uintptr, inc, step int)
 
 // tilesAVX512 and tilesAVX2 list the kernels by vectors and rows.
 var tilesAVX512 = [5][]tileFunc{
@@ -120,7 +121,8 @@ var kernelsAVX512 = kernels{
 	most:  tallest(&tilesAVX512),
 	wide:  2,
 	rate:  70,
-	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
+	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool,
+		ahead lookahead) {
 		tiles(&tilesAVX512, 16, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
 	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
@@ -159,7 +161,8 @@ var kernelsAVX2 = kernels{
 	most:  tallest(&tilesAVX2),
 	wide:  2,
 	rate:  35,
-	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool, ahead lookahead) {
+	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool,
+		ahead lookahead) {
 		tiles(&tilesAVX2, 8, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
 	},
 	copyRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {

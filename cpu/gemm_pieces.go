@@ -96,7 +96,8 @@ func piecesTime(g *Gemm) float64 {
 		return math.Inf(1)
 	}
 	const cutA, cutB, move = 0.16, 0.22, 0.15 // of a number into pieces, of an element that is copied before or after
-	panels := func(n int) float64 {           // half a panel takes 0.7 of the time of one: half of the sums, which wait for each other
+	// half a panel takes 0.7 of the time of one: half of the sums, which wait for each other
+	panels := func(n int) float64 {
 		return float64(n/piecePanel) + 0.7*float64((n%piecePanel+piecePanel-1)/piecePanel)
 	}
 	m, n, k := float64(g.m), float64(g.n), float64(g.k)
@@ -149,7 +150,8 @@ func (g *pieceStrategy) cutTiles() {
 		down = roundUp(down, threads)
 	}
 	panels, rows := (g.n+piecePanel-1)/piecePanel, (g.m+piecePanel-1)/piecePanel
-	for g.divide(down, across, piecePanel, piecePanel); g.tiles() < want && (across < panels || down < rows); g.divide(down, across, piecePanel, piecePanel) {
+	divide := func() { g.divide(down, across, piecePanel, piecePanel) }
+	for divide(); g.tiles() < want && (across < panels || down < rows); divide() {
 		if across < panels && (g.cols >= g.rows || down >= rows) {
 			across++
 		} else {
@@ -230,7 +232,8 @@ func (g *pieceStrategy) inWhole(w *Worker, c []float32, ld int, t block, k, kc i
 	wide := g.kernels.wide
 	step := g.kernels.most[wide]
 	for i := 0; i < t.rows; i += step {
-		g.kernels.tile(min(step, t.rows-i), wide, t.cols, kc, a[i*lda:], lda, 1, b, ldb, c[i*ld:], ld, k > 0, lookahead{})
+		g.kernels.tile(min(step, t.rows-i), wide, t.cols, kc, a[i*lda:], lda, 1, b, ldb, c[i*ld:], ld, k > 0,
+			lookahead{})
 	}
 }
 

@@ -224,7 +224,8 @@ func TestPieces(t *testing.T) {
 	random := func(i int) float32 {
 		mantissa := r.Uint32() & 0x7fffff
 		if i%2 == 0 { // near where roundings change
-			mantissa = (r.Uint32N(256)<<15 + []uint32{0, 1, 0x40, 0x7f, 0x80, 0x81, 0x7fbf, 0x7fc0, 0x7fff}[r.IntN(9)]) & 0x7fffff
+			mantissa = (r.Uint32N(256)<<15 +
+				[]uint32{0, 1, 0x40, 0x7f, 0x80, 0x81, 0x7fbf, 0x7fc0, 0x7fff}[r.IntN(9)]) & 0x7fffff
 		}
 		return math.Float32frombits(r.Uint32N(2)<<31 | (24+r.Uint32N(230))<<23 | mantissa)
 	}

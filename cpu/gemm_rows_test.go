@@ -65,7 +65,8 @@ func TestTakeRows(t *testing.T) {
 						continue
 					}
 					require.NoError(t, hold(p, r))
-					for _, g := range [][2]*Gemm{{got.forward, want.forward}, {got.gradients, want.gradients}, {got.scaled, want.scaled}} {
+					for _, g := range [][2]*Gemm{{got.forward, want.forward}, {got.gradients, want.gradients},
+						{got.scaled, want.scaled}} {
 						if !g[0].CanTakeRows(r) {
 							continue
 						}

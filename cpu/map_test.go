@@ -319,7 +319,8 @@ func TestCopyTransposes(t *testing.T) {
 	r := rng(8)
 	for _, level := range Levels() {
 		p := newPoolAt(t, 3, level)
-		for _, shape := range [][]int{{1, 1}, {1, 9}, {9, 1}, {2, 3}, {64, 10}, {65, 130}, {130, 65}, {3, 40, 70}, {2, 1, 5, 90}, {2, 3, 4, 5}, {0, 3}} {
+		for _, shape := range [][]int{{1, 1}, {1, 9}, {9, 1}, {2, 3}, {64, 10}, {65, 130}, {130, 65}, {3, 40, 70},
+			{2, 1, 5, 90}, {2, 3, 4, 5}, {0, 3}} {
 			for _, from := range layouts {
 				for _, to := range layouts {
 					for turn := range len(shape) {

@@ -61,7 +61,8 @@ func TestReduceKernels(t *testing.T) {
 func TestReduceAxes(t *testing.T) {
 	p := newPool(t, 3)
 	for _, shape := range [][]int{
-		{}, {1}, {9}, {3000}, {3, 5}, {200, 10}, {10, 200}, {300, 2}, {2, 5000}, {5000, 2}, {3, 1, 700}, {4, 5, 6}, {20, 3, 50}, {130, 3, 7},
+		{}, {1}, {9}, {3000}, {3, 5}, {200, 10}, {10, 200}, {300, 2}, {2, 5000}, {5000, 2}, {3, 1, 700}, {4, 5, 6},
+		{20, 3, 50}, {130, 3, 7},
 		{2, 3, 4, 5}, {2, 300, 2, 9}, {3, 2, 2, 2, 3}, {1, 1}, {2, 2100}, {150, 2100},
 	} {
 		for set := range 1 << len(shape) {
@@ -96,7 +97,8 @@ func testReduce(t *testing.T, p *Pool, shape, axes, kept []int, how string) {
 	op := NewReduce(p, e, shape, axes, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{x, y}, []Array{total, top, whole})
 	plain := scattered(r, how, kept...)
 	var bd build
-	dots := NewReduce(p, bd.outs(bd.step(expr.Mul, bd.in(0), bd.in(1))), shape, axes, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{plain})
+	dots := NewReduce(p, bd.outs(bd.step(expr.Mul, bd.in(0), bd.in(1))), shape, axes, []kind.Reduce{kind.Sum},
+		[]Array{x, y}, []Array{plain})
 	require.NoError(t, hold(p, op))
 	require.NoError(t, hold(p, dots))
 
@@ -149,7 +151,9 @@ func TestReduceOfNothing(t *testing.T) {
 		s, m := rowMajor(normals(rng(1), n), c.kept...), rowMajor(normals(rng(1), n), c.kept...)
 		var b build
 		v := b.in(0)
-		require.NoError(t, hold(p, NewReduce(p, b.outs(v, v), c.shape, c.axes, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{x}, []Array{s, m})))
+		require.NoError(t,
+			hold(p, NewReduce(p, b.outs(v, v), c.shape, c.axes, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{x},
+				[]Array{s, m})))
 		for i := range n {
 			require.Equal(t, float32(0), s.Real[i])
 			require.Equal(t, negInf, m.Real[i])
@@ -165,7 +169,9 @@ func TestReduceAliases(t *testing.T) {
 	var b build
 	in := b.in(0)
 	e := b.outs(b.c(1), in, b.step(expr.Mul, in, b.c(10)))
-	require.NoError(t, hold(p, NewReduce(p, e, []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum, kind.Sum}, []Array{x}, []Array{count, total, x})))
+	require.NoError(t,
+		hold(p, NewReduce(p, e, []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum, kind.Sum}, []Array{x},
+			[]Array{count, total, x})))
 	require.Equal(t, []float32{4}, count.Real)
 	require.Equal(t, []float32{10}, total.Real)
 	require.Equal(t, []float32{10, 20, 30, 40}, x.Real)
@@ -173,11 +179,15 @@ func TestReduceAliases(t *testing.T) {
 	square := rowMajor(make([]float32, 4), 1, 4) // a product that is summed and stored
 	var d build
 	v := d.step(expr.Mul, d.in(0), d.in(0))
-	require.NoError(t, hold(p, NewReduce(p, d.outs(v, v), []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{total, square})))
+	require.NoError(t,
+		hold(p, NewReduce(p, d.outs(v, v), []int{1, 4}, []int{0, 1}, []kind.Reduce{kind.Sum}, []Array{x},
+			[]Array{total, square})))
 	require.Equal(t, []float32{3000}, total.Real)
 	require.Equal(t, []float32{100, 400, 900, 1600}, square.Real)
 
 	var c build
-	require.NoError(t, hold(p, NewReduce(p, c.outs(c.step(expr.Neg, c.in(0))), []int{1, 4}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x}, []Array{x})))
+	require.NoError(t,
+		hold(p, NewReduce(p, c.outs(c.step(expr.Neg, c.in(0))), []int{1, 4}, []int{0}, []kind.Reduce{kind.Sum},
+			[]Array{x}, []Array{x})))
 	require.Equal(t, []float32{-10, -20, -30, -40}, x.Real)
 }

@@ -62,7 +62,8 @@ func TestRowSoftmax(t *testing.T) {
 				same := z
 				same.Real = append([]float32(nil), z.Real...)
 				require.NoError(t, hold(p, NewRowSoftmax(p, k, same, same, Array{})))
-				require.Equal(t, map[kind.Softmax][]float32{kind.Probabilities: softs, kind.LogProbabilities: logss}[k], elements(same))
+				require.Equal(t, map[kind.Softmax][]float32{kind.Probabilities: softs, kind.LogProbabilities: logss}[k],
+					elements(same))
 			}
 		}
 	}
@@ -146,8 +147,10 @@ func TestArgMax(t *testing.T) {
 		row  []float32
 		want int32
 	}{
-		{[]float32{3}, 0}, {[]float32{1, 3, 2}, 1}, {[]float32{2, 2, 2}, 0}, {[]float32{1, 5, 5}, 1}, {[]float32{-inf, -inf}, 0},
-		{[]float32{inf, nan, nan}, 1}, {[]float32{nan, inf}, 0}, {[]float32{nan}, 0}, {[]float32{0, float32(math.Copysign(0, -1))}, 0},
+		{[]float32{3}, 0}, {[]float32{1, 3, 2}, 1}, {[]float32{2, 2, 2}, 0}, {[]float32{1, 5, 5}, 1},
+		{[]float32{-inf, -inf}, 0},
+		{[]float32{inf, nan, nan}, 1}, {[]float32{nan, inf}, 0}, {[]float32{nan}, 0},
+		{[]float32{0, float32(math.Copysign(0, -1))}, 0},
 	} {
 		out := rowMajorInt([]int32{-1, -1}, 2)
 		z := Array{Real: c.row, Shape: []int{2, len(c.row)}, Strides: []int{0, 1}}

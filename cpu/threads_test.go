@@ -29,7 +29,8 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 
 	total := rowMajor(make([]float32, 1), 1)
 	var d build
-	add(NewReduce(p, d.outs(d.step(expr.Mul, d.in(0), d.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum}, []Array{x, y}, []Array{total}), total)
+	add(NewReduce(p, d.outs(d.step(expr.Mul, d.in(0), d.in(1))), []int{n}, []int{0}, []kind.Reduce{kind.Sum},
+		[]Array{x, y}, []Array{total}), total)
 	for axes := range 4 {
 		shape, kept := []int{10 * scale, 100}, []int{10 * scale, 100}
 		var list []int
@@ -47,7 +48,8 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 			kept...)
 		var b build
 		v := b.step(expr.Add, b.in(0), b.c(0.1))
-		add(NewReduce(p, b.outs(v, v), shape, list, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{in}, []Array{s, t}), s, t)
+		add(NewReduce(p, b.outs(v, v), shape, list, []kind.Reduce{kind.Sum, kind.Maximum}, []Array{in}, []Array{s, t}),
+			s, t)
 	}
 
 	for _, s := range [][4]int{{1, 10 * scale, 300, 40}, {3, 50, 70, 10}, {1, 5, 64, 10 * scale}, {1, 64, 784, 10}} {

@@ -214,13 +214,18 @@ func compareRows(t *testing.T, r *rand.Rand, l *loops, rows, n int) {
 		}{
 			{"sums", number, func(d []float32) { l.sums(d, a.v, n) }, func(d []float32) { g.sums(d, a.v, n) }},
 			{"maxima", number, func(d []float32) { l.maxima(d, a.v, n) }, func(d []float32) { g.maxima(d, a.v, n) }},
-			{"dots", number, func(d []float32) { l.dots(d, a.v, b.v, n) }, func(d []float32) { g.dots(d, a.v, b.v, n) }},
+			{"dots", number, func(d []float32) { l.dots(d, a.v, b.v, n) },
+				func(d []float32) { g.dots(d, a.v, b.v, n) }},
 			{"addRows", row, func(d []float32) { l.addRows(d, a.v) }, func(d []float32) { g.addRows(d, a.v) }},
 			{"maxRows", row, func(d []float32) { l.maxRows(d, a.v) }, func(d []float32) { g.maxRows(d, a.v) }},
-			{"subNumber", dst, func(d []float32) { l.subNumber(d, a.v, number.v, n) }, func(d []float32) { g.subNumber(d, a.v, number.v, n) }},
-			{"byNumber", dst, func(d []float32) { l.byNumber(d, a.v, number.v, n) }, func(d []float32) { g.byNumber(d, a.v, number.v, n) }},
-			{"spread", dst, func(d []float32) { l.spread(d, number.v, n) }, func(d []float32) { g.spread(d, number.v, n) }},
-			{"subNumber in place", a, func(d []float32) { l.subNumber(d, d, number.v, n) }, func(d []float32) { g.subNumber(d, d, number.v, n) }},
+			{"subNumber", dst, func(d []float32) { l.subNumber(d, a.v, number.v, n) },
+				func(d []float32) { g.subNumber(d, a.v, number.v, n) }},
+			{"byNumber", dst, func(d []float32) { l.byNumber(d, a.v, number.v, n) },
+				func(d []float32) { g.byNumber(d, a.v, number.v, n) }},
+			{"spread", dst, func(d []float32) { l.spread(d, number.v, n) },
+				func(d []float32) { g.spread(d, number.v, n) }},
+			{"subNumber in place", a, func(d []float32) { l.subNumber(d, d, number.v, n) },
+				func(d []float32) { g.subNumber(d, d, number.v, n) }},
 		} {
 			want := append([]float32(nil), c.dst.v...)
 			c.twin(want)

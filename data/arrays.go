@@ -1,13 +1,13 @@
 package data
 
 import (
-	"archive/zip"
-	"bufio"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
 
+	"bilevel/internal/exactread"
 	"bilevel/internal/npy"
 )
 
@@ -23,53 +23,47 @@ func npySources(dir string, names []string) []arraySource {
 	var all []arraySource
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		all = append(all, arraySource{path, wordsOf(strings.TrimSuffix(name, ".npy")), func() (*npy.Array, error) {
+		all = append(all, arraySource{path, wordsOf(strings.TrimSuffix(name, npy.Suffix)), func() (*npy.Array, error) {
 			return npy.ReadAnyFile(path)
 		}})
 	}
 	return all
 }
 
-// npzSources are the arrays of an .npz file, a zip archive of .npy files. Arrays that numpy.savez was given without
-// names are arr_0 and arr_1: features and labels. The caller closes the archive.
-func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err error) {
-	z, err := zip.OpenReader(path)
+// npzSources are the arrays of an .npz file. Arrays that numpy.savez was given without names are arr_0 and arr_1:
+// features and labels. The caller closes the file.
+func npzSources(path string) (all []arraySource, _ io.Closer, err error) {
+	archive, size, err := exactread.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: not a usable .npz file: %w", path, err)
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			z.Close()
+			archive.Close()
 		}
 	}()
+	members, err := npy.Members(archive, size)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
 	file := wordsOf(strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".npz"))
 	fileRole := roleOf(file)
-	var all []arraySource
-	known, seen := false, map[string]bool{}
-	for _, f := range z.File {
-		key := strings.TrimSuffix(f.Name, ".npy")
-		switch {
-		case key == "indptr":
-			return nil, nil, fmt.Errorf("%s holds a sparse matrix of SciPy; save it dense: numpy.savez(%q, x=m.toarray(), y=y)",
-				path, filepath.Base(path))
-		case seen[key]:
-			return nil, nil, fmt.Errorf("%s holds the array %s twice", path, key)
+	known := false
+	for _, m := range members {
+		if m.Name == "indptr" {
+			return nil, nil,
+				fmt.Errorf("%s holds a sparse matrix of SciPy; save it dense: numpy.savez(%q, x=m.toarray(), y=y)",
+					path, filepath.Base(path))
 		}
-		seen[key] = true
-		words := wordsOf(key)
+		words := wordsOf(m.Name)
 		r := roleOf(words)
 		known = known || r.labels || r.image
 		if fileRole.partSaid && !r.partSaid {
 			words = append(words, file...)
 		}
-		name := fmt.Sprintf("%s, array %s", path, key)
+		name := fmt.Sprintf("%s, array %s", path, m.Name)
 		all = append(all, arraySource{name, words, func() (*npy.Array, error) {
-			in, err := f.Open()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			defer in.Close()
-			a, err := npy.ReadAny(bufio.NewReader(in), 0)
+			a, err := m.ReadAny()
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -77,19 +71,19 @@ func npzSources(path string) (_ []arraySource, archive *zip.ReadCloser, err erro
 		}})
 	}
 	if known {
-		return all, z, nil
+		return all, archive, nil
 	}
-	for i := range all { // the order in which numpy.savez was given them, or a file with one array that says what it is
-		switch key := strings.TrimSuffix(z.File[i].Name, ".npy"); {
+	for i, m := range members { // the order in which numpy.savez was given them, or a file with one array
+		switch {
 		case len(all) == 1:
 			all[i].said = append(all[i].said, file...)
-		case key == "arr_0":
+		case m.Name == "arr_0":
 			all[i].said = append(all[i].said, "x")
-		case key == "arr_1":
+		case m.Name == "arr_1":
 			all[i].said = append(all[i].said, "y")
 		}
 	}
-	return all, z, nil
+	return all, archive, nil
 }
 
 // arrayParts reads the pairs of arrays among the sources. where is the folder or archive they are in.
@@ -108,7 +102,8 @@ func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
 	for i, p := range pairs {
 		switch {
 		case p == pairing{} && part(i) == trainPart:
-			return of, fmt.Errorf("%s: the training features are missing, such as train_x.npy: %w", where, fs.ErrNotExist)
+			return of, fmt.Errorf("%s: the training features are missing, such as train_x.npy: %w", where,
+				fs.ErrNotExist)
 		case p == pairing{}:
 			continue
 		case p.features == "":
@@ -144,7 +139,8 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, err
 	}
 	if a.DType.IsText() {
-		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')", x.name)
+		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')",
+			x.name)
 	}
 	if len(a.Shape) < 2 {
 		return nil, fmt.Errorf("%s: the shape is %v; features need at least two dimensions, rows first: save "+
@@ -175,7 +171,8 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		longest = max(longest, d)
 	}
 	if len(a.Shape) == 0 || a.Len() != longest && (len(a.Shape) != 2 || a.Shape[0] != n) {
-		return fmt.Errorf("labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]",
+		return fmt.Errorf(
+			"labels of the shape %v for %d rows of features; save one label a row, an array of the shape [%d]",
 			a.Shape, n, n)
 	}
 	if a.DType.IsText() {
@@ -188,8 +185,9 @@ func (c *labelColumn) fromArray(a *npy.Array, n int) error {
 		}
 		for i, word := range words {
 			if missingLabel[word] {
-				return fmt.Errorf("the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a "+
-					"word of their own",
+				return fmt.Errorf(
+					"the label of row %d (counted from 0) is missing (%q); leave such rows out, or give them a "+
+						"word of their own",
 					i, word)
 			}
 		}

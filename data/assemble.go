@@ -30,8 +30,8 @@ func (r *rows) check(labelsFrom string) error {
 	case len(r.features) == 0:
 		return fmt.Errorf("%s: there are no features in it", r.from)
 	case len(r.features)/r.dim() != n:
-		return fmt.Errorf("%s holds %d rows, but %s holds %d labels; they must be as many", r.from, len(r.features)/r.dim(),
-			labelsFrom, n)
+		return fmt.Errorf("%s holds %d rows, but %s holds %d labels; they must be as many", r.from,
+			len(r.features)/r.dim(), labelsFrom, n)
 	case n > maxRows:
 		return fmt.Errorf("%s: %d rows; at most %d can be numbered", r.from, n, maxRows)
 	}
@@ -86,9 +86,9 @@ func labelNotes(d *Dataset) (notes []string) {
 		notes = append(notes, fmt.Sprintf("%s: %s", occur, describeClasses(d.ClassNames)))
 	}
 	if n := d.Train.N(); n >= 20 && d.Classes > n/2 {
-		notes = append(notes, fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the "+
-			"rows or "+
-			"measurements?", d.Classes, n))
+		notes = append(notes,
+			fmt.Sprintf("there are %d classes in %d training rows: are these labels, or numbers of the rows or "+
+				"measurements?", d.Classes, n))
 	}
 	inTrain := make([]bool, d.Classes)
 	for _, y := range d.Train.Labels {
@@ -110,8 +110,8 @@ func labelNotes(d *Dataset) (notes []string) {
 const aloneShare = 0.2
 
 // scaleNotes names rows of s whose value in a column is so far out that, after the column is divided by its standard
-// deviation, the other rows lie close together: without the row the deviation would be less than a fifth. Columns in which
-// the other rows have one value lose nothing and are not named.
+// deviation, the other rows lie close together: without the row the deviation would be less than a fifth. Columns in
+// which the other rows have one value lose nothing and are not named.
 func scaleNotes(s *Set) (notes []string) {
 	n := s.N()
 	if n < 10 {
@@ -157,11 +157,12 @@ func scaleNotes(s *Set) (notes []string) {
 		return nil
 	}
 	return []string{fmt.Sprintf("a training row alone decides the scale of a column, beside which the other rows "+
-		"lie close together: %s, counted from 0; is it an error of measurement or a code for a missing value?", fewOf(found))}
+		"lie close together: %s, counted from 0; is it an error of measurement or a code for a missing value?",
+		fewOf(found))}
 }
 
-// spread is what scaleNotes gathers of a column: the row that is farthest from the mean, and the squared deviations of all
-// rows and of all but that one.
+// spread is what scaleNotes gathers of a column: the row that is farthest from the mean, and the squared deviations of
+// all rows and of all but that one.
 type spread struct {
 	far          int32
 	distance     float64

@@ -64,8 +64,8 @@ func readCIFAR(dir string, names []string, labelBytes int) (*Dataset, error) {
 		}
 	}
 	if len(files[trainPart]) == 0 {
-		return nil, fmt.Errorf("%s: there is neither train.bin nor data_batch_1.bin among %s; CIFAR's training rows have "+
-			"these names",
+		return nil, fmt.Errorf("%s: there is neither train.bin nor data_batch_1.bin among %s; CIFAR's "+
+			"training rows have these names",
 			dir, fewOf(names))
 	}
 	var of [parts]*rows
@@ -117,7 +117,8 @@ func (r *rows) cifarRecords(in io.Reader, labelBytes int) error {
 		}
 		label := record[labelBytes-1]
 		if most := [...]byte{1: 10, 2: 100}[labelBytes]; label >= most {
-			return fmt.Errorf("row %d (counted from 0) has the label %d; there are %d classes", r.labels.len(), label, most)
+			return fmt.Errorf("row %d (counted from 0) has the label %d; there are %d classes", r.labels.len(),
+				label, most)
 		}
 		r.labels.numbers = append(r.labels.numbers, whole{magnitude: uint64(label)})
 		for _, v := range record[labelBytes:] {

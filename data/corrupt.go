@@ -2,10 +2,12 @@ package data
 
 import "bilevel/internal/philox"
 
-// Corrupt returns labels with noise: with probability p a row's label is drawn anew, uniformly out of all the classes, so
-// that one in classes of the drawn rows keeps the label it had. drawn marks the rows that were drawn, those included.
+// Corrupt returns labels with noise: with probability p a row's label is drawn anew, uniformly out of all the classes,
+// so that one in classes of the drawn rows keeps the label it had. drawn marks the rows that were drawn, those
+// included.
 //
-// Whether row i is drawn, and what, depends on (seed, i) only; the rows drawn at a smaller p are among those at a larger.
+// Whether row i is drawn, and what, depends on (seed, i) only; the rows drawn at a smaller p are among those at a
+// larger.
 func Corrupt(labels []int32, p float64, classes int, seed uint64) (noisy []int32, drawn []bool, err error) {
 	if !(p >= 0 && p <= 1) {
 		return nil, nil, usagef("data: the probability of label noise is %v; it must be between 0 and 1", p)

@@ -29,8 +29,10 @@ func TestDigits(t *testing.T) {
 	for i, v := range d.Train.Labels {
 		y[i] = byte(v)
 	}
-	require.Equal(t, "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3", fmt.Sprintf("%x", sha256.Sum256(x)))
-	require.Equal(t, "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0", fmt.Sprintf("%x", sha256.Sum256(y)))
+	require.Equal(t, "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
+		fmt.Sprintf("%x", sha256.Sum256(x)))
+	require.Equal(t, "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0",
+		fmt.Sprintf("%x", sha256.Sum256(y)))
 
 	for _, c := range []struct {
 		row, label int32

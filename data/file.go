@@ -20,11 +20,12 @@ var advice = map[string]string{
 	".mat":     `load %s by scipy.io.loadmat and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
 	".h5":      `load %s by h5py and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
 	".hdf5":    `load %s by h5py and save its arrays by numpy.savez("data.npz", x=x, y=y)`,
-	".arff":    `load %s by scipy.io.arff.loadarff and save it by pandas.DataFrame(a[0]).to_csv("data.csv", index=False)`,
-	".zip":     `unpack %s and give the folder`,
-	".tar":     `unpack %s and give the folder`,
-	".tgz":     `unpack %s and give the folder`,
-	".npy":     `%s is one array: put features and labels into a folder as train_x.npy and train_y.npy, and give it`,
+	".arff": `load %s by scipy.io.arff.loadarff and save it by pandas.DataFrame(a[0]).to_csv("data.csv", ` +
+		`index=False)`,
+	".zip": `unpack %s and give the folder`,
+	".tar": `unpack %s and give the folder`,
+	".tgz": `unpack %s and give the folder`,
+	".npy": `%s is one array: put features and labels into a folder as train_x.npy and train_y.npy, and give it`,
 }
 
 func adviceFor(name string) string {
@@ -58,11 +59,12 @@ func openFile(path string, o Options) (*Dataset, error) {
 	case err != nil:
 		return nil, err
 	case isIDX(name) || strings.HasPrefix(head, "\x00\x00"):
-		return nil, fmt.Errorf("%s is one array; give the folder that holds its labels too (train-images-idx3-ubyte and "+
-			"train-labels-idx1-ubyte)", path)
+		return nil, fmt.Errorf("%s is one array; give the folder that holds its labels too "+
+			"(train-images-idx3-ubyte and train-labels-idx1-ubyte)", path)
 	case looksLikeLIBSVM(head):
 		if o.Label != "" {
-			return nil, usagef("--label names a column of a table, but %s is a LIBSVM file, where labels come first", path)
+			return nil, usagef("--label names a column of a table, but %s is a LIBSVM file, where labels come first",
+				path)
 		}
 		return named(libsvmParts(path, [parts]string{trainPart: path}))
 	}

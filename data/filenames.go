@@ -29,8 +29,9 @@ var (
 		"test": testPart, "testing": testPart, "tst": testPart, "te": testPart, "t10k": testPart, "eval": testPart,
 	}
 	featureWords = map[string]bool{
-		"x": true, "data": true, "images": true, "image": true, "imgs": true, "img": true, "features": true, "feature": true,
-		"inputs": true, "input": true, "samples": true,
+		"x": true, "data": true, "images": true, "image": true, "imgs": true, "img": true, "features": true,
+		"feature": true,
+		"inputs":  true, "input": true, "samples": true,
 	}
 	labelWords = map[string]bool{
 		"y": true, "labels": true, "label": true, "lbls": true, "targets": true, "target": true, "classes": true,
@@ -108,7 +109,8 @@ func only(what string, candidates []candidate) (string, error) {
 	sorted := slices.Clone(candidates)
 	slices.SortStableFunc(sorted, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
 	if len(sorted) > 1 && sorted[1].rank == sorted[0].rank {
-		return "", fmt.Errorf("%s and %s may both hold %s; move one of them elsewhere", sorted[0].name, sorted[1].name, what)
+		return "", fmt.Errorf("%s and %s may both hold %s; move one of them elsewhere", sorted[0].name,
+			sorted[1].name, what)
 	}
 	return sorted[0].name, nil
 }

@@ -166,8 +166,8 @@ func OpenFolderWith(path string, o Options) (*Dataset, error) {
 			path, found[0].what, names[0][0], found[1].what, names[1][0])
 	case len(found) == 1:
 		if o.Label != "" && found[0].what != "tables" {
-			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place", path,
-				found[0].what)
+			return nil, usagef("--label names a column of a table, but %s holds %s, where labels have their own place",
+				path, found[0].what)
 		}
 		return found[0].read(path, names[0], o)
 	}
@@ -199,8 +199,8 @@ func (l *listing) nothing() error {
 	for _, below := range l.folders { // as the files of a library that has a folder of its own for them
 		if deeper, err := list(filepath.Join(l.dir, below)); err == nil {
 			if found, _ := deeper.layouts(); len(found) > 0 {
-				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir, deeper.dir,
-					found[0].what,
+				return fmt.Errorf("%s holds no data set itself, but %s holds %s: give that folder: %w", l.dir,
+					deeper.dir, found[0].what,
 					fs.ErrNotExist)
 			}
 		}

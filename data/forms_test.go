@@ -54,8 +54,8 @@ func TestUsualNames(t *testing.T) {
 		files map[string][]byte
 		want  string
 	}{
-		{map[string][]byte{"x.npy": a, "y.npy": b, "features.npy": a}, "may both hold the training features; move one of " +
-			"them elsewhere"},
+		{map[string][]byte{"x.npy": a, "y.npy": b, "features.npy": a},
+			"may both hold the training features; move one of them elsewhere"},
 		{map[string][]byte{"x.npy": a, "y.npy": b, "train.csv": []byte("a,label\n1,2\n")},
 			"holds both NumPy arrays (x.npy) and tables (train.csv)"},
 		{map[string][]byte{"a.parquet": a},
@@ -286,7 +286,8 @@ func TestOmniglot(t *testing.T) {
 	ink := picture(t, image.NewPaletted(square, color.Palette{color.White, color.Black}), color.Black, false)
 	paper := picture(t, image.NewGray(square), color.White, false)
 	background := map[string][]byte{
-		"images_background/Greek/character02/0002_01.png": ink, "images_background/Greek/character01/0001_01.png": paper,
+		"images_background/Greek/character02/0002_01.png": ink,
+		"images_background/Greek/character01/0001_01.png": paper,
 	}
 	evaluation := map[string][]byte{"images_evaluation/Angelic/character01/0965_01.png": ink}
 	both := map[string][]byte{}
@@ -349,7 +350,8 @@ func TestTinyImageNet(t *testing.T) {
 		require.Equal(t, []int32{1}, d.Test.Labels)
 		require.Equal(t, []int{3, 64, 64}, d.Shape)
 		row := d.Train.Row(1)
-		require.InDeltaSlice(t, []float32{200, 10, 30}, []float32{row[0], row[4096], row[2*4096+4095]}, 3, "JPEG loses some")
+		require.InDeltaSlice(t, []float32{200, 10, 30}, []float32{row[0], row[4096], row[2*4096+4095]}, 3,
+			"JPEG loses some")
 		row = d.Train.Row(0)
 		require.Equal(t, []float32{row[0], row[0]}, []float32{row[4096], row[2*4096]}, "grey")
 		require.InDelta(t, 100, row[0], 2)
@@ -360,4 +362,15 @@ func TestTinyImageNet(t *testing.T) {
 	files["tiny-imagenet-200/val/val_annotations.txt"] = []byte("../../secret\tn02\n")
 	_, err = OpenFolder(unzipped(t, files))
 	require.ErrorContains(t, err, "is no line of it")
+}
+
+// Rows that would not fit into memory as they are kept are refused with what they would take.
+func TestLIBSVMMemory(t *testing.T) {
+	train := &sparseRows{from: "a.libsvm", words: make([]string, 3000)}
+	test := &sparseRows{from: "a.libsvm.t", words: make([]string, 1000)}
+	parts := []*sparseRows{train, nil, test}
+	require.NoError(t, fitDense(parts, 1_000_000, 16e9))
+	err := fitDense(parts, 1_000_000, 15e9)
+	require.EqualError(t, err, "a.libsvm: 4000 rows of 1000000 columns would take 16.0 GB, for features are kept "+
+		"dense, and 15.0 GB are free; take fewer rows, or reduce the columns first, in scikit-learn by TruncatedSVD")
 }

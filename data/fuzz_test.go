@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
 
 // sized bounds what a reader makes of an input: features cost at most so many bytes for each byte of it, beside a
@@ -20,6 +22,9 @@ func sized(t *testing.T, input, features int) {
 	}
 }
 
+// perByte is what a byte of text may allocate: up to 256 features of 4 bytes, and copies of them on their way.
+const perByte = 4 * 256 * 4
+
 func FuzzTable(f *testing.F) {
 	for _, text := range []string{"a,label\n1,x\n2,y\n", "a;b;label\n1;2;3\n", "\xef\xbb\xbf\"a\",label\n1,\"x,y\"\n",
 		"0,1\n1,2\n", ",a,y\n0,1,2\n"} {
@@ -29,7 +34,11 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, label string) {
 		path := filepath.Join(t.TempDir(), "a.csv")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		d, err := tableParts(path, [parts]string{trainPart: path}, Options{Label: label})
+		var d *Dataset
+		var err error
+		alloctest.Bounded(t, len(text), perByte*alloctest.Factor([]byte(text)), 8<<20, func() {
+			d, err = tableParts(path, [parts]string{trainPart: path}, Options{Label: label})
+		})
 		if err != nil {
 			return
 		}
@@ -46,7 +55,11 @@ func FuzzLIBSVM(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		path := filepath.Join(t.TempDir(), "a")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		d, err := libsvmParts(path, [parts]string{trainPart: path})
+		var d *Dataset
+		var err error
+		alloctest.Bounded(t, len(text), perByte*alloctest.Factor([]byte(text)), 16<<20, func() {
+			d, err = libsvmParts(path, [parts]string{trainPart: path})
+		})
 		if err != nil {
 			return
 		}
@@ -66,7 +79,10 @@ func FuzzNPZ(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "a.npz")
 		require.NoError(t, os.WriteFile(path, b, 0o600))
-		if d, err := OpenFolder(path); err == nil {
+		var d *Dataset
+		var err error
+		alloctest.Bounded(t, len(b), 64*alloctest.Unpacked, 8<<20, func() { d, err = OpenFolder(path) })
+		if err == nil {
 			require.NoError(t, d.Train.Check(d.Classes))
 		}
 	})
@@ -77,7 +93,9 @@ func FuzzImage(f *testing.F) {
 	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, true))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := newPictures("fuzz", 3)
-		if err := p.decode(b); err == nil && len(p.features) != p.dim() {
+		var err error
+		alloctest.Bounded(t, len(b), 64*alloctest.Unpacked, 8<<20, func() { err = p.decode(b) })
+		if err == nil && len(p.features) != p.dim() {
 			t.Fatalf("%d values of an image of %v", len(p.features), p.shape)
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/exactread"
+
+	"bilevel/internal/alloctest"
 )
 
 func TestReadIDX(t *testing.T) {
@@ -81,9 +83,12 @@ func FuzzIDX(f *testing.F) {
 	f.Add(idx([]byte{}, 0, 5))
 	f.Add(compress(f, idx([]byte{7}, 1)))
 	f.Add(idx(nil, 1<<31, 1<<31))
+	f.Add(idx(nil, 1<<26))
 	f.Add(idxOf(0x0e, 1, []float64{1.5}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := readIDX(bytes.NewReader(b), 0)
+		var a *idxArray
+		var err error
+		alloctest.Bounded(t, len(b), 4*alloctest.Factor(b), 2<<20, func() { a, err = readIDX(bytes.NewReader(b), 0) })
 		if err != nil {
 			return
 		}

@@ -176,7 +176,8 @@ func readOmniglotFolder(dir string, names []string, _ Options) (*Dataset, error)
 		of[i] = &p.rows
 	}
 	if of[trainPart] == nil {
-		return nil, fmt.Errorf("%s: %s is missing (a folder or .zip): %w", dir, omniglotParts[trainPart], fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: %s is missing (a folder or .zip): %w", dir, omniglotParts[trainPart],
+			fs.ErrNotExist)
 	}
 	d, err := assemble(dir, of)
 	if d != nil {

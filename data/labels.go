@@ -99,8 +99,9 @@ func (c *labelColumn) fromFloats(values []float64) error {
 			return fmt.Errorf("the label of row %d (counted from 0) is NaN; leave rows without a label out", i)
 		}
 		if !ok {
-			return fmt.Errorf("the label of row %d (counted from 0) is %v; labels are classes, and whole numbers where they "+
-				"are numbers: save numpy.unique(y, return_inverse=True)[1]", i, v)
+			return fmt.Errorf(
+				"the label of row %d (counted from 0) is %v; labels are classes, and whole numbers where they "+
+					"are numbers: save numpy.unique(y, return_inverse=True)[1]", i, v)
 		}
 		c.numbers[i] = w
 	}
@@ -159,16 +160,19 @@ func (c *labelColumn) oneHot(n, columns int, at func(row, column int) float32) e
 				ones++
 				c.numbers[i] = whole{magnitude: uint64(j)}
 			default:
-				return fmt.Errorf("the label of row %d (counted from 0) has %d columns, one of which is %v: it is neither one "+
-					"label "+
-					"nor one-hot; save y.argmax(1) if the columns are scores of the classes, or y[:, k] if column k is the label",
+				return fmt.Errorf(
+					"the label of row %d (counted from 0) has %d columns, one of which is %v: it is neither one "+
+						"label "+
+						"nor one-hot; save y.argmax(1) if the columns are scores of the classes, or y[:, k] if "+
+						"column k is the label",
 					i, columns, v)
 			}
 		}
 		if ones != 1 {
-			return fmt.Errorf("row %d (counted from 0) of the labels has ones in %d of its %d columns; a row belongs to one "+
-				"class: "+
-				"keep the rows with y.sum(1) == 1, or save y[:, k] to learn column k alone", i, ones, columns)
+			return fmt.Errorf(
+				"row %d (counted from 0) of the labels has ones in %d of its %d columns; a row belongs to one "+
+					"class: "+
+					"keep the rows with y.sum(1) == 1, or save y[:, k] to learn column k alone", i, ones, columns)
 		}
 	}
 	return nil
@@ -227,8 +231,8 @@ func number[T comparable](columns [][]T, labels [][]int32, compare func(a, b T) 
 			if _, ok := place[v]; !ok {
 				place[v] = 0
 				if classes = append(classes, v); len(classes) > maxClasses {
-					return nil, fmt.Errorf("there are more than %d different labels; labels are classes: is another column meant?",
-						maxClasses)
+					return nil, fmt.Errorf("there are more than %d different labels; labels are classes: is another "+
+						"column meant?", maxClasses)
 				}
 			}
 		}

@@ -2,12 +2,15 @@ package data
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
 	"strings"
+
+	"bilevel/internal/hostmemory"
 )
 
 // sparseRows is a LIBSVM file before its number of columns is known: the pairs of row i are those from ends[i-1] to
@@ -132,16 +135,34 @@ func (s *sparseRows) dense(first, columns int32) (*rows, error) {
 	r.labels.fromWords(s.words)
 	for i, word := range r.labels.words {
 		if _, ok := parseNumber(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format labels are numbers",
-				s.from, i, word)
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %.40q; in LIBSVM's format "+
+				"labels are numbers", s.from, i, word)
 		}
 		if _, ok := parseWhole(word); !ok {
-			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so they must be "+
-				"whole numbers",
+			return nil, fmt.Errorf("%s: the label of row %d (counted from 0) is %s; labels are classes, so "+
+				"they must be whole numbers",
 				s.from, i, word)
 		}
 	}
 	return r, nil
+}
+
+// fitDense refuses files whose rows, kept dense with so many columns, take more than the free memory.
+func fitDense(of []*sparseRows, columns, free int64) error {
+	var n int64
+	var from string
+	for _, s := range of {
+		if s != nil {
+			from = cmp.Or(from, s.from)
+			n += int64(len(s.words))
+		}
+	}
+	if need := 4 * n * columns; need > free {
+		return fmt.Errorf("%s: %d rows of %d columns would take %.1f GB, for features are kept dense, and %.1f GB are "+
+			"free; take fewer rows, or reduce the columns first, in scikit-learn by TruncatedSVD",
+			from, n, columns, float64(need)/1e9, float64(free)/1e9)
+	}
+	return nil
 }
 
 // libsvmParts reads the files of the parts and gives them the same columns.
@@ -163,6 +184,10 @@ func libsvmParts(name string, paths [parts]string) (*Dataset, error) {
 	}
 	if most < first {
 		return nil, fmt.Errorf("%s: no row has a feature", paths[trainPart])
+	}
+	_, free := hostmemory.Bytes()
+	if err := fitDense(sparse[:], int64(most-first+1), free); err != nil {
+		return nil, err
 	}
 	var of [parts]*rows
 	for i, s := range sparse {

@@ -32,8 +32,8 @@ func idxParts(dir string, names []string) ([parts]*rows, error) {
 	for i, p := range pairs {
 		switch {
 		case p == pairing{} && part(i) == trainPart:
-			return of, fmt.Errorf("%s: no file of the training images is there, such as train-images-idx3-ubyte: %w", dir,
-				fs.ErrNotExist)
+			return of, fmt.Errorf("%s: no file of the training images is there, such as train-images-idx3-ubyte: %w",
+				dir, fs.ErrNotExist)
 		case p == pairing{}:
 			continue
 		case p.features == "":

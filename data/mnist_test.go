@@ -44,17 +44,22 @@ func TestMNISTFolderRefuses(t *testing.T) {
 		content    []byte
 		want       string
 	}{
-		{"training labels missing", "train-labels-idx1-ubyte", nil, "the training labels are missing, such as train-labels-idx1-ubyte"},
-		{"test images missing", "t10k-images-idx3-ubyte", nil, "the test images are missing, such as t10k-images-idx3-ubyte"},
-		{"test labels missing", "t10k-labels-idx1-ubyte", nil, "the test labels are missing, such as t10k-labels-idx1-ubyte"},
+		{"training labels missing", "train-labels-idx1-ubyte", nil,
+			"the training labels are missing, such as train-labels-idx1-ubyte"},
+		{"test images missing", "t10k-images-idx3-ubyte", nil,
+			"the test images are missing, such as t10k-images-idx3-ubyte"},
+		{"test labels missing", "t10k-labels-idx1-ubyte", nil,
+			"the test labels are missing, such as t10k-labels-idx1-ubyte"},
 		{"fewer labels", "train-labels-idx1-ubyte", idx([]byte{0, 1}, 2), "holds 3 images, but "},
 		{"labels as images", "t10k-images-idx3-ubyte", idx([]byte{0, 1}, 2), "is it the label file?"},
 		{"images as labels", "train-labels-idx1-ubyte", idx(pixels(3, 0), 3, 2, 3), "is it the image file?"},
 		{"no images", "t10k-images-idx3-ubyte", idx(nil, 0, 2, 3), "there are no images in it"},
 		{"no pixels", "t10k-images-idx3-ubyte", idx(nil, 2, 0, 3), "there are no images in it"},
-		{"other shape", "t10k-images-idx3-ubyte", idx(pixels(2, 0), 2, 3, 2), "rows have the shape [3 2], but those of"},
+		{"other shape", "t10k-images-idx3-ubyte", idx(pixels(2, 0), 2, 3, 2),
+			"rows have the shape [3 2], but those of"},
 		{"damaged images", "t10k-images-idx3-ubyte", []byte("<html>"), "t10k-images-idx3-ubyte: not an IDX file"},
-		{"damaged labels", "t10k-labels-idx1-ubyte", idx([]byte{1}, 2), "t10k-labels-idx1-ubyte: array of shape [2]: it ends"},
+		{"damaged labels", "t10k-labels-idx1-ubyte", idx([]byte{1}, 2),
+			"t10k-labels-idx1-ubyte: array of shape [2]: it ends"},
 	} {
 		dir := folder(t, with(tiny(), c.file, c.content))
 		_, err := OpenFolder(dir)
@@ -71,7 +76,8 @@ func TestDropDuplicates(t *testing.T) {
 	require.Equal(t, 0, dropDuplicates(train, test))
 }
 
-// fashion is a folder that could be fashion-mnist: 28×28, training images 0, 1, 2 and test images 1, 3 of one value each.
+// fashion is a folder that could be fashion-mnist: 28×28, training images 0, 1, 2 and test images 1, 3 of one value
+// each.
 func fashion(label byte) map[string][]byte {
 	const size = 28 * 28
 	filled := func(values ...byte) []byte {

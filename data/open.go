@@ -192,7 +192,8 @@ func (set namedSet) number(dir string, d *Dataset) error {
 			return nil // the labels have other names
 		}
 		if y >= set.classes {
-			return fmt.Errorf("%s: the label of %s is %d; it must be in 0 … %d", dir, d.firstRow(int32(i)), y, set.classes-1)
+			return fmt.Errorf("%s: the label of %s is %d; it must be in 0 … %d", dir, d.firstRow(int32(i)), y,
+				set.classes-1)
 		}
 		numbers[i] = int32(y)
 	}
@@ -225,7 +226,8 @@ func (d *Dataset) firstRow(class int32) string {
 
 // isPath tells whether name means a folder or file rather than a known data set.
 func isPath(name string) bool {
-	if name == "." || name == ".." || strings.ContainsRune(name, '/') || strings.ContainsRune(name, filepath.Separator) {
+	if name == "." || name == ".." || strings.ContainsRune(name, '/') ||
+		strings.ContainsRune(name, filepath.Separator) {
 		return true
 	}
 	_, err := os.Stat(name)

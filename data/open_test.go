@@ -13,12 +13,14 @@ import (
 func TestOpenUnknownName(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var usage *UsageError
-	for name, want := range map[string]string{
-		"":          "the name of a data set is missing",
-		"minst":     `unknown data set "minst"; did you mean mnist? known are digits, mnist, fashion-mnist, cifar10, cifar100, ijcnn1, adult, tiny-imagenet, omniglot, and folders: for a folder write ./minst`,
-		"digit":     "did you mean digits?",
-		"quadratic": `unknown data set "quadratic"; known are`,
+	for _, c := range [][2]string{
+		{"", "the name of a data set is missing"},
+		{"minst", `unknown data set "minst"; did you mean mnist? known are digits, mnist, fashion-mnist, cifar10, ` +
+			`cifar100, ijcnn1, adult, tiny-imagenet, omniglot, and folders: for a folder write ./minst`},
+		{"digit", "did you mean digits?"},
+		{"quadratic", `unknown data set "quadratic"; known are`},
 	} {
+		name, want := c[0], c[1]
 		_, err := Open(name, noEnv)
 		require.ErrorContains(t, err, want)
 		require.ErrorAs(t, err, &usage)

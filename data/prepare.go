@@ -14,9 +14,10 @@ type Preparation struct {
 type Prepared struct {
 	Train, Val, Test *Set
 	Rows             []int32 // of the training rows in the source
-	Changed, Drawn   []bool  // labels that are another than in the source, and that were drawn anew; nil without corruption
-	Classes          int
-	Scaler           *Scaler // that all parts were standardized with
+	// Changed marks labels that are another than in the source, Drawn those drawn anew; both nil without corruption.
+	Changed, Drawn []bool
+	Classes        int
+	Scaler         *Scaler // that all parts were standardized with
 }
 
 // leftOver is how many of a set's rows neither part takes.
@@ -105,7 +106,8 @@ func (d *Prepared) standardize(ones bool) (err error) {
 			return err
 		}
 		if (*part.set).Check(d.Classes) != nil {
-			return fmt.Errorf("a feature of a %s row is too large beside the training rows' to be divided by their deviation: look for outliers in the data", part.name)
+			return fmt.Errorf("a feature of a %s row is too large beside the training rows' to be divided by their "+
+				"deviation: look for outliers in the data", part.name)
 		}
 	}
 	return nil

@@ -51,7 +51,8 @@ func TestPrepareUsesTheSetsOwnParts(t *testing.T) {
 		require.NoError(t, err)
 		return s
 	}
-	set := &data.Dataset{Name: "own", Shape: []int{8, 8}, Classes: 10, Train: part(0, 300), Val: part(300, 400), Test: part(400, 500)}
+	set := &data.Dataset{Name: "own", Shape: []int{8, 8}, Classes: 10, Train: part(0, 300), Val: part(300, 400),
+		Test: part(400, 500)}
 	d, err := data.Prepare(set, data.Preparation{Train: 300, Val: 100}, 1)
 	require.NoError(t, err)
 	require.Equal(t, set.Val.Labels, d.Val.Labels)
@@ -75,11 +76,13 @@ func TestPrepareRefuses(t *testing.T) {
 		set  *data.Dataset
 		want string
 	}{
-		{data.Preparation{Train: 5000, Val: 200}, set, "its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test"},
+		{data.Preparation{Train: 5000, Val: 200}, set,
+			"its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test"},
 		{data.Preparation{Train: 1597, Val: 200}, set, "not enough"}, // nothing left
 		{data.Preparation{Train: 600}, set, "not enough"},
 		{data.Preparation{Val: 200}, set, "not enough"},
-		{data.Preparation{Train: 600, Val: 200}, &own, "it brings 1797 validation rows of its own, which are all used, not 200"},
+		{data.Preparation{Train: 600, Val: 200}, &own,
+			"it brings 1797 validation rows of its own, which are all used, not 200"},
 		{data.Preparation{Train: 600, Val: 200}, &single, "at least two classes"},
 	} {
 		_, err := data.Prepare(c.set, c.p, 1)
@@ -91,7 +94,8 @@ func TestPrepareRefuses(t *testing.T) {
 
 func TestPrepareRefusesOutliers(t *testing.T) {
 	set := digits(t)
-	own := &data.Dataset{Name: "own", Shape: set.Shape, Classes: 10, Train: set.Train, Val: set.Train, Test: digits(t).Train}
+	own := &data.Dataset{Name: "own", Shape: set.Shape, Classes: 10, Train: set.Train, Val: set.Train,
+		Test: digits(t).Train}
 	own.Test.Features[3] = 3e38 // finite, but some pixels are nearly constant
 	for i := range set.Train.N() {
 		set.Train.Features[i*64+3] = 1e-3 * float32(i%2)

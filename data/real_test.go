@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRealForms reads real sets in each of the forms that no library of this module writes, where $BILEVEL_DATA has them.
-// The counts are those that the sets' publishers give, or of the parts that were cut out.
+// TestRealForms reads real sets in each of the forms that no library of this module writes, where $BILEVEL_DATA has
+// them. The counts are those that the sets' publishers give, or of the parts that were cut out.
 func TestRealForms(t *testing.T) {
 	root := os.Getenv(EnvFolder)
 	if root == "" {

@@ -40,7 +40,8 @@ func (s *Scaler) guard(train *Set, rows []int32) (sentences []string) {
 				same++
 			}
 		}
-		if math.Abs(far-s.Mean[j]) < 5*s.Deviation[j] || 4*same > 3*len(column) { // no row is far out, or most are equal
+		// no row is far out, or most are equal
+		if math.Abs(far-s.Mean[j]) < 5*s.Deviation[j] || 4*same > 3*len(column) {
 			continue
 		}
 		slices.Sort(column)
@@ -50,8 +51,10 @@ func (s *Scaler) guard(train *Set, rows []int32) (sentences []string) {
 			continue
 		}
 		if count++; count <= 3 {
-			sentences = append(sentences, fmt.Sprintf("row %d has %g in column %d (counted from 0), where half of the rows lie between %g and %g: the column is scaled by those; look at the row",
-				rows[worst], far, j, column[n/4], column[3*n/4]))
+			sentences = append(sentences,
+				fmt.Sprintf("row %d has %g in column %d (counted from 0), where half of the rows lie between %g and "+
+					"%g: the column is scaled by those; look at the row",
+					rows[worst], far, j, column[n/4], column[3*n/4]))
 		}
 		s.Mean[j], s.Deviation[j] = column[n/2], spread
 	}

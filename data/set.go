@@ -23,7 +23,8 @@ type Dataset struct {
 	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
 	// occur in any part, in sorted order. See ClassName.
 	ClassNames []string
-	Notes      []string // what a user should know of the set before believing results, a sentence each without a full stop
+	// Notes say what a user should know of the set before believing results, a sentence each without a full stop.
+	Notes []string
 
 	Train *Set
 	Val   *Set // nil where the source has none
@@ -106,8 +107,8 @@ func checkFinite(features []float32, dim int) error {
 		}
 		last = i / dim
 		if first == nil {
-			first = fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32", last, i%dim,
-				v)
+			first = fmt.Errorf("row %d, column %d (counted from 0) is %v; every feature must be a finite float32",
+				last, i%dim, v)
 		} else {
 			others = append(others, strconv.Itoa(last))
 		}

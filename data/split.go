@@ -2,9 +2,9 @@ package data
 
 import "bilevel/internal/philox"
 
-// Split draws disjoint random subsets of the rows 0 … n-1, one of each size, in random order. Rows left over are in none.
-// The subsets are consecutive pieces of one Fisher–Yates shuffle, which depends on n and seed only: the first subset of a
-// smaller size is the beginning of the larger.
+// Split draws disjoint random subsets of the rows 0 … n-1, one of each size, in random order. Rows left over are in
+// none. The subsets are consecutive pieces of one Fisher–Yates shuffle, which depends on n and seed only: the first
+// subset of a smaller size is the beginning of the larger.
 //
 //	parts, err := data.Split(d.Train.N(), seed, 1437, 360) // a training and a test part of Digits
 func Split(n int, seed uint64, sizes ...int) ([][]int32, error) {

@@ -8,8 +8,8 @@ type Scaler struct {
 	Deviation []float64 // never 0
 }
 
-// Standardize measures the columns of train: the mean μ = Σx/n and the population deviation √(Σ(x-μ)²/n), in float64 and two
-// passes. A column of one value, whose deviation is 0, gets 1, so that it becomes 0.
+// Standardize measures the columns of train: the mean μ = Σx/n and the population deviation √(Σ(x-μ)²/n), in float64
+// and two passes. A column of one value, whose deviation is 0, gets 1, so that it becomes 0.
 //
 // Measure the training rows only, then apply the Scaler to all parts.
 func Standardize(train *Set) (*Scaler, error) {

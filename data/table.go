@@ -26,8 +26,8 @@ type table struct {
 	notes  []string
 }
 
-// missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such with
-// na_values="?".
+// missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such
+// with na_values="?".
 var missingWords = map[string]bool{
 	"": true, "NA": true, "N/A": true, "n/a": true, "NaN": true, "nan": true, "NULL": true, "null": true, "None": true,
 	"<NA>": true, "#N/A": true, "?": true,
@@ -120,14 +120,16 @@ func (t *table) checkHeader() error {
 	}
 	if numbers && !counting {
 		file := filepath.Base(t.path)
-		return fmt.Errorf("its first line is numbers; the first line must name the columns: put a line before it such as "+
-			"%s, with the name "+
-			"label over the labels, or write it again by pandas.read_csv(%q, header=None).to_csv(%q, index=False) and give "+
-			"the number "+
-			"of the label column, such as --label %d", exampleHeader(len(t.header)), file, file, len(t.header)-1)
+		return fmt.Errorf(
+			"its first line is numbers; the first line must name the columns: put a line before it such as "+
+				"%s, with the name "+
+				"label over the labels, or write it again by pandas.read_csv(%q, header=None).to_csv(%q, "+
+				"index=False) and give the number "+
+				"of the label column, such as --label %d", exampleHeader(len(t.header)), file, file, len(t.header)-1)
 	}
 	if len(t.header) == 1 && strings.ContainsAny(t.header[0], " |:") {
-		return fmt.Errorf("its first line, %.40q, is one column; separate the columns by commas, semicolons or tabs", t.header[0])
+		return fmt.Errorf("its first line, %.40q, is one column; separate the columns by commas, semicolons or tabs",
+			t.header[0])
 	}
 	seen := map[string]bool{}
 	for _, name := range t.header {
@@ -176,7 +178,8 @@ func (t *table) findLabels(mayLack bool) error {
 	case len(t.labels) == 1:
 		return nil
 	case len(t.labels) > 1:
-		return usagef("several columns may be the label (%s); say which one by --label NAME", quotedFew(t.names(t.labels)))
+		return usagef("several columns may be the label (%s); say which one by --label NAME",
+			quotedFew(t.names(t.labels)))
 	case mayLack:
 		return errNoLabels
 	}
@@ -209,12 +212,14 @@ func (t *table) findFeatures(order []string) error {
 		for _, name := range order {
 			j := slices.Index(t.header, name)
 			if j < 0 {
-				return fmt.Errorf("the column %q of the training part is missing; all parts must have the same columns", name)
+				return fmt.Errorf("the column %q of the training part is missing; all parts must have the same columns",
+					name)
 			}
 			t.keep = append(t.keep, j)
 		}
 		if extra := len(t.header) - len(t.labels) - len(order); extra > 0 && !t.isIndex() || extra > 1 {
-			return fmt.Errorf("it has %d columns that the training part has not; all parts must have the same columns", extra)
+			return fmt.Errorf("it has %d columns that the training part has not; all parts must have the same columns",
+				extra)
 		}
 		return nil
 	}
@@ -272,8 +277,8 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 		for _, j := range t.labels {
 			v, _, err := cell(fields[j])
 			if err != nil {
-				return nil, fmt.Errorf("line %d, column %q: %w; the columns of --label A,B,… hold zeros and a one", line,
-					t.header[j], err)
+				return nil, fmt.Errorf("line %d, column %q: %w; the columns of --label A,B,… hold zeros and a one",
+					line, t.header[j], err)
 			}
 			hot = append(hot, v)
 		}
@@ -347,7 +352,9 @@ func cell(field string) (v float32, ok bool, err error) {
 
 var (
 	decimalComma = regexp.MustCompile(`^[+-]?[0-9]*,[0-9]+$`)
-	errComma     = errors.New(`write the table again by pandas.read_csv(…, sep=";", decimal=",").to_csv(…, index=False)`)
+	errComma     = errors.New(
+		`write the table again by pandas.read_csv(…, sep=";", decimal=",").to_csv(…, index=False)`,
+	)
 )
 
 // missingRows collects the rows with missing values.
@@ -375,8 +382,8 @@ func (m *missingRows) err() error {
 	if m.count > len(m.few) {
 		more = fmt.Sprintf(" and %d more", m.count-len(m.few))
 	}
-	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by read_csv(…, na_values=\"?\").dropna(), or fill the "+
-		"values in",
+	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by read_csv(…, "+
+		"na_values=\"?\").dropna(), or fill the values in",
 		strings.Join(m.few, ", "), more)
 }
 
@@ -389,7 +396,8 @@ func tableError(err error) error {
 	case errors.As(err, &parse) && errors.Is(err, csv.ErrFieldCount):
 		return fmt.Errorf("line %d has more or fewer columns than the first line", parse.Line)
 	case errors.As(err, &parse):
-		return fmt.Errorf("line %d, character %d: a quotation mark is out of place or not closed", parse.Line, parse.Column)
+		return fmt.Errorf("line %d, character %d: a quotation mark is out of place or not closed", parse.Line,
+			parse.Column)
 	}
 	return err
 }

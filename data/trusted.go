@@ -35,7 +35,8 @@ type Judged struct {
 	Provisional int  // of the trusted rows, the last so many stand in for classes without trusted rows
 	Test        *Set // nil where there are no test rows
 
-	Changed, Drawn []bool // labels that are another than in the source, and that were drawn anew; nil without corruption
+	// Changed marks labels that are another than in the source, Drawn those drawn anew; both nil without corruption.
+	Changed, Drawn []bool
 	Classes        int
 	Scaler         *Scaler // by which all parts were standardized
 	Warnings       []string
@@ -84,7 +85,8 @@ func FindTrusted(set *Dataset, file string) ([]bool, error) {
 		}
 	}
 	if set.Val != nil {
-		return nil, fmt.Errorf("trusted rows are named twice, by %s and by the set's validation rows: keep one of the two", file)
+		return nil, fmt.Errorf("trusted rows are named twice, by %s and by the set's validation rows: keep "+
+			"one of the two", file)
 	}
 	return ReadTrusted(file, set.Train.N())
 }
@@ -188,8 +190,9 @@ func (d *Judged) checkTrusted() error {
 	var each []int
 	for c := range judged {
 		if len(judged[c]) == 0 && len(trusted[c]) > 0 {
-			return fmt.Errorf("the label %s of trusted row %d occurs in no training row: the model could not learn to find it; "+
-				"look whether both files number the classes alike", d.name(int32(c)), trusted[c][0])
+			return fmt.Errorf(
+				"the label %s of trusted row %d occurs in no training row: the model could not learn to find it; "+
+					"look whether both files number the classes alike", d.name(int32(c)), trusted[c][0])
 		}
 		if len(judged[c]) > strayRows || len(trusted[c]) > 0 {
 			present++
@@ -199,7 +202,8 @@ func (d *Judged) checkTrusted() error {
 		}
 	}
 	if n := d.Trusted.N(); n < present {
-		return fmt.Errorf("there are %d trusted rows for %d classes: each class wants a few, some hundred rows together are good", n, present)
+		return fmt.Errorf("there are %d trusted rows for %d classes: each class wants a few, some hundred rows "+
+			"together are good", n, present)
 	}
 	if err := d.checkCopies(); err != nil {
 		return err
@@ -236,10 +240,11 @@ func (d *Judged) checkCopies() error {
 	switch {
 	case copies == 0:
 	case 2*copies >= d.Trusted.N():
-		return fmt.Errorf("%d trusted rows lie among the training rows (%s, the same numbers): take them out of the training rows, or mark them there with %s",
-			copies, first, TrustedFile)
+		return fmt.Errorf("%d trusted rows lie among the training rows (%s, the same numbers): take them out of the "+
+			"training rows, or mark them there with %s", copies, first, TrustedFile)
 	default:
-		d.Warnings = append(d.Warnings, fmt.Sprintf("%d trusted rows have the same features as training rows (%s)", copies, first))
+		d.Warnings = append(d.Warnings,
+			fmt.Sprintf("%d trusted rows have the same features as training rows (%s)", copies, first))
 	}
 	return nil
 }
@@ -254,8 +259,9 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 			continue
 		}
 		if len(judged[c]) <= strayRows {
-			d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s occurs in %d training rows (the first is row %d) and in no trusted one: those rows are taken for wrong",
-				d.name(int32(c)), len(judged[c]), d.Rows[judged[c][0]]))
+			d.Warnings = append(d.Warnings,
+				fmt.Sprintf("the label %s occurs in %d training rows (the first is row %d) and in no trusted one: "+
+					"those rows are taken for wrong", d.name(int32(c)), len(judged[c]), d.Rows[judged[c][0]]))
 			continue
 		}
 		k := min(each, (len(judged[c])+1)/2)
@@ -263,8 +269,9 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 			moved[i] = true
 		}
 		count += k
-		d.Warnings = append(d.Warnings, fmt.Sprintf("class %s has no trusted rows: %d of its %d training rows stand in for them, so that wrong labels in this class are found worse; trust a few rows of it",
-			d.name(int32(c)), k, len(judged[c])))
+		d.Warnings = append(d.Warnings,
+			fmt.Sprintf("class %s has no trusted rows: %d of its %d training rows stand in for them, so that wrong "+
+				"labels in this class are found worse; trust a few rows of it", d.name(int32(c)), k, len(judged[c])))
 	}
 	if count == 0 {
 		return nil

@@ -55,7 +55,8 @@ func TestJudgeClassesWithoutTrustedRows(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, d.Warnings, 2)
 	require.Contains(t, d.Warnings[0], "class 2 has no trusted rows: 4 of its 13 training rows stand in")
-	require.Contains(t, d.Warnings[1], "the label 3 occurs in 1 training rows (the first is row 7) and in no trusted one")
+	require.Contains(t, d.Warnings[1],
+		"the label 3 occurs in 1 training rows (the first is row 7) and in no trusted one")
 	require.Equal(t, 4, d.Provisional)
 	require.Equal(t, []int32{2, 5, 8, 11}, d.TrustedRows)
 	require.Equal(t, []int32{0, 1, 0, 1, 0, 1, 0, 1, 2, 2, 2, 2}, d.Trusted.Labels)
@@ -94,7 +95,8 @@ func TestJudgeRefuses(t *testing.T) {
 		val  *data.Set
 		want string
 	}{
-		"copies":  {copies, "4 trusted rows lie among the training rows (trusted row 0 is training row 3, the same numbers)"},
+		"copies": {copies,
+			"4 trusted rows lie among the training rows (trusted row 0 is training row 3, the same numbers)"},
 		"unknown": {stray, "the label 2 of trusted row 3 occurs in no training row"},
 		"few":     {labelled(1, 100, 2), "there are 1 trusted rows for 2 classes"},
 	} {

@@ -11,9 +11,9 @@ type Op uint8
 const (
 	// Gemm computes Out[b,m,n] = φ(Σ_k A'[b,m,k] B'[b,k,n], extras), for each b.
 	// In: A [b,m,k], B [b,k,n]; then, where the attribute says so, a mask of A's shape (A' = mask ⊙ A, else A' = A) and
-	// a mask of B's shape; then the epilogue's extra inputs, each [b,m,n]. Transposition and shared batches are strides.
-	// φ is the epilogue expression: its input 0 is the product, inputs 1… the extras; nil means the product itself.
-	// Out overlaps neither A, B nor the masks; an extra may be exactly Out.
+	// a mask of B's shape; then the epilogue's extra inputs, each [b,m,n]. Transposition and shared batches are
+	// strides. φ is the epilogue expression: its input 0 is the product, inputs 1… the extras; nil means the product
+	// itself. Out overlaps neither A, B nor the masks; an extra may be exactly Out.
 	Gemm Op = iota
 
 	// Map computes Out_i = expression(In…) at every point of Attr.Shape. All views have that shape
@@ -33,18 +33,18 @@ const (
 	Conv // planned: convolution, its input gradient and its weight gradient
 	Pool // planned: average and max windows
 
-	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real ones.
-	// An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
+	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real
+	// ones. An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
 	Gather
-	// ScatterAdd: Out = In0; then for j in order Out[idx[j],:] += In2[j,:], with In0, Out [n,d], In1 = idx Int [j], In2 [j,d].
-	// Out may be exactly In0. Bad indices as for Gather.
+	// ScatterAdd: Out = In0; then for j in order Out[idx[j],:] += In2[j,:], with In0, Out [n,d], In1 = idx Int [j], In2
+	// [j,d]. Out may be exactly In0. Bad indices as for Gather.
 	ScatterAdd
 
-	// Select finds places, by Attr.Kind; Gather fetches what is there. Elements have one order: NaN before every number,
-	// all NaN being equal, then larger before smaller, -0 and 0 being equal; equals in the order in which they lie.
-	// ArgMax: In0 [r,c], c > 0, Out Int [r] = the column of each row's first element.
-	// KthLargest: In0 = k Int [1]; In1… Real of rank 1, one array of n elements laid end to end, 0 < n < 2^31. Out Int [1] =
-	// the i before whose element exactly k-1 others come. A k outside 1…n makes Run (or the next Sync) fail with
+	// Select finds places, by Attr.Kind; Gather fetches what is there. Elements have one order: NaN before every
+	// number, all NaN being equal, then larger before smaller, -0 and 0 being equal; equals in the order in which they
+	// lie. ArgMax: In0 [r,c], c > 0, Out Int [r] = the column of each row's first element.
+	// KthLargest: In0 = k Int [1]; In1… Real of rank 1, one array of n elements laid end to end, 0 < n < 2^31. Out Int
+	// [1] = the i before whose element exactly k-1 others come. A k outside 1…n makes Run (or the next Sync) fail with
 	// ErrIndex. Out is apart from In0.
 	Select
 

@@ -53,9 +53,11 @@ func TestInside(t *testing.T) {
 		n    int
 		want bool
 	}{
-		{Dense(0, 0, 2, 3), 6, true}, {Dense(0, 0, 2, 3), 5, false}, {Dense(0, 1, 2, 3), 6, false}, {Dense(0, 5), 6, true}, {Dense(0, 6), 6, false},
+		{Dense(0, 0, 2, 3), 6, true}, {Dense(0, 0, 2, 3), 5, false}, {Dense(0, 1, 2, 3), 6, false},
+		{Dense(0, 5), 6, true}, {Dense(0, 6), 6, false},
 		{Dense(0, 6, 0), 6, true}, {Dense(0, 7, 0), 6, false}, {Dense(0, -1, 1), 6, false},
-		{View{Shape: []int{2, 3}, Strides: []int{1, 2}}, 6, true}, {View{Shape: []int{1000, 1000}, Strides: []int{0, 0}}, 1, true},
+		{View{Shape: []int{2, 3}, Strides: []int{1, 2}}, 6, true},
+		{View{Shape: []int{1000, 1000}, Strides: []int{0, 0}}, 1, true},
 		{View{Shape: []int{3}, Strides: []int{math.MaxInt}}, 6, false}, // the product would wrap around
 		{View{Shape: []int{2, 2, 2}, Strides: []int{1 << 62, 1 << 62, 1}}, 6, false},
 		{View{Shape: []int{1}, Strides: []int{math.MaxInt}}, 1, true},
@@ -153,8 +155,11 @@ func TestValidateRefuses(t *testing.T) {
 		{Copy, "negative stride", func(in *Instr) { in.In[0].Strides = []int{3, -1} }, "negative strides"},
 		{Copy, "negative offset", func(in *Instr) { in.In[0].Off = -1 }, "leaves its buffer"},
 		{Copy, "past the end", func(in *Instr) { in.In[0].Off = 95 }, "leaves its buffer of 100"},
-		{Copy, "strides that wrap around", func(in *Instr) { in.In[0].Strides = []int{1, math.MaxInt} }, "leaves its buffer"},
-		{Copy, "too many elements", func(in *Instr) { in.In[0] = View{Shape: []int{1 << 32, 1 << 32}, Strides: []int{0, 0}} }, "too many elements"},
+		{Copy, "strides that wrap around", func(in *Instr) { in.In[0].Strides = []int{1, math.MaxInt} },
+			"leaves its buffer"},
+		{Copy, "too many elements", func(in *Instr) {
+			in.In[0] = View{Shape: []int{1 << 32, 1 << 32}, Strides: []int{0, 0}}
+		}, "too many elements"},
 		{Copy, "repeated output", func(in *Instr) { in.Out[0].Strides = []int{0, 1} }, "repeats elements"},
 		{Copy, "shapes", func(in *Instr) { in.Out[0].Shape = []int{3, 2} }, "output has shape [3 2], wants [2 3]"},
 		{Copy, "two inputs", func(in *Instr) { in.In = append(in.In, in.In[0]) }, "takes 1 inputs"},
@@ -172,12 +177,22 @@ func TestValidateRefuses(t *testing.T) {
 
 		{Reduce, "no attribute", attr(nil), "attribute"},
 		{Reduce, "no kinds", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}}), "0 reductions"},
-		{Reduce, "too many kinds", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{0, 0}}), "2 reductions for 1"},
-		{Reduce, "unknown kind", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{7}}), "unknown reduction"},
-		{Reduce, "axis out of range", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{2}, Kinds: []ReduceKind{0}}), "axes [2]"},
-		{Reduce, "axes not ascending", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 0}, Kinds: []ReduceKind{0}}), "axes [1 0]"},
-		{Reduce, "axis twice", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 1}, Kinds: []ReduceKind{0}}), "axes [1 1]"},
-		{Reduce, "negative axis", attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{-1}, Kinds: []ReduceKind{0}}), "axes [-1]"},
+		{Reduce, "too many kinds", attr(
+			ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{0, 0}},
+		), "2 reductions for 1"},
+		{Reduce, "unknown kind", attr(
+			ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1}, Kinds: []ReduceKind{7}},
+		), "unknown reduction"},
+		{Reduce, "axis out of range",
+			attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{2}, Kinds: []ReduceKind{0}}), "axes [2]"},
+		{Reduce, "axes not ascending",
+			attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 0}, Kinds: []ReduceKind{0}}),
+			"axes [1 0]"},
+		{Reduce, "axis twice",
+			attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{1, 1}, Kinds: []ReduceKind{0}}),
+			"axes [1 1]"},
+		{Reduce, "negative axis",
+			attr(ReduceAttr{Shape: []int{2, 3}, Expr: first0(), Axes: []int{-1}, Kinds: []ReduceKind{0}}), "axes [-1]"},
 		{Reduce, "negative extent of a reduced axis", func(in *Instr) {
 			one := &expr.Expr{Steps: []expr.Step{{Fn: expr.Const}}, Outs: []int{0}}
 			in.Attr, in.In = ReduceAttr{Shape: []int{2, -3}, Expr: one, Axes: []int{1}, Kinds: []ReduceKind{0}}, nil
@@ -193,15 +208,20 @@ func TestValidateRefuses(t *testing.T) {
 		{Gemm, "output shape", func(in *Instr) { in.Out[0] = Dense(0, 64, 2, 5, 3) }, "output has shape"},
 		{Gemm, "Int operand", func(in *Instr) { in.In[1].Buf = 1 }, "operand 1 is Int"},
 		{Gemm, "mask missing", attr(GemmAttr{MaskA: true}), "a mask is missing"},
-		{Gemm, "mask of the other shape", func(in *Instr) { in.Attr, in.In = GemmAttr{MaskA: true}, append(in.In, in.In[1]) }, "mask has shape"},
-		{Gemm, "extra without epilogue", func(in *Instr) { in.In = append(in.In, in.In[1]) }, "1 extra inputs without an epilogue"},
-		{Gemm, "extra of another shape", func(in *Instr) { in.Attr, in.In = GemmAttr{Epilogue: first0()}, append(in.In, in.In[1]) }, "input 1 has shape"},
+		{Gemm, "mask of the other shape",
+			func(in *Instr) { in.Attr, in.In = GemmAttr{MaskA: true}, append(in.In, in.In[1]) }, "mask has shape"},
+		{Gemm, "extra without epilogue", func(in *Instr) { in.In = append(in.In, in.In[1]) },
+			"1 extra inputs without an epilogue"},
+		{Gemm, "extra of another shape", func(in *Instr) {
+			in.Attr, in.In = GemmAttr{Epilogue: first0()}, append(in.In, in.In[1])
+		}, "input 1 has shape"},
 
 		{RowSoftmax, "no attribute", attr(nil), "attribute"},
 		{RowSoftmax, "unknown kind", attr(SoftmaxAttr{Kind: 9}), "unknown kind"},
 		{RowSoftmax, "no labels", attr(SoftmaxAttr{Kind: CrossEntropy}), "takes 2 inputs"},
 		{RowSoftmax, "Real labels", func(in *Instr) {
-			in.Attr, in.In, in.Out = SoftmaxAttr{Kind: CrossEntropy}, append(in.In, Dense(0, 0, 2)), []View{Dense(0, 6, 2)}
+			in.Attr, in.In, in.Out = SoftmaxAttr{Kind: CrossEntropy}, append(in.In, Dense(0, 0, 2)),
+				[]View{Dense(0, 6, 2)}
 		}, "labels is Real"},
 		{RowSoftmax, "rank", func(in *Instr) { in.In[0] = Dense(0, 0, 6) }, "rank 2"},
 		{RowSoftmax, "Int", func(in *Instr) { in.In[0].Buf = 1 }, "input is Int"},
@@ -215,7 +235,8 @@ func TestValidateRefuses(t *testing.T) {
 		{ScatterAdd, "scalar base", func(in *Instr) { in.In[0] = Dense(0, 0) }, "base has shape []"},
 		{ScatterAdd, "index rank", func(in *Instr) { in.In[1] = Dense(1, 0) }, "index has shape"},
 		{ScatterAdd, "Int base", func(in *Instr) { in.In[0].Buf = 1 }, "base is Int"},
-		{ScatterAdd, "source shape", func(in *Instr) { in.In[2] = Dense(0, 6, 3, 4) }, "source has shape [3 4], wants [4 3]"},
+		{ScatterAdd, "source shape", func(in *Instr) { in.In[2] = Dense(0, 6, 3, 4) },
+			"source has shape [3 4], wants [4 3]"},
 		{ScatterAdd, "source missing", func(in *Instr) { in.In = in.In[:2] }, "takes 3 inputs"},
 
 		{Select, "no attribute", attr(nil), "attribute"},
@@ -223,16 +244,19 @@ func TestValidateRefuses(t *testing.T) {
 		{Select, "empty rows", func(in *Instr) { in.In[0] = Dense(0, 0, 2, 0) }, "rows without elements"},
 		{Select, "Real output", func(in *Instr) { in.Out[0].Buf = 0 }, "output is Real"},
 		{Select, "output shape", func(in *Instr) { in.Out[0] = Dense(1, 0, 2, 1) }, "output has shape"},
-		{Select, "nothing but k", kth(func(in *Instr) { in.In = in.In[:1] }), "takes k, at least 1 input and 1 output, got 1 and 1 views"},
+		{Select, "nothing but k", kth(func(in *Instr) { in.In = in.In[:1] }),
+			"takes k, at least 1 input and 1 output, got 1 and 1 views"},
 		{Select, "two places", kth(func(in *Instr) { in.Out = append(in.Out, in.Out[0]) }), "got 3 and 2 views"},
 		{Select, "several k", kth(func(in *Instr) { in.In[0] = Dense(1, 0, 2) }), "k has shape [2], wants [1]"},
 		{Select, "scalar k", kth(func(in *Instr) { in.In[0] = Dense(1, 0) }), "k has shape [], wants [1]"},
 		{Select, "Real k", kth(func(in *Instr) { in.In[0].Buf = 0 }), "k is Real"},
-		{Select, "rank of an input", kth(func(in *Instr) { in.In[2] = Dense(0, 0, 2, 3) }), "input 2 has shape [2 3], wants rank 1"},
+		{Select, "rank of an input", kth(func(in *Instr) { in.In[2] = Dense(0, 0, 2, 3) }),
+			"input 2 has shape [2 3], wants rank 1"},
 		{Select, "Int input", kth(func(in *Instr) { in.In[1].Buf = 1 }), "input 1 is Int"},
 		{Select, "Real place", kth(func(in *Instr) { in.Out[0].Buf = 0 }), "output is Real"},
 		{Select, "scalar place", kth(func(in *Instr) { in.Out[0] = Dense(1, 0) }), "output has shape [], wants [1]"},
-		{Select, "no elements", kth(func(in *Instr) { in.In[1], in.In[2] = Dense(0, 0, 0), Dense(0, 5, 0) }), "no elements to choose from"},
+		{Select, "no elements", kth(func(in *Instr) { in.In[1], in.In[2] = Dense(0, 0, 0), Dense(0, 5, 0) }),
+			"no elements to choose from"},
 		{Select, "2^31 elements", kth(func(in *Instr) {
 			for i := range in.In[1:] {
 				in.In[1+i] = View{Shape: []int{1 << 30}, Strides: []int{0}}

@@ -14,8 +14,8 @@ import (
 	"bilevel/solvers/engine"
 )
 
-// Checkpoint is an unfinished cell: the snapshot of the stage that it was in, and its log. Written back, the cell ends with
-// the same bits as one that was never stopped, on the same version, device and instruction set.
+// Checkpoint is an unfinished cell: the snapshot of the stage that it was in, and its log. Written back, the cell ends
+// with the same bits as one that was never stopped, on the same version, device and instruction set.
 type Checkpoint struct {
 	Cell     json.RawMessage  `json:"cell"` // as Cell.Key reads it
 	Key      string           `json:"key"`
@@ -40,7 +40,8 @@ func (c *Checkpoint) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	f := safetensors.File{Metadata: map[string]string{"checkpoint": string(meta)}, Arrays: map[string]safetensors.Array{}}
+	f := safetensors.File{Metadata: map[string]string{"checkpoint": string(meta)},
+		Arrays: map[string]safetensors.Array{}}
 	put := func(name string, values []float64, shape ...int) {
 		if shape == nil {
 			shape = []int{len(values)}
@@ -127,7 +128,8 @@ func (c *Checkpoint) take(f *safetensors.File, path string) error {
 	return nil
 }
 
-// Difference says in which fields of the configuration two cells differ, given as JSON: "reg is 0.005 there, 0.01 here".
+// Difference says in which fields of the configuration two cells differ, given as JSON: "reg is 0.005 there, 0.01
+// here".
 func Difference(there, here json.RawMessage) string {
 	type cell struct {
 		Experiment string         `json:"experiment"`

@@ -56,6 +56,7 @@ func SeedCells(experiment string, config any, seeds []uint64) []Cell {
 type Env struct {
 	Executor *tensor.Executor
 	Data     *data.Dataset
+	Memory   int64                        // most bytes for variables and functions on the device; 0: what it has free
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
 	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
@@ -75,7 +76,7 @@ func (e *Env) Done(units int) {
 	}
 }
 
-// Say shows a number beside the progress, such as the loss of the time.
+// Say shows a number beside the progress, such as the current loss.
 func (e *Env) Say(format string, args ...any) {
 	if e.Note != nil {
 		e.Note(fmt.Sprintf(format, args...))
@@ -103,7 +104,8 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 			return records, err
 		}
 		records = append(records, r)
-		if h.Finished != nil && (ran || i == len(cells)-1) { // a kill may have come before the last results were written
+		// Where the last cell was finished before, a kill may have come before its results were written.
+		if h.Finished != nil && (ran || i == len(cells)-1) {
 			if err := h.Finished(records); err != nil {
 				return records, err
 			}
@@ -138,6 +140,7 @@ func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 		env.Keeper = &Keeper{store, c, key, from}
 	}
 	env.Executor = tensor.NewExecutor(dev)
+	env.Executor.LimitMemory(env.Memory)
 	if r, err = x.Run(ctx, &env, c); err != nil {
 		if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway
 			env.Executor.Close()

@@ -80,7 +80,8 @@ const (
 func (g Grid) save(path string) error {
 	n := len(g.Captions)
 	if n == 0 || g.Width < 1 || g.Height < 1 || len(g.Pixels) != n*g.Width*g.Height {
-		return fmt.Errorf("pictures %s: %d captions and %d pixels for images of %d by %d", g.Name, n, len(g.Pixels), g.Height, g.Width)
+		return fmt.Errorf("pictures %s: %d captions and %d pixels for images of %d by %d", g.Name, n, len(g.Pixels),
+			g.Height, g.Width)
 	}
 	scale := max(1, tileSize/max(g.Width, g.Height))
 	wide, high := max(g.Width*scale, tileSize)+tileSpace, g.Height*scale+textSize+tileSpace

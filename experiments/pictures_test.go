@@ -37,14 +37,17 @@ func TestPicturesAndNetworks(t *testing.T) {
 	require.Equal(t, []float64{1, 2}, got[0].Flat)
 
 	r.Images[0].Captions = r.Images[0].Captions[:1]
-	require.ErrorContains(t, writePictures(dir, "title", []*Record{r}, 1), "1 captions and 24 pixels for images of 3 by 4")
+	require.ErrorContains(t, writePictures(dir, "title", []*Record{r}, 1),
+		"1 captions and 24 pixels for images of 3 by 4")
 }
 
 func TestTextsStandBeforeAndAfterTheTable(t *testing.T) {
 	r := NewRecord()
 	r.Texts["first"], r.Texts["last"], r.Scalars["auc"] = "what it is", "what to do", 0.5
 	var b writerText
-	require.NoError(t, WriteTable(&b, Report{Before: []string{"first", "none"}, Rows: []Row{{Title: "area", Scalar: "auc"}}, After: []string{"last"}}, []*Record{r}))
+	require.NoError(t, WriteTable(&b,
+		Report{Before: []string{"first", "none"}, Rows: []Row{{Title: "area", Scalar: "auc"}}, After: []string{"last"}},
+		[]*Record{r}))
 	require.Equal(t, "what it is\narea  0.5\nwhat to do\n", string(b))
 }
 

@@ -171,8 +171,8 @@ type Report struct {
 	Rows   []Row
 	After  []string // and after it
 	Plots  []Plot
-	// Histogram, where its File is set, draws the records' samples. Its Over, where set, is a scalar of the first record
-	// that is marked as a line.
+	// Histogram, where its File is set, draws the records' samples. Its Over, where set, is a scalar of the first
+	// record that is marked as a line.
 	Histogram Plot
 }
 

@@ -178,12 +178,14 @@ func TestResults(t *testing.T) {
 func TestResultsLeaveNothingHalfWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown, []*Record{someRecord(1, true)}, 1))
+	require.Error(t, WriteResults(filepath.Join(file, "out"), Page{Title: "t"}, shown,
+		[]*Record{someRecord(1, true)}, 1))
 
 	dir := filepath.Join(t.TempDir(), "out")
 	broken := someRecord(1, true)
 	broken.Curve.Rows[1][2] = math.NaN()
-	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1), "a value that is no number")
+	require.ErrorContains(t, WriteResults(dir, Page{Title: "t"}, shown, []*Record{broken}, 1),
+		"a value that is no number")
 	require.NoDirExists(t, dir)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "weights.png", "in the way"), 0o700))
@@ -244,6 +246,22 @@ func TestPlotsOfEdgeCases(t *testing.T) {
 	p, err = histogram("t", "x", group{"none", blue, nil}, group{"ends", orange, []float64{0, 1, 1}})
 	require.NoError(t, err)
 	require.NoError(t, savePlot(p, t.TempDir(), "ends"))
+}
+
+// Seeds whose runs ended earlier than others are drawn as far as they go, and a misspelt column is named.
+func TestPlotsOfUnequalCurves(t *testing.T) {
+	long, short := NewRecord(), NewRecord()
+	long.Curve = Curve{Columns: []string{"iteration", "loss"}, Rows: [][]float64{{0, 3}, {10, 2}, {20, 1}}}
+	short.Curve = Curve{Columns: long.Curve.Columns, Rows: [][]float64{{0, 5}}}
+	report := Report{Plots: []Plot{{File: "loss", Over: "iteration", Lines: []Line{{"loss", "loss"}}}}}
+	for _, records := range [][]*Record{{long, short}, {short, long}} {
+		require.NoError(t, WriteResults(t.TempDir(), Page{}, report, records, 2))
+	}
+	report.Plots[0].Lines[0].Column = "lost"
+	err := WriteResults(t.TempDir(), Page{}, report, []*Record{long}, 1)
+	require.EqualError(t, err,
+		`plot loss: the curve has no column "lost" (there are: iteration, loss); did you mean "loss"?`)
+	require.ErrorContains(t, WriteResults(t.TempDir(), Page{}, report, nil, 0), "there are no records")
 }
 
 func TestCurvesScaleToWhatComesAfterTheStart(t *testing.T) {
@@ -323,7 +341,8 @@ func TestPageStandsAlone(t *testing.T) {
 	require.NoError(t, WriteResults(dir, page, shown, []*Record{r}, 1))
 	text := string(read(t, dir, "report.html"))
 	for _, want := range []string{
-		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;", "version 7",
+		"<h1>a &lt;title&gt; &amp; more</h1>", "Seed 1: a &lt;b&gt;warning&lt;/b&gt;", "step: 0.1 # &lt;x&gt;",
+		"version 7",
 		"<td>6.00 %</td>", "its error figure (estimate)", "<td>a, &#34;b&#34;</td>", "hypergradient of norm 5",
 	} {
 		require.Contains(t, text, want)

@@ -15,8 +15,8 @@ import (
 	"bilevel/solvers/engine"
 )
 
-// Store keeps cells in a folder of results, each in its own: DIR/cells/KEY holds checkpoint.safetensors while the cell is
-// at work, and record.gob (Go's own format, which keeps every bit) once it is finished.
+// Store keeps cells in a folder of results, each in its own: DIR/cells/KEY holds checkpoint.safetensors while the cell
+// is at work, and record.gob (Go's own format, which keeps every bit) once it is finished.
 type Store struct {
 	Dir     string
 	Resume  bool          // go on with what the folder holds; else a cell begins anew
@@ -71,11 +71,12 @@ func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
 		return nil, nil, err
 	}
 	if p.Key != key {
-		return nil, nil, fmt.Errorf("the checkpoint in %s is of another configuration: %s", dir, Difference(p.Cell, here))
+		return nil, nil, fmt.Errorf("the checkpoint in %s is of another configuration: %s", dir,
+			Difference(p.Cell, here))
 	}
 	if p.Version != s.Version || p.Device != s.Device {
-		s.warn("the checkpoint was made by version %s on %s, this is %s on %s: the run goes on, but may not end with the same bits",
-			p.Version, p.Device, s.Version, s.Device)
+		s.warn("the checkpoint was made by version %s on %s, this is %s on %s: the run goes on, but may not end with "+
+			"the same bits", p.Version, p.Device, s.Version, s.Device)
 	}
 	return nil, p, nil
 }

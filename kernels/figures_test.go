@@ -144,8 +144,10 @@ func scenes() []scene {
 		gemm("gemm_64_tf32_any", ", B transposed", 256, 256, 128, 16, false, true, false, false),
 		gemm("gemm_64_tf32_mask", "", 256, 256, 128, 16, false, false, true, false),
 		softmax("softmax_short", kind.Probabilities, 512, 128), softmax("softmax_long", kind.Probabilities, 32, 1024),
-		softmax("log_softmax_short", kind.LogProbabilities, 512, 128), softmax("log_softmax_long", kind.LogProbabilities, 32, 1024),
-		softmax("cross_entropy_short", kind.CrossEntropy, 512, 128), softmax("cross_entropy_long", kind.CrossEntropy, 32, 1024),
+		softmax("log_softmax_short", kind.LogProbabilities, 512, 128),
+		softmax("log_softmax_long", kind.LogProbabilities, 32, 1024),
+		softmax("cross_entropy_short", kind.CrossEntropy, 512, 128),
+		softmax("cross_entropy_long", kind.CrossEntropy, 32, 1024),
 		{"argmax_short", "512x128", 4*512*128 + 4*512, 0, func(r *rig) kernels.Plan {
 			return kernels.ArgMax{
 				Rows: 512, Cols: 128, In: square(r, "z", 512, 128),
@@ -174,8 +176,10 @@ func scenes() []scene {
 		}},
 		random("random_bits", kind.Bits), random("random_integers", kind.Integers),
 		random("random_uniforms", kind.Uniform), random("random_normals", kind.Normal),
-		moved("copy_dense", kernels.Same, []int{256, 1}, []int{256, 1}, 0), moved("copy_turned", kernels.Same, []int{1, 256}, []int{256, 1}, 0),
-		moved("copy_strided", kernels.Same, []int{256, 1}, []int{264, 1}, 8), moved("to_real_dense", kernels.ToReal, []int{256, 1}, []int{256, 1}, 0),
+		moved("copy_dense", kernels.Same, []int{256, 1}, []int{256, 1}, 0),
+		moved("copy_turned", kernels.Same, []int{1, 256}, []int{256, 1}, 0),
+		moved("copy_strided", kernels.Same, []int{256, 1}, []int{264, 1}, 8),
+		moved("to_real_dense", kernels.ToReal, []int{256, 1}, []int{256, 1}, 0),
 		moved("to_int_dense", kernels.ToInt, []int{256, 1}, []int{256, 1}, 0),
 	}
 }
@@ -203,8 +207,8 @@ func TestFigures(t *testing.T) {
 	cards := ptx.Cards()
 	var counts, estimates strings.Builder
 	counts.WriteString(
-		"| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | FP32 share |\n" +
-			"|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+		"| kernel | shape | registers | shared | blocks/SM | occupancy | loads | stores | conflicts | bytes | FLOP | " +
+			"FP32 share |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
 	)
 	estimates.WriteString("| kernel | shape |")
 	for _, c := range cards {
@@ -254,8 +258,10 @@ func TestFigures(t *testing.T) {
 		loops.WriteString(" " + arch + " |")
 	}
 	loops.WriteString("\n|---|" + strings.Repeat("---|", len(architectures)) + "\n")
-	for _, name := range strings.Fields("gemm_128 gemm_128_a gemm_128_b gemm_128_any gemm_64 gemm_64_a gemm_64_b gemm_64_any gemm_skinny_b " +
-		"gemm_skinny_any gemm_128_mask gemm_128_any_mask gemm_64_mask gemm_64_any_mask gemm_skinny_mask gemm_skinny_any_mask") {
+	for _, name := range strings.Fields(
+		"gemm_128 gemm_128_a gemm_128_b gemm_128_any gemm_64 gemm_64_a gemm_64_b gemm_64_any gemm_skinny_b " +
+			"gemm_skinny_any gemm_128_mask gemm_128_any_mask gemm_64_mask gemm_64_any_mask gemm_skinny_mask " +
+			"gemm_skinny_any_mask") {
 		fmt.Fprintf(&loops, "| %s |", name)
 		for _, arch := range architectures {
 			f := assembled[arch][name]
@@ -266,7 +272,8 @@ func TestFigures(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	want := string(text)
-	for name, table := range map[string]string{"counts": counts.String(), "estimates": estimates.String(), "loops": loops.String()} {
+	for name, table := range map[string]string{"counts": counts.String(), "estimates": estimates.String(),
+		"loops": loops.String()} {
 		before, rest, found := strings.Cut(want, "<!-- "+name+" -->\n")
 		_, after, end := strings.Cut(rest, "<!-- end -->")
 		require.True(t, found && end, "README.md has no place for %s", name)

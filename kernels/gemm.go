@@ -155,7 +155,8 @@ func (g *Gemm) entry(t tile, p *tiled) string {
 			grouped(g.A, 2, 1, g.K, g.M, false),
 			grouped(g.B, 1, 2, g.K, g.N, false) && t.name != skinny.name,
 		}
-		return t.name + map[[2]bool]string{{true, true}: "", {false, true}: "_a", {true, false}: "_b", {false, false}: "_any"}[across]
+		return t.name + map[[2]bool]string{{true, true}: "", {false, true}: "_a", {true, false}: "_b",
+			{false, false}: "_any"}[across]
 	}
 	vector := grouped(g.A, 2, 1, g.K, g.M, p.AlongA == 1) && grouped(g.B, 1, 2, g.K, g.N, p.AlongB == 1)
 	for _, m := range []struct {

@@ -27,7 +27,8 @@ func TestRandom(t *testing.T) {
 					for what := kind.Bits; what <= kind.Normal; what++ {
 						below := uint32(1000)
 						p := kernels.Random{Kind: what, N: n, Stream: stream, Below: below,
-							Seed: kernels.Strided{Number: seeds, Off: 1, Strides: [3]int{2}}, Step: kernels.Strided{Number: steps, Off: 2}}
+							Seed: kernels.Strided{Number: seeds, Off: 1, Strides: [3]int{2}},
+							Step: kernels.Strided{Number: steps, Off: 2}}
 						var size int
 						p.Out, size = vector(l, n)
 						p.Out.Number = r.guarded("out", size)
@@ -47,7 +48,8 @@ func TestRandom(t *testing.T) {
 						}
 						for i := range n {
 							want := math.Float32bits(real[i]) | uint32(word[i])
-							require.Equal(t, want, math.Float32bits(out[at(p.Out, i, 0)]), "kind %d, element %d", what, i)
+							require.Equal(t, want, math.Float32bits(out[at(p.Out, i, 0)]),
+								"kind %d, element %d", what, i)
 						}
 					}
 				})
@@ -65,7 +67,8 @@ func TestNormalTail(t *testing.T) {
 	const n = 1 << 18
 	r := newRig(t, ptx.Options{})
 	zero := put(r, "seed", []int32{0, 0})
-	p := kernels.Random{Kind: kind.Normal, N: n, Seed: kernels.Strided{Number: zero}, Step: kernels.Strided{Number: zero}}
+	p := kernels.Random{Kind: kind.Normal, N: n, Seed: kernels.Strided{Number: zero},
+		Step: kernels.Strided{Number: zero}}
 	p.Out = kernels.Strided{Number: r.blank("out", n), Strides: [3]int{1}}
 	r.run(p.Plan())
 	want, far := make([]float32, n), 0

@@ -119,7 +119,8 @@ func softmax(r *rig, what kind.Softmax, fill func(r *rig, i int) float64, rows, 
 		s.Labels, size = vector(strided, rows)
 		labels = make([]int32, size)
 		for i := range rows {
-			labels[at(s.Labels, i, 0)] = [4]int32{int32(r.random.IntN(cols + 1)), int32(cols - 1), -1, math.MaxInt32}[min(i%11, 3)]
+			labels[at(s.Labels, i, 0)] = [4]int32{int32(r.random.IntN(cols + 1)), int32(cols - 1), -1,
+				math.MaxInt32}[min(i%11, 3)]
 		}
 		s.Labels.Number = put(r, "labels", labels)
 	}

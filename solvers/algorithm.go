@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 )
 
-// Algorithm is a way to solve a problem: a plain struct whose fields are its settings.
+// Algorithm is a way to solve a problem: a plain struct, given by value, whose fields are its settings. Its state has
+// the vectors "x" and "y" of both variables, from which results are read.
 type Algorithm interface {
 	Name() string
 	// Needs says what the algorithm can use and what it assumes.
@@ -32,10 +34,13 @@ type Needs struct {
 	FixedBatches bool
 }
 
-// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search for
-// step sizes, where they are missing.
+// Init checks that problem and algorithm fit, fills in defaults and compiles a run of n iterations. ctx ends the search
+// for step sizes, where they are missing.
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
+	if err := plain(a); err != nil {
+		return nil, nil, err
+	}
 	needs := a.Needs()
 	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
 		return nil, nil, err
@@ -51,7 +56,7 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, n, seed) })
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, seed) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,11 +65,35 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 		return nil, nil, err
 	}
 	spec.Name, spec.Seed = a.Name(), seed
+	if err := checkState(b, spec); err != nil {
+		return nil, nil, err
+	}
 	if spec.Settings, err = json.Marshal(a); err != nil {
 		return nil, nil, err
 	}
 	e, err := engine.New(b, spec)
 	return e, a, err
+}
+
+// checkState refuses a state without the vectors that a result is read from.
+func checkState(b *problem.Bound, spec engine.Spec) error {
+	var names []string
+	sizes := map[string]int{}
+	for _, a := range spec.State {
+		names = append(names, a.Name)
+		sizes[a.Name] = len(a.Values)
+	}
+	for _, name := range []string{"x", "y"} {
+		want := b.Upper.Start.Size()
+		if name == "y" {
+			want = b.Lower.Start.Size()
+		}
+		if sizes[name] != want { // a lower variable that lives for a batch has size 0
+			return fmt.Errorf("%s: its state is %s; wants a vector %q of %d elements, from which the result is read",
+				spec.Name, strings.Join(names, ", "), name, want)
+		}
+	}
+	return nil
 }
 
 // start is the state that all algorithms here have, x and y, and further vectors of the lower level's size that start

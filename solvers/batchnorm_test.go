@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// normalized is hyper-cleaning of a perceptron with batch normalization: x weighs the training rows, of which a third has
-// a wrong label.
+// normalized is hyper-cleaning of a perceptron with batch normalization: x weighs the training rows, of which a third
+// has a wrong label.
 func normalized(net models.MLP, rows, held int) *problem.Problem {
 	draw := func(n int, step uint32, wrong bool) problem.Rows {
 		features, labels := make([]float32, 4*n), make([]int32, n)
@@ -47,7 +47,8 @@ func normalized(net models.MLP, rows, held int) *problem.Problem {
 			},
 		},
 		Upper: problem.Level{
-			Start: params.Values{}.And("weights", make([]float64, rows)...), Rows: draw(held, 1, false), Sampler: problem.Epochs(10),
+			Start: params.Values{}.And("weights", make([]float64, rows)...), Rows: draw(held, 1, false),
+			Sampler: problem.Epochs(10),
 			Loss: func(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 				each, next := losses(y, b, p)
 				return problem.Loss{Value: each.Mean(), State: next}
@@ -56,8 +57,8 @@ func normalized(net models.MLP, rows, held int) *problem.Problem {
 	}
 }
 
-// A perceptron with batch normalization trains under SOBA. Its running statistics move once an iteration, with the lower
-// pass alone; F²SA with three inner steps moves them four times.
+// A perceptron with batch normalization trains under SOBA. Its running statistics move once an iteration, with the
+// lower pass alone; F²SA with three inner steps moves them four times.
 func TestBatchNormalization(t *testing.T) {
 	net := models.MLP{Widths: []int{4, 6, 2}, BatchNorm: true}
 	const rows = 60
@@ -95,10 +96,12 @@ func TestStateMustFit(t *testing.T) {
 	net := models.MLP{Widths: []int{4, 6, 2}, BatchNorm: true}
 	p := normalized(net, 20, 20)
 	p.State = problem.Values{}
-	_, err := solvers.Solve(t.Context(), p, solvers.SOBA{Step: 1, OuterStep: 1}, solvers.Options{Iterations: 1, Device: "ref"})
+	_, err := solvers.Solve(t.Context(), p, solvers.SOBA{Step: 1, OuterStep: 1},
+		solvers.Options{Iterations: 1, Device: "ref"})
 	require.ErrorContains(t, err, "state is missing")
 	p = normalized(models.MLP{Widths: []int{4, 6, 2}}, 20, 20)
 	p.State = problem.Vector(1, 2)
-	_, err = solvers.Solve(t.Context(), p, solvers.SOBA{Step: 1, OuterStep: 1}, solvers.Options{Iterations: 1, Device: "ref"})
+	_, err = solvers.Solve(t.Context(), p, solvers.SOBA{Step: 1, OuterStep: 1},
+		solvers.Options{Iterations: 1, Device: "ref"})
 	require.ErrorContains(t, err, "keeps no state")
 }

@@ -14,12 +14,14 @@ func Example() {
 	half := func(n *tensor.Node) *tensor.Node { return tensor.Dot(n, n).Scale(0.5) }
 	p := &problem.Problem{
 		Name: "scalar",
-		Lower: problem.Level{Start: problem.Vector(0), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return half(y.Sub(x))
-		})},
-		Upper: problem.Level{Start: problem.Vector(0), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return half(y.AddConst(-1)).Add(half(x))
-		})},
+		Lower: problem.Level{Start: problem.Vector(0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.Sub(x))
+			})},
+		Upper: problem.Level{Start: problem.Vector(0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(y.AddConst(-1)).Add(half(x))
+			})},
 	}
 	options := solvers.Options{Iterations: 500, Device: "ref"}
 	result, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 0.5, OuterStep: 0.1}, options)

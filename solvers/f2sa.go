@@ -36,7 +36,7 @@ func (F2SA) Name() string { return "f2sa" }
 func (F2SA) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.LowerSet | problem.ModelState,
-		Why:    "it takes gradient steps on two smooth objectives",
+		Why:    "it takes gradient steps on two smooth objectives, of variables that last and are free or in a set",
 	}
 }
 

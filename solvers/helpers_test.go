@@ -26,7 +26,8 @@ func load(t *testing.T, ex *tensor.Executor, c solvertest.Closed) *problem.Probl
 }
 
 // begin prepares an algorithm for n iterations.
-func begin(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, n int, seed uint64) *engine.Engine {
+func begin(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, n int,
+	seed uint64) *engine.Engine {
 	b, err := p.Bind(ex)
 	require.NoError(t, err)
 	e, _, err := solvers.Init(context.Background(), b, a, n, seed)
@@ -40,7 +41,8 @@ func step(t *testing.T, e *engine.Engine, k, n int) {
 }
 
 // solve runs an algorithm on an executor.
-func solve(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm, o solvers.Options) *solvers.Result {
+func solve(t *testing.T, ex *tensor.Executor, p *problem.Problem, a solvers.Algorithm,
+	o solvers.Options) *solvers.Result {
 	o.Executor = ex
 	res, err := solvers.Solve(context.Background(), p, a, o)
 	require.NoError(t, err)

@@ -28,7 +28,8 @@ func (SOBA) Name() string { return "soba" }
 func (SOBA) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.ModelState,
-		Why:    "its steps of y and v need a smooth, strongly convex lower level without constraints",
+		Why: "its steps need one lower level with a smooth, strongly convex objective, without constraints, whose " +
+			"variable lasts, and an x that is free or in a set",
 	}
 }
 

@@ -158,7 +158,8 @@ func TestSOBANotFinite(t *testing.T) {
 	require.Greater(t, want, 2*256, "beyond the first looks of the host")
 	ex := executor(t)
 	records := 0
-	res, err := solvers.Solve(context.Background(), load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: rho, OuterStep: gamma},
+	res, err := solvers.Solve(context.Background(), load(t, ex, solvertest.Scalar{}),
+		solvers.SOBA{Step: rho, OuterStep: gamma},
 		solvers.Options{Executor: ex, Iterations: 5000, Record: func(engine.Progress) error { records++; return nil }})
 	require.ErrorContains(t, err, "smaller step sizes", "a run that diverged is an error")
 	require.Equal(t, engine.NotFinite, res.Status)
@@ -180,7 +181,8 @@ func TestSOBANotFiniteRow(t *testing.T) {
 		}
 		drawn[k][0] = 2
 		p.Lower.Sampler, p.Upper.Sampler = drawn, rows{{0}}
-		res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3}, solvers.Options{Executor: ex, Iterations: 400})
+		res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 1e-3, OuterStep: 1e-3},
+			solvers.Options{Executor: ex, Iterations: 400})
 		require.ErrorContains(t, err, fmt.Sprintf("after iteration %d:", k+1))
 		require.Equal(t, engine.NotFinite, res.Status)
 		require.Equal(t, k+1, res.Iterations)
@@ -194,7 +196,8 @@ func TestSOBANotFiniteX(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, m)
 	p.Lower.Sampler, p.Upper.Sampler = rows{{0}}, rows{{0}, {0}, {1}}
-	res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 0.1, OuterStep: 0.1}, solvers.Options{Executor: ex, Iterations: 3})
+	res, err := solvers.Solve(context.Background(), p, solvers.SOBA{Step: 0.1, OuterStep: 0.1},
+		solvers.Options{Executor: ex, Iterations: 3})
 	require.Error(t, err)
 	require.Equal(t, engine.NotFinite, res.Status)
 	require.Equal(t, 3, res.Iterations)
@@ -206,11 +209,13 @@ func TestSOBARefuses(t *testing.T) {
 		_, err := solvers.Solve(context.Background(), p, a, solvers.Options{Executor: ex, Iterations: 1})
 		require.ErrorContains(t, err, want, "%+v", a)
 	}
-	for _, a := range []solvers.SOBA{{Step: -1, OuterStep: 1}, {Step: 1, OuterStep: -1}, {Step: math.NaN(), OuterStep: 1}, {Step: 1, OuterStep: math.Inf(1)}} {
+	for _, a := range []solvers.SOBA{{Step: -1, OuterStep: 1}, {Step: 1, OuterStep: -1},
+		{Step: math.NaN(), OuterStep: 1}, {Step: 1, OuterStep: math.Inf(1)}} {
 		try(load(t, ex, solvertest.Scalar{}), a, "wants a positive, finite number")
 	}
 	one := solvers.SOBA{Step: 1, OuterStep: 1}
-	try(load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: 1, OuterStep: 1, Schedule: "liner"}, `did you mean "linear"?`)
+	try(load(t, ex, solvertest.Scalar{}), solvers.SOBA{Step: 1, OuterStep: 1, Schedule: "liner"},
+		`did you mean "linear"?`)
 	p := load(t, ex, solvertest.Scalar{})
 	p.Lower.Set = problem.Box{Lo: 0, Hi: 1}
 	try(p, one, "keeps y in a set, which this algorithm cannot use")

@@ -33,7 +33,8 @@ func (StocBiO) Name() string { return "stocbio" }
 func (StocBiO) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.ModelState,
-		Why:    "its Neumann series needs a smooth, strongly convex lower level without constraints",
+		Why: "its Neumann series needs one lower level with a smooth, strongly convex objective, without " +
+			"constraints, whose variable lasts, and its steps an x that is free or in a set",
 	}
 }
 

@@ -33,7 +33,8 @@ func TestTablesOfBytes(t *testing.T) {
 		require.Equal(t, Real, batch.Type())
 		loss := batch.Permute(0, 2, 1).Reshape(4*w, h).MatMul(weight.Node().Reshape(h, 1)).Square().Sum()
 		rows := Gather(images.Node().Reshape(n*h, w).Slice(0, 2, n*h), IntConst(1).Expand(2)) // a view of the table
-		out := run(t, ex, batch, images.Node().ToReal(), rows, Grad(loss, weight.Node())[0], images.Node().Flatten().Slice(0, 2, 3).Reshape().ToReal())
+		out := run(t, ex, batch, images.Node().ToReal(), rows, Grad(loss, weight.Node())[0],
+			images.Node().Flatten().Slice(0, 2, 3).Reshape().ToReal())
 		for i, v := range out[0] {
 			row := []int{6, 0, 3, 3}[i/(h*w)]
 			require.EqualValues(t, image(row*h*w+i%(h*w)), v)
@@ -60,7 +61,9 @@ func TestTablesOfBytes(t *testing.T) {
 		}
 
 		require.NoError(t, index.WriteInts([]int32{6, 0, 7, 3}))
-		f, err := ex.Compile("bad", func() []Update { return []Update{{Var: ex.Variable("out", Real, 4, h, w), Value: batch}} })
+		f, err := ex.Compile("bad", func() []Update {
+			return []Update{{Var: ex.Variable("out", Real, 4, h, w), Value: batch}}
+		})
 		require.NoError(t, err)
 		err = f.Run(1)
 		if err == nil {
@@ -96,7 +99,9 @@ func TestBytesTakeAByteEach(t *testing.T) {
 	ex := NewExecutor(dev)
 	images, index := ex.Variable("images", Byte, 50_000, 32, 32, 3), ex.Variable("index", Int, 64)
 	out := ex.Variable("out", Real, 64, 32, 32, 3)
-	f, err := ex.Compile("batch", func() []Update { return []Update{{Var: out, Value: Gather(images.Node(), index.Node())}} })
+	f, err := ex.Compile("batch", func() []Update {
+		return []Update{{Var: out, Value: Gather(images.Node(), index.Node())}}
+	})
 	require.NoError(t, err)
 	batch := 4 * 64 * 32 * 32 * 3
 	require.Equal(t, Memory{Variables: 50_000*32*32*3 + 4*64 + batch}, f.Memory())

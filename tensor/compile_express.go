@@ -54,7 +54,7 @@ func (b *builder) compute(n *Node) int {
 	}
 	s := storageOf(n)
 	mine := n == s && (b.f.group(n) == b.g && n.op == opElem || b.f.recomputed[n])
-	if !mine && !inlined(n, s) {
+	if !mine && !b.f.inlined(n, s) {
 		return b.input(refTo(n))
 	}
 	if s.fn == expr.Iota {

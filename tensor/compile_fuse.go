@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"bilevel/internal/expr"
@@ -73,13 +74,14 @@ type fusion struct {
 	used       map[*Node]bool // nodes that are computed at all, stored or not
 	masked     map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
 	recomputed map[*Node]bool // nodes that every reader computes for itself (rematerialize)
+	kept       map[*Node]bool // single numbers that are stored, see numbers
 }
 
 // fuse groups the graph under roots (the values that updates store).
 func fuse(roots []*Node) *fusion {
 	f := &fusion{
 		position: map[*Node]int{}, roots: map[*Node]bool{}, users: map[*Node][]*Node{}, vertex: map[*Node]*vertex{},
-		masked: map[*Node]bool{},
+		masked: map[*Node]bool{}, kept: map[*Node]bool{},
 	}
 	for _, r := range roots {
 		f.roots[r] = true
@@ -95,6 +97,7 @@ func fuse(roots []*Node) *fusion {
 		}
 	})
 	f.masks()
+	f.numbers()
 	f.rematerialize()
 	f.vertices()
 	for _, n := range f.order {
@@ -204,9 +207,32 @@ func (f *fusion) join(v, w *vertex) bool {
 }
 
 // inlined says whether the value of s, read as n, is so cheap that every group computes it for itself: if it is a
-// single number or a counter (Iota).
-func inlined(n, s *Node) bool {
-	return s.op == opElem && (s.Size() == 1 || s.fn == expr.Iota && n == s)
+// single number of few operations or a counter (Iota).
+func (f *fusion) inlined(n, s *Node) bool {
+	return s.op == opElem && (s.Size() == 1 && !f.kept[s] || s.fn == expr.Iota && n == s)
+}
+
+// maxNumber is the operations that a single number takes at most where several readers compute it for themselves.
+const maxNumber = 64
+
+// numbers finds single numbers that several read and that take more operations than that, such as the norm of a
+// gradient which lies in many variables. They are stored: otherwise the expressions would grow with the product of
+// operations and readers.
+func (f *fusion) numbers() {
+	operations := make(map[*Node]int)
+	for _, n := range f.order {
+		if n.op != opElem || n.Size() != 1 {
+			continue
+		}
+		count := 1
+		for _, in := range n.in {
+			if s := storageOf(in); !f.kept[s] {
+				count = min(count+operations[s], math.MaxInt32)
+			}
+		}
+		operations[n] = count
+		f.kept[n] = count > maxNumber && len(f.users[n]) > 1
+	}
 }
 
 // demand finds which nodes are stored: those that updates or other instructions read from memory.
@@ -226,9 +252,11 @@ func (f *fusion) demand() {
 			for _, i := range s.in {
 				read(i, user)
 			}
+		case f.kept[s]: // by its own group too, since the reader may itself be computed by another one
+			f.stored[s] = true
 		case (user.op == opElem || user.op == opReduce) && s == n && s.op == opElem && f.group(s) == f.group(user):
 			f.used[s] = true
-		case (user.op == opElem || user.op == opReduce) && inlined(n, s):
+		case (user.op == opElem || user.op == opReduce) && f.inlined(n, s):
 			if !visited[s] {
 				visited[s] = true
 				for _, i := range s.in {

@@ -93,7 +93,7 @@ func (f *fusion) recipe(n *Node, recipes map[*Node]recipe) (r recipe, ok bool) {
 		case f.recomputed[in]:
 			r.operations += recipes[in].operations
 			r.reads(recipes[in].sources...)
-		case f.inMemory(in), comparison && in.op == opElem && !inlined(in, in):
+		case f.inMemory(in), comparison && in.op == opElem && !f.inlined(in, in):
 			r.reads(in)
 		default:
 			return r, false
@@ -109,7 +109,7 @@ func (f *fusion) inMemory(n *Node) bool {
 	case f.roots[n]:
 		return true
 	case n.op == opElem:
-		return !inlined(n, n) && !f.pointwise(n)
+		return !f.inlined(n, n) && !f.pointwise(n)
 	case takesEpilogue(n):
 		return !f.pointwise(n)
 	}

@@ -1,10 +1,12 @@
 package tensor
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/device"
 	"bilevel/device/null"
 )
 
@@ -35,8 +37,41 @@ func unrolledNetwork(ex *Executor, steps int) []Update {
 	return []Update{{g, Grad(loss(w), weights.Node())[0]}}
 }
 
+// manyVariables scales each of many variables by a number that depends on all of them, as the clipping of a gradient by
+// its norm does.
+func manyVariables(ex *Executor, n int) (updates []Update) {
+	square := Const(0)
+	vars := make([]*Variable, n)
+	for i := range vars {
+		vars[i] = ex.Variable("v", Real, 10)
+		square = square.Add(vars[i].Node().Square().Sum())
+	}
+	scale := square.Sqrt().Div(square.AddConst(1))
+	for _, v := range vars {
+		updates = append(updates, Update{v, v.Node().Sub(v.Node().Mul(scale))})
+	}
+	return updates
+}
+
+// expressionSteps is the length of all expressions of a program.
+func expressionSteps(steps []step) (n int) {
+	for _, s := range steps {
+		switch a := s.attr.(type) {
+		case device.MapAttr:
+			n += len(a.Expr.Steps)
+		case device.ReduceAttr:
+			n += len(a.Expr.Steps)
+		case device.GemmAttr:
+			if a.Epilogue != nil {
+				n += len(a.Epilogue.Steps)
+			}
+		}
+	}
+	return n
+}
+
 // The work of the compiler is counted in nodes, edges of the contracted graph and choices of the order that it looks
-// at. It grows in proportion to the graph.
+// at, and steps of expressions that it writes. It grows in proportion to the graph.
 func TestCompileWork(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -44,11 +79,12 @@ func TestCompileWork(t *testing.T) {
 		size    int
 		perNode float64 // at most
 	}{
-		{"unrolled descent", unrolled, 100, 5.5},
-		{"unrolled descent of a network", unrolledNetwork, 25, 14},
-		{"layers", func(ex *Executor, n int) []Update { return deep{layers: n}.soba(ex) }, 10, 2.5},
+		{"unrolled descent", unrolled, 100, 6.5},
+		{"unrolled descent of a network", unrolledNetwork, 25, 15},
+		{"layers", func(ex *Executor, n int) []Update { return deep{layers: n}.soba(ex) }, 10, 3.5},
 		{"normalized layers", func(ex *Executor, n int) []Update { return deep{layers: n, normalize: true}.soba(ex) },
-			20, 21},
+			20, 22},
+		{"many variables", manyVariables, 100, 4.5},
 	} {
 		var before int
 		for _, n := range []int{c.size, 2 * c.size, 4 * c.size} {
@@ -59,10 +95,12 @@ func TestCompileWork(t *testing.T) {
 			roots := transform(values)
 			f := fuse(roots)
 			nodes := len(f.order)
-			p := planned(lower(f, roots), updates, roots, planOptions{large: true})
-			work := nodes + f.graph.visited + p.visited
-			t.Logf("%s, %d: %d nodes, %d edges, %d choices, %.1f a node",
-				c.name, n, nodes, f.graph.visited, p.visited, float64(work)/float64(nodes))
+			lowered := lower(f, roots)
+			written := expressionSteps(lowered)
+			p := planned(lowered, updates, roots, planOptions{large: true})
+			work := nodes + f.graph.visited + p.visited + written
+			t.Logf("%s, %d: %d nodes, %d edges, %d choices, %d steps written, %.1f a node",
+				c.name, n, nodes, f.graph.visited, p.visited, written, float64(work)/float64(nodes))
 			require.Less(t, float64(work), c.perNode*float64(nodes), "%s, %d", c.name, n)
 			if before > 0 {
 				require.Less(t, float64(work), 2.2*float64(before),
@@ -83,5 +121,33 @@ func TestDerivativesLookNoDeeperThanTheirVariables(t *testing.T) {
 		visited := 0
 		walkFrom(leastDepth([]*Node{y}), []*Node{y.Square().Sum()}, func(*Node) { visited++ })
 		require.Equal(t, 4, visited, "y, its square, their sum over one axis, and the number seen without that axis")
+	}
+}
+
+// The number that many variables are scaled by is right, where it is stored, where its readers compute it, and where it
+// is read by a number that they compute.
+func TestNumberOfManyOperations(t *testing.T) {
+	for _, n := range []int{3, maxNumber / 2, maxNumber, 3 * maxNumber} {
+		ex := newRef(t)
+		updates := manyVariables(ex, n)
+		squares := 0.0
+		for i, u := range updates {
+			values := make([]float64, 10)
+			for k := range values {
+				values[k] = math.Sin(float64(i + k))
+				squares += values[k] * values[k]
+			}
+			require.NoError(t, u.Var.Write(values))
+		}
+		f := compiled(t, ex, updates...)
+		require.NoError(t, f.Run(1))
+		for i, u := range updates {
+			got, err := u.Var.Read()
+			require.NoError(t, err)
+			for k, v := range got {
+				want := math.Sin(float64(i+k)) * (1 - math.Sqrt(squares)/(1+squares))
+				require.InDelta(t, want, v, 1e-12, "%d variables", n)
+			}
+		}
 	}
 }

@@ -50,8 +50,10 @@ func TestIntegersKeepTheirBits(t *testing.T) {
 				}
 				return out
 			}
-			got := ints(t, ex, k, k.Expand(3), Concat(0, k.Expand(1), k.Expand(2)), k.Add(one.Node()), k.Sub(k.Sub(one.Node())),
-				v.Node().Add(k), v.Node().Sub(k), k.Sub(v.Node()), v.Node().Mul(k), Gather(v.Node(), IntConst(3).Expand(2)),
+			got := ints(t, ex, k, k.Expand(3), Concat(0, k.Expand(1), k.Expand(2)), k.Add(one.Node()),
+				k.Sub(k.Sub(one.Node())),
+				v.Node().Add(k), v.Node().Sub(k), k.Sub(v.Node()), v.Node().Mul(k),
+				Gather(v.Node(), IntConst(3).Expand(2)),
 				Gather(Concat(0, k.Expand(2), v.Node()), IntConst(1).Expand(1)))
 			require.Equal(t, []int32{c}, got[0])
 			require.Equal(t, []int32{c, c, c}, got[1])
@@ -77,7 +79,8 @@ func TestIntegersKeepTheirBits(t *testing.T) {
 	})
 }
 
-// Places beyond 2^24 are found and fetched: of parts laid end to end, and in one row. The parts repeat few numbers in memory.
+// Places beyond 2^24 are found and fetched: of parts laid end to end, and in one row. The parts repeat few numbers in
+// memory.
 func TestPlacesBeyondFloat32(t *testing.T) {
 	const first = 1<<24 + 3
 	for _, name := range []string{"cpu", "cpu:generic"} { // the others take minutes
@@ -90,22 +93,25 @@ func TestPlacesBeyondFloat32(t *testing.T) {
 			row := Concat(0, low, high.Node()).Reshape(1, -1)
 			require.Equal(t, []int32{first + 1}, ints(t, ex, row.ArgMax())[0])
 			require.Equal(t, []float64{7}, run(t, ex, Gather(row.Flatten(), row.ArgMax()))[0])
-			require.Equal(t, []float64{1, 0, 0}, run(t, ex, OneHot(IntConst(first-3).Expand(1), first).Slice(1, first-3, first))[0])
+			require.Equal(t, []float64{1, 0, 0},
+				run(t, ex, OneHot(IntConst(first-3).Expand(1), first).Slice(1, first-3, first))[0])
 			require.Equal(t, []int32{first - 2, first - 1}, ints(t, ex, Iota(0, first).Slice(0, first-2, first))[0])
 		})
 	}
 }
 
-// Constants fold only to what the device would compute: the same factors one after the other, from variables that nothing
-// can fold, give the same on every device, where nothing in between overflows or underflows.
+// Constants fold only to what the device would compute: the same factors one after the other, from variables that
+// nothing can fold, give the same on every device, where nothing in between overflows or underflows.
 func TestFoldedFactors(t *testing.T) {
 	onDevices(t, func(t *testing.T, ex *Executor) {
 		for _, c := range []struct {
 			x       float64
 			factors []float64
 		}{
-			{1e-35, []float64{1e25, 1e25}}, {1e30, []float64{1e-30, 1e-30}}, {1e-35, []float64{1e25, 1e25, 1e20}}, {1e-30, []float64{1e38, 10, 1e20}},
-			{1e-20, []float64{-1e30, -1e20}}, {1, []float64{1e30, 1e-30}}, {1e10, []float64{1e-40, 1e20}}, {2, []float64{3, 0.5, 7}},
+			{1e-35, []float64{1e25, 1e25}}, {1e30, []float64{1e-30, 1e-30}}, {1e-35, []float64{1e25, 1e25, 1e20}},
+			{1e-30, []float64{1e38, 10, 1e20}},
+			{1e-20, []float64{-1e30, -1e20}}, {1, []float64{1e30, 1e-30}}, {1e10, []float64{1e-40, 1e20}},
+			{2, []float64{3, 0.5, 7}},
 		} {
 			x := variable(t, ex, []float64{c.x})
 			folded, plain := x.Node(), x.Node()
@@ -146,7 +152,8 @@ func TestFoldedConstants(t *testing.T) {
 				want = c.wide
 			}
 			got := run(t, ex, c.n)[0][0]
-			require.True(t, got == want || math.Abs(got-want) <= 1e-6*math.Abs(want) && !math.IsInf(want, 0), "%d: %v, want %v", i, got, want)
+			require.True(t, got == want || math.Abs(got-want) <= 1e-6*math.Abs(want) && !math.IsInf(want, 0),
+				"%d: %v, want %v", i, got, want)
 		})
 	}
 }
@@ -163,12 +170,13 @@ func TestConstantsTooLarge(t *testing.T) {
 			}
 			require.ErrorContains(t, err, fmt.Sprintf("the constant %v is beyond float32", c))
 		}
-		require.Equal(t, []float64{math.Inf(1), math.MaxFloat32}, run(t, ex, Concat(0, Full(math.Inf(1), 1), Full(math.MaxFloat32, 1)))[0])
+		require.Equal(t, []float64{math.Inf(1), math.MaxFloat32},
+			run(t, ex, Concat(0, Full(math.Inf(1), 1), Full(math.MaxFloat32, 1)))[0])
 	})
 }
 
-// A label outside the classes is seen by the value, the gradient, and what is of second order, alike: NaN in its row, and
-// numbers in the other.
+// A label outside the classes is seen by the value, the gradient, and what is of second order, alike: NaN in its row,
+// and numbers in the other.
 func TestLabelsOutsideTheClasses(t *testing.T) {
 	onDevices(t, func(t *testing.T, ex *Executor) {
 		z := variable(t, ex, []float64{1, 2, 3, 4, 5, 6}, 2, 3)
@@ -205,10 +213,12 @@ func TestPow(t *testing.T) {
 		for _, p := range []float64{2.4, 2, 1.5, 1, 0, 0.5, 0.4, -1, -2, -2.5, 3, 7, 1.0001, 12, 2.5} {
 			y := v.Node().Pow(p)
 			g := Grad(y.Sum(), v.Node())[0]
-			out := run(t, ex, y, g, Grad(g.Sum(), v.Node())[0], JVP([]*Node{g}, []*Node{v.Node()}, []*Node{Full(1, len(x))})[0],
+			out := run(t, ex, y, g, Grad(g.Sum(), v.Node())[0],
+				JVP([]*Node{g}, []*Node{v.Node()}, []*Node{Full(1, len(x))})[0],
 				Grad(v.Node().Clamp(Const(0), Const(50)).Pow(p).Sum(), v.Node())[0], minus.Node().Pow(p))
 			for i, at := range x {
-				want := []float64{math.Pow(at, p), p * math.Pow(at, p-1), p * (p - 1) * math.Pow(at, p-2), p * (p - 1) * math.Pow(at, p-2)}
+				want := []float64{math.Pow(at, p), p * math.Pow(at, p-1), p * (p - 1) * math.Pow(at, p-2),
+					p * (p - 1) * math.Pow(at, p-2)}
 				if p == 0 || p == 1 { // constants: no 0·∞
 					want[2], want[3] = 0, 0
 					want[1] = p
@@ -228,7 +238,8 @@ func TestPow(t *testing.T) {
 			}
 			for i, at := range []float64{-2, -0.5, 0, math.Copysign(0, -1)} {
 				w := math.Pow(at, p)
-				if got := out[5][i]; got != w && !(math.Abs(got-w) <= 1e-5*math.Abs(w)) && !(math.IsNaN(got) && math.IsNaN(w)) {
+				if got := out[5][i]; got != w && !(math.Abs(got-w) <= 1e-5*math.Abs(w)) &&
+					!(math.IsNaN(got) && math.IsNaN(w)) {
 					t.Errorf("(%v)^%v = %v, want %v", at, p, got, w)
 				}
 			}

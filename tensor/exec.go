@@ -135,8 +135,10 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 		switch {
 		case n.op == opVar && n.v.ex != ex:
 			err = fmt.Errorf("variable %s belongs to another executor, or has been freed", n.v.name)
-		case n.op == opConst && ex.info.RealBits == 32 && math.IsInf(float64(float32(n.num)), 0) && !math.IsInf(n.num, 0):
-			err = fmt.Errorf("the constant %v is beyond float32, in which device %s computes: at most %.8g", n.num, ex.info.Name, math.MaxFloat32)
+		case n.op == opConst && ex.info.RealBits == 32 && math.IsInf(float64(float32(n.num)), 0) &&
+			!math.IsInf(n.num, 0):
+			err = fmt.Errorf("the constant %v is beyond float32, in which device %s computes: at most %.8g", n.num,
+				ex.info.Name, math.MaxFloat32)
 		}
 	})
 	return values, err

@@ -6,9 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A selection costs no pass over memory: in the gradient of a layer with relu, and in the product with its Hessian, it is part of
-// the products beside it. Reading relu itself as the mask would join the group of relu with that of its derivative, which then is
-// no epilogue any more.
+// A selection costs no pass over memory: in the gradient of a layer with relu, and in the product with its Hessian, it
+// is part of the products beside it. Reading relu itself as the mask would join the group of relu with that of its
+// derivative, which then is no epilogue any more.
 func TestMasksAreEpilogues(t *testing.T) {
 	ex := newRef(t)
 	x, w1, w2 := filled(t, ex, 6, 4).Node(), filled(t, ex, 4, 5), filled(t, ex, 5, 3)

@@ -45,7 +45,8 @@ var piecewiseFunctions = []piecewise{
 	{"relu", (*Node).Relu, []float64{-1, 0, math.Inf(-1)}, 0},
 	{"abs", (*Node).Abs, []float64{0, math.Copysign(0, -1)}, 0},
 	{"sqrt", (*Node).Sqrt, []float64{0}, 0},
-	{"clamp from below", func(x *Node) *Node { return x.Clamp(half, Const(2)) }, []float64{-1, 0, 0.5, math.Inf(-1)}, 0.5},
+	{"clamp from below", func(x *Node) *Node { return x.Clamp(half, Const(2)) },
+		[]float64{-1, 0, 0.5, math.Inf(-1)}, 0.5},
 	{"clamp from above", func(x *Node) *Node { return x.Clamp(Const(-2), half) }, []float64{0.5, 3, math.Inf(1)}, 0.5},
 	{"lower bound", func(x *Node) *Node { return half.Clamp(x, Const(2)) }, []float64{0, -1, math.Inf(-1)}, 0.5},
 	{"upper bound", func(x *Node) *Node { return half.Clamp(Const(-2), x) }, []float64{1, 3, math.Inf(1)}, 0.5},
@@ -54,14 +55,17 @@ var piecewiseFunctions = []piecewise{
 	{"min", func(x *Node) *Node { return x.Min(half) }, []float64{1, 2, math.Inf(1)}, 0.5},
 	{"min of second", func(x *Node) *Node { return half.Min(x) }, []float64{1, 0.5, math.Inf(1)}, 0.5},
 	{"where", func(x *Node) *Node { return Where(x.Lt(half), half, x) }, []float64{0, -3, math.Inf(-1)}, 0.5},
-	{"where otherwise", func(x *Node) *Node { return Where(half.Lt(x), x, half) }, []float64{0, -3, math.Inf(-1), math.NaN()}, 0.5},
+	{"where otherwise", func(x *Node) *Node { return Where(half.Lt(x), x, half) },
+		[]float64{0, -3, math.Inf(-1), math.NaN()}, 0.5},
 	{"maximum over a row", func(x *Node) *Node { // of x and ½; it is x's derivative that counts
 		return Concat(1, x.Reshape(-1, 1), half.Expand(x.Size(), 1)).MaxOver(1)
 	}, []float64{0, -3, math.Inf(-1)}, 0.5},
 	{"exp at -∞", (*Node).Exp, []float64{math.Inf(-1)}, 0},
 	{"exp of log at 0", func(x *Node) *Node { return x.Log().Scale(2.4).Exp() }, []float64{0}, 0},
-	{"exp of log of relu", func(x *Node) *Node { return x.Relu().Log().Scale(2.4).Exp() }, []float64{-1, 0, math.Inf(-1)}, 0},
-	{"relu of relu", func(x *Node) *Node { return x.Relu().Reshape(-1, 1).Relu().Flatten() }, []float64{-1, 0, math.Inf(-1)}, 0},
+	{"exp of log of relu", func(x *Node) *Node { return x.Relu().Log().Scale(2.4).Exp() },
+		[]float64{-1, 0, math.Inf(-1)}, 0},
+	{"relu of relu", func(x *Node) *Node { return x.Relu().Reshape(-1, 1).Relu().Flatten() },
+		[]float64{-1, 0, math.Inf(-1)}, 0},
 }
 
 // A singular function has an infinite slope, or none, at 0.
@@ -147,8 +151,8 @@ func TestMasksSelectBeforeSingularFunctions(t *testing.T) {
 	})
 }
 
-// What overflows on its way to a piecewise function, or is no number, has derivative 0 where that function does not choose
-// it: min(exp(x), ½).
+// What overflows on its way to a piecewise function, or is no number, has derivative 0 where that function does not
+// choose it: min(exp(x), ½).
 func TestMasksSelectAfterSingularFunctions(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
 	onDevices(t, func(t *testing.T, ex *Executor) {
@@ -174,10 +178,14 @@ func TestMasksSelectAfterSingularFunctions(t *testing.T) {
 		add("max(-x·v, ½) over rows", Concat(0, prod.Neg().Reshape(1, 2), half.Expand(1, 2)).MaxOver(0), x.Node())
 		h := hidden.Node()
 		for name, f := range map[string]func(*Node) *Node{
-			"h": func(n *Node) *Node { return n }, "h·h": (*Node).Square, "1/h": func(n *Node) *Node { return Const(1).Div(n) },
-			"log h": (*Node).Log, "exp h": (*Node).Exp, "sqrt h": (*Node).Sqrt, "sin h": (*Node).Sin, "tanh h": (*Node).Tanh,
-			"|h|": (*Node).Abs, "sigmoid h": (*Node).Sigmoid, "softplus h": (*Node).Softplus, "h^-1.5": func(n *Node) *Node { return n.Pow(-1.5) },
-			"softmax h": (*Node).Softmax, "log softmax h": (*Node).LogSoftmax, "h/Σh": func(n *Node) *Node { return n.Div(n.Sum()) },
+			"h": func(n *Node) *Node { return n }, "h·h": (*Node).Square,
+			"1/h":   func(n *Node) *Node { return Const(1).Div(n) },
+			"log h": (*Node).Log, "exp h": (*Node).Exp, "sqrt h": (*Node).Sqrt, "sin h": (*Node).Sin,
+			"tanh h": (*Node).Tanh,
+			"|h|":    (*Node).Abs, "sigmoid h": (*Node).Sigmoid, "softplus h": (*Node).Softplus,
+			"h^-1.5":    func(n *Node) *Node { return n.Pow(-1.5) },
+			"softmax h": (*Node).Softmax, "log softmax h": (*Node).LogSoftmax,
+			"h/Σh": func(n *Node) *Node { return n.Div(n.Sum()) },
 		} {
 			add("where(0, "+name+", 1)", Where(Zeros(4), f(h), Const(1)), h)
 			add("where(1, 1, "+name+")", Where(Full(1, 4), Const(1), f(h)), h)
@@ -196,8 +204,10 @@ func TestMasksPass(t *testing.T) {
 		x := variable(t, ex, []float64{0.25, 1})
 		for _, c := range infinities {
 			for name, f := range map[string]func(*Node) *Node{
-				"relu": (*Node).Relu, "abs": (*Node).Abs, "clamp": func(x *Node) *Node { return x.Clamp(Const(0), Const(2)) },
-				"max": func(x *Node) *Node { return x.Max(Const(0)) }, "min": func(x *Node) *Node { return Const(3).Min(x) },
+				"relu": (*Node).Relu, "abs": (*Node).Abs,
+				"clamp": func(x *Node) *Node { return x.Clamp(Const(0), Const(2)) },
+				"max":   func(x *Node) *Node { return x.Max(Const(0)) },
+				"min":   func(x *Node) *Node { return Const(3).Min(x) },
 				"where": func(x *Node) *Node { return Where(Const(1), x, Const(0)) },
 			} {
 				for way, n := range derivatives(f(x.Node()), x.Node(), c) {

@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"bilevel/device"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Memory is what a function needs, in bytes. It is known before anything is allocated.
@@ -14,17 +16,18 @@ type Memory struct {
 	Variables int // all variables that it reads or writes, which it shares with others
 }
 
-// MemoryError says that a function was not compiled because it does not fit. It wraps device.ErrMemory.
+// MemoryError says that a function was not compiled, or a variable not made, because it does not fit. It wraps
+// device.ErrMemory.
 type MemoryError struct {
-	Need  Memory // of the function; Variables only as far as they have no memory yet
+	Need  Memory // what was asked for; of variables, those that have no memory yet
 	InUse int64  // by the executor's variables and functions
-	Have  int64  // in all: the limit that was set, or what the device has left beside InUse
+	Have  int64  // in all: the limit that was set, or what the device has free, with InUse
 }
 
 func (e *MemoryError) Error() string {
 	return fmt.Sprintf(
-		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, and there are %s; "+
-			"work on fewer rows at a time, or give it more memory",
+		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, of "+
+			"%s in all; work on fewer rows at a time, or give it more memory",
 		device.ErrMemory,
 		inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
 		inUnits(int64(e.Need.Arena)),
@@ -37,20 +40,11 @@ func (e *MemoryError) Error() string {
 func (e *MemoryError) Unwrap() error { return device.ErrMemory }
 
 // inUnits writes a number of bytes for people.
-func inUnits(bytes int64) string {
-	for _, unit := range []struct {
-		name  string
-		bytes float64
-	}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
-		if float64(bytes) >= unit.bytes {
-			return fmt.Sprintf("%.1f %s", float64(bytes)/unit.bytes, unit.name)
-		}
-	}
-	return fmt.Sprintf("%d bytes", bytes)
-}
+func inUnits(bytes int64) string { return humanize.Bytes(uint64(max(0, bytes))) }
 
-// LimitMemory bounds what the executor's variables and functions take together, in bytes: what does not fit is not
-// compiled, and the error is a *MemoryError. 0, as at first, means what the device has free.
+// LimitMemory bounds what the executor's variables and functions take together, in bytes. A function that does not fit
+// is not compiled, a variable gets no memory, and the error is a *MemoryError. 0, as at first, means what the device
+// has free.
 func (ex *Executor) LimitMemory(bytes int64) { ex.limit = bytes }
 
 // MemoryInUse is what the executor's variables and functions take, in bytes.
@@ -132,6 +126,11 @@ func (ex *Executor) fits(p *planner) error {
 			need.Variables -= ex.bytesOf(v.typ, v.Size())
 		}
 	}
+	return ex.admit(need)
+}
+
+// admit says whether there is room beside what the executor has already.
+func (ex *Executor) admit(need Memory) error {
 	inUse := ex.MemoryInUse()
 	have := inUse + ex.dev.Info().Free
 	if ex.limit > 0 {

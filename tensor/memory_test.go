@@ -17,7 +17,8 @@ func network(ex *Executor, rows int) func() []Update {
 	return func() []Update {
 		loss := x.Node().MatMul(w1.Node()).Relu().MatMul(w2.Node()).Square().Sum()
 		g := Grad(loss, w1.Node(), w2.Node())
-		return []Update{{Var: w1, Value: w1.Node().Sub(g[0].Scale(0.1))}, {Var: w2, Value: w2.Node().Sub(g[1].Scale(0.1))}}
+		return []Update{{Var: w1, Value: w1.Node().Sub(g[0].Scale(0.1))},
+			{Var: w2, Value: w2.Node().Sub(g[1].Scale(0.1))}}
 	}
 }
 
@@ -77,6 +78,26 @@ func TestLimitMemory(t *testing.T) {
 	require.NoError(t, f.Close())
 	_, err = ex.Compile("again", build)
 	require.NoError(t, err)
+	require.NoError(t, ex.Close())
+}
+
+// Variables count when they get their memory, which is at their first use; those that got it before stay usable.
+func TestLimitHoldsVariables(t *testing.T) {
+	dev := null.New()
+	ex := NewExecutor(dev)
+	ex.LimitMemory(1000)
+	small, large := ex.Variable("small", Real, 150), ex.Variable("large", Real, 101)
+	require.NoError(t, small.Write(make([]float64, 150)))
+	err := large.Write(make([]float64, 101))
+	require.ErrorIs(t, err, device.ErrMemory)
+	var short *MemoryError
+	require.True(t, errors.As(err, &short))
+	require.Equal(t, MemoryError{Need: Memory{Variables: 404}, InUse: 600, Have: 1000}, *short)
+	require.ErrorContains(t, err, "tensor: variable large [101]: out of memory: it needs 404 B (0 B of intermediate")
+	require.NoError(t, small.Write(make([]float64, 150)))
+	ex.LimitMemory(1004)
+	require.NoError(t, large.Write(make([]float64, 101)))
+	require.Equal(t, 1004, dev.Stats().LiveBytes)
 	require.NoError(t, ex.Close())
 }
 

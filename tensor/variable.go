@@ -42,7 +42,11 @@ func (v *Variable) buffer() (device.Buffer, error) {
 		return nil, fmt.Errorf("tensor: variable %s has been freed", v.name)
 	}
 	if v.buf == nil {
-		b, err := v.ex.dev.Alloc(v.typ, v.Size())
+		err := v.ex.admit(Memory{Variables: v.ex.bytesOf(v.typ, v.Size())})
+		var b device.Buffer
+		if err == nil {
+			b, err = v.ex.dev.Alloc(v.typ, v.Size())
+		}
 		if err != nil {
 			return nil, fmt.Errorf("tensor: variable %s %v: %w", v.name, v.shape, err)
 		}

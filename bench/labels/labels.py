@@ -119,7 +119,8 @@ def quality(score, wrong):
     from sklearn.metrics import roc_auc_score
 
     k = int(wrong.sum())
-    return dict(auc=round(float(roc_auc_score(wrong, score)), 4), p_at_k=round(float(wrong[np.argsort(-score, kind="stable")[:k]].mean()), 4))
+    return dict(auc=round(float(roc_auc_score(wrong, score)), 4),
+                p_at_k=round(float(wrong[np.argsort(-score, kind="stable")[:k]].mean()), 4))
 
 
 def clean(binary, folder, arrays, truth, seed, args):
@@ -131,7 +132,8 @@ def clean(binary, folder, arrays, truth, seed, args):
         np.save(os.path.join(folder, key + ".npy"), values)
     out = os.path.join(folder, "out")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run = subprocess.run([binary, "clean", "--data", folder, "--out", out, "--quiet", "--json", "--seed", str(seed), *args], check=True, capture_output=True, text=True)
+    command = [binary, "clean", "--data", folder, "--out", out, "--quiet", "--json", "--seed", str(seed), *args]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = json.loads(run.stdout.splitlines()[-1])
     listed = np.genfromtxt(os.path.join(out, "suspects.csv"), delimiter=",", names=True)
@@ -162,7 +164,8 @@ def cleanlab(arrays, truth):
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
     p = cross_val_predict(model, arrays["train_x"].astype("f4"), arrays["train_y"], cv=5, method="predict_proba")
-    return quality(-get_label_quality_scores(arrays["train_y"], p, method="self_confidence"), arrays["train_y"] != truth)
+    return quality(-get_label_quality_scores(arrays["train_y"], p, method="self_confidence"),
+                   arrays["train_y"] != truth)
 
 
 def main():

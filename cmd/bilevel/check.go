@@ -17,8 +17,9 @@ import (
 // check is the command that compares estimators and algorithms with known answers.
 func (a *app) check() *cobra.Command {
 	f := &common{}
-	var lines []string
+	var lines, names []string
 	for _, c := range check.Checks() {
+		names = append(names, c.Name)
 		lines = append(lines, fmt.Sprintf("  %-12s %s", c.Name, c.About))
 	}
 	cmd := &cobra.Command{
@@ -28,7 +29,8 @@ func (a *app) check() *cobra.Command {
 them is. The exit status is 1 if one of them is off by more than its bound. The checks are:
 
 ` + strings.Join(lines, "\n"),
-		Example: "  bilevel check quadratic\n  bilevel check quadratic --device ref --json",
+		Example:   "  bilevel check quadratic\n  bilevel check quadratic --device ref --json",
+		ValidArgs: names,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("%s wants the name of one check; %s --help lists them", c.CommandPath(), c.CommandPath())
@@ -41,6 +43,7 @@ them is. The exit status is 1 if one of them is off by more than its bound. The 
 		},
 	}
 	f.registerDevice(cmd)
+	f.registerMemory(cmd)
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "seed of the problem that is drawn")
 	cmd.Flags().BoolVar(&f.json, "json", false,
 		"end standard output with one line of JSON; the table goes to standard error")
@@ -48,11 +51,16 @@ them is. The exit status is 1 if one of them is off by more than its bound. The 
 }
 
 func (a *app) runCheck(c *cobra.Command, f *common, one check.Check) error {
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
 	findings, err := one.Run(c.Context(), ex, f.seed)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return fmt.Errorf("check %s: %w", one.Name, err)

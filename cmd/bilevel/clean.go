@@ -18,20 +18,18 @@ import (
 func (a *app) clean() *application {
 	f := &experimentFlags{}
 	var c clean.Config
-	var algorithms, schedules []string
+	var algorithms []string
 	for _, e := range solvers.Algorithms() {
 		algorithms = append(algorithms, e.Name())
 	}
-	for _, s := range engine.Schedules() {
-		schedules = append(schedules, string(s.Name))
-	}
+	schedules := scheduleNames()
 	cmd := &cobra.Command{
 		Use:   "clean",
 		Short: "Find wrong labels in a training set, and train a model that they do not mislead",
-		Long: `clean judges every label of a training set by a model that learns which labels to believe: it starts on the trusted rows,
-and in five rounds a bi-level problem decides how much each kind of row counts. It writes suspects.csv, every row with
-the model's probability of the given label, the least probable first; labels.csv, the labels with those of flagged rows
-replaced; and prints how the model compares with simpler ways.
+		Long: `clean judges every label of a training set by a model that learns which labels to believe: it starts on
+the trusted rows, and in five rounds a bi-level problem decides how much each kind of row counts. It writes
+suspects.csv, every row with the model's probability of the given label, the least probable first; labels.csv, the
+labels with those of flagged rows replaced; and prints how the model compares with simpler ways.
 
 Trusted rows are rows whose labels you have looked at: some hundred are good. Name them by --trusted FILE or by the file
 trusted.npy in the folder, an array with 1 for each trusted training row and 0 for the others, or give them as val_x.npy
@@ -46,22 +44,36 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
-	fs.StringVar(&c.Trusted, "trusted", "", "array of 0 and 1 that marks the trusted training rows (default trusted.npy in the folder, or its val files)")
-	fs.StringVar(&c.Weights, "weights", clean.Auto, strings.Join(clean.Choices(), " | ")+": what the upper level decides, see docs/clean.md")
+	fs.StringVar(&c.Trusted, "trusted", "",
+		"array of 0 and 1 that marks the trusted training rows (default trusted.npy in the folder, or its val files)")
+	fs.StringVar(&c.Weights, "weights", clean.Auto,
+		strings.Join(clean.Choices(), " | ")+": what the upper level decides, see docs/clean.md")
 	fs.StringVar(&c.Model, "model", clean.Auto, strings.Join(clean.Models(), " | "))
-	fs.Float64Var(&c.Corrupt, "corrupt", 0, "redraw each training label with this probability, to see it found (default 0, and 0.2 without --data)")
-	fs.IntVar(&c.Train, "train", 0, "training rows, drawn at random; with --corrupt (default: digits 1200, mnist 20000, else what is left)")
-	fs.IntVar(&c.Val, "val", 0, "trusted rows, drawn at random; with --corrupt (default: digits 200, mnist 5000, else a fifth)")
-	fs.IntVar(&c.Iterations, "iters", 0, "iterations of a round (default: softmax 1024, mlp:64 2048, more where there are many rows; plain: 4096 in all)")
+	fs.Float64Var(&c.Corrupt, "corrupt", 0,
+		"redraw each training label with this probability, to see it found (default 0, and 0.2 without --data)")
+	fs.IntVar(&c.Train, "train", 0,
+		"training rows, drawn at random; with --corrupt (default: digits 1200, mnist 20000, else what is left)")
+	fs.IntVar(&c.Val, "val", 0,
+		"trusted rows, drawn at random; with --corrupt (default: digits 200, mnist 5000, else a fifth)")
+	fs.IntVar(&c.Iterations, "iters", 0,
+		"iterations of a round (default: softmax 1024, mlp:64 2048, more where there are many rows; plain: "+
+			"4096 in all)")
 	fs.IntVar(&c.Batch, "batch", 0, "rows of a minibatch (default 64)")
 	fs.Float64Var(&c.Reg, "reg", 0, "weight of the squared norm of the model's parameters (default 0.005)")
-	fs.Float64Var(&c.Step, "step", 0, "step size of the lower level (default by model and number of columns, see result.json)")
-	fs.Float64Var(&c.OuterStep, "outer-step", 0, "step size of the upper level (default 0.1 times the number of its variables)")
+	fs.Float64Var(&c.Step, "step", 0,
+		"step size of the lower level (default by model and number of columns, see result.json)")
+	fs.Float64Var(&c.OuterStep, "outer-step", 0,
+		"step size of the upper level (default 0.1 times the number of its variables)")
 	fs.StringVar(&c.Algorithm, "algo", "soba", strings.Join(algorithms, " | ")+"; other than soba with --weights plain")
-	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
+	fs.StringVar((*string)(&c.Schedule), "schedule", "",
+		strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
 	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
+	completes(cmd, "weights", clean.Choices()...)
+	completes(cmd, "model", clean.Models()...)
+	completes(cmd, "algo", algorithms...)
+	completes(cmd, "schedule", schedules...)
 	f.registerRuns(cmd)
 	f.own = func() (names []string) {
 		for _, e := range solvers.Algorithms() {
@@ -87,7 +99,8 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 				return nil, nil, "", err
 			}
 			if !guided {
-				settings.Weights, settings.Model = "", "" // the name of a cell is made of its settings, and this form had none
+				// The name of a cell is made of its settings, and this form had none of these.
+				settings.Weights, settings.Model = "", ""
 			}
 			if !guided && !fs.Changed("batch") {
 				settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own
@@ -104,6 +117,13 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	})
 }
 
+func scheduleNames() (names []string) {
+	for _, s := range engine.Schedules() {
+		names = append(names, string(s.Name))
+	}
+	return names
+}
+
 // checkClean refuses values that can never work, before anything is opened.
 func checkClean(c clean.Config, flags *pflag.FlagSet) error {
 	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {
@@ -114,7 +134,8 @@ func checkClean(c clean.Config, flags *pflag.FlagSet) error {
 			return err
 		}
 	} else if c.Trusted != "" || c.Model != clean.Auto {
-		return usagef("--weights plain has a model of its own and takes its trusted rows from the data: --trusted and --model do not go with it")
+		return usagef("--weights plain has a model of its own and takes its trusted rows from the data: --trusted " +
+			"and --model do not go with it")
 	}
 	if _, err := solvers.AlgorithmByName(c.Algorithm); err != nil {
 		return usageError{err}
@@ -133,15 +154,20 @@ func checkGuided(c clean.Config, flags *pflag.FlagSet) error {
 	corrupted := c.Corrupt > 0 || !flags.Changed("data")
 	for _, name := range []string{"train", "val"} {
 		if flags.Changed(name) && !corrupted {
-			return usagef("--%s draws rows at random, and nobody has looked at their labels: it goes with --corrupt, where the labels of the source are the truth; "+
+			return usagef("--%s draws rows at random, and nobody has looked at their labels: it goes with --corrupt, "+
+				"where the labels of the source are the truth; "+
 				"name trusted rows by --trusted FILE, trusted.npy or val_x.npy and val_y.npy", name)
 		}
 	}
 	if c.Trusted != "" && !flags.Changed("data") {
 		return usagef("--trusted marks rows of data of your own: give --data too")
 	}
-	if _, err := solvers.AlgorithmByName(c.Algorithm); err == nil && c.Algorithm != "soba" || c.Schedule != "" && c.Schedule.Check() == nil {
-		return usagef("--algo and --schedule go with --weights plain: the other forms run SOBA with steps that fall linearly within a round")
+	_, unknown := solvers.AlgorithmByName(c.Algorithm)
+	algorithm := unknown == nil && c.Algorithm != "soba"
+	schedule := c.Schedule != "" && c.Schedule.Check() == nil
+	if algorithm || schedule {
+		return usagef("--algo and --schedule go with --weights plain: the other forms run SOBA with steps that fall " +
+			"linearly within a round")
 	}
 	return nil
 }

@@ -34,7 +34,8 @@ type configFlags struct {
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
-var notConfig = []string{"out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every", "progress",
+var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every",
+	"progress",
 	"help"}
 
 func (f *configFlags) registerConfig(c *cobra.Command) {
@@ -84,7 +85,8 @@ func (f *configFlags) load(c *cobra.Command) error {
 	}
 	switch {
 	case f.config != "" && f.resume != "":
-		return usagef("--config and --resume: a run that goes on has its configuration in %s", filepath.Join(f.resume, configFile))
+		return usagef("--config and --resume: a run that goes on has its configuration in %s",
+			filepath.Join(f.resume, configFile))
 	case f.resume != "":
 		if err := c.Flags().Set("out", f.resume); err != nil {
 			return usageError{err}
@@ -125,7 +127,8 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 		flag := c.Flags().Lookup(flagOf(key))
 		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
 			if fixed && flag.Value.String() != textOf(value) {
-				return usagef("--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
+				return usagef(
+					"--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
 					path, key, value, flag.Value)
 			}
 			continue

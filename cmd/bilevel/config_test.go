@@ -93,9 +93,11 @@ func TestResume(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before.ModTime(), after.ModTime())
 
-	refused(t, bilevel("train --resume a --step 0.5"), exitUsage, "--resume goes on with", "step is 0.05 and not 0.5", "leave the flag out")
+	refused(t, bilevel("train --resume a --step 0.5"), exitUsage, "--resume goes on with", "step is 0.05 and not 0.5",
+		"leave the flag out")
 	writeText(t, records[0], "nonsense")
-	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "record.gob cannot be read", "remove it to run the cell again")
+	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "record.gob cannot be read",
+		"remove it to run the cell again")
 	checkpoint := filepath.Join(filepath.Dir(records[0]), "checkpoint.safetensors")
 	require.NoError(t, os.Remove(records[0]))
 	writeText(t, checkpoint, "nonsense")
@@ -133,7 +135,8 @@ func TestTrainAndPredict(t *testing.T) {
 	writeText(t, "m", "nonsense")
 	refused(t, bilevel("predict --model m"), exitEnvironment, "m is no model")
 	refused(t, bilevel("predict --model a/model.safetensors --part val"), exitUsage, "has no such part")
-	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment, `the array "0.weight" has the shape [300 64]; wants [7 64]`)
+	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
+		`the array "0.weight" has the shape [300 64]; wants [7 64]`)
 }
 
 // --set names a setting as a configuration file does, or the algorithm's own, and the file beside the results has both.
@@ -149,7 +152,7 @@ func TestSet(t *testing.T) {
 	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --resume d --set inner_steps=3")))
 
 	for line, want := range map[string]string{
-		plain + "--set inner_stpes=3":                  `--set: unknown setting "inner_stpes"; did you mean "inner_steps"?`,
+		plain + "--set inner_stpes=3":                  `unknown setting "inner_stpes"; did you mean "inner_steps"?`,
 		plain + "--set terms=3":                        `f2sa has no setting "terms"`,
 		plain + "--set inner_steps=x":                  "f2sa: the setting inner_steps wants a whole number",
 		plain + "--set reg":                            "--set reg sets nothing: wants NAME=VALUE",

@@ -25,7 +25,8 @@ func TestCUDACleansAsTheProcessor(t *testing.T) {
 	}
 	inNewFolder(t)
 	clean := func(device string, seed int) map[string]any {
-		r := bilevel(fmt.Sprintf("clean --weights plain --data digits --algo soba --quiet --json --out out --iters %d --seed %d --device %s%s", iterations, seed, device, size))
+		r := bilevel(fmt.Sprintf("clean --weights plain --data digits --algo soba --quiet --json --out out --iters "+
+			"%d --seed %d --device %s%s", iterations, seed, device, size))
 		require.Equal(t, exitOK, r.code, r.stderr)
 		require.Empty(t, r.stderr)
 		return lastLine(t, r)

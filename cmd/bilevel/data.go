@@ -25,8 +25,8 @@ func (a *app) data() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
 		Short: "Get, list and verify the data sets that are known by name",
-		Long: `data gets the data sets that other commands know by name (--data NAME), lists them, and checks those on this
-machine. They are put into $BILEVEL_DATA/NAME where the variable is set, else into the user's cache.`,
+		Long: `data gets the data sets that other commands know by name (--data NAME), lists them, and checks those on
+this machine. They are put into $BILEVEL_DATA/NAME where the variable is set, else into the user's cache.`,
 	}
 	groupOf(c, a.dataGet(), a.dataList(), a.dataVerify())
 	return c
@@ -41,7 +41,8 @@ func setsNamed(names []string) ([]fetch.Set, error) {
 			return nil, usagef("digits is embedded in this program: there is nothing to get, and nothing to verify")
 		}
 		if !ok {
-			return nil, usagef("unknown data set %q%s (bilevel data list lists them)", name, nearest.Hint(name, data.Names()))
+			return nil, usagef("unknown data set %q%s (bilevel data list lists them)", name,
+				nearest.Hint(name, data.Names()))
 		}
 		sets = append(sets, set)
 	}
@@ -53,12 +54,13 @@ func (a *app) dataGet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get NAME…",
 		Short: "Download data sets",
-		Long: `get downloads data sets, each whole or not at all: what a broken or stopped download left is continued by the
-same command. Downloads are checked by the sums that are published; where none is, this machine's first download is
+		Long: `get downloads data sets, each whole or not at all: what a broken or stopped download left is continued by
+the same command. Downloads are checked by the sums that are published; where none is, this machine's first download is
 recorded in NAME.sums.json beside the set's folder, and later ones are compared with it. A set that is there already is
 left alone.`,
 		Example: `  bilevel data get mnist
   bilevel data get --all`,
+		ValidArgs: data.Names(),
 		RunE: func(c *cobra.Command, names []string) error {
 			sets, err := setsNamed(names)
 			switch {
@@ -99,7 +101,9 @@ func (a *app) getSets(ctx context.Context, sets []fetch.Set, o fetch.Options, qu
 		p.end()
 		switch {
 		case ctx.Err() != nil:
-			return errors.New("stopped by Ctrl-C or SIGTERM: what was fetched is kept, and the same command goes on from there")
+			return errors.New(
+				"stopped by Ctrl-C or SIGTERM: what was fetched is kept, and the same command goes on from there",
+			)
 		case err != nil:
 			failed = append(failed, err)
 		case quiet:
@@ -136,7 +140,8 @@ func (a *app) dataList() *cobra.Command {
 				if dir := a.folderOf(set.Name); dir != "" {
 					where = dir
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d + %d\t%s\t%s\n", set.Name, set.Title, set.Train, set.Test, megabytes(set.Bytes), where)
+				fmt.Fprintf(w, "%s\t%s\t%d + %d\t%s\t%s\n", set.Name, set.Title, set.Train, set.Test,
+					megabytes(set.Bytes), where)
 			}
 			return w.Flush()
 		},
@@ -160,9 +165,10 @@ func (a *app) dataVerify() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify [NAME…]",
 		Short: "Check data sets on this machine by their unpacked content",
-		Long: `verify reads data sets, counts their rows, and compares the SHA-256 of their unpacked content, so that a copy that
-was compressed anew is as good, with that of the releases that are known, or with this machine's first download.
-Without names it checks all sets that are here.`,
+		Long: `verify reads data sets, counts their rows, and compares the SHA-256 of their unpacked content, so that a
+copy that was compressed anew is as good, with that of the releases that are known, or with this machine's first
+download. Without names it checks all sets that are here.`,
+		ValidArgs: data.Names(),
 		RunE: func(_ *cobra.Command, names []string) error {
 			sets, err := setsNamed(names)
 			if err != nil {
@@ -176,7 +182,8 @@ Without names it checks all sets that are here.`,
 				}
 			}
 			if len(sets) == 0 {
-				fmt.Fprintln(a.stdout, "no data set is on this machine but digits, which is embedded; bilevel data list lists them")
+				fmt.Fprintln(a.stdout,
+					"no data set is on this machine but digits, which is embedded; bilevel data list lists them")
 				return nil
 			}
 			return a.verifySets(sets, sums)
@@ -191,7 +198,8 @@ func (a *app) verifySets(sets []fetch.Set, sums bool) error {
 	for _, set := range sets {
 		dir := a.folderOf(set.Name)
 		if dir == "" {
-			return &data.NotFoundError{Name: set.Name, Looked: data.Folders(set.Name, a.env), Unset: a.env(data.EnvFolder) == ""}
+			return &data.NotFoundError{Name: set.Name, Looked: data.Folders(set.Name, a.env),
+				Unset: a.env(data.EnvFolder) == ""}
 		}
 		v, err := set.Verify(filepath.Dir(dir), dir)
 		if err != nil {

@@ -28,8 +28,8 @@ func (s shelf) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		status = http.StatusNotFound
 	}
-	return &http.Response{Status: http.StatusText(status), StatusCode: status, ContentLength: int64(len(text)), Request: r,
-		Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text))}, nil
+	return &http.Response{Status: http.StatusText(status), StatusCode: status, ContentLength: int64(len(text)),
+		Request: r, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text))}, nil
 }
 
 // incomes has as many rows as the set adult.
@@ -57,7 +57,8 @@ func TestDataGet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("adult: %s (UCI, by way of LIBSVM's page)\n", filepath.Join(root, "adult")), out)
 	require.Regexp(t,
-		`(?m)^a9a: \d+ bytes, SHA-256 [0-9a-f]{64} \(none published: compared with this machine's first download\)$`, said)
+		`(?m)^a9a: \d+ bytes, SHA-256 [0-9a-f]{64} \(none published: compared with this machine's first download\)$`,
+		said)
 	out, said, err = get(context.Background(), nil, root, false, "adult")
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("adult: %s is there already\n", filepath.Join(root, "adult")), out)
@@ -107,16 +108,19 @@ func TestDataUsage(t *testing.T) {
 	inNewFolder(t)
 	empty := t.TempDir()
 	for line, want := range map[string]string{
-		"data get":                        "which data set? bilevel data list lists them; --all gets all of them",
-		"data get mnits":                  `unknown data set "mnits"; did you mean "mnist"? (bilevel data list lists them)`,
-		"data get digits":                 "digits is embedded in this program",
-		"data get mnist --all":            "give names or --all, not both",
-		"data lst":                        `unknown command "lst"; did you mean "list"?`,
-		"data list extra":                 `bilevel data list takes flags only, not "extra"`,
-		"data verify mnits":               `did you mean "mnist"?`,
-		"clean --label y":                 "--label names a column of a table of your own; digits has its labels",
-		"clean --out o --data t.csv":      `which column is the label? Say it by --label NAME; the columns are "a", "b"`,
-		"clean --data t.csv --label bb":   `there is no column "bb"; did you mean "b"? (--label); its columns are "a", "b"`,
+		"data get": "which data set? bilevel data list lists them; --all gets all of them",
+		"data get mnits": `unknown data set "mnits"; did you mean "mnist"? (bilevel data ` +
+			`list lists them)`,
+		"data get digits":      "digits is embedded in this program",
+		"data get mnist --all": "give names or --all, not both",
+		"data lst":             `unknown command "lst"; did you mean "list"?`,
+		"data list extra":      `bilevel data list takes flags only, not "extra"`,
+		"data verify mnits":    `did you mean "mnist"?`,
+		"clean --label y":      "--label names a column of a table of your own; digits has its labels",
+		"clean --out o --data t.csv": `which column is the label? Say it by --label NAME; the columns ` +
+			`are "a", "b"`,
+		"clean --data t.csv --label bb": `there is no column "bb"; did you mean "b"? (--label); its columns ` +
+			`are "a", "b"`,
 		"clean --data ./t.csv --label bb": "t.csv: there is no column",
 	} {
 		require.NoError(t, os.WriteFile("t.csv", []byte("a,b\n1,2\n"), 0o600))

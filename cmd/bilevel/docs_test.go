@@ -33,7 +33,8 @@ func TestCommandsOfTheDocs(t *testing.T) {
 	}
 	t.Setenv(asCommand, "1") // for the processes that a table starts
 	inNewFolder(t)
-	recipe := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(texts[filepath.Join("..", "..", "docs", "table.md")])
+	page := texts[filepath.Join("..", "..", "docs", "table.md")]
+	recipe := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(page)
 	require.NotNil(t, recipe, "docs/table.md shows a recipe")
 	writeFiles(t, ".", map[string][]byte{"study.yaml": []byte(recipe[1])})
 	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
@@ -52,7 +53,9 @@ func TestCommandsOfTheDocs(t *testing.T) {
 		}
 	}
 	require.Greater(t, count, 5)
-	for _, name := range []string{"suspects.csv", "labels.csv", "model.npz", "result.json", "confusion.svg", "p-given.svg"} {
-		require.FileExists(t, filepath.Join("results", "clean-mine", name), "docs/quickstart.md says that it is written")
+	for _, name := range []string{"suspects.csv", "labels.csv", "model.npz", "result.json", "confusion.svg",
+		"p-given.svg"} {
+		require.FileExists(t, filepath.Join("results", "clean-mine", name),
+			"docs/quickstart.md says that it is written")
 	}
 }

@@ -132,11 +132,14 @@ func TestSelfTestsThatFail(t *testing.T) {
 	require.Regexp(t, `^2 of 2 self-tests passed in \d+\.\d s$`, verdict)
 	slow := make([]devicetest.Case, 1000) // more than a second allows
 	for i := range slow {
-		slow[i] = devicetest.Case{Name: "slow", Run: func(device.Device) error { time.Sleep(100 * time.Millisecond); return nil }}
+		slow[i] = devicetest.Case{Name: "slow",
+			Run: func(device.Device) error { time.Sleep(100 * time.Millisecond); return nil }}
 	}
 	verdict, ok = conformance(dev, slow)
 	require.True(t, ok)
-	ran := regexp.MustCompile(`^(\d+) of (\d+) self-tests passed in \d+\.\d s \(--device runs all 1000\)$`).FindStringSubmatch(verdict)
+	ran := regexp.MustCompile(
+		`^(\d+) of (\d+) self-tests passed in \d+\.\d s \(--device runs all 1000\)$`,
+	).FindStringSubmatch(verdict)
 	require.NotNil(t, ran, verdict)
 	require.Equal(t, ran[1], ran[2], "what was not tried has not failed")
 	require.NotEqual(t, "1000", ran[1])

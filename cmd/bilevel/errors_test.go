@@ -100,7 +100,8 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --algo sboa", `did you mean "soba"?`},
 		{"clean --algo adagradient", `unknown algorithm "adagradient"`},
 		{"clean --schedule sqr", `did you mean "sqrt"?`},
-		{"clean --weights tabel", `unknown weights "tabel" (there are auto, table, rows, none, plain); did you mean "table"?`},
+		{"clean --weights tabel",
+			`unknown weights "tabel" (there are auto, table, rows, none, plain); did you mean "table"?`},
 		{"clean --model mpl:64", `did you mean "mlp:64"?`},
 		{"clean --algo f2sa", `--algo and --schedule go with --weights plain`},
 		{"clean --weights plain --model softmax", `--trusted and --model do not go with it`},
@@ -256,7 +257,8 @@ func TestBadData(t *testing.T) {
 			if strings.HasPrefix(name, "npy") {
 				set = filepath.Join(root, "mnist")
 			}
-			refused(t, bilevel("clean --iters 3 --out out --data "+set, "BILEVEL_DATA="+root), exitEnvironment, c.want...)
+			refused(t, bilevel("clean --iters 3 --out out --data "+set, "BILEVEL_DATA="+root), exitEnvironment,
+				c.want...)
 			require.Empty(t, listing(t, dir))
 		})
 	}
@@ -301,7 +303,8 @@ func TestCleanTrustedRows(t *testing.T) {
 	files := map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)}
 	writeFiles(t, own, files)
 	inNewFolder(t)
-	writeFiles(t, ".", map[string][]byte{"marks.npy": array(t, mask, 60), "short.npy": array(t, mask[:50], 50), "two.npy": array(t, append([]uint8{2}, mask[1:]...), 60)})
+	writeFiles(t, ".", map[string][]byte{"marks.npy": array(t, mask, 60), "short.npy": array(t, mask[:50], 50),
+		"two.npy": array(t, append([]uint8{2}, mask[1:]...), 60)})
 	const run = "clean --model softmax --weights table --iters 50 --out out --data "
 	r := bilevel(run + own + " --trusted marks.npy")
 	require.Equal(t, exitOK, r.code, r.stderr)
@@ -313,15 +316,19 @@ func TestCleanTrustedRows(t *testing.T) {
 	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, x[20:], 50, 2), "val_y.npy": array(t, y[20:50], 30)})
 	refused(t, bilevel(run+own), exitEnvironment, "val_x.npy holds 50 rows, but", "holds 30 labels")
 	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, x[40:80], 20, 2), "val_y.npy": array(t, y[20:40], 20)})
-	refused(t, bilevel(run+own), exitEnvironment, "trusted rows lie among the training rows (trusted row 0 is training row 20")
+	refused(t, bilevel(run+own), exitEnvironment,
+		"trusted rows lie among the training rows (trusted row 0 is training row 20")
 	refused(t, bilevel(run+own+" --trusted marks.npy"), exitEnvironment, "trusted rows are named twice")
-	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0, 9, 0}, 2, 2), "val_y.npy": array(t, []int32{0, 2}, 2)})
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0, 9, 0}, 2, 2),
+		"val_y.npy": array(t, []int32{0, 2}, 2)})
 	refused(t, bilevel(run+own+" --quiet"), exitEnvironment, "the label 2 of trusted row 1 occurs in no training row")
-	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0}, 1, 2), "val_y.npy": array(t, []int32{0}, 1)})
+	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0}, 1, 2),
+		"val_y.npy": array(t, []int32{0}, 1)})
 	refused(t, bilevel(run+own), exitEnvironment, "there are 1 trusted rows for 2 classes")
 	require.NoError(t, os.Remove(filepath.Join(own, "val_x.npy")))
 	require.NoError(t, os.Remove(filepath.Join(own, "val_y.npy")))
-	refused(t, bilevel(run+own+" --trusted short.npy"), exitEnvironment, "short.npy: the shape is [50], but there are 60 training rows")
+	refused(t, bilevel(run+own+" --trusted short.npy"), exitEnvironment,
+		"short.npy: the shape is [50], but there are 60 training rows")
 	refused(t, bilevel(run+own+" --trusted two.npy"), exitEnvironment, "two.npy: entry 0 (counted from 0) is 2")
 	refused(t, bilevel(run+own), exitUsage, "--weights table wants trusted rows")
 }
@@ -329,7 +336,8 @@ func TestCleanTrustedRows(t *testing.T) {
 func TestBlowUpWritesNothing(t *testing.T) {
 	dir := inNewFolder(t)
 	r := bilevel("clean --weights plain --quiet --json --step 1e30 --iters 100 --out out")
-	refused(t, r, exitEnvironment, "clean digits: seed 1: soba on hyper-cleaning: not finite after iteration ", "use smaller step sizes")
+	refused(t, r, exitEnvironment, "clean digits: seed 1: soba on hyper-cleaning: not finite after iteration ",
+		"use smaller step sizes")
 	require.Empty(t, listing(t, dir))
 }
 

@@ -96,6 +96,10 @@ func (a *app) runExperiment(p *application) error {
 	if err != nil {
 		return err
 	}
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
 	if f.out == "" {
 		f.out = resultsFolder(p.Name(), f.data)
 	}
@@ -126,14 +130,19 @@ func (a *app) runExperiment(p *application) error {
 		return errors.Join(err, dev.Close())
 	}
 	info := dev.Info()
+	err = checkMemory(c.Context(), info, limit, set, x, cells[0])
+	if err != nil && c.Context().Err() == nil {
+		return errors.Join(err, dev.Close())
+	}
 	store := &experiments.Store{
-		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(), Device: info.Name + " (" + info.Detail + ")",
-		Warn:  func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
-		First: func() error { return f.write(c, f.out, config) },
+		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(),
+		Device: info.Name + " (" + info.Detail + ")",
+		Warn:   func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+		First:  func() error { return f.write(c, f.out, config) },
 	}
 	progress := newProgress(a.stderr, f.quiet)
 	progress.json = f.show == progressJSON
-	env := experiments.Env{Data: set, Stage: progress.stage, Progress: progress.set, Note: progress.say}
+	env := experiments.Env{Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()
@@ -147,14 +156,16 @@ func (a *app) runExperiment(p *application) error {
 		}
 		return nil
 	}
-	records, err := experiments.Run(c.Context(), dev, env, x, cells, store, experiments.Hooks{Begin: each, Finished: write})
+	records, err := experiments.Run(c.Context(), dev, env, x, cells, store,
+		experiments.Hooks{Begin: each, Finished: write})
 	progress.end()
 	if err != nil && c.Context().Err() != nil {
 		// The device may still be in an iteration: the process ends without waiting for it.
 		if !store.Written {
 			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 		}
-		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
+		return fmt.Errorf(
+			"stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
 			len(records), len(cells), c.Name(), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {

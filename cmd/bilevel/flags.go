@@ -22,6 +22,7 @@ const maxThreads = 1 << 12
 type common struct {
 	device  string
 	threads int
+	memory  string
 	tf32    bool
 	seed    uint64
 	data    string
@@ -36,8 +37,11 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.data, "data", "digits", dataUsage)
-	fs.StringVar(&f.label, "label", "", "the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
+	completes(c, "data", data.Names()...)
+	fs.StringVar(&f.label, "label", "",
+		"the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
+	f.registerMemory(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	f.registerResults(c, "folder of results (default results/COMMAND-DATA)")
@@ -104,8 +108,8 @@ func (a *app) openData(f *common) (*data.Dataset, error) {
 	return set, nil
 }
 
-// wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that of
-// rows and iterations, which are int32.
+// wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that
+// of rows and iterations, which are int32.
 func wantPositive(flags *pflag.FlagSet, names ...string) error {
 	for _, name := range names {
 		flag := flags.Lookup(name)

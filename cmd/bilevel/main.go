@@ -17,11 +17,21 @@ import (
 // Exit statuses.
 const (
 	exitOK          = 0
-	exitEnvironment = 1 // a device, file or driver is missing, or the numbers went wrong
-	exitUsage       = 2 // a flag or value that can never work
+	exitEnvironment = 1
+	exitUsage       = 2
 )
 
+// exitMeanings says what each exit status means, as the index.
+var exitMeanings = [...]string{
+	exitOK: "the command did what it was told",
+	exitEnvironment: "something that the command needs is missing or broken (a file, a device, a data set, the " +
+		"network, space on the disk), the numbers went wrong, a check failed, or Ctrl-C or SIGTERM stopped it",
+	exitUsage: "the command line or a configuration can never work: an unknown command, flag or setting, or a " +
+		"value out of range",
+}
+
 func main() {
+	limitsAreErrors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	done := make(chan int, 1)
@@ -48,8 +58,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 	app := &app{stdout: stdout, stderr: stderr, env: env}
 	root := app.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -69,14 +77,14 @@ type app struct {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "bilevel",
-		Short:         "Bi-level optimization for machine learning",
-		Long:          "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of such problems.",
+		Use:   "bilevel",
+		Short: "Bi-level optimization for machine learning",
+		Long: "bilevel solves min over x of F(x, y*(x)), y*(x) a minimizer of G(x, ·), and runs the applications of " +
+			"such problems.\n\n" + exitText(),
 		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	for _, application := range a.applications() {
 		root.AddCommand(application().Command)
 	}
@@ -85,7 +93,22 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)
+	root.SetOut(a.stdout) // before the completion command is made, which keeps it
+	root.SetErr(a.stderr)
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		groupOf(c)
+	}
 	return root
+}
+
+// exitText is the list of exit statuses in the help.
+func exitText() string {
+	text := "Exit statuses:"
+	for code, meaning := range exitMeanings {
+		text += fmt.Sprintf("\n  %d  %s", code, meaning)
+	}
+	return text
 }
 
 // groupOf makes c a command that only has commands below it.
@@ -98,6 +121,14 @@ func groupOf(c *cobra.Command, below ...*cobra.Command) {
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+}
+
+// completes gives a flag the words that a shell offers for its value.
+func completes(c *cobra.Command, flag string, words ...string) {
+	offer := cobra.FixedCompletions(words, cobra.ShellCompDirectiveDefault)
+	if err := c.RegisterFlagCompletionFunc(flag, offer); err != nil {
+		panic(err) // there is no such flag
+	}
 }
 
 // help is cobra's own, with an exit status for words that are no command.

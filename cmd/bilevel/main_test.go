@@ -135,7 +135,8 @@ func TestCleanForPeople(t *testing.T) {
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Regexp(t, `(?m)^test error, cleaned +[0-9.]+ %$`, r.stdout)
 	require.Regexp(t, `(?m)^detector, area under curve +0\.`, r.stdout)
-	require.Regexp(t, `^solve: [0-9.]+ s\ncertificate: [0-9.]+ s\nbaselines: [0-9.]+ s\n$`, r.stderr, "no bar where there is no terminal")
+	require.Regexp(t, `^solve: [0-9.]+ s\ncertificate: [0-9.]+ s\nbaselines: [0-9.]+ s\n$`, r.stderr,
+		"no bar where there is no terminal")
 	r = bilevel("clean --weights plain --iters 5 --quiet --out out")
 	require.Equal(t, result{}, r)
 }
@@ -169,7 +170,10 @@ func TestHelp(t *testing.T) {
 	help := bilevel("help clean")
 	require.Equal(t, exitOK, help.code)
 	require.Equal(t, help, bilevel("clean --help"))
-	for _, flag := range strings.Fields("data trusted weights model algo corrupt train val iters batch reg step outer-step schedule seed seeds device threads out json quiet") {
+	for _, flag := range strings.Fields(
+		"data trusted weights model algo corrupt train val iters batch reg step outer-step schedule seed seeds " +
+			"device threads out json quiet",
+	) {
 		require.Contains(t, help.stdout, "--"+flag+" ")
 	}
 }

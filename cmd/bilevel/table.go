@@ -74,6 +74,7 @@ folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
 	registerProgress(fs, &f.show)
 	f.registerDevice(c)
+	f.registerMemory(c)
 	f.registerTF32(c)
 	f.registerResults(c, "folder of results (default results/table-RECIPE)")
 	fs.BoolVar(&f.worker, "worker", false, "")
@@ -153,6 +154,9 @@ func (f *tableFlags) checkTable() (table.Shard, error) {
 	if f.workers < 1 || f.workers > 1024 {
 		return table.Shard{}, usagef("--workers %d: wants 1 to 1024", f.workers)
 	}
+	if _, err := f.limit(); err != nil {
+		return table.Shard{}, err
+	}
 	if err := checkPace(f.every, f.show); err != nil {
 		return table.Shard{}, err
 	}
@@ -194,7 +198,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 }
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
-var ofTable = []string{"device", "threads", "tf32", "seed", "seeds"}
+var ofTable = []string{"device", "threads", "memory", "tf32", "seed", "seeds"}
 
 func sortedNames(settings map[string]any) (names []string) {
 	for name := range settings {
@@ -269,6 +273,10 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 	if f.worker {
 		ctx = untilClosed(ctx, os.Stdin)
 	}
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
@@ -279,7 +287,7 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 	p.json = f.show == progressJSON
 	w := table.Worker{
 		Folder: folder, Table: t, Shard: shard, Device: dev,
-		Env: experiments.Env{Stage: p.stage, Progress: p.set, Note: p.say},
+		Env: experiments.Env{Memory: limit, Stage: p.stage, Progress: p.set, Note: p.say},
 		Begin: func(c table.Cell) {
 			p.end()
 			p.prefix = fmt.Sprintf("%s (%d of %d cells done): ", t.Title(c), folder.Done(t), len(t.Cells))

@@ -46,7 +46,8 @@ func (f *tableFlags) startChild(recipe string, threads int, more ...string) (*ch
 	}
 	args := []string{
 		"table", recipe, "--out", f.out, "--device", f.device, "--threads", strconv.Itoa(threads),
-		"--tf32=" + strconv.FormatBool(f.tf32), "--checkpoint-every", f.every.String(), "--quiet", "--worker",
+		"--tf32=" + strconv.FormatBool(f.tf32), "--checkpoint-every", f.every.String(), "--memory", f.memory,
+		"--quiet", "--worker",
 	}
 	c := &child{cmd: exec.Command(program, append(args, more...)...)}
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
@@ -158,6 +159,12 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 	return usagef("--trial %s: there is no such cell", f.trial)
 }
 
+// basisText says what the figures of a dry run are based on.
+const basisText = `seconds were measured by trials on this machine, or by cells that are finished, under the load
+of that time; the process's memory is the most that it held then; that on the device is counted from the compiled
+programs and uploads of a run that computes nothing
+`
+
 // dryRun prints the cells and what they are expected to take.
 func (a *app) dryRun(
 	ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard,
@@ -189,6 +196,10 @@ func (a *app) dryRun(
 	if err != nil {
 		return err
 	}
+	needs, err := a.rehearseRows(ctx, f, t)
+	if err != nil {
+		return err
+	}
 	left := make([]int, len(t.Rows))
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "cell\tkey\tstate")
@@ -201,7 +212,7 @@ func (a *app) dryRun(
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Title(c), c.Key, state)
 	}
-	fmt.Fprintln(w, "\nrow\tcells left\tseconds a cell\tmemory (MiB)\tpredicted from")
+	fmt.Fprintln(w, "\nrow\tcells left\tseconds a cell\tpredicted from\tprocess (MiB)\ton the device (MiB)")
 	total, memory, unknown := 0.0, int64(0), 0
 	for i, p := range predictions {
 		seconds := "?"
@@ -213,7 +224,8 @@ func (a *app) dryRun(
 		if left[i] > 0 {
 			total, memory = total+p.Seconds*float64(left[i]), max(memory, p.Memory)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%s\n", t.Name(i), left[i], seconds, p.Memory>>20, p.Basis)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%.3g\n", t.Name(i), left[i], seconds, p.Basis, p.Memory>>20,
+			needs[i]/(1<<20))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -224,7 +236,26 @@ func (a *app) dryRun(
 	if unknown > 0 {
 		fmt.Fprintf(a.stdout, "%d cells are not in this figure, since their trial gave none\n", unknown)
 	}
-	fmt.Fprintln(a.stdout, "seconds and memory were measured by trials on this machine, or by cells that are finished,\n"+
-		"under the load of that time; memory is the most that a process held")
-	return nil
+	_, err = fmt.Fprint(a.stdout, basisText)
+	return err
+}
+
+// rehearseRows counts, for each row, the bytes that a cell takes on the device.
+func (a *app) rehearseRows(ctx context.Context, f *tableFlags, t *table.Table) ([]float64, error) {
+	dev, err := f.openDevice()
+	if err != nil {
+		return nil, err
+	}
+	info := dev.Info()
+	needs := make([]float64, len(t.Rows))
+	for _, c := range t.Cells {
+		if run := t.Rows[c.Row].Run; needs[c.Row] == 0 {
+			need, err := rehearse(ctx, info, run.Data, run.Experiment, c.Cell)
+			if err != nil {
+				return nil, errors.Join(err, dev.Close())
+			}
+			needs[c.Row] = float64(need.PeakBytes)
+		}
+	}
+	return needs, dev.Close()
 }

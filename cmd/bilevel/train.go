@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -20,9 +21,9 @@ func (a *app) train() *application {
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train a classifier: softmax regression or a multilayer perceptron",
-		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error after each
-epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives the same
-layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
+		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error
+after each epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives
+the same layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
 		Example: `  bilevel train
   bilevel train --data mnist --model mlp:300-100 --seeds 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
@@ -40,10 +41,15 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
 	fs.Float64Var(&c.Step, "step", 0, "step size")
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of sgd")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
-	fs.StringVar((*string)(&c.Schedule), "schedule", "", "constant | sqrt | linear | cosine | step | cyclic")
-	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default: what suits the activation)")
-	fs.Float64Var(&c.EMA, "ema", 0, "factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cosine)")
+	fs.StringVar((*string)(&c.Start), "start", "",
+		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
+	fs.Float64Var(&c.EMA, "ema", 0,
+		"factor of an exponential average of the iterates, which is then the model (0: none)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
+	completes(cmd, "model", "softmax", "mlp:300-100")
+	completes(cmd, "optimizer", "sgd", "adam")
+	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
 	return a.run(&application{
 		Command: cmd, flags: f,
@@ -51,7 +57,8 @@ layers and the scaling of the inputs. Flags not given take defaults that depend 
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := train.Defaults(set)
 			err := f.overlay(cmd, &settings)
-			return train.Experiment{}, settings, fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name)), err
+			title := fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name))
+			return train.Experiment{}, settings, title, err
 		},
 	})
 }
@@ -68,6 +75,10 @@ func (a *app) predict() *cobra.Command {
 			if model == "" {
 				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")
 			}
+			limit, err := f.limit()
+			if err != nil {
+				return err
+			}
 			set, err := a.openData(f)
 			if err != nil {
 				return err
@@ -81,24 +92,27 @@ func (a *app) predict() *cobra.Command {
 			if rows == nil {
 				return usagef("--part %s: the data set %s has no such part", part, set.Name)
 			}
-			return a.runPredict(c, f, model, rows)
+			return a.runPredict(c, f, limit, model, rows)
 		},
 	}
 	f.command = cmd
 	cmd.Flags().StringVar(&model, "model", "", "the model file")
 	cmd.Flags().StringVar(&f.data, "data", "digits", "digits | mnist | fashion-mnist | DIR")
+	completes(cmd, "data", data.Names()...)
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)
+	f.registerMemory(cmd)
 	return cmd
 }
 
-func (a *app) runPredict(c *cobra.Command, f *common, model string, rows *data.Set) error {
+func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model string, rows *data.Set) error {
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
 	table, err := train.Predict(c.Context(), ex, model, rows)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err

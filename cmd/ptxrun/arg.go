@@ -41,8 +41,8 @@ type bufferSpec struct {
 	shape []int
 }
 
-// An argument is what one parameter of a kernel is given, or one field of a structure: exactly one of bytes, buffer, name
-// and fields.
+// An argument is what one parameter of a kernel is given, or one field of a structure: exactly one of bytes, buffer,
+// name and fields.
 type argument struct {
 	text   string // as given
 	bytes  []byte // of numbers
@@ -53,8 +53,8 @@ type argument struct {
 	fields []argument // of a structure
 }
 
-const argForms = "in:FILE.npy, out:FILE.npy:TYPE:SHAPE, inout:FILE.npy, alloc:TYPE:SHAPE, struct:{…}, the name of a -buffer, " +
-	"or a number such as i32:5"
+const argForms = "in:FILE.npy, out:FILE.npy:TYPE:SHAPE, inout:FILE.npy, alloc:TYPE:SHAPE, struct:{…}, the name " +
+	"of a -buffer, or a number such as i32:5"
 
 // maxValue is the most bytes of one parameter (PTX ISA 5.1.6: 32,764).
 const maxValue = 32764
@@ -183,7 +183,8 @@ func parseNumbers(a argument, word, rest string) (argument, error) {
 	}
 	e, err := elementOf(name)
 	if err != nil {
-		return a, fmt.Errorf("%q is neither in, out, inout, alloc, struct nor a type (%s); want %s", word, strings.Join(names(), " "), argForms)
+		return a, fmt.Errorf("%q is neither in, out, inout, alloc, struct nor a type (%s); want %s", word,
+			strings.Join(names(), " "), argForms)
 	}
 	a.align = e.align
 	if vector && n != 3 {

@@ -12,8 +12,8 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// A buffer is memory of the machine that arguments point to. Arguments that name the same file share one buffer, whatever
-// way they write its name.
+// A buffer is memory of the machine that arguments point to. Arguments that name the same file share one buffer,
+// whatever way they write its name.
 type buffer struct {
 	spec   bufferSpec // the first that asked for it
 	label  string
@@ -57,7 +57,8 @@ func newPool(opt *options) (*pool, error) {
 				case a.buffer != nil:
 					p.byArg[a.buffer], err = p.find(a.buffer, i)
 				case a.name != "" && p.named[a.name] == nil:
-					err = fmt.Errorf("-arg %s: there is no -buffer %s%s; want %s", a.text, a.name, nearest.Hint(a.name, p.names()), argForms)
+					err = fmt.Errorf("-arg %s: there is no -buffer %s%s; want %s", a.text, a.name,
+						nearest.Hint(a.name, p.names()), argForms)
 				}
 			})
 			if err != nil {
@@ -93,11 +94,13 @@ func (p *pool) find(s *bufferSpec, launch int) (*buffer, error) {
 		}
 		fresh := !s.reads // s describes what the buffer holds at first, which another argument did already
 		switch began := !b.spec.reads; {
-		case fresh && began && b.launch == launch && b.spec.word == s.word && b.spec.dtype.String() == s.dtype.String() && slices.Equal(b.spec.shape, s.shape):
+		case fresh && began && b.launch == launch && b.spec.word == s.word &&
+			b.spec.dtype.String() == s.dtype.String() && slices.Equal(b.spec.shape, s.shape):
 		case fresh && b.launch < launch:
 			return nil, fmt.Errorf("%s is a buffer of an earlier launch: inout:%s goes on with it", s.path, s.path)
 		case fresh, began && b.launch == launch:
-			return nil, fmt.Errorf("%s is given as %s: and as %s:; both are one buffer, which inout: reads and writes", s.path, b.spec.word, s.word)
+			return nil, fmt.Errorf("%s is given as %s: and as %s:; both are one buffer, which inout: reads and writes",
+				s.path, b.spec.word, s.word)
 		}
 		b.writes = b.writes || s.writes
 		return b, nil
@@ -223,7 +226,8 @@ func (p *pool) explain(r *ptx.Report) {
 		i := *r.Offset / size
 		switch name := typeName(b.array.Type); {
 		case *r.Offset < 0 || i >= int64(n):
-			r.Message += fmt.Sprintf("; it would be element %d, and %s has %s of %s", i, b.label, plural(n, "element"), name)
+			r.Message += fmt.Sprintf("; it would be element %d, and %s has %s of %s", i, b.label,
+				plural(n, "element"), name)
 		default:
 			r.Message += fmt.Sprintf("; element %s of %s", index(int(i), b.array.Shape), b.label)
 		}

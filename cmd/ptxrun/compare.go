@@ -22,7 +22,8 @@ type mismatch struct {
 }
 
 func (m mismatch) String() string {
-	return fmt.Sprintf("mismatch in %s, element %s: %s, but %s has %s (%d of %d elements differ)", m.Buffer, m.Element, m.Got, m.File, m.Want, m.Count, m.Of)
+	return fmt.Sprintf("mismatch in %s, element %s: %s, but %s has %s (%d of %d elements differ)", m.Buffer, m.Element,
+		m.Got, m.File, m.Want, m.Count, m.Of)
 }
 
 // subject finds the buffer that an expectation is about: by its name, its file, or as the only one that is written.
@@ -39,15 +40,17 @@ func (p *pool) subject(e expectation) (*buffer, error) {
 	}
 	switch {
 	case e.buffer != "":
-		return nil, fmt.Errorf("--expect %s=%s: there is no such buffer (there are %s)", e.buffer, e.path, strings.Join(names, ", "))
+		return nil, fmt.Errorf("--expect %s=%s: there is no such buffer (there are %s)", e.buffer, e.path,
+			strings.Join(names, ", "))
 	case len(written) != 1:
-		return nil, fmt.Errorf("--expect %s: say which of the %d buffers that are written (%s): --expect BUFFER=%s", e.path, len(written), strings.Join(names, ", "), e.path)
+		return nil, fmt.Errorf("--expect %s: say which of the %d buffers that are written (%s): --expect BUFFER=%s",
+			e.path, len(written), strings.Join(names, ", "), e.path)
 	}
 	return written[0], nil
 }
 
-// compare holds a buffer against the file that it should equal: |got - want| ≤ atol + rtol·|want|, NaN equal to NaN. Its error
-// is of files that cannot be compared.
+// compare holds a buffer against the file that it should equal: |got - want| ≤ atol + rtol·|want|, NaN equal to NaN.
+// Its error is of files that cannot be compared.
 func compare(b *buffer, path string, rtol, atol float64) (*mismatch, error) {
 	want, err := npy.ReadRawFile(path)
 	if err != nil {
@@ -56,7 +59,8 @@ func compare(b *buffer, path string, rtol, atol float64) (*mismatch, error) {
 	got := b.array
 	gotParts, wantParts := got.Type.Parts(), want.Type.Parts()
 	if got.Len() != want.Len() || len(gotParts) != len(wantParts) {
-		return nil, fmt.Errorf("--expect %s: it holds %s of %s with shape %v, %s holds %s of %s with shape %v", path, plural(want.Len(), "element"),
+		return nil, fmt.Errorf("--expect %s: it holds %s of %s with shape %v, %s holds %s of %s with shape %v", path,
+			plural(want.Len(), "element"),
 			typeName(want.Type), want.Shape, b.label, plural(got.Len(), "element"), typeName(got.Type), got.Shape)
 	}
 	m := mismatch{Buffer: b.label, File: path, Of: got.Len()}

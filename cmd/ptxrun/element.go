@@ -63,7 +63,8 @@ func elementOf(name string) (element, error) {
 			return e, nil
 		}
 	}
-	return element{}, fmt.Errorf("unknown type %q%s (there are %s)", name, nearest.Hint(name, names()), strings.Join(names(), " "))
+	return element{}, fmt.Errorf("unknown type %q%s (there are %s)", name, nearest.Hint(name, names()),
+		strings.Join(names(), " "))
 }
 
 // typeName is the name of a buffer's type in messages: NumPy's, or its descr.
@@ -76,7 +77,8 @@ func typeName(t npy.Type) string {
 	return t.String()
 }
 
-// typeOf reads the type of a buffer: a name, a word of NumPy's such as <f4, or a record {x=f32,n=i32}, laid out as in C.
+// typeOf reads the type of a buffer: a name, a word of NumPy's such as <f4, or a record {x=f32,n=i32}, laid out as in
+// C.
 func typeOf(text string) (npy.Type, error) {
 	if inside, ok := strings.CutPrefix(text, "{"); ok {
 		inside, ok = strings.CutSuffix(inside, "}")

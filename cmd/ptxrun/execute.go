@@ -14,7 +14,8 @@ import (
 	"bilevel/internal/ptx/syntax"
 )
 
-// execute runs the kernels and prints what the options ask for. It tells whether there were reports or unexpected results.
+// execute runs the kernels and prints what the options ask for. It tells whether there were reports or unexpected
+// results.
 func execute(ctx context.Context, opt *options, stdout, stderr io.Writer) (faulty bool, err error) {
 	text, err := os.ReadFile(opt.ptx)
 	if err != nil {
@@ -129,7 +130,8 @@ func (p *pool) subjects(list []expectation) (subjects []*buffer, err error) {
 }
 
 // run executes one launch as often as it says. finished is false for a kernel that could not go on.
-func (opt *options) run(ctx context.Context, m *ptx.Machine, k *ptx.Kernel, l *launch, buffers *pool) (one finding, finished bool, err error) {
+func (opt *options) run(ctx context.Context, m *ptx.Machine, k *ptx.Kernel, l *launch, buffers *pool) (
+	one finding, finished bool, err error) {
 	values, err := buffers.values(k, l.args)
 	if err != nil {
 		return one, false, err
@@ -141,8 +143,8 @@ func (opt *options) run(ctx context.Context, m *ptx.Machine, k *ptx.Kernel, l *l
 	}
 	one.Kernel, one.Result = k.Name, &ptx.Result{}
 	for range l.repeat {
-		result, err := m.Run(ctx, ptx.Launch{Kernel: k, Grid: l.grid, Block: l.block, Shared: l.shared, SharedLimit: l.shared,
-			Args: values, Cooperative: l.cooperative || k.Cooperative})
+		result, err := m.Run(ctx, ptx.Launch{Kernel: k, Grid: l.grid, Block: l.block, Shared: l.shared,
+			SharedLimit: l.shared, Args: values, Cooperative: l.cooperative || k.Cooperative})
 		var fault *ptx.Fault
 		switch {
 		case errors.Is(err, errOutOfTime):
@@ -154,7 +156,8 @@ func (opt *options) run(ctx context.Context, m *ptx.Machine, k *ptx.Kernel, l *l
 		if result != nil {
 			one.Reports, one.Counters = append(one.Reports, result.Reports...), result.Counters
 		}
-		if fault != nil && (result == nil || !opt.sanitize || fault.Report.Kind == ptx.Timeout && opt.limit.duration > 0) {
+		if fault != nil && (result == nil || !opt.sanitize || fault.Report.Kind == ptx.Timeout &&
+			opt.limit.duration > 0) {
 			one.Reports = append(one.Reports, fault.Report)
 		}
 		if finished = fault == nil; !finished {
@@ -194,7 +197,8 @@ func find(m *ptx.Module, name string) (*ptx.Kernel, error) {
 	if names == nil {
 		return nil, fmt.Errorf("%s has no kernels", m.Name)
 	}
-	return nil, fmt.Errorf("%s has no kernel %q%s (there are %s)", m.Name, name, nearest.Hint(name, names), strings.Join(names, ", "))
+	return nil, fmt.Errorf("%s has no kernel %q%s (there are %s)", m.Name, name, nearest.Hint(name, names),
+		strings.Join(names, ", "))
 }
 
 // set copies the constant's file into the module's variable.
@@ -208,7 +212,8 @@ func (c constant) set(m *ptx.Machine, module *ptx.Module, text string) error {
 		return fmt.Errorf("%w%s", err, variables(module.Name, text, c.name))
 	}
 	if int64(len(a.Data)) != n {
-		return fmt.Errorf("the file holds %d bytes of %s, but the variable has %d bytes", len(a.Data), typeName(a.Type), n)
+		return fmt.Errorf("the file holds %d bytes of %s, but the variable has %d bytes", len(a.Data),
+			typeName(a.Type), n)
 	}
 	return m.Write(addr, a.Data)
 }

@@ -56,44 +56,56 @@ func TestStructuresByValue(t *testing.T) {
 		}
 		return v
 	}
-	s.run(exitClean, line+"-arg struct:{i8:7,struct:{in:x.npy,"+view+"},f64:0.5,f32x4:{1,2,3,4}} -arg struct:{out:y.npy:f32:20,"+view+"} -arg i32:10")
+	s.run(exitClean, line+"-arg struct:{i8:7,struct:{in:x.npy,"+view+
+		"},f64:0.5,f32x4:{1,2,3,4}} -arg struct:{out:y.npy:f32:20,"+view+"} -arg i32:10")
 	require.Equal(t, want(2), load[float32](s, "y.npy", 20))
 
 	// The same from a launch file beside other folders, with named buffers.
 	require.NoError(t, os.Mkdir("sub", 0o777))
 	require.NoError(t, os.Rename("x.npy", "sub/x.npy"))
-	require.NoError(t, os.WriteFile("sub/l.json", []byte(`{"ptx": "../l.ptx", "buffers": {"x": "in:x.npy", "y": "out:y.npy:f32:20"},
+	require.NoError(t, os.WriteFile("sub/l.json",
+		[]byte(`{"ptx": "../l.ptx", "buffers": {"x": "in:x.npy", "y": "out:y.npy:f32:20"},
 		"launches": [{"entry": "scaled", "grid": 1, "block": [32],
-			"args": [{"struct": ["i8:7", {"struct": ["x", "i32[2]:3,40", {"struct": ["i32:2"]}]}, "f64:0.5", "f32x4:{1,2,3,4}"]},
+			"args": [{"struct": ["i8:7", {"struct": ["x", "i32[2]:3,40", {"struct": ["i32:2"]}]}, "f64:0.5",
+				"f32x4:{1,2,3,4}"]},
 				{"struct": ["y+4", "i32[2]:{3,40}", "i32:1"]}, "i32:10"]}]}`), 0o666))
 	s.run(exitClean, "-launch sub/l.json --sanitize")
 	y := load[float32](s, "sub/y.npy", 20)
 	require.Equal(t, append([]float32{0}, []float32{50, 51, 52, 53, 54, 55, 56, 57, 58, 59}...), y[:11])
 
-	_, err := s.run(exitRefused, line+"-arg struct:{i8:7,struct:{in:sub/x.npy,"+view+"},f32:0.5,f32x4:{1,2,3,4}} -arg struct:{in:sub/x.npy,i32:3} -arg i32:10")
-	require.Equal(t, "ptxrun: -arg struct:{in:sub/x.npy,i32:3} passes a structure of 16 bytes (pointer at 0, i32 at 8), but parameter 2 of scaled is a structure of 24 bytes\n", err,
-		"float for double has the same size here")
+	_, err := s.run(exitRefused, line+"-arg struct:{i8:7,struct:{in:sub/x.npy,"+view+
+		"},f32:0.5,f32x4:{1,2,3,4}} -arg struct:{in:sub/x.npy,i32:3} -arg i32:10")
+	require.Equal(t, "ptxrun: -arg struct:{in:sub/x.npy,i32:3} passes a structure of 16 bytes (pointer at 0, i32 at "+
+		"8), but parameter 2 of scaled is a structure of 24 bytes\n", err, "float for double has the same size here")
 	_, err = s.run(exitRefused, line+"-arg u64:1 -arg u64:1 -arg i32:10")
 	require.Equal(t, "ptxrun: -arg u64:1 passes 8 bytes, but parameter 1 of scaled is a structure of 64 bytes\n", err)
 }
 
 func TestLaunchFilesRefused(t *testing.T) {
 	s := launches(t)
-	for text, want := range map[string]string{
-		``:                                     "l.json: not a launch file: EOF",
-		`[]`:                                   "l.json: not a launch file: json: cannot unmarshal array into Go value of type main.launchFile",
-		`{}`:                                   `l.json: "ptx" is missing`,
-		`{"ptx": "l.ptx"}`:                     `l.json: "launches" is missing or empty`,
-		`{"ptx": "l.ptx", "lanches": []}`:      `l.json: not a launch file: json: unknown field "lanches"`,
-		`{"ptx": "l.ptx", "launches": [{}]} x`: "l.json: not a launch file: text behind the object",
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell"}]}`:                                                        "l.json: launch 1: grid or block is missing",
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 0, "block": 1}]}`:                                 "l.json: not a launch file: a grid or block is one to three whole numbers from 1 on, such as [16, 16, 1]",
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": ["y"]}]}`:                  "-arg y: there is no -buffer y; want " + argForms,
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": ["z32:1"]}]}`:              `l.json: launch 1, argument "z32:1": "z32" is neither in, out, inout, alloc, struct nor a type (f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128); want ` + argForms,
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": [{"struct": []}]}]}`:       `l.json: not a launch file: an argument is a text such as "i32:5", or {"struct": [fields]}`,
-		`{"ptx": "l.ptx", "buffers": {"b": "x.npy"}, "launches": [{"entry": "tell", "grid": 1, "block": 1}]}`:      `l.json: buffer "b": want in:FILE.npy, out:FILE.npy:TYPE:SHAPE, inout:FILE.npy or alloc:TYPE:SHAPE`,
-		`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "repeat": 0, "args": ["u64:0"]}]}`: "l.json: launch 1: -repeat 0: want a number from 1 on",
+	for _, c := range [][2]string{
+		{``, "l.json: not a launch file: EOF"},
+		{`[]`, "l.json: not a launch file: json: cannot unmarshal array into Go value of type main.launchFile"},
+		{`{}`, `l.json: "ptx" is missing`},
+		{`{"ptx": "l.ptx"}`, `l.json: "launches" is missing or empty`},
+		{`{"ptx": "l.ptx", "lanches": []}`, `l.json: not a launch file: json: unknown field "lanches"`},
+		{`{"ptx": "l.ptx", "launches": [{}]} x`, "l.json: not a launch file: text behind the object"},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell"}]}`, "l.json: launch 1: grid or block is missing"},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 0, "block": 1}]}`,
+			"l.json: not a launch file: a grid or block is one to three whole numbers from 1 on, such as [16, 16, 1]"},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": ["y"]}]}`,
+			"-arg y: there is no -buffer y; want " + argForms},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": ["z32:1"]}]}`,
+			`l.json: launch 1, argument "z32:1": "z32" is neither in, out, inout, alloc, struct nor a type (f32 f64 ` +
+				`f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128); want ` + argForms},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "args": [{"struct": []}]}]}`,
+			`l.json: not a launch file: an argument is a text such as "i32:5", or {"struct": [fields]}`},
+		{`{"ptx": "l.ptx", "buffers": {"b": "x.npy"}, "launches": [{"entry": "tell", "grid": 1, "block": 1}]}`,
+			`l.json: buffer "b": want in:FILE.npy, out:FILE.npy:TYPE:SHAPE, inout:FILE.npy or alloc:TYPE:SHAPE`},
+		{`{"ptx": "l.ptx", "launches": [{"entry": "tell", "grid": 1, "block": 1, "repeat": 0, "args": ["u64:0"]}]}`,
+			"l.json: launch 1: -repeat 0: want a number from 1 on"},
 	} {
+		text, want := c[0], c[1]
 		require.NoError(t, os.WriteFile("l.json", []byte(text), 0o666))
 		_, err := s.run(exitRefused, "-launch l.json")
 		assert.Equal(t, "ptxrun: "+want+"\n", err, text)
@@ -122,8 +134,10 @@ func TestAssertion(t *testing.T) {
 	save(s, "x.npy", []float32{1, 1, 0, 1})
 	for _, flags := range []string{"", " --sanitize"} {
 		out, _ := s.run(exitReports, "-ptx l.ptx -entry positive -grid 1 -block 4 -arg in:x.npy"+flags)
-		require.Contains(t, out, "trap in positive, block [0 0 0] thread [2 0 0], launches.cu:"+lineIn(t, "assert(x[")+",")
-		require.Contains(t, out, "the assertion `x[threadIdx.x] > 0` failed at launches.cu:"+lineIn(t, "assert(x[")+" in void positive(const float *)")
+		require.Contains(t, out, "trap in positive, block [0 0 0] thread [2 0 0], launches.cu:"+
+			lineIn(t, "assert(x[")+",")
+		require.Contains(t, out, "the assertion `x[threadIdx.x] > 0` failed at launches.cu:"+lineIn(t, "assert(x[")+
+			" in void positive(const float *)")
 		require.Equal(t, 1, strings.Count(out, "trap"), "said once")
 	}
 }
@@ -159,13 +173,15 @@ func TestMemoryThatNobodyHasWritten(t *testing.T) {
 	require.Equal(t, ramp(64), load[float32](s, "o.npy", 8, 8))
 
 	// A kernel before it writes the memory: then it is right.
-	s.run(exitClean, "-ptx l.ptx -buffer sum=alloc:s.npy:f32:64 -entry fill -grid 1 -block 64 -arg sum -arg f32:1 -arg i32:64 --sanitize"+
+	s.run(exitClean, "-ptx l.ptx -buffer sum=alloc:s.npy:f32:64 -entry fill -grid 1 -block 64 -arg sum -arg f32:1 "+
+		"-arg i32:64 --sanitize"+
 		" --then -entry accumulate -grid 1 -block 64 -repeat 3 -arg in:x.npy -arg sum -arg i32:64")
 	for i, v := range load[float32](s, "s.npy", 64) {
 		require.Equal(t, 1+3*float32(i), v)
 	}
-	out, _ = s.run(exitReports, "-ptx l.ptx -buffer sum=alloc:f32:64 -entry fill -grid 1 -block 64 -arg sum -arg f32:1 -arg i32:63 --sanitize"+
-		" --then -entry accumulate -grid 1 -block 64 -arg in:x.npy -arg sum -arg i32:64")
+	out, _ = s.run(exitReports,
+		"-ptx l.ptx -buffer sum=alloc:f32:64 -entry fill -grid 1 -block 64 -arg sum -arg f32:1 -arg i32:63 --sanitize"+
+			" --then -entry accumulate -grid 1 -block 64 -arg in:x.npy -arg sum -arg i32:64")
 	require.Contains(t, out, "fill: 0 reports\n")
 	require.Contains(t, out, "element 63 of sum")
 }
@@ -181,20 +197,25 @@ func TestOneBufferTwice(t *testing.T) {
 		return strings.Replace(line, "-arg", "-arg "+in+" -arg "+out+" -arg", 1)
 	}
 	s.run(exitClean, mean("in:x.npy", "out:y.npy:f32:64"))
-	for _, pair := range [][2]string{{"in:x.npy", "inout:x.npy"}, {"inout:x.npy", "inout:./x.npy"}, {"in:link.npy", "inout:x.npy"}, {"inout:hard.npy", "in:x.npy"}} {
+	for _, pair := range [][2]string{{"in:x.npy", "inout:x.npy"}, {"inout:x.npy", "inout:./x.npy"},
+		{"in:link.npy", "inout:x.npy"}, {"inout:hard.npy", "in:x.npy"}} {
 		save(s, "x.npy", ramp(64))
 		require.NoError(t, os.Remove("hard.npy"))
 		require.NoError(t, os.Link("x.npy", "hard.npy"))
 		out, _ := s.run(exitReports, mean(pair[0], pair[1]))
 		require.Contains(t, out, "global-race in mean3", "%v", pair)
 	}
-	out, _ := s.run(exitReports, "-ptx l.ptx -buffer b=inout:x.npy -entry mean3 -grid 2 -block 32 -arg b -arg b -arg i32:64 --sanitize")
+	out, _ := s.run(exitReports,
+		"-ptx l.ptx -buffer b=inout:x.npy -entry mean3 -grid 2 -block 32 -arg b -arg b -arg i32:64 --sanitize")
 	require.Contains(t, out, "global-race in mean3")
-	s.run(exitClean, "-ptx l.ptx -buffer b=alloc:f32:128 -entry fill -grid 1 -block 128 -arg b -arg f32:2 -arg i32:128 --sanitize --then "+
+	s.run(exitClean, "-ptx l.ptx -buffer b=alloc:f32:128 -entry fill -grid 1 -block 128 -arg b -arg f32:2 -arg "+
+		"i32:128 --sanitize --then "+
 		"-entry mean3 -grid 2 -block 32 -arg b -arg b+256 -arg i32:64") // two halves of one
 	_, err := s.run(exitRefused, mean("in:x.npy", "out:x.npy:f32:64"))
-	require.Equal(t, "ptxrun: x.npy is given as in: and as out:; both are one buffer, which inout: reads and writes\n", err)
-	_, err = s.run(exitRefused, "-ptx l.ptx -buffer b=in:x.npy -entry mean3 -grid 1 -block 1 -arg b+256 -arg b+999 -arg i32:1")
+	require.Equal(t, "ptxrun: x.npy is given as in: and as out:; both are one buffer, which inout: reads and writes\n",
+		err)
+	_, err = s.run(exitRefused,
+		"-ptx l.ptx -buffer b=in:x.npy -entry mean3 -grid 1 -block 1 -arg b+256 -arg b+999 -arg i32:1")
 	require.Equal(t, "ptxrun: -arg b+999: the buffer has 256 bytes\n", err)
 }
 
@@ -204,16 +225,19 @@ func TestEveryNumPyType(t *testing.T) {
 	s.run(exitClean, "-ptx l.ptx -entry particles -grid 1 -block 4 --sanitize -arg "+particles+" -arg i32:3")
 	a, err := npy.ReadRawFile("p.npy")
 	require.NoError(t, err)
-	require.Equal(t, "[('tag', '|i1'), ('', '|V7'), ('mass', '<f8'), ('spin', [('x', '<i2'), ('y', '<i2'), ('z', '<i2')]), ('', '|V2')]", a.Type.String())
+	require.Equal(t, "[('tag', '|i1'), ('', '|V7'), ('mass', '<f8'), ('spin', [('x', '<i2'), ('y', '<i2'), ('z', "+
+		"'<i2')]), ('', '|V2')]", a.Type.String())
 	require.Equal(t, byte(1), a.Data[18], "spin.y of the first")
 	s.run(exitClean, "-ptx l.ptx -entry particles -grid 1 -block 4 --sanitize -arg inout:p.npy -arg i32:3")
-	s.run(exitClean, "-ptx l.ptx -entry conjugate -grid 1 -block 4 --sanitize -arg out:c.npy:complex64:4 -arg out:b.npy:bool:4")
+	s.run(exitClean,
+		"-ptx l.ptx -entry conjugate -grid 1 -block 4 --sanitize -arg out:c.npy:complex64:4 -arg out:b.npy:bool:4")
 	b, err := npy.ReadRawFile("b.npy")
 	require.NoError(t, err)
 	require.Equal(t, []byte{1, 1, 1, 1}, b.Data)
 	require.Equal(t, "|b1", b.Type.String())
 	for _, typ := range []string{"f16", "bf16", "c128", "<M8[s]", "<U4", "|S3"} {
-		s.run(exitClean, "-ptx kernels.ptx -entry copy -grid 1 -block 32 -arg out:t.npy:"+typ+":2 -arg out:u.npy:u8:1 -arg u64:0")
+		s.run(exitClean, "-ptx kernels.ptx -entry copy -grid 1 -block 32 -arg out:t.npy:"+typ+
+			":2 -arg out:u.npy:u8:1 -arg u64:0")
 		c, err := npy.ReadRawFile("t.npy")
 		require.NoError(t, err, typ)
 		require.Equal(t, 2, c.Len())
@@ -225,7 +249,8 @@ func TestExpectation(t *testing.T) {
 	save(s, "x.npy", ramp(12))
 	want := ramp(12)
 	save(s, "want.npy", want, 3, 4)
-	const line = "-ptx l.ptx -entry accumulate -grid 1 -block 64 -arg in:x.npy -arg out:y.npy:f32:3x4 -arg i32:12 --expect "
+	const line = "-ptx l.ptx -entry accumulate -grid 1 -block 64 -arg in:x.npy -arg out:y.npy:f32:3x4 -arg " +
+		"i32:12 --expect "
 	out, _ := s.run(exitClean, line+"want.npy")
 	require.Empty(t, out)
 	want[6] += 0.01
@@ -238,14 +263,17 @@ func TestExpectation(t *testing.T) {
 	require.Contains(t, out, "element (2, 1): 9, but want.npy has 9.5 (1 of 12")
 	s.run(exitClean, line+"want.npy --rtol 0.06")
 	reports, _ := s.mismatches(line + "want.npy --json")
-	require.Equal(t, map[string]any{"buffer": "y.npy", "file": "want.npy", "element": "(1, 2)", "got": "6", "want": "6.01", "count": 2.0, "of": 12.0}, reports)
+	require.Equal(t, map[string]any{"buffer": "y.npy", "file": "want.npy", "element": "(1, 2)", "got": "6",
+		"want": "6.01", "count": 2.0, "of": 12.0}, reports)
 	save(s, "short.npy", ramp(11))
-	for flags, message := range map[string]string{
-		"no.npy":             "stat no.npy: no such file or directory",
-		"z=want.npy":         "--expect z=want.npy: there is no such buffer (there are y.npy)",
-		"short.npy":          "--expect short.npy: it holds 11 elements of float32 with shape [11], y.npy holds 12 elements of float32 with shape [3 4]",
-		"want.npy --rtol -1": "--rtol and --atol are numbers from 0 on",
+	for _, c := range [][2]string{
+		{"no.npy", "stat no.npy: no such file or directory"},
+		{"z=want.npy", "--expect z=want.npy: there is no such buffer (there are y.npy)"},
+		{"short.npy", "--expect short.npy: it holds 11 elements of float32 with shape [11], y.npy holds 12 elements " +
+			"of float32 with shape [3 4]"},
+		{"want.npy --rtol -1", "--rtol and --atol are numbers from 0 on"},
 	} {
+		flags, message := c[0], c[1]
 		_, err := s.run(exitRefused, line+flags)
 		require.Equal(t, "ptxrun: "+message+"\n", err)
 	}
@@ -262,8 +290,9 @@ func (s *session) mismatches(line string) (first map[string]any, count int) {
 func TestSeveralLaunchesInJSON(t *testing.T) {
 	s := launches(t)
 	save(s, "x.npy", ramp(4))
-	out, _ := s.run(exitClean, "-ptx l.ptx --json -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4 --then "+
-		"-entry accumulate -grid 2 -block 4 -arg in:x.npy -arg inout:y.npy -arg i32:4")
+	out, _ := s.run(exitClean,
+		"-ptx l.ptx --json -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4 --then "+
+			"-entry accumulate -grid 2 -block 4 -arg in:x.npy -arg inout:y.npy -arg i32:4")
 	var object struct {
 		Launches []struct {
 			Kernel   string
@@ -276,7 +305,8 @@ func TestSeveralLaunchesInJSON(t *testing.T) {
 	require.Equal(t, []string{"fill", "accumulate"}, []string{object.Launches[0].Kernel, object.Launches[1].Kernel})
 	require.Equal(t, 2.0, object.Launches[1].Counters["blocks"])
 	require.Equal(t, []float32{2, 3, 4, 5}, load[float32](s, "y.npy", 4))
-	_, err := s.run(exitRefused, "-ptx l.ptx -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4 --then -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4")
+	_, err := s.run(exitRefused, "-ptx l.ptx -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4 "+
+		"--then -entry fill -grid 1 -block 4 -arg out:y.npy:f32:4 -arg f32:2 -arg i32:4")
 	require.Equal(t, "ptxrun: y.npy is a buffer of an earlier launch: inout:y.npy goes on with it\n", err)
 	_, err = s.run(exitRefused, "-ptx l.ptx -entry fill -grid 1 -block 4 --then")
 	require.Equal(t, "ptxrun: --then: the next launch is missing\n", err)
@@ -287,14 +317,18 @@ func TestKernelsWithoutEnd(t *testing.T) {
 	s := launches(t)
 	for _, flags := range []string{"", " --sanitize"} {
 		for _, grid := range []string{"1", "9"} {
-			out, _ := s.run(exitReports, "-ptx l.ptx -entry kept -block 64 -arg out:l.npy:i32:1 -arg out:k.npy:i32:1 -grid "+grid+flags)
+			out, _ := s.run(exitReports,
+				"-ptx l.ptx -entry kept -block 64 -arg out:l.npy:i32:1 -arg out:k.npy:i32:1 -grid "+grid+flags)
 			require.Contains(t, out, "no-progress in kept, ")
-			require.Contains(t, out, "repeat atom.global.cas.b32 (launches.cu:"+lineIn(t, "while (atomicCAS(lock, 0, 1) != 0)")+
+			require.Contains(t, out, "repeat atom.global.cas.b32 (launches.cu:"+
+				lineIn(t, "while (atomicCAS(lock, 0, 1) != 0)")+
 				", in atomicCAS at device_atomic_functions.hpp:202) and nothing")
 			require.NoFileExists(t, "k.npy")
 		}
-		s.run(exitClean, "-ptx l.ptx -entry flagged -grid 500 -block 32 -arg out:l.npy:i32:1 -arg out:c.npy:i32:500"+flags)
-		out, _ := s.run(exitReports, "-ptx l.ptx -entry endless -grid 1 -block 1 -arg out:x.npy:i32:2 --limit 100000"+flags)
+		s.run(exitClean,
+			"-ptx l.ptx -entry flagged -grid 500 -block 32 -arg out:l.npy:i32:1 -arg out:c.npy:i32:500"+flags)
+		out, _ := s.run(exitReports,
+			"-ptx l.ptx -entry endless -grid 1 -block 1 -arg out:x.npy:i32:2 --limit 100000"+flags)
 		require.Contains(t, out, "timeout in endless")
 		require.Equal(t, 1, strings.Count(out, "timeout"))
 	}
@@ -316,7 +350,8 @@ func TestSignals(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		for _, flags := range []string{"", " --sanitize"} {
-			cmd := exec.Command(binary, strings.Fields("-ptx l.ptx -entry endless -grid 1 -block 512 -arg out:x.npy:i32:2"+flags)...)
+			cmd := exec.Command(binary,
+				strings.Fields("-ptx l.ptx -entry endless -grid 1 -block 512 -arg out:x.npy:i32:2"+flags)...)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			require.NoError(t, cmd.Start())
@@ -341,8 +376,10 @@ func TestElementsOutOfBounds(t *testing.T) {
 	s := launches(t)
 	save(s, "x.npy", ramp(60), 6, 10)
 	for _, flags := range []string{"", " --sanitize"} {
-		out, _ := s.run(exitReports, "-ptx l.ptx -entry accumulate -grid 2 -block 32 -arg in:x.npy -arg out:y.npy:f32:64 -arg i32:64"+flags)
-		require.Contains(t, out, "out-of-bounds in accumulate, block [1 0 0] thread [28 0 0], launches.cu:"+lineIn(t, "sum[i] += x[i]"))
+		out, _ := s.run(exitReports,
+			"-ptx l.ptx -entry accumulate -grid 2 -block 32 -arg in:x.npy -arg out:y.npy:f32:64 -arg i32:64"+flags)
+		require.Contains(t, out, "out-of-bounds in accumulate, block [1 0 0] thread [28 0 0], launches.cu:"+
+			lineIn(t, "sum[i] += x[i]"))
 		require.Contains(t, out, "it would be element 60, and x.npy has 60 elements of float32")
 	}
 }

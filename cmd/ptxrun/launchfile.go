@@ -11,7 +11,8 @@ import (
 	"slices"
 )
 
-// A launchFile is the JSON of -launch: what the flags say, for launches whose parameters are too long for a command line.
+// A launchFile is the JSON of -launch: what the flags say, for launches whose parameters are too long for a command
+// line.
 type launchFile struct {
 	PTX       string            `json:"ptx"`
 	Buffers   map[string]string `json:"buffers"`
@@ -148,7 +149,8 @@ func parseLaunchFile(text []byte, dir string, opt *options) error {
 		opt.constants = append(opt.constants, constant{name, within(dir, file.Constants[name])})
 	}
 	for i, l := range file.Launches {
-		run := launch{entry: l.Entry, grid: l.Grid, block: l.Block, shared: l.Shared, cooperative: l.Cooperative, repeat: 1}
+		run := launch{entry: l.Entry, grid: l.Grid, block: l.Block, shared: l.Shared, cooperative: l.Cooperative,
+			repeat: 1}
 		if l.Repeat != nil {
 			run.repeat = *l.Repeat
 		}

@@ -7,9 +7,9 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// layout packs an argument as C lays it out: each field at a multiple of its alignment, the size of a structure a multiple
-// of the largest one. pointer gives the address of a buffer; where it is nil, pointers are zeros. fields lists the plain
-// fields with their offsets, for messages.
+// layout packs an argument as C lays it out: each field at a multiple of its alignment, the size of a structure a
+// multiple of the largest one. pointer gives the address of a buffer; where it is nil, pointers are zeros. fields lists
+// the plain fields with their offsets, for messages.
 func (a *argument) layout(pointer func(*argument) (uint64, error)) (data []byte, fields []string, err error) {
 	switch {
 	case a.fields != nil:
@@ -68,7 +68,8 @@ func match(k *ptx.Kernel, args []argument) error {
 		for _, p := range k.Params {
 			list = append(list, parameter(p))
 		}
-		return fmt.Errorf("%s takes %s (%s); -arg is given %s", k.Name, plural(len(k.Params), "argument"), strings.Join(list, ", "), plural(len(args), "time"))
+		return fmt.Errorf("%s takes %s (%s); -arg is given %s", k.Name, plural(len(k.Params), "argument"),
+			strings.Join(list, ", "), plural(len(args), "time"))
 	}
 	for i := range args {
 		a, p := &args[i], k.Params[i]
@@ -76,7 +77,8 @@ func match(k *ptx.Kernel, args []argument) error {
 		if err != nil {
 			return err
 		}
-		if a.fields != nil && a.align < p.Align && len(data)%p.Align != 0 && (len(data)+p.Align-1)/p.Align*p.Align == p.Size {
+		if a.fields != nil && a.align < p.Align && len(data)%p.Align != 0 &&
+			(len(data)+p.Align-1)/p.Align*p.Align == p.Size {
 			continue // alignas on the whole structure: only its end differs
 		}
 		if len(data) == p.Size {

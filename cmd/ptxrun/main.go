@@ -219,8 +219,8 @@ func parse(args []string) (*options, error) {
 	return opt, nil
 }
 
-// parseLaunch reads the flags up to the next --then, and notes in given which there are. Flags that are not about a launch
-// count for all.
+// parseLaunch reads the flags up to the next --then, and notes in given which there are. Flags that are not about a
+// launch count for all.
 func (opt *options) parseLaunch(args []string, given map[string]bool) (launch, error) {
 	l := launch{}
 	set := flag.NewFlagSet("ptxrun", flag.ContinueOnError)
@@ -234,7 +234,8 @@ func (opt *options) parseLaunch(args []string, given map[string]bool) (launch, e
 	set.Func("grid", "", into(&l.grid, parseSizes))
 	set.Func("block", "", into(&l.block, parseSizes))
 	set.Func("arg", "", appended(&l.args, func(text string) (argument, error) { return parseArg(text, "") }))
-	set.Func("buffer", "", appended(&opt.buffers, func(text string) (namedBuffer, error) { return parseNamedBuffer(text, "") }))
+	set.Func("buffer", "", appended(&opt.buffers,
+		func(text string) (namedBuffer, error) { return parseNamedBuffer(text, "") }))
 	set.Func("const", "", appended(&opt.constants, parseConstant))
 	set.Func("expect", "", appended(&opt.expected, parseExpectation))
 	set.Float64Var(&opt.rtol, "rtol", opt.rtol, "")

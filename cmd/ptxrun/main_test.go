@@ -120,7 +120,8 @@ func TestEveryElementType(t *testing.T) {
 	const line = "-ptx kernels.ptx -entry copy -grid 1 -block 32 --sanitize "
 	check := func(name string, size int, saved func(), same func()) {
 		saved()
-		s.run(exitClean, line+"-arg in:a.npy -arg out:b.npy:"+name+":3x2 -arg u64:"+map[int]string{1: "6", 2: "12", 4: "24", 8: "48"}[size])
+		s.run(exitClean, line+"-arg in:a.npy -arg out:b.npy:"+name+":3x2 -arg u64:"+
+			map[int]string{1: "6", 2: "12", 4: "24", 8: "48"}[size])
 		same()
 	}
 	roundTrip(s, check, "f32", 4, []float32{1, -2, 3.5, 0, 5, 6})
@@ -135,12 +136,14 @@ func TestEveryElementType(t *testing.T) {
 }
 
 func roundTrip[T npy.Elem](s *session, check func(string, int, func(), func()), name string, size int, values []T) {
-	check(name, size, func() { save(s, "a.npy", values) }, func() { require.Equal(s.t, values, load[T](s, "b.npy", 3, 2), name) })
+	check(name, size, func() { save(s, "a.npy", values) },
+		func() { require.Equal(s.t, values, load[T](s, "b.npy", 3, 2), name) })
 }
 
 func TestNullPointer(t *testing.T) {
 	s := begin(t)
-	s.run(exitClean, "-ptx kernels.ptx -entry copy -grid 1 -block 4 --sanitize -arg u64:0 -arg out:b.npy:u8:5 -arg u64:3")
+	s.run(exitClean,
+		"-ptx kernels.ptx -entry copy -grid 1 -block 4 --sanitize -arg u64:0 -arg out:b.npy:u8:5 -arg u64:3")
 	require.Equal(t, []uint8{7, 7, 7, 0, 0}, load[uint8](s, "b.npy", 5), "an output starts at zero")
 }
 
@@ -154,9 +157,11 @@ func TestConstants(t *testing.T) {
 	s.run(exitClean, line+"-const scales=scales.npy -const shift=shift.npy")
 	require.Equal(t, []float32{-1, 99, 19, 299}, load[float32](s, "b.npy", 4))
 	_, err := s.run(exitRefused, line+"-const scale=scales.npy")
-	require.Equal(t, "ptxrun: -const scale=scales.npy: kernels.ptx: no variable \"scale\"; did you mean \"scales\"? (there are scales, shift)\n", err)
+	require.Equal(t, "ptxrun: -const scale=scales.npy: kernels.ptx: no variable \"scale\"; did you mean \"scales\"? "+
+		"(there are scales, shift)\n", err)
 	_, err = s.run(exitRefused, line+"-const shift=scales.npy")
-	require.Equal(t, "ptxrun: -const shift=scales.npy: the file holds 8 bytes of float32, but the variable has 4 bytes\n", err)
+	require.Equal(t,
+		"ptxrun: -const shift=scales.npy: the file holds 8 bytes of float32, but the variable has 4 bytes\n", err)
 }
 
 // keys returns the keys of a JSON object.
@@ -232,7 +237,8 @@ func TestRaceIsReported(t *testing.T) {
 	require.Greater(t, r["ptx_line"], 1.0)
 	require.NotEmpty(t, r["message"])
 	for key := range keys(r) {
-		require.Contains(t, []string{"kind", "kernel", "block", "thread", "file", "line", "ptx_line", "instruction", "message", "allocation", "offset", "count"}, key)
+		require.Contains(t, []string{"kind", "kernel", "block", "thread", "file", "line", "ptx_line", "instruction",
+			"message", "allocation", "offset", "count"}, key)
 	}
 
 	out, _ := s.run(exitReports, line+"--sanitize")
@@ -296,13 +302,16 @@ func TestEstimate(t *testing.T) {
 	require.Regexp(t, `(?m)^assumed +registers of a thread \(32\)$`, out)
 	require.Regexp(t, `(?m)^source +NVIDIA H100`, out)
 
-	require.NoError(t, os.WriteFile("ptxas.txt", []byte("ptxas info    : Compiling entry function 'axpy' for 'sm_90'\nptxas info    : Used 255 registers\n"), 0o666))
+	require.NoError(t, os.WriteFile("ptxas.txt",
+		[]byte("ptxas info    : Compiling entry function 'axpy' for 'sm_90'\nptxas info    : Used 255 registers\n"),
+		0o666))
 	out, _ = s.run(exitClean, line+" --resources ptxas.txt --json")
 	var object struct {
 		Estimate map[string]any
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &object))
-	require.Equal(t, set("card", "estimated_seconds", "limit", "terms", "occupancy", "resident", "waves", "wave_loss", "launch", "source", "assumed"), keys(object.Estimate))
+	require.Equal(t, set("card", "estimated_seconds", "limit", "terms", "occupancy", "resident", "waves", "wave_loss",
+		"launch", "source", "assumed"), keys(object.Estimate))
 	require.Equal(t, 8.0, object.Estimate["resident"])
 	require.NotContains(t, object.Estimate["assumed"], "registers of a thread (32)")
 
@@ -319,7 +328,9 @@ func TestEstimate(t *testing.T) {
 // What one kernel cannot do does not concern the others of its file.
 func TestUnsupportedKernelBesideASoundOne(t *testing.T) {
 	s := begin(t)
-	require.NoError(t, os.WriteFile("k.ptx", []byte(strings.Replace(order, ".visible .entry product", ".visible .entry odd()\n{\n\tbrkpt;\n\tret;\n}\n.visible .entry product", 1)), 0o666))
+	require.NoError(t, os.WriteFile("k.ptx",
+		[]byte(strings.Replace(order, ".visible .entry product",
+			".visible .entry odd()\n{\n\tbrkpt;\n\tret;\n}\n.visible .entry product", 1)), 0o666))
 	s.run(exitClean, "-ptx k.ptx -entry last -grid 1 -block 1 -arg out:y.npy:u32:1")
 	_, err := s.run(exitRefused, "-ptx k.ptx -entry odd -grid 1 -block 1")
 	require.Equal(t, "ptxrun: k.ptx: kernel odd, line 14: brkpt: unsupported opcode\n", err)
@@ -328,15 +339,18 @@ func TestUnsupportedKernelBesideASoundOne(t *testing.T) {
 func TestMalformedAndUnsupportedPTX(t *testing.T) {
 	s := begin(t)
 	const head = ".version 8.2\n.target sm_80\n.address_size 64\n"
-	for text, want := range map[string]string{
-		"__global__ void k() {}": `ptxrun: k.ptx:1:1: PTX begins with .version, not with "__global__"`,
-		head + ".visible .entry k()\n{\n.reg .b32 %r<3>;\nmov.b32 %r1 %r2;\nret;\n}": `ptxrun: k.ptx:7:13: expected , or ; after an operand of mov, found "%r2"`,
+	for _, c := range [][2]string{
+		{"__global__ void k() {}", `ptxrun: k.ptx:1:1: PTX begins with .version, not with "__global__"`},
+		{head + ".visible .entry k()\n{\n.reg .b32 %r<3>;\nmov.b32 %r1 %r2;\nret;\n}",
+			`ptxrun: k.ptx:7:13: expected , or ; after an operand of mov, found "%r2"`},
 	} {
+		text, want := c[0], c[1]
 		require.NoError(t, os.WriteFile("k.ptx", []byte(text), 0o666))
 		_, err := s.run(exitRefused, "-ptx k.ptx -entry k -grid 1 -block 1")
 		require.Equal(t, want+"\n", err)
 	}
-	require.NoError(t, os.WriteFile("k.ptx", []byte(head+".visible .entry k()\n{\n.reg .b32 %r<3>;\nfrobnicate.b32 %r1, %r2;\nret;\n}"), 0o666))
+	require.NoError(t, os.WriteFile("k.ptx",
+		[]byte(head+".visible .entry k()\n{\n.reg .b32 %r<3>;\nfrobnicate.b32 %r1, %r2;\nret;\n}"), 0o666))
 	_, err := s.run(exitRefused, "-ptx k.ptx -entry k -grid 1 -block 1 -arg out:y.npy:f32:1")
 	require.Contains(t, err, "frobnicate")
 	require.Contains(t, err, "7")
@@ -349,32 +363,43 @@ func TestUsage(t *testing.T) {
 	save(s, "y.npy", ramp(70))
 	require.NoError(t, os.Mkdir("folder", 0o777))
 	const k = "-ptx kernels.ptx -grid 1 -block 32 -entry "
-	for line, want := range map[string]string{
-		"":                                    "-ptx is missing (ptxrun -h shows an example)",
-		"-ptx kernels.ptx -entry axpy":        "-grid is missing (ptxrun -h shows an example)",
-		"-frob":                               "flag provided but not defined: -frob (ptxrun -h lists the flags)",
-		axpy + "more":                         `"more": only flags are taken (ptxrun -h lists them)`,
-		axpy + "-shared -4":                   "-shared -4: want a number of bytes",
-		axpy + "-float fast":                  `invalid value "fast" for flag -float: want exact, pessimistic, contract (ptxrun -h lists the flags)`,
-		axpy + "-arg int:5":                   `invalid value "int:5" for flag -arg: "int" is neither in, out, inout, alloc, struct nor a type (f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128); want ` + argForms + ` (ptxrun -h lists the flags)`,
-		axpy + "-grid 0":                      `invalid value "0" for flag -grid: want one to three whole numbers from 1 on, such as 16,16,1 (ptxrun -h lists the flags)`,
-		k + "axpi":                            `kernels.ptx has no kernel "axpi"; did you mean "axpy"? (there are axpy, axpy_unguarded, reverse, ramp, copy, structure, trapped)`,
-		k + "axpy":                            "axpy takes 4 arguments (u32 of 4 bytes, f32 of 4 bytes, u64 of 8 bytes, u64 of 8 bytes); -arg is given 0 times",
-		k + "ramp -arg f32:1":                 "-arg f32:1 passes 4 bytes, but parameter 1 of ramp is u64 of 8 bytes",
-		k + "structure -arg u64:1 -arg u64:0": "-arg u64:1 passes 8 bytes, but parameter 1 of structure is a structure of 12 bytes",
-		k + "trapped -arg in:z.npy":           "open z.npy: no such file or directory",
-		k + "trapped -arg in:kernels.ptx":     `kernels.ptx: not a usable .npy file: it begins with "//\n// ", not with "\x93NUMPY"`,
-		k + "trapped -arg out:no/z.npy:f32:1": "stat no: no such file or directory",
-		k + "trapped -arg out:folder:f32:1":   "folder is no regular file",
-		k + "reverse -arg inout:x.npy -arg out:./x.npy:f32:64": "x.npy is given as inout: and as out:; both are one buffer, which inout: reads and writes",
-		"-ptx no.ptx -entry k -grid 1 -block 1":                "open no.ptx: no such file or directory",
+	for _, c := range [][2]string{
+		{"", "-ptx is missing (ptxrun -h shows an example)"},
+		{"-ptx kernels.ptx -entry axpy", "-grid is missing (ptxrun -h shows an example)"},
+		{"-frob", "flag provided but not defined: -frob (ptxrun -h lists the flags)"},
+		{axpy + "more", `"more": only flags are taken (ptxrun -h lists them)`},
+		{axpy + "-shared -4", "-shared -4: want a number of bytes"},
+		{axpy + "-float fast",
+			`invalid value "fast" for flag -float: want exact, pessimistic, contract (ptxrun -h lists the flags)`},
+		{axpy + "-arg int:5", `invalid value "int:5" for flag -arg: "int" is neither in, out, inout, alloc, struct ` +
+			`nor a type (f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool c64 c128); want ` + argForms +
+			` (ptxrun -h lists the flags)`},
+		{axpy + "-grid 0", `invalid value "0" for flag -grid: want one to three whole numbers from 1 on, such as ` +
+			`16,16,1 (ptxrun -h lists the flags)`},
+		{k + "axpi", `kernels.ptx has no kernel "axpi"; did you mean "axpy"? (there are axpy, axpy_unguarded, ` +
+			`reverse, ramp, copy, structure, trapped)`},
+		{k + "axpy", "axpy takes 4 arguments (u32 of 4 bytes, f32 of 4 bytes, u64 of 8 bytes, u64 of 8 bytes); -arg " +
+			"is given 0 times"},
+		{k + "ramp -arg f32:1", "-arg f32:1 passes 4 bytes, but parameter 1 of ramp is u64 of 8 bytes"},
+		{k + "structure -arg u64:1 -arg u64:0",
+			"-arg u64:1 passes 8 bytes, but parameter 1 of structure is a structure of 12 bytes"},
+		{k + "trapped -arg in:z.npy", "open z.npy: no such file or directory"},
+		{k + "trapped -arg in:kernels.ptx",
+			`kernels.ptx: not a usable .npy file: it begins with "//\n// ", not with "\x93NUMPY"`},
+		{k + "trapped -arg out:no/z.npy:f32:1", "stat no: no such file or directory"},
+		{k + "trapped -arg out:folder:f32:1", "folder is no regular file"},
+		{k + "reverse -arg inout:x.npy -arg out:./x.npy:f32:64",
+			"x.npy is given as inout: and as out:; both are one buffer, which inout: reads and writes"},
+		{"-ptx no.ptx -entry k -grid 1 -block 1", "open no.ptx: no such file or directory"},
 	} {
+		line, want := c[0], c[1]
 		_, err := s.run(exitRefused, line)
 		assert.Equal(t, "ptxrun: "+want+"\n", err, line)
 	}
 	// Limits of the card; the words are those of package ptx.
 	for line, want := range map[string]string{
-		axpy + "-card a1000":      `invalid value "a1000" for flag -card: unknown card; did you mean "A100"? (there are A100`,
+		axpy + "-card a1000": `invalid value "a1000" for flag -card: unknown card; did you mean "A100"? ` +
+			`(there are A100`,
 		axpy + "-block 1025":      "1024",
 		axpy + "-block 1,1,65":    "64",
 		axpy + "-grid 1,65536":    "65535",
@@ -391,7 +416,8 @@ func TestHelp(t *testing.T) {
 	s := begin(t)
 	out, _ := s.run(exitClean, "-h")
 	require.Equal(t, help, out)
-	set := []string{"-ptx", "-entry", "-grid", "-block", "-shared", "-arg", "-const", "--sanitize", "--counters", "--float", "--seed", "--card", "--resources", "--json"}
+	set := []string{"-ptx", "-entry", "-grid", "-block", "-shared", "-arg", "-const", "--sanitize", "--counters",
+		"--float", "--seed", "--card", "--resources", "--json"}
 	for _, flag := range set {
 		require.Contains(t, help, "\n    "+flag+" ")
 	}
@@ -407,7 +433,8 @@ func TestUnwritableFolder(t *testing.T) {
 	s := begin(t)
 	save(s, "x.npy", ramp(64))
 	require.NoError(t, os.Mkdir("closed", 0o555))
-	_, err := s.run(exitRefused, "-ptx kernels.ptx -entry reverse -grid 1 -block 64 -arg in:x.npy -arg "+filepath.Join("out:closed", "y.npy:f32:64"))
+	_, err := s.run(exitRefused, "-ptx kernels.ptx -entry reverse -grid 1 -block 64 -arg in:x.npy -arg "+
+		filepath.Join("out:closed", "y.npy:f32:64"))
 	require.Contains(t, err, "closed")
 }
 
@@ -440,7 +467,8 @@ func TestSeed(t *testing.T) {
 	s := begin(t)
 	require.NoError(t, os.WriteFile("order.ptx", []byte(order), 0o666))
 	winner := func(seed string) uint32 {
-		out, _ := s.run(exitReports, "-ptx order.ptx -entry last -grid 64 -block 1 -arg out:y.npy:u32:1 --sanitize --seed "+seed)
+		out, _ := s.run(exitReports,
+			"-ptx order.ptx -entry last -grid 64 -block 1 -arg out:y.npy:u32:1 --sanitize --seed "+seed)
 		require.Contains(t, out, "global-race")
 		return load[uint32](s, "y.npy", 1)[0]
 	}
@@ -457,7 +485,8 @@ func TestFloatModes(t *testing.T) {
 	s := begin(t)
 	require.NoError(t, os.WriteFile("order.ptx", []byte(order), 0o666))
 	for mode, want := range map[string]float32{"exact": 0, "contract": 0x1p-24} {
-		s.run(exitClean, "-ptx order.ptx -entry product -grid 1 -block 1 -arg out:y.npy:f32:1 -arg f32:0x1.001p0 -arg f32:-0x1.002p0 --float "+mode)
+		s.run(exitClean, "-ptx order.ptx -entry product -grid 1 -block 1 -arg out:y.npy:f32:1 -arg f32:0x1.001p0 "+
+			"-arg f32:-0x1.002p0 --float "+mode)
 		require.Equal(t, want, load[float32](s, "y.npy", 1)[0], mode)
 	}
 }

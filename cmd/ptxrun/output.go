@@ -121,19 +121,22 @@ func plural(n int, what string) string {
 // counters lists the counters. Ratios come with what they are made of.
 func counters(row rowFunc, c *ptx.Counters) {
 	row("threads", c.Threads, "%d blocks, %d warps", c.Blocks, c.Warps)
-	row("warp instructions", c.WarpInstructions, "%d of threads, %.1f %% of lanes busy", c.ThreadInstructions, 100*c.SIMTEfficiency)
+	row("warp instructions", c.WarpInstructions, "%d of threads, %.1f %% of lanes busy", c.ThreadInstructions,
+		100*c.SIMTEfficiency)
 	for _, class := range slices.Sorted(maps.Keys(c.ByClass)) {
 		row("  "+class, c.ByClass[class], "")
 	}
 	row("branches", c.Branches, "%d of them divergent", c.DivergentBranches)
-	row("float operations", c.FLOP32+c.FLOP64+c.FLOP16+c.FLOPTensor, "f32 %d, f64 %d, f16 %d, tensor %d (tf32 %d)", c.FLOP32, c.FLOP64, c.FLOP16, c.FLOPTensor, c.FLOPTF32)
+	row("float operations", c.FLOP32+c.FLOP64+c.FLOP16+c.FLOPTensor, "f32 %d, f64 %d, f16 %d, tensor %d (tf32 %d)",
+		c.FLOP32, c.FLOP64, c.FLOP16, c.FLOPTensor, c.FLOPTF32)
 	for _, g := range []struct {
 		name string
 		ptx.Requests
 	}{{"global loads", c.GlobalLoads}, {"global stores", c.GlobalStores}} {
 		row(g.name, g.Requests.Requests, "%d bytes in %d sectors of 32 bytes, %d would do", g.Bytes, g.Sectors, g.Ideal)
 	}
-	row("shared accesses", c.Shared.Requests, "%d wavefronts, %d of them bank conflicts", c.Shared.Wavefronts, c.Shared.Conflicts)
+	row("shared accesses", c.Shared.Requests, "%d wavefronts, %d of them bank conflicts", c.Shared.Wavefronts,
+		c.Shared.Conflicts)
 	row("asynchronous copies", c.Async, "bytes")
 	row("atomics", c.Atomics, "of threads")
 	row("barriers", c.Barriers, "arrivals of warps")

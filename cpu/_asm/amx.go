@@ -36,8 +36,8 @@ var (
 	amxLdc    = reg.RCX
 )
 
-// amxTiles writes the kernel of so many tiles of A by tiles of B. There are eight tile registers: sums in the first four, A in
-// the next two, B in the last two.
+// amxTiles writes the kernel of so many tiles of A by tiles of B. There are eight tile registers: sums in the first
+// four, A in the next two, B in the last two.
 func amxTiles(c *Context, t tileShape) {
 	c.Function(fmt.Sprintf("amx%dx%d", t.rows, t.vecs))
 	c.Attributes(attr.NOSPLIT)
@@ -45,9 +45,12 @@ func amxTiles(c *Context, t tileShape) {
 	c.SignatureExpr("func(config *byte, steps int, a, b *byte, c *float32, ldc, panels int, add bool)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
-			"amxRxC computes c (+)= A·B for a panel of A of R tiles and panels of B of C tiles, 16·R rows by 16·C columns of c each,",
-			"side by side, and adds where add is set. a holds steps times three pieces times R tiles; b the same, of C tiles, for each panel.",
-			"Of the nine products of pieces the six that count are summed. config is the operand of LDTILECFG, which says how many rows",
+			"amxRxC computes c (+)= A·B for a panel of A of R tiles and panels of B of C tiles, 16·R rows by 16·C "+
+				"columns of c each,",
+			"side by side, and adds where add is set. a holds steps times three pieces times R tiles; b the same, of "+
+				"C tiles, for each panel.",
+			"Of the nine products of pieces the six that count are summed. config is the operand of LDTILECFG, which "+
+				"says how many rows",
 			"and columns count of each tile.")
 	}
 	k := &amxKernel{c}
@@ -150,7 +153,8 @@ func (k *amxKernel) vex(text string, prefix byte, second int, code ...byte) {
 // at is ModRM, SIB and displacement of a strided operand.
 func at(tile int, base, index reg.GPPhysical, disp int) []byte {
 	number := map[reg.GPPhysical]byte{reg.RAX: 0, reg.RCX: 1, reg.RDX: 2, reg.RBX: 3, reg.RSI: 6, reg.RDI: 7}
-	return []byte{0x80 | byte(tile)<<3 | 4, number[index]<<3 | number[base], byte(disp), byte(disp >> 8), byte(disp >> 16), byte(disp >> 24)}
+	return []byte{0x80 | byte(tile)<<3 | 4, number[index]<<3 | number[base], byte(disp), byte(disp >> 8),
+		byte(disp >> 16), byte(disp >> 24)}
 }
 
 func (k *amxKernel) loadConfig() { k.vex("LDTILECFG (BX)", none, 0, 0x49, 0x03) }
@@ -161,11 +165,13 @@ func (k *amxKernel) zero(tile int) {
 }
 
 func (k *amxKernel) load(tile int, base, index reg.GPPhysical, disp int) {
-	k.vex(fmt.Sprintf("TILELOADD %d(%s)(%s*1), TMM%d", disp, base.Asm(), index.Asm(), tile), xF2, 0, append([]byte{0x4b}, at(tile, base, index, disp)...)...)
+	k.vex(fmt.Sprintf("TILELOADD %d(%s)(%s*1), TMM%d", disp, base.Asm(), index.Asm(), tile), xF2, 0,
+		append([]byte{0x4b}, at(tile, base, index, disp)...)...)
 }
 
 func (k *amxKernel) store(tile int, base, index reg.GPPhysical, disp int) {
-	k.vex(fmt.Sprintf("TILESTORED TMM%d, %d(%s)(%s*1)", tile, disp, base.Asm(), index.Asm()), xF3, 0, append([]byte{0x4b}, at(tile, base, index, disp)...)...)
+	k.vex(fmt.Sprintf("TILESTORED TMM%d, %d(%s)(%s*1)", tile, disp, base.Asm(), index.Asm()), xF3, 0,
+		append([]byte{0x4b}, at(tile, base, index, disp)...)...)
 }
 
 // multiply adds a·b to the sums.

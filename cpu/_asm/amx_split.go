@@ -9,8 +9,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// splitter writes what cuts float32 numbers into bfloat16 pieces: each is the rest so far, rounded to 8 significant bits,
-// halves away from zero. What three pieces leave is nothing.
+// splitter writes what cuts float32 numbers into bfloat16 pieces: each is the rest so far, rounded to 8 significant
+// bits, halves away from zero. What three pieces leave is nothing.
 type splitter struct {
 	*Context
 	half, high reg.VecVirtual // 2¹⁵ and the upper half of a word
@@ -31,8 +31,9 @@ func (s *splitter) broadcast(word uint32, to reg.VecVirtual) {
 	s.VPBROADCASTD(bits, to)
 }
 
-// pieces cuts two vectors at a time and hands the pieces over, in the upper halves of words; what is in the lower halves of the
-// first two, the handlers drop. Where a number is NaN or infinite, or becomes so by rounding, the last rest is NaN.
+// pieces cuts two vectors at a time and hands the pieces over, in the upper halves of words; what is in the lower
+// halves of the first two, the handlers drop. Where a number is NaN or infinite, or becomes so by rounding, the last
+// rest is NaN.
 func (s *splitter) pieces(x, y reg.VecVirtual, put func(piece int, x, y reg.VecVirtual)) {
 	for p := range pieces - 1 {
 		tx, ty, hx, hy := s.ZMM(), s.ZMM(), s.ZMM(), s.ZMM()
@@ -65,8 +66,10 @@ func splitRows(c *Context) {
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
 	c.SignatureExpr("func(to *byte, tiles int, from *float32, ld, rows, cols int) bool")
-	c.Doc("splitRowsAMX cuts a block of rows ≤ 16 by cols numbers, rows ld apart, into bfloat16 pieces and lays them out as tiles of 16 rows",
-		"by 32 columns, the first to, the next piece tiles·1024 bytes on, the next columns three times that; missing columns are 0.",
+	c.Doc("splitRowsAMX cuts a block of rows ≤ 16 by cols numbers, rows ld apart, into bfloat16 pieces and lays them "+
+		"out as tiles of 16 rows",
+		"by 32 columns, the first to, the next piece tiles·1024 bytes on, the next columns three times that; missing "+
+			"columns are 0.",
 		"It says whether all numbers are finite.")
 	s := newSplitter(c)
 	to, tiles, from, ld, rows, cols := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
@@ -133,9 +136,12 @@ func splitPairs(c *Context, tiles int) {
 	c.Pragma("noescape")
 	c.SignatureExpr("func(to *byte, room int, from *float32, ld, rows, panels, lanes int) bool")
 	if tiles == 1 {
-		c.Doc("splitPairsCAMX cuts a block of rows by so many panels of 16·C columns, of which the last 16 of a panel are only lanes, rows ld apart,",
-			"into bfloat16 pieces and lays each panel out as C tiles of 16 pairs of rows by 16 columns, the first to, the next piece C·1024 bytes on,",
-			"the next rows three times that, the next panel room bytes on; missing rows are 0. It says whether all numbers are finite.")
+		c.Doc("splitPairsCAMX cuts a block of rows by so many panels of 16·C columns, of which the last 16 of a "+
+			"panel are only lanes, rows ld apart,",
+			"into bfloat16 pieces and lays each panel out as C tiles of 16 pairs of rows by 16 columns, the first "+
+				"to, the next piece C·1024 bytes on,",
+			"the next rows three times that, the next panel room bytes on; missing rows are 0. It says whether all "+
+				"numbers are finite.")
 	}
 	s := newSplitter(c)
 	to, from, ld, rows, room, panels, n := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
@@ -222,7 +228,8 @@ func splitPairs(c *Context, tiles int) {
 	c.JMP(LabelRef("next"))
 }
 
-// pairs cuts two rows and stores each piece of x beside that of y, low | y & high: the last rest of a subnormal number has a lower half.
+// pairs cuts two rows and stores each piece of x beside that of y, low | y & high: the last rest of a subnormal number
+// has a lower half.
 func (s *splitter) pairs(x, y reg.VecVirtual, slot func(piece int) Mem) {
 	s.pieces(x, y, func(piece int, x, y reg.VecVirtual) {
 		low := s.ZMM()

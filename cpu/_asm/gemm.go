@@ -114,13 +114,18 @@ func tile(c *Context, s registers, t tileShape) {
 	c.Function(fmt.Sprintf("gemm%dx%d%s", t.rows, t.vecs, s.name))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int, add bool, ahead uintptr, inc, step int)")
+	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes " +
+		"int, add bool, ahead uintptr, inc, step int)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
-			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of", s.name),
-			fmt.Sprintf("c ldc apart; it adds where add is set. n is strips times V vectors of %d columns, except that the last vector of each", s.lanes),
-			"strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals",
-			"gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines",
+			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < "+
+				"n, with the rows of", s.name),
+			fmt.Sprintf("c ldc apart; it adds where add is set. n is strips times V vectors of %d columns, except "+
+				"that the last vector of each", s.lanes),
+			"strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of "+
+				"q. It equals",
+			"gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip "+
+				"s asks for the lines",
 			"at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.")
 	}
 	k := &tileKernel{Context: c, registers: s, tileShape: t}
@@ -161,8 +166,8 @@ func tile(c *Context, s registers, t tileShape) {
 	c.RET()
 }
 
-// terms adds all terms to the sums, in one of three ways: B lies far off, so that its rows are asked for early; B is near,
-// so that the next panel of A is; the last vector of a row of B is partly used.
+// terms adds all terms to the sums, in one of three ways: B lies far off, so that its rows are asked for early; B is
+// near, so that the next panel of A is; the last vector of a row of B is partly used.
 func (k *tileKernel) terms(way string, n, cs, ldb reg.GPVirtual) {
 	fours := k.GP64()
 	k.MOVQ(n, fours)
@@ -190,8 +195,8 @@ func (k *tileKernel) terms(way string, n, cs, ldb reg.GPVirtual) {
 	}
 }
 
-// lookAhead makes the address of the first line to ask for, moves the argument on to the next strip's, and goes to near if
-// there is one.
+// lookAhead makes the address of the first line to ask for, moves the argument on to the next strip's, and goes to near
+// if there is one.
 func (k *tileKernel) lookAhead() {
 	at, step, inc := k.GP64(), k.stride("step"), k.stride("inc")
 	k.Load(k.Param("ahead"), at)
@@ -273,8 +278,8 @@ func (k *tileKernel) maskOf(lanes reg.GPVirtual) {
 	k.signMask(lanes)
 }
 
-// beforeLast gives the bytes of the vectors before the last one of so many elements as an argument says, 1 or more, and makes
-// the mask of the last one.
+// beforeLast gives the bytes of the vectors before the last one of so many elements as an argument says, 1 or more, and
+// makes the mask of the last one.
 func (k *tileKernel) beforeLast(elements string) reg.GPVirtual {
 	whole, lanes := k.GP64(), k.GP64()
 	k.Load(k.Param(elements), whole)

@@ -9,8 +9,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// dotShapes lists the kernels of products with few columns, whose vectors run along k: for each number of columns as many
-// rows as leave registers for a vector of each row and one of B, and a single row for what is left.
+// dotShapes lists the kernels of products with few columns, whose vectors run along k: for each number of columns as
+// many rows as leave registers for a vector of each row and one of B, and a single row for what is left.
 func (s registers) dotShapes() []tileShape {
 	rows := s.dotRows()
 	var list []tileShape
@@ -45,8 +45,10 @@ func dots(c *Context, s registers, t tileShape) {
 	c.SignatureExpr("func(groups, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
-			fmt.Sprintf("dotsRxN%s computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;", s.name),
-			"it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.")
+			fmt.Sprintf("dotsRxN%s computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N "+
+				"and q < k, all at least 1;", s.name),
+			"it adds where add is set. Each sum is one of as many sums as a vector has lanes, added "+
+				"pairwise at the end.")
 	}
 	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
 	whole := k.beforeLast("k")

@@ -18,10 +18,12 @@ func copyRows(c *Context, s registers, masked bool) {
 	c.Pragma("noescape")
 	if masked {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows, cols int)")
-		c.Doc("mulRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j] for i < rows, j < cols; rows and cols at least 1.")
+		c.Doc("mulRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j] for i < rows, j < " +
+			"cols; rows and cols at least 1.")
 	} else {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, rows, cols int)")
-		c.Doc("copyRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and cols at least 1.")
+		c.Doc("copyRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and " +
+			"cols at least 1.")
 	}
 	k := &tileKernel{Context: c, registers: s}
 	dst, src, by := c.GP64(), c.GP64(), c.GP64()

@@ -9,10 +9,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Kernels whose rows are found by a list of places in a table, so that a minibatch need not be copied together. What comes
-// next in the list they ask for while they work: a row that nobody has read lately is far off, and the processor does not guess it.
+// Kernels whose rows are found by a list of places in a table, so that a minibatch need not be copied together. What
+// comes next in the list they ask for while they work: a row that nobody has read lately is far off, and the processor
+// does not guess it.
 
-// leastDotRows is the fewest columns of a kernel along k with such rows: with fewer there are more rows than address registers.
+// leastDotRows is the fewest columns of a kernel along k with such rows: with fewer there are more rows than address
+// registers.
 const leastDotRows = 7
 
 // dotRows writes the kernel along k of so many rows and columns.
@@ -23,7 +25,8 @@ func dotRows(c *Context, s registers, t tileShape) {
 	c.SignatureExpr("func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)")
 	if t.vecs == leastDotRows && t.rows == 1 {
 		c.Doc(
-			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.", s.name),
+			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < "+
+				"groups·R, j < N and q < k, all at least 1.", s.name),
 			"R more rows of the list are asked for. Each sum is that of dotsRxN.")
 	}
 	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
@@ -66,8 +69,10 @@ func tileRows(c *Context, s registers, t tileShape) {
 	c.SignatureExpr("func(k int, a *float32, rs, cs int, rows *int, table *float32, c *float32, ldc, strips int)")
 	if t.rows == 1 {
 		c.Doc(
-			fmt.Sprintf("tileRowsRxV%s computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc", s.name),
-			fmt.Sprintf("apart; n is strips times V vectors of %d columns. %d more rows of the list are asked for. Each sum is that of gemmRxV.", s.lanes, nextRows))
+			fmt.Sprintf("tileRowsRxV%s computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k "+
+				"and j < n, with the rows of c ldc", s.name),
+			fmt.Sprintf("apart; n is strips times V vectors of %d columns. %d more rows of the list are asked for. "+
+				"Each sum is that of gemmRxV.", s.lanes, nextRows))
 	}
 	k := &tileKernel{Context: c, registers: s, tileShape: t}
 	c.Label("strip")

@@ -40,7 +40,8 @@ func (s isa) reg() vec {
 	return s.XMM()
 }
 
-// constant is a 32-bit pattern in all lanes. It lies eight times in memory: AVX2 reads it as a vector, AVX-512 broadcasts.
+// constant is a 32-bit pattern in all lanes. It lies eight times in memory: AVX2 reads it as a vector, AVX-512
+// broadcasts.
 type constant uint32
 
 func f32(v float64) constant { return constant(math.Float32bits(float32(v))) }
@@ -85,11 +86,12 @@ func emitPool(s *build.Context) {
 type step struct{ plain, broadcast func(*build.Context, ...Op) }
 
 var (
-	add   = step{(*build.Context).VADDPS, (*build.Context).VADDPS_BCST}
-	sub   = step{(*build.Context).VSUBPS, (*build.Context).VSUBPS_BCST}
-	mul   = step{(*build.Context).VMULPS, (*build.Context).VMULPS_BCST}
-	div   = step{(*build.Context).VDIVPS, (*build.Context).VDIVPS_BCST}
-	least = step{(*build.Context).VMINPS, (*build.Context).VMINPS_BCST} // the second operand where either is NaN or both are zeros
+	add = step{(*build.Context).VADDPS, (*build.Context).VADDPS_BCST}
+	sub = step{(*build.Context).VSUBPS, (*build.Context).VSUBPS_BCST}
+	mul = step{(*build.Context).VMULPS, (*build.Context).VMULPS_BCST}
+	div = step{(*build.Context).VDIVPS, (*build.Context).VDIVPS_BCST}
+	// the second operand where either is NaN or both are zeros
+	least = step{(*build.Context).VMINPS, (*build.Context).VMINPS_BCST}
 	most  = step{(*build.Context).VMAXPS, (*build.Context).VMAXPS_BCST}
 	and   = step{(*build.Context).VANDPS, (*build.Context).VANDPS_BCST}
 	or    = step{(*build.Context).VORPS, (*build.Context).VORPS_BCST}
@@ -287,8 +289,8 @@ func (s isa) atLeast(bound vec) func(x vec) vec {
 	return func(x vec) vec { return s.do(add, s.do(most, bound, x), fix) }
 }
 
-// atMost makes min(x, bound) of two steps: where the bound is -0 the result has the sign bit set anyway, and setting all
-// bits is NaN.
+// atMost makes min(x, bound) of two steps: where the bound is -0 the result has the sign bit set anyway, and setting
+// all bits is NaN.
 func (s isa) atMost(bound vec) func(x vec) vec {
 	minusZero := s.load(signBit)
 	fix := s.keep(s.icompare((*build.Context).VPCMPEQD, bound, minusZero), minusZero)

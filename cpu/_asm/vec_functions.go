@@ -46,7 +46,8 @@ func (s isa) exp(x vec) vec {
 	n := s.do(sub, t, f32(0x1.8p23))
 	r := s.do(sub, x, s.do(mul, n, f32(0.693359375)))
 	r = s.do(sub, r, s.do(mul, n, f32(-2.12194440e-4)))
-	p := s.horner(r, f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3), f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1))
+	p := s.horner(r, f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3), f32(4.1665795894e-2),
+		f32(1.6666665459e-1), f32(5.0000001201e-1))
 	p = s.do(mul, s.do(mul, p, r), r)
 	p = s.do(add, s.do(add, p, r), f32(1))
 	if s.wide() {
@@ -77,7 +78,8 @@ func (s isa) tanh(a []vec) vec {
 	far := s.do(div, s.do(sub, one, e), s.do(add, one, e))
 	far = s.do(or, far, s.do(and, x, signBit))
 	z := s.do(mul, x, x)
-	p := s.horner(z, f32(-5.70498872745e-3), f32(2.06390887954e-2), f32(-5.37397155531e-2), f32(1.33314422036e-1), f32(-3.33332819422e-1))
+	p := s.horner(z, f32(-5.70498872745e-3), f32(2.06390887954e-2), f32(-5.37397155531e-2), f32(1.33314422036e-1),
+		f32(-3.33332819422e-1))
 	near := s.do(add, s.do(mul, s.do(mul, p, z), x), x)
 	return s.choose(s.compare(lessThan, s.do(and, x, noSign), f32(0.625)), near, far)
 }

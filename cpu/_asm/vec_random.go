@@ -52,7 +52,8 @@ const (
 // blocks as dst holds. A lane of 64 bits computes one block, its words in the low halves: multiplication reads nothing
 // else, and what the high halves hold never comes back.
 func (s isa) philox() {
-	s.begin("philoxBits", "func(dst []int32, seed uint64, step, stream uint32, block uint64)", ", but leaves a last part shorter than a group (32 words, AVX2: 16) as it is")
+	s.begin("philoxBits", "func(dst []int32, seed uint64, step, stream uint32, block uint64)",
+		", but leaves a last part shorter than a group (32 words, AVX2: 16) as it is")
 	dst, n := s.Load(s.Param("dst").Base(), s.GP64()), s.Load(s.Param("dst").Len(), s.GP64())
 	group := s.lanes() * 2 // words
 	index := s.reg()

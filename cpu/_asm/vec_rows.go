@@ -66,12 +66,15 @@ func prefetch(c *build.Context) {
 const rowsAtOnce = 8
 
 // copyRows8 writes func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int): dst[r·ldd + i] =
-// src[rows[r]·lds + i] for the eight r and i < n. The rows are walked side by side: each lies in pages of its own, and the processor fetches ahead in
-// several at once, which brings twice the bytes per second that one row after the other does.
+// src[rows[r]·lds + i] for the eight r and i < n. The rows are walked side by side: each lies in pages of its own, and
+// the processor fetches ahead in several at once, which brings twice the bytes per second that one row after the other
+// does.
 func (s isa) copyRows8() {
 	s.begin("copyRows8", "func(dst []float32, ldd int, src []float32, lds int, rows *[8]int32, n int)", "")
-	dst, ldd, n := s.Load(s.Param("dst").Base(), s.GP64()), s.Load(s.Param("ldd"), s.GP64()), s.Load(s.Param("n"), s.GP64())
-	src, lds, numbers := s.Load(s.Param("src").Base(), s.GP64()), s.Load(s.Param("lds"), s.GP64()), s.Load(s.Param("rows"), s.GP64())
+	dst, ldd, n := s.Load(s.Param("dst").Base(), s.GP64()), s.Load(s.Param("ldd"), s.GP64()),
+		s.Load(s.Param("n"), s.GP64())
+	src, lds, numbers := s.Load(s.Param("src").Base(), s.GP64()), s.Load(s.Param("lds"), s.GP64()),
+		s.Load(s.Param("rows"), s.GP64())
 	s.SHLQ(U8(2), ldd)
 	rows := make([]reg.Register, rowsAtOnce)
 	for r := range rows {

@@ -16,6 +16,7 @@ import (
 	"bilevel/internal/archive"
 	"bilevel/internal/atomicfile"
 	"bilevel/internal/download"
+	"bilevel/internal/lockfile"
 )
 
 // Options say how to fetch.
@@ -70,19 +71,27 @@ func readRecord(root, name string) (*record, error) {
 }
 
 // Get fetches a set into Root/NAME, whole or not at all: files are fetched and unpacked in Root/.NAME.part, which stays
-// where Get fails or is cancelled, and then renamed. got is false where the set is there already.
+// where Get fails or is cancelled, and then renamed. got is false where the set is there already. Two processes do not
+// get one set at the same time: the second is refused.
 func (s Set) Get(ctx context.Context, o Options) (dir string, got bool, err error) {
 	dir = filepath.Join(o.Root, s.Name)
 	const remedy = "%w; set $" + data.EnvFolder + " to a folder that can be written to"
 	if err := os.MkdirAll(o.Root, 0o777); err != nil {
 		return dir, false, fmt.Errorf(remedy, err)
 	}
-	if _, err := os.Stat(dir); err == nil {
-		if err := s.readable(dir); err != nil {
-			return dir, false, err
-		}
-		return dir, false, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if there, err := s.isThere(dir); there || err != nil {
+		return dir, false, err
+	}
+	release, err := lockfile.Take(filepath.Join(o.Root, "."+s.Name+".lock"))
+	if held := (*lockfile.Held)(nil); errors.As(err, &held) {
+		return dir, false, fmt.Errorf("%s: %s is getting it into %s just now; wait until it has ended", s.Name,
+			held.Holder, o.Root)
+	}
+	if err != nil {
+		return dir, false, fmt.Errorf(remedy, err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if there, err := s.isThere(dir); there || err != nil { // got by another process since
 		return dir, false, err
 	}
 	old, err := readRecord(o.Root, s.Name)
@@ -124,6 +133,17 @@ func (s Set) Get(ctx context.Context, o Options) (dir string, got bool, err erro
 		}
 	}
 	return dir, true, os.Rename(stage, dir)
+}
+
+// isThere tells whether the set's folder is there; its error is a folder that does not hold the set.
+func (s Set) isThere(dir string) (bool, error) {
+	if _, err := os.Stat(dir); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return false, err
+	}
+	return true, s.readable(dir)
 }
 
 // readable holds the set's folder against what is published of its form and rows.
@@ -203,7 +223,8 @@ func (s Set) getFile(ctx context.Context, o Options, f file, stage string, old *
 		if result, err = client.Get(ctx, want, path); err != nil {
 			var dead *download.Error
 			if errors.As(err, &dead) {
-				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command", err, path)
+				err = fmt.Errorf("%w; try again later, or put the file from elsewhere at %s and run the same command",
+					err, path)
 			}
 			return archived{}, err
 		}

@@ -70,15 +70,16 @@ func (s Set) Verify(root, dir string) (Verdict, error) {
 			return v, nil
 		}
 		v.Good = false
-		v.Says = fmt.Sprintf("bad: %s is not as in the first download on %s; remove the folder %s and run: bilevel data "+
-			"get %s",
+		v.Says = fmt.Sprintf(
+			"bad: %s is not as in the first download on %s; remove the folder %s and run: bilevel data get %s",
 			differing(have, first.Contents), first.Time.Format(time.DateOnly), dir, s.Name)
 		return v, nil
 	}
 	if s.allKnown {
 		v.Good = false
-		v.Says = fmt.Sprintf("bad: its files read well, but their content is of no known release (%s differs); remove the "+
-			"folder %s and run: bilevel data get %s",
+		v.Says = fmt.Sprintf(
+			"bad: its files read well, but their content is of no known release (%s differs); remove the "+
+				"folder %s and run: bilevel data get %s",
 			differing(have, s.releases[0].contents), dir, s.Name)
 		return v, nil
 	}

@@ -380,7 +380,8 @@ func TestUseAfterFreeAndClose(t *testing.T) {
 	d.Free(x)
 	_, allocErr := d.Alloc(device.Real, 1)
 	_, prepareErr := d.Prepare(devicetest.Increment(x))
-	for _, err := range []error{allocErr, prepareErr, d.Sync(), d.Close(), r.Run(1), d.Upload(x, 0, device.Float32s([]float32{1})),
+	for _, err := range []error{allocErr, prepareErr, d.Sync(), d.Close(), r.Run(1),
+		d.Upload(x, 0, device.Float32s([]float32{1})),
 		d.Download(device.Float32s([]float32{1}), x, 0), d.Copy(x, 0, x, 0, 0)} {
 		require.ErrorContains(t, err, "closed")
 	}

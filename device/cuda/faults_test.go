@@ -68,7 +68,8 @@ func TestEveryLaunchFails(t *testing.T) {
 		require.Equal(t, driver.LaunchOutOfResources, e.Code)
 		require.Regexp(
 			t,
-			`^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`,
+			`^cuda-sim: program "work", instruction \d \(\w+ of \[\d.*\)+: cuGraphLaunch failed: the launch needs `+
+				`too many resources: (\d+ nodes: )?\w+, grid \[\d+ 1 1\], block`,
 			err.Error(),
 		)
 	})

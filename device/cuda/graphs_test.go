@@ -232,14 +232,16 @@ func TestUpdatesAreSingleKernels(t *testing.T) {
 		}},
 		{"SGD with momentum", n, []string{"map"}, func(v func(string) *tensor.Variable) []tensor.Update {
 			m := v("m").Node().Scale(0.9).Add(v("g").Node())
-			return []tensor.Update{{Var: v("m"), Value: m}, {Var: v("x"), Value: v("x").Node().Sub(number("rate").Node().Mul(m))}}
+			return []tensor.Update{{Var: v("m"), Value: m},
+				{Var: v("x"), Value: v("x").Node().Sub(number("rate").Node().Mul(m))}}
 		}},
 		{"Adam", n, []string{"map"}, func(v func(string) *tensor.Variable) []tensor.Update {
 			g := v("g").Node()
 			m := v("m").Node().Scale(0.9).Add(g.Scale(0.1))
 			s := v("s").Node().Scale(0.999).Add(g.Square().Scale(0.001))
 			step := number("rate").Node().Mul(m).Div(s.Sqrt().AddConst(1e-8))
-			return []tensor.Update{{Var: v("m"), Value: m}, {Var: v("s"), Value: s}, {Var: v("x"), Value: v("x").Node().Sub(step)}}
+			return []tensor.Update{{Var: v("m"), Value: m}, {Var: v("s"), Value: s},
+				{Var: v("x"), Value: v("x").Node().Sub(step)}}
 		}},
 		{"CG's residual", n, []string{"reduce"}, residual},
 		{"CG's long residual", many, []string{"reduce", "reduce"}, residual}, // the blocks' sums, and their sum

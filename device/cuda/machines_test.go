@@ -30,7 +30,8 @@ func (d described) Cards() ([]driver.Card, error) {
 
 // A machine whose driver finds no card, and one whose driver is too old, are told apart in a sentence.
 func TestMachinesWithoutAUsableCard(t *testing.T) {
-	const old = "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"
+	const old = "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver " +
+		"535 or newer)"
 	for _, c := range []struct {
 		name    string
 		version int
@@ -70,7 +71,8 @@ func TestCardsTooOldForTheKernels(t *testing.T) {
 		want         int
 		capabilities [][2]int
 	}{
-		{0, [][2]int{{8, 0}}}, {0, [][2]int{{8, 6}, {9, 0}}}, {1, [][2]int{{7, 5}, {8, 0}}}, {2, [][2]int{{7, 0}, {6, 1}, {10, 0}}}, {1, [][2]int{{5, 9}, {12, 1}}},
+		{0, [][2]int{{8, 0}}}, {0, [][2]int{{8, 6}, {9, 0}}}, {1, [][2]int{{7, 5}, {8, 0}}},
+		{2, [][2]int{{7, 0}, {6, 1}, {10, 0}}}, {1, [][2]int{{5, 9}, {12, 1}}},
 	} {
 		n, err := cuda.Choose(of(c.capabilities...))
 		require.NoError(t, err)
@@ -79,7 +81,8 @@ func TestCardsTooOldForTheKernels(t *testing.T) {
 	_, err = cuda.Choose(of([2]int{7, 0}, [2]int{7, 5}))
 	require.ErrorIs(t, err, device.ErrMissing)
 	require.EqualError(t, err, "device not available: cuda:0: simulated A100 "+old+
-		"; cuda:1: simulated H100 is too old: it has compute capability 7.5, and the kernels need 8.0 (Ampere or newer)")
+		"; cuda:1: simulated H100 is too old: it has compute capability 7.5, and the kernels need 8.0 "+
+		"(Ampere or newer)")
 	_, err = cuda.Choose(of())
 	require.ErrorIs(t, err, device.ErrMissing)
 	require.EqualError(t, err, "device not available: cuda:0: the NVIDIA driver finds no card")
@@ -102,7 +105,8 @@ func TestLimitsOfTheCard(t *testing.T) {
 	_, err = d.Prepare(devicetest.Increment(x))
 	require.Regexp(
 		t,
-		`^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 1\], block \[\d+ 1 1\]: `+
+		`^cuda:0: program "increment", instruction 0 \(Map of \[100000\], \[100000\]\): kernel map_\w+, grid \[\d+ 1 `+
+			`1\], block \[\d+ 1 1\]: `+
 			`\d+ blocks along x: simulated A100 takes 1 to 3$`,
 		err,
 	)

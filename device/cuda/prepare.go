@@ -45,7 +45,8 @@ func (b *bound) fault() driver.Ptr {
 	return b.faults.at + driver.Ptr(faultBytes*slices.Index(b.faults.codes, b.number))
 }
 
-// fits says whether compiled kernels can do the instruction: they count elements in 32 bits. Emitted ones have no such limit.
+// fits says whether compiled kernels can do the instruction: they count elements in 32 bits. Emitted ones have no such
+// limit.
 func (b *bound) fits() error {
 	if b.Op == device.Map || b.Op == device.Reduce {
 		return nil
@@ -56,7 +57,8 @@ func (b *bound) fits() error {
 			far = max(far, n, v.Strides[a])
 		}
 		if far = max(far, v.Size()); far > math.MaxInt32 {
-			return fmt.Errorf("%s: program %q, instruction %d: %s takes fewer than 2^31 elements, not shape %v with strides %v",
+			return fmt.Errorf(
+				"%s: program %q, instruction %d: %s takes fewer than 2^31 elements, not shape %v with strides %v",
 				b.device.name, b.program.Name, b.number, b.Op, v.Shape, v.Strides)
 		}
 	}
@@ -117,8 +119,8 @@ func (b *bound) in(i int) kernels.Strided { return strided(i, b.In[i]) }
 func (b *bound) out() kernels.Strided     { return strided(len(b.In), b.Out[0]) }
 func (b *bound) faulty() kernels.Operand  { return kernels.Operand{Number: len(b.In) + len(b.Out)} }
 
-// strided is a view of up to three axes, as most kernels take it. The shape rules of their operations say that there are no more;
-// a view of more axes goes through view.
+// strided is a view of up to three axes, as most kernels take it. The shape rules of their operations say that there
+// are no more; a view of more axes goes through view.
 func strided(number int, v device.View) kernels.Strided {
 	s := kernels.Strided{Number: number, Off: v.Off}
 	if len(v.Strides) > len(s.Strides) {
@@ -145,7 +147,8 @@ func planRowSoftmax(b *bound) step {
 func planGather(b *bound) step {
 	table := b.In[0].Shape
 	return b.compiled(kernels.Gather{Rows: table[0], Cols: table[1], Count: b.In[1].Shape[0],
-		Table: b.in(0), Index: b.in(1), Out: b.out(), Bytes: b.program.Type(b.In[0]) == device.Byte, Fault: b.faulty()}.Plan())
+		Table: b.in(0), Index: b.in(1), Out: b.out(), Bytes: b.program.Type(b.In[0]) == device.Byte,
+		Fault: b.faulty()}.Plan())
 }
 
 func planScatterAdd(b *bound) step {
@@ -177,9 +180,9 @@ func planCopy(b *bound) step {
 	return b.compiled(k.Plan())
 }
 
-// planGemm is a product, with the epilogue in the kernels that store it. An epilogue that is too long for that (emit.Fits) is
-// a Map over the product in place; where one of its extra inputs is the output itself, the product goes to scratch
-// memory first.
+// planGemm is a product, with the epilogue in the kernels that store it. An epilogue that is too long for that
+// (emit.Fits) is a Map over the product in place; where one of its extra inputs is the output itself, the product goes
+// to scratch memory first.
 func planGemm(b *bound) step {
 	a := b.Attr.(device.GemmAttr)
 	A, out, target := b.In[0], b.Out[0], len(b.In)
@@ -187,8 +190,9 @@ func planGemm(b *bound) step {
 		return step{}
 	}
 	g := kernels.Gemm{
-		Batch: out.Shape[0], M: out.Shape[1], N: out.Shape[2], K: A.Shape[2], Processors: b.device.card.Processors, TensorCores: b.device.given.TensorCores,
-		A: b.in(0), B: b.in(1), Out: b.out(),
+		Batch: out.Shape[0], M: out.Shape[1], N: out.Shape[2], K: A.Shape[2], Processors: b.device.card.Processors,
+		TensorCores: b.device.given.TensorCores,
+		A:           b.in(0), B: b.in(1), Out: b.out(),
 	}
 	next := 2
 	for _, mask := range []struct {

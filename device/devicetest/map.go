@@ -13,10 +13,12 @@ func mapCases() []Case {
 	var cases []Case
 	add := func(name string, build func(*trial)) { cases = append(cases, single("Map/"+name, build)) }
 
-	for _, n := range []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 1000, 1023, 1024, 1025, 2049, 4096, 4099, 20011} {
+	for _, n := range []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 1000, 1023, 1024, 1025, 2049, 4096,
+		4099, 20011} {
 		add(fmt.Sprint(n), func(t *trial) { t.fused(dense, dense, n) })
 	}
-	for _, shape := range [][]int{{}, {1, 1, 1}, {130, 257}, {3, 1, 5}, {257, 1}, {1, 257}, {2, 3, 4, 5, 6}, {4, 0, 3}, {7, 13, 11}} {
+	for _, shape := range [][]int{{}, {1, 1, 1}, {130, 257}, {3, 1, 5}, {257, 1}, {1, 257}, {2, 3, 4, 5, 6}, {4, 0, 3},
+		{7, 13, 11}} {
 		for _, l := range whole() {
 			add(fmt.Sprintf("%v/%s", shape, l.name), func(t *trial) { t.fused(l, whole()[len(shape)%5], shape...) })
 		}

@@ -232,7 +232,8 @@ func TestFaultsAreFound(t *testing.T) {
 		{"index errors lost", "Gather/index", &broken{hide: true}},
 		{"index errors lost", "ScatterAdd/index", &broken{hide: true}},
 		{"upload offset ignored", "Memory/transfer/", &broken{upload: func(int) int { return 0 }}},
-		{"new memory is dirty", "Memory/alloc/zeroed", &broken{alloc: func(d device.Device, b device.Buffer) { poke(d, b, b.Len()/2, 1) }}},
+		{"new memory is dirty", "Memory/alloc/zeroed",
+			&broken{alloc: func(d device.Device, b device.Buffer) { poke(d, b, b.Len()/2, 1) }}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.d.Device = ref.New()
@@ -259,12 +260,13 @@ func everyOperation(t *testing.T, op device.Op) {
 		name string
 		d    device.Device
 	}{
-		{"last element off by 2^-14", narrow{&broken{Device: ref.New(), after: func(d device.Device, p *device.Program) {
-			if b, v := out(p); b != nil && last(v) >= 0 {
-				// seen by some case, if not by every one: products of long rows may err more
-				poke(d, b, last(v), 1+0x1p-14)
-			}
-		}}}},
+		{"last element off by 2^-14",
+			narrow{&broken{Device: ref.New(), after: func(d device.Device, p *device.Program) {
+				if b, v := out(p); b != nil && last(v) >= 0 {
+					// seen by some case, if not by every one: products of long rows may err more
+					poke(d, b, last(v), 1+0x1p-14)
+				}
+			}}}},
 		{"writes before the output", &broken{Device: ref.New(), after: func(d device.Device, p *device.Program) {
 			if b, v := out(p); b != nil {
 				poke(d, b, v.Off-1, 2)

@@ -35,7 +35,8 @@ func kthLargestCases() []Case {
 			add(fmt.Sprint(n), normal, k, n)
 		}
 	}
-	for _, sizes := range [][]int{{5, 300}, {0, 7, 0}, {1, 1, 1, 1}, {3, 4099, 0, 517}, {9, 8, 7, 6, 5, 4, 3, 2, 1, 40}} {
+	for _, sizes := range [][]int{{5, 300}, {0, 7, 0}, {1, 1, 1, 1}, {3, 4099, 0, 517},
+		{9, 8, 7, 6, 5, 4, 3, 2, 1, 40}} {
 		for _, k := range []int{1, 2, 4, 7} {
 			if n := sum(sizes); k <= n {
 				add(fmt.Sprint(sizes), normal, n-k+1, sizes...)
@@ -53,7 +54,8 @@ func kthLargestCases() []Case {
 	for _, data := range []struct {
 		name string
 		list []float64
-	}{{"edges", edges}, {"tiny", tiny}, {"equal", []float64{-2.5}}, {"zeros", []float64{math.Copysign(0, -1), 0}}, {"nan", []float64{1, math.NaN(), 2}}} {
+	}{{"edges", edges}, {"tiny", tiny}, {"equal", []float64{-2.5}}, {"zeros", []float64{math.Copysign(0, -1), 0}},
+		{"nan", []float64{1, math.NaN(), 2}}} {
 		for _, k := range []int{1, 2, 9, 30, 61, 77, 99, 100} {
 			add(data.name, func(*trial) func() float64 { return each(data.list) }, k, 60, 40)
 		}

@@ -21,7 +21,8 @@ const maxAngle = 1e4
 //
 //   - 0: the result is an argument, its negative, or a small integer: the bits are right, the sign of zero included.
 //   - 0.5: IEEE 754 demands correct rounding.
-//   - 4: polynomial approximations after argument reduction, each a few operations of half an ulp. Good single-precision
+//   - 4: polynomial approximations after argument reduction, each a few operations of half an ulp. Good
+//     single-precision
 //     libraries stay within 1 to 4 (CUDA's table of maximum errors: expf 2, logf 1, tanhf 2, sinf and cosf 2).
 var ulps = [expr.NumFn]float64{
 	expr.Sqrt: 0.5, expr.Add: 0.5, expr.Sub: 0.5, expr.Mul: 0.5, expr.Div: 0.5,

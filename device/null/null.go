@@ -1,6 +1,7 @@
 // Package null is a device that accepts everything, keeps no elements and computes nothing. It validates programs and
-// counts what is asked of it, which is what tests of plans, leaks and lifetimes want to see: how much memory a plan
-// takes at its peak, whether everything was given back, how often the host talks to the device.
+// counts what is asked of it: how much memory is taken at its peak, whether everything was given back, how often the
+// host talks to the device. Tests of plans, leaks and lifetimes look at that, and so does whoever wants to know what a
+// run will need before it begins: everything that is read from a null device is 0, and a run on it takes little time.
 package null
 
 import (
@@ -16,8 +17,11 @@ type Stats struct {
 	Frees  int // buffers given back by Free
 
 	LiveBuffers int // handed out and not given back
-	LiveBytes   int // their size, on a device with 32-bit numbers
+	LiveBytes   int // their size
 	PeakBytes   int // the most LiveBytes ever was
+
+	Largest      string // the program with most scratch memory, which are its intermediate values
+	LargestBytes int    // that memory
 
 	Uploads       int
 	UploadBytes   int
@@ -36,6 +40,7 @@ type Stats struct {
 // programs that do not validate, anything after Close) fail here too.
 type Device struct {
 	mu     sync.Mutex
+	info   device.Info
 	ledger *device.Ledger
 	stats  Stats
 }
@@ -48,8 +53,18 @@ type buffer struct{ device.Block }
 // memoryBytes bounds what is allocated, so that the sums of bytes do not overflow in any sensible test.
 const memoryBytes = 1 << 50
 
-// New returns a null device with all counts zero.
-func New() *Device { return &Device{ledger: device.NewLedger("null", 32)} }
+// New returns a null device with all counts zero. It says 32 bits and sums one term after the other; nothing is
+// computed, so nothing is promised.
+func New() *Device {
+	return Like(device.Info{Name: "null", Detail: "computes nothing", Threads: 1, RealBits: 32, SumBlock: 1})
+}
+
+// Like returns a null device in the place of another one: it calls itself what that is called, and its numbers have as
+// many bits, so that the same run takes the same memory on both.
+func Like(info device.Info) *Device {
+	info.Memory, info.Alignment = memoryBytes, 1
+	return &Device{info: info, ledger: device.NewLedger(info.Name, info.RealBits)}
+}
 
 // Stats gives the counts so far.
 func (d *Device) Stats() Stats {
@@ -58,14 +73,13 @@ func (d *Device) Stats() Stats {
 	return d.stats
 }
 
-// Info says 32 bits and sums one term after the other; nothing is computed, so nothing is promised.
+// Info describes the device.
 func (d *Device) Info() device.Info {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return device.Info{
-		Name: "null", Detail: "computes nothing", Threads: 1, RealBits: 32, SumBlock: 1,
-		Memory: memoryBytes, Free: memoryBytes - d.ledger.Bytes(), Alignment: 1,
-	}
+	info := d.info
+	info.Free = memoryBytes - d.ledger.Bytes()
+	return info
 }
 
 // Alloc counts a buffer; it takes no memory for the elements.
@@ -111,7 +125,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error 
 		return err
 	}
 	d.stats.Uploads++
-	d.stats.UploadBytes += bytesOf(src)
+	d.stats.UploadBytes += d.bytesOf(src)
 	return nil
 }
 
@@ -130,7 +144,7 @@ func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) erro
 	clear(dst.I32)
 	clear(dst.U8)
 	d.stats.Downloads++
-	d.stats.DownloadBytes += bytesOf(dst)
+	d.stats.DownloadBytes += d.bytesOf(dst)
 	return nil
 }
 
@@ -148,10 +162,8 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	return nil
 }
 
-// bytesOf is the size of host memory on a device with 32-bit numbers.
-func bytesOf(h device.HostSlice) int {
-	return h.Len() * int(device.Info{RealBits: 32}.ElementBytes(h.Type()))
-}
+// bytesOf is the size that host memory has on the device.
+func (d *Device) bytesOf(h device.HostSlice) int { return h.Len() * int(d.info.ElementBytes(h.Type())) }
 
 // Sync counts.
 func (d *Device) Sync() error {

@@ -20,6 +20,14 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	}
 	d.stats.Prepared++
 	d.stats.LiveRunners++
+	scratch := 0
+	for _, i := range p.Scratch {
+		b := p.Buffers[i]
+		scratch += b.Len() * int(d.info.ElementBytes(b.Type()))
+	}
+	if scratch > d.stats.LargestBytes {
+		d.stats.Largest, d.stats.LargestBytes = p.Name, scratch
+	}
 	return &runner{d: d, p: p}, nil
 }
 

@@ -15,7 +15,8 @@ import (
 func TestOpen(t *testing.T) {
 	for name, want := range map[string]string{
 		"cpu": "cpu", "ref": "ref", "cuda-sim": "cuda-sim:a100" + way, "cuda-sim:H100": "cuda-sim:h100" + way,
-		"cuda-sim:rtx4090,a100": "cuda-sim:rtx4090" + way, "cuda-sim:h100,a100:0": "cuda-sim:h100" + way, "cuda-sim:h100,a100:1": "cuda-sim:a100" + way,
+		"cuda-sim:rtx4090,a100": "cuda-sim:rtx4090" + way, "cuda-sim:h100,a100:0": "cuda-sim:h100" + way,
+		"cuda-sim:h100,a100:1": "cuda-sim:a100" + way,
 	} {
 		d, err := Open(name, Options{Threads: 1})
 		require.NoError(t, err)
@@ -33,12 +34,15 @@ func TestErrorsSayWhichKind(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, rtx4090; did you mean "h100"?`},
+		{"cuda-sim:h10", ErrUnknown, `unknown device: no simulated card "h10": the cards are a100, h100, h200, b200, ` +
+			`rtx4090; did you mean "h100"?`},
 		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
 		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
-		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu[:LEVEL] | ref | cuda[:N] | ` +
+			`cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
 		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
-		{"cpu:avx51", ErrUnknown, `unknown device "cpu:avx51": the levels of the processor are generic, avx2, avx512, amx; did you mean "avx512"?`},
+		{"cpu:avx51", ErrUnknown, `unknown device "cpu:avx51": the levels of the processor are generic, avx2, ` +
+			`avx512, amx; did you mean "avx512"?`},
 		{"cpu:AVX2", ErrUnknown, `the levels of the processor are generic, avx2`},
 		{"cpu:0", ErrUnknown, `unknown device "cpu:0": the levels of the processor are`},
 		{"cpu:", ErrUnknown, `unknown device "cpu:": the devices are`},
@@ -89,7 +93,8 @@ func TestLevels(t *testing.T) {
 	require.ErrorIs(t, err, device.ErrMissing)
 	require.EqualError(
 		t, err,
-		"device not available: cpu:avx512: this processor or this build does not have its instructions, but those of generic, avx2",
+		"device not available: cpu:avx512: this processor or this build does not have its instructions, but those of "+
+			"generic, avx2",
 	)
 }
 

@@ -138,7 +138,8 @@ func TestIntFunctions(t *testing.T) {
 		a, b int32
 		want int32
 	}{
-		{expr.IAdd, math.MaxInt32, 1, math.MinInt32}, {expr.ISub, 3, 5, -2}, {expr.IMul, 1 << 20, 1 << 12, 0}, {expr.IMul, -3, 5, -15},
+		{expr.IAdd, math.MaxInt32, 1, math.MinInt32}, {expr.ISub, 3, 5, -2}, {expr.IMul, 1 << 20, 1 << 12, 0},
+		{expr.IMul, -3, 5, -15},
 	} {
 		e := &expr.Expr{
 			Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}},
@@ -156,7 +157,8 @@ func TestIntFunctions(t *testing.T) {
 		a, b int32
 		want float64
 	}{
-		{expr.ILt, 1, 2, 1}, {expr.ILt, 2, 2, 0}, {expr.ILt, 2, math.MinInt32, 0}, {expr.IEq, 2, 2, 1}, {expr.IEq, 2, 3, 0},
+		{expr.ILt, 1, 2, 1}, {expr.ILt, 2, 2, 0}, {expr.ILt, 2, math.MinInt32, 0}, {expr.IEq, 2, 2, 1},
+		{expr.IEq, 2, 3, 0},
 	} {
 		e := &expr.Expr{
 			Steps: []expr.Step{{Fn: expr.Input}, {Fn: expr.Input, Arg: 1}, {Fn: c.f, Args: [3]int{0, 1}}},

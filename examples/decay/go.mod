@@ -5,6 +5,8 @@ go 1.26
 require bilevel v0.0.0
 
 require (
+	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/google/uuid v1.1.1 // indirect
 	github.com/ianlancetaylor/demangle v0.0.0-20260724033716-83e58baca724 // indirect
 	github.com/pkg/errors v0.9.1 // indirect

@@ -35,7 +35,7 @@ func main() {
 			return loss(x, y, b).Add(tensor.Dot(decay, y.Flat().Square()))
 		},
 	}
-	ctx, options := context.Background(), solvers.Options{Iterations: 20000, Tolerance: 1e-4}
+	ctx, options := context.Background(), solvers.Options{Iterations: 30000, Tolerance: 1e-3}
 	result, err := solvers.Solve(ctx, p, solvers.SOBA{}, options)
 	if err != nil {
 		log.Fatal(err)
@@ -44,5 +44,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.Status, result.Iterations, result.X.Of("decay"), certificate)
+	fmt.Printf("%v\nlog decays: %.2f\n%v\n", result, result.X.Of("decay"), certificate)
 }

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"os"
 	"strings"
 	"testing"
 )
 
-// Example runs the program. Only what does not depend on the machine's arithmetic is compared.
+// Example runs the program: it meets its tolerance, and the certificate raises no doubt. Numbers, which depend on the
+// machine's arithmetic, are left out.
 func Example() {
 	out, w, _ := os.Pipe()
 	stdout := os.Stdout
@@ -17,11 +20,15 @@ func Example() {
 	main()
 	os.Stdout = stdout
 	w.Close()
-	text := make([]byte, 1<<12)
-	n, _ := out.Read(text)
-	_, certificate, _ := strings.Cut(string(text[:n]), "hypergradient")
-	os.Stdout.WriteString("hypergradient" + certificate[:len(" of norm")] + "\n")
-	// Output: hypergradient of norm
+	text, _ := io.ReadAll(out)
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		fmt.Println(strings.Join(words[:2], " "))
+	}
+	// Output:
+	// converged after
+	// log decays:
+	// hypergradient of
 }
 
 // A bi-level problem with data of one's own takes at most 30 lines of at most 100 columns, from main to the printed

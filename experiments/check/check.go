@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"text/tabwriter"
 
@@ -66,20 +65,4 @@ func Write(w io.Writer, findings []Finding) (failed int, err error) {
 		fmt.Fprintf(t, "%s\t%.2g\t%.2g\t%s\t%s\n", f.What, f.Error, f.Allowed, verdict, f.Why)
 	}
 	return failed, t.Flush()
-}
-
-func norm(v []float64) float64 {
-	sum := 0.0
-	for _, c := range v {
-		sum += c * c
-	}
-	return math.Sqrt(sum)
-}
-
-func distance(a, b []float64) float64 {
-	d := make([]float64, len(a))
-	for i := range a {
-		d[i] = a[i] - b[i]
-	}
-	return norm(d)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"bilevel/internal/philox"
 	"bilevel/models/params"
@@ -13,6 +14,8 @@ import (
 	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/floats"
 )
 
 // The sizes of the quadratic problem, and the condition of its lower Hessian.
@@ -85,12 +88,13 @@ func identities(b *problem.Bound, sc *tensor.Scope, seed uint64, x, y []float64)
 	round := 10 * info.SumError(lowerSize*lowerSize) * info.UnitRoundoff() * n[4]
 	const why = "rounding of the products"
 	return []Finding{
-		{"adjoint identity <u, C v> = <C'u, v>", abs(n[0] - n[1]), round, why},
-		{"symmetry <w, H v> = <H w, v>", abs(n[2] - n[3]), round, why},
+		{"adjoint identity <u, C v> = <C'u, v>", math.Abs(n[0] - n[1]), round, why},
+		{"symmetry <w, H v> = <H w, v>", math.Abs(n[2] - n[3]), round, why},
 	}, nil
 }
 
-// implicit compares the hypergradient at y* with its closed form, and there and elsewhere its error with its own figure.
+// implicit compares the hypergradient at y* with its closed form, and there and elsewhere its error with its own
+// figure.
 func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solvertest.Quadratic, x, y, want []float64) (
 	[]Finding, error) {
 	xv, yv := sc.Variable("check x", tensor.Real, len(x)), sc.Variable("check y", tensor.Real, len(y))
@@ -119,17 +123,19 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 		if h.Status != linear.Converged {
 			return nil, fmt.Errorf("the hypergradient %s ended with %s: %s", at.name, h.Status, h.Status.Advice())
 		}
-		missed := distance(h.Gradient, want)
+		missed := floats.Distance(h.Gradient, want, 2)
 		found = append(found, Finding{
 			"hypergradient " + at.name + ", within 10 times its own error figure",
-			missed, 10*h.Error + 1e-12*norm(want), "hypergrad's calibration",
+			missed, 10*h.Error + 1e-12*floats.Norm(want, 2), "hypergrad's calibration",
 		})
 		if at.name == "at y*" {
 			_, c := q.Structure()
 			u := b.Executor.Info().UnitRoundoff()
-			limit := condition*c.CrossNorm*rtol*10*norm(q.Adjoint(x, y)) + 1e3*u*(norm(want)+c.CrossNorm*condition)
+			solved := condition * c.CrossNorm * rtol * 10 * floats.Norm(q.Adjoint(x, y), 2)
+			limit := solved + 1e3*u*(floats.Norm(want, 2)+c.CrossNorm*condition)
 			found = append(found, Finding{
-				"hypergradient at y* against its closed form", missed, limit, "tolerance of the linear solve, and rounding",
+				"hypergradient at y* against its closed form", missed, limit,
+				"tolerance of the linear solve, and rounding",
 			})
 		}
 	}
@@ -144,7 +150,7 @@ func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadrati
 		"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60},
 	}
 	optimum := q.Optimum()
-	start := distance(optimum, p.Upper.Start.Flat)
+	start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
 	for _, entry := range solvers.Algorithms() {
 		a := entry.Zero
 		if s, ok := settings[entry.Name()]; ok {
@@ -159,7 +165,7 @@ func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadrati
 		}
 		found = append(found, Finding{
 			entry.Name() + " from its own step sizes, distance to the optimum",
-			distance(res.X.Flat, optimum), 0.1 * start, "a tenth of the start's",
+			floats.Distance(res.X.Flat, optimum, 2), 0.1 * start, "a tenth of the start's",
 		})
 	}
 	return found, nil
@@ -174,5 +180,3 @@ func normals(seed uint64, step uint32, n int) []float64 {
 	}
 	return out
 }
-
-func abs(v float64) float64 { return max(v, -v) }

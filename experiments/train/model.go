@@ -9,6 +9,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/internal/hostmemory"
 	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -54,6 +55,9 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
 		return err
 	}
+	if err := startFits(t.Model, t.model.Params().Size()); err != nil {
+		return err
+	}
 	start, state := t.model.Init(t.seed)
 	if t.From != "" {
 		if start, state, err = read(t.From, t.model); err != nil {
@@ -96,6 +100,19 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	return nil
 }
 
+// startFits refuses models whose start values alone, float64 on the host, are more than the memory that the machine has
+// to give. Where the system does not say what is free, nothing is refused.
+func startFits(name string, parameters int) error {
+	const gb = 1e9
+	need := 8 * int64(parameters)
+	if free, ok := hostmemory.Available(); ok && need > free {
+		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, "+
+			"and %.1f GB are "+
+			"free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
+	}
+	return nil
+}
+
 // loss is the mean cross-entropy of a batch, and the moved running statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 	z, next := t.model.Apply(y.Flat(), p.State.Flat(), b.Get("features"), p.Mode)
@@ -121,7 +138,8 @@ func (t *task) export(y, state []float64) experiments.Model {
 	return experiments.Model{
 		Name: "model", Arrays: all,
 		Metadata: map[string]string{
-			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes), "format": "pt",
+			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
+			"format": "pt",
 		},
 	}
 }

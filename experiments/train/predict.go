@@ -15,7 +15,8 @@ import (
 )
 
 // Predict labels rows with a model that `bilevel train` wrote: a table of row, label and the model's probability of it.
-func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Set) (table experiments.Table, err error) {
+func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Set) (
+	table experiments.Table, err error) {
 	f, err := open(path)
 	if err != nil {
 		return table, err
@@ -23,7 +24,9 @@ func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Se
 	name, ok := f.Metadata[modelKey]
 	scaler := &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
 	if !ok || len(scaler.Mean) == 0 || len(scaler.Mean) != len(scaler.Deviation) {
-		return table, fmt.Errorf("%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path)
+		return table, fmt.Errorf(
+			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
+		)
 	}
 	if set.Dim != len(scaler.Mean) {
 		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, path, len(scaler.Mean))
@@ -62,13 +65,14 @@ func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Se
 		z, _ := m.Apply(y.Node(), s, b.Get("features"), params.Eval)
 		return z
 	}
-	e, err := problem.NewEvaluator(ex, problem.Rows{"features": problem.Reals(scaled, set.Dim)}, 0, nil, []problem.PerRow{
-		{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
-		{Name: "log probability", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node {
-			z := logits(b)
-			return tensor.CrossEntropy(z, z.ArgMax()).Neg()
-		}},
-	})
+	e, err := problem.NewEvaluator(ex, problem.Rows{"features": problem.Reals(scaled, set.Dim)}, 0, nil,
+		[]problem.PerRow{
+			{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
+			{Name: "log probability", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node {
+				z := logits(b)
+				return tensor.CrossEntropy(z, z.ArgMax()).Neg()
+			}},
+		})
 	if err != nil {
 		return table, err
 	}

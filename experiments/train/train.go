@@ -83,7 +83,8 @@ func (c Config) method() (minimize.Method, error) {
 	average := minimize.Average{EMA: c.EMA}
 	switch c.Optimizer {
 	case "sgd":
-		return minimize.SGD{Step: c.Step, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Schedule: c.Schedule, Average: average}, nil
+		return minimize.SGD{Step: c.Step, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Schedule: c.Schedule,
+			Average: average}, nil
 	case "adam":
 		return minimize.Adam{Step: c.Step, WeightDecay: c.WeightDecay, Schedule: c.Schedule, Average: average}, nil
 	}
@@ -143,7 +144,8 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 				return err
 			}
 			if loss := v.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
-				return fmt.Errorf("the validation loss is %g after iteration %d: use a smaller --step", loss, p.Iteration)
+				return fmt.Errorf("the validation loss is %g after iteration %d: use a smaller --step", loss,
+					p.Iteration)
 			}
 			env.Say("validation loss %.4g", v.Mean("loss"))
 			log.Add([]float64{
@@ -198,7 +200,7 @@ func (t *task) look(y, state []float64) error {
 	return err
 }
 
-// validate evaluates the model of the time, or its average, on the validation rows.
+// validate evaluates the current model, or the average of its parameters, on the validation rows.
 func (t *task) validate(ctx context.Context, e *engine.Engine) (*problem.Evaluation, error) {
 	from := "y"
 	if t.EMA > 0 {

@@ -46,7 +46,8 @@ func run(t *testing.T, c Config, dev device.Device, seed uint64) *experiments.Re
 // The trained model is a function of the seed alone, and the processor's is the reference's within rounding.
 func TestBits(t *testing.T) {
 	for _, c := range []Config{small(), {
-		Model: "softmax", Train: 600, Val: 200, Epochs: 2, Batch: 64, Optimizer: "adam", Step: 0.01, Schedule: "linear", EMA: 0.9,
+		Model: "softmax", Train: 600, Val: 200, Epochs: 2, Batch: 64, Optimizer: "adam", Step: 0.01,
+		Schedule: "linear", EMA: 0.9,
 	}} {
 		one := run(t, c, host.New(1), 3)
 		require.Equal(t, one.Models, run(t, c, host.New(2), 3).Models, "two threads")
@@ -65,7 +66,8 @@ func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	c.BatchNorm = true
 	r := run(t, c, host.New(1), 1)
 	dir := t.TempDir()
-	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Experiment{}.Report(), []*experiments.Record{r}, 1))
+	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Experiment{}.Report(),
+		[]*experiments.Record{r}, 1))
 	d, err := data.Split(1797, 1, c.Train, c.Val, 1797-c.Train-c.Val)
 	require.NoError(t, err)
 	test, err := digits(t).Train.Rows(d[2])
@@ -111,7 +113,8 @@ func TestRefuses(t *testing.T) {
 	cells, err := Experiment{}.Cells(c, []uint64{1})
 	require.NoError(t, err)
 	dev := host.New(1)
-	_, err = experiments.Run(context.Background(), dev, experiments.Env{Data: digits(t)}, Experiment{}, cells, nil, experiments.Hooks{})
+	_, err = experiments.Run(context.Background(), dev, experiments.Env{Data: digits(t)}, Experiment{}, cells, nil,
+		experiments.Hooks{})
 	require.Error(t, err)
 	require.Regexp(t, "seed 1: .*(smaller step|smaller --step)", err.Error())
 	require.NoError(t, dev.Close())

@@ -127,7 +127,8 @@ func CheckZip(z *zip.Reader) error {
 }
 
 // Digest is the SHA-256 of the files of a tree: of the lines "SHA-256 of the content, two spaces, path", as sha256sum
-// writes them, in the order of fs.WalkDir. It does not depend on how an archive is compressed, or whether it is unpacked.
+// writes them, in the order of fs.WalkDir. It does not depend on how an archive is compressed, or whether it is
+// unpacked.
 func Digest(tree fs.FS, top string, l Limits) (string, error) {
 	all, left := sha256.New(), &budget{limits: l}
 	err := fs.WalkDir(tree, top, func(name string, d fs.DirEntry, err error) error {

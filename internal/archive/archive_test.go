@@ -14,6 +14,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
 
 // entry is one of a tar archive.
@@ -32,8 +34,9 @@ func tarGz(t testing.TB, entries ...entry) []byte {
 		if kind == 0 {
 			kind = tar.TypeReg
 		}
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)),
-			Mode: 0o600}))
+		require.NoError(t,
+			w.WriteHeader(&tar.Header{Name: e.name, Typeflag: kind, Linkname: e.link, Size: int64(len(e.text)),
+				Mode: 0o600}))
 		_, err := w.Write([]byte(e.text))
 		require.NoError(t, err)
 	}
@@ -160,7 +163,7 @@ func FuzzTarGz(f *testing.F) {
 		above := t.TempDir()
 		dir := filepath.Join(above, "dir")
 		require.NoError(t, os.Mkdir(dir, 0o777))
-		_ = UnpackTarGz(bytes.NewReader(b), dir, small)
+		alloctest.Bounded(t, len(b), 64, 1<<20, func() { _ = UnpackTarGz(bytes.NewReader(b), dir, small) })
 		require.Equal(t, []string{"dir"}, names(t, above))
 		var total int64
 		require.NoError(t, filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
@@ -182,10 +185,12 @@ func FuzzZip(f *testing.F) {
 	require.NoError(f, w.Close())
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
-		if err != nil || CheckZip(z) != nil {
-			return
-		}
-		_, _ = Digest(z, ".", small)
+		alloctest.Bounded(t, len(b), 64, 1<<20, func() {
+			z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+			if err != nil || CheckZip(z) != nil {
+				return
+			}
+			_, _ = Digest(z, ".", small)
+		})
 	})
 }

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bilevel/internal/atomicfile"
 )
 
 // File is what is to be fetched.
@@ -77,8 +79,9 @@ func (c *Client) Get(ctx context.Context, f File, path string) (Result, error) {
 			}
 			var failed *mirrorError
 			if ctx.Err() != nil {
-				return Result{}, fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w",
-					p.path, ctx.Err())
+				return Result{},
+					fmt.Errorf("stopped; what was fetched stays in %s, and the same command goes on from there: %w",
+						p.path, ctx.Err())
 			}
 			if !errors.As(err, &failed) {
 				return Result{}, err
@@ -210,8 +213,8 @@ func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) e
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(p.note(), note, 0o666); err != nil {
-		return err
+	if err := atomicfile.WriteFile(p.note(), note); err != nil { // a full disk leaves the old note
+		return kept(err)
 	}
 	return c.receive(response.Body, f, p, have, total, watch)
 }
@@ -228,7 +231,8 @@ func accept(r *http.Response, have int64, p *partial) (int64, error) {
 			return have, nil
 		}
 		return 0, anew(p, errors.New("it answers with another piece of the file than was asked for"))
-	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0: // the partial file is longer than the file
+	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0:
+		// the partial file is longer than the file
 		return 0, anew(p, status)
 	case r.StatusCode == http.StatusTooManyRequests || r.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(r.Header.Get("Retry-After"))
@@ -276,7 +280,7 @@ func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, 
 				return refuse(p, fmt.Errorf("it sends something else: it begins with %.20q", buffer[:min(n, 20)]))
 			}
 			if _, err := out.Write(buffer[:n]); err != nil {
-				return fmt.Errorf("%w; what was fetched stays there, and the same command goes on from it", err)
+				return kept(err)
 			}
 			have += int64(n)
 			if c.Progress != nil {
@@ -292,6 +296,11 @@ func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, 
 			return watch.explain(&mirrorError{err: err, again: true})
 		}
 	}
+}
+
+// kept words an error of writing, such as that of a full disk.
+func kept(err error) error {
+	return fmt.Errorf("%w; what was fetched is kept, and the same command goes on from there", err)
 }
 
 // refuse takes bytes away that are not those of the file.
@@ -310,7 +319,8 @@ func (c *Client) finish(f File, mirror string, p *partial, path string) (Result,
 	}
 	for _, sum := range []struct{ name, want, got string }{{"SHA-256", f.SHA256, r.SHA256}, {"MD5", f.MD5, sumMD5}} {
 		if sum.want != "" && sum.want != sum.got {
-			err := fmt.Errorf("its bytes are not those of the file: their %s is %s, not %s", sum.name, sum.got, sum.want)
+			err := fmt.Errorf("its bytes are not those of the file: their %s is %s, not %s", sum.name,
+				sum.got, sum.want)
 			if p.resumed { // the fault may be in what was there before
 				return Result{}, anew(p, err)
 			}

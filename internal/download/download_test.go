@@ -108,8 +108,8 @@ func TestGet(t *testing.T) {
 	}
 	sum := md5.Sum(b)
 	path := filepath.Join(t.TempDir(), "a")
-	r, err := c.Get(context.Background(), File{URLs: []string{address}, SHA256: sumOf(b), MD5: hex.EncodeToString(sum[:])},
-		path)
+	r, err := c.Get(context.Background(),
+		File{URLs: []string{address}, SHA256: sumOf(b), MD5: hex.EncodeToString(sum[:])}, path)
 	require.NoError(t, err)
 	require.Equal(t, Result{address, int64(len(b)), sumOf(b)}, r)
 	require.Equal(t, int64(len(b)), last)
@@ -162,8 +162,8 @@ func TestMirrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad, _ := mirror(t, h)
 			path := filepath.Join(t.TempDir(), "a")
-			r, err := client().Get(context.Background(), File{URLs: []string{bad, good}, SHA256: sumOf(b), Size: int64(len(b)),
-				Begins: string(b[:2])}, path)
+			r, err := client().Get(context.Background(),
+				File{URLs: []string{bad, good}, SHA256: sumOf(b), Size: int64(len(b)), Begins: string(b[:2])}, path)
 			require.NoError(t, err)
 			require.Equal(t, good, r.URL)
 			fetched(t, path, b)
@@ -282,7 +282,8 @@ func TestWhatWasLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a")
 			require.NoError(t, os.WriteFile(path+".part", []byte(c.left), 0o666))
-			require.NoError(t, os.WriteFile(path+".part-of", fmt.Appendf(nil, `{"URL": %q, "ETag": %q}`, c.url, c.etag), 0o666))
+			require.NoError(t, os.WriteFile(path+".part-of",
+				fmt.Appendf(nil, `{"URL": %q, "ETag": %q}`, c.url, c.etag), 0o666))
 			address := c.url
 			if strings.Contains(address, "elsewhere") {
 				address = good
@@ -362,7 +363,8 @@ func TestMatches(t *testing.T) {
 	b := content()
 	require.NoError(t, os.WriteFile(path, b, 0o666))
 	for f, want := range map[*File]bool{
-		{}: true, {SHA256: sumOf(b)}: true, {Size: int64(len(b))}: true, {SHA256: sumOf(b[1:])}: false, {Size: 5}: false,
+		{}: true, {SHA256: sumOf(b)}: true, {Size: int64(len(b))}: true, {SHA256: sumOf(b[1:])}: false,
+		{Size: 5}:  false,
 		{MD5: "x"}: false,
 	} {
 		r, ok, err := Matches(*f, path)

@@ -29,10 +29,10 @@ func Open(path string) (f *os.File, known int64, err error) {
 // first is the memory set aside before anything was read.
 const first = 1 << 20
 
-// All returns the n bytes r holds. It is an error if r ends before (it wraps io.ErrUnexpectedEOF) or goes on behind them
-// (it wraps ErrTrailing). Memory grows by doubling with what is really read, so that a header that claims absurd sizes
-// costs nothing. With known, which says that r is known to hold n bytes, as from the size of its file, it is set aside
-// at once.
+// All returns the n bytes r holds. It is an error if r ends before (it wraps io.ErrUnexpectedEOF) or goes on behind
+// them (it wraps ErrTrailing). Memory grows by doubling with what is really read, so that a header that claims absurd
+// sizes costs nothing. With known, which says that r is known to hold n bytes, as from the size of its file, it is set
+// aside at once.
 func All(r io.Reader, n int, known bool) ([]byte, error) {
 	size := min(n, first)
 	if known {

@@ -36,10 +36,13 @@ func TestEval(t *testing.T) {
 	}{
 		{Sign, -3, 0, 0, -1}, {Sign, minus, 0, 0, 0}, {Sign, nan, 0, 0, nan}, {Sign, inf, 0, 0, 1},
 		{Sigmoid, 0, 0, 0, 0.5}, {Sigmoid, 1000, 0, 0, 1}, {Sigmoid, -1000, 0, 0, 0}, {Sigmoid, nan, 0, 0, nan},
-		{Softplus, 0, 0, 0, math.Ln2}, {Softplus, 1000, 0, 0, 1000}, {Softplus, -1000, 0, 0, 0}, {Softplus, inf, 0, 0, inf}, {Softplus, nan, 0, 0, nan},
+		{Softplus, 0, 0, 0, math.Ln2}, {Softplus, 1000, 0, 0, 1000}, {Softplus, -1000, 0, 0, 0},
+		{Softplus, inf, 0, 0, inf}, {Softplus, nan, 0, 0, nan},
 		{Relu, -1, 0, 0, 0}, {Relu, 2, 0, 0, 2}, {Relu, nan, 0, 0, nan}, {Relu, minus, 0, 0, 0},
-		{Max, nan, 1, 0, nan}, {Max, 1, nan, 0, nan}, {Max, minus, 0, 0, 0}, {Min, 0, minus, 0, minus}, {Min, 1, nan, 0, nan},
-		{Lt, 1, 2, 0, 1}, {Lt, 2, 2, 0, 0}, {Lt, nan, 2, 0, 0}, {Le, 2, 2, 0, 1}, {Le, 2, nan, 0, 0}, {Eq, 0, minus, 0, 1}, {Eq, nan, nan, 0, 0},
+		{Max, nan, 1, 0, nan}, {Max, 1, nan, 0, nan}, {Max, minus, 0, 0, 0}, {Min, 0, minus, 0, minus},
+		{Min, 1, nan, 0, nan},
+		{Lt, 1, 2, 0, 1}, {Lt, 2, 2, 0, 0}, {Lt, nan, 2, 0, 0}, {Le, 2, 2, 0, 1}, {Le, 2, nan, 0, 0},
+		{Eq, 0, minus, 0, 1}, {Eq, nan, nan, 0, 0},
 		{Where, 1, 2, 3, 2}, {Where, minus, 2, 3, 3}, {Where, nan, 2, 3, 2},
 		{Clamp, 5, 0, 1, 1}, {Clamp, -5, 0, 1, 0}, {Clamp, 0.5, 0, 1, 0.5}, {Clamp, nan, 0, 1, nan},
 	} {
@@ -51,13 +54,15 @@ func TestEval(t *testing.T) {
 
 func TestTypes(t *testing.T) {
 	e := &Expr{Steps: []Step{
-		{Fn: Input, Arg: 1}, {Fn: Iota, Arg: 2}, {Fn: IAdd, Args: [3]int{0, 1}}, {Fn: ToReal, Args: [3]int{2}}, {Fn: Input},
+		{Fn: Input, Arg: 1}, {Fn: Iota, Arg: 2}, {Fn: IAdd, Args: [3]int{0, 1}}, {Fn: ToReal, Args: [3]int{2}},
+		{Fn: Input},
 		{Fn: Mul, Args: [3]int{3, 4}}, {Fn: ToInt, Args: [3]int{5}},
 	}, Outs: []int{5, 6}}
 	types, err := e.Types([]Type{Real, Int}, 3)
 	require.NoError(t, err)
 	require.Equal(t, []Type{Int, Int, Int, Real, Real, Real, Int}, types)
-	require.Equal(t, "v0=input 1; v1=iota 2; v2=iadd v0 v1; v3=toreal v2; v4=input 0; v5=mul v3 v4; v6=toint v5; -> v5 v6", e.String())
+	require.Equal(t, "v0=input 1; v1=iota 2; v2=iadd v0 v1; v3=toreal v2; v4=input 0; v5=mul v3 v4; v6=toint "+
+		"v5; -> v5 v6", e.String())
 }
 
 func TestTypesRefuses(t *testing.T) {
@@ -77,7 +82,8 @@ func TestTypesRefuses(t *testing.T) {
 		{"axis out of range", Expr{Steps: []Step{{Fn: Iota, Arg: 1}}, Outs: []int{0}}, "axis 1 of a space of rank 1"},
 		{"negative axis", Expr{Steps: []Step{{Fn: Iota, Arg: -1}}, Outs: []int{0}}, "axis -1"},
 		{"own value", Expr{Steps: []Step{{Fn: Neg, Args: [3]int{0}}}, Outs: []int{0}}, "not computed before"},
-		{"later value", Expr{Steps: []Step{in, {Fn: Add, Args: [3]int{0, 2}}, in}, Outs: []int{1}}, "not computed before"},
+		{"later value", Expr{Steps: []Step{in, {Fn: Add, Args: [3]int{0, 2}}, in}, Outs: []int{1}},
+			"not computed before"},
 		{"negative value", Expr{Steps: []Step{in, {Fn: Neg, Args: [3]int{-1}}}, Outs: []int{1}}, "not computed before"},
 		{"Int for Real", Expr{Steps: []Step{{Fn: Iota}, {Fn: Exp}}, Outs: []int{1}}, "takes Real, value 0 is Int"},
 		{"Real for Int", Expr{Steps: []Step{in, {Fn: ToReal}}, Outs: []int{1}}, "takes Int, value 0 is Real"},

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A Type is any element type of a file: a number, a string of bytes, or a record of fields. Its layout is NumPy's, which
-// is C's where the fields say so (numpy.dtype(…, align=True)).
+// A Type is any element type of a file: a number, a string of bytes, or a record of fields. Its layout is NumPy's,
+// which is C's where the fields say so (numpy.dtype(…, align=True)).
 type Type struct {
 	Kind   byte // as NumPy's: b bool, i, u, f, c, V void, S, U, M, m; r for a record
 	Size   int  // bytes
@@ -77,8 +77,8 @@ func contains(list []int, n int) bool {
 	return false
 }
 
-// Record makes the type of a record with C's layout: each field at a multiple of its alignment, the size a multiple of the
-// largest one.
+// Record makes the type of a record with C's layout: each field at a multiple of its alignment, the size a multiple of
+// the largest one.
 func Record(names []string, types []Type) Type {
 	r := Type{Kind: 'r'}
 	most := 1
@@ -192,7 +192,8 @@ func (p *parser) dtype(depth int) (Type, error) {
 	return r, nil
 }
 
-// field reads ('name', type) or ('name', type, shape) and puts it behind the fields of r. A name may be ('title', 'name').
+// field reads ('name', type) or ('name', type, shape) and puts it behind the fields of r. A name may be ('title',
+// 'name').
 func (p *parser) field(r *Type, depth int) error {
 	if !p.accept("(") {
 		return errors.New("a field of a record, ('name', 'type'), should come here")

@@ -83,7 +83,7 @@ func TestBytesThatAreNoUTF8(t *testing.T) {
 }
 
 func TestTextOfNothingIsBounded(t *testing.T) {
-	_, err := ReadAny(bytes.NewReader(file(1, "{'descr': '|S0', 'fortran_order': False, 'shape': (99999999999,), }", "")),
-		0)
+	_, err := ReadAny(
+		bytes.NewReader(file(1, "{'descr': '|S0', 'fortran_order': False, 'shape': (99999999999,), }", "")), 0)
 	require.ErrorContains(t, err, "texts of no characters")
 }

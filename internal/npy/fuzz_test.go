@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+
+	"bilevel/internal/alloctest"
 )
 
 // FuzzRead holds two properties: whatever Read takes is consistent, and Write gives a file that reads back the same.
@@ -25,8 +27,11 @@ func FuzzRead(f *testing.F) {
 		f.Add(file(1, g.dict, string(data)))
 	}
 	f.Add([]byte(magic + "\x02\x00\xff\xff\xff\xff"))
+	f.Add(file(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (8192, 8192), }", "1234"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := ReadAny(bytes.NewReader(b), 0)
+		var a *Array
+		var err error
+		alloctest.Bounded(t, len(b), 4, 2<<20, func() { a, err = ReadAny(bytes.NewReader(b), 0) })
 		if err != nil {
 			return
 		}

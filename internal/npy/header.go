@@ -10,9 +10,10 @@ import (
 const (
 	magic = "\x93NUMPY"
 
-	align     = 64      // the data begins at a multiple of this
-	maxRank   = 64      // NumPy's own limit
-	maxHeader = 1 << 20 // bytes; NumPy writes about 128, and more for records of many columns, which are refused by name
+	align   = 64 // the data begins at a multiple of this
+	maxRank = 64 // NumPy's own limit
+	// bytes; NumPy writes about 128, and more for records of many columns, which are refused by name
+	maxHeader = 1 << 20
 )
 
 // header is what the dictionary of a file says.

@@ -4,8 +4,8 @@
 //
 //	"\x93NUMPY" major minor     8 bytes
 //	header length               uint16 in version 1.0, uint32 in 2.0 and 3.0, little endian
-//	header                      a Python dictionary such as {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
-//	                            then spaces and a newline, so that the data begins at a multiple of 64 bytes
+//	header                      a Python dictionary such as {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4),
+//	                            }, then spaces and a newline, so that the data begins at a multiple of 64 bytes
 //	data                        the elements, last index fastest
 //
 // Read takes arrays of the types of DType in either byte order, in C or Fortran order, under every header that NumPy

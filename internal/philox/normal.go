@@ -5,9 +5,10 @@ import "math"
 // Normal computes z = √2 · erfinv(x), the inverse normal distribution function at the middle of one of 2²³ equal cells,
 // chosen by the upper 23 bits of b: x = 2u - 1 with u = ((b >> 9) + ½) · 2⁻²³.
 //
-// It is a fixed sequence of integer operations and of float32 +, ×, √, each rounded to nearest even: no division, no fused
-// multiply-add, no library function, so that Go, assembly and CUDA (with __fadd_rn, __fmul_rn, __fsqrt_rn) give the same
-// bits. Every step is rounded as written, from the left; horner(c, v) is p = c[0], then p = p·v + c[i] for i = 1, 2, …
+// It is a fixed sequence of integer operations and of float32 +, ×, √, each rounded to nearest even: no division, no
+// fused multiply-add, no library function, so that Go, assembly and CUDA (with __fadd_rn, __fmul_rn, __fsqrt_rn) give
+// the same bits. Every step is rounded as written, from the left; horner(c, v) is p = c[0], then p = p·v + c[i] for i =
+// 1, 2, …
 //
 //	k = 2·int(b >> 9) + 1 - 2²³         odd, |k| < 2²³
 //	x = float(k) · 2⁻²³                 exact
@@ -30,8 +31,9 @@ import "math"
 // The two polynomials of erfinv(x)/x in w = -log(1-x²) are M. Giles, "Approximating the erfinv function" (GPU Computing
 // Gems, Jade edition, 2011), table 5, single precision; the logarithm's is N. Juffa's (public domain), |f| ≤ ⅓.
 //
-// Over all 2²³ values |z - √2 erfinv(x)| ≤ 1.15e-6, the relative error is ≤ 3e-7, z(-x) = -z(x) exactly, z grows with x,
-// |z| ≤ 5.2947, and mean, variance and fourth moment are 0, 1 - 1.9e-7 and 3 - 1.1e-5 (the tests measure all of these).
+// Over all 2²³ values |z - √2 erfinv(x)| ≤ 1.15e-6, the relative error is ≤ 3e-7, z(-x) = -z(x) exactly, z grows with
+// x, |z| ≤ 5.2947, and mean, variance and fourth moment are 0, 1 - 1.9e-7 and 3 - 1.1e-5 (the tests measure all of
+// these).
 func Normal(b uint32) float32 {
 	x := float32(int32(b>>9)*2+1-1<<23) * 0x1p-23
 	w := -log(float32((1 - x) * (1 + x)))
@@ -102,8 +104,8 @@ const (
 	twoThirds = 0x3f2aaaab // the bits of ⅔ in float32
 )
 
-// log computes the natural logarithm of a positive normal t by the steps given at Normal. For t in [2⁻²⁴, 1] its error is
-// at most 1.2e-7 · max(1, |log t|).
+// log computes the natural logarithm of a positive normal t by the steps given at Normal. For t in [2⁻²⁴, 1] its error
+// is at most 1.2e-7 · max(1, |log t|).
 func log(t float32) float32 {
 	e := int32(math.Float32bits(t)-twoThirds) >> 23
 	f := math.Float32frombits(math.Float32bits(t)-uint32(e)<<23) - 1
@@ -122,5 +124,6 @@ func log(t float32) float32 {
 }
 
 // sqrt computes √w rounded to float32. Rounding the float64 root once more is innocuous, because 53 ≥ 2·24 + 2 bits
-// (S. Figueroa, "When is double rounding innocuous?", 1995); the compiler turns it into one single-precision instruction.
+// (S. Figueroa, "When is double rounding innocuous?", 1995); the compiler turns it into one single-precision
+// instruction.
 func sqrt(w float32) float32 { return float32(math.Sqrt(float64(w))) }

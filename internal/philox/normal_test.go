@@ -47,7 +47,8 @@ func TestNormalEverywhere(t *testing.T) {
 	if abs > maxAbs || rel > maxRel {
 		t.Errorf("error %g absolute, %g relative; want at most %g, %g", abs, rel, maxAbs, maxRel)
 	}
-	// Over all cells the moments differ from the normal distribution's only by the midpoint rule and the float32 errors.
+	// Over all cells the moments differ from the normal distribution's only by the midpoint rule and the float32
+	// errors.
 	if math.Abs(m1/n) > 1e-12 || math.Abs(m2/n-1) > 3e-7 || math.Abs(m4/n-3) > 2e-5 {
 		t.Errorf("moments %g, %g, %g; want 0, 1, 3", m1/n, m2/n, m4/n)
 	}
@@ -118,7 +119,8 @@ func TestNormalGolden(t *testing.T) {
 	for i, v := range z {
 		got[i] = math.Float32bits(v)
 	}
-	if want := [8]uint32{0x3eaadb7e, 0xbfbd5828, 0xbe80399f, 0x3f6267b2, 0x3ef6bc50, 0xbe560138, 0xbfc70559, 0x3f21b19c}; got != want {
+	if want := [8]uint32{0x3eaadb7e, 0xbfbd5828, 0xbe80399f, 0x3f6267b2, 0x3ef6bc50, 0xbe560138, 0xbfc70559,
+		0x3f21b19c}; got != want {
 		t.Errorf("%#08x", got)
 	}
 }
@@ -138,7 +140,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestMoments checks the numbers as they are drawn, over several seeds: mean, variance, and the correlation of neighbours.
+// TestMoments checks the numbers as they are drawn, over several seeds: mean, variance, and the correlation of
+// neighbours.
 func TestMoments(t *testing.T) {
 	const n = 1 << 18
 	z, u, k := make([]float32, n), make([]float32, n), make([]int32, n)

@@ -1,13 +1,14 @@
 // Package philox provides the random numbers of the whole project: Philox 4x32-10 of Salmon, Moraes, Dror and Shaw,
 // "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), a bijection of 128-bit counters chosen by a 64-bit key.
-// A random number is a pure function of its address, so that any thread, any device and a resumed run find the same bits:
+// A random number is a pure function of its address, so that any thread, any device and a resumed run find the same
+// bits:
 //
 //	key           = the seed            (low word, high word)
 //	counter       = index, step, stream (index low, index high, step, stream)
 //	element i     = word i mod 4 of Block(seed, step, stream, i/4)
 //
-// The seed belongs to the run, the stream to the purpose (see streams.go), the step to the iteration, and i to the place
-// in the array. Each kind of number uses one 32-bit word b an element:
+// The seed belongs to the run, the stream to the purpose (see streams.go), the step to the iteration, and i to the
+// place in the array. Each kind of number uses one 32-bit word b an element:
 //
 //	bits      b
 //	integers  ⌊b·n / 2³²⌋, the high word of the 64-bit product

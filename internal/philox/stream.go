@@ -3,7 +3,8 @@ package philox
 import "math/bits"
 
 // Stream draws numbers of one stream and step one after another, for host code such as the splitting of data sets.
-// Its first word is element 0. It is not safe for concurrent use; it is a small value, and a copy goes on independently.
+// Its first word is element 0. It is not safe for concurrent use; it is a small value, and a copy goes on
+// independently.
 type Stream struct {
 	seed         uint64
 	step, stream uint32

@@ -1,7 +1,8 @@
 package philox
 
-// The streams of the project: two different purposes never share one, so no two of them ever draw the same numbers under
-// one seed. The numbers are written out, because a number, once released, keeps its meaning: it decides the bits of runs.
+// The streams of the project: two different purposes never share one, so no two of them ever draw the same numbers
+// under one seed. The numbers are written out, because a number, once released, keeps its meaning: it decides the bits
+// of runs.
 //
 // Problems that need random numbers of their own count from StreamUser on.
 const (

@@ -265,9 +265,9 @@ func (b *block) exited() {
 	}
 }
 
-// resolve is called when no warp can run: the kernel is in a deadlock. It is reported, and one step is forced, so that the
-// sanitizer sees the rest too; without the sanitizer it ends the launch. Within a warp the group that stands lowest in the
-// text goes first: the others mostly wait for it.
+// resolve is called when no warp can run: the kernel is in a deadlock. It is reported, and one step is forced, so that
+// the sanitizer sees the rest too; without the sanitizer it ends the launch. Within a warp the group that stands lowest
+// in the text goes first: the others mostly wait for it.
 func (b *block) resolve() {
 	for _, w := range b.warps {
 		low := -1
@@ -285,7 +285,9 @@ func (b *block) resolve() {
 			return
 		}
 		away := w.live &^ g.mask
-		w.deadlock(DivergentBarrier, g, fmt.Sprintf("the barrier needs all threads of the warp; lanes %s are elsewhere: %s", lanesText(away), w.whereabouts(away)))
+		w.deadlock(DivergentBarrier, g,
+			fmt.Sprintf("the barrier needs all threads of the warp; lanes %s are elsewhere: %s", lanesText(away),
+				w.whereabouts(away)))
 		w.pass(low)
 		return
 	}
@@ -338,7 +340,8 @@ func (w *warp) forceSync(i int) {
 		kind = InactiveLaneShuffle
 	}
 	away := need &^ g.mask
-	w.deadlock(kind, g, fmt.Sprintf("it waits for lanes %s, which do not come: %s", lanesText(away), w.whereabouts(away)))
+	w.deadlock(kind, g, fmt.Sprintf("it waits for lanes %s, which do not come: %s", lanesText(away),
+		w.whereabouts(away)))
 	if w.san != nil && in.rendezvous() {
 		w.san.synced(w, in, g.mask)
 	}
@@ -361,7 +364,8 @@ func (w *warp) deadlock(kind Kind, g group, message string) {
 func (w *warp) whereabouts(mask uint32) string {
 	for _, g := range w.groups {
 		if g.mask&mask != 0 {
-			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask), w.place(g.pc, bits.TrailingZeros32(g.mask&mask)))
+			return fmt.Sprintf("lanes %s wait at %s", lanesText(g.mask&mask),
+				w.place(g.pc, bits.TrailingZeros32(g.mask&mask)))
 		}
 	}
 	return "they have exited"

@@ -47,7 +47,8 @@ func TestBuildsAreFresh(t *testing.T) {
 	}
 }
 
-// With the compilers at hand, the texts come out byte by byte as they are, and ptxas assembles them for sm_80 and sm_90.
+// With the compilers at hand, the texts come out byte by byte as they are, and ptxas assembles them for sm_80 and
+// sm_90.
 func TestBuildsRepeat(t *testing.T) {
 	if os.Getenv("BILEVEL_CUDA_TOOLS") == "" {
 		t.Skip("BILEVEL_CUDA_TOOLS does not name the folder of scripts/cuda-tools setup")

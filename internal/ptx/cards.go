@@ -6,8 +6,8 @@ import (
 )
 
 // A Card holds the limits and peaks of one product. Limits are CUDA's for its compute capability (CUDA C++ Programming
-// Guide, "Technical Specifications per Compute Capability"); peaks are dense ones, without sparsity, of the documents that
-// Source names. Assumed lists the figures that no such document gives.
+// Guide, "Technical Specifications per Compute Capability"); peaks are dense ones, without sparsity, of the documents
+// that Source names. Assumed lists the figures that no such document gives.
 type Card struct {
 	Name         string
 	Capability   int // 80: compute capability 8.0
@@ -49,12 +49,14 @@ func Cards() []Card {
 		{Name: "A100", Capability: 80, SMs: 108, MemoryBytes: 80 << 30, SharedPerSM: 164 << 10, SharedOptIn: 163 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.41e9,
 			FP32: 19.5e12, FP64: 9.7e12, Half: 78e12, TF32: 156e12, FP16: 312e12, DRAM: 2.039e12,
-			Source:  "NVIDIA A100 Tensor Core GPU data sheet (80 GB, SXM); NVIDIA A100 Tensor Core GPU Architecture white paper (SMs, clock, FP16)",
+			Source: "NVIDIA A100 Tensor Core GPU data sheet (80 GB, SXM); NVIDIA A100 Tensor Core GPU Architecture " +
+				"white paper (SMs, clock, FP16)",
 			Assumed: []string{l2}},
 		{Name: "H100", Capability: 90, SMs: 132, MemoryBytes: 80 << 30, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
 			FP32: 67e12, FP64: 34e12, Half: 133.8e12, TF32: 494.7e12, FP16: 989.4e12, DRAM: 3.35e12,
-			Source:  "NVIDIA H100 Tensor Core GPU data sheet (SXM); NVIDIA H100 Tensor Core GPU Architecture white paper (SMs, FP16, dense tensor peaks)",
+			Source: "NVIDIA H100 Tensor Core GPU data sheet (SXM); NVIDIA H100 Tensor Core GPU Architecture white " +
+				"paper (SMs, FP16, dense tensor peaks)",
 			Assumed: []string{l2, clock}},
 		{Name: "H200", Capability: 90, SMs: 132, MemoryBytes: 141e9, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
@@ -64,11 +66,12 @@ func Cards() []Card {
 		{Name: "B200", Capability: 100, SMs: 148, MemoryBytes: 180e9, SharedPerSM: 228 << 10, SharedOptIn: 227 << 10,
 			ThreadsPerSM: 2048, BlocksPerSM: 32, Registers: 65536, ClockHz: 1.98e9,
 			FP32: 75e12, FP64: 37e12, Half: 150e12, TF32: 1100e12, FP16: 2250e12, DRAM: 7.7e12,
-			Source: "NVIDIA Blackwell data sheet (HGX B200, one of eight GPUs; the earlier Blackwell Architecture Technical Brief has 80 TFLOP/s in FP32, 40 in FP64 and 8 TB/s)",
-			Assumed: []string{l2, clock, "148 SMs (what cards report)", "FP32, FP64 and DRAM peaks (documents differ by 7 %)",
-				"FP16 outside the tensor cores (twice FP32)"}},
-		{Name: "RTX4090", Capability: 89, SMs: 128, MemoryBytes: 24 << 30, SharedPerSM: 100 << 10, SharedOptIn: 99 << 10,
-			ThreadsPerSM: 1536, BlocksPerSM: 24, Registers: 65536, ClockHz: 2.52e9,
+			Source: "NVIDIA Blackwell data sheet (HGX B200, one of eight GPUs; the earlier Blackwell Architecture " +
+				"Technical Brief has 80 TFLOP/s in FP32, 40 in FP64 and 8 TB/s)",
+			Assumed: []string{l2, clock, "148 SMs (what cards report)",
+				"FP32, FP64 and DRAM peaks (documents differ by 7 %)", "FP16 outside the tensor cores (twice FP32)"}},
+		{Name: "RTX4090", Capability: 89, SMs: 128, MemoryBytes: 24 << 30, SharedPerSM: 100 << 10,
+			SharedOptIn: 99 << 10, ThreadsPerSM: 1536, BlocksPerSM: 24, Registers: 65536, ClockHz: 2.52e9,
 			FP32: 82.6e12, FP64: 1.29e12, Half: 82.6e12, TF32: 82.6e12, FP16: 165.2e12, DRAM: 1.008e12,
 			Source:  "NVIDIA Ada GPU Architecture white paper, GeForce RTX 4090 (FP64: 1/64 of FP32)",
 			Assumed: []string{l2}},

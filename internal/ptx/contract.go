@@ -52,7 +52,8 @@ func (d *decoder) contractions() map[int]fusion {
 		}
 		for k := i + 1; k < len(body) && !starts[k]; k++ {
 			sum := &body[k]
-			if (sum.Op == "add" || sum.Op == "sub") && sum.Guard == "" && slices.Equal(sum.Mods, mul.Mods) && len(sum.Args) == 3 {
+			if (sum.Op == "add" || sum.Op == "sub") && sum.Guard == "" && slices.Equal(sum.Mods, mul.Mods) &&
+				len(sum.Args) == 3 {
 				left, right := sum.Args[1].Name == product, sum.Args[2].Name == product
 				if left != right {
 					fused[i] = fusion{drop: true}
@@ -70,7 +71,8 @@ func (d *decoder) contractions() map[int]fusion {
 
 // contractible says whether the suffixes are those of an instruction without rounding modifier or saturation.
 func contractible(mods []string) bool {
-	return slices.Equal(mods, []string{"f32"}) || slices.Equal(mods, []string{"ftz", "f32"}) || slices.Equal(mods, []string{"f64"})
+	return slices.Equal(mods, []string{"f32"}) || slices.Equal(mods, []string{"ftz", "f32"}) ||
+		slices.Equal(mods, []string{"f64"})
 }
 
 func writesFirst(op string) bool {
@@ -115,7 +117,8 @@ func (d *decoder) fused(f fusion) {
 	}
 }
 
-func bindFused[T uint32 | uint64](d *decoder, mul *syntax.Instr, other syntax.Operand, sign T, negateProduct, negateOther bool, fma func(m arith.Mode, a, b, c T) T) {
+func bindFused[T uint32 | uint64](d *decoder, mul *syntax.Instr, other syntax.Operand, sign T, negateProduct,
+	negateOther bool, fma func(m arith.Mode, a, b, c T) T) {
 	m := arith.Mode{FTZ: d.has("ftz")}
 	w := widthFor[T]()
 	d.in.d, d.in.a, d.in.b = d.dst(d.arg(0), w), d.operand(mul.Args[1], w), d.operand(mul.Args[2], w)

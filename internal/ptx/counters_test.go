@@ -35,7 +35,8 @@ red.global.add.u32 [%out+4000], 1;`}
 	assert.Equal(t, [2]uint64{4, 2}, [2]uint64{c.Branches, c.DivergentBranches})
 	assert.Equal(t, uint64(4), c.Barriers)
 	// A warp of 32 and one of 16 in each block: consecutive words, then one sector for each lane.
-	assert.Equal(t, ptx.Requests{Requests: 8, Bytes: 2 * 2 * 192, Sectors: 2 * (4 + 2 + 32 + 16), Ideal: 2 * 2 * 6}, c.GlobalLoads)
+	assert.Equal(t, ptx.Requests{Requests: 8, Bytes: 2 * 2 * 192, Sectors: 2 * (4 + 2 + 32 + 16), Ideal: 2 * 2 * 6},
+		c.GlobalLoads)
 	assert.Equal(t, ptx.Banks{Requests: 4, Wavefronts: 2 * (2 + 1), Conflicts: 2}, c.Shared)
 	assert.Equal(t, uint64(96), c.Atomics)
 	assert.Equal(t, map[string]uint64{"out": 48*32 + 32}, c.UniqueBytes)
@@ -53,7 +54,8 @@ red.global.add.u32 [%out+4000], 1;`}
 	assert.Equal(t, c, checked.Counters)
 }
 
-// What cp.async writes is a store of shared memory: 32 banks of 4 bytes, half a warp at a time for 8 bytes, a quarter for 16.
+// What cp.async writes is a store of shared memory: 32 banks of 4 bytes, half a warp at a time for 8 bytes, a quarter
+// for 16.
 func TestCopiesStoreToShared(t *testing.T) {
 	for name, c := range map[string]struct {
 		lanes, size, apart int // lanes write size bytes each, so many bytes apart
@@ -88,7 +90,8 @@ setp.lt.u32 %%p1, %%r2, 2;
 			s := snippet{vars: ".shared .align 16 .b8 s[8192];", block: c.lanes, bytes: 512, body: body}
 			_, res, err := s.run(t)
 			require.NoError(t, err)
-			c.want.Requests, c.want.Wavefronts, c.want.Conflicts = 2*c.want.Requests, 2*c.want.Wavefronts, 2*c.want.Conflicts
+			c.want.Requests, c.want.Wavefronts, c.want.Conflicts = 2*c.want.Requests, 2*c.want.Wavefronts,
+				2*c.want.Conflicts
 			got := res.Counters
 			assert.Equal(t, c.want, got.Shared)
 			assert.Equal(t, uint64(2*c.lanes*c.size), got.Async)
@@ -96,7 +99,8 @@ setp.lt.u32 %%p1, %%r2, 2;
 				return
 			}
 			n := uint64(c.lanes * c.size) // consecutive in global memory
-			assert.Equal(t, ptx.Requests{Requests: 2, Bytes: 2 * n, Sectors: 2 * n / 32, Ideal: 2 * n / 32}, got.GlobalLoads)
+			assert.Equal(t, ptx.Requests{Requests: 2, Bytes: 2 * n, Sectors: 2 * n / 32, Ideal: 2 * n / 32},
+				got.GlobalLoads)
 		})
 	}
 }

@@ -341,7 +341,8 @@ func (d *decoder) function() (errs []error) {
 	// A body that ends without ret falls into this one.
 	d.f.places = append(d.f.places, int32(len(d.p.code)))
 	d.p.code = append(d.p.code, instr{index: int32(len(d.p.code)), guard: alwaysTrue, a: -1})
-	d.p.meta = append(d.p.meta, meta{src: &syntax.Instr{Op: "ret", Line: d.f.fn.Line}, text: "ret", class: ClassControl, back: d.f.back})
+	d.p.meta = append(d.p.meta, meta{src: &syntax.Instr{Op: "ret", Line: d.f.fn.Line}, text: "ret", class: ClassControl,
+		back: d.f.back})
 	d.in = &d.p.code[len(d.p.code)-1]
 	d.ret()
 	return errs

@@ -10,8 +10,8 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// Undefined bits may be copied and combined; only a use of them is reported. Each pattern is clean, and its mutant, with the
-// marked statement changed so that undefined bits reach a use, is reported there.
+// Undefined bits may be copied and combined; only a use of them is reported. Each pattern is clean, and its mutant,
+// with the marked statement changed so that undefined bits reach a use, is reported there.
 func TestUsesOfUndefinedBits(t *testing.T) {
 	const l = ".local .align 8 .b8 l[64];"
 	for name, s := range map[string]snippet{
@@ -93,7 +93,8 @@ setp.lt.u32 %p1, %t, 16;
 vote.sync.ballot.b32 %r2, %p2, -1;
 and.b32 %r2, %r2, 0xffff; // MUST: and.b32 %r2, %r2, 0x1ffff;
 st.global.u32 [%out], %r2;`},
-		"an argument": {module: ".func (.param .b32 r) low(.param .b32 x)\n{\n.reg .b32 %a<4>;\nld.param.u32 %a1, [x];\nand.b32 %a2, %a1, 255;\nst.param.b32 [r], %a2;\nret;\n}\n", body: `
+		"an argument": {module: ".func (.param .b32 r) low(.param .b32 x)\n{\n.reg .b32 %a<4>;\n" +
+			"ld.param.u32 %a1, [x];\nand.b32 %a2, %a1, 255;\nst.param.b32 [r], %a2;\nret;\n}\n", body: `
 and.b32 %r2, %r1, 0xff00; // MUST: and.b32 %r2, %r1, 0xff80;
 {
 .param .b32 x;
@@ -140,14 +141,19 @@ setp.lt.u32 %p1, %t, 16; // MUST: setp.lt.u32 %p1, %t, 17;
 
 // A report says which bits were never written, or which load brought them.
 func TestReportsOfUndefinedBitsSayWhence(t *testing.T) {
-	for body, want := range map[string]string{
-		"st.global.u32 [%out], %r1;":                                                                      "register %r1, which is stored, was never written",
-		"and.b32 %r2, %r1, 0xf0;\nst.global.u32 [%out], %r2;":                                             "register %r2, which is stored, was never written (of its bits 0xf0)",
-		"ld.shared.u32 %r1, [s];\nmov.u32 %r2, %r1;\nst.global.u32 [%out], %r2;":                          "register %r2, which is stored, comes from memory that nobody has written, by ld.shared.u32 (PTX line 17)",
-		"setp.eq.u32 %p1, %r1, 4;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\nL:":                                 "register %p1, which decides the branch, was never written",
-		"ld.shared.u16 %r1, [s];\nshl.b32 %r1, %r1, 4;\nst.global.u32 [%out], %r1;":                       "(of its bits 0xffff0)",
-		"and.b32 %r1, %r1, 4;\ncvt.u64.u32 %d1, %r1;\nadd.u64 %d1, %d1, %out;\nld.global.u32 %r2, [%d1];": "register %d1, which is the address, was never written (of its bits",
+	for _, c := range [][2]string{
+		{"st.global.u32 [%out], %r1;", "register %r1, which is stored, was never written"},
+		{"and.b32 %r2, %r1, 0xf0;\nst.global.u32 [%out], %r2;",
+			"register %r2, which is stored, was never written (of its bits 0xf0)"},
+		{"ld.shared.u32 %r1, [s];\nmov.u32 %r2, %r1;\nst.global.u32 [%out], %r2;",
+			"register %r2, which is stored, comes from memory that nobody has written, by ld.shared.u32 (PTX line 17)"},
+		{"setp.eq.u32 %p1, %r1, 4;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\nL:",
+			"register %p1, which decides the branch, was never written"},
+		{"ld.shared.u16 %r1, [s];\nshl.b32 %r1, %r1, 4;\nst.global.u32 [%out], %r1;", "(of its bits 0xffff0)"},
+		{"and.b32 %r1, %r1, 4;\ncvt.u64.u32 %d1, %r1;\nadd.u64 %d1, %d1, %out;\nld.global.u32 %r2, [%d1];",
+			"register %d1, which is the address, was never written (of its bits"},
 	} {
+		body, want := c[0], c[1]
 		s := snippet{vars: sharedBytes, bytes: 64, body: body}
 		reports := s.reports(t)
 		require.Len(t, reports, 1, body)
@@ -155,8 +161,8 @@ func TestReportsOfUndefinedBitsSayWhence(t *testing.T) {
 	}
 }
 
-// What is stored may be computed from undefined bits that cancel: other values in them show it. Where they do not cancel, in one
-// lane only, and where a store in question has too few of them to tell, the report stays.
+// What is stored may be computed from undefined bits that cancel: other values in them show it. Where they do not
+// cancel, in one lane only, and where a store in question has too few of them to tell, the report stays.
 func TestUndefinedBitsThatCancel(t *testing.T) {
 	for name, s := range map[string]snippet{
 		"difference": {block: 32, body: ownWord + `

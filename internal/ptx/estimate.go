@@ -56,9 +56,9 @@ func ParseResources(text string) map[string]Resources {
 	return found
 }
 
-// An Estimate is a lower bound for the time of a launch by the roofline model: the slowest of its resources at the peak of
-// the card's documents, and the time of a launch. It follows from counts of PTX instructions; caches, latencies and what
-// ptxas changes are not in it, so it compares variants of a kernel and is no prediction of a measurement.
+// An Estimate is a lower bound for the time of a launch by the roofline model: the slowest of its resources at the peak
+// of the card's documents, and the time of a launch. It follows from counts of PTX instructions; caches, latencies and
+// what ptxas changes are not in it, so it compares variants of a kernel and is no prediction of a measurement.
 type Estimate struct {
 	Card      string             `json:"card"`
 	Seconds   float64            `json:"estimated_seconds"`

@@ -149,7 +149,8 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 	case e.shared > m.card.SharedOptIn:
 		return bad("%d bytes of shared memory, a block of %s has at most %d", e.shared, m.card.Name, m.card.SharedOptIn)
 	case e.shared > DefaultShared && l.Shared > l.SharedLimit:
-		return bad("%d bytes of shared memory, more than %d need the attribute for dynamic shared memory (its value: %d)", e.shared, DefaultShared, l.SharedLimit)
+		return bad("%d bytes of shared memory, more than %d need the attribute for dynamic shared memory "+
+			"(its value: %d)", e.shared, DefaultShared, l.SharedLimit)
 	}
 	if len(l.Args) != len(k.Params) {
 		return bad("%d arguments for %d parameters", len(l.Args), len(k.Params))
@@ -466,7 +467,8 @@ func (b *block) timeout() {
 	for _, w := range b.warps {
 		if i := w.pick(); i >= 0 {
 			in := &w.prog.code[w.groups[i].pc]
-			w.halt(Timeout, in, w.groups[i].mask, fmt.Sprintf("the launch has executed more than %d warp instructions", b.run.machine.opt.Watchdog))
+			w.halt(Timeout, in, w.groups[i].mask,
+				fmt.Sprintf("the launch has executed more than %d warp instructions", b.run.machine.opt.Watchdog))
 		}
 	}
 }

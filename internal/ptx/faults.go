@@ -36,7 +36,8 @@ func (w *warp) places(index int32, lane int) (list []Place) {
 	for range len(w.prog.backs) + len(calls) + 1 { // each function once, and once more for each call on the stack
 		for loc := m.src.Loc; loc != nil; loc = loc.Inlined {
 			p := Place{loc.File, loc.Line, functionName(loc.Function)}
-			if n := len(list); n == 0 || list[n-1] != p { // a function that calls itself is often at one place many times
+			// a function that calls itself is often at one place many times
+			if n := len(list); n == 0 || list[n-1] != p {
 				list = append(list, p)
 			}
 		}
@@ -123,7 +124,8 @@ func (w *warp) refuseSpace(in *instr, lane int, s space, off uint64, n, size int
 	if w.san != nil && w.san.seenBefore(OutOfBounds, in) {
 		return
 	}
-	r := w.describe(OutOfBounds, in, lane, fmt.Sprintf("%d bytes at offset %d of %s, which has %d bytes", n, int64(off), spaceNames[s], size))
+	r := w.describe(OutOfBounds, in, lane,
+		fmt.Sprintf("%d bytes at offset %d of %s, which has %d bytes", n, int64(off), spaceNames[s], size))
 	o := int64(off)
 	r.Allocation, r.Offset = spaceNames[s], &o
 	if w.san == nil {

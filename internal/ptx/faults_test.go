@@ -37,7 +37,8 @@ func TestFaultsAreReported(t *testing.T) {
 			r.launch("uninitialised_shared", line(1), line(32), 0, blank[int32](r, "out", 32))
 		},
 		"uninitialised_global": func(r *rig) {
-			r.launch("uninitialised_global", line(1), line(32), 0, blank[int32](r, "in", 32), blank[int32](r, "out", 32))
+			r.launch("uninitialised_global", line(1), line(32), 0, blank[int32](r, "in", 32),
+				blank[int32](r, "out", 32))
 		},
 		"uninitialised_local": func(r *rig) {
 			r.launch("uninitialised_local", line(1), line(32), 0, blank[int32](r, "out", 32), 3, 5)
@@ -57,7 +58,8 @@ func TestFaultsAreReported(t *testing.T) {
 			r.launch("early_read", line(1), line(32), 0, upload(r, "in", ints(32)), blank[int32](r, "out", 32))
 		},
 		"unordered_sum": func(r *rig) {
-			r.launch("unordered_sum", line(4), line(64), 0, upload(r, "in", r.normals(256)), upload(r, "sum", []float32{0}))
+			r.launch("unordered_sum", line(4), line(64), 0, upload(r, "in", r.normals(256)),
+				upload(r, "sum", []float32{0}))
 		},
 		"endless": func(r *rig) { r.launch("endless", line(1), line(32), 0, upload(r, "flag", ints(1))) },
 	}

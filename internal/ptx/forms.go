@@ -8,8 +8,8 @@ import (
 
 // A form is one row of the instruction table: an opcode with the suffixes it may carry, and what builds it.
 // Suffixes are words; a|b|c are alternatives, and a word that ends in ? may be missing: "rn|rz|rm|rp? ftz? sat? f32".
-// Like ptxas, a row takes its words in any order; words whose order means something (the two types of cvt, the layouts of
-// mma) keep theirs. Whatever fits no row is refused.
+// Like ptxas, a row takes its words in any order; words whose order means something (the two types of cvt, the layouts
+// of mma) keep theirs. Whatever fits no row is refused.
 type form struct {
 	op       string
 	suffixes string
@@ -45,8 +45,8 @@ var table = sync.OnceValue(func() map[string][]form {
 
 func forms(op string) []form { return table()[op] }
 
-// order returns mods in the order of the form's words, which is the one that builders rely on; ok is false when mods are not
-// suffixes of the form. Each slot in turn takes the first word left that it knows.
+// order returns mods in the order of the form's words, which is the one that builders rely on; ok is false when mods
+// are not suffixes of the form. Each slot in turn takes the first word left that it knows.
 func (f *form) order(mods []string) (ordered []string, ok bool) {
 	if len(mods) > len(f.slots) {
 		return nil, false
@@ -89,8 +89,8 @@ func isType(word string) bool {
 	return false
 }
 
-// Opcodes lists the instruction table: each opcode with the pattern of its suffixes, alternatives joined by |, optional words
-// with ? behind them. Suffixes may come in any order.
+// Opcodes lists the instruction table: each opcode with the pattern of its suffixes, alternatives joined by |, optional
+// words with ? behind them. Suffixes may come in any order.
 func Opcodes() []string {
 	var list []string
 	for op, rows := range table() {

@@ -8,9 +8,9 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// A libraryFunction is a row of the CUDA C++ Programming Guide's table of maximal errors, in ulps, and of the guide's errors
-// of the intrinsics that --use_fast_math puts in its place. Where a function rests on an approximate instruction, the
-// pessimistic mode adds that instruction's documented bound.
+// A libraryFunction is a row of the CUDA C++ Programming Guide's table of maximal errors, in ulps, and of the guide's
+// errors of the intrinsics that --use_fast_math puts in its place. Where a function rests on an approximate
+// instruction, the pessimistic mode adds that instruction's documented bound.
 type libraryFunction struct {
 	name  string
 	exact func(x, y float64) float64
@@ -38,7 +38,8 @@ var libraryFunctions = []libraryFunction{
 	{"div", func(x, y float64) float64 { return x / y }, 0.5, 0, func(_, _, v float64) float64 { return 2 * ulp(v) },
 		func(_, y float64) bool { return math.Abs(y) < 0x1p126 }},
 	{"erf", unary(math.Erf), 2, 2, func(_, _, v float64) float64 { return 6 * ulp(v) }, nil},
-	{"rsqrt", unary(func(x float64) float64 { return 1 / math.Sqrt(x) }), 2, 0, func(_, _, v float64) float64 { return 2 * ulp(v) }, nil},
+	{"rsqrt", unary(func(x float64) float64 { return 1 / math.Sqrt(x) }), 2, 0,
+		func(_, _, v float64) float64 { return 2 * ulp(v) }, nil},
 }
 
 func functionScenarios() []scenario {
@@ -51,8 +52,8 @@ func functionScenarios() []scenario {
 
 func libraryFunctionErrors(r *rig, s []int) error {
 	f := libraryFunctions[s[0]]
-	x := []float32{0, float32(math.Copysign(0, -1)), 1, -1, 0.5, 2, 3, -2.5, 88.7, -87.3, -104, 105614, 105616, 1e10, -3e30, 3e38, 1e-30, 2e-39, -1e-45,
-		float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())}
+	x := []float32{0, float32(math.Copysign(0, -1)), 1, -1, 0.5, 2, 3, -2.5, 88.7, -87.3, -104, 105614, 105616, 1e10,
+		-3e30, 3e38, 1e-30, 2e-39, -1e-45, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())}
 	x = append(x, r.normals(40)...)
 	for range 60 {
 		x = append(x, float32(r.random.ExpFloat64()*math.Exp2(float64(r.random.IntN(24)-12))))
@@ -70,13 +71,15 @@ func libraryFunctionErrors(r *rig, s []int) error {
 			bound += f.worst * ulp(want)
 		}
 		if r.fast {
-			if subnormal(a) || subnormal(b) || subnormal(want) || f.valid != nil && !f.valid(a, b) || math.IsInf(a, 0) || math.IsInf(b, 0) {
+			if subnormal(a) || subnormal(b) || subnormal(want) || f.valid != nil && !f.valid(a, b) ||
+				math.IsInf(a, 0) || math.IsInf(b, 0) {
 				continue
 			}
 			bound += f.fast(a, b, want)
 		}
 		if !near(float64(got), want, bound) {
-			return fmt.Errorf("%s(%v, %v) is %v, want %v: off by %.3g, bound %.3g", f.name, a, b, got, want, math.Abs(float64(got)-want), bound)
+			return fmt.Errorf("%s(%v, %v) is %v, want %v: off by %.3g, bound %.3g", f.name, a, b, got, want,
+				math.Abs(float64(got)-want), bound)
 		}
 	}
 	return nil
@@ -90,7 +93,8 @@ func near(got, want, bound float64) bool {
 	case math.IsNaN(want):
 		return math.IsNaN(got)
 	case math.Abs(want) > math.MaxFloat32:
-		return got == math.Copysign(math.Inf(1), want) || math.Abs(want) < 0x1.000002p128 && math.Abs(got) == math.MaxFloat32
+		return got == math.Copysign(math.Inf(1), want) || math.Abs(want) < 0x1.000002p128 &&
+			math.Abs(got) == math.MaxFloat32
 	}
 	return math.Abs(got-want) <= bound
 }

@@ -183,7 +183,8 @@ func scatterAdd(r *rig, s []int) error {
 	for i, v := range in {
 		want[int(index[i/m])*m+i%m] += v
 	}
-	r.launch("scatter_add", line(cover(n*m, 64)), line(64), 0, upload(r, "in", in), upload(r, "index", index), out, n, m)
+	r.launch("scatter_add", line(cover(n*m, 64)), line(64), 0, upload(r, "in", in), upload(r, "index", index),
+		out, n, m)
 	return equal("out", want, download[int32](r, out, len(want)))
 }
 
@@ -199,7 +200,8 @@ func scatterMax(r *rig, s []int) error {
 		to := &want[int(index[i/m])*m+i%m]
 		*to = max(*to, v)
 	}
-	r.launch("scatter_max", line(cover(n*m, 64)), line(64), 0, upload(r, "in", in), upload(r, "index", index), out, n, m)
+	r.launch("scatter_max", line(cover(n*m, 64)), line(64), 0, upload(r, "in", in), upload(r, "index", index),
+		out, n, m)
 	return equal("out", want, download[float32](r, out, len(want)))
 }
 
@@ -256,7 +258,8 @@ func votes(r *rig, s []int) error {
 			}
 		}
 	}
-	keptAt, flagsAt, sameAt := blank[int32](r, "kept", warps), blank[int32](r, "flags", 4*warps), blank[uint32](r, "same", n)
+	keptAt, flagsAt, sameAt := blank[int32](r, "kept", warps), blank[int32](r, "flags", 4*warps),
+		blank[uint32](r, "same", n)
 	r.launch("votes", line(warps/2), line(64), 0, upload(r, "in", in), outAt, keptAt, flagsAt, sameAt, bound, n)
 	return firstError(
 		equal("out", out, download[int32](r, outAt, len(out))),
@@ -336,7 +339,8 @@ func integerOps(r *rig, s []int) error {
 	}
 	quotientAt, remainderAt := blank[int64](r, "quotient", n), blank[int64](r, "remainder", n)
 	wordAt, narrowAt := blank[uint32](r, "bits", 6*n), blank[int16](r, "narrow", n)
-	r.launch("integers", line(cover(n, 64)), line(64), 0, upload(r, "a", a), upload(r, "b", b), quotientAt, remainderAt, wordAt, narrowAt, n)
+	r.launch("integers", line(cover(n, 64)), line(64), 0, upload(r, "a", a), upload(r, "b", b), quotientAt, remainderAt,
+		wordAt, narrowAt, n)
 	return firstError(
 		equal("quotient", quotient, download[int64](r, quotientAt, n)),
 		equal("remainder", remainder, download[int64](r, remainderAt, n)),

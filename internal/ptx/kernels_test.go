@@ -13,7 +13,8 @@ import (
 
 // scenarios lists every kernel of testdata/kernels with its oracle.
 func scenarios() []scenario {
-	return slices.Concat(matrixScenarios(), mapScenarios(), reductionScenarios(), integerScenarios(), functionScenarios(), pointerScenarios())
+	return slices.Concat(matrixScenarios(), mapScenarios(), reductionScenarios(), integerScenarios(),
+		functionScenarios(), pointerScenarios())
 }
 
 // Every kernel, compiled by both compilers and in all variants, is right on awkward shapes in all float modes and under

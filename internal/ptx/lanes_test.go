@@ -11,8 +11,8 @@ import (
 )
 
 // edges are operands around which rounding, overflow and special values happen.
-var edges = []uint32{0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x3f800000, 0xbf800001, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000,
-	0x7fc00000, 0xffc00001, 0x7f800001, 0x33800000, 0x4b000001}
+var edges = []uint32{0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x3f800000, 0xbf800001, 0x7f7fffff, 0xff7fffff, 0x7f800000,
+	0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001, 0x33800000, 0x4b000001}
 
 func randomBits(r *rand.Rand) uint32 {
 	switch r.IntN(3) {
@@ -66,11 +66,14 @@ func TestLanesAreRoundedOnce(t *testing.T) {
 			x, y := math.Float32frombits(a[i]), math.Float32frombits(b[i])
 			if finite(a[i], b[i]) {
 				p, q := number(a[i]), number(b[i])
-				require.Equal(t, exact(func(v *big.Float) { v.Add(p, q) }, zeroSign(x, y)), sum[i], "%x + %x", a[i], b[i])
-				require.Equal(t, exact(func(v *big.Float) { v.Sub(p, q) }, zeroSign(x, -y)), diff[i], "%x - %x", a[i], b[i])
+				require.Equal(t, exact(func(v *big.Float) { v.Add(p, q) }, zeroSign(x, y)), sum[i], "%x + %x",
+					a[i], b[i])
+				require.Equal(t, exact(func(v *big.Float) { v.Sub(p, q) }, zeroSign(x, -y)), diff[i], "%x - %x",
+					a[i], b[i])
 				require.Equal(t, exact(func(v *big.Float) { v.Mul(p, q) }, 1), prod[i], "%x * %x", a[i], b[i])
 				if finite(c[i]) && fma[i]&0x7fffffff != 0 {
-					require.Equal(t, exact(func(v *big.Float) { v.Mul(p, q).Add(v, number(c[i])) }, 1), fma[i], "%x * %x + %x", a[i], b[i], c[i])
+					require.Equal(t, exact(func(v *big.Float) { v.Mul(p, q).Add(v, number(c[i])) }, 1), fma[i],
+						"%x * %x + %x", a[i], b[i], c[i])
 				}
 			} else {
 				require.Equal(t, exact(nil, x+y), sum[i])
@@ -101,7 +104,8 @@ func TestAssemblyEqualsGo(t *testing.T) {
 			"add": {func(d *vec[uint32]) { addLanes()(d, &a, &b) }, func(d *vec[uint32]) { addGeneric(d, &a, &b) }},
 			"sub": {func(d *vec[uint32]) { subLanes()(d, &a, &b) }, func(d *vec[uint32]) { subGeneric(d, &a, &b) }},
 			"mul": {func(d *vec[uint32]) { mulLanes()(d, &a, &b) }, func(d *vec[uint32]) { mulGeneric(d, &a, &b) }},
-			"fma": {func(d *vec[uint32]) { fmaLanes()(d, &a, &b, &c) }, func(d *vec[uint32]) { fmaGeneric(d, &a, &b, &c) }},
+			"fma": {func(d *vec[uint32]) { fmaLanes()(d, &a, &b, &c) },
+				func(d *vec[uint32]) { fmaGeneric(d, &a, &b, &c) }},
 		} {
 			got, want := [3]vec[uint32]{{1}, {}, {2}}, [3]vec[uint32]{{1}, {}, {2}}
 			f[0](&got[1])

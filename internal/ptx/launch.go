@@ -19,9 +19,10 @@ type Result struct {
 	Counters Counters `json:"counters"`
 }
 
-// Run executes a launch to its end. With Options.Sanitize, faults are Result.Reports and the kernel goes on; what cannot
-// go on (a trap, the watchdog, and without the sanitizer every fault that hardware refuses) is a *Fault, returned
-// together with the result so far. Other errors: the kernel's own (Kernel.Err), a launch outside the card's limits, and ctx's.
+// Run executes a launch to its end. With Options.Sanitize, faults are Result.Reports and the kernel goes on; what
+// cannot go on (a trap, the watchdog, and without the sanitizer every fault that hardware refuses) is a *Fault,
+// returned together with the result so far. Other errors: the kernel's own (Kernel.Err), a launch outside the card's
+// limits, and ctx's.
 func (m *Machine) Run(ctx context.Context, l Launch) (*Result, error) {
 	return m.run(ctx, l)
 }

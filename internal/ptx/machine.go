@@ -11,9 +11,10 @@ type FloatMode uint8
 
 // The modes.
 const (
-	Exact       FloatMode = iota // IEEE where PTX promises it; approximations correctly rounded
-	Pessimistic                  // approximations perturbed within their documented bound, by a hash of the operands and the seed
-	Contract                     // un-suffixed mul.f32 feeding an un-suffixed add or sub becomes fma, as ptxas may do
+	Exact FloatMode = iota // IEEE where PTX promises it; approximations correctly rounded
+	// Pessimistic perturbs approximations within their documented bound, by a hash of the operands and the seed.
+	Pessimistic
+	Contract // un-suffixed mul.f32 feeding an un-suffixed add or sub becomes fma, as ptxas may do
 )
 
 // Options of a machine. The zero value is a plain A100-like machine without checks.
@@ -27,11 +28,13 @@ type Options struct {
 	Memory   int64     // bytes of global memory; 0: the card's
 	Warps    WarpOrder // how the warps of a block take turns
 	WarpSeed uint64    // of WarpsRandom
-	// StrictVolatile takes volatile accesses for ordinary ones, as the C++ memory model does: they order nothing, and race.
+	// StrictVolatile takes volatile accesses for ordinary ones, as the C++ memory model does: they order nothing, and
+	// race.
 	StrictVolatile bool
 	Output         io.Writer // of device-side printf, in the order threads run; nil: dropped
 	// Sample, where it is not 0, is how many blocks of a launch are run, spread evenly over the grid; the counters are
-	// scaled up as if the others were like them. For estimates of large launches: results are those of these blocks alone.
+	// scaled up as if the others were like them. For estimates of large launches: results are those of these blocks
+	// alone.
 	Sample int
 }
 

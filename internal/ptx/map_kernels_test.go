@@ -49,8 +49,9 @@ func biasReLU(r *rig, s []int) error {
 	return equal("y", want, download[float32](r, y, n*m))
 }
 
-// biasGELU: with v exact to half an ulp, u = 0.798 (v + 0.0447 v³) has at most six roundings, and u tanh'(u) < 0.45, so tanh is off by
-// 3 · 2⁻²⁴ and its own two ulps; 1 + tanh and the two products round three times. tanh.approx is off by 2⁻¹¹.
+// biasGELU: with v exact to half an ulp, u = 0.798 (v + 0.0447 v³) has at most six roundings, and u tanh'(u) < 0.45, so
+// tanh is off by 3 · 2⁻²⁴ and its own two ulps; 1 + tanh and the two products round three times. tanh.approx is off by
+// 2⁻¹¹.
 func biasGELU(r *rig, s []int) error {
 	n, m, x, bias := r.table(s)
 	want := make([]float64, n*m)
@@ -80,8 +81,10 @@ func biasReLUBackward(r *rig, s []int) error {
 		dbias[i%m] += dx[i]
 	}
 	dxAt, dbiasAt := blank[float32](r, "dx", n*m), blank[float32](r, "dbias", m)
-	r.launch("bias_relu_backward", line(cover(m, 64)), line(64), 0, upload(r, "y", y), upload(r, "dy", dy), dxAt, dbiasAt, n, m)
-	return firstError(equal("dx", dx, download[float32](r, dxAt, n*m)), equal("dbias", dbias, download[float32](r, dbiasAt, m)))
+	r.launch("bias_relu_backward", line(cover(m, 64)), line(64), 0, upload(r, "y", y), upload(r, "dy", dy), dxAt,
+		dbiasAt, n, m)
+	return firstError(equal("dx", dx, download[float32](r, dxAt, n*m)),
+		equal("dbias", dbias, download[float32](r, dbiasAt, m)))
 }
 
 func pgd(r *rig, s []int) error {
@@ -103,8 +106,8 @@ func pgd(r *rig, s []int) error {
 	return equal("x", want, download[float32](r, at, n))
 }
 
-// adamw: first-order bounds, u the unit roundoff: m and v have three roundings; the quotient adds those of scale, square root, sum and
-// division (the approximate forms: two ulps each).
+// adamw: first-order bounds, u the unit roundoff: m and v have three roundings; the quotient adds those of scale,
+// square root, sum and division (the approximate forms: two ulps each).
 func adamw(r *rig, s []int) error {
 	n := s[0]
 	x, g, m, v := r.normals(n), r.normals(n), r.normals(n), r.normals(n)
@@ -125,11 +128,13 @@ func adamw(r *rig, s []int) error {
 		mb[i] = 3 * u * (math.Abs(beta1*float64(m[i])) + math.Abs((1-beta1)*d))
 		vb[i] = 4 * u * vs[i]
 		quotient := math.Abs(ms[i] * scale1 / root)
-		xb[i] = rate32*(mb[i]*scale1/root+16*u*quotient+4*u*(quotient+decay*math.Abs(x))) + 2*u*(math.Abs(x)+math.Abs(xs[i]))
+		xb[i] = rate32*(mb[i]*scale1/root+16*u*quotient+4*u*(quotient+decay*math.Abs(x))) +
+			2*u*(math.Abs(x)+math.Abs(xs[i]))
 	}
 	xa, ma, va := upload(r, "x", x), upload(r, "m", m), upload(r, "v", v)
 	r.launch("adamw", line(cover(n, 64)), line(64), 0, xa, upload(r, "g", g), ma, va,
-		float32(rate), float32(beta1), float32(beta2), float32(eps), float32(decay), float32(scale1), float32(scale2), n)
+		float32(rate), float32(beta1), float32(beta2), float32(eps), float32(decay), float32(scale1),
+		float32(scale2), n)
 	return firstError(
 		within("m", ms, download[float32](r, ma, n), func(i int) float64 { return mb[i] }),
 		within("v", vs, download[float32](r, va, n), func(i int) float64 { return vb[i] }),
@@ -255,7 +260,8 @@ func calls(r *rig, s []int) error {
 	}
 	yAt, divisorAt := blank[float32](r, "y", 2*n), blank[int32](r, "divisor", n)
 	r.launch("calls", line(cover(n, 64)), line(64), 0, upload(r, "x", x), yAt, divisorAt, n)
-	return firstError(equal("y", y, download[float32](r, yAt, 2*n)), equal("divisor", divisor, download[int32](r, divisorAt, n)))
+	return firstError(equal("y", y, download[float32](r, yAt, 2*n)),
+		equal("divisor", divisor, download[int32](r, divisorAt, n)))
 }
 
 func guarded(r *rig, s []int) error {

@@ -24,9 +24,10 @@ func (f element) width() width {
 
 // elements are the formats. The lower 13 bits of a tf32 operand do not count, whatever they are.
 var elements = map[string]element{
-	"f64":  {"f64", 64, 1, true, math.Float64frombits},
-	"f32":  {"f32", 32, 1, false, func(v uint64) float64 { return float64(math.Float32frombits(uint32(v))) }},
-	"tf32": {"tf32", 32, 1, false, func(v uint64) float64 { return float64(math.Float32frombits(uint32(v) &^ 0x1fff)) }},
+	"f64": {"f64", 64, 1, true, math.Float64frombits},
+	"f32": {"f32", 32, 1, false, func(v uint64) float64 { return float64(math.Float32frombits(uint32(v))) }},
+	"tf32": {"tf32", 32, 1, false,
+		func(v uint64) float64 { return float64(math.Float32frombits(uint32(v) &^ 0x1fff)) }},
 	"bf16": {"bf16", 16, 2, false, func(v uint64) float64 { return float64(math.Float32frombits(uint32(v) << 16)) }},
 	"f16":  {"f16", 16, 2, false, func(v uint64) float64 { return readHalf(uint16(v)) }},
 	"s8":   {"s8", 8, 4, false, func(v uint64) float64 { return float64(int8(v)) }},
@@ -53,9 +54,9 @@ func readHalf(v uint16) float64 {
 	return x
 }
 
-// product computes D = A·B + C as bits. Hardware's sums are not IEEE ones and differ between generations: the default is the
-// exact sum rounded once, pessimistic the published model of compute capability 8.0, the coarsest since then (arith.Dot).
-// Products of f64 are added in order with one rounding each; sums of integers wrap or saturate.
+// product computes D = A·B + C as bits. Hardware's sums are not IEEE ones and differ between generations: the default
+// is the exact sum rounded once, pessimistic the published model of compute capability 8.0, the coarsest since then
+// (arith.Dot). Products of f64 are added in order with one rounding each; sums of integers wrap or saturate.
 func (f element) product(s shape, a, b, c *[512]float64, d *[512]uint64, in element, pessimistic, saturate bool) {
 	var dot arith.Dot
 	if pessimistic {

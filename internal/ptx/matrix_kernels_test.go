@@ -9,22 +9,26 @@ import (
 )
 
 // productShapes are M, N, K around the tiles of the kernels; 0: no rows, no depth.
-var productShapes = [][]int{{1, 1, 1}, {31, 33, 17}, {64, 64, 36}, {65, 63, 40}, {33, 68, 16}, {30, 5, 9}, {34, 68, 36}, {35, 8, 4},
+var productShapes = [][]int{{1, 1, 1}, {31, 33, 17}, {64, 64, 36}, {65, 63, 40}, {33, 68, 16}, {30, 5, 9}, {34, 68, 36},
+	{35, 8, 4},
 	{29, 38, 18}, {31, 39, 19}, {5, 8, 9}, {8, 8, 4}, {0, 5, 3}, {3, 2, 0}}
 
 func matrixScenarios() []scenario {
 	return []scenario{
 		{"sgemm", "sgemm", productShapes, func(r *rig, s []int) error { return fusedProduct(r, "sgemm", 64, s) }},
-		{"sgemm_async", "sgemm_async", productShapes, func(r *rig, s []int) error { return fusedProduct(r, "sgemm_async", 32, s) }},
+		{"sgemm_async", "sgemm_async", productShapes,
+			func(r *rig, s []int) error { return fusedProduct(r, "sgemm_async", 32, s) }},
 		{"tf32_gemm", "tf32_gemm", productShapes, tf32Product},
 		{"hgemm_ldmatrix", "hgemm_ldmatrix", productShapes, func(r *rig, s []int) error {
 			return halfProduct(r, "hgemm_ldmatrix", [3]int{cover(s[1], 16), cover(s[0], 32), 1}, 128, s)
 		}},
-		{"wmma_f16", "wmma_gemm", [][]int{{16, 16, 16}, {32, 48, 64}, {16, 32, 0}, {16, 16, 208}}, func(r *rig, s []int) error {
-			return halfProduct(r, "wmma_f16", [3]int{s[1] / 16, s[0] / 16, 1}, 32, s)
-		}},
+		{"wmma_f16", "wmma_gemm", [][]int{{16, 16, 16}, {32, 48, 64}, {16, 32, 0}, {16, 16, 208}},
+			func(r *rig, s []int) error {
+				return halfProduct(r, "wmma_f16", [3]int{s[1] / 16, s[0] / 16, 1}, 32, s)
+			}},
 		{"wmma_tf32", "wmma_gemm", [][]int{{16, 16, 8}, {32, 48, 40}, {16, 16, 0}}, wmmaTF32},
-		{"conv", "conv", [][]int{{1, 1, 5, 5, 1, 3, 3, 1, 1}, {2, 3, 7, 6, 4, 3, 2, 2, 0}, {1, 2, 4, 9, 5, 1, 1, 1, 0}, {3, 1, 8, 8, 2, 5, 5, 1, 2}}, convolution},
+		{"conv", "conv", [][]int{{1, 1, 5, 5, 1, 3, 3, 1, 1}, {2, 3, 7, 6, 4, 3, 2, 2, 0}, {1, 2, 4, 9, 5, 1, 1, 1, 0},
+			{3, 1, 8, 8, 2, 5, 5, 1, 2}}, convolution},
 		{"transpose", "transpose", [][]int{{1, 1}, {31, 33}, {32, 32}, {65, 7}, {3, 97}}, transpose},
 	}
 }
@@ -42,7 +46,8 @@ func fusedProduct(r *rig, kernel string, tile int, s []int) error {
 		}
 	}
 	c := blank[float32](r, "C", m*n)
-	r.launch(kernel, [3]int{cover(n, tile), cover(m, tile), 1}, line(256), 0, upload(r, "A", a), upload(r, "B", b), c, m, n, k)
+	r.launch(kernel, [3]int{cover(n, tile), cover(m, tile), 1}, line(256), 0, upload(r, "A", a), upload(r, "B", b),
+		c, m, n, k)
 	return equal("C", want, download[float32](r, c, m*n))
 }
 
@@ -52,8 +57,8 @@ func tf32(x float32) float64 {
 	return math.Ldexp(math.Round(f*2048), e-11)
 }
 
-// tensorBound bounds the error of a sum of n products by steps of width w, each step within one rounding of its exact sum,
-// or, in the pessimistic mode, with every term truncated to 23 bits of the largest.
+// tensorBound bounds the error of a sum of n products by steps of width w, each step within one rounding of its exact
+// sum, or, in the pessimistic mode, with every term truncated to 23 bits of the largest.
 func tensorBound(r *rig, n, w int, magnitude float64) float64 {
 	steps, terms := float64((n+w-1)/w), 1.0
 	if r.float == ptx.Pessimistic {
@@ -79,9 +84,11 @@ func tf32Reference(m, n, k int, a func(i, l int) float32, b func(l, j int) float
 func tf32Product(r *rig, s []int) error {
 	m, n, k := s[0], s[1], s[2]
 	a, b := r.normals(m*k), r.normals(k*n)
-	want, size := tf32Reference(m, n, k, func(i, l int) float32 { return a[i*k+l] }, func(l, j int) float32 { return b[l*n+j] })
+	want, size := tf32Reference(m, n, k, func(i, l int) float32 { return a[i*k+l] },
+		func(l, j int) float32 { return b[l*n+j] })
 	c := blank[float32](r, "C", m*n)
-	r.launch("tf32_gemm", [3]int{cover(n, 8), cover(m, 64), 1}, line(128), 0, upload(r, "A", a), upload(r, "B", b), c, m, n, k)
+	r.launch("tf32_gemm", [3]int{cover(n, 8), cover(m, 64), 1}, line(128), 0, upload(r, "A", a), upload(r, "B", b),
+		c, m, n, k)
 	return within("C", want, download[float32](r, c, m*n), func(i int) float64 { return tensorBound(r, k, 8, size[i]) })
 }
 
@@ -89,7 +96,8 @@ func tf32Product(r *rig, s []int) error {
 func wmmaTF32(r *rig, s []int) error {
 	m, n, k := s[0], s[1], s[2]
 	a, b := r.normals(m*k), r.normals(k*n)
-	want, size := tf32Reference(m, n, k, func(i, l int) float32 { return a[i*k+l] }, func(l, j int) float32 { return b[j*k+l] })
+	want, size := tf32Reference(m, n, k, func(i, l int) float32 { return a[i*k+l] },
+		func(l, j int) float32 { return b[j*k+l] })
 	c := blank[float32](r, "C", m*n)
 	r.launch("wmma_tf32", [3]int{n / 16, m / 16, 1}, line(32), 0, upload(r, "A", a), upload(r, "B", b), c, m, n, k)
 	return within("C", want, download[float32](r, c, m*n), func(i int) float64 { return tensorBound(r, k, 8, size[i]) })

@@ -56,7 +56,8 @@ func (m *memory) alloc(n int64, label string) (*allocation, error) {
 		return nil, fmt.Errorf("allocation %q: negative size %d", label, n)
 	}
 	if m.used+n > m.limit {
-		return nil, fmt.Errorf("allocation %q: out of memory: %d bytes asked, %d of %d in use", label, n, m.used, m.limit)
+		return nil, fmt.Errorf("allocation %q: out of memory: %d bytes asked, %d of %d in use", label, n,
+			m.used, m.limit)
 	}
 	if m.next == 0 {
 		m.next = globalBase

@@ -23,7 +23,8 @@ func schedules() (list []ptx.Options) {
 	return list
 }
 
-// mutantsOf lists the bodies that lack one of the statements marked "// MUST", or have what stands behind "// MUST:" instead.
+// mutantsOf lists the bodies that lack one of the statements marked "// MUST", or have what stands behind "// MUST:"
+// instead.
 func mutantsOf(body string) map[string]string {
 	lines := strings.Split(body, "\n")
 	list := map[string]string{}
@@ -39,7 +40,8 @@ func mutantsOf(body string) map[string]string {
 
 const (
 	sharedBytes = ".shared .align 8 .b8 s[4096];"
-	globals     = ".global .align 8 .b8 g[4096];\n.global .u32 flag;\n.global .u32 second;\n.global .u32 count;\n.global .u32 lock;\n"
+	globals     = ".global .align 8 .b8 g[4096];\n.global .u32 flag;\n.global .u32 second;\n.global .u32 count;\n" +
+		".global .u32 lock;\n"
 )
 
 // lockBody adds one to a count under a lock.
@@ -87,24 +89,46 @@ DONE:`
 func TestPatternsAndTheirMutants(t *testing.T) {
 	const relaxed = "ld.relaxed.gpu.global.u32 %r2, [flag];"
 	patterns := map[string]snippet{
-		"flag, fences":          {grid: 2, body: handOver("membar.gl; // MUST: membar.cta;", "st.volatile.global.u32 [flag], 1;", "ld.volatile.global.u32 %r2, [flag];", "membar.gl; // MUST")},
-		"flag, fence.acq_rel":   {grid: 2, body: handOver("fence.acq_rel.gpu; // MUST", "st.relaxed.gpu.global.u32 [flag], 1;", relaxed, "fence.acq_rel.sys; // MUST: fence.acq_rel.cta;")},
-		"flag, st.release":      {grid: 2, body: handOver("", "st.release.gpu.global.u32 [flag], 1; // MUST: st.relaxed.gpu.global.u32 [flag], 1;", "ld.acquire.gpu.global.u32 %r2, [flag]; // MUST: "+relaxed, "")},
-		"flag, scopes":          {grid: 2, body: handOver("", "st.release.sys.global.u32 [flag], 1; // MUST: st.release.cta.global.u32 [flag], 1;", "ld.acquire.gpu.global.u32 %r2, [flag]; // MUST: ld.acquire.cluster.global.u32 %r2, [flag];", "")},
-		"flag, atomics":         {grid: 2, body: handOver("membar.gl; // MUST", "atom.global.exch.b32 %r4, [flag], 1; // MUST: atom.cta.global.exch.b32 %r4, [flag], 1;", "atom.global.add.u32 %r2, [flag], 0;", "")},
-		"flag, mixed":           {grid: 2, body: handOver("membar.gl; // MUST", "red.global.add.u32 [flag], 1;", relaxed, "fence.sc.gpu; // MUST")},
+		"flag, fences": {grid: 2,
+			body: handOver("membar.gl; // MUST: membar.cta;", "st.volatile.global.u32 [flag], 1;",
+				"ld.volatile.global.u32 %r2, [flag];", "membar.gl; // MUST")},
+		"flag, fence.acq_rel": {grid: 2,
+			body: handOver("fence.acq_rel.gpu; // MUST", "st.relaxed.gpu.global.u32 [flag], 1;", relaxed,
+				"fence.acq_rel.sys; // MUST: fence.acq_rel.cta;")},
+		"flag, st.release": {grid: 2,
+			body: handOver("", "st.release.gpu.global.u32 [flag], 1; // MUST: st.relaxed.gpu.global.u32 [flag], 1;",
+				"ld.acquire.gpu.global.u32 %r2, [flag]; // MUST: "+relaxed, "")},
+		"flag, scopes": {grid: 2,
+			body: handOver("", "st.release.sys.global.u32 [flag], 1; // MUST: st.release.cta.global.u32 [flag], 1;",
+				"ld.acquire.gpu.global.u32 %r2, [flag]; // MUST: ld.acquire.cluster.global.u32 %r2, [flag];", "")},
+		"flag, atomics": {grid: 2,
+			body: handOver("membar.gl; // MUST",
+				"atom.global.exch.b32 %r4, [flag], 1; // MUST: atom.cta.global.exch.b32 %r4, [flag], 1;",
+				"atom.global.add.u32 %r2, [flag], 0;", "")},
+		"flag, mixed": {grid: 2,
+			body: handOver("membar.gl; // MUST", "red.global.add.u32 [flag], 1;", relaxed, "fence.sc.gpu; // MUST")},
 		"flag within the block": {block: 64, body: warpFlag("membar.cta; // MUST", "membar.cta; // MUST")},
-		"lock":                  {block: 2, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
-		"lock of a warp":        {block: 32, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
-		"lock of warps":         {block: 96, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
-		"lock of blocks":        {grid: 3, block: 4, body: lockBody(takeCAS, "membar.gl; // MUST: membar.cta;", "membar.gl; // MUST: membar.cta;", giveExch)},
-		"lock, acquire and release": {grid: 2, block: 8, body: lockBody("atom.acquire.gpu.global.cas.b32 %r1, [lock], 0, 1; // MUST: "+takeCAS, "", "",
-			"atom.release.gpu.global.exch.b32 %r1, [lock], 0; // MUST: "+giveExch)},
-		"lock, given back by a store": {grid: 2, block: 2, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", "st.volatile.global.u32 [lock], 0;")},
-		"lock by exch":                {grid: 2, block: 2, body: lockBody("atom.global.exch.b32 %r1, [lock], 1;", "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
-		"lock of a block":             {block: 64, body: lockBody("atom.cta.global.cas.b32 %r1, [lock], 0, 1;", "membar.cta; // MUST", "membar.cta; // MUST", "atom.cta.global.exch.b32 %r1, [lock], 0;")},
-		"lock in shared memory": {vars: sharedBytes, block: 40, body: "setp.eq.u32 %p2, %t, 0;\n@%p2 st.shared.u32 [s], 0;\nbar.sync 0; // MUST\n" +
-			lockBody("atom.shared.cas.b32 %r1, [s], 0, 1;", "membar.cta; // MUST", "membar.cta; // MUST", "atom.shared.exch.b32 %r1, [s], 0;")},
+		"lock": {block: 2,
+			body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
+		"lock of a warp": {block: 32, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
+		"lock of warps":  {block: 96, body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", giveExch)},
+		"lock of blocks": {grid: 3, block: 4,
+			body: lockBody(takeCAS, "membar.gl; // MUST: membar.cta;", "membar.gl; // MUST: membar.cta;", giveExch)},
+		"lock, acquire and release": {grid: 2, block: 8,
+			body: lockBody("atom.acquire.gpu.global.cas.b32 %r1, [lock], 0, 1; // MUST: "+takeCAS, "", "",
+				"atom.release.gpu.global.exch.b32 %r1, [lock], 0; // MUST: "+giveExch)},
+		"lock, given back by a store": {grid: 2, block: 2,
+			body: lockBody(takeCAS, "membar.gl; // MUST", "membar.gl; // MUST", "st.volatile.global.u32 [lock], 0;")},
+		"lock by exch": {grid: 2, block: 2,
+			body: lockBody("atom.global.exch.b32 %r1, [lock], 1;", "membar.gl; // MUST", "membar.gl; // MUST",
+				giveExch)},
+		"lock of a block": {block: 64,
+			body: lockBody("atom.cta.global.cas.b32 %r1, [lock], 0, 1;", "membar.cta; // MUST", "membar.cta; // MUST",
+				"atom.cta.global.exch.b32 %r1, [lock], 0;")},
+		"lock in shared memory": {vars: sharedBytes, block: 40,
+			body: "setp.eq.u32 %p2, %t, 0;\n@%p2 st.shared.u32 [s], 0;\nbar.sync 0; // MUST\n" +
+				lockBody("atom.shared.cas.b32 %r1, [s], 0, 1;", "membar.cta; // MUST", "membar.cta; // MUST",
+					"atom.shared.exch.b32 %r1, [s], 0;")},
 		"tickets": {block: 40, grid: 2, body: `
 atom.global.add.u32 %r1, [lock], 1;
 WAIT:
@@ -254,8 +278,10 @@ setp.ne.u32 %p2, %r2, 5;
 st.global.u32 [g], 3;
 DONE:`},
 	}
-	for _, op := range []string{"shfl.sync.bfly.b32 %r9, %t, 1, 31, -1;", "vote.sync.ballot.b32 %r9, 1, -1;", "vote.sync.any.pred %p7, 1, -1;",
-		"match.any.sync.b32 %r9, %t, -1;", "match.all.sync.b32 %r9, %t, -1;", "redux.sync.add.u32 %r9, %t, -1;", "activemask.b32 %r9;", "elect.sync %r9|%p7, -1;"} {
+	for _, op := range []string{"shfl.sync.bfly.b32 %r9, %t, 1, 31, -1;", "vote.sync.ballot.b32 %r9, 1, -1;",
+		"vote.sync.any.pred %p7, 1, -1;",
+		"match.any.sync.b32 %r9, %t, -1;", "match.all.sync.b32 %r9, %t, -1;", "redux.sync.add.u32 %r9, %t, -1;",
+		"activemask.b32 %r9;", "elect.sync %r9|%p7, -1;"} {
 		patterns["no order by "+op] = snippet{vars: sharedBytes, block: 32, body: ownWord + sharedWord + `
 st.shared.u32 [%r3], %t;
 ` + op + `
@@ -317,7 +343,8 @@ DONE:`
 // A lock for all threads of the largest block counts right, is clean and takes few instructions.
 func TestLocksOfLargeBlocks(t *testing.T) {
 	for _, warps := range []ptx.WarpOrder{ptx.WarpsInTurn, ptx.WarpsInStep} {
-		s := snippet{module: globals, block: 1024, bytes: 4, opt: ptx.Options{Sanitize: true, Warps: warps, Watchdog: 1 << 22},
+		s := snippet{module: globals, block: 1024, bytes: 4,
+			opt:  ptx.Options{Sanitize: true, Warps: warps, Watchdog: 1 << 22},
 			body: lockBody(takeCAS, "membar.gl;", "st.global.u32 [%out], %r2;\nmembar.gl;", giveExch)}
 		words, res, err := s.run(t)
 		require.NoError(t, err)
@@ -329,8 +356,9 @@ func TestLocksOfLargeBlocks(t *testing.T) {
 // Accesses that race though both are atomic or volatile: their scopes do not reach each other.
 func TestScopesOfAtomics(t *testing.T) {
 	for text, races := range map[string]bool{
-		"atom.cta.global.exch.b32 %r2, [g], %r1;":                                        true,
-		"atom.cta.global.exch.b32 %r2, [g], 0;":                                          true, // a write, though of the value that is there
+		"atom.cta.global.exch.b32 %r2, [g], %r1;": true,
+		// a write, though of the value that is there
+		"atom.cta.global.exch.b32 %r2, [g], 0;":                                          true,
 		"atom.cluster.global.exch.b32 %r2, [g], %r1;":                                    true,
 		"atom.gpu.global.exch.b32 %r2, [g], %r1;":                                        false,
 		"atom.sys.global.exch.b32 %r2, [g], %r1;":                                        false,
@@ -349,7 +377,8 @@ func TestScopesOfAtomics(t *testing.T) {
 		"@%p1 st.global.u32 [g], 9;\n@!%p1 st.volatile.global.u32 [g], 9;":               false, // one value
 		"@%p1 st.global.u32 [g], 9;\n@!%p1 atom.global.exch.b32 %r2, [g], 8;":            true,
 	} {
-		s := snippet{module: globals, grid: 2, bytes: 4, body: "mov.u32 %r1, %ctaid.x;\nadd.u32 %r1, %r1, 1;\nsetp.eq.u32 %p1, %r1, 1;\n" + text}
+		s := snippet{module: globals, grid: 2, bytes: 4,
+			body: "mov.u32 %r1, %ctaid.x;\nadd.u32 %r1, %r1, 1;\nsetp.eq.u32 %p1, %r1, 1;\n" + text}
 		for _, opt := range schedules() {
 			s.opt = opt
 			assert.Equal(t, races, hasRace(s.reports(t)), "%s, %+v", text, opt)
@@ -361,7 +390,9 @@ func TestScopesOfAtomics(t *testing.T) {
 
 // With StrictVolatile a flag behind volatile orders nothing, and is itself a race.
 func TestStrictVolatile(t *testing.T) {
-	s := snippet{module: globals, grid: 2, bytes: 4, body: handOver("membar.gl;", "st.volatile.global.u32 [flag], 1;", "ld.volatile.global.u32 %r2, [flag];", "membar.gl;")}
+	s := snippet{module: globals, grid: 2, bytes: 4,
+		body: handOver("membar.gl;", "st.volatile.global.u32 [flag], 1;", "ld.volatile.global.u32 %r2, [flag];",
+			"membar.gl;")}
 	strong := s
 	strong.body = strings.ReplaceAll(s.body, "volatile", "relaxed.gpu")
 	for _, opt := range schedules() {
@@ -384,17 +415,18 @@ func TestStrictVolatile(t *testing.T) {
 func TestStoresOfOneValue(t *testing.T) {
 	const two = "setp.lt.u32 %p1, %t, 32;\nmov.u32 %r1, 3;\nmov.u32 %r2, 4;\nmov.b64 %d4, {%r1, %r2};\n"
 	for text, races := range map[string]bool{
-		"@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 3;":                                        false,
-		"@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 4;":                                        true,
-		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u32 [s+4], 4;":                          false,
-		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u32 [s+4], 3;":                          true,
-		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u64 [s], %d4;":                          false,
-		"mov.u16 %h1, 3;\n@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u8 [s], %h1;":                      false,
-		"mov.u16 %h1, 3;\n@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u8 [s+1], %h1;":                    true,
-		"@%p1 st.volatile.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 3;":                               false,
-		"@%p1 st.shared.u32 [s], 3;\nbar.sync 0;\n@!%p1 st.shared.u32 [s], 4;":                           false,
-		"st.shared.u32 [s], 3;\nsetp.eq.u32 %p2, %t, 40;\n@%p2 st.shared.u32 [s], 4;":                    true,
-		"st.shared.u32 [s], 3;\nbar.warp.sync -1;\nsetp.eq.u32 %p2, %t, 40;\n@%p2 st.shared.u32 [s], 4;": true, // the other warp's 3 may come later
+		"@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 3;":                     false,
+		"@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 4;":                     true,
+		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u32 [s+4], 4;":       false,
+		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u32 [s+4], 3;":       true,
+		"@%p1 st.shared.v2.u32 [s], {%r1, %r2};\n@!%p1 st.shared.u64 [s], %d4;":       false,
+		"mov.u16 %h1, 3;\n@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u8 [s], %h1;":   false,
+		"mov.u16 %h1, 3;\n@%p1 st.shared.u32 [s], 3;\n@!%p1 st.shared.u8 [s+1], %h1;": true,
+		"@%p1 st.volatile.shared.u32 [s], 3;\n@!%p1 st.shared.u32 [s], 3;":            false,
+		"@%p1 st.shared.u32 [s], 3;\nbar.sync 0;\n@!%p1 st.shared.u32 [s], 4;":        false,
+		"st.shared.u32 [s], 3;\nsetp.eq.u32 %p2, %t, 40;\n@%p2 st.shared.u32 [s], 4;": true,
+		// the other warp's 3 may come later
+		"st.shared.u32 [s], 3;\nbar.warp.sync -1;\nsetp.eq.u32 %p2, %t, 40;\n@%p2 st.shared.u32 [s], 4;": true,
 	} {
 		s := snippet{vars: sharedBytes, block: 64, bytes: 4, body: two + text}
 		for _, opt := range schedules() {
@@ -434,7 +466,8 @@ bar.sync 0;
 st.global.u32 [%%d1], %%r1;`, 4*(64*grid-1))}
 		for _, opt := range schedules() {
 			s.opt = opt
-			s.body = strings.Replace(s.body, "st.global.u32 [%d1], %r1;", "add.u32 %r2, %r1, %t;\nst.global.u32 [%d1], %r2;", 1)
+			s.body = strings.Replace(s.body, "st.global.u32 [%d1], %r1;",
+				"add.u32 %r2, %r1, %t;\nst.global.u32 [%d1], %r2;", 1)
 			require.True(t, hasRace(s.reports(t)), "%d blocks, %+v", grid, opt)
 		}
 	}
@@ -442,7 +475,8 @@ st.global.u32 [%%d1], %%r1;`, 4*(64*grid-1))}
 
 // Blocks that wait for the one before them, in any number, do not hang in the opposite order, which a lock asks for.
 func TestBlocksThatWaitForEarlierOnes(t *testing.T) {
-	s := snippet{module: globals, grid: 100, bytes: 400, opt: ptx.Options{Sanitize: true}, body: lockBody(takeCAS, "membar.gl;", "membar.gl;", giveExch) + ownWord + `
+	s := snippet{module: globals, grid: 100, bytes: 400, opt: ptx.Options{Sanitize: true},
+		body: lockBody(takeCAS, "membar.gl;", "membar.gl;", giveExch) + ownWord + `
 mov.u32 %r1, %ctaid.x;
 WAIT:
 ld.acquire.gpu.global.u32 %r3, [flag];

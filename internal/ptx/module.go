@@ -22,8 +22,8 @@ type Module struct {
 	calls     map[string]calls // by function
 }
 
-// Load reads PTX text and decodes all its kernels. Its error is of malformed text and of what concerns the whole module; a
-// kernel with instructions that are not supported has an error of its own, see Kernel.Err.
+// Load reads PTX text and decodes all its kernels. Its error is of malformed text and of what concerns the whole
+// module; a kernel with instructions that are not supported has an error of its own, see Kernel.Err.
 func Load(name, text string) (*Module, error) {
 	tree, err := syntax.Parse(name, text)
 	if err != nil {
@@ -91,8 +91,8 @@ type Kernel struct {
 	programs   map[variant]*program
 }
 
-// Err says why the kernel cannot run, nil if it can. It joins one error for each unsupported instruction, naming kernel,
-// opcode and line, so that one pass shows everything that is missing.
+// Err says why the kernel cannot run, nil if it can. It joins one error for each unsupported instruction, naming
+// kernel, opcode and line, so that one pass shows everything that is missing.
 func (k *Kernel) Err() error { return k.err }
 
 // A variant selects how a kernel is decoded.

@@ -72,9 +72,9 @@ var (
 	lastWord  = regexp.MustCompile(`[^,\s]+;`)
 )
 
-// mutants lists the ways to break the kernels of a text: without one barrier, without one guard of an access or one branch
-// around accesses that compares with a size, without one commit or wait of cp.async, with a pointer one element further,
-// with a lane missing from the mask of a warp operation.
+// mutants lists the ways to break the kernels of a text: without one barrier, without one guard of an access or one
+// branch around accesses that compares with a size, without one commit or wait of cp.async, with a pointer one element
+// further, with a lane missing from the mask of a warp operation.
 func mutants(t *testing.T, file string, source []string) []mutant {
 	text, err := os.ReadFile(filepath.Join("testdata", file))
 	require.NoError(t, err)
@@ -120,8 +120,10 @@ func mutants(t *testing.T, file string, source []string) []mutant {
 			case isOp(in, "cp", "commit_group") || isOp(in, "cp", "wait_group"):
 				add("no "+in.Mods[1], in, memory, remove)
 			case in.Guard != "" && slices.Contains(memoryOps, in.Op):
-				add("no guard", in, map[int]bool{own(in): true}, func(line string) string { return guard.ReplaceAllString(line, "") })
-			case in.Guard != "" && in.Op == "bra" && f.Labels[in.Args[0].Name] > i && bound.MatchString(cuLine(source, own(in))):
+				add("no guard", in, map[int]bool{own(in): true},
+					func(line string) string { return guard.ReplaceAllString(line, "") })
+			case in.Guard != "" && in.Op == "bra" && f.Labels[in.Args[0].Name] > i &&
+				bound.MatchString(cuLine(source, own(in))):
 				guarded := f.Body[i+1 : f.Labels[in.Args[0].Name]]
 				if places := where(guarded, isMemory); len(places) > 0 {
 					add("no bounds check", in, places, remove)
@@ -210,7 +212,8 @@ func typeSize(in *syntax.Instr) int {
 
 // equivalent lists the mutants that do what the kernel does, and why. A key is kernel, change and source line.
 var equivalent = map[string]string{
-	"layernorm: no barrier: const float mean = block_sum128(sum, s) / m;": "it keeps what was read from s in the call before, and this is the first",
+	"layernorm: no barrier: const float mean = block_sum128(sum, s) / m;": "it keeps what was read from s in the " +
+		"call before, and this is the first",
 }
 
 // Every mutant of every kernel is reported, at a line that has to do with the change.
@@ -240,7 +243,8 @@ func TestMutantsAreReported(t *testing.T) {
 			})
 		}
 	})
-	for _, kind := range []string{"no barrier", "no guard", "no bounds", "no commit_group", "no wait_group", "pointer param_0", "a lane"} {
+	for _, kind := range []string{"no barrier", "no guard", "no bounds", "no commit_group", "no wait_group",
+		"pointer param_0", "a lane"} {
 		_, ok := kinds.Load(kind)
 		assert.True(t, ok, "no mutant of the kind %q", kind)
 	}

@@ -19,7 +19,9 @@ func asyncForms() []form {
 			d.in.run = func(w *warp, in *instr, mask uint32) { w.completeGroups(uint32(in.imm), mask) }
 		}},
 		{op: "cp", suffixes: "async wait_all", class: c, build: func(d *decoder) {
-			d.in.run = func(w *warp, in *instr, mask uint32) { w.complete(mask, func(int, uint32) bool { return true }) }
+			d.in.run = func(w *warp, in *instr, mask uint32) {
+				w.complete(mask, func(int, uint32) bool { return true })
+			}
 		}},
 	}
 }

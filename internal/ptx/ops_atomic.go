@@ -203,8 +203,8 @@ func (b *block) nextLane(mask uint32) int {
 	return bits.TrailingZeros32(mask)
 }
 
-// effect is the access that an atomic is in the end: a cas that fails only reads. All others write, even a value that is
-// there already.
+// effect is the access that an atomic is in the end: a cas that fails only reads. All others write, even a value that
+// is there already.
 func (op *atomicOp) effect(p place, b, c uint64) *access {
 	if !op.compares {
 		return &op.access

@@ -6,7 +6,8 @@ import (
 	"bilevel/internal/ptx/syntax"
 )
 
-// vectorAtomicForms are additions to several neighbours in global memory at once, each by itself atomic (PTX ISA 8.1, sm_90).
+// vectorAtomicForms are additions to several neighbours in global memory at once, each by itself atomic (PTX ISA 8.1,
+// sm_90).
 func vectorAtomicForms() []form {
 	var rows []form
 	for _, types := range []struct {
@@ -16,7 +17,8 @@ func vectorAtomicForms() []form {
 		build := func(d *decoder) { d.vectorAtomic(types.f) }
 		const where = "cta|cluster|gpu|sys? global? L2::cache_hint? add "
 		rows = append(rows,
-			form{op: "atom", suffixes: "relaxed|acquire|release|acq_rel? " + where + types.words, class: ClassAtomic, build: build},
+			form{op: "atom", suffixes: "relaxed|acquire|release|acq_rel? " + where + types.words, class: ClassAtomic,
+				build: build},
 			form{op: "red", suffixes: "relaxed|release? " + where + types.words, class: ClassAtomic, build: build})
 	}
 	return rows

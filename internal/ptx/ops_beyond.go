@@ -48,7 +48,8 @@ var families = []family{
 // beyond says why the instruction at hand is refused, "" where no family fits.
 func (d *decoder) beyond() string {
 	for _, f := range families {
-		if f.op != d.src.Op || f.words != nil && !slices.ContainsFunc(f.words, func(w string) bool { return slices.Contains(d.src.Mods, w) }) {
+		if f.op != d.src.Op || f.words != nil &&
+			!slices.ContainsFunc(f.words, func(w string) bool { return slices.Contains(d.src.Mods, w) }) {
 			continue
 		}
 		if strings.Contains(f.what, "without .sync") && slices.Contains(d.src.Mods, "sync") {

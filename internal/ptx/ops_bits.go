@@ -43,7 +43,8 @@ func bitForms() []form {
 			d.in.run = func(w *warp, in *instr, mask uint32) { setPredicate(w, in.d, ^*w.predicate(in.a), mask) }
 		}},
 		// The amount is always a word of 32 bits; amounts of the width and more give zeros, or copies of the sign.
-		{op: "shl", suffixes: "b16", class: c, build: lane2(func(a, n uint32) uint32 { return uint32(arith.Shl(u16(a), n)) })},
+		{op: "shl", suffixes: "b16", class: c,
+			build: lane2(func(a, n uint32) uint32 { return uint32(arith.Shl(u16(a), n)) })},
 		{op: "shl", suffixes: "b32", class: c, build: lanes2(func(d, a, n *vec[uint32]) {
 			for i := range d {
 				d[i] = a[i] << n[i]
@@ -54,8 +55,10 @@ func bitForms() []form {
 				d[i] = a[i] << n[i]
 			}
 		})},
-		{op: "shr", suffixes: "b16|u16", class: c, build: lane2(func(a, n uint32) uint32 { return uint32(arith.Shr(u16(a), n)) })},
-		{op: "shr", suffixes: "s16", class: c, build: lane2(func(a, n uint32) uint32 { return uint32(u16(uint32(arith.Shr(s16(a), n)))) })},
+		{op: "shr", suffixes: "b16|u16", class: c,
+			build: lane2(func(a, n uint32) uint32 { return uint32(arith.Shr(u16(a), n)) })},
+		{op: "shr", suffixes: "s16", class: c,
+			build: lane2(func(a, n uint32) uint32 { return uint32(u16(uint32(arith.Shr(s16(a), n)))) })},
 		{op: "shr", suffixes: "b32|u32", class: c, build: lanes2(func(d, a, n *vec[uint32]) {
 			for i := range d {
 				d[i] = a[i] >> n[i]
@@ -87,15 +90,20 @@ func bitForms() []form {
 		{op: "bfind", suffixes: "shiftamt? s64", class: c, build: findBit[int64]},
 		{op: "brev", suffixes: "b32", class: c, build: lane1(bits.Reverse32)},
 		{op: "brev", suffixes: "b64", class: c, build: lane1(bits.Reverse64)},
-		{op: "clz", suffixes: "b32", class: c, build: lane1(func(a uint32) uint32 { return uint32(bits.LeadingZeros32(a)) })},
-		{op: "clz", suffixes: "b64", class: c, build: lane1(func(a uint64) uint32 { return uint32(bits.LeadingZeros64(a)) })},
-		{op: "popc", suffixes: "b32", class: c, build: lane1(func(a uint32) uint32 { return uint32(bits.OnesCount32(a)) })},
-		{op: "popc", suffixes: "b64", class: c, build: lane1(func(a uint64) uint32 { return uint32(bits.OnesCount64(a)) })},
+		{op: "clz", suffixes: "b32", class: c,
+			build: lane1(func(a uint32) uint32 { return uint32(bits.LeadingZeros32(a)) })},
+		{op: "clz", suffixes: "b64", class: c,
+			build: lane1(func(a uint64) uint32 { return uint32(bits.LeadingZeros64(a)) })},
+		{op: "popc", suffixes: "b32", class: c,
+			build: lane1(func(a uint32) uint32 { return uint32(bits.OnesCount32(a)) })},
+		{op: "popc", suffixes: "b64", class: c,
+			build: lane1(func(a uint64) uint32 { return uint32(bits.OnesCount64(a)) })},
 		{op: "fns", suffixes: "b32", class: c, build: lane3(arith.Fns)},
 		{op: "lop3", suffixes: "b32", class: c, build: func(d *decoder) {
 			d.args(5, 5)
 			lut := d.constant(4)
-			d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), width32), d.src32(d.arg(1)), d.src32(d.arg(2)), d.src32(d.arg(3))
+			d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), width32), d.src32(d.arg(1)), d.src32(d.arg(2)),
+				d.src32(d.arg(3))
 			d.in.run = run3(each3(func(a, b, c uint32) uint32 { return arith.Lop3(a, b, c, uint8(lut)) }))
 		}},
 		{op: "prmt", suffixes: "b32 f4e|b4e|rc8|ecl|ecr|rc16?", class: ClassMove, build: func(d *decoder) {
@@ -151,7 +159,8 @@ func flip(not bool) uint32 {
 func insertBits[T uint32 | uint64](d *decoder) {
 	d.args(5, 5)
 	w := widthFor[T]()
-	d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), w), d.operand(d.arg(1), w), d.operand(d.arg(2), w), d.src32(d.arg(3))
+	d.in.d, d.in.a, d.in.b, d.in.c = d.dst(d.arg(0), w), d.operand(d.arg(1), w), d.operand(d.arg(2), w),
+		d.src32(d.arg(3))
 	length := d.src32(d.arg(4))
 	d.in.run = func(w *warp, in *instr, mask uint32) {
 		var t vec[T]

@@ -112,8 +112,8 @@ func (d *decoder) callee(name string) *syntax.Func {
 	return f
 }
 
-// indirectCall is a call through a register: to any function whose address the module takes and whose parameters and results
-// have the sizes of the call's prototype.
+// indirectCall is a call through a register: to any function whose address the module takes and whose parameters and
+// results have the sizes of the call's prototype.
 func (d *decoder) indirectCall(c calling) {
 	mod := d.k.Module
 	var names []string
@@ -159,8 +159,9 @@ type target struct {
 	params, results []location
 }
 
-// stackedCall is a call that may go to one of several functions, or to one that is still active. It has the three instructions
-// of a plain call; the second takes its goal from a register, the third takes the activation off the stack of calls.
+// stackedCall is a call that may go to one of several functions, or to one that is still active. It has the three
+// instructions of a plain call; the second takes its goal from a register, the third takes the activation off the stack
+// of calls.
 func (d *decoder) stackedCall(c calling, frames []*frame) {
 	caller := d.f
 	var args, results []location
@@ -347,8 +348,8 @@ type activation struct {
 	saved  []laneValue
 }
 
-// stackBytes is the stack of a thread: local variables of the functions that may call themselves. savedBytes is the most that
-// the registers of their callers take.
+// stackBytes is the stack of a thread: local variables of the functions that may call themselves. savedBytes is the
+// most that the registers of their callers take.
 const (
 	stackBytes = 16 << 10
 	savedBytes = 128 << 10
@@ -370,8 +371,9 @@ func (w *warp) push(f *frame, target int, in *instr, lane int) {
 		}
 		w.depth[lane] += 16 + 8*len(f.saved)
 		if start+f.size > w.prog.local || w.depth[lane] > savedBytes {
-			w.halt(StackOverflow, in, 1<<lane, fmt.Sprintf("%d calls are active and the thread's stack is full: does %s call itself without end?",
-				len(w.calls[lane]), f.fn.Name))
+			w.halt(StackOverflow, in, 1<<lane,
+				fmt.Sprintf("%d calls are active and the thread's stack is full: does %s call itself without end?",
+					len(w.calls[lane]), f.fn.Name))
 		}
 		for _, s := range f.saved {
 			a.saved = append(a.saved, w.readLocation(s, lane))

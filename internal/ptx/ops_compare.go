@@ -17,7 +17,8 @@ const (
 func compareForms() []form {
 	c := ClassCompare
 	rows := []form{
-		{op: "testp", suffixes: "finite|infinite|number|notanumber|normal|subnormal f32|f64", class: c, build: testFloat},
+		{op: "testp", suffixes: "finite|infinite|number|notanumber|normal|subnormal f32|f64", class: c,
+			build: testFloat},
 	}
 	const boolean = " and|or|xor? "
 	for _, suffixes := range []string{
@@ -259,7 +260,8 @@ func (d *decoder) compareHalves(c arith.Cmp, typ string) func(w *warp, a, b int3
 }
 
 // truth is what set writes where the comparison holds: one, or all ones.
-var truth = map[string]uint32{"u32": fullMask, "s32": fullMask, "u16": 0xffff, "s16": 0xffff, "f32": 0x3f800000, "f16": 0x3c00, "bf16": 0x3f80}
+var truth = map[string]uint32{"u32": fullMask, "s32": fullMask, "u16": 0xffff, "s16": 0xffff, "f32": 0x3f800000,
+	"f16": 0x3c00, "bf16": 0x3f80}
 
 // setWord is set: truth where the comparison holds, else 0.
 func setWord(d *decoder) {

@@ -12,7 +12,8 @@ func convertForms() []form {
 	const types = "u8|u16|u32|u64|s8|s16|s32|s64|f16|bf16|f32|f64"
 	c := ClassConvert
 	return []form{
-		{op: "cvt", suffixes: "rn|rz|rm|rp|rni|rzi|rmi|rpi|rna? ftz? relu? satfinite? sat? " + types + "|tf32 " + types, class: c, build: convert},
+		{op: "cvt", suffixes: "rn|rz|rm|rp|rni|rzi|rmi|rpi|rna? ftz? relu? satfinite? sat? " + types + "|tf32 " + types,
+			class: c, build: convert},
 		{op: "cvt", suffixes: "rn|rz relu? satfinite? f16x2|bf16x2 f32", class: c, build: convertPair},
 		{op: "cvt", suffixes: "rn satfinite relu? e4m3x2|e5m2x2 f32", class: c, build: func(d *decoder) {
 			f, err := arith.CvtToMini(d.mods[len(d.mods)-2], d.mode())
@@ -64,7 +65,8 @@ func convert(d *decoder) {
 	n := len(d.mods)
 	dstType, srcType := d.mods[n-2], d.mods[n-1]
 	dst, src := d.widest(d.arg(0)), d.widest(d.arg(1))
-	if quick := quickConversions[strings.Join(d.mods, ".")]; quick != nil && dst == typeBits[dstType] && (src == typeBits[srcType] || src == 0) {
+	if quick := quickConversions[strings.Join(d.mods, ".")]; quick != nil && dst == typeBits[dstType] &&
+		(src == typeBits[srcType] || src == 0) {
 		quick(d)
 		return
 	}

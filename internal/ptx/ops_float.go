@@ -116,7 +116,8 @@ func addFloat(d *decoder) { hot2(d, addLanes(), arith.AddRN, arith.Mode.AddF32) 
 func subFloat(d *decoder) { hot2(d, subLanes(), arith.SubRN, arith.Mode.SubF32) }
 func mulFloat(d *decoder) { hot2(d, mulLanes(), arith.MulRN, arith.Mode.MulF32) }
 
-func hot2(d *decoder, fast func(d, a, b *vec[uint32]), near func(a, b uint32) uint32, full func(m arith.Mode, a, b uint32) uint32) {
+func hot2(d *decoder, fast func(d, a, b *vec[uint32]), near func(a, b uint32) uint32,
+	full func(m arith.Mode, a, b uint32) uint32) {
 	d.meta.flops = 1
 	switch m := d.mode(); {
 	case plain(m):
@@ -190,7 +191,8 @@ func approxRunner(exact func(a, b uint32) uint32, perturbed func(a, b uint32, r 
 			switch {
 			case mask>>i&1 == 0:
 			case pessimistic:
-				// A hash of the operands, so that an instruction stays a function and the result independent of the schedule.
+				// A hash of the operands, so that an instruction stays a function and the result independent of the
+				// schedule.
 				d[i] = perturbed(a[i], b[i], mix(seed^uint64(a[i])<<32^uint64(b[i])))
 			case i > 0 && mask>>(i-1)&1 != 0 && a[i] == a[i-1] && b[i] == b[i-1] && in.d != in.a && in.d != in.b:
 				d[i] = d[i-1]

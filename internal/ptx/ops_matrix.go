@@ -14,22 +14,34 @@ func matrixForms() []form {
 		{op: "mma", suffixes: "sync aligned m16n8k8|m16n8k16 row col f32 bf16 bf16 f32", class: c, build: mma},
 		{op: "mma", suffixes: "sync aligned m16n8k8|m16n8k16 row col f32 f16 f16 f32", class: c, build: mma},
 		{op: "mma", suffixes: "sync aligned m16n8k8|m16n8k16 row col f16 f16 f16 f16", class: c, build: mma},
-		{op: "mma", suffixes: "sync aligned m8n8k16|m16n8k16|m16n8k32 row col satfinite? s32 s8|u8 s8|u8 s32", class: c, build: mma},
+		{op: "mma", suffixes: "sync aligned m8n8k16|m16n8k16|m16n8k32 row col satfinite? s32 s8|u8 s8|u8 s32", class: c,
+			build: mma},
 		{op: "mma", suffixes: "sync aligned m8n8k4 row col f64 f64 f64 f64", class: c, build: mma},
-		{op: "ldmatrix", suffixes: "sync aligned m8n8 x1|x2|x4 trans? shared|shared::cta? b16", class: ClassShared, build: loadMatrix},
-		{op: "ldmatrix", suffixes: "sync aligned x1|x2|x4 trans? m8n8 shared|shared::cta? b16", class: ClassShared, build: loadMatrix},
-		{op: "stmatrix", suffixes: "sync aligned m8n8 x1|x2|x4 trans? shared|shared::cta? b16", class: ClassShared, build: storeMatrix},
-		{op: "stmatrix", suffixes: "sync aligned x1|x2|x4 trans? m8n8 shared|shared::cta? b16", class: ClassShared, build: storeMatrix},
+		{op: "ldmatrix", suffixes: "sync aligned m8n8 x1|x2|x4 trans? shared|shared::cta? b16", class: ClassShared,
+			build: loadMatrix},
+		{op: "ldmatrix", suffixes: "sync aligned x1|x2|x4 trans? m8n8 shared|shared::cta? b16", class: ClassShared,
+			build: loadMatrix},
+		{op: "stmatrix", suffixes: "sync aligned m8n8 x1|x2|x4 trans? shared|shared::cta? b16", class: ClassShared,
+			build: storeMatrix},
+		{op: "stmatrix", suffixes: "sync aligned x1|x2|x4 trans? m8n8 shared|shared::cta? b16", class: ClassShared,
+			build: storeMatrix},
 		{op: "movmatrix", suffixes: "sync aligned m8n8 trans b16", class: ClassWarp, build: transposeMatrix},
-		{op: "wmma", suffixes: "load a|b sync aligned row|col m16n16k8 global|shared|shared::cta? tf32", build: wmmaMove},
-		{op: "wmma", suffixes: "load a|b sync aligned row|col m16n16k16|m32n8k16|m8n32k16 global|shared|shared::cta? f16|bf16", build: wmmaMove},
+		{op: "wmma", suffixes: "load a|b sync aligned row|col m16n16k8 global|shared|shared::cta? tf32",
+			build: wmmaMove},
+		{op: "wmma", suffixes: "load a|b sync aligned row|col m16n16k16|m32n8k16|m8n32k16 " +
+			"global|shared|shared::cta? f16|bf16", build: wmmaMove},
 		{op: "wmma", suffixes: "load c sync aligned row|col m16n16k8 global|shared|shared::cta? f32", build: wmmaMove},
-		{op: "wmma", suffixes: "load c sync aligned row|col m16n16k16|m32n8k16|m8n32k16 global|shared|shared::cta? f16|f32", build: wmmaMove},
+		{op: "wmma", suffixes: "load c sync aligned row|col m16n16k16|m32n8k16|m8n32k16 " +
+			"global|shared|shared::cta? f16|f32", build: wmmaMove},
 		{op: "wmma", suffixes: "store d sync aligned row|col m16n16k8 global|shared|shared::cta? f32", build: wmmaMove},
-		{op: "wmma", suffixes: "store d sync aligned row|col m16n16k16|m32n8k16|m8n32k16 global|shared|shared::cta? f16|f32", build: wmmaMove},
-		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k8 f32 tf32 tf32 f32", class: c, build: wmmaMultiply},
-		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k16|m32n8k16|m8n32k16 f32 bf16 bf16 f32", class: c, build: wmmaMultiply},
-		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k16|m32n8k16|m8n32k16 f16|f32 f16|f32", class: c, build: wmmaMultiply},
+		{op: "wmma", suffixes: "store d sync aligned row|col m16n16k16|m32n8k16|m8n32k16 " +
+			"global|shared|shared::cta? f16|f32", build: wmmaMove},
+		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k8 f32 tf32 tf32 f32", class: c,
+			build: wmmaMultiply},
+		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k16|m32n8k16|m8n32k16 f32 bf16 bf16 f32",
+			class: c, build: wmmaMultiply},
+		{op: "wmma", suffixes: "mma sync aligned row|col row|col m16n16k16|m32n8k16|m8n32k16 f16|f32 f16|f32", class: c,
+			build: wmmaMultiply},
 	}
 }
 
@@ -38,7 +50,8 @@ type shape struct{ m, n, k int }
 
 var shapes = map[string]shape{
 	"m8n8k4": {8, 8, 4}, "m16n8k4": {16, 8, 4}, "m16n8k8": {16, 8, 8}, "m16n8k16": {16, 8, 16}, "m16n8k32": {16, 8, 32},
-	"m8n8k16": {8, 8, 16}, "m16n16k8": {16, 16, 8}, "m16n16k16": {16, 16, 16}, "m32n8k16": {32, 8, 16}, "m8n32k16": {8, 32, 16},
+	"m8n8k16": {8, 8, 16}, "m16n16k8": {16, 16, 8}, "m16n16k16": {16, 16, 16}, "m32n8k16": {32, 8, 16},
+	"m8n32k16": {8, 32, 16},
 }
 
 func (d *decoder) shape() shape {
@@ -51,8 +64,8 @@ func (d *decoder) shape() shape {
 	return shape{}
 }
 
-// A fragment says which elements of a matrix a lane holds: element e of register r is number at(lane, r, e) of the matrix,
-// row by row.
+// A fragment says which elements of a matrix a lane holds: element e of register r is number at(lane, r, e) of the
+// matrix, row by row.
 type fragment struct {
 	format element
 	regs   []int32
@@ -134,8 +147,8 @@ func (d *decoder) vectorOf(op syntax.Operand, n int, w width, write bool) []int3
 	return regs
 }
 
-// mma is mma.sync (PTX ISA 9.7.14.5): with g = lane/4 and q = lane%4, register r of A holds row g + 8·(r mod 2) and a run of
-// columns from q·per + (r/2)·4·per, B the same down its columns, C the columns 2q and 2q+1.
+// mma is mma.sync (PTX ISA 9.7.14.5): with g = lane/4 and q = lane%4, register r of A holds row g + 8·(r mod 2) and a
+// run of columns from q·per + (r/2)·4·per, B the same down its columns, C the columns 2q and 2q+1.
 func mma(d *decoder) {
 	d.args(4, 4)
 	s := d.shape()
@@ -199,8 +212,8 @@ func (d *decoder) matrixRows(op syntax.Operand, store bool) int {
 // matrixRows are addresses of rows of 8×8 matrices: row r of matrix i at 8i+r, nil where it cannot be accessed.
 type matrixRows [32]unsafe.Pointer
 
-// element is where matrix k has the e-th of the two elements that belong to a lane, or nil: lane 4r+q has elements 2q and
-// 2q+1 of row r, or of column r.
+// element is where matrix k has the e-th of the two elements that belong to a lane, or nil: lane 4r+q has elements 2q
+// and 2q+1 of row r, or of column r.
 func (m *matrixRows) element(k, lane, e int, trans bool) *uint16 {
 	row, col := lane/4, 2*(lane%4)+e
 	if trans {
@@ -240,8 +253,8 @@ func (w *warp) rows(in *instr, n int, mask uint32) (rows matrixRows) {
 	return rows
 }
 
-// loadMatrix is ldmatrix (PTX ISA 9.7.14.5.15): of each 8×8 matrix, lane 4r+q gets elements 2q and 2q+1 of row r, or of column r
-// with .trans.
+// loadMatrix is ldmatrix (PTX ISA 9.7.14.5.15): of each 8×8 matrix, lane 4r+q gets elements 2q and 2q+1 of row r, or of
+// column r with .trans.
 func loadMatrix(d *decoder) {
 	d.args(2, 2)
 	n := d.matrixRows(d.arg(1), false)
@@ -310,8 +323,8 @@ func transposeMatrix(d *decoder) {
 	}
 }
 
-// wmmaFragment is the layout of a WMMA fragment, which PTX leaves open. The accumulator of 16×16 is laid out as hardware does,
-// as two accumulators of mma; the others go row by row.
+// wmmaFragment is the layout of a WMMA fragment, which PTX leaves open. The accumulator of 16×16 is laid out as
+// hardware does, as two accumulators of mma; the others go row by row.
 func wmmaFragment(s shape, part string, f element, regs []int32) fragment {
 	rows, cols := s.m, s.n
 	switch part {
@@ -456,7 +469,8 @@ func wmmaMultiply(d *decoder) {
 		types = []string{types[0], "f16", "f16", types[1]}
 	}
 	bind := func(i int, part, typ string) fragment {
-		return wmmaFragment(s, part, elements[typ], d.vectorOf(d.arg(i), wmmaRegisters(s, part, typ), width32, part == "d"))
+		return wmmaFragment(s, part, elements[typ],
+			d.vectorOf(d.arg(i), wmmaRegisters(s, part, typ), width32, part == "d"))
 	}
 	a, b := bind(1, "a", types[1]), bind(2, "b", types[2])
 	c, out := bind(3, "c", types[3]), bind(0, "d", types[0])

@@ -8,9 +8,9 @@ import (
 	"bilevel/internal/ptx/syntax"
 )
 
-// A barrier object (PTX ISA 9.7.13.15) is an opaque word of 64 bits in shared memory. Here it holds, from the lowest bit up, the
-// arrivals that a phase expects (20 bits), those it still waits for (20 bits), the bytes of copies it still waits for (21 bits,
-// signed) and the parity of the phase.
+// A barrier object (PTX ISA 9.7.13.15) is an opaque word of 64 bits in shared memory. Here it holds, from the lowest
+// bit up, the arrivals that a phase expects (20 bits), those it still waits for (20 bits), the bytes of copies it still
+// waits for (21 bits, signed) and the parity of the phase.
 type barrierObject struct {
 	expected, pending int64
 	bytes             int64
@@ -24,7 +24,8 @@ func unpackObject(u uint64) barrierObject {
 }
 
 func (b barrierObject) pack() uint64 {
-	return uint64(b.expected)&maxArrivals | uint64(b.pending)&maxArrivals<<20 | uint64(b.bytes)&(1<<21-1)<<40 | b.phase<<63
+	return uint64(b.expected)&maxArrivals | uint64(b.pending)&maxArrivals<<20 | uint64(b.bytes)&(1<<21-1)<<40 |
+		b.phase<<63
 }
 
 // complete ends the phase when nothing is missing.
@@ -47,17 +48,22 @@ func barrierObjectForms() []form {
 		{op: "mbarrier", suffixes: "expect_tx " + remote, class: c, build: objectOp(objectExpect)},
 		{op: "mbarrier", suffixes: "expect_tx relaxed cta|cluster " + remote, class: c, build: objectOp(objectExpect)},
 		{op: "mbarrier", suffixes: "complete_tx " + remote, class: c, build: objectOp(objectComplete)},
-		{op: "mbarrier", suffixes: "complete_tx relaxed cta|cluster " + remote, class: c, build: objectOp(objectComplete)},
+		{op: "mbarrier", suffixes: "complete_tx relaxed cta|cluster " + remote, class: c,
+			build: objectOp(objectComplete)},
 		{op: "mbarrier", suffixes: "arrive|arrive_drop expect_tx? " + remote, class: c, build: objectOp(objectArrive)},
-		{op: "mbarrier", suffixes: "arrive|arrive_drop expect_tx? release|relaxed cta|cluster " + remote, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop expect_tx? release|relaxed cta|cluster " + remote, class: c,
+			build: objectOp(objectArrive)},
 		{op: "mbarrier", suffixes: "arrive|arrive_drop noComplete " + at, class: c, build: objectOp(objectArrive)},
-		{op: "mbarrier", suffixes: "arrive|arrive_drop noComplete release cta " + at, class: c, build: objectOp(objectArrive)},
+		{op: "mbarrier", suffixes: "arrive|arrive_drop noComplete release cta " + at, class: c,
+			build: objectOp(objectArrive)},
 		{op: "mbarrier", suffixes: "test_wait|try_wait parity? " + at, class: c, build: objectWait},
-		{op: "mbarrier", suffixes: "test_wait|try_wait parity? acquire|relaxed cta|cluster " + at, class: c, build: objectWait},
+		{op: "mbarrier", suffixes: "test_wait|try_wait parity? acquire|relaxed cta|cluster " + at, class: c,
+			build: objectWait},
 		{op: "mbarrier", suffixes: "pending_count b64", class: c, build: func(d *decoder) {
 			bind1(d, each1(func(state uint64) uint32 { return uint32(unpackObject(state).pending) }))
 		}},
-		{op: "cp", suffixes: "async mbarrier arrive noinc? " + "shared|shared::cta? b64", class: ClassAsync, build: objectOp(objectAsync)},
+		{op: "cp", suffixes: "async mbarrier arrive noinc? shared|shared::cta? b64", class: ClassAsync,
+			build: objectOp(objectAsync)},
 	}
 }
 
@@ -96,7 +102,8 @@ func objectArrive(b *barrierObject, n int64, m objectMods) error {
 		arrivals, b.bytes = 1, b.bytes+n
 	}
 	if b.pending < arrivals {
-		return fmt.Errorf("%d arrivals at a barrier object that waits for %d: was it initialised, and for enough threads?", arrivals, b.pending)
+		return fmt.Errorf("%d arrivals at a barrier object that waits for %d: was it initialised, and for "+
+			"enough threads?", arrivals, b.pending)
 	}
 	if m.drop {
 		b.expected -= arrivals
@@ -133,7 +140,8 @@ func objectOp(step objectStep) func(*decoder) {
 	return func(d *decoder) {
 		args := d.src.Args
 		dst := int32(-1)
-		if d.which("arrive", "arrive_drop") != "" && d.src.Op == "mbarrier" && len(args) > 0 && args[0].Kind != syntax.Address {
+		if d.which("arrive", "arrive_drop") != "" && d.src.Op == "mbarrier" && len(args) > 0 &&
+			args[0].Kind != syntax.Address {
 			if args[0].Name != "_" {
 				dst = d.dst(args[0], width64)
 			}
@@ -200,8 +208,8 @@ func (w *warp) object(in *instr, a *access, mask uint32, f func(lane int, b *bar
 	}
 }
 
-// objectWait is test_wait and try_wait: whether the phase that a state or a parity names is over. A warp that asks in vain lets
-// others run, for it mostly asks again at once.
+// objectWait is test_wait and try_wait: whether the phase that a state or a parity names is over. A warp that asks in
+// vain lets others run, for it mostly asks again at once.
 func objectWait(d *decoder) {
 	d.args(3, 4)
 	parity := d.has("parity")
@@ -239,8 +247,8 @@ func objectWait(d *decoder) {
 	}
 }
 
-// phaseOver orders the lanes of a warp, of which one has seen the end of a phase: what they did before they arrived comes before
-// what they do now. Other warps are ordered by the release and acquire of the object.
+// phaseOver orders the lanes of a warp, of which one has seen the end of a phase: what they did before they arrived
+// comes before what they do now. Other warps are ordered by the release and acquire of the object.
 func (s *sanitizer) phaseOver(w *warp) {
 	y := w.block.sync
 	y.now++
@@ -250,7 +258,8 @@ func (s *sanitizer) phaseOver(w *warp) {
 func bulkForms() []form {
 	const c = ClassAsync
 	return []form{
-		{op: "cp", suffixes: "async bulk shared::cluster|shared::cta global mbarrier::complete_tx::bytes L2::cache_hint?", class: c, build: bulkToShared},
+		{op: "cp", suffixes: "async bulk shared::cluster|shared::cta global mbarrier::complete_tx::bytes " +
+			"L2::cache_hint?", class: c, build: bulkToShared},
 		{op: "cp", suffixes: "async bulk global shared::cta bulk_group L2::cache_hint?", class: c, build: bulkToGlobal},
 		{op: "cp", suffixes: "async bulk commit_group", class: c, build: nothing},
 		{op: "cp", suffixes: "async bulk wait_group read?", class: c, build: nothing},

@@ -20,10 +20,12 @@ const (
 	spaceParam
 )
 
-var spaces = map[string]space{"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared, "local": spaceLocal,
+var spaces = map[string]space{"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared,
+	"local": spaceLocal,
 	"const": spaceConst, "param": spaceParam, "param::entry": spaceParam, "param::func": spaceParam}
 
-var spaceNames = [...]string{"generic", "global memory", "shared memory", "local memory", "a constant bank", "parameters"}
+var spaceNames = [...]string{"generic", "global memory", "shared memory", "local memory", "a constant bank",
+	"parameters"}
 
 // An access is a decoded load, store or atomic: where and what, per lane.
 type access struct {
@@ -63,32 +65,41 @@ const (
 
 func memoryForms() []form {
 	return []form{
-		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? ca|cg|cs|lu|cv? " +
-			vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "weak? global? ca|cg|cs|lu|cv? " + policy + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "weak? global? " + evictions + policy + prefetchSize + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global|shared|shared::cta|local|const|param|param::entry|param::func? " +
+			"ca|cg|cs|lu|cv? " + vectorLength + memoryTypes, build: load},
+		{op: "ld", suffixes: "weak? global? ca|cg|cs|lu|cv? " + policy + prefetchSize + vectorLength + memoryTypes,
+			build: load},
+		{op: "ld", suffixes: "weak? global? " + evictions + policy + prefetchSize + vectorLength + memoryTypes,
+			build: load},
 		{op: "ld", suffixes: "global ca|cg|cs? nc " + policy + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "global nc " + evictions + policy + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + eightWords, build: load},
-		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + fourDoubles, build: load},
+		{op: "ld", suffixes: "global nc " + evictions + policy + prefetchSize + vectorLength + memoryTypes,
+			build: load},
+		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + eightWords,
+			build: load},
+		{op: "ld", suffixes: "weak? global " + evictions + wideEviction + policy + prefetchSize + fourDoubles,
+			build: load},
 		{op: "ld", suffixes: "global nc " + evictions + wideEviction + policy + prefetchSize + eightWords, build: load},
-		{op: "ld", suffixes: "global nc " + evictions + wideEviction + policy + prefetchSize + fourDoubles, build: load},
+		{op: "ld", suffixes: "global nc " + evictions + wideEviction + policy + prefetchSize + fourDoubles,
+			build: load},
 		{op: "ld", suffixes: "volatile global|shared|shared::cta|const? " + vectorLength + memoryTypes, build: load},
 		{op: "ld", suffixes: "volatile global? " + prefetchSize + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes, build: load},
-		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global? " + evictions + policy + prefetchSize + vectorLength +
-			memoryTypes, build: load},
+		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes,
+			build: load},
+		{op: "ld", suffixes: "relaxed|acquire " + scopes + "global? " + evictions + policy + prefetchSize +
+			vectorLength + memoryTypes, build: load},
 		{op: "ldu", suffixes: "global? v2|v4? b8|u8|s8|b16|u16|s16|b32|u32|s32|f32", build: load},
 		{op: "ldu", suffixes: "global? v2? b64|u64|s64|f64", build: load},
-		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? " + vectorLength + memoryTypes,
-			build: store},
+		{op: "st", suffixes: "weak? global|shared|shared::cta|local|param|param::func? wb|cg|cs|wt? " + vectorLength +
+			memoryTypes, build: store},
 		{op: "st", suffixes: "weak? global? wb|cg|cs|wt? " + policy + vectorLength + memoryTypes, build: store},
 		{op: "st", suffixes: "weak? global? " + evictions + policy + vectorLength + memoryTypes, build: store},
 		{op: "st", suffixes: "weak? global " + evictions + wideEviction + policy + eightWords, build: store},
 		{op: "st", suffixes: "weak? global " + evictions + wideEviction + policy + fourDoubles, build: store},
 		{op: "st", suffixes: "volatile global|shared|shared::cta? " + vectorLength + memoryTypes, build: store},
-		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes, build: store},
-		{op: "st", suffixes: "relaxed|release " + scopes + "global? " + evictions + policy + vectorLength + memoryTypes, build: store},
+		{op: "st", suffixes: "relaxed|release " + scopes + "global|shared|shared::cta? " + vectorLength + memoryTypes,
+			build: store},
+		{op: "st", suffixes: "relaxed|release " + scopes + "global? " + evictions + policy + vectorLength + memoryTypes,
+			build: store},
 	}
 }
 
@@ -213,7 +224,8 @@ func (d *decoder) address(a *access, op syntax.Operand) {
 		return
 	}
 	if v, ok := d.f.vars[op.Name]; ok {
-		own := map[syntax.Space]space{syntax.Shared: spaceShared, syntax.Local: spaceLocal, syntax.Param: spaceParam}[v.space]
+		own := map[syntax.Space]space{syntax.Shared: spaceShared, syntax.Local: spaceLocal,
+			syntax.Param: spaceParam}[v.space]
 		switch {
 		case a.space == own, a.space == spaceParam && own == spaceLocal: // parameters of functions lie in local memory
 			a.space = own

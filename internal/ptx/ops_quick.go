@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// The quick runners are loads and stores of whole words in global and shared memory: when the addresses have the pattern of
-// the last time, one check holds for all lanes. Everything else takes accessLanes, and so do stores with the sanitizer, which
-// compares each lane's value with what the lanes before it have stored.
+// The quick runners are loads and stores of whole words in global and shared memory: when the addresses have the
+// pattern of the last time, one check holds for all lanes. Everything else takes accessLanes, and so do stores with the
+// sanitizer, which compares each lane's value with what the lanes before it have stored.
 
 // globalAt checks the addresses of a global access and returns where the first lane's goes, nil for the general path.
 func (w *warp) globalAt(in *instr, mask uint32, n int, store bool) (unsafe.Pointer, *pattern) {

@@ -8,8 +8,8 @@ import (
 	"bilevel/internal/ptx/syntax"
 )
 
-// recentForms are instructions of targets after sm_90 that NVIDIA's compilers and Triton write: packed and mixed arithmetic of
-// f32 and reductions of f32 (PTX ISA 8.6 and 8.8).
+// recentForms are instructions of targets after sm_90 that NVIDIA's compilers and Triton write: packed and mixed
+// arithmetic of f32 and reductions of f32 (PTX ISA 8.6 and 8.8).
 func recentForms() []form {
 	c := ClassFP32
 	return []form{
@@ -17,8 +17,10 @@ func recentForms() []form {
 		{op: "add", suffixes: rounds + "? ftz? f32x2", class: c, build: packedFloats(2, two(arith.Mode.AddF32))},
 		{op: "sub", suffixes: rounds + "? ftz? f32x2", class: c, build: packedFloats(2, two(arith.Mode.SubF32))},
 		{op: "mul", suffixes: rounds + "? ftz? f32x2", class: c, build: packedFloats(2, two(arith.Mode.MulF32))},
-		{op: "add", suffixes: rounds + "? sat? f32 f16|bf16", class: c, build: mixed(1, func(m arith.Mode, a, c, _ uint32) uint32 { return m.AddF32(a, c) })},
-		{op: "sub", suffixes: rounds + "? sat? f32 f16|bf16", class: c, build: mixed(1, func(m arith.Mode, a, c, _ uint32) uint32 { return m.SubF32(a, c) })},
+		{op: "add", suffixes: rounds + "? sat? f32 f16|bf16", class: c,
+			build: mixed(1, func(m arith.Mode, a, c, _ uint32) uint32 { return m.AddF32(a, c) })},
+		{op: "sub", suffixes: rounds + "? sat? f32 f16|bf16", class: c,
+			build: mixed(1, func(m arith.Mode, a, c, _ uint32) uint32 { return m.SubF32(a, c) })},
 		{op: "fma", suffixes: rounds + " sat? f32 f16|bf16", class: c, build: mixed(2, arith.Mode.FmaF32)},
 		{op: "redux", suffixes: "sync min|max abs? NaN? f32", class: ClassWarp, build: reduceFloats},
 	}
@@ -35,7 +37,8 @@ func packedFloats(operands int, f func(m arith.Mode, a, b, c uint32) uint32) fun
 		m := d.mode()
 		d.meta.flops = 2 * (operands - 1)
 		pair := func(a, b, c uint64) uint64 {
-			return uint64(f(m, uint32(a), uint32(b), uint32(c))) | uint64(f(m, uint32(a>>32), uint32(b>>32), uint32(c>>32)))<<32
+			return uint64(f(m, uint32(a), uint32(b), uint32(c))) |
+				uint64(f(m, uint32(a>>32), uint32(b>>32), uint32(c>>32)))<<32
 		}
 		if operands == 2 {
 			bind2(d, each2(func(a, b uint64) uint64 { return pair(a, b, 0) }))

@@ -6,14 +6,15 @@ func videoForms() []form {
 	var rows []form
 	for _, parts := range []string{"2", "4"} {
 		for _, op := range []string{"vadd", "vsub", "vavrg", "vabsdiff", "vmin", "vmax"} {
-			rows = append(rows, form{op: op + parts, suffixes: "u32|s32 u32|s32 u32|s32 sat|add?", class: ClassInteger, build: video})
+			rows = append(rows, form{op: op + parts, suffixes: "u32|s32 u32|s32 u32|s32 sat|add?", class: ClassInteger,
+				build: video})
 		}
 	}
 	return rows
 }
 
-// video is an instruction on two or four parts of a word (PTX ISA 9.7.17.2): d = op(a, b) part by part, or with .add the sum of
-// the parts and c. Masks and selections of parts are not supported.
+// video is an instruction on two or four parts of a word (PTX ISA 9.7.17.2): d = op(a, b) part by part, or with .add
+// the sum of the parts and c. Masks and selections of parts are not supported.
 func video(d *decoder) {
 	size := uint(16)
 	if strings.HasSuffix(d.src.Op, "4") {

@@ -53,7 +53,8 @@ func (w *warp) teams(in *instr, mask uint32, f func(team uint32)) {
 	}
 }
 
-// shuffle is shfl.sync (PTX ISA 9.7.9.6): lane j's value of a, where j follows from b within the segment that c describes.
+// shuffle is shfl.sync (PTX ISA 9.7.9.6): lane j's value of a, where j follows from b within the segment that c
+// describes.
 func shuffle(d *decoder) {
 	d.args(5, 5)
 	mode := d.mods[1]
@@ -89,7 +90,8 @@ func shuffle(d *decoder) {
 			}
 			if w.san != nil {
 				if mask>>j&1 == 0 || reg[uint32](w, in.a)[lane&31]>>j&1 == 0 {
-					w.san.report(w, InactiveLaneShuffle, in, int(lane), fmt.Sprintf("lane %d reads lane %d, which does not take part%s", lane, j, w.gone(j)))
+					w.san.report(w, InactiveLaneShuffle, in, int(lane),
+						fmt.Sprintf("lane %d reads lane %d, which does not take part%s", lane, j, w.gone(j)))
 				}
 				if known != fullMask {
 					w.san.shuffled(w, dst, src, int(lane), undefined[j&31])

@@ -25,7 +25,8 @@ func pointerScenarios() []scenario {
 			}
 			out := blank[float32](r, "out", s[0])
 			r.launch("through_object", line(cover(s[0], 32)), line(32), 0, upload(r, "in", in), out, s[0])
-			return within("out", want, download[float32](r, out, s[0]), func(i int) float64 { return 4 * ulp(1+want[i]) })
+			return within("out", want, download[float32](r, out, s[0]),
+				func(i int) float64 { return 4 * ulp(1+want[i]) })
 		}},
 		{"recursive", "pointers", [][]int{{1}, {45}}, func(r *rig, s []int) error {
 			in := make([]int32, s[0])
@@ -33,7 +34,8 @@ func pointerScenarios() []scenario {
 			fibonacci := []int32{0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89}
 			for i := range in {
 				in[i] = int32(r.random.IntN(20))
-				// descend adds n to what lies above at every step, so the last call returns n + … + 1, and each own[0]*2 - own[1] is 0.
+				// descend adds n to what lies above at every step, so the last call returns n + … + 1, and each
+				// own[0]*2 - own[1] is 0.
 				want = append(want, fibonacci[in[i]%12], in[i]*(in[i]+1)/2, 1-in[i]%2)
 			}
 			out := blank[int32](r, "out", 3*s[0])

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// vprintf is the system call behind device-side printf: a format, and a buffer in local memory with the arguments, each at its
-// natural alignment. The text goes to Options.Output, thread by thread.
+// vprintf is the system call behind device-side printf: a format, and a buffer in local memory with the arguments, each
+// at its natural alignment. The text goes to Options.Output, thread by thread.
 func (d *decoder) vprintf(c calling) {
 	results, args := c.results, c.args
 	if len(args) != 2 || len(results) > 1 {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// A launch in which all threads that are left repeat themselves will never end: a lock that nobody releases, a flag that
-// nobody sets. It is found by proof, not by patience: while everything else stands still, every group of lanes that can run
-// is run by itself until its registers and program counter are as they were before, and nothing it did has changed memory.
-// Then no order of the threads changes anything any more.
+// A launch in which all threads that are left repeat themselves will never end: a lock that nobody releases, a flag
+// that nobody sets. It is found by proof, not by patience: while everything else stands still, every group of lanes
+// that can run is run by itself until its registers and program counter are as they were before, and nothing it did has
+// changed memory. Then no order of the threads changes anything any more.
 
 const (
 	firstCheck  = 1 << 20 // warp instructions before the first look; the next one is after as many again
@@ -66,8 +66,8 @@ func (e *execution) check(total uint64) {
 	if still <= moving {
 		return
 	}
-	// Blocks that have not begun may bring what the others wait for, and so may those that are not stuck. Short turns make the
-	// next look soon.
+	// Blocks that have not begun may bring what the others wait for, and so may those that are not stuck. Short turns
+	// make the next look soon.
 	room := e.holds - still - moving
 	for id, active := range e.active {
 		e.wanted[id] = min(max(room, 0)/len(e.active), max(1, len(active)))
@@ -120,8 +120,8 @@ func (b *block) stuck() *stuck {
 	return s // nil where all wait: a deadlock, which has reports of its own
 }
 
-// spins runs the group of those lanes until its state repeats (Brent's algorithm), and returns what it reads on its way. It
-// says false when the group does anything else.
+// spins runs the group of those lanes until its state repeats (Brent's algorithm), and returns what it reads on its
+// way. It says false when the group does anything else.
 func (w *warp) spins(mask uint32) (polled []int32, yes bool) {
 	seed := maphash.MakeSeed()
 	w.watch = &watch{}
@@ -133,7 +133,8 @@ func (w *warp) spins(mask uint32) (polled []int32, yes bool) {
 		if i < 0 || len(w.groups) != n || w.watch.changed || w.block.run.stop.Load() {
 			return nil, false
 		}
-		state := maphash.Comparable(seed, w.groups[i].pc) ^ maphash.Bytes(seed, w.registers()) ^ maphash.Comparable(seed, w.carry)
+		state := maphash.Comparable(seed, w.groups[i].pc) ^ maphash.Bytes(seed,
+			w.registers()) ^ maphash.Comparable(seed, w.carry)
 		switch {
 		case round > 0 && state == saved:
 			return w.watch.polled, true
@@ -163,7 +164,8 @@ func (s *stuck) report(more bool) {
 	if places == nil {
 		places = []string{s.w.place(at, lane)}
 	}
-	text := fmt.Sprintf("no thread can go on: %d of them repeat %s and nothing that is still running changes what they wait for",
+	text := fmt.Sprintf(
+		"no thread can go on: %d of them repeat %s and nothing that is still running changes what they wait for",
 		s.threads, strings.Join(places, " and "))
 	if more {
 		text += "; the card holds no further blocks that could"
@@ -208,7 +210,8 @@ func (c *watch) poll(index int32) {
 }
 
 // writesMemory lists the classes of instructions that may write memory by other ways than an access.
-var writesMemory = map[Class]bool{ClassAsync: true, ClassTensor: true, ClassShared: true, ClassGlobal: true, ClassLocal: true, ClassAtomic: true}
+var writesMemory = map[Class]bool{ClassAsync: true, ClassTensor: true, ClassShared: true, ClassGlobal: true,
+	ClassLocal: true, ClassAtomic: true}
 
 // contents are the bytes that the lanes of an access reach.
 func (w *warp) contents(a *access, mask uint32) (all []byte) {

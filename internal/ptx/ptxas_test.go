@@ -115,7 +115,8 @@ func TestPtxasAcceptsTheVectors(t *testing.T) {
 	}
 }
 
-// The suffixes of loads, stores and atomics combine in millions of ways; a sample of what the rows of the table allow goes through ptxas.
+// The suffixes of loads, stores and atomics combine in millions of ways; a sample of what the rows of the table allow
+// goes through ptxas.
 func TestPtxasAcceptsTheMemoryRows(t *testing.T) {
 	ptxas := assembler(t)
 	var list []*vector
@@ -123,7 +124,8 @@ func TestPtxasAcceptsTheMemoryRows(t *testing.T) {
 		op, combinations := sample(row, 250)
 		for _, mods := range combinations {
 			v := memoryText(op, mods)
-			if v == nil || has(mods, "L2::cache_hint") { // a policy is one more operand; pointers.nvrtc.ptx and others have some
+			// a policy is one more operand; pointers.nvrtc.ptx and others have some
+			if v == nil || has(mods, "L2::cache_hint") {
 				continue
 			}
 			v.recent = has(mods, "v4") && sizeOf(last(mods)) == 64 // 32 bytes in one access
@@ -178,7 +180,8 @@ func memoryText(op string, mods []string) *vector {
 		return storeVector(mods, place)
 	case "atom", "red":
 		class := registerClass(last(mods))
-		v := &vector{op: strings.Join(append([]string{op}, mods...), "."), dst: class, src: []string{class, class}, decl: places[place].decl}
+		v := &vector{op: strings.Join(append([]string{op}, mods...), "."), dst: class, src: []string{class, class},
+			decl: places[place].decl}
 		text := "$D, " + places[place].address + ", $a"
 		if op == "red" {
 			text = places[place].address + ", $a"

@@ -13,16 +13,18 @@ func reductionScenarios() []scenario {
 		{"xent_forward", "softmax_xent", tables, crossEntropy},
 		{"xent_backward", "softmax_xent", tables, crossEntropyBackward},
 		{"layernorm", "layernorm", [][]int{{1, 1}, {2, 31}, {3, 128}, {2, 257}, {1, 512}, {2, 1301}}, layerNorm},
-		{"block_sum", "reduce", [][]int{{0, 1, 32}, {1, 1, 64}, {33, 2, 32}, {1000, 5, 64}, {4099, 7, 128}}, twoPassSum},
-		{"reduce_last", "reduce_last", [][]int{{0, 1}, {1, 2}, {129, 3}, {1000, 8}, {4099, 33}, {9000, 128}}, lastBlockSum},
+		{"block_sum", "reduce", [][]int{{0, 1, 32}, {1, 1, 64}, {33, 2, 32}, {1000, 5, 64}, {4099, 7, 128}},
+			twoPassSum},
+		{"reduce_last", "reduce_last", [][]int{{0, 1}, {1, 2}, {129, 3}, {1000, 8}, {4099, 33}, {9000, 128}},
+			lastBlockSum},
 		{"axpy_dot", "axpy_dot", [][]int{{0, 1}, {1, 1}, {33, 2}, {257, 1}, {1000, 3}, {3001, 1}}, axpyDot},
 		{"spmv", "spmv", [][]int{{1, 1, 1}, {5, 40, 33}, {33, 7, 3}, {0, 4, 0}, {3, 90, 300}}, sparseProduct},
 		{"moments", "moments", [][]int{{1}, {31}, {257}, {1000}, {3001}}, moments},
 	}
 }
 
-// crossEntropy. With u = 2⁻²⁴: the arguments of exp are off by |z-top| u, exp by two ulps (by more where it is approximate), the sum
-// by (m/32 + 5) u, all relative to the sum; log adds its own ulp and the last additions theirs.
+// crossEntropy. With u = 2⁻²⁴: the arguments of exp are off by |z-top| u, exp by two ulps (by more where it is
+// approximate), the sum by (m/32 + 5) u, all relative to the sum; log adds its own ulp and the last additions theirs.
 func crossEntropy(r *rig, s []int) error {
 	n, m := s[0], s[1]
 	z := r.normals(n * m)
@@ -51,12 +53,15 @@ func crossEntropy(r *rig, s []int) error {
 		}
 	}
 	lossAt, lseAt := blank[float32](r, "loss", n), blank[float32](r, "lse", n)
-	r.launch("xent_forward", line(cover(n, 4)), line(128), 0, upload(r, "z", z), upload(r, "label", label), lossAt, lseAt, n, m)
+	r.launch("xent_forward", line(cover(n, 4)), line(128), 0, upload(r, "z", z), upload(r, "label", label), lossAt,
+		lseAt, n, m)
 	limit := func(i int) float64 { return bound[i] }
-	return firstError(within("lse", lse, download[float32](r, lseAt, n), limit), within("loss", loss, download[float32](r, lossAt, n), limit))
+	return firstError(within("lse", lse, download[float32](r, lseAt, n), limit),
+		within("loss", loss, download[float32](r, lossAt, n), limit))
 }
 
-// crossEntropyBackward: p is off by (|z - lse| + 6) ulps (more for the approximate exp), p - 1 and the product round once each.
+// crossEntropyBackward: p is off by (|z - lse| + 6) ulps (more for the approximate exp), p - 1 and the product round
+// once each.
 func crossEntropyBackward(r *rig, s []int) error {
 	n, m := s[0], s[1]
 	z, g := r.normals(n*m), r.normals(n)
@@ -85,8 +90,8 @@ func crossEntropyBackward(r *rig, s []int) error {
 	return within("dz", want, download[float32](r, dz, n*m), func(i int) float64 { return bound[i] })
 }
 
-// layerNorm: every sum has at most m/128 + 7 roundings, so mean and variance are off by k = (m/128 + 16) ulps relative to the mean
-// magnitude and to themselves; y follows.
+// layerNorm: every sum has at most m/128 + 7 roundings, so mean and variance are off by k = (m/128 + 16) ulps relative
+// to the mean magnitude and to themselves; y follows.
 func layerNorm(r *rig, s []int) error {
 	n, m := s[0], s[1]
 	const eps = 0x1p-10
@@ -105,11 +110,13 @@ func layerNorm(r *rig, s []int) error {
 		for j := range m {
 			hat := (float64(x[i*m+j]) - mean) * scale
 			want[i*m+j] = hat*float64(gain[j]) + float64(shift[j])
-			bound[i*m+j] = k*(math.Abs(hat)+size*scale)*math.Abs(float64(gain[j])) + ulp(want[i*m+j]) + ulp(float64(shift[j]))
+			bound[i*m+j] = k*(math.Abs(hat)+size*scale)*math.Abs(float64(gain[j])) + ulp(want[i*m+j]) +
+				ulp(float64(shift[j]))
 		}
 	}
 	y := blank[float32](r, "y", n*m)
-	r.launch("layernorm", line(n), line(128), 0, upload(r, "x", x), upload(r, "gain", gain), upload(r, "shift", shift), y, float32(eps), m)
+	r.launch("layernorm", line(n), line(128), 0, upload(r, "x", x), upload(r, "gain", gain), upload(r, "shift", shift),
+		y, float32(eps), m)
 	return within("y", want, download[float32](r, y, n*m), func(i int) float64 { return bound[i] })
 }
 
@@ -216,7 +223,8 @@ func axpyDot(r *rig, s []int) error {
 	}
 	at, part := upload(r, "y", y), blank[float64](r, "part", blocks)
 	r.launch("axpy_dot", line(blocks), line(128), 0, float32(a), upload(r, "x", x), at, part, n)
-	return firstError(equal("y", want, download[float32](r, at, n)), equal("part", parts, download[float64](r, part, blocks)))
+	return firstError(equal("y", want, download[float32](r, at, n)),
+		equal("part", parts, download[float64](r, part, blocks)))
 }
 
 // sparseProduct: rows, columns, most entries a row.

@@ -54,14 +54,15 @@ func placesText(list []Place) string {
 // A Report is one fault of a kernel. Reports of the same kind at the same instruction are one, with a count;
 // block and thread are those of the first.
 type Report struct {
-	Kind        Kind    `json:"kind"`
-	Kernel      string  `json:"kernel"`
-	Block       [3]int  `json:"block"`  // x, y, z
-	Thread      [3]int  `json:"thread"` // x, y, z
-	File        string  `json:"file"`   // the kernel's own source, through inlined_at; "" without -lineinfo
-	Line        int     `json:"line"`
-	Inlined     []Place `json:"inlined,omitempty"` // where that is in functions inlined or called there, the innermost first
-	Note        bool    `json:"note,omitempty"`    // no fault by itself: the order of float atomics
+	Kind   Kind   `json:"kind"`
+	Kernel string `json:"kernel"`
+	Block  [3]int `json:"block"`  // x, y, z
+	Thread [3]int `json:"thread"` // x, y, z
+	File   string `json:"file"`   // the kernel's own source, through inlined_at; "" without -lineinfo
+	Line   int    `json:"line"`
+	// Inlined says where that is in functions inlined or called there, the innermost first.
+	Inlined     []Place `json:"inlined,omitempty"`
+	Note        bool    `json:"note,omitempty"` // no fault by itself: the order of float atomics
 	PTXLine     int     `json:"ptx_line"`
 	Instruction string  `json:"instruction"`
 	Message     string  `json:"message"`
@@ -74,7 +75,9 @@ func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s in %s, block %v thread %v", r.Kind, r.Kernel, r.Block, r.Thread)
 	if r.File != "" {
-		b.WriteString(", " + placesText(append(r.Inlined[:len(r.Inlined):len(r.Inlined)], Place{File: r.File, Line: r.Line})))
+		b.WriteString(", " + placesText(
+			append(r.Inlined[:len(r.Inlined):len(r.Inlined)], Place{File: r.File, Line: r.Line}),
+		))
 	}
 	fmt.Fprintf(&b, ", PTX line %d (%s): %s", r.PTXLine, r.Instruction, r.Message)
 	if r.Count > 1 {

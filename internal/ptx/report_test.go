@@ -17,7 +17,8 @@ const inlined = `.file 1 "kernel.cu"
 .file 3 "inner.h"
 `
 
-// A fault in an inlined function is reported with the line of the kernel and that of the function, the other end of a race too.
+// A fault in an inlined function is reported with the line of the kernel and that of the function, the other end of a
+// race too.
 func TestReportsNameBothLinesOfInlinedFunctions(t *testing.T) {
 	s := snippet{module: inlined, vars: sharedBytes, block: 64, bytes: 256, body: ownWord + sharedWord + `
 .loc 1 7 1
@@ -43,12 +44,15 @@ $names:
 	require.Equal(t, ptx.SharedRace, r.Kind)
 	assert.Equal(t, "kernel.cu", r.File)
 	assert.Equal(t, 9, r.Line)
-	assert.Equal(t, []ptx.Place{{File: "inner.h", Line: 300, Function: "inner"}, {File: "library.h", Line: 200, Function: "fetch"}}, r.Inlined)
+	assert.Equal(t, []ptx.Place{{File: "inner.h", Line: 300, Function: "inner"},
+		{File: "library.h", Line: 200, Function: "fetch"}}, r.Inlined)
 	assert.Contains(t, r.String(), "kernel.cu:9, in inner at inner.h:300, PTX line")
 	assert.Contains(t, r.Message, "st.shared.u32 (kernel.cu:7, in store at library.h:100)")
 	bytes, err := json.Marshal(r)
 	require.NoError(t, err)
-	assert.Contains(t, string(bytes), `"inlined":[{"file":"inner.h","line":300,"function":"inner"},{"file":"library.h","line":200,"function":"fetch"}]`)
+	assert.Contains(t, string(bytes),
+		`"inlined":[{"file":"inner.h","line":300,"function":"inner"},`+
+			`{"file":"library.h","line":200,"function":"fetch"}]`)
 }
 
 // reportsOfText runs a text made from a snippet.
@@ -77,7 +81,8 @@ xor.b32 %r4, %r3, 252;
 ld.shared.u32 %r5, [%r4];
 st.global.u32 [%d1], %r5;`
 	}
-	for bound, kind := range map[string]ptx.Kind{"32": ptx.SplitBarrier, "64": "", "0": "", "16": ptx.DivergentBarrier, "48": ptx.DivergentBarrier} {
+	for bound, kind := range map[string]ptx.Kind{"32": ptx.SplitBarrier, "64": "", "0": "", "16": ptx.DivergentBarrier,
+		"48": ptx.DivergentBarrier} {
 		s := snippet{vars: sharedBytes, block: 64, bytes: 256, body: body(bound)}
 		for _, opt := range schedules() {
 			s.opt = opt
@@ -99,7 +104,8 @@ st.global.u32 [%d1], %r5;`
 
 // The order of float atomics is a note: what it is about is right in every order, only not to the last bit.
 func TestTheOrderOfFloatAtomicsIsANote(t *testing.T) {
-	sum := snippet{block: 32, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nmul.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"}
+	sum := snippet{block: 32, bytes: 4,
+		body: "cvt.rn.f32.u32 %f1, %t;\nmul.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"}
 	reports := sum.reports(t)
 	require.Len(t, reports, 1)
 	assert.True(t, reports[0].Note)
@@ -143,7 +149,9 @@ st.global.u32 [%d1], %r8;`}
 		}
 	}
 	// What depends on the order shows that there are several.
-	s = snippet{module: globals, block: 256, bytes: 1024, body: ownWord + "atom.global.add.u32 %r1, [count], 1;\nadd.u32 %r2, %r1, 1;\natom.global.add.u32 %r1, [count], 1;\nst.global.u32 [%d1], %r1;"}
+	s = snippet{module: globals, block: 256, bytes: 1024,
+		body: ownWord + "atom.global.add.u32 %r1, [count], 1;\nadd.u32 %r2, %r1, 1;\n" +
+			"atom.global.add.u32 %r1, [count], 1;\nst.global.u32 [%d1], %r1;"}
 	for seed := range uint64(4) {
 		for _, opt := range []ptx.Options{{}, {Warps: ptx.WarpsInStep}, {Warps: ptx.WarpsRandom, WarpSeed: seed}} {
 			s.opt = opt
@@ -163,10 +171,11 @@ st.global.u32 [%d1], %r8;`}
 func TestNamesOfInlinedFunctions(t *testing.T) {
 	for mangled, want := range map[string]string{
 		"_ZN52_INTERNAL_00000000_25_22_spin_lock_in_a_warp_cu_spin9atomicCASEPiii": "atomicCAS",
-		"_ZN18cooperative_groups4__v14sync":                                        "_ZN18cooperative_groups4__v14sync", // malformed
-		"_ZNK18cooperative_groups4__v110grid_group4syncEv":                         "cooperative_groups::__v1::grid_group::sync",
-		"_Z5clampIfET_S0_S0_S0_":                                                   "clamp",
-		"plain":                                                                    "plain",
+		// malformed
+		"_ZN18cooperative_groups4__v14sync":                "_ZN18cooperative_groups4__v14sync",
+		"_ZNK18cooperative_groups4__v110grid_group4syncEv": "cooperative_groups::__v1::grid_group::sync",
+		"_Z5clampIfET_S0_S0_S0_":                           "clamp",
+		"plain":                                            "plain",
 	} {
 		s := snippet{bytes: 64, block: 1}
 		var text strings.Builder

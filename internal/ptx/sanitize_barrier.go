@@ -105,7 +105,8 @@ func (s *sanitizer) checkArrival(w *warp, in *instr, mask uint32, b *barrier, id
 		if b.at[i] == in.index || !op.aligned || !other.aligned || op.kind != other.kind || want != 0 {
 			continue
 		}
-		kind, more := SplitBarrier, "; each warp came as a whole, so that hardware pairs the two, but CUDA does not allow it"
+		kind, more := SplitBarrier,
+			"; each warp came as a whole, so that hardware pairs the two, but CUDA does not allow it"
 		if mask != w.live {
 			kind, more = DivergentBarrier, ""
 		}

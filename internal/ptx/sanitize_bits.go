@@ -226,7 +226,8 @@ func (s *sanitizer) use(w *warp, in *instr, lane int, off int32, u uint64, size 
 	all := ^uint64(0) >> (64 - size)
 	from := s.origins[off]
 	if from != 0 {
-		text = fmt.Sprintf("register %s, which %s, comes from memory that nobody has written, by %s", name, role, w.place(from-1, lane))
+		text = fmt.Sprintf("register %s, which %s, comes from memory that nobody has written, by %s", name, role,
+			w.place(from-1, lane))
 	}
 	if u != all && size > 1 {
 		text += fmt.Sprintf(" (of its bits %#x)", u)

@@ -73,7 +73,9 @@ var bitRules = map[string]func(t bitType) bitRule{
 		if t.has("r") {
 			f = arith.ShfR
 		}
-		return moved(func(x []uint64) uint64 { return uint64(f(uint32(x[0]), uint32(x[1]), uint32(x[2]), t.has("wrap"))) }, 2)
+		return moved(func(x []uint64) uint64 {
+			return uint64(f(uint32(x[0]), uint32(x[1]), uint32(x[2]), t.has("wrap")))
+		}, 2)
 	},
 	"bfe": func(t bitType) bitRule {
 		return moved(func(x []uint64) uint64 {
@@ -250,7 +252,8 @@ func comparedBits(t bitType) bitRule {
 		a.v, b.v = a.v^sign, b.v^sign
 		lowA, highA := a.v&^a.u, a.v|a.u
 		lowB, highB := b.v&^b.u, b.v|b.u
-		strict := t.has("lt") || t.has("lo") || t.has("ge") || t.has("hs") // a < b or its opposite; else a > b or its opposite
+		// a < b or its opposite; else a > b or its opposite
+		strict := t.has("lt") || t.has("lo") || t.has("ge") || t.has("hs")
 		if !strict {
 			lowA, highA, lowB, highB = lowB, highB, lowA, highA
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rules of undefined bits are held against the instructions themselves: all values of the undefined bits are tried, and a bit
-// of the result that comes out in two ways has to be undefined. Where exact is set, no other may be.
+// Rules of undefined bits are held against the instructions themselves: all values of the undefined bits are tried, and
+// a bit of the result that comes out in two ways has to be undefined. Where exact is set, no other may be.
 func TestBitRulesAgainstAllValues(t *testing.T) {
 	const words, longs = "%r1, %r2", "%d1, %d2"
 	for _, c := range []struct {
@@ -21,26 +21,43 @@ func TestBitRulesAgainstAllValues(t *testing.T) {
 		exact    bool
 	}{
 		{"mov.b32", "%r1", true}, {"mov.b64", "%d1", true}, {"not.b32", "%r1", true},
-		{"and.b32", words, true}, {"or.b32", words, true}, {"xor.b64", longs, true}, {"and.b64", longs, true}, {"and.b32", "%r1, 0xff0", true},
-		{"or.b32", "%r1, 0xff0", true}, {"lop3.b32", "%r1, %r2, %r3, 0xca", true}, {"lop3.b32", "%r1, %r2, %r3, 0x96", true}, {"lop3.b32", "%r1, %r2, %r3, 0x40", true},
+		{"and.b32", words, true}, {"or.b32", words, true}, {"xor.b64", longs, true}, {"and.b64", longs, true},
+		{"and.b32", "%r1, 0xff0", true},
+		{"or.b32", "%r1, 0xff0", true}, {"lop3.b32", "%r1, %r2, %r3, 0xca", true},
+		{"lop3.b32", "%r1, %r2, %r3, 0x96", true}, {"lop3.b32", "%r1, %r2, %r3, 0x40", true},
 		{"brev.b32", "%r1", true}, {"brev.b64", "%d1", true},
-		{"shl.b32", "%r1, 5", true}, {"shl.b32", "%r1, 40", true}, {"shl.b64", "%d1, 33", true}, {"shl.b16", "%h1, 3", true}, {"shl.b32", words, false},
-		{"shr.u32", "%r1, 5", true}, {"shr.s32", "%r1, 5", true}, {"shr.s32", "%r1, 31", true}, {"shr.u64", "%d1, 33", true}, {"shr.s64", "%d1, 7", true}, {"shr.s16", "%h1, 3", true},
-		{"shf.l.wrap.b32", "%r1, %r2, 7", true}, {"shf.r.clamp.b32", "%r1, %r2, 20", true}, {"shf.r.wrap.b32", "%r1, %r2, %r3", false},
-		{"bfe.u32", "%r1, 4, 9", true}, {"bfe.s32", "%r1, 4, 9", true}, {"bfe.s64", "%d1, 40, 12", true}, {"bfe.u32", "%r1, %r2, 3", false},
-		{"bfi.b32", "%r1, %r2, 8, 8", true}, {"bfi.b64", "%d1, %d2, 50, 30", true}, {"bfi.b32", "%r1, %r2, %r3, 4", false},
-		{"prmt.b32", "%r1, %r2, 0x5140", true}, {"prmt.b32", "%r1, %r2, 0x9f31", true}, {"prmt.b32.rc16", "%r1, %r2, 1", true}, {"prmt.b32.f4e", "%r1, %r2, 3", true},
-		{"add.s32", words, false}, {"add.u64", longs, false}, {"sub.s32", words, false}, {"add.s16", "%h1, %h2", false}, {"neg.s32", "%r1", false}, {"add.s32", "%r1, 256", false},
-		{"add.f16x2", words, false}, {"fma.rn.f16x2", "%r1, %r2, %r3", false}, {"max.bf16x2", words, false}, {"mul.f16x2", words, false},
-		{"mul.lo.s32", words, false}, {"mul.lo.s32", "%r1, 256", false}, {"mul.wide.u32", words, false}, {"mul.wide.s16", "%h1, %h2", false}, {"mul.wide.s32", "%r1, 12", false},
+		{"shl.b32", "%r1, 5", true}, {"shl.b32", "%r1, 40", true}, {"shl.b64", "%d1, 33", true},
+		{"shl.b16", "%h1, 3", true}, {"shl.b32", words, false},
+		{"shr.u32", "%r1, 5", true}, {"shr.s32", "%r1, 5", true}, {"shr.s32", "%r1, 31", true},
+		{"shr.u64", "%d1, 33", true}, {"shr.s64", "%d1, 7", true}, {"shr.s16", "%h1, 3", true},
+		{"shf.l.wrap.b32", "%r1, %r2, 7", true}, {"shf.r.clamp.b32", "%r1, %r2, 20", true},
+		{"shf.r.wrap.b32", "%r1, %r2, %r3", false},
+		{"bfe.u32", "%r1, 4, 9", true}, {"bfe.s32", "%r1, 4, 9", true}, {"bfe.s64", "%d1, 40, 12", true},
+		{"bfe.u32", "%r1, %r2, 3", false},
+		{"bfi.b32", "%r1, %r2, 8, 8", true}, {"bfi.b64", "%d1, %d2, 50, 30", true},
+		{"bfi.b32", "%r1, %r2, %r3, 4", false},
+		{"prmt.b32", "%r1, %r2, 0x5140", true}, {"prmt.b32", "%r1, %r2, 0x9f31", true},
+		{"prmt.b32.rc16", "%r1, %r2, 1", true}, {"prmt.b32.f4e", "%r1, %r2, 3", true},
+		{"add.s32", words, false}, {"add.u64", longs, false}, {"sub.s32", words, false}, {"add.s16", "%h1, %h2", false},
+		{"neg.s32", "%r1", false}, {"add.s32", "%r1, 256", false},
+		{"add.f16x2", words, false}, {"fma.rn.f16x2", "%r1, %r2, %r3", false}, {"max.bf16x2", words, false},
+		{"mul.f16x2", words, false},
+		{"mul.lo.s32", words, false}, {"mul.lo.s32", "%r1, 256", false}, {"mul.wide.u32", words, false},
+		{"mul.wide.s16", "%h1, %h2", false}, {"mul.wide.s32", "%r1, 12", false},
 		{"mul.hi.u32", words, false}, {"mad.lo.s32", "%r1, %r2, %r3", false}, {"mad.wide.u32", "%r1, %r2, %d3", false},
 		{"selp.b32", "%r1, %r2, %p3", true}, {"selp.b64", "%d1, %d2, %p3", true},
-		{"setp.eq.s32", words, false}, {"setp.ne.u16", "%h1, %h2", false}, {"setp.lt.s32", words, false}, {"setp.ge.u32", words, false}, {"setp.gt.s64", longs, false},
-		{"setp.le.u32", words, false}, {"setp.hi.u32", "%r1, 1000", false}, {"setp.lo.u32", words, false}, {"setp.ls.u32", words, false}, {"setp.hs.u32", words, false},
-		{"and.pred", "%p1, %p2", true}, {"or.pred", "%p1, !%p2", true}, {"xor.pred", "%p1, %p2", true}, {"not.pred", "%p1", true}, {"mov.pred", "%p1", true},
-		{"cvt.u32.u8", "%h1", true}, {"cvt.s32.s8", "%h1", true}, {"cvt.u64.u32", "%r1", true}, {"cvt.s64.s32", "%r1", true}, {"cvt.u16.u32", "%r1", true},
-		{"cvt.u32.u64", "%d1", true}, {"cvt.s16.s32", "%r1", true}, {"cvt.s8.s32", "%r1", false}, {"cvt.u8.u32", "%r1", false}, {"cvt.u32.s16", "%h1", true},
-		{"mov.b32", "{%h1, %h2}", true}, {"mov.b64", "{%r1, %r2}", true}, {"cvta.to.global.u64", "%d1", true}, {"min.s32", words, false}, {"popc.b32", "%r1", false},
+		{"setp.eq.s32", words, false}, {"setp.ne.u16", "%h1, %h2", false}, {"setp.lt.s32", words, false},
+		{"setp.ge.u32", words, false}, {"setp.gt.s64", longs, false},
+		{"setp.le.u32", words, false}, {"setp.hi.u32", "%r1, 1000", false}, {"setp.lo.u32", words, false},
+		{"setp.ls.u32", words, false}, {"setp.hs.u32", words, false},
+		{"and.pred", "%p1, %p2", true}, {"or.pred", "%p1, !%p2", true}, {"xor.pred", "%p1, %p2", true},
+		{"not.pred", "%p1", true}, {"mov.pred", "%p1", true},
+		{"cvt.u32.u8", "%h1", true}, {"cvt.s32.s8", "%h1", true}, {"cvt.u64.u32", "%r1", true},
+		{"cvt.s64.s32", "%r1", true}, {"cvt.u16.u32", "%r1", true},
+		{"cvt.u32.u64", "%d1", true}, {"cvt.s16.s32", "%r1", true}, {"cvt.s8.s32", "%r1", false},
+		{"cvt.u8.u32", "%r1", false}, {"cvt.u32.s16", "%h1", true},
+		{"mov.b32", "{%h1, %h2}", true}, {"mov.b64", "{%r1, %r2}", true}, {"cvta.to.global.u64", "%d1", true},
+		{"min.s32", words, false}, {"popc.b32", "%r1", false},
 	} {
 		t.Run(c.op+" "+c.args, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(7, uint64(len(c.op+c.args))))
@@ -80,9 +97,11 @@ ld.param.u64 %d9, [in]; mul.wide.u32 %d10, %r9, 24; add.s64 %d9, %d9, %d10;
 ld.param.u64 %d8, [out]; mul.wide.u32 %d10, %r9, 8; add.s64 %d8, %d8, %d10;
 `
 	for i := 1; i <= 3; i++ {
-		text += fmt.Sprintf("ld.global.u64 %%d%d, [%%d9+%d]; cvt.u32.u64 %%r%d, %%d%d; cvt.u16.u64 %%h%d, %%d%d; and.b32 %%r10, %%r%d, 1; setp.ne.u32 %%p%d, %%r10, 0;\n", i, 8*i-8, i, i, i, i, i, i)
+		text += fmt.Sprintf("ld.global.u64 %%d%d, [%%d9+%d]; cvt.u32.u64 %%r%d, %%d%d; cvt.u16.u64 %%h%d, %%d%d; "+
+			"and.b32 %%r10, %%r%d, 1; setp.ne.u32 %%p%d, %%r10, 0;\n", i, 8*i-8, i, i, i, i, i, i)
 	}
-	text += op + " " + dst + ", " + args + ";\n" + map[byte]string{'p': "selp.u64 %d0, 1, 0, %p0;", 'h': "cvt.u64.u16 %d0, %h0;", 'r': "cvt.u64.u32 %d0, %r0;", 'd': ""}[dst[1]] +
+	text += op + " " + dst + ", " + args + ";\n" + map[byte]string{'p': "selp.u64 %d0, 1, 0, %p0;",
+		'h': "cvt.u64.u16 %d0, %h0;", 'r': "cvt.u64.u32 %d0, %r0;", 'd': ""}[dst[1]] +
 		"\nst.global.u64 [%d8], %d0;\nret;\n}\n"
 	module, err := Load("x.ptx", text)
 	require.NoError(t, err)
@@ -114,7 +133,8 @@ ld.param.u64 %d8, [out]; mul.wide.u32 %d10, %r9, 8; add.s64 %d8, %d8, %d10;
 			differ |= v ^ results[0]
 		}
 		u := ruleOf(at, value, undefined) & (^uint64(0) >> (64 - width))
-		require.Zero(t, differ&^u, "%s %s: values %x, undefined %x: bits %x of the result differ, the rule says %x", op, args, value, undefined, differ, u)
+		require.Zero(t, differ&^u, "%s %s: values %x, undefined %x: bits %x of the result differ, the rule says %x", op,
+			args, value, undefined, differ, u)
 		if exact {
 			require.Equal(t, differ, u, "%s %s: values %x, undefined %x", op, args, value, undefined)
 		}
@@ -126,7 +146,8 @@ func ruleOf(m *meta, value, undefined [3]uint64) uint64 {
 	number := func(name string) int { return int(name[len(name)-1]-'0') - 1 }
 	if m.flow == nil {
 		for _, u := range m.uses {
-			if i := number(u.name); undefined[i]&map[byte]uint64{'p': 1, 'h': 0xffff, 'r': 0xffffffff, 'd': ^uint64(0)}[u.name[1]] != 0 {
+			if i := number(u.name); undefined[i]&map[byte]uint64{'p': 1, 'h': 0xffff, 'r': 0xffffffff,
+				'd': ^uint64(0)}[u.name[1]] != 0 {
 				return ^uint64(0)
 			}
 		}
@@ -186,7 +207,8 @@ func allResults(t *testing.T, k *Kernel, value, undefined [3]uint64) []uint64 {
 	to, err := m.Alloc(int64(8<<n), "out")
 	require.NoError(t, err)
 	arg := func(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
-	_, err = m.Run(t.Context(), Launch{Kernel: k, Grid: [3]int{1, 1, 1}, Block: [3]int{1 << n, 1, 1}, Args: [][]byte{arg(to), arg(from)}})
+	_, err = m.Run(t.Context(), Launch{Kernel: k, Grid: [3]int{1, 1, 1}, Block: [3]int{1 << n, 1, 1},
+		Args: [][]byte{arg(to), arg(from)}})
 	require.NoError(t, err)
 	out := make([]byte, 8<<n)
 	require.NoError(t, m.Read(to, out))

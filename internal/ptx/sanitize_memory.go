@@ -53,8 +53,9 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 		}
 	case spaceShared:
 		if y.pending.anyRange(p.off, size) {
-			s.place(w, MissingAsyncWait, in, lane, p, fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: "+
-				"no wait for it has taken place", a.verb(), n))
+			s.place(w, MissingAsyncWait, in, lane, p,
+				fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: "+
+					"no wait for it has taken place", a.verb(), n))
 			if a.store {
 				y.shared.known.setRange(p.off, size)
 			}
@@ -80,7 +81,8 @@ func (s *sanitizer) initialised(w *warp, in *instr, lane int, known bitmap, p pl
 	if known.hasRange(p.off, uint64(n)) {
 		return
 	}
-	s.place(w, UninitializedRead, in, lane, p, fmt.Sprintf("%d bytes are read that neither the host nor a kernel has written", n))
+	s.place(w, UninitializedRead, in, lane, p,
+		fmt.Sprintf("%d bytes are read that neither the host nor a kernel has written", n))
 }
 
 // place reports a fault at a place in memory.
@@ -132,7 +134,8 @@ func (s *sanitizer) race(w *warp, in *instr, a *access, lane int, p place, n int
 // place, all that was is in the past of its barriers.
 func (s *sanitizer) mark(w *warp, in *instr, a *access, where space) mark {
 	y := w.block.sync
-	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, write: a.store, plain: !a.atomic}
+	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, write: a.store,
+		plain: !a.atomic}
 	if where == spaceGlobal {
 		m.block = y.id
 	}
@@ -235,8 +238,8 @@ func (s *sanitizer) conflict(w *warp, in *instr, p place, m, now *mark) {
 	if name := now.accessName(); name == "atomic" {
 		article = "an"
 	}
-	s.place(w, kind, in, lane, p, fmt.Sprintf("%s %s races with the %s of thread %v%s at %s: %s", article, now.accessName(),
-		m.accessName(), thread, where, w.place(m.index, i), s.why(w, lane, m, now)))
+	s.place(w, kind, in, lane, p, fmt.Sprintf("%s %s races with the %s of thread %v%s at %s: %s", article,
+		now.accessName(), m.accessName(), thread, where, w.place(m.index, i), s.why(w, lane, m, now)))
 }
 
 // why says what is missing between two accesses.
@@ -244,7 +247,8 @@ func (s *sanitizer) why(w *warp, lane int, m, now *mark) string {
 	y := w.block.sync
 	if t := y.threads[w.id]; t != nil {
 		if s.covers(t[lane].seen[0], y, m, m.lanes) || s.covers(t[lane].seen[1], y, m, m.lanes) {
-			return "the thread has read what is released behind the other access, but no fence that reaches there is behind that read"
+			return "the thread has read what is released behind the other access, but no fence that reaches there is " +
+				"behind that read"
 		}
 	}
 	foreign := m.block != now.block
@@ -313,7 +317,8 @@ func (s *sanitizer) loads(w *warp, in *instr, a *access, pat *pattern, first pla
 		now.lanes = g.lanes
 		for at := p.off; sound && at < p.off+n; at += 4 {
 			c := y.cellOf(p, at)
-			sound = c.bytes == nil && c.write.before(past, &now) && c.strong.before(past, &now) && (c.more == nil || c.more.strong == 0)
+			sound = c.bytes == nil && c.write.before(past, &now) && c.strong.before(past, &now) &&
+				(c.more == nil || c.more.strong == 0)
 			if sound {
 				s.read(c, &now)
 			}

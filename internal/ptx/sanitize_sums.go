@@ -57,7 +57,8 @@ func (s *sanitizer) floatAdd(w *warp, in *instr, op *atomicOp, lane int, p place
 		if s.sumSize > mostSums {
 			return
 		}
-		sum = &floatSum{op: op, in: in, global: p.space == spaceGlobal, first: old, report: w.describe(OrderDependentAtomic, in, lane, "")}
+		sum = &floatSum{op: op, in: in, global: p.space == spaceGlobal, first: old,
+			report: w.describe(OrderDependentAtomic, in, lane, "")}
 		sum.report.Note = true
 		o := int64(p.off)
 		sum.report.Offset, sum.report.Allocation = &o, spaceNames[p.space]
@@ -106,11 +107,13 @@ func (s *sanitizer) judge(sum *floatSum) {
 			return mix(uint64(n) ^ mix(uint64(trial)))
 		}
 		slices.SortStableFunc(adds, func(a, b addition) int {
-			return cmp.Or(cmp.Compare(rank(a.block), rank(b.block)), cmp.Compare(a.epoch, b.epoch), cmp.Compare(rank(a.thread), rank(b.thread)))
+			return cmp.Or(cmp.Compare(rank(a.block), rank(b.block)), cmp.Compare(a.epoch, b.epoch),
+				cmp.Compare(rank(a.thread), rank(b.thread)))
 		})
 		if got := total(adds); got != want {
 			r := sum.report
-			r.Message = fmt.Sprintf("%d additions to one place give %#x or %#x, depending on their order", len(adds), want, got)
+			r.Message = fmt.Sprintf("%d additions to one place give %#x or %#x, depending on their order", len(adds),
+				want, got)
 			s.add(sum.in, r)
 			return
 		}

@@ -44,12 +44,13 @@ type reportKey struct {
 // blockSync is what the sanitizer keeps of a block: which accesses its synchronisation has ordered. Time is logical and
 // goes on at every event; an access is stamped with the time it happens at.
 type blockSync struct {
-	id      uint32 // of the block in this launch, from 1
-	now     uint32
-	start   uint32                // time at which the block began
-	epoch   uint32                // barriers opened
-	know    [][]uint32            // know[i][j]: accesses of warp j up to this time are before what warp i does now
-	lanes   []uint32              // accesses of the warp's own lanes up to this time are before what any of them does now
+	id    uint32 // of the block in this launch, from 1
+	now   uint32
+	start uint32     // time at which the block began
+	epoch uint32     // barriers opened
+	know  [][]uint32 // know[i][j]: accesses of warp j up to this time are before what warp i does now
+	// accesses of the warp's own lanes up to this time are before what any of them does now
+	lanes   []uint32
 	pairs   [][]uint32            // the same for pairs of lanes, after a .sync of part of a warp; nil before
 	bases   []*clock              // know, lanes and pairs of a warp as a clock; nil: to be made
 	threads []*[warpSize]laneSync // by warp; nil before its first fence or acquire
@@ -60,7 +61,8 @@ type blockSync struct {
 }
 
 func newSanitizer(e *execution) *sanitizer {
-	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{}, sums: map[placeKey]*floatSum{},
+	s := &sanitizer{run: e, found: map[reportKey]*Report{}, objects: map[objectKey]*object{},
+		sums:   map[placeKey]*floatSum{},
 		stores: map[int32]*storeDigest{}, origins: map[int32]int32{}, shape: newClockShape(e.blocks + 1),
 		strictVolatile: e.machine.opt.StrictVolatile}
 	s.image = make([]uint32, e.prog.fileSize/4+1)
@@ -90,7 +92,8 @@ func newSanitizer(e *execution) *sanitizer {
 func (s *sanitizer) attach(b *block) {
 	n := len(b.warps)
 	y := &blockSync{lanes: make([]uint32, n), pairs: make([][]uint32, n), bases: make([]*clock, n),
-		threads: make([]*[warpSize]laneSync, n), cells: make([]cell, (len(b.shared)+3)/4), shared: *newShade(len(b.shared)), pending: newBitmap(len(b.shared))}
+		threads: make([]*[warpSize]laneSync, n), cells: make([]cell, (len(b.shared)+3)/4),
+		shared: *newShade(len(b.shared)), pending: newBitmap(len(b.shared))}
 	for range n {
 		y.know = append(y.know, make([]uint32, n))
 	}
@@ -195,12 +198,14 @@ func (s *sanitizer) members(w *warp, in *instr, m uint32) {
 		i := bits.TrailingZeros32(k) & 31
 		v := masks[i]
 		if v>>i&1 == 0 {
-			s.report(w, MismatchedMask, in, i, fmt.Sprintf("lane %d executes it with the mask %#08x, which does not name it", i, v))
+			s.report(w, MismatchedMask, in, i,
+				fmt.Sprintf("lane %d executes it with the mask %#08x, which does not name it", i, v))
 			continue
 		}
 		for o := v & m; o != 0; o &= o - 1 {
 			if j := bits.TrailingZeros32(o) & 31; masks[j] != v {
-				s.report(w, MismatchedMask, in, i, fmt.Sprintf("lane %d has the mask %#08x, lane %d, which it names, has %#08x", i, v, j, masks[j]))
+				s.report(w, MismatchedMask, in, i,
+					fmt.Sprintf("lane %d has the mask %#08x, lane %d, which it names, has %#08x", i, v, j, masks[j]))
 				break
 			}
 		}

@@ -29,8 +29,8 @@ and.b32 %r2, %t, 3;
 setp.eq.u32 %p1, %r2, 0;
 `
 
-// Each case has one fault; the statement with "// HERE" behind it is where a report must be. A race may be reported at its other
-// end too, and as a read of what is not there yet; nothing else is.
+// Each case has one fault; the statement with "// HERE" behind it is where a report must be. A race may be reported at
+// its other end too, and as a read of what is not there yet; nothing else is.
 func TestFaultsOfSnippets(t *testing.T) {
 	const s64 = ".shared .align 8 .b8 s[256];"
 	const global = ".global .align 4 .b8 g[4096];\n.global .u32 flag;"
@@ -38,36 +38,58 @@ func TestFaultsOfSnippets(t *testing.T) {
 		kind ptx.Kind
 		snippet
 	}{
-		"store past the end": {ptx.OutOfBounds, snippet{block: 32, bytes: 124, body: ownWord + "st.global.u32 [%d1], %t; // HERE"}},
-		"null pointer":       {ptx.OutOfBounds, snippet{bytes: 4, body: "ld.global.u32 %r1, [8]; // HERE"}},
-		"below shared":       {ptx.OutOfBounds, snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, 0;\nst.shared.u32 [%r1+-4], %r1; // HERE"}},
-		"past local":         {ptx.OutOfBounds, snippet{vars: ".local .align 4 .b8 l[8];", bytes: 4, body: "mov.u64 %d1, l;\nst.local.u32 [%d1+8], %t; // HERE"}},
-		"constant is stored": {ptx.OutOfBounds, snippet{module: ".const .u32 c = 3;", bytes: 4, body: "mov.u64 %d1, c;\nst.u32 [%d1], %t; // HERE"}},
-		"misaligned vector":  {ptx.Misaligned, snippet{bytes: 32, body: "ld.global.v4.u32 {%r1,%r2,%r3,%r4}, [%out+8]; // HERE"}},
-		"misaligned shared":  {ptx.Misaligned, snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, s;\nst.shared.u64 [%r1+4], %out; // HERE"}},
+		"store past the end": {ptx.OutOfBounds,
+			snippet{block: 32, bytes: 124, body: ownWord + "st.global.u32 [%d1], %t; // HERE"}},
+		"null pointer": {ptx.OutOfBounds, snippet{bytes: 4, body: "ld.global.u32 %r1, [8]; // HERE"}},
+		"below shared": {ptx.OutOfBounds,
+			snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, 0;\nst.shared.u32 [%r1+-4], %r1; // HERE"}},
+		"past local": {ptx.OutOfBounds,
+			snippet{vars: ".local .align 4 .b8 l[8];", bytes: 4,
+				body: "mov.u64 %d1, l;\nst.local.u32 [%d1+8], %t; // HERE"}},
+		"constant is stored": {ptx.OutOfBounds,
+			snippet{module: ".const .u32 c = 3;", bytes: 4, body: "mov.u64 %d1, c;\nst.u32 [%d1], %t; // HERE"}},
+		"misaligned vector": {ptx.Misaligned,
+			snippet{bytes: 32, body: "ld.global.v4.u32 {%r1,%r2,%r3,%r4}, [%out+8]; // HERE"}},
+		"misaligned shared": {ptx.Misaligned,
+			snippet{vars: s64, bytes: 4, body: "mov.u32 %r1, s;\nst.shared.u64 [%r1+4], %out; // HERE"}},
 
-		"global never written": {ptx.UninitializedRead, snippet{bytes: 8, raw: true, body: "ld.global.u32 %r1, [%out+4]; // HERE"}},
-		"shared never written": {ptx.UninitializedRead, snippet{vars: s64, bytes: 4, body: "ld.shared.u32 %r1, [s+12];\nst.global.u32 [%out], %r1; // HERE"}},
-		"register as value":    {ptx.UninitializedRead, snippet{bytes: 4, body: "add.u32 %r1, %r2, 1;\nst.global.u32 [%out], %r1; // HERE"}},
-		"register as address":  {ptx.UninitializedRead, snippet{bytes: 4, body: "ld.global.u32 %r1, [%d3]; // HERE"}},
-		"register in a branch": {ptx.UninitializedRead, snippet{bytes: 4, body: "setp.eq.u32 %p1, %r5, 3;\n@%p1 bra L; // HERE\nL:"}},
+		"global never written": {ptx.UninitializedRead,
+			snippet{bytes: 8, raw: true, body: "ld.global.u32 %r1, [%out+4]; // HERE"}},
+		"shared never written": {ptx.UninitializedRead,
+			snippet{vars: s64, bytes: 4, body: "ld.shared.u32 %r1, [s+12];\nst.global.u32 [%out], %r1; // HERE"}},
+		"register as value": {ptx.UninitializedRead,
+			snippet{bytes: 4, body: "add.u32 %r1, %r2, 1;\nst.global.u32 [%out], %r1; // HERE"}},
+		"register as address": {ptx.UninitializedRead, snippet{bytes: 4, body: "ld.global.u32 %r1, [%d3]; // HERE"}},
+		"register in a branch": {ptx.UninitializedRead,
+			snippet{bytes: 4, body: "setp.eq.u32 %p1, %r5, 3;\n@%p1 bra L; // HERE\nL:"}},
 		"register of some lanes": {ptx.UninitializedRead, snippet{block: 32, bytes: 128, body: ownWord +
 			"setp.lt.u32 %p1, %t, 16;\n@%p1 mov.u32 %r1, 1;\nst.global.u32 [%d1], %r1; // HERE"}},
 		"local as value": {ptx.UninitializedRead, snippet{vars: ".local .align 4 .b8 l[8];", bytes: 4,
 			body: "st.local.u32 [l], %t;\nld.local.u32 %r1, [l+4];\nst.global.u32 [%out], %r1; // HERE"}},
 		"value through a shuffle": {ptx.UninitializedRead, snippet{block: 32, bytes: 128, body: ownWord +
-			"setp.ne.u32 %p1, %t, 3;\n@%p1 mov.u32 %r1, 1;\nshfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;\nst.global.u32 [%d1], %r2; // HERE"}},
+			"setp.ne.u32 %p1, %t, 3;\n@%p1 mov.u32 %r1, 1;\nshfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;\n" +
+			"st.global.u32 [%d1], %r2; // HERE"}},
 
-		"read after write of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
-			"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
-		"write after read of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
-			"st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r5, %r1, %r2;\nld.shared.u32 %r4, [%r5];\nst.shared.u32 [%r3], %r4; // HERE"}},
-		"lanes without a warp barrier": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
-			"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 4;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
-		"lanes behind a barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
-			"setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 64;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3]; // HERE"}},
+		"read after write of another warp": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
+				"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\n" +
+				"ld.shared.u32 %r4, [%r3]; // HERE"}},
+		"write after read of another warp": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord +
+				"st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r5, %r1, %r2;\n" +
+				"ld.shared.u32 %r4, [%r5];\nst.shared.u32 [%r3], %r4; // HERE"}},
+		"lanes without a warp barrier": {ptx.SharedRace,
+			snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
+				"st.shared.u32 [%r3], %t;\nxor.b32 %r2, %r2, 4;\nadd.u32 %r3, %r1, %r2;\n" +
+				"ld.shared.u32 %r4, [%r3]; // HERE"}},
+		"lanes behind a barrier of others": {ptx.SharedRace,
+			snippet{vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord +
+				"setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\n" +
+				"bar.warp.sync %r6;\nxor.b32 %r2, %r2, 64;\nadd.u32 %r3, %r1, %r2;\n" +
+				"ld.shared.u32 %r4, [%r3]; // HERE"}},
 		"byte of a word of another warp": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: ownByte +
-			"st.shared.u8 [%r3], %h1;\nbar.warp.sync -1;\nxor.b32 %r4, %t, 32;\nand.b32 %r4, %r4, 60;\nadd.u32 %r4, %r1, %r4;\nld.shared.u32 %r5, [%r4]; // HERE"}},
+			"st.shared.u8 [%r3], %h1;\nbar.warp.sync -1;\nxor.b32 %r4, %t, 32;\nand.b32 %r4, %r4, 60;\n" +
+			"add.u32 %r4, %r1, %r4;\nld.shared.u32 %r5, [%r4]; // HERE"}},
 		"byte of another lane": {ptx.SharedRace, snippet{vars: s64, block: 4, bytes: 4, body: ownByte +
 			"st.shared.u8 [%r3], %h1;\nxor.b32 %r4, %t, 1;\nadd.u32 %r4, %r1, %r4;\nld.shared.u8 %h2, [%r4]; // HERE"}},
 		"word over bytes that others read": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: ownByte + `
@@ -76,7 +98,10 @@ bar.sync 0;
 ld.shared.u8 %h1, [%r3];
 setp.eq.u32 %p1, %t, 0;
 @%p1 st.shared.u32 [s+44], %t; // HERE`}},
-		"byte of a word that another warp stored": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], %t;\nsetp.eq.u32 %p2, %t, 32;\n@%p2 ld.shared.u8 %h1, [s+1]; // HERE"}},
+		"byte of a word that another warp stored": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 4,
+				body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], %t;\nsetp.eq.u32 %p2, %t, 32;\n" +
+					"@%p2 ld.shared.u8 %h1, [s+1]; // HERE"}},
 		"store after a load before the last": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: `
 setp.eq.u32 %p1, %t, 0;
 @%p1 st.shared.u32 [s], %t;
@@ -101,8 +126,12 @@ add.u32 %r4, %r4, 1;
 setp.lt.u32 %p3, %r4, 2;
 @%p3 bra LOOP;
 DONE:`}},
-		"one instruction, different values": {ptx.SharedRace, snippet{vars: s64, block: 32, bytes: 4, body: "st.shared.u32 [s], %t; // HERE"}},
-		"atomic after a store":              {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.warp.sync -1;\nsetp.gt.u32 %p2, %t, 31;\n@%p2 atom.shared.add.u32 %r1, [s], 1; // HERE"}},
+		"one instruction, different values": {ptx.SharedRace,
+			snippet{vars: s64, block: 32, bytes: 4, body: "st.shared.u32 [s], %t; // HERE"}},
+		"atomic after a store": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 4,
+				body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.warp.sync -1;\n" +
+					"setp.gt.u32 %p2, %t, 31;\n@%p2 atom.shared.add.u32 %r1, [s], 1; // HERE"}},
 		"named barrier of others": {ptx.SharedRace, snippet{vars: s64, block: 96, bytes: 4, body: `
 setp.lt.u32 %p1, %t, 32;
 @%p1 st.shared.u32 [s], 7;
@@ -112,34 +141,68 @@ bar.sync 1, 64;
 ret;
 LAST:
 ld.shared.u32 %r1, [s]; // HERE`}},
-		"blocks store to one place": {ptx.GlobalRace, snippet{grid: 2, bytes: 4, body: "mov.u32 %r1, %ctaid.x;\nst.global.u32 [%out], %r1; // HERE"}},
+		"blocks store to one place": {ptx.GlobalRace,
+			snippet{grid: 2, bytes: 4, body: "mov.u32 %r1, %ctaid.x;\nst.global.u32 [%out], %r1; // HERE"}},
 		"warps without a barrier": {ptx.GlobalRace, snippet{module: global, block: 64, bytes: 256, body: ownWord + `
 st.global.u32 [%d1], %t;
 xor.b32 %r2, %t, 32;
 mul.wide.u32 %d2, %r2, 4;
 add.u64 %d2, %out, %d2;
 ld.global.u32 %r3, [%d2]; // HERE`}},
-		"flag with a fence for the block": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.cta;") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
-		"flag without a fence":            {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
-		"flag without the reader's fence": {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
-		"reader's fence for the block":    {ptx.GlobalRace, snippet{module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "membar.cta;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag with a fence for the block": {ptx.GlobalRace,
+			snippet{module: global, grid: 2, block: 32, bytes: 4,
+				body: flagged("membar.cta;") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag without a fence": {ptx.GlobalRace,
+			snippet{module: global, grid: 2, block: 32, bytes: 4,
+				body: flagged("") + "membar.gl;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"flag without the reader's fence": {ptx.GlobalRace,
+			snippet{module: global, grid: 2, block: 32, bytes: 4,
+				body: flagged("membar.gl;") + "ld.global.u32 %r3, [g]; // HERE\nDONE:"}},
+		"reader's fence for the block": {ptx.GlobalRace,
+			snippet{module: global, grid: 2, block: 32, bytes: 4,
+				body: flagged("membar.gl;") + "membar.cta;\nld.global.u32 %r3, [g]; // HERE\nDONE:"}},
 
-		"barrier for half a warp":   {ptx.DivergentBarrier, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 16;\n@%p1 bar.sync 0; // HERE\nbar.warp.sync -1;"}},
-		"barrier that a warp skips": {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 1;\nL:\nbar.sync 0; // HERE\n"}},
-		"threads that exited":       {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.gt.u32 %p1, %t, 50;\n@%p1 exit;\nbar.sync 0; // HERE"}},
-		"two instructions":          {ptx.SplitBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 0; // HERE\nbra M;\nL:\nbar.sync 0;\nM:"}},
-		"two counts":                {ptx.DivergentBarrier, snippet{block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 32;\nselp.u32 %r1, 64, 96, %p1;\nbar.sync 1, %r1; // HERE"}},
+		"barrier for half a warp": {ptx.DivergentBarrier,
+			snippet{block: 32, bytes: 4,
+				body: "setp.lt.u32 %p1, %t, 16;\n@%p1 bar.sync 0; // HERE\nbar.warp.sync -1;"}},
+		"barrier that a warp skips": {ptx.DivergentBarrier,
+			snippet{block: 64, bytes: 4,
+				body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 1;\nL:\nbar.sync 0; // HERE\n"}},
+		"threads that exited": {ptx.DivergentBarrier,
+			snippet{block: 64, bytes: 4, body: "setp.gt.u32 %p1, %t, 50;\n@%p1 exit;\nbar.sync 0; // HERE"}},
+		"two instructions": {ptx.SplitBarrier,
+			snippet{block: 64, bytes: 4,
+				body: "setp.lt.u32 %p1, %t, 32;\n@%p1 bra L;\nbar.sync 0; // HERE\nbra M;\nL:\nbar.sync 0;\nM:"}},
+		"two counts": {ptx.DivergentBarrier,
+			snippet{block: 64, bytes: 4,
+				body: "setp.lt.u32 %p1, %t, 32;\nselp.u32 %r1, 64, 96, %p1;\nbar.sync 1, %r1; // HERE"}},
 
-		"shuffle from an exited lane": {ptx.InactiveLaneShuffle, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nshfl.sync.idx.b32 %r1, %t, 20, 31, -1; // HERE"}},
-		"shuffle from no thread":      {ptx.InactiveLaneShuffle, snippet{block: 24, bytes: 4, body: "shfl.sync.down.b32 %r1, %t, 8, 31, 0xffffff; // HERE"}},
-		"shuffle in one branch":       {ptx.InactiveLaneShuffle, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\nshfl.sync.bfly.b32 %r1, %t, 1, 31, -1; // HERE\nL:\nbar.sync 0;"}},
-		"lane not in its mask":        {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "vote.sync.ballot.b32 %r1, 1, 0x7fffffff; // HERE"}},
-		"masks that differ":           {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nselp.b32 %r1, -1, 0xffffff00, %p1;\nmatch.any.sync.b32 %r2, %t, %r1; // HERE"}},
-		"vote in one branch":          {ptx.MismatchedMask, snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\nvote.sync.ballot.b32 %r1, 1, -1; // HERE\nL:\nbar.sync 0;"}},
+		"shuffle from an exited lane": {ptx.InactiveLaneShuffle,
+			snippet{block: 32, bytes: 4,
+				body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nshfl.sync.idx.b32 %r1, %t, 20, 31, -1; // HERE"}},
+		"shuffle from no thread": {ptx.InactiveLaneShuffle,
+			snippet{block: 24, bytes: 4, body: "shfl.sync.down.b32 %r1, %t, 8, 31, 0xffffff; // HERE"}},
+		"shuffle in one branch": {ptx.InactiveLaneShuffle,
+			snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\n" +
+				"shfl.sync.bfly.b32 %r1, %t, 1, 31, -1; // HERE\nL:\nbar.sync 0;"}},
+		"lane not in its mask": {ptx.MismatchedMask,
+			snippet{block: 32, bytes: 4, body: "vote.sync.ballot.b32 %r1, 1, 0x7fffffff; // HERE"}},
+		"masks that differ": {ptx.MismatchedMask,
+			snippet{block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nselp.b32 %r1, -1, 0xffffff00, %p1;\n" +
+				"match.any.sync.b32 %r2, %t, %r1; // HERE"}},
+		"vote in one branch": {ptx.MismatchedMask,
+			snippet{block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 bra L;\n" +
+				"vote.sync.ballot.b32 %r1, 1, -1; // HERE\nL:\nbar.sync 0;"}},
 
-		"copy without wait":       {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
-		"copy over what is known": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
-		"copy behind a barrier":   {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\nbar.sync 0;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy without wait": {ptx.MissingAsyncWait,
+			snippet{vars: s64, bytes: 4, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\n" +
+				"ld.shared.u32 %r1, [s]; // HERE"}},
+		"copy over what is known": {ptx.MissingAsyncWait,
+			snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\n" +
+				"cp.async.commit_group;\nld.shared.u32 %r1, [s]; // HERE"}},
+		"copy behind a barrier": {ptx.MissingAsyncWait,
+			snippet{vars: s64, bytes: 4, body: "st.shared.u32 [s], %t;\ncp.async.ca.shared.global [s], [%out], 4;\n" +
+				"bar.sync 0;\nld.shared.u32 %r1, [s]; // HERE"}},
 		"copy of a later group": {ptx.MissingAsyncWait, snippet{vars: s64, bytes: 8, body: `
 cp.async.ca.shared.global [s], [%out], 4;
 cp.async.commit_group;
@@ -148,13 +211,15 @@ cp.async.commit_group;
 cp.async.wait_group 1;
 ld.shared.u32 %r1, [s];
 ld.shared.u32 %r1, [s+4]; // HERE`}},
-		"copy of another thread": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
+		"copy of another thread": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
 cp.async.ca.shared.global [%r3], [%d1], 4;
 cp.async.wait_all;
 xor.b32 %r2, %r2, 128;
 add.u32 %r3, %r1, %r2;
 ld.shared.u32 %r4, [%r3]; // HERE`}},
-		"copy over what others read": {ptx.SharedRace, snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
+		"copy over what others read": {ptx.SharedRace,
+			snippet{vars: s64, block: 64, bytes: 256, body: ownWord + sharedWord + `
 st.shared.u32 [%r3], %t;
 bar.sync 0;
 xor.b32 %r2, %r2, 128;
@@ -162,7 +227,9 @@ add.u32 %r5, %r1, %r2;
 ld.shared.u32 %r4, [%r5];
 cp.async.ca.shared.global [%r3], [%d1], 4; // HERE
 cp.async.wait_all;`}},
-		"sum of floats": {ptx.OrderDependentAtomic, snippet{block: 32, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nmul.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1; // HERE"}},
+		"sum of floats": {ptx.OrderDependentAtomic,
+			snippet{block: 32, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nmul.f32 %f1, %f1, 0f3DCCCCCD;\n" +
+				"red.global.add.f32 [%out], %f1; // HERE"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reports := c.reports(t)
@@ -178,7 +245,8 @@ cp.async.wait_all;`}},
 				found := false
 				for _, r := range reports {
 					found = found || r.Kind == c.kind
-					require.True(t, r.Kind == c.kind || race && r.Kind == ptx.UninitializedRead || strings.HasPrefix(name, "register as address"), "%v", r)
+					require.True(t, r.Kind == c.kind || race && r.Kind == ptx.UninitializedRead ||
+						strings.HasPrefix(name, "register as address"), "%v", r)
 				}
 				require.True(t, found, "seed %d", seed)
 				c.opt.Seed = seed + 1
@@ -231,7 +299,8 @@ func TestCleanSnippets(t *testing.T) {
 	const s64 = ".shared .align 8 .b8 s[256];"
 	const global = ".global .align 4 .b8 g[4096];\n.global .u32 flag;"
 	for name, s := range map[string]snippet{
-		"flag with a fence": {module: global, grid: 2, block: 32, bytes: 4, body: flagged("membar.gl;") + "membar.gl;\nld.global.u32 %r3, [g];\nDONE:"},
+		"flag with a fence": {module: global, grid: 2, block: 32, bytes: 4,
+			body: flagged("membar.gl;") + "membar.gl;\nld.global.u32 %r3, [g];\nDONE:"},
 		"flag passed on": {module: global + "\n.global .u32 second;", grid: 3, bytes: 4, body: `
 mov.u32 %r1, %ctaid.x;
 setp.eq.u32 %p1, %r1, 1;
@@ -265,23 +334,49 @@ bar.sync 0;
 bar.sync 0;
 neg.f32 %f2, %f2;
 @%p1 red.global.add.f32 [%out], %f2;`},
-		"release and acquire": {module: global, grid: 2, bytes: 4, body: strings.NewReplacer("st.volatile.global", "st.release.gpu.global", "ld.volatile.global", "ld.acquire.gpu.global").Replace(flagged("")) + "ld.global.u32 %r3, [g];\nDONE:"},
-		"one value by all":    {vars: s64, block: 64, bytes: 4, body: "mov.u32 %r1, 1;\nst.shared.u32 [s], %r1;\nst.global.u32 [%out], %r1;"},
-		"atomics of all":      {vars: s64, block: 64, grid: 3, bytes: 4, body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.sync 0;\nred.shared.add.u32 [s], 1;\nred.global.add.u32 [%out], 1;"},
-		"bytes of one word":   {block: 64, bytes: 64, body: "cvt.u64.u32 %d1, %t;\nadd.u64 %d1, %d1, %out;\nst.global.u8 [%d1], %t;"},
+		"release and acquire": {module: global, grid: 2, bytes: 4,
+			body: strings.NewReplacer("st.volatile.global", "st.release.gpu.global", "ld.volatile.global",
+				"ld.acquire.gpu.global").Replace(flagged("")) + "ld.global.u32 %r3, [g];\nDONE:"},
+		"one value by all": {vars: s64, block: 64, bytes: 4,
+			body: "mov.u32 %r1, 1;\nst.shared.u32 [s], %r1;\nst.global.u32 [%out], %r1;"},
+		"atomics of all": {vars: s64, block: 64, grid: 3, bytes: 4,
+			body: "setp.eq.u32 %p1, %t, 0;\n@%p1 st.shared.u32 [s], 0;\nbar.sync 0;\nred.shared.add.u32 [s], 1;\n" +
+				"red.global.add.u32 [%out], 1;"},
+		"bytes of one word": {block: 64, bytes: 64,
+			body: "cvt.u64.u32 %d1, %t;\nadd.u64 %d1, %d1, %out;\nst.global.u8 [%d1], %t;"},
 		"bytes of one shared word, twice": {vars: s64, block: 4, bytes: 4, body: ownByte +
-			"st.shared.u8 [%r3], %h1;\nld.shared.u8 %h1, [%r3];\nadd.u16 %h1, %h1, 1;\nst.shared.u8 [%r3], %h1;\nld.shared.u8 %h1, [%r3];\nst.shared.u8 [%r3], %h1;"},
+			"st.shared.u8 [%r3], %h1;\nld.shared.u8 %h1, [%r3];\nadd.u16 %h1, %h1, 1;\nst.shared.u8 [%r3], %h1;\n" +
+			"ld.shared.u8 %h1, [%r3];\nst.shared.u8 [%r3], %h1;"},
 		"bytes, then words": {vars: s64, block: 64, grid: 3, bytes: 4, body: ownByte +
-			"st.shared.u8 [%r3], %h1;\nbar.sync 0;\nand.b32 %r4, %t, 60;\nadd.u32 %r4, %r1, %r4;\nld.shared.u32 %r5, [%r4];\nbar.sync 0;\n@%p1 st.shared.u32 [%r4], %r5;\nbar.sync 0;\nld.shared.u8 %h1, [%r3];\nbar.sync 0;\nst.shared.u8 [%r3], %h1;"},
-		"undefined but unused":                {bytes: 4, body: "add.u32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %t, 0;\nselp.u32 %r3, 7, %r2, %p1;\nst.global.u32 [%out], %r3;"},
-		"exact sum of floats":                 {block: 64, grid: 4, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nred.global.add.f32 [%out], %f1;"},
-		"two floats commute":                  {block: 2, bytes: 4, body: "cvt.rn.f32.u32 %f1, %t;\nadd.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"},
-		"tiles with their masks":              {vars: s64, block: 32, bytes: 128, body: ownWord + sharedWord + "setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\nst.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 32;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];\nshfl.sync.bfly.b32 %r5, %r4, 4, 31, %r6;\nst.global.u32 [%d1], %r5;"},
-		"copies in two groups":                {vars: s64, bytes: 8, body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\ncp.async.ca.shared.global [s+4], [%out+4], 4;\ncp.async.commit_group;\ncp.async.wait_group 1;\nld.shared.u32 %r1, [s];\ncp.async.wait_group 0;\nld.shared.u32 %r1, [s+4];"},
-		"barrier without .aligned":            {block: 64, bytes: 4, body: "setp.lt.u32 %p1, %t, 40;\n@%p1 bra L;\nbarrier.sync 0;\nbra M;\nL:\nbarrier.sync 0;\nM:"},
-		"masks that name exited lanes":        {block: 32, bytes: 4, body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nbar.warp.sync -1;\nvote.sync.ballot.b32 %r1, 1, -1;\nshfl.sync.idx.b32 %r2, %t, 3, 31, -1;"},
-		"back to a barrier where others wait": {block: 32, bytes: 4, body: "setp.lt.u32 %p1, %t, 8;\nsetp.lt.u32 %p2, %t, 16;\n@!%p1 bra L;\nBAR:\nbarrier.sync 0;\nbra DONE;\nL:\n@%p2 bra BAR;\nbra BAR;\nDONE:"},
-		"shared memory, block after block":    {vars: s64, block: 64, grid: 5, bytes: 4, body: sharedWord + "st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\nadd.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];"},
+			"st.shared.u8 [%r3], %h1;\nbar.sync 0;\nand.b32 %r4, %t, 60;\nadd.u32 %r4, %r1, %r4;\n" +
+			"ld.shared.u32 %r5, [%r4];\nbar.sync 0;\n@%p1 st.shared.u32 [%r4], %r5;\nbar.sync 0;\n" +
+			"ld.shared.u8 %h1, [%r3];\nbar.sync 0;\nst.shared.u8 [%r3], %h1;"},
+		"undefined but unused": {bytes: 4,
+			body: "add.u32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %t, 0;\nselp.u32 %r3, 7, %r2, %p1;\n" +
+				"st.global.u32 [%out], %r3;"},
+		"exact sum of floats": {block: 64, grid: 4, bytes: 4,
+			body: "cvt.rn.f32.u32 %f1, %t;\nred.global.add.f32 [%out], %f1;"},
+		"two floats commute": {block: 2, bytes: 4,
+			body: "cvt.rn.f32.u32 %f1, %t;\nadd.f32 %f1, %f1, 0f3DCCCCCD;\nred.global.add.f32 [%out], %f1;"},
+		"tiles with their masks": {vars: s64, block: 32, bytes: 128,
+			body: ownWord + sharedWord + "setp.lt.u32 %p1, %t, 16;\nselp.b32 %r6, 0xffff, 0xffff0000, %p1;\n" +
+				"st.shared.u32 [%r3], %t;\nbar.warp.sync %r6;\nxor.b32 %r2, %r2, 32;\nadd.u32 %r3, %r1, %r2;\n" +
+				"ld.shared.u32 %r4, [%r3];\nshfl.sync.bfly.b32 %r5, %r4, 4, 31, %r6;\nst.global.u32 [%d1], %r5;"},
+		"copies in two groups": {vars: s64, bytes: 8,
+			body: "cp.async.ca.shared.global [s], [%out], 4;\ncp.async.commit_group;\n" +
+				"cp.async.ca.shared.global [s+4], [%out+4], 4;\ncp.async.commit_group;\ncp.async.wait_group 1;\n" +
+				"ld.shared.u32 %r1, [s];\ncp.async.wait_group 0;\nld.shared.u32 %r1, [s+4];"},
+		"barrier without .aligned": {block: 64, bytes: 4,
+			body: "setp.lt.u32 %p1, %t, 40;\n@%p1 bra L;\nbarrier.sync 0;\nbra M;\nL:\nbarrier.sync 0;\nM:"},
+		"masks that name exited lanes": {block: 32, bytes: 4,
+			body: "setp.gt.u32 %p1, %t, 15;\n@%p1 exit;\nbar.warp.sync -1;\nvote.sync.ballot.b32 %r1, 1, -1;\n" +
+				"shfl.sync.idx.b32 %r2, %t, 3, 31, -1;"},
+		"back to a barrier where others wait": {block: 32, bytes: 4,
+			body: "setp.lt.u32 %p1, %t, 8;\nsetp.lt.u32 %p2, %t, 16;\n@!%p1 bra L;\nBAR:\nbarrier.sync 0;\n" +
+				"bra DONE;\nL:\n@%p2 bra BAR;\nbra BAR;\nDONE:"},
+		"shared memory, block after block": {vars: s64, block: 64, grid: 5, bytes: 4,
+			body: sharedWord + "st.shared.u32 [%r3], %t;\nbar.sync 0;\nxor.b32 %r2, %r2, 128;\n" +
+				"add.u32 %r3, %r1, %r2;\nld.shared.u32 %r4, [%r3];"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(8) {
@@ -321,7 +416,8 @@ ld.global.u32 %r5, [%d2];
 red.global.add.u32 [%out], %r5;
 DONE:`
 	}
-	s := snippet{module: ".global .align 4 .b8 g[64];\n.global .u32 flag;", vars: ".shared .align 4 .b8 s[4];", grid: 16, block: 64, bytes: 4}
+	s := snippet{module: ".global .align 4 .b8 g[64];\n.global .u32 flag;", vars: ".shared .align 4 .b8 s[4];",
+		grid: 16, block: 64, bytes: 4}
 	for seed := range uint64(8) {
 		s.opt.Seed = seed
 		s.body = body("membar.gl;")
@@ -345,13 +441,15 @@ func TestFreedMemoryIsToldApart(t *testing.T) {
 	again, err := m.Alloc(64, "weights")
 	require.NoError(t, err)
 	require.NotEqual(t, out, again)
-	l := ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1), Args: [][]byte{binary.LittleEndian.AppendUint64(nil, out)}}
+	l := ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1),
+		Args: [][]byte{binary.LittleEndian.AppendUint64(nil, out)}}
 	res, err := m.Run(t.Context(), l)
 	require.NoError(t, err)
 	require.Len(t, res.Reports, 1)
 	text, err := json.Marshal(res.Reports[0])
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"kind": "use-after-free", "kernel": "k", "block": [0,0,0], "thread": [0,0,0], "file": "", "line": 0,
+	assert.JSONEq(t,
+		`{"kind": "use-after-free", "kernel": "k", "block": [0,0,0], "thread": [0,0,0], "file": "", "line": 0,
 		"ptx_line": 17, "instruction": "ld.global.u32", "allocation": "weights", "offset": 4, "count": 1,
 		"message": `+strconv.Quote(res.Reports[0].Message)+`}`, string(text))
 }

@@ -287,7 +287,8 @@ st.global.u32 [%d1], %r5;`}
 }
 
 func TestGenericAddresses(t *testing.T) {
-	s := snippet{module: ".const .align 4 .u32 table[4] = {11, 22, 33, 44};\n.global .align 8 .u64 pointer = generic(table);",
+	s := snippet{module: ".const .align 4 .u32 table[4] = {11, 22, 33, 44};\n" +
+		".global .align 8 .u64 pointer = generic(table);",
 		vars: ".shared .align 4 .b8 s[128];\n.local .align 4 .b8 l[16];", block: 32, bytes: 4 * 32, body: ownWord + `
 mov.u64 %d2, s;
 cvta.shared.u64 %d2, %d2;
@@ -324,7 +325,8 @@ st.u32 [%d1], %r2;`}
 }
 
 func TestResultsDoNotDependOnWorkersOrSeed(t *testing.T) {
-	s := snippet{module: ".global .u32 total;", vars: ".shared .align 4 .b8 s[256];", grid: 100, block: 64, bytes: 4 * 6400, body: ownWord + `
+	s := snippet{module: ".global .u32 total;", vars: ".shared .align 4 .b8 s[256];", grid: 100, block: 64,
+		bytes: 4 * 6400, body: ownWord + `
 mov.u32 %r1, s;
 shl.b32 %r2, %t, 2;
 add.u32 %r3, %r1, %r2;
@@ -406,16 +408,20 @@ st.global.u32 [%d1], %r1;`}
 }
 
 func TestUnsupportedInstructionsAreAllNamed(t *testing.T) {
-	text := snippet{body: "tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f1,%f2}];\nadd.sat.u32 %r1, %r2, %r3;\nbrkpt;\ncall malloc, (%r1, %r2);"}.text()
+	text := snippet{body: "tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [%d1, {%f1,%f2}];\nadd.sat.u32 %r1, %r2, %r3;\n" +
+		"brkpt;\ncall malloc, (%r1, %r2);"}.text()
 	module, err := ptx.Load("x.ptx", text+".visible .entry sound()\n{\nret;\n}\n")
 	require.NoError(t, err)
 	require.Len(t, module.Kernels(), 2)
 	require.NoError(t, module.Kernel("sound").Err())
-	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(), ptx.Launch{Kernel: module.Kernel("sound"), Grid: line(1), Block: line(1)})
+	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(),
+		ptx.Launch{Kernel: module.Kernel("sound"), Grid: line(1), Block: line(1)})
 	require.NoError(t, err, "what is wrong with one kernel does not concern another")
-	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(), ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1), Args: [][]byte{make([]byte, 8)}})
+	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(),
+		ptx.Launch{Kernel: module.Kernel("k"), Grid: line(1), Block: line(1), Args: [][]byte{make([]byte, 8)}})
 	require.ErrorIs(t, err, module.Kernel("k").Err())
-	for _, want := range []string{"x.ptx", "tex.2d.v4.f32.f32", "add.sat.u32", "brkpt", "malloc", "kernel k", "line 17", "line 20"} {
+	for _, want := range []string{"x.ptx", "tex.2d.v4.f32.f32", "add.sat.u32", "brkpt", "malloc", "kernel k", "line 17",
+		"line 20"} {
 		assert.ErrorContains(t, err, want)
 	}
 }
@@ -452,8 +458,9 @@ func TestLaunchesOutsideTheLimitsAreRefused(t *testing.T) {
 func TestDevicePrintf(t *testing.T) {
 	var out strings.Builder
 	s := snippet{module: ".extern .func (.param .b32 func_retval0) vprintf(.param .b64 p0, .param .b64 p1);\n" +
-		".global .align 1 .b8 format[21] = {37, 100, 32, 37, 53, 46, 50, 102, 32, 37, 108, 108, 120, 32, 37, 37, 32, 37, 115, 10};\n" + // "%d %5.2f %llx %% %s\n"
-		".global .align 1 .b8 word[3] = {104, 105};", // "hi"
+		// "%d %5.2f %llx %% %s\n"
+		".global .align 1 .b8 format[21] = {37, 100, 32, 37, 53, 46, 50, 102, 32, 37, 108, 108, 120, 32, 37, 37, 32, " +
+		"37, 115, 10};\n.global .align 1 .b8 word[3] = {104, 105};", // "hi"
 		vars: ".local .align 8 .b8 args[32];", block: 2, bytes: 4, opt: ptx.Options{Output: &out}, body: `
 sub.s32 %r1, %t, 1;
 st.local.u32 [args], %r1;
@@ -495,16 +502,26 @@ func TestContractFusesWhatPtxasMay(t *testing.T) {
 		want func(a, b, c float32) float32
 		same bool // contract changes nothing
 	}{
-		"sum":               {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
-		"sum, other order":  {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
-		"product minus":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
-		"minus product":     {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f3, %f4;", func(a, b, c float32) float32 { return exact.FMA32(-a, b, -c) }, false},
-		"rounding modifier": {"mul.rn.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
-		"used twice":        {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;\nadd.f32 %f6, %f4, %f4;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
-		"another block":     {"mul.f32 %f4, %f1, %f2;\nL:\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
-		"operand changed":   {"mul.f32 %f4, %f1, %f2;\nmov.f32 %f1, %f2;\nadd.f32 %f5, %f4, %f3;", func(a, b, c float32) float32 { return float32(a*b) + c }, true},
+		"sum": {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;",
+			func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"sum, other order": {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f3, %f4;",
+			func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"product minus": {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f4, %f3;",
+			func(a, b, c float32) float32 { return exact.FMA32(a, b, c) }, false},
+		"minus product": {"neg.f32 %f3, %f3;\nmul.f32 %f4, %f1, %f2;\nsub.f32 %f5, %f3, %f4;",
+			func(a, b, c float32) float32 { return exact.FMA32(-a, b, -c) }, false},
+		"rounding modifier": {"mul.rn.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;",
+			func(a, b, c float32) float32 { return float32(a*b) + c }, true},
+		"used twice": {"mul.f32 %f4, %f1, %f2;\nadd.f32 %f5, %f4, %f3;\nadd.f32 %f6, %f4, %f4;",
+			func(a, b, c float32) float32 { return float32(a*b) + c }, true},
+		"another block": {"mul.f32 %f4, %f1, %f2;\nL:\nadd.f32 %f5, %f4, %f3;",
+			func(a, b, c float32) float32 { return float32(a*b) + c }, true},
+		"operand changed": {"mul.f32 %f4, %f1, %f2;\nmov.f32 %f1, %f2;\nadd.f32 %f5, %f4, %f3;",
+			func(a, b, c float32) float32 { return float32(a*b) + c }, true},
 	} {
-		s := snippet{bytes: 4, body: fmt.Sprintf("mov.b32 %%f1, 0x%x;\nmov.b32 %%f2, 0x%x;\nmov.b32 %%f3, 0x%x;\n%s\nst.global.f32 [%%out], %%f5;", x, y, z, c.body)}
+		s := snippet{bytes: 4,
+			body: fmt.Sprintf("mov.b32 %%f1, 0x%x;\nmov.b32 %%f2, 0x%x;\nmov.b32 %%f3, 0x%x;\n%s\n"+
+				"st.global.f32 [%%out], %%f5;", x, y, z, c.body)}
 		exact := s.results(t)[0]
 		s.opt.Float = ptx.Contract
 		fused := s.results(t)[0]

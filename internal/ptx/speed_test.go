@@ -35,7 +35,8 @@ func BenchmarkSgemmAsync(b *testing.B) {
 	benchmarkProduct(b, "sgemm_async", "sgemm_async", 32, 256, ptx.Options{})
 }
 
-// BenchmarkSuite runs every kernel of testdata on up to four shapes with the sanitizer: what a project's own suite would cost.
+// BenchmarkSuite runs every kernel of testdata on up to four shapes with the sanitizer: what a project's own suite
+// would cost.
 func BenchmarkSuite(b *testing.B) {
 	runs := 0
 	for b.Loop() {

@@ -53,7 +53,8 @@ func shuffledVectors() (list []*vector) {
 			other := *v
 			other.op, other.body = op, slices.Clone(v.body)
 			for i, line := range v.body {
-				other.body[i] = regexp.MustCompile(`(^|[ \n])`+regexp.QuoteMeta(v.op)+`([ ;])`).ReplaceAllString(line, "${1}"+op+"${2}")
+				other.body[i] = regexp.MustCompile(`(^|[ \n])`+regexp.QuoteMeta(v.op)+`([ ;])`).ReplaceAllString(line,
+					"${1}"+op+"${2}")
 			}
 			list = append(list, &other)
 		}
@@ -74,7 +75,8 @@ func TestSuffixesInAnyOrder(t *testing.T) {
 	}
 }
 
-// ptxas wants the words that are part of an instruction's name in front (mul.hi, bar.red) and takes all others in any order.
+// ptxas wants the words that are part of an instruction's name in front (mul.hi, bar.red) and takes all others in any
+// order.
 func TestPtxasTakesSuffixesInAnyOrder(t *testing.T) {
 	ptxas := assembler(t)
 	list := shuffledVectors()
@@ -86,12 +88,17 @@ func TestPtxasTakesSuffixesInAnyOrder(t *testing.T) {
 // The order of two types means something, and a word too many or twice is refused.
 func TestSuffixesThatAreNoOrder(t *testing.T) {
 	for statement, ok := range map[string]bool{
-		"atom.global.gpu.acq_rel.add.u32 %r1, [%d8], %r2;": true, "atom.acq_rel.u32.add.gpu.global %r1, [%d8], %r2;": true,
-		"cvt.f32.rn.s32 %r1, %r2;": true, "cvt.s32.rn.f32 %r1, %r2;": false, "cvt.rni.s32.f32 %r1, %r2;": true, "cvt.f32.rni.s32 %r1, %r2;": false,
-		"fma.f32.rn %r1, %r2, %r3, %r4;": true, "fma.f32.rn.rn %r1, %r2, %r3, %r4;": false, "fma.f32.f32.rn %r1, %r2, %r3, %r4;": false,
+		"atom.global.gpu.acq_rel.add.u32 %r1, [%d8], %r2;": true,
+		"atom.acq_rel.u32.add.gpu.global %r1, [%d8], %r2;": true,
+		"cvt.f32.rn.s32 %r1, %r2;":                         true, "cvt.s32.rn.f32 %r1, %r2;": false,
+		"cvt.rni.s32.f32 %r1, %r2;": true, "cvt.f32.rni.s32 %r1, %r2;": false,
+		"fma.f32.rn %r1, %r2, %r3, %r4;": true, "fma.f32.rn.rn %r1, %r2, %r3, %r4;": false,
+		"fma.f32.f32.rn %r1, %r2, %r3, %r4;":        false,
 		"ld.volatile.global.global.u32 %r1, [%d8];": false, "ld.u32.global.acquire.gpu %r1, [%d8];": true,
 	} {
-		err := refusal("order", fmt.Sprintf("%s.visible .entry k()\n{\n.reg .b32 %%r<9>;\n.reg .b64 %%d<9>;\nmov.b64 %%d8, 0;\n%s\nret;\n}\n", vectorHeader, statement))
+		err := refusal("order",
+			fmt.Sprintf("%s.visible .entry k()\n{\n.reg .b32 %%r<9>;\n.reg .b64 %%d<9>;\nmov.b64 %%d8, 0;\n"+
+				"%s\nret;\n}\n", vectorHeader, statement))
 		require.Equal(t, ok, err == nil, "%s: %v", statement, err)
 	}
 }

@@ -19,7 +19,8 @@ type tally struct {
 type profileEntry struct{ warps, threads uint64 }
 
 func newTally(p *program, allocations int) *tally {
-	return &tally{profile: make([]profileEntry, len(p.code)), patterns: make([]pattern, len(p.code)), touched: make([]bitmap, allocations)}
+	return &tally{profile: make([]profileEntry, len(p.code)), patterns: make([]pattern, len(p.code)),
+		touched: make([]bitmap, allocations)}
 }
 
 // A pattern remembers the addresses of an instruction relative to its first lane, with what follows from them: in loops
@@ -164,8 +165,8 @@ func (p *pattern) learn32(a *vec[uint32], mask uint32, n int) {
 	p.waves, p.extra = bankWaves(&p.rel32, mask, n)
 }
 
-// bankWaves counts the wavefronts of an access, and those beyond one for each phase: 32 banks of 4 bytes, half a warp at a
-// time for 8 bytes a lane and a quarter for 16; lanes at one word of a bank share it.
+// bankWaves counts the wavefronts of an access, and those beyond one for each phase: 32 banks of 4 bytes, half a warp
+// at a time for 8 bytes a lane and a quarter for 16; lanes at one word of a bank share it.
 func bankWaves(a *vec[uint32], mask uint32, n int) (waves, extra uint16) {
 	lanes := warpSize
 	if n > 4 {
@@ -274,7 +275,8 @@ func (w *warp) observeAs(p *pattern, a *access, addr *vec[uint64], mask uint32) 
 			p.learn64(addr, 0, mask, n)
 		}
 		al := w.block.run.machine.mem.at(first)
-		if al == nil || uint64(p.hi) >= al.size || int64(first-al.base)+p.lo < 0 || int64(first-al.base)+p.hi+int64(n) > int64(al.size) {
+		if al == nil || uint64(p.hi) >= al.size || int64(first-al.base)+p.lo < 0 ||
+			int64(first-al.base)+p.hi+int64(n) > int64(al.size) {
 			return // out of bounds, or over several allocations
 		}
 		t.global(p, al, first, n, a.store)

@@ -5,8 +5,8 @@ import "math/bits"
 // counters adds up what the workers counted.
 func (e *execution) counters(tallies []*tally) Counters {
 	threads := uint64(e.launch.Block[0] * e.launch.Block[1] * e.launch.Block[2])
-	c := Counters{Blocks: e.blocks, Warps: e.blocks * ((threads + warpSize - 1) / warpSize), Threads: e.blocks * threads,
-		ByClass: map[string]uint64{}, UniqueBytes: map[string]uint64{}}
+	c := Counters{Blocks: e.blocks, Warps: e.blocks * ((threads + warpSize - 1) / warpSize),
+		Threads: e.blocks * threads, ByClass: map[string]uint64{}, UniqueBytes: map[string]uint64{}}
 	for i, m := range e.prog.meta {
 		var warps, lanes uint64
 		for _, t := range tallies {

@@ -62,7 +62,8 @@ func (s snippet) runContext(t *testing.T, ctx context.Context) ([]uint32, *ptx.R
 	if !s.raw {
 		require.NoError(t, m.Fill(out, 0, s.bytes))
 	}
-	res, err := m.Run(ctx, ptx.Launch{Kernel: module.Kernel("k"), Grid: line(max(s.grid, 1)), Block: line(max(s.block, 1)),
+	res, err := m.Run(ctx, ptx.Launch{Kernel: module.Kernel("k"), Grid: line(max(s.grid, 1)),
+		Block:  line(max(s.block, 1)),
 		Shared: s.shared, Cooperative: s.coop, Args: [][]byte{binary.LittleEndian.AppendUint64(nil, out)}})
 	bytes := make([]byte, s.bytes)
 	require.NoError(t, m.Read(out, bytes))

@@ -3,7 +3,8 @@ package ptx_test
 import "math/bits"
 
 // amounts are shift amounts, positions and lengths.
-var amounts = []uint64{0, 1, 2, 7, 8, 15, 16, 17, 24, 30, 31, 32, 33, 47, 48, 62, 63, 64, 65, 127, 128, 254, 255, 256, 257, 1 << 31, 1<<32 - 1}
+var amounts = []uint64{0, 1, 2, 7, 8, 15, 16, 17, 24, 30, 31, 32, 33, 47, 48, 62, 63, 64, 65, 127, 128, 254, 255, 256,
+	257, 1 << 31, 1<<32 - 1}
 
 // loop is a vector whose oracle goes over the bits of operands of one size.
 func loop(size uint, operands int, f func(x []uint64) uint64) *vector {

@@ -66,10 +66,12 @@ func comparing(op string, mods []string) (*vector, bool) {
 	c := func(x []uint64) bool { return len(x) == 3 && x[2] != 0 }
 	if op == "setp" {
 		// Both predicates of the instruction, as bits 0 and 1.
-		v.body = []string{name + " $P|$Q, " + operands + ";", "selp.u32 $D, 1, 0, $P;", "selp.u32 $T, 2, 0, $Q;", "or.b32 $D, $D, $T;"}
+		v.body = []string{name + " $P|$Q, " + operands + ";", "selp.u32 $D, 1, 0, $P;", "selp.u32 $T, 2, 0, $Q;",
+			"or.b32 $D, $D, $T;"}
 		v.want = func(x []uint64) (uint64, bool) {
 			if two { // one predicate for each number
-				return flag(combine(boolean, holds(x[0]&0xffff, x[1]&0xffff), c(x))) | flag(combine(boolean, holds(x[0]>>16, x[1]>>16), c(x)))<<1, true
+				return flag(combine(boolean, holds(x[0]&0xffff, x[1]&0xffff), c(x))) |
+					flag(combine(boolean, holds(x[0]>>16, x[1]>>16), c(x)))<<1, true
 			}
 			t := holds(x[0], x[1])
 			return flag(combine(boolean, t, c(x))) | flag(combine(boolean, !t, c(x)))<<1, true
@@ -114,14 +116,15 @@ func property(_ string, mods []string) (*vector, bool) {
 		return nil, false
 	}
 	class := registerClass(last(mods))
-	return &vector{dst: "pred", src: []string{class}, in: [][]uint64{floatInputs(f, false, 1)}, want: func(x []uint64) (uint64, bool) {
-		e, m := x[0]&f.Inf(), x[0]&(1<<f.Frac-1)
-		top := e == f.Inf()
-		return flag(map[string]bool{
-			"finite": !top, "infinite": top && m == 0, "number": !top || m == 0, "notanumber": top && m != 0,
-			"normal": !top && (e != 0 || m == 0), "subnormal": e == 0 && m != 0,
-		}[mods[0]]), true
-	}}, true
+	return &vector{dst: "pred", src: []string{class}, in: [][]uint64{floatInputs(f, false, 1)},
+		want: func(x []uint64) (uint64, bool) {
+			e, m := x[0]&f.Inf(), x[0]&(1<<f.Frac-1)
+			top := e == f.Inf()
+			return flag(map[string]bool{
+				"finite": !top, "infinite": top && m == 0, "number": !top || m == 0, "notanumber": top && m != 0,
+				"normal": !top && (e != 0 || m == 0), "subnormal": e == 0 && m != 0,
+			}[mods[0]]), true
+		}}, true
 }
 
 // selecting is selp and slct.
@@ -130,12 +133,13 @@ func selecting(op string, mods []string) (*vector, bool) {
 		size := sizeOf(last(mods))
 		class := registerClass(last(mods))
 		list := integerEdges(size)
-		return &vector{dst: class, src: []string{class, class, "pred"}, in: [][]uint64{list, list, {0, 1}}, want: func(x []uint64) (uint64, bool) {
-			if x[2] != 0 {
-				return x[0], true
-			}
-			return x[1], true
-		}}, true
+		return &vector{dst: class, src: []string{class, class, "pred"}, in: [][]uint64{list, list, {0, 1}},
+			want: func(x []uint64) (uint64, bool) {
+				if x[2] != 0 {
+					return x[0], true
+				}
+				return x[1], true
+			}}, true
 	}
 	typ, by := mods[len(mods)-2], last(mods)
 	class := registerClass(typ)
@@ -155,5 +159,6 @@ func selecting(op string, mods []string) (*vector, bool) {
 }
 
 func compareWriters() map[string]writer {
-	return map[string]writer{"setp": comparing, "set": comparing, "testp": property, "selp": selecting, "slct": selecting}
+	return map[string]writer{"setp": comparing, "set": comparing, "testp": property, "selp": selecting,
+		"slct": selecting}
 }

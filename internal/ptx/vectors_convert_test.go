@@ -57,7 +57,8 @@ func converting(_ string, mods []string) (*vector, bool) {
 	if srcFloat {
 		v.in[0] = floatInputs(from, false, 1)
 		for _, n := range exact.IntegerEdges() {
-			for _, x := range []exact.Value{exact.Int(new(big.Int).SetUint64(n)), exact.Int(new(big.Int).SetInt64(int64(n)))} {
+			for _, x := range []exact.Value{exact.Int(new(big.Int).SetUint64(n)),
+				exact.Int(new(big.Int).SetInt64(int64(n)))} {
 				u := from.Encode(x, "rz")
 				v.in[0] = append(v.in[0], u, (u+1)&(2*from.Sign()-1), u^from.Sign())
 			}

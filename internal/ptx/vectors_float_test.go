@@ -289,7 +289,8 @@ func upperWords(g func(x exact.Value) exact.Value) writer {
 		v := &vector{dst: "b64", src: []string{"b64"}, in: [][]uint64{floatInputs(exact.F64(), false, 1)}}
 		coarse := exact.Format{Exp: 11, Frac: 20, NaN: 0x7fffffff}
 		v.want = func(x []uint64) (uint64, bool) {
-			if !has(mods, "ftz") { // rsqrt.approx.f64: no bound is documented; two units cover a rounded root and a quotient
+			// rsqrt.approx.f64: no bound is documented; two units cover a rounded root and a quotient
+			if !has(mods, "ftz") {
 				return 0, false
 			}
 			return coarse.Flush(coarse.Encode(g(coarse.Decode(x[0]>>32, true)), "rn")) << 32, true
@@ -316,10 +317,14 @@ func floatWriters() map[string]writer {
 			return nil, false
 		}
 	}
-	fma := rounded(3, func(mode string, x []exact.Value) exact.Value { return exact.Add(exact.Mul(x[0], x[1]), x[2], mode) })
+	fma := rounded(3, func(mode string, x []exact.Value) exact.Value {
+		return exact.Add(exact.Mul(x[0], x[1]), x[2], mode)
+	})
 	return map[string]writer{
 		"add": rounded(2, func(mode string, x []exact.Value) exact.Value { return exact.Add(x[0], x[1], mode) }),
-		"sub": rounded(2, func(mode string, x []exact.Value) exact.Value { return exact.Add(x[0], exact.Neg(x[1]), mode) }),
+		"sub": rounded(2, func(mode string, x []exact.Value) exact.Value {
+			return exact.Add(x[0], exact.Neg(x[1]), mode)
+		}),
 		"mul": rounded(2, func(_ string, x []exact.Value) exact.Value { return exact.Mul(x[0], x[1]) }),
 		"fma": fma, "mad": fma,
 		"div": either(rounded(2, func(_ string, x []exact.Value) exact.Value { return quotient(x) }),
@@ -328,7 +333,8 @@ func floatWriters() map[string]writer {
 			approximation(1, firstOf(reciprocal), constant(limit{ulps: 1})), upperWords(reciprocal)),
 		"sqrt": either(rounded(1, func(_ string, x []exact.Value) exact.Value { return exact.Sqrt(x[0]) }),
 			approximation(1, firstOf(exact.Sqrt), constant(limit{relative: 0x1p-23}))),
-		"rsqrt":    either(approximation(1, firstOf(inverseRoot), constant(limit{relative: math.Exp2(-22.9)})), upperWords(inverseRoot)),
+		"rsqrt": either(approximation(1, firstOf(inverseRoot), constant(limit{relative: math.Exp2(-22.9)})),
+			upperWords(inverseRoot)),
 		"ex2":      approximation(1, firstOf(exact.Exp2), constant(limit{ulps: 2})),
 		"lg2":      approximation(1, firstOf(exact.Log2), logarithm),
 		"tanh":     approximation(1, firstOf(exact.Tanh), constant(limit{relative: 0x1p-11})),

@@ -111,11 +111,12 @@ func sums(f bigOp) writer {
 		}
 		if typ == "u16x2" || typ == "s16x2" {
 			list := integerEdges(32)
-			return &vector{dst: "b32", src: []string{"b32", "b32"}, in: [][]uint64{list, list}, want: func(x []uint64) (uint64, bool) {
-				low := bitsOf(do(f, number(x[0], 16, false), number(x[1], 16, false)), 16)
-				high := bitsOf(do(f, number(x[0]>>16, 16, false), number(x[1]>>16, 16, false)), 16)
-				return high<<16 | low, true
-			}}, true
+			return &vector{dst: "b32", src: []string{"b32", "b32"}, in: [][]uint64{list, list},
+				want: func(x []uint64) (uint64, bool) {
+					low := bitsOf(do(f, number(x[0], 16, false), number(x[1], 16, false)), 16)
+					high := bitsOf(do(f, number(x[0]>>16, 16, false), number(x[1]>>16, 16, false)), 16)
+					return high<<16 | low, true
+				}}, true
 		}
 		return arithmetic(typ, 2, func(x []*big.Int) (*big.Int, bool) {
 			z := do(f, x[0], x[1])
@@ -228,22 +229,24 @@ func dots(op string, mods []string) (*vector, bool) {
 		types = mods[1:]
 	}
 	list := integerEdges(32)
-	return &vector{dst: "b32", src: []string{"b32", "b32", "b32"}, in: [][]uint64{list, list, list}, want: func(x []uint64) (uint64, bool) {
-		z := number(x[2], 32, false)
-		count, size := uint(4), uint(8)
-		if op == "dp2a" {
-			count, size = 2, 16
-		}
-		for i := range count {
-			at := i
-			if op == "dp2a" && hi {
-				at += 2
+	return &vector{dst: "b32", src: []string{"b32", "b32", "b32"}, in: [][]uint64{list, list, list},
+		want: func(x []uint64) (uint64, bool) {
+			z := number(x[2], 32, false)
+			count, size := uint(4), uint(8)
+			if op == "dp2a" {
+				count, size = 2, 16
 			}
-			p := do((*big.Int).Mul, number(x[0]>>(size*i), size, types[0] == "s32"), number(x[1]>>(8*at), 8, types[1] == "s32"))
-			z.Add(z, p)
-		}
-		return bitsOf(z, 32), true
-	}}, true
+			for i := range count {
+				at := i
+				if op == "dp2a" && hi {
+					at += 2
+				}
+				p := do((*big.Int).Mul, number(x[0]>>(size*i), size, types[0] == "s32"),
+					number(x[1]>>(8*at), 8, types[1] == "s32"))
+				z.Add(z, p)
+			}
+			return bitsOf(z, 32), true
+		}}, true
 }
 
 // carryVector is an instruction of a carry chain. Operand c sets the carry or borrow before it, where it takes one; the

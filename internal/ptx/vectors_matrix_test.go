@@ -19,8 +19,9 @@ type matrixType struct {
 
 var matrixTypes = map[string]matrixType{
 	"f16": {name: "f16", size: 16, per: 2, f: exact.F16()}, "bf16": {name: "bf16", size: 16, per: 2, f: exact.BF16()},
-	"tf32": {name: "tf32", size: 32, per: 1, f: exact.Format{Exp: 8, Frac: 10}}, "f32": {name: "f32", size: 32, per: 1, f: exact.F32()},
-	"f64": {name: "f64", size: 64, per: 1, f: exact.F64()}, "s32": {name: "s32", size: 32, per: 1, signed: true},
+	"tf32": {name: "tf32", size: 32, per: 1, f: exact.Format{Exp: 8, Frac: 10}},
+	"f32":  {name: "f32", size: 32, per: 1, f: exact.F32()},
+	"f64":  {name: "f64", size: 64, per: 1, f: exact.F64()}, "s32": {name: "s32", size: 32, per: 1, signed: true},
 	"s8": {name: "s8", size: 8, per: 4, signed: true}, "u8": {name: "u8", size: 8, per: 4},
 }
 
@@ -43,7 +44,8 @@ func (m matrixType) value(register uint64, e int) exact.Value {
 	return exact.Int(number(u, m.size, m.signed))
 }
 
-// inputs are registers of elements with close exponents, or any bits for integers; special are those with edges among them.
+// inputs are registers of elements with close exponents, or any bits for integers; special are those with edges among
+// them.
 func (m matrixType) inputs(special bool) []uint64 {
 	if m.f.Exp == 0 {
 		return integerEdges(m.size * uint(m.per))
@@ -69,8 +71,8 @@ func (m matrixType) inputs(special bool) []uint64 {
 	return list
 }
 
-// mmaVector is mma.sync: fragments as PTX ISA 9.7.14.5 lays them out, the sum exact and rounded once. The results of a lane are
-// folded into one word.
+// mmaVector is mma.sync: fragments as PTX ISA 9.7.14.5 lays them out, the sum exact and rounded once. The results of a
+// lane are folded into one word.
 func mmaVector(op string, mods []string, special bool) *vector {
 	n := len(mods)
 	td, ta, tb, tc := matrixTypes[mods[n-4]], matrixTypes[mods[n-3]], matrixTypes[mods[n-2]], matrixTypes[mods[n-1]]
@@ -92,7 +94,8 @@ func mmaVector(op string, mods []string, special bool) *vector {
 		v.decl = append(v.decl, fmt.Sprintf(".reg .%s %%%s<8>;", t.class(), "uvwz"[i:i+1]))
 		lists = append(lists, "{"+strings.Join(names, ", ")+"}")
 	}
-	v.body = append(v.body, fmt.Sprintf("%s %s, %s, %s, %s;", op, lists[3], lists[0], lists[1], lists[2]), "mov.b64 $D, 0;")
+	v.body = append(v.body, fmt.Sprintf("%s %s, %s, %s, %s;", op, lists[3], lists[0], lists[1], lists[2]),
+		"mov.b64 $D, 0;")
 	for r := range counts[3] {
 		z := fmt.Sprintf("%%z%d", r)
 		if td.size != 64 {
@@ -177,7 +180,8 @@ func matrixVectors(rows []string) (list []*vector) {
 			}
 		}
 	}
-	transpose := together("movmatrix.sync.aligned.m8n8.trans.b16", 32, "b32", []string{"b32"}, [][]uint64{integerEdges(32)},
+	transpose := together("movmatrix.sync.aligned.m8n8.trans.b16", 32, "b32", []string{"b32"},
+		[][]uint64{integerEdges(32)},
 		[]string{"movmatrix.sync.aligned.m8n8.trans.b16 $D, $a;"}, func(rows [][]uint64) (z []uint64) {
 			for lane := range rows {
 				var u uint64
@@ -192,11 +196,14 @@ func matrixVectors(rows []string) (list []*vector) {
 	return append(list, transpose)
 }
 
-// tileVector is ldmatrix and stmatrix: each thread owns a row of 16 bytes in shared memory, row r of matrix i is thread 8i+r's.
+// tileVector is ldmatrix and stmatrix: each thread owns a row of 16 bytes in shared memory, row r of matrix i is thread
+// 8i+r's.
 func tileVector(op string, mods []string) *vector {
-	n := map[string]int{"x1": 1, "x2": 2, "x4": 4}[mods[slices.IndexFunc(mods, func(m string) bool { return m[0] == 'x' })]]
+	n := map[string]int{"x1": 1, "x2": 2,
+		"x4": 4}[mods[slices.IndexFunc(mods, func(m string) bool { return m[0] == 'x' })]]
 	trans := has(mods, "trans")
-	v := &vector{op: op, dst: "b64", group: 32, src: []string{"b64", "b64"}, decl: []string{".shared .align 16 .b8 sm[2048];", ".reg .b32 %s<4>;"}}
+	v := &vector{op: op, dst: "b64", group: 32, src: []string{"b64", "b64"},
+		decl: []string{".shared .align 16 .b8 sm[2048];", ".reg .b32 %s<4>;"}}
 	v.in = [][]uint64{integerEdges(64), integerEdges(64)}
 	var names []string
 	for r := range n {
@@ -223,7 +230,8 @@ func tileVector(op string, mods []string) *vector {
 		return r, c
 	}
 	if strings.HasPrefix(op, "ld") {
-		v.body = append(start, "st.shared.v2.u64 [%r5], {$a, $b};", "bar.warp.sync -1;", op+" "+list+", "+address+";", "mov.b64 $D, 0;")
+		v.body = append(start, "st.shared.v2.u64 [%r5], {$a, $b};", "bar.warp.sync -1;", op+" "+list+", "+address+";",
+			"mov.b64 $D, 0;")
 		for r, s := range names {
 			v.body = append(v.body, "cvt.u64.u32 $T, "+s+";", fmt.Sprintf("mad.lo.u64 $D, $T, %d, $D;", 2*r+1))
 		}
@@ -247,7 +255,8 @@ func tileVector(op string, mods []string) *vector {
 	for i, s := range names {
 		v.body = append(v.body, fmt.Sprintf("shr.u64 $T, $b, %d;", 7*i), "cvt.u32.u64 "+s+", $T;")
 	}
-	v.body = append(v.body, op+" "+address+", "+list+";", "bar.warp.sync -1;", "ld.shared.v2.u64 {$D, $T}, [%r5];", "mad.lo.u64 $D, $T, 3, $D;")
+	v.body = append(v.body, op+" "+address+", "+list+";", "bar.warp.sync -1;", "ld.shared.v2.u64 {$D, $T}, [%r5];",
+		"mad.lo.u64 $D, $T, 3, $D;")
 	v.all = func(rows [][]uint64) (z []uint64) {
 		after := make([][]uint64, 32)
 		for lane, x := range rows {

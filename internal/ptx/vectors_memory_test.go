@@ -11,10 +11,11 @@ import (
 
 var scopes = []string{"cta", "cluster", "gpu", "sys"}
 
-var memoryTypes = []string{"b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"}
+var memoryTypes = []string{"b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64",
+	"s64", "f64"}
 
-// places are the state spaces of a load or store, each with its declarations, the preparation of a thread's own 32 bytes in it,
-// which hold the operands, and the address of these.
+// places are the state spaces of a load or store, each with its declarations, the preparation of a thread's own 32
+// bytes in it, which hold the operands, and the address of these.
 var places = []struct {
 	space   string
 	decl    []string
@@ -35,7 +36,8 @@ func copyTo(space, at string) []string {
 		lines = append(lines, "mov.u32 %r5, sm;", "mov.u32 %r6, %tid.x;", "mad.lo.u32 %r5, %r6, 32, %r5;")
 	}
 	for i := range 4 {
-		lines = append(lines, fmt.Sprintf("ld.global.u64 %%d6, [%%d8+%d];", 8*i), fmt.Sprintf("st.%s.u64 [%s+%d], %%d6;", space, at, 8*i))
+		lines = append(lines, fmt.Sprintf("ld.global.u64 %%d6, [%%d8+%d];", 8*i),
+			fmt.Sprintf("st.%s.u64 [%s+%d], %%d6;", space, at, 8*i))
 	}
 	return lines
 }
@@ -83,7 +85,8 @@ func loadVector(op string, mods []string, place int) *vector {
 		n = 4
 	}
 	size := sizeOf(typ)
-	v := &vector{op: strings.Join(append([]string{op}, mods...), "."), dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row()}
+	v := &vector{op: strings.Join(append([]string{op}, mods...), "."), dst: "b64",
+		src: []string{"b64", "b64", "b64", "b64"}, in: row()}
 	v.decl = append(slices.Clone(p.decl), ".reg .b64 %e<4>;")
 	v.body = slices.Clone(p.prepare)
 	registers := []string{"%e0", "%e1", "%e2", "%e3"}[:n]
@@ -135,7 +138,8 @@ func storeVector(mods []string, place int) *vector {
 		n = 4
 	}
 	size := int(sizeOf(typ))
-	v := &vector{op: strings.Join(append([]string{"st"}, mods...), "."), dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row()}
+	v := &vector{op: strings.Join(append([]string{"st"}, mods...), "."), dst: "b64",
+		src: []string{"b64", "b64", "b64", "b64"}, in: row()}
 	v.decl = append(slices.Clone(p.decl), ".reg .b32 %s<4>;")
 	v.body = slices.Clone(p.prepare)
 	// The elements are the operands in reverse, so that every store changes something.
@@ -188,7 +192,8 @@ func join(words ...string) []string {
 }
 
 func memoryVectors() (list []*vector) {
-	hints := []string{"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B"}
+	hints := []string{"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
+		"L2::64B", "L2::128B", "L2::256B"}
 	orders := []string{"", "weak", "volatile"}
 	for _, s := range scopes {
 		orders = append(orders, "relaxed."+s, "acquire."+s, "release."+s)
@@ -199,9 +204,11 @@ func memoryVectors() (list []*vector) {
 				if vec == "v4" && sizeOf(typ) == 64 {
 					continue
 				}
-				list = append(list, loadVector("ld", join(p.space, vec, typ), place), storeVector(join(p.space, vec, typ), place))
+				list = append(list, loadVector("ld", join(p.space, vec, typ), place),
+					storeVector(join(p.space, vec, typ), place))
 				if p.space == "global" {
-					list = append(list, loadVector("ld", join("global.nc", vec, typ), place), loadVector("ldu", join("global", vec, typ), place))
+					list = append(list, loadVector("ld", join("global.nc", vec, typ), place),
+						loadVector("ldu", join("global", vec, typ), place))
 				}
 			}
 		}
@@ -224,7 +231,8 @@ func memoryVectors() (list []*vector) {
 		}
 	}
 	for _, h := range hints {
-		list = append(list, loadVector("ld", join("global", h, "u32"), 1), loadVector("ld", join("global.nc", h, "u32"), 1))
+		list = append(list, loadVector("ld", join("global", h, "u32"), 1),
+			loadVector("ld", join("global.nc", h, "u32"), 1))
 		if strings.HasPrefix(h, "L1") {
 			list = append(list, storeVector(join("global", h, "u32"), 1))
 		}
@@ -237,7 +245,8 @@ func memoryVectors() (list []*vector) {
 func parameterVectors() (list []*vector) {
 	for _, space := range []string{"param", "param::entry"} {
 		for _, typ := range memoryTypes {
-			v := &vector{op: "ld." + space + "." + typ, dst: "b64", want: func([]uint64) (uint64, bool) { return 0, true }}
+			v := &vector{op: "ld." + space + "." + typ, dst: "b64",
+				want: func([]uint64) (uint64, bool) { return 0, true }}
 			register, widen := "%e0", ""
 			if typ == "f32" {
 				register, widen = "%s0", "cvt.u64.u32 %e0, %s0;"
@@ -247,7 +256,8 @@ func parameterVectors() (list []*vector) {
 			if typ[0] != 's' {
 				cut = "u" + typ[1:]
 			}
-			v.body = []string{v.op + " " + register + ", [in];", widen, "ld.param.u64 %e1, [in];", "cvt.u64." + cut + " %e1, %e1;", "xor.b64 $D, %e0, %e1;"}
+			v.body = []string{v.op + " " + register + ", [in];", widen, "ld.param.u64 %e1, [in];",
+				"cvt.u64." + cut + " %e1, %e1;", "xor.b64 $D, %e0, %e1;"}
 			if typ[0] == 's' {
 				v.body[3] = "cvt.s64." + cut + " %e1, %e1;"
 			}
@@ -412,7 +422,8 @@ func atomicVector(order, space, name, typ string, place int, returns bool) *vect
 func constantVectors() (list []*vector) {
 	for _, typ := range memoryTypes {
 		v := loadVector("ld", join("const", typ), 1)
-		v.module = []string{".const .align 16 .b8 cm$N[32] = {1, 2, 3, 4, 5, 6, 7, 136, 9, 10, 11, 12, 13, 14, 15, 144, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};"}
+		v.module = []string{".const .align 16 .b8 cm$N[32] = {1, 2, 3, 4, 5, 6, 7, 136, 9, 10, 11, 12, 13, 14, 15, " +
+			"144, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};"}
 		for i, line := range v.body {
 			v.body[i] = strings.Replace(line, "[%d8]", "[cm$N+4]", 1)
 		}
@@ -437,10 +448,12 @@ func constantVectors() (list []*vector) {
 			ld, st := words[0], words[1]
 			v.module = []string{
 				".func (.param .b64 result) f$N(.param .b64 first, .param .b64 second)\n{\n.reg .b64 %f<4>;",
-				"ld.param.b64 %f0, [first];\nld.param.b64 %f1, [second];\nmad.lo.u64 %f2, %f0, 3, %f1;", st + ".b64 [result], %f2;\nret;\n}",
+				"ld.param.b64 %f0, [first];\nld.param.b64 %f1, [second];\nmad.lo.u64 %f2, %f0, 3, %f1;",
+				st + ".b64 [result], %f2;\nret;\n}",
 			}
 			v.body = []string{
-				"{", ".param .b64 one;", ".param .b64 two;", ".param .b64 back;", st + ".b64 [one], $a;", st + ".b64 [two], $b;",
+				"{", ".param .b64 one;", ".param .b64 two;", ".param .b64 back;", st + ".b64 [one], $a;",
+				st + ".b64 [two], $b;",
 				op + " (back), f$N, (one, two);", ld + ".b64 $D, [back];", "}", "add.u64 $D, $D, 7;",
 			}
 			list = append(list, v)

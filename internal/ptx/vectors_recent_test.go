@@ -131,7 +131,8 @@ func nearestMini(name string, v float64, relu bool) uint64 {
 	}
 	best, distance := uint64(0), math.Inf(1)
 	for u, x := range miniValues(name) {
-		if d := math.Abs(min(math.Abs(v), 1e6) - x); !math.IsInf(x, 0) && (d < distance || d == distance && u%2 == 0) && x == x {
+		if d := math.Abs(min(math.Abs(v), 1e6) - x); !math.IsInf(x, 0) &&
+			(d < distance || d == distance && u%2 == 0) && x == x {
 			best, distance = uint64(u), d
 		}
 	}
@@ -234,31 +235,32 @@ func halfValue(u uint64) float64 {
 func reduxFloat(mods ...string) *vector {
 	full := strings.Join(append([]string{"redux", "sync"}, mods...), ".")
 	f := exact.F32()
-	v := together(full, 32, "b32", []string{"b32"}, [][]uint64{floatInputs(f, false, 1)}, []string{full + " $D, $a, -1;"}, func(rows [][]uint64) []uint64 {
-		best, some, nan := uint64(0), false, false
-		for _, x := range rows {
-			u := x[0]
-			if has(mods, "abs") {
-				u &^= f.Sign()
-			}
-			// The bits in the order of the numbers, -0 before +0.
-			key := func(u uint64) int64 {
-				if u&f.Sign() != 0 {
-					return -int64(u&^f.Sign()) - 1
+	v := together(full, 32, "b32", []string{"b32"}, [][]uint64{floatInputs(f, false, 1)},
+		[]string{full + " $D, $a, -1;"}, func(rows [][]uint64) []uint64 {
+			best, some, nan := uint64(0), false, false
+			for _, x := range rows {
+				u := x[0]
+				if has(mods, "abs") {
+					u &^= f.Sign()
 				}
-				return int64(u)
+				// The bits in the order of the numbers, -0 before +0.
+				key := func(u uint64) int64 {
+					if u&f.Sign() != 0 {
+						return -int64(u&^f.Sign()) - 1
+					}
+					return int64(u)
+				}
+				if f.Decode(u, false).NaN {
+					nan = true
+				} else if !some || key(u) < key(best) == has(mods, "min") && key(u) != key(best) {
+					best, some = u, true
+				}
 			}
-			if f.Decode(u, false).NaN {
-				nan = true
-			} else if !some || key(u) < key(best) == has(mods, "min") && key(u) != key(best) {
-				best, some = u, true
+			if !some || nan && has(mods, "NaN") {
+				best = f.NaN
 			}
-		}
-		if !some || nan && has(mods, "NaN") {
-			best = f.NaN
-		}
-		return slices.Repeat([]uint64{best}, 32)
-	})
+			return slices.Repeat([]uint64{best}, 32)
+		})
 	v.recent = true
 	return v
 }
@@ -275,7 +277,8 @@ func policy(op string, mods []string) (*vector, bool) {
 		arguments = ", $a"
 	}
 	v.decl = []string{".reg .b64 %e<2>;"}
-	v.body = []string{full + " %e0" + arguments + ";", "ld.global.L2::cache_hint.u64 $D, [%d8], %e0;", "st.global.L2::cache_hint.u64 [%d7], $D, %e0;"}
+	v.body = []string{full + " %e0" + arguments + ";", "ld.global.L2::cache_hint.u64 $D, [%d8], %e0;",
+		"st.global.L2::cache_hint.u64 [%d7], $D, %e0;"}
 	return v, true
 }
 
@@ -296,7 +299,8 @@ func video(op string, mods []string) (*vector, bool) {
 		sum, word := int64(int32(x[2])), uint64(0)
 		for i := range 32 / size {
 			a, b := partOf(x[0], i, size, mods[1]), partOf(x[1], i, size, mods[2])
-			z := map[string]int64{"vadd": a + b, "vsub": a - b, "vavrg": (a + b + 1) >> 1, "vabsdiff": max(a-b, b-a), "vmin": min(a, b), "vmax": max(a, b)}[op[:len(op)-1]]
+			z := map[string]int64{"vadd": a + b, "vsub": a - b, "vavrg": (a + b + 1) >> 1, "vabsdiff": max(a-b, b-a),
+				"vmin": min(a, b), "vmax": max(a, b)}[op[:len(op)-1]]
 			if has(mods, "sat") {
 				low, high := int64(0), int64(1)<<size-1
 				if mods[0] == "s32" {
@@ -349,8 +353,10 @@ func recentVectors() (list []*vector) {
 	for _, op := range []string{"brx.idx", "brx.idx.uni"} {
 		v := loop(32, 1, func(x []uint64) uint64 { return [3]uint64{x[0] + 7, x[0] * 3, ^x[0]}[x[0]%3] })
 		v.op = op
-		v.body = []string{"rem.u32 $T, $a, 3;", "TABLE: .branchtargets FIRST, SECOND, THIRD;", strings.TrimSuffix(op, ".uni") + " $T, TABLE;",
-			"FIRST: add.u32 $D, $a, 7;", "bra END;", "SECOND: mul.lo.u32 $D, $a, 3;", "bra END;", "THIRD: not.b32 $D, $a;", "END:"}
+		v.body = []string{"rem.u32 $T, $a, 3;", "TABLE: .branchtargets FIRST, SECOND, THIRD;",
+			strings.TrimSuffix(op, ".uni") + " $T, TABLE;",
+			"FIRST: add.u32 $D, $a, 7;", "bra END;", "SECOND: mul.lo.u32 $D, $a, 3;", "bra END;",
+			"THIRD: not.b32 $D, $a;", "END:"}
 		list = append(list, v)
 	}
 	for _, v := range asyncVectors() {
@@ -378,7 +384,8 @@ func recentVectors() (list []*vector) {
 		v.decl = append(v.decl, ".reg .b64 %q<1>;")
 		for i, line := range v.body {
 			if strings.HasPrefix(line, plain+" ") {
-				v.body[i] = "createpolicy.fractional.L2::evict_first.b64 %q0;\n" + v.op + strings.TrimSuffix(strings.TrimPrefix(line, plain), ";") + ", %q0;"
+				v.body[i] = "createpolicy.fractional.L2::evict_first.b64 %q0;\n" + v.op +
+					strings.TrimSuffix(strings.TrimPrefix(line, plain), ";") + ", %q0;"
 			}
 		}
 		list = append(list, v)
@@ -386,16 +393,19 @@ func recentVectors() (list []*vector) {
 	for _, t := range []struct {
 		typ, vec string
 		n        int
-	}{{"f32", "v2", 2}, {"f32", "v4", 4}, {"noftz.f16", "v2", 2}, {"noftz.bf16", "v4", 4}, {"noftz.f16", "v8", 8}, {"noftz.f16x2", "v2", 2}, {"noftz.bf16x2", "v4", 4}} {
+	}{{"f32", "v2", 2}, {"f32", "v4", 4}, {"noftz.f16", "v2", 2}, {"noftz.bf16", "v4", 4}, {"noftz.f16", "v8", 8},
+		{"noftz.f16x2", "v2", 2}, {"noftz.bf16x2", "v4", 4}} {
 		list = append(list, vectorAdditions(t.typ, t.vec, t.n)...)
 	}
 	hinted, _ := policy("createpolicy", []string{"fractional", "L2::evict_first", "b64"})
 	hinted.op, hinted.others = "ld.global.L2::cache_hint.u64", []string{"st.global.L2::cache_hint.u64"}
 	list = append(list, hinted)
 	for _, hint := range []string{"L2::evict_first", "L2::evict_last", "L2::evict_normal"} {
-		v := &vector{op: "ld.global." + hint + ".v8.b32", others: []string{"st.global." + hint + ".v8.b32"}, dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row(), recent: true}
+		v := &vector{op: "ld.global." + hint + ".v8.b32", others: []string{"st.global." + hint + ".v8.b32"}, dst: "b64",
+			src: []string{"b64", "b64", "b64", "b64"}, in: row(), recent: true}
 		v.decl = []string{".reg .b32 %s<8>;", ".reg .b64 %e<2>;", ".shared .align 32 .b8 sm[32];"}
-		v.body = []string{v.op + " {%s0, %s1, %s2, %s3, %s4, %s5, %s6, %s7}, [%d8];", v.others[0] + " [%d8], {%s7, %s6, %s5, %s4, %s3, %s2, %s1, %s0};",
+		v.body = []string{v.op + " {%s0, %s1, %s2, %s3, %s4, %s5, %s6, %s7}, [%d8];",
+			v.others[0] + " [%d8], {%s7, %s6, %s5, %s4, %s3, %s2, %s1, %s0};",
 			"ld.global.u64 %e0, [%d8];", "ld.global.u64 %e1, [%d8+24];", "mad.lo.u64 $D, %e1, 3, %e0;"}
 		v.want = func(x []uint64) (uint64, bool) {
 			swap := func(u uint64) uint64 { return u>>32 | u<<32 }
@@ -405,8 +415,10 @@ func recentVectors() (list []*vector) {
 	}
 	for _, words := range []string{"acquire", "release"} {
 		for _, scope := range scopes {
-			list = append(list, &vector{op: "fence." + words + "." + scope, dst: "b64", src: []string{"b64"}, in: [][]uint64{{1, 2}}, recent: true,
-				body: []string{"fence." + words + "." + scope + ";", "mov.b64 $D, $a;"}, want: func(x []uint64) (uint64, bool) { return x[0], true }})
+			list = append(list, &vector{op: "fence." + words + "." + scope, dst: "b64", src: []string{"b64"},
+				in: [][]uint64{{1, 2}}, recent: true,
+				body: []string{"fence." + words + "." + scope + ";", "mov.b64 $D, $a;"},
+				want: func(x []uint64) (uint64, bool) { return x[0], true }})
 		}
 	}
 	for _, op := range []string{"fence.mbarrier_init.release.cluster", "fence.proxy.async.shared::cluster"} {
@@ -453,11 +465,13 @@ func vectorAdditions(typ, vec string, n int) (list []*vector) {
 			v.in = append(v.in, wide)
 		}
 		class := registerClass(plain)
-		v.decl = []string{".reg ." + class + " %x<8>;", ".reg ." + class + " %y<8>;", ".reg ." + class + " %z<8>;", ".reg .b64 %e<2>;"}
+		v.decl = []string{".reg ." + class + " %x<8>;", ".reg ." + class + " %y<8>;", ".reg ." + class + " %z<8>;",
+			".reg .b64 %e<2>;"}
 		var x, y []string
 		for i := range n {
 			x, y = append(x, fmt.Sprintf("%%x%d", i)), append(y, fmt.Sprintf("%%y%d", i))
-			v.body = append(v.body, fmt.Sprintf("ld.global.%s %%x%d, [%%d8+%d];", class, i, 16+i*int(size)/8), fmt.Sprintf("mov.%s %%y%d, 0;", class, i))
+			v.body = append(v.body, fmt.Sprintf("ld.global.%s %%x%d, [%%d8+%d];", class, i, 16+i*int(size)/8),
+				fmt.Sprintf("mov.%s %%y%d, 0;", class, i))
 		}
 		if op[0] == 'a' {
 			v.body = append(v.body, v.op+" {"+strings.Join(y, ", ")+"}, [%d8], {"+strings.Join(x, ", ")+"};")
@@ -469,7 +483,8 @@ func vectorAdditions(typ, vec string, n int) (list []*vector) {
 			v.body = append(v.body, "cvt.u64.u"+class[1:]+" %e0, "+r+";", "mad.lo.u64 $D, $D, 5, %e0;")
 		}
 		for i := range n {
-			v.body = append(v.body, fmt.Sprintf("ld.global.u%s %%e0, [%%d8+%d];", class[1:], i*int(size)/8), "mad.lo.u64 $D, $D, 5, %e0;")
+			v.body = append(v.body, fmt.Sprintf("ld.global.u%s %%e0, [%%d8+%d];", class[1:], i*int(size)/8),
+				"mad.lo.u64 $D, $D, 5, %e0;")
 		}
 		v.want = func(u []uint64) (uint64, bool) {
 			old, add := numbers(u[:2]), numbers(u[2:])
@@ -483,117 +498,6 @@ func vectorAdditions(typ, vec string, n int) (list []*vector) {
 			return fold(old, now), true
 		}
 		list = append(list, v)
-	}
-	return list
-}
-
-// objectVectors drive a barrier object of each thread's own through the phases that an instruction should give.
-func objectVectors() (list []*vector) {
-	add := func(op string, want uint64, body ...string) {
-		v := &vector{op: op, dst: "b64", src: []string{"b64"}, in: [][]uint64{{0, 1}}, want: func([]uint64) (uint64, bool) { return want, true }}
-		v.decl = []string{".shared .align 16 .b8 sm[2048];", ".reg .b64 %e<9>;", ".reg .b32 %s<9>;", ".reg .pred %q<9>;"}
-		v.body = []string{"mov.u32 %r5, sm;", "mov.u32 %r6, %tid.x;", "mad.lo.u32 %r5, %r6, 32, %r5;", "cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "mov.b64 $D, 0;"}
-		at := "[%r5]"
-		if !strings.Contains(op, "shared") {
-			at = "[%e8]"
-		}
-		note := strings.NewReplacer("OP", op, "AT", at)
-		for _, line := range body {
-			v.body = append(v.body, note.Replace(line))
-		}
-		list = append(list, v)
-	}
-	const (
-		init  = "mbarrier.init.shared.b64 [%r5], "
-		state = "mbarrier.arrive.noComplete.shared.b64 %e1, [%r5], 1;\nmbarrier.pending_count.b64 %s1, %e1;\ncvt.u64.u32 %e2, %s1;\nmad.lo.u64 $D, $D, 16, %e2;"
-		over  = "mbarrier.test_wait.parity.shared.b64 %q0, [%r5], 0;\nselp.u64 %e2, 1, 0, %q0;\nmad.lo.u64 $D, $D, 16, %e2;"
-	)
-	local := []string{"", ".shared", ".shared::cta"}
-	remote := append(slices.Clone(local), ".shared::cluster")
-	for _, s := range local {
-		add("mbarrier.init"+s+".b64", 5, "OP AT, 5;", state)
-		add("mbarrier.inval"+s+".b64", 7, init+"3;", "OP AT;", init+"7;", state)
-		for _, order := range []string{"", ".release.cta"} {
-			add("mbarrier.arrive.noComplete"+order+s+".b64", 5*16+3, init+"5;", "OP %e0, AT, 2;", "mbarrier.pending_count.b64 %s1, %e0;", "cvt.u64.u32 $D, %s1;", state)
-			// Two of five have gone for good: the next phase waits for three.
-			add("mbarrier.arrive_drop.noComplete"+order+s+".b64", 1*16+3, init+"5;", "OP %e0, AT, 2;", "mbarrier.arrive.shared.b64 %e0, [%r5], 3;", over, state)
-		}
-		for _, order := range []string{"", ".acquire.cta", ".relaxed.cta", ".acquire.cluster", ".relaxed.cluster"} {
-			for _, wait := range []string{"test_wait", "try_wait"} {
-				put := "selp.u64 %e2, 1, 0, %q1;\nmad.lo.u64 $D, $D, 16, %e2;"
-				add("mbarrier."+wait+order+s+".b64", 1, init+"2;", "mbarrier.arrive.shared.b64 %e0, [%r5];", "OP %q1, AT, %e0;", put,
-					"mbarrier.arrive.shared.b64 %e1, [%r5];", "OP %q1, AT, %e0;", put)
-				add("mbarrier."+wait+".parity"+order+s+".b64", 0x101, init+"1;", "OP %q1, AT, 1;", put, "OP %q1, AT, 0;", put,
-					"mbarrier.arrive.shared.b64 %e0, [%r5];", "OP %q1, AT, 0;", put)
-			}
-		}
-	}
-	for _, s := range remote {
-		sink := "%e0"
-		if s == ".shared::cluster" {
-			sink = "_"
-		}
-		for _, order := range []string{"", ".relaxed.cta", ".relaxed.cluster"} {
-			add("mbarrier.expect_tx"+order+s+".b64", 0x01, init+"1;", "OP AT, 16;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 16;", over)
-			add("mbarrier.complete_tx"+order+s+".b64", 0x01, init+"1;", "mbarrier.expect_tx.shared.b64 [%r5], 16;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "OP AT, 16;", over)
-		}
-		for _, order := range []string{"", ".release.cta", ".relaxed.cta", ".release.cluster", ".relaxed.cluster"} {
-			add("mbarrier.arrive"+order+s+".b64", 0x013, init+"3;", "OP "+sink+", AT;", over, "mbarrier.arrive.shared.b64 %e0, [%r5], 2;", over, state)
-			add("mbarrier.arrive_drop"+order+s+".b64", 0x012, init+"3;", "OP "+sink+", AT;", over, "mbarrier.arrive.shared.b64 %e0, [%r5], 2;", over, state)
-			add("mbarrier.arrive.expect_tx"+order+s+".b64", 0x012, init+"2;", "OP "+sink+", AT, 32;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 32;", over, state)
-			add("mbarrier.arrive_drop.expect_tx"+order+s+".b64", 0x011, init+"2;", "OP "+sink+", AT, 32;", "mbarrier.arrive.shared.b64 %e0, [%r5];", over, "mbarrier.complete_tx.shared.b64 [%r5], 32;", over, state)
-		}
-	}
-	add("mbarrier.pending_count.b64", 9, init+"9;", state)
-	return append(list, copyVectors()...)
-}
-
-// copyVectors are copies that barrier objects wait for.
-func copyVectors() (list []*vector) {
-	begin := []string{"mov.u32 %r5, sm;", "mov.u32 %r6, %tid.x;", "mad.lo.u32 %r5, %r6, 64, %r5;", "mbarrier.init.shared.b64 [%r5+32], 1;"}
-	fold := []string{"ld.shared.u64 $D, [%r5];", "ld.shared.u64 $T, [%r5+24];", "mad.lo.u64 $D, $T, 3, $D;", "selp.u64 $D, $D, 0, %q0;"}
-	add := func(op string, others []string, body ...string) {
-		v := &vector{op: op, others: others, dst: "b64", src: []string{"b64", "b64", "b64", "b64"}, in: row()}
-		v.decl = []string{".shared .align 16 .b8 sm[4096];", ".reg .b64 %e<9>;", ".reg .pred %q<9>;"}
-		v.body = slices.Concat(begin, body)
-		v.want = func(x []uint64) (uint64, bool) { return x[0] + 3*x[3], true }
-		list = append(list, v)
-	}
-	const over = "mbarrier.test_wait.parity.shared.b64 %q0, [%r5+32], 0;"
-	for _, space := range []string{"", ".shared", ".shared::cta"} {
-		at := "[%r5+32]"
-		if space == "" {
-			at = "[%e8]"
-		}
-		add("cp.async.mbarrier.arrive"+space+".b64", nil, slices.Concat([]string{
-			"cp.async.ca.shared.global [%r5], [%d8], 16;", "cp.async.ca.shared.global [%r5+16], [%d8+16], 16;",
-			"cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "add.u64 %e8, %e8, 32;", "cp.async.mbarrier.arrive" + space + ".b64 " + at + ";", "mbarrier.arrive.shared.b64 %e0, [%r5+32];", over}, fold)...)
-		add("cp.async.mbarrier.arrive.noinc"+space+".b64", nil, slices.Concat([]string{
-			"cp.async.ca.shared.global [%r5], [%d8], 16;", "cp.async.ca.shared.global [%r5+16], [%d8+16], 16;",
-			"cvt.u64.u32 %e8, %r5;", "cvta.shared.u64 %e8, %e8;", "add.u64 %e8, %e8, 32;", "cp.async.mbarrier.arrive.noinc" + space + ".b64 " + at + ";", over}, fold)...)
-	}
-	for _, hint := range []string{"", ".L2::cache_hint"} {
-		operand := ""
-		start := []string(nil)
-		if hint != "" {
-			operand, start = ", %e1", []string{"createpolicy.fractional.L2::evict_first.b64 %e1;"}
-		}
-		for _, space := range []string{"shared::cluster", "shared::cta"} {
-			op := "cp.async.bulk." + space + ".global.mbarrier::complete_tx::bytes" + hint
-			add(op, nil, slices.Concat(start, []string{"mbarrier.arrive.expect_tx.shared.b64 %e0, [%r5+32], 32;",
-				op + " [%r5], [%d8], 32, [%r5+32]" + operand + ";", over}, fold)...)
-		}
-		op := "cp.async.bulk.global.shared::cta.bulk_group" + hint
-		prefetch := "cp.async.bulk.prefetch.L2.global" + hint
-		add(op, []string{"cp.async.bulk.commit_group", "cp.async.bulk.wait_group", "cp.async.bulk.wait_group.read", prefetch}, slices.Concat(start, []string{
-			"ld.global.u64 %e2, [%d8];", "ld.global.u64 %e3, [%d8+24];", "st.shared.u64 [%r5+8], %e2;", "st.shared.u64 [%r5], %e3;", "fence.proxy.async.shared::cta;",
-			op + " [%d8], [%r5], 16" + operand + ";", "cp.async.bulk.commit_group;", "cp.async.bulk.wait_group.read 0;", "cp.async.bulk.wait_group 0;",
-			prefetch + " [%d8], 16" + operand + ";", "ld.global.u64 %e4, [%d8];", "ld.global.u64 %e5, [%d8+8];", "mad.lo.u64 $D, %e4, 3, %e5;"})...)
-	}
-	for _, v := range list {
-		if strings.Contains(v.op, "bulk.shared::cta") {
-			v.recent = true
-		}
 	}
 	return list
 }

@@ -15,21 +15,22 @@ import (
 	"bilevel/internal/ptx/arith/exact"
 )
 
-// A vector tests one opcode with its suffixes: a kernel of one instruction, inputs, and an oracle that shares nothing with the
-// simulator. Values are bits in words of 64.
+// A vector tests one opcode with its suffixes: a kernel of one instruction, inputs, and an oracle that shares nothing
+// with the simulator. Values are bits in words of 64.
 type vector struct {
-	op      string     // "add.rn.f32"
-	dst     string     // register class of the result: pred, b16, b32, b64
-	src     []string   // register classes of the operands, or "imm:N" for a constant
-	in      [][]uint64 // values worth crossing, one list for each operand that is not constant
-	others  []string   // further opcodes that the body tests
-	module  []string   // declarations before the kernel; $N is its name
-	decl    []string   // further declarations of the kernel
-	body    []string   // instead of "op dst, src…": lines with $D, $a, $b, $c, and scratch registers $T (as $D) and $P, $Q
-	inexact bool       // an approximation: want holds in the exact mode, near in the pessimistic one
-	most    int        // most combinations of inputs; 0: 1024
-	recent  bool       // of targets after sm_90
-	group   int        // with all: threads that work together, 32 or 64
+	op     string     // "add.rn.f32"
+	dst    string     // register class of the result: pred, b16, b32, b64
+	src    []string   // register classes of the operands, or "imm:N" for a constant
+	in     [][]uint64 // values worth crossing, one list for each operand that is not constant
+	others []string   // further opcodes that the body tests
+	module []string   // declarations before the kernel; $N is its name
+	decl   []string   // further declarations of the kernel
+	// instead of "op dst, src…": lines with $D, $a, $b, $c, and scratch registers $T (as $D) and $P, $Q
+	body    []string
+	inexact bool // an approximation: want holds in the exact mode, near in the pessimistic one
+	most    int  // most combinations of inputs; 0: 1024
+	recent  bool // of targets after sm_90
+	group   int  // with all: threads that work together, 32 or 64
 	all     func(rows [][]uint64) []uint64
 	want    func(x []uint64) (uint64, bool)
 	near    func(x []uint64, got uint64) bool
@@ -69,8 +70,10 @@ func (v *vector) text(name string) string {
 	for _, line := range v.decl {
 		b.WriteString(line + "\n")
 	}
-	b.WriteString("mov.u32 %r8, %ctaid.x;\nmov.u32 %r9, %ntid.x;\nmov.u32 %r7, %tid.x;\nmad.lo.s32 %r7, %r8, %r9, %r7;\n")
-	fmt.Fprintf(&b, "ld.param.u64 %%d8, [in];\nmul.wide.u32 %%d9, %%r7, %d;\nadd.s64 %%d8, %%d8, %%d9;\n", 8*max(1, len(v.in)))
+	b.WriteString("mov.u32 %r8, %ctaid.x;\nmov.u32 %r9, %ntid.x;\nmov.u32 %r7, %tid.x;\n" +
+		"mad.lo.s32 %r7, %r8, %r9, %r7;\n")
+	fmt.Fprintf(&b, "ld.param.u64 %%d8, [in];\nmul.wide.u32 %%d9, %%r7, %d;\nadd.s64 %%d8, %%d8, %%d9;\n",
+		8*max(1, len(v.in)))
 	b.WriteString("ld.param.u64 %d7, [out];\nmul.wide.u32 %d9, %r7, 8;\nadd.s64 %d7, %d7, %d9;\n")
 	for i, l := range loads {
 		if l[1] == "pred" {
@@ -165,7 +168,8 @@ func (v *vector) run(mode ptx.FloatMode, rows [][]uint64) ([]uint64, error) {
 		return nil, err
 	}
 	args := [][]byte{binary.LittleEndian.AppendUint64(nil, out), binary.LittleEndian.AppendUint64(nil, in)}
-	_, err = m.Run(context.Background(), ptx.Launch{Kernel: mod.Kernel("k"), Grid: [3]int{n / 64, 1, 1}, Block: [3]int{64, 1, 1}, Args: args})
+	_, err = m.Run(context.Background(),
+		ptx.Launch{Kernel: mod.Kernel("k"), Grid: [3]int{n / 64, 1, 1}, Block: [3]int{64, 1, 1}, Args: args})
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +235,8 @@ type writer func(op string, mods []string) (*vector, bool)
 // writers by opcode.
 func writers() map[string]writer {
 	all := map[string]writer{}
-	for _, part := range []map[string]writer{recentWriters(), integerWriters(), bitWriters(), floatWriters(), compareWriters(), convertWriters(), moveWriters()} {
+	for _, part := range []map[string]writer{recentWriters(), integerWriters(), bitWriters(), floatWriters(),
+		compareWriters(), convertWriters(), moveWriters()} {
 		for op, w := range part {
 			if before := all[op]; before != nil {
 				first := before
@@ -319,7 +324,8 @@ func vectors() (list []*vector, missing []string) {
 
 // ownVectors are those that are not made from the instruction table.
 func ownVectors() []*vector {
-	return slices.Concat(memoryVectors(), constantVectors(), warpVectors(), quietVectors(), controlVectors(), addressVectors(), asyncVectors(),
+	return slices.Concat(memoryVectors(), constantVectors(), warpVectors(), quietVectors(), controlVectors(),
+		addressVectors(), asyncVectors(),
 		specialVectors(), packVectors(), recentVectors(), objectVectors(), matrixVectors(ptx.Opcodes()), wmmaVectors())
 }
 
@@ -354,8 +360,8 @@ func TestOtherInstructionVectors(t *testing.T) {
 	t.Logf("%d vectors", len(list))
 }
 
-// Every opcode and suffix that the table accepts has a vector: those of writers by construction, loads, stores and atomics,
-// whose suffixes combine in millions of ways, word by word, all others one by one.
+// Every opcode and suffix that the table accepts has a vector: those of writers by construction, loads, stores and
+// atomics, whose suffixes combine in millions of ways, word by word, all others one by one.
 func TestEveryOpcodeHasAVector(t *testing.T) {
 	_, missing := vectors()
 	require.Empty(t, missing)
@@ -431,6 +437,7 @@ func sizeOf(typ string) uint {
 // formatOf is the format of a floating-point type, and whether two numbers share a register.
 func formatOf(typ string) (f exact.Format, two, ok bool) {
 	typ, two = strings.CutSuffix(typ, "x2")
-	f, ok = map[string]exact.Format{"f16": exact.F16(), "bf16": exact.BF16(), "f32": exact.F32(), "f64": exact.F64()}[typ]
+	f, ok = map[string]exact.Format{"f16": exact.F16(), "bf16": exact.BF16(), "f32": exact.F32(),
+		"f64": exact.F64()}[typ]
 	return f, two, ok
 }

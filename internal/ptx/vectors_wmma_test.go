@@ -24,7 +24,8 @@ func wmmaVectors() (list []*vector) {
 		for _, la := range []string{"row", "col"} {
 			for _, lb := range []string{"row", "col"} {
 				for _, space := range []string{"", "global", "shared", "shared::cta"} {
-					c := wmmaCase{shape: shape, in: in, acc: acc, out: out, layoutA: la, layoutB: lb, space: space, registersA: regsA, registersB: regsB}
+					c := wmmaCase{shape: shape, in: in, acc: acc, out: out, layoutA: la, layoutB: lb, space: space,
+						registersA: regsA, registersB: regsB}
 					c.layoutC, c.layoutD = lb, la
 					fmt.Sscanf(shape, "m%dn%dk%d", &c.m, &c.n, &c.k)
 					list = append(list, c.vector(number%5 == 0))
@@ -63,7 +64,8 @@ func (c wmmaCase) vector(special bool) *vector {
 		"wmma.load.a.sync.aligned." + c.layoutA + "." + c.shape + word(c.space) + "." + c.in,
 		"wmma.load.b.sync.aligned." + c.layoutB + "." + c.shape + word(c.space) + "." + c.in,
 		"wmma.load.c.sync.aligned." + c.layoutC + "." + c.shape + word(c.space) + "." + c.acc,
-		"wmma.mma.sync.aligned." + c.layoutA + "." + c.layoutB + "." + c.shape + "." + c.out + "." + c.in + "." + c.in + "." + c.acc,
+		"wmma.mma.sync.aligned." + c.layoutA + "." + c.layoutB + "." + c.shape + "." + c.out + "." + c.in + "." + c.in +
+			"." + c.acc,
 		"wmma.store.d.sync.aligned." + c.layoutD + "." + c.shape + word(c.space) + "." + c.out,
 	}
 	if c.in == "f16" {
@@ -74,8 +76,8 @@ func (c wmmaCase) vector(special bool) *vector {
 		v.in = append(v.in, nil)
 	}
 	bytesA, bytesB := c.m*c.k*int(in.size)/8, c.k*c.n*int(in.size)/8
-	// Inputs by column do not respect the borders of A, B and C; all types have edges and close exponents in 64 random bits alike,
-	// where they are drawn in the format of the factors.
+	// Inputs by column do not respect the borders of A, B and C; all types have edges and close exponents in 64 random
+	// bits alike, where they are drawn in the format of the factors.
 	drawn := in.inputs(special)
 	for j := range v.in {
 		for i, u := range drawn {
@@ -101,21 +103,26 @@ func (c wmmaCase) vector(special bool) *vector {
 		return rows
 	}
 	// Every warp has its own part of shared memory, 4096 bytes, with the operands and, behind them, the result.
-	v.decl = []string{".shared .align 128 .b8 sm[8192];", ".reg .b32 %u<8>;", ".reg .b32 %v<8>;", ".reg .b32 %w<8>;", ".reg .b32 %z<8>;", ".reg .b64 %e<6>;", ".reg .b32 %s<8>;"}
+	v.decl = []string{".shared .align 128 .b8 sm[8192];", ".reg .b32 %u<8>;", ".reg .b32 %v<8>;", ".reg .b32 %w<8>;",
+		".reg .b32 %z<8>;", ".reg .b64 %e<6>;", ".reg .b32 %s<8>;"}
 	v.body = []string{
-		"mov.u32 %s0, %laneid;", "mov.u32 %s1, %tid.x;", "shr.u32 %s1, %s1, 5;", "mov.u32 %s2, sm;", "mad.lo.u32 %s2, %s1, 4096, %s2;",
+		"mov.u32 %s0, %laneid;", "mov.u32 %s1, %tid.x;", "shr.u32 %s1, %s1, 5;", "mov.u32 %s2, sm;",
+		"mad.lo.u32 %s2, %s1, 4096, %s2;",
 		fmt.Sprintf("mad.lo.u32 %%s3, %%s0, %d, %%s2;", 8*wmmaColumns),
 	}
 	for j := range wmmaColumns {
-		v.body = append(v.body, fmt.Sprintf("ld.global.u64 %%e0, [%%d8+%d];", 8*j), fmt.Sprintf("st.shared.u64 [%%s3+%d], %%e0;", 8*j))
+		v.body = append(v.body, fmt.Sprintf("ld.global.u64 %%e0, [%%d8+%d];", 8*j),
+			fmt.Sprintf("st.shared.u64 [%%s3+%d], %%e0;", 8*j))
 	}
 	v.body = append(v.body, "bar.warp.sync -1;", "cvt.u64.u32 %e1, %s2;")
 	result := "%e2"
-	switch c.space { // %e1: the warp's operands; the result goes to global memory only by way of a barrier, so it is always shared
+	// %e1: the warp's operands; the result goes to global memory only by way of a barrier, so it is always shared
+	switch c.space {
 	case "":
 		v.body = append(v.body, "cvta.shared.u64 %e1, %e1;", "add.u64 %e2, %e1, 2560;")
 	case "global": // lane 0's operands; the result goes over them and is copied
-		v.body = append(v.body, fmt.Sprintf("mul.wide.u32 %%e3, %%s0, %d;", 8*wmmaColumns), "sub.u64 %e1, %d8, %e3;", "mov.u64 %e2, %e1;")
+		v.body = append(v.body, fmt.Sprintf("mul.wide.u32 %%e3, %%s0, %d;", 8*wmmaColumns), "sub.u64 %e1, %d8, %e3;",
+			"mov.u64 %e2, %e1;")
 	default:
 		v.body = append(v.body, "add.u64 %e2, %e1, 2560;")
 	}
@@ -123,12 +130,16 @@ func (c wmmaCase) vector(special bool) *vector {
 		fmt.Sprintf("%s %s, [%%e1], %d;", names[0], regs("u", c.registersA), stride(c.layoutA, c.m, c.k)),
 		fmt.Sprintf("%s %s, [%%e1+%d], %d;", names[1], regs("v", c.registersB), bytesA, stride(c.layoutB, c.k, c.n)),
 		fmt.Sprintf("%s %s, [%%e1+%d], %d;", names[2], regs("w", countC), bytesA+bytesB, stride(c.layoutC, c.m, c.n)),
-		fmt.Sprintf("%s %s, %s, %s, %s;", names[3], regs("z", countD), regs("u", c.registersA), regs("v", c.registersB), regs("w", countC)),
+		fmt.Sprintf("%s %s, %s, %s, %s;", names[3], regs("z", countD), regs("u", c.registersA), regs("v", c.registersB),
+			regs("w", countC)),
 		fmt.Sprintf("%s [%s], %s, %d;", names[4], result, regs("z", countD), stride(c.layoutD, c.m, c.n)),
-		"bar.warp.sync -1;", fmt.Sprintf("mul.wide.u32 %%e3, %%s0, %d;", out.size), "add.u64 %e2, %e2, %e3;", "mov.b64 $D, 0;") // 8 elements a lane
+		// 8 elements a lane
+		"bar.warp.sync -1;", fmt.Sprintf("mul.wide.u32 %%e3, %%s0, %d;", out.size), "add.u64 %e2, %e2, %e3;",
+		"mov.b64 $D, 0;")
 	load := "ld" + word(c.space)
 	for i := range int(out.size) / 8 {
-		v.body = append(v.body, fmt.Sprintf("%s.u64 $T, [%%e2+%d];", load, 8*i), fmt.Sprintf("mad.lo.u64 $D, $T, %d, $D;", 2*i+1))
+		v.body = append(v.body, fmt.Sprintf("%s.u64 $T, [%%e2+%d];", load, 8*i),
+			fmt.Sprintf("mad.lo.u64 $D, $T, %d, $D;", 2*i+1))
 	}
 	v.all = func(rows [][]uint64) []uint64 {
 		var memory []byte

@@ -84,7 +84,8 @@ func (e *execution) verify(ctx context.Context) {
 		e.san.adopt(other.san)
 		var f *Fault
 		switch {
-		case errors.As(other.err, &f) && (f.Report.Kind == Timeout || f.Report.Kind == NoProgress): // as with the budget
+		case errors.As(other.err, &f) && (f.Report.Kind == Timeout || f.Report.Kind == NoProgress):
+			// as with the budget
 		case f != nil:
 			e.san.found[reportKey{f.Report.Kind, -1}] = &f.Report
 		case other.err != errBudget:
@@ -118,7 +119,8 @@ func (e *execution) again(ctx context.Context, change func(*execution)) *executi
 	opt := &e.machine.opt
 	output := opt.Output
 	opt.Output = nil
-	x := &execution{machine: e.machine, prog: e.prog, inst: e.inst, launch: e.launch, params: e.params, shared: e.shared,
+	x := &execution{machine: e.machine, prog: e.prog, inst: e.inst, launch: e.launch, params: e.params,
+		shared:    e.shared,
 		workspace: e.workspace, holds: e.holds, blocks: e.blocks, runs: e.runs, budget: 4*e.steps.Load() + 1<<20}
 	change(x)
 	unwatch := context.AfterFunc(ctx, func() { x.fail(context.Cause(ctx)) })

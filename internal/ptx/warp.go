@@ -406,7 +406,8 @@ func (w *warp) matchSyncs() bool {
 		for k := range w.groups {
 			o := &w.groups[k]
 			other := &w.prog.code[o.pc]
-			if o.state == groupAtSync && other.rendezvous() && reg[uint32](w, other.a)[bits.TrailingZeros32(o.mask)&31] == need {
+			if o.state == groupAtSync && other.rendezvous() &&
+				reg[uint32](w, other.a)[bits.TrailingZeros32(o.mask)&31] == need {
 				there |= o.mask
 			}
 		}

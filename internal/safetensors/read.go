@@ -43,21 +43,23 @@ type elementType struct {
 }
 
 func floats(width int, of func([]byte) float32) elementType {
-	return elementType{width, func(a *Array, n int) { a.F32 = make([]float32, n) }, func(a *Array, i int, from []byte) error {
-		a.F32[i] = of(from)
-		return nil
-	}}
+	return elementType{width, func(a *Array, n int) { a.F32 = make([]float32, n) },
+		func(a *Array, i int, from []byte) error {
+			a.F32[i] = of(from)
+			return nil
+		}}
 }
 
 func integers(width int, of func([]byte) int64) elementType {
-	return elementType{width, func(a *Array, n int) { a.I32 = make([]int32, n) }, func(a *Array, i int, from []byte) error {
-		v := of(from)
-		if v != int64(int32(v)) {
-			return fmt.Errorf("element %d is %d, which is no int32", i, v)
-		}
-		a.I32[i] = int32(v)
-		return nil
-	}}
+	return elementType{width, func(a *Array, n int) { a.I32 = make([]int32, n) },
+		func(a *Array, i int, from []byte) error {
+			v := of(from)
+			if v != int64(int32(v)) {
+				return fmt.Errorf("element %d is %d, which is no int32", i, v)
+			}
+			a.I32[i] = int32(v)
+			return nil
+		}}
 }
 
 var types = map[string]elementType{
@@ -65,8 +67,10 @@ var types = map[string]elementType{
 		a.F64[i] = math.Float64frombits(binary.LittleEndian.Uint64(from))
 		return nil
 	}},
-	"F32":  floats(4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }),
-	"BF16": floats(2, func(b []byte) float32 { return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16) }),
+	"F32": floats(4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }),
+	"BF16": floats(2, func(b []byte) float32 {
+		return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
+	}),
 	"F16":  floats(2, func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) }),
 	"I64":  integers(8, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }),
 	"I32":  integers(4, func(b []byte) int64 { return int64(int32(binary.LittleEndian.Uint32(b))) }),

@@ -228,7 +228,8 @@ func checkOffsets(entries map[string]entry, bytes int64) error {
 	for _, name := range names {
 		o := entries[name].Offsets
 		if o[0] != at || o[1] < o[0] {
-			return fmt.Errorf("safetensors: the array %q lies at bytes %d to %d, but the one before it ends at %d", name, o[0], o[1], at)
+			return fmt.Errorf("safetensors: the array %q lies at bytes %d to %d, but the one before it ends at %d",
+				name, o[0], o[1], at)
 		}
 		at = o[1]
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
 
 func roundTrip(t *testing.T, f File) *File {
@@ -46,9 +48,12 @@ func file(header string, data []byte) []byte {
 }
 
 func TestOtherTypes(t *testing.T) {
-	header := `{"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]},` +
-		`"l":{"dtype":"I64","shape":[1],"data_offsets":[10,18]},"t":{"dtype":"BOOL","shape":[2],"data_offsets":[18,20]}}`
-	data := []byte{0x00, 0x3c, 0x01, 0x00, 0x00, 0xfc, 0xff, 0x7b, 0xc0, 0xbf, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0}
+	header := `{"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]},` +
+		`"b":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]},` +
+		`"l":{"dtype":"I64","shape":[1],"data_offsets":[10,18]},` +
+		`"t":{"dtype":"BOOL","shape":[2],"data_offsets":[18,20]}}`
+	data := []byte{0x00, 0x3c, 0x01, 0x00, 0x00, 0xfc, 0xff, 0x7b, 0xc0, 0xbf, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xff, 1, 0}
 	b := file(header, data)
 	f, err := Read(bytes.NewReader(b), int64(len(b)))
 	require.NoError(t, err)
@@ -84,20 +89,27 @@ func TestRefuses(t *testing.T) {
 		require.Error(t, err)
 	}
 	var w bytes.Buffer
-	require.ErrorContains(t, Write(&w, File{Arrays: map[string]Array{"x": {Shape: []int{2}, F32: []float32{1}}}}), "has 1 elements")
-	require.ErrorContains(t, Write(&w, File{Arrays: map[string]Array{"__metadata__": {Shape: []int{1}, F32: []float32{1}}}}), "__metadata__")
+	require.ErrorContains(t, Write(&w, File{Arrays: map[string]Array{"x": {Shape: []int{2}, F32: []float32{1}}}}),
+		"has 1 elements")
+	require.ErrorContains(t, Write(&w,
+		File{Arrays: map[string]Array{"__metadata__": {Shape: []int{1}, F32: []float32{1}}}}), "__metadata__")
 }
 
 // Whatever the bytes, reading ends with an error or with arrays that are written and read back the same.
 func FuzzRead(f *testing.F) {
 	var b bytes.Buffer
-	if err := Write(&b, File{Arrays: map[string]Array{"x": {Shape: []int{2}, F32: []float32{1, 2}}}, Metadata: map[string]string{"a": "b"}}); err != nil {
+	if err := Write(&b, File{Arrays: map[string]Array{"x": {Shape: []int{2}, F32: []float32{1, 2}}},
+		Metadata: map[string]string{"a": "b"}}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Add(file(`{}`, nil))
+	f.Add(file(`{"x": {"dtype": "F64", "shape": [8388608], "data_offsets": [0, 67108864]}}`, nil))
+	f.Add([]byte("\x00\xe1\xf5\x05\x00\x00\x00\x00{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := Read(bytes.NewReader(data), int64(len(data)))
+		var got *File
+		var err error
+		alloctest.Bounded(t, len(data), 64, 2<<20, func() { got, err = Read(bytes.NewReader(data), int64(len(data))) })
 		if err != nil {
 			return
 		}

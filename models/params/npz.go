@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strings"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/exactread"
 	"bilevel/internal/npy"
 )
 
@@ -49,7 +49,7 @@ func writeNPZ(w io.Writer, of []Values) error {
 				return fmt.Errorf("array %s: %w", a.Name, err)
 			}
 			// The arrays are not compressed, as with numpy.savez: compression hardly shrinks trained parameters.
-			f, err := z.CreateHeader(&zip.FileHeader{Name: a.Name + suffix, Method: zip.Store})
+			f, err := z.CreateHeader(&zip.FileHeader{Name: a.Name + npy.Suffix, Method: zip.Store})
 			if err != nil {
 				return err
 			}
@@ -60,8 +60,6 @@ func writeNPZ(w io.Writer, of []Values) error {
 	}
 	return z.Close()
 }
-
-const suffix = ".npy"
 
 // encode makes an array of float32 numbers where that loses nothing, and of float64 numbers otherwise.
 func encode(values []float64, shape []int) (*npy.Array, error) {
@@ -83,16 +81,12 @@ func encode(values []float64, shape []int) (*npy.Array, error) {
 // The file must hold the arrays of the layouts and no others. Otherwise the error names the arrays that are missing,
 // those that are in no layout, and those that have another shape.
 func ReadNPZ(path string, of ...Layout) ([]Values, error) {
-	f, err := os.Open(path)
+	f, size, err := exactread.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	values, err := readNPZ(f, info.Size(), of)
+	values, err := readNPZ(f, size, of)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -144,28 +138,24 @@ func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
 			destinations[a.Name] = &destination{array: a, dst: out[i].Of(a.Name)}
 		}
 	}
-	z, err := zip.NewReader(r, size)
+	members, err := npy.Members(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("not a usable .npz file: %w", err)
+		return nil, err
 	}
 	var bad mismatches
-	for _, f := range z.File {
-		name := strings.TrimSuffix(f.Name, suffix)
-		d := destinations[name]
-		switch {
-		case d == nil:
-			bad.extra = append(bad.extra, name)
+	for _, m := range members {
+		d := destinations[m.Name]
+		if d == nil {
+			bad.extra = append(bad.extra, m.Name)
 			continue
-		case d.found:
-			return nil, fmt.Errorf("it holds the array %s twice", name)
 		}
 		d.found = true
 		var other shapeError
-		switch err := d.read(f); {
+		switch err := d.read(m); {
 		case errors.As(err, &other):
-			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", name, []int(other), d.array.Shape))
+			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", m.Name, []int(other), d.array.Shape))
 		case err != nil:
-			return nil, fmt.Errorf("array %s: %w", name, err)
+			return nil, fmt.Errorf("array %s: %w", m.Name, err)
 		}
 	}
 	for _, l := range of {
@@ -186,15 +176,10 @@ type shapeError []int
 
 func (e shapeError) Error() string { return fmt.Sprintf("shape %v", []int(e)) }
 
-// read fills the destination from a file of the archive. It looks at the shape before it reads any numbers, so that a
+// read fills the destination from an array of the file. It looks at the shape before it reads any numbers, so that a
 // file that claims a huge array costs neither time nor memory.
-func (d *destination) read(f *zip.File) error {
-	r, err := f.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	a, err := npy.ReadIf(r, func(_ npy.DType, shape []int) error {
+func (d *destination) read(m npy.Member) error {
+	a, err := m.ReadIf(func(_ npy.DType, shape []int) error {
 		if !slices.Equal(shape, d.array.Shape) {
 			return shapeError(shape)
 		}

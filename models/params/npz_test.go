@@ -12,6 +12,8 @@ import (
 	"bilevel/internal/npy"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
 
 // goldenValues are the numbers that testdata/npz.py writes.
@@ -193,7 +195,11 @@ func FuzzReadNPZ(f *testing.F) {
 	f.Add(archive(f, "0.weight.npy", numbers(f, 2, 3), "0.bias.npy", numbers(f, 2),
 		"1.num_batches_tracked.npy", numbers(f)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := readNPZ(bytes.NewReader(b), int64(len(b)), of)
+		var got []Values
+		var err error
+		alloctest.Bounded(t, len(b), 4*alloctest.Unpacked, 4<<20, func() {
+			got, err = readNPZ(bytes.NewReader(b), int64(len(b)), of)
+		})
 		if err != nil {
 			return
 		}

@@ -18,13 +18,13 @@
 //	e, err := engine.New(bound, spec)
 //
 // The engine compiles each phase once. Minibatches and step sizes of many iterations are uploaded at once, and the
-// device picks its row by a counter, so that an iteration needs no word from the host. Minibatches are functions of
+// device picks its row by a counter, so that it does many iterations without the host. Minibatches are functions of
 // (seed, level, number of the draw), random numbers of (seed, number of the repetition): writing the state of iteration
 // k back and going on at k gives the same bits.
 //
-// Phases may repeat a number of times that depends on the iteration, draw several minibatches each (of another size, all
-// rows, fixed ones with their number), ask for several points under one draw, move the running statistics of a model as
-// often as they Commit, and draw random numbers on the device. Step sizes that the host decides are set by
+// Phases may repeat a number of times that depends on the iteration, draw several minibatches each (of another size,
+// all rows, fixed ones with their number), ask for several points under one draw, move the running statistics of a
+// model as often as they Commit, and draw random numbers on the device. Step sizes that the host decides are set by
 // Spec.Between.
 //
 // Run is the loop around it: limits, stopping rules, records, the watch for numbers that are not finite, and the copy

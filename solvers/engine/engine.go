@@ -21,17 +21,17 @@ type Engine struct {
 	spec  Spec
 	scope *tensor.Scope
 
-	names  []string           // of the state's entries, in order
-	vars   []*tensor.Variable // the entries
-	watch  []bool
-	health *tensor.Variable // Int: 0, or 1 + the iteration in which the state stopped being finite
-	turn   *tensor.Variable // Int [1]: iteration inside the chunk
-	base   *tensor.Variable // Int: number of the chunk's first iteration
-	seed   *tensor.Variable // Int [2]: the seed's words, for numbers drawn on the device
-	rates  *tensor.Variable // [chunk, rates]
-	host   []float64        // the rates of a chunk
-	phases []*phase
-	draws  sequences
+	names      []string           // of the state's entries, in order
+	vars       []*tensor.Variable // the entries
+	watched    []bool
+	nonFinite  *tensor.Variable // Int: 0, or 1 + the iteration in which the state stopped being finite
+	inChunk    *tensor.Variable // Int [1]: number of the iteration inside the chunk
+	chunkStart *tensor.Variable // Int: number of the chunk's first iteration
+	seed       *tensor.Variable // Int [2]: the seed's words, for numbers drawn on the device
+	rates      *tensor.Variable // [chunk, rates]
+	host       []float64        // the rates of a chunk
+	phases     []*phase
+	draws      sequences
 }
 
 // New compiles an algorithm for a problem.
@@ -61,10 +61,12 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 		if err := v.Write(a.Values); err != nil {
 			return nil, err
 		}
-		e.names, e.vars, e.watch = append(e.names, a.Name), append(e.vars, v), append(e.watch, !a.Unwatched)
+		e.names, e.vars, e.watched = append(e.names, a.Name), append(e.vars, v), append(e.watched, !a.Unwatched)
 	}
-	e.health, e.base = e.scope.Variable("health", tensor.Int), e.scope.Variable("base", tensor.Int)
-	e.turn, e.seed = e.scope.Variable("turn", tensor.Int, 1), e.scope.Variable("seed", tensor.Int, 2)
+	e.nonFinite = e.scope.Variable("first iteration that is not finite", tensor.Int)
+	e.chunkStart = e.scope.Variable("first iteration of the chunk", tensor.Int)
+	e.inChunk = e.scope.Variable("iteration inside the chunk", tensor.Int, 1)
+	e.seed = e.scope.Variable("seed", tensor.Int, 2)
 	if err := e.seed.WriteInts([]int32{int32(uint32(spec.Seed)), int32(uint32(spec.Seed >> 32))}); err != nil {
 		return nil, err
 	}
@@ -141,7 +143,7 @@ func (e *Engine) Step(ctx context.Context, k, n int) error {
 		}
 		k, n = k+m, n-m
 	}
-	bad, err := e.health.ReadInts()
+	bad, err := e.nonFinite.ReadInts()
 	if err == nil && bad[0] != 0 {
 		err = &NotFiniteError{Iteration: int(bad[0])}
 	}
@@ -150,7 +152,7 @@ func (e *Engine) Step(ctx context.Context, k, n int) error {
 
 // begin sends the rates of iterations k…k+m-1 and sets the counters.
 func (e *Engine) begin(k, m int) error {
-	err := errors.Join(e.turn.WriteInts([]int32{0}), e.base.WriteInts([]int32{int32(k)}))
+	err := errors.Join(e.inChunk.WriteInts([]int32{0}), e.chunkStart.WriteInts([]int32{int32(k)}))
 	if e.rates != nil {
 		at := e.host[:0]
 		for i := range m {

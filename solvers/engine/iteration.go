@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strings"
 
 	"bilevel/internal/nearest"
@@ -28,18 +27,28 @@ func (s *State) Get(name string) *tensor.Node {
 
 // Set says what an entry becomes; entries that are not set stay.
 func (s *State) Set(name string, n *tensor.Node) {
-	s.Get(name)
+	v := s.e.Variable(name)
+	if v == nil {
+		s.Get(name) // which fails, with the nearest name
+	}
+	switch {
+	case n == nil:
+		tensor.Fail(s.e.spec.Name, "the entry %q of the state is set to no node", name)
+	case n.Size() != v.Size() || n.Type() != tensor.Real:
+		tensor.Fail(s.e.spec.Name, "the entry %q of the state is a vector of %d; the iteration gives %s %v",
+			name, v.Size(), n.Type(), n.Shape())
+	}
 	s.next[name] = n
 }
 
 // Iteration is what an algorithm sees while a phase is built.
 type Iteration struct {
 	*problem.Oracle
-	e      *Engine
-	ph     *phase
-	s      *State
-	slot   *tensor.Node
-	random *problem.Random
+	e          *Engine
+	ph         *phase
+	s          *State
+	repetition *tensor.Node // of the phase inside its window, Int [1]
+	random     *problem.Random
 }
 
 // Rate is one of the algorithm's numbers in this iteration, a scalar.
@@ -47,7 +56,7 @@ func (it *Iteration) Rate(name string) *tensor.Node {
 	var names []string
 	for i, r := range it.e.spec.Rates {
 		if r.Name == name {
-			return tensor.Gather(it.e.rates.Node(), it.e.turn.Node()).Slice(1, i, i+1).Reshape()
+			return tensor.Gather(it.e.rates.Node(), it.e.inChunk.Node()).Slice(1, i, i+1).Reshape()
 		}
 		names = append(names, r.Name)
 	}
@@ -65,9 +74,9 @@ func (it *Iteration) Batch(name string) problem.Batch {
 			if d.index == nil {
 				return it.e.b.All(d.Of)
 			}
-			b := it.e.b.Batch(d.Of, tensor.Gather(d.index.Node(), it.slot).Flatten())
+			b := it.e.b.Batch(d.Of, tensor.Gather(d.index.Node(), it.repetition).Flatten())
 			if d.slots != nil {
-				b.Slot = tensor.Gather(d.slots.Node(), it.slot).Reshape()
+				b.Slot = tensor.Gather(d.slots.Node(), it.repetition).Reshape()
 			}
 			return b
 		}
@@ -135,10 +144,10 @@ func (it *Iteration) Free(side problem.Side, z *tensor.Node, b problem.Batch) *t
 // Random draws numbers on the device, others in every repetition of the phase.
 func (it *Iteration) Random() *problem.Random {
 	if it.random == nil {
-		step := it.e.base.Node().Add(it.e.turn.Node().Reshape())
-		if it.ph.slot != it.e.turn {
-			it.ph.first = it.e.scope.Variable(it.ph.Name+" first", tensor.Int)
-			step = it.ph.first.Node().Add(it.slot.Reshape())
+		step := it.e.chunkStart.Node().Add(it.e.inChunk.Node().Reshape())
+		if it.ph.repetition != it.e.inChunk {
+			it.ph.windowStart = it.e.scope.Variable(it.ph.Name+" first repetition", tensor.Int)
+			step = it.ph.windowStart.Node().Add(it.repetition.Reshape())
 		}
 		const streams, each = 1 << 24, 1 << 12 // beyond those of minibatches; so many for one phase
 		it.random = problem.NewRandom(it.e.seed.Node(), step, streams+uint32(it.ph.number)*each)
@@ -161,16 +170,17 @@ func (it *Iteration) Start(x *tensor.Node, b problem.Batch) *tensor.Node {
 	return it.Project(problem.Lower, start, b)
 }
 
-// compile makes the phase's program. The last phase ends the iteration: it counts, and looks at the state's health.
+// compile makes the phase's program. The last phase ends the iteration: it counts, and remembers whether the state is
+// finite.
 func (e *Engine) compile(ph *phase, last bool) {
-	ph.slot = e.turn // the last phase runs once an iteration: its counters are one
+	ph.repetition = e.inChunk // the last phase runs once an iteration: its counters are one
 	if !last {
-		ph.slot = e.scope.Variable(ph.Name+" slot", tensor.Int, 1)
+		ph.repetition = e.scope.Variable(ph.Name+" repetition", tensor.Int, 1)
 	}
 	ph.fn = e.scope.Compile(ph.Name, func() []tensor.Update {
-		slot := ph.slot.Node()
+		repetition := ph.repetition.Node()
 		s := &State{e: e, next: map[string]*tensor.Node{}}
-		it := &Iteration{Oracle: e.b.Oracle(), e: e, ph: ph, s: s, slot: slot}
+		it := &Iteration{Oracle: e.b.Oracle(), e: e, ph: ph, s: s, repetition: repetition}
 		ph.Build(it, s)
 		for _, d := range ph.draws {
 			if d.sampler != nil {
@@ -180,13 +190,12 @@ func (e *Engine) compile(ph *phase, last bool) {
 			}
 		}
 		ph.counts = it.Counts
-		updates := []tensor.Update{{Var: ph.slot, Value: slot.Add(tensor.IntConst(1))}}
+		updates := []tensor.Update{{Var: ph.repetition, Value: repetition.Add(tensor.IntConst(1))}}
 		if last {
-			updates = append(updates, tensor.Update{Var: e.health, Value: e.watchHealth(s)})
+			updates = append(updates, tensor.Update{Var: e.nonFinite, Value: e.firstNonFinite(s)})
 		}
 		for i, name := range e.names {
 			if n := s.next[name]; n != nil {
-				e.checkEntry(name, n, e.vars[i])
 				updates = append(updates, tensor.Update{Var: e.vars[i], Value: n.Flatten()})
 			}
 		}
@@ -194,19 +203,12 @@ func (e *Engine) compile(ph *phase, last bool) {
 	})
 }
 
-func (e *Engine) checkEntry(name string, n *tensor.Node, v *tensor.Variable) {
-	if n.Size() != v.Size() || n.Type() != tensor.Real {
-		tensor.Fail(e.spec.Name, "the entry %q of the state is a vector of %d; the iteration gives %s %v",
-			name, v.Size(), n.Type(), fmt.Sprint(n.Shape()))
-	}
-}
-
-// watchHealth remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or
+// firstNonFinite remembers the first iteration whose new state is not finite: 0·z sums to NaN when any z is infinite or
 // NaN.
-func (e *Engine) watchHealth(s *State) *tensor.Node {
+func (e *Engine) firstNonFinite(s *State) *tensor.Node {
 	sum := tensor.Const(0)
 	for i, name := range e.names {
-		if !e.watch[i] {
+		if !e.watched[i] {
 			continue
 		}
 		n := s.next[name]
@@ -216,8 +218,8 @@ func (e *Engine) watchHealth(s *State) *tensor.Node {
 		sum = sum.Add(n.Scale(0).Sum())
 	}
 	bad := tensor.Const(1).Sub(sum.Eq(tensor.Const(0))).ToInt()
-	old := e.health.Node()
+	old := e.nonFinite.Node()
 	fresh := old.Eq(tensor.IntConst(0)).ToInt()
-	number := e.base.Node().Add(e.turn.Node().Reshape()).Add(tensor.IntConst(1))
+	number := e.chunkStart.Node().Add(e.inChunk.Node().Reshape()).Add(tensor.IntConst(1))
 	return old.Add(fresh.Mul(bad).Mul(number))
 }

@@ -11,14 +11,14 @@ import (
 // phase is one program of the iteration.
 type phase struct {
 	Phase
-	number int
-	fn     *tensor.Function
-	slot   *tensor.Variable // Int [1]: repetition inside the window
-	first  *tensor.Variable // Int: number of the window's first repetition; only where random numbers are drawn
-	draws  []*draw
-	window int            // repetitions whose minibatches are uploaded together
-	left   int            // of them not yet run
-	counts problem.Counts // of one repetition
+	number      int
+	fn          *tensor.Function
+	repetition  *tensor.Variable // Int [1]: number of the repetition inside the window
+	windowStart *tensor.Variable // Int: number of the window's first repetition; only where random numbers are drawn
+	draws       []*draw
+	window      int            // repetitions whose minibatches are uploaded together
+	left        int            // of them not yet run
+	counts      problem.Counts // of one repetition
 }
 
 // draw is a minibatch of a phase.
@@ -122,13 +122,13 @@ func (ph *phase) run(e *Engine, k, end int) error {
 // load uploads the minibatches of the repetitions from number r of iteration k on, up to iteration end or as many as
 // the window holds.
 func (ph *phase) load(e *Engine, k, r, end int) error {
-	if ph.slot != e.turn {
-		if err := ph.slot.WriteInts([]int32{0}); err != nil {
+	if ph.repetition != e.inChunk {
+		if err := ph.repetition.WriteInts([]int32{0}); err != nil {
 			return err
 		}
 	}
-	if ph.first != nil {
-		if err := ph.first.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}); err != nil {
+	if ph.windowStart != nil {
+		if err := ph.windowStart.WriteInts([]int32{int32(e.draws.repetitions(ph, k) + uint64(r))}); err != nil {
 			return err
 		}
 	}

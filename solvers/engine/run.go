@@ -11,36 +11,38 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Limits say when a run ends and who hears of it. Iterations is required; the zero value of everything else is "no".
+// Limits say when a run ends and who hears of it. Iterations is required; every other field may stay zero, which
+// switches off what it stands for.
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
 	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
 
-	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience work on
-	// records, so that they want Every too.
+	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience are looked
+	// at when a record is made, so that they want Every too.
 	Every int
 	// Record sees the run at iteration 0, at each multiple of Every and at the end. Its time does not count.
 	Record func(Progress) error
 	// Progress hears of every look of the host.
 	Progress func(done int)
-	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns
-	// with Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
+	// One goroutine, which is not the one that called Run, calls Record, Progress and Monitor. Where Run returns with
+	// Outcome.Busy, one of these calls may still be going on until Outcome.Idle is closed; no other call follows.
 
 	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
-	// record: the algorithm's hypergradient, averaged over the iterations between (where x is in a set, that of the
-	// projected steps). It wants a state "x" and a rate "outer".
+	// record, at two records in a row: that is the norm of the algorithm's hypergradient, averaged over the iterations
+	// between (where x is in a set, of the projected steps). One record is not enough, because x also ends where it
+	// began when it turns back in between. It wants a state "x" and a rate "outer".
 	Tolerance float64
 	// Monitor is a number that should fall: the upper objective, an error on validation rows. The best state by it is
 	// kept, and after Patience records without a lower one the run ends; 0: it does not.
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record that
-	// was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
+	// that was being made when the snapshot was taken is made again.
 	Resume *Snapshot
-	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the last
-	// one is Outcome.Last, which the caller saves. Its time does not count.
+	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
+	// last one is Outcome.Last, which the caller saves. Its time does not count.
 	Checkpoint      func(*Snapshot) error
 	CheckpointEvery time.Duration
 }
@@ -69,6 +71,15 @@ type Outcome struct {
 	Idle <-chan struct{}
 }
 
+// String says how the run ended, what it has cost, and in a second line what to try unless it converged.
+func (o *Outcome) String() string {
+	s := fmt.Sprintf("%s after %d iterations in %.3g s (%s)", o.Status, o.Iterations, o.Seconds, o.Counts)
+	if advice := o.Status.Advice(); advice != "" {
+		s += "\nAdvice: " + advice + "."
+	}
+	return s
+}
+
 // Err is nil unless the run was cancelled or diverged; then it says so and what to try.
 func (o *Outcome) Err() error {
 	if o.Status != Cancelled && o.Status != NotFinite {
@@ -79,10 +90,10 @@ func (o *Outcome) Err() error {
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
-	stopGrace = 50 * time.Millisecond
+	stopGrace = 30 * time.Millisecond
 	// lookEvery is about the time between two looks of the host, stride the longest run of iterations between them, in
 	// chunks.
-	lookEvery = 100 * time.Millisecond
+	lookEvery = 25 * time.Millisecond
 	stride    = 4
 	// oldest is the age that the copy of a completed iteration may reach, unless one iteration takes longer.
 	oldest = 950 * time.Millisecond
@@ -131,9 +142,10 @@ func (e *Engine) checkLimits(l Limits) error {
 	switch {
 	case l.Iterations < 1:
 		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
-	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 || !(l.Tolerance >= 0):
-		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: none may "+
-			"be negative",
+	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 ||
+		!(l.Tolerance >= 0) || math.IsInf(l.Tolerance, 0):
+		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: wants "+
+			"finite numbers from 0 on",
 			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)
 	case l.Tolerance > 0 && (e.Variable("x") == nil || !rate):
 		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not",
@@ -160,9 +172,10 @@ type run struct {
 
 	best      *Snapshot
 	bestValue float64
-	stale     int       // records since the best
+	stale     int       // records since the best one
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
+	calm      int       // records in a row that met the tolerance
 	recorded  int       // iteration of the last record, -1 before the first
 	pace      float64   // seconds of an iteration, see paced
 	saved     time.Time // when the last checkpoint was made
@@ -181,12 +194,12 @@ func (r *run) start() error {
 			return err
 		}
 		r.k, r.seconds, r.counts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Recorded
-		r.best, r.stale, r.moved, r.movedAt = s.Best, s.Stale, s.Moved, s.MovedAt
+		r.best, r.stale, r.moved, r.movedAt, r.calm = s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm
 		if s.Best != nil {
 			r.bestValue = s.BestValue
 		}
 	}
-	if err := r.health.WriteInts([]int32{0}); err != nil {
+	if err := r.nonFinite.WriteInts([]int32{0}); err != nil {
 		return err
 	}
 	finite, err := r.keep()
@@ -216,7 +229,7 @@ func (r *run) keep() (finite bool, err error) {
 // note writes where the loop stands into a snapshot. What it points at is not written to again.
 func (r *run) note(s *Snapshot) {
 	s.Iteration, s.Seconds, s.Counts, s.Recorded = r.k, r.seconds, r.counts, r.recorded
-	s.Best, s.Stale, s.Moved, s.MovedAt, s.BestValue = r.best, r.stale, r.moved, r.movedAt, 0
+	s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm, s.BestValue = r.best, r.stale, r.moved, r.movedAt, r.calm, 0
 	if r.best != nil {
 		s.BestValue = r.bestValue
 	}
@@ -313,11 +326,15 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 			}
 		}
 	}
+	if r.Tolerance > 0 {
+		return OutOfIterations, nil
+	}
 	return Finished, nil
 }
 
-// paced is the pace after an iteration took so long. It rises at once and falls slowly, so that where every so many
-// iterations one is much longer, at most a few of those lie between two looks.
+// paced is the new estimate of the seconds that an iteration takes, after one took so many. It rises at once and falls
+// slowly: where one iteration in many is much longer than the others, at most a few long ones lie between two looks of
+// the host.
 func paced(pace, seconds float64) float64 { return max(seconds, 0.8*pace) }
 
 // next is how many iterations to do before the host looks again; the first one alone, to see how long it takes.
@@ -390,7 +407,7 @@ func (r *run) record() (Status, error) {
 			status = NoProgress
 		}
 	}
-	if r.Tolerance > 0 && r.still() {
+	if r.Tolerance > 0 && r.settled() {
 		status = Converged
 	}
 	if r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0 {
@@ -423,8 +440,8 @@ func (r *run) checkpoint() error {
 	return nil
 }
 
-// still tells whether x has hardly moved since the last record.
-func (r *run) still() bool {
+// settled tells whether x has hardly moved since the last record, for the second time in a row.
+func (r *run) settled() bool {
 	x, before, from := r.kept.Arrays["x"], r.moved, r.movedAt
 	r.moved, r.movedAt = append(r.moved[:0:0], x...), r.k
 	if before == nil || from == r.k {
@@ -438,9 +455,18 @@ func (r *run) still() bool {
 			}
 		}
 	}
-	sum := 0.0
+	moved, size := 0.0, 0.0
 	for i := range x {
-		sum += (x[i] - before[i]) * (x[i] - before[i])
+		moved += (x[i] - before[i]) * (x[i] - before[i])
+		size += x[i] * x[i]
 	}
-	return math.Sqrt(sum) <= r.Tolerance*steps
+	// Where a step along a direction of the size of the tolerance is lost in the rounding of x, standing still says
+	// nothing.
+	seen := r.Tolerance*steps/float64(r.k-from) > r.Executor().Info().UnitRoundoff()*math.Sqrt(size)
+	if !seen || !(math.Sqrt(moved) <= r.Tolerance*steps) {
+		r.calm = 0
+		return false
+	}
+	r.calm++
+	return r.calm >= 2
 }

@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/device/ref"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -32,29 +36,92 @@ func run(t *testing.T, e *engine.Engine, l engine.Limits) *engine.Outcome {
 	return out
 }
 
-// The mean step between two records falls to the tolerance: by a plain loop.
+// The mean step between two records falls to the tolerance, twice in a row: by a plain loop.
 func TestTolerance(t *testing.T) {
 	const step, tol, every = 0.1, 1e-3, 3
 	p := newToy(1, 1).problem()
-	out := run(t, start(t, p, descent(step)), engine.Limits{Iterations: 1000, Every: every, Tolerance: tol})
+	limits := engine.Limits{Iterations: 1000, Every: every, Tolerance: tol}
+	out := run(t, start(t, p, descent(step)), limits)
 	x, k := 1.0, 0
-	for before := math.Inf(1); before-x > tol*step*every; k += every {
-		before = x
+	for calm := 0; calm < 2; k += every {
+		before := x
 		for range every {
 			x -= step * x
+		}
+		if before-x <= tol*step*every {
+			calm++
 		}
 	}
 	require.Equal(t, engine.Converged, out.Status)
 	require.Equal(t, k, out.Iterations)
 	require.InDelta(t, x, out.Last.Arrays["x"][0], tolerance)
 	require.NoError(t, out.Err())
+	require.NotContains(t, out.String(), "Advice")
+
+	limits.Iterations = k - every
+	out = run(t, start(t, p, descent(step)), limits)
+	require.Equal(t, engine.OutOfIterations, out.Status)
+	require.Regexp(t, `^out of iterations after \d+ iterations in .* s \(.*\)\nAdvice: .*tolerance.*\.$`, out.String())
 
 	// On the boundary of a set x stands still, though the gradient does not vanish.
 	p.Upper.Set = problem.Box{Lo: 0.5, Hi: 2}
 	out = run(t, start(t, p, descent(step)), engine.Limits{Iterations: 1000, Every: every, Tolerance: tol})
 	require.Equal(t, engine.Converged, out.Status)
 	require.Equal(t, []float64{0.5}, out.Last.Arrays["x"])
-	require.Equal(t, 12, out.Iterations, "7 steps reach the boundary; from record 9 to 12 nothing moves")
+	require.Equal(t, 15, out.Iterations, "7 steps reach the boundary; from record 9 to 12 and on to 15 nothing moves")
+}
+
+// Where x turns back it ends an interval where it began, far from any minimum: that is not convergence.
+func TestTurningPoint(t *testing.T) {
+	const every = 4
+	direction := func(k int) float64 { // the second interval goes forth and back, the others go on
+		if k == every+2 || k == every+3 {
+			return -1
+		}
+		return 1
+	}
+	p := newToy(1, 1).problem()
+	out := run(t, start(t, p, engine.Spec{
+		State: []engine.Array{{Name: "x", Values: []float64{0}}},
+		Rates: []engine.Rate{{Name: "outer", At: func(int) float64 { return 1 }}, {Name: "direction", At: direction}},
+		Phases: []engine.Phase{{Build: func(it *engine.Iteration, s *engine.State) {
+			s.Set("x", s.Get("x").Add(it.Rate("direction")))
+		}}},
+	}), engine.Limits{Iterations: 40, Every: every, Tolerance: 0.1})
+	require.Equal(t, engine.OutOfIterations, out.Status)
+	require.Equal(t, []float64{36}, out.Last.Arrays["x"])
+}
+
+// In float32 an x of 10,000 does not move by steps of 0.00001: that is rounding, not convergence.
+func TestToleranceBelowRounding(t *testing.T) {
+	spec := descent(1e-9)
+	spec.State[0].Values = []float64{1e4}
+	for _, c := range []struct {
+		dev  device.Device
+		x    float64
+		tol  float64
+		want engine.Status
+	}{
+		{host.New(1), 1e4, 1, engine.OutOfIterations},
+		{ref.New(), 1e4 * math.Pow(1-1e-9, 30), 1, engine.OutOfIterations},
+		{ref.New(), 1e4 * math.Pow(1-1e-9, 10), 2e4, engine.Converged},
+	} {
+		b, err := newToy(1, 1).problem().Bind(tensortest.Executor(t, c.dev))
+		require.NoError(t, err)
+		e, err := engine.New(b, spec)
+		require.NoError(t, err)
+		out := run(t, e, engine.Limits{Iterations: 30, Every: 5, Tolerance: c.tol})
+		require.Equal(t, c.want, out.Status, c.dev.Info().Name)
+		require.InDelta(t, c.x, out.Last.Arrays["x"][0], 1e-8)
+	}
+}
+
+// Every way to end says what to try next, but for convergence.
+func TestAdvice(t *testing.T) {
+	for s := engine.Finished; s <= engine.NotFinite; s++ {
+		require.NotContains(t, s.String(), "Status(", "every status has a name")
+		require.Equal(t, s == engine.Converged, s.Advice() == "", "%s: %s", s, s.Advice())
+	}
 }
 
 // The best state by the monitor is kept, and patience counts the records since.
@@ -85,8 +152,8 @@ func TestPatience(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// Stopping rules go on where they stood: a run that stopped at a budget anywhere, between two records too, ends like one
-// that never stopped, with the same best state.
+// Stopping rules go on where they stood: a run that stopped at a budget anywhere, between two records too, ends like
+// one that never stopped, with the same best state.
 func TestStoppingRulesResume(t *testing.T) {
 	p := newToy(1, 1).problem()
 	// x falls from 1; the monitor is least near x = 0.3, and the tolerance is met later than the patience is used up.
@@ -288,7 +355,7 @@ func TestLimitsRefuse(t *testing.T) {
 		want string
 	}{
 		{engine.Limits{}, "0 iterations: wants at least 1"},
-		{engine.Limits{Iterations: 1, Time: -1}, "none may be negative"},
+		{engine.Limits{Iterations: 1, Time: -1}, "finite numbers from 0 on"},
 		{engine.Limits{Iterations: 1, Tolerance: math.NaN()}, "tolerance NaN"},
 		{engine.Limits{Iterations: 1, Tolerance: 1}, "say with Every how many iterations lie between two"},
 		{engine.Limits{Iterations: 1, Patience: 1, Every: 1}, "patience wants a Monitor"},
@@ -314,12 +381,16 @@ func TestLimitsRefuse(t *testing.T) {
 	require.ErrorContains(t, err, `a tolerance wants a state "x" and a rate "outer"`)
 }
 
-// What no run can mean is refused where the engine is made, and a misspelt name with the nearest one.
+// A description that makes no sense is refused where the engine is made, a misspelt name with the nearest one.
 func TestSpecRefuses(t *testing.T) {
 	m := newToy(10, 10)
 	p := m.problem()
 	p.State = problem.Vector(1)
-	p.Lower.Sampler = problem.Epochs(3)
+	value := p.Lower.Value
+	p.Lower.Loss = func(x, y problem.Vars, b problem.Batch, _ problem.Pass) problem.Loss {
+		return problem.Loss{Value: value(x, y, b)}
+	}
+	p.Lower.Value, p.Lower.Sampler = nil, problem.Epochs(3)
 	nothing := func(*engine.Iteration, *engine.State) {}
 	lower := engine.Draw{Of: problem.Lower}
 	for want, change := range map[string]func(*engine.Spec){
@@ -374,6 +445,9 @@ func TestSpecRefuses(t *testing.T) {
 		},
 		`the entry "y" of the state is a vector of 1`: func(s *engine.Spec) {
 			s.Phases[0].Build = func(_ *engine.Iteration, s *engine.State) { s.Set("y", s.Get("y").Expand(2)) }
+		},
+		`the entry "y" of the state is set to no node`: func(s *engine.Spec) {
+			s.Phases[0].Build = func(_ *engine.Iteration, s *engine.State) { s.Set("y", nil) }
 		},
 	} {
 		spec := engine.Spec{

@@ -30,6 +30,7 @@ type Snapshot struct {
 	Stale     int       `json:"stale"` // records since the best
 	Moved     []float64 `json:"-"`     // x at the last record, for Limits.Tolerance
 	MovedAt   int       `json:"moved_at"`
+	Calm      int       `json:"calm"` // records in a row that met the tolerance
 }
 
 // copyState reads the state into the arrays of a snapshot, reusing their memory.

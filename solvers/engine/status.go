@@ -6,10 +6,12 @@ import "bilevel/internal/outcome"
 type Status uint8
 
 const (
-	// Finished: all iterations were done.
+	// Finished: all iterations were done, and no tolerance was asked for.
 	Finished Status = iota
 	// Converged: the mean direction of x fell to Limits.Tolerance.
 	Converged
+	// OutOfIterations: all iterations were done, and the tolerance was not met.
+	OutOfIterations
 	// NoProgress: Limits.Monitor did not fall for Limits.Patience records.
 	NoProgress
 	// OutOfTime: Limits.Time was used up.
@@ -23,16 +25,19 @@ const (
 )
 
 var statusTexts = outcome.Texts{
-	Finished:   {"finished", ""},
-	Converged:  {"converged", ""},
-	NoProgress: {"no more progress", ""},
-	OutOfTime:  {"out of time", ""},
-	OutOfCalls: {"out of oracle calls", ""},
-	Cancelled:  {"cancelled", "run again with more time"},
-	NotFinite:  {"not finite", "use smaller step sizes, or look for very large values in the data"},
+	Finished:        {"finished", "judge the end point by its gradient or its certificate, since no tolerance was set"},
+	Converged:       {"converged", ""},
+	OutOfIterations: {"out of iterations", "allow more iterations, loosen the tolerance, or set larger step sizes"},
+	NoProgress: {"no more progress",
+		"judge the best iterate by its gradient or its certificate, and allow more patience if it is not good enough"},
+	OutOfTime:  {"out of time", "allow more time, or go on from the snapshot of the last iteration"},
+	OutOfCalls: {"out of oracle calls", "allow more calls, or go on from the snapshot of the last iteration"},
+	Cancelled:  {"cancelled", "run again, or go on from the snapshot of the last iteration"},
+	NotFinite: {"not finite",
+		"use smaller step sizes, or look in the data for NaN, very large values and labels outside the classes"},
 }
 
 func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 
-// Advice says what to try; it is empty when there is nothing to say.
+// Advice says what to try; it is empty for Converged.
 func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }

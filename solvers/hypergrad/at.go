@@ -14,7 +14,9 @@ import (
 var certify = Implicit{Solver: linear.CG{RTol: 1e-3, MaxSteps: 200, FromZero: true}, Rows: 4096}
 
 // At is the hypergradient of a problem at (x, y) with its error, on the best device of the machine: what a run ended
-// with, certified in one call. OnExecutor does the same where data are on a device already.
+// with, certified in one call. OnExecutor does the same where data are on a device already. The linear system is solved
+// by conjugate gradients to a relative residual of 1e-3 in at most 200 steps, without damping; for another solver
+// prepare an Implicit. Objectives that read running statistics see those of p.State.
 func At(ctx context.Context, p *problem.Problem, x, y problem.Values) (*Hypergradient, error) {
 	own, err := problem.OpenDevice("auto")
 	if err != nil {
@@ -25,7 +27,8 @@ func At(ctx context.Context, p *problem.Problem, x, y problem.Values) (*Hypergra
 }
 
 // OnExecutor is At on an executor of the caller's.
-func OnExecutor(ctx context.Context, ex *tensor.Executor, p *problem.Problem, x, y problem.Values) (_ *Hypergradient, err error) {
+func OnExecutor(ctx context.Context, ex *tensor.Executor, p *problem.Problem, x, y problem.Values) (
+	_ *Hypergradient, err error) {
 	if x.Size() != p.Upper.Start.Size() || y.Size() != p.Lower.Start.Size() {
 		return nil, fmt.Errorf("hypergrad: the point has %d upper and %d lower variables, the problem %s has %d and %d",
 			x.Size(), y.Size(), p.Name, p.Upper.Start.Size(), p.Lower.Start.Size())
@@ -55,8 +58,8 @@ func (h *Hypergradient) Advice() string {
 	case h.Status != linear.Converged:
 		return fmt.Sprintf("The linear system of the hypergradient ended with %q: %s.", h.Status, h.Status.Advice())
 	case !(h.Error <= h.Norm()):
-		return fmt.Sprintf("The error is larger than the hypergradient itself: solve the lower level further, its gradient still has the norm %.3g.",
-			h.Stationarity)
+		return fmt.Sprintf("The error is larger than the hypergradient itself: solve the lower level further, its "+
+			"gradient still has the norm %.3g.", h.Stationarity)
 	}
 	return ""
 }
@@ -67,8 +70,8 @@ func (h *Hypergradient) String() string {
 	if h.Kind == Bound {
 		about = "at most"
 	}
-	s := fmt.Sprintf("hypergradient of norm %.4g, error %s %.2g (linear residual %.2g, lower-level gradient %.2g, implicit term %.0f %% of it)",
-		h.Norm(), about, h.Error, h.Residual, h.Stationarity, 100*h.Share())
+	s := fmt.Sprintf("hypergradient of norm %.4g, error %s %.2g (linear residual %.2g, lower-level gradient %.2g, "+
+		"implicit term %.0f %% of it)", h.Norm(), about, h.Error, h.Residual, h.Stationarity, 100*h.Share())
 	if a := h.Advice(); a != "" {
 		s += "\n" + a
 	}

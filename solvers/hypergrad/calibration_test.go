@@ -36,23 +36,26 @@ var (
 
 func families() []family {
 	return []family{
-		{name: "quadratic", share: 500, shapes: len(calibrationShapes), draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
-			s := calibrationShapes[shape]
-			return solvertest.NewQuadratic(seed, s[0], solvertest.Spectrum(s[1], math.Pow(10, 6*r.Float64())))
-		}},
-		{name: "identity", share: 100, shapes: 3, draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
-			s := calibrationShapes[shape]
-			return solvertest.NewQuadratic(seed, s[0], solvertest.Repeat(s[1], math.Pow(10, 4*r.Float64()-2)))
-		}},
+		{name: "quadratic", share: 500, shapes: len(calibrationShapes),
+			draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
+				s := calibrationShapes[shape]
+				return solvertest.NewQuadratic(seed, s[0], solvertest.Spectrum(s[1], math.Pow(10, 6*r.Float64())))
+			}},
+		{name: "identity", share: 100, shapes: 3,
+			draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
+				s := calibrationShapes[shape]
+				return solvertest.NewQuadratic(seed, s[0], solvertest.Repeat(s[1], math.Pow(10, 4*r.Float64()-2)))
+			}},
 		{name: "ridge", share: 200, shapes: 3, draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
 			q := []int{1, 10, 30}[shape]
 			return solvertest.NewRidge(seed, q+5, 10, q)
 		}},
-		{name: "cleaning", share: 200, shapes: 2, draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
-			m := solvertest.NewCleaning(seed, 10*(shape+1), 10, []int{4, 12}[shape], 3, 0.1)
-			m.Reg = math.Pow(10, -3*r.Float64())
-			return m
-		}, off: unconverged},
+		{name: "cleaning", share: 200, shapes: 2,
+			draw: func(shape int, seed uint64, r *philox.Stream) solvertest.Closed {
+				m := solvertest.NewCleaning(seed, 10*(shape+1), 10, []int{4, 12}[shape], 3, 0.1)
+				m.Reg = math.Pow(10, -3*r.Float64())
+				return m
+			}, off: unconverged},
 	}
 }
 
@@ -90,14 +93,16 @@ func calibrate(t *testing.T, problems int, declared bool, report func(outcome)) 
 			ex := tensor.NewExecutor(dev)
 			count := problems * fam.share / 1000 / fam.shapes
 			for j, tolerance := range calibrationTolerances {
-				calibrateShape(t, ex, fam, shape, uint64(f*1_000_000+shape*10_000+j*1000), tolerance, count/len(calibrationTolerances)+1, declared, report)
+				calibrateShape(t, ex, fam, shape, uint64(f*1_000_000+shape*10_000+j*1000), tolerance,
+					count/len(calibrationTolerances)+1, declared, report)
 			}
 			require.NoError(t, ex.Close())
 		}
 	}
 }
 
-func calibrateShape(t *testing.T, ex *tensor.Executor, fam family, shape int, seed uint64, tolerance float64, count int, declared bool, report func(outcome)) {
+func calibrateShape(t *testing.T, ex *tensor.Executor, fam family, shape int, seed uint64, tolerance float64, count int,
+	declared bool, report func(outcome)) {
 	ctx := context.Background()
 	first := fam.draw(shape, seed, philox.New(seed, 0, philox.StreamTest))
 	p, err := solvertest.Load(ex, first)
@@ -106,7 +111,9 @@ func calibrateShape(t *testing.T, ex *tensor.Executor, fam family, shape int, se
 		p.Mu, p.Constants = first.(*solvertest.Quadratic).Structure()
 	}
 	x, y := ex.Variable("x", tensor.Real, p.Upper.Start.Size()), ex.Variable("y", tensor.Real, p.Lower.Start.Size())
-	e, err := hypergrad.Implicit{Solver: linear.CG{RTol: tolerance, MaxSteps: 400}}.Prepare(bind(t, ex, p.Problem), x, y)
+	e, err := hypergrad.Implicit{Solver: linear.CG{RTol: tolerance, MaxSteps: 400}}.Prepare(
+		bind(t, ex, p.Problem), x, y,
+	)
 	require.NoError(t, err)
 	for i := range count {
 		r := philox.New(seed+uint64(i), 1, philox.StreamTest)
@@ -159,10 +166,12 @@ func TestCalibration(t *testing.T) {
 	})
 	for name, of := range by {
 		within, median, converged := summarize(of)
-		t.Logf("%-10s %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", name, len(of), converged, 100*within, median)
+		t.Logf("%-10s %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", name, len(of),
+			converged, 100*within, median)
 	}
 	within, median, converged := summarize(all)
-	t.Logf("all        %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", len(all), converged, 100*within, median)
+	t.Logf("all        %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", len(all),
+		converged, 100*within, median)
 	require.GreaterOrEqual(t, len(all), problems)
 	require.GreaterOrEqual(t, converged, len(all)*3/4)
 	require.GreaterOrEqual(t, within, 0.99)

@@ -23,9 +23,10 @@ func checkDifferences(t *testing.T, ex *tensor.Executor, p *problem.Problem, tol
 	np, nq := p.Upper.Start.Size(), p.Lower.Start.Size()
 	e := estimator(t, ex, p, linear.CG{RTol: 1e-13, MaxSteps: 10 * nq})
 	b := bind(t, ex, p)
-	newton, err := minimize.Newton{Tol: 1e-13, MaxSteps: 100, Forcing: 1e-3}.Prepare(ex, func(y *tensor.Node) *tensor.Node {
-		return b.Oracle().At(problem.Lower, e.x.Node(), y, b.All(problem.Lower), params.TrainFrozen, nil).Value()
-	}, nq)
+	newton, err := minimize.Newton{Tol: 1e-13, MaxSteps: 100, Forcing: 1e-3}.Prepare(ex,
+		func(y *tensor.Node) *tensor.Node {
+			return b.Oracle().At(problem.Lower, e.x.Node(), y, b.All(problem.Lower), params.TrainFrozen, nil).Value()
+		}, nq)
 	require.NoError(t, err)
 	defer newton.Close()
 	value := ex.Variable("F", tensor.Real)
@@ -126,9 +127,10 @@ func TestDifferencesOnPerceptron(t *testing.T) {
 			loss := tensor.CrossEntropy(outputs(y, train), trainLabels)
 			return models.WeightedMean(loss, x.Sigmoid()).Add(models.SquaredNorm(y).Scale(0.02))
 		})},
-		Upper: problem.Level{Start: problem.Vector(direction(rows, 102)...), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return tensor.CrossEntropy(outputs(y, val), valLabels).Mean()
-		})},
+		Upper: problem.Level{Start: problem.Vector(direction(rows, 102)...),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.CrossEntropy(outputs(y, val), valLabels).Mean()
+			})},
 	}
 	checkDifferences(t, ex, p, 1e-7)
 }

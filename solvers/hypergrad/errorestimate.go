@@ -53,8 +53,8 @@ func (e *Estimator) prepareError(at *pieces, nq int) (err error) {
 	return nil
 }
 
-// errorFigure fills in what is known about the error.
-func (e *Estimator) errorFigure(ctx context.Context, h *Hypergradient) error {
+// estimateError fills in what is known about the error.
+func (e *Estimator) estimateError(ctx context.Context, h *Hypergradient) error {
 	var delta, z linear.Stats
 	if !e.bound {
 		var err error
@@ -94,7 +94,8 @@ func (e *Estimator) errorFigure(ctx context.Context, h *Hypergradient) error {
 		c := e.p.Constants
 		h.Kind = Bound
 		amplify := c.CrossNorm / mu
-		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu + amplify*(n[normR]+roundR) + round
+		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu +
+			amplify*(n[normR]+roundR) + round
 		return nil
 	}
 	h.Kind = Estimate

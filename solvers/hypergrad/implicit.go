@@ -69,7 +69,8 @@ const (
 // Usable are the features of a problem that the implicit hypergradient can use. A set of x does not change ∇h.
 const Usable = problem.UpperSet | problem.UpperConstraints | problem.ModelState
 
-const why = "the implicit function theorem as used here needs a smooth lower level without constraints"
+const why = "the implicit function theorem as used here needs one lower level with a smooth objective, without " +
+	"constraints, whose variable lasts"
 
 // Estimator is Implicit prepared for a problem at variables x [p] and y [q].
 type Estimator struct {
@@ -146,7 +147,8 @@ func (e *Estimator) prepare(at *pieces, solver linear.Solver, nq int) (err error
 		gy := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
 		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
 		return []tensor.Update{
-			{Var: e.delta, Value: gy}, {Var: e.fx, Value: f[0]}, {Var: b, Value: f[1]}, {Var: v, Value: tensor.Zeros(nq)},
+			{Var: e.delta, Value: gy}, {Var: e.fx, Value: f[0]}, {Var: b, Value: f[1]},
+			{Var: v, Value: tensor.Zeros(nq)},
 			e.measure(map[int]*tensor.Node{normGY: gy, normFX: f[0], normB: f[1]}),
 		}
 	})
@@ -201,7 +203,7 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if h.Gradient, err = e.gradient.Read(); err != nil {
 		return nil, err
 	}
-	if err := e.errorFigure(ctx, h); err != nil {
+	if err := e.estimateError(ctx, h); err != nil {
 		return nil, err
 	}
 	direct, err := e.fx.Read()

@@ -41,7 +41,8 @@ func bind(t *testing.T, ex *tensor.Executor, p *problem.Problem) *problem.Bound 
 }
 
 func estimator(t *testing.T, ex *tensor.Executor, p *problem.Problem, s linear.Solver) *point {
-	e := &point{t: t, x: ex.Variable("x", tensor.Real, p.Upper.Start.Size()), y: ex.Variable("y", tensor.Real, p.Lower.Start.Size())}
+	e := &point{t: t, x: ex.Variable("x", tensor.Real, p.Upper.Start.Size()),
+		y: ex.Variable("y", tensor.Real, p.Lower.Start.Size())}
 	var err error
 	e.Estimator, err = hypergrad.Implicit{Solver: s}.Prepare(bind(t, ex, p), e.x, e.y)
 	require.NoError(t, err)
@@ -90,12 +91,14 @@ func TestImplicitOnQuadratics(t *testing.T) {
 		rhs, nv, ny := mat.Norm(&b, 2), floats.Norm(v, 2), floats.Norm(y, 2)
 		n := float64(c.q)
 		amplify := k.CrossNorm * c.condition
-		tolerance := amplify*(1.001*c.rtol*rhs+3*n*u*(nv+rhs)) + (k.GradXF+amplify*k.GradYF)*u*ny + 3*n*u*(k.CrossNorm*nv+floats.Norm(want, 2))
+		tolerance := amplify*(1.001*c.rtol*rhs+3*n*u*(nv+rhs)) + (k.GradXF+amplify*k.GradYF)*u*ny +
+			3*n*u*(k.CrossNorm*nv+floats.Norm(want, 2))
 		err := floats.Distance(h.Gradient, want, 2)
 		require.LessOrEqual(t, err, tolerance, "%+v", c)
 		require.LessOrEqual(t, err, 10*h.Error, "%+v", c)
 		require.LessOrEqual(t, h.Residual, 1.001*c.rtol*rhs)
-		require.Less(t, h.Stationarity, 3*n*u*(ny+k.CrossNorm*floats.Norm(x, 2)+mat.Norm(mat.NewVecDense(c.q, m.LowerA), 2)))
+		require.Less(t, h.Stationarity,
+			3*n*u*(ny+k.CrossNorm*floats.Norm(x, 2)+mat.Norm(mat.NewVecDense(c.q, m.LowerA), 2)))
 		require.GreaterOrEqual(t, h.SmallestEigenvalue, (1-1e-9)/c.condition)
 		require.Positive(t, h.Products)
 	}
@@ -141,7 +144,8 @@ func TestImplicitByNeumann(t *testing.T) {
 			power.AddScaledVec(power, -eta, &ap)
 		}
 		v.ScaleVec(eta, v)
-		require.InDeltaSlice(t, m.Direction(x, y, v.RawVector().Data), h.Gradient, 1e-12*(1+mat.Norm(v, 2)), "%d terms", terms)
+		require.InDeltaSlice(t, m.Direction(x, y, v.RawVector().Data), h.Gradient, 1e-12*(1+mat.Norm(v, 2)),
+			"%d terms", terms)
 		require.InEpsilon(t, mat.Norm(power, 2), h.Residual, 1e-2)
 		err := floats.Distance(want, h.Gradient, 2)
 		require.Less(t, err, last)
@@ -231,7 +235,8 @@ func TestImplicitKind(t *testing.T) {
 		mu        float64
 		constants *problem.Constants
 		kind      hypergrad.Kind
-	}{{0, nil, hypergrad.Estimate}, {mu, nil, hypergrad.Estimate}, {0, constants, hypergrad.Estimate}, {mu, constants, hypergrad.Bound}} {
+	}{{0, nil, hypergrad.Estimate}, {mu, nil, hypergrad.Estimate}, {0, constants, hypergrad.Estimate},
+		{mu, constants, hypergrad.Bound}} {
 		ex := executor(t)
 		p := load(t, ex, m)
 		p.Mu, p.Constants = c.mu, c.constants
@@ -264,19 +269,21 @@ func TestImplicitRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "keeps y in a set")
 }
 
-// Lower ½|y-x|², upper ½s|y|²: the hypergradient at y = x is s·x, whatever the size of s, and its error figure is of that
-// size too.
+// Lower ½|y-x|², upper ½s|y|²: the hypergradient at y = x is s·x, whatever the size of s, and its error figure is of
+// that size too.
 func TestSmallUpperGradients(t *testing.T) {
 	for _, dev := range []tensor.Device{ref.New(), host.New(1)} {
 		for _, s := range []float64{1, 1e-12, 1e-24, 1e-30, 1e24} {
 			ex := tensor.NewExecutor(dev)
 			p := &problem.Problem{Name: "small"}
-			p.Lower = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return y.Sub(x).Square().Sum().Scale(0.5)
-			})}
-			p.Upper = problem.Level{Start: problem.Vector(1, 2), Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return tensor.Dot(y, y.Scale(s)).Scale(0.5)
-			})}
+			p.Lower = problem.Level{Start: problem.Vector(1, 2),
+				Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+					return y.Sub(x).Square().Sum().Scale(0.5)
+				})}
+			p.Upper = problem.Level{Start: problem.Vector(1, 2),
+				Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+					return tensor.Dot(y, y.Scale(s)).Scale(0.5)
+				})}
 			h, err := hypergrad.OnExecutor(context.Background(), ex, p, p.Upper.Start, p.Lower.Start)
 			require.NoError(t, err)
 			require.Equal(t, linear.Converged, h.Status, "s = %g", s)

@@ -72,7 +72,9 @@ func TestPiecesReadStatistics(t *testing.T) {
 		Lower: problem.Level{Start: problem.Vector(1), Rows: problem.Rows{"z": problem.Reals(values)},
 			Loss: func(x, y problem.Vars, b problem.Batch, pass problem.Pass) problem.Loss {
 				// G = scale/2 (y - x)² + mean z · y
-				v := half(y.Flat().Sub(x.Flat())).Mul(pass.State["scale"].Sum()).Add(b.Get("z").Mean().Mul(y.Flat().Sum()))
+				v := half(y.Flat().Sub(x.Flat())).Mul(pass.State["scale"].Sum()).Add(
+					b.Get("z").Mean().Mul(y.Flat().Sum()),
+				)
 				return problem.Loss{Value: v}
 			}},
 		Upper: problem.Level{Start: problem.Vector(2),

@@ -143,8 +143,9 @@ func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (S
 	return s, nil
 }
 
-// scaleOf is the unit that a solve measures in: 1 where b is of ordinary size, else its largest element, so that squares
-// neither overflow nor vanish in float32. The solution is linear in b, so that this changes nothing but rounding.
+// scaleOf is the unit that a solve measures in: 1 where b is of ordinary size, else its largest element, so that
+// squares neither overflow nor vanish in float32. The solution is linear in b, so that this changes nothing but
+// rounding.
 func scaleOf(b *tensor.Node) *tensor.Node {
 	const least, most = 0x1p-24, 0x1p40
 	largest := b.Abs().MaxOver()

@@ -103,7 +103,8 @@ var statusTexts = outcome.Texts{
 	MaxSteps:  {"max steps", "allow more steps, loosen the tolerance, or add damping"},
 	NegativeCurvature: {"negative curvature",
 		"the lower objective is not convex here: solve the lower level further, or add damping"},
-	NotFinite: {"not finite", "look for NaN in the data, or steps that are too large"},
+	NotFinite: {"not finite",
+		"use smaller steps, or look in the data for NaN, very large values and labels outside the classes"},
 	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
 	Diverged: {"diverged", "use a step below 2 over the largest eigenvalue; " +
 		"a matrix that is not positive definite needs another method"},

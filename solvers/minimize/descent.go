@@ -21,6 +21,19 @@ type GradientDescent struct {
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m GradientDescent) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
+	return m.prepare(ex, objective{whole: f}, n)
+}
+
+// PrepareRows compiles the method for a mean over rows, in pieces.
+func (m GradientDescent) PrepareRows(o RowsObjective) (*Minimizer, error) {
+	f, err := o.objective("gradient descent")
+	if err != nil {
+		return nil, err
+	}
+	return m.prepare(o.Bound.Executor, f, o.Bound.Lower.Start.Size())
+}
+
+func (m GradientDescent) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, error) {
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Step >= 0) || math.IsInf(m.Step, 0) {
 		return nil, fmt.Errorf("minimize: gradient descent: tolerance %g, %d steps of %g: wants a tolerance from 0 "+
 			"on, at least one step and a finite length",

@@ -9,5 +9,6 @@
 //	y := out.Last.Arrays["y"]
 //
 // Deterministic ones (GradientDescent, LBFGS, Newton) minimize a function of one vector, on all its data, to a
-// tolerance.
+// tolerance. PrepareRows takes a mean over rows and looks at so many rows at a time, where all of them would not fit
+// into memory together.
 package minimize

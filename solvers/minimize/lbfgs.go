@@ -24,6 +24,19 @@ const leastCurvature = 1e-10
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m LBFGS) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
+	return m.prepare(ex, objective{whole: f}, n)
+}
+
+// PrepareRows compiles the method for a mean over rows, in pieces.
+func (m LBFGS) PrepareRows(o RowsObjective) (*Minimizer, error) {
+	f, err := o.objective("L-BFGS")
+	if err != nil {
+		return nil, err
+	}
+	return m.prepare(o.Bound.Executor, f, o.Bound.Lower.Start.Size())
+}
+
+func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, error) {
 	m.Memory = cmp.Or(m.Memory, 10)
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || m.Memory < 1 {
 		return nil, fmt.Errorf("minimize: L-BFGS: tolerance %g, %d steps, a memory of %d: wants a tolerance from 0 "+

@@ -22,13 +22,15 @@ type Method interface {
 	Spec(b *problem.Bound, n int) (engine.Spec, error)
 }
 
-// usable are the features of a problem that the methods can use: x stays where it is, whatever holds it.
+// usable are the features of a problem that the methods can use. Sets and constraints of x do not matter, because x
+// stays where it is.
 const usable = problem.LowerSet | problem.UpperSet | problem.UpperConstraints | problem.ModelState
 
 // New compiles a run of n iterations that minimizes the problem's lower level over y at the start value of x; another x
 // can be written to the engine's variable "x".
 func New(b *problem.Bound, m Method, n int, seed uint64) (*engine.Engine, error) {
-	if err := b.Refuse(m.Name(), usable, "it takes gradient steps on one smooth objective"); err != nil {
+	const why = "it takes gradient steps on one smooth objective, of a variable that lasts"
+	if err := b.Refuse(m.Name(), usable, why); err != nil {
 		return nil, err
 	}
 	spec, err := m.Spec(b, n)

@@ -23,7 +23,8 @@ type Minimizer struct {
 	value, norm          *tensor.Variable // f(y) and |∇f(y)|; in a set the length of a projected unit step
 	step                 *tensor.Variable
 	trialValue, progress *tensor.Variable // f(trial) and ∇f(y)ᵀ(trial - y)
-	point, probe, accept *tensor.Function
+	point, probe         stage
+	accept               *tensor.Function
 
 	// direction computes along. Where it cannot, ok is false and the status says why.
 	direction func(ctx context.Context, out *Minimum) (status Status, ok bool, err error)
@@ -49,6 +50,31 @@ type Minimum struct {
 	GradientNorm float64 // in a set |y - P(y - ∇f(y))|, which is 0 at a minimizer
 }
 
+// stage is what is computed at a point: a program, sums over pieces of rows, and a program that reads them. What it
+// does not have is nil.
+type stage struct {
+	before *tensor.Function
+	sums   *problem.Sweep
+	after  *tensor.Function
+}
+
+func (s stage) run(ctx context.Context) error {
+	if s.before != nil {
+		if err := s.before.Run(1); err != nil {
+			return err
+		}
+	}
+	if s.sums != nil {
+		if err := s.sums.Run(ctx); err != nil {
+			return err
+		}
+	}
+	if s.after == nil {
+		return nil
+	}
+	return s.after.Run(1)
+}
+
 // newMinimizer makes the variables. Methods then set down and along, and call compile.
 func newMinimizer(ex *tensor.Executor, s settings, n int) *Minimizer {
 	sc := ex.Scope()
@@ -68,31 +94,48 @@ func (m *Minimizer) number(name string) *tensor.Variable { return m.scope.Number
 
 // compile makes the programs that all methods share; set is nil where y is free, else bound to the executor's device.
 // also are updates at a new point.
-func (m *Minimizer) compile(
-	f func(y *tensor.Node) *tensor.Node, set problem.Set, also ...tensor.Update,
-) (*Minimizer, error) {
+func (m *Minimizer) compile(f objective, set problem.Set, also ...tensor.Update) (*Minimizer, error) {
 	sc, y := m.scope, m.y.Node()
-	m.point = sc.Compile(m.name+" point", func() []tensor.Update {
-		v := f(y)
-		g := tensor.Grad(v, y)[0]
+	atPoint := func(g *tensor.Node) []tensor.Update {
 		norm := g.Norm()
 		if set != nil {
 			norm = set.Project(y.Sub(g), problem.Batch{}).Sub(y).Norm()
 		}
-		return append([]tensor.Update{
-			{Var: m.value, Value: v.Reshape()}, {Var: m.down, Value: g.Neg()}, {Var: m.norm, Value: norm},
-		}, also...)
-	})
-	m.probe = sc.Compile(m.name+" probe", func() []tensor.Update {
+		return append([]tensor.Update{{Var: m.down, Value: g.Neg()}, {Var: m.norm, Value: norm}}, also...)
+	}
+	trial := func() *tensor.Node {
 		t := y.Add(m.step.Node().Mul(m.along.Node()))
 		if set != nil {
 			t = set.Project(t, problem.Batch{})
 		}
+		return t
+	}
+	atTrial := func(t *tensor.Node) []tensor.Update {
 		return []tensor.Update{
-			{Var: m.trial, Value: t}, {Var: m.trialValue, Value: f(t).Reshape()},
-			{Var: m.progress, Value: tensor.Dot(m.down.Node(), t.Sub(y)).Neg()},
+			{Var: m.trial, Value: t}, {Var: m.progress, Value: tensor.Dot(m.down.Node(), t.Sub(y)).Neg()},
 		}
-	})
+	}
+	if f.whole != nil {
+		m.point.after = sc.Compile(m.name+" point", func() []tensor.Update {
+			v := f.whole(y)
+			return append([]tensor.Update{{Var: m.value, Value: v.Reshape()}}, atPoint(tensor.Grad(v, y)[0])...)
+		})
+		m.probe.after = sc.Compile(m.name+" probe", func() []tensor.Update {
+			t := trial()
+			return append(atTrial(t), tensor.Update{Var: m.trialValue, Value: f.whole(t).Reshape()})
+		})
+	} else {
+		g := m.vector("gradient", m.y.Size())
+		m.point.sums = f.sweep(sc, m.name+" point", func(rows problem.Batch) []problem.Sum {
+			v := f.piece(y, rows)
+			return []problem.Sum{{Var: m.value, Value: v.Reshape()}, {Var: g, Value: tensor.Grad(v, y)[0]}}
+		})
+		m.point.after = sc.Compile(m.name+" gradient", func() []tensor.Update { return atPoint(g.Node()) })
+		m.probe.before = sc.Compile(m.name+" trial", func() []tensor.Update { return atTrial(trial()) })
+		m.probe.sums = f.sweep(sc, m.name+" probe", func(rows problem.Batch) []problem.Sum {
+			return []problem.Sum{{Var: m.trialValue, Value: f.piece(m.trial.Node(), rows).Reshape()}}
+		})
+	}
 	m.accept = sc.Compile(m.name+" accept", func() []tensor.Update {
 		return []tensor.Update{{Var: m.y, Value: m.trial.Node()}}
 	})
@@ -105,13 +148,14 @@ func (m *Minimizer) compile(
 // Y is the variable [n] that Run starts from and leaves the minimizer in.
 func (m *Minimizer) Y() *tensor.Variable { return m.y }
 
-// Run minimizes from what Y holds, and returns between two steps when ctx ends. It ends Stagnated where round-off keeps
-// value and gradient from falling further: that is convergence to what the arithmetic allows.
+// Run minimizes from what Y holds, and returns between two steps, or two pieces of rows, when ctx ends. It ends
+// Stagnated where round-off keeps value and gradient from falling further: that is convergence to what the arithmetic
+// allows.
 func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
 	var out Minimum
 	target, best, lowest, stale, last := 0.0, math.Inf(1), math.Inf(1), 0, 0.0
 	for {
-		if err := errors.Join(ctx.Err(), m.point.Run(1)); err != nil {
+		if err := errors.Join(ctx.Err(), m.point.run(ctx)); err != nil {
 			return out, err
 		}
 		value, err1 := m.value.Number()
@@ -150,7 +194,7 @@ func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
 			out.Status = status
 			return out, err
 		}
-		if last, err = m.search(&out, m.first(last, &out)); err != nil {
+		if last, err = m.search(ctx, &out, m.first(last, &out)); err != nil {
 			return out, err
 		}
 		if last == 0 {
@@ -163,10 +207,10 @@ func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
 
 // search halves the step until the value falls by a small part of what the slope promises, up to round-off in the
 // value. It gives the step, 0 where there is none.
-func (m *Minimizer) search(out *Minimum, step float64) (float64, error) {
+func (m *Minimizer) search(ctx context.Context, out *Minimum, step float64) (float64, error) {
 	const decrease, halvings = 1e-4, 60
 	for range halvings {
-		if err := errors.Join(m.step.Write([]float64{step}), m.probe.Run(1)); err != nil {
+		if err := errors.Join(m.step.Write([]float64{step}), m.probe.run(ctx)); err != nil {
 			return 0, err
 		}
 		next, err1 := m.trialValue.Number()

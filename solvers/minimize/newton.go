@@ -3,7 +3,6 @@ package minimize
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"bilevel/solvers/linear"
@@ -22,6 +21,19 @@ type Newton struct {
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
+	return m.prepare(ex, objective{whole: f}, n)
+}
+
+// PrepareRows compiles the method for a mean over rows, in pieces.
+func (m Newton) PrepareRows(o RowsObjective) (*Minimizer, error) {
+	f, err := o.objective("Newton")
+	if err != nil {
+		return nil, err
+	}
+	return m.prepare(o.Bound.Executor, f, o.Bound.Lower.Start.Size())
+}
+
+func (m Newton) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, error) {
 	m.Forcing = cmp.Or(m.Forcing, 0.01)
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || !(m.Forcing > 0 && m.Forcing < 1) {
 		return nil, fmt.Errorf("minimize: Newton: tolerance %g, %d steps, forcing %g: wants a tolerance from 0 on, "+
@@ -29,15 +41,10 @@ func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node
 			m.Tol, m.MaxSteps, m.Forcing)
 	}
 	s := newMinimizer(ex, settings{"newton", m.Tol, m.MaxSteps, 3}, n)
-	y := s.y.Node()
-	solver := linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps, FromZero: true, Trust: true}
-	system, err := solver.Prepare(ex, func(v *tensor.Node) *tensor.Node {
-		return tensor.HVP(f(y), []*tensor.Node{y}, []*tensor.Node{v})[0]
-	}, n)
+	system, err := s.hessian(f, linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps, FromZero: true, Trust: true})
 	if err != nil {
-		return nil, errors.Join(err, s.scope.Close())
+		return nil, err
 	}
-	s.scope.Own(system.Close)
 	s.down, s.along = system.RHS(), system.Solution()
 	s.direction = func(ctx context.Context, out *Minimum) (Status, bool, error) {
 		st, err := system.Solve(ctx)

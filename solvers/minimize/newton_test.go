@@ -31,7 +31,8 @@ func run(t *testing.T, m *minimize.Minimizer, from []float64) ([]float64, minimi
 	return y, got
 }
 
-func newton(t *testing.T, ex *tensor.Executor, n minimize.Newton, f func(*tensor.Node) *tensor.Node, size int) *minimize.Minimizer {
+func newton(t *testing.T, ex *tensor.Executor, n minimize.Newton, f func(*tensor.Node) *tensor.Node,
+	size int) *minimize.Minimizer {
 	m, err := n.Prepare(ex, f, size)
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
@@ -69,11 +70,13 @@ func TestNewtonAgainstExact(t *testing.T) {
 	} {
 		ex := executor(t)
 		p := load(t, ex, c)
-		m := newton(t, ex, minimize.Newton{Tol: 1e-12, MaxSteps: 50}, lower(t, p, ex, p.Upper.Start.Flat), p.Lower.Start.Size())
+		m := newton(t, ex, minimize.Newton{Tol: 1e-12, MaxSteps: 50}, lower(t, p, ex, p.Upper.Start.Flat),
+			p.Lower.Start.Size())
 		want, _ := c.Exact(p.Upper.Start.Flat)
 		for _, from := range [][]float64{p.Lower.Start.Flat, far(p.Lower.Start.Size())} {
 			y, got := run(t, m, from)
-			require.Contains(t, []minimize.Status{minimize.Converged, minimize.Stagnated}, got.Status, "%s: %+v", name, got)
+			require.Contains(t, []minimize.Status{minimize.Converged, minimize.Stagnated}, got.Status, "%s: %+v",
+				name, got)
 			require.Less(t, got.GradientNorm, 1e-11*(1+floats.Norm(from, 2)), name)
 			require.InDeltaSlice(t, want, y, 1e-7*(1+floats.Norm(want, 2)), name)
 			require.GreaterOrEqual(t, got.Values, got.Steps)
@@ -171,11 +174,13 @@ func TestNewtonEnds(t *testing.T) {
 	require.Equal(t, minimize.Converged, got.Status)
 	require.Equal(t, 1, got.Steps)
 
-	concave := newton(t, ex, minimize.Newton{Tol: 1e-10, MaxSteps: 5}, func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y).Neg() }, 3)
+	concave := newton(t, ex, minimize.Newton{Tol: 1e-10, MaxSteps: 5},
+		func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y).Neg() }, 3)
 	_, got = run(t, concave, []float64{1, 2, 3})
 	require.Equal(t, minimize.NegativeCurvature, got.Status)
 
-	quartic := newton(t, ex, minimize.Newton{Tol: 1e-14, MaxSteps: 4}, func(y *tensor.Node) *tensor.Node { return y.Square().Square().Sum() }, 1)
+	quartic := newton(t, ex, minimize.Newton{Tol: 1e-14, MaxSteps: 4},
+		func(y *tensor.Node) *tensor.Node { return y.Square().Square().Sum() }, 1)
 	_, got = run(t, quartic, []float64{1})
 	require.Equal(t, minimize.MaxSteps, got.Status)
 	require.Equal(t, 4, got.Steps)
@@ -186,7 +191,8 @@ func TestNewtonEnds(t *testing.T) {
 	_, err := m.Run(ctx)
 	require.ErrorIs(t, err, context.Canceled)
 
-	for _, n := range []minimize.Newton{{MaxSteps: 0}, {Tol: -1, MaxSteps: 1}, {Tol: math.NaN(), MaxSteps: 1}, {MaxSteps: 1, Forcing: 1}, {MaxSteps: 1, CGSteps: -1}} {
+	for _, n := range []minimize.Newton{{MaxSteps: 0}, {Tol: -1, MaxSteps: 1}, {Tol: math.NaN(), MaxSteps: 1},
+		{MaxSteps: 1, Forcing: 1}, {MaxSteps: 1, CGSteps: -1}} {
 		_, err := n.Prepare(ex, square, 3)
 		require.Error(t, err, "%+v", n)
 	}

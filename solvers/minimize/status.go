@@ -25,7 +25,8 @@ var statusTexts = outcome.Texts{
 	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (device ref)"},
 	NegativeCurvature: {"negative curvature",
 		"the function is not convex here: use gradient descent, or add a squared norm"},
-	NotFinite: {"not finite", "look for NaN in the data, or steps that are too large"},
+	NotFinite: {"not finite",
+		"use smaller steps, or look in the data for NaN, very large values and labels outside the classes"},
 }
 
 func (s Status) String() string { return statusTexts.Name(uint8(s)) }

@@ -36,9 +36,11 @@ var featureTable = []struct {
 		"has constraint functions on the lower level", "lower constraints"},
 	{LowerResidual, func(p *Problem) bool { return p.Lower.Residual != nil },
 		"gives its lower level as the root of a residual", "residual"},
-	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level", "proximal map"},
+	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level",
+		"proximal map"},
 	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels", "many lower levels"},
-	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch", "lower variable by batch"},
+	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch",
+		"lower variable by batch"},
 	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics", "running statistics"},
 }
 
@@ -81,7 +83,7 @@ func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
 	return nil
 }
 
-// Check refuses problems that no algorithm can mean.
+// Check refuses problems that make no sense for any algorithm; its error says what is wrong and what is wanted.
 func (p *Problem) Check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)
@@ -101,17 +103,14 @@ func (p *Problem) Check() error {
 			return fail("the %s level has %d of Value, Loss and Residual; wants one", side, given)
 		case side == Upper && (l.Residual != nil || l.Prox != nil):
 			return fail("only a lower level can be a residual or have a proximal map")
+		case l.Residual != nil && l.Prox != nil:
+			return fail("a proximal map belongs to a Value or a Loss, but the lower level is a Residual")
 		}
 		if err := l.Rows.check(); err != nil {
 			return fail("the %s level's rows: %w", side, err)
 		}
-		if n := l.Rows.Count(); l.Sampler != nil {
-			if s := l.Sampler.Size(); s < 1 || n < 1 {
-				return fail("the %s level draws minibatches of %d from %d rows; wants at least one of each", side, s, n)
-			}
-			if err := l.Sampler.Check(n); err != nil {
-				return fail("the %s level: %w", side, err)
-			}
+		if err := checkSampler(fmt.Sprintf("the %s level", side), "rows", l.Sampler, l.Rows.Count()); err != nil {
+			return fail("%w", err)
 		}
 		if err := p.checkStart(side); err != nil {
 			return fail("%w", err)
@@ -120,12 +119,57 @@ func (p *Problem) Check() error {
 	if err := checkValues("running statistics", p.State); err != nil {
 		return fail("%w", err)
 	}
-	if b := p.Blocks; b != nil {
-		if b.Count < 1 || b.Combine > Worst || (b.Combine == Weighted) != (len(b.Weights) == b.Count) {
-			return fail("%d blocks with %d weights: wants at least one block, and a weight each where they are "+
-				"weighted",
-				b.Count, len(b.Weights))
+	if p.State.Size() > 0 && p.Upper.Loss == nil && p.Lower.Loss == nil {
+		return fail("there are running statistics, but no objective that can read them: give one as Loss")
+	}
+	if err := p.Blocks.check(); err != nil {
+		return fail("%w", err)
+	}
+	if !(p.Mu >= 0) || math.IsInf(p.Mu, 0) {
+		return fail("the modulus of convexity Mu is %g: wants a finite number from 0 on", p.Mu)
+	}
+	if c := p.Constants; c != nil {
+		for _, v := range []float64{c.GradXF, c.GradYF, c.Cross, c.Hessian, c.CrossNorm} {
+			if !(v >= 0) || math.IsInf(v, 0) {
+				return fail("one of the Constants is %g: wants finite numbers from 0 on", v)
+			}
 		}
+	}
+	return nil
+}
+
+func (b *Blocks) check() error {
+	if b == nil {
+		return nil
+	}
+	weighted := b.Combine == Weighted
+	switch {
+	case b.Count < 1:
+		return fmt.Errorf("%d blocks: wants at least one", b.Count)
+	case b.Combine > Worst:
+		return fmt.Errorf("unknown way to combine blocks, %d: there are Mean, Weighted and Worst", b.Combine)
+	case weighted && len(b.Weights) != b.Count || !weighted && b.Weights != nil:
+		return fmt.Errorf("%d blocks with %d weights: wants a weight each where Combine is Weighted, else none",
+			b.Count, len(b.Weights))
+	}
+	for i, w := range b.Weights {
+		if !(w >= 0) || math.IsInf(w, 0) {
+			return fmt.Errorf("block %d has the weight %g: wants finite numbers from 0 on", i, w)
+		}
+	}
+	return checkSampler("the problem", "blocks", b.Sampler, b.Count)
+}
+
+// checkSampler refuses a sampler whose size does not go with the number of rows (or blocks) that there are.
+func checkSampler(who, what string, s Sampler, n int) error {
+	if s == nil {
+		return nil
+	}
+	if size := s.Size(); size < 1 || n < 1 {
+		return fmt.Errorf("%s draws minibatches of %d from %d %s; wants at least one of each", who, size, n, what)
+	}
+	if err := s.Check(n); err != nil {
+		return fmt.Errorf("%s: %w", who, err)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every problem that cannot be meant is refused with a sentence, where it is checked or bound.
+// Every problem that makes no sense is refused with a sentence, where it is checked or bound.
 func TestCheck(t *testing.T) {
 	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
 	prox := func(z, _ *tensor.Node) *tensor.Node { return z }
@@ -30,6 +30,9 @@ func TestCheck(t *testing.T) {
 		},
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
 			p.Upper.Prox = prox
+		},
+		"a proximal map belongs to a Value or a Loss, but the lower level is a Residual": func(p *problem.Problem) {
+			p.Lower.Value, p.Lower.Residual, p.Lower.Prox = nil, value, prox
 		},
 		"the upper level has no start values": func(p *problem.Problem) {
 			p.Upper.Start = problem.Values{}
@@ -70,12 +73,34 @@ func TestCheck(t *testing.T) {
 		"the upper level: fixed minibatches of 4 do not divide 6 rows: 3 do": func(p *problem.Problem) {
 			p.Upper.Rows, p.Upper.Sampler = rows, problem.Fixed(4)
 		},
-		"0 blocks with 0 weights: wants at least one block": func(p *problem.Problem) { p.Blocks = &problem.Blocks{} },
+		`"z": 4 elements are no whole number of rows of shape [-1 -2]`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": problem.Reals([]float64{1, 2, 3, 4}, -1, -2)}
+		},
+		"0 blocks: wants at least one": func(p *problem.Problem) { p.Blocks = &problem.Blocks{} },
 		"3 blocks with 2 weights": func(p *problem.Problem) {
 			p.Blocks = &problem.Blocks{Count: 3, Weights: []float64{1, 2}, Combine: problem.Weighted}
 		},
-		"2 blocks with 2 weights": func(p *problem.Problem) {
+		"2 blocks with 2 weights: wants a weight each where Combine is Weighted": func(p *problem.Problem) {
 			p.Blocks = &problem.Blocks{Count: 2, Weights: []float64{1, 2}}
+		},
+		"block 1 has the weight NaN": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 2, Weights: []float64{1, math.NaN()}, Combine: problem.Weighted}
+		},
+		"unknown way to combine blocks, 9": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 2, Combine: 9}
+		},
+		"the problem: epochs of minibatches of 5 from 3 rows": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 3, Sampler: problem.Epochs(5)}
+		},
+		"the problem draws minibatches of 0 from 3 blocks": func(p *problem.Problem) {
+			p.Blocks = &problem.Blocks{Count: 3, Sampler: problem.WithReplacement(0)}
+		},
+		"the modulus of convexity Mu is -1": func(p *problem.Problem) { p.Mu = -1 },
+		"one of the Constants is NaN": func(p *problem.Problem) {
+			p.Constants = &problem.Constants{CrossNorm: math.NaN()}
+		},
+		"there are running statistics, but no objective that can read them": func(p *problem.Problem) {
+			p.State = problem.Vector(1)
 		},
 		"wants PerBatch.Start and PerBatch.Size": func(p *problem.Problem) {
 			p.PerBatch = &problem.PerBatch{Start: start}
@@ -83,8 +108,10 @@ func TestCheck(t *testing.T) {
 		"PerBatch.Size, and no Lower.Start": func(p *problem.Problem) {
 			p.PerBatch = &problem.PerBatch{Start: start, Size: size}
 		},
-		"the lower level's set: a box by batch without":                        perBatch(problem.BatchBox{}, rows),
-		"the lower level's set: 1 lower and 1 upper bounds for 12 coordinates": perBatch(problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, rows),
+		"the lower level's set: a box by batch without": perBatch(problem.BatchBox{}, rows),
+		"the lower level's set: 1 lower and 1 upper bounds for 12 coordinates": perBatch(
+			problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, rows,
+		),
 	} {
 		p := square(problem.Vector(0), problem.Vector(0))
 		change(p)

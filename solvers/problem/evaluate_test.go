@@ -83,7 +83,9 @@ func TestEvaluator(t *testing.T) {
 			for _, memory := range []int{0, 1 << 14, 4000} {
 				e, err := problem.NewEvaluator(ex, problem.Rows{"z": problem.Reals(z, 2)}, memory, []problem.Metric{
 					{Name: "square", Of: func(b problem.Batch) *tensor.Node { return score(b).Square() }},
-					{Name: "positive", Of: func(b problem.Batch) *tensor.Node { return tensor.Const(0).Lt(score(b)).Reshape(b.Rows, 1) }},
+					{Name: "positive", Of: func(b problem.Batch) *tensor.Node {
+						return tensor.Const(0).Lt(score(b)).Reshape(b.Rows, 1)
+					}},
 				}, []problem.PerRow{
 					{Name: "score", Type: tensor.Real, Of: score},
 					{Name: "class", Type: tensor.Int,
@@ -117,6 +119,7 @@ func TestEvaluator(t *testing.T) {
 					require.InEpsilon(t, sum, got.Sums["square"], 1e-5, "%d rows in batches of %d", n, e.Batch())
 					require.Equal(t, positive, got.Sums["positive"])
 					require.Equal(t, positive/float64(n), got.Mean("positive"))
+					require.True(t, math.IsNaN(got.Mean("positives")), "a name that is not there has no mean")
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				cancel()
@@ -219,7 +222,17 @@ func TestEvaluatorRefuses(t *testing.T) {
 			}}
 			return problem.NewEvaluator(ex, rows, 1000, []problem.Metric{wide}, nil)
 		},
-		"Reshape": func() (*problem.Evaluator, error) {
+		`the metric "nothing" gives no node`: func() (*problem.Evaluator, error) {
+			return problem.NewEvaluator(ex, rows, 0,
+				[]problem.Metric{{Name: "nothing", Of: func(problem.Batch) *tensor.Node { return nil }}}, nil)
+		},
+		`the result by row "label" gives Real [100] for a batch of 100 rows; wants one Int for each`: func() (
+			*problem.Evaluator, error) {
+			return problem.NewEvaluator(ex, rows, 0, nil, []problem.PerRow{{Name: "label", Type: tensor.Int,
+				Of: label.Of}})
+		},
+		`the metric "wrong" gives Real [100 2] for a batch of 100 rows; wants one Real for each`: func() (
+			*problem.Evaluator, error) {
 			return problem.NewEvaluator(ex, rows, 0,
 				[]problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("z") }}}, nil)
 		},

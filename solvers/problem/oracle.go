@@ -92,40 +92,63 @@ func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor
 		} else if l.Value != nil {
 			p.value = l.Value(xs, ys, b)
 		} else {
-			tensor.Fail("Oracle", "the lower level of %s is a residual, which has no value", o.b.Name)
+			fail("the lower level of %s is a residual, which has no value", o.b.Name)
 		}
 	})
 	switch {
 	case p.value == nil:
-		tensor.Fail("objective", "the %s objective of %s gives no node", side, o.b.Name)
+		fail("the %s objective of %s gives no node", side, o.b.Name)
 	case p.value.Size() != 1 || p.value.Type() != tensor.Real:
-		tensor.Fail("objective", "the %s objective of %s gives %s %v; wants one Real number",
+		fail("the %s objective of %s gives %s %v; wants one Real number",
 			side, o.b.Name, p.value.Type(), p.value.Shape())
 	case p.state != nil && state == nil:
-		tensor.Fail("objective", "the %s objective of %s moves running statistics, but the problem has no State", side,
-			o.b.Name)
+		fail("the %s objective of %s moves running statistics, but the problem has no State", side, o.b.Name)
 	case p.state != nil && !slices.Equal(p.state.Shape(), state.Shape()):
-		tensor.Fail("objective", "the %s objective of %s gives running statistics of shape %v; wants %v",
+		fail("the %s objective of %s gives running statistics of shape %v; wants %v",
 			side, o.b.Name, p.state.Shape(), state.Shape())
 	}
 	return p
 }
 
-// guard turns the use of a variable that is not there, which is a nil node, into an error that lists the names.
+// guard turns what goes wrong inside an objective into an error with the line of the objective: mostly the use of a
+// variable that is not there, which is a nil node.
 func (o *Oracle) guard(side Side, build func()) {
 	defer func() {
-		if r := recover(); r != nil {
-			if _, isRuntime := r.(runtime.Error); !isRuntime {
-				panic(r)
-			}
-			tensor.Fail("objective",
-				"the %s objective of %s failed: %v; the upper variables are %s, the lower ones %s, the running "+
-					"statistics %s",
-				side, o.b.Name, r,
+		r := recover()
+		if r == nil {
+			return
+		}
+		err, isRuntime := r.(runtime.Error)
+		if !isRuntime {
+			panic(r)
+		}
+		if strings.Contains(err.Error(), "nil pointer") {
+			fail("the %s objective of %s uses a variable that is not there: the upper variables are %s, the lower "+
+				"ones %s, the running statistics %s", side, o.b.Name,
 				named(o.b.Upper.Start.Layout), named(o.b.Lower.Start.Layout), named(o.b.State.Layout))
 		}
+		fail("the %s objective of %s failed: %v", side, o.b.Name, err)
 	}()
 	build()
+}
+
+// fail panics with a BuildError, which Compile gives back, that blames the nearest line outside the solvers: in the
+// objective where that is at work, else where the solver was called.
+func fail(format string, args ...any) {
+	e := &tensor.BuildError{Package: "problem", Op: "objective", Detail: fmt.Sprintf(format, args...), File: "unknown"}
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		inside := slices.ContainsFunc([]string{"runtime.", "bilevel/solvers", "bilevel/tensor"},
+			func(prefix string) bool { return strings.HasPrefix(f.Function, prefix) })
+		if !inside || strings.HasSuffix(f.File, "_test.go") {
+			e.File, e.Line = f.File, f.Line
+			break
+		}
+	}
+	panic(e)
 }
 
 func named(l params.Layout) string {
@@ -166,8 +189,8 @@ func (p *Point) GradY() *tensor.Node { _, gy := p.Grad(); return gy }
 func (p *Point) along(known map[*tensor.Node]*products, in, v *tensor.Node) *products {
 	d := known[v]
 	if d == nil {
-		slope := tensor.JVP([]*tensor.Node{p.value}, []*tensor.Node{in}, []*tensor.Node{v.StopGradient()})[0]
-		g := tensor.Grad(slope, p.x, p.y)
+		directional := tensor.JVP([]*tensor.Node{p.value}, []*tensor.Node{in}, []*tensor.Node{v.StopGradient()})[0]
+		g := tensor.Grad(directional, p.x, p.y)
 		d = &products{x: g[0], y: g[1]}
 		known[v] = d
 	}

@@ -91,14 +91,19 @@ func TestBatch(t *testing.T) {
 
 // What goes wrong in an objective is an error of Compile that says where, and what there is.
 func TestObjectiveErrors(t *testing.T) {
+	const variables = "the upper variables are scale, the lower ones w, bias, the running statistics without names"
 	for want, change := range map[string]func(*problem.Problem){
-		"the lower objective of named failed: runtime error: invalid memory address or nil pointer dereference; " +
-			"the upper variables are scale, the lower ones w, bias, the running statistics without names": func(p *problem.Problem) {
+		"the lower objective of named uses a variable that is not there: " + variables: func(p *problem.Problem) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y["W"].Sum() }
 		},
-		"the lower objective of named failed": func(p *problem.Problem) {
+		"uses a variable that is not there": func(p *problem.Problem) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node {
 				return y["w"].Flatten().Mul(x["scales"]).Sum()
+			}
+		},
+		"the lower objective of named failed: runtime error: index out of range": func(p *problem.Problem) {
+			p.Lower.Value = func(_, y problem.Vars, _ problem.Batch) *tensor.Node {
+				return []*tensor.Node{}[y["w"].Size()]
 			}
 		},
 		`the level has no rows called "zz" (there are: label, z); did you mean "z"?`: func(p *problem.Problem) {
@@ -137,6 +142,7 @@ func TestObjectiveErrors(t *testing.T) {
 			return []tensor.Update{{Var: v, Value: at.Value()}}
 		})
 		require.ErrorContains(t, err, want)
+		require.Regexp(t, `oracle_test\.go:\d+\)$`, err.Error(), "the line is the caller's")
 	}
 	p := named()
 	p.Lower.Value = func(problem.Vars, problem.Vars, problem.Batch) *tensor.Node { panic("mine") }

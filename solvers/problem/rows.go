@@ -55,9 +55,12 @@ func On(n *tensor.Node) Array {
 func rowsOf(elements int, row []int) int {
 	size := 1
 	for _, d := range row {
+		if d < 1 {
+			return -1
+		}
 		size *= d
 	}
-	if size < 1 || elements%size != 0 {
+	if elements%size != 0 {
 		return -1
 	}
 	return elements / size

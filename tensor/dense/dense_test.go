@@ -62,11 +62,13 @@ func TestWriteRefuses(t *testing.T) {
 	turned := tensor.New(tensor.WithShape(3, 2), tensor.WithBacking([]float64{1, 2, 3, 4, 5, 6}))
 	require.NoError(t, turned.T())
 	column := tensor.New(tensor.WithShape(3, 2), tensor.AsFortran([]float64{1, 2, 3, 4, 5, 6}))
-	window, err := tensor.New(tensor.WithShape(2, 6), tensor.WithBacking(make([]float64, 12))).Slice(nil, tensor.S(0, 3))
+	window, err := tensor.New(tensor.WithShape(2, 6), tensor.WithBacking(make([]float64, 12))).Slice(nil,
+		tensor.S(0, 3))
 	require.NoError(t, err)
 	for name, a := range map[string]*dense.Array{
 		"transposed": turned, "column-major": column, "a window": window.(*dense.Array),
-		"too few": tensor.New(tensor.WithBacking([]float64{1})), "int": tensor.New(tensor.WithBacking([]int{1, 2, 3, 4, 5, 6})),
+		"too few":      tensor.New(tensor.WithBacking([]float64{1})),
+		"int":          tensor.New(tensor.WithBacking([]int{1, 2, 3, 4, 5, 6})),
 		"bool":         tensor.New(tensor.WithBacking([]bool{true, false, true, true, true, true})),
 		"Int for Real": tensor.New(tensor.WithBacking([]int32{1, 2, 3, 4, 5, 6})),
 	} {

@@ -59,7 +59,8 @@ func transposed(ex *tensor.Executor, c Case, r *rand.Rand) Case {
 	return c
 }
 
-func randomVariable(ex *tensor.Executor, name string, shape []int, r *rand.Rand, sample func(*rand.Rand) float64) *tensor.Variable {
+func randomVariable(ex *tensor.Executor, name string, shape []int, r *rand.Rand,
+	sample func(*rand.Rand) float64) *tensor.Variable {
 	v := ex.Variable(name, tensor.Real, shape...)
 	values := make([]float64, v.Size())
 	for i := range values {

@@ -45,14 +45,20 @@ func TestCheckLaunch(t *testing.T) {
 	}
 	require.NoError(t, c.Check(most()))
 	for want, beyond := range map[string]func(*Launch){
-		"0 blocks along x: a card takes 1 to 100":                           func(l *Launch) { l.Grid[0] = 0 },
-		"11 blocks along y: a card takes 1 to 10":                           func(l *Launch) { l.Grid[1] = 11 },
-		"6 blocks along z: a card takes 1 to 5":                             func(l *Launch) { l.Grid[2] = 6 },
-		"65 threads of a block along z: a card takes 1 to 64":               func(l *Launch) { l.Block = [3]int{1, 1, 65} },
-		"-1 threads of a block along x: a card takes 1 to 1024":             func(l *Launch) { l.Block[0] = -1 },
-		"1001 threads of a block: a card takes at most 1000":                func(l *Launch) { l.Block = [3]int{1001, 1, 1} },
+		"0 blocks along x: a card takes 1 to 100": func(l *Launch) { l.Grid[0] = 0 },
+		"11 blocks along y: a card takes 1 to 10": func(l *Launch) { l.Grid[1] = 11 },
+		"6 blocks along z: a card takes 1 to 5":   func(l *Launch) { l.Grid[2] = 6 },
+		"65 threads of a block along z: a card takes 1 to 64": func(l *Launch) {
+			l.Block = [3]int{1, 1, 65}
+		},
+		"-1 threads of a block along x: a card takes 1 to 1024": func(l *Launch) { l.Block[0] = -1 },
+		"1001 threads of a block: a card takes at most 1000": func(l *Launch) {
+			l.Block = [3]int{1001, 1, 1}
+		},
 		"2001 bytes of shared memory of a block: a card takes at most 2000": func(l *Launch) { l.Shared++ },
-		"32765 bytes of parameters: a card takes at most 32764":             func(l *Launch) { l.Args[1] = make([]byte, 9) },
+		"32765 bytes of parameters: a card takes at most 32764": func(l *Launch) {
+			l.Args[1] = make([]byte, 9)
+		},
 	} {
 		l := most()
 		beyond(&l)

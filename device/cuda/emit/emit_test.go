@@ -48,10 +48,12 @@ func real(off int, strides ...int) emit.Array { return emit.Array{Off: off, Stri
 // The texts are part of what is reviewed: a change of the generator shows here.
 func TestGolden(t *testing.T) {
 	for name, p := range map[string]emit.Program{
-		"layer":    emit.Map(layer, []int{64, 32}, []emit.Array{real(0, 32, 1), real(0, 0, 1), real(4, 0, 1)}, []emit.Array{real(0, 32, 1)}),
+		"layer": emit.Map(layer, []int{64, 32}, []emit.Array{real(0, 32, 1), real(0, 0, 1), real(4, 0, 1)},
+			[]emit.Array{real(0, 32, 1)}),
 		"tail":     emit.Map(square, []int{1023}, []emit.Array{real(0, 1)}, []emit.Array{real(0, 1)}),
 		"triangle": emit.Map(triangle, []int{30, 20}, []emit.Array{real(1, 40, 2)}, []emit.Array{real(0, 1, 30)}),
-		"norm":     emit.Reduce(square, []int{100, 70}, []int{1}, []kind.Reduce{kind.Sum}, []emit.Array{real(0, 70, 1)}, []emit.Array{real(0, 1, 1)}),
+		"norm": emit.Reduce(square, []int{100, 70}, []int{1}, []kind.Reduce{kind.Sum}, []emit.Array{real(0, 70, 1)},
+			[]emit.Array{real(0, 1, 1)}),
 	} {
 		require.Len(t, p.Launches, 1, name)
 		text := p.Text[p.Launches[0].Module]
@@ -193,7 +195,8 @@ func TestPasses(t *testing.T) {
 		shape, axes []int
 		launches    int
 	}{
-		{[]int{1 << 18}, []int{0}, 2}, {[]int{5, 40000}, []int{1}, 2}, {[]int{70000, 3}, []int{0}, 2}, {[]int{20, 10}, []int{0}, 1}, {[]int{7, 1}, []int{1}, 1},
+		{[]int{1 << 18}, []int{0}, 2}, {[]int{5, 40000}, []int{1}, 2}, {[]int{70000, 3}, []int{0}, 2},
+		{[]int{20, 10}, []int{0}, 1}, {[]int{7, 1}, []int{1}, 1},
 	} {
 		n, kept := 1, 1
 		strides, outs := make([]int, len(c.shape)), make([]int, len(c.shape))
@@ -215,7 +218,8 @@ func TestPasses(t *testing.T) {
 			}
 			want[cell] += x[i] * x[i]
 		}
-		p := emit.Reduce(square, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{{Strides: strides}}, []emit.Array{{Strides: outs}})
+		p := emit.Reduce(square, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{{Strides: strides}},
+			[]emit.Array{{Strides: outs}})
 		require.Len(t, p.Launches, c.launches, "%v", c)
 		require.Equal(t, want, run(t, ptx.Exact, p, x, make([]float32, kept)), "%v", c)
 	}

@@ -193,7 +193,8 @@ func finishes() []finish {
 		{batch: 2, m: 37, n: 45, k: 520, processors: 8, transOut: true, odd: true},
 		{batch: 65537, m: 17, n: 1, k: 1, last: true}, {batch: 1, m: 5, n: 3, k: 0},
 	}
-	for _, size := range [][4]int{{124, 128, 12, 1}, {127, 125, 9, 1}, {68, 72, 12, 0}, {35, 67, 9, 0}, {132, 12, 12, 0}, {13, 131, 9, 0}} {
+	for _, size := range [][4]int{{124, 128, 12, 1}, {127, 125, 9, 1}, {68, 72, 12, 0}, {35, 67, 9, 0},
+		{132, 12, 12, 0}, {13, 131, 9, 0}} {
 		for bits := range 32 {
 			on := func(i int) bool { return bits>>i&1 == 1 }
 			c := finish{
@@ -237,7 +238,8 @@ func TestEpilogues(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 				t.Parallel()
-				for _, name := range c.run(t, ptx.Options{Sanitize: true, Seed: uint64(i % 8), Float: ptx.FloatMode(i % 3)}) {
+				for _, name := range c.run(t, ptx.Options{Sanitize: true, Seed: uint64(i % 8),
+					Float: ptx.FloatMode(i % 3)}) {
 					mu.Lock()
 					if i := strings.LastIndex(name, "_"); len(name)-i == 9 {
 						seen[name[:i]] = true

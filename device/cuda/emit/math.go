@@ -166,7 +166,8 @@ var piHalf = func() (parts [3]float64) {
 func truncate(x float64, n int) float64 { return math.Ldexp(math.Trunc(math.Ldexp(x, n)), -n) }
 
 // digits is a zero word and the first 224 binary digits of 2/π (as in fdlibm, e_rem_pio2.c).
-const digits = ".const .align 4 .b32 digits[8] = {0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};\n\n"
+const digits = ".const .align 4 .b32 digits[8] = {0, 0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, " +
+	"0x3C439041, 0xFE5163AB};\n\n"
 
 // largeAngle puts the exact reduction of M. Payne and R. Hanek (SIGNUM Newsletter 18, 1983) in place of r and q where
 // |a| is large. With |a| = m·2ᵉ, m an integer of 24 bits, those digits of 2/π count whose weight in 2ᵉ·2/π is at most

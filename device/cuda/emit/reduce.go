@@ -69,8 +69,8 @@ func tile(cells, terms int, along bool) tiling {
 // Reduce makes the kernels that evaluate the expression over shape and combine its first len(kinds) results over axes;
 // further results are stored whole. There is at least one result of each.
 //
-// A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks share
-// a result, they store parts, which a further pass reduces in the same way.
+// A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks
+// share a result, they store parts, which a further pass reduces in the same way.
 func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) Program {
 	if slices.Contains(shape, 0) { // no terms
 		return nothing(shape, axes, kinds, in, out)
@@ -150,7 +150,8 @@ func (s *space) alongTerms(kept, terms []axis) bool {
 
 // pass adds the kernel of one pass to the program. Operands of arrays are named by operand; with splits, the reduced
 // results go to scratch memory of a level.
-func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tiling, operand func(v int) kernels.Operand, level int) {
+func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tiling, operand func(v int) kernels.Operand,
+	level int) {
 	n := t.cells * t.terms
 	w := newWriter()
 	x := newIndex(w, s.wide(append(slices.Clone(kept), terms...), max(n, len(kinds)*t.splits*t.cells)))

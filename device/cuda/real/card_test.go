@@ -340,7 +340,8 @@ func TestCleaning(t *testing.T) {
 	require.NoError(t, err)
 	everywhere(t, func(t *testing.T, m machine) {
 		c := clean.Config{
-			Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: "soba", Schedule: "linear", Step: 0.1, OuterStep: 60, Reg: 0.3,
+			Corrupt: 0.5, Train: 1000, Val: 400, Algorithm: "soba", Schedule: "linear", Step: 0.1,
+			OuterStep: 60, Reg: 0.3,
 			Iterations: 200, Batch: 64, Records: 4,
 		}
 		if m.simulated {
@@ -379,7 +380,8 @@ func TestRequiredCard(t *testing.T) {
 		}
 	}
 	self := exec.Command(os.Args[0], "-test.run=^TestReplay$/^card$", "-test.v")
-	for _, c := range []struct{ value, says string }{{"", "--- SKIP: TestReplay/card"}, {"1", "--- FAIL: TestReplay/card"}} {
+	for _, c := range []struct{ value, says string }{{"", "--- SKIP: TestReplay/card"},
+		{"1", "--- FAIL: TestReplay/card"}} {
 		cmd := *self
 		cmd.Env = append(os.Environ(), requireGPU+"="+c.value)
 		out, err := cmd.CombinedOutput()

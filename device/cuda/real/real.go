@@ -122,11 +122,13 @@ func (d *real) describe(i int) (driver.Card, error) {
 		to        *int
 	}{
 		{cu.ComputeCapabilityMajor, &card.Capability[0]}, {cu.ComputeCapabilityMinor, &card.Capability[1]},
-		{cu.MultiprocessorCount, &card.Processors}, {cu.ClockRate, &card.ClockKHz}, {cu.MaxThreadsPerBlock, &card.MaxThreads},
+		{cu.MultiprocessorCount, &card.Processors}, {cu.ClockRate, &card.ClockKHz},
+		{cu.MaxThreadsPerBlock, &card.MaxThreads},
 		{cu.MaxGridDimX, &card.MaxGrid[0]}, {cu.MaxGridDimY, &card.MaxGrid[1]}, {cu.MaxGridDimZ, &card.MaxGrid[2]},
 		{cu.MaxSharedMemoryPerBlock, &card.MaxShared},
 		{C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &card.MaxSharedMore},
-		{cu.L2CacheSize, &card.L2}, {cu.MemoryClockRate, &card.MemoryClockKHz}, {cu.GlobalMemoryBusWidth, &card.BusBits},
+		{cu.L2CacheSize, &card.L2}, {cu.MemoryClockRate, &card.MemoryClockKHz},
+		{cu.GlobalMemoryBusWidth, &card.BusBits},
 	} {
 		if *a.to, err = dev.Attribute(a.attribute); err != nil {
 			return card, d.failed("cuDeviceGetAttribute", fmt.Sprintf("%s, attribute %d", which, a.attribute), err)

@@ -36,8 +36,8 @@ func with(t *testing.T, version, init int) string {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "cuda.c")
 	require.NoError(t, os.WriteFile(source, []byte(library), 0o600))
-	out, err := exec.Command(compiler, "-shared", "-fPIC", fmt.Sprintf("-DVERSION=%d", version), fmt.Sprintf("-DINIT=%d", init),
-		"-o", filepath.Join(dir, "libcuda.so.1"), source).
+	out, err := exec.Command(compiler, "-shared", "-fPIC", fmt.Sprintf("-DVERSION=%d", version),
+		fmt.Sprintf("-DINIT=%d", init), "-o", filepath.Join(dir, "libcuda.so.1"), source).
 		CombinedOutput()
 	require.NoError(t, err, string(out))
 
@@ -69,7 +69,8 @@ func TestDriversOfManyKinds(t *testing.T) {
 		version, init int
 		want          string
 	}{
-		{"too old", 11040, 0, "the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
+		{"too old", 11040, 0,
+			"the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
 		{"no card", 12020, 100, "0 <nil>"},
 		{"not in order", 12040, 803, "cuInit failed with CUDA error 803: CUDA_ERROR_OF_TEST"},
 		{"calls missing", 12040, 0, "0 cuDeviceGet failed with CUDA error 801: card 0: CUDA_ERROR_OF_TEST"},

@@ -8,7 +8,8 @@ package real
 #include <string.h>
 
 // launch gives the kernel its parameters, which lie one after the other in bytes, each from a multiple of 16 on.
-static CUresult launch(CUfunction f, const unsigned int *shape, unsigned int shared, CUstream s, char *bytes, const size_t *at, size_t n) {
+static CUresult launch(CUfunction f, const unsigned int *shape, unsigned int shared, CUstream s, char *bytes,
+                       const size_t *at, size_t n) {
 	void *params[n + 1];
 	for (size_t i = 0; i < n; i++) params[i] = bytes + at[i];
 	return cuLaunchKernel(f, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shared, s, params, NULL);

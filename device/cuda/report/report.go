@@ -47,9 +47,11 @@ type Row struct {
 	Bytes   float64  `json:"bytes"`   // the least that the operation moves: every operand once
 	FLOP    float64  `json:"flop"`    // the least that it does; 0 where counting makes no sense
 
-	Bound    string   `json:"bound"`            // the peak that sets the least time: "memory", "fp32" or "tf32"; "" without a model
-	Seconds  *float64 `json:"seconds"`          // median; null where it failed
-	OfPeak   *float64 `json:"of_peak"`          // the least time by that peak over Seconds; above 1 where the L2 cache holds the operands
+	// Bound is the peak that sets the least time: "memory", "fp32" or "tf32"; "" without a model.
+	Bound   string   `json:"bound"`
+	Seconds *float64 `json:"seconds"` // median; null where it failed
+	// OfPeak is the least time by that peak over Seconds; above 1 where the L2 cache holds the operands.
+	OfPeak   *float64 `json:"of_peak"`
 	Estimate *float64 `json:"estimate_seconds"` // by the model, launches included
 	Ratio    *float64 `json:"measured_over_estimate"`
 	Prepare  float64  `json:"prepare_seconds"` // of the host: planning, compiling what was not loaded yet, capturing
@@ -88,8 +90,10 @@ type Options struct {
 }
 
 const (
-	measured  = "measured: median of %d samples by the driver's events after %d runs to warm up, each of as many replays of a graph, back to back, as take about %g ms"
-	simulated = "simulated: one run under the sanitizer, timed by the model of internal/ptx; nothing was measured, and sizes are small"
+	measured = "measured: median of %d samples by the driver's events after %d runs to warm up, each of as many " +
+		"replays of a graph, back to back, as take about %g ms"
+	simulated = "simulated: one run under the sanitizer, timed by the model of internal/ptx; nothing was measured, " +
+		"and sizes are small"
 )
 
 // Sampled is how many blocks of a launch an estimate runs.

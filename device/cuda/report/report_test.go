@@ -218,7 +218,8 @@ func TestSizesOfACard(t *testing.T) {
 
 func TestNamesOfCards(t *testing.T) {
 	for name, want := range map[string]string{
-		"NVIDIA H100 80GB HBM3": "H100", "NVIDIA A100-SXM4-80GB": "A100", "NVIDIA GeForce RTX 4090": "RTX4090", "NVIDIA H200": "H200",
+		"NVIDIA H100 80GB HBM3": "H100", "NVIDIA A100-SXM4-80GB": "A100", "NVIDIA GeForce RTX 4090": "RTX4090",
+		"NVIDIA H200": "H200",
 		// GH200: by its compute capability
 		"NVIDIA GH200 480GB": "H100", "NVIDIA B200": "B200", "simulated RTX4090": "RTX4090",
 	} {

@@ -70,13 +70,15 @@ func Scenes() []Scene {
 		product("deep", factors{}, func(s Size) (b, m, n, k int) { return 1, 64, 64, 64 * s.Side }),
 		product("batch of tiny", factors{}, func(s Size) (b, m, n, k int) { return s.Words / 64, 8, 8, 8 }),
 	}
-	for _, f := range []factors{{}, {turnA: true}, {turnB: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} {
+	for _, f := range []factors{{}, {turnA: true}, {turnB: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true},
+		{odd: true, mask: true}} {
 		all = append(all,
 			product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }),
 			product("narrow", f, func(s Size) (b, m, n, k int) { return 1, s.Side, 16, s.Side }))
 	}
 	// narrow results stay in float32
-	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true}, {odd: true, mask: true}} {
+	for _, f := range []factors{{}, {turnA: true}, {turnA: true, turnB: true}, {odd: true}, {mask: true},
+		{odd: true, mask: true}} {
 		f.tensor = true
 		all = append(all, product("square", f, func(s Size) (b, m, n, k int) { return 1, s.Side, s.Side, s.Side }))
 	}
@@ -97,7 +99,8 @@ func Scenes() []Scene {
 	for _, cast := range []struct {
 		name     string
 		from, to device.Type
-	}{{"copy", device.Real, device.Real}, {"copy to real", device.Int, device.Real}, {"copy to int", device.Real, device.Int}} {
+	}{{"copy", device.Real, device.Real}, {"copy to real", device.Int, device.Real},
+		{"copy to int", device.Real, device.Int}} {
 		for _, how := range []string{"dense", "transposed", "strided"} {
 			all = append(all, copied(cast.name+", "+how, cast.from, cast.to, how))
 		}
@@ -118,7 +121,8 @@ func (f factors) String() string {
 	for _, word := range []struct {
 		on   bool
 		name string
-	}{{f.turnA, ", A transposed"}, {f.turnB, ", B transposed"}, {f.odd, ", unaligned"}, {f.mask, ", masked"}, {f.tensor, ", tf32"}} {
+	}{{f.turnA, ", A transposed"}, {f.turnB, ", B transposed"}, {f.odd, ", unaligned"}, {f.mask, ", masked"},
+		{f.tensor, ", tf32"}} {
 		if word.on {
 			text += word.name
 		}
@@ -276,7 +280,8 @@ func copied(name string, from, to device.Type, how string) Scene {
 
 // emitted are expressions as compiled programs have them, by the names of their uses.
 func emitted() []Scene {
-	fused := func(name string, flop int, op device.Op, reads int, e func(x []int, b *body) []int, place func(w *work, n int)) Scene {
+	fused := func(name string, flop int, op device.Op, reads int, e func(x []int, b *body) []int,
+		place func(w *work, n int)) Scene {
 		return Scene{Name: name, work: func(s Size) *work {
 			n := s.Words
 			w := &work{shape: fmt.Sprint(n), flop: float64(flop) * float64(n)}

@@ -336,8 +336,10 @@ func TestVersions(t *testing.T) {
 func TestTargets(t *testing.T) {
 	cards := []string{"a100", "rtx4090", "h100", "b200"} // 8.0, 8.9, 9.0, 10.0
 	for target, runs := range map[string][]bool{
-		"sm_50": {true, true, true, true}, "sm_80": {true, true, true, true}, "sm_86": {false, true, true, true}, "sm_89": {false, true, true, true},
-		"sm_90": {false, false, true, true}, "sm_90a": {false, false, true, false}, "sm_100": {false, false, false, true},
+		"sm_50": {true, true, true, true}, "sm_80": {true, true, true, true}, "sm_86": {false, true, true, true},
+		"sm_89": {false, true, true, true},
+		"sm_90": {false, false, true, true}, "sm_90a": {false, false, true, false},
+		"sm_100":  {false, false, false, true},
 		"sm_100f": {false, false, false, true}, "sm_120": {false, false, false, false},
 	} {
 		d, err := sim.New(cards...)

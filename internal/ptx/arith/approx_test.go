@@ -37,7 +37,8 @@ func approximations() map[arith.Approx]struct {
 		})},
 		arith.DivFull: {exact.F32(), exact.Div},
 		arith.DivApprox: {exact.F32(), func(x, y exact.Value) exact.Value {
-			if !x.NaN && !y.NaN && !y.Inf() && exact.New().Abs(y.X).Cmp(exact.New().SetMantExp(big.NewFloat(1), 126)) > 0 {
+			if !x.NaN && !y.NaN && !y.Inf() &&
+				exact.New().Abs(y.X).Cmp(exact.New().SetMantExp(big.NewFloat(1), 126)) > 0 {
 				if x.Inf() {
 					return exact.Value{NaN: true}
 				}
@@ -52,8 +53,8 @@ func approximations() map[arith.Approx]struct {
 	}
 }
 
-// arguments are the inputs of one instruction: edges, every 16-bit encoding, or single precision numbers spread over the range
-// where the function is interesting.
+// arguments are the inputs of one instruction: edges, every 16-bit encoding, or single precision numbers spread over
+// the range where the function is interesting.
 func arguments(op arith.Approx, f exact.Format, count int) []uint64 {
 	list := exact.Edges(f)
 	r := random()
@@ -74,7 +75,8 @@ func arguments(op arith.Approx, f exact.Format, count int) []uint64 {
 		}
 	}
 	for i := range 32 { // multiples of π/2 and integers
-		list = append(list, uint64(math.Float32bits(float32(i)*math.Pi/2)), uint64(math.Float32bits(float32(-5*i))), uint64(math.Float32bits(float32(i))+1))
+		list = append(list, uint64(math.Float32bits(float32(i)*math.Pi/2)), uint64(math.Float32bits(float32(-5*i))),
+			uint64(math.Float32bits(float32(i))+1))
 	}
 	return list
 }
@@ -168,8 +170,11 @@ func TestBounds(t *testing.T) {
 		kind arith.BoundKind
 		log  float64
 	}{
-		{arith.Sin, 1, arith.Absolute, -20.5}, {arith.Sin, 6.3, arith.Absolute, -14.7}, {arith.Sin, -6.2, arith.Absolute, -20.5}, {arith.Cos, 100, arith.Absolute, -14.7}, {arith.Rsqrt, 1, arith.Relative, -22.9},
-		{arith.Lg2, 1.5, arith.Absolute, -22}, {arith.Lg2, 4, arith.Relative, -22}, {arith.Tanh, 1, arith.Relative, -11},
+		{arith.Sin, 1, arith.Absolute, -20.5}, {arith.Sin, 6.3, arith.Absolute, -14.7},
+		{arith.Sin, -6.2, arith.Absolute, -20.5}, {arith.Cos, 100, arith.Absolute, -14.7},
+		{arith.Rsqrt, 1, arith.Relative, -22.9},
+		{arith.Lg2, 1.5, arith.Absolute, -22}, {arith.Lg2, 4, arith.Relative, -22},
+		{arith.Tanh, 1, arith.Relative, -11},
 		{arith.Sqrt, 1, arith.Relative, -23}, {arith.Ex2, 1, arith.ULP, 1}, {arith.Rcp, 1, arith.ULP, 0},
 	} {
 		b := row.op.Bound(math.Float32bits(row.x))
@@ -186,7 +191,9 @@ func TestApproxF64(t *testing.T) {
 	coarse := exact.Format{Exp: 11, Frac: 20, NaN: 0x7fffffff}
 	for _, a := range exact.Edges(exact.F64()) {
 		v := coarse.Decode(a>>32, true)
-		require.Equal(t, coarse.Flush(coarse.Encode(exact.Div(exact.Float(1), v), "rn"))<<32, arith.RcpApproxF64(a), "rcp %x", a)
-		require.Equal(t, coarse.Flush(coarse.Encode(exact.Div(exact.Float(1), exact.Sqrt(v)), "rn"))<<32, arith.RsqrtApproxF64(a), "rsqrt %x", a)
+		require.Equal(t, coarse.Flush(coarse.Encode(exact.Div(exact.Float(1), v), "rn"))<<32, arith.RcpApproxF64(a),
+			"rcp %x", a)
+		require.Equal(t, coarse.Flush(coarse.Encode(exact.Div(exact.Float(1), exact.Sqrt(v)), "rn"))<<32,
+			arith.RsqrtApproxF64(a), "rsqrt %x", a)
 	}
 }

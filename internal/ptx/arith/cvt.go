@@ -33,12 +33,12 @@ func scalarOf(name string) (scalar, bool) {
 	return scalar{}, false
 }
 
-// Cvt returns cvt.dst.src with the modifiers of m (PTX ISA 9.7.9.21): a function from the bits of the source, in the low
-// part of the word, to those of the result; a signed integer result is sign-extended to 64 bits. The types are PTX's
-// words: s8 to s64, u8 to u64, f16, bf16, tf32, f32, f64. The error says which rule of the instruction is broken.
+// Cvt returns cvt.dst.src with the modifiers of m (PTX ISA 9.7.9.21): a function from the bits of the source, in the
+// low part of the word, to those of the result; a signed integer result is sign-extended to 64 bits. The types are
+// PTX's words: s8 to s64, u8 to u64, f16, bf16, tf32, f32, f64. The error says which rule of the instruction is broken.
 //
-// NaN becomes zero as an integer, but 1<<(size-1) if the source is f64 or the result has 64 bits (PTX ISA, integer notes of cvt);
-// as a float it becomes the canonical NaN.
+// NaN becomes zero as an integer, but 1<<(size-1) if the source is f64 or the result has 64 bits (PTX ISA, integer
+// notes of cvt); as a float it becomes the canonical NaN.
 func Cvt(dst, src string, m Mode) (func(uint64) uint64, error) {
 	d, okD := scalarOf(dst)
 	s, okS := scalarOf(src)
@@ -80,7 +80,8 @@ func (m Mode) cvtRule(d, s scalar) string {
 		return "bf16 does not convert from or to 8 bits"
 	case m.Sat && brain, m.Sat && m.Relu, m.Sat && m.SatFinite:
 		return "sat does not go with bf16, relu or satfinite"
-	case (m.Relu || m.SatFinite) && (d.name != "f16" && d.name != "bf16" && !tf32 || s.name != "f32" || m.FTZ || !tf32 && m.Round > RZ):
+	case (m.Relu || m.SatFinite) &&
+		(d.name != "f16" && d.name != "bf16" && !tf32 || s.name != "f32" || m.FTZ || !tf32 && m.Round > RZ):
 		return "relu and satfinite are for f32 to f16, bf16 or tf32 with rn or rz, without ftz"
 	case m.Round == RNA && !tf32:
 		return "rna is for tf32 alone"

@@ -22,7 +22,8 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{name: "u8", size: 8}, {name: "u16", size: 16}, {name: "u32", size: 32}, {name: "u64", size: 64},
-		{name: "s8", size: 8, signed: true}, {name: "s16", size: 16, signed: true}, {name: "s32", size: 32, signed: true}, {name: "s64", size: 64, signed: true},
+		{name: "s8", size: 8, signed: true}, {name: "s16", size: 16, signed: true},
+		{name: "s32", size: 32, signed: true}, {name: "s64", size: 64, signed: true},
 		{name: "f16", size: 16, float: true, f: exact.F16()}, {name: "bf16", size: 16, float: true, f: exact.BF16()},
 		{name: "tf32", size: 32, float: true, f: exact.Format{Exp: 8, Frac: 10}},
 		{name: "f32", size: 32, float: true, f: exact.F32()}, {name: "f64", size: 64, float: true, f: exact.F64()},
@@ -199,7 +200,8 @@ func TestCvtRefuses(t *testing.T) {
 func TestCvtPack(t *testing.T) {
 	for name, f := range map[string]exact.Format{"f16x2": exact.F16(), "bf16x2": exact.BF16()} {
 		k := kind{name: name, float: true, f: f}
-		for _, m := range []arith.Mode{{Round: arith.RN}, {Round: arith.RZ}, {Round: arith.RN, Relu: true}, {Round: arith.RZ, SatFinite: true}} {
+		for _, m := range []arith.Mode{{Round: arith.RN}, {Round: arith.RZ}, {Round: arith.RN, Relu: true},
+			{Round: arith.RZ, SatFinite: true}} {
 			pack, err := arith.CvtPack(name, m)
 			require.NoError(t, err)
 			list := exact.Edges(exact.F32())

@@ -10,10 +10,11 @@
 //	cvt        Cvt (any two scalar types), CvtPack (two f32 into f16x2 or bf16x2)
 //	approx     Approx.Eval (correctly rounded), Approx.Perturb (anywhere within the documented error), Approx.Bound
 //	tensor     Dot.F32 F16: one rounding, or the published truncating models Ampere and Hopper
-//	integer    AddSat SubSat MadHiSat MulHi{S32,U32,S64,U64} Mul24{S,U} Div Rem Sad Shl Shr ShfL ShfR Bfe Bfi Bfind Fns
-//	           Lop3 Prmt.Permute Szext Bmsk Dp4a Dp2a, Int (comparison); what Go's operators and math/bits do is not repeated
+//	integer    AddSat SubSat MadHiSat MulHi{S32,U32,S64,U64} Mul24{S,U} Div Rem Sad Shl Shr ShfL ShfR Bfe Bfi Bfind
+//	           Fns Lop3 Prmt.Permute Szext Bmsk Dp4a Dp2a, Int (comparison); what Go's operators and math/bits do is
+//	           not repeated
 //	words      ParseRound ParseCmp ParsePrmt ParseClass read suffixes
 //
-// The zero Mode is the plain instruction. Results that are not numbers have one canonical encoding each (NaN32 and its like); min, max,
-// abs, neg and copysign, which only choose or move bits, keep what they pass on.
+// The zero Mode is the plain instruction. Results that are not numbers have one canonical encoding each (NaN32 and its
+// like); min, max, abs, neg and copysign, which only choose or move bits, keep what they pass on.
 package arith

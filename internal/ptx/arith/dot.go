@@ -2,17 +2,17 @@ package arith
 
 import "math"
 
-// A Dot is a model of the dot product c + Σ a[k]·b[k·stride] of a tensor core: of numbers of tf32, bfloat16 or binary16 as float64,
-// at most MaxDot of them. The zero Dot is exact: the sum of exact products and c, rounded once to nearest even, the least
-// error a machine could have.
+// A Dot is a model of the dot product c + Σ a[k]·b[k·stride] of a tensor core: of numbers of tf32, bfloat16 or binary16
+// as float64, at most MaxDot of them. The zero Dot is exact: the sum of exact products and c, rounded once to nearest
+// even, the least error a machine could have.
 //
 // With Block > 0 it cuts as tensor cores do: Block products at a time are aligned with the accumulator to the largest
-// exponent, cut toward zero below 23+Extra fraction bits and added exactly, and the sum is cut to binary32, or rounded to
-// nearest even for binary16. That tensor cores align and cut is the finding of M. Fasi, N. J. Higham, M. Mikaitis,
+// exponent, cut toward zero below 23+Extra fraction bits and added exactly, and the sum is cut to binary32, or rounded
+// to nearest even for binary16. That tensor cores align and cut is the finding of M. Fasi, N. J. Higham, M. Mikaitis,
 // S. Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330, 2021; Block and Extra of each
-// card are those of the models to F. A. Khattak, M. Mikaitis, "Accurate models of NVIDIA tensor cores", arXiv:2512.07004,
-// which their authors publish (north-numerical-computing/MATLAB-tensor-core). Those models hold subnormal inputs at the
-// smallest normal exponent, which this one does not: it cuts less there.
+// card are those of the models to F. A. Khattak, M. Mikaitis, "Accurate models of NVIDIA tensor cores",
+// arXiv:2512.07004, which their authors publish (north-numerical-computing/MATLAB-tensor-core). Those models hold
+// subnormal inputs at the smallest normal exponent, which this one does not: it cuts less there.
 type Dot struct {
 	Block int
 	Extra int
@@ -70,8 +70,8 @@ func exactSum(c float64, a, b []float64, stride int) float64 {
 	return s
 }
 
-// expand is exactSum by a sum of several numbers that do not overlap: J. R. Shewchuk, "Adaptive precision floating-point
-// arithmetic and fast robust geometric predicates", 1997.
+// expand is exactSum by a sum of several numbers that do not overlap: J. R. Shewchuk, "Adaptive precision
+// floating-point arithmetic and fast robust geometric predicates", 1997.
 func expand(c float64, a, b []float64, stride int) float64 {
 	naive := c
 	for k, x := range a {

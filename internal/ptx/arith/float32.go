@@ -28,7 +28,8 @@ func bits32(f float32) uint32 {
 // FmaRN is a · b + c rounded once, to nearest even: fma.rn.f32.
 //
 // The product is exact in binary64. Rounding the binary64 sum once more errs only where it lies halfway between two
-// binary32 numbers without being the exact sum, or in the subnormal range; there fmaSlow repeats the sum rounded to odd.
+// binary32 numbers without being the exact sum, or in the subnormal range; there fmaSlow repeats the sum rounded to
+// odd.
 func FmaRN(a, b, c uint32) uint32 {
 	p := float64(math.Float32frombits(a)) * float64(math.Float32frombits(b))
 	s := p + float64(math.Float32frombits(c))

@@ -37,7 +37,8 @@ func halfFamily(name string, f exact.Format, h arith.Half) family {
 		return func(m arith.Mode, a uint64) uint64 { return uint64(g(m, uint16(a))) }
 	}
 	return family{
-		name: name, f: f, add: w(h.Add), sub: w(h.Sub), mul: w(h.Mul), min: w(h.Min), max: w(h.Max), abs: one(h.Abs), neg: one(h.Neg),
+		name: name, f: f, add: w(h.Add), sub: w(h.Sub), mul: w(h.Mul), min: w(h.Min), max: w(h.Max), abs: one(h.Abs),
+		neg:    one(h.Neg),
 		fma:    func(m arith.Mode, a, b, c uint64) uint64 { return uint64(h.Fma(m, uint16(a), uint16(b), uint16(c))) },
 		rounds: true, flushes: true, clamps: true, relu: true,
 	}
@@ -47,17 +48,21 @@ func families() []family {
 	return []family{
 		{
 			name: "f32", f: exact.F32(), rounds: true, flushes: true, clamps: true,
-			add: wide2(arith.Mode.AddF32), sub: wide2(arith.Mode.SubF32), mul: wide2(arith.Mode.MulF32), div: wide2(arith.Mode.DivF32),
+			add: wide2(arith.Mode.AddF32), sub: wide2(arith.Mode.SubF32), mul: wide2(arith.Mode.MulF32),
+			div: wide2(arith.Mode.DivF32),
 			min: wide2(arith.Mode.MinF32), max: wide2(arith.Mode.MaxF32),
 			fma: func(m arith.Mode, a, b, c uint64) uint64 { return uint64(m.FmaF32(uint32(a), uint32(b), uint32(c))) },
-			rcp: wide1(arith.Mode.RcpF32), sqrt: wide1(arith.Mode.SqrtF32), abs: wide1(arith.Mode.AbsF32), neg: wide1(arith.Mode.NegF32),
+			rcp: wide1(arith.Mode.RcpF32), sqrt: wide1(arith.Mode.SqrtF32), abs: wide1(arith.Mode.AbsF32),
+			neg: wide1(arith.Mode.NegF32),
 		},
 		{
 			name: "f64", f: exact.F64(), rounds: true,
-			add: arith.Mode.AddF64, sub: arith.Mode.SubF64, mul: arith.Mode.MulF64, div: arith.Mode.DivF64, fma: arith.Mode.FmaF64,
+			add: arith.Mode.AddF64, sub: arith.Mode.SubF64, mul: arith.Mode.MulF64, div: arith.Mode.DivF64,
+			fma: arith.Mode.FmaF64,
 			min: arith.Mode.MinF64, max: arith.Mode.MaxF64,
 			rcp: arith.Mode.RcpF64, sqrt: arith.Mode.SqrtF64,
-			abs: func(_ arith.Mode, a uint64) uint64 { return arith.AbsF64(a) }, neg: func(_ arith.Mode, a uint64) uint64 { return arith.NegF64(a) },
+			abs: func(_ arith.Mode, a uint64) uint64 { return arith.AbsF64(a) },
+			neg: func(_ arith.Mode, a uint64) uint64 { return arith.NegF64(a) },
 		},
 		halfFamily("f16", exact.F16(), arith.F16()),
 		halfFamily("bf16", exact.BF16(), arith.BF16()),
@@ -116,7 +121,8 @@ func TestUnaryAgainstBigFloat(t *testing.T) {
 			for _, a := range inputs {
 				v := f.Decode(a, m.FTZ)
 				if fam.rcp != nil {
-					require.Equalf(t, finish(f, m, exact.Div(exact.Float(1), v)), fam.rcp(m, a), "%s rcp %+v %x", fam.name, m, a)
+					require.Equalf(t, finish(f, m, exact.Div(exact.Float(1), v)), fam.rcp(m, a), "%s rcp %+v %x",
+						fam.name, m, a)
 					require.Equalf(t, finish(f, m, exact.Sqrt(v)), fam.sqrt(m, a), "%s sqrt %+v %x", fam.name, m, a)
 				}
 				if m.Round == arith.RN && !m.Sat {
@@ -210,7 +216,8 @@ func TestFmaRNAtTies(t *testing.T) {
 	f := exact.F32()
 	r := random()
 	check := func(a, b, c uint32) {
-		v := exact.Add(exact.Mul(f.Decode(uint64(a), false), f.Decode(uint64(b), false)), f.Decode(uint64(c), false), "rn")
+		v := exact.Add(exact.Mul(f.Decode(uint64(a), false), f.Decode(uint64(b), false)),
+			f.Decode(uint64(c), false), "rn")
 		if want, got := uint32(f.Encode(v, "rn")), arith.FmaRN(a, b, c); want != got {
 			t.Fatalf("fma %x, %x, %x gives %x, want %x", a, b, c, got, want)
 		}
@@ -251,7 +258,8 @@ func TestMinMax(t *testing.T) {
 		list := exact.Edges(f)
 		modes := []arith.Mode{{}}
 		if fam.flushes {
-			modes = append(modes, arith.Mode{FTZ: true}, arith.Mode{NaN: true}, arith.Mode{XorSign: true}, arith.Mode{NaN: true, XorSign: true, FTZ: true})
+			modes = append(modes, arith.Mode{FTZ: true}, arith.Mode{NaN: true}, arith.Mode{XorSign: true},
+				arith.Mode{NaN: true, XorSign: true, FTZ: true})
 		}
 		for _, m := range modes {
 			for _, a := range list {
@@ -346,7 +354,8 @@ func TestComparisons(t *testing.T) {
 				for _, ftz := range []bool{false, true} {
 					m := arith.Mode{FTZ: ftz}
 					x, y := exact.F16().Decode(a, ftz), exact.F16().Decode(b, ftz)
-					require.Equal(t, want(exact.Compare(x, y)), arith.F16().Holds(m, c, uint16(a), uint16(b)), "%s %x %x", word, a, b)
+					require.Equal(t, want(exact.Compare(x, y)), arith.F16().Holds(m, c, uint16(a), uint16(b)),
+						"%s %x %x", word, a, b)
 				}
 			}
 		}

@@ -30,7 +30,8 @@ func miniOf(name string) (mini, error) {
 	return mini{}, fmt.Errorf("cvt has no format %s", name)
 }
 
-// bits rounds v to the nearest number of the format, ties to even; what lies beyond becomes the largest one (satfinite).
+// bits rounds v to the nearest number of the format, ties to even; what lies beyond becomes the largest one
+// (satfinite).
 func (f mini) bits(m Mode, v float64) uint8 {
 	if v != v {
 		return miniNaN

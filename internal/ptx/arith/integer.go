@@ -44,7 +44,8 @@ func MulHiS64(a, b int64) int64 {
 	return int64(MulHiU64(uint64(a), uint64(b)) - uint64(a>>63&b) - uint64(b>>63&a))
 }
 
-// Mul24U is the product of the lower 24 bits of a and b, 48 bits long: mul24.lo is its lower word, mul24.hi its bits 16 to 47.
+// Mul24U is the product of the lower 24 bits of a and b, 48 bits long: mul24.lo is its lower word, mul24.hi its bits 16
+// to 47.
 func Mul24U(a, b uint32) uint64 { return uint64(a&0xffffff) * uint64(b&0xffffff) }
 
 // Mul24S is Mul24U for signed numbers of 24 bits.
@@ -114,7 +115,8 @@ func Bfe[T int32 | uint32 | int64 | uint64](a T, pos, length uint32) T {
 	return a>>pos&(1<<length-1) | -fill<<length
 }
 
-// Bfi is b with its bits from pos on replaced by the lower length bits of a: bfi. Only the lower 8 bits of pos and length count.
+// Bfi is b with its bits from pos on replaced by the lower length bits of a: bfi. Only the lower 8 bits of pos and
+// length count.
 func Bfi[T uint32 | uint64](a, b T, pos, length uint32) T {
 	pos, length = pos&0xff, length&0xff
 	mask := (T(1)<<length - 1) << pos
@@ -162,7 +164,8 @@ func Fns(mask, base uint32, n int32) uint32 {
 // Lop3 is the bitwise function of three inputs with truth table lut: lop3.b32.
 func Lop3(a, b, c uint32, lut uint8) uint32 {
 	var d uint32
-	for i, m := range [8]uint32{^a & ^b & ^c, ^a & ^b & c, ^a & b & ^c, ^a & b & c, a & ^b & ^c, a & ^b & c, a & b & ^c, a & b & c} {
+	for i, m := range [8]uint32{^a & ^b & ^c, ^a & ^b & c, ^a & b & ^c, ^a & b & c, a & ^b & ^c, a & ^b & c, a & b & ^c,
+		a & b & c} {
 		if lut>>i&1 != 0 {
 			d |= m
 		}

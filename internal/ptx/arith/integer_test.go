@@ -37,18 +37,24 @@ func TestProductsAndSums(t *testing.T) {
 			require.Equal(t, uint32(clampTo(op((*big.Int).Sub, s, r), 32)), uint32(arith.SubSat(int32(a), int32(b))))
 			high := new(big.Int).Rsh(op((*big.Int).Mul, s, r), 32)
 			require.Equal(t, uint32(word(high)), uint32(arith.MulHiS32(int32(a), int32(b))))
-			require.Equal(t, uint32(clampTo(op((*big.Int).Add, high, signed(uint64(c), 32)), 32)), uint32(arith.MadHiSat(int32(a), int32(b), int32(c))))
+			require.Equal(t, uint32(clampTo(op((*big.Int).Add, high, signed(uint64(c), 32)), 32)),
+				uint32(arith.MadHiSat(int32(a), int32(b), int32(c))))
 			u, v := unsigned(x, 32), unsigned(y, 32)
 			require.Equal(t, uint32(word(new(big.Int).Rsh(op((*big.Int).Mul, u, v), 32))), arith.MulHiU32(a, b))
-			require.Equal(t, word(new(big.Int).Rsh(op((*big.Int).Mul, unsigned(x, 64), unsigned(y, 64)), 64)), arith.MulHiU64(x, y))
-			require.Equal(t, word(new(big.Int).Rsh(op((*big.Int).Mul, signed(x, 64), signed(y, 64)), 64)), uint64(arith.MulHiS64(int64(x), int64(y))))
+			require.Equal(t, word(new(big.Int).Rsh(op((*big.Int).Mul, unsigned(x, 64), unsigned(y, 64)), 64)),
+				arith.MulHiU64(x, y))
+			require.Equal(t, word(new(big.Int).Rsh(op((*big.Int).Mul, signed(x, 64), signed(y, 64)), 64)),
+				uint64(arith.MulHiS64(int64(x), int64(y))))
 			require.Equal(t, word(op((*big.Int).Mul, unsigned(x, 24), unsigned(y, 24))), arith.Mul24U(a, b))
-			require.Equal(t, word(op((*big.Int).Mul, signed(x, 24), signed(y, 24))), uint64(arith.Mul24S(int32(a), int32(b))))
+			require.Equal(t, word(op((*big.Int).Mul, signed(x, 24), signed(y, 24))),
+				uint64(arith.Mul24S(int32(a), int32(b))))
 
 			distance := op((*big.Int).Sub, s, r)
-			require.Equal(t, uint32(word(op((*big.Int).Add, distance.Abs(distance), signed(uint64(c), 32)))), uint32(arith.Sad(int32(a), int32(b), int32(c))))
+			require.Equal(t, uint32(word(op((*big.Int).Add, distance.Abs(distance), signed(uint64(c), 32)))),
+				uint32(arith.Sad(int32(a), int32(b), int32(c))))
 			distance = op((*big.Int).Sub, unsigned(x, 16), unsigned(y, 16))
-			require.Equal(t, uint16(word(op((*big.Int).Add, distance.Abs(distance), unsigned(uint64(c), 16)))), arith.Sad(uint16(a), uint16(b), uint16(c)))
+			require.Equal(t, uint16(word(op((*big.Int).Add, distance.Abs(distance), unsigned(uint64(c), 16)))),
+				arith.Sad(uint16(a), uint16(b), uint16(c)))
 		}
 	}
 }
@@ -57,11 +63,16 @@ func TestDivision(t *testing.T) {
 	list := exact.IntegerEdges()
 	for _, x := range list {
 		for _, y := range list {
-			divide(t, int16(x), int16(y), signed(x, 16), signed(y, 16), func(n *big.Int) int16 { return int16(word(n)) })
-			divide(t, uint16(x), uint16(y), unsigned(x, 16), unsigned(y, 16), func(n *big.Int) uint16 { return uint16(word(n)) })
-			divide(t, int32(x), int32(y), signed(x, 32), signed(y, 32), func(n *big.Int) int32 { return int32(word(n)) })
-			divide(t, uint32(x), uint32(y), unsigned(x, 32), unsigned(y, 32), func(n *big.Int) uint32 { return uint32(word(n)) })
-			divide(t, int64(x), int64(y), signed(x, 64), signed(y, 64), func(n *big.Int) int64 { return int64(word(n)) })
+			divide(t, int16(x), int16(y), signed(x, 16), signed(y, 16),
+				func(n *big.Int) int16 { return int16(word(n)) })
+			divide(t, uint16(x), uint16(y), unsigned(x, 16), unsigned(y, 16),
+				func(n *big.Int) uint16 { return uint16(word(n)) })
+			divide(t, int32(x), int32(y), signed(x, 32), signed(y, 32),
+				func(n *big.Int) int32 { return int32(word(n)) })
+			divide(t, uint32(x), uint32(y), unsigned(x, 32), unsigned(y, 32),
+				func(n *big.Int) uint32 { return uint32(word(n)) })
+			divide(t, int64(x), int64(y), signed(x, 64), signed(y, 64),
+				func(n *big.Int) int64 { return int64(word(n)) })
 			divide(t, x, y, unsigned(x, 64), unsigned(y, 64), word)
 		}
 	}
@@ -81,7 +92,8 @@ func divide[T arith.Integer](t *testing.T, a, b T, x, y *big.Int, narrow func(*b
 	require.Equal(t, narrow(op((*big.Int).Rem, x, y)), r, "%v %% %v", a, b)
 }
 
-var amounts = []uint32{0, 1, 2, 7, 8, 15, 16, 17, 24, 30, 31, 32, 33, 62, 63, 64, 65, 127, 128, 254, 255, 256, 257, 1 << 31, 1<<32 - 1}
+var amounts = []uint32{0, 1, 2, 7, 8, 15, 16, 17, 24, 30, 31, 32, 33, 62, 63, 64, 65, 127, 128, 254, 255, 256, 257,
+	1 << 31, 1<<32 - 1}
 
 // bit is bit i of u, 0 outside of size bits.
 func bit(u uint64, i, size uint32) uint64 {
@@ -133,7 +145,8 @@ func TestShifts(t *testing.T) {
 				}
 				both := unsigned(x, 64)
 				lo, hi := uint32(x), uint32(x>>32)
-				require.Equal(t, uint32(word(new(big.Int).Rsh(new(big.Int).Lsh(both, uint(k)), 32))), arith.ShfL(lo, hi, n, wrap))
+				require.Equal(t, uint32(word(new(big.Int).Rsh(new(big.Int).Lsh(both, uint(k)), 32))),
+					arith.ShfL(lo, hi, n, wrap))
 				require.Equal(t, uint32(word(new(big.Int).Rsh(both, uint(k)))), arith.ShfR(lo, hi, n, wrap))
 			}
 		}
@@ -281,7 +294,8 @@ func TestLop3(t *testing.T) {
 		}
 		require.Equal(t, want, arith.Lop3(a, b, c, uint8(lut)), "%#x", lut)
 	}
-	require.Equal(t, uint32(0b1010&0b1100|^uint32(0b1010)&0b0110), arith.Lop3(0b1010, 0b1100, 0b0110, 0xca)) // PTX's 0xf0, 0xcc, 0xaa
+	// PTX's 0xf0, 0xcc, 0xaa
+	require.Equal(t, uint32(0b1010&0b1100|^uint32(0b1010)&0b0110), arith.Lop3(0b1010, 0b1100, 0b0110, 0xca))
 }
 
 func TestPrmt(t *testing.T) {

@@ -1,6 +1,7 @@
 package arith
 
-// A Round is a rounding modifier. Default means that none was written: to nearest even for arithmetic, none needed for exact conversions.
+// A Round is a rounding modifier. Default means that none was written: to nearest even for arithmetic, none needed for
+// exact conversions.
 type Round uint8
 
 const (
@@ -56,8 +57,8 @@ type Mode struct {
 	XorSign   bool // .xorsign.abs: min and max compare magnitudes; the sign is the exclusive or of the inputs'
 }
 
-// Canonical NaNs, the results of arithmetic whose outcome is not a number (PTX ISA 9.7.3 and 9.7.4). Double precision keeps
-// payloads on the hardware; this package gives the one below everywhere.
+// Canonical NaNs, the results of arithmetic whose outcome is not a number (PTX ISA 9.7.3 and 9.7.4). Double precision
+// keeps payloads on the hardware; this package gives the one below everywhere.
 const (
 	NaN16   = 0x7fff
 	NaNBF16 = 0x7fff

@@ -11,8 +11,8 @@ const prec = 400
 
 func number(x float64) *big.Float { return new(big.Float).SetPrec(prec).SetFloat64(x) }
 
-// slow is the result of a function of one argument, rounded to odd in binary64: for the arguments, about one in a million, where
-// value lies too close to a tie to say on which side.
+// slow is the result of a function of one argument, rounded to odd in binary64: for the arguments, about one in a
+// million, where value lies too close to a tie to say on which side.
 func (f Approx) slow(x float64) float64 {
 	var z *big.Float
 	switch f {

@@ -11,7 +11,8 @@ type Module struct {
 	Files       map[int]string    // .file: index to name, as written
 	Vars        []*Var            // variables of module scope, in order
 	Aliases     map[string]string // .alias: other names of functions; nil: none
-	Funcs       []*Func           // entries and functions, in order; a declaration without body has Body == nil and Declared
+	// Funcs are entries and functions, in order; a declaration without body has Body == nil and Declared.
+	Funcs []*Func
 }
 
 // A Space is a state space, as PTX writes it after the dot.
@@ -28,11 +29,13 @@ const (
 
 // A Var is a variable, a register set or a parameter.
 type Var struct {
-	Space   Space
-	Type    string // "b8", "f32", "pred", …
-	Vector  int    // 1, 2 or 4 (.v2, .v4)
-	Name    string
-	Count   int   // registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name. Sets in memory are Vars each
+	Space  Space
+	Type   string // "b8", "f32", "pred", …
+	Vector int    // 1, 2 or 4 (.v2, .v4)
+	Name   string
+	// Count is that of registers: %r<Count> declares %r0 … %r(Count-1); 0: one register of that very name. Sets in
+	// memory are Vars each.
+	Count   int
 	Dims    []int // array sizes; -1 for [] without an initialiser
 	Align   int   // bytes; 0: natural
 	Extern  bool
@@ -114,10 +117,11 @@ const (
 // An Operand is one argument of an instruction.
 type Operand struct {
 	Kind   Kind
-	Name   string    // Register, Symbol, Address: the name; names of nested scopes are those of Func.Vars
-	Offset int64     // Symbol, Address
-	Bits   uint64    // Integer (two's complement), Float32, Float64
-	Not    bool      // !%p
-	Minus  bool      // -%r (mad and kin in old texts; an integer's sign is in Bits)
-	List   []Operand // Vector, Pair, List; Address: what follows the first comma, the coordinates of textures and tensors
+	Name   string // Register, Symbol, Address: the name; names of nested scopes are those of Func.Vars
+	Offset int64  // Symbol, Address
+	Bits   uint64 // Integer (two's complement), Float32, Float64
+	Not    bool   // !%p
+	Minus  bool   // -%r (mad and kin in old texts; an integer's sign is in Bits)
+	// Vector, Pair, List; Address: what follows the first comma, the coordinates of textures and tensors
+	List []Operand
 }

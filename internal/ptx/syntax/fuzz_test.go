@@ -11,8 +11,10 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add(header + ".global .v2 .f32 x[][2] = {{{1.0}, {2.0, 0f3F800000}}}; .global .u64 y[2] = {generic(x)+4, 0};")
-	f.Add(header + ".func (.reg .b32 r) f(.param .align 8 .b8 q[8]) .noreturn { L: { .reg .b32 t<3>; @!p bra L; call (r), f, (1); } }")
-	f.Add(header + ".entry k { p: .callprototype _ (.param .b32 _); t: .branchtargets p, t; .loc 1 2 3, function_name s+1, inlined_at 1 2 3 a b|_, -c, [1], [t+-1, {q}], (1+2*~3>>4) ; }")
+	f.Add(header + ".func (.reg .b32 r) f(.param .align 8 .b8 q[8]) .noreturn { L: { .reg .b32 t<3>; @!p bra L; call " +
+		"(r), f, (1); } }")
+	f.Add(header + ".entry k { p: .callprototype _ (.param .b32 _); t: .branchtargets p, t; .loc 1 2 3, " +
+		"function_name s+1, inlined_at 1 2 3 a b|_, -c, [1], [t+-1, {q}], (1+2*~3>>4) ; }")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := Parse("f", text)
 		if err != nil {

@@ -157,7 +157,8 @@ func (l *lexer) numberEnd(i int) int {
 	if end < len(l.text) && l.text[end] == '.' {
 		end = l.run(end + 1)
 	}
-	if last := l.text[end-1] | 0x20; last == 'e' && end+1 < len(l.text) && (l.text[end] == '+' || l.text[end] == '-') && isDigit(l.text[end+1]) {
+	if last := l.text[end-1] | 0x20; last == 'e' && end+1 < len(l.text) && (l.text[end] == '+' || l.text[end] == '-') &&
+		isDigit(l.text[end+1]) {
 		end = l.run(end + 1)
 	}
 	return end

@@ -39,8 +39,8 @@ func (p *parser) place() place {
 	return place{p.plain("the number of a file"), p.plain("a line"), p.plain("a column")}
 }
 
-// loc reads what follows .loc (PTX ISA 11.5.4). The place after inlined_at is that of an earlier .loc, whose own Inlined
-// goes on from there; the last one of that place counts.
+// loc reads what follows .loc (PTX ISA 11.5.4). The place after inlined_at is that of an earlier .loc, whose own
+// Inlined goes on from there; the last one of that place counts.
 func (p *parser) loc() {
 	at := p.place()
 	label, offset := "", 0

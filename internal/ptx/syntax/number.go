@@ -59,7 +59,8 @@ func (p *parser) operator() string {
 	return ""
 }
 
-// constant reads an expression of numbers whose operators bind at least as closely as least. A sign may stand before a float.
+// constant reads an expression of numbers whose operators bind at least as closely as least. A sign may stand before a
+// float.
 func (p *parser) constant(least int) Operand {
 	v := p.primary()
 	for {

@@ -22,15 +22,18 @@ func parse(t *testing.T, text string) *Module {
 // body parses the body of a kernel k(.param .u64 p) with some registers.
 func body(t *testing.T, text string) *Func {
 	t.Helper()
-	m := parse(t, ".visible .entry k(.param .u64 p)\n{\n.reg .b32 %r<9>; .reg .b64 %rd<3>; .reg .pred %p<3>;\n"+text+"\n}")
+	m := parse(t, ".visible .entry k(.param .u64 p)\n{\n.reg .b32 %r<9>; .reg .b64 %rd<3>; .reg .pred %p<3>;\n"+
+		text+"\n}")
 	require.Len(t, m.Funcs, 1)
 	return m.Funcs[0]
 }
 
 func TestHeader(t *testing.T) {
-	m, err := Parse("t.ptx", "// a comment\n/* another\n one */ .version 8.2\n.target sm_90a, debug\n.address_size 64\n.file 7 \"a b.cu\", 123, 45\n\x00")
+	m, err := Parse("t.ptx", "// a comment\n/* another\n one */ .version 8.2\n.target sm_90a, debug\n"+
+		".address_size 64\n.file 7 \"a b.cu\", 123, 45\n\x00")
 	require.NoError(t, err)
-	require.Equal(t, &Module{Version: "8.2", Target: []string{"sm_90a", "debug"}, AddressSize: 64, Files: map[int]string{7: "a b.cu"}}, m)
+	require.Equal(t, &Module{Version: "8.2", Target: []string{"sm_90a", "debug"}, AddressSize: 64,
+		Files: map[int]string{7: "a b.cu"}}, m)
 	m, err = Parse("t.ptx", ".version 7.0 .target sm_75")
 	require.NoError(t, err)
 	require.Equal(t, 32, m.AddressSize, "PTX ISA 11.1.3: the default")
@@ -111,7 +114,8 @@ func TestOperands(t *testing.T) {
 }
 
 func TestStatements(t *testing.T) {
-	f := body(t, `L0: @%p1 ld.global.nc.L1::no_allocate.L2::128B.v4.f32 {%r1,%r2,%r3,%r4}, [%rd1]; @!%p2 bra L0; $L__BB0_1:
+	f := body(t,
+		`L0: @%p1 ld.global.nc.L1::no_allocate.L2::128B.v4.f32 {%r1,%r2,%r3,%r4}, [%rd1]; @!%p2 bra L0; $L__BB0_1:
 tex.2d .v4.f32.s32 ret; bra.uni end;
 M: M2: bar.sync 0;
 end:`)
@@ -121,7 +125,8 @@ end:`)
 	}, texts(f))
 	require.Equal(t, []string{"global", "nc", "L1::no_allocate", "L2::128B", "v4", "f32"}, f.Body[0].Mods)
 	require.Equal(t, map[string]int{"L0": 0, "$L__BB0_1": 2, "M": 4, "M2": 4, "end": 5}, f.Labels)
-	require.Equal(t, []int{7, 7, 8, 8, 9}, []int{f.Body[0].Line, f.Body[1].Line, f.Body[2].Line, f.Body[3].Line, f.Body[4].Line})
+	require.Equal(t, []int{7, 7, 8, 8, 9},
+		[]int{f.Body[0].Line, f.Body[1].Line, f.Body[2].Line, f.Body[3].Line, f.Body[4].Line})
 	require.Nil(t, f.Body[0].Loc)
 	f.Body[0].Mods = append(f.Body[0].Mods, "x") // slices of neighbours are apart
 	f.Body[0].Args = append(f.Body[0].Args, reg("x"))
@@ -140,7 +145,8 @@ func texts(f *Func) []string {
 // Inline assembly repeats the same names in scopes of its own.
 func TestNestedScopes(t *testing.T) {
 	f := body(t, `.reg .b32 t;
-{ .reg .pred q; .reg .b32 t, u<3>; setp.ne.b32 q, t, u2; @q bra DONE; LOOP: @!q bra LOOP; { .reg .b32 t; mov.b32 t, u1; bra DONE; } DONE: }
+{ .reg .pred q; .reg .b32 t, u<3>; setp.ne.b32 q, t, u2; @q bra DONE; LOOP: @!q bra LOOP;
+  { .reg .b32 t; mov.b32 t, u1; bra DONE; } DONE: }
 { .reg .pred q; .param .b32 a; st.param.b32 [a+0], t; @q bra DONE; DONE: bra OUT; mov.b32 %r1, %r8; }
 { .reg .b32 %r<2>; mov.b32 %r1, %r2; mov.b32 t.x, s; .shared .b32 s; mov.u32 t, s; }
 OUT: mov.b32 t, u2;`)
@@ -156,7 +162,8 @@ OUT: mov.b32 t, u2;`)
 		names = append(names, fmt.Sprint(v.Space, " ", v.Type, " ", v.Name, " ", v.Count))
 	}
 	require.Equal(t, []string{
-		"reg b32 t 0", "reg pred q$1 0", "reg b32 t$1 0", "reg b32 u$1_ 3", "reg b32 t$2 0", "reg pred q$3 0", "param b32 a$3 0",
+		"reg b32 t 0", "reg pred q$1 0", "reg b32 t$1 0", "reg b32 u$1_ 3", "reg b32 t$2 0", "reg pred q$3 0",
+		"param b32 a$3 0",
 		"reg b32 %r$4_ 2", "shared b32 s$4 0",
 	}, names)
 	require.Equal(t, Register, f.Body[12].Args[0].Kind)
@@ -207,11 +214,13 @@ B: }
 	}, texts(m.Funcs[3]))
 	proto := m.Funcs[3].Prototypes["proto$2"]
 	require.Equal(t, []*Var{{Space: Param, Type: "b32", Vector: 1, Name: "_", Line: 18}}, proto.Results)
-	require.Equal(t, &Var{Space: Param, Type: "b8", Vector: 1, Name: "_", Dims: []int{12}, Align: 4, Line: 18}, proto.Params[1])
+	require.Equal(t, &Var{Space: Param, Type: "b8", Vector: 1, Name: "_", Dims: []int{12}, Align: 4, Line: 18},
+		proto.Params[1])
 	require.True(t, proto.NoReturn)
 	require.Equal(t, map[string][]string{"ts$2": {"A$2", "B$2"}}, m.Funcs[3].Targets)
 	require.Equal(t, map[string]int{"A$2": 4, "B$2": 5}, m.Funcs[3].Labels)
-	require.True(t, m.Funcs[0].Extern && m.Funcs[0].Declared && m.Funcs[1].Declared && m.Funcs[1].NoReturn && m.Funcs[2].Weak)
+	require.True(t, m.Funcs[0].Extern && m.Funcs[0].Declared && m.Funcs[1].Declared && m.Funcs[1].NoReturn &&
+		m.Funcs[2].Weak)
 	require.Equal(t, 24, m.Funcs[1].Results[0].Size())
 	require.Nil(t, m.Funcs[0].Body)
 	require.NotNil(t, m.Funcs[3].Body)
@@ -237,7 +246,8 @@ func TestEntry(t *testing.T) {
 	require.Equal(t, [3]int{32, 1, 1}, f.ReqThreads)
 	require.Equal(t, []int{2, 64}, []int{f.MinBlocks, f.MaxRegs})
 	require.True(t, f.Visible && f.Entry && !f.Declared)
-	require.Equal(t, []int{8, 24, 16, 8}, []int{f.Params[0].Size(), f.Params[1].Size(), f.Params[2].Size(), f.Params[3].Size()})
+	require.Equal(t, []int{8, 24, 16, 8},
+		[]int{f.Params[0].Size(), f.Params[1].Size(), f.Params[2].Size(), f.Params[3].Size()})
 }
 
 func TestVariables(t *testing.T) {
@@ -254,24 +264,40 @@ func TestVariables(t *testing.T) {
 		return list
 	}
 	for text, want := range map[string]Var{
-		".global .align 4 .u32 x":                              {Space: Global, Type: "u32", Vector: 1, Align: 4},
-		".extern .shared .align 16 .b8 x[]":                    {Space: Shared, Type: "b8", Vector: 1, Align: 16, Dims: []int{-1}, Extern: true},
-		".visible .const .f64 x = 0f3FC00000":                  {Space: Const, Type: "f64", Vector: 1, Visible: true, Init: ints(int64(math.Float64bits(1.5)))},
-		".weak .global .attribute(.managed) .u32 x = -7":       {Space: Global, Type: "u32", Vector: 1, Weak: true, Init: ints(-7)},
-		".common .global .f32 x = 0f7FC00001":                  {Space: Global, Type: "f32", Vector: 1, Weak: true, Init: ints(0x7fc00001)},
-		".global .f32 x[2] = {1.5, -2e3}":                      {Space: Global, Type: "f32", Vector: 1, Dims: []int{2}, Init: f32(1.5, -2000)},
-		".global .b32 x = 0d3FF8000000000000":                  {Space: Global, Type: "b32", Vector: 1, Init: f32(1.5)},
-		".global .f64 x = -1.5":                                {Space: Global, Type: "f64", Vector: 1, Init: ints(int64(math.Float64bits(-1.5)))},
-		".global .b8 x[4] = {1, 2}":                            {Space: Global, Type: "b8", Vector: 1, Dims: []int{4}, Init: ints(1, 2)},
-		".global .b8 x[4] = {}":                                {Space: Global, Type: "b8", Vector: 1, Dims: []int{4}, Init: []Init{}},
-		".global .s16 x[] = {1, -2, 3}":                        {Space: Global, Type: "s16", Vector: 1, Dims: []int{3}, Init: ints(1, -2, 3)},
-		".global .u32 x[2][3] = {{1}, {4, 5, 6}}":              {Space: Global, Type: "u32", Vector: 1, Dims: []int{2, 3}, Init: ints(1, 0, 0, 4, 5, 6)},
-		".global .u32 x[2][2][2] = {{{1}}, {{5, 6}, {7}}}":     {Space: Global, Type: "u32", Vector: 1, Dims: []int{2, 2, 2}, Init: ints(1, 0, 0, 0, 5, 6, 7)},
-		".global .v2 .f32 x[2] = {{1.0, 2.0}, {3.0}}":          {Space: Global, Type: "f32", Vector: 2, Dims: []int{2}, Init: f32(1, 2, 3)},
-		".global .u64 x[3] = {generic(y)+12, y+4, 0}":          {Space: Global, Type: "u64", Vector: 1, Dims: []int{3}, Init: []Init{{Symbol: "y", Offset: 12, Generic: true}, {Symbol: "y", Offset: 4}, {}}},
-		".global .u64 x = generic":                             {Space: Global, Type: "u64", Vector: 1, Init: []Init{{Symbol: "generic"}}},
-		".const .u8 x[2] = {WARP_SZ, (1<<4)|2 /* or so */}":    {Space: Const, Type: "u8", Vector: 1, Dims: []int{2}, Init: ints(32, 18)},
-		".shared .align 8 .v4 .b16 x[3]\n[5]\n\n// done\n  \n": {Space: Shared, Type: "b16", Vector: 4, Align: 8, Dims: []int{3, 5}},
+		".global .align 4 .u32 x": {Space: Global, Type: "u32", Vector: 1, Align: 4},
+		".extern .shared .align 16 .b8 x[]": {Space: Shared, Type: "b8", Vector: 1, Align: 16, Dims: []int{-1},
+			Extern: true},
+		".visible .const .f64 x = 0f3FC00000": {Space: Const, Type: "f64", Vector: 1, Visible: true,
+			Init: ints(int64(math.Float64bits(1.5)))},
+		".weak .global .attribute(.managed) .u32 x = -7": {Space: Global, Type: "u32", Vector: 1, Weak: true,
+			Init: ints(-7)},
+		".common .global .f32 x = 0f7FC00001": {Space: Global, Type: "f32", Vector: 1, Weak: true,
+			Init: ints(0x7fc00001)},
+		".global .f32 x[2] = {1.5, -2e3}": {Space: Global, Type: "f32", Vector: 1, Dims: []int{2},
+			Init: f32(1.5, -2000)},
+		".global .b32 x = 0d3FF8000000000000": {Space: Global, Type: "b32", Vector: 1, Init: f32(1.5)},
+		".global .f64 x = -1.5": {Space: Global, Type: "f64", Vector: 1,
+			Init: ints(int64(math.Float64bits(-1.5)))},
+		".global .b8 x[4] = {1, 2}": {Space: Global, Type: "b8", Vector: 1, Dims: []int{4},
+			Init: ints(1, 2)},
+		".global .b8 x[4] = {}": {Space: Global, Type: "b8", Vector: 1, Dims: []int{4},
+			Init: []Init{}},
+		".global .s16 x[] = {1, -2, 3}": {Space: Global, Type: "s16", Vector: 1, Dims: []int{3},
+			Init: ints(1, -2, 3)},
+		".global .u32 x[2][3] = {{1}, {4, 5, 6}}": {Space: Global, Type: "u32", Vector: 1, Dims: []int{2, 3},
+			Init: ints(1, 0, 0, 4, 5, 6)},
+		".global .u32 x[2][2][2] = {{{1}}, {{5, 6}, {7}}}": {Space: Global, Type: "u32", Vector: 1,
+			Dims: []int{2, 2, 2}, Init: ints(1, 0, 0, 0, 5, 6, 7)},
+		".global .v2 .f32 x[2] = {{1.0, 2.0}, {3.0}}": {Space: Global, Type: "f32", Vector: 2, Dims: []int{2},
+			Init: f32(1, 2, 3)},
+		".global .u64 x[3] = {generic(y)+12, y+4, 0}": {Space: Global, Type: "u64", Vector: 1, Dims: []int{3},
+			Init: []Init{{Symbol: "y", Offset: 12, Generic: true}, {Symbol: "y", Offset: 4}, {}}},
+		".global .u64 x = generic": {Space: Global, Type: "u64", Vector: 1,
+			Init: []Init{{Symbol: "generic"}}},
+		".const .u8 x[2] = {WARP_SZ, (1<<4)|2 /* or so */}": {Space: Const, Type: "u8", Vector: 1, Dims: []int{2},
+			Init: ints(32, 18)},
+		".shared .align 8 .v4 .b16 x[3]\n[5]\n\n// done\n  \n": {Space: Shared, Type: "b16", Vector: 4, Align: 8,
+			Dims: []int{3, 5}},
 	} {
 		m := parse(t, text+";")
 		want.Name, want.Line = "x", 4
@@ -321,7 +347,8 @@ $L__info_string1: .b8 103,0
 	require.Equal(t, &Loc{"h.cuh", 30, 7, "_b", inlined("foo_b", kernel)}, body[2].Loc)
 	require.Equal(t, inlined("foo_b", kernel11), body[3].Loc)
 	require.Equal(t, &Loc{"h.cuh", 30, 7, "g", inlined("foo_b", kernel11)}, body[4].Loc)
-	require.Equal(t, &Loc{"", 1, 1, "", &Loc{File: "k.cu", Line: 99, Column: 1}}, body[5].Loc, "a place without a .loc of its own")
+	require.Equal(t, &Loc{"", 1, 1, "", &Loc{File: "k.cu", Line: 99, Column: 1}}, body[5].Loc,
+		"a place without a .loc of its own")
 	require.Nil(t, m.Funcs[1].Body[0].Loc, "places of the function before are forgotten")
 	require.Equal(t, &Loc{"h.cuh", 7, 0, "", &Loc{File: "k.cu", Line: 20, Column: 5}}, m.Funcs[1].Body[1].Loc)
 }

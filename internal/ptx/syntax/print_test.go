@@ -8,10 +8,12 @@ import (
 	"strings"
 )
 
-// print writes a module as PTX text, without line information. Nested scopes come out flat, under the names of the tree.
+// print writes a module as PTX text, without line information. Nested scopes come out flat, under the names of the
+// tree.
 func print(m *Module) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size %d\n", m.Version, strings.Join(m.Target, ", "), m.AddressSize)
+	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size %d\n", m.Version, strings.Join(m.Target, ", "),
+		m.AddressSize)
 	for _, f := range m.Funcs { // before the variables whose values they are
 		if f.Declared {
 			printFunc(&b, f)

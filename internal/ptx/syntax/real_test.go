@@ -105,12 +105,14 @@ func TestCountsOfConstructs(t *testing.T) {
 			line, _, _ = strings.Cut(line, "//")
 			for _, s := range strings.Split(line, ";") {
 				s = strings.Trim(s, " \t{}")
-				if strings.HasPrefix(s, "@") || s != "" && s[0] >= 'a' && s[0] <= 'z' && !strings.HasPrefix(s, "prototype_") {
+				if strings.HasPrefix(s, "@") || s != "" && s[0] >= 'a' && s[0] <= 'z' &&
+					!strings.HasPrefix(s, "prototype_") {
 					statements++
 				}
 			}
 		}
-		params := strings.Count(string(text), "\n\tparam") + strings.Count(string(text), "\nparam") // arguments of calls, on lines of their own
+		// arguments of calls, on lines of their own
+		params := strings.Count(string(text), "\n\tparam") + strings.Count(string(text), "\nparam")
 		body := 0
 		for _, f := range m.Funcs {
 			body += len(f.Body)

@@ -236,7 +236,8 @@ func (p *parser) initial(v *Var) Init {
 	real := v.Type[0] == 'f'
 	if x.Kind == Integer {
 		if real {
-			p.fail(t, "expected a float such as 0f3F800000 or 1.0 for a variable of type .%s, found %s", v.Type, t.describe())
+			p.fail(t, "expected a float such as 0f3F800000 or 1.0 for a variable of type .%s, found %s", v.Type,
+				t.describe())
 		}
 		return Init{Bits: x.Bits}
 	}

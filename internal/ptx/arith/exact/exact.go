@@ -6,8 +6,8 @@ import (
 	"math/big"
 )
 
-// Prec is the precision of intermediate values in bits. Sums, products and fused multiply-adds of binary64 numbers are exact in it;
-// quotients, roots and functions are wrong by far less than their distance to any tie.
+// Prec is the precision of intermediate values in bits. Sums, products and fused multiply-adds of binary64 numbers are
+// exact in it; quotients, roots and functions are wrong by far less than their distance to any tie.
 const Prec = 4600
 
 // A Format is a binary interchange format: exponent bits, fraction bits and the encoding of NaN.
@@ -86,7 +86,8 @@ func (f Format) Decode(u uint64, flush bool) Value {
 }
 
 var modes = map[string]big.RoundingMode{
-	"rn": big.ToNearestEven, "rz": big.ToZero, "rm": big.ToNegativeInf, "rp": big.ToPositiveInf, "rna": big.ToNearestAway,
+	"rn": big.ToNearestEven, "rz": big.ToZero, "rm": big.ToNegativeInf, "rp": big.ToPositiveInf,
+	"rna": big.ToNearestAway,
 }
 
 // Encode rounds v by PTX's modifier mode (rn, rz, rm, rp or rna).

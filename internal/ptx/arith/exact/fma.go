@@ -2,8 +2,8 @@ package exact
 
 import "math"
 
-// FMA32 is a b + c in binary32 with one rounding, quick enough for the loops of an oracle: the exact product, the sum rounded to
-// odd in float64, then to nearest.
+// FMA32 is a b + c in binary32 with one rounding, quick enough for the loops of an oracle: the exact product, the sum
+// rounded to odd in float64, then to nearest.
 func FMA32(a, b, c float32) float32 {
 	p, q := float64(a)*float64(b), float64(c)
 	s := p + q

@@ -195,8 +195,8 @@ func Cos(v Value, pi *big.Float) Value {
 	return Value{X: c}
 }
 
-// angle is sine and cosine: the angle less whole turns, divided by 3^5, the series of the sine, and the rule for the triple angle
-// for both.
+// angle is sine and cosine: the angle less whole turns, divided by 3^5, the series of the sine, and the rule for the
+// triple angle for both.
 func angle(x, pi *big.Float) (sin, cos *big.Float) {
 	turn := shorter().Mul(pi, short(2))
 	turns, _ := shorter().Quo(x, turn).Int(nil)

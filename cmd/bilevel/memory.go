@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/null"
+	"bilevel/experiments"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+// registerMemory adds the flag that bounds what a command takes on the device. limit turns it into bytes.
+func (f *common) registerMemory(c *cobra.Command) {
+	c.Flags().StringVar(&f.memory, "memory", "",
+		"most memory to take on the device, such as 500MB or 2GB (default: what the device has free)")
+}
+
+// limit is --memory in bytes, 0 where the flag was not given.
+func (f *common) limit() (int64, error) {
+	if f.memory == "" {
+		return 0, nil
+	}
+	bytes, err := humanize.ParseBytes(f.memory)
+	if err != nil || bytes < 1 || bytes > math.MaxInt64 {
+		return 0, usagef("--memory %s: wants a size such as 500MB, 2GB or 1.5GiB", f.memory)
+	}
+	return int64(bytes), nil
+}
+
+// shortError says that a run would need more memory than there is for it. It wraps device.ErrMemory.
+type shortError struct {
+	need, have int64
+	limited    bool // by --memory, else by what the device has free
+	device     string
+	program    string // with the most intermediate values
+	arena      int64  // that many bytes of them
+}
+
+func (e *shortError) Unwrap() error { return device.ErrMemory }
+
+func (e *shortError) Error() string {
+	have, more := "of which "+inUnits(e.have)+" are free", "free some memory"
+	if e.limited {
+		have, more = "and --memory allows "+inUnits(e.have), "allow more"
+	}
+	return fmt.Sprintf(
+		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are "+
+			"those of %q: take a "+
+			"smaller --batch, fewer rows or a smaller model, or %s",
+		device.ErrMemory, inUnits(e.need), e.device, have, inUnits(e.arena), e.program, more,
+	)
+}
+
+func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
+
+// rehearse finds out what a cell of an experiment needs: it does the cell on a null device, which computes nothing and
+// answers 0 to everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there.
+// An experiment that cannot go on with zeros is counted as far as it comes.
+func rehearse(
+	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
+) (null.Stats, error) {
+	rehearsal := null.Like(info)
+	experiments.RunCell(ctx, rehearsal, experiments.Env{Data: set}, x, c, nil) // its error is one of the zeros
+	need := rehearsal.Stats()
+	err := errors.Join(ctx.Err(), rehearsal.Close())
+	debug.FreeOSMemory() // the rows that were prepared for it
+	return need, err
+}
+
+// checkMemory refuses a cell that needs more than limit, or, where limit is 0, than the device has free.
+func checkMemory(
+	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
+) error {
+	need, err := rehearse(ctx, info, set, x, c)
+	if err != nil {
+		return err
+	}
+	have, limited := info.Free, false
+	if limit > 0 && limit < have {
+		have, limited = limit, true
+	}
+	if int64(need.PeakBytes) > have {
+		return &shortError{int64(need.PeakBytes), have, limited, info.Name, need.Largest, int64(need.LargestBytes)}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/host"
+	"bilevel/device/ref"
+	"bilevel/experiments"
+	"bilevel/experiments/clean"
+	"bilevel/experiments/train"
+	"bilevel/tensor"
+)
+
+// measured is a device that remembers the most memory that was taken on it.
+type measured struct {
+	device.Device
+	live, peak int64
+}
+
+func (m *measured) bytes(b device.Buffer) int64 {
+	return int64(b.Len()) * m.Info().ElementBytes(b.Type())
+}
+
+func (m *measured) Alloc(t device.Type, n int) (device.Buffer, error) {
+	b, err := m.Device.Alloc(t, n)
+	if err == nil {
+		m.live += m.bytes(b)
+		m.peak = max(m.peak, m.live)
+	}
+	return b, err
+}
+
+func (m *measured) Free(b device.Buffer) {
+	if b != nil {
+		m.live -= m.bytes(b)
+	}
+	m.Device.Free(b)
+}
+
+// digitsCell is the first cell of an experiment on the embedded digits.
+func digitsCell(t *testing.T, x experiments.Experiment, of func(*data.Dataset) any) (*data.Dataset, experiments.Cell) {
+	t.Helper()
+	set, err := data.Digits()
+	require.NoError(t, err)
+	cells, err := x.Cells(of(set), []uint64{1})
+	require.NoError(t, err)
+	return set, cells[0]
+}
+
+// What is predicted is what the run then takes, to the byte: the prediction allows so much and refuses with a byte
+// less, and the run itself passes under a limit of so much.
+func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
+	guided := clean.Config{Weights: "table", Model: "softmax", Algorithm: "soba", Corrupt: 0.2, Iterations: 32}
+	for name, c := range map[string]struct {
+		experiments.Experiment
+		of func(*data.Dataset) any
+	}{
+		"clean, plain": {clean.Experiment{}, func(set *data.Dataset) any { return clean.Defaults(set, 64) }},
+		"clean, guided": {clean.Experiment{Guided: true}, func(set *data.Dataset) any {
+			return clean.GuidedDefaults(set, guided, true)
+		}},
+		"train": {train.Experiment{}, func(set *data.Dataset) any {
+			c := train.Defaults(set)
+			c.Model, c.BatchNorm, c.Epochs = "mlp:40-20", true, 1
+			return c
+		}},
+	} {
+		for _, dev := range []device.Device{host.New(2), ref.New()} {
+			if name == "clean, guided" && dev.Info().RealBits == 64 {
+				continue // the same again, slowly
+			}
+			set, cell := digitsCell(t, c, c.of)
+			m := &measured{Device: dev}
+			run := func(limit int64) error {
+				env := experiments.Env{Data: set, Memory: limit}
+				_, err := experiments.Run(t.Context(), m, env, c, []experiments.Cell{cell}, nil, experiments.Hooks{})
+				return err
+			}
+			require.NoError(t, run(0), name)
+			require.Zero(t, m.live, name)
+			need := m.peak
+			require.Positive(t, need)
+			require.NoError(t, checkMemory(t.Context(), dev.Info(), need, set, c, cell), name)
+			err := checkMemory(t.Context(), dev.Info(), need-1, set, c, cell)
+			require.ErrorIs(t, err, device.ErrMemory, name)
+			var short *shortError
+			require.True(t, errors.As(err, &short))
+			require.Equal(t, need, short.need)
+			require.Positive(t, short.arena)
+			require.Less(t, short.arena, need)
+			if name == "train" {
+				require.NoError(t, run(need), name)
+				err := run(need - 1)
+				var refused *tensor.MemoryError
+				require.True(t, errors.As(err, &refused),
+					"a run that nobody checked is refused where it does not fit: %v", err)
+			}
+			require.NoError(t, dev.Close())
+		}
+	}
+}
+
+func TestMemoryIsRefusedBeforeTheStart(t *testing.T) {
+	dir := inNewFolder(t)
+	for _, line := range []string{"clean --memory 1MB", "clean --weights plain --memory 1MB", "train --memory 1MB"} {
+		refused(t, bilevel(line+" --out out"), exitEnvironment,
+			"out of memory: the run would need ", " of the memory of cpu at its peak, and --memory allows 1.00 MB; ",
+			`the most intermediate values, `, `: take a smaller --batch, fewer rows or a smaller model, or allow more`)
+		require.Empty(t, listing(t, dir), line)
+	}
+	refused(t, bilevel("check quadratic --memory 1kB"), exitEnvironment, "check quadratic: ",
+		"out of memory: it needs ",
+		"of 1.0 kB in all; work on fewer rows at a time, or give it more memory")
+	require.Zero(t, bilevel("train --memory 1GiB --epochs 1 --quiet --out out").code)
+	require.Zero(t, bilevel("predict --memory 1GiB --model out/model.safetensors").code)
+	refused(t, bilevel("predict --memory 1kB --model out/model.safetensors"), exitEnvironment,
+		"out of memory: it needs ")
+	settings, err := os.ReadFile("out/config.yaml")
+	require.NoError(t, err)
+	require.NotContains(t, string(settings), "memory", "another machine has another memory")
+}
+
+// Without --memory it is the device's memory that counts: on a simulated card of 80 GB, a first layer of 700 GB.
+func TestDeviceMemoryIsTheLimit(t *testing.T) {
+	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any { return train.Defaults(set) })
+	err := checkMemory(t.Context(), device.Info{Name: "card", RealBits: 32, Free: 1 << 20}, 0, set,
+		train.Experiment{}, cell)
+	require.ErrorIs(t, err, device.ErrMemory)
+	require.ErrorContains(t, err, "of the memory of card at its peak, of which 1.05 MB are free; ")
+	require.ErrorContains(t, err, "or free some memory")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = checkMemory(ctx, device.Info{Name: "card", RealBits: 32, Free: 1 << 40}, 0, set, train.Experiment{}, cell)
+	require.ErrorIs(t, err, context.Canceled)
+	refused(t, bilevel("train --model mlp:1048576-1048576 --out "+t.TempDir()), exitEnvironment,
+		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.",
+		"take narrower layers")
+}
+
+// FuzzMemory holds that every word is a positive size or an error of usage.
+func FuzzMemory(f *testing.F) {
+	for _, word := range []string{"2GB", "1.5 GiB", "500mb", "7", "0", "-1", "1e9", "99999999999EB",
+		"NaN", "inf", ".", ",",
+		"9223372036854775808"} {
+		f.Add(word)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		flags := common{memory: word}
+		bytes, err := flags.limit()
+		switch {
+		case err != nil:
+			require.True(t, isUsage(err), "%v", err)
+			require.Zero(t, bytes)
+			require.True(t, strings.HasPrefix(err.Error(), "--memory "))
+		case word != "":
+			require.Positive(t, bytes)
+		}
+	})
+}
