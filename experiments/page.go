@@ -3,6 +3,7 @@ package experiments
 import (
 	"bytes"
 	_ "embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -32,6 +33,7 @@ type View struct {
 	Rows     [][2]string // a name and a value each
 	Warnings []string    // sentences
 	Figures  []Figure
+	Pictures []Picture
 	Tables   []List
 	Words    []string // on the hypergradient
 }
@@ -40,6 +42,12 @@ type View struct {
 type Figure struct {
 	Name string
 	SVG  template.HTML
+}
+
+// Picture is images in one, as a URL that holds them.
+type Picture struct {
+	Name, Note string
+	PNG        template.URL
 }
 
 // List is a table with a heading and a note below it.
@@ -58,8 +66,8 @@ func (v View) Write(path string) error {
 	return atomicfile.Write(path, func(w io.Writer) error { return t.Execute(w, v) })
 }
 
-// writePage writes report.html, with the plots that writePlots has put into dir.
-func writePage(dir string, p Page, report Report, records []*Record) error {
+// writePage writes report.html, with the plots and pictures that have been put into dir.
+func writePage(dir string, p Page, report Report, records []*Record, cells int) error {
 	view := View{Page: p}
 	for _, row := range report.Rows {
 		if text, ok := row.text(records); ok {
@@ -81,12 +89,28 @@ func writePage(dir string, p Page, report Report, records []*Record) error {
 	if report.Histogram.File != "" {
 		files = append(files, report.Histogram.File)
 	}
+	for _, h := range records[0].Heats {
+		files = append(files, h.Name+suffixOf(records[0], cells))
+	}
 	for _, name := range files {
 		text, err := os.ReadFile(filepath.Join(dir, name+".svg"))
+		if isMissing(err) { // a plot without a line is not drawn
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		view.Figures = append(view.Figures, Figure{name, scalable(text)})
+	}
+	for _, g := range records[0].Images {
+		name := g.Name + suffixOf(records[0], cells) + ".png"
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		note := fmt.Sprintf("%d images of seed %d, %s.", len(g.Captions), records[0].Seed, name)
+		source := template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))
+		view.Pictures = append(view.Pictures, Picture{g.Name, note, source})
 	}
 	for _, table := range records[0].Tables {
 		l := List{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}

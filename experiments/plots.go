@@ -160,6 +160,18 @@ func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
 	return p, nil
 }
 
+// markAt draws a dashed line from the bottom to the top of a picture.
+func markAt(p *plot.Plot, m Mark) error {
+	l, err := plotter.NewLine(plotter.XYs{{X: m.At, Y: p.Y.Min}, {X: m.At, Y: p.Y.Max}})
+	if err != nil {
+		return err
+	}
+	l.Width, l.Dashes = vg.Points(1), []vg.Length{vg.Points(4), vg.Points(3)}
+	p.Add(l)
+	p.Legend.Add(m.Name, l)
+	return nil
+}
+
 func faint(c color.NRGBA) color.NRGBA {
 	c.A = 50
 	return c
@@ -228,10 +240,16 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 		}
 		var all []series
 		for i, l := range spec.Lines {
+			if l.Optional && !slices.Contains(records[0].Curve.Columns, l.Column) {
+				continue
+			}
 			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
 		}
 		if missing != nil {
 			return missing
+		}
+		if len(all) == 0 {
+			continue
 		}
 		p, err := curves(title, spec.X, spec.Y, all...)
 		if err != nil {
@@ -258,6 +276,11 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 	p, err := histogram(title, report.Histogram.X, groups...)
 	if err != nil {
 		return err
+	}
+	if m := report.Histogram.Mark; m.Name != "" {
+		if err := markAt(p, m); err != nil {
+			return err
+		}
 	}
 	return savePlot(p, dir, report.Histogram.File)
 }

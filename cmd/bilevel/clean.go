@@ -87,6 +87,9 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 			if len(f.set) > 0 && c.Weights != clean.Plain {
 				return usagef("--set %s: an algorithm's own settings go with --weights plain", f.set[0])
 			}
+			if c.Weights != clean.Plain && !fs.Changed("threads") {
+				f.threads = 1 // steps of 64 rows are too small to share: more threads mostly wait for each other
+			}
 			return checkClean(c, fs)
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
