@@ -37,6 +37,7 @@ type Config struct {
 	OuterStep  float64         `json:"outer_step"`
 	Schedule   engine.Schedule `json:"schedule"`
 	Records    int             `json:"records,omitempty"`
+	Set        []string        `json:"set,omitempty"` // NAME=VALUE of the algorithm's other settings, see solvers.Set
 
 	// Weights is the form of the weights, one of Choices; empty means Plain, the problem above. The other forms are
 	// described at net.run and choose. They begin with a model of Models trained on the trusted rows: those that the
@@ -77,7 +78,11 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 	if step == "" {
 		step = "step"
 	}
-	return solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+	a, err := solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+	if err != nil {
+		return nil, err
+	}
+	return solvers.Set(a, c.Set...)
 }
 
 // Run does one seed.

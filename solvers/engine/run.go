@@ -38,8 +38,9 @@ type Limits struct {
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
-	// that was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped; where it is
+	// of the last iteration, only the end is left. A record that was being made when the snapshot was taken is made
+	// again.
 	Resume *Snapshot
 	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
 	// last one is Outcome.Last, which the caller saves. Its time does not count.
@@ -155,7 +156,7 @@ func (e *Engine) checkLimits(l Limits) error {
 			"between two", e.spec.Name)
 	case l.Patience > 0 && l.Monitor == nil:
 		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
-	case l.Resume != nil && l.Resume.Iteration >= l.Iterations:
+	case l.Resume != nil && l.Resume.Iteration > l.Iterations:
 		return fmt.Errorf("%s: the snapshot has done %d of %d iterations: there is nothing left to do",
 			e.spec.Name, l.Resume.Iteration, l.Iterations)
 	}
@@ -274,7 +275,7 @@ func (r *run) gone() bool {
 
 // iterate runs until a limit is met.
 func (r *run) iterate(ctx context.Context) (Status, error) {
-	if r.recorded < r.k && (r.k == 0 || r.Every > 0 && r.k%r.Every == 0) {
+	if r.recorded < r.k && (r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0) {
 		if status, err := r.record(); err != nil || status != Finished {
 			return status, err
 		}
