@@ -213,6 +213,7 @@ var written = map[string]string{
 	"metrics.jsonl":                    "the same, one JSON object a line",
 	"model.npz":                        "the cleaned model",
 	"model.safetensors":                "the trained model",
+	"error-rounds.svg":                 "errors over the rounds, on held-out trusted rows and on the test rows",
 	"p-given.svg":                      "how the probabilities of the given labels are distributed",
 	"report.html":                      "one page with all of it, which asks for no other file",
 	"result.json":                      "every figure, as `--json` prints it; the file that is written last",

@@ -44,6 +44,8 @@ type Config struct {
 	Weights string `json:"weights,omitempty"`
 	Model   string `json:"model,omitempty"`
 	Trusted string `json:"trusted,omitempty"`
+	// Certificate asks for the hypergradient at the end of the last round, with its error. The plain form always has it.
+	Certificate bool `json:"certificate,omitempty"`
 }
 
 // plain tells whether the configuration asks for one round from equal weights.

@@ -165,6 +165,9 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := g.certify(ctx, n, c.form, out, last); err != nil {
+		return err
+	}
 	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x), held: c.run}
 	g.curve(c.run.name, n.iterationsFor(len(g.all)))
 	if end.judged, err = n.look(ctx, out.y, labels); err != nil {

@@ -410,3 +410,35 @@ func TestControlsThatAreAsGood(t *testing.T) {
 		require.Equal(t, c.warned, len(g.r.Warnings) > 0, c.wrong)
 	}
 }
+
+// The certificate of a round: asked for or cheap, of the table's problem only, with an error below the hypergradient's
+// norm.
+func TestGuidedCertificate(t *testing.T) {
+	set, err := data.Open("digits", nil)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		form, model string
+		asked       bool
+		certified   bool
+	}{
+		{formTable, "softmax", false, true}, {formTable, "mlp:64", false, false}, {formTable, "mlp:64", true, true},
+		{formNone, "softmax", true, false},
+	} {
+		config := guidedConfig(c.form, c.model)
+		config.Certificate, config.Iterations = c.asked, 30
+		dev := host.New(1)
+		records, err := experiments.Run(t.Context(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
+			experiments.SeedCells("clean", config, []uint64{1}), nil, experiments.Hooks{})
+		require.NoError(t, err)
+		require.NoError(t, dev.Close())
+		r := records[0]
+		require.Equal(t, c.certified, r.Certificate != nil, c)
+		if c.certified && c.model == "softmax" {
+			require.Len(t, r.Certificate.Gradient, 100)
+			require.Less(t, r.Scalars["hypergradient.error"], r.Scalars["hypergradient.norm"])
+		}
+		if c.asked && !c.certified {
+			require.NotEmpty(t, r.Warnings)
+		}
+	}
+}

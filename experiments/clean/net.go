@@ -40,13 +40,14 @@ type modelSpec struct {
 	iterations   int // of a round
 	of           func(inputs, classes int) models.Model
 	shrink       func(features float64) float64 // of the step with the number of standardized features
+	convex       bool                           // the loss in the parameters
 }
 
 // modelSpecs lists the models of --model.
 func modelSpecs() []modelSpec {
 	return []modelSpec{
 		{
-			name: "softmax", start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
+			name: "softmax", convex: true, start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
 			of:     func(d, k int) models.Model { return models.Softmax{Inputs: d, Classes: k} },
 			shrink: func(d float64) float64 { return math.Sqrt(784 / d) },
 		},

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -335,6 +337,11 @@ func (g *guided) keepSettings(end *ending) {
 		"train": float64(len(g.all)), "trusted": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
 	} {
 		v["settings."+name] = x
+	}
+	g.r.Flags["settings.certificate"] = g.Certificate
+	g.r.Texts["versions.go"], g.r.Texts["versions.bilevel"] = runtime.Version(), "unknown"
+	if build, ok := debug.ReadBuildInfo(); ok {
+		g.r.Texts["versions.bilevel"] = build.Main.Version // with the commit, where it was built from one
 	}
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
 	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted

@@ -22,6 +22,9 @@ func guidedReport() experiments.Report {
 			{Title: "  wrong among the first k rows, k the wrong labels", Scalar: "p_at_k", Percent: true},
 			{Title: "  wrong among the flagged rows", Scalar: "precision", Percent: true},
 			{Title: "  flagged among the wrong rows", Scalar: "recall", Percent: true},
+			{Title: "hypergradient norm at the end of the last round", Scalar: "hypergradient.norm"},
+			{Title: "  its error figure ({hypergradient.kind})", Scalar: "hypergradient.error"},
+			{Title: "  share of the implicit term", Scalar: "hypergradient.implicit_share", Percent: true},
 		},
 		After: []string{"rule", "expected", "what_to_do", "advice"},
 		Plots: []experiments.Plot{{

@@ -10,8 +10,6 @@ import (
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers"
-	"bilevel/solvers/hypergrad"
-	"bilevel/solvers/linear"
 	"bilevel/solvers/minimize"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -112,8 +110,7 @@ func (t *task) certify(ctx context.Context, env *experiments.Env, r *experiments
 	if err != nil {
 		return err
 	}
-	implicit := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3, MaxSteps: 200, FromZero: true}, Rows: max(64, logitsAtOnce/t.data.Classes)}
-	e, err := implicit.Prepare(b, t.x, t.y)
+	e, err := certifier(t.data.Classes).Prepare(b, t.x, t.y)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
