@@ -16,7 +16,8 @@ import (
 //
 // Figures are NaN where there is nothing to compare with: no known corruption, or none at all.
 func detect(weights []float64, changed, drawn []bool, scalars map[string]float64) {
-	for _, name := range []string{"precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision", "best_f1_recall"} {
+	for _, name := range []string{"precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision",
+		"best_f1_recall"} {
 		scalars[name] = math.NaN()
 	}
 	score := make([]float64, len(weights))

@@ -50,7 +50,8 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 			err = errors.Join(err, t.close())
 		}
 	}()
-	label := problem.PerRow{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return t.logits(t.y.Node(), b).ArgMax() }}
+	label := problem.PerRow{Name: "label", Type: tensor.Int,
+		Of: func(b problem.Batch) *tensor.Node { return t.logits(t.y.Node(), b).ArgMax() }}
 	for _, p := range []struct {
 		part   *part
 		set    *data.Set
@@ -60,7 +61,10 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 			return nil, err
 		}
 		metrics := []problem.Metric{
-			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node { return models.Mistakes(t.logits(t.y.Node(), b), b.Get("label")) }},
+			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node {
+				return models.Mistakes(t.logits(t.y.Node(), b),
+					b.Get("label"))
+			}},
 			{Name: "loss", Of: func(b problem.Batch) *tensor.Node { return t.losses(t.y.Node(), b) }},
 		}
 		if p.part.evaluator, err = problem.NewEvaluator(ex, p.part.rows, 0, metrics, p.perRow); err != nil {
@@ -93,7 +97,8 @@ func (t *task) build() *problem.Problem {
 			},
 		},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight, t.data.Train.N()), Rows: t.val.rows, Sampler: problem.WithReplacement(t.Batch),
+			Start: params.Repeat(startWeight,
+				t.data.Train.N()), Rows: t.val.rows, Sampler: problem.WithReplacement(t.Batch),
 			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return t.losses(y.Flat(), rows).Mean() },
 		},
 		Mu: 2 * t.Reg,
@@ -174,7 +179,8 @@ func (t *task) trained(ctx context.Context, rows *data.Set) (testError float64, 
 	if err != nil {
 		return 0, false, err
 	}
-	only := problem.Problem{Name: "baseline", Upper: t.problem.Upper, Lower: problem.Level{Start: t.start, Rows: on, Value: t.problem.Lower.Value}}
+	only := problem.Problem{Name: "baseline", Upper: t.problem.Upper,
+		Lower: problem.Level{Start: t.start, Rows: on, Value: t.problem.Lower.Value}}
 	b, err := only.Bind(t.ex)
 	if err != nil {
 		return 0, false, err
