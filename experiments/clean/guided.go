@@ -262,9 +262,10 @@ func (g *guided) decide(end *ending, controls []*control) {
 		return
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
-	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%.1f ± "+
-		"%.1f points of accuracy): the ranking and the model are its own",
-		winner.title, len(best.rows), 100*wrong, 100*se)
+	loss, lossError := gain(winner.held.loss, end.held.loss)
+	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%+.1f ± "+
+		"%.1f points of accuracy, log loss %+.3f ± %.3f): the ranking and the model are its own",
+		winner.title, len(best.rows), 100*wrong, 100*se, loss, lossError)
 	end.method, end.y, end.judged = winner.title, winner.y, winner.judged
 	end.held, end.found = winner.held, winner.found
 }
@@ -329,7 +330,7 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 	g.r.Texts["model"], g.r.Texts["form"] = chosen.spec.name, "confident learning"
 	g.r.Scalars["confident_learning.wrong_labels"] = best.wrong
 	g.r.Texts["headline"] = fmt.Sprintf("no rows are trusted, so that no bi-level run was made: the ranking is by "+
-		"out-of-fold self-confidence, the flag by confident learning (%s)", chosen.spec.name)
+		"out-of-fold self-confidence where classes are confused as they are, the flag by confident learning (%s)", chosen.spec.name)
 	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with "+
 		"--trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
 	all := &control{name: "all", title: "training on all rows"}
