@@ -2,10 +2,12 @@ package experiments
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"html"
 	"image/png"
 	"io"
 	"math"
@@ -32,7 +34,8 @@ var shown = Report{
 	},
 	Plots: []Plot{
 		{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration",
-			Lines: []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}}, ScaleToPercent: true},
+			Lines:          []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}},
+			ScaleToPercent: true},
 		{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds",
 			Lines: []Line{{Name: "validation", Column: "val_error"}}},
 	},
@@ -352,4 +355,28 @@ func TestPageStandsAlone(t *testing.T) {
 	for _, outside := range []string{"src=", "<script", "<link", "@import", "url(http"} {
 		require.NotContains(t, text, outside)
 	}
+}
+
+// Pictures and heat maps of the first record are on the page themselves.
+func TestPageHasThePictures(t *testing.T) {
+	dir := t.TempDir()
+	var records []*Record
+	for seed := range uint64(2) {
+		r := someRecord(seed+1, true)
+		pixel := []float32{float32(seed)}
+		r.Images = []Grid{{Name: "sheet", Height: 1, Width: 1, Pixels: pixel, Captions: []string{"0"}}}
+		r.Heats = []Heat{{Name: "heat", X: "given", Y: "suggested", Values: [][]float64{{1, 2}, {3, 4}}}}
+		records = append(records, r)
+	}
+	require.NoError(t, WriteResults(dir, Page{Title: "t"}, shown, records, 2))
+	text := string(read(t, dir, "report.html"))
+	_, rest, found := strings.Cut(text, `src="data:image/png;base64,`)
+	require.True(t, found)
+	packed, _, _ := strings.Cut(rest, `"`)
+	b, err := base64.StdEncoding.DecodeString(html.UnescapeString(packed))
+	require.NoError(t, err)
+	require.Equal(t, read(t, dir, "sheet-seed-1.png"), b)
+	require.Contains(t, text, "1 images of seed 1, sheet-seed-1.png.")
+	require.Contains(t, text, `<figure aria-label="heat-seed-1"><svg`)
+	require.Equal(t, 1, strings.Count(text, "src="), "no other file is asked for")
 }

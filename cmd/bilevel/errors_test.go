@@ -363,6 +363,12 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r := command(ctx, strings.Fields("clean --quiet --json --out out"))
-	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: no results were written")
-	require.Empty(t, listing(t, dir))
+	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: 0 of 1 seeds are finished; go on with: "+
+		"bilevel clean --resume out")
+	require.NoFileExists(t, filepath.Join(dir, "out", "result.json"))
+
+	// What the message advises works.
+	r = bilevel("clean --quiet --json --resume out")
+	require.Zero(t, r.code, r.stderr)
+	require.FileExists(t, filepath.Join(dir, "out", "result.json"))
 }

@@ -33,6 +33,10 @@ func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 	given := map[string]any{}
 	c.Flags().Visit(func(flag *pflag.Flag) {
 		switch flag.Value.Type() {
+		case "stringArray":
+			if list, ok := flag.Value.(pflag.SliceValue); ok {
+				given[keyOf(flag.Name)] = list.GetSlice()
+			}
 		case "string":
 			given[keyOf(flag.Name)] = flag.Value.String()
 		case "bool", "int", "uint64", "float64":
@@ -114,7 +118,8 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		return errors.Join(err, dev.Close())
 	}
 	if !f.quiet && need.PeakBytes >= worthSaying {
-		fmt.Fprintf(a.stderr, "bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
+		fmt.Fprintf(a.stderr,
+			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
 			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
 	store := &experiments.Store{

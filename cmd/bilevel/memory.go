@@ -51,9 +51,8 @@ func (e *shortError) Error() string {
 		have, more = "and --memory allows "+inUnits(e.have), "allow more"
 	}
 	return fmt.Sprintf(
-		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are "+
-			"those of %q: take a "+
-			"smaller --batch, fewer rows or a smaller model, or %s",
+		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are those "+
+			"of %q: take a smaller --batch, fewer rows or a smaller model, or %s",
 		device.ErrMemory, inUnits(e.need), e.device, have, inUnits(e.arena), e.program, more,
 	)
 }

@@ -8,8 +8,8 @@ import (
 
 // detect scores how well low weights w_i = sigmoid(x_i) point at rows with a wrong label:
 //
-//	auc, auc_drawn       of -w against rows whose label changed, and against rows drawn for corruption, of which one in
-//	                     the number of classes kept its label
+//	auc, auc_drawn       of -w against rows whose label changed, and against rows drawn for corruption, of which one
+//	                     in the number of classes kept its label
 //	precision, recall    of the rows whose weight is below half the median
 //	best_f1…             of the threshold on the weight with the best F1, which only somebody who knows the truth can
 //	                     choose; rows at or below it are suspected

@@ -330,7 +330,8 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 	g.r.Texts["model"], g.r.Texts["form"] = chosen.spec.name, "confident learning"
 	g.r.Scalars["confident_learning.wrong_labels"] = best.wrong
 	g.r.Texts["headline"] = fmt.Sprintf("no rows are trusted, so that no bi-level run was made: the ranking is by "+
-		"out-of-fold self-confidence where classes are confused as they are, the flag by confident learning (%s)", chosen.spec.name)
+		"out-of-fold self-confidence where classes are confused as they are, the flag by confident learning (%s)",
+		chosen.spec.name)
 	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with "+
 		"--trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
 	all := &control{name: "all", title: "training on all rows"}

@@ -14,7 +14,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -201,7 +201,7 @@ func guidedRun(t testing.TB, c Config, dev device.Device, set *data.Dataset, see
 
 func TestGuidedFindsWrongLabels(t *testing.T) {
 	for _, form := range []string{Auto, formTable, formRows, formNone} {
-		run := guidedRun(t, guidedConfig(form, "softmax"), host.New(1), digits(t), 1)
+		run := guidedRun(t, guidedConfig(form, "softmax"), cpudevice.New(1), digits(t), 1)
 		v := run.Scalars
 		require.Greater(t, v["auc"], 0.97, form)
 		require.Greater(t, v["p_at_k"], 0.85, form)
@@ -231,11 +231,11 @@ func TestGuidedBitsDependOnTheSeedAlone(t *testing.T) {
 			require.NoError(t, err)
 			return string(b)
 		}
-		one := guidedRun(t, c, host.New(1), set, 7)
-		two := guidedRun(t, c, host.New(2), set, 7)
+		one := guidedRun(t, c, cpudevice.New(1), set, 7)
+		two := guidedRun(t, c, cpudevice.New(2), set, 7)
 		require.Equal(t, text(one), text(two), "two threads")
 		require.Equal(t, one.Tables, two.Tables)
-		require.NotEqual(t, one.Tables, guidedRun(t, c, host.New(1), set, 8).Tables)
+		require.NotEqual(t, one.Tables, guidedRun(t, c, cpudevice.New(1), set, 8).Tables)
 	}
 }
 
@@ -250,7 +250,7 @@ func TestGuidedWithoutTrustedRows(t *testing.T) {
 	noisy, _, err := data.Corrupt(part.Labels, 0.2, 10, 3)
 	require.NoError(t, err)
 	part.Labels = noisy
-	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, host.New(1),
+	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, cpudevice.New(1),
 		&data.Dataset{Name: "own", Source: t.TempDir(), Classes: 10, Train: part}, 1)
 	require.Contains(t, run.Texts["headline"], "no bi-level run was made")
 	for _, name := range []string{"auc", "p_at_k", "precision", "recall", "test_error", "expected_precision"} {
@@ -377,12 +377,12 @@ func TestPlainKeepsItsFigures(t *testing.T) {
 func TestPlainWarnsOfRowsNeverDrawn(t *testing.T) {
 	c := small()
 	c.Iterations = 60 // 3,840 draws of 600 rows: e^-6.4 of them, about one, are never drawn
-	require.Len(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings, 1)
+	require.Len(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings, 1)
 	c.Iterations = 10
-	require.Contains(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings[0],
+	require.Contains(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings[0],
 		"about 206 of the 600 training rows were never drawn")
 	c.Iterations = 80
-	require.Empty(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings)
+	require.Empty(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings)
 }
 
 func TestMemoryIsLookedAtBeforeTheStart(t *testing.T) {
@@ -435,7 +435,7 @@ func TestGuidedCertificate(t *testing.T) {
 	} {
 		config := guidedConfig(c.form, c.model)
 		config.Certificate, config.Iterations = c.asked, 30
-		dev := host.New(1)
+		dev := cpudevice.New(1)
 		records, err := experiments.Run(t.Context(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
 			experiments.SeedCells("clean", config, []uint64{1}), nil, experiments.Hooks{})
 		require.NoError(t, err)

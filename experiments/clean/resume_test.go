@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/experiments"
 )
 
@@ -33,7 +33,7 @@ func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
 		"plain":              {plain, set},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dev := host.New(1)
+			dev := cpudevice.New(1)
 			defer func() { require.NoError(t, dev.Close()) }()
 			cells, err := Experiment{Guided: !c.config.plain()}.Cells(c.config, []uint64{3})
 			require.NoError(t, err)

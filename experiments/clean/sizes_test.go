@@ -8,14 +8,14 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/null"
 	"bilevel/experiments"
 	"bilevel/solvers/problem"
 )
 
-// Rows of many classes are looked at in pieces: a run holds its data, a few tables of the classes' pairs and the arenas of
-// its evaluators, and nothing of the size of rows times classes.
+// Rows of many classes are looked at in pieces: a run holds its data, a few tables of the classes' pairs and the arenas
+// of its evaluators, and nothing of the size of rows times classes.
 func TestManyClassesTakeLittleMemory(t *testing.T) {
 	const rows, dim, classes = 120_000, 5, 1200
 	r := rand.New(rand.NewPCG(1, 9))
@@ -26,7 +26,8 @@ func TestManyClassesTakeLittleMemory(t *testing.T) {
 		"none trusted": {Config{Weights: Auto, Batch: 64}, false},
 		"table":        {Config{Weights: formTable, Model: "softmax", Batch: 64, Iterations: 10}, true},
 	} {
-		set := &data.Dataset{Name: "many", Source: t.TempDir(), Classes: classes, Train: randomSet(r, rows, dim, classes)}
+		set := &data.Dataset{Name: "many", Source: t.TempDir(), Classes: classes,
+			Train: randomSet(r, rows, dim, classes)}
 		evaluators := 2 * 2 // for each model, of all training rows and of a part
 		if c.trusted {
 			set.Val = randomSet(r, 2*classes, dim, classes)
@@ -87,7 +88,8 @@ func TestClassWithoutTrustedRows(t *testing.T) {
 		Val: kept(set.Train, 900, 1300, true), Test: kept(set.Train, 1300, 1797, false),
 	}
 	for _, form := range []string{formTable, formNone} {
-		run := mustClean(t, Config{Weights: form, Model: "softmax", Batch: 64, Iterations: 300}, host.New(1), own, 1)
+		run := mustClean(t, Config{Weights: form, Model: "softmax", Batch: 64, Iterations: 300}, cpudevice.New(1), own,
+			1)
 		require.Contains(t, run.Warnings[0], "class 3 has no trusted rows")
 		first, all := 0, 0
 		for i, row := range run.Tables[0].Rows {

@@ -3,6 +3,8 @@ package npy
 import (
 	"bytes"
 	"encoding/hex"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,4 +88,17 @@ func TestTextOfNothingIsBounded(t *testing.T) {
 	_, err := ReadAny(
 		bytes.NewReader(file(1, "{'descr': '|S0', 'fortran_order': False, 'shape': (99999999999,), }", "")), 0)
 	require.ErrorContains(t, err, "texts of no characters")
+}
+
+// Records in Fortran order: numpy.asfortranarray of [[(0, 0), (1, 1), (2, 2)], [(3, 3), (4, 4), (5, 5)]].
+func TestReadRecordsInFortranOrder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.npy")
+	dict := "{'descr': [('a', '<i2'), ('b', '|u1')], 'fortran_order': True, 'shape': (2, 3), }"
+	data := string([]byte{0, 0, 0, 3, 0, 3, 1, 0, 1, 4, 0, 4, 2, 0, 2, 5, 0, 5})
+	require.NoError(t, os.WriteFile(path, file(1, dict, data), 0o600))
+	a, err := ReadRawFile(path)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 3}, a.Shape)
+	require.Equal(t, 3, a.Type.Size)
+	require.Equal(t, []byte{0, 0, 0, 1, 0, 1, 2, 0, 2, 3, 0, 3, 4, 0, 4, 5, 0, 5}, a.Data)
 }

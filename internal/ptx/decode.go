@@ -72,11 +72,15 @@ type decoder struct {
 	symReg map[symbolKey]int32
 	stack  bool // a function has its variables on the stack
 
+	refused map[string]bool // instructions with why they are
+
 	// The instruction at hand.
 	src  *syntax.Instr
 	in   *instr
 	meta *meta
 	mods []string
+	// Of a load: how far it is in order with atomics though it is not strong.
+	guess scope
 }
 
 type symbolKey struct {
@@ -135,11 +139,16 @@ func (d *decoder) fail(format string, args ...any) {
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
 		k: k, v: v, p: &program{kernel: k, widths: map[int32]int{}}, frames: map[string]*frame{},
-		imm32: map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
+		refused: map[string]bool{},
+		imm32:   map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
 	d.free = 4
 	errs := d.layoutShared()
+	if c := k.fn.Cluster; max(c[0], 1)*max(c[1], 1)*max(c[2], 1) > 1 {
+		errs = append(errs, fmt.Errorf("kernel %s: clusters of %d x %d x %d blocks (PTX ISA 7.8, sm_90) are not supported",
+			k.Name, max(c[0], 1), max(c[1], 1), max(c[2], 1)))
+	}
 	d.enter(k.fn)
 	for len(d.queue) > 0 {
 		d.f = d.queue[0]
@@ -327,15 +336,19 @@ func (d *decoder) alloc(w width) int32 {
 // function decodes the frame's body; unsupported instructions are errors, all of them collected.
 func (d *decoder) function() (errs []error) {
 	d.f.entry = int32(len(d.p.code))
-	fused := d.contractions()
+	fused, guesses := d.contractions(), d.guesses()
 	for i := range d.f.fn.Body {
 		src := &d.f.fn.Body[i]
 		d.f.places = append(d.f.places, int32(len(d.p.code)))
 		d.p.code = append(d.p.code, instr{index: int32(len(d.p.code)), guard: alwaysTrue, a: -1})
 		d.p.meta = append(d.p.meta, meta{src: src, text: opcode(src), back: d.f.back})
 		d.in, d.meta, d.src, d.mods = &d.p.code[len(d.p.code)-1], &d.p.meta[len(d.p.meta)-1], src, src.Mods
+		d.guess = guesses[i]
 		if err := d.instruction(fused[i]); err != nil {
-			errs = append(errs, fmt.Errorf("kernel %s, line %d: %s: %w", d.k.Name, src.Line, d.meta.text, err))
+			if what := d.meta.text + err.Error(); !d.refused[what] { // once, for its first line
+				d.refused[what] = true
+				errs = append(errs, fmt.Errorf("kernel %s, line %d: %s: %w", d.k.Name, src.Line, d.meta.text, err))
+			}
 		}
 	}
 	// A body that ends without ret falls into this one.

@@ -112,6 +112,23 @@ bar.sync %r1;`},
 		"shared memory for an atomic": {vars: sharedBytes, body: `
 st.shared.u32 [s], 1; // MUST
 red.shared.add.u32 [s], 1;`},
+		"the old value of an exch in shared memory": {vars: sharedBytes, body: `
+atom.shared.exch.b32 %r1, [s], 5;
+ld.shared.u32 %r1, [s]; // MUST
+st.global.u32 [%out], %r1;`},
+		"the old value of an exch in global memory": {raw: true, body: `
+atom.global.exch.b32 %r1, [%out], 5;
+ld.global.u32 %r1, [%out]; // MUST: add.u32 %r1, %r1, 1;
+st.global.u32 [%out+4], %r1;`},
+		"a copy in bulk to global memory": {vars: ".shared .align 16 .b8 s[16];", body: `
+mov.u32 %r1, s;
+mov.u64 %d1, 7;
+st.shared.u64 [s], %d1;
+cp.async.bulk.global.shared::cta.bulk_group [%out], [%r1], 16;
+cp.async.bulk.commit_group;
+cp.async.bulk.wait_group 0;
+ld.global.u32 %r2, [%out+4]; // MUST: ld.global.u32 %r2, [%out+8];
+st.global.u32 [%out+16], %r2;`},
 		"a matrix of which part is set": {vars: ".shared .align 16 .b8 s[256];", block: 32, body: ownWord + `
 mov.u32 %r1, s;
 shl.b32 %r2, %t, 2;

@@ -122,3 +122,27 @@ func TestRefusedByName(t *testing.T) {
 		require.NoError(t, module.Kernel("sound").Err())
 	}
 }
+
+// A kernel for clusters is refused, unless each has one block; what is missing is said once, however often it is called.
+func TestRefusedOnce(t *testing.T) {
+	for clusters, message := range map[string]string{
+		"":                            "",
+		".reqnctapercluster 1, 1, 1 ": "",
+		".explicitcluster\n.reqnctapercluster 2 ": "f.ptx: kernel k: clusters of 2 x 1 x 1 blocks " +
+			"(PTX ISA 7.8, sm_90) are not supported",
+	} {
+		text := ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k()\n" + clusters + "{ ret; }"
+		module, err := ptx.Load("f.ptx", text)
+		require.NoError(t, err)
+		if message == "" {
+			require.NoError(t, module.Kernel("k").Err())
+		} else {
+			require.EqualError(t, module.Kernel("k").Err(), message)
+		}
+	}
+	const call = "{ .param .b64 a; .param .b64 b; call (b), elsewhere, (a); }\n"
+	module, err := ptx.Load("f.ptx", kernelOf(call+call+call+"ld.global.u32 %r1, [far];"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(module.Kernel("k").Err().Error(), "elsewhere"))
+	require.ErrorContains(t, module.Kernel("k").Err(), "the extern variable far")
+}

@@ -129,6 +129,27 @@ func TestPatternsAndTheirMutants(t *testing.T) {
 			body: "setp.eq.u32 %p2, %t, 0;\n@%p2 st.shared.u32 [s], 0;\nbar.sync 0; // MUST\n" +
 				lockBody("atom.shared.cas.b32 %r1, [s], 0, 1;", "membar.cta; // MUST", "membar.cta; // MUST",
 					"atom.shared.exch.b32 %r1, [s], 0;")},
+		"the sum of doubles by compare and swap": {grid: 2, block: 64, body: `
+cvta.global.u64 %d1, %out;
+ld.global.u64 %d2, [%out];
+TRY:
+mov.u64 %d3, %d2;
+add.s64 %d4, %d3, 1;
+atom.cas.b64 %d2, [%d1], %d3, %d4; // MUST: atom.cta.cas.b64 %d2, [%d1], %d3, %d4;
+setp.ne.u64 %p1, %d2, %d3;
+@%p1 bra TRY; // MUST: st.global.u64 [%out], %d4;`},
+		"a flag that atomics poll and pass on": {grid: 3, body: `
+mov.u32 %r1, %ctaid.x;
+WAIT:
+atom.global.add.u32 %r2, [flag], 0;
+setp.ne.u32 %p1, %r1, %r2;
+@%p1 bra WAIT;
+ld.global.u32 %r3, [g];
+add.u32 %r3, %r3, 1;
+st.global.u32 [g], %r3;
+membar.gl; // MUST: membar.cta;
+add.u32 %r2, %r2, 1;
+atom.global.exch.b32 %r4, [flag], %r2;`},
 		"tickets": {block: 40, grid: 2, body: `
 atom.global.add.u32 %r1, [lock], 1;
 WAIT:

@@ -106,13 +106,11 @@ func extreme(least bool) func(string, bool) update {
 // An atomicOp is a decoded atom or red.
 type atomicOp struct {
 	access access
-	reads  access    // where it leaves the value as it is
+	keeps  access    // where the new value is the old one
 	apply  [2]update // by whether the place is in global memory
 	dst    int32     // -1 for red
 	b, c   int32
 	float  string // type of a floating-point addition, for the sanitizer
-
-	compares bool // cas
 }
 
 func (d *decoder) atomic(f func(typ string, global bool) update) {
@@ -130,13 +128,14 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 	op.access = d.access(args[0])
 	op.access.atomic, op.access.store, op.access.scope = true, true, d.scope()
 	op.access.blind = d.src.Op == "red"
-	op.reads = op.access
-	op.reads.store, op.reads.release = false, false
+	op.access.copies = d.has("exch")
 	op.access.wide = op.access.size == 8
-	op.access.regs = []int32{0}
+	op.access.regs = make([]int32, 1)
 	if d.has("acq_rel") {
 		op.access.acquire, op.access.release = true, true
 	}
+	op.keeps = op.access
+	op.keeps.keeps = true
 	d.meta.class = ClassAtomic
 	w := widthOf(typeBits[typ])
 	op.b = d.operand(args[1], w)
@@ -145,13 +144,15 @@ func (d *decoder) atomic(f func(typ string, global bool) update) {
 		if len(args) < 3 {
 			d.fail("cas needs two values")
 		}
-		op.c, op.compares = d.operand(args[2], w), true
+		op.c = d.operand(args[2], w)
+		op.keeps.store, op.keeps.release = false, false // a cas that fails only reads
 	} else if len(args) > 2 {
 		d.fail("too many operands")
 	}
 	if d.src.Op == "atom" && !(d.arg(0).Kind == syntax.Register && d.arg(0).Name == "_") {
 		op.dst = d.dst(d.arg(0), w)
 	}
+	op.access.regs[0] = op.dst
 	if d.has("add") && (typ[0] == 'f' || typ[0] == 'b') {
 		op.float = typ
 		d.meta.flops = 1
@@ -189,6 +190,9 @@ func (w *warp) atomic(in *instr, op *atomicOp, mask uint32) {
 		if w.san != nil && op.float != "" {
 			w.san.floatAdd(w, in, op, i, p, old, b)
 		}
+		if w.san != nil && a.copies && w.block.run.refill != 0 {
+			old ^= mix(w.block.run.refill) & w.san.old // see fillUndefined
+		}
 		if op.dst >= 0 {
 			w.setLane(op.dst, i, a.wide, old)
 		}
@@ -203,16 +207,12 @@ func (b *block) nextLane(mask uint32) int {
 	return bits.TrailingZeros32(mask)
 }
 
-// effect is the access that an atomic is in the end: a cas that fails only reads. All others write, even a value that
-// is there already.
+// effect is the access that an atomic is in the end: it may write the value that is there already.
 func (op *atomicOp) effect(p place, b, c uint64) *access {
-	if !op.compares {
-		return &op.access
-	}
 	keep := ^uint64(0) >> (64 - 8*op.access.size)
 	old := loadElement(p.ptr, op.access.size, false)
 	if op.apply[toWord(p.space == spaceGlobal)](old, b&keep, c&keep)&keep == old {
-		return &op.reads
+		return &op.keeps
 	}
 	return &op.access
 }

@@ -322,6 +322,7 @@ func (w *warp) copyBulk(in *instr, to, from *access, size int32, mask uint32) {
 				w.san.begin(w, to)
 				w.san.access(w, in, from, lane, p)
 				w.san.access(w, in, to, lane, q)
+				w.san.carry(w, p, q, 16)
 			}
 			copy(unsafe.Slice((*byte)(q.ptr), 16), unsafe.Slice((*byte)(p.ptr), 16))
 		}

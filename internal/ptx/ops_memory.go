@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"math/bits"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -47,6 +48,8 @@ type access struct {
 	acquire  bool
 	release  bool
 	atomic   bool
+	keeps    bool // of an atomic: the value that it writes is there already
+	copies   bool // of an atomic: exch, which hands on the old value without looking at it
 }
 
 func (a *access) bytes() int { return a.size * len(a.regs) }
@@ -193,14 +196,17 @@ func (d *decoder) access(op syntax.Operand) access {
 	if a.strong = a.acquire || a.release || a.volatile || d.has("relaxed"); a.strong {
 		a.scope = d.scope()
 	}
+	a.scope = max(a.scope, d.guess)
 	d.address(&a, op)
 	d.meta.class = [...]Class{ClassGlobal, ClassGlobal, ClassShared, ClassLocal, ClassConst, ClassConst}[a.space]
 	return a
 }
 
 // scope is that of a strong access, atomic or fence; without a suffix it is that of the card.
-func (d *decoder) scope() scope {
-	if d.which("cta", "cluster") != "" {
+func (d *decoder) scope() scope { return scopeOf(d.mods) }
+
+func scopeOf(mods []string) scope {
+	if slices.Contains(mods, "cta") || slices.Contains(mods, "cluster") {
 		return scopeBlock
 	}
 	return scopeCard

@@ -3,6 +3,7 @@ package ptx_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -187,5 +188,49 @@ func TestNamesOfInlinedFunctions(t *testing.T) {
 		reports := reportsOfText(t, s.text()+".section .debug_str\n{\n$names:\n"+text.String()+".b8 0\n}\n", s)
 		require.Len(t, reports, 1)
 		assert.Equal(t, want, reports[0].Inlined[0].Function)
+	}
+}
+
+// Of a deep recursion the innermost places are listed, and then the call that it began with.
+func TestPlacesOfDeepRecursion(t *testing.T) {
+	const turn = `.visible .func (.param .b32 r) THIS(.param .b32 a)
+{
+.reg .pred %p<2>;
+.reg .b32 %r<4>;
+.reg .b64 %d<2>;
+ld.param.b32 %r1, [a];
+setp.eq.u32 %p1, %r1, 0;
+@%p1 bra LAST;
+sub.u32 %r2, %r1, 1;
+.loc 1 LINE 1
+{ .param .b32 x; .param .b32 y; st.param.b32 [x], %r2; call.uni (y), OTHER, (x); ld.param.b32 %r3, [y]; }
+st.param.b32 [r], %r3;
+ret;
+LAST:
+.loc 1 99 1
+mov.u64 %d1, 4;
+ld.global.u32 %r3, [%d1];
+st.param.b32 [r], %r3;
+ret;
+}
+`
+	text := ".version 8.0\n.target sm_80\n.address_size 64\n.file 1 \"deep.cu\"\n" +
+		".visible .func (.param .b32 r) odd(.param .b32 a);\n" +
+		strings.NewReplacer("THIS", "even", "OTHER", "odd", "LINE", "10").Replace(turn) +
+		strings.NewReplacer("THIS", "odd", "OTHER", "even", "LINE", "20").Replace(turn) +
+		".visible .entry k(.param .u64 out)\n{\n.loc 1 3 1\n" +
+		"{ .param .b32 x; .param .b32 y; st.param.b32 [x], DEPTH; call.uni (y), even, (x); }\nret;\n}\n"
+	for depth, places := range map[int]int{3: 4, 100: 17} { // inside of the kernel: the fault, and calls
+		reports := reportsOfText(t, strings.ReplaceAll(text, "DEPTH", strconv.Itoa(depth)),
+			snippet{grid: 1, block: 1, bytes: 4})
+		require.Len(t, reports, 1)
+		r := reports[0]
+		require.Equal(t, ptx.OutOfBounds, r.Kind)
+		require.Equal(t, 3, r.Line)
+		require.Len(t, r.Inlined, places)
+		require.Equal(t, 99, r.Inlined[0].Line)
+		for i, p := range r.Inlined[1:] {
+			require.Equal(t, []int{20, 10}[(i+depth)%2], p.Line, "place %d at depth %d", i, depth)
+		}
 	}
 }

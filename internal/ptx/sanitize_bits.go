@@ -168,6 +168,26 @@ func (s *sanitizer) move(w *warp, in *instr, a *access, lane int, h *shade, off 
 	}
 }
 
+// copied notes what is known of the old value that an exch brings.
+func (s *sanitizer) copied(w *warp, in *instr, a *access, lane int, h *shade, off uint64) {
+	s.old = h.undefinedBits(off, a.size)
+	if r := a.regs[0]; r >= 0 {
+		s.loaded(w, in, a, lane, r, s.old)
+	}
+}
+
+// carry takes along which of n bytes that are copied from shared to global memory nobody has wholly written.
+func (s *sanitizer) carry(w *warp, from, to place, n uint64) {
+	if from.space != spaceShared || to.alloc == nil {
+		return
+	}
+	for i := range n {
+		if w.block.sync.shared.undefinedBits(from.off+i, 1) != 0 {
+			to.alloc.known.clearRange(to.off+i, 1)
+		}
+	}
+}
+
 // loaded notes that a register has got undefined bits from memory.
 func (s *sanitizer) loaded(w *warp, in *instr, a *access, lane int, r int32, u uint64) {
 	if u == 0 {

@@ -11,8 +11,32 @@ type mark struct {
 	index  int32
 	warp   uint8
 	scope  scope // scopeWeak for ordinary accesses
-	write  bool
-	plain  bool // of a write: a store, not an atomic
+	effect effect
+}
+
+// An effect is what an access does to its place.
+type effect uint8
+
+const (
+	reads   effect = iota
+	stores         // not as an atomic
+	changes        // as an atomic
+	keeps          // as an atomic that writes the value that is there
+)
+
+func (m *mark) write() bool { return m.effect != reads }
+
+// effect is that of an access which takes place.
+func (a *access) effect() effect {
+	switch {
+	case !a.store:
+		return reads
+	case !a.atomic:
+		return stores
+	case a.keeps:
+		return keeps
+	}
+	return changes
 }
 
 // A cell is the history of a word of four bytes: its last ordinary store, its last strong store or atomic, the last
@@ -66,7 +90,7 @@ func (now *mark) follows(m *mark, past *[warpSize]uint32) bool {
 	if m.time == 0 {
 		return true
 	}
-	if m.block != now.block || m.scope < now.scope || m.write && !now.write {
+	if m.block != now.block || m.scope < now.scope || m.write() && !now.write() {
 		return false
 	}
 	return m.time <= past[m.warp&31] || m.warp == now.warp && m.lanes&^now.lanes == 0
@@ -112,7 +136,8 @@ func (c *cell) read(now *mark, past *[warpSize]uint32) {
 	c.reads[1], c.reads[0] = c.reads[0], *now
 }
 
-// wrote enters a store.
+// wrote enters a store. An atomic that keeps the value stands beside the one that has made it: that one tells whose lock
+// it is.
 func (c *cell) wrote(now *mark, past *[warpSize]uint32) {
 	old := &c.write
 	if now.scope != scopeWeak {
@@ -120,6 +145,10 @@ func (c *cell) wrote(now *mark, past *[warpSize]uint32) {
 	}
 	if old.serial == now.serial && old.time == now.time && old.warp == now.warp && old.block == now.block {
 		old.lanes |= now.lanes
+		return
+	}
+	if old.effect == changes && now.effect == keeps {
+		c.push(now, now, past)
 		return
 	}
 	if !now.follows(old, past) {
@@ -145,7 +174,7 @@ func (c *cell) push(m, now *mark, past *[warpSize]uint32) {
 	if n := len(h.marks); n > 0 && now.follows(&h.marks[n-1], past) {
 		h.prune(now, past)
 	}
-	if m.write && m.scope != scopeWeak {
+	if m.write() && m.scope != scopeWeak {
 		if h.strong >= mostStrong {
 			return
 		}
@@ -157,8 +186,9 @@ func (c *cell) push(m, now *mark, past *[warpSize]uint32) {
 	}
 	if h.warps>>(m.warp&31)&1 != 0 {
 		for i := len(h.marks) - 1; i >= 0 && h.marks[i].block == m.block; i-- {
-			if o := &h.marks[i]; o.warp == m.warp && o.write == m.write && o.scope == m.scope && o.lanes&^m.lanes == 0 {
-				if m.write && m.scope != scopeWeak {
+			o := &h.marks[i]
+			if o.warp == m.warp && o.effect == m.effect && o.scope == m.scope && o.lanes&^m.lanes == 0 {
+				if m.write() && m.scope != scopeWeak {
 					h.strong--
 				}
 				*o = *m
@@ -182,7 +212,7 @@ func (h *history) prune(now *mark, past *[warpSize]uint32) {
 		if now.follows(m, past) {
 			continue
 		}
-		if m.write && m.scope != scopeWeak {
+		if m.write() && m.scope != scopeWeak {
 			h.strong++
 		}
 		if m.block == h.block {
@@ -209,7 +239,7 @@ func (h *history) compact() {
 	}
 	h.marks, h.strong = h.marks[:0], 0
 	for i := len(keep) - 1; i >= 0; i-- {
-		if keep[i].write && keep[i].scope != scopeWeak {
+		if keep[i].write() && keep[i].scope != scopeWeak {
 			h.strong++
 		}
 		h.marks = append(h.marks, keep[i])
@@ -224,7 +254,7 @@ func (m *mark) before(past *[warpSize]uint32, now *mark) bool {
 // conflicts says whether the access m and the present one of a lane to the same bytes race: one of them writes, they
 // are not both strong with scopes that reach each other, and nothing orders m before.
 func (s *sanitizer) conflicts(w *warp, lane int, m, now *mark) bool {
-	if m.time == 0 || !m.write && !now.write {
+	if m.time == 0 || !m.write() && !now.write() {
 		return false
 	}
 	foreign := m.block != now.block

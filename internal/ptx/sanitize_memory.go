@@ -43,7 +43,9 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 	size := uint64(n)
 	switch p.space {
 	case spaceGlobal:
-		if !a.store || a.atomic {
+		if a.copies {
+			s.copied(w, in, a, lane, &shade{known: p.alloc.known}, p.off)
+		} else if !a.store || a.atomic {
 			s.initialised(w, in, lane, p.alloc.known, p, n)
 		}
 		if a.store {
@@ -61,7 +63,9 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 			}
 			return
 		}
-		if a.atomic {
+		if a.copies {
+			s.copied(w, in, a, lane, &y.shared, p.off)
+		} else if a.atomic {
 			s.initialised(w, in, lane, y.shared.known, p, n)
 		}
 		s.move(w, in, a, lane, &y.shared, p.off)
@@ -73,6 +77,9 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 	}
 	if (a.strong || a.atomic) && !(a.volatile && s.strictVolatile) {
 		s.synchronise(w, a, lane, p)
+	}
+	if a.keeps && !a.store {
+		return // a cas that fails: the one that succeeds tells a race, and a lock is tried very often
 	}
 	s.race(w, in, a, lane, p, n)
 }
@@ -134,8 +141,7 @@ func (s *sanitizer) race(w *warp, in *instr, a *access, lane int, p place, n int
 // place, all that was is in the past of its barriers.
 func (s *sanitizer) mark(w *warp, in *instr, a *access, where space) mark {
 	y := w.block.sync
-	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, write: a.store,
-		plain: !a.atomic}
+	m := mark{time: y.now, serial: s.serial, index: in.index, warp: uint8(w.id), scope: a.scope, effect: a.effect()}
 	if where == spaceGlobal {
 		m.block = y.id
 	}
@@ -156,14 +162,14 @@ func (s *sanitizer) cell(w *warp, in *instr, a *access, lane int, p place, c *ce
 	}
 	// A load need not look at the ordinary stores of the history: they wrote the value that is there now, or have been
 	// reported.
-	if h := c.more; h != nil && (now.write || h.strong > 0) {
+	if h := c.more; h != nil && (now.write() || h.strong > 0) {
 		for i := range h.marks {
-			if m := &h.marks[i]; (now.write || m.write && m.scope != scopeWeak) && now.races(m, &s.past) {
+			if m := &h.marks[i]; (now.write() || m.write() && m.scope != scopeWeak) && now.races(m, &s.past) {
 				s.check(w, in, a, lane, p, m, now, at, n)
 			}
 		}
 	}
-	if !now.write {
+	if !now.write() {
 		s.read(c, now)
 		return
 	}
@@ -182,7 +188,7 @@ func (now *mark) races(m *mark, past *[warpSize]uint32) bool {
 
 // check reports a race with the access m, if there is one.
 func (s *sanitizer) check(w *warp, in *instr, a *access, lane int, p place, m, now *mark, at uint64, n int) {
-	if s.conflicts(w, lane, m, now) && !(m.write && m.plain && s.sameValue(w, a, lane, p, at, n)) {
+	if s.conflicts(w, lane, m, now) && !(m.effect == stores && s.sameValue(w, a, lane, p, at, n)) {
 		s.conflict(w, in, p, m, now)
 	}
 }
@@ -205,9 +211,9 @@ func (s *sanitizer) sameValue(w *warp, a *access, lane int, p place, at uint64, 
 // accessName names an access in a message.
 func (m *mark) accessName() string {
 	switch {
-	case !m.write:
+	case m.effect == reads:
 		return "load"
-	case !m.plain:
+	case m.effect != stores:
 		return "atomic"
 	}
 	return "store"

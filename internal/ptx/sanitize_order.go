@@ -8,8 +8,9 @@ import "math/bits"
 // A release is a strong store or atomic that carries .release or comes after a fence of its thread; it publishes what
 // that thread knew at the fence. An acquire is a strong load or atomic that reads it, if it carries .acquire or a
 // fence of its thread comes after it. Atomics in between pass a release on, other stores end it. The scopes of all of
-// them, fences included, must reach from one thread to the other. In three places the rules here are wider than the
-// letter of the model, where much sound code relies on it: a barrier of the block stands for the reader's fence, and
+// them, fences included, must reach from one thread to the other. In four places the rules here are wider than the
+// letter of the model, where much sound code relies on it: the ordinary load that a loop of compare and swap begins with
+// does not race with atomics (see guesses); a barrier of the block stands for the reader's fence, and
 // so does an atomic that reads the release of a flag or counter (the last block of a reduction seldom has another),
 // though not of a lock; and what threads have fenced before a barrier, others may release behind it. A lock is
 // released by the thread whose atomic was the last to change it.
@@ -253,11 +254,11 @@ func (s *sanitizer) release(w *warp, a *access, lane int, p place, k objectKey) 
 	to.add(y.id, publish[0], publish[1])
 }
 
-// taken says whether a mark is of an atomic of the thread itself.
+// taken says whether a mark is of an atomic by which the thread itself has changed the value.
 func (m *mark) taken(y *blockSync, w *warp, lane int, where space) bool {
 	block := y.id
 	if where == spaceShared {
 		block = 0
 	}
-	return m.time > 0 && !m.plain && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
+	return m.time > 0 && m.effect == changes && m.block == block && int(m.warp) == w.id && m.lanes == 1<<lane
 }

@@ -30,8 +30,9 @@ type sanitizer struct {
 	past    [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
 	origins map[int32]int32  // by register: the load that brought undefined bits, plus one
 
-	handedOn bool // an atomic has read what another thread released
-	gaps     bool // the matrix that is being loaded has undefined bits
+	handedOn bool   // an atomic has read what another thread released
+	gaps     bool   // the matrix that is being loaded has undefined bits
+	old      uint64 // bits of the value that an exch brings which nobody has written
 
 	strictVolatile bool
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
@@ -102,7 +102,7 @@ func TestToleranceBelowRounding(t *testing.T) {
 		tol  float64
 		want engine.Status
 	}{
-		{host.New(1), 1e4, 1, engine.OutOfIterations},
+		{cpudevice.New(1), 1e4, 1, engine.OutOfIterations},
 		{ref.New(), 1e4 * math.Pow(1-1e-9, 30), 1, engine.OutOfIterations},
 		{ref.New(), 1e4 * math.Pow(1-1e-9, 10), 2e4, engine.Converged},
 	} {
