@@ -32,11 +32,11 @@ func guidedReport() experiments.Report {
 		Plots: []experiments.Plot{{
 			File: "error-rounds", X: "round", Y: "error (%)", Over: "round", ScaleToPercent: true,
 			Lines: []experiments.Line{{Name: "held-out trusted rows", Column: "held_out_error", Optional: true},
-				{Name: "test, for you alone", Column: "test_error", Optional: true}},
+				{Name: "test, used for nothing else", Column: "test_error", Optional: true}},
 		}},
 		Histogram: experiments.Plot{
 			File: "p-given", X: "p_given, the model's probability of the given label",
-			Mark: experiments.Mark{Name: "no row above is flagged", At: 0.5},
+			Mark: experiments.Mark{Name: "above 0.5 the given label is the most probable", At: 0.5},
 		},
 	}
 }
