@@ -105,8 +105,9 @@ func (t *task) build() *problem.Problem {
 	}
 }
 
-// logitsAtOnce bounds the logits that the certificate holds at a time; more rows than that go in pieces.
-const logitsAtOnce = 1 << 23
+// logitsAtOnce bounds the logits that the certificate and the baselines hold at a time; more rows than that go in
+// pieces.
+const logitsAtOnce = 1 << 21
 
 // certify computes the hypergradient at the end, on all rows, with its error.
 func (t *task) certify(ctx context.Context, env *experiments.Env, r *experiments.Record) (err error) {
@@ -186,9 +187,12 @@ func (t *task) trained(ctx context.Context, rows *data.Set) (testError float64, 
 		return 0, false, err
 	}
 	sc.Own(b.Close)
-	m, err := baseline.Prepare(t.ex, func(y *tensor.Node) *tensor.Node {
-		return t.losses(y, b.All(problem.Lower)).Mean().Add(models.SquaredNorm(y).Scale(t.Reg))
-	}, t.start.Size())
+	m, err := baseline.PrepareRows(minimize.RowsObjective{
+		Bound: b, Rows: max(64, logitsAtOnce/t.data.Classes),
+		Value: func(y *tensor.Node, rows problem.Batch) *tensor.Node {
+			return t.losses(y, rows).Mean().Add(models.SquaredNorm(y).Scale(t.Reg))
+		},
+	})
 	if err != nil {
 		return 0, false, err
 	}
