@@ -27,6 +27,9 @@ type Store struct {
 	// First, where set, is called before the first file is written: it writes the configuration beside.
 	First   func() error
 	Written bool // a file was written
+	// Hold, where set, is called before a checkpoint or record is written, and what it returns afterwards: a process
+	// that was told to stop waits for it.
+	Hold func() (release func())
 }
 
 // begin is called before a file of a cell is written.
@@ -113,8 +116,17 @@ const RecordFile = "record.gob"
 // plainRecord has no MarshalJSON, and is what gob writes.
 type plainRecord Record
 
+// hold is Hold, where there is one.
+func (s *Store) hold() (release func()) {
+	if s.Hold == nil {
+		return func() {}
+	}
+	return s.Hold()
+}
+
 // finish keeps a record and removes the checkpoint.
 func (s *Store) finish(key string, r *Record) error {
+	defer s.hold()()
 	dir, err := s.begin(key)
 	if err != nil {
 		return err
@@ -172,6 +184,7 @@ func (k *Keeper) Save(stage string, s *engine.Snapshot, log *Log) error {
 	if k == nil || k.store == nil {
 		return nil
 	}
+	defer k.store.hold()()
 	cell, err := json.Marshal(k.cell)
 	if err != nil {
 		return err

@@ -67,6 +67,8 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	fs.StringVar(&c.Algorithm, "algo", "soba", strings.Join(algorithms, " | ")+"; other than soba with --weights plain")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "",
 		strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
+	fs.BoolVar(&c.Certificate, "certificate", false,
+		"certify the end of the last round: its hypergradient with an error figure (always with --weights plain)")
 	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}

@@ -152,6 +152,7 @@ func (a *app) runExperiment(p *application) error {
 		Device: info.Name + " (" + info.Detail + ")",
 		Warn:   func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
 		First:  func() error { return f.write(c, f.out, config) },
+		Hold:   func() func() { a.writing.Lock(); return a.writing.Unlock },
 	}
 	progress := newProgress(a.stderr, f.quiet)
 	progress.json = f.show == progressJSON

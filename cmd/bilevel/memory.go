@@ -78,7 +78,7 @@ func rehearse(
 	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (null.Stats, error) {
 	rehearsal := null.Like(info)
-	experiments.RunCell(ctx, rehearsal, experiments.Env{Data: set}, x, c, nil) // its error is one of the zeros
+	_, _ = experiments.RunCell(ctx, rehearsal, experiments.Env{Data: set}, x, c, nil) // its error is one of the zeros
 	need := rehearsal.Stats()
 	err := errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it

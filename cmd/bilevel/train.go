@@ -76,8 +76,9 @@ func (a *app) predict() *cobra.Command {
 		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it,
 and the model's probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder
 with train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names.`,
-		Example: "  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv",
-		Args:    noArguments,
+		Example: `  bilevel train --data mnist
+  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv`,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if model == "" {
 				return usagef("predict wants --model FILE, a model.safetensors of bilevel train")

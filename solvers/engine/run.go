@@ -11,8 +11,8 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Limits say when a run ends and who hears of it. Iterations is required; every other field may stay zero, which
-// switches off what it stands for.
+// Limits say when a run ends and which functions it calls meanwhile. Iterations is required; a rule or a function that
+// is left at its zero value is not used.
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
@@ -23,7 +23,7 @@ type Limits struct {
 	Every int
 	// Record sees the run at iteration 0, at each multiple of Every and at the end. Its time does not count.
 	Record func(Progress) error
-	// Progress hears of every look of the host.
+	// Progress is called with the number of iterations done whenever the host looks at the run.
 	Progress func(done int)
 	// One goroutine, which is not the one that called Run, calls Record, Progress and Monitor. Where Run returns with
 	// Outcome.Busy, one of these calls may still be going on until Outcome.Idle is closed; no other call follows.
