@@ -46,8 +46,8 @@ methods: mean and standard deviation over the seeds, paired differences with int
 cell has a folder of its own: the same command goes on where it was stopped, several processes may work in one
 folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 		Example: `  bilevel table --list
-  bilevel table optimizers --seeds 5 --workers 2
-  bilevel table mine.yaml --shard 3/8 --out part3 && bilevel table merge part* --out whole`,
+  bilevel table optimizers --dry-run
+  bilevel table optimizers --seeds 5 --set epochs=2 --workers 2`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.list {
@@ -349,10 +349,12 @@ func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error
 func (a *app) mergeTables() *cobra.Command {
 	f := &common{}
 	c := &cobra.Command{
-		Use:     "merge FOLDER...",
-		Short:   "Join the folders of a table's shards, and write the results of what they have",
-		Example: "  bilevel table merge part1 part2 part3 --out whole",
-		Args:    cobra.ArbitraryArgs,
+		Use:   "merge FOLDER...",
+		Short: "Join the folders of a table's shards, and write the results of what they have",
+		Example: `  bilevel table optimizers --shard 1/2 --out part1
+  bilevel table optimizers --shard 2/2 --out part2
+  bilevel table merge part1 part2 --out whole`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, dirs []string) error {
 			if len(dirs) == 0 {
 				return usagef("table merge wants the folders of a table's shards")
