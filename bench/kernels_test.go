@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +15,7 @@ import (
 
 // BenchmarkKernels runs the kernels of `bilevel bench kernels`.
 func BenchmarkKernels(b *testing.B) {
-	dev := host.New(0)
+	dev := cpudevice.New(0)
 	defer dev.Close()
 	for _, k := range Kernels() {
 		b.Run(strings.ReplaceAll(k.Name, " ", "_"), func(b *testing.B) {
@@ -35,7 +35,7 @@ func BenchmarkKernels(b *testing.B) {
 
 // Every kernel is compiled to as few instructions as possible, most to a single one.
 func TestKernelsAreFused(t *testing.T) {
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	defer dev.Close()
 	for _, k := range Kernels() {
 		if strings.Contains(k.Name, "16777216") || strings.Contains(k.Name, "2048") {
@@ -58,7 +58,7 @@ func TestKernelsAreFused(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	defer dev.Close()
 	fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
 	r, err := MeasureKernels(fresh, "axpy 1024", time.Millisecond)
@@ -101,7 +101,7 @@ func TestHotLoopsAgainstPeer(t *testing.T) {
 		"clean_soba_b64":  1.1280038091054705, "clean_f2sa_b64": 0.11366900949150065,
 		"clean_stocbio_b64": 20.72624788437224,
 	}
-	dev := host.New(0)
+	dev := cpudevice.New(0)
 	defer dev.Close()
 	fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
 	for key, check := range want {

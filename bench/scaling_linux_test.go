@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +20,7 @@ func TestCostIsLinearInTheBatch(t *testing.T) {
 		require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 		return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 	}
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	defer dev.Close()
 	batches, best := [2]int{512, 2048}, [2]float64{math.Inf(1), math.Inf(1)}
 	var calls [2]func() error

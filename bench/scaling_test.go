@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -31,7 +31,7 @@ func (c *counting) Prepare(p *device.Program) (device.Runner, error) {
 // The work that a series reports is that of the matrix products which the device is told to compute, and twice the
 // batch is twice the work.
 func TestScalingWork(t *testing.T) {
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	defer dev.Close()
 	for _, s := range scalingSeries() {
 		before := math.NaN()
@@ -73,7 +73,7 @@ func TestScalingInProportion(t *testing.T) {
 // A loop that has run once allocates nothing when it runs again. A call of 64 iterations of a solver uploads
 // minibatches and step sizes, for which it may allocate fewer objects than one in four iterations.
 func TestHotLoopsLeaveNoGarbage(t *testing.T) {
-	dev := host.New(2)
+	dev := cpudevice.New(2)
 	defer dev.Close()
 	for _, w := range slices.Concat(products()[:1], networks()[:5], cleaning()) {
 		ex := tensor.NewExecutor(dev)

@@ -24,7 +24,7 @@
 // # Levels
 //
 // The inner loops come in levels (level.go): generic Go, AVX2, AVX-512, and AMX, which is AVX-512 with large products
-// cut into bfloat16 pieces for the processor's matrix units (gemm_pieces.go): they are as accurate and up to twice as
+// cut into bfloat16 pieces for the processor's matrix units (gemm_bf16x3.go): they are as accurate and up to twice as
 // fast. A table of loops for each (vec.go) holds the elementwise functions, the loops over rows and the random numbers;
 // another (gemm_kernels.go) what products need. The assembly is written by the generators in _asm.
 //

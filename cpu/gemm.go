@@ -34,13 +34,13 @@ type Gemm struct {
 	pool           *Pool
 	kernels        *kernels
 	a, b           matrix // as computed: both transposed, and swapped, where transposed is set
-	out            matrix // as computed; where sums go if direct is set
+	out            matrix // as computed; where sums go if sumsInOut is set
 	batch, m, n, k int
 	transposed     bool // computing outᵀ = Bᵀ·Aᵀ
 	noEpilogue     bool
 	after          *Map // φ in place, once all sums are there; nil: tile by tile, or there is none
 	extrasApart    bool // no extra is out, which may then hold the sums
-	direct         bool // the sums go straight to out
+	sumsInOut      bool // the sums go straight to out, not to scratch memory first
 	strategy       strategy
 	nanos          float64 // estimate of the time on one thread
 	args           []Array // out, A, B, masks and extras
@@ -52,10 +52,10 @@ type Gemm struct {
 	tileAt, to         int // where in a worker's scratch a tile, and a transposed tile, begin
 }
 
-// mostEager is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row cost more
-// than a second pass over out: 64×784·784×1024 + bias + relu takes 0.39 ms so and 0.33 ms in two passes (two threads).
-// Below, a gradient of 784-300-100-10 at batch 64 gains 3–9 %.
-const mostEager = 1 << 15
+// maxTileEpilogue is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row
+// cost more than a second pass over out: 64×784·784×1024 + bias + relu takes 0.39 ms so and 0.33 ms in two passes (two
+// threads). Below, a gradient of 784-300-100-10 at batch 64 gains 3–9 %.
+const maxTileEpilogue = 1 << 15
 
 // NewGemm makes a product of a [b,m,k] and b [b,k,n] into out [b,m,n], in any strides. maskA and maskB, where not nil,
 // have the shape of their operand. The epilogue φ is an expression whose input 0 is the product and inputs 1… are
@@ -93,7 +93,7 @@ func newGemm(
 	if size(out.Shape) > 0 {
 		g.plan()
 	}
-	if g.direct && !g.noEpilogue && size(out.Shape) > mostEager {
+	if g.sumsInOut && !g.noEpilogue && size(out.Shape) > maxTileEpilogue {
 		g = newGemm(pool, kernels, out, a, b, maskA, maskB, nil, nil)
 		g.after = NewMap(pool, epilogue, out.Shape, append([]Array{out}, extras...), []Array{out})
 	}
@@ -114,7 +114,7 @@ func (g *Gemm) plan() {
 	}
 	g.nanos, g.strategy = nanos, choice(g)
 	g.strategy.plan()
-	g.direct = g.out.cs == 1 && (g.noEpilogue || g.extrasApart && !g.transposed) && g.strategy.mayAddToOut()
+	g.sumsInOut = g.out.cs == 1 && (g.noEpilogue || g.extrasApart && !g.transposed) && g.strategy.mayAddToOut()
 	g.place()
 }
 
@@ -144,9 +144,9 @@ func (g *Gemm) place() {
 		}
 		return at
 	}
-	g.tileAt = take(!g.direct, g.rows*g.cols)
+	g.tileAt = take(!g.sumsInOut, g.rows*g.cols)
 	g.strategy.place(take)
-	g.to = take(g.transposed && !g.direct, g.rows*g.cols)
+	g.to = take(g.transposed && !g.sumsInOut, g.rows*g.cols)
 	g.pool.reserve(reals, ints)
 }
 

@@ -31,7 +31,7 @@ type kernels struct {
 	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int)
 	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
 
-	pieces *pieceKernels // nil where the level has no matrix units
+	bf16x3 *bf16x3Kernels // nil where the level has no matrix units
 
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
 	chains    int

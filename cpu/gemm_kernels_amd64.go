@@ -149,10 +149,10 @@ var kernelsAVX512 = kernels{
 	triad:     func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
-// kernelsAMX are those of AVX-512 and products in pieces.
+// kernelsAMX are those of AVX-512 and bf16x3 products.
 var kernelsAMX = func() kernels {
 	k := kernelsAVX512
-	k.pieces = &piecesAMX
+	k.bf16x3 = &bf16x3AMX
 	return k
 }()
 

@@ -18,7 +18,7 @@ type strategy interface {
 	// mayAddToOut says whether the sums of a tile may grow in the memory of the result.
 	mayAddToOut() bool
 	// finishesRows says whether add runs the epilogue of rows (Gemm.finish) as soon as their last terms are in, for the
-	// tiles that Gemm.eager names.
+	// tiles that Gemm.tileEpilogue names.
 	finishesRows() bool
 	// indexed is where the strategy keeps rows that it reads by their index instead of an operand, or nil where it
 	// cannot do so.
@@ -36,7 +36,7 @@ type choice struct {
 var choices = [...]choice{
 	{vectorsTime, func(g *Gemm) strategy { return &vectorStrategy{Gemm: g} }},
 	{dotsTime, func(g *Gemm) strategy { return &dotStrategy{Gemm: g} }},
-	{piecesTime, func(g *Gemm) strategy { return &pieceStrategy{Gemm: g} }},
+	{bf16x3Time, func(g *Gemm) strategy { return &bf16x3Strategy{Gemm: g} }},
 }
 
 // fastest takes the strategy with the least estimate for the present orientation.

@@ -200,8 +200,8 @@ func TestGemmSkinny(t *testing.T) {
 	})
 }
 
-// Epilogues over results of either side of mostEager, in each place for the sums: out, scratch because an extra is out
-// itself, and scratch because out lies transposed.
+// Epilogues over results of either side of maxTileEpilogue, in each place for the sums: out, scratch because an extra
+// is out itself, and scratch because out lies transposed.
 func TestGemmEpilogues(t *testing.T) {
 	forLevels(t, 2, func(t *testing.T, p *Pool) {
 		r := rng(5)

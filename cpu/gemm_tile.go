@@ -8,7 +8,7 @@ func (g *Gemm) Do(w *Worker, item int) {
 	t := block{batch, row, col, min(g.rows, g.m-row), min(g.cols, g.n-col)}
 
 	c, ld := w.real[g.tileAt:], t.cols
-	if g.direct {
+	if g.sumsInOut {
 		c, ld = g.out.data[g.out.at(batch, row, col):], g.out.rs
 	}
 	if g.k == 0 {
@@ -19,7 +19,7 @@ func (g *Gemm) Do(w *Worker, item int) {
 	for k := 0; k < g.k; k += g.kc {
 		g.strategy.add(w, c, ld, t, k)
 	}
-	if g.direct && g.noEpilogue || g.eager(t) {
+	if g.sumsInOut && g.noEpilogue || g.tileEpilogue(t) {
 		return
 	}
 	if g.noEpilogue && g.out.cs == 1 {
@@ -39,9 +39,9 @@ func (g *Gemm) Do(w *Worker, item int) {
 	g.finish(w, c, ld, t)
 }
 
-// eager says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are long
-// enough for a run of their own, and in the order of out.
-func (g *Gemm) eager(t block) bool {
+// tileEpilogue says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are
+// long enough for a run of their own, and in the order of out.
+func (g *Gemm) tileEpilogue(t block) bool {
 	return !g.noEpilogue && !g.transposed && g.strategy.finishesRows() && g.k > 0 && t.cols >= 128
 }
 

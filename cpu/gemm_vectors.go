@@ -105,7 +105,7 @@ func (v *vectorStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 			}
 			v.kernels.tile(end-i, v.vecs, t.cols, kc, a, rs, cs, b, ldb, c[i*ld:], ld, k > 0, next)
 		}
-		if k+kc == v.k && v.eager(t) {
+		if k+kc == v.k && v.tileEpilogue(t) {
 			v.finish(w, c[i*ld:], ld, block{t.batch, t.row + i, t.col, end - i, t.cols})
 		}
 	}

@@ -18,7 +18,7 @@ type Reduce struct {
 	kinds  []kind.Reduce
 	out    []operand
 	kept   int // points of an output
-	stages []*stage
+	stages []*reduceStage
 }
 
 // NewReduce makes a Reduce over the points of shape. The expression's first len(kinds) results are reduced over axes
@@ -67,7 +67,7 @@ func (r *Reduce) plan(shape, axes []int) {
 		if !groups[i].reduced {
 			continue
 		}
-		s := &stage{reduce: r, o: 1, r: groups[i].n, k: 1, src: src}
+		s := &reduceStage{reduce: r, o: 1, r: groups[i].n, k: 1, src: src}
 		for j, g := range groups {
 			switch {
 			case j < i:

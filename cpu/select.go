@@ -11,20 +11,20 @@ import (
 // k-th has, the next goes on with those of that digit, and so forth; then the place is counted off among the elements
 // with the one key that is left.
 type KthLargest struct {
-	pool   *Pool
-	out, k Array
-	pieces []piece
-	n      int
+	pool     *Pool
+	out, k   Array
+	segments []segment
+	n        int
 
 	count []digitCount // by worker
-	equal []uint32     // by piece: elements with the key
+	equal []uint32     // by segment: elements with the key
 	cut
 }
 
-// A piece is what one item looks at: consecutive elements of an array.
-type piece struct {
+// A segment is what one item looks at: consecutive elements of an array.
+type segment struct {
 	real  []float32 // the array's
-	run             // of the piece
+	run             // of the segment
 	first int       // place of its first element among all
 }
 
@@ -37,7 +37,7 @@ type cut struct {
 
 const (
 	digitBits  = 11
-	pieceLen   = 16 * blockLen
+	segmentLen = 16 * blockLen
 	keyOfNaN   = math.MaxUint32
 	keyOfZeros = 1 << 31
 )
@@ -51,13 +51,13 @@ type digitCount [1 << digitBits]uint32
 func NewKthLargest(pool *Pool, out, k Array, parts []Array) *KthLargest {
 	s := &KthLargest{pool: pool, out: out, k: k, count: make([]digitCount, pool.Threads())}
 	for _, p := range parts {
-		for lo := 0; lo < p.Shape[0]; lo += pieceLen {
-			n := min(pieceLen, p.Shape[0]-lo)
-			s.pieces = append(s.pieces, piece{p.Real, run{n, p.Off + lo*p.Strides[0], p.Strides[0]}, s.n})
+		for lo := 0; lo < p.Shape[0]; lo += segmentLen {
+			n := min(segmentLen, p.Shape[0]-lo)
+			s.segments = append(s.segments, segment{p.Real, run{n, p.Off + lo*p.Strides[0], p.Strides[0]}, s.n})
 			s.n += n
 		}
 	}
-	s.equal = make([]uint32, len(s.pieces))
+	s.equal = make([]uint32, len(s.segments))
 	pool.reserve(blockLen, 0)
 	return s
 }
@@ -76,17 +76,17 @@ func (s *KthLargest) Run() error {
 		width := min(digitBits, s.shift)
 		s.shift -= width
 		clear(s.count)
-		s.pool.share(len(s.pieces), work, s)
+		s.pool.share(len(s.segments), work, s)
 		digit := s.pick(&rest)
 		s.prefix |= digit << s.shift
 		s.mask |= (1<<width - 1) << s.shift
 	}
-	s.pool.share(len(s.pieces), work, (*equals)(s))
+	s.pool.share(len(s.segments), work, (*equals)(s))
 	i := 0
 	for ; rest >= s.equal[i]; i++ {
 		rest -= s.equal[i]
 	}
-	s.out.Int[s.out.Off] = int32(s.pieces[i].first + s.find(i, rest))
+	s.out.Int[s.out.Off] = int32(s.segments[i].first + s.find(i, rest))
 	return nil
 }
 
@@ -104,10 +104,10 @@ func (s *KthLargest) pick(rest *uint32) (digit uint32) {
 	}
 }
 
-// Do counts the digits of one piece.
+// Do counts the digits of one segment.
 func (s *KthLargest) Do(w *Worker, item int) {
 	count, c := &s.count[w.Index], s.cut
-	s.pieces[item].blocks(w, func(block []float32, _ int) bool {
+	s.segments[item].blocks(w, func(block []float32, _ int) bool {
 		for _, x := range block {
 			if key := keyOf(x); key&c.mask == c.prefix {
 				count[key>>c.shift%(1<<digitBits)]++
@@ -117,12 +117,12 @@ func (s *KthLargest) Do(w *Worker, item int) {
 	})
 }
 
-// equals is the last pass: it counts how often the key occurs in each piece.
+// equals is the last pass: it counts how often the key occurs in each segment.
 type equals KthLargest
 
 func (e *equals) Do(w *Worker, item int) {
 	n := uint32(0)
-	e.pieces[item].blocks(w, func(block []float32, _ int) bool {
+	e.segments[item].blocks(w, func(block []float32, _ int) bool {
 		for _, x := range block {
 			if keyOf(x) == e.prefix {
 				n++
@@ -133,9 +133,9 @@ func (e *equals) Do(w *Worker, item int) {
 	e.equal[item] = n
 }
 
-// find gives the position, in a piece, of the element with the key that has rest such elements before it.
+// find gives the position, in a segment, of the element with the key that has rest such elements before it.
 func (s *KthLargest) find(item int, rest uint32) (at int) {
-	s.pieces[item].blocks(s.pool.workers[0], func(block []float32, lo int) bool {
+	s.segments[item].blocks(s.pool.workers[0], func(block []float32, lo int) bool {
 		for i, x := range block {
 			if keyOf(x) != s.prefix {
 				continue
@@ -151,8 +151,8 @@ func (s *KthLargest) find(item int, rest uint32) (at int) {
 	return at
 }
 
-// blocks calls do with the elements of the piece, in order, from position lo on, until do says false.
-func (p *piece) blocks(w *Worker, do func(block []float32, lo int) bool) {
+// blocks calls do with the elements of the segment, in order, from position lo on, until do says false.
+func (p *segment) blocks(w *Worker, do func(block []float32, lo int) bool) {
 	if p.stride == 1 {
 		do(p.real[p.off:][:p.n], 0)
 		return

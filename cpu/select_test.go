@@ -97,9 +97,9 @@ func TestKthLargest(t *testing.T) {
 			check(n, "dense")
 			check(n, "spaced")
 		}
-		check(pieceLen, "dense")
-		check(2*pieceLen+77, "dense")
-		check(pieceLen+77, "spaced")
+		check(segmentLen, "dense")
+		check(2*segmentLen+77, "dense")
+		check(segmentLen+77, "spaced")
 	}
 }
 
@@ -107,7 +107,9 @@ func TestKthLargest(t *testing.T) {
 func TestKthLargestOfSeveral(t *testing.T) {
 	p := newPool(t, 2)
 	r := rng(18)
-	for _, sizes := range [][]int{{3, 1, 4}, {0, 5, 0, 0, 2, 0}, {1, 1, 1}, {pieceLen + 3, 10, 0, 2*pieceLen - 1, 1}} {
+	for _, sizes := range [][]int{
+		{3, 1, 4}, {0, 5, 0, 0, 2, 0}, {1, 1, 1}, {segmentLen + 3, 10, 0, 2*segmentLen - 1, 1},
+	} {
 		var parts []Array
 		var all []float32
 		for i, n := range sizes {

@@ -87,7 +87,7 @@ func npzSources(path string) (all []arraySource, _ io.Closer, err error) {
 }
 
 // arrayParts reads the pairs of arrays among the sources. where is the folder or archive they are in.
-func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
+func arrayParts(where string, sources []arraySource, unlabelled bool) ([parts]*rows, error) {
 	var of [parts]*rows
 	byName := map[string]arraySource{}
 	var names []string
@@ -109,7 +109,7 @@ func arrayParts(where string, sources []arraySource) ([parts]*rows, error) {
 		case p.features == "":
 			return of, fmt.Errorf("%s is there, but the %v features are missing, such as %s_x.npy: %w",
 				p.labels, part(i), arrayPart(i), fs.ErrNotExist)
-		case p.labels == "":
+		case p.labels == "" && !unlabelled:
 			return of, fmt.Errorf("%s is there, but the %v labels are missing, such as %s_y.npy: %w",
 				p.features, part(i), arrayPart(i), fs.ErrNotExist)
 		}
@@ -132,7 +132,7 @@ func isCanonicalArray(name string) bool {
 	return false
 }
 
-// arrayPair reads features [n, …] and their labels.
+// arrayPair reads features [n, …] and their labels, which are 0 where y has nothing to load.
 func arrayPair(x, y arraySource) (*rows, error) {
 	a, err := x.load()
 	if err != nil {
@@ -155,6 +155,10 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, fmt.Errorf("%s: %w", x.name, err)
 	}
 	n := a.Shape[0]
+	if y.load == nil {
+		r.labels.numbers = make([]whole, n)
+		return r, r.check(x.name)
+	}
 	if a, err = y.load(); err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func openFile(path string, o Options) (*Dataset, error) {
 	switch advised := adviceFor(name); {
 	case ending == ".npz":
 		return named(readNPZ(dir, []string{name}, o))
+	case ending == ".npy" && o.Unlabelled:
+		r, err := arrayPair(npySources(dir, []string{name})[0], arraySource{})
+		return named(together(path, [parts]*rows{trainPart: r}, err))
 	case isTable(name):
 		return named(tableParts(path, [parts]string{trainPart: path}, o))
 	case advised != "":

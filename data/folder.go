@@ -14,6 +14,10 @@ import (
 // Options say how a folder or file of one's own is read.
 type Options struct {
 	Label string // the label column of tables by its name, or the columns of a one-hot label, separated by commas
+	// Unlabelled says that rows are wanted for their features alone: labels may be missing, and are 0 where they are.
+	// Then Columns, where given, are the feature columns of tables in their order, and other columns are not looked at.
+	Unlabelled bool
+	Columns    []string
 }
 
 // layout is a way in which a data set may lie in a folder.
@@ -220,12 +224,12 @@ func together(dir string, of [parts]*rows, err error) (*Dataset, error) {
 	return assemble(dir, of)
 }
 
-func readNPYFolder(dir string, names []string, _ Options) (*Dataset, error) {
-	of, err := arrayParts(dir, npySources(dir, names))
+func readNPYFolder(dir string, names []string, o Options) (*Dataset, error) {
+	of, err := arrayParts(dir, npySources(dir, names), o.Unlabelled)
 	return together(dir, of, err)
 }
 
-func readNPZ(dir string, names []string, _ Options) (*Dataset, error) {
+func readNPZ(dir string, names []string, o Options) (*Dataset, error) {
 	var sources []arraySource
 	for _, name := range names {
 		of, archive, err := npzSources(filepath.Join(dir, name))
@@ -239,7 +243,7 @@ func readNPZ(dir string, names []string, _ Options) (*Dataset, error) {
 	if len(names) == 1 {
 		where = filepath.Join(dir, names[0])
 	}
-	of, err := arrayParts(where, sources)
+	of, err := arrayParts(where, sources, o.Unlabelled)
 	if errors.Is(err, fs.ErrNotExist) {
 		var have []string
 		for _, s := range sources {
@@ -305,7 +309,7 @@ func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 		if path == "" {
 			continue
 		}
-		r, header, said, err := readTable(path, o.Label, columns)
+		r, header, said, err := readTable(path, o, columns)
 		if i != int(trainPart) && errors.Is(err, errNoLabels) {
 			notes = append(notes, fmt.Sprintf("%s has no label column; it is left aside", path))
 			continue
@@ -325,7 +329,7 @@ func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Notes = append(notes, d.Notes...)
+	d.Notes, d.Columns = append(notes, d.Notes...), columns
 	return d, nil
 }
 

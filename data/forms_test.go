@@ -371,6 +371,6 @@ func TestLIBSVMMemory(t *testing.T) {
 	parts := []*sparseRows{train, nil, test}
 	require.NoError(t, fitDense(parts, 1_000_000, 16e9))
 	err := fitDense(parts, 1_000_000, 15e9)
-	require.EqualError(t, err, "a.libsvm: 4000 rows of 1000000 columns would take 16.0 GB, for features are kept dense, and "+
-		"15.0 GB are free; take fewer rows, or reduce the columns first, in scikit-learn by TruncatedSVD")
+	require.EqualError(t, err, "a.libsvm: 4000 rows of 1000000 columns would take 16.0 GB, for features are kept "+
+		"dense, and 15.0 GB are free; take fewer rows, or reduce the columns first, in scikit-learn by TruncatedSVD")
 }

@@ -14,11 +14,12 @@ const (
 
 // Dataset is what Open returns.
 type Dataset struct {
-	Name    string // as it was asked for
-	Source  string // the folder, or "embedded"
-	Shape   []int  // of one row, such as [28 28]; its product is the Dim of every part
-	Classes int    // labels are 0 … Classes-1 in every part
-	Dropped int    // training rows left out because the test part has the same features
+	Name    string   // as it was asked for
+	Source  string   // the folder, or "embedded"
+	Shape   []int    // of one row, such as [28 28]; its product is the Dim of every part
+	Classes int      // labels are 0 … Classes-1 in every part
+	Columns []string // the names of a table's features; nil elsewhere
+	Dropped int      // training rows left out because the test part has the same features
 
 	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
 	// occur in any part, in sorted order. See ClassName.

@@ -24,6 +24,7 @@ type table struct {
 	labels []int // the label column, or the columns of a one-hot label
 	keep   []int // the feature columns
 	notes  []string
+	wanted []string // the feature columns where nothing else is looked at; nil: all but the label
 }
 
 // missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such
@@ -40,8 +41,11 @@ var truthWords = map[string]float32{"true": 1, "false": 0}
 
 // readTable reads a table. order is the feature columns that another part has, in its order; nil takes them as they
 // come. A table without a label column gives errNoLabels where the columns of another part are known.
-func readTable(path, label string, order []string) (r *rows, columns []string, notes []string, err error) {
-	t := &table{path: path, label: label}
+func readTable(path string, o Options, order []string) (r *rows, columns []string, notes []string, err error) {
+	t := &table{path: path, label: o.Label}
+	if o.Unlabelled {
+		t.wanted = o.Columns
+	}
 	err = readFile(path, func(b *bufio.Reader) error {
 		r, err = t.read(b, order)
 		return err
@@ -74,6 +78,12 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 	if err := t.checkHeader(); err != nil {
 		return nil, err
 	}
+	if t.wanted != nil {
+		if err := t.findWanted(); err != nil {
+			return nil, err
+		}
+		return t.body(in)
+	}
 	if err := t.findLabels(order != nil); err != nil {
 		return nil, err
 	}
@@ -81,6 +91,19 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 		return nil, err
 	}
 	return t.body(in)
+}
+
+// findWanted finds the columns that were asked for by their names.
+func (t *table) findWanted() error {
+	for _, name := range t.wanted {
+		j := slices.Index(t.header, name)
+		if j < 0 {
+			return fmt.Errorf("the column %q is missing%s; its columns are %s", name, nearest.Hint(name, t.header),
+				quotedFew(t.header))
+		}
+		t.keep = append(t.keep, j)
+	}
+	return nil
 }
 
 // begin looks at the first line: byte order marks, and what separates the columns.
@@ -266,6 +289,10 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 			}
 			r.features = append(r.features, v)
 		}
+		if t.wanted != nil {
+			r.labels.numbers = append(r.labels.numbers, whole{})
+			continue
+		}
 		if len(t.labels) == 1 {
 			word := strings.TrimSpace(fields[t.labels[0]])
 			if missingLabel[word] {
@@ -285,6 +312,9 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 	}
 	if err := missing.err(); err != nil {
 		return nil, err
+	}
+	if t.wanted != nil {
+		return r, nil
 	}
 	if len(t.labels) > 1 {
 		k := len(t.labels)

@@ -239,8 +239,8 @@ func checkScatterAdd(in *Instr, p *Program) error {
 	)
 }
 
-func checkSelect(in *Instr, p *Program) error {
-	a, err := attrOf[SelectAttr](in)
+func checkOrder(in *Instr, p *Program) error {
+	a, err := attrOf[OrderAttr](in)
 	if err != nil {
 		return err
 	}

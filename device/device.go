@@ -162,7 +162,7 @@ func (h HostSlice) Type() Type {
 var (
 	// ErrMemory says that an allocation failed; the device goes on with less.
 	ErrMemory = errors.New("out of memory")
-	// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or a Select a k outside its elements.
+	// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or an Order a k outside its elements.
 	ErrIndex = errors.New("index out of range")
 	// ErrClosed says that a device is used after Close.
 	ErrClosed = errors.New("the device is closed")

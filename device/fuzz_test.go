@@ -205,12 +205,12 @@ func (s *source) instr() device.Instr {
 		in.In, in.Out = []device.View{s.view(real, n, m), s.view(int32s, k), s.view(real, k, m)}, []device.View{
 			s.view(real, n, m),
 		}
-	case device.Select:
-		in.Attr, in.In, in.Out = device.SelectAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{
+	case device.Order:
+		in.Attr, in.In, in.Out = device.OrderAttr{}, []device.View{s.view(real, n, m+1)}, []device.View{
 			s.view(int32s, n),
 		}
 		if s.below(2) == 1 {
-			in.Attr, in.Out = device.SelectAttr{Kind: device.KthLargest}, []device.View{s.view(int32s, 1)}
+			in.Attr, in.Out = device.OrderAttr{Kind: device.KthLargest}, []device.View{s.view(int32s, 1)}
 			in.In = []device.View{s.view(int32s, 1), s.view(real, n), s.view(real, m), s.view(real, 3*k)}[:2+s.below(3)]
 		}
 	case device.Random:

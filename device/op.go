@@ -40,13 +40,14 @@ const (
 	// [j,d]. Out may be exactly In0. Bad indices as for Gather.
 	ScatterAdd
 
-	// Select finds places, by Attr.Kind; Gather fetches what is there. Elements have one order: NaN before every
-	// number, all NaN being equal, then larger before smaller, -0 and 0 being equal; equals in the order in which they
-	// lie. ArgMax: In0 [r,c], c > 0, Out Int [r] = the column of each row's first element.
+	// Order finds order statistics, as places, by Attr.Kind; Gather fetches what is there. Elements have one order: NaN
+	// before every number, all NaN being equal, then larger before smaller, -0 and 0 being equal; equals in the order
+	// in which they lie.
+	// ArgMax: In0 [r,c], c > 0, Out Int [r] = the column of each row's first element.
 	// KthLargest: In0 = k Int [1]; In1… Real of rank 1, one array of n elements laid end to end, 0 < n < 2^31. Out Int
 	// [1] = the i before whose element exactly k-1 others come. A k outside 1…n makes Run (or the next Sync) fail with
 	// ErrIndex. Out is apart from In0.
-	Select
+	Order
 
 	// Random fills Out [n] by Philox 4x32-10 (see internal/philox): In0 Int [2] = the seed's low and high word,
 	// In1 Int [1] = the step. Bits, Uniform, Normal and Integers below Attr.N are the same bits on every device.
@@ -79,7 +80,7 @@ var Ops = [NumOp]OpInfo{
 	Pool:       {Name: "Pool", Planned: true},
 	Gather:     {Name: "Gather", Check: checkGather},
 	ScatterAdd: {Name: "ScatterAdd", Check: checkScatterAdd},
-	Select:     {Name: "Select", Check: checkSelect},
+	Order:      {Name: "Order", Check: checkOrder},
 	Random:     {Name: "Random", Check: checkRandom},
 	Copy:       {Name: "Copy", Check: checkCopy},
 }
@@ -159,16 +160,16 @@ const (
 // SoftmaxAttr belongs to RowSoftmax.
 type SoftmaxAttr struct{ Kind SoftmaxKind }
 
-// SelectKind chooses what Select computes.
-type SelectKind = kind.Select
+// OrderKind chooses what Order computes.
+type OrderKind = kind.Order
 
 const (
 	ArgMax     = kind.ArgMax
 	KthLargest = kind.KthLargest
 )
 
-// SelectAttr belongs to Select.
-type SelectAttr struct{ Kind SelectKind }
+// OrderAttr belongs to Order.
+type OrderAttr struct{ Kind OrderKind }
 
 // RandomKind chooses a distribution.
 type RandomKind = kind.Random
@@ -191,5 +192,5 @@ func (GemmAttr) attr()    {}
 func (MapAttr) attr()     {}
 func (ReduceAttr) attr()  {}
 func (SoftmaxAttr) attr() {}
-func (SelectAttr) attr()  {}
+func (OrderAttr) attr()   {}
 func (RandomAttr) attr()  {}

@@ -90,8 +90,8 @@ func sample(op Op) Instr {
 		return Instr{
 			Op: op, In: []View{Dense(0, 0, 2, 3), Dense(1, 0, 4), Dense(0, 6, 4, 3)}, Out: []View{Dense(0, 0, 2, 3)},
 		}
-	case Select:
-		return Instr{Op: op, Attr: SelectAttr{}, In: in, Out: []View{Dense(1, 0, 2)}}
+	case Order:
+		return Instr{Op: op, Attr: OrderAttr{}, In: in, Out: []View{Dense(1, 0, 2)}}
 	case Random:
 		return Instr{
 			Op: op, Attr: RandomAttr{}, In: []View{Dense(1, 0, 2), Dense(1, 2, 1)}, Out: []View{Dense(1, 3, 9)},
@@ -100,10 +100,10 @@ func sample(op Op) Instr {
 	return Instr{Op: Copy, In: in, Out: []View{Dense(1, 0, 2, 3)}}
 }
 
-// kthLargest is the other kind of Select, over two arrays.
+// kthLargest is the other kind of Order, over two arrays.
 func kthLargest() Instr {
 	return Instr{
-		Op: Select, Attr: SelectAttr{Kind: KthLargest}, In: []View{Dense(1, 0, 1), Dense(0, 0, 7), Dense(0, 50, 5)},
+		Op: Order, Attr: OrderAttr{Kind: KthLargest}, In: []View{Dense(1, 0, 1), Dense(0, 0, 7), Dense(0, 50, 5)},
 		Out: []View{Dense(1, 1, 1)},
 	}
 }
@@ -166,7 +166,7 @@ func TestValidateRefuses(t *testing.T) {
 		{Copy, "no output", func(in *Instr) { in.Out = nil }, "takes 1 inputs and 1 outputs, got 1 and 0"},
 
 		{Map, "no attribute", attr(nil), "attribute is <nil>"},
-		{Map, "another attribute", attr(SelectAttr{}), "attribute is device.SelectAttr"},
+		{Map, "another attribute", attr(OrderAttr{}), "attribute is device.OrderAttr"},
 		{Map, "no expression", attr(MapAttr{Shape: []int{2, 3}}), "no expression"},
 		{Map, "negative space", attr(MapAttr{Shape: []int{-2, 3}, Expr: first0()}), "negative shape"},
 		{Map, "input shape", attr(MapAttr{Shape: []int{3, 2}, Expr: first0()}), "input 0 has shape [2 3], wants [3 2]"},
@@ -239,30 +239,30 @@ func TestValidateRefuses(t *testing.T) {
 			"source has shape [3 4], wants [4 3]"},
 		{ScatterAdd, "source missing", func(in *Instr) { in.In = in.In[:2] }, "takes 3 inputs"},
 
-		{Select, "no attribute", attr(nil), "attribute"},
-		{Select, "unknown kind", attr(SelectAttr{Kind: 3}), "unknown kind 3"},
-		{Select, "empty rows", func(in *Instr) { in.In[0] = Dense(0, 0, 2, 0) }, "rows without elements"},
-		{Select, "Real output", func(in *Instr) { in.Out[0].Buf = 0 }, "output is Real"},
-		{Select, "output shape", func(in *Instr) { in.Out[0] = Dense(1, 0, 2, 1) }, "output has shape"},
-		{Select, "nothing but k", kth(func(in *Instr) { in.In = in.In[:1] }),
+		{Order, "no attribute", attr(nil), "attribute"},
+		{Order, "unknown kind", attr(OrderAttr{Kind: 3}), "unknown kind 3"},
+		{Order, "empty rows", func(in *Instr) { in.In[0] = Dense(0, 0, 2, 0) }, "rows without elements"},
+		{Order, "Real output", func(in *Instr) { in.Out[0].Buf = 0 }, "output is Real"},
+		{Order, "output shape", func(in *Instr) { in.Out[0] = Dense(1, 0, 2, 1) }, "output has shape"},
+		{Order, "nothing but k", kth(func(in *Instr) { in.In = in.In[:1] }),
 			"takes k, at least 1 input and 1 output, got 1 and 1 views"},
-		{Select, "two places", kth(func(in *Instr) { in.Out = append(in.Out, in.Out[0]) }), "got 3 and 2 views"},
-		{Select, "several k", kth(func(in *Instr) { in.In[0] = Dense(1, 0, 2) }), "k has shape [2], wants [1]"},
-		{Select, "scalar k", kth(func(in *Instr) { in.In[0] = Dense(1, 0) }), "k has shape [], wants [1]"},
-		{Select, "Real k", kth(func(in *Instr) { in.In[0].Buf = 0 }), "k is Real"},
-		{Select, "rank of an input", kth(func(in *Instr) { in.In[2] = Dense(0, 0, 2, 3) }),
+		{Order, "two places", kth(func(in *Instr) { in.Out = append(in.Out, in.Out[0]) }), "got 3 and 2 views"},
+		{Order, "several k", kth(func(in *Instr) { in.In[0] = Dense(1, 0, 2) }), "k has shape [2], wants [1]"},
+		{Order, "scalar k", kth(func(in *Instr) { in.In[0] = Dense(1, 0) }), "k has shape [], wants [1]"},
+		{Order, "Real k", kth(func(in *Instr) { in.In[0].Buf = 0 }), "k is Real"},
+		{Order, "rank of an input", kth(func(in *Instr) { in.In[2] = Dense(0, 0, 2, 3) }),
 			"input 2 has shape [2 3], wants rank 1"},
-		{Select, "Int input", kth(func(in *Instr) { in.In[1].Buf = 1 }), "input 1 is Int"},
-		{Select, "Real place", kth(func(in *Instr) { in.Out[0].Buf = 0 }), "output is Real"},
-		{Select, "scalar place", kth(func(in *Instr) { in.Out[0] = Dense(1, 0) }), "output has shape [], wants [1]"},
-		{Select, "no elements", kth(func(in *Instr) { in.In[1], in.In[2] = Dense(0, 0, 0), Dense(0, 5, 0) }),
+		{Order, "Int input", kth(func(in *Instr) { in.In[1].Buf = 1 }), "input 1 is Int"},
+		{Order, "Real place", kth(func(in *Instr) { in.Out[0].Buf = 0 }), "output is Real"},
+		{Order, "scalar place", kth(func(in *Instr) { in.Out[0] = Dense(1, 0) }), "output has shape [], wants [1]"},
+		{Order, "no elements", kth(func(in *Instr) { in.In[1], in.In[2] = Dense(0, 0, 0), Dense(0, 5, 0) }),
 			"no elements to choose from"},
-		{Select, "2^31 elements", kth(func(in *Instr) {
+		{Order, "2^31 elements", kth(func(in *Instr) {
 			for i := range in.In[1:] {
 				in.In[1+i] = View{Shape: []int{1 << 30}, Strides: []int{0}}
 			}
 		}), "2^31 elements or more"},
-		{Select, "sizes that wrap around", kth(func(in *Instr) {
+		{Order, "sizes that wrap around", kth(func(in *Instr) {
 			in.In[2] = View{Shape: []int{math.MaxInt}, Strides: []int{0}}
 		}), "2^31 elements or more"},
 

@@ -75,7 +75,7 @@ func (e *Env) Done(units int) {
 	}
 }
 
-// Say shows a number beside the progress, such as the loss of the time.
+// Say shows a number beside the progress, such as the current loss.
 func (e *Env) Say(format string, args ...any) {
 	if e.Note != nil {
 		e.Note(fmt.Sprintf(format, args...))

@@ -3,8 +3,8 @@ package experiments
 import "sync"
 
 // Log is what a run notes down as it goes: rows of the curve, and with each a vector where one is wanted (the
-// parameters of the time, for test errors that are scored at the end). A checkpoint holds it together with the engine's
-// snapshot. It may be read while a run that was stopped is still at work.
+// parameters at that time, for test errors that are scored at the end). A checkpoint holds it together with the
+// engine's snapshot. It may be read while a run that was stopped is still at work.
 type Log struct {
 	mu      sync.Mutex
 	columns []string

@@ -3,6 +3,7 @@ package experiments
 import (
 	"bytes"
 	_ "embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -26,8 +27,9 @@ var pageText string
 // tableRows is how many rows of a long table the page shows; the file has all.
 const tableRows = 25
 
-// writePage writes report.html: one file that asks for nothing else, with the plots that writePlots has put into dir.
-func writePage(dir string, p Page, report Report, records []*Record) error {
+// writePage writes report.html: one file that asks for nothing else, with the plots and pictures that have been
+// put into dir.
+func writePage(dir string, p Page, report Report, records []*Record, cells int) error {
 	t, err := template.New("report").Parse(pageText)
 	if err != nil {
 		return err
@@ -41,11 +43,16 @@ func writePage(dir string, p Page, report Report, records []*Record) error {
 		Columns    []string
 		Rows       [][]string
 	}
+	type picture struct {
+		Name, Note string
+		PNG        template.URL
+	}
 	view := struct {
 		Page
 		Rows     [][2]string
 		Warnings []string
 		Figures  []figure
+		Pictures []picture
 		Tables   []list
 		Words    []string
 	}{Page: p}
@@ -69,12 +76,28 @@ func writePage(dir string, p Page, report Report, records []*Record) error {
 	if report.Histogram.File != "" {
 		files = append(files, report.Histogram.File)
 	}
+	for _, h := range records[0].Heats {
+		files = append(files, h.Name+suffixOf(records[0], cells))
+	}
 	for _, name := range files {
 		text, err := os.ReadFile(filepath.Join(dir, name+".svg"))
+		if isMissing(err) { // a plot without a line is not drawn
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		view.Figures = append(view.Figures, figure{name, scalable(text)})
+	}
+	for _, g := range records[0].Images {
+		name := g.Name + suffixOf(records[0], cells) + ".png"
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		note := fmt.Sprintf("%d images of seed %d, %s.", len(g.Captions), records[0].Seed, name)
+		source := template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))
+		view.Pictures = append(view.Pictures, picture{g.Name, note, source})
 	}
 	for _, table := range records[0].Tables {
 		l := list{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}

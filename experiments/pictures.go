@@ -43,10 +43,7 @@ func (g heatGrid) Y(r int) float64    { return float64(r) }
 // writePictures draws the grids and heat maps of records and writes their networks.
 func writePictures(dir, title string, records []*Record, cells int) error {
 	for _, r := range records {
-		suffix := ""
-		if cells > 1 {
-			suffix = fmt.Sprintf("-seed-%d", r.Seed)
-		}
+		suffix := suffixOf(r, cells)
 		for _, g := range r.Images {
 			if err := g.save(filepath.Join(dir, g.Name+suffix+".png")); err != nil {
 				return err
@@ -66,6 +63,14 @@ func writePictures(dir, title string, records []*Record, cells int) error {
 		}
 	}
 	return nil
+}
+
+// suffixOf tells a record's pictures from those of the other cells.
+func suffixOf(r *Record, cells int) string {
+	if cells > 1 {
+		return fmt.Sprintf("-seed-%d", r.Seed)
+	}
+	return ""
 }
 
 // The contact sheet: images of at least this size with a line of text below, so many in a row.

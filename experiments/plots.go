@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/nearest"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -20,6 +22,10 @@ import (
 var (
 	blue   = color.NRGBA{0, 114, 178, 255}
 	orange = color.NRGBA{213, 94, 0, 255}
+	green  = color.NRGBA{0, 158, 115, 255}
+	purple = color.NRGBA{204, 121, 167, 255}
+	yellow = color.NRGBA{230, 159, 0, 255}
+	sky    = color.NRGBA{86, 180, 233, 255}
 )
 
 // series is one line of a plot: a value over x for several seeds, drawn as its mean with a band of one deviation.
@@ -72,12 +78,17 @@ func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 	p.Add(plotter.NewGrid())
 	top, right := 0.0, 0.0
 	for _, s := range all {
-		n := len(s.y[0])
+		n := 0
+		for _, y := range s.y {
+			n = max(n, len(y))
+		}
 		line, band := make(plotter.XYs, n), make(plotter.XYs, 2*n)
 		for i := range n {
 			var xs, ys []float64
-			for k := range s.y {
-				xs, ys = append(xs, s.x[k][i]), append(ys, s.y[k][i])
+			for k := range s.y { // some seeds may have ended before the others
+				if i < len(s.y[k]) {
+					xs, ys = append(xs, s.x[k][i]), append(ys, s.y[k][i])
+				}
 			}
 			x, _ := MeanStd(xs)
 			y, d := MeanStd(ys)
@@ -149,6 +160,18 @@ func histogram(title, xLabel string, groups ...group) (*plot.Plot, error) {
 	return p, nil
 }
 
+// markAt draws a dashed line from the bottom to the top of a picture.
+func markAt(p *plot.Plot, m Mark) error {
+	l, err := plotter.NewLine(plotter.XYs{{X: m.At, Y: p.Y.Min}, {X: m.At, Y: p.Y.Max}})
+	if err != nil {
+		return err
+	}
+	l.Width, l.Dashes = vg.Points(1), []vg.Length{vg.Points(4), vg.Points(3)}
+	p.Add(l)
+	p.Legend.Add(m.Name, l)
+	return nil
+}
+
 func faint(c color.NRGBA) color.NRGBA {
 	c.A = 50
 	return c
@@ -194,14 +217,19 @@ func decades(from, to float64) (ticks []plot.Tick) {
 
 // writePlots draws what a report asks for.
 func writePlots(dir, title string, report Report, records []*Record) error {
-	colours := []color.NRGBA{blue, orange}
+	colours := []color.NRGBA{blue, orange, green, purple, yellow, sky}
 	for _, spec := range report.Plots {
 		scale := 1.0
 		if spec.ScaleToPercent {
 			scale = 100
 		}
+		var missing error
 		column := func(name string, factor float64) (out [][]float64) {
 			for _, r := range records {
+				if !slices.Contains(r.Curve.Columns, name) {
+					missing = fmt.Errorf("plot %s: the curve has no column %q (there are: %s)%s", spec.File, name,
+						strings.Join(r.Curve.Columns, ", "), nearest.Hint(name, r.Curve.Columns))
+				}
 				values := r.Curve.Column(name)
 				for i := range values {
 					values[i] *= factor
@@ -212,7 +240,16 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 		}
 		var all []series
 		for i, l := range spec.Lines {
+			if l.Optional && !slices.Contains(records[0].Curve.Columns, l.Column) {
+				continue
+			}
 			all = append(all, series{l.Name, colours[i%len(colours)], column(spec.Over, 1), column(l.Column, scale)})
+		}
+		if missing != nil {
+			return missing
+		}
+		if len(all) == 0 {
+			continue
 		}
 		p, err := curves(title, spec.X, spec.Y, all...)
 		if err != nil {
@@ -239,6 +276,11 @@ func writePlots(dir, title string, report Report, records []*Record) error {
 	p, err := histogram(title, report.Histogram.X, groups...)
 	if err != nil {
 		return err
+	}
+	if m := report.Histogram.Mark; m.Name != "" {
+		if err := markAt(p, m); err != nil {
+			return err
+		}
 	}
 	return savePlot(p, dir, report.Histogram.File)
 }

@@ -190,7 +190,17 @@ type Plot struct {
 	Over           string // the column along the axis
 	Lines          []Line
 	ScaleToPercent bool
+	Mark           Mark // of a histogram
+}
+
+// Mark is a dashed line at a value of the horizontal axis; nothing is drawn where it has no name.
+type Mark struct {
+	Name string
+	At   float64
 }
 
 // Line is one line of a plot.
-type Line struct{ Name, Column string }
+type Line struct {
+	Name, Column string
+	Optional     bool // left out where the curves have no such column; a plot without any line is not drawn
+}

@@ -2,10 +2,12 @@ package experiments
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"html"
 	"image/png"
 	"io"
 	"math"
@@ -32,9 +34,10 @@ var shown = Report{
 	},
 	Plots: []Plot{
 		{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration",
-			Lines: []Line{{"validation", "val_error"}, {"test", "test_error"}}, ScaleToPercent: true},
+			Lines:          []Line{{Name: "validation", Column: "val_error"}, {Name: "test", Column: "test_error"}},
+			ScaleToPercent: true},
 		{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds",
-			Lines: []Line{{"validation", "val_error"}}},
+			Lines: []Line{{Name: "validation", Column: "val_error"}}},
 	},
 	Histogram: Plot{File: "weights", X: "learned weight"},
 }
@@ -248,6 +251,22 @@ func TestPlotsOfEdgeCases(t *testing.T) {
 	require.NoError(t, savePlot(p, t.TempDir(), "ends"))
 }
 
+// Seeds whose runs ended earlier than others are drawn as far as they go, and a misspelt column is named.
+func TestPlotsOfUnequalCurves(t *testing.T) {
+	long, short := NewRecord(), NewRecord()
+	long.Curve = Curve{Columns: []string{"iteration", "loss"}, Rows: [][]float64{{0, 3}, {10, 2}, {20, 1}}}
+	short.Curve = Curve{Columns: long.Curve.Columns, Rows: [][]float64{{0, 5}}}
+	report := Report{Plots: []Plot{{File: "loss", Over: "iteration", Lines: []Line{{Name: "loss", Column: "loss"}}}}}
+	for _, records := range [][]*Record{{long, short}, {short, long}} {
+		require.NoError(t, WriteResults(t.TempDir(), Page{}, report, records, 2))
+	}
+	report.Plots[0].Lines[0].Column = "lost"
+	err := WriteResults(t.TempDir(), Page{}, report, []*Record{long}, 1)
+	require.EqualError(t, err,
+		`plot loss: the curve has no column "lost" (there are: iteration, loss); did you mean "loss"?`)
+	require.ErrorContains(t, WriteResults(t.TempDir(), Page{}, report, nil, 0), "there are no records")
+}
+
 func TestCurvesScaleToWhatComesAfterTheStart(t *testing.T) {
 	s := series{"s", blue, [][]float64{{0, 1, 2}, {0, 1, 2}}, [][]float64{{90, 10, 6}, {90, 12, 6}}}
 	p, err := curves("t", "x", "y", s)
@@ -336,4 +355,28 @@ func TestPageStandsAlone(t *testing.T) {
 	for _, outside := range []string{"src=", "<script", "<link", "@import", "url(http"} {
 		require.NotContains(t, text, outside)
 	}
+}
+
+// Pictures and heat maps of the first record are on the page themselves.
+func TestPageHasThePictures(t *testing.T) {
+	dir := t.TempDir()
+	var records []*Record
+	for seed := range uint64(2) {
+		r := someRecord(seed+1, true)
+		pixel := []float32{float32(seed)}
+		r.Images = []Grid{{Name: "sheet", Height: 1, Width: 1, Pixels: pixel, Captions: []string{"0"}}}
+		r.Heats = []Heat{{Name: "heat", X: "given", Y: "suggested", Values: [][]float64{{1, 2}, {3, 4}}}}
+		records = append(records, r)
+	}
+	require.NoError(t, WriteResults(dir, Page{Title: "t"}, shown, records, 2))
+	text := string(read(t, dir, "report.html"))
+	_, rest, found := strings.Cut(text, `src="data:image/png;base64,`)
+	require.True(t, found)
+	packed, _, _ := strings.Cut(rest, `"`)
+	b, err := base64.StdEncoding.DecodeString(html.UnescapeString(packed))
+	require.NoError(t, err)
+	require.Equal(t, read(t, dir, "sheet-seed-1.png"), b)
+	require.Contains(t, text, "1 images of seed 1, sheet-seed-1.png.")
+	require.Contains(t, text, `<figure aria-label="heat-seed-1"><svg`)
+	require.Equal(t, 1, strings.Count(text, "src="), "no other file is asked for")
 }

@@ -58,10 +58,10 @@ func WriteResults(dir string, page Page, report Report, records []*Record, cells
 	if err := writePlots(dir, page.Title, report, records); err != nil {
 		return err
 	}
-	if err := writePage(dir, page, report, records); err != nil {
+	if err := writePictures(dir, page.Title, records, cells); err != nil {
 		return err
 	}
-	if err := writePictures(dir, page.Title, records, cells); err != nil {
+	if err := writePage(dir, page, report, records, cells); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))

@@ -3,6 +3,7 @@ package experiments
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 )
@@ -10,6 +11,9 @@ import (
 // Summarize turns the runs of several seeds into one JSON object. One run is itself. Of several, seed is the list and
 // every other number becomes {"mean", "std" (n-1), "values"}, or null where any of them is; texts that agree stay.
 func Summarize[T any](runs []T) (map[string]any, error) {
+	if len(runs) == 0 {
+		return nil, errors.New("there are no records to summarize")
+	}
 	objects := make([]map[string]any, len(runs))
 	for i, r := range runs {
 		text, err := json.Marshal(r)

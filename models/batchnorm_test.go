@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -104,7 +104,7 @@ func near(t *testing.T, want, got pass, tol float64) {
 // devices are the reference device in float64 and the processor in float32. The key is the tolerance, a few thousand
 // times the unit round-off, which leaves room for sums of a few tens of numbers near 1.
 func devices() map[float64]device.Device {
-	return map[float64]device.Device{1e-12: ref.New(), 1e-4: host.New(2)}
+	return map[float64]device.Device{1e-12: ref.New(), 1e-4: cpudevice.New(2)}
 }
 
 func TestBatchNormIsPyTorch(t *testing.T) {
@@ -260,7 +260,7 @@ func TestVarianceIsCentred(t *testing.T) {
 		x[i] = float64(float32(1000 + 2*x[i]))
 	}
 	want, mean, unbiased := plainBatchNorm(x, []float64{1}, []float64{0}, []float64{0}, []float64{1}, true)
-	dev := host.New(2)
+	dev := cpudevice.New(2)
 	in := pass{X: x, Labels: make([]int32, len(x)), V: start.Flat}
 	got := run(t, dev, m, start.Flat, state.Flat, in, params.Train)
 	require.NoError(t, dev.Close())

@@ -93,7 +93,7 @@ func rows(op string, inputs *tensor.Node, features int) *tensor.Node {
 	return inputs.Reshape(shape[0], features)
 }
 
-// must panics with err, the finding of a model's Check, unless it is nil.
+// must panics with the error of a model's Check, unless it is nil.
 func must(op string, err error) {
 	if err != nil {
 		tensor.Fail(op, "%v", err)

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -56,7 +56,7 @@ func softmaxRows(label int32) *problem.Problem {
 // and with advice that names labels; one inside ends none of them so.
 func TestLabelsOutsideTheClassesAreSaid(t *testing.T) {
 	ctx := context.Background()
-	for _, dev := range []device.Device{ref.New(), host.New(1)} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(1)} {
 		for _, label := range []int32{2, 3, -1, -100} {
 			bad := label != 2
 			name := fmt.Sprintf("label %d on %s", label, dev.Info().Name)

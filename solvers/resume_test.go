@@ -58,6 +58,16 @@ func TestResumeToTheSameBits(t *testing.T) {
 	}
 }
 
+// A snapshot of another algorithm is refused as such, before its settings are looked at.
+func TestResumeOfAnotherAlgorithm(t *testing.T) {
+	ex := executor(t)
+	p := load(t, ex, solvertest.Scalar{})
+	part := solve(t, ex, p, small, solvers.Options{Iterations: 10, Calls: 8})
+	_, err := solvers.Solve(context.Background(), p, solvers.F2SA{},
+		solvers.Options{Executor: ex, Iterations: 10, Resume: part.Last})
+	require.EqualError(t, err, "f2sa cannot go on with a snapshot of soba")
+}
+
 // The best iterate by a monitor, and the default monitor: the upper objective on all rows.
 func TestBestIsKept(t *testing.T) {
 	ex := executor(t)

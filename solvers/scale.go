@@ -51,7 +51,7 @@ const (
 	powerSteps = 20
 	descents   = 100 // steps of gradient descent before g
 	reach      = 0.1 // r in units of x's own size
-	lagSteps   = 4   // powers of M
+	lagSteps   = 3   // powers of M
 )
 
 // measure finds step sizes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 )
 
 // Options say how long a run goes on, where it runs and who hears of it. The zero value runs 1,000 iterations on the
-// best device of the machine.
+// best device of the machine. Schedules of step sizes are functions of Iterations; without that limit they stay where
+// they begin.
 type Options struct {
-	Iterations int // 0: 1,000
+	Iterations int // 0: 1,000, or no limit where Time or Calls sets one
 	Seed       uint64
 
 	// Device is a device's name, "" or "auto" the best one: the run opens and closes it. Executor, where set, is used
@@ -28,10 +30,14 @@ type Options struct {
 	Calls     int64         // oracle calls of any kind
 	Tolerance float64       // of the mean hypergradient between two records
 	Patience  int           // records without a lower Monitor
-	Every     int           // iterations between records; 0: a fiftieth of Iterations where a rule wants records
+	// Every is the number of iterations between records; 0 is a fiftieth of Iterations, at most 1,000, where a rule
+	// wants records.
+	Every int
 
 	// Monitor is a number that should fall; the best iterate by it is what the run ends with. Where it is nil and
-	// Patience or KeepBest ask for one, it is the upper objective on all rows of its level.
+	// Patience or KeepBest ask for one, it is the upper objective on all rows of its level, at the y of the time. That
+	// suits a y that is wanted for itself, such as a model that is judged by validation rows. Where a y far from the
+	// lower minimizer may have a lower upper objective than y*(x), give a Monitor that knows better.
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
@@ -124,6 +130,9 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r := s.opt.Resume; r != nil && r.Algorithm != a.Name() {
+		return nil, fmt.Errorf("%s cannot go on with a snapshot of %s", a.Name(), r.Algorithm)
+	}
 	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
 		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
 			return nil, err
@@ -161,7 +170,10 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 
 func (s *solve) limits() (engine.Limits, error) {
 	o := s.opt
-	if o.Iterations == 0 {
+	switch {
+	case o.Iterations == 0 && (o.Time > 0 || o.Calls > 0):
+		o.Iterations = math.MaxInt32
+	case o.Iterations == 0:
 		o.Iterations = 1000
 	}
 	if o.Iterations < 0 { // before step sizes are looked for, which the engine's own check comes after
@@ -176,7 +188,7 @@ func (s *solve) limits() (engine.Limits, error) {
 		o.Monitor = m.value
 	}
 	if o.Every == 0 && (o.Tolerance > 0 || o.Monitor != nil) {
-		o.Every = max(1, o.Iterations/50)
+		o.Every = max(1, min(o.Iterations/50, 1000))
 	}
 	return engine.Limits{
 		Iterations: o.Iterations, Time: o.Time, Calls: o.Calls, Tolerance: o.Tolerance, Patience: o.Patience,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"bilevel/solvers"
 	"bilevel/solvers/engine"
@@ -100,6 +101,19 @@ func TestSolveStops(t *testing.T) {
 	require.ErrorContains(t, err, "-1 iterations")
 	_, err = solvers.Solve(context.Background(), p, small, solvers.Options{Device: "cpx"})
 	require.ErrorContains(t, err, "cpx")
+}
+
+// A budget alone is enough: no number of iterations has to be guessed beside it.
+func TestBudgetAlone(t *testing.T) {
+	ex := executor(t)
+	p := load(t, ex, solvertest.Scalar{})
+	res := solve(t, ex, p, solvers.SOBA{}, solvers.Options{Calls: 10_000})
+	require.Equal(t, engine.OutOfCalls, res.Status)
+	require.Equal(t, 2500, res.Iterations, "4 calls each")
+	require.InDelta(t, 0.5, res.X.Flat[0], 1e-3)
+	res = solve(t, ex, p, solvers.SOBA{}, solvers.Options{Time: time.Minute, Tolerance: 1e-6})
+	require.Equal(t, engine.Converged, res.Status)
+	require.Equal(t, 1000, solve(t, ex, p, solvers.SOBA{}, solvers.Options{}).Iterations)
 }
 
 // The schedule multiplies both step sizes: on Q1 the first moves are proportional to it.

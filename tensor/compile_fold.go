@@ -40,6 +40,8 @@ func fold(outs []*Node) []*Node {
 			return foldSlice(n)
 		case opPow:
 			return composePow(n.in[0], n.num)
+		case opGuarded:
+			return composeGuarded(n)
 		case opReshape: // a reshape of a reshape
 			return n.in[0].Reshape(n.shape...)
 		}

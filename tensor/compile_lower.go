@@ -82,14 +82,14 @@ var emitters = map[op]func(*lowering, *Node){
 		l.emit(device.ScatterAdd, nil, out, base, refTo(n.in[1]), src)
 	},
 	opArgMax: func(l *lowering, n *Node) {
-		l.emit(device.Select, device.SelectAttr{Kind: device.ArgMax}, refTo(n), refTo(n.in[0]))
+		l.emit(device.Order, device.OrderAttr{Kind: device.ArgMax}, refTo(n), refTo(n.in[0]))
 	},
 	opKth: func(l *lowering, n *Node) {
 		in := make([]ref, len(n.in))
 		for i, p := range n.in {
 			in[i] = refTo(p)
 		}
-		l.emit(device.Select, device.SelectAttr{Kind: device.KthLargest}, refTo(n), in...)
+		l.emit(device.Order, device.OrderAttr{Kind: device.KthLargest}, refTo(n), in...)
 	},
 	opRandom: func(l *lowering, n *Node) {
 		l.emit(device.Random, n.rnd, refTo(n), refTo(n.in[0]), refTo(n.in[1]))

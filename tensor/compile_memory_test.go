@@ -123,6 +123,7 @@ func TestAugmentationIsSharedByDerivatives(t *testing.T) {
 		return ops(compiled(t, ex, deep{layers: 4, augment: augment}.soba(ex)...))
 	}
 	plain, augmented := count(false), count(true)
+	require.Equal(t, 42, times("Gemm", plain))
 	require.Equal(t, times("Gemm", plain), times("Gemm", augmented))
 	require.Equal(t, 2, times("Random", augmented), "one draw for each of the two minibatches")
 }

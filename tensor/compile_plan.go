@@ -35,7 +35,7 @@ import (
 //	j = h + i     block 0   j (over h)  block 1
 //
 // Memory is not used twice in an arena of up to smallArena elements: it stays in the cache anyway, and two steps that
-// share memory cannot run at the same time (device/host/schedule.go).
+// share memory cannot run at the same time (device/cpudevice/schedule.go).
 
 // place is where a node's value lies: inside another node's (part of a concatenation), in a variable, or in the arena.
 type place struct {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	reference "bilevel/device/ref"
 )
 
@@ -85,7 +85,7 @@ func TestRandomGraphs(t *testing.T) {
 // On the host an instruction works in blocks, in place where the plan says so.
 func TestRandomGraphsOnHost(t *testing.T) {
 	for seed := range uint64(300) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { checkGraph(t, host.New(1), nil, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { checkGraph(t, cpudevice.New(1), nil, seed) })
 	}
 }
 

@@ -100,6 +100,62 @@ func TestPlacesBeyondFloat32(t *testing.T) {
 	}
 }
 
+// Constants and variables beyond 2^24 are indices and ranks like others: of Gather and its derivative, ScatterAdd, and
+// the k-th largest.
+func TestIndicesBeyondFloat32(t *testing.T) {
+	const n, first = 1<<24 + 5, 1 << 24
+	for _, name := range []string{"cpu", "cuda-sim"} { // the others take minutes
+		onDevice(t, name, func(t *testing.T, ex *Executor) {
+			values := make([]float64, n)
+			copy(values[first:], []float64{1, 2, 3, 4, 5})
+			table, index := variable(t, ex, values).Node(), ex.Variable("index", Int)
+			for i := range int32(5) {
+				require.NoError(t, index.WriteInts([]int32{first + i - 1}))
+				place := index.Node().Add(IntConst(1))
+				got := run(t, ex, Gather(table, IntConst(first+i).Expand(1)), Gather(table, place.Expand(1)))
+				require.Equal(t, [][]float64{{float64(i + 1)}, {float64(i + 1)}}, got)
+			}
+			if name == "cuda-sim" { // what looks at all elements takes minutes
+				return
+			}
+			place := IntConst(first + 3).Expand(1)
+			added := ScatterAdd(table, place, Full(10, 1))
+			g := Grad(Gather(table, place).Sum(), table)[0]
+			got := run(t, ex, added.Slice(0, first, n), g.Slice(0, first, n))
+			require.Equal(t, [][]float64{{1, 2, 3, 14, 5}, {0, 0, 0, 1, 0}}, got)
+			_, at := KthLargest(IntConst(first+4), table.Neg()) // all zeros are larger
+			require.Equal(t, []int32{first + 3}, ints(t, ex, at)[0])
+		})
+	}
+}
+
+// A counter that a function moves keeps its bits over 2^24, and wraps at the end of int32 as integers do; numbers
+// beyond int32 become 0 as integers.
+func TestCountersKeepTheirBits(t *testing.T) {
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		c := ex.Variable("c", Int, 3)
+		require.NoError(t, c.WriteInts([]int32{1<<24 - 1, math.MaxInt32 - 1, -(1<<24 + 1)}))
+		f, err := ex.Compile("count", func() []Update { return []Update{{Var: c, Value: c.Node().Add(IntConst(1))}} })
+		require.NoError(t, err)
+		require.NoError(t, f.Run(3))
+		got, err := c.ReadInts()
+		require.NoError(t, err)
+		require.Equal(t, []int32{1<<24 + 2, math.MinInt32 + 1, -(1 << 24) + 2}, got)
+		inf := math.Inf(1)
+		x := variable(t, ex, []float64{1<<24 - 1, 1 << 24, -(1 << 24), 2147483520, 3e9, -3e9, math.NaN(), inf, -inf})
+		want := []int32{1<<24 - 1, 1 << 24, -(1 << 24), 2147483520, 0, 0, 0, 0, 0}
+		require.Equal(t, want, ints(t, ex, x.Node().ToInt())[0])
+
+		seed, step := ex.Variable("seed", Int, 2), ex.Variable("step", Int)
+		require.NoError(t, seed.WriteInts([]int32{1<<24 + 1, math.MaxInt32}))
+		require.NoError(t, step.WriteInts([]int32{1 << 24}))
+		draw := func(step *Node) *Node { return RandomInts(math.MaxInt32, seed.Node(), step, 1, 4) }
+		drawn := ints(t, ex, draw(step.Node().Add(IntConst(1))), draw(IntConst(1<<24+1)), draw(step.Node()))
+		require.Equal(t, drawn[0], drawn[1])
+		require.NotEqual(t, drawn[0], drawn[2], "the step is not rounded to float32")
+	})
+}
+
 // Constants fold only to what the device would compute: the same factors one after the other, from variables that
 // nothing can fold, give the same on every device, where nothing in between overflows or underflows.
 func TestFoldedFactors(t *testing.T) {

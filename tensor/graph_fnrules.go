@@ -1,17 +1,13 @@
 package tensor
 
-import (
-	"math"
-
-	"bilevel/internal/expr"
-)
+import "bilevel/internal/expr"
 
 // A chain multiplies a direction g by the derivative of an elementwise node n in one argument. Elementwise
 // Jacobians are diagonal, so the same row serves forward and reverse mode. nil means the derivative is zero.
 //
 // Where a piecewise function is constant its derivative is chosen to be 0 (selected), not multiplied by 0: what the
 // direction holds there may be infinite or NaN, and 0·∞ is NaN. From there on the direction is marked as selected, and
-// further factors leave its zeros alone (chainMul, chainDiv). So log(relu(x)) has derivative 0 where relu is constant:
+// further factors leave its zeros alone (graph_guarded.go). So log(relu(x)) has derivative 0 where relu is constant:
 // in reverse mode relu drops the infinite 1/0 that log hands it, and in forward mode log keeps the 0 that relu hands
 // it.
 type chain = func(n, g *Node) *Node
@@ -57,7 +53,7 @@ var fnRules = [expr.NumFn][]chain{
 	},
 	expr.Div: {
 		func(n, g *Node) *Node { return chainDiv(g, n.in[1]) },
-		func(n, g *Node) *Node { return keepZeros(g, g.Mul(n).Div(n.in[1]).Neg()) },
+		func(n, g *Node) *Node { return divisorSlope(n, g, false) },
 	},
 	expr.Max: { // ties go to the first
 		func(n, g *Node) *Node { return selected(n.in[1].Le(n.in[0]), g) },
@@ -100,30 +96,6 @@ func selected(mask, g *Node) *Node { return marked(Where(mask, g, Const(0))) }
 func marked(n *Node) *Node {
 	n.selected = true
 	return n
-}
-
-// chainMul is g·d, and chainDiv is g/d, for a direction g and a number d of the point. A zero of g stays zero whatever
-// d is if g has been through a selection. g itself is the mask, so that nothing more is read from memory.
-func chainMul(g, d *Node) *Node { return guarded(g, d, g.Mul(d)) }
-func chainDiv(g, d *Node) *Node { return guarded(g, d, g.Div(d)) }
-
-// mulChain is chainMul with the factor first, which decides what is computed first.
-func mulChain(d, g *Node) *Node { return guarded(g, d, d.Mul(g)) }
-
-// guarded is product with the zeros of g, unless the factor d is a number that cannot spoil them.
-func guarded(g, d, product *Node) *Node {
-	if c, ok := d.isConst(); ok && c != 0 && !math.IsInf(c, 0) && !math.IsNaN(c) {
-		return inherit(g, product)
-	}
-	return keepZeros(g, product)
-}
-
-// keepZeros is product, but 0 where g has a zero and has been through a selection.
-func keepZeros(g, product *Node) *Node {
-	if !g.selected {
-		return product
-	}
-	return selected(g, product)
 }
 
 // inherit marks n, which was made of g alone, as g is.

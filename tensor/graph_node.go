@@ -38,13 +38,14 @@ const (
 	// Computation, each one family of the device's operations.
 	opElem    // Map: fn
 	opPow     // num: the exponent; fold writes it as opElem
+	opGuarded // fn: Mul or Div; ints: which arguments guard; fold writes it as opElem
 	opReduce  // Reduce: ints = axes, kind; keeps reduced axes with length 1
 	opMatMul  // Gemm: [m,k]·[k,n] or [b,m,k]·[b,k,n]
 	opSoftmax // RowSoftmax: soft
 	opGather  // Gather: table, index
 	opScatter // ScatterAdd: base, index, source
-	opArgMax  // Select
-	opKth     // Select: k, then parts of rank 1
+	opArgMax  // Order
+	opKth     // Order: k, then parts of rank 1
 	opRandom  // Random: rnd
 	opConcat  // Copy: ints = axis
 	opPad     // Copy: ints = axis, before, after; zeros around

@@ -84,6 +84,27 @@ var rules = [numOps]rule{
 		jvp:  func(n *Node, t []*Node) *Node { return powSlope(n, t[0]) },
 		vjp:  func(n, g *Node, _ []bool) []*Node { return []*Node{powSlope(n, g)} },
 	},
+	opGuarded: {
+		name: "GuardedProduct",
+		jvp: func(n *Node, t []*Node) *Node {
+			var sum *Node
+			for i := range n.in {
+				if t[i] != nil {
+					sum = plus(sum, guardedSlope(n, i, t[i]))
+				}
+			}
+			return sum
+		},
+		vjp: func(n, g *Node, need []bool) []*Node {
+			out := make([]*Node, len(n.in))
+			for i := range n.in {
+				if need[i] {
+					out[i] = guardedSlope(n, i, g)
+				}
+			}
+			return out
+		},
+	},
 	opReduce: {
 		name: "Reduce",
 		jvp: func(n *Node, t []*Node) *Node {

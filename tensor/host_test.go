@@ -5,14 +5,14 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	. "bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
 )
 
 func newHost(t *testing.T, threads int) *Executor {
-	dev := host.New(threads)
+	dev := cpudevice.New(threads)
 	ex := NewExecutor(dev)
 	t.Cleanup(func() {
 		require.NoError(t, ex.Close())

@@ -93,6 +93,15 @@ func (it *interpreter) eval(n *Node) array {
 		for i, v := range in[0].real {
 			out.real[i] = math.Pow(v, n.num)
 		}
+	case opGuarded:
+		evalElem(n, in, out)
+		for i, guards := range n.ints {
+			for k, v := range in[i].real {
+				if guards != 0 && v == 0 {
+					out.real[k] = 0
+				}
+			}
+		}
 	case opElem:
 		evalElem(n, in, out)
 	case opRandom:

@@ -224,3 +224,84 @@ func TestMasksPass(t *testing.T) {
 		}
 	})
 }
+
+// A direction that has been through a selection may be 0 by chance where the function depends on its argument: along x
+// = 0 that of 1 + x²/2 is x·v = 0. What it is multiplied with afterwards must not be cut off with it: with f the
+// composition of a piecewise and a singular function, and s the derivative of f at 1, the second derivative of 3·f(1 +
+// x²/2) at x = 0 is 3·s in every mode. The same where two directions cancel in a sum: at x = (1, 1) along (1, -1).
+func TestDirectionsThatVanishByChance(t *testing.T) {
+	inner := []struct {
+		name  string
+		f     func(*Node) *Node
+		slope float64 // at 1, where the value is 1
+		bend  float64 // the second derivative there
+	}{
+		{"relu", (*Node).Relu, 1, 0}, {"abs", (*Node).Abs, 1, 0}, {"sqrt", (*Node).Sqrt, 0.5, -0.25},
+		{"clamp", func(x *Node) *Node { return x.Clamp(Const(0), Const(2)) }, 1, 0},
+		{"max", func(x *Node) *Node { return x.Max(half) }, 1, 0},
+		{"min", func(x *Node) *Node { return Const(3).Min(x) }, 1, 0},
+		{"where", func(x *Node) *Node { return Where(Const(1), x, Const(0)) }, 1, 0},
+		{"exp", func(x *Node) *Node { return x.AddConst(-1).Exp() }, 1, 1},
+		{"maximum over a row", func(x *Node) *Node {
+			return Concat(1, x.Reshape(-1, 1), half.Expand(x.Size(), 1)).MaxOver(1)
+		}, 1, 0},
+	}
+	outer := []struct {
+		name  string
+		f     func(*Node) *Node
+		slope float64 // at 1
+	}{
+		{"y", func(y *Node) *Node { return y }, 1}, {"log", (*Node).Log, 1}, {"sqrt", (*Node).Sqrt, 0.5},
+		{"1/y", func(y *Node) *Node { return Const(1).Div(y) }, -1},
+		{"y/2", func(y *Node) *Node { return y.Div(Const(2)) }, 0.5},
+		{"y/(1+y)", func(y *Node) *Node { return y.Div(y.AddConst(1)) }, 0.25}, {"y²", (*Node).Square, 2},
+		{"exp(1/y)", func(y *Node) *Node { return Const(1).Div(y).Exp() }, -math.E},
+		{"y^0.4", func(y *Node) *Node { return y.Pow(0.4) }, 0.4},
+		{"tanh", (*Node).Tanh, 1 - math.Pow(math.Tanh(1), 2)},
+		{"softmax", func(y *Node) *Node { // of y and 0: the sigmoid of y
+			return Concat(1, y.Reshape(-1, 1), Zeros(y.Size(), 1)).Softmax().Slice(1, 0, 1).Flatten()
+		}, 1 / (2 + math.E + 1/math.E)},
+	}
+	onDevices(t, func(t *testing.T, ex *Executor) {
+		x, ones := variable(t, ex, []float64{0, 0}), variable(t, ex, []float64{1, 1})
+		d := variable(t, ex, []float64{3}).Node()
+		signs := variable(t, ex, []float64{1, -1})
+		for _, p := range inner {
+			var nodes []*Node
+			var check []func(got []float64)
+			want := func(n *Node, name string, values ...float64) {
+				nodes = append(nodes, n)
+				check = append(check, func(got []float64) {
+					for i, v := range got {
+						require.InDelta(t, values[i], v, 2e-5*(1+math.Abs(values[i])), name)
+					}
+				})
+			}
+			for _, s := range outer {
+				y := s.f(p.f(x.Node().Square().Scale(0.5).AddConst(1))).Mul(d)
+				second := 3 * p.slope * s.slope
+				for way, n := range derivatives(y, x.Node(), 1) {
+					name := fmt.Sprintf("%s of %s of %s", way, s.name, p.name)
+					if len(way) == 3 { // of first order
+						want(n, name, 0, 0)
+					} else {
+						want(n, name, second, second)
+					}
+				}
+				// The mean of p(x_i²/2 + ½) is 1 at x = (1, 1), and its direction along (1, -1) is 0.
+				mean := p.f(ones.Node().Square().Scale(0.5).Add(half)).Mean()
+				f, along := s.f(mean.Reshape(1)).Mul(d).Sum(), []*Node{signs.Node()}
+				slope := JVP([]*Node{f}, []*Node{ones.Node()}, along)[0]
+				name := fmt.Sprintf("%s of the mean of %s", s.name, p.name)
+				want(slope.Reshape(1), "JVP of "+name, 0)
+				// H·(1, -1) is (c, -c) with c = 3 s'(1)·(p(x²/2 + ½))''/2, at x = 1: (p'' + p')/2
+				c := second / 2 * (1 + p.bend/p.slope)
+				want(HVP(f, []*Node{ones.Node()}, along)[0], "HVP of "+name, c, -c)
+				want(Grad(slope, ones.Node())[0], "gradient of the JVP of "+name, c, -c)
+			}
+			for i, got := range run(t, ex, nodes...) {
+				check[i](got)
+			}
+		}
+	})
+}

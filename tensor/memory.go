@@ -26,8 +26,8 @@ type MemoryError struct {
 
 func (e *MemoryError) Error() string {
 	return fmt.Sprintf(
-		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, of "+
-			"%s in all; work on fewer rows at a time, or give it more memory",
+		"%v: it needs %s (%s of intermediate values, %s of constants and new variables) beside %s in use, "+
+			"of %s in all; work on fewer rows at a time, or give it more memory",
 		device.ErrMemory,
 		inUnits(int64(e.Need.Arena+e.Need.Constants+e.Need.Variables)),
 		inUnits(int64(e.Need.Arena)),

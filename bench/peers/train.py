@@ -1,9 +1,9 @@
 """Plain training in PyTorch, the peer of `bilevel train`: MNIST, 784-300-100-10, ReLU, SGD with momentum, cosine steps.
 
 Runs every form of the peer, each followed by ours, and prints one JSON object a run and then a table: milliseconds of
-an iteration by the clock and of all threads' processor time, and the test error. Medians count. On a machine that others
-use too, set OMP_WAIT_POLICY=PASSIVE: threads that wait by spinning keep each other from the processor. float32; no matrix units
-(torch.set_float32_matmul_precision stays "highest").
+an iteration by the clock and of all threads' processor time, and the test error. Medians count. On a machine that
+others use too, set OMP_WAIT_POLICY=PASSIVE: threads that wait by spinning keep each other from the processor. float32;
+no matrix units (torch.set_float32_matmul_precision stays "highest").
 
     .peers/bin/pip install torch==2.15.0
     BILEVEL_DATA=FOLDER .peers/bin/python bench/peers/train.py --ours './bilevel train --data mnist' [--threads 2]

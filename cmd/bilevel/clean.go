@@ -45,6 +45,9 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 				return err
 			}
 			guided := c.Weights != clean.Plain
+			if guided && !cmd.Flags().Changed("threads") {
+				f.threads = 1 // steps of 64 rows are too small to share: more threads mostly wait for each other
+			}
 			return a.runExperiment(cmd, f, clean.Experiment{Guided: guided},
 				func(set *data.Dataset) (any, string, error) {
 					settings := clean.Defaults(set, c.Iterations)

@@ -32,8 +32,7 @@ type configFlags struct {
 
 // notConfig are flags that belong to one call and not to a configuration.
 var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every",
-	"progress",
-	"help"}
+	"progress", "help"}
 
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()

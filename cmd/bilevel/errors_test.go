@@ -279,7 +279,7 @@ func TestCleanOnesOwnRows(t *testing.T) {
 	require.Contains(t, got["headline"], "no bi-level run was made")
 	require.Contains(t, got["advice"], "--trusted FILE")
 	lines := readLines(t, filepath.Join("out", "suspects.csv"))
-	require.Equal(t, "row,given_label,suggested_label,p_given,weight,flagged", lines[0])
+	require.Equal(t, "row,given_label,suggested_label,p_given,p_right,weight,flagged", lines[0])
 	require.Len(t, lines, 1+60, "every row, once")
 	require.Regexp(t, `^10,1,0,`, lines[1], "the wrong label comes first")
 	require.Equal(t, "10,0", readLines(t, filepath.Join("out", "labels.csv"))[11], "and is mended")
@@ -363,6 +363,12 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r := command(ctx, strings.Fields("clean --quiet --json --out out"))
-	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: no results were written")
-	require.Empty(t, listing(t, dir))
+	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: 0 of 1 seeds are finished; go on with: "+
+		"bilevel clean --resume out")
+	require.NoFileExists(t, filepath.Join(dir, "out", "result.json"))
+
+	// What the message advises works.
+	r = bilevel("clean --quiet --json --resume out")
+	require.Zero(t, r.code, r.stderr)
+	require.FileExists(t, filepath.Join(dir, "out", "result.json"))
 }

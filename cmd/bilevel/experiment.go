@@ -33,6 +33,10 @@ func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 	given := map[string]any{}
 	c.Flags().Visit(func(flag *pflag.Flag) {
 		switch flag.Value.Type() {
+		case "stringArray":
+			if list, ok := flag.Value.(pflag.SliceValue); ok {
+				given[keyOf(flag.Name)] = list.GetSlice()
+			}
 		case "string":
 			given[keyOf(flag.Name)] = flag.Value.String()
 		case "bool", "int", "uint64", "float64":
@@ -106,9 +110,17 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		return errors.Join(err, dev.Close())
 	}
 	info := dev.Info()
-	err = checkMemory(c.Context(), info, limit, set, x, cells[0])
+	need, err := rehearse(c.Context(), info, set, x, cells[0])
+	if err == nil {
+		err = fitsMemory(info, limit, need)
+	}
 	if err != nil && c.Context().Err() == nil {
 		return errors.Join(err, dev.Close())
+	}
+	if !f.quiet && need.PeakBytes >= worthSaying {
+		fmt.Fprintf(a.stderr,
+			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
+			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
 	store := &experiments.Store{
 		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(),

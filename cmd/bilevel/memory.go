@@ -51,31 +51,43 @@ func (e *shortError) Error() string {
 		have, more = "and --memory allows "+inUnits(e.have), "allow more"
 	}
 	return fmt.Sprintf(
-		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are "+
-			"those of %q: take a "+
-			"smaller --batch, fewer rows or a smaller model, or %s",
+		"%v: the run would need %s of the memory of %s at its peak, %s; the most intermediate values, %s, are those "+
+			"of %q: take a smaller --batch, fewer rows or a smaller model, or %s",
 		device.ErrMemory, inUnits(e.need), e.device, have, inUnits(e.arena), e.program, more,
 	)
 }
 
 func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
 
-// checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where
-// limit is 0, than the device has free. It does the cell on a null device, which computes nothing and answers 0 to
-// everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment
-// that cannot go on with zeros is counted as far as it comes.
+// checkMemory refuses a cell of an experiment where it needs more than limit, or, where limit is 0, than the device has
+// free.
 func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) error {
+	need, err := rehearse(ctx, info, set, x, c)
+	if err != nil {
+		return err
+	}
+	return fitsMemory(info, limit, need)
+}
+
+// rehearse finds out what a cell needs. It does the cell on a null device, which computes nothing and answers 0 to
+// everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment
+// that cannot go on with zeros is counted as far as it comes.
+func rehearse(
+	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
+) (null.Stats, error) {
 	rehearsal := null.Like(info)
 	_, err := experiments.Run(ctx, rehearsal, experiments.Env{Data: set}, x, []experiments.Cell{c}, nil,
 		experiments.Hooks{})
 	need := rehearsal.Stats()
 	err = errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
-	if err != nil {
-		return err
-	}
+	return need, err
+}
+
+// fitsMemory holds what a cell needs against what there is.
+func fitsMemory(info device.Info, limit int64, need null.Stats) error {
 	have, limited := info.Free, false
 	if limit > 0 && limit < have {
 		have, limited = limit, true
@@ -85,3 +97,6 @@ func checkMemory(
 	}
 	return nil
 }
+
+// worthSaying is the peak in bytes from which on a run says what it needs before it starts.
+const worthSaying = 64 << 20

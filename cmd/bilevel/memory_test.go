@@ -11,7 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/experiments/clean"
@@ -73,7 +73,7 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 			return c
 		}},
 	} {
-		for _, dev := range []device.Device{host.New(2), ref.New()} {
+		for _, dev := range []device.Device{cpudevice.New(2), ref.New()} {
 			if name == "clean, guided" && dev.Info().RealBits == 64 {
 				continue // the same again, slowly
 			}
@@ -100,8 +100,8 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 				require.NoError(t, run(need), name)
 				err := run(need - 1)
 				var refused *tensor.MemoryError
-				require.True(t, errors.As(err, &refused),
-					"a run that nobody checked is refused where it does not fit: %v", err)
+				require.True(t, errors.As(err, &refused), "what nobody predicted is refused where it does not fit: %v",
+					err)
 			}
 			require.NoError(t, dev.Close())
 		}
@@ -117,8 +117,7 @@ func TestMemoryIsRefusedBeforeTheStart(t *testing.T) {
 		require.Empty(t, listing(t, dir), line)
 	}
 	refused(t, bilevel("check quadratic --memory 1kB"), exitEnvironment, "check quadratic: ",
-		"out of memory: it needs ",
-		"of 1.0 kB in all; work on fewer rows at a time, or give it more memory")
+		"out of memory: it needs ", "of 1.0 kB in all; work on fewer rows at a time, or give it more memory")
 	require.Zero(t, bilevel("train --memory 1GiB --epochs 1 --quiet --out out").code)
 	require.Zero(t, bilevel("predict --memory 1GiB --model out/model.safetensors").code)
 	refused(t, bilevel("predict --memory 1kB --model out/model.safetensors"), exitEnvironment,
@@ -128,17 +127,19 @@ func TestMemoryIsRefusedBeforeTheStart(t *testing.T) {
 	require.NotContains(t, string(settings), "memory", "another machine has another memory")
 }
 
-// Without --memory it is the device's memory that counts: on a simulated card of 80 GB, a first layer of 700 GB.
+// Without --memory it is what the device has free that counts. A model whose start values the host cannot hold is
+// refused before they are drawn.
 func TestDeviceMemoryIsTheLimit(t *testing.T) {
 	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any { return train.Defaults(set) })
-	err := checkMemory(t.Context(), device.Info{Name: "card", RealBits: 32, Free: 1 << 20}, 0, set,
-		train.Experiment{}, cell)
+	card := device.Info{Name: "card", RealBits: 32, Free: 1 << 20}
+	err := checkMemory(t.Context(), card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, device.ErrMemory)
 	require.ErrorContains(t, err, "of the memory of card at its peak, of which 1.05 MB are free; ")
 	require.ErrorContains(t, err, "or free some memory")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = checkMemory(ctx, device.Info{Name: "card", RealBits: 32, Free: 1 << 40}, 0, set, train.Experiment{}, cell)
+	card.Free = 1 << 40
+	err = checkMemory(ctx, card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, context.Canceled)
 	refused(t, bilevel("train --model mlp:1048576-1048576 --out "+t.TempDir()), exitEnvironment,
 		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.",
@@ -147,9 +148,10 @@ func TestDeviceMemoryIsTheLimit(t *testing.T) {
 
 // FuzzMemory holds that every word is a positive size or an error of usage.
 func FuzzMemory(f *testing.F) {
-	for _, word := range []string{"2GB", "1.5 GiB", "500mb", "7", "0", "-1", "1e9", "99999999999EB",
-		"NaN", "inf", ".", ",",
-		"9223372036854775808"} {
+	for _, word := range []string{
+		"2GB", "1.5 GiB", "500mb", "7", "0", "-1", "1e9", "99999999999EB", "NaN", "inf", ".", ",",
+		"9223372036854775808",
+	} {
 		f.Add(word)
 	}
 	f.Fuzz(func(t *testing.T, word string) {

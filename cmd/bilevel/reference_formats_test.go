@@ -207,6 +207,7 @@ var written = map[string]string{
 	"confusion.svg":                    "given against suggested labels",
 	"error-epochs.svg":                 "validation error over epochs",
 	"error-iterations.svg":             "errors over iterations",
+	"error-rounds.svg":                 "errors over the rounds of clean",
 	"error-seconds.svg":                "errors over seconds",
 	"labels.csv":                       "the labels, with those of flagged rows replaced",
 	"metrics.csv":                      "the curves, a line for each time that was noted",

@@ -57,6 +57,10 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 		"distribution of start values: he | glorot | pytorch (default: what suits the activation)")
 	fs.Float64Var(&c.EMA, "ema", 0,
 		"factor of an exponential average of the iterates, which is then the model (0: none)")
+	fs.Float64Var(&c.Tail, "tail", 0,
+		"part of the run, at its end, whose iterates are averaged; the average is then the model (0: none)")
+	fs.StringArrayVar(&c.Decay, "decay", nil,
+		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0; repeat it for more")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
 	completes(cmd, "model", "softmax", "mlp:300-100")
 	completes(cmd, "optimizer", "sgd", "adam")
@@ -69,8 +73,11 @@ func (a *app) predict() *cobra.Command {
 	f := &common{}
 	var model, part string
 	cmd := &cobra.Command{
-		Use:     "predict",
-		Short:   "Label rows with a model that train wrote",
+		Use:   "predict",
+		Short: "Label rows with a model that train wrote",
+		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it,
+and the model's probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder
+with train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names.`,
 		Example: "  bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -81,7 +88,12 @@ func (a *app) predict() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, err := a.openData(f)
+			trained, err := train.Open(model)
+			if err != nil {
+				return err
+			}
+			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns}
+			set, err := data.OpenWith(f.data, a.env, o)
 			if err != nil {
 				return err
 			}
@@ -94,13 +106,14 @@ func (a *app) predict() *cobra.Command {
 			if rows == nil {
 				return usagef("--part %s: the data set %s has no such part", part, set.Name)
 			}
-			return a.runPredict(c, f, limit, model, rows)
+			return a.runPredict(c, f, limit, trained, rows)
 		},
 	}
 	f.command = cmd
 	cmd.Flags().StringVar(&model, "model", "", "the model file")
 	cmd.Flags().StringVar(&f.data, "data", "digits", "digits | mnist | fashion-mnist | DIR")
 	completes(cmd, "data", data.Names()...)
+	cmd.Flags().StringVar(&f.label, "label", "", "the label column of a table, for a model that was not trained on one")
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
 	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
 	f.registerDevice(cmd)
@@ -108,14 +121,14 @@ func (a *app) predict() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model string, rows *data.Set) error {
+func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model *train.Trained, rows *data.Set) error {
 	dev, err := f.openDevice()
 	if err != nil {
 		return err
 	}
 	ex := tensor.NewExecutor(dev)
 	ex.LimitMemory(limit)
-	table, err := train.Predict(c.Context(), ex, model, rows)
+	table, err := model.Predict(c.Context(), ex, rows)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err
 	}

@@ -66,8 +66,8 @@ func TestFullDisk(t *testing.T) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(0)
-		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", new(int64)); err == nil {
-			from, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-"), 10, 64)
+		var from int64
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil {
 			asked.Store(from)
 		}
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(whole))
@@ -76,7 +76,8 @@ func TestFullDisk(t *testing.T) {
 	root := t.TempDir()
 	child := func(limit int) string {
 		c := exec.Command(os.Args[0], "-test.run=^TestFullDisk$")
-		c.Env = append(os.Environ(), fmt.Sprintf("%s=%s/ %s %s %d %d", fullChild, server.URL, root, sumOf(whole), len(whole), limit))
+		given := fmt.Sprintf("%s=%s/ %s %s %d %d", fullChild, server.URL, root, sumOf(whole), len(whole), limit)
+		c.Env = append(os.Environ(), given)
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		said, _, _ := strings.Cut(string(out), "\n")
@@ -85,8 +86,8 @@ func TestFullDisk(t *testing.T) {
 	archivePath := filepath.Join(root, ".cifar10.part", "cifar-10-binary.tar.gz")
 	const limit = 100_000
 	said := child(limit)
-	require.Equal(t, "cifar10: cifar-10-binary.tar.gz: write "+archivePath+".part: file too large; what was fetched is "+
-		"kept, and the same command goes on from there", said)
+	require.Equal(t, "cifar10: cifar-10-binary.tar.gz: write "+archivePath+".part: file too large; what was "+
+		"fetched is kept, and the same command goes on from there", said)
 	info, err := os.Stat(archivePath + ".part")
 	require.NoError(t, err)
 	require.EqualValues(t, limit, info.Size(), "every byte that fitted")
@@ -99,7 +100,8 @@ func TestFullDisk(t *testing.T) {
 	require.NoDirExists(t, archivePath+".unpacking", "what was unpacked by half does not")
 
 	said = child(1 << 30)
-	require.Contains(t, said, "no whole number of CIFAR's records", "the test's archive is no CIFAR, which is found out once it is unpacked")
+	require.Contains(t, said, "no whole number of CIFAR's records",
+		"the test's archive is no CIFAR, which is found out once it is unpacked")
 	require.FileExists(t, filepath.Join(root, ".cifar10.part", "cifar-10-batches-bin", "data_batch_1.bin"))
 }
 

@@ -250,13 +250,13 @@ func TestBadK(t *testing.T) {
 	k, err := d.Alloc(device.Int, 2)
 	require.NoError(t, err)
 	r, err := d.Prepare(&device.Program{Name: "prune", Buffers: []device.Buffer{x, k}, Code: []device.Instr{{
-		Op: device.Select, Attr: device.SelectAttr{Kind: device.KthLargest}, Out: []device.View{device.Dense(1, 1, 1)},
+		Op: device.Order, Attr: device.OrderAttr{Kind: device.KthLargest}, Out: []device.View{device.Dense(1, 1, 1)},
 		In: []device.View{device.Dense(1, 0, 1), device.Dense(0, 0, 2), device.Dense(0, 2, 1)}}}})
 	require.NoError(t, err)
 	require.NoError(t, r.Run(1))
 	require.EqualError(
 		t, d.Sync(),
-		`cuda-sim: program "prune", instruction 0: index out of range (Select: k is 0, there are 3 elements)`,
+		`cuda-sim: program "prune", instruction 0: index out of range (Order: k is 0, there are 3 elements)`,
 	)
 	require.NoError(t, d.Upload(k, 0, device.Int32s([]int32{1})))
 	require.NoError(t, r.Run(1))
@@ -336,13 +336,13 @@ func TestTooLarge(t *testing.T) {
 	require.NoError(t, err)
 	_, err = d.Prepare(&device.Program{Name: "huge", Buffers: []device.Buffer{x, y}, Code: []device.Instr{
 		{
-			Op: device.Select, Attr: device.SelectAttr{},
+			Op: device.Order, Attr: device.OrderAttr{},
 			In:  []device.View{{Shape: []int{1, 1 << 32}, Strides: []int{0, 0}}},
 			Out: []device.View{device.Dense(1, 0, 1)},
 		},
 	}})
 	require.ErrorContains(
-		t, err, `program "huge", instruction 0: Select takes fewer than 2^31 elements, not shape [1 4294967296]`,
+		t, err, `program "huge", instruction 0: Order takes fewer than 2^31 elements, not shape [1 4294967296]`,
 	)
 	d.Free(x)
 	d.Free(y)

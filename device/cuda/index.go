@@ -76,7 +76,7 @@ func (d *Device) checkIndices() error {
 func (r *runner) badIndex(code, position int, index int32) error {
 	in := &r.program.Code[code]
 	what := fmt.Sprintf("%s: element %d is %d, the table has %d rows", in.Op, position, index, in.In[0].Shape[0])
-	if in.Op == device.Select {
+	if in.Op == device.Order {
 		what = fmt.Sprintf("%s: k is %d, there are %d elements", in.Op, index, elements(in))
 	}
 	return fmt.Errorf(

@@ -35,7 +35,7 @@ var plans = [device.NumOp]func(*bound) step{
 	device.RowSoftmax: planRowSoftmax,
 	device.Gather:     planGather,
 	device.ScatterAdd: planScatterAdd,
-	device.Select:     planSelect,
+	device.Order:      planOrder,
 	device.Random:     planRandom,
 	device.Copy:       planCopy,
 }

@@ -10,7 +10,7 @@
 // tolerance.go derives from the data; every other element of every buffer, between, before and after the outputs, keeps
 // its bits; a second run of the prepared program gives the same bits again.
 //
-// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, rows.go, select.go,
+// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, rows.go, order.go,
 // random.go, copy.go for operations, memory.go and program.go for the rest of the Device interface.
 package devicetest
 

@@ -167,9 +167,9 @@ func programsRefused(d device.Device) error {
 				Out: []device.View{{Shape: []int{3}, Strides: []int{0}}}}},
 			{"no attribute", device.Instr{Op: device.Map, In: []device.View{device.Dense(0, 0, 3)},
 				Out: []device.View{device.Dense(0, 0, 3)}}},
-			{"wrong attribute", device.Instr{Op: device.Map, Attr: device.SelectAttr{},
+			{"wrong attribute", device.Instr{Op: device.Map, Attr: device.OrderAttr{},
 				In: []device.View{device.Dense(0, 0, 3)}, Out: []device.View{device.Dense(0, 0, 3)}}},
-			{"wrong type", device.Instr{Op: device.Select, Attr: device.SelectAttr{},
+			{"wrong type", device.Instr{Op: device.Order, Attr: device.OrderAttr{},
 				In: []device.View{device.Dense(0, 0, 2, 3)}, Out: []device.View{device.Dense(0, 6, 2)}}},
 		} {
 			r, err := d.Prepare(&device.Program{Name: c.what, Buffers: []device.Buffer{b}, Code: []device.Instr{c.in}})

@@ -139,9 +139,9 @@ func selectCases() []Case {
 	cases := kthLargestCases()
 	nan, inf, minus := math.NaN(), math.Inf(1), math.Copysign(0, -1)
 	add := func(name string, l layout, fill func(*trial) func() float64, rows, cols int) {
-		cases = append(cases, single("Select/"+name, func(t *trial) {
+		cases = append(cases, single("Order/"+name, func(t *trial) {
 			z := t.input(l, fill(t), rows, cols)
-			t.add(device.Select, device.SelectAttr{}, []device.View{z}, t.output(device.Int, strided, rows))
+			t.add(device.Order, device.OrderAttr{}, []device.View{z}, t.output(device.Int, strided, rows))
 		}))
 	}
 	normal := func(t *trial) func() float64 { return t.normal }

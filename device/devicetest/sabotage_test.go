@@ -205,17 +205,17 @@ func TestFaultsAreFound(t *testing.T) {
 				in.Attr = device.SoftmaxAttr{}
 			}
 		})}},
-		{"k off by one", "Select/kth/", &broken{alter: on(device.Select, func(in *device.Instr) {
-			if in.Attr.(device.SelectAttr).Kind == device.KthLargest {
+		{"k off by one", "Order/kth/", &broken{alter: on(device.Order, func(in *device.Instr) {
+			if in.Attr.(device.OrderAttr).Kind == device.KthLargest {
 				in.In[0].Off-- // what lies before k
 			}
 		})}},
-		{"arrays in another order", "Select/kth/", &broken{alter: on(device.Select, func(in *device.Instr) {
-			if in.Attr.(device.SelectAttr).Kind == device.KthLargest {
+		{"arrays in another order", "Order/kth/", &broken{alter: on(device.Order, func(in *device.Instr) {
+			if in.Attr.(device.OrderAttr).Kind == device.KthLargest {
 				slices.Reverse(in.In[1:])
 			}
 		})}},
-		{"k out of range not told", "Select/kth/k", &broken{hide: true}},
+		{"k out of range not told", "Order/kth/k", &broken{hide: true}},
 		{"stream ignored", "Random/", &broken{alter: on(device.Random, func(in *device.Instr) {
 			a := in.Attr.(device.RandomAttr)
 			a.Stream = 0

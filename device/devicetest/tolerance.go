@@ -38,7 +38,7 @@ var tolerances = [device.NumOp]func(*trial, *device.Instr, machine) [][]float64{
 	device.RowSoftmax: softmaxBounds,
 	device.Gather:     exact, // moves data
 	device.ScatterAdd: scatterBounds,
-	device.Select:     exact, // compares
+	device.Order:      exact, // compares
 	device.Random:     exact, // the same bits everywhere, by contract
 	device.Copy:       copyBounds,
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 
 	"bilevel/device"
+	"bilevel/device/cpudevice"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
-	"bilevel/device/host"
 	"bilevel/device/ref"
 	"bilevel/internal/nearest"
 )
@@ -80,7 +80,7 @@ func Auto(o Options) (d device.Device, why error) {
 			return d, nil
 		}
 	}
-	return host.New(o.Threads), why
+	return cpudevice.New(o.Threads), why
 }
 
 // openSimulated opens a card of a simulated machine: CARD,CARD:N.

@@ -7,7 +7,7 @@ import (
 
 	"bilevel/cpu"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/internal/nearest"
 )
 
@@ -18,13 +18,13 @@ var levels = []string{cpu.Generic: "generic", cpu.AVX2: "avx2", cpu.AVX512: "avx
 // openProcessor opens the processor with instructions of a level; without a name, with the best.
 func openProcessor(level string, threads int) (device.Device, error) {
 	if level == "" {
-		return host.New(threads), nil
+		return cpudevice.New(threads), nil
 	}
 	l, err := levelOf(level, len(cpu.Levels()))
 	if err != nil {
 		return nil, err
 	}
-	return host.NewAt(threads, l), nil
+	return cpudevice.NewAt(threads, l), nil
 }
 
 // levelOf finds a level among those there are.

@@ -292,7 +292,7 @@ func TestRows(t *testing.T) {
 
 	nan := math.NaN()
 	argmax := device.Instr{
-		Op: device.Select, Attr: device.SelectAttr{}, In: views(device.Dense(0, 0, 4, 3)),
+		Op: device.Order, Attr: device.OrderAttr{}, In: views(device.Dense(0, 0, 4, 3)),
 		Out: views(device.Dense(1, 0, 4)),
 	}
 	_, where := run(
@@ -301,8 +301,8 @@ func TestRows(t *testing.T) {
 	require.Equal(t, []int32{1, 0, 1, 0}, where)
 
 	kth := device.Instr{
-		Op:   device.Select,
-		Attr: device.SelectAttr{Kind: device.KthLargest},
+		Op:   device.Order,
+		Attr: device.OrderAttr{Kind: device.KthLargest},
 		Out:  views(device.Dense(3, 0, 1)),
 		In: views(
 			device.Dense(0, 0, 1), device.View{Buf: 1, Shape: []int{3}, Strides: []int{2}}, device.Dense(2, 0, 5),

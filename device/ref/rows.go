@@ -50,15 +50,15 @@ func (m memory) row(table, idx device.View, j int) (int, error) {
 	return r, nil
 }
 
-// selectPlaces is Select.
-func selectPlaces(m memory, in *device.Instr) error {
-	if in.Attr.(device.SelectAttr).Kind == device.KthLargest {
+// orderStatistics is Order.
+func orderStatistics(m memory, in *device.Instr) error {
+	if in.Attr.(device.OrderAttr).Kind == device.KthLargest {
 		return kthLargest(m, in)
 	}
 	return argMax(m, in)
 }
 
-// kthLargest is the other Select: all elements in one list, sorted. Equals stay in the order of their places.
+// kthLargest is the other Order: all elements in one list, sorted. Equals stay in the order of their places.
 func kthLargest(m memory, in *device.Instr) error {
 	type element struct {
 		value float64
@@ -87,7 +87,7 @@ func kthLargest(m memory, in *device.Instr) error {
 	return nil
 }
 
-// argMax is one Select: the column of the first largest element of each row; the first NaN, where there is one.
+// argMax is one Order: the column of the first largest element of each row; the first NaN, where there is one.
 func argMax(m memory, in *device.Instr) error {
 	src, out := in.In[0], in.Out[0]
 	for r := range src.Shape[0] {

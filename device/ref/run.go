@@ -15,7 +15,7 @@ var ops = [device.NumOp]func(memory, *device.Instr) error{
 	device.RowSoftmax: rowSoftmax,
 	device.Gather:     gather,
 	device.ScatterAdd: scatterAdd,
-	device.Select:     selectPlaces,
+	device.Order:      orderStatistics,
 	device.Random:     random,
 	device.Copy:       copyView,
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/tensor"
 )
@@ -18,7 +18,7 @@ import (
 // Every check passes in float64 and in float32, and frees all memory of its device.
 func TestChecksPass(t *testing.T) {
 	for _, c := range Checks() {
-		for _, dev := range []device.Device{ref.New(), host.New(2)} {
+		for _, dev := range []device.Device{ref.New(), cpudevice.New(2)} {
 			ex := tensor.NewExecutor(dev)
 			found, err := c.Run(context.Background(), ex, 1)
 			require.NoError(t, err, c.Name)

@@ -143,7 +143,10 @@ func (g *guided) heldOut(ctx context.Context, spec int, form string) (*held, err
 		if err != nil {
 			return nil, err
 		}
-		out, err := n.run(ctx, form, g.data.Train.Labels, g.all, f.use, y0, g.seed, func(int) {})
+		name := fmt.Sprintf("held-out part %d", k)
+		out, err := n.run(ctx, name, form, g.data.Train.Labels, g.all, f.use, y0, g.seed, func(round int, y []float64) error {
+			return g.note(ctx, n, h.name, k, round, y, f.hold)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +166,8 @@ func (g *guided) startOn(ctx context.Context, spec, k int) ([]float64, error) {
 	if y := g.starts[key]; y != nil {
 		return y, nil
 	}
-	y, err := g.nets[spec].fit(ctx, "training on trusted rows", g.rows.trusted, g.folds[k].use, startSteps, g.seed)
+	name := fmt.Sprintf("training on trusted rows outside of part %d", k)
+	y, err := g.nets[spec].fit(ctx, name, g.rows.trusted, g.folds[k].use, startSteps, g.seed)
 	g.starts[key] = y
 	return y, err
 }

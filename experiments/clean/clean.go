@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/solvers"
 	"bilevel/solvers/engine"
-	"bilevel/tensor"
 )
 
 // Config is the settings of one run (Franceschi, Frasconi, Salzo, Grazzi, Pontil, ICML 2018, 5.1; settings of Dagréou et
@@ -101,6 +101,9 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	for _, stage := range []func(context.Context, *experiments.Env, *experiments.Record) error{t.solve, t.certify, t.baselines, t.score} {
 		if err := stage(ctx, env, r); err != nil {
 			if ctx.Err() != nil { // the device may still be busy: nothing is freed
+				if t.result != nil { // what comes after the solver begins anew
+					err = errors.Join(err, env.Keeper.Save(solving, t.result.Last, t.log))
+				}
 				return nil, err
 			}
 			return nil, errors.Join(fmt.Errorf("seed %d: %w", cell.Seed, err), t.close())
@@ -109,7 +112,10 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	return r, t.close()
 }
 
-// solve runs the algorithm and keeps curve and snapshots.
+// solving is the stage that the plain form makes checkpoints in.
+const solving = "solve"
+
+// solve runs the algorithm and keeps the curve, with the model at each of its points.
 func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.Record) error {
 	records := t.Records
 	if records == 0 {
@@ -119,33 +125,38 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 	if err != nil {
 		return err
 	}
-	env.Begin("solve", t.Iterations)
-	r.Curve.Columns = []string{"iteration", "seconds", "samples", "val_error", "val_loss", "test_error"}
+	env.Begin(solving, t.Iterations)
+	_, t.log = env.Keeper.Restore("iteration", "seconds", "samples", "val_error", "val_loss")
+	resume, checkpoint, every := env.Keeper.Stage(solving, t.log)
 	res, err := solvers.Solve(ctx, t.problem, algorithm, solvers.Options{
 		Executor: t.ex, Iterations: t.Iterations, Seed: t.seed, Every: max(1, t.Iterations/records), Progress: env.Done,
+		Resume: resume, Checkpoint: checkpoint, CheckpointEvery: every,
 		Record: func(p engine.Progress) error {
-			snapshot := t.scope.Variable("snapshot", tensor.Real, t.y.Size())
-			if err := errors.Join(snapshot.CopyFrom(p.Engine.Variable("y")), t.y.CopyFrom(snapshot)); err != nil {
+			y, err := p.Engine.Variable("y").Read()
+			if err != nil {
 				return err
 			}
-			e, err := t.val.evaluator.Run(ctx)
+			e, err := t.evaluate(ctx, t.val, y)
 			if err != nil {
 				return err
 			}
 			if loss := e.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
-				return fmt.Errorf("the validation loss is %g after iteration %d: use smaller step sizes, or look for very large values in the data", loss, p.Iteration)
+				return fmt.Errorf("the validation loss is %g after iteration %d: use smaller step sizes, or look for very large values in the data",
+					loss, p.Iteration)
 			}
-			t.snapshots = append(t.snapshots, snapshot)
-			r.Curve.Rows = append(r.Curve.Rows, []float64{
-				float64(p.Iteration), p.Seconds, float64(p.Counts.Samples), e.Mean("mistakes"), e.Mean("loss"), 0,
-			})
+			t.log.Add([]float64{
+				float64(p.Iteration), p.Seconds, float64(p.Counts.Samples), e.Mean("mistakes"), e.Mean("loss"),
+			}, y)
 			return nil
 		},
 	})
-	if err == nil {
-		err = res.Err() // a run that was cancelled
-	}
 	if err != nil {
+		return err
+	}
+	if res.Status == engine.Cancelled {
+		return errors.Join(res.Err(), env.Keeper.Save(solving, res.Last, t.log))
+	}
+	if err := res.Err(); err != nil {
 		return err
 	}
 	r.Counts["iterations"], r.Scalars["seconds"] = int64(res.Iterations), res.Seconds
@@ -155,10 +166,13 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 	return errors.Join(t.x.Write(res.X.Flat), t.y.Write(res.Y.Flat))
 }
 
+// neverDrawn is how many of n rows are expected to be in none of so many draws with replacement.
+func neverDrawn(n, draws float64) float64 { return n * math.Pow(1-1/n, draws) }
+
 // warnOfRowsNeverDrawn says where so few rows are drawn that more than one in a thousand keeps its start weight.
 func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
 	n := float64(t.data.Train.N())
-	if never := n * math.Pow(1-1/n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
+	if never := neverDrawn(n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
 		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: --iters %d would draw nearly all",
 			never, n, int(math.Ceil(7*n/float64(t.Batch))))
 	}
@@ -166,12 +180,13 @@ func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
 
 // score fills in what is known when the run is over. It is the only place, with the baselines, that reads the test rows.
 func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.Record) error {
-	for i, s := range t.snapshots {
-		e, err := t.testError(ctx, s)
+	r.Curve = experiments.Curve{Columns: append(slices.Clone(t.log.Curve().Columns), "test_error")}
+	for i, row := range t.log.Curve().Rows {
+		e, err := t.evaluate(ctx, t.test, t.log.Vectors()[i])
 		if err != nil {
 			return err
 		}
-		r.Curve.Rows[i][5] = e
+		r.Curve.Rows = append(r.Curve.Rows, append(slices.Clone(row), e.Mean("mistakes")))
 	}
 	last := r.Curve.Rows[len(r.Curve.Rows)-1]
 	r.Scalars["val_error"], r.Scalars["val_loss"], r.Scalars["test_error"] = last[3], last[4], last[5]

@@ -14,7 +14,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 )
@@ -77,7 +77,7 @@ func weights(r *experiments.Record) (out []float64) {
 
 func TestCleanFindsWrongLabels(t *testing.T) {
 	c := small()
-	run := mustClean(t, c, host.New(1), digits(t), 1)
+	run := mustClean(t, c, cpudevice.New(1), digits(t), 1)
 	v := run.Scalars
 	require.Greater(t, v["auc"], 0.9)
 	require.Greater(t, v["auc"], v["auc_drawn"], "a tenth of the drawn rows kept their label")
@@ -107,7 +107,7 @@ func TestCleanFindsWrongLabels(t *testing.T) {
 
 func TestCleanSuspectsAreInOrder(t *testing.T) {
 	set := digits(t)
-	run := mustClean(t, small(), host.New(1), set, 1)
+	run := mustClean(t, small(), cpudevice.New(1), set, 1)
 	suspects := run.Tables[0]
 	require.Equal(t, []string{"row", "label", "weight", "own_label"}, suspects.Columns)
 	require.Len(t, suspects.Rows, 600)
@@ -142,10 +142,10 @@ func atoi(t *testing.T, s string) int {
 func TestCleanBitsDependOnTheSeedAlone(t *testing.T) {
 	c, set := small(), digits(t)
 	c.Iterations, c.Batch = 100, 256 // products large enough to be shared between threads
-	one := untimed(mustClean(t, c, host.New(1), set, 7))
-	require.Equal(t, one, untimed(mustClean(t, c, host.New(1), set, 7)), "again")
-	require.Equal(t, one, untimed(mustClean(t, c, host.New(2), set, 7)), "two threads")
-	other := untimed(mustClean(t, c, host.New(1), set, 8))
+	one := untimed(mustClean(t, c, cpudevice.New(1), set, 7))
+	require.Equal(t, one, untimed(mustClean(t, c, cpudevice.New(1), set, 7)), "again")
+	require.Equal(t, one, untimed(mustClean(t, c, cpudevice.New(2), set, 7)), "two threads")
+	other := untimed(mustClean(t, c, cpudevice.New(1), set, 8))
 	require.NotEqual(t, one.Scalars["test_error"], other.Scalars["test_error"])
 	require.NotEqual(t, one.Tables, other.Tables)
 	require.NotEqual(t, one.Key, other.Key)
@@ -156,7 +156,7 @@ func TestCleanBitsDependOnTheSeedAlone(t *testing.T) {
 func TestCleanHostAgainstReference(t *testing.T) {
 	c, set := small(), digits(t)
 	c.Iterations = 100
-	fast, slow := mustClean(t, c, host.New(1), set, 3), mustClean(t, c, ref.New(), set, 3)
+	fast, slow := mustClean(t, c, cpudevice.New(1), set, 3), mustClean(t, c, ref.New(), set, 3)
 	const roundOff = 100 * 20 * 0x1p-24
 	a, b := fast.Scalars, slow.Scalars
 	require.InDeltaSlice(t, weights(slow), weights(fast), roundOff)
@@ -171,7 +171,7 @@ func TestCleanHostAgainstReference(t *testing.T) {
 func TestCleanWithoutTruth(t *testing.T) {
 	c := small()
 	c.Corrupt, c.Iterations = 0, 50
-	run := mustClean(t, c, host.New(1), digits(t), 1)
+	run := mustClean(t, c, cpudevice.New(1), digits(t), 1)
 	text, err := json.Marshal(run)
 	require.NoError(t, err)
 	var keys map[string]any
@@ -189,14 +189,14 @@ func TestCleanRefusesBatches(t *testing.T) {
 	for _, batch := range []int{601, 0} {
 		c := small()
 		c.Batch = batch
-		_, err := runClean(t, c, host.New(1), digits(t), 1)
+		_, err := runClean(t, c, cpudevice.New(1), digits(t), 1)
 		var usage *experiments.UsageError
 		require.True(t, errors.As(err, &usage), "%v", err)
 		require.ErrorContains(t, err, "rows out of 600 training rows: wants 1 to 600")
 	}
 	c := small()
 	c.Train = 5000
-	_, err := runClean(t, c, host.New(1), digits(t), 1)
+	_, err := runClean(t, c, cpudevice.New(1), digits(t), 1)
 	require.ErrorContains(t, err, "its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test")
 	c.Schedule = "liner"
 	_, err = Experiment{}.Cells(c, []uint64{1})
@@ -210,7 +210,7 @@ func TestCleanNamesTheIterationThatBlowsUp(t *testing.T) {
 	} {
 		c := small()
 		change(&c)
-		run, err := runClean(t, c, host.New(1), digits(t), 1)
+		run, err := runClean(t, c, cpudevice.New(1), digits(t), 1)
 		require.Nil(t, run)
 		require.Error(t, err)
 		require.Regexp(t, `^seed 1: .*after iteration [1-9][0-9]*: use smaller step sizes`, err.Error())
@@ -219,7 +219,7 @@ func TestCleanNamesTheIterationThatBlowsUp(t *testing.T) {
 
 func TestCleanCancelled(t *testing.T) {
 	for _, stage := range []string{"solve", "certificate", "baselines"} {
-		dev := host.New(1)
+		dev := cpudevice.New(1)
 		ctx, cancel := context.WithCancel(context.Background())
 		env := experiments.Env{Data: digits(t), Stage: func(name string, _ int) {
 			if name == stage {

@@ -2,8 +2,10 @@ package clean
 
 import (
 	"context"
+	"fmt"
 
 	"bilevel/internal/philox"
+	"bilevel/tensor"
 )
 
 // outOfFold is what models say of training rows that they were not trained on, and confident learning on top of it
@@ -24,30 +26,35 @@ func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, s
 	for place, i := range philox.New(seed, 1, philox.StreamSplit).Perm(count) {
 		part[i] = place % parts
 	}
-	o := &outOfFold{judgement: judgement{loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count)}}
-	ys := make([][]float64, parts)
-	sums, each := make([]float64, n.classes), make([]float64, n.classes)
-	for k := range parts {
-		var rows []int32
-		for i, p := range part {
-			if p != k {
-				rows = append(rows, int32(i))
+	within, without := make([][]int32, parts), make([][]int32, parts)
+	for i, p := range part {
+		for k := range parts {
+			if k == p {
+				within[k] = append(within[k], int32(i))
+			} else {
+				without[k] = append(without[k], int32(i))
 			}
 		}
+	}
+	on := n.scope.Variable("rows of a part", tensor.Int, (count+parts-1)/parts)
+	o := &outOfFold{judgement: judgement{
+		loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count), doubt: make([]float64, count),
+	}}
+	ys := make([][]float64, parts)
+	sums, each := make([]float64, n.classes), make([]float64, n.classes)
+	for k, rows := range within {
 		var err error
-		if ys[k], err = n.fit(ctx, "training out of fold", n.rows.train, rows, steps, seed+uint64(k)); err != nil {
+		if ys[k], err = n.fit(ctx, fmt.Sprintf("training out of part %d", k), n.rows.train, without[k], steps, seed+uint64(k)); err != nil {
 			return nil, err
 		}
-		j, err := n.judge(ctx, n.rows.train, ys[k], nil)
+		j, err := n.judgePart(ctx, on, rows, ys[k], nil)
 		if err != nil {
 			return nil, err
 		}
-		for i, p := range part {
-			if p == k {
-				o.loss[i], o.label[i] = j.loss[i], j.label[i]
-				sums[labels[i]] += j.given(i)
-				each[labels[i]]++
-			}
+		for at, i := range rows {
+			o.loss[i], o.label[i] = j.loss[at], j.label[at]
+			sums[labels[i]] += j.given(at)
+			each[labels[i]]++
 		}
 		done(k + 1)
 	}
@@ -57,15 +64,14 @@ func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, s
 			o.limits[c] = sums[c] / each[c]
 		}
 	}
-	for k, y := range ys {
-		j, err := n.judge(ctx, n.rows.train, y, o.limits)
+	o.confusion = confusionOf(o.label, labels, n.classes)
+	for k, rows := range within {
+		j, err := n.judgePart(ctx, on, rows, ys[k], &second{o.limits, o.confusion})
 		if err != nil {
 			return nil, err
 		}
-		for i, p := range part {
-			if p == k {
-				o.confident[i] = j.confident[i]
-			}
+		for at, i := range rows {
+			o.confident[i], o.doubt[i] = j.confident[at], j.doubt[at]
 		}
 	}
 	o.count(labels, each)

@@ -16,6 +16,7 @@ const (
 	confidentParts = 4 // folds of confident learning as a control
 	withoutTrusted = 5 // and where it is the method itself
 	confidentSteps = 1000
+	mostlyWrong    = 0.4 // a share of suggestions beside the given labels that wants a word
 )
 
 // guided is one seed's run of a form that begins on trusted rows, or of confident learning where there are none.
@@ -31,6 +32,7 @@ type guided struct {
 	folds []fold
 	// starts are models trained on the trusted rows of a fold, by model and fold.
 	starts map[[2]int][]float64
+	keep   *pieces
 	r      *experiments.Record
 	done   int
 }
@@ -82,7 +84,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	if d.Trusted == nil && (c.Weights != Auto) {
 		return nil, experiments.Usagef("--weights %s wants trusted rows: mark them with --trusted FILE or in %s, or give val_x.npy and val_y.npy", c.Weights, data.TrustedFile)
 	}
-	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord()}
+	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord(), keep: newPieces(env.Keeper)}
 	sc := env.Executor.Scope()
 	closeAll := func() error {
 		var errs []error
@@ -99,7 +101,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 		return nil, errors.Join(err, closeAll())
 	}
 	for _, spec := range c.specs() {
-		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed))
+		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed, g.keep))
 	}
 	g.all, g.trust = indices(d.Train.N()), nil
 	if d.Changed != nil {
@@ -123,7 +125,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	}
 	if err := work(ctx); err != nil {
 		if ctx.Err() != nil { // the device may still be busy: nothing is freed
-			return nil, err
+			return nil, errors.Join(err, g.keep.save())
 		}
 		return nil, errors.Join(fmt.Errorf("seed %d: %w", seed, err), closeAll())
 	}
@@ -152,18 +154,27 @@ func (g *guided) withTrusted(ctx context.Context) error {
 		return err
 	}
 	labels := g.data.Train.Labels
-	out, err := n.run(ctx, c.form, labels, g.all, g.trust, y0, g.seed, g.env.Done)
+	out, err := n.run(ctx, cleaning, c.form, labels, g.all, g.trust, y0, g.seed, func(round int, y []float64) error {
+		g.env.Done(round)
+		return g.note(ctx, n, cleaning, 0, round, y, nil)
+	})
 	if err != nil {
 		return err
 	}
-	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: out.weights, held: c.run}
-	if end.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+	last, err := n.look(ctx, out.before, labels)
+	if err != nil {
+		return err
+	}
+	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x), held: c.run}
+	g.curve(c.run.name, n.iterationsFor(len(g.all)))
+	if end.judged, err = n.look(ctx, out.y, labels); err != nil {
 		return err
 	}
 	g.r.Texts["choice"] = c.why
 	g.r.Texts["model"], g.r.Texts["form"] = n.spec.name, c.form
 	g.r.Count(out.cost)
-	g.saturated(out.weights)
+	g.saturated(end.weights)
+	g.warnOfRowsNeverDrawn(n)
 	for _, h := range c.tried {
 		g.r.Scalars["selection."+h.name+".log_loss"], g.r.Scalars["selection."+h.name+".error"] = mean(h.loss), mean(h.wrong)
 	}
@@ -206,18 +217,18 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 		g.unit()
 	}
 	trusted := &control{name: "trusted", title: "training on the trusted rows alone", y: y0, held: c.onTrusted}
-	if trusted.judged, err = n.judge(ctx, g.rows.train, y0, nil); err != nil {
+	if trusted.judged, err = n.look(ctx, y0, labels); err != nil {
 		return nil, err
 	}
 	controls = append(controls, trusted)
 	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
 	if c.form != formNone {
-		out, err := n.run(ctx, formNone, labels, g.all, g.trust, y0, g.seed, func(int) {})
+		out, err := n.run(ctx, self.title, formNone, labels, g.all, g.trust, y0, g.seed, func(int, []float64) error { return nil })
 		if err != nil {
 			return nil, err
 		}
 		self.y = out.y
-		if self.judged, err = n.judge(ctx, g.rows.train, out.y, nil); err != nil {
+		if self.judged, err = n.look(ctx, out.y, labels); err != nil {
 			return nil, err
 		}
 		controls = append(controls, self)
@@ -245,19 +256,20 @@ func (g *guided) decide(end *ending, controls []*control) {
 	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
 }
 
-// warnOfEquals names the controls that held-out trusted rows cannot tell from the run: those with less log loss, or with
-// mistakes that are not more by a standard error.
+// warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they get
+// more right by half a point, since the difference plus two standard errors is above that.
 func (g *guided) warnOfEquals(end *ending, controls []*control) {
+	const worthKnowing, errorsWide = 0.005, 2
 	var names []string
 	for _, c := range controls {
-		loss, lossError := gain(end.held.loss, c.held.loss)
-		wrong, wrongError := gain(end.held.wrong, c.held.wrong)
-		if loss > lossError || wrong >= -wrongError {
-			names = append(names, fmt.Sprintf("%s (%.1f %% wrong)", c.title, 100*mean(c.held.wrong)))
+		wrong, se := gain(end.held.wrong, c.held.wrong)
+		se = max(se, 1/float64(len(end.held.rows))) // equal answers on so many rows do not make models equal
+		if most := wrong + errorsWide*se; most > worthKnowing {
+			names = append(names, fmt.Sprintf("%s (%+.1f points there, at most about %+.1f)", c.title, 100*wrong, 100*most))
 		}
 	}
 	if len(names) > 0 {
-		g.r.Warn("%d held-out trusted rows do not tell the cleaned model (%.1f %% wrong) from %s: it may not be the best model, and more trusted rows would tell",
+		g.r.Warn("%d held-out trusted rows cannot exclude that a simpler way gives a more accurate model than the cleaned one (%.1f %% wrong there): %s; more trusted rows would tell",
 			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
 	}
 }
@@ -277,6 +289,16 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 		if best == nil || mean(o.loss) < mean(best.loss) {
 			best, chosen = o, n
 		}
+	}
+	differ := 0
+	for i, l := range best.label {
+		if l != labels[i] {
+			differ++
+		}
+	}
+	if share := float64(differ) / float64(len(labels)); share > mostlyWrong {
+		g.r.Warn("the %s suggests another label for %.0f %% of the rows that it was not trained on: either so many labels are wrong, or it cannot tell the %d classes "+
+			"apart by these columns, and then flagged rows mean little", chosen.spec.name, 100*share, g.data.Classes)
 	}
 	g.begin("cleaned model", 1)
 	kept := best.keeps()

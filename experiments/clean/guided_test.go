@@ -14,7 +14,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -40,7 +40,7 @@ func netOn(t *testing.T, train, trusted *data.Set, classes int, model string) *n
 	require.NoError(t, err1)
 	require.NoError(t, err2)
 	c := Config{Model: model}
-	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1)
+	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1, newPieces(nil))
 	t.Cleanup(func() {
 		require.NoError(t, n.close())
 		require.NoError(t, sc.Close())
@@ -102,7 +102,7 @@ func TestGuidedObjectives(t *testing.T) {
 			x[i] = r.NormFloat64()
 		}
 		lower, slope := 0.005*norm, make([]float64, size)
-		weights := n.weights(form, prior, pair, x)
+		weights := n.weights(form, j, train.Labels, x)
 		for i, g := range train.Labels {
 			p := probabilities(train, classes, y, i)
 			suggested := int32(slices.Index(p, slices.Max(p)))
@@ -198,14 +198,14 @@ func guidedRun(t testing.TB, c Config, dev device.Device, set *data.Dataset, see
 
 func TestGuidedFindsWrongLabels(t *testing.T) {
 	for _, form := range []string{Auto, formTable, formRows, formNone} {
-		run := guidedRun(t, guidedConfig(form, "softmax"), host.New(1), digits(t), 1)
+		run := guidedRun(t, guidedConfig(form, "softmax"), cpudevice.New(1), digits(t), 1)
 		v := run.Scalars
 		require.Greater(t, v["auc"], 0.97, form)
 		require.Greater(t, v["p_at_k"], 0.85, form)
 		require.Less(t, v["test_error"], v["controls.all.test_error"], form)
 		require.Contains(t, v, "controls.trusted.held_out_error")
 		suspects := run.Tables[0]
-		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "weight", "flagged"}, suspects.Columns)
+		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}, suspects.Columns)
 		require.Len(t, suspects.Rows, 750, "judged and trusted rows, which lie in the same file")
 		seen := map[string]bool{}
 		for _, row := range suspects.Rows {
@@ -227,11 +227,11 @@ func TestGuidedBitsDependOnTheSeedAlone(t *testing.T) {
 			require.NoError(t, err)
 			return string(b)
 		}
-		one := guidedRun(t, c, host.New(1), set, 7)
-		two := guidedRun(t, c, host.New(2), set, 7)
+		one := guidedRun(t, c, cpudevice.New(1), set, 7)
+		two := guidedRun(t, c, cpudevice.New(2), set, 7)
 		require.Equal(t, text(one), text(two), "two threads")
 		require.Equal(t, one.Tables, two.Tables)
-		require.NotEqual(t, one.Tables, guidedRun(t, c, host.New(1), set, 8).Tables)
+		require.NotEqual(t, one.Tables, guidedRun(t, c, cpudevice.New(1), set, 8).Tables)
 	}
 }
 
@@ -246,7 +246,7 @@ func TestGuidedWithoutTrustedRows(t *testing.T) {
 	noisy, _, err := data.Corrupt(part.Labels, 0.2, 10, 3)
 	require.NoError(t, err)
 	part.Labels = noisy
-	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, host.New(1), &data.Dataset{Name: "own", Source: t.TempDir(), Classes: 10, Train: part}, 1)
+	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, cpudevice.New(1), &data.Dataset{Name: "own", Source: t.TempDir(), Classes: 10, Train: part}, 1)
 	require.Contains(t, run.Texts["headline"], "no bi-level run was made")
 	for _, name := range []string{"auc", "p_at_k", "precision", "recall", "test_error", "expected_precision"} {
 		require.NotContains(t, run.Scalars, name)
@@ -289,7 +289,7 @@ func TestConfidentLabelsReachTheirLimits(t *testing.T) {
 		y[i] = r.NormFloat64()
 	}
 	limits := []float64{0.5, 0.3, 0.6}
-	j, err := n.judge(context.Background(), n.rows.train, y, limits)
+	j, err := n.judge(context.Background(), n.rows.train, y, &second{limits: limits})
 	require.NoError(t, err)
 	none := 0
 	for i := range s.Labels {
@@ -371,11 +371,11 @@ func TestPlainKeepsItsFigures(t *testing.T) {
 func TestPlainWarnsOfRowsNeverDrawn(t *testing.T) {
 	c := small()
 	c.Iterations = 60 // 3,840 draws of 600 rows: e^-6.4 of them, about one, are never drawn
-	require.Len(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings, 1)
+	require.Len(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings, 1)
 	c.Iterations = 10
-	require.Contains(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings[0], "about 206 of the 600 training rows were never drawn")
+	require.Contains(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings[0], "about 206 of the 600 training rows were never drawn")
 	c.Iterations = 80
-	require.Empty(t, mustClean(t, c, host.New(1), digits(t), 1).Warnings)
+	require.Empty(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings)
 }
 
 func TestMemoryIsLookedAtBeforeTheStart(t *testing.T) {

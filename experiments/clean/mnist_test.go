@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/experiments"
 	"bilevel/tensor"
 )
@@ -28,7 +28,7 @@ func TestCleanMNIST(t *testing.T) {
 		Algorithm: "soba", Corrupt: 0.5, Train: 20000, Val: 5000, Schedule: "sqrt", Step: 1, OuterStep: 1e4, Reg: 0.2,
 		Iterations: 4096, Batch: 64, Records: 1,
 	}
-	dev := host.New(0)
+	dev := cpudevice.New(0)
 	defer dev.Close()
 	ex := tensor.NewExecutor(dev)
 	defer ex.Close()

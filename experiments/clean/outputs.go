@@ -115,24 +115,26 @@ func (g *guided) pictures(ranked []verdict) {
 type verdict struct {
 	row              int32
 	given, suggested int32
-	loss, weight     float64
+	loss             float64 // -log p_given
+	doubt            float64 // -log p_right, which ranks
+	weight           float64
 	flagged          bool
 	changed          bool // where the truth is known
 	judged           bool // and not trusted
 }
 
-// rank orders the judged rows by the probability of the given label, the least first.
+// rank orders the judged rows by the probability that the given label is right, the least first.
 func (g *guided) rank(end *ending) []verdict {
 	labels := g.data.Train.Labels
 	score := make([]float64, len(labels))
-	for i, l := range end.judged.loss {
-		score[i] = -l
+	for i, d := range end.judged.doubt {
+		score[i] = -d
 	}
 	out := make([]verdict, 0, len(labels))
 	for _, i := range experiments.Ascending(score) {
 		w := verdict{
-			row: g.data.Rows[i], given: labels[i], suggested: end.judged.label[i], loss: end.judged.loss[i], weight: math.NaN(), judged: true,
-			flagged: end.judged.label[i] != labels[i],
+			row: g.data.Rows[i], given: labels[i], suggested: end.judged.label[i], weight: math.NaN(), judged: true,
+			loss: end.judged.loss[i], doubt: end.judged.doubt[i], flagged: end.judged.label[i] != labels[i],
 		}
 		if end.found != nil {
 			w.flagged = end.found[i]
@@ -153,7 +155,7 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 	if g.rows.trusted == nil {
 		return nil
 	}
-	j, err := end.net.judge(ctx, g.rows.trusted, end.y, nil)
+	j, err := end.net.judge(ctx, g.rows.trusted, end.y, &second{confusion: end.judged.confusion})
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 	own := len(labels) - len(g.data.TrustedRows) // rows of a file of their own come first
 	var apart []verdict
 	for i, t := range labels {
-		w := verdict{given: t, suggested: j.label[i], loss: j.loss[i], weight: math.NaN()}
+		w := verdict{given: t, suggested: j.label[i], loss: j.loss[i], doubt: j.doubt[i], weight: math.NaN()}
 		if i < own {
 			w.row, w.flagged = int32(i), w.suggested != t
 			apart = append(apart, w)
@@ -171,8 +173,8 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 		w.flagged = i >= len(labels)-g.data.Provisional && w.suggested != t // its label is not really trusted
 		*ranked = append(*ranked, w)
 	}
-	slices.SortStableFunc(*ranked, func(a, b verdict) int { return cmp.Compare(b.loss, a.loss) })
-	slices.SortStableFunc(apart, func(a, b verdict) int { return cmp.Compare(b.loss, a.loss) })
+	slices.SortStableFunc(*ranked, func(a, b verdict) int { return cmp.Compare(b.doubt, a.doubt) })
+	slices.SortStableFunc(apart, func(a, b verdict) int { return cmp.Compare(b.doubt, a.doubt) })
 	if own > 0 {
 		g.r.Tables = append(g.r.Tables, g.listing("trusted", apart))
 	}
@@ -184,7 +186,7 @@ func (g *guided) class(c int32) string { return g.env.Data.ClassName(c) }
 
 // listing is verdicts as a table.
 func (g *guided) listing(name string, rows []verdict) experiments.Table {
-	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "weight", "flagged"}}
+	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}}
 	for _, w := range rows {
 		weight, flagged := "", "0"
 		if !math.IsNaN(w.weight) {
@@ -194,7 +196,7 @@ func (g *guided) listing(name string, rows []verdict) experiments.Table {
 			flagged = "1"
 		}
 		t.Rows = append(t.Rows, []string{
-			strconv.Itoa(int(w.row)), g.class(w.given), g.class(w.suggested), experiments.Number(math.Exp(-w.loss)), weight, flagged,
+			strconv.Itoa(int(w.row)), g.class(w.given), g.class(w.suggested), experiments.Number(math.Exp(-w.loss)), experiments.Number(math.Exp(-w.doubt)), weight, flagged,
 		})
 	}
 	return t
@@ -238,7 +240,7 @@ func (g *guided) truth(ranked []verdict) {
 		if !w.judged {
 			continue
 		}
-		score, changed = append(score, w.loss), append(changed, w.changed)
+		score, changed = append(score, w.doubt), append(changed, w.changed)
 		if w.changed {
 			wrong++
 		}

@@ -23,7 +23,14 @@ func guidedReport() experiments.Report {
 			{Title: "  wrong among the flagged rows", Scalar: "precision", Percent: true},
 			{Title: "  flagged among the wrong rows", Scalar: "recall", Percent: true},
 		},
-		After:     []string{"rule", "expected", "what_to_do", "advice"},
-		Histogram: experiments.Plot{File: "p-given", X: "the model's probability of the given label"},
+		After: []string{"rule", "expected", "what_to_do", "advice"},
+		Plots: []experiments.Plot{{
+			File: "error-rounds", X: "round", Y: "error (%)", Over: "round", ScaleToPercent: true,
+			Lines: []experiments.Line{{Name: "held-out trusted rows", Column: "held_out_error", Optional: true}, {Name: "test, for you alone", Column: "test_error", Optional: true}},
+		}},
+		Histogram: experiments.Plot{
+			File: "p-given", X: "p_given, the model's probability of the given label",
+			Mark: experiments.Mark{Name: "no row above is flagged", At: 0.5},
+		},
 	}
 }

@@ -32,7 +32,7 @@ type task struct {
 	problem          *problem.Problem
 	x, y             *tensor.Variable // the point that the evaluators and the certificate look at
 	train, val, test part
-	snapshots        []*tensor.Variable
+	log              *experiments.Log // of the solver, with y at each of its rows
 	result           *solvers.Result
 }
 
@@ -125,16 +125,12 @@ func (t *task) certify(ctx context.Context, env *experiments.Env, r *experiments
 	return errors.Join(err, e.Close(), b.Close())
 }
 
-// testError is the share of test rows that parameters y get wrong.
-func (t *task) testError(ctx context.Context, y *tensor.Variable) (float64, error) {
-	if err := t.y.CopyFrom(y); err != nil {
-		return 0, err
+// evaluate looks at the rows of a part with parameters y.
+func (t *task) evaluate(ctx context.Context, p part, y []float64) (*problem.Evaluation, error) {
+	if err := t.y.Write(y); err != nil {
+		return nil, err
 	}
-	e, err := t.test.evaluator.Run(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return e.Mean("mistakes"), nil
+	return p.evaluator.Run(ctx)
 }
 
 // baseline is how far the models without weights are trained: to the point where float32 cannot go on.
@@ -201,8 +197,15 @@ func (t *task) trained(ctx context.Context, rows *data.Set) (testError float64, 
 	if err != nil {
 		return 0, false, err
 	}
-	testError, err = t.testError(ctx, m.Y())
-	return testError, end.Status.Good(), err
+	y, err := m.Y().Read()
+	if err != nil {
+		return 0, false, err
+	}
+	test, err := t.evaluate(ctx, t.test, y)
+	if err != nil {
+		return 0, false, err
+	}
+	return test.Mean("mistakes"), end.Status.Good(), nil
 }
 
 func (t *task) close() error { return t.scope.Close() }

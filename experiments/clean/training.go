@@ -82,7 +82,13 @@ func (n *net) lower(name string, t *table, rows []int32, y0 params.Values, weigh
 // fit minimizes the mean cross-entropy over rows of a table plus R by stochastic gradients with momentum:
 //
 //	u ← 0.9 u + ∇,  y ← y - rate (1 - k/steps) u
-func (n *net) fit(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) (y []float64, err error) {
+//
+// No two trainings of a model in one run have the same name: results are kept under it.
+func (n *net) fit(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) ([]float64, error) {
+	return n.keep.of(n.spec.name+", "+name, func() ([]float64, error) { return n.fitted(ctx, name, t, rows, steps, seed) })
+}
+
+func (n *net) fitted(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) (y []float64, err error) {
 	return y, again(func(factor float64) error {
 		rate := n.spec.startStep(t.dim) * factor
 		b, err := n.lower(name, t, rows, n.start, nil).Bind(n.ex)
@@ -125,24 +131,25 @@ func wrap(name string, err error) error {
 
 // rounded is what the rounds leave.
 type rounded struct {
-	y       []float64
-	x       []float64
-	weights []float64 // of the last round, for every training row
-	cost    problem.Counts
+	y      []float64
+	before []float64 // the model that the last round began with
+	x      []float64
+	cost   problem.Counts
 }
 
-// priors fixes what a round takes from the model at hand: log-odds of the given label and the pair (given, suggested).
+// priors fixes what a round takes from the model at hand: log-odds that the given label is right, and the pair (given,
+// suggested).
 func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int32) {
 	prior, pair = make([]float64, len(labels)), make([]int32, len(labels))
 	for i, g := range labels {
-		p := math.Min(1-leastGiven, math.Max(leastGiven, j.given(i)))
+		p := math.Min(1-leastGiven, math.Max(leastGiven, j.right(i)))
 		prior[i], pair[i] = math.Log(p/(1-p)), g*int32(n.classes)+j.label[i]
 	}
 	return prior, pair
 }
 
-// run does the rounds. In each, with the model y at hand, p_i its probability of the given label g_i clipped to
-// [0.02, 0.98], s_i its most probable label, and weights
+// run does the rounds. In each, with the model y at hand, p_i the probability that the given label g_i is right (see
+// judgement.doubt) clipped to [0.02, 0.98], s_i the model's most probable label, and weights
 //
 //	table: w_i = sigmoid(log(p_i/(1-p_i)) + x[g_i, s_i]), x from 0     rows: w_i = sigmoid(x_i), x_i from log(p_i/(1-p_i))
 //	none:  w_i = p_i
@@ -151,10 +158,15 @@ func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int3
 //
 //	lower:  mean_i w_i(x) CE_i(y) + R(y)        upper:  mean_j CE'_j(y) over trusted rows
 //
-// train and trusted are the rows of the two tables that take part.
-func (n *net) run(ctx context.Context, form string, labels, train, trusted []int32, y0 []float64, seed uint64, done func(int)) (out *rounded, err error) {
+// train and trusted are the rows of the two tables that take part. No two runs of a model and form have the same name:
+// what their rounds leave is kept under it. each hears of the model that the rounds begin with, as round 0, and of that
+// after each round.
+func (n *net) run(
+	ctx context.Context, name, form string, labels, train, trusted []int32, y0 []float64, seed uint64, each func(round int, y []float64) error,
+) (out *rounded, err error) {
 	return out, again(func(factor float64) error {
-		out, err = n.runOnce(ctx, form, labels, train, trusted, y0, seed, factor, done)
+		key := fmt.Sprintf("%s, %s, %s, steps times %g", n.spec.name, name, form, factor)
+		out, err = n.runOnce(ctx, key, form, labels, train, trusted, y0, seed, factor, each)
 		return err
 	})
 }
@@ -175,7 +187,10 @@ func (n *net) upperSize(form string) (size int, step float64) {
 	return size, step
 }
 
-func (n *net) runOnce(ctx context.Context, form string, labels, train, trusted []int32, y0 []float64, seed uint64, factor float64, done func(int)) (*rounded, error) {
+func (n *net) runOnce(
+	ctx context.Context, key, form string, labels, train, trusted []int32, y0 []float64, seed uint64, factor float64,
+	each func(round int, y []float64) error,
+) (*rounded, error) {
 	size, outer := n.upperSize(form)
 	iterations := n.iterationsFor(len(train))
 	p := n.bilevel(form, train, trusted, n.start.Like(y0), size)
@@ -188,35 +203,50 @@ func (n *net) runOnce(ctx context.Context, form string, labels, train, trusted [
 		return nil, errors.Join(err, b.Close())
 	}
 	out := &rounded{y: y0, x: make([]float64, size)}
-	var prior []float64
-	var pair []int32
-	for r := range rounds {
-		if err = n.oneRound(ctx, e, form, labels, out, r, iterations, &prior, &pair); err != nil {
-			break
+	begin := out.take(n.keep.done, key)
+	if begin == 0 {
+		err = each(0, y0)
+	}
+	for r := begin; r < rounds && err == nil; r++ {
+		if err = n.oneRound(ctx, e, form, labels, out, r, iterations); err == nil {
+			err = each(r+1, out.y)
 		}
-		done(r + 1)
+		if err == nil {
+			err = n.keep.put(out.pieces(key, r+1))
+		}
+	}
+	if err == nil {
+		out.cost = e.CountsOf(0, rounds*iterations)
 	}
 	if err != nil && ctx.Err() != nil {
 		return nil, err // the device may be busy: nothing is freed
 	}
-	if err == nil {
-		out.cost = e.CountsOf(0, rounds*iterations)
-		out.weights = n.weights(form, prior, pair, out.x)
-	}
 	return out, errors.Join(wrap("weights "+form, err), e.Close(), b.Close())
 }
 
-func (n *net) oneRound(ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int, prior *[]float64, pair *[]int32) error {
-	j, err := n.judge(ctx, n.rows.train, out.y, nil)
+// pieces is what the rounds so far leave, and take reads it back: the number of those rounds.
+func (o *rounded) pieces(key string, rounds int) map[string][]float64 {
+	return map[string][]float64{key + ": rounds": {float64(rounds)}, key + ": y": o.y, key + ": before": o.before, key + ": x": o.x}
+}
+
+func (o *rounded) take(from map[string][]float64, key string) (rounds int) {
+	if n := from[key+": rounds"]; len(n) == 1 {
+		o.y, o.before, o.x, rounds = from[key+": y"], from[key+": before"], from[key+": x"], int(n[0])
+	}
+	return rounds
+}
+
+func (n *net) oneRound(ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int) error {
+	j, err := n.look(ctx, out.y, labels)
 	if err != nil {
 		return err
 	}
-	*prior, *pair = n.priors(j, labels)
-	err = errors.Join(n.prior.Write(*prior), n.pair.WriteInts(*pair))
+	prior, pair := n.priors(j, labels)
+	err = errors.Join(n.prior.Write(prior), n.pair.WriteInts(pair), e.Variable("y").Write(out.y))
 	if form != formNone {
 		x := make([]float64, len(out.x))
 		if form == formRows {
-			copy(x, *prior)
+			copy(x, prior)
 		}
 		err = errors.Join(err, e.Variable("x").Write(x), e.Variable("v").Write(make([]float64, len(out.y))))
 	}
@@ -231,12 +261,14 @@ func (n *net) oneRound(ctx context.Context, e *engine.Engine, form string, label
 			return err
 		}
 	}
+	out.before = out.y
 	out.y, err = e.Variable("y").Read()
 	return err
 }
 
-// weights are w_i(x) of all training rows.
-func (n *net) weights(form string, prior []float64, pair []int32, x []float64) []float64 {
+// weights are w_i(x) of all training rows in a round that began with a model of that judgement.
+func (n *net) weights(form string, j *judgement, labels []int32, x []float64) []float64 {
+	prior, pair := n.priors(j, labels)
 	w := make([]float64, len(prior))
 	for i, z := range prior {
 		switch form {

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,6 +46,7 @@ func Architecture(name string, batchNorm bool, start models.Start, inputs, class
 
 // prepare splits the data and builds the problem and its evaluators.
 func (t *task) prepare(set *data.Dataset) (err error) {
+	t.names, t.columns = set.ClassNames, set.Columns
 	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
 	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
 		return err
@@ -106,9 +108,8 @@ func startFits(name string, parameters int) error {
 	const gb = 1e9
 	need := 8 * int64(parameters)
 	if free, ok := hostmemory.Available(); ok && need > free {
-		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, "+
-			"and %.1f GB are "+
-			"free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
+		return fmt.Errorf("the model %s has %d parameters, whose start values would take %.1f GB of memory, and "+
+			"%.1f GB are free: take narrower layers", name, parameters, float64(need)/gb, float64(free)/gb)
 	}
 	return nil
 }
@@ -123,7 +124,8 @@ func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.
 const (
 	meanName, deviationName = "scaler.mean", "scaler.deviation"
 	modelKey, batchNormKey  = "model", "batch_norm"
-	classesKey              = "classes"
+	classesKey, namesKey    = "classes", "class_names" // the names as a list in JSON
+	columnsKey              = "columns"                // of a table, likewise
 )
 
 // export is the trained model with the scaler of its inputs.
@@ -135,13 +137,21 @@ func (t *task) export(y, state []float64) experiments.Model {
 		}
 	}
 	all = all.And(meanName, t.data.Scaler.Mean...).And(deviationName, t.data.Scaler.Deviation...)
-	return experiments.Model{
-		Name: "model", Arrays: all,
-		Metadata: map[string]string{
-			modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
-			"format": "pt",
-		},
+	metadata := map[string]string{
+		modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
+		"format": "pt",
 	}
+	for key, names := range map[string][]string{namesKey: t.names, columnsKey: t.columns} {
+		if len(names) == 0 {
+			continue
+		}
+		text, err := json.Marshal(names)
+		if err != nil {
+			panic(err) // a list of strings
+		}
+		metadata[key] = string(text)
+	}
+	return experiments.Model{Name: "model", Arrays: all, Metadata: metadata}
 }
 
 // open reads a file of a model.

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -9,18 +10,43 @@ import (
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/internal/safetensors"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
 
-// Predict labels rows with a model that `bilevel train` wrote: a table of row, label and the model's probability of it.
-func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Set) (
-	table experiments.Table, err error) {
+// Trained is a model file that `bilevel train` wrote.
+type Trained struct {
+	Columns []string // the features' names, where it was trained on a table
+
+	path  string
+	file  *safetensors.File
+	names []string // of the classes; nil: 0, 1, 2, …
+}
+
+// Open reads a model file.
+func Open(path string) (*Trained, error) {
 	f, err := open(path)
 	if err != nil {
-		return table, err
+		return nil, err
 	}
+	m := &Trained{path: path, file: f}
+	for key, to := range map[string]*[]string{namesKey: &m.names, columnsKey: &m.Columns} {
+		if text, ok := f.Metadata[key]; ok {
+			if err := json.Unmarshal([]byte(text), to); err != nil {
+				return nil, fmt.Errorf("%s: its metadata %q are no list of names", path, key)
+			}
+		}
+	}
+	return m, nil
+}
+
+// Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
+// data gave their classes.
+func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Set) (
+	table experiments.Table, err error) {
+	f, path := t.file, t.path
 	name, ok := f.Metadata[modelKey]
 	scaler := &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
 	if !ok || len(scaler.Mean) == 0 || len(scaler.Mean) != len(scaler.Deviation) {
@@ -34,6 +60,9 @@ func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Se
 	classes, err := strconv.Atoi(f.Metadata[classesKey])
 	if err != nil {
 		return table, fmt.Errorf("%s does not say how many classes it has", path)
+	}
+	if t.names != nil && len(t.names) != classes {
+		return table, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), classes)
 	}
 	m, err := Architecture(name, f.Metadata[batchNormKey] == "true", "", set.Dim, classes)
 	if err != nil {
@@ -83,8 +112,12 @@ func Predict(ctx context.Context, ex *tensor.Executor, path string, set *data.Se
 	}
 	table = experiments.Table{Name: "labels", Columns: []string{"row", "label", "probability"}}
 	for i, label := range v.Ints["label"] {
+		word := strconv.Itoa(int(label))
+		if t.names != nil {
+			word = t.names[label]
+		}
 		table.Rows = append(table.Rows, []string{
-			strconv.Itoa(i), strconv.Itoa(int(label)), experiments.Number(math.Exp(v.Reals["log probability"][i])),
+			strconv.Itoa(i), word, experiments.Number(math.Exp(v.Reals["log probability"][i])),
 		})
 	}
 	return table, nil

@@ -7,6 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -33,8 +37,11 @@ type Config struct {
 	WeightDecay float64         `json:"weight_decay"`
 	Schedule    engine.Schedule `json:"schedule"`
 	Start       models.Start    `json:"start"` // the distribution of start values
-	EMA         float64         `json:"ema"`   // factor of an average of the iterates, which is then the model; 0: none
-	From        string          `json:"from"`  // a model file to start from; empty: drawn
+	EMA         float64         `json:"ema"`   // factor of an average of the iterates, the model then; 0: none
+	Tail        float64         `json:"tail"`  // part of the run, at its end, whose iterates are averaged; 0: none
+	// Decay are the weight decays of groups of arrays, PATTERN=WEIGHT: "*.bias=0".
+	Decay []string `json:"decay,omitempty"`
+	From  string   `json:"from"` // a model file to start from; empty: drawn
 }
 
 // Defaults gives the settings for a set.
@@ -72,24 +79,68 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	if _, err := c.method(); err != nil {
 		return nil, err
 	}
-	if c.EMA < 0 || !(c.EMA < 1) {
+	switch {
+	case c.EMA < 0 || !(c.EMA < 1):
 		return nil, fmt.Errorf("ema %g: wants a factor from 0 to below 1", c.EMA)
+	case c.Tail < 0 || !(c.Tail <= 1):
+		return nil, fmt.Errorf("tail %g: wants a part of the run from 0 to 1", c.Tail)
+	case c.EMA > 0 && c.Tail > 0:
+		return nil, errors.New("ema and tail are two averages of the iterates; the model is one of them")
 	}
-	_, err := Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
-	return experiments.SeedCells("train", c, seeds), errors.Join(err, c.Schedule.Check())
+	m, err := Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	if err != nil {
+		return nil, err
+	}
+	return experiments.SeedCells("train", c, seeds), errors.Join(c.checkDecay(m.Params()), c.Schedule.Check())
 }
 
 func (c Config) method() (minimize.Method, error) {
-	average := minimize.Average{EMA: c.EMA}
+	average := minimize.Average{EMA: c.EMA, Tail: c.Tail}
+	groups, err := c.groups()
+	if err != nil {
+		return nil, err
+	}
 	switch c.Optimizer {
 	case "sgd":
-		return minimize.SGD{Step: c.Step, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Schedule: c.Schedule,
-			Average: average}, nil
+		return minimize.SGD{Step: c.Step, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Groups: groups,
+			Schedule: c.Schedule, Average: average}, nil
 	case "adam":
-		return minimize.Adam{Step: c.Step, WeightDecay: c.WeightDecay, Schedule: c.Schedule, Average: average}, nil
+		return minimize.Adam{Step: c.Step, WeightDecay: c.WeightDecay, Groups: groups, Schedule: c.Schedule,
+			Average: average}, nil
 	}
 	return nil, fmt.Errorf("unknown optimizer %q (there are sgd, adam)", c.Optimizer)
 }
+
+// groups reads the weight decays of groups of arrays.
+func (c Config) groups() (groups []minimize.Group, err error) {
+	for _, text := range c.Decay {
+		names, weight, _ := strings.Cut(text, "=")
+		w, err := strconv.ParseFloat(weight, 64)
+		if err != nil || names == "" || !(w >= 0) || math.IsInf(w, 0) {
+			return nil, fmt.Errorf("decay %q: wants PATTERN=WEIGHT with a weight from 0 on, such as *.bias=0", text)
+		}
+		groups = append(groups, minimize.Group{Names: names, WeightDecay: w})
+	}
+	return groups, nil
+}
+
+// checkDecay refuses groups that no array of the model belongs to.
+func (c Config) checkDecay(l params.Layout) error {
+	for _, text := range c.Decay {
+		names, _, _ := strings.Cut(text, "=")
+		if _, err := path.Match(names, ""); err != nil {
+			return fmt.Errorf("decay %q: %q is no pattern of names: %w", text, names, err)
+		}
+		if !slices.ContainsFunc(l, func(a params.Array) bool { ok, _ := path.Match(names, a.Name); return ok }) {
+			return fmt.Errorf("decay %q: no array of the model has such a name; there are %s", text,
+				strings.Join(l.Names(), ", "))
+		}
+	}
+	return nil
+}
+
+// averages tells whether the model is an average of the iterates.
+func (c Config) averages() bool { return c.EMA > 0 || c.Tail > 0 }
 
 // task is one seed's training on a device.
 type task struct {
@@ -98,6 +149,8 @@ type task struct {
 	scope     *tensor.Scope
 	data      *data.Prepared
 	seed      uint64
+	names     []string // of the classes
+	columns   []string // of a table
 	model     models.Model
 	bound     *problem.Bound
 	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics
@@ -176,7 +229,7 @@ func (t *task) report(ctx context.Context, out *engine.Outcome, log *experiments
 	r.Counts["iterations"] = int64(out.Iterations)
 	r.Count(out.Counts)
 	y := out.Last.Arrays["y"]
-	if t.EMA > 0 {
+	if t.averages() {
 		y = out.Last.Arrays["average"]
 	}
 	if err := t.look(y, out.Last.Arrays[engine.StateName]); err != nil {
@@ -200,10 +253,10 @@ func (t *task) look(y, state []float64) error {
 	return err
 }
 
-// validate evaluates the model of the time, or its average, on the validation rows.
+// validate evaluates the current model, or the average of its parameters, on the validation rows.
 func (t *task) validate(ctx context.Context, e *engine.Engine) (*problem.Evaluation, error) {
 	from := "y"
-	if t.EMA > 0 {
+	if t.averages() {
 		from = "average"
 	}
 	err := t.y.CopyFrom(e.Variable(from))

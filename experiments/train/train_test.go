@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -10,7 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/models"
@@ -49,9 +50,9 @@ func TestBits(t *testing.T) {
 		Model: "softmax", Train: 600, Val: 200, Epochs: 2, Batch: 64, Optimizer: "adam", Step: 0.01,
 		Schedule: "linear", EMA: 0.9,
 	}} {
-		one := run(t, c, host.New(1), 3)
-		require.Equal(t, one.Models, run(t, c, host.New(2), 3).Models, "two threads")
-		require.NotEqual(t, one.Models, run(t, c, host.New(1), 4).Models, "another seed")
+		one := run(t, c, cpudevice.New(1), 3)
+		require.Equal(t, one.Models, run(t, c, cpudevice.New(2), 3).Models, "two threads")
+		require.NotEqual(t, one.Models, run(t, c, cpudevice.New(1), 4).Models, "another seed")
 		slow := run(t, c, ref.New(), 3)
 		require.InEpsilon(t, slow.Scalars["val_loss"], one.Scalars["val_loss"], 1e-3)
 		require.Less(t, one.Scalars["test_error"], 0.2)
@@ -60,11 +61,45 @@ func TestBits(t *testing.T) {
 	}
 }
 
+// Groups of weight decay and averages of the iterates, each in a form that must come to the same bits as without.
+func TestDecayAndTail(t *testing.T) {
+	c := small()
+	plain := run(t, c, cpudevice.New(1), 1).Models
+	all := c
+	all.WeightDecay, all.Decay = 0, []string{fmt.Sprint("*=", c.WeightDecay)}
+	require.Equal(t, plain, run(t, all, cpudevice.New(1), 1).Models)
+	last := c
+	last.Tail = 1 / float64(c.Epochs*(c.Train/c.Batch)) // the last iterate alone
+	require.Equal(t, plain, run(t, last, cpudevice.New(1), 1).Models)
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Decay = []string{"*.weight=0.1", "2.bias=0"} },
+		func(c *Config) { c.Decay, c.Optimizer, c.Step = []string{"2.*=0.01"}, "adam", 0.02 },
+		func(c *Config) { c.Tail = 0.5 },
+	} {
+		other := c
+		change(&other)
+		r := run(t, other, cpudevice.New(1), 1)
+		require.NotEqual(t, plain, r.Models)
+		require.Less(t, r.Scalars["test_error"], 0.5)
+	}
+	small := run(t, c, cpudevice.New(1), 1).Models[0].Arrays.Of("2.weight")
+	c.Decay = []string{"2.weight=0.5"}
+	shrunk := run(t, c, cpudevice.New(1), 1).Models[0].Arrays.Of("2.weight")
+	require.Less(t, square(shrunk), square(small)/4)
+}
+
+func square(v []float64) (sum float64) {
+	for _, x := range v {
+		sum += x * x
+	}
+	return sum
+}
+
 // What a model file predicts is what the run has scored.
 func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	c := small()
 	c.BatchNorm = true
-	r := run(t, c, host.New(1), 1)
+	r := run(t, c, cpudevice.New(1), 1)
 	dir := t.TempDir()
 	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Experiment{}.Report(),
 		[]*experiments.Record{r}, 1))
@@ -72,9 +107,11 @@ func TestPredictionsAreTheRunsOwn(t *testing.T) {
 	require.NoError(t, err)
 	test, err := digits(t).Train.Rows(d[2])
 	require.NoError(t, err)
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	ex := tensor.NewExecutor(dev)
-	table, err := Predict(context.Background(), ex, filepath.Join(dir, "model.safetensors"), test)
+	m, err := Open(filepath.Join(dir, "model.safetensors"))
+	require.NoError(t, err)
+	table, err := m.Predict(context.Background(), ex, test)
 	require.NoError(t, err)
 	wrong := 0
 	for i, row := range table.Rows {
@@ -92,12 +129,18 @@ func TestPredictionsAreTheRunsOwn(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`unknown model "mpl:3"`:           func(c *Config) { c.Model = "mpl:3" },
-		`"0" is no width`:                 func(c *Config) { c.Model = "mlp:3-0" },
-		"no hidden layers to normalize":   func(c *Config) { c.Model, c.BatchNorm = "softmax", true },
-		`unknown optimizer "sgb"`:         func(c *Config) { c.Optimizer = "sgb" },
-		`did you mean "cosine"?`:          func(c *Config) { c.Schedule = "cosin" },
-		"ema 1: wants a factor from 0 to": func(c *Config) { c.EMA = 1 },
+		`unknown model "mpl:3"`:            func(c *Config) { c.Model = "mpl:3" },
+		`"0" is no width`:                  func(c *Config) { c.Model = "mlp:3-0" },
+		"no hidden layers to normalize":    func(c *Config) { c.Model, c.BatchNorm = "softmax", true },
+		`unknown optimizer "sgb"`:          func(c *Config) { c.Optimizer = "sgb" },
+		`did you mean "cosine"?`:           func(c *Config) { c.Schedule = "cosin" },
+		`decay "*.bias": wants PATTERN`:    func(c *Config) { c.Decay = []string{"*.bias"} },
+		`decay "bias=-1": wants PATTERN`:   func(c *Config) { c.Decay = []string{"bias=-1"} },
+		`"[" is no pattern`:                func(c *Config) { c.Decay = []string{"[=0"} },
+		"there are 0.weight, 0.bias, 2.we": func(c *Config) { c.Decay = []string{"bias=0"} },
+		"tail 2: wants a part of the run":  func(c *Config) { c.Tail = 2 },
+		"two averages of the iterates":     func(c *Config) { c.Tail, c.EMA = 0.1, 0.9 },
+		"ema 1: wants a factor from 0 to":  func(c *Config) { c.EMA = 1 },
 	} {
 		c := small()
 		change(&c)
@@ -112,7 +155,7 @@ func TestRefuses(t *testing.T) {
 	c.Step = 1e30
 	cells, err := Experiment{}.Cells(c, []uint64{1})
 	require.NoError(t, err)
-	dev := host.New(1)
+	dev := cpudevice.New(1)
 	_, err = experiments.Run(context.Background(), dev, experiments.Env{Data: digits(t)}, Experiment{}, cells, nil,
 		experiments.Hooks{})
 	require.Error(t, err)

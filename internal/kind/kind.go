@@ -35,12 +35,12 @@ const (
 
 func (k Random) String() string { return [...]string{"bits", "integers", "uniform", "normal"}[k] }
 
-// Select says which places are found.
-type Select uint8
+// Order says which order statistic is wanted, as a place.
+type Order uint8
 
 const (
-	ArgMax     Select = iota // of the largest element of each row
-	KthLargest               // of the k-th largest of all elements
+	ArgMax     Order = iota // of the largest element of each row
+	KthLargest              // of the k-th largest of all elements
 )
 
-func (k Select) String() string { return [...]string{"arg-max", "k-th largest"}[k] }
+func (k Order) String() string { return [...]string{"arg-max", "k-th largest"}[k] }

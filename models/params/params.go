@@ -7,6 +7,7 @@ package params
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -157,8 +158,21 @@ func (l Layout) ByGroup(values *tensor.Node, key func(Array) string) *tensor.Nod
 }
 
 // Vars are named arrays as graph nodes: x["decay"]. A name that does not exist gives nil, and an operation on nil
-// panics. In an objective of package problem such a panic becomes an error that lists the names.
+// panics. In an objective of package problem such a panic becomes an error with the line and all names; x.Get("decay")
+// also names the nearest one.
 type Vars map[string]*tensor.Node
+
+// Get is the array of a name. A name that does not exist fails with the nearest one, as a wrong call to package tensor
+// does: with a panic that Compile gives back as an error.
+func (v Vars) Get(name string) *tensor.Node {
+	n, ok := v[name]
+	if !ok {
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(v)), func(s string) bool { return s == "" })
+		tensor.Fail("Vars", "there is no array %q (there are: %s)%s", name, strings.Join(names, ", "),
+			nearest.Hint(name, names))
+	}
+	return n
+}
 
 // Flat is the whole vector.
 func (v Vars) Flat() *tensor.Node { return v[""] }

@@ -18,7 +18,7 @@
 //	e, err := engine.New(bound, spec)
 //
 // The engine compiles each phase once. Minibatches and step sizes of many iterations are uploaded at once, and the
-// device picks its row by a counter, so that an iteration needs no word from the host. Minibatches are functions of
+// device picks its row by a counter, so that it does many iterations without the host. Minibatches are functions of
 // (seed, level, number of the draw), random numbers of (seed, number of the repetition): writing the state of iteration
 // k back and going on at k gives the same bits.
 //

@@ -11,21 +11,22 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Limits say when a run ends and who hears of it. Iterations is required; the zero value of everything else is "no".
+// Limits say when a run ends and who hears of it. Iterations is required; every other field may stay zero, which
+// switches off what it stands for.
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
 	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
 
-	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience work on
-	// records, so that they want Every too.
+	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience are looked
+	// at when a record is made, so that they want Every too.
 	Every int
 	// Record sees the run at iteration 0, at each multiple of Every and at the end. Its time does not count.
 	Record func(Progress) error
 	// Progress hears of every look of the host.
 	Progress func(done int)
-	// Record, Progress and Monitor are called by one goroutine, which is not the caller's of Run. Where Run returns
-	// with Outcome.Busy, one of them may still be at work, until Outcome.Idle is closed; no other one follows.
+	// One goroutine, which is not the one that called Run, calls Record, Progress and Monitor. Where Run returns with
+	// Outcome.Busy, one of these calls may still be going on until Outcome.Idle is closed; no other call follows.
 
 	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
 	// record, at two records in a row: that is the norm of the algorithm's hypergradient, averaged over the iterations
@@ -171,7 +172,7 @@ type run struct {
 
 	best      *Snapshot
 	bestValue float64
-	stale     int       // records since the best
+	stale     int       // records since the best one
 	moved     []float64 // x at the last record, which was after iteration movedAt
 	movedAt   int
 	calm      int       // records in a row that met the tolerance
@@ -331,8 +332,9 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 	return Finished, nil
 }
 
-// paced is the pace after an iteration took so long. It rises at once and falls slowly, so that where every so many
-// iterations one is much longer, at most a few of those lie between two looks.
+// paced is the new estimate of the seconds that an iteration takes, after one took so many. It rises at once and falls
+// slowly: where one iteration in many is much longer than the others, at most a few long ones lie between two looks of
+// the host.
 func paced(pace, seconds float64) float64 { return max(seconds, 0.8*pace) }
 
 // next is how many iterations to do before the host looks again; the first one alone, to see how long it takes.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
@@ -102,7 +102,7 @@ func TestToleranceBelowRounding(t *testing.T) {
 		tol  float64
 		want engine.Status
 	}{
-		{host.New(1), 1e4, 1, engine.OutOfIterations},
+		{cpudevice.New(1), 1e4, 1, engine.OutOfIterations},
 		{ref.New(), 1e4 * math.Pow(1-1e-9, 30), 1, engine.OutOfIterations},
 		{ref.New(), 1e4 * math.Pow(1-1e-9, 10), 2e4, engine.Converged},
 	} {
@@ -381,7 +381,7 @@ func TestLimitsRefuse(t *testing.T) {
 	require.ErrorContains(t, err, `a tolerance wants a state "x" and a rate "outer"`)
 }
 
-// What no run can mean is refused where the engine is made, and a misspelt name with the nearest one.
+// A description that makes no sense is refused where the engine is made, a misspelt name with the nearest one.
 func TestSpecRefuses(t *testing.T) {
 	m := newToy(10, 10)
 	p := m.problem()

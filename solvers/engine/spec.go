@@ -74,7 +74,7 @@ func (d Draw) name() string {
 	return d.Name
 }
 
-// check refuses what no run can mean.
+// check refuses a description that makes no sense, whatever the algorithm.
 func (s *Spec) check(p *problem.Problem) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("%s: "+format, append([]any{s.Name}, args...)...)

@@ -6,7 +6,7 @@ import (
 	"math"
 	"testing"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/internal/philox"
 	"bilevel/models/params"
 	"bilevel/solvers/engine"
@@ -124,7 +124,7 @@ func TestRandom(t *testing.T) {
 	step(t, other, 0, n)
 	require.NotEqual(t, got, state(t, other), "another seed")
 
-	dev := host.New(2)
+	dev := cpudevice.New(2)
 	ex := tensor.NewExecutor(dev)
 	b, err := p.Bind(ex)
 	require.NoError(t, err)

@@ -25,11 +25,11 @@ const (
 )
 
 var statusTexts = outcome.Texts{
-	Finished:        {"finished", "judge the end point by its certificate, since no tolerance was set"},
+	Finished:        {"finished", "judge the end point by its gradient or its certificate, since no tolerance was set"},
 	Converged:       {"converged", ""},
 	OutOfIterations: {"out of iterations", "allow more iterations, loosen the tolerance, or set larger step sizes"},
 	NoProgress: {"no more progress",
-		"judge the best iterate by its certificate, and allow more patience if it is not good enough"},
+		"judge the best iterate by its gradient or its certificate, and allow more patience if it is not good enough"},
 	OutOfTime:  {"out of time", "allow more time, or go on from the snapshot of the last iteration"},
 	OutOfCalls: {"out of oracle calls", "allow more calls, or go on from the snapshot of the last iteration"},
 	Cancelled:  {"cancelled", "run again, or go on from the snapshot of the last iteration"},

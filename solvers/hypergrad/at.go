@@ -14,7 +14,9 @@ import (
 var certify = Implicit{Solver: linear.CG{RTol: 1e-3, MaxSteps: 200, FromZero: true}, Rows: 4096}
 
 // At is the hypergradient of a problem at (x, y) with its error, on the best device of the machine: what a run ended
-// with, certified in one call. OnExecutor does the same where data are on a device already.
+// with, certified in one call. OnExecutor does the same where data are on a device already. The linear system is solved
+// by conjugate gradients to a relative residual of 1e-3 in at most 200 steps, without damping; for another solver
+// prepare an Implicit. Objectives that read running statistics see those of p.State.
 func At(ctx context.Context, p *problem.Problem, x, y problem.Values) (*Hypergradient, error) {
 	own, err := problem.OpenDevice("auto")
 	if err != nil {

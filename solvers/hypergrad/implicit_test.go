@@ -5,7 +5,7 @@ import (
 	"math"
 	"testing"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
@@ -272,7 +272,7 @@ func TestImplicitRefuses(t *testing.T) {
 // Lower ½|y-x|², upper ½s|y|²: the hypergradient at y = x is s·x, whatever the size of s, and its error figure is of
 // that size too.
 func TestSmallUpperGradients(t *testing.T) {
-	for _, dev := range []tensor.Device{ref.New(), host.New(1)} {
+	for _, dev := range []tensor.Device{ref.New(), cpudevice.New(1)} {
 		for _, s := range []float64{1, 1e-12, 1e-24, 1e-30, 1e24} {
 			ex := tensor.NewExecutor(dev)
 			p := &problem.Problem{Name: "small"}

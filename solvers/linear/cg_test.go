@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/linear"
 	"bilevel/tensor"
@@ -199,7 +199,7 @@ func smallestOnKrylov(t *testing.T, a *mat.SymDense, b []float64, k int) float64
 // Once the solve has stopped, further steps change nothing on the device, so that the interval at which the host reads
 // the stop flag does not change a bit of the result.
 func TestCGChunks(t *testing.T) {
-	for _, dev := range []device.Device{ref.New(), host.New(1)} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(1)} {
 		for name, a := range map[string]*mat.SymDense{
 			"definite":   withSpectrum(12, spread(15, 1e3)...),
 			"indefinite": withSpectrum(12, 5, 4, 3, 2, 1.5, 1, 1, 1, 1, 1, 1, 1, 1, 1, -0.5),

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/internal/philox"
 	"bilevel/solvers/linear"
@@ -26,7 +26,7 @@ type system struct {
 
 // devices runs a test on the reference device, in float64, and on the processor, in float32.
 func devices(t *testing.T, test func(t *testing.T, dev device.Device)) {
-	for _, dev := range []device.Device{ref.New(), host.New(2)} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(2)} {
 		t.Run(dev.Info().Name, func(t *testing.T) { test(t, dev) })
 		require.NoError(t, dev.Close())
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/open"
 	"bilevel/device/ref"
 	"bilevel/solvers/linear"
@@ -19,7 +19,7 @@ import (
 func TestScales(t *testing.T) {
 	sim, err := open.Open("cuda-sim", open.Options{})
 	require.NoError(t, err)
-	for _, dev := range []device.Device{ref.New(), host.New(2), sim} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(2), sim} {
 		exponents := []int{-30, -24, -12, -6, 0, 6, 12, 24, 30}
 		if dev == sim {
 			exponents = []int{-30, 30} // slow

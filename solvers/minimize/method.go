@@ -22,7 +22,8 @@ type Method interface {
 	Spec(b *problem.Bound, n int) (engine.Spec, error)
 }
 
-// usable are the features of a problem that the methods can use: x stays where it is, whatever holds it.
+// usable are the features of a problem that the methods can use. Sets and constraints of x do not matter, because x
+// stays where it is.
 const usable = problem.LowerSet | problem.UpperSet | problem.UpperConstraints | problem.ModelState
 
 // New compiles a run of n iterations that minimizes the problem's lower level over y at the start value of x; another x

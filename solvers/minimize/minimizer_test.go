@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/minimize"
 	"bilevel/solvers/problem"
@@ -138,7 +138,7 @@ func scaled(v []float64, by float64) []float64 {
 
 func TestDescentEnds(t *testing.T) {
 	square := func(y *tensor.Node) *tensor.Node { return tensor.Dot(y, y) }
-	for _, dev := range []device.Device{ref.New(), host.New(2)} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(2)} {
 		ex := tensor.NewExecutor(dev)
 		for name, m := range map[string]preparer{
 			"l-bfgs":           minimize.LBFGS{Tol: 1e-5, MaxSteps: 2},

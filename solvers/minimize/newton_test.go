@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -134,7 +134,7 @@ func TestNewtonLogistic(t *testing.T) {
 		require.NoError(t, chol.SolveVecTo(&step, g))
 		floats.Sub(want, step.RawVector().Data)
 	}
-	for _, dev := range []device.Device{ref.New(), host.New(2)} {
+	for _, dev := range []device.Device{ref.New(), cpudevice.New(2)} {
 		ex := tensor.NewExecutor(dev)
 		z, a := ex.Variable("z", tensor.Real, rows, inputs), ex.Variable("a", tensor.Real, rows)
 		require.NoError(t, z.Write(c.Train.RawMatrix().Data))

@@ -36,9 +36,9 @@ func (o RowsObjective) objective(method string) (objective, error) {
 	case o.Bound == nil || o.Value == nil:
 		return objective{}, fmt.Errorf("minimize: %s: an objective without a problem or without a value", method)
 	case o.Rows < 0:
-		return objective{}, fmt.Errorf("minimize: %s: pieces of %d rows: wants at least one, or 0 for all rows "+
-			"together",
-			method, o.Rows)
+		return objective{}, fmt.Errorf(
+			"minimize: %s: pieces of %d rows: wants at least one, or 0 for all rows together", method, o.Rows,
+		)
 	}
 	all := o.Bound.All(problem.Lower)
 	if o.Rows == 0 || all.Rows <= o.Rows {

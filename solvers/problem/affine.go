@@ -60,7 +60,8 @@ func (s Affine) bind(sc *tensor.Scope, _ params.Layout) (Set, error) {
 	return s, errors.Join(err1, err2, err3)
 }
 
-// Free is 1 everywhere: no coordinate is held by itself. Directions that stay in the set are those with E d = 0.
+// Free is 1 everywhere, because the set holds no single coordinate. Directions d that stay in the set are those with
+// E d = 0.
 func (s Affine) Free(z *tensor.Node, _ Batch) *tensor.Node { return tensor.Full(1, z.Shape()...) }
 
 func (s Affine) Contains(v Values) bool {

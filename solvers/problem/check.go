@@ -83,7 +83,7 @@ func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
 	return nil
 }
 
-// Check refuses problems that no algorithm can mean.
+// Check refuses problems that make no sense for any algorithm; its error says what is wrong and what is wanted.
 func (p *Problem) Check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)
@@ -103,6 +103,8 @@ func (p *Problem) Check() error {
 			return fail("the %s level has %d of Value, Loss and Residual; wants one", side, given)
 		case side == Upper && (l.Residual != nil || l.Prox != nil):
 			return fail("only a lower level can be a residual or have a proximal map")
+		case l.Residual != nil && l.Prox != nil:
+			return fail("a proximal map belongs to a Value or a Loss, but the lower level is a Residual")
 		}
 		if err := l.Rows.check(); err != nil {
 			return fail("the %s level's rows: %w", side, err)

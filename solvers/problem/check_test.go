@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every problem that cannot be meant is refused with a sentence, where it is checked or bound.
+// Every problem that makes no sense is refused with a sentence, where it is checked or bound.
 func TestCheck(t *testing.T) {
 	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
 	prox := func(z, _ *tensor.Node) *tensor.Node { return z }
@@ -30,6 +30,9 @@ func TestCheck(t *testing.T) {
 		},
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
 			p.Upper.Prox = prox
+		},
+		"a proximal map belongs to a Value or a Loss, but the lower level is a Residual": func(p *problem.Problem) {
+			p.Lower.Value, p.Lower.Residual, p.Lower.Prox = nil, value, prox
 		},
 		"the upper level has no start values": func(p *problem.Problem) {
 			p.Upper.Start = problem.Values{}

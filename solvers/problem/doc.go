@@ -6,8 +6,8 @@
 // named variables and a Batch of named rows of data. Beyond the two objectives a problem may have sets and constraints
 // on either level, a lower level given by a residual or with a proximal map, many lower levels of one layout (Blocks),
 // lower variables that live for one batch (PerBatch), and running statistics of a model (State). Problem.Check refuses
-// what no algorithm can mean. An algorithm declares which Features it can use; Problem.Refuse gives the reason why it
-// cannot use the others.
+// problems that make no sense for any algorithm. An algorithm declares which Features it can use; Problem.Refuse gives
+// the reason why it cannot use the others.
 //
 // Bind puts a problem on a device. Its Oracle builds gradients and products at a point and counts what was asked for:
 // with H = ∇²yy G (q×q), C = ∇²xy G (p×q) and H v = ∇yF the hypergradient is ∇h = ∇xF - C v. Papers that write v with

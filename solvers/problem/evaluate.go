@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"bilevel/tensor"
 )
@@ -130,17 +131,30 @@ func (e *Evaluator) compile(tables map[string]*tensor.Node, metrics []Metric) {
 		updates := []tensor.Update{{Var: e.base, Value: base.Add(tensor.IntConst(int32(e.size)))}}
 		var sums []*tensor.Node
 		for _, m := range metrics {
-			v := m.Of(b).Reshape(e.size)
+			v := e.column("metric", m.Name, tensor.Real, m.Of(b))
 			sums = append(sums, tensor.Where(inside, v, tensor.Const(0)).Sum().Reshape(1))
 		}
 		if len(sums) > 0 {
 			updates = append(updates, tensor.Update{Var: e.sums, Value: e.sums.Node().Add(tensor.Concat(0, sums...))})
 		}
 		for i, p := range e.perRow {
-			updates = append(updates, tensor.Update{Var: e.out[i], Value: p.Of(b).Reshape(e.size)})
+			value := e.column("result by row", p.Name, p.Type, p.Of(b))
+			updates = append(updates, tensor.Update{Var: e.out[i], Value: value})
 		}
 		return updates
 	})
+}
+
+// column checks that there is one value for each row of a batch, and gives them as a vector.
+func (e *Evaluator) column(kind, name string, typ tensor.Type, n *tensor.Node) *tensor.Node {
+	if n == nil {
+		tensor.Fail("evaluation", "the %s %q gives no node", kind, name)
+	}
+	if n.Size() != e.size || n.Type() != typ {
+		tensor.Fail("evaluation", "the %s %q gives %s %v for a batch of %d rows; wants one %s for each",
+			kind, name, n.Type(), n.Shape(), e.size, typ)
+	}
+	return n.Reshape(e.size)
 }
 
 // Batch is the number of rows that are evaluated at once, Memory the bytes of intermediate values that they take.
@@ -155,8 +169,14 @@ type Evaluation struct {
 	Reals map[string][]float64
 }
 
-// Mean is a metric's mean over the rows.
-func (v *Evaluation) Mean(metric string) float64 { return v.Sums[metric] / float64(v.Rows) }
+// Mean is a metric's mean over the rows, NaN where there is none of that name.
+func (v *Evaluation) Mean(metric string) float64 {
+	sum, ok := v.Sums[metric]
+	if !ok {
+		return math.NaN()
+	}
+	return sum / float64(v.Rows)
+}
 
 // Run evaluates where the variables that the metrics read stand now, and returns between two batches when ctx ends.
 func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {

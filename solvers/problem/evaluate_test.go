@@ -119,6 +119,7 @@ func TestEvaluator(t *testing.T) {
 					require.InEpsilon(t, sum, got.Sums["square"], 1e-5, "%d rows in batches of %d", n, e.Batch())
 					require.Equal(t, positive, got.Sums["positive"])
 					require.Equal(t, positive/float64(n), got.Mean("positive"))
+					require.True(t, math.IsNaN(got.Mean("positives")), "a name that is not there has no mean")
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				cancel()
@@ -221,7 +222,17 @@ func TestEvaluatorRefuses(t *testing.T) {
 			}}
 			return problem.NewEvaluator(ex, rows, 1000, []problem.Metric{wide}, nil)
 		},
-		"Reshape": func() (*problem.Evaluator, error) {
+		`the metric "nothing" gives no node`: func() (*problem.Evaluator, error) {
+			return problem.NewEvaluator(ex, rows, 0,
+				[]problem.Metric{{Name: "nothing", Of: func(problem.Batch) *tensor.Node { return nil }}}, nil)
+		},
+		`the result by row "label" gives Real [100] for a batch of 100 rows; wants one Int for each`: func() (
+			*problem.Evaluator, error) {
+			return problem.NewEvaluator(ex, rows, 0, nil, []problem.PerRow{{Name: "label", Type: tensor.Int,
+				Of: label.Of}})
+		},
+		`the metric "wrong" gives Real [100 2] for a batch of 100 rows; wants one Real for each`: func() (
+			*problem.Evaluator, error) {
 			return problem.NewEvaluator(ex, rows, 0,
 				[]problem.Metric{{Name: "wrong", Of: func(b problem.Batch) *tensor.Node { return b.Get("z") }}}, nil)
 		},

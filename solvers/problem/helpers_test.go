@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"bilevel/device/host"
+	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -17,7 +17,7 @@ import (
 func executor(t *testing.T) *tensor.Executor { return tensortest.Executor(t, ref.New()) }
 
 // narrow is a fresh executor in float32.
-func narrow(t *testing.T) *tensor.Executor { return tensortest.Executor(t, host.New(2)) }
+func narrow(t *testing.T) *tensor.Executor { return tensortest.Executor(t, cpudevice.New(2)) }
 
 // compute gives the values of nodes.
 func compute(t *testing.T, ex *tensor.Executor, build func() []*tensor.Node) [][]float64 {

@@ -96,6 +96,9 @@ func TestObjectiveErrors(t *testing.T) {
 		"the lower objective of named uses a variable that is not there: " + variables: func(p *problem.Problem) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y["W"].Sum() }
 		},
+		`there is no array "scales" (there are: scale); did you mean "scale"?`: func(p *problem.Problem) {
+			p.Lower.Value = func(x, _ problem.Vars, _ problem.Batch) *tensor.Node { return x.Get("scales").Sum() }
+		},
 		"uses a variable that is not there": func(p *problem.Problem) {
 			p.Lower.Value = func(x, y problem.Vars, _ problem.Batch) *tensor.Node {
 				return y["w"].Flatten().Mul(x["scales"]).Sum()

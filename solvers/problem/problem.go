@@ -36,8 +36,7 @@ type Level struct {
 	// Start is the start value of the level's own variable (x of the upper, y of the lower level), with its names.
 	Start Values
 
-	// Exactly one of the following says what the level wants. A lower level may be a Residual, any level a Value or
-	// Loss.
+	// Exactly one of the following three is set. Value and Loss are minimized; only a lower level may be a Residual.
 	Value    Function // a scalar to be minimized
 	Loss     Objective
 	Residual Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0

@@ -9,7 +9,8 @@ type Random struct {
 	stream     uint32       // of the next call
 }
 
-// NewRandom draws from the streams from first on.
+// NewRandom gives numbers of a seed (Int [2], its two words) and a step (an Int scalar). Its calls draw from the
+// streams first, first+1, and so on.
 func NewRandom(seed, step *tensor.Node, first uint32) *Random { return &Random{seed, step, first} }
 
 func (r *Random) next() uint32 {

@@ -27,7 +27,7 @@ type Slotted interface {
 	Slot(from Source, draw uint64) (int32, error)
 }
 
-// Source is what draws depend on beside their number.
+// Source is what a draw depends on besides its number.
 type Source struct {
 	Seed   uint64
 	Stream uint32

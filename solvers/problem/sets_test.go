@@ -330,7 +330,7 @@ func TestContains(t *testing.T) {
 	}
 }
 
-// A set that cannot be meant is refused where the problem is bound.
+// A set that makes no sense is refused where the problem is bound.
 func TestSetsRefuse(t *testing.T) {
 	y := params.Values{}.And("w", 0.5, 0.5).And("b", 0)
 	equations := func(n int) problem.Set {

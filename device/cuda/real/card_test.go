@@ -17,13 +17,13 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
+	"bilevel/device/cpudevice"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/real"
 	"bilevel/device/cuda/real/bridge"
 	"bilevel/device/cuda/sim"
 	"bilevel/device/devicetest"
-	"bilevel/device/host"
 	"bilevel/experiments"
 	"bilevel/experiments/clean"
 	"bilevel/internal/expr"
@@ -359,7 +359,7 @@ func TestCleaning(t *testing.T) {
 			end := r.Curve.Rows[len(r.Curve.Rows)-1]
 			return end[slices.Index(r.Curve.Columns, "val_loss")], r.Certificate.Norm()
 		}
-		cpu := host.New(0)
+		cpu := cpudevice.New(0)
 		want, wantNorm := run(cpu, 3)
 		other, _ := run(cpu, 4)
 		require.NoError(t, cpu.Close())

@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/device"
+	"bilevel/device/cpudevice"
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
-	"bilevel/device/host"
 )
 
 func newDriver(t testing.TB, card string) *sim.Driver {
@@ -263,7 +263,7 @@ func TestFailures(t *testing.T) {
 	d = open(t, "a100")
 	_, err = Make(ended, d, Options{Scenes: few})
 	require.ErrorIs(t, err, context.Canceled)
-	cpu := host.New(1)
+	cpu := cpudevice.New(1)
 	defer cpu.Close()
 	_, err = Make(context.Background(), cpu, Options{})
 	require.ErrorIs(t, err, ErrNoCard)

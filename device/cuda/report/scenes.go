@@ -191,7 +191,7 @@ func argMax(cols int) Scene {
 	return Scene{Name: fmt.Sprintf("arg-max, %d columns", cols), work: func(s Size) *work {
 		rows := s.rows(cols)
 		w := &work{shape: fmt.Sprintf("%dx%d", rows, cols), bytes: 4 * float64(rows*(cols+1))}
-		w.instr.Op, w.instr.Attr = device.Select, device.SelectAttr{Kind: device.ArgMax}
+		w.instr.Op, w.instr.Attr = device.Order, device.OrderAttr{Kind: device.ArgMax}
 		w.real(rows, cols)
 		w.out(device.Int, rows)
 		return w
@@ -202,7 +202,7 @@ func argMax(cols int) Scene {
 func kthLargest() Scene {
 	return Scene{Name: "k-th largest", work: func(s Size) *work {
 		w := &work{shape: fmt.Sprintf("%d of %d", s.Words/10, s.Words), bytes: 4 * float64(s.Words)}
-		w.instr.Op, w.instr.Attr = device.Select, device.SelectAttr{Kind: device.KthLargest}
+		w.instr.Op, w.instr.Attr = device.Order, device.OrderAttr{Kind: device.KthLargest}
 		w.in(device.Int, []int{1}, []int{1}, int32(s.Words/10))
 		w.real(s.Words)
 		w.out(device.Int, 1)

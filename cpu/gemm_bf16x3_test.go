@@ -13,9 +13,9 @@ import (
 	"bilevel/internal/ptx/arith/exact"
 )
 
-// needPieces gives the kernels of products in pieces of this machine's best level.
-func needPieces(t testing.TB) *pieceKernels {
-	k := kernelsOf(Detected()).pieces
+// needBF16x3 gives the kernels of bf16x3 products of this machine's best level.
+func needBF16x3(t testing.TB) *bf16x3Kernels {
+	k := kernelsOf(Detected()).bf16x3
 	if k == nil {
 		t.Skip("this processor, its operating system or this build has no matrix units")
 	}
@@ -33,9 +33,9 @@ func roundPiece(x float32) float32 {
 
 // piecesOf is the definition of the pieces of a number, and says whether it has some. Of a last rest finer than 2⁻¹³³,
 // which only numbers below 2⁻¹¹⁰ leave and the units take as 0, what is finer is dropped.
-func piecesOf(x float32) (p [pieceSize]float32, finite bool) {
+func piecesOf(x float32) (p [bf16x3Size]float32, finite bool) {
 	rest := x
-	for i := range pieceSize - 1 {
+	for i := range bf16x3Size - 1 {
 		p[i] = roundPiece(rest)
 		rest -= p[i]
 	}
@@ -48,21 +48,21 @@ func halves(x []float32) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
 }
 
-// leftGeneric is the definition of pieceKernels.left: tiles of 16 rows by 32 terms, those of the rows one after the
+// leftGeneric is the definition of bf16x3Kernels.left: tiles of 16 rows by 32 terms, those of the rows one after the
 // other, then the next piece, then the next terms. What is not written stays.
 func leftGeneric(to, from []float32, ld, rows, k int) (finite bool) {
 	words, tiles := halves(to), (rows+15)/16
 	finite = true
 	for i := range rows {
-		for q := range roundUp(k, pieceTerms) {
-			var p [pieceSize]float32
+		for q := range roundUp(k, bf16x3Terms) {
+			var p [bf16x3Size]float32
 			if q < k {
 				var ok bool
 				p, ok = piecesOf(from[i*ld+q])
 				finite = finite && ok
 			}
 			for piece, v := range p {
-				tile := (q/pieceTerms*pieceSize+piece)*tiles + i/16
+				tile := (q/bf16x3Terms*bf16x3Size+piece)*tiles + i/16
 				words[tile*512+i%16*32+q%32] = uint16(math.Float32bits(v) >> 16)
 			}
 		}
@@ -70,25 +70,25 @@ func leftGeneric(to, from []float32, ld, rows, k int) (finite bool) {
 	return finite
 }
 
-// rightGeneric is the definition of pieceKernels.right: panels of 32 columns or what is left, each of tiles of 16 pairs
-// of terms by 16 columns, in the same order.
+// rightGeneric is the definition of bf16x3Kernels.right: panels of 32 columns or what is left, each of tiles of 16
+// pairs of terms by 16 columns, in the same order.
 func rightGeneric(to, from []float32, ld, k, cols int) (finite bool) {
 	words := halves(to)
 	finite = true
 	for j := range roundUp(cols, 16) {
-		panel, inside := j/piecePanel, j%piecePanel
-		tiles := (min(cols-panel*piecePanel, piecePanel) + 15) / 16
-		for q := range roundUp(k, pieceTerms) {
-			var p [pieceSize]float32
+		panel, inside := j/bf16x3Panel, j%bf16x3Panel
+		tiles := (min(cols-panel*bf16x3Panel, bf16x3Panel) + 15) / 16
+		for q := range roundUp(k, bf16x3Terms) {
+			var p [bf16x3Size]float32
 			if q < k && j < cols {
 				var ok bool
 				p, ok = piecesOf(from[q*ld+j])
 				finite = finite && ok
 			}
 			for piece, v := range p {
-				tile := (q/pieceTerms*pieceSize+piece)*tiles + inside/16
+				tile := (q/bf16x3Terms*bf16x3Size+piece)*tiles + inside/16
 				at := tile*512 + q%32/2*32 + inside%16*2 + q%2
-				words[panel*2*panelRoom(piecePanel, k)+at] = uint16(math.Float32bits(v) >> 16)
+				words[panel*2*panelRoom(bf16x3Panel, k)+at] = uint16(math.Float32bits(v) >> 16)
 			}
 		}
 	}
@@ -149,19 +149,19 @@ func checkCut(
 
 // roomOf is what cols columns take.
 func roomOf(cols, k int) int {
-	return cols/piecePanel*panelRoom(piecePanel, k) + panelRoom(cols%piecePanel, k)
+	return cols/bf16x3Panel*panelRoom(bf16x3Panel, k) + panelRoom(cols%bf16x3Panel, k)
 }
 
 // Every small block is cut into the pieces of its numbers, and nothing else is written.
 func TestCut(t *testing.T) {
-	kernels := needPieces(t)
+	kernels := needBF16x3(t)
 	r := rng(1)
 	data := make([]float32, 1<<14)
 	for i := range data {
 		data[i] = ordinary(r)
 	}
 	for k := 1; k <= 70; k++ {
-		for rows := 1; rows <= piecePanel; rows++ {
+		for rows := 1; rows <= bf16x3Panel; rows++ {
 			if testing.Short() && r.IntN(8) > 0 {
 				continue
 			}
@@ -186,16 +186,16 @@ func TestCut(t *testing.T) {
 
 // The answer of the kernels is false exactly where a number has no pieces, wherever it lies.
 func TestCutTellsWhatHasNoPieces(t *testing.T) {
-	kernels := needPieces(t)
+	kernels := needBF16x3(t)
 	r := rng(2)
 	for _, s := range [][2]int{{1, 1}, {1, 70}, {17, 33}, {32, 64}, {31, 31}, {35, 97}, {3, 128}} {
 		from := make([]float32, s[0]*s[1])
 		for i := range from {
 			from[i] = ordinary(r)
 		}
-		toA, toB := make([]float32, panelRoom(piecePanel, s[1])), make([]float32, roomOf(s[1], s[0]))
+		toA, toB := make([]float32, panelRoom(bf16x3Panel, s[1])), make([]float32, roomOf(s[1], s[0]))
 		answers := func() (left, right bool) {
-			rows := min(s[0], piecePanel)
+			rows := min(s[0], bf16x3Panel)
 			return kernels.left(toA, from, s[1], rows, s[1]), kernels.right(toB, from, s[1], s[0], s[1])
 		}
 		left, right := answers()
@@ -203,7 +203,7 @@ func TestCutTellsWhatHasNoPieces(t *testing.T) {
 		for i, x := range from {
 			from[i] = math.Float32frombits(wild[i%len(wild)])
 			left, right := answers()
-			require.Equal(t, i >= piecePanel*s[1], left, "%v: left, %#x at %d", s, wild[i%len(wild)], i)
+			require.Equal(t, i >= bf16x3Panel*s[1], left, "%v: left, %#x at %d", s, wild[i%len(wild)], i)
 			require.False(t, right, "%v: right, %#x at %d", s, wild[i%len(wild)], i)
 			from[i] = x
 		}
@@ -215,10 +215,10 @@ func TestCutTellsWhatHasNoPieces(t *testing.T) {
 	}
 }
 
-// A number is the sum of its pieces, which are as small as gemm_pieces.go says, and so is what the product leaves out:
+// A number is the sum of its pieces, which are as small as gemm_bf16x3.go says, and so is what the product leaves out:
 // all as long as no piece is subnormal, from 2⁻¹⁰³ on.
 func TestPieces(t *testing.T) {
-	kernels := needPieces(t)
+	kernels := needBF16x3(t)
 	r := rng(3)
 	const n = 32
 	random := func(i int) float32 {
@@ -240,13 +240,13 @@ func TestPieces(t *testing.T) {
 		}
 		require.True(t, kernels.left(to, from, n, n, n))
 		words := halves(to)
-		pieces := func(i int) (p [pieceSize]float64) {
+		pieces := func(i int) (p [bf16x3Size]float64) {
 			for piece := range p {
 				p[piece] = float64(math.Float32frombits(uint32(words[(piece*2+i/n/16)*512+i/n%16*32+i%n]) << 16))
 			}
 			return p
 		}
-		var before [pieceSize]float64
+		var before [bf16x3Size]float64
 		for i, x := range from {
 			p, size := pieces(i), math.Abs(float64(x))
 			if p[0]+p[1]+p[2] != float64(x) || math.Abs(p[1]) > 0x1p-8*size || math.Abs(p[2]) > 0x1p-17*size {
@@ -263,26 +263,26 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// pieceBound is the error constant of a product in pieces, times u, of k terms. With |a₀| + |a₁| + |a₂| ≤ (1 + 2⁻⁷)|a|
+// bf16x3Bound is the error constant of a bf16x3 product, times u, of k terms. With |a₀| + |a₁| + |a₂| ≤ (1 + 2⁻⁷)|a|
 // the six products of pieces sum to at most 1+2⁻⁶ of |a||b|; each goes through 15 additions in its tile, whose even and
 // odd terms are summed in order, the first exactly, one that adds both, and at most one for each tile after it; what is
 // left out counts 1.
-func pieceBound(k int) float64 { return 1 + (1+0x1p-6)*(16+float64(tileSums(k))) }
+func bf16x3Bound(k int) float64 { return 1 + (1+0x1p-6)*(16+float64(tileSums(k))) }
 
 // tileSums is the additions of a tile's products to a sum.
-func tileSums(k int) int { return 6 * ((k + pieceTerms - 1) / pieceTerms) }
+func tileSums(k int) int { return 6 * ((k + bf16x3Terms - 1) / bf16x3Terms) }
 
 // tiny is what underflow adds to the error of k terms a·b, from Σ|a| and Σ|b|: what is below 2⁻¹²⁶ of a number's pieces
-// counts as 0, and so does each of 6(k + 2⌈k/32⌉) sums, fewer than 7 a term where k ≥ leastPieces.
+// counts as 0, and so does each of 6(k + 2⌈k/32⌉) sums, fewer than 7 a term where k ≥ bf16x3Least.
 func tiny(a, b float64, k int) float64 { return 0x1p-126 * (a + b + 7*float64(k)) }
 
 // multiplyGeneric computes one element as the manual defines TDPBF16PS: even and odd terms in two chains of
 // multiply-adds, their sum, that added to what is there.
-func multiplyGeneric(a, b [][pieceSize]float32, c float32) float32 {
-	for s := 0; s < len(a); s += pieceTerms {
+func multiplyGeneric(a, b [][bf16x3Size]float32, c float32) float32 {
+	for s := 0; s < len(a); s += bf16x3Terms {
 		for _, pair := range [][2]int{{0, 1}, {1, 1}, {1, 0}, {2, 0}, {0, 0}, {0, 2}} {
 			var chain [2]float32
-			for q := s; q < min(s+pieceTerms, len(a)); q++ {
+			for q := s; q < min(s+bf16x3Terms, len(a)); q++ {
 				chain[q%2] = exact.FMA32(a[q][pair[0]], b[q][pair[1]], chain[q%2])
 			}
 			c += chain[0] + chain[1]
@@ -294,14 +294,14 @@ func multiplyGeneric(a, b [][pieceSize]float32, c float32) float32 {
 // The kernels of all numbers of tiles: the bits that the definition gives, the error within its bound, nothing written
 // outside.
 func TestMultiplyPieces(t *testing.T) {
-	kernels := needPieces(t)
+	kernels := needBF16x3(t)
 	r := rng(4)
 	cases := 400
 	if testing.Short() {
 		cases = 80
 	}
 	for n := range cases {
-		testMultiplyPieces(t, kernels, r, 1+n%piecePanel, 1+r.IntN(100), 1+r.IntN(100), r.IntN(4), r.IntN(2) == 0)
+		testMultiplyPieces(t, kernels, r, 1+n%bf16x3Panel, 1+r.IntN(100), 1+r.IntN(100), r.IntN(4), r.IntN(2) == 0)
 	}
 	for _, rows := range []int{1, 16, 17, 32} { // whole and nearly empty tiles
 		for _, cols := range []int{1, 16, 17, 32, 33, 49, 64} {
@@ -312,7 +312,7 @@ func TestMultiplyPieces(t *testing.T) {
 	}
 }
 
-func testMultiplyPieces(t *testing.T, kernels *pieceKernels, r *rand.Rand, rows, cols, k, apart int, add bool) {
+func testMultiplyPieces(t *testing.T, kernels *bf16x3Kernels, r *rand.Rand, rows, cols, k, apart int, add bool) {
 	t.Helper()
 	from, by, ldc := normals(r, rows*k), normals(r, k*cols), cols+apart
 	if r.IntN(2) == 0 { // all of one sign, so that sums grow
@@ -331,7 +331,7 @@ func testMultiplyPieces(t *testing.T, kernels *pieceKernels, r *rand.Rand, rows,
 	kernels.multiply(rows, cols, k, a.v, b.v, c.v, ldc, add)
 	require.True(t, c.intact(), "%d×%d×%d wrote outside", rows, k, cols)
 	look := r.IntN(7) // the definition is slow: some of the elements
-	rowOf, colOf := make([][pieceSize]float32, k), make([][pieceSize]float32, k)
+	rowOf, colOf := make([][bf16x3Size]float32, k), make([][bf16x3Size]float32, k)
 	for at := range c.v {
 		i, j, got := at/ldc, at%ldc, c.v[at]
 		if j >= cols {
@@ -347,7 +347,7 @@ func testMultiplyPieces(t *testing.T, kernels *pieceKernels, r *rand.Rand, rows,
 			x := float64(from[i*k+q]) * float64(by[q*cols+j])
 			s, size = s+x, size+math.Abs(x)
 		}
-		bound := u32 * (pieceBound(k)*size + float64(tileSums(k))*math.Abs(float64(begin)))
+		bound := u32 * (bf16x3Bound(k)*size + float64(tileSums(k))*math.Abs(float64(begin)))
 		if !(math.Abs(float64(got)-s) <= bound) {
 			t.Fatalf(
 				"%d×%d×%d, %d apart, add %v: element %d,%d is %v, want %v ± %v", rows, k, cols, ldc, add, i, j, got, s,

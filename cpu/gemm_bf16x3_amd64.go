@@ -4,7 +4,7 @@ package cpu
 
 import "unsafe"
 
-var piecesAMX = pieceKernels{step: 185, least: 4e6, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
+var bf16x3AMX = bf16x3Kernels{step: 185, least: 4e6, left: leftAMX, right: rightAMX, multiply: multiplyAMX}
 
 // tilesOf is the number of tiles of so many rows or columns.
 func tilesOf(n int) int { return (n + 15) / 16 }
@@ -23,14 +23,14 @@ func leftAMX(to, from []float32, ld, rows, k int) bool {
 
 func rightAMX(to, from []float32, ld, k, cols int) bool {
 	const together = 2
-	room, finite := panelRoom(piecePanel, k), true
+	room, finite := panelRoom(bf16x3Panel, k), true
 	for j := 0; j < cols; {
-		panels, lanes := min((cols-j)/piecePanel, together), 16
-		width := panels * piecePanel
+		panels, lanes := min((cols-j)/bf16x3Panel, together), 16
+		width := panels * bf16x3Panel
 		if panels == 0 {
 			panels, width, lanes = 1, cols-j, (cols-j-1)%16+1
 		}
-		if to := bytesOf(to[j/piecePanel*room:]); width <= 16 {
+		if to := bytesOf(to[j/bf16x3Panel*room:]); width <= 16 {
 			finite = splitPairs1AMX(to, 4*room, &from[j], ld, k, panels, lanes) && finite
 		} else {
 			finite = splitPairs2AMX(to, 4*room, &from[j], ld, k, panels, lanes) && finite
@@ -41,19 +41,19 @@ func rightAMX(to, from []float32, ld, k, cols int) bool {
 }
 
 func multiplyAMX(rows, cols, k int, a, b, c []float32, ldc int, add bool) {
-	panels := cols / piecePanel
+	panels := cols / bf16x3Panel
 	if panels > 0 {
-		panelsAMX(rows, piecePanel, k, a, b, c, ldc, panels, add)
+		panelsAMX(rows, bf16x3Panel, k, a, b, c, ldc, panels, add)
 	}
-	if rest := cols % piecePanel; rest > 0 {
-		panelsAMX(rows, rest, k, a, b[panels*panelRoom(piecePanel, k):], c[panels*piecePanel:], ldc, 1, add)
+	if rest := cols % bf16x3Panel; rest > 0 {
+		panelsAMX(rows, rest, k, a, b[panels*panelRoom(bf16x3Panel, k):], c[panels*bf16x3Panel:], ldc, 1, add)
 	}
 }
 
 // panelsAMX takes the kernel of as many tiles as rows and columns of a panel need. (It calls each by its name, since
 // what goes to a function out of a table is taken to the heap.)
 func panelsAMX(rows, cols, k int, a, b, c []float32, ldc, panels int, add bool) {
-	config, steps := tileConfig(rows, cols), (k+pieceTerms-1)/pieceTerms
+	config, steps := tileConfig(rows, cols), (k+bf16x3Terms-1)/bf16x3Terms
 	switch [2]int{tilesOf(rows), tilesOf(cols)} {
 	case [2]int{1, 1}:
 		amx1x1(&config[0], steps, bytesOf(a), bytesOf(b), &c[0], ldc, panels, add)

@@ -5,9 +5,9 @@ import (
 	"bilevel/internal/kind"
 )
 
-// stage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut into
-// parts of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
-type stage struct {
+// reduceStage reduces [o, r, k] over its middle axis, for each of the reduced results. The terms of one sum are cut
+// into parts of a fixed number of rows; each part is summed by one item, and merge combines the parts by a tree.
+type reduceStage struct {
 	reduce  *Reduce
 	o, r, k int
 	src     [][]float32 // per result: the array to reduce; nil in the first stage, which evaluates the program
@@ -30,7 +30,7 @@ const leastRows, mostRows = 64, 128
 const SumBlock = 2 * mostRows
 
 // cut decides the parts and the items, by the shape alone.
-func (s *stage) cut(results int) {
+func (s *reduceStage) cut(results int) {
 	s.rows = blockLen
 	if s.k > 1 {
 		s.rows = min(max(blockLen/s.k, leastRows), mostRows)
@@ -51,13 +51,13 @@ func (s *stage) cut(results int) {
 }
 
 // widths is the number of pieces that the columns are cut into.
-func (s *stage) widths() int { return (s.k + s.width - 1) / s.width }
+func (s *reduceStage) widths() int { return (s.k + s.width - 1) / s.width }
 
 // batches is the number of batches that the parts are cut into.
-func (s *stage) batches() int { return (s.parts + s.batch - 1) / s.batch }
+func (s *reduceStage) batches() int { return (s.parts + s.batch - 1) / s.batch }
 
 // Do computes one item: the parts of s.group sums, or a batch of parts of some columns.
-func (s *stage) Do(w *Worker, item int) {
+func (s *reduceStage) Do(w *Worker, item int) {
 	if s.group > 0 {
 		s.many(w, item*s.group)
 		return
@@ -71,7 +71,7 @@ func (s *stage) Do(w *Worker, item int) {
 }
 
 // part reduces one part of the columns from col on.
-func (s *stage) part(w *Worker, o, part, col int) {
+func (s *reduceStage) part(w *Worker, o, part, col int) {
 	row, rows := part*s.rows, min(s.rows, s.r-part*s.rows)
 	width := min(s.width, s.k-col)
 	step := 1 // rows that are evaluated at a time
@@ -93,7 +93,7 @@ func (s *stage) part(w *Worker, o, part, col int) {
 }
 
 // many reduces up to group neighbouring [r, k], the first being number o, from one block.
-func (s *stage) many(w *Worker, o int) {
+func (s *reduceStage) many(w *Worker, o int) {
 	n := s.r * s.k
 	group := min(s.group, s.o-o)
 	s.eval(w, o*n, group*n)
@@ -109,7 +109,7 @@ func (s *stage) many(w *Worker, o int) {
 }
 
 // eval computes the terms lo…lo+n-1.
-func (s *stage) eval(w *Worker, lo, n int) {
+func (s *reduceStage) eval(w *Worker, lo, n int) {
 	if s.src == nil {
 		s.reduce.prog.run(w, lo, n, nil)
 	}
@@ -118,7 +118,7 @@ func (s *stage) eval(w *Worker, lo, n int) {
 // fold reduces n terms of result j: those from number lo+from on, of a block that eval computed from lo on. They are
 // rows of k terms, which are combined to dst [k], or, where k is 1, len(dst) rows that give one number each. Where add
 // is set, dst already holds earlier rows.
-func (s *stage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool) {
+func (s *reduceStage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool) {
 	var a, b []float32
 	if s.src != nil {
 		a = s.src[j][lo+from:][:n]
@@ -149,7 +149,7 @@ func (s *stage) fold(w *Worker, j int, dst []float32, lo, from, n int, add bool)
 
 // merge combines the parts of a stage, by a tree whose form depends on their number alone, and after the last stage
 // stores the results.
-type merge stage
+type merge reduceStage
 
 // Do merges one block of the [o, k] points.
 func (m *merge) Do(_ *Worker, item int) {

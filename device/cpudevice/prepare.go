@@ -1,4 +1,4 @@
-package host
+package cpudevice
 
 import (
 	"bilevel/cpu"
@@ -19,7 +19,7 @@ var prepare = [device.NumOp]func(*cpu.Pool, *bound) operation{
 	device.RowSoftmax: prepareRowSoftmax,
 	device.Gather:     prepareGather,
 	device.ScatterAdd: prepareScatterAdd,
-	device.Select:     prepareSelect,
+	device.Order:      prepareOrder,
 	device.Random:     prepareRandom,
 	device.Copy:       prepareCopy,
 }
@@ -81,8 +81,8 @@ func prepareScatterAdd(pool *cpu.Pool, b *bound) operation {
 	return cpu.NewScatterAdd(pool, b.out(0), b.in(0), b.in(1), b.in(2))
 }
 
-func prepareSelect(pool *cpu.Pool, b *bound) operation {
-	if b.Attr.(device.SelectAttr).Kind == device.KthLargest {
+func prepareOrder(pool *cpu.Pool, b *bound) operation {
+	if b.Attr.(device.OrderAttr).Kind == device.KthLargest {
 		return cpu.NewKthLargest(pool, b.out(0), b.in(0), b.arrays(b.In[1:]))
 	}
 	return cpu.NewArgMax(pool, b.out(0), b.in(0))

@@ -8,7 +8,7 @@ import (
 
 // Kernels of pieces touch nothing past the last element of their operands, nor before the first of a result.
 func TestPiecesStayInside(t *testing.T) {
-	kernels := needPieces(t)
+	kernels := needBF16x3(t)
 	r := rng(7)
 	const most = 1 << 14
 	ends := [5][]float32{}
@@ -19,7 +19,7 @@ func TestPiecesStayInside(t *testing.T) {
 		}
 	}
 	last := func(i, n int) []float32 { return ends[i][most-n:] }
-	for rows := 1; rows <= piecePanel; rows++ {
+	for rows := 1; rows <= bf16x3Panel; rows++ {
 		for cols := 1; cols <= 70; cols++ {
 			if testing.Short() && r.IntN(8) > 0 {
 				continue

@@ -1,4 +1,4 @@
-package host_test
+package cpudevice_test
 
 import (
 	"fmt"
@@ -12,12 +12,12 @@ import (
 
 	"bilevel/cpu"
 	"bilevel/device"
+	"bilevel/device/cpudevice"
 	"bilevel/device/devicetest"
-	"bilevel/device/host"
 )
 
 func open(t testing.TB, threads int) device.Device {
-	d := host.New(threads)
+	d := cpudevice.New(threads)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 	for _, level := range cpu.Levels() {
 		for _, threads := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/threads=%d", level, threads), func(t *testing.T) {
-				d := host.NewAt(threads, level)
+				d := cpudevice.NewAt(threads, level)
 				t.Cleanup(func() { d.Close() })
 				for _, c := range devicetest.Cases() {
 					t.Run(c.Name, func(t *testing.T) { require.NoError(t, c.Run(d)) })
@@ -43,7 +43,7 @@ func TestThreads(t *testing.T) {
 
 func TestCloseEndsTheThreads(t *testing.T) {
 	before := runtime.NumGoroutine()
-	require.NoError(t, host.New(9).Close())
+	require.NoError(t, cpudevice.New(9).Close())
 	for range 1000 {
 		if runtime.NumGoroutine() <= before {
 			return
@@ -159,7 +159,7 @@ func TestFree(t *testing.T) {
 }
 
 func TestUseAfterClose(t *testing.T) {
-	d := host.New(4)
+	d := cpudevice.New(4)
 	x := upload(t, d, 1)
 	r, err := d.Prepare(devicetest.Increment(x))
 	require.NoError(t, err)

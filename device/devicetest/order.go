@@ -16,7 +16,7 @@ func (t *trial) kthLargest(k int, fill func() float64, sizes ...int) {
 	for i, n := range sizes {
 		in = append(in, t.input([]layout{dense, strided, offset}[i%3], fill, n))
 	}
-	t.add(device.Select, device.SelectAttr{Kind: device.KthLargest}, in, t.output(device.Int, offset, 1))
+	t.add(device.Order, device.OrderAttr{Kind: device.KthLargest}, in, t.output(device.Int, offset, 1))
 }
 
 // kthLargestCases: sizes around those of blocks, several arrays, and for each kind of data the first, the last and a
@@ -26,7 +26,7 @@ func kthLargestCases() []Case {
 	add := func(name string, fill func(*trial) func() float64, k int, sizes ...int) {
 		cases = append(
 			cases,
-			single(fmt.Sprintf("Select/kth/%s/%d", name, k), func(t *trial) { t.kthLargest(k, fill(t), sizes...) }),
+			single(fmt.Sprintf("Order/kth/%s/%d", name, k), func(t *trial) { t.kthLargest(k, fill(t), sizes...) }),
 		)
 	}
 	normal := func(t *trial) func() float64 { return t.normal }
@@ -65,15 +65,15 @@ func kthLargestCases() []Case {
 		func(t *trial) func() float64 { return func() float64 { return 1 + 0x1p-23*float64(t.rng.IntN(5000)) } }, 1234,
 		3000,
 	)
-	cases = append(cases, single("Select/kth/repeated", func(t *trial) {
+	cases = append(cases, single("Order/kth/repeated", func(t *trial) {
 		in := []device.View{
 			t.indices(dense, each([]int32{7}), 1), t.input(repeated(0), t.normal, 40), t.input(dense, t.normal, 3),
 		}
-		t.add(device.Select, device.SelectAttr{Kind: device.KthLargest}, in, t.output(device.Int, dense, 1))
-	}), Case{"Select/kth/schedule", schedule})
+		t.add(device.Order, device.OrderAttr{Kind: device.KthLargest}, in, t.output(device.Int, dense, 1))
+	}), Case{"Order/kth/schedule", schedule})
 	for _, bad := range []int{0, -1, 46, math.MaxInt32, math.MinInt32} {
 		cases = append(
-			cases, Case{fmt.Sprintf("Select/kth/k%d", bad), func(d device.Device) error { return badRank(d, bad) }},
+			cases, Case{fmt.Sprintf("Order/kth/k%d", bad), func(d device.Device) error { return badRank(d, bad) }},
 		)
 	}
 	return cases

@@ -5,8 +5,8 @@ import (
 	"bilevel/kernels"
 )
 
-func planSelect(b *bound) step {
-	if b.Attr.(device.SelectAttr).Kind == device.KthLargest {
+func planOrder(b *bound) step {
+	if b.Attr.(device.OrderAttr).Kind == device.KthLargest {
 		return planKthLargest(b)
 	}
 	z := b.In[0].Shape
@@ -26,8 +26,8 @@ func watched(in *device.Instr) bool {
 	switch in.Op {
 	case device.Gather, device.ScatterAdd:
 		return true
-	case device.Select:
-		return in.Attr.(device.SelectAttr).Kind == device.KthLargest
+	case device.Order:
+		return in.Attr.(device.OrderAttr).Kind == device.KthLargest
 	}
 	return false
 }

@@ -13,8 +13,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// pieceProduct is a product that is checked against float64.
-type pieceProduct struct {
+// bf16x3Product is a product that is checked against float64.
+type bf16x3Product struct {
 	out, a, b    Array
 	maskA, maskB *Array
 	extra        *Array
@@ -43,7 +43,7 @@ func in64(a, mask *Array, turned bool) []float64 {
 // check runs the product at level AMX on some numbers of threads, whose results must agree bit by bit, and compares
 // them with float64: NaN and infinities where they belong, the error within its bound elsewhere. It says whether it
 // went in pieces.
-func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
+func (x *bf16x3Product) check(t *testing.T, pools []*Pool) (inBF16x3 bool) {
 	t.Helper()
 	batch, m, k, n := x.a.Shape[0], x.a.Shape[1], x.a.Shape[2], x.b.Shape[2]
 	var e *expr.Expr
@@ -58,11 +58,11 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 	var got []float32
 	for i, p := range pools {
 		copy(x.out.Real, memory)
-		g := newPieceGemm(p, x.out, x.a, x.b, x.maskA, x.maskB, e, extras)
+		g := newBF16x3Gemm(p, x.out, x.a, x.b, x.maskA, x.maskB, e, extras)
 		require.NoError(t, hold(p, g))
 		now := elements(x.out)
 		if i == 0 {
-			got, inPieces = now, takesPieces(g)
+			got, inBF16x3 = now, takesBF16x3(g)
 		}
 		sameWords(t, got, now, "[%d,%d,%d]x[%d], %d threads", batch, m, k, n, p.Threads())
 		for i := range now {
@@ -72,8 +72,8 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 	}
 
 	c := float64(k + 2)
-	if inPieces {
-		if c = pieceBound(k); x.wild {
+	if inBF16x3 {
+		if c = bf16x3Bound(k); x.wild {
 			c += float64(k)
 		}
 	}
@@ -101,11 +101,11 @@ func (x *pieceProduct) check(t *testing.T, pools []*Pool) (inPieces bool) {
 			t.Fatalf(
 				"[%d,%d,%d]x[%d], strides %v %v %v, masks %v %v, extra %v, pieces %v: element %d is %v, want %v ± %v",
 				batch, m, k, n, x.a.Strides, x.b.Strides, x.out.Strides, x.maskA != nil, x.maskB != nil, x.extra != nil,
-				inPieces, i, g, s, bound,
+				inBF16x3, i, g, s, bound,
 			)
 		}
 	}
-	return inPieces
+	return inBF16x3
 }
 
 // terms sums the terms of a product, and the sizes of those that are finite, and says whether one is infinite.
@@ -136,7 +136,7 @@ func sizes(x []float64, k int) []float64 {
 
 // poolsAMX are pools of level AMX.
 func poolsAMX(t *testing.T, threads ...int) (pools []*Pool) {
-	needPieces(t)
+	needBF16x3(t)
 	for _, n := range threads {
 		pools = append(pools, newPoolAt(t, n, AMX))
 	}
@@ -144,13 +144,13 @@ func poolsAMX(t *testing.T, threads ...int) (pools []*Pool) {
 }
 
 // randomPieceProduct has any layout, masks, epilogues, batches, and numbers of one of several kinds.
-func randomPieceProduct(r *rand.Rand) *pieceProduct {
-	batch, m, n, k := 1, 60+r.IntN(200), 60+r.IntN(200), leastPieces+r.IntN(300)
+func randomPieceProduct(r *rand.Rand) *bf16x3Product {
+	batch, m, n, k := 1, 60+r.IntN(200), 60+r.IntN(200), bf16x3Least+r.IntN(300)
 	if r.IntN(4) == 0 {
 		batch = 2 + r.IntN(2)
 	}
 	for batch*m*n*k > 3_000_000 {
-		m, n, k = max(64, m*3/4), max(64, n*3/4), max(leastPieces, k*3/4)
+		m, n, k = max(64, m*3/4), max(64, n*3/4), max(bf16x3Least, k*3/4)
 	}
 	operand := func(rows, cols int) Array {
 		if r.IntN(6) == 0 {
@@ -164,7 +164,7 @@ func randomPieceProduct(r *rand.Rand) *pieceProduct {
 		}
 		return asMask(r, operand(rows, cols))
 	}
-	x := &pieceProduct{
+	x := &bf16x3Product{
 		out: scattered(r, layouts[r.IntN(len(layouts))], batch, m, n),
 		a:   operand(m, k), b: operand(k, n), maskA: mask(m, k), maskB: mask(k, n),
 	}
@@ -212,7 +212,7 @@ func TestPieceProducts(t *testing.T) {
 			chosen++
 		}
 	}
-	require.Greater(t, 3*chosen, 2*cases, "so few products in pieces test nothing")
+	require.Greater(t, 3*chosen, 2*cases, "so few bf16x3 products test nothing")
 }
 
 // NaN and infinities at every place of a panel's corners: what they meet becomes NaN or infinite, and nothing else.
@@ -221,7 +221,7 @@ func TestPieceProductsNaN(t *testing.T) {
 	r := rng(11)
 	const m, k, n = 97, 161, 83
 	for _, bits := range wild {
-		x := &pieceProduct{
+		x := &bf16x3Product{
 			out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
 			wild: true,
 		}
@@ -245,12 +245,12 @@ func TestPieceProductsLarge(t *testing.T) {
 	for seed, s := range [][3]int{{70, 55, 2200}, {1100, 60, 70}, {66, 200, 1100}} {
 		r := rng(uint64(seed))
 		m, k, n := s[0], s[1], s[2]
-		x := &pieceProduct{
+		x := &bf16x3Product{
 			out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
 		}
 		require.True(t, x.check(t, pools))
-		g := newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
-		kept, tiled = kept || g.strategy.(*pieceStrategy).keepA(), tiled || g.rowTiles > 1
+		g := newBF16x3Gemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)
+		kept, tiled = kept || g.strategy.(*bf16x3Strategy).keepA(), tiled || g.rowTiles > 1
 		x.a.Real[x.a.Off+33*k+3], x.b.Real[x.b.Off+7*n+n-1], x.wild = float32(math.NaN()), float32(math.Inf(1)), true
 		require.True(t, x.check(t, pools))
 	}
@@ -266,11 +266,11 @@ func TestPieceProductsWhereverCut(t *testing.T) {
 	const m, k, n = 150, 500, 170
 	out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
 	var want []float32
-	for _, kc := range []int{pieceKc, 32, 64, 96, 160, 512} {
-		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, takesPieces(g))
+	for _, kc := range []int{bf16x3Kc, 32, 64, 96, 160, 512} {
+		g := newBF16x3Gemm(p, out, a, b, nil, nil, nil, nil)
+		require.True(t, takesBF16x3(g))
 		g.kc = kc
-		g.strategy.(*pieceStrategy).cutTiles()
+		g.strategy.(*bf16x3Strategy).cutTiles()
 		g.place()
 		require.NoError(t, hold(p, g))
 		if want == nil {
@@ -299,7 +299,7 @@ func TestPieceProductsUnderflow(t *testing.T) {
 		{"subnormal beside one", 0, 1, 0, 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &pieceProduct{
+			x := &bf16x3Product{
 				out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k),
 				b: scattered(r, "dense", 1, k, n),
 			}
@@ -318,7 +318,7 @@ func TestPieceProductsUnderflow(t *testing.T) {
 	}
 	// Products of first and second pieces below 2⁻¹²⁶, all of one sign, while those of first pieces cancel up to less:
 	// 2.2·2⁻¹²⁶ a term.
-	x := &pieceProduct{
+	x := &bf16x3Product{
 		out: scattered(r, "dense", 1, m, n), a: scattered(r, "dense", 1, m, k), b: scattered(r, "dense", 1, k, n),
 	}
 	const second = 0x1.bp-9
@@ -329,7 +329,7 @@ func TestPieceProductsUnderflow(t *testing.T) {
 		x.b.Real[x.b.Off+i] = []float32{1 + 9./128 + second, -1 - 16./128 + second}[i/n/2%2] * 0x1p-59
 	}
 	require.True(t, x.check(t, pools))
-	require.NoError(t, hold(pools[0], newPieceGemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)))
+	require.NoError(t, hold(pools[0], newBF16x3Gemm(pools[0], x.out, x.a, x.b, nil, nil, nil, nil)))
 	s, _, _ := terms(in64(&x.a, nil, false)[:k], in64(&x.b, nil, true)[:k])
 	lost := math.Abs(s-at(&x.out, 0, 0, 0)) * 0x1p126 / k
 	require.True(t, 2 < lost && lost < 3, "%v", lost)
@@ -339,8 +339,8 @@ func TestPieceProductsUnderflow(t *testing.T) {
 func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) float64 {
 	p := newPoolAt(t, 2, level)
 	out := rowMajor(make([]float32, len(want)), 1, a.Shape[1], b.Shape[2])
-	g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-	require.Equal(t, level == AMX, takesPieces(g))
+	g := newBF16x3Gemm(p, out, a, b, nil, nil, nil, nil)
+	require.Equal(t, level == AMX, takesBF16x3(g))
 	require.NoError(t, hold(p, g))
 	errors, sizes := 0.0, 0.0
 	for i, v := range out.Real {
@@ -350,10 +350,10 @@ func accuracyOf(t *testing.T, level Level, a, b Array, want, size []float64) flo
 	return math.Sqrt(errors/sizes) / u32
 }
 
-// Products in pieces are as accurate as those of float32 numbers: their errors are at most twice as large in the root
+// bf16x3 products are as accurate as those of float32 numbers: their errors are at most twice as large in the root
 // mean square.
 func TestPieceProductsAccuracy(t *testing.T) {
-	needPieces(t)
+	needBF16x3(t)
 	m, k, n := 300, 700, 300
 	if testing.Short() {
 		m, n = 100, 100
@@ -388,7 +388,7 @@ func TestPieceProductsAccuracy(t *testing.T) {
 
 // The tile registers of a thread are its own, whatever the scheduler and the garbage collector do meanwhile.
 func TestPieceProductsOfManyPools(t *testing.T) {
-	needPieces(t)
+	needBF16x3(t)
 	const goroutines = 8
 	rounds := 300
 	if testing.Short() {
@@ -403,8 +403,8 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 		r, p := rng(uint64(i)), newPoolAt(t, 1+i%3, AMX)
 		m, k, n := 96+23*i, 300+7*i, 200-11*i
 		out, a, b := scattered(r, "dense", 1, m, n), scattered(r, "dense", 1, m, k), scattered(r, "dense", 1, k, n)
-		g := newPieceGemm(p, out, a, b, nil, nil, nil, nil)
-		require.True(t, takesPieces(g))
+		g := newBF16x3Gemm(p, out, a, b, nil, nil, nil, nil)
+		require.True(t, takesBF16x3(g))
 		require.NoError(t, hold(p, g))
 		jobs[i] = job{g, out.Real, slices.Clone(out.Real)}
 	}
@@ -440,19 +440,19 @@ func TestPieceProductsOfManyPools(t *testing.T) {
 	require.Zero(t, wrong)
 }
 
-// newPieceGemm is NewGemm with products of any size in pieces, where the level has them.
-func newPieceGemm(p *Pool, out, a, b Array, maskA, maskB *Array, e *expr.Expr, extras []Array) *Gemm {
+// newBF16x3Gemm is NewGemm with bf16x3 products of any size, where the level has them.
+func newBF16x3Gemm(p *Pool, out, a, b Array, maskA, maskB *Array, e *expr.Expr, extras []Array) *Gemm {
 	k := *kernelsOf(p.level)
-	if k.pieces != nil {
-		some := *k.pieces
+	if k.bf16x3 != nil {
+		some := *k.bf16x3
 		some.least = 0
-		k.pieces = &some
+		k.bf16x3 = &some
 	}
 	return newGemm(p, &k, out, a, b, maskA, maskB, e, extras)
 }
 
-// takesPieces says whether a product is computed in pieces.
-func takesPieces(g *Gemm) bool {
-	_, ok := g.strategy.(*pieceStrategy)
+// takesBF16x3 says whether a product is computed as bf16x3.
+func takesBF16x3(g *Gemm) bool {
+	_, ok := g.strategy.(*bf16x3Strategy)
 	return ok
 }

@@ -1,6 +1,6 @@
-// Package host is the device that runs programs on the processor: an adapter that binds the operations of package cpu
-// to buffers. It holds no arithmetic.
-package host
+// Package cpudevice is the device that runs programs on the processor: an adapter that binds the operations of package
+// cpu to buffers. It holds no arithmetic.
+package cpudevice
 
 import (
 	"errors"

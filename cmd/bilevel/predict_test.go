@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Rows without labels, in any form and with columns in any order, are labelled with the names that the training data
+// use.
+func TestPredictUnlabelled(t *testing.T) {
+	inNewFolder(t)
+	x, y := rows(60)
+	names := []string{"cat", "dog"}
+	table, plain, turned := "a,b,kind\n", "a,b\n", "id,b,a\n"
+	for i, class := range y {
+		table += fmt.Sprintf("%g,%g,%s\n", x[2*i], x[2*i+1], names[class])
+		plain += fmt.Sprintf("%g,%g\n", x[2*i], x[2*i+1])
+		turned += fmt.Sprintf("row-%d,%g,%g\n", i, x[2*i+1], x[2*i])
+	}
+	writeFiles(t, ".", map[string][]byte{
+		"t.csv": []byte(table), "plain.csv": []byte(plain), "turned.csv": []byte(turned), "x.npy": array(t, x, 60, 2),
+		"wide.npy": array(t, make([]float32, 9), 3, 3), "c.csv": []byte("a,c\n1,2\n"),
+	})
+	writeFiles(t, "folder", map[string][]byte{"train_x.npy": array(t, x, 60, 2)})
+	writeFiles(t, ".", map[string][]byte{"x.npz": zipped(t, map[string][]byte{"x.npy": array(t, x, 60, 2)})})
+	r := bilevel("train --data ./t.csv --label kind --model softmax --epochs 50 --step 0.5 --quiet --out r")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	model := filepath.Join("r", "model.safetensors")
+	want := bilevel("predict --model " + model + " --data ./t.csv").stdout
+	lines := strings.Split(strings.TrimSpace(want), "\n")
+	require.Len(t, lines, 61)
+	for i, class := range y {
+		require.True(t, strings.HasPrefix(lines[i+1], fmt.Sprintf("%d,%s,", i, names[class])), lines[i+1])
+	}
+	for _, data := range []string{"./plain.csv", "./turned.csv", "./x.npy", "./folder", "./x.npz"} {
+		r := bilevel("predict --model " + model + " --data " + data)
+		require.Equal(t, exitOK, r.code, r.stderr)
+		require.Equal(t, want, r.stdout, data)
+	}
+	refused(t, bilevel("predict --data ./c.csv --model "+model), exitEnvironment, `the column "b" is missing`)
+	refused(t, bilevel("predict --data ./wide.npy --model "+model), exitEnvironment,
+		"the rows have 3 features, the model")
+	refused(t, bilevel("predict --data ./folder --part test --model "+model), exitUsage, "has no such part")
+	refused(t, bilevel("train --data ./folder --quiet"), exitEnvironment, "the training labels are missing")
+
+	text, err := os.ReadFile(model)
+	require.NoError(t, err)
+	broken := strings.Replace(string(text), `[\"cat\",\"dog\"]`, `{\"cat\":\"dog\"}`, 1)
+	require.NotEqual(t, string(text), broken)
+	writeText(t, "broken", broken)
+	refused(t, bilevel("predict --data ./x.npy --model broken"), exitEnvironment,
+		`its metadata "class_names" are no list of names`)
+}
