@@ -27,6 +27,9 @@ type Store struct {
 	// First, where set, is called before the first file is written: it writes the configuration beside.
 	First   func() error
 	Written bool // a file was written
+	// Hold, where set, is called before a checkpoint or record is written, and what it returns afterwards: a process
+	// that was told to stop waits for it.
+	Hold func() (release func())
 }
 
 // begin is called before a file of a cell is written.
@@ -37,11 +40,12 @@ func (s *Store) begin(key string) (dir string, err error) {
 		}
 	}
 	s.Written = true
-	dir = s.folder(key)
+	dir = s.Folder(key)
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-func (s *Store) folder(key string) string { return filepath.Join(s.Dir, "cells", key) }
+// Folder is the folder of a cell.
+func (s *Store) Folder(key string) string { return filepath.Join(s.Dir, "cells", key) }
 
 func (s *Store) warn(format string, args ...any) {
 	if s.Warn != nil {
@@ -51,21 +55,12 @@ func (s *Store) warn(format string, args ...any) {
 
 // open readies a cell: its record where it is finished, its checkpoint where it was begun.
 func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
-	dir := s.folder(key)
+	dir := s.Folder(key)
 	if !s.Resume {
 		return nil, nil, os.RemoveAll(dir)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "record.gob"))
-	if err == nil {
-		r := &Record{}
-		if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
-			return nil, nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again",
-				filepath.Join(dir, "record.gob"), err)
-		}
-		return r, nil, nil
-	}
-	if !isMissing(err) {
-		return nil, nil, err
+	if r, err := s.Record(key); r != nil || err != nil {
+		return r, nil, err
 	}
 	p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors"))
 	if isMissing(err) {
@@ -89,11 +84,49 @@ func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
 	return nil, p, nil
 }
 
+// Record is the record of a cell that is finished, nil where it is not.
+func (s *Store) Record(key string) (*Record, error) {
+	path := filepath.Join(s.Folder(key), RecordFile)
+	text, err := os.ReadFile(path)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Record{}
+	if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again", path, err)
+	}
+	if r.Key != key {
+		return nil, fmt.Errorf("%s is the record of another cell, %s; remove it to run the cell again", path, r.Key)
+	}
+	return r, nil
+}
+
+// Finished tells whether a cell has a record, without reading it.
+func (s *Store) Finished(key string) bool {
+	_, err := os.Stat(filepath.Join(s.Folder(key), RecordFile))
+	return err == nil
+}
+
+// RecordFile is the name of a finished cell's record.
+const RecordFile = "record.gob"
+
 // plainRecord has no MarshalJSON, and is what gob writes.
 type plainRecord Record
 
+// hold is Hold, where there is one.
+func (s *Store) hold() (release func()) {
+	if s.Hold == nil {
+		return func() {}
+	}
+	return s.Hold()
+}
+
 // finish keeps a record and removes the checkpoint.
 func (s *Store) finish(key string, r *Record) error {
+	defer s.hold()()
 	dir, err := s.begin(key)
 	if err != nil {
 		return err
@@ -102,7 +135,7 @@ func (s *Store) finish(key string, r *Record) error {
 	if err := gob.NewEncoder(&b).Encode((*plainRecord)(r)); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, "record.gob"), b.Bytes()); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, RecordFile), b.Bytes()); err != nil {
 		return err
 	}
 	err = os.Remove(filepath.Join(dir, "checkpoint.safetensors"))
@@ -151,6 +184,7 @@ func (k *Keeper) Save(stage string, s *engine.Snapshot, log *Log) error {
 	if k == nil || k.store == nil {
 		return nil
 	}
+	defer k.store.hold()()
 	cell, err := json.Marshal(k.cell)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,34 +36,59 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	done := make(chan int, 1)
-	go func() { done <- run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv) }()
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
+	go func() { done <- a.execute(ctx, os.Args[1:]) }()
 	select {
 	case code := <-done:
 		os.Exit(code)
 	case <-ctx.Done():
 	}
-	select { // what was told to stop has this long to say what it leaves
-	case code := <-done:
-		os.Exit(code)
-	case <-time.After(stopWithin):
+	code, ended := a.ends(done, stopWithin, writeWithin)
+	if !ended {
 		fmt.Fprintln(os.Stderr, "bilevel: stopped by Ctrl-C or SIGTERM")
-		os.Exit(exitEnvironment)
+		code = exitEnvironment
+	}
+	os.Exit(code)
+}
+
+// ends waits for a command that was told to stop: for a moment in which it says what it leaves, and longer where a
+// checkpoint or record is being written, which a loaded machine or a slow disk may need.
+func (a *app) ends(done <-chan int, moment, longer time.Duration) (code int, ended bool) {
+	select {
+	case code = <-done:
+		return code, true
+	case <-time.After(moment):
+	}
+	if a.writing.TryLock() {
+		return 0, false
+	}
+	select {
+	case code = <-done:
+		return code, true
+	case <-time.After(longer):
+		return 0, false
 	}
 }
 
 // stopWithin is how long a command that is told to stop may take; an engine's run ends in 100 ms whatever it does.
 const stopWithin = 180 * time.Millisecond
 
+// writeWithin is how long a stop waits for a checkpoint or record that is being written.
+const writeWithin = 10 * time.Second
+
 // run is the whole command, without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(string) string) int {
-	app := &app{stdout: stdout, stderr: stderr, env: env}
-	root := app.root()
+	return (&app{stdout: stdout, stderr: stderr, env: env}).execute(ctx, args)
+}
+
+func (a *app) execute(ctx context.Context, args []string) int {
+	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "bilevel: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(a.stderr, "bilevel: %s\n", strings.TrimSpace(err.Error()))
 	if isUsage(err) {
 		return exitUsage
 	}
@@ -73,6 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 type app struct {
 	stdout, stderr io.Writer
 	env            func(string) string
+	writing        sync.Mutex // held while a checkpoint or record is written
 }
 
 func (a *app) root() *cobra.Command {
@@ -85,7 +112,10 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	groupOf(root, a.clean(), a.train(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
+	for _, application := range a.applications() {
+		root.AddCommand(application().Command)
+	}
+	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
 		a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -200,4 +201,20 @@ func TestResultsFolder(t *testing.T) {
 	}
 	dir := inNewFolder(t)
 	require.Equal(t, filepath.Join("results", "clean-"+filepath.Base(dir)), resultsFolder("clean", "."))
+}
+
+// A stop does not wait for a command that goes on, but for one that is writing what it has computed.
+func TestStopWaitsForWrites(t *testing.T) {
+	done := make(chan int, 1)
+	_, ended := (&app{}).ends(done, time.Millisecond, time.Hour)
+	require.False(t, ended)
+
+	a := &app{}
+	a.writing.Lock()
+	_, ended = a.ends(done, time.Millisecond, time.Millisecond)
+	require.False(t, ended, "not for ever")
+	time.AfterFunc(50*time.Millisecond, func() { done <- exitEnvironment })
+	code, ended := a.ends(done, time.Millisecond, time.Hour)
+	require.True(t, ended)
+	require.Equal(t, exitEnvironment, code)
 }

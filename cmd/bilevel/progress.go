@@ -30,6 +30,7 @@ type progress struct {
 	bar      *progressbar.ProgressBar
 	name     string
 	total    int
+	done     int
 	note     string // a number that the stage is about, such as the loss
 	started  time.Time
 	told     time.Time // of the last line
@@ -62,7 +63,7 @@ func (p *progress) seed(i, n int, seed uint64) {
 // stage begins a stage of the work, which consists of so many units.
 func (p *progress) stage(name string, total int) {
 	p.end()
-	p.name, p.total, p.note, p.started = name, total, "", time.Now()
+	p.name, p.total, p.done, p.note, p.started = name, total, 0, "", time.Now()
 	p.told = p.started
 	if p.quiet || p.json || !p.terminal {
 		return
@@ -80,6 +81,7 @@ func (p *progress) say(note string) {
 
 // set shows that so many units of the stage are done: at once in a bar, else in a line every few seconds.
 func (p *progress) set(done int) {
+	p.done = done
 	if p.bar != nil {
 		p.bar.Set(done)
 		return
@@ -121,7 +123,7 @@ func (p *progress) end() {
 	switch passed := time.Since(p.started).Seconds(); {
 	case p.name == "" || p.quiet:
 	case p.json:
-		p.line(map[string]any{"done": p.total, "total": p.total, "seconds": passed, "ended": true})
+		p.line(map[string]any{"done": p.done, "total": p.total, "seconds": passed, "ended": true})
 	default:
 		fmt.Fprintf(p.w, "%s%s: %.1f s\n", p.prefix, p.name, passed)
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// manyImages is a folder in MNIST's layout: in row i, of the class i mod 10, one column of pixels is bright.
+func manyImages(train, test int) map[string][]byte {
+	files := map[string][]byte{}
+	for part, n := range map[string]int{"train": train, "t10k": test} {
+		pixels, labels := make([]byte, n*28*28), make([]byte, n)
+		for i := range n {
+			labels[i] = byte(i % 10)
+			for row := range 28 {
+				pixels[(i*28+row)*28+2*(i%10)] = byte(200 + i%50)
+			}
+			pixels[i*28*28+(i*37)%784] = 90
+		}
+		files[part+"-images-idx3-ubyte"] = idx(pixels, uint32(n), 28, 28)
+		files[part+"-labels-idx1-ubyte"] = idx(labels, uint32(n))
+	}
+	return files
+}
+
+// Every command of the README and of the examples in the help runs as it stands there, one after the other, in a folder
+// with data in ./mine and a small set in MNIST's layout in the place of MNIST. Downloads are left out: see TestDataGet.
+func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs every command of the README")
+	}
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	inNewFolder(t)
+	x, y := rows(60)
+	mask := slices.Repeat([]uint8{1, 1, 0, 0}, 15) // of both classes
+	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
+	writeFiles(t, ".", map[string][]byte{"looked-at.npy": array(t, mask, 60)})
+	writeFiles(t, filepath.Join("sets", "mnist"), manyImages(400, 50))
+	sets, err := filepath.Abs("sets")
+	require.NoError(t, err)
+
+	count, tried := 0, map[string]bool{}
+	try := func(where, line string) {
+		line, _, _ = strings.Cut(line, " #")
+		for _, one := range strings.Split(line, " && ") {
+			words, ok := strings.CutPrefix(strings.TrimSpace(one), "bilevel ")
+			require.True(t, ok, "%s: %s is no command of this program", where, one)
+			if strings.HasPrefix(words, "data get ") || strings.HasPrefix(words, "bench ") || tried[words] {
+				continue
+			}
+			tried[words] = true
+			if strings.HasPrefix(words, "clean --data mnist") {
+				words += " --train 300 --val 60 --iters 20" // its defaults are for all of MNIST
+			}
+			r := bilevel(words, "BILEVEL_DATA="+sets)
+			require.Equal(t, exitOK, r.code, "%s: bilevel %s: %s", where, words, r.stderr)
+			count++
+		}
+	}
+	pages := commandPages()
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		if _, examples, ok := strings.Cut(pages[name], "\n## Examples\n\n"); ok {
+			examples, _, _ = strings.Cut(examples, "\n\n")
+			for _, line := range strings.Split(examples, "\n") {
+				try("the help", line)
+			}
+		}
+	}
+	require.Greater(t, count, 8)
+	for _, line := range regexp.MustCompile(`(?m)^    bilevel .+$`).FindAllString(string(readme), -1) {
+		try("README.md", line)
+	}
+	require.Greater(t, count, 11)
+	require.FileExists(t, filepath.Join("results", "mine", "model-seed-5.safetensors"))
+}
+
+// Commands that the README names in its text are there.
+func TestReadmeNamesCommands(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	names := regexp.MustCompile("`bilevel ([a-z ]+)").FindAllStringSubmatch(string(readme), -1)
+	require.Greater(t, len(names), 8)
+	for _, name := range names {
+		c, rest, err := commandTree().Find(strings.Fields(name[1]))
+		require.NoError(t, err)
+		require.True(t, len(rest) == 0 || slices.Contains(c.ValidArgs, rest[0]), "README.md names bilevel %s", name[1])
+	}
+}
