@@ -21,7 +21,7 @@ func narrow(file string) bool {
 	folder, name := path.Split(file)
 	switch path.Ext(name) {
 	case ".go", ".md", ".py", ".c", ".h":
-		return !strings.Contains(folder, "testdata/") && !strings.HasPrefix(folder, "experiments/clean/")
+		return !strings.Contains(folder, "testdata/")
 	}
 	return folder == "scripts/" || folder == ".ci/" || name == "Makefile" || name == "Dockerfile.cuda"
 }
