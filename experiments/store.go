@@ -92,8 +92,8 @@ func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
 	return nil, p, nil
 }
 
-// CheckResume refuses a folder that holds cells, but none of these: one whose configuration was changed since. Its error
-// says what differs.
+// CheckResume refuses a folder that holds cells, but none of these: one whose configuration was changed since. Its
+// error says what differs.
 func (s *Store) CheckResume(cells []Cell) error {
 	var others []string
 	entries, err := os.ReadDir(filepath.Join(s.Dir, "cells"))
@@ -121,7 +121,8 @@ func (s *Store) CheckResume(cells []Cell) error {
 		}
 		difference = ": " + Difference(p.Cell, here)
 	}
-	return fmt.Errorf("%s holds cells of another configuration%s; begin anew in another folder with --out", s.Dir, difference)
+	return fmt.Errorf("%s holds cells of another configuration%s; begin anew in another folder with --out", s.Dir,
+		difference)
 }
 
 // plainRecord has no MarshalJSON, and is what gob writes.

@@ -74,8 +74,8 @@ func TestResumeOfAnotherConfiguration(t *testing.T) {
 	require.EqualError(t, store.CheckResume(cell(0.2)), store.Dir+" holds cells of another configuration: step is 0.1 "+
 		"there, 0.2 here; begin anew in another folder with --out")
 	require.NoError(t, store.finish(key, NewRecord()))
-	require.EqualError(t, store.CheckResume(cell(0.2)), store.Dir+" holds cells of another configuration; begin anew in "+
-		"another folder with --out")
+	require.EqualError(t, store.CheckResume(cell(0.2)), store.Dir+" holds cells of another configuration; begin anew "+
+		"in another folder with --out")
 	other, err := cell(0.2)[0].Key()
 	require.NoError(t, err)
 	_, err = store.begin(other)
