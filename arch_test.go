@@ -19,13 +19,14 @@ const module = "bilevel/"
 // A layer is the longest matching key. Any layer may import internal.
 var mayImport = map[string][]string{
 	".": {},
-	"cmd": {"experiments", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor", "device",
-		"device/open", "device/null", "device/devicetest", "device/cuda/report"},
+	"cmd": {"experiments", "experiments/table", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor",
+		"device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
 	"cmd/ptxrun": {},
 	"bench": {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device",
 		"device/open", "device/devicetest", "cpu", "kernels"},
 	"experiments": {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear",
 		"solvers/minimize", "solvers/problem", "solvers/solvertest", "models", "models/params", "data", "tensor"},
+	"experiments/table":  {"experiments", "data", "tensor"},
 	"solvers":            {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
 	"solvers/minimize":   {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
 	"solvers/hypergrad":  {"solvers/linear", "solvers/problem", "models/params", "tensor"},

@@ -135,6 +135,7 @@ func Difference(there, here json.RawMessage) string {
 		Experiment string         `json:"experiment"`
 		Config     map[string]any `json:"config"`
 		Seed       uint64         `json:"seed"`
+		Data       string         `json:"data"`
 	}
 	var a, b cell
 	if json.Unmarshal(there, &a) != nil || json.Unmarshal(here, &b) != nil {
@@ -148,6 +149,7 @@ func Difference(there, here json.RawMessage) string {
 	}
 	note("the experiment", a.Experiment, b.Experiment)
 	note("the seed", a.Seed, b.Seed)
+	note("the data's fingerprint", a.Data, b.Data)
 	for _, name := range sortedKeys(a.Config, b.Config) {
 		note(name, a.Config[name], b.Config[name])
 	}

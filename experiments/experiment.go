@@ -29,6 +29,7 @@ type Cell struct {
 	Experiment string `json:"experiment"`
 	Config     any    `json:"config"` // a plain struct that JSON knows
 	Seed       uint64 `json:"seed"`
+	Data       string `json:"data,omitempty"` // fingerprint, where cells of several sets stand beside each other
 }
 
 // Key is a name for the cell that depends on its content alone: the first 16 hexadecimal digits of the SHA-256 of its
@@ -46,7 +47,7 @@ func (c Cell) Key() (string, error) {
 func SeedCells(experiment string, config any, seeds []uint64) []Cell {
 	cells := make([]Cell, len(seeds))
 	for i, seed := range seeds {
-		cells[i] = Cell{experiment, config, seed}
+		cells[i] = Cell{Experiment: experiment, Config: config, Seed: seed}
 	}
 	return cells
 }
@@ -98,54 +99,62 @@ func Run(ctx context.Context, dev tensor.Device, env Env, x Experiment, cells []
 		if h.Begin != nil {
 			h.Begin(i)
 		}
-		key, err := c.Key()
+		r, ran, err := runCell(ctx, dev, env, x, c, store)
 		if err != nil {
 			return records, err
 		}
-		one := env
-		if store != nil {
-			r, from, err := store.open(c, key)
-			if err != nil {
-				return records, err
-			}
-			if r != nil {
-				records = append(records, r)
-				if i == len(cells)-1 && h.Finished != nil { // a kill may have come before the results were written
-					err = h.Finished(records)
-				}
-				if err != nil {
-					return records, err
-				}
-				continue
-			}
-			one.Keeper = &Keeper{store, c, key, from}
-		}
-		one.Executor = tensor.NewExecutor(dev)
-		one.Executor.LimitMemory(env.Memory)
-		r, err := x.Run(ctx, &one, c)
-		if err != nil {
-			if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway
-				one.Executor.Close()
-			}
-			return records, err
-		}
-		if err := one.Executor.Close(); err != nil {
-			return records, err
-		}
-		r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
 		records = append(records, r)
-		if store != nil {
-			if err := store.finish(key, r); err != nil {
-				return records, err
-			}
-		}
-		if h.Finished != nil {
+		// Where the last cell was finished before, a kill may have come before its results were written.
+		if h.Finished != nil && (ran || i == len(cells)-1) {
 			if err := h.Finished(records); err != nil {
 				return records, err
 			}
 		}
 	}
 	return records, nil
+}
+
+// CellError is the error of a run itself, and not of what keeps it.
+type CellError struct{ error }
+
+func (e *CellError) Unwrap() error { return e.error }
+
+// RunCell does one cell, or takes it from the store. An error of the experiment is a CellError.
+func RunCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Cell, store *Store) (*Record, error) {
+	r, _, err := runCell(ctx, dev, env, x, c, store)
+	return r, err
+}
+
+// runCell is RunCell that tells whether there was anything to do.
+func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Cell, store *Store) (
+	r *Record, ran bool, err error) {
+	key, err := c.Key()
+	if err != nil {
+		return nil, false, err
+	}
+	if store != nil {
+		r, from, err := store.open(c, key)
+		if r != nil || err != nil {
+			return r, false, err
+		}
+		env.Keeper = &Keeper{store, c, key, from}
+	}
+	env.Executor = tensor.NewExecutor(dev)
+	env.Executor.LimitMemory(env.Memory)
+	if r, err = x.Run(ctx, &env, c); err != nil {
+		if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway
+			env.Executor.Close()
+		}
+		return nil, true, &CellError{err}
+	}
+	if err := env.Executor.Close(); err != nil {
+		return nil, true, err
+	}
+	r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
+	if store != nil {
+		err = store.finish(key, r)
+	}
+	return r, true, err
 }
 
 // Upload puts labelled rows on the scope's device, as the rows "features" and "label".

@@ -27,35 +27,48 @@ var pageText string
 // tableRows is how many rows of a long table the page shows; the file has all.
 const tableRows = 25
 
-// writePage writes report.html: one file that asks for nothing else, with the plots and pictures that have been
-// put into dir.
-func writePage(dir string, p Page, report Report, records []*Record, cells int) error {
+// View is what a page shows, part by part; parts that are empty are left out.
+type View struct {
+	Page
+	Rows     [][2]string // a name and a value each
+	Warnings []string    // sentences
+	Figures  []Figure
+	Pictures []Picture
+	Tables   []List
+	Words    []string // on the hypergradient
+}
+
+// Figure is a plot as SVG.
+type Figure struct {
+	Name string
+	SVG  template.HTML
+}
+
+// Picture is images in one, as a URL that holds them.
+type Picture struct {
+	Name, Note string
+	PNG        template.URL
+}
+
+// List is a table with a heading and a note below it.
+type List struct {
+	Name, Note string
+	Columns    []string
+	Rows       [][]string
+}
+
+// Write writes the page: one file that asks for nothing else.
+func (v View) Write(path string) error {
 	t, err := template.New("report").Parse(pageText)
 	if err != nil {
 		return err
 	}
-	type figure struct {
-		Name string
-		SVG  template.HTML
-	}
-	type list struct {
-		Name, Note string
-		Columns    []string
-		Rows       [][]string
-	}
-	type picture struct {
-		Name, Note string
-		PNG        template.URL
-	}
-	view := struct {
-		Page
-		Rows     [][2]string
-		Warnings []string
-		Figures  []figure
-		Pictures []picture
-		Tables   []list
-		Words    []string
-	}{Page: p}
+	return atomicfile.Write(path, func(w io.Writer) error { return t.Execute(w, v) })
+}
+
+// writePage writes report.html, with the plots and pictures that have been put into dir.
+func writePage(dir string, p Page, report Report, records []*Record, cells int) error {
+	view := View{Page: p}
 	for _, row := range report.Rows {
 		if text, ok := row.text(records); ok {
 			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})
@@ -87,7 +100,7 @@ func writePage(dir string, p Page, report Report, records []*Record, cells int) 
 		if err != nil {
 			return err
 		}
-		view.Figures = append(view.Figures, figure{name, scalable(text)})
+		view.Figures = append(view.Figures, Figure{name, scalable(text)})
 	}
 	for _, g := range records[0].Images {
 		name := g.Name + suffixOf(records[0], cells) + ".png"
@@ -97,16 +110,17 @@ func writePage(dir string, p Page, report Report, records []*Record, cells int) 
 		}
 		note := fmt.Sprintf("%d images of seed %d, %s.", len(g.Captions), records[0].Seed, name)
 		source := template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))
-		view.Pictures = append(view.Pictures, picture{g.Name, note, source})
+		view.Pictures = append(view.Pictures, Picture{g.Name, note, source})
 	}
 	for _, table := range records[0].Tables {
-		l := list{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}
+		l := List{Name: table.Name, Columns: table.Columns, Rows: table.Rows[:min(tableRows, len(table.Rows))]}
 		if len(table.Rows) > tableRows {
-			l.Note = fmt.Sprintf("The first %d of %d rows of seed %d.", tableRows, len(table.Rows), records[0].Seed)
+			l.Note = fmt.Sprintf("The first %d of %d rows of seed %d. %s.csv has all.", tableRows, len(table.Rows),
+				records[0].Seed, table.Name)
 		}
 		view.Tables = append(view.Tables, l)
 	}
-	return atomicfile.Write(filepath.Join(dir, "report.html"), func(w io.Writer) error { return t.Execute(w, view) })
+	return view.Write(filepath.Join(dir, "report.html"))
 }
 
 // scalable is a plot's SVG without its XML declaration, and with a width that the page decides. Plots are drawn by this

@@ -221,7 +221,7 @@ func TestCellKeys(t *testing.T) {
 	type config struct{ A, B int }
 	keys := map[string]bool{}
 	for _, c := range []Cell{
-		{"x", config{1, 2}, 1}, {"x", config{1, 2}, 2}, {"x", config{2, 1}, 1}, {"y", config{1, 2}, 1},
+		{"x", config{1, 2}, 1, ""}, {"x", config{1, 2}, 2, ""}, {"x", config{2, 1}, 1, ""}, {"y", config{1, 2}, 1, ""},
 	} {
 		key, err := c.Key()
 		require.NoError(t, err)
@@ -232,7 +232,7 @@ func TestCellKeys(t *testing.T) {
 		keys[key] = true
 	}
 	require.Len(t, keys, 4)
-	_, err := Cell{"x", func() {}, 1}.Key()
+	_, err := Cell{"x", func() {}, 1, ""}.Key()
 	require.ErrorContains(t, err, "cannot be written as JSON")
 }
 

@@ -40,11 +40,12 @@ func (s *Store) begin(key string) (dir string, err error) {
 		}
 	}
 	s.Written = true
-	dir = s.folder(key)
+	dir = s.Folder(key)
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-func (s *Store) folder(key string) string { return filepath.Join(s.Dir, "cells", key) }
+// Folder is the folder of a cell.
+func (s *Store) Folder(key string) string { return filepath.Join(s.Dir, "cells", key) }
 
 func (s *Store) warn(format string, args ...any) {
 	if s.Warn != nil {
@@ -54,21 +55,12 @@ func (s *Store) warn(format string, args ...any) {
 
 // open readies a cell: its record where it is finished, its checkpoint where it was begun.
 func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
-	dir := s.folder(key)
+	dir := s.Folder(key)
 	if !s.Resume {
 		return nil, nil, os.RemoveAll(dir)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "record.gob"))
-	if err == nil {
-		r := &Record{}
-		if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
-			return nil, nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again",
-				filepath.Join(dir, "record.gob"), err)
-		}
-		return r, nil, nil
-	}
-	if !isMissing(err) {
-		return nil, nil, err
+	if r, err := s.Record(key); r != nil || err != nil {
+		return r, nil, err
 	}
 	p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors"))
 	if isMissing(err) {
@@ -112,7 +104,7 @@ func (s *Store) CheckResume(cells []Cell) error {
 	if len(others) == 0 {
 		return nil
 	}
-	dir := s.folder(others[0])
+	dir := s.Folder(others[0])
 	difference := ""
 	if p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors")); err == nil {
 		here, err := json.Marshal(cells[0])
@@ -124,6 +116,35 @@ func (s *Store) CheckResume(cells []Cell) error {
 	return fmt.Errorf("%s holds cells of another configuration%s; begin anew in another folder with --out", s.Dir,
 		difference)
 }
+
+// Record is the record of a cell that is finished, nil where it is not.
+func (s *Store) Record(key string) (*Record, error) {
+	path := filepath.Join(s.Folder(key), RecordFile)
+	text, err := os.ReadFile(path)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Record{}
+	if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again", path, err)
+	}
+	if r.Key != key {
+		return nil, fmt.Errorf("%s is the record of another cell, %s; remove it to run the cell again", path, r.Key)
+	}
+	return r, nil
+}
+
+// Finished tells whether a cell has a record, without reading it.
+func (s *Store) Finished(key string) bool {
+	_, err := os.Stat(filepath.Join(s.Folder(key), RecordFile))
+	return err == nil
+}
+
+// RecordFile is the name of a finished cell's record.
+const RecordFile = "record.gob"
 
 // plainRecord has no MarshalJSON, and is what gob writes.
 type plainRecord Record
@@ -147,7 +168,7 @@ func (s *Store) finish(key string, r *Record) error {
 	if err := gob.NewEncoder(&b).Encode((*plainRecord)(r)); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, "record.gob"), b.Bytes()); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, RecordFile), b.Bytes()); err != nil {
 		return err
 	}
 	err = os.Remove(filepath.Join(dir, "checkpoint.safetensors"))

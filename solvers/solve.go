@@ -41,8 +41,8 @@ type Options struct {
 	Monitor  func(engine.Progress) (float64, error)
 	KeepBest bool
 
-	// Record and Progress hear of the run, see engine.Limits. Where step sizes that were chosen here made it diverge,
-	// it is begun again, and they hear of iteration 0 once more.
+	// Record and Progress are called during the run, see engine.Limits. Where step sizes that were chosen here made it
+	// diverge, it is begun again, and they are called for iteration 0 once more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 

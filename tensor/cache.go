@@ -2,8 +2,9 @@ package tensor
 
 import "container/list"
 
-// Cache keeps compiled functions, at most so many bytes of their own memory (variables not counted), the least
-// recently used going first. A program has one batch size: the cache holds one function per (name, rows).
+// Cache keeps compiled functions, up to a limit on the memory that they take for themselves (variables do not count).
+// Beyond the limit, the function that has not been used for the longest time is closed. A program has one batch size:
+// the cache holds one function per (name, rows).
 type Cache struct {
 	ex    *Executor
 	limit int

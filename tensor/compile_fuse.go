@@ -22,8 +22,8 @@ import (
 // One by one, y, h, m and d read or write seven arrays of the shape of z. In two passes, {y, h, m} and {d}, it is
 // four: z and h, h and d. Fusion finds the passes in five steps:
 //
-//  1. What is cheap to compute again is taken out (compile_rematerialize.go); factors m ⊙ w of products are left to
-//     the product (masks).
+//  1. What is cheap to compute again is taken out (compile_rematerialize.go), and so are single numbers of few
+//     operations (numbers); factors m ⊙ w of products are left to the product (masks).
 //  2. Every elementwise node and every reduction begins as a group of its own. A group has a space: the shape over
 //     whose elements it runs; that of a reduction is the shape of its argument. Each node's group joins the groups of
 //     the arguments that it reads element by element, if they have the same space: {y, h, m}. It must not join d,

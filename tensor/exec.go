@@ -40,7 +40,7 @@ func (ex *Executor) Close() error {
 	return errors.Join(errs...)
 }
 
-// Update says that a run ends with a variable taking a node's value.
+// Update gives a variable the value of a node when a run ends.
 type Update struct {
 	Var   *Variable
 	Value *Node

@@ -84,19 +84,33 @@ func Where(c, a, b *Node) *Node { return elem(expr.Where, c, a, b) }
 // Clamp is min(max(n, lo), hi); its derivative in n is 1 strictly between them and 0 elsewhere.
 func (n *Node) Clamp(lo, hi *Node) *Node { return elem(expr.Clamp, n, lo, hi) }
 
-func (n *Node) Neg() *Node      { return elem(expr.Neg, n) }
-func (n *Node) Abs() *Node      { return elem(expr.Abs, n) }
-func (n *Node) Sign() *Node     { return elem(expr.Sign, n) }
-func (n *Node) Sqrt() *Node     { return elem(expr.Sqrt, n) }
-func (n *Node) Exp() *Node      { return elem(expr.Exp, n) }
-func (n *Node) Log() *Node      { return elem(expr.Log, n) }
-func (n *Node) Sin() *Node      { return elem(expr.Sin, n) }
-func (n *Node) Cos() *Node      { return elem(expr.Cos, n) }
-func (n *Node) Tanh() *Node     { return elem(expr.Tanh, n) }
-func (n *Node) Sigmoid() *Node  { return elem(expr.Sigmoid, n) }
+func (n *Node) Neg() *Node  { return elem(expr.Neg, n) }
+func (n *Node) Exp() *Node  { return elem(expr.Exp, n) }
+func (n *Node) Log() *Node  { return elem(expr.Log, n) }
+func (n *Node) Sin() *Node  { return elem(expr.Sin, n) }
+func (n *Node) Cos() *Node  { return elem(expr.Cos, n) }
+func (n *Node) Tanh() *Node { return elem(expr.Tanh, n) }
+
+// Abs is |n|; its derivative at 0 is 0.
+func (n *Node) Abs() *Node { return elem(expr.Abs, n) }
+
+// Sign is -1, 0 or 1. Its derivative is 0 everywhere.
+func (n *Node) Sign() *Node { return elem(expr.Sign, n) }
+
+// Sqrt is the square root; its derivative at 0 is 0, so that that of a norm is.
+func (n *Node) Sqrt() *Node { return elem(expr.Sqrt, n) }
+
+// Sigmoid is 1/(1 + exp(-n)).
+func (n *Node) Sigmoid() *Node { return elem(expr.Sigmoid, n) }
+
+// Softplus is log(1 + exp(n)).
 func (n *Node) Softplus() *Node { return elem(expr.Softplus, n) }
-func (n *Node) Relu() *Node     { return elem(expr.Relu, n) }
-func (n *Node) Floor() *Node    { return elem(expr.Floor, n) }
+
+// Relu is max(n, 0); its derivative at 0 is 0.
+func (n *Node) Relu() *Node { return elem(expr.Relu, n) }
+
+// Floor is the largest whole number up to n. Its derivative is 0 everywhere.
+func (n *Node) Floor() *Node { return elem(expr.Floor, n) }
 
 // Square is n².
 func (n *Node) Square() *Node { return n.Mul(n) }

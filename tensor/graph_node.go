@@ -8,7 +8,8 @@ import (
 	"bilevel/internal/expr"
 )
 
-// Device, Type and their values are the waist's, named here so that the layers above need not import it.
+// Device, Type and the types Real, Int and Byte are those of package device. They have names here too, so that packages
+// which use tensor need not import it.
 type (
 	Device = device.Device
 	Type   = device.Type

@@ -18,8 +18,8 @@ type Loop struct {
 	bytes     int
 }
 
-// CompileLoop compiles bodies of updates that will be repeated. What depends on no variable that any of them updates
-// moves to Setup.
+// CompileLoop compiles one or more sets of updates, the bodies, that will be run again and again. Whatever depends on
+// none of the variables that a body updates is computed once, by Setup.
 func (ex *Executor) CompileLoop(name string, builds ...func() []Update) (*Loop, error) {
 	l := &Loop{}
 	var setup []Update
@@ -81,7 +81,8 @@ func (l *Loop) compile(ex *Executor, name string, setup []Update, bodies [][]Upd
 	return nil
 }
 
-// Setup computes what stays the same; to be run again when a variable that the loop only reads has changed.
+// Setup computes what does not change between repetitions. Run it before the first one, and again when a variable has
+// changed that the bodies read and do not update.
 func (l *Loop) Setup() error {
 	if l.setup == nil {
 		return nil

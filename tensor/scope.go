@@ -66,7 +66,7 @@ func (s *Scope) Loop(name string, builds ...func() []Update) *Loop {
 	return l
 }
 
-// Own has Close call a function, for things that are neither variables nor functions.
+// Own makes Close call closer too: for things that are neither variables nor functions.
 func (s *Scope) Own(closer func() error) { s.closers = append(s.closers, closer) }
 
 // Note remembers an error, if it is the first.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/experiments/clean"
 	"bilevel/solvers"
 	"bilevel/solvers/engine"
@@ -14,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func (a *app) clean() *cobra.Command {
+func (a *app) clean() *application {
 	f := &experimentFlags{}
 	var c clean.Config
 	var algorithms []string
@@ -40,39 +41,6 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
   bilevel clean --data ./mine --trusted looked-at.npy
   bilevel clean --data mnist --corrupt 0.5 --weights table --model mlp:64`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkClean(c, cmd.Flags()); err != nil {
-				return err
-			}
-			guided := c.Weights != clean.Plain
-			if guided && !cmd.Flags().Changed("threads") {
-				f.threads = 1 // steps of 64 rows are too small to share: more threads mostly wait for each other
-			}
-			return a.runExperiment(cmd, f, clean.Experiment{Guided: guided},
-				func(set *data.Dataset) (any, string, error) {
-					settings := clean.Defaults(set, c.Iterations)
-					if guided {
-						settings = clean.GuidedDefaults(set, c, !cmd.Flags().Changed("data"))
-					}
-					if err := f.overlay(cmd, &settings); err != nil {
-						return nil, "", err
-					}
-					if !guided {
-						settings.Weights = "" // the name of a cell is made of its settings, and this form had none
-					}
-					if !guided && !cmd.Flags().Changed("batch") {
-						settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own
-					}
-					title := "Hyper-cleaning " + filepath.Base(set.Name)
-					if settings.Corrupt > 0 {
-						title += fmt.Sprintf(", %.3g %% corrupted", 100*settings.Corrupt)
-					}
-					if guided {
-						return settings, title, nil
-					}
-					return settings, title + ", " + settings.Algorithm, nil
-				})
-		},
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
@@ -99,6 +67,8 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	fs.StringVar(&c.Algorithm, "algo", "soba", strings.Join(algorithms, " | ")+"; other than soba with --weights plain")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "",
 		strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
+	fs.BoolVar(&c.Certificate, "certificate", false,
+		"certify the end of the last round: its hypergradient with an error figure (always with --weights plain)")
 	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
@@ -107,7 +77,49 @@ MNIST files. Without --data the embedded digits are taken, with 20 % of their la
 	completes(cmd, "algo", algorithms...)
 	completes(cmd, "schedule", schedules...)
 	f.registerRuns(cmd)
-	return cmd
+	f.own = func() (names []string) {
+		for _, e := range solvers.Algorithms() {
+			names = append(names, solvers.Fields(e.Zero)...)
+		}
+		return names
+	}
+	return a.run(&application{
+		Command: cmd, flags: f,
+		check: func() error {
+			if len(f.set) > 0 && c.Weights != clean.Plain {
+				return usagef("--set %s: an algorithm's own settings go with --weights plain", f.set[0])
+			}
+			if c.Weights != clean.Plain && !fs.Changed("threads") {
+				f.threads = 1 // steps of 64 rows are too small to share: more threads mostly wait for each other
+			}
+			return checkClean(c, fs)
+		},
+		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
+			guided := c.Weights != clean.Plain
+			settings := clean.Defaults(set, c.Iterations)
+			if guided {
+				settings = clean.GuidedDefaults(set, c, !fs.Changed("data"))
+			}
+			if err := f.overlay(cmd, &settings); err != nil {
+				return nil, nil, "", err
+			}
+			if !guided {
+				// The name of a cell is made of its settings, and this form had none of these.
+				settings.Weights, settings.Model = "", ""
+			}
+			if !guided && !fs.Changed("batch") {
+				settings.Batch = min(settings.Batch, settings.Train) // of a few rows of one's own
+			}
+			title := "Hyper-cleaning " + filepath.Base(set.Name)
+			if settings.Corrupt > 0 {
+				title += fmt.Sprintf(", %.3g %% corrupted", 100*settings.Corrupt)
+			}
+			if !guided {
+				title += ", " + settings.Algorithm
+			}
+			return clean.Experiment{Guided: guided}, settings, title, nil
+		},
+	})
 }
 
 func scheduleNames() (names []string) {

@@ -12,6 +12,7 @@ import (
 
 	"bilevel/internal/atomicfile"
 	"bilevel/internal/nearest"
+	"bilevel/internal/plainyaml"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -28,6 +29,8 @@ type configFlags struct {
 	resume string
 	every  time.Duration
 	show   string // the form of progress
+	set    []string
+	own    func() []string // names that --set takes beside the settings: an algorithm's own fields; may be nil
 }
 
 // notConfig are flags that belong to one call and not to a configuration.
@@ -37,27 +40,47 @@ var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-conf
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.config, "config", "", "read settings from this YAML file; flags override it")
+	fs.StringArrayVar(&f.set, setFlag, nil,
+		"NAME=VALUE: a setting by its name in a configuration file, or the algorithm's own; repeat it for more")
 	fs.BoolVar(&f.print, "print-config", false, "print the configuration with comments and do nothing else")
 	fs.StringVar(&f.resume, "resume", "", "go on with the unfinished run in this folder of results")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints")
-	fs.StringVar(&f.show, "progress", progressAuto,
+	registerProgress(fs, &f.show)
+}
+
+func registerProgress(fs *pflag.FlagSet, show *string) {
+	fs.StringVar(show, "progress", progressAuto,
 		"auto (a bar on a terminal, plain lines elsewhere) | json (a JSON object a line)")
+}
+
+// checkPace refuses a time between checkpoints and a form of progress that there is not.
+func checkPace(every time.Duration, show string) error {
+	if every <= 0 {
+		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", every)
+	}
+	if show != progressAuto && show != progressJSON {
+		return usagef("--progress %s: wants %s or %s", show, progressAuto, progressJSON)
+	}
+	return nil
 }
 
 // openSetting is the annotation of flags whose 0 in a configuration means that the run chooses; nobody may give 0.
 const openSetting = "open"
 
+// setFlag is the flag of settings by name; in a configuration it lists the algorithm's own.
+const setFlag = "set"
+
 // keyOf is a flag's name in a configuration, flagOf the reverse.
 func keyOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
-// load sets the flags that the user did not give from --config, or from the folder of --resume.
+// load sets the flags that --set names, and those that the user did not give from --config or the folder of --resume.
 func (f *configFlags) load(c *cobra.Command) error {
-	if f.every <= 0 {
-		return usagef("--checkpoint-every %v: wants a positive time, such as 30s", f.every)
+	if err := f.applySets(c); err != nil {
+		return err
 	}
-	if f.show != progressAuto && f.show != progressJSON {
-		return usagef("--progress %s: wants %s or %s", f.show, progressAuto, progressJSON)
+	if err := checkPace(f.every, f.show); err != nil {
+		return err
 	}
 	switch {
 	case f.config != "" && f.resume != "":
@@ -71,11 +94,15 @@ func (f *configFlags) load(c *cobra.Command) error {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%s is no folder of results to go on with: %w", f.resume, err)
 		}
-		return f.apply(c, path, true)
+		if err := f.apply(c, path, true); err != nil {
+			return err
+		}
 	case f.config != "":
-		return f.apply(c, f.config, false)
+		if err := f.apply(c, f.config, false); err != nil {
+			return err
+		}
 	}
-	return nil
+	return f.applySets(c) // those of the file
 }
 
 // apply sets flags from a file. Where fixed, flags that were given must say the same.
@@ -84,20 +111,20 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 	if err != nil {
 		return fmt.Errorf("the configuration cannot be read: %w", err)
 	}
-	var values map[string]any
-	if err := yaml.Unmarshal(text, &values); err != nil {
-		return usagef("%s is no YAML of names and values: %s", path, firstLine(yaml.FormatError(err, false, false)))
+	values, err := plainyaml.Parse(text)
+	if err != nil {
+		return usagef("%s is no YAML of names and values: %v", path, err)
 	}
-	if other, ok := values["command"]; ok && other != c.Name() {
-		return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, other, c.Name())
-	}
-	delete(values, "command")
-	for key, value := range values {
-		flag := c.Flags().Lookup(flagOf(key))
-		if flag == nil || slices.Contains(notConfig, flag.Name) {
-			return usagef("%s: unknown setting %q%s", path, key, nearest.Hint(key, f.keys(c)))
+	for _, item := range values {
+		key, value := fmt.Sprint(item.Key), item.Value
+		if key == "command" {
+			if value != c.Name() {
+				return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, value, c.Name())
+			}
+			continue
 		}
-		if flag.Changed {
+		flag := c.Flags().Lookup(flagOf(key))
+		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
 			if fixed && flag.Value.String() != textOf(value) {
 				return usagef(
 					"--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
@@ -105,9 +132,48 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 			}
 			continue
 		}
-		if err := set(c, flag, value); err != nil {
-			return usagef("%s: %s is %v: wants %s", path, key, value, kind(flag))
+		if err := f.assign(c, path, key, value); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// applySets gives each NAME=VALUE of --set to the flag of that setting. What is left is the algorithm's own.
+func (f *configFlags) applySets(c *cobra.Command) error {
+	given := f.set
+	f.set = nil
+	for _, s := range given {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return usagef("--set %s sets nothing: wants NAME=VALUE", s)
+		}
+		if flag := c.Flags().Lookup(flagOf(key)); flag != nil && flag.Changed && flag.Name != setFlag {
+			return usagef("--set %s: %s is given twice", s, key)
+		}
+		if err := f.assign(c, "--set", key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// assign gives a setting its value; source is where it was read.
+func (f *configFlags) assign(c *cobra.Command, source, key string, value any) error {
+	flag := c.Flags().Lookup(flagOf(key))
+	if flag == nil && f.own != nil && slices.Contains(f.own(), key) {
+		f.set = append(f.set, key+"="+textOf(value))
+		return nil
+	}
+	if flag == nil || slices.Contains(notConfig, flag.Name) {
+		names := f.keys(c)
+		if f.own != nil {
+			names = append(names, f.own()...)
+		}
+		return usagef("%s: unknown setting %q%s", source, key, nearest.Hint(key, names))
+	}
+	if err := set(c, flag, value); err != nil {
+		return usagef("%s: %s is %v: wants %s", source, key, value, kind(flag))
 	}
 	return nil
 }
@@ -122,9 +188,9 @@ func set(c *cobra.Command, flag *pflag.Flag, value any) error {
 			}
 		}
 		return nil
-	case map[string]any:
-		for name, one := range v {
-			if err := c.Flags().Set(flag.Name, name+"="+textOf(one)); err != nil {
+	case yaml.MapSlice:
+		for _, one := range v {
+			if err := c.Flags().Set(flag.Name, textOf(one.Key)+"="+textOf(one.Value)); err != nil {
 				return err
 			}
 		}
@@ -134,11 +200,6 @@ func set(c *cobra.Command, flag *pflag.Flag, value any) error {
 }
 
 func textOf(value any) string { return fmt.Sprint(value) }
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}
 
 // keys lists the names that a configuration may have.
 func (f *configFlags) keys(c *cobra.Command) (keys []string) {
@@ -163,7 +224,7 @@ func (f *configFlags) text(c *cobra.Command, config any) ([]byte, error) {
 	}
 	out := fmt.Appendf(nil, "# bilevel %s, version %s\ncommand: %s\n", c.Name(), versionText(), c.Name())
 	c.Flags().VisitAll(func(flag *pflag.Flag) {
-		if slices.Contains(notConfig, flag.Name) {
+		if slices.Contains(notConfig, flag.Name) || flag.Name == setFlag && len(f.set) == 0 {
 			return
 		}
 		value, ok := values[keyOf(flag.Name)]

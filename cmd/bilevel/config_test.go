@@ -138,3 +138,31 @@ func TestTrainAndPredict(t *testing.T) {
 	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
 		`the array "0.weight" has the shape [300 64]; wants [7 64]`)
 }
+
+// --set names a setting as a configuration file does, or the algorithm's own, and the file beside the results has both.
+func TestSet(t *testing.T) {
+	inNewFolder(t)
+	flags := untimed(t, bilevel(quick+"--step 0.07 --out a"))
+	require.Equal(t, flags, untimed(t, bilevel(quick+"--set step=0.07 --out b")))
+	const plain = "clean --quiet --json --weights plain --iters 20 --algo f2sa "
+	without := untimed(t, bilevel(plain+"--out c"))
+	with := untimed(t, bilevel(plain+"--set inner_steps=3 --set reg=0.01 --out d"))
+	require.NotEqual(t, without["oracle"], with["oracle"])
+	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --config d/config.yaml --out e")))
+	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --resume d --set inner_steps=3")))
+
+	for line, want := range map[string]string{
+		plain + "--set inner_stpes=3":                  `unknown setting "inner_stpes"; did you mean "inner_steps"?`,
+		plain + "--set terms=3":                        `f2sa has no setting "terms"`,
+		plain + "--set inner_steps=x":                  "f2sa: the setting inner_steps wants a whole number",
+		plain + "--set reg":                            "--set reg sets nothing: wants NAME=VALUE",
+		plain + "--set reg=much":                       "--set: reg is much: wants a number",
+		plain + "--set iters=30":                       "--set iters=30: iters is given twice",
+		"clean --set multiplier=2":                     "an algorithm's own settings go with --weights plain",
+		"train --set out=x":                            `--set: unknown setting "out"`,
+		"train --set inner_steps=3":                    `--set: unknown setting "inner_steps"`,
+		"clean --quiet --resume d --set inner_steps=4": "--resume goes on with",
+	} {
+		refused(t, bilevel(line+" "), exitUsage, want)
+	}
+}

@@ -31,7 +31,12 @@ func TestCommandsOfTheDocs(t *testing.T) {
 			require.FileExists(t, filepath.Join(filepath.Dir(page), to[1]))
 		}
 	}
+	t.Setenv(asCommand, "1") // for the processes that a table starts
 	inNewFolder(t)
+	page := texts[filepath.Join("..", "..", "docs", "table.md")]
+	recipe := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(page)
+	require.NotNil(t, recipe, "docs/table.md shows a recipe")
+	writeFiles(t, ".", map[string][]byte{"study.yaml": []byte(recipe[1])})
 	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
 	writeFiles(t, ".", map[string][]byte{"looked-at.npy": array(t, mask, 60)})
 	table := "a,b,kind\n"

@@ -43,6 +43,9 @@ func (f *experimentFlags) overlay(c *cobra.Command, config any) error {
 			given[keyOf(flag.Name)] = json.RawMessage(flag.Value.String())
 		}
 	})
+	if len(f.set) > 0 {
+		given[setFlag] = f.set
+	}
 	text, err := json.Marshal(given)
 	if err != nil {
 		return usageError{err}
@@ -66,12 +69,34 @@ func (f *experimentFlags) list() ([]uint64, error) {
 	return seeds, nil
 }
 
-// settings gives an experiment's configuration and the title of its plots for a data set.
-type settings = func(*data.Dataset) (config any, title string, err error)
+// application is an experiment as a command has it: its flags, and what they come to.
+type application struct {
+	*cobra.Command
+	flags *experimentFlags
+	// check refuses flags that can never work, and settles those that follow from others, before anything is opened.
+	check func() error
+	// settings gives the experiment, its configuration on a data set, and the title of its plots.
+	settings func(*data.Dataset) (x experiments.Experiment, config any, title string, err error)
+}
+
+// applications lists what runs experiments: each is a command, and can be a row of a table.
+func (a *app) applications() []func() *application { return []func() *application{a.clean, a.train} }
+
+// run makes an application's command run it.
+func (a *app) run(p *application) *application {
+	p.RunE = func(*cobra.Command, []string) error {
+		if err := p.check(); err != nil {
+			return err
+		}
+		return a.runExperiment(p)
+	}
+	return p
+}
 
 // runExperiment is what all commands that run an experiment do. Results are written as cells are finished, so that a
 // stop loses only the one at work.
-func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.Experiment, of settings) error {
+func (a *app) runExperiment(p *application) error {
+	c, f := p.Command, p.flags
 	seeds, err := f.list()
 	if err != nil {
 		return err
@@ -81,7 +106,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 		return err
 	}
 	if f.out == "" {
-		f.out = resultsFolder(x.Name(), f.data)
+		f.out = resultsFolder(p.Name(), f.data)
 	}
 	if !f.print {
 		if err := checkWritable(f.out); err != nil {
@@ -96,7 +121,7 @@ func (a *app) runExperiment(c *cobra.Command, f *experimentFlags, x experiments.
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}
-	config, title, err := of(set)
+	x, config, title, err := p.settings(set)
 	if err != nil {
 		return errors.Join(err, dev.Close())
 	}

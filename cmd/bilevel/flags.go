@@ -44,7 +44,13 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 	f.registerMemory(c)
 	f.registerTF32(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
-	fs.StringVar(&f.out, "out", "", "folder of results (default results/COMMAND-DATA)")
+	f.registerResults(c, "folder of results (default results/COMMAND-DATA)")
+}
+
+// registerResults adds the flags that say where results go.
+func (f *common) registerResults(c *cobra.Command, outUsage string) {
+	fs := c.Flags()
+	fs.StringVar(&f.out, "out", "", outUsage)
 	fs.BoolVar(&f.json, "json", false, "end standard output with one line of JSON; the rest goes to standard error")
 	fs.BoolVar(&f.quiet, "quiet", false, "no progress and no table")
 }

@@ -112,7 +112,10 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	groupOf(root, a.clean(), a.train(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
+	for _, application := range a.applications() {
+		root.AddCommand(application().Command)
+	}
+	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
 		a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())

@@ -38,6 +38,7 @@ func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
 	}
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
+	t.Setenv(asCommand, "1") // for the processes that a table starts
 	inNewFolder(t)
 	x, y := rows(60)
 	mask := slices.Repeat([]uint8{1, 1, 0, 0}, 15) // of both classes

@@ -105,7 +105,11 @@ func commandPages() map[string]string {
 			text += "\n## Commands\n\n" + below
 		}
 		flags := ""
-		c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) { flags += item(flagLine(f)) })
+		c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				flags += item(flagLine(f))
+			}
+		})
 		pages[pageOf(c)] = text + "\n## Flags\n\n" + flags
 	})
 	return pages

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/internal/atomicfile"
 	"bilevel/tensor"
@@ -14,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) train() *cobra.Command {
+func (a *app) train() *application {
 	f := &experimentFlags{}
 	var c train.Config
 	cmd := &cobra.Command{
@@ -27,18 +28,6 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
   bilevel train --data mnist --model mlp:300-100 --seeds 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := wantPositive(cmd.Flags(), "train", "val", "epochs", "batch", "step"); err != nil {
-				return err
-			}
-			return a.runExperiment(cmd, f, train.Experiment{}, func(set *data.Dataset) (any, string, error) {
-				settings := train.Defaults(set)
-				if err := f.overlay(cmd, &settings); err != nil {
-					return nil, "", err
-				}
-				return settings, fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name)), nil
-			})
-		},
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
@@ -66,7 +55,16 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 	completes(cmd, "optimizer", "sgd", "adam")
 	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
-	return cmd
+	return a.run(&application{
+		Command: cmd, flags: f,
+		check: func() error { return wantPositive(fs, "train", "val", "epochs", "batch", "step") },
+		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
+			settings := train.Defaults(set)
+			err := f.overlay(cmd, &settings)
+			title := fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name))
+			return train.Experiment{}, settings, title, err
+		},
+	})
 }
 
 func (a *app) predict() *cobra.Command {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	oneSplit  = 1000 // from so many trusted rows on, one half of them judges what the other half made; fewer go in folds
+	oneSplit  = 1000 // from so many trusted rows on, one half judges what the other half made; fewer go in folds
 	fewFolds  = 3
 	leastRows = 1000 // trusted rows from which on one weight per row is tried: fewer are overfitted by it
 )
@@ -106,8 +106,8 @@ func gain(a, b []float64) (mean, se float64) {
 	return mean, math.Sqrt(se / max(1, n-1) / n)
 }
 
-// better tells whether h does better than other: by log loss beyond its standard error, and then not with more mistakes,
-// or by mistakes beyond two of theirs (one row decides where there are few), and then not with more log loss.
+// better tells whether h does better than other: by log loss beyond its standard error, and then not with more
+// mistakes, or by mistakes beyond two of theirs (one row decides where there are few), and then not with more log loss.
 func (h *held) better(other *held) bool {
 	loss, lossError := gain(other.loss, h.loss)
 	wrong, wrongError := gain(other.wrong, h.wrong)
@@ -144,9 +144,10 @@ func (g *guided) heldOut(ctx context.Context, spec int, form string) (*held, err
 			return nil, err
 		}
 		name := fmt.Sprintf("held-out part %d", k)
-		out, err := n.run(ctx, name, form, g.data.Train.Labels, g.all, f.use, y0, g.seed, func(round int, y []float64) error {
-			return g.note(ctx, n, h.name, k, round, y, f.hold)
-		})
+		out, err := n.run(ctx, name, form, g.data.Train.Labels, g.all, f.use, y0, g.seed,
+			func(round int, y []float64) error {
+				return g.note(ctx, n, h.name, k, round, y, f.hold)
+			})
 		if err != nil {
 			return nil, err
 		}
@@ -248,6 +249,7 @@ func (g *guided) reason(c *choice) string {
 	}
 	loss, se := gain(c.selfTraining.loss, c.run.loss)
 	wrong, wrongSE := gain(c.selfTraining.wrong, c.run.wrong)
-	return text + fmt.Sprintf("; beside self-training the upper level brought %+.1f ± %.1f points of accuracy there (log loss %+.3f ± %.3f)",
+	return text + fmt.Sprintf("; beside self-training the upper level brought %+.1f ± %.1f points of accuracy "+
+		"there (log loss %+.3f ± %.3f)",
 		100*wrong, 100*wrongSE, -loss, se)
 }

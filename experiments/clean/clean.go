@@ -16,15 +16,15 @@ import (
 	"bilevel/solvers/engine"
 )
 
-// Config is the settings of one run (Franceschi, Frasconi, Salzo, Grazzi, Pontil, ICML 2018, 5.1; settings of Dagréou et
-// al., NeurIPS 2022):
+// Config is the settings of one run (Franceschi, Frasconi, Salzo, Grazzi, Pontil, ICML 2018, 5.1; settings of Dagréou
+// et al., NeurIPS 2022):
 //
 //	min_x  mean over validation of CE(y*(x); a, b)
 //	s.t.   y*(x) = argmin_y  mean over training of sigmoid(x_i) CE(y; a_i, b_i) + Reg |y|²
 //
-// with softmax regression; the bias is the weight of a column of ones and regularized with the rest. x starts at -2, y at
-// 0; minibatches are drawn independently with replacement. Train and Val are rows; the test part is what the set brings,
-// or what is left. Records is the number of points of the curves; 0 means 40.
+// with softmax regression; the bias is the weight of a column of ones and regularized with the rest. x starts at -2, y
+// at 0; minibatches are drawn independently with replacement. Train and Val are rows; the test part is what the set
+// brings, or what is left. Records is the number of points of the curves; 0 means 40.
 type Config struct {
 	Algorithm  string          `json:"algo"`
 	Corrupt    float64         `json:"corrupt"`
@@ -37,6 +37,7 @@ type Config struct {
 	OuterStep  float64         `json:"outer_step"`
 	Schedule   engine.Schedule `json:"schedule"`
 	Records    int             `json:"records,omitempty"`
+	Set        []string        `json:"set,omitempty"` // NAME=VALUE of the algorithm's other settings, see solvers.Set
 
 	// Weights is the form of the weights, one of Choices; empty means Plain, the problem above. The other forms are
 	// described at net.run and choose. They begin with a model of Models trained on the trusted rows: those that the
@@ -44,6 +45,9 @@ type Config struct {
 	Weights string `json:"weights,omitempty"`
 	Model   string `json:"model,omitempty"`
 	Trusted string `json:"trusted,omitempty"`
+	// Certificate asks for the hypergradient at the end of the last round, with its error. The plain form always has
+	// it.
+	Certificate bool `json:"certificate,omitempty"`
 }
 
 // plain tells whether the configuration asks for one round from equal weights.
@@ -77,7 +81,11 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 	if step == "" {
 		step = "step"
 	}
-	return solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+	a, err := solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+	if err != nil {
+		return nil, err
+	}
+	return solvers.Set(a, c.Set...)
 }
 
 // Run does one seed.
@@ -98,7 +106,8 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 		return nil, err
 	}
 	r := experiments.NewRecord()
-	for _, stage := range []func(context.Context, *experiments.Env, *experiments.Record) error{t.solve, t.certify, t.baselines, t.score} {
+	for _, stage := range []func(context.Context, *experiments.Env, *experiments.Record) error{t.solve, t.certify,
+		t.baselines, t.score} {
 		if err := stage(ctx, env, r); err != nil {
 			if ctx.Err() != nil { // the device may still be busy: nothing is freed
 				if t.result != nil { // what comes after the solver begins anew
@@ -141,7 +150,8 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 				return err
 			}
 			if loss := e.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
-				return fmt.Errorf("the validation loss is %g after iteration %d: use smaller step sizes, or look for very large values in the data",
+				return fmt.Errorf("the validation loss is %g after iteration %d: use smaller step sizes, or look "+
+					"for very large values in the data",
 					loss, p.Iteration)
 			}
 			t.log.Add([]float64{
@@ -173,12 +183,14 @@ func neverDrawn(n, draws float64) float64 { return n * math.Pow(1-1/n, draws) }
 func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
 	n := float64(t.data.Train.N())
 	if never := neverDrawn(n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
-		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: --iters %d would draw nearly all",
+		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: "+
+			"--iters %d would draw nearly all",
 			never, n, int(math.Ceil(7*n/float64(t.Batch))))
 	}
 }
 
-// score fills in what is known when the run is over. It is the only place, with the baselines, that reads the test rows.
+// score fills in what is known when the run is over. It is the only place, with the baselines, that reads the test
+// rows.
 func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.Record) error {
 	r.Curve = experiments.Curve{Columns: append(slices.Clone(t.log.Curve().Columns), "test_error")}
 	for i, row := range t.log.Curve().Rows {
@@ -205,7 +217,8 @@ func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.R
 	suspects := experiments.Table{Name: "suspects", Columns: []string{"row", "label", "weight", "own_label"}}
 	for _, i := range experiments.Ascending(t.result.X.Flat) {
 		suspects.Rows = append(suspects.Rows, []string{
-			strconv.Itoa(int(t.data.Rows[i])), strconv.Itoa(int(t.data.Train.Labels[i])), experiments.Number(weights[i]),
+			strconv.Itoa(int(t.data.Rows[i])), strconv.Itoa(int(t.data.Train.Labels[i])),
+			experiments.Number(weights[i]),
 			strconv.Itoa(int(own.Ints["label"][i])),
 		})
 	}
@@ -235,7 +248,8 @@ func (x Experiment) Report() experiments.Report {
 	if x.Guided {
 		return guidedReport()
 	}
-	lines := []experiments.Line{{Name: "validation", Column: "val_error"}, {Name: "test, scored at the end", Column: "test_error"}}
+	lines := []experiments.Line{{Name: "validation", Column: "val_error"},
+		{Name: "test, scored at the end", Column: "test_error"}}
 	return experiments.Report{
 		Rows: []experiments.Row{
 			{Title: "test error, cleaned", Scalar: "test_error", Percent: true},
@@ -252,7 +266,8 @@ func (x Experiment) Report() experiments.Report {
 			{Title: "solver seconds", Scalar: "seconds"},
 		},
 		Plots: []experiments.Plot{
-			{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration", Lines: lines, ScaleToPercent: true},
+			{File: "error-iterations", X: "iteration", Y: "error (%)", Over: "iteration", Lines: lines,
+				ScaleToPercent: true},
 			{File: "error-seconds", X: "seconds", Y: "error (%)", Over: "seconds", Lines: lines, ScaleToPercent: true},
 		},
 		Histogram: experiments.Plot{File: "weights", X: "learned weight"},

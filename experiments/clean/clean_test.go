@@ -21,7 +21,8 @@ import (
 
 // small is a run on digits of a fraction of a second.
 func small() Config {
-	return Config{Algorithm: "soba", Corrupt: 0.5, Train: 600, Val: 200, Schedule: "linear", Step: 0.1, OuterStep: 600, Reg: 0.005, Iterations: 400, Batch: 64}
+	return Config{Algorithm: "soba", Corrupt: 0.5, Train: 600, Val: 200, Schedule: "linear", Step: 0.1, OuterStep: 600,
+		Reg: 0.005, Iterations: 400, Batch: 64}
 }
 
 func digits(t testing.TB) *data.Dataset {
@@ -36,7 +37,8 @@ func runClean(t testing.TB, c Config, dev device.Device, set *data.Dataset, seed
 	t.Helper()
 	cells, err := Experiment{}.Cells(c, []uint64{seed})
 	require.NoError(t, err)
-	records, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, Experiment{}, cells, nil, experiments.Hooks{})
+	records, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, Experiment{}, cells, nil,
+		experiments.Hooks{})
 	require.NoError(t, dev.Close())
 	if err != nil {
 		require.Empty(t, records)
@@ -87,12 +89,14 @@ func TestCleanFindsWrongLabels(t *testing.T) {
 	require.Less(t, v["baselines.clean"], v["baselines.all"])
 	require.True(t, run.Flags["baselines.converged"])
 	require.Equal(t, "converged", run.Texts["hypergradient.status"])
-	require.Greater(t, run.Implicit.Share, 0.99, "F does not depend on x: all of the hypergradient is the implicit term")
+	require.Greater(t, run.Implicit.Share, 0.99,
+		"F does not depend on x: all of the hypergradient is the implicit term")
 	require.InDelta(t, 1, run.Implicit.Cosine, 1e-6)
 
 	n := int64(c.Iterations)
 	require.Equal(t, n, run.Counts["iterations"])
-	for name, want := range map[string]int64{"lower_gradients": n, "upper_gradients": n, "hvp": n, "jvp": n, "values": 0, "samples": 128 * n} {
+	for name, want := range map[string]int64{"lower_gradients": n, "upper_gradients": n, "hvp": n, "jvp": n,
+		"values": 0, "samples": 128 * n} {
 		require.Equal(t, want, run.Counts["oracle."+name], name)
 	}
 	errors, at := run.Curve.Column("test_error"), run.Curve.Column("iteration")
@@ -151,8 +155,8 @@ func TestCleanBitsDependOnTheSeedAlone(t *testing.T) {
 	require.NotEqual(t, one.Key, other.Key)
 }
 
-// The reference computes in float64. The steps do not amplify errors, so that the host's grow linearly at most: about 20
-// roundings of 2⁻²⁴, relative to the largest element, in each of 100 iterations.
+// The reference computes in float64. The steps do not amplify errors, so that the host's grow linearly at most: about
+// 20 roundings of 2⁻²⁴, relative to the largest element, in each of 100 iterations.
 func TestCleanHostAgainstReference(t *testing.T) {
 	c, set := small(), digits(t)
 	c.Iterations = 100
@@ -163,7 +167,8 @@ func TestCleanHostAgainstReference(t *testing.T) {
 	require.InEpsilon(t, b["val_loss"], a["val_loss"], roundOff)
 	require.InDelta(t, b["auc"], a["auc"], roundOff)
 	require.InEpsilon(t, b["hypergradient.norm"], a["hypergradient.norm"], 10*roundOff) // a linear solve in between
-	const row = 1.0 / 997                                                               // two rows may lie on the border between classes
+	// Two rows may lie on the border between classes.
+	const row = 1.0 / 997
 	require.InDelta(t, b["test_error"], a["test_error"], 2.5*row)
 	require.InDelta(t, b["baselines.all"], a["baselines.all"], 2.5*row)
 }
@@ -176,7 +181,8 @@ func TestCleanWithoutTruth(t *testing.T) {
 	require.NoError(t, err)
 	var keys map[string]any
 	require.NoError(t, json.Unmarshal(text, &keys))
-	for _, key := range []string{"auc", "auc_drawn", "precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision", "best_f1_recall"} {
+	for _, key := range []string{"auc", "auc_drawn", "precision", "recall", "best_f1", "best_f1_threshold",
+		"best_f1_precision", "best_f1_recall"} {
 		require.Contains(t, keys, key)
 		require.Nil(t, keys[key], key)
 	}
@@ -197,7 +203,8 @@ func TestCleanRefusesBatches(t *testing.T) {
 	c := small()
 	c.Train = 5000
 	_, err := runClean(t, c, cpudevice.New(1), digits(t), 1)
-	require.ErrorContains(t, err, "its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test")
+	require.ErrorContains(t, err,
+		"its 1797 rows are not enough for 5000 training and 200 validation rows, and some left for a test")
 	c.Schedule = "liner"
 	_, err = Experiment{}.Cells(c, []uint64{1})
 	require.ErrorContains(t, err, `did you mean "linear"?`)
@@ -206,7 +213,8 @@ func TestCleanRefusesBatches(t *testing.T) {
 func TestCleanNamesTheIterationThatBlowsUp(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Step, c.Iterations = 1e38, 1 }, // y is finite, the validation loss is not
-		func(c *Config) { c.Step = 1e30 }, func(c *Config) { c.Step, c.OuterStep = 1e3, 1e30 }, func(c *Config) { c.Reg = 1e30 },
+		func(c *Config) { c.Step = 1e30 }, func(c *Config) { c.Step, c.OuterStep = 1e3, 1e30 },
+		func(c *Config) { c.Reg = 1e30 },
 	} {
 		c := small()
 		change(&c)

@@ -20,7 +20,9 @@ type outOfFold struct {
 }
 
 // confident trains one model for each of k parts of the training rows, on the rows outside of it, and judges the part.
-func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, seed uint64, done func(int)) (*outOfFold, error) {
+func (n *net) confident(
+	ctx context.Context, labels []int32, parts, steps int, seed uint64, done func(int),
+) (*outOfFold, error) {
 	count := len(labels)
 	part := make([]int, count)
 	for place, i := range philox.New(seed, 1, philox.StreamSplit).Perm(count) {
@@ -38,13 +40,15 @@ func (n *net) confident(ctx context.Context, labels []int32, parts, steps int, s
 	}
 	on := n.scope.Variable("rows of a part", tensor.Int, (count+parts-1)/parts)
 	o := &outOfFold{judgement: judgement{
-		loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count), doubt: make([]float64, count),
+		loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count),
+		doubt: make([]float64, count),
 	}}
 	ys := make([][]float64, parts)
 	sums, each := make([]float64, n.classes), make([]float64, n.classes)
 	for k, rows := range within {
 		var err error
-		if ys[k], err = n.fit(ctx, fmt.Sprintf("training out of part %d", k), n.rows.train, without[k], steps, seed+uint64(k)); err != nil {
+		if ys[k], err = n.fit(ctx, fmt.Sprintf("training out of part %d", k), n.rows.train, without[k], steps,
+			seed+uint64(k)); err != nil {
 			return nil, err
 		}
 		j, err := n.judgePart(ctx, on, rows, ys[k], nil)

@@ -11,16 +11,18 @@ import (
 // pseudoRows are the weights κ, in rows, that confusionOf may give to its symmetric prior.
 var pseudoRows = [...]float64{1, 10, 100, 1e3, 1e4, 1e5}
 
-// confusionOf estimates how much more often than the average of wrong labels the label g is given to rows of class t, as
-// log L[t, g] in an array [g, t], from the labels that a model suggests and those that the rows are given; L[g, g] is 1.
-// With N[t, g] the number of rows of each pair, n[t] their sum over g, e the share of rows whose two labels differ,
+// confusionOf estimates how much more often than the average of wrong labels the label g is given to rows of class t,
+// as log L[t, g] in an array [g, t], from the labels that a model suggests and those that the rows are given; L[g, g]
+// is 1. With N[t, g] the number of rows of each pair, n[t] their sum over g, e the share of rows whose two labels
+// differ,
 //
 //	C[t, g] = (N[t, g] + κ S[t, g]) / (n[t] + κ),   S[t, t] = 1 - e,  S[t, g] = e/(K - 1) elsewhere
 //
 // estimates the share of rows of class t that are given g: the mean of a Dirichlet posterior whose prior says that all
-// classes are confused alike. κ is the one among pseudoRows under which the counts are the most probable (the evidence of
-// the Dirichlet-multinomial model; Minka, Estimating a Dirichlet distribution, 2000): labels that are wrong at random get
-// nearly S, labels that move to one other class nearly their own shares. L is C over its mean off the diagonal.
+// classes are confused alike. κ is the one among pseudoRows under which the counts are the most probable (the evidence
+// of the Dirichlet-multinomial model; Minka, Estimating a Dirichlet distribution, 2000): labels that are wrong at
+// random get nearly S, labels that move to one other class nearly their own shares. L is C over its mean off the
+// diagonal.
 func confusionOf(suggested, given []int32, classes int) []float64 {
 	counts, sums, differ := map[[2]int32]float64{}, make([]float64, classes), 0.0
 	for i, g := range given {
@@ -40,7 +42,8 @@ func confusionOf(suggested, given []int32, classes int) []float64 {
 		return e / float64(max(1, classes-1))
 	}
 	logGamma := func(x float64) float64 { l, _ := math.Lgamma(x); return l }
-	pairs := slices.SortedFunc(maps.Keys(counts), func(a, b [2]int32) int { // so that sums have the same bits in every run
+	// In order, so that sums have the same bits in every run.
+	pairs := slices.SortedFunc(maps.Keys(counts), func(a, b [2]int32) int {
 		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
 	})
 	best, kappa := math.Inf(-1), 0.0

@@ -18,8 +18,8 @@ func noisy(r *rand.Rand, n, classes int, flip func(t int32) int32) (suggested, g
 	return suggested, given
 }
 
-// The shares under each κ by Pólya's urn, which draws the labels one after the other: the found table must be that of the κ
-// under which the sequence is the most probable.
+// The shares under each κ by Pólya's urn, which draws the labels one after the other: the found table must be that of
+// the κ under which the sequence is the most probable.
 func TestConfusionIsTheMostProbable(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const classes = 4

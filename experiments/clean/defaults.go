@@ -10,11 +10,13 @@ import (
 const demonstration = 0.2
 
 // GuidedDefaults gives the settings of the forms other than Plain for a set; given is what the user asked for, and demo
-// says that no data was named. Rows are drawn at random only where labels are corrupted on purpose, so that the source's
-// are the truth; steps and iterations that stay zero are chosen by model, see net.stepFor and net.iterationsFor.
+// says that no data was named. Rows are drawn at random only where labels are corrupted on purpose, so that the
+// source's are the truth; steps and iterations that stay zero are chosen by model, see net.stepFor and
+// net.iterationsFor.
 func GuidedDefaults(set *data.Dataset, given Config, demo bool) Config {
 	s := given.settings()
-	d := Config{Weights: given.Weights, Model: given.Model, Algorithm: "soba", Reg: s.Reg, Batch: min(s.Batch, set.Train.N())}
+	d := Config{Weights: given.Weights, Model: given.Model, Algorithm: "soba", Reg: s.Reg,
+		Batch: min(s.Batch, set.Train.N())}
 	if demo {
 		d.Corrupt = demonstration
 	}
@@ -25,7 +27,8 @@ func GuidedDefaults(set *data.Dataset, given Config, demo bool) Config {
 	return d
 }
 
-// Defaults gives the settings of the plain form for a set; iterations is what the user asked for, 0 where nothing was said.
+// Defaults gives the settings of the plain form for a set; iterations is what the user asked for, 0 where nothing was
+// said.
 //
 // Steps and regularization were chosen on MNIST by the error on 10,000 training images that are in neither part of a
 // run: regularization 0.0025 to 0.02, steps 0.02 to 0.4, outer steps 300 to 100,000, falling linearly or as a cosine or

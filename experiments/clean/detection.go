@@ -8,15 +8,16 @@ import (
 
 // detect scores how well low weights w_i = sigmoid(x_i) point at rows with a wrong label:
 //
-//	auc, auc_drawn       of -w against rows whose label changed, and against rows drawn for corruption, of which one in
-//	                     the number of classes kept its label
+//	auc, auc_drawn       of -w against rows whose label changed, and against rows drawn for corruption, of which one
+//	                     in the number of classes kept its label
 //	precision, recall    of the rows whose weight is below half the median
 //	best_f1…             of the threshold on the weight with the best F1, which only somebody who knows the truth can
 //	                     choose; rows at or below it are suspected
 //
 // Figures are NaN where there is nothing to compare with: no known corruption, or none at all.
 func detect(weights []float64, changed, drawn []bool, scalars map[string]float64) {
-	for _, name := range []string{"precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision", "best_f1_recall"} {
+	for _, name := range []string{"precision", "recall", "best_f1", "best_f1_threshold", "best_f1_precision",
+		"best_f1_recall"} {
 		scalars[name] = math.NaN()
 	}
 	score := make([]float64, len(weights))

@@ -99,11 +99,13 @@ func scores(weights []float64, changed, drawn []bool) map[string]float64 {
 }
 
 func TestDetectorExtremes(t *testing.T) {
-	perfect := scores([]float64{0.01, 0.9, 0.02, 0.8, 0.7}, []bool{true, false, true, false, false}, []bool{true, true, true, false, false})
+	perfect := scores([]float64{0.01, 0.9, 0.02, 0.8, 0.7}, []bool{true, false, true, false, false},
+		[]bool{true, true, true, false, false})
 	require.InDelta(t, 4.0/6, perfect["auc_drawn"], 1e-15) // row 1 was drawn, but scores below both that were not
 	delete(perfect, "auc_drawn")
 	require.Equal(t, map[string]float64{
-		"auc": 1, "precision": 1, "recall": 1, "best_f1": 1, "best_f1_threshold": 0.02, "best_f1_precision": 1, "best_f1_recall": 1,
+		"auc": 1, "precision": 1, "recall": 1, "best_f1": 1, "best_f1_threshold": 0.02, "best_f1_precision": 1,
+		"best_f1_recall": 1,
 	}, perfect)
 	require.Zero(t, scores([]float64{0.9, 0.1}, []bool{true, false}, []bool{true, false})["auc"])
 	same := scores([]float64{0.5, 0.5, 0.5, 0.5}, []bool{true, false, false, true}, []bool{true, false, false, true})

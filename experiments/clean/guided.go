@@ -68,7 +68,8 @@ func (g *guided) begin(name string, units int) {
 // runGuided does one seed of every form but "plain".
 func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64) (_ *experiments.Record, err error) {
 	if c.Batch > env.Data.Train.N() || c.Train > 0 && c.Batch > c.Train {
-		return nil, experiments.Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", c.Batch, max(c.Train, 1), max(c.Train, 1))
+		return nil, experiments.Usagef("minibatches of %d rows out of %d training rows: wants 1 to %d", c.Batch,
+			max(c.Train, 1), max(c.Train, 1))
 	}
 	mark, err := data.FindTrusted(env.Data, c.Trusted)
 	if err != nil {
@@ -82,9 +83,11 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 		return nil, err
 	}
 	if d.Trusted == nil && (c.Weights != Auto) {
-		return nil, experiments.Usagef("--weights %s wants trusted rows: mark them with --trusted FILE or in %s, or give val_x.npy and val_y.npy", c.Weights, data.TrustedFile)
+		return nil, experiments.Usagef("--weights %s wants trusted rows: mark them with --trusted FILE or in %s, "+
+			"or give val_x.npy and val_y.npy", c.Weights, data.TrustedFile)
 	}
-	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord(), keep: newPieces(env.Keeper)}
+	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord(),
+		keep: newPieces(env.Keeper)}
 	sc := env.Executor.Scope()
 	closeAll := func() error {
 		var errs []error
@@ -111,7 +114,8 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 				wrong++
 			}
 		}
-		g.r.Texts["corruption"] = fmt.Sprintf("%s with labels made wrong on purpose, %d of %d: --corrupt %g redraws that share of them at random",
+		g.r.Texts["corruption"] = fmt.Sprintf("%s with labels made wrong on purpose, %d of %d: --corrupt %g "+
+			"redraws that share of them at random",
 			filepath.Base(env.Data.Name), wrong, len(d.Changed), c.Corrupt)
 	}
 	for _, sentence := range d.Warnings {
@@ -165,7 +169,11 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x), held: c.run}
+	if err := g.certify(ctx, n, c.form, out, last); err != nil {
+		return err
+	}
+	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x),
+		held: c.run}
 	g.curve(c.run.name, n.iterationsFor(len(g.all)))
 	if end.judged, err = n.look(ctx, out.y, labels); err != nil {
 		return err
@@ -176,7 +184,8 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	g.saturated(end.weights)
 	g.warnOfRowsNeverDrawn(n)
 	for _, h := range c.tried {
-		g.r.Scalars["selection."+h.name+".log_loss"], g.r.Scalars["selection."+h.name+".error"] = mean(h.loss), mean(h.wrong)
+		g.r.Scalars["selection."+h.name+".log_loss"] = mean(h.loss)
+		g.r.Scalars["selection."+h.name+".error"] = mean(h.wrong)
 	}
 	controls, err := g.controls(ctx, c, y0)
 	if err != nil {
@@ -204,7 +213,8 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 		if len(kept) == 0 {
 			continue
 		}
-		one := &control{name: k.name, title: k.title, judged: &oof.judgement, found: oof.found, held: &held{name: k.title}}
+		one := &control{name: k.name, title: k.title, judged: &oof.judgement, found: oof.found,
+			held: &held{name: k.title}}
 		if one.y, err = n.fit(ctx, k.title, g.rows.train, k.rows, startSteps, g.seed); err != nil {
 			return nil, err
 		}
@@ -223,7 +233,8 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	controls = append(controls, trusted)
 	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
 	if c.form != formNone {
-		out, err := n.run(ctx, self.title, formNone, labels, g.all, g.trust, y0, g.seed, func(int, []float64) error { return nil })
+		out, err := n.run(ctx, self.title, formNone, labels, g.all, g.trust, y0, g.seed,
+			func(int, []float64) error { return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -251,13 +262,16 @@ func (g *guided) decide(end *ending, controls []*control) {
 		return
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
-	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%.1f ± %.1f points of accuracy): the ranking and the model are its own",
-		winner.title, len(best.rows), 100*wrong, 100*se)
-	end.method, end.y, end.judged, end.held, end.found = winner.title, winner.y, winner.judged, winner.held, winner.found
+	loss, lossError := gain(winner.held.loss, end.held.loss)
+	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%+.1f ± "+
+		"%.1f points of accuracy, log loss %+.3f ± %.3f): the ranking and the model are its own",
+		winner.title, len(best.rows), 100*wrong, 100*se, loss, lossError)
+	end.method, end.y, end.judged = winner.title, winner.y, winner.judged
+	end.held, end.found = winner.held, winner.found
 }
 
-// warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they get
-// more right by half a point, since the difference plus two standard errors is above that.
+// warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they
+// get more right by half a point, since the difference plus two standard errors is above that.
 func (g *guided) warnOfEquals(end *ending, controls []*control) {
 	const worthKnowing, errorsWide = 0.005, 2
 	var names []string
@@ -265,11 +279,13 @@ func (g *guided) warnOfEquals(end *ending, controls []*control) {
 		wrong, se := gain(end.held.wrong, c.held.wrong)
 		se = max(se, 1/float64(len(end.held.rows))) // equal answers on so many rows do not make models equal
 		if most := wrong + errorsWide*se; most > worthKnowing {
-			names = append(names, fmt.Sprintf("%s (%+.1f points there, at most about %+.1f)", c.title, 100*wrong, 100*most))
+			names = append(names, fmt.Sprintf("%s (%+.1f points there, at most about %+.1f)", c.title, 100*wrong,
+				100*most))
 		}
 	}
 	if len(names) > 0 {
-		g.r.Warn("%d held-out trusted rows cannot exclude that a simpler way gives a more accurate model than the cleaned one (%.1f %% wrong there): %s; more trusted rows would tell",
+		g.r.Warn("%d held-out trusted rows cannot exclude that a simpler way gives a more accurate model than the "+
+			"cleaned one (%.1f %% wrong there): %s; more trusted rows would tell",
 			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
 	}
 }
@@ -297,7 +313,8 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 		}
 	}
 	if share := float64(differ) / float64(len(labels)); share > mostlyWrong {
-		g.r.Warn("the %s suggests another label for %.0f %% of the rows that it was not trained on: either so many labels are wrong, or it cannot tell the %d classes "+
+		g.r.Warn("the %s suggests another label for %.0f %% of the rows that it was not trained on: either so many "+
+			"labels are wrong, or it cannot tell the %d classes "+
 			"apart by these columns, and then flagged rows mean little", chosen.spec.name, 100*share, g.data.Classes)
 	}
 	g.begin("cleaned model", 1)
@@ -312,8 +329,11 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 	end := &ending{method: "confident learning", net: chosen, y: y, judged: &best.judgement, found: best.found}
 	g.r.Texts["model"], g.r.Texts["form"] = chosen.spec.name, "confident learning"
 	g.r.Scalars["confident_learning.wrong_labels"] = best.wrong
-	g.r.Texts["headline"] = fmt.Sprintf("no rows are trusted, so that no bi-level run was made: the ranking is by out-of-fold self-confidence, the flag by confident learning (%s)", chosen.spec.name)
-	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with --trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
+	g.r.Texts["headline"] = fmt.Sprintf("no rows are trusted, so that no bi-level run was made: the ranking is by "+
+		"out-of-fold self-confidence where classes are confused as they are, the flag by confident learning (%s)",
+		chosen.spec.name)
+	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with "+
+		"--trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
 	all := &control{name: "all", title: "training on all rows"}
 	if all.y, err = chosen.fit(ctx, all.title, g.rows.train, g.all, startSteps, g.seed); err != nil {
 		return err

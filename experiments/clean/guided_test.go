@@ -24,7 +24,8 @@ import (
 
 // guidedConfig is a run on digits of about a second.
 func guidedConfig(form, model string) Config {
-	return Config{Weights: form, Model: model, Corrupt: 0.4, Train: 600, Val: 150, Reg: 0.005, Batch: 64, Iterations: 150}
+	return Config{Weights: form, Model: model, Corrupt: 0.4, Train: 600, Val: 150, Reg: 0.005, Batch: 64,
+		Iterations: 150}
 }
 
 // netOn is a model on the rows of a small set on the reference device.
@@ -151,7 +152,8 @@ func evaluate(t *testing.T, n *net, form string, x, y []float64) (values, gradie
 			return b.Oracle().At(side, xs.Node(), ys.Node(), b.All(side), params.TrainFrozen, nil)
 		}
 		updates := []tensor.Update{
-			{Var: value, Value: tensor.Concat(0, at(problem.Lower).Value().Reshape(1), at(problem.Upper).Value().Reshape(1))},
+			{Var: value, Value: tensor.Concat(0, at(problem.Lower).Value().Reshape(1),
+				at(problem.Upper).Value().Reshape(1))},
 		}
 		if form != formNone {
 			updates = append(updates, tensor.Update{Var: grad, Value: at(problem.Lower).GradX()})
@@ -169,7 +171,8 @@ func evaluate(t *testing.T, n *net, form string, x, y []float64) (values, gradie
 	return values, gradient
 }
 
-// One step of fit by hand: from zero, y = -rate·∇ on the drawn rows, so that a set of equal rows makes the draw certain.
+// One step of fit by hand: from zero, y = -rate·∇ on the drawn rows, so that a set of equal rows makes the draw
+// certain.
 func TestFitMovesAgainstTheGradient(t *testing.T) {
 	s := &data.Set{Dim: 2, Features: []float32{1, 2, 1, 2, 1, 2}, Labels: []int32{1, 1, 1}}
 	n := netOn(t, s, s, 2, "softmax")
@@ -205,7 +208,8 @@ func TestGuidedFindsWrongLabels(t *testing.T) {
 		require.Less(t, v["test_error"], v["controls.all.test_error"], form)
 		require.Contains(t, v, "controls.trusted.held_out_error")
 		suspects := run.Tables[0]
-		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}, suspects.Columns)
+		require.Equal(t, []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"},
+			suspects.Columns)
 		require.Len(t, suspects.Rows, 750, "judged and trusted rows, which lie in the same file")
 		seen := map[string]bool{}
 		for _, row := range suspects.Rows {
@@ -246,7 +250,8 @@ func TestGuidedWithoutTrustedRows(t *testing.T) {
 	noisy, _, err := data.Corrupt(part.Labels, 0.2, 10, 3)
 	require.NoError(t, err)
 	part.Labels = noisy
-	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, cpudevice.New(1), &data.Dataset{Name: "own", Source: t.TempDir(), Classes: 10, Train: part}, 1)
+	run := guidedRun(t, Config{Weights: Auto, Model: "softmax", Batch: 64}, cpudevice.New(1),
+		&data.Dataset{Name: "own", Source: t.TempDir(), Classes: 10, Train: part}, 1)
 	require.Contains(t, run.Texts["headline"], "no bi-level run was made")
 	for _, name := range []string{"auc", "p_at_k", "precision", "recall", "test_error", "expected_precision"} {
 		require.NotContains(t, run.Scalars, name)
@@ -274,7 +279,8 @@ func TestConfidentCounts(t *testing.T) {
 	labels := []int32{0, 0, 0, 1, 1, 1}
 	o.count(labels, []float64{3, 3})
 	require.Equal(t, []bool{false, false, true, false, false, true}, o.found)
-	require.InDelta(t, 3*1.0/2+3*1.0/3, o.wrong, 1e-12, "rows without a confident label count as the others of their class do")
+	require.InDelta(t, 3*1.0/2+3*1.0/3, o.wrong, 1e-12,
+		"rows without a confident label count as the others of their class do")
 	require.Equal(t, []int32{0, 1, 3, 4}, o.keeps())
 }
 
@@ -373,14 +379,16 @@ func TestPlainWarnsOfRowsNeverDrawn(t *testing.T) {
 	c.Iterations = 60 // 3,840 draws of 600 rows: e^-6.4 of them, about one, are never drawn
 	require.Len(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings, 1)
 	c.Iterations = 10
-	require.Contains(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings[0], "about 206 of the 600 training rows were never drawn")
+	require.Contains(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings[0],
+		"about 206 of the 600 training rows were never drawn")
 	c.Iterations = 80
 	require.Empty(t, mustClean(t, c, cpudevice.New(1), digits(t), 1).Warnings)
 }
 
 func TestMemoryIsLookedAtBeforeTheStart(t *testing.T) {
 	require.NoError(t, fits(1<<20, 12<<20))
-	require.ErrorContains(t, fits(1<<30, 12<<30-1), "would need about 12.0 GiB of memory beside what it holds, and 12.0 GiB are free")
+	require.ErrorContains(t, fits(1<<30, 12<<30-1),
+		"would need about 12.0 GiB of memory beside what it holds, and 12.0 GiB are free")
 	require.NoError(t, fits(1<<40, 0), "nobody knows what is free")
 }
 
@@ -394,7 +402,8 @@ func TestControlsThatAreAsGood(t *testing.T) {
 			if i < wrong {
 				loss, w = 2, 1
 			}
-			h.rows, h.loss, h.wrong, h.label = append(h.rows, int32(i)), append(h.loss, loss), append(h.wrong, w), append(h.label, 0)
+			h.rows, h.loss = append(h.rows, int32(i)), append(h.loss, loss)
+			h.wrong, h.label = append(h.wrong, w), append(h.label, 0)
 		}
 		return &control{name: name, title: name, held: h, judged: &judgement{}}
 	}
@@ -408,5 +417,37 @@ func TestControlsThatAreAsGood(t *testing.T) {
 		g.decide(end, []*control{sure("other", c.wrong)})
 		require.Equal(t, c.method, end.method, c.wrong)
 		require.Equal(t, c.warned, len(g.r.Warnings) > 0, c.wrong)
+	}
+}
+
+// The certificate of a round: asked for or cheap, of the table's problem only, with an error below the hypergradient's
+// norm.
+func TestGuidedCertificate(t *testing.T) {
+	set, err := data.Open("digits", nil)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		form, model string
+		asked       bool
+		certified   bool
+	}{
+		{formTable, "softmax", false, true}, {formTable, "mlp:64", false, false}, {formTable, "mlp:64", true, true},
+		{formNone, "softmax", true, false},
+	} {
+		config := guidedConfig(c.form, c.model)
+		config.Certificate, config.Iterations = c.asked, 30
+		dev := cpudevice.New(1)
+		records, err := experiments.Run(t.Context(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
+			experiments.SeedCells("clean", config, []uint64{1}), nil, experiments.Hooks{})
+		require.NoError(t, err)
+		require.NoError(t, dev.Close())
+		r := records[0]
+		require.Equal(t, c.certified, r.Certificate != nil, c)
+		if c.certified && c.model == "softmax" {
+			require.Len(t, r.Certificate.Gradient, 100)
+			require.Less(t, r.Scalars["hypergradient.error"], r.Scalars["hypergradient.norm"])
+		}
+		if c.asked && !c.certified {
+			require.NotEmpty(t, r.Warnings)
+		}
 	}
 }

@@ -28,7 +28,8 @@ func enoughMemory(set *data.Dataset) error {
 func fits(features, free int64) error {
 	const gib = 1 << 30
 	if need := 4 * (copiesOfRows - 1) * features; free > 0 && need > free { // one copy is there already
-		return fmt.Errorf("the run would need about %.1f GiB of memory beside what it holds, and %.1f GiB are free: take fewer rows or columns",
+		return fmt.Errorf("the run would need about %.1f GiB of memory beside what it holds, and %.1f GiB are "+
+			"free: take fewer rows or columns",
 			float64(need)/gib, float64(free)/gib)
 	}
 	return nil

@@ -24,7 +24,8 @@ func upload(sc *tensor.Scope, name string, s *data.Set) (*table, error) {
 		return nil, nil
 	}
 	t := &table{n: s.N(), dim: s.Dim}
-	t.features, t.labels = sc.Variable(name+" features", tensor.Real, s.N(), s.Dim), sc.Variable(name+" labels", tensor.Int, s.N())
+	t.features, t.labels = sc.Variable(name+" features", tensor.Real, s.N(), s.Dim), sc.Variable(name+" labels",
+		tensor.Int, s.N())
 	return t, errors.Join(t.features.Write32(s.Features), t.labels.WriteInts(s.Labels))
 }
 
@@ -40,13 +41,14 @@ type modelSpec struct {
 	iterations   int // of a round
 	of           func(inputs, classes int) models.Model
 	shrink       func(features float64) float64 // of the step with the number of standardized features
+	convex       bool                           // the loss in the parameters
 }
 
 // modelSpecs lists the models of --model.
 func modelSpecs() []modelSpec {
 	return []modelSpec{
 		{
-			name: "softmax", start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
+			name: "softmax", convex: true, start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
 			of:     func(d, k int) models.Model { return models.Softmax{Inputs: d, Classes: k} },
 			shrink: func(d float64) float64 { return math.Sqrt(784 / d) },
 		},
@@ -85,15 +87,19 @@ type net struct {
 	classes    int
 }
 
-func newNet(ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64, keep *pieces) *net {
+func newNet(
+	ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64, keep *pieces,
+) *net {
 	n := &net{
-		settings: c, spec: spec, ex: ex, scope: ex.Scope(), model: spec.of(rows.train.dim, classes), seed: seed, rows: rows, keep: keep,
+		settings: c, spec: spec, ex: ex, scope: ex.Scope(), seed: seed, rows: rows, keep: keep,
+		model:      spec.of(rows.train.dim, classes),
 		evaluators: map[evaluated]*problem.Evaluator{}, classes: classes,
 	}
 	n.start, _ = n.model.Init(seed)
 	n.y, n.limits = n.scope.Variable("y", tensor.Real, n.start.Size()), n.scope.Variable("limits", tensor.Real, classes)
 	n.confusion = n.scope.Variable("confusion", tensor.Real, classes, classes)
-	n.prior, n.pair = n.scope.Variable("prior", tensor.Real, rows.train.n), n.scope.Variable("pair", tensor.Int, rows.train.n)
+	n.prior, n.pair = n.scope.Variable("prior", tensor.Real, rows.train.n), n.scope.Variable("pair", tensor.Int,
+		rows.train.n)
 	return n
 }
 
@@ -118,9 +124,10 @@ type judgement struct {
 	loss      []float64 // -log of the probability of the given label
 	label     []int32   // the most probable one
 	confident []int32   // the most probable one among those that reach their limit; -1: none does
-	// doubt is -log of p_right, the probability that the given label g is right where classes are confused as confusionOf
-	// finds: q[g] / (q[g] + sum over t ≠ g of q[t] L[t, g]), with q the model's probabilities. It is the probability of
-	// the given label where all classes are confused alike, and less where those that the row may be of are often given g.
+	// doubt is -log of p_right, the probability that the given label g is right where classes are confused as
+	// confusionOf finds: q[g] / (q[g] + sum over t ≠ g of q[t] L[t, g]), with q the model's probabilities. It is the
+	// probability of the given label where all classes are confused alike, and less where those that the row may be of
+	// are often given g.
 	doubt     []float64
 	confusion []float64 // log L as [g, t]; nil where doubt is loss
 }
@@ -151,9 +158,11 @@ func (n *net) judge(ctx context.Context, t *table, y []float64, by *second) (*ju
 	return n.judgeRows(ctx, t, nil, y, by)
 }
 
-// judgePart looks at the training rows listed, of which there must be no more than part has room for. The result has one
-// entry for each of them, in their order.
-func (n *net) judgePart(ctx context.Context, part *tensor.Variable, rows []int32, y []float64, by *second) (*judgement, error) {
+// judgePart looks at the training rows listed, of which there must be no more than part has room for. The result has
+// one entry for each of them, in their order.
+func (n *net) judgePart(
+	ctx context.Context, part *tensor.Variable, rows []int32, y []float64, by *second,
+) (*judgement, error) {
 	index := make([]int32, part.Size()) // where fewer are listed, row 0 is judged in their place
 	copy(index, rows)
 	if err := part.WriteInts(index); err != nil {
@@ -169,7 +178,9 @@ func (n *net) judgePart(ctx context.Context, part *tensor.Variable, rows []int32
 }
 
 // judgeRows looks at the rows of a table that part lists on the device, at all of them where it is nil.
-func (n *net) judgeRows(ctx context.Context, t *table, part *tensor.Variable, y []float64, by *second) (*judgement, error) {
+func (n *net) judgeRows(
+	ctx context.Context, t *table, part *tensor.Variable, y []float64, by *second,
+) (*judgement, error) {
 	e, err := n.evaluator(t, part)
 	if err != nil {
 		return nil, err
@@ -192,7 +203,8 @@ func (n *net) judgeRows(ctx context.Context, t *table, part *tensor.Variable, y 
 		return nil, err
 	}
 	j := &judgement{
-		loss: out.Reals["loss"], label: out.Ints["label"], confident: out.Ints["confident"], doubt: out.Reals["doubt"], confusion: by.confusion,
+		loss: out.Reals["loss"], label: out.Ints["label"], confident: out.Ints["confident"],
+		doubt: out.Reals["doubt"], confusion: by.confusion,
 	}
 	for i, reached := range out.Reals["reached"] {
 		if reached < 0 {
@@ -221,7 +233,8 @@ func (n *net) evaluator(t *table, part *tensor.Variable) (*problem.Evaluator, er
 		return tensor.Where(p.Lt(n.limits.Node()), tensor.Const(-1), p)
 	}
 	e, err := problem.NewEvaluator(n.ex, rows, 0, nil, []problem.PerRow{
-		{Name: "loss", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return tensor.CrossEntropy(logits(b), of(b, "label")) }},
+		{Name: "loss", Type: tensor.Real,
+			Of: func(b problem.Batch) *tensor.Node { return tensor.CrossEntropy(logits(b), of(b, "label")) }},
 		{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
 		{Name: "confident", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return masked(b).ArgMax() }},
 		{Name: "reached", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node { return masked(b).MaxOver(1) }},

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,13 +33,15 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 			return err
 		}
 		if c.held != nil {
-			v["controls."+c.name+".held_out_error"], v["controls."+c.name+".held_out_log_loss"] = mean(c.held.wrong), mean(c.held.loss)
+			v["controls."+c.name+".held_out_error"] = mean(c.held.wrong)
+			v["controls."+c.name+".held_out_log_loss"] = mean(c.held.loss)
 		}
 	}
 	if end.held != nil {
 		v["held_out_error"], v["held_out_log_loss"] = mean(end.held.wrong), mean(end.held.loss)
 		if v["held_out_error"] == 0 {
-			g.r.Warn("no held-out trusted row is judged wrong: %d rows are too few to tell good runs from better ones", len(end.held.rows))
+			g.r.Warn("no held-out trusted row is judged wrong: %d rows are too few to tell good runs from better ones",
+				len(end.held.rows))
 		}
 	}
 	ranked := g.rank(end)
@@ -54,15 +58,18 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 			flagged++
 		}
 	}
-	g.r.Counts["rows"], g.r.Counts["flagged"], g.r.Counts["trusted"] = int64(len(ranked)), int64(flagged), int64(len(g.trust))
+	g.r.Counts["rows"], g.r.Counts["flagged"] = int64(len(ranked)), int64(flagged)
+	g.r.Counts["trusted"] = int64(len(g.trust))
 	g.r.Counts["classes"] = int64(g.data.Classes)
-	g.r.Texts["what_to_do"] = fmt.Sprintf("look at the %d flagged rows of suspects.csv, from the top: row is the 0-based place in the training file", flagged)
+	g.r.Texts["what_to_do"] = fmt.Sprintf("look at the %d flagged rows of suspects.csv, from the top: row is the "+
+		"0-based place in the training file", flagged)
 	if g.r.Texts["rule"] = "flagged: the suggested label is another than the given one"; end.found != nil {
 		g.r.Texts["rule"] = "flagged: found by confident learning"
 	}
 	g.keepSettings(end)
 	g.pictures(ranked)
-	scaling := params.Values{}.And("standardize.mean", g.data.Scaler.Mean...).And("standardize.deviation", g.data.Scaler.Deviation...)
+	scaling := params.Values{}.And("standardize.mean", g.data.Scaler.Mean...).And("standardize.deviation",
+		g.data.Scaler.Deviation...)
 	network := scaling
 	for _, a := range end.net.start.Layout {
 		network = network.AndShaped(a.Name, a.Shape, end.net.start.Like(end.y).Of(a.Name))
@@ -79,7 +86,8 @@ const (
 // pictures are the contact sheet of the most suspect images, and the confusion of given and suggested labels.
 func (g *guided) pictures(ranked []verdict) {
 	if k := g.data.Classes; k <= mostHeated {
-		h := experiments.Heat{Name: "confusion", X: "suggested label", Y: "given label (share of its rows, logarithmic)", Values: make([][]float64, k)}
+		h := experiments.Heat{Name: "confusion", X: "suggested label",
+			Y: "given label (share of its rows, logarithmic)", Values: make([][]float64, k)}
 		sums := make([]float64, k)
 		for c := range h.Values {
 			h.Values[c] = make([]float64, k)
@@ -106,7 +114,8 @@ func (g *guided) pictures(ranked []verdict) {
 		for _, v := range row {
 			sheet.Pixels = append(sheet.Pixels, (v-least)/max(most-least, 1e-30))
 		}
-		sheet.Captions = append(sheet.Captions, fmt.Sprintf("%d: %s > %s", w.row, g.class(w.given), g.class(w.suggested)))
+		sheet.Captions = append(sheet.Captions, fmt.Sprintf("%d: %s > %s", w.row, g.class(w.given),
+			g.class(w.suggested)))
 	}
 	g.r.Images = []experiments.Grid{sheet}
 }
@@ -186,7 +195,8 @@ func (g *guided) class(c int32) string { return g.env.Data.ClassName(c) }
 
 // listing is verdicts as a table.
 func (g *guided) listing(name string, rows []verdict) experiments.Table {
-	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "p_right", "weight", "flagged"}}
+	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "p_right",
+		"weight", "flagged"}}
 	for _, w := range rows {
 		weight, flagged := "", "0"
 		if !math.IsNaN(w.weight) {
@@ -196,7 +206,8 @@ func (g *guided) listing(name string, rows []verdict) experiments.Table {
 			flagged = "1"
 		}
 		t.Rows = append(t.Rows, []string{
-			strconv.Itoa(int(w.row)), g.class(w.given), g.class(w.suggested), experiments.Number(math.Exp(-w.loss)), experiments.Number(math.Exp(-w.doubt)), weight, flagged,
+			strconv.Itoa(int(w.row)), g.class(w.given), g.class(w.suggested), experiments.Number(math.Exp(-w.loss)),
+			experiments.Number(math.Exp(-w.doubt)), weight, flagged,
 		})
 	}
 	return t
@@ -205,7 +216,8 @@ func (g *guided) listing(name string, rows []verdict) experiments.Table {
 // tables are the list of suspects and the cleaned labels.
 func (g *guided) tables(ranked []verdict) {
 	cleaned := experiments.Table{Name: "labels", Columns: []string{"row", "label"}}
-	for _, w := range slices.SortedFunc(slices.Values(ranked), func(a, b verdict) int { return cmp.Compare(a.row, b.row) }) {
+	for _, w := range slices.SortedFunc(slices.Values(ranked),
+		func(a, b verdict) int { return cmp.Compare(a.row, b.row) }) {
 		label := w.given
 		if w.flagged {
 			label = w.suggested
@@ -260,7 +272,8 @@ func (g *guided) truth(ranked []verdict) {
 		}
 	}
 	v := g.r.Scalars
-	v["auc"], v["p_at_k"], v["recall"] = experiments.AUC(score, changed), float64(first)/float64(wrong), float64(both)/float64(wrong)
+	v["auc"], v["p_at_k"], v["recall"] = experiments.AUC(score,
+		changed), float64(first)/float64(wrong), float64(both)/float64(wrong)
 	if flagged > 0 {
 		v["precision"] = float64(both) / float64(flagged)
 	}
@@ -268,9 +281,9 @@ func (g *guided) truth(ranked []verdict) {
 }
 
 // expect estimates how many of the flagged rows are wrong, on trusted rows that the method was not trained on, whose
-// labels are flipped on purpose the way the flagged rows say that labels are: class t turns into g as often as rows given
-// g and suggested t are flagged. With e the share flagged of trusted rows as they are, h that of flipped ones and f that
-// of the training rows, a share ν = (f - e)/(h - e) of labels is wrong, and ν h / f of the flagged rows.
+// labels are flipped on purpose the way the flagged rows say that labels are: class t turns into g as often as rows
+// given g and suggested t are flagged. With e the share flagged of trusted rows as they are, h that of flipped ones and
+// f that of the training rows, a share ν = (f - e)/(h - e) of labels is wrong, and ν h / f of the flagged rows.
 func (g *guided) expect(end *ending, ranked []verdict) {
 	if end.held == nil || end.found != nil {
 		return
@@ -321,8 +334,10 @@ func (g *guided) expect(end *ending, ranked []verdict) {
 	se := math.Sqrt(max(e, 1/n) * (1 - min(e, 1-1/n)) / n)
 	v := g.r.Scalars
 	v["expected_precision"], v["expected_recall"] = precision(e), h
-	g.r.Texts["expected"] = fmt.Sprintf("of the flagged rows about %.0f %% are expected to be wrong (%.0f to %.0f %%), and about %.0f %% of the wrong labels to be flagged: "+
-		"estimated on %d held-out trusted rows whose labels were flipped on purpose", 100*precision(e), 100*precision(min(1, e+2*se)), 100*precision(max(0, e-2*se)), 100*h, int(n))
+	g.r.Texts["expected"] = fmt.Sprintf("of the flagged rows about %.0f %% are expected to be wrong (%.0f to %.0f "+
+		"%%), and about %.0f %% of the wrong labels to be flagged: "+
+		"estimated on %d held-out trusted rows whose labels were flipped on purpose",
+		100*precision(e), 100*precision(min(1, e+2*se)), 100*precision(max(0, e-2*se)), 100*h, int(n))
 }
 
 // keepSettings writes down all that was used, also what was chosen here.
@@ -330,11 +345,18 @@ func (g *guided) keepSettings(end *ending) {
 	n, v := end.net, g.r.Scalars
 	_, outer := n.upperSize(g.r.Texts["form"])
 	for name, x := range map[string]float64{
-		"reg": n.Reg, "step": n.stepFor(), "outer_step": outer, "iterations_of_a_round": float64(n.iterationsFor(g.data.Train.N())), "rounds": rounds,
-		"batch": float64(n.Batch), "start_steps": startSteps, "start_step": n.spec.startStep(g.rows.train.dim), "corrupt": g.Corrupt,
-		"train": float64(len(g.all)), "trusted": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
+		"reg": n.Reg, "step": n.stepFor(), "outer_step": outer, "rounds": rounds,
+		"iterations_of_a_round": float64(n.iterationsFor(g.data.Train.N())),
+		"batch":                 float64(n.Batch), "start_steps": startSteps, "corrupt": g.Corrupt,
+		"start_step": n.spec.startStep(g.rows.train.dim),
+		"train":      float64(len(g.all)), "trusted": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
 	} {
 		v["settings."+name] = x
+	}
+	g.r.Flags["settings.certificate"] = g.Certificate
+	g.r.Texts["versions.go"], g.r.Texts["versions.bilevel"] = runtime.Version(), "unknown"
+	if build, ok := debug.ReadBuildInfo(); ok {
+		g.r.Texts["versions.bilevel"] = build.Main.Version // with the commit, where it was built from one
 	}
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
 	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted

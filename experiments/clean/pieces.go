@@ -11,9 +11,9 @@ import (
 // stageOfPieces is the name of the only stage that checkpoints of the guided forms have.
 const stageOfPieces = "pieces"
 
-// pieces are what the finished parts of a cell have left, by name: parameters of trained models, and those after the last
-// finished round of a run. A cell that goes on takes them from its checkpoint in place of computing them, and since every
-// part depends on the configuration, the seed and earlier parts alone, it ends with the same bits.
+// pieces are what the finished parts of a cell have left, by name: parameters of trained models, and those after the
+// last finished round of a run. A cell that goes on takes them from its checkpoint in place of computing them, and
+// since every part depends on the configuration, the seed and earlier parts alone, it ends with the same bits.
 type pieces struct {
 	keeper *experiments.Keeper
 	log    *experiments.Log

@@ -90,7 +90,8 @@ func TestCleanObjectives(t *testing.T) {
 			return bound.Oracle().At(side, b.x.Node(), b.y.Node(), bound.All(side), params.TrainFrozen, nil)
 		}
 		return []tensor.Update{
-			{Var: value, Value: tensor.Concat(0, at(problem.Lower).Value().Reshape(1), at(problem.Upper).Value().Reshape(1))},
+			{Var: value, Value: tensor.Concat(0, at(problem.Lower).Value().Reshape(1),
+				at(problem.Upper).Value().Reshape(1))},
 			{Var: grad, Value: at(problem.Lower).GradX()},
 		}
 	})

@@ -13,8 +13,8 @@ func noted(run string, part, round int) string {
 	return fmt.Sprintf("%s, part %d: right and wrong after round %d", run, part, round)
 }
 
-// note keeps how a model does after a round of a run: the rows that it gets right and wrong of those trusted rows that the
-// run leaves out and, in the run with all of them, of the test rows. Nothing is decided by these figures.
+// note keeps how a model does after a round of a run: the rows that it gets right and wrong of those trusted rows that
+// the run leaves out and, in the run with all of them, of the test rows. Nothing is decided by these figures.
 func (g *guided) note(ctx context.Context, n *net, run string, part, round int, y []float64, hold []int32) error {
 	table, labels := g.rows.trusted, g.data.Trusted
 	if run == cleaning {
@@ -38,7 +38,8 @@ func (g *guided) note(ctx context.Context, n *net, run string, part, round int, 
 	return g.keep.put(map[string][]float64{noted(run, part, round): {right, wrong}})
 }
 
-// curve is the errors over the rounds: of the chosen form on held-out trusted rows and, with all trusted rows, on the test.
+// curve is the errors over the rounds: of the chosen form on held-out trusted rows and, with all trusted rows, on the
+// test.
 func (g *guided) curve(chosen string, iterations int) {
 	share := func(run string, round int) float64 {
 		right, wrong := 0.0, 0.0
@@ -66,7 +67,8 @@ func (g *guided) curve(chosen string, iterations int) {
 func (g *guided) warnOfRowsNeverDrawn(n *net) {
 	rows := float64(len(g.all))
 	if never := neverDrawn(rows, rounds*float64(n.iterationsFor(len(g.all)))*float64(n.Batch)); never > 0.001*rows {
-		g.r.Warn("about %.0f of the %.0f training rows were never drawn in the rounds: --iters %d would draw nearly all",
+		g.r.Warn("about %.0f of the %.0f training rows were never drawn in the rounds: --iters %d would draw "+
+			"nearly all",
 			never, rows, int(math.Ceil(7*rows/float64(rounds*n.Batch))))
 	}
 }

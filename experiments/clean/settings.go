@@ -49,7 +49,8 @@ func (c Config) CheckChoices() error {
 			found = found || n == choice.name
 		}
 		if !found {
-			return fmt.Errorf("unknown %s %q (there are %s)%s", choice.what, choice.name, strings.Join(choice.of, ", "), nearest.Hint(choice.name, choice.of))
+			return fmt.Errorf("unknown %s %q (there are %s)%s", choice.what, choice.name,
+				strings.Join(choice.of, ", "), nearest.Hint(choice.name, choice.of))
 		}
 	}
 	return nil

@@ -10,8 +10,6 @@ import (
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers"
-	"bilevel/solvers/hypergrad"
-	"bilevel/solvers/linear"
 	"bilevel/solvers/minimize"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -52,7 +50,8 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 			err = errors.Join(err, t.close())
 		}
 	}()
-	label := problem.PerRow{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return t.logits(t.y.Node(), b).ArgMax() }}
+	label := problem.PerRow{Name: "label", Type: tensor.Int,
+		Of: func(b problem.Batch) *tensor.Node { return t.logits(t.y.Node(), b).ArgMax() }}
 	for _, p := range []struct {
 		part   *part
 		set    *data.Set
@@ -62,7 +61,10 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 			return nil, err
 		}
 		metrics := []problem.Metric{
-			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node { return models.Mistakes(t.logits(t.y.Node(), b), b.Get("label")) }},
+			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node {
+				return models.Mistakes(t.logits(t.y.Node(), b),
+					b.Get("label"))
+			}},
 			{Name: "loss", Of: func(b problem.Batch) *tensor.Node { return t.losses(t.y.Node(), b) }},
 		}
 		if p.part.evaluator, err = problem.NewEvaluator(ex, p.part.rows, 0, metrics, p.perRow); err != nil {
@@ -95,15 +97,17 @@ func (t *task) build() *problem.Problem {
 			},
 		},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight, t.data.Train.N()), Rows: t.val.rows, Sampler: problem.WithReplacement(t.Batch),
+			Start: params.Repeat(startWeight,
+				t.data.Train.N()), Rows: t.val.rows, Sampler: problem.WithReplacement(t.Batch),
 			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return t.losses(y.Flat(), rows).Mean() },
 		},
 		Mu: 2 * t.Reg,
 	}
 }
 
-// logitsAtOnce bounds the logits that the certificate holds at a time; more rows than that go in pieces.
-const logitsAtOnce = 1 << 23
+// logitsAtOnce bounds the logits that the certificate and the baselines hold at a time; more rows than that go in
+// pieces.
+const logitsAtOnce = 1 << 21
 
 // certify computes the hypergradient at the end, on all rows, with its error.
 func (t *task) certify(ctx context.Context, env *experiments.Env, r *experiments.Record) (err error) {
@@ -112,8 +116,7 @@ func (t *task) certify(ctx context.Context, env *experiments.Env, r *experiments
 	if err != nil {
 		return err
 	}
-	implicit := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-3, MaxSteps: 200, FromZero: true}, Rows: max(64, logitsAtOnce/t.data.Classes)}
-	e, err := implicit.Prepare(b, t.x, t.y)
+	e, err := certifier(t.data.Classes).Prepare(b, t.x, t.y)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -177,15 +180,19 @@ func (t *task) trained(ctx context.Context, rows *data.Set) (testError float64, 
 	if err != nil {
 		return 0, false, err
 	}
-	only := problem.Problem{Name: "baseline", Upper: t.problem.Upper, Lower: problem.Level{Start: t.start, Rows: on, Value: t.problem.Lower.Value}}
+	only := problem.Problem{Name: "baseline", Upper: t.problem.Upper,
+		Lower: problem.Level{Start: t.start, Rows: on, Value: t.problem.Lower.Value}}
 	b, err := only.Bind(t.ex)
 	if err != nil {
 		return 0, false, err
 	}
 	sc.Own(b.Close)
-	m, err := baseline.Prepare(t.ex, func(y *tensor.Node) *tensor.Node {
-		return t.losses(y, b.All(problem.Lower)).Mean().Add(models.SquaredNorm(y).Scale(t.Reg))
-	}, t.start.Size())
+	m, err := baseline.PrepareRows(minimize.RowsObjective{
+		Bound: b, Rows: max(64, logitsAtOnce/t.data.Classes),
+		Value: func(y *tensor.Node, rows problem.Batch) *tensor.Node {
+			return t.losses(y, rows).Mean().Add(models.SquaredNorm(y).Scale(t.Reg))
+		},
+	})
 	if err != nil {
 		return 0, false, err
 	}

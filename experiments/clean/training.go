@@ -63,7 +63,9 @@ func again(train func(factor float64) error) error {
 }
 
 // lower is a problem without an upper level: the mean over rows of a table plus R.
-func (n *net) lower(name string, t *table, rows []int32, y0 params.Values, weight func(row *tensor.Node) *tensor.Node) *problem.Problem {
+func (n *net) lower(
+	name string, t *table, rows []int32, y0 params.Values, weight func(row *tensor.Node) *tensor.Node,
+) *problem.Problem {
 	value := func(_, y problem.Vars, b problem.Batch) *tensor.Node {
 		row := b.Get("row")
 		loss := n.at(y.Flat(), t, row)
@@ -73,8 +75,9 @@ func (n *net) lower(name string, t *table, rows []int32, y0 params.Values, weigh
 		return loss.Mean().Add(n.regularizer(y.Flat()))
 	}
 	return &problem.Problem{
-		Name:  name,
-		Lower: problem.Level{Start: y0, Rows: problem.Rows{"row": problem.Ints(rows)}, Sampler: problem.WithReplacement(n.Batch), Value: value},
+		Name: name,
+		Lower: problem.Level{Start: y0, Rows: problem.Rows{"row": problem.Ints(rows)},
+			Sampler: problem.WithReplacement(n.Batch), Value: value},
 		Upper: problem.Level{Start: params.Vector(0), Value: value},
 	}
 }
@@ -85,10 +88,15 @@ func (n *net) lower(name string, t *table, rows []int32, y0 params.Values, weigh
 //
 // No two trainings of a model in one run have the same name: results are kept under it.
 func (n *net) fit(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) ([]float64, error) {
-	return n.keep.of(n.spec.name+", "+name, func() ([]float64, error) { return n.fitted(ctx, name, t, rows, steps, seed) })
+	return n.keep.of(n.spec.name+", "+name, func() ([]float64,
+		error) {
+		return n.fitted(ctx, name, t, rows, steps, seed)
+	})
 }
 
-func (n *net) fitted(ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64) (y []float64, err error) {
+func (n *net) fitted(
+	ctx context.Context, name string, t *table, rows []int32, steps int, seed uint64,
+) (y []float64, err error) {
 	return y, again(func(factor float64) error {
 		rate := n.spec.startStep(t.dim) * factor
 		b, err := n.lower(name, t, rows, n.start, nil).Bind(n.ex)
@@ -97,7 +105,8 @@ func (n *net) fitted(ctx context.Context, name string, t *table, rows []int32, s
 		}
 		e, err := engine.New(b, engine.Spec{
 			Name: name, Seed: seed,
-			State: []engine.Array{{Name: "y", Values: n.start.Flat}, {Name: "u", Values: make([]float64, n.start.Size())}},
+			State: []engine.Array{{Name: "y", Values: n.start.Flat},
+				{Name: "u", Values: make([]float64, n.start.Size())}},
 			Rates: []engine.Rate{engine.Schedule("linear").Scaled("step", rate, steps)},
 			Phases: []engine.Phase{{
 				Draws: []engine.Draw{{Of: problem.Lower}},
@@ -151,7 +160,8 @@ func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int3
 // run does the rounds. In each, with the model y at hand, p_i the probability that the given label g_i is right (see
 // judgement.doubt) clipped to [0.02, 0.98], s_i the model's most probable label, and weights
 //
-//	table: w_i = sigmoid(log(p_i/(1-p_i)) + x[g_i, s_i]), x from 0     rows: w_i = sigmoid(x_i), x_i from log(p_i/(1-p_i))
+//	table: w_i = sigmoid(log(p_i/(1-p_i)) + x[g_i, s_i]), x from 0
+//	rows:  w_i = sigmoid(x_i), x_i from log(p_i/(1-p_i))
 //	none:  w_i = p_i
 //
 // SOBA goes on from y on
@@ -162,7 +172,8 @@ func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int3
 // what their rounds leave is kept under it. each hears of the model that the rounds begin with, as round 0, and of that
 // after each round.
 func (n *net) run(
-	ctx context.Context, name, form string, labels, train, trusted []int32, y0 []float64, seed uint64, each func(round int, y []float64) error,
+	ctx context.Context, name, form string, labels, train, trusted []int32, y0 []float64, seed uint64,
+	each func(round int, y []float64) error,
 ) (out *rounded, err error) {
 	return out, again(func(factor float64) error {
 		key := fmt.Sprintf("%s, %s, %s, steps times %g", n.spec.name, name, form, factor)
@@ -226,7 +237,8 @@ func (n *net) runOnce(
 
 // pieces is what the rounds so far leave, and take reads it back: the number of those rounds.
 func (o *rounded) pieces(key string, rounds int) map[string][]float64 {
-	return map[string][]float64{key + ": rounds": {float64(rounds)}, key + ": y": o.y, key + ": before": o.before, key + ": x": o.x}
+	return map[string][]float64{key + ": rounds": {float64(rounds)}, key + ": y": o.y, key + ": before": o.before,
+		key + ": x": o.x}
 }
 
 func (o *rounded) take(from map[string][]float64, key string) (rounds int) {
@@ -236,7 +248,9 @@ func (o *rounded) take(from map[string][]float64, key string) (rounds int) {
 	return rounds
 }
 
-func (n *net) oneRound(ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int) error {
+func (n *net) oneRound(
+	ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int,
+) error {
 	j, err := n.look(ctx, out.y, labels)
 	if err != nil {
 		return err
@@ -302,7 +316,8 @@ func (n *net) bilevel(form string, train, trusted []int32, y0 params.Values, siz
 		},
 	}
 	p.Upper = problem.Level{
-		Start: params.Repeat(0, size), Rows: problem.Rows{"row": problem.Ints(trusted)}, Sampler: problem.WithReplacement(n.Batch),
+		Start: params.Repeat(0,
+			size), Rows: problem.Rows{"row": problem.Ints(trusted)}, Sampler: problem.WithReplacement(n.Batch),
 		Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node {
 			return n.at(y.Flat(), n.rows.trusted, b.Get("row")).Mean()
 		},
@@ -311,9 +326,12 @@ func (n *net) bilevel(form string, train, trusted []int32, y0 params.Values, siz
 }
 
 // engine is SOBA with step sizes that fall within each round; without an upper level, gradient steps of y alone.
-func (n *net) engine(b *problem.Bound, form string, iterations int, step, outer float64, seed uint64) (*engine.Engine, error) {
+func (n *net) engine(
+	b *problem.Bound, form string, iterations int, step, outer float64, seed uint64,
+) (*engine.Engine, error) {
 	falling := func(name string, step float64) engine.Rate {
-		return engine.Rate{Name: name, At: func(k int) float64 { return step * (1 - float64(k%iterations)/float64(iterations)) }}
+		return engine.Rate{Name: name,
+			At: func(k int) float64 { return step * (1 - float64(k%iterations)/float64(iterations)) }}
 	}
 	if form == formNone {
 		return engine.New(b, engine.Spec{

@@ -43,6 +43,7 @@ func Write(path string, write func(io.Writer) error) (err error) {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	pause(path)
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}

@@ -139,16 +139,12 @@ func (d *decoder) fail(format string, args ...any) {
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
 		k: k, v: v, p: &program{kernel: k, widths: map[int32]int{}}, frames: map[string]*frame{},
+		imm32: map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 		refused: map[string]bool{},
-		imm32:   map[uint32]int32{}, imm64: map[uint64]int32{}, sysReg: map[string]int32{}, symReg: map[symbolKey]int32{},
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
 	d.free = 4
-	errs := d.layoutShared()
-	if c := k.fn.Cluster; max(c[0], 1)*max(c[1], 1)*max(c[2], 1) > 1 {
-		errs = append(errs, fmt.Errorf("kernel %s: clusters of %d x %d x %d blocks (PTX ISA 7.8, sm_90) are not supported",
-			k.Name, max(c[0], 1), max(c[1], 1), max(c[2], 1)))
-	}
+	errs := append(d.layoutShared(), d.clusters()...)
 	d.enter(k.fn)
 	for len(d.queue) > 0 {
 		d.f = d.queue[0]
@@ -345,10 +341,7 @@ func (d *decoder) function() (errs []error) {
 		d.in, d.meta, d.src, d.mods = &d.p.code[len(d.p.code)-1], &d.p.meta[len(d.p.meta)-1], src, src.Mods
 		d.guess = guesses[i]
 		if err := d.instruction(fused[i]); err != nil {
-			if what := d.meta.text + err.Error(); !d.refused[what] { // once, for its first line
-				d.refused[what] = true
-				errs = append(errs, fmt.Errorf("kernel %s, line %d: %s: %w", d.k.Name, src.Line, d.meta.text, err))
-			}
+			errs = append(errs, d.once(err)...)
 		}
 	}
 	// A body that ends without ret falls into this one.

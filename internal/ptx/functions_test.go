@@ -123,7 +123,8 @@ func TestRefusedByName(t *testing.T) {
 	}
 }
 
-// A kernel for clusters is refused, unless each has one block; what is missing is said once, however often it is called.
+// A kernel for clusters is refused, unless each has one block; what is missing is said once, however often it is
+// called.
 func TestRefusedOnce(t *testing.T) {
 	for clusters, message := range map[string]string{
 		"":                            "",

@@ -25,12 +25,15 @@ func (d *decoder) guesses() map[int]scope {
 				}
 			})
 		}
-		copied := src.Op == "mov" || src.Op == "cvta"
-		if copied && len(src.Args) == 2 && src.Args[0].Kind == syntax.Register && src.Args[1].Kind == syntax.Register {
-			copies[src.Args[0].Name] = append(copies[src.Args[0].Name], src.Args[1].Name)
+		if (src.Op == "mov" || src.Op == "cvta") && len(src.Args) == 2 {
+			to, of := src.Args[0], src.Args[1]
+			if to.Kind == syntax.Register && of.Kind == syntax.Register {
+				copies[to.Name] = append(copies[to.Name], of.Name)
+			}
 		}
 	}
-	origin := func(op syntax.Operand) syntax.Operand { // of an address, behind copies that are its register's only value
+	// origin is an address behind copies that are its register's only value.
+	origin := func(op syntax.Operand) syntax.Operand {
 		for range copies { // as many steps at most: registers may be copies of each other
 			if writes[op.Name] == 1 && len(copies[op.Name]) == 1 {
 				op.Name = copies[op.Name][0]

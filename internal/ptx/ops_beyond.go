@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -58,4 +59,27 @@ func (d *decoder) beyond() string {
 		return f.what + " (" + f.since + ") are not supported"
 	}
 	return ""
+}
+
+// clusters refuses a kernel whose clusters have more than one block.
+func (d *decoder) clusters() []error {
+	c := d.k.fn.Cluster
+	for i := range c {
+		c[i] = max(c[i], 1)
+	}
+	if c == [3]int{1, 1, 1} {
+		return nil
+	}
+	return []error{fmt.Errorf("kernel %s: clusters of %d x %d x %d blocks (PTX ISA 7.8, sm_90) are not supported",
+		d.k.Name, c[0], c[1], c[2])}
+}
+
+// once gives why the instruction at hand is refused its place, and nothing where it is refused like one before.
+func (d *decoder) once(err error) []error {
+	what := d.meta.text + err.Error()
+	if d.refused[what] {
+		return nil
+	}
+	d.refused[what] = true
+	return []error{fmt.Errorf("kernel %s, line %d: %s: %w", d.k.Name, d.src.Line, d.meta.text, err)}
 }

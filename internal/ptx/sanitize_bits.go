@@ -20,7 +20,7 @@ func (w *warp) undefinedBits(off int32, lane int, wide bool) uint64 {
 	switch {
 	case w.known[off>>2]>>lane&1 != 0:
 		return 0
-	case w.partly[off>>2]>>lane&1 == 0:
+	case w.undefined == nil || w.partly[off>>2]>>lane&1 == 0:
 		return w.whole(wide)
 	case wide:
 		return w.undefined[int(off)/8+lane]
@@ -45,11 +45,13 @@ func (w *warp) setUndefined(off int32, lane int, wide bool, u uint64) {
 	}
 	w.known[off>>2] &^= bit
 	if u == w.whole(wide) {
-		w.partly[off>>2] &^= bit
+		if w.undefined != nil {
+			w.partly[off>>2] &^= bit
+		}
 		return
 	}
-	if w.undefined == nil {
-		w.undefined = make([]uint64, len(w.file))
+	if w.undefined == nil { // few programs have such bits
+		w.undefined, w.partly = make([]uint64, len(w.file)), make([]uint32, len(w.known))
 	}
 	w.partly[off>>2] |= bit
 	if wide {

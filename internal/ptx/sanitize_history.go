@@ -136,8 +136,8 @@ func (c *cell) read(now *mark, past *[warpSize]uint32) {
 	c.reads[1], c.reads[0] = c.reads[0], *now
 }
 
-// wrote enters a store. An atomic that keeps the value stands beside the one that has made it: that one tells whose lock
-// it is.
+// wrote enters a store. An atomic that keeps the value stands beside the one that has made it: that one tells whose
+// lock it is.
 func (c *cell) wrote(now *mark, past *[warpSize]uint32) {
 	old := &c.write
 	if now.scope != scopeWeak {

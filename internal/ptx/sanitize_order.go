@@ -9,11 +9,11 @@ import "math/bits"
 // that thread knew at the fence. An acquire is a strong load or atomic that reads it, if it carries .acquire or a
 // fence of its thread comes after it. Atomics in between pass a release on, other stores end it. The scopes of all of
 // them, fences included, must reach from one thread to the other. In four places the rules here are wider than the
-// letter of the model, where much sound code relies on it: the ordinary load that a loop of compare and swap begins with
-// does not race with atomics (see guesses); a barrier of the block stands for the reader's fence, and
-// so does an atomic that reads the release of a flag or counter (the last block of a reduction seldom has another),
-// though not of a lock; and what threads have fenced before a barrier, others may release behind it. A lock is
-// released by the thread whose atomic was the last to change it.
+// letter of the model, where much sound code relies on it: the ordinary load that begins a loop of compare and swap
+// does not race with atomics (see guesses); a barrier of the block stands for the reader's fence, and so does an atomic
+// that reads the release of a flag or counter (the last block of a reduction seldom has another), though not of a lock;
+// and what threads have fenced before a barrier, others may release behind it. A lock is released by the thread whose
+// atomic was the last to change it.
 
 // A scope is how far a strong access or a fence reaches.
 type scope uint8

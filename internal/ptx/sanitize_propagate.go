@@ -137,7 +137,9 @@ func (s *sanitizer) propagate(w *warp, in *instr, meta *meta, m, ok, unsure uint
 	for i, d := range meta.defs {
 		w.known[d.off>>2] |= m &^ bad
 		w.known[d.off>>2] &^= unsure
-		w.partly[d.off>>2] &^= unsure
+		if w.undefined != nil {
+			w.partly[d.off>>2] &^= unsure
+		}
 		size := w.prog.widths[d.off]
 		for k := range results {
 			r := &results[k]

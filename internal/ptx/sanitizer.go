@@ -101,7 +101,6 @@ func (s *sanitizer) attach(b *block) {
 	b.sync = y
 	for _, w := range b.warps {
 		w.known = make([]uint32, len(s.image))
-		w.partly = make([]uint32, len(s.image))
 		w.localShade = newShade(len(w.local))
 	}
 }

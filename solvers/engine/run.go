@@ -11,8 +11,8 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Limits say when a run ends and who hears of it. Iterations is required; every other field may stay zero, which
-// switches off what it stands for.
+// Limits say when a run ends and which functions it calls meanwhile. Iterations is required; a rule or a function that
+// is left at its zero value is not used.
 type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
@@ -23,7 +23,7 @@ type Limits struct {
 	Every int
 	// Record sees the run at iteration 0, at each multiple of Every and at the end. Its time does not count.
 	Record func(Progress) error
-	// Progress hears of every look of the host.
+	// Progress is called with the number of iterations done whenever the host looks at the run.
 	Progress func(done int)
 	// One goroutine, which is not the one that called Run, calls Record, Progress and Monitor. Where Run returns with
 	// Outcome.Busy, one of these calls may still be going on until Outcome.Idle is closed; no other call follows.
@@ -38,8 +38,9 @@ type Limits struct {
 	Monitor  func(Progress) (float64, error)
 	Patience int
 
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped. A record
-	// that was being made when the snapshot was taken is made again.
+	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped; where it is
+	// of the last iteration, only the end is left. A record that was being made when the snapshot was taken is made
+	// again.
 	Resume *Snapshot
 	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
 	// last one is Outcome.Last, which the caller saves. Its time does not count.
@@ -155,7 +156,7 @@ func (e *Engine) checkLimits(l Limits) error {
 			"between two", e.spec.Name)
 	case l.Patience > 0 && l.Monitor == nil:
 		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
-	case l.Resume != nil && l.Resume.Iteration >= l.Iterations:
+	case l.Resume != nil && l.Resume.Iteration > l.Iterations:
 		return fmt.Errorf("%s: the snapshot has done %d of %d iterations: there is nothing left to do",
 			e.spec.Name, l.Resume.Iteration, l.Iterations)
 	}
@@ -274,7 +275,7 @@ func (r *run) gone() bool {
 
 // iterate runs until a limit is met.
 func (r *run) iterate(ctx context.Context) (Status, error) {
-	if r.recorded < r.k && (r.k == 0 || r.Every > 0 && r.k%r.Every == 0) {
+	if r.recorded < r.k && (r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0) {
 		if status, err := r.record(); err != nil || status != Finished {
 			return status, err
 		}

@@ -339,6 +339,35 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// A snapshot of the last iteration, which a process that was killed as it ended leaves, gives the end of the run. The
+// record of the end is made again only where the snapshot does not have it.
+func TestResumeAtTheEnd(t *testing.T) {
+	spec := descent(0.1)
+	p := newToy(1, 1).problem()
+	var snapshots []*engine.Snapshot
+	keep := func(s *engine.Snapshot) error {
+		snapshots = append(snapshots, s)
+		return nil
+	}
+	want := run(t, start(t, p, spec), engine.Limits{Iterations: 5, CheckpointEvery: 1, Checkpoint: keep})
+	last := snapshots[len(snapshots)-1]
+	require.Equal(t, 5, last.Iteration)
+	for recorded, records := range map[int]int{5: 0, 4: 1} {
+		from, made := *last, 0
+		from.Recorded = recorded
+		limits := engine.Limits{Iterations: 5, Resume: &from, Record: func(p engine.Progress) error {
+			require.Equal(t, 5, p.Iteration)
+			made++
+			return nil
+		}}
+		got := run(t, start(t, p, spec), limits)
+		require.Equal(t, want.Status, got.Status)
+		require.Equal(t, want.Last.Arrays, got.Last.Arrays)
+		require.Equal(t, want.Counts, got.Counts)
+		require.Equal(t, records, made)
+	}
+}
+
 func TestLimitsRefuse(t *testing.T) {
 	spec := descent(0.1)
 	p := newToy(1, 1).problem()
@@ -360,7 +389,7 @@ func TestLimitsRefuse(t *testing.T) {
 		{engine.Limits{Iterations: 1, Tolerance: 1}, "say with Every how many iterations lie between two"},
 		{engine.Limits{Iterations: 1, Patience: 1, Every: 1}, "patience wants a Monitor"},
 		{engine.Limits{Iterations: 1, Patience: 1, Monitor: monitor}, "say with Every"},
-		{engine.Limits{Iterations: 5, Resume: good}, "has done 5 of 5 iterations: there is nothing left to do"},
+		{engine.Limits{Iterations: 4, Resume: good}, "has done 5 of 4 iterations: there is nothing left to do"},
 		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Seed++ })},
 			"cannot go on with a snapshot of descent on toy with seed 12"},
 		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Algorithm = "soba" })},

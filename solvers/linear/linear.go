@@ -115,7 +115,8 @@ func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 // Advice says what to try after such an outcome; it is empty for Converged.
 func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }
 
-// Norm is the Euclidean norm of a vector whose squares may overflow or vanish: it is taken in units of scaleOf.
+// Norm is the Euclidean norm of a vector, also where the squares of its elements overflow or vanish: the elements are
+// divided by a number of the size of the largest one first.
 func Norm(n *tensor.Node) *tensor.Node {
 	scale := scaleOf(n)
 	return n.Div(scale).Norm().Mul(scale)

@@ -45,7 +45,7 @@ func (p *Problem) Bind(ex *tensor.Executor) (*Bound, error) {
 	return b, nil
 }
 
-// Oracle builds and counts, from zero.
+// Oracle makes an oracle of the problem, whose counts begin at zero.
 func (b *Bound) Oracle() *Oracle { return &Oracle{b: b} }
 
 // Set is a level's set, ready for building nodes; nil where there is none.

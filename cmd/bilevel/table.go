@@ -1,0 +1,391 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/experiments/table"
+	"bilevel/internal/plainyaml"
+
+	"github.com/spf13/cobra"
+)
+
+// tableFlags are the flags of `bilevel table`.
+type tableFlags struct {
+	common
+	seeds   int
+	set     []string
+	workers int
+	shard   string
+	dry     bool
+	list    bool
+	retry   bool
+	every   time.Duration
+	show    string // the form of progress
+	worker  bool   // this process was started by another that writes the results
+	trial   string
+}
+
+func (a *app) table() *cobra.Command {
+	f := &tableFlags{}
+	c := &cobra.Command{
+		Use:   "table RECIPE",
+		Short: "Run a table: methods at settings over seeds, on any number of processes",
+		Long: `table runs every cell of a recipe, a YAML file or one of those built in (--list), and compares its
+methods: mean and standard deviation over the seeds, paired differences with intervals, and what they cost. Each
+cell has a folder of its own: the same command goes on where it was stopped, several processes may work in one
+folder, and a cell that fails is a row with its reason. See docs/table.md.`,
+		Example: `  bilevel table --list
+  bilevel table optimizers --dry-run
+  bilevel table optimizers --seeds 5 --set epochs=2 --workers 2`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.list {
+				return a.listRecipes()
+			}
+			if len(args) != 1 {
+				return usagef("table wants one recipe: a file that ends with .yaml, or one of %s",
+					strings.Join(table.BuiltIn(), ", "))
+			}
+			return a.runTable(c.Context(), f, args[0])
+		},
+	}
+	fs := c.Flags()
+	fs.SortFlags = false
+	fs.IntVar(&f.seeds, "seeds", 0, "run with the seeds 1 to N (default: the recipe's)")
+	fs.StringArrayVar(&f.set, "set", nil,
+		"NAME=VALUE: a setting of every cell, whatever the recipe says of it; repeat it for more")
+	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
+	fs.StringVar(&f.shard, "shard", "", "I/N: only each N-th cell, beginning with the I-th, as for array jobs")
+	fs.BoolVar(&f.dry, "dry-run", false,
+		"print the cells and what they are expected to take, and run no more than a short trial of each row")
+	fs.BoolVar(&f.list, "list", false, "list the recipes that are built in")
+	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
+	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
+	registerProgress(fs, &f.show)
+	f.registerDevice(c)
+	f.registerMemory(c)
+	f.registerTF32(c)
+	f.registerResults(c, "folder of results (default results/table-RECIPE)")
+	fs.BoolVar(&f.worker, "worker", false, "")
+	fs.StringVar(&f.trial, "trial", "", "")
+	for _, name := range []string{"worker", "trial"} {
+		fs.MarkHidden(name)
+	}
+	c.AddCommand(a.mergeTables())
+	return c
+}
+
+func (a *app) listRecipes() error {
+	for _, name := range table.BuiltIn() {
+		text, err := table.Text(name)
+		if err != nil {
+			return err
+		}
+		r, err := table.Parse(text)
+		if err != nil {
+			return err
+		}
+		cells := len(r.Methods) * len(r.Seeds)
+		for _, axis := range r.Vary {
+			cells *= len(axis.Values)
+		}
+		fmt.Fprintf(a.stdout, "%-12s %s (%d cells)\n", name, r.Title, cells)
+	}
+	return nil
+}
+
+// readRecipe reads a file or a built-in recipe, and puts the flags over it.
+func (f *tableFlags) readRecipe(name string) (*table.Recipe, error) {
+	var text []byte
+	var err error
+	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || filepath.Base(name) != name {
+		if text, err = os.ReadFile(name); err != nil {
+			return nil, fmt.Errorf("the recipe cannot be read: %w", err)
+		}
+	} else if text, err = table.Text(name); err != nil {
+		return nil, err
+	}
+	r, err := table.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("recipe %s: %w", name, err)
+	}
+	if f.seeds != 0 {
+		r.Seeds = table.FirstSeeds(f.seeds)
+	}
+	for _, s := range f.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, usagef("--set %s sets nothing: wants NAME=VALUE", s)
+		}
+		r.Set(key, scalar(value))
+	}
+	return r, nil
+}
+
+// scalar is a text as YAML reads it where it is a single value, else the text itself.
+func scalar(text string) any {
+	values, err := plainyaml.Parse([]byte("value: " + text))
+	if err != nil || len(values) != 1 {
+		return text
+	}
+	switch v := values[0].Value.(type) {
+	case bool, int64, uint64, float64:
+		return v
+	}
+	return text
+}
+
+// checkTable refuses flags that can never work.
+func (f *tableFlags) checkTable() (table.Shard, error) {
+	if f.command.Flags().Changed("seeds") && (f.seeds < 1 || f.seeds > table.MostCells) {
+		return table.Shard{}, usagef("--seeds %d: wants 1 to %d", f.seeds, table.MostCells)
+	}
+	if f.workers < 1 || f.workers > 1024 {
+		return table.Shard{}, usagef("--workers %d: wants 1 to 1024", f.workers)
+	}
+	if _, err := f.limit(); err != nil {
+		return table.Shard{}, err
+	}
+	if err := checkPace(f.every, f.show); err != nil {
+		return table.Shard{}, err
+	}
+	return table.ParseShard(f.shard)
+}
+
+// tables are the experiments as rows of tables have them: settings go the way of a configuration file.
+func (a *app) tables(f *common) (list []table.Application) {
+	sets := map[[2]string]*data.Dataset{}
+	for _, build := range a.applications() {
+		makeRun := func(settings map[string]any) (*table.Run, error) {
+			p := build()
+			p.flags.quiet = f.quiet
+			for _, key := range sortedNames(settings) {
+				if slices.Contains(ofTable, key) {
+					return nil, usagef("settings: %s is of the table and not of a cell", key)
+				}
+				if err := p.flags.assign(p.Command, "settings", key, settings[key]); err != nil {
+					return nil, err
+				}
+			}
+			if err := errors.Join(p.flags.applySets(p.Command), p.check()); err != nil {
+				return nil, err
+			}
+			name := [2]string{p.flags.data, p.flags.label}
+			if sets[name] == nil {
+				set, err := a.openData(&p.flags.common)
+				if err != nil {
+					return nil, err
+				}
+				sets[name] = set
+			}
+			x, config, _, err := p.settings(sets[name])
+			return &table.Run{Experiment: x, Config: config, Data: sets[name]}, err
+		}
+		list = append(list, table.Application{Name: build().Name(), Make: makeRun})
+	}
+	return list
+}
+
+// ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
+var ofTable = []string{"device", "threads", "memory", "tf32", "seed", "seeds"}
+
+func sortedNames(settings map[string]any) (names []string) {
+	for name := range settings {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// runTable works off a recipe.
+func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
+	shard, err := f.checkTable()
+	if err != nil {
+		return err
+	}
+	r, err := f.readRecipe(name)
+	if err != nil {
+		return err
+	}
+	if f.out == "" {
+		base := filepath.Base(name)
+		f.out = filepath.Join("results", "table-"+strings.TrimSuffix(base, filepath.Ext(base)))
+	}
+	t, err := table.Expand(r, a.tables(&f.common))
+	if err != nil {
+		return err
+	}
+	if f.trial != "" {
+		return a.tryCell(ctx, f, t)
+	}
+	store := &experiments.Store{
+		Dir: f.out, Resume: true, Every: f.every, Version: versionText(),
+		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+	}
+	folder, err := table.Open(t, store)
+	if err != nil {
+		return err
+	}
+	if f.dry {
+		return a.dryRun(ctx, f, t, folder, shard)
+	}
+	if err := checkWritable(f.out); err != nil {
+		return err
+	}
+	if !f.worker {
+		if err := folder.Write(r); err != nil {
+			return err
+		}
+	}
+	if f.retry {
+		if err := folder.Retry(t); err != nil {
+			return err
+		}
+	}
+	if f.workers > 1 {
+		err = a.startWorkers(ctx, f, t, folder, shard)
+	} else {
+		err = a.work(ctx, f, t, folder, shard)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command",
+			folder.Done(t), len(t.Cells))
+	}
+	if err != nil || f.worker {
+		return err
+	}
+	return a.finishTable(&f.common, t, folder)
+}
+
+// work does cells in this process.
+func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *table.Folder, shard table.Shard) error {
+	if f.worker {
+		ctx = untilClosed(ctx, os.Stdin)
+	}
+	limit, err := f.limit()
+	if err != nil {
+		return err
+	}
+	dev, err := f.openDevice()
+	if err != nil {
+		return err
+	}
+	info := dev.Info()
+	folder.Store.Device = info.Name + " (" + info.Detail + ")"
+	p := newProgress(a.stderr, f.quiet)
+	p.json = f.show == progressJSON
+	w := table.Worker{
+		Folder: folder, Table: t, Shard: shard, Device: dev,
+		Env: experiments.Env{Memory: limit, Stage: p.stage, Progress: p.set, Note: p.say},
+		Begin: func(c table.Cell) {
+			p.end()
+			p.prefix = fmt.Sprintf("%s (%d of %d cells done): ", t.Title(c), folder.Done(t), len(t.Cells))
+		},
+		Wait: func(n int, by string) {
+			p.end()
+			if !f.quiet {
+				fmt.Fprintf(a.stderr, "waiting for cells that other processes have, %d, one of them %s\n", n, by)
+			}
+		},
+	}
+	err = w.Run(ctx)
+	p.end()
+	if ctx.Err() != nil { // the device may still be in an iteration: the process ends without waiting for it
+		return err
+	}
+	return errors.Join(err, dev.Close())
+}
+
+// finishTable writes the results of what is done so far, and shows them.
+func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error {
+	outcomes, err := folder.Outcomes(t)
+	if err != nil {
+		return err
+	}
+	result := table.Summarize(t, outcomes)
+	recipe, err := t.Recipe.YAML()
+	if err != nil {
+		return err
+	}
+	if err := result.Write(f.out, versionText(), string(recipe)); err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	if !f.quiet {
+		var w io.Writer = a.stdout
+		if f.json {
+			w = a.stderr
+		}
+		if err := result.Show(w); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\ntable.csv, differences.csv, cells.csv, table.md, table.tex, report.html: %s\n", f.out)
+	}
+	if f.json {
+		text, err := json.Marshal(result)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stdout, "%s\n", text)
+	}
+	if result.Failed > 0 {
+		return fmt.Errorf("%d of %d cells failed; %s says why, and --retry runs them again",
+			result.Failed, result.Cells, filepath.Join(f.out, "table.md"))
+	}
+	return nil
+}
+
+// mergeTables joins the folders of shards.
+func (a *app) mergeTables() *cobra.Command {
+	f := &common{}
+	c := &cobra.Command{
+		Use:   "merge FOLDER...",
+		Short: "Join the folders of a table's shards, and write the results of what they have",
+		Example: `  bilevel table optimizers --shard 1/2 --out part1
+  bilevel table optimizers --shard 2/2 --out part2
+  bilevel table merge part1 part2 --out whole`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, dirs []string) error {
+			if len(dirs) == 0 {
+				return usagef("table merge wants the folders of a table's shards")
+			}
+			if f.out == "" {
+				f.out = dirs[0]
+			}
+			r, err := table.ReadRecipe(dirs[0])
+			if err != nil {
+				return err
+			}
+			t, err := table.Expand(r, a.tables(f))
+			if err != nil {
+				return err
+			}
+			if err := checkWritable(f.out); err != nil {
+				return err
+			}
+			folder, err := table.Open(t, &experiments.Store{Dir: f.out, Resume: true, Version: versionText()})
+			if err != nil {
+				return err
+			}
+			if err := folder.Merge(t, dirs); err != nil {
+				return err
+			}
+			if err := folder.Write(r); err != nil {
+				return err
+			}
+			return a.finishTable(f, t, folder)
+		},
+	}
+	f.registerResults(c, "folder of the whole table (default: the first one)")
+	return c
+}

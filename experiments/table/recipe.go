@@ -1,0 +1,390 @@
+// Package table runs tables: methods at settings over seeds, from a recipe. Every cell is a run in a folder of its own,
+// so that any number of processes may work off one table, and what is shown is computed from the cells' records alone.
+package table
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"bilevel/experiments"
+	"bilevel/internal/nearest"
+	"bilevel/internal/plainyaml"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Recipe says which cells a table has: every method at every combination of the varied settings, with every seed.
+type Recipe struct {
+	Title      string         `json:"title"`
+	Experiment string         `json:"experiment"` // of methods that name none
+	Settings   map[string]any `json:"settings"`   // of every cell, by their names in configuration files
+	Methods    []Method       `json:"methods"`
+	Vary       []Axis         `json:"vary"`
+	Measures   []string       `json:"measures"` // scalars that are shown; none: what the experiments show first
+	Compare    [][2]string    `json:"compare"`  // A, B: the difference A - B; none: each method against the first
+	Seeds      []uint64       `json:"-"`        // a folder's table may be given more
+	Version    string         `json:"-"`        // of the program that a folder belongs to; "" in recipes of people
+}
+
+// Method is a named choice of settings, which go before those of every cell.
+type Method struct {
+	Name       string         `json:"name"`
+	Experiment string         `json:"experiment"`
+	Settings   map[string]any `json:"settings"`
+}
+
+// Axis is a setting that takes several values.
+type Axis struct {
+	Name   string `json:"name"`
+	Values []any  `json:"values"`
+}
+
+// MostCells is how many cells a table may have: far above what anyone runs, and keeps a slip of the pen from filling
+// the memory.
+const MostCells = 100_000
+
+//go:embed recipes
+var recipes embed.FS
+
+// BuiltIn lists the names of the recipes that the program brings along.
+func BuiltIn() (names []string) {
+	entries, _ := recipes.ReadDir("recipes") // it is embedded
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+	}
+	return names
+}
+
+// Text is the recipe of a built-in name.
+func Text(name string) ([]byte, error) {
+	text, err := recipes.ReadFile(path.Join("recipes", name+".yaml"))
+	if err != nil {
+		names := BuiltIn()
+		return nil, experiments.Usagef("there is no recipe %q (built in are %s; a file's name ends with .yaml)%s",
+			name, strings.Join(names, ", "), nearest.Hint(name, names))
+	}
+	return text, nil
+}
+
+// Parse reads a recipe. Its errors are of usage, and one sentence.
+func Parse(text []byte) (*Recipe, error) {
+	values, err := plainyaml.Parse(text)
+	if err != nil {
+		return nil, experiments.Usagef("not the YAML of a recipe: %v", err)
+	}
+	r := &Recipe{Settings: map[string]any{}}
+	if err := (section{"", values}).read(map[string]func(any) error{
+		"title":      textTo(&r.Title),
+		"experiment": textTo(&r.Experiment),
+		"version":    textTo(&r.Version),
+		"settings":   r.readSettings,
+		"methods":    r.readMethods,
+		"vary":       r.readVary,
+		"seeds":      r.readSeeds,
+		"measures":   r.readMeasures,
+		"compare":    r.readCompare,
+	}); err != nil {
+		return nil, oneLine(err)
+	}
+	if err := r.check(); err != nil {
+		return nil, oneLine(err)
+	}
+	return r, nil
+}
+
+// oneLine is an error of usage whose text, which quotes what was read, is one line that can be looked at.
+func oneLine(err error) error {
+	const most = 300
+	text := []rune(strings.Join(strings.Fields(err.Error()), " "))
+	if len(text) > most {
+		text = append(text[:most], '…')
+	}
+	return experiments.Usagef("%s", string(text))
+}
+
+// section is a part of a recipe, with the name that errors call it by.
+type section struct {
+	name   string
+	values yaml.MapSlice
+}
+
+// read gives each value to the function of its key, and refuses other keys.
+func (s section) read(to map[string]func(any) error) error {
+	for _, item := range s.values {
+		key := fmt.Sprint(item.Key)
+		f, ok := to[key]
+		if key == "command" && s.name == "" {
+			return experiments.Usagef("this is a configuration of `bilevel %v` and no recipe", item.Value)
+		}
+		if !ok {
+			var names []string
+			for name := range to {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			return experiments.Usagef("unknown key %q of a recipe (there are %s)%s", key, strings.Join(names, ", "),
+				nearest.Hint(key, names))
+		}
+		if err := f(item.Value); err != nil {
+			return experiments.Usagef("%s: %v", key, err)
+		}
+	}
+	return nil
+}
+
+func textTo(to *string) func(any) error {
+	return func(v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return fmt.Errorf("%v: wants a text", v)
+		}
+		*to = s
+		return nil
+	}
+}
+
+func names(v any) (yaml.MapSlice, error) {
+	m, ok := v.(yaml.MapSlice)
+	if !ok && v != nil {
+		return nil, fmt.Errorf("%v: wants names with values", v)
+	}
+	return m, nil
+}
+
+func list(v any) ([]any, error) {
+	l, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%v: wants a list", v)
+	}
+	return l, nil
+}
+
+// readInto puts settings, which are single values or lists of them, into a map.
+func readInto(to map[string]any, v any) error {
+	m, err := names(v)
+	for _, item := range m {
+		if l, ok := item.Value.([]any); ok {
+			for _, one := range l {
+				if !single(one) {
+					return fmt.Errorf("%v is %v: wants single values in its list", item.Key, item.Value)
+				}
+			}
+		} else if !single(item.Value) {
+			return fmt.Errorf("%v is %v: wants a value or a list", item.Key, item.Value)
+		}
+		to[fmt.Sprint(item.Key)] = item.Value
+	}
+	return err
+}
+
+// single tells whether a value is a text, a number or true or false.
+func single(v any) bool {
+	switch v.(type) {
+	case string, bool, int64, uint64, float64:
+		return true
+	}
+	return false
+}
+
+func (r *Recipe) readSettings(v any) error { return readInto(r.Settings, v) }
+
+func (r *Recipe) readMethods(v any) error {
+	m, err := names(v)
+	for _, item := range m {
+		method := Method{Name: fmt.Sprint(item.Key), Settings: map[string]any{}}
+		if err := readInto(method.Settings, item.Value); err != nil {
+			return fmt.Errorf("%s: %w", method.Name, err)
+		}
+		if x, ok := method.Settings["experiment"]; ok {
+			delete(method.Settings, "experiment")
+			method.Experiment = fmt.Sprint(x)
+		}
+		r.Methods = append(r.Methods, method)
+	}
+	return err
+}
+
+func (r *Recipe) readVary(v any) error {
+	m, err := names(v)
+	for _, item := range m {
+		values, err := list(item.Value)
+		if err != nil {
+			return fmt.Errorf("%v is %w", item.Key, err)
+		}
+		for i, one := range values {
+			if !single(one) {
+				return fmt.Errorf("%v is %v: wants single values in its list", item.Key, item.Value)
+			}
+			if slices.Contains(values[:i], one) {
+				return fmt.Errorf("%v has %v twice", item.Key, one)
+			}
+		}
+		r.Vary = append(r.Vary, Axis{fmt.Sprint(item.Key), values})
+	}
+	return err
+}
+
+// readSeeds takes a number of seeds, 1 to it, or a list of seeds.
+func (r *Recipe) readSeeds(v any) error {
+	r.Seeds = nil
+	if n, ok := v.(uint64); ok && n <= MostCells {
+		r.Seeds = FirstSeeds(int(n))
+		return nil
+	}
+	values, err := list(v)
+	if err != nil {
+		return fmt.Errorf("%v: wants how many, at most %d, or a list of them", v, MostCells)
+	}
+	for _, one := range values {
+		seed, ok := one.(uint64)
+		if !ok || slices.Contains(r.Seeds, seed) {
+			return fmt.Errorf("%v: wants different whole numbers from 0 on", v)
+		}
+		r.Seeds = append(r.Seeds, seed)
+	}
+	return nil
+}
+
+// FirstSeeds are 1 to n.
+func FirstSeeds(n int) []uint64 {
+	seeds := make([]uint64, n)
+	for i := range seeds {
+		seeds[i] = uint64(i + 1)
+	}
+	return seeds
+}
+
+func (r *Recipe) readMeasures(v any) error {
+	values, err := list(v)
+	for _, one := range values {
+		r.Measures = append(r.Measures, fmt.Sprint(one))
+	}
+	return err
+}
+
+func (r *Recipe) readCompare(v any) error {
+	values, err := list(v)
+	for _, one := range values {
+		pair, ok := one.([]any)
+		if !ok || len(pair) != 2 {
+			return fmt.Errorf("%v: wants pairs, [A, B] for the difference A - B", v)
+		}
+		r.Compare = append(r.Compare, [2]string{fmt.Sprint(pair[0]), fmt.Sprint(pair[1])})
+	}
+	return err
+}
+
+// check refuses a recipe that has no cells, too many, or names of methods that it does not have.
+func (r *Recipe) check() error {
+	var methods []string
+	for _, m := range r.Methods {
+		methods = append(methods, m.Name)
+	}
+	for _, pair := range r.Compare {
+		for _, name := range pair {
+			if !slices.Contains(methods, name) {
+				return experiments.Usagef("compare: there is no method %q%s", name, nearest.Hint(name, methods))
+			}
+		}
+		if pair[0] == pair[1] {
+			return experiments.Usagef("compare: %s with itself", pair[0])
+		}
+	}
+	cells := len(r.Methods) * len(r.Seeds)
+	for i, a := range r.Vary {
+		cells *= len(a.Values)
+		if cells > MostCells {
+			break
+		}
+		for _, b := range r.Vary[:i] {
+			if a.Name == b.Name {
+				return experiments.Usagef("vary: %s is there twice", a.Name)
+			}
+		}
+	}
+	if cells > MostCells {
+		return experiments.Usagef("the recipe has more than %d cells", MostCells)
+	}
+	if cells == 0 {
+		return experiments.Usagef("the recipe has no cells: it wants methods, seeds, and values in vary")
+	}
+	return nil
+}
+
+// Set gives a setting one value in every cell, whatever the recipe says of it.
+func (r *Recipe) Set(name string, value any) {
+	r.Settings[name] = value
+	for _, m := range r.Methods {
+		if _, ok := m.Settings[name]; ok {
+			m.Settings[name] = value
+		}
+	}
+	for i := range r.Vary {
+		if r.Vary[i].Name == name {
+			r.Vary[i].Values = []any{value}
+		}
+	}
+}
+
+// YAML is the recipe as text that Parse takes, with the seeds as a list.
+func (r *Recipe) YAML() ([]byte, error) {
+	methods := yaml.MapSlice{}
+	for _, m := range r.Methods {
+		settings := sorted(m.Settings)
+		if m.Experiment != "" {
+			settings = append(yaml.MapSlice{{Key: "experiment", Value: m.Experiment}}, settings...)
+		}
+		methods = append(methods, yaml.MapItem{Key: m.Name, Value: settings})
+	}
+	vary := yaml.MapSlice{}
+	for _, a := range r.Vary {
+		vary = append(vary, yaml.MapItem{Key: a.Name, Value: a.Values})
+	}
+	all := yaml.MapSlice{}
+	if r.Version != "" {
+		all = yaml.MapSlice{{Key: "version", Value: r.Version}}
+	}
+	return yaml.Marshal(append(all, yaml.MapSlice{
+		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
+		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
+		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
+		{Key: "compare", Value: orEmpty(r.Compare)},
+	}...))
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func sorted(settings map[string]any) yaml.MapSlice {
+	out := yaml.MapSlice{}
+	for name, value := range settings {
+		out = append(out, yaml.MapItem{Key: name, Value: value})
+	}
+	slices.SortFunc(out, func(a, b yaml.MapItem) int { return strings.Compare(a.Key.(string), b.Key.(string)) })
+	return out
+}
+
+// difference names the first part in which two recipes differ but for their seeds, "" where there is none.
+func difference(there, here *Recipe) string {
+	var a, b map[string]json.RawMessage
+	for to, r := range map[*map[string]json.RawMessage]*Recipe{&a: there, &b: here} {
+		text, err := json.Marshal(r)
+		if err != nil || json.Unmarshal(text, to) != nil {
+			return "one of the two is no recipe"
+		}
+	}
+	for _, part := range []string{"experiment", "settings", "methods", "vary", "measures", "compare", "title"} {
+		if string(a[part]) != string(b[part]) {
+			return fmt.Sprintf("%s is %s there and %s here", part, a[part], b[part])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,166 @@
+package table
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const small = `
+title: made up
+experiment: invented
+settings: {data: a}
+methods:
+  one: {size: 1}
+  two: {size: 2, kind: x}
+vary:
+  noise: [0, 0.5]
+seeds: 3
+measures: [loss]
+`
+
+func parse(t *testing.T, text string) *Recipe {
+	t.Helper()
+	r, err := Parse([]byte(text))
+	require.NoError(t, err)
+	return r
+}
+
+func TestParse(t *testing.T) {
+	r := parse(t, small)
+	require.Equal(t, []Method{
+		{Name: "one", Settings: map[string]any{"size": uint64(1)}},
+		{Name: "two", Settings: map[string]any{"size": uint64(2), "kind": "x"}},
+	}, r.Methods)
+	require.Equal(t, []Axis{{"noise", []any{uint64(0), 0.5}}}, r.Vary)
+	require.Equal(t, []uint64{1, 2, 3}, r.Seeds)
+	require.Equal(t, []uint64{7, 4}, parse(t, strings.Replace(small, "seeds: 3", "seeds: [7, 4]", 1)).Seeds)
+	for _, name := range BuiltIn() {
+		text, err := Text(name)
+		require.NoError(t, err)
+		require.NotEmpty(t, parse(t, string(text)).Title)
+	}
+	require.GreaterOrEqual(t, len(BuiltIn()), 2)
+}
+
+func TestRecipesRefused(t *testing.T) {
+	for change, want := range map[string]string{
+		"title>titel":                            `unknown key "titel" of a recipe (there are compare, experiment,`,
+		"vary>varry":                             `did you mean "vary"?`,
+		"seeds: 3>seeds: 0":                      "the recipe has no cells",
+		"seeds: 3>seeds: []":                     "the recipe has no cells",
+		"seeds: 3>seeds: [1, 1]":                 "wants different whole numbers",
+		"seeds: 3>seeds: -1":                     "seeds: -1: wants how many",
+		"seeds: 3>seeds: many":                   "seeds: many: wants how many",
+		"[0, 0.5]>[]":                            "the recipe has no cells",
+		"[0, 0.5]>[1, 1]":                        "vary: noise has 1 twice",
+		"[0, 0.5]>1":                             "vary: noise is 1: wants a list",
+		"[0, 0.5]>[[1], 2]":                      "wants single values in its list",
+		"seeds: 3>seeds: 50000":                  "more than 100000 cells",
+		"{data: a}>{data: {b: c}}":               "settings: data is",
+		"{data: a}>[1]":                          "settings: [1]: wants names with values",
+		"{data: a}>{data: null}":                 "wants a value or a list",
+		"title: made up>title: [1]":              "title: [1]: wants a text",
+		"title: made up>command: train":          "this is a configuration of `bilevel train` and no recipe",
+		"measures: [loss]>compare: [[one]]":      "wants pairs",
+		"measures: [loss]>compare: [[a, b]]":     `there is no method "a"`,
+		"measures: [loss]>compare: [[two, tow]]": `did you mean "two"?`,
+		"measures: [loss]>compare: [[two, two]]": "two with itself",
+		"seeds: 3>seeds: [3":                     "not the YAML of a recipe",
+	} {
+		from, to, _ := strings.Cut(change, ">")
+		require.Contains(t, small, from)
+		_, err := Parse([]byte(strings.Replace(small, from, to, 1)))
+		require.ErrorContains(t, err, want, change)
+	}
+	_, err := Parse(nil)
+	require.ErrorContains(t, err, "the recipe has no cells")
+	_, err = Text("optimizer")
+	require.ErrorContains(t, err, `did you mean "optimizers"?`)
+}
+
+// What a folder writes down is a recipe of the same table.
+func TestYAMLIsARecipe(t *testing.T) {
+	r := parse(t, small+"compare: [[two, one]]\n")
+	r.Version = "v1"
+	text, err := r.YAML()
+	require.NoError(t, err)
+	require.Equal(t, r, parse(t, string(text)))
+
+	other := parse(t, small)
+	require.Contains(t, difference(r, other), "compare is")
+	r.Compare, r.Seeds = nil, []uint64{9}
+	require.Empty(t, difference(r, other), "a table may be given more seeds")
+	other.Set("size", uint64(3))
+	require.Contains(t, difference(r, other), `settings is {"data":"a"} there and {"data":"a","size":3} here`)
+}
+
+func TestSet(t *testing.T) {
+	r := parse(t, small)
+	r.Set("size", 5)
+	r.Set("noise", 0.1)
+	r.Set("kind", "y")
+	require.Equal(t, map[string]any{"size": 5}, r.Methods[0].Settings)
+	require.Equal(t, map[string]any{"size": 5, "kind": "y"}, r.Methods[1].Settings)
+	require.Equal(t, []Axis{{"noise", []any{0.1}}}, r.Vary)
+	require.Equal(t, "y", r.Settings["kind"])
+}
+
+func TestParseShard(t *testing.T) {
+	for text, want := range map[string]Shard{"": {1, 1}, "1/1": {1, 1}, "3/8": {3, 8}} {
+		s, err := ParseShard(text)
+		require.NoError(t, err)
+		require.Equal(t, want, s)
+	}
+	for _, text := range []string{
+		"0/3", "4/3", "1", "1/", "/3", "a/b", "1/3/5", "1/3x", "-1/3", "01/3", " 1/3", "1/0",
+	} {
+		_, err := ParseShard(text)
+		require.ErrorContains(t, err, "wants I/N with I from 1 to N", text)
+	}
+	seen := map[int]int{}
+	for i := 1; i <= 3; i++ {
+		for k := range 10 {
+			if (Shard{i, 3}).Has(k) {
+				seen[k]++
+			}
+		}
+	}
+	require.Len(t, seen, 10)
+	for k, n := range seen {
+		require.Equal(t, 1, n, k)
+	}
+}
+
+// A recipe that is read is written as one that reads the same; nothing crashes.
+func FuzzRecipe(f *testing.F) {
+	f.Add([]byte(small))
+	for _, name := range BuiltIn() {
+		text, _ := Text(name)
+		f.Add(text)
+	}
+	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\n" +
+		"vary: {x: [.nan, -0, 1e5, \"1\", yes]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := Parse(text)
+		if err != nil {
+			if text := err.Error(); text == "" || strings.Contains(text, "\n") || len(text) > 1500 {
+				t.Errorf("an error of %d bytes: %q", len(text), text)
+			}
+			return
+		}
+		again, err := r.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := Parse(again)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, again)
+		}
+		if fmt.Sprint(*r) != fmt.Sprint(*second) {
+			t.Fatalf("%v\nbecame\n%v\nby\n%s", *r, *second, again)
+		}
+	})
+}

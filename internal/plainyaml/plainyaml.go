@@ -1,0 +1,59 @@
+// Package plainyaml reads the YAML that people write as settings: names and values, of a size that a person writes.
+package plainyaml
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	mostBytes = 1 << 18
+	mostDepth = 50 // of brackets and indentation, far above what settings need
+)
+
+// Parse reads a text of names and values, in the text's order. Values are nil, bool, int64 or uint64, float64, string,
+// []any and yaml.MapSlice. Anchors and aliases are refused, since a few lines of them stand for gigabytes. Its error is
+// one line.
+func Parse(text []byte) (yaml.MapSlice, error) {
+	if len(text) > mostBytes {
+		return nil, fmt.Errorf("the file has %d bytes: settings have at most %d", len(text), mostBytes)
+	}
+	if err := check(text); err != nil {
+		return nil, err
+	}
+	var values yaml.MapSlice
+	if err := yaml.UnmarshalWithOptions(text, &values, yaml.UseOrderedMap()); err != nil {
+		line, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
+		return nil, errors.New(line)
+	}
+	return values, nil
+}
+
+// check refuses what the parser would take without bound.
+func check(text []byte) error {
+	open, line, entries := 0, 0, 0 // entries: the dashes of one line, each of which opens a list
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.AnchorType, token.AliasType:
+			return fmt.Errorf("line %d: %s is an anchor or alias, which settings do not have", t.Position.Line, t.Value)
+		case token.MappingStartType, token.SequenceStartType:
+			open++
+		case token.MappingEndType, token.SequenceEndType:
+			open--
+		case token.SequenceEntryType, token.MappingKeyType:
+			if t.Position.Line != line {
+				line, entries = t.Position.Line, 0
+			}
+			entries++
+		}
+		if open+entries > mostDepth || t.Position.IndentNum > 8*mostDepth {
+			return fmt.Errorf("line %d: more than %d levels", t.Position.Line, mostDepth)
+		}
+	}
+	return nil
+}
