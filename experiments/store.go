@@ -84,6 +84,39 @@ func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
 	return nil, p, nil
 }
 
+// CheckResume refuses a folder that holds cells, but none of these: one whose configuration was changed since. Its
+// error says what differs.
+func (s *Store) CheckResume(cells []Cell) error {
+	var others []string
+	entries, err := os.ReadDir(filepath.Join(s.Dir, "cells"))
+	if err != nil && !isMissing(err) {
+		return err
+	}
+	for _, e := range entries {
+		others = append(others, e.Name())
+	}
+	for _, c := range cells {
+		key, err := c.Key()
+		if err != nil || slices.Contains(others, key) {
+			return err
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	dir := s.Folder(others[0])
+	difference := ""
+	if p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors")); err == nil {
+		here, err := json.Marshal(cells[0])
+		if err != nil {
+			return err
+		}
+		difference = ": " + Difference(p.Cell, here)
+	}
+	return fmt.Errorf("%s holds cells of another configuration%s; begin anew in another folder with --out", s.Dir,
+		difference)
+}
+
 // Record is the record of a cell that is finished, nil where it is not.
 func (s *Store) Record(key string) (*Record, error) {
 	path := filepath.Join(s.Folder(key), RecordFile)

@@ -56,3 +56,29 @@ func TestStoreIsHeldWhileItWrites(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, dev.Close())
 }
+
+// A folder of another configuration is refused with the difference; one that also holds cells of an earlier run is not.
+func TestResumeOfAnotherConfiguration(t *testing.T) {
+	type config struct {
+		Step float64 `json:"step"`
+	}
+	cell := func(step float64) []Cell { return SeedCells("saving", config{step}, []uint64{1}) }
+	store := &Store{Dir: t.TempDir()}
+	require.NoError(t, store.CheckResume(cell(0.1)), "there is nothing")
+	key, err := cell(0.1)[0].Key()
+	require.NoError(t, err)
+	keeper := &Keeper{store: store, cell: cell(0.1)[0], key: key}
+	snapshot := &engine.Snapshot{Iteration: 1, Arrays: map[string][]float64{"y": {1}}}
+	require.NoError(t, keeper.Save("one", snapshot, NewLog("iteration")))
+	require.NoError(t, store.CheckResume(cell(0.1)))
+	require.EqualError(t, store.CheckResume(cell(0.2)), store.Dir+" holds cells of another configuration: step is 0.1 "+
+		"there, 0.2 here; begin anew in another folder with --out")
+	require.NoError(t, store.finish(key, NewRecord()))
+	require.EqualError(t, store.CheckResume(cell(0.2)), store.Dir+" holds cells of another configuration; begin anew "+
+		"in another folder with --out")
+	other, err := cell(0.2)[0].Key()
+	require.NoError(t, err)
+	_, err = store.begin(other)
+	require.NoError(t, err)
+	require.NoError(t, store.CheckResume(cell(0.2)))
+}

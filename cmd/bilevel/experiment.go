@@ -154,6 +154,11 @@ func (a *app) runExperiment(p *application) error {
 		First:  func() error { return f.write(c, f.out, config) },
 		Hold:   func() func() { a.writing.Lock(); return a.writing.Unlock },
 	}
+	if f.resume != "" {
+		if err := store.CheckResume(cells); err != nil {
+			return errors.Join(err, dev.Close())
+		}
+	}
 	progress := newProgress(a.stderr, f.quiet)
 	progress.json = f.show == progressJSON
 	env := experiments.Env{Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say}
