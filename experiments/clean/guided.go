@@ -279,13 +279,13 @@ func (g *guided) warnOfEquals(end *ending, controls []*control) {
 		wrong, se := gain(end.held.wrong, c.held.wrong)
 		se = max(se, 1/float64(len(end.held.rows))) // equal answers on so many rows do not make models equal
 		if most := wrong + errorsWide*se; most > worthKnowing {
-			names = append(names, fmt.Sprintf("%s (%+.1f points there, at most about %+.1f)", c.title, 100*wrong,
-				100*most))
+			names = append(names, fmt.Sprintf("%s (%.1f %%, so at most about %.1f points better)", c.title,
+				100*mean(c.held.wrong), 100*most))
 		}
 	}
 	if len(names) > 0 {
-		g.r.Warn("%d held-out trusted rows cannot exclude that a simpler way gives a more accurate model than the "+
-			"cleaned one (%.1f %% wrong there): %s; more trusted rows would tell",
+		g.r.Warn("on %d held-out trusted rows the cleaned model is wrong for %.1f %%, which is too few rows to tell "+
+			"whether it is more accurate than %s; more trusted rows would tell",
 			len(end.held.rows), 100*mean(end.held.wrong), strings.Join(names, ", "))
 	}
 }
