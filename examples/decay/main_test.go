@@ -56,3 +56,29 @@ func TestIsShort(t *testing.T) {
 		}
 	}
 }
+
+// The README shows this program: every line of its Go code is here, in the same order.
+func TestReadmeShowsIt(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(readme), "```go\n")
+	shown, _, found := strings.Cut(shown, "```")
+	if !found {
+		t.Fatal("the README has no Go code")
+	}
+	rest := string(text)
+	for line := range strings.Lines(shown) {
+		if strings.TrimSpace(line) == "…" {
+			continue
+		}
+		if _, rest, found = strings.Cut(rest, line); !found {
+			t.Errorf("the README has a line that main.go has not, or not there: %s", line)
+		}
+	}
+}
