@@ -107,5 +107,5 @@ func ExampleRecord() {
 	r.Warn("%d rows are few", 100)
 	text, err := r.MarshalJSON()
 	fmt.Println(string(text), err)
-	// Output: {"controls":{"all":0.25},"device":"","key":"","rows":100,"seed":0} <nil>
+	// Output: {"controls":{"all":0.25},"device":"","key":"","rows":100,"seed":0,"warnings":["100 rows are few"]} <nil>
 }

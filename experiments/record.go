@@ -21,6 +21,7 @@ type Record struct {
 	Counts  map[string]int64   // whole numbers
 	Texts   map[string]string
 	Flags   map[string]bool
+	Lists   map[string][]string // a name at its number, such as those of classes
 
 	Curve       Curve
 	Tables      []Table
@@ -95,6 +96,7 @@ type Implicit struct {
 func NewRecord() *Record {
 	return &Record{
 		Scalars: map[string]float64{}, Counts: map[string]int64{}, Texts: map[string]string{}, Flags: map[string]bool{},
+		Lists: map[string][]string{},
 	}
 }
 
@@ -130,9 +132,12 @@ func (r *Record) Count(c problem.Counts) {
 	}
 }
 
-// MarshalJSON writes the scalars, counts, texts and flags as one object, names with dots as objects in it.
+// MarshalJSON writes the scalars, counts, texts, flags and lists as one object, names with dots as objects in it, and
+// the warnings as a list, which is empty where there are none.
 func (r *Record) MarshalJSON() ([]byte, error) {
-	out := map[string]any{"seed": r.Seed, "device": r.Device, "key": r.Key}
+	out := map[string]any{
+		"seed": r.Seed, "device": r.Device, "key": r.Key, "warnings": append([]string{}, r.Warnings...),
+	}
 	put := func(name string, v any) {
 		at := out
 		parts := strings.Split(name, ".")
@@ -160,6 +165,9 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 		put(name, v)
 	}
 	for name, v := range r.Flags {
+		put(name, v)
+	}
+	for name, v := range r.Lists {
 		put(name, v)
 	}
 	return json.Marshal(out)

@@ -210,7 +210,7 @@ func TestRecordJSON(t *testing.T) {
 		"hypergradient": {"control": null, "error": 0.25, "implicit_cosine": 0.8, "implicit_share": 0.8,
 			"kind": "estimate", "norm": 5, "residual": 0, "smallest_eigenvalue": 0, "stationarity": 0,
 			"status": "converged"},
-		"oracle": {"hvp": 7}, "test_error": 0.08}`, string(text))
+		"oracle": {"hvp": 7}, "test_error": 0.08, "warnings": []}`, string(text))
 	require.Empty(t, r.Warnings)
 	r.Certify(&hypergrad.Hypergradient{Status: linear.MaxSteps}, "do this")
 	require.Equal(t, []string{"the hypergradient at the end is not reliable (max steps): do this"}, r.Warnings)

@@ -94,3 +94,22 @@ func TestMeanStd(t *testing.T) {
 		require.InDelta(t, c.std, std, 1e-7)
 	}
 }
+
+// Whoever reads result.json alone sees the warnings; where there are none, the list is empty and not absent.
+func TestRecordsSayTheirWarnings(t *testing.T) {
+	r := NewRecord()
+	require.Contains(t, summaryOf(t, r), `"warnings":[]`)
+	r.Warn("look at row %d", 7)
+	r.Lists["class_mapping"] = []string{"red, dry", "white"}
+	require.Contains(t, summaryOf(t, r), `"warnings":["look at row 7"]`)
+	require.Contains(t, summaryOf(t, r), `"class_mapping":["red, dry","white"]`)
+}
+
+func summaryOf(t *testing.T, r *Record) string {
+	t.Helper()
+	s, err := Summarize([]*Record{r})
+	require.NoError(t, err)
+	b, err := json.Marshal(s)
+	require.NoError(t, err)
+	return string(b)
+}

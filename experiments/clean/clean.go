@@ -224,7 +224,39 @@ func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.R
 	}
 	r.Tables = append(r.Tables, suspects)
 	r.Samples = samples(weights, t.data.Changed)
+	t.warnOfWeights(r, weights)
+	t.keepSettings(r, env.Data)
 	return nil
+}
+
+// warnOfWeights says where the result cannot tell good rows from bad ones, or good runs from better ones.
+func (t *task) warnOfWeights(r *experiments.Record, weights []float64) {
+	if saturated(weights) {
+		r.Warn(saturatedWeights)
+	}
+	if r.Scalars["val_error"] == 0 {
+		r.Warn("no validation row is judged wrong: %d rows are too few to tell good runs from better ones",
+			t.data.Val.N())
+	}
+}
+
+// keepSettings writes down all settings that were used, and the names of the classes.
+func (t *task) keepSettings(r *experiments.Record, set *data.Dataset) {
+	for name, x := range map[string]float64{
+		"corrupt": t.Corrupt, "train": float64(t.Train), "val": float64(t.Val), "iters": float64(t.Iterations),
+		"batch": float64(t.Batch), "reg": t.Reg, "step": t.Step, "outer_step": t.OuterStep,
+	} {
+		r.Scalars["settings."+name] = x
+	}
+	r.Texts["settings.data"], r.Texts["settings.weights"], r.Texts["settings.model"] = set.Name, Plain, "softmax"
+	r.Texts["settings.algo"], r.Texts["settings.schedule"] = t.Algorithm, string(t.Schedule)
+	r.Lists["settings.set"] = append([]string{}, t.Set...)
+	names := make([]string, set.Classes)
+	for c := range names {
+		names[c] = set.ClassName(int32(c))
+	}
+	r.Lists["class_mapping"] = names
+	keepVersions(r)
 }
 
 // samples are the weights by what is known of the label.

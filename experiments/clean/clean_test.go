@@ -243,3 +243,22 @@ func TestCleanCancelled(t *testing.T) {
 		cancel()
 	}
 }
+
+// An outer step so large that every weight is 0 or 1 gets a word, and so does a validation part without a mistake; the
+// settings stand in the record.
+func TestPlainWarnsOfWhatTellsNothing(t *testing.T) {
+	c := small()
+	c.OuterStep = 1e9
+	r := mustClean(t, c, cpudevice.New(1), digits(t), 1)
+	require.Contains(t, r.Warnings, saturatedWeights)
+	require.Equal(t, 1e9, r.Scalars["settings.outer_step"])
+	require.Equal(t, c.Algorithm, r.Texts["settings.algo"])
+	require.Len(t, r.Lists["class_mapping"], 10)
+	c = small()
+	c.Val = 3
+	r = mustClean(t, c, cpudevice.New(1), digits(t), 1)
+	require.Zero(t, r.Scalars["val_error"])
+	require.Contains(t, r.Warnings,
+		"no validation row is judged wrong: 3 rows are too few to tell good runs from better ones")
+	require.NotContains(t, r.Warnings, saturatedWeights)
+}

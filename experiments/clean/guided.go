@@ -1,6 +1,7 @@
 package clean
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,10 @@ type guided struct {
 	// starts are models trained on the trusted rows of a fold, by model and fold.
 	starts map[[2]int][]float64
 	keep   *pieces
-	r      *experiments.Record
-	done   int
+	// trustedFrom says where the trusted rows come from; empty where there are none.
+	trustedFrom string
+	r           *experiments.Record
+	done        int
 }
 
 // control is a way to train that needs no upper level.
@@ -88,6 +91,7 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	}
 	g := &guided{Config: c, env: env, data: d, seed: seed, starts: map[[2]int][]float64{}, r: experiments.NewRecord(),
 		keep: newPieces(env.Keeper)}
+	g.trustedFrom = trustedFrom(env.Data, c, mark, d)
 	sc := env.Executor.Scope()
 	closeAll := func() error {
 		var errs []error
@@ -136,6 +140,19 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 	return g.r, closeAll()
 }
 
+// trustedFrom says in words where the trusted rows of a run come from.
+func trustedFrom(set *data.Dataset, c Config, mark []bool, d *data.Judged) string {
+	switch {
+	case d.Trusted == nil:
+		return ""
+	case mark != nil:
+		return cmp.Or(c.Trusted, data.TrustedFile)
+	case set.Val != nil:
+		return "the set's validation rows"
+	}
+	return "drawn at random"
+}
+
 func indices(n int) []int32 {
 	out := make([]int32, n)
 	for i := range out {
@@ -181,7 +198,9 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	g.r.Texts["choice"] = c.why
 	g.r.Texts["model"], g.r.Texts["form"] = n.spec.name, c.form
 	g.r.Count(out.cost)
-	g.saturated(end.weights)
+	if saturated(end.weights) {
+		g.r.Warn(saturatedWeights)
+	}
 	g.warnOfRowsNeverDrawn(n)
 	for _, h := range c.tried {
 		g.r.Scalars["selection."+h.name+".log_loss"] = mean(h.loss)
@@ -341,17 +360,18 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 	return g.finish(ctx, end, []*control{all})
 }
 
-// saturated warns where weights say nothing more.
-func (g *guided) saturated(weights []float64) {
-	near := 0
+// saturatedWeights is what a user is told where saturated holds.
+const saturatedWeights = "every weight is 0 or 1 to three digits: they say nothing of the order of rows, and " +
+	"--outer-step is too large"
+
+// saturated tells whether weights say nothing more.
+func saturated(weights []float64) bool {
 	for _, w := range weights {
-		if w < 0.001 || w > 0.999 {
-			near++
+		if w >= 0.001 && w <= 0.999 {
+			return false
 		}
 	}
-	if near == len(weights) {
-		g.r.Warn("every weight is 0 or 1 to three digits: rows are not ranked by weight, and --outer-step is too large")
-	}
+	return true
 }
 
 // testError is the share of test rows that parameters get wrong; NaN where there are none.

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -340,6 +339,14 @@ func (g *guided) expect(end *ending, ranked []verdict) {
 		100*precision(e), 100*precision(min(1, e+2*se)), 100*precision(max(0, e-2*se)), 100*h, int(n))
 }
 
+// keepVersions writes down what the run was made with.
+func keepVersions(r *experiments.Record) {
+	r.Texts["versions.go"], r.Texts["versions.bilevel"] = runtime.Version(), "unknown"
+	if build, ok := debug.ReadBuildInfo(); ok {
+		r.Texts["versions.bilevel"] = build.Main.Version // with the commit, where it was built from one
+	}
+}
+
 // keepSettings writes down all that was used, also what was chosen here.
 func (g *guided) keepSettings(end *ending) {
 	n, v := end.net, g.r.Scalars
@@ -349,20 +356,18 @@ func (g *guided) keepSettings(end *ending) {
 		"iterations_of_a_round": float64(n.iterationsFor(g.data.Train.N())),
 		"batch":                 float64(n.Batch), "start_steps": startSteps, "corrupt": g.Corrupt,
 		"start_step": n.spec.startStep(g.rows.train.dim),
-		"train":      float64(len(g.all)), "trusted": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
+		"train":      float64(len(g.all)), "val": float64(len(g.trust)), "held_out_folds": float64(len(g.folds)),
 	} {
 		v["settings."+name] = x
 	}
 	g.r.Flags["settings.certificate"] = g.Certificate
-	g.r.Texts["versions.go"], g.r.Texts["versions.bilevel"] = runtime.Version(), "unknown"
-	if build, ok := debug.ReadBuildInfo(); ok {
-		g.r.Texts["versions.bilevel"] = build.Main.Version // with the commit, where it was built from one
-	}
+	keepVersions(g.r)
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
-	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted
-	names := make([]string, min(g.data.Classes, mostHeated))
+	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.trustedFrom
+	g.r.Texts["settings.algo"], g.r.Texts["settings.schedule"] = "soba", "linear"
+	names := make([]string, g.data.Classes)
 	for c := range names {
 		names[c] = g.class(int32(c))
 	}
-	g.r.Texts["class_mapping"] = "in order: " + strings.Join(names, ", ")
+	g.r.Lists["class_mapping"] = names
 }
