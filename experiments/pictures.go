@@ -16,6 +16,7 @@ import (
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
 	"golang.org/x/image/math/fixed"
+	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/palette"
 	"gonum.org/v1/plot/plotter"
 )
@@ -24,6 +25,7 @@ import (
 type Heat struct {
 	Name, X, Y string // the file's name, the labels of columns and rows
 	Values     [][]float64
+	Names      []string // of the columns and of the rows, which are as many
 }
 
 // Network is the parameters of a model, written as NAME.npz.
@@ -52,6 +54,8 @@ func writePictures(dir, title string, records []*Record, cells int) error {
 		for _, h := range r.Heats {
 			p := newPlot(title, h.X, h.Y)
 			p.Add(plotter.NewHeatMap(heatGrid(h.Values), palette.Heat(64, 1)))
+			p.X.Tick.Marker = plot.ConstantTicks(nameTicks(h.Names, mostAcross))
+			p.Y.Tick.Marker = plot.ConstantTicks(nameTicks(h.Names, mostUp))
 			if err := savePlot(p, dir, h.Name+suffix); err != nil {
 				return err
 			}
@@ -63,6 +67,26 @@ func writePictures(dir, title string, records []*Record, cells int) error {
 		}
 	}
 	return nil
+}
+
+// mostAcross and mostUp are how many names fit along the axes of a heat map, and longestName how many letters of one.
+const (
+	mostAcross  = 20
+	mostUp      = 30
+	longestName = 12
+)
+
+// nameTicks puts names at 0, 1, 2, …, every second, third, … of them where there are more than most.
+func nameTicks(names []string, most int) (ticks []plot.Tick) {
+	each := max(1, (len(names)+most-1)/most)
+	for i := 0; i < len(names); i += each {
+		label := []rune(names[i])
+		if len(label) > longestName {
+			label = append(label[:longestName-1:longestName-1], '…')
+		}
+		ticks = append(ticks, plot.Tick{Value: float64(i), Label: string(label)})
+	}
+	return ticks
 }
 
 // suffixOf tells a record's pictures from those of the other cells.

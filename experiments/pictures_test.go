@@ -4,9 +4,11 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 
 	"bilevel/models/params"
 )
@@ -17,7 +19,9 @@ func TestPicturesAndNetworks(t *testing.T) {
 	pixels := make([]float32, 2*3*4)
 	pixels[0], pixels[len(pixels)-1] = 1, 0.5
 	r.Images = []Grid{{Name: "sheet", Height: 3, Width: 4, Pixels: pixels, Captions: []string{"7: 1 > 2", "8: 0 > 1"}}}
-	r.Heats = []Heat{{Name: "heat", X: "a", Y: "b", Values: [][]float64{{1, 2}, {3, 4}}}}
+	r.Heats = []Heat{
+		{Name: "heat", X: "a", Y: "b", Values: [][]float64{{1, 2}, {3, 4}}, Names: []string{"red", "white"}},
+	}
 	r.Networks = []Network{{Name: "model", Values: params.Values{}.And("weight", 1, 2)}}
 	require.NoError(t, writePictures(dir, "title", []*Record{r}, 1))
 	f, err := os.Open(filepath.Join(dir, "sheet.png"))
@@ -31,7 +35,11 @@ func TestPicturesAndNetworks(t *testing.T) {
 	require.EqualValues(t, 0, at(tileSpace+scale, tileSpace), "its second pixel, a whole step further")
 	right := tileSpace + (4*scale + tileSpace)
 	require.EqualValues(t, 128, at(right+4*scale-1, tileSpace+3*scale-1), "the last pixel of the second image")
-	require.FileExists(t, filepath.Join(dir, "heat.svg"))
+	heat, err := os.ReadFile(filepath.Join(dir, "heat.svg"))
+	require.NoError(t, err)
+	for _, name := range []string{">red<", ">white<"} {
+		require.Equal(t, 2, strings.Count(string(heat), name), "%s stands on both axes", name)
+	}
 	got, err := params.ReadNPZ(filepath.Join(dir, "model.npz"), r.Networks[0].Values.Layout)
 	require.NoError(t, err)
 	require.Equal(t, []float64{1, 2}, got[0].Flat)
@@ -55,3 +63,14 @@ func TestTextsStandBeforeAndAfterTheTable(t *testing.T) {
 type writerText []byte
 
 func (w *writerText) Write(p []byte) (int, error) { *w = append(*w, p...); return len(p), nil }
+
+// Names that are too many for an axis stand at every second, third, … place, and long ones are cut.
+func TestNamesOfHeatMaps(t *testing.T) {
+	require.Empty(t, nameTicks(nil, 2))
+	names := []string{"a", "b", "c", "a long name of a class", "e"}
+	ticks := nameTicks(names, 3)
+	require.Len(t, ticks, 3)
+	require.Equal(t, plot.Tick{Value: 2, Label: "c"}, ticks[1])
+	require.Equal(t, "a long name…", nameTicks(names, 5)[3].Label)
+	require.Equal(t, "a long name of a class", names[3], "the caller's names stay")
+}

@@ -71,12 +71,15 @@ func newPlot(title, xLabel, yLabel string) *plot.Plot {
 	return p
 }
 
+// towers is how many times above all later points those at the start must lie to be left out of a picture.
+const towers = 3
+
 // curves draws series of values from 0 up as lines with bands. Points at the start that tower above all later ones (an
 // untrained model) do not stretch the axis: the lines come in from above.
 func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 	p := newPlot(title, xLabel, yLabel)
 	p.Add(plotter.NewGrid())
-	top, right := 0.0, 0.0
+	start, top, right := 0.0, 0.0, 0.0
 	for _, s := range all {
 		n := 0
 		for _, y := range s.y {
@@ -96,6 +99,8 @@ func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 			band[i], band[2*n-1-i] = plotter.XY{X: x, Y: y + d}, plotter.XY{X: x, Y: y - d}
 			if right = max(right, x); i > 0 || n == 1 {
 				top = max(top, y+d)
+			} else {
+				start = max(start, y+d)
 			}
 		}
 		if len(s.y) > 1 {
@@ -114,8 +119,11 @@ func curves(title, xLabel, yLabel string, all ...series) (*plot.Plot, error) {
 		p.Add(l)
 		p.Legend.Add(s.name, l)
 	}
+	if start <= towers*top {
+		top = max(top, start)
+	}
 	p.X.Min, p.X.Max = 0, positive(right)
-	p.Y.Min, p.Y.Max = 0, positive(1.1*top)
+	p.Y.Min, p.Y.Max = 0, positive((1.05+0.07*float64(len(all)))*top) // the legend has the room above the lines
 	return p, nil
 }
 

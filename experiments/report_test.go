@@ -272,8 +272,17 @@ func TestCurvesScaleToWhatComesAfterTheStart(t *testing.T) {
 	p, err := curves("t", "x", "y", s)
 	require.NoError(t, err)
 	require.Zero(t, p.Y.Min)
-	require.InDelta(t, 1.1*(11+math.Sqrt2), p.Y.Max, 1e-9)
+	require.InDelta(t, 1.12*(11+math.Sqrt2), p.Y.Max, 1e-9)
 	require.Equal(t, []float64{0, 2}, []float64{p.X.Min, p.X.Max})
+}
+
+// A start that is no tower is part of the picture, and so is the start of a curve that others lie below.
+func TestCurvesShowAStartThatFits(t *testing.T) {
+	low := series{"low", blue, [][]float64{{0, 1, 2}}, [][]float64{{4.3, 2.9, 1.4}}}
+	high := series{"high", orange, [][]float64{{0, 1, 2}}, [][]float64{{7, 3, 4}}}
+	p, err := curves("t", "x", "y", low, high)
+	require.NoError(t, err)
+	require.Greater(t, p.Y.Max, 7.0)
 }
 
 func TestTicks(t *testing.T) {

@@ -89,7 +89,7 @@ func (g *guided) pictures(ranked []verdict) {
 			Y: "given label (share of its rows, logarithmic)", Values: make([][]float64, k)}
 		sums := make([]float64, k)
 		for c := range h.Values {
-			h.Values[c] = make([]float64, k)
+			h.Values[c], h.Names = make([]float64, k), append(h.Names, g.class(int32(c)))
 		}
 		for _, w := range ranked {
 			h.Values[w.given][w.suggested]++
