@@ -150,10 +150,10 @@ func Judge(set *Dataset, j Judging, seed uint64) (*Judged, error) {
 			return nil, err
 		}
 	}
-	if d.Trusted != nil {
-		if err := d.checkTrusted(); err != nil {
-			return nil, err
-		}
+	if d.Trusted == nil {
+		d.warnOfStrays()
+	} else if err := d.checkTrusted(); err != nil {
+		return nil, err
 	}
 	return d, d.standardize()
 }
@@ -182,6 +182,30 @@ func byClass(s *Set, classes int) [][]int32 {
 // strayRows is the largest number of rows that a label may have which no trusted row carries, to be taken for a mistake
 // rather than for a class.
 const strayRows = 3
+
+// Stray tells whether a label on so few of all judged rows is taken for a mistake where no trusted row carries it: on at
+// most three, and on less than a tenth of what a class has on average.
+func Stray(rows, all, classes int) bool {
+	return rows > 0 && rows <= strayRows && 10*rows*classes < all
+}
+
+// warnOfStrays names the labels that nothing can be learned of where no rows are trusted.
+func (d *Judged) warnOfStrays() {
+	for c, rows := range byClass(d.Train, d.Classes) {
+		if Stray(len(rows), d.Train.N(), d.Classes) {
+			d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s occurs in %s (the first is row %d): that is too "+
+				"few to learn what it means, so that it is suggested for no row", d.name(int32(c)),
+				trainingRows(len(rows)), d.Rows[rows[0]]))
+		}
+	}
+}
+
+func trainingRows(n int) string {
+	if n == 1 {
+		return "1 training row"
+	}
+	return fmt.Sprintf("%d training rows", n)
+}
 
 // checkTrusted holds the trusted rows against those that are judged.
 func (d *Judged) checkTrusted() error {
@@ -260,8 +284,8 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 		}
 		if len(judged[c]) <= strayRows {
 			d.Warnings = append(d.Warnings,
-				fmt.Sprintf("the label %s occurs in %d training rows (the first is row %d) and in no trusted one: "+
-					"those rows are taken for wrong", d.name(int32(c)), len(judged[c]), d.Rows[judged[c][0]]))
+				fmt.Sprintf("the label %s occurs in %s (the first is row %d) and in no trusted one: what carries it "+
+					"is taken for wrong", d.name(int32(c)), trainingRows(len(judged[c])), d.Rows[judged[c][0]]))
 			continue
 		}
 		k := min(each, (len(judged[c])+1)/2)

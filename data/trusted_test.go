@@ -56,12 +56,26 @@ func TestJudgeClassesWithoutTrustedRows(t *testing.T) {
 	require.Len(t, d.Warnings, 2)
 	require.Contains(t, d.Warnings[0], "class 2 has no trusted rows: 4 of its 13 training rows stand in")
 	require.Contains(t, d.Warnings[1],
-		"the label 3 occurs in 1 training rows (the first is row 7) and in no trusted one")
+		"the label 3 occurs in 1 training row (the first is row 7) and in no trusted one")
 	require.Equal(t, 4, d.Provisional)
 	require.Equal(t, []int32{2, 5, 8, 11}, d.TrustedRows)
 	require.Equal(t, []int32{0, 1, 0, 1, 0, 1, 0, 1, 2, 2, 2, 2}, d.Trusted.Labels)
 	require.NotContains(t, d.Rows, int32(5))
 	require.Contains(t, d.Rows, int32(7))
+}
+
+// Without trusted rows too, a label that next to no row carries gets a word.
+func TestJudgeNamesStrays(t *testing.T) {
+	set := &data.Dataset{Name: "own", Classes: 4, Train: labelled(300, 0, 3)}
+	set.Train.Labels[7] = 3
+	d, err := data.Judge(set, data.Judging{}, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"the label 3 occurs in 1 training row (the first is row 7): that is too few to learn what " +
+		"it means, so that it is suggested for no row"}, d.Warnings)
+	set.Classes, set.Train = 3, labelled(9, 0, 3)
+	d, err = data.Judge(set, data.Judging{}, 1)
+	require.NoError(t, err)
+	require.Empty(t, d.Warnings, "classes of a set that is small as a whole are none")
 }
 
 func TestJudgeCorrupts(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"bilevel/data"
 	"bilevel/internal/philox"
 	"bilevel/tensor"
 )
@@ -64,7 +65,9 @@ func (n *net) confident(
 	}
 	o.limits = make([]float64, n.classes)
 	for c := range o.limits {
-		if o.limits[c] = 2; each[c] > 0 { // a class without rows is never confident
+		// A class without rows is never confident, nor is one of next to no rows: the models that judge them have
+		// hardly seen one, so that its mean probability is a limit that every row reaches.
+		if o.limits[c] = 2; each[c] > 0 && !data.Stray(int(each[c]), count, n.classes) {
 			o.limits[c] = sums[c] / each[c]
 		}
 	}

@@ -273,6 +273,27 @@ func TestGuidedWithoutTrustedRows(t *testing.T) {
 	require.InDelta(t, float64(wrong), run.Scalars["confident_learning.wrong_labels"], 0.35*float64(wrong))
 }
 
+// One odd label must not make confident learning find a third of the rows: as its models never saw the label, its mean
+// probability over its rows is next to 0, a limit that every row reaches.
+func TestConfidentWithAStrayLabel(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	s := &data.Set{Dim: 2}
+	for i := range 120 {
+		c := i % 2
+		s.Features = append(s.Features, float32(3*c)+float32(r.NormFloat64()), float32(r.NormFloat64()))
+		s.Labels = append(s.Labels, int32(c))
+	}
+	s.Labels[0] = 2
+	n := netOn(t, s, nil, 3, "softmax")
+	o, err := n.confident(context.Background(), s.Labels, 4, 200, 1, func(int) {})
+	require.NoError(t, err)
+	require.True(t, o.found[0])
+	for i, c := range o.confident {
+		require.NotEqualValues(t, 2, c, "row %d", i)
+	}
+	require.Less(t, o.wrong, 20.0)
+}
+
 // The joint by hand: limits are the mean probabilities of their classes; row 2, given 0, reaches only the limit of 1.
 func TestConfidentCounts(t *testing.T) {
 	o := &outOfFold{judgement: judgement{label: []int32{0, 0, 1, 1, 1, 0}, confident: []int32{0, -1, 1, 1, 1, 0}}}
