@@ -54,7 +54,7 @@ func (s *Scaler) guard(train *Set, rows []int32) (sentences []string) {
 			sentences = append(sentences,
 				fmt.Sprintf("row %d has %g in column %d (counted from 0), where half of the rows lie between %g and "+
 					"%g: the column is scaled by those; look at the row",
-					rows[worst], far, j, column[n/4], column[3*n/4]))
+					rows[worst], float32(far), j, float32(column[n/4]), float32(column[3*n/4])))
 		}
 		s.Mean[j], s.Deviation[j] = column[n/2], spread
 	}

@@ -51,12 +51,14 @@ func TestPicturesAndNetworks(t *testing.T) {
 
 func TestTextsStandBeforeAndAfterTheTable(t *testing.T) {
 	r := NewRecord()
-	r.Texts["first"], r.Texts["last"], r.Scalars["auc"] = "what it is", "what to do", 0.5
+	r.Warn("careful")
+	r.Texts["first"], r.Texts["last"], r.Scalars["auc"], r.Scalars["n"] = "what it is", "what to do", 0.5, 214.4
 	var b writerText
 	require.NoError(t, WriteTable(&b,
-		Report{Before: []string{"first", "none"}, Rows: []Row{{Title: "area", Scalar: "auc"}}, After: []string{"last"}},
+		Report{Before: []string{"first", "none"}, Rows: []Row{{Title: "area", Scalar: "auc"},
+			{Title: "rows", Scalar: "n", Whole: true}}, After: []string{"last"}},
 		[]*Record{r}))
-	require.Equal(t, "what it is\narea  0.5\nwhat to do\n", string(b))
+	require.Equal(t, "what it is\narea  0.5\nrows  214\nwarning: careful\nwhat to do\n", string(b))
 }
 
 // writerText is what was written.

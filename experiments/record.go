@@ -189,6 +189,7 @@ type Row struct {
 	Title   string // {kind} stands for the text of the record called so
 	Scalar  string
 	Percent bool
+	Whole   bool // without decimals, such as an estimated number of rows
 }
 
 // Plot is lines of the curve over one of its columns, drawn as mean and deviation over the records; FILE.svg and .png.

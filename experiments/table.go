@@ -8,7 +8,8 @@ import (
 	"text/tabwriter"
 )
 
-// WriteTable prints records for people: texts, mean and deviation of each of the report's rows, texts, warnings.
+// WriteTable prints records for people: texts, mean and deviation of each of the report's rows, warnings, and the texts
+// that are to be read last.
 func WriteTable(w io.Writer, report Report, records []*Record) error {
 	if err := writeTexts(w, report.Before, records); err != nil {
 		return err
@@ -22,17 +23,17 @@ func WriteTable(w io.Writer, report Report, records []*Record) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if err := writeTexts(w, report.After, records); err != nil {
-		return err
-	}
 	for _, r := range records {
 		for _, sentence := range r.Warnings {
-			if _, err := fmt.Fprintf(w, "warning: seed %d: %s\n", r.Seed, sentence); err != nil {
+			if len(records) > 1 {
+				sentence = fmt.Sprintf("seed %d: %s", r.Seed, sentence)
+			}
+			if _, err := fmt.Fprintf(w, "warning: %s\n", sentence); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return writeTexts(w, report.After, records)
 }
 
 // writeTexts prints the texts of these names, with the seed before them where there are several records.
@@ -73,9 +74,12 @@ func (row Row) text(records []*Record) (text string, ok bool) {
 		values = append(values, v)
 	}
 	mean, std := MeanStd(values)
-	if row.Percent {
+	switch {
+	case row.Percent:
 		text = fmt.Sprintf("%.2f %%", 100*mean)
-	} else {
+	case row.Whole:
+		text = fmt.Sprintf("%.0f", mean)
+	default:
 		text = fmt.Sprintf("%.4g", mean)
 	}
 	switch {

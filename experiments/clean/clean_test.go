@@ -262,3 +262,9 @@ func TestPlainWarnsOfWhatTellsNothing(t *testing.T) {
 		"no validation row is judged wrong: 3 rows are too few to tell good runs from better ones")
 	require.NotContains(t, r.Warnings, saturatedWeights)
 }
+
+func TestWhatToDoWithoutFlaggedRows(t *testing.T) {
+	require.Contains(t, whatToDo(0), "no row is flagged: look at the first ten")
+	require.Contains(t, whatToDo(1), "look at the flagged row of suspects.csv")
+	require.Contains(t, whatToDo(12), "look at the 12 flagged rows of suspects.csv, from the top")
+}

@@ -352,7 +352,8 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 		"out-of-fold self-confidence where classes are confused as they are, the flag by confident learning (%s)",
 		chosen.spec.name)
 	g.r.Texts["advice"] = fmt.Sprintf("look at the labels of a few hundred random rows and name them with "+
-		"--trusted FILE (or %s): the run is then chosen and measured on them", data.TrustedFile)
+		"--trusted FILE (or %s): then model and weights are chosen on them, and the output says how many of the "+
+		"flagged rows are expected to be wrong and whether simpler ways do better", data.TrustedFile)
 	all := &control{name: "all", title: "training on all rows"}
 	if all.y, err = chosen.fit(ctx, all.title, g.rows.train, g.all, startSteps, g.seed); err != nil {
 		return err

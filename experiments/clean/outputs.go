@@ -60,8 +60,7 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 	g.r.Counts["rows"], g.r.Counts["flagged"] = int64(len(ranked)), int64(flagged)
 	g.r.Counts["trusted"] = int64(len(g.trust))
 	g.r.Counts["classes"] = int64(g.data.Classes)
-	g.r.Texts["what_to_do"] = fmt.Sprintf("look at the %d flagged rows of suspects.csv, from the top: row is the "+
-		"0-based place in the training file", flagged)
+	g.r.Texts["what_to_do"] = whatToDo(flagged)
 	if g.r.Texts["rule"] = "flagged: the suggested label is another than the given one"; end.found != nil {
 		g.r.Texts["rule"] = "flagged: found by confident learning"
 	}
@@ -77,6 +76,19 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 	return nil
 }
 
+// whatToDo says which rows of suspects.csv to look at.
+func whatToDo(flagged int) string {
+	const place = "row is the 0-based place in the training file"
+	switch flagged {
+	case 0:
+		return "no row is flagged: look at the first ten or so of suspects.csv all the same, where the least probable " +
+			"labels are; " + place
+	case 1:
+		return "look at the flagged row of suspects.csv, and at some below it: " + place
+	}
+	return fmt.Sprintf("look at the %d flagged rows of suspects.csv, from the top: %s", flagged, place)
+}
+
 const (
 	sheetRows  = 60  // images of the contact sheet
 	mostHeated = 100 // classes up to which the confusion of given and suggested labels is drawn
@@ -86,7 +98,7 @@ const (
 func (g *guided) pictures(ranked []verdict) {
 	if k := g.data.Classes; k <= mostHeated {
 		h := experiments.Heat{Name: "confusion", X: "suggested label",
-			Y: "given label (share of its rows, logarithmic)", Values: make([][]float64, k)}
+			Y: "given label (the lighter, the more of its rows)", Values: make([][]float64, k)}
 		sums := make([]float64, k)
 		for c := range h.Values {
 			h.Values[c], h.Names = make([]float64, k), append(h.Names, g.class(int32(c)))
