@@ -109,6 +109,9 @@ func arrayParts(where string, sources []arraySource, unlabelled bool) ([parts]*r
 		case p.features == "":
 			return of, fmt.Errorf("%s is there, but the %v features are missing, such as %s_x.npy: %w",
 				p.labels, part(i), arrayPart(i), fs.ErrNotExist)
+		case p.labels == "" && !unlabelled && part(i) == testPart: // nothing can be measured on them
+			of[i] = &rows{from: p.features}
+			continue
 		case p.labels == "" && !unlabelled:
 			return of, fmt.Errorf("%s is there, but the %v labels are missing, such as %s_y.npy: %w",
 				p.features, part(i), arrayPart(i), fs.ErrNotExist)

@@ -3,6 +3,8 @@ package data
 import (
 	"io/fs"
 	"math"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,6 +47,44 @@ func TestNPYFolder(t *testing.T) {
 	require.Equal(t, 2, d.Classes)
 }
 
+// Test rows of unknown truth are left aside with a word: without labels, or with -1 where no other part has it.
+func TestTestRowsOfUnknownTruth(t *testing.T) {
+	files := arrays(t)
+	delete(files, "test_y.npy")
+	dir := folder(t, files)
+	d, err := Open(dir, noEnv)
+	require.NoError(t, err)
+	require.Nil(t, d.Test)
+	require.Contains(t, d.Notes, filepath.Join(dir, "test_x.npy")+" has no labels; it is left aside")
+
+	files["test_x.npy"] = array(t, []float32{1, 2, 3, 4, 5, 6}, 3, 2, 1)
+	for _, c := range []struct {
+		labels, train []int32
+		left          []int32
+		features      []float32
+		note          string
+	}{
+		{[]int32{-1, -1, -1}, []int32{0, 1}, nil, nil, "all labels are -1"},
+		{[]int32{-1, 1, -1}, []int32{0, 1}, []int32{1}, []float32{3, 4}, "2 of 3 rows have the label -1"},
+		{[]int32{-1, 1, -1}, []int32{-1, 1}, []int32{0, 1, 0}, []float32{1, 2, 3, 4, 5, 6}, ""},
+	} {
+		files["test_y.npy"], files["train_y.npy"] = array(t, c.labels, 3), array(t, c.train, 2)
+		d, err := Open(folder(t, files), noEnv)
+		require.NoError(t, err)
+		if strings.Contains(strings.Join(d.Notes, " "), "left aside") != (c.note != "") {
+			t.Errorf("notes %q for %v", d.Notes, c.labels)
+		}
+		require.Contains(t, strings.Join(d.Notes, " "), c.note)
+		if c.left == nil {
+			require.Nil(t, d.Test)
+			require.NotContains(t, d.ClassNames, "-1")
+			continue
+		}
+		require.Equal(t, c.left, d.Test.Labels)
+		require.Equal(t, c.features, d.Test.Features)
+	}
+}
+
 func TestNPYFolderRefuses(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
 	for _, c := range []struct {
@@ -54,7 +94,6 @@ func TestNPYFolderRefuses(t *testing.T) {
 	}{
 		{"no training labels", "train_y.npy", nil, "the training labels are missing, such as train_y.npy"},
 		{"no validation features", "val_x.npy", nil, "the validation features are missing, such as val_x.npy"},
-		{"no test labels", "test_y.npy", nil, "the test labels are missing, such as test_y.npy"},
 		{"damaged features", "test_x.npy", []byte("PK"), "test_x.npy: not a usable .npy file"},
 		{"damaged labels", "test_y.npy", []byte("PK"), "test_y.npy: not a usable .npy file"},
 		{"rank 1", "train_x.npy", array(t, []float32{1, 2}, 2),

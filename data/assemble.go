@@ -48,6 +48,7 @@ func (r *rows) check(labelsFrom string) error {
 func assemble(name string, of [parts]*rows) (*Dataset, error) {
 	train := of[trainPart]
 	d := &Dataset{Name: name, Source: name, Shape: train.shape}
+	of[testPart], d.Notes = known(of)
 	columns := make([]*labelColumn, parts)
 	for i, p := range of {
 		if p == nil {
@@ -74,6 +75,45 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 		d.Notes = append(d.Notes, scaleNotes(d.Train)...)
 	}
 	return d, nil
+}
+
+// known leaves out the test rows whose labels are unknown, for nothing can be measured on them: all rows where there are
+// no labels, and those with the label -1 where no other part has it.
+func known(of [parts]*rows) (test *rows, notes []string) {
+	test = of[testPart]
+	if test == nil {
+		return nil, nil
+	}
+	if test.labels == nil {
+		return nil, []string{fmt.Sprintf("%s has no labels; it is left aside", test.from)}
+	}
+	unknown := wholeOf(-1)
+	for i, p := range of {
+		if part(i) != testPart && p != nil &&
+			(slices.Contains(p.labels.numbers, unknown) || slices.Contains(p.labels.words, "-1")) {
+			return test, nil
+		}
+	}
+	dim, n := test.dim(), len(test.labels.numbers)
+	labels := *test.labels
+	left := &rows{shape: test.shape, labels: &labels, from: test.from, pixels: test.pixels}
+	labels.numbers = nil
+	for i, y := range test.labels.numbers {
+		if y != unknown {
+			labels.numbers = append(labels.numbers, y)
+			left.features = append(left.features, test.features[i*dim:(i+1)*dim]...)
+		}
+	}
+	switch k := n - len(labels.numbers); {
+	case k == 0:
+		return test, nil
+	case k == n:
+		return nil, []string{fmt.Sprintf("%s: all labels are -1, which no other part has: they are taken for unknown, and "+
+			"the rows are left aside", test.from)}
+	default:
+		return left, []string{fmt.Sprintf("%s: %d of %d rows have the label -1, which no other part has: it is taken for "+
+			"unknown, and the rows are left aside", test.from, k, n)}
+	}
 }
 
 // labelNotes says how labels were numbered, and what is odd about them.
