@@ -77,8 +77,8 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 	return d, nil
 }
 
-// known leaves out the test rows whose labels are unknown, for nothing can be measured on them: all rows where there are
-// no labels, and those with the label -1 where no other part has it.
+// known leaves out the test rows whose labels are unknown, for nothing can be measured on them: all rows where there
+// are no labels, and those with the label -1 where no other part has it.
 func known(of [parts]*rows) (test *rows, notes []string) {
 	test = of[testPart]
 	if test == nil {
@@ -108,11 +108,11 @@ func known(of [parts]*rows) (test *rows, notes []string) {
 	case k == 0:
 		return test, nil
 	case k == n:
-		return nil, []string{fmt.Sprintf("%s: all labels are -1, which no other part has: they are taken for unknown, and "+
-			"the rows are left aside", test.from)}
+		return nil, []string{fmt.Sprintf("%s: all labels are -1, which no other part has: they are taken for unknown, "+
+			"and the rows are left aside", test.from)}
 	default:
-		return left, []string{fmt.Sprintf("%s: %d of %d rows have the label -1, which no other part has: it is taken for "+
-			"unknown, and the rows are left aside", test.from, k, n)}
+		return left, []string{fmt.Sprintf("%s: %d of %d rows have the label -1, which no other part has: it is taken "+
+			"for unknown, and the rows are left aside", test.from, k, n)}
 	}
 }
 

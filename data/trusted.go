@@ -183,21 +183,34 @@ func byClass(s *Set, classes int) [][]int32 {
 // rather than for a class.
 const strayRows = 3
 
-// Stray tells whether a label on so few of all judged rows is taken for a mistake where no trusted row carries it: on at
-// most three, and on less than a tenth of what a class has on average.
+// Stray tells whether a label on so few of all judged rows is taken for a mistake where no trusted row carries it: on
+// at most three, and on less than a tenth of what a class has on average.
 func Stray(rows, all, classes int) bool {
 	return rows > 0 && rows <= strayRows && 10*rows*classes < all
 }
 
+// namedClasses is how many classes with the same fault are named.
+const namedClasses = 3
+
+// warnOfClasses adds the sentences, one a class, and says how many more classes there are where they are many.
+func (d *Judged) warnOfClasses(sentences []string) {
+	if more := len(sentences) - namedClasses; more > 1 {
+		sentences = append(sentences[:namedClasses:namedClasses], fmt.Sprintf("so it is with %d more classes", more))
+	}
+	d.Warnings = append(d.Warnings, sentences...)
+}
+
 // warnOfStrays names the labels that nothing can be learned of where no rows are trusted.
 func (d *Judged) warnOfStrays() {
+	var sentences []string
 	for c, rows := range byClass(d.Train, d.Classes) {
 		if Stray(len(rows), d.Train.N(), d.Classes) {
-			d.Warnings = append(d.Warnings, fmt.Sprintf("the label %s occurs in %s (the first is row %d): that is too "+
+			sentences = append(sentences, fmt.Sprintf("the label %s occurs in %s (the first is row %d): that is too "+
 				"few to learn what it means, so that it is suggested for no row", d.name(int32(c)),
 				trainingRows(len(rows)), d.Rows[rows[0]]))
 		}
 	}
+	d.warnOfClasses(sentences)
 }
 
 func trainingRows(n int) string {
@@ -278,12 +291,13 @@ func (d *Judged) checkCopies() error {
 func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 	moved := make([]bool, d.Train.N())
 	count := 0
+	var stray, absent []string
 	for c := range judged {
 		if len(trusted[c]) > 0 || len(judged[c]) == 0 {
 			continue
 		}
 		if len(judged[c]) <= strayRows {
-			d.Warnings = append(d.Warnings,
+			stray = append(stray,
 				fmt.Sprintf("the label %s occurs in %s (the first is row %d) and in no trusted one: what carries it "+
 					"is taken for wrong", d.name(int32(c)), trainingRows(len(judged[c])), d.Rows[judged[c][0]]))
 			continue
@@ -293,10 +307,12 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 			moved[i] = true
 		}
 		count += k
-		d.Warnings = append(d.Warnings,
+		absent = append(absent,
 			fmt.Sprintf("class %s has no trusted rows: %d of its %d training rows stand in for them, so that wrong "+
 				"labels in this class are found worse; trust a few rows of it", d.name(int32(c)), k, len(judged[c])))
 	}
+	d.warnOfClasses(absent)
+	d.warnOfClasses(stray)
 	if count == 0 {
 		return nil
 	}

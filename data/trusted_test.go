@@ -64,14 +64,24 @@ func TestJudgeClassesWithoutTrustedRows(t *testing.T) {
 	require.Contains(t, d.Rows, int32(7))
 }
 
+// Of many classes with the same fault three are named and the others counted.
+func TestJudgeWarnsOfManyClassesOnce(t *testing.T) {
+	set := &data.Dataset{Name: "own", Classes: 20, Train: labelled(400, 0, 20), Val: labelled(30, 1000, 10)}
+	d, err := data.Judge(set, data.Judging{}, 1)
+	require.NoError(t, err)
+	require.Len(t, d.Warnings, 4)
+	require.Contains(t, d.Warnings[2], "class 12 has no trusted rows")
+	require.Equal(t, "so it is with 7 more classes", d.Warnings[3])
+}
+
 // Without trusted rows too, a label that next to no row carries gets a word.
 func TestJudgeNamesStrays(t *testing.T) {
 	set := &data.Dataset{Name: "own", Classes: 4, Train: labelled(300, 0, 3)}
 	set.Train.Labels[7] = 3
 	d, err := data.Judge(set, data.Judging{}, 1)
 	require.NoError(t, err)
-	require.Equal(t, []string{"the label 3 occurs in 1 training row (the first is row 7): that is too few to learn what " +
-		"it means, so that it is suggested for no row"}, d.Warnings)
+	require.Equal(t, []string{"the label 3 occurs in 1 training row (the first is row 7): that is too few to learn " +
+		"what it means, so that it is suggested for no row"}, d.Warnings)
 	set.Classes, set.Train = 3, labelled(9, 0, 3)
 	d, err = data.Judge(set, data.Judging{}, 1)
 	require.NoError(t, err)

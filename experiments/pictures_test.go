@@ -61,6 +61,17 @@ func TestTextsStandBeforeAndAfterTheTable(t *testing.T) {
 	require.Equal(t, "what it is\narea  0.5\nrows  214\nwarning: careful\nwhat to do\n", string(b))
 }
 
+// With several records a text names the file of its own.
+func TestTextsNameTheFilesOfTheirSeeds(t *testing.T) {
+	one, two := NewRecord(), NewRecord()
+	for seed, r := range []*Record{one, two} {
+		r.Seed, r.Tables, r.Texts["last"] = uint64(seed+1), []Table{{Name: "suspects"}}, "look at suspects.csv"
+	}
+	var b writerText
+	require.NoError(t, WriteTable(&b, Report{After: []string{"last"}}, []*Record{one, two}))
+	require.Equal(t, "seed 1: look at suspects-seed-1.csv\nseed 2: look at suspects-seed-2.csv\n", string(b))
+}
+
 // writerText is what was written.
 type writerText []byte
 

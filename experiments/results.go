@@ -77,11 +77,7 @@ func writeTables(dir string, records []*Record, cells int) error {
 				return err
 			}
 			old = append(old, append(stale, filepath.Join(dir, t.Name+".csv"))...)
-			name := t.Name + ".csv"
-			if cells > 1 {
-				name = fmt.Sprintf("%s-seed-%d.csv", t.Name, r.Seed)
-			}
-			path := filepath.Join(dir, name)
+			path := filepath.Join(dir, t.File(r, cells))
 			if err := atomicfile.Write(path, t.Write); err != nil {
 				return err
 			}
@@ -99,6 +95,9 @@ func writeTables(dir string, records []*Record, cells int) error {
 	}
 	return nil
 }
+
+// File is the name of the file that a record's table is written to, where there are so many cells.
+func (t Table) File(r *Record, cells int) string { return t.Name + suffixOf(r, cells) + ".csv" }
 
 // Write writes the table as CSV.
 func (t Table) Write(w io.Writer) error {

@@ -45,6 +45,9 @@ func writeTexts(w io.Writer, names []string, records []*Record) error {
 				continue
 			}
 			if len(records) > 1 {
+				for _, t := range r.Tables {
+					text = strings.ReplaceAll(text, t.Name+".csv", t.File(r, len(records)))
+				}
 				text = fmt.Sprintf("seed %d: %s", r.Seed, text)
 			}
 			if _, err := fmt.Fprintln(w, text); err != nil {

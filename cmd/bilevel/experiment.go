@@ -205,7 +205,7 @@ func (a *app) show(f *experimentFlags, report experiments.Report, records []*exp
 		}
 		files := "plots and curves"
 		for _, t := range records[0].Tables {
-			files += ", " + t.Name + ".csv"
+			files += ", " + t.File(records[0], len(records))
 		}
 		fmt.Fprintf(w, "\n%s: %s\n", files, f.out)
 	}

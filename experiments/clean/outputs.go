@@ -81,8 +81,8 @@ func whatToDo(flagged int) string {
 	const place = "row is the 0-based place in the training file"
 	switch flagged {
 	case 0:
-		return "no row is flagged: look at the first ten or so of suspects.csv all the same, where the least probable " +
-			"labels are; " + place
+		return "no row is flagged: look at the first ten or so of suspects.csv all the same, where the least " +
+			"probable labels are; " + place
 	case 1:
 		return "look at the flagged row of suspects.csv, and at some below it: " + place
 	}
