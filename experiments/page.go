@@ -30,7 +30,9 @@ const tableRows = 25
 // View is what a page shows, part by part; parts that are empty are left out.
 type View struct {
 	Page
+	Before   []string    // sentences before the results
 	Rows     [][2]string // a name and a value each
+	After    []string    // and after them
 	Warnings []string    // sentences
 	Figures  []Figure
 	Pictures []Picture
@@ -68,7 +70,7 @@ func (v View) Write(path string) error {
 
 // writePage writes report.html, with the plots and pictures that have been put into dir.
 func writePage(dir string, p Page, report Report, records []*Record, cells int) error {
-	view := View{Page: p}
+	view := View{Page: p, Before: texts(report.Before, records), After: texts(report.After, records)}
 	for _, row := range report.Rows {
 		if text, ok := row.text(records); ok {
 			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})

@@ -72,6 +72,17 @@ func TestTextsNameTheFilesOfTheirSeeds(t *testing.T) {
 	require.Equal(t, "seed 1: look at suspects-seed-1.csv\nseed 2: look at suspects-seed-2.csv\n", string(b))
 }
 
+// The page says what the terminal says, before the results and after them.
+func TestPageHasTheTexts(t *testing.T) {
+	r, dir := NewRecord(), t.TempDir()
+	r.Texts["first"], r.Texts["last"], r.Scalars["auc"] = "what it is", "what to do", 0.5
+	require.NoError(t, writePage(dir, Page{}, Report{Before: []string{"first"},
+		Rows: []Row{{Title: "area", Scalar: "auc"}}, After: []string{"last"}}, []*Record{r}, 1))
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	require.NoError(t, err)
+	require.Regexp(t, `(?s)<p>what it is</p>.*area.*<p>what to do</p>`, string(page))
+}
+
 // writerText is what was written.
 type writerText []byte
 

@@ -36,8 +36,19 @@ func WriteTable(w io.Writer, report Report, records []*Record) error {
 	return writeTexts(w, report.After, records)
 }
 
-// writeTexts prints the texts of these names, with the seed before them where there are several records.
+// writeTexts prints texts, a line each.
 func writeTexts(w io.Writer, names []string, records []*Record) error {
+	for _, text := range texts(names, records) {
+		if _, err := fmt.Fprintln(w, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// texts are those of these names that records have. Where there are several records, the seed stands before each, and
+// files are called by the seed's own names.
+func texts(names []string, records []*Record) (list []string) {
 	for _, name := range names {
 		for _, r := range records {
 			text, ok := r.Texts[name]
@@ -50,12 +61,10 @@ func writeTexts(w io.Writer, names []string, records []*Record) error {
 				}
 				text = fmt.Sprintf("seed %d: %s", r.Seed, text)
 			}
-			if _, err := fmt.Fprintln(w, text); err != nil {
-				return err
-			}
+			list = append(list, text)
 		}
 	}
-	return nil
+	return list
 }
 
 func (row Row) title(r *Record) string {
