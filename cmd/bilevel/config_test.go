@@ -155,6 +155,7 @@ func TestTrainAndPredict(t *testing.T) {
 	refused(t, bilevel("predict --model missing"), exitEnvironment, "the model cannot be read")
 	writeText(t, "m", "nonsense")
 	refused(t, bilevel("predict --model m"), exitEnvironment, "m is no model")
+	refused(t, bilevel("predict --model m.npz"), exitEnvironment, "m.npz is an archive of NumPy arrays")
 	refused(t, bilevel("predict --model a/model.safetensors --part val"), exitUsage, "has no such part")
 	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
 		`the array "0.weight" has the shape [300 64]; wants [7 64]`)
