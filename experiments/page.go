@@ -24,6 +24,9 @@ type Page struct {
 //go:embed page.html
 var pageText string
 
+// mostNamed is how many classes the page names.
+const mostNamed = 100
+
 // tableRows is how many rows of a long table the page shows; the file has all.
 const tableRows = 25
 
@@ -75,6 +78,13 @@ func writePage(dir string, p Page, report Report, records []*Record, cells int) 
 		if text, ok := row.text(records); ok {
 			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})
 		}
+	}
+	if names := records[0].Lists[ClassMapping]; len(names) > 0 {
+		text := "in order: " + strings.Join(names[:min(mostNamed, len(names))], ", ")
+		if len(names) > mostNamed {
+			text += ", …"
+		}
+		view.Rows = append(view.Rows, [2]string{"classes", text})
 	}
 	for _, r := range records {
 		for _, w := range r.Warnings {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"bilevel/data"
 	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
@@ -104,6 +105,18 @@ func NewRecord() *Record {
 func (r *Record) Warn(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
+
+// NameClasses keeps what the data call their classes, in the order of their numbers.
+func (r *Record) NameClasses(set *data.Dataset) {
+	names := make([]string, set.Classes)
+	for c := range names {
+		names[c] = set.ClassName(int32(c))
+	}
+	r.Lists[ClassMapping] = names
+}
+
+// ClassMapping is the list that NameClasses keeps.
+const ClassMapping = "class_mapping"
 
 // Certify keeps a certificate: its figures, what the implicit term does, and a warning where it cannot be trusted.
 func (r *Record) Certify(h *hypergrad.Hypergradient, remedy string) {

@@ -251,11 +251,7 @@ func (t *task) keepSettings(r *experiments.Record, set *data.Dataset) {
 	r.Texts["settings.data"], r.Texts["settings.weights"], r.Texts["settings.model"] = set.Name, Plain, "softmax"
 	r.Texts["settings.algo"], r.Texts["settings.schedule"] = t.Algorithm, string(t.Schedule)
 	r.Lists["settings.set"] = append([]string{}, t.Set...)
-	names := make([]string, set.Classes)
-	for c := range names {
-		names[c] = set.ClassName(int32(c))
-	}
-	r.Lists["class_mapping"] = names
+	r.NameClasses(set)
 	keepVersions(r)
 }
 

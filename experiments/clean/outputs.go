@@ -377,9 +377,5 @@ func (g *guided) keepSettings(end *ending) {
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
 	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.trustedFrom
 	g.r.Texts["settings.algo"], g.r.Texts["settings.schedule"] = "soba", "linear"
-	names := make([]string, g.data.Classes)
-	for c := range names {
-		names[c] = g.class(int32(c))
-	}
-	g.r.Lists["class_mapping"] = names
+	g.r.NameClasses(g.env.Data)
 }
