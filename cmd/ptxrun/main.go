@@ -27,7 +27,7 @@ const (
 )
 
 // patience is how long a run may take to end after a signal before the process ends without it.
-const patience = 150 * time.Millisecond
+const patience = 50 * time.Millisecond
 
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
