@@ -370,6 +370,23 @@ func TestSignals(t *testing.T) {
 			require.NoFileExists(t, "x.npy")
 		}
 	}
+
+	// A run that hangs, here because nobody reads what its kernel prints, is ended without it.
+	save(s, "x.npy", ramp(1024))
+	cmd := exec.Command(binary, strings.Fields("-ptx l.ptx -entry tell -grid 8 -block 1024 -arg in:x.npy")...)
+	unread, stdout, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	defer stdout.Close()
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
+	require.NoError(t, cmd.Start())
+	time.Sleep(300 * time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 128+int(syscall.SIGTERM), cmd.ProcessState.ExitCode())
+	require.Equal(t, "ptxrun: ended by a signal (terminated); each file is as it was, or new as a whole\n",
+		stderr.String())
 }
 
 func TestElementsOutOfBounds(t *testing.T) {
