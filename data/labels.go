@@ -268,8 +268,8 @@ func describeClasses(names []string) string {
 	const shown = 8
 	var list []string
 	for i, name := range names[:min(len(names), shown)] {
-		if strings.ContainsAny(name, ", ") || name == "" {
-			name = strconv.Quote(name)
+		if quoted := strconv.Quote(name); strings.ContainsAny(name, ", ") || quoted != `"`+name+`"` || name == "" {
+			name = quoted
 		}
 		list = append(list, fmt.Sprintf("%s is %d", name, i))
 	}

@@ -148,6 +148,13 @@ func TestTableRefuses(t *testing.T) {
 		{"a,label\n1,0.5\n2,1.5\n", "", "labels are classes: whole numbers or words (write c1.5 if it is a class)"},
 		{"a,label\n1,\"x\n", "", "a quotation mark is out of place or not closed"},
 		{"a;label\n5,1;x\n", "", `"5,1" has a decimal comma: write the table again by pandas.read_csv(`},
+		{"a;label\n5,125;x\n", "", `"5,125" has a decimal comma`},
+		{"a,label\n\"1,250\",x\n", "",
+			`"1,250" has commas between its thousands: write the table again by pandas.read_csv(…, sep=",", thou`},
+		{"a\tlabel\n1,250,000\tx\n", "", `pandas.read_csv(…, sep="\t", thousands=","`},
+		{"a,label\n\"1,5\",x\n", "", `pandas.read_csv(…, sep=",", decimal=",").to_csv`},
+		{"a,label\n1,gr\xfcn\n", "", `line 2, column "label": the file is not UTF-8; if it is Windows-1252`},
+		{"gr\xfcn,label\n1,2\n", "", `line 1: the file is not UTF-8`},
 		{"a b label\n1 2 3\n", "", `"a b label", is one column; separate the columns by commas, semicolons or tabs`},
 		{"\xff\xfea\x00,\x00", "", "UTF-16; save it as UTF-8"},
 		{"a,b,c\n1,1,5\n", "a,b", `ones in 2 of its 2 columns`},
@@ -157,6 +164,15 @@ func TestTableRefuses(t *testing.T) {
 		require.ErrorContains(t, err, c.want, c.text)
 		require.ErrorContains(t, err, "mine.csv", c.text)
 	}
+}
+
+// Names of classes that would break a line are quoted.
+func TestLabelsOfSeveralLines(t *testing.T) {
+	path := filepath.Join(folder(t, map[string][]byte{"mine.csv": []byte("a,label\n1,\"x\ny\"\n2,z\n")}), "mine.csv")
+	d, err := OpenWith(path, noEnv, Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"x\ny", "z"}, d.ClassNames)
+	require.Equal(t, []string{`2 classes occur: "x\ny" is 0, z is 1`}, d.Notes)
 }
 
 func TestTextColumnsAdviceWorks(t *testing.T) {

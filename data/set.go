@@ -41,6 +41,9 @@ func (d *Dataset) ClassName(y int32) string {
 	return strconv.Itoa(int(y))
 }
 
+// Renumbered tells whether a class is called otherwise than by its number.
+func (d *Dataset) Renumbered() bool { return !plainNames(d.ClassNames) }
+
 // Set is labelled rows.
 type Set struct {
 	Features []float32 // [N, Dim], row-major

@@ -12,19 +12,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"bilevel/internal/nearest"
 )
 
 // table is a text file of rows: a header, a column of labels, and columns of numbers.
 type table struct {
-	path   string
-	label  string // the label column that was asked for; "" finds one by its name
-	header []string
-	labels []int // the label column, or the columns of a one-hot label
-	keep   []int // the feature columns
-	notes  []string
-	wanted []string // the feature columns where nothing else is looked at; nil: all but the label
+	path      string
+	label     string // the label column that was asked for; "" finds one by its name
+	header    []string
+	separator rune
+	labels    []int // the label column, or the columns of a one-hot label
+	keep      []int // the feature columns
+	notes     []string
+	wanted    []string // the feature columns where nothing else is looked at; nil: all but the label
 }
 
 // missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such
@@ -66,6 +68,7 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.separator = separator
 	in := csv.NewReader(b)
 	in.Comma, in.ReuseRecord, in.TrimLeadingSpace = separator, true, separator != '\t'
 	header, err := in.Read()
@@ -74,6 +77,9 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 	}
 	for _, name := range header {
 		t.header = append(t.header, strings.TrimSpace(name))
+	}
+	if !utf8.ValidString(strings.Join(t.header, "")) {
+		return nil, fmt.Errorf("line 1: %w", errEncoding)
 	}
 	if err := t.checkHeader(); err != nil {
 		return nil, err
@@ -295,6 +301,9 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 		}
 		if len(t.labels) == 1 {
 			word := strings.TrimSpace(fields[t.labels[0]])
+			if !utf8.ValidString(word) {
+				return nil, fmt.Errorf("line %d, column %q: %w", line, t.header[t.labels[0]], errEncoding)
+			}
 			if missingLabel[word] {
 				missing.add(n, line, t.header[t.labels[0]])
 			}
@@ -350,8 +359,9 @@ func (t *table) checkLabels(c *labelColumn) error {
 
 // advise adds to the error of a cell what makes numbers of a column of text.
 func (t *table) advise(err error, column int) error {
-	if errors.Is(err, errComma) {
-		return err
+	var number commaError
+	if errors.As(err, &number) {
+		return number.advise(t.separator)
 	}
 	return fmt.Errorf("%w; make columns of 0 and 1 of it, in pandas by get_dummies(frame, columns=[%q]), or leave the "+
 		"column out",
@@ -374,18 +384,37 @@ func cell(field string) (v float32, ok bool, err error) {
 	if errors.Is(err, strconv.ErrRange) {
 		return float32(f), true, nil // infinite: named with its row later
 	}
-	if decimalComma.MatchString(field) {
-		return 0, false, fmt.Errorf("%.40q has a decimal comma: %w", field, errComma)
+	if decimalComma.MatchString(field) || thousands.MatchString(field) {
+		return 0, false, commaError(field)
 	}
 	return 0, false, fmt.Errorf("%.40q is no number", field)
 }
 
 var (
 	decimalComma = regexp.MustCompile(`^[+-]?[0-9]*,[0-9]+$`)
-	errComma     = errors.New(
-		`write the table again by pandas.read_csv(…, sep=";", decimal=",").to_csv(…, index=False)`,
+	thousands    = regexp.MustCompile(`^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$`)
+
+	errEncoding = errors.New(
+		`the file is not UTF-8; if it is Windows-1252 or Latin-1, write it again by ` +
+			`pandas.read_csv(…, encoding="cp1252").to_csv(…, index=False)`,
 	)
 )
+
+// commaError is a number with commas in it.
+type commaError string
+
+func (e commaError) Error() string { return fmt.Sprintf("%.40q has a comma in it", string(e)) }
+
+// advise says how pandas reads such numbers. 1,250 may be 1250 or 1.25: where commas separate the columns it is taken
+// for 1250, for the comma as a decimal mark goes with semicolons.
+func (e commaError) advise(separator rune) error {
+	what, option := "a decimal comma", `decimal=","`
+	if !decimalComma.MatchString(string(e)) || separator == ',' && thousands.MatchString(string(e)) {
+		what, option = "commas between its thousands", `thousands=","`
+	}
+	return fmt.Errorf("%.40q has %s: write the table again by pandas.read_csv(…, sep=%q, %s).to_csv(…, index=False)",
+		string(e), what, string(separator), option)
+}
 
 // missingRows collects the rows with missing values.
 type missingRows struct {

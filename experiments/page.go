@@ -74,6 +74,9 @@ func writePage(dir string, p Page, report Report, records []*Record, cells int) 
 			view.Rows = append(view.Rows, [2]string{row.title(records[0]), text})
 		}
 	}
+	if names := records[0].Texts[ClassMapping]; names != "" {
+		view.Rows = append(view.Rows, [2]string{"classes", names})
+	}
 	for _, r := range records {
 		for _, w := range r.Warnings {
 			view.Warnings = append(view.Warnings, fmt.Sprintf("Seed %d: %s", r.Seed, w))

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"bilevel/data"
 	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
@@ -102,6 +103,21 @@ func NewRecord() *Record {
 func (r *Record) Warn(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
+
+// mostNamed is how many classes a record names.
+const mostNamed = 100
+
+// NameClasses keeps what the data call their classes, in the order of their numbers.
+func (r *Record) NameClasses(set *data.Dataset) {
+	names := make([]string, min(set.Classes, mostNamed))
+	for c := range names {
+		names[c] = set.ClassName(int32(c))
+	}
+	r.Texts[ClassMapping] = "in order: " + strings.Join(names, ", ")
+}
+
+// ClassMapping is the text that NameClasses keeps.
+const ClassMapping = "class_mapping"
 
 // Certify keeps a certificate: its figures, what the implicit term does, and a warning where it cannot be trusted.
 func (r *Record) Certify(h *hypergrad.Hypergradient, remedy string) {

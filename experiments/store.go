@@ -67,7 +67,7 @@ func (s *Store) open(c Cell, key string) (*Record, *Checkpoint, error) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w; remove it to begin the cell anew", err)
 	}
 	here, err := json.Marshal(c)
 	if err != nil {

@@ -37,6 +37,9 @@ type configFlags struct {
 var notConfig = []string{"memory", "out", "json", "quiet", "config", "print-config", "resume", "checkpoint-every",
 	"progress", "help"}
 
+// machineFlags say on what a run goes on, and may change when it does: a checkpoint of another device gives a warning.
+var machineFlags = []string{"device", "threads"}
+
 func (f *configFlags) registerConfig(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.config, "config", "", "read settings from this YAML file; flags override it")
@@ -125,7 +128,7 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 		}
 		flag := c.Flags().Lookup(flagOf(key))
 		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
-			if fixed && flag.Value.String() != textOf(value) {
+			if fixed && !slices.Contains(machineFlags, flag.Name) && flag.Value.String() != textOf(value) {
 				return usagef(
 					"--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
 					path, key, value, flag.Value)
@@ -180,6 +183,13 @@ func (f *configFlags) assign(c *cobra.Command, source, key string, value any) er
 
 // set gives a flag one value, or each of a list, or NAME=VALUE of each of a table.
 func set(c *cobra.Command, flag *pflag.Flag, value any) error {
+	_, takesMany := flag.Value.(pflag.SliceValue)
+	switch value.(type) {
+	case []any, yaml.MapSlice:
+		if !takesMany {
+			return errors.New("one value is wanted")
+		}
+	}
 	switch v := value.(type) {
 	case []any:
 		for _, one := range v {

@@ -56,6 +56,8 @@ func TestConfigurationsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"stap: 0.1":          `c.yaml: unknown setting "stap"; did you mean "step"?`,
 		"step: often":        "c.yaml: step is often: wants a number",
+		"epochs: [1]":        "c.yaml: epochs is [1]: wants a whole number",
+		"model: {a: 1}":      "c.yaml: model is [{a 1}]: wants a value",
 		"epochs: 1.5":        "c.yaml: epochs is 1.5: wants a whole number",
 		"command: clean":     "c.yaml is a configuration of `bilevel clean`, not of `bilevel train`",
 		"out: elsewhere":     `c.yaml: unknown setting "out"`,
@@ -95,13 +97,32 @@ func TestResume(t *testing.T) {
 
 	refused(t, bilevel("train --resume a --step 0.5"), exitUsage, "--resume goes on with", "step is 0.05 and not 0.5",
 		"leave the flag out")
+	moved := bilevel("train --quiet --resume a --device ref --threads 1")
+	require.Equal(t, exitOK, moved.code, moved.stderr)
 	writeText(t, records[0], "nonsense")
 	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "record.gob cannot be read",
 		"remove it to run the cell again")
 	checkpoint := filepath.Join(filepath.Dir(records[0]), "checkpoint.safetensors")
 	require.NoError(t, os.Remove(records[0]))
 	writeText(t, checkpoint, "nonsense")
-	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "is no checkpoint")
+	refused(t, bilevel("train --quiet --resume a"), exitEnvironment, "is no checkpoint",
+		"remove it to begin the cell anew")
+}
+
+// A folder that holds a table is left alone, and a set that is smaller than the usual minibatch is one minibatch.
+func TestTrainInAFolderOfATable(t *testing.T) {
+	inNewFolder(t)
+	require.NoError(t, os.Mkdir("a", 0o755))
+	writeText(t, filepath.Join("a", "table.yaml"), "experiment: train\n")
+	refused(t, bilevel("train --quiet --out a"), exitEnvironment, "a holds a table (table.yaml)")
+	require.Equal(t, []string{"table.yaml"}, listing(t, "a"))
+
+	r := bilevel("train --quiet --epochs 1 --train 20 --out b")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	text, err := os.ReadFile(filepath.Join("b", "config.yaml"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "\nbatch: 20\n")
+	refused(t, bilevel("train --quiet --epochs 1 --train 20 --batch 32 --out b"), exitUsage, "minibatches of 32 rows")
 }
 
 // fixed is a summary without its times.
@@ -134,6 +155,7 @@ func TestTrainAndPredict(t *testing.T) {
 	refused(t, bilevel("predict --model missing"), exitEnvironment, "the model cannot be read")
 	writeText(t, "m", "nonsense")
 	refused(t, bilevel("predict --model m"), exitEnvironment, "m is no model")
+	refused(t, bilevel("predict --model m.npz"), exitEnvironment, "m.npz is an archive of NumPy arrays")
 	refused(t, bilevel("predict --model a/model.safetensors --part val"), exitUsage, "has no such part")
 	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
 		`the array "0.weight" has the shape [300 64]; wants [7 64]`)

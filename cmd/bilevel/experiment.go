@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/experiments/table"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -112,6 +115,10 @@ func (a *app) runExperiment(p *application) error {
 		if err := checkWritable(f.out); err != nil {
 			return err
 		}
+		if _, err := os.Stat(filepath.Join(f.out, table.RecipeFile)); err == nil {
+			return fmt.Errorf("%s holds a table (%s), whose results these would replace: give another folder as --out",
+				f.out, table.RecipeFile)
+		}
 	}
 	dev, err := f.openDevice()
 	if err != nil {
@@ -180,7 +187,7 @@ func (a *app) runExperiment(p *application) error {
 	progress.end()
 	if err != nil && c.Context().Err() != nil {
 		// The device may still be in an iteration: the process ends without waiting for it.
-		if !store.Written {
+		if !store.Written && f.resume == "" {
 			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 		}
 		return fmt.Errorf(

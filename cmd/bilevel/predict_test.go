@@ -48,6 +48,15 @@ func TestPredictUnlabelled(t *testing.T) {
 	refused(t, bilevel("predict --data ./folder --part test --model "+model), exitUsage, "has no such part")
 	refused(t, bilevel("train --data ./folder --quiet"), exitEnvironment, "the training labels are missing")
 
+	for _, name := range []string{"result.json", "report.html"} { // outputs name the classes
+		text, err := os.ReadFile(filepath.Join("r", name))
+		require.NoError(t, err)
+		require.Contains(t, string(text), "in order: cat, dog")
+	}
+	plainWeights := bilevel("clean --data ./t.csv --label kind --weights plain --corrupt 0.2 --train 20 --val 20 " +
+		"--iters 20 --batch 8 --quiet --json --out c")
+	require.Equal(t, "in order: cat, dog", lastLine(t, plainWeights)["class_mapping"], plainWeights.stderr)
+
 	text, err := os.ReadFile(model)
 	require.NoError(t, err)
 	broken := strings.Replace(string(text), `[\"cat\",\"dog\"]`, `{\"cat\":\"dog\"}`, 1)

@@ -179,8 +179,9 @@ func modelFormat(t *testing.T) string {
 			"integers and booleans that int32 holds; written are F32, and F64 where F32 would lose bits. "+
 			"`bilevel train --model mlp:32 --batch-norm` on the embedded digits writes:") +
 		"\n" + arraysOf(t, filepath.Join("m", "model.safetensors")) + "\n" +
-		wrap("", "", "`bilevel clean` writes the cleaned model as .npz, which NumPy's `np.load` reads, with the "+
-			"same names.")
+		wrap("", "", "`bilevel clean` writes the cleaned model as .npz, which NumPy's `np.load` reads: the "+
+			"layers have the same names, the scaler is `standardize.mean` and `standardize.deviation`. "+
+			"`bilevel predict` does not take it.")
 }
 
 // arraysOf lists the arrays and the metadata of a safetensors file.

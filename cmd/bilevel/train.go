@@ -61,6 +61,9 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := train.Defaults(set)
 			err := f.overlay(cmd, &settings)
+			if !fs.Changed("batch") { // the default suits larger sets
+				settings.Batch = min(settings.Batch, max(1, settings.Train))
+			}
 			title := fmt.Sprintf("Training %s on %s", settings.Model, filepath.Base(set.Name))
 			return train.Experiment{}, settings, title, err
 		},

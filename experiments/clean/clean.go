@@ -200,6 +200,9 @@ func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.R
 		}
 		r.Curve.Rows = append(r.Curve.Rows, append(slices.Clone(row), e.Mean("mistakes")))
 	}
+	if env.Data.Renumbered() {
+		r.NameClasses(env.Data)
+	}
 	last := r.Curve.Rows[len(r.Curve.Rows)-1]
 	r.Scalars["val_error"], r.Scalars["val_loss"], r.Scalars["test_error"] = last[3], last[4], last[5]
 	if err := t.y.Write(t.result.Y.Flat); err != nil {

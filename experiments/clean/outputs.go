@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -360,9 +359,5 @@ func (g *guided) keepSettings(end *ending) {
 	}
 	g.r.Texts["settings.weights"], g.r.Texts["settings.model"] = g.Weights, n.spec.name
 	g.r.Texts["settings.data"], g.r.Texts["settings.trusted"] = g.env.Data.Name, g.Trusted
-	names := make([]string, min(g.data.Classes, mostHeated))
-	for c := range names {
-		names[c] = g.class(int32(c))
-	}
-	g.r.Texts["class_mapping"] = "in order: " + strings.Join(names, ", ")
+	g.r.NameClasses(g.env.Data)
 }

@@ -88,6 +88,9 @@ func statistics(values []float64) Stat {
 		return Stat{0, Number(math.NaN()), Number(math.NaN())}
 	}
 	mean, std := experiments.MeanStd(values)
+	if len(values) == 1 { // one value has no deviation
+		std = math.NaN()
+	}
 	return Stat{len(values), Number(mean), Number(std)}
 }
 

@@ -366,3 +366,9 @@ func TestStop(t *testing.T) {
 	require.Equal(t, "finished", f.State(table.Cells[0]))
 	require.Equal(t, 12, f.Done(table))
 }
+
+// One seed has no deviation, which is not the deviation 0 of seeds that agree.
+func TestDeviationOfOneSeed(t *testing.T) {
+	require.Equal(t, []string{"3", ""}, statistics([]float64{3}).fields())
+	require.Equal(t, []string{"3", "0"}, statistics([]float64{3, 3}).fields())
+}

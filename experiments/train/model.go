@@ -156,6 +156,10 @@ func (t *task) export(y, state []float64) experiments.Model {
 
 // open reads a file of a model.
 func open(path string) (*safetensors.File, error) {
+	if strings.HasSuffix(path, ".npz") {
+		return nil, fmt.Errorf("%s is an archive of NumPy arrays; a model of bilevel train is a .safetensors file",
+			path)
+	}
 	f, err := safetensors.ReadFile(path, "model")
 	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
 		return nil, fmt.Errorf("the model cannot be read: %w", err)

@@ -217,7 +217,11 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 	if err := out.Err(); err != nil {
 		return nil, err
 	}
-	return t.report(ctx, out, log)
+	r, err := t.report(ctx, out, log)
+	if err == nil && env.Data.Renumbered() {
+		r.NameClasses(env.Data)
+	}
+	return r, err
 }
 
 // report scores the model that training ended with: the only place that reads the test rows.

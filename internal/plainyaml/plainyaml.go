@@ -13,7 +13,8 @@ import (
 
 const (
 	mostBytes = 1 << 18
-	mostDepth = 50 // of brackets and indentation, far above what settings need
+	mostDepth = 50   // of brackets and indentation, far above what settings need
+	mostNames = 1000 // the parser's memory grows with the square of their number
 )
 
 // Parse reads a text of names and values, in the text's order. Values are nil, bool, int64 or uint64, float64, string,
@@ -36,7 +37,8 @@ func Parse(text []byte) (yaml.MapSlice, error) {
 
 // check refuses what the parser would take without bound.
 func check(text []byte) error {
-	open, line, entries := 0, 0, 0 // entries: the dashes of one line, each of which opens a list
+	open, names := 0, 0
+	line, entries := 0, 0 // entries: the dashes of one line, each of which opens a list
 	for _, t := range lexer.Tokenize(string(text)) {
 		switch t.Type {
 		case token.AnchorType, token.AliasType:
@@ -45,11 +47,16 @@ func check(text []byte) error {
 			open++
 		case token.MappingEndType, token.SequenceEndType:
 			open--
+		case token.MappingValueType:
+			names++
 		case token.SequenceEntryType, token.MappingKeyType:
 			if t.Position.Line != line {
 				line, entries = t.Position.Line, 0
 			}
 			entries++
+		}
+		if names > mostNames {
+			return fmt.Errorf("line %d: more than %d names", t.Position.Line, mostNames)
 		}
 		if open+entries > mostDepth || t.Position.IndentNum > 8*mostDepth {
 			return fmt.Errorf("line %d: more than %d levels", t.Position.Line, mostDepth)

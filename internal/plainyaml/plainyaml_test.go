@@ -1,12 +1,24 @@
 package plainyaml
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/alloctest"
 )
+
+// distinct is a text of n names that all differ.
+func distinct(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d: 1\n", i)
+	}
+	return b.String()
+}
 
 func TestParse(t *testing.T) {
 	got, err := Parse([]byte("b: 1\na: [x, 2.5, true]\nc: {d: -3}\n"))
@@ -23,11 +35,31 @@ func TestParse(t *testing.T) {
 		strings.Repeat("[", 100):          "more than 50 levels",
 		strings.Repeat("- ", 60000) + "a": "more than 50 levels",
 		strings.Repeat("a: 1\n", 100000):  "settings have at most",
+		distinct(1001):                    "line 1001: more than 1000 names",
 	} {
 		_, err := Parse([]byte(text))
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 	}
+}
+
+// bounded parses text and fails where that allocates more than a file of its size is worth.
+func bounded(t *testing.T, text []byte) (err error) {
+	t.Helper()
+	alloctest.Bounded(t, len(text), 2048, 8<<20, func() { _, err = Parse(text) })
+	return err
+}
+
+func TestMemory(t *testing.T) {
+	for _, text := range []string{
+		distinct(1000), distinct(20000), "a:\n" + strings.ReplaceAll(distinct(20000), "k", "  k"),
+		"{" + strings.ReplaceAll(distinct(20000), "\n", ", ") + "}", strings.Repeat("{}", 100000),
+		"a: [" + strings.Repeat("1,", 100000) + "]", "a:\n" + strings.Repeat("- 1\n", 50000),
+		"a: \"" + strings.Repeat("x\n", 100000) + "\"", strings.Repeat("---\n", 60000),
+	} {
+		_ = bounded(t, []byte(text))
+	}
+	require.NoError(t, bounded(t, []byte(distinct(1000))))
 }
 
 func FuzzParse(f *testing.F) {
@@ -37,7 +69,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if _, err := Parse(text); err != nil && (err.Error() == "" || strings.Contains(err.Error(), "\n")) {
+		if err := bounded(t, text); err != nil && (err.Error() == "" || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("an error of %d lines: %q", 1+strings.Count(err.Error(), "\n"), err)
 		}
 	})
