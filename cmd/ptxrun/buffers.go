@@ -157,7 +157,12 @@ func (p *pool) load(m *ptx.Machine) (err error) {
 		if b.spec.blank {
 			continue
 		}
-		if err := m.Write(b.addr, b.array.Data); err != nil {
+		if b.spec.reads {
+			err = m.Write(b.addr, b.array.Data)
+		} else {
+			err = m.Fill(b.addr, 0, int64(len(b.array.Data)))
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", b.spec.text, err)
 		}
 	}

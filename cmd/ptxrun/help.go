@@ -61,5 +61,6 @@ ptxrun explain KIND     what a kind of report means, and the usual repair
 Exit status: 0; 1 when there are reports (notes are none) or results that are not those expected; 2 for malformed or
 unsupported PTX, for wrong usage and for files that cannot be read or written; 130 and 143 when SIGINT or SIGTERM ended
 it. A run that cannot be finished (status 1: a trap, the limit, threads that all wait for each other, an illegal address
-without --sanitize), status 2 and signals leave all files as they were.
+without --sanitize), status 2 and signals leave all files as they were; a signal while results are being written leaves
+each file as it was, or new as a whole.
 `

@@ -335,7 +335,7 @@ func TestKernelsWithoutEnd(t *testing.T) {
 	s.run(exitClean, "-ptx l.ptx -entry given_back -grid 4 -block 64 -arg out:l.npy:i32:1 -arg out:c.npy:i32:1")
 	require.Equal(t, []int32{256}, load[int32](s, "c.npy", 1))
 	out, _ := s.run(exitReports, "-ptx l.ptx -entry endless -grid 1 -block 1 -arg out:x.npy:i32:2 --limit 50ms")
-	require.Contains(t, out, "the launch has not ended within 50ms")
+	require.Equal(t, "timeout in endless: the launch has not ended within 50ms\n", out)
 	_, err := s.run(exitRefused, "-ptx l.ptx -entry endless -grid 1 -block 1 -arg out:x.npy:i32:2 --limit soon")
 	require.Contains(t, err, "want a number of warp instructions, or a time such as 10s")
 }
@@ -370,6 +370,23 @@ func TestSignals(t *testing.T) {
 			require.NoFileExists(t, "x.npy")
 		}
 	}
+
+	// A run that hangs, here because nobody reads what its kernel prints, is ended without it.
+	save(s, "x.npy", ramp(1024))
+	cmd := exec.Command(binary, strings.Fields("-ptx l.ptx -entry tell -grid 8 -block 1024 -arg in:x.npy")...)
+	unread, stdout, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	defer stdout.Close()
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
+	require.NoError(t, cmd.Start())
+	time.Sleep(300 * time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 128+int(syscall.SIGTERM), cmd.ProcessState.ExitCode())
+	require.Equal(t, "ptxrun: ended by a signal (terminated); each file is as it was, or new as a whole\n",
+		stderr.String())
 }
 
 func TestElementsOutOfBounds(t *testing.T) {
@@ -382,6 +399,29 @@ func TestElementsOutOfBounds(t *testing.T) {
 			lineIn(t, "sum[i] += x[i]"))
 		require.Contains(t, out, "it would be element 60, and x.npy has 60 elements of float32")
 	}
+	require.NoError(t, os.WriteFile("bytes.ptx", []byte(`.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry copy_bytes(.param .u64 in, .param .u64 out)
+{
+	.reg .b32 %r<3>;
+	.reg .b64 %d<6>;
+	ld.param.u64 %d1, [in];
+	ld.param.u64 %d2, [out];
+	mov.u32 %r1, %tid.x;
+	cvt.u64.u32 %d3, %r1;
+	add.u64 %d4, %d1, %d3;
+	ld.global.u8 %r2, [%d4];
+	add.u64 %d5, %d2, %d3;
+	st.global.u8 [%d5], %r2;
+	ret;
+}
+`), 0o666))
+	const line = "-ptx bytes.ptx -entry copy_bytes -grid 1 -sanitize "
+	out, _ := s.run(exitReports, line+"-block 2 -arg out:i.npy:u8:2 -arg out:o.npy:u8:1")
+	require.Contains(t, out, `store of 1 byte at 0x7f0000001201: 0 bytes past the end of "o.npy" of 1 byte; `)
+	out, _ = s.run(exitReports, line+"-block 1 -arg alloc:u8:1 -arg out:o.npy:u8:1")
+	require.Contains(t, out, ": 1 byte is read that neither the host nor a kernel has written")
 }
 
 func TestExplain(t *testing.T) {

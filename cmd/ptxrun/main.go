@@ -27,7 +27,7 @@ const (
 )
 
 // patience is how long a run may take to end after a signal before the process ends without it.
-const patience = 150 * time.Millisecond
+const patience = 50 * time.Millisecond
 
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -40,7 +40,8 @@ func main() {
 		case <-signals:
 		case <-time.After(patience):
 		}
-		fmt.Fprintf(os.Stderr, "ptxrun: %v\n", interrupted{s})
+		// Whether the run has begun to write files is not known here.
+		fmt.Fprintf(os.Stderr, "ptxrun: %s; each file is as it was, or new as a whole\n", interrupted{s}.cause())
 		os.Exit(interrupted{s}.status())
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -50,8 +51,10 @@ func main() {
 type interrupted struct{ os.Signal }
 
 func (i interrupted) Error() string {
-	return fmt.Sprintf("ended by a signal (%v) before the kernel was done; no file is written", i.Signal)
+	return i.cause() + " before the kernel was done; no file is written"
 }
+
+func (i interrupted) cause() string { return fmt.Sprintf("ended by a signal (%v)", i.Signal) }
 
 func (i interrupted) status() int {
 	if n, ok := i.Signal.(syscall.Signal); ok {

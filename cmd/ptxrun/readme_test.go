@@ -51,3 +51,47 @@ func TestReadme(t *testing.T) {
 	require.Equal(t, 5, shown)
 	require.Equal(t, []float32{63, 62}, load[float32](s, "out.npy", 64)[:2])
 }
+
+// The pages on launch files and on nvcc show a kernel, a launch file and what the command prints for them.
+func TestPages(t *testing.T) {
+	page := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "ptxrun", name))
+		require.NoError(t, err)
+		return string(text)
+	}
+	general, nvcc := page("README.md"), page("nvcc.md")
+	source, err := os.ReadFile("testdata/pages/window.cu")
+	require.NoError(t, err)
+	require.Contains(t, nvcc, "```cuda\n"+string(source)+"```")
+	text, err := os.ReadFile("testdata/pages/window.ptx")
+	require.NoError(t, err)
+	_, file, found := strings.Cut(general, "```json\n")
+	require.True(t, found)
+	file, _, _ = strings.Cut(file, "```")
+
+	s := begin(t)
+	require.NoError(t, os.WriteFile("window.ptx", text, 0o666))
+	require.NoError(t, os.WriteFile("window.json", []byte(file), 0o666))
+	shown := 0
+	for _, block := range strings.Split(general+nvcc, "```console\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		for _, command := range strings.Split("\n"+block, "\n$ ")[1:] {
+			line, output, _ := strings.Cut(command, "\n")
+			args, ours := strings.CutPrefix(line, "ptxrun ")
+			if !ours {
+				continue
+			}
+			shown++
+			save(s, "x.npy", ramp(64))
+			save(s, "y.npy", ramp(64))
+			var stdout, stderr bytes.Buffer
+			status := run(context.Background(), strings.Fields(strings.ReplaceAll(args, "'", "")), &stdout, &stderr)
+			require.NotEqual(t, exitRefused, status, "%s: %s", line, &stderr)
+			beginning, _, shortened := strings.Cut(output, "…")
+			if require.Contains(t, stdout.String(), beginning, line); !shortened {
+				require.Equal(t, output, stdout.String(), line)
+			}
+		}
+	}
+	require.Equal(t, 3, shown)
+}

@@ -107,7 +107,8 @@ func (w *warp) refuseGlobal(in *instr, a *access, lane int, addr uint64, n int) 
 	if near != nil {
 		off = addr - near.base
 	}
-	w.refuse(kind, in, lane, fmt.Sprintf("%s of %d bytes at %#x: %s", a.verb(), n, addr, mem.describe(addr)), near, off)
+	w.refuse(kind, in, lane,
+		fmt.Sprintf("%s of %s at %#x: %s", a.verb(), bytesText(n), addr, mem.describe(addr)), near, off)
 }
 
 func (a *access) verb() string {
@@ -125,7 +126,7 @@ func (w *warp) refuseSpace(in *instr, lane int, s space, off uint64, n, size int
 		return
 	}
 	r := w.describe(OutOfBounds, in, lane,
-		fmt.Sprintf("%d bytes at offset %d of %s, which has %d bytes", n, int64(off), spaceNames[s], size))
+		fmt.Sprintf("%s at offset %d of %s, which has %s", bytesText(n), int64(off), spaceNames[s], bytesText(size)))
 	o := int64(off)
 	r.Allocation, r.Offset = spaceNames[s], &o
 	if w.san == nil {

@@ -94,7 +94,7 @@ func (m *Machine) Write(addr uint64, data []byte) error {
 	if err != nil {
 		return err
 	}
-	copy(dst, data)
+	copyInPieces(dst, data)
 	a.learn(addr, len(data))
 	return nil
 }
@@ -102,8 +102,19 @@ func (m *Machine) Write(addr uint64, data []byte) error {
 // Read copies from addr to data.
 func (m *Machine) Read(addr uint64, data []byte) error {
 	_, src, err := m.mem.host("read", addr, len(data))
-	copy(data, src)
+	copyInPieces(data, src)
 	return err
+}
+
+// copyInPieces copies as many bytes as both have. The runtime cannot interrupt a single copy, and while the garbage
+// collector waits for its end no other goroutine runs either, not even one that has to answer a signal.
+func copyInPieces(dst, src []byte) {
+	const piece = 1 << 20
+	for n := min(len(dst), len(src)); n > 0; n = min(len(dst), len(src)) {
+		n = copy(dst[:min(n, piece)], src)
+		dst, src = dst[n:], src[n:]
+		runtime.Gosched()
+	}
 }
 
 // Fill sets n bytes from addr to value and marks them initialised.

@@ -133,14 +133,15 @@ func (m *memory) describe(addr uint64) string {
 	off := addr - below.base
 	switch {
 	case below.freed() && off < below.size:
-		return fmt.Sprintf("%d bytes into freed %q of %d bytes", off, below.label, below.size)
+		return fmt.Sprintf("%s into freed %q of %s", bytesText(off), below.label, bytesText(below.size))
 	case off < below.size:
-		return fmt.Sprintf("%d bytes into %q of %d bytes", off, below.label, below.size)
+		return fmt.Sprintf("%s into %q of %s", bytesText(off), below.label, bytesText(below.size))
 	}
-	text := fmt.Sprintf("%d bytes past the end of %q of %d bytes", off-below.size, below.label, below.size)
+	text := fmt.Sprintf("%s past the end of %q of %s", bytesText(off-below.size), below.label, bytesText(below.size))
 	i := sort.Search(len(m.all), func(i int) bool { return m.all[i].base > addr })
 	if i < len(m.all) && m.all[i].base-addr < off-below.size {
-		text = fmt.Sprintf("%d bytes before %q of %d bytes", m.all[i].base-addr, m.all[i].label, m.all[i].size)
+		above := m.all[i]
+		text = fmt.Sprintf("%s before %q of %s", bytesText(above.base-addr), above.label, bytesText(above.size))
 	}
 	return text
 }

@@ -264,6 +264,24 @@ ld.shared.u32 %r5, [%r4];
 bar.sync 0; // MUST
 xor.b32 %r4, %r3, 128;
 st.shared.u32 [%r4], %r5;`},
+		"a barrier object": {vars: sharedBytes + ".shared .b64 object;", block: 64, body: ownWord + sharedWord + `
+setp.eq.u32 %p2, %t, 0;
+@%p2 mbarrier.init.shared.b64 [object], 64;
+bar.sync 0;
+st.shared.u32 [%r3], %t;
+mbarrier.arrive.shared.b64 %d3, [object]; // MUST: mbarrier.arrive.relaxed.cta.shared.b64 %d3, [object];
+WAIT: mbarrier.test_wait.shared.b64 %p1, [object], %d3; @!%p1 bra WAIT; // MUST
+xor.b32 %r4, %r3, 128;
+ld.shared.u32 %r5, [%r4];
+st.global.u32 [%d1], %r5;`},
+		"words without a value that nobody uses": {vars: sharedBytes, block: 64, body: ownWord + sharedWord + `
+setp.lt.u32 %p1, %t, 40;
+@%p1 mov.u32 %r7, %t;
+st.shared.u32 [%r3], %r7;
+bar.sync 0; // MUST
+sub.u32 %r4, %r1, %r2;
+@%p1 ld.shared.u32 %r5, [%r4+156];
+@%p1 st.global.u32 [%d1], %r5;`},
 		"a named barrier": {vars: sharedBytes, block: 96, body: `
 setp.ge.u32 %p1, %t, 64;
 @%p1 bra DONE;

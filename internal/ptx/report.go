@@ -73,7 +73,11 @@ type Report struct {
 
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %s, block %v thread %v", r.Kind, r.Kernel, r.Block, r.Thread)
+	fmt.Fprintf(&b, "%s in %s", r.Kind, r.Kernel)
+	if r.PTXLine == 0 { // of the launch, not of an instruction
+		return b.String() + ": " + r.Message
+	}
+	fmt.Fprintf(&b, ", block %v thread %v", r.Block, r.Thread)
 	if r.File != "" {
 		b.WriteString(", " + placesText(
 			append(r.Inlined[:len(r.Inlined):len(r.Inlined)], Place{File: r.File, Line: r.Line}),
@@ -91,3 +95,11 @@ func (r Report) String() string {
 type Fault struct{ Report Report }
 
 func (f *Fault) Error() string { return f.Report.String() }
+
+// bytesText is "1 byte" or "4 bytes".
+func bytesText[T int | int64 | uint64](n T) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

@@ -56,8 +56,8 @@ func (s *sanitizer) accessBytes(w *warp, in *instr, a *access, lane int, p place
 	case spaceShared:
 		if y.pending.anyRange(p.off, size) {
 			s.place(w, MissingAsyncWait, in, lane, p,
-				fmt.Sprintf("a %s of %d bytes that a cp.async has not brought yet: "+
-					"no wait for it has taken place", a.verb(), n))
+				fmt.Sprintf("a %s of %s that a cp.async has not brought yet: "+
+					"no wait for it has taken place", a.verb(), bytesText(n)))
 			if a.store {
 				y.shared.known.setRange(p.off, size)
 			}
@@ -88,8 +88,12 @@ func (s *sanitizer) initialised(w *warp, in *instr, lane int, known bitmap, p pl
 	if known.hasRange(p.off, uint64(n)) {
 		return
 	}
+	be := "are"
+	if n == 1 {
+		be = "is"
+	}
 	s.place(w, UninitializedRead, in, lane, p,
-		fmt.Sprintf("%d bytes are read that neither the host nor a kernel has written", n))
+		fmt.Sprintf("%s %s read that neither the host nor a kernel has written", bytesText(n), be))
 }
 
 // place reports a fault at a place in memory.
