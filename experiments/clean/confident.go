@@ -42,7 +42,7 @@ func (n *net) confident(
 	on := n.scope.Variable("rows of a part", tensor.Int, (count+parts-1)/parts)
 	o := &outOfFold{judgement: judgement{
 		loss: make([]float64, count), label: make([]int32, count), confident: make([]int32, count),
-		doubt: make([]float64, count),
+		doubt: make([]float64, count), top: make([]float64, count),
 	}}
 	ys := make([][]float64, parts)
 	sums, each := make([]float64, n.classes), make([]float64, n.classes)
@@ -57,7 +57,7 @@ func (n *net) confident(
 			return nil, err
 		}
 		for at, i := range rows {
-			o.loss[i], o.label[i] = j.loss[at], j.label[at]
+			o.loss[i], o.label[i], o.top[i] = j.loss[at], j.label[at], j.top[at]
 			sums[labels[i]] += j.given(at)
 			each[labels[i]]++
 		}
@@ -71,7 +71,7 @@ func (n *net) confident(
 			o.limits[c] = sums[c] / each[c]
 		}
 	}
-	o.confusion = confusionOf(o.label, labels, n.classes)
+	o.confusion = confusionOfSure(o.label, o.top, labels, n.classes)
 	for k, rows := range within {
 		j, err := n.judgePart(ctx, on, rows, ys[k], &second{o.limits, o.confusion})
 		if err != nil {

@@ -11,6 +11,24 @@ import (
 // pseudoRows are the weights κ, in rows, that confusionOf may give to its symmetric prior.
 var pseudoRows = [...]float64{1, 10, 100, 1e3, 1e4, 1e5}
 
+// confusionOfSure is confusionOf over the rows of whose class the model is sure: the suggested label is at least as
+// probable as it is on the average of the rows that it is suggested for. On the others the model's own confusion of
+// classes that look alike would be taken for one of the labels.
+func confusionOfSure(suggested []int32, top []float64, given []int32, classes int) []float64 {
+	sums, each := make([]float64, classes), make([]float64, classes)
+	for i, t := range suggested {
+		sums[t] += top[i]
+		each[t]++
+	}
+	var sure, theirs []int32
+	for i, t := range suggested {
+		if top[i]*each[t] >= sums[t] {
+			sure, theirs = append(sure, t), append(theirs, given[i])
+		}
+	}
+	return confusionOf(sure, theirs, classes)
+}
+
 // confusionOf estimates how much more often than the average of wrong labels the label g is given to rows of class t,
 // as log L[t, g] in an array [g, t], from the labels that a model suggests and those that the rows are given; L[g, g]
 // is 1. With N[t, g] the number of rows of each pair, n[t] their sum over g, e the share of rows whose two labels
@@ -99,7 +117,7 @@ func (n *net) look(ctx context.Context, y []float64, labels []int32) (*judgement
 	if err != nil {
 		return nil, err
 	}
-	j.confusion = confusionOf(j.label, labels, n.classes)
+	j.confusion = confusionOfSure(j.label, j.top, labels, n.classes)
 	again, err := n.judge(ctx, n.rows.train, y, &second{confusion: j.confusion})
 	if err != nil {
 		return nil, err

@@ -122,6 +122,29 @@ func TestConfusionTellsKindsOfNoiseApart(t *testing.T) {
 	}
 }
 
+// A model that is unsure between two classes that look alike confuses them itself. Its sure suggestions show that labels
+// which are wrong at random do not.
+func TestConfusionLeavesOutUnsureRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	const classes, rows = 5, 5000
+	suggested, given := noisy(r, rows, classes, func(t int32) int32 {
+		if r.Float64() < 0.2 {
+			return int32(r.IntN(classes))
+		}
+		return t
+	})
+	top := make([]float64, rows)
+	for i := range top {
+		if top[i] = 0.9; i%4 == 0 && suggested[i] < 2 {
+			top[i], suggested[i] = 0.6, 1-suggested[i] // the row's class is the other of the two
+		}
+	}
+	for _, between := range []int{0*classes + 1, 1*classes + 0} {
+		require.Greater(t, confusionOf(suggested, given, classes)[between], 1.0)
+		require.InDelta(t, 0, confusionOfSure(suggested, top, given, classes)[between], 0.3)
+	}
+}
+
 // doubt against its formula by plain loops.
 func TestDoubtIsOfTheConfusedClasses(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))

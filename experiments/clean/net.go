@@ -123,6 +123,7 @@ func (n *net) regularizer(y *tensor.Node) *tensor.Node { return models.SquaredNo
 type judgement struct {
 	loss      []float64 // -log of the probability of the given label
 	label     []int32   // the most probable one
+	top       []float64 // the probability of the most probable label that reaches its limit; -1: none does
 	confident []int32   // the most probable one among those that reach their limit; -1: none does
 	// doubt is -log of p_right, the probability that the given label g is right where classes are confused as
 	// confusionOf finds: q[g] / (q[g] + sum over t ≠ g of q[t] L[t, g]), with q the model's probabilities. It is the
@@ -173,7 +174,8 @@ func (n *net) judgePart(
 		return nil, err
 	}
 	m := len(rows)
-	j.loss, j.label, j.confident, j.doubt = j.loss[:m], j.label[:m], j.confident[:m], j.doubt[:m]
+	j.loss, j.label, j.top = j.loss[:m], j.label[:m], j.top[:m]
+	j.confident, j.doubt = j.confident[:m], j.doubt[:m]
 	return j, nil
 }
 
@@ -203,11 +205,11 @@ func (n *net) judgeRows(
 		return nil, err
 	}
 	j := &judgement{
-		loss: out.Reals["loss"], label: out.Ints["label"], confident: out.Ints["confident"],
+		loss: out.Reals["loss"], label: out.Ints["label"], top: out.Reals["reached"], confident: out.Ints["confident"],
 		doubt: out.Reals["doubt"], confusion: by.confusion,
 	}
-	for i, reached := range out.Reals["reached"] {
-		if reached < 0 {
+	for i, top := range j.top {
+		if top < 0 {
 			j.confident[i] = -1
 		}
 	}
