@@ -122,8 +122,8 @@ func TestConfusionTellsKindsOfNoiseApart(t *testing.T) {
 	}
 }
 
-// A model that is unsure between two classes that look alike confuses them itself. Its sure suggestions show that labels
-// which are wrong at random do not.
+// A model that is unsure between two classes that look alike confuses them itself. Its sure suggestions show that
+// labels which are wrong at random do not.
 func TestConfusionLeavesOutUnsureRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	const classes, rows = 5, 5000
