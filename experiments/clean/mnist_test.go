@@ -37,7 +37,7 @@ func TestCleanMNIST(t *testing.T) {
 	b, err := newTask(ex, c, d, 1)
 	require.NoError(t, err)
 	defer b.close()
-	r, env := experiments.NewRecord(), &experiments.Env{}
+	r, env := experiments.NewRecord(), &experiments.Env{Data: set}
 	require.NoError(t, b.solve(context.Background(), env, r))
 	require.NoError(t, b.score(context.Background(), env, r))
 	v := r.Scalars
