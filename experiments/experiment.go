@@ -57,6 +57,7 @@ type Env struct {
 	Executor *tensor.Executor
 	Data     *data.Dataset
 	Memory   int64                        // most bytes for variables and functions on the device; 0: what it has free
+	Settings map[string]string            // of the run that no configuration of a cell has, for its record
 	Stage    func(name string, total int) // a new piece of work of so many units; may be nil
 	Progress func(done int)               // may be nil
 	Note     func(text string)            // a number to be shown beside, such as the loss; may be nil
@@ -151,6 +152,9 @@ func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 		return nil, true, err
 	}
 	r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
+	for name, value := range env.Settings {
+		r.Texts["settings."+name] = value
+	}
 	if store != nil {
 		err = store.finish(key, r)
 	}

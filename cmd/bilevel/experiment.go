@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -168,7 +169,13 @@ func (a *app) runExperiment(p *application) error {
 	}
 	progress := newProgress(a.stderr, f.quiet)
 	progress.json = f.show == progressJSON
-	env := experiments.Env{Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say}
+	env := experiments.Env{
+		Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say,
+		Settings: map[string]string{
+			"device": f.device, "threads": strconv.Itoa(f.threads), "tf32": strconv.FormatBool(f.tf32),
+			"label": f.label, "memory": f.memory,
+		},
+	}
 	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
 	write := func(records []*experiments.Record) error {
 		progress.end()

@@ -148,6 +148,11 @@ func TestCleanBitsAreTheSame(t *testing.T) {
 	again := lastLine(t, bilevel("clean --weights plain --iters 60 --json --quiet --threads 2"))
 	delete(once, "seconds")
 	delete(again, "seconds")
+	for threads, line := range map[string]map[string]any{"0": once, "2": again} { // the one setting that is another
+		settings := line["settings"].(map[string]any)
+		require.Equal(t, threads, settings["threads"])
+		delete(settings, "threads")
+	}
 	require.Equal(t, once, again)
 }
 
