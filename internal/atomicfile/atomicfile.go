@@ -35,13 +35,13 @@ func Write(path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return failed(path, err)
 	}
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return failed(path, err)
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return failed(path, err)
 	}
 	pause(path)
 	if err := os.Rename(f.Name(), path); err != nil {
@@ -49,6 +49,15 @@ func Write(path string, write func(io.Writer) error) (err error) {
 	}
 	done = true
 	return nil
+}
+
+// failed names the file that was to be written, instead of the temporary one.
+func failed(path string, err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		err = named.Err
+	}
+	return &fs.PathError{Op: "write", Path: path, Err: err}
 }
 
 // WriteFile is Write of data.
