@@ -143,10 +143,7 @@ func (a *app) runExperiment(p *application) error {
 		return errors.Join(err, dev.Close())
 	}
 	info := dev.Info()
-	need, err := rehearse(c.Context(), info, set, x, cells[0])
-	if err == nil {
-		err = fitsMemory(info, limit, need)
-	}
+	need, err := checkMemory(c.Context(), info, limit, set, x, cells[0])
 	if err != nil && c.Context().Err() == nil {
 		return errors.Join(err, dev.Close())
 	}

@@ -59,16 +59,22 @@ func (e *shortError) Error() string {
 
 func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
 
-// checkMemory refuses a cell of an experiment where it needs more than limit, or, where limit is 0, than the device has
-// free.
+// checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where
+// limit is 0, than the device has free.
 func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
-) error {
-	need, err := rehearse(ctx, info, set, x, c)
-	if err != nil {
-		return err
+) (need null.Stats, err error) {
+	if need, err = rehearse(ctx, info, set, x, c); err != nil {
+		return need, err
 	}
-	return fitsMemory(info, limit, need)
+	have, limited := info.Free, false
+	if limit > 0 && limit < have {
+		have, limited = limit, true
+	}
+	if int64(need.PeakBytes) > have {
+		err = &shortError{int64(need.PeakBytes), have, limited, info.Name, need.Largest, int64(need.LargestBytes)}
+	}
+	return need, err
 }
 
 // rehearse finds out what a cell needs. It does the cell on a null device, which computes nothing and answers 0 to
@@ -83,18 +89,6 @@ func rehearse(
 	err := errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
 	return need, err
-}
-
-// fitsMemory holds what a cell needs against what there is.
-func fitsMemory(info device.Info, limit int64, need null.Stats) error {
-	have, limited := info.Free, false
-	if limit > 0 && limit < have {
-		have, limited = limit, true
-	}
-	if int64(need.PeakBytes) > have {
-		return &shortError{int64(need.PeakBytes), have, limited, info.Name, need.Largest, int64(need.LargestBytes)}
-	}
-	return nil
 }
 
 // worthSaying is the peak in bytes from which on a run says what it needs before it starts.

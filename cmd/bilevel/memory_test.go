@@ -88,8 +88,9 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 			require.Zero(t, m.live, name)
 			need := m.peak
 			require.Positive(t, need)
-			require.NoError(t, checkMemory(t.Context(), dev.Info(), need, set, c, cell), name)
-			err := checkMemory(t.Context(), dev.Info(), need-1, set, c, cell)
+			_, err := checkMemory(t.Context(), dev.Info(), need, set, c, cell)
+			require.NoError(t, err, name)
+			_, err = checkMemory(t.Context(), dev.Info(), need-1, set, c, cell)
 			require.ErrorIs(t, err, device.ErrMemory, name)
 			var short *shortError
 			require.True(t, errors.As(err, &short))
@@ -132,14 +133,14 @@ func TestMemoryIsRefusedBeforeTheStart(t *testing.T) {
 func TestDeviceMemoryIsTheLimit(t *testing.T) {
 	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any { return train.Defaults(set) })
 	card := device.Info{Name: "card", RealBits: 32, Free: 1 << 20}
-	err := checkMemory(t.Context(), card, 0, set, train.Experiment{}, cell)
+	_, err := checkMemory(t.Context(), card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, device.ErrMemory)
 	require.ErrorContains(t, err, "of the memory of card at its peak, of which 1.05 MB are free; ")
 	require.ErrorContains(t, err, "or free some memory")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	card.Free = 1 << 40
-	err = checkMemory(ctx, card, 0, set, train.Experiment{}, cell)
+	_, err = checkMemory(ctx, card, 0, set, train.Experiment{}, cell)
 	require.ErrorIs(t, err, context.Canceled)
 	refused(t, bilevel("train --model mlp:1048576-1048576 --out "+t.TempDir()), exitEnvironment,
 		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.",

@@ -283,8 +283,8 @@ func (g *guided) truth(ranked []verdict) {
 		}
 	}
 	v := g.r.Scalars
-	v["auc"], v["p_at_k"], v["recall"] = experiments.AUC(score,
-		changed), float64(first)/float64(wrong), float64(both)/float64(wrong)
+	v["auc"] = experiments.AUC(score, changed)
+	v["p_at_k"], v["recall"] = float64(first)/float64(wrong), float64(both)/float64(wrong)
 	if flagged > 0 {
 		v["precision"] = float64(both) / float64(flagged)
 	}

@@ -62,8 +62,7 @@ func newTask(ex *tensor.Executor, c Config, d *data.Prepared, seed uint64) (_ *t
 		}
 		metrics := []problem.Metric{
 			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node {
-				return models.Mistakes(t.logits(t.y.Node(), b),
-					b.Get("label"))
+				return models.Mistakes(t.logits(t.y.Node(), b), b.Get("label"))
 			}},
 			{Name: "loss", Of: func(b problem.Batch) *tensor.Node { return t.losses(t.y.Node(), b) }},
 		}
@@ -97,8 +96,8 @@ func (t *task) build() *problem.Problem {
 			},
 		},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight,
-				t.data.Train.N()), Rows: t.val.rows, Sampler: problem.WithReplacement(t.Batch),
+			Start: params.Repeat(startWeight, t.data.Train.N()),
+			Rows:  t.val.rows, Sampler: problem.WithReplacement(t.Batch),
 			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return t.losses(y.Flat(), rows).Mean() },
 		},
 		Mu: 2 * t.Reg,
