@@ -20,9 +20,20 @@ type Algorithm interface {
 	// Defaults fills in the settings that are zero. scale looks at the problem, which costs some passes over its data;
 	// it is called only where a step size is missing.
 	Defaults(scale func() (Scale, error)) (Algorithm, error)
-	// Spec is the algorithm for a run of n iterations on a problem, as the engine runs it. Its error is a setting that
-	// can never work, and names the field. The engine's caller fills in name and seed.
-	Spec(b *problem.Bound, n int) (engine.Spec, error)
+	// Spec is the algorithm for a run on a problem, as the engine runs it. Its error is a setting that can never work,
+	// and names the field. The engine's caller fills in name and seed.
+	Spec(b *problem.Bound, r Run) (engine.Spec, error)
+}
+
+// Run is what an algorithm is told of the run that it is compiled for.
+type Run struct {
+	Iterations int
+	Seed       uint64 // of random numbers that the algorithm itself draws, such as the lengths of its series
+}
+
+// rate is a step size times the factor of a schedule.
+func (r Run) rate(name string, step float64, s engine.Schedule) engine.Rate {
+	return s.Scaled(name, step, r.Iterations)
 }
 
 // Needs are what an algorithm can use and what it assumes, as data that one place checks.
@@ -60,7 +71,7 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 	if err != nil {
 		return nil, nil, err
 	}
-	spec, err := a.Spec(b, n)
+	spec, err := a.Spec(b, Run{n, seed})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,7 +40,7 @@ func (F2SA) Needs() Needs {
 	}
 }
 
-func (a F2SA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+func (a F2SA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	err := checkSteps("f2sa", a.Schedule, field{"y_step", a.YStep}, field{"z_step", a.ZStep},
 		field{"outer_step", a.OuterStep}, field{"multiplier", a.Multiplier})
 	if err != nil {
@@ -72,8 +72,8 @@ func (a F2SA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 	return engine.Spec{
 		State: append(start(b), engine.Array{Name: "z", Values: b.Lower.Start.Flat}),
 		Rates: []engine.Rate{
-			a.Schedule.Scaled("y", a.YStep, n), a.Schedule.Scaled("z", a.ZStep, n),
-			a.Schedule.Scaled("outer", a.OuterStep, n),
+			r.rate("y", a.YStep, a.Schedule), r.rate("z", a.ZStep, a.Schedule),
+			r.rate("outer", a.OuterStep, a.Schedule),
 			{Name: "multiplier", At: func(k int) float64 { return a.Multiplier + float64(k)*a.Growth }},
 		},
 		Phases: []engine.Phase{

@@ -199,7 +199,9 @@ func (m *probe) hypergradient(step float64) (h slopes, err error) {
 	at := func(side problem.Side) *problem.Point { return m.at(side, x.Node(), y.Node(), rows[side]) }
 	system, err := linear.CG{
 		RTol: 1e-2, MaxSteps: 50, FromZero: true, Trust: true, Damping: 1 / (descents * step),
-	}.Prepare(m.b.Executor, func(v *tensor.Node) *tensor.Node { return at(problem.Lower).HVP(v) }, q)
+	}.Prepare(m.b.Executor, linear.Matrix{
+		N: q, Apply: func(v *tensor.Node) *tensor.Node { return at(problem.Lower).HVP(v) },
+	})
 	if err != nil {
 		return h, err
 	}

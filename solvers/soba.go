@@ -33,13 +33,13 @@ func (SOBA) Needs() Needs {
 	}
 }
 
-func (a SOBA) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+func (a SOBA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err := checkSteps("soba", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep}); err != nil {
 		return engine.Spec{}, err
 	}
 	return engine.Spec{
 		State: start(b, "v"),
-		Rates: []engine.Rate{a.Schedule.Scaled("inner", a.Step, n), a.Schedule.Scaled("outer", a.OuterStep, n)},
+		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
 		Phases: []engine.Phase{{
 			Name:  "soba",
 			Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},

@@ -198,7 +198,7 @@ type strange struct {
 
 func (s strange) Defaults(func() (solvers.Scale, error)) (solvers.Algorithm, error) { return s, nil }
 
-func (s strange) Spec(b *problem.Bound, _ int) (engine.Spec, error) {
+func (s strange) Spec(b *problem.Bound, _ solvers.Run) (engine.Spec, error) {
 	return engine.Spec{
 		State:  []engine.Array{{Name: s.state, Values: b.Upper.Start.Flat}, {Name: "y", Values: b.Lower.Start.Flat}},
 		Phases: []engine.Phase{{Build: func(*engine.Iteration, *engine.State) {}}},

@@ -38,7 +38,7 @@ func (StocBiO) Needs() Needs {
 	}
 }
 
-func (a StocBiO) Spec(b *problem.Bound, n int) (engine.Spec, error) {
+func (a StocBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	err := checkSteps("stocbio", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep},
 		field{"neumann_step", a.NeumannStep})
 	if err != nil {
@@ -70,7 +70,7 @@ func (a StocBiO) Spec(b *problem.Bound, n int) (engine.Spec, error) {
 	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
 		State: start(b, "v"),
-		Rates: []engine.Rate{a.Schedule.Scaled("inner", a.Step, n), a.Schedule.Scaled("outer", a.OuterStep, n)},
+		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
 		Phases: []engine.Phase{
 			{Name: "stocbio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower},
 				Build: inner},

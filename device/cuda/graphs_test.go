@@ -117,7 +117,7 @@ func TestChunksOfCG(t *testing.T) {
 	w := watch(t)
 	diagonal := w.vector("diagonal", n)
 	s, err := linear.CG{RTol: 1e-5, Chunk: chunk, FromZero: true, Trust: true}.Prepare(w.Executor,
-		func(v *tensor.Node) *tensor.Node { return diagonal.Node().Mul(v) }, n)
+		linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node { return diagonal.Node().Mul(v) }})
 	require.NoError(t, err)
 	step := w.rec.graphs[len(w.rec.graphs)-3]
 	require.Equal(
@@ -170,7 +170,8 @@ func TestLateLooksChangeNothing(t *testing.T) {
 		}
 		h := ex.Variable("diagonal", tensor.Real, n)
 		require.NoError(t, h.Write(diagonal))
-		s, err := linear.CG{RTol: 1e-4}.Prepare(ex, func(v *tensor.Node) *tensor.Node { return h.Node().Mul(v) }, n)
+		s, err := linear.CG{RTol: 1e-4}.Prepare(ex,
+			linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node { return h.Node().Mul(v) }})
 		require.NoError(t, err)
 		require.NoError(t, s.RHS().Write(diagonal))
 		stats, err := s.Solve(context.Background())

@@ -347,7 +347,8 @@ func (n *net) engine(
 			}},
 		})
 	}
-	spec, err := solvers.SOBA{Step: step, OuterStep: outer, Schedule: "linear"}.Spec(b, iterations)
+	soba := solvers.SOBA{Step: step, OuterStep: outer, Schedule: "linear"}
+	spec, err := soba.Spec(b, solvers.Run{Iterations: iterations})
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 var auxiliary = linear.CG{RTol: 1e-3, FromZero: true}
 
 // prepareError compiles the estimate's programs and its two systems.
-func (e *Estimator) prepareError(at *pieces, nq int) (err error) {
+func (e *implicit) prepareError(at *pieces, nq int) (err error) {
 	if e.aux, err = at.system(auxiliary, nq); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (e *Estimator) prepareError(at *pieces, nq int) (err error) {
 }
 
 // estimateError fills in what is known about the error.
-func (e *Estimator) estimateError(ctx context.Context, h *Hypergradient) error {
+func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 	var delta, z linear.Stats
 	if !e.bound {
 		var err error
@@ -64,7 +64,7 @@ func (e *Estimator) estimateError(ctx context.Context, h *Hypergradient) error {
 			}
 			if err == nil {
 				*st, err = e.aux.Solve(ctx)
-				h.Products += st.Products
+				h.Counts.HVP += int64(st.Products)
 			}
 		}
 		solve(e.keep, &delta)
@@ -72,6 +72,7 @@ func (e *Estimator) estimateError(ctx context.Context, h *Hypergradient) error {
 		if err == nil {
 			err = e.conclude.run(ctx)
 		}
+		h.Counts = h.Counts.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,8 @@ func ExampleAt() {
 	}
 	defer device.Close()
 	x, y := problem.Vector(2), problem.Vector(2.1)
-	h, err := hypergrad.OnExecutor(context.Background(), device.Executor, follow(), x, y)
+	m := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}}
+	h, err := hypergrad.OnExecutor(context.Background(), device.Executor, follow(), m, x, y)
 	if err != nil {
 		log.Fatal(err)
 	}

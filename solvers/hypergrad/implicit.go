@@ -25,56 +25,21 @@ type Implicit struct {
 	Rows   int
 }
 
-// Hypergradient is a hypergradient with what is known about its error.
-type Hypergradient struct {
-	Gradient []float64
+func (Implicit) Name() string { return "implicit" }
 
-	// Stationarity is |∇yG(x,y)|: how far y is from minimizing the lower level. It is usually the larger error.
-	Stationarity float64
-	// Residual is |∇yF - H v|, computed anew at the end.
-	Residual float64
-	// SmallestEigenvalue of H: the declared modulus, or the smallest Ritz value met (an upper bound).
-	SmallestEigenvalue float64
-	// Error is an estimate or a bound, as Kind says, of |g - ∇h|.
-	Error float64
-	Kind  Kind
-	// Implicit is |C v|: the size of the term that a method without implicit differentiation leaves out. Cosine is that
-	// of the angle between this term, -C v, and the whole g; 0 where one of them vanishes.
-	Implicit, Cosine float64
-	// Status is that of the linear solve; NegativeCurvature means that H is not positive definite at y.
-	Status linear.Status
-	// Products is the number of Hessian-vector products, those for the error included.
-	Products int
-}
-
-// Norm is |g|.
-func (h *Hypergradient) Norm() float64 {
-	sum := 0.0
-	for _, g := range h.Gradient {
-		sum += g * g
+// Needs says that a set of x is usable, because it does not change ∇h.
+func (Implicit) Needs() Needs {
+	return Needs{
+		Usable: problem.UpperSet | problem.UpperConstraints | problem.ModelState,
+		Why: "the implicit function theorem as used here needs one lower level with a smooth objective, without " +
+			"constraints, whose variable lasts",
 	}
-	return math.Sqrt(sum)
 }
 
-// Kind says what an error figure is.
-type Kind string
-
-const (
-	// Bound: every constant it needs was declared, and |g - ∇h| <= Error.
-	Bound Kind = "bound"
-	// Estimate: to first order in the distance from the lower minimizer, with quantities measured at the point.
-	Estimate Kind = "estimate"
-)
-
-// Usable are the features of a problem that the implicit hypergradient can use. A set of x does not change ∇h.
-const Usable = problem.UpperSet | problem.UpperConstraints | problem.ModelState
-
-const why = "the implicit function theorem as used here needs one lower level with a smooth objective, without " +
-	"constraints, whose variable lasts"
-
-// Estimator is Implicit prepared for a problem at variables x [p] and y [q].
-type Estimator struct {
+// implicit is Implicit prepared for a problem.
+type implicit struct {
 	p                       *problem.Problem
+	upper                   optimality
 	bound                   bool // all constants were declared when the estimator was prepared
 	info                    arithmetic
 	scope                   *tensor.Scope
@@ -107,8 +72,8 @@ const (
 type arithmetic struct{ sumQ float64 }
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
-func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, error) {
-	if err := b.Refuse("hypergrad", Usable, why); err != nil {
+func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
+	if err := refuse(b, m); err != nil {
 		return nil, err
 	}
 	if m.Solver == nil {
@@ -118,7 +83,7 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, 
 		return nil, fmt.Errorf("hypergrad: pieces of %d rows; wants at least one, or 0 for all rows together", m.Rows)
 	}
 	sc := b.Executor.Scope()
-	e := &Estimator{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}
+	e := &implicit{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}
 	np, nq := x.Size(), y.Size()
 	info := b.Executor.Info()
 	e.info.sumQ = info.SumError(nq) * info.UnitRoundoff()
@@ -129,6 +94,7 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, 
 	e.delta, e.residual = vector("δ", nq), vector("r", nq)
 	e.norms = vector("norms", numNorms)
 
+	e.upper = prepareOptimality(b, sc, x)
 	at := newPieces(b, sc, x, y, m.Rows)
 	if err := e.prepare(at, m.Solver, nq); err != nil {
 		return nil, errors.Join(err, sc.Close())
@@ -136,7 +102,7 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (*Estimator, 
 	return e, nil
 }
 
-func (e *Estimator) prepare(at *pieces, solver linear.Solver, nq int) (err error) {
+func (e *implicit) prepare(at *pieces, solver linear.Solver, nq int) (err error) {
 	sc := e.scope
 	if e.system, err = at.system(solver, nq); err != nil {
 		return err
@@ -171,7 +137,7 @@ func (e *Estimator) prepare(at *pieces, solver linear.Solver, nq int) (err error
 }
 
 // measure updates some of the norms.
-func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
+func (e *implicit) measure(of map[int]*tensor.Node) tensor.Update {
 	parts := make([]*tensor.Node, numNorms)
 	for i := range parts {
 		if n := of[i]; n != nil {
@@ -183,9 +149,7 @@ func (e *Estimator) measure(of map[int]*tensor.Node) tensor.Update {
 	return tensor.Update{Var: e.norms, Value: tensor.Concat(0, parts...)}
 }
 
-// Compute gives the hypergradient where x and y stand. The status inside tells the numerical outcome; the error
-// is the device's.
-func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
+func (e *implicit) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err := e.begin.run(ctx); err != nil {
 		return nil, err
 	}
@@ -196,7 +160,10 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err := e.assemble.run(ctx); err != nil {
 		return nil, err
 	}
-	h := &Hypergradient{Status: st.Status, Products: st.Products + 1, SmallestEigenvalue: st.SmallestEigenvalue}
+	h := &Hypergradient{
+		Method: "implicit", Measure: MeasureGradient, Status: st.Status, SmallestEigenvalue: st.SmallestEigenvalue,
+		Counts: e.begin.counts.Plus(e.assemble.counts, 1).Plus(problem.Counts{HVP: int64(st.Products)}, 1),
+	}
 	if e.p.Mu > 0 {
 		h.SmallestEigenvalue = e.p.Mu
 	}
@@ -220,8 +187,7 @@ func (e *Estimator) Compute(ctx context.Context) (*Hypergradient, error) {
 	if size := h.Implicit * h.Norm(); size > 0 {
 		h.Cosine = inner / size
 	}
-	return h, nil
+	return h, e.upper.fill(h)
 }
 
-// Close frees the programs and vectors.
-func (e *Estimator) Close() error { return e.scope.Close() }
+func (e *implicit) Close() error { return e.scope.Close() }

@@ -42,9 +42,9 @@ func (at *pieces) whole(side problem.Side) bool {
 // system prepares a solver for H.
 func (at *pieces) system(s linear.Solver, n int) (linear.System, error) {
 	if at.whole(problem.Lower) {
-		return s.Prepare(at.b.Executor, func(v *tensor.Node) *tensor.Node {
+		return s.Prepare(at.b.Executor, linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
 			return at.point(problem.Lower, at.b.All(problem.Lower)).HVP(v)
-		}, n)
+		}})
 	}
 	in, out := at.scope.Variable("hypergradient d", tensor.Real, n), at.scope.Variable("hypergradient H d", tensor.Real,
 		n)
@@ -55,13 +55,14 @@ func (at *pieces) system(s linear.Solver, n int) (linear.System, error) {
 	if err := at.scope.Err(); err != nil {
 		return nil, err
 	}
-	return s.PrepareProduct(at.b.Executor, linear.Product{In: in, Out: out, Run: sweep.Run})
+	return s.Prepare(at.b.Executor, linear.Matrix{N: n, Product: &linear.Product{In: in, Out: out, Run: sweep.Run}})
 }
 
 // stage is sums over pieces, and then a program that reads them.
 type stage struct {
 	sweeps  []*problem.Sweep
 	program *tensor.Function
+	counts  problem.Counts // of one run
 }
 
 func (s stage) run(ctx context.Context) error {
@@ -83,8 +84,11 @@ type terms struct {
 // of is what ask builds at the point of a level, over all rows. What is asked for must be a mean over rows.
 func (t *terms) of(side problem.Side, ask func(*problem.Point) []*tensor.Node) []*tensor.Node {
 	at := t.at
+	before := at.o.Counts
 	if at.whole(side) {
-		return ask(at.point(side, at.b.All(side)))
+		values := ask(at.point(side, at.b.All(side)))
+		t.stage.counts = t.stage.counts.Plus(at.o.Counts, 1).Plus(before, -1)
+		return values
 	}
 	var sums []*tensor.Variable
 	first := true
@@ -97,6 +101,9 @@ func (t *terms) of(side problem.Side, ask func(*problem.Point) []*tensor.Node) [
 					sums = append(sums, at.scope.Variable("hypergradient sum", tensor.Real, v.Shape()...))
 				}
 				out[i] = problem.Sum{Var: sums[i], Value: v}
+			}
+			if first { // the sweep builds a piece several times, of different numbers of rows
+				t.stage.counts = t.stage.counts.Plus(at.o.Counts, 1).Plus(before, -1)
 			}
 			first = false
 			return out

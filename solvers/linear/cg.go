@@ -68,18 +68,16 @@ const (
 	bodyFinish
 )
 
-// Prepare compiles the iteration, with the product inside it.
-func (c CG) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
-	return c.prepare(ex, a, nil, n)
-}
+// Class is Definite.
+func (CG) Class() Class { return Definite }
 
-// PrepareProduct compiles the iteration without the product. The host runs the product before each step, and reads the
-// stop flag after each step.
-func (c CG) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
-	return c.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
-}
-
-func (c CG) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
+// Prepare compiles the iteration. With a Product the host runs the product before each step, and reads the stop flag
+// after each step.
+func (c CG) Prepare(ex *tensor.Executor, m Matrix) (System, error) {
+	n, a, product := m.N, m.graph(), m.Product
+	if err := m.check("CG"); err != nil {
+		return nil, err
+	}
 	if c.MaxSteps == 0 {
 		c.MaxSteps = max(1, min(2*n, 1000))
 	}

@@ -249,10 +249,11 @@ func TestCGSettings(t *testing.T) {
 		{RTol: -1}, {RTol: math.NaN()}, {ATol: -1}, {ATol: math.Inf(1)}, {MaxSteps: -1},
 		{Damping: -1}, {Damping: math.NaN()}, {Damping: math.Inf(1)}, {Chunk: -1},
 	} {
-		_, err := c.Prepare(ex, identity, 3)
+		_, err := c.Prepare(ex, linear.Matrix{N: 3, Apply: identity})
 		require.ErrorContains(t, err, "linear: CG", "%+v", c)
 	}
-	_, err := linear.CG{}.Prepare(ex, func(v *tensor.Node) *tensor.Node { return v.Slice(0, 0, 2) }, 3)
+	wrong := func(v *tensor.Node) *tensor.Node { return v.Slice(0, 0, 2) }
+	_, err := linear.CG{}.Prepare(ex, linear.Matrix{N: 3, Apply: wrong})
 	require.ErrorContains(t, err, "[2]", "an operator that changes the size")
 	require.Contains(t, linear.CG{RTol: 1e-3, MaxSteps: 7}.String(), "rtol 0.001")
 }

@@ -18,7 +18,9 @@ func solve(s linear.Solver) (v []float64, stats linear.Stats) {
 	}
 	defer device.Close()
 	diagonal := func() *tensor.Node { return tensor.Iota(0, 2).ToReal().AddConst(1) }
-	system, err := s.Prepare(device.Executor, func(v *tensor.Node) *tensor.Node { return diagonal().Mul(v) }, 2)
+	system, err := s.Prepare(device.Executor, linear.Matrix{
+		N: 2, Apply: func(v *tensor.Node) *tensor.Node { return diagonal().Mul(v) },
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

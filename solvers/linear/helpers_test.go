@@ -45,9 +45,9 @@ func prepare(t *testing.T, dev device.Device, solver linear.Solver, a *mat.SymDe
 	s.a = s.ex.Variable("A", tensor.Real, n, n)
 	s.setMatrix(a)
 	var err error
-	s.System, err = solver.Prepare(s.ex, func(v *tensor.Node) *tensor.Node {
+	s.System, err = solver.Prepare(s.ex, linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
 		return s.a.Node().MatMul(v.Reshape(n, 1)).Reshape(n)
-	}, n)
+	}})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())

@@ -1,7 +1,7 @@
-// Package linear solves A v = b for a symmetric A that is known by its products, as the Hessian of a lower-level
-// objective is: conjugate gradients (CG) and the Neumann series.
+// Package linear solves A v = b for a matrix A that is known by its products with vectors, as the Hessian of a
+// lower-level objective is.
 //
-// A solver is a value with named fields. Prepare compiles its programs for one operator; the System it returns solves
+// A solver is a value with named fields. Prepare compiles its programs for one matrix; the System it returns solves
 // for as many right-hand sides as needed, with all vectors and numbers of the iteration on the device.
 package linear
 
@@ -14,8 +14,29 @@ import (
 	"bilevel/tensor"
 )
 
-// Operator builds the product A·v [n] for a node v [n]; A is symmetric. The parts of its graph that do not depend on v
-// are computed once per Solve.
+// Matrix is what is known about the matrix A [n, n] of a system. A solver takes what it needs, and its error names what
+// is missing. Exactly one of Apply and Product is set.
+type Matrix struct {
+	N       int
+	Apply   Operator // A·v as a graph
+	Product *Product // A·v by programs of its own
+}
+
+// Class is a kind of matrices. Each contains the ones before it.
+type Class uint8
+
+const (
+	Definite  Class = iota // symmetric and positive definite
+	Symmetric              // symmetric, perhaps indefinite or singular
+	General                // any square matrix
+)
+
+func (c Class) String() string {
+	return [...]string{"symmetric and positive definite", "symmetric", "square"}[c]
+}
+
+// Operator builds the product A·v [n] for a node v [n]. The parts of its graph that do not depend on v are computed
+// once per Solve.
 type Operator func(v *tensor.Node) *tensor.Node
 
 // Product is an operator that programs of its own compute, for products whose graph would not fit into memory, such as
@@ -23,6 +44,23 @@ type Operator func(v *tensor.Node) *tensor.Node
 type Product struct {
 	In, Out *tensor.Variable
 	Run     func(ctx context.Context) error
+}
+
+// graph is the product as a part of a loop's graph: built by Apply, or read from where a Product leaves it.
+func (m Matrix) graph() Operator {
+	if m.Product != nil {
+		return func(*tensor.Node) *tensor.Node { return m.Product.Out.Node() }
+	}
+	return m.Apply
+}
+
+// check refuses a matrix whose products are not given, or given twice.
+func (m Matrix) check(solver string) error {
+	if m.N < 1 || (m.Apply == nil) == (m.Product == nil) {
+		return fmt.Errorf("linear: %s: a matrix of size %d: wants at least 1, and one of Apply and Product",
+			solver, m.N)
+	}
+	return nil
 }
 
 // apply computes Out = A·v. A nil Product means that the operator is part of the loop; then there is nothing to do.
@@ -47,22 +85,22 @@ func (p *Product) clear() []tensor.Update {
 	return []tensor.Update{{Var: p.Out, Value: tensor.Zeros(p.Out.Size())}}
 }
 
-// Solver is a method for A v = b with its settings: CG or Neumann.
+// Solver is a method for A v = b with its settings.
 type Solver interface {
-	// Prepare compiles the solver for an operator on vectors of n elements.
-	Prepare(ex *tensor.Executor, a Operator, n int) (System, error)
-	// PrepareProduct compiles it for an operator that is computed by programs of its own.
-	PrepareProduct(ex *tensor.Executor, a Product) (System, error)
+	// Prepare compiles the solver for a matrix.
+	Prepare(ex *tensor.Executor, a Matrix) (System, error)
+	// Class is the largest class of matrices for which the method is meant.
+	Class() Class
 	// String describes the solver with its settings.
 	String() string
 }
 
-// System is a solver prepared for one operator.
+// System is a solver prepared for one matrix.
 type System interface {
 	// RHS is b and Solution is v, both [n]. Solve leaves its result in Solution; CG also starts from its value.
 	RHS() *tensor.Variable
 	Solution() *tensor.Variable
-	// Solve solves with the operator at the current values of its variables.
+	// Solve solves with the matrix at the current values of its variables.
 	Solve(ctx context.Context) (Stats, error)
 	Close() error
 }
@@ -71,7 +109,7 @@ type System interface {
 type Stats struct {
 	Status   Status
 	Steps    int
-	Products int     // applications of the operator
+	Products int     // applications of the matrix
 	Residual float64 // |b - (A + Damping·I) v|, computed from v at the end (but see CG.Trust)
 	RHSNorm  float64 // |b|
 	// SmallestEigenvalue is the smallest Ritz value, an upper bound of A's smallest eigenvalue (damping subtracted)

@@ -38,17 +38,16 @@ type neumannSystem struct {
 	product  *Product     // nil where the operator is part of the loop
 }
 
-// Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu, which starts at u = b, v = ηb, with the product inside it.
-func (m Neumann) Prepare(ex *tensor.Executor, a Operator, n int) (System, error) {
-	return m.prepare(ex, a, nil, n)
-}
+// Class is Definite; the series also converges for other matrices with ‖I - ηA‖ < 1.
+func (Neumann) Class() Class { return Definite }
 
-// PrepareProduct compiles the recurrence without the product, which the host runs before each step.
-func (m Neumann) PrepareProduct(ex *tensor.Executor, a Product) (System, error) {
-	return m.prepare(ex, func(*tensor.Node) *tensor.Node { return a.Out.Node() }, &a, a.In.Size())
-}
-
-func (m Neumann) prepare(ex *tensor.Executor, a Operator, product *Product, n int) (System, error) {
+// Prepare compiles the recurrence u ← u - ηAu, v ← v + ηu, which starts at u = b, v = ηb. With a Product the host runs
+// the product before each step.
+func (m Neumann) Prepare(ex *tensor.Executor, matrix Matrix) (System, error) {
+	n, a, product := matrix.N, matrix.graph(), matrix.Product
+	if err := matrix.check("Neumann"); err != nil {
+		return nil, err
+	}
 	if !(m.Step > 0) || math.IsInf(m.Step, 0) || m.Terms < 0 {
 		return nil, fmt.Errorf("linear: Neumann: step %g with %d terms: wants a positive step and terms from 0 on",
 			m.Step, m.Terms)

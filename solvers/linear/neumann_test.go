@@ -104,7 +104,7 @@ func TestNeumannSettings(t *testing.T) {
 		{}, {Step: -1}, {Step: math.NaN()}, {Step: math.Inf(1)},
 		{Step: 1, Terms: -1}, {Step: 1, RTol: -1}, {Step: 1, ATol: math.NaN()},
 	} {
-		_, err := m.Prepare(ex, func(v *tensor.Node) *tensor.Node { return v }, 3)
+		_, err := m.Prepare(ex, linear.Matrix{N: 3, Apply: func(v *tensor.Node) *tensor.Node { return v }})
 		require.ErrorContains(t, err, "linear: Neumann", "%+v", m)
 	}
 	require.Equal(t, "Neumann(step 0.5, 3 terms)", linear.Neumann{Step: 0.5, Terms: 3}.String())

@@ -37,7 +37,7 @@ func TestProductOutsideTheLoop(t *testing.T) {
 				calls++
 				return program.Run(1)
 			}}
-			own, err := solver.PrepareProduct(inside.ex, product)
+			own, err := solver.Prepare(inside.ex, linear.Matrix{N: n, Product: &product})
 			require.NoError(t, err)
 			outside := &system{System: own, t: t}
 			for seed := range uint64(4) {

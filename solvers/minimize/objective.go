@@ -58,14 +58,16 @@ func (m *Minimizer) hessian(f objective, solver linear.Solver) (system linear.Sy
 		return tensor.HVP(value, []*tensor.Node{y}, []*tensor.Node{v})[0]
 	}
 	if f.whole != nil {
-		system, err = solver.Prepare(m.ex, func(v *tensor.Node) *tensor.Node { return product(f.whole(y), v) }, n)
+		hv := func(v *tensor.Node) *tensor.Node { return product(f.whole(y), v) }
+		system, err = solver.Prepare(m.ex, linear.Matrix{N: n, Apply: hv})
 	} else {
 		in, out := m.vector("d", n), m.vector("H d", n)
 		sweep := f.sweep(m.scope, m.name+" product", func(rows problem.Batch) []problem.Sum {
 			return []problem.Sum{{Var: out, Value: product(f.piece(y, rows), in.Node())}}
 		})
 		if err = m.scope.Err(); err == nil {
-			system, err = solver.PrepareProduct(m.ex, linear.Product{In: in, Out: out, Run: sweep.Run})
+			hv := &linear.Product{In: in, Out: out, Run: sweep.Run}
+			system, err = solver.Prepare(m.ex, linear.Matrix{N: n, Product: hv})
 		}
 	}
 	if err != nil {
