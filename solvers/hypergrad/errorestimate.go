@@ -64,7 +64,7 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 			}
 			if err == nil {
 				*st, err = e.aux.Solve(ctx)
-				h.Counts.HVP += int64(st.Products)
+				h.ForError.HVP += int64(st.Products)
 			}
 		}
 		solve(e.keep, &delta)
@@ -72,7 +72,8 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		if err == nil {
 			err = e.conclude.run(ctx)
 		}
-		h.Counts = h.Counts.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
+		h.ForError = h.ForError.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
+		h.Counts = h.Counts.Plus(h.ForError, 1)
 		if err != nil {
 			return err
 		}
