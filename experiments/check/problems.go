@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bilevel/internal/nearest"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 )
@@ -62,13 +63,23 @@ func ByName(name string) (Problem, error) {
 		name, strings.Join(names, ", "), nearest.Hint(name, names))
 }
 
-// Report checks the problem, on a new executor for its data.
+// Report checks the problem: the truth in float64, the estimators on the executor given.
 func (p Problem) Report(ctx context.Context, ex *tensor.Executor, opt Options) (_ *Result, err error) {
-	l, err := solvertest.Load(ex, p.New(opt.Seed))
+	own, err := problem.OpenDevice("ref")
 	if err != nil {
 		return nil, err
 	}
-	opt.Executor = ex
-	r, err := Report(ctx, l.Problem, opt)
-	return r, errors.Join(err)
+	defer func() { err = errors.Join(err, own.Close()) }()
+	var bound [2]*problem.Bound
+	for i, on := range []*tensor.Executor{own.Executor, ex} {
+		l, err := solvertest.Load(on, p.New(opt.Seed))
+		if err != nil {
+			return nil, err
+		}
+		if bound[i], err = l.Problem.Bind(on); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, bound[i].Close()) }()
+	}
+	return report(ctx, bound[0], bound[1], opt)
 }

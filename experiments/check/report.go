@@ -25,8 +25,6 @@ type Options struct {
 	Directions int       // along which the value function is differenced; 0: 32
 	// Estimators are what is checked; nil: a selection that fits the problem, see Estimators.
 	Estimators []Candidate
-	// Executor is where the problem's data are; nil: a new one on the reference device. It should compute in float64.
-	Executor *tensor.Executor
 }
 
 // Candidate is an estimator with its settings, under a name for the table.
@@ -91,34 +89,39 @@ type Result struct {
 // float64, with the lower level solved to the last digits at each point. It is for problems of up to some hundred lower
 // variables: take a sample of the rows, or a small model, of a larger one.
 func Report(ctx context.Context, p *problem.Problem, opt Options) (_ *Result, err error) {
-	ex := opt.Executor
-	if ex == nil {
-		own, err := problem.OpenDevice("ref")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, own.Close()) }()
-		ex = own.Executor
-	}
-	b, err := p.Bind(ex)
+	own, err := problem.OpenDevice("ref")
 	if err != nil {
 		return nil, err
 	}
-	sc := ex.Scope()
-	defer func() { err = errors.Join(err, sc.Close(), b.Close()) }()
-	c := &checker{b: b, sc: sc, opt: opt}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	b, err := p.Bind(own.Executor)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	return report(ctx, b, b, opt)
+}
+
+// report takes the truth from a problem bound to a device of float64, and the estimators from the same problem on any
+// device.
+func report(ctx context.Context, exact, other *problem.Bound, opt Options) (_ *Result, err error) {
+	c := &checker{b: exact, sc: exact.Executor.Scope(), opt: opt, on: other, onScope: other.Executor.Scope()}
+	defer func() { err = errors.Join(err, c.sc.Close(), c.onScope.Close()) }()
 	return c.run(ctx)
 }
 
 // checker is one Report at work.
 type checker struct {
-	b     *problem.Bound
-	sc    *tensor.Scope
-	opt   Options
-	x, y  *tensor.Variable
-	point []float64 // x
-	truth *truth
-	out   *Result
+	b       *problem.Bound // for the truth
+	sc      *tensor.Scope
+	x       *tensor.Variable
+	on      *problem.Bound // for the estimators
+	onScope *tensor.Scope
+	at, y   *tensor.Variable // the point that the estimators read
+	opt     Options
+	point   []float64 // x
+	truth   *truth
+	out     *Result
 }
 
 func (c *checker) run(ctx context.Context) (*Result, error) {
@@ -134,7 +137,8 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 	if len(c.point) != np {
 		return nil, fmt.Errorf("the point has %d upper variables, the problem %s has %d", len(c.point), c.b.Name, np)
 	}
-	c.x, c.y = c.sc.Variable("check x", tensor.Real, np), c.sc.Variable("check lower y", tensor.Real, nq)
+	c.x = c.sc.Variable("check x", tensor.Real, np)
+	c.at, c.y = c.onScope.Variable("x", tensor.Real, np), c.onScope.Variable("y", tensor.Real, nq)
 	if err := c.x.Write(c.point); err != nil {
 		return nil, err
 	}
@@ -212,10 +216,10 @@ func (c *checker) row(ctx context.Context, one Candidate) (Row, error) {
 	if one.FromStart {
 		from = c.b.Lower.Start.Flat
 	}
-	if err := errors.Join(c.x.Write(c.point), c.y.Write(from)); err != nil {
+	if err := errors.Join(c.at.Write(c.point), c.y.Write(from)); err != nil {
 		return r, err
 	}
-	e, err := one.Method.Prepare(c.b, c.x, c.y)
+	e, err := one.Method.Prepare(c.on, c.at, c.y)
 	if err != nil {
 		if ctx.Err() != nil {
 			return r, ctx.Err()

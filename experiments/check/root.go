@@ -28,8 +28,8 @@ const maxUnknowns = 1500
 
 func newRoot(sc *tensor.Scope, name string, n int, r func(u *tensor.Node) *tensor.Node) (*root, error) {
 	if n > maxUnknowns {
-		return nil, fmt.Errorf("the lower level has %d unknowns with its multipliers, and only up to %d can be solved to "+
-			"the last digit here: check a smaller problem of the same kind", n, maxUnknowns)
+		return nil, fmt.Errorf("the lower level has %d unknowns with its multipliers, and only up to %d can be solved "+
+			"to the last digit here: check a smaller problem of the same kind", n, maxUnknowns)
 	}
 	vector := func(what string) *tensor.Variable { return sc.Variable(name+" "+what, tensor.Real, n) }
 	f := &root{u: vector("u"), r: vector("r"), e: vector("unit"), je: vector("column"), n: n,

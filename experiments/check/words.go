@@ -34,30 +34,31 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 		say("F is stationary in y at y*: the implicit term is zero, and ∇h = ∇xF")
 	}
 	if c.truth.kink {
-		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a bound of " +
-			"the lower level becomes active or inactive at this x")
+		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a " +
+			"bound of the lower level becomes active or inactive at this x")
 	}
-	if free := c.b.Features()&(problem.LowerSet|problem.LowerConstraints|problem.LowerProx|problem.LowerResidual) == 0; free &&
-		!math.IsNaN(s.least) && !s.definite() {
+	const held = problem.LowerSet | problem.LowerConstraints | problem.LowerProx | problem.LowerResidual
+	if free := c.b.Features()&held == 0; free && !math.IsNaN(s.least) && !s.definite() {
 		if s.least < -1e-9*s.largest {
-			say("H has the eigenvalue %.3g at y*, which is no minimum but a saddle: start the lower level elsewhere", s.least)
+			say("H has the eigenvalue %.3g at y*, which is no minimum but a saddle: start the lower level elsewhere",
+				s.least)
 		} else {
-			say("H is singular at y* (its smallest eigenvalue is %.1e of the largest): the lower level has other minimizers "+
-				"beside y*, and h depends on which one is meant; use a penalty method, or add a strongly convex term",
-				s.least/s.largest)
+			say("H is singular at y* (its smallest eigenvalue is %.1e of the largest): the lower level has other "+
+				"minimizers beside y*, and h depends on which one is meant; use a penalty method, or add a strongly "+
+				"convex term", s.least/s.largest)
 		}
 	}
 	for _, r := range c.out.Rows {
 		if r.Refused == "" && !r.holds() {
-			say("the error of %s is larger than its own figure, a %s: %.2g against %.2g", r.Label, r.Kind, float64(r.Error),
-				float64(r.Figure))
+			say("the error of %s is larger than its own figure, a %s: %.2g against %.2g", r.Label, r.Kind,
+				float64(r.Error), float64(r.Figure))
 		}
 	}
 	return nil
 }
 
-// holds tells whether the error of a row is within its own figure: always where it is a bound, within ten times where it
-// is an estimate of a solve that converged. The differences resolve relative errors of about 1e-8.
+// holds tells whether the error of a row is within its own figure: always where it is a bound, within ten times where
+// it is an estimate of a solve that converged. The differences resolve relative errors of about 1e-8.
 func (r Row) holds() bool {
 	allowed := math.Inf(1)
 	switch {
@@ -67,6 +68,16 @@ func (r Row) holds() bool {
 		allowed = 10 * float64(r.Figure)
 	}
 	return float64(r.Error) <= allowed+1e-8
+}
+
+// Broken lists the estimators whose error is larger than their own figure allows.
+func (r *Result) Broken() (labels []string) {
+	for _, row := range r.Rows {
+		if row.Refused == "" && !row.holds() {
+			labels = append(labels, row.Label)
+		}
+	}
+	return labels
 }
 
 // parts are the norms of ∇xF and ∇yF at (x, y*), and of Cᵀu for a vector u: how much y* can move with x.
