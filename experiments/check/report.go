@@ -267,8 +267,9 @@ func (r Row) usable() bool {
 	return r.Refused == "" && !r.FromStart && !math.IsNaN(e) && !math.IsInf(e, 0)
 }
 
-// recommend chooses the estimator that needs the fewest oracle calls among those within twice the smallest error; errors
-// below what the differences resolve count as equal. Of equals the one of the smaller error is taken, then the first.
+// recommend chooses the estimator that needs the fewest oracle calls among those within twice the smallest error;
+// errors below what the differences resolve count as equal. Of equals the one of the smaller error is taken, then the
+// first.
 func (c *checker) recommend() {
 	floor := c.truth.uncertain * math.Sqrt(float64(len(c.truth.slopes)))
 	if !c.vanishes() {

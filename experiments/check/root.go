@@ -12,8 +12,8 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// root finds a zero of r(u) by Newton's method with the whole Jacobian, for systems of a few hundred unknowns. Each step
-// is halved until |r| falls. Where the Jacobian is singular the step is the shortest one (by singular values).
+// root finds a zero of r(u) by Newton's method with the whole Jacobian, for systems of a few hundred unknowns. Each
+// step is halved until |r| falls. Where the Jacobian is singular the step is the shortest one (by singular values).
 type root struct {
 	u, r, e, je     *tensor.Variable // u, r(u), a unit vector and the column of the Jacobian that it picks
 	value, column   *tensor.Function
