@@ -84,7 +84,7 @@ type Attacker struct {
 	images, labels   *tensor.Variable // of the group
 	eps, number      *tensor.Variable
 	key, run, tick   *tensor.Variable
-	keepAll, minimal bool // broken rows stay; FAB goes on after the first success
+	keepAll, nearest bool // broken rows stay in their batch; they are attacked again, and the nearest example counts
 }
 
 // groupElements is about how many random numbers one draw makes.

@@ -87,12 +87,13 @@ func fabStep(b *build, n Norm, minimal bool) {
 	now := wrong(b.a.logits(next), y)
 	found, nearest := b.get("found"), b.get("nearest")
 	away := n.size(next.Sub(x0)).Reshape(b.rows)
-	take := now.Mul(away.Lt(nearest))
+	inBall := now.Mul(away.Le(b.eps()))
+	take := inBall.Mul(away.Lt(nearest))
 	if !minimal { // what is found stays
-		take = take.Mul(one.Sub(found)).Mul(away.Le(b.eps()))
+		take = take.Mul(one.Sub(found))
 	}
 	b.set("adv", tensor.Where(column(take), next, b.get("adv")))
 	b.set("nearest", tensor.Where(take, away, nearest))
-	b.set("found", found.Max(now.Mul(away.Le(b.eps()))))
+	b.set("found", found.Max(inBall))
 	b.set("x", tensor.Where(column(now), x0.Add(next.Sub(x0).Scale(beta)), next))
 }

@@ -107,7 +107,7 @@ func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
 		}
 		var left []int32
 		for i := range g.n {
-			if g.r.Robust[g.from+i] {
+			if g.r.Robust[g.from+i] || g.nearest && g.r.Clean[g.from+i] {
 				left = append(left, int32(i))
 			}
 		}
@@ -244,7 +244,15 @@ func (b *batchRun) look(end bool) error {
 		b.seen[i] = found[i] != 0
 		sample := b.from + int(b.slots[i])
 		v := judge(z[i*b.Classes:(i+1)*b.Classes], b.s.Labels[sample])
-		b.r.offer(sample, b.k, b.Inputs, row(images, i, b.Inputs), v)
+		image, x0 := row(images, i, b.Inputs), row(b.s.Images, sample, b.Inputs)
+		if old := row(b.r.Images, sample, b.Inputs); b.nearest && !b.r.Robust[sample] {
+			if v.wrong && b.norm.Distance(image, x0) < b.norm.Distance(old, x0) {
+				copy(old, image)
+				b.r.Loss[sample] = v.loss
+			}
+			continue
+		}
+		b.r.offer(sample, b.k, b.Inputs, image, v)
 	}
 	return nil
 }

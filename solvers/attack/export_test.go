@@ -1,0 +1,10 @@
+package attack
+
+import "bilevel/tensor"
+
+// KeepAll makes an attacker leave broken rows in their batches.
+func (a *Attacker) KeepAll() { a.keepAll = true }
+
+// Hyperplane and Checkpoints are tested by themselves.
+func (n Norm) Hyperplane(t, w, need *tensor.Node) *tensor.Node { return n.hyperplane(t, w, need) }
+func Checkpoints(steps int) []int                              { return checkpoints(steps) }
