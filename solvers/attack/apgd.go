@@ -11,10 +11,11 @@ import (
 // parameter-free attacks", ICML 2020, algorithm 1): projected gradient ascent with momentum whose step size, 2ε at
 // first, is halved for each image by itself,
 //
-//	z = P(x_k + s_k d(∇f(x_k))),   x_{k+1} = P(x_k + α(z - x_k) + (1-α)(x_k - x_{k-1})),   α = 3/4 (1 in the first step)
+//	z       = P(x_k + s_k d(∇f(x_k)))
+//	x_{k+1} = P(x_k + α(z - x_k) + (1-α)(x_k - x_{k-1})),   α = 3/4, and 1 in the first step
 //
-// At checkpoints w_0 = 0, w_1, … (⌈p_j·Steps⌉ with p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)) an image
-// halves its step and goes back to its best point where, since the last checkpoint,
+// At checkpoints w_0 = 0, w_1, … (⌈p_j·Steps⌉ with p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)) an
+// image halves its step and goes back to its best point where, since the last checkpoint,
 //
 //	the loss rose in fewer than ρ(w_j - w_{j-1}) steps, ρ = 3/4, or
 //	the step was not halved at the last checkpoint, and the best loss has not changed.
@@ -69,8 +70,8 @@ func (p APGD) Name() string {
 // targets is how many classes a targeted attack goes through: all but the image's own, if there are no more.
 func targets(wanted, classes int) (n int, warnings []string) {
 	if wanted > classes-1 {
-		warnings = append(warnings, fmt.Sprintf("%d target classes are wanted, and the model has %d classes: each image "+
-			"is pushed to the %d others", wanted, classes, classes-1))
+		warnings = append(warnings, fmt.Sprintf("%d target classes are wanted, and the model has %d classes: each "+
+			"image is pushed to the %d others", wanted, classes, classes-1))
 	}
 	return min(wanted, classes-1), warnings
 }

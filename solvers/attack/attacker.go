@@ -9,8 +9,8 @@ import (
 	"bilevel/tensor"
 )
 
-// Attack is one way to look for adversarial examples. Its settings are the fields of a plain struct; those that are zero
-// take the values of the paper.
+// Attack is one way to look for adversarial examples. Its settings are the fields of a plain struct; those that are
+// zero take the values of the paper.
 type Attack interface {
 	// Name is what tables call it.
 	Name() string
@@ -116,12 +116,12 @@ func New(ex *tensor.Executor, m Model, o Options) (*Attacker, error) {
 	return a, nil
 }
 
-// batchSizes are those that programs are compiled for: up to the limit, sixteenths of a group and two smaller ones.
+// batchSizes are those that programs are compiled for: up to the limit, parts of a group and two smaller ones.
 func batchSizes(group, limit int) (sizes []int) {
 	if limit == 0 || limit > group {
 		limit = group
 	}
-	part := max(1, group/16)
+	part := max(1, group/32)
 	all := []int{part / 4, part / 2}
 	for n := part; n <= group; n += part {
 		all = append(all, n)
@@ -232,7 +232,8 @@ func (b *build) run() *tensor.Node    { return b.a.run.Node() }
 // tick is how many programs have run since begin, an Int.
 func (b *build) tick() *tensor.Node { return b.a.tick.Node() }
 
-// uniform draws numbers in [0, 1), normal standard normals, [B, columns]: functions of (seed, attack, run, image, tick).
+// uniform draws numbers in [0, 1), normal standard normals, [B, columns]: functions of (seed, attack, run, image,
+// tick).
 func (b *build) uniform(columns int) *tensor.Node { return b.draw(tensor.RandomUniform, columns) }
 func (b *build) normal(columns int) *tensor.Node  { return b.draw(tensor.RandomNormal, columns) }
 

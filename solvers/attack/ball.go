@@ -49,10 +49,10 @@ func (b Ball) Check(d int) error {
 
 // inner is the radius that is computed with: so much less than Eps that rounding cannot carry a point out of the ball.
 //
-// With u = 2⁻²⁴: in l_inf, x ± Eps is off by at most u/2 for the rounding of Eps and u/2 for that of the sum, both being
-// at most 1 where the limits of the pixels do not hold. In l_2, the computed norm, the factor and the product have a
-// relative error of at most (c/2 + 5)·u, c·u being that of a sum of d squares (device.Info.SumError), and the d sums one
-// of u each, which together are √d·u. A radius of 0 stays 0, where every projection gives the image itself.
+// With u = 2⁻²⁴: in l_inf, x ± Eps is off by at most u/2 for the rounding of Eps and u/2 for that of the sum, both
+// being at most 1 where the limits of the pixels do not hold. In l_2, the computed norm, the factor and the product
+// have a relative error of at most (c/2 + 5)·u, c·u being that of a sum of d squares (device.Info.SumError), and the d
+// sums one of u each, which together are √d·u. A radius of 0 stays 0, where every projection gives the image itself.
 func (b Ball) inner(c float64, d int) float64 {
 	const u = 0x1p-24
 	if b.Norm == L2 {
@@ -76,8 +76,8 @@ func (n Norm) size(delta *tensor.Node) *tensor.Node {
 }
 
 // project brings points x [B, d] into the ball of radius eps (a scalar) around images x0 [B, d], and into [0, 1]. In
-// l_inf it is the nearest such point. In l_2 it is the nearest point of the ball and of [0, 1] after that: the pixels of
-// x0 are in [0, 1], so that the second step makes no perturbation larger.
+// l_inf it is the nearest such point. In l_2 it is the nearest point of the ball and of [0, 1] after that: the pixels
+// of x0 are in [0, 1], so that the second step makes no perturbation larger.
 func (n Norm) project(x, x0, eps *tensor.Node) *tensor.Node {
 	zero, one := tensor.Const(0), tensor.Const(1)
 	if n == L2 {

@@ -8,8 +8,8 @@ import (
 
 // FAB is the targeted fast adaptive boundary attack (Croce, Hein, "Minimally distorted adversarial examples with a fast
 // adaptive boundary attack", ICML 2020, algorithm 1; targeted as in the ensemble of their other paper of that year,
-// section 5). It looks for the nearest adversarial example. With f = z_t - z_y, t being the target, P the projection onto
-// the plane f(x_k) + ⟨∇f(x_k), u - x_k⟩ = 0 and [0, 1] together, and C onto [0, 1],
+// section 5). It looks for the nearest adversarial example. With f = z_t - z_y, t being the target, P the projection
+// onto the plane f(x_k) + ⟨∇f(x_k), u - x_k⟩ = 0 and [0, 1] together, and C onto [0, 1],
 //
 //	d₁ = P(x_k) - x_k,   d₂ = P(x₀) - x₀,   α = min(‖d₁‖/(‖d₁‖ + ‖d₂‖), 1/10)
 //	x_{k+1} = C((1-α)(x_k + η d₁) + α(x₀ + η d₂)),   η = 1.05

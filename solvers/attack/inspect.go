@@ -108,9 +108,9 @@ func (a *Attacker) alone(r *Result, images []float32, z []float64, rows int) err
 	// Rounding in another order is far below, what a random layer does far above.
 	const part = 1e-4
 	if most > part*math.Sqrt(size) {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the model's outputs for an image depend on its place in the batch "+
-			"or on the other images there (they differ by %.2g): it draws random numbers, or normalizes by the batch; "+
-			"robustness may be overstated, since attacks meet another function at every step", most))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the model's outputs for an image depend on its place in the "+
+			"batch or on the other images there (they differ by %.2g): it draws random numbers, or normalizes by the "+
+			"batch; robustness may be overstated, since attacks meet another function at every step", most))
 	}
 	return nil
 }
@@ -143,8 +143,8 @@ func (w *watch) write(r *Result, plans []*plan) {
 	gradients := 0 // images that attacks by gradients broke
 	for k, p := range plans {
 		if w.zero[k] > 0 {
-			warn("%s: the gradient was 0 at %d of %d start points, so that the attack could not move them: the model may "+
-				"be saturated or not differentiable, and robustness overstated", p.name, w.zero[k], w.rows[k])
+			warn("%s: the gradient was 0 at %d of %d start points, so that the attack could not move them: the model "+
+				"may be saturated or not differentiable, and robustness overstated", p.name, w.zero[k], w.rows[k])
 		}
 		if p.late && w.late[k] > 0 {
 			warn("%s: %d images were broken only after the last checkpoint: more steps would probably break more",

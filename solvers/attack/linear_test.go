@@ -173,10 +173,10 @@ func attacker(t *testing.T, ex *tensor.Executor, m attack.Model, o attack.Option
 }
 
 // Attacks on a linear classifier find the adversarial examples that there are, and none that there are not. With two
-// classes the cross-entropy grows with the margin, and steps along its gradient lead to the best point of the ball; with
-// ten, attacks that go to each class by itself do the same. An image may go either way where its nearest example lies
-// within a percent of the radius of the ball's boundary; those of l_2 within three percent, since the ball and [0, 1] are
-// projected onto one after the other there, and the step of PGD is a tenth of the radius.
+// classes the cross-entropy grows with the margin, and steps along its gradient lead to the best point of the ball;
+// with ten, attacks that go to each class by itself do the same. An image may go either way where its nearest example
+// lies within a percent of the radius of the ball's boundary; those of l_2 within three percent, since the ball and [0,
+// 1] are projected onto one after the other there, and the step of PGD is a tenth of the radius.
 func TestAttacksOnLinearClassifier(t *testing.T) {
 	linf, l2 := attack.Ball{Norm: attack.Linf, Eps: 0.1}, attack.Ball{Norm: attack.L2, Eps: 0.6}
 	wide := attack.Ball{Norm: attack.Linf, Eps: 0.2}
@@ -209,7 +209,8 @@ func TestAttacksOnLinearClassifier(t *testing.T) {
 			require.Equal(t, d > 0, r.Clean[i])
 			if d > 0 && d < c.ball.Eps*(1-c.nearly) {
 				must++
-				require.False(t, r.Robust[i], "%s in a %s: image %d has an example at %g", c.attack.Name(), c.ball, i, d)
+				require.False(t, r.Robust[i], "%s in a %s: image %d has an example at %g", c.attack.Name(),
+					c.ball, i, d)
 			}
 			if d > c.ball.Eps {
 				mustNot++

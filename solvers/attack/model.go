@@ -18,8 +18,8 @@ type Model struct {
 	Logits          func(images *tensor.Node) *tensor.Node
 }
 
-// Image says how the pixels of a row lie, for attacks that change windows of an image. The zero value is a square of one
-// channel.
+// Image says how the pixels of a row lie, for attacks that change windows of an image. The zero value is a square of
+// one channel.
 type Image struct {
 	Height, Width, Channels int
 	// ChannelsLast: the channels of a pixel are neighbours, as in a row of shape [height, width, channels]. Else each

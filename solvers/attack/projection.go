@@ -3,20 +3,20 @@ package attack
 import "bilevel/tensor"
 
 // hyperplane projects points t [B, d] of the cube [0, 1]^d onto {u : ⟨w, u⟩ = ⟨w, t⟩ + need} and the cube together, in
-// a norm, and gives the move u - t. Where they do not meet, u is the corner of the cube that comes nearest to the plane.
-// w is [B, d], need a column [B, 1] (Croce, Hein, "Minimally distorted adversarial examples with a fast adaptive
+// a norm, and gives the move u - t. Where they do not meet, u is the corner of the cube that comes nearest to the
+// plane. w is [B, d], need a column [B, 1] (Croce, Hein, "Minimally distorted adversarial examples with a fast adaptive
 // boundary attack", ICML 2020, section 2.2).
 //
 // The solution moves each coordinate by s_i·m_i with s_i = sign(w_i·need) and
 //
 //	m_i = min(τ, r_i) in l_inf,   m_i = min(τ|w_i|, r_i) in l_2
 //
-// where r_i is how far t_i can go before it leaves [0, 1], and τ solves φ(τ) = Σ |w_i| m_i = |need|. φ rises, is concave
-// and piecewise linear; its tangent at 0 gives a τ that is at most the solution. No coordinates are sorted: bisection of
-// a fixed length finds an interval around the solution (up to 1 in l_inf, where r_i ≤ 1; up to 2¹⁶ times that lower
-// bound in l_2, halving the exponent), and then a few steps along tangents go on from its lower end. φ being concave,
-// they come nearer and never pass the solution; where no coordinate arrives at its bound between the two, the first one
-// is exact.
+// where r_i is how far t_i can go before it leaves [0, 1], and τ solves φ(τ) = Σ |w_i| m_i = |need|. φ rises, is
+// concave and piecewise linear; its tangent at 0 gives a τ that is at most the solution. No coordinates are sorted:
+// bisection of a fixed length finds an interval around the solution (up to 1 in l_inf, where r_i ≤ 1; up to 2¹⁶ times
+// that lower bound in l_2, halving the exponent), and then a few steps along tangents go on from its lower end. φ being
+// concave, they come nearer and never pass the solution; where no coordinate arrives at its bound between the two, the
+// first one is exact.
 func (n Norm) hyperplane(t, w, need *tensor.Node) *tensor.Node {
 	const bisections, tangents = 8, 2
 	zero, one := tensor.Const(0), tensor.Const(1)

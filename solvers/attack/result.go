@@ -10,11 +10,11 @@ type Result struct {
 	Ball Ball
 	// Clean tells which images the model puts into their class, Robust which of them no attack could change.
 	Clean, Robust []bool
-	// By is the number of the attack that found an adversarial example, in the order given; -1 where none did, and where
-	// the image itself is misclassified.
+	// By is the number of the attack that found an adversarial example, in the order given; -1 where none did, and
+	// where the image itself is misclassified.
 	By []int
-	// Images [N, d] are the adversarial examples where there are any, else the points of the largest cross-entropy among
-	// those that the attacks came out with, else the images. All are in the ball and in [0, 1].
+	// Images [N, d] are the adversarial examples where there are any, else the points of the largest cross-entropy
+	// among those that the attacks came out with, else the images. All are in the ball and in [0, 1].
 	Images []float32
 	// Loss is the cross-entropy at Images, in float64 of the device's logits.
 	Loss     []float64

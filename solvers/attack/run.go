@@ -15,8 +15,8 @@ import (
 // any attack starts: a radius below 0 or too large, pixels outside [0, 1], labels beyond the classes, settings that do
 // not fit the model, outputs that are probabilities or not finite.
 //
-// The result is the worst case for each image, over restarts, targets and attacks. Before an adversarial example counts,
-// it is rounded to float32 and classified once more. A radius of 0 gives the images back.
+// The result is the worst case for each image, over restarts, targets and attacks. Before an adversarial example
+// counts, it is rounded to float32 and classified once more. A radius of 0 gives the images back.
 func (a *Attacker) Run(ctx context.Context, ball Ball, s Samples, attacks ...Attack) (*Result, error) {
 	r, plans, err := a.prepare(ctx, ball, s, attacks)
 	if err != nil {
@@ -257,7 +257,8 @@ func (b *batchRun) look(end bool) error {
 	return nil
 }
 
-// compact leaves the rows whose examples have been taken, where the others fit into a smaller batch.
+// compact leaves the rows whose examples have been taken, where the others fit into a batch that is smaller by an
+// eighth or more: programs for another size have to be compiled.
 func (b *batchRun) compact() error {
 	var index, slots []int32
 	for i, slot := range b.slots {
@@ -266,7 +267,7 @@ func (b *batchRun) compact() error {
 		}
 	}
 	to := b.pad(len(slots))
-	if to >= b.rows || b.keepAll {
+	if 8*to > 7*b.rows || b.keepAll {
 		return nil
 	}
 	if err := b.variable("index", tensor.Int, to).WriteInts(padded(index, to)); err != nil {

@@ -87,10 +87,11 @@ func signs(u *tensor.Node) *tensor.Node {
 
 func squareBegin(b *build, im Image) {
 	x0, y := b.load()
-	shape, row, _, _ := im.shape(b.rows)
-	stripes := append([]int{}, shape...)
-	stripes[row] = 1
-	sign := signs(b.uniform(im.Channels * im.Width)).Reshape(stripes...)
+	shape, _, _, _ := im.shape(b.rows)
+	sign := signs(b.uniform(im.Channels*im.Width)).Reshape(b.rows, im.Channels, 1, im.Width)
+	if im.ChannelsLast {
+		sign = sign.Permute(0, 2, 3, 1)
+	}
 	x := b.project(x0.Add(sign.Expand(shape...).Reshape(x0.Shape()...).Mul(b.eps())), x0)
 	z := b.a.logits(x)
 	b.set("adv", x)
@@ -115,9 +116,11 @@ func squareStep(b *build, im Image) {
 	window := inside(row, im.Height, 0).Mul(inside(col, im.Width, 1))
 	colours := []int{b.rows, 1, 1, 1}
 	colours[channel] = im.Channels
-	change := window.Mul(signs(u.Slice(1, 2, 2+im.Channels)).Reshape(colours...)).Expand(shape...).Reshape(x0.Shape()...)
+	change := window.Mul(signs(u.Slice(1, 2, 2+im.Channels)).Reshape(colours...)).Expand(shape...)
 	old := b.get("adv")
-	x := tensor.Where(change, b.project(x0.Add(change.Mul(b.eps())), x0), old)
+	image := x0.Reshape(shape...) // in this shape all of it is one pass over the pixels
+	changed := b.project(image.Add(change.Mul(b.eps())), image)
+	x := tensor.Where(change, changed, old.Reshape(shape...)).Reshape(x0.Shape()...)
 	z := b.a.logits(x)
 	value, now, found := margin(z, y), wrong(z, y), b.get("found")
 	take := tensor.Const(1).Sub(found).Mul(now.Max(b.get("best").Lt(value)))
