@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"bench": {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device",
 		"device/open", "device/devicetest", "cpu", "kernels"},
 	"experiments": {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear",
-		"solvers/minimize", "solvers/problem", "solvers/solvertest", "models", "models/params", "data", "tensor"},
+		"solvers/minimize", "solvers/problem", "solvers/attack", "solvers/solvertest", "models", "models/params", "data", "tensor"},
 	"experiments/table":  {"experiments", "data", "tensor"},
 	"solvers":            {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
 	"solvers/minimize":   {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
