@@ -39,9 +39,9 @@ const (
 )
 
 // ReadNetwork reads a network of a .npz or .safetensors file, with the names that PyTorch gives the arrays of an
-// nn.Sequential of linear maps, batch normalizations and activations (0.weight, 0.bias, 2.weight, …), or weight and bias
-// of a single linear map. name is its architecture, softmax or mlp:300-100; where it is empty, the file's metadata or
-// the shapes of its arrays tell. activation is that between the layers; empty is relu.
+// nn.Sequential of linear maps, batch normalizations and activations (0.weight, 0.bias, 2.weight, …), or weight and
+// bias of a single linear map. name is its architecture, softmax or mlp:300-100; where it is empty, the file's metadata
+// or the shapes of its arrays tell. activation is that between the layers; empty is relu.
 //
 // A file of this program says how its inputs are scaled. That scaling becomes the network's first layer, for pixels in
 // [0, 1] that are values of the data divided by white.

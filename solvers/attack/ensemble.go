@@ -16,8 +16,8 @@ func Standard() []Attack {
 	return []Attack{APGD{Restarts: 1}, APGD{Loss: "dlr-targeted", Restarts: 1}, FAB{Restarts: 1}, Square{}}
 }
 
-// Parse gives the attacks of a name: fgsm, pgd-50-10 (50 steps, 10 restarts), apgd-ce, apgd-dlr, apgd-t, fab-t, square or
-// square-1000 (1000 queries), and autoattack for all of Standard. In l_2 Standard has no Square.
+// Parse gives the attacks of a name: fgsm, pgd-50-10 (50 steps, 10 restarts), apgd-ce, apgd-dlr, apgd-t, fab-t, square
+// or square-1000 (1000 queries), and autoattack for all of Standard. In l_2 Standard has no Square.
 func Parse(name string, n Norm) ([]Attack, error) {
 	word, rest, _ := strings.Cut(name, "-")
 	if word == "pgd" || word == "square" && rest != "" {
