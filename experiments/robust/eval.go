@@ -232,7 +232,8 @@ func (c EvalConfig) samples(set *data.Dataset) (s adversary.Samples, shape []int
 			continue
 		}
 		return s, nil, fmt.Errorf("the value %g in row %d of %s is no pixel from 0 to %g: attacks work on images in "+
-			"[0, 1], so give the value of a white pixel as --white, or shift the data", v, i/rows.Dim, set.Name, c.White)
+			"[0, 1], so give the value of a white pixel as --white, or shift the data", v, i/rows.Dim, set.Name,
+			c.White)
 	}
 	shape = set.Shape
 	if len(shape) == 0 {

@@ -184,7 +184,8 @@ func TestEvaluationRefuses(t *testing.T) {
 		{func(c *EvalConfig) { c.White = 0 }, "white 0"},
 		{func(c *EvalConfig) { c.White = 10 }, "is no pixel from 0 to 10"},
 		{func(c *EvalConfig) { c.Batch = -1 }, "batch -1"},
-		{func(c *EvalConfig) { c.Net = "mlp:5" }, "missing 0.weight, 0.bias, 2.weight, 2.bias; in no layer bias, weight"},
+		{func(c *EvalConfig) { c.Net = "mlp:5" },
+			"missing 0.weight, 0.bias, 2.weight, 2.bias; in no layer bias, weight"},
 	} {
 		config := EvalDefaults(set)
 		config.Model, config.Examples, config.Attack = file, 5, []string{"fgsm"}
@@ -227,8 +228,8 @@ func TestReadNetwork(t *testing.T) {
 
 	// All that does not fit is named at once.
 	_, err = ReadNetwork(write("bad.npz", small.And("3.bias", 1), "0.bias"), "mlp:5", "", 255)
-	require.EqualError(t, err, filepath.Join(dir, "bad.npz")+": its arrays do not fit: missing 0.bias; in no layer 3.bias; "+
-		"0.weight is [4 3], not [5 3], 2.weight is [2 4], not [2 5]")
+	require.EqualError(t, err, filepath.Join(dir, "bad.npz")+": its arrays do not fit: missing 0.bias; "+
+		"in no layer 3.bias; 0.weight is [4 3], not [5 3], 2.weight is [2 4], not [2 5]")
 	_, err = ReadNetwork(write("chain.npz", params.Values{}.AndShaped("0.weight", []int{4, 3}, wave(12, 0)).
 		AndShaped("2.weight", []int{2, 5}, wave(10, 2))), "", "", 255)
 	require.ErrorContains(t, err, "2.weight takes 5 inputs, and the layer before it (0.weight) gives 4")
