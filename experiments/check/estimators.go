@@ -8,7 +8,8 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at y*.
+// Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at
+// y*.
 func Estimators(p *problem.Problem, s Spectrum) []Candidate {
 	var all []Candidate
 	add := func(label string, m hypergrad.Method) { all = append(all, Candidate{Label: label, Method: m}) }
