@@ -71,6 +71,18 @@ func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, nil
 }
 
+func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
+	series := a.Step == 0 && a.NeumannStep == 0
+	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
+		return nil, err
+	}
+	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
+		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
+	}
+	return a, nil
+}
+
 // steps chooses both steps where they are missing.
 func steps(scale func() (Scale, error), inner, outer *float64) error {
 	if *inner != 0 && *outer != 0 {

@@ -30,6 +30,7 @@ func TestResumeToTheSameBits(t *testing.T) {
 			Schedule: "sqrt"},
 		solvers.StocBiO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 3},
 		solvers.SABA{Step: 0.1, OuterStep: 0.02, Start: "full"},
+		solvers.SUSTAIN{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
 		solvers.SRBA{Step: 0.1, OuterStep: 0.02, Period: 7},
 		solvers.VRBO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 2, Period: 7},
 	}
