@@ -36,7 +36,7 @@ type SUSTAIN struct {
 	NeumannStep float64         `json:"neumann_step"` // η; 0: β, or 1/L where β is chosen
 	Terms       int             `json:"terms"`        // Q; 0: 10
 	Momentum    float64         `json:"momentum"`     // c; 0: 0.5
-	Schedule    engine.Schedule `json:"schedule"`     // of α_k, β_k and, squared, η_k; "": cbrt
+	Schedule    engine.Schedule `json:"schedule"`     // of α_k, β_k and, squared, η_k; "": cbrt, or linear with chosen steps
 	Memory      string          `json:"memory"`       // true or zero; "": true
 }
 

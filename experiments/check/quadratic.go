@@ -143,11 +143,13 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 }
 
 // algorithms run each algorithm to the optimum, with the step sizes that it chooses and settings under which its bias
-// is small: F²SA's is of the order of one over its multiplier, stocBiO's series misses (1 - μ/L)^61.
+// is small: F²SA's is of the order of one over its multiplier, the series of stocBiO, SUSTAIN and VRBO miss
+// (1 - μ/L)^60.
 func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadratic, p *problem.Problem) (
 	found []Finding, err error) {
 	settings := map[string]solvers.Algorithm{
 		"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60},
+		"sustain": solvers.SUSTAIN{Terms: 60}, "vrbo": solvers.VRBO{Terms: 60},
 	}
 	optimum := q.Optimum()
 	start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
