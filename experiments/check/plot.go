@@ -125,7 +125,7 @@ func (r *Result) draw(w io.Writer, format string) error {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s: error of the hypergradient at y*", r.Problem)
 	p.Title.Padding = 2 * vg.Millimeter
-	p.X.Label.Text, p.Y.Label.Text = "oracle calls", "|g - ∇h| / |∇h|"
+	p.X.Label.Text, p.Y.Label.Text = "oracle calls", "relative error"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(decades), plot.TickerFunc(decades)
 	p.Legend.Top, p.Legend.Padding, p.Legend.XOffs = true, vg.Millimeter, -2*vg.Millimeter
@@ -172,9 +172,9 @@ func decades(from, to float64) (ticks []plot.Tick) {
 	for e := first; e <= last; e++ {
 		t := plot.Tick{Value: math.Pow(10, float64(e))}
 		if (e-first)%every == 0 {
-			t.Label = "1"
-			if e != 0 {
-				t.Label = fmt.Sprintf("1e%d", e)
+			t.Label = strconv.FormatFloat(t.Value, 'g', 1, 64)
+			if e >= 0 && e < 5 {
+				t.Label = strconv.FormatFloat(t.Value, 'f', 0, 64)
 			}
 		}
 		ticks = append(ticks, t)
