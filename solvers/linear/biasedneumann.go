@@ -48,16 +48,18 @@ func (m NeumannToBias) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	positive := func(x float64) bool { return x > 0 && !math.IsInf(x, 0) }
 	switch {
 	case m.Mu == 0:
-		return nil, errors.New("linear: NeumannToBias: the length of the series follows from the smallest eigenvalue of " +
-			"the matrix, which is not known: set Mu, here or as the modulus of convexity of the problem, or use Neumann")
+		return nil, errors.New("linear: NeumannToBias: the length of the series follows from the smallest eigenvalue " +
+			"of the matrix, which is not known: set Mu, here or as the modulus of convexity of the problem, or use " +
+			"Neumann")
 	case !positive(m.Bias) || !positive(m.Mu):
 		return nil, fmt.Errorf("linear: NeumannToBias: bias %g, mu %g: wants positive, finite numbers", m.Bias, m.Mu)
 	case m.Largest != 0 && !(m.Largest >= m.Mu && positive(m.Largest)):
 		return nil, fmt.Errorf("linear: NeumannToBias: the largest eigenvalue is given as %g and the smallest as %g: "+
 			"wants a finite number from the smallest on, or 0 to measure it", m.Largest, m.Mu)
 	case m.Power < 1 || m.MaxTerms < 1:
-		return nil, fmt.Errorf("linear: NeumannToBias: power %d, max terms %d: wants at least one, or 0 for 20 and 10000",
-			m.Power, m.MaxTerms)
+		return nil,
+			fmt.Errorf("linear: NeumannToBias: power %d, max terms %d: wants at least one, or 0 for 20 and 10000",
+				m.Power, m.MaxTerms)
 	}
 	d, err := newDirect(ex, a, "NeumannToBias", 0, 0)
 	if err != nil {

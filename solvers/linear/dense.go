@@ -43,8 +43,9 @@ func (m Dense) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 		return nil, fmt.Errorf("linear: Dense: limit %d: wants a size, or 0 for 2000", m.Limit)
 	}
 	if a.N > limit {
-		return nil, fmt.Errorf("linear: Dense: a matrix of size %d takes %.3g numbers and is above the limit of %d: use "+
-			"CG, or raise Limit", a.N, float64(a.N)*float64(a.N), limit)
+		return nil,
+			fmt.Errorf("linear: Dense: a matrix of size %d takes %.3g numbers and is above the limit of %d: use "+
+				"CG, or raise Limit", a.N, float64(a.N)*float64(a.N), limit)
 	}
 	d, err := newDirect(ex, a, "Dense", 0, 0)
 	if err != nil {

@@ -117,7 +117,8 @@ func TestNeumannToBias(t *testing.T) {
 		require.Equal(t, linear.MaxSteps, st.Status)
 		require.Equal(t, 3, st.Steps)
 		_, st = prepare(t, dev, linear.NeumannToBias{Bias: 1e-3, Mu: 0.05, Largest: 0.1}, a).solve(b, nil)
-		require.Contains(t, []linear.Status{linear.Diverged, linear.NotFinite}, st.Status, "a largest eigenvalue too small")
+		require.Contains(t, []linear.Status{linear.Diverged, linear.NotFinite}, st.Status,
+			"a largest eigenvalue too small")
 		_, st = prepare(t, dev, linear.NeumannToBias{Bias: 1e-3, Mu: 0.9, Largest: 1}, a).solve(b, nil)
 		require.Equal(t, linear.MaxSteps, st.Status, "a modulus too large shows in the residual")
 	})
@@ -230,12 +231,14 @@ func TestDirectSettings(t *testing.T) {
 		solver linear.Solver
 		text   string
 	}{
-		{linear.ScaledIdentity{Gamma: math.Inf(1)}, "gamma is +Inf"}, {linear.ScaledIdentity{RTol: -1}, "tolerances -1"},
+		{linear.ScaledIdentity{Gamma: math.Inf(1)}, "gamma is +Inf"},
+		{linear.ScaledIdentity{RTol: -1}, "tolerances -1"},
 		{linear.RandomNeumann{Terms: 1}, "step 0"}, {linear.RandomNeumann{Step: 1}, "0 terms"},
 		{linear.NeumannToBias{Bias: 1}, "set Mu"}, {linear.NeumannToBias{Mu: 1}, "bias 0"},
 		{linear.NeumannToBias{Bias: 1, Mu: 2, Largest: 1}, "given as 1 and the smallest as 2"},
 		{linear.NeumannToBias{Bias: 1, Mu: 2, Power: -1}, "power -1"},
-		{linear.Dense{Limit: 2}, "size 3 takes 9 numbers and is above the limit of 2"}, {linear.Dense{Limit: -1}, "limit -1"},
+		{linear.Dense{Limit: 2}, "size 3 takes 9 numbers and is above the limit of 2"},
+		{linear.Dense{Limit: -1}, "limit -1"},
 		{linear.Nystrom{Rank: 4, Rho: 1}, "rank 4"}, {linear.Nystrom{Rank: 1}, "rho 0"},
 		{linear.WoodFisher{Damping: 1}, "wants Matrix.Gradients"}, {linear.LBFGSInverse{}, "wants Matrix.Pairs"},
 		{linear.SGD{Step: 1, Steps: 1, Batch: 2}, "minibatches want Matrix.Sampled"}, {linear.SGD{Step: 1}, "0 steps"},

@@ -68,10 +68,12 @@ func (m LBFGSInverse) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 		return nil, errors.New("linear: LBFGSInverse wants Matrix.Pairs, which are not set: solve the lower level by " +
 			"minimize.LBFGS and give its Pairs, or use CG")
 	case p.Steps.Size() != a.N*p.Weights.Size():
-		return nil, fmt.Errorf("linear: LBFGSInverse: pairs of shape %v for a matrix of size %d: wants those of the same "+
-			"variable", p.Steps.Shape(), a.N)
+		return nil,
+			fmt.Errorf("linear: LBFGSInverse: pairs of shape %v for a matrix of size %d: wants those of the same "+
+				"variable", p.Steps.Shape(), a.N)
 	case m.Refine < 0 || !(m.Fallback >= 0) || math.IsInf(m.Fallback, 0):
-		return nil, fmt.Errorf("linear: LBFGSInverse: refine %d, fallback %g: wants both from 0 on", m.Refine, m.Fallback)
+		return nil, fmt.Errorf("linear: LBFGSInverse: refine %d, fallback %g: wants both from 0 on", m.Refine,
+			m.Fallback)
 	}
 	d, err := newDirect(ex, a, "LBFGSInverse", m.RTol, m.ATol)
 	if err != nil {

@@ -47,8 +47,9 @@ type nystrom struct {
 // Prepare draws the coordinates and compiles the products.
 func (m Nystrom) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	if m.Rank < 1 || m.Rank > a.N || !(m.Rho > 0) || math.IsInf(m.Rho, 0) {
-		return nil, fmt.Errorf("linear: Nystrom: rank %d, rho %g for a matrix of size %d: wants a rank from 1 to the size "+
-			"and a positive rho", m.Rank, m.Rho, a.N)
+		return nil,
+			fmt.Errorf("linear: Nystrom: rank %d, rho %g for a matrix of size %d: wants a rank from 1 to the size "+
+				"and a positive rho", m.Rank, m.Rho, a.N)
 	}
 	d, err := newDirect(ex, a, "Nystrom", m.RTol, m.ATol)
 	if err != nil {

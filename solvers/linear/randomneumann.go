@@ -40,8 +40,9 @@ type randomNeumann struct {
 // Prepare compiles the recurrence u ← u - ηAu.
 func (m RandomNeumann) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	if !(m.Step > 0) || math.IsInf(m.Step, 0) || m.Terms < 1 || m.Terms > math.MaxInt32 {
-		return nil, fmt.Errorf("linear: RandomNeumann: step %g with %d terms: wants a positive step and at least one term",
-			m.Step, m.Terms)
+		return nil,
+			fmt.Errorf("linear: RandomNeumann: step %g with %d terms: wants a positive step and at least one term",
+				m.Step, m.Terms)
 	}
 	d, err := newDirect(ex, a, "RandomNeumann", m.RTol, m.ATol)
 	if err != nil {

@@ -58,8 +58,9 @@ type sgd struct {
 func (m SGD) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	switch {
 	case !(m.Step > 0) || math.IsInf(m.Step, 0) || m.Steps < 1 || m.Batch < 0:
-		return nil, fmt.Errorf("linear: SGD: step %g, %d steps, batch %d: wants a positive step, at least one step, and "+
-			"a batch from 0 on", m.Step, m.Steps, m.Batch)
+		return nil,
+			fmt.Errorf("linear: SGD: step %g, %d steps, batch %d: wants a positive step, at least one step, and "+
+				"a batch from 0 on", m.Step, m.Steps, m.Batch)
 	case m.Batch > 0 && (a.Sampled == nil || a.Sampled.Apply == nil || a.Sampled.Rows < 1):
 		return nil, errors.New("linear: SGD: minibatches want Matrix.Sampled, which is not set: give the lower level " +
 			"rows of data, or set Batch to 0 for products with all of A")

@@ -111,7 +111,8 @@ func TestSGDOnMinibatches(t *testing.T) {
 		random := s.System.(linear.Randomized)
 		require.Equal(t, draw, random.Position())
 		require.Equal(t, int(draw)+1, st.Products)
-		require.InEpsilon(t, residual(diagonal(mean...), b, got), st.Residual, 1e-12, "the residual is that of all rows")
+		require.InEpsilon(t, residual(diagonal(mean...), b, got), st.Residual, 1e-12,
+			"the residual is that of all rows")
 
 		further, _ := s.solve(b, got)
 		require.NotEqual(t, got, further)

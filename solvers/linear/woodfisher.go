@@ -61,8 +61,8 @@ type fisherForm struct {
 func (m WoodFisher) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	switch {
 	case a.Gradients == nil || a.Gradients.Count < 1 || a.Gradients.At == nil:
-		return nil, errors.New("linear: WoodFisher wants Matrix.Gradients, which are not set: give the lower level rows " +
-			"of data, whose single losses have gradients, or use CG")
+		return nil, errors.New("linear: WoodFisher wants Matrix.Gradients, which are not set: give the lower level " +
+			"rows of data, whose single losses have gradients, or use CG")
 	case !(m.Damping > 0) || math.IsInf(m.Damping, 0):
 		return nil, fmt.Errorf("linear: WoodFisher: damping %g: wants a positive, finite number", m.Damping)
 	case m.Form > OneShot:
