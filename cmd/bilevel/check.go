@@ -47,7 +47,9 @@ on --device. The exit status is 1 if an error is larger than a figure that claim
 			if tolerance < 0 || math.IsNaN(tolerance) || math.IsInf(tolerance, 0) {
 				return usagef("--tolerance %g: wants a finite number from 0 on", tolerance)
 			}
-			return a.runCheck(c, f, one, check.Options{Seed: f.seed, Tolerance: tolerance})
+			return a.runCheck(c, f, one, check.Options{
+				Seed: f.seed, Tolerance: tolerance, Families: f.out != "",
+			})
 		},
 	}
 	f.registerDevice(cmd)
@@ -55,6 +57,7 @@ on --device. The exit status is 1 if an error is larger than a figure that claim
 	device.DefValue, f.device = "ref", "ref"
 	f.registerMemory(cmd)
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "seed of a problem that is drawn")
+	cmd.Flags().StringVar(&f.out, "out", "", "folder for result.json, estimators.csv and a plot (default: none)")
 	cmd.Flags().Float64Var(&tolerance, "tolerance", 0,
 		"relative error that is good enough: the cheapest estimator within it is recommended")
 	cmd.Flags().BoolVar(&f.json, "json", false,
@@ -76,6 +79,11 @@ func (a *app) runCheck(c *cobra.Command, f *common, one check.Problem, opt check
 	result, err := one.Report(c.Context(), ex, opt)
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return fmt.Errorf("check %s: %w", one.Name, err)
+	}
+	if f.out != "" {
+		if err := result.Save(f.out); err != nil {
+			return fmt.Errorf("check %s: %w", one.Name, err)
+		}
 	}
 	var w io.Writer = a.stdout
 	if f.json {

@@ -25,6 +25,8 @@ type Options struct {
 	Directions int       // along which the value function is differenced; 0: 32
 	// Tolerance is a relative error that is good enough: smaller ones count as equal for the recommendation.
 	Tolerance float64
+	// Families asks for the error over the calls, of the estimators whose work can be chosen.
+	Families bool
 	// Estimators are what is checked; nil: a selection that fits the problem, see the function Estimators.
 	Estimators []Candidate
 }
@@ -84,8 +86,9 @@ type Result struct {
 	Smallest    Number    `json:"smallest"`           // eigenvalue of H at y*; NaN where it was not computed
 	Largest     Number    `json:"largest"`            //
 	Rows        []Row     `json:"estimators"`
-	Recommended string    `json:"recommended"` // the label; empty where no estimator can be recommended
-	Words       []string  `json:"words"`       // what there is to say, in sentences
+	Families    []Family  `json:"families,omitempty"` // where they were asked for
+	Recommended string    `json:"recommended"`        // the label; empty where no estimator can be recommended
+	Words       []string  `json:"words"`              // what there is to say, in sentences
 }
 
 // Report holds every way to differentiate through a problem's argmin against differences of h(x) = F(x, y*(x)) in
@@ -181,6 +184,11 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 		c.out.Rows = append(c.out.Rows, row)
 	}
 	c.recommend()
+	if c.opt.Families {
+		if c.out.Families, err = c.families(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	return c.out, c.words(ctx, s)
 }
 

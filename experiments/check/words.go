@@ -12,6 +12,9 @@ import (
 	"bilevel/tensor"
 )
 
+// held are the features with which the lower level is more than a free minimization.
+const held = problem.LowerSet | problem.LowerConstraints | problem.LowerProx | problem.LowerResidual
+
 // words fills in what there is to say about the problem and about what its estimators gave.
 func (c *checker) words(ctx context.Context, s Spectrum) error {
 	parts, err := c.parts(ctx)
@@ -37,7 +40,6 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a " +
 			"bound of the lower level becomes active or inactive at this x")
 	}
-	const held = problem.LowerSet | problem.LowerConstraints | problem.LowerProx | problem.LowerResidual
 	if free := c.b.Features()&held == 0; free && !math.IsNaN(s.least) && !s.definite() {
 		if s.least < -1e-9*s.largest {
 			say("H has the eigenvalue %.3g at y*, which is no minimum but a saddle: start the lower level elsewhere",

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"text/tabwriter"
+
+	"bilevel/solvers/hypergrad"
 )
 
 // Write prints a result: what the problem is, a line for each estimator, and what there is to say.
@@ -53,8 +55,10 @@ func (r *Result) Write(w io.Writer) error {
 		lines = append(lines, sentence(word))
 	}
 	for _, row := range r.Rows {
-		for _, n := range row.Notes {
-			lines = append(lines, sentence(row.Label+": "+n))
+		for _, n := range append(row.Notes, row.Bias) {
+			if n != "" {
+				lines = append(lines, sentence(row.Label+": "+n))
+			}
 		}
 	}
 	lines = append(lines, r.refusals()...)
@@ -86,8 +90,8 @@ func (r *Result) refusals() (lines []string) {
 
 // figure is what the estimator says of its own error.
 func (r Row) figure() string {
-	if r.Bias != "" {
-		return r.Bias
+	if r.Kind == hypergrad.Stated {
+		return "stated"
 	}
 	return fmt.Sprintf("%s (%s)", short(r.Figure), r.Kind)
 }
