@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"bilevel/internal/philox"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 )
@@ -29,11 +30,34 @@ type Algorithm interface {
 type Run struct {
 	Iterations int
 	Seed       uint64 // of random numbers that the algorithm itself draws, such as the lengths of its series
+
+	// length, where set, gives the number below limit that iteration k draws, in place of Seed: tests replay the draws
+	// of other implementations.
+	length func(k, limit int) int
 }
 
 // rate is a step size times the factor of a schedule.
 func (r Run) rate(name string, step float64, s engine.Schedule) engine.Rate {
 	return s.Scaled(name, step, r.Iterations)
+}
+
+// falling is a step size times the factor of a schedule and 1/(k+1)^exponent.
+func (r Run) falling(name string, step, exponent float64, s engine.Schedule) engine.Rate {
+	whole := r.rate(name, step, s)
+	return engine.Rate{Name: name, At: func(k int) float64 {
+		return whole.At(k) * math.Pow(float64(k+1), -exponent)
+	}}
+}
+
+// draw is a number below limit, uniform, that iteration k draws: a function of seed and k, so that a run can be resumed
+// anywhere.
+func (r Run) draw(k, limit int) int {
+	if r.length != nil {
+		return r.length(k, limit)
+	}
+	var n [1]int32
+	philox.Integers(n[:], uint32(limit), r.Seed, uint32(k), philox.StreamInner, 0)
+	return int(n[0])
 }
 
 // Needs are what an algorithm can use and what it assumes, as data that one place checks.
@@ -49,6 +73,10 @@ type Needs struct {
 // for step sizes, where they are missing.
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed})
+}
+
+func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {
 	if err := plain(a); err != nil {
 		return nil, nil, err
 	}
@@ -67,15 +95,15 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, seed) })
+	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, r.Seed) })
 	if err != nil {
 		return nil, nil, err
 	}
-	spec, err := a.Spec(b, Run{n, seed})
+	spec, err := a.Spec(b, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	spec.Name, spec.Seed = a.Name(), seed
+	spec.Name, spec.Seed = a.Name(), r.Seed
 	if err := checkState(b, spec); err != nil {
 		return nil, nil, err
 	}

@@ -48,6 +48,55 @@ func (a StocBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, nil
 }
 
+// Defaults of the variance-reduced algorithms leave the schedule alone: they converge with constant steps.
+func (a SABA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	err := steps(scale, &a.Step, &a.OuterStep)
+	return a, err
+}
+
+func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	err := steps(scale, &a.Step, &a.OuterStep)
+	return a, err
+}
+
+func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3)
+	series := a.Step == 0 && a.NeumannStep == 0
+	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
+		return nil, err
+	}
+	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
+		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
+	}
+	return a, nil
+}
+
+// Defaults of SUSTAIN: steps that are chosen suit constant ones, which the paper's schedule would make too small at once.
+func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	if a.Step == 0 || a.OuterStep == 0 {
+		a.Schedule = cmp.Or(a.Schedule, "linear")
+	}
+	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
+	series := a.Step == 0 && a.NeumannStep == 0
+	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
+		return nil, err
+	}
+	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
+		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
+	}
+	return a, nil
+}
+
+// steps chooses both steps where they are missing.
+func steps(scale func() (Scale, error), inner, outer *float64) error {
+	if *inner != 0 && *outer != 0 {
+		return nil
+	}
+	s, err := scale()
+	*inner, *outer = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer)
+	return err
+}
+
 // shrink makes the step sizes that were chosen here smaller: those that a leaves at zero and that chosen has. ok is
 // false where there are none.
 func shrink(a, chosen Algorithm) (smaller Algorithm, ok bool) {

@@ -32,6 +32,10 @@ func TestProjectedX(t *testing.T) {
 		"soba":    solvers.SOBA{Step: 0.2, OuterStep: 0.1},
 		"f2sa":    solvers.F2SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10, InnerSteps: 5},
 		"stocbio": solvers.StocBiO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5},
+		"sustain": solvers.SUSTAIN{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
+		"saba":    solvers.SABA{Step: 0.2, OuterStep: 0.1},
+		"srba":    solvers.SRBA{Step: 0.2, OuterStep: 0.1, Period: 7},
+		"vrbo":    solvers.VRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5, Period: 7},
 	}
 	for _, e := range solvers.Algorithms() {
 		if e.Zero.Needs().Usable&problem.UpperSet == 0 {

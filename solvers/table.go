@@ -32,6 +32,10 @@ func Algorithms() []Entry {
 		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", SOBA{}},
 		{"Kwon, Kwon, Wright, Nowak, ICML 2023", F2SA{}},
 		{"Ji, Yang, Liang, ICML 2021", StocBiO{}},
+		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", SABA{}},
+		{"Dagréou, Moreau, Vaiter, Ablin, AISTATS 2024", SRBA{}},
+		{"Khanduri, Zeng, Hong, Wai, Wang, Yang, NeurIPS 2021", SUSTAIN{}},
+		{"Yang, Ji, Liang, NeurIPS 2021", VRBO{}},
 	}
 }
 
