@@ -149,7 +149,7 @@ func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadrati
 	found []Finding, err error) {
 	settings := map[string]solvers.Algorithm{
 		"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60},
-		"sustain": solvers.SUSTAIN{Terms: 60}, "vrbo": solvers.VRBO{Terms: 60},
+		"sustain": solvers.SUSTAIN{Terms: 60, Exponent: -1, Schedule: "linear"}, "vrbo": solvers.VRBO{Terms: 60},
 	}
 	optimum := q.Optimum()
 	start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
