@@ -71,12 +71,8 @@ func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, nil
 }
 
-// Defaults of SUSTAIN: steps that are chosen suit constant ones, which the paper's schedule would make too small at once.
 func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	if a.Step == 0 || a.OuterStep == 0 {
-		a.Schedule = cmp.Or(a.Schedule, "linear")
-	}
-	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
+	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
 	series := a.Step == 0 && a.NeumannStep == 0
 	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
 		return nil, err
