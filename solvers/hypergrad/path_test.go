@@ -163,7 +163,7 @@ type innerCase struct {
 	inner hypergrad.Inner
 	plain step
 	set   problem.Set
-	prox  func(z, step *tensor.Node) *tensor.Node
+	prox  func(x problem.Vars, z, step *tensor.Node) *tensor.Node
 }
 
 func innerCases() []innerCase {
@@ -188,7 +188,7 @@ func innerCases() []innerCase {
 				}
 			})},
 		{name: "proximal", inner: hypergrad.GradientSteps{Step: 0.2}, plain: gradientStep(0.2).then(soften(0.2 * 0.4)),
-			prox: func(z, step *tensor.Node) *tensor.Node {
+			prox: func(_ problem.Vars, z, step *tensor.Node) *tensor.Node {
 				by := step.Scale(0.4)
 				return z.Sub(z.Clamp(by.Neg(), by))
 			}},
@@ -304,7 +304,7 @@ func TestPathsMeasureTheLowerLevel(t *testing.T) {
 	}
 }
 
-// What methods.md states of Q1, from y_0 = 0: y_T = c x with c = 1 - (1-η)^T, so that the unrolled derivative is
+// Closed forms on Q1, from y_0 = 0: y_T = c x with c = 1 - (1-η)^T, so that the unrolled derivative is
 // c(cx - 1) + x, which vanishes at c/(1+c²), and the truncated one is x + (1-(1-η)^K)(cx - 1).
 func TestPathsOnTheScalarProblem(t *testing.T) {
 	ex := executor(t)
@@ -393,4 +393,30 @@ func (c interrupted) Err() error {
 		return context.Canceled
 	}
 	return nil
+}
+
+// A proximal map that depends on x adds its own derivative in x: here the weight of the absolute values is eˣ¹.
+func TestPathsThroughAProximalMapOfX(t *testing.T) {
+	m := newBent()
+	const steps, eta, h = 7, 0.2, 6e-6
+	ex := executor(t)
+	p := m.problem(t, ex)
+	p.Lower.Prox = func(x problem.Vars, z, step *tensor.Node) *tensor.Node {
+		by := step.Mul(x.Flat().Slice(0, 1, 2).Exp().Reshape())
+		return z.Sub(z.Clamp(by.Neg(), by))
+	}
+	want := make([]float64, len(bentX))
+	for i := range want {
+		side := func(by float64) float64 {
+			x := append([]float64(nil), bentX...)
+			x[i] += by
+			return m.walk(x, bentY, gradientStep(eta).then(soften(eta*math.Exp(x[1]))), steps, 0, bentX)
+		}
+		want[i] = (side(h) - side(-h)) / (2 * h)
+	}
+	inner := hypergrad.GradientSteps{Step: eta}
+	u := on(t, ex, p, hypergrad.Unrolled{Inner: inner, Steps: steps}, bentX, bentY)
+	closeTo(t, want, u.Gradient, 1e-8, "unrolled")
+	f := on(t, ex, p, hypergrad.Forward{Inner: inner, Steps: steps}, bentX, bentY)
+	closeTo(t, u.Gradient, f.Gradient, 1e-13, "forward")
 }
