@@ -95,7 +95,7 @@ func (MomentumSteps) Name() string { return "momentum" }
 
 func (m MomentumSteps) rule() (stepRule, error) {
 	return stepRule{
-		name: m.Name(), extra: 1, proximal: true, steady: true, rates: steady(m.Step, m.Beta),
+		name: m.Name(), extra: 1, steady: true, rates: steady(m.Step, m.Beta),
 		next: func(rate []*tensor.Node, y *tensor.Node, v []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
 			next := rate[1].Mul(v[0]).Add(g)
 			return y.Sub(rate[0].Mul(next)), []*tensor.Node{next}
@@ -180,8 +180,8 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 		return r, fmt.Errorf("hypergrad: %s: the lower level of %s has a set and a proximal map, and a step with one "+
 			"after the other solves neither: put the indicator of the set into Lower.Prox", method, b.Name)
 	case prox != nil && !r.proximal:
-		return r, fmt.Errorf("hypergrad: %s: %s steps cannot be followed by the proximal map of the problem %s: "+
-			"take GradientSteps or MomentumSteps", method, m.Name(), b.Name)
+		return r, fmt.Errorf("hypergrad: %s: %s steps with the proximal map of the problem %s after each of them come "+
+			"to rest at another point than the lower minimizer: take GradientSteps", method, m.Name(), b.Name)
 	case prox == nil && set == nil:
 		return r, nil
 	}
