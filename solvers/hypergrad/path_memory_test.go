@@ -175,7 +175,7 @@ func TestPathsRefuse(t *testing.T) {
 		return err
 	}
 	require.NoError(t, try(gradient))
-	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "adam steps cannot be followed by the proximal map")
+	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "adam steps with the proximal map")
 	p.Lower.Set = problem.Box{Lo: -1, Hi: 1}
 	require.ErrorContains(t, try(gradient), "a set and a proximal map")
 }
