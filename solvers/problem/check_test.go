@@ -25,7 +25,7 @@ func TestCheck(t *testing.T) {
 		"there is no upper objective": func(p *problem.Problem) {
 			p.Upper.Value = nil
 		},
-		"the lower level has 2 of Value, Loss and Residual; wants one": func(p *problem.Problem) {
+		"the lower level has 2 of Value, Composite, Loss and Residual; wants one": func(p *problem.Problem) {
 			p.Lower.Residual = value
 		},
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {

@@ -42,10 +42,12 @@ type Level struct {
 	// Start is the start value of the level's own variable (x of the upper, y of the lower level), with its names.
 	Start Values
 
-	// Exactly one of the following three is set. Value and Loss are minimized; only a lower level may be a Residual.
-	Value    Function // a scalar to be minimized
-	Loss     Objective
-	Residual Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
+	// Exactly one of the following four is set. Value, Composite and Loss are minimized; only a lower level may be a
+	// Residual.
+	Value     Function   // a scalar to be minimized
+	Composite *Composite // a Value given by its parts
+	Loss      Objective
+	Residual  Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
 
 	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
 	// Prox(x, z, s) = argmin over u of r(x, u) + |u - z|²/(2s). It must be one node for each of z's elements.
