@@ -34,7 +34,7 @@ func prepareEnding(at *pieces, x *tensor.Variable, also func(fy *tensor.Node) []
 	e.end = at.stage("end", func(t *terms) []tensor.Update {
 		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
 		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
-		distance, measure := stationarity(at.b, at.y, g)
+		distance, measure := stationarity(at.b, at.x, at.y, g)
 		e.measure = measure
 		return append(also(f[1]), tensor.Update{Var: e.fx, Value: f[0]}, tensor.Update{Var: e.g, Value: f[0]},
 			tensor.Update{Var: e.stationarity, Value: distance})

@@ -100,7 +100,7 @@ func (e *forward) prepareColumns(x *tensor.Variable) {
 	})
 	e.tangent = e.stage("tangent", func(t *terms) []tensor.Update {
 		stand := e.gradientStandIn(t)
-		y, v := e.rule.next(e.rate(), e.y.Node(), nodes(e.extra), stand)
+		y, v := e.rule.apply(e.x, e.rate(), e.y.Node(), nodes(e.extra), stand)
 		z := nodes(e.work)
 		var along *tensor.Node // of ∇yG; nil is zero
 		if !e.rule.flat {
@@ -109,7 +109,11 @@ func (e *forward) prepareColumns(x *tensor.Variable) {
 			})
 			along = products[0].Add(products[1])
 		}
-		next := tensor.JVP(append([]*tensor.Node{y}, v...), append(nodes(e.state()), stand), append(z, along))
+		wrt, directions := append(nodes(e.state()), stand), append(z, along)
+		if e.rule.direct {
+			wrt, directions = append(wrt, e.x), append(directions, unit())
+		}
+		next := tensor.JVP(append([]*tensor.Node{y}, v...), wrt, directions)
 		return append(updates(e.work, next), turn())
 	})
 	e.collect = e.scope.Compile("forward collect", func() []tensor.Update {

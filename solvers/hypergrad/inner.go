@@ -22,8 +22,8 @@ type Inner interface {
 // vectors are nodes one after the other.
 type vectors = []*tensor.Node
 
-// stepRule is one step (y, v) ← Φ_t(x, y, v). It sees x and the data only through the gradient g = ∇yG(x, y), so that
-// its derivative is that of next, by automatic differentiation with g as an input of its own, and two products: H w and
+// stepRule is one step (y, v) ← Φ_t(x, y, v). It sees the data only through the gradient g = ∇yG(x, y), so that its
+// derivative is that of apply, by automatic differentiation with g as an input of its own, and two products: H w and
 // C w, where w is the cotangent of g.
 type stepRule struct {
 	name  string
@@ -36,6 +36,20 @@ type stepRule struct {
 	steady   bool // the rates are the same in all steps
 	rates    func(t int) []float64
 	next     func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors)
+	// after is the projection or the proximal map that ends the step, nil where there is none. direct says that it
+	// depends on x.
+	after  func(x, step, y *tensor.Node) *tensor.Node
+	direct bool
+}
+
+// apply is the step with the map that ends it.
+func (r stepRule) apply(x *tensor.Node, rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (
+	*tensor.Node, vectors) {
+	next, vs := r.next(rate, y, v, g)
+	if r.after != nil {
+		next = r.after(x, rate[0], next)
+	}
+	return next, vs
 }
 
 // steady makes the rates of a method whose step length does not change.
@@ -163,7 +177,7 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 	if err != nil {
 		return r, err
 	}
-	set, prox, plain := b.Set(problem.Lower), b.Lower.Prox, r.next
+	set, prox := b.Set(problem.Lower), b.Lower.Prox
 	switch {
 	case prox != nil && set != nil:
 		return r, fmt.Errorf("hypergrad: %s: the lower level of %s has a set and a proximal map, and a step with one "+
@@ -175,15 +189,12 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 		return r, nil
 	}
 	r.curved = true // where the map bends depends on the point that it is given
-	r.next = func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors) {
-		next, vs := plain(rate, y, v, g)
+	r.direct = prox != nil
+	r.after = func(x, step, y *tensor.Node) *tensor.Node {
 		if prox != nil {
-			next = prox(next, rate[0])
+			return prox(b.Upper.Start.Layout.Vars(x), y, step)
 		}
-		if set != nil {
-			next = set.Project(next, b.All(problem.Lower))
-		}
-		return next, vs
+		return set.Project(y, b.All(problem.Lower))
 	}
 	return r, nil
 }

@@ -50,7 +50,7 @@ func (m MinMinAnalytic) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estima
 	e := &analytic{scope: sc, ending: newEnding(b, sc, x)}
 	e.end = at.stage("analytic", func(t *terms) []tensor.Update {
 		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
-		distance, measure := stationarity(b, at.y, g[1])
+		distance, measure := stationarity(b, at.x, at.y, g[1])
 		e.measure = measure
 		return []tensor.Update{
 			{Var: e.g, Value: g[0]}, {Var: e.fx, Value: g[0]}, {Var: e.stationarity, Value: distance},

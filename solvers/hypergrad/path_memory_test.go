@@ -172,7 +172,7 @@ func TestPathsRefuse(t *testing.T) {
 		require.Equal(t, before, ex.MemoryInUse(), "nothing is left behind")
 	}
 	p := separable(3)
-	p.Lower.Prox = func(z, _ *tensor.Node) *tensor.Node { return z }
+	p.Lower.Prox = func(_ problem.Vars, z, _ *tensor.Node) *tensor.Node { return z }
 	try := func(inner hypergrad.Inner) error {
 		_, err := hypergrad.OnExecutor(context.Background(), executor(t), p, hypergrad.Unrolled{Inner: inner, Steps: 2},
 			problem.Vector(1), problem.Vector(0, 0, 0))

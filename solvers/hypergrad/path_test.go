@@ -83,14 +83,14 @@ func (m bent) value(x, y []float64) float64 {
 }
 
 // step is one step of an inner method in plain Go, number t, on y and the vectors beside it.
-type step func(t int, y []float64, v [][]float64, g []float64)
+type step func(t int, x, y []float64, v [][]float64, g []float64)
 
 func gradientStep(eta float64) step {
-	return func(_ int, y []float64, _ [][]float64, g []float64) { floats.AddScaled(y, -eta, g) }
+	return func(_ int, _, y []float64, _ [][]float64, g []float64) { floats.AddScaled(y, -eta, g) }
 }
 
 func momentumStep(eta, beta float64) step {
-	return func(_ int, y []float64, v [][]float64, g []float64) {
+	return func(_ int, _, y []float64, v [][]float64, g []float64) {
 		for i := range y {
 			v[0][i] = beta*v[0][i] + g[i]
 			y[i] -= eta * v[0][i]
@@ -99,7 +99,7 @@ func momentumStep(eta, beta float64) step {
 }
 
 func adamStep(eta, beta1, beta2, eps float64) step {
-	return func(t int, y []float64, v [][]float64, g []float64) {
+	return func(t int, _, y []float64, v [][]float64, g []float64) {
 		for i := range y {
 			v[0][i] = beta1*v[0][i] + (1-beta1)*g[i]
 			v[1][i] = beta2*v[1][i] + (1-beta2)*g[i]*g[i]
@@ -111,7 +111,7 @@ func adamStep(eta, beta1, beta2, eps float64) step {
 }
 
 func signStep(eta, decay float64) step {
-	return func(t int, y []float64, _ [][]float64, g []float64) {
+	return func(t int, _, y []float64, _ [][]float64, g []float64) {
 		for i := range y {
 			y[i] -= eta / math.Pow(float64(t+1), decay) * math.Copysign(1, g[i])
 		}
@@ -119,23 +119,25 @@ func signStep(eta, decay float64) step {
 }
 
 // then is a step with a map of y after it.
-func (s step) then(each func(y []float64)) step {
-	return func(t int, y []float64, v [][]float64, g []float64) {
-		s(t, y, v, g)
-		each(y)
+func (s step) then(after func(x, y []float64)) step {
+	return func(t int, x, y []float64, v [][]float64, g []float64) {
+		s(t, x, y, v, g)
+		after(x, y)
 	}
 }
 
-func clipTo(lo, hi float64) func([]float64) {
-	return func(y []float64) {
+func clipTo(lo, hi float64) func(x, y []float64) {
+	return func(_, y []float64) {
 		for i := range y {
 			y[i] = min(max(y[i], lo), hi)
 		}
 	}
 }
 
-func soften(by float64) func([]float64) {
-	return func(y []float64) {
+// soften is the proximal map of s|x_2||y|₁ for s = scale.
+func soften(scale float64) func(x, y []float64) {
+	return func(x, y []float64) {
+		by := scale * math.Abs(x[2])
 		for i := range y {
 			y[i] -= min(max(y[i], -by), by)
 		}
@@ -151,9 +153,15 @@ func (m bent) walk(x, start []float64, do step, steps, from int, at []float64) f
 		if t < from {
 			seen = at
 		}
-		do(t, y, v, m.gradient(seen, y))
+		do(t, seen, y, v, m.gradient(seen, y))
 	}
 	return m.value(x, y)
+}
+
+// softened is soften for s = step as nodes.
+func softened(x problem.Vars, z, step *tensor.Node) *tensor.Node {
+	by := step.Mul(x.Flat().Slice(0, 2, 3).Abs())
+	return z.Sub(z.Clamp(by.Neg(), by))
 }
 
 // innerCase is an inner method, with its steps in plain Go and the lower level that it is for.
@@ -162,7 +170,7 @@ type innerCase struct {
 	inner hypergrad.Inner
 	plain step
 	set   problem.Set
-	prox  func(z, step *tensor.Node) *tensor.Node
+	prox  func(x problem.Vars, z, step *tensor.Node) *tensor.Node
 }
 
 func innerCases() []innerCase {
@@ -181,16 +189,15 @@ func innerCases() []innerCase {
 		{name: "projected adam", inner: hypergrad.AdamSteps{Step: 0.05}, set: box,
 			plain: adamStep(0.05, 0.9, 0.999, 1e-8).then(clipTo(-0.15, 0.4))},
 		{name: "ball", inner: hypergrad.GradientSteps{Step: 0.2}, set: problem.Ball{Radius: 0.6},
-			plain: gradientStep(0.2).then(func(y []float64) {
+			plain: gradientStep(0.2).then(func(_, y []float64) {
 				if r := floats.Norm(y, 2); r > 0.6 {
 					floats.Scale(0.6/r, y)
 				}
 			})},
-		{name: "proximal", inner: hypergrad.GradientSteps{Step: 0.2}, plain: gradientStep(0.2).then(soften(0.2 * 0.4)),
-			prox: func(z, step *tensor.Node) *tensor.Node {
-				by := step.Scale(0.4)
-				return z.Sub(z.Clamp(by.Neg(), by))
-			}},
+		{name: "proximal", inner: hypergrad.GradientSteps{Step: 0.2}, plain: gradientStep(0.2).then(soften(0.2)),
+			prox: softened},
+		{name: "proximal momentum", inner: hypergrad.MomentumSteps{Step: 0.1, Beta: 0.7},
+			plain: momentumStep(0.1, 0.7).then(soften(0.1)), prox: softened},
 	}
 }
 
@@ -267,16 +274,14 @@ func TestPathsMeasureTheLowerLevel(t *testing.T) {
 		y := append([]float64(nil), bentY...)
 		v := [][]float64{make([]float64, 4), make([]float64, 4)}
 		for k := range 9 {
-			c.plain(k, y, v, m.gradient(bentX, y))
+			c.plain(k, bentX, y, v, m.gradient(bentX, y))
 		}
 		g := m.gradient(bentX, y)
 		want, measure := floats.Norm(g, 2), hypergrad.MeasureGradient
-		switch c.set {
-		case nil:
-		default:
+		switch {
+		case c.set != nil:
 			measure = hypergrad.MeasureProjected
-		}
-		if c.prox != nil {
+		case c.prox != nil:
 			measure = hypergrad.MeasureProximal
 		}
 		if measure != hypergrad.MeasureGradient {
@@ -284,13 +289,13 @@ func TestPathsMeasureTheLowerLevel(t *testing.T) {
 			floats.Sub(next, g)
 			switch {
 			case c.prox != nil:
-				soften(0.4)(next)
+				soften(1)(bentX, next)
 			case c.name == "ball":
 				if r := floats.Norm(next, 2); r > 0.6 {
 					floats.Scale(0.6/r, next)
 				}
 			default:
-				clipTo(-0.15, 0.4)(next)
+				clipTo(-0.15, 0.4)(nil, next)
 			}
 			want = floats.Distance(next, y, 2)
 		}
@@ -353,7 +358,7 @@ func TestPathsMeasureX(t *testing.T) {
 	require.Equal(t, free.Gradient, held.Gradient)
 	want := append([]float64(nil), bentX...)
 	floats.Sub(want, held.Gradient)
-	clipTo(-0.4, 0.9)(want)
+	clipTo(-0.4, 0.9)(nil, want)
 	require.InDelta(t, floats.Distance(want, bentX, 2), held.Optimality, 1e-14)
 	require.Equal(t, "|x - P(x - ∇h)|", held.OptimalityMeasure)
 }

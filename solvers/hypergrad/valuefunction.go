@@ -47,10 +47,10 @@ func (ValueFunction) Needs() Needs {
 	}
 }
 
-// MeasureKKT is the optimality measure of the value-function form, the problem of minimizing F(x,y) over x and y
-// subject to G(x,y) - min G(x, ·) <= 0: the norm of (∇xL_λ, ∇yL_λ, G(x,y_λ) - G(x,z)), with |x - P(x - ∇xL_λ)| and
-// |y - P(y - ∇yL_λ)| in place of the gradients where x or y is in a set.
-const MeasureKKT = "KKT residual of the value-function form"
+// MeasureValueFunction is the optimality measure of the value-function form, the problem of minimizing F(x,y) over x
+// and y subject to G(x,y) - min G(x, ·) <= 0: the norm of (∇xL_λ, ∇yL_λ, G(x,y_λ) - G(x,z)), with |x - P(x - ∇xL_λ)|
+// and |y - P(y - ∇yL_λ)| in place of the gradients where x or y is in a set.
+const MeasureValueFunction = "KKT residual of the value-function form"
 
 // valueFunction is ValueFunction prepared for a problem.
 type valueFunction struct {
@@ -142,8 +142,8 @@ func (e *valueFunction) prepareEnd(x *tensor.Variable) {
 		f := atY.point(problem.Upper, b.All(problem.Upper))
 		gy, gz := atY.point(problem.Lower, b.All(problem.Lower)), atZ.point(problem.Lower, b.All(problem.Lower))
 		along := f.GradY().Add(gy.GradY().Scale(lambda))
-		lagrangian, _ := stationarity(b, atY.y, along)
-		distance, measure := stationarity(b, atZ.y, gz.GradY())
+		lagrangian, _ := stationarity(b, atY.x, atY.y, along)
+		distance, measure := stationarity(b, atZ.x, atZ.y, gz.GradY())
 		end.measure = measure
 		parts := make([]*tensor.Node, numFigures)
 		parts[figureLagrangian] = lagrangian.Reshape(1)
@@ -196,7 +196,7 @@ func (e *valueFunction) Compute(ctx context.Context) (*Hypergradient, error) {
 		}
 	}
 	h.Optimality = math.Hypot(math.Hypot(h.Optimality, n[figureLagrangian]), n[figureGap])
-	h.OptimalityMeasure = MeasureKKT
+	h.OptimalityMeasure = MeasureValueFunction
 	return h, nil
 }
 

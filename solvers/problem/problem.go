@@ -29,7 +29,8 @@ type Problem struct {
 	// Declared structure. Zero values mean "not known".
 
 	// WeightPerRow says that x has an entry for each row of the lower level, and that the loss of row i depends on x
-	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their entries.
+	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their
+	// entries.
 	WeightPerRow bool
 
 	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
@@ -48,8 +49,8 @@ type Level struct {
 	Residual Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
 
 	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
-	// Prox(z, s) = argmin over u of r(u) + |u - z|²/(2s).
-	Prox func(z, step *tensor.Node) *tensor.Node
+	// Prox(x, z, s) = argmin over u of r(x, u) + |u - z|²/(2s). It must be one node for each of z's elements.
+	Prox func(x Vars, z, step *tensor.Node) *tensor.Node
 	// Set holds the level's own variable; nil: all of space.
 	Set Set
 	// Inequality <= 0 and Equality = 0 are constraints of the level, vectors of any length.
