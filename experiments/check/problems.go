@@ -81,5 +81,10 @@ func (p Problem) Report(ctx context.Context, ex *tensor.Executor, opt Options) (
 		}
 		defer func() { err = errors.Join(err, bound[i].Close()) }()
 	}
-	return report(ctx, bound[0], bound[1], opt)
+	r, err := report(ctx, bound[0], bound[1], opt)
+	if err != nil {
+		return nil, err
+	}
+	r.Problem = p.Name
+	return r, nil
 }

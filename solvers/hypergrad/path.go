@@ -177,8 +177,8 @@ func (p *path) prepareBack(x *tensor.Variable, also func(t *terms) []tensor.Upda
 	}
 }
 
-// forward takes n steps, and looks at ctx every few of them.
-func (p *path) forward(ctx context.Context, n int, counts *problem.Counts) error {
+// advance takes n steps, and looks at ctx every few of them.
+func (p *path) advance(ctx context.Context, n int, counts *problem.Counts) error {
 	return p.step.repeat(ctx, n, counts)
 }
 

@@ -138,18 +138,18 @@ func (p *path) refuseZero(field string, started bool) {
 
 func (e *unrolled) Compute(ctx context.Context) (*Hypergradient, error) {
 	var counts problem.Counts
-	if err := cmp.Or(e.begin.Run(1), e.forward(ctx, e.steps-e.last, &counts)); err != nil {
+	if err := cmp.Or(e.begin.Run(1), e.advance(ctx, e.steps-e.last, &counts)); err != nil {
 		return nil, err
 	}
 	for _, slot := range e.outer {
-		if err := cmp.Or(copyState(slot, e.state()), e.forward(ctx, e.segment, &counts)); err != nil {
+		if err := cmp.Or(copyState(slot, e.state()), e.advance(ctx, e.segment, &counts)); err != nil {
 			return nil, err
 		}
 	}
 	// The last segment need not be computed twice: its states are kept at once.
 	from := len(e.outer) * e.segment
 	length := e.last - from
-	err := cmp.Or(e.record(ctx, length, &counts), e.forward(ctx, 1, &counts), e.finish(ctx, &counts),
+	err := cmp.Or(e.record(ctx, length, &counts), e.advance(ctx, 1, &counts), e.finish(ctx, &counts),
 		e.reverse(ctx, from, length, &counts))
 	for i := len(e.outer) - 1; i >= 0 && err == nil; i-- {
 		from = i * e.segment
@@ -169,7 +169,7 @@ func (e *unrolled) Compute(ctx context.Context) (*Hypergradient, error) {
 func (e *unrolled) record(ctx context.Context, n int, counts *problem.Counts) error {
 	for i := range n {
 		if i > 0 {
-			if err := e.forward(ctx, 1, counts); err != nil {
+			if err := e.advance(ctx, 1, counts); err != nil {
 				return err
 			}
 		}

@@ -82,7 +82,9 @@ func (g GMRES) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 			usable := size.Scale(bound).Lt(rho)
 			safe := tensor.Where(usable, rho, one)
 			c, sn := top.Div(safe), next.Div(safe)
-			row := func(e *tensor.Node) *tensor.Node { return e.Reshape(1, m+1).MatMul(rotations.Node()).Reshape(m + 1) }
+			row := func(e *tensor.Node) *tensor.Node {
+				return e.Reshape(1, m+1).MatMul(rotations.Node()).Reshape(m + 1)
+			}
 			rowAt, rowAfter := row(at), row(after)
 			turned := rotations.Node().
 				Add(outer(at, rowAt.Mul(c.Sub(one)).Add(rowAfter.Mul(sn)))).

@@ -59,7 +59,8 @@ func (m MINRES) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 			zeros, one := tensor.Zeros(a.N), tensor.Const(1)
 			return []tensor.Update{
 				{Var: before, Value: zeros}, {Var: w1, Value: zeros}, {Var: w2, Value: zeros},
-				{Var: beta, Value: tensor.Const(0)}, {Var: eta, Value: size}, {Var: c, Value: one}, {Var: c1, Value: one},
+				{Var: beta, Value: tensor.Const(0)}, {Var: eta, Value: size},
+				{Var: c, Value: one}, {Var: c1, Value: one},
 				{Var: sn, Value: tensor.Const(0)}, {Var: sn1, Value: tensor.Const(0)},
 				{Var: alphas, Value: tensor.Zeros(s.maxSteps)},
 				{Var: betas, Value: tensor.Zeros(s.maxSteps)},

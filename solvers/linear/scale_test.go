@@ -30,6 +30,7 @@ func TestScales(t *testing.T) {
 			"CG":           linear.CG{RTol: 1e-5},
 			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
 			"Neumann":      linear.Neumann{Step: 0.5, Terms: 400, RTol: 1e-4},
+			"dense":        linear.Dense{},
 			"GMRES":        linear.GMRES{RTol: 1e-5},
 			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-5},
 			"MINRES":       linear.MINRES{RTol: 1e-5},
