@@ -37,12 +37,8 @@ type KKT struct {
 	Tolerance float64 // 0: the square root of the device's unit round-off
 }
 
-const (
-	// MeasureProjected is the name of |y - P(y - ∇yG)|, for a lower level in a set.
-	MeasureProjected = "|y - P(y - ∇yG)|"
-	// MeasureKKT is the name of the residual of the optimality conditions with multipliers.
-	MeasureKKT = "KKT residual"
-)
+// MeasureMultipliers is the name of the residual of the lower level's optimality conditions with multipliers.
+const MeasureMultipliers = "KKT residual of the lower level"
 
 func (KKT) Name() string { return "kkt" }
 
@@ -91,7 +87,7 @@ func (m KKT) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error)
 			sc.Close())
 	}
 	k.variables(sc)
-	e := &adjoint{method: m.Name(), measure: MeasureKKT, bound: b, scope: sc, oracle: k.o, x: x,
+	e := &adjoint{method: m.Name(), measure: MeasureMultipliers, bound: b, scope: sc, oracle: k.o, x: x,
 		parts: []*tensor.Variable{y}, n: k.q + k.m, equations: k.equations, before: k.decide, after: k.conclude}
 	if k.m > 0 {
 		e.parts = append(e.parts, k.lambda)
@@ -283,7 +279,7 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 		return err
 	}
 	f := k.face
-	if k.e.measure == MeasureKKT {
+	if k.e.measure == MeasureMultipliers {
 		k.stationarity = f.residual
 	}
 	h.Notes = append(h.Notes, f.notes()...)
