@@ -127,6 +127,7 @@ type kkt struct {
 	look                  program
 	rows                  *tensor.Function
 	face                  *face
+	broken                bool // numbers at the point that are not finite
 	stationarity          float64
 }
 
@@ -270,7 +271,8 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	c.distance = k.tolerance * size
 	c.force = max(scale[0]*c.distance, 10*info.UnitRoundoff()*info.SumError(k.q)*largest(c.gradient))
 	k.stationarity = scale[1]
-	if !finite(c.y) || !finite(c.gradient) || !finite(c.values) {
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values)
+	if k.broken {
 		h.Notes = append(h.Notes, "The lower level is not finite here.")
 		k.face = &face{free: make([]float64, k.q), target: c.y, active: make([]float64, k.m),
 			lambda: make([]float64, k.m)}
@@ -301,6 +303,9 @@ func finite(v []float64) bool {
 // conclude tells the measure that fits, and what a failed solve means here.
 func (k *kkt) conclude(h *Hypergradient) error {
 	h.Stationarity = k.stationarity
+	if k.broken {
+		h.Status = linear.NotFinite
+	}
 	if h.Status == linear.NegativeCurvature {
 		h.Notes = append(h.Notes, "The Lagrangian does not curve upwards in every direction that the active constraints "+
 			"leave (the second-order condition fails): y is no strict minimizer, and y*(x) need not be differentiable.")
