@@ -51,9 +51,8 @@ type Level struct {
 	Residual  Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
 
 	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
-	// Prox(z, s) = argmin over u of r(u) + |u - z|²/(2s). A weight of r that depends on x goes into Value by a scaling of
-	// y: for eˣ|u|₁ let y = eˣu.
-	Prox func(z, step *tensor.Node) *tensor.Node
+	// Prox(x, z, s) = argmin over u of r(x, u) + |u - z|²/(2s). It must be one node for each of z's elements.
+	Prox func(x Vars, z, step *tensor.Node) *tensor.Node
 	// Set holds the level's own variable; nil: all of space.
 	Set Set
 	// Inequality <= 0 and Equality = 0 are constraints of the level, vectors of any length.
