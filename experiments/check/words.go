@@ -96,8 +96,8 @@ func (c *checker) parts(ctx context.Context) (p parts, err error) {
 	fn := sc.Compile("parts", func() []tensor.Update {
 		f := c.b.Oracle().At(problem.Upper, c.x.Node(), y.Node(), c.b.All(problem.Upper), params.TrainFrozen, l.state())
 		sizes := []*tensor.Node{f.GradX().Norm(), f.GradY().Norm(), l.point(y.Node()).CrossT(u.Node()).Norm()}
-		if c.b.Lower.Inequality != nil || c.b.Lower.Equality != nil {
-			sizes[2] = tensor.Const(1) // y* may move with the constraints
+		if c.b.Features()&(problem.LowerConstraints|problem.LowerProx) != 0 {
+			sizes[2] = tensor.Const(1) // y* may move with the constraints or the proximal map
 		}
 		for i, s := range sizes {
 			sizes[i] = s.Reshape(1)

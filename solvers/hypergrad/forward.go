@@ -17,8 +17,8 @@ import (
 //
 //	Z_{t+1} = ∂yΦ_t Z_t + ∂xΦ_t,   Z_0 = dy_0/dx;   g = ∇xF(x,y_T) + Z_Tᵀ ∇yF(x,y_T)
 //
-// One column of Z [q, p] after the other goes through a step. No states are kept, but p columns are, and each step costs
-// p products with H and with Cᵀ: it is meant for few upper variables. The result is that of Unrolled to rounding.
+// One column of Z [q, p] after the other goes through a step. No states are kept, but p columns are, and each step
+// costs p products with H and with Cᵀ: it is meant for few upper variables. The result is that of Unrolled to rounding.
 type Forward struct {
 	Inner Inner
 	Steps int // T
@@ -56,9 +56,10 @@ func (m Forward) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, er
 	}
 	np, q := x.Size(), b.Lower.Start.Size()
 	m.Memory = cmp.Or(m.Memory, defaultColumns)
-	if need := int64(np) * int64(q) * int64(1+rule.extra) * b.Executor.Info().ElementBytes(tensor.Real); need > m.Memory {
-		return nil, fmt.Errorf("hypergrad: Forward keeps a column of %d numbers for each of the %d upper variables, which "+
-			"takes %s; Forward.Memory allows %s: take Unrolled, or allow more", q*(1+rule.extra), np,
+	need := int64(np) * int64(q) * int64(1+rule.extra) * b.Executor.Info().ElementBytes(tensor.Real)
+	if need > m.Memory {
+		return nil, fmt.Errorf("hypergrad: Forward keeps a column of %d numbers for each of the %d upper variables, "+
+			"which takes %s; Forward.Memory allows %s: take Unrolled, or allow more", q*(1+rule.extra), np,
 			humanize.IBytes(uint64(need)), humanize.IBytes(uint64(max(0, m.Memory))))
 	}
 	sc := b.Executor.Scope()
@@ -99,7 +100,7 @@ func (e *forward) prepareColumns(x *tensor.Variable) {
 	})
 	e.tangent = e.stage("tangent", func(t *terms) []tensor.Update {
 		stand := e.gradientStandIn(t)
-		y, v := e.rule.next(e.rate(), e.y.Node(), nodes(e.extra), stand)
+		y, v := e.rule.apply(e.x, e.rate(), e.y.Node(), nodes(e.extra), stand)
 		z := nodes(e.work)
 		var along *tensor.Node // of ∇yG; nil is zero
 		if !e.rule.flat {
@@ -108,7 +109,11 @@ func (e *forward) prepareColumns(x *tensor.Variable) {
 			})
 			along = products[0].Add(products[1])
 		}
-		next := tensor.JVP(append([]*tensor.Node{y}, v...), append(nodes(e.state()), stand), append(z, along))
+		wrt, directions := append(nodes(e.state()), stand), append(z, along)
+		if e.rule.direct {
+			wrt, directions = append(wrt, e.x), append(directions, unit())
+		}
+		next := tensor.JVP(append([]*tensor.Node{y}, v...), wrt, directions)
 		return append(updates(e.work, next), turn())
 	})
 	e.collect = e.scope.Compile("forward collect", func() []tensor.Update {

@@ -35,8 +35,8 @@ type Prox struct {
 	Step   float64 // s; 0: one over the largest eigenvalue of H, by ten steps of the power method
 }
 
-// MeasureProximalStep is the name of |y - prox(y - s∇yG)|/s, for the step s of Prox.
-const MeasureProximalStep = "|y - prox(y - s∇yG)|/s"
+// MeasureMapping is the name of the proximal-gradient mapping's norm, |y - prox(y - s∇yG)|/s.
+const MeasureMapping = "|y - prox(y - s∇yG)|/s"
 
 func (Prox) Name() string { return "prox" }
 
@@ -98,7 +98,7 @@ func (m Prox) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error
 		d:      sc.Variable("hypergradient d", tensor.Real, y.Size()),
 		facts:  sc.Variable("hypergradient facts", tensor.Real, factCount)}
 	at := func() *problem.Root { return o.Proximal(x.Node(), y.Node(), p.step.Node(), b.All(problem.Lower)) }
-	e := &adjoint{method: m.Name(), measure: MeasureProximalStep, bound: b, scope: sc, oracle: o, x: x,
+	e := &adjoint{method: m.Name(), measure: MeasureMapping, bound: b, scope: sc, oracle: o, x: x,
 		parts: []*tensor.Variable{y}, n: y.Size(), equations: func() linearized { return rootEquations{at()} },
 		before: p.decide}
 	p.e = e
@@ -115,10 +115,10 @@ func tilts(n int) *tensor.Node {
 }
 
 // mixed is how far the Jacobian of the map at z is from a diagonal, and this diagonal.
-func (p *proximal) mixed(z, step *tensor.Node) (d, share *tensor.Node) {
+func (p *proximal) mixed(x, z, step *tensor.Node) (d, share *tensor.Node) {
 	e := p.e
 	n := z.Size()
-	to := e.bound.Lower.Prox(z, step).Flatten()
+	to := e.bound.Lower.Prox(e.bound.Upper.Start.Layout.Vars(x), z, step).Flatten()
 	along := func(t *tensor.Node) *tensor.Node {
 		return tensor.JVP([]*tensor.Node{to}, []*tensor.Node{z}, []*tensor.Node{t})[0]
 	}
@@ -147,17 +147,17 @@ func (p *proximal) prepare(s linear.Solver, at func() *problem.Root) error {
 	p.look = e.compile("look", func() []tensor.Update {
 		s := p.step.Node()
 		z := y.Sub(lower().GradY().Mul(s))
-		d, mix := p.mixed(z, s)
+		d, mix := p.mixed(x, z, s)
 		near := z.Abs().MaxOver().Scale(tolerance)
-		above, _ := p.mixed(z.Add(near), s)
-		below, _ := p.mixed(z.Sub(near), s)
+		above, _ := p.mixed(x, z.Add(near), s)
+		below, _ := p.mixed(x, z.Sub(near), s)
 		const jump = 1e-3
 		moved := tensor.Const(jump).Lt(above.Sub(d).Abs().Max(below.Sub(d).Abs()))
 		return []tensor.Update{{Var: p.d, Value: d}, p.fact(map[int]*tensor.Node{
 			factMixed: mix, factKinks: moved.Sum(), factSupport: tensor.Const(0).Lt(d).Sum()})}
 	})
 	p.support = sc.Compile("hypergradient map", func() []tensor.Update {
-		_, mix := p.mixed(p.vector.Node(), p.step.Node())
+		_, mix := p.mixed(x, p.vector.Node(), p.step.Node())
 		return []tensor.Update{p.fact(map[int]*tensor.Node{factMixed: mix})}
 	})
 	if err := sc.Err(); err != nil {

@@ -142,6 +142,8 @@ type Stats struct {
 	Residual float64 // |b - (A + Damping·I) v|, computed from v at the end (but see CG.Trust)
 	RHSNorm  float64 // |b|
 	Damping  float64 // what was used
+	// Gradients is the number of gradients of single samples, Samples that of rows drawn or looked at one by one.
+	Gradients, Samples int
 	// SmallestEigenvalue is the smallest Ritz value, an upper bound of A's smallest eigenvalue (damping subtracted)
 	// that gets tight as the solve converges. It is NaN where the method gives none.
 	SmallestEigenvalue float64

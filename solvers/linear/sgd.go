@@ -127,5 +127,7 @@ func (s *sgd) Solve(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	s.position += uint32(products)
-	return s.end(ctx, s.Steps, products)
+	st, err := s.end(ctx, s.Steps, products)
+	st.Samples = s.Batch * products
+	return st, err
 }

@@ -148,5 +148,7 @@ func (s *woodFisher) Solve(ctx context.Context) (Stats, error) {
 	if err := cmp.Or(s.begin(ctx), s.loop.Body(1).Run(1), s.loop.Run(s.samples), s.loop.Body(2).Run(1)); err != nil {
 		return Stats{}, err
 	}
-	return s.end(ctx, s.samples, 0)
+	st, err := s.end(ctx, s.samples, 0)
+	st.Gradients, st.Samples = s.samples, s.samples
+	return st, err
 }

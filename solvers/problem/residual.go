@@ -65,7 +65,7 @@ func (o *Oracle) Proximal(x, y, step *tensor.Node, b Batch) *Root {
 	p := o.At(Lower, x, y, b, params.TrainFrozen, nil)
 	g := tensor.Grad(p.value, y)[0] // counted when the value of R is asked for
 	var to *tensor.Node
-	o.guard(Lower, func() { to = l.Prox(y.Sub(g.Mul(step)), step) })
+	o.guard(Lower, func() { to = l.Prox(o.b.Upper.Start.Layout.Vars(x), y.Sub(g.Mul(step)), step) })
 	if to == nil || to.Type() != tensor.Real || to.Size() != y.Size() {
 		fail("the proximal map of %s does not give one Real number for each of the %d lower variables", o.b.Name,
 			y.Size())

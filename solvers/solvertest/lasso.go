@@ -13,13 +13,10 @@ import (
 
 // Lasso chooses the weight of the lasso by its error on held-out rows. x [1] is the logarithm of the weight:
 //
-//	u* = argmin of ½|Zu - b|² + eˣ|u|₁,   h(x) = ½|Z′u* - b′|²
+//	G + r = ½|Zy - b|² + eˣ|y|₁,   F = ½|Z′y - b′|²
 //
-// With S the support of u* and σ its signs, u*_S = (Z_SᵀZ_S)⁻¹(Z_Sᵀb - eˣσ) and
-// h′ = -eˣ σᵀ(Z_SᵀZ_S)⁻¹Z′_Sᵀ(Z′u* - b′) (Bertrand et al., ICML 2020). Where the support changes h has a kink. The lower
-// variable is y = eˣu, so that the term with a proximal map does not depend on x:
-//
-//	G + r = ½|e⁻ˣZy - b|² + |y|₁,   F = ½|e⁻ˣZ′y - b′|²
+// With S the support of y* and σ its signs, y*_S = (Z_SᵀZ_S)⁻¹(Z_Sᵀb - eˣσ) and
+// h′ = -eˣ σᵀ(Z_SᵀZ_S)⁻¹Z′_Sᵀ(Z′y* - b′) (Bertrand et al., ICML 2020). Where the support changes h has a kink.
 type Lasso struct {
 	Train, Val *mat.Dense // Z, Z′ [rows, q]
 	B, HeldOut []float64  // b, b′
@@ -67,22 +64,21 @@ func (m *Lasso) Problem(t []*tensor.Node) *problem.Problem {
 		Name: "lasso",
 		Lower: problem.Level{
 			Start: problem.Vector(zeros(q)...),
-			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return half(product(t[0], unscaled(x, y)).Sub(t[1]))
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(product(t[0], y).Sub(t[1]))
 			}),
-			Prox: SoftThreshold,
+			Prox: func(x problem.Vars, z, step *tensor.Node) *tensor.Node {
+				return SoftThreshold(z, step.Mul(x.Flat().Exp().Reshape()))
+			},
 		},
 		Upper: problem.Level{
 			Start: problem.Vector(m.At),
-			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return half(product(t[2], unscaled(x, y)).Sub(t[3]))
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return half(product(t[2], y).Sub(t[3]))
 			}),
 		},
 	}
 }
-
-// unscaled is u = e⁻ˣy.
-func unscaled(x, y *tensor.Node) *tensor.Node { return y.Mul(x.Neg().Exp().Reshape()) }
 
 // SoftThreshold is the proximal map of t|z|₁: sign(z) max(|z| - t, 0).
 func SoftThreshold(z, t *tensor.Node) *tensor.Node { return z.Sign().Mul(z.Abs().Sub(t).Relu()) }
@@ -150,6 +146,5 @@ func (m *Lasso) Exact(x []float64) (y, gradient []float64) {
 	for k, j := range support {
 		y[j] = on.AtVec(k)
 	}
-	floats.Scale(weight, y)
 	return y, []float64{-weight * mat.Dot(sign, &v)}
 }
