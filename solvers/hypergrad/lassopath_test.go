@@ -9,7 +9,6 @@ import (
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
-	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -101,7 +100,7 @@ func (d *dictionary) problem(t *testing.T, ex *tensor.Executor) *problem.Problem
 	return &problem.Problem{
 		Name: "dictionary",
 		Lower: problem.Level{Start: problem.Vector(d.start...),
-			Prox: func(z, step *tensor.Node) *tensor.Node { return solvertest.SoftThreshold(z, step.Scale(d.weight)) },
+			Prox: threshold(d.weight),
 			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 				return a.Add(move.Mul(x.Reshape(1, 1))).MatMul(y.Reshape(d.n, 1)).Reshape(d.rows).Sub(b).Square().Sum().
 					Scale(0.5)
