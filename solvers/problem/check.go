@@ -125,6 +125,9 @@ func (p *Problem) Check() error {
 	if err := p.Blocks.check(); err != nil {
 		return fail("%w", err)
 	}
+	if n, rows := p.Upper.Start.Size(), p.Lower.Rows.Count(); p.WeightPerRow && n != rows {
+		return fail("WeightPerRow with %d upper variables and %d rows of the lower level: wants one for each row", n, rows)
+	}
 	if !(p.Mu >= 0) || math.IsInf(p.Mu, 0) {
 		return fail("the modulus of convexity Mu is %g: wants a finite number from 0 on", p.Mu)
 	}

@@ -27,6 +27,11 @@ type Problem struct {
 	PerBatch *PerBatch // a lower variable that is made anew for every batch; nil: one that lasts
 
 	// Declared structure. Zero values mean "not known".
+
+	// WeightPerRow says that x has an entry for each row of the lower level, and that the loss of row i depends on x
+	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their entries.
+	WeightPerRow bool
+
 	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
 	Constants *Constants // what an error bound needs beside Mu
 }

@@ -27,6 +27,10 @@ func everyProblem() map[string]solvertest.Closed {
 		"ridge":                solvertest.NewRidge(4, 12, 7, 5),
 		"finite sum":           solvertest.NewFiniteSum(5, 4, 3, 2, solvertest.Spectrum(3, 10)),
 		"cleaning":             solvertest.NewCleaning(6, 10, 8, 4, 3, 0.1),
+		"min-min":              solvertest.MinMin{},
+		"flat lower level":     solvertest.FlatLower{},
+		"waves":                solvertest.Waves{},
+		"toy":                  solvertest.Toy{},
 	}
 }
 
