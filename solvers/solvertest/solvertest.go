@@ -10,6 +10,7 @@
 //	Q10  Toy        a lower level with one minimizer that is not convex everywhere
 //	Q11  FiniteSum  means of random quadratics over rows, for minibatches
 //	Q12  Pricing    two linear programs, one inside the other
+//	     Golden     problems on which iterates and hypergradients of public implementations are recorded
 //	     Cleaning   hyper-cleaning with softmax regression, solved by a dense Newton method in plain Go
 //
 // The data are float64 and depend on a seed alone.
