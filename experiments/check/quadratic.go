@@ -143,13 +143,16 @@ func implicit(ctx context.Context, b *problem.Bound, sc *tensor.Scope, q *solver
 }
 
 // algorithms run each algorithm to the optimum, with the step sizes that it chooses and settings under which its bias
-// is small: F²SA's is of the order of one over its multiplier, the series of stocBiO, SUSTAIN and VRBO miss
-// (1 - μ/L)^60.
+// is small: that of F²SA and of V-PBGD is of the order of one over the multiplier of G, a series of Q terms misses
+// (1 - μ/L)^Q, and so do inner steps that are differentiated or that a gap is measured by.
 func algorithms(ctx context.Context, ex *tensor.Executor, q *solvertest.Quadratic, p *problem.Problem) (
 	found []Finding, err error) {
 	settings := map[string]solvers.Algorithm{
-		"f2sa": solvers.F2SA{Multiplier: 1000}, "stocbio": solvers.StocBiO{Terms: 60},
+		"alset": solvers.ALSET{Terms: 40}, "bome": solvers.BOME{InnerSteps: 30},
+		"f2sa": solvers.F2SA{Multiplier: 1000}, "f2sa-adam": solvers.F2SAAdam{Multiplier: 1000},
+		"itd-bio": solvers.ITDBiO{InnerSteps: 60}, "stocbio": solvers.StocBiO{Terms: 60},
 		"sustain": solvers.SUSTAIN{Terms: 60, Exponent: -1, Schedule: "linear"}, "vrbo": solvers.VRBO{Terms: 60},
+		"ttsa": solvers.TTSA{Terms: 40}, "v-pbgd": solvers.VPBGD{Penalty: 100},
 	}
 	optimum := q.Optimum()
 	start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
