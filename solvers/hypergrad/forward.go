@@ -17,8 +17,8 @@ import (
 //
 //	Z_{t+1} = ∂yΦ_t Z_t + ∂xΦ_t,   Z_0 = dy_0/dx;   g = ∇xF(x,y_T) + Z_Tᵀ ∇yF(x,y_T)
 //
-// One column of Z [q, p] after the other goes through a step. No states are kept, but p columns are, and each step costs
-// p products with H and with Cᵀ: it is meant for few upper variables. The result is that of Unrolled to rounding.
+// One column of Z [q, p] after the other goes through a step. No states are kept, but p columns are, and each step
+// costs p products with H and with Cᵀ: it is meant for few upper variables. The result is that of Unrolled to rounding.
 type Forward struct {
 	Inner Inner
 	Steps int // T
@@ -56,9 +56,10 @@ func (m Forward) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, er
 	}
 	np, q := x.Size(), b.Lower.Start.Size()
 	m.Memory = cmp.Or(m.Memory, defaultColumns)
-	if need := int64(np) * int64(q) * int64(1+rule.extra) * b.Executor.Info().ElementBytes(tensor.Real); need > m.Memory {
-		return nil, fmt.Errorf("hypergrad: Forward keeps a column of %d numbers for each of the %d upper variables, which "+
-			"takes %s; Forward.Memory allows %s: take Unrolled, or allow more", q*(1+rule.extra), np,
+	need := int64(np) * int64(q) * int64(1+rule.extra) * b.Executor.Info().ElementBytes(tensor.Real)
+	if need > m.Memory {
+		return nil, fmt.Errorf("hypergrad: Forward keeps a column of %d numbers for each of the %d upper variables, "+
+			"which takes %s; Forward.Memory allows %s: take Unrolled, or allow more", q*(1+rule.extra), np,
 			humanize.IBytes(uint64(need)), humanize.IBytes(uint64(max(0, m.Memory))))
 	}
 	sc := b.Executor.Scope()

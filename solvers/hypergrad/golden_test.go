@@ -97,7 +97,8 @@ func goldenProblem(t *testing.T, ex *tensor.Executor, name string) *problem.Prob
 }
 
 // on computes a hypergradient at a point.
-func on(t *testing.T, ex *tensor.Executor, p *problem.Problem, m hypergrad.Method, x, y []float64) *hypergrad.Hypergradient {
+func on(t *testing.T, ex *tensor.Executor, p *problem.Problem, m hypergrad.Method, x, y []float64,
+) *hypergrad.Hypergradient {
 	h, err := hypergrad.OnExecutor(context.Background(), ex, p, m, problem.Vector(x...), problem.Vector(y...))
 	require.NoError(t, err)
 	return h
@@ -117,6 +118,8 @@ func closeTo(t *testing.T, want, got []float64, tolerance float64, what string) 
 	}
 }
 
+func fromZero(_, zero []float64) []float64 { return zero }
+
 // number is the number in a field's name, as in one_step_0.1.
 func number(t *testing.T, text string) float64 {
 	v, err := strconv.ParseFloat(text, 64)
@@ -135,27 +138,28 @@ var goldenPaths = []struct {
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.OneStep{Inner: hypergrad.GradientSteps{Step: number(t, s[0])}}
 		}},
-	{regexp.MustCompile(`^(?:unrolled|reverse|reverse_unroll)_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^(?:unrolled|reverse|reverse_unroll)_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: int(number(t, s[0]))}
 		}},
-	{regexp.MustCompile(`^unrolled_([0-9]+)_last_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^unrolled_([0-9]+)_last_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Truncated{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: int(number(t, s[0])),
 				Last: int(number(t, s[1]))}
 		}},
-	{regexp.MustCompile(`^penalty_([0-9.]+) gradient$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^penalty_([0-9.]+) gradient$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.ValueFunction{Lambda: number(t, s[0])}
 		}},
-	{regexp.MustCompile(`^reverse_last_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^reverse_last_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Truncated{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: 5, Last: int(number(t, s[0]))}
 		}},
 }
 
 // fields are those of a point and of the objects in it, each with the y that the object has.
-func fields(t *testing.T, point map[string]json.RawMessage, y []float64, visit func(name string, y []float64, raw json.RawMessage)) {
+func fields(t *testing.T, point map[string]json.RawMessage, y []float64,
+	visit func(name string, y []float64, raw json.RawMessage)) {
 	if raw, ok := point["y"]; ok {
 		require.NoError(t, json.Unmarshal(raw, &y))
 	}

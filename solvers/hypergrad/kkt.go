@@ -37,12 +37,8 @@ type KKT struct {
 	Tolerance float64 // 0: the square root of the device's unit round-off
 }
 
-const (
-	// MeasureProjected is the name of |y - P(y - ∇yG)|, for a lower level in a set.
-	MeasureProjected = "|y - P(y - ∇yG)|"
-	// MeasureKKT is the name of the residual of the optimality conditions with multipliers.
-	MeasureKKT = "KKT residual"
-)
+// MeasureMultipliers is the name of the residual of the lower level's optimality conditions with multipliers.
+const MeasureMultipliers = "KKT residual of the lower level"
 
 func (KKT) Name() string { return "kkt" }
 
@@ -91,7 +87,7 @@ func (m KKT) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error)
 			sc.Close())
 	}
 	k.variables(sc)
-	e := &adjoint{method: m.Name(), measure: MeasureKKT, bound: b, scope: sc, oracle: k.o, x: x,
+	e := &adjoint{method: m.Name(), measure: MeasureMultipliers, bound: b, scope: sc, oracle: k.o, x: x,
 		parts: []*tensor.Variable{y}, n: k.q + k.m, equations: k.equations, before: k.decide, after: k.conclude}
 	if k.m > 0 {
 		e.parts = append(e.parts, k.lambda)
@@ -131,6 +127,7 @@ type kkt struct {
 	look                  program
 	rows                  *tensor.Function
 	face                  *face
+	broken                bool // numbers at the point that are not finite
 	stationarity          float64
 }
 
@@ -274,7 +271,8 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	c.distance = k.tolerance * size
 	c.force = max(scale[0]*c.distance, 10*info.UnitRoundoff()*info.SumError(k.q)*largest(c.gradient))
 	k.stationarity = scale[1]
-	if !finite(c.y) || !finite(c.gradient) || !finite(c.values) {
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values)
+	if k.broken {
 		h.Notes = append(h.Notes, "The lower level is not finite here.")
 		k.face = &face{free: make([]float64, k.q), target: c.y, active: make([]float64, k.m),
 			lambda: make([]float64, k.m)}
@@ -283,7 +281,7 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 		return err
 	}
 	f := k.face
-	if k.e.measure == MeasureKKT {
+	if k.e.measure == MeasureMultipliers {
 		k.stationarity = f.residual
 	}
 	h.Notes = append(h.Notes, f.notes()...)
@@ -305,6 +303,9 @@ func finite(v []float64) bool {
 // conclude tells the measure that fits, and what a failed solve means here.
 func (k *kkt) conclude(h *Hypergradient) error {
 	h.Stationarity = k.stationarity
+	if k.broken {
+		h.Status = linear.NotFinite
+	}
 	if h.Status == linear.NegativeCurvature {
 		h.Notes = append(h.Notes, "The Lagrangian does not curve upwards in every direction that the active constraints "+
 			"leave (the second-order condition fails): y is no strict minimizer, and y*(x) need not be differentiable.")

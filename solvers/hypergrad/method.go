@@ -76,8 +76,13 @@ type Hypergradient struct {
 	OptimalityMeasure string
 }
 
-// MeasureGradient is the name of |∇yG(x,y)|, the stationarity of a free lower minimization.
-const MeasureGradient = "|∇yG|"
+// The names of how far a lower level is from being solved: of a free minimization, of one in a set, and of one with a
+// proximal map, with a step of 1. Each vanishes at y* alone.
+const (
+	MeasureGradient  = "|∇yG|"
+	MeasureProjected = "|y - P(y - ∇yG)|"
+	MeasureProximal  = "|y - prox(y - ∇yG)|"
+)
 
 // Norm is |g|.
 func (h *Hypergradient) Norm() float64 {

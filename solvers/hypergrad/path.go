@@ -32,6 +32,7 @@ type path struct {
 
 	a       []*tensor.Variable // cotangents of y and v
 	adjoint []stage            // of one step, one after the other
+	single  bool               // one adjoint step is all there are, and nothing comes through y_0
 	*ending
 }
 
@@ -39,7 +40,9 @@ type path struct {
 func newPath(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable, from func() *tensor.Node, rule stepRule, steps,
 	rows int) *path {
 	q := b.Lower.Start.Size()
-	p := &path{rule: rule, length: steps, y: sc.Variable("path y", tensor.Real, q), clock: sc.Variable("path t", tensor.Int)}
+	p := &path{
+		rule: rule, length: steps, y: sc.Variable("path y", tensor.Real, q), clock: sc.Variable("path t", tensor.Int),
+	}
 	p.pieces = newPieces(b, sc, x, p.y, rows)
 	for range rule.extra {
 		p.extra = append(p.extra, sc.Variable("path "+rule.name, tensor.Real, q))
@@ -159,6 +162,10 @@ func (p *path) prepareBack(x *tensor.Variable, also func(t *terms) []tensor.Upda
 	through := func(t *terms, ay, w, sum *tensor.Node) []tensor.Update {
 		if p.rule.flat {
 			return []tensor.Update{{Var: p.a[0], Value: ay}, p.tick(-1)}
+		}
+		if p.single { // the cotangent of y_0 is not asked for
+			cw := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.Cross(w)} })[0]
+			return []tensor.Update{{Var: g, Value: sum.Add(cw)}, p.tick(-1)}
 		}
 		products := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node {
 			return []*tensor.Node{p.HVP(w), p.Cross(w)}

@@ -66,7 +66,11 @@ func TestCheckpointsTakeTheRootOfTheSteps(t *testing.T) {
 			rates := float64(8 * 2 * steps)
 			require.LessOrEqual(t, float64(bytes-base)/state, places-1+rates/state, "%s, %d steps", name, steps)
 			require.GreaterOrEqual(t, float64(bytes-base)/state, float64(h.States-1), "the states are where it says")
-			require.LessOrEqual(t, h.Counts.LowerGradients, int64(2*steps+1+steps*(vectors-1)), "%s: %v", name, h.Counts)
+			gradients := 2*steps + 1
+			if name == "adam" { // the derivative of a step depends on the gradient, which is computed again
+				gradients += steps
+			}
+			require.LessOrEqual(t, h.Counts.LowerGradients, int64(gradients), "%s: %v", name, h.Counts)
 			require.Equal(t, int64(steps), h.Counts.HVP)
 			require.Equal(t, int64(steps), h.Counts.JVP)
 			require.Equal(t, int64(1), h.Counts.UpperGradients)
@@ -79,8 +83,8 @@ func TestCheckpointsTakeTheRootOfTheSteps(t *testing.T) {
 	require.Equal(t, int64(9), h.Counts.HVP)
 }
 
-// Running backwards takes no memory that grows with the steps, and gives what the stored states give up to the round-off
-// that it reports.
+// Running backwards takes no memory that grows with the steps, and gives what the stored states give up to the
+// round-off that it reports.
 func TestReversible(t *testing.T) {
 	p := separable(50)
 	inner := hypergrad.MomentumSteps{Step: 0.05, Beta: 0.9}
@@ -175,7 +179,7 @@ func TestPathsRefuse(t *testing.T) {
 		return err
 	}
 	require.NoError(t, try(gradient))
-	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "adam steps cannot be followed by the proximal map")
+	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "adam steps with the proximal map")
 	p.Lower.Set = problem.Box{Lo: -1, Hi: 1}
 	require.ErrorContains(t, try(gradient), "a set and a proximal map")
 }
@@ -184,7 +188,8 @@ func TestPathsRefuse(t *testing.T) {
 func TestPathsNotFinite(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.Scalar{})
-	h := on(t, ex, p, hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: 1e3}, Steps: 200}, []float64{1}, []float64{0})
+	m := hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: 1e3}, Steps: 200}
+	h := on(t, ex, p, m, []float64{1}, []float64{0})
 	require.Equal(t, linear.NotFinite, h.Status)
 	require.Contains(t, h.Advice(), "smaller steps")
 }

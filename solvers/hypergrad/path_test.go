@@ -1,7 +1,6 @@
 package hypergrad_test
 
 import (
-	"context"
 	"math"
 	"testing"
 
@@ -84,14 +83,14 @@ func (m bent) value(x, y []float64) float64 {
 }
 
 // step is one step of an inner method in plain Go, number t, on y and the vectors beside it.
-type step func(t int, y []float64, v [][]float64, g []float64)
+type step func(t int, x, y []float64, v [][]float64, g []float64)
 
 func gradientStep(eta float64) step {
-	return func(_ int, y []float64, _ [][]float64, g []float64) { floats.AddScaled(y, -eta, g) }
+	return func(_ int, _, y []float64, _ [][]float64, g []float64) { floats.AddScaled(y, -eta, g) }
 }
 
 func momentumStep(eta, beta float64) step {
-	return func(_ int, y []float64, v [][]float64, g []float64) {
+	return func(_ int, _, y []float64, v [][]float64, g []float64) {
 		for i := range y {
 			v[0][i] = beta*v[0][i] + g[i]
 			y[i] -= eta * v[0][i]
@@ -100,7 +99,7 @@ func momentumStep(eta, beta float64) step {
 }
 
 func adamStep(eta, beta1, beta2, eps float64) step {
-	return func(t int, y []float64, v [][]float64, g []float64) {
+	return func(t int, _, y []float64, v [][]float64, g []float64) {
 		for i := range y {
 			v[0][i] = beta1*v[0][i] + (1-beta1)*g[i]
 			v[1][i] = beta2*v[1][i] + (1-beta2)*g[i]*g[i]
@@ -112,7 +111,7 @@ func adamStep(eta, beta1, beta2, eps float64) step {
 }
 
 func signStep(eta, decay float64) step {
-	return func(t int, y []float64, _ [][]float64, g []float64) {
+	return func(t int, _, y []float64, _ [][]float64, g []float64) {
 		for i := range y {
 			y[i] -= eta / math.Pow(float64(t+1), decay) * math.Copysign(1, g[i])
 		}
@@ -120,23 +119,25 @@ func signStep(eta, decay float64) step {
 }
 
 // then is a step with a map of y after it.
-func (s step) then(each func(y []float64)) step {
-	return func(t int, y []float64, v [][]float64, g []float64) {
-		s(t, y, v, g)
-		each(y)
+func (s step) then(after func(x, y []float64)) step {
+	return func(t int, x, y []float64, v [][]float64, g []float64) {
+		s(t, x, y, v, g)
+		after(x, y)
 	}
 }
 
-func clipTo(lo, hi float64) func([]float64) {
-	return func(y []float64) {
+func clipTo(lo, hi float64) func(x, y []float64) {
+	return func(_, y []float64) {
 		for i := range y {
 			y[i] = min(max(y[i], lo), hi)
 		}
 	}
 }
 
-func soften(by float64) func([]float64) {
-	return func(y []float64) {
+// soften is the proximal map of s|x_2||y|₁ for s = scale.
+func soften(scale float64) func(x, y []float64) {
+	return func(x, y []float64) {
+		by := scale * math.Abs(x[2])
 		for i := range y {
 			y[i] -= min(max(y[i], -by), by)
 		}
@@ -152,9 +153,15 @@ func (m bent) walk(x, start []float64, do step, steps, from int, at []float64) f
 		if t < from {
 			seen = at
 		}
-		do(t, y, v, m.gradient(seen, y))
+		do(t, seen, y, v, m.gradient(seen, y))
 	}
 	return m.value(x, y)
+}
+
+// softened is soften for s = step as nodes.
+func softened(x problem.Vars, z, step *tensor.Node) *tensor.Node {
+	by := step.Mul(x.Flat().Slice(0, 2, 3).Abs())
+	return z.Sub(z.Clamp(by.Neg(), by))
 }
 
 // innerCase is an inner method, with its steps in plain Go and the lower level that it is for.
@@ -182,16 +189,13 @@ func innerCases() []innerCase {
 		{name: "projected adam", inner: hypergrad.AdamSteps{Step: 0.05}, set: box,
 			plain: adamStep(0.05, 0.9, 0.999, 1e-8).then(clipTo(-0.15, 0.4))},
 		{name: "ball", inner: hypergrad.GradientSteps{Step: 0.2}, set: problem.Ball{Radius: 0.6},
-			plain: gradientStep(0.2).then(func(y []float64) {
+			plain: gradientStep(0.2).then(func(_, y []float64) {
 				if r := floats.Norm(y, 2); r > 0.6 {
 					floats.Scale(0.6/r, y)
 				}
 			})},
-		{name: "proximal", inner: hypergrad.GradientSteps{Step: 0.2}, plain: gradientStep(0.2).then(soften(0.2 * 0.4)),
-			prox: func(_ problem.Vars, z, step *tensor.Node) *tensor.Node {
-				by := step.Scale(0.4)
-				return z.Sub(z.Clamp(by.Neg(), by))
-			}},
+		{name: "proximal", inner: hypergrad.GradientSteps{Step: 0.2}, plain: gradientStep(0.2).then(soften(0.2)),
+			prox: softened},
 	}
 }
 
@@ -244,7 +248,6 @@ func TestPathsAgainstDifferences(t *testing.T) {
 // The y_0 of a path may depend on x, as that of MAML does.
 func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	m := newBent()
-	const steps = 6
 	start := func(x *tensor.Node) *tensor.Node { // y_0 = (x_0², x_1, x_2, 0)
 		first := x.Slice(0, 0, 1)
 		return tensor.Concat(0, first.Square(), x.Slice(0, 1, 3), tensor.Zeros(1))
@@ -253,11 +256,63 @@ func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	for _, c := range innerCases()[:5] {
 		ex := executor(t)
 		p := m.problem(t, ex)
-		want := m.differences(c.plain, steps, 0, plain)
-		u := on(t, ex, p, hypergrad.Unrolled{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
-		closeTo(t, want, u.Gradient, 1e-8, c.name)
-		f := on(t, ex, p, hypergrad.Forward{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
-		closeTo(t, u.Gradient, f.Gradient, 1e-13, c.name)
+		for _, steps := range []int{1, 6} {
+			want := m.differences(c.plain, steps, 0, plain)
+			u := on(t, ex, p, hypergrad.Unrolled{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
+			closeTo(t, want, u.Gradient, 1e-8, c.name)
+			f := on(t, ex, p, hypergrad.Forward{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
+			closeTo(t, u.Gradient, f.Gradient, 1e-13, c.name)
+		}
+	}
+}
+
+// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared modulus,
+// and the factor by which gradient steps shrink the bias.
+func TestPathsSayWhatTheyAre(t *testing.T) {
+	const eta, steps = 0.2, 7
+	m := newBent()
+	ex := executor(t)
+	p := m.problem(t, ex)
+	u := hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: eta}, Steps: steps}
+	h := on(t, ex, p, u, bentX, bentY)
+	require.True(t, math.IsNaN(h.SmallestEigenvalue))
+	require.NotContains(t, h.Bias, "(1-ημ)")
+	term := append([]float64(nil), h.Gradient...)
+	floats.Sub(term, bentX)
+	term[1] -= pathOf(m, bentX, eta, steps)[0]
+	require.InDelta(t, floats.Norm(term, 2), h.Implicit, 1e-14)
+	require.InDelta(t, floats.Dot(term, h.Gradient)/(floats.Norm(term, 2)*h.Norm()), h.Cosine, 1e-14)
+
+	p.Mu = 0.5
+	h = on(t, ex, p, u, bentX, bentY)
+	require.Equal(t, 0.5, h.SmallestEigenvalue)
+	require.Contains(t, h.Bias, "like (1-ημ)^7 = 0.48 where the step η = 0.2 is at most 1/L")
+	require.Contains(t, h.String(), h.Bias)
+	require.Empty(t, h.Advice())
+}
+
+// Running statistics stand still while a path is taken.
+func TestPathsReadRunningStatistics(t *testing.T) {
+	m := newBent()
+	ex := executor(t)
+	plain := m.problem(t, ex)
+	p := m.problem(t, ex)
+	p.State = problem.Values{}.And("scale", 2)
+	value := p.Lower.Value
+	p.Lower.Value = nil
+	p.Lower.Loss = func(x, y problem.Vars, b problem.Batch, pass problem.Pass) problem.Loss {
+		s := pass.State.Get("scale").Reshape()
+		return problem.Loss{Value: value(x, y, b).Mul(s), State: pass.State.Flat().Scale(3)}
+	}
+	for _, inner := range []hypergrad.Inner{hypergrad.GradientSteps{Step: 0.1},
+		hypergrad.AdamSteps{Step: 0.1, Epsilon: 1e-12}} {
+		twice := inner // steps of twice the length do what twice the objective does; Adam's do not depend on its scale
+		if g, ok := inner.(hypergrad.GradientSteps); ok {
+			twice = hypergrad.GradientSteps{Step: 2 * g.Step}
+		}
+		want := on(t, ex, plain, hypergrad.Unrolled{Inner: twice, Steps: 5}, bentX, bentY)
+		got := on(t, ex, p, hypergrad.Unrolled{Inner: inner, Steps: 5}, bentX, bentY)
+		closeTo(t, want.Gradient, got.Gradient, 1e-9, inner.Name()) // ε = 1e-12 is not scaled, beside gradients near 0.1
 	}
 }
 
@@ -268,16 +323,14 @@ func TestPathsMeasureTheLowerLevel(t *testing.T) {
 		y := append([]float64(nil), bentY...)
 		v := [][]float64{make([]float64, 4), make([]float64, 4)}
 		for k := range 9 {
-			c.plain(k, y, v, m.gradient(bentX, y))
+			c.plain(k, bentX, y, v, m.gradient(bentX, y))
 		}
 		g := m.gradient(bentX, y)
 		want, measure := floats.Norm(g, 2), hypergrad.MeasureGradient
-		switch c.set {
-		case nil:
-		default:
+		switch {
+		case c.set != nil:
 			measure = hypergrad.MeasureProjected
-		}
-		if c.prox != nil {
+		case c.prox != nil:
 			measure = hypergrad.MeasureProximal
 		}
 		if measure != hypergrad.MeasureGradient {
@@ -285,13 +338,13 @@ func TestPathsMeasureTheLowerLevel(t *testing.T) {
 			floats.Sub(next, g)
 			switch {
 			case c.prox != nil:
-				soften(0.4)(next)
+				soften(1)(bentX, next)
 			case c.name == "ball":
 				if r := floats.Norm(next, 2); r > 0.6 {
 					floats.Scale(0.6/r, next)
 				}
 			default:
-				clipTo(-0.15, 0.4)(next)
+				clipTo(-0.15, 0.4)(nil, next)
 			}
 			want = floats.Distance(next, y, 2)
 		}
@@ -339,7 +392,7 @@ func TestOneStepAtTheMinimizer(t *testing.T) {
 		b[i] = 0.4 * floats.Dot(m.A.RawRowView(i), v)
 	}
 	closeTo(t, m.Direction(x, y, b), h.Gradient, 1e-13, "one step")
-	require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, HVP: 1, JVP: 1}, h.Counts)
+	require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, h.Counts)
 }
 
 // The measure of x's stationarity is the projected gradient where x is in a set.
@@ -354,7 +407,7 @@ func TestPathsMeasureX(t *testing.T) {
 	require.Equal(t, free.Gradient, held.Gradient)
 	want := append([]float64(nil), bentX...)
 	floats.Sub(want, held.Gradient)
-	clipTo(-0.4, 0.9)(want)
+	clipTo(-0.4, 0.9)(nil, want)
 	require.InDelta(t, floats.Distance(want, bentX, 2), held.Optimality, 1e-14)
 	require.Equal(t, "|x - P(x - ∇h)|", held.OptimalityMeasure)
 }
@@ -363,8 +416,8 @@ func TestPathsMeasureX(t *testing.T) {
 func TestPathsInPieces(t *testing.T) {
 	m := solvertest.NewFiniteSum(5, 7, 5, 3, solvertest.Spectrum(4, 8))
 	x, y := ones(3), ones(4)
-	for _, inner := range []hypergrad.Inner{hypergrad.GradientSteps{Step: 0.3}, hypergrad.MomentumSteps{Step: 0.2, Beta: 0.5},
-		hypergrad.AdamSteps{Step: 0.1}} {
+	for _, inner := range []hypergrad.Inner{hypergrad.GradientSteps{Step: 0.3},
+		hypergrad.MomentumSteps{Step: 0.2, Beta: 0.5}, hypergrad.AdamSteps{Step: 0.1}} {
 		for name, of := range map[string]func(rows int) hypergrad.Method{
 			"unrolled": func(r int) hypergrad.Method { return hypergrad.Unrolled{Inner: inner, Steps: 5, Rows: r} },
 			"forward":  func(r int) hypergrad.Method { return hypergrad.Forward{Inner: inner, Steps: 5, Rows: r} },
@@ -380,43 +433,4 @@ func TestPathsInPieces(t *testing.T) {
 			require.Equal(t, whole.Counts, pieces.Counts, "%s: a call for all rows counts once", name)
 		}
 	}
-}
-
-// interrupted is a ctx that ends after it was looked at a number of times.
-type interrupted struct {
-	context.Context
-	looks *int
-}
-
-func (c interrupted) Err() error {
-	if *c.looks--; *c.looks < 0 {
-		return context.Canceled
-	}
-	return nil
-}
-
-// A proximal map that depends on x adds its own derivative in x: here the weight of the absolute values is eˣ¹.
-func TestPathsThroughAProximalMapOfX(t *testing.T) {
-	m := newBent()
-	const steps, eta, h = 7, 0.2, 6e-6
-	ex := executor(t)
-	p := m.problem(t, ex)
-	p.Lower.Prox = func(x problem.Vars, z, step *tensor.Node) *tensor.Node {
-		by := step.Mul(x.Flat().Slice(0, 1, 2).Exp().Reshape())
-		return z.Sub(z.Clamp(by.Neg(), by))
-	}
-	want := make([]float64, len(bentX))
-	for i := range want {
-		side := func(by float64) float64 {
-			x := append([]float64(nil), bentX...)
-			x[i] += by
-			return m.walk(x, bentY, gradientStep(eta).then(soften(eta*math.Exp(x[1]))), steps, 0, bentX)
-		}
-		want[i] = (side(h) - side(-h)) / (2 * h)
-	}
-	inner := hypergrad.GradientSteps{Step: eta}
-	u := on(t, ex, p, hypergrad.Unrolled{Inner: inner, Steps: steps}, bentX, bentY)
-	closeTo(t, want, u.Gradient, 1e-8, "unrolled")
-	f := on(t, ex, p, hypergrad.Forward{Inner: inner, Steps: steps}, bentX, bentY)
-	closeTo(t, u.Gradient, f.Gradient, 1e-13, "forward")
 }

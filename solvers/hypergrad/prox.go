@@ -35,8 +35,8 @@ type Prox struct {
 	Step   float64 // s; 0: one over the largest eigenvalue of H, by ten steps of the power method
 }
 
-// MeasureProximal is the name of |y - prox(y - s∇yG)|/s.
-const MeasureProximal = "|y - prox(y - s∇yG)|/s"
+// MeasureMapping is the name of the proximal-gradient mapping's norm, |y - prox(y - s∇yG)|/s.
+const MeasureMapping = "|y - prox(y - s∇yG)|/s"
 
 func (Prox) Name() string { return "prox" }
 
@@ -98,7 +98,7 @@ func (m Prox) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error
 		d:      sc.Variable("hypergradient d", tensor.Real, y.Size()),
 		facts:  sc.Variable("hypergradient facts", tensor.Real, factCount)}
 	at := func() *problem.Root { return o.Proximal(x.Node(), y.Node(), p.step.Node(), b.All(problem.Lower)) }
-	e := &adjoint{method: m.Name(), measure: MeasureProximal, bound: b, scope: sc, oracle: o, x: x,
+	e := &adjoint{method: m.Name(), measure: MeasureMapping, bound: b, scope: sc, oracle: o, x: x,
 		parts: []*tensor.Variable{y}, n: y.Size(), equations: func() linearized { return rootEquations{at()} },
 		before: p.decide}
 	p.e = e

@@ -15,11 +15,11 @@ import (
 //
 //	y_t = y_{t+1} + η m_{t+1},   m_t = (m_{t+1} - ∇yG(x,y_t)) / β
 //
-// while the adjoint recursion goes back. The memory does not grow with T, and a step costs two gradients and one product
-// with H and with C. A step back enlarges what rounding has done by up to 1/β, so that y_0 comes back with an error of
-// up to about u β⁻ᵀ, u the unit round-off; the result says how large it was. Prepare refuses T and β for which u β⁻ᵀ is
-// above 1e-3: with β = 0.9 that allows 92 steps in float32 and 283 in float64. (Maclaurin and others avoid the loss by
-// exact arithmetic on integers and a store of the bits that are lost; that is not done here.)
+// while the adjoint recursion goes back. The memory does not grow with T, and a step costs two gradients and one
+// product with H and with C. A step back enlarges what rounding has done by up to 1/β, so that y_0 comes back with an
+// error of up to about u β⁻ᵀ, u the unit round-off; the result says how large it was. Prepare refuses T and β for which
+// u β⁻ᵀ is above 1e-3: with β = 0.9 that allows 92 steps in float32 and 283 in float64. (Maclaurin and others avoid the
+// loss by exact arithmetic on integers and a store of the bits that are lost; that is not done here.)
 type Reversible struct {
 	Inner MomentumSteps
 	Steps int // T
@@ -32,7 +32,8 @@ func (Reversible) Name() string { return "reversible" }
 func (Reversible) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.UpperConstraints | problem.ModelState,
-		Why:    "its steps must be undone, which gradient steps with momentum on one free lower variable that lasts can be",
+		Why: "its steps must be undone, which gradient steps with momentum on one free lower variable that lasts " +
+			"can be",
 	}
 }
 
@@ -59,9 +60,9 @@ func (m Reversible) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator,
 			"wants a number near 1, or take Unrolled")
 	}
 	if most := int(math.Log(mostLoss/u) / -math.Log(m.Inner.Beta)); m.Steps > most {
-		return nil, fmt.Errorf("hypergrad: Reversible.Inner.Beta is %g: each step back enlarges rounding errors by up to "+
-			"%.3g, and %d of them would leave nothing of y_0 in this arithmetic; take at most %d steps, a larger Beta, or "+
-			"Unrolled", m.Inner.Beta, 1/m.Inner.Beta, m.Steps, most)
+		return nil, fmt.Errorf("hypergrad: Reversible.Inner.Beta is %g: each step back enlarges rounding errors by "+
+			"up to %.3g, and %d of them would leave nothing of y_0 in this arithmetic; take at most %d steps, a "+
+			"larger Beta, or Unrolled", m.Inner.Beta, 1/m.Inner.Beta, m.Steps, most)
 	}
 	sc := b.Executor.Scope()
 	e := &reversible{Reversible: m, path: newPath(b, sc, x, startAt(x, y, nil), rule, m.Steps, m.Rows), start: y}
@@ -102,11 +103,13 @@ func (e *reversible) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := e.result("reversible", fmt.Sprintf("the derivative of F(x, y_T(x)) through %d momentum steps, whose states "+
-		"were recovered by running them backwards; its bias against ∇h vanishes as y_T comes near y*", e.Steps), 0,
+	h, err := e.result("reversible", fmt.Sprintf("the derivative of F(x, y_T(x)) through %d momentum steps, whose "+
+		"states were recovered by running them backwards; its bias against ∇h vanishes as y_T comes near "+
+		"y*", e.Steps), 0,
 		counts)
 	if err == nil {
-		h.Notes = append(h.Notes, fmt.Sprintf("Run backwards, the steps came back to y_0 up to a relative error of %.2g.", loss))
+		h.Notes = append(h.Notes, fmt.Sprintf("Run backwards, the steps came back to y_0 up to a relative error of "+
+			"%.2g.", loss))
 	}
 	return h, err
 }

@@ -23,8 +23,8 @@ import (
 // min L_λ(x, ·), whose distance from ∇h is O(1/λ) (lemma 3.1 there). What is left of the minimizations counts λ times,
 // and so does rounding in the difference of the two ∇xG: a larger λ asks for more exact arithmetic.
 //
-// A lower set is kept in both minimizations, by projected gradient descent. The gradient with respect to x stays that of
-// min L_λ (Danskin's theorem).
+// A lower set is kept in both minimizations, by projected gradient descent. The gradient with respect to x stays that
+// of min L_λ (Danskin's theorem).
 type ValueFunction struct {
 	Lambda float64 // λ; 0: 100
 	// Solver minimizes F/λ + G and G; nil: Newton's method to what the arithmetic allows, or projected gradient descent
@@ -42,14 +42,14 @@ func (ValueFunction) Name() string { return "value-function" }
 func (ValueFunction) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.UpperConstraints | problem.LowerSet | problem.ModelState,
-		Why: "it minimizes the lower objective, and a sum of both objectives, over one lower variable that lasts, in a " +
-			"set at most",
+		Why: "it minimizes the lower objective, and a sum of both objectives, over one lower variable that lasts, in " +
+			"a set at most",
 	}
 }
 
-// MeasureValueFunction is the optimality measure of the value-function form, the problem of minimizing F(x,y) over x and y
-// subject to G(x,y) - min G(x, ·) <= 0: the norm of (∇xL_λ, ∇yL_λ, G(x,y_λ) - G(x,z)), with |x - P(x - ∇xL_λ)| and
-// |y - P(y - ∇yL_λ)| in place of the gradients where x or y is in a set.
+// MeasureValueFunction is the optimality measure of the value-function form, the problem of minimizing F(x,y) over x
+// and y subject to G(x,y) - min G(x, ·) <= 0: the norm of (∇xL_λ, ∇yL_λ, G(x,y_λ) - G(x,z)), with |x - P(x - ∇xL_λ)|
+// and |y - P(y - ∇yL_λ)| in place of the gradients where x or y is in a set.
 const MeasureValueFunction = "KKT residual of the value-function form"
 
 // valueFunction is ValueFunction prepared for a problem.
@@ -136,10 +136,7 @@ func (e *valueFunction) prepare(x *tensor.Variable) (err error) {
 func (e *valueFunction) prepareEnd(x *tensor.Variable) {
 	sc, b, lambda := e.scope, e.b, e.Lambda
 	atY, atZ := newPieces(b, sc, x, e.penalized.Y(), 0), newPieces(b, sc, x, e.free.Y(), 0)
-	end := &ending{
-		p: b.Problem, upper: prepareOptimality(b, sc, x), g: sc.Variable("hypergradient g", tensor.Real, x.Size()),
-		fx: sc.Variable("hypergradient ∇xF", tensor.Real, x.Size()), stationarity: sc.Number("stationarity"),
-	}
+	end := newEnding(b, sc, x)
 	e.ending = end
 	end.end = atY.stage("value function", func(t *terms) []tensor.Update {
 		f := atY.point(problem.Upper, b.All(problem.Upper))
@@ -182,8 +179,9 @@ func (e *valueFunction) Compute(ctx context.Context) (*Hypergradient, error) {
 		return nil, err
 	}
 	round := e.Lambda * e.b.Executor.Info().UnitRoundoff() * n[figureCross]
-	h, err := e.ending.result("value-function", fmt.Sprintf("the gradient of min over y of F + λ (G - min G) with λ = %g; "+
-		"its error against ∇h is O(1/λ), and rounding in the difference of two ∇xG adds about %.2g", e.Lambda, round), 0,
+	h, err := e.ending.result("value-function", fmt.Sprintf("the gradient of min over y of F + λ (G - min G) with λ "+
+		"= %g; its error against ∇h is O(1/λ), and rounding in the difference of two ∇xG adds about "+
+		"%.2g", e.Lambda, round), 0,
 		counts)
 	if err != nil {
 		return nil, err

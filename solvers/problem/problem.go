@@ -35,6 +35,7 @@ type Problem struct {
 
 	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
 	Constants *Constants // what an error bound needs beside Mu
+	MinMin    bool       // F and G are one function, so that h(x) = min over y of G(x, y)
 }
 
 // Level is one of the two objectives with its variable and its data.
