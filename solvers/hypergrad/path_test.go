@@ -266,8 +266,8 @@ func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	}
 }
 
-// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared modulus,
-// and the factor by which gradient steps shrink the bias.
+// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared
+// modulus, and the factor by which gradient steps shrink the bias.
 func TestPathsSayWhatTheyAre(t *testing.T) {
 	const eta, steps = 0.2, 7
 	m := newBent()
