@@ -19,6 +19,7 @@ func Estimators(p *problem.Problem, s Spectrum) []Candidate {
 	l := &list{problem: p}
 	l.implicit(s, step)
 	l.others()
+	l.minMin(step)
 	l.paths(step)
 	l.add("value function, λ = 10", hypergrad.ValueFunction{Lambda: 10})
 	l.add("value function, λ = 1000", hypergrad.ValueFunction{Lambda: 1000})
@@ -69,6 +70,16 @@ func (l *list) others() {
 	}
 }
 
+// minMin adds the estimators for problems whose levels have one objective.
+func (l *list) minMin(step float64) {
+	l.add("min-min, analytic", hypergrad.MinMinAnalytic{})
+	if l.problem.MinMin {
+		inner := hypergrad.GradientSteps{Step: step}
+		l.add("min-min, automatic, 10 steps", hypergrad.MinMinAutomatic{Inner: inner, Steps: 10})
+		l.add("min-min, implicit", hypergrad.MinMinImplicit{Solver: linear.CG{RTol: 1e-10}})
+	}
+}
+
 // paths adds what differentiates steps: from y*, and from the start value of y.
 func (l *list) paths(step float64) {
 	gradient := hypergrad.GradientSteps{Step: step}
@@ -79,11 +90,14 @@ func (l *list) paths(step float64) {
 	l.add("unrolled, 100 steps", hypergrad.Unrolled{Inner: gradient, Steps: 100})
 	momentum := hypergrad.MomentumSteps{Step: step / 2, Beta: 0.8}
 	l.add("unrolled, 100 momentum steps", hypergrad.Unrolled{Inner: momentum, Steps: 100})
-	l.add("unrolled, 100 sign steps", hypergrad.Unrolled{Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100})
+	l.add("sign descent, 100 steps", hypergrad.SignDescent{
+		Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100,
+	})
 	l.add("forward, 10 steps", hypergrad.Forward{Inner: gradient, Steps: 10})
 	l.add("reversible, 100 steps", hypergrad.Reversible{Inner: momentum, Steps: 100})
 	l.add("truncated, 10 of 100 steps", hypergrad.Truncated{Inner: gradient, Steps: 100, Last: 10})
 	l.add("one-step", hypergrad.OneStep{Inner: gradient})
+	l.add("zeroth order, 20 directions", hypergrad.ZerothOrder{Inner: gradient, Steps: 100, Directions: 20})
 	for _, t := range []int{10, 100, 1000} {
 		l.all = append(l.all, Candidate{
 			Label:  fmt.Sprintf("unrolled, %d steps from the start", t),
