@@ -85,7 +85,7 @@ func goldenProblem(t *testing.T, ex *tensor.Executor, name string) *problem.Prob
 		})
 		return p
 	}
-	if labels := numbers("train_labels"); slices.Max(labels) > 1 { // problem P3: y is W [features, classes], x weights the rows
+	if slices.Max(numbers("train_labels")) > 1 { // problem P3: y is W [features, classes], x weights the rows
 		loss := func(part string) func(y *tensor.Node) *tensor.Node {
 			a := matrix(part + "_rows")
 			n, features := a.Shape()[0], a.Shape()[1]
