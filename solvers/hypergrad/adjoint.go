@@ -197,37 +197,31 @@ func (e *adjoint) Compute(ctx context.Context) (*Hypergradient, error) {
 		}
 	}
 	var stats [3]linear.Stats
-	step := func(p program, s linear.System, st *linear.Stats) error {
-		if err := errors.Join(ctx.Err(), p.Run(1)); err != nil {
-			return err
+	var err error
+	run := func(p program, counts *problem.Counts) {
+		if err == nil {
+			*counts = counts.Plus(p.counts, 1)
+			err = errors.Join(ctx.Err(), p.Run(1))
 		}
-		spent := p.counts
-		if s != nil {
-			var err error
-			if *st, err = s.Solve(ctx); err != nil {
-				return err
-			}
-			spent.HVP += int64(st.Products)
+	}
+	solve := func(s linear.System, counts *problem.Counts) (st linear.Stats) {
+		if err == nil {
+			st, err = s.Solve(ctx)
+			counts.HVP += int64(st.Products)
 		}
-		h.Counts = h.Counts.Plus(spent, 1)
-		if st != &stats[0] && st != &stats[1] { // the first solve and what reads it make the gradient
-			h.ForError = h.ForError.Plus(spent, 1)
-		}
-		return nil
+		return st
 	}
-	if err := step(e.first, e.across, &stats[0]); err != nil {
+	run(e.first, &h.Counts)
+	stats[0] = solve(e.across, &h.Counts)
+	run(e.assemble, &h.Counts)
+	stats[1] = solve(e.down, &h.ForError)
+	run(e.respond, &h.ForError)
+	stats[2] = solve(e.across, &h.ForError)
+	run(e.conclude, &h.ForError)
+	if err != nil {
 		return nil, err
 	}
-	if err := step(e.assemble, e.down, &stats[1]); err != nil {
-		return nil, err
-	}
-	if err := step(e.respond, e.across, &stats[2]); err != nil {
-		return nil, err
-	}
-	h.ForError.HVP += int64(stats[1].Products)
-	if err := step(e.conclude, nil, nil); err != nil {
-		return nil, err
-	}
+	h.Counts = h.Counts.Plus(h.ForError, 1)
 	if err := e.fill(h, stats); err != nil {
 		return nil, err
 	}

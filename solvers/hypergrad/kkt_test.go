@@ -29,7 +29,8 @@ func TestKKTInBox(t *testing.T) {
 	m := solvertest.NewClipped(1, 6)
 	x := []float64{1.5, -0.5, -1.5, 0.5, 0.999, -1.001}
 	y, want := m.Exact(x)
-	for _, s := range []linear.Solver{linear.CG{RTol: 1e-14}, linear.Neumann{Step: 1, Terms: 0, RTol: 1e-14}} {
+	for _, s := range []linear.Solver{linear.CG{RTol: 1e-14}, linear.Neumann{Step: 1, Terms: 0, RTol: 1e-14},
+		linear.ScaledIdentity{Gamma: 1, RTol: 1e-14}} {
 		ex := executor(t)
 		h := pointOf(t, ex, load(t, ex, m), hypergrad.KKT{Solver: s}).at(x, y)
 		require.InDeltaSlice(t, want, h.Gradient, 1e-15*(1+floats.Norm(want, 2)))
@@ -38,6 +39,12 @@ func TestKKTInBox(t *testing.T) {
 		require.Equal(t, hypergrad.MeasureProjected, h.Measure)
 		require.Zero(t, h.Stationarity)
 		require.Less(t, h.Error, 1e-14)
+		main := h.Counts.Plus(h.ForError, -1)
+		main.HVP = 0
+		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main, "the table of methods says so")
+		if _, one := s.(linear.Neumann); one { // one product for its residual, and four of the method
+			require.EqualValues(t, 1+4, h.Counts.HVP-h.ForError.HVP)
+		}
 		require.InDelta(t, math.Sqrt(square(y[1]-m.T[1])+square(y[3]-m.T[3])+square(y[4]-m.T[4])), h.Implicit, 1e-14)
 	}
 }

@@ -31,8 +31,19 @@ func (c interrupted) Err() error {
 // forMethod is a problem that a method of the table can use: bent, with F = G where the method wants that.
 func forMethod(t *testing.T, ex *tensor.Executor, e hypergrad.Entry) *problem.Problem {
 	p := newBent().problem(t, ex)
-	if e.MinMin {
+	switch {
+	case e.MinMin:
 		p.Upper.Value, p.MinMin = p.Lower.Value, true
+	case e.Name == "kkt":
+		p.Lower.Set = problem.Box{Lo: -0.1, Hi: 0.3}
+	case e.Name == "prox":
+		p.Lower.Prox = threshold(0.1)
+	case e.Name == "root":
+		value := p.Lower.Value
+		p.Lower.Residual = func(x, y problem.Vars, b problem.Batch) *tensor.Node {
+			return tensor.Grad(value(x, y, b), y.Flat())[0]
+		}
+		p.Lower.Value = nil
 	}
 	return p
 }
@@ -141,9 +152,9 @@ func TestMethodsRefuse(t *testing.T) {
 	for _, row := range hypergrad.Methods() {
 		ex := executor(t)
 		p := forMethod(t, ex, row)
-		p.Lower.Equality = func(x, y problem.Vars, _ problem.Batch) *tensor.Node { return y.Flat() }
+		p.Blocks = &problem.Blocks{Count: 2}
 		_, err := hypergrad.OnExecutor(context.Background(), ex, p, small(row), p.Upper.Start, p.Lower.Start)
-		require.ErrorContains(t, err, "has constraint functions on the lower level, which this algorithm cannot use")
+		require.ErrorContains(t, err, "has many lower levels, which this algorithm cannot use")
 		require.ErrorContains(t, err, row.Name)
 	}
 }
