@@ -25,7 +25,8 @@ func ExampleUnrolled() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Printf("%.4f at %s = %.4f, with %s and %d states\n", h.Gradient[0], h.Measure, h.Stationarity, h.Counts, h.States)
+	fmt.Printf("%.4f at %s = %.4f, with %s and %d states\n", h.Gradient[0], h.Measure, h.Stationarity, h.Counts,
+		h.States)
 	// Output:
 	// 0.4881 at |∇yG| = 0.2789, with 17 ∇G, 1 ∇F, 10 Hv, 10 Cv and 6 states
 }
