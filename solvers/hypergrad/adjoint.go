@@ -261,8 +261,12 @@ func (e *adjoint) fill(h *Hypergradient, stats [3]linear.Stats) (err error) {
 	return nil
 }
 
-// figure is the size of the error's first-order term with what the residuals of its systems and round-off may hide.
-// ‖(∂zR)⁻¹‖ and ‖∂xR‖ are taken from below, from the vectors that were met.
+// loose is the share of the first-order term by which its loosely solved systems may be off.
+const loose = 0.1
+
+// figure is the size of the error's first-order term, with room for the second order (of the relative size by which w
+// changes, |u|/|w|), and with what the residuals of its systems and round-off may hide. ‖(∂zR)⁻¹‖ and ‖∂xR‖ are taken
+// from below, from the vectors that were met.
 func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	for i, st := range stats {
 		if st.Status == linear.NotFinite || i > 0 && st.Status == linear.NegativeCurvature {
@@ -279,7 +283,7 @@ func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	if st := stats[1]; st.Residual > 0 { // δ is known up to this share of it
 		tail += (n[adjE] + cross*inverse*n[adjDQ]) * min(1, ratio(inverse*st.Residual, n[adjDelta]))
 	}
-	figure := n[adjE] + tail + round
+	figure := n[adjE]*(1+loose+ratio(n[adjU], n[adjW])) + tail + round
 	if !(figure >= 0) {
 		return math.Inf(1)
 	}

@@ -3,6 +3,7 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"math"
 
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -173,7 +174,8 @@ func (s *kktSystem) compile(transposed bool) {
 	})
 	s.start = sc.Compile("kkt start", func() []tensor.Update {
 		q := at()
-		return []tensor.Update{{Var: s.inner.RHS(), Value: q.project(remaining(q, reach))},
+		// Twice, because rounding is relative to what is projected, which may be far larger than what is left of it.
+		return []tensor.Update{{Var: s.inner.RHS(), Value: q.project(q.project(remaining(q, reach)))},
 			{Var: s.inner.Solution(), Value: tensor.Zeros(k.q)}}
 	})
 	s.middle = sc.Compile("kkt middle", func() []tensor.Update {
@@ -221,8 +223,12 @@ func (s *kktSystem) Solve(ctx context.Context) (st linear.Stats, err error) {
 	if err = s.start.Run(1); err != nil {
 		return st, err
 	}
-	if st, err = s.inner.Solve(ctx); err != nil {
-		return st, err
+	if f.room() > 0 {
+		if st, err = s.inner.Solve(ctx); err != nil {
+			return st, err
+		}
+	} else { // a vertex: the matrix is 0
+		st.SmallestEigenvalue = math.NaN()
 	}
 	st.Products += 2
 	if err = s.middle.Run(1); err != nil {
