@@ -169,8 +169,8 @@ func start(b *problem.Bound, zeros ...string) []engine.Array {
 	return state
 }
 
-// slope is a vector of x's size that starts at zero, "gx", in which an iteration keeps a direction of x. What goes wrong
-// there reaches x in the same iteration.
+// slope is a vector of x's size that starts at zero, "gx", in which an iteration keeps a direction of x. What goes
+// wrong there reaches x in the same iteration.
 func slope(b *problem.Bound) engine.Array {
 	return engine.Array{Name: "gx", Values: make([]float64, b.Upper.Start.Size()), Unwatched: true}
 }

@@ -153,6 +153,8 @@ func unconverged(c solvertest.Closed, x, y []float64, r *philox.Stream) {
 	copy(y, c.(*solvertest.Cleaning).Descend(x, int(math.Pow(10, 3*r.Float64()))))
 }
 
+// Where the solve converged, the true error is at most the figure in at least 95 % of the problems, at most ten times
+// the figure in 99 %, and the median figure is not more than a hundred times too large.
 func TestCalibration(t *testing.T) {
 	problems := 1000
 	if testing.Short() {
@@ -165,36 +167,41 @@ func TestCalibration(t *testing.T) {
 		by[o.family] = append(by[o.family], o)
 	})
 	for name, of := range by {
-		within, median, converged := summarize(of)
-		t.Logf("%-10s %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", name, len(of),
-			converged, 100*within, median)
+		within, tenfold, median, converged := summarize(of)
+		t.Logf("%-10s %4d problems, %4d converged: %.2f %% within the figure, %.2f %% within 10 × figure, "+
+			"median figure/error %.3g", name, len(of), converged, 100*within, 100*tenfold, median)
 	}
-	within, median, converged := summarize(all)
-	t.Logf("all        %4d problems, %4d converged: %.2f %% within 10 × figure, median figure/error %.3g", len(all),
-		converged, 100*within, median)
+	within, tenfold, median, converged := summarize(all)
+	t.Logf("all        %4d problems, %4d converged: %.2f %% within the figure, %.2f %% within 10 × figure, "+
+		"median figure/error %.3g", len(all), converged, 100*within, 100*tenfold, median)
 	require.GreaterOrEqual(t, len(all), problems)
 	require.GreaterOrEqual(t, converged, len(all)*3/4)
-	require.GreaterOrEqual(t, within, 0.99)
+	require.GreaterOrEqual(t, within, 0.95)
+	require.GreaterOrEqual(t, tenfold, 0.99)
 	require.LessOrEqual(t, median, 100.0)
 }
 
-func summarize(of []outcome) (within, median float64, converged int) {
+func summarize(of []outcome) (within, tenfold, median float64, converged int) {
 	var ratios []float64
-	good := 0
+	good, near := 0, 0
 	for _, o := range of {
 		if o.status != linear.Converged {
 			continue
 		}
-		if o.true <= 10*o.figure {
+		if o.true <= o.figure {
 			good++
+		}
+		if o.true <= 10*o.figure {
+			near++
 		}
 		ratios = append(ratios, o.ratio())
 	}
 	slices.Sort(ratios)
 	if len(ratios) == 0 {
-		return 0, math.NaN(), 0
+		return 0, 0, math.NaN(), 0
 	}
-	return float64(good) / float64(len(ratios)), stat.Quantile(0.5, stat.Empirical, ratios, nil), len(ratios)
+	share := func(n int) float64 { return float64(n) / float64(len(ratios)) }
+	return share(good), share(near), stat.Quantile(0.5, stat.Empirical, ratios, nil), len(ratios)
 }
 
 // With every constant declared the figure is a bound: it holds always.

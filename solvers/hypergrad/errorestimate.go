@@ -15,8 +15,15 @@ import (
 //	g - ∇h = ∂δP + C z,   H z = r - ∂δQ,   H δ = ∇yG(x,y)
 //
 // (expand P and Q around y*, where v* = v + H⁻¹(r - ∂δQ)). The estimate computes this vector with two more, loose,
-// linear solves and adds what their residuals and round-off may hide. With all constants declared there is a bound
-// instead, with no more solves (Ghadimi, Wang 2018, lemma 2.2):
+// linear solves and adds what their residuals, round-off and the second order may hide:
+//
+//	|g - ∇h| ≈ |∂δP + C z| + 2 ‖C‖/μ |residual of z| + (|∂δP| + ‖C‖/μ |∂δQ|) (ρ + 2 |residual of δ|/(μ|δ|))
+//	           + |∂δ(C z)| + ‖C‖/μ |∂δ(H z)|
+//
+// where ρ = |∇yG(x,y-δ)|/|∇yG(x,y)| is how far a Newton step misses the minimizer, which is zero where G is quadratic
+// in y. ‖C‖ is measured by a step of powers of CCᵀ, and μ is the smallest Ritz value met; the one is too small and the
+// other too large, hence the factors 2. With all constants declared there is a bound instead, with no more solves
+// (Ghadimi, Wang 2018, lemma 2.2):
 //
 //	|g - ∇h| <= (L_Fx + L_C|v| + ‖C‖/μ (L_Fy + L_H|v|)) |∇yG|/μ + ‖C‖/μ |r|
 
@@ -34,21 +41,30 @@ func (e *implicit) prepareError(at *pieces, nq int) (err error) {
 		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(nq)}}
 	})
 	// along is the derivative of two nodes along δ in y.
-	along := func(nodes ...*tensor.Node) []*tensor.Node {
-		return tensor.JVP(nodes, []*tensor.Node{at.y}, []*tensor.Node{z.Node()})
+	along := func(delta *tensor.Node, nodes ...*tensor.Node) []*tensor.Node {
+		return tensor.JVP(nodes, []*tensor.Node{at.y}, []*tensor.Node{delta})
 	}
 	e.respond = at.stage("respond", func(t *terms) []tensor.Update {
-		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(p.GradX(), p.GradY()) })
-		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(p.Cross(v), p.HVP(v)) })
+		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(z.Node(), p.GradX(), p.GradY()) })
+		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(z.Node(), p.Cross(v), p.HVP(v)) })
 		dP, dQ := f[0].Sub(g[0]), f[1].Sub(g[1])
+		miss := t.at(problem.Lower, at.y.Sub(z.Node()), func(p *problem.Point) []*tensor.Node {
+			return []*tensor.Node{p.GradY()}
+		})[0]
 		return []tensor.Update{
 			{Var: e.dp, Value: dP}, {Var: rhs, Value: e.residual.Node().Sub(dQ)}, {Var: z, Value: tensor.Zeros(nq)},
-			e.measure(map[int]*tensor.Node{normDelta: z.Node(), normDP: dP, normDQ: dQ}),
+			{Var: e.delta, Value: z.Node()}, // takes the place of ∇yG, which has served
+			e.measure(map[int]*tensor.Node{normDelta: z.Node(), normDP: dP, normDQ: dQ, normMiss: miss}),
 		}
 	})
 	e.conclude = at.stage("conclude", func(t *terms) []tensor.Update {
-		cz := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.Cross(z.Node())} })[0]
-		return []tensor.Update{e.measure(map[int]*tensor.Node{normZ: z.Node(), normCZ: cz, normE: e.dp.Node().Add(cz)})}
+		c := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node {
+			cz, hz := p.Cross(z.Node()), p.HVP(z.Node())
+			return append(along(e.delta.Node(), cz, hz), cz, p.CrossT(e.cv.Node()))
+		})
+		return []tensor.Update{e.measure(map[int]*tensor.Node{
+			normZ: z.Node(), normDCZ: c[0], normDHZ: c[1], normCZ: c[2], normE: e.dp.Node().Add(c[2]), normCCV: c[3],
+		})}
 	})
 	return nil
 }
@@ -64,7 +80,7 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 			}
 			if err == nil {
 				*st, err = e.aux.Solve(ctx)
-				h.Counts.HVP += int64(st.Products)
+				h.ForError.HVP += int64(st.Products)
 			}
 		}
 		solve(e.keep, &delta)
@@ -72,7 +88,8 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		if err == nil {
 			err = e.conclude.run(ctx)
 		}
-		h.Counts = h.Counts.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
+		h.ForError = h.ForError.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
+		h.Counts = h.Counts.Plus(h.ForError, 1)
 		if err != nil {
 			return err
 		}
@@ -100,14 +117,15 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		return nil
 	}
 	h.Kind = Estimate
-	cross := max(ratio(n[normCV], n[normV]), ratio(n[normCZ], n[normZ])) // ‖C‖, from below
+	cross := max(ratio(n[normCV], n[normV]), ratio(n[normCZ], n[normZ]), ratio(n[normCCV], n[normCV])) // from below
 	amplify := 0.0
 	if cross > 0 {
 		amplify = cross / mu
 	}
-	tail := amplify * (z.Residual + roundR)
+	tail := amplify*(2*z.Residual+roundR) + (n[normDP]+amplify*n[normDQ])*ratio(n[normMiss], n[normGY]) +
+		n[normDCZ] + amplify*n[normDHZ]
 	if delta.Residual > 0 { // δ is known up to its residual over μ
-		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
+		tail += (n[normDP] + amplify*n[normDQ]) * ratio(2*delta.Residual/mu, n[normDelta])
 	}
 	h.Error = n[normE] + tail + round
 	for _, s := range []linear.Status{delta.Status, z.Status} {

@@ -44,7 +44,7 @@ type implicit struct {
 	info                    arithmetic
 	scope                   *tensor.Scope
 	system, aux             linear.System // H v = ∇yF; the error's two systems (nil where there is a bound)
-	gradient, fx, delta     *tensor.Variable
+	gradient, fx, cv, delta *tensor.Variable
 	dp, residual            *tensor.Variable
 	norms                   *tensor.Variable // see the constants below
 	begin, assemble         stage
@@ -65,6 +65,10 @@ const (
 	normZ            // |z|, H z = r - ∂δ(∇yF - H v)
 	normCZ           // |C z|
 	normE            // |∂δ(∇xF - C v) + C z|: the error to first order
+	normMiss         // |∇yG(x,y-δ)|
+	normCCV          // |Cᵀ C v|
+	normDCZ          // |∂δ(C z)|
+	normDHZ          // |∂δ(H z)|
 	numNorms
 )
 
@@ -90,7 +94,7 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, e
 	vector := func(name string, n int) *tensor.Variable {
 		return sc.Variable("hypergradient "+name, tensor.Real, n)
 	}
-	e.gradient, e.fx, e.dp = vector("g", np), vector("∇xF", np), vector("dP", np)
+	e.gradient, e.fx, e.cv, e.dp = vector("g", np), vector("∇xF", np), vector("C v", np), vector("dP", np)
 	e.delta, e.residual = vector("δ", nq), vector("r", nq)
 	e.norms = vector("norms", numNorms)
 
@@ -124,7 +128,7 @@ func (e *implicit) prepare(at *pieces, solver linear.Solver, nq int) (err error)
 		})
 		r := b.Node().Sub(g[1])
 		return []tensor.Update{
-			{Var: e.gradient, Value: e.fx.Node().Sub(g[0])}, {Var: e.residual, Value: r},
+			{Var: e.gradient, Value: e.fx.Node().Sub(g[0])}, {Var: e.cv, Value: g[0]}, {Var: e.residual, Value: r},
 			e.measure(map[int]*tensor.Node{normV: v.Node(), normCV: g[0], normR: r}),
 		}
 	})

@@ -68,9 +68,9 @@ type Hypergradient struct {
 	// Status is that of the linear solve; NegativeCurvature means that H is not positive definite at y. Methods without
 	// a linear system say Converged, or NotFinite.
 	Status linear.Status
-	// Counts are the oracle calls of this Compute, those for the error figure included. A call for all rows counts
-	// once.
-	Counts problem.Counts
+	// Counts are the oracle calls of this Compute, where a call for all rows counts once. ForError is how many of them
+	// served the error figure alone.
+	Counts, ForError problem.Counts
 	// States is the number of lower-level states kept at once, beside a fixed number of work vectors: what grows with
 	// the length of a path.
 	States int

@@ -31,7 +31,12 @@ func newPieces(b *problem.Bound, sc *tensor.Scope, x, y *tensor.Variable, rows i
 
 // point is an objective on some rows. Statistics of batches are those of the rows at hand.
 func (at *pieces) point(side problem.Side, rows problem.Batch) *problem.Point {
-	return at.o.At(side, at.x, at.y, rows, params.TrainFrozen, at.state)
+	return at.pointAt(side, at.y, rows)
+}
+
+// pointAt is an objective at another y.
+func (at *pieces) pointAt(side problem.Side, y *tensor.Node, rows problem.Batch) *problem.Point {
+	return at.o.At(side, at.x, y, rows, params.TrainFrozen, at.state)
 }
 
 // whole says whether a level is looked at in one piece.
@@ -76,17 +81,22 @@ func (s stage) run(ctx context.Context) error {
 
 // terms gives a stage's program what it asks of the objectives.
 type terms struct {
-	at    *pieces
+	from  *pieces
 	stage *stage
 	name  string
 }
 
 // of is what ask builds at the point of a level, over all rows. What is asked for must be a mean over rows.
 func (t *terms) of(side problem.Side, ask func(*problem.Point) []*tensor.Node) []*tensor.Node {
-	at := t.at
+	return t.at(side, t.from.y, ask)
+}
+
+// at is of at another y.
+func (t *terms) at(side problem.Side, y *tensor.Node, ask func(*problem.Point) []*tensor.Node) []*tensor.Node {
+	at := t.from
 	before := at.o.Counts
 	if at.whole(side) {
-		values := ask(at.point(side, at.b.All(side)))
+		values := ask(at.pointAt(side, y, at.b.All(side)))
 		t.stage.counts = t.stage.counts.Plus(at.o.Counts, 1).Plus(before, -1)
 		return values
 	}
@@ -94,7 +104,7 @@ func (t *terms) of(side problem.Side, ask func(*problem.Point) []*tensor.Node) [
 	first := true
 	sweep := at.b.NewSweep(at.scope, "hypergradient "+t.name+" "+side.String(), side, at.rows,
 		func(rows problem.Batch) []problem.Sum {
-			values := ask(at.point(side, rows))
+			values := ask(at.pointAt(side, y, rows))
 			out := make([]problem.Sum, len(values))
 			for i, v := range values {
 				if first {

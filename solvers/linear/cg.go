@@ -45,6 +45,7 @@ const (
 	codeConverged
 	codeCurvature
 	codeNotFinite
+	codeBreakdown
 )
 
 type cgSystem struct {
@@ -273,23 +274,8 @@ func (s *cgSystem) start(ctx context.Context) error {
 // iterate takes at most limit steps, until the device clears its active flag. It returns the number of steps since
 // Solve began.
 func (s *cgSystem) iterate(ctx context.Context, limit int) (int, error) {
-	if s.product == nil {
-		return tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}.Run(ctx, limit)
-	}
-	for range limit {
-		active, err := s.active.Number()
-		if err != nil {
-			return 0, err
-		}
-		if active == 0 {
-			break
-		}
-		if err := cmp.Or(s.product.apply(ctx, s.d), s.loop.Run(1)); err != nil {
-			return 0, err
-		}
-	}
-	steps, err := s.steps.ReadInts()
-	return int(steps[0]), err
+	return iterate(ctx, tensor.While{Loop: s.loop, Active: s.active, Steps: s.steps, Chunk: s.Chunk}, s.product, s.d,
+		limit)
 }
 
 // finish computes the residual that Solve reports.

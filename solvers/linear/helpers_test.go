@@ -39,8 +39,8 @@ func float64s(t *testing.T) device.Device {
 	return dev
 }
 
-func prepare(t *testing.T, dev device.Device, solver linear.Solver, a *mat.SymDense) *system {
-	n := a.SymmetricDim()
+func prepare(t *testing.T, dev device.Device, solver linear.Solver, a mat.Matrix) *system {
+	n, _ := a.Dims()
 	s := &system{t: t, ex: tensor.NewExecutor(dev)}
 	s.a = s.ex.Variable("A", tensor.Real, n, n)
 	s.setMatrix(a)
@@ -56,7 +56,7 @@ func prepare(t *testing.T, dev device.Device, solver linear.Solver, a *mat.SymDe
 	return s
 }
 
-func (s *system) setMatrix(a *mat.SymDense) {
+func (s *system) setMatrix(a mat.Matrix) {
 	require.NoError(s.t, s.a.Write(mat.DenseCopyOf(a).RawMatrix().Data))
 }
 
@@ -75,7 +75,7 @@ func (s *system) solve(b, start []float64) ([]float64, linear.Stats) {
 }
 
 // residual is |b - A v| in float64.
-func residual(a mat.Symmetric, b, v []float64) float64 {
+func residual(a mat.Matrix, b, v []float64) float64 {
 	r := mat.NewVecDense(len(b), nil)
 	r.MulVec(a, mat.NewVecDense(len(v), v))
 	r.SubVec(mat.NewVecDense(len(b), b), r)
@@ -88,6 +88,13 @@ func exact(t *testing.T, a mat.Symmetric, b []float64) []float64 {
 	require.True(t, chol.Factorize(a))
 	var v mat.VecDense
 	require.NoError(t, chol.SolveVecTo(&v, mat.NewVecDense(len(b), b)))
+	return v.RawVector().Data
+}
+
+// dense is A⁻¹b by LU, for any square A.
+func dense(t *testing.T, a mat.Matrix, b []float64) []float64 {
+	var v mat.VecDense
+	require.NoError(t, v.SolveVec(a, mat.NewVecDense(len(b), b)))
 	return v.RawVector().Data
 }
 

@@ -134,6 +134,8 @@ const (
 	Stagnated
 	// Diverged: the residual grew instead of shrinking (Neumann).
 	Diverged
+	// Breakdown: the method would divide by zero, and starting it again from where it stands does not help.
+	Breakdown
 )
 
 var statusTexts = outcome.Texts{
@@ -144,6 +146,7 @@ var statusTexts = outcome.Texts{
 	NotFinite: {"not finite",
 		"use smaller steps, or look in the data for NaN, very large values and labels outside the classes"},
 	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
+	Breakdown: {"breakdown", "the matrix may be singular: add damping, start elsewhere, or use GMRES or MINRES"},
 	Diverged: {"diverged", "use a step below 2 over the largest eigenvalue; " +
 		"a matrix that is not positive definite needs another method"},
 }

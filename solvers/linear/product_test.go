@@ -22,6 +22,9 @@ func TestProductOutsideTheLoop(t *testing.T) {
 			"CG trusting":  linear.CG{RTol: 1e-5, FromZero: true, Trust: true},
 			"damped CG":    linear.CG{RTol: 1e-5, Damping: 0.3},
 			"Neumann":      linear.Neumann{Step: 0.5, Terms: 30, RTol: 1e-5},
+			"GMRES":        linear.GMRES{RTol: 1e-4, Restart: 5},
+			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-4, FromZero: true},
+			"MINRES":       linear.MINRES{RTol: 1e-4, Damping: 0.1},
 		} {
 			const n = 12
 			a := withSpectrum(5, spread(n, 8)...)

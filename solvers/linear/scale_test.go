@@ -30,7 +30,13 @@ func TestScales(t *testing.T) {
 			"CG":           linear.CG{RTol: 1e-5},
 			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
 			"Neumann":      linear.Neumann{Step: 0.5, Terms: 400, RTol: 1e-4},
+			"GMRES":        linear.GMRES{RTol: 1e-5},
+			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-5},
+			"MINRES":       linear.MINRES{RTol: 1e-5},
 		} {
+			if dev == sim && (name == "BiCGSTAB" || name == "MINRES") {
+				continue // slow, and of the same parts as the others
+			}
 			s := prepare(t, dev, solver, a)
 			want, first := s.solve(unit, unit)
 			require.Equal(t, linear.Converged, first.Status, "%s on %s: %+v", name, dev.Info().Name, first)

@@ -27,6 +27,13 @@ func everyProblem() map[string]solvertest.Closed {
 		"ridge":                solvertest.NewRidge(4, 12, 7, 5),
 		"finite sum":           solvertest.NewFiniteSum(5, 4, 3, 2, solvertest.Spectrum(3, 10)),
 		"cleaning":             solvertest.NewCleaning(6, 10, 8, 4, 3, 0.1),
+		"golden P1":            solvertest.GoldenProblems()["P1"],
+		"golden P2":            solvertest.GoldenProblems()["P2"],
+		"golden P3":            solvertest.GoldenProblems()["P3"],
+		"min-min":              solvertest.MinMin{},
+		"flat lower level":     solvertest.FlatLower{},
+		"waves":                solvertest.Waves{},
+		"toy":                  solvertest.Toy{},
 	}
 }
 

@@ -1,0 +1,85 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"bilevel/internal/nearest"
+	"bilevel/solvers/problem"
+	"bilevel/solvers/solvertest"
+	"bilevel/tensor"
+)
+
+// Problem is a problem that comes with the program.
+type Problem struct {
+	Name  string
+	About string
+	New   func(seed uint64) solvertest.Closed
+}
+
+// Problems lists them. Those that draw data draw them by the seed.
+func Problems() []Problem {
+	same := func(c solvertest.Closed) func(uint64) solvertest.Closed {
+		return func(uint64) solvertest.Closed { return c }
+	}
+	return []Problem{
+		{"scalar", "one upper and one lower variable, both quadratic", same(solvertest.Scalar{})},
+		{"quadratic", "two quadratics; the lower Hessian has the condition 10",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewQuadratic(seed, 4, solvertest.Spectrum(12, 10))
+			}},
+		{"stiff", "two quadratics; the lower Hessian has the condition 10,000",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewQuadratic(seed, 4, solvertest.Spectrum(12, 1e4))
+			}},
+		{"ridge", "the weight of a ridge regression, chosen on held-out rows",
+			func(seed uint64) solvertest.Closed { return solvertest.NewRidge(seed, 30, 20, 8) }},
+		{"cleaning", "data hyper-cleaning with softmax regression on a sample of 20 rows",
+			func(seed uint64) solvertest.Closed { return solvertest.NewCleaning(seed, 20, 15, 4, 3, 0.1) }},
+		{"min-min", "both levels have the same objective", same(solvertest.MinMin{})},
+		{"flat", "a line of lower minimizers for each x", same(solvertest.FlatLower{})},
+		{"waves", "a lower level that is not convex", same(solvertest.Waves{})},
+		{"toy", "a lower level with one minimizer that is not convex everywhere", same(solvertest.Toy{})},
+		{"finite-sum", "means of random quadratics over rows",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewFiniteSum(seed, 12, 8, 3, solvertest.Spectrum(6, 20))
+			}},
+		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
+	}
+}
+
+// ByName finds a problem; its error names the nearest one.
+func ByName(name string) (Problem, error) {
+	var names []string
+	for _, p := range Problems() {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Problem{}, fmt.Errorf("unknown problem %q (there are: %s)%s",
+		name, strings.Join(names, ", "), nearest.Hint(name, names))
+}
+
+// Report checks the problem: the truth in float64, the estimators on the executor given.
+func (p Problem) Report(ctx context.Context, ex *tensor.Executor, opt Options) (_ *Result, err error) {
+	own, err := problem.OpenDevice("ref")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	var bound [2]*problem.Bound
+	for i, on := range []*tensor.Executor{own.Executor, ex} {
+		l, err := solvertest.Load(on, p.New(opt.Seed))
+		if err != nil {
+			return nil, err
+		}
+		if bound[i], err = l.Problem.Bind(on); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, bound[i].Close()) }()
+	}
+	return report(ctx, bound[0], bound[1], opt)
+}
