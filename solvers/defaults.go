@@ -163,12 +163,7 @@ func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, err
 }
 
-// Defaults takes a schedule that ends at 0 in place of the paper's powers, by which steps that are chosen here, as
-// constants, would be too short at once.
 func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	if (a.Step == 0 || a.OuterStep == 0) && a.Exponent == 0 {
-		a.Exponent, a.Schedule = -1, cmp.Or(a.Schedule, "linear")
-	}
 	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
 	chosen := a.Step == 0
 	err := steps(scale, &a.Step, &a.OuterStep)

@@ -36,7 +36,7 @@ type SUSTAIN struct {
 	NeumannStep float64         `json:"neumann_step"` // η; 0: β, or 1/L where β is chosen
 	Terms       int             `json:"terms"`        // Q; 0: 10
 	Momentum    float64         `json:"momentum"`     // c; 0: 0.5
-	Exponent    float64         `json:"exponent"`     // e; 0: 1/3, or -1 with chosen steps; -1: exactly 0
+	Exponent    float64         `json:"exponent"`     // e; 0: 1/3, -1: exactly 0
 	Schedule    engine.Schedule `json:"schedule"`     // a further factor on α_k and β_k
 	Memory      string          `json:"memory"`       // true or zero; "": true
 }
