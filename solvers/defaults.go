@@ -154,6 +154,7 @@ func (a VPBGD) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 
 // Defaults of the variance-reduced algorithms leave the schedule alone: they converge with constant steps.
 func (a SABA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Start = cmp.Or(a.Start, "zero")
 	err := steps(scale, &a.Step, &a.OuterStep)
 	return a, err
 }
@@ -164,7 +165,7 @@ func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 }
 
 func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3)
+	a.Terms, a.InnerSteps, a.Variant = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3), cmp.Or(a.Variant, "paper")
 	series := a.Step == 0 && a.NeumannStep == 0
 	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
 		return nil, err
@@ -181,6 +182,7 @@ func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	if a.Step == 0 || a.OuterStep == 0 {
 		a.Schedule = cmp.Or(a.Schedule, "linear")
 	}
+	a.Memory = cmp.Or(a.Memory, "true")
 	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
 	series := a.Step == 0 && a.NeumannStep == 0
 	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {

@@ -22,14 +22,14 @@ import (
 // and for C. Steps and momentum follow the schedule's factor s_k as in the paper, where it is "cbrt", 1/(k+1)^⅓:
 // α_k = α s_k, β_k = β s_k, η_k = c s_k². The Neumann step η is constant.
 //
-// Memory "true": the first estimates are those of z itself (η_0 = 1), so that on full batches h is ∇yG always. "zero" is
-// what the public benchmark of bi-level methods does: h, d and the first z⁻ are zero vectors, and the first directions
-// are no gradients.
+// Memory "true": the first estimates are those of z itself (η_0 = 1), so that on full batches h is ∇yG always. "zero"
+// is what the public benchmark of bi-level methods does: h, d and the first z⁻ are zero vectors, and the first
+// directions are no gradients.
 //
 // It needs a smooth lower level that is strongly convex in y, β_k and η at most 1/L, and η_k at most 1. Running
-// statistics move once an iteration, with the pass of ξ at z. The state is x, y, v, h, d, z⁻ and the products of factors
-// u at both points; v is kept for inspection. An iteration costs two gradients of each objective, up to 2(Q-1) products
-// with H, half of that on average, and two with C.
+// statistics move once an iteration, with the pass of ξ at z. The state is x, y, v, h, d, z⁻ and the products of
+// factors u at both points; v is kept for inspection. An iteration costs two gradients of each objective, up to 2(Q-1)
+// products with H, half of that on average, and two with C.
 type SUSTAIN struct {
 	Step        float64         `json:"step"`         // β; 0: chosen at the start values, see Defaults
 	OuterStep   float64         `json:"outer_step"`   // α; 0: chosen at the start values

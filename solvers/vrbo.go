@@ -24,9 +24,10 @@ import (
 // the difference by which x moved, y at rest, and the step of y after the last difference is not taken; n is its m+1.
 // The paper's large batch is all rows here.
 //
-// Variant "benchmark" is what the public benchmark of bi-level methods runs instead, for comparisons with it: both points
-// of every difference have the new x, so that what h and d change by the move of x is lost, and the first difference of
-// an iteration is that of the last step of y before it, also where a full pass has just taken it into account:
+// Variant "benchmark" is what the public benchmark of bi-level methods runs instead, for comparisons with it: both
+// points of every difference have the new x, so that what h and d change by the move of x is lost, and the first
+// difference of an iteration is that of the last step of y before it, also where a full pass has just taken it into
+// account:
 //
 //	every period iterations:  h = ∇yG(x,y), d = D(x,y) over all rows
 //	x₊ = P_X(x - α d)
