@@ -32,8 +32,7 @@ type Run struct {
 	Iterations int
 	Seed       uint64 // of random numbers that the algorithm itself draws, such as the lengths of its series
 
-	// length, where set, gives the number below limit that iteration k draws, in place of Seed: tests replay the draws
-	// of other implementations.
+	// length, where set, gives the number below limit that iteration k draws, in place of Seed.
 	length func(k, limit int) int
 }
 
@@ -89,6 +88,13 @@ type Needs struct {
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
 	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed})
+}
+
+// InitDrawing is Init with the lengths of randomized series given: iteration k takes lengths(k, limit), a number below
+// limit. Comparisons with other programs replay their draws in this way.
+func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, lengths func(k, limit int) int) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, length: lengths})
 }
 
 func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {

@@ -164,37 +164,24 @@ func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, err
 }
 
+func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Memory = cmp.Or(a.Memory, "true")
+	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
+	chosen := a.Step == 0
+	err := steps(scale, &a.Step, &a.OuterStep)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
+}
+
 func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Terms, a.InnerSteps, a.Variant = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3), cmp.Or(a.Variant, "paper")
-	series := a.Step == 0 && a.NeumannStep == 0
-	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
-		return nil, err
-	}
-	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
-		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
-	}
-	return a, nil
+	chosen := a.Step == 0
+	err := steps(scale, &a.Step, &a.OuterStep)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
 }
 
-// Defaults of SUSTAIN: steps that are chosen suit constant ones, which the paper's schedule would make too small at
-// once.
-func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	if a.Step == 0 || a.OuterStep == 0 {
-		a.Schedule = cmp.Or(a.Schedule, "linear")
-	}
-	a.Memory = cmp.Or(a.Memory, "true")
-	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
-	series := a.Step == 0 && a.NeumannStep == 0
-	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
-		return nil, err
-	}
-	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
-		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
-	}
-	return a, nil
-}
-
-// steps chooses both steps where they are missing.
+// steps chooses both steps where they are missing, and leaves the schedule alone.
 func steps(scale func() (Scale, error), inner, outer *float64) error {
 	if *inner != 0 && *outer != 0 {
 		return nil

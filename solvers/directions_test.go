@@ -61,7 +61,7 @@ func unbiased() []directions {
 		{solvers.ALSET{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, InnerSteps: 2}, 5, 1, nil},
 		{solvers.F2SA{YStep: 0.1, ZStep: 0.2, OuterStep: 0.3, Multiplier: 2, InnerSteps: 2}, 3, 3, nil},
 		{solvers.VPBGD{YStep: 0.1, ZStep: 0.2, OuterStep: 0.3, Penalty: 2, InnerSteps: 2}, 3, 1, nil},
-		{solvers.SUSTAIN{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, Momentum: 0.5, Schedule: "constant"},
+		{solvers.SUSTAIN{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, Momentum: 0.5, Exponent: -1},
 			4, 1, nil},
 		{solvers.SABA{Step: 0.1, OuterStep: 0.3, Start: "full"}, 1, 1, soba},
 		{solvers.SRBA{Step: 0.1, OuterStep: 0.3, Period: 1000}, 1, 1, nil},

@@ -26,7 +26,7 @@ func meanings() map[string]string {
 		"delay":           "iterations before steps begin to fall like a power",
 		"epsilon":         "number in a denominator against 0/0; -1 for none, where that is allowed",
 		"eta":             "how fast the gap of the lower level shall fall",
-		"exponent":        "of the power by which the step of y falls",
+		"exponent":        "of the power by which steps fall, of y alone where outer_exponent is that of x",
 		"growth":          "by how much the multiplier grows after the first iteration",
 		"growth_exponent": "of the power by which the growth falls",
 		"inner_steps":     "steps on the lower level in an iteration",

@@ -69,9 +69,9 @@ func (a VRBO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	switch {
 	case a.Terms < -1 || a.InnerSteps < 1 || a.Period < 0:
-		return engine.Spec{}, fmt.Errorf("vrbo: %d terms, %d inner_steps and period %d: wants terms from 0 on, at least "+
-			"one step, and a period of at least 1, or 0 for one chosen by the number of rows", a.Terms, a.InnerSteps,
-			a.Period)
+		return engine.Spec{}, fmt.Errorf("vrbo: %d terms, %d inner_steps and period %d: wants terms from 0 on, at "+
+			"least one step, and a period of at least 1, or 0 for one chosen by the number of rows", a.Terms,
+			a.InnerSteps, a.Period)
 	case a.Variant != "" && a.Variant != "paper" && a.Variant != "benchmark":
 		return engine.Spec{}, fmt.Errorf("vrbo: variant is %q: wants paper or benchmark", a.Variant)
 	}
