@@ -3,8 +3,10 @@ package solvers_test
 import (
 	"testing"
 
+	"bilevel/device/cpudevice"
 	"bilevel/solvers"
 	"bilevel/solvers/solvertest"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/floats"
@@ -26,7 +28,7 @@ func TestOptimumFromOwnSteps(t *testing.T) {
 	q := solvertest.NewQuadratic(1, 4, solvertest.Spectrum(12, 10))
 	for _, entry := range solvers.Algorithms() {
 		t.Run(entry.Name(), func(t *testing.T) {
-			ex := executor(t)
+			ex := tensortest.Executor(t, cpudevice.New(1)) // much faster than the reference
 			p := load(t, ex, q)
 			a := entry.Zero
 			if s, ok := settings[entry.Name()]; ok {
