@@ -10,41 +10,7 @@ import (
 	"bilevel/solvers/solvertest"
 
 	"github.com/stretchr/testify/require"
-	"gonum.org/v1/gonum/mat"
 )
-
-// plain is Q2 in gonum's arithmetic.
-type plain struct{ *solvertest.Quadratic }
-
-type vec = *mat.VecDense
-
-func vecOf(values ...float64) vec { return mat.NewVecDense(len(values), values) }
-
-// times is m·v, sum adds vectors, by multiplies one.
-func times(m mat.Matrix, v vec) vec {
-	var out mat.VecDense
-	out.MulVec(m, v)
-	return &out
-}
-
-func sum(of ...vec) vec {
-	out := mat.NewVecDense(of[0].Len(), nil)
-	for _, v := range of {
-		out.AddVec(out, v)
-	}
-	return out
-}
-
-func by(c float64, v vec) vec {
-	var out mat.VecDense
-	out.ScaleVec(c, v)
-	return &out
-}
-
-func (q plain) gradYG(x, y vec) vec { return sum(times(q.A, y), times(q.C.T(), x), vecOf(q.LowerA...)) }
-func (q plain) gradXG(_, y vec) vec { return times(q.C, y) }
-func (q plain) gradYF(x, y vec) vec { return sum(times(q.B, y), times(q.K.T(), x), vecOf(q.F...)) }
-func (q plain) gradXF(x, y vec) vec { return sum(times(q.E, x), times(q.K, y), vecOf(q.UpperE...)) }
 
 // Three iterates on Q2, against loops written from the comments of the algorithms.
 func TestIteratesOfPlainLoops(t *testing.T) {
@@ -53,67 +19,63 @@ func TestIteratesOfPlainLoops(t *testing.T) {
 	lengths := []int{2, 0, 3}
 	for _, c := range []struct {
 		a    solvers.Algorithm
-		loop func(k int, s map[string]vec) map[string]vec
+		loop func(k int, s map[string][]float64) map[string][]float64
 	}{
 		{
 			solvers.ALSET{Step: 0.3, OuterStep: 0.05, NeumannStep: 0.4, Terms: 4, InnerSteps: 2, Schedule: "sqrt"},
-			func(k int, s map[string]vec) map[string]vec {
+			func(k int, s map[string][]float64) map[string][]float64 {
 				x, y, factor := s["x"], s["y"], 1/math.Sqrt(float64(k+1))
 				for range 2 {
-					y = sum(y, by(-0.3*factor, q.gradYG(x, y)))
+					y = sum(y, scaled(-0.3*factor, q.lowerY(x, y)))
 				}
-				v := q.gradYF(x, y)
+				v := q.upperY(x, y)
 				for range lengths[k] {
-					v = sum(v, by(-0.4, times(q.A, v)))
+					v = sum(v, scaled(-0.4, times(q.A, v)))
 				}
-				v = by(4*0.4, v)
-				x = sum(x, by(-0.05*factor, sum(q.gradXF(x, y), by(-1, times(q.C, v)))))
-				return map[string]vec{"x": x, "y": y, "v": v}
+				v = scaled(4*0.4, v)
+				x = sum(x, scaled(-0.05*factor, sum(q.upperX(x, y), scaled(-1, times(q.C, v)))))
+				return map[string][]float64{"x": x, "y": y, "v": v}
 			},
 		},
 		{
 			solvers.MASOBA{Step: 0.3, OuterStep: 0.05, Average: 0.25},
-			func(k int, s map[string]vec) map[string]vec {
+			func(k int, s map[string][]float64) map[string][]float64 {
 				x, y, v, theta := s["x"], s["y"], s["v"], 0.25
 				if k == 0 {
 					theta = 1
 				}
-				d := sum(by(1-theta, s["d"]), by(theta, sum(q.gradXF(x, y), by(-1, times(q.C, v)))))
-				return map[string]vec{
-					"x": sum(x, by(-0.05, d)), "y": sum(y, by(-0.3, q.gradYG(x, y))), "d": d,
-					"v": sum(v, by(-0.3, sum(times(q.A, v), by(-1, q.gradYF(x, y))))),
+				d := sum(scaled(1-theta, s["d"]), scaled(theta, sum(q.upperX(x, y), scaled(-1, times(q.C, v)))))
+				return map[string][]float64{
+					"x": sum(x, scaled(-0.05, d)), "y": sum(y, scaled(-0.3, q.lowerY(x, y))), "d": d,
+					"v": sum(v, scaled(-0.3, sum(times(q.A, v), scaled(-1, q.upperY(x, y))))),
 				}
 			},
 		},
 		{
 			solvers.F2SAAdam{YStep: 0.02, ZStep: 0.03, OuterStep: 0.01, Multiplier: 2, Growth: 0.5, InnerSteps: 3,
 				Beta1: 0.8, Beta2: 0.95, Epsilon: 1e-6, Schedule: "sqrt"},
-			func(k int, s map[string]vec) map[string]vec {
+			func(k int, s map[string][]float64) map[string][]float64 {
 				x, y, z, lambda := s["x"], s["y"], s["z"], 2+0.5*float64(k)
 				factor := 1 / math.Sqrt(float64(k+1))
-				adam := func(m, square, g vec, tau int) (vec, vec, vec) {
-					n := g.Len()
-					m1, s1, d := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
-					for i := range n {
-						m1.SetVec(i, 0.8*m.AtVec(i)+(1-0.8)*g.AtVec(i))
-						s1.SetVec(i, 0.95*square.AtVec(i)+(1-0.95)*g.AtVec(i)*g.AtVec(i))
-						hat := m1.AtVec(i) / (1 - math.Pow(0.8, float64(tau)))
-						root := math.Sqrt(s1.AtVec(i) / (1 - math.Pow(0.95, float64(tau))))
-						d.SetVec(i, hat/(root+1e-6))
+				adam := func(m, square, g []float64, tau int) (m1, s1, d []float64) {
+					for i := range g {
+						m1 = append(m1, 0.8*m[i]+(1-0.8)*g[i])
+						s1 = append(s1, 0.95*square[i]+(1-0.95)*g[i]*g[i])
+						hat := m1[i] / (1 - math.Pow(0.8, float64(tau)))
+						d = append(d, hat/(math.Sqrt(s1[i]/(1-math.Pow(0.95, float64(tau))))+1e-6))
 					}
 					return m1, s1, d
 				}
-				zero := func() vec { return mat.NewVecDense(4, nil) }
-				my, sy, mz, sz := zero(), zero(), zero(), zero()
+				my, sy, mz, sz := make([]float64, 4), make([]float64, 4), make([]float64, 4), make([]float64, 4)
 				for tau := 1; tau <= 3; tau++ {
-					var dy, dz vec
-					mz, sz, dz = adam(mz, sz, q.gradYG(x, z), tau)
-					my, sy, dy = adam(my, sy, sum(q.gradYF(x, y), by(lambda, q.gradYG(x, y))), tau)
-					y, z = sum(y, by(-0.02*factor, dy)), sum(z, by(-0.03*factor, dz))
+					var dy, dz []float64
+					mz, sz, dz = adam(mz, sz, q.lowerY(x, z), tau)
+					my, sy, dy = adam(my, sy, sum(q.upperY(x, y), scaled(lambda, q.lowerY(x, y))), tau)
+					y, z = sum(y, scaled(-0.02*factor, dy)), sum(z, scaled(-0.03*factor, dz))
 				}
-				slope := sum(q.gradXF(x, y), by(lambda, sum(q.gradXG(x, y), by(-1, q.gradXG(x, z)))))
+				slope := sum(q.upperX(x, y), scaled(lambda, sum(times(q.C, y), scaled(-1, times(q.C, z)))))
 				mx, sx, dx := adam(s["x m"], s["x s"], slope, k+1)
-				return map[string]vec{"x": sum(x, by(-0.01*factor, dx)), "y": y, "z": z, "x m": mx, "x s": sx}
+				return map[string][]float64{"x": sum(x, scaled(-0.01*factor, dx)), "y": y, "z": z, "x m": mx, "x s": sx}
 			},
 		},
 	} {
@@ -124,17 +86,14 @@ func TestIteratesOfPlainLoops(t *testing.T) {
 		require.NoError(t, err)
 		e, _, err := solvers.InitDrawing(context.Background(), b, c.a, 3, func(k, _ int) int { return lengths[k] })
 		require.NoError(t, err)
-		want := map[string]vec{}
-		for name, values := range states(t, e) {
-			want[name] = vecOf(values...)
-		}
+		want := states(t, e)
 		for k := range 3 {
 			step(t, e, k, 1)
 			got := states(t, e)
 			want = c.loop(k, want)
 			for name, v := range want {
 				// A few hundred operations of numbers near 1; Adam divides by numbers that are not small.
-				require.InDeltaSlice(t, v.RawVector().Data, got[name], 1e-13, "%s: %s after %d iterations", c.a.Name(),
+				require.InDeltaSlice(t, v, got[name], 1e-13, "%s: %s after %d iterations", c.a.Name(),
 					name, k+1)
 			}
 		}

@@ -22,7 +22,7 @@ func TestOptimumFromOwnSteps(t *testing.T) {
 		"alset": solvers.ALSET{Terms: 40}, "bome": solvers.BOME{InnerSteps: 30},
 		"f2sa": solvers.F2SA{Multiplier: 1000}, "f2sa-adam": solvers.F2SAAdam{Multiplier: 1000},
 		"itd-bio": solvers.ITDBiO{InnerSteps: 40}, "stocbio": solvers.StocBiO{Terms: 60},
-		"sustain": solvers.SUSTAIN{Terms: 60, Exponent: -1, Schedule: "linear"}, "ttsa": solvers.TTSA{Terms: 40},
+		"sustain": solvers.SUSTAIN{Terms: 40, Exponent: -1, Schedule: "linear"}, "ttsa": solvers.TTSA{Terms: 40},
 		"v-pbgd": solvers.VPBGD{Penalty: 100}, "vrbo": solvers.VRBO{Terms: 30},
 	}
 	q := solvertest.NewQuadratic(1, 4, solvertest.Spectrum(12, 10))

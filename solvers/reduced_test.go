@@ -99,17 +99,17 @@ func TestReducedIsSOBAOnFullBatches(t *testing.T) {
 	}
 }
 
-// denseLoop is a quadratic problem in denseLoop loops.
-type denseLoop struct{ *solvertest.Quadratic }
+// plain is a quadratic problem in plain loops.
+type plain struct{ *solvertest.Quadratic }
 
-func timesVec(m mat.Matrix, v []float64) []float64 {
+func times(m mat.Matrix, v []float64) []float64 {
 	r, _ := m.Dims()
 	var out mat.VecDense
 	out.MulVec(m, mat.NewVecDense(len(v), v))
 	return append(make([]float64, 0, r), out.RawVector().Data...)
 }
 
-func sumVec(terms ...[]float64) []float64 {
+func sum(terms ...[]float64) []float64 {
 	out := make([]float64, len(terms[0]))
 	for _, v := range terms {
 		floats.Add(out, v)
@@ -123,31 +123,31 @@ func scaled(c float64, v []float64) []float64 {
 	return out
 }
 
-func (q denseLoop) lowerY(x, y []float64) []float64 {
-	return sumVec(timesVec(q.A, y), timesVec(q.C.T(), x), q.LowerA)
+func (q plain) lowerY(x, y []float64) []float64 {
+	return sum(times(q.A, y), times(q.C.T(), x), q.LowerA)
 }
-func (q denseLoop) upperY(x, y []float64) []float64 { return sumVec(timesVec(q.B, y), timesVec(q.K.T(), x), q.F) }
-func (q denseLoop) upperX(x, y []float64) []float64 { return sumVec(timesVec(q.E, x), timesVec(q.K, y), q.UpperE) }
+func (q plain) upperY(x, y []float64) []float64 { return sum(times(q.B, y), times(q.K.T(), x), q.F) }
+func (q plain) upperX(x, y []float64) []float64 { return sum(times(q.E, x), times(q.K, y), q.UpperE) }
 
 // factors is (I - ηH)^n b.
-func (q denseLoop) factors(b []float64, step float64, n int) []float64 {
+func (q plain) factors(b []float64, step float64, n int) []float64 {
 	for range n {
-		b = sumVec(b, scaled(-step, timesVec(q.A, b)))
+		b = sum(b, scaled(-step, times(q.A, b)))
 	}
 	return b
 }
 
 // d is ∇xF - C v with v = scale (I - ηH)^n ∇yF.
-func (q denseLoop) d(x, y []float64, scale, step float64, n int) []float64 {
+func (q plain) d(x, y []float64, scale, step float64, n int) []float64 {
 	v := scaled(scale, q.factors(q.upperY(x, y), step, n))
-	return sumVec(q.upperX(x, y), scaled(-1, timesVec(q.C, v)))
+	return sum(q.upperX(x, y), scaled(-1, times(q.C, v)))
 }
 
-// SUSTAIN on full batches against its doc comment in denseLoop loops: with lengths that change, and with one length, where
-// h and d are the denseLoop gradients.
+// SUSTAIN on full batches against its doc comment in plain loops: with lengths that change, and with one length, where
+// h and d are the plain gradients.
 func TestSUSTAINOnFullBatches(t *testing.T) {
 	m := solvertest.NewFiniteSum(3, 4, 5, 2, solvertest.Spectrum(4, 2))
-	q := denseLoop{m.Mean()}
+	q := plain{m.Mean()}
 	const n, terms, eta, beta, alpha, c = 12, 4, 0.4, 0.3, 0.05, 0.6
 	for _, lengths := range []func(k, limit int) int{
 		func(k, limit int) int { return (3*k + 1) % limit },
@@ -166,15 +166,15 @@ func TestSUSTAINOnFullBatches(t *testing.T) {
 				keep = 0
 			}
 			fall, length := math.Pow(float64(k+1), -1.0/3), lengths(k, terms)
-			h = sumVec(q.lowerY(x, y), scaled(keep, h), scaled(-keep, q.lowerY(before[0], before[1])))
-			d = sumVec(q.d(x, y, terms*eta, eta, length), scaled(keep, d),
+			h = sum(q.lowerY(x, y), scaled(keep, h), scaled(-keep, q.lowerY(before[0], before[1])))
+			d = sum(q.d(x, y, terms*eta, eta, length), scaled(keep, d),
 				scaled(-keep, q.d(before[0], before[1], terms*eta, eta, length)))
 			require.InDeltaSlice(t, q.lowerY(x, y), h, 1e-13, "on full batches h is the gradient")
 			if lengths(0, terms) == lengths(1, terms) {
 				require.InDeltaSlice(t, q.d(x, y, terms*eta, eta, length), d, 1e-13)
 			}
 			before = [2][]float64{x, y}
-			x, y = sumVec(x, scaled(-alpha*fall, d)), sumVec(y, scaled(-beta*fall, h))
+			x, y = sum(x, scaled(-alpha*fall, d)), sum(y, scaled(-beta*fall, h))
 			step(t, e, k, 1)
 			for name, want := range map[string][]float64{"x": x, "y": y, "h": h, "d": d} {
 				require.InDeltaSlice(t, want, vector(t, e, name), 1e-13, "%s after iteration %d", name, k)
@@ -183,11 +183,11 @@ func TestSUSTAINOnFullBatches(t *testing.T) {
 	}
 }
 
-// VRBO on full batches against its doc comment in denseLoop loops: h and d are the denseLoop gradients at every moment, so that
+// VRBO on full batches against its doc comment in plain loops: h and d are the plain gradients at every moment, so that
 // they need not be followed.
 func TestVRBOOnFullBatches(t *testing.T) {
 	m := solvertest.NewFiniteSum(3, 4, 5, 2, solvertest.Spectrum(4, 2))
-	q := denseLoop{m.Mean()}
+	q := plain{m.Mean()}
 	const n, eta, beta, alpha = 12, 0.4, 0.3, 0.05
 	series := func(x, y []float64) []float64 { // two factors: three terms
 		var d []float64
@@ -197,7 +197,7 @@ func TestVRBOOnFullBatches(t *testing.T) {
 				d = term
 				continue
 			}
-			d = sumVec(d, term, scaled(-1, q.upperX(x, y)))
+			d = sum(d, term, scaled(-1, q.upperX(x, y)))
 		}
 		return d
 	}
@@ -206,9 +206,9 @@ func TestVRBOOnFullBatches(t *testing.T) {
 		solvers.VRBO{Step: beta, OuterStep: alpha, NeumannStep: eta, Terms: 2, InnerSteps: 3, Period: 5}, n, 0)
 	x, y := make([]float64, 2), make([]float64, 4)
 	for k := range n {
-		x = sumVec(x, scaled(-alpha, series(x, y)))
+		x = sum(x, scaled(-alpha, series(x, y)))
 		for range 3 {
-			y = sumVec(y, scaled(-beta, q.lowerY(x, y)))
+			y = sum(y, scaled(-beta, q.lowerY(x, y)))
 		}
 		step(t, e, k, 1)
 		for name, want := range map[string][]float64{"x": x, "y": y, "h": q.lowerY(x, y), "d": series(x, y)} {
@@ -263,7 +263,7 @@ func meanOver(limits []int, once func(digits []int) []float64) (average []float6
 			digits[i], left = left%l, left/l
 		}
 		all[c] = once(digits)
-		average = sumVec(append([][]float64{all[c]}, average)[:min(c+1, 2)]...)
+		average = sum(append([][]float64{all[c]}, average)[:min(c+1, 2)]...)
 	}
 	average = scaled(1/float64(total), average)
 	for _, v := range all {
@@ -278,10 +278,10 @@ func meanOver(limits []int, once func(digits []int) []float64) (average []float6
 func TestRecursiveDirectionsAreUnbiased(t *testing.T) {
 	const rho, gamma, eta, momentum = 0.1, 0.3, 0.4, 0.6
 	m := solvertest.NewFiniteSum(1, 2, 2, 2, solvertest.Spectrum(3, 10))
-	q := denseLoop{m.Mean()}
+	q := plain{m.Mean()}
 	x, y, v := []float64{0.5, -1}, []float64{1, 2, -0.5}, []float64{0.3, -0.2, 0.7}
 	dx, dy, dv := []float64{0.2, 0.4}, []float64{-0.3, 0.1, 0.2}, []float64{0.5, -0.4, 0.1}
-	nextX, nextY, nextV := sumVec(x, scaled(-gamma, dx)), sumVec(y, scaled(-rho, dy)), sumVec(v, scaled(-rho, dv))
+	nextX, nextY, nextV := sum(x, scaled(-gamma, dx)), sum(y, scaled(-rho, dy)), sum(v, scaled(-rho, dv))
 	try := func(a solvers.Algorithm, lower, upper []int, lengths int, state map[string][]float64, names ...string,
 	) ([]float64, float64) {
 		limits := []int{lengths}
@@ -316,9 +316,9 @@ func TestRecursiveDirectionsAreUnbiased(t *testing.T) {
 		"direction of x", "direction of y", "direction of v", "x", "y", "v")
 	direction := func(x, y, v []float64) []float64 {
 		return append(append(q.Direction(x, y, v), q.lowerY(x, y)...),
-			sumVec(timesVec(q.A, v), scaled(-1, q.upperY(x, y)))...)
+			sum(times(q.A, v), scaled(-1, q.upperY(x, y)))...)
 	}
-	want := sumVec(append(append(append([]float64{}, dx...), dy...), dv...), direction(nextX, nextY, nextV),
+	want := sum(append(append(append([]float64{}, dx...), dy...), dv...), direction(nextX, nextY, nextV),
 		scaled(-1, direction(x, y, v)))
 	require.InDeltaSlice(t, append(append(append(want, nextX...), nextY...), nextV...), mean, 1e-13)
 	require.Greater(t, spread, 0.01)
@@ -326,12 +326,12 @@ func TestRecursiveDirectionsAreUnbiased(t *testing.T) {
 	// The lower batches of VRBO's iteration 1 begin with number 2, after those of iteration 0; the list repeats.
 	mean, spread = try(solvers.VRBO{Step: rho, OuterStep: gamma, NeumannStep: eta, Terms: -1, InnerSteps: 1, Period: 5},
 		[]int{0, 1}, []int{2, 3}, 1, map[string][]float64{"x": x, "y": y, "h": dy, "d": dx}, "d", "x")
-	y2 := sumVec(y, scaled(-rho, sumVec(dy, q.lowerY(nextX, y), scaled(-1, q.lowerY(x, y)))))
+	y2 := sum(y, scaled(-rho, sum(dy, q.lowerY(nextX, y), scaled(-1, q.lowerY(x, y)))))
 	require.InDeltaSlice(t, nextX, mean[2:], 1e-13)
 	require.Greater(t, spread, 0.01)
 	// d is linear in y, which is linear in h, so that its mean is that at the mean y; but the step of y and the
 	// difference at it draw minibatches of their own.
-	want = sumVec(dx, q.d(nextX, y2, eta, eta, 0), scaled(-1, q.d(x, y, eta, eta, 0)))
+	want = sum(dx, q.d(nextX, y2, eta, eta, 0), scaled(-1, q.d(x, y, eta, eta, 0)))
 	require.InDeltaSlice(t, want, mean[:2], 1e-13)
 
 	// SUSTAIN with Q = 2. Iteration 1 of a run whose every series has the length of the digits begins with lower
@@ -340,7 +340,7 @@ func TestRecursiveDirectionsAreUnbiased(t *testing.T) {
 	keep := 1 - momentum*math.Pow(2, -2.0/3)
 	series := func(x, y []float64) []float64 {
 		sum0, sum1 := q.d(x, y, terms*eta, eta, 0), q.d(x, y, terms*eta, eta, 1)
-		return scaled(0.5, sumVec(sum0, sum1))
+		return scaled(0.5, sum(sum0, sum1))
 	}
 	state := map[string][]float64{"x": nextX, "y": nextY, "x before": x, "y before": y, "h": dy, "d": dx}
 	a := solvers.SUSTAIN{Step: rho, OuterStep: gamma, NeumannStep: eta, Terms: terms, Momentum: momentum}
@@ -359,9 +359,9 @@ func TestRecursiveDirectionsAreUnbiased(t *testing.T) {
 		return append(vector(t, e, "h"), vector(t, e, "d")...)
 	})
 	copy(long, mean)
-	want = sumVec(q.lowerY(nextX, nextY), scaled(keep, dy), scaled(-keep, q.lowerY(x, y)))
-	want = append(want, sumVec(series(nextX, nextY), scaled(keep, dx), scaled(-keep, series(x, y)))...)
-	require.InDeltaSlice(t, want, scaled(0.5, sumVec(short, long)), 1e-13)
+	want = sum(q.lowerY(nextX, nextY), scaled(keep, dy), scaled(-keep, q.lowerY(x, y)))
+	want = append(want, sum(series(nextX, nextY), scaled(keep, dx), scaled(-keep, series(x, y)))...)
+	require.InDeltaSlice(t, want, scaled(0.5, sum(short, long)), 1e-13)
 	require.Greater(t, spread, 0.01)
 }
 
