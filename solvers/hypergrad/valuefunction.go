@@ -14,7 +14,7 @@ import (
 )
 
 // ValueFunction is the gradient of the value-function form with a fixed multiplier λ (F²SA's Lagrangian; Kwon, Kwon,
-// Wright, Nowak, ICML 2023, equation 4):
+// Wright, Nowak, ICML 2023):
 //
 //	L_λ(x, y) = F(x,y) + λ (G(x,y) - min over z of G(x,z)),   y_λ = argmin L_λ(x, ·),   z = argmin G(x, ·)
 //	g = ∇xF(x,y_λ) + λ (∇xG(x,y_λ) - ∇xG(x,z))

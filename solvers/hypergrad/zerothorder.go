@@ -13,7 +13,7 @@ import (
 )
 
 // ZerothOrder is the hypergradient by evolution strategies on the response Jacobian (PZOBO; Sow, Ji, Liang, NeurIPS
-// 2022, equation 5 and algorithm 1): with T steps of an inner method from one y, at x and at x moved along random
+// 2022): with T steps of an inner method from one y, at x and at x moved along random
 // directions,
 //
 //	δ_j = (y_T(x + μu_j) - y_T(x)) / μ,   u_j ~ N(0, I_p),   j = 1 … J
