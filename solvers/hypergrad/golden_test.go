@@ -149,7 +149,9 @@ type normalSystem struct {
 }
 
 func (m normalCG) Class() linear.Class { return linear.Symmetric }
-func (m normalCG) String() string      { return fmt.Sprintf("%d steps of CG on the normal equations", m.steps) }
+func (m normalCG) String() string {
+	return fmt.Sprintf("%d steps of CG on the normal equations", m.steps)
+}
 
 func (m normalCG) Prepare(ex *tensor.Executor, a linear.Matrix) (linear.System, error) {
 	s := &normalSystem{b: ex.Variable("b", tensor.Real, a.N)}
