@@ -127,7 +127,9 @@ var goldenMethods = func() []recorded {
 		at("(?:unrolled|reverse|reverse_unroll)_([0-9]+)", "0", func(s []float64) hypergrad.Method {
 			return hypergrad.Unrolled{Inner: steps, Steps: int(s[0])}
 		}),
-		at("unrolled_([0-9]+)_last_([0-9]+)", "0", func(s []float64) hypergrad.Method { return truncated(s[0], s[1]) }),
+		at("unrolled_([0-9]+)_last_([0-9]+)", "0", func(s []float64) hypergrad.Method {
+			return truncated(s[0], s[1])
+		}),
 		at("reverse_last_([0-9]+)", "0", func(s []float64) hypergrad.Method { return truncated(5, s[0]) }),
 		at("gradient of penalty_([0-9.]+)", "0", func(s []float64) hypergrad.Method {
 			return hypergrad.ValueFunction{Lambda: s[0]}
