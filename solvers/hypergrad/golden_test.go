@@ -113,7 +113,8 @@ var goldenMethods = func() []recorded {
 		at("hypergradient", "y*", dense),
 		at("dense|cg_converged_tol_0|custom_root_inv", "y", dense),
 		at("neumann_5_step_0.1|fixed_point_5|neumann_4|neumann_iterations_4_alpha_0.1|neumann_k_4|"+
-			"custom_root_ns_maxiter_4_alpha_0.1|stoch_aid_(?:map|loss)_(?:5_from_zero|4_default_start)", "y", fiveTerms),
+			"custom_root_ns_maxiter_4_alpha_0.1|stoch_aid_(?:map|loss)_(?:5_from_zero|4_default_start)",
+			"y", fiveTerms),
 		at("(?:custom_root_)?cg_(?:k_)?([0-9]+)(?:_alpha_1)?", "y", solvedBy(func(s []float64) linear.Solver {
 			return linear.CG{MaxSteps: int(s[0]), FromZero: true}
 		})),
