@@ -151,7 +151,7 @@ var goldenRows = map[string]goldenRow{
 	"SUSTAIN": {
 		ours: func(tr *trace) solvers.Algorithm {
 			return solvers.SUSTAIN{Step: tr.inner(), OuterStep: tr.outer(), NeumannStep: tr.inner(),
-				Terms: tr.steps("n_hia_steps"), Momentum: tr.number("eta"), Schedule: "cbrt", Memory: tr.text("memory")}
+				Terms: tr.steps("n_hia_steps"), Momentum: tr.number("eta"), Memory: tr.text("memory")}
 		},
 		differs: "with memory zero the directions and the point before begin as zero vectors, so that the first " +
 			"directions are no gradients; memory true is what the algorithm here does",

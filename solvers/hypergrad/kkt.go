@@ -24,8 +24,9 @@ import (
 // decomposed on the host. For H = γI, as in fast adversarial training (Zhang et al., ICML 2022), one Neumann term with
 // the step 1/γ is the solution.
 //
-// A constraint is active where y is nearer to it than Tolerance times the largest coordinate of y, and its multiplier
-// is larger than what the objective's curvature makes of that distance. Multipliers are computed at y by least squares.
+// A constraint is active where its multiplier, over the curvature of G, is larger than its distance from y, and also than
+// Tolerance times the largest coordinate of y: below that it touches y, and is weakly active where the multiplier is not
+// larger. Multipliers are computed at y by least squares.
 // The formula needs the active gradients to be independent, positive multipliers, and positive curvature on the null
 // space. Notes tell where one of the first two fails, Status (NegativeCurvature) where the last does.
 //
@@ -269,9 +270,13 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	}
 	info := k.b.Executor.Info()
 	c.distance = k.tolerance * size
-	c.force = max(scale[0]*c.distance, 10*info.UnitRoundoff()*info.SumError(k.q)*largest(c.gradient))
+	c.curvature = scale[0]
+	c.noise = 10 * info.UnitRoundoff() * info.SumError(k.q) * largest(c.gradient)
 	k.stationarity = scale[1]
-	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values)
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(scale)
+	for _, r := range c.rows {
+		k.broken = k.broken || !finite(r)
+	}
 	if k.broken {
 		h.Notes = append(h.Notes, "The lower level is not finite here.")
 		k.face = &face{free: make([]float64, k.q), target: c.y, active: make([]float64, k.m),

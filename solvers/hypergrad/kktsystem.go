@@ -3,6 +3,7 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"math"
 
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -174,7 +175,8 @@ func (s *kktSystem) compile(transposed bool) {
 	s.start = sc.Compile("kkt start", func() []tensor.Update {
 		q := at()
 		r := remaining(q, reach)
-		inside := q.project(r)
+		// Twice, because rounding is relative to what is projected, which may be far larger than what is left of it.
+		inside := q.project(q.project(r))
 		// What the projection leaves of a vector that stands on the face is rounding: at a corner, where nothing is left
 		// to be solved for, it would be taken for a direction without curvature.
 		info := sc.Executor().Info()
@@ -228,8 +230,12 @@ func (s *kktSystem) Solve(ctx context.Context) (st linear.Stats, err error) {
 	if err = s.start.Run(1); err != nil {
 		return st, err
 	}
-	if st, err = s.inner.Solve(ctx); err != nil {
-		return st, err
+	if f.room() > 0 {
+		if st, err = s.inner.Solve(ctx); err != nil {
+			return st, err
+		}
+	} else { // a vertex: the matrix is 0
+		st.SmallestEigenvalue = math.NaN()
 	}
 	st.Products += 2
 	if err = s.middle.Run(1); err != nil {

@@ -24,23 +24,18 @@ import (
 // differences in package solvertest: by the symmetric system of the support and by the general one, for two steps. The
 // condition of the support's Hessian, below 100, amplifies residuals of 1e-13.
 func TestProxOnLasso(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		m := solvertest.NewLasso(seed, 20, 12, 9)
-		for _, x := range []float64{-2.5, -1.5, -1} {
-			y, want := m.Exact([]float64{x})
-			support := 0
-			for _, v := range y {
-				if v != 0 {
-					support++
-				}
-			}
-			require.Greater(t, support, 0)
-			for _, method := range []hypergrad.Prox{
-				{Solver: linear.CG{RTol: 1e-13}}, {Solver: linear.CG{RTol: 1e-13}, Step: 3},
-				{Solver: linear.GMRES{RTol: 1e-13}}, {Solver: linear.GMRES{RTol: 1e-13}, Step: 0.01},
-			} {
-				ex := executor(t)
-				h := pointOf(t, ex, load(t, ex, m), method).at([]float64{x}, y)
+		for _, method := range []hypergrad.Prox{
+			{Solver: linear.CG{RTol: 1e-13}}, {Solver: linear.CG{RTol: 1e-13}, Step: 3},
+			{Solver: linear.GMRES{RTol: 1e-13}}, {Solver: linear.GMRES{RTol: 1e-13}, Step: 0.01},
+		} {
+			ex := executor(t)
+			e := pointOf(t, ex, load(t, ex, m), method)
+			for _, x := range []float64{-2.5, -1.5, -1} {
+				y, want := m.Exact([]float64{x})
+				require.NotEqual(t, make([]float64, 9), y)
+				h := e.at([]float64{x}, y)
 				require.Equal(t, linear.Converged, h.Status)
 				require.InDelta(t, want[0], h.Gradient[0], 1e-10*(1+math.Abs(want[0])), "seed %d, x = %g, %+v", seed, x, method)
 				require.Equal(t, hypergrad.MeasureMapping, h.Measure)
@@ -191,7 +186,7 @@ func TestProxOfOtherMaps(t *testing.T) {
 		"but the proximal map of rows mixes coordinates")
 }
 
-// Off y*, with the right support: everything is linear on it, so that the figure is the error. With a wrong support the
+// Off y*, with the right support: everything is linear on it, so that the first order is all of it. With a wrong support the
 // answer is that of another problem, and the figure does not know: the support is said, and the stationarity.
 func TestProxOffTheMinimizer(t *testing.T) {
 	m := newRows(3, 12, 8, 2)
@@ -212,7 +207,7 @@ func TestProxOffTheMinimizer(t *testing.T) {
 	}
 	h := e.at(x, off)
 	err := floats.Distance(h.Gradient, exact.Gradient, 2)
-	require.InEpsilon(t, err, h.Error, 1e-6)
+	checkFigure(t, err, h)
 	require.Greater(t, err, 1e-4)
 
 	for i := range off {
