@@ -10,6 +10,7 @@ import (
 	"bilevel/internal/philox"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // Algorithm is a way to solve a problem: a plain struct, given by value, whose fields are its settings. Its state has
@@ -31,8 +32,7 @@ type Run struct {
 	Iterations int
 	Seed       uint64 // of random numbers that the algorithm itself draws, such as the lengths of its series
 
-	// length, where set, gives the number below limit that iteration k draws, in place of Seed: tests replay the draws
-	// of other implementations.
+	// length, where set, gives the number below limit that iteration k draws, in place of Seed.
 	length func(k, limit int) int
 }
 
@@ -46,6 +46,20 @@ func (r Run) falling(name string, step, exponent float64, s engine.Schedule) eng
 	whole := r.rate(name, step, s)
 	return engine.Rate{Name: name, At: func(k int) float64 {
 		return whole.At(k) * math.Pow(float64(k+1), -exponent)
+	}}
+}
+
+// growing is a number that begins at start and grows by growth/(k+1)^exponent with iteration k.
+func growing(name string, start, growth, exponent float64) engine.Rate {
+	if exponent == 0 {
+		return engine.Rate{Name: name, At: func(k int) float64 { return start + float64(k)*growth }}
+	}
+	at := []float64{start} // in iteration 0, 1, …
+	return engine.Rate{Name: name, At: func(k int) float64 {
+		for i := len(at); i <= k; i++ {
+			at = append(at, at[i-1]+growth*math.Pow(float64(i), -exponent))
+		}
+		return at[k]
 	}}
 }
 
@@ -74,6 +88,13 @@ type Needs struct {
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
 	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed})
+}
+
+// InitDrawing is Init with the lengths of randomized series given: iteration k takes lengths(k, limit), a number below
+// limit. Comparisons with other programs replay their draws in this way.
+func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, lengths func(k, limit int) int) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, length: lengths})
 }
 
 func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {
@@ -149,6 +170,40 @@ func start(b *problem.Bound, zeros ...string) []engine.Array {
 	return state
 }
 
+// ofX is a vector of x's size that starts at zero, for a direction of x or an average of some. What goes wrong there
+// reaches x in the same iteration.
+func ofX(b *problem.Bound, name string) engine.Array {
+	return engine.Array{Name: name, Zeros: b.Upper.Start.Size(), Unwatched: true}
+}
+
+// upperSlope keeps ∇xF from the phase that computes it to the one that moves x, as the state's vector "gx". Where F
+// does not depend on x itself there is no such vector, and x changes only where its product with C does.
+type upperSlope bool
+
+func slopeOf(b *problem.Bound) upperSlope { return upperSlope(upperUsesX(b)) }
+
+func (u upperSlope) state(b *problem.Bound) []engine.Array {
+	if !u {
+		return nil
+	}
+	return []engine.Array{ofX(b, "gx")}
+}
+
+func (u upperSlope) keep(s *engine.State, f *problem.Point) {
+	if u {
+		s.Set("gx", f.GradX())
+	}
+}
+
+// step is x - rate (∇xF - cv).
+func (u upperSlope) step(s *engine.State, rate, cv *tensor.Node) *tensor.Node {
+	x := s.Get("x").Add(rate.Mul(cv))
+	if u {
+		x = x.Sub(rate.Mul(s.Get("gx")))
+	}
+	return x
+}
+
 // field is a setting by its name in configuration files.
 type field struct {
 	name  string
@@ -164,6 +219,32 @@ func checkSteps(algorithm string, s engine.Schedule, fields ...field) error {
 	}
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("%s: %w", algorithm, err)
+	}
+	return nil
+}
+
+// count is a number of steps by its name in configuration files.
+type count struct {
+	name  string
+	value int
+}
+
+// checkCounts refuses numbers of steps below 1.
+func checkCounts(algorithm string, counts ...count) error {
+	for _, c := range counts {
+		if c.value < 1 {
+			return fmt.Errorf("%s: %s is %d: wants at least 1", algorithm, c.name, c.value)
+		}
+	}
+	return nil
+}
+
+// checkNonNegative refuses settings that may be zero but not negative, and those that are not finite.
+func checkNonNegative(algorithm string, fields ...field) error {
+	for _, f := range fields {
+		if !(f.value >= 0) || math.IsInf(f.value, 0) {
+			return fmt.Errorf("%s: %s is %g: wants a finite number from 0 on", algorithm, f.name, f.value)
+		}
 	}
 	return nil
 }

@@ -38,6 +38,10 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed { return solvertest.NewRidge(seed, 30, 20, 8) }},
 		{"cleaning", "data hyper-cleaning with softmax regression on a sample of 20 rows",
 			func(seed uint64) solvertest.Closed { return solvertest.NewCleaning(seed, 20, 15, 4, 3, 0.1) }},
+		{"regularization", "a weight for each coefficient of a logistic regression (golden problem P2)",
+			golden("P2")},
+		{"golden-p1", "the quadratic problem on which public implementations are recorded", golden("P1")},
+		{"golden-p3", "the hyper-cleaning problem recorded with them", golden("P3")},
 		{"min-min", "both levels have the same objective", same(solvertest.MinMin{})},
 		{"flat", "a line of lower minimizers for each x", same(solvertest.FlatLower{})},
 		{"waves", "a lower level that is not convex", same(solvertest.Waves{})},
@@ -46,8 +50,25 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed {
 				return solvertest.NewFiniteSum(seed, 12, 8, 3, solvertest.Spectrum(6, 20))
 			}},
+		{"box", "a lower level in a box, some of whose bounds are active",
+			func(seed uint64) solvertest.Closed { return solvertest.NewClipped(seed, 6) }},
+		{"simplex", "a lower level that divides a total",
+			func(seed uint64) solvertest.Closed { return solvertest.NewShares(seed, 6) }},
+		{"equality", "a lower level with equations that move with x",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewEquality(seed, 3, 2, solvertest.Spectrum(8, 10))
+			}},
+		{"lasso", "the weight of the lasso, chosen on held-out rows: a proximal lower level",
+			func(seed uint64) solvertest.Closed { return solvertest.NewLasso(seed, 30, 20, 9) }},
+		{"fixed-point", "a network of two layers whose output is its own input",
+			func(seed uint64) solvertest.Closed { return solvertest.NewFixedPoint(seed, 3, 6, 5) }},
 		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
 	}
+}
+
+// golden is a problem on which iterates and hypergradients of public implementations are recorded.
+func golden(name string) func(uint64) solvertest.Closed {
+	return func(uint64) solvertest.Closed { return solvertest.GoldenProblems()[name] }
 }
 
 // ByName finds a problem; its error names the nearest one.
@@ -81,5 +102,10 @@ func (p Problem) Report(ctx context.Context, ex *tensor.Executor, opt Options) (
 		}
 		defer func() { err = errors.Join(err, bound[i].Close()) }()
 	}
-	return report(ctx, bound[0], bound[1], opt)
+	r, err := report(ctx, bound[0], bound[1], opt)
+	if err != nil {
+		return nil, err
+	}
+	r.Problem = p.Name
+	return r, nil
 }
