@@ -15,8 +15,6 @@ import (
 func TestFastBATAgainstDense(t *testing.T) {
 	rows, err := Check(t.Context(), tensortest.Executor(t, ref.New()), 3)
 	require.NoError(t, err)
-	for _, r := range rows {
-	}
 	differences := 0
 	for _, r := range rows {
 		what := r.Method + " on " + r.Net + ", " + r.BN

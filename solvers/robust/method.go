@@ -3,10 +3,10 @@ package robust
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"strings"
 
 	"bilevel/internal/nearest"
+	"bilevel/internal/settings"
 	"bilevel/models/params"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
@@ -50,7 +50,7 @@ type Round struct {
 
 // Uniform draws a perturbation between -radius and radius.
 func (r *Round) Uniform(radius float64) *tensor.Node {
-	return uniform(r.Random(), radius, r.Batch.Get(Features).Shape())
+	return Uniform(r.Random(), radius, r.Batch.Get(Features).Shape()...)
 }
 
 // Begin draws a perturbation uniformly from the ball and projects it onto C.
@@ -181,14 +181,11 @@ type Entry struct {
 func (e Entry) Name() string { return e.Method.Name() }
 
 // Fields lists the names of the method's settings.
-func (e Entry) Fields() (names []string) {
-	t := reflect.TypeOf(e.Method)
-	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("json"); name != "" && name != "-" {
-			names = append(names, name)
-		}
-	}
-	return names
+func (e Entry) Fields() []string { return settings.Fields(e.Method) }
+
+// With is the method with settings given as texts, "step=0.1", over its defaults.
+func (e Entry) With(assignments ...string) (Method, error) {
+	return settings.Set(e.Method, assignments...)
 }
 
 // Methods lists every method.

@@ -35,7 +35,7 @@ func (m BackwardSmoothing) Plan(t Task) (Plan, error) {
 		Step: func(r *Round) Step {
 			zero := tensor.Zeros(r.Batch.Get(Features).Shape()...)
 			logits := r.Logits(zero, bn[0])
-			noise := uniform(r.Random(), m.Gamma, logits.Shape())
+			noise := Uniform(r.Random(), m.Gamma, logits.Shape()...)
 			target := logits.Add(noise).StopGradient()
 			distance := kullbackLeibler(target, logits).Sum()
 			r.Counts.LowerGradients++

@@ -137,7 +137,7 @@ func (t Task) Problem(attack, training Objective) *problem.Problem {
 		PerBatch: &problem.PerBatch{
 			Size: func(rows int) int { return rows * t.inputs() },
 			Start: func(_ problem.Vars, b problem.Batch, r *problem.Random) *tensor.Node {
-				return uniform(r, t.Eps, b.Get(Features).Shape())
+				return Uniform(r, t.Eps, b.Get(Features).Shape()...)
 			},
 		},
 	}
@@ -152,13 +152,15 @@ func (t Task) inputs() int {
 	return n
 }
 
-// bounds are those of C: max(-ε, -x) and min(ε, 1 - x).
-func (t Task) bounds(b problem.Batch) (lo, hi *tensor.Node) {
-	x := b.Get(Features)
-	return x.Neg().Max(tensor.Const(-t.Eps)), tensor.Const(1).Sub(x).Min(tensor.Const(t.Eps))
+// bounds are those of C for a batch.
+func (t Task) bounds(b problem.Batch) (lo, hi *tensor.Node) { return Bounds(b.Get(Features), t.Eps) }
+
+// Bounds are those of C for images x: max(-ε, -x) and min(ε, 1 - x).
+func Bounds(x *tensor.Node, eps float64) (lo, hi *tensor.Node) {
+	return x.Neg().Max(tensor.Const(-eps)), tensor.Const(1).Sub(x).Min(tensor.Const(eps))
 }
 
-// uniform draws numbers between -radius and radius.
-func uniform(r *problem.Random, radius float64, shape []int) *tensor.Node {
+// Uniform draws numbers between -radius and radius.
+func Uniform(r *problem.Random, radius float64, shape ...int) *tensor.Node {
 	return r.Uniform(shape...).Scale(2 * radius).AddConst(-radius)
 }
