@@ -57,8 +57,9 @@ func (p Preparation) Check(set *Dataset) error {
 	return nil
 }
 
-// Prepare splits a set at random, corrupts the training labels and standardizes all parts, or divides them by White. A set without test rows of
-// its own gives those that are left over. The source stays as it is; the result depends on the seed alone.
+// Prepare splits a set at random, corrupts the training labels and standardizes all parts, or divides them by White. A
+// set without test rows of its own gives those that are left over. The source stays as it is; the result depends on the
+// seed alone.
 func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if err := p.Check(set); err != nil {
 		return nil, err

@@ -118,8 +118,8 @@ func (a *app) root() *cobra.Command {
 		groups[c.Annotations[groupAnnotation]].AddCommand(c)
 	}
 	groupOf(groups[robustGroup])
-	groupOf(root, groups[robustGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
-		a.version())
+	groupOf(root, groups[robustGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(),
+		a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

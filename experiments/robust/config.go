@@ -1,5 +1,5 @@
-// Package robust trains classifiers that keep their answers when inputs are perturbed, by the methods of solvers/robust,
-// and says what Fast-BAT's implicit term does.
+// Package robust trains classifiers that keep their answers when inputs are perturbed, by the methods of
+// solvers/robust, and says what Fast-BAT's implicit term does.
 package robust
 
 import (

@@ -64,7 +64,8 @@ const (
 
 // losses are the cross-entropies of rows x [n][inputs]. Where eval is set, batch normalization takes the running
 // statistics; next is those after the pass, which the caller keeps in mode train.
-func (m plainNet) losses(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (each []hyperdual, next []float64) {
+func (m plainNet) losses(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (
+	each []hyperdual, next []float64) {
 	take := func(n int) []hyperdual { head := p[:n]; p = p[n:]; return head }
 	stats := func(n int) []float64 { head := state[:n]; state = state[n:]; return head }
 	layers := len(m.Widths) - 1

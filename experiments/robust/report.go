@@ -11,7 +11,8 @@ import (
 	"bilevel/solvers/robust"
 )
 
-// report evaluates the model that training ended with on validation and test rows: the only place that reads the latter.
+// report evaluates the model that training ended with on validation and test rows: the only place that reads the
+// latter.
 func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Outcome, c experiments.Curve) (
 	*experiments.Record, error) {
 	err := t.net.p.Write(out.Last.Arrays[robust.Parameters])
@@ -43,11 +44,12 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 	env.Done(1)
 	a := found[0]
 	r.Scalars["clean_acc"], r.Scalars["robust_acc"] = a.clean, a.robust
-	r.Scalars["clean_acc_std"], r.Scalars["robust_acc_std"] = uncertainty(a.clean, a.rows), uncertainty(a.robust, a.rows)
+	r.Scalars["clean_acc_std"] = uncertainty(a.clean, a.rows)
+	r.Scalars["robust_acc_std"] = uncertainty(a.robust, a.rows)
 	r.Counts["n_examples"] = int64(a.rows)
 	r.Texts["threat_model"], r.Texts["method"] = "Linf", t.Method
-	r.Texts["evaluation"] = fmt.Sprintf("%s: clean accuracy %.1f %% ± %.1f, robust accuracy %.1f %% ± %.1f (one standard "+
-		"deviation of %d test rows; l_inf %g, PGD of %d steps with %d restarts)", t.Method, 100*a.clean,
+	r.Texts["evaluation"] = fmt.Sprintf("%s: clean accuracy %.1f %% ± %.1f, robust accuracy %.1f %% ± %.1f (one "+
+		"standard deviation of %d test rows; l_inf %g, PGD of %d steps with %d restarts)", t.Method, 100*a.clean,
 		100*r.Scalars["clean_acc_std"], 100*a.robust, 100*r.Scalars["robust_acc_std"], a.rows, t.Eps, t.AttackSteps,
 		t.Restarts)
 	if at := overfitted(c); at >= 0 {

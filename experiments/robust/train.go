@@ -38,8 +38,8 @@ const (
 	validated = 512
 )
 
-// The attacks of the watch on training rows: FGSM from the image, and PGD. Where the first fails and the second succeeds
-// the model has learnt to hide its gradient.
+// The attacks of the watch on training rows: FGSM from the image, and PGD. Where the first fails and the second
+// succeeds the model has learnt to hide its gradient.
 var watchAttacks = []attack{{1, 1, 0}, {10, 0.25, 1}}
 
 // columns of the curve.
@@ -204,8 +204,11 @@ func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
 // say shows the last row of the curve beside the progress.
 func (t *task) say(env *experiments.Env, c experiments.Curve) {
 	last := func(name string) float64 { v := c.Column(name); return v[len(v)-1] }
-	text := fmt.Sprintf("loss %.3g, training accuracy clean %.1f %%, robust %.1f %%, inside C %.1f %%", last("loss"),
-		100*last("train_clean_acc"), 100*last("train_pgd_acc"), 100*last("inside"))
+	text := fmt.Sprintf("training accuracy clean %.1f %%, robust %.1f %%", 100*last("train_clean_acc"),
+		100*last("train_pgd_acc"))
+	if last("iteration") > 0 {
+		text = fmt.Sprintf("loss %.3g, %s, inside C %.1f %%", last("loss"), text, 100*last("inside"))
+	}
 	if v := last("implicit"); v > 0 {
 		text += fmt.Sprintf(", |implicit| / |gradient| %.2g", v)
 	}
@@ -215,9 +218,9 @@ func (t *task) say(env *experiments.Env, c experiments.Curve) {
 	env.Say("%s", text)
 }
 
-// overfitted is the row of the curve in which catastrophic overfitting is seen first (Wong, Rice, Kolter, ICLR 2020,
-// section 5.4): accuracy under PGD is below half its best so far, while that under FGSM is above what it was then. It is
-// -1 where there is none.
+// overfitted is the row of the curve in which catastrophic overfitting is seen first (Wong, Rice, Kolter, ICLR 2020):
+// accuracy under PGD is below half its best so far, while that under FGSM is above what it was then. It
+// is -1 where there is none.
 func overfitted(c experiments.Curve) int {
 	fgsm, pgd := c.Column("train_fgsm_acc"), c.Column("train_pgd_acc")
 	best := 0

@@ -2,27 +2,27 @@ package robust
 
 import "bilevel/models/params"
 
-// FastBAT is fast bi-level adversarial training (Zhang, Zhang, Khanduri, Hong, Chang, Liu, ICML 2022, eqs. 6 to 10). The
-// lower level is linearized at z and has a quadratic term λ/2 |δ - z|², so that its solution has a closed form, and by
-// the conditions of Karush, Kuhn and Tucker so has the derivative of that. With l = -CE, summed over the batch of n, and
-// the numbers a = Step and c = Implicit:
+// FastBAT is fast bi-level adversarial training (Zhang, Zhang, Khanduri, Hong, Chang, Liu, ICML 2022).
+// The lower level is linearized at z and has a quadratic term λ/2 |δ - z|², so that its solution has a closed form, and
+// by the conditions of Karush, Kuhn and Tucker so has the derivative of that. With l = -CE, summed over the batch of n,
+// and the numbers a = Step and c = Implicit:
 //
 //	δ* = P(z - a ∇δ l(θ, x + z))
 //	dδ*/dθ = -a [∇²θδ l(θ, x + z)] H,   H diagonal, 1 for the coordinates of δ* strictly inside C
 //	θ ← θ - α ( ∇θ F(θ, δ*) - c [∇²θδ l(θ, x + z)] H ∇δ F(θ, δ*) ),   F(θ, δ) = mean CE(θ, x + δ)
 //
-// H ∇δF, z and δ* are constants in the second term, so that it is (c/n) ∇θ ⟨∇δ CE(θ, x + z), H ∇δ CE(θ, x + δ*)⟩ with CE
-// summed.
+// H ∇δF, z and δ* are constants in the second term, so that it is (c/n) ∇θ ⟨∇δ CE(θ, x + z), H ∇δ CE(θ, x + δ*)⟩ with
+// CE summed.
 //
-// In the paper a = c = 1/λ, and z is one point of linearization: fast-bat takes the uniform start. The authors' program,
-// fast-bat-official, has a = 5000/255 where ε <= 8/255 and 2000/255 above, c = 1/10, takes z from one step of the same
-// form out of the uniform start (Warmup 1), counts a coordinate as inside C only where it is so by more than 1e-7, and
-// makes four passes, all of them in mode train: at the start (warmup), at z (linearization), at δ* for ∇δF (response) and
-// at δ* again for ∇θF (training). The last two are one pass here where their modes allow it; the running statistics move
-// four times all the same.
+// In the paper a = c = 1/λ, and z is one point of linearization: fast-bat takes the uniform start. The authors'
+// program, fast-bat-official, has a = 5000/255 where ε <= 8/255 and 2000/255 above, c = 1/10, takes z from one step of
+// the same form out of the uniform start (Warmup 1), counts a coordinate as inside C only where it is so by more than
+// 1e-7, and makes four passes, all of them in mode train: at the start (warmup), at z (linearization), at δ* for ∇δF
+// (response) and at δ* again for ∇θF (training). The last two are one pass here where their modes allow it; the running
+// statistics move four times all the same.
 //
-// fast-bat-no-implicit is fast-bat-official with c = 0, the control: the same minibatches, random numbers, perturbations
-// and running statistics.
+// fast-bat-no-implicit is fast-bat-official with c = 0, the control: the same minibatches, random numbers,
+// perturbations and running statistics.
 type FastBAT struct {
 	Step     float64 `json:"step"`     // a; 0: as the authors choose it by ε
 	Implicit float64 `json:"implicit"` // c; 0: without the implicit term; below 0: a

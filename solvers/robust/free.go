@@ -8,7 +8,7 @@ import (
 )
 
 // Free takes each minibatch Replays times in a row and uses one gradient of each pass twice, to move the parameters and
-// the perturbation (Shafahi and others, NeurIPS 2019, algorithm 1, in the form of the program of Wong, Rice, Kolter,
+// the perturbation (Shafahi and others, NeurIPS 2019, in the form of the program of Wong, Rice, Kolter,
 // ICLR 2020):
 //
 //	δ ← P(δ + Step·ε sign ∇δ CE(θ, x + δ)),   θ ← θ - α ∇θ mean CE(θ, x + δ),   both at the old δ and θ

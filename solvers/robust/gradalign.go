@@ -3,7 +3,7 @@ package robust
 import "bilevel/tensor"
 
 // GradAlign is adversarial training with one sign step from the image itself and a regularizer that keeps the loss
-// nearly linear in the ball (Andriushchenko, Flammarion, NeurIPS 2020, eq. 3, and the authors' program):
+// nearly linear in the ball (Andriushchenko, Flammarion, NeurIPS 2020, by the authors' program):
 //
 //	g₁ = ∇δ CE(θ, x),  g₂ = ∇δ CE(θ, x + η),  η ~ uniform on [-ε, ε]
 //	δ = P(Step·ε sign g₁)

@@ -102,7 +102,9 @@ func TestGradientAlignment(t *testing.T) {
 		z := logits(task, theta.Node(), images.Node().Add(at))
 		return tensor.Grad(tensor.CrossEntropy(z, y.Node()).Sum(), at)[0]
 	}
-	begin, err := ex.Compile("g1", func() []tensor.Update { return []tensor.Update{{Var: first, Value: slope(at.Node())}} })
+	begin, err := ex.Compile("g1", func() []tensor.Update {
+		return []tensor.Update{{Var: first, Value: slope(at.Node())}}
+	})
 	require.NoError(t, err)
 	require.NoError(t, begin.Run(1))
 	f, err := ex.Compile("value", func() []tensor.Update {

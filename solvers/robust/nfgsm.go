@@ -6,7 +6,7 @@ import (
 )
 
 // NFGSM is adversarial training with one sign step out of stronger noise, whose end is not clipped to the ball (de
-// Jorge, Bibi, Volpi, Sanyal, Torr, Rogez, Dokania, NeurIPS 2022, algorithm 1):
+// Jorge, Bibi, Volpi, Sanyal, Torr, Rogez, Dokania, NeurIPS 2022, by the authors' program):
 //
 //	η ~ uniform on [-Noise·ε, Noise·ε],   0 <= x + η <= 1 by clipping
 //	δ = η + Step·ε sign ∇δ CE(θ, x + η),  0 <= x + δ <= 1 by clipping

@@ -1,7 +1,7 @@
 package robust
 
 // PGD is adversarial training with Steps steps of projected sign ascent out of a random start (Madry, Makelov, Schmidt,
-// Tsipras, Vladu, ICLR 2018, eq. 2.1 and section 3):
+// Tsipras, Vladu, ICLR 2018):
 //
 //	δ₀ ~ uniform on [-ε, ε], projected onto C
 //	δ_{i+1} = P(δ_i + Step·ε sign ∇δ CE(θ, x + δ_i))

@@ -2,8 +2,8 @@ package robust
 
 import "bilevel/tensor"
 
-// TRADES trains the clean loss and the distance of the outputs at x and x + δ (Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan,
-// ICML 2019, eq. 5 and algorithm 1, and the authors' program), with p(x) the class probabilities at x:
+// TRADES trains the clean loss and the distance of the outputs at x and x + δ (Zhang, Yu, Jiao, Xing, El Ghaoui,
+// Jordan, ICML 2019, by the authors' program), with p(x) the class probabilities at x:
 //
 //	δ₀ = Noise·n, n standard normal
 //	δ_{i+1} = P(δ_i + Step·ε sign ∇δ KL(p(x) ‖ p(x + δ_i)))
