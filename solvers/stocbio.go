@@ -57,13 +57,7 @@ func (a StocBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	outer := func(it *engine.Iteration, s *engine.State) {
 		x, y, zeta := s.Get("x"), s.Get("y"), it.Batch("upper")
 		g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
-		term := f.GradY()
-		sum := term
-		for range a.Terms {
-			term = term.Sub(g.HVP(term).Scale(a.NeumannStep))
-			sum = sum.Add(term)
-		}
-		v := sum.Scale(a.NeumannStep)
+		v := neumann(g, f.GradY(), a.NeumannStep, a.Terms)
 		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(v)))), zeta))
 		s.Set("v", v)
 	}

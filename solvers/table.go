@@ -9,11 +9,23 @@ import (
 )
 
 // Entry is one algorithm's row in the list: its paper, and the algorithm with every setting left to be chosen. What it
-// needs is in Needs; what an iteration costs is counted by its engine.
+// needs is in Needs; what its state is and what an iteration costs is counted by its engine.
 type Entry struct {
-	Source string
-	Zero   Algorithm
+	Source    string
+	Principle Principle
+	Loops     string // "one", or "two" where steps on y repeat inside an iteration
+	About     string // what it does, in a sentence
+	Zero      Algorithm
 }
+
+// Principle is the way in which an algorithm differentiates through the lower level.
+type Principle string
+
+const (
+	Implicit      Principle = "implicit"       // v ≈ H⁻¹∇yF, by the implicit function theorem
+	Unrolled      Principle = "unrolled"       // the derivative of the inner steps
+	ValueFunction Principle = "value function" // gradients of G at y and at its minimizer, no second derivatives
+)
 
 // Name is the algorithm's.
 func (e Entry) Name() string { return e.Zero.Name() }
@@ -21,9 +33,45 @@ func (e Entry) Name() string { return e.Zero.Name() }
 // Algorithms lists every algorithm.
 func Algorithms() []Entry {
 	return []Entry{
-		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", SOBA{}},
-		{"Kwon, Kwon, Wright, Nowak, ICML 2023", F2SA{}},
-		{"Ji, Yang, Liang, ICML 2021", StocBiO{}},
+		{"Ji, Yang, Liang, ICML 2021", Implicit, "two",
+			"Gradient steps on y, conjugate gradients on the linear system from the last v, then a step of x.",
+			AIDBiO{}},
+		{"Chen, Sun, Yin, NeurIPS 2021", Implicit, "two",
+			"A few stochastic steps on y, a Neumann series of random length, then a step of x on the same time scale.",
+			ALSET{}},
+		{"Arbel, Mairal, ICLR 2022", Implicit, "two",
+			"Stochastic steps on y and on the linear system, both from where they stood, then a step of x.", AmIGO{}},
+		{"Liu, Ye, Wright, Stone, Liu, NeurIPS 2022", ValueFunction, "two",
+			"A step of x and y along a direction that lowers F as far as the gap of the lower level may fall.", BOME{}},
+		{"Kwon, Kwon, Wright, Nowak, ICML 2023", ValueFunction, "two",
+			"Gradient steps on y for F plus a multiple of G and on z for G alone; x moves by their difference.",
+			F2SA{}},
+		{"Yang, Jiang, Tatli, Xiao, RPI 2023", ValueFunction, "two",
+			"F2SA with steps of Adam, whose moments of y and z begin anew in each iteration.", F2SAAdam{}},
+		{"Ji, Yang, Liang, ICML 2021", Unrolled, "two",
+			"Gradient steps on y, then a step of x along the derivative of F through all of them.", ITDBiO{}},
+		{"Chen, Xiao, Balasubramanian, 2023", Implicit, "one",
+			"SOBA whose x moves along an average of its directions.", MASOBA{}},
+		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", Implicit, "one",
+			"SOBA with the variance reduction of SAGA, which keeps tables of the last values of each minibatch.",
+			SABA{}},
+		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", Implicit, "one",
+			"One stochastic step on y, on the linear system and on x at once, each along an unbiased direction.",
+			SOBA{}},
+		{"Dagréou, Moreau, Vaiter, Ablin, AISTATS 2024", Implicit, "one",
+			"SOBA with the variance reduction of SARAH: differences of directions, exact ones once a period.", SRBA{}},
+		{"Ji, Yang, Liang, ICML 2021", Implicit, "two",
+			"Stochastic steps on y, a Neumann series of fixed length, then a step of x.", StocBiO{}},
+		{"Khanduri, Zeng, Hong, Wai, Wang, Yang, NeurIPS 2021", Implicit, "one",
+			"Steps of y and x along estimates with the momentum of STORM, with a Neumann series of random length.",
+			SUSTAIN{}},
+		{"Hong, Wai, Wang, Yang, SIOPT 2023", Implicit, "one",
+			"One stochastic step on y, a Neumann series of random length, and a step of x that falls faster.", TTSA{}},
+		{"Shen, Chen, ICML 2023", ValueFunction, "two",
+			"Gradient steps on z for G, then a step of x and y on F plus a penalty on the gap between y and z.",
+			VPBGD{}},
+		{"Yang, Ji, Liang, NeurIPS 2021", Implicit, "two",
+			"Steps of x, and of y in a loop, along recursive differences; exact directions once a period.", VRBO{}},
 	}
 }
 

@@ -191,3 +191,7 @@ func JVP(outs, wrt, tangents []*Node) []*Node {
 
 // HVP is the Hessian-vector product ∇²f v of a scalar f, as the derivative of its gradient along v.
 func HVP(f *Node, wrt, v []*Node) []*Node { return JVP(Grad(f, wrt...), wrt, v) }
+
+// Depends tells whether out has a derivative with respect to in that the graph does not show to be zero: whether
+// differentiable operations lead from in to out.
+func Depends(out, in *Node) bool { return dependents([]*Node{out}, []*Node{in})[out] }

@@ -130,6 +130,10 @@ func (n *Node) isConst() (float64, bool) {
 	}
 }
 
+// IsZero tells whether a node is zero whatever the variables hold, because the graph says so: the derivative in a
+// variable that nothing depends on.
+func (n *Node) IsZero() bool { return n.isZero() }
+
 func (n *Node) isZero() bool {
 	c, ok := n.isConst()
 	return ok && c == 0

@@ -61,13 +61,10 @@ type truth struct {
 // size is the norm of the slopes: that of ∇h where the directions span all of space.
 func (t *truth) size() float64 { return floats.Norm(t.slopes, 2) }
 
-// The steps of a central difference along a direction. Nothing is known about the scale on which h varies, so that a few
-// are tried, in units of max(1, the root mean square of x).
-var steps = []float64{6e-2, 1e-2, 1e-3, 1e-4}
-
-// differences gives the slopes along directions. For each step s, central differences with s, s/2 and s/4 are
-// extrapolated twice (Richardson), which leaves an error of the order s⁶, and the round-off of h over s. What the last
-// extrapolation changed and that round-off are taken for its uncertainty; the step with the smallest is used.
+// differences gives the slopes along directions. Nothing is known about the scale on which h varies, so that a few
+// steps are tried, in units of max(1, the root mean square of x). For each step s, central differences with s, s/2 and
+// s/4 are extrapolated twice (Richardson), which leaves an error of the order s⁶, and the round-off of h over s. What
+// the last extrapolation changed and that round-off are taken for its uncertainty; the step with the smallest is used.
 func (v *valueFunction) differences(ctx context.Context, x, y []float64, directions [][]float64) (*truth, error) {
 	t := &truth{directions: directions, y: slices.Clone(y)}
 	var err error
@@ -78,6 +75,7 @@ func (v *valueFunction) differences(ctx context.Context, x, y []float64, directi
 		return nil, fmt.Errorf("the lower level cannot be solved near its start values: what should vanish there still "+
 			"has the norm %.2g; start nearer to the solution, or check whether it exists", t.exact)
 	}
+	steps := []float64{6e-2, 1e-2, 1e-3, 1e-4}
 	unit := max(1, floats.Norm(x, 2)/math.Sqrt(float64(len(x))))
 	for _, d := range directions {
 		slope, least := math.NaN(), math.Inf(1)

@@ -23,7 +23,11 @@ type Options struct {
 	X          []float64 // nil: Upper.Start
 	Seed       uint64    // of the directions, where x has more coordinates than Directions
 	Directions int       // along which the value function is differenced; 0: 32
-	// Estimators are what is checked; nil: a selection that fits the problem, see Estimators.
+	// Tolerance is a relative error that is good enough: smaller ones count as equal for the recommendation.
+	Tolerance float64
+	// Families asks for the error over the calls, of the estimators whose work can be chosen.
+	Families bool
+	// Estimators are what is checked; nil: a selection that fits the problem, see the function Estimators.
 	Estimators []Candidate
 }
 
@@ -44,7 +48,8 @@ type Row struct {
 	// that of the angle between them.
 	Error    Number `json:"error"`
 	Cosine   Number `json:"cosine"`
-	Residual Number `json:"residual"` // of the linear system
+	Residual Number `json:"residual"`       // of the linear system
+	Share    Number `json:"implicit_share"` // |C v| / |g|, of the term that comes from y*(x)
 	// Figure is what the estimator itself says of |g - ∇h|, on the scale of Error; Kind says what it is worth.
 	Figure  Number         `json:"figure"`
 	Kind    hypergrad.Kind `json:"kind,omitempty"`
@@ -73,16 +78,18 @@ type Result struct {
 	Upper   int    `json:"upper_variables"`
 	Lower   int    `json:"lower_variables"`
 	// Size is |∇h| along so many orthonormal directions, by differences; Uncertainty is how well they are known.
-	Size        float64  `json:"gradient_norm"`
-	Directions  int      `json:"directions"`
-	Uncertainty float64  `json:"uncertainty"`
-	Value       float64  `json:"value"`       // h(x)
-	LowerExact  float64  `json:"lower_exact"` // the norm of what should vanish at y*
-	Smallest    Number   `json:"smallest"`    // eigenvalue of H at y*; NaN where it was not computed
-	Largest     Number   `json:"largest"`     //
-	Rows        []Row    `json:"estimators"`
-	Recommended string   `json:"recommended"` // the label; empty where no estimator can be recommended
-	Words       []string `json:"words"`       // what there is to say, in sentences
+	Size        float64   `json:"gradient_norm"`
+	Directions  int       `json:"directions"`
+	Uncertainty float64   `json:"uncertainty"`
+	Gradient    []float64 `json:"gradient,omitempty"` // ∇h by differences, where the directions are the coordinates
+	Value       float64   `json:"value"`              // h(x)
+	LowerExact  float64   `json:"lower_exact"`        // the norm of what should vanish at y*
+	Smallest    Number    `json:"smallest"`           // eigenvalue of H at y*; NaN where it was not computed
+	Largest     Number    `json:"largest"`            //
+	Rows        []Row     `json:"estimators"`
+	Families    []Family  `json:"families,omitempty"` // where they were asked for
+	Recommended string    `json:"recommended"`        // the label; empty where no estimator can be recommended
+	Words       []string  `json:"words"`              // what there is to say, in sentences
 }
 
 // Report holds every way to differentiate through a problem's argmin against differences of h(x) = F(x, y*(x)) in
@@ -158,6 +165,9 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 		Problem: c.b.Name, Upper: np, Lower: nq, Size: c.truth.size(), Directions: len(directions),
 		Uncertainty: c.truth.uncertain, Value: c.truth.h, LowerExact: c.truth.exact,
 	}
+	if len(directions) == np {
+		c.out.Gradient = c.truth.slopes
+	}
 	s, err := c.spectrum(ctx)
 	if err != nil {
 		return nil, err
@@ -175,6 +185,11 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 		c.out.Rows = append(c.out.Rows, row)
 	}
 	c.recommend()
+	if c.opt.Families {
+		if c.out.Families, err = c.families(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	return c.out, c.words(ctx, s)
 }
 
@@ -236,6 +251,7 @@ func (c *checker) row(ctx context.Context, one Candidate) (Row, error) {
 	r.Residual, r.Kind, r.Bias, r.Counts, r.States, r.Notes = Number(h.Residual), h.Kind, h.Bias,
 		h.Counts.Plus(h.ForError, -1), h.States,
 		h.Notes
+	r.Share = Number(h.Share())
 	if h.Status != linear.Converged {
 		r.Status = h.Status.String()
 	}
@@ -268,14 +284,14 @@ func (r Row) usable() bool {
 }
 
 // recommend chooses the estimator that needs the fewest oracle calls among those within twice the smallest error;
-// errors below what the differences resolve count as equal. Of equals the one of the smaller error is taken, then the
-// first.
+// errors below what the differences resolve, and those below Tolerance, count as equal. Of equals the one of the
+// smaller error is taken, then the first.
 func (c *checker) recommend() {
 	floor := c.truth.uncertain * math.Sqrt(float64(len(c.truth.slopes)))
 	if !c.vanishes() {
 		floor /= c.truth.size()
 	}
-	if i := recommended(c.out.Rows, floor); i >= 0 {
+	if i := recommended(c.out.Rows, max(floor, c.opt.Tolerance)); i >= 0 {
 		c.out.Recommended = c.out.Rows[i].Label
 	}
 }

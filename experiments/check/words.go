@@ -12,6 +12,9 @@ import (
 	"bilevel/tensor"
 )
 
+// held are the features with which the lower level is more than a free minimization.
+const held = problem.LowerSet | problem.LowerConstraints | problem.LowerProx | problem.LowerResidual
+
 // words fills in what there is to say about the problem and about what its estimators gave.
 func (c *checker) words(ctx context.Context, s Spectrum) error {
 	parts, err := c.parts(ctx)
@@ -33,11 +36,16 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 	case none(parts.fy):
 		say("F is stationary in y at y*: the implicit term is zero, and ∇h = ∇xF")
 	}
+	for _, r := range c.out.Rows {
+		if c.b.Features()&held != 0 && r.Label == c.out.Recommended && r.Share <= 1e-12 && !c.vanishes() {
+			say("the implicit term is zero here: y* does not move with x where its active constraints stay the same, as " +
+				"with linear programs, and what h does when they change no derivative sees")
+		}
+	}
 	if c.truth.kink {
 		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a " +
 			"bound of the lower level becomes active or inactive at this x")
 	}
-	const held = problem.LowerSet | problem.LowerConstraints | problem.LowerProx | problem.LowerResidual
 	if free := c.b.Features()&held == 0; free && !math.IsNaN(s.least) && !s.definite() {
 		if s.least < -1e-9*s.largest {
 			say("H has the eigenvalue %.3g at y*, which is no minimum but a saddle: start the lower level elsewhere",
@@ -94,8 +102,8 @@ func (c *checker) parts(ctx context.Context) (p parts, err error) {
 	fn := sc.Compile("parts", func() []tensor.Update {
 		f := c.b.Oracle().At(problem.Upper, c.x.Node(), y.Node(), c.b.All(problem.Upper), params.TrainFrozen, l.state())
 		sizes := []*tensor.Node{f.GradX().Norm(), f.GradY().Norm(), l.point(y.Node()).CrossT(u.Node()).Norm()}
-		if c.b.Lower.Inequality != nil || c.b.Lower.Equality != nil {
-			sizes[2] = tensor.Const(1) // y* may move with the constraints
+		if c.b.Features()&(problem.LowerConstraints|problem.LowerProx) != 0 {
+			sizes[2] = tensor.Const(1) // y* may move with the constraints or the proximal map
 		}
 		for i, s := range sizes {
 			sizes[i] = s.Reshape(1)

@@ -57,9 +57,11 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 		state = append(state[:len(state):len(state)], Array{Name: StateName, Values: b.State.Flat})
 	}
 	for _, a := range state {
-		v := e.scope.Variable(a.Name, tensor.Real, len(a.Values))
-		if err := v.Write(a.Values); err != nil {
-			return nil, err
+		v := e.scope.Variable(a.Name, tensor.Real, a.size())
+		if a.Values != nil {
+			if err := v.Write(a.Values); err != nil {
+				return nil, err
+			}
 		}
 		e.names, e.vars, e.watched = append(e.names, a.Name), append(e.vars, v), append(e.watched, !a.Unwatched)
 	}

@@ -31,9 +31,19 @@ type Spec struct {
 type Array struct {
 	Name   string
 	Values []float64
+	// Zeros, where Values is nil, is the length of a vector that starts at zero and of which the host makes no copy
+	// before the run: for tables, which may be larger than all else.
+	Zeros int
 	// Unwatched leaves the vector out of the watch for NaN and infinities in each iteration, which reads every watched
 	// vector once. It is for long vectors of which an iteration changes little; the loop looks at them at its end.
 	Unwatched bool
+}
+
+func (a Array) size() int {
+	if a.Values == nil {
+		return a.Zeros
+	}
+	return len(a.Values)
 }
 
 // Rate is a number that depends on the iteration, counted from 0, and on nothing else: a run that is resumed asks
@@ -81,9 +91,9 @@ func (s *Spec) check(p *problem.Problem) error {
 	}
 	names := map[string]bool{}
 	for _, a := range s.State {
-		if a.Name == "" || names[a.Name] || len(a.Values) == 0 {
+		if a.Name == "" || names[a.Name] || a.size() < 1 {
 			return fail("the state's vectors want different names and at least one element each, not %q with %d",
-				a.Name, len(a.Values))
+				a.Name, a.size())
 		}
 		if a.Name == StateName && p.State.Size() > 0 {
 			return fail("the state's vector %q is the problem's running statistics: choose another name", a.Name)

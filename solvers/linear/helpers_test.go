@@ -39,15 +39,23 @@ func float64s(t *testing.T) device.Device {
 	return dev
 }
 
-func prepare(t *testing.T, dev device.Device, solver linear.Solver, a *mat.SymDense) *system {
-	n := a.SymmetricDim()
+func prepare(t *testing.T, dev device.Device, solver linear.Solver, a mat.Matrix) *system {
+	return prepareKnown(t, dev, solver, a, func(*system, *linear.Matrix) {})
+}
+
+// prepareKnown is prepare for a matrix of which more is known than its products.
+func prepareKnown(t *testing.T, dev device.Device, solver linear.Solver, a mat.Matrix,
+	know func(*system, *linear.Matrix)) *system {
+	n, _ := a.Dims()
 	s := &system{t: t, ex: tensor.NewExecutor(dev)}
 	s.a = s.ex.Variable("A", tensor.Real, n, n)
 	s.setMatrix(a)
-	var err error
-	s.System, err = solver.Prepare(s.ex, linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
+	m := linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
 		return s.a.Node().MatMul(v.Reshape(n, 1)).Reshape(n)
-	}})
+	}}
+	know(s, &m)
+	var err error
+	s.System, err = solver.Prepare(s.ex, m)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())
@@ -56,7 +64,7 @@ func prepare(t *testing.T, dev device.Device, solver linear.Solver, a *mat.SymDe
 	return s
 }
 
-func (s *system) setMatrix(a *mat.SymDense) {
+func (s *system) setMatrix(a mat.Matrix) {
 	require.NoError(s.t, s.a.Write(mat.DenseCopyOf(a).RawMatrix().Data))
 }
 
@@ -75,7 +83,7 @@ func (s *system) solve(b, start []float64) ([]float64, linear.Stats) {
 }
 
 // residual is |b - A v| in float64.
-func residual(a mat.Symmetric, b, v []float64) float64 {
+func residual(a mat.Matrix, b, v []float64) float64 {
 	r := mat.NewVecDense(len(b), nil)
 	r.MulVec(a, mat.NewVecDense(len(v), v))
 	r.SubVec(mat.NewVecDense(len(b), b), r)
@@ -88,6 +96,13 @@ func exact(t *testing.T, a mat.Symmetric, b []float64) []float64 {
 	require.True(t, chol.Factorize(a))
 	var v mat.VecDense
 	require.NoError(t, chol.SolveVecTo(&v, mat.NewVecDense(len(b), b)))
+	return v.RawVector().Data
+}
+
+// dense is A⁻¹b by LU, for any square A.
+func dense(t *testing.T, a mat.Matrix, b []float64) []float64 {
+	var v mat.VecDense
+	require.NoError(t, v.SolveVec(a, mat.NewVecDense(len(b), b)))
 	return v.RawVector().Data
 }
 

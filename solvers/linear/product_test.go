@@ -21,7 +21,20 @@ func TestProductOutsideTheLoop(t *testing.T) {
 			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
 			"CG trusting":  linear.CG{RTol: 1e-5, FromZero: true, Trust: true},
 			"damped CG":    linear.CG{RTol: 1e-5, Damping: 0.3},
+			"Jacobi CG":    linear.CG{RTol: 1e-4, Preconditioner: linear.ExactDiagonal{}},
+			"Hutchinson":   linear.CG{RTol: 1e-4, Preconditioner: linear.Hutchinson{}, FromZero: true},
+			"raising CG":   linear.CG{RTol: 1e-4, MaxRaises: 3},
 			"Neumann":      linear.Neumann{Step: 0.5, Terms: 30, RTol: 1e-5},
+			"identity":     linear.ScaledIdentity{Gamma: 2},
+			"random":       linear.RandomNeumann{Step: 0.5, Terms: 9},
+			"to bias":      linear.NeumannToBias{Bias: 0.1, Mu: 0.1},
+			"dense":        linear.Dense{},
+			"Nystrom":      linear.Nystrom{Rank: 5, Rho: 0.1},
+			"SGD":          linear.SGD{Step: 0.5, Steps: 7},
+			"normal SGD":   linear.SGD{Step: 0.5, Steps: 7, Normal: true, FromZero: true},
+			"GMRES":        linear.GMRES{RTol: 1e-4, Restart: 5},
+			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-4, FromZero: true},
+			"MINRES":       linear.MINRES{RTol: 1e-4, Damping: 0.1},
 		} {
 			const n = 12
 			a := withSpectrum(5, spread(n, 8)...)

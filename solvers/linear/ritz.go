@@ -11,9 +11,6 @@ import (
 // It is NaN where there are no steps or a coefficient is not finite.
 func smallestRitz(alphas, betas []float64) float64 {
 	k := len(alphas)
-	if k == 0 {
-		return math.NaN()
-	}
 	d, e := make([]float64, k), make([]float64, max(0, k-1))
 	for j := range k {
 		d[j] = 1 / alphas[j]
@@ -21,11 +18,19 @@ func smallestRitz(alphas, betas []float64) float64 {
 			d[j] += betas[j-1] / alphas[j-1]
 			e[j-1] = math.Sqrt(betas[j-1]) / alphas[j-1]
 		}
-		if math.IsNaN(d[j]) || math.IsInf(d[j], 0) {
+	}
+	return smallestOfTridiagonal(d, e)
+}
+
+// smallestOfTridiagonal is the smallest eigenvalue of the symmetric matrix with diagonal d and off-diagonal e, both of
+// which it overwrites; NaN where there are no rows or an element is not finite.
+func smallestOfTridiagonal(d, e []float64) float64 {
+	for _, x := range d {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
 			return math.NaN()
 		}
 	}
-	if !(lapack.Implementation{}).Dsterf(k, d, e) {
+	if len(d) == 0 || !(lapack.Implementation{}).Dsterf(len(d), d, e) {
 		return math.NaN()
 	}
 	return d[0]

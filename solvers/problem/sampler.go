@@ -21,10 +21,14 @@ type Sampler interface {
 
 // Slotted is a Sampler of fixed minibatches: draw d is minibatch number Slot(from, d), one of Slots(rows). Algorithms
 // that keep a table of gradients (SAGA and kin) need it.
+//
+// Minibatch writes the rows of minibatch number slot into dst [Size]. All are equally likely, of one size, and no row
+// is in two of them.
 type Slotted interface {
 	Sampler
 	Slots(rows int) int
 	Slot(from Source, draw uint64) (int32, error)
+	Minibatch(dst []int32, from Source, slot int32) error
 }
 
 // Source is what a draw depends on besides its number.
@@ -151,6 +155,11 @@ func (s *fixed) Slot(from Source, draw uint64) (int32, error) {
 	return slot[0], nil
 }
 
+// Minibatch is number slot of epoch 0.
+func (s *fixed) Minibatch(dst []int32, from Source, slot int32) error {
+	return s.epochs.Fill(dst, from, uint64(slot))
+}
+
 func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
 	if err := checkPlaces(len(dst), s.size); err != nil {
 		return err
@@ -160,7 +169,7 @@ func (s *fixed) Fill(dst []int32, from Source, first uint64) error {
 		if err != nil {
 			return err
 		}
-		if err := s.epochs.Fill(dst[:s.size], from, uint64(slot)); err != nil { // minibatch number slot of epoch 0
+		if err := s.Minibatch(dst[:s.size], from, slot); err != nil {
 			return err
 		}
 		first++

@@ -1,0 +1,40 @@
+package solvers_test
+
+import (
+	"testing"
+
+	"bilevel/solvers"
+	"bilevel/solvers/solvertest"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
+)
+
+// Every algorithm reaches the optimum of a quadratic problem to a tenth of the distance from where it starts, with the
+// step sizes that it chooses and settings under which its bias is small: that of F²SA and of V-PBGD is of the order of
+// one over the multiplier of G, a series of Q terms misses (1 - μ/L)^Q, and so do inner steps that are differentiated
+// or that a gap is measured by. Series of random length have fewer terms, because their noise grows with the number.
+func TestOptimumFromOwnSteps(t *testing.T) {
+	settings := map[string]solvers.Algorithm{
+		"alset": solvers.ALSET{Terms: 40}, "bome": solvers.BOME{InnerSteps: 30},
+		"f2sa": solvers.F2SA{Multiplier: 1000}, "f2sa-adam": solvers.F2SAAdam{Multiplier: 1000},
+		"itd-bio": solvers.ITDBiO{InnerSteps: 40}, "stocbio": solvers.StocBiO{Terms: 60},
+		"sustain": solvers.SUSTAIN{Terms: 60}, "ttsa": solvers.TTSA{Terms: 40},
+		"v-pbgd": solvers.VPBGD{Penalty: 100}, "vrbo": solvers.VRBO{Terms: 30},
+	}
+	q := solvertest.NewQuadratic(1, 4, solvertest.Spectrum(12, 10))
+	for _, entry := range solvers.Algorithms() {
+		t.Run(entry.Name(), func(t *testing.T) {
+			ex := executor(t)
+			p := load(t, ex, q)
+			a := entry.Zero
+			if s, ok := settings[entry.Name()]; ok {
+				a = s
+			}
+			res := solve(t, ex, p, a, solvers.Options{Iterations: 3000})
+			optimum := q.Optimum()
+			start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
+			require.Less(t, floats.Distance(res.X.Flat, optimum, 2), start/10)
+		})
+	}
+}
