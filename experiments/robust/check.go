@@ -46,7 +46,7 @@ const (
 // checkCases are both parametrizations on a perceptron and on one with batch normalization in each mode, and in one
 // mode for each pass.
 func checkCases() (list []checkCase, err error) {
-	plain := models.MLP{Widths: []int{4, 6, 4, 3}}
+	plain := models.MLP{Widths: []int{3, 5, 4, 3}}
 	smooth, norm := plain, plain
 	smooth.Activation = "tanh"
 	norm.BatchNorm = true

@@ -62,10 +62,29 @@ const (
 	normMomentum = 0.1
 )
 
-// losses are the cross-entropies of rows x [n][inputs]. Where eval is set, batch normalization takes the running
-// statistics; next is those after the pass, which the caller keeps in mode train.
+// losses are the cross-entropies of rows x [n][inputs]; next is the running statistics after a pass in mode train.
 func (m plainNet) losses(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (
 	each []hyperdual, next []float64) {
+	z, next := m.logits(p, x, state, eval)
+	for r, row := range z {
+		each = append(each, row[m.labels[r]].scale(-1).plus(logSumExp(row)))
+	}
+	return each, next
+}
+
+// logSumExp is log Σ exp v, of logits near 1.
+func logSumExp(row []hyperdual) hyperdual {
+	sum := hyperdual{}
+	for _, v := range row {
+		sum = sum.plus(v.exp())
+	}
+	return sum.log()
+}
+
+// logits are the outputs for rows x [n][inputs]. Where eval is set, batch normalization takes the running statistics;
+// next is those after the pass, which the caller keeps in mode train.
+func (m plainNet) logits(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (
+	z [][]hyperdual, next []float64) {
 	take := func(n int) []hyperdual { head := p[:n]; p = p[n:]; return head }
 	stats := func(n int) []float64 { head := state[:n]; state = state[n:]; return head }
 	layers := len(m.Widths) - 1
@@ -106,14 +125,7 @@ func (m plainNet) losses(p []hyperdual, x [][]hyperdual, state []float64, eval b
 		}
 		x = z
 	}
-	for r, row := range x {
-		sum := hyperdual{}
-		for _, v := range row {
-			sum = sum.plus(v.exp())
-		}
-		each = append(each, sum.log().minus(row[m.labels[r]]))
-	}
-	return each, next
+	return x, next
 }
 
 // normalize is batch normalization of z in place; it gives the running mean and variance after the pass.
