@@ -63,7 +63,7 @@ set; --set gives a method's own settings. The methods are:
 	fs.IntVar(&c.Examples, "examples", 0, "test rows that are evaluated at the end, the first ones (default 1000)")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps of the attack in that evaluation, each a quarter of --eps")
 	fs.IntVar(&c.Restarts, "restarts", 0, "random starts of that attack")
-	for _, name := range []string{"eps", "white", "examples", "attack-steps", "restarts"} {
+	for _, name := range []string{"white", "examples", "attack-steps", "restarts"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
 	completes(cmd, "method", names...)

@@ -152,24 +152,27 @@ func (c TrainConfig) optimizer() robust.SGD {
 func Methods() (names, settings []string) {
 	for _, e := range robust.Methods() {
 		names = append(names, e.Name())
-		for _, s := range e.Fields() {
-			if !slices.Contains(settings, s) {
-				settings = append(settings, s)
-			}
-		}
+	}
+	for _, s := range robust.Settings() {
+		settings = append(settings, s.Name)
 	}
 	return names, settings
 }
 
-// MethodLines is a line for each method: its name, where it is from, what a step costs, and its settings.
+// MethodLines is a line for each method: its name, where it is from, what a step costs, and its settings; and a line
+// for each setting.
 func MethodLines() string {
 	var lines []string
 	for _, e := range robust.Methods() {
 		line := fmt.Sprintf("  %-20s %s; a step costs %s", e.Name(), e.Source, e.Passes)
 		if fields := e.Fields(); len(fields) > 0 {
-			line += "; settings " + strings.Join(fields, ", ")
+			line += "; " + strings.Join(fields, ", ")
 		}
 		lines = append(lines, line)
+	}
+	lines = append(lines, "", "Their settings are:", "")
+	for _, s := range robust.Settings() {
+		lines = append(lines, fmt.Sprintf("  %-20s %s", s.Name, s.About))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -188,6 +188,28 @@ func (e Entry) With(assignments ...string) (Method, error) {
 	return settings.Set(e.Method, assignments...)
 }
 
+// Setting is a setting of methods by its name.
+type Setting struct{ Name, About string }
+
+// Settings says what the methods' own settings are.
+func Settings() []Setting {
+	return []Setting{
+		{"step", "of fast-bat and its variants the factor a of the attack's gradient (0: 5000/255 for ε up to 8/255, else " +
+			"2000/255); of the others the length of a sign step in units of ε"},
+		{"steps", "of the attack"},
+		{"implicit", "the factor c of the implicit term; 0: none; below 0: the step, as in the paper"},
+		{"warmup", "steps from the random start to the point of linearization"},
+		{"margin", "a coordinate counts as free where it is inside its bounds by more than this"},
+		{"noise", "of n-fgsm the radius of the random start in units of ε, of trades the deviation of its start"},
+		{"alignment", "weight of the regularizer that aligns gradients"},
+		{"replays", "how often a minibatch is taken in a row"},
+		{"gamma", "radius of the noise on the logits"},
+		{"beta", "weight of the divergence between clean and perturbed outputs"},
+		{"bn", "mode of batch normalization, train, frozen (statistics of the batch that leave the running ones) or eval: " +
+			"one for all passes, or one for each, separated by commas"},
+	}
+}
+
 // Methods lists every method.
 func Methods() []Entry {
 	return []Entry{

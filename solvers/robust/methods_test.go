@@ -186,6 +186,7 @@ func TestPerturbationsLieInC(t *testing.T) {
 
 // The table says what an engine counts, and names settings that can be given.
 func TestPassesAsCounted(t *testing.T) {
+	used := map[string]bool{}
 	for _, e := range robust.Methods() {
 		run := start(t, small(true), e.Method, 1, 1)
 		require.Equal(t, e.Passes, run.Counts(0).String(), e.Name())
@@ -196,8 +197,14 @@ func TestPassesAsCounted(t *testing.T) {
 			}
 			_, err := e.With(name + "=" + value)
 			require.NoError(t, err, "%s %s", e.Name(), name)
+			used[name] = true
 		}
 	}
+	for _, s := range robust.Settings() {
+		require.True(t, used[s.Name], s.Name)
+		delete(used, s.Name)
+	}
+	require.Empty(t, used, "settings that nothing is said of")
 	_, err := robust.ByName("fast-bet")
 	require.ErrorContains(t, err, `did you mean "fast-bat"?`)
 }
