@@ -138,7 +138,7 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 		"grad-align":         signs(zero, 1, 1.25, crossEntropy),
 		"trades":             signs(noise, 10, 0.25, divergence),
 		"backward-smoothing": signs(d.project(back), 1, 1, divergence),
-		"free":               signs(zero, 1, 1, crossEntropy), // that of the second replay, before which θ has hardly moved
+		"free":               signs(zero, 1, 1, crossEntropy), // of the second replay; θ has hardly moved
 	} {
 		entry, err := robust.ByName(name)
 		require.NoError(t, err)

@@ -136,8 +136,8 @@ func TestStoppedTrainingGoesOnToTheSameBits(t *testing.T) {
 	require.Greater(t, stops, 1)
 }
 
-// On a linear model of two classes the worst perturbation is known: it moves the difference of the logits by ε times the
-// sum of the absolute weights, as far as pixels reach.
+// On a linear model of two classes the worst perturbation is known: it moves the difference of the logits by ε times
+// the sum of the absolute weights, as far as pixels reach.
 func TestAttackOnALinearModel(t *testing.T) {
 	const n, dim, eps = 300, 6, 0.1
 	r := rand.New(rand.NewPCG(1, 7))

@@ -194,8 +194,8 @@ type Setting struct{ Name, About string }
 // Settings says what the methods' own settings are.
 func Settings() []Setting {
 	return []Setting{
-		{"step", "of fast-bat and its variants the factor a of the attack's gradient (0: 5000/255 for ε up to 8/255, else " +
-			"2000/255); of the others the length of a sign step in units of ε"},
+		{"step", "of fast-bat and its variants the factor a of the attack's gradient (0: 5000/255 for ε up to 8/255, " +
+			"else 2000/255); of the others the length of a sign step in units of ε"},
 		{"steps", "of the attack"},
 		{"implicit", "the factor c of the implicit term; 0: none; below 0: the step, as in the paper"},
 		{"warmup", "steps from the random start to the point of linearization"},
@@ -205,8 +205,8 @@ func Settings() []Setting {
 		{"replays", "how often a minibatch is taken in a row"},
 		{"gamma", "radius of the noise on the logits"},
 		{"beta", "weight of the divergence between clean and perturbed outputs"},
-		{"bn", "mode of batch normalization, train, frozen (statistics of the batch that leave the running ones) or eval: " +
-			"one for all passes, or one for each, separated by commas"},
+		{"bn", "mode of batch normalization, train, frozen (statistics of the batch that leave the running ones) or " +
+			"eval: one for all passes, or one for each, separated by commas"},
 	}
 }
 
