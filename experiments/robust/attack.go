@@ -52,7 +52,7 @@ func ReadNetwork(path, name string, activation models.Activation, white float64)
 	if err != nil {
 		return nil, err
 	}
-	t, err := network(arrays, metadata, name, activation, white)
+	t, err := networkOf(arrays, metadata, name, activation, white)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -122,8 +122,8 @@ func numbers(m npy.Member) (values []float64, shape []int, err error) {
 	return values, a.Shape, err
 }
 
-// network makes a model of a file's arrays.
-func network(arrays map[string]fileArray, metadata map[string]string, name string, activation models.Activation,
+// networkOf makes a model of a file's arrays.
+func networkOf(arrays map[string]fileArray, metadata map[string]string, name string, activation models.Activation,
 	white float64) (*Trained, error) {
 	scale, err := scaling(arrays, white)
 	if err != nil {

@@ -69,9 +69,6 @@ func (Eval) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
 	if !ok {
 		return nil, fmt.Errorf("robust attack: a configuration of type %T", config)
 	}
-	if c.Model == "" {
-		return nil, errors.New("model: wants the file of a network, .safetensors or .npz")
-	}
 	if _, err := c.radii(); err != nil {
 		return nil, err
 	}
@@ -141,6 +138,9 @@ type scored struct {
 func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (
 	r *experiments.Record, err error) {
 	c := cell.Config.(EvalConfig)
+	if c.Model == "" {
+		return nil, errors.New("model: wants the file of a network, .safetensors or .npz")
+	}
 	samples, shape, err := c.samples(env.Data)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,10 @@ import (
 // z_y - max_{i≠y} z_i becomes smaller or the image misclassified. The window's part p of the image is P at first and is
 // halved at the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000; s = √(p·height·width) in whole pixels.
 // Each image has windows of its own.
+//
+// The paper draws the window's first row from 0 to height - s, its first column likewise. The authors' program, which
+// published figures of AutoAttack come from, leaves out the last of these places, and so does this one: where pixels at
+// the border count, the paper's attack is a little stronger.
 type Square struct {
 	Queries int     // 0: 5000
 	P       float64 // 0: 0.8
@@ -106,7 +110,7 @@ func squareStep(b *build, im Image) {
 	u := b.uniform(2 + im.Channels)
 	// inside is 1 at the places of one axis that the window covers.
 	inside := func(axis, length, which int) *tensor.Node {
-		first := u.Slice(1, which, which+1).Mul(tensor.Const(float64(length + 1)).Sub(side)).Floor()
+		first := u.Slice(1, which, which+1).Mul(tensor.Const(float64(length)).Sub(side)).Floor()
 		place := tensor.Iota(0, length).ToReal().Reshape(1, length)
 		within := first.Le(place).Mul(place.Lt(first.Add(side)))
 		along := []int{b.rows, 1, 1, 1}
