@@ -29,7 +29,7 @@ adversarial images as .npy, and pictures of some. Pixels are in [0, 1] while att
 
 Each --attack is scored by itself, and robust_acc is the worst case over all of them for each image. autoattack is the
 standard ensemble of Croce and Hein: apgd-ce, apgd-t, fab-t and square.`,
-		Example: `  bilevel train --epochs 5 --out plain && bilevel robust attack --model plain/model.safetensors --eps 0.05
+		Example: `  bilevel train --out plain && bilevel robust attack --model plain/model.safetensors --eps 0.05
   bilevel robust attack --model plain/model.safetensors --eps 2/255 --eps 8/255 --n-examples 500
   bilevel robust attack --model plain/model.safetensors --norm l2 --eps 0.3 --attack pgd-50-10 --attack apgd-t`,
 		Args:        noArguments,
@@ -44,8 +44,8 @@ standard ensemble of Croce and Hein: apgd-ce, apgd-t, fab-t and square.`,
 	fs.StringVar((*string)(&c.Norm), "norm", "linf", "linf | l2")
 	fs.StringArrayVar(&c.Eps, "eps", nil, "radius such as 0.1 or 8/255; repeat it for more, the first is the main one "+
 		"(default 0.1)")
-	fs.StringArrayVar(&c.Attack, "attack", nil, "autoattack | pgd-STEPS-RESTARTS | fgsm | apgd-ce | apgd-dlr | apgd-t | "+
-		"fab-t | square | square-QUERIES; repeat it for more (default pgd-50-10 and autoattack)")
+	fs.StringArrayVar(&c.Attack, "attack", nil, "autoattack | pgd-STEPS-RESTARTS | fgsm | apgd-ce | apgd-dlr | "+
+		"apgd-t | fab-t | square | square-QUERIES; repeat it for more (default pgd-50-10 and autoattack)")
 	fs.IntVar(&c.Examples, "n-examples", 0, "test rows to attack, the first ones (default 1000)")
 	fs.Float64Var(&c.White, "white", 0, "the value of a white pixel in the data (default: 255, 16 or 1 by the values)")
 	fs.IntVar(&c.Batch, "batch", 0, "images that are attacked at once (default: as many as suit)")
