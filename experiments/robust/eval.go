@@ -288,7 +288,7 @@ func (c EvalConfig) record(set *data.Dataset, s adversary.Samples, shape []int, 
 			accuracy.Rows = append(accuracy.Rows, []string{experiments.Number(eps), of.name, experiments.Number(share),
 				experiments.Number(err), experiments.Number(raw), strconv.Itoa(n)})
 			for j, robust := range l.Robust {
-				if worst[j] && !robust {
+				if !robust {
 					worst[j], from[j] = false, k
 				}
 			}

@@ -203,3 +203,25 @@ func TestCancel(t *testing.T) {
 	require.True(t, errors.Is(err, context.Canceled))
 	require.True(t, slices.Contains(attack.Standard(), attack.Attack(attack.Square{})))
 }
+
+// A misclassified point is taken even where another one of a larger cross-entropy has been seen before.
+func TestMisclassifiedComesFirst(t *testing.T) {
+	ex := refExecutor(t)
+	// From 0.5 the loss of class 0 rises to almost log 3; above 0.55 the image is misclassified at a loss of log 2.
+	m := attack.Model{Inputs: 1, Classes: 3, Logits: func(x *tensor.Node) *tensor.Node {
+		rise := x.AddConst(-0.5).Scale(4)
+		below := tensor.Concat(1, tensor.Full(0.25, x.Shape()[0], 1), rise, rise)
+		above := tensor.Concat(1, rise.Scale(0), rise.Scale(0).AddConst(0.001), rise.Scale(0).AddConst(-30))
+		return tensor.Where(x.Lt(tensor.Const(0.55)), below, above)
+	}}
+	s := attack.Samples{Images: []float32{0.5}, Labels: []int32{0}}
+	for _, k := range []attack.Attack{attack.PGD{Steps: 8, Restarts: 1}, attack.APGD{Steps: 8, Restarts: 1}} {
+		for seed := range uint64(10) { // some starts lie above 0.55 already
+			a := attacker(t, ex, m, attack.Options{Seed: seed})
+			r, err := a.Run(context.Background(), attack.Ball{Norm: attack.Linf, Eps: 0.1}, s, k)
+			require.NoError(t, err)
+			require.False(t, r.Robust[0], "%s, seed %d", k.Name(), seed)
+			require.InDelta(t, math.Log(2), r.Loss[0], 1e-3)
+		}
+	}
+}

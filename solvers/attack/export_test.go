@@ -11,3 +11,9 @@ func Checkpoints(steps int) []int                              { return checkpoi
 
 // In fills what is zero for rows of d pixels.
 func (i Image) In(d int) (Image, error) { return i.in(d) }
+
+// StartSeed is the seed of the numbers that a run of an attack draws for the images of a group.
+func StartSeed(seed uint64, run, group int, name string) uint64 {
+	key := drawKey(seed, run, group, name)
+	return uint64(key[0]) | uint64(key[1])<<32
+}

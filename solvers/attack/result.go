@@ -73,16 +73,15 @@ func judge(z []float64, y int32) judged {
 	return judged{math.Log(sum) + most - z[y], int32(best) != y}
 }
 
-// offer takes a point of image i that attack k came out with, where it is worse for the model than the one at hand. It
-// tells whether the image was robust until now and is not any more.
-func (r *Result) offer(i, k, d int, image []float32, v judged) bool {
+// offer takes a point of image i, which is robust until now, that attack k came out with: an adversarial example, or a
+// point of a larger loss than the one at hand.
+func (r *Result) offer(i, k, d int, image []float32, v judged) {
 	broke := v.wrong && r.Robust[i]
-	if broke || v.wrong != r.Robust[i] && v.loss > r.Loss[i] {
+	if broke || v.loss > r.Loss[i] {
 		copy(row(r.Images, i, d), image)
 		r.Loss[i] = v.loss
 	}
 	if broke {
 		r.Robust[i], r.By[i] = false, k
 	}
-	return broke
 }

@@ -22,7 +22,7 @@ func (a *Attacker) Run(ctx context.Context, ball Ball, s Samples, attacks ...Att
 	if err != nil {
 		return nil, fmt.Errorf("attack: %w", err)
 	}
-	if ball.Eps == 0 {
+	if ball.Eps == 0 { // attacks would come out with the images too, after all their steps
 		for k := range plans {
 			n := Count(r.Clean)
 			r.Attacks[k].Attacked, r.Attacks[k].Robust = n, n
@@ -99,8 +99,7 @@ func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
 	before := Count(g.r.Robust[g.from : g.from+g.n])
 	t.Attacked += before
 	for run := range p.runs {
-		// Which numbers a run draws depends on its attack by name, so that it draws the same in any ensemble.
-		key := philox.Block(g.o.Seed, uint32(run), philox.StreamAttack, uint64(g.from/g.group)<<32|uint64(hash(p.name)))
+		key := drawKey(g.o.Seed, run, g.from/g.group, p.name)
 		if err := errors.Join(g.key.WriteInts([]int32{int32(key[0]), int32(key[1])}),
 			g.run.WriteInts([]int32{int32(run)})); err != nil {
 			return err
@@ -126,6 +125,12 @@ func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
 	after := Count(g.r.Robust[g.from : g.from+g.n])
 	t.Broken, t.Robust, t.Duration = t.Broken+before-after, t.Robust+after, t.Duration+time.Since(began)
 	return nil
+}
+
+// drawKey is the key that the numbers of a run are drawn with. It depends on the attack by name, so that an attack draws
+// the same in any ensemble.
+func drawKey(seed uint64, run, group int, name string) [4]uint32 {
+	return philox.Block(seed, uint32(run), philox.StreamAttack, uint64(group)<<32|uint64(hash(name)))
 }
 
 // hash is FNV-1a of a name, 32 bits.
