@@ -127,8 +127,8 @@ func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
 	return nil
 }
 
-// drawKey is the key that the numbers of a run are drawn with. It depends on the attack by name, so that an attack draws
-// the same in any ensemble.
+// drawKey is the key that the numbers of a run are drawn with. It depends on the attack by name, so that an attack
+// draws the same in any ensemble.
 func drawKey(seed uint64, run, group int, name string) [4]uint32 {
 	return philox.Block(seed, uint32(run), philox.StreamAttack, uint64(group)<<32|uint64(hash(name)))
 }
