@@ -80,6 +80,11 @@ func (m ValueFunction) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimat
 	if !(m.Lambda > 0) || math.IsInf(m.Lambda, 0) {
 		return nil, fmt.Errorf("hypergrad: ValueFunction.Lambda is %g: wants a positive, finite multiplier", m.Lambda)
 	}
+	if u := b.Executor.Info().UnitRoundoff(); m.Lambda*u > hopeless {
+		return nil, fmt.Errorf("hypergrad: ValueFunction.Lambda is %g: it multiplies a difference of two gradients, "+
+			"whose rounding would make up all of the result in this arithmetic; wants at most about %.1g, or float64 "+
+			"(--device ref)", m.Lambda, math.Sqrt(1/u))
+	}
 	if m.Solver == nil {
 		m.Solver = defaultLower(b)
 	}
