@@ -39,6 +39,7 @@ func TestKKTInBox(t *testing.T) {
 		require.Equal(t, hypergrad.MeasureProjected, h.Measure)
 		require.Zero(t, h.Stationarity)
 		require.Less(t, h.Error, 1e-14)
+		require.Less(t, h.Residual, 1e-15, "of the whole system, held coordinates too")
 		main := h.Counts.Plus(h.ForError, -1)
 		main.HVP = 0
 		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main, "the table of methods says so")
@@ -81,6 +82,7 @@ func TestKKTInSimplex(t *testing.T) {
 		require.InDeltaSlice(t, want, h.Gradient, 1e-14*(1+floats.Norm(want, 2)), "%d shares", n)
 		require.Empty(t, h.Notes)
 		require.Less(t, h.Stationarity, 1e-12, "the projection by bisection")
+		require.Less(t, h.Residual, 1e-14)
 		require.Less(t, h.Error, 1e-13)
 		if n >= 5 {
 			zeros := 0
@@ -216,6 +218,16 @@ func TestKKTInBall(t *testing.T) {
 		require.Less(t, h.Stationarity, 1e-14)
 		require.InDelta(t, max(1, c.size/radius), h.SmallestEigenvalue, 1e-12, "the sphere adds its multiplier over r")
 	}
+}
+
+// The measure of a set is |y - P(y - ∇yG)|, whatever the active set: from equal shares of two with the gradient
+// (-4.5, 5.5) the projected step ends at (1, 0).
+func TestKKTMeasuresProjectedSteps(t *testing.T) {
+	m := solvertest.NewShares(1, 2)
+	m.Gamma = 1
+	ex := executor(t)
+	h := pointOf(t, ex, load(t, ex, m), exactCG).at([]float64{5, -5}, []float64{0.5, 0.5})
+	require.InDelta(t, math.Sqrt(0.5), h.Stationarity, 1e-12)
 }
 
 func vectorNode(t *testing.T, ex *tensor.Executor, values []float64) *tensor.Node {

@@ -210,6 +210,18 @@ func TestProxOffTheMinimizer(t *testing.T) {
 	checkFigure(t, err, h)
 	require.Greater(t, err, 1e-4)
 
+	// Moved off the support alone, by so little that the map sets it to 0: g stays, and the figure says so.
+	off = slices.Clone(y)
+	for i, v := range y {
+		if v == 0 {
+			off[i] = 1e-3
+		}
+	}
+	h = e.at(x, off)
+	require.InDeltaSlice(t, exact.Gradient, h.Gradient, 1e-10)
+	require.Less(t, h.Error, 1e-10)
+	require.Greater(t, h.Stationarity, 1e-3)
+
 	for i := range off {
 		off[i] = y[i] + 0.5
 	}
@@ -217,6 +229,21 @@ func TestProxOffTheMinimizer(t *testing.T) {
 	require.NotEqual(t, exact.Notes, h.Notes, "another number of coordinates")
 	require.Greater(t, floats.Distance(h.Gradient, exact.Gradient, 2), 0.1*exact.Norm())
 	require.Greater(t, h.Stationarity, 0.1)
+
+	// A linear objective beside ½|y|²: y* = x, for whatever step the power method finds where H is 0.
+	flat := &problem.Problem{
+		Name: "flat",
+		Lower: problem.Level{Start: problem.Vector(0, 0),
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return tensor.Dot(x, y).Neg() }),
+			Prox:  func(_ problem.Vars, z, step *tensor.Node) *tensor.Node { return z.Div(step.AddConst(1)) }},
+		Upper: problem.Level{Start: problem.Vector(0, 0),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return y.AddConst(-1).Square().Sum().Scale(0.5)
+			})},
+	}
+	h = pointOf(t, ex, flat, hypergrad.Prox{Solver: linear.CG{RTol: 1e-12}}).at([]float64{3, 0.5}, []float64{3, 0.5})
+	require.InDeltaSlice(t, []float64{2, -0.5}, h.Gradient, 1e-14)
+	require.Less(t, h.Stationarity, 1e-15)
 
 	// At a kink: the map's argument of one coordinate lies where the support changes.
 	orthogonal := &rows{a: mat.NewDense(2, 2, []float64{1, 0, 0, 1}), b: mat.NewDense(2, 1, []float64{1, 1}),
