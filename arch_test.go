@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"cmd": {"experiments", "experiments/table", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor",
 		"device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
 	"cmd/ptxrun": {},
-	"bench": {"experiments", "solvers", "solvers/problem", "models", "models/params", "data", "tensor", "device",
+	"bench": {"experiments", "solvers", "solvers/engine", "solvers/problem", "models", "models/params", "data", "tensor", "device",
 		"device/open", "device/devicetest", "cpu", "kernels"},
 	"experiments": {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear",
 		"solvers/minimize", "solvers/problem", "solvers/solvertest", "models", "models/params", "data", "tensor"},

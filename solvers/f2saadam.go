@@ -95,12 +95,8 @@ func (a F2SAAdam) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		it.Commit(atZ)
 	}
 	state := append(start(b, "y m", "y s", "z m", "z s"), engine.Array{Name: "z", Values: b.Lower.Start.Flat},
-		engine.Array{Name: "power1", Values: []float64{1}}, engine.Array{Name: "power2", Values: []float64{1}})
-	for _, name := range []string{"x m", "x s"} {
-		moment := slope(b)
-		moment.Name = name
-		state = append(state, moment)
-	}
+		engine.Array{Name: "power1", Values: []float64{1}}, engine.Array{Name: "power2", Values: []float64{1}},
+		ofX(b, "x m"), ofX(b, "x s"))
 	bias := func(name string, beta float64) engine.Rate {
 		return engine.Rate{Name: name, At: func(k int) float64 { return 1 - math.Pow(beta, float64(k+1)) }}
 	}

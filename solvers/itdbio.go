@@ -41,7 +41,8 @@ func (ITDBiO) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.ModelState,
 		Why: "it differentiates gradient steps on one smooth lower level without constraints, whose variable lasts, " +
-			"and needs it strongly convex for these steps to come near its minimizer, and an x that is free or in a set",
+			"and needs it strongly convex for these steps to come near its minimizer, and an x that is free or in a " +
+			"set",
 	}
 }
 

@@ -28,21 +28,12 @@ func boxed(lo, hi float64) *problem.Problem {
 
 // Every algorithm that can use a set of x ends on the bound, with steps that are given and with its own.
 func TestProjectedX(t *testing.T) {
-	given := map[string]solvers.Algorithm{
-		"soba":    solvers.SOBA{Step: 0.2, OuterStep: 0.1},
-		"f2sa":    solvers.F2SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10, InnerSteps: 5},
-		"stocbio": solvers.StocBiO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5},
-		"sustain": solvers.SUSTAIN{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
-		"saba":    solvers.SABA{Step: 0.2, OuterStep: 0.1},
-		"srba":    solvers.SRBA{Step: 0.2, OuterStep: 0.1, Period: 7},
-		"vrbo":    solvers.VRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5, Period: 7},
-	}
+	byName := rowsByName(t)
 	for _, e := range solvers.Algorithms() {
 		if e.Zero.Needs().Usable&problem.UpperSet == 0 {
 			continue
 		}
-		for _, a := range []solvers.Algorithm{given[e.Name()], e.Zero} {
-			require.NotNil(t, a, "%s has no steps in this test", e.Name())
+		for _, a := range []solvers.Algorithm{byName[e.Name()].quick, e.Zero} {
 			res := solve(t, executor(t), boxed(0, 10), a, solvers.Options{Iterations: 1000})
 			require.Equal(t, []float64{0}, res.X.Flat, "%s: %+v", e.Name(), res.Algorithm)
 			require.InDelta(t, 0, res.Y.Flat[0], 0.1, e.Name())

@@ -19,6 +19,7 @@ func Estimators(p *problem.Problem, s Spectrum) []Candidate {
 	l := &list{problem: p}
 	l.implicit(s, step)
 	l.others()
+	l.minMin(step)
 	l.paths(step)
 	l.add("value function, λ = 10", hypergrad.ValueFunction{Lambda: 10})
 	l.add("value function, λ = 1000", hypergrad.ValueFunction{Lambda: 1000})
@@ -49,7 +50,15 @@ func (l *list) implicit(s Spectrum, step float64) {
 	for _, q := range []int{5, 50} {
 		solve(fmt.Sprintf("Neumann, %d terms", q), linear.Neumann{Step: step, Terms: q})
 	}
+	solve("Neumann to a bias of 1e-3", linear.NeumannToBias{Bias: 1e-3})
+	solve("Neumann of random length below 20", linear.RandomNeumann{Step: step, Terms: 20})
 	solve("H = γI", linear.ScaledIdentity{Gamma: 1 / step})
+	solve("WoodFisher", linear.WoodFisher{Damping: max(s.least, 1e-3/step)})
+	solve("50 steps of SGD", linear.SGD{Step: step / 2, Steps: 50, Batch: 4})
+	l.add("implicit, CG to 1e-6 by differences", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}, Differences: true})
+	if l.problem.Lower.Composite != nil {
+		l.add("implicit, Gauss-Newton", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-10}, GaussNewton: true})
+	}
 	if n := l.problem.Lower.Start.Size(); n > 2 {
 		solve(fmt.Sprintf("Nyström of rank %d", n/2), linear.Nystrom{Rank: n / 2, Rho: max(s.least, 1e-3/step)})
 	}
@@ -69,6 +78,16 @@ func (l *list) others() {
 	}
 }
 
+// minMin adds the estimators for problems whose levels have one objective.
+func (l *list) minMin(step float64) {
+	l.add("min-min, analytic", hypergrad.MinMinAnalytic{})
+	if l.problem.MinMin {
+		inner := hypergrad.GradientSteps{Step: step}
+		l.add("min-min, automatic, 10 steps", hypergrad.MinMinAutomatic{Inner: inner, Steps: 10})
+		l.add("min-min, implicit", hypergrad.MinMinImplicit{Solver: linear.CG{RTol: 1e-10}})
+	}
+}
+
 // paths adds what differentiates steps: from y*, and from the start value of y.
 func (l *list) paths(step float64) {
 	gradient := hypergrad.GradientSteps{Step: step}
@@ -79,11 +98,14 @@ func (l *list) paths(step float64) {
 	l.add("unrolled, 100 steps", hypergrad.Unrolled{Inner: gradient, Steps: 100})
 	momentum := hypergrad.MomentumSteps{Step: step / 2, Beta: 0.8}
 	l.add("unrolled, 100 momentum steps", hypergrad.Unrolled{Inner: momentum, Steps: 100})
-	l.add("unrolled, 100 sign steps", hypergrad.Unrolled{Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100})
+	l.add("sign descent, 100 steps", hypergrad.SignDescent{
+		Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100,
+	})
 	l.add("forward, 10 steps", hypergrad.Forward{Inner: gradient, Steps: 10})
 	l.add("reversible, 100 steps", hypergrad.Reversible{Inner: momentum, Steps: 100})
 	l.add("truncated, 10 of 100 steps", hypergrad.Truncated{Inner: gradient, Steps: 100, Last: 10})
 	l.add("one-step", hypergrad.OneStep{Inner: gradient})
+	l.add("zeroth order, 20 directions", hypergrad.ZerothOrder{Inner: gradient, Steps: 100, Directions: 20})
 	for _, t := range []int{10, 100, 1000} {
 		l.all = append(l.all, Candidate{
 			Label:  fmt.Sprintf("unrolled, %d steps from the start", t),

@@ -36,6 +36,12 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 	case none(parts.fy):
 		say("F is stationary in y at y*: the implicit term is zero, and ∇h = ∇xF")
 	}
+	for _, r := range c.out.Rows {
+		if c.b.Features()&held != 0 && r.Label == c.out.Recommended && r.Share <= 1e-12 && !c.vanishes() {
+			say("the implicit term is zero here: y* does not move with x where its active constraints stay the same, as " +
+				"with linear programs, and what h does when they change no derivative sees")
+		}
+	}
 	if c.truth.kink {
 		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a " +
 			"bound of the lower level becomes active or inactive at this x")

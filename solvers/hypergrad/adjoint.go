@@ -81,6 +81,11 @@ const (
 	adjU            // |u|
 	adjCU           // |(∂xR)ᵀu|
 	adjE            // |∂δP + (∂xR)ᵀu|
+	adjDP           // |∂δP|
+	adjDelQ         // |∂δQ|
+	adjDCU          // |∂δ((∂xR)ᵀu)|
+	adjDZU          // |∂δ((∂zR)ᵀu)|
+	adjBend         // |∂δ∂δR|
 	adjCount
 )
 
@@ -120,13 +125,16 @@ func (e *adjoint) prepare() (Estimator, error) {
 		left := e.r.Node().Sub(d[1])
 		return []tensor.Update{
 			{Var: e.dp, Value: d[0]}, {Var: b, Value: left}, {Var: sol, Value: tensor.Zeros(e.n)},
-			e.measured(map[int]*tensor.Node{adjDelta: delta.Node(), adjDQ: left}),
+			e.measured(map[int]*tensor.Node{adjDelta: delta.Node(), adjDQ: left, adjDP: d[0], adjDelQ: d[1]}),
 		}
 	})
 	e.conclude = e.compile("conclude", func() []tensor.Update {
-		cx, _ := e.equations().Transposed(sol.Node())
+		at := e.equations()
+		cx, cz := at.Transposed(sol.Node())
+		d := e.along(delta.Node(), cx, cz)
+		bend := e.along(delta.Node(), e.along(delta.Node(), at.Value())[0])[0]
 		return []tensor.Update{e.measured(map[int]*tensor.Node{adjU: sol.Node(), adjCU: cx,
-			adjE: e.dp.Node().Add(cx)})}
+			adjE: e.dp.Node().Add(cx), adjDCU: d[0], adjDZU: d[1], adjBend: bend})}
 	})
 	if err := sc.Err(); err != nil {
 		return nil, errors.Join(err, sc.Close())
@@ -264,9 +272,9 @@ func (e *adjoint) fill(h *Hypergradient, stats [3]linear.Stats) (err error) {
 // loose is the share of the first-order term by which its loosely solved systems may be off.
 const loose = 0.1
 
-// figure is the size of the error's first-order term, with room for the second order (of the relative size by which w
-// changes, |u|/|w|), and with what the residuals of its systems and round-off may hide. ‖(∂zR)⁻¹‖ and ‖∂xR‖ are taken
-// from below, from the vectors that were met.
+// figure is the size of the error's first-order term with what the second order, the residuals of its systems and
+// round-off may hide, as in errorestimate.go. ‖(∂zR)⁻¹‖ and ‖∂xR‖ are taken from below, from the vectors that were met,
+// hence the factor 2. A Newton step along -δ misses the root by ½ ∂δ∂δR to the second order.
 func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	for i, st := range stats {
 		if st.Status == linear.NotFinite || i > 0 && st.Status == linear.NegativeCurvature {
@@ -279,11 +287,13 @@ func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	unit := info.SumError(e.n) * info.UnitRoundoff()
 	round := unit * (n[adjFX] + n[adjCW])
 	roundR := unit * (2*n[adjB] + n[adjRes])
-	tail := cross * inverse * (stats[2].Residual + roundR)
+	firstOrder := n[adjDP] + cross*inverse*n[adjDelQ]
+	tail := cross*inverse*(2*stats[2].Residual+roundR) + n[adjDCU] + cross*inverse*n[adjDZU] +
+		firstOrder*ratio(n[adjBend]/2, n[adjR])
 	if st := stats[1]; st.Residual > 0 { // δ is known up to this share of it
-		tail += (n[adjE] + cross*inverse*n[adjDQ]) * min(1, ratio(inverse*st.Residual, n[adjDelta]))
+		tail += (n[adjE] + cross*inverse*n[adjDQ]) * min(1, ratio(2*inverse*st.Residual, n[adjDelta]))
 	}
-	figure := n[adjE]*(1+loose+ratio(n[adjU], n[adjW])) + tail + round
+	figure := n[adjE]*(1+loose) + tail + round
 	if !(figure >= 0) {
 		return math.Inf(1)
 	}

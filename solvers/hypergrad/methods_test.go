@@ -60,7 +60,11 @@ func TestMethodsAreNamedOnce(t *testing.T) {
 			require.NotEmpty(t, text, e.Name)
 		}
 		ex := executor(t)
-		require.Equal(t, e.Name, on(t, ex, forMethod(t, ex, e), small(e), bentX, bentY).Method)
+		h := on(t, ex, forMethod(t, ex, e), small(e), bentX, bentY)
+		require.Equal(t, e.Name, h.Method)
+		for _, s := range []hypergrad.Settings{{}, {Steps: 3}} { // the defaults are settings that work
+			on(t, ex, forMethod(t, ex, e), e.New(s), bentX, bentY)
+		}
 	}
 }
 

@@ -248,7 +248,6 @@ func TestPathsAgainstDifferences(t *testing.T) {
 // The y_0 of a path may depend on x, as that of MAML does.
 func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	m := newBent()
-	const steps = 6
 	start := func(x *tensor.Node) *tensor.Node { // y_0 = (x_0², x_1, x_2, 0)
 		first := x.Slice(0, 0, 1)
 		return tensor.Concat(0, first.Square(), x.Slice(0, 1, 3), tensor.Zeros(1))
@@ -257,11 +256,64 @@ func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	for _, c := range innerCases()[:5] {
 		ex := executor(t)
 		p := m.problem(t, ex)
-		want := m.differences(c.plain, steps, 0, plain)
-		u := on(t, ex, p, hypergrad.Unrolled{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
-		closeTo(t, want, u.Gradient, 1e-8, c.name)
-		f := on(t, ex, p, hypergrad.Forward{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
-		closeTo(t, u.Gradient, f.Gradient, 1e-13, c.name)
+		for _, steps := range []int{1, 6} {
+			want := m.differences(c.plain, steps, 0, plain)
+			u := on(t, ex, p, hypergrad.Unrolled{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
+			closeTo(t, want, u.Gradient, 1e-8, c.name)
+			f := on(t, ex, p, hypergrad.Forward{Inner: c.inner, Steps: steps, Start: start}, bentX, bentY)
+			closeTo(t, u.Gradient, f.Gradient, 1e-13, c.name)
+		}
+	}
+}
+
+// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared
+// modulus, and the factor by which gradient steps shrink the bias.
+func TestPathsSayWhatTheyAre(t *testing.T) {
+	const eta, steps = 0.2, 7
+	m := newBent()
+	ex := executor(t)
+	p := m.problem(t, ex)
+	u := hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: eta}, Steps: steps}
+	h := on(t, ex, p, u, bentX, bentY)
+	require.True(t, math.IsNaN(h.SmallestEigenvalue))
+	require.NotContains(t, h.Bias, "(1-ημ)")
+	term := append([]float64(nil), h.Gradient...)
+	floats.Sub(term, bentX)
+	term[1] -= pathOf(m, bentX, eta, steps)[0]
+	require.InDelta(t, floats.Norm(term, 2), h.Implicit, 1e-14)
+	require.InDelta(t, floats.Dot(term, h.Gradient)/(floats.Norm(term, 2)*h.Norm()), h.Cosine, 1e-14)
+
+	p.Mu = 0.5
+	h = on(t, ex, p, u, bentX, bentY)
+	require.Equal(t, 0.5, h.SmallestEigenvalue)
+	require.Contains(t, h.Bias, "like (1-ημ)^7 = 0.48 where the step η = 0.2 is at most 1/L")
+	require.Contains(t, h.String(), h.Bias)
+	require.Empty(t, h.Advice())
+}
+
+// Running statistics stand still while a path is taken.
+func TestPathsReadRunningStatistics(t *testing.T) {
+	m := newBent()
+	ex := executor(t)
+	plain := m.problem(t, ex)
+	p := m.problem(t, ex)
+	p.State = problem.Values{}.And("scale", 2)
+	value := p.Lower.Value
+	p.Lower.Value = nil
+	p.Lower.Loss = func(x, y problem.Vars, b problem.Batch, pass problem.Pass) problem.Loss {
+		s := pass.State.Get("scale").Reshape()
+		return problem.Loss{Value: value(x, y, b).Mul(s), State: pass.State.Flat().Scale(3)}
+	}
+	for _, inner := range []hypergrad.Inner{hypergrad.GradientSteps{Step: 0.1},
+		hypergrad.AdamSteps{Step: 0.1, Epsilon: 1e-12}} {
+		twice := inner // steps of twice the length do what twice the objective does; Adam's do not depend on its scale
+		if g, ok := inner.(hypergrad.GradientSteps); ok {
+			twice = hypergrad.GradientSteps{Step: 2 * g.Step}
+		}
+		want := on(t, ex, plain, hypergrad.Unrolled{Inner: twice, Steps: 5}, bentX, bentY)
+		got := on(t, ex, p, hypergrad.Unrolled{Inner: inner, Steps: 5}, bentX, bentY)
+		// ε = 1e-12 is not scaled; it stands beside gradients near 0.1.
+		closeTo(t, want.Gradient, got.Gradient, 1e-9, inner.Name())
 	}
 }
 

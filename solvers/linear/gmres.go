@@ -15,7 +15,7 @@ import (
 //	the new column of the Hessenberg matrix is rotated by Givens' rotations, which give |r|
 //
 // One step is one product; one more product per cycle computes the residual anew. It keeps Restart + 1 vectors of the
-// size of b. Where A is symmetric MINRES does the same with seven vectors. Without restarts it ends within n steps;
+// size of b. Where A is symmetric MINRES does the same with six vectors. Without restarts it ends within n steps;
 // with them it can stand still, and says Stagnated.
 type GMRES struct {
 	RTol, ATol float64

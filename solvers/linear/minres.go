@@ -18,7 +18,7 @@ import (
 //	w_k = (d_k - (s_k α + c_{k-1} c_k β_k) w_{k-1} - s_{k-1} β_k w_{k-2}) / ρ
 //	v += c_{k+1} η w_k;  η ← -s_{k+1} η;  |r| = |η|
 //
-// It keeps seven vectors. A singular A with b in its range is solved; with another b it ends with Breakdown.
+// It keeps six vectors. A singular A with b in its range is solved; with another b it ends with Breakdown.
 // SmallestEigenvalue is the smallest Ritz value, which is negative where A is seen to be indefinite.
 type MINRES struct {
 	RTol, ATol float64
