@@ -42,7 +42,8 @@ func TestKKTInBox(t *testing.T) {
 		require.Less(t, h.Residual, 1e-15, "of the whole system, held coordinates too")
 		main := h.Counts.Plus(h.ForError, -1)
 		main.HVP = 0
-		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main, "the table of methods says so")
+		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main,
+			"the table of methods says so")
 		if _, one := s.(linear.Neumann); one { // one product for its residual, and four of the method
 			require.EqualValues(t, 1+4, h.Counts.HVP-h.ForError.HVP)
 		}
@@ -394,7 +395,57 @@ func TestKKTRefuses(t *testing.T) {
 	p.Blocks = &problem.Blocks{Count: 2}
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
 		"has many lower levels, which this algorithm cannot use")
-	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}), "give each block as a problem of its own")
+	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
+		"give each block as a problem of its own")
+}
+
+// Features that no estimator here can mean, each with what to do.
+func TestConstrainedEstimatorsRefuseWhatTheyCannotMean(t *testing.T) {
+	ex := executor(t)
+	cg, gmres := linear.CG{RTol: 1e-6}, linear.GMRES{RTol: 1e-6}
+	loss := func(f problem.Function) problem.Objective {
+		return func(x, y problem.Vars, b problem.Batch, _ problem.Pass) problem.Loss {
+			return problem.Loss{Value: f(x, y, b)}
+		}
+	}
+	for want, change := range map[string]func(*problem.Problem){
+		"has running statistics, which this algorithm cannot use": func(p *problem.Problem) {
+			p.State = problem.Vector(1)
+			p.Upper.Loss, p.Upper.Value = loss(p.Upper.Value), nil
+		},
+		"give objectives that take the running statistics as constants, as Value": func(p *problem.Problem) {
+			p.State = problem.Vector(1)
+			p.Upper.Loss, p.Upper.Value = loss(p.Upper.Value), nil
+		},
+		"has a lower variable for every batch, which this algorithm cannot use": func(p *problem.Problem) {
+			p.Lower.Start, p.PerBatch = problem.Values{}, &problem.PerBatch{Size: func(int) int { return 3 },
+				Start: func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return tensor.Zeros(3) }}
+		},
+		"fix one batch and give its variable as Lower.Start": func(p *problem.Problem) {
+			p.Lower.Start, p.PerBatch = problem.Values{}, &problem.PerBatch{Size: func(int) int { return 3 },
+				Start: func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return tensor.Zeros(3) }}
+		},
+	} {
+		for _, m := range []hypergrad.Method{hypergrad.KKT{Solver: cg}, hypergrad.Prox{Solver: cg},
+			hypergrad.Root{Solver: gmres}} {
+			var p *problem.Problem
+			switch m.(type) {
+			case hypergrad.KKT:
+				p = load(t, ex, solvertest.NewClipped(1, 3))
+			case hypergrad.Prox:
+				p = load(t, ex, solvertest.NewLasso(1, 8, 5, 3))
+			default:
+				p = load(t, ex, solvertest.NewFixedPoint(1, 2, 3, 4))
+			}
+			change(p)
+			b := bind(t, ex, p)
+			x, y := ex.Variable("x", tensor.Real, p.Upper.Start.Size()), ex.Variable("y", tensor.Real, 3)
+			_, err := m.Prepare(b, x, y)
+			require.ErrorContains(t, err, want, m.Name())
+			require.ErrorContains(t, err, "hypergrad: "+m.Name())
+			require.NoError(t, b.Close())
+		}
+	}
 }
 
 // silent is a set that says nothing about itself.

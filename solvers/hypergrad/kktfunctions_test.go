@@ -413,7 +413,9 @@ func squares(w []float64, set problem.Set, inequality, equality problem.Function
 				return sum
 			})},
 		Upper: problem.Level{Start: problem.Vector(make([]float64, len(w))...),
-			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return y.Square().Sum().Scale(0.5) })},
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return y.Square().Sum().Scale(0.5)
+			})},
 	}
 }
 
@@ -428,7 +430,8 @@ func TestKKTDegenerate(t *testing.T) {
 	ex := executor(t)
 
 	// y* = x touches Σ y <= 1 without being held: the answer is that without the constraint, y.
-	h := pointOf(t, ex, squares([]float64{1, 2}, nil, sum(1), nil), exactCG).at([]float64{0.75, 0.25}, []float64{0.75, 0.25})
+	h := pointOf(t, ex, squares([]float64{1, 2}, nil, sum(1), nil), exactCG).at([]float64{0.75, 0.25},
+		[]float64{0.75, 0.25})
 	require.InDeltaSlice(t, []float64{0.75, 0.25}, h.Gradient, 1e-14)
 	require.Len(t, h.Notes, 1)
 	require.Contains(t, h.Notes[0], "Weakly active: inequality 0.")
@@ -448,7 +451,8 @@ func TestKKTDegenerate(t *testing.T) {
 	flat := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
 		return y.Sum().AddConst(-1).Square().Reshape(1)
 	})
-	h = pointOf(t, ex, squares([]float64{1, 1}, nil, nil, flat), exactCG).at([]float64{0.75, 0.25}, []float64{0.75, 0.25})
+	h = pointOf(t, ex, squares([]float64{1, 1}, nil, nil, flat), exactCG).at([]float64{0.75, 0.25},
+		[]float64{0.75, 0.25})
 	require.Len(t, h.Notes, 1)
 	require.Contains(t, h.Notes[0], "The gradients of the 1 active constraint functions have rank 0")
 

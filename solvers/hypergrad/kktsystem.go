@@ -169,14 +169,8 @@ func (s *kktSystem) compile(transposed bool) {
 	})
 	s.start = sc.Compile("kkt start", func() []tensor.Update {
 		q := at()
-		r := remaining(q, reach)
 		// Twice, because rounding is relative to what is projected, which may be far larger than what is left of it.
-		inside := q.project(q.project(r))
-		// What the projection leaves of a vector that stands on the face is rounding: at a corner, where nothing is left
-		// to be solved for, it would be taken for a direction without curvature.
-		info := sc.Executor().Info()
-		rounding := linear.Norm(r).Scale(10 * info.SumError(k.q) * info.UnitRoundoff())
-		inside = tensor.Where(linear.Norm(inside).Le(rounding), tensor.Const(0), inside)
+		inside := q.project(q.project(remaining(q, reach)))
 		return []tensor.Update{{Var: s.inner.RHS(), Value: inside},
 			{Var: s.inner.Solution(), Value: tensor.Zeros(k.q)}}
 	})

@@ -37,7 +37,8 @@ func TestProxOnLasso(t *testing.T) {
 				require.NotEqual(t, make([]float64, 9), y)
 				h := e.at([]float64{x}, y)
 				require.Equal(t, linear.Converged, h.Status)
-				require.InDelta(t, want[0], h.Gradient[0], 1e-10*(1+math.Abs(want[0])), "seed %d, x = %g, %+v", seed, x, method)
+				require.InDelta(t, want[0], h.Gradient[0], 1e-10*(1+math.Abs(want[0])), "seed %d, x = %g, %+v", seed,
+					x, method)
 				require.Equal(t, hypergrad.MeasureMapping, h.Measure)
 				require.Less(t, h.Stationarity, 1e-10)
 				require.Less(t, h.Error, 1e-8)
@@ -176,7 +177,8 @@ func TestProxOfOtherMaps(t *testing.T) {
 					moved[i] += s
 					return 0.5 * square(floats.Distance(c.solve(moved), c.target, 2))
 				}
-				require.InDelta(t, (at(step)-at(-step))/(2*step), h.Gradient[i], 1e-7*(1+h.Norm()), "%s, %+v", name, method)
+				require.InDelta(t, (at(step)-at(-step))/(2*step), h.Gradient[i], 1e-7*(1+h.Norm()), "%s, %+v", name,
+					method)
 			}
 			require.Greater(t, h.Implicit, 0.1)
 		}
@@ -186,8 +188,9 @@ func TestProxOfOtherMaps(t *testing.T) {
 		"but the proximal map of rows mixes coordinates")
 }
 
-// Off y*, with the right support: everything is linear on it, so that the first order is all of it. With a wrong support the
-// answer is that of another problem, and the figure does not know: the support is said, and the stationarity.
+// Off y*, with the right support: everything is linear on it, so that the first order is all of it. With a wrong
+// support the answer is that of another problem, and the figure does not know: the support is said, and the
+// stationarity.
 func TestProxOffTheMinimizer(t *testing.T) {
 	m := newRows(3, 12, 8, 2)
 	m.prox = threshold(0.3)
@@ -234,8 +237,10 @@ func TestProxOffTheMinimizer(t *testing.T) {
 	flat := &problem.Problem{
 		Name: "flat",
 		Lower: problem.Level{Start: problem.Vector(0, 0),
-			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node { return tensor.Dot(x, y).Neg() }),
-			Prox:  func(_ problem.Vars, z, step *tensor.Node) *tensor.Node { return z.Div(step.AddConst(1)) }},
+			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.Dot(x, y).Neg()
+			}),
+			Prox: func(_ problem.Vars, z, step *tensor.Node) *tensor.Node { return z.Div(step.AddConst(1)) }},
 		Upper: problem.Level{Start: problem.Vector(0, 0),
 			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
 				return y.AddConst(-1).Square().Sum().Scale(0.5)
@@ -271,7 +276,8 @@ func TestProxRefuses(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.NewLasso(1, 8, 5, 4))
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Prox{}), "set the field Solver")
-	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Prox{Solver: linear.CG{RTol: 1e-6}, Step: -1}), "Step is -1")
+	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Prox{Solver: linear.CG{RTol: 1e-6}, Step: -1}),
+		"Step is -1")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}}),
 		"(Prox is meant for proximal maps)")
 	p.Lower.Set = problem.Box{Lo: -9, Hi: 9}
