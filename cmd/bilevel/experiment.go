@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -84,7 +85,21 @@ type application struct {
 }
 
 // applications lists what runs experiments: each is a command, and can be a row of a table.
-func (a *app) applications() []func() *application { return []func() *application{a.clean, a.train} }
+func (a *app) applications() []func() *application {
+	return []func() *application{a.clean, a.train, a.robustTrain}
+}
+
+// groupAnnotation keeps the name of the command that an application's command stands below, which it also has where it
+// was made alone.
+const groupAnnotation = "group"
+
+// words are what one types after bilevel to call an application's command: "train", "robust train".
+func words(c *cobra.Command) string {
+	if group := c.Annotations[groupAnnotation]; group != "" {
+		return group + " " + c.Name()
+	}
+	return c.Name()
+}
 
 // run makes an application's command run it.
 func (a *app) run(p *application) *application {
@@ -110,7 +125,7 @@ func (a *app) runExperiment(p *application) error {
 		return err
 	}
 	if f.out == "" {
-		f.out = resultsFolder(p.Name(), f.data)
+		f.out = resultsFolder(strings.ReplaceAll(words(c), " ", "-"), f.data)
 	}
 	if !f.print {
 		if err := checkWritable(f.out); err != nil {
@@ -196,7 +211,7 @@ func (a *app) runExperiment(p *application) error {
 		}
 		return fmt.Errorf(
 			"stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
-			len(records), len(cells), c.Name(), f.out)
+			len(records), len(cells), words(c), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {
 		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)

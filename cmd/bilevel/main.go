@@ -112,11 +112,14 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	groups := map[string]*cobra.Command{"": root, robustGroup: robustCommand()}
 	for _, application := range a.applications() {
-		root.AddCommand(application().Command)
+		c := application().Command
+		groups[c.Annotations[groupAnnotation]].AddCommand(c)
 	}
-	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
-		a.version())
+	groupOf(groups[robustGroup])
+	groupOf(root, groups[robustGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(),
+		a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

@@ -57,7 +57,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
 		return err
 	}
-	if err := startFits(t.Model, t.model.Params().Size()); err != nil {
+	if err := StartFits(t.Model, t.model.Params().Size()); err != nil {
 		return err
 	}
 	start, state := t.model.Init(t.seed)
@@ -102,9 +102,9 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	return nil
 }
 
-// startFits refuses models whose start values alone, float64 on the host, are more than the memory that the machine has
+// StartFits refuses models whose start values alone, float64 on the host, are more than the memory that the machine has
 // to give. Where the system does not say what is free, nothing is refused.
-func startFits(name string, parameters int) error {
+func StartFits(name string, parameters int) error {
 	const gb = 1e9
 	need := 8 * int64(parameters)
 	if free, ok := hostmemory.Available(); ok && need > free {
@@ -130,18 +130,34 @@ const (
 
 // export is the trained model with the scaler of its inputs.
 func (t *task) export(y, state []float64) experiments.Model {
+	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data, Names: t.names,
+		Columns: t.columns}.Of(y, state)
+}
+
+// File is what a model file says beside the model's parameters.
+type File struct {
+	Architecture string // by its name, see Architecture
+	BatchNorm    bool
+	Model        models.Model
+	Data         *data.Prepared // with the scaler of the inputs
+	Names        []string       // of the classes; nil: their numbers
+	Columns      []string       // of a table
+}
+
+// Of is the file of a model's parameters and state, which `bilevel predict` reads.
+func (f File) Of(p, state []float64) experiments.Model {
 	all := params.Values{}
-	for _, part := range []params.Values{{Layout: t.model.Params(), Flat: y}, {Layout: t.model.State(), Flat: state}} {
+	for _, part := range []params.Values{{Layout: f.Model.Params(), Flat: p}, {Layout: f.Model.State(), Flat: state}} {
 		for _, a := range part.Layout {
 			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
 		}
 	}
-	all = all.And(meanName, t.data.Scaler.Mean...).And(deviationName, t.data.Scaler.Deviation...)
+	all = all.And(meanName, f.Data.Scaler.Mean...).And(deviationName, f.Data.Scaler.Deviation...)
 	metadata := map[string]string{
-		modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
+		modelKey: f.Architecture, batchNormKey: fmt.Sprint(f.BatchNorm), classesKey: fmt.Sprint(f.Data.Classes),
 		"format": "pt",
 	}
-	for key, names := range map[string][]string{namesKey: t.names, columnsKey: t.columns} {
+	for key, names := range map[string][]string{namesKey: f.Names, columnsKey: f.Columns} {
 		if len(names) == 0 {
 			continue
 		}
