@@ -5,10 +5,14 @@ import (
 	"math"
 	"testing"
 
+	"bilevel/device"
+	"bilevel/device/cpudevice"
+	"bilevel/device/ref"
 	"bilevel/solvers"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/solvertest"
+	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/floats"
@@ -231,6 +235,27 @@ func TestMinibatchesOfAllRows(t *testing.T) {
 		want, got := run(nil, nil), run(problem.Fixed(6), problem.Fixed(5))
 		for part := range want {
 			require.InDeltaSlice(t, want[part], got[part], 1e-12, "%s: %s", name, part)
+		}
+	}
+}
+
+// The processor computes in float32 what the reference does in float64, for every algorithm, on minibatches.
+func TestIterationsOnTheProcessor(t *testing.T) {
+	m := solvertest.NewFiniteSum(8, 6, 6, 2, solvertest.Spectrum(3, 4))
+	for name, row := range rowsByName(t) {
+		var results []map[string][]float64
+		for _, dev := range []device.Device{ref.New(), cpudevice.New(1)} {
+			ex := tensortest.Executor(t, dev)
+			p := load(t, ex, m)
+			p.Lower.Sampler, p.Upper.Sampler = problem.Fixed(3), problem.Fixed(2)
+			e := begin(t, ex, p, row.small, 5, 1)
+			step(t, e, 0, 5)
+			results = append(results, states(t, e))
+		}
+		for part, want := range results[0] {
+			scale := 1 + floats.Norm(want, 2)
+			// Five iterations of some hundred roundings of 6e-8 each; Adam and BOME divide by gradients.
+			require.InDeltaSlice(t, want, results[1][part], 1e-4*scale, "%s: %s", name, part)
 		}
 	}
 }

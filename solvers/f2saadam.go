@@ -28,7 +28,8 @@ import (
 // Minibatches, sets, running statistics and cost are those of F2SA: 2T+2 gradients of G and T+1 of F, no second
 // derivatives. An element moves by about its step in each iteration, whatever the size of the gradients, so that steps
 // need not fall when λ grows. They are lengths in units of the variables and cannot be measured at the start values:
-// where none are given they are 0.01 and follow the schedule linear, and x can move by 0.01 · iterations/2 in all.
+// where none are given they are 0.01 and follow the schedule linear, and x can move by 0.01 · iterations/2 in all. A
+// tolerance that ends a run is one of Adam's directions, not of gradients.
 // It needs a smooth lower level that is strongly convex in y, and there is no analysis of it. The state is x, y, z, the
 // two moments of each, and the powers of β₁ and β₂.
 type F2SAAdam struct {

@@ -119,9 +119,9 @@ var goldenRows = map[string]goldenRow{
 		ours: func(tr *trace) solvers.Algorithm {
 			return solvers.SRBA{Step: tr.inner(), OuterStep: tr.outer(), Period: tr.steps("period")}
 		},
-		differs: "the sign of v is that of the paper, which projects v, while the public code does not; directions are " +
-			"learned before a step and not after it, so that those of the file are the ones by which the variables " +
-			"have moved",
+		differs: "the sign of v is that of the paper, which projects v, while the public code does not; directions " +
+			"are learned before a step and not after it, so that those of the file are the ones by which the " +
+			"variables have moved",
 		also: func(tr *trace, _ solvers.Algorithm, m moment) map[string][]float64 {
 			return map[string][]float64{
 				"v": minus(m.now["v"]), "y_old": m.past["y"], "d_inner": m.move("y", tr.inner()),

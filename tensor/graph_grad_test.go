@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
 )
 
 // Contributions to disjoint ranges are joined, those that overlap added, whatever their order.
@@ -58,4 +60,29 @@ func TestDepends(t *testing.T) {
 	require.False(t, Depends(x.StopGradient().Add(y).Sum(), x), "no derivative passes")
 	require.False(t, Depends(Gather(y, x.ArgMax().Reshape(1)), x), "nor through an index")
 	require.True(t, Depends(Gather(y, x.ArgMax().Reshape(1)), y))
+}
+
+// The gradient of weights that two products read transposed is summed as it lies: by the second product, which adds
+// the first, and by no copy.
+func TestGradientOfTransposedWeights(t *testing.T) {
+	ex := newRef(t)
+	w, a, b := filled(t, ex, 5, 4), filled(t, ex, 6, 4), filled(t, ex, 6, 4)
+	weights := w.Node().T()
+	y := a.Node().MatMul(weights).Square().Sum().Add(b.Node().MatMul(weights).Square().Sum())
+	g := ex.Variable("g", Real, 5, 4)
+	f := compiled(t, ex, Update{g, Grad(y, w.Node())[0]})
+	var products int
+	for _, in := range f.Program().Code {
+		require.NotEqual(t, device.Copy, in.Op)
+		require.NotEqual(t, device.Map, in.Op)
+		if in.Op == device.Gemm {
+			products++
+		}
+	}
+	require.Equal(t, 4, products)
+	require.NoError(t, f.Run(1))
+	got, err := g.Read()
+	require.NoError(t, err)
+	separate := a.Node().MatMul(w.Node().T()).Square().Sum().Add(b.Node().MatMul(w.Node().T()).Square().Sum())
+	require.InDeltaSlice(t, values(t, ex, Grad(separate, w.Node())[0])[0], got, 1e-13)
 }

@@ -127,7 +127,8 @@ func WriteAlgorithms(ctx context.Context, w io.Writer, ex *tensor.Executor) erro
 	}
 	_, err := fmt.Fprint(w, `
 State: elements for p upper and q lower variables; np, nq, mp and mq are tables for n lower and m upper minibatches.
-∇G, ∇F: gradients of the lower and the upper objective; Hv, Cv: products with the lower Hessian and the mixed derivative.
+∇G, ∇F: gradients of the lower and the upper objective; Hv, Cv: products with the lower Hessian and the mixed
+derivative.
 A range is that of iterations that differ: series of random length, passes over all rows once a period.
 `)
 	return err
@@ -161,7 +162,11 @@ func WriteAlgorithm(ctx context.Context, w io.Writer, ex *tensor.Executor, entry
 	if needs.FixedBatches {
 		fmt.Fprintf(t, "minibatches\tfixed ones, because it keeps a table with an entry for each\n")
 	}
-	fmt.Fprintf(t, "\t\nsetting\tdefault\t\n")
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(t, "setting\tdefault\tmeaning")
 	for _, s := range settings {
 		value := s.Default
 		if s.Chosen {

@@ -14,6 +14,7 @@ import (
 	"bilevel/experiments/train"
 	"bilevel/models"
 	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/robust"
 )
 
@@ -60,19 +61,20 @@ func Defaults(set *data.Dataset) TrainConfig {
 	}
 	c.Examples = min(c.Examples, test)
 	if n < 5000 {
-		c.Model, c.Epochs, c.Batch = "mlp:128-128", 30, 32
+		c.Model, c.Epochs, c.Batch, c.LR = "mlp:128-128", 30, 32, 0.1
 	}
 	return c
 }
 
-// white is the value of a white pixel: that of the digits' counts, else 255 where any value is above 1.
+// white is the value of a white pixel: that of the digits' counts, 255 where values are whole and some are above 1,
+// else 1.
 func white(set *data.Dataset) float64 {
-	most := slices.Max(set.Train.Features)
+	broken := func(v float32) bool { return v != float32(math.Trunc(float64(v))) }
 	switch {
-	case most <= 1:
-		return 1
 	case set.Source == "embedded":
 		return 16
+	case slices.Max(set.Train.Features) <= 1 || slices.ContainsFunc(set.Train.Features, broken):
+		return 1
 	}
 	return 255
 }
@@ -130,7 +132,7 @@ func (c TrainConfig) check() error {
 	if err != nil {
 		return err
 	}
-	t := robust.Task{Model: net, Sampler: inOrder(max(1, c.Batch)), Eps: c.Eps, Optimizer: c.optimizer()}
+	t := robust.Task{Model: net, Sampler: problem.Epochs(max(1, c.Batch)), Eps: c.Eps, Optimizer: c.optimizer()}
 	_, unplanned := m.Plan(t)
 	return errors.Join(t.Check(), unplanned)
 }

@@ -205,6 +205,16 @@ func TestOverfitted(t *testing.T) {
 	require.Equal(t, -1, overfitted(curve([]float64{0.1, 0.4, 0.5, 0.1}, []float64{0.1, 0.3, 0.4, 0.1})), "untrained")
 }
 
+// The value of a white pixel where nobody says it.
+func TestWhite(t *testing.T) {
+	require.EqualValues(t, 16, white(digits(t)))
+	for want, values := range map[float64][]float32{1: {0, 0.5, 1}, 255: {0, 3, 200}} {
+		require.Equal(t, want, white(&data.Dataset{Train: &data.Set{Features: values}}))
+	}
+	broken := &data.Dataset{Train: &data.Set{Features: []float32{0, 1.5}, Labels: []int32{0, 0}, Dim: 1}}
+	require.ErrorContains(t, checkPixels(broken, white(broken)), "the value 1.5 in row 1 of the training images")
+}
+
 func TestRefuses(t *testing.T) {
 	set := digits(t)
 	for want, change := range map[string]func(*TrainConfig){

@@ -65,6 +65,9 @@ func Decode[A Named](a A, text []byte) (A, error) {
 		_, name, _ := strings.Cut(err.Error(), "unknown field ")
 		name = strings.Trim(name, `"`)
 		names := Fields(a)
+		if len(names) == 0 {
+			return none, fmt.Errorf("%s has no settings, and so no %q", a.Name(), name)
+		}
 		return none, fmt.Errorf("%s has no setting %q (there are %s)%s", a.Name(), name, strings.Join(names, ", "),
 			nearest.Hint(name, names))
 	case err != nil:

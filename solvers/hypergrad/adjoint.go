@@ -269,7 +269,7 @@ func (e *adjoint) fill(h *Hypergradient, stats [3]linear.Stats) (err error) {
 	return nil
 }
 
-// loose is the share of the first-order term by which its loosely solved systems may be off.
+// loose is added as a share of the first-order term, because what hides it is itself known from below only.
 const loose = 0.1
 
 // figure is the size of the error's first-order term with what the second order, the residuals of its systems and

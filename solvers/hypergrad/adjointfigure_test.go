@@ -59,11 +59,15 @@ func figureFamilies() []figureFamily {
 		return func(r *philox.Stream) []float64 { return normals(n, r, 1) }
 	}
 	all := []figureFamily{
-		closedFamily("fixed point", func(seed uint64) solvertest.Closed { return solvertest.NewFixedPoint(seed, 3, 5, 6) },
-			func(rtol float64) hypergrad.Method { return hypergrad.Root{Solver: linear.GMRES{RTol: rtol}} }, unit(3), anywhere),
+		closedFamily("fixed point", func(seed uint64) solvertest.Closed {
+			return solvertest.NewFixedPoint(seed, 3, 5, 6)
+		},
+			func(rtol float64) hypergrad.Method { return hypergrad.Root{Solver: linear.GMRES{RTol: rtol}} }, unit(3),
+			anywhere),
 		closedFamily("equations", func(seed uint64) solvertest.Closed {
 			return solvertest.NewEquality(seed, 3, 2, solvertest.Spectrum(6, 30))
-		}, func(rtol float64) hypergrad.Method { return hypergrad.KKT{Solver: linear.CG{RTol: rtol}} }, unit(3), anywhere),
+		}, func(rtol float64) hypergrad.Method { return hypergrad.KKT{Solver: linear.CG{RTol: rtol}} }, unit(3),
+			anywhere),
 		closedFamily("lasso", func(seed uint64) solvertest.Closed { return solvertest.NewLasso(seed, 20, 12, 9) },
 			func(rtol float64) hypergrad.Method { return hypergrad.Prox{Solver: linear.CG{RTol: rtol}, Step: 0.01} },
 			func(*philox.Stream) []float64 { return []float64{-2} },

@@ -17,8 +17,9 @@ type constrained struct {
 	rows                [][]float64
 	equality            []bool // c_i = 0
 	inequalities        int    // the first of the rows, for names
-	// What is nearer than distance counts as touching; constraint functions are measured in units of |E_i|. The force of
-	// a constraint, its multiplier, is worth a distance by the objective's curvature, and below noise it is rounding.
+	// What is nearer than distance counts as touching; constraint functions are measured in units of |E_i|. The force
+	// of a constraint, its multiplier, is worth a distance by the objective's curvature, and below noise it is
+	// rounding.
 	distance, curvature, noise float64
 	rank                       float64 // singular values below this share of 1 mean that unit rows depend on each other
 }
@@ -334,12 +335,12 @@ func some(names []string) string {
 // notes are sentences about what makes the derivative doubtful.
 func (f *face) notes() (out []string) {
 	if len(f.weak) > 0 {
-		out = append(out, fmt.Sprintf("Weakly active: %s. These constraints touch y with a multiplier of 0, so that h has "+
-			"one-sided derivatives only; this is the derivative without them.", some(f.weak)))
+		out = append(out, fmt.Sprintf("Weakly active: %s. These constraints touch y with a multiplier of 0, so that h "+
+			"has one-sided derivatives only; this is the derivative without them.", some(f.weak)))
 	}
 	if len(f.unsure) > 0 {
-		out = append(out, fmt.Sprintf("Not sure whether active: %s. The distance of y from it and its multiplier are about "+
-			"the same: solve the lower level further.", some(f.unsure)))
+		out = append(out, fmt.Sprintf("Not sure whether active: %s. The distance of y from it and its multiplier are "+
+			"about the same: solve the lower level further.", some(f.unsure)))
 	}
 	if len(f.wrong) > 0 {
 		out = append(out, fmt.Sprintf("The multiplier of %s has the wrong sign: y is not a minimizer, which the "+

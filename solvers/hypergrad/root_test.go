@@ -141,8 +141,8 @@ func TestRootOfLinearMap(t *testing.T) {
 	}
 }
 
-// checkFigure holds a figure against an error of which the first order is all: it is that, and at most as much again for
-// loose solves and for the second order that it allows for.
+// checkFigure holds a figure against an error of which the first order is all: it is that, and at most as much again
+// for loose solves and for the second order that it allows for.
 func checkFigure(t *testing.T, err float64, h *hypergrad.Hypergradient) {
 	t.Helper()
 	require.LessOrEqual(t, err, h.Error)
@@ -204,8 +204,8 @@ func TestRootRefuses(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.NewFixedPoint(5, 2, 3, 4))
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Root{Solver: linear.CG{RTol: 1e-6}}),
-		"is meant for matrices that are symmetric and positive definite, but the Jacobian ∂yR of a residual is a square "+
-			"matrix that need not be symmetric, for which it is wrong: take one of the class linear.General")
+		"is meant for matrices that are symmetric and positive definite, but the Jacobian ∂yR of a residual is a "+
+			"square matrix that need not be symmetric, for which it is wrong: take one of the class linear.General")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Root{}), "set the field Solver")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}}),
 		"Root is meant for residuals")
