@@ -113,7 +113,7 @@ type method struct {
 
 func (c EvalConfig) attacks() (list []method, err error) {
 	for _, name := range c.Attack {
-		of, err := adversary.Parse(name, c.Norm)
+		of, err := adversary.Parse(name)
 		if err != nil {
 			return nil, err
 		}
