@@ -59,7 +59,9 @@ set; --set gives a method's own settings. The methods are:
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of the descent")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cyclic)")
-	fs.Float64Var(&c.White, "white", 0, "the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, else 1)")
+	fs.Float64Var(&c.White, "white", 0,
+		"the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, "+
+			"else 1)")
 	fs.IntVar(&c.Examples, "examples", 0, "test rows that are evaluated at the end, the first ones (default 1000)")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps of the attack in that evaluation, each a quarter of --eps")
 	fs.IntVar(&c.Restarts, "restarts", 0, "random starts of that attack")

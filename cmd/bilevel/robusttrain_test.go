@@ -42,7 +42,7 @@ measures: [robust_acc, implicit]
 func TestRobustTrainRefuses(t *testing.T) {
 	inNewFolder(t)
 	for line, want := range map[string]string{
-		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.0313725?",
+		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.03",
 		"--eps -0.1":                     "wants a number from 0 to 1",
 		"--restarts 0":                   "--restarts 0: wants 1 to",
 		"--method fast-bet":              `did you mean "fast-bat"?`,
@@ -55,7 +55,8 @@ func TestRobustTrainRefuses(t *testing.T) {
 	} {
 		refused(t, bilevel("robust train "+line), exitUsage, want)
 	}
-	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4", "give the value of a white")
+	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4",
+		"give the value of a white pixel")
 	refused(t, bilevel("robust tain"), exitUsage, `did you mean "train"?`)
 	require.Contains(t, bilevel("robust").stdout, "Train a classifier against perturbations")
 }
