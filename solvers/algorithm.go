@@ -10,6 +10,7 @@ import (
 	"bilevel/internal/philox"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // Algorithm is a way to solve a problem: a plain struct, given by value, whose fields are its settings. Its state has
@@ -169,10 +170,38 @@ func start(b *problem.Bound, zeros ...string) []engine.Array {
 	return state
 }
 
-// slope is a vector of x's size that starts at zero, "gx", in which an iteration keeps a direction of x. What goes
-// wrong there reaches x in the same iteration.
-func slope(b *problem.Bound) engine.Array {
-	return engine.Array{Name: "gx", Values: make([]float64, b.Upper.Start.Size()), Unwatched: true}
+// ofX is a vector of x's size that starts at zero, for a direction of x or an average of some. What goes wrong there
+// reaches x in the same iteration.
+func ofX(b *problem.Bound, name string) engine.Array {
+	return engine.Array{Name: name, Zeros: b.Upper.Start.Size(), Unwatched: true}
+}
+
+// upperSlope keeps ∇xF from the phase that computes it to the one that moves x, as the state's vector "gx". Where F
+// does not depend on x itself there is no such vector, and x changes only where its product with C does.
+type upperSlope bool
+
+func slopeOf(b *problem.Bound) upperSlope { return upperSlope(upperUsesX(b)) }
+
+func (u upperSlope) state(b *problem.Bound) []engine.Array {
+	if !u {
+		return nil
+	}
+	return []engine.Array{ofX(b, "gx")}
+}
+
+func (u upperSlope) keep(s *engine.State, f *problem.Point) {
+	if u {
+		s.Set("gx", f.GradX())
+	}
+}
+
+// step is x - rate (∇xF - cv).
+func (u upperSlope) step(s *engine.State, rate, cv *tensor.Node) *tensor.Node {
+	x := s.Get("x").Add(rate.Mul(cv))
+	if u {
+		x = x.Sub(rate.Mul(s.Get("gx")))
+	}
+	return x
 }
 
 // field is a setting by its name in configuration files.

@@ -154,6 +154,7 @@ func (a VPBGD) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 
 // Defaults of the variance-reduced algorithms leave the schedule alone: they converge with constant steps.
 func (a SABA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Start = cmp.Or(a.Start, "zero")
 	err := steps(scale, &a.Step, &a.OuterStep)
 	return a, err
 }
@@ -164,6 +165,7 @@ func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 }
 
 func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Memory = cmp.Or(a.Memory, "true")
 	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
 	chosen := a.Step == 0
 	err := steps(scale, &a.Step, &a.OuterStep)
@@ -172,7 +174,7 @@ func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 }
 
 func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3)
+	a.Terms, a.InnerSteps, a.Variant = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3), cmp.Or(a.Variant, "paper")
 	chosen := a.Step == 0
 	err := steps(scale, &a.Step, &a.OuterStep)
 	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))

@@ -119,9 +119,9 @@ var goldenRows = map[string]goldenRow{
 		ours: func(tr *trace) solvers.Algorithm {
 			return solvers.SRBA{Step: tr.inner(), OuterStep: tr.outer(), Period: tr.steps("period")}
 		},
-		differs: "the sign of v is that of the paper, which projects v, while the public code does not; directions are " +
-			"learned before a step and not after it, so that those of the file are the ones by which the variables " +
-			"have moved",
+		differs: "the sign of v is that of the paper, which projects v, while the public code does not; directions " +
+			"are learned before a step and not after it, so that those of the file are the ones by which the " +
+			"variables have moved",
 		also: func(tr *trace, _ solvers.Algorithm, m moment) map[string][]float64 {
 			return map[string][]float64{
 				"v": minus(m.now["v"]), "y_old": m.past["y"], "d_inner": m.move("y", tr.inner()),
@@ -151,7 +151,7 @@ var goldenRows = map[string]goldenRow{
 	"SUSTAIN": {
 		ours: func(tr *trace) solvers.Algorithm {
 			return solvers.SUSTAIN{Step: tr.inner(), OuterStep: tr.outer(), NeumannStep: tr.inner(),
-				Terms: tr.steps("n_hia_steps"), Momentum: tr.number("eta"), Schedule: "cbrt", Memory: tr.text("memory")}
+				Terms: tr.steps("n_hia_steps"), Momentum: tr.number("eta"), Memory: tr.text("memory")}
 		},
 		differs: "with memory zero the directions and the point before begin as zero vectors, so that the first " +
 			"directions are no gradients; memory true is what the algorithm here does",

@@ -96,3 +96,28 @@ func TestProjectedTraces(t *testing.T) {
 	}
 	require.Equal(t, 0.5, y)
 }
+
+// V-PBGD projects x, y and z.
+func TestProjectedPenalty(t *testing.T) {
+	const n = 12
+	p := boxed(0.4, 10)
+	p.Lower.Start, p.Lower.Set = problem.Vector(0.9), problem.Box{Lo: 0.5, Hi: 2}
+	e := begin(t, executor(t), p, solvers.VPBGD{YStep: 0.1, ZStep: 0.3, OuterStep: 0.6, Penalty: 2, Begin: 0.5,
+		Ramp: 4, InnerSteps: 2}, n, 0)
+	onto := func(lo, hi, v float64) float64 { return min(hi, max(lo, v)) }
+	x, y, z := 1.0, 0.9, 0.9
+	for k := range n {
+		step(t, e, k, 1)
+		gamma := min(2, 0.5+1.5/4*float64(k))
+		s := min(1, 1/(gamma+1e-8))
+		for range 2 {
+			z = onto(0.5, 2, z-0.3*(z-x))
+		}
+		x, y = onto(0.4, 10, x-0.6*s*gamma*((x-y)-(x-z))), onto(0.5, 2, y-0.1*s*(y+1+gamma*(y-x)))
+		for i, a := range arrays(t, e) {
+			require.InDelta(t, []float64{x, y, z}[i], a[0], 1e-14, "iteration %d, array %d", k, i)
+		}
+	}
+	require.Equal(t, 0.5, y)
+	require.Equal(t, 0.5, z)
+}

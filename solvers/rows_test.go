@@ -82,7 +82,7 @@ func rowsByName(t *testing.T) map[string]row {
 		"sustain": {
 			solvers.SUSTAIN{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
 			solvers.SUSTAIN{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
-			solvers.SUSTAIN{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, Schedule: "constant"}, 1,
+			solvers.SUSTAIN{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, Exponent: -1}, 1,
 		},
 		"ttsa": {
 			solvers.TTSA{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Delay: 5},

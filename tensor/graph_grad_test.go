@@ -49,6 +49,19 @@ func TestDerivativesByNodes(t *testing.T) {
 	require.Equal(t, [][]float64{{1, 4}, {1, 2}}, both, "each stands for itself: x no longer acts through h")
 }
 
+// Depends sees a path of differentiable operations, and only such a path.
+func TestDepends(t *testing.T) {
+	ex := newRef(t)
+	x, y := ex.Variable("x", Real, 2).Node(), ex.Variable("y", Real, 2).Node()
+	product := x.Mul(y).Sum()
+	require.True(t, Depends(product, x))
+	require.True(t, Depends(product, product))
+	require.False(t, Depends(y.Exp().Sum(), x))
+	require.False(t, Depends(x.StopGradient().Add(y).Sum(), x), "no derivative passes")
+	require.False(t, Depends(Gather(y, x.ArgMax().Reshape(1)), x), "nor through an index")
+	require.True(t, Depends(Gather(y, x.ArgMax().Reshape(1)), y))
+}
+
 // The gradient of weights that two products read transposed is summed as it lies: by the second product, which adds
 // the first, and by no copy.
 func TestGradientOfTransposedWeights(t *testing.T) {

@@ -99,6 +99,14 @@ def linear(w, l, x, y):
     return jax.vjp(lambda w, l: grad_w(w, l, x, y), w, l)
 
 
+def pair(f):
+    """f at two points on the same batch: XLA makes one product of their two."""
+    def both(one, two, *shared):
+        out = jax.vmap(lambda at: f(*at, *shared))(jax.tree.map(lambda *a: jnp.stack(a), one, two))
+        return jax.tree.map(lambda a: a[0], out), jax.tree.map(lambda a: a[1], out)
+    return both
+
+
 def series(w, l, x, y, b, terms, step):
     """step times the sum of (I - step H)^q b for q = 0 .. terms, the gradient, and v -> (H v, C v)."""
     g, pull = linear(w, l, x, y)
@@ -220,19 +228,26 @@ class Cleaning:
         return jax.lax.scan(one, (zero(), zero(), begin(), zeros()), (batches(1, 1), average))[0][:3]
 
     def saba(self):
-        swap = lambda table, i, fresh: (table[i], jax.lax.dynamic_update_index_in_dim(table, fresh, i, 0))
-
-        def one(c, ij):
+        def one(c, at):
             w, v, lam, tg, th, tf, tc, mw, mv = c
+            ij, once = at
             i, j = ij[0][0], ij[1][0]
+
+            # XLA copies a whole table in each iteration unless the old entry is read in a loop of its own, which it
+            # cannot fuse with what follows, and the new one depends on it.
+            def swap(table, i, fresh):
+                body = lambda _: (False, jax.lax.dynamic_index_in_dim(table, i, 0, False))
+                _, old = jax.lax.while_loop(lambda c: c[0], body, (once, zero()))
+                change = fresh - old
+                return change, jax.lax.dynamic_update_index_in_dim(table, old + change, i, 0)
+
             l, x, y = self.low(lam, i)
             g, pull = linear(w, l, x, y)
             hv, cv = pull(v)
             f = grad_f(w, *self.up(j))
-            og, tg = swap(tg, i, g)
-            oh, th = swap(th, i, hv)
-            of, tf = swap(tf, j, f)
-            dg, dh, df = g - og, hv - oh, f - of
+            dg, tg = swap(tg, i, g)
+            dh, th = swap(th, i, hv)
+            df, tf = swap(tf, j, f)
             w, mw = w - 0.01 * (dg + mw), mw + dg / NB
             v, mv = v - 0.01 * (dh - df + mv), mv + dh / NB - df / MB
             lam = lam + 10 / NB * tc
@@ -241,7 +256,7 @@ class Cleaning:
 
         tables = [jnp.zeros((n, D, K), jnp.float32) for n in (NB, NB, MB)]
         start = (zero(), zero(), begin(), *tables, zeros(), zero(), zero())
-        return jax.lax.scan(one, start, batches(1, 1))[0][:3]
+        return jax.lax.scan(one, start, (batches(1, 1), np.ones(LOOPS, bool)))[0][:3]
 
     def periods(self, full, one, start, at):
         """A full pass and then PERIOD iterations, again and again."""
@@ -257,10 +272,10 @@ class Cleaning:
         def one(c, ij):
             w, v, lam, dw, dv, dl = c
             i = ij[0][0]
-            held = self.up(ij[1][0])
-            old = self.directions(w, v, *self.low(lam, i), held)
+            l, x, y = self.low(lam, i)
+            before = w, v, l
             w, v, lam = w - 0.1 * dw, v - 0.1 * dv, lam - 10 * dl
-            new = self.directions(w, v, *self.low(lam, i), held)
+            old, new = pair(self.directions)(before, (w, v, rows(lam, i)), x, y, self.up(ij[1][0]))
             dl = put(dl, i, rows(dl, i) - (new[2] - old[2]))
             return (w, v, lam, dw + (new[0] - old[0]), dv + (new[1] - old[1]), dl), None
 
@@ -279,19 +294,22 @@ class Cleaning:
         def one(c, at):
             w, lam, h, d, w0, lam0, _ = c
             n, o, j, keep, step = at
-            i, held = lower[o], self.up(j)
-            h = grad_w(w, *self.low(lam, i)) + keep * (h - grad_w(w0, *self.low(lam0, i)))
 
-            def factor(q, uu):
-                i = lower[o + 1 + q]
-                hv = lambda w, lam, u: u - 0.01 * linear(w, *self.low(lam, i))[1](u)[0]
-                return hv(w, lam, uu[0]), hv(w0, lam0, uu[1])
+            def at_both(f, i, u, u0):
+                l, x, y = self.low(lam, i)
+                return pair(f)((w, l, u), (w0, rows(lam0, i), u0), x, y)
 
-            u, u0 = jax.lax.fori_loop(0, n, factor, (grad_f(w, *held), grad_f(w0, *held)))
+            g, g0 = at_both(lambda w, l, _, x, y: grad_w(w, l, x, y), lower[o], w, w0)
+            h = g + keep * (h - g0)
+            times = lambda w, l, u, x, y: u - 0.01 * linear(w, l, x, y)[1](u)[0]
+            cross = lambda w, l, v, x, y: linear(w, l, x, y)[1](v)[1]
+            u = pair(lambda w, held: grad_f(w, *held))((w,), (w0,), self.up(j))
+            u, u0 = jax.lax.fori_loop(0, n, lambda q, u: at_both(times, lower[o + 1 + q], *u), u)
             v, v0 = TERMS * 0.01 * u, TERMS * 0.01 * u0
             i = lower[o + 1 + n]
+            cv, cv0 = at_both(cross, i, v, v0)
             d = keep * d
-            d = put(d, i, rows(d, i) - self.cross(w, lam, i, v) + keep * self.cross(w0, lam0, i, v0))
+            d = put(d, i, rows(d, i) - cv + keep * cv0)
             return (w - 0.1 * step * h, lam - 10 * step * d, h, d, w, lam, v), None
 
         start = (zero(), begin(), zero(), zeros(), zero(), begin(), zero())
@@ -314,16 +332,16 @@ class Cleaning:
         def one(c, ij):
             w, h, lam, d = c
             i, held = ij[0][0], self.up(ij[1][0])
-            old = estimate(w, *self.low(lam, i), held)
+            l, x, y = self.low(lam, i)
             lam = lam - 10 * d
-            h, d = follow(h, d, i, old, estimate(w, *self.low(lam, i), held))
+            h, d = follow(h, d, i, *pair(estimate)((w, l), (w, rows(lam, i)), x, y, held))
 
             def move(c, ij):
                 w, h, d = c
-                i, held = ij
-                low, held = self.low(lam, i), self.up(held)
+                i, j = ij
+                l, x, y = self.low(lam, i)
                 next = w - 0.01 * h
-                h, d = follow(h, d, i, estimate(w, *low, held), estimate(next, *low, held))
+                h, d = follow(h, d, i, *pair(estimate)((w, l), (next, l), x, y, self.up(j)))
                 return (next, h, d), None
 
             (w, h, d), _ = jax.lax.scan(move, (w, h, d), (ij[0][1:], ij[1][1:]))
@@ -339,7 +357,8 @@ class Cleaning:
                 w, z = c
                 low = self.low(lam, ij[0])
                 f = grad_f(w, *self.up(ij[1]))
-                return (w - 0.001 * (f + 10 * grad_w(w, *low)), z - 0.01 * grad_w(z, *low)), None
+                gw, gz = pair(grad_w)((w,), (z,), *low)
+                return (w - 0.001 * (f + 10 * gw), z - 0.01 * gz), None
 
             (w, z), _ = jax.lax.scan(body, (w, z), (ij[0][:10], ij[1][:10]))
             i = ij[0][10]
@@ -369,8 +388,9 @@ class Cleaning:
                 w, z, mw, sw, mz, sz = c
                 i, j, (c1, c2) = at
                 low = self.low(lam, i)
-                dw, mw, sw = adam(grad_f(w, *self.up(j)) + 10 * grad_w(w, *low), mw, sw, c1, c2)
-                dz, mz, sz = adam(grad_w(z, *low), mz, sz, c1, c2)
+                gw, gz = pair(grad_w)((w,), (z,), *low)
+                dw, mw, sw = adam(grad_f(w, *self.up(j)) + 10 * gw, mw, sw, c1, c2)
+                dz, mz, sz = adam(gz, mz, sz, c1, c2)
                 return (w - 0.001 * dw, z - 0.001 * dz, mw, sw, mz, sz), None
 
             at = (ij[0][:10], ij[1][:10], steps(10))
