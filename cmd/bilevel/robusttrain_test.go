@@ -10,7 +10,7 @@ import (
 // flags, from the configuration beside the results and from a table's recipe, and all three give the same run.
 func TestRobustTrain(t *testing.T) {
 	inNewFolder(t)
-	const quick = "robust train --quiet --json --model mlp:12 --train 300 --val 100 --epochs 2 --examples 50 "
+	const quick = "robust train --quiet --json --model mlp:12 --train 300 --val 100 --epochs 2 --n-examples 50 "
 	first := untimed(t, bilevel(quick+"--method fast-bat-official --set step=20 --seed 4 --out a"))
 	require.Equal(t, "Linf", first["threat_model"])
 	require.EqualValues(t, 50, first["n_examples"])
@@ -20,7 +20,7 @@ func TestRobustTrain(t *testing.T) {
 	writeFiles(t, ".", map[string][]byte{"study.yaml": []byte(`
 title: one method beside its control
 experiment: robust train
-settings: {data: digits, model: mlp:12, train: 300, val: 100, epochs: 2, examples: 50}
+settings: {data: digits, model: mlp:12, train: 300, val: 100, epochs: 2, n_examples: 50}
 methods:
   fast-bat-official: {method: fast-bat-official, step: 20}
   fast-bat-no-implicit: {method: fast-bat-no-implicit, step: 20}
