@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"experiments/table": {"experiments", "data", "tensor"},
 	"solvers":           {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
 	"solvers/minimize":  {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},
-	"solvers/hypergrad": {"solvers/linear", "solvers/problem", "models/params", "tensor"},
+	"solvers/hypergrad": {"solvers/linear", "solvers/minimize", "solvers/problem", "models/params", "tensor"},
 	"solvers/prune": {"solvers/engine", "solvers/linear", "solvers/minimize", "solvers/problem", "models/params",
 		"tensor"},
 	"solvers/engine":     {"solvers/problem", "models/params", "tensor"},

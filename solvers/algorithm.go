@@ -49,6 +49,20 @@ func (r Run) falling(name string, step, exponent float64, s engine.Schedule) eng
 	}}
 }
 
+// growing is a number that begins at start and grows by growth/(k+1)^exponent with iteration k.
+func growing(name string, start, growth, exponent float64) engine.Rate {
+	if exponent == 0 {
+		return engine.Rate{Name: name, At: func(k int) float64 { return start + float64(k)*growth }}
+	}
+	at := []float64{start} // in iteration 0, 1, …
+	return engine.Rate{Name: name, At: func(k int) float64 {
+		for i := len(at); i <= k; i++ {
+			at = append(at, at[i-1]+growth*math.Pow(float64(i), -exponent))
+		}
+		return at[k]
+	}}
+}
+
 // draw is a number below limit, uniform, that iteration k draws: a function of seed and k, so that a run can be resumed
 // anywhere.
 func (r Run) draw(k, limit int) int {
@@ -149,6 +163,12 @@ func start(b *problem.Bound, zeros ...string) []engine.Array {
 	return state
 }
 
+// slope is a vector of x's size that starts at zero, "gx", in which an iteration keeps a direction of x. What goes wrong
+// there reaches x in the same iteration.
+func slope(b *problem.Bound) engine.Array {
+	return engine.Array{Name: "gx", Values: make([]float64, b.Upper.Start.Size()), Unwatched: true}
+}
+
 // field is a setting by its name in configuration files.
 type field struct {
 	name  string
@@ -164,6 +184,32 @@ func checkSteps(algorithm string, s engine.Schedule, fields ...field) error {
 	}
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("%s: %w", algorithm, err)
+	}
+	return nil
+}
+
+// count is a number of steps by its name in configuration files.
+type count struct {
+	name  string
+	value int
+}
+
+// checkCounts refuses numbers of steps below 1.
+func checkCounts(algorithm string, counts ...count) error {
+	for _, c := range counts {
+		if c.value < 1 {
+			return fmt.Errorf("%s: %s is %d: wants at least 1", algorithm, c.name, c.value)
+		}
+	}
+	return nil
+}
+
+// checkNonNegative refuses settings that may be zero but not negative, and those that are not finite.
+func checkNonNegative(algorithm string, fields ...field) error {
+	for _, f := range fields {
+		if !(f.value >= 0) || math.IsInf(f.value, 0) {
+			return fmt.Errorf("%s: %s is %g: wants a finite number from 0 on", algorithm, f.name, f.value)
+		}
 	}
 	return nil
 }

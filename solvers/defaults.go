@@ -4,33 +4,111 @@ import (
 	"cmp"
 	"reflect"
 	"strings"
+
+	"bilevel/solvers/engine"
 )
 
-// Defaults chooses both steps where they are missing, and then a schedule that falls.
-func (a SOBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+// choose fills in the step sizes of both levels where they are missing, and then a schedule that falls.
+func choose(scale func() (Scale, error), inner, outer *float64, schedule *engine.Schedule) error {
+	if *inner != 0 && *outer != 0 {
+		return nil
+	}
+	s, err := scale()
+	if err != nil {
+		return err
+	}
+	*inner, *outer, *schedule = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer), cmp.Or(*schedule, "linear")
+	return nil
+}
+
+func (a AIDBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.InnerSteps, a.CGSteps = cmp.Or(a.InnerSteps, 10), cmp.Or(a.CGSteps, 10)
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	return a, err
+}
+
+func (a ALSET) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 1)
+	chosen := a.Step == 0
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
+}
+
+// neumannStep is 1/L where the step of y was chosen, which is half of that, and else the step of y.
+func neumannStep(inner float64, chosen bool) float64 {
+	if chosen {
+		return 2 * inner
+	}
+	return inner
+}
+
+func (a AmIGO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.InnerSteps = cmp.Or(a.InnerSteps, 10)
+	a.VSteps = cmp.Or(a.VSteps, a.InnerSteps)
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	a.VStep = cmp.Or(a.VStep, a.Step)
+	return a, err
+}
+
+// Defaults takes a longer step of x than other algorithms: y has the one direction ∇q in which it follows x, so that the
+// pair goes slowly, and |λ∇q| is bounded, so that it does not diverge.
+func (a BOME) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.InnerSteps, a.Eta = cmp.Or(a.InnerSteps, 10), cmp.Or(a.Eta, 0.5)
+	a.Phi, a.Epsilon = cmp.Or(a.Phi, "grad_norm"), cmp.Or(a.Epsilon, 1e-8)
 	if a.Step == 0 || a.OuterStep == 0 {
 		s, err := scale()
 		if err != nil {
 			return nil, err
 		}
-		a.Step, a.OuterStep = cmp.Or(a.Step, s.Inner), cmp.Or(a.OuterStep, s.Outer)
+		a.Step = cmp.Or(a.Step, s.Inner)
+		a.OuterStep = cmp.Or(a.OuterStep, min(10*s.Outer, s.Gap))
 		a.Schedule = cmp.Or(a.Schedule, "linear")
 	}
+	a.ZStep = cmp.Or(a.ZStep, a.Step)
 	return a, nil
 }
 
+// Defaults keeps the step of y such that y moves at the pace of z.
 func (a F2SA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Multiplier, a.InnerSteps = cmp.Or(a.Multiplier, 10), cmp.Or(a.InnerSteps, 10)
+	err := choose(scale, &a.ZStep, &a.OuterStep, &a.Schedule)
+	a.YStep = cmp.Or(a.YStep, a.ZStep/a.Multiplier)
+	return a, err
+}
+
+// Defaults knows no scale: the steps are lengths in units of the variables.
+func (a F2SAAdam) Defaults(func() (Scale, error)) (Algorithm, error) {
 	if a.ZStep == 0 || a.OuterStep == 0 {
-		s, err := scale()
-		if err != nil {
-			return nil, err
-		}
-		a.ZStep, a.OuterStep = cmp.Or(a.ZStep, s.Inner), cmp.Or(a.OuterStep, s.Outer)
+		a.ZStep, a.OuterStep = cmp.Or(a.ZStep, 0.01), cmp.Or(a.OuterStep, 0.01)
 		a.Schedule = cmp.Or(a.Schedule, "linear")
 	}
-	a.YStep = cmp.Or(a.YStep, a.ZStep/a.Multiplier) // y then moves at the pace of z
+	a.YStep, a.Multiplier, a.InnerSteps = cmp.Or(a.YStep, a.ZStep), cmp.Or(a.Multiplier, 10), cmp.Or(a.InnerSteps, 10)
+	a.Beta1, a.Beta2, a.Epsilon = cmp.Or(a.Beta1, 0.9), cmp.Or(a.Beta2, 0.99), cmp.Or(a.Epsilon, 1e-8)
 	return a, nil
+}
+
+func (a ITDBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.InnerSteps = cmp.Or(a.InnerSteps, 10)
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	return a, err
+}
+
+// Defaults takes half the step of x that SOBA takes, because x sees the average later than its directions.
+func (a MASOBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Average = cmp.Or(a.Average, 0.1)
+	chosen := a.OuterStep == 0
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	if chosen {
+		a.OuterStep /= 2
+	}
+	return a, err
+}
+
+// Defaults chooses both steps where they are missing, and then a schedule that falls.
+func (a SOBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
+	return a, err
 }
 
 func (a StocBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
@@ -71,12 +149,8 @@ func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, nil
 }
 
-// Defaults of SUSTAIN: steps that are chosen suit constant ones, which the paper's schedule would make too small at once.
 func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	if a.Step == 0 || a.OuterStep == 0 {
-		a.Schedule = cmp.Or(a.Schedule, "linear")
-	}
-	a.Terms, a.Momentum, a.Schedule = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Schedule, "cbrt")
+	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
 	series := a.Step == 0 && a.NeumannStep == 0
 	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
 		return nil, err
@@ -95,6 +169,33 @@ func steps(scale func() (Scale, error), inner, outer *float64) error {
 	s, err := scale()
 	*inner, *outer = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer)
 	return err
+}
+
+// Defaults adds no schedule to the steps that it chooses, because they fall anyway.
+func (a TTSA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Terms, a.Exponent, a.OuterExponent = cmp.Or(a.Terms, 10), cmp.Or(a.Exponent, 0.4), cmp.Or(a.OuterExponent, 0.6)
+	a.Delay = cmp.Or(a.Delay, 100)
+	chosen, schedule := a.Step == 0, a.Schedule
+	err := choose(scale, &a.Step, &a.OuterStep, &schedule)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
+}
+
+// Defaults takes a step of x that is γ times that of other algorithms, because s_k divides it by γ again, but no longer
+// than the penalty's curvature in x allows.
+func (a VPBGD) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Penalty, a.InnerSteps = cmp.Or(a.Penalty, 10), cmp.Or(a.InnerSteps, 1)
+	if a.ZStep == 0 || a.OuterStep == 0 {
+		s, err := scale()
+		if err != nil {
+			return nil, err
+		}
+		a.ZStep = cmp.Or(a.ZStep, s.Inner)
+		a.OuterStep = cmp.Or(a.OuterStep, min(s.Outer*max(1, a.Penalty), s.Gap))
+		a.Schedule = cmp.Or(a.Schedule, "linear")
+	}
+	a.YStep = cmp.Or(a.YStep, a.ZStep)
+	return a, nil
 }
 
 // shrink makes the step sizes that were chosen here smaller: those that a leaves at zero and that chosen has. ok is

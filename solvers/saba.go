@@ -9,9 +9,9 @@ import (
 )
 
 // SABA is SOBA with the variance reduction of SAGA (Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022, "A framework for
-// bilevel optimization that enables stochastic and global variance reduction algorithms", section 2.3). Each of the five
-// quantities of SOBA's directions has a table with its last value for every fixed minibatch. With φ_i the quantity on
-// minibatch i, T_i its entry, and n minibatches,
+// bilevel optimization that enables stochastic and global variance reduction algorithms", section 2.3). Each of the
+// five quantities of SOBA's directions has a table with its last value for every fixed minibatch. With φ_i the quantity
+// on minibatch i, T_i its entry, and n minibatches,
 //
 //	S(φ) = φ_i - T_i + (1/n) Σ_j T_j,   then T_i = φ_i
 //
@@ -31,8 +31,8 @@ import (
 // depend on x itself, there is no table of ∇xF. Tables start at zero or from a pass over all minibatches, see Start. A
 // mean is kept by adding changes, so that rounding adds up in it like the square root of the number of iterations.
 //
-// Running statistics move once an iteration, with the pass of ξ. An iteration costs what one of SOBA costs: one gradient
-// of each objective, one product with H and one with C, which share their passes.
+// Running statistics move once an iteration, with the pass of ξ. An iteration costs what one of SOBA costs: one
+// gradient of each objective, one product with H and one with C, which share their passes.
 type SABA struct {
 	Step      float64         `json:"step"`       // ρ; 0: chosen at the start values, see Defaults
 	OuterStep float64         `json:"outer_step"` // γ; 0: chosen at the start values

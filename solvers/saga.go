@@ -13,8 +13,8 @@ type table struct {
 	name        string
 	side        problem.Side
 	slots, size int
-	// byRow says that a value is zero outside the entries of its minibatch's rows, and that no row is in two minibatches
-	// (problem.WeightPerRow). Then one vector of all entries holds what slots × size numbers would.
+	// byRow says that a value is zero outside the entries of its minibatch's rows, and that no row is in two
+	// minibatches (problem.WeightPerRow). Then one vector of all entries holds what slots × size numbers would.
 	byRow bool
 }
 

@@ -20,6 +20,7 @@ import (
 type Scale struct {
 	Inner float64 // of the lower variable
 	Outer float64 // of the upper variable
+	Gap   float64 // of the upper variable on the gap G(x,y) - min over z of G(x,z) with y held constant
 }
 
 // Step sizes where none are given. They are a rule of thumb, made to end well rather than fast; whoever tunes them on
@@ -27,6 +28,7 @@ type Scale struct {
 //
 //	Inner = 1/(2L),  L the largest eigenvalue of H on a minibatch (the largest of three)
 //	Outer = the smallest of  1/(2 L_h),  2 Inner/m  and  r/|g|
+//	Gap   = 1/(2 L_q),  L_q the largest eigenvalue of C H⁻¹ Cᵀ, the Hessian in x of the gap at its minimizer
 //
 // g is the hypergradient after some steps of gradient descent on the lower level. L_h is how much it changes along
 // itself, measured between x and the point at the distance r = (|x| + √n)/10 from it, a tenth of the size of the n
@@ -79,6 +81,10 @@ func measure(ctx context.Context, b *problem.Bound, seed uint64) (s Scale, err e
 	}
 	if math.IsInf(s.Outer, 0) {
 		s.Outer = s.Inner // the hypergradient vanishes at the start: nothing is known about its scale
+	}
+	s.Gap = math.Inf(1)
+	if h.gap > 0 {
+		s.Gap = 1 / (2 * h.gap)
 	}
 	return s, nil
 }
@@ -182,6 +188,7 @@ type slopes struct {
 	longest   float64 // the step whose move is r long; +Inf where the hypergradient vanishes
 	lipschitz float64 // L_h; 0 where the hypergradient vanishes
 	lag       float64 // m; 0 where it vanishes
+	gap       float64 // L_q; 0 where it vanishes
 }
 
 // hypergradient looks at ∇h near the lower minimizer: at the start value of x, and at a move along -∇h away from it.
@@ -228,7 +235,7 @@ func (m *probe) hypergradient(step float64) (h slopes, err error) {
 		}
 		return gradient.Read()
 	}
-	lag := m.lag(system, at, x, y, gradient, v)
+	lag, gap := m.lag(system, at, x, y, gradient, v)
 	if err := m.scope.Err(); err != nil {
 		return h, err
 	}
@@ -242,6 +249,9 @@ func (m *probe) hypergradient(step float64) (h slopes, err error) {
 		return h, nil
 	}
 	if h.lag, err = lag(); err != nil {
+		return h, err
+	}
+	if h.gap, err = gap(); err != nil {
 		return h, err
 	}
 	h.longest = reach * (floats.Norm(m.b.Upper.Start.Flat, 2) + math.Sqrt(float64(n))) / size
@@ -278,10 +288,11 @@ func (m *probe) solve(system linear.System, programs ...*tensor.Function) error 
 	return nil
 }
 
-// lag prepares the measurement of m at x, y and v, where direction [n] holds the vector that the powers of M begin
-// with; see above for what m is. Each program takes the solution of the system that the one before it has set up.
+// lag prepares the measurements of m and L_q at x, y and v, where direction [n] holds the vector that the powers of M,
+// and after them those of C H⁻¹ Cᵀ, begin with; see above for what they are. Each program takes the solution of the
+// system that the one before it has set up.
 func (m *probe) lag(system linear.System, at func(problem.Side) *problem.Point, x, y, direction, v *tensor.Variable,
-) func() (float64, error) {
+) (lag, gap func() (float64, error)) {
 	rhs, solution := system.RHS(), system.Solution().Node()
 	vector := func(name string) *tensor.Variable { return m.scope.Variable("probe "+name, tensor.Real, y.Size()) }
 	moveY, moveV, s, size := vector("move of y"), vector("move of v"), vector("lag of y"), m.scope.Number("probe lag")
@@ -319,12 +330,19 @@ func (m *probe) lag(system linear.System, at func(problem.Side) *problem.Point, 
 			return []tensor.Update{{Var: size, Value: off.Norm()}, {Var: direction, Value: off}}
 		}),
 	}
-	return func() (float64, error) {
-		for range lagSteps {
-			if err := m.solve(system, programs...); err != nil {
-				return 0, err
+	curvature := m.program("the curvature of the gap", func() []tensor.Update {
+		c := at(problem.Lower).Cross(solution)
+		return []tensor.Update{{Var: size, Value: c.Norm()}, {Var: direction, Value: c}}
+	})
+	powers := func(programs ...*tensor.Function) func() (float64, error) {
+		return func() (float64, error) {
+			for range lagSteps {
+				if err := m.solve(system, programs...); err != nil {
+					return 0, err
+				}
 			}
+			return size.Number()
 		}
-		return size.Number()
 	}
+	return powers(programs...), powers(programs[0], curvature)
 }

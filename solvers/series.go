@@ -52,5 +52,36 @@ func (s series) phase(name string, r Run, places ...factors) engine.Phase {
 	}
 }
 
+// iteration is the phases of an iteration that takes inner steps on y, each with a new lower minibatch, estimates v at
+// the new y by the series on b = ∇yF(x,y;ζ), and moves x by ∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v. They use the state's vectors
+// x, y, v, which holds b and its products meanwhile, and gx, which keeps ∇xF until x moves, and the rates "inner" and
+// "outer". Running statistics move with the inner steps.
+func (s series) iteration(name string, r Run, innerSteps int) []engine.Phase {
+	lower, upper := []engine.Draw{{Of: problem.Lower}}, []engine.Draw{{Of: problem.Upper}}
+	inner := func(it *engine.Iteration, s *engine.State) {
+		y := s.Get("y")
+		g := it.Lower(s.Get("x"), y, it.Batch("lower"))
+		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
+		it.Commit(g)
+	}
+	begin := func(it *engine.Iteration, s *engine.State) {
+		f := it.Upper(s.Get("x"), s.Get("y"), it.Batch("upper"))
+		s.Set("v", f.GradY())
+		s.Set("gx", f.GradX())
+	}
+	outer := func(it *engine.Iteration, state *engine.State) {
+		x, v := state.Get("x"), s.sum(state.Get("v"))
+		slope := state.Get("gx").Sub(it.Lower(x, state.Get("y"), it.Batch("lower")).Cross(v))
+		state.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(slope)), it.All(problem.Upper)))
+		state.Set("v", v)
+	}
+	return []engine.Phase{
+		{Name: name + " inner", Repeat: func(int) int { return innerSteps }, Draws: lower, Build: inner},
+		{Name: name + " gradient", Draws: upper, Build: begin},
+		s.phase(name+" series", r, factors{"x", "y", "v"}),
+		{Name: name + " outer", Draws: lower, Build: outer},
+	}
+}
+
 // sum is v, of what the factors have left in u.
 func (s series) sum(u *tensor.Node) *tensor.Node { return u.Scale(float64(s.terms) * s.step) }

@@ -10,8 +10,8 @@ import (
 
 // SRBA is SOBA with the recursive variance reduction of SARAH (Dagréou, Moreau, Vaiter, Ablin, AISTATS 2024, "A lower
 // bound and a near-optimal algorithm for bilevel empirical risk minimization", algorithm 1). Let z = (y, v, x) and
-// D(z;ξ,ζ) SOBA's three directions on a pair of minibatches. Before iteration k, where the period divides k, a pass over
-// all rows gives them exactly,
+// D(z;ξ,ζ) SOBA's three directions on a pair of minibatches. Before iteration k, where the period divides k, a pass
+// over all rows gives them exactly,
 //
 //	d = D(z)
 //
@@ -25,8 +25,8 @@ import (
 // onto a ball is left out, as in the authors' code. D must be linear in the mean over rows, so that running statistics
 // cannot be used: those of a pass over all rows are not those of minibatches.
 //
-// The state is x, y, v and a direction for each. An iteration costs two gradients of each objective, two products with H
-// and two with C; one of each more, over all rows, once a period.
+// The state is x, y, v and a direction for each. An iteration costs two gradients of each objective, two products with
+// H and two with C; one of each more, over all rows, once a period.
 type SRBA struct {
 	Step      float64         `json:"step"`       // ρ; 0: chosen at the start values, see Defaults
 	OuterStep float64         `json:"outer_step"` // γ; 0: chosen at the start values

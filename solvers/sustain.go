@@ -19,24 +19,25 @@ import (
 //	y₊ = y - β_k h₊,  x₊ = P_X(x - α_k d₊)
 //
 // with the same n and the same minibatches at both points, each of the lower level drawn anew for h, for every factor
-// and for C. Steps and momentum follow the schedule's factor s_k as in the paper, where it is "cbrt", 1/(k+1)^⅓:
-// α_k = α s_k, β_k = β s_k, η_k = c s_k². The Neumann step η is constant.
+// and for C. α_k and β_k are α and β over (k+1)^e, η_k is c over (k+1)^2e, with e = ⅓ in the paper; the Neumann step η
+// is constant.
 //
-// Memory "true": the first estimates are those of z itself (η_0 = 1), so that on full batches h is ∇yG always. "zero" is
-// what the public benchmark of bi-level methods does: h, d and the first z⁻ are zero vectors, and the first directions
-// are no gradients.
+// Memory "true": the first estimates are those of z itself (η_0 = 1), so that on full batches h is ∇yG always. "zero"
+// is what the public benchmark of bi-level methods does: h, d and the first z⁻ are zero vectors, and the first
+// directions are no gradients.
 //
-// It needs a smooth lower level that is strongly convex in y, β_k and η at most 1/L, and η_k at most 1. Running
-// statistics move once an iteration, with the pass of ξ at z. The state is x, y, v, h, d, z⁻ and the products of factors
-// u at both points; v is kept for inspection. An iteration costs two gradients of each objective, up to 2(Q-1) products
-// with H, half of that on average, and two with C.
+// It needs a smooth lower level that is strongly convex in y, and β_k and η at most 1/L. Running statistics move once
+// an iteration, with the pass of ξ at z. The state is x, y, v, h, d, z⁻ and the products of factors u at both points; v
+// is kept for inspection. An iteration costs two gradients of each objective, up to 2(Q-1) products with H, half of
+// that on average, and two with C.
 type SUSTAIN struct {
 	Step        float64         `json:"step"`         // β; 0: chosen at the start values, see Defaults
 	OuterStep   float64         `json:"outer_step"`   // α; 0: chosen at the start values
 	NeumannStep float64         `json:"neumann_step"` // η; 0: β, or 1/L where β is chosen
 	Terms       int             `json:"terms"`        // Q; 0: 10
 	Momentum    float64         `json:"momentum"`     // c; 0: 0.5
-	Schedule    engine.Schedule `json:"schedule"`     // of α_k, β_k and, squared, η_k; "": cbrt, or linear with chosen steps
+	Exponent    float64         `json:"exponent"`     // e; 0: 1/3, -1: exactly 0
+	Schedule    engine.Schedule `json:"schedule"`     // a further factor on α_k and β_k
 	Memory      string          `json:"memory"`       // true or zero; "": true
 }
 
@@ -60,6 +61,9 @@ func (a SUSTAIN) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	switch err := s.check("sustain"); {
 	case err != nil:
 		return engine.Spec{}, err
+	case a.Exponent != -1 && !(a.Exponent >= 0 && a.Exponent <= 1):
+		return engine.Spec{}, fmt.Errorf("sustain: exponent is %g: wants a number from 0 to 1, or -1 for constants",
+			a.Exponent)
 	case a.Momentum > 1:
 		return engine.Spec{}, fmt.Errorf("sustain: momentum is %g: wants at most 1, where nothing is remembered",
 			a.Momentum)
@@ -74,21 +78,22 @@ func (a SUSTAIN) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		before[0] = engine.Array{Name: "x before", Zeros: p, Unwatched: true}
 		before[1] = engine.Array{Name: "y before", Zeros: q}
 	}
-	state := append(start(b, "v", "h"), engine.Array{Name: "d", Zeros: p, Unwatched: true})
-	state = append(append(state, before...), engine.Array{Name: "u", Zeros: q}, engine.Array{Name: "u before", Zeros: q})
+	state := append(start(b, "v", "h", "u", "u before"), engine.Array{Name: "d", Zeros: p, Unwatched: true})
+	state = append(state, before...)
+	e := max(0, a.Exponent)
+	momentum := r.falling("momentum", a.Momentum, 2*e, "constant")
 	keep := engine.Rate{Name: "keep", At: func(k int) float64 { // 1 - η_k
 		if k == 0 && a.Memory != "zero" {
 			return 0
 		}
-		f := a.Schedule.At(k, r.Iterations)
-		return 1 - a.Momentum*f*f
+		return 1 - momentum.At(k)
 	}}
 	m := storm{series: s, usesX: upperUsesX(b)}
 	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
 		State: state,
 		Rates: []engine.Rate{
-			r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule), keep,
+			r.falling("inner", a.Step, e, a.Schedule), r.falling("outer", a.OuterStep, e, a.Schedule), keep,
 		},
 		Phases: []engine.Phase{
 			{Name: "sustain gradients", Draws: []engine.Draw{lower, upper}, Build: m.gradients},

@@ -17,11 +17,23 @@ import (
 )
 
 // Entry is one algorithm's row in the list: its paper, and the algorithm with every setting left to be chosen. What it
-// needs is in Needs; what an iteration costs is counted by its engine.
+// needs is in Needs; what its state is and what an iteration costs is counted by its engine.
 type Entry struct {
-	Source string
-	Zero   Algorithm
+	Source    string
+	Principle Principle
+	Loops     string // "one", or "two" where steps on y repeat inside an iteration
+	About     string // what it does, in a sentence
+	Zero      Algorithm
 }
+
+// Principle is the way in which an algorithm differentiates through the lower level.
+type Principle string
+
+const (
+	Implicit      Principle = "implicit"       // v ≈ H⁻¹∇yF, by the implicit function theorem
+	Unrolled      Principle = "unrolled"       // the derivative of the inner steps
+	ValueFunction Principle = "value function" // gradients of G at y and at its minimizer, no second derivatives
+)
 
 // Name is the algorithm's.
 func (e Entry) Name() string { return e.Zero.Name() }
@@ -29,13 +41,41 @@ func (e Entry) Name() string { return e.Zero.Name() }
 // Algorithms lists every algorithm.
 func Algorithms() []Entry {
 	return []Entry{
-		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", SOBA{}},
-		{"Kwon, Kwon, Wright, Nowak, ICML 2023", F2SA{}},
-		{"Ji, Yang, Liang, ICML 2021", StocBiO{}},
-		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", SABA{}},
-		{"Dagréou, Moreau, Vaiter, Ablin, AISTATS 2024", SRBA{}},
-		{"Khanduri, Zeng, Hong, Wai, Wang, Yang, NeurIPS 2021", SUSTAIN{}},
-		{"Yang, Ji, Liang, NeurIPS 2021", VRBO{}},
+		{"Ji, Yang, Liang, ICML 2021", Implicit, "two",
+			"Gradient steps on y, conjugate gradients on the linear system from the last v, then a step of x.",
+			AIDBiO{}},
+		{"Chen, Sun, Yin, NeurIPS 2021", Implicit, "two",
+			"A few stochastic steps on y, a Neumann series of random length, then a step of x on the same time scale.",
+			ALSET{}},
+		{"Arbel, Mairal, ICLR 2022", Implicit, "two",
+			"Stochastic steps on y and on the linear system, both from where they stood, then a step of x.", AmIGO{}},
+		{"Liu, Ye, Wright, Stone, Liu, NeurIPS 2022", ValueFunction, "two",
+			"A step of x and y along a direction that lowers F as far as the gap of the lower level may fall.", BOME{}},
+		{"Kwon, Kwon, Wright, Nowak, ICML 2023", ValueFunction, "two",
+			"Gradient steps on y for F plus a multiple of G and on z for G alone; x moves by their difference.", F2SA{}},
+		{"Yang, Jiang, Tatli, Xiao, RPI 2023", ValueFunction, "two",
+			"F2SA with steps of Adam, whose moments of y and z begin anew in each iteration.", F2SAAdam{}},
+		{"Ji, Yang, Liang, ICML 2021", Unrolled, "two",
+			"Gradient steps on y, then a step of x along the derivative of F through all of them.", ITDBiO{}},
+		{"Chen, Xiao, Balasubramanian, 2023", Implicit, "one",
+			"SOBA whose x moves along an average of its directions.", MASOBA{}},
+		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", Implicit, "one",
+			"SOBA with a table of the directions of fixed minibatches, which takes the noise away (SAGA).", SABA{}},
+		{"Dagréou, Ablin, Vaiter, Moreau, NeurIPS 2022", Implicit, "one",
+			"One stochastic step on y, on the linear system and on x at once, each along an unbiased direction.", SOBA{}},
+		{"Dagréou, Moreau, Vaiter, Ablin, AISTATS 2024", Implicit, "one",
+			"SOBA whose directions are corrected by differences, with all rows once in a while (SARAH).", SRBA{}},
+		{"Ji, Yang, Liang, ICML 2021", Implicit, "two",
+			"Stochastic steps on y, a Neumann series of fixed length, then a step of x.", StocBiO{}},
+		{"Khanduri, Zeng, Hong, Wai, Wang, Yang, NeurIPS 2021", Implicit, "one",
+			"Steps of x and y along directions that remember the last ones, corrected by differences (STORM).", SUSTAIN{}},
+		{"Hong, Wai, Wang, Yang, SIOPT 2023", Implicit, "one",
+			"One stochastic step on y, a Neumann series of random length, and a step of x that falls faster.", TTSA{}},
+		{"Shen, Chen, ICML 2023", ValueFunction, "two",
+			"Gradient steps on z for G, then a step of x and y on F plus a penalty on the gap between y and z.", VPBGD{}},
+		{"Yang, Ji, Liang, NeurIPS 2021", Implicit, "two",
+			"A step of x, then steps of y along directions that are sums of differences from a large minibatch (SPIDER).",
+			VRBO{}},
 	}
 }
 

@@ -24,9 +24,10 @@ import (
 // the difference by which x moved, y at rest, and the step of y after the last difference is not taken; n is its m+1.
 // The paper's large batch is all rows here.
 //
-// Variant "benchmark" is what the public benchmark of bi-level methods runs instead, for comparisons with it: both points
-// of every difference have the new x, so that what h and d change by the move of x is lost, and the first difference of
-// an iteration is that of the last step of y before it, also where a full pass has just taken it into account:
+// Variant "benchmark" is what the public benchmark of bi-level methods runs instead, for comparisons with it: both
+// points of every difference have the new x, so that what h and d change by the move of x is lost, and the first
+// difference of an iteration is that of the last step of y before it, also where a full pass has just taken it into
+// account:
 //
 //	every period iterations:  h = ∇yG(x,y), d = D(x,y) over all rows
 //	x₊ = P_X(x - α d)
@@ -68,9 +69,9 @@ func (a VRBO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	switch {
 	case a.Terms < -1 || a.InnerSteps < 1 || a.Period < 0:
-		return engine.Spec{}, fmt.Errorf("vrbo: %d terms, %d inner_steps and period %d: wants terms from 0 on, at least "+
-			"one step, and a period of at least 1, or 0 for one chosen by the number of rows", a.Terms, a.InnerSteps,
-			a.Period)
+		return engine.Spec{}, fmt.Errorf("vrbo: %d terms, %d inner_steps and period %d: wants terms from 0 on, at "+
+			"least one step, and a period of at least 1, or 0 for one chosen by the number of rows", a.Terms,
+			a.InnerSteps, a.Period)
 	case a.Variant != "" && a.Variant != "paper" && a.Variant != "benchmark":
 		return engine.Spec{}, fmt.Errorf("vrbo: variant is %q: wants paper or benchmark", a.Variant)
 	}

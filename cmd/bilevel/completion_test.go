@@ -11,7 +11,7 @@ import (
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"train --schedule c":   {"constant", "cosine", "cyclic"},
-		"clean --algo s":       {"soba", "stocbio"},
+		"clean --algo s":       {"soba", "stocbio", "saba", "srba", "sustain"},
 		"clean --weights t":    {"table"},
 		"check q":              {"quadratic"},
 		"train --data fa":      {"fashion-mnist"},

@@ -9,36 +9,99 @@ import (
 )
 
 // Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at
-// y*. What does not apply to the problem is in the list too, because the reason is worth reading.
+// y*. Of the methods that do not apply to the problem, one of each kind is in the list too, because the reason is worth
+// reading.
 func Estimators(p *problem.Problem, s Spectrum) []Candidate {
 	step := 1.0
 	if s.largest > 0 {
 		step = 1 / s.largest
 	}
-	var all []Candidate
-	add := func(label string, m hypergrad.Method) { all = append(all, Candidate{Label: label, Method: m}) }
-	implicit := func(name string, solver linear.Solver) { add("implicit, "+name, hypergrad.Implicit{Solver: solver}) }
-	implicit("CG to 1e-10", linear.CG{RTol: 1e-10})
-	implicit("CG to 1e-3", linear.CG{RTol: 1e-3})
-	implicit("3 steps of CG", linear.CG{MaxSteps: 3})
-	implicit("MINRES to 1e-10", linear.MINRES{RTol: 1e-10})
-	implicit("GMRES to 1e-10", linear.GMRES{RTol: 1e-10})
-	for _, q := range []int{5, 50} {
-		implicit(fmt.Sprintf("Neumann, %d terms", q), linear.Neumann{Step: step, Terms: q})
+	l := &list{problem: p}
+	l.implicit(s, step)
+	l.others()
+	l.minMin(step)
+	l.paths(step)
+	l.add("value function, λ = 10", hypergrad.ValueFunction{Lambda: 10})
+	l.add("value function, λ = 1000", hypergrad.ValueFunction{Lambda: 1000})
+	return l.all
+}
+
+// list collects candidates.
+type list struct {
+	problem *problem.Problem
+	all     []Candidate
+}
+
+func (l *list) add(label string, m hypergrad.Method) {
+	l.all = append(l.all, Candidate{Label: label, Method: m})
+}
+
+// implicit adds what solves H v = ∇yF.
+func (l *list) implicit(s Spectrum, step float64) {
+	solve := func(name string, solver linear.Solver) { l.add("implicit, "+name, hypergrad.Implicit{Solver: solver}) }
+	solve("CG to 1e-10", linear.CG{RTol: 1e-10})
+	if l.problem.Features()&held != 0 {
+		return // all of its kind are refused for the same reason
 	}
+	solve("CG to 1e-3", linear.CG{RTol: 1e-3})
+	solve("3 steps of CG", linear.CG{MaxSteps: 3})
+	solve("dense", linear.Dense{})
+	solve("MINRES to 1e-10", linear.MINRES{RTol: 1e-10})
+	for _, q := range []int{5, 50} {
+		solve(fmt.Sprintf("Neumann, %d terms", q), linear.Neumann{Step: step, Terms: q})
+	}
+	solve("H = γI", linear.ScaledIdentity{Gamma: 1 / step})
+	if n := l.problem.Lower.Start.Size(); n > 2 {
+		solve(fmt.Sprintf("Nyström of rank %d", n/2), linear.Nystrom{Rank: n / 2, Rho: max(s.least, 1e-3/step)})
+	}
+}
+
+// others adds the implicit methods of lower levels that are no free minimization.
+func (l *list) others() {
+	exact := linear.CG{RTol: 1e-12}
+	l.add("KKT, CG to 1e-12", hypergrad.KKT{Solver: exact})
+	l.add("prox, CG to 1e-12", hypergrad.Prox{Solver: exact})
+	l.add("root, GMRES to 1e-12", hypergrad.Root{Solver: linear.GMRES{RTol: 1e-12}})
+	if l.problem.Lower.Residual != nil {
+		l.add("root, BiCGSTAB to 1e-12", hypergrad.Root{Solver: linear.BiCGSTAB{RTol: 1e-12}})
+		l.add("root, 3 steps of GMRES", hypergrad.Root{Solver: linear.GMRES{MaxSteps: 3}})
+		l.add("root, Jacobian-free", hypergrad.Root{Solver: linear.ScaledIdentity{}})
+		l.add("root, CG", hypergrad.Root{Solver: exact})
+	}
+}
+
+// minMin adds the estimators for problems whose levels have one objective.
+func (l *list) minMin(step float64) {
+	l.add("min-min, analytic", hypergrad.MinMinAnalytic{})
+	if l.problem.MinMin {
+		inner := hypergrad.GradientSteps{Step: step}
+		l.add("min-min, automatic, 10 steps", hypergrad.MinMinAutomatic{Inner: inner, Steps: 10})
+		l.add("min-min, implicit", hypergrad.MinMinImplicit{Solver: linear.CG{RTol: 1e-10}})
+	}
+}
+
+// paths adds what differentiates steps: from y*, and from the start value of y.
+func (l *list) paths(step float64) {
 	gradient := hypergrad.GradientSteps{Step: step}
-	add("one-step", hypergrad.OneStep{Inner: gradient})
-	add("unrolled, 10 steps", hypergrad.Unrolled{Inner: gradient, Steps: 10})
-	add("unrolled, 100 steps", hypergrad.Unrolled{Inner: gradient, Steps: 100})
-	add("unrolled, 100 momentum steps", hypergrad.Unrolled{
-		Inner: hypergrad.MomentumSteps{Step: step / 2, Beta: 0.8}, Steps: 100})
-	add("unrolled, 100 sign steps", hypergrad.Unrolled{Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100})
-	add("truncated, 10 of 100 steps", hypergrad.Truncated{Inner: gradient, Steps: 100, Last: 10})
+	l.add("unrolled, 10 steps", hypergrad.Unrolled{Inner: gradient, Steps: 10})
+	if l.problem.Features()&(problem.LowerConstraints|problem.LowerResidual) != 0 {
+		return
+	}
+	l.add("unrolled, 100 steps", hypergrad.Unrolled{Inner: gradient, Steps: 100})
+	momentum := hypergrad.MomentumSteps{Step: step / 2, Beta: 0.8}
+	l.add("unrolled, 100 momentum steps", hypergrad.Unrolled{Inner: momentum, Steps: 100})
+	l.add("sign descent, 100 steps", hypergrad.SignDescent{
+		Inner: hypergrad.SignSteps{Step: 0.01, Decay: 1}, Steps: 100,
+	})
+	l.add("forward, 10 steps", hypergrad.Forward{Inner: gradient, Steps: 10})
+	l.add("reversible, 100 steps", hypergrad.Reversible{Inner: momentum, Steps: 100})
+	l.add("truncated, 10 of 100 steps", hypergrad.Truncated{Inner: gradient, Steps: 100, Last: 10})
+	l.add("one-step", hypergrad.OneStep{Inner: gradient})
+	l.add("zeroth order, 20 directions", hypergrad.ZerothOrder{Inner: gradient, Steps: 100, Directions: 20})
 	for _, t := range []int{10, 100, 1000} {
-		all = append(all, Candidate{
+		l.all = append(l.all, Candidate{
 			Label:  fmt.Sprintf("unrolled, %d steps from the start", t),
 			Method: hypergrad.Unrolled{Inner: gradient, Steps: t}, FromStart: true,
 		})
 	}
-	return all
 }

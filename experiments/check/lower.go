@@ -171,7 +171,7 @@ func (f *flow) next(y *tensor.Node) *tensor.Node {
 	s := f.step.Node()
 	to := y.Sub(s.Mul(f.l.gradient(y)))
 	if prox := f.l.b.Lower.Prox; prox != nil {
-		to = prox(to, s)
+		to = prox(f.l.b.Upper.Start.Layout.Vars(f.l.x.Node()), to, s)
 	}
 	if set := f.l.b.Set(problem.Lower); set != nil {
 		to = set.Project(to, f.l.b.All(problem.Lower))

@@ -46,6 +46,18 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed {
 				return solvertest.NewFiniteSum(seed, 12, 8, 3, solvertest.Spectrum(6, 20))
 			}},
+		{"box", "a lower level in a box, some of whose bounds are active",
+			func(seed uint64) solvertest.Closed { return solvertest.NewClipped(seed, 6) }},
+		{"simplex", "a lower level that divides a total",
+			func(seed uint64) solvertest.Closed { return solvertest.NewShares(seed, 6) }},
+		{"equality", "a lower level with equations that move with x",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewEquality(seed, 3, 2, solvertest.Spectrum(8, 10))
+			}},
+		{"lasso", "the weight of the lasso, chosen on held-out rows: a proximal lower level",
+			func(seed uint64) solvertest.Closed { return solvertest.NewLasso(seed, 30, 20, 9) }},
+		{"fixed-point", "a network of two layers whose output is its own input",
+			func(seed uint64) solvertest.Closed { return solvertest.NewFixedPoint(seed, 3, 6, 5) }},
 		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
 	}
 }
@@ -81,5 +93,10 @@ func (p Problem) Report(ctx context.Context, ex *tensor.Executor, opt Options) (
 		}
 		defer func() { err = errors.Join(err, bound[i].Close()) }()
 	}
-	return report(ctx, bound[0], bound[1], opt)
+	r, err := report(ctx, bound[0], bound[1], opt)
+	if err != nil {
+		return nil, err
+	}
+	r.Problem = p.Name
+	return r, nil
 }

@@ -48,7 +48,8 @@ type Row struct {
 	// that of the angle between them.
 	Error    Number `json:"error"`
 	Cosine   Number `json:"cosine"`
-	Residual Number `json:"residual"` // of the linear system
+	Residual Number `json:"residual"`       // of the linear system
+	Share    Number `json:"implicit_share"` // |C v| / |g|, of the term that comes from y*(x)
 	// Figure is what the estimator itself says of |g - ∇h|, on the scale of Error; Kind says what it is worth.
 	Figure  Number         `json:"figure"`
 	Kind    hypergrad.Kind `json:"kind,omitempty"`
@@ -250,6 +251,7 @@ func (c *checker) row(ctx context.Context, one Candidate) (Row, error) {
 	r.Residual, r.Kind, r.Bias, r.Counts, r.States, r.Notes = Number(h.Residual), h.Kind, h.Bias,
 		h.Counts.Plus(h.ForError, -1), h.States,
 		h.Notes
+	r.Share = Number(h.Share())
 	if h.Status != linear.Converged {
 		r.Status = h.Status.String()
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -225,6 +227,29 @@ func TestJSON(t *testing.T) {
 	text, err := json.Marshal(checked(t, p, Options{}))
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"figure":null`, "an infinite figure is null")
+}
+
+// The folder of a check has the result, the table and the plot; CG reaches rounding there, and the other two fall.
+func TestSave(t *testing.T) {
+	dir := t.TempDir()
+	p, err := ByName("quadratic")
+	require.NoError(t, err)
+	r := checked(t, p, Options{Seed: 1, Families: true})
+	require.NoError(t, r.Save(dir))
+	require.Len(t, r.Families, 3)
+	for _, f := range r.Families {
+		last := len(f.Points) - 1
+		require.Less(t, float64(f.Points[last].Error), 1e-3*float64(f.Points[0].Error), f.Name)
+	}
+	for name, want := range map[string]string{
+		"result.json": `"recommended"`, "estimators.csv": "implicit, CG to 1e-10", "families.svg": "<svg",
+		"families.png": "PNG",
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Contains(t, string(text), want)
+	}
+	require.Error(t, r.Save(filepath.Join(dir, "result.json")), "a file is no folder")
 }
 
 func TestWriteFails(t *testing.T) {

@@ -36,6 +36,12 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 	case none(parts.fy):
 		say("F is stationary in y at y*: the implicit term is zero, and ∇h = ∇xF")
 	}
+	for _, r := range c.out.Rows {
+		if c.b.Features()&held != 0 && r.Label == c.out.Recommended && r.Share <= 1e-12 && !c.vanishes() {
+			say("the implicit term is zero here: y* does not move with x where its active constraints stay the same, as " +
+				"with linear programs, and what h does when they change no derivative sees")
+		}
+	}
 	if c.truth.kink {
 		say("h has a kink here: its slopes to the two sides differ, so that there is no gradient to estimate; a " +
 			"bound of the lower level becomes active or inactive at this x")
@@ -96,8 +102,8 @@ func (c *checker) parts(ctx context.Context) (p parts, err error) {
 	fn := sc.Compile("parts", func() []tensor.Update {
 		f := c.b.Oracle().At(problem.Upper, c.x.Node(), y.Node(), c.b.All(problem.Upper), params.TrainFrozen, l.state())
 		sizes := []*tensor.Node{f.GradX().Norm(), f.GradY().Norm(), l.point(y.Node()).CrossT(u.Node()).Norm()}
-		if c.b.Lower.Inequality != nil || c.b.Lower.Equality != nil {
-			sizes[2] = tensor.Const(1) // y* may move with the constraints
+		if c.b.Features()&(problem.LowerConstraints|problem.LowerProx) != 0 {
+			sizes[2] = tensor.Const(1) // y* may move with the constraints or the proximal map
 		}
 		for i, s := range sizes {
 			sizes[i] = s.Reshape(1)

@@ -54,14 +54,8 @@ func (r *Result) Write(w io.Writer) error {
 	for _, word := range r.Words {
 		lines = append(lines, sentence(word))
 	}
-	for _, row := range r.Rows {
-		for _, n := range append(row.Notes, row.Bias) {
-			if n != "" {
-				lines = append(lines, sentence(row.Label+": "+n))
-			}
-		}
-	}
-	lines = append(lines, r.refusals()...)
+	lines = append(lines, r.grouped("%s: %s", func(row Row) []string { return append(row.Notes, row.Bias) })...)
+	lines = append(lines, r.grouped("refused (%s): %s", func(row Row) []string { return []string{row.Refused} })...)
 	if len(lines) == 0 {
 		return nil
 	}
@@ -69,21 +63,23 @@ func (r *Result) Write(w io.Writer) error {
 	return err
 }
 
-// refusals are the reasons why estimators do not apply, each once.
-func (r *Result) refusals() (lines []string) {
+// grouped lists what is said of rows, each text once with the labels of all rows of which it is said.
+func (r *Result) grouped(format string, of func(Row) []string) (lines []string) {
 	by := map[string][]string{}
-	var reasons []string
+	var texts []string
 	for _, row := range r.Rows {
-		if row.Refused == "" {
-			continue
+		for _, text := range of(row) {
+			if text == "" {
+				continue
+			}
+			if by[text] == nil {
+				texts = append(texts, text)
+			}
+			by[text] = append(by[text], row.Label)
 		}
-		if by[row.Refused] == nil {
-			reasons = append(reasons, row.Refused)
-		}
-		by[row.Refused] = append(by[row.Refused], row.Label)
 	}
-	for _, reason := range reasons {
-		lines = append(lines, sentence(fmt.Sprintf("refused (%s): %s", strings.Join(by[reason], "; "), reason)))
+	for _, text := range texts {
+		lines = append(lines, sentence(fmt.Sprintf(format, strings.Join(by[text], "; "), text)))
 	}
 	return lines
 }

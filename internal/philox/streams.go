@@ -17,6 +17,7 @@ const (
 	StreamProbe      uint32 = 9  // directions of checks, start vectors of eigenvalue estimates
 	StreamProblem    uint32 = 10 // data of made-up problems (quadratic, ridge, …)
 	StreamTest       uint32 = 11 // tests and benchmarks
+	StreamDirections uint32 = 12 // directions of zeroth-order hypergradients; step = number of the call
 
 	StreamUser uint32 = 1 << 16
 )

@@ -24,7 +24,6 @@ func Schedules() []ScheduleInfo {
 	return []ScheduleInfo{
 		{"constant", "1", func(int, int) float64 { return 1 }},
 		{"sqrt", "1/√(k+1)", func(k, _ int) float64 { return 1 / math.Sqrt(float64(k+1)) }},
-		{"cbrt", "1/∛(k+1)", func(k, _ int) float64 { return 1 / math.Cbrt(float64(k+1)) }},
 		{"linear", "1 - k/n", func(k, n int) float64 { return 1 - float64(k)/float64(n) }},
 		{"cosine", "(1 + cos(πk/n))/2",
 			func(k, n int) float64 { return 0.5 + 0.5*math.Cos(math.Pi*float64(k)/float64(n)) }},

@@ -18,7 +18,6 @@ func TestSchedules(t *testing.T) {
 		"constant": {1, 1, 1, 1, 1},
 		"":         {1, 1, 1, 1, 1},
 		"sqrt":     {1, 0.2, 1 / math.Sqrt(51), 1 / math.Sqrt(76), 0.1},
-		"cbrt":     {1, 1 / math.Cbrt(25), 1 / math.Cbrt(51), 1 / math.Cbrt(76), 1 / math.Cbrt(100)},
 		"linear":   {1, 0.76, 0.5, 0.25, 0.01},
 		"cosine":   {1, 0.5 + 0.5*math.Cos(0.24*math.Pi), 0.5, 0.5 - math.Sqrt2/4, 0.5 - 0.5*math.Cos(0.01*math.Pi)},
 		"step":     {1, 1, 0.1, 0.01, 0.01},
@@ -38,7 +37,7 @@ func TestSchedules(t *testing.T) {
 		require.NotEmpty(t, row.About)
 	}
 	require.ErrorContains(t, engine.Schedule("cosin").Check(),
-		`unknown schedule "cosin" (there are constant, sqrt, cbrt, linear, cosine, step, cyclic); did you mean "cosine"?`)
+		`unknown schedule "cosin" (there are constant, sqrt, linear, cosine, step, cyclic); did you mean "cosine"?`)
 }
 
 // Step returns between two chunks when ctx ends, and a rate reaches the iteration that it is for.

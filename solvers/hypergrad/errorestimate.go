@@ -89,11 +89,11 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 			err = e.conclude.run(ctx)
 		}
 		h.ForError = h.ForError.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
-		h.Counts = h.Counts.Plus(h.ForError, 1)
 		if err != nil {
 			return err
 		}
 	}
+	h.Counts = h.Counts.Plus(h.ForError, 1)
 	n, err := e.norms.Read()
 	if err != nil {
 		return err
@@ -105,8 +105,14 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		}
 	}
 	mu := h.SmallestEigenvalue
+	if math.IsNaN(mu) {
+		mu = ratio(n[normB], n[normV]) // no solve took a step: |H v|/|v| is all that is known of H
+	}
 	// What rounding in ∇xF - C v and in the residual may hide.
 	round := e.info.sumQ * (n[normFX] + n[normCV])
+	if e.method.Differences {
+		round += n[normGap]
+	}
 	roundR := e.info.sumQ * (n[normB] + n[normB] + n[normR]) // |H v| <= |∇yF| + |r|
 	if e.bound {
 		c := e.p.Constants

@@ -42,72 +42,53 @@ func readGolden(t *testing.T, file string, into any) {
 func goldenProblem(t *testing.T, ex *tensor.Executor, name string) *problem.Problem {
 	var all map[string]json.RawMessage
 	readGolden(t, filepath.Join(goldenDirectory(), "problems.json"), &all)
-	var d struct {
-		A, B, C, D, E [][]float64
-		LowerC        []float64   `json:"-"`
-		TrainRows     [][]float64 `json:"train_rows"`
-		ValidRows     [][]float64 `json:"valid_rows"`
-		TrainLabels   []float64   `json:"train_labels"`
-		ValidLabels   []float64   `json:"valid_labels"`
-		X0, Y0        []float64
+	var read map[string]json.RawMessage // a map, because names differ in case alone: C and c
+	require.NoError(t, json.Unmarshal(all[name], &read), name)
+	rows := func(field string) (out [][]float64) {
+		require.NoError(t, json.Unmarshal(read[field], &out), "%s of %s", field, name)
+		return out
 	}
-	// The names c and C, b and B differ in case alone, which encoding/json does not tell apart in a struct.
-	var fields map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(all[name], &fields), name)
-	get := func(field string, into any) {
-		if raw, ok := fields[field]; ok {
-			require.NoError(t, json.Unmarshal(raw, into), "%s of %s", field, name)
-		}
+	numbers := func(field string) (out []float64) {
+		require.NoError(t, json.Unmarshal(read[field], &out), "%s of %s", field, name)
+		return out
 	}
-	var b, c []float64
-	get("A", &d.A)
-	get("B", &d.B)
-	get("C", &d.C)
-	get("D", &d.D)
-	get("E", &d.E)
-	get("b", &b)
-	get("c", &c)
-	get("train_rows", &d.TrainRows)
-	get("valid_rows", &d.ValidRows)
-	get("train_labels", &d.TrainLabels)
-	get("valid_labels", &d.ValidLabels)
-	get("x0", &d.X0)
-	get("y0", &d.Y0)
-	matrix := func(rows [][]float64) *tensor.Node {
-		v := ex.Variable("matrix", tensor.Real, len(rows), len(rows[0]))
+	matrix := func(field string) *tensor.Node {
+		m := rows(field)
+		v := ex.Variable(field, tensor.Real, len(m), len(m[0]))
 		var flat []float64
-		for _, r := range rows {
+		for _, r := range m {
 			flat = append(flat, r...)
 		}
 		require.NoError(t, v.Write(flat))
 		return v.Node()
 	}
-	vector := func(values []float64) *tensor.Node {
-		v := ex.Variable("vector", tensor.Real, len(values))
+	vector := func(field string) *tensor.Node {
+		values := numbers(field)
+		v := ex.Variable(field, tensor.Real, len(values))
 		require.NoError(t, v.Write(values))
 		return v.Node()
 	}
 	times := func(m, z *tensor.Node) *tensor.Node { return m.MatMul(z.Reshape(z.Size(), 1)).Flatten() }
 	p := &problem.Problem{Name: name}
-	p.Upper.Start, p.Lower.Start = problem.Vector(d.X0...), problem.Vector(d.Y0...)
-	if d.A != nil {
-		A, B, C, D, E := matrix(d.A), matrix(d.B), matrix(d.C), matrix(d.D), matrix(d.E)
-		bn, cn := vector(b), vector(c)
+	p.Upper.Start, p.Lower.Start = problem.Vector(numbers("x0")...), problem.Vector(numbers("y0")...)
+	if _, quadratic := read["A"]; quadratic {
+		A, B, C, D, E := matrix("A"), matrix("B"), matrix("C"), matrix("D"), matrix("E")
+		b, c := vector("b"), vector("c")
 		p.Upper.Value = problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			e := y.Sub(bn)
+			e := y.Sub(b)
 			return tensor.Dot(e, times(C, e)).Scale(0.5).Add(tensor.Dot(x, times(D, x)).Scale(0.5)).
 				Add(tensor.Dot(x, times(E, y)))
 		})
 		p.Lower.Value = problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-			return tensor.Dot(y, times(A, y)).Scale(0.5).Sub(tensor.Dot(y, times(B, x).Add(cn)))
+			return tensor.Dot(y, times(A, y)).Scale(0.5).Sub(tensor.Dot(y, times(B, x).Add(c)))
 		})
 		return p
 	}
-	loss := func(rows [][]float64, labels []float64) func(y *tensor.Node) *tensor.Node {
-		a, s := matrix(rows), vector(labels)
+	loss := func(part string) func(y *tensor.Node) *tensor.Node {
+		a, s := matrix(part+"_rows"), vector(part+"_labels")
 		return func(y *tensor.Node) *tensor.Node { return times(a, y).Mul(s).Neg().Softplus().Mean() }
 	}
-	train, valid := loss(d.TrainRows, d.TrainLabels), loss(d.ValidRows, d.ValidLabels)
+	train, valid := loss("train"), loss("valid")
 	p.Upper.Value = problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return valid(y) })
 	p.Lower.Value = problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
 		return train(y).Add(tensor.Dot(x.Exp(), y.Square()).Scale(0.5))
@@ -116,7 +97,8 @@ func goldenProblem(t *testing.T, ex *tensor.Executor, name string) *problem.Prob
 }
 
 // on computes a hypergradient at a point.
-func on(t *testing.T, ex *tensor.Executor, p *problem.Problem, m hypergrad.Method, x, y []float64) *hypergrad.Hypergradient {
+func on(t *testing.T, ex *tensor.Executor, p *problem.Problem, m hypergrad.Method, x, y []float64,
+) *hypergrad.Hypergradient {
 	h, err := hypergrad.OnExecutor(context.Background(), ex, p, m, problem.Vector(x...), problem.Vector(y...))
 	require.NoError(t, err)
 	return h
@@ -136,6 +118,8 @@ func closeTo(t *testing.T, want, got []float64, tolerance float64, what string) 
 	}
 }
 
+func fromZero(_, zero []float64) []float64 { return zero }
+
 // number is the number in a field's name, as in one_step_0.1.
 func number(t *testing.T, text string) float64 {
 	v, err := strconv.ParseFloat(text, 64)
@@ -154,32 +138,41 @@ var goldenPaths = []struct {
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.OneStep{Inner: hypergrad.GradientSteps{Step: number(t, s[0])}}
 		}},
-	{regexp.MustCompile(`^(?:unrolled|reverse|reverse_unroll)_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^(?:unrolled|reverse|reverse_unroll)_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Unrolled{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: int(number(t, s[0]))}
 		}},
-	{regexp.MustCompile(`^unrolled_([0-9]+)_last_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^unrolled_([0-9]+)_last_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Truncated{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: int(number(t, s[0])),
 				Last: int(number(t, s[1]))}
 		}},
-	{regexp.MustCompile(`^reverse_last_([0-9]+)$`), func(_, zero []float64) []float64 { return zero },
+	{regexp.MustCompile(`^penalty_([0-9.]+) gradient$`), fromZero,
+		func(t *testing.T, s []string) hypergrad.Method {
+			return hypergrad.ValueFunction{Lambda: number(t, s[0])}
+		}},
+	{regexp.MustCompile(`^reverse_last_([0-9]+)$`), fromZero,
 		func(t *testing.T, s []string) hypergrad.Method {
 			return hypergrad.Truncated{Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: 5, Last: int(number(t, s[0]))}
 		}},
 }
 
 // fields are those of a point and of the objects in it, each with the y that the object has.
-func fields(t *testing.T, point map[string]json.RawMessage, y []float64, visit func(name string, y []float64, raw json.RawMessage)) {
+func fields(t *testing.T, point map[string]json.RawMessage, y []float64,
+	visit func(name string, y []float64, raw json.RawMessage)) {
 	if raw, ok := point["y"]; ok {
 		require.NoError(t, json.Unmarshal(raw, &y))
 	}
 	for name, raw := range point {
 		var inner map[string]json.RawMessage
-		if json.Unmarshal(raw, &inner) == nil {
-			fields(t, inner, y, visit)
+		if json.Unmarshal(raw, &inner) != nil {
+			visit(name, y, raw)
+			continue
 		}
-		visit(name, y, raw)
+		fields(t, inner, y, func(field string, y []float64, raw json.RawMessage) {
+			visit(field, y, raw)
+			visit(name+" "+field, y, raw)
+		})
 	}
 }
 

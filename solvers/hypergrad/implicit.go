@@ -20,9 +20,30 @@ import (
 // at a y near the lower minimizer, on all rows of the data. Solver chooses how the linear system is solved. Rows is the
 // most rows that are looked at together: gradients and products are sums over pieces of so many rows, in a memory that
 // does not grow with the data; 0 puts all rows into one piece, which is faster where it fits.
+//
+// What the solvers want beside products is passed on to them: gradients of single rows (of the data's part alone where
+// the lower objective is a Composite), products with minibatches of rows, the modulus Mu, and the following fields.
 type Implicit struct {
 	Solver linear.Solver
 	Rows   int
+
+	// GaussNewton puts the Gauss-Newton matrix of a Composite lower objective in the place of H in the linear system:
+	// positive semidefinite where H is not, as for networks with ReLU. The residual is that of H all the same, so that
+	// the error figure counts what the replacement costs.
+	GaussNewton bool
+	// Differences computes C v, and H v inside the solver, by central differences of gradients, as DARTS does (Liu,
+	// Simonyan, Yang, ICLR 2019), for two gradients each:
+	//
+	//	C v ≈ (∇xG(x,y+εv) - ∇xG(x,y-εv)) / 2ε,   ε = u^(1/3) max(1,|y|)/|v|
+	//
+	// with u the device's unit round-off. The truncation error is ε²|v|³ times a third derivative over 6, and zero where
+	// G is quadratic in y; the rounding error is near u/ε times the gradient. The error figure compares with exact
+	// products.
+	Differences bool
+	// Diagonal builds H's diagonal [q] at (x, y), for linear.Given; nil: not known.
+	Diagonal func(x, y *tensor.Node) *tensor.Node
+	// Pairs are those of the L-BFGS that solves the lower level, for linear.LBFGSInverse.
+	Pairs *linear.Pairs
 }
 
 func (Implicit) Name() string { return "implicit" }
@@ -49,6 +70,8 @@ type implicit struct {
 	norms                   *tensor.Variable // see the constants below
 	begin, assemble         stage
 	keep, respond, conclude stage
+	method                  Implicit
+	product                 problem.Counts // what a product costs inside the solver
 }
 
 // Positions in norms.
@@ -69,11 +92,12 @@ const (
 	normCCV          // |Cᵀ C v|
 	normDCZ          // |∂δ(C z)|
 	normDHZ          // |∂δ(H z)|
+	normGap          // |C v by differences - C v|
 	numNorms
 )
 
-// arithmetic is unit round-off times the error constant of sums over q terms.
-type arithmetic struct{ sumQ float64 }
+// arithmetic is the unit round-off, and that times the error constant of sums over q terms.
+type arithmetic struct{ u, sumQ float64 }
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
 func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
@@ -86,11 +110,20 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, e
 	if m.Rows < 0 {
 		return nil, fmt.Errorf("hypergrad: pieces of %d rows; wants at least one, or 0 for all rows together", m.Rows)
 	}
+	switch {
+	case m.GaussNewton && m.Differences:
+		return nil, errors.New("hypergrad: Implicit with both GaussNewton and Differences: wants at most one of them")
+	case m.GaussNewton && b.Lower.Composite == nil:
+		return nil, fmt.Errorf("hypergrad: Implicit with GaussNewton on the problem %s, whose lower objective is no "+
+			"Composite: give it by its outputs and what is done with them (problem.Composite), or leave GaussNewton "+
+			"out",
+			b.Name)
+	}
 	sc := b.Executor.Scope()
-	e := &implicit{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc}
+	e := &implicit{p: b.Problem, bound: b.Constants != nil && b.Mu > 0, scope: sc, method: m}
 	np, nq := x.Size(), y.Size()
 	info := b.Executor.Info()
-	e.info.sumQ = info.SumError(nq) * info.UnitRoundoff()
+	e.info = arithmetic{info.UnitRoundoff(), info.SumError(nq) * info.UnitRoundoff()}
 	vector := func(name string, n int) *tensor.Variable {
 		return sc.Variable("hypergradient "+name, tensor.Real, n)
 	}
@@ -100,15 +133,19 @@ func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, e
 
 	e.upper = prepareOptimality(b, sc, x)
 	at := newPieces(b, sc, x, y, m.Rows)
-	if err := e.prepare(at, m.Solver, nq); err != nil {
+	if err := e.prepare(at, nq); err != nil {
 		return nil, errors.Join(err, sc.Close())
 	}
 	return e, nil
 }
 
-func (e *implicit) prepare(at *pieces, solver linear.Solver, nq int) (err error) {
+func (e *implicit) prepare(at *pieces, nq int) (err error) {
 	sc := e.scope
-	if e.system, err = at.system(solver, nq); err != nil {
+	m, err := e.matrix(at, nq)
+	if err != nil {
+		return err
+	}
+	if e.system, err = e.method.Solver.Prepare(at.b.Executor, m); err != nil {
 		return err
 	}
 	sc.Own(e.system.Close)
@@ -126,10 +163,18 @@ func (e *implicit) prepare(at *pieces, solver linear.Solver, nq int) (err error)
 		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node {
 			return []*tensor.Node{p.Cross(v.Node()), p.HVP(v.Node())}
 		})
-		r := b.Node().Sub(g[1])
+		r, cross := b.Node().Sub(g[1]), g[0]
+		of := map[int]*tensor.Node{normV: v.Node(), normCV: cross, normR: r}
+		if e.method.Differences {
+			cross = e.differences(v.Node(), at.y, func(y *tensor.Node) *tensor.Node {
+				return t.at(problem.Lower, y,
+					func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX()} })[0]
+			})
+			of[normGap] = cross.Sub(g[0])
+		}
 		return []tensor.Update{
-			{Var: e.gradient, Value: e.fx.Node().Sub(g[0])}, {Var: e.cv, Value: g[0]}, {Var: e.residual, Value: r},
-			e.measure(map[int]*tensor.Node{normV: v.Node(), normCV: g[0], normR: r}),
+			{Var: e.gradient, Value: e.fx.Node().Sub(cross)}, {Var: e.cv, Value: g[0]}, {Var: e.residual, Value: r},
+			e.measure(of),
 		}
 	})
 	if !e.bound {
@@ -166,7 +211,14 @@ func (e *implicit) Compute(ctx context.Context) (*Hypergradient, error) {
 	}
 	h := &Hypergradient{
 		Method: "implicit", Measure: MeasureGradient, Status: st.Status, SmallestEigenvalue: st.SmallestEigenvalue,
-		Counts: e.begin.counts.Plus(e.assemble.counts, 1).Plus(problem.Counts{HVP: int64(st.Products)}, 1),
+		Counts: e.begin.counts.Plus(e.assemble.counts, 1).Plus(e.cost(st), 1),
+	}
+	if e.method.Differences { // the exact products at the end serve the error figure alone
+		h.ForError = problem.Counts{HVP: 1, JVP: 1}
+		h.Counts = h.Counts.Plus(h.ForError, -1)
+	}
+	if e.method.GaussNewton { // what the solver has seen are eigenvalues of another matrix
+		h.SmallestEigenvalue = math.NaN()
 	}
 	if e.p.Mu > 0 {
 		h.SmallestEigenvalue = e.p.Mu

@@ -19,8 +19,11 @@ type Inner interface {
 	rule() (stepRule, error)
 }
 
-// stepRule is one step (y, v) ← Φ_t(x, y, v). It sees x and the data only through the gradient g = ∇yG(x, y), so that
-// its derivative is that of next, by automatic differentiation with g as an input of its own, and two products: H w and
+// vectors are nodes one after the other.
+type vectors = []*tensor.Node
+
+// stepRule is one step (y, v) ← Φ_t(x, y, v). It sees the data only through the gradient g = ∇yG(x, y), so that its
+// derivative is that of apply, by automatic differentiation with g as an input of its own, and two products: H w and
 // C w, where w is the cotangent of g.
 type stepRule struct {
 	name  string
@@ -32,7 +35,21 @@ type stepRule struct {
 	proximal bool // a proximal map may follow the step, with rate 0 as its step length
 	steady   bool // the rates are the same in all steps
 	rates    func(t int) []float64
-	next     func(rate []*tensor.Node, y *tensor.Node, v []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node)
+	next     func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors)
+	// after is the projection or the proximal map that ends the step, nil where there is none. direct says that it
+	// depends on x.
+	after  func(x, step, y *tensor.Node) *tensor.Node
+	direct bool
+}
+
+// apply is the step with the map that ends it.
+func (r stepRule) apply(x *tensor.Node, rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (
+	*tensor.Node, vectors) {
+	next, vs := r.next(rate, y, v, g)
+	if r.after != nil {
+		next = r.after(x, rate[0], next)
+	}
+	return next, vs
 }
 
 // steady makes the rates of a method whose step length does not change.
@@ -65,7 +82,7 @@ func (GradientSteps) Name() string { return "gradient" }
 func (m GradientSteps) rule() (stepRule, error) {
 	return stepRule{
 		name: m.Name(), proximal: true, steady: true, rates: steady(m.Step),
-		next: func(rate []*tensor.Node, y *tensor.Node, _ []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
+		next: func(rate vectors, y *tensor.Node, _ vectors, g *tensor.Node) (*tensor.Node, vectors) {
 			return y.Sub(rate[0].Mul(g)), nil
 		},
 	}, checkStep("GradientSteps", m.Step)
@@ -81,10 +98,10 @@ func (MomentumSteps) Name() string { return "momentum" }
 
 func (m MomentumSteps) rule() (stepRule, error) {
 	return stepRule{
-		name: m.Name(), extra: 1, proximal: true, steady: true, rates: steady(m.Step, m.Beta),
-		next: func(rate []*tensor.Node, y *tensor.Node, v []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
+		name: m.Name(), extra: 1, steady: true, rates: steady(m.Step, m.Beta),
+		next: func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors) {
 			next := rate[1].Mul(v[0]).Add(g)
-			return y.Sub(rate[0].Mul(next)), []*tensor.Node{next}
+			return y.Sub(rate[0].Mul(next)), vectors{next}
 		},
 	}, cmp.Or(checkStep("MomentumSteps", m.Step), checkFactor("MomentumSteps.Beta", m.Beta))
 }
@@ -117,11 +134,11 @@ func (m AdamSteps) rule() (stepRule, error) {
 			corrected := func(beta float64) float64 { return 1 - math.Pow(beta, float64(t+1)) }
 			return []float64{m.Step / corrected(m.Beta1), 1 / math.Sqrt(corrected(m.Beta2))}
 		},
-		next: func(rate []*tensor.Node, y *tensor.Node, v []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
+		next: func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors) {
 			first := v[0].Scale(m.Beta1).Add(g.Scale(1 - m.Beta1))
 			second := v[1].Scale(m.Beta2).Add(g.Square().Scale(1 - m.Beta2))
 			size := second.Sqrt().Mul(rate[1]).AddConst(m.Epsilon)
-			return y.Sub(rate[0].Mul(first).Div(size)), []*tensor.Node{first, second}
+			return y.Sub(rate[0].Mul(first).Div(size)), vectors{first, second}
 		},
 	}, err
 }
@@ -144,7 +161,7 @@ func (m SignSteps) rule() (stepRule, error) {
 	return stepRule{
 		name: m.Name(), flat: true, steady: m.Decay == 0,
 		rates: func(t int) []float64 { return []float64{m.Step / math.Pow(float64(t+1), m.Decay)} },
-		next: func(rate []*tensor.Node, y *tensor.Node, _ []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
+		next: func(rate vectors, y *tensor.Node, _ vectors, g *tensor.Node) (*tensor.Node, vectors) {
 			return y.Sub(rate[0].Mul(g.Sign())), nil
 		},
 	}, err
@@ -160,27 +177,24 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 	if err != nil {
 		return r, err
 	}
-	set, prox, plain := b.Set(problem.Lower), b.Lower.Prox, r.next
+	set, prox := b.Set(problem.Lower), b.Lower.Prox
 	switch {
 	case prox != nil && set != nil:
 		return r, fmt.Errorf("hypergrad: %s: the lower level of %s has a set and a proximal map, and a step with one "+
 			"after the other solves neither: put the indicator of the set into Lower.Prox", method, b.Name)
 	case prox != nil && !r.proximal:
-		return r, fmt.Errorf("hypergrad: %s: %s steps cannot be followed by the proximal map of the problem %s: "+
-			"take GradientSteps or MomentumSteps", method, m.Name(), b.Name)
+		return r, fmt.Errorf("hypergrad: %s: %s steps with the proximal map of the problem %s after each of them come "+
+			"to rest at another point than the lower minimizer: take GradientSteps", method, m.Name(), b.Name)
 	case prox == nil && set == nil:
 		return r, nil
 	}
 	r.curved = true // where the map bends depends on the point that it is given
-	r.next = func(rate []*tensor.Node, y *tensor.Node, v []*tensor.Node, g *tensor.Node) (*tensor.Node, []*tensor.Node) {
-		next, vs := plain(rate, y, v, g)
+	r.direct = prox != nil
+	r.after = func(x, step, y *tensor.Node) *tensor.Node {
 		if prox != nil {
-			next = prox(next, rate[0])
+			return prox(b.Upper.Start.Layout.Vars(x), y, step)
 		}
-		if set != nil {
-			next = set.Project(next, b.All(problem.Lower))
-		}
-		return next, vs
+		return set.Project(y, b.All(problem.Lower))
 	}
 	return r, nil
 }

@@ -28,12 +28,6 @@ type Needs struct {
 	Why    string           // what its formula needs, for the reason of a refusal
 }
 
-// refuse is the error for a problem that a method cannot use.
-func refuse(b *problem.Bound, m Method) error {
-	n := m.Needs()
-	return b.Refuse("hypergrad: "+m.Name(), n.Usable, n.Why)
-}
-
 // Estimator is a method prepared for a problem. Methods that differentiate at a point take y as the lower minimizer's
 // neighbour; those that differentiate through a path of steps begin it at y. Neither writes to x or y.
 type Estimator interface {
@@ -82,8 +76,13 @@ type Hypergradient struct {
 	OptimalityMeasure string
 }
 
-// MeasureGradient is the name of |∇yG(x,y)|, the stationarity of a free lower minimization.
-const MeasureGradient = "|∇yG|"
+// The names of how far a lower level is from being solved: of a free minimization, of one in a set, and of one with a
+// proximal map, with a step of 1. Each vanishes at y* alone.
+const (
+	MeasureGradient  = "|∇yG|"
+	MeasureProjected = "|y - P(y - ∇yG)|"
+	MeasureProximal  = "|y - prox(y - ∇yG)|"
+)
 
 // Norm is |g|.
 func (h *Hypergradient) Norm() float64 {

@@ -32,6 +32,7 @@ type path struct {
 
 	a       []*tensor.Variable // cotangents of y and v
 	adjoint []stage            // of one step, one after the other
+	single  bool               // one adjoint step is all there are, and nothing comes through y_0
 	*ending
 }
 
@@ -39,7 +40,9 @@ type path struct {
 func newPath(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable, from func() *tensor.Node, rule stepRule, steps,
 	rows int) *path {
 	q := b.Lower.Start.Size()
-	p := &path{rule: rule, length: steps, y: sc.Variable("path y", tensor.Real, q), clock: sc.Variable("path t", tensor.Int)}
+	p := &path{
+		rule: rule, length: steps, y: sc.Variable("path y", tensor.Real, q), clock: sc.Variable("path t", tensor.Int),
+	}
 	p.pieces = newPieces(b, sc, x, p.y, rows)
 	for range rule.extra {
 		p.extra = append(p.extra, sc.Variable("path "+rule.name, tensor.Real, q))
@@ -54,7 +57,7 @@ func newPath(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable, from func()
 	})
 	p.step = p.stage("step", func(t *terms) []tensor.Update {
 		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
-		y, v := rule.next(p.rate(), p.y.Node(), nodes(p.extra), g)
+		y, v := rule.apply(p.x, p.rate(), p.y.Node(), nodes(p.extra), g)
 		return append(updates(p.state(), append([]*tensor.Node{y}, v...)), p.tick(1))
 	})
 	return p
@@ -140,28 +143,41 @@ func (p *path) prepareBack(x *tensor.Variable, also func(t *terms) []tensor.Upda
 		also = func(*terms) []tensor.Update { return nil }
 	}
 	g := p.ending.g
-	// pull builds the cotangents of y (without what comes through ∇yG), of v, and of ∇yG.
-	pull := func(t *terms) (ay *tensor.Node, av []*tensor.Node, w *tensor.Node) {
+	// pull builds the cotangents of y (without what comes through ∇yG), of v, and of ∇yG; and g with what comes through
+	// the map that ends the step.
+	pull := func(t *terms) (ay *tensor.Node, av []*tensor.Node, w, sum *tensor.Node) {
 		gradient := p.gradientStandIn(t)
-		y, v := p.rule.next(p.rate(), p.y.Node(), nodes(p.extra), gradient)
-		c := tensor.VJP(append([]*tensor.Node{y}, v...), append(nodes(p.state()), gradient), nodes(p.a))
-		return c[0], c[1 : len(c)-1], c[len(c)-1]
+		y, v := p.rule.apply(p.x, p.rate(), p.y.Node(), nodes(p.extra), gradient)
+		wrt := append(nodes(p.state()), gradient)
+		sum = g.Node()
+		if p.rule.direct {
+			wrt = append(wrt, p.x)
+		}
+		c := tensor.VJP(append([]*tensor.Node{y}, v...), wrt, nodes(p.a))
+		if p.rule.direct {
+			sum, c = sum.Add(c[len(c)-1]), c[:len(c)-1]
+		}
+		return c[0], c[1 : len(c)-1], c[len(c)-1], sum
 	}
-	through := func(t *terms, ay, w *tensor.Node) []tensor.Update {
+	through := func(t *terms, ay, w, sum *tensor.Node) []tensor.Update {
 		if p.rule.flat {
 			return []tensor.Update{{Var: p.a[0], Value: ay}, p.tick(-1)}
+		}
+		if p.single { // the cotangent of y_0 is not asked for
+			cw := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.Cross(w)} })[0]
+			return []tensor.Update{{Var: g, Value: sum.Add(cw)}, p.tick(-1)}
 		}
 		products := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node {
 			return []*tensor.Node{p.HVP(w), p.Cross(w)}
 		})
 		return []tensor.Update{
-			{Var: p.a[0], Value: ay.Add(products[0])}, {Var: g, Value: g.Node().Add(products[1])}, p.tick(-1),
+			{Var: p.a[0], Value: ay.Add(products[0])}, {Var: g, Value: sum.Add(products[1])}, p.tick(-1),
 		}
 	}
 	if p.whole(problem.Lower) {
 		p.adjoint = []stage{p.stage("adjoint", func(t *terms) []tensor.Update {
-			ay, av, w := pull(t)
-			return append(append(through(t, ay, w), updates(p.a[1:], av)...), also(t)...)
+			ay, av, w, sum := pull(t)
+			return append(append(through(t, ay, w, sum), updates(p.a[1:], av)...), also(t)...)
 		})}
 		return
 	}
@@ -169,16 +185,19 @@ func (p *path) prepareBack(x *tensor.Variable, also func(t *terms) []tensor.Upda
 	w := p.scope.Variable("adjoint w", tensor.Real, q)
 	p.adjoint = []stage{
 		p.stage("adjoint pull", func(t *terms) []tensor.Update {
-			ay, av, at := pull(t)
-			all := append([]tensor.Update{{Var: p.a[0], Value: ay}, {Var: w, Value: at}}, updates(p.a[1:], av)...)
+			ay, av, at, sum := pull(t)
+			all := append([]tensor.Update{{Var: p.a[0], Value: ay}, {Var: w, Value: at}, {Var: g, Value: sum}},
+				updates(p.a[1:], av)...)
 			return append(all, also(t)...)
 		}),
-		p.stage("adjoint products", func(t *terms) []tensor.Update { return through(t, p.a[0].Node(), w.Node()) }),
+		p.stage("adjoint products", func(t *terms) []tensor.Update {
+			return through(t, p.a[0].Node(), w.Node(), g.Node())
+		}),
 	}
 }
 
-// forward takes n steps, and looks at ctx every few of them.
-func (p *path) forward(ctx context.Context, n int, counts *problem.Counts) error {
+// advance takes n steps, and looks at ctx every few of them.
+func (p *path) advance(ctx context.Context, n int, counts *problem.Counts) error {
 	return p.step.repeat(ctx, n, counts)
 }
 
@@ -245,20 +264,15 @@ func (s stage) repeat(ctx context.Context, n int, counts *problem.Counts) error 
 	return nil
 }
 
-// The measures of how far a lower level with a set or a proximal map is from being solved. Both vanish at y* alone.
-const (
-	MeasureProjected = "|y - P(y - ∇yG)|"
-	MeasureProximal  = "|y - prox(y - ∇yG)|"
-)
-
 // stationarity builds the distance of the lower level from its solution, and names it.
-func stationarity(b *problem.Bound, y, g *tensor.Node) (*tensor.Node, string) {
+func stationarity(b *problem.Bound, x, y, g *tensor.Node) (*tensor.Node, string) {
 	down := y.Sub(g)
 	switch set := b.Set(problem.Lower); {
 	case set != nil:
 		return linear.Norm(y.Sub(set.Project(down, b.All(problem.Lower)))), MeasureProjected
 	case b.Lower.Prox != nil:
-		return linear.Norm(y.Sub(b.Lower.Prox(down, tensor.Const(1)))), MeasureProximal
+		to := b.Lower.Prox(b.Upper.Start.Layout.Vars(x), down, tensor.Const(1))
+		return linear.Norm(y.Sub(to)), MeasureProximal
 	}
 	return linear.Norm(g), MeasureGradient
 }

@@ -46,21 +46,29 @@ func (at *pieces) whole(side problem.Side) bool {
 
 // system prepares a solver for H.
 func (at *pieces) system(s linear.Solver, n int) (linear.System, error) {
-	if at.whole(problem.Lower) {
-		return s.Prepare(at.b.Executor, linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
-			return at.point(problem.Lower, at.b.All(problem.Lower)).HVP(v)
-		}})
-	}
-	in, out := at.scope.Variable("hypergradient d", tensor.Real, n), at.scope.Variable("hypergradient H d", tensor.Real,
-		n)
-	sweep := at.b.NewSweep(at.scope, "hypergradient product", problem.Lower, at.rows,
-		func(rows problem.Batch) []problem.Sum {
-			return []problem.Sum{{Var: out, Value: at.point(problem.Lower, rows).HVP(in.Node())}}
-		})
-	if err := at.scope.Err(); err != nil {
+	m, err := at.matrix(n, func(rows problem.Batch, v *tensor.Node) *tensor.Node {
+		return at.point(problem.Lower, rows).HVP(v)
+	})
+	if err != nil {
 		return nil, err
 	}
-	return s.Prepare(at.b.Executor, linear.Matrix{N: n, Product: &linear.Product{In: in, Out: out, Run: sweep.Run}})
+	return s.Prepare(at.b.Executor, m)
+}
+
+// matrix is the one whose product with v is the mean over all rows of what product builds for some rows.
+func (at *pieces) matrix(n int, product func(rows problem.Batch, v *tensor.Node) *tensor.Node) (linear.Matrix, error) {
+	if at.whole(problem.Lower) {
+		return linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
+			return product(at.b.All(problem.Lower), v)
+		}}, nil
+	}
+	in := at.scope.Variable("hypergradient d", tensor.Real, n)
+	out := at.scope.Variable("hypergradient H d", tensor.Real, n)
+	sweep := at.b.NewSweep(at.scope, "hypergradient product", problem.Lower, at.rows,
+		func(rows problem.Batch) []problem.Sum {
+			return []problem.Sum{{Var: out, Value: product(rows, in.Node())}}
+		})
+	return linear.Matrix{N: n, Product: &linear.Product{In: in, Out: out, Run: sweep.Run}}, at.scope.Err()
 }
 
 // stage is sums over pieces, and then a program that reads them.

@@ -61,8 +61,8 @@ func (m OneStep) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, er
 	return prepareUnrolled(b, x, y, m, unrolling{
 		field: "OneStep", inner: m.Inner, steps: 1, last: 1, rows: m.Rows,
 		bias: func(p *problem.Problem) string {
-			return fmt.Sprintf("the derivative through a single %s step; of the Jacobian of y*(x) it leaves out ∂yΦ J*, "+
-				"the share of ρ = |∂yΦ|, the factor by which a step contracts%s", m.Inner.Name(),
+			return fmt.Sprintf("the derivative through a single %s step; of the Jacobian of y*(x) it leaves out ∂yΦ "+
+				"J*, the share of ρ = |∂yΦ|, the factor by which a step contracts%s", m.Inner.Name(),
 				contraction(p, m.Inner, 1))
 		},
 	})

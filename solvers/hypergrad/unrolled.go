@@ -34,8 +34,8 @@ func (Unrolled) Name() string { return "unrolled" }
 func pathNeeds() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.UpperConstraints | problem.LowerSet | problem.LowerProx | problem.ModelState,
-		Why: "its steps follow the gradient of one lower objective whose variable lasts, with a set or a proximal map " +
-			"at most",
+		Why: "its steps follow the gradient of one lower objective whose variable lasts, with a set or a proximal " +
+			"map at most",
 	}
 }
 
@@ -46,8 +46,8 @@ func (m Unrolled) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, e
 	return prepareUnrolled(b, x, y, m, unrolling{
 		field: "Unrolled", inner: m.Inner, steps: m.Steps, last: m.Steps, start: m.Start, rows: m.Rows,
 		bias: func(p *problem.Problem) string {
-			return fmt.Sprintf("the derivative of F(x, y_T(x)) through %d %s steps, exact to rounding; its bias against "+
-				"∇h vanishes as y_T comes near y*%s", m.Steps, m.Inner.Name(), contraction(p, m.Inner, m.Steps))
+			return fmt.Sprintf("the derivative of F(x, y_T(x)) through %d %s steps, exact to rounding; its bias "+
+				"against ∇h vanishes as y_T comes near y*%s", m.Steps, m.Inner.Name(), contraction(p, m.Inner, m.Steps))
 		},
 	})
 }
@@ -91,6 +91,7 @@ func prepareUnrolled(b *problem.Bound, x, y *tensor.Variable, m Method, u unroll
 	sc := b.Executor.Scope()
 	e := &unrolled{unrolling: u, name: m.Name(), path: newPath(b, sc, x, startAt(x, y, u.start), rule, u.steps, u.rows)}
 	e.refuseZero(u.field, u.start != nil)
+	e.single = u.last == 1 && u.start == nil
 	e.prepareBack(x, nil)
 	e.segment = int(math.Ceil(math.Sqrt(float64(u.last))))
 	e.outer = e.slots((u.last - 1) / e.segment)
@@ -138,18 +139,18 @@ func (p *path) refuseZero(field string, started bool) {
 
 func (e *unrolled) Compute(ctx context.Context) (*Hypergradient, error) {
 	var counts problem.Counts
-	if err := cmp.Or(e.begin.Run(1), e.forward(ctx, e.steps-e.last, &counts)); err != nil {
+	if err := cmp.Or(e.begin.Run(1), e.advance(ctx, e.steps-e.last, &counts)); err != nil {
 		return nil, err
 	}
 	for _, slot := range e.outer {
-		if err := cmp.Or(copyState(slot, e.state()), e.forward(ctx, e.segment, &counts)); err != nil {
+		if err := cmp.Or(copyState(slot, e.state()), e.advance(ctx, e.segment, &counts)); err != nil {
 			return nil, err
 		}
 	}
 	// The last segment need not be computed twice: its states are kept at once.
 	from := len(e.outer) * e.segment
 	length := e.last - from
-	err := cmp.Or(e.record(ctx, length, &counts), e.forward(ctx, 1, &counts), e.finish(ctx, &counts),
+	err := cmp.Or(e.record(ctx, length, &counts), e.advance(ctx, 1, &counts), e.finish(ctx, &counts),
 		e.reverse(ctx, from, length, &counts))
 	for i := len(e.outer) - 1; i >= 0 && err == nil; i-- {
 		from = i * e.segment
@@ -169,7 +170,7 @@ func (e *unrolled) Compute(ctx context.Context) (*Hypergradient, error) {
 func (e *unrolled) record(ctx context.Context, n int, counts *problem.Counts) error {
 	for i := range n {
 		if i > 0 {
-			if err := e.forward(ctx, 1, counts); err != nil {
+			if err := e.advance(ctx, 1, counts); err != nil {
 				return err
 			}
 		}

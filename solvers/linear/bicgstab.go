@@ -7,7 +7,7 @@ import (
 )
 
 // BiCGSTAB is the stabilized method of bi-conjugate gradients (van der Vorst, SIAM J. Sci. Stat. Comput. 13, 1992) for
-// (A + Damping·I) v = b with any square A, in eight vectors. With r̂ the first residual, it alternates two half steps
+// (A + Damping·I) v = b with any square A, in seven vectors. With r̂ the first residual, it alternates two half steps
 // of one product each:
 //
 //	a = A p;  α = ρ / r̂'a;      v += α p;  s = r - α a

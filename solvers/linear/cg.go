@@ -33,10 +33,25 @@ type CG struct {
 	// Trust reports the recurrence's residual in place of the true one, which saves the last product. It is meant for
 	// loose tolerances, where round-off has no time to drive the two apart.
 	Trust bool
+	// Preconditioner is a diagonal M whose inverse is applied to every residual (Golub, Van Loan, algorithm 11.5.1).
+	// The iteration is then conjugate gradients for M^(-½) A M^(-½), and tells nothing about A's smallest eigenvalue.
+	Preconditioner Preconditioner
+	// MaxRaises is how often a solve begins again with a larger damping after negative curvature; 0: never. With the
+	// direction d that has it, the first new damping is the larger of 2 |d'Ad|/|d|² and |Ad|/(1000 |d|), and at least
+	// ten times the old one; later ones are ten times the one before. Stats.Damping is the last.
+	MaxRaises int
 }
 
 func (c CG) String() string {
-	return fmt.Sprintf("CG(rtol %g, atol %g, damping %g, at most %d steps)", c.RTol, c.ATol, c.Damping, c.MaxSteps)
+	more := ""
+	if c.Preconditioner != nil {
+		more += fmt.Sprintf(", preconditioner %T%+[1]v", c.Preconditioner)
+	}
+	if c.MaxRaises > 0 {
+		more += fmt.Sprintf(", damping raised at most %d times", c.MaxRaises)
+	}
+	return fmt.Sprintf("CG(rtol %g, atol %g, damping %g, at most %d steps%s)", c.RTol, c.ATol, c.Damping, c.MaxSteps,
+		more)
 }
 
 // The solve's status is a number on the device, one of these codes, until Solve translates it into a Status.
@@ -94,6 +109,9 @@ func (c CG) Prepare(ex *tensor.Executor, m Matrix) (System, error) {
 	if !(c.Damping >= 0) || math.IsInf(c.Damping, 0) || c.Chunk < 1 {
 		return nil, fmt.Errorf("linear: CG: damping %g, chunks of %d steps: "+
 			"wants finite damping from 0 on and chunks of at least one step", c.Damping, c.Chunk)
+	}
+	if c.Preconditioner != nil || c.MaxRaises != 0 {
+		return c.prepareVariant(ex, m)
 	}
 	sc := ex.Scope()
 	s := &cgSystem{CG: c, ex: ex, scope: sc, product: product}
@@ -208,7 +226,7 @@ func (s *cgSystem) Solution() *tensor.Variable { return s.v }
 
 // Solve iterates from the value of Solution, or from zero where FromZero says so.
 func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
-	st := Stats{SmallestEigenvalue: math.NaN()}
+	st := Stats{SmallestEigenvalue: math.NaN(), Damping: s.Damping}
 	zeros := make([]float64, s.MaxSteps)
 	err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 //	the new column of the Hessenberg matrix is rotated by Givens' rotations, which give |r|
 //
 // One step is one product; one more product per cycle computes the residual anew. It keeps Restart + 1 vectors of the
-// size of b. Where A is symmetric MINRES does the same with seven vectors. Without restarts it ends within n steps;
+// size of b. Where A is symmetric MINRES does the same with six vectors. Without restarts it ends within n steps;
 // with them it can stand still, and says Stagnated.
 type GMRES struct {
 	RTol, ATol float64
@@ -82,7 +82,9 @@ func (g GMRES) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 			usable := size.Scale(bound).Lt(rho)
 			safe := tensor.Where(usable, rho, one)
 			c, sn := top.Div(safe), next.Div(safe)
-			row := func(e *tensor.Node) *tensor.Node { return e.Reshape(1, m+1).MatMul(rotations.Node()).Reshape(m + 1) }
+			row := func(e *tensor.Node) *tensor.Node {
+				return e.Reshape(1, m+1).MatMul(rotations.Node()).Reshape(m + 1)
+			}
 			rowAt, rowAfter := row(at), row(after)
 			turned := rotations.Node().
 				Add(outer(at, rowAt.Mul(c.Sub(one)).Add(rowAfter.Mul(sn)))).

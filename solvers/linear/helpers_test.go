@@ -40,14 +40,22 @@ func float64s(t *testing.T) device.Device {
 }
 
 func prepare(t *testing.T, dev device.Device, solver linear.Solver, a mat.Matrix) *system {
+	return prepareKnown(t, dev, solver, a, func(*system, *linear.Matrix) {})
+}
+
+// prepareKnown is prepare for a matrix of which more is known than its products.
+func prepareKnown(t *testing.T, dev device.Device, solver linear.Solver, a mat.Matrix,
+	know func(*system, *linear.Matrix)) *system {
 	n, _ := a.Dims()
 	s := &system{t: t, ex: tensor.NewExecutor(dev)}
 	s.a = s.ex.Variable("A", tensor.Real, n, n)
 	s.setMatrix(a)
-	var err error
-	s.System, err = solver.Prepare(s.ex, linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
+	m := linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
 		return s.a.Node().MatMul(v.Reshape(n, 1)).Reshape(n)
-	}})
+	}}
+	know(s, &m)
+	var err error
+	s.System, err = solver.Prepare(s.ex, m)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())

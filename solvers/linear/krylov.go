@@ -34,10 +34,12 @@ type rule struct {
 // advance is what a step computes. The iteration takes it over where it is usable, and else keeps the state as it is.
 type advance struct {
 	usable *tensor.Node    // 0 where the step divides by zero up to round-off
+	code   float64         // how a step ends that is not usable; 0: codeBreakdown
 	size   *tensor.Node    // |b - A v| after the step, by the method's recurrence
 	d      *tensor.Node    // the vector that A is applied to next
 	state  []tensor.Update // the method's own state
 	add    []addition
+	always []tensor.Update // taken over while the iteration is active, also where the step is not usable
 }
 
 // addition adds a row at a place to a table [rows, …].
@@ -59,6 +61,7 @@ type iteration struct {
 	active, code, steps *tensor.Variable
 	place               *tensor.Variable // the number of steps since the cycle began
 	norm, scale         *tensor.Variable
+	shift               *tensor.Variable // a damping that Solve may change; nil: limits.damping
 	loop                *tensor.Loop
 	smallest            func(steps int) (float64, error) // smallest Ritz value of the first cycle; nil: none
 }
@@ -124,7 +127,10 @@ func (s *iteration) compile(m Matrix, r rule) (System, error) {
 	apply := m.graph()
 	damped := func(v *tensor.Node) *tensor.Node {
 		av := apply(v)
-		if s.damping != 0 {
+		switch {
+		case s.shift != nil:
+			av = av.Add(v.Mul(s.shift.Node()))
+		case s.damping != 0:
 			av = av.Add(v.Scale(s.damping))
 		}
 		return av
@@ -185,7 +191,7 @@ func (s *iteration) stepUpdates(a advance) []tensor.Update {
 	solved := a.size.Le(s.limit.Node())
 	running := tensor.Where(solved, tensor.Const(codeConverged), tensor.Const(codeRunning))
 	code := tensor.Where(a.usable, tensor.Where(finite, running, tensor.Const(codeNotFinite)),
-		tensor.Const(codeBreakdown))
+		tensor.Const(cmp.Or(a.code, codeBreakdown)))
 	updates := []tensor.Update{
 		{Var: s.d, Value: tensor.Where(ok, a.d, s.d.Node())},
 		{Var: s.size, Value: tensor.Where(ok, a.size, s.size.Node())},
@@ -196,6 +202,9 @@ func (s *iteration) stepUpdates(a advance) []tensor.Update {
 	}
 	for _, u := range a.state {
 		updates = append(updates, tensor.Update{Var: u.Var, Value: tensor.Where(ok, u.Value, u.Var.Node())})
+	}
+	for _, u := range a.always {
+		updates = append(updates, tensor.Update{Var: u.Var, Value: tensor.Where(active, u.Value, u.Var.Node())})
 	}
 	for _, p := range a.add {
 		row := tensor.Where(ok, p.row, tensor.Zeros(p.row.Shape()...))
@@ -211,7 +220,7 @@ func (s *iteration) Solution() *tensor.Variable { return s.v }
 
 // Solve runs cycles until the true residual is within the tolerance or cannot be made smaller.
 func (s *iteration) Solve(ctx context.Context) (Stats, error) {
-	st := Stats{SmallestEigenvalue: math.NaN()}
+	st := Stats{SmallestEigenvalue: math.NaN(), Damping: s.damping}
 	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.steps.WriteInts([]int32{0}),
 		s.loop.Body(krylovOpen).Run(1)); err != nil {
 		return st, err
@@ -234,6 +243,8 @@ func (s *iteration) Solve(ctx context.Context) (Stats, error) {
 			st.Status = NotFinite
 		case size <= limit*(1+1e-3): // the recurrence, which ended the cycle, differs from this by rounding
 			st.Status = Converged
+		case ended == codeCurvature:
+			st.Status = NegativeCurvature
 		case st.Steps >= s.maxSteps:
 			st.Status = MaxSteps
 		case ended == codeBreakdown && size > last/2:

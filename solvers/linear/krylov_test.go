@@ -49,8 +49,9 @@ func TestKrylovSolves(t *testing.T) {
 				accretive.Set(i, i, accretive.At(i, i)+1.2)
 			}
 			for kind, a := range map[string]mat.Matrix{
-				"definite": withSpectrum(uint64(n), spread(n, 10)...), "indefinite": withSpectrum(uint64(n), eigenvalues...),
-				"accretive": accretive, "general": nonsymmetric(uint64(n), n, 10),
+				"definite":   withSpectrum(uint64(n), spread(n, 10)...),
+				"indefinite": withSpectrum(uint64(n), eigenvalues...),
+				"accretive":  accretive, "general": nonsymmetric(uint64(n), n, 10),
 			} {
 				for name, solver := range krylov(rtol, 20*n) {
 					if kind == "accretive" && name == "MINRES" || kind == "general" && name != "GMRES" {
@@ -60,7 +61,7 @@ func TestKrylovSolves(t *testing.T) {
 					s := prepare(t, dev, solver, a)
 					v, st := s.solve(b, normals(98, n))
 					require.Equal(t, linear.Converged, st.Status, "%s, %s, n = %d: %+v", name, kind, n, st)
-					require.InDelta(t, residual(a, b, v), st.Residual, rounding(dev, a, b, v), "the true residual is reported")
+					require.InDelta(t, residual(a, b, v), st.Residual, rounding(dev, a, b, v), "the true residual")
 					require.LessOrEqual(t, st.Residual, 1.001*rtol*st.RHSNorm)
 					require.InDelta(t, floats.Norm(b, 2), st.RHSNorm, 1e-6*st.RHSNorm)
 					if name == "GMRES" || name == "MINRES" && rtol < 1e-4 { // exact arithmetic would take n steps

@@ -20,6 +20,35 @@ type Matrix struct {
 	N       int
 	Apply   Operator // A·v as a graph
 	Product *Product // A·v by programs of its own
+
+	// What some solvers want beside products; nil and 0 where it is not known.
+	Diagonal  func() *tensor.Node // A's diagonal [n], or what is near it: a preconditioner
+	Modulus   float64             // A's smallest eigenvalue is at least so large
+	Gradients *Gradients          // of single samples, whose second moment stands for A
+	Sampled   *Sampled            // A as a mean over rows
+	Pairs     *Pairs              // what a quasi-Newton method learned about A⁻¹
+}
+
+// Gradients are Count vectors g_i [n], the gradients of a loss on single samples: At builds the one of number i, an Int
+// scalar.
+type Gradients struct {
+	Count int
+	At    func(i *tensor.Node) *tensor.Node
+}
+
+// Sampled is A as a mean over Rows rows. Apply builds the product with the mean over the rows at an index Int [size];
+// for uniform draws its expected value is A·v.
+type Sampled struct {
+	Rows  int
+	Apply func(v, rows *tensor.Node) *tensor.Node
+}
+
+// Randomized is a system whose solves draw random numbers. What a solve draws is a function of the solver's seed and of
+// a position, which each solve moves on: a run that is resumed writes the position back and goes on to the same bits.
+type Randomized interface {
+	System
+	Position() uint32
+	Seek(position uint32)
 }
 
 // Class is a kind of matrices. Each contains the ones before it.
@@ -112,6 +141,9 @@ type Stats struct {
 	Products int     // applications of the matrix
 	Residual float64 // |b - (A + Damping·I) v|, computed from v at the end (but see CG.Trust)
 	RHSNorm  float64 // |b|
+	Damping  float64 // what was used
+	// Gradients is the number of gradients of single samples, Samples that of rows drawn or looked at one by one.
+	Gradients, Samples int
 	// SmallestEigenvalue is the smallest Ritz value, an upper bound of A's smallest eigenvalue (damping subtracted)
 	// that gets tight as the solve converges. It is NaN where the method gives none.
 	SmallestEigenvalue float64
@@ -134,6 +166,8 @@ const (
 	Stagnated
 	// Diverged: the residual grew instead of shrinking (Neumann).
 	Diverged
+	// Approximate: the method does not solve the system to a tolerance, and its residual is above the one that was set.
+	Approximate
 	// Breakdown: the method would divide by zero, and starting it again from where it stands does not help.
 	Breakdown
 )
@@ -146,6 +180,8 @@ var statusTexts = outcome.Texts{
 	NotFinite: {"not finite",
 		"use smaller steps, or look in the data for NaN, very large values and labels outside the classes"},
 	Stagnated: {"stagnated", "loosen the tolerance, or compute in float64 (--device ref)"},
+	Approximate: {"approximate", "this method does not solve the system, its residual tells how far it is off: " +
+		"use more terms, or CG"},
 	Breakdown: {"breakdown", "the matrix may be singular: add damping, start elsewhere, or use GMRES or MINRES"},
 	Diverged: {"diverged", "use a step below 2 over the largest eigenvalue; " +
 		"a matrix that is not positive definite needs another method"},

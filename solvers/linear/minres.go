@@ -18,7 +18,7 @@ import (
 //	w_k = (d_k - (s_k α + c_{k-1} c_k β_k) w_{k-1} - s_{k-1} β_k w_{k-2}) / ρ
 //	v += c_{k+1} η w_k;  η ← -s_{k+1} η;  |r| = |η|
 //
-// It keeps seven vectors. A singular A with b in its range is solved; with another b it ends with Breakdown.
+// It keeps six vectors. A singular A with b in its range is solved; with another b it ends with Breakdown.
 // SmallestEigenvalue is the smallest Ritz value, which is negative where A is seen to be indefinite.
 type MINRES struct {
 	RTol, ATol float64
@@ -59,7 +59,8 @@ func (m MINRES) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 			zeros, one := tensor.Zeros(a.N), tensor.Const(1)
 			return []tensor.Update{
 				{Var: before, Value: zeros}, {Var: w1, Value: zeros}, {Var: w2, Value: zeros},
-				{Var: beta, Value: tensor.Const(0)}, {Var: eta, Value: size}, {Var: c, Value: one}, {Var: c1, Value: one},
+				{Var: beta, Value: tensor.Const(0)}, {Var: eta, Value: size},
+				{Var: c, Value: one}, {Var: c1, Value: one},
 				{Var: sn, Value: tensor.Const(0)}, {Var: sn1, Value: tensor.Const(0)},
 				{Var: alphas, Value: tensor.Zeros(s.maxSteps)},
 				{Var: betas, Value: tensor.Zeros(s.maxSteps)},

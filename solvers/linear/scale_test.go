@@ -30,12 +30,13 @@ func TestScales(t *testing.T) {
 			"CG":           linear.CG{RTol: 1e-5},
 			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
 			"Neumann":      linear.Neumann{Step: 0.5, Terms: 400, RTol: 1e-4},
+			"dense":        linear.Dense{},
 			"GMRES":        linear.GMRES{RTol: 1e-5},
 			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-5},
 			"MINRES":       linear.MINRES{RTol: 1e-5},
 		} {
-			if dev == sim && (name == "BiCGSTAB" || name == "MINRES") {
-				continue // slow, and of the same parts as the others
+			if dev == sim && name != "CG" && name != "Neumann" && name != "CG from zero" {
+				continue // slow; TestOnTheSimulatedCard has them
 			}
 			s := prepare(t, dev, solver, a)
 			want, first := s.solve(unit, unit)
@@ -53,5 +54,22 @@ func TestScales(t *testing.T) {
 			}
 		}
 		require.NoError(t, dev.Close())
+	}
+}
+
+// Every solver gives the same on a simulated card, which reads the stop flag late, as on the processor.
+func TestOnTheSimulatedCard(t *testing.T) {
+	sim, err := open.Open("cuda-sim", open.Options{})
+	require.NoError(t, err)
+	const n, samples = 4, 2
+	a, b, values := withSpectrum(7, spread(n, 10)...), normals(4, n), normals(111, samples*n)
+	for _, e := range linear.Solvers() {
+		here := prepareKnown(t, cpudevice.New(1), e.Example, a, knowAll(t, values, samples, n))
+		there := prepareKnown(t, sim, e.Example, a, knowAll(t, values, samples, n))
+		want, first := here.solve(b, nil)
+		got, st := there.solve(b, nil)
+		require.Equal(t, first.Status, st.Status, e.Name)
+		require.Equal(t, [2]int{first.Steps, first.Products}, [2]int{st.Steps, st.Products}, e.Name)
+		require.InDeltaSlice(t, want, got, 1e-4*(1+floats.Norm(want, 2)), e.Name)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"bilevel/solvers/linear"
 	"bilevel/tensor"
 )
 
@@ -24,7 +25,29 @@ const leastCurvature = 1e-10
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m LBFGS) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
-	return m.prepare(ex, objective{whole: f}, n)
+	return m.prepare(ex, objective{whole: f}, n, nil)
+}
+
+// Towards adds pairs in the direction in which the inverse Hessian is wanted: outer problem awareness (OPA; Ramzi,
+// Mannel, Bai, Starck, Ciuciu, Moreau, ICLR 2022). After every Every steps, with the current inverse B,
+//
+//	e = B ∇F(y), scaled to the length of the last step;  the pair is e, ∇f(y + e) - ∇f(y)
+//
+// which costs one gradient of f and one of F.
+type Towards struct {
+	F     func(y *tensor.Node) *tensor.Node // the upper objective, a scalar
+	Every int                               // 0: 1
+}
+
+// PrepareTowards is Prepare with additional pairs.
+func (m LBFGS) PrepareTowards(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int, o Towards) (
+	*Minimizer, error) {
+	o.Every = cmp.Or(o.Every, 1)
+	if o.F == nil || o.Every < 1 {
+		return nil, fmt.Errorf("minimize: L-BFGS: additional pairs every %d steps: wants an upper objective F and at "+
+			"least one step between them", o.Every)
+	}
+	return m.prepare(ex, objective{whole: f}, n, &o)
 }
 
 // PrepareRows compiles the method for a mean over rows, in pieces.
@@ -33,10 +56,10 @@ func (m LBFGS) PrepareRows(o RowsObjective) (*Minimizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.prepare(o.Bound.Executor, f, o.Bound.Lower.Start.Size())
+	return m.prepare(o.Bound.Executor, f, o.Bound.Lower.Start.Size(), nil)
 }
 
-func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, error) {
+func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int, o *Towards) (*Minimizer, error) {
 	m.Memory = cmp.Or(m.Memory, 10)
 	if !(m.Tol >= 0) || m.MaxSteps < 1 || m.Memory < 1 {
 		return nil, fmt.Errorf("minimize: L-BFGS: tolerance %g, %d steps, a memory of %d: wants a tolerance from 0 "+
@@ -46,90 +69,143 @@ func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, err
 	s := newMinimizer(ex, settings{"l-bfgs", m.Tol, m.MaxSteps, 10}, n)
 	s.down, s.along = s.vector("down", n), s.vector("direction", n)
 	h := newHistory(s, m.Memory, n)
+	if o != nil {
+		h.compileTowards(f.whole, *o)
+	}
+	s.pairs = &h.Pairs
 	s.direction = func(_ context.Context, out *Minimum) (Status, bool, error) {
-		return 0, true, h.update(out.Steps == 0)
+		return 0, true, h.update(out)
+	}
+	s.end = func(out *Minimum) error {
+		if out.Steps == 0 {
+			return nil
+		}
+		return h.take()
 	}
 	return s.compile(f, nil)
 }
 
 // history is the pairs on the device, newest last. Places without a pair have weight 0, so that one program serves.
 type history struct {
+	linear.Pairs
 	s                       *Minimizer
-	steps, changes          *tensor.Variable // [memory, n]
-	weights                 *tensor.Variable // [memory]: 1/(sᵀd), 0 where there is no pair
-	scale                   *tensor.Variable // γ of the first estimate γI of the inverse Hessian
 	y, down                 *tensor.Variable // at the last point
 	figures                 *tensor.Variable // sᵀd, |s|, |d|
 	begin, pair, push, next *tensor.Function
+
+	// What Towards adds; every is 0 without it.
+	every                      int
+	toward, change             *tensor.Variable // the additional pair
+	aim, tryToward, keepToward *tensor.Function
 }
 
 func newHistory(s *Minimizer, memory, n int) *history {
 	sc := s.scope
 	h := &history{
-		s: s, steps: sc.Variable("l-bfgs steps", tensor.Real, memory, n),
-		changes: sc.Variable("l-bfgs changes", tensor.Real, memory, n),
-		weights: s.vector("weights", memory), scale: s.number("scale"), figures: s.vector("figures", 3),
-		y: s.vector("last y", n), down: s.vector("last down", n),
+		Pairs: linear.Pairs{
+			Steps:   sc.Variable("l-bfgs steps", tensor.Real, memory, n),
+			Changes: sc.Variable("l-bfgs changes", tensor.Real, memory, n),
+			Weights: s.vector("weights", memory), Scale: s.number("scale"),
+		},
+		s: s, figures: s.vector("figures", 3), y: s.vector("last y", n), down: s.vector("last down", n),
 	}
 	step := func() *tensor.Node { return s.y.Node().Sub(h.y.Node()) }
 	change := func() *tensor.Node { return h.down.Node().Sub(s.down.Node()) }
 	h.begin = sc.Compile("l-bfgs begin", func() []tensor.Update {
 		return []tensor.Update{
-			{Var: h.steps, Value: tensor.Zeros(memory, n)}, {Var: h.changes, Value: tensor.Zeros(memory, n)},
-			{Var: h.weights, Value: tensor.Zeros(memory)}, {Var: h.scale, Value: tensor.Const(1).Div(s.norm.Node())},
+			{Var: h.Steps, Value: tensor.Zeros(memory, n)}, {Var: h.Changes, Value: tensor.Zeros(memory, n)},
+			{Var: h.Weights, Value: tensor.Zeros(memory)}, {Var: h.Scale, Value: tensor.Const(1).Div(s.norm.Node())},
 		}
 	})
 	h.pair = sc.Compile("l-bfgs pair", func() []tensor.Update {
 		d, c := step(), change()
-		return []tensor.Update{{Var: h.figures,
-			Value: tensor.Concat(0, tensor.Dot(d, c).Reshape(1), d.Norm().Reshape(1), c.Norm().Reshape(1))}}
+		return []tensor.Update{{Var: h.figures, Value: figures(d, c)}}
 	})
 	h.push = sc.Compile("l-bfgs push", func() []tensor.Update {
 		d, c, sd := step(), change(), h.figures.Node().Slice(0, 0, 1)
-		shift := func(v *tensor.Variable, row *tensor.Node) tensor.Update {
-			return tensor.Update{Var: v, Value: tensor.Concat(0, v.Node().Slice(0, 1, memory), row)}
-		}
-		return []tensor.Update{
-			shift(h.steps, d.Reshape(1, n)), shift(h.changes, c.Reshape(1, n)),
-			shift(h.weights, tensor.Const(1).Div(sd)),
-			{Var: h.scale, Value: sd.Reshape().Div(tensor.Dot(c, c))},
-		}
+		return append(h.shifted(d, c), tensor.Update{Var: h.Scale, Value: sd.Reshape().Div(tensor.Dot(c, c))})
 	})
 	h.next = sc.Compile("l-bfgs direction", func() []tensor.Update {
-		row := func(v *tensor.Variable, i int) *tensor.Node { return v.Node().Slice(0, i, i+1).Flatten() }
-		weight := func(i int) *tensor.Node { return h.weights.Node().Slice(0, i, i+1).Reshape() }
-		q, alpha := s.down.Node(), make([]*tensor.Node, memory)
-		for i := memory - 1; i >= 0; i-- {
-			alpha[i] = weight(i).Mul(tensor.Dot(row(h.steps, i), q))
-			q = q.Sub(row(h.changes, i).Mul(alpha[i]))
-		}
-		q = q.Mul(h.scale.Node())
-		for i := range memory {
-			beta := weight(i).Mul(tensor.Dot(row(h.changes, i), q))
-			q = q.Add(row(h.steps, i).Mul(alpha[i].Sub(beta)))
-		}
-		return []tensor.Update{{Var: s.along, Value: q}, {Var: h.y, Value: s.y.Node()},
+		return []tensor.Update{{Var: s.along, Value: h.Apply(s.down.Node())}, {Var: h.y, Value: s.y.Node()},
 			{Var: h.down, Value: s.down.Node()}}
 	})
 	return h
 }
 
+// shifted appends a pair whose figures have been computed, and drops the oldest.
+func (h *history) shifted(step, change *tensor.Node) []tensor.Update {
+	memory, n := h.Weights.Size(), step.Size()
+	shift := func(v *tensor.Variable, row *tensor.Node) tensor.Update {
+		return tensor.Update{Var: v, Value: tensor.Concat(0, v.Node().Slice(0, 1, memory), row)}
+	}
+	return []tensor.Update{
+		shift(h.Steps, step.Reshape(1, n)), shift(h.Changes, change.Reshape(1, n)),
+		shift(h.Weights, tensor.Const(1).Div(h.figures.Node().Slice(0, 0, 1))),
+	}
+}
+
+// compileTowards compiles the additional pairs.
+func (h *history) compileTowards(f func(y *tensor.Node) *tensor.Node, o Towards) {
+	sc, n := h.s.scope, h.s.y.Size()
+	h.every, h.toward, h.change = o.Every, h.s.vector("toward", n), h.s.vector("toward change", n)
+	h.aim = sc.Compile("l-bfgs aim", func() []tensor.Update {
+		y := h.s.y.Node()
+		e := h.Apply(tensor.Grad(o.F(y), y)[0])
+		size := e.Norm()
+		length := y.Sub(h.y.Node()).Norm().Div(tensor.Where(tensor.Const(0).Lt(size), size, tensor.Const(1)))
+		return []tensor.Update{{Var: h.toward, Value: e.Mul(length)}}
+	})
+	h.tryToward = sc.Compile("l-bfgs toward", func() []tensor.Update {
+		e := h.toward.Node()
+		there := h.s.y.Node().Add(e)
+		c := tensor.Grad(f(there), there)[0].Add(h.s.down.Node())
+		return []tensor.Update{{Var: h.change, Value: c}, {Var: h.figures, Value: figures(e, c)}}
+	})
+	h.keepToward = sc.Compile("l-bfgs keep toward", func() []tensor.Update {
+		return h.shifted(h.toward.Node(), h.change.Node())
+	})
+}
+
+// figures are those of a pair that decide whether it is kept.
+func figures(step, change *tensor.Node) *tensor.Node {
+	return tensor.Concat(0, tensor.Dot(step, change).Reshape(1), step.Norm().Reshape(1), change.Norm().Reshape(1))
+}
+
+// Pairs are what L-BFGS has kept after Run, the last step included: an estimate of the inverse Hessian at the
+// minimizer, see linear.LBFGSInverse. They are nil for other methods, and change with the next Run.
+func (m *Minimizer) Pairs() *linear.Pairs { return m.pairs }
+
 // update takes in the pair of the last step, where there was one, and computes the direction.
-func (h *history) update(first bool) error {
-	if first {
+func (h *history) update(out *Minimum) error {
+	if out.Steps == 0 {
 		return errors.Join(h.begin.Run(1), h.next.Run(1))
 	}
-	if err := h.pair.Run(1); err != nil {
+	if err := h.take(); err != nil {
 		return err
 	}
-	f, err := h.figures.Read()
-	if err != nil {
-		return err
-	}
-	if f[0] > leastCurvature*f[1]*f[2] {
-		if err := h.push.Run(1); err != nil {
+	if h.every > 0 && out.Steps%h.every == 0 {
+		out.Values++
+		if err := h.aim.Run(1); err != nil {
+			return err
+		}
+		if err := h.keep(h.tryToward, h.keepToward); err != nil {
 			return err
 		}
 	}
 	return h.next.Run(1)
+}
+
+// take takes in the pair of the last step.
+func (h *history) take() error { return h.keep(h.pair, h.push) }
+
+// keep computes the figures of a pair, and pushes it where its curvature is positive.
+func (h *history) keep(pair, push *tensor.Function) error {
+	if err := pair.Run(1); err != nil {
+		return err
+	}
+	f, err := h.figures.Read()
+	if err == nil && f[0] > leastCurvature*f[1]*f[2] {
+		err = push.Run(1)
+	}
+	return err
 }

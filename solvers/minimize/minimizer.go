@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 
+	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
@@ -30,6 +31,8 @@ type Minimizer struct {
 	direction func(ctx context.Context, out *Minimum) (status Status, ok bool, err error)
 	// first is the step length to begin with in a step of the method, after one that ended at last (0: none yet).
 	first func(last float64, out *Minimum) float64
+	end   func(out *Minimum) error // what a method does after the last step; nil: nothing
+	pairs *linear.Pairs            // of L-BFGS
 }
 
 // settings are what all methods have.
@@ -152,6 +155,14 @@ func (m *Minimizer) Y() *tensor.Variable { return m.y }
 // Stagnated where round-off keeps value and gradient from falling further: that is convergence to what the arithmetic
 // allows.
 func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
+	out, err := m.run(ctx)
+	if err == nil && m.end != nil {
+		err = m.end(&out)
+	}
+	return out, err
+}
+
+func (m *Minimizer) run(ctx context.Context) (Minimum, error) {
 	var out Minimum
 	target, best, lowest, stale, last := 0.0, math.Inf(1), math.Inf(1), 0, 0.0
 	for {

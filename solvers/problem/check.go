@@ -91,7 +91,7 @@ func (p *Problem) Check() error {
 	for _, side := range []Side{Upper, Lower} {
 		l := p.Level(side)
 		given := 0
-		for _, is := range []bool{l.Value != nil, l.Loss != nil, l.Residual != nil} {
+		for _, is := range []bool{l.Value != nil, l.Composite != nil, l.Loss != nil, l.Residual != nil} {
 			if is {
 				given++
 			}
@@ -99,8 +99,10 @@ func (p *Problem) Check() error {
 		switch {
 		case given == 0:
 			return fail("there is no %s objective", side)
+		case l.Composite != nil && (l.Composite.Outputs == nil || l.Composite.Outer == nil):
+			return fail("the %s level's Composite lacks its Outputs or its Outer; wants both", side)
 		case given > 1:
-			return fail("the %s level has %d of Value, Loss and Residual; wants one", side, given)
+			return fail("the %s level has %d of Value, Composite, Loss and Residual; wants one", side, given)
 		case side == Upper && (l.Residual != nil || l.Prox != nil):
 			return fail("only a lower level can be a residual or have a proximal map")
 		case l.Residual != nil && l.Prox != nil:
@@ -126,7 +128,8 @@ func (p *Problem) Check() error {
 		return fail("%w", err)
 	}
 	if n, rows := p.Upper.Start.Size(), p.Lower.Rows.Count(); p.WeightPerRow && n != rows {
-		return fail("WeightPerRow with %d upper variables and %d rows of the lower level: wants one for each row", n, rows)
+		return fail("WeightPerRow with %d upper variables and %d rows of the lower level: wants one for each row",
+			n, rows)
 	}
 	if !(p.Mu >= 0) || math.IsInf(p.Mu, 0) {
 		return fail("the modulus of convexity Mu is %g: wants a finite number from 0 on", p.Mu)

@@ -14,7 +14,7 @@ import (
 // Every problem that makes no sense is refused with a sentence, where it is checked or bound.
 func TestCheck(t *testing.T) {
 	value := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return half(y) })
-	prox := func(z, _ *tensor.Node) *tensor.Node { return z }
+	prox := func(_ problem.Vars, z, _ *tensor.Node) *tensor.Node { return z }
 	start := func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return nil }
 	size := func(rows int) int { return 3 * rows }
 	rows := problem.Rows{"z": problem.Reals(make([]float64, 12), 2)}
@@ -25,7 +25,7 @@ func TestCheck(t *testing.T) {
 		"there is no upper objective": func(p *problem.Problem) {
 			p.Upper.Value = nil
 		},
-		"the lower level has 2 of Value, Loss and Residual; wants one": func(p *problem.Problem) {
+		"the lower level has 2 of Value, Composite, Loss and Residual; wants one": func(p *problem.Problem) {
 			p.Lower.Residual = value
 		},
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
@@ -151,7 +151,9 @@ func TestFeatures(t *testing.T) {
 			func(p *problem.Problem) { p.Lower.Inequality = value }},
 		{problem.LowerResidual, "as the root of a residual", func(p *problem.Problem) { p.Lower.Residual = value }},
 		{problem.LowerProx, "a proximal map on the lower level",
-			func(p *problem.Problem) { p.Lower.Prox = func(z, _ *tensor.Node) *tensor.Node { return z } }},
+			func(p *problem.Problem) {
+				p.Lower.Prox = func(_ problem.Vars, z, _ *tensor.Node) *tensor.Node { return z }
+			}},
 		{problem.ManyBlocks, "many lower levels", func(p *problem.Problem) { p.Blocks = &problem.Blocks{Count: 2} }},
 		{problem.LowerPerBatch, "a lower variable for every batch",
 			func(p *problem.Problem) { p.PerBatch = &problem.PerBatch{} }},

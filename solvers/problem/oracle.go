@@ -62,6 +62,7 @@ type Point struct {
 	x, y   *tensor.Node
 	value  *tensor.Node
 	state  *tensor.Node
+	parts  *composed      // of a Composite
 	grads  []*tensor.Node // ∇x and ∇y, once asked for
 	valued bool
 	seconds,
@@ -91,6 +92,8 @@ func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor
 			p.value, p.state = loss.Value, loss.State
 		} else if l.Value != nil {
 			p.value = l.Value(xs, ys, b)
+		} else if l.Composite != nil {
+			p.parts, p.value = l.Composite.at(xs, ys, b)
 		} else {
 			fail("the lower level of %s is a residual, which has no value", o.b.Name)
 		}

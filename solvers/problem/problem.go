@@ -29,11 +29,13 @@ type Problem struct {
 	// Declared structure. Zero values mean "not known".
 
 	// WeightPerRow says that x has an entry for each row of the lower level, and that the loss of row i depends on x
-	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their entries.
+	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their
+	// entries.
 	WeightPerRow bool
 
 	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
 	Constants *Constants // what an error bound needs beside Mu
+	MinMin    bool       // F and G are one function, so that h(x) = min over y of G(x, y)
 }
 
 // Level is one of the two objectives with its variable and its data.
@@ -41,14 +43,16 @@ type Level struct {
 	// Start is the start value of the level's own variable (x of the upper, y of the lower level), with its names.
 	Start Values
 
-	// Exactly one of the following three is set. Value and Loss are minimized; only a lower level may be a Residual.
-	Value    Function // a scalar to be minimized
-	Loss     Objective
-	Residual Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
+	// Exactly one of the following four is set. Value, Composite and Loss are minimized; only a lower level may be a
+	// Residual.
+	Value     Function   // a scalar to be minimized
+	Composite *Composite // a Value given by its parts
+	Loss      Objective
+	Residual  Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
 
 	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
-	// Prox(z, s) = argmin over u of r(u) + |u - z|²/(2s).
-	Prox func(z, step *tensor.Node) *tensor.Node
+	// Prox(x, z, s) = argmin over u of r(x, u) + |u - z|²/(2s). It must be one node for each of z's elements.
+	Prox func(x Vars, z, step *tensor.Node) *tensor.Node
 	// Set holds the level's own variable; nil: all of space.
 	Set Set
 	// Inequality <= 0 and Equality = 0 are constraints of the level, vectors of any length.

@@ -22,8 +22,8 @@ type Sampler interface {
 // Slotted is a Sampler of fixed minibatches: draw d is minibatch number Slot(from, d), one of Slots(rows). Algorithms
 // that keep a table of gradients (SAGA and kin) need it.
 //
-// Minibatch writes the rows of minibatch number slot into dst [Size]. All are equally likely, of one size, and no row is
-// in two of them.
+// Minibatch writes the rows of minibatch number slot into dst [Size]. All are equally likely, of one size, and no row
+// is in two of them.
 type Slotted interface {
 	Sampler
 	Slots(rows int) int

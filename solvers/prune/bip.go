@@ -189,7 +189,8 @@ func (m BiP) freeSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 	}}}
 }
 
-// hessianFree is (θ - (1/γ) m ⊙ ∇z G(z)) ⊙ ∇z F(z). gl and gu are the two gradients; gl is not looked at where 1/γ is 0.
+// hessianFree is (θ - (1/γ) m ⊙ ∇z G(z)) ⊙ ∇z F(z). gl and gu are the two gradients; gl is not looked at where 1/γ is
+// 0.
 func hessianFree(mask, theta, gl, gu *tensor.Node, inverseGamma float64) *tensor.Node {
 	if inverseGamma == 0 {
 		return theta.Mul(gu)

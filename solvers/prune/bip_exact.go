@@ -119,7 +119,8 @@ func (x *exact) prepare(e *engine.Engine) (err error) {
 			batches[side] = b.Batch(side, x.rows[side].Node())
 		}
 	}
-	x.h, err = newHypergradient(sc, b, e.Variable("x"), e.Variable("y"), e.Variable(engine.StateName), batches, x.solver)
+	mask, theta, state := e.Variable("x"), e.Variable("y"), e.Variable(engine.StateName)
+	x.h, err = newHypergradient(sc, b, mask, theta, state, batches, x.solver)
 	return err
 }
 

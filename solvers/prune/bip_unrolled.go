@@ -10,7 +10,8 @@ import (
 
 // unrolledSpec is bip-unrolled: g is the derivative in m of F(m ⊙ θ_K), where θ_K is what K = LowerSteps steps on the
 // weights make of θ, with their momentum, each on a minibatch of its own. The steps are those that the iteration takes,
-// so that an iteration goes on with θ_K. It costs K lower gradients, an upper one, and K products with the Hessian of G.
+// so that an iteration goes on with θ_K. It costs K lower gradients, an upper one, and K products with the Hessian of
+// G.
 func (m BiP) unrolledSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 	draws := []engine.Draw{{Of: problem.Upper}}
 	for i := range m.LowerSteps {

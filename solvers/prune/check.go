@@ -151,9 +151,8 @@ func (c Comparison) at(ctx context.Context, b *problem.Bound, theta, mask []floa
 		x, w := m.Node(), y.Node()
 		gl := point(problem.Lower, ones(n), x.Mul(w)).GradY()
 		gu := point(problem.Upper, ones(n), x.Mul(w)).GradY()
-		last, _ := unrolled.unroll(x, w, tensor.Zeros(n), tensor.Const(c.Rate), func(_ int, z *tensor.Node) *tensor.Node {
-			return point(problem.Lower, ones(n), z).GradY()
-		})
+		step := func(_ int, z *tensor.Node) *tensor.Node { return point(problem.Lower, ones(n), z).GradY() }
+		last, _ := unrolled.unroll(x, w, tensor.Zeros(n), tensor.Const(c.Rate), step)
 		return []*tensor.Node{
 			hessianFree(x, w, gl, gu, 1/gamma), hessianFree(x, w, nil, gu, 0),
 			tensor.Grad(point(problem.Upper, x, last).Value(), x)[0],
@@ -215,7 +214,8 @@ func densely(ctx context.Context, sc *tensor.Scope, at func(problem.Side) *probl
 
 // Minimizer is the θ that minimizes G(m ⊙ θ) + γ/2 |θ|² on all rows, found by Newton's method from theta: the lower
 // level solved. Its error says where the method stopped, if that is no minimizer.
-func (t Task) Minimizer(ctx context.Context, b *problem.Bound, theta, mask []float64, gamma float64) ([]float64, error) {
+func (t Task) Minimizer(ctx context.Context, b *problem.Bound, theta, mask []float64, gamma float64) (
+	[]float64, error) {
 	sc := b.Executor.Scope()
 	defer sc.Close()
 	m := sc.Variable("mask", tensor.Real, len(mask))

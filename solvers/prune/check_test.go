@@ -122,8 +122,8 @@ func TestHessianFreeIsTheDenseFormulaWithoutHessian(t *testing.T) {
 	}
 }
 
-// At the minimizer of the lower level its steps stand still, and the derivative through K of them comes to the exact one
-// as (1 - rate·μ)^K, where μ is the smallest eigenvalue of the lower Hessian.
+// At the minimizer of the lower level its steps stand still, and the derivative through K of them comes to the exact
+// one as (1 - rate·μ)^K, where μ is the smallest eigenvalue of the lower Hessian.
 func TestUnrolledConverges(t *testing.T) {
 	ex := executor(t, "ref")
 	s := newSmall(t, true, false, 0)

@@ -7,8 +7,8 @@ import (
 	"bilevel/tensor"
 )
 
-// Magnitude is one-shot magnitude pruning: the scores [s] of weights θ [q] are their Magnitudes (Han, Pool, Tran, Dally,
-// NeurIPS 2015; for units Li, Kadav, Durdanovic, Samet, Graf, ICLR 2017, there with the sum of absolute values).
+// Magnitude is one-shot magnitude pruning: the scores [s] of weights θ [q] are their Magnitudes (Han, Pool, Tran,
+// Dally, NeurIPS 2015; for units Li, Kadav, Durdanovic, Samet, Graf, ICLR 2017, there with the sum of absolute values).
 func Magnitude(ctx context.Context, ex *tensor.Executor, s Structure, theta []float64) (scores []float64, err error) {
 	sc := ex.Scope()
 	defer func() { err = joined(err, sc.Close()) }()

@@ -46,7 +46,8 @@ func (s small) gradients(t testing.TB, ex *tensor.Executor) (of [2]func(z []floa
 }
 
 // first runs one iteration of a search, and gives the state before and after it.
-func (s small) first(t *testing.T, ex *tensor.Executor, search prune.Search, k prune.Kept) (before, after map[string][]float64) {
+func (s small) first(t *testing.T, ex *tensor.Executor, search prune.Search, k prune.Kept) (
+	before, after map[string][]float64) {
 	t.Helper()
 	b := s.bind(t, ex, s.task.Ones())
 	e, err := prune.New(background, search, s.task, b, k, 10, 1)
@@ -152,7 +153,8 @@ func TestFirstIteration(t *testing.T) {
 
 		m.Row, m.InverseGamma, m.CGSteps, m.CGTolerance = prune.RowExact, 0.5, 200, 1e-12
 		_, after = s.first(t, ex, m, k)
-		list, err := prune.Comparison{Task: s.task, Gamma: []float64{2}, Rate: 0.1}.Compare(background, ex, s.theta, mask)
+		c := prune.Comparison{Task: s.task, Gamma: []float64{2}, Rate: 0.1}
+		list, err := c.Compare(background, ex, s.theta, mask)
 		require.NoError(t, err)
 		scores := step(magnitudes, rows(list, "dense")[0].Gradient, nil, beta)
 		next := slices.Repeat([]float64{1}, n)
@@ -331,7 +333,8 @@ func TestMaskedWeightsStay(t *testing.T) {
 					}
 					continue
 				}
-				require.Equal(t, math.Float32bits(start[i]), math.Float32bits(float32(after[i])), "%s: %s %d", name, entry, i)
+				bits := math.Float32bits(float32(after[i]))
+				require.Equal(t, math.Float32bits(start[i]), bits, "%s: %s %d", name, entry, i)
 				require.Zero(t, mask[i]*after[i])
 			}
 			require.Positive(t, moved, "%s: %s", name, entry)

@@ -19,7 +19,7 @@ func (MinMin) Problem([]*tensor.Node) *problem.Problem {
 		return half(y.Sub(x)).Add(half(y.Square()).Scale(0.5))
 	})
 	return &problem.Problem{
-		Name:  "min-min",
+		Name: "min-min", MinMin: true,
 		Lower: problem.Level{Start: problem.Vector(0), Value: value},
 		Upper: problem.Level{Start: problem.Vector(1.3), Value: value},
 	}

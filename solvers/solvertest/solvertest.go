@@ -5,11 +5,16 @@
 //	Q2   Quadratic  two quadratic objectives; the caller chooses the spectrum of the lower Hessian H
 //	Q3   Ridge      the weight of a ridge regression, chosen by the error on held-out rows
 //	Q4   MinMin     both levels have the same objective
+//	Q5   Clipped    a box
+//	Q6   Shares     a simplex
+//	Q7   Equality   Q2 with equations that move with x
 //	Q8   FlatLower  a line of lower minimizers for each x
 //	Q9   Waves      a lower level that is not convex
 //	Q10  Toy        a lower level with one minimizer that is not convex everywhere
 //	Q11  FiniteSum  means of random quadratics over rows, for minibatches
 //	Q12  Pricing    two linear programs, one inside the other
+//	     FixedPoint a network applied until its output does not change, as a residual
+//	     Lasso      the weight of the lasso, with a proximal map
 //	     Cleaning   hyper-cleaning with softmax regression, solved by a dense Newton method in plain Go
 //
 // The data are float64 and depend on a seed alone.

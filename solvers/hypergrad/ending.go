@@ -20,17 +20,21 @@ type ending struct {
 	end          stage
 }
 
+// newEnding makes the variables of an ending at variables x.
+func newEnding(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable) *ending {
+	return &ending{
+		p: b.Problem, upper: prepareOptimality(b, sc, x), g: sc.Variable("hypergradient g", tensor.Real, x.Size()),
+		fx: sc.Variable("hypergradient ∇xF", tensor.Real, x.Size()), stationarity: sc.Number("stationarity"),
+	}
+}
+
 // prepareEnding compiles the program that puts ∇xF into g and fx. also builds more updates of this program, from ∇yF.
 func prepareEnding(at *pieces, x *tensor.Variable, also func(fy *tensor.Node) []tensor.Update) *ending {
-	sc, np := at.scope, x.Size()
-	e := &ending{
-		p: at.b.Problem, upper: prepareOptimality(at.b, sc, x), g: sc.Variable("hypergradient g", tensor.Real, np),
-		fx: sc.Variable("hypergradient ∇xF", tensor.Real, np), stationarity: sc.Number("stationarity"),
-	}
+	e := newEnding(at.b, at.scope, x)
 	e.end = at.stage("end", func(t *terms) []tensor.Update {
 		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradX(), p.GradY()} })
 		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.GradY()} })[0]
-		distance, measure := stationarity(at.b, at.y, g)
+		distance, measure := stationarity(at.b, at.x, at.y, g)
 		e.measure = measure
 		return append(also(f[1]), tensor.Update{Var: e.fx, Value: f[0]}, tensor.Update{Var: e.g, Value: f[0]},
 			tensor.Update{Var: e.stationarity, Value: distance})
