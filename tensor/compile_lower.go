@@ -130,8 +130,8 @@ func takesEpilogue(n *Node) bool {
 	return ok && device.Ops[p.op].TakesEpilogue
 }
 
-// factors are what a MatMul reads: A and B, and where one of them is m ⊙ w that the product computes, w in its place and m
-// after them.
+// factors are what a MatMul reads: A and B, and where one of them is m ⊙ w that the product computes, w in its place
+// and m after them.
 func factors(l *lowering, n *Node) (device.EpilogueAttr, []ref) {
 	var attr device.GemmAttr
 	var in, masks []ref

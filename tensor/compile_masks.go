@@ -80,10 +80,10 @@ func (f *fusion) masks() {
 	}
 }
 
-// onlyProducts says whether all who read p are matrix products that read it as it is.
+// onlyProducts says whether all who read p are matrix products that read it as it is: views of it are readers, too.
 func (f *fusion) onlyProducts(p *Node) bool {
 	for _, u := range f.users[p] {
-		if u.op != opMatMul || !direct(u, p) {
+		if u.op != opMatMul {
 			return false
 		}
 	}

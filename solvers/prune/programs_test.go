@@ -28,8 +28,8 @@ func (r *recorder) Prepare(p *device.Program) (device.Runner, error) {
 	return r.Device.Prepare(p)
 }
 
-// products lists the instructions of a program outside of matrix products that multiply two variables of the size of
-// all parameters, or windows of at least so many elements of them, element by element.
+// products lists the instructions of a program outside of matrix products that multiply two different variables of the
+// size of all parameters, or windows of at least so many elements of them, element by element.
 func products(p *device.Program, parameters, window int) (list []string) {
 	variable := func(v device.View) bool {
 		for _, s := range p.Scratch {
@@ -55,12 +55,19 @@ func products(p *device.Program, parameters, window int) (list []string) {
 		default:
 			continue
 		}
-		input := func(step int) bool {
+		input := func(step int) (buffer int, ok bool) {
 			s := e.Steps[step]
-			return s.Fn == expr.Input && variable(in.In[s.Arg])
+			if s.Fn != expr.Input || !variable(in.In[s.Arg]) {
+				return 0, false
+			}
+			return in.In[s.Arg].Buf, true
 		}
 		for _, s := range e.Steps {
-			if s.Fn == expr.Mul && input(s.Args[0]) && input(s.Args[1]) {
+			if s.Fn != expr.Mul {
+				continue
+			}
+			a, first := input(s.Args[0])
+			if b, second := input(s.Args[1]); first && second && a != b {
 				list = append(list, in.Op.String())
 			}
 		}

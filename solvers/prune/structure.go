@@ -44,18 +44,26 @@ func Units(l params.Layout, units []params.Units) (Structure, error) {
 	for _, u := range units {
 		s.Scores = s.Scores.With(u.Name, u.Count)
 		for _, slot := range u.Slots {
-			a, err := l.Find(slot.Array)
-			if err != nil {
-				return s, fmt.Errorf("units %s: %w", u.Name, err)
-			}
-			if slot.Axis < 0 || slot.Axis >= len(a.Shape) || a.Shape[slot.Axis] != u.Count {
-				return s, fmt.Errorf("units %s: axis %d of %s %v does not have %d elements", u.Name, slot.Axis,
-					a.Name, a.Shape, u.Count)
+			if err := fits(u, slot, l); err != nil {
+				return s, err
 			}
 		}
 	}
 	s.Ranked = s.Scores
 	return s, s.Scores.Check()
+}
+
+// fits refuses a slot that is not in a layout, or does not have an element for each unit.
+func fits(u params.Units, slot params.Slot, l params.Layout) error {
+	a, err := l.Find(slot.Array)
+	if err != nil {
+		return fmt.Errorf("units %s: %w", u.Name, err)
+	}
+	if slot.Axis < 0 || slot.Axis >= len(a.Shape) || a.Shape[slot.Axis] != u.Count {
+		return fmt.Errorf("units %s: axis %d of %s %v does not have %d elements", u.Name, slot.Axis, a.Name, a.Shape,
+			u.Count)
+	}
+	return nil
 }
 
 // ByUnit tells whether whole units are pruned.

@@ -141,7 +141,8 @@ func TestUnitsAreCoupled(t *testing.T) {
 	m, ex := newSmall(t, true, false, 0).byUnit(t), executor(t, "ref")
 	s, l := m.task.Structure, m.Params()
 	require.Equal(t, "0: 5 units, each one slice of 0.weight along axis 0, 1.weight along axis 0, "+
-		"1.bias along axis 0, 3.weight along axis 1, 1.running_mean along axis 0, 1.running_var along axis 0", s.String())
+		"1.bias along axis 0, 3.weight along axis 1, 1.running_mean along axis 0, 1.running_var along axis 0",
+		s.String())
 	mask, err := s.Of(ex, []float64{1, 0, 1, 1, 0})
 	require.NoError(t, err)
 	for unit := range 5 {
