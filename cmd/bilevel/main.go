@@ -113,7 +113,13 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	for _, application := range a.applications() {
-		root.AddCommand(application().Command)
+		p := application()
+		if p.group == nil {
+			root.AddCommand(p.Command)
+			continue
+		}
+		groupOf(p.group, append(p.group.Commands(), p.Command)...)
+		root.AddCommand(p.group)
 	}
 	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
 		a.version())

@@ -130,18 +130,34 @@ const (
 
 // export is the trained model with the scaler of its inputs.
 func (t *task) export(y, state []float64) experiments.Model {
+	p, q := params.Values{Layout: t.model.Params(), Flat: y}, params.Values{Layout: t.model.State(), Flat: state}
+	return Exported{Model: t.Model, BatchNorm: t.BatchNorm, Classes: t.data.Classes, Names: t.names, Columns: t.columns,
+		Scaler: t.data.Scaler}.File("model", p, q)
+}
+
+// Exported is what a model file says beside the network's arrays.
+type Exported struct {
+	Model     string // as Architecture knows it
+	BatchNorm bool
+	Classes   int
+	Names     []string // of the classes
+	Columns   []string // of a table
+	Scaler    *data.Scaler
+}
+
+// File is a model file, for `bilevel predict` and for PyTorch: the arrays have its names.
+func (e Exported) File(name string, p, state params.Values) experiments.Model {
 	all := params.Values{}
-	for _, part := range []params.Values{{Layout: t.model.Params(), Flat: y}, {Layout: t.model.State(), Flat: state}} {
+	for _, part := range []params.Values{p, state} {
 		for _, a := range part.Layout {
 			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
 		}
 	}
-	all = all.And(meanName, t.data.Scaler.Mean...).And(deviationName, t.data.Scaler.Deviation...)
+	all = all.And(meanName, e.Scaler.Mean...).And(deviationName, e.Scaler.Deviation...)
 	metadata := map[string]string{
-		modelKey: t.Model, batchNormKey: fmt.Sprint(t.BatchNorm), classesKey: fmt.Sprint(t.data.Classes),
-		"format": "pt",
+		modelKey: e.Model, batchNormKey: fmt.Sprint(e.BatchNorm), classesKey: fmt.Sprint(e.Classes), "format": "pt",
 	}
-	for key, names := range map[string][]string{namesKey: t.names, columnsKey: t.columns} {
+	for key, names := range map[string][]string{namesKey: e.Names, columnsKey: e.Columns} {
 		if len(names) == 0 {
 			continue
 		}
@@ -151,7 +167,7 @@ func (t *task) export(y, state []float64) experiments.Model {
 		}
 		metadata[key] = string(text)
 	}
-	return experiments.Model{Name: "model", Arrays: all, Metadata: metadata}
+	return experiments.Model{Name: name, Arrays: all, Metadata: metadata}
 }
 
 // open reads a file of a model.
