@@ -33,6 +33,21 @@ func (t *task) report(ctx context.Context) error {
 	r.Scalars["seconds"], r.Scalars["mask_seconds"] = t.seconds, t.maskSeconds
 	r.Counts["iterations"] = int64(t.iterations)
 	r.Count(t.counts)
+	if c := t.solves; c.Solves > 0 {
+		r.Counts["cg_solves"], r.Counts["cg_products"] = int64(c.Solves), int64(c.Products)
+		r.Counts["cg_negative_curvature"], r.Counts["cg_not_converged"] = int64(c.NegativeCurvature),
+			int64(c.NotConverged)
+		if c.NegativeCurvature > 0 {
+			r.Warn("%d of %d solves of the implicit term met negative curvature: the lower level is not convex there, "+
+				"and their last iterate was taken; a smaller inverse_gamma makes it convex", c.NegativeCurvature, c.Solves)
+		}
+	}
+	for i, a := range t.prune.Structure.Ranked {
+		if t.filled[i] != 0 {
+			r.Warn("the layer %s would have lost all its elements; it keeps one, in place of the least one elsewhere",
+				a.Name)
+		}
+	}
 	layers := experiments.Table{Name: "layers", Columns: []string{"layer", "kept", "of"}}
 	kept, count := 0, 0
 	for _, h := range t.prune.Structure.Shares(t.marks) {

@@ -66,8 +66,11 @@ func (t *task) fill(scores []float64) (err error) {
 	if t.Strict {
 		return fmt.Errorf("the layers %v would lose all their elements: keep more, or take scope layer", layers)
 	}
-	t.record.Warn("the layers %v would have lost all their elements; each keeps one, in place of the least one elsewhere",
-		layers)
+	for i, a := range t.prune.Structure.Ranked {
+		if slices.Contains(layers, a.Name) {
+			t.filled[i] = 1
+		}
+	}
 	t.mask, err = t.prune.Structure.Of(t.ex, t.marks)
 	return err
 }
@@ -80,7 +83,7 @@ func noting() step {
 		}
 		v, err := t.val.Run(ctx)
 		if err == nil {
-			t.record.Scalars["dense_val_accuracy"] = 1 - v.Mean("mistakes")
+			t.record.Scalars[denseAccuracy] = 1 - v.Mean("mistakes")
 		}
 		return err
 	}}
@@ -212,10 +215,13 @@ func times(m, theta []float64) []float64 {
 
 // Arrays of a checkpoint beside the engine's: what steps before have left.
 const (
-	elapsedName = "elapsed" // seconds, those for the mask, iterations
-	marksName   = "marks before"
-	thetaName   = "rewind theta"
-	stateName   = "rewind state"
+	elapsedName = "before: elapsed" // seconds, those for the mask, iterations, dense_val_accuracy
+	countsName  = "before: counts"
+	solvesName  = "before: solves"
+	marksName   = "before: marks"
+	filledName  = "before: filled"
+	thetaName   = "before: rewind theta"
+	stateName   = "before: rewind state"
 )
 
 // stage runs an engine from where the task stands, and leaves the task where it ends.
@@ -223,7 +229,9 @@ func (t *task) stage(ctx context.Context, name string, n int,
 	build func(b *problem.Bound, seed uint64) (*engine.Engine, error)) (err error) {
 	resume, checkpoint, every := t.env.Keeper.Stage(name, t.log)
 	if resume != nil {
-		t.back(resume.Arrays)
+		if err := t.back(resume.Arrays); err != nil {
+			return err
+		}
 	}
 	b, err := t.prune.Problem(t.theta, t.mask).Bind(t.ex)
 	if err != nil {
@@ -268,9 +276,7 @@ func (t *task) stage(ctx context.Context, name string, n int,
 		t.marks = t.mask
 	}
 	if c := prune.SolvesOf(a); c.Solves > 0 {
-		t.record.Counts["cg_solves"], t.record.Counts["cg_products"] = int64(c.Solves), int64(c.Products)
-		t.record.Counts["cg_negative_curvature"] = int64(c.NegativeCurvature)
-		t.record.Counts["cg_not_converged"] = int64(c.NotConverged)
+		t.solves = c
 	}
 	t.seconds += out.Seconds
 	t.counts = t.counts.Plus(out.Counts, 1)
@@ -280,8 +286,13 @@ func (t *task) stage(ctx context.Context, name string, n int,
 
 // keep puts what is left of steps before into the arrays of a checkpoint, and back takes it from there.
 func (t *task) keep(a map[string][]float64) {
-	a[elapsedName] = []float64{t.seconds, t.maskSeconds, float64(t.iterations), t.record.Scalars["dense_val_accuracy"]}
-	a[marksName] = t.marks
+	c, v := t.counts, t.solves
+	a[elapsedName] = []float64{t.seconds, t.maskSeconds, float64(t.iterations), t.record.Scalars[denseAccuracy]}
+	a[countsName] = []float64{float64(c.LowerGradients), float64(c.UpperGradients), float64(c.HVP), float64(c.JVP),
+		float64(c.Values), float64(c.Samples)}
+	a[solvesName] = []float64{float64(v.Solves), float64(v.NegativeCurvature), float64(v.NotConverged),
+		float64(v.Products)}
+	a[marksName], a[filledName] = t.marks, t.filled
 	if t.rewound[0] != nil {
 		a[thetaName] = t.rewound[0]
 		if len(t.rewound[1]) > 0 {
@@ -290,20 +301,29 @@ func (t *task) keep(a map[string][]float64) {
 	}
 }
 
-func (t *task) back(a map[string][]float64) {
-	if e := a[elapsedName]; len(e) == 4 {
-		t.seconds, t.maskSeconds, t.iterations = e[0], e[1], int(e[2])
-		if e[3] != 0 {
-			t.record.Scalars["dense_val_accuracy"] = e[3]
-		}
+func (t *task) back(a map[string][]float64) error {
+	e, c, v := a[elapsedName], a[countsName], a[solvesName]
+	if len(e) != 4 || len(c) != 6 || len(v) != 4 || len(a[marksName]) != len(t.marks) ||
+		len(a[filledName]) != len(t.filled) {
+		return errors.New("the checkpoint is of another version of the program: remove it to begin anew")
 	}
-	if m := a[marksName]; m != nil {
-		t.marks = m
+	t.seconds, t.maskSeconds, t.iterations = e[0], e[1], int(e[2])
+	if e[3] != 0 {
+		t.record.Scalars[denseAccuracy] = e[3]
 	}
+	t.counts = problem.Counts{LowerGradients: int64(c[0]), UpperGradients: int64(c[1]), HVP: int64(c[2]),
+		JVP: int64(c[3]), Values: int64(c[4]), Samples: int64(c[5])}
+	t.solves = prune.Solves{Solves: int(v[0]), NegativeCurvature: int(v[1]), NotConverged: int(v[2]),
+		Products: int(v[3])}
+	t.marks, t.filled = a[marksName], a[filledName]
 	if a[thetaName] != nil {
 		t.rewound = [2][]float64{a[thetaName], a[stateName]}
 	}
+	return nil
 }
+
+// denseAccuracy is the scalar of the network before it is pruned.
+const denseAccuracy = "dense_val_accuracy"
 
 // note scores the validation rows in the course of the last training.
 func (t *task) note(ctx context.Context, p engine.Progress) error {

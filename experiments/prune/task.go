@@ -39,6 +39,8 @@ type task struct {
 	// Where the run stands.
 	theta, mask, marks, state []float64
 	rewound                   [2][]float64 // weights and state that rounds go back to
+	filled                    []float64    // 1 for layers that lost everything and got an element back
+	solves                    prune.Solves
 	seconds, maskSeconds      float64
 	counts                    problem.Counts
 	iterations                int
@@ -111,6 +113,7 @@ func (t *task) prepare() (err error) {
 	for i := range t.marks {
 		t.marks[i] = 1
 	}
+	t.filled = make([]float64, len(t.prune.Structure.Ranked))
 	t.x, t.y = t.scope.Variable("mask", tensor.Real, len(t.mask)), t.scope.Variable("theta", tensor.Real, len(t.mask))
 	if len(t.state) > 0 {
 		t.s = t.scope.Variable("state", tensor.Real, len(t.state))
