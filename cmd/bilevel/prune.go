@@ -8,6 +8,8 @@ import (
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/prune"
+	"bilevel/experiments/train"
+	"bilevel/internal/atomicfile"
 
 	"github.com/spf13/cobra"
 )
@@ -73,6 +75,7 @@ Steps and epochs that are not given are the method's own.`,
 		Long: `prune compares ways to choose which weights or units of a network are left, bi-level pruning among them, and
 writes the networks that are left.`,
 	}
+	group.AddCommand(a.exportNetwork())
 	return a.run(&application{
 		Command: cmd, flags: f, group: group,
 		check: func() error {
@@ -86,4 +89,31 @@ writes the networks that are left.`,
 			return prune.Experiment{}, settings, title, err
 		},
 	})
+}
+
+// exportNetwork writes the network of a model file in the format of other programs.
+func (a *app) exportNetwork() *cobra.Command {
+	var model, out string
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write a pruned or trained network as ONNX",
+		Long: `export writes the network of a model file, the scaling of its inputs included, as ONNX: features [rows, inputs]
+give logits [rows, classes]. PyTorch reads the arrays of the model file itself by their names.`,
+		Example: `  bilevel prune run --data mnist --method omp --units --keep 0.5
+  bilevel prune export --model results/prune-mnist/compacted.safetensors --out net.onnx`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			if model == "" || !strings.HasSuffix(out, ".onnx") {
+				return usagef("prune export wants --model FILE, a model file, and --out FILE that ends with .onnx")
+			}
+			trained, err := train.Open(model)
+			if err != nil {
+				return err
+			}
+			return atomicfile.Write(out, trained.WriteONNX)
+		},
+	}
+	cmd.Flags().StringVar(&model, "model", "", "a model file of bilevel prune run or bilevel train")
+	cmd.Flags().StringVar(&out, "out", "", "the file to write")
+	return cmd
 }

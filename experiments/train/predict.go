@@ -11,6 +11,7 @@ import (
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/internal/safetensors"
+	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -42,40 +43,55 @@ func Open(path string) (*Trained, error) {
 	return m, nil
 }
 
+// network is the model of a file with its numbers.
+type network struct {
+	model    models.Model
+	p, state params.Values
+	scaler   *data.Scaler
+	classes  int
+}
+
+// network reads the model.
+func (t *Trained) network() (n network, err error) {
+	f, path := t.file, t.path
+	name, ok := f.Metadata[modelKey]
+	n.scaler = &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
+	if !ok || len(n.scaler.Mean) == 0 || len(n.scaler.Mean) != len(n.scaler.Deviation) {
+		return n, fmt.Errorf(
+			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
+		)
+	}
+	if n.classes, err = strconv.Atoi(f.Metadata[classesKey]); err != nil {
+		return n, fmt.Errorf("%s does not say how many classes it has", path)
+	}
+	if t.names != nil && len(t.names) != n.classes {
+		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.classes)
+	}
+	n.model, err = Architecture(name, f.Metadata[batchNormKey] == "true", "", len(n.scaler.Mean), n.classes)
+	if err != nil {
+		return n, fmt.Errorf("%s: %w", path, err)
+	}
+	n.p, n.state, err = fit(f, path, n.model)
+	return n, err
+}
+
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
 // data gave their classes.
 func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Set) (
 	table experiments.Table, err error) {
-	f, path := t.file, t.path
-	name, ok := f.Metadata[modelKey]
-	scaler := &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
-	if !ok || len(scaler.Mean) == 0 || len(scaler.Mean) != len(scaler.Deviation) {
-		return table, fmt.Errorf(
-			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
-		)
-	}
-	if set.Dim != len(scaler.Mean) {
-		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, path, len(scaler.Mean))
-	}
-	classes, err := strconv.Atoi(f.Metadata[classesKey])
-	if err != nil {
-		return table, fmt.Errorf("%s does not say how many classes it has", path)
-	}
-	if t.names != nil && len(t.names) != classes {
-		return table, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), classes)
-	}
-	m, err := Architecture(name, f.Metadata[batchNormKey] == "true", "", set.Dim, classes)
-	if err != nil {
-		return table, fmt.Errorf("%s: %w", path, err)
-	}
-	p, state, err := fit(f, path, m)
+	n, err := t.network()
 	if err != nil {
 		return table, err
 	}
+	if set.Dim != len(n.scaler.Mean) {
+		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path,
+			len(n.scaler.Mean))
+	}
+	m, p, state := n.model, n.p, n.state
 	sc := ex.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
 	scaled := make([]float32, len(set.Features))
-	if err := scaler.Apply(scaled, set.Features); err != nil {
+	if err := n.scaler.Apply(scaled, set.Features); err != nil {
 		return table, err
 	}
 	y := sc.Variable("y", tensor.Real, p.Size())
