@@ -20,9 +20,10 @@ func (a *app) prune() *application {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Train a network, prune it, train what is left",
-		Long: `run trains a dense network, finds a mask by --method that keeps a part of its weights or units, trains what is
-left, scores the test rows once at the end, and measures the latency of the dense and the compacted network. It writes
-model.safetensors, whose masked weights are zero, and compacted.safetensors, without the units that nothing reads.
+		Long: `run trains a dense network, finds a mask by --method that keeps a part of its weights or units, trains
+what is left, scores the test rows once at the end, and measures the latency of the dense and the compacted network. It
+writes model.safetensors, whose masked weights are zero, and compacted.safetensors, without the units that nothing
+reads.
 Steps and epochs that are not given are the method's own.`,
 		Example: `  bilevel prune run --data mnist --method omp --keep 0.05
   bilevel prune run --data fashion-mnist --method bip-no-implicit --keep 0.01 --seeds 3
@@ -53,14 +54,16 @@ Steps and epochs that are not given are the method's own.`,
 	fs.Float64Var(&c.FinetuneStep, "finetune-step", 0, "its step size")
 	fs.Float64Var(&c.ScoreStep, "score-step", 0, "step size of scores, of hydra and bip")
 	fs.StringVar((*string)(&c.ScoreSchedule), "score-schedule", "", "their schedule (default step)")
-	fs.BoolVar(&c.ScoreSign, "score-sign", false, "multiply the derivative of scores by their sign, as BiP's program does")
+	fs.BoolVar(&c.ScoreSign, "score-sign", false,
+		"multiply the derivative of scores by their sign, as BiP's program does")
 	fs.Float64Var(&c.InverseGamma, "inverse-gamma", 0, "1/γ of the implicit term of bip")
 	fs.BoolVar(&c.OneBatch, "one-batch", false, "take one minibatch for both factors of the implicit term")
 	fs.IntVar(&c.LowerSteps, "lower-steps", 0, "steps on the weights for each step on the scores of bip")
 	fs.IntVar(&c.CGSteps, "cg-steps", 0, "steps of each solve of bip-exact")
 	fs.Float64Var(&c.CGTolerance, "cg-tolerance", 0, "relative residual that ends it")
 	fs.Float64Var(&c.Part, "part", 0, "part of what is left that a round of imp removes")
-	fs.StringVar((*string)(&c.Rewind), "rewind", "", "start | epoch | none: what rounds of imp go back to (default start)")
+	fs.StringVar((*string)(&c.Rewind), "rewind", "",
+		"start | epoch | none: what rounds of imp go back to (default start)")
 	fs.IntVar(&c.RewindEpochs, "rewind-epochs", 0, "the epoch of --rewind epoch")
 	completes(cmd, "method", prune.Methods()...)
 	completes(cmd, "scope", "global", "layer")
@@ -72,8 +75,8 @@ Steps and epochs that are not given are the method's own.`,
 	group := &cobra.Command{
 		Use:   "prune",
 		Short: "Make networks sparse or smaller",
-		Long: `prune compares ways to choose which weights or units of a network are left, bi-level pruning among them, and
-writes the networks that are left.`,
+		Long: `prune compares ways to choose which weights or units of a network are left, bi-level pruning among them,
+and writes the networks that are left.`,
 	}
 	group.AddCommand(a.exportNetwork())
 	return a.run(&application{
@@ -97,8 +100,8 @@ func (a *app) exportNetwork() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write a pruned or trained network as ONNX",
-		Long: `export writes the network of a model file, the scaling of its inputs included, as ONNX: features [rows, inputs]
-give logits [rows, classes]. PyTorch reads the arrays of the model file itself by their names.`,
+		Long: `export writes the network of a model file, the scaling of its inputs included, as ONNX: features
+[rows, inputs] give logits [rows, classes]. PyTorch reads the arrays of the model file itself by their names.`,
 		Example: `  bilevel prune run --data mnist --method omp --units --keep 0.5
   bilevel prune export --model results/prune-mnist/compacted.safetensors --out net.onnx`,
 		Args: noArguments,

@@ -1,5 +1,5 @@
-// Package prune makes a network sparse: it trains a dense network, finds a mask by one of several methods, trains what is
-// left, and measures what that costs in accuracy and saves in parameters and time.
+// Package prune makes a network sparse: it trains a dense network, finds a mask by one of several methods, trains what
+// is left, and measures what that costs in accuracy and saves in parameters and time.
 package prune
 
 import (

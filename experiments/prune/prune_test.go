@@ -93,8 +93,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// Rounds of magnitude pruning go back to where they should: after the last rewinding the weights are those of the start,
-// or of the epoch, or the ones just trained.
+// Rounds of magnitude pruning go back to where they should: after the last rewinding the weights are those of the
+// start, or of the epoch, or the ones just trained.
 func TestRewind(t *testing.T) {
 	losses := map[prune.Rewind]float64{}
 	for _, rewind := range []prune.Rewind{prune.ToStart, prune.ToEpoch, prune.None} {

@@ -39,7 +39,8 @@ func (t *task) report(ctx context.Context) error {
 			int64(c.NotConverged)
 		if c.NegativeCurvature > 0 {
 			r.Warn("%d of %d solves of the implicit term met negative curvature: the lower level is not convex there, "+
-				"and their last iterate was taken; a smaller inverse_gamma makes it convex", c.NegativeCurvature, c.Solves)
+				"and their last iterate was taken; a smaller inverse_gamma makes it convex", c.NegativeCurvature,
+				c.Solves)
 		}
 	}
 	for i, a := range t.prune.Structure.Ranked {

@@ -171,8 +171,8 @@ func (t *task) split(set *data.Dataset) error {
 	}
 	ends := []int{rows - test - t.Val, rows - test, rows}
 	if ends[0] < 1 || set.Test == nil && test < 1 {
-		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to train on",
-			t.Val, rows, test)
+		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
+			"train on", t.Val, rows, test)
 	}
 	t.scaler = wholeScaler(set.Train)
 	from := 0

@@ -9,8 +9,8 @@ import (
 	"bilevel/models/params"
 )
 
-// WriteONNX writes the network, the scaling of its inputs included, as an ONNX file: features [rows, inputs] give logits
-// [rows, classes].
+// WriteONNX writes the network, the scaling of its inputs included, as an ONNX file: features [rows, inputs] give
+// logits [rows, classes].
 func (t *Trained) WriteONNX(w io.Writer) error {
 	net, err := t.network()
 	if err != nil {

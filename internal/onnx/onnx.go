@@ -1,6 +1,6 @@
-// Package onnx writes neural networks as ONNX files (onnx/onnx.proto of the ONNX project, IR version 8, opset 13), which
-// onnxruntime and many other programs run. It knows what networks of this module are made of: float32 arrays, nodes
-// with numbers as attributes, one axis of any length for the rows of a batch.
+// Package onnx writes neural networks as ONNX files (onnx/onnx.proto of the ONNX project, IR version 8, opset 13),
+// which onnxruntime and many other programs run. It knows what networks of this module are made of: float32 arrays,
+// nodes with numbers as attributes, one axis of any length for the rows of a batch.
 package onnx
 
 import (

@@ -14,7 +14,9 @@ import (
 )
 
 // outputs are a network's outputs on rows.
-func outputs(t *testing.T, ex *tensor.Executor, m models.Model, p, state params.Values, x []float64, rows int) []float64 {
+func outputs(
+	t *testing.T, ex *tensor.Executor, m models.Model, p, state params.Values, x []float64, rows int,
+) []float64 {
 	t.Helper()
 	put := func(values []float64, shape ...int) *tensor.Node {
 		v := ex.Variable("v", tensor.Real, shape...)
