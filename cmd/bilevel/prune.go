@@ -26,7 +26,7 @@ writes model.safetensors, whose masked weights are zero, and compacted.safetenso
 reads.
 Steps and epochs that are not given are the method's own.`,
 		Example: `  bilevel prune run --data mnist --method omp --keep 0.05
-  bilevel prune run --data fashion-mnist --method bip-no-implicit --keep 0.01 --seeds 3
+  bilevel prune run --data mnist --method bip-no-implicit --keep 0.01 --seeds 3
   bilevel prune run --data mnist --method omp --units --keep 0.5`,
 		Args: noArguments,
 	}

@@ -2,6 +2,7 @@ package prune
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,7 @@ func TestMethods(t *testing.T) {
 						if v != 0 {
 							weights++
 						}
+						require.False(t, v == 0 && math.Signbit(v), "a masked weight is 0 and not -0")
 					}
 				}
 			}

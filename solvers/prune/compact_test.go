@@ -11,6 +11,7 @@ import (
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
 )
 
 // outputs are a network's outputs on rows.
@@ -90,6 +91,9 @@ func TestCompactedIsMasked(t *testing.T) {
 			cut += h.Count - c.Counts[i]
 		}
 		emptied += len(c.Emptied)
+		for _, name := range c.Emptied {
+			require.Zero(t, floats.Norm(c.Params.Of(name+".weight"), 1), "what is left of an emptied layer")
+		}
 		x := make([]float64, 8*6)
 		for i := range x {
 			x[i] = r.NormFloat64()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/prune"
 
@@ -160,6 +161,13 @@ func TestUnitsAreCoupled(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1.0, mask[index(t, l, "3.bias", 0)])
+	two := models.MLP{Widths: []int{2, 2, 3, 1}}
+	deep, err := prune.Units(two.Params(), two.Units())
+	require.NoError(t, err)
+	mask, err = deep.Of(ex, []float64{1, 0, 0, 1, 1})
+	require.NoError(t, err)
+	weights := two.Params()[2] // [3, 2]: row 0 and column 1 are masked
+	require.Equal(t, []float64{0, 0, 1, 0, 1, 0}, mask[weights.Off:weights.Off+6])
 	scores, err := prune.Magnitude(background, ex, s, m.theta)
 	require.NoError(t, err)
 	of := func(array string, i int) float64 { return m.theta[index(t, l, array, i)] }
