@@ -37,6 +37,7 @@ Steps and epochs that are not given are the method's own.`,
 	fs.StringVar((*string)(&c.Scope), "scope", "global", "global | layer: the largest of all, or of each layer")
 	fs.BoolVar(&c.Units, "units", false, "prune whole units with all their weights")
 	fs.BoolVar(&c.Strict, "strict", false, "refuse masks that leave nothing of a layer, in place of a warning")
+	fs.StringVar(&c.From, "from", "", "a model file of bilevel train or prune run to prune, in place of training one")
 	fs.StringVar(&c.Model, "model", "mlp:300-100", "mlp:WIDTHS, the widths of the hidden layers")
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
 	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default he)")

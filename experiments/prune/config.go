@@ -26,6 +26,7 @@ type Config struct {
 	Units  bool        `json:"units"` // prune whole units
 	Strict bool        `json:"strict"`
 
+	From      string       `json:"from"` // a model file to prune in place of training one; it says what model it is
 	Model     string       `json:"model"`
 	BatchNorm bool         `json:"batch_norm"`
 	Start     models.Start `json:"start"`
@@ -152,6 +153,10 @@ func (c Config) settled() (Config, method, error) {
 	}
 	if c.Scope != prune.Global && c.Scope != prune.Layer {
 		return c, m, fmt.Errorf("scope is %q: wants %s or %s", c.Scope, prune.Global, prune.Layer)
+	}
+	if c.From != "" && (c.Method == "snip" || c.Method == "imp" && c.Rewind != prune.None) {
+		return c, m, fmt.Errorf("from: %s begins with the start values of a network that is not trained yet; leave from "+
+			"out, or take imp with rewind none", c.Method)
 	}
 	if _, err := c.rounds().Plan(1, 1); err != nil {
 		return c, m, err

@@ -3,6 +3,7 @@ package prune
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,32 @@ func TestMethods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A network from a file is pruned as it is; methods that begin before training refuse it.
+func TestFrom(t *testing.T) {
+	c, set := small(t, "dense")
+	c.BatchNorm = true
+	dense, err := run(t, c, set)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	page := experiments.Page{Title: "x"}
+	require.NoError(t, experiments.WriteResults(dir, page, Experiment{}.Report(), []*experiments.Record{dense}, 1))
+	c, _ = small(t, "omp")
+	c.From, c.Model = filepath.Join(dir, "model.safetensors"), "mlp:7" // the file says what model it is
+	r, err := run(t, c, set)
+	require.NoError(t, err)
+	require.Equal(t, dense.Scalars["val_accuracy"], r.Scalars["dense_val_accuracy"])
+	require.EqualValues(t, (1797-299-300)/60, r.Counts["iterations"], "no pretraining")
+	require.Equal(t, "mlp:20-10", r.Models[0].Metadata["model"])
+	for _, method := range []string{"snip", "imp"} {
+		c.Method = method
+		_, err = Experiment{}.Cells(c, []uint64{1})
+		require.ErrorContains(t, err, "begins with the start values")
+	}
+	c.Method, c.From = "omp", "none.safetensors"
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "none.safetensors")
 }
 
 // Rounds of magnitude pruning go back to where they should: after the last rewinding the weights are those of the

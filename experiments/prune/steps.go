@@ -32,7 +32,11 @@ func training(name string, epochs int, rate, decay float64) step {
 	}}
 }
 
+// pretraining trains the dense network, unless it was read from a file.
 func (t *task) pretraining() step {
+	if t.From != "" {
+		return step{run: func(context.Context, *task) error { return nil }}
+	}
 	return training("pretrain", t.PretrainEpochs, t.PretrainStep, t.WeightDecay)
 }
 

@@ -89,6 +89,9 @@ func (t *task) run(ctx context.Context) error {
 
 // prepare splits and standardizes the data, and builds the task and its evaluators.
 func (t *task) prepare() (err error) {
+	if err := t.open(); err != nil {
+		return err
+	}
 	if err := t.split(t.env.Data); err != nil {
 		return err
 	}
@@ -96,9 +99,12 @@ func (t *task) prepare() (err error) {
 	if err := experiments.CheckBatch(t.Batch, t.parts[0].N()); err != nil {
 		return err
 	}
-	t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.parts[0].Dim, set.Classes)
-	if err != nil {
-		return err
+	if t.From == "" {
+		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.parts[0].Dim, set.Classes)
+		if err != nil {
+			return err
+		}
+		t.start[0], t.start[1] = t.model.Init(t.seed)
 	}
 	if err := t.structure(); err != nil {
 		return err
@@ -106,7 +112,6 @@ func (t *task) prepare() (err error) {
 	if t.kept, err = t.prune.Structure.Keep(t.Keep, t.Scope); err != nil {
 		return err
 	}
-	t.start[0], t.start[1] = t.model.Init(t.seed)
 	t.prune.Name, t.prune.State = "pruning", t.start[1]
 	t.theta, t.state, t.mask = t.start[0].Flat, t.start[1].Flat, t.prune.Ones()
 	t.marks = make([]float64, t.prune.Structure.Scores.Size())
@@ -147,6 +152,29 @@ func (t *task) prepare() (err error) {
 	return nil
 }
 
+// open reads the network that is pruned, where there is one, with the scaling that it was trained with.
+func (t *task) open() error {
+	if t.From == "" {
+		return nil
+	}
+	file, err := train.Open(t.From)
+	if err != nil {
+		return err
+	}
+	n, err := file.Network()
+	if err != nil {
+		return err
+	}
+	set := t.env.Data
+	if len(n.Scaler.Mean) != set.Train.Dim || n.Classes != set.Classes {
+		return fmt.Errorf("%s takes %d features and has %d classes; the data have %d and %d", t.From,
+			len(n.Scaler.Mean), n.Classes, set.Train.Dim, set.Classes)
+	}
+	t.model, t.scaler, t.start = n.Model, n.Scaler, [2]params.Values{n.Params, n.State}
+	t.Model, t.BatchNorm = n.Name, n.BatchNorm
+	return nil
+}
+
 // structure asks the model what can be pruned.
 func (t *task) structure() (err error) {
 	s := &t.prune.Structure
@@ -174,7 +202,9 @@ func (t *task) split(set *data.Dataset) error {
 		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
 			"train on", t.Val, rows, test)
 	}
-	t.scaler = wholeScaler(set.Train)
+	if t.scaler == nil {
+		t.scaler = wholeScaler(set.Train)
+	}
 	from := 0
 	for i, end := range ends {
 		part := set.Test

@@ -12,14 +12,14 @@ import (
 // WriteONNX writes the network, the scaling of its inputs included, as an ONNX file: features [rows, inputs] give
 // logits [rows, classes].
 func (t *Trained) WriteONNX(w io.Writer) error {
-	net, err := t.network()
+	net, err := t.Network()
 	if err != nil {
 		return err
 	}
 	g := onnx.Graph{
 		Name: t.file.Metadata[modelKey], Producer: "bilevel",
-		Input:  onnx.Value{Name: "features", Width: len(net.scaler.Mean)},
-		Output: onnx.Value{Name: "logits", Width: net.classes},
+		Input:  onnx.Value{Name: "features", Width: len(net.Scaler.Mean)},
+		Output: onnx.Value{Name: "logits", Width: net.Classes},
 	}
 	x := g.Input.Name
 	node := func(op string, reads ...string) *onnx.Node {
@@ -43,17 +43,17 @@ func (t *Trained) WriteONNX(w io.Writer) error {
 		}
 		return array(name, a.Shape, v.Of(name)), true
 	}
-	node("Sub", array(meanName, []int{len(net.scaler.Mean)}, net.scaler.Mean))
-	node("Div", array(deviationName, []int{len(net.scaler.Deviation)}, net.scaler.Deviation))
-	for i, layer := range net.p.Layout.Groups(models.LayerOf) {
+	node("Sub", array(meanName, []int{len(net.Scaler.Mean)}, net.Scaler.Mean))
+	node("Div", array(deviationName, []int{len(net.Scaler.Deviation)}, net.Scaler.Deviation))
+	for i, layer := range net.Params.Layout.Groups(models.LayerOf) {
 		prefix := layer + "."
-		if len(net.p.Layout) > 0 && net.p.Layout[0].Name == "weight" { // a model of one layer
+		if len(net.Params.Layout) > 0 && net.Params.Layout[0].Name == "weight" { // a model of one layer
 			prefix = ""
 		}
-		weight, _ := of(net.p, prefix+"weight")
-		bias, hasBias := of(net.p, prefix+"bias")
-		if mean, isNorm := of(net.state, prefix+"running_mean"); isNorm {
-			variance, _ := of(net.state, prefix+"running_var")
+		weight, _ := of(net.Params, prefix+"weight")
+		bias, hasBias := of(net.Params, prefix+"bias")
+		if mean, isNorm := of(net.State, prefix+"running_mean"); isNorm {
+			variance, _ := of(net.State, prefix+"running_var")
 			node("BatchNormalization", weight, bias, mean, variance).Floats = map[string]float32{"epsilon": 1e-5}
 			continue
 		}

@@ -43,35 +43,38 @@ func Open(path string) (*Trained, error) {
 	return m, nil
 }
 
-// network is the model of a file with its numbers.
-type network struct {
-	model    models.Model
-	p, state params.Values
-	scaler   *data.Scaler
-	classes  int
+// Network is the model of a file with its numbers.
+type Network struct {
+	Name          string // as Architecture knows it
+	BatchNorm     bool
+	Model         models.Model
+	Params, State params.Values
+	Scaler        *data.Scaler
+	Classes       int
 }
 
-// network reads the model.
-func (t *Trained) network() (n network, err error) {
+// Network reads the model.
+func (t *Trained) Network() (n Network, err error) {
 	f, path := t.file, t.path
 	name, ok := f.Metadata[modelKey]
-	n.scaler = &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
-	if !ok || len(n.scaler.Mean) == 0 || len(n.scaler.Mean) != len(n.scaler.Deviation) {
+	n.Name, n.BatchNorm = name, f.Metadata[batchNormKey] == "true"
+	n.Scaler = &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
+	if !ok || len(n.Scaler.Mean) == 0 || len(n.Scaler.Mean) != len(n.Scaler.Deviation) {
 		return n, fmt.Errorf(
 			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
 		)
 	}
-	if n.classes, err = strconv.Atoi(f.Metadata[classesKey]); err != nil {
+	if n.Classes, err = strconv.Atoi(f.Metadata[classesKey]); err != nil {
 		return n, fmt.Errorf("%s does not say how many classes it has", path)
 	}
-	if t.names != nil && len(t.names) != n.classes {
-		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.classes)
+	if t.names != nil && len(t.names) != n.Classes {
+		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.Classes)
 	}
-	n.model, err = Architecture(name, f.Metadata[batchNormKey] == "true", "", len(n.scaler.Mean), n.classes)
+	n.Model, err = Architecture(name, n.BatchNorm, "", len(n.Scaler.Mean), n.Classes)
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", path, err)
 	}
-	n.p, n.state, err = fit(f, path, n.model)
+	n.Params, n.State, err = fit(f, path, n.Model)
 	return n, err
 }
 
@@ -79,19 +82,19 @@ func (t *Trained) network() (n network, err error) {
 // data gave their classes.
 func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Set) (
 	table experiments.Table, err error) {
-	n, err := t.network()
+	n, err := t.Network()
 	if err != nil {
 		return table, err
 	}
-	if set.Dim != len(n.scaler.Mean) {
+	if set.Dim != len(n.Scaler.Mean) {
 		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path,
-			len(n.scaler.Mean))
+			len(n.Scaler.Mean))
 	}
-	m, p, state := n.model, n.p, n.state
+	m, p, state := n.Model, n.Params, n.State
 	sc := ex.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
 	scaled := make([]float32, len(set.Features))
-	if err := n.scaler.Apply(scaled, set.Features); err != nil {
+	if err := n.Scaler.Apply(scaled, set.Features); err != nil {
 		return table, err
 	}
 	y := sc.Variable("y", tensor.Real, p.Size())
