@@ -112,7 +112,7 @@ func (t *task) magnitudeSteps() []step {
 // snipSteps prune the start values.
 func (t *task) snipSteps() []step {
 	return []step{picking(t.kept, func(ctx context.Context, t *task) ([]float64, error) {
-		b, err := t.prune.Problem(t.theta, t.mask).Bind(t.ex)
+		b, err := t.prune.Bind(t.ex, t.theta, t.mask)
 		if err != nil {
 			return nil, err
 		}
@@ -237,7 +237,7 @@ func (t *task) stage(ctx context.Context, name string, n int,
 			return err
 		}
 	}
-	b, err := t.prune.Problem(t.theta, t.mask).Bind(t.ex)
+	b, err := t.prune.Bind(t.ex, t.theta, t.mask)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (d dense) gradient(theta, mask []float64, gamma float64) (g []float64, smal
 // Compare computes the hypergradient in the mask [q] by every variant and densely, at weights theta and a mask, which
 // may be of any real numbers. It takes q products with the Hessian and q³ operations, for small networks.
 func (c Comparison) Compare(ctx context.Context, ex *tensor.Executor, theta, mask []float64) ([]Agreement, error) {
-	b, err := c.Task.Problem(theta, mask).Bind(ex)
+	b, err := c.Task.Bind(ex, theta, mask)
 	if err != nil {
 		return nil, err
 	}

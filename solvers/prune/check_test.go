@@ -67,7 +67,7 @@ func TestExactIsTheDerivative(t *testing.T) {
 		h := func(by float64) float64 {
 			m := make([]float64, n)
 			floats.AddScaledTo(m, mask, by, along)
-			b, err := s.task.Problem(s.theta, m).Bind(ex)
+			b, err := s.task.Bind(ex, s.theta, m)
 			require.NoError(t, err)
 			theta, err := s.task.Minimizer(background, b, s.theta, m, gamma)
 			require.NoError(t, err)

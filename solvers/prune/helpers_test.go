@@ -98,7 +98,7 @@ func (s small) byUnit(t testing.TB) small {
 
 func (s small) bind(t testing.TB, ex *tensor.Executor, mask []float64) *problem.Bound {
 	t.Helper()
-	b, err := s.task.Problem(s.theta, mask).Bind(ex)
+	b, err := s.task.Bind(ex, s.theta, mask)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b

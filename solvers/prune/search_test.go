@@ -460,10 +460,8 @@ func TestSettingsAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "step is 0")
 	_, err = prune.New(background, prune.Gradual{}, s.task, b, prune.Kept{5}, 10, 1)
 	require.ErrorContains(t, err, "wants a method that trains")
-	require.ErrorContains(t, s.task.CheckMask([]float64{1}), "a mask of 1 elements for")
-	bad := s.task.Ones()
-	bad[3] = 0.5
-	require.ErrorContains(t, s.task.CheckMask(bad), "element 3 of the mask is 0.5")
+	_, err = s.task.Bind(ex, s.theta, []float64{1})
+	require.ErrorContains(t, err, "43 weights and a mask of 1 elements for a network of 43 parameters")
 	unit := s.byUnit(t)
 	_, err = prune.New(background, prune.BiP{Row: prune.RowOfficial, WeightStep: 1, ScoreStep: 1}, unit.task, b,
 		prune.Kept{2}, 10, 1)

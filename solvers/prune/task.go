@@ -30,10 +30,15 @@ type Task struct {
 	State        params.Values // running statistics to start with
 }
 
-// Problem is the bi-level problem with x the mask m [q], which starts at mask, and y the weights θ, which start at
-// theta: both objectives are losses of z = x ⊙ y. Weight decay belongs to the methods and is not part of it.
-func (t Task) Problem(theta, mask []float64) *problem.Problem {
+// Bind makes the bi-level problem with x the mask m [q], which starts at mask, and y the weights θ, which start at
+// theta: both objectives are losses of z = x ⊙ y. Weight decay belongs to the methods and is not part of it. Vectors of
+// another size than the network's are refused.
+func (t Task) Bind(ex *tensor.Executor, theta, mask []float64) (*problem.Bound, error) {
 	layout := t.Structure.Params
+	if q := layout.Size(); len(theta) != q || len(mask) != q {
+		return nil, fmt.Errorf("%s: %d weights and a mask of %d elements for a network of %d parameters: wants those of "+
+			"the same network", t.Name, len(theta), len(mask), q)
+	}
 	level := func(l Level, start []float64) problem.Level {
 		return problem.Level{
 			Start: params.Values{Layout: layout, Flat: start}, Rows: l.Rows, Sampler: l.Sampler,
@@ -42,7 +47,8 @@ func (t Task) Problem(theta, mask []float64) *problem.Problem {
 			},
 		}
 	}
-	return &problem.Problem{Name: t.Name, Upper: level(t.Upper, mask), Lower: level(t.Lower, theta), State: t.State}
+	p := &problem.Problem{Name: t.Name, Upper: level(t.Upper, mask), Lower: level(t.Lower, theta), State: t.State}
+	return p.Bind(ex)
 }
 
 // Ones is a mask that keeps everything.
@@ -52,20 +58,6 @@ func (t Task) Ones() []float64 {
 		m[i] = 1
 	}
 	return m
-}
-
-// CheckMask refuses a vector that is no mask of the network.
-func (t Task) CheckMask(mask []float64) error {
-	if len(mask) != t.Structure.Params.Size() {
-		return fmt.Errorf("a mask of %d elements for %d parameters: wants one of the same network", len(mask),
-			t.Structure.Params.Size())
-	}
-	for i, m := range mask {
-		if m != 0 && m != 1 {
-			return fmt.Errorf("element %d of the mask is %g: wants 0 or 1", i, m)
-		}
-	}
-	return nil
 }
 
 // ones is the mask of all ones as a node. A point at (ones, z) is the loss as a function of z itself.
