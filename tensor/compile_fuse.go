@@ -142,7 +142,7 @@ func (f *fusion) vertices() {
 func (f *fusion) reads(list []edge, n *Node, elementwise bool) []edge {
 	s := storageOf(n)
 	elementwise = elementwise && n == s && n.op == opElem
-	if f.recomputed[s] {
+	if f.recomputed[s] || f.masked[s] {
 		for _, i := range s.in {
 			list = f.reads(list, i, elementwise)
 		}
@@ -225,7 +225,7 @@ func (f *fusion) demand() {
 		s := storageOf(n)
 		switch {
 		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
-		case f.masked[s]: // its factors are leaves
+		case f.masked[s]: // its factors are in memory
 		case f.recomputed[s]:
 			for _, i := range s.in {
 				read(i, user)

@@ -35,6 +35,10 @@ func lower(f *fusion, roots []*Node) []step {
 func (l *lowering) need(n *Node) {
 	n = storageOf(n)
 	v := l.vertex[n]
+	if l.masked[n] {
+		l.need(n.in[0])
+		l.need(n.in[1])
+	}
 	if v == nil { // a leaf, or what its readers compute
 		return
 	}

@@ -2,7 +2,7 @@ package tensor
 
 import "bilevel/internal/expr"
 
-// A masked network computes with z = m ⊙ w, where m and w are variables. Stored, z would be one more array of the size
+// A masked network computes with z = m ⊙ w, where m and w are variables, or what variables become. Stored, z would be one more array of the size
 // of all weights, written and read again in every step. A product can multiply m and w itself while it reads its
 // operand, in whatever order the operand is read (device.GemmAttr.MaskA, MaskB):
 //
@@ -13,16 +13,16 @@ import "bilevel/internal/expr"
 // variables; views cost nothing. Afterwards (fusion.masks) each of these that only products read is left to them, and
 // the others, of biases say, are part of the elementwise groups that read them.
 
-// masksOf gives m ⊙ w, both views of variables, that some matrix product reads as a factor, through views or as it is,
-// and that is not itself asked for.
-func masksOf(outs []*Node) map[*Node]bool {
+// masksOf gives m ⊙ w, both in memory, that some matrix product reads as a factor, through views or as it is, and that
+// is not itself asked for. stored are the nodes beside variables that are in memory anyway.
+func masksOf(outs []*Node, stored map[*Node]bool) map[*Node]bool {
 	masks := make(map[*Node]bool)
 	walk(outs, func(n *Node) {
 		if n.op != opMatMul {
 			return
 		}
 		for _, in := range n.in {
-			if s := storageOf(in); isMask(s) {
+			if s := storageOf(in); isMask(s, stored) {
 				masks[s] = true
 			}
 		}
@@ -33,15 +33,22 @@ func masksOf(outs []*Node) map[*Node]bool {
 	return masks
 }
 
-// isMask says whether n is a product of two variables, each as it is or seen through views.
-func isMask(n *Node) bool {
-	return n.op == opElem && n.fn == expr.Mul && n.typ == Real &&
-		storageOf(n.in[0]).op == opVar && storageOf(n.in[1]).op == opVar
+// isMask says whether n is a product of two arrays in memory, each as it is or seen through views.
+func isMask(n *Node, stored map[*Node]bool) bool {
+	inMemory := func(n *Node) bool {
+		s := storageOf(n)
+		return s.op == opVar || stored[s]
+	}
+	return n.op == opElem && n.fn == expr.Mul && n.typ == Real && inMemory(n.in[0]) && inMemory(n.in[1])
 }
 
 // sinkViews turns views of m ⊙ w into products of views, where strides can express these.
 func sinkViews(outs []*Node) []*Node {
-	masks := masksOf(outs)
+	stored := make(map[*Node]bool)
+	for _, o := range outs {
+		stored[storageOf(o)] = true
+	}
+	masks := masksOf(outs, stored)
 	if len(masks) == 0 {
 		return outs
 	}
@@ -66,14 +73,14 @@ func sinkViews(outs []*Node) []*Node {
 	})
 }
 
-// masks finds m ⊙ w of which m and w are variables and which nothing but products reads: they compute it.
+// masks finds m ⊙ w of which m and w are in memory and which nothing but products reads: they compute it.
 func (f *fusion) masks() {
 	for _, n := range f.order {
 		if n.op != opMatMul {
 			continue
 		}
 		for _, p := range n.in {
-			if isMask(p) && !f.roots[p] && f.onlyProducts(p) {
+			if isMask(p, f.roots) && !f.roots[p] && f.onlyProducts(p) {
 				f.masked[p] = true
 			}
 		}

@@ -50,6 +50,31 @@ func TestNoMaskedWeightsInMemory(t *testing.T) {
 	require.NotEmpty(t, maskedArrays(stored, m, w), "the test sees such an array")
 }
 
+// Weights that are computed and stored are masked by the products, too: what a step of training makes of them.
+func TestMasksOfWhatIsStored(t *testing.T) {
+	ex := newRef(t)
+	x, m, w := filled(t, ex, 6, 4), filled(t, ex, 43), filled(t, ex, 43)
+	loss := func(w *Node) *Node { return masked(x.Node(), m.Node(), w).Square().Sum() }
+	next := w.Node().Sub(Grad(loss(w.Node()), w.Node())[0].Scale(1e-3))
+	after := loss(next)
+	g := Grad(after, m.Node())[0]
+	wantW, wantG := interpreted(t, next, x, m, w), interpreted(t, g, x, m, w)
+	to := ex.Variable("gradient", Real, 43)
+	f := compiled(t, ex, Update{w, next}, Update{to, g})
+	masks := 0
+	for _, in := range f.Program().Code {
+		if a, ok := in.Attr.(device.GemmAttr); ok && (a.MaskA || a.MaskB) {
+			masks++
+		}
+	}
+	// At each of the two points, both layers forward and the second back; and for the derivative through the step, the
+	// second layer's weights forward and back once more.
+	require.Equal(t, 3+3+2, masks)
+	require.NoError(t, f.Run(1))
+	require.InDeltaSlice(t, wantW, contents(t, w), 1e-9)
+	require.InDeltaSlice(t, wantG, contents(t, to), 1e-9)
+}
+
 // maskedArrays lists the elementwise instructions that read m and w alone, and store what they compute of them.
 func maskedArrays(f *Function, m, w *Variable) (list []string) {
 	for _, in := range f.Program().Code {

@@ -18,7 +18,7 @@ func split(outs, vary []*Node) (residuals []*Node) {
 			costs[n] = costs[n] || costs[i]
 		}
 	})
-	seen, masks := make(map[*Node]bool), masksOf(outs)
+	seen, masks := make(map[*Node]bool), masksOf(outs, nil)
 	add := func(n *Node) {
 		n = storageOf(n) // keep what a view shows, not a copy of the view
 		if varies[n] || seen[n] || len(n.in) == 0 || !costs[n] || masks[n] {

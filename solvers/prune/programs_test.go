@@ -75,8 +75,9 @@ func products(p *device.Program, parameters, window int) (list []string) {
 	return list
 }
 
-// No step of training or of a search has an array m ⊙ θ in its program. Two do: Gradual ranks |m ⊙ θ|, which are its
-// scores, and bip-unrolled multiplies the mask with weights that it has just computed, from its second lower step on.
+// No step of training or of a search has an array m ⊙ θ in its program, but for Gradual, which ranks |m ⊙ θ|. The test
+// sees products of variables. Those of weights that a program computes are in tensor's TestMasksOfWhatIsStored; weights
+// between the steps of bip-unrolled, which are no variables, are multiplied into memory where it takes several.
 func TestNoMaskedWeightsInPrograms(t *testing.T) {
 	for _, batchNorm := range []bool{false, true} {
 		rec := &recorder{Device: null.New()}
