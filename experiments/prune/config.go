@@ -218,8 +218,10 @@ func (Experiment) Report() experiments.Report {
 			{Title: "seconds in all", Scalar: "seconds"},
 			{Title: "  of them for the mask", Scalar: "mask_seconds"},
 			{Title: "latency, batch 64 (ms): dense", Scalar: "latency.dense_64"},
+			{Title: "  masked", Scalar: "latency.masked_64"},
 			{Title: "  compacted", Scalar: "latency.compacted_64"},
 			{Title: "latency, batch 1 (ms): dense", Scalar: "latency.dense_1"},
+			{Title: "  masked", Scalar: "latency.masked_1"},
 			{Title: "  compacted", Scalar: "latency.compacted_1"},
 		},
 		Plots: []experiments.Plot{{

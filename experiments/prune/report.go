@@ -83,7 +83,9 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 	file := train.Exported{Model: t.Model, BatchNorm: t.BatchNorm, Classes: t.env.Data.Classes,
 		Names: t.env.Data.ClassNames, Columns: t.env.Data.Columns, Scaler: t.scaler}
 	t.record.Models = append(t.record.Models, file.File("model", z, state))
-	nets := map[string]network{"dense": {t.model, z, state}}
+	nets := map[string]network{
+		"dense": {t.model, z, state, nil}, "masked": {t.model, z.Like(t.theta), state, t.mask},
+	}
 	if m, ok := t.model.(models.Shrinkable); ok {
 		c, err := prune.Compact(m.Units(), z, state)
 		if err != nil {
@@ -104,7 +106,7 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 		file.Model = "mlp:" + strings.Join(widths, "-")
 		t.record.Texts["compacted"] = file.Model
 		t.record.Models = append(t.record.Models, file.File("compacted", c.Params, c.State))
-		nets["compacted"] = network{small, c.Params, c.State}
+		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
 	for name, n := range nets {
 		for _, batch := range []int{1, 64} {
@@ -118,10 +120,11 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 	return nil
 }
 
-// network is a model with its numbers.
+// network is a model with its numbers, and with the mask that its products apply to them, where there is one.
 type network struct {
 	models.Model
 	p, state params.Values
+	mask     []float64
 }
 
 // latency is the least time in milliseconds that the network takes for a batch of zeros, in a tenth of a second of
@@ -133,6 +136,14 @@ func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch
 	if err := p.Write(n.p.Flat); err != nil {
 		return 0, err
 	}
+	z := p.Node()
+	if n.mask != nil {
+		m := sc.Variable("mask", tensor.Real, len(n.mask))
+		if err := m.Write(n.mask); err != nil {
+			return 0, err
+		}
+		z = z.Mul(m.Node())
+	}
 	var state *tensor.Node
 	if n.state.Size() > 0 {
 		v := sc.Variable("state", tensor.Real, n.state.Size())
@@ -142,8 +153,8 @@ func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch
 		state = v.Node()
 	}
 	f := sc.Compile("latency", func() []tensor.Update {
-		z, _ := n.Apply(p.Node(), state, x.Node(), params.Eval)
-		return []tensor.Update{{Var: sc.Variable("outputs", tensor.Real, z.Shape()...), Value: z}}
+		out, _ := n.Apply(z, state, x.Node(), params.Eval)
+		return []tensor.Update{{Var: sc.Variable("outputs", tensor.Real, out.Shape()...), Value: out}}
 	})
 	if err := sc.Err(); err != nil {
 		return 0, err
