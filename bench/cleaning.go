@@ -17,6 +17,7 @@ const (
 	trainRows, valRows, pixels, classes, regularization = 20000, 5000, 784, 10, 0.2
 	startWeight                                         = -2
 	iterations                                          = 64 // in one call
+	lowerStream, upperStream, lengthStream              = 5, 6, 7
 )
 
 // runs is a sampler whose minibatches are runs of consecutive rows, so that the peer can draw the same ones: draw t of
@@ -30,15 +31,30 @@ type runs struct {
 func (r runs) Size() int       { return r.size }
 func (r runs) Check(int) error { return nil }
 
-func (r runs) Fill(dst []int32, _ problem.Source, first uint64) error {
+func (r runs) Slots(int) int { return r.count }
+
+func (r runs) Slot(_ problem.Source, draw uint64) (int32, error) {
+	if r.peerDraw != nil {
+		draw = r.peerDraw(draw)
+	}
+	return int32(splitmix64(draw+r.stream<<32) % uint64(r.count)), nil
+}
+
+func (r runs) Minibatch(dst []int32, _ problem.Source, slot int32) error {
+	for j := range dst {
+		dst[j] = slot*int32(r.size) + int32(j)
+	}
+	return nil
+}
+
+func (r runs) Fill(dst []int32, from problem.Source, first uint64) error {
 	for i := 0; i < len(dst); i += r.size {
-		t := first + uint64(i/r.size)
-		if r.peerDraw != nil {
-			t = r.peerDraw(t)
+		slot, err := r.Slot(from, first+uint64(i/r.size))
+		if err == nil {
+			err = r.Minibatch(dst[i:i+r.size], from, slot)
 		}
-		start := r.size * int(splitmix64(t+r.stream<<32)%uint64(r.count))
-		for j := range r.size {
-			dst[i+j] = int32(start + j)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -106,7 +122,8 @@ func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64
 			}
 			return e.Step(context.Background(), 0, iterations)
 		}
-		return &Prepared{call, iterations, func() (float64, error) { return cleaningCheck(arrays, second) }}, nil
+		check := func() (float64, error) { return cleaningCheck(arrays, second) }
+		return &Prepared{Call: call, Per: iterations, Check: check}, nil
 	}}
 }
 
@@ -156,15 +173,15 @@ func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) 
 	}
 	start, _ := model.Init(0)
 	return &problem.Problem{
-		Name: "hyper-cleaning",
+		Name: "hyper-cleaning", WeightPerRow: true,
 		Lower: problem.Level{
-			Start: start, Rows: train, Sampler: runs{5, batch, trainRows / batch, nil},
+			Start: start, Rows: train, Sampler: runs{lowerStream, batch, trainRows / batch, nil},
 			Value: func(x, y problem.Vars, b problem.Batch) *tensor.Node {
 				weighted := b.Of(x.Flat()).Sigmoid().Mul(losses(y, b)).Mean()
 				return weighted.Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{6, batch, valRows / batch, upper},
+			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{upperStream, batch, valRows / batch, upper},
 			Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node { return losses(y, b).Mean() },
 		},
 	}, nil

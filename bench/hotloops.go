@@ -23,13 +23,15 @@ type Prepared struct {
 	Call  func() error
 	Per   int                     // iterations of the loop in one call
 	Check func() (float64, error) // the check value, after a call
+	Loss  func() (float64, error) // of what the loop has come to; nil where it minimizes nothing
 }
 
-// Report is what the command prints for each workload: the median time of an iteration in milliseconds, and the check
-// value.
+// Report is what the command prints for each workload: the median time of an iteration in milliseconds, the check value,
+// and the loss where there is one.
 type Report struct {
 	Milliseconds map[string]float64 `json:"ms"`
 	Check        map[string]float64 `json:"check"`
+	Loss         map[string]float64 `json:"loss,omitempty"`
 }
 
 // HotLoops times the workloads whose key contains the string only, each for at least the given time. ex makes a new
@@ -37,17 +39,20 @@ type Report struct {
 func HotLoops(
 	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
 ) (*Report, error) {
-	r := &Report{map[string]float64{}, map[string]float64{}}
-	for _, w := range slices.Concat(products(), networks(), cleaning()) {
+	r := &Report{map[string]float64{}, map[string]float64{}, map[string]float64{}}
+	for _, w := range slices.Concat(products(), networks(), cleaning(), algorithms()) {
 		if !strings.Contains(w.Key, only) {
 			continue
 		}
-		ms, check, err := w.measure(ex(), atLeast)
+		m, err := w.measure(ex(), atLeast)
 		if err != nil {
 			return nil, fmt.Errorf("bench: %s: %w", w.Key, err)
 		}
-		r.Milliseconds[w.Key], r.Check[w.Key] = ms, check
-		progress(w.Key, ms)
+		r.Milliseconds[w.Key], r.Check[w.Key] = m.ms, m.check
+		if m.lost {
+			r.Loss[w.Key] = m.loss
+		}
+		progress(w.Key, m.ms)
 	}
 	return r, nil
 }
@@ -55,11 +60,17 @@ func HotLoops(
 // warmUps is the number of calls before the clock starts, the same as in the peer's programs.
 const warmUps = 3
 
-func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (ms, check float64, err error) {
+// measurement is what a workload's row of the report holds.
+type measurement struct {
+	ms, check, loss float64
+	lost            bool // there is a loss
+}
+
+func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (m measurement, err error) {
 	defer ex.Close()
 	p, err := w.Prepare(ex)
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
 	call := func() error {
 		if err := p.Call(); err != nil {
@@ -69,20 +80,24 @@ func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (ms, check
 	}
 	for range warmUps {
 		if err := call(); err != nil {
-			return 0, 0, err
+			return m, err
 		}
 	}
 	var times []float64
 	for start := time.Now(); len(times) < 5 || time.Since(start) < atLeast; {
 		begin := time.Now()
 		if err := call(); err != nil {
-			return 0, 0, err
+			return m, err
 		}
 		times = append(times, time.Since(begin).Seconds())
 	}
 	slices.Sort(times)
-	check, err = p.Check()
-	return 1e3 * times[len(times)/2] / float64(p.Per), check, err
+	m.ms = 1e3 * times[len(times)/2] / float64(p.Per)
+	if m.check, err = p.Check(); err == nil && p.Loss != nil {
+		m.lost = true
+		m.loss, err = p.Loss()
+	}
+	return m, err
 }
 
 // splitmix64 is element n of the random numbers that we share with the peer (Steele, Lea, Flood, OOPSLA 2014).
@@ -152,7 +167,7 @@ func products() (all []Workload) {
 			if err != nil {
 				return nil, err
 			}
-			return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(c) }}, nil
+			return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(c) }, nil}, nil
 		}})
 	}
 	return all

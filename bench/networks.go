@@ -105,7 +105,7 @@ func (n *network) once(out *tensor.Variable, build func() []tensor.Update) (*Pre
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(out) }}, nil
+	return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(out) }, nil}, nil
 }
 
 // grad is the loss and its gradient.
@@ -163,7 +163,7 @@ func (n *network) cg10() (*Prepared, error) {
 		}
 		return loop.Run(steps)
 	}
-	return &Prepared{call, 1, func() (float64, error) { return norm(x) }}, nil
+	return &Prepared{call, 1, func() (float64, error) { return norm(x) }, nil}, nil
 }
 
 // pgd10 is ten steps of projected gradient descent in the maximum norm, from 0:
@@ -192,7 +192,7 @@ func (n *network) pgd10() (*Prepared, error) {
 		}
 		return loop.Run(steps)
 	}
-	return &Prepared{call, 1, func() (float64, error) { return norm(d) }}, nil
+	return &Prepared{call, 1, func() (float64, error) { return norm(d) }, nil}, nil
 }
 
 // mask is the loss of the network with parameters m ∘ w, and its gradient with respect to the masks m.

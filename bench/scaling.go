@@ -166,8 +166,8 @@ func (o Scaling) point(dev device.Device, s *ScalingSeries, at int) (p ScalingPo
 		defer dev.Close()
 	}
 	w, flop := s.workload(at)
-	p = ScalingPoint{At: at, Flop: flop}
-	p.Milliseconds, _, err = w.measure(tensor.NewExecutor(dev), o.AtLeast)
+	m, err := w.measure(tensor.NewExecutor(dev), o.AtLeast)
+	p = ScalingPoint{At: at, Flop: flop, Milliseconds: m.ms}
 	if n := len(s.Points); n > 0 {
 		r := p.Milliseconds / s.inProportion(s.Points[n-1], p)
 		p.Relative = &r

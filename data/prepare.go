@@ -1,12 +1,18 @@
 package data
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Preparation says what is made of a data set before a model sees it.
 type Preparation struct {
 	Train, Val int     // rows of the training part; where the set brings validation rows of its own, all of those
 	Corrupt    float64 // each training label is redrawn from all classes with this probability
 	NoOnes     bool    // leaves out the column of ones, for models with biases of their own
+	// White, where it is not 0, says that features are pixels from 0 to White: they are divided by it and not
+	// standardized, so that all are in [0, 1].
+	White float64
 }
 
 // Prepared is a data set split, corrupted on request, and standardized by its training rows, with a column of ones at
@@ -17,7 +23,7 @@ type Prepared struct {
 	// Changed marks labels that are another than in the source, Drawn those drawn anew; both nil without corruption.
 	Changed, Drawn []bool
 	Classes        int
-	Scaler         *Scaler // that all parts were standardized with
+	Scaler         *Scaler // that all parts were scaled with
 }
 
 // leftOver is how many of a set's rows neither part takes.
@@ -51,8 +57,9 @@ func (p Preparation) Check(set *Dataset) error {
 	return nil
 }
 
-// Prepare splits a set at random, corrupts the training labels and standardizes all parts. A set without test rows of
-// its own gives those that are left over. The source stays as it is; the result depends on the seed alone.
+// Prepare splits a set at random, corrupts the training labels and standardizes all parts, or divides them by White. A
+// set without test rows of its own gives those that are left over. The source stays as it is; the result depends on the
+// seed alone.
 func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if err := p.Check(set); err != nil {
 		return nil, err
@@ -91,13 +98,16 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 			d.Changed[i] = truth[i] != d.Train.Labels[i]
 		}
 	}
-	return d, d.standardize(!p.NoOnes)
+	if p.White != 0 {
+		d.Scaler = &Scaler{make([]float64, d.Train.Dim), slices.Repeat([]float64{p.White}, d.Train.Dim)}
+	} else if d.Scaler, err = Standardize(d.Train); err != nil {
+		return nil, err
+	}
+	return d, d.scale(!p.NoOnes)
 }
 
-func (d *Prepared) standardize(ones bool) (err error) {
-	if d.Scaler, err = Standardize(d.Train); err != nil {
-		return err
-	}
+// scale applies the scaler to all parts.
+func (d *Prepared) scale(ones bool) (err error) {
 	for _, part := range []struct {
 		name string
 		set  **Set

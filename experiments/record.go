@@ -31,6 +31,7 @@ type Record struct {
 	Heats       []Heat
 	Networks    []Network
 	Models      []Model
+	Arrays      []Array
 	Certificate *hypergrad.Hypergradient // at the end, on all rows
 	Implicit    *Implicit                // what the implicit term does; every bi-level record has it
 	Warnings    []string                 // sentences for a user
@@ -74,6 +75,13 @@ type Model struct {
 	Name     string
 	Arrays   params.Values // with PyTorch's names
 	Metadata map[string]string
+}
+
+// Array is numbers of a shape, written as NAME.npy (NAME-seed-S.npy).
+type Array struct {
+	Name   string
+	Shape  []int
+	Values []float32
 }
 
 // Grid is images [n, height, width] with values in [0, 1] and a caption each, written as NAME.png.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/npy"
 	"bilevel/internal/safetensors"
 )
 
@@ -22,6 +23,7 @@ import (
 //	report.html                  one page with all of it, which asks for no other file
 //	FILE.svg, FILE.png           the experiment's plots
 //	NAME.csv, NAME.safetensors   its tables and models, NAME-seed-S.… where there are several cells
+//	NAME.npy                     its arrays, likewise
 //	NAME.png, .svg, .npz         pictures, heat maps and networks, likewise
 //
 // cells is how many records there will be once all are finished.
@@ -53,6 +55,9 @@ func WriteResults(dir string, page Page, report Report, records []*Record, cells
 		return err
 	}
 	if err := writeModels(dir, records, cells); err != nil {
+		return err
+	}
+	if err := writeArrays(dir, records, cells); err != nil {
 		return err
 	}
 	if err := writePlots(dir, page.Title, report, records); err != nil {
@@ -159,6 +164,22 @@ func writeModels(dir string, records []*Record, cells int) error {
 			}
 			write := func(w io.Writer) error { return safetensors.Write(w, f) }
 			if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeArrays writes each record's arrays.
+func writeArrays(dir string, records []*Record, cells int) error {
+	for _, r := range records {
+		for _, a := range r.Arrays {
+			values, err := npy.New(a.Values, a.Shape...)
+			if err != nil {
+				return err
+			}
+			if err := npy.WriteFile(filepath.Join(dir, a.Name+suffixOf(r, cells)+npy.Suffix), values); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"bilevel/internal/philox"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // Algorithm is a way to solve a problem: a plain struct, given by value, whose fields are its settings. Its state has
@@ -31,8 +32,7 @@ type Run struct {
 	Iterations int
 	Seed       uint64 // of random numbers that the algorithm itself draws, such as the lengths of its series
 
-	// length, where set, gives the number below limit that iteration k draws, in place of Seed: tests replay the draws
-	// of other implementations.
+	// length, where set, gives the number below limit that iteration k draws, in place of Seed.
 	length func(k, limit int) int
 }
 
@@ -88,6 +88,13 @@ type Needs struct {
 func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64) (
 	*engine.Engine, Algorithm, error) {
 	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed})
+}
+
+// InitDrawing is Init with the lengths of randomized series given: iteration k takes lengths(k, limit), a number below
+// limit. Comparisons with other programs replay their draws in this way.
+func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, lengths func(k, limit int) int) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, length: lengths})
 }
 
 func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {
@@ -163,10 +170,38 @@ func start(b *problem.Bound, zeros ...string) []engine.Array {
 	return state
 }
 
-// slope is a vector of x's size that starts at zero, "gx", in which an iteration keeps a direction of x. What goes wrong
-// there reaches x in the same iteration.
-func slope(b *problem.Bound) engine.Array {
-	return engine.Array{Name: "gx", Values: make([]float64, b.Upper.Start.Size()), Unwatched: true}
+// ofX is a vector of x's size that starts at zero, for a direction of x or an average of some. What goes wrong there
+// reaches x in the same iteration.
+func ofX(b *problem.Bound, name string) engine.Array {
+	return engine.Array{Name: name, Zeros: b.Upper.Start.Size(), Unwatched: true}
+}
+
+// upperSlope keeps ∇xF from the phase that computes it to the one that moves x, as the state's vector "gx". Where F
+// does not depend on x itself there is no such vector, and x changes only where its product with C does.
+type upperSlope bool
+
+func slopeOf(b *problem.Bound) upperSlope { return upperSlope(upperUsesX(b)) }
+
+func (u upperSlope) state(b *problem.Bound) []engine.Array {
+	if !u {
+		return nil
+	}
+	return []engine.Array{ofX(b, "gx")}
+}
+
+func (u upperSlope) keep(s *engine.State, f *problem.Point) {
+	if u {
+		s.Set("gx", f.GradX())
+	}
+}
+
+// step is x - rate (∇xF - cv).
+func (u upperSlope) step(s *engine.State, rate, cv *tensor.Node) *tensor.Node {
+	x := s.Get("x").Add(rate.Mul(cv))
+	if u {
+		x = x.Sub(rate.Mul(s.Get("gx")))
+	}
+	return x
 }
 
 // field is a setting by its name in configuration files.

@@ -17,9 +17,10 @@ import (
 //
 // with a new lower minibatch in each of these places. The paper keeps α_k and β_k at constants over √K for a run of K
 // iterations. It needs a smooth lower level that is strongly convex in y, and η at most 1/L; v is then unbiased for the
-// series of Q terms, whose bias is (1 - ημ)^Q. The state is x, y, v, which is kept for inspection, and gx = ∇xF(x,y;ζ),
-// which no iteration reads from the one before. Running statistics move with the inner steps. An iteration costs T
-// gradients of G, one of F, up to Q-1 products with H, half of that on average, and one with C.
+// series of Q terms, whose bias is (1 - ημ)^Q. The state is x, y, v, which is kept for inspection, and, where F depends
+// on x itself, gx = ∇xF(x,y;ζ), which no iteration reads from the one before. Running statistics move with the inner
+// steps. An iteration costs T gradients of G, one of F, up to Q-1 products with H, half of that on average, and one
+// with C.
 type ALSET struct {
 	Step        float64         `json:"step"`         // β; 0: chosen at the start values, see Defaults
 	OuterStep   float64         `json:"outer_step"`   // α; 0: chosen at the start values
@@ -49,9 +50,10 @@ func (a ALSET) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err := cmp.Or(s.check("alset"), checkCounts("alset", count{"inner_steps", a.InnerSteps})); err != nil {
 		return engine.Spec{}, err
 	}
+	u := slopeOf(b)
 	return engine.Spec{
-		State:  append(start(b, "v"), slope(b)),
+		State:  append(start(b, "v"), u.state(b)...),
 		Rates:  []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
-		Phases: s.iteration("alset", r, a.InnerSteps),
+		Phases: s.iteration("alset", r, a.InnerSteps, u),
 	}, nil
 }

@@ -17,9 +17,9 @@ import (
 //
 // with a new lower minibatch in each step, and one upper minibatch ζ for b and ∇xF. v descends on ½vᵀHv - bᵀv and
 // starts at 0; the variant of the authors' code, on ½|Hv - b|², is not here. It needs a smooth lower level that is
-// strongly convex in y, and α and β at most 1/L. The state is x, y and v, and b and gx = ∇xF(x,y;ζ), which no iteration
-// reads from the one before. Running statistics move with the inner steps. An iteration costs T gradients of G, one of
-// F, N products with H and one with C.
+// strongly convex in y, and α and β at most 1/L. The state is x, y and v, and b and, where F depends on x itself, gx =
+// ∇xF(x,y;ζ), which no iteration reads from the one before. Running statistics move with the inner steps. An iteration
+// costs T gradients of G, one of F, N products with H and one with C.
 type AmIGO struct {
 	Step       float64         `json:"step"`        // α; 0: chosen at the start values, see Defaults
 	VStep      float64         `json:"v_step"`      // β; 0: α
@@ -47,6 +47,7 @@ func (a AmIGO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
+	u := slopeOf(b)
 	inner := func(it *engine.Iteration, s *engine.State) {
 		y := s.Get("y")
 		g := it.Lower(s.Get("x"), y, it.Batch("lower"))
@@ -56,7 +57,7 @@ func (a AmIGO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	gradient := func(it *engine.Iteration, s *engine.State) {
 		f := it.Upper(s.Get("x"), s.Get("y"), it.Batch("upper"))
 		s.Set("b", f.GradY())
-		s.Set("gx", f.GradX())
+		u.keep(s, f)
 	}
 	adjoint := func(it *engine.Iteration, s *engine.State) {
 		v := s.Get("v")
@@ -64,13 +65,12 @@ func (a AmIGO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		s.Set("v", v.Sub(it.Rate("adjoint").Mul(g.HVP(v).Sub(s.Get("b")))))
 	}
 	outer := func(it *engine.Iteration, s *engine.State) {
-		x := s.Get("x")
-		direction := s.Get("gx").Sub(it.Lower(x, s.Get("y"), it.Batch("lower")).Cross(s.Get("v")))
-		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(direction)), it.All(problem.Upper)))
+		cv := it.Lower(s.Get("x"), s.Get("y"), it.Batch("lower")).Cross(s.Get("v"))
+		s.Set("x", it.Project(problem.Upper, u.step(s, it.Rate("outer"), cv), it.All(problem.Upper)))
 	}
 	lower, upper := []engine.Draw{{Of: problem.Lower}}, []engine.Draw{{Of: problem.Upper}}
 	return engine.Spec{
-		State: append(start(b, "v", "b"), slope(b)),
+		State: append(start(b, "v", "b"), u.state(b)...),
 		Rates: []engine.Rate{
 			r.rate("inner", a.Step, a.Schedule), r.rate("adjoint", a.VStep, a.Schedule),
 			r.rate("outer", a.OuterStep, a.Schedule),

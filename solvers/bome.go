@@ -16,17 +16,22 @@ import (
 //	z  = y;  T times:  z₊ = z - α ∇yG(x,z;ξ)
 //	q  = G(x,y;ξ) - G(x,z;ξ);  ∇q = (∇xG(x,y;ξ) - ∇xG(x,z;ξ), ∇yG(x,y;ξ)), with z counted as a constant
 //	λ  = max(φ - ⟨∇F(x,y;ζ), ∇q⟩, 0) / (|∇q|² + ε),  φ = η|∇q|² ("grad_norm") or η q ("value")
-//	x₊ = P_X(x - ξ_x (∇xF + λ ∇xq));  y₊ = y - ξ_y (∇yF + λ ∇yq)
+//	x₊ = x - ξ_x (∇xF + λ ∇xq);  y₊ = y - ξ_y (∇yF + λ ∇yq)
 //
 // with a new lower minibatch for each inner step, and one new pair (ξ, ζ) for the rest. The paper has one step for x
-// and y and λ without ε; ε guards 0/0 where the gap has closed, which the paper and its code leave undefined. With
-// "grad_norm" |λ∇q| is at most |∇F| + η|∇q|, with "value" λ may become large where |∇q| is small. It uses gradients
-// only, and asks of the lower level a condition of Polyak and Łojasiewicz instead of convexity. The direction moves
-// along the level sets of q, so that the end point turns on small steps: they should fall. Minibatches bias it, because
-// λ is no linear function of gradients. The state is x, y and z, which starts from y in every iteration. P_X projects
-// onto the set of x, where there is one; then the analysis does not apply. Running statistics move with the inner
-// steps and the last pass at z: T+1 times an iteration. An iteration costs T+2 gradients of G and one of F, with "value"
-// two values of G on top.
+// and y, and λ without ε. ε guards 0/0 where the gap has closed, which the paper and its code leave undefined; there
+// ∇q = 0, and x and y go along -∇F. With "grad_norm" |λ∇q| is at most |∇F| + η|∇q|; with "value" λ may become large
+// where |∇q| is small.
+//
+// It uses gradients only, and asks of the lower level a condition of Polyak and Łojasiewicz instead of convexity. λ
+// keeps y near the lower level's minimizer only up to the length of a step, so that the steps of x and y should fall;
+// those of z do not, or the gap would close by itself. T too small leaves a bias, because z is then no minimizer.
+// Minibatches bias the direction, because λ is no linear function of gradients. A set of x is refused: λ counts on
+// moves of x that a projection would take back, and y would then stay away from the lower level's minimizer.
+//
+// The state is x, y and z, which starts from y in every iteration. Running statistics move with the inner steps and the
+// last pass at z: T+1 times an iteration. An iteration costs T+2 gradients of G and one of F, with "value" two values
+// of G on top.
 type BOME struct {
 	Step       float64         `json:"step"`        // ξ_y; 0: chosen at the start values, see Defaults
 	ZStep      float64         `json:"z_step"`      // α; 0: ξ_y
@@ -42,9 +47,9 @@ func (BOME) Name() string { return "bome" }
 
 func (BOME) Needs() Needs {
 	return Needs{
-		Usable: problem.UpperSet | problem.ModelState,
-		Why: "it takes gradient steps on two smooth objectives, of variables that last, of which x may be in a set; " +
-			"the lower level must satisfy the condition of Polyak and Łojasiewicz",
+		Usable: problem.ModelState,
+		Why: "it takes gradient steps on two smooth objectives, of variables that last and are free, because its " +
+			"multiplier counts on their moves; the lower level must satisfy the condition of Polyak and Łojasiewicz",
 	}
 }
 
@@ -85,7 +90,7 @@ func (a BOME) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		along := tensor.Dot(f.GradX(), qx).Add(tensor.Dot(f.GradY(), qy))
 		lambda := phi.Scale(a.Eta).Sub(along).Max(tensor.Const(0)).Div(square.AddConst(epsilon))
 		next := y.Sub(it.Rate("inner").Mul(f.GradY().Add(lambda.Mul(qy))))
-		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(f.GradX().Add(lambda.Mul(qx)))), zeta))
+		s.Set("x", x.Sub(it.Rate("outer").Mul(f.GradX().Add(lambda.Mul(qx)))))
 		s.Set("y", next)
 		s.Set("z", next)
 		it.Commit(atZ)

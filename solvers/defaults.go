@@ -10,15 +10,10 @@ import (
 
 // choose fills in the step sizes of both levels where they are missing, and then a schedule that falls.
 func choose(scale func() (Scale, error), inner, outer *float64, schedule *engine.Schedule) error {
-	if *inner != 0 && *outer != 0 {
-		return nil
+	if *inner == 0 || *outer == 0 {
+		*schedule = cmp.Or(*schedule, "linear")
 	}
-	s, err := scale()
-	if err != nil {
-		return err
-	}
-	*inner, *outer, *schedule = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer), cmp.Or(*schedule, "linear")
-	return nil
+	return steps(scale, inner, outer)
 }
 
 func (a AIDBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
@@ -27,11 +22,15 @@ func (a AIDBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, err
 }
 
+// Defaults takes half the step of x that algorithms without a series of random length take, for its noise.
 func (a ALSET) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 1)
-	chosen := a.Step == 0
+	inner, outer := a.Step == 0, a.OuterStep == 0
 	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
-	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	if outer {
+		a.OuterStep /= 2
+	}
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, inner))
 	return a, err
 }
 
@@ -51,8 +50,8 @@ func (a AmIGO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, err
 }
 
-// Defaults takes a longer step of x than other algorithms: y has the one direction ∇q in which it follows x, so that the
-// pair goes slowly, and |λ∇q| is bounded, so that it does not diverge.
+// Defaults takes a longer step of x than other algorithms: y has the one direction ∇q in which it follows x, so that
+// the pair goes slowly, and |λ∇q| is bounded, so that it does not diverge.
 func (a BOME) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.InnerSteps, a.Eta = cmp.Or(a.InnerSteps, 10), cmp.Or(a.Eta, 0.5)
 	a.Phi, a.Epsilon = cmp.Or(a.Phi, "grad_norm"), cmp.Or(a.Epsilon, 1e-8)
@@ -126,57 +125,12 @@ func (a StocBiO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	return a, nil
 }
 
-// Defaults of the variance-reduced algorithms leave the schedule alone: they converge with constant steps.
-func (a SABA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	err := steps(scale, &a.Step, &a.OuterStep)
-	return a, err
-}
-
-func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	err := steps(scale, &a.Step, &a.OuterStep)
-	return a, err
-}
-
-func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3)
-	series := a.Step == 0 && a.NeumannStep == 0
-	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
-		return nil, err
-	}
-	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
-		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
-	}
-	return a, nil
-}
-
-func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
-	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
-	series := a.Step == 0 && a.NeumannStep == 0
-	if err := steps(scale, &a.Step, &a.OuterStep); err != nil {
-		return nil, err
-	}
-	if a.NeumannStep = cmp.Or(a.NeumannStep, a.Step); series {
-		a.NeumannStep = 2 * a.Step // 1/L: the shortest series
-	}
-	return a, nil
-}
-
-// steps chooses both steps where they are missing.
-func steps(scale func() (Scale, error), inner, outer *float64) error {
-	if *inner != 0 && *outer != 0 {
-		return nil
-	}
-	s, err := scale()
-	*inner, *outer = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer)
-	return err
-}
-
-// Defaults adds no schedule to the steps that it chooses, because they fall anyway.
+// Defaults puts a schedule that ends at 0 on top of powers that are still large at the end of a short run.
 func (a TTSA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Terms, a.Exponent, a.OuterExponent = cmp.Or(a.Terms, 10), cmp.Or(a.Exponent, 0.4), cmp.Or(a.OuterExponent, 0.6)
 	a.Delay = cmp.Or(a.Delay, 100)
-	chosen, schedule := a.Step == 0, a.Schedule
-	err := choose(scale, &a.Step, &a.OuterStep, &schedule)
+	chosen := a.Step == 0
+	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
 	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
 	return a, err
 }
@@ -196,6 +150,45 @@ func (a VPBGD) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	}
 	a.YStep = cmp.Or(a.YStep, a.ZStep)
 	return a, nil
+}
+
+// Defaults of the variance-reduced algorithms leave the schedule alone: they converge with constant steps.
+func (a SABA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Start = cmp.Or(a.Start, "zero")
+	err := steps(scale, &a.Step, &a.OuterStep)
+	return a, err
+}
+
+func (a SRBA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	err := steps(scale, &a.Step, &a.OuterStep)
+	return a, err
+}
+
+func (a SUSTAIN) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Memory = cmp.Or(a.Memory, "true")
+	a.Terms, a.Momentum, a.Exponent = cmp.Or(a.Terms, 10), cmp.Or(a.Momentum, 0.5), cmp.Or(a.Exponent, 1.0/3)
+	chosen := a.Step == 0
+	err := steps(scale, &a.Step, &a.OuterStep)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
+}
+
+func (a VRBO) Defaults(scale func() (Scale, error)) (Algorithm, error) {
+	a.Terms, a.InnerSteps, a.Variant = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 3), cmp.Or(a.Variant, "paper")
+	chosen := a.Step == 0
+	err := steps(scale, &a.Step, &a.OuterStep)
+	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
+	return a, err
+}
+
+// steps chooses both steps where they are missing, and leaves the schedule alone.
+func steps(scale func() (Scale, error), inner, outer *float64) error {
+	if *inner != 0 && *outer != 0 {
+		return nil
+	}
+	s, err := scale()
+	*inner, *outer = cmp.Or(*inner, s.Inner), cmp.Or(*outer, s.Outer)
+	return err
 }
 
 // shrink makes the step sizes that were chosen here smaller: those that a leaves at zero and that chosen has. ok is

@@ -59,9 +59,10 @@ func (a F2SA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
-	err = cmp.Or(checkCounts("f2sa", count{"inner_steps", a.InnerSteps}), checkNonNegative("f2sa", field{"growth", a.Growth}, field{"y_exponent", a.YExponent},
-		field{"z_exponent", a.ZExponent}, field{"outer_exponent", a.OuterExponent},
-		field{"growth_exponent", a.GrowthExponent}))
+	err = cmp.Or(checkCounts("f2sa", count{"inner_steps", a.InnerSteps}),
+		checkNonNegative("f2sa", field{"growth", a.Growth}, field{"y_exponent", a.YExponent},
+			field{"z_exponent", a.ZExponent}, field{"outer_exponent", a.OuterExponent},
+			field{"growth_exponent", a.GrowthExponent}))
 	if err != nil {
 		return engine.Spec{}, err
 	}

@@ -28,7 +28,8 @@ import (
 // Minibatches, sets, running statistics and cost are those of F2SA: 2T+2 gradients of G and T+1 of F, no second
 // derivatives. An element moves by about its step in each iteration, whatever the size of the gradients, so that steps
 // need not fall when λ grows. They are lengths in units of the variables and cannot be measured at the start values:
-// where none are given they are 0.01 and follow the schedule linear, and x can move by 0.01 · iterations/2 in all.
+// where none are given they are 0.01 and follow the schedule linear, and x can move by 0.01 · iterations/2 in all. A
+// tolerance that ends a run is one of Adam's directions, not of gradients.
 // It needs a smooth lower level that is strongly convex in y, and there is no analysis of it. The state is x, y, z, the
 // two moments of each, and the powers of β₁ and β₂.
 type F2SAAdam struct {
@@ -95,12 +96,8 @@ func (a F2SAAdam) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		it.Commit(atZ)
 	}
 	state := append(start(b, "y m", "y s", "z m", "z s"), engine.Array{Name: "z", Values: b.Lower.Start.Flat},
-		engine.Array{Name: "power1", Values: []float64{1}}, engine.Array{Name: "power2", Values: []float64{1}})
-	for _, name := range []string{"x m", "x s"} {
-		moment := slope(b)
-		moment.Name = name
-		state = append(state, moment)
-	}
+		engine.Array{Name: "power1", Values: []float64{1}}, engine.Array{Name: "power2", Values: []float64{1}},
+		ofX(b, "x m"), ofX(b, "x s"))
 	bias := func(name string, beta float64) engine.Rate {
 		return engine.Rate{Name: name, At: func(k int) float64 { return 1 - math.Pow(beta, float64(k+1)) }}
 	}

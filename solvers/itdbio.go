@@ -20,13 +20,16 @@ import (
 //	g ← g - α ∇²xyG(x,y_t) a;  a ← a - α ∇²yyG(x,y_t) a
 //
 // The steps start from the last y, with Cold from the start values in every iteration; then the derivative is that of
-// x ↦ F(x,y_D(x)) itself, whose minimum is off by O((1-αμ)^D). The paper's method is deterministic, for a smooth lower
-// level that is strongly convex in y, with α at most 1/L; D must grow with the accuracy that is wanted. Where a level
-// draws minibatches, each inner step has a new one, which is also that of its derivative, so that the direction is the
-// exact derivative of the steps that were taken. The state is x and y, with Cold also the start values of y; the device
-// holds the D iterates and what their passes need while an iteration goes on, so that its memory grows with D. Running
-// statistics move with the inner steps. An iteration costs D gradients of G, one of F, D-1 products with H and D with
-// C.
+// x ↦ F(x,y_D(x)) itself. Where y is near y*(x) the steps make of a what a Neumann series of D terms makes of ∇yF: the
+// direction misses up to (1-αμ)^D of the implicit term, and the point that it comes to is off accordingly, so that D
+// must grow with the accuracy that is wanted. α does not follow the schedule, because shorter steps would miss more.
+//
+// The paper's method is deterministic, for a smooth lower level that is strongly convex in y, with α at most 1/L. Where
+// a level draws minibatches, each inner step has a new one, which is also that of its derivative, so that the direction
+// is the exact derivative of the steps that were taken; it is biased for ∇h, because a minibatch serves in y_D and in
+// the derivative. The state is x and y, with Cold also the start values of y; the device holds the D iterates and what
+// their passes need while an iteration goes on, so that its memory grows with D. Running statistics move with the inner
+// steps. An iteration costs D gradients of G, one of F, D-1 products with H and D with C.
 type ITDBiO struct {
 	Step       float64         `json:"step"`        // α; 0: chosen at the start values, see Defaults
 	OuterStep  float64         `json:"outer_step"`  // β; 0: chosen at the start values
@@ -41,7 +44,8 @@ func (ITDBiO) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.ModelState,
 		Why: "it differentiates gradient steps on one smooth lower level without constraints, whose variable lasts, " +
-			"and needs it strongly convex for these steps to come near its minimizer, and an x that is free or in a set",
+			"and needs it strongly convex for these steps to come near its minimizer, and an x that is free or in a " +
+			"set",
 	}
 }
 

@@ -62,10 +62,13 @@ func TestLabelsOutsideTheClassesAreSaid(t *testing.T) {
 			name := fmt.Sprintf("label %d on %s", label, dev.Info().Name)
 			ex := tensor.NewExecutor(dev)
 			p := softmaxRows(label)
-			for _, a := range []solvers.Algorithm{
-				solvers.SOBA{Step: 0.1, OuterStep: 0.1}, solvers.F2SA{YStep: 0.1, ZStep: 0.1, OuterStep: 0.1},
-				solvers.StocBiO{Step: 0.1, OuterStep: 0.1, NeumannStep: 0.1},
-			} {
+			for _, row := range rowsByName(t) {
+				a := row.small
+				p := p
+				if a.Needs().FixedBatches {
+					p = softmaxRows(label)
+					p.Lower.Sampler, p.Upper.Sampler = problem.Fixed(3), problem.Fixed(2)
+				}
 				_, err := solvers.Solve(ctx, p, a, solvers.Options{Executor: ex, Iterations: 8})
 				if !bad {
 					require.NoError(t, err, "%s, %s", a.Name(), name)

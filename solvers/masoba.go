@@ -40,10 +40,8 @@ func (a MASOBA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if !(a.Average > 0 && a.Average <= 1) {
 		return engine.Spec{}, fmt.Errorf("ma-soba: average is %g: wants a weight above 0 and at most 1", a.Average)
 	}
-	d := slope(b)
-	d.Name = "d"
 	return engine.Spec{
-		State: append(start(b, "v"), d),
+		State: append(start(b, "v"), ofX(b, "d")),
 		Rates: []engine.Rate{
 			r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule),
 			{Name: "average", At: func(k int) float64 {

@@ -28,21 +28,12 @@ func boxed(lo, hi float64) *problem.Problem {
 
 // Every algorithm that can use a set of x ends on the bound, with steps that are given and with its own.
 func TestProjectedX(t *testing.T) {
-	given := map[string]solvers.Algorithm{
-		"soba":    solvers.SOBA{Step: 0.2, OuterStep: 0.1},
-		"f2sa":    solvers.F2SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10, InnerSteps: 5},
-		"stocbio": solvers.StocBiO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5},
-		"sustain": solvers.SUSTAIN{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
-		"saba":    solvers.SABA{Step: 0.2, OuterStep: 0.1},
-		"srba":    solvers.SRBA{Step: 0.2, OuterStep: 0.1, Period: 7},
-		"vrbo":    solvers.VRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5, Period: 7},
-	}
+	byName := rowsByName(t)
 	for _, e := range solvers.Algorithms() {
 		if e.Zero.Needs().Usable&problem.UpperSet == 0 {
 			continue
 		}
-		for _, a := range []solvers.Algorithm{given[e.Name()], e.Zero} {
-			require.NotNil(t, a, "%s has no steps in this test", e.Name())
+		for _, a := range []solvers.Algorithm{byName[e.Name()].quick, e.Zero} {
 			res := solve(t, executor(t), boxed(0, 10), a, solvers.Options{Iterations: 1000})
 			require.Equal(t, []float64{0}, res.X.Flat, "%s: %+v", e.Name(), res.Algorithm)
 			require.InDelta(t, 0, res.Y.Flat[0], 0.1, e.Name())
@@ -104,4 +95,29 @@ func TestProjectedTraces(t *testing.T) {
 		check(e, "f2sa", x, y, z)
 	}
 	require.Equal(t, 0.5, y)
+}
+
+// V-PBGD projects x, y and z.
+func TestProjectedPenalty(t *testing.T) {
+	const n = 12
+	p := boxed(0.4, 10)
+	p.Lower.Start, p.Lower.Set = problem.Vector(0.9), problem.Box{Lo: 0.5, Hi: 2}
+	e := begin(t, executor(t), p, solvers.VPBGD{YStep: 0.1, ZStep: 0.3, OuterStep: 0.6, Penalty: 2, Begin: 0.5,
+		Ramp: 4, InnerSteps: 2}, n, 0)
+	onto := func(lo, hi, v float64) float64 { return min(hi, max(lo, v)) }
+	x, y, z := 1.0, 0.9, 0.9
+	for k := range n {
+		step(t, e, k, 1)
+		gamma := min(2, 0.5+1.5/4*float64(k))
+		s := min(1, 1/(gamma+1e-8))
+		for range 2 {
+			z = onto(0.5, 2, z-0.3*(z-x))
+		}
+		x, y = onto(0.4, 10, x-0.6*s*gamma*((x-y)-(x-z))), onto(0.5, 2, y-0.1*s*(y+1+gamma*(y-x)))
+		for i, a := range arrays(t, e) {
+			require.InDelta(t, []float64{x, y, z}[i], a[0], 1e-14, "iteration %d, array %d", k, i)
+		}
+	}
+	require.Equal(t, 0.5, y)
+	require.Equal(t, 0.5, z)
 }

@@ -24,19 +24,9 @@ func TestResumeToTheSameBits(t *testing.T) {
 		"epochs":           func() problem.Sampler { return problem.Epochs(4) },
 		"fixed":            func() problem.Sampler { return problem.Fixed(3) },
 	}
-	algorithms := []solvers.Algorithm{
-		solvers.SOBA{Step: 0.1, OuterStep: 0.02, Schedule: "cosine"},
-		solvers.F2SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3,
-			Schedule: "sqrt"},
-		solvers.StocBiO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 3},
-		solvers.SABA{Step: 0.1, OuterStep: 0.02, Start: "full"},
-		solvers.SUSTAIN{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
-		solvers.SRBA{Step: 0.1, OuterStep: 0.02, Period: 7},
-		solvers.VRBO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 2, Period: 7},
-	}
-	require.Len(t, algorithms, len(solvers.Algorithms()))
 	m := solvertest.NewFiniteSum(8, 9, 6, 2, solvertest.Spectrum(3, 4))
-	for _, a := range algorithms {
+	for _, row := range rowsByName(t) {
+		a := row.small
 		for name, sampler := range samplers {
 			if _, fixed := sampler().(problem.Slotted); a.Needs().FixedBatches && sampler() != nil && !fixed {
 				continue

@@ -54,9 +54,9 @@ func (s series) phase(name string, r Run, places ...factors) engine.Phase {
 
 // iteration is the phases of an iteration that takes inner steps on y, each with a new lower minibatch, estimates v at
 // the new y by the series on b = ∇yF(x,y;ζ), and moves x by ∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v. They use the state's vectors
-// x, y, v, which holds b and its products meanwhile, and gx, which keeps ∇xF until x moves, and the rates "inner" and
+// x, y, v, which holds b and its products meanwhile, and what u keeps of ∇xF until x moves, and the rates "inner" and
 // "outer". Running statistics move with the inner steps.
-func (s series) iteration(name string, r Run, innerSteps int) []engine.Phase {
+func (s series) iteration(name string, r Run, innerSteps int, u upperSlope) []engine.Phase {
 	lower, upper := []engine.Draw{{Of: problem.Lower}}, []engine.Draw{{Of: problem.Upper}}
 	inner := func(it *engine.Iteration, s *engine.State) {
 		y := s.Get("y")
@@ -67,12 +67,12 @@ func (s series) iteration(name string, r Run, innerSteps int) []engine.Phase {
 	begin := func(it *engine.Iteration, s *engine.State) {
 		f := it.Upper(s.Get("x"), s.Get("y"), it.Batch("upper"))
 		s.Set("v", f.GradY())
-		s.Set("gx", f.GradX())
+		u.keep(s, f)
 	}
 	outer := func(it *engine.Iteration, state *engine.State) {
-		x, v := state.Get("x"), s.sum(state.Get("v"))
-		slope := state.Get("gx").Sub(it.Lower(x, state.Get("y"), it.Batch("lower")).Cross(v))
-		state.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(slope)), it.All(problem.Upper)))
+		v := s.sum(state.Get("v"))
+		cv := it.Lower(state.Get("x"), state.Get("y"), it.Batch("lower")).Cross(v)
+		state.Set("x", it.Project(problem.Upper, u.step(state, it.Rate("outer"), cv), it.All(problem.Upper)))
 		state.Set("v", v)
 	}
 	return []engine.Phase{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -131,17 +132,28 @@ func TestScheduleInRun(t *testing.T) {
 	}
 }
 
-// Every algorithm solves the scalar problem with the step sizes that it chooses itself.
+// Every algorithm solves the scalar problem with the step sizes that it chooses itself. Those with a series of random
+// length do so on average over some seeds: H is 1 there and the Neumann steps are 1/L, where it is as noisy as it can
+// be.
 func TestAlgorithms(t *testing.T) {
 	for _, e := range solvers.Algorithms() {
 		found, err := solvers.AlgorithmByName(e.Name())
 		require.NoError(t, err)
 		require.NotEmpty(t, e.Source)
 		require.NotEmpty(t, found.Zero.Needs().Why)
-		ex := executor(t)
-		res := solve(t, ex, load(t, ex, solvertest.Scalar{}), found.Zero, solvers.Options{Iterations: 2000})
-		require.InDelta(t, 0.5, res.X.Flat[0], 0.05, "%s: %+v", e.Name(), res.Algorithm)
-		require.NotEmpty(t, res.Counts.String())
+		seeds, mean := 1, 0.0
+		if slices.Contains([]string{"alset", "sustain", "ttsa"}, e.Name()) {
+			seeds = 4
+		}
+		for seed := range uint64(seeds) {
+			ex := executor(t)
+			res := solve(t, ex, load(t, ex, solvertest.Scalar{}), found.Zero,
+				solvers.Options{Iterations: 2000, Seed: seed})
+			mean += res.X.Flat[0] / float64(seeds)
+			require.InDelta(t, 0.5, res.X.Flat[0], 0.15, "%s: %+v", e.Name(), res.Algorithm)
+			require.NotEmpty(t, res.Counts.String())
+		}
+		require.InDelta(t, 0.5, mean, 0.05, e.Name())
 	}
 	_, err := solvers.AlgorithmByName("sobo")
 	require.ErrorContains(t, err, `did you mean "soba"?`)

@@ -18,9 +18,9 @@ import (
 //
 // with a new lower minibatch in each of these places. It needs a smooth lower level that is strongly convex in y, and η
 // at most 1/L; v is then unbiased for the series of Q terms, whose bias is (1 - ημ)^Q. The state is x, y, v, which is
-// kept for inspection, and gx = ∇xF(x,y₊;ζ), which no iteration reads from the one before. Running statistics move once
-// an iteration, with the step of y. An iteration costs one gradient of each objective, up to Q-1 products with H, half
-// of that on average, and one with C.
+// kept for inspection, and, where F depends on x itself, gx = ∇xF(x,y₊;ζ), which no iteration reads from the one
+// before. Running statistics move once an iteration, with the step of y. An iteration costs one gradient of each
+// objective, up to Q-1 products with H, half of that on average, and one with C.
 type TTSA struct {
 	Step          float64         `json:"step"`           // β; 0: chosen at the start values, see Defaults
 	OuterStep     float64         `json:"outer_step"`     // α; 0: chosen at the start values
@@ -59,11 +59,12 @@ func (a TTSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 			return whole.At(k) * math.Pow(1+float64(k)/a.Delay, -exponent)
 		}}
 	}
+	u := slopeOf(b)
 	return engine.Spec{
-		State: append(start(b, "v"), slope(b)),
+		State: append(start(b, "v"), u.state(b)...),
 		Rates: []engine.Rate{
 			falling("inner", a.Step, a.Exponent), falling("outer", a.OuterStep, a.OuterExponent),
 		},
-		Phases: s.iteration("ttsa", r, 1),
+		Phases: s.iteration("ttsa", r, 1, u),
 	}, nil
 }

@@ -19,9 +19,9 @@ import (
 // s_k = min(1, 1/(γ_k + 1e-8)), as in the authors' code, keeps the steps below 1/L while γ_k grows, because the penalty
 // function is as curved as γ_k L. The point that it comes to is off by O(1/γ). It uses gradients only, keeps x and y in
 // their sets, and asks of the lower level a condition of Polyak and Łojasiewicz instead of convexity. Minibatches, with
-// a new one in each inner step and a new pair (ξ, ζ) for the rest, leave the direction unbiased at given z. The state is
-// x, y and z. Running statistics move with the passes at z: T+1 times an iteration. An iteration costs T+2 gradients of
-// G and one of F.
+// a new one in each inner step and a new pair (ξ, ζ) for the rest, leave the direction unbiased at given z. The state
+// is x, y and z. Running statistics move with the passes at z: T+1 times an iteration. An iteration costs T+2 gradients
+// of G and one of F.
 type VPBGD struct {
 	YStep      float64         `json:"y_step"`      // ξ_y; 0: the step of z
 	ZStep      float64         `json:"z_step"`      // β; 0: chosen at the start values, see Defaults

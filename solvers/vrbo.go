@@ -19,10 +19,11 @@ import (
 //	x₊ = P_X(x - α d);  h += ∇yG(x₊,y;ξ) - ∇yG(x,y;ξ);    d += D(x₊,y;ξ,ζ) - D(x,y;ξ,ζ)
 //	n times:  y₊ = y - β h;  h += ∇yG(x₊,y₊;ξ) - ∇yG(x₊,y;ξ);  d += D(x₊,y₊;ξ,ζ) - D(x₊,y;ξ,ζ)
 //
-// where each difference draws new minibatches, the same for both of its points. After every line h and d belong to the
-// point (x, y) of the time, on full batches exactly. That is the paper's range of indices: its inner loop begins with
-// the difference by which x moved, y at rest, and the step of y after the last difference is not taken; n is its m+1.
-// The paper's large batch is all rows here.
+// where each difference draws new minibatches, the same for both of its points. One lower minibatch serves all factors
+// of a series and C, so that the mean of D over minibatches is not that of all rows unless Q = 0. After every line h
+// and d belong to the point (x, y) of the time, on full batches exactly. That is the paper's range of indices: its
+// inner loop begins with the difference by which x moved, y at rest, and the step of y after the last difference is not
+// taken; n is its m+1. The paper's large batch is all rows here.
 //
 // Variant "benchmark" is what the public benchmark of bi-level methods runs instead, for comparisons with it: both
 // points of every difference have the new x, so that what h and d change by the move of x is lost, and the first

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
 )
 
 // Contributions to disjoint ranges are joined, those that overlap added, whatever their order.
@@ -45,4 +47,42 @@ func TestDerivativesByNodes(t *testing.T) {
 	require.Equal(t, [][]float64{{1, 2}, {3, 12}, {0, 0, 0}, {1}, {3}, {5, 5}}, out)
 	both := values(t, ex, Grad(y, x.Node(), h)...)
 	require.Equal(t, [][]float64{{1, 4}, {1, 2}}, both, "each stands for itself: x no longer acts through h")
+}
+
+// Depends sees a path of differentiable operations, and only such a path.
+func TestDepends(t *testing.T) {
+	ex := newRef(t)
+	x, y := ex.Variable("x", Real, 2).Node(), ex.Variable("y", Real, 2).Node()
+	product := x.Mul(y).Sum()
+	require.True(t, Depends(product, x))
+	require.True(t, Depends(product, product))
+	require.False(t, Depends(y.Exp().Sum(), x))
+	require.False(t, Depends(x.StopGradient().Add(y).Sum(), x), "no derivative passes")
+	require.False(t, Depends(Gather(y, x.ArgMax().Reshape(1)), x), "nor through an index")
+	require.True(t, Depends(Gather(y, x.ArgMax().Reshape(1)), y))
+}
+
+// The gradient of weights that two products read transposed is summed as it lies: by the second product, which adds
+// the first, and by no copy.
+func TestGradientOfTransposedWeights(t *testing.T) {
+	ex := newRef(t)
+	w, a, b := filled(t, ex, 5, 4), filled(t, ex, 6, 4), filled(t, ex, 6, 4)
+	weights := w.Node().T()
+	y := a.Node().MatMul(weights).Square().Sum().Add(b.Node().MatMul(weights).Square().Sum())
+	g := ex.Variable("g", Real, 5, 4)
+	f := compiled(t, ex, Update{g, Grad(y, w.Node())[0]})
+	var products int
+	for _, in := range f.Program().Code {
+		require.NotEqual(t, device.Copy, in.Op)
+		require.NotEqual(t, device.Map, in.Op)
+		if in.Op == device.Gemm {
+			products++
+		}
+	}
+	require.Equal(t, 4, products)
+	require.NoError(t, f.Run(1))
+	got, err := g.Read()
+	require.NoError(t, err)
+	separate := a.Node().MatMul(w.Node().T()).Square().Sum().Add(b.Node().MatMul(w.Node().T()).Square().Sum())
+	require.InDeltaSlice(t, values(t, ex, Grad(separate, w.Node())[0])[0], got, 1e-13)
 }

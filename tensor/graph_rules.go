@@ -319,5 +319,9 @@ func plus(a, b *Node) *Node {
 	case b == nil:
 		return a
 	}
+	if a.op == opPermute && b.op == opPermute && slices.Equal(a.ints, b.ints) {
+		// Gradients of transposed weights: their sum in the order in which they lie is one pass without strides.
+		return inherit(b, inherit(a, plus(a.in[0], b.in[0]).Permute(a.ints...)))
+	}
 	return inherit(b, inherit(a, elem(expr.Add, a, b)))
 }

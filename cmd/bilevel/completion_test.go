@@ -11,8 +11,9 @@ import (
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"train --schedule c":   {"constant", "cosine", "cyclic"},
-		"clean --algo s":       {"soba", "stocbio", "saba", "srba", "sustain"},
+		"clean --algo s":       {"saba", "soba", "srba", "stocbio", "sustain"},
 		"clean --weights t":    {"table"},
+		"algorithms t":         {"ttsa"},
 		"check q":              {"quadratic"},
 		"train --data fa":      {"fashion-mnist"},
 		"predict --data om":    {"omniglot"},

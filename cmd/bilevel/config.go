@@ -121,8 +121,8 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 	for _, item := range values {
 		key, value := fmt.Sprint(item.Key), item.Value
 		if key == "command" {
-			if value != commandOf(c) {
-				return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, value, commandOf(c))
+			if value != words(c) {
+				return usagef("%s is a configuration of `bilevel %v`, not of `bilevel %s`", path, value, words(c))
 			}
 			continue
 		}
@@ -232,7 +232,7 @@ func (f *configFlags) text(c *cobra.Command, config any) ([]byte, error) {
 	if err := json.Unmarshal(own, &values); err != nil {
 		return nil, err
 	}
-	out := fmt.Appendf(nil, "# bilevel %s, version %s\ncommand: %s\n", commandOf(c), versionText(), commandOf(c))
+	out := fmt.Appendf(nil, "# bilevel %s, version %s\ncommand: %s\n", words(c), versionText(), words(c))
 	c.Flags().VisitAll(func(flag *pflag.Flag) {
 		if slices.Contains(notConfig, flag.Name) || flag.Name == setFlag && len(f.set) == 0 {
 			return

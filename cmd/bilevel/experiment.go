@@ -78,30 +78,27 @@ func (f *experimentFlags) list() ([]uint64, error) {
 type application struct {
 	*cobra.Command
 	flags *experimentFlags
-	group *cobra.Command // that the command is below; nil: it stands alone
 	// check refuses flags that can never work, and settles those that follow from others, before anything is opened.
 	check func() error
 	// settings gives the experiment, its configuration on a data set, and the title of its plots.
 	settings func(*data.Dataset) (x experiments.Experiment, config any, title string, err error)
 }
 
-// Name is what tables and folders of results call it: the command's name, or that of its group.
-func (p *application) Name() string {
-	if p.group != nil {
-		return p.group.Name()
-	}
-	return p.Command.Name()
-}
-
-// commandOf is a command as it is typed after the program's name.
-func commandOf(c *cobra.Command) string {
-	_, words, _ := strings.Cut(c.CommandPath(), " ")
-	return words
-}
-
 // applications lists what runs experiments: each is a command, and can be a row of a table.
 func (a *app) applications() []func() *application {
-	return []func() *application{a.clean, a.train, a.prune}
+	return []func() *application{a.clean, a.train, a.robustTrain, a.robustAttack, a.pruneRun}
+}
+
+// groupAnnotation keeps the name of the command that an application's command stands below, which it also has where it
+// was made alone.
+const groupAnnotation = "group"
+
+// words are what one types after bilevel to call an application's command: "train", "robust train".
+func words(c *cobra.Command) string {
+	if group := c.Annotations[groupAnnotation]; group != "" {
+		return group + " " + c.Name()
+	}
+	return c.Name()
 }
 
 // run makes an application's command run it.
@@ -128,7 +125,7 @@ func (a *app) runExperiment(p *application) error {
 		return err
 	}
 	if f.out == "" {
-		f.out = resultsFolder(p.Name(), f.data)
+		f.out = resultsFolder(strings.ReplaceAll(words(c), " ", "-"), f.data)
 	}
 	if !f.print {
 		if err := checkWritable(f.out); err != nil {
@@ -214,7 +211,7 @@ func (a *app) runExperiment(p *application) error {
 		}
 		return fmt.Errorf(
 			"stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
-			len(records), len(cells), commandOf(c), f.out)
+			len(records), len(cells), words(c), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {
 		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)

@@ -112,17 +112,15 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	groups := map[string]*cobra.Command{"": root, robustGroup: robustCommand(), pruneGroup: a.pruneCommand()}
 	for _, application := range a.applications() {
-		p := application()
-		if p.group == nil {
-			root.AddCommand(p.Command)
-			continue
-		}
-		groupOf(p.group, append(p.group.Commands(), p.Command)...)
-		root.AddCommand(p.group)
+		c := application().Command
+		groups[c.Annotations[groupAnnotation]].AddCommand(c)
 	}
-	groupOf(root, a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(),
-		a.version())
+	groupOf(groups[robustGroup])
+	groupOf(groups[pruneGroup])
+	groupOf(root, groups[robustGroup], groups[pruneGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(),
+		a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

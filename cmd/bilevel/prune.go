@@ -14,7 +14,21 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) prune() *application {
+// pruneGroup is the name of the command that those of pruning stand below.
+const pruneGroup = "prune"
+
+func (a *app) pruneCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   pruneGroup,
+		Short: "Make networks sparse or smaller",
+		Long: `prune compares ways to choose which weights or units of a network are left, bi-level pruning among them,
+and writes the networks that are left.`,
+	}
+	c.AddCommand(a.exportNetwork())
+	return c
+}
+
+func (a *app) pruneRun() *application {
 	f := &experimentFlags{}
 	var c prune.Config
 	cmd := &cobra.Command{
@@ -28,7 +42,8 @@ Steps and epochs that are not given are the method's own.`,
 		Example: `  bilevel prune run --data mnist --method omp --keep 0.05
   bilevel prune run --data mnist --method bip-no-implicit --keep 0.01 --seeds 3
   bilevel prune run --data mnist --method omp --units --keep 0.5`,
-		Args: noArguments,
+		Args:        noArguments,
+		Annotations: map[string]string{groupAnnotation: pruneGroup},
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
@@ -73,15 +88,8 @@ Steps and epochs that are not given are the method's own.`,
 	completes(cmd, "score-schedule", scheduleNames()...)
 	completes(cmd, "rewind", "start", "epoch", "none")
 	f.registerRuns(cmd)
-	group := &cobra.Command{
-		Use:   "prune",
-		Short: "Make networks sparse or smaller",
-		Long: `prune compares ways to choose which weights or units of a network are left, bi-level pruning among them,
-and writes the networks that are left.`,
-	}
-	group.AddCommand(a.exportNetwork())
 	return a.run(&application{
-		Command: cmd, flags: f, group: group,
+		Command: cmd, flags: f,
 		check: func() error {
 			return wantPositive(fs, "keep", "val", "batch", "pretrain-epochs", "pretrain-step", "prune-epochs",
 				"prune-step", "finetune-epochs", "finetune-step", "score-step")
@@ -104,7 +112,7 @@ func (a *app) exportNetwork() *cobra.Command {
 		Long: `export writes the network of a model file, the scaling of its inputs included, as ONNX: features
 [rows, inputs] give logits [rows, classes]. PyTorch reads the arrays of the model file itself by their names.`,
 		Example: `  bilevel prune run --data mnist --method omp --units --keep 0.5
-  bilevel prune export --model results/prune-mnist/compacted.safetensors --out net.onnx`,
+  bilevel prune export --model results/prune-run-mnist/compacted.safetensors --out net.onnx`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if model == "" || !strings.HasSuffix(out, ".onnx") {

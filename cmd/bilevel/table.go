@@ -192,7 +192,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 			x, config, _, err := p.settings(sets[name])
 			return &table.Run{Experiment: x, Config: config, Data: sets[name]}, err
 		}
-		list = append(list, table.Application{Name: build().Name(), Make: makeRun})
+		list = append(list, table.Application{Name: words(build().Command), Make: makeRun})
 	}
 	return list
 }

@@ -72,8 +72,8 @@ func (v *valueFunction) differences(ctx context.Context, x, y []float64, directi
 		return nil, err
 	}
 	if !(t.exact <= enough) {
-		return nil, fmt.Errorf("the lower level cannot be solved near its start values: what should vanish there still "+
-			"has the norm %.2g; start nearer to the solution, or check whether it exists", t.exact)
+		return nil, fmt.Errorf("the lower level cannot be solved near its start values: what should vanish there "+
+			"still has the norm %.2g; start nearer to the solution, or check whether it exists", t.exact)
 	}
 	steps := []float64{6e-2, 1e-2, 1e-3, 1e-4}
 	unit := max(1, floats.Norm(x, 2)/math.Sqrt(float64(len(x))))

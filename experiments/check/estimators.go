@@ -50,7 +50,15 @@ func (l *list) implicit(s Spectrum, step float64) {
 	for _, q := range []int{5, 50} {
 		solve(fmt.Sprintf("Neumann, %d terms", q), linear.Neumann{Step: step, Terms: q})
 	}
+	solve("Neumann to a bias of 1e-3", linear.NeumannToBias{Bias: 1e-3})
+	solve("Neumann of random length below 20", linear.RandomNeumann{Step: step, Terms: 20})
 	solve("H = γI", linear.ScaledIdentity{Gamma: 1 / step})
+	solve("WoodFisher", linear.WoodFisher{Damping: max(s.least, 1e-3/step)})
+	solve("50 steps of SGD", linear.SGD{Step: step / 2, Steps: 50, Batch: 4})
+	l.add("implicit, CG to 1e-6 by differences", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}, Differences: true})
+	if l.problem.Lower.Composite != nil {
+		l.add("implicit, Gauss-Newton", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-10}, GaussNewton: true})
+	}
 	if n := l.problem.Lower.Start.Size(); n > 2 {
 		solve(fmt.Sprintf("Nyström of rank %d", n/2), linear.Nystrom{Rank: n / 2, Rho: max(s.least, 1e-3/step)})
 	}

@@ -50,7 +50,9 @@ func (c *checker) families(ctx context.Context, s Spectrum) ([]Family, error) {
 		{"implicit, Neumann series", func(n int) hypergrad.Method {
 			return hypergrad.Implicit{Solver: linear.Neumann{Step: step, Terms: n}}
 		}},
-		{"unrolled gradient steps", func(n int) hypergrad.Method { return hypergrad.Unrolled{Inner: gradient, Steps: n} }},
+		{"unrolled gradient steps", func(n int) hypergrad.Method {
+			return hypergrad.Unrolled{Inner: gradient, Steps: n}
+		}},
 	}
 	var all []Family
 	for _, kind := range kinds {
@@ -69,8 +71,8 @@ func (c *checker) families(ctx context.Context, s Spectrum) ([]Family, error) {
 	return all, nil
 }
 
-// Save writes result.json, estimators.csv and the plot families.svg (and .png) into a folder, each of them completely or
-// not at all. The plot is there where the problem has families.
+// Save writes result.json, estimators.csv and the plot families.svg (and .png) into a folder, each of them completely
+// or not at all. The plot is there where the problem has families.
 func (r *Result) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

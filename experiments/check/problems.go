@@ -38,6 +38,10 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed { return solvertest.NewRidge(seed, 30, 20, 8) }},
 		{"cleaning", "data hyper-cleaning with softmax regression on a sample of 20 rows",
 			func(seed uint64) solvertest.Closed { return solvertest.NewCleaning(seed, 20, 15, 4, 3, 0.1) }},
+		{"regularization", "a weight for each coefficient of a logistic regression (golden problem P2)",
+			golden("P2")},
+		{"golden-p1", "the quadratic problem on which public implementations are recorded", golden("P1")},
+		{"golden-p3", "the hyper-cleaning problem recorded with them", golden("P3")},
 		{"min-min", "both levels have the same objective", same(solvertest.MinMin{})},
 		{"flat", "a line of lower minimizers for each x", same(solvertest.FlatLower{})},
 		{"waves", "a lower level that is not convex", same(solvertest.Waves{})},
@@ -60,6 +64,11 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed { return solvertest.NewFixedPoint(seed, 3, 6, 5) }},
 		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
 	}
+}
+
+// golden is a problem on which iterates and hypergradients of public implementations are recorded.
+func golden(name string) func(uint64) solvertest.Closed {
+	return func(uint64) solvertest.Closed { return solvertest.GoldenProblems()[name] }
 }
 
 // ByName finds a problem; its error names the nearest one.

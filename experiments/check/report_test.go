@@ -48,7 +48,7 @@ func TestProblems(t *testing.T) {
 				require.Less(t, r.Uncertainty, 1e-6*(1+r.Size))
 				require.Empty(t, r.Broken())
 				require.NotEmpty(t, r.Rows)
-				require.NotEmpty(t, r.Recommended, "some estimator applies to every problem that comes with the program")
+				require.NotEmpty(t, r.Recommended, "some estimator applies to each of these problems")
 			}
 		})
 	}
@@ -154,7 +154,9 @@ func TestWords(t *testing.T) {
 		{own("unmoved", []float64{0.5}, []float64{0}, alone, func(x, y *tensor.Node) *tensor.Node { return half(y) }),
 			"truly zero: F does not depend on x, and y\\* does not move with x"},
 		{own("stationary", []float64{1}, []float64{0}, follow, alone), "truly zero: F is stationary in x and in y"},
-		{own("direct", []float64{0.5}, []float64{0}, alone, func(x, y *tensor.Node) *tensor.Node { return half(x.Sub(y)) }),
+		{own("direct", []float64{0.5}, []float64{0}, alone, func(x, y *tensor.Node) *tensor.Node {
+			return half(x.Sub(y))
+		}),
 			"y\\* does not move with x here"},
 		{own("flat", []float64{0.5}, []float64{0, 0}, func(x, y *tensor.Node) *tensor.Node {
 			return half(y.Slice(0, 0, 1).Sub(x))

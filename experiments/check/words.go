@@ -38,8 +38,8 @@ func (c *checker) words(ctx context.Context, s Spectrum) error {
 	}
 	for _, r := range c.out.Rows {
 		if c.b.Features()&held != 0 && r.Label == c.out.Recommended && r.Share <= 1e-12 && !c.vanishes() {
-			say("the implicit term is zero here: y* does not move with x where its active constraints stay the same, as " +
-				"with linear programs, and what h does when they change no derivative sees")
+			say("the implicit term is zero here: y* does not move with x where its active constraints stay the same, " +
+				"as with linear programs, and what h does when they change no derivative sees")
 		}
 	}
 	if c.truth.kink {

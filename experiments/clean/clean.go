@@ -23,8 +23,9 @@ import (
 //	s.t.   y*(x) = argmin_y  mean over training of sigmoid(x_i) CE(y; a_i, b_i) + Reg |y|²
 //
 // with softmax regression; the bias is the weight of a column of ones and regularized with the rest. x starts at -2, y
-// at 0; minibatches are drawn independently with replacement. Train and Val are rows; the test part is what the set
-// brings, or what is left. Records is the number of points of the curves; 0 means 40.
+// at 0; minibatches are drawn independently with replacement, fixed ones for algorithms that keep a table of them.
+// Train and Val are rows; the test part is what the set brings, or what is left. Records is the number of points of the
+// curves; 0 means 40.
 type Config struct {
 	Algorithm  string          `json:"algo"`
 	Corrupt    float64         `json:"corrupt"`
@@ -77,9 +78,9 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 		return nil, err
 	}
 	settings := fmt.Sprintf(`{"outer_step": %g, "schedule": %q`, c.OuterStep, c.Schedule)
-	step := map[string]string{"f2sa": "z_step"}[c.Algorithm]
-	if step == "" {
-		step = "step"
+	step := "step"
+	if !slices.Contains(solvers.Fields(entry.Zero), step) {
+		step = "z_step" // of the variable that follows the lower level's minimizer
 	}
 	a, err := solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
 	if err != nil {

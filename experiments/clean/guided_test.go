@@ -456,6 +456,9 @@ func TestGuidedCertificate(t *testing.T) {
 	} {
 		config := guidedConfig(c.form, c.model)
 		config.Certificate, config.Iterations = c.asked, 30
+		if c.certified && c.model == "softmax" {
+			config.Iterations = 300 // before, the lower level is so far from solved that the error exceeds the norm
+		}
 		dev := cpudevice.New(1)
 		records, err := experiments.Run(t.Context(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
 			experiments.SeedCells("clean", config, []uint64{1}), nil, experiments.Hooks{})

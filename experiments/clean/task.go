@@ -85,11 +85,19 @@ func (t *task) losses(y *tensor.Node, b problem.Batch) *tensor.Node {
 	return tensor.CrossEntropy(t.logits(y, b), b.Get("label"))
 }
 
+// sampler draws minibatches: fixed ones for an algorithm that keeps a table with an entry for each.
+func (c Config) sampler() problem.Sampler {
+	if e, err := solvers.AlgorithmByName(c.Algorithm); err == nil && e.Zero.Needs().FixedBatches {
+		return problem.Fixed(c.Batch)
+	}
+	return problem.WithReplacement(c.Batch)
+}
+
 func (t *task) build() *problem.Problem {
 	return &problem.Problem{
 		Name: "hyper-cleaning",
 		Lower: problem.Level{
-			Start: t.start, Rows: t.train.rows, Sampler: problem.WithReplacement(t.Batch),
+			Start: t.start, Rows: t.train.rows, Sampler: t.sampler(),
 			Value: func(x, y problem.Vars, rows problem.Batch) *tensor.Node {
 				weighted := rows.Of(x.Flat()).Sigmoid().Mul(t.losses(y.Flat(), rows))
 				return weighted.Mean().Add(models.SquaredNorm(y.Flat()).Scale(t.Reg))
@@ -97,10 +105,10 @@ func (t *task) build() *problem.Problem {
 		},
 		Upper: problem.Level{
 			Start: params.Repeat(startWeight, t.data.Train.N()),
-			Rows:  t.val.rows, Sampler: problem.WithReplacement(t.Batch),
+			Rows:  t.val.rows, Sampler: t.sampler(),
 			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return t.losses(y.Flat(), rows).Mean() },
 		},
-		Mu: 2 * t.Reg,
+		Mu: 2 * t.Reg, WeightPerRow: true,
 	}
 }
 

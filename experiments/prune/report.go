@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/models"
@@ -80,9 +81,9 @@ func (t *task) report(ctx context.Context) error {
 
 // networks measures and exports the masked network and the compacted one.
 func (t *task) networks(ctx context.Context, z, state params.Values) error {
-	file := train.Exported{Model: t.Model, BatchNorm: t.BatchNorm, Classes: t.env.Data.Classes,
-		Names: t.env.Data.ClassNames, Columns: t.env.Data.Columns, Scaler: t.scaler}
-	t.record.Models = append(t.record.Models, file.File("model", z, state))
+	file := train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Names: t.env.Data.ClassNames,
+		Columns: t.env.Data.Columns, Data: &data.Prepared{Classes: t.env.Data.Classes, Scaler: t.scaler}}
+	t.record.Models = append(t.record.Models, file.Of(z.Flat, state.Flat))
 	nets := map[string]network{
 		"dense": {t.model, z, state, nil}, "masked": {t.model, z.Like(t.theta), state, t.mask},
 	}
@@ -103,9 +104,11 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 		for i, n := range c.Counts {
 			widths[i] = strconv.Itoa(n)
 		}
-		file.Model = "mlp:" + strings.Join(widths, "-")
-		t.record.Texts["compacted"] = file.Model
-		t.record.Models = append(t.record.Models, file.File("compacted", c.Params, c.State))
+		file.Architecture, file.Model = "mlp:"+strings.Join(widths, "-"), small
+		compacted := file.Of(c.Params.Flat, c.State.Flat)
+		compacted.Name = "compacted"
+		t.record.Texts["compacted"] = file.Architecture
+		t.record.Models = append(t.record.Models, compacted)
 		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
 	for name, n := range nets {

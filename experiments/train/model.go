@@ -57,7 +57,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
 		return err
 	}
-	if err := startFits(t.Model, t.model.Params().Size()); err != nil {
+	if err := StartFits(t.Model, t.model.Params().Size()); err != nil {
 		return err
 	}
 	start, state := t.model.Init(t.seed)
@@ -102,9 +102,9 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	return nil
 }
 
-// startFits refuses models whose start values alone, float64 on the host, are more than the memory that the machine has
+// StartFits refuses models whose start values alone, float64 on the host, are more than the memory that the machine has
 // to give. Where the system does not say what is free, nothing is refused.
-func startFits(name string, parameters int) error {
+func StartFits(name string, parameters int) error {
 	const gb = 1e9
 	need := 8 * int64(parameters)
 	if free, ok := hostmemory.Available(); ok && need > free {
@@ -130,34 +130,34 @@ const (
 
 // export is the trained model with the scaler of its inputs.
 func (t *task) export(y, state []float64) experiments.Model {
-	p, q := params.Values{Layout: t.model.Params(), Flat: y}, params.Values{Layout: t.model.State(), Flat: state}
-	return Exported{Model: t.Model, BatchNorm: t.BatchNorm, Classes: t.data.Classes, Names: t.names, Columns: t.columns,
-		Scaler: t.data.Scaler}.File("model", p, q)
+	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data, Names: t.names,
+		Columns: t.columns}.Of(y, state)
 }
 
-// Exported is what a model file says beside the network's arrays.
-type Exported struct {
-	Model     string // as Architecture knows it
-	BatchNorm bool
-	Classes   int
-	Names     []string // of the classes
-	Columns   []string // of a table
-	Scaler    *data.Scaler
+// File is what a model file says beside the model's parameters.
+type File struct {
+	Architecture string // by its name, see Architecture
+	BatchNorm    bool
+	Model        models.Model
+	Data         *data.Prepared // with the scaler of the inputs
+	Names        []string       // of the classes; nil: their numbers
+	Columns      []string       // of a table
 }
 
-// File is a model file, for `bilevel predict` and for PyTorch: the arrays have its names.
-func (e Exported) File(name string, p, state params.Values) experiments.Model {
+// Of is the file of a model's parameters and state, which `bilevel predict` reads.
+func (f File) Of(p, state []float64) experiments.Model {
 	all := params.Values{}
-	for _, part := range []params.Values{p, state} {
+	for _, part := range []params.Values{{Layout: f.Model.Params(), Flat: p}, {Layout: f.Model.State(), Flat: state}} {
 		for _, a := range part.Layout {
 			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
 		}
 	}
-	all = all.And(meanName, e.Scaler.Mean...).And(deviationName, e.Scaler.Deviation...)
+	all = all.And(meanName, f.Data.Scaler.Mean...).And(deviationName, f.Data.Scaler.Deviation...)
 	metadata := map[string]string{
-		modelKey: e.Model, batchNormKey: fmt.Sprint(e.BatchNorm), classesKey: fmt.Sprint(e.Classes), "format": "pt",
+		modelKey: f.Architecture, batchNormKey: fmt.Sprint(f.BatchNorm), classesKey: fmt.Sprint(f.Data.Classes),
+		"format": "pt",
 	}
-	for key, names := range map[string][]string{namesKey: e.Names, columnsKey: e.Columns} {
+	for key, names := range map[string][]string{namesKey: f.Names, columnsKey: f.Columns} {
 		if len(names) == 0 {
 			continue
 		}
@@ -167,7 +167,7 @@ func (e Exported) File(name string, p, state params.Values) experiments.Model {
 		}
 		metadata[key] = string(text)
 	}
-	return experiments.Model{Name: name, Arrays: all, Metadata: metadata}
+	return experiments.Model{Name: "model", Arrays: all, Metadata: metadata}
 }
 
 // open reads a file of a model.

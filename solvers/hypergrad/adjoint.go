@@ -269,6 +269,9 @@ func (e *adjoint) fill(h *Hypergradient, stats [3]linear.Stats) (err error) {
 	return nil
 }
 
+// loose is added as a share of the first-order term, because what hides it is itself known from below only.
+const loose = 0.1
+
 // figure is the size of the error's first-order term with what the second order, the residuals of its systems and
 // round-off may hide, as in errorestimate.go. ‖(∂zR)⁻¹‖ and ‖∂xR‖ are taken from below, from the vectors that were met,
 // hence the factor 2. A Newton step along -δ misses the root by ½ ∂δ∂δR to the second order.
@@ -290,7 +293,7 @@ func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	if st := stats[1]; st.Residual > 0 { // δ is known up to this share of it
 		tail += (n[adjE] + cross*inverse*n[adjDQ]) * min(1, ratio(2*inverse*st.Residual, n[adjDelta]))
 	}
-	figure := n[adjE] + tail + round
+	figure := n[adjE]*(1+loose) + tail + round
 	if !(figure >= 0) {
 		return math.Inf(1)
 	}

@@ -319,6 +319,8 @@ func TestGaussNewtonWhereTheHessianIsIndefinite(t *testing.T) {
 			h = at(hypergrad.Implicit{Solver: s, GaussNewton: true, Rows: rows})
 			require.Equal(t, linear.Converged, h.Status, "%s", s)
 			require.True(t, math.IsInf(h.Error, 1), "the figure's solves have seen the Hessian")
+			require.Greater(t, h.SmallestEigenvalue, 1.1*math.Exp(-3),
+				"that of the Gauss-Newton matrix, of rank 6, is not H's")
 		}
 	}
 	damped := at(hypergrad.Implicit{Solver: linear.CG{RTol: 1e-10, MaxRaises: 10}})
@@ -358,6 +360,10 @@ func TestDifferencesOfGradients(t *testing.T) {
 		amplify := 1 + k.CrossNorm*5 // what an error of H v, relative to |v|, does to v, and that to C v
 		require.InDeltaSlice(t, plain.Gradient, h.Gradient, amplify*relative*nv*5+2*math.Cbrt(u)*amplify*nv)
 		require.LessOrEqual(t, floats.Distance(want, h.Gradient, 2), h.Error)
+		exact := compute(t, ex, p, hypergrad.Implicit{Solver: linear.ScaledIdentity{}}, x, y)
+		alone := compute(t, ex, p, hypergrad.Implicit{Solver: linear.ScaledIdentity{}, Differences: true}, x, y)
+		nb := floats.Norm(m.Adjoint(x, y), 2) // |v| = |∇yF| = |H v*| <= |v*| here
+		require.InDeltaSlice(t, exact.Gradient, alone.Gradient, relative*nb, "C v without a solve")
 		require.Greater(t, h.Counts.LowerGradients, plain.Counts.LowerGradients+2)
 		require.Less(t, h.Counts.Plus(h.ForError, -1).HVP, int64(1), "no product with H but for the figure")
 	}
@@ -372,6 +378,18 @@ func TestDifferencesOfGradients(t *testing.T) {
 		require.LessOrEqual(t, err, h.Error)
 		require.Less(t, err, 1e-7*want.Norm())
 	}
+}
+
+// Where the solver is exact without a step and the point is the minimizer, no solve learns an eigenvalue; the figure is
+// finite all the same.
+func TestFigureWithoutEigenvalues(t *testing.T) {
+	ex := executor(t)
+	h := compute(t, ex, load(t, ex, solvertest.Scalar{}), hypergrad.Implicit{Solver: linear.ScaledIdentity{}},
+		[]float64{0.25}, []float64{0.25})
+	require.Equal(t, linear.Converged, h.Status)
+	require.Equal(t, []float64{-0.5}, h.Gradient)
+	require.True(t, math.IsNaN(h.SmallestEigenvalue))
+	require.Less(t, h.Error, 1e-14)
 }
 
 func TestImplicitRefusesCurvature(t *testing.T) {

@@ -17,12 +17,12 @@ import (
 // (expand P and Q around y*, where v* = v + H⁻¹(r - ∂δQ)). The estimate computes this vector with two more, loose,
 // linear solves and adds what their residuals, round-off and the second order may hide:
 //
-//	|g - ∇h| ≈ |∂δP + C z| + 2 ‖C‖/μ |residual of z| + (|∂δP| + ‖C‖/μ |∂δQ|) (ρ + 2 |residual of δ|/(μ|δ|))
-//	           + |∂δ(C z)| + ‖C‖/μ |∂δ(H z)|
+//	|g - ∇h| ≈ |∂δP + C z| + ‖C‖/μ |residual of z| + (|∂δP| + ‖C‖/μ |∂δQ|) |residual of δ|/(μ|δ|)
+//	           + (|∂δP| + s |∂δQ|) ρ + |∂δ(C z)| + s |∂δ(H z)|
 //
 // where ρ = |∇yG(x,y-δ)|/|∇yG(x,y)| is how far a Newton step misses the minimizer, which is zero where G is quadratic
-// in y. ‖C‖ is measured by a step of powers of CCᵀ, and μ is the smallest Ritz value met; the one is too small and the
-// other too large, hence the factors 2. With all constants declared there is a bound instead, with no more solves
+// in y, and s is twice what C H⁻¹ made of the vectors ∇yF and r - ∂δQ. ‖C‖ is measured by a step of powers of CCᵀ, and
+// μ is the smallest Ritz value met. With all constants declared there is a bound instead, with no more solves
 // (Ghadimi, Wang 2018, lemma 2.2):
 //
 //	|g - ∇h| <= (L_Fx + L_C|v| + ‖C‖/μ (L_Fy + L_H|v|)) |∇yG|/μ + ‖C‖/μ |r|
@@ -128,10 +128,12 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 	if cross > 0 {
 		amplify = cross / mu
 	}
-	tail := amplify*(2*z.Residual+roundR) + (n[normDP]+amplify*n[normDQ])*ratio(n[normMiss], n[normGY]) +
-		n[normDCZ] + amplify*n[normDHZ]
+	// What C H⁻¹ makes of a vector, by the two vectors of which it is known; ‖C‖/μ is the worst case.
+	seen := min(amplify, 2*max(ratio(n[normCV], n[normB]), ratio(n[normCZ], z.RHSNorm)))
+	tail := amplify*(z.Residual+roundR) + (n[normDP]+seen*n[normDQ])*ratio(n[normMiss], n[normGY]) +
+		n[normDCZ] + seen*n[normDHZ]
 	if delta.Residual > 0 { // δ is known up to its residual over μ
-		tail += (n[normDP] + amplify*n[normDQ]) * ratio(2*delta.Residual/mu, n[normDelta])
+		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
 	}
 	h.Error = n[normE] + tail + round
 	for _, s := range []linear.Status{delta.Status, z.Status} {

@@ -43,7 +43,9 @@ func kindsWithFigures() []kindOf {
 			return solvertest.NewCleaning(seed, 10, 8, 4, 3, 0.1)
 		}, free},
 		{"box", func(seed uint64, _ *philox.Stream) solvertest.Closed { return solvertest.NewClipped(seed, 6) }, held},
-		{"simplex", func(seed uint64, _ *philox.Stream) solvertest.Closed { return solvertest.NewShares(seed, 6) }, held},
+		{"simplex", func(seed uint64, _ *philox.Stream) solvertest.Closed {
+			return solvertest.NewShares(seed, 6)
+		}, held},
 		{"equality", func(seed uint64, r *philox.Stream) solvertest.Closed {
 			return solvertest.NewEquality(seed, 3, 2, solvertest.Spectrum(8, math.Pow(10, 2*r.Float64())))
 		}, held},
@@ -56,9 +58,9 @@ func kindsWithFigures() []kindOf {
 	}
 }
 
-// On 200 random problems of eight kinds, whose lower level is solved to a random accuracy, the true error is at most the
-// figure in all cases where the figure is called a bound, and in at least 95 % of those where it is called an estimate.
-// The truth is in closed form, or by an independent solver of the problem's own.
+// On 200 random problems of eight kinds, whose lower level is solved to a random accuracy, the true error is at most
+// the figure in all cases where the figure is called a bound, and in at least 95 % of those where it is called an
+// estimate. The truth is in closed form, or by an independent solver of the problem's own.
 func TestFiguresHold(t *testing.T) {
 	const problems = 200
 	kinds := kindsWithFigures()
@@ -109,7 +111,8 @@ func TestFiguresHold(t *testing.T) {
 	require.GreaterOrEqual(t, float64(good), 0.95*float64(total), "%d of %d", good, total)
 }
 
-// near is a point at a random small distance from the lower solution, on the same face of a set and of the same support.
+// near is a point at a random small distance from the lower solution, on the same face of a set and of the same
+// support.
 func near(p *problem.Problem, exact []float64, r *philox.Stream) []float64 {
 	box, inBox := p.Lower.Set.(problem.Box)
 	_, inSimplex := p.Lower.Set.(problem.Simplex)

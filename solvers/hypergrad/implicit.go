@@ -36,9 +36,9 @@ type Implicit struct {
 	//
 	//	C v ≈ (∇xG(x,y+εv) - ∇xG(x,y-εv)) / 2ε,   ε = u^(1/3) max(1,|y|)/|v|
 	//
-	// with u the device's unit round-off. The truncation error is ε²|v|³ times a third derivative over 6, and zero where
-	// G is quadratic in y; the rounding error is near u/ε times the gradient. The error figure compares with exact
-	// products.
+	// with u the device's unit round-off. The truncation error is ε²|v|³ times a third derivative over 6, and zero
+	// where G is quadratic in y; the rounding error is near u/ε times the gradient. The error figure compares with
+	// exact products.
 	Differences bool
 	// Diagonal builds H's diagonal [q] at (x, y), for linear.Given; nil: not known.
 	Diagonal func(x, y *tensor.Node) *tensor.Node

@@ -33,6 +33,7 @@ type stepRule struct {
 	// flat says that no derivative passes through g, so that the adjoint step needs no products either.
 	flat     bool
 	proximal bool // a proximal map may follow the step, with rate 0 as its step length
+	scaled   bool // coordinates have steps of their own lengths: a set that is no box is not kept as it should be
 	steady   bool // the rates are the same in all steps
 	rates    func(t int) []float64
 	next     func(rate vectors, y *tensor.Node, v vectors, g *tensor.Node) (*tensor.Node, vectors)
@@ -129,7 +130,7 @@ func (m AdamSteps) rule() (stepRule, error) {
 		err = fmt.Errorf("hypergrad: AdamSteps.Epsilon is %g: wants a positive, finite number", m.Epsilon)
 	}
 	return stepRule{
-		name: m.Name(), extra: 2, curved: true,
+		name: m.Name(), extra: 2, curved: true, scaled: true,
 		rates: func(t int) []float64 {
 			corrected := func(beta float64) float64 { return 1 - math.Pow(beta, float64(t+1)) }
 			return []float64{m.Step / corrected(m.Beta1), 1 / math.Sqrt(corrected(m.Beta2))}
@@ -159,7 +160,7 @@ func (m SignSteps) rule() (stepRule, error) {
 		err = fmt.Errorf("hypergrad: SignSteps.Decay is %g: wants a finite number from 0 on", m.Decay)
 	}
 	return stepRule{
-		name: m.Name(), flat: true, steady: m.Decay == 0,
+		name: m.Name(), flat: true, scaled: true, steady: m.Decay == 0,
 		rates: func(t int) []float64 { return []float64{m.Step / math.Pow(float64(t+1), m.Decay)} },
 		next: func(rate vectors, y *tensor.Node, _ vectors, g *tensor.Node) (*tensor.Node, vectors) {
 			return y.Sub(rate[0].Mul(g.Sign())), nil
@@ -185,6 +186,10 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 	case prox != nil && !r.proximal:
 		return r, fmt.Errorf("hypergrad: %s: %s steps with the proximal map of the problem %s after each of them come "+
 			"to rest at another point than the lower minimizer: take GradientSteps", method, m.Name(), b.Name)
+	case set != nil && r.scaled && !isBox(b.Lower.Set):
+		return r, fmt.Errorf("hypergrad: %s: %s steps give each coordinate a length of its own; with the projection "+
+			"onto the %s of the problem %s after each of them they come to rest at another point than the lower "+
+			"minimizer: take GradientSteps or MomentumSteps", method, m.Name(), b.Lower.Set, b.Name)
 	case prox == nil && set == nil:
 		return r, nil
 	}
@@ -197,4 +202,20 @@ func innerRule(method string, b *problem.Bound, m Inner) (stepRule, error) {
 		return set.Project(y, b.All(problem.Lower))
 	}
 	return r, nil
+}
+
+// isBox tells whether a set holds each coordinate alone.
+func isBox(s problem.Set) bool {
+	switch s := s.(type) {
+	case problem.Box, problem.Bounds, problem.BatchBox:
+		return true
+	case problem.Sets:
+		for _, one := range s {
+			if !isBox(one) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }

@@ -20,14 +20,15 @@ import (
 //
 // at a y near the constrained minimizer. Bounds take their coordinates out of the system. The system is solved on the
 // null space of the other active rows, v = Z(ZᵀHZ)⁻¹Zᵀ∇yF, by Solver on products with H that are projected before and
-// after, without forming H (for CG this is the projected method: Nocedal, Wright, 2nd ed., algorithm 16.2); the rows are
-// decomposed on the host. For H = γI, as in fast adversarial training (Zhang et al., ICML 2022), one Neumann term with
-// the step 1/γ is the solution.
+// after, without forming H (for CG this is the projected method: Nocedal, Wright, 2nd ed., algorithm 16.2); the rows
+// are decomposed on the host. For H = γI, as in fast adversarial training (Zhang et al., ICML 2022), one Neumann term
+// with the step 1/γ is the solution.
 //
-// A constraint is active where y is nearer to it than Tolerance times the largest coordinate of y, and its multiplier
-// is larger than what the objective's curvature makes of that distance. Multipliers are computed at y by least squares.
-// The formula needs the active gradients to be independent, positive multipliers, and positive curvature on the null
-// space. Notes tell where one of the first two fails, Status (NegativeCurvature) where the last does.
+// A constraint is active where its multiplier, over the curvature of G, is larger than its distance from y, and also
+// than Tolerance times the largest coordinate of y: below that it touches y, and is weakly active where the multiplier
+// is not larger. Multipliers are computed at y by least squares. The formula needs the active gradients to be
+// independent, positive multipliers, and positive curvature on the null space. Notes tell where one of the first two
+// fails, Status (NegativeCurvature) where the last does.
 //
 // Stationarity is |y - P(y - ∇yG)| for a set, and the residual of the optimality conditions where there are constraint
 // functions. The error is an Estimate, to first order in the distance from the minimizer and its multipliers, by two
@@ -70,8 +71,8 @@ func (m KKT) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error)
 		return nil, fmt.Errorf("hypergrad: kkt: the %s of y does not say its bounds and functions: give it the method "+
 			"Describe (problem.Described), or write it as Lower.Inequality and Lower.Equality", l.Set)
 	case !(m.Tolerance >= 0) || m.Tolerance >= 1:
-		return nil, fmt.Errorf("hypergrad: kkt: Tolerance is %g: wants a number from 0 to below 1, a share of y's largest "+
-			"coordinate; 0 is the square root of the unit round-off", m.Tolerance)
+		return nil, fmt.Errorf("hypergrad: kkt: Tolerance is %g: wants a number from 0 to below 1, a share of y's "+
+			"largest coordinate; 0 is the square root of the unit round-off", m.Tolerance)
 	}
 	if m.Tolerance == 0 {
 		m.Tolerance = math.Sqrt(b.Executor.Info().UnitRoundoff())
@@ -82,8 +83,9 @@ func (m KKT) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error)
 		return nil, errors.Join(err, sc.Close())
 	}
 	if k.m > mostFunctions {
-		return nil, errors.Join(fmt.Errorf("hypergrad: kkt: %d constraint functions, whose %d × %d matrix is decomposed on "+
-			"the host: at most %d are meant; write bounds of coordinates as a set", k.m, k.m, k.m, mostFunctions),
+		return nil, errors.Join(fmt.Errorf("hypergrad: kkt: %d constraint functions, whose %d × %d matrix is "+
+			"decomposed on the host: at most %d are meant; write bounds of coordinates as a set", k.m, k.m, k.m,
+			mostFunctions),
 			sc.Close())
 	}
 	k.variables(sc)
@@ -164,13 +166,15 @@ func (k *kkt) variables(sc *tensor.Scope) {
 	vector := func(name string, shape ...int) *tensor.Variable {
 		return sc.Variable("hypergradient "+name, tensor.Real, shape...)
 	}
-	k.free, k.target, k.gradient, k.row = vector("free", k.q), vector("bounds", k.q), vector("∇yG", k.q), vector("row", k.q)
+	k.free, k.target, k.gradient, k.row = vector("free", k.q), vector("bounds", k.q), vector("∇yG", k.q),
+		vector("row", k.q)
 	k.scale = vector("scale", 2)
 	if k.bounded {
 		k.lo, k.hi = vector("lo", k.q), vector("hi", k.q)
 	}
 	if k.m > 0 {
-		k.active, k.lambda, k.values, k.unit = vector("active", k.m), vector("λ", k.m), vector("c", k.m), vector("unit", k.m)
+		k.active, k.lambda, k.values, k.unit = vector("active", k.m), vector("λ", k.m), vector("c", k.m),
+			vector("unit", k.m)
 		k.basis = vector("basis", k.m, k.q)
 	}
 }
@@ -269,9 +273,13 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	}
 	info := k.b.Executor.Info()
 	c.distance = k.tolerance * size
-	c.force = max(scale[0]*c.distance, 10*info.UnitRoundoff()*info.SumError(k.q)*largest(c.gradient))
+	c.curvature = scale[0]
+	c.noise = 10 * info.UnitRoundoff() * info.SumError(k.q) * largest(c.gradient)
 	k.stationarity = scale[1]
-	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values)
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(scale)
+	for _, r := range c.rows {
+		k.broken = k.broken || !finite(r)
+	}
 	if k.broken {
 		h.Notes = append(h.Notes, "The lower level is not finite here.")
 		k.face = &face{free: make([]float64, k.q), target: c.y, active: make([]float64, k.m),
@@ -307,8 +315,9 @@ func (k *kkt) conclude(h *Hypergradient) error {
 		h.Status = linear.NotFinite
 	}
 	if h.Status == linear.NegativeCurvature {
-		h.Notes = append(h.Notes, "The Lagrangian does not curve upwards in every direction that the active constraints "+
-			"leave (the second-order condition fails): y is no strict minimizer, and y*(x) need not be differentiable.")
+		h.Notes = append(h.Notes, "The Lagrangian does not curve upwards in every direction that the active "+
+			"constraints leave (the second-order condition fails): y is no strict minimizer, and y*(x) "+
+			"need not be differentiable.")
 	}
 	return nil
 }

@@ -39,9 +39,11 @@ func TestKKTInBox(t *testing.T) {
 		require.Equal(t, hypergrad.MeasureProjected, h.Measure)
 		require.Zero(t, h.Stationarity)
 		require.Less(t, h.Error, 1e-14)
+		require.Less(t, h.Residual, 1e-15, "of the whole system, held coordinates too")
 		main := h.Counts.Plus(h.ForError, -1)
 		main.HVP = 0
-		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main, "the table of methods says so")
+		require.Equal(t, problem.Counts{LowerGradients: 2, UpperGradients: 1, JVP: 1}, main,
+			"the table of methods says so")
 		if _, one := s.(linear.Neumann); one { // one product for its residual, and four of the method
 			require.EqualValues(t, 1+4, h.Counts.HVP-h.ForError.HVP)
 		}
@@ -81,6 +83,7 @@ func TestKKTInSimplex(t *testing.T) {
 		require.InDeltaSlice(t, want, h.Gradient, 1e-14*(1+floats.Norm(want, 2)), "%d shares", n)
 		require.Empty(t, h.Notes)
 		require.Less(t, h.Stationarity, 1e-12, "the projection by bisection")
+		require.Less(t, h.Residual, 1e-14)
 		require.Less(t, h.Error, 1e-13)
 		if n >= 5 {
 			zeros := 0
@@ -145,11 +148,11 @@ func TestKKTWithEquations(t *testing.T) {
 	require.InDeltaSlice(t, v, free.RawVector().Data, 1e-12*(1+floats.Norm(v, 2)), "the forms agree with each other")
 	require.Less(t, mat.Norm(&right, 2), 1e-13)
 
-	// Away from y*, off the equations too: all is linear, so that the figure's first order is all of the error.
+	// Away from y*, off the equations too: all is linear, so that the first order is all of the error.
 	off := slices.Clone(y)
 	off[2] += 0.2
 	h = e.at(x, off)
-	require.InEpsilon(t, floats.Distance(h.Gradient, want, 2), h.Error, 1e-6)
+	checkFigure(t, floats.Distance(h.Gradient, want, 2), h)
 	require.Greater(t, h.Error, 1e-2)
 	require.Greater(t, h.Stationarity, 1e-2)
 }
@@ -216,6 +219,16 @@ func TestKKTInBall(t *testing.T) {
 		require.Less(t, h.Stationarity, 1e-14)
 		require.InDelta(t, max(1, c.size/radius), h.SmallestEigenvalue, 1e-12, "the sphere adds its multiplier over r")
 	}
+}
+
+// The measure of a set is |y - P(y - ∇yG)|, whatever the active set: from equal shares of two with the gradient
+// (-4.5, 5.5) the projected step ends at (1, 0).
+func TestKKTMeasuresProjectedSteps(t *testing.T) {
+	m := solvertest.NewShares(1, 2)
+	m.Gamma = 1
+	ex := executor(t)
+	h := pointOf(t, ex, load(t, ex, m), exactCG).at([]float64{5, -5}, []float64{0.5, 0.5})
+	require.InDelta(t, math.Sqrt(0.5), h.Stationarity, 1e-12)
 }
 
 func vectorNode(t *testing.T, ex *tensor.Executor, values []float64) *tensor.Node {
@@ -382,7 +395,57 @@ func TestKKTRefuses(t *testing.T) {
 	p.Blocks = &problem.Blocks{Count: 2}
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
 		"has many lower levels, which this algorithm cannot use")
-	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}), "give each block as a problem of its own")
+	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
+		"give each block as a problem of its own")
+}
+
+// Features that no estimator here can mean, each with what to do.
+func TestConstrainedEstimatorsRefuseWhatTheyCannotMean(t *testing.T) {
+	ex := executor(t)
+	cg, gmres := linear.CG{RTol: 1e-6}, linear.GMRES{RTol: 1e-6}
+	loss := func(f problem.Function) problem.Objective {
+		return func(x, y problem.Vars, b problem.Batch, _ problem.Pass) problem.Loss {
+			return problem.Loss{Value: f(x, y, b)}
+		}
+	}
+	for want, change := range map[string]func(*problem.Problem){
+		"has running statistics, which this algorithm cannot use": func(p *problem.Problem) {
+			p.State = problem.Vector(1)
+			p.Upper.Loss, p.Upper.Value = loss(p.Upper.Value), nil
+		},
+		"give objectives that take the running statistics as constants, as Value": func(p *problem.Problem) {
+			p.State = problem.Vector(1)
+			p.Upper.Loss, p.Upper.Value = loss(p.Upper.Value), nil
+		},
+		"has a lower variable for every batch, which this algorithm cannot use": func(p *problem.Problem) {
+			p.Lower.Start, p.PerBatch = problem.Values{}, &problem.PerBatch{Size: func(int) int { return 3 },
+				Start: func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return tensor.Zeros(3) }}
+		},
+		"fix one batch and give its variable as Lower.Start": func(p *problem.Problem) {
+			p.Lower.Start, p.PerBatch = problem.Values{}, &problem.PerBatch{Size: func(int) int { return 3 },
+				Start: func(problem.Vars, problem.Batch, *problem.Random) *tensor.Node { return tensor.Zeros(3) }}
+		},
+	} {
+		for _, m := range []hypergrad.Method{hypergrad.KKT{Solver: cg}, hypergrad.Prox{Solver: cg},
+			hypergrad.Root{Solver: gmres}} {
+			var p *problem.Problem
+			switch m.(type) {
+			case hypergrad.KKT:
+				p = load(t, ex, solvertest.NewClipped(1, 3))
+			case hypergrad.Prox:
+				p = load(t, ex, solvertest.NewLasso(1, 8, 5, 3))
+			default:
+				p = load(t, ex, solvertest.NewFixedPoint(1, 2, 3, 4))
+			}
+			change(p)
+			b := bind(t, ex, p)
+			x, y := ex.Variable("x", tensor.Real, p.Upper.Start.Size()), ex.Variable("y", tensor.Real, 3)
+			_, err := m.Prepare(b, x, y)
+			require.ErrorContains(t, err, want, m.Name())
+			require.ErrorContains(t, err, "hypergrad: "+m.Name())
+			require.NoError(t, b.Close())
+		}
+	}
 }
 
 // silent is a set that says nothing about itself.

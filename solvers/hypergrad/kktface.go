@@ -17,10 +17,11 @@ type constrained struct {
 	rows                [][]float64
 	equality            []bool // c_i = 0
 	inequalities        int    // the first of the rows, for names
-	// A constraint holds y where it is nearer than distance and its multiplier is above force. Both are absolute;
-	// constraint functions are measured in units of |E_i|.
-	distance, force float64
-	rank            float64 // singular values below this share of 1 mean that unit rows depend on each other
+	// What is nearer than distance counts as touching; constraint functions are measured in units of |E_i|. The force
+	// of a constraint, its multiplier, is worth a distance by the objective's curvature, and below noise it is
+	// rounding.
+	distance, curvature, noise float64
+	rank                       float64 // singular values below this share of 1 mean that unit rows depend on each other
 }
 
 // face is the active set at a point: where the constraints that hold y leave it free to move.
@@ -35,95 +36,154 @@ type face struct {
 	u, v     *mat.Dense
 	singular []float64 // of the active rows over their lengths, restricted to free coordinates: u diag(singular) vᵀ
 
-	held, rank  int
-	weak, wrong []string // constraints at y without a multiplier, and with one of the wrong sign
-	flat        []string // functions that hold y with a gradient of 0
-	residual    float64
+	held, rank int
+	weak       []string // constraints that touch y without a multiplier
+	wrong      []string // constraints that touch y with a multiplier of the wrong sign
+	unsure     []string // constraints whose distance and force are about the same
+	flat       []string // functions that hold y with a gradient of 0
+	residual   float64
 }
 
-// find chooses the active set: it starts from all constraints that y is near to, computes multipliers by least squares
-// from ∇G + Eᵀλ = 0 on the free coordinates, drops those whose multiplier is not above the threshold, and repeats until
-// nothing is dropped. Functions are not dropped while rows depend on each other, because then multipliers are not
-// unique.
+// candidate is a constraint that may hold y: a bound of a coordinate or a function.
+type candidate struct {
+	row     int     // of a function, else -1
+	at      int     // coordinate of a bound
+	side    float64 // of a bound: 1 lower, -1 upper
+	slack   float64 // distance from y, 0 where y violates it
+	always  bool    // equalities, and coordinates without room
+	held    bool
+	added   bool // it came in for the second time: it stays out when it is dropped again
+	push    float64
+	dropped bool
+}
+
+// candidates lists all constraints. Of a coordinate's two bounds the nearer one counts.
+func (c *constrained) candidates(length []float64) (out []*candidate) {
+	for i, y := range c.y {
+		if c.lo == nil {
+			break
+		}
+		lo, hi := c.lo[i], c.hi[i]
+		b := &candidate{row: -1, at: i, side: 1, slack: max(0, y-lo), always: hi-lo <= c.distance}
+		if hi-y < y-lo {
+			b.side, b.slack = -1, max(0, hi-y)
+		}
+		if !math.IsInf(b.slack, 0) {
+			out = append(out, b)
+		}
+	}
+	for i, v := range c.values {
+		switch {
+		case length[i] > 0:
+			out = append(out, &candidate{row: i, slack: max(0, -v/length[i]), always: c.equality[i]})
+		case c.equality[i] || v >= 0:
+			out = append(out, &candidate{row: i, always: true, dropped: true}) // a gradient of 0
+		}
+	}
+	for _, b := range out {
+		b.held = !b.dropped && (b.always || b.slack <= c.distance)
+	}
+	return out
+}
+
+// force is the multiplier that a constraint must have to hold y.
+func (c *constrained) force(b *candidate) float64 {
+	return max(c.noise, c.curvature*max(c.distance, b.slack))
+}
+
+// find chooses the active set by the primal-dual rule (Hintermüller, Ito, Kunisch, SIAM J. Optim. 13, 2003): a
+// constraint holds y where its multiplier, over the curvature, is larger than its distance. It begins with what touches
+// y, and repeats until nothing changes: multipliers by least squares from ∇G + Eᵀλ = 0 on the free coordinates; what
+// holds y without the multiplier for it is dropped; what a step of ∇L over the curvature would violate is added.
+// Functions are not dropped while rows depend on each other, because then multipliers are not unique.
 func (c *constrained) find() (*face, error) {
 	q, m := len(c.y), len(c.values)
 	f := &face{free: make([]float64, q), target: make([]float64, q), active: make([]float64, m),
 		lambda: make([]float64, m)}
-	side, dropped := make([]float64, q), make(map[string]float64) // side: 1 at lo, -1 at hi, 2 where both are one
 	length := make([]float64, m)
-	for i, y := range c.y {
-		f.free[i] = 1
-		if c.lo == nil {
-			continue
-		}
-		switch lo, hi := c.lo[i], c.hi[i]; {
-		case hi-lo <= c.distance:
-			side[i] = 2
-		case y-lo <= c.distance:
-			side[i] = 1
-		case hi-y <= c.distance:
-			side[i] = -1
-		}
-	}
 	for i := range m {
 		length[i] = floats.Norm(c.rows[i], 2)
-		near := c.equality[i] || c.values[i] >= -c.distance*length[i]
-		switch {
-		case near && length[i] == 0:
-			f.flat = append(f.flat, c.row(i))
-		case near:
-			f.active[i] = 1
-		}
 	}
-	var slope []float64 // ∇L
-	for again := true; again; {
-		again = false
-		f.held = 0
-		for i := range q {
-			f.free[i], f.target[i] = 1, 0
-			if side[i] != 0 {
-				f.held++
-				f.free[i], f.target[i] = 0, c.lo[i]
-				if side[i] < 0 {
-					f.target[i] = c.hi[i]
-				}
-			}
-		}
-		if err := f.factor(c, length); err != nil {
+	all := c.candidates(length)
+	for {
+		slope, err := f.settle(c, all, length)
+		if err != nil {
 			return nil, err
 		}
-		clear(f.lambda)
-		negative := make([]float64, q)
-		floats.AddScaled(negative, -1, c.gradient)
-		for k, l := range f.multipliers(negative) {
-			f.lambda[f.index[k]] = l
+		if !f.change(c, all, slope, length) {
+			f.finish(c, all, slope, length)
+			return f, nil
 		}
-		slope = append([]float64(nil), c.gradient...)
-		for i, l := range f.lambda {
-			if l != 0 {
-				floats.AddScaled(slope, l, c.rows[i])
-			}
-		}
-		for i := range q {
-			if side[i] == 1 || side[i] == -1 {
-				if push := slope[i] * side[i]; !(push > c.force) {
-					dropped[c.bound(i, side[i])] = push
-					side[i], again = 0, true
-				}
-			}
-		}
-		if f.rank < len(f.index) {
-			continue
-		}
-		for _, i := range f.index {
-			if push := f.lambda[i] * length[i]; !c.equality[i] && !(push > c.force) {
-				dropped[c.row(i)] = push
-				f.active[i], again = 0, true
+	}
+}
+
+// settle takes the candidates that are held now as the active set, with their multipliers. It gives ∇L.
+func (f *face) settle(c *constrained, all []*candidate, length []float64) (slope []float64, err error) {
+	f.held = 0
+	for i := range f.free {
+		f.free[i], f.target[i] = 1, 0
+	}
+	clear(f.active)
+	clear(f.lambda)
+	for _, b := range all {
+		switch {
+		case !b.held:
+		case b.row >= 0:
+			f.active[b.row] = 1
+		default:
+			f.held++
+			f.free[b.at], f.target[b.at] = 0, c.lo[b.at]
+			if b.side < 0 {
+				f.target[b.at] = c.hi[b.at]
 			}
 		}
 	}
-	f.finish(c, slope, length, dropped)
-	return f, nil
+	if err := f.factor(c, length); err != nil {
+		return nil, err
+	}
+	negative := make([]float64, len(f.free))
+	floats.AddScaled(negative, -1, c.gradient)
+	for k, l := range f.multipliers(negative) {
+		f.lambda[f.index[k]] = l
+	}
+	slope = append(slope, c.gradient...)
+	for i, l := range f.lambda {
+		if l != 0 {
+			floats.AddScaled(slope, l, c.rows[i])
+		}
+	}
+	return slope, nil
+}
+
+// change drops and adds candidates, each at most twice, and tells whether it did.
+func (f *face) change(c *constrained, all []*candidate, slope, length []float64) (changed bool) {
+	for _, b := range all {
+		switch {
+		case b.always:
+		case b.held:
+			if b.row < 0 {
+				b.push = b.side * slope[b.at]
+			} else if b.push = f.lambda[b.row] * length[b.row]; f.rank < len(f.index) {
+				continue
+			}
+			if !(b.push > c.force(b)) {
+				b.held, b.dropped, changed = false, true, true
+			}
+		case c.curvature > 0 && !b.added:
+			want := 0.0 // how far a step goes towards the constraint
+			if b.row < 0 {
+				want = b.side * slope[b.at] / c.curvature
+			} else {
+				for j, e := range c.rows[b.row] {
+					want -= f.free[j] * e * slope[j] / length[b.row] / c.curvature
+				}
+			}
+			if want > 2*max(b.slack, c.distance) {
+				b.held, b.added, changed = true, true, true
+			}
+		}
+	}
+	return changed
 }
 
 // factor decomposes the active rows, over their lengths and restricted to the free coordinates.
@@ -187,6 +247,9 @@ func (f *face) reach(beta []float64) []float64 {
 	return out
 }
 
+// room is the number of directions that the active constraints leave.
+func (f *face) room() int { return len(f.free) - f.held - f.rank }
+
 // basis is an orthonormal basis of the active rows in m rows of q numbers, the ones that are left over being 0.
 func (f *face) basis() []float64 {
 	q := len(f.free)
@@ -204,7 +267,7 @@ func (f *face) basis() []float64 {
 //	(y - clip(y - ∇L), min(λ_i, -c_i) for inequalities, c_i for equalities),
 //
 // with functions in units of |E_i|.
-func (f *face) finish(c *constrained, slope, length []float64, dropped map[string]float64) {
+func (f *face) finish(c *constrained, all []*candidate, slope, length []float64) {
 	sum, stationary := 0.0, 0.0
 	add := func(v float64) { sum += v * v }
 	for i, s := range slope {
@@ -227,37 +290,37 @@ func (f *face) finish(c *constrained, slope, length []float64, dropped map[strin
 		}
 	}
 	f.residual = math.Sqrt(sum)
-	tell := func(name string) {
-		push, ok := dropped[name]
+	for _, b := range all {
+		worth := c.curvature * b.slack
 		switch {
-		case !ok:
-		case push < -c.force && stationary > c.force:
-			f.wrong = append(f.wrong, name)
+		case b.row >= 0 && length[b.row] == 0:
+			f.flat = append(f.flat, c.name(b))
+		case b.always:
+		case b.slack > c.distance:
+			const about = 10
+			if b.push > worth/about && b.push < worth*about {
+				f.unsure = append(f.unsure, c.name(b))
+			}
+		case b.held:
+		case b.push < -c.force(b) && stationary > c.force(b):
+			f.wrong = append(f.wrong, c.name(b))
 		default:
-			f.weak = append(f.weak, name)
+			f.weak = append(f.weak, c.name(b))
 		}
 	}
-	for i := range c.y {
-		tell(c.bound(i, 1))
-		tell(c.bound(i, -1))
-	}
-	for i := range c.values {
-		tell(c.row(i))
-	}
 }
 
-func (c *constrained) bound(i int, side float64) string {
-	if side > 0 {
-		return fmt.Sprintf("the lower bound of y[%d]", i)
+// name says which constraint a candidate is.
+func (c *constrained) name(b *candidate) string {
+	switch {
+	case b.row >= c.inequalities:
+		return fmt.Sprintf("equality %d", b.row-c.inequalities)
+	case b.row >= 0:
+		return fmt.Sprintf("inequality %d", b.row)
+	case b.side > 0:
+		return fmt.Sprintf("the lower bound of y[%d]", b.at)
 	}
-	return fmt.Sprintf("the upper bound of y[%d]", i)
-}
-
-func (c *constrained) row(i int) string {
-	if i < c.inequalities {
-		return fmt.Sprintf("inequality %d", i)
-	}
-	return fmt.Sprintf("equality %d", i-c.inequalities)
+	return fmt.Sprintf("the upper bound of y[%d]", b.at)
 }
 
 // some lists the first few names.
@@ -272,8 +335,12 @@ func some(names []string) string {
 // notes are sentences about what makes the derivative doubtful.
 func (f *face) notes() (out []string) {
 	if len(f.weak) > 0 {
-		out = append(out, fmt.Sprintf("Weakly active: %s. These constraints touch y with a multiplier of 0, so that h has "+
-			"one-sided derivatives only; this is the derivative without them.", some(f.weak)))
+		out = append(out, fmt.Sprintf("Weakly active: %s. These constraints touch y with a multiplier of 0, so that h "+
+			"has one-sided derivatives only; this is the derivative without them.", some(f.weak)))
+	}
+	if len(f.unsure) > 0 {
+		out = append(out, fmt.Sprintf("Not sure whether active: %s. The distance of y from it and its multiplier are "+
+			"about the same: solve the lower level further.", some(f.unsure)))
 	}
 	if len(f.wrong) > 0 {
 		out = append(out, fmt.Sprintf("The multiplier of %s has the wrong sign: y is not a minimizer, which the "+

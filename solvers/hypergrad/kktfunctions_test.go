@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"bilevel/internal/philox"
-	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -176,8 +175,7 @@ func TestKKTWithFunctions(t *testing.T) {
 		for _, size := range []float64{1e-3, 1e-4, 1e-5} {
 			off := slices.Clone(y)
 			floats.AddScaled(off, size, []float64{0.3, -0.5, 0.8})
-			coarse := hypergrad.KKT{Solver: linear.CG{RTol: 1e-10}, Tolerance: 0.01} // c is not 0 there
-			near := pointOf(t, ex, c.problem(t, ex), coarse).at(x, off)
+			near := e.at(x, off)
 			err := floats.Distance(near.Gradient, h.Gradient, 2)
 			require.Less(t, err, 3*near.Error, "%s at %g", c.name, size)
 			require.Less(t, near.Error, 3*err, "%s at %g", c.name, size)
@@ -354,7 +352,7 @@ func (n *randomQP) problem(t *testing.T, ex *tensor.Executor) *problem.Problem {
 // quadratic while the active set stays, so that central differences are exact but for rounding: 1e-10 with this step.
 func TestKKTOnRandomPrograms(t *testing.T) {
 	const p, q, m = 2, 4, 3
-	rows, bounds := 0, 0
+	rows, bounds, sure := 0, 0, 0
 	for seed := range uint64(20) {
 		n := newRandomQP(seed, p, q, m)
 		ex := executor(t)
@@ -365,10 +363,12 @@ func TestKKTOnRandomPrograms(t *testing.T) {
 		for _, s := range active.side {
 			bounds += s * s
 		}
-		h := pointOf(t, ex, n.problem(t, ex), exactCG).at(x, y)
+		e := pointOf(t, ex, n.problem(t, ex), exactCG)
+		h := e.at(x, y)
 		require.Equal(t, linear.Converged, h.Status, "seed %d", seed)
 		require.Empty(t, h.Notes, "seed %d", seed)
 		require.Less(t, h.Stationarity, 1e-12)
+		require.Less(t, h.Residual, 1e-11)
 		for i := range x {
 			const step = 1e-6
 			at := func(s float64) float64 {
@@ -380,7 +380,20 @@ func TestKKTOnRandomPrograms(t *testing.T) {
 			}
 			require.InDelta(t, (at(step)-at(-step))/(2*step), h.Gradient[i], 1e-8, "seed %d, x_%d", seed, i)
 		}
+
+		// A little off y*, no constraint holds y to rounding, but multipliers tell which ones do: all is linear on that
+		// face.
+		off := slices.Clone(y)
+		for i := range off {
+			off[i] += 1e-4 * float64(r.Normal())
+		}
+		near := e.at(x, off)
+		if len(near.Notes) == 0 {
+			sure++
+			checkFigure(t, floats.Distance(near.Gradient, h.Gradient, 2), near)
+		}
 	}
+	require.GreaterOrEqual(t, sure, 18, "and a constraint that is about to change is rare")
 	require.Greater(t, rows, 5, "rows hold y often enough")
 	require.Greater(t, bounds, 10)
 	require.Less(t, rows+bounds, 20*q, "and y is free often enough")
@@ -400,7 +413,9 @@ func squares(w []float64, set problem.Set, inequality, equality problem.Function
 				return sum
 			})},
 		Upper: problem.Level{Start: problem.Vector(make([]float64, len(w))...),
-			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return y.Square().Sum().Scale(0.5) })},
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return y.Square().Sum().Scale(0.5)
+			})},
 	}
 }
 
@@ -415,7 +430,8 @@ func TestKKTDegenerate(t *testing.T) {
 	ex := executor(t)
 
 	// y* = x touches Σ y <= 1 without being held: the answer is that without the constraint, y.
-	h := pointOf(t, ex, squares([]float64{1, 2}, nil, sum(1), nil), exactCG).at([]float64{0.75, 0.25}, []float64{0.75, 0.25})
+	h := pointOf(t, ex, squares([]float64{1, 2}, nil, sum(1), nil), exactCG).at([]float64{0.75, 0.25},
+		[]float64{0.75, 0.25})
 	require.InDeltaSlice(t, []float64{0.75, 0.25}, h.Gradient, 1e-14)
 	require.Len(t, h.Notes, 1)
 	require.Contains(t, h.Notes[0], "Weakly active: inequality 0.")
@@ -435,7 +451,8 @@ func TestKKTDegenerate(t *testing.T) {
 	flat := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
 		return y.Sum().AddConst(-1).Square().Reshape(1)
 	})
-	h = pointOf(t, ex, squares([]float64{1, 1}, nil, nil, flat), exactCG).at([]float64{0.75, 0.25}, []float64{0.75, 0.25})
+	h = pointOf(t, ex, squares([]float64{1, 1}, nil, nil, flat), exactCG).at([]float64{0.75, 0.25},
+		[]float64{0.75, 0.25})
 	require.Len(t, h.Notes, 1)
 	require.Contains(t, h.Notes[0], "The gradients of the 1 active constraint functions have rank 0")
 
@@ -470,4 +487,25 @@ func TestKKTDegenerate(t *testing.T) {
 	require.Equal(t, linear.Converged, h.Status)
 	require.Equal(t, []float64{0, 0}, h.Gradient)
 	require.Zero(t, h.Implicit)
+	require.EqualValues(t, 4, h.Counts.HVP-h.ForError.HVP, "no product of a solver")
+
+	// Three constraints meet at (1, 1), and the gradient (-1, -3) has many multipliers: (1 - s, 3 + s, s).
+	three := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+		first, second := y.Slice(0, 0, 1), y.Slice(0, 1, 2)
+		return tensor.Concat(0, first.AddConst(-1), second.AddConst(-1), first.Sub(second))
+	})
+	h = pointOf(t, ex, squares([]float64{1, 1}, nil, three, nil), exactCG).at([]float64{2, 4}, []float64{1, 1})
+	require.Len(t, h.Notes, 1)
+	require.Contains(t, h.Notes[0], "The gradients of the 3 active constraint functions have rank 2")
+	require.InDeltaSlice(t, []float64{0, 0}, h.Gradient, 1e-15)
+
+	// A lower level that is not finite is told even where the upper one does not see y.
+	broken := squares([]float64{1, 1}, box, nil, nil)
+	broken.Lower.Value = problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+		return tensor.Dot(x.Log(), y)
+	})
+	broken.Upper.Value = problem.Flat(func(x, _ *tensor.Node, _ problem.Batch) *tensor.Node { return x.Sum() })
+	h = pointOf(t, ex, broken, exactCG).at([]float64{-1, 1}, []float64{-0.5, -0.5})
+	require.Equal(t, linear.NotFinite, h.Status)
+	require.True(t, math.IsInf(h.Error, 1))
 }

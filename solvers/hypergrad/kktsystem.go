@@ -3,6 +3,7 @@ package hypergrad
 import (
 	"context"
 	"errors"
+	"math"
 
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -104,7 +105,8 @@ func (q kktEquations) project(s *tensor.Node) *tensor.Node {
 //
 //	s = s_r + n,   E s_r = β,   n = Z(ZᵀHZ)⁻¹Zᵀ(ρ - H s_r),   Eᵀω = ρ - H s on the free coordinates
 //
-// where s_r and ω come from the decomposition of the active rows on the host.
+// where s_r and ω come from the decomposition of the active rows on the host. With the Jacobian itself the right-hand
+// side must be 0 for functions that are not active, as R is.
 type kktSystem struct {
 	k            *kkt
 	scope        *tensor.Scope
@@ -147,13 +149,7 @@ func (s *kktSystem) compile(transposed bool) {
 	held, reach, left := s.held.Node(), s.reach.Node(), s.left.Node()
 	at := func() kktEquations { return k.equations().(kktEquations) }
 	// remaining is ρ less what is known already, for a move s of the free coordinates.
-	remaining := func(q kktEquations, move *tensor.Node) *tensor.Node {
-		r := rho.Sub(q.curve(held.Add(move)))
-		if !transposed && q.c != nil {
-			r = r.Sub(k.across(q.c, q.off.Mul(beta)))
-		}
-		return r
-	}
+	remaining := func(q kktEquations, move *tensor.Node) *tensor.Node { return rho.Sub(q.curve(held.Add(move))) }
 	s.begin = sc.Compile("kkt begin", func() []tensor.Update {
 		q := at()
 		stay := tensor.Zeros(k.q)
@@ -173,13 +169,8 @@ func (s *kktSystem) compile(transposed bool) {
 	})
 	s.start = sc.Compile("kkt start", func() []tensor.Update {
 		q := at()
-		r := remaining(q, reach)
-		inside := q.project(r)
-		// What the projection leaves of a vector that stands on the face is rounding: at a corner, where nothing is left
-		// to be solved for, it would be taken for a direction without curvature.
-		info := sc.Executor().Info()
-		rounding := linear.Norm(r).Scale(10 * info.SumError(k.q) * info.UnitRoundoff())
-		inside = tensor.Where(linear.Norm(inside).Le(rounding), tensor.Const(0), inside)
+		// Twice, because rounding is relative to what is projected, which may be far larger than what is left of it.
+		inside := q.project(q.project(remaining(q, reach)))
 		return []tensor.Update{{Var: s.inner.RHS(), Value: inside},
 			{Var: s.inner.Solution(), Value: tensor.Zeros(k.q)}}
 	})
@@ -198,12 +189,11 @@ func (s *kktSystem) compile(transposed bool) {
 			return []tensor.Update{{Var: s.v, Value: v}}
 		}
 		omega := q.on.Mul(s.omega.Node())
-		rest := beta
 		if transposed {
 			v = v.Add(q.fixed.Mul(left.Sub(k.across(q.c, omega))))
-			rest = beta.Sub(k.along(q.c, reach))
+			omega = omega.Add(q.off.Mul(beta.Sub(k.along(q.c, reach))))
 		}
-		return []tensor.Update{{Var: s.v, Value: k.join(v, omega.Add(q.off.Mul(rest)))}}
+		return []tensor.Update{{Var: s.v, Value: k.join(v, omega)}}
 	})
 }
 
@@ -228,8 +218,12 @@ func (s *kktSystem) Solve(ctx context.Context) (st linear.Stats, err error) {
 	if err = s.start.Run(1); err != nil {
 		return st, err
 	}
-	if st, err = s.inner.Solve(ctx); err != nil {
-		return st, err
+	if f.room() > 0 {
+		if st, err = s.inner.Solve(ctx); err != nil {
+			return st, err
+		}
+	} else { // a vertex: the matrix is 0
+		st.SmallestEigenvalue = math.NaN()
 	}
 	st.Products += 2
 	if err = s.middle.Run(1); err != nil {

@@ -155,7 +155,8 @@ func TestJacobianOfLassoPath(t *testing.T) {
 		end = d.direct(y, j)
 	})
 	t.Logf("truth %.6g; the support of %d is found after %d steps; before, the derivative of the steps reaches %.4g, "+
-		"after %d steps; |J| is %.3g after 20 steps and %.3g after 200", truth, len(final), found, worst, worstAt, early[20],
+		"after %d steps; |J| is %.3g after 20 steps and %.3g after 200", truth, len(final), found, worst, worstAt,
+		early[20],
 		early[200])
 	require.InDelta(t, truth, end, 1e-6*math.Abs(truth), "the steps find the derivative at last")
 	require.Greater(t, found, 100)

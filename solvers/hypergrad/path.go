@@ -13,7 +13,7 @@ import (
 //
 //	s_{t+1} = Φ_t(x, s_t),   s = (y, v)
 //
-// The adjoint recursion of F(x, y_T), with s_T given by the path, is (Griewank, Walther 2008, section 3)
+// The adjoint recursion of F(x, y_T), with s_T given by the path, is (Griewank, Walther 2008, chapter 3)
 //
 //	a = (∇yF(x,y_T), 0), g = ∇xF(x,y_T);   for t = T-1 … 0: g += (∂xΦ_t)ᵀa, a ← (∂sΦ_t)ᵀa
 //

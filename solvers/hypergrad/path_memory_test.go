@@ -182,6 +182,20 @@ func TestPathsRefuse(t *testing.T) {
 	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "adam steps with the proximal map")
 	p.Lower.Set = problem.Box{Lo: -1, Hi: 1}
 	require.ErrorContains(t, try(gradient), "a set and a proximal map")
+	p.Lower.Prox, p.Lower.Set = nil, problem.Ball{Radius: 1}
+	require.NoError(t, try(gradient))
+	require.NoError(t, try(hypergrad.MomentumSteps{Step: 0.1, Beta: 0.5}))
+	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "onto the ball of radius 1")
+	p.Lower.Start = problem.Values{}.And("a", 0).And("b", 0, 0)
+	p.Lower.Set = problem.Sets{"a": problem.Box{Lo: -1, Hi: 1}, "b": problem.Box{Lo: -2, Hi: 1}}
+	value := p.Lower.Value
+	p.Lower.Value = func(x, y problem.Vars, b problem.Batch) *tensor.Node {
+		return value(x, problem.Vars{"": tensor.Concat(0, y.Get("a").Flatten(), y.Get("b").Flatten())}, b)
+	}
+	p.Upper.Value = p.Lower.Value
+	require.NoError(t, try(hypergrad.AdamSteps{Step: 0.1}))
+	p.Lower.Set = problem.Sets{"a": problem.Box{Lo: -1, Hi: 1}, "b": problem.Ball{Radius: 1}}
+	require.ErrorContains(t, try(hypergrad.AdamSteps{Step: 0.1}), "come to rest at another point")
 }
 
 // A path that diverges says so.

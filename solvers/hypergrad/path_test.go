@@ -266,8 +266,8 @@ func TestPathsFromAStartThatDependsOnX(t *testing.T) {
 	}
 }
 
-// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared modulus,
-// and the factor by which gradient steps shrink the bias.
+// What is said beside the gradient: the term beside ∇xF = x + y_T,0 e_1, its angle with the whole, the declared
+// modulus, and the factor by which gradient steps shrink the bias.
 func TestPathsSayWhatTheyAre(t *testing.T) {
 	const eta, steps = 0.2, 7
 	m := newBent()
@@ -312,7 +312,8 @@ func TestPathsReadRunningStatistics(t *testing.T) {
 		}
 		want := on(t, ex, plain, hypergrad.Unrolled{Inner: twice, Steps: 5}, bentX, bentY)
 		got := on(t, ex, p, hypergrad.Unrolled{Inner: inner, Steps: 5}, bentX, bentY)
-		closeTo(t, want.Gradient, got.Gradient, 1e-9, inner.Name()) // ε = 1e-12 is not scaled, beside gradients near 0.1
+		// ε = 1e-12 is not scaled; it stands beside gradients near 0.1.
+		closeTo(t, want.Gradient, got.Gradient, 1e-9, inner.Name())
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 )
 
 // Prox is the hypergradient of a problem whose lower level is G + r with r known by its proximal map, by implicit
-// differentiation of the fixed point y* = prox(y* - s∇yG(x,y*)), which holds for every step s > 0 (Bertrand et al., ICML
-// 2020, proposition 2; Blondel et al., NeurIPS 2022, section 2.2). With D the Jacobian of the proximal map at
-// y - s∇yG, which is symmetric,
+// differentiation of the fixed point y* = prox(y* - s∇yG(x,y*)), which holds for every step s > 0 (Bertrand et al.,
+// ICML 2020, proposition 2; Blondel et al., NeurIPS 2022, section 2.2). With D the Jacobian of the proximal map
+// at y - s∇yG, which is symmetric,
 //
 //	∇h ≈ g = ∇xF - (∂xR)ᵀ w,   (∂yR)ᵀ w = ∇yF,   R = (y - prox(y - s∇yG)) / s,   ∂yR = (I - D(I - sH)) / s
 //
-// Where the map acts on each coordinate alone, as that of the lasso does, D is the diagonal of some d, and the system is
-// that of the support S = {i : d_i > 0}:
+// Where the map acts on each coordinate alone, as that of the lasso does, D is the diagonal of some d, and the system
+// is that of the support S = {i : d_i > 0}:
 //
 //	S (H + diag((1/d - 1)/s)) S a = S ∇yF,   w = s∇yF + (I - sH) a,
 //
@@ -244,8 +244,8 @@ func (p *proximal) decide(ctx context.Context, h *Hypergradient) error {
 	if err != nil {
 		return err
 	}
-	h.Notes = append(h.Notes, fmt.Sprintf("The support has %.0f of %d coordinates; the answer assumes that it is that of "+
-		"the lower minimizer.", f[factSupport], p.e.n))
+	h.Notes = append(h.Notes, fmt.Sprintf("The support has %.0f of %d coordinates; the answer assumes that it is that "+
+		"of the lower minimizer.", f[factSupport], p.e.n))
 	if f[factKinks] > 0 {
 		h.Notes = append(h.Notes, fmt.Sprintf("%.0f coordinates are so near to a kink of the proximal map that the "+
 			"support may change: there h may have one-sided derivatives only.", f[factKinks]))

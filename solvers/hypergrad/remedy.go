@@ -13,7 +13,8 @@ var remedies = []struct {
 	use      string
 	method   Method // that can use them; nil: none, and use says what to change
 }{
-	{problem.LowerSet | problem.LowerConstraints, "KKT differentiates the optimality conditions with multipliers", KKT{}},
+	{problem.LowerSet | problem.LowerConstraints, "KKT differentiates the optimality conditions with multipliers",
+		KKT{}},
 	{problem.LowerResidual, "Root is meant for residuals", Root{}},
 	{problem.LowerProx, "Prox is meant for proximal maps", Prox{}},
 	{problem.ManyBlocks, "give each block as a problem of its own, or stack the blocks into one lower variable", nil},

@@ -37,8 +37,8 @@ func (Root) Name() string { return "root" }
 func (Root) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.UpperConstraints | problem.LowerResidual,
-		Why: "the implicit function theorem for roots needs one lower level given as a Residual, without constraints, " +
-			"whose variable lasts",
+		Why: "the implicit function theorem for roots needs one lower level given as a Residual, without " +
+			"constraints, whose variable lasts",
 	}
 }
 
@@ -48,8 +48,8 @@ func (m Root) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error
 		return nil, err
 	}
 	if b.Lower.Residual == nil {
-		return nil, fmt.Errorf("hypergrad: root: the lower level of %s is an objective to be minimized, not a residual: "+
-			"use Implicit, Prox or KKT, or give its gradient as Lower.Residual", b.Name)
+		return nil, fmt.Errorf("hypergrad: root: the lower level of %s is an objective to be minimized, not a "+
+			"residual: use Implicit, Prox or KKT, or give its gradient as Lower.Residual", b.Name)
 	}
 	if err := wantClass(m.Name(), m.Solver, linear.General, "the Jacobian ∂yR of a residual is a square matrix that "+
 		"need not be symmetric"); err != nil {

@@ -76,7 +76,7 @@ func TestRootOfNetwork(t *testing.T) {
 			require.InDelta(t, (at(step)-at(-step))/(2*step), h.Gradient[i], 1e-8)
 		}
 		require.Positive(t, h.Counts.HVP)
-		require.EqualValues(t, 1, h.Counts.LowerGradients, "one residual")
+		require.EqualValues(t, 1, h.Counts.LowerGradients-h.ForError.LowerGradients, "one residual")
 		require.Greater(t, h.Implicit, 1e-3)
 	}
 }
@@ -132,13 +132,21 @@ func TestRootOfLinearMap(t *testing.T) {
 		h := e.at(x.RawVector().Data, y.RawVector().Data)
 		require.InDeltaSlice(t, want.RawVector().Data, h.Gradient, 1e-12*condition*mat.Norm(&want, 2))
 
-		// Away from the root the figure is the error: everything is linear, so that its first order is all of it.
+		// Away from the root: everything is linear, so that the first order is all of the error.
 		moved := slices.Clone(y.RawVector().Data)
 		moved[1] += 0.3
 		h = e.at(x.RawVector().Data, moved)
-		require.InEpsilon(t, floats.Distance(h.Gradient, want.RawVector().Data, 2), h.Error, 1e-9)
+		checkFigure(t, floats.Distance(h.Gradient, want.RawVector().Data, 2), h)
 		require.Greater(t, h.Error, 1e-2)
 	}
+}
+
+// checkFigure holds a figure against an error of which the first order is all: it is that, and at most as much again
+// for loose solves and for the second order that it allows for.
+func checkFigure(t *testing.T, err float64, h *hypergrad.Hypergradient) {
+	t.Helper()
+	require.LessOrEqual(t, err, h.Error)
+	require.LessOrEqual(t, h.Error, 2*err)
 }
 
 // table puts a matrix on the device.
@@ -176,7 +184,7 @@ func TestRootFigure(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d within the figure, which is of first order", inside, n)
+	require.GreaterOrEqual(t, inside, n*95/100)
 }
 
 // In float32, at y* rounded to float32: the error is that of y and of sums of 8 terms, times the condition of the
@@ -196,8 +204,8 @@ func TestRootRefuses(t *testing.T) {
 	ex := executor(t)
 	p := load(t, ex, solvertest.NewFixedPoint(5, 2, 3, 4))
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Root{Solver: linear.CG{RTol: 1e-6}}),
-		"is meant for matrices that are symmetric and positive definite, but the Jacobian ∂yR of a residual is a square "+
-			"matrix that need not be symmetric, for which it is wrong: take one of the class linear.General")
+		"is meant for matrices that are symmetric and positive definite, but the Jacobian ∂yR of a residual is a "+
+			"square matrix that need not be symmetric, for which it is wrong: take one of the class linear.General")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Root{}), "set the field Solver")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}}),
 		"Root is meant for residuals")

@@ -7,7 +7,7 @@ import (
 	"bilevel/tensor"
 )
 
-// Truncated is Unrolled stopped after the last K steps (K-RMD; Shaban, Cheng, Hatch, Boots, AISTATS 2019, equation 7):
+// Truncated is Unrolled stopped after the last K steps (K-RMD; Shaban, Cheng, Hatch, Boots, AISTATS 2019):
 //
 //	g_K = ∇xF + Σ_{t=T-K}^{T-1} (∂xΦ_t)ᵀ (∂yΦ_{t+1})ᵀ ⋯ (∂yΦ_{T-1})ᵀ ∇yF
 //

@@ -14,7 +14,7 @@ import (
 )
 
 // ValueFunction is the gradient of the value-function form with a fixed multiplier λ (F²SA's Lagrangian; Kwon, Kwon,
-// Wright, Nowak, ICML 2023, equation 4):
+// Wright, Nowak, ICML 2023):
 //
 //	L_λ(x, y) = F(x,y) + λ (G(x,y) - min over z of G(x,z)),   y_λ = argmin L_λ(x, ·),   z = argmin G(x, ·)
 //	g = ∇xF(x,y_λ) + λ (∇xG(x,y_λ) - ∇xG(x,z))
@@ -79,6 +79,11 @@ func (m ValueFunction) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimat
 	m.Lambda = cmp.Or(m.Lambda, 100)
 	if !(m.Lambda > 0) || math.IsInf(m.Lambda, 0) {
 		return nil, fmt.Errorf("hypergrad: ValueFunction.Lambda is %g: wants a positive, finite multiplier", m.Lambda)
+	}
+	if u := b.Executor.Info().UnitRoundoff(); m.Lambda*u > hopeless {
+		return nil, fmt.Errorf("hypergrad: ValueFunction.Lambda is %g: it multiplies a difference of two gradients, "+
+			"whose rounding would make up all of the result in this arithmetic; wants at most about %.1g, or float64 "+
+			"(--device ref)", m.Lambda, math.Sqrt(1/u))
 	}
 	if m.Solver == nil {
 		m.Solver = defaultLower(b)

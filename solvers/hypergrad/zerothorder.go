@@ -13,7 +13,7 @@ import (
 )
 
 // ZerothOrder is the hypergradient by evolution strategies on the response Jacobian (PZOBO; Sow, Ji, Liang, NeurIPS
-// 2022, equation 5 and algorithm 1): with T steps of an inner method from one y, at x and at x moved along random
+// 2022): with T steps of an inner method from one y, at x and at x moved along random
 // directions,
 //
 //	δ_j = (y_T(x + μu_j) - y_T(x)) / μ,   u_j ~ N(0, I_p),   j = 1 … J
@@ -38,6 +38,9 @@ type ZerothOrder struct {
 func (ZerothOrder) Name() string { return "zeroth-order" }
 func (ZerothOrder) Needs() Needs { return pathNeeds() }
 
+// hopeless is the share of a result that rounding may make up before a setting is refused.
+const hopeless = 0.1
+
 // zerothOrder is ZerothOrder prepared for a problem.
 type zerothOrder struct {
 	ZerothOrder
@@ -57,9 +60,14 @@ func (m ZerothOrder) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator
 		return nil, err
 	}
 	m.Smoothing = cmp.Or(m.Smoothing, 0.01)
+	u := b.Executor.Info().UnitRoundoff()
 	switch {
 	case !(m.Smoothing > 0) || math.IsInf(m.Smoothing, 0):
 		return nil, fmt.Errorf("hypergrad: ZerothOrder.Smoothing is %g: wants a positive, finite distance", m.Smoothing)
+	case u > hopeless*m.Smoothing:
+		return nil, fmt.Errorf("hypergrad: ZerothOrder.Smoothing is %g: differences of steps over so small a distance "+
+			"drown in the rounding of this arithmetic; wants about %.1g, or float64 (--device ref)", m.Smoothing,
+			math.Sqrt(u))
 	case m.Directions < 0:
 		return nil, fmt.Errorf("hypergrad: ZerothOrder.Directions is %d: wants at least 1, or 0 for 10", m.Directions)
 	case m.Axes && m.Directions != 0:
@@ -80,14 +88,14 @@ func (m ZerothOrder) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator
 	e.ending = prepareEnding(e.pieces, x, func(fy *tensor.Node) []tensor.Update {
 		return []tensor.Update{{Var: e.fy, Value: fy}, {Var: e.last, Value: e.y.Node()}}
 	})
-	u := e.direction.Node()
+	along := e.direction.Node()
 	e.move = sc.Compile("zeroth-order move", func() []tensor.Update {
-		return []tensor.Update{{Var: e.moved, Value: x.Node().Add(u.Scale(m.Smoothing))}}
+		return []tensor.Update{{Var: e.moved, Value: x.Node().Add(along.Scale(m.Smoothing))}}
 	})
 	e.collect = sc.Compile("zeroth-order collect", func() []tensor.Update {
 		slope := tensor.Dot(e.y.Node().Sub(e.last.Node()), e.fy.Node())
 		return []tensor.Update{{Var: e.g,
-			Value: e.g.Node().Add(u.Mul(slope.Scale(1 / (m.Smoothing * float64(m.Directions)))))}}
+			Value: e.g.Node().Add(along.Mul(slope.Scale(1 / (m.Smoothing * float64(m.Directions)))))}}
 	})
 	if err := sc.Err(); err != nil {
 		return nil, errors.Join(err, sc.Close())

@@ -150,6 +150,21 @@ func TestZerothOrderRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "the estimate is 0 for every x of the problem separable")
 }
 
+// What float32 cannot do is refused there, and allowed in float64.
+func TestSettingsBeyondFloat32(t *testing.T) {
+	for want, m := range map[string]hypergrad.Method{
+		"ZerothOrder.Smoothing is 1e-07: differences of steps": hypergrad.ZerothOrder{
+			Inner: hypergrad.GradientSteps{Step: 0.1}, Steps: 1, Smoothing: 1e-7},
+		"ValueFunction.Lambda is 1e+07: it multiplies": hypergrad.ValueFunction{Lambda: 1e7},
+	} {
+		single, double := tensortest.Executor(t, cpudevice.New(1)), executor(t)
+		p := newBent().problem(t, single)
+		_, err := hypergrad.OnExecutor(context.Background(), single, p, m, p.Upper.Start, p.Lower.Start)
+		require.ErrorContains(t, err, want)
+		on(t, double, newBent().problem(t, double), m, bentX, bentY)
+	}
+}
+
 // Sign descent is the unrolled derivative through sign steps, which automatic differentiation gives too, without its
 // cost; from y_0 = x it has the part that comes through y_0.
 func TestSignDescent(t *testing.T) {

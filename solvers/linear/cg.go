@@ -33,8 +33,9 @@ type CG struct {
 	// Trust reports the recurrence's residual in place of the true one, which saves the last product. It is meant for
 	// loose tolerances, where round-off has no time to drive the two apart.
 	Trust bool
-	// Preconditioner is a diagonal M whose inverse is applied to every residual (Golub, Van Loan, algorithm 11.5.1).
-	// The iteration is then conjugate gradients for M^(-½) A M^(-½), and tells nothing about A's smallest eigenvalue.
+	// Preconditioner is a matrix M near A whose inverse is applied to every residual (Golub, Van Loan, algorithm
+	// 11.5.1). The iteration is then conjugate gradients for M^(-½) A M^(-½), and tells nothing about A's smallest
+	// eigenvalue.
 	Preconditioner Preconditioner
 	// MaxRaises is how often a solve begins again with a larger damping after negative curvature; 0: never. With the
 	// direction d that has it, the first new damping is the larger of 2 |d'Ad|/|d|² and |Ad|/(1000 |d|), and at least

@@ -17,7 +17,7 @@ import (
 type cgVariant struct {
 	*iteration
 	CG
-	diagonal *diagonal // nil: M = I
+	m preconditioner // nil: M = I
 	// curvature is d'Ad/|d|² and |Ad|/|d| of the last step tried, damping included.
 	curvature *tensor.Variable
 }
@@ -34,15 +34,15 @@ func (c CG) prepareVariant(ex *tensor.Executor, m Matrix) (System, error) {
 	v := &cgVariant{iteration: s, CG: c, curvature: s.vector("curvature", 2)}
 	s.shift = s.number("shift")
 	if c.Preconditioner != nil {
-		if v.diagonal, err = c.Preconditioner.prepare(s.scope, m); err != nil {
+		if v.m, err = c.Preconditioner.prepare(s.scope, m); err != nil {
 			return nil, errors.Join(err, s.scope.Close())
 		}
 	}
 	precondition := func(r *tensor.Node) *tensor.Node {
-		if v.diagonal == nil {
+		if v.m == nil {
 			return r
 		}
-		return r.Div(v.diagonal.positive(s.shift.Node()))
+		return v.m.inverse(r, s.shift.Node())
 	}
 	residual, rho := s.vector("r", m.N), s.number("rho")
 	bound := s.bound()
@@ -81,9 +81,9 @@ func (v *cgVariant) Solve(ctx context.Context) (Stats, error) {
 	var all Stats
 	damping, least := v.CG.Damping, math.NaN()
 	products := 0
-	if v.diagonal != nil {
+	if v.m != nil {
 		var err error
-		if products, err = v.diagonal.compute(ctx); err != nil {
+		if products, err = v.m.compute(ctx); err != nil {
 			return all, err
 		}
 	}

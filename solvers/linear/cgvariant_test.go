@@ -147,6 +147,7 @@ func TestCGRaisesDamping(t *testing.T) {
 		v, st = prepare(t, dev, linear.CG{RTol: 1e-4, MaxRaises: 1}, diagonal(-1, -1)).solve([]float64{1, 2}, nil)
 		require.Equal(t, linear.Converged, st.Status)
 		require.Equal(t, 2.0, st.Damping)
+		require.Equal(t, -1.0, st.SmallestEigenvalue)
 		require.InDeltaSlice(t, []float64{1, 2}, v, 1e-6)
 
 		// For diag(0, -1) and b = e_1 the curvature is 0 and so is A b: nothing tells a size for the damping.

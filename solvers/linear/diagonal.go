@@ -10,11 +10,36 @@ import (
 	"bilevel/tensor"
 )
 
-// Preconditioner says where the diagonal comes from that approximates a matrix.
+// Preconditioner says where an approximation M of the matrix comes from: Given, ExactDiagonal or Hutchinson, which are
+// diagonal, or FromPairs.
 type Preconditioner interface {
-	// prepare makes the diagonal a variable [n] of the scope, for compute to fill at each solve.
-	prepare(sc *tensor.Scope, m Matrix) (*diagonal, error)
+	prepare(sc *tensor.Scope, m Matrix) (preconditioner, error)
 }
+
+// preconditioner is one that is prepared for a matrix.
+type preconditioner interface {
+	// compute is run before each solve, and costs so many products.
+	compute(ctx context.Context) (products int, err error)
+	// inverse builds M⁻¹r, for the matrix with shift added to its diagonal.
+	inverse(r, shift *tensor.Node) *tensor.Node
+}
+
+// FromPairs takes M⁻¹ to be the inverse that L-BFGS has built (Matrix.Pairs; Morales, Nocedal, SIAM J. Optim. 10,
+// 2000). It does not see a damping.
+type FromPairs struct{}
+
+// fromPairs is FromPairs with its pairs.
+type fromPairs struct{ pairs *Pairs }
+
+func (FromPairs) prepare(_ *tensor.Scope, m Matrix) (preconditioner, error) {
+	if err := m.checkPairs("CG: the preconditioner FromPairs"); err != nil {
+		return nil, err
+	}
+	return fromPairs{m.Pairs}, nil
+}
+
+func (p fromPairs) compute(ctx context.Context) (int, error) { return 0, ctx.Err() }
+func (p fromPairs) inverse(r, _ *tensor.Node) *tensor.Node   { return p.pairs.Apply(r) }
 
 // Given is the diagonal that the matrix comes with (Matrix.Diagonal).
 type Given struct{}
@@ -38,7 +63,7 @@ type diagonal struct {
 	probes  int          // products of one computation
 }
 
-func (Given) prepare(sc *tensor.Scope, m Matrix) (*diagonal, error) {
+func (Given) prepare(sc *tensor.Scope, m Matrix) (preconditioner, error) {
 	if m.Diagonal == nil {
 		return nil, errors.New("linear: CG: the preconditioner Given wants Matrix.Diagonal, which is not set: " +
 			"set it, or use Hutchinson or ExactDiagonal")
@@ -50,11 +75,11 @@ func (Given) prepare(sc *tensor.Scope, m Matrix) (*diagonal, error) {
 	return d, sc.Err()
 }
 
-func (ExactDiagonal) prepare(sc *tensor.Scope, m Matrix) (*diagonal, error) {
+func (ExactDiagonal) prepare(sc *tensor.Scope, m Matrix) (preconditioner, error) {
 	return probed(sc, m, m.N, 1, func(k *tensor.Node) *tensor.Node { return tensor.Iota(0, m.N).Eq(k) })
 }
 
-func (h Hutchinson) prepare(sc *tensor.Scope, m Matrix) (*diagonal, error) {
+func (h Hutchinson) prepare(sc *tensor.Scope, m Matrix) (preconditioner, error) {
 	probes := cmp.Or(h.Probes, 10)
 	if probes < 1 {
 		return nil, fmt.Errorf("linear: CG: Hutchinson with %d probes: wants at least one, or 0 for 10", h.Probes)
@@ -70,7 +95,7 @@ func (h Hutchinson) prepare(sc *tensor.Scope, m Matrix) (*diagonal, error) {
 
 // probed sums weight · z ⊙ A z over probes vectors z of 0 and ±1, which vector builds from their number.
 func probed(sc *tensor.Scope, m Matrix, probes int, weight float64, vector func(k *tensor.Node) *tensor.Node) (
-	*diagonal, error) {
+	preconditioner, error) {
 	d := &diagonal{
 		value: sc.Variable("diagonal", tensor.Real, m.N), in: sc.Variable("diagonal probe", tensor.Real, m.N),
 		product: m.Product, probes: probes,
@@ -120,12 +145,11 @@ func repeat(ctx context.Context, l *tensor.Loop, p *Product, in *tensor.Variable
 	return nil
 }
 
-// positive is the diagonal as a preconditioner: absolute values of what is added to, kept above a small part of the
-// largest, so that dividing by them is safe.
-func (d *diagonal) positive(shift *tensor.Node) *tensor.Node {
+// inverse divides by absolute values of the diagonal, kept above a small part of the largest.
+func (d *diagonal) inverse(r, shift *tensor.Node) *tensor.Node {
 	const least = 1e-6
 	size := d.value.Node().Add(shift).Abs()
 	largest := size.MaxOver()
-	return size.Max(largest.Scale(least)).Max(tensor.Where(tensor.Const(0).Lt(largest), tensor.Const(0),
-		tensor.Const(1)))
+	nothing := tensor.Where(tensor.Const(0).Lt(largest), tensor.Const(0), tensor.Const(1))
+	return r.Div(size.Max(largest.Scale(least)).Max(nothing))
 }

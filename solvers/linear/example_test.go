@@ -54,3 +54,26 @@ func ExampleNeumann() {
 	// [0.953 0.500], residual 0.047 of 1.414
 	// allow more steps, loosen the tolerance, or add damping
 }
+
+// MINRES takes as many steps, and does not mind negative eigenvalues.
+func ExampleMINRES() {
+	v, stats := solve(linear.MINRES{RTol: 1e-10})
+	fmt.Printf("%.3f, %v in %d steps\n", v, stats.Status, stats.Steps)
+	// Output: [1.000 0.500], converged in 2 steps
+}
+
+// The list names every solver with what it needs; those that need products alone solve any system of their class.
+func ExampleSolvers() {
+	for _, e := range linear.Solvers() {
+		if e.Needs == "" && e.Class() != linear.Definite {
+			fmt.Printf("%s, for matrices that are %s: %s\n", e.Name, e.Class(), e.Error)
+		}
+	}
+	// Output:
+	// MINRES, for matrices that are symmetric: the least residual over the Krylov space; 0 after n steps
+	// GMRES, for matrices that are square: the least residual over the Krylov space; 0 after n steps without restarts
+	// BiCGSTAB, for matrices that are square: no bound; 0 after 2n steps without a breakdown
+	// ScaledIdentity, for matrices that are square: |(I - γA⁻¹) b|/γ
+	// Nystrom, for matrices that are symmetric: what the rank leaves out, and ρ
+	// Dense, for matrices that are symmetric: 0
+}

@@ -36,6 +36,21 @@ func (p *Pairs) Apply(b *tensor.Node) *tensor.Node {
 	return q
 }
 
+// checkPairs refuses a matrix without pairs of its size.
+func (m Matrix) checkPairs(who string) error {
+	switch {
+	case m.Pairs == nil:
+		return fmt.Errorf("linear: %s wants Matrix.Pairs, which are not set: solve the lower level by "+
+			"minimize.LBFGS and "+
+			"give its Pairs, or use CG", who)
+	case m.Pairs.Steps.Size() != m.N*m.Pairs.Weights.Size():
+		return fmt.Errorf("linear: %s: pairs of shape %v for a matrix of size %d: wants those of the same variable",
+			who,
+			m.Pairs.Steps.Shape(), m.N)
+	}
+	return nil
+}
+
 // LBFGSInverse takes v = B b with the inverse B that L-BFGS has built while it solved the lower level: SHINE (Ramzi,
 // Mannel, Bai, Starck, Ciuciu, Moreau, ICLR 2022). It costs no product but the one for the residual. Nothing makes B
 // good in the direction b unless the inner solve adds pairs there (their OPA, minimize.LBFGS.PrepareTowards).
@@ -62,16 +77,11 @@ type lbfgsInverse struct {
 
 // Prepare compiles the recursion; the matrix must have Pairs.
 func (m LBFGSInverse) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
+	if err := a.checkPairs("LBFGSInverse"); err != nil {
+		return nil, err
+	}
 	p := a.Pairs
-	switch {
-	case p == nil:
-		return nil, errors.New("linear: LBFGSInverse wants Matrix.Pairs, which are not set: solve the lower level by " +
-			"minimize.LBFGS and give its Pairs, or use CG")
-	case p.Steps.Size() != a.N*p.Weights.Size():
-		return nil,
-			fmt.Errorf("linear: LBFGSInverse: pairs of shape %v for a matrix of size %d: wants those of the same "+
-				"variable", p.Steps.Shape(), a.N)
-	case m.Refine < 0 || !(m.Fallback >= 0) || math.IsInf(m.Fallback, 0):
+	if m.Refine < 0 || !(m.Fallback >= 0) || math.IsInf(m.Fallback, 0) {
 		return nil, fmt.Errorf("linear: LBFGSInverse: refine %d, fallback %g: wants both from 0 on", m.Refine,
 			m.Fallback)
 	}

@@ -89,6 +89,30 @@ func TestLBFGSInverseFallsBack(t *testing.T) {
 	}
 }
 
+// As a preconditioner all pairs solve in a step, and a few pairs save steps. Damping is seen by the system alone.
+func TestPairsAsPreconditioner(t *testing.T) {
+	devices(t, func(t *testing.T, dev device.Device) {
+		const n = 8
+		a, b := withSpectrum(105, spread(n, 50)...), normals(106, n)
+		solve := func(pairs int, damping float64) ([]float64, linear.Stats) {
+			m := linear.CG{RTol: 1e-4, Preconditioner: linear.FromPairs{}, Damping: damping, MaxSteps: 60}
+			return prepareKnown(t, dev, m, a, conjugate(t, a, pairs, pairs)).solve(b, nil)
+		}
+		_, one := solve(n, 0)
+		require.Equal(t, linear.Converged, one.Status)
+		require.LessOrEqual(t, one.Steps, 2)
+		_, few := solve(n-3, 0)
+		_, plain := prepare(t, dev, linear.CG{RTol: 1e-4, MaxSteps: 60}, a).solve(b, nil)
+		require.Equal(t, linear.Converged, few.Status)
+		require.Less(t, few.Steps, plain.Steps)
+		v, damped := solve(n, 0.5)
+		require.Equal(t, linear.Converged, damped.Status)
+		shifted := mat.NewSymDense(n, nil)
+		shifted.AddSym(a, mat.NewDiagDense(n, scaled(ones(n), 0.5)))
+		require.LessOrEqual(t, residual(shifted, b, v), 1.001e-4*damped.RHSNorm+rounding(dev, shifted, b, v))
+	})
+}
+
 func TestLBFGSInverseSettings(t *testing.T) {
 	ex := tensor.NewExecutor(float64s(t))
 	defer ex.Close()
@@ -100,4 +124,7 @@ func TestLBFGSInverseSettings(t *testing.T) {
 	m.N = 4
 	_, err = linear.LBFGSInverse{}.Prepare(ex, m)
 	require.ErrorContains(t, err, "pairs of shape [2 3] for a matrix of size 4")
+	m.Pairs = nil
+	_, err = linear.CG{Preconditioner: linear.FromPairs{}}.Prepare(ex, m)
+	require.ErrorContains(t, err, "FromPairs wants Matrix.Pairs")
 }

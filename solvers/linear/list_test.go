@@ -1,10 +1,12 @@
 package linear_test
 
 import (
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -22,8 +24,9 @@ func knowAll(t *testing.T, values []float64, samples, n int) func(*system, *line
 		sampled(t, samples, values)(s, m)
 		given(s, m)
 		conjugate(t, withSpectrum(7, spread(n, 10)...), 3, 3)(s, m)
+		apply := m.Apply
 		m.Sampled = &linear.Sampled{Rows: 1, Apply: func(v, rows *tensor.Node) *tensor.Node {
-			return m.Apply(v).Add(rows.ToReal().Sum())
+			return apply(v).Add(rows.ToReal().Sum())
 		}}
 	}
 }
@@ -91,4 +94,33 @@ func TestEverySolverIsListed(t *testing.T) {
 		}
 	}
 	require.Equal(t, len(listed), found)
+}
+
+var update = flag.Bool("update", false, "write the table of solvers in the documentation")
+
+// The table in the documentation is the list.
+func TestDocumentedTable(t *testing.T) {
+	const page = "../../docs/linear-solvers.md"
+	have, err := os.ReadFile(page)
+	require.NoError(t, err)
+	text, _, _ := strings.Cut(string(have), "| solver |")
+	var table strings.Builder
+	table.WriteString("| solver | for a matrix that is | wants besides products | products | vectors kept " +
+		"| error left | source |\n")
+	table.WriteString("|---|---|---|---|---|---|---|\n")
+	for _, e := range linear.Solvers() {
+		needs := e.Needs
+		if needs == "" {
+			needs = "nothing"
+		}
+		escaped := strings.NewReplacer("|", `\|`)
+		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s | %s |\n", e.Name, e.Class(), needs, e.Products, e.Vectors,
+			escaped.Replace(e.Error), e.Source)
+	}
+	want := text + table.String()
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
+		return
+	}
+	require.Equal(t, want, string(have), "run go test ./solvers/linear -run Documented -update")
 }

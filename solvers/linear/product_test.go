@@ -16,29 +16,24 @@ import (
 // for one right-hand side after another, and for another matrix in the same programs.
 func TestProductOutsideTheLoop(t *testing.T) {
 	devices(t, func(t *testing.T, dev device.Device) {
-		for name, solver := range map[string]linear.Solver{
-			"CG":           linear.CG{RTol: 1e-5},
-			"CG from zero": linear.CG{RTol: 1e-5, FromZero: true},
-			"CG trusting":  linear.CG{RTol: 1e-5, FromZero: true, Trust: true},
-			"damped CG":    linear.CG{RTol: 1e-5, Damping: 0.3},
-			"Jacobi CG":    linear.CG{RTol: 1e-4, Preconditioner: linear.ExactDiagonal{}},
-			"Hutchinson":   linear.CG{RTol: 1e-4, Preconditioner: linear.Hutchinson{}, FromZero: true},
-			"raising CG":   linear.CG{RTol: 1e-4, MaxRaises: 3},
-			"Neumann":      linear.Neumann{Step: 0.5, Terms: 30, RTol: 1e-5},
-			"identity":     linear.ScaledIdentity{Gamma: 2},
-			"random":       linear.RandomNeumann{Step: 0.5, Terms: 9},
-			"to bias":      linear.NeumannToBias{Bias: 0.1, Mu: 0.1},
-			"dense":        linear.Dense{},
-			"Nystrom":      linear.Nystrom{Rank: 5, Rho: 0.1},
-			"SGD":          linear.SGD{Step: 0.5, Steps: 7},
-			"normal SGD":   linear.SGD{Step: 0.5, Steps: 7, Normal: true, FromZero: true},
-			"GMRES":        linear.GMRES{RTol: 1e-4, Restart: 5},
-			"BiCGSTAB":     linear.BiCGSTAB{RTol: 1e-4, FromZero: true},
-			"MINRES":       linear.MINRES{RTol: 1e-4, Damping: 0.1},
-		} {
+		solvers := map[string]linear.Solver{
+			"CG from zero":  linear.CG{RTol: 1e-5, FromZero: true},
+			"CG trusting":   linear.CG{RTol: 1e-5, FromZero: true, Trust: true},
+			"damped CG":     linear.CG{RTol: 1e-5, Damping: 0.3},
+			"Jacobi CG":     linear.CG{RTol: 1e-4, Preconditioner: linear.ExactDiagonal{}},
+			"raising CG":    linear.CG{RTol: 1e-4, MaxRaises: 3},
+			"short GMRES":   linear.GMRES{RTol: 1e-4, Restart: 5},
+			"damped MINRES": linear.MINRES{RTol: 1e-4, Damping: 0.1, FromZero: true},
+			"full SGD":      linear.SGD{Step: 0.5, Steps: 7},
+		}
+		for _, e := range linear.Solvers() {
+			solvers[e.Name] = e.Example
+		}
+		for name, solver := range solvers {
 			const n = 12
 			a := withSpectrum(5, spread(n, 8)...)
-			inside := prepare(t, dev, solver, a)
+			known := knowAll(t, normals(112, 2*n), 2, n)
+			inside := prepareKnown(t, dev, solver, a, known)
 			sc := inside.ex.Scope()
 			in, out := sc.Variable("in", tensor.Real, n), sc.Variable("out", tensor.Real, n)
 			program := sc.Compile("product", func() []tensor.Update {
@@ -50,7 +45,12 @@ func TestProductOutsideTheLoop(t *testing.T) {
 				calls++
 				return program.Run(1)
 			}}
-			own, err := solver.Prepare(inside.ex, linear.Matrix{N: n, Product: &product})
+			m := linear.Matrix{N: n, Apply: func(v *tensor.Node) *tensor.Node {
+				return inside.a.Node().MatMul(v.Reshape(n, 1)).Reshape(n)
+			}}
+			known(inside, &m)
+			m.Apply, m.Product = nil, &product
+			own, err := solver.Prepare(inside.ex, m)
 			require.NoError(t, err)
 			outside := &system{System: own, t: t}
 			for seed := range uint64(4) {
@@ -67,7 +67,9 @@ func TestProductOutsideTheLoop(t *testing.T) {
 					stats.SmallestEigenvalue, wantStats.SmallestEigenvalue = 0, 0
 				}
 				require.Equal(t, wantStats, stats, name)
-				require.Equal(t, stats.Products, calls, "%s: every product is counted", name)
+				if stats.Samples == 0 || stats.Gradients > 0 { // products with minibatches are no calls
+					require.Equal(t, stats.Products, calls, "%s: every product is counted", name)
+				}
 			}
 			require.NoError(t, own.Close())
 			require.NoError(t, sc.Close())

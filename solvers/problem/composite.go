@@ -3,8 +3,8 @@ package problem
 import "bilevel/tensor"
 
 // Composite is an objective given by its parts, outer(z) + rest with z = outputs(x, y): a loss of the outputs of a
-// model, and what depends on the variables directly, such as a regularization. Their sum is what Value would be; knowing
-// the parts gives the Gauss-Newton matrix, and gradients of the loss without the rest.
+// model, and what depends on the variables directly, such as a regularization. Their sum is what Value would be;
+// knowing the parts gives the Gauss-Newton matrix, and gradients of the loss without the rest.
 type Composite struct {
 	// Outputs are the model's on the batch, of any shape.
 	Outputs Function

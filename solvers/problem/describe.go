@@ -15,8 +15,8 @@ type Described interface {
 }
 
 // Description says which points z [n] are allowed: Lo <= z <= Hi, Inequality(z) <= 0, Equality(z) = 0. What is nil is
-// not there. Functions of sets are scaled such that their gradients have about the length 1 where they hold z, so that
-// their values are distances.
+// not there. The functions of a simplex and of a ball are scaled such that their gradients have the length 1 where they
+// hold z.
 type Description struct {
 	Lo, Hi               *tensor.Node // [n], infinite where there is no bound
 	Inequality, Equality *tensor.Node // vectors

@@ -34,17 +34,41 @@ func (c Counts) Plus(o Counts, n int64) Counts {
 func (c Counts) Calls() int64 { return c.LowerGradients + c.UpperGradients + c.HVP + c.JVP + c.Values }
 
 // String is the cost in words: "2 ∇G, 1 ∇F, 1 Hv, 1 Cv".
-func (c Counts) String() string {
+func (c Counts) String() string { return c.To(c) }
+
+// To is a cost between two in words, this one and o: "2 ∇G, 1 ∇F, 0 to 9 Hv, 1 Cv".
+func (c Counts) To(o Counts) string {
 	var parts []string
 	for _, p := range []struct {
-		n    int64
-		name string
-	}{{c.LowerGradients, "∇G"}, {c.UpperGradients, "∇F"}, {c.HVP, "Hv"}, {c.JVP, "Cv"}, {c.Values, "values"}} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.name))
+		from, to int64
+		name     string
+	}{
+		{c.LowerGradients, o.LowerGradients, "∇G"}, {c.UpperGradients, o.UpperGradients, "∇F"}, {c.HVP, o.HVP, "Hv"},
+		{c.JVP, o.JVP, "Cv"}, {c.Values, o.Values, "values"},
+	} {
+		switch {
+		case p.from != p.to:
+			parts = append(parts, fmt.Sprintf("%d to %d %s", p.from, p.to, p.name))
+		case p.to > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", p.to, p.name))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Least and Most are, kind by kind, the smaller and the larger of two costs.
+func (c Counts) Least(o Counts) Counts {
+	return Counts{
+		min(c.LowerGradients, o.LowerGradients), min(c.UpperGradients, o.UpperGradients), min(c.HVP, o.HVP),
+		min(c.JVP, o.JVP), min(c.Values, o.Values), min(c.Samples, o.Samples),
+	}
+}
+
+func (c Counts) Most(o Counts) Counts {
+	return Counts{
+		max(c.LowerGradients, o.LowerGradients), max(c.UpperGradients, o.UpperGradients), max(c.HVP, o.HVP),
+		max(c.JVP, o.JVP), max(c.Values, o.Values), max(c.Samples, o.Samples),
+	}
 }
 
 // Oracle builds the quantities that algorithms are made of and counts them: what an algorithm asks for while its

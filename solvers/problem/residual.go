@@ -17,8 +17,8 @@ func FixedPoint(phi Function) Function {
 }
 
 // Root is a residual R(x, y) [q] at one place. As with Point it is built once, and each kind of call counts once for a
-// vector: R counts like ∇yG, whose part it plays, products with ∂yR and its transpose like products with H, and products
-// with the transpose of ∂xR like products with C.
+// vector: R counts like ∇yG, whose part it plays, products with ∂yR and its transpose like products with H, and
+// products with the transpose of ∂xR like products with C.
 type Root struct {
 	o           *Oracle
 	x, y, value *tensor.Node

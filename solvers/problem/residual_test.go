@@ -94,14 +94,18 @@ func TestRootRefuses(t *testing.T) {
 			func(o *problem.Oracle) { o.Root(two, two, problem.Batch{}) }},
 		"the residual of square gives Real []; wants one Real number for each of the 2 lower variables": {
 			func(p *problem.Problem) {
-				p.Lower.Residual = problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return y.Sum() })
+				p.Lower.Residual = problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {
+					return y.Sum()
+				})
 			},
 			func(o *problem.Oracle) { o.Root(two, two, problem.Batch{}) }},
 		"the lower level of square has no proximal map": {func(*problem.Problem) {},
 			func(o *problem.Oracle) { o.Proximal(two, two, one, problem.Batch{}) }},
 		"the map of a fixed point gives no node": {
 			func(p *problem.Problem) {
-				p.Lower.Residual = problem.FixedPoint(func(_, _ problem.Vars, _ problem.Batch) *tensor.Node { return nil })
+				p.Lower.Residual = problem.FixedPoint(func(_, _ problem.Vars, _ problem.Batch) *tensor.Node {
+					return nil
+				})
 			},
 			func(o *problem.Oracle) { o.Root(two, two, problem.Batch{}) }},
 		"the proximal map of square does not give one Real number for each of the 2 lower variables": {

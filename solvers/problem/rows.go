@@ -66,6 +66,9 @@ func rowsOf(elements int, row []int) int {
 	return elements / size
 }
 
+// Row is the shape of one row.
+func (a Array) Row() []int { return a.row }
+
 // Count is the number of rows, 0 where there is no data.
 func (r Rows) Count() int {
 	for _, a := range r {

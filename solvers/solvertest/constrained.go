@@ -189,8 +189,10 @@ func (m *Equality) Exact(x []float64) (y, gradient []float64) {
 		w = solve(chol, subtract(affine(rows, free, vector(zeros(n))), d))
 		return solve(m.Free.factor(), subtract(b, affine(transpose(rows), w, vector(zeros(q))))), w
 	}
-	Y, _ := project(minus(affine(transpose(matrix(m.Free.C)), X, vector(m.Free.LowerA))), affine(moves, X, vector(m.Target)))
-	v, w := project(affine(matrix(m.Free.B), Y, affine(transpose(matrix(m.Free.K)), X, vector(m.Free.F))), vector(zeros(n)))
+	Y, _ := project(minus(affine(transpose(matrix(m.Free.C)), X, vector(m.Free.LowerA))),
+		affine(moves, X, vector(m.Target)))
+	v, w := project(affine(matrix(m.Free.B), Y, affine(transpose(matrix(m.Free.K)), X, vector(m.Free.F))),
+		vector(zeros(n)))
 	g := affine(transpose(moves), w, m.Free.upper(X, Y, v))
 	return narrow(Y), narrow(g)
 }

@@ -57,11 +57,13 @@ func TestConstrainedExact(t *testing.T) {
 			require.NoError(t, p.Check())
 			b, err := p.Bind(ex)
 			require.NoError(t, err)
-			x, y := ex.Variable("x", tensor.Real, p.Upper.Start.Size()), ex.Variable("y", tensor.Real, p.Lower.Start.Size())
+			x := ex.Variable("x", tensor.Real, p.Upper.Start.Size())
+			y := ex.Variable("y", tensor.Real, p.Lower.Start.Size())
 			f, left := ex.Variable("F", tensor.Real), ex.Variable("left", tensor.Real)
 			fn, err := ex.Compile("evaluate", func() []tensor.Update {
 				upper := b.Oracle().At(problem.Upper, x.Node(), y.Node(), b.All(problem.Upper), params.TrainFrozen, nil)
-				return []tensor.Update{{Var: f, Value: upper.Value()}, {Var: left, Value: leftOver(b, x.Node(), y.Node()).Norm()}}
+				remains := leftOver(b, x.Node(), y.Node()).Norm()
+				return []tensor.Update{{Var: f, Value: upper.Value()}, {Var: left, Value: remains}}
 			})
 			require.NoError(t, err)
 			value := func(at []float64) (float64, float64) {

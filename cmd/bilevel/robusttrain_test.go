@@ -1,0 +1,61 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Robust training from the command line: its result has the keys of robustness benchmarks, its own settings come from
+// flags, from the configuration beside the results and from a table's recipe, and all three give the same run.
+func TestRobustTrain(t *testing.T) {
+	inNewFolder(t)
+	const quick = "robust train --quiet --json --model mlp:12 --train 300 --val 100 --epochs 2 --examples 50 "
+	first := untimed(t, bilevel(quick+"--method fast-bat-official --set step=20 --seed 4 --out a"))
+	require.Equal(t, "Linf", first["threat_model"])
+	require.EqualValues(t, 50, first["n_examples"])
+	require.Positive(t, first["implicit"])
+	require.Equal(t, first, untimed(t, bilevel("robust train --quiet --json --config a/config.yaml --out b")))
+	require.Equal(t, first, untimed(t, bilevel("robust train --quiet --json --resume a")))
+	writeFiles(t, ".", map[string][]byte{"study.yaml": []byte(`
+title: one method beside its control
+experiment: robust train
+settings: {data: digits, model: mlp:12, train: 300, val: 100, epochs: 2, examples: 50}
+methods:
+  fast-bat-official: {method: fast-bat-official, step: 20}
+  fast-bat-no-implicit: {method: fast-bat-no-implicit, step: 20}
+seeds: [4]
+measures: [robust_acc, implicit]
+`)})
+	r := bilevel("table study.yaml --quiet --json --out t")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	rows := lastLine(t, r)["rows"].([]any)
+	require.Len(t, rows, 2)
+	value := func(row, measure int) any {
+		return rows[row].(map[string]any)["values"].([]any)[measure].(map[string]any)["mean"]
+	}
+	require.Equal(t, first["robust_acc"], value(0, 0))
+	require.Equal(t, first["implicit"], value(0, 1))
+	require.Zero(t, value(1, 1))
+}
+
+func TestRobustTrainRefuses(t *testing.T) {
+	inNewFolder(t)
+	for line, want := range map[string]string{
+		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.0313725?",
+		"--eps -0.1":                     "wants a number from 0 to 1",
+		"--restarts 0":                   "--restarts 0: wants 1 to",
+		"--method fast-bet":              `did you mean "fast-bat"?`,
+		"--set implicit=1":               `fast-at has no setting "implicit"`,
+		"--method pgd --set steps=1.5":   "pgd: the setting steps wants a whole number",
+		"--set bn=of":                    "wants train, frozen or eval",
+		"--set wormup=1":                 `unknown setting "wormup"; did you mean "warmup"?`,
+		"--method standard --set step=1": `standard has no settings, and so no "step"`,
+		"--schedule ciclic":              `did you mean "cyclic"?`,
+	} {
+		refused(t, bilevel("robust train "+line), exitUsage, want)
+	}
+	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4", "give the value of a white")
+	refused(t, bilevel("robust tain"), exitUsage, `did you mean "train"?`)
+	require.Contains(t, bilevel("robust").stdout, "Train a classifier against perturbations")
+}

@@ -1,0 +1,183 @@
+// Package robust trains classifiers that keep their answers when inputs are perturbed, by the methods of
+// solvers/robust, and says what Fast-BAT's implicit term does.
+package robust
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/experiments/train"
+	"bilevel/models"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+	"bilevel/solvers/robust"
+)
+
+// TrainConfig is the settings of one run of training.
+type TrainConfig struct {
+	Method      string          `json:"method"` // of robust.Methods
+	Eps         float64         `json:"eps"`    // radius of the ball, for pixels in [0, 1]
+	Model       string          `json:"model"`  // softmax, or mlp:300-100 with the widths of its hidden layers
+	BatchNorm   bool            `json:"batch_norm"`
+	Start       models.Start    `json:"start"` // the distribution of start values
+	Train       int             `json:"train"` // rows
+	Val         int             `json:"val"`
+	Epochs      int             `json:"epochs"`
+	Batch       int             `json:"batch"`
+	LR          float64         `json:"lr"` // learning rate where the schedule's factor is 1
+	Momentum    float64         `json:"momentum"`
+	WeightDecay float64         `json:"weight_decay"`
+	Schedule    engine.Schedule `json:"schedule"`
+	White       float64         `json:"white"`        // the value of a white pixel in the data
+	Examples    int             `json:"examples"`     // test rows to be evaluated, the first ones
+	AttackSteps int             `json:"attack_steps"` // of PGD in the evaluation, each of ε/4
+	Restarts    int             `json:"restarts"`
+	Set         []string        `json:"set,omitempty"` // NAME=VALUE of the method's own settings
+}
+
+// Defaults gives the settings for a set.
+func Defaults(set *data.Dataset) TrainConfig {
+	n := set.Train.N()
+	c := TrainConfig{
+		Method: "fast-at", Eps: 0.1, Model: "mlp:1024-1024", Start: models.PyTorch, Epochs: 6, Batch: 128, LR: 0.3,
+		Momentum: 0.9, Schedule: "cyclic", White: white(set), Examples: 1000, AttackSteps: 20, Restarts: 2, Train: n,
+	}
+	if set.Val == nil {
+		c.Val = min(5000, n/6)
+		c.Train -= c.Val
+	} else {
+		c.Val = set.Val.N()
+	}
+	test := n / 6
+	if set.Test != nil {
+		test = set.Test.N()
+	} else {
+		c.Train -= test
+	}
+	c.Examples = min(c.Examples, test)
+	if n < 5000 {
+		c.Model, c.Epochs, c.Batch, c.LR = "mlp:128-128", 30, 32, 0.1
+	}
+	return c
+}
+
+// white is the value of a white pixel: that of the digits' counts, 255 where values are whole and some are above 1,
+// else 1.
+func white(set *data.Dataset) float64 {
+	broken := func(v float32) bool { return v != float32(math.Trunc(float64(v))) }
+	switch {
+	case set.Source == "embedded":
+		return 16
+	case slices.Max(set.Train.Features) <= 1 || slices.ContainsFunc(set.Train.Features, broken):
+		return 1
+	}
+	return 255
+}
+
+// checkPixels refuses data whose values are no pixels from 0 to white.
+func checkPixels(set *data.Dataset, white float64) error {
+	for _, part := range []struct {
+		name string
+		of   *data.Set
+	}{{"training", set.Train}, {"validation", set.Val}, {"test", set.Test}} {
+		if part.of == nil {
+			continue
+		}
+		for i, v := range part.of.Features {
+			if !(v >= 0 && float64(v) <= white) {
+				return fmt.Errorf("the value %g in row %d of the %s images is no pixel from 0 to %g: attacks work on "+
+					"images in [0, 1], so give the value of a white pixel as --white, or shift the data", v,
+					i/part.of.Dim, part.name, white)
+			}
+		}
+	}
+	return nil
+}
+
+// Train is the experiment.
+type Train struct{}
+
+func (Train) Name() string { return "robust train" }
+
+func (Train) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
+	c, ok := config.(TrainConfig)
+	if !ok {
+		return nil, fmt.Errorf("robust train: a configuration of type %T", config)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return experiments.SeedCells("robust train", c, seeds), nil
+}
+
+// check refuses settings that can never work, before anything is opened.
+func (c TrainConfig) check() error {
+	switch {
+	case !(c.White > 0) || math.IsInf(c.White, 0):
+		return fmt.Errorf("white is %g: wants the value of a white pixel, such as 1 or 255", c.White)
+	case c.AttackSteps < 1 || c.Restarts < 1 || c.Examples < 1:
+		return fmt.Errorf("attack_steps %d, restarts %d, examples %d: wants at least 1 of each", c.AttackSteps,
+			c.Restarts, c.Examples)
+	}
+	m, err := c.method()
+	if err != nil {
+		return err
+	}
+	net, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	if err != nil {
+		return err
+	}
+	t := robust.Task{Model: net, Sampler: problem.Epochs(max(1, c.Batch)), Eps: c.Eps, Optimizer: c.optimizer()}
+	_, unplanned := m.Plan(t)
+	return errors.Join(t.Check(), unplanned)
+}
+
+// method is the one of the configuration's name with its settings.
+func (c TrainConfig) method() (robust.Method, error) {
+	entry, err := robust.ByName(c.Method)
+	if err != nil {
+		return nil, err
+	}
+	return entry.With(c.Set...)
+}
+
+func (c TrainConfig) optimizer() robust.SGD {
+	return robust.SGD{Rate: c.LR, Momentum: c.Momentum, WeightDecay: c.WeightDecay, Schedule: c.Schedule}
+}
+
+// Methods lists the names of the methods of training, and those of all their own settings.
+func Methods() (names, settings []string) {
+	for _, e := range robust.Methods() {
+		names = append(names, e.Name())
+	}
+	for _, s := range robust.Settings() {
+		settings = append(settings, s.Name)
+	}
+	return names, settings
+}
+
+// MethodLines is a line for each method: its name, where it is from, what a step costs, and its settings; and a line
+// for each setting.
+func MethodLines() string {
+	var lines []string
+	for _, e := range robust.Methods() {
+		line := fmt.Sprintf("  %-20s %s; a step costs %s", e.Name(), e.Source, e.Passes)
+		if fields := e.Fields(); len(fields) > 0 {
+			line += "; " + strings.Join(fields, ", ")
+		}
+		lines = append(lines, line)
+	}
+	lines = append(lines, "", "Their settings are:", "")
+	for _, s := range robust.Settings() {
+		lines = append(lines, fmt.Sprintf("  %-20s %s", s.Name, s.About))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// CheckEps refuses a radius that pixels in [0, 1] cannot have.
+func CheckEps(eps float64) error { return robust.CheckEps(eps) }

@@ -1,0 +1,236 @@
+package robust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/experiments/train"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+	"bilevel/solvers/robust"
+	"bilevel/tensor"
+)
+
+// task is one seed's training on a device.
+type task struct {
+	TrainConfig
+	ex       *tensor.Executor
+	scope    *tensor.Scope
+	data     *data.Prepared
+	seed     uint64
+	method   robust.Method
+	net      network // the point that evaluations look at
+	training *robust.Training
+	each     int // iterations of an epoch
+	watch    *attacker
+	val      *attacker
+}
+
+// watched is how many training rows the course of a run is judged by, and validated how many validation rows.
+const (
+	watched   = 256
+	validated = 512
+)
+
+// The attacks of the watch on training rows: FGSM from the image, and PGD. Where the first fails and the second
+// succeeds the model has learnt to hide its gradient.
+var watchAttacks = []attack{{1, 1, 0}, {10, 0.25, 1}}
+
+// columns of the curve.
+var columns = []string{"iteration", "epoch", "seconds", "samples", "loss", "accuracy", "inside", "implicit",
+	"train_clean_acc", "train_fgsm_acc", "train_pgd_acc", "val_clean_acc", "val_pgd_acc"}
+
+// firstMeasure is the first column that says how good a model is, and not where a run stands.
+const firstMeasure = 4
+
+// Run does one seed.
+func (Train) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
+	t := &task{TrainConfig: cell.Config.(TrainConfig), ex: env.Executor, scope: env.Executor.Scope(), seed: cell.Seed}
+	r, err := t.run(ctx, env)
+	if ctx.Err() != nil { // the device may still be busy: nothing is freed
+		return nil, errors.Join(err, ctx.Err())
+	}
+	if err = errors.Join(err, t.scope.Close()); err != nil {
+		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
+	}
+	return r, nil
+}
+
+func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Record, error) {
+	if err := t.prepare(env.Data); err != nil {
+		return nil, err
+	}
+	n := t.each * t.Epochs
+	env.Begin("train", n)
+	_, log := env.Keeper.Restore(columns...)
+	resume, checkpoint, every := env.Keeper.Stage("train", log)
+	out, err := t.training.Run(ctx, engine.Limits{
+		Iterations: n, Every: t.each, Progress: env.Done, Resume: resume, Checkpoint: checkpoint,
+		CheckpointEvery: every,
+		Record: func(p engine.Progress) error {
+			row, err := t.look(ctx, p)
+			if err != nil {
+				return err
+			}
+			log.Add(row, nil)
+			t.say(env, log.Curve())
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if out.Status == engine.Cancelled {
+		return nil, errors.Join(out.Err(), env.Keeper.Save("train", out.Last, log))
+	}
+	if err := out.Err(); err != nil {
+		return nil, err
+	}
+	r, err := t.report(ctx, env, out, log.Curve())
+	if err == nil && env.Data.Renumbered() {
+		r.NameClasses(env.Data)
+	}
+	return r, err
+}
+
+// prepare splits the data and compiles training and the evaluations of its course.
+func (t *task) prepare(set *data.Dataset) (err error) {
+	if err := checkPixels(set, t.White); err != nil {
+		return err
+	}
+	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true, White: t.White}
+	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
+		return err
+	}
+	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
+		return err
+	}
+	if t.Examples > t.data.Test.N() {
+		return experiments.Usagef("examples is %d, and there are %d test rows", t.Examples, t.data.Test.N())
+	}
+	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes)
+	if err != nil {
+		return err
+	}
+	if err := train.StartFits(t.Model, model.Params().Size()); err != nil {
+		return err
+	}
+	if t.method, err = t.TrainConfig.method(); err != nil {
+		return err
+	}
+	start, state := model.Init(t.seed)
+	t.net = network{Model: model, p: t.scope.Variable("parameters", tensor.Real, start.Size())}
+	if state.Size() > 0 {
+		t.net.state = t.scope.Variable("state", tensor.Real, state.Size())
+	}
+	if err := t.compile(model, start, state); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		to   **attacker
+		set  *data.Set
+		most int
+		of   []attack
+	}{{&t.watch, t.data.Train, watched, watchAttacks}, {&t.val, t.data.Val, validated, watchAttacks[1:]}} {
+		if *part.to, err = t.attacker(part.set, min(part.most, part.set.N()), part.of...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile readies training.
+func (t *task) compile(model models.Model, start, state params.Values) error {
+	images, labels, err := upload(t.scope, t.data.Train)
+	if err != nil {
+		return err
+	}
+	t.each = t.data.Train.N() / t.Batch
+	t.training, err = robust.New(t.ex, robust.Task{
+		Name: "robust training", Model: model, Start: start, State: state,
+		Rows:    problem.Rows{robust.Features: problem.On(images.Node()), robust.Labels: problem.On(labels.Node())},
+		Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
+	}, t.method, t.each*t.Epochs, t.each, t.seed)
+	if err == nil {
+		t.scope.Own(func() error { return t.training.Close() })
+	}
+	return err
+}
+
+// attacker compiles attacks that are freed with the task.
+func (t *task) attacker(set *data.Set, n int, of ...attack) (*attacker, error) {
+	a, err := newAttacker(t.ex, set, n, t.net, t.Eps, t.seed, of...)
+	if err == nil {
+		t.scope.Own(a.close)
+	}
+	return a, err
+}
+
+// look is a row of the curve: what training measured in the epoch that ended, and how the model stands under attack.
+func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
+	m, err := t.training.Metrics()
+	if err != nil {
+		return nil, err
+	}
+	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
+		return nil, fmt.Errorf("the training loss is %g after iteration %d: use a smaller --lr", m.Loss, p.Iteration)
+	}
+	err = t.net.p.CopyFrom(p.Engine.Variable(robust.Parameters))
+	if t.net.state != nil {
+		err = errors.Join(err, t.net.state.CopyFrom(p.Engine.Variable(engine.StateName)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	seen, err := t.watch.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	val, err := t.val.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []float64{float64(p.Iteration), float64(p.Iteration) / float64(t.each), p.Seconds, float64(p.Counts.Samples),
+		m.Loss, m.Accuracy, m.Inside, m.Implicit, seen[0].clean, seen[0].robust, seen[1].robust, val[0].clean,
+		val[0].robust}, nil
+}
+
+// say shows the last row of the curve beside the progress.
+func (t *task) say(env *experiments.Env, c experiments.Curve) {
+	last := func(name string) float64 { v := c.Column(name); return v[len(v)-1] }
+	text := fmt.Sprintf("training accuracy clean %.1f %%, robust %.1f %%", 100*last("train_clean_acc"),
+		100*last("train_pgd_acc"))
+	if last("iteration") > 0 {
+		text = fmt.Sprintf("loss %.3g, %s, inside C %.1f %%", last("loss"), text, 100*last("inside"))
+	}
+	if v := last("implicit"); v > 0 {
+		text += fmt.Sprintf(", |implicit| / |gradient| %.2g", v)
+	}
+	if overfitted(c) >= 0 {
+		text += ", catastrophic overfitting"
+	}
+	env.Say("%s", text)
+}
+
+// overfitted is the row of the curve in which catastrophic overfitting is seen first (Wong, Rice, Kolter, ICLR 2020):
+// accuracy under PGD is below half its best so far, while that under FGSM is above what it was then. It
+// is -1 where there is none.
+func overfitted(c experiments.Curve) int {
+	fgsm, pgd := c.Column("train_fgsm_acc"), c.Column("train_pgd_acc")
+	best := 0
+	for i, v := range pgd {
+		if v < pgd[best]/2 && fgsm[i] > fgsm[best] {
+			return i
+		}
+		if v > pgd[best] {
+			best = i
+		}
+	}
+	return -1
+}

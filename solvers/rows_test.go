@@ -1,0 +1,107 @@
+package solvers_test
+
+import (
+	"testing"
+
+	"bilevel/solvers"
+
+	"github.com/stretchr/testify/require"
+)
+
+// row is an algorithm with settings for tests, one for each row of the list.
+type row struct {
+	small   solvers.Algorithm // short steps, and settings that are not the defaults
+	quick   solvers.Algorithm // comes to the minimum of a problem whose lower Hessian is 1 in 1,000 iterations
+	weights solvers.Algorithm // finds weights of rows with running statistics; nil where it cannot use them
+	commits float64           // how often weights moves running statistics in an iteration
+}
+
+// rowsByName has a row for every algorithm.
+func rowsByName(t *testing.T) map[string]row {
+	byName := map[string]row{
+		"aid-bio": {
+			solvers.AIDBiO{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2},
+			solvers.AIDBiO{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 2},
+			solvers.AIDBiO{Step: 0.2, OuterStep: 0.3, InnerSteps: 3, CGSteps: 2}, 3,
+		},
+		"alset": {
+			solvers.ALSET{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 2},
+			solvers.ALSET{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1},
+			solvers.ALSET{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, InnerSteps: 2}, 2,
+		},
+		"amigo": {
+			solvers.AmIGO{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
+			solvers.AmIGO{Step: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.AmIGO{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"bome": {
+			solvers.BOME{Step: 0.1, ZStep: 0.05, OuterStep: 0.02, InnerSteps: 3, Phi: "value", Schedule: "cosine"},
+			solvers.BOME{Step: 0.2, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5, Schedule: "linear"},
+			solvers.BOME{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 4,
+		},
+		"f2sa": {
+			solvers.F2SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3,
+				Schedule: "sqrt", GrowthExponent: 0.5},
+			solvers.F2SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10, InnerSteps: 5},
+			solvers.F2SA{ZStep: 0.2, OuterStep: 20, InnerSteps: 3}, 4,
+		},
+		"f2sa-adam": {
+			solvers.F2SAAdam{YStep: 0.02, ZStep: 0.01, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3},
+			solvers.F2SAAdam{YStep: 0.02, ZStep: 0.02, OuterStep: 0.02, InnerSteps: 5, Schedule: "linear"},
+			solvers.F2SAAdam{ZStep: 0.02, OuterStep: 0.02, InnerSteps: 3}, 4,
+		},
+		"itd-bio": {
+			solvers.ITDBiO{Step: 0.1, OuterStep: 0.02, InnerSteps: 3, Cold: true, Schedule: "cosine"},
+			solvers.ITDBiO{Step: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.ITDBiO{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"ma-soba": {
+			solvers.MASOBA{Step: 0.1, OuterStep: 0.02, Average: 0.3, Schedule: "cosine"},
+			solvers.MASOBA{Step: 0.2, OuterStep: 0.02},
+			solvers.MASOBA{Step: 0.2, OuterStep: 20}, 1,
+		},
+		"saba": {
+			solvers.SABA{Step: 0.1, OuterStep: 0.02, Start: "full"},
+			solvers.SABA{Step: 0.2, OuterStep: 0.1},
+			solvers.SABA{Step: 0.1, OuterStep: 10}, 1,
+		},
+		"soba": {
+			solvers.SOBA{Step: 0.1, OuterStep: 0.02, Schedule: "cosine"},
+			solvers.SOBA{Step: 0.2, OuterStep: 0.1},
+			solvers.SOBA{Step: 0.2, OuterStep: 20}, 1,
+		},
+		"srba": {
+			solvers.SRBA{Step: 0.1, OuterStep: 0.02, Period: 7},
+			solvers.SRBA{Step: 0.2, OuterStep: 0.1, Period: 7}, nil, 0,
+		},
+		"stocbio": {
+			solvers.StocBiO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 3},
+			solvers.StocBiO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5},
+			solvers.StocBiO{Step: 0.2, OuterStep: 20, InnerSteps: 3, Terms: 3}, 3,
+		},
+		"sustain": {
+			solvers.SUSTAIN{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
+			solvers.SUSTAIN{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
+			solvers.SUSTAIN{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, Exponent: -1}, 1,
+		},
+		"ttsa": {
+			solvers.TTSA{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Delay: 5},
+			solvers.TTSA{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5},
+			solvers.TTSA{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4}, 1,
+		},
+		"v-pbgd": {
+			solvers.VPBGD{YStep: 0.05, ZStep: 0.1, OuterStep: 0.02, Penalty: 5, Begin: 1, Ramp: 40, InnerSteps: 2},
+			solvers.VPBGD{YStep: 0.5, ZStep: 0.5, OuterStep: 0.2, Penalty: 10, InnerSteps: 5},
+			solvers.VPBGD{ZStep: 0.2, OuterStep: 100, InnerSteps: 3}, 4,
+		},
+		"vrbo": {
+			solvers.VRBO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 2, Period: 7},
+			solvers.VRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5, Period: 7}, nil, 0,
+		},
+	}
+	for _, e := range solvers.Algorithms() {
+		require.NotNil(t, byName[e.Name()].small, "%s has no settings in this test", e.Name())
+	}
+	require.Len(t, byName, len(solvers.Algorithms()))
+	return byName
+}

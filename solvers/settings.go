@@ -1,0 +1,91 @@
+package solvers
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Setting is one of an algorithm's settings: its name in configuration files, what it means, and its default.
+type Setting struct {
+	Name, Meaning string
+	// Default is the value of an algorithm whose settings are all left to be chosen; Chosen says that it depends on the
+	// problem, where it is measured, and Default is empty.
+	Default string
+	Chosen  bool
+}
+
+// meanings says what settings mean. A name means the same in every algorithm.
+func meanings() map[string]string {
+	return map[string]string{
+		"average":         "weight of the new direction in the average of directions, above 0 and at most 1",
+		"begin":           "multiplier of the penalty in the first iteration of its ramp",
+		"beta1":           "factor of Adam's average of gradients",
+		"beta2":           "factor of Adam's average of squared gradients",
+		"cg_steps":        "steps of conjugate gradients on the linear system in an iteration",
+		"cold":            "true: the inner solve starts anew in every iteration, false: where the last one ended",
+		"delay":           "iterations before steps begin to fall like a power",
+		"epsilon":         "number in a denominator against 0/0; -1 for none, where that is allowed",
+		"eta":             "how fast the gap of the lower level shall fall",
+		"exponent":        "of the power by which steps fall, of y alone where outer_exponent is that of x",
+		"growth":          "by how much the multiplier grows after the first iteration",
+		"growth_exponent": "of the power by which the growth falls",
+		"inner_steps":     "steps on the lower level in an iteration",
+		"memory":          "of directions: true begins with directions at the start, zero with zero vectors",
+		"momentum":        "weight of the new direction in the memory of directions in the first iteration",
+		"multiplier":      "of the lower objective in the penalty function, in the first iteration",
+		"neumann_step":    "step of the Neumann series, at most 1 over the largest eigenvalue of H",
+		"outer_exponent":  "of the power by which the step of x falls",
+		"outer_step":      "step size of x",
+		"penalty":         "multiplier of the gap of the lower level, at the end of its ramp",
+		"period":          "iterations between two passes over all rows; 0: so many as draw half as many rows",
+		"phi":             "what the gap shall fall by: grad_norm, a part of its squared gradient, or value, of itself",
+		"ramp":            "iterations in which the penalty grows; 0: none",
+		"schedule":        "factor on step sizes by iteration, by name",
+		"start":           "of tables: zero, or full, which makes a pass over all minibatches",
+		"step":            "step size of y",
+		"terms":           "length of the Neumann series",
+		"v_step":          "step size of v",
+		"v_steps":         "steps on the linear system in an iteration",
+		"variant":         "paper, or benchmark: what a public implementation does",
+		"y_exponent":      "of the power by which the step of y falls",
+		"y_step":          "step size of y",
+		"z_exponent":      "of the power by which the step of z falls",
+		"z_step":          "step size of z, which follows the lower level's minimizer",
+	}
+}
+
+// Settings lists an algorithm's settings, with the values that it takes where all are left to be chosen.
+func (e Entry) Settings() ([]Setting, error) {
+	var filled [2]reflect.Value
+	for i, s := range []Scale{{2, 3, 5}, {7, 11, 13}} { // what comes out differently depends on the problem
+		a, err := e.Zero.Defaults(func() (Scale, error) { return s, nil })
+		if err != nil {
+			return nil, err
+		}
+		filled[i] = reflect.ValueOf(a)
+	}
+	var out []Setting
+	known := meanings()
+	for _, name := range Fields(e.Zero) {
+		s := Setting{Name: name, Meaning: known[name]}
+		one, two := settingOf(filled[0], name), settingOf(filled[1], name)
+		if s.Chosen = one != two; !s.Chosen {
+			s.Default = fmt.Sprint(one)
+		}
+		if name == "schedule" && s.Default == "" {
+			s.Default = "constant"
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// settingOf is the value of the field whose name in configuration files is given.
+func settingOf(v reflect.Value, name string) any {
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Tag.Get("json") == name {
+			return v.FieldByIndex(f.Index).Interface()
+		}
+	}
+	return nil
+}
