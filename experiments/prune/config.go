@@ -155,8 +155,8 @@ func (c Config) settled() (Config, method, error) {
 		return c, m, fmt.Errorf("scope is %q: wants %s or %s", c.Scope, prune.Global, prune.Layer)
 	}
 	if c.From != "" && (c.Method == "snip" || c.Method == "imp" && c.Rewind != prune.None) {
-		return c, m, fmt.Errorf("from: %s begins with the start values of a network that is not trained yet; leave from "+
-			"out, or take imp with rewind none", c.Method)
+		return c, m, fmt.Errorf("from: %s begins with the start values of a network that is not trained yet; leave "+
+			"from out, or take imp with rewind none", c.Method)
 	}
 	if _, err := c.rounds().Plan(1, 1); err != nil {
 		return c, m, err

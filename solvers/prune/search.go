@@ -13,8 +13,8 @@ import (
 type Search interface {
 	Name() string
 	// Spec is a run of n iterations that begins with the weights which the problem's lower level starts with, and keeps
-	// k elements. b is what Task.Bind gives. The state has the mask as "x" and the weights as "y". Its error is a setting
-	// that can never work, and names the field.
+	// k elements. b is what Task.Bind gives. The state has the mask as "x" and the weights as "y". Its error is a
+	// setting that can never work, and names the field.
 	Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) (engine.Spec, error)
 }
 

@@ -36,8 +36,8 @@ type Task struct {
 func (t Task) Bind(ex *tensor.Executor, theta, mask []float64) (*problem.Bound, error) {
 	layout := t.Structure.Params
 	if q := layout.Size(); len(theta) != q || len(mask) != q {
-		return nil, fmt.Errorf("%s: %d weights and a mask of %d elements for a network of %d parameters: wants those of "+
-			"the same network", t.Name, len(theta), len(mask), q)
+		return nil, fmt.Errorf("%s: %d weights and a mask of %d elements for a network of %d parameters: wants those "+
+			"of the same network", t.Name, len(theta), len(mask), q)
 	}
 	level := func(l Level, start []float64) problem.Level {
 		return problem.Level{
