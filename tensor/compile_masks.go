@@ -3,8 +3,8 @@ package tensor
 import "bilevel/internal/expr"
 
 // A masked network computes with z = m ⊙ w, where m and w are variables, or what variables become. Stored, z would be
-// one more array of the size of all weights, written and read again in every step. A product can multiply m and w itself
-// while it reads its operand, in whatever order the operand is read (device.GemmAttr.MaskA, MaskB):
+// one more array of the size of all weights, written and read again in every step. A product can multiply m and w
+// itself while it reads its operand, in whatever order the operand is read (device.GemmAttr.MaskA, MaskB):
 //
 //	forward   x·(m ⊙ w)ᵀ,   backward   δ·(m ⊙ w)
 //
