@@ -65,7 +65,8 @@ func Check(ctx context.Context, ex *tensor.Executor, seed uint64) (*Checked, err
 		}
 		c := prune.Comparison{
 			Task: prune.Task{
-				Name: "check", Structure: s, State: state, Lower: randomLevel(m, seed, 1), Upper: randomLevel(m, seed, 2),
+				Name: "check", Structure: s, State: state, Lower: randomLevel(m, seed, 1),
+				Upper: randomLevel(m, seed, 2),
 			},
 			Gamma: checkedGammas, Steps: 1, Rate: 0.1,
 		}
