@@ -5,6 +5,7 @@ package prune
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -76,6 +77,7 @@ func Defaults(set *data.Dataset) Config {
 type method struct {
 	name, about string
 	defaults    Config // of the numbers that depend on the method
+	searches    bool   // by an iteration on scores
 	steps       func(*task) []step
 }
 
@@ -94,13 +96,13 @@ func (c Config) with(pruneStep, scoreStep, inverseGamma, pruneDecay float64) Con
 // methods lists them.
 func methods() []method {
 	list := []method{
-		{"dense", "no pruning", oneShot, (*task).denseSteps},
-		{"random", "a random mask", oneShot, (*task).randomSteps},
-		{"omp", "one-shot magnitude pruning", oneShot, (*task).magnitudeSteps},
-		{"imp", "iterative magnitude pruning with rewinding", searching, (*task).roundSteps},
-		{"snip", "sensitivity at the start values, before any training", oneShot, (*task).snipSteps},
-		{"hydra", "learned scores of frozen weights", searching.with(0.05, 0.1, 0, 0), (*task).searchSteps},
-		{"gradual", "gradual magnitude pruning by the cubic schedule", searching, (*task).searchSteps},
+		{"dense", "no pruning", oneShot, false, (*task).denseSteps},
+		{"random", "a random mask", oneShot, false, (*task).randomSteps},
+		{"omp", "one-shot magnitude pruning", oneShot, false, (*task).magnitudeSteps},
+		{"imp", "iterative magnitude pruning with rewinding", searching, false, (*task).roundSteps},
+		{"snip", "sensitivity at the start values, before any training", oneShot, false, (*task).snipSteps},
+		{"hydra", "learned scores of frozen weights", searching.with(0.05, 0.1, 0, 0), true, (*task).searchSteps},
+		{"gradual", "gradual magnitude pruning by the cubic schedule", searching, true, (*task).searchSteps},
 	}
 	own := map[string]Config{
 		prune.RowBiP:        searching.with(0.1, 2, 1000, 1e-3),
@@ -110,7 +112,7 @@ func methods() []method {
 		prune.RowExact:      searching.with(0.1, 2, 1000, 1e-3),
 	}
 	for _, row := range prune.Rows() {
-		list = append(list, method{row.Name, row.About, own[row.Name], (*task).searchSteps})
+		list = append(list, method{row.Name, row.About, own[row.Name], true, (*task).searchSteps})
 	}
 	return list
 }
@@ -153,6 +155,31 @@ func (c Config) settled() (Config, method, error) {
 	}
 	if c.Scope != prune.Global && c.Scope != prune.Layer {
 		return c, m, fmt.Errorf("scope is %q: wants %s or %s", c.Scope, prune.Global, prune.Layer)
+	}
+	if m.searches {
+		if err := c.search().Check(); err != nil {
+			return c, m, err
+		}
+		if c.Units && c.Method == prune.RowOfficial {
+			return c, m, fmt.Errorf("units: the scores of %s are the weights: it prunes single weights", c.Method)
+		}
+	}
+	for name, step := range map[string]float64{"pretrain_step": c.PretrainStep, "prune_step": c.PruneStep,
+		"finetune_step": c.FinetuneStep} {
+		if !(step > 0) || math.IsInf(step, 0) {
+			return c, m, fmt.Errorf("%s is %g: wants a positive, finite number", name, step)
+		}
+	}
+	for name, decay := range map[string]float64{"weight_decay": c.WeightDecay, "prune_decay": c.PruneDecay} {
+		if !(decay >= 0) || math.IsInf(decay, 0) {
+			return c, m, fmt.Errorf("%s is %g: wants a finite number from 0 on", name, decay)
+		}
+	}
+	if !(c.Momentum >= 0 && c.Momentum < 1) {
+		return c, m, fmt.Errorf("momentum is %g: wants a number from 0 to below 1", c.Momentum)
+	}
+	if err := c.Schedule.Check(); err != nil {
+		return c, m, err
 	}
 	if c.From != "" && (c.Method == "snip" || c.Method == "imp" && c.Rewind != prune.None) {
 		return c, m, fmt.Errorf("from: %s begins with the start values of a network that is not trained yet; leave "+

@@ -204,6 +204,13 @@ func TestRefusals(t *testing.T) {
 		"prune_epochs is -1":   func(c *Config) { c.PruneEpochs = -1 },
 		"part is 3":            func(c *Config) { c.Part = 3 },
 		`rewind is "back"`:     func(c *Config) { c.Rewind = "back" },
+		"momentum is 1":        func(c *Config) { c.Momentum = 1 },
+		"pretrain_step is -1":  func(c *Config) { c.PretrainStep = -1 },
+		"weight_decay is NaN":  func(c *Config) { c.WeightDecay = math.NaN() },
+		"lower_steps is 99":    func(c *Config) { c.LowerSteps = 99 },
+		"one rate for both":    func(c *Config) { c.Method, c.ScoreStep = prune.RowOfficial, 3 },
+		"it prunes single":     func(c *Config) { c.Method, c.Units = prune.RowOfficial, true },
+		`schedule "slow"`:      func(c *Config) { c.Schedule = "slow" },
 		`unknown model "cnn"`:  func(c *Config) { c.Model = "cnn" },
 	} {
 		c, _ := small(t, prune.RowBiP)

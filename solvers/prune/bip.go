@@ -81,7 +81,7 @@ func (m BiP) Name() string {
 }
 
 func (m BiP) Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) (spec engine.Spec, err error) {
-	if err := m.check(); err != nil {
+	if err := m.Check(); err != nil {
 		return spec, err
 	}
 	if m.LowerSteps == 0 {
@@ -108,8 +108,8 @@ func (m BiP) Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) 
 	return spec, nil
 }
 
-// check refuses settings that can never work.
-func (m BiP) check() error {
+// Check refuses settings that can never work.
+func (m BiP) Check() error {
 	name := m.Name()
 	if specs[name] == nil {
 		var names []string

@@ -27,12 +27,19 @@ type Gradual struct {
 
 func (Gradual) Name() string { return "gradual" }
 
-func (m Gradual) Spec(_ context.Context, t Task, b *problem.Bound, k Kept, n int) (spec engine.Spec, err error) {
-	m.Every, m.Until = cmp.Or(m.Every, max(1, n/100)), cmp.Or(m.Until, 1)
-	if m.Method == nil || m.Every < 1 || !(m.Until > 0 && m.Until <= 1) {
-		return spec, fmt.Errorf("gradual: every %d iterations until %g of the run: wants a method that trains, at "+
-			"least 1, and a part above 0 and at most 1", m.Every, m.Until)
+func (m Gradual) Check() error {
+	if m.Method == nil || m.Every < 0 || !(m.Until >= 0 && m.Until <= 1) {
+		return fmt.Errorf("gradual: every %d iterations until %g of the run: wants a method that trains, and numbers "+
+			"from 0 on, the part at most 1", m.Every, m.Until)
 	}
+	return nil
+}
+
+func (m Gradual) Spec(_ context.Context, t Task, b *problem.Bound, k Kept, n int) (spec engine.Spec, err error) {
+	if err := m.Check(); err != nil {
+		return spec, err
+	}
+	m.Every, m.Until = cmp.Or(m.Every, max(1, n/100)), cmp.Or(m.Until, 1)
 	if t.Structure.Count() > 1<<24 {
 		return spec, fmt.Errorf("gradual: %d elements: wants at most 2^24, which float32 counts exactly",
 			t.Structure.Count())

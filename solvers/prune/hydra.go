@@ -26,9 +26,12 @@ type HYDRA struct {
 
 func (HYDRA) Name() string { return "hydra" }
 
+func (m HYDRA) Check() error {
+	return joined(positive("hydra", "step", m.Step), fraction("hydra", "momentum", m.Momentum), m.Schedule.Check())
+}
+
 func (m HYDRA) Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) (spec engine.Spec, err error) {
-	err = joined(positive("hydra", "step", m.Step), fraction("hydra", "momentum", m.Momentum), m.Schedule.Check())
-	if err != nil {
+	if err := m.Check(); err != nil {
 		return spec, err
 	}
 	scores, err := m.start(ctx, t, b)

@@ -12,9 +12,11 @@ import (
 // Search is a method that finds a mask by an iteration: HYDRA, Gradual, BiP.
 type Search interface {
 	Name() string
+	// Check refuses settings that can never work; its error names the field.
+	Check() error
 	// Spec is a run of n iterations that begins with the weights which the problem's lower level starts with, and keeps
-	// k elements. b is what Task.Bind gives. The state has the mask as "x" and the weights as "y". Its error is a
-	// setting that can never work, and names the field.
+	// k elements. b is what Task.Bind gives. The state has the mask as "x" and the weights as "y". Its error is that
+	// of Check, or what does not fit the task.
 	Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) (engine.Spec, error)
 }
 
