@@ -20,8 +20,9 @@ func (a *app) robustAttack() *application {
 	f := &experimentFlags{}
 	var c robust.EvalConfig
 	cmd := &cobra.Command{
-		Use:   "attack",
-		Short: "Attack a trained classifier and score what it keeps",
+		Use:     "attack",
+		Aliases: []string{"eval"},
+		Short:   "Attack a trained classifier and score what it keeps",
 		Long: `attack looks for adversarial examples: images in a ball around each of the first test rows that a network
 puts into another class. The network may have been trained elsewhere: PyTorch's names, in a .safetensors or .npz file.
 It prints clean and robust accuracy with their standard errors, and writes tables by attack, radius and class, the

@@ -38,7 +38,7 @@ var apgdLosses = []struct {
 	targeted bool
 }{
 	{"ce", "apgd-ce", crossEntropy, 2, false},
-	{"dlr", "apgd-dlr", dlr, 3, false},
+	{"dlr", "apgd-dlr", dlr, 4, false},
 	{"dlr-targeted", "apgd-t", targetedDLR, 4, true},
 }
 

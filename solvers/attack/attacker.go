@@ -260,6 +260,31 @@ func (a *Attacker) program(s *state, name string, rows int, begin bool, step fun
 	})
 }
 
+// stateOf is the state of attacks that share their programs, and the name that those begin with.
+func (a *Attacker) stateOf(p *plan) (s *state, id string) {
+	id = fmt.Sprintf("%s %s", p.programs, a.norm)
+	if a.states[id] == nil {
+		a.states[id] = &state{types: map[string]tensor.Type{}, shape: map[string][]int{}}
+	}
+	return a.states[id], id
+}
+
+// compile makes the programs of an attack for a batch of so many rows ahead of time, so that what does not fit into the
+// memory, or has no derivative, is an error before attacks begin.
+func (a *Attacker) compile(p *plan, rows int) error {
+	s, id := a.stateOf(p)
+	_, err := a.program(s, id+" begin", rows, true, p.begin)
+	for _, ph := range p.phases {
+		if err == nil {
+			_, err = a.program(s, id+" "+ph.name, rows, false, ph.step)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
 // compaction moves the state of a batch to a smaller one: row i of it is row index[i] of the larger.
 func (a *Attacker) compaction(s *state, name string, from, to int) (*tensor.Function, error) {
 	index := a.variable("index", tensor.Int, to).Node()

@@ -78,7 +78,7 @@ func TestBadInput(t *testing.T) {
 		{oblong, fine, s, []attack.Attack{attack.Square{}}, "8 x 7 pixels in 1 channels are not the 64 inputs"},
 		{classes(3), fine, zeros, []attack.Attack{attack.APGD{Loss: "dlr-targeted", Restarts: 1}},
 			"apgd-t: the loss dlr-targeted needs logits of at least 4 classes, and the model has 3"},
-		{classes(2), fine, zeros, []attack.Attack{attack.APGD{Loss: "dlr", Restarts: 1}}, "at least 3 classes"},
+		{classes(3), fine, zeros, []attack.Attack{attack.APGD{Loss: "dlr", Restarts: 1}}, "at least 4 classes"},
 		{softmax, fine, s, nil, "the model's outputs are probabilities for every image"},
 		{broken, fine, s, nil, "the model's outputs for image 0 are not finite"},
 		{wide, fine, s, nil, "wants logits of shape [5 11]"},

@@ -57,8 +57,8 @@ func euclidean(v []float64) float64 {
 	return math.Sqrt(sum)
 }
 
-// plainAPGD is Croce and Hein's algorithm 1 for one image, written out in loops. It counts the checkpoints that halve the
-// step, and those that do so for the second of the two reasons alone.
+// plainAPGD is Croce and Hein's algorithm 1 for one image, written out in loops. It counts the checkpoints that halve
+// the step, and those that do so for the second of the two reasons alone.
 func plainAPGD(w wavy, b attack.Ball, x0, start []float64, y int32, steps int) (
 	adv []float64, found bool, halved, stuck int) {
 	d := len(x0)

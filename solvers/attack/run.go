@@ -73,7 +73,15 @@ func (a *Attacker) prepare(ctx context.Context, ball Ball, s Samples, attacks []
 	if err := a.eps.Write([]float64{ball.inner(a.ex.Info().SumError(a.Inputs), a.Inputs)}); err != nil {
 		return nil, nil, err
 	}
-	return r, plans, a.clean(ctx, r, s)
+	if err := a.clean(ctx, r, s); err != nil {
+		return nil, nil, err
+	}
+	for _, p := range plans {
+		if err := a.compile(p, a.pad(min(n, a.sizes[len(a.sizes)-1]))); err != nil {
+			return nil, nil, err
+		}
+	}
+	return r, plans, nil
 }
 
 // groupRun is a group of images at work.
@@ -127,8 +135,8 @@ func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
 	return nil
 }
 
-// drawKey is the key that the numbers of a run are drawn with. It depends on the attack by name, so that an attack draws
-// the same in any ensemble.
+// drawKey is the key that the numbers of a run are drawn with. It depends on the attack by name, so that an attack
+// draws the same in any ensemble.
 func drawKey(seed uint64, run, group int, name string) [4]uint32 {
 	return philox.Block(seed, uint32(run), philox.StreamAttack, uint64(group)<<32|uint64(hash(name)))
 }
@@ -155,11 +163,7 @@ type batchRun struct {
 }
 
 func (b *batchRun) do(ctx context.Context) error {
-	b.id = fmt.Sprintf("%s %s", b.programs, b.norm)
-	if b.state = b.states[b.id]; b.state == nil {
-		b.state = &state{types: map[string]tensor.Type{}, shape: map[string][]int{}}
-		b.states[b.id] = b.state
-	}
+	b.state, b.id = b.stateOf(b.plan)
 	b.rows, b.seen = b.pad(len(b.slots)), make([]bool, len(b.slots))
 	if err := errors.Join(b.writeSlots(), b.tick.WriteInts([]int32{0})); err != nil {
 		return err
