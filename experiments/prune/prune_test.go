@@ -222,10 +222,20 @@ func TestRefusals(t *testing.T) {
 	c.Keep = 1e-6
 	_, err := run(t, c, set)
 	require.ErrorContains(t, err, "nothing would be left of 1580 elements")
-	c.Keep, c.Strict = 0.002, true // three weights for three layers
-	if _, err = run(t, c, set); err != nil {
-		require.ErrorContains(t, err, "would lose all their elements")
+	c.Keep, c.Strict = 0.0025, true // four weights for three layers
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "would lose all their elements")
+	for _, method := range []string{"omp", prune.RowNoImplicit} {
+		c.Method, c.Strict = method, false
+		r, err := run(t, c, set)
+		require.NoError(t, err)
+		require.NotEmpty(t, r.Warnings)
+		require.Contains(t, r.Warnings[0], "would have lost all its elements; it keeps one")
+		for _, row := range r.Tables[0].Rows {
+			require.NotEqual(t, "0", row[1], "%s: layer %s", method, row[0])
+		}
 	}
+	c.Method = "omp"
 	c.Val = 5000
 	_, err = run(t, c, set)
 	require.ErrorContains(t, err, "nothing is left to train on")

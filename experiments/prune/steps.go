@@ -53,7 +53,7 @@ func picking(k prune.Kept, of func(ctx context.Context, t *task) ([]float64, err
 			t.marks, t.mask, err = t.prune.Structure.Pick(t.ex, scores, k)
 		}
 		if err == nil {
-			err = t.fill(scores)
+			err = t.fill(ctx, scores)
 		}
 		t.seconds += time.Since(begin).Seconds()
 		t.maskSeconds += time.Since(begin).Seconds()
@@ -61,9 +61,18 @@ func picking(k prune.Kept, of func(ctx context.Context, t *task) ([]float64, err
 	}}
 }
 
-// fill gives layers that lost everything an element back, or refuses them.
-func (t *task) fill(scores []float64) (err error) {
-	layers := t.prune.Structure.Fill(t.marks, scores)
+// fill gives layers that lost everything their element with the largest weight back, or refuses them.
+func (t *task) fill(ctx context.Context, scores []float64) (err error) {
+	weights, err := prune.Magnitude(ctx, t.ex, t.prune.Structure, t.theta) // scores of masked weights may all be 0
+	if err != nil {
+		return err
+	}
+	for i, m := range t.marks {
+		if m != 0 {
+			weights[i] = scores[i]
+		}
+	}
+	layers := t.prune.Structure.Fill(t.marks, weights)
 	if len(layers) == 0 {
 		return nil
 	}
@@ -144,7 +153,7 @@ func (t *task) searchSteps() []step {
 		if err != nil {
 			return err
 		}
-		return t.fill(scores)
+		return t.fill(ctx, scores)
 	}}
 	return []step{t.pretraining(), noting(), search, after, t.finetuning()}
 }
