@@ -72,7 +72,7 @@ type fusion struct {
 	graph      contraction
 	stored     map[*Node]bool // nodes whose value goes to memory
 	used       map[*Node]bool // nodes that are computed at all, stored or not
-	masked     map[*Node]bool // products m ⊙ w that a MatMul forms while it reads its right operand
+	masked     map[*Node]bool // products m ⊙ w that every MatMul forms while it reads them
 	recomputed map[*Node]bool // nodes that every reader computes for itself (rematerialize)
 	kept       map[*Node]bool // single numbers that are stored, see numbers
 }
@@ -142,7 +142,7 @@ func (f *fusion) vertices() {
 func (f *fusion) reads(list []edge, n *Node, elementwise bool) []edge {
 	s := storageOf(n)
 	elementwise = elementwise && n == s && n.op == opElem
-	if f.recomputed[s] {
+	if f.recomputed[s] || f.masked[s] {
 		for _, i := range s.in {
 			list = f.reads(list, i, elementwise)
 		}
@@ -160,28 +160,6 @@ func (f *fusion) group(n *Node) *group {
 		return v.find().group
 	}
 	return nil
-}
-
-// masks finds right factors m ⊙ w of which m and w are variables whose rows lie in memory as rows, and which nothing
-// else reads. A product copies its right factor into an order of its own; it can multiply m and w while it does so.
-// Where w is read transposed too, it is better to compute m ⊙ w once, for both.
-func (f *fusion) masks() {
-	for _, n := range f.order {
-		if n.op != opMatMul {
-			continue
-		}
-		p := n.in[1]
-		if p.op != opElem || p.fn != expr.Mul || f.roots[p] || len(f.users[p]) != 1 || n.in[0] == p {
-			continue
-		}
-		along := func(in *Node) bool {
-			r := refTo(in)
-			return storageOf(in).op == opVar && r.strides[len(r.strides)-1] == 1
-		}
-		if along(p.in[0]) && along(p.in[1]) {
-			f.masked[p] = true
-		}
-	}
 }
 
 // join makes one group of two over the same space, unless they would wait for each other.
@@ -247,7 +225,7 @@ func (f *fusion) demand() {
 		s := storageOf(n)
 		switch {
 		case len(s.in) == 0 && s.op != opElem: // leaves are in memory already
-		case f.masked[s]: // its factors are leaves
+		case f.masked[s]: // its factors are in memory
 		case f.recomputed[s]:
 			for _, i := range s.in {
 				read(i, user)

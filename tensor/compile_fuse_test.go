@@ -49,15 +49,20 @@ func TestMasks(t *testing.T) {
 		n    *Node
 		want string
 	}{
-		"a product":            {y, "Gemm"},
-		"with an epilogue":     {y.Add(b.Node()).Relu(), "Gemm"},
-		"the left operand":     {mw.MatMul(x.Node().Slice(0, 0, 3)), "Map Gemm"},
-		"transposed":           {x.Node().Slice(1, 0, 3).MatMul(mw.T()), "Map Gemm"},
-		"a factor transposed":  {x.Node().Slice(1, 0, 3).MatMul(m.Node().T().Mul(w.Node().T())), "Map Gemm"},
-		"a factor computed":    {x.Node().MatMul(m.Node().Mul(w.Node().Exp())), "Map Gemm"},
-		"a mask of one row":    {x.Node().MatMul(b.Node().Expand(4, 3).Mul(w.Node())), "Gemm"},
-		"its gradient":         {Grad(y.Square().Sum(), m.Node())[0], "Gemm Gemm"},
-		"read by another, too": {y.Add(x.Node().Exp().MatMul(mw)), "Map Map Gemm Gemm"},
+		"a product":           {y, "Gemm"},
+		"with an epilogue":    {y.Add(b.Node()).Relu(), "Gemm"},
+		"the left operand":    {mw.MatMul(x.Node().Slice(0, 0, 3)), "Gemm"},
+		"both operands":       {mw.T().MatMul(mw), "Gemm"},
+		"transposed":          {x.Node().Slice(1, 0, 3).MatMul(mw.T()), "Gemm"},
+		"a factor transposed": {x.Node().Slice(1, 0, 3).MatMul(m.Node().T().Mul(w.Node().T())), "Gemm"},
+		"a part":              {x.Node().MatMul(mw.Slice(1, 1, 3)), "Gemm"},
+		"both ways":           {y.MatMul(mw.T()), "Gemm Gemm"},
+		"a factor computed":   {x.Node().MatMul(m.Node().Mul(w.Node().Exp())), "Map Gemm"},
+		"a mask of one row":   {x.Node().MatMul(b.Node().Expand(4, 3).Mul(w.Node())), "Gemm"},
+		"its gradient":        {Grad(y.Square().Sum(), m.Node())[0], "Gemm Gemm"},
+		"read twice":          {y.Add(x.Node().Exp().MatMul(mw)), "Map Gemm Gemm"},
+		"read by another, too": {y.Sum().Add(mw.Exp().Sum(0).Reshape(3, 1).MatMul(mw.Slice(0, 0, 1)).Sum()),
+			"Reduce Gemm Reduce Gemm Reduce Map"},
 	} {
 		require.Equal(t, c.want, program(t, ex, c.n), name)
 		require.InDeltaSlice(t, interpreted(t, c.n, x, w, m, b), values(t, ex, c.n)[0], 1e-12, name)

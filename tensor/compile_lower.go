@@ -35,6 +35,10 @@ func lower(f *fusion, roots []*Node) []step {
 func (l *lowering) need(n *Node) {
 	n = storageOf(n)
 	v := l.vertex[n]
+	if l.masked[n] {
+		l.need(n.in[0])
+		l.need(n.in[1])
+	}
 	if v == nil { // a leaf, or what its readers compute
 		return
 	}
@@ -130,13 +134,21 @@ func takesEpilogue(n *Node) bool {
 	return ok && device.Ops[p.op].TakesEpilogue
 }
 
-// factors are what a MatMul reads: A and B, or A, w and m where B is m ⊙ w.
+// factors are what a MatMul reads: A and B, and where one of them is m ⊙ w that the product computes, w in its place
+// and m after them.
 func factors(l *lowering, n *Node) (device.EpilogueAttr, []ref) {
-	A, B := n.in[0], n.in[1]
-	if l.masked[B] {
-		return device.GemmAttr{MaskB: true}, []ref{refTo(A).as3D(), refTo(B.in[1]).as3D(), refTo(B.in[0]).as3D()}
+	var attr device.GemmAttr
+	var in, masks []ref
+	for i, to := range []*bool{&attr.MaskA, &attr.MaskB} {
+		factor := n.in[i]
+		if l.masked[factor] {
+			*to = true
+			masks = append(masks, refTo(factor.in[0]).as3D())
+			factor = factor.in[1]
+		}
+		in = append(in, refTo(factor).as3D())
 	}
-	return device.GemmAttr{}, []ref{refTo(A).as3D(), refTo(B).as3D()}
+	return attr, append(in, masks...)
 }
 
 // part is a window of n that starts at index `at` of an axis.

@@ -33,6 +33,7 @@
 //	fold           constants, and what changes nothing
 //	cse            equal nodes become one
 //	sparse         a dense update by a sparse gradient becomes a sparse update
+//	masks          views of m ⊙ w become products of views, which matrix products compute (with fuse)
 //	layout         copies where strides cannot say what is asked
 //	fuse           groups of elementwise operations and reductions (with rematerialize, contract and neighbours)
 //	lower          instructions (with express, which writes a group as one expression)

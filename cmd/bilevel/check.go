@@ -52,6 +52,7 @@ on --device. The exit status is 1 if an error is larger than a figure that claim
 			})
 		},
 	}
+	cmd.AddCommand(a.checkPrune())
 	f.registerDevice(cmd)
 	device := cmd.Flags().Lookup("device")
 	device.DefValue, f.device = "ref", "ref"

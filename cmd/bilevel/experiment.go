@@ -86,7 +86,7 @@ type application struct {
 
 // applications lists what runs experiments: each is a command, and can be a row of a table.
 func (a *app) applications() []func() *application {
-	return []func() *application{a.clean, a.train, a.robustTrain, a.robustAttack}
+	return []func() *application{a.clean, a.train, a.robustTrain, a.robustAttack, a.pruneRun}
 }
 
 // groupAnnotation keeps the name of the command that an application's command stands below, which it also has where it

@@ -112,13 +112,14 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	groups := map[string]*cobra.Command{"": root, robustGroup: robustCommand()}
+	groups := map[string]*cobra.Command{"": root, robustGroup: robustCommand(), pruneGroup: a.pruneCommand()}
 	for _, application := range a.applications() {
 		c := application().Command
 		groups[c.Annotations[groupAnnotation]].AddCommand(c)
 	}
 	groupOf(groups[robustGroup])
-	groupOf(root, groups[robustGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(),
+	groupOf(groups[pruneGroup])
+	groupOf(root, groups[robustGroup], groups[pruneGroup], a.table(), a.predict(), a.check(), a.algorithms(), a.data(), a.benchmarks(),
 		a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())

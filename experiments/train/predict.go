@@ -11,6 +11,7 @@ import (
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/internal/safetensors"
+	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -42,40 +43,58 @@ func Open(path string) (*Trained, error) {
 	return m, nil
 }
 
+// Network is the model of a file with its numbers.
+type Network struct {
+	Name          string // as Architecture knows it
+	BatchNorm     bool
+	Model         models.Model
+	Params, State params.Values
+	Scaler        *data.Scaler
+	Classes       int
+}
+
+// Network reads the model.
+func (t *Trained) Network() (n Network, err error) {
+	f, path := t.file, t.path
+	name, ok := f.Metadata[modelKey]
+	n.Name, n.BatchNorm = name, f.Metadata[batchNormKey] == "true"
+	n.Scaler = &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
+	if !ok || len(n.Scaler.Mean) == 0 || len(n.Scaler.Mean) != len(n.Scaler.Deviation) {
+		return n, fmt.Errorf(
+			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
+		)
+	}
+	if n.Classes, err = strconv.Atoi(f.Metadata[classesKey]); err != nil {
+		return n, fmt.Errorf("%s does not say how many classes it has", path)
+	}
+	if t.names != nil && len(t.names) != n.Classes {
+		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.Classes)
+	}
+	n.Model, err = Architecture(name, n.BatchNorm, "", len(n.Scaler.Mean), n.Classes)
+	if err != nil {
+		return n, fmt.Errorf("%s: %w", path, err)
+	}
+	n.Params, n.State, err = fit(f, path, n.Model)
+	return n, err
+}
+
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
 // data gave their classes.
 func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Set) (
 	table experiments.Table, err error) {
-	f, path := t.file, t.path
-	name, ok := f.Metadata[modelKey]
-	scaler := &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
-	if !ok || len(scaler.Mean) == 0 || len(scaler.Mean) != len(scaler.Deviation) {
-		return table, fmt.Errorf(
-			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
-		)
-	}
-	if set.Dim != len(scaler.Mean) {
-		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, path, len(scaler.Mean))
-	}
-	classes, err := strconv.Atoi(f.Metadata[classesKey])
-	if err != nil {
-		return table, fmt.Errorf("%s does not say how many classes it has", path)
-	}
-	if t.names != nil && len(t.names) != classes {
-		return table, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), classes)
-	}
-	m, err := Architecture(name, f.Metadata[batchNormKey] == "true", "", set.Dim, classes)
-	if err != nil {
-		return table, fmt.Errorf("%s: %w", path, err)
-	}
-	p, state, err := fit(f, path, m)
+	n, err := t.Network()
 	if err != nil {
 		return table, err
 	}
+	if set.Dim != len(n.Scaler.Mean) {
+		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path,
+			len(n.Scaler.Mean))
+	}
+	m, p, state := n.Model, n.Params, n.State
 	sc := ex.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
 	scaled := make([]float32, len(set.Features))
-	if err := scaler.Apply(scaled, set.Features); err != nil {
+	if err := n.Scaler.Apply(scaled, set.Features); err != nil {
 		return table, err
 	}
 	y := sc.Variable("y", tensor.Real, p.Size())

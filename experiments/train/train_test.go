@@ -1,10 +1,12 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -161,4 +163,34 @@ func TestRefuses(t *testing.T) {
 	require.Error(t, err)
 	require.Regexp(t, "seed 1: .*(smaller step|smaller --step)", err.Error())
 	require.NoError(t, dev.Close())
+}
+
+// An ONNX file has the layers of the network: the operators in order, and all its arrays.
+func TestONNX(t *testing.T) {
+	for model, want := range map[string]string{
+		"mlp:8-6": "Sub Div Gemm BatchNormalization Relu Gemm BatchNormalization Relu Gemm", "softmax": "Sub Div Gemm",
+		"mlp:7": "Sub Div Gemm Relu Gemm",
+	} {
+		c := small()
+		c.Model, c.BatchNorm = model, strings.Contains(want, "BatchNorm")
+		r := run(t, c, cpudevice.New(1), 1)
+		dir := t.TempDir()
+		page := experiments.Page{Title: "x"}
+		require.NoError(t, experiments.WriteResults(dir, page, Experiment{}.Report(), []*experiments.Record{r}, 1))
+		trained, err := Open(filepath.Join(dir, "model.safetensors"))
+		require.NoError(t, err)
+		var file bytes.Buffer
+		require.NoError(t, trained.WriteONNX(&file))
+		at := 0
+		for _, op := range strings.Fields(want) { // their names lie in the file in the order of the nodes
+			i := bytes.Index(file.Bytes()[at:], []byte("\x22"+string(rune(len(op)))+op)) // field 4, a text
+			require.GreaterOrEqual(t, i, 0, "%s: %s", model, op)
+			at += i + 1
+		}
+		for _, a := range r.Models[0].Arrays.Layout {
+			if !strings.Contains(a.Name, "tracked") {
+				require.Contains(t, file.String(), a.Name)
+			}
+		}
+	}
 }

@@ -52,6 +52,9 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 			err = errors.Join(fmt.Errorf("%s: %w", spec.Name, err), e.scope.Close())
 		}
 	}()
+	if spec.Close != nil {
+		e.scope.Own(spec.Close)
+	}
 	state := spec.State
 	if b.State.Size() > 0 {
 		state = append(state[:len(state):len(state)], Array{Name: StateName, Values: b.State.Flat})
@@ -88,6 +91,9 @@ func New(b *problem.Bound, spec Spec) (_ *Engine, err error) {
 // Problem is what the engine works on, Executor what it works with.
 func (e *Engine) Problem() *problem.Bound    { return e.b }
 func (e *Engine) Executor() *tensor.Executor { return e.b.Executor }
+
+// Seed is that of minibatches and of numbers drawn on the device.
+func (e *Engine) Seed() uint64 { return e.spec.Seed }
 
 // Names lists the state's entries in order.
 func (e *Engine) Names() []string { return e.names }

@@ -41,6 +41,16 @@ func (s *State) Set(name string, n *tensor.Node) {
 	s.next[name] = n
 }
 
+// Next is what an entry becomes as far as it is known: what was set, else the entry as it was before. It is for what
+// stands around the Build of another, such as a step that holds some elements of every vector where they are.
+func (s *State) Next(name string) *tensor.Node {
+	before := s.Get(name)
+	if n := s.next[name]; n != nil {
+		return n
+	}
+	return before
+}
+
 // Iteration is what an algorithm sees while a phase is built.
 type Iteration struct {
 	*problem.Oracle

@@ -25,6 +25,8 @@ type Spec struct {
 	// tolerances the host decides read the state there and write what they decide into it, Engine.Variable(name).Write,
 	// so that it is in every snapshot. It must not depend on anything else that changes during a run.
 	Between func(e *Engine, k int) error
+	// Close, where set, frees what Between made; Engine.Close calls it.
+	Close func() error
 }
 
 // Array is one named vector of the state with its start values.

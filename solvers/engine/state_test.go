@@ -355,3 +355,32 @@ func TestStatisticsWithoutState(t *testing.T) {
 	_, err = engine.New(b, spec)
 	require.ErrorContains(t, err, "gives running statistics of shape [1]; wants [2]")
 }
+
+// Next is what was set, or else the entry as it was; Close frees what Between made.
+func TestNextAndClose(t *testing.T) {
+	m, closed := newToy(6, 1), 0
+	spec := engine.Spec{
+		Name: "held", Seed: 7, State: []engine.Array{scalar("x", 1), scalar("y", 2), scalar("z", 0)},
+		Close: func() error { closed++; return nil },
+		Phases: []engine.Phase{{Build: func(it *engine.Iteration, s *engine.State) {
+			before := s.Next("y")
+			s.Set("y", s.Get("y").AddConst(3))
+			s.Set("z", before.Scale(100).Add(s.Next("y").Scale(10)).Add(s.Get("y")))
+		}}},
+	}
+	e, err := engine.New(bound(t, m), spec)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, e.Seed())
+	step(t, e, 0, 1)
+	require.Equal(t, []float64{200 + 50 + 2}, state(t, e)["z"])
+	require.Zero(t, closed)
+	require.NoError(t, e.Close())
+	require.Equal(t, 1, closed)
+}
+
+func bound(t *testing.T, m toy) *problem.Bound {
+	t.Helper()
+	b, err := m.problem().Bind(executor(t))
+	require.NoError(t, err)
+	return b
+}

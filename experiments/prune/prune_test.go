@@ -1,0 +1,246 @@
+package prune
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"bilevel/data"
+	"bilevel/device/cpudevice"
+	"bilevel/experiments"
+	"bilevel/solvers/prune"
+)
+
+// small is a run of a fraction of a second.
+func small(t testing.TB, method string) (Config, *data.Dataset) {
+	t.Helper()
+	set, err := data.Digits()
+	require.NoError(t, err)
+	c := Defaults(set)
+	c.Method, c.Model, c.Keep, c.Val, c.Batch = method, "mlp:20-10", 0.3, 300, 60
+	c.PretrainEpochs, c.PruneEpochs, c.FinetuneEpochs = 1, 1, 1
+	c.RewindEpochs = 1
+	return c, set
+}
+
+func run(t testing.TB, c Config, set *data.Dataset) (*experiments.Record, error) {
+	t.Helper()
+	cells, err := Experiment{}.Cells(c, []uint64{3})
+	require.NoError(t, err)
+	dev := cpudevice.New(1)
+	defer func() { require.NoError(t, dev.Close()) }()
+	env := experiments.Env{Data: set}
+	records, err := experiments.Run(t.Context(), dev, env, Experiment{}, cells, nil, experiments.Hooks{})
+	if err != nil {
+		return nil, err
+	}
+	return records[0], nil
+}
+
+// Every method keeps the number of weights, or units, that was asked for; masked weights are 0 in the model's file, and
+// the compacted file has the widths that it says.
+func TestMethods(t *testing.T) {
+	for _, units := range []bool{false, true} {
+		for _, method := range Methods() {
+			c, set := small(t, method)
+			c.Units, c.BatchNorm = units, true
+			if c.Model, c.Keep = "mlp:20-10", 0.3; units {
+				c.Keep = 0.5
+			}
+			if units && method == prune.RowOfficial {
+				continue // which prunes weights alone
+			}
+			r, err := run(t, c, set)
+			require.NoError(t, err, method)
+			count, want := 64*20+20*10+10*10, 474
+			if units {
+				count, want = 30, 15
+			}
+			if method == "dense" {
+				want = count
+			}
+			require.InDelta(t, float64(want)/float64(count), r.Scalars["kept"], 1e-12, method)
+			require.Greater(t, r.Scalars["test_accuracy"], 0.2, method)
+			require.Len(t, r.Models, 2)
+			weights := 0
+			for _, a := range r.Models[0].Arrays.Layout {
+				if len(a.Shape) == 2 {
+					for _, v := range r.Models[0].Arrays.Of(a.Name) {
+						if v != 0 {
+							weights++
+						}
+						require.False(t, v == 0 && math.Signbit(v), "a masked weight is 0 and not -0")
+					}
+				}
+			}
+			require.EqualValues(t, weights, r.Scalars["multiply_adds"], method)
+			if !units {
+				require.Equal(t, want, weights, method)
+			}
+			small := r.Models[1]
+			first, err := small.Arrays.Layout.Find("0.weight")
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(small.Metadata["model"], "mlp:"))
+			if units && method != "dense" {
+				second, err := small.Arrays.Layout.Find("3.weight")
+				require.NoError(t, err)
+				require.LessOrEqual(t, first.Shape[0]+second.Shape[0], 15)
+				require.Contains(t, r.Texts["structure"], "0: 20 units, each one slice of 0.weight along axis 0")
+			}
+		}
+	}
+}
+
+// A network from a file is pruned as it is; methods that begin before training refuse it.
+func TestFrom(t *testing.T) {
+	c, set := small(t, "dense")
+	c.BatchNorm = true
+	dense, err := run(t, c, set)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	page := experiments.Page{Title: "x"}
+	require.NoError(t, experiments.WriteResults(dir, page, Experiment{}.Report(), []*experiments.Record{dense}, 1))
+	c, _ = small(t, "omp")
+	c.From, c.Model = filepath.Join(dir, "model.safetensors"), "mlp:7" // the file says what model it is
+	r, err := run(t, c, set)
+	require.NoError(t, err)
+	require.Equal(t, dense.Scalars["val_accuracy"], r.Scalars["dense_val_accuracy"])
+	require.EqualValues(t, (1797-299-300)/60, r.Counts["iterations"], "no pretraining")
+	require.Equal(t, "mlp:20-10", r.Models[0].Metadata["model"])
+	for _, method := range []string{"snip", "imp"} {
+		c.Method = method
+		_, err = Experiment{}.Cells(c, []uint64{1})
+		require.ErrorContains(t, err, "begins with the start values")
+	}
+	c.Method, c.From = "omp", "none.safetensors"
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "none.safetensors")
+}
+
+// Rounds of magnitude pruning go back to where they should: after the last rewinding the weights are those of the
+// start, or of the epoch, or the ones just trained.
+func TestRewind(t *testing.T) {
+	losses := map[prune.Rewind]float64{}
+	for _, rewind := range []prune.Rewind{prune.ToStart, prune.ToEpoch, prune.None} {
+		c, set := small(t, "imp")
+		c.Rewind, c.Part = rewind, 0.5
+		r, err := run(t, c, set)
+		require.NoError(t, err)
+		losses[rewind] = r.Curve.Rows[0][4] // before the last training
+		// Pretraining, a round more, the last training; and the way to the rewinding point.
+		iterations := map[prune.Rewind]int64{prune.ToStart: 3, prune.None: 3, prune.ToEpoch: 4}[rewind]
+		require.Equal(t, iterations*int64((1797-299-300)/60), r.Counts["iterations"])
+	}
+	require.Greater(t, losses[prune.ToStart], 2.0, "nothing has been learned") // chance is ln 10 = 2.3
+	require.Less(t, losses[prune.ToEpoch], losses[prune.ToStart])
+	require.Less(t, losses[prune.None], losses[prune.ToEpoch])
+}
+
+// A cell that is stopped again and again and goes on each time ends with the bits of one that never was.
+func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
+	for _, method := range []string{"imp", prune.RowBiP, prune.RowExact} {
+		c, set := small(t, method)
+		c.Rewind, c.Part, c.BatchNorm, c.Units = prune.ToEpoch, 0.6, true, method == prune.RowBiP
+		dev := cpudevice.New(1)
+		cells, err := Experiment{}.Cells(c, []uint64{3})
+		require.NoError(t, err)
+		one := func(store *experiments.Store, stopAt int) (*experiments.Record, bool) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			told := 0
+			env := experiments.Env{Data: set, Progress: func(int) {
+				if told++; told == stopAt {
+					stop()
+				}
+			}}
+			records, err := experiments.Run(ctx, dev, env, Experiment{}, cells, store, experiments.Hooks{})
+			if ctx.Err() != nil {
+				require.Error(t, err)
+				return nil, true
+			}
+			require.NoError(t, err)
+			return records[0], false
+		}
+		whole, _ := one(nil, -1)
+		store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
+		stops := 0
+		for stopAt := 2; ; stopAt++ {
+			r, stopped := one(store, stopAt)
+			if !stopped {
+				require.Equal(t, untimed(whole), untimed(r), method)
+				break
+			}
+			stops++
+		}
+		require.Greater(t, stops, 1, method)
+		require.NoError(t, dev.Close())
+	}
+}
+
+// untimed is a record without its times.
+func untimed(r *experiments.Record) *experiments.Record {
+	for name := range r.Scalars {
+		if strings.Contains(name, "seconds") || strings.HasPrefix(name, "latency") {
+			r.Scalars[name] = 0
+		}
+	}
+	for _, row := range r.Curve.Rows {
+		row[2] = 0
+	}
+	return r
+}
+
+func TestRefusals(t *testing.T) {
+	for says, change := range map[string]func(*Config){
+		`unknown method "bop"`: func(c *Config) { c.Method = "bop" },
+		"keep is 0":            func(c *Config) { c.Keep = 0 },
+		"keep is 2":            func(c *Config) { c.Keep = 2 },
+		`scope is "all"`:       func(c *Config) { c.Scope = "all" },
+		"prune_epochs is -1":   func(c *Config) { c.PruneEpochs = -1 },
+		"part is 3":            func(c *Config) { c.Part = 3 },
+		`rewind is "back"`:     func(c *Config) { c.Rewind = "back" },
+		"momentum is 1":        func(c *Config) { c.Momentum = 1 },
+		"pretrain_step is -1":  func(c *Config) { c.PretrainStep = -1 },
+		"weight_decay is NaN":  func(c *Config) { c.WeightDecay = math.NaN() },
+		"lower_steps is 99":    func(c *Config) { c.LowerSteps = 99 },
+		"one rate for both":    func(c *Config) { c.Method, c.ScoreStep = prune.RowOfficial, 3 },
+		"it prunes single":     func(c *Config) { c.Method, c.Units = prune.RowOfficial, true },
+		`schedule "slow"`:      func(c *Config) { c.Schedule = "slow" },
+		`unknown model "cnn"`:  func(c *Config) { c.Model = "cnn" },
+	} {
+		c, _ := small(t, prune.RowBiP)
+		change(&c)
+		_, err := Experiment{}.Cells(c, []uint64{1})
+		require.ErrorContains(t, err, says)
+	}
+	c, set := small(t, "omp")
+	c.Keep = 1e-6
+	_, err := run(t, c, set)
+	require.ErrorContains(t, err, "nothing would be left of 1580 elements")
+	c.Keep, c.Strict = 0.0025, true // four weights for three layers
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "would lose all their elements")
+	for _, method := range []string{"omp", prune.RowNoImplicit} {
+		c.Method, c.Strict = method, false
+		r, err := run(t, c, set)
+		require.NoError(t, err)
+		require.NotEmpty(t, r.Warnings)
+		require.Contains(t, r.Warnings[0], "would have lost all its elements; it keeps one")
+		for _, row := range r.Tables[0].Rows {
+			require.NotEqual(t, "0", row[1], "%s: layer %s", method, row[0])
+		}
+	}
+	c.Method = "omp"
+	c.Val = 5000
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "nothing is left to train on")
+	c, set = small(t, "omp")
+	c.Model, c.Units = "softmax", true
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "has no units that could be left out")
+}

@@ -1,0 +1,176 @@
+package prune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/experiments/train"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/prune"
+	"bilevel/tensor"
+)
+
+// report scores the network that is left: the only place that reads the test rows.
+func (t *task) report(ctx context.Context) error {
+	r := t.record
+	r.Curve = t.log.Curve()
+	if err := t.look(); err != nil {
+		return err
+	}
+	val, err1 := t.val.Run(ctx)
+	test, err2 := t.test.Run(ctx)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	r.Scalars["val_accuracy"], r.Scalars["val_loss"] = 1-val.Mean("mistakes"), val.Mean("loss")
+	r.Scalars["test_accuracy"], r.Scalars["test_loss"] = 1-test.Mean("mistakes"), test.Mean("loss")
+	r.Scalars["seconds"], r.Scalars["mask_seconds"] = t.seconds, t.maskSeconds
+	r.Counts["iterations"] = int64(t.iterations)
+	r.Count(t.counts)
+	if c := t.solves; c.Solves > 0 {
+		r.Counts["cg_solves"], r.Counts["cg_products"] = int64(c.Solves), int64(c.Products)
+		r.Counts["cg_negative_curvature"], r.Counts["cg_not_converged"] = int64(c.NegativeCurvature),
+			int64(c.NotConverged)
+		if c.NegativeCurvature > 0 {
+			r.Warn("%d of %d solves of the implicit term met negative curvature: the lower level is not convex there, "+
+				"and their last iterate was taken; a smaller inverse_gamma makes it convex", c.NegativeCurvature,
+				c.Solves)
+		}
+	}
+	for i, a := range t.prune.Structure.Ranked {
+		if t.filled[i] != 0 {
+			r.Warn("the layer %s would have lost all its elements; it keeps one, in place of the least one elsewhere",
+				a.Name)
+		}
+	}
+	layers := experiments.Table{Name: "layers", Columns: []string{"layer", "kept", "of"}}
+	kept, count := 0, 0
+	for _, h := range t.prune.Structure.Shares(t.marks) {
+		kept, count = kept+h.Kept, count+h.Count
+		layers.Rows = append(layers.Rows, []string{h.Layer, strconv.Itoa(h.Kept), strconv.Itoa(h.Count)})
+	}
+	r.Tables = append(r.Tables, layers)
+	r.Scalars["kept"] = float64(kept) / float64(count)
+	r.Texts["structure"] = t.prune.Structure.String()
+	z := t.start[0].Like(times(t.mask, t.theta))
+	state := t.start[1].Like(t.state)
+	if state.Size() == 0 {
+		state = params.Values{}
+	}
+	parameters, products := 0, 0
+	for _, a := range z.Layout {
+		for _, v := range z.Of(a.Name) {
+			if v != 0 {
+				parameters++
+				if models.IsWeight(a) {
+					products++
+				}
+			}
+		}
+	}
+	r.Scalars["parameters"], r.Scalars["multiply_adds"] = float64(parameters), float64(products)
+	return t.networks(ctx, z, state)
+}
+
+// networks measures and exports the masked network and the compacted one.
+func (t *task) networks(ctx context.Context, z, state params.Values) error {
+	file := train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Names: t.env.Data.ClassNames,
+		Columns: t.env.Data.Columns, Data: &data.Prepared{Classes: t.env.Data.Classes, Scaler: t.scaler}}
+	t.record.Models = append(t.record.Models, file.Of(z.Flat, state.Flat))
+	nets := map[string]network{
+		"dense": {t.model, z, state, nil}, "masked": {t.model, z.Like(t.theta), state, t.mask},
+	}
+	if m, ok := t.model.(models.Shrinkable); ok {
+		c, err := prune.Compact(m.Units(), z, state)
+		if err != nil {
+			return err
+		}
+		small, err := m.WithUnits(c.Counts)
+		if err != nil {
+			return err
+		}
+		if c.Emptied != nil {
+			t.record.Warn("nothing of the layers %v is left: the network does not depend on its inputs there; the "+
+				"compacted network keeps one unit of zeros", c.Emptied)
+		}
+		widths := make([]string, len(c.Counts))
+		for i, n := range c.Counts {
+			widths[i] = strconv.Itoa(n)
+		}
+		file.Architecture, file.Model = "mlp:"+strings.Join(widths, "-"), small
+		compacted := file.Of(c.Params.Flat, c.State.Flat)
+		compacted.Name = "compacted"
+		t.record.Texts["compacted"] = file.Architecture
+		t.record.Models = append(t.record.Models, compacted)
+		nets["compacted"] = network{small, c.Params, c.State, nil}
+	}
+	for name, n := range nets {
+		for _, batch := range []int{1, 64} {
+			ms, err := n.latency(ctx, t.ex, t.parts[0].Dim, batch)
+			if err != nil {
+				return err
+			}
+			t.record.Scalars[fmt.Sprintf("latency.%s_%d", name, batch)] = ms
+		}
+	}
+	return nil
+}
+
+// network is a model with its numbers, and with the mask that its products apply to them, where there is one.
+type network struct {
+	models.Model
+	p, state params.Values
+	mask     []float64
+}
+
+// latency is the least time in milliseconds that the network takes for a batch of zeros, in a tenth of a second of
+// tries.
+func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch int) (ms float64, err error) {
+	sc := ex.Scope()
+	defer func() { err = errors.Join(err, sc.Close()) }()
+	p, x := sc.Variable("parameters", tensor.Real, n.p.Size()), sc.Variable("inputs", tensor.Real, batch, inputs)
+	if err := p.Write(n.p.Flat); err != nil {
+		return 0, err
+	}
+	z := p.Node()
+	if n.mask != nil {
+		m := sc.Variable("mask", tensor.Real, len(n.mask))
+		if err := m.Write(n.mask); err != nil {
+			return 0, err
+		}
+		z = z.Mul(m.Node())
+	}
+	var state *tensor.Node
+	if n.state.Size() > 0 {
+		v := sc.Variable("state", tensor.Real, n.state.Size())
+		if err := v.Write(n.state.Flat); err != nil {
+			return 0, err
+		}
+		state = v.Node()
+	}
+	f := sc.Compile("latency", func() []tensor.Update {
+		out, _ := n.Apply(z, state, x.Node(), params.Eval)
+		return []tensor.Update{{Var: sc.Variable("outputs", tensor.Real, out.Shape()...), Value: out}}
+	})
+	if err := sc.Err(); err != nil {
+		return 0, err
+	}
+	const tries, most = 3, 1000
+	for i, begin := 0, time.Now(); i < tries || i < most && time.Since(begin) < time.Second/10; i++ {
+		at := time.Now()
+		if err := errors.Join(ctx.Err(), f.Run(1), ex.Sync()); err != nil {
+			return 0, err
+		}
+		if took := time.Since(at).Seconds() * 1e3; i == 0 || took < ms {
+			ms = took
+		}
+	}
+	return ms, nil
+}

@@ -1,0 +1,287 @@
+package prune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/data"
+	"bilevel/experiments"
+	"bilevel/experiments/train"
+	"bilevel/models"
+	"bilevel/models/params"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+	"bilevel/solvers/prune"
+	"bilevel/tensor"
+)
+
+// task is one seed's run.
+type task struct {
+	Config
+	method
+	ex        *tensor.Executor
+	scope     *tensor.Scope
+	env       *experiments.Env
+	seed      uint64
+	scaler    *data.Scaler
+	parts     [3]*data.Set // training, validation, test
+	model     models.Model
+	prune     prune.Task
+	kept      prune.Kept
+	start     [2]params.Values // parameters and state, drawn
+	val, test *problem.Evaluator
+	x, y, s   *tensor.Variable // what the evaluators look at: mask, weights, and state or nil
+	log       *experiments.Log
+	record    *experiments.Record
+
+	// Where the run stands.
+	theta, mask, marks, state []float64
+	rewound                   [2][]float64 // weights and state that rounds go back to
+	filled                    []float64    // 1 for layers that lost everything and got an element back
+	solves                    prune.Solves
+	seconds, maskSeconds      float64
+	counts                    problem.Counts
+	iterations                int
+}
+
+// Run does one seed.
+func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
+	c, m, err := cell.Config.(Config).settled()
+	if err != nil {
+		return nil, err
+	}
+	t := &task{Config: c, method: m, ex: env.Executor, scope: env.Executor.Scope(), env: env, seed: cell.Seed,
+		record: experiments.NewRecord()}
+	err = t.run(ctx)
+	if ctx.Err() != nil { // the device may still be busy: nothing is freed
+		return nil, errors.Join(err, ctx.Err())
+	}
+	if err = errors.Join(err, t.scope.Close()); err != nil {
+		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
+	}
+	return t.record, nil
+}
+
+func (t *task) run(ctx context.Context) error {
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	stage, log := t.env.Keeper.Restore("iteration", "epoch", "seconds", "val_error", "val_loss")
+	t.log = log
+	steps := t.method.steps(t)
+	names := map[string]bool{}
+	for _, s := range steps {
+		names[s.name] = s.name != ""
+	}
+	for _, s := range steps {
+		if names[stage] && s.name != stage { // done before the checkpoint
+			continue
+		}
+		stage = ""
+		if err := s.run(ctx, t); err != nil {
+			return err
+		}
+	}
+	return t.report(ctx)
+}
+
+// prepare splits and standardizes the data, and builds the task and its evaluators.
+func (t *task) prepare() (err error) {
+	if err := t.open(); err != nil {
+		return err
+	}
+	if err := t.split(t.env.Data); err != nil {
+		return err
+	}
+	set := t.env.Data
+	if err := experiments.CheckBatch(t.Batch, t.parts[0].N()); err != nil {
+		return err
+	}
+	if t.From == "" {
+		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.parts[0].Dim, set.Classes)
+		if err != nil {
+			return err
+		}
+		t.start[0], t.start[1] = t.model.Init(t.seed)
+	}
+	if err := t.structure(); err != nil {
+		return err
+	}
+	if t.kept, err = t.prune.Structure.Keep(t.Keep, t.Scope); err != nil {
+		return err
+	}
+	t.prune.Name, t.prune.State = "pruning", t.start[1]
+	t.theta, t.state, t.mask = t.start[0].Flat, t.start[1].Flat, t.prune.Ones()
+	t.marks = make([]float64, t.prune.Structure.Scores.Size())
+	for i := range t.marks {
+		t.marks[i] = 1
+	}
+	t.filled = make([]float64, len(t.prune.Structure.Ranked))
+	t.x, t.y = t.scope.Variable("mask", tensor.Real, len(t.mask)), t.scope.Variable("theta", tensor.Real, len(t.mask))
+	if len(t.state) > 0 {
+		t.s = t.scope.Variable("state", tensor.Real, len(t.state))
+	}
+	rows, err := experiments.Upload(t.scope, t.parts[0])
+	if err != nil {
+		return err
+	}
+	level := prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss}
+	t.prune.Lower = level
+	level.Sampler = problem.Epochs(t.Batch) // each keeps the order of its own epoch
+	t.prune.Upper = level
+	for i, to := range []**problem.Evaluator{&t.val, &t.test} {
+		rows, err := experiments.Upload(t.scope, t.parts[i+1])
+		if err != nil {
+			return err
+		}
+		metrics := []problem.Metric{
+			{Name: "mistakes", Of: func(b problem.Batch) *tensor.Node {
+				return models.Mistakes(t.logits(b), b.Get("label"))
+			}},
+			{Name: "loss", Of: func(b problem.Batch) *tensor.Node {
+				return tensor.CrossEntropy(t.logits(b), b.Get("label"))
+			}},
+		}
+		if *to, err = problem.NewEvaluator(t.ex, rows, 0, metrics, nil); err != nil {
+			return err
+		}
+		t.scope.Own((*to).Close)
+	}
+	return nil
+}
+
+// open reads the network that is pruned, where there is one, with the scaling that it was trained with.
+func (t *task) open() error {
+	if t.From == "" {
+		return nil
+	}
+	file, err := train.Open(t.From)
+	if err != nil {
+		return err
+	}
+	n, err := file.Network()
+	if err != nil {
+		return err
+	}
+	set := t.env.Data
+	if len(n.Scaler.Mean) != set.Train.Dim || n.Classes != set.Classes {
+		return fmt.Errorf("%s takes %d features and has %d classes; the data have %d and %d", t.From,
+			len(n.Scaler.Mean), n.Classes, set.Train.Dim, set.Classes)
+	}
+	t.model, t.scaler, t.start = n.Model, n.Scaler, [2]params.Values{n.Params, n.State}
+	t.Model, t.BatchNorm = n.Name, n.BatchNorm
+	return nil
+}
+
+// structure asks the model what can be pruned.
+func (t *task) structure() (err error) {
+	s := &t.prune.Structure
+	if !t.Units {
+		*s, err = prune.Weights(t.model.Params(), models.IsWeight)
+		return err
+	}
+	m, ok := t.model.(models.Shrinkable)
+	if !ok {
+		return fmt.Errorf("units: the model %s has no units that could be left out", t.Model)
+	}
+	*s, err = prune.Units(m.Params(), m.Units())
+	return err
+}
+
+// split takes the last rows of the training file for validation, and where the set has no test rows, a sixth after them
+// for the test. Numbers are brought to mean 0 and deviation 1 over the whole training file, all features alike.
+func (t *task) split(set *data.Dataset) error {
+	rows, test := set.Train.N(), 0
+	if set.Test == nil {
+		test = rows / 6
+	}
+	ends := []int{rows - test - t.Val, rows - test, rows}
+	if ends[0] < 1 || set.Test == nil && test < 1 {
+		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
+			"train on", t.Val, rows, test)
+	}
+	if t.scaler == nil {
+		t.scaler = wholeScaler(set.Train)
+	}
+	from := 0
+	for i, end := range ends {
+		part := set.Test
+		if i < 2 || set.Test == nil {
+			var index []int32
+			for ; from < end; from++ {
+				index = append(index, int32(from))
+			}
+			var err error
+			if part, err = set.Train.Rows(index); err != nil {
+				return err
+			}
+		}
+		scaled := &data.Set{Features: make([]float32, len(part.Features)), Labels: part.Labels, Dim: part.Dim}
+		if err := t.scaler.Apply(scaled.Features, part.Features); err != nil {
+			return err
+		}
+		t.parts[i] = scaled
+	}
+	return nil
+}
+
+// wholeScaler has the mean and the deviation of all numbers of a set for every column.
+func wholeScaler(s *data.Set) *data.Scaler {
+	n, mean, square := float64(len(s.Features)), 0.0, 0.0
+	for _, v := range s.Features {
+		mean += float64(v)
+	}
+	mean /= n
+	for _, v := range s.Features {
+		d := float64(v) - mean
+		square += d * d
+	}
+	deviation := math.Sqrt(square / n)
+	if deviation == 0 {
+		deviation = 1
+	}
+	c := &data.Scaler{Mean: make([]float64, s.Dim), Deviation: make([]float64, s.Dim)}
+	for j := range c.Mean {
+		c.Mean[j], c.Deviation[j] = mean, deviation
+	}
+	return c
+}
+
+// loss is the mean cross-entropy of a batch with parameters z, and the moved running statistics.
+func (t *task) loss(z *tensor.Node, b problem.Batch, p problem.Pass) problem.Loss {
+	out, next := t.model.Apply(z, p.State.Flat(), b.Get("features"), p.Mode)
+	return problem.Loss{Value: tensor.CrossEntropy(out, b.Get("label")).Mean(), State: next}
+}
+
+// logits are the outputs of the network that the evaluators look at.
+func (t *task) logits(b problem.Batch) *tensor.Node {
+	var state *tensor.Node
+	if t.s != nil {
+		state = t.s.Node()
+	}
+	z, _ := t.model.Apply(t.x.Node().Mul(t.y.Node()), state, b.Get("features"), params.Eval)
+	return z
+}
+
+// look puts the network where the evaluators read it.
+func (t *task) look() error {
+	err := errors.Join(t.x.Write(t.mask), t.y.Write(t.theta))
+	if t.s != nil {
+		err = errors.Join(err, t.s.Write(t.state))
+	}
+	return err
+}
+
+// lookAt is look for the network that an engine is at work on.
+func (t *task) lookAt(e *engine.Engine) error {
+	err := errors.Join(t.x.CopyFrom(e.Variable("x")), t.y.CopyFrom(e.Variable("y")))
+	if t.s != nil {
+		err = errors.Join(err, t.s.CopyFrom(e.Variable(engine.StateName)))
+	}
+	return err
+}
+
+// epoch is the number of iterations in which the training rows pass once.
+func (t *task) epoch() int { return t.parts[0].N() / t.Batch }

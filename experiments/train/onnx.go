@@ -1,0 +1,71 @@
+package train
+
+import (
+	"fmt"
+	"io"
+
+	"bilevel/internal/onnx"
+	"bilevel/models"
+	"bilevel/models/params"
+)
+
+// WriteONNX writes the network, the scaling of its inputs included, as an ONNX file: features [rows, inputs] give
+// logits [rows, classes].
+func (t *Trained) WriteONNX(w io.Writer) error {
+	net, err := t.Network()
+	if err != nil {
+		return err
+	}
+	g := onnx.Graph{
+		Name: t.file.Metadata[modelKey], Producer: "bilevel",
+		Input:  onnx.Value{Name: "features", Width: len(net.Scaler.Mean)},
+		Output: onnx.Value{Name: "logits", Width: net.Classes},
+	}
+	x := g.Input.Name
+	node := func(op string, reads ...string) *onnx.Node {
+		out := fmt.Sprint("value ", len(g.Nodes)+1)
+		g.Nodes = append(g.Nodes, onnx.Node{Op: op, In: append([]string{x}, reads...), Out: []string{out}})
+		x = out
+		return &g.Nodes[len(g.Nodes)-1]
+	}
+	array := func(name string, shape []int, values []float64) string {
+		a := onnx.Array{Name: name, Shape: shape, Values: make([]float32, len(values))}
+		for i, v := range values {
+			a.Values[i] = float32(v)
+		}
+		g.Arrays = append(g.Arrays, a)
+		return name
+	}
+	of := func(v params.Values, name string) (string, bool) {
+		a, err := v.Layout.Find(name)
+		if err != nil {
+			return "", false
+		}
+		return array(name, a.Shape, v.Of(name)), true
+	}
+	node("Sub", array(meanName, []int{len(net.Scaler.Mean)}, net.Scaler.Mean))
+	node("Div", array(deviationName, []int{len(net.Scaler.Deviation)}, net.Scaler.Deviation))
+	for i, layer := range net.Params.Layout.Groups(models.LayerOf) {
+		prefix := layer + "."
+		if len(net.Params.Layout) > 0 && net.Params.Layout[0].Name == "weight" { // a model of one layer
+			prefix = ""
+		}
+		weight, _ := of(net.Params, prefix+"weight")
+		bias, hasBias := of(net.Params, prefix+"bias")
+		if mean, isNorm := of(net.State, prefix+"running_mean"); isNorm {
+			variance, _ := of(net.State, prefix+"running_var")
+			node("BatchNormalization", weight, bias, mean, variance).Floats = map[string]float32{"epsilon": 1e-5}
+			continue
+		}
+		if i > 0 {
+			node("Relu")
+		}
+		reads := []string{weight}
+		if hasBias {
+			reads = append(reads, bias)
+		}
+		node("Gemm", reads...).Ints = map[string]int{"transB": 1}
+	}
+	g.Nodes[len(g.Nodes)-1].Out[0] = g.Output.Name
+	return onnx.Write(w, g)
+}
