@@ -59,11 +59,13 @@ set; --set gives a method's own settings. The methods are:
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of the descent")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cyclic)")
-	fs.Float64Var(&c.White, "white", 0, "the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, else 1)")
-	fs.IntVar(&c.Examples, "examples", 0, "test rows that are evaluated at the end, the first ones (default 1000)")
+	fs.Float64Var(&c.White, "white", 0,
+		"the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, "+
+			"else 1)")
+	fs.IntVar(&c.Examples, "n-examples", 0, "test rows that are evaluated at the end, the first ones (default 1000)")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps of the attack in that evaluation, each a quarter of --eps")
 	fs.IntVar(&c.Restarts, "restarts", 0, "random starts of that attack")
-	for _, name := range []string{"white", "examples", "attack-steps", "restarts"} {
+	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
 	completes(cmd, "method", names...)
@@ -79,7 +81,7 @@ set; --set gives a method's own settings. The methods are:
 					return usagef("--%v", err)
 				}
 			}
-			return wantPositive(fs, "train", "val", "epochs", "batch", "lr", "white", "examples", "attack-steps",
+			return wantPositive(fs, "train", "val", "epochs", "batch", "lr", "white", "n-examples", "attack-steps",
 				"restarts")
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {

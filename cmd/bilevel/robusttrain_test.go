@@ -10,7 +10,7 @@ import (
 // flags, from the configuration beside the results and from a table's recipe, and all three give the same run.
 func TestRobustTrain(t *testing.T) {
 	inNewFolder(t)
-	const quick = "robust train --quiet --json --model mlp:12 --train 300 --val 100 --epochs 2 --examples 50 "
+	const quick = "robust train --quiet --json --model mlp:12 --train 300 --val 100 --epochs 2 --n-examples 50 "
 	first := untimed(t, bilevel(quick+"--method fast-bat-official --set step=20 --seed 4 --out a"))
 	require.Equal(t, "Linf", first["threat_model"])
 	require.EqualValues(t, 50, first["n_examples"])
@@ -20,7 +20,7 @@ func TestRobustTrain(t *testing.T) {
 	writeFiles(t, ".", map[string][]byte{"study.yaml": []byte(`
 title: one method beside its control
 experiment: robust train
-settings: {data: digits, model: mlp:12, train: 300, val: 100, epochs: 2, examples: 50}
+settings: {data: digits, model: mlp:12, train: 300, val: 100, epochs: 2, n_examples: 50}
 methods:
   fast-bat-official: {method: fast-bat-official, step: 20}
   fast-bat-no-implicit: {method: fast-bat-no-implicit, step: 20}
@@ -42,7 +42,7 @@ measures: [robust_acc, implicit]
 func TestRobustTrainRefuses(t *testing.T) {
 	inNewFolder(t)
 	for line, want := range map[string]string{
-		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.0313725?",
+		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.03",
 		"--eps -0.1":                     "wants a number from 0 to 1",
 		"--restarts 0":                   "--restarts 0: wants 1 to",
 		"--method fast-bet":              `did you mean "fast-bat"?`,
@@ -55,7 +55,8 @@ func TestRobustTrainRefuses(t *testing.T) {
 	} {
 		refused(t, bilevel("robust train "+line), exitUsage, want)
 	}
-	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4", "give the value of a white")
+	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4",
+		"give the value of a white pixel")
 	refused(t, bilevel("robust tain"), exitUsage, `did you mean "train"?`)
 	require.Contains(t, bilevel("robust").stdout, "Train a classifier against perturbations")
 }

@@ -8,15 +8,18 @@ import (
 	"bilevel/solvers/problem"
 )
 
-// Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at
-// y*. Of the methods that do not apply to the problem, one of each kind is in the list too, because the reason is worth
+// Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at y*
+// and the unit round-off of the device. Of the methods that do not apply to the problem, one of each kind is in the list too, because the reason is worth
 // reading.
-func Estimators(p *problem.Problem, s Spectrum) []Candidate {
+func Estimators(p *problem.Problem, s Spectrum, unit float64) []Candidate {
 	step := 1.0
 	if s.largest > 0 {
 		step = 1 / s.largest
 	}
-	l := &list{problem: p}
+	l := &list{problem: p, tight: 1e-10}
+	if unit > l.tight {
+		l.tight = 1e-6
+	}
 	l.implicit(s, step)
 	l.others()
 	l.minMin(step)
@@ -29,6 +32,7 @@ func Estimators(p *problem.Problem, s Spectrum) []Candidate {
 // list collects candidates.
 type list struct {
 	problem *problem.Problem
+	tight   float64 // the tolerance of systems that are meant to be solved
 	all     []Candidate
 }
 
@@ -36,17 +40,20 @@ func (l *list) add(label string, m hypergrad.Method) {
 	l.all = append(l.all, Candidate{Label: label, Method: m})
 }
 
+// to is the label of a system solved to the tolerance.
+func (l *list) to(name string) string { return fmt.Sprintf("%s to %.0e", name, l.tight) }
+
 // implicit adds what solves H v = ∇yF.
 func (l *list) implicit(s Spectrum, step float64) {
 	solve := func(name string, solver linear.Solver) { l.add("implicit, "+name, hypergrad.Implicit{Solver: solver}) }
-	solve("CG to 1e-10", linear.CG{RTol: 1e-10})
+	solve(l.to("CG"), linear.CG{RTol: l.tight})
 	if l.problem.Features()&held != 0 {
 		return // all of its kind are refused for the same reason
 	}
 	solve("CG to 1e-3", linear.CG{RTol: 1e-3})
 	solve("3 steps of CG", linear.CG{MaxSteps: 3})
 	solve("dense", linear.Dense{})
-	solve("MINRES to 1e-10", linear.MINRES{RTol: 1e-10})
+	solve(l.to("MINRES"), linear.MINRES{RTol: l.tight})
 	for _, q := range []int{5, 50} {
 		solve(fmt.Sprintf("Neumann, %d terms", q), linear.Neumann{Step: step, Terms: q})
 	}
@@ -57,7 +64,7 @@ func (l *list) implicit(s Spectrum, step float64) {
 	solve("50 steps of SGD", linear.SGD{Step: step / 2, Steps: 50, Batch: 4})
 	l.add("implicit, CG to 1e-6 by differences", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}, Differences: true})
 	if l.problem.Lower.Composite != nil {
-		l.add("implicit, Gauss-Newton", hypergrad.Implicit{Solver: linear.CG{RTol: 1e-10}, GaussNewton: true})
+		l.add("implicit, Gauss-Newton", hypergrad.Implicit{Solver: linear.CG{RTol: l.tight}, GaussNewton: true})
 	}
 	if n := l.problem.Lower.Start.Size(); n > 2 {
 		solve(fmt.Sprintf("Nyström of rank %d", n/2), linear.Nystrom{Rank: n / 2, Rho: max(s.least, 1e-3/step)})
@@ -66,12 +73,12 @@ func (l *list) implicit(s Spectrum, step float64) {
 
 // others adds the implicit methods of lower levels that are no free minimization.
 func (l *list) others() {
-	exact := linear.CG{RTol: 1e-12}
-	l.add("KKT, CG to 1e-12", hypergrad.KKT{Solver: exact})
-	l.add("prox, CG to 1e-12", hypergrad.Prox{Solver: exact})
-	l.add("root, GMRES to 1e-12", hypergrad.Root{Solver: linear.GMRES{RTol: 1e-12}})
+	exact := linear.CG{RTol: l.tight}
+	l.add(l.to("KKT, CG"), hypergrad.KKT{Solver: exact})
+	l.add(l.to("prox, CG"), hypergrad.Prox{Solver: exact})
+	l.add(l.to("root, GMRES"), hypergrad.Root{Solver: linear.GMRES{RTol: l.tight}})
 	if l.problem.Lower.Residual != nil {
-		l.add("root, BiCGSTAB to 1e-12", hypergrad.Root{Solver: linear.BiCGSTAB{RTol: 1e-12}})
+		l.add(l.to("root, BiCGSTAB"), hypergrad.Root{Solver: linear.BiCGSTAB{RTol: l.tight}})
 		l.add("root, 3 steps of GMRES", hypergrad.Root{Solver: linear.GMRES{MaxSteps: 3}})
 		l.add("root, Jacobian-free", hypergrad.Root{Solver: linear.ScaledIdentity{}})
 		l.add("root, CG", hypergrad.Root{Solver: exact})
@@ -84,7 +91,7 @@ func (l *list) minMin(step float64) {
 	if l.problem.MinMin {
 		inner := hypergrad.GradientSteps{Step: step}
 		l.add("min-min, automatic, 10 steps", hypergrad.MinMinAutomatic{Inner: inner, Steps: 10})
-		l.add("min-min, implicit", hypergrad.MinMinImplicit{Solver: linear.CG{RTol: 1e-10}})
+		l.add("min-min, implicit", hypergrad.MinMinImplicit{Solver: linear.CG{RTol: l.tight}})
 	}
 }
 

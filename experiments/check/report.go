@@ -175,7 +175,7 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 	c.out.Smallest, c.out.Largest = Number(s.least), Number(s.largest)
 	candidates := c.opt.Estimators
 	if candidates == nil {
-		candidates = Estimators(c.b.Problem, s)
+		candidates = Estimators(c.b.Problem, s, c.on.Executor.Info().UnitRoundoff())
 	}
 	for _, one := range candidates {
 		row, err := c.row(ctx, one)

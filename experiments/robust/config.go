@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"bilevel/data"
@@ -34,7 +33,7 @@ type TrainConfig struct {
 	WeightDecay float64         `json:"weight_decay"`
 	Schedule    engine.Schedule `json:"schedule"`
 	White       float64         `json:"white"`        // the value of a white pixel in the data
-	Examples    int             `json:"examples"`     // test rows to be evaluated, the first ones
+	Examples    int             `json:"n_examples"`   // test rows to be evaluated, the first ones
 	AttackSteps int             `json:"attack_steps"` // of PGD in the evaluation, each of ε/4
 	Restarts    int             `json:"restarts"`
 	Set         []string        `json:"set,omitempty"` // NAME=VALUE of the method's own settings
@@ -45,7 +44,8 @@ func Defaults(set *data.Dataset) TrainConfig {
 	n := set.Train.N()
 	c := TrainConfig{
 		Method: "fast-at", Eps: 0.1, Model: "mlp:1024-1024", Start: models.PyTorch, Epochs: 6, Batch: 128, LR: 0.3,
-		Momentum: 0.9, Schedule: "cyclic", White: white(set), Examples: 1000, AttackSteps: 20, Restarts: 2, Train: n,
+		Momentum: 0.9, Schedule: "cyclic", White: whitePixel(set), Examples: 1000, AttackSteps: 20, Restarts: 2,
+		Train: n,
 	}
 	if set.Val == nil {
 		c.Val = min(5000, n/6)
@@ -64,19 +64,6 @@ func Defaults(set *data.Dataset) TrainConfig {
 		c.Model, c.Epochs, c.Batch, c.LR = "mlp:128-128", 30, 32, 0.1
 	}
 	return c
-}
-
-// white is the value of a white pixel: that of the digits' counts, 255 where values are whole and some are above 1,
-// else 1.
-func white(set *data.Dataset) float64 {
-	broken := func(v float32) bool { return v != float32(math.Trunc(float64(v))) }
-	switch {
-	case set.Source == "embedded":
-		return 16
-	case slices.Max(set.Train.Features) <= 1 || slices.ContainsFunc(set.Train.Features, broken):
-		return 1
-	}
-	return 255
 }
 
 // checkPixels refuses data whose values are no pixels from 0 to white.
@@ -121,7 +108,7 @@ func (c TrainConfig) check() error {
 	case !(c.White > 0) || math.IsInf(c.White, 0):
 		return fmt.Errorf("white is %g: wants the value of a white pixel, such as 1 or 255", c.White)
 	case c.AttackSteps < 1 || c.Restarts < 1 || c.Examples < 1:
-		return fmt.Errorf("attack_steps %d, restarts %d, examples %d: wants at least 1 of each", c.AttackSteps,
+		return fmt.Errorf("attack_steps %d, restarts %d, n_examples %d: wants at least 1 of each", c.AttackSteps,
 			c.Restarts, c.Examples)
 	}
 	m, err := c.method()

@@ -47,13 +47,15 @@ func evaluated(set *data.Dataset) (rows *data.Set, isTest bool) {
 	return set.Train, false
 }
 
-// whitePixel is the value of a white pixel: 16 in the embedded digits, 1 where no value is above, else 255.
+// whitePixel is the value of a white pixel: 16 in the embedded digits, 255 where values are whole and some are above 1,
+// else 1.
 func whitePixel(set *data.Dataset) float64 {
 	rows, _ := evaluated(set)
-	switch most := slices.Max(rows.Features); {
+	broken := func(v float32) bool { return v != float32(math.Trunc(float64(v))) }
+	switch {
 	case set.Source == "embedded":
 		return 16
-	case most <= 1:
+	case slices.Max(rows.Features) <= 1 || slices.ContainsFunc(rows.Features, broken):
 		return 1
 	}
 	return 255
@@ -113,7 +115,7 @@ type method struct {
 
 func (c EvalConfig) attacks() (list []method, err error) {
 	for _, name := range c.Attack {
-		of, err := adversary.Parse(name, c.Norm)
+		of, err := adversary.Parse(name)
 		if err != nil {
 			return nil, err
 		}

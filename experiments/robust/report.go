@@ -7,6 +7,7 @@ import (
 
 	"bilevel/experiments"
 	"bilevel/experiments/train"
+	adversary "bilevel/solvers/attack"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/robust"
 )
@@ -32,25 +33,20 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 		r.Scalars[name] = v[len(v)-1]
 	}
 	env.Begin("evaluate", 1)
-	strong := attack{t.AttackSteps, 0.25, t.Restarts}
-	test, err := t.attacker(t.data.Test, t.Examples, strong)
-	if err != nil {
-		return nil, err
-	}
-	found, err := test.run(ctx)
+	strong := adversary.PGD{Steps: t.AttackSteps, Restarts: t.Restarts, Step: 0.25}
+	a, err := t.attack(ctx, t.data.Test, t.Examples, strong)
 	if err != nil {
 		return nil, err
 	}
 	env.Done(1)
-	a := found[0]
+	r.Warnings = append(r.Warnings, a.warnings...)
 	r.Scalars["clean_acc"], r.Scalars["robust_acc"] = a.clean, a.robust
-	r.Scalars["clean_acc_std"] = uncertainty(a.clean, a.rows)
-	r.Scalars["robust_acc_std"] = uncertainty(a.robust, a.rows)
-	r.Counts["n_examples"] = int64(a.rows)
+	r.Scalars["clean_acc_std"], r.Scalars["robust_acc_std"] = a.cleanError, a.robustError
+	r.Counts["n_examples"] = int64(t.Examples)
 	r.Texts["threat_model"], r.Texts["method"] = "Linf", t.Method
 	r.Texts["evaluation"] = fmt.Sprintf("%s: clean accuracy %.1f %% ± %.1f, robust accuracy %.1f %% ± %.1f (one "+
 		"standard deviation of %d test rows; l_inf %g, PGD of %d steps with %d restarts)", t.Method, 100*a.clean,
-		100*r.Scalars["clean_acc_std"], 100*a.robust, 100*r.Scalars["robust_acc_std"], a.rows, t.Eps, t.AttackSteps,
+		100*r.Scalars["clean_acc_std"], 100*a.robust, 100*r.Scalars["robust_acc_std"], t.Examples, t.Eps, t.AttackSteps,
 		t.Restarts)
 	if at := overfitted(c); at >= 0 {
 		r.Warn("catastrophic overfitting in epoch %.0f: on training rows the accuracy under FGSM rose to %.1f %%, and "+

@@ -11,6 +11,7 @@ import (
 	"bilevel/experiments/train"
 	"bilevel/models"
 	"bilevel/models/params"
+	adversary "bilevel/solvers/attack"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/robust"
@@ -28,19 +29,11 @@ type task struct {
 	net      network // the point that evaluations look at
 	training *robust.Training
 	each     int // iterations of an epoch
-	watch    *attacker
-	val      *attacker
+	attacker *adversary.Attacker
 }
 
 // watched is how many training rows the course of a run is judged by, and validated how many validation rows.
-const (
-	watched   = 256
-	validated = 512
-)
-
-// The attacks of the watch on training rows: FGSM from the image, and PGD. Where the first fails and the second
-// succeeds the model has learnt to hide its gradient.
-var watchAttacks = []attack{{1, 1, 0}, {10, 0.25, 1}}
+const watched, validated = 256, 512
 
 // columns of the curve.
 var columns = []string{"iteration", "epoch", "seconds", "samples", "loss", "accuracy", "inside", "implicit",
@@ -112,7 +105,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		return err
 	}
 	if t.Examples > t.data.Test.N() {
-		return experiments.Usagef("examples is %d, and there are %d test rows", t.Examples, t.data.Test.N())
+		return experiments.Usagef("n_examples is %d, and there are %d test rows", t.Examples, t.data.Test.N())
 	}
 	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes)
 	if err != nil {
@@ -125,51 +118,36 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		return err
 	}
 	start, state := model.Init(t.seed)
-	t.net = network{Model: model, p: t.scope.Variable("parameters", tensor.Real, start.Size())}
+	t.net = network{Model: model, inputs: t.data.Train.Dim, classes: t.data.Classes,
+		p: t.scope.Variable("parameters", tensor.Real, start.Size())}
 	if state.Size() > 0 {
 		t.net.state = t.scope.Variable("state", tensor.Real, state.Size())
 	}
 	if err := t.compile(model, start, state); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		to   **attacker
-		set  *data.Set
-		most int
-		of   []attack
-	}{{&t.watch, t.data.Train, watched, watchAttacks}, {&t.val, t.data.Val, validated, watchAttacks[1:]}} {
-		if *part.to, err = t.attacker(part.set, min(part.most, part.set.N()), part.of...); err != nil {
-			return err
-		}
+	t.attacker, err = adversary.New(t.ex, t.net.attacked(), adversary.Options{Seed: t.seed})
+	if err == nil {
+		t.scope.Own(t.attacker.Close)
 	}
-	return nil
+	return err
 }
 
 // compile readies training.
 func (t *task) compile(model models.Model, start, state params.Values) error {
-	images, labels, err := upload(t.scope, t.data.Train)
+	rows, err := experiments.Upload(t.scope, t.data.Train) // the names are those of package robust
 	if err != nil {
 		return err
 	}
 	t.each = t.data.Train.N() / t.Batch
 	t.training, err = robust.New(t.ex, robust.Task{
 		Name: "robust training", Model: model, Start: start, State: state,
-		Rows:    problem.Rows{robust.Features: problem.On(images.Node()), robust.Labels: problem.On(labels.Node())},
-		Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
+		Rows: rows, Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
 	}, t.method, t.each*t.Epochs, t.each, t.seed)
 	if err == nil {
 		t.scope.Own(func() error { return t.training.Close() })
 	}
 	return err
-}
-
-// attacker compiles attacks that are freed with the task.
-func (t *task) attacker(set *data.Set, n int, of ...attack) (*attacker, error) {
-	a, err := newAttacker(t.ex, set, n, t.net, t.Eps, t.seed, of...)
-	if err == nil {
-		t.scope.Own(a.close)
-	}
-	return a, err
 }
 
 // look is a row of the curve: what training measured in the epoch that ended, and how the model stands under attack.
@@ -188,17 +166,18 @@ func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen, err := t.watch.run(ctx)
+	row := []float64{float64(p.Iteration), float64(p.Iteration) / float64(t.each), p.Seconds,
+		float64(p.Counts.Samples), m.Loss, m.Accuracy, m.Inside, m.Implicit}
+	fgsm, err := t.attack(ctx, t.data.Train, watched, oneStep)
 	if err != nil {
 		return nil, err
 	}
-	val, err := t.val.run(ctx)
+	pgd, err := t.attack(ctx, t.data.Train, watched, manySteps)
 	if err != nil {
 		return nil, err
 	}
-	return []float64{float64(p.Iteration), float64(p.Iteration) / float64(t.each), p.Seconds, float64(p.Counts.Samples),
-		m.Loss, m.Accuracy, m.Inside, m.Implicit, seen[0].clean, seen[0].robust, seen[1].robust, val[0].clean,
-		val[0].robust}, nil
+	val, err := t.attack(ctx, t.data.Val, validated, manySteps)
+	return append(row, fgsm.clean, fgsm.robust, pgd.robust, val.clean, val.robust), err
 }
 
 // say shows the last row of the curve beside the progress.

@@ -15,6 +15,7 @@ import (
 	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/models"
+	adversary "bilevel/solvers/attack"
 	"bilevel/tensor"
 	"bilevel/tensor/tensortest"
 
@@ -173,21 +174,22 @@ func TestAttackOnALinearModel(t *testing.T) {
 		}
 	}
 	ex := tensortest.Executor(t, ref.New())
-	net := network{Model: models.Softmax{Inputs: dim, Classes: 2}, p: ex.Variable("p", tensor.Real, len(w))}
+	net := network{Model: models.Softmax{Inputs: dim, Classes: 2}, inputs: dim, classes: 2,
+		p: ex.Variable("p", tensor.Real, len(w))}
 	require.NoError(t, net.p.Write(w))
+	a, err := adversary.New(ex, net.attacked(), adversary.Options{Seed: 1})
+	require.NoError(t, err)
 	for _, c := range []struct {
-		eps    float64
-		held   int
-		attack attack
-	}{{eps, held, attack{1, 1, 0}}, {eps, held, attack{20, 0.25, 2}}, {0, right, attack{5, 0.25, 2}}} {
-		a, err := newAttacker(ex, set, n, net, c.eps, 1, c.attack)
+		eps  float64
+		held int
+		by   adversary.Attack
+	}{{eps, held, oneStep}, {eps, held, adversary.PGD{Steps: 20, Restarts: 2, Step: 0.25}}, {0, right, manySteps}} {
+		got, err := (&task{TrainConfig: TrainConfig{Eps: c.eps}, attacker: a}).attack(t.Context(), set, n, c.by)
 		require.NoError(t, err)
-		got, err := a.run(t.Context())
-		require.NoError(t, err)
-		require.InDelta(t, float64(right)/n, got[0].clean, 1e-12)
-		require.InDelta(t, float64(c.held)/n, got[0].robust, 1e-12)
-		require.NoError(t, a.close())
+		require.InDelta(t, float64(right)/n, got.clean, 1e-12)
+		require.InDelta(t, float64(c.held)/n, got.robust, 1e-12)
 	}
+	require.NoError(t, a.Close())
 	require.Less(t, held, right-10)
 }
 
@@ -207,29 +209,29 @@ func TestOverfitted(t *testing.T) {
 
 // The value of a white pixel where nobody says it.
 func TestWhite(t *testing.T) {
-	require.EqualValues(t, 16, white(digits(t)))
+	require.EqualValues(t, 16, whitePixel(digits(t)))
 	for want, values := range map[float64][]float32{1: {0, 0.5, 1}, 255: {0, 3, 200}} {
-		require.Equal(t, want, white(&data.Dataset{Train: &data.Set{Features: values}}))
+		require.Equal(t, want, whitePixel(&data.Dataset{Train: &data.Set{Features: values}}))
 	}
 	broken := &data.Dataset{Train: &data.Set{Features: []float32{0, 1.5}, Labels: []int32{0, 0}, Dim: 1}}
-	require.ErrorContains(t, checkPixels(broken, white(broken)), "the value 1.5 in row 1 of the training images")
+	require.ErrorContains(t, checkPixels(broken, whitePixel(broken)), "the value 1.5 in row 1 of the training images")
 }
 
 func TestRefuses(t *testing.T) {
 	set := digits(t)
 	for want, change := range map[string]func(*TrainConfig){
-		`did you mean "fast-at"?`:                     func(c *TrainConfig) { c.Method = "fastat" },
-		"did you mean 8/255":                          func(c *TrainConfig) { c.Eps = 8 },
-		"eps is -1: wants":                            func(c *TrainConfig) { c.Eps = -1 },
-		"restarts 0, examples 150: wants at least 1":  func(c *TrainConfig) { c.Restarts = 0 },
-		"white is 0: wants the value of a white":      func(c *TrainConfig) { c.White = 0 },
-		`unknown model "net"`:                         func(c *TrainConfig) { c.Model = "net" },
-		"the learning rate is 0: wants":               func(c *TrainConfig) { c.LR = 0 },
-		"fast-at has no setting \"implicit\"":         func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
-		"fast-at: step is 0: wants a positive":        func(c *TrainConfig) { c.Set = []string{"step=0"} },
-		`fast-at: bn is "off": wants train, frozen`:   func(c *TrainConfig) { c.Set = []string{"bn=off"} },
-		"no hidden layers to normalize":               func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
-		`there are constant, sqrt, linear, cosine, s`: func(c *TrainConfig) { c.Schedule = "up" },
+		`did you mean "fast-at"?`:                      func(c *TrainConfig) { c.Method = "fastat" },
+		"did you mean 8/255":                           func(c *TrainConfig) { c.Eps = 8 },
+		"eps is -1: wants":                             func(c *TrainConfig) { c.Eps = -1 },
+		"restarts 0, n_examples 150: wants at least 1": func(c *TrainConfig) { c.Restarts = 0 },
+		"white is 0: wants the value of a white":       func(c *TrainConfig) { c.White = 0 },
+		`unknown model "net"`:                          func(c *TrainConfig) { c.Model = "net" },
+		"the learning rate is 0: wants":                func(c *TrainConfig) { c.LR = 0 },
+		"fast-at has no setting \"implicit\"":          func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
+		"fast-at: step is 0: wants a positive":         func(c *TrainConfig) { c.Set = []string{"step=0"} },
+		`fast-at: bn is "off": wants train, frozen`:    func(c *TrainConfig) { c.Set = []string{"bn=off"} },
+		"no hidden layers to normalize":                func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
+		`there are constant, sqrt, linear, cosine, s`:  func(c *TrainConfig) { c.Schedule = "up" },
 	} {
 		c := small(set, "fast-at")
 		change(&c)
@@ -238,7 +240,7 @@ func TestRefuses(t *testing.T) {
 	}
 	for want, change := range map[string]func(*TrainConfig){
 		"of the training images is no pixel from 0 to 8: attacks work": func(c *TrainConfig) { c.White = 8 },
-		"examples is 5000, and there are 997 test rows":                func(c *TrainConfig) { c.Examples = 5000 },
+		"n_examples is 5000, and there are 997 test rows":              func(c *TrainConfig) { c.Examples = 5000 },
 		"minibatches of 1000 rows out of 600 training rows":            func(c *TrainConfig) { c.Batch = 1000 },
 		"smaller": func(c *TrainConfig) { c.LR = 1e30 },
 	} {

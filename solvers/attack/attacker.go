@@ -24,6 +24,7 @@ type plan struct {
 	runs int // restarts, or restarts times target classes
 	// begin makes the state of a run; it sets found (1 where a row is misclassified) and adv (the point to hand out).
 	begin func(b *build)
+	table []float64 // what begin finds in the attacker's table
 	// phases follow each other; after each the host may look at what has been found.
 	phases []phase
 	zero   bool // begin also sets zero: 1 for rows whose gradient is 0
@@ -38,8 +39,9 @@ type phase struct {
 	name   string
 	step   func(b *build)
 	times  int
-	number float64 // what the program reads as build.number
-	quiet  bool    // the host does not look afterwards
+	number float64   // what the program reads as build.number
+	table  []float64 // where it is not nil, what the program finds in the attacker's table, [inputs]
+	quiet  bool      // the host does not look afterwards
 }
 
 // Options are what an Attacker can be told.
@@ -83,6 +85,7 @@ type Attacker struct {
 
 	images, labels   *tensor.Variable // of the group
 	eps, number      *tensor.Variable
+	table            *tensor.Variable // numbers that the host gives a phase, [inputs]
 	key, run, tick   *tensor.Variable
 	keepAll, nearest bool // broken rows stay in their batch; they are attacked again, and the nearest example counts
 }
@@ -111,6 +114,7 @@ func New(ex *tensor.Executor, m Model, o Options) (*Attacker, error) {
 	a.images = a.scope.Variable("images", tensor.Real, a.group, m.Inputs)
 	a.labels = a.scope.Variable("labels", tensor.Int, a.group)
 	a.eps, a.number = a.scope.Number("eps"), a.scope.Number("number")
+	a.table = a.scope.Variable("table", tensor.Real, m.Inputs)
 	a.key = a.scope.Variable("key", tensor.Int, 2)
 	a.run, a.tick = a.scope.Variable("run", tensor.Int), a.scope.Variable("tick", tensor.Int)
 	return a, nil

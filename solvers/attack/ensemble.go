@@ -17,8 +17,8 @@ func Standard() []Attack {
 }
 
 // Parse gives the attacks of a name: fgsm, pgd-50-10 (50 steps, 10 restarts), apgd-ce, apgd-dlr, apgd-t, fab-t, square
-// or square-1000 (1000 queries), and autoattack for all of Standard. In l_2 Standard has no Square.
-func Parse(name string, n Norm) ([]Attack, error) {
+// or square-1000 (1000 queries), and autoattack for all of Standard.
+func Parse(name string) ([]Attack, error) {
 	word, rest, _ := strings.Cut(name, "-")
 	if word == "pgd" || word == "square" && rest != "" {
 		var numbers []int
@@ -49,9 +49,6 @@ func Parse(name string, n Norm) ([]Attack, error) {
 	names := []string{"pgd-50-10"}
 	for _, r := range rows {
 		if r.name == name {
-			if name == "autoattack" && n == L2 {
-				return r.of[:len(r.of)-1], nil
-			}
 			return r.of, nil
 		}
 		names = append(names, r.name)

@@ -5,8 +5,9 @@ import "bilevel/tensor"
 // KeepAll makes an attacker leave broken rows in their batches.
 func (a *Attacker) KeepAll() { a.keepAll = true }
 
-// Hyperplane and Checkpoints are tested by themselves.
+// Hyperplane, Eta and Checkpoints are tested by themselves.
 func (n Norm) Hyperplane(t, w, need *tensor.Node) *tensor.Node { return n.hyperplane(t, w, need) }
+func Eta(side int) []float64                                   { return eta(side) }
 func Checkpoints(steps int) []int                              { return checkpoints(steps) }
 
 // In fills what is zero for rows of d pixels.

@@ -175,9 +175,10 @@ func attacker(t *testing.T, ex *tensor.Executor, m attack.Model, o attack.Option
 // Attacks on a linear classifier find the adversarial examples that there are, and none that there are not. With two
 // classes the cross-entropy grows with the margin, and steps along its gradient lead to the best point of the ball;
 // with ten, attacks that go to each class by itself do the same. An image may go either way where its nearest example
-// lies within a percent of the radius of the ball's boundary; fifteen for the random search, whose small windows do not
-// come to the last row and column; those of l_2 within three percent, since the ball and [0, 1] are projected onto one
-// after the other there, and the step of PGD is a tenth of the radius.
+// lies near the ball's boundary: within a percent of the radius; within three in l_2, where the ball and [0, 1] are
+// projected onto one after the other and the step of PGD is a tenth of the radius; within fifteen and thirty for the
+// random search, whose small windows do not come to the last row and column, and in l_2 have a pattern of at least 3 x
+// 3 pixels.
 func TestAttacksOnLinearClassifier(t *testing.T) {
 	linf, l2 := attack.Ball{Norm: attack.Linf, Eps: 0.1}, attack.Ball{Norm: attack.L2, Eps: 0.6}
 	wide := attack.Ball{Norm: attack.Linf, Eps: 0.2}
@@ -196,6 +197,7 @@ func TestAttacksOnLinearClassifier(t *testing.T) {
 		{10, linf, attack.FAB{Steps: 20, Restarts: 1}, 0.01},
 		{2, far, attack.PGD{Steps: 50, Restarts: 2, Step: 0.1}, 0.03},
 		{2, far, attack.APGD{Steps: 50, Restarts: 1}, 0.03},
+		{2, attack.Ball{Norm: attack.L2, Eps: 1.4}, attack.Square{Queries: 2000}, 0.3},
 		{10, l2, attack.APGD{Loss: "dlr-targeted", Steps: 50, Restarts: 1}, 0.03},
 		{10, l2, attack.FAB{Steps: 20, Restarts: 1}, 0.01},
 	} {

@@ -168,6 +168,9 @@ func (b *batchRun) do(ctx context.Context) error {
 	if err := errors.Join(b.writeSlots(), b.tick.WriteInts([]int32{0})); err != nil {
 		return err
 	}
+	if err := b.giveTable(b.plan.table); err != nil {
+		return err
+	}
 	if err := b.execute("begin", 1, true, b.begin); err != nil {
 		return err
 	}
@@ -177,7 +180,7 @@ func (b *batchRun) do(ctx context.Context) error {
 		}
 	}
 	for i, ph := range b.phases {
-		if err := errors.Join(ctx.Err(), b.number.Write([]float64{ph.number})); err != nil {
+		if err := errors.Join(ctx.Err(), b.number.Write([]float64{ph.number}), b.giveTable(ph.table)); err != nil {
 			return err
 		}
 		if err := b.execute(ph.name, ph.times, false, ph.step); err != nil {
@@ -202,6 +205,14 @@ func (b *batchRun) do(ctx context.Context) error {
 	}
 	b.watch.late[b.k] += Count(b.seen) - before
 	return nil
+}
+
+// giveTable writes what a phase finds in the table, where it wants something.
+func (b *batchRun) giveTable(values []float64) error {
+	if values == nil {
+		return nil
+	}
+	return b.Attacker.table.Write(values)
 }
 
 func (b *batchRun) execute(name string, times int, begin bool, step func(*build)) error {

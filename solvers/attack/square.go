@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
@@ -13,7 +12,7 @@ import (
 // side s at a random place to x₀ ± ε, one random sign for each channel, which it keeps where the margin
 // z_y - max_{i≠y} z_i becomes smaller or the image misclassified. The window's part p of the image is P at first and is
 // halved at the queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000; s = √(p·height·width) in whole pixels.
-// Each image has windows of its own.
+// Each image has windows of its own. For l_2 see squarel2.go.
 //
 // The paper draws the window's first row from 0 to height - s, its first column likewise. The authors' program, which
 // published figures of AutoAttack come from, leaves out the last of these places, and so does this one: where pixels at
@@ -35,8 +34,6 @@ func (p Square) plan(m Model, n Norm) (*plan, []string, error) {
 		p.P = 0.8
 	}
 	switch {
-	case n != Linf:
-		return nil, nil, errors.New("it is made for linf here: leave it out of an attack in l2")
 	case p.Queries < 1:
 		return nil, nil, fmt.Errorf("queries %d: wants at least 1", p.Queries)
 	case !(p.P > 0 && p.P <= 1):
@@ -46,16 +43,30 @@ func (p Square) plan(m Model, n Norm) (*plan, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	pl := &plan{programs: fmt.Sprint("square ", im), runs: 1, blind: true,
-		begin: func(b *build) { squareBegin(b, im) }}
-	step := func(b *build) { squareStep(b, im) }
+	pl := &plan{programs: fmt.Sprint("square ", im), runs: 1, blind: true}
+	begin, step, sideAt := squareBegin, squareStep, p.side
+	if n == L2 {
+		if min(im.Height, im.Width) < 2 {
+			return nil, nil, fmt.Errorf("in l2 it wants images of at least 2 x 2 pixels, not %d x %d", im.Height,
+				im.Width)
+		}
+		begin, step, sideAt = squareBeginL2, squareStepL2, p.oddSide
+		pl.table = tiled(im)
+	}
+	pl.begin = func(b *build) { begin(b, im) }
 	const look = 100 // queries between two looks of the host
 	for done := 0; done < p.Queries; {
-		side, until := p.side(done, im), done+1
-		for until < p.Queries && until-done < look && p.side(until, im) == side {
+		side, until := sideAt(done, im), done+1
+		for until < p.Queries && until-done < look && sideAt(until, im) == side {
 			until++
 		}
-		pl.phases = append(pl.phases, phase{name: "step", step: step, times: until - done, number: float64(side)})
+		ph := phase{name: "step", step: func(b *build) { step(b, im) }, times: until - done, number: float64(side)}
+		if last := len(pl.phases) - 1; n == L2 && last >= 0 && pl.phases[last].number == float64(side) {
+			ph.table = pl.phases[last].table
+		} else if n == L2 {
+			ph.table = patch(side, im)
+		}
+		pl.phases = append(pl.phases, ph)
 		done = until
 	}
 	return pl, nil, nil
@@ -125,10 +136,15 @@ func squareStep(b *build, im Image) {
 	image := x0.Reshape(shape...) // in this shape all of it is one pass over the pixels
 	changed := b.project(image.Add(change.Mul(b.eps())), image)
 	x := tensor.Where(change, changed, old.Reshape(shape...)).Reshape(x0.Shape()...)
+	b.keepBetter(x, y)
+}
+
+// keepBetter goes on from x where its margin is better or it is misclassified; what is found stays.
+func (b *build) keepBetter(x, y *tensor.Node) {
 	z := b.a.logits(x)
 	value, now, found := margin(z, y), wrong(z, y), b.get("found")
 	take := tensor.Const(1).Sub(found).Mul(now.Max(b.get("best").Lt(value)))
-	b.set("adv", tensor.Where(column(take), x, old))
+	b.set("adv", tensor.Where(column(take), x, b.get("adv")))
 	b.set("best", tensor.Where(take, value, b.get("best")))
 	b.set("found", found.Max(now))
 }

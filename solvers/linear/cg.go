@@ -104,7 +104,7 @@ func (c CG) Prepare(ex *tensor.Executor, m Matrix) (System, error) {
 			c.Chunk = 4
 		}
 	}
-	if err := checkTolerance("CG", c.RTol, c.ATol, c.MaxSteps); err != nil {
+	if err := checkTolerance(ex, "CG", c.RTol, c.ATol, c.MaxSteps); err != nil {
 		return nil, err
 	}
 	if !(c.Damping >= 0) || math.IsInf(c.Damping, 0) || c.Chunk < 1 {

@@ -26,7 +26,7 @@ type direct struct {
 }
 
 func newDirect(ex *tensor.Executor, m Matrix, solver string, rtol, atol float64) (*direct, error) {
-	if err := cmp.Or(m.check(solver), checkTolerance(solver, rtol, atol, 1)); err != nil {
+	if err := cmp.Or(m.check(solver), checkTolerance(ex, solver, rtol, atol, 1)); err != nil {
 		return nil, err
 	}
 	s := &direct{

@@ -92,7 +92,7 @@ func newIteration(ex *tensor.Executor, m Matrix, l limits) (*iteration, error) {
 			l.chunk = 4
 		}
 	}
-	if err := checkTolerance(l.solver, l.rtol, l.atol, l.maxSteps); err != nil {
+	if err := checkTolerance(ex, l.solver, l.rtol, l.atol, l.maxSteps); err != nil {
 		return nil, err
 	}
 	if !(l.damping >= 0) || math.IsInf(l.damping, 0) || l.chunk < 1 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bilevel/device"
+	"bilevel/device/cpudevice"
 	"bilevel/solvers/linear"
 	"bilevel/tensor"
 
@@ -281,6 +282,14 @@ func TestKrylovSettings(t *testing.T) {
 		_, err := c.solver.Prepare(ex, linear.Matrix{N: 3, Apply: identity})
 		require.ErrorContains(t, err, c.text)
 		require.Contains(t, c.solver.String(), "rtol")
+	}
+	narrow := cpudevice.New(1)
+	defer narrow.Close()
+	exNarrow := tensor.NewExecutor(narrow)
+	defer exNarrow.Close()
+	for name, solver := range krylov(1e-10, 10) {
+		_, err := solver.Prepare(exNarrow, linear.Matrix{N: 3, Apply: identity})
+		require.ErrorContains(t, err, name+": rtol 1e-10 is below 6e-08, the round-off of float32: set a larger one")
 	}
 	for name, solver := range krylov(1e-3, 10) {
 		_, err := solver.Prepare(ex, linear.Matrix{N: 3})

@@ -202,11 +202,17 @@ func Norm(n *tensor.Node) *tensor.Node {
 // isFinite is 1 for a finite number and 0 for NaN and infinities.
 func isFinite(n *tensor.Node) *tensor.Node { return n.Sub(n).Eq(tensor.Const(0)) }
 
-// checkTolerance refuses tolerances and numbers of steps that make no sense for any solve.
-func checkTolerance(solver string, rtol, atol float64, steps int) error {
+// checkTolerance refuses tolerances and numbers of steps that make no sense for any solve, and a relative tolerance
+// that the arithmetic cannot reach; 0 asks for what it can.
+func checkTolerance(ex *tensor.Executor, solver string, rtol, atol float64, steps int) error {
 	if !(rtol >= 0) || !(atol >= 0) || math.IsInf(rtol, 0) || math.IsInf(atol, 0) || steps < 1 {
 		return fmt.Errorf("linear: %s: tolerances %g and %g with %d steps: "+
 			"wants finite tolerances from 0 on and at least one step", solver, rtol, atol, steps)
+	}
+	if info := ex.Info(); rtol > 0 && rtol < info.UnitRoundoff() {
+		return fmt.Errorf("linear: %s: rtol %g is below %.2g, the round-off of float%d: set a larger one, or 0 for "+
+			"the least that it can reach, or compute in float64 (--device ref)", solver, rtol, info.UnitRoundoff(),
+			info.RealBits)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (m Neumann) Prepare(ex *tensor.Executor, matrix Matrix) (System, error) {
 		return nil, fmt.Errorf("linear: Neumann: step %g with %d terms: wants a positive step and terms from 0 on",
 			m.Step, m.Terms)
 	}
-	if err := checkTolerance("Neumann", m.RTol, m.ATol, 1); err != nil {
+	if err := checkTolerance(ex, "Neumann", m.RTol, m.ATol, 1); err != nil {
 		return nil, err
 	}
 	sc := ex.Scope()

@@ -1,0 +1,54 @@
+package robust
+
+import (
+	"context"
+
+	"bilevel/data"
+	"bilevel/models"
+	adversary "bilevel/solvers/attack"
+	"bilevel/tensor"
+)
+
+// network is a model where its parameters stand; state is nil without running statistics.
+type network struct {
+	models.Model
+	inputs, classes int
+	p, state        *tensor.Variable
+}
+
+// attacked is what there is to attack: a network as it stands.
+func (n network) attacked() adversary.Model {
+	var state *tensor.Node
+	if n.state != nil {
+		state = n.state.Node()
+	}
+	return adversary.Of(n.Model, n.inputs, n.classes, n.p.Node(), state)
+}
+
+// accuracy is the shares of rows that are classified right: as they are, and in the worst case of an attack.
+type accuracy struct {
+	clean, cleanError   float64 // with one standard deviation of a share of so many rows
+	robust, robustError float64
+	warnings            []string
+}
+
+// The attacks that the course of a run is judged by: FGSM, which takes one step, and PGD. Where the first fails and the
+// second succeeds, the model has learnt to hide its gradient.
+var (
+	oneStep   = adversary.FGSM{}
+	manySteps = adversary.PGD{Steps: 10, Restarts: 1, Step: 0.25}
+)
+
+// attack evaluates the first n rows of a set under an attack of the task's radius. Programs are compiled once.
+func (t *task) attack(ctx context.Context, set *data.Set, n int, by adversary.Attack) (a accuracy, err error) {
+	n = min(n, set.N())
+	s := adversary.Samples{Images: set.Features[:n*set.Dim], Labels: set.Labels[:n]}
+	r, err := t.attacker.Run(ctx, adversary.Ball{Norm: adversary.Linf, Eps: t.Eps}, s, by)
+	if err != nil {
+		return a, err
+	}
+	a.clean, a.cleanError = adversary.Accuracy(r.Clean)
+	a.robust, a.robustError = adversary.Accuracy(r.Robust)
+	a.warnings = r.Warnings
+	return a, nil
+}
