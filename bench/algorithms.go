@@ -15,8 +15,8 @@ const (
 	period = 128 // iterations between two passes over all rows
 )
 
-// algorithms lists one workload for each core algorithm: an iteration on data hyper-cleaning, with minibatches of 64 rows
-// of each level. bench/peers/algorithms.py says what each computes.
+// algorithms lists one workload for each core algorithm: an iteration on data hyper-cleaning, with minibatches of 64
+// rows of each level. bench/peers/algorithms.py says what each computes.
 func algorithms() (all []Workload) {
 	for _, c := range []struct {
 		key    string
@@ -33,7 +33,9 @@ func algorithms() (all []Workload) {
 		{"saba", solvers.SABA{Step: 0.01, OuterStep: 10}, "v"},
 		{"srba", solvers.SRBA{Step: 0.1, OuterStep: 10, Period: period}, "v"},
 		{"sustain", solvers.SUSTAIN{Step: 0.1, OuterStep: 10, NeumannStep: 0.01, Terms: 10, Momentum: 0.5}, "v"},
-		{"vrbo", solvers.VRBO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 5, InnerSteps: 3, Period: period}, "h"},
+		{"vrbo", solvers.VRBO{
+			Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 5, InnerSteps: 3, Period: period,
+		}, "h"},
 		{"f2sa", solvers.F2SA{YStep: 0.001, ZStep: 0.01, OuterStep: 1, Multiplier: 10, InnerSteps: 10}, "z"},
 		{"f2sa_adam", solvers.F2SAAdam{YStep: 0.001, ZStep: 0.001, OuterStep: 0.01, Multiplier: 10, InnerSteps: 10,
 			Beta1: 0.9, Beta2: 0.99}, "z"},

@@ -181,8 +181,9 @@ func cleaningProblem(ex *tensor.Executor, batch int, upper func(uint64) uint64) 
 				return weighted.Add(models.SquaredNorm(y.Flat()).Scale(regularization))
 			}},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight, trainRows), Rows: val, Sampler: runs{upperStream, batch, valRows / batch, upper},
-			Value: func(_, y problem.Vars, b problem.Batch) *tensor.Node { return losses(y, b).Mean() },
+			Start: params.Repeat(startWeight, trainRows), Rows: val,
+			Sampler: runs{upperStream, batch, valRows / batch, upper},
+			Value:   func(_, y problem.Vars, b problem.Batch) *tensor.Node { return losses(y, b).Mean() },
 		},
 	}, nil
 }

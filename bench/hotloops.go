@@ -26,8 +26,8 @@ type Prepared struct {
 	Loss  func() (float64, error) // of what the loop has come to; nil where it minimizes nothing
 }
 
-// Report is what the command prints for each workload: the median time of an iteration in milliseconds, the check value,
-// and the loss where there is one.
+// Report is what the command prints for each workload: the median time of an iteration in milliseconds, the check
+// value, and the loss where there is one.
 type Report struct {
 	Milliseconds map[string]float64 `json:"ms"`
 	Check        map[string]float64 `json:"check"`

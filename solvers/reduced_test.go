@@ -155,8 +155,8 @@ func TestSUSTAINOnFullBatches(t *testing.T) {
 	} {
 		ex := executor(t)
 		p := load(t, ex, m)
-		e := drawing(t, ex, p, solvers.SUSTAIN{Step: beta, OuterStep: alpha, NeumannStep: eta, Terms: terms, Momentum: c}, n,
-			lengths)
+		a := solvers.SUSTAIN{Step: beta, OuterStep: alpha, NeumannStep: eta, Terms: terms, Momentum: c}
+		e := drawing(t, ex, p, a, n, lengths)
 		x, y := make([]float64, 2), make([]float64, 4)
 		before := [2][]float64{x, y}
 		h, d := make([]float64, 4), make([]float64, 2)

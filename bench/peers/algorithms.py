@@ -26,8 +26,8 @@ they say otherwise; lam -= s (...) means the rows of the batch.
   amigo [v]     10 times w -= 0.01 g, new i;  f, new j;  10 times v -= 0.01 (H v - f), new i;  lam += 10 C v, new i
   soba [v]      new i and j:  w -= 0.1 g;  v -= 0.1 (H v - f);  lam += 10 C v
   masoba [v]    new i and j: w, v as in soba;  d = (1 - a) d - a C v, a = 1 for k = 0, else 0.1;  lam -= 10 d
-  saba [v]      soba with steps 0.01 and 10, and tables of the last g, H v, C v of each of the 312 training and f of each
-                of the 78 validation batches, from 0: each is replaced by itself - entry + mean of the table
+  saba [v]      soba with steps 0.01 and 10, and tables of the last g, H v, C v of each of the 312 training and f of
+                each of the 78 validation batches, from 0: each is replaced by itself - entry + mean of the table
   srba [v]      every 128 iterations d = the directions (g, H v - f, -C v) over all rows;  (w, v, lam) -=
                 (0.1, 0.1, 10) d;  d += directions at the new - at the old place, new i and j
   sustain [v]   keep = 1 - 0.5 / (k+1)^(2/3), 0 for k = 0; with w', lam' the place before: h = g + keep (h - g'), new i;

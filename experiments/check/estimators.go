@@ -9,8 +9,8 @@ import (
 )
 
 // Estimators is what is checked where nothing is said: every method, with settings that suit the eigenvalues of H at y*
-// and the unit round-off of the device. Of the methods that do not apply to the problem, one of each kind is in the list too, because the reason is worth
-// reading.
+// and the unit round-off of the device. Of the methods that do not apply to the problem, one of each kind is in the
+// list too, because the reason is worth reading.
 func Estimators(p *problem.Problem, s Spectrum, unit float64) []Candidate {
 	step := 1.0
 	if s.largest > 0 {
