@@ -1,6 +1,10 @@
 package robust
 
-import "bilevel/models/params"
+import (
+	"cmp"
+
+	"bilevel/models/params"
+)
 
 // FastBAT is fast bi-level adversarial training (Zhang, Zhang, Khanduri, Hong, Chang, Liu, ICML 2022).
 // The lower level is linearized at z and has a quadratic term λ/2 |δ - z|², so that its solution has a closed form, and
@@ -33,7 +37,8 @@ type FastBAT struct {
 	variant string
 }
 
-func (m FastBAT) Name() string { return m.variant }
+// Name is the variant of the list that the value was taken from; one made by hand is called fast-bat.
+func (m FastBAT) Name() string { return cmp.Or(m.variant, "fast-bat") }
 
 func (m FastBAT) Plan(t Task) (Plan, error) {
 	if m.Step == 0 {
