@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 
@@ -52,7 +50,9 @@ on --device. The exit status is 1 if an error is larger than a figure that claim
 			})
 		},
 	}
-	cmd.AddCommand(a.checkPrune())
+	for _, one := range applicationChecks() {
+		cmd.AddCommand(a.checkApplication(one))
+	}
 	f.registerDevice(cmd)
 	device := cmd.Flags().Lookup("device")
 	device.DefValue, f.device = "ref", "ref"
@@ -86,23 +86,5 @@ func (a *app) runCheck(c *cobra.Command, f *common, one check.Problem, opt check
 			return fmt.Errorf("check %s: %w", one.Name, err)
 		}
 	}
-	var w io.Writer = a.stdout
-	if f.json {
-		w = a.stderr
-	}
-	if err := result.Write(w); err != nil {
-		return err
-	}
-	if f.json {
-		text, err := json.Marshal(result)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(a.stdout, "%s\n", text)
-	}
-	if broken := result.Broken(); len(broken) > 0 {
-		return fmt.Errorf("check %s: the error is larger than the figure that claims to bound it: %s", one.Name,
-			strings.Join(broken, ", "))
-	}
-	return nil
+	return a.printChecked("check "+one.Name, f, result)
 }

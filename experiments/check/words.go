@@ -78,11 +78,11 @@ func (r Row) holds() bool {
 	return float64(r.Error) <= allowed+1e-8
 }
 
-// Broken lists the estimators whose error is larger than their own figure allows.
+// Broken lists, in sentences, the estimators whose error is larger than their own figure allows.
 func (r *Result) Broken() (labels []string) {
 	for _, row := range r.Rows {
 		if row.Refused == "" && !row.holds() {
-			labels = append(labels, row.Label)
+			labels = append(labels, "the error of "+row.Label+" is larger than the figure that claims to bound it")
 		}
 	}
 	return labels
