@@ -16,7 +16,7 @@ func TestCheckedTellsWhatIsOff(t *testing.T) {
 	far.Dense, wrong.Differences, nan.Dense = 1e-6, 1e-3, math.NaN()
 	c := Checked{Rows: []CheckRow{good, far, wrong, nan}, Unit: 0x1p-53}
 	require.Len(t, c.Broken(), 3)
-	require.Len(t, Checked{Rows: []CheckRow{good, far}, Unit: 0x1p-24}.Broken(), 0, "in float32 three digits are enough")
+	require.Empty(t, Checked{Rows: []CheckRow{good, far}, Unit: 0x1p-24}.Broken(), "in float32 three digits are enough")
 	var b bytes.Buffer
 	require.NoError(t, c.Write(&b))
 	require.Contains(t, b.String(), "fast-bat")
