@@ -253,16 +253,7 @@ func (e *adjoint) fill(h *Hypergradient, stats [3]linear.Stats) (err error) {
 		return err
 	}
 	h.Stationarity, h.Residual, h.Implicit = n[adjR], n[adjRes], n[adjCW]
-	inner := 0.0
-	for i, g := range h.Gradient {
-		inner += (g - direct[i]) * g
-		if math.IsNaN(g) || math.IsInf(g, 0) {
-			h.Status = linear.NotFinite
-		}
-	}
-	if size := h.Implicit * h.Norm(); size > 0 {
-		h.Cosine = inner / size
-	}
+	h.angle(direct)
 	if h.Error = e.figure(n, stats); e.doubt {
 		h.Error = math.Inf(1)
 	}

@@ -71,16 +71,23 @@ func (e *ending) result(method, bias string, states int, counts problem.Counts) 
 
 // split fills in the size of the term beside ∇xF and its angle with the whole, and the status.
 func (h *Hypergradient) split(direct []float64) {
-	inner, square := 0.0, 0.0
+	square := 0.0
 	for i, g := range h.Gradient {
-		term := g - direct[i]
-		inner += term * g
-		square += term * term
+		square += (g - direct[i]) * (g - direct[i])
+	}
+	h.Implicit = math.Sqrt(square)
+	h.angle(direct)
+}
+
+// angle fills in the angle of the term beside ∇xF, whose size is known, with the whole, and the status.
+func (h *Hypergradient) angle(direct []float64) {
+	inner := 0.0
+	for i, g := range h.Gradient {
+		inner += (g - direct[i]) * g
 		if math.IsNaN(g) || math.IsInf(g, 0) {
 			h.Status = linear.NotFinite
 		}
 	}
-	h.Implicit = math.Sqrt(square)
 	if size := h.Implicit * h.Norm(); size > 0 {
 		h.Cosine = inner / size
 	}

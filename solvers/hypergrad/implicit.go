@@ -186,17 +186,7 @@ func (e *implicit) prepare(at *pieces, nq int) (err error) {
 }
 
 // measure updates some of the norms.
-func (e *implicit) measure(of map[int]*tensor.Node) tensor.Update {
-	parts := make([]*tensor.Node, numNorms)
-	for i := range parts {
-		if n := of[i]; n != nil {
-			parts[i] = linear.Norm(n).Reshape(1)
-		} else {
-			parts[i] = e.norms.Node().Slice(0, i, i+1)
-		}
-	}
-	return tensor.Update{Var: e.norms, Value: tensor.Concat(0, parts...)}
-}
+func (e *implicit) measure(of map[int]*tensor.Node) tensor.Update { return normsUpdate(e.norms, of) }
 
 func (e *implicit) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err := e.begin.run(ctx); err != nil {
@@ -233,16 +223,7 @@ func (e *implicit) Compute(ctx context.Context) (*Hypergradient, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner := 0.0
-	for i, g := range h.Gradient {
-		inner += (g - direct[i]) * g
-		if math.IsNaN(g) || math.IsInf(g, 0) {
-			h.Status = linear.NotFinite
-		}
-	}
-	if size := h.Implicit * h.Norm(); size > 0 {
-		h.Cosine = inner / size
-	}
+	h.angle(direct)
 	return h, e.upper.fill(h)
 }
 

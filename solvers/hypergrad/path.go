@@ -201,6 +201,17 @@ func (p *path) advance(ctx context.Context, n int, counts *problem.Counts) error
 	return p.step.repeat(ctx, n, counts)
 }
 
+// walk takes the whole path from its beginning and then what its end asks for.
+func (p *path) walk(ctx context.Context, counts *problem.Counts) error {
+	if err := p.begin.Run(1); err != nil {
+		return err
+	}
+	if err := p.advance(ctx, p.length, counts); err != nil {
+		return err
+	}
+	return p.finish(ctx, counts)
+}
+
 // back takes one adjoint step at the state that stands in y and v.
 func (p *path) back(ctx context.Context, counts *problem.Counts) error {
 	for _, s := range p.adjoint {

@@ -83,13 +83,7 @@ func (m Reversible) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator,
 
 func (e *reversible) Compute(ctx context.Context) (*Hypergradient, error) {
 	var counts problem.Counts
-	if err := e.begin.Run(1); err != nil {
-		return nil, err
-	}
-	if err := e.advance(ctx, e.Steps, &counts); err != nil {
-		return nil, err
-	}
-	if err := e.finish(ctx, &counts); err != nil {
+	if err := e.walk(ctx, &counts); err != nil {
 		return nil, err
 	}
 	for range e.Steps {
