@@ -26,7 +26,7 @@ func newValue(l *lower) (*valueFunction, error) {
 		f: l.sc.Number("check F")}
 	v.fn = l.sc.Compile("upper value", func() []tensor.Update {
 		all := l.b.All(problem.Upper)
-		p := l.b.Oracle().At(problem.Upper, l.x.Node(), v.y.Node(), all, params.TrainFrozen, l.state())
+		p := l.b.Oracle().At(problem.Upper, l.x.Node(), v.y.Node(), all, params.TrainFrozen, l.state)
 		return []tensor.Update{{Var: v.f, Value: p.Value().Reshape()}}
 	})
 	return v, l.sc.Err()

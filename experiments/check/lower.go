@@ -21,6 +21,8 @@ type lower struct {
 	flow *flow               // a set or a proximal map
 	zero *root               // a residual, or optimality conditions whose unknowns begin with y
 	more int                 // unknowns after y: multipliers
+	// state is the running statistics at the start, nil where there are none.
+	state *tensor.Node
 }
 
 // goal is what the lower level is solved to, relative to max(1, the size at the start): below round-off, so that the
@@ -32,6 +34,11 @@ const (
 
 func newLower(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable) (*lower, error) {
 	l := &lower{b: b, sc: sc, x: x}
+	if q := b.State.Size(); q > 0 {
+		v := sc.Variable("check model state", tensor.Real, q)
+		l.state = v.Node()
+		sc.Note(v.Write(b.State.Flat))
+	}
 	n := b.Lower.Start.Size()
 	var err error
 	switch level := &b.Lower; {
@@ -54,21 +61,11 @@ func newLower(b *problem.Bound, sc *tensor.Scope, x *tensor.Variable) (*lower, e
 
 // point is the lower objective at (x, y).
 func (l *lower) point(y *tensor.Node) *problem.Point {
-	return l.b.Oracle().At(problem.Lower, l.x.Node(), y, l.b.All(problem.Lower), params.TrainFrozen, l.state())
+	return l.b.Oracle().At(problem.Lower, l.x.Node(), y, l.b.All(problem.Lower), params.TrainFrozen, l.state)
 }
 
 func (l *lower) value(y *tensor.Node) *tensor.Node    { return l.point(y).Value() }
 func (l *lower) gradient(y *tensor.Node) *tensor.Node { return l.point(y).GradY() }
-
-// state is the running statistics at the start, nil where there are none.
-func (l *lower) state() *tensor.Node {
-	if l.b.State.Size() == 0 {
-		return nil
-	}
-	v := l.sc.Variable("check model state", tensor.Real, l.b.State.Size())
-	l.sc.Note(v.Write(l.b.State.Flat))
-	return v.Node()
-}
 
 func (l *lower) function(f problem.Function, y *tensor.Node) *tensor.Node {
 	return f(l.b.Upper.Start.Layout.Vars(l.x.Node()), l.b.Lower.Start.Layout.Vars(y), l.b.All(problem.Lower)).Flatten()

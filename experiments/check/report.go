@@ -127,6 +127,7 @@ type checker struct {
 	at, y   *tensor.Variable // the point that the estimators read
 	opt     Options
 	point   []float64 // x
+	lower   *lower
 	truth   *truth
 	out     *Result
 }
@@ -153,6 +154,7 @@ func (c *checker) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.lower = l
 	v, err := newValue(l)
 	if err != nil {
 		return nil, err

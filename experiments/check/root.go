@@ -15,12 +15,10 @@ import (
 // root finds a zero of r(u) by Newton's method with the whole Jacobian, for systems of a few hundred unknowns. Each
 // step is halved until |r| falls. Where the Jacobian is singular the step is the shortest one (by singular values).
 type root struct {
-	u, r, e, je     *tensor.Variable // u, r(u), a unit vector and the column of the Jacobian that it picks
-	value, column   *tensor.Function
-	n               int
-	jacobian        *mat.Dense
-	evaluations     int
-	jacobianColumns int
+	u, r, e, je   *tensor.Variable // u, r(u), a unit vector and the column of the Jacobian that it picks
+	value, column *tensor.Function
+	n             int
+	jacobian      *mat.Dense
 }
 
 // maxUnknowns bounds the systems that are solved with a whole matrix.
@@ -47,7 +45,6 @@ func newRoot(sc *tensor.Scope, name string, n int, r func(u *tensor.Node) *tenso
 
 // at is r(u).
 func (f *root) at(u []float64) ([]float64, error) {
-	f.evaluations++
 	if err := errors.Join(f.u.Write(u), f.value.Run(1)); err != nil {
 		return nil, err
 	}
@@ -69,7 +66,6 @@ func (f *root) derivative(ctx context.Context) error {
 		}
 		f.jacobian.SetCol(i, c)
 	}
-	f.jacobianColumns += f.n
 	return nil
 }
 

@@ -58,10 +58,9 @@ func (c *checker) columns(ctx context.Context, n int, of func(p *problem.Point, 
 	[][]float64, error) {
 	sc := c.sc
 	y, e := sc.Variable("check y*", tensor.Real, c.b.Lower.Start.Size()), sc.Variable("check unit", tensor.Real, n)
-	l := &lower{b: c.b, sc: sc, x: c.x}
 	var out *tensor.Variable
 	fn := sc.Compile("columns", func() []tensor.Update {
-		v := of(l.point(y.Node()), e.Node())
+		v := of(c.lower.point(y.Node()), e.Node())
 		out = sc.Variable("check column", tensor.Real, v.Shape()...)
 		return []tensor.Update{{Var: out, Value: v}}
 	})

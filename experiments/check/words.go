@@ -98,10 +98,10 @@ func (c *checker) parts(ctx context.Context) (p parts, err error) {
 	sc, n := c.sc, c.b.Upper.Start.Size()
 	y, u, out := sc.Variable("check y*", tensor.Real, len(c.truth.y)), sc.Variable("check u", tensor.Real, n),
 		sc.Variable("check parts", tensor.Real, 3)
-	l := &lower{b: c.b, sc: sc, x: c.x}
 	fn := sc.Compile("parts", func() []tensor.Update {
-		f := c.b.Oracle().At(problem.Upper, c.x.Node(), y.Node(), c.b.All(problem.Upper), params.TrainFrozen, l.state())
-		sizes := []*tensor.Node{f.GradX().Norm(), f.GradY().Norm(), l.point(y.Node()).CrossT(u.Node()).Norm()}
+		all := c.b.All(problem.Upper)
+		f := c.b.Oracle().At(problem.Upper, c.x.Node(), y.Node(), all, params.TrainFrozen, c.lower.state)
+		sizes := []*tensor.Node{f.GradX().Norm(), f.GradY().Norm(), c.lower.point(y.Node()).CrossT(u.Node()).Norm()}
 		if c.b.Features()&(problem.LowerConstraints|problem.LowerProx) != 0 {
 			sizes[2] = tensor.Const(1) // y* may move with the constraints or the proximal map
 		}
