@@ -32,30 +32,13 @@ func NewLasso(seed uint64, rows, held, q int) *Lasso {
 			truth[i] = 0
 		}
 	}
-	part := func(n int) (*mat.Dense, []float64) {
-		z := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n))))
-		b := mat.NewVecDense(n, s.normals(n, 0.1))
-		var clean mat.VecDense
-		clean.MulVec(z, mat.NewVecDense(q, truth))
-		b.AddVec(b, &clean)
-		return z, b.RawVector().Data
-	}
 	m := &Lasso{At: -1.5}
-	m.Train, m.B = part(rows)
-	m.Val, m.HeldOut = part(held)
+	m.Train, m.B = s.regression(rows, truth, 0.1)
+	m.Val, m.HeldOut = s.regression(held, truth, 0.1)
 	return m
 }
 
-func (m *Lasso) Tables() []Table {
-	rows, q := m.Train.Dims()
-	held, _ := m.Val.Dims()
-	return []Table{
-		{Name: "Z", Shape: []int{rows, q}, Real: m.Train.RawMatrix().Data},
-		{Name: "b", Shape: []int{rows}, Real: m.B},
-		{Name: "Z'", Shape: []int{held, q}, Real: m.Val.RawMatrix().Data},
-		{Name: "b'", Shape: []int{held}, Real: m.HeldOut},
-	}
-}
+func (m *Lasso) Tables() []Table { return regressionTables(m.Train, m.B, m.Val, m.HeldOut) }
 
 // Problem starts at y = 0.
 func (m *Lasso) Problem(t []*tensor.Node) *problem.Problem {

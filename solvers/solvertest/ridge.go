@@ -26,31 +26,37 @@ type Ridge struct {
 // with normal coefficients, plus noise.
 func NewRidge(seed uint64, rows, held, q int) *Ridge {
 	s := &source{seed: seed}
-	truth := mat.NewVecDense(q, s.normals(q, 1))
-	part := func(n int) (*mat.Dense, []float64) {
-		z := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n))))
-		b := mat.NewVecDense(n, s.normals(n, 0.3))
-		var clean mat.VecDense
-		clean.MulVec(z, truth)
-		b.AddVec(b, &clean)
-		return z, b.RawVector().Data
-	}
+	truth := s.normals(q, 1)
 	m := &Ridge{}
-	m.Train, m.B = part(rows)
-	m.Val, m.HeldOut = part(held)
+	m.Train, m.B = s.regression(rows, truth, 0.3)
+	m.Val, m.HeldOut = s.regression(held, truth, 0.3)
 	return m
 }
 
-func (m *Ridge) Tables() []Table {
-	rows, q := m.Train.Dims()
-	held, _ := m.Val.Dims()
+// regression draws n normal rows and targets that are a linear function of them, plus noise.
+func (s *source) regression(n int, truth []float64, noise float64) (*mat.Dense, []float64) {
+	q := len(truth)
+	z := mat.NewDense(n, q, s.normals(n*q, 1/math.Sqrt(float64(n))))
+	b := mat.NewVecDense(n, s.normals(n, noise))
+	var clean mat.VecDense
+	clean.MulVec(z, mat.NewVecDense(q, truth))
+	b.AddVec(b, &clean)
+	return z, b.RawVector().Data
+}
+
+// regressionTables are the rows and targets of training and of validation.
+func regressionTables(train *mat.Dense, b []float64, val *mat.Dense, heldOut []float64) []Table {
+	rows, q := train.Dims()
+	held, _ := val.Dims()
 	return []Table{
-		{Name: "Z", Shape: []int{rows, q}, Real: m.Train.RawMatrix().Data},
-		{Name: "b", Shape: []int{rows}, Real: m.B},
-		{Name: "Z'", Shape: []int{held, q}, Real: m.Val.RawMatrix().Data},
-		{Name: "b'", Shape: []int{held}, Real: m.HeldOut},
+		{Name: "Z", Shape: []int{rows, q}, Real: train.RawMatrix().Data},
+		{Name: "b", Shape: []int{rows}, Real: b},
+		{Name: "Z'", Shape: []int{held, q}, Real: val.RawMatrix().Data},
+		{Name: "b'", Shape: []int{held}, Real: heldOut},
 	}
 }
+
+func (m *Ridge) Tables() []Table { return regressionTables(m.Train, m.B, m.Val, m.HeldOut) }
 
 // Problem starts at x = -1, y = 0.
 func (m *Ridge) Problem(t []*tensor.Node) *problem.Problem {
