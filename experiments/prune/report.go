@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,11 @@ func (t *task) report(ctx context.Context) error {
 	}
 	r.Scalars["val_accuracy"], r.Scalars["val_loss"] = 1-val.Mean("mistakes"), val.Mean("loss")
 	r.Scalars["test_accuracy"], r.Scalars["test_loss"] = 1-test.Mean("mistakes"), test.Mean("loss")
-	r.Scalars["seconds"], r.Scalars["mask_seconds"] = t.seconds, t.maskSeconds
+	for i, name := range []string{"pretrain", "mask", "finetune"} {
+		r.Scalars[name+"_seconds"] = t.spent[i].wall
+		r.Scalars["seconds"] += t.spent[i].wall
+		r.Scalars["processor.seconds"] += t.spent[i].processor
+	}
 	r.Counts["iterations"] = int64(t.iterations)
 	r.Count(t.counts)
 	if c := t.solves; c.Solves > 0 {
@@ -55,6 +60,16 @@ func (t *task) report(ctx context.Context) error {
 	for _, h := range t.prune.Structure.Shares(t.marks) {
 		kept, count = kept+h.Kept, count+h.Count
 		layers.Rows = append(layers.Rows, []string{h.Layer, strconv.Itoa(h.Kept), strconv.Itoa(h.Count)})
+		r.Scalars["layer_kept."+strings.ReplaceAll(h.Layer, ".", "_")] = float64(h.Kept) / float64(h.Count)
+	}
+	var ranked []float64
+	for _, a := range t.prune.Structure.Ranked {
+		ranked = append(ranked, t.marks[a.Off:a.Off+a.Size()]...)
+	}
+	r.Sets = append(r.Sets, experiments.NewSet("mask", ranked))
+	if strings.HasPrefix(t.Method, prune.RowBiP) {
+		r.Implicit = &experiments.Implicit{Share: t.term.Share, Cosine: t.term.Cosine, Control: math.NaN()}
+		r.Scalars["implicit.share"], r.Scalars["implicit.cosine"] = t.term.Share, t.term.Cosine
 	}
 	r.Tables = append(r.Tables, layers)
 	r.Scalars["kept"] = float64(kept) / float64(count)

@@ -41,7 +41,8 @@ type task struct {
 	rewound                   [2][]float64 // weights and state that rounds go back to
 	filled                    []float64    // 1 for layers that lost everything and got an element back
 	solves                    prune.Solves
-	seconds, maskSeconds      float64
+	term                      prune.Term
+	spent                     [parts]spent
 	counts                    problem.Counts
 	iterations                int
 }
@@ -75,13 +76,25 @@ func (t *task) run(ctx context.Context) error {
 	for _, s := range steps {
 		names[s.name] = s.name != ""
 	}
-	for _, s := range steps {
-		if names[stage] && s.name != stage { // done before the checkpoint
+	common, done := t.beginnings(steps), 0
+	if !names[stage] {
+		var err error
+		if done, err = t.takeShared(common); err != nil {
+			return err
+		}
+	}
+	for i, s := range steps {
+		if i < done || names[stage] && s.name != stage { // done by another cell, or before the checkpoint
 			continue
 		}
 		stage = ""
 		if err := s.run(ctx, t); err != nil {
 			return err
+		}
+		if common[i] != nil {
+			if err := t.share(common[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return t.report(ctx)
