@@ -194,6 +194,7 @@ func untimed(r *experiments.Record) *experiments.Record {
 	for _, row := range r.Curve.Rows {
 		row[2] = 0
 	}
+	r.Texts["break_even"] = ""
 	if r.Implicit != nil {
 		r.Implicit.Control = 0 // NaN, which is not equal to itself
 	}

@@ -3,11 +3,9 @@ package prune
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -15,7 +13,6 @@ import (
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/prune"
-	"bilevel/tensor"
 )
 
 // report scores the network that is left: the only place that reads the test rows.
@@ -126,66 +123,5 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 		t.record.Models = append(t.record.Models, compacted)
 		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
-	for name, n := range nets {
-		for _, batch := range []int{1, 64} {
-			ms, err := n.latency(ctx, t.ex, t.parts[0].Dim, batch)
-			if err != nil {
-				return err
-			}
-			t.record.Scalars[fmt.Sprintf("latency.%s_%d", name, batch)] = ms
-		}
-	}
-	return nil
-}
-
-// network is a model with its numbers, and with the mask that its products apply to them, where there is one.
-type network struct {
-	models.Model
-	p, state params.Values
-	mask     []float64
-}
-
-// latency is the least time in milliseconds that the network takes for a batch of zeros, in a tenth of a second of
-// tries.
-func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch int) (ms float64, err error) {
-	sc := ex.Scope()
-	defer func() { err = errors.Join(err, sc.Close()) }()
-	p, x := sc.Variable("parameters", tensor.Real, n.p.Size()), sc.Variable("inputs", tensor.Real, batch, inputs)
-	if err := p.Write(n.p.Flat); err != nil {
-		return 0, err
-	}
-	z := p.Node()
-	if n.mask != nil {
-		m := sc.Variable("mask", tensor.Real, len(n.mask))
-		if err := m.Write(n.mask); err != nil {
-			return 0, err
-		}
-		z = z.Mul(m.Node())
-	}
-	var state *tensor.Node
-	if n.state.Size() > 0 {
-		v := sc.Variable("state", tensor.Real, n.state.Size())
-		if err := v.Write(n.state.Flat); err != nil {
-			return 0, err
-		}
-		state = v.Node()
-	}
-	f := sc.Compile("latency", func() []tensor.Update {
-		out, _ := n.Apply(z, state, x.Node(), params.Eval)
-		return []tensor.Update{{Var: sc.Variable("outputs", tensor.Real, out.Shape()...), Value: out}}
-	})
-	if err := sc.Err(); err != nil {
-		return 0, err
-	}
-	const tries, most = 3, 1000
-	for i, begin := 0, time.Now(); i < tries || i < most && time.Since(begin) < time.Second/10; i++ {
-		at := time.Now()
-		if err := errors.Join(ctx.Err(), f.Run(1), ex.Sync()); err != nil {
-			return 0, err
-		}
-		if took := time.Since(at).Seconds() * 1e3; i == 0 || took < ms {
-			ms = took
-		}
-	}
-	return ms, nil
+	return t.latencies(ctx, nets)
 }
