@@ -58,6 +58,8 @@ type Config struct {
 	Part         float64      `json:"part"` // of what is left that a round of imp removes
 	Rewind       prune.Rewind `json:"rewind"`
 	RewindEpochs int          `json:"rewind_epochs"`
+
+	losses
 }
 
 // Defaults are the settings that every method has.
@@ -186,6 +188,9 @@ func (c Config) settled() (Config, method, error) {
 			"from out, or take imp with rewind none", c.Method)
 	}
 	if _, err := c.rounds().Plan(1, 1); err != nil {
+		return c, m, err
+	}
+	if err := c.losses.check(); err != nil {
 		return c, m, err
 	}
 	_, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)

@@ -140,10 +140,21 @@ func (t *task) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	level := prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss}
-	t.prune.Lower = level
-	level.Sampler = problem.Epochs(t.Batch) // each keeps the order of its own epoch
-	t.prune.Upper = level
+	// Each level has a sampler of its own, which keeps the order of its epoch.
+	t.prune.Lower = prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss(nil)}
+	t.prune.Upper = prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss(nil)}
+	if t.LowerLoss == Adversarial || t.UpperLoss == Adversarial {
+		b, err := t.ball()
+		if err != nil {
+			return err
+		}
+		if t.LowerLoss == Adversarial {
+			t.prune.Lower.Loss = t.loss(b)
+		}
+		if t.UpperLoss == Adversarial {
+			t.prune.Upper.Loss = t.loss(b)
+		}
+	}
 	for i, to := range []**problem.Evaluator{&t.val, &t.test} {
 		rows, err := experiments.Upload(t.scope, t.parts[i+1])
 		if err != nil {
@@ -260,12 +271,6 @@ func wholeScaler(s *data.Set) *data.Scaler {
 		c.Mean[j], c.Deviation[j] = mean, deviation
 	}
 	return c
-}
-
-// loss is the mean cross-entropy of a batch with parameters z, and the moved running statistics.
-func (t *task) loss(z *tensor.Node, b problem.Batch, p problem.Pass) problem.Loss {
-	out, next := t.model.Apply(z, p.State.Flat(), b.Get("features"), p.Mode)
-	return problem.Loss{Value: tensor.CrossEntropy(out, b.Get("label")).Mean(), State: next}
 }
 
 // logits are the outputs of the network that the evaluators look at.

@@ -28,8 +28,8 @@ var functions = map[models.Activation]expr.Fn{
 // New prepares a network for batches of one size, on a number of threads. It is freed by Close.
 func New(layers []models.Affine, batch, threads int) (*Network, error) {
 	if len(layers) == 0 || batch < 1 || threads < 1 {
-		return nil, fmt.Errorf("a sparse network of %d layers for a batch of %d on %d threads: wants at least 1 of each",
-			len(layers), batch, threads)
+		return nil, fmt.Errorf("a sparse network of %d layers for a batch of %d on %d threads: wants at least 1 of "+
+			"each", len(layers), batch, threads)
 	}
 	n := &Network{pool: cpu.NewPool(threads, cpu.Detected())}
 	inputs := layers[0].In
