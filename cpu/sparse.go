@@ -85,8 +85,8 @@ func (g *SparseGemm) Do(_ *Worker, item int) {
 }
 
 func (g *SparseGemm) tile(from, to int, out []float32) {
-	kernelsOf(g.pool.level).tileRows(1, g.n, to-from, g.w.values[from:to], to-from, 1, g.at[from:to+morePlaces], g.x, out,
-		g.n)
+	values, at := g.w.values[from:to], g.at[from:to+morePlaces]
+	kernelsOf(g.pool.level).tileRows(1, g.n, len(values), values, len(values), 1, at, g.x, out, g.n)
 }
 
 func (g *SparseGemm) sum(from, to int, out []float32) {

@@ -48,7 +48,8 @@ func TestSparseGemm(t *testing.T) {
 								term := float64(a[i*k+q]) * float64(x[q*n+j])
 								sum, size = sum+term, size+math.Abs(term)
 							}
-							require.InDelta(t, sum, float64(out[i*n+j]), float64(k+1)*0x1p-24*size, "%s, %d columns", level, n)
+							bound := float64(k+1) * 0x1p-24 * size
+							require.InDelta(t, sum, float64(out[i*n+j]), bound, "%s, %d columns", level, n)
 						}
 					}
 					if first == nil {

@@ -23,7 +23,7 @@ type losses struct {
 	UpperLoss   string  `json:"upper_loss,omitempty"`   // that scores go by
 	Eps         float64 `json:"eps,omitempty"`          // radius of the ball in the largest norm, for pixels in [0, 1]
 	AttackSteps int     `json:"attack_steps,omitempty"` // of the ascent; 0: 2
-	White       float64 `json:"white,omitempty"`        // the value of a white pixel; 0: the largest of the training rows
+	White       float64 `json:"white,omitempty"`        // the value of a white pixel; 0: the largest there is
 }
 
 func (l losses) check() error {
@@ -67,8 +67,9 @@ func (t *task) ball() (*ball, error) {
 			white = max(white, float64(v))
 		}
 		if v < 0 || t.White > 0 && float64(v) > t.White {
-			return nil, fmt.Errorf("the %s loss: the value %g in the training rows is no pixel from 0 to %g: perturbed "+
-				"rows are images, so give the value of a white pixel as --white, or shift the data", Adversarial, v, white)
+			return nil, fmt.Errorf("the %s loss: the value %g in the training rows is no pixel from 0 to %g: "+
+				"perturbed rows are images, so give the value of a white pixel as --white, or shift the data",
+				Adversarial, v, white)
 		}
 	}
 	var err error
