@@ -241,7 +241,14 @@ func TestRefusals(t *testing.T) {
 			require.NotEqual(t, "0", row[1], "%s: layer %s", method, row[0])
 		}
 	}
-	c.Method = "omp"
+	c.Method, c.Scope, c.Strict, c.Keep = "omp", prune.Layer, true, 0.004 // of 100 elements in the last layer
+	_, err = run(t, c, set)
+	require.ErrorContains(t, err, "the layers [4.weight] would lose all their elements")
+	c.Strict = false
+	r, err := run(t, c, set)
+	require.NoError(t, err)
+	require.Equal(t, "the layers [4.weight] would have lost all their elements; each keeps one", r.Warnings[0])
+	c, set = small(t, "omp")
 	c.Val = 5000
 	_, err = run(t, c, set)
 	require.ErrorContains(t, err, "nothing is left to train on")

@@ -125,6 +125,12 @@ func (t *task) prepare() (err error) {
 	if t.kept, err = t.prune.Structure.Keep(t.Keep, t.Scope); err != nil {
 		return err
 	}
+	if empty := t.prune.Structure.Emptied(t.Keep); t.Scope == prune.Layer && empty != nil {
+		if t.Strict {
+			return fmt.Errorf("the layers %v would lose all their elements: keep more", empty)
+		}
+		t.record.Warn("the layers %v would have lost all their elements; each keeps one", empty)
+	}
 	t.prune.Name, t.prune.State = "pruning", t.start[1]
 	t.theta, t.state, t.mask = t.start[0].Flat, t.start[1].Flat, t.prune.Ones()
 	t.marks = make([]float64, t.prune.Structure.Scores.Size())
