@@ -106,8 +106,8 @@ const (
 // Kept are the numbers of elements to be kept: one in all, or one for each ranked array.
 type Kept []int
 
-// Keep is the numbers for a part of the elements, round(part · elements) each, and at least 1 of each layer where layers
-// have numbers of their own. A part of 0 or above 1, and one that is so small that nothing is left, are refused.
+// Keep is the numbers for a part of the elements, round(part · elements) each, and at least 1 of each layer where
+// layers have numbers of their own. A part of 0 or above 1, and one that is so small that nothing is left, are refused.
 func (s Structure) Keep(part float64, scope Scope) (Kept, error) {
 	if !(part > 0 && part <= 1) {
 		return nil, fmt.Errorf("keep is %g: wants the part of the elements that is kept, above 0 and at most 1", part)
