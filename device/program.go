@@ -147,7 +147,29 @@ func (p *Program) validate(in *Instr) error {
 			}
 		}
 	}
-	return Ops[in.Op].Check(in, p)
+	if err := Ops[in.Op].Check(in, p); err != nil {
+		return err
+	}
+	if Ops[in.Op].Dense {
+		return checkDense(in)
+	}
+	return nil
+}
+
+// checkDense checks that an instruction's operands and outputs lie densely.
+func checkDense(in *Instr) error {
+	operands := in.In
+	if a, ok := in.Attr.(EpilogueAttr); ok {
+		operands = operands[:a.Extras()]
+	}
+	for _, views := range [2][]View{operands, in.Out} {
+		for _, v := range views {
+			if !v.IsDense() {
+				return fmt.Errorf("wants dense arrays, not shape %v with strides %v", v.Shape, v.Strides)
+			}
+		}
+	}
+	return nil
 }
 
 func (p *Program) checkView(v View) error {

@@ -10,8 +10,8 @@
 // tolerance.go derives from the data; every other element of every buffer, between, before and after the outputs, keeps
 // its bits; a second run of the prepared program gives the same bits again.
 //
-// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, rows.go, order.go,
-// random.go, copy.go for operations, memory.go and program.go for the rest of the Device interface.
+// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, conv.go, pool.go,
+// rows.go, order.go, random.go, copy.go for operations, memory.go and program.go for the rest of the Device interface.
 package devicetest
 
 import (
@@ -38,6 +38,8 @@ func Cases() []Case {
 		reduceCases(),
 		gemmCases(),
 		softmaxCases(),
+		convCases(),
+		poolCases(),
 		gatherCases(),
 		scatterCases(),
 		selectCases(),
