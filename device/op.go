@@ -75,8 +75,7 @@ const (
 
 // OpInfo is one row of Ops.
 type OpInfo struct {
-	Name    string
-	Planned bool // named here, implemented by no device yet
+	Name string
 	// TakesEpilogue: an elementwise expression of the result may be part of the operation. Its attribute is then an
 	// EpilogueAttr.
 	TakesEpilogue bool

@@ -127,9 +127,6 @@ func (p *Program) validate(in *Instr) error {
 	if in.Op >= NumOp {
 		return fmt.Errorf("unknown operation")
 	}
-	if Ops[in.Op].Planned {
-		return fmt.Errorf("planned, not there yet")
-	}
 	for _, views := range [2][]View{in.In, in.Out} {
 		for _, v := range views {
 			if err := p.checkView(v); err != nil {
@@ -237,6 +234,17 @@ func CheckPrepare(p *Program, own func(Buffer) error) error {
 		return err
 	}
 	return p.Validate()
+}
+
+// CheckLacks says which instruction of a valid program is of an operation that a device lacks (Info.Lacks), by an error
+// that wraps ErrOperation; nil if none is.
+func CheckLacks(p *Program, info Info) error {
+	for i := range p.Code {
+		if op := p.Code[i].Op; slices.Contains(info.Lacks, op) {
+			return p.Explain(i, fmt.Errorf("%w: %s has no %s yet, cpu and ref have", ErrOperation, info.Name, op))
+		}
+	}
+	return nil
 }
 
 // CheckRun says why a prepared program cannot run n times; nil if it can. Each device calls it in Run: the runner may
