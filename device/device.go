@@ -96,8 +96,8 @@ type Info struct {
 	// Alignment is the multiple of bytes at which buffers begin.
 	Alignment int
 
-	// Lacks lists the operations that the device does not have yet. Prepare refuses programs with one of them by an error
-	// that wraps ErrOperation.
+	// Lacks lists the operations that the device does not have yet. Prepare refuses programs with one of them by an
+	// error that wraps ErrOperation.
 	Lacks []Op
 
 	// Async says that Run returns before the work is done, so that a loop should read results one chunk late (Peeker).

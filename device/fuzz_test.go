@@ -196,9 +196,10 @@ func (s *source) instr() device.Instr {
 		}
 	case device.Conv:
 		shape := device.ConvShape{
-			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(2), K: 1 + s.below(2), R: 1 + s.below(3),
-			S: 1 + s.below(2), StrideH: 1 + s.below(2), StrideW: 1 + s.below(3), DilationH: 1 + s.below(2), DilationW: 1,
-			Top: s.below(3), Bottom: s.below(2), Left: s.below(2), Right: s.below(3), Groups: 1 + s.below(2),
+			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(2), K: 1 + s.below(2),
+			R: 1 + s.below(3), S: 1 + s.below(2), StrideH: 1 + s.below(2), StrideW: 1 + s.below(3),
+			DilationH: 1 + s.below(2), DilationW: 1, Top: s.below(3), Bottom: s.below(2), Left: s.below(2),
+			Right: s.below(3), Groups: 1 + s.below(2),
 		}
 		if s.spoilt() {
 			shape.H, shape.StrideW, shape.Groups = s.number(), s.number(), s.number()
@@ -217,8 +218,8 @@ func (s *source) instr() device.Instr {
 		in.Attr, in.Out = a, []device.View{s.view(real, shapes[slots[2]]...)}
 	case device.Pool:
 		shape := device.PoolShape{
-			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(3), R: 1 + s.below(3), S: 1 + s.below(2),
-			StrideH: 1 + s.below(2), StrideW: 1 + s.below(3), Top: s.below(2), Right: s.below(2),
+			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(3), R: 1 + s.below(3),
+			S: 1 + s.below(2), StrideH: 1 + s.below(2), StrideW: 1 + s.below(3), Top: s.below(2), Right: s.below(2),
 			CountPadding: s.below(2) == 1,
 		}
 		if s.spoilt() {

@@ -33,18 +33,18 @@ const (
 	// Conv is a convolution (see ConvShape for its formula and the shapes of x, w and y) or one of its gradients. All
 	// three are one form Σ y·x·w, of which Attr.Kind says what is computed from the other two:
 	// ConvForward y from In x, w; ConvInputGradient x from In y, w; ConvWeightGradient w from In x, y. They are linear
-	// in each input, so that every derivative of one of them is another one of them. The epilogue's extra inputs, of the
-	// output's shape, follow as for Gemm. Where x lies outside the images nothing is added; whether a device multiplies
-	// a zero there, so that a weight which is not finite gives NaN, is left to it. Out overlaps neither operand; an
-	// extra may be exactly Out.
+	// in each input, so that every derivative of one of them is another one of them. The epilogue's extra inputs, of
+	// the output's shape, follow as for Gemm. Where x lies outside the images nothing is added; whether a device
+	// multiplies a zero there, so that a weight which is not finite gives NaN, is left to it. Out overlaps neither
+	// operand; an extra may be exactly Out.
 	Conv
 	// Pool takes the windows that PoolShape describes, by Attr.Kind. x and t are images, y and Out of their results'
 	// shape.
 	// AveragePool: Out from In x, the average of each window. AveragePoolAdjoint: images from In y, each pixel's sum of
 	// the y of its windows, each divided by what the average divides by. MaxPool: Out from In x, the maximum of each
 	// window; padding is none, NaN wins. MaxPoolTangent: Out from In x, t: the t where the window's maximum of x lies,
-	// the first of equals by rows; NaN before every number. MaxPoolAdjoint: images from In x, y: each pixel's sum of the
-	// y of the windows whose maximum it is in that sense, else 0. Out is apart from the inputs.
+	// the first of equals by rows; NaN before every number. MaxPoolAdjoint: images from In x, y: each pixel's sum of
+	// the y of the windows whose maximum it is in that sense, else 0. Out is apart from the inputs.
 	Pool
 
 	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real

@@ -241,7 +241,8 @@ func CheckPrepare(p *Program, own func(Buffer) error) error {
 func CheckLacks(p *Program, info Info) error {
 	for i := range p.Code {
 		if op := p.Code[i].Op; slices.Contains(info.Lacks, op) {
-			return p.Explain(i, fmt.Errorf("%w: %s has no %s yet, cpu and ref have", ErrOperation, info.Name, op))
+			return fmt.Errorf("device: %w", p.Explain(i, fmt.Errorf("%w: %s has no %s yet, devices cpu and ref have",
+				ErrOperation, info.Name, op)))
 		}
 	}
 	return nil

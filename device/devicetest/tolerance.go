@@ -8,8 +8,9 @@ import (
 	"bilevel/internal/expr"
 )
 
-// This file has the one table of what a device may differ by (tolerance_conv.go has two of its rows). Nothing here is tuned: each bound follows from the unit
-// round-off u, the number of operations and the data. Bounds are first-order, and slack covers the higher orders.
+// This file has the one table of what a device may differ by (tolerance_conv.go has two of its rows). Nothing here is
+// tuned: each bound follows from the unit round-off u, the number of operations and the data. Bounds are first-order,
+// and slack covers the higher orders.
 
 // slack covers the terms of second order: for c·u ≤ 2^-10 they are at most 2^-10 of the first.
 const slack = 1 + 0x1p-10

@@ -21,7 +21,9 @@ func convBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 			return
 		}
 		at := [3][]int{
-			device.SlotX: {n, h, w, k/outputs*inputs + c}, device.SlotW: {row, column, c, k}, device.SlotY: {n, p, q, k},
+			device.SlotX: {n, h, w, k/outputs*inputs + c},
+			device.SlotW: {row, column, c, k},
+			device.SlotY: {n, p, q, k},
 		}
 		x := t.real(in.In[0], at[slots[0]]...) * t.real(in.In[1], at[slots[1]]...)
 		to := place(element, at[slots[2]]...)
