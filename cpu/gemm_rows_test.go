@@ -71,7 +71,7 @@ func TestTakeRows(t *testing.T) {
 							continue
 						}
 						took++
-						g[0].TakeRows(r)
+						g[0].TakeRows(r, true)
 						require.NoError(t, hold(p, g[0]))
 						require.Equal(
 							t, g[1].args[0].Real, g[0].args[0].Real, "%v, %d rows of %d, %d columns", level, rows, k, n,
