@@ -2,12 +2,54 @@ package cpu
 
 import "bilevel/internal/kind"
 
+// convPlain is a convolution by loops that are its definition.
+type convPlain struct {
+	*convCall
+	ending
+	a, b   []float32 // the operands
+	loops  *loops
+	rowAt  int // where the sums of an item begin in a worker's scratch
+	rowLen int // sums of an item
+	nanos  float64
+}
+
+func newConvPlain(call *convCall) *convPlain {
+	s := &call.shape
+	c := &convPlain{convCall: call, ending: call.ending(), a: call.a.Real[call.a.Off:], b: call.b.Real[call.b.Off:],
+		loops: loopsOf(call.pool.level)}
+	c.rowLen = call.out.Shape[3]
+	if c.kind != kind.ConvWeightGradient {
+		c.rowLen *= call.out.Shape[2]
+	}
+	terms := float64(s.N*c.p*c.q*s.K*s.R*s.S) * float64(s.C/s.Groups)
+	c.nanos = terms/kernelsOf(c.pool.level).rate + c.ending.nanos()
+	reals, ints := c.program.scratch()
+	c.rowAt = reals
+	c.pool.reserve(reals+c.rowLen, ints)
+	return c
+}
+
+// Run does the work; the caller holds the pool.
+func (c *convPlain) Run() error {
+	c.program.begin(c.pool.workers[0])
+	c.pool.share(c.program.points/c.rowLen, c.nanos, c)
+	return nil
+}
+
+// Do computes one row of images, or the weights of one input channel at one place.
+func (c *convPlain) Do(w *Worker, item int) {
+	row := w.real[c.rowAt:][:c.rowLen]
+	clear(row)
+	plainRows[c.kind](c, row, item)
+	c.finish(w, item*len(row), row)
+}
+
 // plainRows adds the sums of one row of the result, whose number among all rows is item, in the order of the
 // definition: a row of an image, or the weights of one input channel at one place of the kernel.
-var plainRows = [...]func(c *Conv, row []float32, item int){
-	kind.ConvForward:        (*Conv).plainForward,
-	kind.ConvInputGradient:  (*Conv).plainInputGradient,
-	kind.ConvWeightGradient: (*Conv).plainWeightGradient,
+var plainRows = [...]func(c *convPlain, row []float32, item int){
+	kind.ConvForward:        (*convPlain).plainForward,
+	kind.ConvInputGradient:  (*convPlain).plainInputGradient,
+	kind.ConvWeightGradient: (*convPlain).plainWeightGradient,
 }
 
 // window says which outputs a tap of a kernel leads to: those from lo to below hi among n places, a stride apart, whose
@@ -22,11 +64,8 @@ func window(n, length, stride, shift int) (lo, hi int) {
 	return lo, max(lo, hi)
 }
 
-// groupSizes are the input and output channels of a group.
-func (s *ConvShape) groupSizes() (in, out int) { return s.C / s.Groups, s.K / s.Groups }
-
 // plainForward: y[n,p,·,·].
-func (c *Conv) plainForward(row []float32, item int) {
+func (c *convPlain) plainForward(row []float32, item int) {
 	s := &c.shape
 	n, p := item/c.p, item%c.p
 	in, out := s.groupSizes()
@@ -54,7 +93,7 @@ func (c *Conv) plainForward(row []float32, item int) {
 }
 
 // plainInputGradient: x[n,h,·,·].
-func (c *Conv) plainInputGradient(row []float32, item int) {
+func (c *convPlain) plainInputGradient(row []float32, item int) {
 	s := &c.shape
 	n, h := item/s.H, item%s.H
 	in, out := s.groupSizes()
@@ -85,7 +124,7 @@ func (c *Conv) plainInputGradient(row []float32, item int) {
 }
 
 // plainWeightGradient: w[r,s,c,·].
-func (c *Conv) plainWeightGradient(row []float32, item int) {
+func (c *convPlain) plainWeightGradient(row []float32, item int) {
 	s := &c.shape
 	in, out := s.groupSizes()
 	i, r, t := item%in, item/in/s.S, item/in%s.S
