@@ -63,7 +63,7 @@ func NewConv(
 		return &Conv{g}
 	}
 	if k == kind.ConvWeightGradient {
-		return &Conv{newConvPlain(c)}
+		return &Conv{newConvWeights(c)}
 	}
 	return &Conv{newConvSweep(c)}
 }
