@@ -62,8 +62,13 @@ func NewConv(
 	if g := c.product(); g != nil {
 		return &Conv{g}
 	}
-	if k == kind.ConvWeightGradient {
+	switch k {
+	case kind.ConvWeightGradient:
 		return &Conv{newConvWeights(c)}
+	case kind.ConvInputGradient:
+		if f := newConvFew(c); f != nil {
+			return &Conv{f}
+		}
 	}
 	return &Conv{newConvSweep(c)}
 }

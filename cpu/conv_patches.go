@@ -10,14 +10,14 @@ type patches struct {
 	length int // numbers of a patch
 }
 
-// mostPatch is the most numbers of a patch, and mostPatchChannels the most channels of images that it is made for.
-const mostPatch, mostPatchChannels = 192, 8
+// mostPatch is the most numbers of a patch, and fewChannels the most channels of images that it is made for.
+const mostPatch, fewChannels = 192, 8
 
 // newPatches is nil where taps had better be summed one by one.
 func newPatches(c *convCall, x []float32) *patches {
 	s := &c.shape
 	n := s.R * s.S * s.C
-	if s.Groups > 1 || s.C > mostPatchChannels || n > mostPatch || s.R*s.S == 1 {
+	if s.Groups > 1 || s.C > fewChannels || n > mostPatch || s.R*s.S == 1 {
 		return nil
 	}
 	return &patches{s, c.p, c.q, x, n}

@@ -17,8 +17,9 @@ import (
 //
 // The sums of a row of destinations are products of matrices: pixels of the source, which lie in a row at a constant
 // distance, times the weights of a tap, or of neighbouring taps at once. So the kernels of Gemm read the pixels where
-// they lie. Where taps reach beyond the images, or the channels are more than a block, a few rows are copied first,
-// with their zeros; a source is copied once for all taps.
+// they lie, or, if their channels are more than a block, in a copy of a few rows, made once for all taps. Nothing is
+// multiplied by the zeros beside the images: destinations at the sides, which have fewer taps, are taken by columns
+// instead of rows, in which pixels lie at a constant distance too.
 type convSweep struct {
 	*convCall
 	ending
@@ -26,8 +27,9 @@ type convSweep struct {
 	src, dst images
 	in, cols int // channels of a group in the source and the destination
 	phases   []phase
-	inPlace  bool // pixels are read where they lie
-	joined   bool // neighbouring taps of a row are one run of terms
+	patches  *patches // the taps as channels of the source, where those are few; nil: not so
+	inPlace  bool     // pixels are read where they lie
+	joined   bool     // neighbouring taps of a row are one run of terms
 	vecs     int
 
 	slice    int // channels of the source that are summed at a time
@@ -55,7 +57,34 @@ type images struct {
 }
 
 // phase are the destinations first, first+step, … of rows and columns, and what they are made of.
-type phase struct{ rows, cols axis }
+type phase struct {
+	rows, cols axis
+	pieces     []piece
+}
+
+// piece are the columns lo…hi-1 of a phase, which have the same taps from…to-1 inside the images.
+type piece struct{ lo, hi, from, to int }
+
+// pieces cuts the columns of a phase, whose source has so many columns.
+func (x *axis) pieces(columns int) (list []piece) {
+	for j := range x.n {
+		p := piece{j, j + 1, 0, 0}
+		for t, tap := range x.taps {
+			if at := j*x.move + tap.shift; at >= 0 && at < columns {
+				if p.to == 0 {
+					p.from = t
+				}
+				p.to = t + 1
+			}
+		}
+		if n := len(list); n > 0 && list[n-1].from == p.from && list[n-1].to == p.to {
+			list[n-1].hi++
+		} else {
+			list = append(list, p)
+		}
+	}
+	return list
+}
 
 // axis describes the rows, or the columns, of a phase: destination first + i·step is made of the sources i·move + shift,
 // i = 0…n-1, for each tap.
@@ -104,9 +133,16 @@ func newConvSweep(call *convCall) *convSweep {
 		rows = gradientAxes(s.H, s.R, s.StrideH, s.DilationH, s.Top)
 		cols = gradientAxes(s.W, s.S, s.StrideW, s.DilationW, s.Left)
 	}
+	if c.kind == kind.ConvForward {
+		c.patches = newPatches(call, c.src.data)
+	}
+	if c.patches != nil {
+		c.in, c.src = c.patches.length, images{nil, c.p, c.q, c.patches.length}
+		rows, cols = forwardAxis(c.p, 1, 1, 1, 0), forwardAxis(c.q, 1, 1, 1, 0)
+	}
 	for _, r := range rows {
 		for _, k := range cols {
-			c.phases = append(c.phases, phase{r, k})
+			c.phases = append(c.phases, phase{r, k, k.pieces(c.src.cols)})
 		}
 	}
 	c.plan()
@@ -128,6 +164,9 @@ const (
 func (c *convSweep) plan() {
 	s := &c.shape
 	taps := s.R * s.S
+	if c.patches != nil {
+		taps = 1
+	}
 	parts := max(1, int(math.Round(float64(c.in*taps)/convTerms)))
 	c.slice = min(c.in, roundUp((c.in+parts-1)/parts, 16))
 	c.columns()
@@ -198,19 +237,16 @@ func (c *convSweep) vectorWidth() int {
 
 // columns finds the columns of the source that are read, and how.
 func (c *convSweep) columns() {
-	lo, hi := math.MaxInt, math.MinInt
-	together := true
+	lo, hi := math.MaxInt, 0
+	c.joined = true
 	for _, f := range c.phases {
 		x := &f.cols
 		for i, t := range x.taps {
-			lo, hi = min(lo, t.shift), max(hi, (x.n-1)*x.move+t.shift+1)
-			together = together && (i == 0 || t.shift == x.taps[i-1].shift+1)
+			lo, hi = min(lo, max(0, t.shift)), max(hi, min((x.n-1)*x.move+t.shift+1, c.src.cols))
+			c.joined = c.joined && (i == 0 || t.shift == x.taps[i-1].shift+1)
 		}
 	}
-	single := c.shape.S == 1
-	dense := single || c.slice == c.src.channels
-	c.inPlace = lo >= 0 && hi <= c.src.cols && dense
-	c.joined = together
+	c.inPlace = c.patches == nil && (c.shape.S == 1 || c.slice == c.src.channels)
 	c.first, c.width = lo, max(0, hi-lo)
 	if c.inPlace {
 		c.first, c.width = 0, c.src.cols
@@ -275,6 +311,8 @@ type sweepBlock struct {
 	group, col, cols, at, in int
 	weights                  []float32 // of tap 0
 	tap, ld                  int       // how far apart the weights of taps, and of channels of the source, are
+	pixels                   []float32 // of the source, from row top on
+	top, pixel               int       // how far apart they are
 }
 
 // bring makes the weights ready.
@@ -306,19 +344,19 @@ func (c *convSweep) bring(w *Worker, b *sweepBlock) {
 
 // band computes rows h0…h1-1 of an image, from some channels of the source; to begins with row h0.
 func (c *convSweep) band(w *Worker, b *sweepBlock, to []float32, n, h0, h1 int) {
-	src := c.src.data[n*c.src.rows*c.src.cols*c.src.channels+b.group*c.in+b.at:]
-	a, top, pixel := src, 0, c.src.channels
-	if !c.inPlace {
-		a, pixel = w.real[c.aAt:], b.in
-		top = c.copyBand(a, src, b.in, h0, h1)
-	}
+	c.bringPixels(w, b, n, h0, h1)
+	to = to[b.group*c.cols+b.col:]
 	weights := b.weights
 	for i := range c.phases {
 		f := &c.phases[i]
 		lo, hi := f.rows.within(h0, h1)
-		for i := lo; i < hi; i++ {
-			row := to[(f.rows.first+i*f.rows.step-h0)*c.rowLen+f.cols.first*c.dst.channels+b.group*c.cols+b.col:]
-			c.row(f, b, row, a, weights, i, top, pixel)
+		sums := to[(f.rows.first+lo*f.rows.step-h0)*c.rowLen+f.cols.first*c.dst.channels:]
+		for i := range f.pieces {
+			if p := &f.pieces[i]; p.hi-p.lo >= leastAcross || p.hi-p.lo >= hi-lo {
+				c.across(f, p, b, sums, weights, lo, hi)
+			} else {
+				c.down(f, p, b, sums, weights, lo, hi)
+			}
 		}
 		if c.copyB {
 			weights = weights[len(f.rows.taps)*len(f.cols.taps)*b.tap:]
@@ -326,55 +364,112 @@ func (c *convSweep) band(w *Worker, b *sweepBlock, to []float32, n, h0, h1 int) 
 	}
 }
 
+// leastAcross is the columns of a piece from which on it is taken by rows in any case.
+const leastAcross = 6
+
 // within is the destinations of a phase, by number, that lie in lo…hi-1.
 func (x *axis) within(lo, hi int) (from, to int) {
 	return (lo - x.first + x.step - 1) / x.step, (hi - x.first + x.step - 1) / x.step
 }
 
-// row computes row number i of a phase. a holds the source from row top on.
-func (c *convSweep) row(f *phase, b *sweepBlock, to, a, weights []float32, i, top, pixel int) {
-	x, k := &f.cols, c.kernels
-	most := k.most[c.vecs]
-	panels := (x.n + most - 1) / most
-	rs, ldc := x.move*pixel, x.step*c.dst.channels
-	for p := range panels { // of nearly equal length
-		lo, hi := x.n*p/panels, x.n*(p+1)/panels
-		add := b.at > 0
-		sums := to[lo*ldc:]
-		for r, t := range f.rows.taps {
-			h := i*f.rows.move + t.shift
-			if h < 0 || h >= c.src.rows {
-				continue
-			}
-			line := a[(h-top)*c.width*pixel:]
-			run, step := b.in, 1
-			if c.joined {
-				run, step = b.in*len(x.taps), len(x.taps)
-			}
-			for s := 0; s < len(x.taps); s += step {
-				from := line[(lo*x.move+x.taps[s].shift-c.first)*pixel:]
-				at := (r*len(x.taps) + s) * b.tap
-				if !c.copyB {
-					at = (t.index*c.shape.S + x.taps[s].index) * b.tap
+// across computes rows lo…hi-1 of a piece of a phase row by row; to begins with row lo.
+func (c *convSweep) across(f *phase, p *piece, b *sweepBlock, to, weights []float32, lo, hi int) {
+	x, most := &f.cols, c.kernels.most[c.vecs]
+	n := p.hi - p.lo
+	panels := (n + most - 1) / most
+	for i := lo; i < hi; i++ {
+		row := to[(i-lo)*f.rows.step*c.rowLen:]
+		for q := range panels { // of nearly equal length
+			from, end := p.lo+n*q/panels, p.lo+n*(q+1)/panels
+			sums := row[from*x.step*c.dst.channels:]
+			add := b.at > 0
+			for r, t := range f.rows.taps {
+				if h := i*f.rows.move + t.shift; h >= 0 && h < c.src.rows && p.from < p.to {
+					g := grid{end - from, x.move * b.pixel, x.step * c.dst.channels}
+					c.run(f, p, b, g, sums, weights, r, h, from, add)
+					add = true
 				}
-				next := lookahead{}
-				if c.copyB {
-					next = lookahead{addressOf(from, 0), 4, 0}
-				}
-				k.tile(hi-lo, c.vecs, b.cols, run, from, rs, 1, weights[at:], b.ld, sums, ldc, add, next)
-				add = true
 			}
-		}
-		if !add {
-			for j := range hi - lo {
-				clear(sums[j*ldc:][:b.cols])
+			if !add {
+				zero(sums, end-from, x.step*c.dst.channels, b.cols)
 			}
 		}
 	}
 }
 
-// copyBand copies the rows of the source that rows h0…h1-1 of the destination are made of, with the zeros beside the
-// images, and says with which row it begins. Rows outside the images are left out.
+// down computes rows lo…hi-1 of a piece of a phase column by column; to begins with row lo.
+func (c *convSweep) down(f *phase, p *piece, b *sweepBlock, to, weights []float32, lo, hi int) {
+	x, most := &f.rows, c.kernels.most[c.vecs]
+	ldc := x.step * c.rowLen
+	for j := p.lo; j < p.hi; j++ {
+		sums := to[j*f.cols.step*c.dst.channels:]
+		if b.at == 0 && hi > lo {
+			zero(sums, hi-lo, ldc, b.cols)
+		}
+		for r, t := range f.rows.taps {
+			first, last := window(x.n, c.src.rows, x.move, t.shift)
+			first, last = max(first, lo), min(last, hi)
+			n := last - first
+			panels := (n + most - 1) / most
+			for q := 0; q < panels && p.from < p.to; q++ {
+				from, end := first+n*q/panels, first+n*(q+1)/panels
+				g := grid{end - from, x.move * c.width * b.pixel, ldc}
+				c.run(f, p, b, g, sums[(from-lo)*ldc:], weights, r, from*x.move+t.shift, j, true)
+			}
+		}
+	}
+}
+
+// grid are pixels in a row or a column: their number, and how far apart they are in the source and the destination.
+type grid struct{ n, rs, ldc int }
+
+// run adds the products of some pixels with the taps of a piece in row r of the kernel, or stores them. The first pixel
+// meets row h of the source and is in column j of the phase.
+func (c *convSweep) run(f *phase, p *piece, b *sweepBlock, g grid, sums, weights []float32, r, h, j int, add bool) {
+	x := &f.cols
+	terms, step := b.in, 1
+	if c.joined {
+		terms, step = b.in*(p.to-p.from), p.to-p.from
+	}
+	line := b.pixels[(h-b.top)*c.width*b.pixel:]
+	for s := p.from; s < p.to; s += step {
+		a := line[(j*x.move+x.taps[s].shift-c.first)*b.pixel:]
+		at, next := (r*len(x.taps)+s)*b.tap, lookahead{addressOf(a, 0), 4, 0}
+		if !c.copyB {
+			at, next = (f.rows.taps[r].index*c.shape.S+x.taps[s].index)*b.tap, lookahead{}
+		}
+		c.kernels.tile(g.n, c.vecs, b.cols, terms, a, g.rs, 1, weights[at:], b.ld, sums, g.ldc, add, next)
+		add = true
+	}
+}
+
+// zero clears so many numbers of rows ld apart.
+func zero(to []float32, rows, ld, n int) {
+	for i := range rows {
+		clear(to[i*ld:][:n])
+	}
+}
+
+// bringPixels makes the source of rows h0…h1-1 of an image ready.
+func (c *convSweep) bringPixels(w *Worker, b *sweepBlock, n, h0, h1 int) {
+	b.pixels, b.pixel = w.real[c.aAt:], b.in
+	if c.patches != nil {
+		b.top = h0
+		for h := h0; h < h1; h++ {
+			c.patches.row(c.kernels, b.pixels[(h-h0)*c.width*b.in:], n, h)
+		}
+		return
+	}
+	src := c.src.data[n*c.src.rows*c.src.cols*c.src.channels+b.group*c.in+b.at:]
+	if c.inPlace {
+		b.pixels, b.top, b.pixel = src, 0, c.src.channels
+		return
+	}
+	b.top = c.copyBand(b.pixels, src, b.in, h0, h1)
+}
+
+// copyBand copies the rows of the source that rows h0…h1-1 of the destination are made of, and says with which row it
+// begins.
 func (c *convSweep) copyBand(to, src []float32, in, h0, h1 int) (top int) {
 	lo, hi := math.MaxInt, math.MinInt
 	for i := range c.phases {
@@ -388,15 +483,10 @@ func (c *convSweep) copyBand(to, src []float32, in, h0, h1 int) (top int) {
 		}
 	}
 	lo, hi = max(lo, 0), min(hi, c.src.rows)
-	left, right := max(0, -c.first), min(c.width, c.src.cols-c.first)
-	for h := lo; h < hi; h++ {
-		line := to[(h-lo)*c.width*in:][:c.width*in]
-		clear(line[:min(left, c.width)*in])
-		if left < right {
-			from := src[(h*c.src.cols+c.first+left)*c.src.channels:]
-			c.kernels.copyRows(line[left*in:], in, from, c.src.channels, right-left, in)
-		}
-		clear(line[max(right, 0)*in:])
+	n := c.width * in
+	for h := lo; h < hi && n > 0; h++ {
+		from := src[(h*c.src.cols+c.first)*c.src.channels:]
+		c.kernels.copyRows(to[(h-lo)*n:], in, from, c.src.channels, c.width, in)
 	}
 	return lo
 }
