@@ -34,6 +34,18 @@ func (s *ConvShape) Out() (p, q int) {
 // groupSizes are the input and output channels of a group.
 func (s *ConvShape) groupSizes() (in, out int) { return s.C / s.Groups, s.K / s.Groups }
 
+// window says which outputs a tap of a kernel leads to: those from lo to below hi among n places, a stride apart, whose
+// input stride·place + shift lies inside 0…length-1.
+func window(n, length, stride, shift int) (lo, hi int) {
+	if shift < 0 {
+		lo = (-shift + stride - 1) / stride
+	}
+	if last := length - 1 - shift; last >= 0 {
+		hi = min(n, last/stride+1)
+	}
+	return lo, max(lo, hi)
+}
+
 // Conv computes one of the three arrays of Σ y·x·w from the other two. See NewConv.
 type Conv struct{ way interface{ Run() error } }
 
@@ -61,6 +73,9 @@ func NewConv(
 	}
 	if g := c.product(); g != nil {
 		return &Conv{g}
+	}
+	if d := newConvDepthwise(c); d != nil {
+		return &Conv{d}
 	}
 	switch k {
 	case kind.ConvWeightGradient:

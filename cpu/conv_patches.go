@@ -23,57 +23,40 @@ func newPatches(c *convCall, x []float32) *patches {
 	return &patches{s, c.p, c.q, x, n}
 }
 
-// row copies the patches of row p of the results of image n.
-func (m *patches) row(k *kernels, to []float32, n, p int) {
+// pad is the room for a row of an image with the zeros beside it.
+func (m *patches) pad() int { return (m.shape.Left + m.shape.W + m.shape.Right) * m.shape.C }
+
+// rows copies the patches of rows p0…p1-1 of the results of image n: to [row, q, length].
+func (m *patches) rows(k *kernels, to, pad []float32, n, p0, p1 int) {
 	s := m.shape
 	width := s.S * s.C
-	for r := range s.R {
-		h := p*s.StrideH + r*s.DilationH - s.Top
-		part := to[r*width:]
-		if h < 0 || h >= s.H {
-			for q := range m.q {
-				clear(part[q*m.length:][:width])
+	top := p0*s.StrideH - s.Top
+	end := (p1-1)*s.StrideH + (s.R-1)*s.DilationH - s.Top + 1
+	clear(pad[:s.Left*s.C])
+	clear(pad[(s.Left+s.W)*s.C:])
+	for h := top; h < end; h++ {
+		inside, ready := h >= 0 && h < s.H, false
+		for r := range s.R {
+			p, rest := (h-top-r*s.DilationH)/s.StrideH, (h-top-r*s.DilationH)%s.StrideH
+			if p < 0 || p >= p1-p0 || rest != 0 {
+				continue
 			}
-			continue
-		}
-		line := m.x[(n*s.H+h)*s.W*s.C:][:s.W*s.C]
-		// the results whose window lies inside the images
-		lo, hi := window(m.q, s.W, s.StrideW, -s.Left)
-		_, last := window(m.q, s.W, s.StrideW, (s.S-1)*s.DilationW-s.Left)
-		if hi = min(hi, last); s.DilationW > 1 || lo >= hi {
-			lo, hi = m.q, m.q
-		}
-		for q := range lo {
-			m.edge(part[q*m.length:][:width], line, q)
-		}
-		if lo < hi {
-			k.copyRows(part[lo*m.length:], m.length, line[(lo*s.StrideW-s.Left)*s.C:], s.StrideW*s.C, hi-lo, width)
-		}
-		for q := hi; q < m.q; q++ {
-			m.edge(part[q*m.length:][:width], line, q)
-		}
-	}
-}
-
-// edge copies a row of one patch, column by column.
-func (m *patches) edge(to, line []float32, q int) {
-	s := m.shape
-	for t := range s.S {
-		w := q*s.StrideW + t*s.DilationW - s.Left
-		if pixel := to[t*s.C:][:s.C]; w < 0 || w >= s.W {
-			clear(pixel)
-		} else {
-			copy(pixel, line[w*s.C:])
-		}
-	}
-}
-
-// band copies the patches of a band: [row, image, q, length].
-func (m *patches) band(k *kernels, to []float32, b *weightBand) {
-	for p := range b.rows {
-		for n := range b.images {
-			m.row(k, to, b.n+n, b.p+p)
-			to = to[m.q*m.length:]
+			part := to[p*m.q*m.length+r*width:]
+			if !inside {
+				zero(part, m.q, m.length, width)
+				continue
+			}
+			if !ready {
+				copy(pad[s.Left*s.C:], m.x[(n*s.H+h)*s.W*s.C:][:s.W*s.C])
+				ready = true
+			}
+			if s.DilationW == 1 {
+				k.copyRows(part, m.length, pad, s.StrideW*s.C, m.q, width)
+				continue
+			}
+			for t := range s.S {
+				k.copyRows(part[t*s.C:], m.length, pad[t*s.DilationW*s.C:], s.StrideW*s.C, m.q, s.C)
+			}
 		}
 	}
 }

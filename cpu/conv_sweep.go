@@ -45,8 +45,7 @@ type convSweep struct {
 
 	nanos              float64
 	sumsAt, aAt, bAt   int
-	whole, afterwards  bool
-	after              *Map
+	padAt              int
 	rowLen, bandLength int
 }
 
@@ -86,8 +85,8 @@ func (x *axis) pieces(columns int) (list []piece) {
 	return list
 }
 
-// axis describes the rows, or the columns, of a phase: destination first + i·step is made of the sources i·move + shift,
-// i = 0…n-1, for each tap.
+// axis describes the rows, or the columns, of a phase: destination first + i·step is made of the sources i·move +
+// shift, i = 0…n-1, for each tap.
 type axis struct {
 	first, step, n, move int
 	taps                 []tap
@@ -215,6 +214,9 @@ func (c *convSweep) plan() {
 	c.aAt = take(c.bandLength)
 	if c.copyB {
 		c.bAt = take(taps * c.slice * c.ldb())
+	}
+	if c.patches != nil {
+		c.padAt = take(c.patches.pad())
 	}
 	if !c.sumsInOut {
 		c.sumsAt = take(c.group * c.spanRows * c.rowLen)
@@ -346,6 +348,10 @@ func (c *convSweep) bring(w *Worker, b *sweepBlock) {
 func (c *convSweep) band(w *Worker, b *sweepBlock, to []float32, n, h0, h1 int) {
 	c.bringPixels(w, b, n, h0, h1)
 	to = to[b.group*c.cols+b.col:]
+	if c.patches != nil {
+		c.line(b, to, (h1-h0)*c.dst.cols)
+		return
+	}
 	weights := b.weights
 	for i := range c.phases {
 		f := &c.phases[i]
@@ -420,6 +426,17 @@ func (c *convSweep) down(f *phase, p *piece, b *sweepBlock, to, weights []float3
 	}
 }
 
+// line computes so many pixels from patches, which lie one after the other like the results.
+func (c *convSweep) line(b *sweepBlock, to []float32, n int) {
+	most, ld := c.kernels.most[c.vecs], c.dst.channels
+	panels := (n + most - 1) / most
+	for p := range panels {
+		lo, hi := n*p/panels, n*(p+1)/panels
+		c.kernels.tile(hi-lo, c.vecs, b.cols, b.in, b.pixels[lo*b.in:], b.in, 1, b.weights, b.ld, to[lo*ld:], ld, false,
+			lookahead{addressOf(b.pixels, 0), 0, 0})
+	}
+}
+
 // grid are pixels in a row or a column: their number, and how far apart they are in the source and the destination.
 type grid struct{ n, rs, ldc int }
 
@@ -455,9 +472,7 @@ func (c *convSweep) bringPixels(w *Worker, b *sweepBlock, n, h0, h1 int) {
 	b.pixels, b.pixel = w.real[c.aAt:], b.in
 	if c.patches != nil {
 		b.top = h0
-		for h := h0; h < h1; h++ {
-			c.patches.row(c.kernels, b.pixels[(h-h0)*c.width*b.in:], n, h)
-		}
+		c.patches.rows(c.kernels, b.pixels, w.real[c.padAt:][:c.patches.pad()], n, h0, h1)
 		return
 	}
 	src := c.src.data[n*c.src.rows*c.src.cols*c.src.channels+b.group*c.in+b.at:]

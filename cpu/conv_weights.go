@@ -1,7 +1,5 @@
 package cpu
 
-import "bilevel/internal/expr"
-
 // convWeights is the gradient of a convolution by its weights: for each tap a product of matrices,
 //
 //	w[r,s,·,·] = Σ over pixels of x[n, p·StrideH + r·DilationH - Top, q·StrideW + s·DilationW - Left, ·]ᵀ y[n,p,q,·],
@@ -30,16 +28,17 @@ type convWeights struct {
 	bands    int // in all images
 	copyY    bool
 	patches  *patches // the taps as channels of x, where those are few; nil: not so
-	partial  []float32
+	partial  *partialSums
 	nanos    float64
-	aAt, bAt int
+	// where the copies of x, y, and a row of x begin in a worker's scratch
+	aAt, bAt, padAt int
 }
 
 const (
 	// weightPixels is about the most pixels of a band.
 	weightPixels = 256
-	// weightSlice and weightBlock are the most channels of x and y in an item.
-	weightSlice, weightBlock = 64, 64
+	// weightSlice is the most channels of x in an item, and weightBlock those of y, or as many as make weightSums sums.
+	weightSlice, weightBlock, weightSums = 64, 64, 9 * 64 * 64
 	// weightItems is the number of items that there should be, for the threads to share.
 	weightItems = 16
 )
@@ -56,7 +55,7 @@ func newConvWeights(call *convCall) *convWeights {
 	if c.patches != nil {
 		c.in, c.slice = c.patches.length, c.patches.length
 	}
-	c.block = equalParts(c.cols, weightBlock)
+	c.block = equalParts(c.cols, max(weightBlock, weightSums/(c.slice*c.taps())))
 	c.vecs = c.vectorWidth()
 	c.cut()
 
@@ -69,6 +68,9 @@ func newConvWeights(call *convCall) *convWeights {
 	c.aAt = take(c.foldLength() * max(1, c.columns()))
 	if c.copyY {
 		c.bAt = take(c.rows * c.images * c.q * c.ldb())
+	}
+	if c.patches != nil {
+		c.padAt = take(c.patches.pad())
 	}
 	c.pool.reserve(reals, ints)
 	terms := float64(s.N*c.p*c.q) * float64(s.R*s.S*s.C/s.Groups*s.K)
@@ -91,7 +93,7 @@ func (c *convWeights) cut() {
 		c.rows = (c.p + parts - 1) / parts
 	}
 	c.bands = (s.N + c.images - 1) / c.images * c.bandsOfImage()
-	c.copyY = c.images > 1
+	c.copyY = c.images > 1 && c.patches == nil
 	c.phases, c.depth = s.StrideH, c.rows+(s.R-1)*s.DilationH/s.StrideH
 	if c.patches != nil {
 		c.phases, c.depth = 1, c.rows
@@ -99,9 +101,7 @@ func (c *convWeights) cut() {
 	sums := size(c.out.Shape)
 	room := s.N * (s.H*s.W*s.C + pixels*s.K) / 20 // of the partial sums
 	c.chunks = max(1, min((weightItems+c.blocks()-1)/c.blocks(), c.bands, room/sums))
-	if c.chunks > 1 || !c.sumsInOut {
-		c.partial = make([]float32, c.chunks*sums)
-	}
+	c.partial = newPartialSums(c.convCall, c.ending, c.chunks, false)
 }
 
 func (c *convWeights) bandsOfImage() int { return (c.p + c.rows - 1) / c.rows }
@@ -141,11 +141,7 @@ func (c *convWeights) vectorWidth() int {
 func (c *convWeights) Run() error {
 	c.program.begin(c.pool.workers[0])
 	c.pool.share(c.chunks*c.blocks(), c.nanos, c)
-	if c.partial != nil || !c.none {
-		n := c.program.points
-		const add = 0.1 // nanoseconds
-		c.pool.share((n+blockLen-1)/blockLen, add*float64(n*c.chunks)+c.ending.nanos(), (*mergeWeights)(c))
-	}
+	c.partial.merge()
 	return nil
 }
 
@@ -162,11 +158,7 @@ func (c *convWeights) Do(w *Worker, item int) {
 		group: item / slices, at: item % slices * c.slice, col: col, cols: min(c.block, c.cols-col),
 	}
 	b.in = min(c.slice, c.in-b.at)
-	b.sums = c.to
-	if c.partial != nil {
-		b.sums = c.partial[chunk*c.program.points:]
-	}
-	b.sums = b.sums[b.at*s.K+b.group*c.cols+col:]
+	b.sums = c.partial.of(chunk)[b.at*s.K+b.group*c.cols+col:]
 	for t := range c.taps() {
 		for i := range b.in {
 			clear(b.sums[(t*c.in+i)*s.K:][:b.cols])
@@ -205,7 +197,9 @@ func (c *convWeights) band(w *Worker, b *weightBand) {
 	}
 	x := w.real[c.aAt:]
 	if c.patches != nil {
-		c.patches.band(c.kernels, x, b)
+		for n := range b.images {
+			c.patches.rows(c.kernels, x[n*b.rows*c.q*b.in:], w.real[c.padAt:][:c.patches.pad()], b.n+n, b.p, b.p+b.rows)
+		}
 		c.tap(b, b.sums, x, y, ldb, b.rows*b.images*c.q)
 		return
 	}
@@ -272,23 +266,4 @@ func (c *convWeights) fold(to []float32, b *weightBand, t int) {
 			}
 		}
 	}
-}
-
-// mergeWeights adds the sums of the chunks and makes the results of them.
-type mergeWeights convWeights
-
-// Do merges one block.
-func (m *mergeWeights) Do(w *Worker, item int) {
-	c := (*convWeights)(m)
-	n := c.program.points
-	lo, hi := item*blockLen, min((item+1)*blockLen, n)
-	sums := c.to[lo:hi]
-	if c.partial != nil {
-		sums = c.partial[lo:hi]
-		add := loopsOf(c.pool.level).real[expr.Add].vv
-		for i := 1; i < c.chunks; i++ {
-			add(sums, sums, c.partial[i*n+lo:i*n+hi])
-		}
-	}
-	c.finish(w, lo, sums)
 }
