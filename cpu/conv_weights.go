@@ -259,9 +259,14 @@ func (c *convWeights) fold(to []float32, b *weightBand, t int) {
 				line := to[((f*c.depth+e)*b.images+i)*n:][:n]
 				clear(line[:lo*b.in])
 				clear(line[hi*b.in:])
-				if lo < hi {
-					from := c.x[(((b.n+i)*s.H+h)*s.W+lo*s.StrideW+shift)*s.C+b.group*c.in+b.at:]
-					c.kernels.copyRows(line[lo*b.in:], b.in, from, s.StrideW*s.C, hi-lo, b.in)
+				if lo >= hi {
+					continue
+				}
+				from := c.x[(((b.n+i)*s.H+h)*s.W+lo*s.StrideW+shift)*s.C+b.group*c.in+b.at:]
+				if to := line[lo*b.in : hi*b.in]; s.StrideW == 1 && b.in == s.C {
+					copy(to, from)
+				} else {
+					c.kernels.copyRows(to, b.in, from, s.StrideW*s.C, hi-lo, b.in)
 				}
 			}
 		}
