@@ -64,6 +64,11 @@ func TestMethods(t *testing.T) {
 			if method == "dense" {
 				want = count
 			}
+			if method == prune.RowExact { // whose solves are no part of the engine's count
+				require.Positive(t, r.Counts["cg_products"])
+				require.Equal(t, r.Counts["cg_products"], r.Counts["oracle.hvp"])
+				require.Equal(t, r.Counts["cg_solves"], r.Counts["oracle.upper_gradients"])
+			}
 			require.InDelta(t, float64(want)/float64(count), r.Scalars["kept"], 1e-12, method)
 			require.Greater(t, r.Scalars["test_accuracy"], 0.2, method)
 			require.Len(t, r.Models, 2)

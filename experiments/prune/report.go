@@ -12,6 +12,7 @@ import (
 	"bilevel/experiments/train"
 	"bilevel/models"
 	"bilevel/models/params"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/prune"
 )
 
@@ -35,7 +36,7 @@ func (t *task) report(ctx context.Context) error {
 		r.Scalars["processor.seconds"] += t.spent[i].processor
 	}
 	r.Counts["iterations"] = int64(t.iterations)
-	r.Count(t.counts)
+	r.Count(t.counts.Plus(t.solveCounts(), 1))
 	if c := t.solves; c.Solves > 0 {
 		r.Counts["cg_solves"], r.Counts["cg_products"] = int64(c.Solves), int64(c.Products)
 		r.Counts["cg_negative_curvature"], r.Counts["cg_not_converged"] = int64(c.NegativeCurvature),
@@ -89,6 +90,13 @@ func (t *task) report(ctx context.Context) error {
 	}
 	r.Scalars["parameters"], r.Scalars["multiply_adds"] = float64(parameters), float64(products)
 	return t.networks(ctx, z, state)
+}
+
+// solveCounts is what the solves of bip-exact cost, which are no part of the engine's programs: a product with the
+// Hessian for each step, and for each solve an upper gradient and a product with the mixed derivatives.
+func (t *task) solveCounts() problem.Counts {
+	n, products := int64(t.solves.Solves), int64(t.solves.Products)
+	return problem.Counts{UpperGradients: n, JVP: n, HVP: products, Samples: 2 * n * int64(t.Batch)}
 }
 
 // networks measures and exports the masked network and the compacted one.
