@@ -105,14 +105,13 @@ func writePage(dir string, p Page, report Report, records []*Record, cells int) 
 		files = append(files, h.Name+suffixOf(records[0], cells))
 	}
 	for _, name := range files {
-		text, err := os.ReadFile(filepath.Join(dir, name+".svg"))
-		if isMissing(err) { // a plot without a line is not drawn
-			continue
-		}
+		figure, ok, err := ReadFigure(dir, name)
 		if err != nil {
 			return err
 		}
-		view.Figures = append(view.Figures, Figure{name, scalable(text)})
+		if ok { // a plot without a line is not drawn
+			view.Figures = append(view.Figures, figure)
+		}
 	}
 	for _, g := range records[0].Images {
 		name := g.Name + suffixOf(records[0], cells) + ".png"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/bits"
 	"strings"
 
 	"bilevel/data"
@@ -32,6 +33,7 @@ type Record struct {
 	Networks    []Network
 	Models      []Model
 	Arrays      []Array
+	Sets        []Set
 	Certificate *hypergrad.Hypergradient // at the end, on all rows
 	Implicit    *Implicit                // what the implicit term does; every bi-level record has it
 	Warnings    []string                 // sentences for a user
@@ -82,6 +84,41 @@ type Array struct {
 	Name   string
 	Shape  []int
 	Values []float32
+}
+
+// Set is a choice of some of a number of elements, such as the weights that a mask keeps. Tables tell how much of it
+// the records of several seeds have in common.
+type Set struct {
+	Name string
+	Of   int    // elements that it is chosen from
+	Bits []byte // element i is in the set where bit i%8 of byte i/8 is 1
+}
+
+// NewSet is the set of the elements that are not 0.
+func NewSet(name string, elements []float64) Set {
+	s := Set{Name: name, Of: len(elements), Bits: make([]byte, (len(elements)+7)/8)}
+	for i, v := range elements {
+		if v != 0 {
+			s.Bits[i/8] |= 1 << (i % 8)
+		}
+	}
+	return s
+}
+
+// Count is how many elements the set has.
+func (s Set) Count() (n int) {
+	for _, b := range s.Bits {
+		n += bits.OnesCount8(b)
+	}
+	return n
+}
+
+// Common is how many elements two sets of the same size have in common.
+func (s Set) Common(t Set) (n int) {
+	for i, b := range s.Bits {
+		n += bits.OnesCount8(b & t.Bits[i])
+	}
+	return n
 }
 
 // Grid is images [n, height, width] with values in [0, 1] and a caption each, written as NAME.png.

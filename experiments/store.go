@@ -21,6 +21,7 @@ type Store struct {
 	Dir     string
 	Resume  bool          // go on with what the folder holds; else a cell begins anew
 	Every   time.Duration // between checkpoints; 0: a minute
+	Share   bool          // cells keep for each other what they have in common, see Keeper.Share
 	Version string        // of the program, for warnings
 	Device  string        // and instruction set
 	Warn    func(format string, args ...any)

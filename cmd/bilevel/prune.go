@@ -81,6 +81,13 @@ Steps and epochs that are not given are the method's own.`,
 	fs.StringVar((*string)(&c.Rewind), "rewind", "",
 		"start | epoch | none: what rounds of imp go back to (default start)")
 	fs.IntVar(&c.RewindEpochs, "rewind-epochs", 0, "the epoch of --rewind epoch")
+	fs.StringVar(&c.LowerLoss, "lower-loss", "", "clean | adversarial: the loss that weights are trained by")
+	fs.StringVar(&c.UpperLoss, "upper-loss", "", "clean | adversarial: the loss that scores go by")
+	fs.Float64Var(&c.Eps, "eps", 0, "radius of the adversarial loss, for pixels in [0, 1]")
+	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps that rows are perturbed by (default 2)")
+	fs.Float64Var(&c.White, "white", 0, "value of a white pixel in the data (default the largest)")
+	completes(cmd, "lower-loss", prune.Clean, prune.Adversarial)
+	completes(cmd, "upper-loss", prune.Clean, prune.Adversarial)
 	completes(cmd, "method", prune.Methods()...)
 	completes(cmd, "scope", "global", "layer")
 	completes(cmd, "model", "mlp:300-100")

@@ -230,7 +230,7 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 		return a.tryCell(ctx, f, t)
 	}
 	store := &experiments.Store{
-		Dir: f.out, Resume: true, Every: f.every, Version: versionText(),
+		Dir: f.out, Resume: true, Every: f.every, Share: true, Version: versionText(),
 		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
 	}
 	folder, err := table.Open(t, store)
@@ -314,6 +314,11 @@ func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error
 		return err
 	}
 	result := table.Summarize(t, outcomes)
+	if result.Missing == 0 {
+		if err := folder.Store.Unshare(); err != nil {
+			return err
+		}
+	}
 	recipe, err := t.Recipe.YAML()
 	if err != nil {
 		return err

@@ -58,6 +58,8 @@ type Config struct {
 	Part         float64      `json:"part"` // of what is left that a round of imp removes
 	Rewind       prune.Rewind `json:"rewind"`
 	RewindEpochs int          `json:"rewind_epochs"`
+
+	losses
 }
 
 // Defaults are the settings that every method has.
@@ -188,6 +190,9 @@ func (c Config) settled() (Config, method, error) {
 	if _, err := c.rounds().Plan(1, 1); err != nil {
 		return c, m, err
 	}
+	if err := c.losses.check(); err != nil {
+		return c, m, err
+	}
 	_, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
 	return c, m, err
 }
@@ -240,6 +245,7 @@ func (Experiment) Report() experiments.Report {
 			{Title: "validation accuracy", Scalar: "val_accuracy", Percent: true},
 			{Title: "dense validation accuracy", Scalar: "dense_val_accuracy", Percent: true},
 			{Title: "kept", Scalar: "kept", Percent: true},
+			{Title: "share of the implicit term", Scalar: "implicit.share", Percent: true},
 			{Title: "parameters left", Scalar: "parameters", Whole: true},
 			{Title: "multiply-adds left", Scalar: "multiply_adds", Whole: true},
 			{Title: "seconds in all", Scalar: "seconds"},
@@ -247,10 +253,13 @@ func (Experiment) Report() experiments.Report {
 			{Title: "latency, batch 64 (ms): dense", Scalar: "latency.dense_64"},
 			{Title: "  masked", Scalar: "latency.masked_64"},
 			{Title: "  compacted", Scalar: "latency.compacted_64"},
+			{Title: "  without zeros", Scalar: "latency.sparse_64"},
 			{Title: "latency, batch 1 (ms): dense", Scalar: "latency.dense_1"},
 			{Title: "  masked", Scalar: "latency.masked_1"},
 			{Title: "  compacted", Scalar: "latency.compacted_1"},
+			{Title: "  without zeros", Scalar: "latency.sparse_1"},
 		},
+		After: []string{"break_even"},
 		Plots: []experiments.Plot{{
 			File: "error-epochs", X: "epoch of fine-tuning", Y: "validation error (%)", Over: "epoch",
 			ScaleToPercent: true, Lines: []experiments.Line{{Name: "validation", Column: "val_error"}},

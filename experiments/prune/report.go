@@ -3,18 +3,17 @@ package prune
 import (
 	"context"
 	"errors"
-	"fmt"
+	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/models"
 	"bilevel/models/params"
+	"bilevel/solvers/problem"
 	"bilevel/solvers/prune"
-	"bilevel/tensor"
 )
 
 // report scores the network that is left: the only place that reads the test rows.
@@ -31,9 +30,13 @@ func (t *task) report(ctx context.Context) error {
 	}
 	r.Scalars["val_accuracy"], r.Scalars["val_loss"] = 1-val.Mean("mistakes"), val.Mean("loss")
 	r.Scalars["test_accuracy"], r.Scalars["test_loss"] = 1-test.Mean("mistakes"), test.Mean("loss")
-	r.Scalars["seconds"], r.Scalars["mask_seconds"] = t.seconds, t.maskSeconds
+	for i, name := range []string{"pretrain", "mask", "finetune"} {
+		r.Scalars[name+"_seconds"] = t.spent[i].wall
+		r.Scalars["seconds"] += t.spent[i].wall
+		r.Scalars["processor.seconds"] += t.spent[i].processor
+	}
 	r.Counts["iterations"] = int64(t.iterations)
-	r.Count(t.counts)
+	r.Count(t.counts.Plus(t.solveCounts(), 1))
 	if c := t.solves; c.Solves > 0 {
 		r.Counts["cg_solves"], r.Counts["cg_products"] = int64(c.Solves), int64(c.Products)
 		r.Counts["cg_negative_curvature"], r.Counts["cg_not_converged"] = int64(c.NegativeCurvature),
@@ -55,6 +58,16 @@ func (t *task) report(ctx context.Context) error {
 	for _, h := range t.prune.Structure.Shares(t.marks) {
 		kept, count = kept+h.Kept, count+h.Count
 		layers.Rows = append(layers.Rows, []string{h.Layer, strconv.Itoa(h.Kept), strconv.Itoa(h.Count)})
+		r.Scalars["layer_kept."+strings.ReplaceAll(h.Layer, ".", "_")] = float64(h.Kept) / float64(h.Count)
+	}
+	var ranked []float64
+	for _, a := range t.prune.Structure.Ranked {
+		ranked = append(ranked, t.marks[a.Off:a.Off+a.Size()]...)
+	}
+	r.Sets = append(r.Sets, experiments.NewSet("mask", ranked))
+	if strings.HasPrefix(t.Method, prune.RowBiP) {
+		r.Implicit = &experiments.Implicit{Share: t.term.Share, Cosine: t.term.Cosine, Control: math.NaN()}
+		r.Scalars["implicit.share"], r.Scalars["implicit.cosine"] = t.term.Share, t.term.Cosine
 	}
 	r.Tables = append(r.Tables, layers)
 	r.Scalars["kept"] = float64(kept) / float64(count)
@@ -77,6 +90,13 @@ func (t *task) report(ctx context.Context) error {
 	}
 	r.Scalars["parameters"], r.Scalars["multiply_adds"] = float64(parameters), float64(products)
 	return t.networks(ctx, z, state)
+}
+
+// solveCounts is what the solves of bip-exact cost, which are no part of the engine's programs: a product with the
+// Hessian for each step, and for each solve an upper gradient and a product with the mixed derivatives.
+func (t *task) solveCounts() problem.Counts {
+	n, products := int64(t.solves.Solves), int64(t.solves.Products)
+	return problem.Counts{UpperGradients: n, JVP: n, HVP: products, Samples: 2 * n * int64(t.Batch)}
 }
 
 // networks measures and exports the masked network and the compacted one.
@@ -111,66 +131,5 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 		t.record.Models = append(t.record.Models, compacted)
 		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
-	for name, n := range nets {
-		for _, batch := range []int{1, 64} {
-			ms, err := n.latency(ctx, t.ex, t.parts[0].Dim, batch)
-			if err != nil {
-				return err
-			}
-			t.record.Scalars[fmt.Sprintf("latency.%s_%d", name, batch)] = ms
-		}
-	}
-	return nil
-}
-
-// network is a model with its numbers, and with the mask that its products apply to them, where there is one.
-type network struct {
-	models.Model
-	p, state params.Values
-	mask     []float64
-}
-
-// latency is the least time in milliseconds that the network takes for a batch of zeros, in a tenth of a second of
-// tries.
-func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch int) (ms float64, err error) {
-	sc := ex.Scope()
-	defer func() { err = errors.Join(err, sc.Close()) }()
-	p, x := sc.Variable("parameters", tensor.Real, n.p.Size()), sc.Variable("inputs", tensor.Real, batch, inputs)
-	if err := p.Write(n.p.Flat); err != nil {
-		return 0, err
-	}
-	z := p.Node()
-	if n.mask != nil {
-		m := sc.Variable("mask", tensor.Real, len(n.mask))
-		if err := m.Write(n.mask); err != nil {
-			return 0, err
-		}
-		z = z.Mul(m.Node())
-	}
-	var state *tensor.Node
-	if n.state.Size() > 0 {
-		v := sc.Variable("state", tensor.Real, n.state.Size())
-		if err := v.Write(n.state.Flat); err != nil {
-			return 0, err
-		}
-		state = v.Node()
-	}
-	f := sc.Compile("latency", func() []tensor.Update {
-		out, _ := n.Apply(z, state, x.Node(), params.Eval)
-		return []tensor.Update{{Var: sc.Variable("outputs", tensor.Real, out.Shape()...), Value: out}}
-	})
-	if err := sc.Err(); err != nil {
-		return 0, err
-	}
-	const tries, most = 3, 1000
-	for i, begin := 0, time.Now(); i < tries || i < most && time.Since(begin) < time.Second/10; i++ {
-		at := time.Now()
-		if err := errors.Join(ctx.Err(), f.Run(1), ex.Sync()); err != nil {
-			return 0, err
-		}
-		if took := time.Since(at).Seconds() * 1e3; i == 0 || took < ms {
-			ms = took
-		}
-	}
-	return ms, nil
+	return t.latencies(ctx, nets)
 }

@@ -2,12 +2,9 @@ package prune
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"slices"
-	"time"
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/minimize"
@@ -20,34 +17,45 @@ import (
 type step struct {
 	name string
 	run  func(ctx context.Context, t *task) error
+	// of is all that decides what the step does, beside what the steps before have left and the settings that all of
+	// them have; nil where that is not said, and neither it nor what comes after can be shared.
+	of []any
+	// share says that what the run has come to after this step is kept for other cells that begin with the same steps.
+	share bool
 }
 
+// shared is the step as one that others may have done.
+func (s step) shared() step { s.share = true; return s }
+
 // training is a step that trains the masked network.
-func training(name string, epochs int, rate, decay float64) step {
-	return step{name, func(ctx context.Context, t *task) error {
-		n := t.epoch() * epochs
-		return t.stage(ctx, name, n, func(b *problem.Bound, seed uint64) (*engine.Engine, error) {
-			return minimize.New(b, prune.Masked{Method: t.sgd(rate, decay)}, n, seed)
-		})
-	}}
+func training(name string, p part, epochs int, rate, decay float64) step {
+	return step{
+		name: name, of: []any{name, epochs, rate, decay},
+		run: func(ctx context.Context, t *task) error {
+			n := t.epoch() * epochs
+			return t.stage(ctx, name, p, n, func(b *problem.Bound, seed uint64) (*engine.Engine, error) {
+				return minimize.New(b, prune.Masked{Method: t.sgd(rate, decay)}, n, seed)
+			})
+		},
+	}
 }
 
 // pretraining trains the dense network, unless it was read from a file.
 func (t *task) pretraining() step {
 	if t.From != "" {
-		return step{run: func(context.Context, *task) error { return nil }}
+		return step{of: []any{t.From}, run: func(context.Context, *task) error { return nil }}
 	}
-	return training("pretrain", t.PretrainEpochs, t.PretrainStep, t.WeightDecay)
+	return training("pretrain", dense, t.PretrainEpochs, t.PretrainStep, t.WeightDecay).shared()
 }
 
 func (t *task) finetuning() step {
-	return training("fine-tune", t.FinetuneEpochs, t.FinetuneStep, t.WeightDecay)
+	return training("fine-tune", left, t.FinetuneEpochs, t.FinetuneStep, t.WeightDecay)
 }
 
 // picking is a step that takes the largest scores.
 func picking(k prune.Kept, of func(ctx context.Context, t *task) ([]float64, error)) step {
 	return step{run: func(ctx context.Context, t *task) error {
-		begin := time.Now()
+		defer t.clock(masks)()
 		scores, err := of(ctx, t)
 		if err == nil {
 			t.marks, t.mask, err = t.prune.Structure.Pick(t.ex, scores, k)
@@ -55,8 +63,6 @@ func picking(k prune.Kept, of func(ctx context.Context, t *task) ([]float64, err
 		if err == nil {
 			err = t.fill(ctx, scores)
 		}
-		t.seconds += time.Since(begin).Seconds()
-		t.maskSeconds += time.Since(begin).Seconds()
 		return err
 	}}
 }
@@ -90,7 +96,7 @@ func (t *task) fill(ctx context.Context, scores []float64) (err error) {
 
 // noting is a step that notes the validation accuracy before anything is pruned.
 func noting() step {
-	return step{run: func(ctx context.Context, t *task) error {
+	return step{of: []any{"note"}, run: func(ctx context.Context, t *task) error {
 		if err := t.look(); err != nil {
 			return err
 		}
@@ -140,13 +146,11 @@ const snipStream = 0x736e6970
 
 // searchSteps run an iteration that finds the mask.
 func (t *task) searchSteps() []step {
-	search := step{"prune", func(ctx context.Context, t *task) error {
-		n, before := t.epoch()*t.PruneEpochs, t.seconds
-		err := t.stage(ctx, "prune", n, func(b *problem.Bound, seed uint64) (*engine.Engine, error) {
+	search := step{name: "prune", run: func(ctx context.Context, t *task) error {
+		n := t.epoch() * t.PruneEpochs
+		return t.stage(ctx, "prune", masks, n, func(b *problem.Bound, seed uint64) (*engine.Engine, error) {
 			return prune.New(ctx, t.search(), t.prune, b, t.kept, n, seed)
 		})
-		t.maskSeconds += t.seconds - before
-		return err
 	}}
 	after := step{run: func(ctx context.Context, t *task) error {
 		scores, err := magnitudes(ctx, t)
@@ -165,7 +169,7 @@ func (t *task) roundSteps() []step {
 	if err != nil {
 		return []step{{run: func(context.Context, *task) error { return err }}}
 	}
-	rewind := step{run: func(_ context.Context, t *task) error {
+	rewind := step{of: []any{"rewind", r.Rewind}, run: func(_ context.Context, t *task) error {
 		switch {
 		case r.Rewind == prune.None:
 		case t.rewound[0] != nil:
@@ -177,18 +181,22 @@ func (t *task) roundSteps() []step {
 	}}
 	steps := []step{}
 	if r.Rewind == prune.ToEpoch {
-		keep := step{run: func(_ context.Context, t *task) error {
+		keep := step{of: []any{"keep"}, run: func(_ context.Context, t *task) error {
 			t.rewound = [2][]float64{slices.Clone(t.theta), slices.Clone(t.state)}
 			return nil
 		}}
-		steps = append(steps, training("rewind point", t.RewindEpochs, t.PretrainStep, t.WeightDecay), keep)
+		steps = append(steps, training("rewind point", dense, t.RewindEpochs, t.PretrainStep, t.WeightDecay),
+			keep)
 	}
 	steps = append(steps, t.pretraining(), noting())
 	for i := range plan {
 		if i > 0 {
-			steps = append(steps, training(fmt.Sprint("round ", i+1), t.PruneEpochs, t.PruneStep, t.PruneDecay))
+			name := fmt.Sprint("round ", i+1)
+			steps = append(steps, training(name, masks, t.PruneEpochs, t.PruneStep, t.PruneDecay).shared())
 		}
-		steps = append(steps, picking(t.roundKept(plan, i), magnitudes), rewind)
+		pick := picking(t.roundKept(plan, i), magnitudes)
+		pick.of = []any{"pick", t.roundKept(plan, i), t.Strict}
+		steps = append(steps, pick, rewind)
 	}
 	return append(steps, t.finetuning())
 }
@@ -224,134 +232,4 @@ func times(m, theta []float64) []float64 {
 		}
 	}
 	return z
-}
-
-// Arrays of a checkpoint beside the engine's: what steps before have left.
-const (
-	elapsedName = "before: elapsed" // seconds, those for the mask, iterations, dense_val_accuracy
-	countsName  = "before: counts"
-	solvesName  = "before: solves"
-	marksName   = "before: marks"
-	filledName  = "before: filled"
-	thetaName   = "before: rewind theta"
-	stateName   = "before: rewind state"
-)
-
-// stage runs an engine from where the task stands, and leaves the task where it ends.
-func (t *task) stage(ctx context.Context, name string, n int,
-	build func(b *problem.Bound, seed uint64) (*engine.Engine, error)) (err error) {
-	resume, checkpoint, every := t.env.Keeper.Stage(name, t.log)
-	if resume != nil {
-		if err := t.back(resume.Arrays); err != nil {
-			return err
-		}
-	}
-	b, err := t.prune.Bind(t.ex, t.theta, t.mask)
-	if err != nil {
-		return err
-	}
-	b.State.Flat = t.state
-	h := fnv.New64a() // each stage has minibatches of its own
-	h.Write([]byte(name))
-	e, err := build(b, t.seed^h.Sum64())
-	if err != nil {
-		return errors.Join(err, b.Close())
-	}
-	t.env.Begin(name, n)
-	limits := engine.Limits{Iterations: n, Progress: t.env.Done, Resume: resume, CheckpointEvery: every}
-	if checkpoint != nil {
-		limits.Checkpoint = func(s *engine.Snapshot) error { t.keep(s.Arrays); return checkpoint(s) }
-	}
-	if name == "fine-tune" {
-		limits.Every = t.epoch()
-		limits.Record = func(p engine.Progress) error { return t.note(ctx, p) }
-	}
-	out, err := e.Run(ctx, limits)
-	if err != nil {
-		return errors.Join(err, e.Close(), b.Close())
-	}
-	if out.Status == engine.Cancelled {
-		t.keep(out.Last.Arrays)
-		return errors.Join(out.Err(), t.env.Keeper.Save(name, out.Last, t.log))
-	}
-	if err := errors.Join(out.Err(), e.Close(), b.Close()); err != nil {
-		return err
-	}
-	a := out.Last.Arrays
-	t.theta, t.mask = a["y"], a["x"]
-	if s := a[engine.StateName]; s != nil {
-		t.state = s
-	}
-	switch {
-	case a["marks"] != nil: // of a search on units
-		t.marks = a["marks"]
-	case !t.Units:
-		t.marks = t.mask
-	}
-	if c := prune.SolvesOf(a); c.Solves > 0 {
-		t.solves = c
-	}
-	t.seconds += out.Seconds
-	t.counts = t.counts.Plus(out.Counts, 1)
-	t.iterations += out.Iterations
-	return nil
-}
-
-// keep puts what is left of steps before into the arrays of a checkpoint, and back takes it from there.
-func (t *task) keep(a map[string][]float64) {
-	c, v := t.counts, t.solves
-	a[elapsedName] = []float64{t.seconds, t.maskSeconds, float64(t.iterations), t.record.Scalars[denseAccuracy]}
-	a[countsName] = []float64{float64(c.LowerGradients), float64(c.UpperGradients), float64(c.HVP), float64(c.JVP),
-		float64(c.Values), float64(c.Samples)}
-	a[solvesName] = []float64{float64(v.Solves), float64(v.NegativeCurvature), float64(v.NotConverged),
-		float64(v.Products)}
-	a[marksName], a[filledName] = t.marks, t.filled
-	if t.rewound[0] != nil {
-		a[thetaName] = t.rewound[0]
-		if len(t.rewound[1]) > 0 {
-			a[stateName] = t.rewound[1]
-		}
-	}
-}
-
-func (t *task) back(a map[string][]float64) error {
-	e, c, v := a[elapsedName], a[countsName], a[solvesName]
-	if len(e) != 4 || len(c) != 6 || len(v) != 4 || len(a[marksName]) != len(t.marks) ||
-		len(a[filledName]) != len(t.filled) {
-		return errors.New("the checkpoint is of another version of the program: remove it to begin anew")
-	}
-	t.seconds, t.maskSeconds, t.iterations = e[0], e[1], int(e[2])
-	if e[3] != 0 {
-		t.record.Scalars[denseAccuracy] = e[3]
-	}
-	t.counts = problem.Counts{LowerGradients: int64(c[0]), UpperGradients: int64(c[1]), HVP: int64(c[2]),
-		JVP: int64(c[3]), Values: int64(c[4]), Samples: int64(c[5])}
-	t.solves = prune.Solves{Solves: int(v[0]), NegativeCurvature: int(v[1]), NotConverged: int(v[2]),
-		Products: int(v[3])}
-	t.marks, t.filled = a[marksName], a[filledName]
-	if a[thetaName] != nil {
-		t.rewound = [2][]float64{a[thetaName], a[stateName]}
-	}
-	return nil
-}
-
-// denseAccuracy is the scalar of the network before it is pruned.
-const denseAccuracy = "dense_val_accuracy"
-
-// note scores the validation rows in the course of the last training.
-func (t *task) note(ctx context.Context, p engine.Progress) error {
-	if err := t.lookAt(p.Engine); err != nil {
-		return err
-	}
-	v, err := t.val.Run(ctx)
-	if err != nil {
-		return err
-	}
-	if loss := v.Mean("loss"); math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return fmt.Errorf("the validation loss is %g after iteration %d: use smaller steps", loss, p.Iteration)
-	}
-	t.env.Say("validation loss %.4g", v.Mean("loss"))
-	t.log.Add([]float64{float64(p.Iteration), float64(p.Iteration) / float64(t.epoch()), p.Seconds,
-		v.Mean("mistakes"), v.Mean("loss")}, nil)
-	return nil
 }

@@ -41,7 +41,8 @@ type task struct {
 	rewound                   [2][]float64 // weights and state that rounds go back to
 	filled                    []float64    // 1 for layers that lost everything and got an element back
 	solves                    prune.Solves
-	seconds, maskSeconds      float64
+	term                      prune.Term
+	spent                     [parts]spent
 	counts                    problem.Counts
 	iterations                int
 }
@@ -75,13 +76,25 @@ func (t *task) run(ctx context.Context) error {
 	for _, s := range steps {
 		names[s.name] = s.name != ""
 	}
-	for _, s := range steps {
-		if names[stage] && s.name != stage { // done before the checkpoint
+	common, done := t.beginnings(steps), 0
+	if !names[stage] {
+		var err error
+		if done, err = t.takeShared(common); err != nil {
+			return err
+		}
+	}
+	for i, s := range steps {
+		if i < done || names[stage] && s.name != stage { // done by another cell, or before the checkpoint
 			continue
 		}
 		stage = ""
 		if err := s.run(ctx, t); err != nil {
 			return err
+		}
+		if common[i] != nil {
+			if err := t.share(common[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return t.report(ctx)
@@ -112,6 +125,12 @@ func (t *task) prepare() (err error) {
 	if t.kept, err = t.prune.Structure.Keep(t.Keep, t.Scope); err != nil {
 		return err
 	}
+	if empty := t.prune.Structure.Emptied(t.Keep); t.Scope == prune.Layer && empty != nil {
+		if t.Strict {
+			return fmt.Errorf("the layers %v would lose all their elements: keep more", empty)
+		}
+		t.record.Warn("the layers %v would have lost all their elements; each keeps one", empty)
+	}
 	t.prune.Name, t.prune.State = "pruning", t.start[1]
 	t.theta, t.state, t.mask = t.start[0].Flat, t.start[1].Flat, t.prune.Ones()
 	t.marks = make([]float64, t.prune.Structure.Scores.Size())
@@ -127,10 +146,21 @@ func (t *task) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	level := prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss}
-	t.prune.Lower = level
-	level.Sampler = problem.Epochs(t.Batch) // each keeps the order of its own epoch
-	t.prune.Upper = level
+	// Each level has a sampler of its own, which keeps the order of its epoch.
+	t.prune.Lower = prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss(nil)}
+	t.prune.Upper = prune.Level{Rows: rows, Sampler: problem.Epochs(t.Batch), Loss: t.loss(nil)}
+	if t.LowerLoss == Adversarial || t.UpperLoss == Adversarial {
+		b, err := t.ball()
+		if err != nil {
+			return err
+		}
+		if t.LowerLoss == Adversarial {
+			t.prune.Lower.Loss = t.loss(b)
+		}
+		if t.UpperLoss == Adversarial {
+			t.prune.Upper.Loss = t.loss(b)
+		}
+	}
 	for i, to := range []**problem.Evaluator{&t.val, &t.test} {
 		rows, err := experiments.Upload(t.scope, t.parts[i+1])
 		if err != nil {
@@ -247,12 +277,6 @@ func wholeScaler(s *data.Set) *data.Scaler {
 		c.Mean[j], c.Deviation[j] = mean, deviation
 	}
 	return c
-}
-
-// loss is the mean cross-entropy of a batch with parameters z, and the moved running statistics.
-func (t *task) loss(z *tensor.Node, b problem.Batch, p problem.Pass) problem.Loss {
-	out, next := t.model.Apply(z, p.State.Flat(), b.Get("features"), p.Mode)
-	return problem.Loss{Value: tensor.CrossEntropy(out, b.Get("label")).Mean(), State: next}
 }
 
 // logits are the outputs of the network that the evaluators look at.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bilevel/data"
@@ -73,7 +74,10 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 			maps.Copy(settings, method.Settings)
 			for i, a := range r.Vary {
 				settings[a.Name] = at[i]
-				row.Varied = append(row.Varied, fmt.Sprint(at[i]))
+				row.Varied = append(row.Varied, textOf(at[i]))
+			}
+			if err := choose(settings, r.Vary, row.Varied); err != nil {
+				return nil, experiments.Usagef("method %s: %v", method.Name, err)
 			}
 			app, err := find(applications, method, r.Experiment)
 			if err != nil {
@@ -106,6 +110,39 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 		}
 	}
 	return t, nil
+}
+
+// textOf is a value of an axis as it is shown, which has six digits: those of a series have many more.
+func textOf(v any) string {
+	if x, ok := v.(float64); ok {
+		return strconv.FormatFloat(x, 'g', 6, 64)
+	}
+	return fmt.Sprint(v)
+}
+
+// choose puts the value for a row in place of settings that follow an axis: the one axis whose value they know.
+func choose(settings map[string]any, axes []Axis, varied []string) error {
+	for name, value := range settings {
+		each, ok := value.(byValue)
+		if !ok {
+			continue
+		}
+		found := 0
+		for _, at := range varied {
+			if v, ok := each[at]; ok {
+				settings[name], found = v, found+1
+			}
+		}
+		if found != 1 {
+			var names []string
+			for _, a := range axes {
+				names = append(names, a.Name)
+			}
+			return fmt.Errorf("%s is given for the values %v: wants each value of one of the axes %v, and %v is there "+
+				"%d times", name, slices.Sorted(maps.Keys(each)), names, varied, found)
+		}
+	}
+	return nil
 }
 
 // find is the application of a method.

@@ -118,7 +118,9 @@ type failure struct {
 // Cost is what a cell took. Memory is the most that its process ever held, which may have been at an earlier cell.
 type Cost struct {
 	Seconds float64 `json:"seconds"` // of processes that ended it or were told to stop; what was killed is not counted
-	Memory  int64   `json:"memory"`  // bytes; 0: unknown
+	// Processor is the seconds of processor time in that, 0 where nobody tells.
+	Processor float64 `json:"processor_seconds"`
+	Memory    int64   `json:"memory"` // bytes; 0: unknown
 }
 
 // done tells whether a cell needs no more work.
@@ -151,12 +153,13 @@ func (f *Folder) write(key, name string, v any) error {
 }
 
 // spend adds to what a cell took.
-func (f *Folder) spend(key string, d time.Duration) error {
+func (f *Folder) spend(key string, d time.Duration, processor float64) error {
 	var c Cost
 	if err := f.read(key, costFile, &c); err != nil {
 		return err
 	}
 	c.Seconds += d.Seconds()
+	c.Processor += processor
 	c.Memory = max(c.Memory, peakMemory())
 	return f.write(key, costFile, c)
 }
@@ -182,7 +185,7 @@ func (f *Folder) Done(t *Table) (n int) {
 }
 
 // Outcome is what has become of a cell: a record, a reason why there is none, or neither yet. Of the record only
-// numbers and warnings are kept.
+// numbers, sets and warnings are kept.
 type Outcome struct {
 	Cell   Cell
 	Record *experiments.Record
@@ -201,6 +204,7 @@ func (f *Folder) Outcomes(t *Table) ([]Outcome, error) {
 		if r != nil {
 			r = &experiments.Record{
 				Key: r.Key, Seed: r.Seed, Device: r.Device, Scalars: r.Scalars, Counts: r.Counts, Warnings: r.Warnings,
+				Sets: r.Sets,
 			}
 		}
 		var why failure

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ type Recipe struct {
 	Vary       []Axis         `json:"vary"`
 	Measures   []string       `json:"measures"` // scalars that are shown; none: what the experiments show first
 	Compare    [][2]string    `json:"compare"`  // A, B: the difference A - B; none: each method against the first
+	Plots      [][2]string    `json:"plots"`    // a varied setting and a measure that is drawn over it
 	Seeds      []uint64       `json:"-"`        // a folder's table may be given more
 	Version    string         `json:"-"`        // of the program that a folder belongs to; "" in recipes of people
 }
@@ -86,7 +88,8 @@ func Parse(text []byte) (*Recipe, error) {
 		"vary":       r.readVary,
 		"seeds":      r.readSeeds,
 		"measures":   r.readMeasures,
-		"compare":    r.readCompare,
+		"compare":    pairs(&r.Compare, "[A, B] for the difference A - B"),
+		"plots":      pairs(&r.Plots, "[S, M] for the measure M over the setting S"),
 	}); err != nil {
 		return nil, oneLine(err)
 	}
@@ -163,7 +166,10 @@ func list(v any) ([]any, error) {
 	return l, nil
 }
 
-// readInto puts settings, which are single values or lists of them, into a map.
+// byValue is a setting that follows an axis: its value for each value of the axis, as text.
+type byValue map[string]any
+
+// readInto puts settings, which are single values, lists of them, or one for each value of an axis, into a map.
 func readInto(to map[string]any, v any) error {
 	m, err := names(v)
 	for _, item := range m {
@@ -173,8 +179,18 @@ func readInto(to map[string]any, v any) error {
 					return fmt.Errorf("%v is %v: wants single values in its list", item.Key, item.Value)
 				}
 			}
+		} else if of, ok := item.Value.(yaml.MapSlice); ok {
+			each := byValue{}
+			for _, one := range of {
+				if !single(one.Value) {
+					return fmt.Errorf("%v is %v: wants a single value for each value of an axis", item.Key, item.Value)
+				}
+				each[textOf(one.Key)] = one.Value
+			}
+			item.Value = each
 		} else if !single(item.Value) {
-			return fmt.Errorf("%v is %v: wants a value or a list", item.Key, item.Value)
+			return fmt.Errorf("%v is %v: wants a value, a list, or a value for each value of an axis", item.Key,
+				item.Value)
 		}
 		to[fmt.Sprint(item.Key)] = item.Value
 	}
@@ -211,7 +227,7 @@ func (r *Recipe) readMethods(v any) error {
 func (r *Recipe) readVary(v any) error {
 	m, err := names(v)
 	for _, item := range m {
-		values, err := list(item.Value)
+		values, err := axisValues(item.Value)
 		if err != nil {
 			return fmt.Errorf("%v is %w", item.Key, err)
 		}
@@ -227,6 +243,51 @@ func (r *Recipe) readVary(v any) error {
 	}
 	return err
 }
+
+// axisValues is a list, or the powers of a number: {powers: 0.8, to: 20} is 0.8, 0.8², … 0.8²⁰, with `from` another
+// first exponent.
+func axisValues(v any) ([]any, error) {
+	of, ok := v.(yaml.MapSlice)
+	if !ok {
+		return list(v)
+	}
+	refused := fmt.Errorf("%v: wants a list, or {powers: B, from: M, to: N} for B^M to B^N, with B above 0 and M and "+
+		"N from 0 to %d", v, mostPower)
+	base, from, to := 0.0, uint64(1), uint64(0)
+	for _, item := range of {
+		switch x := item.Value.(type) {
+		case float64:
+			if item.Key != "powers" {
+				return nil, refused
+			}
+			base = x
+		case uint64:
+			switch item.Key {
+			case "powers":
+				base = float64(x)
+			case "from":
+				from = x
+			case "to":
+				to = x
+			default:
+				return nil, refused
+			}
+		default:
+			return nil, refused
+		}
+	}
+	if !(base > 0) || math.IsInf(base, 0) || from > to || to > mostPower {
+		return nil, refused
+	}
+	var values []any
+	for n := from; n <= to; n++ {
+		values = append(values, math.Pow(base, float64(n)))
+	}
+	return values, nil
+}
+
+// mostPower bounds the exponents of a series.
+const mostPower = 1000
 
 // readSeeds takes a number of seeds, 1 to it, or a list of seeds.
 func (r *Recipe) readSeeds(v any) error {
@@ -266,16 +327,18 @@ func (r *Recipe) readMeasures(v any) error {
 	return err
 }
 
-func (r *Recipe) readCompare(v any) error {
-	values, err := list(v)
-	for _, one := range values {
-		pair, ok := one.([]any)
-		if !ok || len(pair) != 2 {
-			return fmt.Errorf("%v: wants pairs, [A, B] for the difference A - B", v)
+func pairs(to *[][2]string, wants string) func(any) error {
+	return func(v any) error {
+		values, err := list(v)
+		for _, one := range values {
+			pair, ok := one.([]any)
+			if !ok || len(pair) != 2 {
+				return fmt.Errorf("%v: wants pairs, %s", v, wants)
+			}
+			*to = append(*to, [2]string{fmt.Sprint(pair[0]), fmt.Sprint(pair[1])})
 		}
-		r.Compare = append(r.Compare, [2]string{fmt.Sprint(pair[0]), fmt.Sprint(pair[1])})
+		return err
 	}
-	return err
 }
 
 // check refuses a recipe that has no cells, too many, or names of methods that it does not have.
@@ -292,6 +355,15 @@ func (r *Recipe) check() error {
 		}
 		if pair[0] == pair[1] {
 			return experiments.Usagef("compare: %s with itself", pair[0])
+		}
+	}
+	var varied []string
+	for _, a := range r.Vary {
+		varied = append(varied, a.Name)
+	}
+	for _, pair := range r.Plots {
+		if !slices.Contains(varied, pair[0]) {
+			return experiments.Usagef("plots: vary has no setting %q%s", pair[0], nearest.Hint(pair[0], varied))
 		}
 	}
 	cells := len(r.Methods) * len(r.Seeds)
@@ -352,7 +424,7 @@ func (r *Recipe) YAML() ([]byte, error) {
 		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
 		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
 		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
-		{Key: "compare", Value: orEmpty(r.Compare)},
+		{Key: "compare", Value: orEmpty(r.Compare)}, {Key: "plots", Value: orEmpty(r.Plots)},
 	}...))
 }
 

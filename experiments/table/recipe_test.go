@@ -59,9 +59,9 @@ func TestRecipesRefused(t *testing.T) {
 		"[0, 0.5]>1":                             "vary: noise is 1: wants a list",
 		"[0, 0.5]>[[1], 2]":                      "wants single values in its list",
 		"seeds: 3>seeds: 50000":                  "more than 100000 cells",
-		"{data: a}>{data: {b: c}}":               "settings: data is",
+		"{data: a}>{data: {b: [1]}}":             "settings: data is",
 		"{data: a}>[1]":                          "settings: [1]: wants names with values",
-		"{data: a}>{data: null}":                 "wants a value or a list",
+		"{data: a}>{data: null}":                 "wants a value, a list, or",
 		"title: made up>title: [1]":              "title: [1]: wants a text",
 		"title: made up>command: train":          "this is a configuration of `bilevel train` and no recipe",
 		"measures: [loss]>compare: [[one]]":      "wants pairs",
@@ -69,6 +69,12 @@ func TestRecipesRefused(t *testing.T) {
 		"measures: [loss]>compare: [[two, tow]]": `did you mean "two"?`,
 		"measures: [loss]>compare: [[two, two]]": "two with itself",
 		"seeds: 3>seeds: [3":                     "not the YAML of a recipe",
+		"measures: [loss]>plots: [[noises, a]]":  `plots: vary has no setting "noises"`,
+		"measures: [loss]>plots: [noise]":        "wants pairs",
+		"[0, 0.5]>{powers: 0.8, to: 2000}":       "wants a list, or {powers: B",
+		"[0, 0.5]>{powers: 0.8, from: 3, to: 2}": "wants a list, or {powers: B",
+		"[0, 0.5]>{powers: -1, to: 2}":           "wants a list, or {powers: B",
+		"[0, 0.5]>{powers: 0.8, until: 2}":       "wants a list, or {powers: B",
 	} {
 		from, to, _ := strings.Cut(change, ">")
 		require.Contains(t, small, from)
@@ -79,6 +85,36 @@ func TestRecipesRefused(t *testing.T) {
 	require.ErrorContains(t, err, "the recipe has no cells")
 	_, err = Text("optimizer")
 	require.ErrorContains(t, err, `did you mean "optimizers"?`)
+}
+
+// A series of powers is its values, and a setting may follow an axis.
+func TestSeriesAndSettingsThatFollowAnAxis(t *testing.T) {
+	r := parse(t, strings.Replace(small, "[0, 0.5]", "{powers: 0.8, from: 0, to: 2}", 1))
+	b := 0.8
+	require.Equal(t, []Axis{{"noise", []any{1.0, b, b * b}}}, r.Vary)
+	text, err := r.YAML()
+	require.NoError(t, err)
+	require.Equal(t, r.Vary, parse(t, string(text)).Vary)
+
+	x := newInvented()
+	follows := strings.Replace(small, "{size: 1}", "{size: {0: 3, 0.5: 4}}", 1)
+	r = parse(t, follows)
+	text, err = r.YAML()
+	require.NoError(t, err)
+	require.Equal(t, r, parse(t, string(text)))
+	table := expand(t, x, follows)
+	require.Equal(t, []inventedConfig{{3, 0, ""}, {4, 0.5, ""}, {2, 0, "x"}, {2, 0.5, "x"}}, configs(table))
+	for _, missing := range []string{"{size: {0: 3}}", "{size: {0: 3, 0.4: 4}}", "{size: {a: 3}}"} {
+		_, err := Expand(parse(t, strings.Replace(small, "{size: 1}", missing, 1)), x.application(someRows(1)))
+		require.ErrorContains(t, err, "method one: size is given for the values", missing)
+	}
+}
+
+func configs(t *Table) (list []inventedConfig) {
+	for _, row := range t.Rows {
+		list = append(list, row.Run.Config.(inventedConfig))
+	}
+	return list
 }
 
 // What a folder writes down is a recipe of the same table.

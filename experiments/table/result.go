@@ -1,6 +1,7 @@
 package table
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -24,8 +25,11 @@ type Result struct {
 	Differences []Difference `json:"differences"`
 	Notes       []string     `json:"notes"`
 	Outcomes    []Outcome    `json:"-"`
+	Overlaps    []Overlap    `json:"overlaps"`
 	Table       *Table       `json:"-"`
 	Seconds     []Stat       `json:"-"` // of each row's cells, mean and deviation
+	Clocks      []Measure    `json:"-"` // measures of the recipe that are read off a clock
+	Times       [][]Stat     `json:"-"` // of each row, one for each of Clocks
 }
 
 // Measure is a scalar of records that is shown.
@@ -94,14 +98,24 @@ func statistics(values []float64) Stat {
 	return Stat{len(values), Number(mean), Number(std)}
 }
 
-// timed tells whether a scalar is read off a clock.
-func timed(scalar string) bool { return scalar == "seconds" || strings.HasSuffix(scalar, ".seconds") }
+// timed tells whether a scalar is read off a clock, by its name: seconds of something, or a latency.
+func timed(scalar string) bool {
+	last := scalar[strings.LastIndexAny(scalar, "._")+1:]
+	return last == "seconds" || strings.HasPrefix(scalar, "latency.")
+}
 
 // Summarize computes a table's result from the outcomes of its cells, given in its order.
 func Summarize(t *Table, outcomes []Outcome) *Result {
 	r := &Result{
-		Title: t.Recipe.Title, Cells: len(outcomes), Varied: []string{}, Measures: measures(t),
+		Title: t.Recipe.Title, Cells: len(outcomes), Varied: []string{}, Measures: []Measure{}, Overlaps: []Overlap{},
 		Differences: []Difference{}, Notes: []string{}, Outcomes: outcomes, Table: t,
+	}
+	for _, m := range measures(t) {
+		to := &r.Measures
+		if timed(m.Scalar) {
+			to = &r.Clocks
+		}
+		*to = append(*to, m)
 	}
 	for _, a := range t.Recipe.Vary {
 		r.Varied = append(r.Varied, a.Name)
@@ -128,15 +142,9 @@ func Summarize(t *Table, outcomes []Outcome) *Result {
 				line.Missing++
 			}
 		}
-		for _, m := range r.Measures {
-			var values []float64
-			for _, o := range of[i] {
-				if v := value(o, m.Scalar); v.finite() {
-					values = append(values, float64(v))
-				}
-			}
-			line.Values = append(line.Values, statistics(values))
-		}
+		line.Values = perSeed(of[i], r.Measures)
+		r.Times = append(r.Times, perSeed(of[i], r.Clocks))
+		r.Overlaps = append(r.Overlaps, overlaps(line, of[i])...)
 		line.Calls, line.Samples = statistics(calls), statistics(samples)
 		r.Finished, r.Failed, r.Missing = r.Finished+line.Finished, r.Failed+line.Failed, r.Missing+line.Missing
 		r.Rows, r.Seconds = append(r.Rows, line), append(r.Seconds, statistics(seconds))
@@ -144,6 +152,20 @@ func Summarize(t *Table, outcomes []Outcome) *Result {
 	r.compare(of)
 	r.unknownMeasures()
 	return r
+}
+
+// perSeed are the statistics of measures over the cells of a row that have them.
+func perSeed(of []Outcome, measures []Measure) (list []Stat) {
+	for _, m := range measures {
+		var values []float64
+		for _, o := range of {
+			if v := value(o, m.Scalar); v.finite() {
+				values = append(values, float64(v))
+			}
+		}
+		list = append(list, statistics(values))
+	}
+	return list
 }
 
 // measures are those of the recipe, or what the experiments' own tables show in the first place.
@@ -249,18 +271,27 @@ func (r *Result) unknownMeasures() {
 }
 
 // columns are the names of all numbers of the records but those that are read off a clock, sorted.
-func (r *Result) columns() (names []string) {
+func (r *Result) columns() []string {
+	names := r.scalars(func(name string) bool { return !timed(name) })
+	for _, o := range r.Outcomes {
+		if o.Record != nil {
+			names = append(names, slices.Collect(maps.Keys(o.Record.Counts))...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// scalars are the names of scalars of the records that are wanted, sorted.
+func (r *Result) scalars(wanted func(string) bool) (names []string) {
 	for _, o := range r.Outcomes {
 		if o.Record == nil {
 			continue
 		}
 		for name := range o.Record.Scalars {
-			if !timed(name) {
+			if wanted(name) {
 				names = append(names, name)
 			}
-		}
-		for name := range o.Record.Counts {
-			names = append(names, name)
 		}
 	}
 	slices.Sort(names)

@@ -65,6 +65,10 @@ func (x *invented) Run(ctx context.Context, env *experiments.Env, c experiments.
 	}
 	r.Scalars["loss"] = config.Size*float64(c.Seed) + config.Noise
 	r.Scalars["seconds"] = float64(time.Now().UnixNano())
+	r.Scalars["part_seconds"], r.Scalars["latency.one"] = r.Scalars["seconds"], r.Scalars["seconds"]
+	elements := make([]float64, 4)
+	elements[(c.Seed-1)%4], elements[c.Seed%4] = 1, 1
+	r.Sets = append(r.Sets, experiments.NewSet("chosen", elements))
 	r.Counts["oracle.hvp"], r.Counts["oracle.values"], r.Counts["oracle.samples"] = 3, 4, 100
 	return r, nil
 }
@@ -198,6 +202,53 @@ func TestResult(t *testing.T) {
 	for cell, n := range x.runs {
 		require.Equal(t, 1, n, "%s: what is finished is not run again", cell)
 	}
+}
+
+// Seeds 1, 2 and 3 chose {0, 1}, {1, 2} and {2, 3} of four elements: half, none and half in common, where chance would
+// give half.
+func TestOverlap(t *testing.T) {
+	table := expand(t, newInvented(), small)
+	f := open(t, table, t.TempDir())
+	work(t, table, f, Shard{1, 1})
+	r := result(t, table, f)
+	require.Len(t, r.Overlaps, 4)
+	require.Equal(t, "chosen", r.Overlaps[3].Set)
+	require.Equal(t, []string{"0.5"}, r.Overlaps[3].Varied)
+	require.Equal(t, 3, r.Overlaps[3].N)
+	require.InDelta(t, 1.0/3, float64(r.Overlaps[3].Mean), 1e-12)
+	require.InDelta(t, 0.5, float64(r.Overlaps[3].Chance), 1e-12)
+	require.Contains(t, files(t, f.Dir)["table.md"],
+		"| two    | 0.5   | chosen | 3     | 33.33 ± 28.87 % | 50.00 %   |\n")
+}
+
+// Times that a recipe asks for are shown to people, and are in no file that whoever repeats the table should get alike.
+// Plots are drawn as the recipe asks.
+func TestClocksAndPlots(t *testing.T) {
+	text := strings.Replace(small, "[loss]", "[loss, part_seconds]\nplots: [[noise, loss]]", 1)
+	table := expand(t, newInvented(), text)
+	f := open(t, table, t.TempDir())
+	work(t, table, f, Shard{1, 1})
+	r := result(t, table, f)
+	require.Len(t, r.Measures, 1)
+	require.Len(t, r.Clocks, 1)
+	require.Equal(t, 3, r.Times[0][0].N)
+	for name, text := range files(t, f.Dir) {
+		require.NotContains(t, text, "seconds", name)
+		require.NotContains(t, text, "latency", name)
+	}
+	var shown strings.Builder
+	require.NoError(t, r.Show(&shown))
+	require.Contains(t, shown.String(), "part seconds")
+	csv, err := os.ReadFile(filepath.Join(f.Dir, "seconds.csv"))
+	require.NoError(t, err)
+	require.Contains(t, string(csv), "memory,record.latency.one,record.part_seconds,record.seconds\n")
+	require.Len(t, r.sweeps(), 1)
+	require.Equal(t, experiments.SweepLine{Name: "two", At: [][]float64{{2, 4, 6}, {2.5, 4.5, 6.5}}},
+		r.sweeps()[0].Lines[1])
+	require.Equal(t, []float64{0, 0.5}, r.sweeps()[0].Values)
+	page, err := os.ReadFile(filepath.Join(f.Dir, "report.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), `aria-label="loss-noise"`)
 }
 
 func TestFailuresAreRows(t *testing.T) {

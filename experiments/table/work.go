@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bilevel/experiments"
+	"bilevel/internal/cputime"
 	"bilevel/tensor"
 )
 
@@ -110,11 +111,11 @@ func (w *Worker) do(ctx context.Context, c Cell) (finished bool, err error) {
 	if w.Begin != nil {
 		w.Begin(c)
 	}
-	run, begin := w.Table.Rows[c.Row].Run, time.Now()
+	run, begin, processor := w.Table.Rows[c.Row].Run, time.Now(), cputime.Seconds()
 	env := w.Env
 	env.Data = run.Data
 	_, err = experiments.RunCell(ctx, w.Device, env, run.Experiment, c.Cell, w.Folder.Store)
-	if spent := w.Folder.spend(c.Key, time.Since(begin)); spent != nil && err == nil {
+	if spent := w.Folder.spend(c.Key, time.Since(begin), cputime.Seconds()-processor); spent != nil && err == nil {
 		err = spent
 	}
 	var own *experiments.CellError

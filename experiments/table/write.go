@@ -20,8 +20,9 @@ import (
 //	table.csv         rows with mean and deviation of each measure and what they cost in oracle calls
 //	differences.csv   paired differences with their intervals
 //	cells.csv         every cell with all of its numbers, or why it has none
-//	table.md, .tex    rows and differences for documents
-//	seconds.csv       what each cell took
+//	table.md, .tex    rows, differences and what the seeds have in common, for documents
+//	MEASURE-SETTING   the plots that the recipe asks for, .svg and .png
+//	seconds.csv       what each cell took, and all that its record has from a clock
 //	report.html       all of it, and the seconds, on one page
 //
 // All but the last two are the same bytes whoever did which cell, and when.
@@ -50,6 +51,13 @@ func (r *Result) Write(dir, version, recipe string) error {
 	for _, t := range append(r.shown(true), r.failures(), r.cautions()) {
 		if len(t.Rows) > 0 {
 			page.Tables = append(page.Tables, experiments.List{Name: t.Name, Columns: t.Columns, Rows: t.Rows})
+		}
+	}
+	for _, s := range r.sweeps() {
+		drawn := s.Save(dir)
+		figure, ok, read := experiments.ReadFigure(dir, s.File)
+		if err = errors.Join(err, drawn, read); ok {
+			page.Figures = append(page.Figures, figure)
 		}
 	}
 	err = errors.Join(err, page.Write(filepath.Join(dir, "report.html")))
@@ -124,7 +132,10 @@ func (r *Result) shown(clock bool) []experiments.Table {
 	}
 	rows.Columns = append(rows.Columns, "oracle calls")
 	if clock {
-		rows.Columns = append(rows.Columns, "seconds")
+		for _, m := range r.Clocks {
+			rows.Columns = append(rows.Columns, m.Title)
+		}
+		rows.Columns = append(rows.Columns, "seconds of the cell")
 	}
 	for i, row := range r.Rows {
 		seeds := strconv.Itoa(row.Finished)
@@ -137,6 +148,9 @@ func (r *Result) shown(clock bool) []experiments.Table {
 		}
 		line = append(line, Measure{}.text(row.Calls))
 		if clock {
+			for k, m := range r.Clocks {
+				line = append(line, m.text(r.Times[i][k]))
+			}
 			line = append(line, Measure{}.text(r.Seconds[i]))
 		}
 		rows.Rows = append(rows.Rows, line)
@@ -158,7 +172,7 @@ func (r *Result) shown(clock bool) []experiments.Table {
 		line := append([]string{d.Method + " − " + d.Minus}, d.Varied...)
 		differences.Rows = append(differences.Rows, append(line, m.Title, strconv.Itoa(d.N), mean, interval))
 	}
-	return []experiments.Table{rows, differences}
+	return []experiments.Table{rows, differences, r.overlaps()}
 }
 
 func (r *Result) failures() experiments.Table {
@@ -254,9 +268,19 @@ func (r *Result) cells() experiments.Table {
 }
 
 func (r *Result) seconds() experiments.Table {
-	t := experiments.Table{Columns: append(append([]string{"method"}, r.Varied...), "seed", "key", "seconds", "memory")}
+	t := experiments.Table{Columns: append(append([]string{"method"}, r.Varied...), "seed", "key", "seconds",
+		"processor_seconds", "memory")}
+	names := r.scalars(timed)
+	for _, name := range names {
+		t.Columns = append(t.Columns, "record."+name)
+	}
 	for _, o := range r.Outcomes {
-		t.Rows = append(t.Rows, append(r.head(o), exact(o.Cost.Seconds), strconv.FormatInt(o.Cost.Memory, 10)))
+		line := append(r.head(o), exact(o.Cost.Seconds), exact(o.Cost.Processor),
+			strconv.FormatInt(o.Cost.Memory, 10))
+		for _, name := range names {
+			line = append(line, exact(float64(value(o, name))))
+		}
+		t.Rows = append(t.Rows, line)
 	}
 	return t
 }

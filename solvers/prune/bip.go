@@ -101,7 +101,9 @@ func (m BiP) Spec(ctx context.Context, t Task, b *problem.Bound, k Kept, n int) 
 		return spec, err
 	}
 	spec = specs[m.Name()](m, t, b, k)
-	spec.State = append(states, spec.State...)
+	if spec.State = append(states, spec.State...); m.InverseGamma > 0 || m.Name() == RowUnrolled {
+		spec.State = append(spec.State, engine.Array{Name: termName, Zeros: 3, Unwatched: true})
+	}
 	spec.Rates = []engine.Rate{
 		m.WeightSchedule.Scaled("weight step", m.WeightStep, n), m.ScoreSchedule.Scaled("score step", m.ScoreStep, n),
 	}
@@ -184,7 +186,11 @@ func (m BiP) freeSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 			default:
 				gl = gradient(at(it, problem.Lower, z, it.Batch("lower")))
 			}
-			m.score(it, s, t, hessianFree(mask, theta, gl, gu, m.InverseGamma), k)
+			var term *tensor.Node
+			if m.InverseGamma > 0 {
+				term = mask.Mul(gl).Mul(gu).Scale(-m.InverseGamma)
+			}
+			m.score(it, s, t, hessianFree(mask, theta, gl, gu, m.InverseGamma), term, k)
 		},
 	}}}
 }
@@ -198,9 +204,13 @@ func hessianFree(mask, theta, gl, gu *tensor.Node, inverseGamma float64) *tensor
 	return theta.Sub(mask.Mul(gl).Scale(inverseGamma)).Mul(gu)
 }
 
-// score is the step on the scores along a derivative in the mask [q], and the mask that follows.
-func (m BiP) score(it *engine.Iteration, s *engine.State, t Task, g *tensor.Node, k Kept) {
+// score is the step on the scores along a derivative in the mask [q], and the mask that follows. term is the implicit
+// part of the derivative, nil where there is none.
+func (m BiP) score(it *engine.Iteration, s *engine.State, t Task, g, term *tensor.Node, k Kept) {
 	g = t.Structure.Pool(t.marks(s), g)
+	if term != nil {
+		noteTerm(s, g, t.Structure.Pool(t.marks(s), term))
+	}
 	if m.ScoreSign {
 		g = g.Mul(s.Get(scoresName).Sign())
 	}

@@ -16,8 +16,8 @@ import (
 // those that did not converge for another reason, and products with the Hessian.
 const solvesName = "solves"
 
-// gradientName is the state in which bip-exact leaves the hypergradient.
-const gradientName = "hypergradient"
+// States in which bip-exact leaves the hypergradient, and what of it is not the implicit term.
+const gradientName, directName = "hypergradient", "direct term"
 
 // exactSpec is bip-exact: the total derivative with the Hessian H of G(m ⊙ θ) in θ,
 //
@@ -35,12 +35,14 @@ func (m BiP) exactSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 	return engine.Spec{
 		Chunk: 1, Between: x.between, Close: x.close,
 		State: []engine.Array{
-			{Name: gradientName, Zeros: b.Lower.Start.Size()}, {Name: solvesName, Zeros: 4, Unwatched: true},
+			{Name: gradientName, Zeros: b.Lower.Start.Size()}, {Name: directName, Zeros: b.Lower.Start.Size()},
+			{Name: solvesName, Zeros: 4, Unwatched: true},
 		},
 		Phases: []engine.Phase{{
 			Name: "scores",
 			Build: func(it *engine.Iteration, s *engine.State) {
-				m.score(it, s, t, s.Get(gradientName), k)
+				g := s.Get(gradientName)
+				m.score(it, s, t, g, g.Sub(s.Get(directName)), k)
 			},
 		}, m.weights()},
 	}
@@ -105,7 +107,8 @@ func (x *exact) between(e *engine.Engine, k int) error {
 		c[2]++
 	}
 	c[3] += float64(st.Products)
-	return joined(counts.Write(c), e.Variable(gradientName).CopyFrom(x.h.g))
+	return joined(counts.Write(c), e.Variable(gradientName).CopyFrom(x.h.g),
+		e.Variable(directName).CopyFrom(x.h.direct))
 }
 
 func (x *exact) prepare(e *engine.Engine) (err error) {
@@ -136,13 +139,17 @@ type hypergradient struct {
 	scope       *tensor.Scope
 	system      linear.System
 	g           *tensor.Variable
+	direct      *tensor.Variable // of it, the part that has the weights fixed
 	begin, last *tensor.Function
 }
 
 // newHypergradient takes over the scope.
 func newHypergradient(sc *tensor.Scope, b *problem.Bound, m, theta, state *tensor.Variable, batches [2]problem.Batch,
 	solver linear.Solver) (*hypergradient, error) {
-	h := &hypergradient{scope: sc, g: sc.Variable("hypergradient", tensor.Real, m.Size())}
+	h := &hypergradient{
+		scope: sc, g: sc.Variable("hypergradient", tensor.Real, m.Size()),
+		direct: sc.Variable("direct term", tensor.Real, m.Size()),
+	}
 	x, y := m.Node(), theta.Node()
 	point := func(side problem.Side) *problem.Point {
 		var s *tensor.Node
@@ -160,11 +167,11 @@ func newHypergradient(sc *tensor.Scope, b *problem.Bound, m, theta, state *tenso
 	h.system = system
 	h.begin = sc.Compile("right-hand side", func() []tensor.Update {
 		gx, gy := point(problem.Upper).Grad()
-		return []tensor.Update{{Var: system.RHS(), Value: gy}, {Var: h.g, Value: gx}}
+		return []tensor.Update{{Var: system.RHS(), Value: gy}, {Var: h.direct, Value: gx}}
 	})
 	h.last = sc.Compile("hypergradient", func() []tensor.Update {
 		cross := point(problem.Lower).Cross(system.Solution().Node())
-		return []tensor.Update{{Var: h.g, Value: h.g.Node().Sub(cross)}}
+		return []tensor.Update{{Var: h.g, Value: h.direct.Node().Sub(cross)}}
 	})
 	if err := sc.Err(); err != nil {
 		return nil, joined(err, sc.Close())

@@ -36,6 +36,9 @@ func (m BiP) officialSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 				ranked := t.Structure.Params.Mask(t.Structure.isRanked)
 				a := theta.Abs().Mul(gu).Mul(ranked)
 				g := a.Sub(a.Square().Scale(m.InverseGamma)).Add(theta.Mul(ranked).Scale(m.WeightDecay))
+				if m.InverseGamma > 0 {
+					noteTerm(s, g, a.Square().Scale(-m.InverseGamma))
+				}
 				descend(s, "y", scoresMomentumName, m.ScoreMomentum, it.Rate("score step"), g)
 				t.choose(s, s.Next("y"), k.nodes())
 			},

@@ -29,9 +29,10 @@ func (m BiP) unrolledSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 			last, v := m.unroll(mask, theta, s.Get(momentumName), it.Rate("weight step"), step)
 			upper := it.Upper(mask, last, it.Batch("upper"))
 			g := tensor.Grad(upper.Value(), mask)[0]
+			direct := tensor.Grad(upper.Value(), mask, last)[0] // with θ_K fixed
 			s.Set("y", last)
 			s.Set(momentumName, v)
-			m.score(it, s, t, g, k)
+			m.score(it, s, t, g, g.Sub(direct), k)
 		},
 	}}}
 }

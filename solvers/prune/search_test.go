@@ -15,6 +15,7 @@ import (
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
 )
 
 // gradients gives ∇z of both losses on all rows as functions of z, computed by the device.
@@ -77,6 +78,18 @@ func step(z, g, mask []float64, rate float64) []float64 {
 	return out
 }
 
+// checkTerm holds what a run of one iteration noted about its implicit term to g and the term; a term of zeros is none.
+func checkTerm(t *testing.T, state map[string][]float64, g, term []float64, name string) {
+	t.Helper()
+	got, ok := prune.TermOf(state)
+	share := floats.Norm(term, 2) / floats.Norm(g, 2)
+	require.Equal(t, share > 0, ok, name)
+	if ok {
+		require.InEpsilon(t, share, got.Share, 1e-6, name) // finite differences have some of the g
+		require.InDelta(t, floats.Dot(term, g)/floats.Norm(term, 2)/floats.Norm(g, 2), got.Cosine, 1e-6, name)
+	}
+}
+
 // The first iteration of every variant is the formula of its documentation, in plain loops.
 func TestFirstIteration(t *testing.T) {
 	ex := executor(t, "ref")
@@ -122,6 +135,13 @@ func TestFirstIteration(t *testing.T) {
 					}
 				}
 				check(m, theta, step(magnitudes, g, nil, beta), after, "scores")
+				term := make([]float64, n)
+				for i := range term {
+					term[i] = -gamma * mask[i] * gl[i] * gu[i]
+				}
+				if !sign {
+					checkTerm(t, after, g, term, row)
+				}
 			}
 		}
 		m.ScoreSign = false
@@ -149,6 +169,14 @@ func TestFirstIteration(t *testing.T) {
 			g[i] = (at(h) - at(-h)) / (2 * h)
 		}
 		check(m, theta, step(magnitudes, g, nil, beta), after, "scores")
+		direct := func(theta []float64) []float64 { // g without the answer of the weights
+			d := of[problem.Upper](times(mask, theta))
+			for i := range d {
+				d[i] *= theta[i]
+			}
+			return d
+		}
+		checkTerm(t, after, g, floats.SubTo(make([]float64, n), g, direct(theta)), m.Name())
 		m.LowerSteps = 0
 
 		m.Row, m.InverseGamma, m.CGSteps, m.CGTolerance = prune.RowExact, 0.5, 200, 1e-12
@@ -160,6 +188,8 @@ func TestFirstIteration(t *testing.T) {
 		next := slices.Repeat([]float64{1}, n)
 		sorted(s.task.Structure, scores, s.task.Structure.Ranked, k[0], next)
 		check(m, step(s.theta, lower(next, s.theta), next, alpha), scores, after, "scores")
+		exactly := rows(list, "dense")[0].Gradient
+		checkTerm(t, after, exactly, floats.SubTo(make([]float64, n), exactly, direct(s.theta)), m.Name())
 		counts := prune.SolvesOf(after)
 		require.Equal(t, 1, counts.Solves)
 		require.Positive(t, counts.Products)

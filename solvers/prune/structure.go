@@ -106,8 +106,8 @@ const (
 // Kept are the numbers of elements to be kept: one in all, or one for each ranked array.
 type Kept []int
 
-// Keep is the numbers for a part of the elements, round(part · elements) each. A part of 0 or above 1, and one that is
-// so small that nothing is left (of a layer, named), are refused.
+// Keep is the numbers for a part of the elements, round(part · elements) each, and at least 1 of each layer where
+// layers have numbers of their own. A part of 0 or above 1, and one that is so small that nothing is left, are refused.
 func (s Structure) Keep(part float64, scope Scope) (Kept, error) {
 	if !(part > 0 && part <= 1) {
 		return nil, fmt.Errorf("keep is %g: wants the part of the elements that is kept, above 0 and at most 1", part)
@@ -123,15 +123,21 @@ func (s Structure) Keep(part float64, scope Scope) (Kept, error) {
 	case Layer:
 		var k Kept
 		for _, a := range s.Ranked {
-			if of(a.Size()) == 0 {
-				return nil, fmt.Errorf("keep is %g: the layer %s of %d elements would lose all; wants at least %.3g",
-					part, a.Name, a.Size(), 0.5/float64(a.Size()))
-			}
-			k = append(k, of(a.Size()))
+			k = append(k, max(1, of(a.Size())))
 		}
 		return k, nil
 	}
 	return nil, fmt.Errorf("scope is %q: wants %s or %s", scope, Global, Layer)
+}
+
+// Emptied names the layers of which a part, round(part · elements), is nothing.
+func (s Structure) Emptied(part float64) (layers []string) {
+	for _, a := range s.Ranked {
+		if math.Round(part*float64(a.Size())) == 0 {
+			layers = append(layers, a.Name)
+		}
+	}
+	return layers
 }
 
 // check refuses numbers that the structure cannot give.

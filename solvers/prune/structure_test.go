@@ -96,14 +96,18 @@ func TestKeep(t *testing.T) {
 	}{
 		{0, "", "keep is 0"}, {1.5, "", "keep is 1.5"}, {math.NaN(), "", "keep is NaN"}, {-1, "", "keep is -1"},
 		{0.001, "", "nothing would be left of 32 elements"},
-		{0.05, prune.Layer, "the layer 4.weight of 5 elements would lose all"},
 		{0.5, "rows", `scope is "rows"`},
 	} {
 		_, err := s.Keep(c.part, c.scope)
 		require.ErrorContains(t, err, c.says)
 	}
+	k, err := s.Keep(0.05, prune.Layer)
+	require.NoError(t, err)
+	require.Equal(t, 1, k[len(k)-1], "a twentieth of 5 elements")
+	require.Equal(t, []string{"4.weight"}, s.Emptied(0.05))
+	require.Empty(t, s.Emptied(0.1))
 	ex := executor(t, "ref")
-	_, _, err := s.Pick(ex, make([]float64, 3), prune.Kept{1})
+	_, _, err = s.Pick(ex, make([]float64, 3), prune.Kept{1})
 	require.ErrorContains(t, err, "3 scores: wants 40")
 	_, _, err = s.Pick(ex, make([]float64, 40), prune.Kept{33})
 	require.ErrorContains(t, err, "33 kept elements of 32")

@@ -1,0 +1,132 @@
+package experiments
+
+import (
+	"image/color"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// Sweep is a plot of what methods come to over the values of a setting: a line through the means over seeds, and a band
+// of one standard deviation.
+type Sweep struct {
+	File, Title, X, Y string
+	// Values are those of the setting, in the order in which they stand along the axis: evenly, where they are not
+	// positive numbers, else by their logarithms. Labels are their texts.
+	Values []float64
+	Labels []string
+	Lines  []SweepLine
+}
+
+// SweepLine is a method: the numbers of all seeds at each value, none where there are none.
+type SweepLine struct {
+	Name string
+	At   [][]float64
+}
+
+// farOut is how many times the distance of the quartiles a number may lie below the lower one and still be in the
+// picture (Tukey 1977). A method that fails at one value would else leave no room for the differences of all others.
+const farOut = 3
+
+// Save draws the plot into a folder as FILE.svg and FILE.png.
+func (s Sweep) Save(dir string) error {
+	p := newPlot(s.Title, s.X, s.Y)
+	p.Add(plotter.NewGrid())
+	at := s.positions()
+	var ticks []plot.Tick
+	for i, label := range s.Labels {
+		ticks = append(ticks, plot.Tick{Value: at[i], Label: label})
+	}
+	p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	var all []float64
+	for i, l := range s.Lines {
+		c := sweepColours[i%len(sweepColours)]
+		var line, upper, lower plotter.XYs
+		for j, values := range l.At {
+			if len(values) == 0 {
+				continue
+			}
+			mean, d := MeanStd(values)
+			all = append(all, mean)
+			line = append(line, plotter.XY{X: at[j], Y: mean})
+			upper = append(upper, plotter.XY{X: at[j], Y: mean + d})
+			lower = append(lower, plotter.XY{X: at[j], Y: mean - d})
+		}
+		if len(line) == 0 {
+			continue
+		}
+		slices.Reverse(lower)
+		area, err := plotter.NewPolygon(append(upper, lower...))
+		if err != nil {
+			return err
+		}
+		area.Color, area.LineStyle.Width = faint(c), 0
+		drawn, points, err := plotter.NewLinePoints(line)
+		if err != nil {
+			return err
+		}
+		drawn.Color, drawn.Width, points.Color, points.Radius = c, vg.Points(1.5), c, vg.Points(2)
+		p.Add(area, drawn, points)
+		p.Legend.Add(l.Name, drawn, points)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	p.Y.Min, p.Y.Max = rangeOf(all)
+	p.X.Min, p.X.Max = at[0], at[len(at)-1]
+	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = false, true, 2*vg.Millimeter
+	return savePlot(p, dir, s.File)
+}
+
+// positions are where the values stand along the axis.
+func (s Sweep) positions() []float64 {
+	at := make([]float64, len(s.Values))
+	positive := len(at) > 1 && s.Values[0] != s.Values[len(at)-1]
+	for _, v := range s.Values {
+		positive = positive && v > 0 && !math.IsInf(v, 0)
+	}
+	for i := range at {
+		if at[i] = float64(i); positive {
+			at[i] = math.Log(s.Values[i] / s.Values[0])
+			if s.Values[len(at)-1] < s.Values[0] {
+				at[i] = -at[i]
+			}
+		}
+	}
+	return at
+}
+
+// rangeOf is the part of an axis for numbers: all but those far below the others.
+func rangeOf(all []float64) (from, to float64) {
+	slices.Sort(all)
+	quartile := func(part float64) float64 { return all[int(part*float64(len(all)-1))] }
+	limit := quartile(0.25) - farOut*(quartile(0.75)-quartile(0.25))
+	from, to = all[len(all)-1], all[len(all)-1]
+	for _, v := range all {
+		if v >= limit {
+			from = min(from, v)
+		}
+	}
+	margin := 0.05 * (to - from)
+	if margin == 0 {
+		margin = 1
+	}
+	return from - margin, to + margin
+}
+
+// sweepColours are enough for the methods of one application.
+var sweepColours = []color.NRGBA{blue, orange, green, purple, yellow, sky, {0, 0, 0, 255}, {130, 130, 130, 255}}
+
+// ReadFigure is a plot that was saved in a folder, for a page; ok is false where there is none.
+func ReadFigure(dir, file string) (f Figure, ok bool, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, file+".svg"))
+	if isMissing(err) {
+		return f, false, nil
+	}
+	return Figure{file, scalable(text)}, err == nil, err
+}
