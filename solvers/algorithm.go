@@ -34,6 +34,8 @@ type Run struct {
 
 	// length, where set, gives the number below limit that iteration k draws, in place of Seed.
 	length func(k, limit int) int
+	// directions, where set, gives the directions of iteration k, one after the other, in place of drawn ones.
+	directions func(k int) []float64
 }
 
 // rate is a step size times the factor of a schedule.
@@ -95,6 +97,13 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, lengths func(k, limit int) int) (
 	*engine.Engine, Algorithm, error) {
 	return initRun(ctx, b, a, Run{Iterations: n, length: lengths})
+}
+
+// InitAlong is Init with random directions of x given: iteration k takes directions(k), all of them one after the
+// other. Comparisons with other programs replay their draws in this way.
+func InitAlong(ctx context.Context, b *problem.Bound, a Algorithm, n int, directions func(k int) []float64) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, directions: directions})
 }
 
 func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {
@@ -227,6 +236,14 @@ func checkSteps(algorithm string, s engine.Schedule, fields ...field) error {
 type count struct {
 	name  string
 	value int
+}
+
+// always is a number of repetitions that is the same in every iteration.
+func always(n int) func(k int) int { return func(int) int { return n } }
+
+// growingSteps is ⌈n (k+1)^exponent⌉ repetitions in iteration k.
+func growingSteps(n int, exponent float64) func(k int) int {
+	return func(k int) int { return int(math.Ceil(float64(n) * math.Pow(float64(k+1), exponent))) }
 }
 
 // checkCounts refuses numbers of steps below 1.
