@@ -79,7 +79,10 @@ func (r Run) draw(k, limit int) int {
 // Needs are what an algorithm can use and what it assumes, as data that one place checks.
 type Needs struct {
 	Usable problem.Features // beyond two smooth objectives; all other features are refused
+	Wants  problem.Features // that the problem must have
 	Why    string           // what its steps or its analysis need, for the reason of a refusal
+	// WantsDirectX says that F must depend on x itself, because the algorithm leaves the way through y*(x) out.
+	WantsDirectX bool
 	// FixedBatches says that minibatches must come from a problem.Slotted sampler, because the algorithm keeps a table
 	// with an entry for each.
 	FixedBatches bool
@@ -113,6 +116,14 @@ func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine
 	needs := a.Needs()
 	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
 		return nil, nil, err
+	}
+	if missing := needs.Wants &^ b.Features(); missing != 0 {
+		return nil, nil, fmt.Errorf("%s: the problem %s has no %s, which this algorithm cannot do without: %s",
+			a.Name(), b.Name, missing.Nouns(), needs.Why)
+	}
+	if needs.WantsDirectX && !upperUsesX(b) {
+		return nil, nil, fmt.Errorf("%s: the upper objective of %s does not depend on x itself, so that x would never "+
+			"move: %s", a.Name(), b.Name, needs.Why)
 	}
 	if needs.FixedBatches {
 		for _, side := range []problem.Side{problem.Lower, problem.Upper} {

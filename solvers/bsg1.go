@@ -19,7 +19,7 @@ import (
 // heuristic: with one lower variable and a quadratic G it is the hypergradient's formula at y, with more it is that of
 // another matrix of rank one, and at y*(x), where ∇yG = 0, it is 0/0. ε guards that; there the implicit term is left
 // out. It needs a smooth lower level that is strongly convex in y, without constraints. Minibatches bias the quotient.
-// The state is x and y. Running statistics move with the inner steps. An iteration costs t_k+1 gradients of G and one
+// The state is x and y. Running statistics are not taken. An iteration costs t_k+1 gradients of G and one
 // of F.
 type BSG1 struct {
 	Step          float64         `json:"step"`           // β; 0: chosen at the start values, see Defaults
@@ -33,7 +33,7 @@ type BSG1 struct {
 func (BSG1) Name() string { return "bsg-1" }
 
 func (BSG1) Needs() Needs {
-	return Needs{Usable: problem.UpperSet | problem.ModelState, Why: solvesWhy}
+	return Needs{Usable: problem.UpperSet, Why: solvesWhy}
 }
 
 func (a BSG1) Spec(b *problem.Bound, r Run) (engine.Spec, error) {

@@ -15,10 +15,10 @@ func (q plain) descend(x, y []float64, step float64, n int) []float64 {
 	return y
 }
 
-// solved is A⁻¹b by a dense factorization.
-func (q plain) solved(b []float64) []float64 {
+// solved is M⁻¹b by a dense factorization.
+func solved(m mat.Matrix, b []float64) []float64 {
 	var v mat.VecDense
-	if err := v.SolveVec(q.A, mat.NewVecDense(len(b), b)); err != nil {
+	if err := v.SolveVec(m, mat.NewVecDense(len(b), b)); err != nil {
 		panic(err)
 	}
 	return v.RawVector().Data
@@ -54,14 +54,14 @@ func (q plain) implicit(a solvers.Algorithm, n func(k int) int, v func(b, last [
 		y := q.descend(x, s["y"], 0.3, n(k))
 		now := v(q.upperY(x, y), s["v"])
 		return map[string][]float64{"x": move(x, 0.05, q.slope(x, y, now)), "y": y, "v": now}
-	}}
+	}, nil}
 }
 
 // deterministicLoops are algorithms made for all rows.
 func (q plain) deterministicLoops() []loop {
 	two := func(int) int { return 2 }
 	grown := func(counts ...int) func(int) int { return func(k int) int { return counts[k] } }
-	direct := func(b, _ []float64) []float64 { return q.solved(b) }
+	direct := func(b, _ []float64) []float64 { return solved(q.A, b) }
 	short := func(b, _ []float64) []float64 { return q.krylov(b, 2) }
 	fixed := func(b, v []float64) []float64 {
 		for range 3 {
@@ -91,7 +91,7 @@ func (q plain) deterministicLoops() []loop {
 				gy := q.lowerY(x, y)
 				rho := floats.Dot(gy, q.upperY(x, y)) / (floats.Dot(gy, gy) + 1e-12)
 				return map[string][]float64{"x": move(x, 0.05, less(q.upperX(x, y), scaled(rho, q.lowerX(y)))), "y": y}
-			},
+			}, nil,
 		},
 		{
 			solvers.KRMD{Step: 0.3, OuterStep: 0.05, InnerSteps: 5, Last: 2},
@@ -101,7 +101,7 @@ func (q plain) deterministicLoops() []loop {
 				b := q.upperY(x, y)
 				v := scaled(0.3, sum(b, move(b, 0.3, times(q.A, b)))) // η (b + (I - ηA) b)
 				return map[string][]float64{"x": move(x, 0.05, q.slope(x, y, v)), "y": y}
-			},
+			}, nil,
 		},
 		{
 			solvers.GPBGD{Step: 0.1, OuterStep: 0.05, Penalty: 4, Begin: 0.5, Ramp: 2},
@@ -113,7 +113,7 @@ func (q plain) deterministicLoops() []loop {
 					"x": move(x, 0.05*size, sum(q.upperX(x, y), scaled(gamma, times(q.C, g)))),
 					"y": move(y, 0.1*size, sum(q.upperY(x, y), scaled(gamma, times(q.A, g)))),
 				}
-			},
+			}, nil,
 		},
 	}
 }

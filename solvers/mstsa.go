@@ -48,23 +48,6 @@ func (a MSTSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		return engine.Spec{}, err
 	}
 	m := storm{series: s, usesX: upperUsesX(b)}
-	inner := func(it *engine.Iteration, s *engine.State) {
-		y := s.Get("y")
-		g := it.Lower(s.Get("x"), y, it.Batch("lower"))
-		s.Set("y before", y)
-		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
-		it.Commit(g)
-	}
-	gradients := func(it *engine.Iteration, s *engine.State) {
-		zeta := it.Batch("upper")
-		f := it.Upper(s.Get("x"), s.Get("y"), zeta)
-		fBefore := it.Upper(s.Get("x before"), s.Get("y before"), zeta)
-		s.Set("u", f.GradY())
-		s.Set("u before", fBefore.GradY())
-		if m.usesX {
-			s.Set("d", storming(s.Get("d"), it.Rate("keep"), f.GradX(), fBefore.GradX()))
-		}
-	}
 	outer := func(it *engine.Iteration, s *engine.State) {
 		d, v := m.direction(it, s)
 		moveX(it, s, d, it.All(problem.Upper))
@@ -81,8 +64,8 @@ func (a MSTSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 			memory.keep(r, e),
 		},
 		Phases: []engine.Phase{
-			{Name: "mstsa inner", Draws: lower, Build: inner},
-			{Name: "mstsa gradients", Draws: upper, Build: gradients},
+			{Name: "mstsa inner", Draws: lower, Build: laggingStep("x")},
+			{Name: "mstsa gradients", Draws: upper, Build: m.upperGradients},
 			s.phase("mstsa series", r, factors{"x", "y", "u"}, factors{"x before", "y before", "u before"}),
 			{Name: "mstsa outer", Draws: lower, Build: outer},
 		},
@@ -97,4 +80,15 @@ func (a MSTSA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	err := steps(scale, &a.Step, &a.OuterStep)
 	a.NeumannStep = cmp.Or(a.NeumannStep, neumannStep(a.Step, chosen))
 	return a, err
+}
+
+// laggingStep builds a step of y at an x by its name, and keeps the y from before it.
+func laggingStep(at string) func(it *engine.Iteration, s *engine.State) {
+	return func(it *engine.Iteration, s *engine.State) {
+		y := s.Get("y")
+		g := it.Lower(s.Get(at), y, it.Batch("lower"))
+		s.Set("y before", y)
+		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
+		it.Commit(g)
+	}
 }

@@ -126,7 +126,7 @@ func rowsByName(t *testing.T) map[string]row {
 		"aid-fp": {
 			solvers.AIDFP{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
 			solvers.AIDFP{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, Cold: true},
-			solvers.AIDFP{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+			solvers.AIDFP{Step: 0.2, OuterStep: 20, InnerSteps: 3, Cold: true}, 3,
 		},
 		"ba": {
 			solvers.BA{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, CGSteps: 2},
@@ -135,8 +135,7 @@ func rowsByName(t *testing.T) map[string]row {
 		},
 		"bsg-1": {
 			solvers.BSG1{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, Epsilon: 1e-3},
-			solvers.BSG1{Step: 0.3, OuterStep: 0.1, InnerExponent: -1, Epsilon: -1},
-			solvers.BSG1{Step: 0.2, OuterStep: 0.3, InnerSteps: 3, InnerExponent: -1, Epsilon: 1}, 3,
+			solvers.BSG1{Step: 0.3, OuterStep: 0.1, InnerExponent: -1, Epsilon: -1}, nil, 0,
 		},
 		"bsg-h": {
 			solvers.BSGH{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, CGSteps: 2},
@@ -151,12 +150,12 @@ func rowsByName(t *testing.T) map[string]row {
 		"g-pbgd": {
 			solvers.GPBGD{Step: 0.05, OuterStep: 0.02, Penalty: 5, Begin: 1, Ramp: 40},
 			solvers.GPBGD{Step: 0.5, OuterStep: 0.2, Penalty: 20},
-			solvers.GPBGD{Step: 0.5, OuterStep: 100}, 1,
+			solvers.GPBGD{Step: 0.5, OuterStep: 2000, Penalty: 1}, 1,
 		},
 		"galet": {
 			solvers.GALET{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
 			solvers.GALET{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, VSteps: 5},
-			solvers.GALET{Step: 0.2, VStep: 1, OuterStep: 20, InnerSteps: 3}, 3,
+			solvers.GALET{Step: 0.2, VStep: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
 		},
 		"k-rmd": {
 			solvers.KRMD{Step: 0.1, OuterStep: 0.02, InnerSteps: 4, Last: 2, Cold: true, Schedule: "cosine"},
@@ -167,6 +166,47 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.MSTSA{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
 			solvers.MSTSA{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
 			solvers.MSTSA{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, Exponent: -1}, 1,
+		},
+		"alternation": {
+			solvers.Alternation{Step: 0.1, OuterStep: 0.02, InnerSteps: 2},
+			solvers.Alternation{Step: 0.5, OuterStep: 0.1, Schedule: "linear"}, nil, 0,
+		},
+		"bda": {
+			solvers.BDA{Step: 0.1, OuterStep: 0.02, InnerSteps: 3, Cold: true, Schedule: "cosine"},
+			solvers.BDA{Step: 0.5, OuterStep: 0.1, InnerSteps: 10, Aggregate: 0.1},
+			solvers.BDA{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"f3sa": {
+			solvers.F3SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, Schedule: "sqrt",
+				GrowthExponent: 0.5, ZExponent: 0.1},
+			solvers.F3SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10},
+			solvers.F3SA{ZStep: 0.2, OuterStep: 20}, 1,
+		},
+		"iaptt-gm": {
+			solvers.IAPTTGM{Step: 0.1, ZStep: 0.05, OuterStep: 0.02, InnerSteps: 3, Schedule: "cosine"},
+			solvers.IAPTTGM{Step: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.IAPTTGM{Step: 0.2, ZStep: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"pdbo": {
+			solvers.PDBO{Step: 0.05, ZStep: 0.1, OuterStep: 0.02, DualStep: 2, InnerSteps: 3},
+			solvers.PDBO{Step: 0.1, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.PDBO{Step: 0.1, ZStep: 0.2, OuterStep: 10, InnerSteps: 3}, 3,
+		},
+		"sbfw": {
+			solvers.SBFW{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
+			solvers.SBFW{Step: 0.5, NeumannStep: 0.5, Terms: 5}, nil, 0,
+		},
+		"sign-unrolling": {
+			solvers.SignUnrolling{Step: 0.1, OuterStep: 0.02, InnerSteps: 2},
+			solvers.SignUnrolling{Step: 0.1, OuterStep: 0.1, Schedule: "linear"}, nil, 0,
+		},
+		"stable": {
+			solvers.STABLE{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
+			solvers.STABLE{Step: 0.5, OuterStep: 0.1}, nil, 0,
+		},
+		"svrb": {
+			solvers.SVRB{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
+			solvers.SVRB{Step: 0.5, OuterStep: 0.1}, nil, 0,
 		},
 	}
 	for _, e := range solvers.Algorithms() {

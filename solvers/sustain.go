@@ -91,15 +91,22 @@ type storm struct {
 // gradients are those of both objectives at both points: h, what ∇xF adds to d, and where the series begin.
 func (m storm) gradients(it *engine.Iteration, s *engine.State) {
 	x, y, xBefore, yBefore := s.Get("x"), s.Get("y"), s.Get("x before"), s.Get("y before")
-	xi, zeta, keep := it.Batch("lower"), it.Batch("upper"), it.Rate("keep")
-	g, f, fBefore := it.Lower(x, y, xi), it.Upper(x, y, zeta), it.Upper(xBefore, yBefore, zeta)
-	s.Set("h", storming(s.Get("h"), keep, g.GradY(), it.Lower(xBefore, yBefore, xi).GradY()))
-	s.Set("u", f.GradY())
-	s.Set("u before", fBefore.GradY())
-	if m.usesX {
-		s.Set("d", storming(s.Get("d"), keep, f.GradX(), fBefore.GradX()))
-	}
+	xi := it.Batch("lower")
+	g := it.Lower(x, y, xi)
+	s.Set("h", storming(s.Get("h"), it.Rate("keep"), g.GradY(), it.Lower(xBefore, yBefore, xi).GradY()))
+	m.upperGradients(it, s)
 	it.Commit(g)
+}
+
+// upperGradients are those of the upper objective at both points.
+func (m storm) upperGradients(it *engine.Iteration, s *engine.State) {
+	zeta := it.Batch("upper")
+	f, before := it.Upper(s.Get("x"), s.Get("y"), zeta), it.Upper(s.Get("x before"), s.Get("y before"), zeta)
+	s.Set("u", f.GradY())
+	s.Set("u before", before.GradY())
+	if m.usesX {
+		s.Set("d", storming(s.Get("d"), it.Rate("keep"), f.GradX(), before.GradX()))
+	}
 }
 
 // storming is fresh + keep·(memory - before).
