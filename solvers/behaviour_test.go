@@ -95,8 +95,8 @@ func TestManyLowerMinimizers(t *testing.T) {
 	}
 }
 
-// On Q9, whose lower level is not convex, IAPTT-GM comes to the optimum on the edge of y's box from a start near another
-// branch of lower minimizers.
+// On Q9, whose lower level is not convex, IAPTT-GM comes to the optimum on the edge of y's box from a start near
+// another branch of lower minimizers.
 func TestWavesByWorstStep(t *testing.T) {
 	p := load(t, executor(t), solvertest.Waves{})
 	p.Upper.Start, p.Lower.Start = problem.Vector(1), problem.Vector(2)
