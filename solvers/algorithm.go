@@ -34,6 +34,8 @@ type Run struct {
 
 	// length, where set, gives the number below limit that iteration k draws, in place of Seed.
 	length func(k, limit int) int
+	// directions, where set, gives the directions of iteration k, one after the other, in place of drawn ones.
+	directions func(k int) []float64
 }
 
 // rate is a step size times the factor of a schedule.
@@ -77,7 +79,10 @@ func (r Run) draw(k, limit int) int {
 // Needs are what an algorithm can use and what it assumes, as data that one place checks.
 type Needs struct {
 	Usable problem.Features // beyond two smooth objectives; all other features are refused
+	Wants  problem.Features // that the problem must have
 	Why    string           // what its steps or its analysis need, for the reason of a refusal
+	// WantsDirectX says that F must depend on x itself, because the algorithm leaves the way through y*(x) out.
+	WantsDirectX bool
 	// FixedBatches says that minibatches must come from a problem.Slotted sampler, because the algorithm keeps a table
 	// with an entry for each.
 	FixedBatches bool
@@ -97,6 +102,13 @@ func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, leng
 	return initRun(ctx, b, a, Run{Iterations: n, length: lengths})
 }
 
+// InitAlong is Init with random directions of x given: iteration k takes directions(k), all of them one after the
+// other. Comparisons with other programs replay their draws in this way.
+func InitAlong(ctx context.Context, b *problem.Bound, a Algorithm, n int, directions func(k int) []float64) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, directions: directions})
+}
+
 func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine.Engine, Algorithm, error) {
 	if err := plain(a); err != nil {
 		return nil, nil, err
@@ -104,6 +116,14 @@ func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine
 	needs := a.Needs()
 	if err := b.Refuse(a.Name(), needs.Usable, needs.Why); err != nil {
 		return nil, nil, err
+	}
+	if missing := needs.Wants &^ b.Features(); missing != 0 {
+		return nil, nil, fmt.Errorf("%s: the problem %s has no %s, which this algorithm cannot do without: %s",
+			a.Name(), b.Name, missing.Nouns(), needs.Why)
+	}
+	if needs.WantsDirectX && !upperUsesX(b) {
+		return nil, nil, fmt.Errorf("%s: the upper objective of %s does not depend on x itself, so that x would never "+
+			"move: %s", a.Name(), b.Name, needs.Why)
 	}
 	if needs.FixedBatches {
 		for _, side := range []problem.Side{problem.Lower, problem.Upper} {
@@ -227,6 +247,14 @@ func checkSteps(algorithm string, s engine.Schedule, fields ...field) error {
 type count struct {
 	name  string
 	value int
+}
+
+// always is a number of repetitions that is the same in every iteration.
+func always(n int) func(k int) int { return func(int) int { return n } }
+
+// growingSteps is ⌈n (k+1)^exponent⌉ repetitions in iteration k.
+func growingSteps(n int, exponent float64) func(k int) int {
+	return func(k int) int { return int(math.Ceil(float64(n) * math.Pow(float64(k+1), exponent))) }
 }
 
 // checkCounts refuses numbers of steps below 1.

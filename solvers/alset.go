@@ -54,6 +54,6 @@ func (a ALSET) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	return engine.Spec{
 		State:  append(start(b, "v"), u.state(b)...),
 		Rates:  []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
-		Phases: s.iteration("alset", r, a.InnerSteps, u),
+		Phases: s.iteration("alset", r, always(a.InnerSteps), u),
 	}, nil
 }

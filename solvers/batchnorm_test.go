@@ -63,34 +63,42 @@ func normalized(net models.MLP, rows, held int) *problem.Problem {
 func TestBatchNormalization(t *testing.T) {
 	net := models.MLP{Widths: []int{4, 6, 2}, BatchNorm: true}
 	const rows = 60
-	for _, row := range rowsByName(t) {
-		a := row.weights
-		if usable := row.small.Needs().Usable&problem.ModelState != 0; !usable {
-			require.Nil(t, a)
-			continue
-		}
-		p := normalized(net, rows, 40)
-		if a.Needs().FixedBatches {
-			p.Lower.Sampler, p.Upper.Sampler = problem.Fixed(10), problem.Fixed(10)
-		}
-		const n = 300
-		res := solve(t, executor(t), p, a, solvers.Options{Iterations: n, Every: 50, KeepBest: true})
-		last := p.State.Like(res.Last.Arrays[engine.StateName])
-		require.Equal(t, []float64{row.commits * n}, last.Of("1.num_batches_tracked"), a.Name())
-		for _, v := range last.Of("1.running_var") {
-			require.Positive(t, v)
-		}
-		require.Less(t, res.BestValue, 0.45, "%s: the validation loss, which begins near ln 2", a.Name())
-		wrong, right := 0.0, 0.0
-		for i, w := range p.Upper.Start.Like(res.Last.Arrays["x"]).Of("weights") {
-			if w = 1 / (1 + math.Exp(-w)); i%3 == 0 {
-				wrong += w / (rows / 3)
-			} else {
-				right += w / (rows * 2 / 3)
-			}
-		}
-		require.Less(t, wrong, right-0.1, "%s: rows with a wrong label weigh less", a.Name())
+	for name, row := range rowsByName(t) {
+		t.Run(name, func(t *testing.T) { trainsNormalized(t, net, rows, row) })
 	}
+}
+
+func trainsNormalized(t *testing.T, net models.MLP, rows int, row row) {
+	a := row.weights
+	if usable := row.small.Needs().Usable&problem.ModelState != 0; !usable {
+		require.Nil(t, a)
+		return
+	}
+	if row.small.Needs().WantsDirectX { // no weight would move
+		return
+	}
+	p := normalized(net, rows, 40)
+	if a.Needs().FixedBatches {
+		p.Lower.Sampler, p.Upper.Sampler = problem.Fixed(10), problem.Fixed(10)
+	}
+	suit(p, a)
+	const n = 300
+	res := solve(t, executor(t), p, a, solvers.Options{Iterations: n, Every: 50, KeepBest: true})
+	last := p.State.Like(res.Last.Arrays[engine.StateName])
+	require.Equal(t, []float64{row.commits * n}, last.Of("1.num_batches_tracked"), a.Name())
+	for _, v := range last.Of("1.running_var") {
+		require.Positive(t, v)
+	}
+	require.Less(t, res.BestValue, 0.45, "%s: the validation loss, which begins near ln 2", a.Name())
+	wrong, right := 0.0, 0.0
+	for i, w := range p.Upper.Start.Like(res.Last.Arrays["x"]).Of("weights") {
+		if w = 1 / (1 + math.Exp(-w)); i%3 == 0 {
+			wrong += w / float64(rows/3)
+		} else {
+			right += w / float64(rows*2/3)
+		}
+	}
+	require.Less(t, wrong, right-0.1, "%s: rows with a wrong label weigh less", a.Name())
 }
 
 // A model with statistics in a problem that has none, and the reverse, is refused where the graph is built.

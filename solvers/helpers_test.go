@@ -90,3 +90,10 @@ func (r rows) Fill(dst []int32, _ problem.Source, first uint64) error {
 	}
 	return nil
 }
+
+// suit gives a problem the set of x that an algorithm wants, where it has none: a box that no optimum touches.
+func suit(p *problem.Problem, a solvers.Algorithm) {
+	if a.Needs().Wants&problem.UpperSet != 0 && p.Upper.Set == nil {
+		p.Upper.Set = problem.Box{Lo: -3, Hi: 3}
+	}
+}

@@ -55,18 +55,31 @@ func (a ITDBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
+	return unrolling{"itd-bio", a.Step, a.OuterStep, a.InnerSteps, a.InnerSteps, a.Cold, a.Schedule}.spec(b, r), nil
+}
+
+// unrolling is gradient steps on y of which the last few are differentiated.
+type unrolling struct {
+	name            string
+	step, outerStep float64
+	steps, last     int
+	cold            bool
+	schedule        engine.Schedule
+}
+
+func (a unrolling) spec(b *problem.Bound, r Run) engine.Spec {
 	draws := []engine.Draw{{Of: problem.Upper}}
-	for t := range a.InnerSteps {
+	for t := range a.steps {
 		draws = append(draws, engine.Draw{Name: fmt.Sprint("lower ", t+1), Of: problem.Lower})
 	}
 	state, from := start(b), "y"
-	if a.Cold {
+	if a.cold {
 		from = "y0"
 		state = append(state, engine.Array{Name: from, Values: b.Lower.Start.Flat, Unwatched: true})
 	}
 	build := func(it *engine.Iteration, s *engine.State) {
 		x, y, step, zeta := s.Get("x"), s.Get(from), it.Rate("inner"), it.Batch("upper")
-		points := make([]*problem.Point, a.InnerSteps)
+		points := make([]*problem.Point, a.steps)
 		for t := range points {
 			// The derivatives at a point must not go on through y to x: that is what the recursion below does.
 			points[t] = it.Lower(x, y.StopGradient(), it.Batch(draws[t+1].Name))
@@ -75,9 +88,10 @@ func (a ITDBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		}
 		f := it.Upper(x, y.StopGradient(), zeta)
 		slope, adjoint := f.Grad()
-		for t := a.InnerSteps - 1; t >= 0; t-- {
+		first := a.steps - a.last
+		for t := a.steps - 1; t >= first; t-- {
 			slope = slope.Sub(step.Mul(points[t].Cross(adjoint)))
-			if t > 0 {
+			if t > first {
 				adjoint = adjoint.Sub(step.Mul(points[t].HVP(adjoint)))
 			}
 		}
@@ -86,7 +100,7 @@ func (a ITDBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State:  state,
-		Rates:  []engine.Rate{r.rate("inner", a.Step, "constant"), r.rate("outer", a.OuterStep, a.Schedule)},
-		Phases: []engine.Phase{{Name: "itd-bio", Draws: draws, Build: build}},
-	}, nil
+		Rates:  []engine.Rate{r.rate("inner", a.step, "constant"), r.rate("outer", a.outerStep, a.schedule)},
+		Phases: []engine.Phase{{Name: a.name, Draws: draws, Build: build}},
+	}
 }

@@ -3,6 +3,8 @@ package solvers_test
 import (
 	"context"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"bilevel/solvers"
@@ -10,17 +12,66 @@ import (
 	"bilevel/solvers/solvertest"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
 )
 
-// Three iterates on Q2, against loops written from the comments of the algorithms.
+// loop is an algorithm with what an iteration does to its state, in plain loops written from the algorithm's comment.
+type loop struct {
+	a         solvers.Algorithm
+	iteration func(k int, s map[string][]float64) map[string][]float64
+	// memories are estimates that are exact on all rows. After the first iteration they are made wrong, so that what an
+	// algorithm makes of them is seen.
+	memories []string
+}
+
+// lengths are those of the series of the first iterations.
+var lengths = []int{2, 0, 3}
+
+// Three iterates on Q2, on one problem that is always the same and on one that this run of the test draws.
 func TestIteratesOfPlainLoops(t *testing.T) {
-	q := plain{solvertest.NewQuadratic(7, 3, solvertest.Spectrum(4, 5))}
-	x0, y0 := []float64{0.4, -1, 0.7}, []float64{1, -0.5, 0.2, 0.8}
-	lengths := []int{2, 0, 3}
-	for _, c := range []struct {
-		a    solvers.Algorithm
-		loop func(k int, s map[string][]float64) map[string][]float64
-	}{
+	drawn := rand.Uint64() >> 1
+	t.Logf("the drawn problem has the seed %d", drawn)
+	for _, seed := range []uint64{7, drawn} {
+		q := plain{solvertest.NewQuadratic(seed, 3, solvertest.Spectrum(4, 5))}
+		for _, c := range slices.Concat(q.firstLoops(), q.stochasticLoops(), q.deterministicLoops(), q.furtherLoops()) {
+			c.compare(t, q, seed)
+		}
+	}
+}
+
+// compare runs three iterations.
+func (c loop) compare(t *testing.T, q plain, seed uint64) {
+	ex := executor(t)
+	p := load(t, ex, q.Quadratic)
+	p.Upper.Start = problem.Vector(0.4, -1, 0.7)
+	p.Lower.Start = problem.Vector(1, -0.5, 0.2, 0.8)
+	suit(p, c.a)
+	b, err := p.Bind(ex)
+	require.NoError(t, err)
+	e, _, err := solvers.InitDrawing(context.Background(), b, c.a, 3, func(k, _ int) int { return lengths[k] })
+	require.NoError(t, err)
+	want := states(t, e)
+	for k := range 3 {
+		step(t, e, k, 1)
+		got := states(t, e)
+		want = c.iteration(k, want)
+		for name, v := range want {
+			// A few hundred operations of numbers near 1, and up to 10 where a problem is drawn so; Adam divides by
+			// numbers that are not small.
+			require.InDeltaSlice(t, v, got[name], 1e-13*(1+floats.Norm(v, 2)), "%s: %s after %d iterations, seed %d",
+				c.a.Name(), name, k+1, seed)
+		}
+		for _, name := range c.memories {
+			want[name] = scaled(1.05, got[name])
+			put(t, e, name, want[name])
+		}
+	}
+	require.NoError(t, e.Close())
+}
+
+// firstLoops are ALSET, MA-SOBA and F²SA with Adam.
+func (q plain) firstLoops() []loop {
+	return []loop{
 		{
 			solvers.ALSET{Step: 0.3, OuterStep: 0.05, NeumannStep: 0.4, Terms: 4, InnerSteps: 2, Schedule: "sqrt"},
 			func(k int, s map[string][]float64) map[string][]float64 {
@@ -35,7 +86,7 @@ func TestIteratesOfPlainLoops(t *testing.T) {
 				v = scaled(4*0.4, v)
 				x = sum(x, scaled(-0.05*factor, sum(q.upperX(x, y), scaled(-1, times(q.C, v)))))
 				return map[string][]float64{"x": x, "y": y, "v": v}
-			},
+			}, nil,
 		},
 		{
 			solvers.MASOBA{Step: 0.3, OuterStep: 0.05, Average: 0.25},
@@ -49,7 +100,7 @@ func TestIteratesOfPlainLoops(t *testing.T) {
 					"x": sum(x, scaled(-0.05, d)), "y": sum(y, scaled(-0.3, q.lowerY(x, y))), "d": d,
 					"v": sum(v, scaled(-0.3, sum(times(q.A, v), scaled(-1, q.upperY(x, y))))),
 				}
-			},
+			}, nil,
 		},
 		{
 			solvers.F2SAAdam{YStep: 0.02, ZStep: 0.03, OuterStep: 0.01, Multiplier: 2, Growth: 0.5, InnerSteps: 3,
@@ -76,27 +127,7 @@ func TestIteratesOfPlainLoops(t *testing.T) {
 				slope := sum(q.upperX(x, y), scaled(lambda, sum(times(q.C, y), scaled(-1, times(q.C, z)))))
 				mx, sx, dx := adam(s["x m"], s["x s"], slope, k+1)
 				return map[string][]float64{"x": sum(x, scaled(-0.01*factor, dx)), "y": y, "z": z, "x m": mx, "x s": sx}
-			},
+			}, nil,
 		},
-	} {
-		ex := executor(t)
-		p := load(t, ex, q.Quadratic)
-		p.Upper.Start, p.Lower.Start = problem.Vector(x0...), problem.Vector(y0...)
-		b, err := p.Bind(ex)
-		require.NoError(t, err)
-		e, _, err := solvers.InitDrawing(context.Background(), b, c.a, 3, func(k, _ int) int { return lengths[k] })
-		require.NoError(t, err)
-		want := states(t, e)
-		for k := range 3 {
-			step(t, e, k, 1)
-			got := states(t, e)
-			want = c.loop(k, want)
-			for name, v := range want {
-				// A few hundred operations of numbers near 1; Adam divides by numbers that are not small.
-				require.InDeltaSlice(t, v, got[name], 1e-13, "%s: %s after %d iterations", c.a.Name(),
-					name, k+1)
-			}
-		}
-		require.NoError(t, e.Close())
 	}
 }

@@ -19,17 +19,35 @@ import (
 // random length have fewer terms, because their noise grows with the number.
 func TestOptimumFromOwnSteps(t *testing.T) {
 	settings := map[string]solvers.Algorithm{
-		"alset": solvers.ALSET{Terms: 40}, "bome": solvers.BOME{InnerSteps: 30},
+		"alset": solvers.ALSET{Terms: 40}, "bda": solvers.BDA{InnerSteps: 60, Aggregate: 0.1},
+		"bome": solvers.BOME{InnerSteps: 30}, "bsa": solvers.BSA{Terms: 40}, "f3sa": solvers.F3SA{Multiplier: 1000},
+		"iaptt-gm": solvers.IAPTTGM{InnerSteps: 40}, "sbfw": solvers.SBFW{Terms: 40},
+		"svrb": solvers.SVRB{Exponent: -1, Schedule: "linear"},
 		"f2sa": solvers.F2SA{Multiplier: 1000}, "f2sa-adam": solvers.F2SAAdam{Multiplier: 1000},
-		"itd-bio": solvers.ITDBiO{InnerSteps: 40}, "stocbio": solvers.StocBiO{Terms: 60},
+		"fsla":   solvers.FSLA{Exponent: -1, Schedule: "linear"},
+		"g-pbgd": solvers.GPBGD{Penalty: 60}, "galet": solvers.GALET{VSteps: 60},
+		"itd-bio": solvers.ITDBiO{InnerSteps: 40}, "k-rmd": solvers.KRMD{InnerSteps: 60},
+		"meha":  solvers.MEHA{Multiplier: 30, Proximal: 0.02, MultiplierExponent: -1},
+		"mrbo":  solvers.MRBO{Terms: 30, Exponent: -1, Schedule: "linear"},
+		"mstsa": solvers.MSTSA{Terms: 40, Exponent: -1, Schedule: "linear"},
+		"pzobo": solvers.PZOBO{InnerSteps: 40}, "stocbio": solvers.StocBiO{Terms: 60},
 		"sustain": solvers.SUSTAIN{Terms: 40, Exponent: -1, Schedule: "linear"}, "ttsa": solvers.TTSA{Terms: 40},
 		"v-pbgd": solvers.VPBGD{Penalty: 100}, "vrbo": solvers.VRBO{Terms: 30},
 	}
 	q := solvertest.NewQuadratic(1, 4, solvertest.Spectrum(12, 10))
+	elsewhere := map[string]string{
+		"alternation":    "the implicit term is left out",
+		"bsg-1":          "a matrix of rank one is in the place of H",
+		"sign-unrolling": "the implicit term is left out",
+	}
 	for _, entry := range solvers.Algorithms() {
+		if elsewhere[entry.Name()] != "" {
+			continue
+		}
 		t.Run(entry.Name(), func(t *testing.T) {
 			ex := tensortest.Executor(t, cpudevice.New(1)) // much faster than the reference
 			p := load(t, ex, q)
+			suit(p, entry.Zero)
 			a := entry.Zero
 			if s, ok := settings[entry.Name()]; ok {
 				a = s
@@ -37,7 +55,11 @@ func TestOptimumFromOwnSteps(t *testing.T) {
 			res := solve(t, ex, p, a, solvers.Options{Iterations: 3000})
 			optimum := q.Optimum()
 			start := floats.Distance(optimum, p.Upper.Start.Flat, 2)
-			require.Less(t, floats.Distance(res.X.Flat, optimum, 2), start/10)
+			near := start / 10
+			if entry.Name() == "sbfw" {
+				near = start / 3 // F falls like 1/k, so that the distance falls like 1/√k
+			}
+			require.Less(t, floats.Distance(res.X.Flat, optimum, 2), near)
 		})
 	}
 }

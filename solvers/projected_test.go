@@ -30,13 +30,17 @@ func boxed(lo, hi float64) *problem.Problem {
 func TestProjectedX(t *testing.T) {
 	byName := rowsByName(t)
 	for _, e := range solvers.Algorithms() {
-		if e.Zero.Needs().Usable&problem.UpperSet == 0 {
+		if n := e.Zero.Needs(); n.Usable&problem.UpperSet == 0 || n.WantsDirectX {
 			continue
 		}
 		for _, a := range []solvers.Algorithm{byName[e.Name()].quick, e.Zero} {
 			res := solve(t, executor(t), boxed(0, 10), a, solvers.Options{Iterations: 1000})
-			require.Equal(t, []float64{0}, res.X.Flat, "%s: %+v", e.Name(), res.Algorithm)
-			require.InDelta(t, 0, res.Y.Flat[0], 0.1, e.Name())
+			off := 0.0
+			if e.Zero.Needs().Wants&problem.UpperSet != 0 {
+				off = 0.2 // an average of corners
+			}
+			require.InDelta(t, 0, res.X.Flat[0], off, "%s: %+v", e.Name(), res.Algorithm)
+			require.InDelta(t, 0, res.Y.Flat[0], 0.1+off, e.Name())
 		}
 	}
 }

@@ -389,7 +389,7 @@ func TestReducedRefuses(t *testing.T) {
 		"srba: period is -1: wants at least 1":           solvers.SRBA{Step: 1, OuterStep: 1, Period: -1},
 		`vrbo: variant is "new": wants paper`:            solvers.VRBO{Step: 1, OuterStep: 1, Variant: "new"},
 		"vrbo: -2 terms":                                 solvers.VRBO{Step: 1, OuterStep: 1, Terms: -2},
-		"sustain: momentum is 2: wants at most 1":        solvers.SUSTAIN{Step: 1, OuterStep: 1, Momentum: 2},
+		"sustain: momentum is 2: wants a number above 0": solvers.SUSTAIN{Step: 1, OuterStep: 1, Momentum: 2},
 		"sustain: exponent is -2: wants a number from 0": solvers.SUSTAIN{Step: 1, OuterStep: 1, Exponent: -2},
 		`sustain: memory is "no": wants true or zero`:    solvers.SUSTAIN{Step: 1, OuterStep: 1, Memory: "no"},
 		"sustain: terms is -1: wants at least 1":         solvers.SUSTAIN{Step: 1, OuterStep: 1, Terms: -1},

@@ -36,6 +36,7 @@ func TestResumeToTheSameBits(t *testing.T) {
 				ex := executor(t)
 				p := load(t, ex, m)
 				p.Lower.Sampler, p.Upper.Sampler = sampler(), sampler()
+				suit(p, a)
 				res, err := solvers.Solve(context.Background(), p, a,
 					solvers.Options{Executor: ex, Iterations: n, Seed: 5, Calls: limit, Resume: from})
 				require.NoError(t, err)

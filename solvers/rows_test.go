@@ -39,6 +39,31 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.BOME{Step: 0.2, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5, Schedule: "linear"},
 			solvers.BOME{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 4,
 		},
+		"bsa": {
+			solvers.BSA{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 1, InnerExponent: 0.4},
+			solvers.BSA{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerExponent: 0.2},
+			solvers.BSA{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, InnerSteps: 2, InnerExponent: -1}, 2,
+		},
+		"fsla": {
+			solvers.FSLA{Step: 0.1, OuterStep: 0.02, Momentum: 0.3},
+			solvers.FSLA{Step: 0.2, OuterStep: 0.1, Exponent: -1},
+			solvers.FSLA{Step: 0.2, OuterStep: 20, Exponent: -1}, 1,
+		},
+		"meha": {
+			solvers.MEHA{YStep: 0.05, ZStep: 0.1, OuterStep: 0.02, Proximal: 0.5, Multiplier: 3, Schedule: "cosine"},
+			solvers.MEHA{YStep: 0.5, ZStep: 0.5, OuterStep: 0.5, Proximal: 0.1, Multiplier: 30, MultiplierExponent: -1},
+			solvers.MEHA{ZStep: 0.2, OuterStep: 100, Proximal: 0.5, MultiplierExponent: -1}, 1,
+		},
+		"mrbo": {
+			solvers.MRBO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 3, Momentum: 0.5},
+			solvers.MRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5},
+			solvers.MRBO{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 3, Exponent: -1}, 1,
+		},
+		"pzobo": {
+			solvers.PZOBO{Step: 0.1, OuterStep: 0.02, InnerSteps: 3, Smoothing: 0.1, Directions: 2},
+			solvers.PZOBO{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, Directions: 3},
+			solvers.PZOBO{Step: 0.2, OuterStep: 5, InnerSteps: 3, Directions: 10}, 3,
+		},
 		"f2sa": {
 			solvers.F2SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, InnerSteps: 3,
 				Schedule: "sqrt", GrowthExponent: 0.5},
@@ -97,6 +122,91 @@ func rowsByName(t *testing.T) map[string]row {
 		"vrbo": {
 			solvers.VRBO{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 2, InnerSteps: 2, Period: 7},
 			solvers.VRBO{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 5, Period: 7}, nil, 0,
+		},
+		"aid-fp": {
+			solvers.AIDFP{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
+			solvers.AIDFP{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, Cold: true},
+			solvers.AIDFP{Step: 0.2, OuterStep: 20, InnerSteps: 3, Cold: true}, 3,
+		},
+		"ba": {
+			solvers.BA{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, CGSteps: 2},
+			solvers.BA{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, InnerExponent: -1},
+			solvers.BA{Step: 0.2, OuterStep: 0.3, InnerSteps: 3, InnerExponent: -1, CGSteps: 2}, 3,
+		},
+		"bsg-1": {
+			solvers.BSG1{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, Epsilon: 1e-3},
+			solvers.BSG1{Step: 0.3, OuterStep: 0.1, InnerExponent: -1, Epsilon: -1}, nil, 0,
+		},
+		"bsg-h": {
+			solvers.BSGH{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, CGSteps: 2},
+			solvers.BSGH{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, InnerExponent: -1, CGSteps: 1},
+			solvers.BSGH{Step: 0.2, OuterStep: 0.3, InnerSteps: 3, InnerExponent: -1, CGSteps: 2}, 3,
+		},
+		"bsg-n-fd": {
+			solvers.BSGNFD{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, InnerExponent: 0.1, CGSteps: 2, Smoothing: 0.5},
+			solvers.BSGNFD{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, InnerExponent: -1, CGSteps: 1},
+			solvers.BSGNFD{Step: 0.2, OuterStep: 0.3, InnerSteps: 3, InnerExponent: -1, CGSteps: 2}, 3,
+		},
+		"g-pbgd": {
+			solvers.GPBGD{Step: 0.05, OuterStep: 0.02, Penalty: 5, Begin: 1, Ramp: 40},
+			solvers.GPBGD{Step: 0.5, OuterStep: 0.2, Penalty: 20},
+			solvers.GPBGD{Step: 0.5, OuterStep: 2000, Penalty: 1}, 1,
+		},
+		"galet": {
+			solvers.GALET{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
+			solvers.GALET{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, VSteps: 5},
+			solvers.GALET{Step: 0.2, VStep: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"k-rmd": {
+			solvers.KRMD{Step: 0.1, OuterStep: 0.02, InnerSteps: 4, Last: 2, Cold: true, Schedule: "cosine"},
+			solvers.KRMD{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, Last: 2},
+			solvers.KRMD{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"mstsa": {
+			solvers.MSTSA{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
+			solvers.MSTSA{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, Momentum: 0.5},
+			solvers.MSTSA{Step: 0.2, OuterStep: 20, NeumannStep: 0.2, Terms: 4, Exponent: -1}, 1,
+		},
+		"alternation": {
+			solvers.Alternation{Step: 0.1, OuterStep: 0.02, InnerSteps: 2},
+			solvers.Alternation{Step: 0.5, OuterStep: 0.1, Schedule: "linear"}, nil, 0,
+		},
+		"bda": {
+			solvers.BDA{Step: 0.1, OuterStep: 0.02, InnerSteps: 3, Cold: true, Schedule: "cosine"},
+			solvers.BDA{Step: 0.5, OuterStep: 0.1, InnerSteps: 10, Aggregate: 0.1},
+			solvers.BDA{Step: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"f3sa": {
+			solvers.F3SA{YStep: 0.01, ZStep: 0.1, OuterStep: 0.02, Multiplier: 3, Growth: 0.1, Schedule: "sqrt",
+				GrowthExponent: 0.5, ZExponent: 0.1},
+			solvers.F3SA{YStep: 0.02, ZStep: 0.2, OuterStep: 0.02, Multiplier: 10},
+			solvers.F3SA{ZStep: 0.2, OuterStep: 20}, 1,
+		},
+		"iaptt-gm": {
+			solvers.IAPTTGM{Step: 0.1, ZStep: 0.05, OuterStep: 0.02, InnerSteps: 3, Schedule: "cosine"},
+			solvers.IAPTTGM{Step: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.IAPTTGM{Step: 0.2, ZStep: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+		},
+		"pdbo": {
+			solvers.PDBO{Step: 0.05, ZStep: 0.1, OuterStep: 0.02, DualStep: 2, InnerSteps: 3},
+			solvers.PDBO{Step: 0.1, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5},
+			solvers.PDBO{Step: 0.1, ZStep: 0.2, OuterStep: 10, InnerSteps: 3}, 3,
+		},
+		"sbfw": {
+			solvers.SBFW{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, Momentum: 0.5},
+			solvers.SBFW{Step: 0.5, NeumannStep: 0.5, Terms: 5}, nil, 0,
+		},
+		"sign-unrolling": {
+			solvers.SignUnrolling{Step: 0.1, OuterStep: 0.02, InnerSteps: 2},
+			solvers.SignUnrolling{Step: 0.1, OuterStep: 0.1, Schedule: "linear"}, nil, 0,
+		},
+		"stable": {
+			solvers.STABLE{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
+			solvers.STABLE{Step: 0.5, OuterStep: 0.1}, nil, 0,
+		},
+		"svrb": {
+			solvers.SVRB{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
+			solvers.SVRB{Step: 0.5, OuterStep: 0.1}, nil, 0,
 		},
 	}
 	for _, e := range solvers.Algorithms() {

@@ -56,7 +56,7 @@ func (s series) phase(name string, r Run, places ...factors) engine.Phase {
 // the new y by the series on b = ∇yF(x,y;ζ), and moves x by ∇xF(x,y;ζ) - ∇²xyG(x,y;ξ) v. They use the state's vectors
 // x, y, v, which holds b and its products meanwhile, and what u keeps of ∇xF until x moves, and the rates "inner" and
 // "outer". Running statistics move with the inner steps.
-func (s series) iteration(name string, r Run, innerSteps int, u upperSlope) []engine.Phase {
+func (s series) iteration(name string, r Run, innerSteps func(k int) int, u upperSlope) []engine.Phase {
 	lower, upper := []engine.Draw{{Of: problem.Lower}}, []engine.Draw{{Of: problem.Upper}}
 	inner := func(it *engine.Iteration, s *engine.State) {
 		y := s.Get("y")
@@ -76,7 +76,7 @@ func (s series) iteration(name string, r Run, innerSteps int, u upperSlope) []en
 		state.Set("v", v)
 	}
 	return []engine.Phase{
-		{Name: name + " inner", Repeat: func(int) int { return innerSteps }, Draws: lower, Build: inner},
+		{Name: name + " inner", Repeat: innerSteps, Draws: lower, Build: inner},
 		{Name: name + " gradient", Draws: upper, Build: begin},
 		s.phase(name+" series", r, factors{"x", "y", "v"}),
 		{Name: name + " outer", Draws: lower, Build: outer},

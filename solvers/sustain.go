@@ -1,8 +1,6 @@
 package solvers
 
 import (
-	"fmt"
-
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -58,42 +56,23 @@ func (a SUSTAIN) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		return engine.Spec{}, err
 	}
 	s := series{a.NeumannStep, a.Terms}
-	switch err := s.check("sustain"); {
-	case err != nil:
+	if err := s.check("sustain"); err != nil {
 		return engine.Spec{}, err
-	case a.Exponent != -1 && !(a.Exponent >= 0 && a.Exponent <= 1):
-		return engine.Spec{}, fmt.Errorf("sustain: exponent is %g: wants a number from 0 to 1, or -1 for constants",
-			a.Exponent)
-	case a.Momentum > 1:
-		return engine.Spec{}, fmt.Errorf("sustain: momentum is %g: wants at most 1, where nothing is remembered",
-			a.Momentum)
-	case a.Memory != "" && a.Memory != "true" && a.Memory != "zero":
-		return engine.Spec{}, fmt.Errorf("sustain: memory is %q: wants true or zero", a.Memory)
 	}
-	p, q := b.Upper.Start.Size(), b.Lower.Start.Size()
-	before := []engine.Array{
-		{Name: "x before", Values: b.Upper.Start.Flat, Unwatched: true}, {Name: "y before", Values: b.Lower.Start.Flat},
+	memory := memories{a.Momentum, a.Exponent, a.Memory}
+	if err := memory.check("sustain"); err != nil {
+		return engine.Spec{}, err
 	}
-	if a.Memory == "zero" {
-		before[0] = engine.Array{Name: "x before", Zeros: p, Unwatched: true}
-		before[1] = engine.Array{Name: "y before", Zeros: q}
-	}
-	state := append(start(b, "v", "h", "u", "u before"), engine.Array{Name: "d", Zeros: p, Unwatched: true})
-	state = append(state, before...)
+	state := append(start(b, "v", "h", "u", "u before"), ofX(b, "d"))
+	state = append(state, memory.before(b)...)
 	e := max(0, a.Exponent)
-	momentum := r.falling("momentum", a.Momentum, 2*e, "constant")
-	keep := engine.Rate{Name: "keep", At: func(k int) float64 { // 1 - η_k
-		if k == 0 && a.Memory != "zero" {
-			return 0
-		}
-		return 1 - momentum.At(k)
-	}}
 	m := storm{series: s, usesX: upperUsesX(b)}
 	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
 		State: state,
 		Rates: []engine.Rate{
-			r.falling("inner", a.Step, e, a.Schedule), r.falling("outer", a.OuterStep, e, a.Schedule), keep,
+			r.falling("inner", a.Step, e, a.Schedule), r.falling("outer", a.OuterStep, e, a.Schedule),
+			memory.keep(r, 2*e),
 		},
 		Phases: []engine.Phase{
 			{Name: "sustain gradients", Draws: []engine.Draw{lower, upper}, Build: m.gradients},
@@ -112,15 +91,22 @@ type storm struct {
 // gradients are those of both objectives at both points: h, what ∇xF adds to d, and where the series begin.
 func (m storm) gradients(it *engine.Iteration, s *engine.State) {
 	x, y, xBefore, yBefore := s.Get("x"), s.Get("y"), s.Get("x before"), s.Get("y before")
-	xi, zeta, keep := it.Batch("lower"), it.Batch("upper"), it.Rate("keep")
-	g, f, fBefore := it.Lower(x, y, xi), it.Upper(x, y, zeta), it.Upper(xBefore, yBefore, zeta)
-	s.Set("h", storming(s.Get("h"), keep, g.GradY(), it.Lower(xBefore, yBefore, xi).GradY()))
-	s.Set("u", f.GradY())
-	s.Set("u before", fBefore.GradY())
-	if m.usesX {
-		s.Set("d", storming(s.Get("d"), keep, f.GradX(), fBefore.GradX()))
-	}
+	xi := it.Batch("lower")
+	g := it.Lower(x, y, xi)
+	s.Set("h", storming(s.Get("h"), it.Rate("keep"), g.GradY(), it.Lower(xBefore, yBefore, xi).GradY()))
+	m.upperGradients(it, s)
 	it.Commit(g)
+}
+
+// upperGradients are those of the upper objective at both points.
+func (m storm) upperGradients(it *engine.Iteration, s *engine.State) {
+	zeta := it.Batch("upper")
+	f, before := it.Upper(s.Get("x"), s.Get("y"), zeta), it.Upper(s.Get("x before"), s.Get("y before"), zeta)
+	s.Set("u", f.GradY())
+	s.Set("u before", before.GradY())
+	if m.usesX {
+		s.Set("d", storming(s.Get("d"), it.Rate("keep"), f.GradX(), before.GradX()))
+	}
 }
 
 // storming is fresh + keep·(memory - before).
@@ -128,20 +114,26 @@ func storming(memory, keep, fresh, before *tensor.Node) *tensor.Node {
 	return fresh.Add(keep.Mul(memory.Sub(before)))
 }
 
-// step adds the products with C to d and moves both variables.
+// step moves both variables.
 func (m storm) step(it *engine.Iteration, s *engine.State) {
-	x, y, xi, keep := s.Get("x"), s.Get("y"), it.Batch("lower"), it.Rate("keep")
+	x, y := s.Get("x"), s.Get("y")
+	d, v := m.direction(it, s)
+	s.Set("x before", x)
+	s.Set("y before", y)
+	moveX(it, s, d, it.All(problem.Upper))
+	s.Set("y", y.Sub(it.Rate("inner").Mul(s.Get("h"))))
+	s.Set("v", v)
+	s.Set("d", d)
+}
+
+// direction adds the products with C to d, and gives v too.
+func (m storm) direction(it *engine.Iteration, s *engine.State) (d, v *tensor.Node) {
+	xi, keep := it.Batch("lower"), it.Rate("keep")
 	v, vBefore := m.series.sum(s.Get("u")), m.series.sum(s.Get("u before"))
-	d := s.Get("d")
+	d = s.Get("d")
 	if !m.usesX {
 		d = keep.Mul(d)
 	}
 	crossBefore := it.Lower(s.Get("x before"), s.Get("y before"), xi).Cross(vBefore)
-	d = d.Sub(it.Lower(x, y, xi).Cross(v)).Add(keep.Mul(crossBefore))
-	s.Set("x before", x)
-	s.Set("y before", y)
-	s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(d)), it.All(problem.Upper)))
-	s.Set("y", y.Sub(it.Rate("inner").Mul(s.Get("h"))))
-	s.Set("v", v)
-	s.Set("d", d)
+	return d.Sub(it.Lower(s.Get("x"), s.Get("y"), xi).Cross(v)).Add(keep.Mul(crossBefore)), v
 }

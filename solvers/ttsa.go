@@ -65,6 +65,6 @@ func (a TTSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		Rates: []engine.Rate{
 			falling("inner", a.Step, a.Exponent), falling("outer", a.OuterStep, a.OuterExponent),
 		},
-		Phases: s.iteration("ttsa", r, 1, u),
+		Phases: s.iteration("ttsa", r, always(1), u),
 	}, nil
 }

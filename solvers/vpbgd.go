@@ -51,6 +51,12 @@ func (a VPBGD) penalty(k int) float64 {
 	return a.Begin + float64(k)*(a.Penalty-a.Begin)/float64(a.Ramp)
 }
 
+// scaled is a step size times s_k.
+func (a VPBGD) scaled(r Run, name string, step float64, s engine.Schedule) engine.Rate {
+	whole := r.rate(name, step, s)
+	return engine.Rate{Name: name, At: func(k int) float64 { return whole.At(k) * min(1, 1/(a.penalty(k)+1e-8)) }}
+}
+
 func (a VPBGD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	err := cmp.Or(
 		checkSteps("v-pbgd", a.Schedule, field{"y_step", a.YStep}, field{"z_step", a.ZStep},
@@ -76,15 +82,12 @@ func (a VPBGD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		s.Set("y", it.Project(problem.Lower, y.Sub(it.Rate("y").Mul(slope)), xi))
 		it.Commit(atZ)
 	}
-	scaled := func(name string, step float64) engine.Rate {
-		whole := r.rate(name, step, a.Schedule)
-		return engine.Rate{Name: name, At: func(k int) float64 { return whole.At(k) * min(1, 1/(a.penalty(k)+1e-8)) }}
-	}
 	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
 		State: append(start(b), engine.Array{Name: "z", Values: b.Lower.Start.Flat}),
 		Rates: []engine.Rate{
-			scaled("y", a.YStep), r.rate("z", a.ZStep, a.Schedule), scaled("outer", a.OuterStep),
+			a.scaled(r, "y", a.YStep, a.Schedule), r.rate("z", a.ZStep, a.Schedule),
+			a.scaled(r, "outer", a.OuterStep, a.Schedule),
 			{Name: "penalty", At: a.penalty},
 		},
 		Phases: []engine.Phase{

@@ -41,6 +41,9 @@ func profileOf(ctx context.Context, ex *tensor.Executor, entry solvers.Entry) (p
 		return nil, err
 	}
 	l.Lower.Sampler, l.Upper.Sampler = problem.Fixed(profileRows), problem.Fixed(profileRows)
+	if entry.Zero.Needs().Wants&problem.UpperSet != 0 {
+		l.Upper.Set = problem.Box{Lo: -20, Hi: 20}
+	}
 	b, err := l.Problem.Bind(ex)
 	if err != nil {
 		return nil, err
