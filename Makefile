@@ -19,10 +19,12 @@ test-cuda:
 	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim \
 		./device/cuda/shim ./device/cuda/real/...
 
-# The same on the cards of this machine, and a report on the first; it fails where there is none.
+# On the cards of this machine, one package after the other because a test fills the memory of a card, and a report on
+# the first card; it fails where there is none.
 test-gpu:
-	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 $(PACKAGES)
-	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -run CUDA ./cmd/bilevel
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m -run '/card$$' ./device/cuda/real
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m ./device/open
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m -run CUDA ./cmd/bilevel
 	$(MAKE) report-gpu
 
 # Every kernel measured; results/card/report.json is what to send back.

@@ -28,7 +28,8 @@ type Options struct {
 	// beyond what the conformance suite allows.
 	TensorCores bool
 	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text
-	// and the seconds from the call to its return.
+	// and the seconds that the driver took to load it and to give its first kernel. A driver that loads lazily (since
+	// CUDA 12.2 they do) leaves the work to the second call.
 	Loaded func(name string, bytes int, seconds float64)
 }
 
@@ -44,7 +45,9 @@ type Device struct {
 	stream  driver.Stream
 	memory  *allocator
 	staging *staging
-	peeks   []*peek // not in use
+	looks   []*peek        // all that were made
+	peeks   []*peek        // of them not in use
+	waiting sync.WaitGroup // for peeks, without mu
 	modules modules
 	watch   []*runner // ran kernels that may have found bad indices since the last look
 	recent  *runner   // ran last
@@ -102,6 +105,9 @@ func New(d driver.Driver, o Options) (*Device, error) {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
 	ctx, err := d.Open(o.Card)
+	if isSticky(err) {
+		return nil, fmt.Errorf("%s: %w: %w; start the program again to use a card", o.Name, device.ErrLost, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
@@ -110,7 +116,12 @@ func New(d driver.Driver, o Options) (*Device, error) {
 		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
 	}
 	if err := dev.begin(o.Exact); err != nil {
-		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
+		err = fmt.Errorf("%s: %w", o.Name, err)
+		if !isSticky(err) {
+			_ = dev.giveBack() // the error that counts is known
+		}
+		_ = ctx.Close()
+		return nil, err
 	}
 	return dev, nil
 }
@@ -184,9 +195,7 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf(
-		"%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err,
-	)
+	d.fault = fmt.Errorf("%s: %w%s: %w; start the program again to use a card", d.name, device.ErrLost, last, err)
 	return d.fault
 }
 
@@ -222,6 +231,9 @@ func (d *Device) Close() error {
 		return fmt.Errorf("%s: the device is closed", d.name)
 	}
 	d.closed = true
+	d.mu.Unlock() // those who wait for a number end with the work before it, and then take the lock
+	d.waiting.Wait()
+	d.mu.Lock()
 	if d.fault != nil { // a lost context takes everything with it
 		_ = d.ctx.Close()
 		return nil
@@ -234,9 +246,27 @@ func (d *Device) Close() error {
 		for _, m := range d.modules.byKey {
 			errs = append(errs, d.failed(m.Unload()))
 		}
-		errs = append(errs, d.failed(cmp.Or(d.staging.close(d.ctx), d.memory.close(), d.stream.Close())))
+		errs = append(errs, d.failed(d.giveBack()))
 	}
 	return cmp.Or(append(errs, d.failed(d.ctx.Close()))...)
+}
+
+// giveBack frees what begin and Peek took: a primary context keeps it otherwise, for other users of the card.
+func (d *Device) giveBack() error {
+	var err error
+	for _, p := range d.looks {
+		err = cmp.Or(err, p.event.Close(), d.ctx.FreePinned(p.word))
+	}
+	if d.staging != nil {
+		err = cmp.Or(err, d.staging.close(d.ctx))
+	}
+	if d.memory != nil {
+		err = cmp.Or(err, d.memory.close())
+	}
+	if d.stream != nil {
+		err = cmp.Or(err, d.stream.Close())
+	}
+	return err
 }
 
 // Statistics of the card's memory.

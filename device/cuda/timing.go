@@ -49,7 +49,7 @@ func (d *Device) mark() (driver.Event, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	e, err := d.ctx.Event()
+	e, err := d.ctx.Event(true)
 	if err != nil {
 		return nil, d.failed(err)
 	}

@@ -186,7 +186,7 @@ func TestEvents(t *testing.T) {
 	r := newRig(t)
 	var events []driver.Event
 	for range 3 {
-		e, err := r.c.Event()
+		e, err := r.c.Event(true)
 		require.NoError(t, err)
 		events = append(events, e)
 	}
@@ -209,7 +209,7 @@ func TestEvents(t *testing.T) {
 // Late work waits for a call that waits for it, and an event for no more than came before it.
 func TestLate(t *testing.T) {
 	r := newRig(t, func(d *sim.Driver) { d.Late = true })
-	e, err := r.c.Event()
+	e, err := r.c.Event(true)
 	require.NoError(t, err)
 	require.NoError(t, e.Synchronize(), "what was not recorded is over")
 	require.NoError(t, r.s.Launch(r.f, r.plain()))
@@ -257,7 +257,7 @@ func TestNames(t *testing.T) {
 // What was closed is refused by every call, and the context goes on.
 func TestUseAfterClose(t *testing.T) {
 	r := newRig(t)
-	e, err := r.c.Event()
+	e, err := r.c.Event(true)
 	require.NoError(t, err)
 	require.NoError(t, r.s.Record(e))
 	require.NoError(t, r.s.BeginCapture())

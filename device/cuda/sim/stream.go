@@ -13,7 +13,7 @@ import (
 )
 
 // node is a piece of work: it runs with the context's lock held. Its error is that of the call in a stream which is not
-// captured; faults of kernels are none, they go to context.fault.
+// captured; faults of kernels are none, they go to Driver.lose.
 type node func() error
 
 // stream does its work at once, or collects it while it is captured.
@@ -96,7 +96,7 @@ func (c *context) launch(l ptx.Launch) error {
 	case c.d.Faults.Launch:
 		return &driver.Error{Call: call, Code: driver.LaunchOutOfResources, Detail: what + " (ordered)"}
 	case c.d.Faults.Sticky:
-		c.fault = &driver.Error{Code: driver.IllegalAddress, Detail: what + " (ordered)"}
+		c.d.lose(&driver.Error{Code: driver.IllegalAddress, Detail: what + " (ordered)"})
 		return nil
 	}
 	res, err := c.m.Run(gocontext.Background(), l)
@@ -110,7 +110,7 @@ func (c *context) launch(l ptx.Launch) error {
 		case ptx.Trap:
 			code = driver.LaunchFailed
 		}
-		c.fault = &driver.Error{Code: code, Detail: fault.Error()}
+		c.d.lose(&driver.Error{Code: code, Detail: fault.Error()})
 	case err != nil:
 		return refused(call, l, err)
 	case len(res.Reports) > 0:
@@ -118,7 +118,7 @@ func (c *context) launch(l ptx.Launch) error {
 		if more := len(res.Reports) - 1; more > 0 {
 			detail += fmt.Sprintf(" (and %d further reports)", more)
 		}
-		c.fault = &driver.Error{Code: driver.LaunchFailed, Detail: "the sanitizer reports: " + detail}
+		c.d.lose(&driver.Error{Code: driver.LaunchFailed, Detail: "the sanitizer reports: " + detail})
 	}
 	if res != nil {
 		c.clock += ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared).Seconds
@@ -249,7 +249,7 @@ func (s *stream) Replay(g driver.Graph) error {
 			} else if err != nil {
 				return err
 			}
-			if s.c.fault != nil {
+			if s.c.d.lost(call) != nil {
 				return nil // the rest is lost with the context; the next call says so
 			}
 		}

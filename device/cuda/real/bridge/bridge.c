@@ -10,7 +10,7 @@
 #define ENTRY(call) {NAME(call), (void *)bridge_##call}
 
 static const bridge_entry entries[] = {
-    ENTRY(cuCtxCreate),        ENTRY(cuCtxDestroy),       ENTRY(cuCtxSetCurrent),      ENTRY(cuDeviceGet),
+    ENTRY(cuDevicePrimaryCtxRetain), ENTRY(cuDevicePrimaryCtxRelease), ENTRY(cuCtxSetCurrent),      ENTRY(cuDeviceGet),
     ENTRY(cuDeviceGetAttribute), ENTRY(cuDeviceGetCount), ENTRY(cuDeviceGetName),      ENTRY(cuDeviceTotalMem),
     ENTRY(cuDriverGetVersion), ENTRY(cuEventCreate),      ENTRY(cuEventDestroy),       ENTRY(cuEventElapsedTime),
     ENTRY(cuEventRecord),      ENTRY(cuFuncSetAttribute), ENTRY(cuGraphDestroy),       ENTRY(cuGraphExecDestroy),

@@ -219,25 +219,35 @@ func TestClosedContextsUnpin(t *testing.T) {
 func TestEntryPointsRefuseWrongContexts(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	_, err := bridge.Open(&fake{cards: []driver.Card{card}})
+	_, err := bridge.Open(&fake{cards: []driver.Card{card, card}})
 	require.NoError(t, err)
-	first, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	first, err := primary(0)
 	require.NoError(t, err)
 	s, err := cu.MakeStream(cu.NonBlocking)
 	require.NoError(t, err)
 	require.NoError(t, s.Synchronize())
-	second, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	second, err := primary(1)
 	require.NoError(t, err)
 	require.EqualError(t, s.Synchronize(), cu.InvalidHandle.Error()) // second is current
 	require.NoError(t, cu.SetCurrentContext(first))
 	gone := first
-	require.NoError(t, first.Destroy())
+	require.NoError(t, cu.Device(0).ReleasePrimaryCtx())
 	_, err = cu.MemAlloc(1)
 	require.EqualError(t, err, cu.InvalidContext.Error())
 	require.EqualError(t, cu.SetCurrentContext(gone), cu.InvalidContext.Error())
 	require.NoError(t, cu.SetCurrentContext(second))
 	require.EqualError(t, s.Synchronize(), cu.InvalidHandle.Error()) // it went with its context
-	require.NoError(t, second.Destroy())
+	require.NoError(t, cu.Device(1).ReleasePrimaryCtx())
+	require.EqualError(t, cu.Device(1).ReleasePrimaryCtx(), cu.InvalidContext.Error())
+}
+
+// primary makes a card's primary context current.
+func primary(card int) (cu.CUContext, error) {
+	c, err := cu.Device(card).RetainPrimaryCtx()
+	if err != nil {
+		return c, err
+	}
+	return c, cu.SetCurrentContext(c)
 }
 
 func TestGraphsAreRecordedAndReplayed(t *testing.T) {
@@ -247,9 +257,9 @@ func TestGraphsAreRecordedAndReplayed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Fill(p, 100, 2))
 	add := kernel(t, c, "add")
-	before, err := c.Event()
+	before, err := c.Event(true)
 	require.NoError(t, err)
-	after, err := c.Event()
+	after, err := c.Event(true)
 	require.NoError(t, err)
 
 	require.NoError(t, s.BeginCapture())
@@ -354,7 +364,7 @@ func TestProgramsStartWithoutADriver(t *testing.T) {
 func TestUseAfterClose(t *testing.T) {
 	d, c := opened(t)
 	s, other := stream(t, c), stream(t, c)
-	e, err := c.Event()
+	e, err := c.Event(true)
 	require.NoError(t, err)
 	require.NoError(t, s.BeginCapture())
 	g, err := s.EndCapture()
@@ -417,11 +427,38 @@ func TestUnknownCompilerOptionsAreRefused(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	_, err := bridge.Open(&fake{cards: []driver.Card{card}})
 	require.NoError(t, err)
-	c, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	_, err = primary(0)
 	require.NoError(t, err)
 	_, err = cu.LoadDataEx("good")
 	require.NoError(t, err)
 	_, err = cu.LoadDataEx("good", &cu.JITMaxRegisters{Value: 64})
 	require.EqualError(t, err, cu.InvalidValue.Error())
-	require.NoError(t, c.Destroy())
+	require.NoError(t, cu.Device(0).ReleasePrimaryCtx())
+}
+
+// Devices of one card share its primary context, which ends with the last of them; other cards have their own.
+func TestPrimaryContextsAreShared(t *testing.T) {
+	d := &fake{cards: []driver.Card{card, card}}
+	through, err := bridge.Open(d)
+	require.NoError(t, err)
+	var list []driver.Context
+	for _, i := range []int{0, 1, 0} {
+		c, err := through.Open(i)
+		require.NoError(t, err)
+		list = append(list, c)
+	}
+	require.Len(t, d.opened, 2)
+	p, err := list[0].Alloc(100)
+	require.NoError(t, err)
+	require.NoError(t, list[0].Close())
+	require.False(t, d.opened[0].closed)
+	require.NoError(t, list[2].Free(p), "the context of both")
+	require.NoError(t, list[2].Close())
+	require.True(t, d.opened[0].closed)
+	require.False(t, d.opened[1].closed)
+	require.NoError(t, list[1].Close())
+	again, err := through.Open(0)
+	require.NoError(t, err)
+	require.Len(t, d.opened, 3)
+	require.NoError(t, again.Close())
 }

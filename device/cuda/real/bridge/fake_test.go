@@ -99,9 +99,9 @@ func (c *fakeContext) Load(ptx string) (driver.Module, error) {
 	return &fakeModule{c}, nil
 }
 
-func (c *fakeContext) Stream() (driver.Stream, error) { c.count(1); return &fakeStream{c: c}, nil }
-func (c *fakeContext) Event() (driver.Event, error)   { c.count(1); return &fakeEvent{c: c}, nil }
-func (c *fakeContext) Close() error                   { c.closed = true; return nil }
+func (c *fakeContext) Stream() (driver.Stream, error)   { c.count(1); return &fakeStream{c: c}, nil }
+func (c *fakeContext) Event(bool) (driver.Event, error) { c.count(1); return &fakeEvent{c: c}, nil }
+func (c *fakeContext) Close() error                     { c.closed = true; return nil }
 func (c *fakeContext) count(n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -260,12 +260,12 @@ func bridge_cuGraphExecDestroy(handle C.CUgraphExec) C.CUresult {
 }
 
 //export bridge_cuEventCreate
-func bridge_cuEventCreate(handle *C.CUevent, _ C.uint) C.CUresult {
+func bridge_cuEventCreate(handle *C.CUevent, flags C.uint) C.CUresult {
 	c, err := current()
 	if err != nil {
 		return answer(err)
 	}
-	e, err := c.Event()
+	e, err := c.Event(flags&C.CU_EVENT_DISABLE_TIMING == 0)
 	if err != nil {
 		return answer(err)
 	}
