@@ -5,7 +5,7 @@ CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
 cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
 PACKAGES = ./device/...
 
-.PHONY: build-cuda test-cuda test-gpu report-gpu
+.PHONY: build-cuda test-cuda test-gpu report-gpu card-kit
 
 # bilevel with both devices; it starts with and without a driver.
 build-cuda:
@@ -26,6 +26,10 @@ test-gpu:
 	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m ./device/open
 	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m -run CUDA ./cmd/bilevel
 	$(MAKE) report-gpu
+
+# One archive for a machine with a card but without Go and without a network: card-kit/run does the whole visit.
+card-kit:
+	CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" scripts/card-kit
 
 # Every kernel measured; results/card/report.json is what to send back.
 report-gpu: build-cuda

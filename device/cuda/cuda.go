@@ -105,26 +105,32 @@ func New(d driver.Driver, o Options) (*Device, error) {
 		return nil, fmt.Errorf("%w: %s: %w", device.ErrMissing, o.Name, err)
 	}
 	ctx, err := d.Open(o.Card)
-	if isSticky(err) {
-		return nil, fmt.Errorf("%s: %w: %w; start the program again to use a card", o.Name, device.ErrLost, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Name, err)
+		return nil, notOpened(o.Name, err)
 	}
 	dev := &Device{
 		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}},
 		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
 	}
 	if err := dev.begin(o.Exact); err != nil {
-		err = fmt.Errorf("%s: %w", o.Name, err)
 		if !isSticky(err) {
 			_ = dev.giveBack() // the error that counts is known
 		}
 		_ = ctx.Close()
-		return nil, err
+		return nil, notOpened(o.Name, err)
 	}
 	return dev, nil
 }
+
+// notOpened is the error of New. After a fault no card of the process opens any more.
+func notOpened(name string, err error) error {
+	if isSticky(err) {
+		return fmt.Errorf("%s: %w: %w; %s", name, device.ErrLost, err, remedy)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+const remedy = "start the program again to use a card"
 
 // begin takes what a device always has.
 func (d *Device) begin(exact bool) (err error) {
@@ -195,7 +201,7 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf("%s: %w%s: %w; start the program again to use a card", d.name, device.ErrLost, last, err)
+	d.fault = fmt.Errorf("%s: %w%s: %w; %s", d.name, device.ErrLost, last, err, remedy)
 	return d.fault
 }
 
