@@ -1,6 +1,6 @@
 """What PyTorch reaches on an NVIDIA card, to be read beside bench hotloops --device cuda: products in float32 and TF32,
-the copy and sum of a large array, the cost of a node of a CUDA graph, the gradient of an MLP (eager and as a graph), and
-convolutions of 3 x 3.
+the copy and sum of a large array, the cost of a node of a CUDA graph, the gradient of an MLP (eager and as a graph),
+and convolutions of 3 x 3.
 
 Prints a line for each figure, and at the end one JSON object {name: microseconds}. Times are by events of the card: the
 median of 20, after warm-up. NAME_tf32 allows TF32, which PyTorch's convolutions do by default and its products do not.

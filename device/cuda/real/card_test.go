@@ -347,7 +347,9 @@ func TestFaultTakesTheProcess(t *testing.T) {
 		everywhere(t, func(t *testing.T, m machine) {
 			c, err := m.Driver.Open(0)
 			require.NoError(t, err)
-			mod, err := c.Load(".version 8.2\n.target sm_80\n.address_size 64\n.visible .entry k() { " + body + " ret; }")
+			mod, err := c.Load(
+				".version 8.2\n.target sm_80\n.address_size 64\n.visible .entry k() { " + body + " ret; }",
+			)
 			require.NoError(t, err)
 			f, err := mod.Function("k")
 			require.NoError(t, err)
