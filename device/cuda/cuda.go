@@ -1,9 +1,9 @@
 // Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels,
 // and emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
 //
-// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each
-// repetition is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and
-// what frees memory or unloads modules.
+// All work goes through one stream, in order. A prepared program is made a graph of the driver once, whose kernels wait
+// only for those whose memory they use; each repetition is one call. Nothing waits for the card but Download, Sync, the
+// value of a Peek, a full staging area, and what frees memory or unloads modules.
 package cuda
 
 import (

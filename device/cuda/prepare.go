@@ -266,7 +266,7 @@ func renumber(p kernels.Plan, to func(n int) int) {
 	}
 }
 
-// Prepare checks the program, loads its kernels and captures it.
+// Prepare checks the program, loads its kernels and makes its graph.
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

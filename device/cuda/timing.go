@@ -66,3 +66,12 @@ func Kernels(r device.Runner) []string {
 	}
 	return nil
 }
+
+// Depth is the number of kernels in the longest chain of those that a runner of this package launches, each of which
+// waits for the one before; 0 for other runners.
+func Depth(r device.Runner) int {
+	if r, ok := r.(*runner); ok && len(r.depths) > 0 {
+		return slices.Max(r.depths)
+	}
+	return 0
+}

@@ -137,6 +137,9 @@ type Context interface {
 	// Load compiles a module from PTX text.
 	Load(ptx string) (Module, error)
 	Stream() (Stream, error)
+	// Graph makes launches one piece of work, which Stream.Replay does. Where one of them is at fault, the error wraps
+	// a *NodeError.
+	Graph(nodes []Node) (Graph, error)
 	// Event makes an event; only a timed one has a Since. Others take the driver less time.
 	Event(timed bool) (Event, error)
 	// Close gives the context back. Everything taken from it was given back before, unless the card is lost.
@@ -176,15 +179,30 @@ type Stream interface {
 	// Synchronize waits for all work given so far and returns its error.
 	Synchronize() error
 
-	// BeginCapture makes the calls that follow part of a graph instead of doing them, until EndCapture.
-	BeginCapture() error
-	EndCapture() (Graph, error)
 	// Replay gives all work of a graph to the stream, by one call to the driver.
 	Replay(Graph) error
 	Close() error
 }
 
-// Graph is work recorded once, to be replayed.
+// Node is a launch of a graph. It begins when the nodes that After names, which come before it in the list, are over;
+// nothing else orders it, and it may run beside any other node.
+type Node struct {
+	Function Function
+	Launch
+	After []int
+}
+
+// NodeError says which node of a graph a driver refuses.
+type NodeError struct {
+	Node int
+	Err  error
+}
+
+func (e *NodeError) Error() string { return e.Err.Error() }
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// Graph is work made once, to be replayed. A replay begins when the work before it in its stream is over, and is over
+// when all of its nodes are.
 type Graph interface {
 	Nodes() int
 	Close() error

@@ -24,7 +24,7 @@ type context struct {
 	loaded map[*ptx.Module]int // how often
 	closed bool
 	clock  float64 // seconds, estimated
-	late   []node  // work given and not done yet
+	late   []work  // work given and not done yet
 	given  int     // pieces of work so far
 	count  struct{ calls, allocs, launches int }
 }
@@ -63,9 +63,9 @@ func (c *context) enter(call string) error {
 func (c *context) wait(call string, n int) error {
 	var err error
 	for len(c.late) > 0 && c.given-len(c.late) < n && c.d.lost(call) == nil {
-		work := c.late[0]
+		next := c.late[0]
 		c.late = c.late[1:]
-		err = cmp.Or(err, work())
+		err = cmp.Or(err, next())
 	}
 	return cmp.Or(c.d.lost(call), err)
 }

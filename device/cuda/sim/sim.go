@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Plain   bool          // without the sanitizer: faster, and faults that hardware tolerates pass
 	Float   ptx.FloatMode // how freely floating-point instructions are read
-	Seed    uint64        // permutes the order of blocks and warps; 0: natural order
+	Seed    uint64        // permutes the order of blocks, warps and nodes of graphs; 0: natural order
 	Workers int           // goroutines of a plain launch; 0: one per processor
 	Memory  int64         // bytes of a card; 0: the card's own
 	Version int           // of the driver, 11040 is CUDA 11.4; 0: that of CUDA 12.2

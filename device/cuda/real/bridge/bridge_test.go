@@ -250,7 +250,7 @@ func primary(card int) (cu.CUContext, error) {
 	return c, cu.SetCurrentContext(c)
 }
 
-func TestGraphsAreRecordedAndReplayed(t *testing.T) {
+func TestGraphsAreMadeAndReplayed(t *testing.T) {
 	d, c := opened(t)
 	s := stream(t, c)
 	p, err := c.Alloc(8)
@@ -262,13 +262,30 @@ func TestGraphsAreRecordedAndReplayed(t *testing.T) {
 	after, err := c.Event(true)
 	require.NoError(t, err)
 
-	require.NoError(t, s.BeginCapture())
-	for range 3 {
-		require.NoError(t, s.Launch(add, driver.Launch{Args: [][]byte{address(p), word(5), word(2)}}))
+	nodes := make([]driver.Node, 3)
+	for i := range nodes {
+		nodes[i] = driver.Node{Function: add, Launch: driver.Launch{
+			Grid: [3]int{1 + i, 2, 3}, Block: [3]int{4, 5, 6}, Shared: i,
+			Args: [][]byte{address(p), word(5), word(2)},
+		}}
 	}
-	g, err := s.EndCapture()
+	nodes[1].After, nodes[2].After = []int{0}, []int{0, 1}
+	g, err := c.Graph(nodes)
 	require.NoError(t, err)
 	require.Equal(t, 3, g.Nodes())
+	require.Len(t, d.opened[0].graphs, 1)
+	for i, n := range d.opened[0].graphs[0] {
+		require.Equal(t, nodes[i].Launch, n.Launch)
+		require.Equal(t, nodes[i].After, n.After)
+	}
+	_, err = c.Graph([]driver.Node{nodes[0], {Function: add, After: []int{1}}})
+	var at *driver.NodeError
+	require.ErrorAs(t, err, &at)
+	require.Equal(t, 1, at.Node)
+	require.ErrorContains(t, err, "node 1 is to begin after node 1")
+	wide := driver.Launch{Args: [][]byte{{1, 2}, make([]byte, 24), {3}}}
+	_, err = c.Graph([]driver.Node{{Function: kernel(t, c, "wide"), Launch: wide}})
+	require.ErrorContains(t, err, "too wide")
 	require.Empty(t, d.opened[0].launches)
 
 	require.NoError(t, s.Record(before))
@@ -366,8 +383,7 @@ func TestUseAfterClose(t *testing.T) {
 	s, other := stream(t, c), stream(t, c)
 	e, err := c.Event(true)
 	require.NoError(t, err)
-	require.NoError(t, s.BeginCapture())
-	g, err := s.EndCapture()
+	g, err := c.Graph(nil)
 	require.NoError(t, err)
 	m, err := c.Load("good")
 	require.NoError(t, err)
@@ -394,10 +410,10 @@ func TestUseAfterClose(t *testing.T) {
 	gone(
 		"the module", m.Unload, func() error { return f.AllowShared(1) },
 		func() error { return s.Launch(f, driver.Launch{}) }, func() error { _, err := m.Function("wide"); return err },
+		func() error { _, err := c.Graph([]driver.Node{{Function: f}}); return err },
 	)
 	require.NoError(t, s.Close())
-	gone("the stream", s.Close, s.Synchronize, s.BeginCapture, func() error { _, err := s.EndCapture(); return err },
-		func() error { return s.Fill(1, 0, 1) })
+	gone("the stream", s.Close, s.Synchronize, func() error { return s.Fill(1, 0, 1) })
 	require.NoError(t, other.Close())
 	require.Zero(t, d.opened[0].open)
 
