@@ -5,7 +5,7 @@ CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
 cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
 PACKAGES = ./device/...
 
-.PHONY: build-cuda test-cuda test-gpu report-gpu
+.PHONY: build-cuda test-cuda test-gpu report-gpu card-kit
 
 # bilevel with both devices; it starts with and without a driver.
 build-cuda:
@@ -19,11 +19,17 @@ test-cuda:
 	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim \
 		./device/cuda/shim ./device/cuda/real/...
 
-# The same on the cards of this machine, and a report on the first; it fails where there is none.
+# On the cards of this machine, one package after the other because a test fills the memory of a card, and a report on
+# the first card; it fails where there is none.
 test-gpu:
-	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 $(PACKAGES)
-	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -run CUDA ./cmd/bilevel
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m -run '/card$$' ./device/cuda/real
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m ./device/open
+	REQUIRE_GPU=1 $(cuda) test -tags cuda -count=1 -p 1 -timeout 20m -run CUDA ./cmd/bilevel
 	$(MAKE) report-gpu
+
+# One archive for a machine with a card but without Go and without a network: card-kit/run does the whole visit.
+card-kit:
+	CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" scripts/card-kit
 
 # Every kernel measured; results/card/report.json is what to send back.
 report-gpu: build-cuda

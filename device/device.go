@@ -176,4 +176,7 @@ var (
 	ErrBuffer = errors.New("the buffer was freed or belongs to another device")
 	// ErrMissing says that a device is not there: no card, no driver, not in this build.
 	ErrMissing = errors.New("device not available")
+	// ErrLost says that a device failed for good: all that it held is gone, and no device of its kind works any more in
+	// this process.
+	ErrLost = errors.New("the card is lost to this process")
 )

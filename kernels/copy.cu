@@ -1,7 +1,11 @@
 // Copies of up to 6 axes with any strides; casts as ToReal (nearest even) and ToInt (toward zero; NaN and values
 // outside int32 give 0).
+//
+// Each kernel is a module of its own, so that a driver compiles those that a program uses: ENTRY names it. Numbers of
+// elements are unsigned, since the next one of a thread may lie beyond 2^31.
 struct Copy {
-    int size, rank;
+    unsigned size;
+    int rank;
     int shape[6], from[6], to[6]; // the last is the innermost axis; the first 6 - rank are not used
 };
 
@@ -29,7 +33,7 @@ template <int INNER> __device__ __forceinline__ void place(const Copy& p, int e,
 
 // Any strides, one thread an element, the last axis fastest. from and to may be the same elements.
 template <int CAST> __device__ __forceinline__ void strided(const unsigned* from, unsigned* to, const Copy& p) {
-    for (int e = blockIdx.x * 256 + threadIdx.x; e < p.size; e += gridDim.x * 256) {
+    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < p.size; e += gridDim.x * 256) {
         long long i, o;
         place<5>(p, e, i, o);
         to[o] = cast<CAST>(from[i]);
@@ -37,13 +41,13 @@ template <int CAST> __device__ __forceinline__ void strided(const unsigned* from
 }
 
 // Both contiguous, in groups of 4 words; size counts words.
-template <int CAST> __device__ __forceinline__ void dense(const unsigned* from, unsigned* to, int size) {
-    const int groups = size / 4;
-    for (int e = blockIdx.x * 256 + threadIdx.x; e < groups; e += gridDim.x * 256) {
+template <int CAST> __device__ __forceinline__ void dense(const unsigned* from, unsigned* to, unsigned size) {
+    const unsigned groups = size / 4;
+    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < groups; e += gridDim.x * 256) {
         const uint4 v = ((const uint4*)from)[e];
         ((uint4*)to)[e] = make_uint4(cast<CAST>(v.x), cast<CAST>(v.y), cast<CAST>(v.z), cast<CAST>(v.w));
     }
-    const int e = groups * 4 + threadIdx.x;
+    const unsigned e = groups * 4 + threadIdx.x;
     if (blockIdx.x == 0 && e < size) to[e] = cast<CAST>(from[e]);
 }
 
@@ -69,26 +73,28 @@ template <int CAST> __device__ __forceinline__ void turned(const unsigned* from,
                 cast<CAST>(tile[threadIdx.x][i]);
 }
 
-#define COPY(NAME, CAST)                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) NAME##_strided(const unsigned* from, unsigned* to, Copy p) {          \
-        strided<CAST>(from, to, p);                                                                                         \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256) NAME##_dense(const unsigned* from, unsigned* to, Copy p) {            \
-        dense<CAST>(from, to, p.size);                                                                                      \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256) NAME##_turned(const unsigned* __restrict__ from, unsigned* __restrict__ to, Copy p) { \
-        turned<CAST>(from, to, p);                                                                                          \
-    }
-
-COPY(copy, WORDS)
-COPY(to_real, TO_REAL)
-COPY(to_int, TO_INT)
-
 // Every element of to becomes word.
-extern "C" __global__ void __launch_bounds__(256) fill(unsigned* __restrict__ to, unsigned word, Copy p) {
-    for (int e = blockIdx.x * 256 + threadIdx.x; e < p.size; e += gridDim.x * 256) {
+__device__ __forceinline__ void filled(unsigned* to, unsigned word, const Copy& p) {
+    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < p.size; e += gridDim.x * 256) {
         long long i, o;
         place<5>(p, e, i, o);
         to[o] = word;
     }
 }
+
+#define ANY (const unsigned* from, unsigned* to, Copy p)
+#define APART (const unsigned* __restrict__ from, unsigned* __restrict__ to, Copy p)
+#define KERNEL_copy_strided ANY { strided<WORDS>(from, to, p); }
+#define KERNEL_copy_dense ANY { dense<WORDS>(from, to, p.size); }
+#define KERNEL_copy_turned APART { turned<WORDS>(from, to, p); }
+#define KERNEL_to_real_strided ANY { strided<TO_REAL>(from, to, p); }
+#define KERNEL_to_real_dense ANY { dense<TO_REAL>(from, to, p.size); }
+#define KERNEL_to_real_turned APART { turned<TO_REAL>(from, to, p); }
+#define KERNEL_to_int_strided ANY { strided<TO_INT>(from, to, p); }
+#define KERNEL_to_int_dense ANY { dense<TO_INT>(from, to, p.size); }
+#define KERNEL_to_int_turned APART { turned<TO_INT>(from, to, p); }
+#define KERNEL_fill (unsigned* __restrict__ to, unsigned word, Copy p) { filled(to, word, p); }
+
+#define KERNEL(NAME) KERNEL_(NAME)
+#define KERNEL_(NAME) KERNEL_##NAME
+extern "C" __global__ void __launch_bounds__(256) ENTRY KERNEL(ENTRY)

@@ -45,7 +45,7 @@ func (c Copy) Plan() Plan {
 	var plan Plan
 	peel(axes, [2]int{c.From.Off, c.To.Off}, func(axes []axis, off [2]int) {
 		from, to := Operand{c.From.Number, off[0]}, Operand{c.To.Number, off[1]}
-		l := Launch{Module: "copy", Block: [3]int{block, 1, 1}}
+		l := Launch{Block: [3]int{block, 1, 1}}
 		p := params(axes)
 		size := int(p.Size)
 		plane := turnedPlane(axes)
@@ -60,7 +60,7 @@ func (c Copy) Plan() Plan {
 		default:
 			l.Entry, l.Grid = prefix+"_strided", [3]int{min(ceil(size, block), gridMost), 1, 1}
 		}
-		l.Args = []any{from, to, p}
+		l.Module, l.Args = l.Entry, []any{from, to, p}
 		plan.Launches = append(plan.Launches, l)
 	})
 	return plan
@@ -82,7 +82,7 @@ func (f Fill) Plan() Plan {
 	peel(joined(f.Shape, f.To.Strides, f.To.Strides), [2]int{0, f.To.Off}, func(axes []axis, off [2]int) {
 		p := params(axes)
 		plan.Launches = append(plan.Launches, Launch{
-			Module: "copy", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1},
+			Module: "fill", Entry: "fill", Grid: [3]int{min(ceil(int(p.Size), block), gridMost), 1, 1},
 			Block: [3]int{block, 1, 1}, Args: []any{Operand{f.To.Number, off[1]}, f.Word, p},
 		})
 	})

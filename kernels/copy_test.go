@@ -143,3 +143,24 @@ func TestCopyOfManyPlanes(t *testing.T) {
 	require.Len(t, plan.Launches, 1)
 	require.Equal(t, "copy_strided", plan.Launches[0].Entry)
 }
+
+// A thread whose next element would lie beyond 2^31 ends there: the largest sizes there are, on a view that repeats one
+// element, of which one block is run.
+func TestSizesNearTwoToThe31(t *testing.T) {
+	const n = math.MaxInt32
+	for name, plan := range map[string]func(from, to int) kernels.Plan{
+		"copy": func(from, to int) kernels.Plan {
+			return kernels.Copy{Shape: []int{n}, From: view(from, 0), To: view(to, 0)}.Plan()
+		},
+		"fill": func(_, to int) kernels.Plan { return kernels.Fill{Shape: []int{n}, To: view(to, 0), Word: 7}.Plan() },
+	} {
+		r := newRig(t, ptx.Options{Sample: 1})
+		from, to := put(r, "from", []uint32{7}), put(r, "to", []uint32{0})
+		r.run(plan(from, to))
+		require.Equal(t, []uint32{7}, get[uint32](r, to, 1), name)
+	}
+}
+
+func view(number int, strides ...int) kernels.View {
+	return kernels.View{Operand: kernels.Operand{Number: number}, Strides: strides}
+}

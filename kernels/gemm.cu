@@ -13,7 +13,7 @@ __device__ __forceinline__ void mark(float (&v)[1], int batch, int row, int colu
 // Many small products: one thread for each element of out, the batch outermost.
 extern "C" __global__ void __launch_bounds__(256) gemm_tiny(const float* __restrict__ A, const float* __restrict__ B,
     const float* __restrict__ maskA, const float* __restrict__ maskB, float* __restrict__ out, Product p, int size) {
-    for (int e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
+    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) { // beyond 2^31 in its last step
         const int line = e / p.n, j = e - line * p.n, i = line % p.m;
         const long long b = line / p.m;
         const float *a = A + b * p.a[0] + (long long)i * p.a[1], *c = B + b * p.b[0] + (long long)j * p.b[1];
@@ -41,7 +41,7 @@ struct Parts {
 extern "C" __global__ void __launch_bounds__(256)
     gemm_sum(const float* __restrict__ parts, float* __restrict__ out, Parts p) {
     const int size = p.batch * p.m * p.n;
-    for (int e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
+    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
         float sum = parts[e];
         for (int s = 1; s < p.splits; s++) sum += parts[(long long)s * size + e];
         const int line = e / p.n, column = e - line * p.n, b = line / p.m, row = line - b * p.m;

@@ -4,7 +4,7 @@
 //   cross-entropy  out[i]   = log S - (z[label] - M), NaN for a label outside the row
 // M lets no exponent be above 0. A row whose maximum is not finite is NaN throughout. Sums are in a fixed order: each
 // thread adds its columns in ascending order, then a tree. Threads write only what they alone have read, so out may be
-// z.
+// z. Each kernel is a module of its own, as those of copy.cu: ENTRY names it.
 #define FULL 0xffffffffu
 
 struct Rows {
@@ -99,14 +99,15 @@ __device__ __forceinline__ void long_rows(const float* z, const int* labels, flo
     }
 }
 
-#define ROWS(NAME, KIND)                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) NAME##_short(const float* z, const int* labels, float* out, Rows p, int width) { \
-        short_rows<KIND>(z, labels, out, p, width);                                                                         \
-    }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256) NAME##_long(const float* z, const int* labels, float* out, Rows p) {  \
-        long_rows<KIND>(z, labels, out, p);                                                                                 \
-    }
+#define SHORT (const float* z, const int* labels, float* out, Rows p, int width)
+#define LONG (const float* z, const int* labels, float* out, Rows p)
+#define KERNEL_softmax_short SHORT { short_rows<SOFTMAX>(z, labels, out, p, width); }
+#define KERNEL_softmax_long LONG { long_rows<SOFTMAX>(z, labels, out, p); }
+#define KERNEL_log_softmax_short SHORT { short_rows<LOG_SOFTMAX>(z, labels, out, p, width); }
+#define KERNEL_log_softmax_long LONG { long_rows<LOG_SOFTMAX>(z, labels, out, p); }
+#define KERNEL_cross_entropy_short SHORT { short_rows<CROSS_ENTROPY>(z, labels, out, p, width); }
+#define KERNEL_cross_entropy_long LONG { long_rows<CROSS_ENTROPY>(z, labels, out, p); }
 
-ROWS(softmax, SOFTMAX)
-ROWS(log_softmax, LOG_SOFTMAX)
-ROWS(cross_entropy, CROSS_ENTROPY)
+#define KERNEL(NAME) KERNEL_(NAME)
+#define KERNEL_(NAME) KERNEL_##NAME
+extern "C" __global__ void __launch_bounds__(256) ENTRY KERNEL(ENTRY)

@@ -41,7 +41,9 @@ func (s Softmax) Plan() Plan {
 	}
 	p := rows{int32(s.Rows), int32(s.Cols), pair(s.In), pair(s.Out), int32(s.Labels.Strides[0])}
 	args := []any{batch(s.In, 0), labels, batch(s.Out, 0), p}
-	return rowPlan("rows", entry, s.Rows, s.Cols, s.Cols <= shortRow, args)
+	plan := rowPlan("", entry, s.Rows, s.Cols, s.Cols <= shortRow, args)
+	plan.Launches[0].Module = plan.Launches[0].Entry
+	return plan
 }
 
 // rowPlan launches ENTRY_short, whose last parameter is the number of lanes of a row, or ENTRY_long.

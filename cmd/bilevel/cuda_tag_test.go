@@ -23,8 +23,9 @@ const (
 
 // library is the source of a libcuda.so.1 that has only the functions which are called before a card is found.
 const library = `
-int cuDriverGetVersion(int *v) { *v = VERSION; return 0; }
-int cuInit(unsigned flags) { return INIT; }
+static int begun;
+int cuDriverGetVersion(int *v) { *v = VERSION; return begun ? 0 : 3; } // NOT_INITIALIZED
+int cuInit(unsigned flags) { begun = 1; return INIT; }
 int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_OF_TEST"; return 0; }
 `
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/device"
 )
 
 // A run of bilevel clean takes the same minibatches on a card as on the processor, and ends with the same numbers: each
@@ -62,4 +65,14 @@ func TestCUDANotice(t *testing.T) {
 		require.NotContains(t, r.stderr, "bilevel: ")
 	}
 	refused(t, bilevel(line+" --device cuda:99"), exitEnvironment, "device not available: cuda:99: ")
+}
+
+// Where a card was lost, the error says how the run goes on, if there is a checkpoint to go on from.
+func TestCUDALostCardsLeaveACheckpoint(t *testing.T) {
+	lost := fmt.Errorf("clean digits: cuda:0: %w", device.ErrLost)
+	require.EqualError(t, goOn(lost, true, "clean", "results/a"), "clean digits: cuda:0: the card is lost to this "+
+		"process; the last checkpoint is kept, go on with: bilevel clean --resume results/a")
+	require.Equal(t, lost, goOn(lost, false, "clean", "results/a"))
+	other := errors.New("another error")
+	require.Equal(t, other, goOn(other, true, "clean", "results/a"))
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"bilevel/data"
+	"bilevel/device"
 	"bilevel/experiments"
 	"bilevel/experiments/table"
 
@@ -214,9 +215,17 @@ func (a *app) runExperiment(p *application) error {
 			len(records), len(cells), words(c), f.out)
 	}
 	if err := errors.Join(err, dev.Close()); err != nil {
-		return fmt.Errorf("%s %s: %w", x.Name(), set.Name, err)
+		return goOn(fmt.Errorf("%s %s: %w", x.Name(), set.Name, err), store.Written || f.resume != "", words(c), f.out)
 	}
 	return a.show(f, x.Report(), records)
+}
+
+// goOn adds to the error of a lost card how a run goes on whose checkpoints were written.
+func goOn(err error, written bool, command, out string) error {
+	if !written || !errors.Is(err, device.ErrLost) {
+		return err
+	}
+	return fmt.Errorf("%w; the last checkpoint is kept, go on with: bilevel %s --resume %s", err, command, out)
 }
 
 // show prints the table for people and the summary for programs.

@@ -1,9 +1,9 @@
 // Package cuda is the device that runs programs on an NVIDIA card: an adapter that binds the plans of package kernels,
 // and emitted kernels, to buffers, over the CUDA driver or a simulated one. It holds no arithmetic.
 //
-// All work goes through one stream, in order. A prepared program is captured once as a graph of the driver; each
-// repetition is one call. Nothing waits for the card but Download, Sync, the value of a Peek, a full staging area, and
-// what frees memory or unloads modules.
+// All work goes through one stream, in order. A prepared program is made a graph of the driver once, whose kernels wait
+// only for those whose memory they use; each repetition is one call. Nothing waits for the card but Download, Sync, the
+// value of a Peek, a full staging area, and what frees memory or unloads modules.
 package cuda
 
 import (
@@ -28,7 +28,8 @@ type Options struct {
 	// beyond what the conformance suite allows.
 	TensorCores bool
 	// Loaded, where it is not nil, is told of each module that the driver compiled: its name, the length of its text
-	// and the seconds from the call to its return.
+	// and the seconds that the driver took to load it and to give its first kernel. A driver that loads lazily (since
+	// CUDA 12.2 they do) leaves the work to the second call.
 	Loaded func(name string, bytes int, seconds float64)
 }
 
@@ -44,7 +45,9 @@ type Device struct {
 	stream  driver.Stream
 	memory  *allocator
 	staging *staging
-	peeks   []*peek // not in use
+	looks   []*peek        // all that were made
+	peeks   []*peek        // of them not in use
+	waiting sync.WaitGroup // for peeks, without mu
 	modules modules
 	watch   []*runner // ran kernels that may have found bad indices since the last look
 	recent  *runner   // ran last
@@ -103,17 +106,31 @@ func New(d driver.Driver, o Options) (*Device, error) {
 	}
 	ctx, err := d.Open(o.Card)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Name, err)
+		return nil, notOpened(o.Name, err)
 	}
 	dev := &Device{
 		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}},
 		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
 	}
 	if err := dev.begin(o.Exact); err != nil {
-		return nil, cmp.Or(fmt.Errorf("%s: %w", o.Name, err), ctx.Close())
+		if !isSticky(err) {
+			_ = dev.giveBack() // the error that counts is known
+		}
+		_ = ctx.Close()
+		return nil, notOpened(o.Name, err)
 	}
 	return dev, nil
 }
+
+// notOpened is the error of New. After a fault no card of the process opens any more.
+func notOpened(name string, err error) error {
+	if isSticky(err) {
+		return fmt.Errorf("%s: %w: %w; %s", name, device.ErrLost, err, remedy)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+const remedy = "start the program again to use a card"
 
 // begin takes what a device always has.
 func (d *Device) begin(exact bool) (err error) {
@@ -185,9 +202,7 @@ func (d *Device) failed(err error) error {
 	if d.recent != nil {
 		last = ", the last to run was " + d.recent.where(err)
 	}
-	d.fault = fmt.Errorf(
-		"%s: the card is lost to this process%s: %w; use another device, or start the program again", d.name, last, err,
-	)
+	d.fault = fmt.Errorf("%s: %w%s: %w; %s", d.name, device.ErrLost, last, err, remedy)
 	return d.fault
 }
 
@@ -223,6 +238,9 @@ func (d *Device) Close() error {
 		return fmt.Errorf("%s: the device is closed", d.name)
 	}
 	d.closed = true
+	d.mu.Unlock() // those who wait for a number end with the work before it, and then take the lock
+	d.waiting.Wait()
+	d.mu.Lock()
 	if d.fault != nil { // a lost context takes everything with it
 		_ = d.ctx.Close()
 		return nil
@@ -235,9 +253,27 @@ func (d *Device) Close() error {
 		for _, m := range d.modules.byKey {
 			errs = append(errs, d.failed(m.Unload()))
 		}
-		errs = append(errs, d.failed(cmp.Or(d.staging.close(d.ctx), d.memory.close(), d.stream.Close())))
+		errs = append(errs, d.failed(d.giveBack()))
 	}
 	return cmp.Or(append(errs, d.failed(d.ctx.Close()))...)
+}
+
+// giveBack frees what begin and Peek took: a primary context keeps it otherwise, for other users of the card.
+func (d *Device) giveBack() error {
+	var err error
+	for _, p := range d.looks {
+		err = cmp.Or(err, p.event.Close(), d.ctx.FreePinned(p.word))
+	}
+	if d.staging != nil {
+		err = cmp.Or(err, d.staging.close(d.ctx))
+	}
+	if d.memory != nil {
+		err = cmp.Or(err, d.memory.close())
+	}
+	if d.stream != nil {
+		err = cmp.Or(err, d.stream.Close())
+	}
+	return err
 }
 
 // Statistics of the card's memory.

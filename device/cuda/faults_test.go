@@ -19,15 +19,6 @@ func faulty(t *testing.T, f sim.Faults) (*cuda.Device, error) {
 	return cuda.New(through(t, drv), cuda.Options{Name: "cuda-sim"})
 }
 
-// elsewhere runs the job on another device of the process.
-func elsewhere(t *testing.T) {
-	d, _ := open(t)
-	sum, err := job(d)
-	require.NoError(t, err)
-	require.Equal(t, float32(9000), sum)
-	shut(t, d)
-}
-
 // eachFails fails the n-th call for n = 1, 2, … until the job gets through, and counts: told looks at each error; the
 // device then holds nothing, and does the same job.
 func eachFails(t *testing.T, faults func(n int) sim.Faults, told func(error)) (failed int) {
@@ -76,22 +67,30 @@ func TestEveryLaunchFails(t *testing.T) {
 	require.GreaterOrEqual(t, failed, 12, "four instructions, three times")
 }
 
-// A kernel that faults ends the context: every later call says so, nothing hangs on, and another device works.
+// A kernel that faults takes the cards from the process: every later call says so, nothing hangs on, and no other card
+// opens.
 func TestStickyFault(t *testing.T) {
 	for n := 1; n <= 12; n++ {
-		d, err := faulty(t, sim.Faults{Sticky: n})
+		drv, err := sim.New("h100", "rtx4090")
+		require.NoError(t, err)
+		drv.Faults.Sticky = n
+		reached := through(t, drv)
+		d, err := cuda.New(reached, cuda.Options{Name: "cuda-sim"})
 		require.NoError(t, err)
 		_, err = job(d)
 		require.ErrorContains(t, err, `the last to run was program "work", instruction `)
 		require.ErrorContains(t, err, "an illegal address")
-		require.ErrorContains(t, err, "; use another device, or start the program again")
+		require.ErrorIs(t, err, device.ErrLost)
+		require.ErrorContains(t, err, "; start the program again to use a card")
 		_, again := d.Alloc(device.Real, 1)
 		require.ErrorContains(t, again, "the card is lost to this process")
 		require.Error(t, d.Sync())
 		require.Zero(t, d.Statistics().InUse)
 		require.NoError(t, d.Close())
+		_, err = cuda.New(reached, cuda.Options{Name: "cuda:1", Card: 1})
+		require.ErrorIs(t, err, device.ErrLost)
+		require.Regexp(t, `^cuda:1: the card is lost to this process: [^\n]*an illegal address`, err.Error())
 	}
-	elsewhere(t)
 }
 
 // The card goes away at every call of the driver in turn, those of closing the device included: the error is one
@@ -118,5 +117,4 @@ func TestLostCard(t *testing.T) {
 	}
 	require.Greater(t, lost, 20)
 	require.Greater(t, closing, 8)
-	elsewhere(t)
 }

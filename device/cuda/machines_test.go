@@ -208,3 +208,62 @@ func TestTwoCardsAtOnce(t *testing.T) {
 		shut(t, d)
 	}
 }
+
+// All contexts of a card are one, which outlives a device where others use the card: closing a device gives back all
+// that it took, also where it could not be opened whole.
+func TestCloseLeavesNothing(t *testing.T) {
+	held := func(drv *sim.Driver) map[string]int {
+		left := map[string]int{}
+		calls := drv.Calls()
+		for _, pair := range [][2]string{
+			{"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"}, {"cuStreamCreate", "cuStreamDestroy"},
+			{"cuEventCreate", "cuEventDestroy"}, {"cuMemHostAlloc", "cuMemFreeHost"}, {"cuMemAlloc", "cuMemFree"},
+			{"cuModuleLoadData", "cuModuleUnload"},
+		} {
+			if n := calls[pair[0]] - calls[pair[1]]; n != 0 {
+				left[pair[0]] = n
+			}
+		}
+		return left
+	}
+	d, drv := open(t)
+	_, err := job(d)
+	require.NoError(t, err)
+	x := upload(t, d, 1, 2)
+	wait, err := d.Peek(x, 0)
+	require.NoError(t, err)
+	_, err = wait()
+	require.NoError(t, err)
+	_, err = d.Peek(x, 1) // which nobody waits for
+	require.NoError(t, err)
+	d.Free(x)
+	require.NotEmpty(t, held(drv))
+	shut(t, d)
+	require.Empty(t, held(drv))
+
+	full, err := sim.New()
+	require.NoError(t, err)
+	_, err = newDevice(t, refusesSecondEvent{full})
+	require.ErrorContains(t, err, "cuda:0: cuEventCreate failed: out of memory")
+	require.Empty(t, held(full))
+}
+
+// refusesSecondEvent is a driver that has one event only.
+type refusesSecondEvent struct{ driver.Driver }
+
+type oneEvent struct {
+	driver.Context
+	made *int
+}
+
+func (d refusesSecondEvent) Open(i int) (driver.Context, error) {
+	c, err := d.Driver.Open(i)
+	return oneEvent{c, new(int)}, err
+}
+
+func (c oneEvent) Event(timed bool) (driver.Event, error) {
+	if *c.made++; *c.made > 1 {
+		return nil, &driver.Error{Call: "cuEventCreate", Code: driver.OutOfMemory}
+	}
+	return c.Context.Event(timed)
+}

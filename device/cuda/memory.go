@@ -2,9 +2,8 @@ package cuda
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
-	"math"
+	"unsafe"
 
 	"bilevel/device"
 	"bilevel/device/cuda/driver"
@@ -101,7 +100,7 @@ func (d *Device) Upload(dst device.Buffer, off int, src device.HostSlice) error 
 	return nil
 }
 
-// Download copies from src to dst, after all earlier work.
+// Download copies from src to dst, after all earlier work. While it unpacks one part, the next is on its way.
 func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,67 +111,90 @@ func (d *Device) Download(dst device.HostSlice, src device.Buffer, off int) erro
 	if err := device.CheckDownload(dst, src, off); err != nil {
 		return err
 	}
-	size := b.elementBytes()
-	for done, n := 0, dst.Len(); ; {
-		part, err := d.staging.next(min(n-done, stagingWords) * size)
+	size, n := b.elementBytes(), dst.Len()
+	fetch := func(from int) ([]byte, error) {
+		part, err := d.staging.next(min(n-from, stagingWords) * size)
+		if err == nil && len(part) > 0 {
+			err = d.stream.ToHost(part, b.address(off+from))
+		}
+		return part, err
+	}
+	if n <= stagingWords {
+		part, err := fetch(0)
 		if err != nil {
 			return d.failed(err)
-		}
-		if len(part) > 0 {
-			if err := d.stream.ToHost(part, b.address(off+done)); err != nil {
-				return d.failed(err)
-			}
 		}
 		if err := d.finish(); err != nil {
 			return err
 		}
 		d.staging.clear()
-		decode(dst, done, part)
-		if done += len(part) / size; done == n {
-			return nil
-		}
+		decode(dst, 0, part)
+		return nil
 	}
+	if err := d.finish(); err != nil { // before anything is written to dst
+		return err
+	}
+	d.staging.clear()
+	part, err := fetch(0)
+	for done := 0; err == nil && done < n; {
+		var arrives *half
+		if arrives, err = d.staging.turn(); err != nil {
+			break
+		}
+		var next []byte
+		after := done + len(part)/size
+		if after < n {
+			next, err = fetch(after)
+		}
+		if err = cmp.Or(err, arrives.wait()); err == nil {
+			decode(dst, done, part)
+		}
+		part, done = next, after
+	}
+	return d.failed(err)
+}
+
+// bytesOf are the bytes of numbers of four bytes each. Cards are little endian, as the processors are for which this
+// package is of use.
+func bytesOf[T int32 | float32](v []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*wordBytes)
+}
+
+// floatsOf are the numbers of a piece of the staging area, which begins at a multiple of 8 bytes.
+func floatsOf(part []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(part))), len(part)/wordBytes)
 }
 
 // encode writes the elements of src from element i on to part.
 func encode(part []byte, src device.HostSlice, i int) {
-	n := len(part) / wordBytes
 	switch {
 	case src.U8 != nil:
 		copy(part, src.U8[i:])
 	case src.I32 != nil:
-		for k, v := range src.I32[i:][:n] {
-			binary.LittleEndian.PutUint32(part[k*wordBytes:], uint32(v))
-		}
+		copy(part, bytesOf(src.I32[i:]))
 	case src.F32 != nil:
-		for k, v := range src.F32[i:][:n] {
-			binary.LittleEndian.PutUint32(part[k*wordBytes:], math.Float32bits(v))
-		}
+		copy(part, bytesOf(src.F32[i:]))
 	default:
-		for k, v := range src.F64[i:][:n] {
-			binary.LittleEndian.PutUint32(part[k*wordBytes:], math.Float32bits(float32(v)))
+		to := floatsOf(part)
+		for k, v := range src.F64[i:][:len(to)] {
+			to[k] = float32(v)
 		}
 	}
 }
 
 // decode fills dst from element i on.
 func decode(dst device.HostSlice, i int, part []byte) {
-	n := len(part) / wordBytes
-	word := func(k int) uint32 { return binary.LittleEndian.Uint32(part[k*wordBytes:]) }
 	switch {
 	case dst.U8 != nil:
 		copy(dst.U8[i:], part)
 	case dst.I32 != nil:
-		for k := range dst.I32[i:][:n] {
-			dst.I32[i+k] = int32(word(k))
-		}
+		copy(bytesOf(dst.I32[i:]), part)
 	case dst.F32 != nil:
-		for k := range dst.F32[i:][:n] {
-			dst.F32[i+k] = math.Float32frombits(word(k))
-		}
+		copy(bytesOf(dst.F32[i:]), part)
 	case dst.F64 != nil:
-		for k := range dst.F64[i:][:n] {
-			dst.F64[i+k] = float64(math.Float32frombits(word(k)))
+		from := floatsOf(part)
+		for k, v := range from {
+			dst.F64[i+k] = float64(v)
 		}
 	}
 }
@@ -198,35 +220,90 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	return d.failed(d.stream.Copy(to.address(dstOff), from.address(srcOff), int64(n*to.elementBytes())))
 }
 
-// staging is pinned memory that transfers go through, used from front to back; when it is full, it waits for the
-// stream.
+// staging is pinned memory that transfers go through: two halves in turn, each used from front to back. While the card
+// copies one, the host fills or empties the other.
 type staging struct {
 	stream driver.Stream
-	mem    []byte
-	used   int
+	halves [2]half
+	now    int // the half in use
 }
 
-const stagingWords = 1 << 20
+// half is a half of the staging area.
+type half struct {
+	mem     []byte
+	used    int
+	event   driver.Event
+	pending bool // copies given before the event may not be over
+}
+
+const stagingWords = 1 << 20 // of each half
 
 func newStaging(ctx driver.Context, stream driver.Stream) (*staging, error) {
-	mem, err := ctx.Pinned(stagingWords * wordBytes)
-	return &staging{stream: stream, mem: mem}, err
+	s := &staging{stream: stream}
+	var err error
+	for i := range s.halves {
+		h := &s.halves[i]
+		if h.mem, err = ctx.Pinned(stagingWords * wordBytes); err != nil {
+			return s, err
+		}
+		if h.event, err = ctx.Event(false); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }
 
-// next gives a piece that no copy uses.
+// next gives a piece that no copy uses, at most as large as a half.
 func (s *staging) next(bytes int) ([]byte, error) {
-	if bytes > len(s.mem)-s.used {
-		if err := s.stream.Synchronize(); err != nil {
+	const align = 8
+	if bytes > len(s.halves[s.now].mem)-s.halves[s.now].used {
+		if _, err := s.turn(); err != nil {
 			return nil, err
 		}
-		s.used = 0
 	}
-	piece := s.mem[s.used:][:bytes]
-	s.used += bytes
+	h := &s.halves[s.now]
+	piece := h.mem[h.used:][:bytes]
+	h.used += (bytes + align - 1) / align * align
 	return piece, nil
 }
 
-// clear says that the stream was waited for.
-func (s *staging) clear() { s.used = 0 }
+// turn goes on to the other half once its copies are over, and gives the one that was in use, to wait for.
+func (s *staging) turn() (*half, error) {
+	h, other := &s.halves[s.now], &s.halves[1-s.now]
+	if err := s.stream.Record(h.event); err != nil {
+		return nil, err
+	}
+	h.pending = true
+	s.now = 1 - s.now
+	other.used = 0
+	return h, other.wait()
+}
 
-func (s *staging) close(ctx driver.Context) error { return ctx.FreePinned(s.mem) }
+// wait waits for the copies of a half.
+func (h *half) wait() error {
+	if !h.pending {
+		return nil
+	}
+	h.pending = false
+	return h.event.Synchronize()
+}
+
+// clear says that the stream was waited for.
+func (s *staging) clear() {
+	for i := range s.halves {
+		s.halves[i].used, s.halves[i].pending = 0, false
+	}
+}
+
+func (s *staging) close(ctx driver.Context) error {
+	var err error
+	for _, h := range s.halves {
+		if h.mem != nil {
+			err = cmp.Or(err, ctx.FreePinned(h.mem))
+		}
+		if h.event != nil {
+			err = cmp.Or(err, h.event.Close())
+		}
+	}
+	return err
+}

@@ -16,8 +16,11 @@ const idleModules = 64
 // module is loaded code.
 type module struct {
 	driver.Module
-	key   string
-	users int // runners
+	key     string
+	users   int // runners
+	bytes   int // of the text
+	seconds float64
+	told    bool // Options.Loaded was
 }
 
 // modules are those loaded. The key of a compiled one is its name; that of an emitted one its text, because two texts
@@ -47,10 +50,7 @@ func (d *Device) use(r *runner, s *step, l *kernels.Launch) (*module, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.given.Loaded != nil {
-			d.given.Loaded(l.Module, len(text), time.Since(begin).Seconds())
-		}
-		m = &module{Module: loaded, key: key}
+		m = &module{Module: loaded, key: key, bytes: len(text), seconds: time.Since(begin).Seconds()}
 		d.modules.byKey[key] = m
 	}
 	if !slices.Contains(r.modules, m) {
@@ -88,7 +88,12 @@ func (d *Device) function(r *runner, s *step, l *kernels.Launch) (driver.Functio
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	f, err := m.Function(l.Entry)
+	if err == nil && !m.told && d.given.Loaded != nil {
+		d.given.Loaded(l.Module, m.bytes, m.seconds+time.Since(begin).Seconds())
+	}
+	m.told = true
 	if err == nil && l.Shared > d.card.MaxShared {
 		err = f.AllowShared(l.Shared)
 	}

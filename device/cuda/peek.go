@@ -1,13 +1,14 @@
 package cuda
 
 import (
+	"cmp"
 	"math"
 
 	"bilevel/device"
 	"bilevel/device/cuda/driver"
 )
 
-// peek is the place for a number on its way to the host. Those not in use are kept; all end with the context.
+// peek is the place for a number on its way to the host. They are kept until the device is closed.
 type peek struct {
 	event driver.Event
 	word  []byte // pinned
@@ -15,7 +16,8 @@ type peek struct {
 
 var _ device.Peeker = (*Device)(nil)
 
-// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait waits for that work alone.
+// Peek begins to read element off of a Real buffer, as it is after all earlier work. Wait waits for that work alone,
+// and other goroutines may use the device meanwhile.
 func (d *Device) Peek(src device.Buffer, off int) (wait func() (float64, error), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,18 +40,32 @@ func (d *Device) Peek(src device.Buffer, off int) (wait func() (float64, error),
 		return nil, d.failed(err)
 	}
 	return func() (float64, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if err := d.ready(); err != nil {
+		err := d.beginWait()
+		if err != nil {
 			return math.NaN(), err
 		}
-		if err := p.event.Synchronize(); err != nil {
+		defer d.waiting.Done()
+		err = p.event.Synchronize()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.peeks = append(d.peeks, p)
+		if err != nil {
 			return math.NaN(), d.failed(err)
 		}
 		decode(device.Float64s(value[:]), 0, p.word)
-		d.peeks = append(d.peeks, p)
 		return value[0], nil
 	}, nil
+}
+
+// beginWait keeps the device open until d.waiting.Done.
+func (d *Device) beginWait() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return err
+	}
+	d.waiting.Add(1)
+	return nil
 }
 
 func (d *Device) takePeek() (p *peek, err error) {
@@ -58,9 +74,12 @@ func (d *Device) takePeek() (p *peek, err error) {
 		return p, nil
 	}
 	p = &peek{}
-	if p.event, err = d.ctx.Event(); err != nil {
+	if p.word, err = d.ctx.Pinned(wordBytes); err != nil {
 		return nil, err
 	}
-	p.word, err = d.ctx.Pinned(wordBytes)
-	return p, err
+	if p.event, err = d.ctx.Event(false); err != nil {
+		return nil, cmp.Or(err, d.ctx.FreePinned(p.word))
+	}
+	d.looks = append(d.looks, p)
+	return p, nil
 }

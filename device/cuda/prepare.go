@@ -54,21 +54,28 @@ func (b *bound) fault() driver.Ptr {
 	return b.faults.at + driver.Ptr(faultBytes*slices.Index(b.faults.codes, b.number))
 }
 
-// fits says whether compiled kernels can do the instruction: they count elements in 32 bits. Emitted ones have no such
-// limit.
+// fits says whether compiled kernels can do the instruction: they count elements in 32 bits, and places from a view's
+// first element on. Emitted ones have no such limit.
 func (b *bound) fits() error {
 	if b.Op == device.Map || b.Op == device.Reduce {
 		return nil
 	}
 	for _, v := range slices.Concat(b.In, b.Out) {
-		far := 0
+		far, reach := 0, 0
 		for a, n := range v.Shape {
 			far = max(far, n, v.Strides[a])
+			reach += (n - 1) * v.Strides[a]
 		}
 		if far = max(far, v.Size()); far > math.MaxInt32 {
 			return fmt.Errorf(
 				"%s: program %q, instruction %d: %s takes fewer than 2^31 elements, not shape %v with strides %v",
 				b.device.name, b.program.Name, b.number, b.Op, v.Shape, v.Strides)
+		}
+		if v.Size() > 0 && reach > math.MaxUint32 {
+			return fmt.Errorf(
+				"%s: program %q, instruction %d: %s takes views whose elements lie within 2^32 places, not shape %v "+
+					"with strides %v, which lies within %d: copy it to a buffer of its own first",
+				b.device.name, b.program.Name, b.number, b.Op, v.Shape, v.Strides, reach+1)
 		}
 	}
 	return nil
@@ -268,7 +275,7 @@ func renumber(p kernels.Plan, to func(n int) int) {
 	}
 }
 
-// Prepare checks the program, loads its kernels and captures it.
+// Prepare checks the program, loads its kernels and makes its graph.
 func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

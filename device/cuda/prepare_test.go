@@ -8,6 +8,7 @@ import (
 
 	"bilevel/device"
 	"bilevel/device/cuda"
+	"bilevel/device/cuda/driver"
 	"bilevel/device/cuda/sim"
 	"bilevel/internal/expr"
 )
@@ -79,4 +80,68 @@ func TestEpiloguesAreFused(t *testing.T) {
 		}
 		shut(t, d)
 	}
+}
+
+// roomy is a driver whose large allocations have little memory behind them: enough to prepare programs.
+type roomy struct{ driver.Driver }
+
+type roomyContext struct{ driver.Context }
+
+type roomyStream struct{ driver.Stream }
+
+const little = 4096 // bytes
+
+func (d roomy) Open(i int) (driver.Context, error) {
+	c, err := d.Driver.Open(i)
+	return roomyContext{c}, err
+}
+
+func (c roomyContext) Alloc(bytes int64) (driver.Ptr, error) {
+	return c.Context.Alloc(min(bytes, little))
+}
+
+func (c roomyContext) Stream() (driver.Stream, error) {
+	s, err := c.Context.Stream()
+	return roomyStream{s}, err
+}
+
+func (s roomyStream) Fill(p driver.Ptr, word uint32, n int64) error {
+	return s.Stream.Fill(p, word, min(n, little/4))
+}
+
+// A view whose elements lie too far apart for 32-bit places is refused with a remedy when the program is prepared; one
+// just within them is not.
+func TestFarViewsAreRefused(t *testing.T) {
+	const apart = 1 << 24
+	drv, err := sim.New("h200")
+	require.NoError(t, err)
+	d, err := cuda.New(roomy{drv}, cuda.Options{Name: "cuda-sim"})
+	require.NoError(t, err)
+	for rows, want := range map[int]string{
+		256: "",
+		257: `cuda-sim: program "far", instruction 0: RowSoftmax takes views whose elements lie within 2^32 places, ` +
+			`not shape [257 2] with strides [16777216 1], which lies within 4294967298: copy it to a buffer of its ` +
+			`own first`,
+	} {
+		table, err := d.Alloc(device.Real, rows*apart)
+		require.NoError(t, err)
+		out, err := d.Alloc(device.Real, 2*rows)
+		require.NoError(t, err)
+		far := device.View{Buf: 0, Shape: []int{rows, 2}, Strides: []int{apart, 1}}
+		r, err := d.Prepare(&device.Program{
+			Name: "far", Buffers: []device.Buffer{table, out}, Code: []device.Instr{{
+				Op: device.RowSoftmax, Attr: device.SoftmaxAttr{},
+				In: []device.View{far}, Out: []device.View{device.Dense(1, 0, rows, 2)},
+			}},
+		})
+		if want == "" {
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+		} else {
+			require.EqualError(t, err, want)
+		}
+		d.Free(table)
+		d.Free(out)
+	}
+	shut(t, d)
 }

@@ -4,12 +4,14 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// recorder is a driver that keeps the texts it is given and, of each graph in the order of capture, the names of its
-// kernels. One goroutine uses it.
+// recorder is a driver that keeps the texts it is given and, of each graph, its nodes and the names of their kernels.
+// One goroutine uses it.
 type recorder struct {
 	driver.Driver
 	texts  map[string]bool
 	graphs [][]string
+	nodes  [][]driver.Node
+	change func([]driver.Node) []driver.Node // nil, or what becomes of the nodes of a graph
 }
 
 func (r *recorder) Open(i int) (driver.Context, error) {
@@ -27,28 +29,14 @@ func (c *recordedContext) Load(ptx string) (driver.Module, error) {
 	return c.Context.Load(ptx)
 }
 
-func (c *recordedContext) Stream() (driver.Stream, error) {
-	s, err := c.Context.Stream()
-	return &recordedStream{Stream: s, r: c.r}, err
-}
-
-type recordedStream struct {
-	driver.Stream
-	r       *recorder
-	kernels []string // launched since the capture began
-}
-
-func (s *recordedStream) BeginCapture() error {
-	s.kernels = nil
-	return s.Stream.BeginCapture()
-}
-
-func (s *recordedStream) Launch(f driver.Function, l driver.Launch) error {
-	s.kernels = append(s.kernels, f.Name())
-	return s.Stream.Launch(f, l)
-}
-
-func (s *recordedStream) EndCapture() (driver.Graph, error) {
-	s.r.graphs = append(s.r.graphs, s.kernels)
-	return s.Stream.EndCapture()
+func (c *recordedContext) Graph(nodes []driver.Node) (driver.Graph, error) {
+	var names []string
+	for _, n := range nodes {
+		names = append(names, n.Function.Name())
+	}
+	c.r.graphs, c.r.nodes = append(c.r.graphs, names), append(c.r.nodes, nodes)
+	if c.r.change != nil {
+		nodes = c.r.change(nodes)
+	}
+	return c.Context.Graph(nodes)
 }

@@ -3,6 +3,7 @@ package cuda
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,19 +13,21 @@ import (
 	"bilevel/kernels"
 )
 
-// runner is a program made ready: its launches, captured.
+// runner is a program made ready: its launches, as a graph.
 type runner struct {
 	device  *Device
 	program *device.Program
-	scratch driver.Ptr // of all steps: they run one after the other
+	scratch driver.Ptr // of all steps
+	order   dependences
 	faults  faults
 	graph   driver.Graph
 	modules []*module
 	entries [][]string // of the kernels, by instruction
+	depths  []int      // of the kernels: how many there are in the longest chain that ends with each
 	closed  bool
 }
 
-// build makes the steps, takes scratch memory for the largest, loads the kernels and captures the launches.
+// build makes the steps, takes scratch memory, loads the kernels and makes a graph of their launches.
 func (r *runner) build() error {
 	d := r.device
 	for i := range r.program.Code {
@@ -37,71 +40,95 @@ func (r *runner) build() error {
 			return d.failed(fmt.Errorf("program %q: %w", r.program.Name, err))
 		}
 	}
-	var steps []step
-	largest := int64(0)
+	steps, at, err := r.plan()
+	if err != nil {
+		return err
+	}
+	nodes, err := r.nodes(steps, at)
+	if err != nil || len(nodes) == 0 {
+		return err
+	}
+	graph, err := d.ctx.Graph(nodes)
+	r.graph = graph
+	var bad *driver.NodeError
+	if errors.As(err, &bad) {
+		for i, s := range steps {
+			if bad.Node < len(s.Launches) {
+				err = r.explain(i, &s.Launches[bad.Node], err)
+				break
+			}
+			bad.Node -= len(s.Launches)
+		}
+	}
+	return d.failed(err)
+}
+
+// plan makes the steps, and takes scratch memory; at says where that of each step lies in it.
+func (r *runner) plan() (steps []step, at []int64, err error) {
+	d := r.device
+	bytes := make([]int64, len(r.program.Code))
 	for i := range r.program.Code {
 		in := &r.program.Code[i]
 		b := &bound{r, i, in}
 		if err := b.fits(); err != nil {
-			return err
+			return nil, nil, err
 		}
 		s := plans[in.Op](b)
 		steps = append(steps, s)
-		bytes := int64(0)
 		for _, w := range s.Workspace {
-			bytes += align(w)
-		}
-		largest = max(largest, bytes)
-	}
-	if largest > 0 {
-		var err error
-		if r.scratch, err = d.memory.take(largest); err != nil {
-			return d.failed(fmt.Errorf("program %q, %d bytes of scratch memory: %w", r.program.Name, largest, err))
+			bytes[i] += align(w)
 		}
 	}
-	type launch struct {
-		function driver.Function
-		driver.Launch
+	r.order = r.dependences()
+	at, size := r.order.room(bytes)
+	if size > 0 {
+		if r.scratch, err = d.memory.take(size); err != nil {
+			err = d.failed(fmt.Errorf("program %q, %d bytes of scratch memory: %w", r.program.Name, size, err))
+		}
 	}
-	var launches []launch
+	return steps, at, err
+}
+
+// nodes are the launches of all steps, those of one step in a chain.
+func (r *runner) nodes(steps []step, at []int64) ([]driver.Node, error) {
+	d := r.device
+	var nodes []driver.Node
 	r.entries = make([][]string, len(steps))
+	last := make([]int, len(steps)) // nodes
 	for i, s := range steps {
+		last[i] = -1
 		for _, l := range s.Launches {
 			r.entries[i] = append(r.entries[i], l.Entry)
-			made := driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared}
-			var f driver.Function
+			n := driver.Node{Launch: driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared}}
 			var err error
-			if made.Args, err = r.arguments(&s, &l); err == nil {
-				err = d.card.Check(made)
+			if n.Args, err = r.arguments(&s, &l, at[i]); err == nil {
+				err = d.card.Check(n.Launch)
 			}
 			if err == nil {
-				f, err = d.function(r, &s, &l)
+				n.Function, err = d.function(r, &s, &l)
 			}
 			if err != nil {
-				return d.failed(r.explain(i, &l, err))
+				return nil, d.failed(r.explain(i, &l, err))
 			}
-			launches = append(launches, launch{f, made})
+			if last[i] >= 0 {
+				n.After = []int{last[i]}
+			} else {
+				for _, j := range r.order.after[i] {
+					if last[j] >= 0 {
+						n.After = append(n.After, last[j])
+					}
+				}
+			}
+			last[i] = len(nodes)
+			nodes = append(nodes, n)
+			depth := 0
+			for _, a := range n.After {
+				depth = max(depth, r.depths[a])
+			}
+			r.depths = append(r.depths, depth+1)
 		}
 	}
-	if len(launches) == 0 {
-		return nil
-	}
-	if err := d.stream.BeginCapture(); err != nil {
-		return d.failed(err)
-	}
-	var err error
-	n := 0
-	for i, s := range steps {
-		for k := range s.Launches {
-			if err == nil {
-				err = r.explain(i, &s.Launches[k], d.stream.Launch(launches[n].function, launches[n].Launch))
-			}
-			n++
-		}
-	}
-	graph, end := d.stream.EndCapture()
-	r.graph = graph
-	return d.failed(cmp.Or(err, end))
+	return nodes, nil
 }
 
 // align is the place that a piece of scratch memory takes: all begin at multiples of 256 bytes.
@@ -131,12 +158,13 @@ func (r *runner) where(err error) string {
 	return where
 }
 
-// arguments writes the parameters of a launch, addresses in place of operands.
-func (r *runner) arguments(s *step, l *kernels.Launch) ([][]byte, error) {
+// arguments writes the parameters of a launch, addresses in place of operands; scratch is the place of the step's own
+// memory.
+func (r *runner) arguments(s *step, l *kernels.Launch, scratch int64) ([][]byte, error) {
 	var args [][]byte
 	for _, a := range l.Args {
 		if o, ok := a.(kernels.Operand); ok {
-			at := r.scratch
+			at := r.scratch + driver.Ptr(scratch)
 			if o.Number >= 0 {
 				at = s.operands[o.Number]
 			} else {

@@ -49,7 +49,7 @@ func (d *Device) mark() (driver.Event, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	e, err := d.ctx.Event()
+	e, err := d.ctx.Event(true)
 	if err != nil {
 		return nil, d.failed(err)
 	}
@@ -65,4 +65,13 @@ func Kernels(r device.Runner) []string {
 		return slices.Concat(r.entries...)
 	}
 	return nil
+}
+
+// Depth is the number of kernels in the longest chain of those that a runner of this package launches, each of which
+// waits for the one before; 0 for other runners.
+func Depth(r device.Runner) int {
+	if r, ok := r.(*runner); ok && len(r.depths) > 0 {
+		return slices.Max(r.depths)
+	}
+	return 0
 }

@@ -66,6 +66,9 @@ func (m *Machine) run(ctx context.Context, l Launch) (*Result, error) {
 	tallies := e.execute()
 	result := &Result{Reports: []Report{}, Counters: e.counters(tallies)}
 	var f *Fault
+	if e.san != nil && l.Track {
+		result.Touched = m.mem.touched()
+	}
 	if e.san != nil && e.err == nil {
 		e.verify(ctx)
 	}

@@ -11,12 +11,14 @@ type Launch struct {
 	SharedLimit int      // the opt-in attribute: most dynamic shared memory; 0: static and dynamic within 48 KiB
 	Args        [][]byte // one for each parameter, in its exact size, little endian
 	Cooperative bool     // all blocks resident at once, for grid-wide synchronisation
+	Track       bool     // note the words of global memory that the launch reads and writes; with Options.Sanitize
 }
 
 // A Result is what a launch left besides memory.
 type Result struct {
-	Reports  []Report `json:"reports"`
-	Counters Counters `json:"counters"`
+	Reports  []Report  `json:"reports"`
+	Counters Counters  `json:"counters"`
+	Touched  []Touched `json:"-"` // with Launch.Track
 }
 
 // Run executes a launch to its end. With Options.Sanitize, faults are Result.Reports and the kernel goes on; what

@@ -13,6 +13,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -25,6 +26,9 @@ type Driver interface {
 	// Cards lists the cards of this machine, in the driver's order. No card is an empty list, not an error.
 	Cards() ([]Card, error)
 	// Open makes a context on card number i.
+	//
+	// All contexts of one card share what the driver calls its primary context. Each has streams, events, modules and
+	// memory of its own all the same, and must have closed them before it is closed itself.
 	Open(i int) (Context, error)
 }
 
@@ -86,10 +90,16 @@ func (c *Card) Check(l Launch) error {
 // oldest is the first driver that reads PTX ISA 8.2, which the kernels are compiled to (PTX ISA, "Release Notes").
 const oldest = 12020
 
+// Unasked is the Card.DriverVersion of a driver that did not say its own.
+const Unasked = -1
+
 // CheckVersion says whether a driver, by Card.DriverVersion, is too old for the kernels, and which it takes.
 func CheckVersion(version int) error {
-	if version >= oldest {
+	switch {
+	case version >= oldest:
 		return nil
+	case version == Unasked:
+		return errors.New("the NVIDIA driver does not say which version of CUDA it is made for")
 	}
 	return fmt.Errorf(
 		"the NVIDIA driver is too old: it is made for CUDA %d.%d, and the kernels need %d.%d (driver 535 or newer)",
@@ -127,8 +137,12 @@ type Context interface {
 	// Load compiles a module from PTX text.
 	Load(ptx string) (Module, error)
 	Stream() (Stream, error)
-	Event() (Event, error)
-	// Close destroys the context and all that it holds.
+	// Graph makes launches one piece of work, which Stream.Replay does. Where one of them is at fault, the error wraps
+	// a *NodeError.
+	Graph(nodes []Node) (Graph, error)
+	// Event makes an event; only a timed one has a Since. Others take the driver less time.
+	Event(timed bool) (Event, error)
+	// Close gives the context back. Everything taken from it was given back before, unless the card is lost.
 	Close() error
 }
 
@@ -165,15 +179,30 @@ type Stream interface {
 	// Synchronize waits for all work given so far and returns its error.
 	Synchronize() error
 
-	// BeginCapture makes the calls that follow part of a graph instead of doing them, until EndCapture.
-	BeginCapture() error
-	EndCapture() (Graph, error)
 	// Replay gives all work of a graph to the stream, by one call to the driver.
 	Replay(Graph) error
 	Close() error
 }
 
-// Graph is work recorded once, to be replayed.
+// Node is a launch of a graph. It begins when the nodes that After names, which come before it in the list, are over;
+// nothing else orders it, and it may run beside any other node.
+type Node struct {
+	Function Function
+	Launch
+	After []int
+}
+
+// NodeError says which node of a graph a driver refuses.
+type NodeError struct {
+	Node int
+	Err  error
+}
+
+func (e *NodeError) Error() string { return e.Err.Error() }
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// Graph is work made once, to be replayed. A replay begins when the work before it in its stream is over, and is over
+// when all of its nodes are.
 type Graph interface {
 	Nodes() int
 	Close() error
@@ -183,8 +212,8 @@ type Graph interface {
 type Event interface {
 	// Synchronize waits for the work given before the event was recorded, and for nothing later.
 	Synchronize() error
-	// Since is the time in milliseconds from another event to this one, both over. The simulated driver's is the
-	// estimate.
+	// Since is the time in milliseconds from another event to this one, both timed and over. The simulated driver's is
+	// the estimate.
 	Since(earlier Event) (float64, error)
 	Close() error
 }
@@ -199,14 +228,17 @@ const (
 	NoDevice             Code = 100
 	InvalidDevice        Code = 101
 	UncorrectableECC     Code = 214
+	NoBinary             Code = 209
 	InvalidPTX           Code = 218
 	UncorrectableNVLink  Code = 220
 	UnsupportedPTX       Code = 222
+	Contained            Code = 226
 	InvalidHandle        Code = 400
 	NotFound             Code = 500
 	IllegalAddress       Code = 700
 	LaunchOutOfResources Code = 701
 	LaunchTimeout        Code = 702
+	ContextDestroyed     Code = 709
 	Assert               Code = 710
 	HardwareStack        Code = 714
 	IllegalInstruction   Code = 715
@@ -214,10 +246,15 @@ const (
 	InvalidAddressSpace  Code = 717
 	InvalidPC            Code = 718
 	LaunchFailed         Code = 719
+	TensorMemoryLeak     Code = 721
+	MPSTerminated        Code = 805
 	Unknown              Code = 999
 )
 
-// codes says what each means, and after which the context cannot be used any more (cuda.h, CUresult).
+// codes says what each means, and after which the process cannot use its cards any more. Of most of those cuda.h says:
+// "This leaves the process in an inconsistent state and any further CUDA work will return the same error. To continue
+// using CUDA, the process must be terminated and relaunched." The others mean a card that failed, a context that is
+// gone, or, of 999, anything.
 var codes = map[Code]struct {
 	text   string
 	sticky bool
@@ -228,14 +265,17 @@ var codes = map[Code]struct {
 	NoDevice:             {"no card", false},
 	InvalidDevice:        {"no such card", false},
 	UncorrectableECC:     {"an uncorrectable memory error of the card", true},
+	NoBinary:             {"the kernel is not made for this card", false},
 	InvalidPTX:           {"invalid PTX", false},
 	UncorrectableNVLink:  {"an uncorrectable NVLink error", true},
 	UnsupportedPTX:       {"the driver is too old for this PTX", false},
+	Contained:            {"a hardware error that the driver contained", true},
 	InvalidHandle:        {"an invalid handle", false},
 	NotFound:             {"not found", false},
 	IllegalAddress:       {"an illegal address", true},
 	LaunchOutOfResources: {"the launch needs too many resources", false},
 	LaunchTimeout:        {"the kernel took too long", true},
+	ContextDestroyed:     {"the context is destroyed", true},
 	Assert:               {"an assertion in the kernel", true},
 	HardwareStack:        {"a stack error in the kernel", true},
 	IllegalInstruction:   {"an illegal instruction", true},
@@ -243,6 +283,9 @@ var codes = map[Code]struct {
 	InvalidAddressSpace:  {"an address in the wrong space", true},
 	InvalidPC:            {"an invalid program counter", true},
 	LaunchFailed:         {"the kernel failed", true},
+	TensorMemoryLeak:     {"a kernel kept tensor memory", true},
+	MPSTerminated:        {"the server that shares the card among processes ended this one's use of it", true},
+	Unknown:              {"an error that the driver does not know", true},
 }
 
 // Error is a failed call of the driver.
@@ -268,5 +311,5 @@ func Closed(call, what string) error {
 	return &Error{Call: call, Code: InvalidHandle, Detail: what + " is closed"}
 }
 
-// Sticky says whether the context is lost after the error.
+// Sticky says whether all further work of the process on its cards is lost after the error.
 func (e *Error) Sticky() bool { return codes[e.Code].sticky }

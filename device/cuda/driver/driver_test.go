@@ -15,13 +15,19 @@ func TestCheckVersion(t *testing.T) {
 		t, CheckVersion(12010),
 		"the NVIDIA driver is too old: it is made for CUDA 12.1, and the kernels need 12.2 (driver 535 or newer)",
 	)
+	require.EqualError(
+		t, CheckVersion(Unasked), "the NVIDIA driver does not say which version of CUDA it is made for",
+	)
 	require.NoError(t, CheckVersion(12020))
 	require.NoError(t, CheckVersion(13000))
 }
 
-// After these cuda.h says that the context must be destroyed or the process ended, or that the card itself has failed.
+// After these cuda.h says that the process must be ended, that the card itself has failed, or nothing (999).
 func TestSticky(t *testing.T) {
-	sticky := map[Code]bool{46: true, 214: true, 220: true, 700: true, 702: true, 710: true}
+	sticky := map[Code]bool{}
+	for _, c := range []Code{46, 214, 220, 226, 700, 702, 709, 710, 721, 805, 999} {
+		sticky[c] = true
+	}
 	for c := Code(714); c <= 719; c++ {
 		sticky[c] = true
 	}

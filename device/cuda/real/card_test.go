@@ -333,6 +333,55 @@ func code(t *testing.T, err error) driver.Code {
 	return e.Code
 }
 
+// doomed are kernels whose faults take the cards from the process.
+var doomed = map[string]string{
+	"address": ".reg .b64 %d<2>; mov.u64 %d1, 64; st.global.u32 [%d1], 1;",
+	"trap":    "trap;",
+}
+
+// A kernel's fault is an error that cannot be gone on from, of this and of every later call. It takes a process of its
+// own, which runs the test again.
+func TestFaultTakesTheProcess(t *testing.T) {
+	const which = "BILEVEL_TEST_DOOMED"
+	if body := doomed[os.Getenv(which)]; body != "" {
+		everywhere(t, func(t *testing.T, m machine) {
+			c, err := m.Driver.Open(0)
+			require.NoError(t, err)
+			mod, err := c.Load(
+				".version 8.2\n.target sm_80\n.address_size 64\n.visible .entry k() { " + body + " ret; }",
+			)
+			require.NoError(t, err)
+			f, err := mod.Function("k")
+			require.NoError(t, err)
+			s, err := c.Stream()
+			require.NoError(t, err)
+			one := [3]int{1, 1, 1}
+			require.NoError(t, s.Launch(f, driver.Launch{Grid: one, Block: one}))
+			for range 2 {
+				var e *driver.Error
+				require.ErrorAs(t, s.Synchronize(), &e)
+				require.True(t, e.Sticky(), "%v", e)
+				t.Log(e)
+			}
+			_, err = c.Alloc(1024)
+			require.Error(t, err)
+			_, err = cuda.New(m, cuda.Options{Name: "cuda:0"})
+			require.ErrorIs(t, err, device.ErrLost)
+		})
+		return
+	}
+	everywhere(t, func(t *testing.T, _ machine) {
+		for name := range doomed {
+			_, kind, _ := strings.Cut(t.Name(), "/")
+			self := exec.Command(os.Args[0], "-test.run=^TestFaultTakesTheProcess$/^"+kind+"$", "-test.v")
+			self.Env = append(os.Environ(), which+"="+name)
+			out, err := self.CombinedOutput()
+			t.Log(string(out))
+			require.NoError(t, err, name)
+		}
+	})
+}
+
 // A whole experiment takes the same minibatches on the card as on the processor and ends with the same numbers: an
 // iteration adds about 20 roundings of 2⁻²⁴ at most, on both sides. Another seed ends elsewhere.
 func TestCleaning(t *testing.T) {

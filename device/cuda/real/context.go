@@ -32,10 +32,12 @@ import (
 // logSize is the room for what the PTX compiler objects to.
 const logSize = 4096
 
+// context is a use of a card's primary context, which every library of the process shares.
 type context struct {
-	d    *real
-	cu   cu.CUContext
-	card driver.Card
+	d       *real
+	primary cu.Device
+	cu      cu.CUContext
+	card    driver.Card
 
 	mu     sync.RWMutex // held for writing by Close, for reading by all other calls
 	closed bool
@@ -128,27 +130,31 @@ func (c *context) Stream() (driver.Stream, error) {
 	return s, nil
 }
 
-func (c *context) Event() (driver.Event, error) {
+func (c *context) Event(timed bool) (driver.Event, error) {
 	e := &event{handle: handle{c: c, name: "the event"}}
-	err := c.do("cuEventCreate", nil, func() (err error) { e.cu, err = cu.MakeEvent(cu.DefaultEvent); return err })
+	flags := cu.DisableTiming
+	if timed {
+		flags = cu.DefaultEvent
+	}
+	err := c.do("cuEventCreate", nil, func() (err error) { e.cu, err = cu.MakeEvent(flags); return err })
 	if err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// Close destroys the context; its memory, modules, streams and events go with it.
+// Close releases the primary context, which ends with its last user.
 func (c *context) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return driver.Closed("cuCtxDestroy", "the context")
+		return driver.Closed("cuDevicePrimaryCtxRelease", "the context")
 	}
 	c.closed = true
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer shim.Release()
-	return c.d.failed("cuCtxDestroy", c.card.Name, c.cu.Destroy())
+	return c.d.selected(false, func() error {
+		return c.d.failed("cuDevicePrimaryCtxRelease", c.card.Name, c.primary.ReleasePrimaryCtx())
+	})
 }
 
 // handle is an object of a context, which is closed once: the driver itself does not notice what is used later.

@@ -45,13 +45,16 @@ func New() (driver.Driver, error) {
 func Over(table *shim.Table, explain func() string) (driver.Driver, error) {
 	d := &real{table: table, explain: explain}
 	return d, d.selected(false, func() error {
-		d.version = cu.Version()
-		if err := driver.CheckVersion(d.version); err != nil {
-			return err
+		err := check(C.cuInit(0)) // before it, any other function may answer that there was no cuInit
+		d.empty = code(err) == driver.NoDevice
+		d.version = driver.Unasked
+		if v := cu.Version(); v > 0 {
+			d.version = v
 		}
-		err := check(C.cuInit(0))
-		if d.empty = code(err) == driver.NoDevice; d.empty {
-			return nil
+		// A driver that is too old is the better reason, where cuInit failed too.
+		switch old := driver.CheckVersion(d.version); {
+		case err == nil || d.empty || d.version != driver.Unasked && old != nil:
+			return old
 		}
 		return d.failed("cuInit", "", err)
 	})
@@ -94,8 +97,9 @@ func (d *real) Open(i int) (driver.Context, error) {
 		if c.card, err = d.describe(i); err != nil {
 			return err
 		}
-		c.cu, err = cu.Device(i).MakeContext(cu.SchedAuto)
-		return d.failed("cuCtxCreate", c.card.Name, err)
+		c.primary = cu.Device(i)
+		c.cu, err = c.primary.RetainPrimaryCtx()
+		return d.failed("cuDevicePrimaryCtxRetain", c.card.Name, err)
 	})
 	if err != nil {
 		return nil, err

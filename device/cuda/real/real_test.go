@@ -19,8 +19,9 @@ import (
 
 // library is a libcuda.so.1 as small as can be: the driver is a library that is opened at run time.
 const library = `
-int cuDriverGetVersion(int *v) { *v = VERSION; return 0; }
-int cuInit(unsigned flags) { return INIT; }
+static int begun;
+int cuDriverGetVersion(int *v) { *v = VERSION; return VERSION == 0 ? 3 : begun ? 0 : 3; } // NOT_INITIALIZED
+int cuInit(unsigned flags) { begun = 1; return INIT; }
 int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_OF_TEST"; return 0; }
 int cuDeviceGetCount(int *n) { *n = 1; return 0; }
 int cuCtxSetCurrent(void *ctx) { return 0; }
@@ -70,6 +71,10 @@ func TestDriversOfManyKinds(t *testing.T) {
 		want          string
 	}{
 		{"too old", 11040, 0,
+			"the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
+		{"without a version", 0, 0, "the NVIDIA driver does not say which version of CUDA it is made for"},
+		{"without all", 0, 803, "cuInit failed with CUDA error 803: CUDA_ERROR_OF_TEST"},
+		{"too old and not in order", 11040, 803,
 			"the NVIDIA driver is too old: it is made for CUDA 11.4, and the kernels need 12.2 (driver 535 or newer)"},
 		{"no card", 12020, 100, "0 <nil>"},
 		{"not in order", 12040, 803, "cuInit failed with CUDA error 803: CUDA_ERROR_OF_TEST"},

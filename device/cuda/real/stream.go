@@ -14,11 +14,25 @@ static CUresult launch(CUfunction f, const unsigned int *shape, unsigned int sha
 	for (size_t i = 0; i < n; i++) params[i] = bytes + at[i];
 	return cuLaunchKernel(f, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shared, s, params, NULL);
 }
+
+// add_node adds a launch to a graph, which copies its parameters; they lie as for launch.
+static CUresult add_node(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t n_after, CUfunction f,
+                         const unsigned int *shape, unsigned int shared, char *bytes, const size_t *at, size_t n) {
+	void *params[n + 1];
+	for (size_t i = 0; i < n; i++) params[i] = bytes + at[i];
+	CUDA_KERNEL_NODE_PARAMS p;
+	memset(&p, 0, sizeof p);
+	p.func = f;
+	p.gridDimX = shape[0], p.gridDimY = shape[1], p.gridDimZ = shape[2];
+	p.blockDimX = shape[3], p.blockDimY = shape[4], p.blockDimZ = shape[5];
+	p.sharedMemBytes = shared;
+	p.kernelParams = params;
+	return cuGraphAddKernelNode(node, graph, after, n_after, &p);
+}
 */
 import "C"
 
 import (
-	"encoding/binary"
 	"fmt"
 	"unsafe"
 
@@ -27,9 +41,6 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// wordSize is the size of the slots into which cu copies parameters.
-const wordSize = 8
-
 type stream struct {
 	handle
 	cu cu.Stream
@@ -37,59 +48,58 @@ type stream struct {
 
 func (s *stream) raw() C.CUstream { return *(*C.CUstream)(unsafe.Pointer(&s.cu)) }
 
-func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
+// own is a function of the context that can still be launched.
+func (c *context) own(kernel driver.Function) (*function, error) {
 	f, ok := kernel.(*function)
-	if !ok || f.m.c != s.c {
-		return &driver.Error{
+	if !ok || f.m.c != c {
+		return nil, &driver.Error{
 			Call: "cuLaunchKernel", Code: driver.InvalidValue, Detail: kernel.Name() + " is not of this context",
 		}
 	}
 	if f.m.closed.Load() {
-		return driver.Closed("cuLaunchKernel", f.m.name)
+		return nil, driver.Closed("cuLaunchKernel", f.m.name)
 	}
-	wide := false
-	for _, a := range l.Args {
-		wide = wide || len(a) > wordSize
-	}
-	detail := func() string {
+	return f, nil
+}
+
+// detail names a launch.
+func (f *function) detail(l *driver.Launch) func() string {
+	return func() string {
 		return fmt.Sprintf(
 			"%s, grid %d x %d x %d, block %d x %d x %d, %d bytes of shared memory, %d parameters", f.name, l.Grid[0],
 			l.Grid[1], l.Grid[2], l.Block[0], l.Block[1], l.Block[2], l.Shared, len(l.Args),
 		)
 	}
-	return s.do("cuLaunchKernel", detail, func() error {
-		if wide {
-			return s.launchWide(f, l)
-		}
-		words := make([]uint64, len(l.Args))
-		params := make([]unsafe.Pointer, len(l.Args))
-		for i, a := range l.Args {
-			var word [wordSize]byte
-			copy(word[:], a)
-			words[i] = binary.NativeEndian.Uint64(word[:])
-			params[i] = unsafe.Pointer(&words[i])
-		}
-		return f.cu.Launch(l.Grid[0], l.Grid[1], l.Grid[2], l.Block[0], l.Block[1], l.Block[2], l.Shared, s.cu, params)
-	})
 }
 
-// launchWide launches with parameters that cu cannot pass: of more than a word.
-func (s *stream) launchWide(f *function, l driver.Launch) error {
+// flat puts the parameters of a launch one after the other into memory of C's, aligned as the widest type asks; the
+// caller frees it.
+func flat(l *driver.Launch) (at []C.size_t, shape [6]C.uint, block unsafe.Pointer) {
 	const align = 16
-	at := make([]C.size_t, len(l.Args))
+	at = make([]C.size_t, len(l.Args), len(l.Args)+1)
 	var bytes []byte
 	for i, a := range l.Args {
 		at[i] = C.size_t(len(bytes))
 		bytes = append(bytes, a...)
 		bytes = append(bytes, make([]byte, (align-len(bytes)%align)%align)...)
 	}
-	var shape [6]C.uint
 	for i := range 3 {
 		shape[i], shape[3+i] = C.uint(l.Grid[i]), C.uint(l.Block[i])
 	}
-	block := C.CBytes(bytes) // aligned as the widest type asks
+	return at, shape, C.CBytes(bytes)
+}
+
+func (s *stream) Launch(kernel driver.Function, l driver.Launch) error {
+	f, err := s.c.own(kernel)
+	if err != nil {
+		return err
+	}
+	at, shape, block := flat(&l)
 	defer C.free(block)
-	return check(C.launch(f.raw(), &shape[0], C.uint(l.Shared), s.raw(), (*C.char)(block), &at[0], C.size_t(len(at))))
+	return s.do("cuLaunchKernel", f.detail(&l), func() error {
+		return check(C.launch(f.raw(), &shape[0], C.uint(l.Shared), s.raw(), (*C.char)(block), unsafe.SliceData(at),
+			C.size_t(len(at))))
+	})
 }
 
 func (s *stream) ToDevice(dst driver.Ptr, src []byte) error {
@@ -133,37 +143,6 @@ func (s *stream) Synchronize() error {
 	return s.do("cuStreamSynchronize", nil, s.cu.Synchronize)
 }
 
-// BeginCapture begins in relaxed mode: in any other the capture would have to end on the thread where it began.
-func (s *stream) BeginCapture() error {
-	return s.do("cuStreamBeginCapture", nil, func() error {
-		return check(C.cuStreamBeginCapture(s.raw(), C.CU_STREAM_CAPTURE_MODE_RELAXED))
-	})
-}
-
-func (s *stream) EndCapture() (driver.Graph, error) {
-	var recorded C.CUgraph
-	if err := s.do(
-		"cuStreamEndCapture", nil, func() error { return check(C.cuStreamEndCapture(s.raw(), &recorded)) },
-	); err != nil {
-		return nil, err
-	}
-	g := &graph{handle: handle{c: s.c, name: "the graph"}}
-	err := s.do("cuGraphGetNodes", nil, func() error { return check(C.cuGraphGetNodes(recorded, nil, &g.nodes)) })
-	if err == nil {
-		nodes := func() string { return fmt.Sprintf("%d nodes", g.nodes) }
-		err = s.do(
-			"cuGraphInstantiate", nodes, func() error { return check(C.cuGraphInstantiate(&g.exec, recorded, 0)) },
-		)
-	}
-	if e := s.do("cuGraphDestroy", nil, func() error { return check(C.cuGraphDestroy(recorded)) }); err == nil {
-		err = e
-	}
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
-}
-
 func (s *stream) Replay(work driver.Graph) error {
 	g, ok := work.(*graph)
 	if !ok || g.c != s.c {
@@ -180,14 +159,67 @@ func (s *stream) Replay(work driver.Graph) error {
 
 func (s *stream) Close() error { return s.close("cuStreamDestroy", s.cu.Destroy) }
 
-// graph is an instantiated graph; the recording it was made from is gone.
+// Graph adds the nodes one by one and instantiates them; what they were collected in is gone afterwards.
+func (c *context) Graph(nodes []driver.Node) (driver.Graph, error) {
+	var made C.CUgraph
+	if err := c.do("cuGraphCreate", nil, func() error { return check(C.cuGraphCreate(&made, 0)) }); err != nil {
+		return nil, err
+	}
+	g := &graph{handle: handle{c: c, name: "the graph"}, nodes: len(nodes)}
+	handles := make([]C.CUgraphNode, len(nodes))
+	var err error
+	for i := 0; i < len(nodes) && err == nil; i++ {
+		if e := c.add(made, handles, i, &nodes[i]); e != nil {
+			err = &driver.NodeError{Node: i, Err: e}
+		}
+	}
+	if err == nil {
+		number := func() string { return fmt.Sprintf("%d nodes", len(nodes)) }
+		err = c.do(
+			"cuGraphInstantiate", number, func() error { return check(C.cuGraphInstantiate(&g.exec, made, 0)) },
+		)
+	}
+	if e := c.do("cuGraphDestroy", nil, func() error { return check(C.cuGraphDestroy(made)) }); err == nil {
+		err = e
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// add adds node i to a graph whose earlier nodes have their handles.
+func (c *context) add(made C.CUgraph, handles []C.CUgraphNode, i int, n *driver.Node) error {
+	f, err := c.own(n.Function)
+	if err != nil {
+		return err
+	}
+	after := make([]C.CUgraphNode, len(n.After), len(n.After)+1)
+	for k, a := range n.After {
+		if a < 0 || a >= i {
+			return &driver.Error{
+				Call: "cuGraphAddKernelNode", Code: driver.InvalidValue,
+				Detail: fmt.Sprintf("node %d is to begin after node %d", i, a),
+			}
+		}
+		after[k] = handles[a]
+	}
+	at, shape, block := flat(&n.Launch)
+	defer C.free(block)
+	return c.do("cuGraphAddKernelNode", f.detail(&n.Launch), func() error {
+		return check(C.add_node(&handles[i], made, unsafe.SliceData(after), C.size_t(len(after)), f.raw(), &shape[0],
+			C.uint(n.Shared), (*C.char)(block), unsafe.SliceData(at), C.size_t(len(at))))
+	})
+}
+
+// graph is an instantiated graph.
 type graph struct {
 	handle
 	exec  C.CUgraphExec
-	nodes C.size_t
+	nodes int
 }
 
-func (g *graph) Nodes() int { return int(g.nodes) }
+func (g *graph) Nodes() int { return g.nodes }
 
 func (g *graph) Close() error {
 	return g.close("cuGraphExecDestroy", func() error { return check(C.cuGraphExecDestroy(g.exec)) })

@@ -22,10 +22,9 @@ type context struct {
 	m      *ptx.Machine
 	pinned map[*byte][]byte
 	loaded map[*ptx.Module]int // how often
-	fault  *driver.Error       // sticky
 	closed bool
 	clock  float64 // seconds, estimated
-	late   []node  // work given and not done yet
+	late   []work  // work given and not done yet
 	given  int     // pieces of work so far
 	count  struct{ calls, allocs, launches int }
 }
@@ -52,31 +51,23 @@ func (c *context) enter(call string) error {
 	c.d.count(call)
 	c.count.calls++
 	if c.count.calls == c.d.Faults.Lost {
-		c.fault = &driver.Error{Code: driver.Unavailable, Detail: c.card.Name + " does not answer any more"}
+		c.d.lose(&driver.Error{Code: driver.Unavailable, Detail: c.card.Name + " does not answer any more"})
 	}
 	if c.closed {
 		return driver.Closed(call, "the context")
 	}
-	return c.lost(call)
-}
-
-// lost is the error of a call on a context with a sticky fault.
-func (c *context) lost(call string) error {
-	if c.fault == nil {
-		return nil
-	}
-	return &driver.Error{Call: call, Code: c.fault.Code, Detail: c.fault.Detail}
+	return c.d.lost(call)
 }
 
 // wait is the part of a call that waits for the first n pieces of work.
 func (c *context) wait(call string, n int) error {
 	var err error
-	for len(c.late) > 0 && c.given-len(c.late) < n && c.fault == nil {
-		work := c.late[0]
+	for len(c.late) > 0 && c.given-len(c.late) < n && c.d.lost(call) == nil {
+		next := c.late[0]
 		c.late = c.late[1:]
-		err = cmp.Or(err, work())
+		err = cmp.Or(err, next())
 	}
-	return cmp.Or(c.lost(call), err)
+	return cmp.Or(c.d.lost(call), err)
 }
 
 func (c *context) Alloc(bytes int64) (driver.Ptr, error) {
@@ -210,18 +201,18 @@ func (c *context) Stream() (driver.Stream, error) {
 	return &stream{object: object{c: c, name: "the stream"}}, nil
 }
 
-func (c *context) Event() (driver.Event, error) {
+func (c *context) Event(timed bool) (driver.Event, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.enter("cuEventCreate"); err != nil {
 		return nil, err
 	}
-	return &event{object: object{c: c, name: "the event"}}, nil
+	return &event{object: object{c: c, name: "the event"}, timed: timed}, nil
 }
 
 // Close lets go of everything. It works on a context that is lost, too.
 func (c *context) Close() error {
-	const call = "cuCtxDestroy"
+	const call = "cuDevicePrimaryCtxRelease"
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.d.count(call)
@@ -341,6 +332,7 @@ func (f *function) ParamSizes() []int {
 // event remembers the clock.
 type event struct {
 	object
+	timed    bool
 	at       float64 // seconds
 	recorded bool
 	place    int // pieces of work given when the last Record was
@@ -369,6 +361,9 @@ func (e *event) Since(earlier driver.Event) (float64, error) {
 	}
 	if !ok || first.c != e.c || !first.recorded || !e.recorded {
 		return 0, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "an event was not recorded on this card"}
+	}
+	if !first.timed || !e.timed {
+		return 0, &driver.Error{Call: call, Code: driver.InvalidHandle, Detail: "an event keeps no time"}
 	}
 	return (e.at - first.at) * 1e3, nil
 }

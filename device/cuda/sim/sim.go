@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Plain   bool          // without the sanitizer: faster, and faults that hardware tolerates pass
 	Float   ptx.FloatMode // how freely floating-point instructions are read
-	Seed    uint64        // permutes the order of blocks and warps; 0: natural order
+	Seed    uint64        // permutes the order of blocks, warps and nodes of graphs; 0: natural order
 	Workers int           // goroutines of a plain launch; 0: one per processor
 	Memory  int64         // bytes of a card; 0: the card's own
 	Version int           // of the driver, 11040 is CUDA 11.4; 0: that of CUDA 12.2
@@ -41,7 +41,7 @@ type Options struct {
 type Faults struct {
 	Alloc  int // this cuMemAlloc finds no memory
 	Launch int // this kernel is refused: too many resources
-	Sticky int // this kernel faults: the context is lost, which later calls report
+	Sticky int // this kernel faults: all cards are lost to the process, which later calls report
 	Lost   int // at this call of the driver, and from then on, the card is gone
 }
 
@@ -53,6 +53,7 @@ type Driver struct {
 	mu      sync.Mutex
 	modules map[[sha256.Size]byte]*ptx.Module // by text: a text is parsed once
 	calls   map[string]int
+	fault   *driver.Error // what ended all use of the cards
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -126,13 +127,36 @@ func (d *Driver) describe(i int) driver.Card {
 
 // Open makes a context on card number i. Contexts of one driver share nothing but parsed modules.
 func (d *Driver) Open(i int) (driver.Context, error) {
-	d.count("cuCtxCreate")
+	const call = "cuDevicePrimaryCtxRetain"
+	d.count(call)
+	if err := d.lost(call); err != nil {
+		return nil, err
+	}
 	if i < 0 || i >= len(d.cards) {
 		return nil, &driver.Error{
 			Call: "cuDeviceGet", Code: driver.InvalidDevice, Detail: fmt.Sprintf("card %d of %d", i, len(d.cards)),
 		}
 	}
 	return newContext(d, i), nil
+}
+
+// lose ends all use of the cards: a fault takes the whole process with it.
+func (d *Driver) lose(fault *driver.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fault == nil {
+		d.fault = fault
+	}
+}
+
+// lost is the error of a call after a fault.
+func (d *Driver) lost(call string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fault == nil {
+		return nil
+	}
+	return &driver.Error{Call: call, Code: d.fault.Code, Detail: d.fault.Detail}
 }
 
 // Calls is how often each call of the driver's interface was made so far, on all cards, by the names of cuda.h.

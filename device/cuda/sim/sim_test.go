@@ -91,18 +91,22 @@ func code(t *testing.T, err error) driver.Code {
 
 const one, two, three = 0x3f800000, 0x40000000, 0x40400000
 
-// Between Begin and EndCapture nothing is done; a replay does it all, by one call.
-func TestCapture(t *testing.T) {
+// graph makes nodes of plain launches.
+func (r *rig) graph(after ...[]int) (driver.Graph, error) {
+	nodes := make([]driver.Node, len(after))
+	for i := range nodes {
+		nodes[i] = driver.Node{Function: r.f, Launch: r.plain(), After: after[i]}
+	}
+	return r.c.Graph(nodes)
+}
+
+// Making a graph does nothing; a replay does it all, by one call.
+func TestGraphs(t *testing.T) {
 	r := newRig(t)
-	require.NoError(t, r.s.BeginCapture())
 	l := r.plain()
-	require.NoError(t, r.s.Launch(r.f, l))
-	l.Args[1][0] = 0 // arguments were copied
-	require.Equal(t, driver.InvalidValue, code(t, r.s.Synchronize()), "a stream that is captured cannot be waited for")
-	require.Error(t, r.s.BeginCapture())
-	require.NoError(t, r.s.Launch(r.f, r.plain()))
-	g, err := r.s.EndCapture()
+	g, err := r.c.Graph([]driver.Node{{Function: r.f, Launch: l}, {Function: r.f, Launch: r.plain(), After: []int{0}}})
 	require.NoError(t, err)
+	l.Args[1][0] = 0 // arguments were copied
 	require.Equal(t, 2, g.Nodes())
 	require.EqualValues(t, 0, r.first())
 	before := r.d.Calls()
@@ -112,9 +116,36 @@ func TestCapture(t *testing.T) {
 	require.NoError(t, r.s.Launch(r.f, r.plain()))
 	require.EqualValues(t, three, r.first())
 	require.NoError(t, g.Close())
-	_, err = r.s.EndCapture()
-	require.Error(t, err)
 	require.NoError(t, r.c.Close())
+}
+
+// Nodes that use one word must be ordered, whatever the order in which they happened to run; a chain of others will do.
+func TestDependencesNeedEdges(t *testing.T) {
+	for _, c := range []struct {
+		after [][]int
+		bad   string
+	}{
+		{[][]int{nil, {0}, {1}}, ""},
+		{[][]int{nil, {0}, {1, 0}}, ""},
+		{[][]int{nil, {0}, {0}}, "nodes 1 (add_one"},
+		{[][]int{nil, nil}, "nodes 0 (add_one"},
+	} {
+		for seed := range uint64(4) {
+			r := newRig(t, func(d *sim.Driver) { d.Seed = seed })
+			g, err := r.graph(c.after...)
+			require.NoError(t, err)
+			require.NoError(t, r.s.Replay(g))
+			if err = r.s.Synchronize(); c.bad == "" {
+				require.NoError(t, err)
+				continue
+			}
+			require.Equal(t, driver.LaunchFailed, code(t, err))
+			require.ErrorContains(t, err, "of a graph are not ordered, but both use word 0 of")
+			if seed == 0 {
+				require.ErrorContains(t, err, c.bad)
+			}
+		}
+	}
 }
 
 // What hardware refuses is refused, and the context goes on.
@@ -186,7 +217,7 @@ func TestEvents(t *testing.T) {
 	r := newRig(t)
 	var events []driver.Event
 	for range 3 {
-		e, err := r.c.Event()
+		e, err := r.c.Event(true)
 		require.NoError(t, err)
 		events = append(events, e)
 	}
@@ -209,7 +240,7 @@ func TestEvents(t *testing.T) {
 // Late work waits for a call that waits for it, and an event for no more than came before it.
 func TestLate(t *testing.T) {
 	r := newRig(t, func(d *sim.Driver) { d.Late = true })
-	e, err := r.c.Event()
+	e, err := r.c.Event(true)
 	require.NoError(t, err)
 	require.NoError(t, e.Synchronize(), "what was not recorded is over")
 	require.NoError(t, r.s.Launch(r.f, r.plain()))
@@ -257,12 +288,10 @@ func TestNames(t *testing.T) {
 // What was closed is refused by every call, and the context goes on.
 func TestUseAfterClose(t *testing.T) {
 	r := newRig(t)
-	e, err := r.c.Event()
+	e, err := r.c.Event(true)
 	require.NoError(t, err)
 	require.NoError(t, r.s.Record(e))
-	require.NoError(t, r.s.BeginCapture())
-	require.NoError(t, r.s.Launch(r.f, r.plain()))
-	g, err := r.s.EndCapture()
+	g, err := r.graph(nil)
 	require.NoError(t, err)
 	gone := func(what string, calls ...func() error) {
 		t.Helper()
@@ -293,22 +322,24 @@ func TestUseAfterClose(t *testing.T) {
 
 	require.NoError(t, r.s.Synchronize())
 	require.NoError(t, r.s.Close())
-	gone("the stream", r.s.Close, r.s.Synchronize, r.s.BeginCapture, func() error { return r.s.Fill(r.x, 0, 1) })
+	gone("the stream", r.s.Close, r.s.Synchronize, func() error { return r.s.Fill(r.x, 0, 1) })
 	require.NoError(t, r.c.Free(r.x))
 	require.NoError(t, r.c.Close())
 	gone("the context", r.c.Close, func() error { _, err := r.c.Alloc(4); return err })
 }
 
-// A captured launch is checked when it is captured, as a driver does.
-func TestCapturedLimits(t *testing.T) {
+// A node is checked when its graph is made, as a driver does.
+func TestLimitsOfNodes(t *testing.T) {
 	r := newRig(t)
-	require.NoError(t, r.s.BeginCapture())
 	l := r.plain()
 	l.Block[0] = 1025
-	require.Equal(t, driver.InvalidValue, code(t, r.s.Launch(r.f, l)))
-	g, err := r.s.EndCapture()
-	require.NoError(t, err)
-	require.Zero(t, g.Nodes())
+	_, err := r.c.Graph([]driver.Node{{Function: r.f, Launch: r.plain()}, {Function: r.f, Launch: l}})
+	require.Equal(t, driver.InvalidValue, code(t, err))
+	var at *driver.NodeError
+	require.ErrorAs(t, err, &at)
+	require.Equal(t, 1, at.Node)
+	_, err = r.graph([]int{0})
+	require.ErrorContains(t, err, "node 0 is to begin after node 0")
 }
 
 // Each driver reads PTX up to the ISA of its own CUDA version.

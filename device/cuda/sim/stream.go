@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	gocontext "context"
 	"encoding/binary"
 	"errors"
@@ -12,16 +11,12 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// node is a piece of work: it runs with the context's lock held. Its error is that of the call in a stream which is not
-// captured; faults of kernels are none, they go to context.fault.
-type node func() error
+// work is what a call gives: it runs with the context's lock held. Its error is that of the call; faults of kernels are
+// none, they go to Driver.lose.
+type work func() error
 
-// stream does its work at once, or collects it while it is captured.
-type stream struct {
-	object
-	capturing bool
-	nodes     []node
-}
+// stream does its work at once, or late.
+type stream struct{ object }
 
 // now makes a call that is no work: it checks, and then acts.
 func (s *stream) now(call string, check, act func() error) error {
@@ -38,40 +33,47 @@ func (s *stream) now(call string, check, act func() error) error {
 	return act()
 }
 
-// do makes a call that gives work: it checks, and then works, captures, or leaves the work for later.
-func (s *stream) do(call string, check func() error, work node) error {
+// do makes a call that gives work: it checks, and then works, or leaves the work for later.
+func (s *stream) do(call string, check func() error, w work) error {
 	return s.now(call, check, func() error {
-		if s.capturing {
-			s.nodes = append(s.nodes, work)
-			return nil
-		}
 		s.c.given++
 		if s.c.d.Late {
-			s.c.late = append(s.c.late, work)
+			s.c.late = append(s.c.late, w)
 			return nil
 		}
-		return work()
+		return w()
 	})
 }
 
 func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 	const call = "cuLaunchKernel"
+	fn, launch, err := s.c.asked(call, f, l)
+	if err != nil {
+		return err
+	}
+	check := func() error {
+		// what is done at once is checked as it begins
+		if err := fn.of.open(call); err != nil || !s.c.d.Late {
+			return err
+		}
+		return refused(call, launch, s.c.m.Check(launch))
+	}
+	return s.do(call, check, func() error { _, _, err := s.c.launch(launch); return err })
+}
+
+// asked is a launch as the machine takes it. Arguments are copied.
+func (c *context) asked(call string, f driver.Function, l driver.Launch) (*function, ptx.Launch, error) {
 	fn, ok := f.(*function)
-	if !ok || fn.of.c != s.c {
-		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the kernel belongs to another card"}
+	if !ok || fn.of.c != c {
+		return nil, ptx.Launch{}, &driver.Error{
+			Call: call, Code: driver.InvalidValue, Detail: "the kernel belongs to another card",
+		}
 	}
 	launch := ptx.Launch{Kernel: fn.k, Grid: l.Grid, Block: l.Block, Shared: l.Shared, SharedLimit: fn.shared}
 	for _, a := range l.Args {
 		launch.Args = append(launch.Args, slices.Clone(a))
 	}
-	check := func() error {
-		// what is done at once is checked as it begins
-		if err := fn.of.open(call); err != nil || !s.capturing && !s.c.d.Late {
-			return err
-		}
-		return refused(call, launch, s.c.m.Check(launch))
-	}
-	return s.do(call, check, func() error { return s.c.launch(launch) })
+	return fn, launch, nil
 }
 
 // shape names a launch.
@@ -87,17 +89,17 @@ func refused(call string, l ptx.Launch, err error) error {
 	return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %v", shape(l), err)}
 }
 
-// launch runs a kernel and turns what the simulator saw into what the driver says.
-func (c *context) launch(l ptx.Launch) error {
+// launch runs a kernel and turns what the simulator saw into what the driver says. The time is in seconds.
+func (c *context) launch(l ptx.Launch) (time float64, touched []ptx.Touched, err error) {
 	const call = "cuLaunchKernel"
 	c.count.launches++
 	what := shape(l)
 	switch c.count.launches {
 	case c.d.Faults.Launch:
-		return &driver.Error{Call: call, Code: driver.LaunchOutOfResources, Detail: what + " (ordered)"}
+		return 0, nil, &driver.Error{Call: call, Code: driver.LaunchOutOfResources, Detail: what + " (ordered)"}
 	case c.d.Faults.Sticky:
-		c.fault = &driver.Error{Code: driver.IllegalAddress, Detail: what + " (ordered)"}
-		return nil
+		c.d.lose(&driver.Error{Code: driver.IllegalAddress, Detail: what + " (ordered)"})
+		return 0, nil, nil
 	}
 	res, err := c.m.Run(gocontext.Background(), l)
 	var fault *ptx.Fault
@@ -110,20 +112,22 @@ func (c *context) launch(l ptx.Launch) error {
 		case ptx.Trap:
 			code = driver.LaunchFailed
 		}
-		c.fault = &driver.Error{Code: code, Detail: fault.Error()}
+		c.d.lose(&driver.Error{Code: code, Detail: fault.Error()})
 	case err != nil:
-		return refused(call, l, err)
+		return 0, nil, refused(call, l, err)
 	case len(res.Reports) > 0:
 		detail := res.Reports[0].String()
 		if more := len(res.Reports) - 1; more > 0 {
 			detail += fmt.Sprintf(" (and %d further reports)", more)
 		}
-		c.fault = &driver.Error{Code: driver.LaunchFailed, Detail: "the sanitizer reports: " + detail}
+		c.d.lose(&driver.Error{Code: driver.LaunchFailed, Detail: "the sanitizer reports: " + detail})
 	}
-	if res != nil {
-		c.clock += ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared).Seconds
+	if res == nil {
+		return 0, nil, nil
 	}
-	return nil
+	time = ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared).Seconds
+	c.clock += time
+	return time, res.Touched, nil
 }
 
 func (s *stream) ToDevice(dst driver.Ptr, src []byte) error {
@@ -198,40 +202,7 @@ func (s *stream) Record(e driver.Event) error {
 
 func (s *stream) Synchronize() error {
 	const call = "cuStreamSynchronize"
-	return s.now(call, s.free(call), func() error { return s.c.wait(call, s.c.given) })
-}
-
-// free checks that the stream is not captured.
-func (s *stream) free(call string) func() error {
-	return func() error {
-		if s.capturing {
-			return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the stream is being captured"}
-		}
-		return nil
-	}
-}
-
-func (s *stream) BeginCapture() error {
-	const call = "cuStreamBeginCapture"
-	return s.now(call, s.free(call), func() error {
-		s.capturing, s.nodes = true, nil
-		return nil
-	})
-}
-
-func (s *stream) EndCapture() (driver.Graph, error) {
-	const call = "cuStreamEndCapture"
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	capturing, nodes := s.capturing, s.nodes
-	s.capturing, s.nodes = false, nil
-	if err := s.enter(call); err != nil {
-		return nil, err
-	}
-	if !capturing {
-		return nil, &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the stream is not captured"}
-	}
-	return &graph{object{c: s.c, name: "the graph"}, nodes}, nil
+	return s.now(call, nil, func() error { return s.c.wait(call, s.c.given) })
 }
 
 func (s *stream) Replay(g driver.Graph) error {
@@ -240,30 +211,7 @@ func (s *stream) Replay(g driver.Graph) error {
 	if !ok || mine.c != s.c {
 		return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: "the graph belongs to another card"}
 	}
-	ready := func() error { return cmp.Or(mine.open(call), s.free(call)()) }
-	return s.do(call, ready, func() error {
-		for _, n := range mine.nodes {
-			var failed *driver.Error
-			if err := n(); errors.As(err, &failed) { // the call that failed is the replay
-				return &driver.Error{Call: call, Code: failed.Code, Detail: failed.Detail}
-			} else if err != nil {
-				return err
-			}
-			if s.c.fault != nil {
-				return nil // the rest is lost with the context; the next call says so
-			}
-		}
-		return nil
-	})
+	return s.do(call, func() error { return mine.open(call) }, func() error { return mine.replay(call) })
 }
 
 func (s *stream) Close() error { return s.close("cuStreamDestroy") }
-
-type graph struct {
-	object
-	nodes []node
-}
-
-func (g *graph) Nodes() int { return len(g.nodes) }
-
-func (g *graph) Close() error { return g.close("cuGraphExecDestroy") }

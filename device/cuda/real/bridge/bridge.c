@@ -10,16 +10,16 @@
 #define ENTRY(call) {NAME(call), (void *)bridge_##call}
 
 static const bridge_entry entries[] = {
-    ENTRY(cuCtxCreate),        ENTRY(cuCtxDestroy),       ENTRY(cuCtxSetCurrent),      ENTRY(cuDeviceGet),
-    ENTRY(cuDeviceGetAttribute), ENTRY(cuDeviceGetCount), ENTRY(cuDeviceGetName),      ENTRY(cuDeviceTotalMem),
-    ENTRY(cuDriverGetVersion), ENTRY(cuEventCreate),      ENTRY(cuEventDestroy),       ENTRY(cuEventElapsedTime),
-    ENTRY(cuEventRecord),      ENTRY(cuFuncSetAttribute), ENTRY(cuGraphDestroy),       ENTRY(cuGraphExecDestroy),
-    ENTRY(cuGraphGetNodes),    ENTRY(cuGraphInstantiate), ENTRY(cuGraphLaunch),        ENTRY(cuInit),
-    ENTRY(cuLaunchKernel),     ENTRY(cuMemAlloc),         ENTRY(cuMemFree),            ENTRY(cuMemFreeHost),
-    ENTRY(cuMemHostAlloc),     ENTRY(cuMemcpyDtoDAsync),  ENTRY(cuMemcpyDtoHAsync),    ENTRY(cuMemcpyHtoDAsync),
-    ENTRY(cuMemsetD32Async),   ENTRY(cuModuleGetFunction), ENTRY(cuModuleLoadDataEx),  ENTRY(cuModuleUnload),
-    ENTRY(cuStreamBeginCapture), ENTRY(cuStreamCreate),   ENTRY(cuStreamDestroy),      ENTRY(cuStreamEndCapture),
-    ENTRY(cuStreamSynchronize), ENTRY(cuEventSynchronize), ENTRY(cuMemGetInfo),
+    ENTRY(cuCtxSetCurrent), ENTRY(cuDeviceGet), ENTRY(cuDeviceGetAttribute), ENTRY(cuDeviceGetCount),
+    ENTRY(cuDeviceGetName), ENTRY(cuDevicePrimaryCtxRelease), ENTRY(cuDevicePrimaryCtxRetain),
+    ENTRY(cuDeviceTotalMem), ENTRY(cuDriverGetVersion), ENTRY(cuEventCreate), ENTRY(cuEventDestroy),
+    ENTRY(cuEventElapsedTime), ENTRY(cuEventRecord), ENTRY(cuEventSynchronize), ENTRY(cuFuncSetAttribute),
+    ENTRY(cuGraphAddKernelNode), ENTRY(cuGraphCreate), ENTRY(cuGraphDestroy), ENTRY(cuGraphExecDestroy),
+    ENTRY(cuGraphInstantiate), ENTRY(cuGraphLaunch), ENTRY(cuInit), ENTRY(cuLaunchKernel), ENTRY(cuMemAlloc),
+    ENTRY(cuMemFree), ENTRY(cuMemFreeHost), ENTRY(cuMemGetInfo), ENTRY(cuMemHostAlloc), ENTRY(cuMemcpyDtoDAsync),
+    ENTRY(cuMemcpyDtoHAsync), ENTRY(cuMemcpyHtoDAsync), ENTRY(cuMemsetD32Async), ENTRY(cuModuleGetFunction),
+    ENTRY(cuModuleLoadDataEx), ENTRY(cuModuleUnload), ENTRY(cuStreamCreate), ENTRY(cuStreamDestroy),
+    ENTRY(cuStreamSynchronize),
 };
 const bridge_entry *bridge_entries(void) { return entries; }
 int bridge_count(void) { return sizeof entries / sizeof *entries; }

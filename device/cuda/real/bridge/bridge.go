@@ -88,6 +88,8 @@ type object struct {
 
 type context struct {
 	driver.Context
+	handle unsafe.Pointer
+	users  int                        // of the primary context, guarded by objects
 	pinned map[unsafe.Pointer]*pinned // by address, guarded by objects
 }
 

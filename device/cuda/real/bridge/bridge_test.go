@@ -219,46 +219,73 @@ func TestClosedContextsUnpin(t *testing.T) {
 func TestEntryPointsRefuseWrongContexts(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	_, err := bridge.Open(&fake{cards: []driver.Card{card}})
+	_, err := bridge.Open(&fake{cards: []driver.Card{card, card}})
 	require.NoError(t, err)
-	first, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	first, err := primary(0)
 	require.NoError(t, err)
 	s, err := cu.MakeStream(cu.NonBlocking)
 	require.NoError(t, err)
 	require.NoError(t, s.Synchronize())
-	second, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	second, err := primary(1)
 	require.NoError(t, err)
 	require.EqualError(t, s.Synchronize(), cu.InvalidHandle.Error()) // second is current
 	require.NoError(t, cu.SetCurrentContext(first))
 	gone := first
-	require.NoError(t, first.Destroy())
+	require.NoError(t, cu.Device(0).ReleasePrimaryCtx())
 	_, err = cu.MemAlloc(1)
 	require.EqualError(t, err, cu.InvalidContext.Error())
 	require.EqualError(t, cu.SetCurrentContext(gone), cu.InvalidContext.Error())
 	require.NoError(t, cu.SetCurrentContext(second))
 	require.EqualError(t, s.Synchronize(), cu.InvalidHandle.Error()) // it went with its context
-	require.NoError(t, second.Destroy())
+	require.NoError(t, cu.Device(1).ReleasePrimaryCtx())
+	require.EqualError(t, cu.Device(1).ReleasePrimaryCtx(), cu.InvalidContext.Error())
 }
 
-func TestGraphsAreRecordedAndReplayed(t *testing.T) {
+// primary makes a card's primary context current.
+func primary(card int) (cu.CUContext, error) {
+	c, err := cu.Device(card).RetainPrimaryCtx()
+	if err != nil {
+		return c, err
+	}
+	return c, cu.SetCurrentContext(c)
+}
+
+func TestGraphsAreMadeAndReplayed(t *testing.T) {
 	d, c := opened(t)
 	s := stream(t, c)
 	p, err := c.Alloc(8)
 	require.NoError(t, err)
 	require.NoError(t, s.Fill(p, 100, 2))
 	add := kernel(t, c, "add")
-	before, err := c.Event()
+	before, err := c.Event(true)
 	require.NoError(t, err)
-	after, err := c.Event()
+	after, err := c.Event(true)
 	require.NoError(t, err)
 
-	require.NoError(t, s.BeginCapture())
-	for range 3 {
-		require.NoError(t, s.Launch(add, driver.Launch{Args: [][]byte{address(p), word(5), word(2)}}))
+	nodes := make([]driver.Node, 3)
+	for i := range nodes {
+		nodes[i] = driver.Node{Function: add, Launch: driver.Launch{
+			Grid: [3]int{1 + i, 2, 3}, Block: [3]int{4, 5, 6}, Shared: i,
+			Args: [][]byte{address(p), word(5), word(2)},
+		}}
 	}
-	g, err := s.EndCapture()
+	nodes[1].After, nodes[2].After = []int{0}, []int{0, 1}
+	g, err := c.Graph(nodes)
 	require.NoError(t, err)
 	require.Equal(t, 3, g.Nodes())
+	require.Len(t, d.opened[0].graphs, 1)
+	for i, n := range d.opened[0].graphs[0] {
+		require.Equal(t, nodes[i].Launch, n.Launch)
+		require.Equal(t, nodes[i].After, n.After)
+	}
+	_, err = c.Graph([]driver.Node{nodes[0], {Function: add, After: []int{1}}})
+	var at *driver.NodeError
+	require.ErrorAs(t, err, &at)
+	require.Equal(t, 1, at.Node)
+	require.ErrorContains(t, err, "node 1 is to begin after node 1")
+	wide := driver.Launch{Args: [][]byte{{1, 2}, make([]byte, 24), {3}}}
+	_, err = c.Graph([]driver.Node{{Function: kernel(t, c, "wide"), Launch: wide}})
+	require.ErrorContains(t, err, "too wide")
 	require.Empty(t, d.opened[0].launches)
 
 	require.NoError(t, s.Record(before))
@@ -354,10 +381,9 @@ func TestProgramsStartWithoutADriver(t *testing.T) {
 func TestUseAfterClose(t *testing.T) {
 	d, c := opened(t)
 	s, other := stream(t, c), stream(t, c)
-	e, err := c.Event()
+	e, err := c.Event(true)
 	require.NoError(t, err)
-	require.NoError(t, s.BeginCapture())
-	g, err := s.EndCapture()
+	g, err := c.Graph(nil)
 	require.NoError(t, err)
 	m, err := c.Load("good")
 	require.NoError(t, err)
@@ -384,10 +410,10 @@ func TestUseAfterClose(t *testing.T) {
 	gone(
 		"the module", m.Unload, func() error { return f.AllowShared(1) },
 		func() error { return s.Launch(f, driver.Launch{}) }, func() error { _, err := m.Function("wide"); return err },
+		func() error { _, err := c.Graph([]driver.Node{{Function: f}}); return err },
 	)
 	require.NoError(t, s.Close())
-	gone("the stream", s.Close, s.Synchronize, s.BeginCapture, func() error { _, err := s.EndCapture(); return err },
-		func() error { return s.Fill(1, 0, 1) })
+	gone("the stream", s.Close, s.Synchronize, func() error { return s.Fill(1, 0, 1) })
 	require.NoError(t, other.Close())
 	require.Zero(t, d.opened[0].open)
 
@@ -417,11 +443,38 @@ func TestUnknownCompilerOptionsAreRefused(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	_, err := bridge.Open(&fake{cards: []driver.Card{card}})
 	require.NoError(t, err)
-	c, err := cu.Device(0).MakeContext(cu.SchedAuto)
+	_, err = primary(0)
 	require.NoError(t, err)
 	_, err = cu.LoadDataEx("good")
 	require.NoError(t, err)
 	_, err = cu.LoadDataEx("good", &cu.JITMaxRegisters{Value: 64})
 	require.EqualError(t, err, cu.InvalidValue.Error())
-	require.NoError(t, c.Destroy())
+	require.NoError(t, cu.Device(0).ReleasePrimaryCtx())
+}
+
+// Devices of one card share its primary context, which ends with the last of them; other cards have their own.
+func TestPrimaryContextsAreShared(t *testing.T) {
+	d := &fake{cards: []driver.Card{card, card}}
+	through, err := bridge.Open(d)
+	require.NoError(t, err)
+	var list []driver.Context
+	for _, i := range []int{0, 1, 0} {
+		c, err := through.Open(i)
+		require.NoError(t, err)
+		list = append(list, c)
+	}
+	require.Len(t, d.opened, 2)
+	p, err := list[0].Alloc(100)
+	require.NoError(t, err)
+	require.NoError(t, list[0].Close())
+	require.False(t, d.opened[0].closed)
+	require.NoError(t, list[2].Free(p), "the context of both")
+	require.NoError(t, list[2].Close())
+	require.True(t, d.opened[0].closed)
+	require.False(t, d.opened[1].closed)
+	require.NoError(t, list[1].Close())
+	again, err := through.Open(0)
+	require.NoError(t, err)
+	require.Len(t, d.opened, 3)
+	require.NoError(t, again.Close())
 }

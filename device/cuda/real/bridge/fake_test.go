@@ -11,7 +11,7 @@ import (
 	"bilevel/device/cuda/driver"
 )
 
-// fake is a driver in a hundred lines: memory by address, three kernels, capture by closures. It does all work at once.
+// fake is a driver in a hundred lines: memory by address, three kernels, graphs as lists. It does all work at once.
 type fake struct {
 	cards  []driver.Card
 	opened []*fakeContext
@@ -35,6 +35,7 @@ type fakeContext struct {
 	memory   map[driver.Ptr][]byte
 	pinned   map[*byte]bool
 	launches []driver.Launch
+	graphs   [][]driver.Node
 	open     int // modules, streams, events and graphs
 	waits    int // for events
 	closed   bool
@@ -99,9 +100,9 @@ func (c *fakeContext) Load(ptx string) (driver.Module, error) {
 	return &fakeModule{c}, nil
 }
 
-func (c *fakeContext) Stream() (driver.Stream, error) { c.count(1); return &fakeStream{c: c}, nil }
-func (c *fakeContext) Event() (driver.Event, error)   { c.count(1); return &fakeEvent{c: c}, nil }
-func (c *fakeContext) Close() error                   { c.closed = true; return nil }
+func (c *fakeContext) Stream() (driver.Stream, error)   { c.count(1); return &fakeStream{c: c}, nil }
+func (c *fakeContext) Event(bool) (driver.Event, error) { c.count(1); return &fakeEvent{c: c}, nil }
+func (c *fakeContext) Close() error                     { c.closed = true; return nil }
 func (c *fakeContext) count(n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,20 +131,12 @@ func (f *fakeFunction) Name() string            { return f.name }
 func (f *fakeFunction) ParamSizes() []int       { return f.sizes }
 func (f *fakeFunction) AllowShared(n int) error { f.shared = n; return nil }
 
-type fakeStream struct {
-	c         *fakeContext
-	capturing bool
-	recorded  []func() error
-}
+type fakeStream struct{ c *fakeContext }
 
-// do does work, or records it.
+// do does work.
 func (s *fakeStream) do(f func() error) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if s.capturing {
-		s.recorded = append(s.recorded, f)
-		return nil
-	}
 	return f()
 }
 
@@ -203,17 +196,22 @@ func (s *fakeStream) Fill(dst driver.Ptr, word uint32, n int64) error {
 func (s *fakeStream) Record(e driver.Event) error {
 	return s.do(func() error { e.(*fakeEvent).launches = len(s.c.launches); return nil })
 }
-func (s *fakeStream) Synchronize() error  { return nil }
-func (s *fakeStream) BeginCapture() error { s.capturing, s.recorded = true, nil; return nil }
-func (s *fakeStream) EndCapture() (driver.Graph, error) {
-	s.capturing = false
-	s.c.count(1)
-	return &fakeGraph{s.c, s.recorded}, nil
+func (s *fakeStream) Synchronize() error { return nil }
+
+func (c *fakeContext) Graph(nodes []driver.Node) (driver.Graph, error) {
+	for i, n := range nodes {
+		if n.Function.Name() == "wide" {
+			return nil, &driver.NodeError{Node: i, Err: &driver.Error{Code: driver.InvalidValue, Detail: "too wide"}}
+		}
+	}
+	c.graphs = append(c.graphs, nodes)
+	c.count(1)
+	return &fakeGraph{c, nodes}, nil
 }
 
 func (s *fakeStream) Replay(g driver.Graph) error {
-	for _, f := range g.(*fakeGraph).work {
-		if err := s.do(f); err != nil {
+	for _, n := range g.(*fakeGraph).nodes {
+		if err := s.Launch(n.Function, n.Launch); err != nil {
 			return err
 		}
 	}
@@ -222,11 +220,11 @@ func (s *fakeStream) Replay(g driver.Graph) error {
 func (s *fakeStream) Close() error { return s.c.count(-1) }
 
 type fakeGraph struct {
-	c    *fakeContext
-	work []func() error
+	c     *fakeContext
+	nodes []driver.Node
 }
 
-func (g *fakeGraph) Nodes() int   { return len(g.work) }
+func (g *fakeGraph) Nodes() int   { return len(g.nodes) }
 func (g *fakeGraph) Close() error { return g.c.count(-1) }
 
 // fakeEvent tells time by launches.

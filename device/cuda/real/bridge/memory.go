@@ -107,15 +107,36 @@ func bridge_cuDeviceGetAttribute(value *C.int, attribute C.CUdevice_attribute, d
 	return C.CUDA_SUCCESS
 }
 
-//export bridge_cuCtxCreate
-func bridge_cuCtxCreate(handle *C.CUcontext, _ C.uint, dev C.CUdevice) C.CUresult {
-	opened, err := selected.Open(int(dev))
-	if err != nil {
-		return answer(err)
+// primaryKey names the primary context of a card of a driver.
+type primaryKey struct {
+	driver driver.Driver
+	card   C.CUdevice
+}
+
+// primaries are the primary contexts in use, and by how many, guarded by objects.
+var primaries = map[primaryKey]*context{}
+
+//export bridge_cuDevicePrimaryCtxRetain
+func bridge_cuDevicePrimaryCtxRetain(handle *C.CUcontext, dev C.CUdevice) C.CUresult {
+	key := primaryKey{selected, dev}
+	objects.RLock()
+	c := primaries[key]
+	objects.RUnlock()
+	if c == nil { // no other call selects a driver meanwhile
+		opened, err := selected.Open(int(dev))
+		if err != nil {
+			return answer(err)
+		}
+		c = &context{Context: opened, pinned: map[unsafe.Pointer]*pinned{}}
+		c.handle = put(c, c)
+		objects.Lock()
+		primaries[key] = c
+		objects.Unlock()
 	}
-	c := &context{Context: opened, pinned: map[unsafe.Pointer]*pinned{}}
-	*handle = C.CUcontext(put(c, c))
-	C.bridge_set_current(*handle)
+	objects.Lock()
+	c.users++
+	objects.Unlock()
+	*handle = C.CUcontext(c.handle)
 	return C.CUDA_SUCCESS
 }
 
@@ -133,15 +154,22 @@ func bridge_cuCtxSetCurrent(handle C.CUcontext) C.CUresult {
 	return answer(err)
 }
 
-//export bridge_cuCtxDestroy
-func bridge_cuCtxDestroy(handle C.CUcontext) C.CUresult {
-	objects.RLock()
-	c, ok := objects.at[unsafe.Pointer(handle)].value.(*context)
-	objects.RUnlock()
-	if !ok {
-		return refuse(invalidContext, "this is no context, or no longer one")
+//export bridge_cuDevicePrimaryCtxRelease
+func bridge_cuDevicePrimaryCtxRelease(dev C.CUdevice) C.CUresult {
+	key := primaryKey{selected, dev}
+	objects.Lock()
+	c := primaries[key]
+	if c == nil {
+		objects.Unlock()
+		return refuse(invalidContext, "the primary context of the card is not in use")
 	}
-	if C.bridge_current() == handle {
+	if c.users--; c.users > 0 {
+		objects.Unlock()
+		return C.CUDA_SUCCESS
+	}
+	delete(primaries, key)
+	objects.Unlock()
+	if C.bridge_current() == C.CUcontext(c.handle) {
 		C.bridge_set_current(nil)
 	}
 	err := c.Close()

@@ -8,7 +8,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"unsafe"
 
 	"bilevel/device/cuda/driver"
@@ -138,16 +137,21 @@ func bridge_cuLaunchKernel(
 		if err != nil {
 			return err
 		}
-		sizes := f.ParamSizes()
-		l := driver.Launch{
+		return s.Launch(f, driver.Launch{
 			Grid: [3]int{int(gx), int(gy), int(gz)}, Block: [3]int{int(bx), int(by), int(bz)}, Shared: int(shared),
-			Args: make([][]byte, len(sizes)),
-		}
-		for i, at := range unsafe.Slice(params, len(sizes)) {
-			l.Args[i] = C.GoBytes(at, C.int(sizes[i]))
-		}
-		return s.Launch(f, l)
+			Args: arguments(f, params),
+		})
 	})
+}
+
+// arguments are the parameters of a launch, each in bytes of its own.
+func arguments(f Function, params *unsafe.Pointer) [][]byte {
+	sizes := f.ParamSizes()
+	args := make([][]byte, len(sizes))
+	for i, at := range unsafe.Slice(params, len(sizes)) {
+		args[i] = C.GoBytes(at, C.int(sizes[i]))
+	}
+	return args
 }
 
 //export bridge_cuMemcpyHtoDAsync
@@ -176,58 +180,61 @@ func bridge_cuMemsetD32Async(dst C.CUdeviceptr, word C.uint, n C.size_t, handle 
 	return onStream(handle, func(s driver.Stream) error { return s.Fill(driver.Ptr(dst), uint32(word), int64(n)) })
 }
 
-//export bridge_cuStreamBeginCapture
-func bridge_cuStreamBeginCapture(handle C.CUstream, _ C.CUstreamCaptureMode) C.CUresult {
-	return onStream(handle, driver.Stream.BeginCapture)
-}
-
-// graph is a recording, and the executable made from it: the driver's graph is closed when both are gone.
+// graph collects nodes until it is instantiated.
 type graph struct {
-	driver.Graph
-	users atomic.Int32
+	nodes   []driver.Node
+	handles map[C.CUgraphNode]int // by number
 }
 
-func (g *graph) leave() error {
-	if g.users.Add(-1) > 0 {
-		return nil
+//export bridge_cuGraphCreate
+func bridge_cuGraphCreate(handle *C.CUgraph, _ C.uint) C.CUresult {
+	c, err := current()
+	if err != nil {
+		return answer(err)
 	}
-	return g.Close()
+	*handle = C.CUgraph(put(c, &graph{handles: map[C.CUgraphNode]int{}}))
+	return C.CUDA_SUCCESS
 }
 
-type executable struct{ *graph }
-
-//export bridge_cuStreamEndCapture
-func bridge_cuStreamEndCapture(handle C.CUstream, recorded *C.CUgraph) C.CUresult {
-	return with(unsafe.Pointer(handle), func(s driver.Stream, c *context) error {
-		g, err := s.EndCapture()
+//export bridge_cuGraphAddKernelNode
+func bridge_cuGraphAddKernelNode(
+	node *C.CUgraphNode, handle C.CUgraph, after *C.CUgraphNode, n C.size_t, params *C.CUDA_KERNEL_NODE_PARAMS,
+) C.CUresult {
+	return with(unsafe.Pointer(handle), func(g *graph, c *context) error {
+		f, _, err := find[Function](unsafe.Pointer(params._func))
 		if err != nil {
 			return err
 		}
-		held := &graph{Graph: g}
-		held.users.Store(1)
-		*recorded = C.CUgraph(put(c, held))
+		made := driver.Node{Function: f, Launch: driver.Launch{
+			Grid:   [3]int{int(params.gridDimX), int(params.gridDimY), int(params.gridDimZ)},
+			Block:  [3]int{int(params.blockDimX), int(params.blockDimY), int(params.blockDimZ)},
+			Shared: int(params.sharedMemBytes), Args: arguments(f, params.kernelParams),
+		}}
+		for _, a := range unsafe.Slice(after, n) {
+			k, ok := g.handles[a]
+			if !ok {
+				return &driver.Error{Code: driver.InvalidValue, Detail: "a node is of another graph"}
+			}
+			made.After = append(made.After, k)
+		}
+		*node = C.CUgraphNode(put(c, len(g.nodes)))
+		g.handles[*node] = len(g.nodes)
+		g.nodes = append(g.nodes, made)
 		return nil
 	})
 }
 
-//export bridge_cuGraphGetNodes
-func bridge_cuGraphGetNodes(handle C.CUgraph, nodes *C.CUgraphNode, n *C.size_t) C.CUresult {
-	return with(unsafe.Pointer(handle), func(g *graph, _ *context) error {
-		if nodes != nil {
-			return &driver.Error{
-				Code: driver.InvalidValue, Detail: "of a graph's nodes the bridge knows the number only",
-			}
-		}
-		*n = C.size_t(g.Nodes())
-		return nil
-	})
-}
+// executable is a graph that can be replayed.
+type executable struct{ driver.Graph }
 
 //export bridge_cuGraphInstantiate
 func bridge_cuGraphInstantiate(exec *C.CUgraphExec, handle C.CUgraph, _ C.ulonglong) C.CUresult {
 	return with(unsafe.Pointer(handle), func(g *graph, c *context) error {
-		g.users.Add(1)
-		*exec = C.CUgraphExec(put(c, executable{g}))
+		made, err := c.Graph(g.nodes)
+		if err != nil {
+			return err
+		}
+		*exec = C.CUgraphExec(put(c, executable{made}))
 		return nil
 	})
 }
@@ -247,7 +254,10 @@ func bridge_cuGraphLaunch(exec C.CUgraphExec, handle C.CUstream) C.CUresult {
 func bridge_cuGraphDestroy(handle C.CUgraph) C.CUresult {
 	return with(unsafe.Pointer(handle), func(g *graph, _ *context) error {
 		drop(unsafe.Pointer(handle))
-		return g.leave()
+		for node := range g.handles {
+			drop(unsafe.Pointer(node))
+		}
+		return nil
 	})
 }
 
@@ -255,17 +265,17 @@ func bridge_cuGraphDestroy(handle C.CUgraph) C.CUresult {
 func bridge_cuGraphExecDestroy(handle C.CUgraphExec) C.CUresult {
 	return with(unsafe.Pointer(handle), func(e executable, _ *context) error {
 		drop(unsafe.Pointer(handle))
-		return e.leave()
+		return e.Close()
 	})
 }
 
 //export bridge_cuEventCreate
-func bridge_cuEventCreate(handle *C.CUevent, _ C.uint) C.CUresult {
+func bridge_cuEventCreate(handle *C.CUevent, flags C.uint) C.CUresult {
 	c, err := current()
 	if err != nil {
 		return answer(err)
 	}
-	e, err := c.Event()
+	e, err := c.Event(flags&C.CU_EVENT_DISABLE_TIMING == 0)
 	if err != nil {
 		return answer(err)
 	}
