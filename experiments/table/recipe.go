@@ -20,10 +20,12 @@ import (
 // Recipe says which cells a table has: every method at every combination of the varied settings, with every seed.
 type Recipe struct {
 	Title      string         `json:"title"`
+	About      []string       `json:"-"`          // sentences that stand beside the table
 	Experiment string         `json:"experiment"` // of methods that name none
 	Settings   map[string]any `json:"settings"`   // of every cell, by their names in configuration files
 	Methods    []Method       `json:"methods"`
 	Vary       []Axis         `json:"vary"`
+	Spread     string         `json:"-"`        // an axis whose values also stand beside each other
 	Measures   []string       `json:"measures"` // scalars that are shown; none: what the experiments show first
 	Compare    [][2]string    `json:"compare"`  // A, B: the difference A - B; none: each method against the first
 	Seeds      []uint64       `json:"-"`        // a folder's table may be given more
@@ -79,11 +81,13 @@ func Parse(text []byte) (*Recipe, error) {
 	r := &Recipe{Settings: map[string]any{}}
 	if err := (section{"", values}).read(map[string]func(any) error{
 		"title":      textTo(&r.Title),
+		"about":      r.readAbout,
 		"experiment": textTo(&r.Experiment),
 		"version":    textTo(&r.Version),
 		"settings":   r.readSettings,
 		"methods":    r.readMethods,
 		"vary":       r.readVary,
+		"spread":     textTo(&r.Spread),
 		"seeds":      r.readSeeds,
 		"measures":   r.readMeasures,
 		"compare":    r.readCompare,
@@ -258,6 +262,18 @@ func FirstSeeds(n int) []uint64 {
 	return seeds
 }
 
+func (r *Recipe) readAbout(v any) error {
+	values, err := list(v)
+	for _, one := range values {
+		text, ok := one.(string)
+		if !ok {
+			return fmt.Errorf("%v: wants sentences", one)
+		}
+		r.About = append(r.About, text)
+	}
+	return err
+}
+
 func (r *Recipe) readMeasures(v any) error {
 	values, err := list(v)
 	for _, one := range values {
@@ -293,6 +309,9 @@ func (r *Recipe) check() error {
 		if pair[0] == pair[1] {
 			return experiments.Usagef("compare: %s with itself", pair[0])
 		}
+	}
+	if r.Spread != "" && !slices.ContainsFunc(r.Vary, func(a Axis) bool { return a.Name == r.Spread }) {
+		return experiments.Usagef("spread: %s is no setting of vary", r.Spread)
 	}
 	cells := len(r.Methods) * len(r.Seeds)
 	for i, a := range r.Vary {
@@ -349,9 +368,10 @@ func (r *Recipe) YAML() ([]byte, error) {
 		all = yaml.MapSlice{{Key: "version", Value: r.Version}}
 	}
 	return yaml.Marshal(append(all, yaml.MapSlice{
-		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
+		{Key: "title", Value: r.Title}, {Key: "about", Value: orEmpty(r.About)},
+		{Key: "experiment", Value: r.Experiment},
 		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
-		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
+		{Key: "spread", Value: r.Spread}, {Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
 		{Key: "compare", Value: orEmpty(r.Compare)},
 	}...))
 }
