@@ -67,8 +67,8 @@ set; --set gives a method's own settings. The methods are:
 	fs.IntVar(&c.Examples, "n-examples", 0, "rows that are evaluated at the end, the first ones (default 1000)")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps of the attack in that evaluation, each a quarter of --eps")
 	fs.IntVar(&c.Restarts, "restarts", 0, "random starts of that attack")
-	fs.StringArrayVar(&c.Ensemble, "ensemble", nil, "attacks that rows meet together after that: autoattack | apgd-ce | "+
-		"apgd-t | and others of robust attack; repeat it for more")
+	fs.StringArrayVar(&c.Ensemble, "ensemble", nil, "attacks that rows meet together after that: autoattack | apgd-ce "+
+		"| apgd-t | and others of robust attack; repeat it for more")
 	fs.IntVar(&c.EnsembleExamples, "ensemble-examples", 0, "rows that meet them, the first ones (default 200)")
 	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts", "ensemble-examples"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}

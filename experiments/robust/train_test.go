@@ -242,20 +242,20 @@ func TestWhite(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	set := digits(t)
 	for want, change := range map[string]func(*TrainConfig){
-		`did you mean "fast-at"?`:                       func(c *TrainConfig) { c.Method = "fastat" },
-		"did you mean 8/255":                            func(c *TrainConfig) { c.Eps = 8 },
-		"eps is -1: wants":                              func(c *TrainConfig) { c.Eps = -1 },
-		"restarts 0, n_examples 150, ensemble_examples": func(c *TrainConfig) { c.Restarts = 0 },
-		`evaluate is "all": wants test or validation`:   func(c *TrainConfig) { c.Evaluate = "all" },
-		`did you mean "apgd-t"?`:                        func(c *TrainConfig) { c.Ensemble = []string{"apgd-d"} },
-		"white is 0: wants the value of a white":        func(c *TrainConfig) { c.White = 0 },
-		`unknown model "net"`:                           func(c *TrainConfig) { c.Model = "net" },
-		"the learning rate is 0: wants":                 func(c *TrainConfig) { c.LR = 0 },
-		"fast-at has no setting \"implicit\"":           func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
-		"fast-at: step is 0: wants a positive":          func(c *TrainConfig) { c.Set = []string{"step=0"} },
-		`fast-at: bn is "off": wants train, frozen`:     func(c *TrainConfig) { c.Set = []string{"bn=off"} },
-		"no hidden layers to normalize":                 func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
-		`there are constant, sqrt, linear, cosine, s`:   func(c *TrainConfig) { c.Schedule = "up" },
+		`did you mean "fast-at"?`:                     func(c *TrainConfig) { c.Method = "fastat" },
+		"did you mean 8/255":                          func(c *TrainConfig) { c.Eps = 8 },
+		"eps is -1: wants":                            func(c *TrainConfig) { c.Eps = -1 },
+		"restarts 0, n_examples 150, ensemble":        func(c *TrainConfig) { c.Restarts = 0 },
+		`evaluate is "all": wants test or validation`: func(c *TrainConfig) { c.Evaluate = "all" },
+		`did you mean "apgd-t"?`:                      func(c *TrainConfig) { c.Ensemble = []string{"apgd-d"} },
+		"white is 0: wants the value of a white":      func(c *TrainConfig) { c.White = 0 },
+		`unknown model "net"`:                         func(c *TrainConfig) { c.Model = "net" },
+		"the learning rate is 0: wants":               func(c *TrainConfig) { c.LR = 0 },
+		"fast-at has no setting \"implicit\"":         func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
+		"fast-at: step is 0: wants a positive":        func(c *TrainConfig) { c.Set = []string{"step=0"} },
+		`fast-at: bn is "off": wants train, frozen`:   func(c *TrainConfig) { c.Set = []string{"bn=off"} },
+		"no hidden layers to norm":                    func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
+		`there are constant, sqrt, linear, cosine, s`: func(c *TrainConfig) { c.Schedule = "up" },
 	} {
 		c := small(set, "fast-at")
 		change(&c)
@@ -263,7 +263,7 @@ func TestRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	for want, change := range map[string]func(*TrainConfig){
-		"of the training images is no pixel from 0 to 8: attacks work": func(c *TrainConfig) { c.White = 8 },
+		"of the training images is no pixel from 0 to 8: attacks": func(c *TrainConfig) { c.White = 8 },
 		"n_examples is 250, and there are 200 validation rows": func(c *TrainConfig) {
 			c.Evaluate, c.Examples = ValidationRows, 250
 		},
