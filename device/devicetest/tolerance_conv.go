@@ -20,13 +20,14 @@ func convBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 		if h < 0 || h >= s.H || w < 0 || w >= s.W {
 			return
 		}
-		at := [3][]int{
+		at := [3][4]int{
 			device.SlotX: {n, h, w, k/outputs*inputs + c},
 			device.SlotW: {row, column, c, k},
 			device.SlotY: {n, p, q, k},
 		}
-		x := t.real(in.In[0], at[slots[0]]...) * t.real(in.In[1], at[slots[1]]...)
-		to := place(element, at[slots[2]]...)
+		left, right, result := at[slots[0]], at[slots[1]], at[slots[2]]
+		x := t.real(in.In[0], left[:]...) * t.real(in.In[1], right[:]...)
+		to := place(element, result[:]...)
 		value[to] += x
 		size[to] += math.Abs(x)
 		count[to]++
