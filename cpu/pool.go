@@ -74,7 +74,7 @@ const crowdedSpinTime = 20 * time.Microsecond
 // politeAfter is how long a thread waits before it lets others have its processor between two looks. On a machine that
 // has more to do, the thread that is waited for may itself be without a processor, and waiting at full speed keeps it
 // from one: an ensemble of attacks, whose regions are small, took 7.9 processor seconds and 71 by the clock on two
-// threads of two processors with a load of 33, and 5.9 and 53 when it lets go (5.7 processor seconds on one thread).
+// threads of two processors with a load of 33, and 5.8 and 53 when it lets go.
 const politeAfter = 20 * time.Microsecond
 
 // spinLoads is the number of loads between two looks at the clock (about 100 ns).
