@@ -62,14 +62,20 @@ set; --set gives a method's own settings. The methods are:
 	fs.Float64Var(&c.White, "white", 0,
 		"the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, "+
 			"else 1)")
-	fs.IntVar(&c.Examples, "n-examples", 0, "test rows that are evaluated at the end, the first ones (default 1000)")
+	fs.StringVar(&c.Evaluate, "evaluate", "", "rows that the end is judged by: test | validation, for a choice among "+
+		"settings (default test)")
+	fs.IntVar(&c.Examples, "n-examples", 0, "rows that are evaluated at the end, the first ones (default 1000)")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps of the attack in that evaluation, each a quarter of --eps")
 	fs.IntVar(&c.Restarts, "restarts", 0, "random starts of that attack")
-	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts"} {
+	fs.StringArrayVar(&c.Ensemble, "ensemble", nil, "attacks that rows meet together after that: autoattack | apgd-ce "+
+		"| apgd-t | and others of robust attack; repeat it for more")
+	fs.IntVar(&c.EnsembleExamples, "ensemble-examples", 0, "rows that meet them, the first ones (default 200)")
+	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts", "ensemble-examples"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
 	completes(cmd, "method", names...)
 	completes(cmd, "model", "softmax", "mlp:1024-1024")
+	completes(cmd, "evaluate", robust.TestRows, robust.ValidationRows)
 	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
 	f.own = func() []string { return settings }
@@ -82,7 +88,7 @@ set; --set gives a method's own settings. The methods are:
 				}
 			}
 			return wantPositive(fs, "train", "val", "epochs", "batch", "lr", "white", "n-examples", "attack-steps",
-				"restarts")
+				"restarts", "ensemble-examples")
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			config := robust.Defaults(set)

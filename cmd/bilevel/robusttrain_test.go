@@ -1,7 +1,9 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,11 +41,44 @@ measures: [robust_acc, implicit]
 	require.Zero(t, value(1, 1))
 }
 
+// A table of robust cells whose process is killed in the middle of one, and which another process then goes on with, is
+// the same bytes as one that nobody disturbed.
+func TestRobustTableGoesOnAfterAKill(t *testing.T) {
+	inNewFolder(t)
+	writeText(t, "study.yaml", `
+title: cells with and without the state of a perturbation
+experiment: robust train
+settings: {data: digits, model: mlp:24, batch_norm: true, train: 600, val: 100, epochs: 12, n_examples: 40}
+methods:
+  fast-bat-official: {method: fast-bat-official, step: 20}
+  free: {method: free, replays: 4}
+seeds: 1
+`)
+	require.Equal(t, exitOK, bilevel("table study.yaml --quiet --out whole --threads 1").code)
+	want := tableFiles(t, "whole")
+	c, _ := start(t, "table study.yaml --quiet --out killed --checkpoint-every 1ms --threads 1")
+	checkpoints := func() []string {
+		found, err := filepath.Glob(filepath.Join("killed", "cells", "*", "checkpoint.safetensors"))
+		require.NoError(t, err)
+		return found
+	}
+	require.Eventually(t, func() bool { return len(checkpoints()) == 1 }, time.Minute, time.Millisecond)
+	require.NoError(t, c.Process.Kill())
+	require.Error(t, c.Wait())
+	require.Len(t, checkpoints(), 1, "a cell is unfinished")
+	require.Equal(t, exitOK, bilevel("table study.yaml --quiet --out killed --threads 1").code)
+	require.Empty(t, checkpoints())
+	require.Equal(t, want, tableFiles(t, "killed"))
+}
+
 func TestRobustTrainRefuses(t *testing.T) {
 	inNewFolder(t)
 	for line, want := range map[string]string{
 		"--eps 8":                        "--eps is 8, but pixels are in [0, 1]: did you mean 8/255, which is 0.03",
 		"--eps -0.1":                     "wants a number from 0 to 1",
+		"--evaluate train":               `evaluate is "train": wants test or validation`,
+		"--ensemble apgd":                `ensemble: unknown attack "apgd"`,
+		"--ensemble-examples 0":          "--ensemble-examples 0: wants 1 to",
 		"--restarts 0":                   "--restarts 0: wants 1 to",
 		"--method fast-bet":              `did you mean "fast-bat"?`,
 		"--set implicit=1":               `fast-at has no setting "implicit"`,

@@ -10,23 +10,25 @@ import (
 	"bilevel/internal/philox"
 	"bilevel/models"
 	"bilevel/models/params"
+	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/robust"
 	"bilevel/tensor"
 )
 
-// CheckRow is one comparison of an update of Fast-BAT with the same update computed without the library's derivatives.
+// CheckRow is one comparison of an update of a method with the same update computed without the library's derivatives.
 type CheckRow struct {
 	Method, Net, BN string
 	Parameters      int
 	Free, Held      int     // coordinates of δ* strictly inside C and on its bounds
-	Share           float64 // |implicit term| / |update|
+	Share           float64 // |implicit term| / |update|; NaN for methods that have none
 	// Dense is the largest difference of an element of the update, or of the running statistics, from the dense
 	// computation: all gradients and the whole mixed matrix ∇²θδ, column by column. It is relative to the largest
 	// element of the update, or 1 if that is smaller.
 	Dense float64
 	// Differences is the same of central differences of θ ↦ mean CE(θ, x + P(z + a ∇δ CE(θ, x + z))) with z held
-	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere.
+	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere. Of
+	// TRADES and gradient alignment it is that of the objective, where the perturbation goes by signs and stays.
 	Differences float64
 }
 
@@ -82,8 +84,9 @@ func checkCases() (list []checkCase, err error) {
 }
 
 // Check holds the updates of Fast-BAT against a dense computation, and where both numbers of the method are equal
-// against central differences, on small networks with coordinates on and off the bounds. The executor's device computes
-// the update; on one that computes in float64 the two agree to about eight digits.
+// against central differences, on small networks with coordinates on and off the bounds; those of TRADES and of
+// gradient alignment against both. The executor's device computes the update; in float64 they agree to about eight
+// digits.
 func Check(ctx context.Context, ex *tensor.Executor, seed uint64) ([]CheckRow, error) {
 	cases, err := checkCases()
 	if err != nil {
@@ -100,36 +103,16 @@ func Check(ctx context.Context, ex *tensor.Executor, seed uint64) ([]CheckRow, e
 		}
 		rows = append(rows, row)
 	}
-	return rows, nil
+	others, err := checkBaselines(ctx, ex, seed)
+	return append(rows, others...), err
 }
 
 // run compares one update.
 func (c checkCase) run(ctx context.Context, ex *tensor.Executor, seed uint64) (row CheckRow, err error) {
 	d := newDense(c, seed)
-	t := robust.Task{
-		Name: "check", Model: c.net, Start: params.Values{Layout: c.net.Params(), Flat: d.theta},
-		Rows: problem.Rows{robust.Features: problem.Reals(d.x, c.net.Widths[0]),
-			robust.Labels: problem.Ints(d.net.labels)},
-		Sampler: inOrder(checkRows), Eps: checkEps, Optimizer: robust.SGD{Rate: 1},
-	}
-	if c.net.BatchNorm {
-		t.State = params.Values{Layout: c.net.State(), Flat: d.state}
-	}
-	e, err := robust.New(ex, t, c.method, 1, 1, seed)
+	got, statistics, err := d.computed(ctx, ex, c.method, seed)
 	if err != nil {
 		return row, err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	if err := e.Step(ctx, 0, 1); err != nil {
-		return row, err
-	}
-	after, err := e.Variable(robust.Parameters).Read()
-	if err != nil {
-		return row, err
-	}
-	got := make([]float64, len(after))
-	for i := range got {
-		got[i] = d.theta[i] - after[i]
 	}
 	want := d.update()
 	row = CheckRow{Method: c.label, Net: c.name, BN: c.method.BN, Parameters: len(got), Free: d.free, Held: d.held,
@@ -138,13 +121,41 @@ func (c checkCase) run(ctx context.Context, ex *tensor.Executor, seed uint64) (r
 		row.Differences = largest(got, d.differences())
 	}
 	if c.net.BatchNorm {
-		statistics, err := e.Variable("model state").Read()
-		if err != nil {
-			return row, err
-		}
 		row.Dense = max(row.Dense, largest(statistics, d.moved))
 	}
 	return row, nil
+}
+
+// computed is the update that a method makes on a device, at rate 1, and the running statistics after it.
+func (d *dense) computed(ctx context.Context, ex *tensor.Executor, m robust.Method, seed uint64) (
+	update, statistics []float64, err error) {
+	net := d.net.MLP
+	t := robust.Task{
+		Name: "check", Model: net, Start: params.Values{Layout: net.Params(), Flat: d.theta},
+		Rows: problem.Rows{robust.Features: problem.Reals(d.x, net.Widths[0]),
+			robust.Labels: problem.Ints(d.net.labels)},
+		Sampler: inOrder(checkRows), Eps: checkEps, Optimizer: robust.SGD{Rate: 1},
+	}
+	if net.BatchNorm {
+		t.State = params.Values{Layout: net.State(), Flat: d.state}
+	}
+	e, err := robust.New(ex, t, m, 1, 1, seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if err := e.Step(ctx, 0, 1); err != nil {
+		return nil, nil, err
+	}
+	after, err := e.Variable(robust.Parameters).Read()
+	if err != nil {
+		return nil, nil, err
+	}
+	update = along(d.theta, after, -1)
+	if net.BatchNorm {
+		statistics, err = e.Variable(engine.StateName).Read()
+	}
+	return update, statistics, err
 }
 
 // largest is the largest difference, relative to the largest element of want or to 1.
@@ -236,7 +247,17 @@ func (d *dense) project(delta []float64) []float64 {
 
 // sum is Σ CE at θ and x + δ, with the part a at parameter i and the part b at coordinate j of δ (-1: nowhere).
 func (d *dense) sum(theta, delta []float64, i, j int, pass int) (total hyperdual, next []float64) {
-	p := make([]hyperdual, len(theta))
+	p, x := d.at(theta, delta, i, j)
+	each, next := d.net.losses(p, x, d.moved, d.eval[pass])
+	for _, l := range each {
+		total = total.plus(l)
+	}
+	return total, next
+}
+
+// at is θ and x + δ, with the part a at parameter i and the part b at coordinate j of δ (-1: nowhere).
+func (d *dense) at(theta, delta []float64, i, j int) (p []hyperdual, x [][]hyperdual) {
+	p = make([]hyperdual, len(theta))
 	for k, v := range theta {
 		p[k].v = v
 	}
@@ -244,7 +265,7 @@ func (d *dense) sum(theta, delta []float64, i, j int, pass int) (total hyperdual
 		p[i].a = 1
 	}
 	inputs := d.net.Widths[0]
-	x := make([][]hyperdual, checkRows)
+	x = make([][]hyperdual, checkRows)
 	for r := range x {
 		x[r] = make([]hyperdual, inputs)
 		for k := range x[r] {
@@ -255,11 +276,7 @@ func (d *dense) sum(theta, delta []float64, i, j int, pass int) (total hyperdual
 			}
 		}
 	}
-	each, next := d.net.losses(p, x, d.moved, d.eval[pass])
-	for _, l := range each {
-		total = total.plus(l)
-	}
-	return total, next
+	return p, x
 }
 
 // slope is ∇δ Σ CE.
@@ -282,6 +299,23 @@ func (d *dense) pass(delta []float64, pass int) {
 // perturbation is δ* at θ for a fixed z.
 func (d *dense) perturbation(theta []float64) []float64 {
 	return d.project(along(d.z, d.slope(theta, d.z, 1), d.method.Step))
+}
+
+// inside tells whether a coordinate lies strictly inside C, by more than a margin; counted is how many do, and do not.
+func (d *dense) inside(delta []float64, j int, margin float64) bool {
+	lo, hi := math.Max(-checkEps, -d.x[j]), math.Min(checkEps, 1-d.x[j])
+	return delta[j] > lo+margin && delta[j] < hi-margin
+}
+
+func (d *dense) counted(delta []float64, margin float64) (free, held int) {
+	for j := range delta {
+		if d.inside(delta, j, margin) {
+			free++
+		} else {
+			held++
+		}
+	}
+	return free, held
 }
 
 // along is a + c b.
@@ -317,14 +351,10 @@ func (d *dense) update() []float64 {
 	d.pass(d.z, 1)
 	response := d.slope(d.theta, delta, 2)
 	d.pass(delta, 2)
-	d.free, d.held = 0, 0
+	d.free, d.held = d.counted(delta, d.method.Margin)
 	for j := range delta {
-		lo, hi := math.Max(-checkEps, -d.x[j]), math.Min(checkEps, 1-d.x[j])
-		if delta[j] > lo+d.method.Margin && delta[j] < hi-d.method.Margin {
-			d.free++
-		} else {
+		if !d.inside(delta, j, d.method.Margin) {
 			response[j] = 0
-			d.held++
 		}
 	}
 	d.implicit = make([]float64, len(d.theta))
@@ -343,7 +373,6 @@ func (d *dense) update() []float64 {
 // differences are central ones of θ ↦ mean CE(θ, x + δ*(θ)) at the z of the update, with the running statistics that
 // the passes of the update saw.
 func (d *dense) differences() []float64 {
-	const h = 1e-5
 	moved := d.moved
 	defer func() { d.moved = moved }()
 	d.moved = d.state
@@ -360,11 +389,7 @@ func (d *dense) differences() []float64 {
 	}
 	out := make([]float64, len(d.theta))
 	for i := range out {
-		theta := append([]float64(nil), d.theta...)
-		theta[i] += h
-		up := value(theta)
-		theta[i] = d.theta[i] - h
-		out[i] = (up - value(theta)) / (2 * h)
+		out[i] = central(d.theta, i, value)
 	}
 	return out
 }

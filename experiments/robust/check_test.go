@@ -11,12 +11,16 @@ import (
 )
 
 // Both parametrizations of Fast-BAT, on networks with and without batch normalization in each mode, make the update
-// that a dense computation makes, and where it is the gradient of a function of θ, that of central differences.
-func TestFastBATAgainstDense(t *testing.T) {
+// that a dense computation makes, and where it is the gradient of a function of θ, that of central differences. So do
+// TRADES and gradient alignment.
+func TestUpdatesAgainstDense(t *testing.T) {
 	rows, err := Check(t.Context(), tensortest.Executor(t, ref.New()), 3)
 	require.NoError(t, err)
 	differences := 0
 	for _, r := range rows {
+		if math.IsNaN(r.Share) { // another method
+			continue
+		}
 		what := r.Method + " on " + r.Net + ", " + r.BN
 		require.Less(t, r.Dense, 1e-8, what)
 		require.Positive(t, r.Free, what)
@@ -29,5 +33,14 @@ func TestFastBATAgainstDense(t *testing.T) {
 		}
 	}
 	require.Equal(t, 18, differences)
-	require.Len(t, rows, 30)
+	require.Len(t, rows, 30+8)
+	methods := map[string]int{}
+	for _, r := range rows[30:] {
+		what := r.Method + " on " + r.Net + ", " + r.BN
+		require.Less(t, r.Dense, 1e-8, what)
+		require.Less(t, r.Differences, 1e-7, what)
+		require.Positive(t, r.Held, what)
+		methods[r.Method]++
+	}
+	require.Equal(t, map[string]int{"trades": 4, "grad-align": 4}, methods)
 }

@@ -45,7 +45,11 @@ func (c Checked) Write(w io.Writer) error {
 		if !math.IsNaN(r.Differences) {
 			differences = fmt.Sprintf("%.1e", r.Differences)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%.3g\t%.1e\t%s\n", r.Method, r.Net, r.BN, r.Free, r.Held, r.Share, r.Dense,
+		share := "-"
+		if !math.IsNaN(r.Share) {
+			share = fmt.Sprintf("%.3g", r.Share)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%.1e\t%s\n", r.Method, r.Net, r.BN, r.Free, r.Held, share, r.Dense,
 			differences)
 	}
 	return t.Flush()
@@ -56,7 +60,10 @@ func (c Checked) MarshalJSON() ([]byte, error) {
 	rows := make([]map[string]any, len(c.Rows))
 	for i, r := range c.Rows {
 		rows[i] = map[string]any{"method": r.Method, "network": r.Net, "bn": r.BN, "free": r.Free, "held": r.Held,
-			"implicit_share": r.Share, "dense": r.Dense}
+			"dense": r.Dense}
+		if !math.IsNaN(r.Share) {
+			rows[i]["implicit_share"] = r.Share
+		}
 		if !math.IsNaN(r.Differences) {
 			rows[i]["differences"] = r.Differences
 		}

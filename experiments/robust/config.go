@@ -12,6 +12,7 @@ import (
 	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/models"
+	adversary "bilevel/solvers/attack"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/robust"
@@ -33,19 +34,32 @@ type TrainConfig struct {
 	WeightDecay float64         `json:"weight_decay"`
 	Schedule    engine.Schedule `json:"schedule"`
 	White       float64         `json:"white"`        // the value of a white pixel in the data
-	Examples    int             `json:"n_examples"`   // test rows to be evaluated, the first ones
+	Evaluate    string          `json:"evaluate"`     // the rows that the end is judged by: test, or validation
+	Examples    int             `json:"n_examples"`   // of them, the first ones
 	AttackSteps int             `json:"attack_steps"` // of PGD in the evaluation, each of ε/4
 	Restarts    int             `json:"restarts"`
-	Set         []string        `json:"set,omitempty"` // NAME=VALUE of the method's own settings
+	// Ensemble are attacks, of adversary.Parse, that the first EnsembleExamples of the rows meet together after that
+	// evaluation; none by default.
+	Ensemble         []string `json:"ensemble,omitempty"`
+	EnsembleExamples int      `json:"ensemble_examples"`
+
+	Set []string `json:"set,omitempty"` // NAME=VALUE of the method's own settings
 }
+
+// The rows that a trained model can be judged by. Whoever chooses among settings evaluates validation rows, so that the
+// test rows of what is chosen have not been seen.
+const (
+	TestRows       = "test"
+	ValidationRows = "validation"
+)
 
 // Defaults gives the settings for a set.
 func Defaults(set *data.Dataset) TrainConfig {
 	n := set.Train.N()
 	c := TrainConfig{
 		Method: "fast-at", Eps: 0.1, Model: "mlp:1024-1024", Start: models.PyTorch, Epochs: 6, Batch: 128, LR: 0.3,
-		Momentum: 0.9, Schedule: "cyclic", White: whitePixel(set), Examples: 1000, AttackSteps: 20, Restarts: 2,
-		Train: n,
+		Momentum: 0.9, Schedule: "cyclic", White: whitePixel(set), Evaluate: TestRows, Examples: 1000, AttackSteps: 20,
+		Restarts: 2, EnsembleExamples: 200, Train: n,
 	}
 	if set.Val == nil {
 		c.Val = min(5000, n/6)
@@ -60,6 +74,7 @@ func Defaults(set *data.Dataset) TrainConfig {
 		c.Train -= test
 	}
 	c.Examples = min(c.Examples, test)
+	c.EnsembleExamples = min(c.EnsembleExamples, test)
 	if n < 5000 {
 		c.Model, c.Epochs, c.Batch, c.LR = "mlp:128-128", 30, 32, 0.1
 	}
@@ -107,9 +122,14 @@ func (c TrainConfig) check() error {
 	switch {
 	case !(c.White > 0) || math.IsInf(c.White, 0):
 		return fmt.Errorf("white is %g: wants the value of a white pixel, such as 1 or 255", c.White)
-	case c.AttackSteps < 1 || c.Restarts < 1 || c.Examples < 1:
-		return fmt.Errorf("attack_steps %d, restarts %d, n_examples %d: wants at least 1 of each", c.AttackSteps,
-			c.Restarts, c.Examples)
+	case c.AttackSteps < 1 || c.Restarts < 1 || c.Examples < 1 || c.EnsembleExamples < 1:
+		return fmt.Errorf("attack_steps %d, restarts %d, n_examples %d, ensemble_examples %d: wants at least 1 of each",
+			c.AttackSteps, c.Restarts, c.Examples, c.EnsembleExamples)
+	case c.Evaluate != TestRows && c.Evaluate != ValidationRows:
+		return fmt.Errorf("evaluate is %q: wants %s or %s", c.Evaluate, TestRows, ValidationRows)
+	}
+	if _, err := c.ensemble(); err != nil {
+		return err
 	}
 	m, err := c.method()
 	if err != nil {
@@ -131,6 +151,18 @@ func (c TrainConfig) method() (robust.Method, error) {
 		return nil, err
 	}
 	return entry.With(c.Set...)
+}
+
+// ensemble are the attacks of the setting of that name.
+func (c TrainConfig) ensemble() (all []adversary.Attack, err error) {
+	for _, name := range c.Ensemble {
+		of, err := adversary.Parse(name)
+		if err != nil {
+			return nil, fmt.Errorf("ensemble: %w", err)
+		}
+		all = append(all, of...)
+	}
+	return all, nil
 }
 
 func (c TrainConfig) optimizer() robust.SGD {

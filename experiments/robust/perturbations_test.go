@@ -32,18 +32,6 @@ func (s spy) Plan(t robust.Task) (robust.Plan, error) {
 	return plan, err
 }
 
-// distance is Σ KL(softmax p ‖ softmax q) over rows of logits.
-func distance(p, q [][]hyperdual) (sum hyperdual) {
-	for r := range p {
-		a, b := logSumExp(p[r]), logSumExp(q[r])
-		for j := range p[r] {
-			logP, logQ := p[r][j].minus(a), q[r][j].minus(b)
-			sum = sum.plus(logP.exp().times(logP.minus(logQ)))
-		}
-	}
-	return sum
-}
-
 // The perturbations of the methods that go by signs are those of their formulas, computed in plain numbers: starts,
 // objectives, directions and bounds.
 func TestPerturbationsOfTheFormulas(t *testing.T) {
@@ -52,46 +40,9 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 	require.NoError(t, err)
 	net := models.MLP{Widths: []int{3, 5, 4, 3}, Activation: "tanh"}
 	d := newDense(checkCase{net: net, method: entry.Method.(robust.FastBAT)}, seed)
-	p := make([]hyperdual, len(d.theta))
-	for i, v := range d.theta {
-		p[i].v = v
-	}
 	n := len(d.x)
-	logits := func(delta []float64, at int) [][]hyperdual {
-		x := make([][]hyperdual, checkRows)
-		for i := range d.x {
-			v := plainNumber(d.x[i] + delta[i])
-			if i == at {
-				v.b = 1
-			}
-			x[i/net.Widths[0]] = append(x[i/net.Widths[0]], v)
-		}
-		z, _ := d.net.logits(p, x, nil, false)
-		return z
-	}
-	slope := func(of func(at int) hyperdual) []float64 {
-		g := make([]float64, n)
-		for i := range g {
-			g[i] = of(i).b
-		}
-		return g
-	}
 	crossEntropy := func(delta []float64) []float64 { return d.slope(d.theta, delta, 1) }
-	clean := logits(make([]float64, n), -1)
-	divergence := func(delta []float64) []float64 {
-		return slope(func(at int) hyperdual { return distance(clean, logits(delta, at)) })
-	}
-	// signs is k steps of projected sign ascent.
-	signs := func(delta []float64, k int, step float64, g func([]float64) []float64) []float64 {
-		for range k {
-			next := make([]float64, n)
-			for i, v := range g(delta) {
-				next[i] = delta[i] + step*checkEps*sign(v)
-			}
-			delta = d.project(next)
-		}
-		return delta
-	}
+	divergence := func(delta []float64) []float64 { return d.divergence(delta, 1) }
 	images := func(delta []float64) []float64 {
 		out := make([]float64, n)
 		for i, v := range delta {
@@ -119,26 +70,25 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 		stronger[i] = eta[i] + checkEps*sign(v)
 	}
 	shift := uniforms(checkRows*3, 1)
-	target := logits(zero, -1)
+	target := d.logits(d.theta, zero, -1, -1, 1)
 	for r, row := range target {
 		for j := range row {
 			row[j] = plainNumber(row[j].v + shift[3*r+j])
 		}
 	}
-	backwards := slope(func(at int) hyperdual { return distance(target, logits(zero, at)) })
 	back := make([]float64, n)
-	for i, v := range backwards {
-		back[i] = -checkEps * sign(v)
+	for i := range back {
+		back[i] = -checkEps * sign(distance(target, d.logits(d.theta, zero, -1, i, 1)).b)
 	}
 	for name, want := range map[string][]float64{
 		"standard":           zero,
-		"fast-at":            signs(d.project(d.start), 1, 1.25, crossEntropy),
-		"pgd":                signs(d.project(d.start), 7, 0.25, crossEntropy),
+		"fast-at":            d.climb(d.project(d.start), 1, 1.25, crossEntropy),
+		"pgd":                d.climb(d.project(d.start), 7, 0.25, crossEntropy),
 		"n-fgsm":             images(stronger),
-		"grad-align":         signs(zero, 1, 1.25, crossEntropy),
-		"trades":             signs(noise, 10, 0.25, divergence),
-		"backward-smoothing": signs(d.project(back), 1, 1, divergence),
-		"free":               signs(zero, 1, 1, crossEntropy), // of the second replay; θ has hardly moved
+		"grad-align":         d.climb(zero, 1, 1.25, crossEntropy),
+		"trades":             d.climb(noise, 10, 0.25, divergence),
+		"backward-smoothing": d.climb(d.project(back), 1, 1, divergence),
+		"free":               d.climb(zero, 1, 1, crossEntropy), // of the second replay; θ has hardly moved
 	} {
 		entry, err := robust.ByName(name)
 		require.NoError(t, err)
@@ -160,14 +110,4 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 		require.InDeltaSlice(t, want, got, 1e-10, name)
 		require.NoError(t, e.Close())
 	}
-}
-
-func sign(v float64) float64 {
-	switch {
-	case v > 0:
-		return 1
-	case v < 0:
-		return -1
-	}
-	return 0
 }

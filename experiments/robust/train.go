@@ -104,8 +104,14 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
 		return err
 	}
-	if t.Examples > t.data.Test.N() {
-		return experiments.Usagef("n_examples is %d, and there are %d test rows", t.Examples, t.data.Test.N())
+	most := t.evaluated().N()
+	for _, n := range []struct {
+		name string
+		rows int
+	}{{"n_examples", t.Examples}, {"ensemble_examples", t.EnsembleExamples}} {
+		if n.rows > most && (n.name == "n_examples" || t.Ensemble != nil) {
+			return experiments.Usagef("%s is %d, and there are %d %s rows", n.name, n.rows, most, t.Evaluate)
+		}
 	}
 	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes)
 	if err != nil {
@@ -131,6 +137,14 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		t.scope.Own(t.attacker.Close)
 	}
 	return err
+}
+
+// evaluated are the rows that the end is judged by.
+func (t *task) evaluated() *data.Set {
+	if t.Evaluate == ValidationRows {
+		return t.data.Val
+	}
+	return t.data.Test
 }
 
 // compile readies training.

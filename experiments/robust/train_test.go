@@ -95,6 +95,28 @@ func TestTraining(t *testing.T) {
 	require.InEpsilon(t, slow.Scalars["loss"], fast.Scalars["loss"], 1e-3)
 }
 
+// Who chooses among settings looks at validation rows: the record has no number of test rows then, and the model is the
+// same. The ensemble meets the rows after the evaluation by PGD, and stronger attacks leave no more of them.
+func TestEvaluationOfTheEnd(t *testing.T) {
+	c := small(digits(t), "fast-at")
+	c.Epochs, c.Ensemble, c.EnsembleExamples = 2, []string{"apgd-ce", "apgd-t"}, 150
+	onTest := run(t, c, cpudevice.New(1), 3)
+	c.Evaluate = ValidationRows
+	onVal := run(t, c, cpudevice.New(1), 3)
+	require.Equal(t, onTest.Models, onVal.Models)
+	for prefix, r := range map[string]*experiments.Record{"": onTest, "val_": onVal} {
+		require.Positive(t, r.Scalars[prefix+"ensemble_acc"])
+		require.LessOrEqual(t, r.Scalars[prefix+"ensemble_acc"], r.Scalars[prefix+"robust_acc"])
+		require.Less(t, r.Scalars[prefix+"robust_acc"], r.Scalars[prefix+"clean_acc"])
+		require.EqualValues(t, 150, r.Counts["ensemble_examples"])
+	}
+	require.NotEqual(t, onTest.Scalars["robust_acc"], onVal.Scalars["val_robust_acc"], "other rows")
+	require.NotContains(t, onVal.Scalars, "clean_acc")
+	require.NotContains(t, onVal.Scalars, "robust_acc")
+	require.NotContains(t, onTest.Scalars, "val_robust_acc")
+	require.Contains(t, onVal.Texts["evaluation"], "150 validation rows")
+}
+
 // A cell that is stopped again and again and goes on each time ends with the bits of one that never was.
 func TestStoppedTrainingGoesOnToTheSameBits(t *testing.T) {
 	dev := cpudevice.New(1)
@@ -220,18 +242,20 @@ func TestWhite(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	set := digits(t)
 	for want, change := range map[string]func(*TrainConfig){
-		`did you mean "fast-at"?`:                      func(c *TrainConfig) { c.Method = "fastat" },
-		"did you mean 8/255":                           func(c *TrainConfig) { c.Eps = 8 },
-		"eps is -1: wants":                             func(c *TrainConfig) { c.Eps = -1 },
-		"restarts 0, n_examples 150: wants at least 1": func(c *TrainConfig) { c.Restarts = 0 },
-		"white is 0: wants the value of a white":       func(c *TrainConfig) { c.White = 0 },
-		`unknown model "net"`:                          func(c *TrainConfig) { c.Model = "net" },
-		"the learning rate is 0: wants":                func(c *TrainConfig) { c.LR = 0 },
-		"fast-at has no setting \"implicit\"":          func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
-		"fast-at: step is 0: wants a positive":         func(c *TrainConfig) { c.Set = []string{"step=0"} },
-		`fast-at: bn is "off": wants train, frozen`:    func(c *TrainConfig) { c.Set = []string{"bn=off"} },
-		"no hidden layers to normalize":                func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
-		`there are constant, sqrt, linear, cosine, s`:  func(c *TrainConfig) { c.Schedule = "up" },
+		`did you mean "fast-at"?`:                     func(c *TrainConfig) { c.Method = "fastat" },
+		"did you mean 8/255":                          func(c *TrainConfig) { c.Eps = 8 },
+		"eps is -1: wants":                            func(c *TrainConfig) { c.Eps = -1 },
+		"restarts 0, n_examples 150, ensemble":        func(c *TrainConfig) { c.Restarts = 0 },
+		`evaluate is "all": wants test or validation`: func(c *TrainConfig) { c.Evaluate = "all" },
+		`did you mean "apgd-t"?`:                      func(c *TrainConfig) { c.Ensemble = []string{"apgd-d"} },
+		"white is 0: wants the value of a white":      func(c *TrainConfig) { c.White = 0 },
+		`unknown model "net"`:                         func(c *TrainConfig) { c.Model = "net" },
+		"the learning rate is 0: wants":               func(c *TrainConfig) { c.LR = 0 },
+		"fast-at has no setting \"implicit\"":         func(c *TrainConfig) { c.Set = []string{"implicit=1"} },
+		"fast-at: step is 0: wants a positive":        func(c *TrainConfig) { c.Set = []string{"step=0"} },
+		`fast-at: bn is "off": wants train, frozen`:   func(c *TrainConfig) { c.Set = []string{"bn=off"} },
+		"no hidden layers to norm":                    func(c *TrainConfig) { c.Model, c.BatchNorm = "softmax", true },
+		`there are constant, sqrt, linear, cosine, s`: func(c *TrainConfig) { c.Schedule = "up" },
 	} {
 		c := small(set, "fast-at")
 		change(&c)
@@ -239,9 +263,15 @@ func TestRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	for want, change := range map[string]func(*TrainConfig){
-		"of the training images is no pixel from 0 to 8: attacks work": func(c *TrainConfig) { c.White = 8 },
-		"n_examples is 5000, and there are 997 test rows":              func(c *TrainConfig) { c.Examples = 5000 },
-		"minibatches of 1000 rows out of 600 training rows":            func(c *TrainConfig) { c.Batch = 1000 },
+		"of the training images is no pixel from 0 to 8: attacks": func(c *TrainConfig) { c.White = 8 },
+		"n_examples is 250, and there are 200 validation rows": func(c *TrainConfig) {
+			c.Evaluate, c.Examples = ValidationRows, 250
+		},
+		"ensemble_examples is 5000, and there are 997 test rows": func(c *TrainConfig) {
+			c.Ensemble, c.EnsembleExamples = []string{"fgsm"}, 5000
+		},
+		"n_examples is 5000, and there are 997 test rows":   func(c *TrainConfig) { c.Examples = 5000 },
+		"minibatches of 1000 rows out of 600 training rows": func(c *TrainConfig) { c.Batch = 1000 },
 		"smaller": func(c *TrainConfig) { c.LR = 1e30 },
 	} {
 		c := small(set, "fast-at")

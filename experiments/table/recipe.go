@@ -21,10 +21,12 @@ import (
 // Recipe says which cells a table has: every method at every combination of the varied settings, with every seed.
 type Recipe struct {
 	Title      string         `json:"title"`
+	About      []string       `json:"-"`          // sentences that stand beside the table
 	Experiment string         `json:"experiment"` // of methods that name none
 	Settings   map[string]any `json:"settings"`   // of every cell, by their names in configuration files
 	Methods    []Method       `json:"methods"`
 	Vary       []Axis         `json:"vary"`
+	Spread     string         `json:"-"`        // an axis whose values also stand beside each other
 	Measures   []string       `json:"measures"` // scalars that are shown; none: what the experiments show first
 	Compare    [][2]string    `json:"compare"`  // A, B: the difference A - B; none: each method against the first
 	Plots      [][2]string    `json:"plots"`    // a varied setting and a measure that is drawn over it
@@ -81,11 +83,13 @@ func Parse(text []byte) (*Recipe, error) {
 	r := &Recipe{Settings: map[string]any{}}
 	if err := (section{"", values}).read(map[string]func(any) error{
 		"title":      textTo(&r.Title),
+		"about":      r.readAbout,
 		"experiment": textTo(&r.Experiment),
 		"version":    textTo(&r.Version),
 		"settings":   r.readSettings,
 		"methods":    r.readMethods,
 		"vary":       r.readVary,
+		"spread":     textTo(&r.Spread),
 		"seeds":      r.readSeeds,
 		"measures":   r.readMeasures,
 		"compare":    pairs(&r.Compare, "[A, B] for the difference A - B"),
@@ -319,6 +323,18 @@ func FirstSeeds(n int) []uint64 {
 	return seeds
 }
 
+func (r *Recipe) readAbout(v any) error {
+	values, err := list(v)
+	for _, one := range values {
+		text, ok := one.(string)
+		if !ok {
+			return fmt.Errorf("%v: wants sentences", one)
+		}
+		r.About = append(r.About, text)
+	}
+	return err
+}
+
 func (r *Recipe) readMeasures(v any) error {
 	values, err := list(v)
 	for _, one := range values {
@@ -365,6 +381,9 @@ func (r *Recipe) check() error {
 		if !slices.Contains(varied, pair[0]) {
 			return experiments.Usagef("plots: vary has no setting %q%s", pair[0], nearest.Hint(pair[0], varied))
 		}
+	}
+	if r.Spread != "" && !slices.Contains(varied, r.Spread) {
+		return experiments.Usagef("spread: vary has no setting %q%s", r.Spread, nearest.Hint(r.Spread, varied))
 	}
 	cells := len(r.Methods) * len(r.Seeds)
 	for i, a := range r.Vary {
@@ -421,9 +440,10 @@ func (r *Recipe) YAML() ([]byte, error) {
 		all = yaml.MapSlice{{Key: "version", Value: r.Version}}
 	}
 	return yaml.Marshal(append(all, yaml.MapSlice{
-		{Key: "title", Value: r.Title}, {Key: "experiment", Value: r.Experiment},
+		{Key: "title", Value: r.Title}, {Key: "about", Value: orEmpty(r.About)},
+		{Key: "experiment", Value: r.Experiment},
 		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
-		{Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
+		{Key: "spread", Value: r.Spread}, {Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
 		{Key: "compare", Value: orEmpty(r.Compare)}, {Key: "plots", Value: orEmpty(r.Plots)},
 	}...))
 }

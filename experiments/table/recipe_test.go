@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 
 func TestRecipesRefused(t *testing.T) {
 	for change, want := range map[string]string{
-		"title>titel":                            `unknown key "titel" of a recipe (there are compare, experiment,`,
+		"title>titel":                            `unknown key "titel" of a recipe (there are about, compare, `,
 		"vary>varry":                             `did you mean "vary"?`,
 		"seeds: 3>seeds: 0":                      "the recipe has no cells",
 		"seeds: 3>seeds: []":                     "the recipe has no cells",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -422,4 +423,30 @@ func TestStop(t *testing.T) {
 func TestDeviationOfOneSeed(t *testing.T) {
 	require.Equal(t, []string{"3", ""}, statistics([]float64{3}).fields())
 	require.Equal(t, []string{"3", "0"}, statistics([]float64{3, 3}).fields())
+}
+
+// Sentences of the recipe stand beside the table, and one axis may also be shown as columns. Neither makes another
+// table of a folder.
+func TestAboutAndSpread(t *testing.T) {
+	x := newInvented()
+	dir := t.TempDir()
+	table := expand(t, x, small)
+	work(t, table, open(t, table, dir), Shard{1, 1})
+	table = expand(t, x, small+"about: [Three seeds., One size each.]\nspread: noise\n")
+	f := open(t, table, dir)
+	r := result(t, table, f)
+	require.NoError(t, r.Write(dir, "v1", ""))
+	text := files(t, dir)["table.md"]
+	require.Contains(t, text, "# made up\n\nThree seeds. One size each.\n")
+	require.Contains(t, text, "| method | loss, noise 0 | loss, noise 0.5 |")
+	mean := func(row int) string { return r.Measures[0].number(r.Rows[row].Values[0].Mean) }
+	line := regexp.MustCompile(`(?m)^\| two +\| ([^ ]+) +\| ([^ ]+) +\|$`).FindStringSubmatch(text)
+	require.Equal(t, []string{mean(2), mean(3)}, line[1:])
+	var shown strings.Builder
+	require.NoError(t, r.Show(&shown))
+	require.Contains(t, shown.String(), "One size each.\n")
+	_, err := Parse([]byte(small + "spread: size\n"))
+	require.ErrorContains(t, err, "spread: size is no setting of vary")
+	_, err = Parse([]byte(small + "about: [1]\n"))
+	require.ErrorContains(t, err, "about: 1: wants sentences")
 }

@@ -13,6 +13,9 @@ import (
 func (r *Result) markdown(w io.Writer) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "# %s\n", r.heading())
+	if about := r.Table.Recipe.About; len(about) > 0 {
+		fmt.Fprintf(b, "\n%s\n", strings.Join(about, " "))
+	}
 	for _, note := range r.warnings() {
 		fmt.Fprintf(b, "\n**%s**\n", note)
 	}

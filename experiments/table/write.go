@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,6 +47,7 @@ func (r *Result) Write(dir, version, recipe string) error {
 			{"cells", strconv.Itoa(r.Cells)}, {"finished", strconv.Itoa(r.Finished)},
 			{"failed", strconv.Itoa(r.Failed)}, {"missing", strconv.Itoa(r.Missing)},
 		},
+		Before:   r.Table.Recipe.About,
 		Warnings: r.warnings(),
 	}
 	for _, t := range append(r.shown(true), r.failures(), r.cautions()) {
@@ -72,6 +74,9 @@ func (r *Result) Write(dir, version, recipe string) error {
 func (r *Result) Show(w io.Writer) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "%s\n", r.heading())
+	for _, sentence := range r.Table.Recipe.About {
+		fmt.Fprintf(b, "%s\n", sentence)
+	}
 	for _, t := range append(r.shown(true), r.failures()) {
 		if len(t.Rows) == 0 {
 			continue
@@ -172,7 +177,47 @@ func (r *Result) shown(clock bool) []experiments.Table {
 		line := append([]string{d.Method + " − " + d.Minus}, d.Varied...)
 		differences.Rows = append(differences.Rows, append(line, m.Title, strconv.Itoa(d.N), mean, interval))
 	}
-	return []experiments.Table{rows, differences, r.overlaps()}
+	tables := []experiments.Table{rows, differences, r.overlaps()}
+	if spread := r.spread(); len(spread.Rows) > 0 {
+		return append([]experiments.Table{spread}, tables...)
+	}
+	return tables
+}
+
+// spread has the measures at the values of one axis beside each other, a line for each method at the values of the
+// others. It has no rows where the recipe names no such axis.
+func (r *Result) spread() experiments.Table {
+	name := r.Table.Recipe.Spread
+	t := experiments.Table{Name: "Means over seeds, the values of " + name + " beside each other",
+		Columns: []string{"method"}}
+	at := slices.Index(r.Varied, name)
+	if at < 0 {
+		return t
+	}
+	others := slices.Delete(slices.Clone(r.Varied), at, at+1)
+	t.Columns = append(t.Columns, others...)
+	for _, v := range r.Table.Recipe.Vary[at].Values {
+		for _, m := range r.Measures {
+			t.Columns = append(t.Columns, fmt.Sprintf("%s, %s %v", m.Title, name, v))
+		}
+	}
+	lines := map[string]int{}
+	for _, row := range r.Rows {
+		head := append([]string{row.Method}, slices.Delete(slices.Clone(row.Varied), at, at+1)...)
+		id := strings.Join(head, "\x00")
+		if _, ok := lines[id]; !ok {
+			lines[id] = len(t.Rows)
+			t.Rows = append(t.Rows, head)
+		}
+		for k, m := range r.Measures {
+			text := "–"
+			if row.Values[k].N > 0 {
+				text = m.number(row.Values[k].Mean)
+			}
+			t.Rows[lines[id]] = append(t.Rows[lines[id]], text)
+		}
+	}
+	return t
 }
 
 func (r *Result) failures() experiments.Table {

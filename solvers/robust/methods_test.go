@@ -258,7 +258,7 @@ func TestControlDiffersByTheImplicitTerm(t *testing.T) {
 		read(t, control, robust.Parameters))
 	difference, size := 0.0, 0.0
 	for i := range with {
-		difference, size = difference+(with[i]-without[i])*(with[i]-without[i]), size+with[i]*with[i]
+		difference, size = difference+(with[i]-without[i])*(with[i]-without[i]), size+without[i]*without[i]
 	}
 	require.InEpsilon(t, math.Sqrt(difference/size), a.Implicit, 1e-9)
 }

@@ -28,7 +28,7 @@ type Metrics struct {
 	Loss     float64 // of the training objective
 	Accuracy float64 // on the perturbed images
 	Inside   float64 // share of the coordinates of δ that lie strictly inside C
-	Implicit float64 // |implicit term| / |direction|, without weight decay; 0 for methods that have none
+	Implicit float64 // |implicit term| / |∇θ of the training objective|; 0 for methods without such a term
 }
 
 // numMetrics is how many numbers Metrics sums, beside the count of iterations.
@@ -111,7 +111,8 @@ func (r *Round) measure(step Step) *tensor.Node {
 	labels := r.Batch.Get(Labels)
 	share := tensor.Const(0)
 	if step.Implicit != nil {
-		share = step.Implicit.Norm().Div(step.Direction.Norm().Max(tensor.Const(1e-30)))
+		gradient := step.Direction.Sub(step.Implicit)
+		share = step.Implicit.Norm().Div(gradient.Norm().Max(tensor.Const(1e-30)))
 	}
 	var all []*tensor.Node
 	for _, n := range []*tensor.Node{tensor.Const(1), step.Loss,
