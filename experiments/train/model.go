@@ -146,12 +146,7 @@ type File struct {
 
 // Of is the file of a model's parameters and state, which `bilevel predict` reads.
 func (f File) Of(p, state []float64) experiments.Model {
-	all := params.Values{}
-	for _, part := range []params.Values{{Layout: f.Model.Params(), Flat: p}, {Layout: f.Model.State(), Flat: state}} {
-		for _, a := range part.Layout {
-			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
-		}
-	}
+	all := params.Values{Layout: f.Model.Params(), Flat: p}.Join(params.Values{Layout: f.Model.State(), Flat: state})
 	all = all.And(meanName, f.Data.Scaler.Mean...).And(deviationName, f.Data.Scaler.Deviation...)
 	metadata := map[string]string{
 		modelKey: f.Architecture, batchNormKey: fmt.Sprint(f.BatchNorm), classesKey: fmt.Sprint(f.Data.Classes),
@@ -204,15 +199,17 @@ func fit(f *safetensors.File, path string, m models.Model) (p, state params.Valu
 
 // take is the arrays of a layout, and what is wrong with the file's.
 func take(f *safetensors.File, l params.Layout) (v params.Values, wrong []string) {
+	v = params.Values{Layout: l, Flat: make([]float64, l.Size())}
 	for _, a := range l {
 		got, ok := f.Arrays[a.Name]
+		shape := a.PeerShape()
 		switch {
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("the array %q is missing", a.Name))
-		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(a.Shape):
-			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, a.Shape))
+		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(shape):
+			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, shape))
 		default:
-			v = v.AndShaped(a.Name, a.Shape, got.Reals())
+			copy(v.Of(a.Name), a.FromPeer(got.Reals()))
 		}
 	}
 	return v, wrong
