@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"bilevel/models/params"
+	"bilevel/tensor"
 )
 
 // Image is the size of images, or of the maps that a layer makes of them.
@@ -20,6 +21,8 @@ func (i Image) String() string { return fmt.Sprintf("%d×%d×%d", i.Height, i.Wi
 type layer interface {
 	// plan adds to p what the layer has and costs for maps of one size, and gives the size of the maps that it makes.
 	plan(p *plan, in Image) Image
+	// apply builds the layer's graph for maps [B, height, width, channels].
+	apply(r *pass, x *tensor.Node) *tensor.Node
 }
 
 // plan is what is known of a network without building its graph.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bilevel/models/params"
+	"bilevel/tensor"
 )
 
 // Network is a convolutional network: images [B, …], with the channels of a pixel side by side, give logits
@@ -102,6 +103,21 @@ func (n Network) Init(seed uint64) (p, state params.Values) {
 		}
 	}
 	return p, state
+}
+
+// Apply takes images [B, height, width, channels], or as rows of that many numbers, and normalizes them first.
+func (n Network) Apply(p, state, inputs *tensor.Node, mode params.Mode) (outputs, next *tensor.Node) {
+	w, s := open(n.name, n, p, state, mode)
+	x := rows(n.name, inputs, n.image.Size())
+	x = n.normalize.apply(x.Reshape(x.Shape()[0], n.image.Height, n.image.Width, n.image.Channels))
+	r := &pass{op: n.name, w: w, s: s, mode: mode, next: params.Vars{}}
+	x = r.all(n.layers, x)
+	outputs = x.Reshape(x.Shape()[0], n.classes)
+	if len(r.next) == 0 {
+		return outputs, state
+	}
+	next = n.State().Spread(func(a params.Array) *tensor.Node { return r.next[a.Name] }).StopGradient()
+	return outputs, next
 }
 
 // transposed is a matrix [rows, columns] as [columns, rows].
