@@ -259,6 +259,14 @@ var makers = []maker{
 		return pick(g, binaries)(pick(g, unaries)(y),
 			g.fitting(y, func(n *Node) bool { return len(n.shape) <= len(y.shape) }))
 	}},
+	{false, func(g *generator) *Node { // the gradient of one in one of its operands
+		y := g.convolution()
+		for y.op != opConv {
+			y = y.in[0]
+		}
+		i := g.r.IntN(2)
+		return VJP([]*Node{y}, y.in[i:i+1], []*Node{y.Tanh()})[0]
+	}},
 	{true, func(g *generator) *Node { return g.pool(MaxPool2D, g.options()) }},
 	{false, func(g *generator) *Node {
 		return g.pool(AvgPool2D, pick(g, [][]WindowOption{g.options(), append(g.options(), PixelsOnly())}))

@@ -124,6 +124,24 @@ var cases = []tensortest.Case{
 			h = Conv2D(h, w2.Reshape(2, 2, 3, 2)).Tanh().Reshape(2, 8)
 			return CrossEntropy(h.MatMul(p.Slice(0, 54, 78).Reshape(8, 3)), labels(2, 3)).Mean()
 		}},
+	{Name: "batch normalization", Shapes: [][]int{{2, 2, 3, 2}, {2}, {2}}, Build: func(x []*Node) *Node {
+		y, mean, variance := BatchNorm(x[0], x[1], x[2], 0.1)
+		return Concat(0, y.Softplus().Flatten(), mean, variance.Square())
+	}},
+	{Name: "given statistics", Shapes: [][]int{{2, 3, 2}, {2}, {2}, {2}, {2}}, Sample: positive,
+		Build: func(x []*Node) *Node { return Normalize(x[0], x[1], x[2], x[3], x[4], 0.1).Tanh() }},
+	{Name: "layer normalization", Shapes: [][]int{{2, 2, 3}, {2, 3}, {2, 3}}, Build: func(x []*Node) *Node {
+		return LayerNorm(x[0], x[1], x[2], 0.1).Tanh()
+	}},
+	{Name: "group normalization", Shapes: [][]int{{2, 2, 2, 4}, {4}, {4}}, Build: func(x []*Node) *Node {
+		return GroupNorm(x[0], 2, x[1], x[2], 0.1).Sigmoid()
+	}},
+	unary("dropout", func(x *Node) *Node {
+		return Dropout(x.Square(), 0.4, Iota(0, 2), IntConst(5), 3).Exp()
+	}, nil),
+	{Name: "random crops", Shapes: [][]int{{3, 4, 3, 2}}, Build: func(x []*Node) *Node {
+		return RandomCrops(x[0], Iota(0, 3), 2, true, Iota(0, 2), IntConst(5), 3).Square()
+	}},
 	unary("softmax", (*Node).Softmax, nil),
 	unary("log softmax", (*Node).LogSoftmax, nil),
 	unary("cross entropy", func(x *Node) *Node { return CrossEntropy(x, labels(3, 4)) }, nil),
