@@ -33,7 +33,9 @@ func (n norm) apply(r *pass, x *tensor.Node) *tensor.Node {
 
 func (relu) apply(_ *pass, x *tensor.Node) *tensor.Node { return x.Relu() }
 
-func (m maxPool) apply(_ *pass, x *tensor.Node) *tensor.Node { return tensor.MaxPool2D(x, m.size, m.size) }
+func (m maxPool) apply(_ *pass, x *tensor.Node) *tensor.Node {
+	return tensor.MaxPool2D(x, m.size, m.size)
+}
 
 func (mean) apply(_ *pass, x *tensor.Node) *tensor.Node { return tensor.GlobalAvgPool(x) }
 

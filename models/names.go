@@ -21,9 +21,9 @@ type Spec struct {
 // family is a kind of network by its name. What follows the name's own part are numbers that the network is made of:
 // the depth of resnet20, say.
 type family struct {
-	name  string // before the numbers
-	forms string // how it is written
-	about string
+	name  string   // before the numbers
+	forms string   // how it is written
+	about []string // in short lines
 	// words are what may follow a colon, and the first of them is what an empty one means.
 	words []string
 	make  func(s Spec, numbers string, words []string) (Network, error)
@@ -34,7 +34,7 @@ var cifarStages, stages = []int{16, 32, 64}, []int{64, 128, 256, 512}
 
 // families lists the networks that ByName knows.
 var families = []family{
-	{"lenet", "lenet", "convolutions of 5×5 with 6 and 16 channels, linear maps of 120 and 84", nil,
+	{"lenet", "lenet", []string{"convolutions of 5×5 with 6 and 16 channels, linear maps of 120 and 84"}, nil,
 		func(s Spec, numbers string, _ []string) (Network, error) {
 			if numbers != "" {
 				return Network{}, errors.New("there is one lenet: leave out " + numbers)
@@ -42,15 +42,15 @@ var families = []family{
 			return LeNet{Image: s.Image, Classes: s.Classes, Normalize: s.Normalize, Start: s.Start}.Network()
 		}},
 	{"resnet", "resnet20, resnet32, resnet56, … resnet18",
-		"residual networks: 6 n + 2 layers with 16, 32, 64 channels, or ResNet-18 with the first layer for small " +
-			"images; shortcuts a (zeros) or b (1×1 convolutions), which resnet18 has alone",
+		[]string{"residual networks: 6 n + 2 layers with 16, 32, 64 channels, or ResNet-18 with a first layer for",
+			"small images; shortcuts a (zeros) or b (1×1 convolutions, which resnet18 has alone)"},
 		[]string{string(ShortcutA), string(ShortcutB)}, resNet},
 	{"preactresnet", "preactresnet18, preactresnet:16-32-64/2-2-2",
-		"residual networks with pre-activation; the 1×1 convolution of a shortcut reads the input or the activation " +
-			"relu(BN x) of its block; no-final-norm leaves out the last normalization; given widths and blocks of " +
-			"stages",
+		[]string{"residual networks with pre-activation, the second with given channels and blocks of its stages;",
+			"the 1×1 convolution of a shortcut reads the input x or the activation relu(BN x) of its block;",
+			"no-final-norm leaves out the last normalization"},
 		[]string{string(ShortcutInput), string(ShortcutActivation), noFinalNorm}, preActResNet},
-	{"vgg", "vgg16", "VGG-16 with batch normalization and one linear map", nil,
+	{"vgg", "vgg16", []string{"VGG-16 with batch normalization and one linear map"}, nil,
 		func(s Spec, numbers string, _ []string) (Network, error) {
 			if numbers != "16" {
 				return Network{}, fmt.Errorf("there is vgg16, not vgg%s", numbers)
@@ -58,21 +58,30 @@ var families = []family{
 			return VGG{Image: s.Image, Classes: s.Classes, Normalize: s.Normalize, Start: s.Start}.Network()
 		}},
 	{"wideresnet", "wideresnet28-10, wideresnet16-4, …",
-		"wide residual networks: 6 n + 4 layers, and a widening factor", nil, wideResNet},
+		[]string{"wide residual networks: 6 n + 4 layers, and a widening factor"}, nil, wideResNet},
 }
 
 const noFinalNorm = "no-final-norm"
 
-// NetworkForms is a line for each kind of network: how its name is written, and what it is.
+// NetworkForms says of each kind of network how its name is written, and what it is, in short lines.
 func NetworkForms() (lines []string) {
 	for _, f := range families {
-		line := fmt.Sprintf("%s: %s", f.forms, f.about)
+		forms := f.forms
 		if f.words != nil {
-			line += fmt.Sprintf(" (%s:%s)", f.name+"…", strings.Join(f.words, "|"))
+			forms += ", with :" + strings.Join(f.words, " or :") + " behind it"
 		}
-		lines = append(lines, line)
+		lines = append(lines, forms)
+		for _, line := range f.about {
+			lines = append(lines, "    "+line)
+		}
 	}
 	return lines
+}
+
+// NetworkNames lists the names of the usual networks.
+func NetworkNames() []string {
+	return []string{"lenet", "resnet20", "resnet32", "resnet56", "resnet18", "preactresnet18", "vgg16",
+		"wideresnet28-10"}
 }
 
 // IsNetwork tells whether a name is that of a kind of network that ByName knows, whatever its numbers.

@@ -135,11 +135,11 @@ func transposed(a []float64, rows, columns int) []float64 {
 type LayerCost struct {
 	Name       string `json:"name"` // of its arrays, before the last dot; empty where it has none
 	Kind       string `json:"kind"`
-	Output     []int  `json:"output"` // height, width and channels of the maps that it makes
+	Output     []int  `json:"output"` // height, width and channels of the maps that it makes, or its width
 	Parameters int    `json:"parameters"`
 	// MultiplyAdds are the products of a forward pass over one image.
 	MultiplyAdds int `json:"multiply_adds"`
-	Activations  int `json:"activations"` // elements of the maps that it makes of one image
+	Activations  int `json:"activations"` // elements of its output for one image
 }
 
 // Costs lists the layers in the order in which they are computed.

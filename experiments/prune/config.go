@@ -188,7 +188,7 @@ func (c Config) settled() (Config, method, error) {
 	if _, err := c.rounds().Plan(1, 1); err != nil {
 		return c, m, err
 	}
-	_, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	_, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	return c, m, err
 }
 

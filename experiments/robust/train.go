@@ -107,7 +107,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.Examples > t.data.Test.N() {
 		return experiments.Usagef("n_examples is %d, and there are %d test rows", t.Examples, t.data.Test.N())
 	}
-	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes)
+	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, train.InputsOf(set), t.data.Classes)
 	if err != nil {
 		return err
 	}

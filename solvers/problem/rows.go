@@ -156,7 +156,10 @@ func (b Batch) Of(table *tensor.Node) *tensor.Node {
 }
 
 // Get is the batch's rows [Rows, …] of the data called name.
-func (b Batch) Get(name string) *tensor.Node {
+func (b Batch) Get(name string) *tensor.Node { return b.Of(b.Table(name)) }
+
+// Table is all of the data called name, [n, …], of which Index picks the batch's rows.
+func (b Batch) Table(name string) *tensor.Node {
 	table, ok := b.tables[name]
 	if !ok {
 		names := slices.Sorted(maps.Keys(b.tables))
@@ -166,5 +169,5 @@ func (b Batch) Get(name string) *tensor.Node {
 		tensor.Fail("Batch.Get", "the level has no rows called %q (there are: %s)%s",
 			name, strings.Join(names, ", "), nearest.Hint(name, names))
 	}
-	return b.Of(table)
+	return table
 }
