@@ -77,11 +77,14 @@ func Defaults(set *data.Dataset) Config {
 	return c
 }
 
-// For gives the settings for a model: networks of images are trained as they are published, with the batches that suit
-// the set.
+// For gives the settings for a model: networks of images are trained with the steps and the weight decay that they are
+// published with, and the batches that suit the set. LeNet, which has no normalizations, takes smaller steps.
 func (c Config) For(model string) Config {
 	if c.Model = model; models.IsNetwork(model) {
 		c.Epochs, c.Step, c.WeightDecay = 20, 0.1, 5e-4
+	}
+	if model == "lenet" {
+		c.Step = 0.02
 	}
 	return c
 }
