@@ -32,16 +32,7 @@ func (o Options) deliver(d *Dataset, err error) (*Dataset, error) {
 	if o.Bytes && !slices.ContainsFunc(sets, func(s *Set) bool { return s != nil && s.Bytes == nil }) {
 		return d, nil
 	}
-	for _, s := range sets {
-		if s == nil || s.Bytes == nil {
-			continue
-		}
-		s.Features = make([]float32, len(s.Bytes))
-		for i, b := range s.Bytes {
-			s.Features[i] = float32(b)
-		}
-		s.Bytes = nil
-	}
+	d.Widen()
 	return d, nil
 }
 

@@ -13,6 +13,10 @@ type Preparation struct {
 	// White, where it is not 0, says that features are pixels from 0 to White: they are divided by it and not
 	// standardized, so that all are in [0, 1].
 	White float64
+	// Channels, where it is not 0, says that rows are images with so many channels, side by side, for models that
+	// normalize their inputs themselves: features stay as they are, bytes too, and the Scaler has the mean and the
+	// deviation of each channel over all pixels of the training rows.
+	Channels int
 }
 
 // Prepared is a data set split, corrupted on request, and standardized by its training rows, with a column of ones at
@@ -57,8 +61,8 @@ func (p Preparation) Check(set *Dataset) error {
 	return nil
 }
 
-// Prepare splits a set at random, corrupts the training labels and standardizes all parts, or divides them by White. A
-// set without test rows of its own gives those that are left over. The source stays as it is; the result depends on the
+// Prepare splits a set at random, corrupts the training labels and standardizes all parts, divides them by White, or
+// leaves them as they are and measures their Channels. A set without test rows of its own gives those that are left over. The source stays as it is; the result depends on the
 // seed alone.
 func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if err := p.Check(set); err != nil {
@@ -97,6 +101,10 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 		for i := range truth {
 			d.Changed[i] = truth[i] != d.Train.Labels[i]
 		}
+	}
+	if p.Channels != 0 {
+		d.Scaler, err = d.Train.channels(p.Channels)
+		return d, err
 	}
 	if p.White != 0 {
 		d.Scaler = &Scaler{make([]float64, d.Train.Dim), slices.Repeat([]float64{p.White}, d.Train.Dim)}

@@ -41,6 +41,20 @@ func (d *Dataset) ClassName(y int32) string {
 	return strconv.Itoa(int(y))
 }
 
+// Widen makes numbers of bytes in all parts, for models and methods that need them.
+func (d *Dataset) Widen() {
+	for _, s := range []*Set{d.Train, d.Val, d.Test} {
+		if s == nil || s.Bytes == nil {
+			continue
+		}
+		s.Features = make([]float32, len(s.Bytes))
+		for i, b := range s.Bytes {
+			s.Features[i] = float32(b)
+		}
+		s.Bytes = nil
+	}
+}
+
 // Renumbered tells whether a class is called otherwise than by its number.
 func (d *Dataset) Renumbered() bool { return !plainNames(d.ClassNames) }
 

@@ -45,6 +45,38 @@ func Standardize(train *Set) (*Scaler, error) {
 	return &Scaler{Mean: mean, Deviation: dev}, nil
 }
 
+// channels measures the channels of images, which lie side by side in a row, over all pixels of all rows: the mean and
+// the population deviation, in float64 and two passes. A channel of one value gets the deviation 1.
+func (s *Set) channels(c int) (*Scaler, error) {
+	if err := s.checkSizes(); err != nil {
+		return nil, err
+	}
+	if c < 1 || s.Dim%c != 0 || s.N() == 0 {
+		return nil, usagef("data: %d rows of %d numbers are no images of %d channels", s.N(), s.Dim, c)
+	}
+	each := func(visit func(channel int, v float64)) {
+		for i, v := range s.Bytes {
+			visit(i%c, float64(v))
+		}
+		for i, v := range s.Features {
+			visit(i%c, float64(v))
+		}
+	}
+	n := float64(s.N() * (s.Dim / c))
+	sums := &Scaler{Mean: make([]float64, c), Deviation: make([]float64, c)}
+	each(func(k int, v float64) { sums.Mean[k] += v })
+	for k := range c {
+		sums.Mean[k] /= n
+	}
+	each(func(k int, v float64) { d := v - sums.Mean[k]; sums.Deviation[k] += float64(d * d) })
+	for k, sum := range sums.Deviation {
+		if sums.Deviation[k] = math.Sqrt(sum / n); sums.Deviation[k] == 0 {
+			sums.Deviation[k] = 1
+		}
+	}
+	return sums, nil
+}
+
 // Apply computes dst[i,j] = (src[i,j] - Mean[j]) / Deviation[j], in float64 and rounded once. dst may be src.
 func (s *Scaler) Apply(dst, src []float32) error {
 	d := len(s.Mean)

@@ -46,7 +46,7 @@ func (c *Checkpoint) Write(path string) error {
 		if shape == nil {
 			shape = []int{len(values)}
 		}
-		f.Arrays[name] = compact(shape, values)
+		f.Arrays[name] = safetensors.Compact(shape, values)
 	}
 	for name, a := range c.Snapshot.Arrays {
 		put(statePrefix+name, a)
@@ -70,17 +70,6 @@ func (c *Checkpoint) Write(path string) error {
 		f.Arrays[rowsName] = safetensors.Array{Shape: []int{len(c.Log.rows), len(c.Columns)}, F64: all}
 	}
 	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, f) })
-}
-
-// compact stores numbers as float32 where that loses nothing, as on devices that compute so.
-func compact(shape []int, values []float64) safetensors.Array {
-	short := make([]float32, len(values))
-	for i, v := range values {
-		if short[i] = float32(v); float64(short[i]) != v && v == v {
-			return safetensors.Array{Shape: shape, F64: values}
-		}
-	}
-	return safetensors.Array{Shape: shape, F32: short}
 }
 
 // ReadCheckpoint reads a file that Write wrote; its error wraps fs.ErrNotExist where there is none.

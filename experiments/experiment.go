@@ -163,8 +163,12 @@ func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 
 // Upload puts labelled rows on the scope's device, as the rows "features" and "label".
 func Upload(sc *tensor.Scope, s *data.Set) (problem.Rows, error) {
-	x, a := sc.Variable("features", tensor.Real, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
-	err := errors.Join(x.Write32(s.Features), a.WriteInts(s.Labels))
+	kind, write := tensor.Real, func(x *tensor.Variable) error { return x.Write32(s.Features) }
+	if s.Bytes != nil {
+		kind, write = tensor.Byte, func(x *tensor.Variable) error { return x.WriteBytes(s.Bytes) }
+	}
+	x, a := sc.Variable("features", kind, s.N(), s.Dim), sc.Variable("labels", tensor.Int, s.N())
+	err := errors.Join(write(x), a.WriteInts(s.Labels))
 	return problem.Rows{"features": problem.On(x.Node()), "label": problem.On(a.Node())}, err
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"bilevel/internal/atomicfile"
 	"bilevel/internal/npy"
-	"bilevel/internal/safetensors"
+	"bilevel/models/params"
 )
 
 // WriteResults writes a folder of results, each file whole or not at all, the first one last:
@@ -158,12 +158,7 @@ func writeModels(dir string, records []*Record, cells int) error {
 			if cells > 1 {
 				name = fmt.Sprintf("%s-seed-%d.safetensors", m.Name, r.Seed)
 			}
-			f := safetensors.File{Arrays: map[string]safetensors.Array{}, Metadata: m.Metadata}
-			for _, a := range m.Arrays.Layout {
-				f.Arrays[a.Name] = compact(a.Shape, m.Arrays.Of(a.Name))
-			}
-			write := func(w io.Writer) error { return safetensors.Write(w, f) }
-			if err := atomicfile.Write(filepath.Join(dir, name), write); err != nil {
+			if err := params.WriteSafetensors(filepath.Join(dir, name), m.Metadata, m.Arrays); err != nil {
 				return err
 			}
 		}

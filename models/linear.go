@@ -30,6 +30,12 @@ func (m Softmax) Params() params.Layout {
 	return affine(m.Inputs, m.Classes, m.NoBias)
 }
 
+// Costs is the one linear map.
+func (m Softmax) Costs() []LayerCost {
+	return []LayerCost{{Kind: "linear", Output: []int{m.Classes}, Parameters: m.Params().Size(),
+		MultiplyAdds: m.Inputs * m.Classes, Activations: m.Classes}}
+}
+
 func (m Softmax) State() params.Layout { return nil }
 
 func (m Softmax) Init(uint64) (p, state params.Values) { return zeros(m.Params()), params.Values{} }

@@ -94,6 +94,32 @@ func (m MLP) Params() (l params.Layout) {
 	return l
 }
 
+// Costs lists the linear maps, normalizations and activations in the order in which they are computed.
+func (m MLP) Costs() (rows []LayerCost) {
+	row := func(name, kind string, width, parameters, multiplyAdds int) {
+		rows = append(rows, LayerCost{Name: name, Kind: kind, Output: []int{width}, Parameters: parameters,
+			MultiplyAdds: multiplyAdds, Activations: width})
+	}
+	phi := m.Activation
+	if phi == "" {
+		phi = Relu
+	}
+	for _, d := range m.layers() {
+		parameters := d.in * d.out
+		if d.bias {
+			parameters += d.out
+		}
+		row(d.linear, "linear", d.out, parameters, d.in*d.out)
+		if d.norm != "" {
+			row(d.norm, "batch norm", d.out, 2*d.out, 0)
+		}
+		if !d.last {
+			row("", string(phi), d.out, 0, 0)
+		}
+	}
+	return rows
+}
+
 func (m MLP) State() (l params.Layout) {
 	for _, d := range m.layers() {
 		if d.norm != "" {

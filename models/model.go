@@ -37,6 +37,7 @@ var (
 	_ Model = Softmax{}
 	_ Model = Logistic{}
 	_ Model = MLP{}
+	_ Model = Network{}
 )
 
 // IsWeight reports whether an array holds the weights of a linear map, which pruning and weight decay apply to, rather

@@ -27,6 +27,7 @@ type common struct {
 	seed    uint64
 	data    string
 	label   string
+	bytes   bool // data that are bytes stay bytes
 	out     string
 	json    bool
 	quiet   bool
@@ -96,7 +97,7 @@ func (f *common) openDevice() (device.Device, error) {
 
 // openData opens the set that the flags name, and says on standard error what is worth knowing of it.
 func (a *app) openData(f *common) (*data.Dataset, error) {
-	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label})
+	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label, Bytes: f.bytes})
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,11 @@ func (f *tableFlags) checkTable() (table.Shard, error) {
 
 // tables are the experiments as rows of tables have them: settings go the way of a configuration file.
 func (a *app) tables(f *common) (list []table.Application) {
-	sets := map[[2]string]*data.Dataset{}
+	type source struct {
+		data, label string
+		bytes       bool
+	}
+	sets := map[source]*data.Dataset{}
 	for _, build := range a.applications() {
 		makeRun := func(settings map[string]any) (*table.Run, error) {
 			p := build()
@@ -181,7 +185,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 			if err := errors.Join(p.flags.applySets(p.Command), p.check()); err != nil {
 				return nil, err
 			}
-			name := [2]string{p.flags.data, p.flags.label}
+			name := source{p.flags.data, p.flags.label, p.flags.bytes}
 			if sets[name] == nil {
 				set, err := a.openData(&p.flags.common)
 				if err != nil {

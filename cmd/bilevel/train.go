@@ -17,21 +17,26 @@ import (
 
 func (a *app) train() *application {
 	f := &experimentFlags{}
+	f.bytes = true
 	var c train.Config
 	cmd := &cobra.Command{
 		Use:   "train",
-		Short: "Train a classifier: softmax regression or a multilayer perceptron",
+		Short: "Train a classifier: softmax regression, a multilayer perceptron or a convolutional network",
 		Long: `train minimizes the mean cross-entropy over the training rows by minibatches, shows the validation error
 after each epoch, scores the test rows once at the end, and writes model.safetensors, with the names that PyTorch gives
-the same layers and the scaling of the inputs. Flags not given take defaults that depend on the data set.`,
+the same layers and the scaling of the inputs. Flags not given take defaults that depend on the data set and, for
+convolutional networks, on the model; bilevel model lists those networks. Images of several channels are shifted by up
+to 4 pixels and mirrored at random in each epoch (--augment).`,
 		Example: `  bilevel train
   bilevel train --data mnist --model mlp:300-100 --seeds 3
+  bilevel train --data cifar10 --model resnet20
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
 		Args: noArguments,
 	}
 	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
 	fs := cmd.Flags()
-	fs.StringVar(&c.Model, "model", "mlp:300-100", "softmax | mlp:WIDTHS, the widths of the hidden layers")
+	fs.StringVar(&c.Model, "model", "mlp:300-100", "softmax | mlp:WIDTHS, the widths of the hidden layers | "+
+		strings.Join(train.Networks(), " | "))
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
 	fs.IntVar(&c.Train, "train", 0, "training rows")
 	fs.IntVar(&c.Val, "val", 0, "validation rows")
@@ -50,8 +55,12 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 		"part of the run, at its end, whose iterates are averaged; the average is then the model (0: none)")
 	fs.StringArrayVar(&c.Decay, "decay", nil,
 		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0; repeat it for more")
+	fs.StringVar(&c.Augment, "augment", "",
+		"crop-flip | none: change training images at random (default: crop-flip for images with colours in a network "+
+			"of images)")
 	fs.StringVar(&c.From, "from", "", "a model file to start from")
-	completes(cmd, "model", "softmax", "mlp:300-100")
+	completes(cmd, "model", append([]string{"softmax", "mlp:300-100"}, train.Networks()...)...)
+	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "optimizer", "sgd", "adam")
 	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
@@ -59,7 +68,7 @@ the same layers and the scaling of the inputs. Flags not given take defaults tha
 		Command: cmd, flags: f,
 		check: func() error { return wantPositive(fs, "train", "val", "epochs", "batch", "step") },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
-			settings := train.Defaults(set)
+			settings := train.Defaults(set).For(c.Model)
 			err := f.overlay(cmd, &settings)
 			if !fs.Changed("batch") { // the default suits larger sets
 				settings.Batch = min(settings.Batch, max(1, settings.Train))

@@ -11,6 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/experiments/train"
 )
 
 const (
@@ -108,7 +109,11 @@ func runGuided(ctx context.Context, env *experiments.Env, c Config, seed uint64)
 		return nil, errors.Join(err, closeAll())
 	}
 	for _, spec := range c.specs() {
-		g.nets = append(g.nets, newNet(env.Executor, c.settings(), spec, &g.rows, d.Classes, seed, g.keep))
+		n, err := newNet(env.Executor, c.settings(), spec, train.InputsOf(env.Data), &g.rows, d.Classes, seed, g.keep)
+		if err != nil {
+			return nil, errors.Join(err, closeAll())
+		}
+		g.nets = append(g.nets, n)
 	}
 	g.all, g.trust = indices(d.Train.N()), nil
 	if d.Changed != nil {

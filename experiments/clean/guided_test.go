@@ -17,6 +17,7 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/train"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -29,19 +30,21 @@ func guidedConfig(form, model string) Config {
 }
 
 // netOn is a model on the rows of a small set on the reference device.
-func netOn(t *testing.T, train, trusted *data.Set, classes int, model string) *net {
+func netOn(t *testing.T, training, trusted *data.Set, classes int, model string) *net {
 	t.Helper()
 	dev := ref.New()
 	ex := tensor.NewExecutor(dev)
 	sc := ex.Scope()
 	var rows tables
 	var err1, err2 error
-	rows.train, err1 = upload(sc, "training", train)
+	rows.train, err1 = upload(sc, "training", training)
 	rows.trusted, err2 = upload(sc, "trusted", trusted)
 	require.NoError(t, err1)
 	require.NoError(t, err2)
 	c := Config{Model: model}
-	n := newNet(ex, c.settings(), c.specs()[0], &rows, classes, 1, newPieces(nil))
+	n, err := newNet(ex, c.settings(), c.specs()[0], train.Inputs{Count: rows.train.dim}, &rows, classes, 1,
+		newPieces(nil))
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, n.close())
 		require.NoError(t, sc.Close())
@@ -474,4 +477,23 @@ func TestGuidedCertificate(t *testing.T) {
 			require.NotEmpty(t, r.Warnings)
 		}
 	}
+}
+
+// A convolutional network judges labels of images, where it is asked for by its name, and nothing else.
+func TestGuidedByLeNet(t *testing.T) {
+	c := guidedConfig(formNone, "lenet")
+	c.Train, c.Val, c.Iterations = 400, 150, 60
+	run := guidedRun(t, c, cpudevice.New(1), digits(t), 1)
+	require.Greater(t, run.Scalars["auc"], 0.9)
+	require.Equal(t, "lenet", run.Texts["model"])
+	for _, s := range (Config{Model: Auto}).specs() {
+		require.NotEqual(t, "lenet", s.name)
+	}
+	set := digits(t)
+	set.Shape = []int{64}
+	dev := cpudevice.New(1)
+	_, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
+		experiments.SeedCells("clean", c, []uint64{1}), nil, experiments.Hooks{})
+	require.ErrorContains(t, err, "the model lenet is for images: the rows of digits have the shape [64]")
+	require.NoError(t, dev.Close())
 }

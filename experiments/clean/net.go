@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"bilevel/data"
+	"bilevel/experiments/train"
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
@@ -39,9 +40,10 @@ type modelSpec struct {
 	start        float64
 	step, atMost float64
 	iterations   int // of a round
-	of           func(inputs, classes int) models.Model
+	of           func(in train.Inputs, classes int) (models.Model, error)
 	shrink       func(features float64) float64 // of the step with the number of standardized features
 	convex       bool                           // the loss in the parameters
+	named        bool                           // is taken where it is asked for by its name, and not by auto
 }
 
 // modelSpecs lists the models of --model.
@@ -49,13 +51,24 @@ func modelSpecs() []modelSpec {
 	return []modelSpec{
 		{
 			name: "softmax", convex: true, start: 0.1, step: 0.1, atMost: 0.2, iterations: 1024,
-			of:     func(d, k int) models.Model { return models.Softmax{Inputs: d, Classes: k} },
+			of: func(in train.Inputs, k int) (models.Model, error) {
+				return models.Softmax{Inputs: in.Count, Classes: k}, nil
+			},
 			shrink: func(d float64) float64 { return math.Sqrt(784 / d) },
 		},
 		{
 			name: "mlp:64", start: 0.03, step: 0.02, atMost: 0.1, iterations: 2048,
-			of:     func(d, k int) models.Model { return models.MLP{Widths: []int{d, 64, k}, Activation: models.Relu} },
+			of: func(in train.Inputs, k int) (models.Model, error) {
+				return models.MLP{Widths: []int{in.Count, 64, k}, Activation: models.Relu}, nil
+			},
 			shrink: func(d float64) float64 { return 784 / d },
+		},
+		{ // the same weights read every part of an image: the steps do not depend on its size
+			name: "lenet", named: true, start: 0.02, step: 0.02, atMost: 0.1, iterations: 2048,
+			of: func(in train.Inputs, k int) (models.Model, error) {
+				return train.Architecture("lenet", false, "", in, k)
+			},
+			shrink: func(float64) float64 { return 1 },
 		},
 	}
 }
@@ -88,11 +101,15 @@ type net struct {
 }
 
 func newNet(
-	ex *tensor.Executor, c settings, spec modelSpec, rows *tables, classes int, seed uint64, keep *pieces,
-) *net {
+	ex *tensor.Executor, c settings, spec modelSpec, in train.Inputs, rows *tables, classes int, seed uint64,
+	keep *pieces,
+) (*net, error) {
+	model, err := spec.of(in, classes)
+	if err != nil {
+		return nil, err
+	}
 	n := &net{
-		settings: c, spec: spec, ex: ex, scope: ex.Scope(), seed: seed, rows: rows, keep: keep,
-		model:      spec.of(rows.train.dim, classes),
+		settings: c, spec: spec, ex: ex, scope: ex.Scope(), seed: seed, rows: rows, keep: keep, model: model,
 		evaluators: map[evaluated]*problem.Evaluator{}, classes: classes,
 	}
 	n.start, _ = n.model.Init(seed)
@@ -100,7 +117,7 @@ func newNet(
 	n.confusion = n.scope.Variable("confusion", tensor.Real, classes, classes)
 	n.prior, n.pair = n.scope.Variable("prior", tensor.Real, rows.train.n), n.scope.Variable("pair", tensor.Int,
 		rows.train.n)
-	return n
+	return n, nil
 }
 
 func (n *net) close() error { return n.scope.Close() }

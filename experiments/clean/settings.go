@@ -59,7 +59,7 @@ func (c Config) CheckChoices() error {
 // specs are the models that a configuration leaves open.
 func (c Config) specs() (specs []modelSpec) {
 	for _, s := range modelSpecs() {
-		if c.Model == "" || c.Model == Auto || c.Model == s.name {
+		if (c.Model == "" || c.Model == Auto) && !s.named || c.Model == s.name {
 			specs = append(specs, s)
 		}
 	}

@@ -193,7 +193,7 @@ func (c Config) settled() (Config, method, error) {
 	if err := c.losses.check(); err != nil {
 		return c, m, err
 	}
-	_, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	_, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	return c, m, err
 }
 

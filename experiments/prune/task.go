@@ -113,7 +113,7 @@ func (t *task) prepare() (err error) {
 		return err
 	}
 	if t.From == "" {
-		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.parts[0].Dim, set.Classes)
+		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, train.InputsOf(set), set.Classes)
 		if err != nil {
 			return err
 		}
@@ -196,9 +196,12 @@ func (t *task) open() error {
 		return err
 	}
 	set := t.env.Data
-	if len(n.Scaler.Mean) != set.Train.Dim || n.Classes != set.Classes {
-		return fmt.Errorf("%s takes %d features and has %d classes; the data have %d and %d", t.From,
-			len(n.Scaler.Mean), n.Classes, set.Train.Dim, set.Classes)
+	if n.Inputs != set.Train.Dim || n.Classes != set.Classes {
+		return fmt.Errorf("%s takes %d features and has %d classes; the data have %d and %d", t.From, n.Inputs,
+			n.Classes, set.Train.Dim, set.Classes)
+	}
+	if n.Scaler == nil {
+		return fmt.Errorf("from: the network %s normalizes its images itself, which is not pruned here", t.From)
 	}
 	t.model, t.scaler, t.start = n.Model, n.Scaler, [2]params.Values{n.Params, n.State}
 	t.Model, t.BatchNorm = n.Name, n.BatchNorm

@@ -151,7 +151,9 @@ func networkOf(arrays map[string]fileArray, metadata map[string]string, name str
 		if len(net.Widths) < 2 { // so that what is missing can be named
 			net.Widths = []int{1, 2}
 		}
-		if m, err = train.Architecture(name, batchNorm, "", net.Widths[0], net.Widths[len(net.Widths)-1]); err != nil {
+		in := train.Inputs{Count: net.Widths[0],
+			NoImage: errors.New("attacks on networks of images from a file are not made here")}
+		if m, err = train.Architecture(name, batchNorm, "", in, net.Widths[len(net.Widths)-1]); err != nil {
 			return nil, err
 		}
 	}

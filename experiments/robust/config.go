@@ -135,7 +135,7 @@ func (c TrainConfig) check() error {
 	if err != nil {
 		return err
 	}
-	net, err := train.Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	net, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {
 		return err
 	}

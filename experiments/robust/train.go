@@ -113,7 +113,7 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 			return experiments.Usagef("%s is %d, and there are %d %s rows", n.name, n.rows, most, t.Evaluate)
 		}
 	}
-	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes)
+	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, train.InputsOf(set), t.data.Classes)
 	if err != nil {
 		return err
 	}

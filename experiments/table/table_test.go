@@ -446,7 +446,7 @@ func TestAboutAndSpread(t *testing.T) {
 	require.NoError(t, r.Show(&shown))
 	require.Contains(t, shown.String(), "One size each.\n")
 	_, err := Parse([]byte(small + "spread: size\n"))
-	require.ErrorContains(t, err, "spread: size is no setting of vary")
+	require.ErrorContains(t, err, `spread: vary has no setting "size"`)
 	_, err = Parse([]byte(small + "about: [1]\n"))
 	require.ErrorContains(t, err, "about: 1: wants sentences")
 }

@@ -19,20 +19,63 @@ import (
 	"bilevel/tensor"
 )
 
-// Architecture is the model of a name, softmax or mlp:300-100 with the widths of its hidden layers, for rows of so many
-// inputs in so many classes.
-func Architecture(name string, batchNorm bool, start models.Start, inputs, classes int) (models.Model, error) {
+// Inputs is what the rows of data are for a model.
+type Inputs struct {
+	Count     int                  // numbers of a row
+	Image     models.Image         // for networks of images; zero where rows are none
+	NoImage   error                // why they are none
+	Normalize models.Normalization // the first layer of networks of images
+}
+
+// InputsOf describes the rows of a data set.
+
+func InputsOf(set *data.Dataset) (in Inputs) {
+	in.Count = 1
+	for _, d := range set.Shape {
+		in.Count *= d
+	}
+	in.Image.Height, in.Image.Width, in.Image.Channels, in.NoImage = set.Image()
+	return in
+}
+
+// anyInputs serve to find out whether a name is that of a model, before there are data.
+var anyInputs = Inputs{Count: 1, Image: models.Image{Height: 256, Width: 256, Channels: 3}}
+
+// CheckName refuses names that are no model's, and settings that do not go with it.
+func CheckName(name string, batchNorm bool, start models.Start) (models.Model, error) {
+	return Architecture(name, batchNorm, start, anyInputs, 2)
+}
+
+// Networks lists the names of the usual networks of images.
+func Networks() []string { return models.NetworkNames() }
+
+// NetworkForms says of each kind of them how its name is written, and what it is.
+func NetworkForms() []string { return models.NetworkForms() }
+
+// Architecture is the model of a name for rows of data in so many classes: softmax, mlp:300-100 with the widths of its
+// hidden layers, or a network of images that models.ByName knows, such as resnet20.
+func Architecture(name string, batchNorm bool, start models.Start, in Inputs, classes int) (models.Model, error) {
+	if models.IsNetwork(name) {
+		switch {
+		case batchNorm:
+			return nil, fmt.Errorf("batch_norm: the model %s has the normalizations that it is known with", name)
+		case in.NoImage != nil:
+			return nil, fmt.Errorf("the model %s is for images: %w", name, in.NoImage)
+		}
+		return models.ByName(name, models.Spec{Image: in.Image, Classes: classes, Normalize: in.Normalize, Start: start})
+	}
 	if name == "softmax" {
 		if batchNorm {
 			return nil, errors.New("batch_norm: softmax regression has no hidden layers to normalize")
 		}
-		return models.Softmax{Inputs: inputs, Classes: classes}, nil
+		return models.Softmax{Inputs: in.Count, Classes: classes}, nil
 	}
 	hidden, ok := strings.CutPrefix(name, "mlp:")
 	if !ok {
-		return nil, fmt.Errorf("unknown model %q (there are softmax and mlp:WIDTHS, such as mlp:300-100)", name)
+		return nil, fmt.Errorf("unknown model %q (there are softmax, mlp:WIDTHS, such as mlp:300-100, and networks of "+
+			"images: %s)", name, strings.Join(models.NetworkNames(), ", "))
 	}
-	m := models.MLP{Widths: []int{inputs}, BatchNorm: batchNorm, Start: start}
+	m := models.MLP{Widths: []int{in.Count}, BatchNorm: batchNorm, Start: start}
 	for _, text := range strings.Split(hidden, "-") {
 		w, err := strconv.Atoi(text)
 		if err != nil || w < 1 || w > 1<<20 {
@@ -47,14 +90,28 @@ func Architecture(name string, batchNorm bool, start models.Start, inputs, class
 // prepare splits the data and builds the problem and its evaluators.
 func (t *task) prepare(set *data.Dataset) (err error) {
 	t.names, t.columns = set.ClassNames, set.Columns
-	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
+	in, p := InputsOf(set), data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
+	if models.IsNetwork(t.Model) {
+		p.Channels = in.Image.Channels
+	}
+	if p.Channels == 0 {
+		set.Widen()
+	}
 	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
 		return err
 	}
 	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
 		return err
 	}
-	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Train.Dim, t.data.Classes); err != nil {
+	if p.Channels != 0 {
+		in.Normalize = models.Normalization{Mean: t.data.Scaler.Mean, Deviation: t.data.Scaler.Deviation}
+		t.crops = t.Augment == CropFlip || t.Augment == "" && in.Image.Channels > 1
+	}
+	if t.Augment == CropFlip && !t.crops {
+		return fmt.Errorf("augment %s: the model %s is not for images", t.Augment, t.Model)
+	}
+	t.image = in.Image
+	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, in, t.data.Classes); err != nil {
 		return err
 	}
 	if err := StartFits(t.Model, t.model.Params().Size()); err != nil {
@@ -114,9 +171,18 @@ func StartFits(name string, parameters int) error {
 	return nil
 }
 
-// loss is the mean cross-entropy of a batch, and the moved running statistics.
+// cropPadding is by how many pixels augmented images are shifted at most.
+const cropPadding = 4
+
+// loss is the mean cross-entropy of a batch, whose images may be shifted and mirrored at random, and the moved running statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
-	z, next := t.model.Apply(y.Flat(), p.State.Flat(), b.Get("features"), p.Mode)
+	x := b.Get("features")
+	if random := b.Random(); t.crops && random != nil {
+		images := b.Table("features")
+		x = random.Crops(images.Reshape(images.Shape()[0], t.image.Height, t.image.Width, t.image.Channels), b.Index,
+			cropPadding, true)
+	}
+	z, next := t.model.Apply(y.Flat(), p.State.Flat(), x, p.Mode)
 	return problem.Loss{Value: tensor.CrossEntropy(z, b.Get("label")).Mean(), State: next}
 }
 
@@ -124,6 +190,7 @@ func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.
 const (
 	meanName, deviationName = "scaler.mean", "scaler.deviation"
 	modelKey, batchNormKey  = "model", "batch_norm"
+	imageKey                = "image"                  // height, width and channels of a network's images, a list in JSON
 	classesKey, namesKey    = "classes", "class_names" // the names as a list in JSON
 	columnsKey              = "columns"                // of a table, likewise
 )
@@ -146,24 +213,26 @@ type File struct {
 
 // Of is the file of a model's parameters and state, which `bilevel predict` reads.
 func (f File) Of(p, state []float64) experiments.Model {
-	all := params.Values{}
-	for _, part := range []params.Values{{Layout: f.Model.Params(), Flat: p}, {Layout: f.Model.State(), Flat: state}} {
-		for _, a := range part.Layout {
-			all = all.AndShaped(a.Name, a.Shape, part.Of(a.Name))
-		}
-	}
+	all := params.Values{Layout: f.Model.Params(), Flat: p}.Join(params.Values{Layout: f.Model.State(), Flat: state})
 	all = all.And(meanName, f.Data.Scaler.Mean...).And(deviationName, f.Data.Scaler.Deviation...)
 	metadata := map[string]string{
 		modelKey: f.Architecture, batchNormKey: fmt.Sprint(f.BatchNorm), classesKey: fmt.Sprint(f.Data.Classes),
 		"format": "pt",
 	}
-	for key, names := range map[string][]string{namesKey: f.Names, columnsKey: f.Columns} {
-		if len(names) == 0 {
-			continue
-		}
-		text, err := json.Marshal(names)
+	lists := map[string]any{}
+	if len(f.Names) > 0 {
+		lists[namesKey] = f.Names
+	}
+	if len(f.Columns) > 0 {
+		lists[columnsKey] = f.Columns
+	}
+	if n, ok := f.Model.(models.Network); ok {
+		lists[imageKey] = []int{n.Image().Height, n.Image().Width, n.Image().Channels}
+	}
+	for key, list := range lists {
+		text, err := json.Marshal(list)
 		if err != nil {
-			panic(err) // a list of strings
+			panic(err) // a list of strings or numbers
 		}
 		metadata[key] = string(text)
 	}
@@ -204,15 +273,17 @@ func fit(f *safetensors.File, path string, m models.Model) (p, state params.Valu
 
 // take is the arrays of a layout, and what is wrong with the file's.
 func take(f *safetensors.File, l params.Layout) (v params.Values, wrong []string) {
+	v = params.Values{Layout: l, Flat: make([]float64, l.Size())}
 	for _, a := range l {
 		got, ok := f.Arrays[a.Name]
+		shape := a.PeerShape()
 		switch {
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("the array %q is missing", a.Name))
-		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(a.Shape):
-			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, a.Shape))
+		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(shape):
+			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, shape))
 		default:
-			v = v.AndShaped(a.Name, a.Shape, got.Reals())
+			copy(v.Of(a.Name), a.FromPeer(got.Reals()))
 		}
 	}
 	return v, wrong

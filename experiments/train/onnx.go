@@ -16,6 +16,9 @@ func (t *Trained) WriteONNX(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if _, ok := net.Model.(models.Network); ok {
+		return fmt.Errorf("the model %s is a network of convolutions, which is not written as ONNX", net.Name)
+	}
 	g := onnx.Graph{
 		Name: t.file.Metadata[modelKey], Producer: "bilevel",
 		Input:  onnx.Value{Name: "features", Width: len(net.Scaler.Mean)},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"bilevel/data"
@@ -49,7 +50,8 @@ type Network struct {
 	BatchNorm     bool
 	Model         models.Model
 	Params, State params.Values
-	Scaler        *data.Scaler
+	Scaler        *data.Scaler // of the inputs; nil where the model's first layer does it
+	Inputs        int
 	Classes       int
 }
 
@@ -70,13 +72,45 @@ func (t *Trained) Network() (n Network, err error) {
 	if t.names != nil && len(t.names) != n.Classes {
 		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.Classes)
 	}
-	n.Model, err = Architecture(name, n.BatchNorm, "", len(n.Scaler.Mean), n.Classes)
+	in := Inputs{Count: len(n.Scaler.Mean)}
+	if models.IsNetwork(name) {
+		if in, err = t.images(n.Scaler); err != nil {
+			return n, err
+		}
+	}
+	if in.Normalize.Mean != nil {
+		n.Scaler = nil
+	}
+	n.Inputs = in.Count
+	n.Model, err = Architecture(name, n.BatchNorm, "", in, n.Classes)
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", path, err)
 	}
 	n.Params, n.State, err = fit(f, path, n.Model)
 	return n, err
 }
+
+// images is what a network of images reads. It normalizes them itself where the scaling is that of their channels.
+func (t *Trained) images(s *data.Scaler) (in Inputs, err error) {
+	var size []int
+	err = json.Unmarshal([]byte(t.file.Metadata[imageKey]), &size)
+	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostPixels {
+		return in, fmt.Errorf("%s does not say what images it is for: its metadata %q are no height, width and channels",
+			t.path, imageKey)
+	}
+	in.Image = models.Image{Height: size[0], Width: size[1], Channels: size[2]}
+	switch in.Count = in.Image.Size(); len(s.Mean) {
+	case in.Image.Channels:
+		in.Normalize = models.Normalization{Mean: s.Mean, Deviation: s.Deviation}
+	case in.Count:
+	default:
+		return in, fmt.Errorf("%s scales %d inputs, but its images are %v", t.path, len(s.Mean), in.Image)
+	}
+	return in, nil
+}
+
+// mostPixels bounds the sides of images in model files.
+const mostPixels = 1 << 16
 
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
 // data gave their classes.
@@ -86,16 +120,18 @@ func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Se
 	if err != nil {
 		return table, err
 	}
-	if set.Dim != len(n.Scaler.Mean) {
-		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path,
-			len(n.Scaler.Mean))
+	if set.Dim != n.Inputs {
+		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path, n.Inputs)
 	}
 	m, p, state := n.Model, n.Params, n.State
 	sc := ex.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
-	scaled := make([]float32, len(set.Features))
-	if err := n.Scaler.Apply(scaled, set.Features); err != nil {
-		return table, err
+	scaled := set.Features
+	if n.Scaler != nil {
+		scaled = make([]float32, len(set.Features))
+		if err := n.Scaler.Apply(scaled, set.Features); err != nil {
+			return table, err
+		}
 	}
 	y := sc.Variable("y", tensor.Real, p.Size())
 	if err := y.Write(p.Flat); err != nil {

@@ -25,7 +25,8 @@ import (
 // Config is the settings of one run: the mean cross-entropy over training rows, standardized by the training rows, is
 // minimized by minibatches that go through all rows epoch by epoch.
 type Config struct {
-	Model       string          `json:"model"` // softmax, or mlp:300-100 with the widths of its hidden layers
+	// Model is softmax, mlp:300-100 with the widths of its hidden layers, or a network of images such as resnet20.
+	Model       string          `json:"model"`
 	BatchNorm   bool            `json:"batch_norm"`
 	Train       int             `json:"train"` // rows
 	Val         int             `json:"val"`
@@ -42,7 +43,17 @@ type Config struct {
 	// Decay are the weight decays of groups of arrays, PATTERN=WEIGHT: "*.bias=0".
 	Decay []string `json:"decay,omitempty"`
 	From  string   `json:"from"` // a model file to start from; empty: drawn
+	// Augment changes training images at random: CropFlip or None; empty: CropFlip for images with colours in networks
+	// of images, else None.
+	Augment string `json:"augment,omitempty"`
 }
+
+// The values of Augment: CropFlip shifts images by up to 4 pixels in each direction, black beyond their edges, and
+// mirrors half of them (He, Zhang, Ren, Sun, CVPR 2016, section 4.2).
+const (
+	CropFlip = "crop-flip"
+	None     = "none"
+)
 
 // Defaults gives the settings for a set.
 func Defaults(set *data.Dataset) Config {
@@ -62,6 +73,18 @@ func Defaults(set *data.Dataset) Config {
 	}
 	if n < 5000 {
 		c.Epochs, c.Batch = 30, 32
+	}
+	return c
+}
+
+// For gives the settings for a model: networks of images are trained with the steps and the weight decay that they are
+// published with, and the batches that suit the set. LeNet, which has no normalizations, takes smaller steps.
+func (c Config) For(model string) Config {
+	if c.Model = model; models.IsNetwork(model) {
+		c.Epochs, c.Step, c.WeightDecay = 20, 0.1, 5e-4
+	}
+	if model == "lenet" {
+		c.Step = 0.02
 	}
 	return c
 }
@@ -87,7 +110,10 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	case c.EMA > 0 && c.Tail > 0:
 		return nil, errors.New("ema and tail are two averages of the iterates; the model is one of them")
 	}
-	m, err := Architecture(c.Model, c.BatchNorm, c.Start, 1, 2)
+	if !slices.Contains([]string{"", CropFlip, None}, c.Augment) {
+		return nil, fmt.Errorf("augment %q: wants %s or %s", c.Augment, CropFlip, None)
+	}
+	m, err := CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +178,8 @@ type task struct {
 	names     []string // of the classes
 	columns   []string // of a table
 	model     models.Model
+	image     models.Image // of networks of images
+	crops     bool         // training images are shifted and mirrored at random
 	bound     *problem.Bound
 	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics
 	val, test *problem.Evaluator

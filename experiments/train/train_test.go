@@ -149,7 +149,7 @@ func TestRefuses(t *testing.T) {
 		_, err := Experiment{}.Cells(c, []uint64{1})
 		require.ErrorContains(t, err, want)
 	}
-	m, err := Architecture("mlp:300-100", false, "", 784, 10)
+	m, err := Architecture("mlp:300-100", false, "", Inputs{Count: 784}, 10)
 	require.NoError(t, err)
 	require.Equal(t, []int{784, 300, 100, 10}, m.(models.MLP).Widths)
 

@@ -31,6 +31,17 @@ type Array struct {
 	I32   []int32
 }
 
+// Compact is an array of real numbers: float32 where that loses nothing, and float64 otherwise.
+func Compact(shape []int, values []float64) Array {
+	short := make([]float32, len(values))
+	for i, v := range values {
+		if short[i] = float32(v); float64(short[i]) != v && v == v {
+			return Array{Shape: shape, F64: values}
+		}
+	}
+	return Array{Shape: shape, F32: short}
+}
+
 // Len is the number of elements.
 func (a Array) Len() int { return len(a.F32) + len(a.F64) + len(a.I32) }
 

@@ -22,29 +22,37 @@ import (
 // An array is stored as float32 where that loses nothing, as with all results of a device that computes in float32, and
 // as float64 otherwise. Several values, such as a model's parameters and state, go into one file.
 func WriteNPZ(path string, of ...Values) error {
+	if err := checkNames(of); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return atomicfile.Write(path, func(w io.Writer) error { return writeNPZ(w, of) })
+}
+
+// checkNames refuses values that cannot go into one file by the names of their arrays.
+func checkNames(of []Values) error {
 	seen := make(map[string]bool)
 	for _, v := range of {
 		if err := v.Check(); err != nil {
-			return fmt.Errorf("write %s: %w", path, err)
+			return err
 		}
 		if len(v.Layout) == 0 && len(v.Flat) > 0 {
-			return fmt.Errorf("write %s: a vector of %d numbers has no named arrays", path, len(v.Flat))
+			return fmt.Errorf("a vector of %d numbers has no named arrays", len(v.Flat))
 		}
 		for _, a := range v.Layout {
 			if seen[a.Name] {
-				return fmt.Errorf("write %s: two arrays are called %q", path, a.Name)
+				return fmt.Errorf("two arrays are called %q", a.Name)
 			}
 			seen[a.Name] = true
 		}
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return writeNPZ(w, of) })
+	return nil
 }
 
 func writeNPZ(w io.Writer, of []Values) error {
 	z := zip.NewWriter(w)
 	for _, v := range of {
 		for _, a := range v.Layout {
-			array, err := encode(v.Of(a.Name), a.Shape)
+			array, err := encode(a.ToPeer(v.Of(a.Name)), a.PeerShape())
 			if err != nil {
 				return fmt.Errorf("array %s: %w", a.Name, err)
 			}
@@ -121,22 +129,9 @@ type destination struct {
 }
 
 func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
-	out := make([]Values, len(of))
-	destinations := make(map[string]*destination)
-	for i, l := range of {
-		if err := l.Check(); err != nil {
-			return nil, err
-		}
-		if len(l) == 0 {
-			continue
-		}
-		out[i] = Values{Layout: l, Flat: make([]float64, l.Size())}
-		for _, a := range l {
-			if destinations[a.Name] != nil {
-				return nil, fmt.Errorf("two arrays are called %q", a.Name)
-			}
-			destinations[a.Name] = &destination{array: a, dst: out[i].Of(a.Name)}
-		}
+	out, destinations, err := room(of)
+	if err != nil {
+		return nil, err
 	}
 	members, err := npy.Members(r, size)
 	if err != nil {
@@ -153,22 +148,48 @@ func readNPZ(r io.ReaderAt, size int64, of []Layout) ([]Values, error) {
 		var other shapeError
 		switch err := d.read(m); {
 		case errors.As(err, &other):
-			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", m.Name, []int(other), d.array.Shape))
+			bad.shapes = append(bad.shapes, fmt.Sprintf("%s is %v, not %v", m.Name, []int(other), d.array.PeerShape()))
 		case err != nil:
 			return nil, fmt.Errorf("array %s: %w", m.Name, err)
 		}
 	}
-	for _, l := range of {
-		for _, a := range l {
-			if !destinations[a.Name].found {
-				bad.missing = append(bad.missing, a.Name)
-			}
-		}
-	}
+	bad.findMissing(of, destinations)
 	if err := bad.err(); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// room makes values of layouts and tells where in them each array goes.
+func room(of []Layout) (out []Values, destinations map[string]*destination, err error) {
+	out, destinations = make([]Values, len(of)), make(map[string]*destination)
+	for i, l := range of {
+		if err := l.Check(); err != nil {
+			return nil, nil, err
+		}
+		if len(l) == 0 {
+			continue
+		}
+		out[i] = Values{Layout: l, Flat: make([]float64, l.Size())}
+		for _, a := range l {
+			if destinations[a.Name] != nil {
+				return nil, nil, fmt.Errorf("two arrays are called %q", a.Name)
+			}
+			destinations[a.Name] = &destination{array: a, dst: out[i].Of(a.Name)}
+		}
+	}
+	return out, destinations, nil
+}
+
+// findMissing notes the arrays that the file does not have.
+func (m *mismatches) findMissing(of []Layout, destinations map[string]*destination) {
+	for _, l := range of {
+		for _, a := range l {
+			if !destinations[a.Name].found {
+				m.missing = append(m.missing, a.Name)
+			}
+		}
+	}
 }
 
 // shapeError is the shape of an array in a file, where it is not the shape in the layout.
@@ -180,7 +201,7 @@ func (e shapeError) Error() string { return fmt.Sprintf("shape %v", []int(e)) }
 // file that claims a huge array costs neither time nor memory.
 func (d *destination) read(m npy.Member) error {
 	a, err := m.ReadIf(func(_ npy.DType, shape []int) error {
-		if !slices.Equal(shape, d.array.Shape) {
+		if !slices.Equal(shape, d.array.PeerShape()) {
 			return shapeError(shape)
 		}
 		return nil
@@ -188,21 +209,29 @@ func (d *destination) read(m npy.Member) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case a.DType == npy.Float64Type:
-		values, err := npy.Values[float64](a)
-		copy(d.dst, values)
-		return err
-	case a.DType.IsInteger():
-		values, err := a.Int64s()
-		for i, v := range values {
-			d.dst[i] = float64(v)
-		}
-		return err
-	}
-	values, err := a.Float32s()
-	for i, v := range values {
-		d.dst[i] = float64(v)
+	values, err := float64s(a)
+	if err == nil {
+		copy(d.dst, d.array.FromPeer(values))
 	}
 	return err
+}
+
+func float64s(a *npy.Array) ([]float64, error) {
+	switch {
+	case a.DType == npy.Float64Type:
+		return npy.Values[float64](a)
+	case a.DType.IsInteger():
+		values, err := a.Int64s()
+		return widened(values), err
+	}
+	values, err := a.Float32s()
+	return widened(values), err
+}
+
+func widened[T int64 | float32](values []T) []float64 {
+	out := make([]float64, len(values))
+	for i, v := range values {
+		out[i] = float64(v)
+	}
+	return out
 }

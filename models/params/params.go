@@ -19,7 +19,8 @@ import (
 type Array struct {
 	Name  string
 	Shape []int
-	Off   int // position of its first element in the vector
+	Off   int   // position of its first element in the vector
+	Peer  *Peer // how PyTorch stores it; nil: in the same way
 }
 
 // Size is the number of elements.
@@ -41,7 +42,13 @@ type Layout []Array
 
 // With is the layout with one more array at its end; the receiver stays as it is.
 func (l Layout) With(name string, shape ...int) Layout {
-	return append(l[:len(l):len(l)], Array{Name: name, Shape: shape, Off: l.Size()})
+	return l.Append(Array{Name: name, Shape: shape})
+}
+
+// Append is With for an array of any description but its place.
+func (l Layout) Append(a Array) Layout {
+	a.Off = l.Size()
+	return append(l[:len(l):len(l)], a)
 }
 
 // Size is the length of the vector.
@@ -205,6 +212,15 @@ func (v Values) And(name string, values ...float64) Values {
 // AndShaped is And for an array of any shape. Check finds out whether the numbers of elements agree.
 func (v Values) AndShaped(name string, shape []int, values []float64) Values {
 	return Values{v.Layout.With(name, shape...), append(v.Flat[:len(v.Flat):len(v.Flat)], values...)}
+}
+
+// Join gives the values with the arrays of more values at the end; the receiver stays as it is.
+func (v Values) Join(more Values) Values {
+	l := v.Layout
+	for _, a := range more.Layout {
+		l = l.Append(a)
+	}
+	return Values{l, append(v.Flat[:len(v.Flat):len(v.Flat)], more.Flat...)}
 }
 
 // Of is the array of a name, as a part of Flat and not a copy. It is nil where there is no such array.

@@ -79,7 +79,7 @@ func (it *Iteration) Rate(name string) *tensor.Node {
 // and new places under the same draw ask for it once each.
 func (it *Iteration) Batch(name string) problem.Batch {
 	var names []string
-	for _, d := range it.ph.draws {
+	for i, d := range it.ph.draws {
 		if d.name() == name {
 			if d.index == nil {
 				return it.e.b.All(d.Of)
@@ -88,7 +88,10 @@ func (it *Iteration) Batch(name string) problem.Batch {
 			if d.slots != nil {
 				b.Slot = tensor.Gather(d.slots.Node(), it.repetition).Reshape()
 			}
-			return b
+			return b.Drawn(func() *problem.Random {
+				first := batchStreams + it.ph.number*phaseStreams + i*batchEach
+				return problem.NewRandom(it.e.seed.Node(), it.step(), uint32(first))
+			})
 		}
 		names = append(names, d.name())
 	}
@@ -154,15 +157,29 @@ func (it *Iteration) Free(side problem.Side, z *tensor.Node, b problem.Batch) *t
 // Random draws numbers on the device, others in every repetition of the phase.
 func (it *Iteration) Random() *problem.Random {
 	if it.random == nil {
-		step := it.e.chunkStart.Node().Add(it.e.inChunk.Node().Reshape())
-		if it.ph.repetition != it.e.inChunk {
-			it.ph.windowStart = it.e.scope.Variable(it.ph.Name+" first repetition", tensor.Int)
-			step = it.ph.windowStart.Node().Add(it.repetition.Reshape())
-		}
-		const streams, each = 1 << 24, 1 << 12 // beyond those of minibatches; so many for one phase
-		it.random = problem.NewRandom(it.e.seed.Node(), step, streams+uint32(it.ph.number)*each)
+		it.random = problem.NewRandom(it.e.seed.Node(), it.step(), uint32(streams+it.ph.number*phaseStreams))
 	}
 	return it.random
+}
+
+// Random numbers inside a phase come from streams beyond those that choose the rows of minibatches: so many for one
+// phase, and apart from them so many for each minibatch that it draws.
+const (
+	streams      = 1 << 24
+	phaseStreams = 1 << 12
+	batchStreams = 1 << 25
+	batchEach    = 1 << 8
+)
+
+// step is the number of this repetition of the phase in the whole run, an Int scalar.
+func (it *Iteration) step() *tensor.Node {
+	if it.ph.repetition == it.e.inChunk {
+		return it.e.chunkStart.Node().Add(it.e.inChunk.Node().Reshape())
+	}
+	if it.ph.windowStart == nil {
+		it.ph.windowStart = it.e.scope.Variable(it.ph.Name+" first repetition", tensor.Int)
+	}
+	return it.ph.windowStart.Node().Add(it.repetition.Reshape())
 }
 
 // Start is the start value of a lower variable that lives for this batch (problem.PerBatch), and where it is in a set,

@@ -271,6 +271,52 @@ func TestPerBatchErrors(t *testing.T) {
 	require.ErrorContains(t, err, "for a batch of 4 rows; wants 4 elements")
 }
 
+// Random numbers of a minibatch are the same whoever asks for them, begin anew each time, are apart for each minibatch
+// of each phase, and are functions of the seed and the number of the repetition.
+func TestRandomOfBatches(t *testing.T) {
+	const n, size = 7, 5
+	array := func(name string) engine.Array { return engine.Array{Name: name, Values: make([]float64, size)} }
+	p := newToy(4, 4).problem()
+	p.Lower.Sampler, p.Upper.Sampler = problem.WithReplacement(2), problem.WithReplacement(2)
+	spec := engine.Spec{
+		Name: "noise", Seed: seed, State: []engine.Array{array("walk"), array("again"), array("upper"), array("next")},
+		Phases: []engine.Phase{
+			{Repeat: func(k int) int { return k % 3 }, Draws: []engine.Draw{{Of: problem.Lower}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					b := it.Batch("lower")
+					s.Set("walk", s.Get("walk").Add(b.Random().Uniform(size)))
+					s.Set("again", s.Get("again").Add(it.Batch("lower").Random().Uniform(size)))
+					require.Nil(t, it.All(problem.Lower).Random())
+				}},
+			{Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},
+				Build: func(it *engine.Iteration, s *engine.State) {
+					r := it.Batch("upper").Random()
+					s.Set("upper", r.Uniform(size))
+					s.Set("next", r.Uniform(size))
+				}},
+		},
+	}
+	got := sameHowever(t, n, func() *engine.Engine { return start(t, p, spec) })
+	walk, draw, repetition := make([]float64, size), make([]float32, size), uint32(0)
+	for k := range n {
+		for range k % 3 {
+			philox.Uniforms(draw, seed, repetition, 1<<25, 0)
+			for i := range walk {
+				walk[i] += float64(draw[i])
+			}
+			repetition++
+		}
+	}
+	require.InDeltaSlice(t, walk, got["walk"], tolerance)
+	require.Equal(t, got["walk"], got["again"])
+	for i, name := range []string{"upper", "next"} {
+		philox.Uniforms(draw, seed, n-1, 1<<25+1<<12+1<<8+uint32(i), 0)
+		for j, v := range draw {
+			require.Equal(t, float64(v), got[name][j])
+		}
+	}
+}
+
 // Running statistics: passes chain, each reads what the last Commit left, and they move as often as the algorithm
 // commits. The value of a pass in mode Eval depends on them.
 func TestChainedStatistics(t *testing.T) {

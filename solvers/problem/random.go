@@ -30,3 +30,8 @@ func (r *Random) Normal(shape ...int) *tensor.Node {
 func (r *Random) Ints(limit uint32, shape ...int) *tensor.Node {
 	return tensor.RandomInts(limit, r.seed, r.step, r.next(), shape...)
 }
+
+// Crops picks images by their index, shifted and perhaps mirrored at random, see tensor.RandomCrops.
+func (r *Random) Crops(images, index *tensor.Node, padding int, flip bool) *tensor.Node {
+	return tensor.RandomCrops(images, index, padding, flip, r.seed, r.step, r.next())
+}

@@ -125,10 +125,30 @@ type Batch struct {
 	Block *tensor.Node // Int scalar: the number of the block, where the problem has Blocks; nil elsewhere
 
 	tables map[string]*tensor.Node
+	random func() *Random // nil: the batch was not drawn in an iteration
 }
 
-// Of picks the batch's rows from an array [n, …].
+// Drawn is the batch with random numbers of its own; every call of random must begin them anew.
+func (b Batch) Drawn(random func() *Random) Batch {
+	b.random = random
+	return b
+}
+
+// Random draws numbers that belong to the minibatch, for objectives that change its rows at random, such as the
+// augmentation of images. It begins anew whenever it is asked for, so that objectives at several points see the same
+// rows. It is nil for batches that no iteration draws: all rows, and rows that are evaluated stay as they are.
+func (b Batch) Random() *Random {
+	if b.random == nil {
+		return nil
+	}
+	return b.random()
+}
+
+// Of picks the batch's rows from an array [n, …], as numbers where it is of bytes.
 func (b Batch) Of(table *tensor.Node) *tensor.Node {
+	if b.Index == nil && table.Type() == tensor.Byte {
+		return table.ToReal()
+	}
 	if b.Index == nil {
 		return table
 	}
@@ -136,7 +156,10 @@ func (b Batch) Of(table *tensor.Node) *tensor.Node {
 }
 
 // Get is the batch's rows [Rows, …] of the data called name.
-func (b Batch) Get(name string) *tensor.Node {
+func (b Batch) Get(name string) *tensor.Node { return b.Of(b.Table(name)) }
+
+// Table is all of the data called name, [n, …], of which Index picks the batch's rows.
+func (b Batch) Table(name string) *tensor.Node {
 	table, ok := b.tables[name]
 	if !ok {
 		names := slices.Sorted(maps.Keys(b.tables))
@@ -146,5 +169,5 @@ func (b Batch) Get(name string) *tensor.Node {
 		tensor.Fail("Batch.Get", "the level has no rows called %q (there are: %s)%s",
 			name, strings.Join(names, ", "), nearest.Hint(name, names))
 	}
-	return b.Of(table)
+	return table
 }
