@@ -9,6 +9,8 @@
 //	NewMap         out_i = expression(in…) at every point of a space
 //	NewReduce      sums and maxima of such expressions over axes
 //	NewGemm        out[b] = φ(A[b]·B[b]) with masks on A, B and a fused expression φ
+//	NewConv        convolutions of images, their gradients by images and by weights, with a fused expression φ
+//	NewPool2D      averages and maxima of windows of images, their tangents and adjoints
 //	NewRowSoftmax  softmax, log-softmax, cross-entropy of rows
 //	NewGather      rows by index, or their places alone for products (Rows); NewScatterAdd its transpose
 //	NewArgMax      first index of the largest value of each row

@@ -43,6 +43,7 @@ type Gemm struct {
 	sumsInOut      bool // the sums go straight to out, not to scratch memory first
 	strategy       strategy
 	nanos          float64 // estimate of the time on one thread
+	fetch          float64 // and of that in which rows of a table come from memory (see TakeRows)
 	args           []Array // out, A, B, masks and extras
 	epilogue       *program
 
@@ -159,7 +160,7 @@ func (g *Gemm) Run() error {
 		return nil
 	}
 	g.epilogue.begin(g.pool.workers[0])
-	g.pool.share(g.tiles(), g.nanos+g.epilogue.cost*float64(g.epilogue.points), g)
+	g.pool.share(g.tiles(), g.nanos+g.fetch+g.epilogue.cost*float64(g.epilogue.points), g)
 	if g.after != nil {
 		return g.after.Run()
 	}

@@ -48,8 +48,27 @@ func (g *Gemm) CanTakeRows(r *Rows) bool {
 }
 
 // TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and
-// the table does not change between them.
-func (g *Gemm) TakeRows(r *Rows) { *g.strategy.indexed(r) = r }
+// the table does not change between them. first says that no product reads the rows before g: then g fetches them from
+// memory, unless the table is so small that caches hold it, and that counts as work when threads are to share g.
+func (g *Gemm) TakeRows(r *Rows, first bool) {
+	if first && 4*len(r.table) > cachedTable {
+		g.fetch = fetchTime * float64(size(r.gather.out.Shape))
+		g.strategy.plan()
+		if g.strategy.indexed(r) == nil { // tiles have become too narrow
+			g.fetch = 0
+			g.strategy.plan()
+		}
+		g.place()
+	}
+	*g.strategy.indexed(r) = r
+}
+
+// cachedTable is the size in bytes up to which rows of a table are found in a core's own cache most often.
+const cachedTable = 2 << 20
+
+// fetchTime is the nanoseconds in which one thread reads a number of a row from memory, the next rows being asked for
+// meanwhile: 64 rows of 784 from a table of 63 MB times 10 columns take 14 µs on one thread and 8 on two.
+const fetchTime = 0.3
 
 // is says whether m is a without a mask, as rows by cols elements.
 func (m *matrix) is(a *Array, rows, cols int) bool {

@@ -17,14 +17,17 @@ type minibatch struct {
 	scaled    *Gemm // rᵀ·x ⊙ s
 }
 
-func newMinibatch(p *Pool, rows, k, n int) minibatch {
+func newMinibatch(p *Pool, rows, k, n int) minibatch { return newMinibatchOf(p, 100, rows, k, n) }
+
+// newMinibatchOf has a table of so many rows.
+func newMinibatchOf(p *Pool, all, rows, k, n int) minibatch {
 	r := rng(uint64(rows*k + n))
-	table := rowMajor(normals(r, 100*(k+3)), 100, k)
+	table := rowMajor(normals(r, all*(k+3)), all, k)
 	table.Strides[0], table.Off = k+3, 2
 	table.Real = append(table.Real, 0, 0)
 	x, idx := rowMajor(make([]float32, rows*k), rows, k), rowMajorInt(make([]int32, rows), rows)
 	for i := range idx.Int {
-		idx.Int[i] = int32(r.IntN(100))
+		idx.Int[i] = int32(r.IntN(all))
 	}
 	as := Array{Real: x.Real, Shape: []int{1, rows, k}, Strides: []int{0, k, 1}}
 	w, bias := rowMajor(normals(r, n*k), 1, k, n), rowMajor(normals(r, n), 1, rows, n)
@@ -71,7 +74,7 @@ func TestTakeRows(t *testing.T) {
 							continue
 						}
 						took++
-						g[0].TakeRows(r)
+						g[0].TakeRows(r, true)
 						require.NoError(t, hold(p, g[0]))
 						require.Equal(
 							t, g[1].args[0].Real, g[0].args[0].Real, "%v, %d rows of %d, %d columns", level, rows, k, n,
@@ -87,6 +90,39 @@ func TestTakeRows(t *testing.T) {
 		}
 	}
 	require.True(t, took > 100 || Detected() == Generic, "%d", took)
+}
+
+// The first product that reads rows of a table that no cache holds is shared by the threads, one that finds them in a
+// cache is not; both give the same bits as on one thread after the rows were copied.
+func TestTakeRowsFromMemory(t *testing.T) {
+	const all, rows, k, n = 1000, 64, 784, 10
+	for _, level := range Levels() {
+		one, p := newPoolAt(t, 1, level), newPoolAt(t, 3, level)
+		if kernelsOf(level).dotRows == nil {
+			continue
+		}
+		require.Greater(t, 4*all*k, cachedTable)
+		want := newMinibatchOf(one, all, rows, k, n)
+		require.NoError(t, hold(one, want.x))
+		require.NoError(t, hold(one, want.forward))
+		require.NoError(t, hold(one, want.gradients))
+		for _, first := range []bool{true, false} {
+			got := newMinibatchOf(p, all, rows, k, n)
+			r := got.x.Rows()
+			require.NoError(t, hold(p, r))
+			for _, g := range [][2]*Gemm{{got.forward, want.forward}, {got.gradients, want.gradients}} {
+				require.True(t, g[0].CanTakeRows(r))
+				g[0].TakeRows(r, first)
+				require.NoError(t, hold(p, g[0]))
+				require.Equal(t, g[1].args[0].Real, g[0].args[0].Real, "%v, first %t", level, first)
+			}
+			require.Equal(t, first, got.forward.fetch > 0)
+			if first {
+				require.Greater(t, got.forward.tiles(), 1)
+				require.Greater(t, got.forward.nanos+got.forward.fetch, float64(minParallel))
+			}
+		}
+	}
 }
 
 // Rows say of a bad index what the Gather says; a product refuses rows that are not one of its operands and nothing

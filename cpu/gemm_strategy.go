@@ -71,7 +71,7 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	panels := (g.n + width - 1) / width
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
-	work := float64(g.m) * float64(g.n) * float64(g.k) / g.kernels.rate
+	work := float64(g.m)*float64(g.n)*float64(g.k)/g.kernels.rate + g.fetch
 	if threads := g.pool.Threads(); threads > 1 && g.rowsEach(copiesB) && work > minParallel {
 		down = roundUp(down, threads)
 		if !copiesB && g.m >= 4*threads*mostRows { // tiles enough that a late thread is helped

@@ -153,8 +153,13 @@ func arrayPair(x, y arraySource) (*rows, error) {
 	if a.Len() == 0 {
 		return nil, fmt.Errorf("%s: the shape is %v; there are no features in it", x.name, a.Shape)
 	}
-	r := &rows{shape: a.Shape[1:], labels: &labelColumn{}, from: x.name, pixels: a.DType == npy.Uint8Type}
-	if r.features, err = a.Float32s(); err != nil {
+	r := &rows{shape: a.Shape[1:], labels: &labelColumn{}, from: x.name}
+	if a.DType == npy.Uint8Type {
+		r.bytes, err = npy.Values[uint8](a)
+	} else {
+		r.features, err = a.Float32s()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", x.name, err)
 	}
 	n := a.Shape[0]

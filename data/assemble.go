@@ -9,12 +9,15 @@ import (
 
 // rows is one part of a data set as a reader gives it.
 type rows struct {
-	features []float32
+	features []float32 // or bytes, whose scale is known
+	bytes    []byte
 	shape    []int // of one row
 	labels   *labelColumn
 	from     string // what errors call the file of the features
-	pixels   bool   // bytes, whose scale is known
 }
+
+// len is the number of features of all rows together.
+func (r *rows) len() int { return len(r.features) + len(r.bytes) }
 
 func (r *rows) dim() int {
 	dim := 1
@@ -27,16 +30,13 @@ func (r *rows) dim() int {
 // check holds what all readers promise of one part.
 func (r *rows) check(labelsFrom string) error {
 	switch n := r.labels.len(); {
-	case len(r.features) == 0:
+	case r.len() == 0:
 		return fmt.Errorf("%s: there are no features in it", r.from)
-	case len(r.features)/r.dim() != n:
+	case r.len()/r.dim() != n:
 		return fmt.Errorf("%s holds %d rows, but %s holds %d labels; they must be as many", r.from,
-			len(r.features)/r.dim(), labelsFrom, n)
+			r.len()/r.dim(), labelsFrom, n)
 	case n > maxRows:
 		return fmt.Errorf("%s: %d rows; at most %d can be numbered", r.from, n, maxRows)
-	}
-	if r.pixels {
-		return nil
 	}
 	if err := checkFinite(r.features, r.dim()); err != nil {
 		return fmt.Errorf("%s: %w", r.from, err)
@@ -67,11 +67,11 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 	d.ClassNames, d.Classes = names, len(names)
 	for i, to := range []**Set{&d.Train, &d.Val, &d.Test} {
 		if p := of[i]; p != nil {
-			*to = &Set{Features: p.features, Labels: labels[i], Dim: p.dim()}
+			*to = &Set{Features: p.features, Bytes: p.bytes, Labels: labels[i], Dim: p.dim()}
 		}
 	}
 	d.Notes = append(d.Notes, labelNotes(d)...)
-	if !train.pixels {
+	if train.bytes == nil {
 		d.Notes = append(d.Notes, scaleNotes(d.Train)...)
 	}
 	return d, nil
@@ -96,12 +96,16 @@ func known(of [parts]*rows) (test *rows, notes []string) {
 	}
 	dim, n := test.dim(), len(test.labels.numbers)
 	labels := *test.labels
-	left := &rows{shape: test.shape, labels: &labels, from: test.from, pixels: test.pixels}
+	left := &rows{shape: test.shape, labels: &labels, from: test.from}
 	labels.numbers = nil
 	for i, y := range test.labels.numbers {
 		if y != unknown {
 			labels.numbers = append(labels.numbers, y)
-			left.features = append(left.features, test.features[i*dim:(i+1)*dim]...)
+			if test.bytes != nil {
+				left.bytes = append(left.bytes, test.bytes[i*dim:(i+1)*dim]...)
+			} else {
+				left.features = append(left.features, test.features[i*dim:(i+1)*dim]...)
+			}
 		}
 	}
 	switch k := n - len(labels.numbers); {

@@ -19,7 +19,9 @@ var (
 //
 // All rows are in Train: there is no test part. Take one by Split, or the last 20 %, which is harder: the rows come
 // writer after writer, so that the last ones are other hands than the first.
-func Digits() (*Dataset, error) {
+func Digits() (*Dataset, error) { return Options{}.deliver(readDigits()) }
+
+func readDigits() (*Dataset, error) {
 	x, err := readIDX(strings.NewReader(digitsImages), 0)
 	if err != nil {
 		return nil, err

@@ -16,11 +16,13 @@
 //	data_batch_1.bin … test_batch.bin            CIFAR's binary records; or train.bin, test.bin
 //	images_background.zip  images_evaluation.zip Omniglot, packed or unpacked
 //	tiny-imagenet-200.zip                        Tiny-ImageNet, packed or unpacked
+//	CLASS/*.png, or train/CLASS/*.png  val/…     a folder of images (PNG or JPEG) for each class, all of one size
 //
 // All but the training part may be missing. A name says its part by one of the words train, val, test and their usual
 // variants, and features or labels by x, images, features, data, y, labels, target and the like, with anything between:
 // X_train.npy and train-labels.idx1-ubyte are found. A name without a word for its part is the training part. Two files
-// that may be the same part are an error. A file instead of a folder (.npz, a table, LIBSVM's text) is the whole set.
+// that may be the same part are an error. A file instead of a folder (.npz, a table, LIBSVM's text, CIFAR's records) is
+// the whole set.
 //
 // The label column of a table is named by Options.Label; without it, it is the one called label, target, class or y.
 // Its other columns are numbers, or true and false.
@@ -33,8 +35,10 @@
 //
 // # Values
 //
-// Features are as in the files: pixels stay 0 … 255, channels come one after the other. Whoever wants them standardized
-// calls Standardize on the training rows and applies the Scaler to all parts. Everything a reader returns is finite and
+// Features are as in the files: pixels stay 0 … 255, and bytes with Options.Bytes. Images that are read here have the
+// shape [height, width] or [height, width, 3] with the channels of a pixel side by side (Dataset.Image), also where
+// their files have the channels one after the other, as CIFAR's do. Whoever wants features standardized calls
+// Standardize on the training rows and applies the Scaler to all parts. Everything a reader returns is finite and
 // in range; rows that are not are named in the error. Rows that alone decide the scale of a column are named in
 // Dataset.Notes.
 //

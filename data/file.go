@@ -57,6 +57,8 @@ func openFile(path string, o Options) (*Dataset, error) {
 		return named(together(path, [parts]*rows{trainPart: r}, err))
 	case isTable(name):
 		return named(tableParts(path, [parts]string{trainPart: path}, o))
+	case ending == ".bin":
+		return named(readCIFARFile(path))
 	case advised != "":
 		return nil, fmt.Errorf("%s is not read as it is: %s", path, advised)
 	case err != nil:
@@ -76,5 +78,5 @@ func openFile(path string, o Options) (*Dataset, error) {
 	}
 	return nil, fmt.Errorf("%s is no file that is read here; it should be a table with a header (.csv, .tsv), an "+
 		"archive of arrays "+
-		"(.npz) or a LIBSVM file", path)
+		"(.npz), CIFAR's records (.bin) or a LIBSVM file", path)
 }

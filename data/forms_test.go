@@ -191,7 +191,7 @@ func cifar(labelBytes int, labels ...byte) []byte {
 		b = append(b, make([]byte, labelBytes-1)...)
 		b = append(b, y)
 		for j := range cifarPixels {
-			b = append(b, byte(i+j))
+			b = append(b, byte(i+j+j/1024*7))
 		}
 	}
 	return b
@@ -208,11 +208,20 @@ func TestCIFAR(t *testing.T) {
 
 	d, err := Open("cifar10", env)
 	require.NoError(t, err)
-	require.Equal(t, []int{3, 32, 32}, d.Shape)
+	require.Equal(t, []int{32, 32, 3}, d.Shape)
 	require.Equal(t, []int32{3, 9, 0}, d.Train.Labels)
 	require.Equal(t, []int32{5}, d.Test.Labels)
 	require.Equal(t, 10, d.Classes)
-	require.Equal(t, []float32{255, 0, 1}, d.Train.Row(1)[254:257])
+	require.Equal(t, []float32{255, 6, 13, 0, 7, 14}, d.Train.Row(1)[3*254:3*256], "the channels of a pixel together")
+	kept, err := OpenWith("cifar10", env, Options{Bytes: true})
+	require.NoError(t, err)
+	require.Nil(t, kept.Train.Features)
+	for i, b := range kept.Train.Bytes {
+		require.EqualValues(t, b, d.Train.Features[i])
+	}
+	two, err := kept.Train.Rows([]int32{2, 0})
+	require.NoError(t, err)
+	require.Equal(t, append(kept.Train.Bytes[2*3072:3*3072:3*3072], kept.Train.Bytes[:3072]...), two.Bytes)
 	d, err = Open("cifar100", env)
 	require.NoError(t, err)
 	require.Equal(t, []int32{3, 99}, d.Train.Labels)
@@ -221,14 +230,21 @@ func TestCIFAR(t *testing.T) {
 	d, err = OpenFolder(filepath.Join(root, "cifar10"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"0", "3", "5", "9"}, d.ClassNames, "those that occur")
+	path := filepath.Join(root, "cifar100", "train.bin")
+	d, err = Open(path, noEnv)
+	require.NoError(t, err)
+	require.Equal(t, []string{"3", "99"}, d.ClassNames)
+	require.Equal(t, path, d.Name)
 
 	for _, c := range []struct {
 		files map[string][]byte
 		want  string
 	}{
 		{map[string][]byte{"train.bin": cifar(1, 10)}, "row 0 (counted from 0) has the label 10"},
-		{map[string][]byte{"train.bin": cifar(1, 1)[:3000]}, "are no whole number of CIFAR's records"},
-		{map[string][]byte{"train.bin": nil}, "are no whole number of CIFAR's records"},
+		{map[string][]byte{"train.bin": cifar(1, 1, 2)[:6000]}, "train.bin: its 6000 bytes are no whole number of " +
+			"CIFAR's records of 3073 bytes (CIFAR-10; 2927 bytes are left over) or 3074 bytes (CIFAR-100; 2926 bytes " +
+			"are left over): the file is cut off or damaged; replace it by a good copy"},
+		{map[string][]byte{"train.bin": nil}, "train.bin: the file is empty"},
 		{map[string][]byte{"weights.bin": cifar(1, 1)}, "neither train.bin nor data_batch_1.bin among weights.bin"},
 	} {
 		_, err := OpenFolder(folder(t, c.files))
@@ -314,7 +330,8 @@ func TestOmniglot(t *testing.T) {
 		want string
 	}{
 		"size": {picture(t, image.NewGray(image.Rect(0, 0, 3, 3)), color.White, false),
-			"an image of the shape [3 3] among images of"},
+			"images must be of one size, which is 105×105 in images_background/Greek/character01/0001_01.png, but " +
+				"another one in images_background/Greek/character02/0002_02.png (3×3)"},
 		"large": {picture(t, image.NewGray(image.Rect(0, 0, 300, 300)), color.White, false),
 			"an image of 300×300; at most 65536 pixels"},
 		"text": {[]byte("text"), "no image that is read here"},
@@ -348,12 +365,12 @@ func TestTinyImageNet(t *testing.T) {
 		require.Equal(t, []string{"n01", "n02"}, d.ClassNames)
 		require.Equal(t, []int32{0, 1}, d.Train.Labels)
 		require.Equal(t, []int32{1}, d.Test.Labels)
-		require.Equal(t, []int{3, 64, 64}, d.Shape)
+		require.Equal(t, []int{64, 64, 3}, d.Shape)
 		row := d.Train.Row(1)
-		require.InDeltaSlice(t, []float32{200, 10, 30}, []float32{row[0], row[4096], row[2*4096+4095]}, 3,
+		require.InDeltaSlice(t, []float32{200, 10, 30}, []float32{row[0], row[1], row[3*4095+2]}, 3,
 			"JPEG loses some")
 		row = d.Train.Row(0)
-		require.Equal(t, []float32{row[0], row[0]}, []float32{row[4096], row[2*4096]}, "grey")
+		require.Equal(t, []float32{row[0], row[0]}, []float32{row[1], row[2]}, "grey")
 		require.InDelta(t, 100, row[0], 2)
 	}
 	delete(files, "tiny-imagenet-200/val/images/val_0.JPEG")

@@ -3,6 +3,7 @@ package data
 import (
 	"image"
 	"image/color"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,6 +89,56 @@ func FuzzNPZ(f *testing.F) {
 	})
 }
 
+// A file of CIFAR's records is read whole or refused, whatever is in it, and the channels of each pixel lie together.
+func FuzzCIFAR(f *testing.F) {
+	f.Add(cifar(1, 3, 9))
+	f.Add(cifar(2, 3, 99))
+	f.Add(cifar(1, 10))
+	f.Add(cifar(1, 3)[:3072])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "train.bin")
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		var d *Dataset
+		var err error
+		alloctest.Bounded(t, len(b), 16, 1<<20, func() { d, err = readCIFARFile(path) })
+		if err != nil {
+			return
+		}
+		require.NoError(t, d.Train.Check(d.Classes))
+		record := len(b) / d.Train.N()
+		for i := range d.Train.N() {
+			planes := b[(i+1)*record-cifarPixels : (i+1)*record]
+			for j, v := range d.Train.Bytes[i*cifarPixels : (i+1)*cifarPixels] {
+				if v != planes[j%3*1024+j/3] {
+					t.Fatalf("byte %d of image %d is %d, not %d", j, i, v, planes[j%3*1024+j/3])
+				}
+			}
+		}
+	})
+}
+
+// What the annotations of a validation part say never leads out of its folder.
+func FuzzAnnotations(f *testing.F) {
+	f.Add("val_0.JPEG\tn02\t0\t0\t62\t57\n")
+	f.Add("../x\tn02\n")
+	f.Add("a\t\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		dir := t.TempDir()
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "val"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "val", tinyAnnotations), []byte(text), 0o600))
+		files, err := annotated(os.DirFS(dir), "val")
+		if err != nil {
+			return
+		}
+		require.Len(t, files, strings.Count(strings.TrimSuffix(text, "\n"), "\n")+min(1, len(text)))
+		for _, f := range files {
+			if !fs.ValidPath(f.file) || !strings.HasPrefix(f.file, "val/images") || f.class == "" {
+				t.Fatalf("%q of class %q", f.file, f.class)
+			}
+		}
+	})
+}
+
 func FuzzImage(f *testing.F) {
 	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, false))
 	f.Add(picture(f, image.NewGray(image.Rect(0, 0, 3, 2)), color.White, true))
@@ -95,8 +146,8 @@ func FuzzImage(f *testing.F) {
 		p := newPictures("fuzz", 3)
 		var err error
 		alloctest.Bounded(t, len(b), 64*alloctest.Unpacked, 8<<20, func() { err = p.decode(b) })
-		if err == nil && len(p.features) != p.dim() {
-			t.Fatalf("%d values of an image of %v", len(p.features), p.shape)
+		if err == nil && len(p.bytes) != p.dim() {
+			t.Fatalf("%d values of an image of %v", len(p.bytes), p.shape)
 		}
 	})
 }

@@ -29,10 +29,27 @@ const (
 type pictures struct {
 	rows
 	channels int
+	first    string   // the image whose size all should have
+	odd      []string // images of other sizes
 }
 
-// add decodes the image file name of tree and appends it with its label: grey values 0 … 255, or red, green and blue in
-// three channels one after the other. Nothing is set aside before the size that the file claims was checked.
+// sizeError is the height and width of an image where they are not those of the images before it.
+type sizeError [2]int
+
+func (e *sizeError) Error() string { return fmt.Sprintf("%d×%d", e[0], e[1]) }
+
+// check names all images whose size is another than that of the first, besides what is checked of all rows.
+func (p *pictures) check() error {
+	if len(p.odd) > 0 {
+		return fmt.Errorf("%s: images must be of one size, which is %v in %s, but another one in %s; resize or crop "+
+			"the images", p.from, &sizeError{p.shape[0], p.shape[1]}, p.first, fewOf(p.odd))
+	}
+	return p.rows.check(p.from)
+}
+
+// add decodes the image file name of tree and appends it with its label: grey values 0 … 255, or red, green and blue
+// side by side. Nothing is set aside before the size that the file claims was checked. An image of another size than
+// the first is left out and named by check.
 func (p *pictures) add(tree fs.FS, name, label string) error {
 	f, err := tree.Open(name)
 	if err != nil {
@@ -45,6 +62,13 @@ func (p *pictures) add(tree fs.FS, name, label string) error {
 	}
 	if err == nil {
 		err = p.decode(text)
+	}
+	if other := (*sizeError)(nil); errors.As(err, &other) {
+		p.odd = append(p.odd, fmt.Sprintf("%s (%v)", name, other))
+		return nil
+	}
+	if p.first == "" {
+		p.first = name
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -60,17 +84,18 @@ func (p *pictures) decode(text []byte) error {
 	}
 	if c.Width < 1 || c.Height < 1 || c.Width > maxImagePixels || c.Height > maxImagePixels ||
 		c.Width*c.Height > maxImagePixels {
-		return fmt.Errorf("an image of %d×%d; at most %d pixels are read", c.Width, c.Height, maxImagePixels)
+		return fmt.Errorf("an image of %d×%d; at most %d pixels are read: make the images smaller", c.Width, c.Height,
+			maxImagePixels)
 	}
 	shape := []int{c.Height, c.Width}
 	if p.channels == 3 {
-		shape = []int{3, c.Height, c.Width}
+		shape = append(shape, 3)
 	}
 	if p.shape == nil {
 		p.shape = shape
 	}
 	if !slices.Equal(p.shape, shape) {
-		return fmt.Errorf("an image of the shape %v among images of %v", shape, p.shape)
+		return &sizeError{c.Height, c.Width}
 	}
 	m, _, err := image.Decode(bytes.NewReader(text))
 	if err != nil {
@@ -91,17 +116,15 @@ func (p *pictures) append(m image.Image) {
 		grey := greyOf(m)
 		for y := b.Min.Y; y < b.Max.Y; y++ {
 			for x := b.Min.X; x < b.Max.X; x++ {
-				p.features = append(p.features, float32(grey(x, y)))
+				p.bytes = append(p.bytes, grey(x, y))
 			}
 		}
 		return
 	}
 	rgba := image.NewRGBA(b)
 	draw.Draw(rgba, b, m, b.Min, draw.Src)
-	for channel := range p.channels {
-		for i := channel; i < len(rgba.Pix); i += 4 {
-			p.features = append(p.features, float32(rgba.Pix[i]))
-		}
+	for i := 0; i < len(rgba.Pix); i += 4 {
+		p.bytes = append(p.bytes, rgba.Pix[i:i+3]...)
 	}
 }
 
@@ -170,8 +193,11 @@ func readOmniglotFolder(dir string, names []string, _ Options) (*Dataset, error)
 			character := path.Dir(file)
 			return p.add(in, file, path.Join(path.Base(path.Dir(character)), path.Base(character)))
 		})
-		if err := errors.Join(err, closer.Close(), p.check(p.from)); err != nil {
+		if err := errors.Join(err, closer.Close()); err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, name), err)
+		}
+		if err := p.check(); err != nil {
+			return nil, err
 		}
 		of[i] = &p.rows
 	}
@@ -187,7 +213,7 @@ func readOmniglotFolder(dir string, names []string, _ Options) (*Dataset, error)
 }
 
 func newPictures(from string, channels int) *pictures {
-	return &pictures{rows{from: from, pixels: true, labels: &labelColumn{words: []string{}}}, channels}
+	return &pictures{rows: rows{from: from, labels: &labelColumn{words: []string{}}}, channels: channels}
 }
 
 const tinyName = "tiny-imagenet-200"
@@ -227,7 +253,7 @@ func readTinyImageNetFolder(dir string, names []string, _ Options) (*Dataset, er
 		if err := read(in, p); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.from, err)
 		}
-		if err := p.check(p.from); err != nil {
+		if err := p.check(); err != nil {
 			return nil, err
 		}
 		of[i] = &p.rows
@@ -249,19 +275,36 @@ func tinyTrain(in fs.FS, p *pictures) error {
 }
 
 func tinyVal(in fs.FS, p *pictures) error {
-	f, err := in.Open("val/val_annotations.txt")
+	files, err := annotated(in, "val")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Split(lines.Text(), "\t")
-		if len(fields) < 2 || !fs.ValidPath(fields[0]) {
-			return fmt.Errorf("val/val_annotations.txt: %.80q is no line of it", lines.Text())
-		}
-		if err := p.add(in, path.Join("val/images", fields[0]), fields[1]); err != nil {
+	for _, f := range files {
+		if err := p.add(in, f.file, f.class); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tinyAnnotations is the file that says which class each image of Tiny-ImageNet's validation part belongs to: a line
+// for each, with the image, the class and what is not looked at here, separated by tabulators.
+const tinyAnnotations = "val_annotations.txt"
+
+// annotated lists the images of a folder's annotations.
+func annotated(in fs.FS, folder string) (files []labelled, err error) {
+	f, err := in.Open(path.Join(folder, tinyAnnotations))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Split(lines.Text(), "\t")
+		if len(fields) < 2 || !fs.ValidPath(fields[0]) || fields[1] == "" {
+			return nil, fmt.Errorf("%s: %.80q is no line of it", path.Join(folder, tinyAnnotations), lines.Text())
+		}
+		files = append(files, labelled{path.Join(folder, "images", fields[0]), fields[1]})
+	}
+	return files, lines.Err()
 }

@@ -79,8 +79,12 @@ func pair(x, y *idxArray, imageName, labelName string) (*rows, error) {
 		return nil, fmt.Errorf("%s holds %d images, but %s holds %d labels; the files do not belong together",
 			imageName, x.shape[0], labelName, y.shape[0])
 	}
-	r := &rows{features: x.float32s(), shape: x.shape[1:], labels: &labelColumn{}, from: imageName,
-		pixels: x.kind == idxBytes}
+	r := &rows{shape: x.shape[1:], labels: &labelColumn{}, from: imageName}
+	if x.kind == idxBytes {
+		r.bytes = x.data
+	} else {
+		r.features = x.float32s()
+	}
 	values := y.values()
 	var err error
 	if len(y.shape) == 2 && y.shape[1] != 1 {
@@ -100,27 +104,28 @@ func pair(x, y *idxArray, imageName, labelName string) (*rows, error) {
 func dropDuplicates(train, test *Set) int {
 	inTest := make(map[string]bool, test.N())
 	for i := range test.N() {
-		inTest[bitsOf(test.Row(i))] = true
+		inTest[test.bits(i)] = true
 	}
-	kept := 0
+	var kept []int32
 	for i := range train.N() {
-		row := train.Row(i)
-		if inTest[bitsOf(row)] {
-			continue
+		if !inTest[train.bits(i)] {
+			kept = append(kept, int32(i))
 		}
-		copy(train.Features[kept*train.Dim:], row)
-		train.Labels[kept] = train.Labels[i]
-		kept++
 	}
-	dropped := train.N() - kept
-	train.Features, train.Labels = train.Features[:kept*train.Dim], train.Labels[:kept]
+	dropped := train.N() - len(kept)
+	if rest, err := train.Rows(kept); err == nil && dropped > 0 {
+		*train = *rest
+	}
 	return dropped
 }
 
-// bitsOf is a row as a key.
-func bitsOf(row []float32) string {
-	b := make([]byte, 0, 4*len(row))
-	for _, v := range row {
+// bits is row i as a key.
+func (s *Set) bits(i int) string {
+	if s.Bytes != nil {
+		return string(s.Bytes[i*s.Dim : (i+1)*s.Dim])
+	}
+	b := make([]byte, 0, 4*s.Dim)
+	for _, v := range s.Row(i) {
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 	}
 	return string(b)

@@ -60,11 +60,11 @@ func namedSets() map[string]namedSet {
 	return map[string]namedSet{
 		"mnist":         {[]int{28, 28}, 10, idx},
 		"fashion-mnist": {[]int{28, 28}, 10, fashion},
-		"cifar10":       {[]int{3, 32, 32}, 10, cifar(1)},
-		"cifar100":      {[]int{3, 32, 32}, 100, cifar(2)},
+		"cifar10":       {[]int{32, 32, 3}, 10, cifar(1)},
+		"cifar100":      {[]int{32, 32, 3}, 100, cifar(2)},
 		"ijcnn1":        {[]int{22}, 2, libsvm},
 		"adult":         {[]int{123}, 2, libsvm},
-		"tiny-imagenet": {[]int{3, 64, 64}, 200, layout((*listing).tinyImageNet, readTinyImageNetFolder)},
+		"tiny-imagenet": {[]int{64, 64, 3}, 200, layout((*listing).tinyImageNet, readTinyImageNetFolder)},
 		"omniglot":      {[]int{105, 105}, 1623, layout((*listing).omniglot, readOmniglotFolder)},
 	}
 }
@@ -98,9 +98,9 @@ func OpenWith(name string, env func(string) string, o Options) (*Dataset, error)
 	case o.Label != "" && (known || name == "digits"):
 		return nil, usagef("--label names a column of a table of your own; %s has its labels", name)
 	case name == "digits":
-		return Digits()
+		return o.deliver(readDigits())
 	case known:
-		return openNamed(name, env)
+		return o.deliver(openNamed(name, env))
 	case isPath(name):
 		return OpenFolderWith(name, o)
 	}
@@ -142,7 +142,7 @@ func openNamed(name string, env func(string) string) (*Dataset, error) {
 			return nil, err
 		}
 		if there {
-			return OpenNamed(name, dir)
+			return readNamed(name, dir)
 		}
 	}
 	return nil, missing
@@ -150,7 +150,9 @@ func openNamed(name string, env func(string) string) (*Dataset, error) {
 
 // OpenNamed reads a data set that is known by name from a folder, and checks that its rows and classes are those of the
 // set.
-func OpenNamed(name, dir string) (*Dataset, error) {
+func OpenNamed(name, dir string) (*Dataset, error) { return Options{}.deliver(readNamed(name, dir)) }
+
+func readNamed(name, dir string) (*Dataset, error) {
 	set, ok := namedSets()[name]
 	if !ok {
 		return nil, usagef("unknown data set %q", name)

@@ -25,8 +25,8 @@ func TestRealForms(t *testing.T) {
 	}{
 		{"ijcnn1", true, []int{22}, 49_990, 91_701, 2, [2]int{4_853, 8_712}},
 		{"adult", true, []int{123}, 32_561, 16_281, 2, [2]int{7_841, 3_846}},
-		{"cifar10-subset", false, []int{3, 32, 32}, 10_000, 2_000, 10, [2]int{1_000, 200}},
-		{"tiny-imagenet-20", false, []int{3, 64, 64}, 10_000, 1_000, 20, [2]int{500, 50}},
+		{"cifar10-subset", false, []int{32, 32, 3}, 10_000, 2_000, 10, [2]int{1_000, 200}},
+		{"tiny-imagenet-20", false, []int{64, 64, 3}, 10_000, 1_000, 20, [2]int{500, 50}},
 		{"omniglot", true, []int{105, 105}, 19_280, 13_180, 1_623, [2]int{0, 20}},
 	} {
 		dir := filepath.Join(root, c.name)

@@ -16,7 +16,7 @@ const (
 type Dataset struct {
 	Name    string   // as it was asked for
 	Source  string   // the folder, or "embedded"
-	Shape   []int    // of one row, such as [28 28]; its product is the Dim of every part
+	Shape   []int    // of one row, such as [28 28] or [32 32 3]; its product is the Dim of every part
 	Classes int      // labels are 0 … Classes-1 in every part
 	Columns []string // the names of a table's features; nil elsewhere
 	Dropped int      // training rows left out because the test part has the same features
@@ -44,9 +44,11 @@ func (d *Dataset) ClassName(y int32) string {
 // Renumbered tells whether a class is called otherwise than by its number.
 func (d *Dataset) Renumbered() bool { return !plainNames(d.ClassNames) }
 
-// Set is labelled rows.
+// Set is labelled rows. Their features are numbers, or bytes where Options.Bytes asked for them and the source has
+// bytes: exactly one of the slices is set.
 type Set struct {
 	Features []float32 // [N, Dim], row-major
+	Bytes    []byte    // [N, Dim], row-major
 	Labels   []int32   // [N]
 	Dim      int       // features of a row
 }
@@ -54,7 +56,7 @@ type Set struct {
 // N returns the number of rows.
 func (s *Set) N() int { return len(s.Labels) }
 
-// Row returns the features of row i, not copied, 0 ≤ i < N.
+// Row returns the features of row i, not copied, 0 ≤ i < N, of a set whose features are numbers.
 func (s *Set) Row(i int) []float32 { return s.Features[i*s.Dim : (i+1)*s.Dim : (i+1)*s.Dim] }
 
 // Rows returns a new Set of the given rows in the given order; a row may come several times.
@@ -62,16 +64,21 @@ func (s *Set) Rows(rows []int32) (*Set, error) {
 	if err := s.checkSizes(); err != nil {
 		return nil, err
 	}
-	sub := &Set{
-		Features: make([]float32, 0, len(rows)*s.Dim),
-		Labels:   make([]int32, len(rows)),
-		Dim:      s.Dim,
+	sub := &Set{Labels: make([]int32, len(rows)), Dim: s.Dim}
+	if s.Bytes != nil {
+		sub.Bytes = make([]byte, 0, len(rows)*s.Dim)
+	} else {
+		sub.Features = make([]float32, 0, len(rows)*s.Dim)
 	}
 	for j, i := range rows {
 		if i < 0 || int(i) >= s.N() {
 			return nil, usagef("data: row %d of a set of %d rows", i, s.N())
 		}
-		sub.Features = append(sub.Features, s.Row(int(i))...)
+		if s.Bytes != nil {
+			sub.Bytes = append(sub.Bytes, s.Bytes[int(i)*s.Dim:(int(i)+1)*s.Dim]...)
+		} else {
+			sub.Features = append(sub.Features, s.Row(int(i))...)
+		}
 		sub.Labels[j] = s.Labels[i]
 	}
 	return sub, nil
@@ -93,9 +100,15 @@ func (s *Set) Check(classes int) error {
 }
 
 func (s *Set) checkSizes() error {
-	n := s.N()
-	if s.Dim < 1 || n > maxRows || len(s.Features)%s.Dim != 0 || len(s.Features)/s.Dim != n {
-		return usagef("data: %d features and %d labels are no set of rows of %d features", len(s.Features), n, s.Dim)
+	n, features := s.N(), len(s.Features)
+	if s.Bytes != nil && s.Features != nil {
+		return usagef("data: a set has either numbers or bytes for features, not both")
+	}
+	if s.Bytes != nil {
+		features = len(s.Bytes)
+	}
+	if s.Dim < 1 || n > maxRows || features%s.Dim != 0 || features/s.Dim != n {
+		return usagef("data: %d features and %d labels are no set of rows of %d features", features, n, s.Dim)
 	}
 	return nil
 }

@@ -172,13 +172,18 @@ func checkGemm(in *Instr, p *Program) error {
 		}
 		extras = extras[1:]
 	}
-	if a.Epilogue == nil {
+	return p.checkEpilogue(a.Epilogue, out, extras)
+}
+
+// checkEpilogue checks an epilogue over the points of an output: every extra input has its shape.
+func (p *Program) checkEpilogue(e *expr.Expr, out View, extras []View) error {
+	if e == nil {
 		if len(extras) != 0 {
 			return fmt.Errorf("%d extra inputs without an epilogue", len(extras))
 		}
 		return nil
 	}
-	_, err = p.checkExpr(a.Epilogue, out.Shape, append([]View{out}, extras...), in.Out)
+	_, err := p.checkExpr(e, out.Shape, append([]View{out}, extras...), []View{out})
 	return err
 }
 

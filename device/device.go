@@ -96,6 +96,10 @@ type Info struct {
 	// Alignment is the multiple of bytes at which buffers begin.
 	Alignment int
 
+	// Lacks lists the operations that the device does not have yet. Prepare refuses programs with one of them by an
+	// error that wraps ErrOperation.
+	Lacks []Op
+
 	// Async says that Run returns before the work is done, so that a loop should read results one chunk late (Peeker).
 	Async bool
 }
@@ -164,6 +168,8 @@ var (
 	ErrMemory = errors.New("out of memory")
 	// ErrIndex says that a Gather or ScatterAdd met an index outside its table, or an Order a k outside its elements.
 	ErrIndex = errors.New("index out of range")
+	// ErrOperation says that a device lacks an operation.
+	ErrOperation = errors.New("the device lacks an operation")
 	// ErrClosed says that a device is used after Close.
 	ErrClosed = errors.New("the device is closed")
 	// ErrBuffer says that a buffer is used after Free, or with a device that did not make it.

@@ -194,6 +194,51 @@ func (s *source) instr() device.Instr {
 		if a.Kind == device.CrossEntropy {
 			in.In, in.Out = append(in.In, s.view(int32s, n)), []device.View{s.view(real, n)}
 		}
+	case device.Conv:
+		shape := device.ConvShape{
+			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(2), K: 1 + s.below(2),
+			R: 1 + s.below(3), S: 1 + s.below(2), StrideH: 1 + s.below(2), StrideW: 1 + s.below(3),
+			DilationH: 1 + s.below(2), DilationW: 1, Top: s.below(3), Bottom: s.below(2), Left: s.below(2),
+			Right: s.below(3), Groups: 1 + s.below(2),
+		}
+		if s.spoilt() {
+			shape.H, shape.StrideW, shape.Groups = s.number(), s.number(), s.number()
+		}
+		a := device.ConvAttr{Kind: device.ConvKind(s.below(3)), Shape: shape}
+		var shapes [3][]int
+		if shape.Check() == nil {
+			shapes = [3][]int{shape.Images(), shape.Weights(), shape.Result()}
+		}
+		slots := device.ConvSlots[a.Kind]
+		in.In = []device.View{s.view(real, shapes[slots[0]]...), s.view(real, shapes[slots[1]]...)}
+		if s.below(2) == 1 {
+			in.In = append(in.In, s.view(real, shapes[slots[2]]...))
+			a.Epilogue = s.expr([]device.Type{real, real}, 4, 1)
+		}
+		in.Attr, in.Out = a, []device.View{s.view(real, shapes[slots[2]]...)}
+	case device.Pool:
+		shape := device.PoolShape{
+			N: s.below(3), H: 1 + s.below(3), W: 1 + s.below(3), C: 1 + s.below(3), R: 1 + s.below(3),
+			S: 1 + s.below(2), StrideH: 1 + s.below(2), StrideW: 1 + s.below(3), Top: s.below(2), Right: s.below(2),
+			CountPadding: s.below(2) == 1,
+		}
+		if s.spoilt() {
+			shape.W, shape.R, shape.Top = s.number(), s.number(), s.number()
+		}
+		a := device.PoolAttr{Kind: device.PoolKind(s.below(5)), Shape: shape}
+		var images, result []int
+		if shape.Check() == nil {
+			images, result = shape.Images(), shape.Result()
+		}
+		shapes := [][][]int{
+			device.AveragePool: {images, result}, device.AveragePoolAdjoint: {result, images},
+			device.MaxPool: {images, result}, device.MaxPoolTangent: {images, images, result},
+			device.MaxPoolAdjoint: {images, result, images},
+		}[a.Kind]
+		for _, shape := range shapes[:len(shapes)-1] {
+			in.In = append(in.In, s.view(real, shape...))
+		}
+		in.Attr, in.Out = a, []device.View{s.view(real, shapes[len(shapes)-1]...)}
 	case device.Gather:
 		typ := device.Type(s.below(3))
 		out := typ
@@ -279,6 +324,10 @@ func work(code []device.Instr) int {
 			n = max(n, device.Size(a.Shape))
 		case device.GemmAttr:
 			n = max(n, in.In[0].Size()*max(1, in.In[1].Shape[2]), in.In[1].Size()*max(1, in.In[0].Shape[1]))
+		case device.ConvAttr:
+			n = max(n, a.Shape.MultiplyAdds(), in.Out[0].Size()*a.Shape.R*a.Shape.S)
+		case device.PoolAttr:
+			n = max(n, in.Out[0].Size()*a.Shape.R*a.Shape.S)
 		}
 	}
 	return n

@@ -30,8 +30,22 @@ const (
 	// Out [r] = logΣexp z - z[label]. Out may be exactly In0 for the first two. A label outside 0…c-1 gives NaN.
 	RowSoftmax
 
-	Conv // planned: convolution, its input gradient and its weight gradient
-	Pool // planned: average and max windows
+	// Conv is a convolution (see ConvShape for its formula and the shapes of x, w and y) or one of its gradients. All
+	// three are one form Σ y·x·w, of which Attr.Kind says what is computed from the other two:
+	// ConvForward y from In x, w; ConvInputGradient x from In y, w; ConvWeightGradient w from In x, y. They are linear
+	// in each input, so that every derivative of one of them is another one of them. The epilogue's extra inputs, of
+	// the output's shape, follow as for Gemm. Where x lies outside the images nothing is added; whether a device
+	// multiplies a zero there, so that a weight which is not finite gives NaN, is left to it. Out overlaps neither
+	// operand; an extra may be exactly Out.
+	Conv
+	// Pool takes the windows that PoolShape describes, by Attr.Kind. x and t are images, y and Out of their results'
+	// shape.
+	// AveragePool: Out from In x, the average of each window. AveragePoolAdjoint: images from In y, each pixel's sum of
+	// the y of its windows, each divided by what the average divides by. MaxPool: Out from In x, the maximum of each
+	// window; padding is none, NaN wins. MaxPoolTangent: Out from In x, t: the t where the window's maximum of x lies,
+	// the first of equals by rows; NaN before every number. MaxPoolAdjoint: images from In x, y: each pixel's sum of
+	// the y of the windows whose maximum it is in that sense, else 0. Out is apart from the inputs.
+	Pool
 
 	// Gather: Out[j,:] = In0[idx[j],:], with In0 [n,d] and In1 = idx Int [j]. Real or Int rows; Byte rows become Real
 	// ones. An index outside 0…n-1 makes Run (or the next Sync) fail with ErrIndex.
@@ -61,11 +75,13 @@ const (
 
 // OpInfo is one row of Ops.
 type OpInfo struct {
-	Name    string
-	Planned bool // named here, implemented by no device yet
+	Name string
 	// TakesEpilogue: an elementwise expression of the result may be part of the operation. Its attribute is then an
 	// EpilogueAttr.
 	TakesEpilogue bool
+	// Dense: every operand and every output lies as a dense array does (View.IsDense); the epilogue's extra inputs may
+	// lie anyhow.
+	Dense bool
 	// Check is the shape rule: it refuses views whose number, types or shapes do not fit.
 	Check func(*Instr, *Program) error
 }
@@ -76,8 +92,8 @@ var Ops = [NumOp]OpInfo{
 	Map:        {Name: "Map", Check: checkMap},
 	Reduce:     {Name: "Reduce", Check: checkReduce},
 	RowSoftmax: {Name: "RowSoftmax", Check: checkRowSoftmax},
-	Conv:       {Name: "Conv", Planned: true},
-	Pool:       {Name: "Pool", Planned: true},
+	Conv:       {Name: "Conv", TakesEpilogue: true, Dense: true, Check: checkConv},
+	Pool:       {Name: "Pool", Dense: true, Check: checkPool},
 	Gather:     {Name: "Gather", Check: checkGather},
 	ScatterAdd: {Name: "ScatterAdd", Check: checkScatterAdd},
 	Order:      {Name: "Order", Check: checkOrder},
@@ -160,6 +176,64 @@ const (
 // SoftmaxAttr belongs to RowSoftmax.
 type SoftmaxAttr struct{ Kind SoftmaxKind }
 
+// ConvKind chooses what Conv computes.
+type ConvKind = kind.Conv
+
+const (
+	ConvForward        = kind.ConvForward
+	ConvInputGradient  = kind.ConvInputGradient
+	ConvWeightGradient = kind.ConvWeightGradient
+)
+
+// Slot numbers the arrays of a convolution: x, w and y.
+type Slot uint8
+
+const (
+	SlotX Slot = iota
+	SlotW
+	SlotY
+)
+
+// ConvSlots says of each kind of Conv which arrays its two inputs and its output are.
+var ConvSlots = [...][3]Slot{
+	ConvForward:        {SlotX, SlotW, SlotY},
+	ConvInputGradient:  {SlotY, SlotW, SlotX},
+	ConvWeightGradient: {SlotX, SlotY, SlotW},
+}
+
+// ConvAttr belongs to Conv.
+type ConvAttr struct {
+	Kind     ConvKind
+	Shape    ConvShape
+	Epilogue *expr.Expr // one output; nil: store the sums
+}
+
+// WithEpilogue is the same convolution with an epilogue.
+func (a ConvAttr) WithEpilogue(e *expr.Expr) Attr {
+	a.Epilogue = e
+	return a
+}
+
+// Extras is the number of the first input that belongs to the epilogue.
+func (a ConvAttr) Extras() int { return 2 }
+
+// PoolKind chooses what Pool computes.
+type PoolKind = kind.Pool
+
+const (
+	AveragePool        = kind.AveragePool
+	AveragePoolAdjoint = kind.AveragePoolAdjoint
+	MaxPool            = kind.MaxPool
+	MaxPoolTangent     = kind.MaxPoolTangent
+	MaxPoolAdjoint     = kind.MaxPoolAdjoint
+)
+
+// PoolAttr belongs to Pool.
+type PoolAttr struct {
+	Kind  PoolKind
+	Shape PoolShape
+}
+
 // OrderKind chooses what Order computes.
 type OrderKind = kind.Order
 
@@ -189,6 +263,8 @@ type RandomAttr struct {
 }
 
 func (GemmAttr) attr()    {}
+func (ConvAttr) attr()    {}
+func (PoolAttr) attr()    {}
 func (MapAttr) attr()     {}
 func (ReduceAttr) attr()  {}
 func (SoftmaxAttr) attr() {}

@@ -127,9 +127,6 @@ func (p *Program) validate(in *Instr) error {
 	if in.Op >= NumOp {
 		return fmt.Errorf("unknown operation")
 	}
-	if Ops[in.Op].Planned {
-		return fmt.Errorf("planned, not there yet")
-	}
 	for _, views := range [2][]View{in.In, in.Out} {
 		for _, v := range views {
 			if err := p.checkView(v); err != nil {
@@ -147,7 +144,29 @@ func (p *Program) validate(in *Instr) error {
 			}
 		}
 	}
-	return Ops[in.Op].Check(in, p)
+	if err := Ops[in.Op].Check(in, p); err != nil {
+		return err
+	}
+	if Ops[in.Op].Dense {
+		return checkDense(in)
+	}
+	return nil
+}
+
+// checkDense checks that an instruction's operands and outputs lie densely.
+func checkDense(in *Instr) error {
+	operands := in.In
+	if a, ok := in.Attr.(EpilogueAttr); ok {
+		operands = operands[:a.Extras()]
+	}
+	for _, views := range [2][]View{operands, in.Out} {
+		for _, v := range views {
+			if !v.IsDense() {
+				return fmt.Errorf("wants dense arrays, not shape %v with strides %v", v.Shape, v.Strides)
+			}
+		}
+	}
+	return nil
 }
 
 func (p *Program) checkView(v View) error {
@@ -215,6 +234,18 @@ func CheckPrepare(p *Program, own func(Buffer) error) error {
 		return err
 	}
 	return p.Validate()
+}
+
+// CheckLacks says which instruction of a valid program is of an operation that a device lacks (Info.Lacks), by an error
+// that wraps ErrOperation; nil if none is.
+func CheckLacks(p *Program, info Info) error {
+	for i := range p.Code {
+		if op := p.Code[i].Op; slices.Contains(info.Lacks, op) {
+			return fmt.Errorf("device: %w", p.Explain(i, fmt.Errorf("%w: %s has no %s yet, devices cpu and ref have",
+				ErrOperation, info.Name, op)))
+		}
+	}
+	return nil
 }
 
 // CheckRun says why a prepared program cannot run n times; nil if it can. Each device calls it in Run: the runner may

@@ -30,42 +30,28 @@ func batchNormState(l params.Layout, layer string, features int) params.Layout {
 //	y = (x - μ)/√(σ² + ε) · weight + bias
 //
 // Under Train and TrainFrozen, μ is the mean of the n = B·… numbers of a feature, and σ² = Σ(x-μ)²/n is computed in a
-// second pass over them; under Eval, μ and σ² are the running mean and variance. Train also updates the running
-// statistics, as PyTorch does:
+// second pass over them (tensor.BatchNorm); under Eval, μ and σ² are the running mean and variance. Train also updates
+// the running statistics, as PyTorch does:
 //
 //	mean ← 0.9 mean + 0.1 μ,   var ← 0.9 var + 0.1 σ²·n/(n-1)
 //
 // op is the model's name for errors, w has the parameters and s the state. Under Train, batchNorm puts the updated
 // statistics into next, by name; under the other modes it leaves next alone.
 func batchNorm(op, layer string, w, s params.Vars, x *tensor.Node, mode params.Mode, next params.Vars) *tensor.Node {
-	mean, variance, centred := s[layer+runningMean], s[layer+runningVar], (*tensor.Node)(nil)
+	mean, variance := s[layer+runningMean], s[layer+runningVar]
+	weight, bias := w[layer+".weight"], w[layer+".bias"]
 	if mode == params.Eval {
-		centred = x.Sub(mean)
-	} else {
-		shape := x.Shape()
-		axes := make([]int, len(shape)-1)
-		for i := range axes {
-			axes[i] = i
-		}
-		n := float64(x.Size() / shape[len(axes)])
-		if n < 2 {
-			tensor.Fail(op, "batch normalization of a batch of %g: wants at least 2 rows to train on", n)
-		}
-		batchMean := x.Mean(axes...)
-		centred = x.Sub(batchMean)
-		batchVariance := centred.Square().Mean(axes...)
-		if mode == params.Train {
-			next[layer+runningMean] = movingAverage(mean, batchMean)
-			next[layer+runningVar] = movingAverage(variance, batchVariance.Scale(n/(n-1)))
-			next[layer+batchesTracked] = s[layer+batchesTracked].AddConst(1)
-		}
-		variance = batchVariance
+		return tensor.Normalize(x, mean, variance, weight, bias, batchNormEpsilon)
 	}
-	scale := w[layer+".weight"].Div(variance.AddConst(batchNormEpsilon).Sqrt())
-	return centred.Mul(scale).Add(w[layer+".bias"])
-}
-
-// movingAverage is 0.9 old + 0.1 new.
-func movingAverage(old, new *tensor.Node) *tensor.Node {
-	return old.Scale(1 - batchNormMomentum).Add(new.Scale(batchNormMomentum))
+	n := x.Size() / x.Shape()[len(x.Shape())-1]
+	if n < 2 {
+		tensor.Fail(op, "batch normalization of a batch of %d: wants at least 2 rows to train on", n)
+	}
+	y, batchMean, batchVariance := tensor.BatchNorm(x, weight, bias, batchNormEpsilon)
+	if mode == params.Train {
+		next[layer+runningMean], next[layer+runningVar] = tensor.Running(
+			mean, variance, batchMean, batchVariance, n, batchNormMomentum)
+		next[layer+batchesTracked] = s[layer+batchesTracked].AddConst(1)
+	}
+	return y
 }

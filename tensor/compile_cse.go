@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 
@@ -34,6 +35,9 @@ func cse(outs []*Node) []*Node {
 		add(int(n.op), int(n.fn), int(n.typ), int(n.kind), int(n.soft))
 		add(int(n.rnd.Kind), int(n.rnd.Stream), int(n.rnd.N))
 		key = binary.LittleEndian.AppendUint64(key, math.Float64bits(n.num))
+		if n.attr != nil {
+			key = fmt.Append(key, n.attr)
+		}
 		add(len(n.shape))
 		add(n.shape...)
 		add(len(n.ints))

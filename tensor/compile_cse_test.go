@@ -10,6 +10,8 @@ func TestCSE(t *testing.T) {
 	ex := newRef(t)
 	a, b := filled(t, ex, 3, 3).Node(), filled(t, ex, 3, 3).Node()
 	k := integers(t, ex, []int32{0, 1, 2}, 3).Node()
+	image, kernel := a.Reshape(1, 3, 3, 1), b.Slice(0, 0, 1).Slice(1, 0, 2).Reshape(1, 2, 1, 1)
+	conv := func(o ...WindowOption) *Node { return Conv2D(image, kernel, o...) }
 	same := func(x, y *Node) bool { out := cse([]*Node{x, y}); return out[0] == out[1] }
 	require.True(t, same(a.Exp(), a.Exp()))
 	require.True(t, same(a.Add(b).Exp(), b.Add(a).Exp()), "a+b is b+a")
@@ -17,6 +19,7 @@ func TestCSE(t *testing.T) {
 	require.True(t, same(a.MatMul(b).Sum(0), a.MatMul(b).Sum(0)))
 	require.True(t, same(Gather(a, k), Gather(a, k)))
 	require.True(t, same(Const(2), Const(2)))
+	require.True(t, same(conv(Stride(1, 2)), conv(Stride(1, 2))))
 	for name, pair := range map[string][2]*Node{
 		"variables": {a, b}, "a-b": {a.Sub(b), b.Sub(a)}, "a/b": {a.Div(b), b.Div(a)}, "a<b": {a.Lt(b), b.Lt(a)},
 		"max(a,b) at signed zeros": {a.Max(b), b.Max(a)},
@@ -28,6 +31,11 @@ func TestCSE(t *testing.T) {
 		"zeros": {Const(0), Const(0).Neg().in[0].Scale(-1)}, "counters": {Iota(0, 3, 3), Iota(1, 3, 3)},
 		"types": {Const(1), Const(1).ToInt()},
 		"pads":  {a.Pad(0, 1, 0), a.Pad(0, 0, 1)}, "joins": {Concat(0, a, b), Concat(0, b, a)},
+		"strides": {conv(Stride(1, 2)), conv(Dilation(1, 2))}, "padding": {conv(Padding(0, 0, 1, 0)),
+			conv(Padding(0, 0, 0, 1))},
+		"pools": {MaxPool2D(image, 2, 2), AvgPool2D(image, 2, 2)},
+		"averages": {AvgPool2D(image, 3, 3, Padding(1, 1, 1, 1)), AvgPool2D(image, 3, 3, Padding(1, 1, 1, 1),
+			PixelsOnly())},
 		"joined axes": {Concat(0, a, a).T(), Concat(1, a, a)},
 	} {
 		require.False(t, same(pair[0], pair[1]), name)

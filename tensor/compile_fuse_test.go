@@ -39,6 +39,37 @@ func TestEpilogues(t *testing.T) {
 	require.Equal(t, "Gemm Map", program(t, ex, y.Scale(3).ToInt()), "Gemm writes no Int")
 }
 
+// What follows a convolution is computed by it.
+func TestEpiloguesOfConvolutions(t *testing.T) {
+	ex := newRef(t)
+	x, w, b := filled(t, ex, 2, 5, 4, 3).Node(), filled(t, ex, 3, 3, 3, 3).Node(), filled(t, ex, 3).Node()
+	rest, square := filled(t, ex, 2, 5, 4, 3).Node(), filled(t, ex, 3, 3, 3, 3).Node()
+	y := Conv2D(x, w, Padding(1, 1, 1, 1))
+	gradients := Grad(y.Square().Sum(), x, w)
+	positive := b.Square().AddConst(1)
+	for name, c := range map[string]struct {
+		n    *Node
+		want string
+	}{
+		"a bias":                         {y.Add(b), "Conv"},
+		"bias and relu":                  {y.Add(b).Relu(), "Conv"},
+		"scale, shift, residual, relu":   {y.Mul(b).Add(b).Add(rest).Relu(), "Conv"},
+		"statistics that are given":      {Normalize(y, b, positive, b, b, 1e-5).Relu(), "Map Conv"},
+		"a counter beside it":            {Iota(1, 2, 5, 4, 3).ToReal().Mul(y), "Conv"},
+		"of the last of two":             {y.Add(Conv2D(x.Exp(), w, Padding(1, 1, 1, 1))), "Map Conv Conv"},
+		"its statistics":                 {y.Sub(y.Mean(0, 1, 2)), "Conv Reduce Map Map"},
+		"a gradient's":                   {gradients[0].Mul(rest), "Conv Conv"},
+		"a weight gradient's":            {gradients[1].Add(square.Scale(0.1)), "Conv Conv"},
+		"read through a view":            {y.Reshape(10, 4, 3).Add(b), "Conv Map"},
+		"operands that do not lie so":    {Conv2D(x.Permute(0, 2, 1, 3), w).Add(b), "Copy Conv"},
+		"a broadcast operand":            {Conv2D(x, b.Expand(3, 3, 3, 3)), "Copy Conv"},
+		"pools take none":                {MaxPool2D(y.Add(b), 2, 2).Relu(), "Conv Pool Map"},
+		"a mask of the weights is a Map": {Conv2D(x, w.Mul(square)), "Map Conv"},
+	} {
+		require.Equal(t, c.want, program(t, ex, c.n), name)
+	}
+}
+
 // m ⊙ w belongs to the product that reads it, unless something else does.
 func TestMasks(t *testing.T) {
 	ex := newRef(t)

@@ -62,17 +62,11 @@ func (l *lowering) emit(op device.Op, attr device.Attr, out ref, in ...ref) {
 
 // emitters has one row per operation that is computed alone, not in a group.
 var emitters = map[op]func(*lowering, *Node){
-	opMatMul: func(l *lowering, n *Node) {
-		p := producers[opMatMul]
-		attr, in := p.operands(l, n)
-		l.emit(p.op, attr, p.window(refTo(n)), in...)
-	},
+	opMatMul: (*lowering).emitProducer,
+	opConv:   (*lowering).emitProducer,
+	opPool:   func(l *lowering, n *Node) { l.emit(device.Pool, n.attr, refTo(n), refsTo(n.in)...) },
 	opSoftmax: func(l *lowering, n *Node) {
-		in := make([]ref, len(n.in))
-		for i, p := range n.in {
-			in[i] = refTo(p)
-		}
-		l.emit(device.RowSoftmax, device.SoftmaxAttr{Kind: n.soft}, refTo(n), in...)
+		l.emit(device.RowSoftmax, device.SoftmaxAttr{Kind: n.soft}, refTo(n), refsTo(n.in)...)
 	},
 	opGather: func(l *lowering, n *Node) {
 		table, _ := asRows(n.in[0])
@@ -89,11 +83,7 @@ var emitters = map[op]func(*lowering, *Node){
 		l.emit(device.Order, device.OrderAttr{Kind: device.ArgMax}, refTo(n), refTo(n.in[0]))
 	},
 	opKth: func(l *lowering, n *Node) {
-		in := make([]ref, len(n.in))
-		for i, p := range n.in {
-			in[i] = refTo(p)
-		}
-		l.emit(device.Order, device.OrderAttr{Kind: device.KthLargest}, refTo(n), in...)
+		l.emit(device.Order, device.OrderAttr{Kind: device.KthLargest}, refTo(n), refsTo(n.in)...)
 	},
 	opRandom: func(l *lowering, n *Node) {
 		l.emit(device.Random, n.rnd, refTo(n), refTo(n.in[0]), refTo(n.in[1]))
@@ -126,6 +116,16 @@ var producers = map[op]struct {
 	window   func(ref) ref // how the operation sees its result and the epilogue's inputs
 }{
 	opMatMul: {device.Gemm, factors, ref.as3D},
+	opConv: {device.Conv, func(_ *lowering, n *Node) (device.EpilogueAttr, []ref) {
+		return n.attr.(device.ConvAttr), refsTo(n.in)
+	}, func(r ref) ref { return r }},
+}
+
+// emitProducer emits such an operation without an epilogue.
+func (l *lowering) emitProducer(n *Node) {
+	p := producers[n.op]
+	attr, in := p.operands(l, n)
+	l.emit(p.op, attr, p.window(refTo(n)), in...)
 }
 
 // takesEpilogue says whether an elementwise expression of the result of n may be part of the operation itself.
@@ -151,6 +151,14 @@ func factors(l *lowering, n *Node) (device.EpilogueAttr, []ref) {
 	return attr, append(in, masks...)
 }
 
+func refsTo(nodes []*Node) []ref {
+	list := make([]ref, len(nodes))
+	for i, n := range nodes {
+		list[i] = refTo(n)
+	}
+	return list
+}
+
 // part is a window of n that starts at index `at` of an axis.
 func part(n *Node, axis, at int, shape []int) ref {
 	r := refTo(n)
@@ -161,7 +169,7 @@ func part(n *Node, axis, at int, shape []int) ref {
 	return r
 }
 
-// emitGroup emits a Map, a Reduce, or the Gemm whose epilogue the group is.
+// emitGroup emits a Map, a Reduce, or the Gemm or Conv whose epilogue the group is.
 func (l *lowering) emitGroup(g *group) {
 	outs := l.outputs(g)
 	if len(outs) == 0 {

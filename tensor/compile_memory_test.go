@@ -13,13 +13,22 @@ import (
 type deep struct {
 	layers    int
 	normalize bool // batch normalization, composed of reductions and maps
+	convolve  bool // convolutions of images of 8×8 pixels with a way around each layer, not products
 	augment   bool // noise on the inputs, drawn where the objective is built
 }
 
 const deepRows, deepWidth = 4096, 32 // rows outweigh parameters, so that activations are what counts
 
 // size is the number of parameters.
-func (d deep) size() int { return d.layers * (deepWidth*deepWidth + 2*deepWidth) }
+func (d deep) size() int { return d.layers * (d.kernel()*d.kernel()*deepWidth*deepWidth + 2*deepWidth) }
+
+// kernel is the rows and columns of a kernel.
+func (d deep) kernel() int {
+	if d.convolve {
+		return 3
+	}
+	return 1
+}
 
 // outputs builds the network on rows [deepRows, deepWidth].
 func (d deep) outputs(p, h *Node) *Node {
@@ -29,16 +38,28 @@ func (d deep) outputs(p, h *Node) *Node {
 		at += n
 		return p.Slice(0, at-n, at).Reshape(shape...)
 	}
+	axes := []int{0}
+	if d.convolve {
+		h, axes = h.Reshape(deepRows/64, 8, 8, deepWidth), []int{0, 1, 2}
+	}
 	for range d.layers {
-		z := h.MatMul(take(deepWidth, deepWidth))
+		var z *Node
+		if d.convolve {
+			z = Conv2D(h, take(3, 3, deepWidth, deepWidth), Padding(1, 1, 1, 1))
+		} else {
+			z = h.MatMul(take(deepWidth, deepWidth))
+		}
 		scale, shift := take(deepWidth), take(deepWidth)
 		if d.normalize {
-			centred := z.Sub(z.Mean(0))
-			z = centred.Div(centred.Square().Mean(0).AddConst(1e-5).Sqrt()).Mul(scale)
+			centred := z.Sub(z.Mean(axes...))
+			z = centred.Div(centred.Square().Mean(axes...).AddConst(1e-5).Sqrt()).Mul(scale)
 		}
-		h = z.Add(shift).Relu()
+		if z = z.Add(shift); d.convolve {
+			z = z.Add(h)
+		}
+		h = z.Relu()
 	}
-	return h
+	return h.Reshape(deepRows, deepWidth)
 }
 
 // gradient is the update that stores the gradient of the mean loss.
@@ -83,10 +104,11 @@ func (d deep) soba(ex *Executor) []Update {
 
 // activationsPerLayer is how much the arena grows with a layer, in activations: the slope over the depth, so that
 // what does not depend on the depth cancels.
-func activationsPerLayer(t *testing.T, normalize bool, build func(deep, *Executor) []Update) float64 {
+func activationsPerLayer(t *testing.T, d deep, build func(deep, *Executor) []Update) float64 {
 	arena := func(layers int) int {
 		ex := NewExecutor(null.New())
-		f := compiled(t, ex, build(deep{layers: layers, normalize: normalize}, ex)...)
+		d.layers = layers
+		f := compiled(t, ex, build(d, ex)...)
 		require.NoError(t, ex.Close())
 		return f.Memory().Arena
 	}
@@ -97,18 +119,21 @@ func activationsPerLayer(t *testing.T, normalize bool, build func(deep, *Executo
 // What a pass through a deep network keeps until the way back is what bounds its batches.
 func TestStoredActivations(t *testing.T) {
 	for _, c := range []struct {
-		name      string
-		normalize bool
-		build     func(deep, *Executor) []Update
-		most      float64
+		name  string
+		net   deep
+		build func(deep, *Executor) []Update
+		most  float64
 	}{
-		{"gradient", false, deep.gradient, 1.01},
-		{"gradient with batch normalization", true, deep.gradient, 2.01},
-		{"SOBA", false, deep.soba, 2.05},
-		{"SOBA with batch normalization", true, deep.soba, 4.1},
+		{"gradient", deep{}, deep.gradient, 1.01},
+		{"gradient with batch normalization", deep{normalize: true}, deep.gradient, 2.01},
+		{"SOBA", deep{}, deep.soba, 2.05},
+		{"SOBA with batch normalization", deep{normalize: true}, deep.soba, 4.1},
+		{"gradient of convolutions", deep{convolve: true}, deep.gradient, 1.1},
+		{"gradient of normalized convolutions", deep{convolve: true, normalize: true}, deep.gradient, 2.1},
+		{"SOBA of normalized convolutions", deep{convolve: true, normalize: true}, deep.soba, 4.5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := activationsPerLayer(t, c.normalize, c.build)
+			got := activationsPerLayer(t, c.net, c.build)
 			t.Logf("%.2f activations a layer", got)
 			require.LessOrEqual(t, got, c.most)
 		})

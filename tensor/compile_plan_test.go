@@ -144,8 +144,8 @@ func mayAlias(in *device.Instr, k, o int) bool {
 		return true
 	case device.ReduceAttr:
 		return o >= len(a.Kinds)
-	case device.GemmAttr:
-		return a.Epilogue != nil && k >= a.Extras()
+	case device.EpilogueAttr:
+		return k >= a.Extras()
 	case device.SoftmaxAttr:
 		return k == 0 && a.Kind != device.CrossEntropy
 	}

@@ -65,6 +65,10 @@ func expressionSteps(steps []step) (n int) {
 			if a.Epilogue != nil {
 				n += len(a.Epilogue.Steps)
 			}
+		case device.ConvAttr:
+			if a.Epilogue != nil {
+				n += len(a.Epilogue.Steps)
+			}
 		}
 	}
 	return n
@@ -84,6 +88,9 @@ func TestCompileWork(t *testing.T) {
 		{"layers", func(ex *Executor, n int) []Update { return deep{layers: n}.soba(ex) }, 10, 3.5},
 		{"normalized layers", func(ex *Executor, n int) []Update { return deep{layers: n, normalize: true}.soba(ex) },
 			20, 22},
+		{"normalized convolutions", func(ex *Executor, n int) []Update {
+			return deep{layers: n, normalize: true, convolve: true}.soba(ex)
+		}, 20, 15},
 		{"many variables", manyVariables, 100, 4.5},
 	} {
 		var before int

@@ -12,6 +12,9 @@
 // dimensions is a scalar. Elementwise operations broadcast as NumPy does: shapes are aligned at their last axes and
 // an axis of length 1 repeats.
 //
+// Images are [n,h,w,c], the channels of a pixel side by side, and kernels [r,s,c,k]: graph_conv.go has convolutions and
+// pools.
+//
 // # Derivatives
 //
 // Grad and VJP (reverse mode), JVP (forward mode) and HVP build more nodes of the same kind, so they compose to any
@@ -27,8 +30,9 @@
 //
 // # Files
 //
-// graph_*.go are the graph and its derivatives; view.go and rewrite.go serve them and the compiler. compile_*.go are
-// the compiler, one pass a file, in this order:
+// graph_*.go are the graph and its derivatives; view.go and rewrite.go serve them and the compiler. normalize.go and
+// augment.go compose more of it: normalizations, dropout, random crops of images. compile_*.go are the compiler, one
+// pass a file, in this order:
 //
 //	fold           constants, and what changes nothing
 //	cse            equal nodes become one

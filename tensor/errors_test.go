@@ -14,7 +14,7 @@ func TestMisuse(t *testing.T) {
 	ex := newRef(t)
 	m, v, s := filled(t, ex, 3, 4).Node(), filled(t, ex, 5).Node(), Const(1)
 	k := integers(t, ex, []int32{1, 2}, 2).Node()
-	seed, step := k, IntConst(1)
+	seed, step, images := k, IntConst(1), m.Reshape(1, 3, 4, 1)
 	for _, c := range []struct {
 		op    string
 		says  string
@@ -67,6 +67,36 @@ func TestMisuse(t *testing.T) {
 		{"MatMul", "", func() { v.MatMul(v) }},
 		{"MatMul", "", func() { m.MatMul(m.T().Reshape(1, 4, 3)) }},
 		{"MatMul", "", func() { m.Reshape(1, 3, 4).MatMul(m.T().Reshape(1, 4, 3).Expand(2, 4, 3)) }},
+		{"Conv2D", "rank 4, got shape [3 4]", func() { Conv2D(m, images) }},
+		{"Conv2D", "wants Real, got Int", func() { Conv2D(images, k) }},
+		{"Conv2D", "images [1 3 4 1] by kernels [4 3 1 1]: a window that covers 4 rows is larger than the images, " +
+			"which have 3, and 0 of padding", func() { Conv2D(images, m.Reshape(4, 3, 1, 1)) }},
+		{"Conv2D", "stride 0", func() { Conv2D(images, m.Reshape(1, 1, 1, 12), Stride(1, 0)) }},
+		{"Conv2D", "padding -1", func() { Conv2D(images, m.Reshape(1, 1, 1, 12), Padding(0, 0, -1, 0)) }},
+		{"Conv2D", "2 groups do not divide 1 input and 12 output channels",
+			func() { Conv2D(images, m.Reshape(1, 1, 1, 12), Groups(2)) }},
+		{"Conv2D", "images [1 2 3 2] by kernels [1 1 1 12]: wants kernels for 2 channels, those of one of 1 groups",
+			func() { Conv2D(images.Reshape(1, 2, 3, 2), m.Reshape(1, 1, 1, 12)) }},
+		{"MaxPool2D", "window that covers 5 columns", func() { MaxPool2D(images, 3, 5) }},
+		{"MaxPool2D", "padding by 2 rows for a window of 2", func() { MaxPool2D(images, 2, 2, Padding(2, 0, 0, 0)) }},
+		{"MaxPool2D", "Dilation and Groups are options of Conv2D", func() { MaxPool2D(images, 2, 2, Dilation(2, 2)) }},
+		{"AvgPool2D", "rank 4", func() { AvgPool2D(m, 2, 2) }},
+		{"AvgPool2D", "width of a window 0", func() { AvgPool2D(images, 2, 0) }},
+		{"GlobalAvgPool", "rank 4", func() { GlobalAvgPool(m) }},
+		{"PadImages", "rank 4", func() { PadImages(m, 1, 1, 1, 1) }},
+		{"BatchNorm", "at least 2 numbers", func() { BatchNorm(m.Reshape(1, 12), m.Flatten(), m.Flatten(), 1) }},
+		{"BatchNorm", "weight [5] and bias [5], wants [4]", func() { BatchNorm(m, v, v, 1) }},
+		{"LayerNorm", "weights [] for x of shape [3 4]", func() { LayerNorm(m, s, s, 1) }},
+		{"LayerNorm", "weight [5] and bias [5], wants [4]", func() { LayerNorm(m, v, v, 1) }},
+		{"GroupNorm", "3 groups do not divide 4 channels", func() { GroupNorm(m, 3, v, v, 1) }},
+		{"GroupNorm", "weight [5]", func() { GroupNorm(m, 2, v, v, 1) }},
+		{"Dropout", "rate 1: wants", func() { Dropout(m, 1, seed, step, 0) }},
+		{"RandomCrops", "rank 4", func() { RandomCrops(m, k, 1, true, seed, step, 0) }},
+		{"RandomCrops", "wants Int", func() { RandomCrops(images, v, 1, true, seed, step, 0) }},
+		{"RandomCrops", "padding 4 of images [1 3 4 1]", func() { RandomCrops(images, k, 4, true, seed, step, 0) }},
+		{"RandomCrops", "2^31 pixels", func() {
+			RandomCrops(Zeros(1<<15, 1<<8, 1<<8, 1), k, 4, true, seed, step, 0)
+		}},
 		{"Softmax", "scalar", func() { s.Softmax() }},
 		{"LogSoftmax", "Int", func() { k.LogSoftmax() }},
 		{"CrossEntropy", "rank 2", func() { CrossEntropy(v, k) }},

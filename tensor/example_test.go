@@ -80,6 +80,22 @@ func ExampleHVP() {
 	// Output: [24 2]
 }
 
+// A convolution of one image of 3×3 pixels with a kernel of 2×2, and the largest of its results.
+func ExampleConv2D() {
+	fmt.Println(value(func() *tensor.Node {
+		image := tensor.Iota(0, 9).ToReal().Reshape(1, 3, 3, 1)
+		kernel := tensor.Full(1, 2, 2, 1, 1)
+		return tensor.Conv2D(image, kernel, tensor.Padding(0, 1, 0, 1)).Flatten()
+	}))
+	fmt.Println(value(func() *tensor.Node {
+		image := tensor.Iota(0, 9).ToReal().Reshape(1, 3, 3, 1)
+		return tensor.MaxPool2D(image, 2, 2, tensor.Stride(1, 1)).Flatten()
+	}))
+	// Output:
+	// [8 12 7 20 24 13 13 15 8]
+	// [4 5 7 8]
+}
+
 // All updates of a run read the old values: two variables change places.
 func ExampleFunction() {
 	dev := ref.New()

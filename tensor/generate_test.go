@@ -252,6 +252,25 @@ var makers = []maker{
 		}
 		return pick(g, binaries)(a, a.T())
 	}},
+	{false, (*generator).convolution},
+	{false, (*generator).convolution},
+	{false, func(g *generator) *Node { // a convolution with an epilogue
+		y := g.convolution()
+		return pick(g, binaries)(pick(g, unaries)(y),
+			g.fitting(y, func(n *Node) bool { return len(n.shape) <= len(y.shape) }))
+	}},
+	{false, func(g *generator) *Node { // the gradient of one in one of its operands
+		y := g.convolution()
+		for y.op != opConv {
+			y = y.in[0]
+		}
+		i := g.r.IntN(2)
+		return VJP([]*Node{y}, y.in[i:i+1], []*Node{y.Tanh()})[0]
+	}},
+	{true, func(g *generator) *Node { return g.pool(MaxPool2D, g.options()) }},
+	{false, func(g *generator) *Node {
+		return g.pool(AvgPool2D, pick(g, [][]WindowOption{g.options(), append(g.options(), PixelsOnly())}))
+	}},
 	{false, func(g *generator) *Node { return g.node(Real, false).Softmax() }},
 	{false, func(g *generator) *Node { return g.node(Real, false).LogSoftmax() }},
 	{false, func(g *generator) *Node {
@@ -363,6 +382,51 @@ func (g *generator) matmul() *Node {
 		return len(n.shape) == r && n.shape[r-2] == a.shape[r-1] && (r == 2 || n.shape[0] == a.shape[0])
 	})
 	return a.MatMul(b)
+}
+
+// images sees a node as images: of rank 4, the last axis being channels.
+func (g *generator) images(n *Node) *Node {
+	channels := 1
+	if d := 1 + g.r.IntN(3); n.Size()%d == 0 {
+		channels = d
+	}
+	pixels := n.Size() / channels
+	for rows := 1 + g.r.IntN(4); rows > 0; rows-- {
+		if pixels%rows == 0 {
+			return n.Reshape(1, rows, pixels/rows, channels)
+		}
+	}
+	return n
+}
+
+func (g *generator) options() []WindowOption {
+	options := []WindowOption{Padding(g.r.IntN(2), g.r.IntN(2), g.r.IntN(3), g.r.IntN(2))}
+	if g.r.IntN(2) == 0 {
+		options = append(options, Stride(1+g.r.IntN(2), 1+g.r.IntN(3)))
+	}
+	return options
+}
+
+// convolution takes its kernels out of another node, and is divided by the number of terms, so that it stays small.
+func (g *generator) convolution() *Node {
+	x := g.images(g.node(Real, false))
+	r, s, k, c := 1+g.r.IntN(2), 1+g.r.IntN(3), 1+g.r.IntN(4), x.shape[len(x.shape)-1]
+	groups := 1
+	if g.r.IntN(3) == 0 {
+		k, groups = k*c, c
+	}
+	size := r * s * (c / groups) * k
+	w := g.fitting(g.node(Real, false), func(n *Node) bool { return n.Size() >= size })
+	if w.Size() < size {
+		w = w.Sum().Expand(size)
+	}
+	options := append(g.options(), Groups(groups), Dilation(1+g.r.IntN(2), 1))
+	y := Conv2D(x, w.Flatten().Slice(0, 0, size).Reshape(r, s, c/groups, k), options...)
+	return pick(g, []*Node{y, y.Scale(1 / float64(size))})
+}
+
+func (g *generator) pool(f func(*Node, int, int, ...WindowOption) *Node, options []WindowOption) *Node {
+	return f(g.images(g.node(Real, true)), 1+g.r.IntN(3), 1+g.r.IntN(3), options...)
 }
 
 // gather keeps tables of no rows out: nothing can be chosen there.

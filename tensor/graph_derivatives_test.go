@@ -86,6 +86,62 @@ var cases = []tensortest.Case{
 	{Name: "matmul batched", Shapes: [][]int{{2, 3, 4}, {1, 4, 2}}, Build: func(x []*Node) *Node {
 		return x[0].MatMul(x[1].Expand(2, 4, 2)).Square()
 	}},
+	{Name: "conv", Shapes: [][]int{{2, 4, 5, 2}, {3, 2, 2, 3}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0], x[1], Padding(1, 0, 0, 2)).Tanh()
+	}},
+	{Name: "conv strided and dilated", Shapes: [][]int{{1, 7, 6, 2}, {2, 3, 2, 2}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0], x[1].Sin(), Stride(2, 3), Dilation(3, 1), Padding(1, 1, 1, 0)).Square()
+	}},
+	{Name: "conv in groups", Shapes: [][]int{{1, 3, 3, 4}, {3, 3, 2, 6}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0].Tanh(), x[1], Padding(1, 1, 1, 1), Groups(2)).Exp()
+	}},
+	{Name: "conv by channel", Shapes: [][]int{{2, 3, 4, 3}, {2, 2, 1, 3}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0], x[1], Groups(3), Stride(1, 2)).Square()
+	}},
+	{Name: "conv of itself", Shapes: [][]int{{2, 2, 2, 2}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0], x[0], Padding(1, 1, 1, 1)).Square() // images that are the kernels, too
+	}},
+	{Name: "conv with epilogue", Shapes: [][]int{{1, 4, 4, 2}, {3, 3, 2, 3}, {3}}, Build: func(x []*Node) *Node {
+		return Conv2D(x[0], x[1], Padding(1, 1, 1, 1)).Add(x[2]).Softplus().Add(x[0].Sum(3, 0).Reshape(1, 4, 4, 1))
+	}},
+	{Name: "max pool", Shapes: [][]int{{2, 5, 4, 2}}, Build: func(x []*Node) *Node {
+		return MaxPool2D(x[0], 3, 2, Stride(2, 1), Padding(1, 1, 0, 1)).Square()
+	}},
+	{Name: "average pool", Shapes: [][]int{{2, 5, 4, 2}}, Build: func(x []*Node) *Node {
+		return AvgPool2D(x[0].Exp(), 2, 3, Stride(2, 2), Padding(1, 0, 2, 1)).Square()
+	}},
+	{Name: "average pool of pixels", Shapes: [][]int{{1, 5, 4, 3}}, Build: func(x []*Node) *Node {
+		return AvgPool2D(x[0], 3, 3, Stride(1, 2), Padding(1, 1, 1, 1), PixelsOnly()).Tanh()
+	}},
+	{Name: "global average pool", Shapes: [][]int{{2, 3, 2, 3}}, Build: func(x []*Node) *Node {
+		return GlobalAvgPool(PadImages(x[0], 1, 0, 0, 2).Sin()).Square()
+	}},
+	{Name: "small convolutional net", Shapes: [][]int{{2, 6, 6, 1}, {3*3*1*3 + 3 + 2*2*3*2 + 2*2*2*3}},
+		Build: func(x []*Node) *Node {
+			p := x[1]
+			w1, b1, w2 := p.Slice(0, 0, 27).Reshape(3, 3, 1, 3), p.Slice(0, 27, 30), p.Slice(0, 30, 54)
+			h := MaxPool2D(Conv2D(x[0], w1, Padding(1, 1, 1, 1)).Add(b1).Softplus(), 2, 2)
+			h = Conv2D(h, w2.Reshape(2, 2, 3, 2)).Tanh().Reshape(2, 8)
+			return CrossEntropy(h.MatMul(p.Slice(0, 54, 78).Reshape(8, 3)), labels(2, 3)).Mean()
+		}},
+	{Name: "batch normalization", Shapes: [][]int{{2, 2, 3, 2}, {2}, {2}}, Build: func(x []*Node) *Node {
+		y, mean, variance := BatchNorm(x[0], x[1], x[2], 0.1)
+		return Concat(0, y.Softplus().Flatten(), mean, variance.Square())
+	}},
+	{Name: "given statistics", Shapes: [][]int{{2, 3, 2}, {2}, {2}, {2}, {2}}, Sample: positive,
+		Build: func(x []*Node) *Node { return Normalize(x[0], x[1], x[2], x[3], x[4], 0.1).Tanh() }},
+	{Name: "layer normalization", Shapes: [][]int{{2, 2, 3}, {2, 3}, {2, 3}}, Build: func(x []*Node) *Node {
+		return LayerNorm(x[0], x[1], x[2], 0.1).Tanh()
+	}},
+	{Name: "group normalization", Shapes: [][]int{{2, 2, 2, 4}, {4}, {4}}, Build: func(x []*Node) *Node {
+		return GroupNorm(x[0], 2, x[1], x[2], 0.1).Sigmoid()
+	}},
+	unary("dropout", func(x *Node) *Node {
+		return Dropout(x.Square(), 0.4, Iota(0, 2), IntConst(5), 3).Exp()
+	}, nil),
+	{Name: "random crops", Shapes: [][]int{{3, 4, 3, 2}}, Build: func(x []*Node) *Node {
+		return RandomCrops(x[0], Iota(0, 3), 2, true, Iota(0, 2), IntConst(5), 3).Square()
+	}},
 	unary("softmax", (*Node).Softmax, nil),
 	unary("log softmax", (*Node).LogSoftmax, nil),
 	unary("cross entropy", func(x *Node) *Node { return CrossEntropy(x, labels(3, 4)) }, nil),

@@ -133,9 +133,10 @@ func accumulate(parts []*Node) *Node {
 }
 
 // passSelection marks d, the derivative that the rule of n made of others, as selected if one of those is. Only
-// products of matrices end it: they mix all of a row.
+// products of matrices and convolutions end it: they mix all of a row.
 func passSelection(n, d *Node, from ...*Node) *Node {
-	if n.op != opMatMul && slices.ContainsFunc(from, func(f *Node) bool { return f != nil && f.selected }) {
+	mixes := n.op == opMatMul || n.op == opConv
+	if !mixes && slices.ContainsFunc(from, func(f *Node) bool { return f != nil && f.selected }) {
 		d.selected = true
 	}
 	return d

@@ -43,6 +43,8 @@ const (
 	opReduce  // Reduce: ints = axes, kind; keeps reduced axes with length 1
 	opMatMul  // Gemm: [m,k]·[k,n] or [b,m,k]·[b,k,n]
 	opSoftmax // RowSoftmax: soft
+	opConv    // Conv: attr
+	opPool    // Pool: attr
 	opGather  // Gather: table, index
 	opScatter // ScatterAdd: base, index, source
 	opArgMax  // Order
@@ -69,6 +71,7 @@ type Node struct {
 	kind device.ReduceKind
 	soft device.SoftmaxKind
 	rnd  device.RandomAttr
+	attr device.Attr // a device.ConvAttr or a device.PoolAttr
 	v    *Variable
 
 	// selected says of a derivative that it has been through a selection: its zeros stay zeros whatever they are

@@ -158,6 +158,8 @@ var rules = [numOps]rule{
 			return out
 		},
 	},
+	opConv: {name: "Conv", jvp: convTangent, vjp: convCotangents},
+	opPool: {name: "Pool", jvp: poolTangent, vjp: poolCotangents},
 	opGather: {
 		name: "Gather",
 		jvp:  func(n *Node, t []*Node) *Node { return Gather(t[0], n.in[1]) },

@@ -241,6 +241,10 @@ func evalMove(n *Node, in []array, out array) {
 		})
 	case opSoftmax:
 		evalSoftmax(n, in, out)
+	case opConv:
+		evalConv(n.attr.(device.ConvAttr), in, out)
+	case opPool:
+		evalPool(n.attr.(device.PoolAttr), in, out)
 	case opGather:
 		for j, k := range in[1].ints {
 			for c := range row {

@@ -305,3 +305,25 @@ func TestDirectionsThatVanishByChance(t *testing.T) {
 		}
 	})
 }
+
+// What a max pool does not choose has derivative 0, though the function below it has an infinite slope there. A
+// convolution mixes its pixels, as a product of matrices does: a direction that cancels in it is 0 by chance.
+func TestMasksOfImages(t *testing.T) {
+	everywhere(t, func(t *testing.T, ex *Executor) {
+		x := variable(t, ex, []float64{0, 4, 2, 0}, 1, 2, 2, 1)
+		pooled := MaxPool2D(x.Node().Log(), 2, 2)
+		first := Grad(pooled.Sum(), x.Node())[0]
+		second := HVP(pooled.Sum(), []*Node{x.Node()}, []*Node{Full(1, 1, 2, 2, 1)})[0]
+		forward := JVP([]*Node{pooled}, []*Node{x.Node()}, []*Node{Full(1, 1, 2, 2, 1)})[0]
+		out := run(t, ex, first, second, forward)
+		require.InDeltaSlice(t, []float64{0, 0.25, 0, 0}, out[0], 1e-7)
+		require.InDeltaSlice(t, []float64{0, -0.0625, 0, 0}, out[1], 1e-7)
+		require.InDelta(t, 0.25, out[2][0], 1e-7)
+
+		row := variable(t, ex, []float64{3, 3}, 1, 1, 2, 1).Node()
+		kernel := variable(t, ex, []float64{1, -1}, 1, 2, 1, 1).Node()
+		difference := Conv2D(row.Relu(), kernel).Log() // slope 0/0 along (1, 1)
+		along := JVP([]*Node{difference}, []*Node{row}, []*Node{Full(1, 1, 1, 2, 1)})[0]
+		require.True(t, math.IsNaN(run(t, ex, along)[0][0]))
+	})
+}

@@ -7,6 +7,8 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/png"
 	"io/fs"
 	"maps"
 	"os"
@@ -131,6 +133,34 @@ var readForms = []form{
 		shown: "open('digits/train-images-idx3-ubyte', 'wb').write(bytes([0, 0, 8, 3, 0,0,0,2, 0,0,0,2, " +
 			"0,0,0,2,\n                                                         0, 255, 255, 0, 51, 0, 0, " +
 			"51]))\nopen('digits/train-labels-idx1-ubyte', 'wb').write(bytes([0, 0, 8, 1, 0,0,0,2, 4, 9]))",
+	},
+	{
+		title: "CIFAR's binary records, .bin",
+		text: "Records of one label byte, or of two as in CIFAR-100, of which the second counts, and 3,072 " +
+			"pixels, channel after channel. Training rows are those of data_batch_1.bin … data_batch_5.bin or " +
+			"of train.bin, test rows those of test_batch.bin or test.bin; one file alone is the training rows. " +
+			"Rows become images of the shape [32, 32, 3], with the channels of a pixel side by side.",
+		files: func(*testing.T) map[string][]byte {
+			return map[string][]byte{"mine/train.bin": append(append([]byte{3}, make([]byte, 3072)...),
+				append([]byte{9}, make([]byte, 3072)...)...)}
+		},
+		data:  "./mine",
+		shown: "open('mine/train.bin', 'wb').write(bytes([3] + 3072 * [0] + [9] + 3072 * [0]))",
+	},
+	{
+		title: "Folders of images, .png and .jpg",
+		text: "A folder for each class, CLASS/*.png, or such folders in train, val and test; images also lie in a " +
+			"folder images below that of the class, and a validation part as Tiny-ImageNet's does, val/images " +
+			"with val_annotations.txt. All images must have one size, of at most 65,536 pixels. Rows have the " +
+			"shape [height, width, 3], or [height, width] where no image has colours.",
+		files: func(t *testing.T) map[string][]byte {
+			var b bytes.Buffer
+			require.NoError(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 3, 2))))
+			return map[string][]byte{"pets/cat/1.png": b.Bytes(), "pets/dog/1.png": b.Bytes()}
+		},
+		data: "./pets",
+		shown: "os.makedirs('pets/cat'); os.makedirs('pets/dog')\n" +
+			"Image.new('L', (3, 2)).save('pets/cat/1.png'); Image.new('L', (3, 2)).save('pets/dog/1.png')",
 	},
 }
 

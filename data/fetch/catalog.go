@@ -135,7 +135,7 @@ func Sets() []Set {
 			}},
 		},
 		{
-			Name: "cifar10", Title: "photographs of 10 classes, 3×32×32", Terms: "A. Krizhevsky 2009; cite the report",
+			Name: "cifar10", Title: "photographs of 10 classes, 32×32×3", Terms: "A. Krizhevsky 2009; cite the report",
 			Train: 50_000, Test: 10_000, Bytes: 170_052_171,
 			files: []file{{name: "cifar-10-binary.tar.gz", unpack: cifar, File: download.File{
 				URLs: []string{"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"}, Size: 170_052_171,
@@ -144,7 +144,7 @@ func Sets() []Set {
 			}}},
 		},
 		{
-			Name: "cifar100", Title: "photographs of 100 classes, 3×32×32",
+			Name: "cifar100", Title: "photographs of 100 classes, 32×32×3",
 			Terms: "A. Krizhevsky 2009; cite the report",
 			Train: 50_000, Test: 10_000, Bytes: 170_000_000,
 			files: []file{{name: "cifar-100-binary.tar.gz", unpack: cifar, File: download.File{
@@ -169,7 +169,7 @@ func Sets() []Set {
 			},
 		},
 		{
-			Name: "tiny-imagenet", Title: "photographs of 200 classes, 3×64×64",
+			Name: "tiny-imagenet", Title: "photographs of 200 classes, 64×64×3",
 			Terms: "ImageNet; non-commercial research",
 			Train: 100_000, Test: 10_000, Bytes: 248_100_043,
 			images: []images{{names: "tiny-imagenet-200/train/*/images/*.JPEG"},

@@ -36,6 +36,22 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// Convolutions and pools of any geometry.
+func FuzzWindows(f *testing.F) {
+	for i := range byte(3) { // every kind
+		f.Add([]byte{i, 1, 0, 1, 4, 8, 2, 2, 1, 1, 0, 0, 1, 1, 1, 1, 5, 6}, false)
+		f.Add([]byte{i, 0, 3, 2, 2, 1, 2, 1, 0, 1, 1, 0, 0, 2, 0, 1, 3, 4}, true)
+	}
+	d := open(f, 2)
+	f.Fuzz(func(t *testing.T, numbers []byte, pool bool) {
+		c := devicetest.ConvCase(numbers)
+		if pool {
+			c = devicetest.PoolCase(numbers)
+		}
+		require.NoError(t, c.Run(d), c.Name)
+	})
+}
+
 func TestThreads(t *testing.T) {
 	require.Equal(t, runtime.GOMAXPROCS(0), open(t, 0).Info().Threads)
 	require.Equal(t, 3, open(t, 3).Info().Threads)

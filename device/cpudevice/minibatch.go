@@ -39,8 +39,8 @@ func (r *runner) indirectMinibatches() {
 		if rows := gather.Rows(); rows != nil {
 			if products, ok := r.readers(i, rows); ok {
 				r.ops[i] = rows
-				for _, g := range products {
-					g.TakeRows(rows)
+				for j, g := range products {
+					g.TakeRows(rows, j == 0)
 				}
 			}
 		}

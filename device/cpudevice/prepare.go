@@ -11,12 +11,14 @@ type bound struct {
 	*device.Instr
 }
 
-// prepare says how each operation is made ready. An operation without a row is planned: Validate refuses it.
+// prepare says how each operation is made ready.
 var prepare = [device.NumOp]func(*cpu.Pool, *bound) operation{
 	device.Gemm:       prepareGemm,
 	device.Map:        prepareMap,
 	device.Reduce:     prepareReduce,
 	device.RowSoftmax: prepareRowSoftmax,
+	device.Conv:       prepareConv,
+	device.Pool:       preparePool,
 	device.Gather:     prepareGather,
 	device.ScatterAdd: prepareScatterAdd,
 	device.Order:      prepareOrder,
@@ -71,6 +73,18 @@ func prepareRowSoftmax(pool *cpu.Pool, b *bound) operation {
 		labels = b.in(1)
 	}
 	return cpu.NewRowSoftmax(pool, kind, b.out(0), b.in(0), labels)
+}
+
+func prepareConv(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.ConvAttr)
+	return cpu.NewConv(
+		pool, a.Kind, cpu.ConvShape(a.Shape), b.out(0), b.in(0), b.in(1), a.Epilogue, b.arrays(b.In[a.Extras():]),
+	)
+}
+
+func preparePool(pool *cpu.Pool, b *bound) operation {
+	a := b.Attr.(device.PoolAttr)
+	return cpu.NewPool2D(pool, a.Kind, cpu.PoolShape(a.Shape), b.out(0), b.arrays(b.In))
 }
 
 func prepareGather(pool *cpu.Pool, b *bound) operation {

@@ -105,6 +105,8 @@ func work(in *device.Instr) float64 {
 	switch in.Op {
 	case device.Gemm:
 		return perInstr + perMultiply*float64(in.Out[0].Size()*in.In[0].Shape[2])
+	case device.Conv:
+		return perInstr + perMultiply*float64(in.Attr.(device.ConvAttr).Shape.MultiplyAdds())
 	case device.Gather: // the table is not read whole
 		elements = in.Out[0].Size() / 2
 	case device.ScatterAdd:

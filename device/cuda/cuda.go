@@ -153,6 +153,7 @@ func (d *Device) Info() device.Info {
 		Threads:  d.card.Processors,
 		RealBits: 32,
 		SumBlock: emit.SumBlock,
+		Lacks:    lacks(),
 		Async:    true,
 
 		Memory:    d.card.Memory,

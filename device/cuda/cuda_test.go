@@ -58,6 +58,25 @@ func TestConformance(t *testing.T) {
 	shut(t, d)
 }
 
+// A card has no convolutions yet, and says so with a way out.
+func TestLacks(t *testing.T) {
+	d, _ := open(t)
+	require.Equal(t, []device.Op{device.Conv, device.Pool}, d.Info().Lacks)
+	x := upload(t, d, 1, 2, 3, 4, 5)
+	s := device.ConvShape{N: 1, H: 2, W: 1, C: 1, K: 1, R: 1, S: 1, StrideH: 1, StrideW: 1, DilationH: 1, DilationW: 1,
+		Groups: 1}
+	_, err := d.Prepare(&device.Program{Name: "net", Buffers: []device.Buffer{x}, Code: []device.Instr{{
+		Op: device.Conv, Attr: device.ConvAttr{Shape: s},
+		In:  []device.View{device.Dense(0, 0, 1, 2, 1, 1), device.Dense(0, 2, 1, 1, 1, 1)},
+		Out: []device.View{device.Dense(0, 3, 1, 2, 1, 1)},
+	}}})
+	require.ErrorIs(t, err, device.ErrOperation)
+	require.ErrorContains(t, err, `program "net", instruction 0 (Conv of [1 2 1 1], [1 1 1 1], [1 2 1 1])`)
+	require.ErrorContains(t, err, d.Info().Name+" has no Conv yet, devices cpu and ref have")
+	d.Free(x)
+	shut(t, d)
+}
+
 // The suite again under other orders of blocks and warps, other readings of float instructions, and with cached memory.
 // Each takes every sixteenth case, from another one on; BILEVEL_LONG takes them all.
 func TestConformanceOtherwise(t *testing.T) {

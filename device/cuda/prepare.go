@@ -26,8 +26,7 @@ type step struct {
 	operands []driver.Ptr
 }
 
-// plans says how each operation is done. An operation without a row is planned:
-// Validate refuses it.
+// plans says how each operation is done. An operation without a row is one that the device lacks: Prepare refuses it.
 var plans = [device.NumOp]func(*bound) step{
 	device.Gemm:       planGemm,
 	device.Map:        planMap,
@@ -38,6 +37,16 @@ var plans = [device.NumOp]func(*bound) step{
 	device.Order:      planOrder,
 	device.Random:     planRandom,
 	device.Copy:       planCopy,
+}
+
+// lacks lists the operations without a row in plans.
+func lacks() (list []device.Op) {
+	for op, plan := range plans {
+		if plan == nil {
+			list = append(list, device.Op(op))
+		}
+	}
+	return list
 }
 
 // fault is the address of the instruction's fault word.
@@ -274,6 +283,9 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 		return nil, err
 	}
 	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
+		return nil, err
+	}
+	if err := device.CheckLacks(p, device.Info{Name: d.name, Lacks: lacks()}); err != nil {
 		return nil, err
 	}
 	r := &runner{device: d, program: p}

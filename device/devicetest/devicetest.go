@@ -10,8 +10,10 @@
 // tolerance.go derives from the data; every other element of every buffer, between, before and after the outputs, keeps
 // its bits; a second run of the prepared program gives the same bits again.
 //
-// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, rows.go, order.go,
-// random.go, copy.go for operations, memory.go and program.go for the rest of the Device interface.
+// What a device says it lacks (device.Info.Lacks) it must refuse, by device.ErrOperation.
+//
+// To add a case, add a row to a family's list: gemm.go, map.go, fn.go, reduce.go, softmax.go, conv.go, pool.go,
+// rows.go, order.go, random.go, copy.go for operations, memory.go and program.go for the rest of the Device interface.
 package devicetest
 
 import (
@@ -38,6 +40,8 @@ func Cases() []Case {
 		reduceCases(),
 		gemmCases(),
 		softmaxCases(),
+		convCases(),
+		poolCases(),
 		gatherCases(),
 		scatterCases(),
 		selectCases(),

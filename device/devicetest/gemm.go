@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"bilevel/device"
-	"bilevel/internal/expr"
 )
 
 // gemmRow is one product: sizes and, in words, everything else.
@@ -157,7 +156,7 @@ func (t *trial) gemm(g gemmRow) {
 	if has["maskB"] {
 		ins = append(ins, matrix(mask, has["transB"], bits, g.batch, g.k, g.n))
 	}
-	e, extras := t.epilogue(has, g, out)
+	e, extras := t.epilogue(has, out)
 	t.add(
 		device.Gemm, device.GemmAttr{MaskA: has["maskA"], MaskB: has["maskB"], Epilogue: e}, append(ins, extras...),
 		out,
@@ -169,38 +168,4 @@ func swapLast(v device.View) device.View {
 	v.Shape = []int{v.Shape[0], v.Shape[2], v.Shape[1]}
 	v.Strides = []int{v.Strides[0], v.Strides[2], v.Strides[1]}
 	return v
-}
-
-// epilogue makes the expression that the words name, and its extra inputs:
-//
-//	bias      y + b, b one number a column; with relu: max(y + b, 0)
-//	residual  y + c, c being exactly the output
-//	place     y where column ≥ row, else 0, from Iota
-//	factors   tanh(y)·p + q·r, three extras of different layouts
-func (t *trial) epilogue(has map[string]bool, g gemmRow, out device.View) (*expr.Expr, []device.View) {
-	shape := []int{g.batch, g.m, g.n}
-	var b builder
-	y := b.input(0)
-	switch {
-	case has["bias"]:
-		z := b.fn(expr.Add, y, b.input(1))
-		if has["relu"] {
-			z = b.fn(expr.Relu, z)
-		}
-		return b.out(z), []device.View{t.input(repeated(0, 1), t.normal, shape...)}
-	case has["residual"]:
-		return b.out(b.fn(expr.Add, y, b.input(1))), []device.View{out}
-	case has["place"]:
-		below := b.fn(expr.ILt, b.iota(2), b.iota(1))
-		return b.out(b.fn(expr.Where, below, b.constant(0), y)), nil
-	case has["factors"]:
-		z := b.fn(expr.Add, b.fn(expr.Mul, b.fn(expr.Tanh, y), b.input(1)), b.fn(expr.Mul, b.input(2), b.input(3)))
-		return b.out(
-				z,
-			), []device.View{
-				t.input(turned, t.normal, shape...), t.input(scalar, t.normal, shape...),
-				t.input(repeated(2), t.normal, shape...),
-			}
-	}
-	return nil, nil
 }

@@ -154,7 +154,6 @@ func programsRefused(d device.Device) error {
 			what string
 			in   device.Instr
 		}{
-			{"planned operation", device.Instr{Op: device.Conv}},
 			{"unknown operation", device.Instr{Op: device.NumOp}},
 			{"no views", device.Instr{Op: device.Copy}},
 			{"missing buffer", device.Instr{Op: device.Copy, In: []device.View{device.Dense(0, 0, 3)},

@@ -157,9 +157,6 @@ func failures(d device.Device, prefix string) []string {
 // TestFaultsAreFound breaks the reference device in many ways; the suite must see each.
 func TestFaultsAreFound(t *testing.T) {
 	for op := range device.NumOp {
-		if device.Ops[op].Planned {
-			continue
-		}
 		t.Run(op.String(), func(t *testing.T) { everyOperation(t, op) })
 	}
 	for _, c := range []struct {
@@ -193,6 +190,34 @@ func TestFaultsAreFound(t *testing.T) {
 			if k := in.In[0].Shape[2]; k > 512 && len(in.In) == 2 {
 				in.In[0].Shape = []int{in.In[0].Shape[0], in.In[0].Shape[1], k - 1}
 				in.In[1].Shape = []int{in.In[1].Shape[0], k - 1, in.In[1].Shape[2]}
+			}
+		})}},
+		{"above for below", "Conv/", &broken{alter: on(device.Conv, convShape(func(s *device.ConvShape) {
+			s.Top, s.Bottom = s.Bottom, s.Top
+		}))}},
+		{"left for right", "Conv/", &broken{alter: on(device.Conv, convShape(func(s *device.ConvShape) {
+			s.Left, s.Right = s.Right, s.Left
+		}))}},
+		{"dilation for stride where the result is as large", "Conv/", &broken{alter: on(device.Conv,
+			convShape(func(s *device.ConvShape) {
+				s.StrideH, s.DilationH = s.DilationH, s.StrideH
+				s.StrideW, s.DilationW = s.DilationW, s.StrideW
+			}))}},
+		{"epilogue ignored", "Conv/", &broken{alter: on(device.Conv, func(in *device.Instr) {
+			a := in.Attr.(device.ConvAttr)
+			if a.Epilogue != nil {
+				a.Epilogue = input0()
+				in.Attr = a
+			}
+		})}},
+		{"padding counted or not", "Pool/", &broken{alter: on(device.Pool, func(in *device.Instr) {
+			a := in.Attr.(device.PoolAttr)
+			a.Shape.CountPadding = !a.Shape.CountPadding
+			in.Attr = a
+		})}},
+		{"the tangent's own maximum", "Pool/", &broken{alter: on(device.Pool, func(in *device.Instr) {
+			if in.Attr.(device.PoolAttr).Kind == device.MaxPoolTangent {
+				in.In[0] = in.In[1]
 			}
 		})}},
 		{"maximum for sum", "Reduce/", &broken{alter: on(device.Reduce, func(in *device.Instr) {
@@ -243,6 +268,23 @@ func TestFaultsAreFound(t *testing.T) {
 			}
 			t.Logf("seen by %v", found)
 		})
+	}
+}
+
+// unseen are the faults that no case of some operations can see: their operands and outputs lie densely, and a Pool
+// has no other inputs.
+var unseen = map[string][]device.Op{
+	"writes between rows":    {device.Conv, device.Pool},
+	"output strides ignored": {device.Conv, device.Pool},
+	"input strides ignored":  {device.Pool},
+}
+
+// convShape changes the geometry of a convolution.
+func convShape(change func(*device.ConvShape)) func(*device.Instr) {
+	return func(in *device.Instr) {
+		a := in.Attr.(device.ConvAttr)
+		change(&a.Shape)
+		in.Attr = a
 	}
 }
 
@@ -312,6 +354,9 @@ func everyOperation(t *testing.T, op device.Op) {
 			}
 		})}},
 	} {
+		if slices.Contains(unseen[c.name], op) {
+			continue
+		}
 		found := failures(c.d, op.String()+"/")
 		if len(found) == 0 {
 			t.Errorf("%s: no case sees it", c.name)

@@ -8,8 +8,9 @@ import (
 	"bilevel/internal/expr"
 )
 
-// This file is the one table of what a device may differ by. Nothing here is tuned: each bound follows from the unit
-// round-off u, the number of operations and the data. Bounds are first-order, and slack covers the higher orders.
+// This file has the one table of what a device may differ by (tolerance_conv.go has two of its rows). Nothing here is
+// tuned: each bound follows from the unit round-off u, the number of operations and the data. Bounds are first-order,
+// and slack covers the higher orders.
 
 // slack covers the terms of second order: for c·u ≤ 2^-10 they are at most 2^-10 of the first.
 const slack = 1 + 0x1p-10
@@ -36,6 +37,8 @@ var tolerances = [device.NumOp]func(*trial, *device.Instr, machine) [][]float64{
 	device.Map:        mapBounds,
 	device.Reduce:     reduceBounds,
 	device.RowSoftmax: softmaxBounds,
+	device.Conv:       convBounds,
+	device.Pool:       poolBounds,
 	device.Gather:     exact, // moves data
 	device.ScatterAdd: scatterBounds,
 	device.Order:      exact, // compares
@@ -148,10 +151,7 @@ func gemmBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 			c++
 		}
 	}
-	var vals []approx
-	if a.Epilogue != nil {
-		vals = make([]approx, len(a.Epilogue.Steps))
-	}
+	after := t.epilogueError(m, a.Epilogue, extras)
 	var bounds []float64
 	points(out.Shape, func(idx []int) {
 		b, i, j := idx[0], idx[1], idx[2]
@@ -167,19 +167,31 @@ func gemmBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 			y += x
 			size += math.Abs(x)
 		}
-		acc := approx{v: y, err: nonFinite(size, slack*c*m.u*size+4*c*m.tiny+m.reference(c*size))}
-		if a.Epilogue != nil {
-			m.running(a.Epilogue, vals, idx, func(k int) approx {
-				if k == 0 {
-					return acc
-				}
-				return t.approxAt(extras[k-1], idx)
-			})
-			acc = vals[a.Epilogue.Outs[0]]
-		}
-		bounds = append(bounds, acc.err)
+		bounds = append(bounds, after(idx, m.sumOfProducts(y, size, c)))
 	})
 	return [][]float64{bounds}
+}
+
+// sumOfProducts is y = Σ a b with Σ |a||b| = size, computed in any order with c roundings on the way of each product.
+func (m machine) sumOfProducts(y, size, c float64) approx {
+	return approx{v: y, err: nonFinite(size, slack*c*m.u*size+4*c*m.tiny+m.reference(c*size))}
+}
+
+// epilogueError gives the error at a point after an epilogue, nil being none, that carries that of a sum on.
+func (t *trial) epilogueError(m machine, e *expr.Expr, extras []device.View) func(idx []int, y approx) float64 {
+	if e == nil {
+		return func(_ []int, y approx) float64 { return y.err }
+	}
+	vals := make([]approx, len(e.Steps))
+	return func(idx []int, y approx) float64 {
+		m.running(e, vals, idx, func(k int) approx {
+			if k == 0 {
+				return y
+			}
+			return t.approxAt(extras[k-1], idx)
+		})
+		return vals[e.Outs[0]].err
+	}
 }
 
 // softmaxBounds, for a row z of c elements with μ = max z, d = z - μ, e = exp(d), s = Σ e and L = log s:

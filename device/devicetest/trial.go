@@ -166,6 +166,9 @@ func (t *trial) run(d device.Device, n int) (after []contents, err error) {
 func (t *trial) check(d device.Device) error {
 	in := &t.code[0]
 	got, err := t.run(d, 1)
+	if slices.Contains(d.Info().Lacks, in.Op) && errors.Is(err, device.ErrOperation) {
+		return nil // refused, as it says
+	}
 	if err != nil {
 		return err
 	}

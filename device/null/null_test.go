@@ -72,7 +72,7 @@ func TestWhatCannotWorkFails(t *testing.T) {
 	}
 	require.Error(t, d.Upload(x, 0, device.Int32s(make([]int32, 1))), "types")
 	require.Error(t, d.Upload(x, 2, device.Float32s(make([]float32, 3))), "range")
-	_, err := d.Prepare(&device.Program{Buffers: []device.Buffer{x}, Code: []device.Instr{{Op: device.Conv}}})
+	_, err := d.Prepare(&device.Program{Buffers: []device.Buffer{x}, Code: []device.Instr{{Op: device.NumOp}}})
 	require.Error(t, err, "a program that does not validate")
 	_, err = d.Alloc(device.Real, -1)
 	require.Error(t, err)

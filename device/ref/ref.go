@@ -3,8 +3,8 @@
 // by more than the rounding that devicetest derives, the fast one is wrong.
 //
 // Where to read what: point.go evaluates an expression at one point, walk.go goes over the points of strided views,
-// sum.go adds; gemm.go, elementwise.go (Map, Copy), reduce.go, softmax.go, rows.go (Gather, ScatterAdd, Order) and
-// random.go hold one function an operation; run.go has the table that lists them.
+// sum.go adds; gemm.go, elementwise.go (Map, Copy), reduce.go, softmax.go, conv.go, pool.go, rows.go (Gather,
+// ScatterAdd, Order) and random.go hold one function an operation; run.go has the table that lists them.
 package ref
 
 import (

@@ -13,6 +13,8 @@ var ops = [device.NumOp]func(memory, *device.Instr) error{
 	device.Map:        elementwise,
 	device.Reduce:     reduce,
 	device.RowSoftmax: rowSoftmax,
+	device.Conv:       conv,
+	device.Pool:       pool,
 	device.Gather:     gather,
 	device.ScatterAdd: scatterAdd,
 	device.Order:      orderStatistics,

@@ -244,12 +244,19 @@ func (c EvalConfig) samples(set *data.Dataset) (s adversary.Samples, shape []int
 	return s, shape, nil
 }
 
-// imageOf is a shape as attacks want it: channels come first. What is no image is one row of pixels.
+// mostChannels is how many channels an image file has at most.
+const mostChannels = 4
+
+// imageOf is a shape as attacks want it. Channels come last, as in the sets that are read here, or first where only the
+// first axis is as short as a number of channels. What is no image is one row of pixels.
 func imageOf(shape []int) adversary.Image {
 	switch len(shape) {
 	case 2:
 		return adversary.Image{Height: shape[0], Width: shape[1], Channels: 1}
 	case 3:
+		if shape[0] > mostChannels || shape[2] <= mostChannels {
+			return adversary.Image{Height: shape[0], Width: shape[1], Channels: shape[2], ChannelsLast: true}
+		}
 		return adversary.Image{Height: shape[1], Width: shape[2], Channels: shape[0]}
 	}
 	d := 1

@@ -44,3 +44,33 @@ const (
 )
 
 func (k Order) String() string { return [...]string{"arg-max", "k-th largest"}[k] }
+
+// Conv says which of the three arrays of a convolution, y, x and w of Σ y·x·w, is computed from the other two.
+type Conv uint8
+
+const (
+	ConvForward        Conv = iota // y, the convolution itself, from x and w
+	ConvInputGradient              // x, from y and w
+	ConvWeightGradient             // w, from x and y
+)
+
+func (k Conv) String() string {
+	return [...]string{"convolution", "convolution's input gradient", "convolution's weight gradient"}[k]
+}
+
+// Pool says what is made of the windows of images.
+type Pool uint8
+
+const (
+	AveragePool        Pool = iota // the average of each window
+	AveragePoolAdjoint             // its adjoint: each pixel gets its share of the windows' numbers
+	MaxPool                        // the maximum of each window
+	MaxPoolTangent                 // another image's pixel, at the place of the maximum of each window
+	MaxPoolAdjoint                 // the adjoint: each window's number goes to the place of its maximum
+)
+
+func (k Pool) String() string {
+	return [...]string{
+		"average pool", "average pool's adjoint", "max pool", "max pool's tangent", "max pool's adjoint",
+	}[k]
+}

@@ -1,0 +1,196 @@
+package cpu
+
+import (
+	"slices"
+
+	"bilevel/internal/expr"
+	"bilevel/internal/kind"
+)
+
+// ConvShape is the geometry of a convolution. Images lie with their channels last, weights with their output channels
+// last. x are N images of H rows, W columns and C channels; w has R rows and S columns:
+//
+//	x [N,H,W,C]    w [R,S,C/Groups,K]    y [N,P,Q,K]
+//	y[n,p,q,k] = Σ over r,s,c of x[n, p·StrideH + r·DilationH - Top, q·StrideW + s·DilationW - Left, c0+c] w[r,s,c,k]
+//
+// where x is 0 outside the images, and c0 is the first of the C/Groups input channels that the group of k reads: output
+// channels k of one group are K/Groups in a row, and so are their input channels.
+type ConvShape struct {
+	N, H, W, C           int
+	K, R, S              int
+	StrideH, StrideW     int
+	DilationH, DilationW int
+	Top, Bottom          int // rows of zeros around the images
+	Left, Right          int // columns of zeros
+	Groups               int
+}
+
+// Out is the number of rows and columns of y: P = ⌊(H + Top + Bottom - DilationH (R-1) - 1)/StrideH⌋ + 1, Q likewise.
+func (s *ConvShape) Out() (p, q int) {
+	return (s.H+s.Top+s.Bottom-s.DilationH*(s.R-1)-1)/s.StrideH + 1,
+		(s.W+s.Left+s.Right-s.DilationW*(s.S-1)-1)/s.StrideW + 1
+}
+
+// groupSizes are the input and output channels of a group.
+func (s *ConvShape) groupSizes() (in, out int) { return s.C / s.Groups, s.K / s.Groups }
+
+// window says which outputs a tap of a kernel leads to: those from lo to below hi among n places, a stride apart, whose
+// input stride·place + shift lies inside 0…length-1.
+func window(n, length, stride, shift int) (lo, hi int) {
+	if shift < 0 {
+		lo = (-shift + stride - 1) / stride
+	}
+	if last := length - 1 - shift; last >= 0 {
+		hi = min(n, last/stride+1)
+	}
+	return lo, max(lo, hi)
+}
+
+// Conv computes one of the three arrays of Σ y·x·w from the other two. See NewConv.
+type Conv struct{ way interface{ Run() error } }
+
+// NewConv makes out = φ(sums, extras), where the sums are, by kind, y of x = a and w = b (ConvForward), the input
+// gradient x of y = a and w = b (ConvInputGradient), or the weight gradient w of x = a and y = b (ConvWeightGradient):
+//
+//	x[n,h,w,c0+c] = Σ y[n,p,q,k] w[r,s,c,k] over the k of the group and all r, s, p, q with
+//	                h = p·StrideH + r·DilationH - Top and w = q·StrideW + s·DilationW - Left
+//	w[r,s,c,k]    = Σ y[n,p,q,k] x[n, p·StrideH + r·DilationH - Top, q·StrideW + s·DilationW - Left, c0+c]
+//	                over n, p, q
+//
+// The three are one form in y, x and w, so that each derivative of one of them is another one. Operands and out are
+// dense. The epilogue φ is an expression whose input 0 are the sums and inputs 1… the extras, all of out's shape, in
+// any strides; nil is the sums themselves. out overlaps neither operand; an extra may be exactly out.
+//
+// Error: |fl(sum) - sum| ≤ (k+2) u Σ|terms|, where k is the number of terms, those with the zeros around the images
+// counted. Where x is not inside the images a weight may be multiplied by zero.
+func NewConv(
+	pool *Pool, k kind.Conv, shape ConvShape, out, a, b Array, epilogue *expr.Expr, extras []Array,
+) *Conv {
+	c := &convCall{pool: pool, shape: shape, kind: k, out: out, a: a, b: b, expr: epilogue, extras: extras}
+	c.p, c.q = shape.Out()
+	if size(out.Shape) == 0 {
+		return &Conv{noConv{}}
+	}
+	if g := c.product(); g != nil {
+		return &Conv{g}
+	}
+	if d := newConvDepthwise(c); d != nil {
+		return &Conv{d}
+	}
+	switch k {
+	case kind.ConvWeightGradient:
+		return &Conv{newConvWeights(c)}
+	case kind.ConvInputGradient:
+		if f := newConvFew(c); f != nil {
+			return &Conv{f}
+		}
+	}
+	return &Conv{newConvSweep(c)}
+}
+
+// Run does the work; the caller holds the pool.
+func (c *Conv) Run() error { return c.way.Run() }
+
+// noConv is the operation without a result.
+type noConv struct{}
+
+func (noConv) Run() error { return nil }
+
+// convCall is what NewConv is called with.
+type convCall struct {
+	pool      *Pool
+	shape     ConvShape
+	p, q      int
+	kind      kind.Conv
+	out, a, b Array
+	expr      *expr.Expr
+	extras    []Array
+}
+
+// product is the convolution as a product of matrices, where it is one: a kernel of one pixel at every pixel.
+func (c *convCall) product() *Gemm {
+	s := &c.shape
+	if s.R*s.S > 1 || s.StrideH*s.StrideW > 1 || s.Top+s.Bottom+s.Left+s.Right > 0 || s.Groups > 1 {
+		return nil
+	}
+	extras := make([]Array, len(c.extras))
+	for i := range extras {
+		m, ok := c.extras[i].asMatrix()
+		if !ok {
+			return nil
+		}
+		extras[i] = m
+	}
+	a, _ := c.a.asMatrix()
+	b, _ := c.b.asMatrix()
+	out, _ := c.out.asMatrix()
+	switch c.kind {
+	case kind.ConvInputGradient:
+		b = b.flipped()
+	case kind.ConvWeightGradient:
+		a = a.flipped()
+	}
+	return NewGemm(c.pool, out, a, b, nil, nil, c.expr, extras)
+}
+
+// asMatrix is the same elements as one matrix, whose columns are the last axis, where the other axes merge.
+func (a *Array) asMatrix() (Array, bool) {
+	last := len(a.Shape) - 1
+	rows, step := 1, 0
+	for i := last - 1; i >= 0; i-- {
+		if a.Shape[i] == 1 {
+			continue
+		}
+		if rows == 1 {
+			step = a.Strides[i]
+		} else if a.Strides[i] != rows*step {
+			return Array{}, false
+		}
+		rows *= a.Shape[i]
+	}
+	m := *a
+	m.Shape, m.Strides = []int{1, rows, a.Shape[last]}, []int{0, step, a.Strides[last]}
+	return m, true
+}
+
+// flipped is the transposed matrix.
+func (a Array) flipped() Array {
+	a.Shape = []int{1, a.Shape[2], a.Shape[1]}
+	a.Strides = []int{0, a.Strides[2], a.Strides[1]}
+	return a
+}
+
+// ending is what becomes of the sums of a convolution: φ of them and the extras, stored to out.
+type ending struct {
+	program   *program
+	none      bool      // φ is the sums themselves
+	sumsInOut bool      // no extra is out, which may then hold the sums
+	to        []float32 // out
+}
+
+func (c *convCall) ending() ending {
+	e := c.expr
+	if e == nil {
+		e = &expr.Expr{Steps: []expr.Step{{Fn: expr.Input}}, Outs: []int{0}}
+	}
+	return ending{
+		program: compile(spec{
+			level: c.pool.level, expr: e, shape: c.out.Shape, given: true,
+			in: append([]Array{c.out}, c.extras...), out: []Array{c.out},
+		}),
+		none:      e.Steps[e.Outs[0]] == expr.Step{Fn: expr.Input},
+		sumsInOut: !slices.ContainsFunc(c.extras, func(x Array) bool { return x.same(&c.out) }),
+		to:        c.out.Real[c.out.Off:],
+	}
+}
+
+// nanos is the time of the epilogue over all points.
+func (e *ending) nanos() float64 { return e.program.cost * float64(e.program.points) }
+
+// finish makes the results lo…lo+len(sums)-1 of their sums.
+func (e *ending) finish(w *Worker, lo int, sums []float32) {
+	for i := 0; i < len(sums); i += blockLen {
+		n := min(blockLen, len(sums)-i)
+		e.program.run(w, lo+i, n, sums[i:][:n])
+	}
+}

@@ -1,0 +1,507 @@
+package cpu
+
+import (
+	"math"
+
+	"bilevel/internal/kind"
+)
+
+// convSweep makes images from images: the convolution itself, or its gradient by images.
+//
+// Both are sums over the taps of a kernel,
+//
+//	destination[i, j] = Σ over taps of source[i·move + tap.row, j·move + tap.col] · weights[tap],
+//
+// with a matrix of channels by channels for each tap. Of the gradient of a convolution with a stride, each phase of the
+// rows and columns, by the remainder that the stride leaves, has taps of its own.
+//
+// The sums of a row of destinations are products of matrices: pixels of the source, which lie in a row at a constant
+// distance, times the weights of a tap, or of neighbouring taps at once. So the kernels of Gemm read the pixels where
+// they lie, or, if their channels are more than a block, in a copy of a few rows, made once for all taps. Nothing is
+// multiplied by the zeros beside the images: destinations at the sides, which have fewer taps, are taken by columns
+// instead of rows, in which pixels lie at a constant distance too.
+type convSweep struct {
+	*convCall
+	ending
+	kernels  *kernels
+	src, dst images
+	in, cols int // channels of a group in the source and the destination
+	phases   []phase
+	patches  *patches // the taps as channels of the source, where those are few; nil: not so
+	inPlace  bool     // pixels are read where they lie
+	joined   bool     // neighbouring taps of a row are one run of terms
+	vecs     int
+
+	slice    int // channels of the source that are summed at a time
+	block    int // channels of the destination that a block of weights has
+	blocks   int // blocks that one item computes
+	copyB    bool
+	perImage int // spans of rows that an image is cut into, where it is at least one
+	group    int // images of a span otherwise
+	spanRows int // rows of the destination of an item, and of one copy of the source
+	bandRows int
+	width    int // columns of a copy, from column first on
+	first    int
+
+	nanos              float64
+	sumsAt, aAt, bAt   int
+	padAt              int
+	rowLen, bandLength int
+}
+
+// images are where images lie: rows × cols pixels of some channels.
+type images struct {
+	data                 []float32
+	rows, cols, channels int
+}
+
+// phase are the destinations first, first+step, … of rows and columns, and what they are made of.
+type phase struct {
+	rows, cols axis
+	pieces     []piece
+}
+
+// piece are the columns lo…hi-1 of a phase, which have the same taps from…to-1 inside the images.
+type piece struct{ lo, hi, from, to int }
+
+// pieces cuts the columns of a phase, whose source has so many columns.
+func (x *axis) pieces(columns int) (list []piece) {
+	for j := range x.n {
+		p := piece{j, j + 1, 0, 0}
+		for t, tap := range x.taps {
+			if at := j*x.move + tap.shift; at >= 0 && at < columns {
+				if p.to == 0 {
+					p.from = t
+				}
+				p.to = t + 1
+			}
+		}
+		if n := len(list); n > 0 && list[n-1].from == p.from && list[n-1].to == p.to {
+			list[n-1].hi++
+		} else {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// axis describes the rows, or the columns, of a phase: destination first + i·step is made of the sources i·move +
+// shift, i = 0…n-1, for each tap.
+type axis struct {
+	first, step, n, move int
+	taps                 []tap
+}
+
+// tap is a row or column of a kernel, and where it reads the source.
+type tap struct{ index, shift int }
+
+// forwardAxis is that of the convolution: a single phase.
+func forwardAxis(n, taps, stride, dilation, before int) []axis {
+	a := axis{step: 1, n: n, move: stride}
+	for t := range taps {
+		a.taps = append(a.taps, tap{t, t*dilation - before})
+	}
+	return []axis{a}
+}
+
+// gradientAxes are those of the gradient by images of a length: images' i gets y's (i + before - t·dilation)/stride for
+// every tap t for which this is whole.
+func gradientAxes(length, taps, stride, dilation, before int) (list []axis) {
+	for first := range min(stride, length) {
+		a := axis{first: first, step: stride, n: (length - first + stride - 1) / stride, move: 1}
+		for t := taps - 1; t >= 0; t-- { // from left to right
+			if at := first + before - t*dilation; at%stride == 0 {
+				a.taps = append(a.taps, tap{t, at / stride})
+			}
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+func newConvSweep(call *convCall) *convSweep {
+	s := &call.shape
+	c := &convSweep{convCall: call, ending: call.ending(), kernels: kernelsOf(call.pool.level)}
+	c.src, c.dst = images{call.a.Real[call.a.Off:], s.H, s.W, s.C}, images{nil, c.p, c.q, s.K}
+	c.in, c.cols = s.groupSizes()
+	rows := forwardAxis(c.p, s.R, s.StrideH, s.DilationH, s.Top)
+	cols := forwardAxis(c.q, s.S, s.StrideW, s.DilationW, s.Left)
+	if c.kind == kind.ConvInputGradient {
+		c.src.rows, c.src.cols, c.src.channels, c.dst.rows, c.dst.cols, c.dst.channels = c.p, c.q, s.K, s.H, s.W, s.C
+		c.in, c.cols = c.cols, c.in
+		rows = gradientAxes(s.H, s.R, s.StrideH, s.DilationH, s.Top)
+		cols = gradientAxes(s.W, s.S, s.StrideW, s.DilationW, s.Left)
+	}
+	if c.kind == kind.ConvForward {
+		c.patches = newPatches(call, c.src.data)
+	}
+	if c.patches != nil {
+		c.in, c.src = c.patches.length, images{nil, c.p, c.q, c.patches.length}
+		rows, cols = forwardAxis(c.p, 1, 1, 1, 0), forwardAxis(c.q, 1, 1, 1, 0)
+	}
+	for _, r := range rows {
+		for _, k := range cols {
+			c.phases = append(c.phases, phase{r, k, k.pieces(c.src.cols)})
+		}
+	}
+	c.plan()
+	return c
+}
+
+const (
+	// convTerms is about the most terms that are summed before they are added to memory.
+	convTerms = 640
+	// convBlock is the most channels of the destination in a block of weights.
+	convBlock = 128
+	// convSpan is the least pixels of an item, if there are enough: what a block of weights is copied for.
+	convSpan = 1024
+	// convBand is about the most numbers of a copy of the source.
+	convBand = 1 << 15
+)
+
+// plan chooses how the work is cut.
+func (c *convSweep) plan() {
+	s := &c.shape
+	taps := s.R * s.S
+	if c.patches != nil {
+		taps = 1
+	}
+	parts := max(1, int(math.Round(float64(c.in*taps)/convTerms)))
+	c.slice = min(c.in, roundUp((c.in+parts-1)/parts, 16))
+	c.columns()
+	c.vecs = c.vectorWidth()
+	width := c.vecs * c.kernels.lanes
+	c.block = min(c.cols, roundUp(convBlock, width))
+
+	pixels, threads := c.dst.rows*c.dst.cols, c.pool.Threads()
+	span := convSpan
+	for span > 128 && s.N*pixels/span < 4*threads {
+		span /= 2
+	}
+	c.perImage, c.group = pixels/span, 1
+	if c.perImage <= 1 {
+		c.perImage, c.group = 1, max(1, min(s.N, span/pixels))
+	}
+	step := c.phases[0].rows.step
+	c.spanRows = roundUp((c.dst.rows+c.perImage-1)/c.perImage, step)
+	c.perImage = (c.dst.rows + c.spanRows - 1) / c.spanRows
+	c.copyB = c.kind == kind.ConvInputGradient || c.group*c.spanRows*c.dst.cols >= leastReuse && c.cols > c.block
+
+	c.joined = c.joined && (c.copyB || c.slice == c.in)
+
+	// copies of the source
+	c.bandRows = c.spanRows
+	if !c.inPlace {
+		c.bandRows = step
+		for c.bandRows < c.spanRows && c.sourceRows(c.bandRows+step)*c.width*c.slice <= convBand {
+			c.bandRows += step
+		}
+		c.bandLength = c.sourceRows(c.bandRows) * c.width * c.slice
+	}
+	c.blocks = (c.cols + c.block - 1) / c.block
+
+	c.nanos = float64(s.N*pixels) * float64(c.in*c.cols*s.Groups*taps) / c.kernels.rate
+	if c.kind == kind.ConvInputGradient {
+		c.nanos /= float64(s.StrideH * s.StrideW)
+	}
+	reals, ints := c.program.scratch()
+	take := func(n int) (at int) {
+		at = reals
+		reals += roundUp(n, 16)
+		return at
+	}
+	c.rowLen = c.dst.cols * c.dst.channels
+	c.aAt = take(c.bandLength)
+	if c.copyB {
+		c.bAt = take(taps * c.slice * c.ldb())
+	}
+	if c.patches != nil {
+		c.padAt = take(c.patches.pad())
+	}
+	if !c.sumsInOut {
+		c.sumsAt = take(c.group * c.spanRows * c.rowLen)
+	}
+	c.pool.reserve(reals, ints)
+}
+
+// vectorWidth is the number of vectors that a kernel computes at a time: what gives enough independent sums.
+func (c *convSweep) vectorWidth() int {
+	k := c.kernels
+	row := c.phases[0].cols.n
+	switch {
+	case c.cols <= k.lanes:
+		return 1
+	case row <= k.most[4] && c.cols > 2*k.lanes:
+		return 4
+	}
+	return k.wide
+}
+
+// columns finds the columns of the source that are read, and how.
+func (c *convSweep) columns() {
+	lo, hi := math.MaxInt, 0
+	c.joined = true
+	for _, f := range c.phases {
+		x := &f.cols
+		for i, t := range x.taps {
+			lo, hi = min(lo, max(0, t.shift)), max(hi, min((x.n-1)*x.move+t.shift+1, c.src.cols))
+			c.joined = c.joined && (i == 0 || t.shift == x.taps[i-1].shift+1)
+		}
+	}
+	c.inPlace = c.patches == nil && (c.shape.S == 1 || c.slice == c.src.channels)
+	c.first, c.width = lo, max(0, hi-lo)
+	if c.inPlace {
+		c.first, c.width = 0, c.src.cols
+	}
+}
+
+// sourceRows is the rows of the source that so many rows of the destination are made of, at most.
+func (c *convSweep) sourceRows(rows int) int {
+	lo, hi := math.MaxInt, math.MinInt
+	for _, f := range c.phases {
+		n := (rows + f.rows.step - 1) / f.rows.step
+		for _, t := range f.rows.taps {
+			lo, hi = min(lo, t.shift), max(hi, (n-1)*f.rows.move+t.shift+1)
+		}
+	}
+	return max(0, hi-lo)
+}
+
+// ldb is how far apart the rows of a copied block of weights are.
+func (c *convSweep) ldb() int { return roundUp(c.block, 16) }
+
+// Run does the work; the caller holds the pool.
+func (c *convSweep) Run() error {
+	c.program.begin(c.pool.workers[0])
+	spans := c.perImage * ((c.shape.N + c.group - 1) / c.group)
+	c.pool.share(spans, c.nanos+c.ending.nanos(), c)
+	return nil
+}
+
+// Do computes one span: a few images, or a few rows of one.
+func (c *convSweep) Do(w *Worker, item int) {
+	span := item % c.perImage
+	n := item / c.perImage * c.group
+	end := min(n+c.group, c.shape.N)
+	h0, h1 := span*c.spanRows, min((span+1)*c.spanRows, c.dst.rows)
+	lo := (n*c.dst.rows + h0) * c.rowLen // the first number of the span
+	sums := c.to[lo:]
+	if !c.sumsInOut {
+		sums = w.real[c.sumsAt:]
+	}
+	for g := range c.shape.Groups {
+		for col := 0; col < c.cols; col += c.block {
+			for at := 0; at < c.in; at += c.slice {
+				b := sweepBlock{group: g, col: col, cols: min(c.block, c.cols-col), at: at, in: min(c.slice, c.in-at)}
+				c.bring(w, &b)
+				for i := n; i < end; i++ {
+					for h := h0; h < h1; h += c.bandRows {
+						to := sums[((i-n)*c.dst.rows+h-h0)*c.rowLen:]
+						c.band(w, &b, to, i, h, min(h+c.bandRows, h1))
+					}
+				}
+			}
+		}
+	}
+	if !(c.none && c.sumsInOut) {
+		c.finish(w, lo, sums[:((end-n-1)*c.dst.rows+h1-h0)*c.rowLen])
+	}
+}
+
+// sweepBlock is a part of the weights: from source channels at…at+in-1 of a group to the destination's col…col+cols-1.
+type sweepBlock struct {
+	group, col, cols, at, in int
+	weights                  []float32 // of tap 0
+	tap, ld                  int       // how far apart the weights of taps, and of channels of the source, are
+	pixels                   []float32 // of the source, from row top on
+	top, pixel               int       // how far apart they are
+}
+
+// bring makes the weights ready.
+func (c *convSweep) bring(w *Worker, b *sweepBlock) {
+	s := &c.shape
+	weights, per := c.b.Real[c.b.Off:], s.C/s.Groups
+	if !c.copyB {
+		b.weights, b.tap, b.ld = weights[b.at*s.K+b.group*c.cols+b.col:], per*s.K, s.K
+		return
+	}
+	b.weights, b.tap, b.ld = w.real[c.bAt:], b.in*c.ldb(), c.ldb()
+	to := b.weights
+	for _, f := range c.phases {
+		for _, r := range f.rows.taps {
+			for _, t := range f.cols.taps {
+				from := (r.index*s.S + t.index) * per * s.K
+				if c.kind == kind.ConvInputGradient {
+					from += b.col*s.K + b.group*c.in + b.at
+					c.kernels.transpose(to, b.ld, weights[from:], s.K, b.cols, b.in)
+				} else {
+					from += b.at*s.K + b.group*c.cols + b.col
+					c.kernels.copyRows(to, b.ld, weights[from:], s.K, b.in, b.cols)
+				}
+				to = to[b.tap:]
+			}
+		}
+	}
+}
+
+// band computes rows h0…h1-1 of an image, from some channels of the source; to begins with row h0.
+func (c *convSweep) band(w *Worker, b *sweepBlock, to []float32, n, h0, h1 int) {
+	c.bringPixels(w, b, n, h0, h1)
+	to = to[b.group*c.cols+b.col:]
+	if c.patches != nil {
+		c.line(b, to, (h1-h0)*c.dst.cols)
+		return
+	}
+	weights := b.weights
+	for i := range c.phases {
+		f := &c.phases[i]
+		lo, hi := f.rows.within(h0, h1)
+		sums := to[(f.rows.first+lo*f.rows.step-h0)*c.rowLen+f.cols.first*c.dst.channels:]
+		for i := range f.pieces {
+			if p := &f.pieces[i]; p.hi-p.lo >= leastAcross || p.hi-p.lo >= hi-lo {
+				c.across(f, p, b, sums, weights, lo, hi)
+			} else {
+				c.down(f, p, b, sums, weights, lo, hi)
+			}
+		}
+		if c.copyB {
+			weights = weights[len(f.rows.taps)*len(f.cols.taps)*b.tap:]
+		}
+	}
+}
+
+// leastAcross is the columns of a piece from which on it is taken by rows in any case.
+const leastAcross = 6
+
+// within is the destinations of a phase, by number, that lie in lo…hi-1.
+func (x *axis) within(lo, hi int) (from, to int) {
+	return (lo - x.first + x.step - 1) / x.step, (hi - x.first + x.step - 1) / x.step
+}
+
+// across computes rows lo…hi-1 of a piece of a phase row by row; to begins with row lo.
+func (c *convSweep) across(f *phase, p *piece, b *sweepBlock, to, weights []float32, lo, hi int) {
+	x, most := &f.cols, c.kernels.most[c.vecs]
+	n := p.hi - p.lo
+	panels := (n + most - 1) / most
+	for i := lo; i < hi; i++ {
+		row := to[(i-lo)*f.rows.step*c.rowLen:]
+		for q := range panels { // of nearly equal length
+			from, end := p.lo+n*q/panels, p.lo+n*(q+1)/panels
+			sums := row[from*x.step*c.dst.channels:]
+			add := b.at > 0
+			for r, t := range f.rows.taps {
+				if h := i*f.rows.move + t.shift; h >= 0 && h < c.src.rows && p.from < p.to {
+					g := grid{end - from, x.move * b.pixel, x.step * c.dst.channels}
+					c.run(f, p, b, g, sums, weights, r, h, from, add)
+					add = true
+				}
+			}
+			if !add {
+				zero(sums, end-from, x.step*c.dst.channels, b.cols)
+			}
+		}
+	}
+}
+
+// down computes rows lo…hi-1 of a piece of a phase column by column; to begins with row lo.
+func (c *convSweep) down(f *phase, p *piece, b *sweepBlock, to, weights []float32, lo, hi int) {
+	x, most := &f.rows, c.kernels.most[c.vecs]
+	ldc := x.step * c.rowLen
+	for j := p.lo; j < p.hi; j++ {
+		sums := to[j*f.cols.step*c.dst.channels:]
+		if b.at == 0 && hi > lo {
+			zero(sums, hi-lo, ldc, b.cols)
+		}
+		for r, t := range f.rows.taps {
+			first, last := window(x.n, c.src.rows, x.move, t.shift)
+			first, last = max(first, lo), min(last, hi)
+			n := last - first
+			panels := (n + most - 1) / most
+			for q := 0; q < panels && p.from < p.to; q++ {
+				from, end := first+n*q/panels, first+n*(q+1)/panels
+				g := grid{end - from, x.move * c.width * b.pixel, ldc}
+				c.run(f, p, b, g, sums[(from-lo)*ldc:], weights, r, from*x.move+t.shift, j, true)
+			}
+		}
+	}
+}
+
+// line computes so many pixels from patches, which lie one after the other like the results.
+func (c *convSweep) line(b *sweepBlock, to []float32, n int) {
+	most, ld := c.kernels.most[c.vecs], c.dst.channels
+	panels := (n + most - 1) / most
+	for p := range panels {
+		lo, hi := n*p/panels, n*(p+1)/panels
+		c.kernels.tile(hi-lo, c.vecs, b.cols, b.in, b.pixels[lo*b.in:], b.in, 1, b.weights, b.ld, to[lo*ld:], ld, false,
+			lookahead{addressOf(b.pixels, 0), 0, 0})
+	}
+}
+
+// grid are pixels in a row or a column: their number, and how far apart they are in the source and the destination.
+type grid struct{ n, rs, ldc int }
+
+// run adds the products of some pixels with the taps of a piece in row r of the kernel, or stores them. The first pixel
+// meets row h of the source and is in column j of the phase.
+func (c *convSweep) run(f *phase, p *piece, b *sweepBlock, g grid, sums, weights []float32, r, h, j int, add bool) {
+	x := &f.cols
+	terms, step := b.in, 1
+	if c.joined {
+		terms, step = b.in*(p.to-p.from), p.to-p.from
+	}
+	line := b.pixels[(h-b.top)*c.width*b.pixel:]
+	for s := p.from; s < p.to; s += step {
+		a := line[(j*x.move+x.taps[s].shift-c.first)*b.pixel:]
+		at, next := (r*len(x.taps)+s)*b.tap, lookahead{addressOf(a, 0), 4, 0}
+		if !c.copyB {
+			at, next = (f.rows.taps[r].index*c.shape.S+x.taps[s].index)*b.tap, lookahead{}
+		}
+		c.kernels.tile(g.n, c.vecs, b.cols, terms, a, g.rs, 1, weights[at:], b.ld, sums, g.ldc, add, next)
+		add = true
+	}
+}
+
+// zero clears so many numbers of rows ld apart.
+func zero(to []float32, rows, ld, n int) {
+	for i := range rows {
+		clear(to[i*ld:][:n])
+	}
+}
+
+// bringPixels makes the source of rows h0…h1-1 of an image ready.
+func (c *convSweep) bringPixels(w *Worker, b *sweepBlock, n, h0, h1 int) {
+	b.pixels, b.pixel = w.real[c.aAt:], b.in
+	if c.patches != nil {
+		b.top = h0
+		c.patches.rows(c.kernels, b.pixels, w.real[c.padAt:][:c.patches.pad()], n, h0, h1)
+		return
+	}
+	src := c.src.data[n*c.src.rows*c.src.cols*c.src.channels+b.group*c.in+b.at:]
+	if c.inPlace {
+		b.pixels, b.top, b.pixel = src, 0, c.src.channels
+		return
+	}
+	b.top = c.copyBand(b.pixels, src, b.in, h0, h1)
+}
+
+// copyBand copies the rows of the source that rows h0…h1-1 of the destination are made of, and says with which row it
+// begins.
+func (c *convSweep) copyBand(to, src []float32, in, h0, h1 int) (top int) {
+	lo, hi := math.MaxInt, math.MinInt
+	for i := range c.phases {
+		x := &c.phases[i].rows
+		from, to := x.within(h0, h1)
+		if from >= to {
+			continue
+		}
+		for _, t := range x.taps {
+			lo, hi = min(lo, from*x.move+t.shift), max(hi, (to-1)*x.move+t.shift+1)
+		}
+	}
+	lo, hi = max(lo, 0), min(hi, c.src.rows)
+	n := c.width * in
+	for h := lo; h < hi && n > 0; h++ {
+		from := src[(h*c.src.cols+c.first)*c.src.channels:]
+		c.kernels.copyRows(to[(h-lo)*n:], in, from, c.src.channels, c.width, in)
+	}
+	return lo
+}
