@@ -73,7 +73,8 @@ Steps and epochs that are not given are the method's own.`,
 	fs.BoolVar(&c.ScoreSign, "score-sign", false,
 		"multiply the derivative of scores by their sign, as BiP's program does")
 	fs.Float64Var(&c.InverseGamma, "inverse-gamma", 0, "1/γ of the implicit term of bip")
-	fs.BoolVar(&c.OneBatch, "one-batch", false, "take one minibatch for both factors of the implicit term")
+	fs.IntVar(&c.Batches, "batches", 0,
+		"minibatches that the two factors of the implicit term are from: 1 | 2 (default 2)")
 	fs.IntVar(&c.LowerSteps, "lower-steps", 0, "steps on the weights for each step on the scores of bip")
 	fs.IntVar(&c.CGSteps, "cg-steps", 0, "steps of each solve of bip-exact")
 	fs.Float64Var(&c.CGTolerance, "cg-tolerance", 0, "relative residual that ends it")

@@ -50,7 +50,7 @@ type Config struct {
 	ScoreSchedule engine.Schedule `json:"score_schedule"`
 	ScoreSign     bool            `json:"score_sign"`
 	InverseGamma  float64         `json:"inverse_gamma"` // of the implicit term
-	OneBatch      bool            `json:"one_batch"`
+	Batches       int             `json:"batches"`
 	LowerSteps    int             `json:"lower_steps"`
 	CGSteps       int             `json:"cg_steps"`
 	CGTolerance   float64         `json:"cg_tolerance"`
@@ -217,7 +217,7 @@ func (c Config) search() prune.Search {
 	return prune.BiP{
 		Row: c.Method, WeightStep: c.PruneStep, WeightMomentum: c.Momentum, WeightSchedule: c.Schedule,
 		WeightDecay: c.PruneDecay, ScoreStep: c.ScoreStep, ScoreMomentum: c.Momentum, ScoreSchedule: c.ScoreSchedule,
-		ScoreSign: c.ScoreSign, InverseGamma: c.InverseGamma, OneBatch: c.OneBatch, LowerSteps: c.LowerSteps,
+		ScoreSign: c.ScoreSign, InverseGamma: c.InverseGamma, Batches: c.Batches, LowerSteps: c.LowerSteps,
 		CGSteps: c.CGSteps, CGTolerance: c.CGTolerance,
 	}
 }

@@ -218,6 +218,7 @@ func TestRefusals(t *testing.T) {
 		"momentum is 1":        func(c *Config) { c.Momentum = 1 },
 		"pretrain_step is -1":  func(c *Config) { c.PretrainStep = -1 },
 		"weight_decay is NaN":  func(c *Config) { c.WeightDecay = math.NaN() },
+		"batches is 3":         func(c *Config) { c.Batches = 3 },
 		"lower_steps is 99":    func(c *Config) { c.LowerSteps = 99 },
 		"one rate for both":    func(c *Config) { c.Method, c.ScoreStep = prune.RowOfficial, 3 },
 		"it prunes single":     func(c *Config) { c.Method, c.Units = prune.RowOfficial, true },

@@ -32,7 +32,7 @@ func (c Config) common() Config {
 	c.Method, c.Keep, c.Scope, c.Strict, c.From, c.Part, c.Rewind, c.RewindEpochs = "", 0, "", false, "", 0, "", 0
 	c.PretrainEpochs, c.PruneEpochs, c.FinetuneEpochs = 0, 0, 0
 	c.PretrainStep, c.PruneStep, c.FinetuneStep, c.WeightDecay, c.PruneDecay = 0, 0, 0, 0, 0
-	c.ScoreStep, c.ScoreSchedule, c.ScoreSign, c.InverseGamma, c.OneBatch = 0, "", false, 0, false
+	c.ScoreStep, c.ScoreSchedule, c.ScoreSign, c.InverseGamma, c.Batches = 0, "", false, 0, 0
 	c.LowerSteps, c.CGSteps, c.CGTolerance, c.UpperLoss = 0, 0, 0, ""
 	return c
 }

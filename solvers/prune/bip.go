@@ -35,10 +35,10 @@ type BiP struct {
 	ScoreSign      bool            `json:"score_sign"`
 	// InverseGamma is 1/γ of the implicit term, which need not be that of the weight decay λ.
 	InverseGamma float64 `json:"inverse_gamma"`
-	// OneBatch takes the upper minibatch for both factors of the implicit term. Otherwise ∇z G is of a minibatch of the
-	// lower level.
-	OneBatch   bool `json:"one_batch"`
-	LowerSteps int  `json:"lower_steps"` // 0: 1
+	// Batches is from how many minibatches the implicit term takes its two factors: 2, and ∇z G is of a minibatch of
+	// the lower level; or 1, and both are of that of the upper level. 0: 2.
+	Batches    int `json:"batches"`
+	LowerSteps int `json:"lower_steps"` // 0: 1
 	// CGSteps and CGTolerance are of bip-exact; 0: 20 steps, to 1e-3 of the right-hand side.
 	CGSteps     int     `json:"cg_steps"`
 	CGTolerance float64 `json:"cg_tolerance"`
@@ -131,6 +131,8 @@ func (m BiP) Check() error {
 		return fmt.Errorf("%s: inverse_gamma is %g: this row has no such term; wants 0", name, m.InverseGamma)
 	case name == RowExact && m.InverseGamma == 0:
 		return fmt.Errorf("%s: inverse_gamma is 0: wants 1/γ above 0", name)
+	case m.Batches < 0 || m.Batches > 2:
+		return fmt.Errorf("%s: batches is %d: wants 1 or 2 (0: 2)", name, m.Batches)
 	case m.LowerSteps < 0 || m.LowerSteps > mostLowerSteps || m.CGSteps < 0:
 		return fmt.Errorf("%s: lower_steps is %d and cg_steps is %d: wants 1 to %d (0: 1), and 0 or more", name,
 			m.LowerSteps, m.CGSteps, mostLowerSteps)
@@ -169,7 +171,7 @@ func (m BiP) weights() engine.Phase {
 // freeSpec is bip, or with 1/γ = 0 bip-no-implicit.
 func (m BiP) freeSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 	draws := []engine.Draw{{Of: problem.Upper}}
-	if m.InverseGamma > 0 && !m.OneBatch {
+	if m.InverseGamma > 0 && m.Batches != 1 {
 		draws = append(draws, engine.Draw{Of: problem.Lower})
 	}
 	return engine.Spec{Phases: []engine.Phase{m.weights(), {
@@ -181,7 +183,7 @@ func (m BiP) freeSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 			var gl *tensor.Node
 			switch {
 			case m.InverseGamma == 0:
-			case m.OneBatch:
+			case m.Batches == 1:
 				gl = gradient(at(it, problem.Lower, z, batch))
 			default:
 				gl = gradient(at(it, problem.Lower, z, it.Batch("lower")))
