@@ -38,7 +38,7 @@ func (s *ConvShape) groupSizes() (in, out int) { return s.C / s.Groups, s.K / s.
 // input stride·place + shift lies inside 0…length-1.
 func window(n, length, stride, shift int) (lo, hi int) {
 	if shift < 0 {
-		lo = (-shift + stride - 1) / stride
+		lo = min(n, (-shift+stride-1)/stride)
 	}
 	if last := length - 1 - shift; last >= 0 {
 		hi = min(n, last/stride+1)

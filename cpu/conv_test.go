@@ -154,6 +154,11 @@ var convShapes = []ConvShape{
 	square(1, 1, 7, 9, 3, 1, 1),
 	square(5, 1, 7, 9, 1, 1, 0),
 	square(0, 5, 3, 4, 3, 1, 1),
+	square(1, 4, 150, 140, 3, 1, 1), // more channels than a block
+	square(1, 5, 90, 140, 3, 2, 1),
+	square(20, 2, 80, 20, 3, 1, 1), // several images at a time
+	square(1, 4, 700, 30, 1, 2, 0),
+	square(1, 3, 20, 40, 2, 2, 3), // taps that lie outside the images alone
 	grouped(square(2, 9, 12, 12, 3, 1, 1), 12),
 	grouped(square(2, 9, 12, 24, 3, 2, 1), 12),
 	grouped(square(2, 7, 12, 20, 3, 1, 1), 4),

@@ -190,3 +190,31 @@ func TestMaxPoolAdjointIsTheTranspose(t *testing.T) {
 		require.Equal(t, sum, counts.Real[i], "pixel %d", i)
 	}
 }
+
+// The same bits for any number of threads, and nothing is allocated.
+func TestPool2DBits(t *testing.T) {
+	s := squarePool(9, 13, 40, 3, 2, 1)
+	a, b := s.Out()
+	for _, k := range poolKinds {
+		var want []float32
+		for _, threads := range []int{1, 2, 3, 7} {
+			r := rng(4)
+			x, y := inMemory(r, s.N, s.H, s.W, s.C), inMemory(r, s.N, a, b, s.C)
+			in, out := []Array{x, x}, y
+			switch k {
+			case kind.AveragePoolAdjoint:
+				in, out = []Array{y}, x
+			case kind.MaxPoolAdjoint:
+				in, out = []Array{x, y}, inMemory(r, s.N, s.H, s.W, s.C)
+			}
+			p := newPool(t, threads)
+			op := NewPool2D(p, k, s, out, in)
+			require.NoError(t, hold(p, op))
+			if want == nil {
+				want = out.Real
+			}
+			require.Equal(t, want, out.Real, "%v, %d threads", k, threads)
+			require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, op) }), "%v", k)
+		}
+	}
+}
