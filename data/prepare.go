@@ -62,8 +62,8 @@ func (p Preparation) Check(set *Dataset) error {
 }
 
 // Prepare splits a set at random, corrupts the training labels and standardizes all parts, divides them by White, or
-// leaves them as they are and measures their Channels. A set without test rows of its own gives those that are left over. The source stays as it is; the result depends on the
-// seed alone.
+// leaves them as they are and measures their Channels. A set without test rows of its own gives those that are left
+// over. The source stays as it is; the result depends on the seed alone.
 func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if err := p.Check(set); err != nil {
 		return nil, err

@@ -189,3 +189,23 @@ func TestCorruptRefuses(t *testing.T) {
 		requireUsage(t, err, "the label of row 1")
 	}
 }
+
+// Channels are measured over all pixels of the training rows, and images stay as they are.
+func TestPrepareChannels(t *testing.T) {
+	x := []byte{0, 10, 4, 30, 2, 20, 6, 20, 9, 9, 9, 9} // three images of 1×2 pixels in two channels
+	set := &Dataset{Name: "x", Shape: []int{1, 2, 2}, Classes: 2,
+		Train: &Set{Bytes: x[:8], Labels: []int32{0, 1}, Dim: 4}, Val: &Set{Bytes: x[8:], Labels: []int32{1}, Dim: 4},
+		Test: &Set{Bytes: x[8:], Labels: []int32{1}, Dim: 4}}
+	d, err := Prepare(set, Preparation{Train: 2, Val: 1, NoOnes: true, Channels: 2}, 1)
+	require.NoError(t, err)
+	require.Equal(t, []float64{3, 20}, d.Scaler.Mean)
+	require.InDeltaSlice(t, []float64{math.Sqrt(5), math.Sqrt(50)}, d.Scaler.Deviation, 1e-15)
+	require.Nil(t, d.Train.Features)
+	require.Len(t, d.Train.Bytes, 8)
+	set.Widen()
+	same, err := Prepare(set, Preparation{Train: 2, Val: 1, NoOnes: true, Channels: 2}, 1)
+	require.NoError(t, err)
+	require.Equal(t, d.Scaler, same.Scaler)
+	_, err = Prepare(set, Preparation{Train: 2, Val: 1, NoOnes: true, Channels: 3}, 1)
+	require.ErrorContains(t, err, "2 rows of 4 numbers are no images of 3 channels")
+}

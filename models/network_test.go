@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -113,4 +114,60 @@ func TestNetworkArrays(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, [2][]int{a.Shape, a.PeerShape()})
 	}
+}
+
+// Weights are drawn with the deviation that their fan-in asks for, normalizations begin as the identity, and the
+// numbers depend on the seed alone.
+func TestNetworkStart(t *testing.T) {
+	n, err := models.ByName("resnet20:b", models.Spec{Image: cifar, Classes: 10})
+	require.NoError(t, err)
+	p, state := n.Init(3)
+	again, _ := n.Init(3)
+	other, _ := n.Init(4)
+	require.Equal(t, p.Flat, again.Flat)
+	require.NotEqual(t, p.Flat, other.Flat)
+	for name, fanIn := range map[string]float64{"layer3.1.conv2.weight": 9 * 64, "layer2.0.shortcut.0.weight": 16} {
+		square, values := 0.0, p.Of(name)
+		for _, v := range values {
+			square += v * v
+		}
+		// The mean of m squares of normal numbers is off by √(2/m) of itself; five times that are allowed.
+		m := float64(len(values))
+		require.InDelta(t, 1, square/m*fanIn/2, 5*math.Sqrt(2/m), name)
+	}
+	for name, want := range map[string]float64{"layer2.0.bn1.weight": 1, "layer2.0.bn1.bias": 0, "linear.bias": 0,
+		"layer1.0.bn2.weight": 1} {
+		for _, v := range p.Of(name) {
+			require.Equal(t, want, v, name)
+		}
+	}
+	for _, v := range state.Of("layer1.0.bn2.running_var") {
+		require.Equal(t, 1.0, v)
+	}
+	for _, v := range state.Of("layer1.0.bn2.running_mean") {
+		require.Zero(t, v)
+	}
+}
+
+// A name makes a network whose arrays are in order, or an error, and never more.
+func FuzzByName(f *testing.F) {
+	for _, name := range []string{"resnet20:b", "preactresnet:4-8/1-2:activation", "wideresnet10-2", "vgg16", "lenet",
+		"preactresnet18:no-final-norm,input", "resnet:20", ":", "resnet-1"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if len(name) > 40 {
+			return // the depth of a network is the length of its list
+		}
+		for _, r := range name {
+			if r >= '0' && r <= '9' && len(strings.Trim(name, "0123456789")) < len(name)-5 {
+				return // of networks of thousands of layers
+			}
+		}
+		n, err := models.ByName(name, models.Spec{Image: cifar, Classes: 3})
+		if err == nil {
+			require.NoError(t, n.Params().Check())
+			require.NoError(t, n.State().Check())
+		}
+	})
 }

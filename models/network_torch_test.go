@@ -29,7 +29,8 @@ func torchNetworks(t *testing.T) map[string]models.Network {
 	for name, of := range map[string]interface {
 		Network() (models.Network, error)
 	}{
-		"lenet":             models.LeNet{Image: image(2, 12, 10), Classes: 5, Convolutions: []int{3, 4}, Hidden: []int{9, 7}},
+		"lenet": models.LeNet{Image: image(2, 12, 10), Classes: 5, Convolutions: []int{3, 4},
+			Hidden: []int{9, 7}},
 		"resnet-a":          resNet(image(3, 9, 11), false, models.ShortcutA, false, []int{4, 6, 8}, []int{1, 2, 1}),
 		"resnet-b":          resNet(image(3, 8, 9), false, models.ShortcutB, false, []int{4, 6, 8}, []int{2, 1, 1}),
 		"preact-input":      resNet(image(1, 7, 8), true, models.ShortcutInput, false, []int{4, 7}, []int{1, 2}),
@@ -98,9 +99,9 @@ func look(t *testing.T, dev device.Device, n models.Network, p, state params.Val
 }
 
 // A network with the arrays of PyTorch's state dict gives PyTorch's logits in both modes, its gradient and the running
-// statistics behind a pass. PyTorch computed in float64, from the same float32 numbers: on the float64 device nothing is
-// between the two but the rounding of the golden gradients and statistics to float32, 6e-8 of each. In float32 a logit
-// passes through at most 9 layers of sums of up to 72 products: 1e-5 is what the networks are held to.
+// statistics behind a pass. PyTorch computed in float64, from the same float32 numbers: on the float64 device nothing
+// is between the two but the rounding of the golden gradients and statistics to float32, 6e-8 of each. In float32 a
+// logit passes through at most 9 layers of sums of up to 72 products: 1e-5 is what the networks are held to.
 func TestNetworksOfPyTorch(t *testing.T) {
 	golden, err := safetensors.ReadFile(filepath.Join("testdata", "networks.safetensors"), "file")
 	require.NoError(t, err)
@@ -133,7 +134,8 @@ func TestNetworksOfPyTorch(t *testing.T) {
 			}
 			near(golden.Arrays[name+"/gradient"].Reals(), gradient, on.gradients, "gradient")
 			for _, a := range state.Layout {
-				near(golden.Arrays[name+"/after."+a.Name].Reals(), state.Like(out.state).Of(a.Name), on.gradients, a.Name)
+				after := state.Like(out.state).Of(a.Name)
+				near(golden.Arrays[name+"/after."+a.Name].Reals(), after, on.gradients, a.Name)
 			}
 			require.NoError(t, on.dev.Close())
 		}

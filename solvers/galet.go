@@ -36,7 +36,7 @@ func (GALET) Name() string { return "galet" }
 
 func (GALET) Needs() Needs {
 	return Needs{
-		Usable: problem.UpperSet | problem.ModelState,
+		Usable: problem.UpperSet,
 		Why: "its linear system needs one smooth lower level without constraints, whose variable lasts and whose " +
 			"objective satisfies the condition of Polyak and Łojasiewicz, and its steps an x that is free or in a set",
 	}

@@ -145,6 +145,9 @@ func TestAlgorithms(t *testing.T) {
 		if e.Zero.Needs().WantsDirectX {
 			want = 0 // where ∇xF = x vanishes
 		}
+		if e.Name() == "bsg-1" {
+			want = 0 // its quotient is 0/0 once y is y*(x), and the implicit term is left out
+		}
 		if slices.Contains([]string{"alset", "bsa", "mstsa", "pzobo", "sbfw", "sustain", "ttsa"}, e.Name()) {
 			seeds = 4
 		}

@@ -20,8 +20,8 @@ func (a *app) model() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model NAME",
 		Short: "Show what a model has and costs, layer by layer",
-		Long: `model prints the layers of a model with the parameters of each, the multiply-adds of a forward pass over one
-row, and the numbers that it makes of one row, which training keeps. NAME is what other commands take as --model:
+		Long: `model prints the layers of a model with the parameters of each, the multiply-adds of a forward pass over
+one row, and the numbers that it makes of one row, which training keeps. NAME is what other commands take as --model:
 softmax, mlp:300-100, or a network of images:
 
 ` + strings.Join(indented(train.NetworkForms()), "\n"),
@@ -60,7 +60,8 @@ softmax, mlp:300-100, or a network of images:
 			return d.Write(a.stdout)
 		},
 	}
-	cmd.Flags().StringVar(&image, "image", "32x32x3", "height, width and channels of the images, such as 28x28 or 32x32x3")
+	cmd.Flags().StringVar(&image, "image", "32x32x3",
+		"height, width and channels of the images, such as 28x28 or 32x32x3")
 	cmd.Flags().IntVar(&classes, "classes", 10, "classes")
 	cmd.Flags().StringVar(&f.data, "data", "", "a data set whose images and classes are meant")
 	completes(cmd, "data", data.Names()...)

@@ -62,7 +62,8 @@ func Architecture(name string, batchNorm bool, start models.Start, in Inputs, cl
 		case in.NoImage != nil:
 			return nil, fmt.Errorf("the model %s is for images: %w", name, in.NoImage)
 		}
-		return models.ByName(name, models.Spec{Image: in.Image, Classes: classes, Normalize: in.Normalize, Start: start})
+		s := models.Spec{Image: in.Image, Classes: classes, Normalize: in.Normalize, Start: start}
+		return models.ByName(name, s)
 	}
 	if name == "softmax" {
 		if batchNorm {
@@ -174,7 +175,8 @@ func StartFits(name string, parameters int) error {
 // cropPadding is by how many pixels augmented images are shifted at most.
 const cropPadding = 4
 
-// loss is the mean cross-entropy of a batch, whose images may be shifted and mirrored at random, and the moved running statistics.
+// loss is the mean cross-entropy of a batch, whose images may be shifted and mirrored at random, and the moved running
+// statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 	x := b.Get("features")
 	if random := b.Random(); t.crops && random != nil {
@@ -190,9 +192,10 @@ func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.
 const (
 	meanName, deviationName = "scaler.mean", "scaler.deviation"
 	modelKey, batchNormKey  = "model", "batch_norm"
-	imageKey                = "image"                  // height, width and channels of a network's images, a list in JSON
 	classesKey, namesKey    = "classes", "class_names" // the names as a list in JSON
 	columnsKey              = "columns"                // of a table, likewise
+	// imageKey is the height, width and channels of a network's images, a list in JSON.
+	imageKey = "image"
 )
 
 // export is the trained model with the scaler of its inputs.

@@ -54,8 +54,8 @@ func trainOn(t *testing.T, set *data.Dataset, c Config, dev device.Device) *expe
 }
 
 func smallNetwork() Config {
-	return Config{Model: "preactresnet:4-6/1-1", Train: 180, Val: 60, Epochs: 4, Batch: 20, Optimizer: "sgd", Step: 0.05,
-		Momentum: 0.9, WeightDecay: 1e-3, Schedule: "cosine"}
+	return Config{Model: "preactresnet:4-6/1-1", Train: 180, Val: 60, Epochs: 4, Batch: 20, Optimizer: "sgd",
+		Step: 0.05, Momentum: 0.9, WeightDecay: 1e-3, Schedule: "cosine"}
 }
 
 // A network of images learns; its bits are the same for any number of threads, and whether images are bytes or numbers;
@@ -194,8 +194,8 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, []int{64*30 + 2*30 + 30*10 + 10, 64*30 + 300}, []int{d.Parameters, d.MultiplyAdds})
 	var text bytes.Buffer
 	require.NoError(t, d.Write(&text))
-	require.Contains(t, text.String(), "mlp:30 for 8×8 in 10 classes: 2,290 parameters, 61 running statistics; one row "+
-		"takes 2,220 multiply-adds")
+	require.Contains(t, text.String(), "mlp:30 for 8×8 in 10 classes: 2,290 parameters, 61 running statistics; one "+
+		"row takes 2,220 multiply-adds")
 	_, err = Describe("resnet20", false, []int{7}, 10, 1)
 	require.ErrorContains(t, err, "no images")
 }

@@ -95,8 +95,8 @@ func (t *Trained) images(s *data.Scaler) (in Inputs, err error) {
 	var size []int
 	err = json.Unmarshal([]byte(t.file.Metadata[imageKey]), &size)
 	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostPixels {
-		return in, fmt.Errorf("%s does not say what images it is for: its metadata %q are no height, width and channels",
-			t.path, imageKey)
+		return in, fmt.Errorf("%s does not say what images it is for: its metadata %q are no height, width and "+
+			"channels", t.path, imageKey)
 	}
 	in.Image = models.Image{Height: size[0], Width: size[1], Channels: size[2]}
 	switch in.Count = in.Image.Size(); len(s.Mean) {
