@@ -154,8 +154,7 @@ func rowsByName(t *testing.T) map[string]row {
 		},
 		"galet": {
 			solvers.GALET{Step: 0.1, VStep: 0.05, OuterStep: 0.02, InnerSteps: 2, VSteps: 3},
-			solvers.GALET{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, VSteps: 5},
-			solvers.GALET{Step: 0.2, VStep: 0.2, OuterStep: 20, InnerSteps: 3}, 3,
+			solvers.GALET{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, VSteps: 5}, nil, 0,
 		},
 		"k-rmd": {
 			solvers.KRMD{Step: 0.1, OuterStep: 0.02, InnerSteps: 4, Last: 2, Cold: true, Schedule: "cosine"},

@@ -11,7 +11,8 @@ import (
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"train --schedule c":   {"constant", "cosine", "cyclic"},
-		"clean --algo s":       {"saba", "soba", "srba", "stocbio", "sustain"},
+		"clean --algo s": {"saba", "sbfw", "sign-unrolling", "soba", "srba", "stable", "stocbio", "sustain",
+			"svrb"},
 		"clean --weights t":    {"table"},
 		"algorithms t":         {"ttsa"},
 		"check q":              {"quadratic"},
@@ -19,7 +20,8 @@ func TestCompletion(t *testing.T) {
 		"predict --data om":    {"omniglot"},
 		"data get cifar":       {"cifar10", "cifar100"},
 		"data verify ij":       {"ijcnn1"},
-		"tr":                   {"train\tTrain a classifier: softmax regression or a multilayer perceptron"},
+		"tr": {
+			"train\tTrain a classifier: softmax regression, a multilayer perceptron or a convolutional network"},
 		"train --checkpoint-e": {"--checkpoint-every\ttime between two checkpoints"},
 	} {
 		words := strings.Split(line, " ")

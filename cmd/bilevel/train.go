@@ -29,7 +29,7 @@ convolutional networks, on the model; bilevel model lists those networks. Images
 to 4 pixels and mirrored at random in each epoch (--augment).`,
 		Example: `  bilevel train
   bilevel train --data mnist --model mlp:300-100 --seeds 3
-  bilevel train --data cifar10 --model resnet20
+  bilevel train --model lenet --epochs 3
   bilevel train --data mnist --out results/mine && bilevel predict --model results/mine/model.safetensors --data mnist`,
 		Args: noArguments,
 	}

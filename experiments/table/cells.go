@@ -192,8 +192,12 @@ func fingerprint(d *data.Dataset) string {
 		}
 		b = fmt.Appendf(b[:0], "%d %d %d\n", i, s.N(), s.Dim)
 		for row := range s.N() {
-			for _, v := range s.Row(row) {
-				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+			if s.Bytes != nil {
+				b = append(b, s.Bytes[row*s.Dim:(row+1)*s.Dim]...)
+			} else {
+				for _, v := range s.Row(row) {
+					b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+				}
 			}
 			b = binary.LittleEndian.AppendUint32(b, uint32(s.Labels[row]))
 			h.Write(b)

@@ -28,11 +28,13 @@ type Inputs struct {
 }
 
 // InputsOf describes the rows of a data set.
-
 func InputsOf(set *data.Dataset) (in Inputs) {
 	in.Count = 1
 	for _, d := range set.Shape {
 		in.Count *= d
+	}
+	if set.Train != nil { // rows need no shape
+		in.Count = set.Train.Dim
 	}
 	in.Image.Height, in.Image.Width, in.Image.Channels, in.NoImage = set.Image()
 	return in
