@@ -10,16 +10,16 @@ import (
 // A shell is offered the words that a flag or an argument takes.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
-		"train --schedule c":   {"constant", "cosine", "cyclic"},
+		"train --schedule c": {"constant", "cosine", "cyclic"},
 		"clean --algo s": {"saba", "sbfw", "sign-unrolling", "soba", "srba", "stable", "stocbio", "sustain",
 			"svrb"},
-		"clean --weights t":    {"table"},
-		"algorithms t":         {"ttsa"},
-		"check q":              {"quadratic"},
-		"train --data fa":      {"fashion-mnist"},
-		"predict --data om":    {"omniglot"},
-		"data get cifar":       {"cifar10", "cifar100"},
-		"data verify ij":       {"ijcnn1"},
+		"clean --weights t": {"table"},
+		"algorithms t":      {"ttsa"},
+		"check q":           {"quadratic"},
+		"train --data fa":   {"fashion-mnist"},
+		"predict --data om": {"omniglot"},
+		"data get cifar":    {"cifar10", "cifar100"},
+		"data verify ij":    {"ijcnn1"},
 		"tr": {
 			"train\tTrain a classifier: softmax regression, a multilayer perceptron or a convolutional network"},
 		"train --checkpoint-e": {"--checkpoint-every\ttime between two checkpoints"},
