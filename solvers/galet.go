@@ -20,9 +20,8 @@ import (
 // From 0 the v stay in the range of H, so that they tend to the solution of least norm, H⁺∇yF, where H is singular. ρ
 // must be below 2/L², and what is missing of v along an eigenvector of the eigenvalue l is (1-ρl²)^T: the square of the
 // condition number counts. The paper's w is -v. Its method is deterministic. On minibatches each inner step has a new
-// one, and one new pair serves the rest, which biases v. The state is x, y and v, which is kept for inspection. Running
-// statistics move with the inner steps. An iteration costs N gradients of G, one of F, 2T-1 products with H and one
-// with C.
+// one, and one new pair serves the rest, which biases v. The state is x, y and v, which is kept for inspection. An
+// iteration costs N gradients of G, one of F, 2T-1 products with H and one with C.
 type GALET struct {
 	Step       float64         `json:"step"`        // β; 0: chosen at the start values, see Defaults
 	VStep      float64         `json:"v_step"`      // ρ; 0: β²
