@@ -214,8 +214,8 @@ func TestPool2DBits(t *testing.T) {
 				want = out.Real
 			}
 			require.Equal(t, want, out.Real, "%v, %d threads", k, threads)
-			if threads == 1 { // the runtime allocates where one of many threads goes to sleep
-				require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, op) }), "%v", k)
+			if threads == 1 { // and often, for the runtime allocates now and then, as when it collects garbage
+				require.Zero(t, testing.AllocsPerRun(20, func() { hold(p, op) }), "%v", k)
 			}
 		}
 	}
