@@ -23,7 +23,7 @@ type described struct {
 	describe func([]driver.Card) []driver.Card
 }
 
-func (d described) Cards() ([]driver.Card, error) {
+func (d *described) Cards() ([]driver.Card, error) {
 	cards, err := d.Driver.Cards()
 	return d.describe(cards), err
 }
@@ -44,7 +44,7 @@ func TestMachinesWithoutAUsableCard(t *testing.T) {
 		drv, err := sim.New()
 		require.NoError(t, err)
 		drv.Version = c.version
-		d := described{drv, func(cards []driver.Card) []driver.Card { return cards[:c.cards] }}
+		d := &described{drv, func(cards []driver.Card) []driver.Card { return cards[:c.cards] }}
 		_, err = newDevice(t, d)
 		require.ErrorContains(t, err, c.want)
 	}
@@ -56,7 +56,7 @@ func TestCardsTooOldForTheKernels(t *testing.T) {
 	drv, err := sim.New("a100", "h100", "rtx4090")
 	require.NoError(t, err)
 	of := func(capabilities ...[2]int) driver.Driver {
-		return described{drv, func(cards []driver.Card) []driver.Card {
+		return &described{drv, func(cards []driver.Card) []driver.Card {
 			for i, c := range capabilities {
 				cards[i].Capability = c
 			}
@@ -95,7 +95,7 @@ func TestCardsTooOldForTheKernels(t *testing.T) {
 func TestLimitsOfTheCard(t *testing.T) {
 	drv, err := sim.New()
 	require.NoError(t, err)
-	d, err := newDevice(t, described{drv, func(cards []driver.Card) []driver.Card {
+	d, err := newDevice(t, &described{drv, func(cards []driver.Card) []driver.Card {
 		cards[0].MaxGrid[0] = 3
 		return cards
 	}})
