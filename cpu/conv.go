@@ -107,9 +107,13 @@ type convCall struct {
 	extras    []Array
 }
 
-// product is the convolution as a product of matrices, where it is one: a kernel of one pixel at every pixel.
+// product is the convolution as a product of matrices, where it is one: a kernel of one pixel at every pixel. An
+// epilogue that reads positions needs the axes of out, which a matrix does not have.
 func (c *convCall) product() *Gemm {
 	s := &c.shape
+	if c.expr != nil && slices.ContainsFunc(c.expr.Steps, func(e expr.Step) bool { return e.Fn == expr.Iota }) {
+		return nil
+	}
 	if s.R*s.S > 1 || s.StrideH*s.StrideW > 1 || s.Top+s.Bottom+s.Left+s.Right > 0 || s.Groups > 1 {
 		return nil
 	}
