@@ -224,18 +224,8 @@ func (c *convSweep) plan() {
 	c.pool.reserve(reals, ints)
 }
 
-// vectorWidth is the number of vectors that a kernel computes at a time: what gives enough independent sums.
-func (c *convSweep) vectorWidth() int {
-	k := c.kernels
-	row := c.phases[0].cols.n
-	switch {
-	case c.cols <= k.lanes:
-		return 1
-	case row <= k.most[4] && c.cols > 2*k.lanes:
-		return 4
-	}
-	return k.wide
-}
+// vectorWidth is the number of vectors that a kernel computes at a time.
+func (c *convSweep) vectorWidth() int { return c.kernels.width(c.phases[0].cols.n, c.cols) }
 
 // columns finds the columns of the source that are read, and how.
 func (c *convSweep) columns() {

@@ -126,16 +126,7 @@ func (c *convWeights) foldLength() int { return c.phases * c.depth * c.images * 
 func (c *convWeights) ldb() int { return c.block }
 
 // vectorWidth is the number of vectors that a kernel computes at a time.
-func (c *convWeights) vectorWidth() int {
-	k := c.kernels
-	switch {
-	case c.block <= k.lanes:
-		return 1
-	case c.slice <= k.most[4] && c.block > 2*k.lanes:
-		return 4
-	}
-	return k.wide
-}
+func (c *convWeights) vectorWidth() int { return c.kernels.width(c.slice, c.block) }
 
 // Run does the work; the caller holds the pool.
 func (c *convWeights) Run() error {

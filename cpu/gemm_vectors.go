@@ -43,14 +43,16 @@ func vectorsTime(g *Gemm) float64 {
 	return (t + g.moveTime(g.b.plain())) * float64(g.batch)
 }
 
-// vectorWidth is the number of vectors that a kernel computes at a time: as few as hold all columns, otherwise what is
-// fastest, which for few rows is what gives enough independent sums.
-func (g *Gemm) vectorWidth() int {
-	k := g.kernels
+// vectorWidth is the number of vectors that a kernel computes at a time.
+func (g *Gemm) vectorWidth() int { return g.kernels.width(g.m, g.n) }
+
+// width is the number of vectors that a kernel had better compute at a time for so many rows and columns of sums: as
+// few as hold all columns, otherwise what is fastest, which for few rows is what gives enough independent sums.
+func (k *kernels) width(rows, columns int) int {
 	switch {
-	case g.n <= k.lanes:
+	case columns <= k.lanes:
 		return 1
-	case g.m <= k.most[4] && g.n > 2*k.lanes:
+	case rows <= k.most[4] && columns > 2*k.lanes:
 		return 4
 	}
 	return k.wide
