@@ -44,21 +44,26 @@ func (a BA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if n == 0 {
 		n = min(b.Lower.Start.Size(), mostCGSteps)
 	}
-	err := cmp.Or(checkSteps("ba", a.Schedule, field{"step", a.Step}, field{"outer_step", a.OuterStep}),
-		checkCounts("ba", count{"inner_steps", a.InnerSteps}, count{"cg_steps", n}),
-		checkGrowth("ba", a.InnerExponent))
+	return growingImplicit("ba", b, r, a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, n, a.Schedule)
+}
+
+// growingImplicit is BA and BSG-H: a growing loop of descent, and a step of x with v by so many steps of conjugate
+// gradients from 0.
+func growingImplicit(
+	name string, b *problem.Bound, r Run, step, outer float64, steps int, exponent float64, cgSteps int,
+	s engine.Schedule,
+) (engine.Spec, error) {
+	err := cmp.Or(checkGrowing(name, step, outer, steps, exponent, s), checkCounts(name, count{"cg_steps", cgSteps}))
 	if err != nil {
 		return engine.Spec{}, err
 	}
 	solve := func(g, f *problem.Point, _ *tensor.Node) *tensor.Node {
-		return conjugateGradients(g.HVP, f.GradY(), nil, n)
+		return conjugateGradients(g.HVP, f.GradY(), nil, cgSteps)
 	}
 	return engine.Spec{
-		State: start(b, "v"),
-		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
-		Phases: []engine.Phase{
-			descent("ba", growingSteps(a.InnerSteps, max(0, a.InnerExponent))), implicitStep("ba", solve),
-		},
+		State:  start(b, "v"),
+		Rates:  twoRates(r, step, outer, s),
+		Phases: []engine.Phase{descent(name, growingSteps(steps, max(0, exponent))), implicitStep(name, solve)},
 	}, nil
 }
 

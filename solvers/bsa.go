@@ -76,6 +76,12 @@ func (a BSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}, nil
 }
 
+// checkGrowing refuses steps and a growing loop that cannot be.
+func checkGrowing(name string, step, outer float64, steps int, exponent float64, s engine.Schedule) error {
+	return cmp.Or(checkSteps(name, s, field{"step", step}, field{"outer_step", outer}),
+		checkCounts(name, count{"inner_steps", steps}), checkGrowth(name, exponent))
+}
+
 // checkGrowth refuses exponents by which a loop cannot grow.
 func checkGrowth(algorithm string, exponent float64) error {
 	if exponent != -1 && !(exponent >= 0 && exponent <= 1) {

@@ -37,7 +37,7 @@ func (BSG1) Needs() Needs {
 }
 
 func (a BSG1) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
-	err := checkBSG("bsg-1", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule)
+	err := checkGrowing("bsg-1", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule)
 	if err != nil {
 		return engine.Spec{}, err
 	}
@@ -70,10 +70,4 @@ func (a BSG1) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Epsilon = cmp.Or(a.Epsilon, 1e-12)
 	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
 	return a, err
-}
-
-// checkBSG refuses settings of the three algorithms.
-func checkBSG(name string, step, outer float64, steps int, exponent float64, s engine.Schedule) error {
-	return cmp.Or(checkSteps(name, s, field{"step", step}, field{"outer_step", outer}),
-		checkCounts(name, count{"inner_steps", steps}), checkGrowth(name, exponent))
 }

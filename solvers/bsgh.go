@@ -5,7 +5,6 @@ import (
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
-	"bilevel/tensor"
 )
 
 // BSGH solves the linear system by conjugate gradients with true Hessians (Giovannelli, Kent, Vicente, arXiv
@@ -35,21 +34,7 @@ func (BSGH) Needs() Needs {
 }
 
 func (a BSGH) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
-	err := cmp.Or(checkBSG("bsg-h", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule),
-		checkCounts("bsg-h", count{"cg_steps", a.CGSteps}))
-	if err != nil {
-		return engine.Spec{}, err
-	}
-	solve := func(g, f *problem.Point, _ *tensor.Node) *tensor.Node {
-		return conjugateGradients(g.HVP, f.GradY(), nil, a.CGSteps)
-	}
-	return engine.Spec{
-		State: start(b, "v"),
-		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
-		Phases: []engine.Phase{
-			descent("bsg-h", growingSteps(a.InnerSteps, max(0, a.InnerExponent))), implicitStep("bsg-h", solve),
-		},
-	}, nil
+	return growingImplicit("bsg-h", b, r, a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.CGSteps, a.Schedule)
 }
 
 func (a BSGH) Defaults(scale func() (Scale, error)) (Algorithm, error) {

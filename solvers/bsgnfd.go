@@ -42,7 +42,7 @@ func (a BSGNFD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if epsilon == 0 {
 		epsilon = math.Cbrt(b.Executor.Info().UnitRoundoff())
 	}
-	err := cmp.Or(checkBSG("bsg-n-fd", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule),
+	err := cmp.Or(checkGrowing("bsg-n-fd", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule),
 		checkSteps("bsg-n-fd", a.Schedule, field{"smoothing", epsilon}),
 		checkCounts("bsg-n-fd", count{"cg_steps", a.CGSteps}))
 	if err != nil {

@@ -85,8 +85,7 @@ func (a F3SA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		s.Set("fy", fy)
 		s.Set("gx", gx)
 		s.Set("fx", fx)
-		s.Set("x before", x)
-		s.Set("y before", y)
+		remember(s, x, y)
 		s.Set("z before", z)
 		it.Commit(atZ)
 	}

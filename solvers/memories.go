@@ -5,6 +5,7 @@ import (
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // memories are the settings of directions with the momentum of STORM, d₊ = D + (1 - η_k)(d - D⁻), where D⁻ is taken at
@@ -36,6 +37,12 @@ func (m memories) before(b *problem.Bound) []engine.Array {
 	return []engine.Array{
 		{Name: "x before", Values: b.Upper.Start.Flat, Unwatched: true}, {Name: "y before", Values: b.Lower.Start.Flat},
 	}
+}
+
+// remember makes a point the one before for the next iteration.
+func remember(s *engine.State, x, y *tensor.Node) {
+	s.Set("x before", x)
+	s.Set("y before", y)
 }
 
 // keep is 1 - η_k, where η_k falls by an exponent of its own. Unless memories begin as zero vectors, the first

@@ -61,8 +61,7 @@ func (a STABLE) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		s.Set("v", v)
 		s.Set("hessian", h)
 		s.Set("mixed", c)
-		s.Set("x before", x)
-		s.Set("y before", y)
+		remember(s, x, y)
 	}
 	return engine.Spec{
 		State: append(append(start(b, "v"), memory.before(b)...), t.state()...),

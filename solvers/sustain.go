@@ -118,8 +118,7 @@ func storming(memory, keep, fresh, before *tensor.Node) *tensor.Node {
 func (m storm) step(it *engine.Iteration, s *engine.State) {
 	x, y := s.Get("x"), s.Get("y")
 	d, v := m.direction(it, s)
-	s.Set("x before", x)
-	s.Set("y before", y)
+	remember(s, x, y)
 	moveX(it, s, d, it.All(problem.Upper))
 	s.Set("y", y.Sub(it.Rate("inner").Mul(s.Get("h"))))
 	s.Set("v", v)

@@ -65,8 +65,7 @@ func (a SVRB) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		s.Set("fx", fx)
 		s.Set("fy", fy)
 		s.Set("gy", gy)
-		s.Set("x before", x)
-		s.Set("y before", y)
+		remember(s, x, y)
 	}
 	e := max(0, a.Exponent)
 	return engine.Spec{
