@@ -4,35 +4,12 @@ import (
 	"slices"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/geometry"
 	"bilevel/internal/kind"
 )
 
-// ConvShape is the geometry of a convolution. Images lie with their channels last, weights with their output channels
-// last. x are N images of H rows, W columns and C channels; w has R rows and S columns:
-//
-//	x [N,H,W,C]    w [R,S,C/Groups,K]    y [N,P,Q,K]
-//	y[n,p,q,k] = Σ over r,s,c of x[n, p·StrideH + r·DilationH - Top, q·StrideW + s·DilationW - Left, c0+c] w[r,s,c,k]
-//
-// where x is 0 outside the images, and c0 is the first of the C/Groups input channels that the group of k reads: output
-// channels k of one group are K/Groups in a row, and so are their input channels.
-type ConvShape struct {
-	N, H, W, C           int
-	K, R, S              int
-	StrideH, StrideW     int
-	DilationH, DilationW int
-	Top, Bottom          int // rows of zeros around the images
-	Left, Right          int // columns of zeros
-	Groups               int
-}
-
-// Out is the number of rows and columns of y: P = ⌊(H + Top + Bottom - DilationH (R-1) - 1)/StrideH⌋ + 1, Q likewise.
-func (s *ConvShape) Out() (p, q int) {
-	return (s.H+s.Top+s.Bottom-s.DilationH*(s.R-1)-1)/s.StrideH + 1,
-		(s.W+s.Left+s.Right-s.DilationW*(s.S-1)-1)/s.StrideW + 1
-}
-
-// groupSizes are the input and output channels of a group.
-func (s *ConvShape) groupSizes() (in, out int) { return s.C / s.Groups, s.K / s.Groups }
+// ConvShape is the geometry of a convolution, with its formula.
+type ConvShape = geometry.Conv
 
 // window says which outputs a tap of a kernel leads to: those from lo to below hi among n places, a stride apart, whose
 // input stride·place + shift lies inside 0…length-1.

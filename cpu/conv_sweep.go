@@ -123,7 +123,7 @@ func newConvSweep(call *convCall) *convSweep {
 	s := &call.shape
 	c := &convSweep{convCall: call, ending: call.ending(), kernels: kernelsOf(call.pool.level)}
 	c.src, c.dst = images{call.a.Real[call.a.Off:], s.H, s.W, s.C}, images{nil, c.p, c.q, s.K}
-	c.in, c.cols = s.groupSizes()
+	c.in, c.cols = s.GroupSizes()
 	rows := forwardAxis(c.p, s.R, s.StrideH, s.DilationH, s.Top)
 	cols := forwardAxis(c.q, s.S, s.StrideW, s.DilationW, s.Left)
 	if c.kind == kind.ConvInputGradient {

@@ -14,14 +14,14 @@ import (
 
 var convKinds = []kind.Conv{kind.ConvForward, kind.ConvInputGradient, kind.ConvWeightGradient}
 
-// shapes are those of x, w and y.
-func (s *ConvShape) shapes() (x, w, y []int) {
+// shapesOf are those of x, w and y.
+func shapesOf(s *ConvShape) (x, w, y []int) {
 	p, q := s.Out()
 	return []int{s.N, s.H, s.W, s.C}, []int{s.R, s.S, s.C / s.Groups, s.K}, []int{s.N, p, q, s.K}
 }
 
-// terms calls do with the places in x, w and y of every product of the form Σ y·x·w.
-func (s *ConvShape) terms(do func(x, w, y int)) {
+// termsOf calls do with the places in x, w and y of every product of the form Σ y·x·w.
+func termsOf(s *ConvShape, do func(x, w, y int)) {
 	p, q := s.Out()
 	in, out := s.C/s.Groups, s.K/s.Groups
 	for i := range s.N * p * q * s.R * s.S {
@@ -60,7 +60,7 @@ func inMemory(r *rand.Rand, shape ...int) Array {
 // newConvCase makes one. Its epilogue is none, or 2·sums + extra with an extra of its own, a bias, or out itself.
 func newConvCase(p *Pool, s ConvShape, k kind.Conv, epilogue int, seed uint64) *convCase {
 	r := rng(seed)
-	xs, ws, ys := s.shapes()
+	xs, ws, ys := shapesOf(&s)
 	shapes := [3][]int{xs, ws, ys}
 	switch k {
 	case kind.ConvInputGradient:
@@ -101,7 +101,7 @@ func (c *convCase) check(t *testing.T, p *Pool) {
 	}
 	want, sizes, terms := make([]float64, len(extra)), make([]float64, len(extra)), make([]int, len(extra))
 	a, b := c.in[0].Real[c.in[0].Off:], c.in[1].Real[c.in[1].Off:]
-	c.shape.terms(func(x, w, y int) {
+	termsOf(&c.shape, func(x, w, y int) {
 		to, i, j := y, x, w
 		switch c.kind {
 		case kind.ConvInputGradient:

@@ -49,7 +49,7 @@ func newConvWeights(call *convCall) *convWeights {
 		convCall: call, ending: call.ending(), kernels: kernelsOf(call.pool.level),
 		x: call.a.Real[call.a.Off:], y: call.b.Real[call.b.Off:],
 	}
-	c.in, c.cols = s.groupSizes()
+	c.in, c.cols = s.GroupSizes()
 	c.patches = newPatches(call, c.x)
 	c.slice = equalParts(c.in, weightSlice)
 	if c.patches != nil {

@@ -2,26 +2,12 @@ package cpu
 
 import (
 	"bilevel/internal/expr"
+	"bilevel/internal/geometry"
 	"bilevel/internal/kind"
 )
 
-// PoolShape is the geometry of windows of R rows and S columns over N images of H rows, W columns and C channels, whose
-// channels lie last. The window at p, q of the P×Q results covers the rows from p·StrideH - Top on and the columns from
-// q·StrideW - Left on, as far as the images reach; the padding of a side is smaller than the window.
-type PoolShape struct {
-	N, H, W, C       int
-	R, S             int
-	StrideH, StrideW int
-	Top, Bottom      int // rows around the images
-	Left, Right      int // columns
-	// CountPadding: an average divides by R·S, as if there were zeros around the images; else by the number of pixels.
-	CountPadding bool
-}
-
-// Out is the number of rows and columns of the results.
-func (s *PoolShape) Out() (p, q int) {
-	return (s.H+s.Top+s.Bottom-s.R)/s.StrideH + 1, (s.W+s.Left+s.Right-s.S)/s.StrideW + 1
-}
+// PoolShape is the geometry of the windows.
+type PoolShape = geometry.Pool
 
 // Pool2D makes something of the windows of images. See NewPool2D.
 type Pool2D struct {
@@ -94,16 +80,6 @@ func (m *Pool2D) Do(w *Worker, item int) { m.row(m, w, item) }
 // lineOf is line number i of a worker.
 func (m *Pool2D) lineOf(w *Worker, i int) []float32 { return w.real[i*m.line:][:m.line] }
 
-// rows are the rows of the images that the windows of row p cover: from lo to below hi.
-func (s *PoolShape) rows(p int) (lo, hi int) {
-	return max(0, p*s.StrideH-s.Top), min(s.H, p*s.StrideH-s.Top+s.R)
-}
-
-// columns are the columns of the images that the windows of column q cover.
-func (s *PoolShape) columns(q int) (lo, hi int) {
-	return max(0, q*s.StrideW-s.Left), min(s.W, q*s.StrideW-s.Left+s.S)
-}
-
 // imageRow is a row of images, and resultRow one of results.
 func (m *Pool2D) imageRow(x []float32, n, h int) []float32 {
 	return x[(n*m.shape.H+h)*m.shape.W*m.shape.C:][:m.shape.W*m.shape.C]
@@ -141,7 +117,7 @@ func (m *Pool2D) overColumns(w *Worker, y, row []float32, combine func(dst, a, b
 
 // overRows combines the rows of images that the windows of row p of image n cover, into a line unless it is one.
 func (m *Pool2D) overRows(w *Worker, n, p int, combine func(dst, a, b []float32)) []float32 {
-	lo, hi := m.shape.rows(p)
+	lo, hi := m.shape.Rows(p)
 	all := m.imageRow(m.in[0], n, lo)
 	for h := lo + 1; h < hi; h++ {
 		line := m.lineOf(w, 1)[:len(all)]
@@ -159,12 +135,12 @@ func (m *Pool2D) divide(dst, y []float32, p int) {
 		by(dst, y, float32(s.R*s.S))
 		return
 	}
-	h0, h1 := s.rows(p)
+	h0, h1 := s.Rows(p)
 	for q := 0; q < m.q; {
-		w0, w1 := s.columns(q)
+		w0, w1 := s.Columns(q)
 		end := q + 1 // of the results with as many pixels
 		for ; end < m.q; end++ {
-			if lo, hi := s.columns(end); hi-lo != w1-w0 {
+			if lo, hi := s.Columns(end); hi-lo != w1-w0 {
 				break
 			}
 		}
@@ -203,7 +179,7 @@ func (m *Pool2D) spread(w *Worker, n int) {
 			lo, hi := window(m.q, s.W, s.StrideW, t-s.Left)
 			m.addTap(row, y[lo*s.C:hi*s.C], lo, t)
 		}
-		h0, h1 := s.rows(p)
+		h0, h1 := s.Rows(p)
 		for h := h0; h < h1; h++ {
 			x := m.imageRow(m.out, n, h)
 			add(x, x, row)
@@ -238,7 +214,7 @@ func (m *Pool2D) tangent(w *Worker, item int) {
 // all windows that have such a pixel.
 func (m *Pool2D) search(w *Worker, item int, best []float32, of func(h, t int) []float32) {
 	s := &m.shape
-	h0, h1 := s.rows(item % m.p)
+	h0, h1 := s.Rows(item % m.p)
 	largest, replaced, temp := m.lineOf(w, 1), m.lineOf(w, 2), m.lineOf(w, 3)
 	for h := h0; h < h1; h++ {
 		row, begun := m.imageRow(m.in[0], item/m.p, h), m.q // results from begun on have had a pixel
@@ -289,7 +265,7 @@ func (m *Pool2D) scatter(w *Worker, n int) {
 			return numbers
 		})
 		y := m.resultRow(m.in[1], n*m.p+p)
-		h0, h1 := s.rows(p)
+		h0, h1 := s.Rows(p)
 		for h := h0; h < h1; h++ {
 			for t := range s.S {
 				lo, hi := window(m.q, s.W, s.StrideW, t-s.Left)

@@ -14,8 +14,8 @@ var poolKinds = []kind.Pool{
 	kind.AveragePool, kind.AveragePoolAdjoint, kind.MaxPool, kind.MaxPoolTangent, kind.MaxPoolAdjoint,
 }
 
-// windows calls do with every window, as the place of its result and those of its pixels in rows' order.
-func (s *PoolShape) windows(do func(y int, pixels []int)) {
+// windowsOf calls do with every window, as the place of its result and those of its pixels in rows' order.
+func windowsOf(s *PoolShape, do func(y int, pixels []int)) {
 	p, q := s.Out()
 	for i := range s.N * p * q * s.C {
 		c, b, a, n := i%s.C, i/s.C%q, i/s.C/q%p, i/s.C/q/p
@@ -77,7 +77,7 @@ func checkPool(t *testing.T, p *Pool, s PoolShape, k kind.Pool, seed uint64, nan
 		want[to], sizes[to], terms[to] = want[to]+v, sizes[to]+math.Abs(v), terms[to]+1
 	}
 	first, second := in[0].Real[in[0].Off:], in[len(in)-1].Real[in[len(in)-1].Off:]
-	s.windows(func(y int, pixels []int) {
+	windowsOf(&s, func(y int, pixels []int) {
 		d := float64(len(pixels))
 		if s.CountPadding {
 			d = float64(s.R * s.S)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bilevel/internal/expr"
+	"bilevel/internal/geometry"
 )
 
 // The shape rules of the op table. Views are already known to lie inside their buffers.
@@ -52,7 +53,7 @@ func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) ([]Type
 	if e == nil {
 		return nil, fmt.Errorf("no expression")
 	}
-	if _, err := sizeOf(space); err != nil {
+	if _, err := geometry.Size(space); err != nil {
 		return nil, err
 	}
 	types := make([]Type, len(ins))

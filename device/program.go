@@ -2,9 +2,10 @@ package device
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
+
+	"bilevel/internal/geometry"
 )
 
 // View is a strided window into a buffer: element (i0, i1, …) is at Off + Σ i_a·Strides[a]. Strides are in elements;
@@ -176,7 +177,7 @@ func (p *Program) checkView(v View) error {
 	if len(v.Shape) != len(v.Strides) {
 		return fmt.Errorf("shape %v has %d strides", v.Shape, len(v.Strides))
 	}
-	if _, err := sizeOf(v.Shape); err != nil {
+	if _, err := geometry.Size(v.Shape); err != nil {
 		return err
 	}
 	for _, stride := range v.Strides {
@@ -210,21 +211,6 @@ func (v View) inside(n int) bool {
 		}
 	}
 	return room >= 0
-}
-
-// sizeOf is Size for a shape that nobody has checked yet: negative extents and sizes beyond an int are errors.
-func sizeOf(shape []int) (int, error) {
-	n := 1
-	for _, d := range shape {
-		if d < 0 {
-			return 0, fmt.Errorf("negative shape %v", shape)
-		}
-		if d > 0 && n > math.MaxInt/d {
-			return 0, fmt.Errorf("shape %v has too many elements", shape)
-		}
-		n *= d
-	}
-	return n, nil
 }
 
 // CheckPrepare says why a program cannot be prepared; nil if it can. Each device calls it in Prepare; own says why a

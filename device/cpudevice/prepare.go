@@ -78,13 +78,13 @@ func prepareRowSoftmax(pool *cpu.Pool, b *bound) operation {
 func prepareConv(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.ConvAttr)
 	return cpu.NewConv(
-		pool, a.Kind, cpu.ConvShape(a.Shape), b.out(0), b.in(0), b.in(1), a.Epilogue, b.arrays(b.In[a.Extras():]),
+		pool, a.Kind, a.Shape, b.out(0), b.in(0), b.in(1), a.Epilogue, b.arrays(b.In[a.Extras():]),
 	)
 }
 
 func preparePool(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.PoolAttr)
-	return cpu.NewPool2D(pool, a.Kind, cpu.PoolShape(a.Shape), b.out(0), b.arrays(b.In))
+	return cpu.NewPool2D(pool, a.Kind, a.Shape, b.out(0), b.arrays(b.In))
 }
 
 func prepareGather(pool *cpu.Pool, b *bound) operation {
