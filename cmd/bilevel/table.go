@@ -198,7 +198,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 		}
 		list = append(list, table.Application{Name: words(build().Command), Make: makeRun})
 	}
-	return list
+	return append(list, table.Application{Name: "compare", Make: a.comparisons(f)})
 }
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
@@ -226,35 +226,63 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 		base := filepath.Base(name)
 		f.out = filepath.Join("results", "table-"+strings.TrimSuffix(base, filepath.Ext(base)))
 	}
-	t, err := table.Expand(r, a.tables(&f.common))
-	if err != nil {
+	return a.runRecipe(ctx, f, r, shard, nil)
+}
+
+// runRecipe works off a recipe in the folder of the flags, and shows its results. Where it has settings to choose, they
+// are chosen first. also, where it is not nil, writes more files.
+func (a *app) runRecipe(
+	ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard, also func(*table.Table, *table.Folder) error,
+) error {
+	if r.Tune != nil {
+		chosen, err := a.chooseSettings(ctx, f, r, shard)
+		if chosen == nil || err != nil {
+			return err
+		}
+		r = chosen
+	}
+	t, folder, err := a.workOff(ctx, f, r, shard)
+	if t == nil || err != nil || f.worker {
 		return err
 	}
+	if also != nil {
+		if err := also(t, folder); err != nil {
+			return fmt.Errorf("results: %w", err)
+		}
+	}
+	return a.finishTable(&f.common, t, folder)
+}
+
+// workOff does the cells of a recipe. t is nil where there is nothing more to do, such as after a dry run.
+func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
+	t *table.Table, folder *table.Folder, err error) {
+	if t, err = table.Expand(r, a.tables(&f.common)); err != nil {
+		return nil, nil, err
+	}
 	if f.trial != "" {
-		return a.tryCell(ctx, f, t)
+		return nil, nil, a.tryCell(ctx, f, t)
 	}
 	store := &experiments.Store{
 		Dir: f.out, Resume: true, Every: f.every, Share: true, Version: versionText(),
 		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
 	}
-	folder, err := table.Open(t, store)
-	if err != nil {
-		return err
+	if folder, err = table.Open(t, store); err != nil {
+		return nil, nil, err
 	}
 	if f.dry {
-		return a.dryRun(ctx, f, t, folder, shard)
+		return nil, nil, a.dryRun(ctx, f, t, folder, shard)
 	}
 	if err := checkWritable(f.out); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if !f.worker {
 		if err := folder.Write(r); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	if f.retry {
 		if err := folder.Retry(t); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	if f.workers > 1 {
@@ -263,13 +291,54 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 		err = a.work(ctx, f, t, folder, shard)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command",
+		return nil, nil, fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command",
 			folder.Done(t), len(t.Cells))
 	}
-	if err != nil || f.worker {
-		return err
+	return t, folder, err
+}
+
+// tuningFolder is where, in a table's folder, the table lies that tries its settings.
+const tuningFolder = "tuning"
+
+// chooseSettings tries the settings of a recipe's grids, a table of its own, and gives the recipe with the best of them.
+// It is nil after a dry run of the trials.
+func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
+	*table.Recipe, error) {
+	if shard.N > 1 {
+		return nil, usagef("--shard %d/%d: settings are chosen before a table is divided: run the recipe %s of a folder "+
+			"whose settings are chosen, or start several processes on one folder", shard.I, shard.N, table.RecipeFile)
 	}
-	return a.finishTable(&f.common, t, folder)
+	of := *f
+	of.out = filepath.Join(f.out, tuningFolder)
+	if err := a.checkFolder(f.out); err != nil {
+		return nil, err
+	}
+	t, folder, err := a.workOff(ctx, &of, r.Trials(), shard)
+	if t == nil || err != nil {
+		return nil, err
+	}
+	outcomes, err := folder.Outcomes(t)
+	if err != nil {
+		return nil, err
+	}
+	recipe, err := t.Recipe.YAML()
+	if err = errors.Join(err, table.Summarize(t, outcomes).Write(of.out, versionText(), string(recipe))); err != nil {
+		return nil, fmt.Errorf("results: %w", err)
+	}
+	return r.Chosen(t, outcomes), nil
+}
+
+// checkFolder refuses a folder that holds the results of another command, before trials go below it.
+func (a *app) checkFolder(dir string) error {
+	for _, other := range []string{"config.yaml", "result.json"} {
+		_, there := os.Stat(filepath.Join(dir, other))
+		_, own := os.Stat(filepath.Join(dir, table.RecipeFile))
+		if there == nil && own != nil {
+			return fmt.Errorf("%s holds results of another command (%s and no %s): give another folder", dir, other,
+				table.RecipeFile)
+		}
+	}
+	return nil
 }
 
 // work does cells in this process.

@@ -94,21 +94,32 @@ func (c Config) sampler() problem.Sampler {
 }
 
 func (t *task) build() *problem.Problem {
+	p := Plainly(t.model, t.start, t.train.rows, t.val.rows, t.Reg)
+	p.Lower.Sampler, p.Upper.Sampler = t.sampler(), t.sampler()
+	return p
+}
+
+// Plainly is the problem that Config describes, for a model that starts with the given parameters, on rows with the
+// names that experiments.Upload gives them. Minibatches are left to whoever takes it.
+func Plainly(m models.Softmax, start params.Values, train, val problem.Rows, reg float64) *problem.Problem {
+	losses := func(y problem.Vars, rows problem.Batch) *tensor.Node {
+		z, _ := m.Apply(y.Flat(), nil, rows.Get("features"), params.Train)
+		return tensor.CrossEntropy(z, rows.Get("label"))
+	}
 	return &problem.Problem{
 		Name: "hyper-cleaning",
 		Lower: problem.Level{
-			Start: t.start, Rows: t.train.rows, Sampler: t.sampler(),
+			Start: start, Rows: train,
 			Value: func(x, y problem.Vars, rows problem.Batch) *tensor.Node {
-				weighted := rows.Of(x.Flat()).Sigmoid().Mul(t.losses(y.Flat(), rows))
-				return weighted.Mean().Add(models.SquaredNorm(y.Flat()).Scale(t.Reg))
+				weighted := rows.Of(x.Flat()).Sigmoid().Mul(losses(y, rows))
+				return weighted.Mean().Add(models.SquaredNorm(y.Flat()).Scale(reg))
 			},
 		},
 		Upper: problem.Level{
-			Start: params.Repeat(startWeight, t.data.Train.N()),
-			Rows:  t.val.rows, Sampler: t.sampler(),
-			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return t.losses(y.Flat(), rows).Mean() },
+			Start: params.Repeat(startWeight, train.Count()), Rows: val,
+			Value: func(_, y problem.Vars, rows problem.Batch) *tensor.Node { return losses(y, rows).Mean() },
 		},
-		Mu: 2 * t.Reg, WeightPerRow: true,
+		Mu: 2 * reg, WeightPerRow: true,
 	}
 }
 

@@ -185,7 +185,7 @@ func (f *Folder) Done(t *Table) (n int) {
 }
 
 // Outcome is what has become of a cell: a record, a reason why there is none, or neither yet. Of the record only
-// numbers, sets and warnings are kept.
+// numbers, sets and warnings are kept, and the curve where the recipe has curves drawn.
 type Outcome struct {
 	Cell   Cell
 	Record *experiments.Record
@@ -202,10 +202,14 @@ func (f *Folder) Outcomes(t *Table) ([]Outcome, error) {
 			return nil, err
 		}
 		if r != nil {
-			r = &experiments.Record{
+			kept := &experiments.Record{
 				Key: r.Key, Seed: r.Seed, Device: r.Device, Scalars: r.Scalars, Counts: r.Counts, Warnings: r.Warnings,
 				Sets: r.Sets,
 			}
+			if len(t.Recipe.Curves) > 0 {
+				kept.Curve = r.Curve
+			}
+			r = kept
 		}
 		var why failure
 		out[i] = Outcome{Cell: c, Record: r}

@@ -29,7 +29,10 @@ type Recipe struct {
 	Spread     string         `json:"-"`        // an axis whose values also stand beside each other
 	Measures   []string       `json:"measures"` // scalars that are shown; none: what the experiments show first
 	Compare    [][2]string    `json:"compare"`  // A, B: the difference A - B; none: each method against the first
+	Uncompared bool           `json:"-"`        // no differences at all
 	Plots      [][2]string    `json:"plots"`    // a varied setting and a measure that is drawn over it
+	Curves     []Curve        `json:"-"`        // columns of the records' curves that are drawn over the course of runs
+	Tune       *Tuning        `json:"tune"`     // nil: nothing is chosen
 	Seeds      []uint64       `json:"-"`        // a folder's table may be given more
 	Version    string         `json:"-"`        // of the program that a folder belongs to; "" in recipes of people
 }
@@ -92,7 +95,9 @@ func Parse(text []byte) (*Recipe, error) {
 		"spread":     textTo(&r.Spread),
 		"seeds":      r.readSeeds,
 		"measures":   r.readMeasures,
-		"compare":    pairs(&r.Compare, "[A, B] for the difference A - B"),
+		"compare":    r.readCompare,
+		"curves":     r.readCurves,
+		"tune":       r.readTuning,
 		"plots":      pairs(&r.Plots, "[S, M] for the measure M over the setting S"),
 	}); err != nil {
 		return nil, oneLine(err)
@@ -228,7 +233,10 @@ func (r *Recipe) readMethods(v any) error {
 	return err
 }
 
-func (r *Recipe) readVary(v any) error {
+func (r *Recipe) readVary(v any) error { return readAxes(&r.Vary, v) }
+
+// readAxes reads settings with several values each.
+func readAxes(to *[]Axis, v any) error {
 	m, err := names(v)
 	for _, item := range m {
 		values, err := axisValues(item.Value)
@@ -243,7 +251,7 @@ func (r *Recipe) readVary(v any) error {
 				return fmt.Errorf("%v has %v twice", item.Key, one)
 			}
 		}
-		r.Vary = append(r.Vary, Axis{fmt.Sprint(item.Key), values})
+		*to = append(*to, Axis{fmt.Sprint(item.Key), values})
 	}
 	return err
 }
@@ -293,11 +301,13 @@ func axisValues(v any) ([]any, error) {
 // mostPower bounds the exponents of a series.
 const mostPower = 1000
 
+func (r *Recipe) readSeeds(v any) error { return readSeeds(&r.Seeds, v) }
+
 // readSeeds takes a number of seeds, 1 to it, or a list of seeds.
-func (r *Recipe) readSeeds(v any) error {
-	r.Seeds = nil
+func readSeeds(to *[]uint64, v any) error {
+	*to = nil
 	if n, ok := v.(uint64); ok && n <= MostCells {
-		r.Seeds = FirstSeeds(int(n))
+		*to = FirstSeeds(int(n))
 		return nil
 	}
 	values, err := list(v)
@@ -306,10 +316,10 @@ func (r *Recipe) readSeeds(v any) error {
 	}
 	for _, one := range values {
 		seed, ok := one.(uint64)
-		if !ok || slices.Contains(r.Seeds, seed) {
+		if !ok || slices.Contains(*to, seed) {
 			return fmt.Errorf("%v: wants different whole numbers from 0 on", v)
 		}
-		r.Seeds = append(r.Seeds, seed)
+		*to = append(*to, seed)
 	}
 	return nil
 }
@@ -343,6 +353,14 @@ func (r *Recipe) readMeasures(v any) error {
 	return err
 }
 
+// readCompare takes pairs of methods, or the word none.
+func (r *Recipe) readCompare(v any) error {
+	if r.Uncompared = v == "none"; r.Uncompared {
+		return nil
+	}
+	return pairs(&r.Compare, "[A, B] for the difference A - B, or the word none")(v)
+}
+
 func pairs(to *[][2]string, wants string) func(any) error {
 	return func(v any) error {
 		values, err := list(v)
@@ -372,6 +390,9 @@ func (r *Recipe) check() error {
 		if pair[0] == pair[1] {
 			return experiments.Usagef("compare: %s with itself", pair[0])
 		}
+	}
+	if err := r.checkTuning(methods); err != nil {
+		return err
 	}
 	var varied []string
 	for _, a := range r.Vary {
@@ -419,6 +440,15 @@ func (r *Recipe) Set(name string, value any) {
 			r.Vary[i].Values = []any{value}
 		}
 	}
+	if r.Tune == nil {
+		return
+	}
+	named := func(a Axis) bool { return a.Name == name }
+	delete(r.Tune.Settings, name)
+	r.Tune.Grid = slices.DeleteFunc(r.Tune.Grid, named)
+	for method, grid := range r.Tune.Grids {
+		r.Tune.Grids[method] = slices.DeleteFunc(grid, named)
+	}
 }
 
 // YAML is the recipe as text that Parse takes, with the seeds as a list.
@@ -431,21 +461,26 @@ func (r *Recipe) YAML() ([]byte, error) {
 		}
 		methods = append(methods, yaml.MapItem{Key: m.Name, Value: settings})
 	}
-	vary := yaml.MapSlice{}
-	for _, a := range r.Vary {
-		vary = append(vary, yaml.MapItem{Key: a.Name, Value: a.Values})
-	}
 	all := yaml.MapSlice{}
 	if r.Version != "" {
 		all = yaml.MapSlice{{Key: "version", Value: r.Version}}
 	}
-	return yaml.Marshal(append(all, yaml.MapSlice{
+	var compare any = orEmpty(r.Compare)
+	if r.Uncompared {
+		compare = "none"
+	}
+	all = append(all, yaml.MapSlice{
 		{Key: "title", Value: r.Title}, {Key: "about", Value: orEmpty(r.About)},
 		{Key: "experiment", Value: r.Experiment},
-		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: vary},
+		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: axesYAML(r.Vary)},
 		{Key: "spread", Value: r.Spread}, {Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
-		{Key: "compare", Value: orEmpty(r.Compare)}, {Key: "plots", Value: orEmpty(r.Plots)},
-	}...))
+		{Key: "compare", Value: compare}, {Key: "plots", Value: orEmpty(r.Plots)},
+		{Key: "curves", Value: curvesYAML(r.Curves)},
+	}...)
+	if r.Tune != nil {
+		all = append(all, yaml.MapItem{Key: "tune", Value: r.Tune.tuningYAML()})
+	}
+	return yaml.Marshal(all)
 }
 
 func orEmpty[T any](list []T) []T {

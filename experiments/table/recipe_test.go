@@ -71,6 +71,14 @@ func TestRecipesRefused(t *testing.T) {
 		"seeds: 3>seeds: [3":                     "not the YAML of a recipe",
 		"measures: [loss]>plots: [[noises, a]]":  `plots: vary has no setting "noises"`,
 		"measures: [loss]>plots: [noise]":        "wants pairs",
+		"measures: [loss]>curves: [[a]]":         "wants [A, B] for the column B over the column A",
+		"measures: [loss]>curves: [[a, b, low]]": "wants [A, B] for the column B over the column A",
+		"seeds: 3>seeds: 3\ntune: {grid: {size: [1, 2]}}":                      "tune: wants `by`",
+		"seeds: 3>seeds: 3\ntune: {by: loss, grid: {size: []}}":                "tune: the grid of one has no value for size",
+		"seeds: 3>seeds: 3\ntune: {by: loss, seeds: [], grid: {size: [1]}}":    "tune: wants at least one seed",
+		"seeds: 3>seeds: 3\ntune: {by: loss, gird: {size: [1]}}":               `did you mean "grid"?`,
+		"seeds: 3>seeds: 3\ntune: {by: loss, grids: {on: {size: [1]}}}":        `did you mean "one"?`,
+		"seeds: 3>seeds: 3\ntune: {by: loss, grid: {a: {powers: 2, to: 999}, b: {powers: 3, to: 500}}}": "more than 100000",
 		"[0, 0.5]>{powers: 0.8, to: 2000}":       "wants a list, or {powers: B",
 		"[0, 0.5]>{powers: 0.8, from: 3, to: 2}": "wants a list, or {powers: B",
 		"[0, 0.5]>{powers: -1, to: 2}":           "wants a list, or {powers: B",
@@ -177,6 +185,8 @@ func FuzzRecipe(f *testing.F) {
 		text, _ := Text(name)
 		f.Add(text)
 	}
+	f.Add([]byte(small + "compare: none\ncurves: [[a, b], [a, c, above lowest]]\n" +
+		"tune: {by: loss, seeds: [4], settings: {size: 1}, grid: {size: [1, 2]}, grids: {one: {}}}\n"))
 	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\n" +
 		"vary: {x: [.nan, -0, 1e5, \"1\", yes]}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -194,6 +204,12 @@ func FuzzRecipe(f *testing.F) {
 		second, err := Parse(again)
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, again)
+		}
+		if r.Tune != nil && second.Tune != nil { // a pointer is printed as one
+			if fmt.Sprint(*r.Tune) != fmt.Sprint(*second.Tune) {
+				t.Fatalf("%v\nbecame\n%v\nby\n%s", *r.Tune, *second.Tune, again)
+			}
+			r.Tune, second.Tune = nil, nil
 		}
 		if fmt.Sprint(*r) != fmt.Sprint(*second) {
 			t.Fatalf("%v\nbecame\n%v\nby\n%s", *r, *second, again)

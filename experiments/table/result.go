@@ -216,7 +216,7 @@ func oracleCalls(r *experiments.Record) (n float64) {
 // compare pairs the cells of two methods at the same settings by their seeds.
 func (r *Result) compare(of [][]Outcome) {
 	pairs := r.Table.Recipe.Compare
-	if len(pairs) == 0 {
+	if len(pairs) == 0 && !r.Table.Recipe.Uncompared {
 		methods := r.Table.Recipe.Methods
 		for _, m := range methods[1:] {
 			pairs = append(pairs, [2]string{m.Name, methods[0].Name})

@@ -23,10 +23,11 @@ import (
 //	cells.csv         every cell with all of its numbers, or why it has none
 //	table.md, .tex    rows, differences and what the seeds have in common, for documents
 //	MEASURE-SETTING   the plots that the recipe asks for, .svg and .png
+//	COLUMN-OVER       its curves, likewise, and curves.csv, every point of them but what a clock says
 //	seconds.csv       what each cell took, and all that its record has from a clock
 //	report.html       all of it, and the seconds, on one page
 //
-// All but the last two are the same bytes whoever did which cell, and when.
+// All but the last two, and curves over seconds, are the same bytes whoever did which cell, and when.
 func (r *Result) Write(dir, version, recipe string) error {
 	summary, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -61,6 +62,16 @@ func (r *Result) Write(dir, version, recipe string) error {
 		if err = errors.Join(err, drawn, read); ok {
 			page.Figures = append(page.Figures, figure)
 		}
+	}
+	for _, c := range r.courses() {
+		drawn := c.Save(dir)
+		figure, ok, read := experiments.ReadFigure(dir, c.File)
+		if err = errors.Join(err, drawn, read); ok {
+			page.Figures = append(page.Figures, figure)
+		}
+	}
+	if len(r.Table.Recipe.Curves) > 0 {
+		put("curves.csv", r.curves().Write)
 	}
 	err = errors.Join(err, page.Write(filepath.Join(dir, "report.html")))
 	put("result.json", func(w io.Writer) error {

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bilevel/data"
+	"bilevel/device/null"
+	"bilevel/experiments/compare"
+	"bilevel/experiments/table"
+	"bilevel/internal/atomicfile"
+	"bilevel/internal/nearest"
+	"bilevel/solvers"
+	"bilevel/tensor"
+
+	"github.com/spf13/cobra"
+)
+
+// compareFlags are the flags of `bilevel compare`.
+type compareFlags struct {
+	tableFlags
+	algorithms string
+	grid       string
+	tuneCalls  int64
+	config     compare.Config
+}
+
+func (a *app) compare() *cobra.Command {
+	f := &compareFlags{config: compare.Defaults()}
+	var names, lines []string
+	for _, p := range compare.Problems() {
+		names = append(names, p.Name)
+		lines = append(lines, fmt.Sprintf("  %-14s %s", p.Name, p.About))
+	}
+	c := &cobra.Command{
+		Use:   "compare",
+		Short: "Compare bi-level algorithms on a problem, at equal budgets",
+		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution, over
+iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed: the
+step sizes that it chooses at the start values, those of y and of x times each of the factors of --grid. The setting
+with the lowest value at the end of --tune-calls oracle calls is then run with all seeds for --calls. Measuring is not
+part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as those of
+bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every run in
+the columns of benchmark_bilevel's results. The problems are:
+
+` + strings.Join(lines, "\n"),
+		Example: `  bilevel compare --problem quadratic --algo soba,aidbio,bome --calls 1000 --seeds 3
+  bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --calls 400 --seeds 2`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.runCompare(c.Context(), f) },
+	}
+	fs := c.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.config.Problem, "problem", "", "the problem")
+	completes(c, "problem", names...)
+	fs.StringVar(&f.algorithms, "algo", "all", "all, or the names of algorithms with commas between them")
+	fs.IntVar(&f.seeds, "seeds", 5, "run with the seeds 1 to N")
+	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
+	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
+	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y and on those of x; each pair is a setting to try")
+	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
+	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost of a squared hypergradient of at most this (0: none)")
+	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch, for problems with rows (default: by problem)")
+	fs.StringArrayVar(&f.set, "set", nil,
+		"NAME=VALUE: a setting of every cell, such as train, val, corrupt or reg; repeat it for more")
+	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
+	fs.BoolVar(&f.dry, "dry-run", false, "print what is to be run next and what it is expected to take, and run no "+
+		"more than a short trial of each row")
+	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
+	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
+	registerProgress(fs, &f.show)
+	f.registerDevice(c)
+	f.registerMemory(c)
+	f.registerTF32(c)
+	f.registerResults(c, "folder of results (default results/compare-PROBLEM)")
+	return c
+}
+
+// comparisons makes rows of tables for the experiment compare.
+func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
+	sets := map[string]*data.Dataset{}
+	return func(settings map[string]any) (*table.Run, error) {
+		c := compare.Defaults()
+		text, err := json.Marshal(settings)
+		if err != nil {
+			return nil, err
+		}
+		for name := range settings {
+			if !slices.Contains(compare.Fields(), name) {
+				return nil, usagef("settings: unknown setting %q of compare (there are %s)%s", name,
+					strings.Join(compare.Fields(), ", "), nearest.Hint(name, compare.Fields()))
+			}
+		}
+		if err := json.Unmarshal(text, &c); err != nil {
+			return nil, usagef("settings of compare: %v", err)
+		}
+		p, err := compare.ByName(c.Problem)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if p.Data != "" && sets[p.Data] == nil {
+			of := *f
+			of.data, of.label = p.Data, ""
+			if sets[p.Data], err = a.openData(&of); err != nil {
+				return nil, err
+			}
+		}
+		return &table.Run{Experiment: compare.Experiment{}, Config: c, Data: sets[p.Data]}, nil
+	}
+}
+
+// factors reads the grid.
+func (f *compareFlags) factors() (list []any, err error) {
+	for _, text := range strings.Split(f.grid, ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil || !(v > 0) || v > 1e6 || slices.Contains(list, any(v)) {
+			return nil, usagef("--grid %s: wants different positive factors with commas between them, such as 0.25,1,4",
+				f.grid)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// chosen are the algorithms that are asked for.
+func (f *compareFlags) chosen() (list []string, err error) {
+	if f.algorithms == "all" {
+		for _, e := range solvers.Algorithms() {
+			list = append(list, e.Name())
+		}
+		return list, nil
+	}
+	for _, name := range strings.Split(f.algorithms, ",") {
+		name = strings.TrimSpace(name)
+		if _, err := solvers.AlgorithmByName(name); err != nil {
+			return nil, usagef("--algo %s: %v", f.algorithms, err)
+		}
+		if slices.Contains(list, name) {
+			return nil, usagef("--algo %s: %s is there twice", f.algorithms, name)
+		}
+		list = append(list, name)
+	}
+	return list, nil
+}
+
+// runCompare makes the recipe of a comparison, and works it off.
+func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
+	if f.config.Problem == "" {
+		return usagef("compare wants --problem, one of %s", strings.Join(compare.Names(), ", "))
+	}
+	p, err := compare.ByName(f.config.Problem)
+	if err != nil {
+		return usagef("--problem: %v", err)
+	}
+	algorithms, err := f.chosen()
+	if err != nil {
+		return err
+	}
+	factors, err := f.factors()
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.config.Calls < 1:
+		return usagef("--calls %d: wants at least 1", f.config.Calls)
+	case f.tuneCalls < 0:
+		return usagef("--tune-calls %d: wants at least 1", f.tuneCalls)
+	case f.tuneCalls == 0:
+		f.tuneCalls = f.config.Calls
+	}
+	shard, err := f.checkTable()
+	if err != nil {
+		return err
+	}
+	if f.out == "" {
+		f.out = filepath.Join("results", "compare-"+p.Name)
+	}
+	r := f.recipe(p, algorithms, factors)
+	if err := f.putSets(r); err != nil {
+		return err
+	}
+	run, err := a.comparisons(&f.common)(withAlgorithm(r.Settings, algorithms[0]))
+	if err != nil {
+		return err
+	}
+	refused, err := f.refusals(ctx, run, algorithms)
+	if err != nil {
+		return err
+	}
+	if err := leaveOut(r, algorithms, refused); err != nil {
+		return err
+	}
+	return a.runRecipe(ctx, &f.tableFlags, r, shard, writeBenchmark)
+}
+
+// benchmarkFile is the name of the file of WriteBenchmark.
+const benchmarkFile = "benchmark.csv"
+
+// writeBenchmark writes what the finished cells of a comparison measured.
+func writeBenchmark(t *table.Table, folder *table.Folder) error {
+	outcomes, err := folder.Outcomes(t)
+	if err != nil {
+		return err
+	}
+	var runs []compare.Run
+	for _, o := range outcomes {
+		if c, ok := t.Rows[o.Cell.Row].Run.Config.(compare.Config); ok && o.Record != nil {
+			runs = append(runs, compare.Run{Config: c, Record: o.Record})
+		}
+	}
+	return atomicfile.Write(filepath.Join(folder.Dir, benchmarkFile), func(w io.Writer) error {
+		return compare.WriteBenchmark(w, runs)
+	})
+}
+
+func withAlgorithm(settings map[string]any, name string) map[string]any {
+	out := map[string]any{"algo": name}
+	for key, v := range settings {
+		out[key] = v
+	}
+	return out
+}
+
+// recipe is the table of a comparison.
+func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []any) *table.Recipe {
+	r := &table.Recipe{
+		Title: "Bi-level algorithms on " + p.Name, Experiment: "compare", Uncompared: true,
+		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "seconds"),
+		Settings: map[string]any{"problem": p.Name, "calls": f.config.Calls, "records": f.config.Records},
+		About: []string{
+			"The seed draws the problem or its split, start values and minibatches.",
+			"A budget counts oracle calls of a minibatch, where a pass over all rows counts as the minibatches that it " +
+				"makes; without minibatches each call sees all rows.",
+			p.Gaps(),
+		},
+	}
+	if f.config.Batch != 0 {
+		r.Settings["batch"] = f.config.Batch
+	}
+	if f.config.Target != 0 {
+		r.Settings["target"] = f.config.Target
+		r.Measures = append(r.Measures, "target.iterations", "target.calls", "target.seconds")
+	}
+	for _, name := range algorithms {
+		r.Methods = append(r.Methods, table.Method{Name: name, Settings: map[string]any{"algo": name}})
+	}
+	for _, column := range p.Drawn() {
+		for _, over := range []string{"iteration", "calls", "seconds"} {
+			r.Curves = append(r.Curves, table.Curve{Over: over, Column: column.Name, AboveLowest: column.AboveLowest})
+		}
+	}
+	if len(factors) > 1 {
+		r.Tune = &table.Tuning{
+			By: p.Best, Seeds: table.FirstSeeds(1), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
+			Grid:  []table.Axis{{Name: "step_factor", Values: factors}, {Name: "outer_factor", Values: factors}},
+			Grids: map[string][]table.Axis{},
+		}
+	} else {
+		r.Settings["step_factor"], r.Settings["outer_factor"] = factors[0], factors[0]
+	}
+	return r
+}
+
+// putSets gives settings to every cell.
+func (f *compareFlags) putSets(r *table.Recipe) error {
+	for _, s := range f.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return usagef("--set %s sets nothing: wants NAME=VALUE", s)
+		}
+		r.Set(key, scalar(value))
+	}
+	return nil
+}
+
+// refusals finds out which algorithms the problem refuses, on a device that computes nothing.
+func (f *compareFlags) refusals(ctx context.Context, run *table.Run, algorithms []string) (map[string]string, error) {
+	if err := (compare.Experiment{}).Check(run.Config); err != nil {
+		return nil, usageError{err}
+	}
+	limit, err := f.limit()
+	if err != nil {
+		return nil, err
+	}
+	dev := null.New()
+	ex := tensor.NewExecutor(dev)
+	ex.LimitMemory(limit)
+	refused, err := compare.Refusals(ctx, ex, run.Config.(compare.Config), run.Data, algorithms)
+	return refused, errors.Join(err, ex.Close(), dev.Close())
+}
+
+// leaveOut takes the algorithms that are refused out of a recipe, which then says why.
+func leaveOut(r *table.Recipe, algorithms []string, refused map[string]string) error {
+	var why []string
+	for _, name := range algorithms {
+		if reason, ok := refused[name]; ok {
+			why = append(why, reason)
+			r.About = append(r.About, "Refused: "+reason+".")
+		}
+	}
+	r.Methods = slices.DeleteFunc(r.Methods, func(m table.Method) bool { return refused[m.Name] != "" })
+	if len(r.Methods) == 0 {
+		return usagef("no algorithm is left to compare: %s", strings.Join(why, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+// Package compare runs bi-level algorithms on problems at equal budgets of oracle calls, and measures how far each of
+// them is from the solution on the way. Which algorithms at which settings is a table's business (package table).
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"bilevel/experiments"
+	"bilevel/solvers"
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+)
+
+// Config is one algorithm on one problem.
+type Config struct {
+	Problem   string `json:"problem"` // one of Problems
+	Algorithm string `json:"algo"`
+	// Calls is the budget in oracle calls, see work: the run has as many iterations as it allows. Iterations, where it
+	// is not 0, is given instead.
+	Calls      int64 `json:"calls"`
+	Iterations int   `json:"iters,omitempty"`
+	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
+	// x; 0 means 1.
+	StepFactor  float64  `json:"step_factor,omitempty"`
+	OuterFactor float64  `json:"outer_factor,omitempty"`
+	Set         []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
+	Records     int      `json:"records"`       // points of the curve after the start
+	// Target is a value of the squared hypergradient whose cost is told; 0: none.
+	Target float64 `json:"target,omitempty"`
+
+	// Settings of problems with data; what is 0 is what the problem is known with.
+	Batch   int     `json:"batch,omitempty"`   // rows of a minibatch
+	Train   int     `json:"train,omitempty"`   // rows of the lower level
+	Val     int     `json:"val,omitempty"`     // rows of the upper level
+	Corrupt float64 `json:"corrupt,omitempty"` // part of the training labels that are drawn anew
+	Reg     float64 `json:"reg,omitempty"`     // weight of the squared norm of the parameters
+}
+
+// Defaults are the settings that do not depend on the problem.
+func Defaults() Config { return Config{Algorithm: "soba", Calls: 4000, Records: 20} }
+
+// Experiment runs one algorithm.
+type Experiment struct{}
+
+func (Experiment) Name() string { return "compare" }
+
+// Cells are one for each seed. Its error names the setting that can never work.
+func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
+	c, ok := config.(Config)
+	if !ok {
+		return nil, fmt.Errorf("compare: a configuration of type %T", config)
+	}
+	return experiments.SeedCells("compare", c, seeds), c.check()
+}
+
+// Check refuses settings that can never work.
+func (Experiment) Check(config any) error {
+	_, err := Experiment{}.Cells(config, nil)
+	return err
+}
+
+func (c Config) check() error {
+	if _, err := ByName(c.Problem); err != nil {
+		return err
+	}
+	if _, err := c.algorithm(); err != nil {
+		return err
+	}
+	if c.Iterations < 0 || c.Iterations == 0 && c.Calls < 1 || c.Records < 1 || max(c.Iterations, c.Records) > math.MaxInt32 {
+		return fmt.Errorf("calls %d, iters %d and records %d: wants a budget of at least 1 call or 1 iteration, and at "+
+			"least 1 record", c.Calls, c.Iterations, c.Records)
+	}
+	for name, v := range map[string]float64{
+		"step_factor": c.StepFactor, "outer_factor": c.OuterFactor, "target": c.Target, "reg": c.Reg,
+		"batch": float64(c.Batch), "train": float64(c.Train), "val": float64(c.Val),
+	} {
+		if !(v >= 0) || math.IsInf(v, 0) {
+			return fmt.Errorf("%s is %g: wants a positive, finite number, or 0 for what the problem is known with",
+				name, v)
+		}
+	}
+	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {
+		return fmt.Errorf("corrupt is %g: wants a probability from 0 to 1", c.Corrupt)
+	}
+	return nil
+}
+
+// task is a problem on an executor, with what is measured on it.
+type task struct {
+	problem *problem.Problem
+	batch   int // rows of a minibatch; 0: every call sees all rows
+	columns []string
+	// measure gives a number for each column at a point.
+	measure func(ctx context.Context, x, y []float64) ([]float64, error)
+	notes   []string
+	close   func() error
+}
+
+// errDiverged ends a run whose state is no longer finite, or where a measure is none.
+var errDiverged = errors.New("the run diverged")
+
+// Run does one cell. A run that diverges is a record, too: with the curve so far, a warning, and no final measures.
+func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
+	c := cell.Config.(Config)
+	p, err := ByName(c.Problem)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.open(env.Executor, c, env.Data, cell.Seed)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.run(ctx, env, t, cell.Seed)
+	if err != nil && ctx.Err() != nil {
+		return nil, err // the device may still be busy: nothing is freed
+	}
+	return r, errors.Join(err, t.close())
+}
+
+// run solves the problem of a task.
+func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uint64) (*experiments.Record, error) {
+	b, err := t.problem.Bind(env.Executor)
+	if err != nil {
+		return nil, err
+	}
+	e, a, n, err := c.compile(ctx, b, t.batch, seed)
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	env.Begin("solve", n)
+	var last problem.Counts
+	columns := append([]string{"iteration", "seconds", "calls", "samples"}, t.columns...)
+	_, log := env.Keeper.Restore(columns...)
+	resume, checkpoint, every := env.Keeper.Stage("solve", log)
+	out, err := e.Run(ctx, engine.Limits{
+		Iterations: n, Every: (n + c.Records - 1) / c.Records, Progress: env.Done,
+		Resume: resume, Checkpoint: checkpoint, CheckpointEvery: every,
+		Record: func(p engine.Progress) error {
+			last = p.Counts
+			x, err1 := p.Engine.Variable("x").Read()
+			y, err2 := p.Engine.Variable("y").Read()
+			if err := errors.Join(err1, err2); err != nil {
+				return err
+			}
+			v, err := t.measure(ctx, x, y)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(v, notFinite) {
+				return errDiverged
+			}
+			log.Add(append([]float64{
+				float64(p.Iteration), p.Seconds, work(p.Counts, t.batch), float64(p.Counts.Samples),
+			}, v...), nil)
+			return nil
+		},
+	})
+	r := experiments.NewRecord()
+	r.Curve = log.Curve()
+	r.Texts["algorithm"] = a.Name()
+	keepSteps(r, a)
+	switch {
+	case errors.Is(err, errDiverged) || err == nil && out.Status == engine.NotFinite:
+		c.diverged(r, t, last)
+	case err != nil:
+		return nil, err
+	case out.Status == engine.Cancelled:
+		return nil, errors.Join(out.Err(), env.Keeper.Save("solve", out.Last, log))
+	default:
+		c.conclude(r, t, out)
+	}
+	for _, note := range t.notes {
+		r.Warn("%s", note)
+	}
+	return r, errors.Join(e.Close(), b.Close())
+}
+
+func notFinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
+
+// work is what counted calls are charged as: each oracle call of a minibatch is one. Where more rows were drawn than so
+// many minibatches hold, as in passes over all rows, it is the number of minibatches that they make. On a problem
+// without minibatches, batch 0, every call sees all rows and is one.
+func work(n problem.Counts, batch int) float64 {
+	calls := float64(n.Calls())
+	if batch == 0 {
+		return calls
+	}
+	return max(calls, float64(n.Samples)/float64(batch))
+}
+
+// conclude keeps the measures at the end.
+func (c Config) conclude(r *experiments.Record, t *task, out *engine.Outcome) {
+	last := r.Curve.Rows[len(r.Curve.Rows)-1]
+	for i, name := range t.columns {
+		r.Scalars[name] = last[len(last)-len(t.columns)+i]
+	}
+	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(out.Iterations), out.Seconds, last[2]
+	r.Count(out.Counts)
+	c.reach(r)
+}
+
+// reach keeps what the first record cost whose squared hypergradient is at most Target.
+func (c Config) reach(r *experiments.Record) {
+	at := slices.Index(r.Curve.Columns, "gradient")
+	if c.Target == 0 || at < 0 {
+		return
+	}
+	for _, row := range r.Curve.Rows {
+		if row[at]*row[at] <= c.Target {
+			r.Scalars["target.iterations"], r.Scalars["target.calls"], r.Scalars["target.seconds"] = row[0], row[2], row[1]
+			return
+		}
+	}
+}
+
+// diverged is the record of a run that went to infinity. What it has cost is told up to the last look at it.
+func (c Config) diverged(r *experiments.Record, t *task, spent problem.Counts) {
+	for _, name := range t.columns {
+		r.Scalars[name] = math.NaN()
+	}
+	after := 0.0
+	if n := len(r.Curve.Rows); n > 0 {
+		after = r.Curve.Rows[n-1][0]
+	}
+	r.Count(spent)
+	r.Flags["diverged"] = true
+	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted", after)
+}
+
+// Report is what a table shows of the records.
+func (Experiment) Report() experiments.Report {
+	return experiments.Report{Rows: []experiments.Row{
+		{Title: "value", Scalar: "value"},
+		{Title: "gap", Scalar: "gap"},
+		{Title: "|∇h|", Scalar: "gradient"},
+		{Title: "|x - x*|", Scalar: "distance"},
+		{Title: "|y - y*(x)|", Scalar: "inner_distance"},
+		{Title: "validation error", Scalar: "val_error", Percent: true},
+		{Title: "test error", Scalar: "test_error", Percent: true},
+	}}
+}
+
+// algorithm is the one of the configuration's name, with its own settings.
+func (c Config) algorithm() (solvers.Algorithm, error) {
+	entry, err := solvers.AlgorithmByName(c.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	return solvers.Set(entry.Zero, c.Set...)
+}

@@ -1,0 +1,95 @@
+package compare
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"bilevel/data"
+	"bilevel/experiments/check"
+	"bilevel/internal/nearest"
+	"bilevel/tensor"
+)
+
+// Problem is one that algorithms are compared on.
+type Problem struct {
+	Name  string
+	About string
+	Data  string // the data set that it is made of, "" where it brings its own numbers
+	// Measures are the columns of its curves beside what a run has cost; Best the one by which settings are chosen, and
+	// Error the one that says how far the upper variable is from a solution, "" where nobody knows.
+	Measures    []string
+	Best, Error string
+
+	open func(ex *tensor.Executor, c Config, set *data.Dataset, seed uint64) (*task, error)
+}
+
+// Problems lists them: those of package check, whose solutions are known, and applications on data.
+func Problems() (list []Problem) {
+	for _, p := range check.Problems() {
+		list = append(list, closedProblem(p))
+	}
+	return append(list, regularization("ijcnn1"), regularization("adult"), cleaning("mnist"), cleaning("fashion-mnist"),
+		cleaning("digits"))
+}
+
+// ByName finds a problem; its error names the nearest one.
+func ByName(name string) (Problem, error) {
+	for _, p := range Problems() {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	names := Names()
+	return Problem{}, fmt.Errorf("unknown problem %q (there are %s)%s", name, strings.Join(names, ", "),
+		nearest.Hint(name, names))
+}
+
+// Names lists the names of the problems.
+func Names() (names []string) {
+	for _, p := range Problems() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Column is a measure as it is drawn over the course of runs.
+type Column struct {
+	Name        string
+	AboveLowest bool // what it is above the lowest value that any run comes to is drawn
+}
+
+// Drawn are the measures that are worth a plot: what is known of the distance from a solution, and of the value.
+func (p Problem) Drawn() []Column {
+	value := Column{"value", true}
+	if slices.Contains(p.Measures, "gap") {
+		value = Column{"gap", false}
+	}
+	return []Column{{p.Error, false}, value}
+}
+
+// Gaps says what the measures are.
+func (p Problem) Gaps() string {
+	switch {
+	case p.Data == "":
+		return "value is h(x) = F(x, y*(x)), gap what it is above the minimum of h (that of a search with exact gradients " +
+			"from the start, where the problem declares no solution), gradient |∇h|, in a set the length of a projected " +
+			"step, inner_distance |y - y*(x)|, distance |x - x*|; all in float64 from closed forms."
+	case slices.Contains(p.Measures, "gradient"):
+		return "value is the mean loss of the validation rows at y*(x), which Newton's method finds, gradient |∇h| by the " +
+			"implicit function theorem, inner_distance |y - y*(x)|."
+	}
+	return "value is the mean loss of the validation rows at the y of the time, val_error and test_error the part of the " +
+		"rows that it judges wrong."
+}
+
+// Fields lists the names of a configuration's settings.
+func Fields() (names []string) {
+	t := reflect.TypeOf(Config{})
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
