@@ -156,7 +156,8 @@ func dotCheck(r *tensor.Variable, shape []int, order [4]int) (float64, error) {
 func convolution(l convLayer, kind int) Kernel {
 	k := convKinds[kind]
 	bytes := 4 * float64(product4(l.Images())+product4(l.Weights())+product4(l.Result()))
-	return Kernel{fmt.Sprintf("%s %s", l.name, k.name), 2 * float64(l.MultiplyAdds()), bytes, func(in *inputs) func() []tensor.Update {
+	name, flops := fmt.Sprintf("%s %s", l.name, k.name), 2*float64(l.MultiplyAdds())
+	return Kernel{name, flops, bytes, func(in *inputs) func() []tensor.Update {
 		x, w, d := in.filled(l.Images()...), in.filled(l.Weights()...), in.filled(l.Result()...)
 		r := in.ex.Variable("r", tensor.Real, k.shape(l)...)
 		return func() []tensor.Update {

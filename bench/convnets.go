@@ -15,7 +15,8 @@ const imageRate, imageRadius = 2.0 / 255, 8.0 / 255
 // convNets lists the workloads of three networks of images.
 func convNets() (all []Workload) {
 	lenet := func(m models.Image) (models.Network, error) {
-		return models.LeNet{Image: m, Classes: 10, Convolutions: []int{32, 64}, Hidden: []int{1024}, Pad: true}.Network()
+		net := models.LeNet{Image: m, Classes: 10, Convolutions: []int{32, 64}, Hidden: []int{1024}, Pad: true}
+		return net.Network()
 	}
 	named := func(name string) func(models.Image) (models.Network, error) {
 		return func(m models.Image) (models.Network, error) {
@@ -26,7 +27,8 @@ func convNets() (all []Workload) {
 		"fwd": (*network).forward, "grad": (*network).grad, "dx": (*network).inputGradient, "hvp": (*network).hvp,
 		"pgd10": (*network).imagePGD, "fastbat": (*network).fastBAT,
 	}
-	digits, colours := models.Image{Height: 28, Width: 28, Channels: 1}, models.Image{Height: 32, Width: 32, Channels: 3}
+	digits := models.Image{Height: 28, Width: 28, Channels: 1}
+	colours := models.Image{Height: 32, Width: 32, Channels: 3}
 	for _, net := range []struct {
 		name  string
 		make  func(models.Image) (models.Network, error)
@@ -180,7 +182,8 @@ func (n *network) imagePGD() (*Prepared, error) {
 //	z ← clip(z₀ + ∇ₓℓ(x + z₀));  u = z + ∇ₓℓ(x + z);  d = clip(u)
 //	(∇ℓ(x + d) + ∇⟨∇ₓℓ(x + z), M ∘ ∇ₓℓ(x + d)⟩)/B,  M = 1 where u lies inside the limits
 //
-// ℓ is the sum of the cross-entropies, and ∇ without index is by the parameters; d and M ∘ ∇ₓℓ(x + d) are held constant.
+// ℓ is the sum of the cross-entropies, and ∇ without index is by the parameters; d and M ∘ ∇ₓℓ(x + d) are held
+// constant.
 func (n *network) fastBAT() (*Prepared, error) {
 	out, z0 := n.like(n.w), n.like(n.x)
 	shape := n.x.Shape()

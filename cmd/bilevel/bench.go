@@ -29,7 +29,8 @@ func (a *app) hotLoops() *cobra.Command {
 
 func (a *app) convLoops() *cobra.Command {
 	return a.loops("convloops",
-		"Time the convolutional layers and networks that bench/peers/convloops.py times in PyTorch and JAX", bench.ConvLoops)
+		"Time the convolutional layers and networks that bench/peers/convloops.py times in PyTorch and JAX",
+		bench.ConvLoops)
 }
 
 // loops is a command that times workloads.
