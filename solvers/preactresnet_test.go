@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An iteration of SOBA on hyper-cleaning with PreActResNet-18, its Hessian product included, is compiled within seconds,
-// and its intermediate values are known before anything runs. They take less than four times the memory of the outputs
-// of all layers for one batch, which is what a gradient would keep: a Hessian product has four numbers for each of
-// them (the value, its tangent, and the gradients of both), and the iteration has two batches, but never all at once.
+// An iteration of SOBA on hyper-cleaning with PreActResNet-18, its Hessian product included, is compiled at once, and
+// the memory of its intermediate values is known before anything runs. It is less than four times that of the outputs
+// of all layers for one batch: a Hessian product has four numbers for each of these outputs (the value, its tangent,
+// and the gradients of both), but never all of them at once.
 func TestSOBAOverPreActResNet18(t *testing.T) {
 	const batch, rows = 64, 128
 	image := models.Image{Height: 32, Width: 32, Channels: 3}
