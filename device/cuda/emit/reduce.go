@@ -70,7 +70,8 @@ func tile(cells, terms int, along bool) tiling {
 // further results are stored whole. There is at least one result of each.
 //
 // A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks
-// share a result, they store parts, which a further pass reduces in the same way.
+// share a result, they store parts, which a further pass reduces in the same way. The last pass is done by those blocks
+// of the one before that are the last of the cells they have in common.
 func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) Program {
 	if slices.Contains(shape, 0) { // no terms
 		return nothing(shape, axes, kinds, in, out)
@@ -90,6 +91,7 @@ func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Arra
 	}
 	s.pass(&p, kinds, kept, terms, t, number, 0)
 	for level := 1; t.splits > 1; level++ {
+		before := t
 		// The parts are an array [kind, split, cell]; scratch memory alternates.
 		cells, splits := t.cells, t.splits
 		parts := &expr.Expr{}
@@ -123,8 +125,37 @@ func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Arra
 			}
 			return kernels.Operand{Number: len(in) + v - len(kinds), Off: out[v-len(kinds)].Off}
 		}, level)
+		if t.splits == 1 {
+			p.joinLast(before, t)
+		}
 	}
 	return p
+}
+
+// joinLast makes one launch of the last two, which are of these passes, if their texts can be joined.
+func (p *Program) joinLast(a, b tiling) {
+	n := len(p.Launches) - 2
+	first, second := p.Launches[n], p.Launches[n+1]
+	k, err := Join(Joint{
+		Name:   "reduce",
+		Beside: []Part{{first, p.Text[first.Module]}},
+		Steps:  [][]Part{{{second, p.Text[second.Module]}}},
+		Teams: Teams{
+			Columns: a.grid() / a.splits, Width: max(1, b.blockCells()/a.blockCells()),
+			Share: max(1, a.blockCells()/b.blockCells()),
+		},
+	})
+	if err != nil {
+		return
+	}
+	delete(p.Text, first.Module)
+	delete(p.Text, second.Module)
+	p.Text[k.Entry] = k.Text
+	p.Counters = k.Counters
+	p.Launches = append(p.Launches[:n], kernels.Launch{
+		Module: k.Entry, Entry: k.Entry, Grid: first.Grid, Block: first.Block,
+		Args: slices.Concat(first.Args, second.Args, []any{kernels.Operand{Number: kernels.Counter}}),
+	})
 }
 
 // alongTerms says whether memory runs along the terms rather than along the cells.
