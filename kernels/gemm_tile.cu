@@ -61,9 +61,9 @@ template <int BYTES> __device__ __forceinline__ void copyAsync(unsigned to, cons
 
 // What one thread copies of a slice of WIDTH x PIECES·8 elements, THREADS sharing the work, in groups of 4 contiguous
 // and aligned across, or one by one at any strides: fetch begins, wait ends.
-template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loader {
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK, int PAD> struct Loader {
     enum {
-        PITCH = WIDTH + 4,
+        PITCH = WIDTH + PAD,
         UNIT = GROUPS ? 4 : 1,
         // single elements of a piece: so many across at a time, PIECE along k
         CHUNK = THREADS / PIECE,
@@ -119,12 +119,13 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS, bool MASK> struct Loa
 };
 
 // The same where elements are multiplied by a mask on the way: fetch loads to registers, put stores.
-template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Loader<WIDTH, PIECES, THREADS, GROUPS, true> {
+template <int WIDTH, int PIECES, int THREADS, bool GROUPS, int PAD>
+struct Loader<WIDTH, PIECES, THREADS, GROUPS, true, PAD> {
     enum {
         UNIT = GROUPS ? 4 : 1,
         UNITS = WIDTH * PIECE / UNIT,                  // of a piece
         COUNT = UNITS < THREADS ? 1 : UNITS / THREADS, // of a piece, for one thread
-        PITCH = WIDTH + 4,
+        PITCH = WIDTH + PAD,
     };
     float value[PIECES][COUNT][UNIT], factor[PIECES][COUNT][UNIT];
     const float *from, *fromMask;
@@ -215,33 +216,33 @@ template <int WIDTH, int PIECES, int THREADS, bool GROUPS> struct Loader<WIDTH, 
     }
 };
 
-// groups reads N lines of a slice, 4 neighbours at a time and 32 apart, rounded.
-template <int N> __device__ __forceinline__ void groups(unsigned (&to)[N], const float* from) {
-#pragma unroll
-    for (int i = 0; i < N; i += 4) {
-        const float4 v = *(const float4*)&from[i * 8];
-        to[i] = tf32(v.x), to[i + 1] = tf32(v.y), to[i + 2] = tf32(v.z), to[i + 3] = tf32(v.w);
-    }
-}
-
-// fragments adds eight columns of A times eight rows of B, on tensor cores; a and b are where the lane's groups begin.
+// fragments adds eight columns of A times eight rows of B, on tensor cores, to fragments of 16 x 8 of the result. An
+// instruction takes the four elements of A and the two of B that are a lane's in registers next to each other. So that
+// loads put them there, and none is moved: two neighbouring lines of A, read at once, are lines g and g + 8 of a fragment,
+// at columns k and k + 4; of B a lane reads a line at each of these, one by one. a is where the lane's pair of lines begins,
+// at its k, b its line.
 template <int LINES, int COLUMNS, int PITCH_A, int PITCH_B>
 __device__ __forceinline__ void fragments(float c[LINES][COLUMNS], const float* a, const float* b) {
-    unsigned x[2][LINES / 2], y[2][COLUMNS];
+    unsigned x[LINES / 4][4], y[COLUMNS][2];
 #pragma unroll
-    for (int k = 0; k < 2; k++) {
-        groups(x[k], a + k * 4 * PITCH_A);
-        groups(y[k], b + k * 4 * PITCH_B);
+    for (int half = 0; half < 2; half++) {
+        const float *left = a + half * 4 * PITCH_A, *right = b + half * 4 * PITCH_B;
+#pragma unroll
+        for (int i = 0; i < LINES / 4; i++) {
+            const float2 pair = *(const float2*)&left[i * 16];
+            x[i][2 * half] = tf32(pair.x), x[i][2 * half + 1] = tf32(pair.y);
+        }
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) y[j][half] = tf32(right[j * 8]);
     }
 #pragma unroll
-    for (int i = 0; i < LINES; i += 4)
+    for (int i = 0; i < LINES / 4; i++)
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++)
             asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                 "{%0,%1,%2,%3};"
-                : "+f"(c[i][j]), "+f"(c[i + 1][j]), "+f"(c[i + 2][j]), "+f"(c[i + 3][j])
-                : "r"(x[0][i / 2]), "r"(x[0][i / 2 + 1]), "r"(x[1][i / 2]), "r"(x[1][i / 2 + 1]), "r"(y[0][j]),
-                "r"(y[1][j]));
+                : "+f"(c[4 * i][j]), "+f"(c[4 * i + 1][j]), "+f"(c[4 * i + 2][j]), "+f"(c[4 * i + 3][j])
+                : "r"(x[i][0]), "r"(x[i][1]), "r"(x[i][2]), "r"(x[i][3]), "r"(y[j][0]), "r"(y[j][1]));
 }
 
 // store writes neighbouring columns of a row, those that exist.
@@ -259,17 +260,20 @@ __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int
 }
 
 // A warp makes 4·LINES rows and 8·COLUMNS columns, DOWN x RIGHT warps the tile. Its 4 x 8 lanes have LINES rows and
-// COLUMNS columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. On tensor cores the tile of a warp is cut
-// into fragments of 16 x 8, whose lines lie apart so that lanes read and store groups of 4: fragment lines g and g + 8
-// of A, for two fragments, are a group of the lane, and line g of B for four; c[4i+e][j] is element e of fragment (i,
-// j).
+// COLUMNS columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. Lanes lie so that those whose numbers differ
+// by one, or all whose numbers differ by two, read one address of A and of B: wide loads then take half the accesses to
+// shared memory (CUTLASS lays lanes out like this). On tensor cores the tile of a warp is cut into fragments of 16 x 8:
+// fragment rows g and g + 8 are neighbouring rows of the result; c[4i+e][j] is element e of fragment (i, j), so that 0 and
+// 1 are neighbours in a row, and 2 and 3 in the row below.
 template <int DOWN, int RIGHT, int LINES, int COLUMNS, int PIECES, bool GROUPS_A, bool GROUPS_B, bool MASK, bool TF32>
 __device__ __forceinline__ void product(
     const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
     const int THREADS = DOWN * RIGHT * 32, TALL = DOWN * 4 * LINES, WIDE = RIGHT * 8 * COLUMNS, SLICE = PIECES * PIECE;
     const int GROUP = COLUMNS < 4 ? COLUMNS : 4; // neighbouring columns of a lane
-    typedef Loader<TALL, PIECES, THREADS, GROUPS_A, MASK> LoaderA;
-    typedef Loader<WIDE, PIECES, THREADS, GROUPS_B, MASK> LoaderB;
+    // by which a line of a slice is longer, so that those who load or store at once meet different banks
+    const int PAD = TF32 ? 8 : 4;
+    typedef Loader<TALL, PIECES, THREADS, GROUPS_A, MASK, PAD> LoaderA;
+    typedef Loader<WIDE, PIECES, THREADS, GROUPS_B, MASK, PAD> LoaderB;
     const int PITCH_A = LoaderA::PITCH, PITCH_B = LoaderB::PITCH, SIZE_A = SLICE * PITCH_A,
               SIZE = SIZE_A + SLICE * PITCH_B;
     __shared__ __align__(16) float slices[2 * SIZE]; // of A, of B; the same for the next slice
@@ -287,9 +291,9 @@ __device__ __forceinline__ void product(
     b.start(B, p.b, maskB, p.maskB, col0, p.n, k0, p.alongB);
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    // on tensor cores: of the lane's groups; k, and columns of the result
-    const int line = lane / 8 * 4 + lane / 4 % 2 * 16, quad = lane % 4;
-    const int row = warp / RIGHT * 4 * LINES + (TF32 ? line : lane / 8 * 4), left = warp % RIGHT * 8 * COLUMNS;
+    const int pair = lane / 4, quad = lane % 4; // on tensor cores: of lines; k, and columns of the result
+    const int down = lane % 2 + lane / 8 % 2 * 2, across = lane / 2 % 4 + lane / 16 * 4; // elsewhere: among 4 x 8 lanes
+    const int row = warp / RIGHT * 4 * LINES + (TF32 ? pair * 2 : down * 4), left = warp % RIGHT * 8 * COLUMNS;
     float c[LINES][COLUMNS];
 #pragma unroll
     for (int i = 0; i < LINES; i++)
@@ -305,7 +309,7 @@ __device__ __forceinline__ void product(
     LoaderB::wait();
     __syncthreads();
     unsigned fromA = to + (row + (TF32 ? quad * PITCH_A : 0)) * 4;
-    unsigned fromB = to + (SIZE_A + left + (TF32 ? line + quad * PITCH_B : lane % 8 * GROUP)) * 4;
+    unsigned fromB = to + (SIZE_A + left + (TF32 ? pair + quad * PITCH_B : across * GROUP)) * 4;
     int flip = SIZE * 4;
     to += flip;
 #pragma unroll 1
@@ -348,16 +352,16 @@ __device__ __forceinline__ void product(
     const int batch = p.first + blockIdx.z;
     out += (long long)blockIdx.z * p.out[0] + (long long)blockIdx.y * p.split;
 #pragma unroll
-    for (int i = 0; i < LINES; i++) { // on tensor cores lines 2i and 2i+1 are columns of one row, 16 apart
-        const int r = row0 + row + (TF32 ? i / 2 % 4 + i / 8 * 32 : i % 4 + i / 4 * 16);
+    for (int i = 0; i < LINES; i += TF32 ? 2 : 1) {
+        const int r = row0 + row + (TF32 ? i / 2 % 2 : i % 4) + i / 4 * 16;
         if (r >= p.m) continue;
         float* to = out + (long long)r * p.out[1];
 #pragma unroll
-        for (int j = 0; j < COLUMNS; j += GROUP) {
-            const int first = col0 + left + j * 8 + (TF32 ? quad * 4 + i % 2 * 16 : lane % 8 * GROUP);
-            float v[GROUP];
+        for (int j = 0; j < COLUMNS; j += TF32 ? 1 : GROUP) {
+            const int WIDTH = TF32 ? 2 : GROUP, first = col0 + left + j * 8 + (TF32 ? quad * 2 : across * GROUP);
+            float v[WIDTH];
 #pragma unroll
-            for (int l = 0; l < GROUP; l++) v[l] = c[i][j + l];
+            for (int l = 0; l < WIDTH; l++) v[l] = TF32 ? c[i + l][j] : c[i][j + l];
             if (first < p.n) store(v, to, batch, r, first, p);
         }
     }

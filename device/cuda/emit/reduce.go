@@ -16,7 +16,8 @@ var start = [...]float64{kind.Sum: 0, kind.Maximum: math.Inf(-1)}
 
 const (
 	// run is the most terms that a thread adds one after the other.
-	run = 64
+	run  = 64
+	warp = 32
 	// SumBlock is the most terms that a Reduce adds one after the other: run in each of three passes. A pass takes
 	// at least 8·run terms to one, so three are enough for 2²⁷ terms.
 	SumBlock = 3 * run
@@ -176,9 +177,7 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 	tid, ctaid := w.r("mov.u32", "%tid.x"), w.r("mov.u32", "%ctaid.x")
 	split := "0"
 	if t.splits > 1 {
-		columns := t.grid() / t.splits
-		split = w.r("div.u32", ctaid, integer(columns))
-		ctaid = w.r("sub.u32", ctaid, w.r("mul.lo.u32", split, integer(columns)))
+		split, ctaid = newIndex(w, false).divide(ctaid, t.grid()/t.splits)
 	}
 	lane, cell := w.r("and.b32", tid, integer(t.perCell-1)), w.r("shr.u32", tid, integer(log2(t.perCell)))
 	if !t.along {
@@ -204,62 +203,54 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		}
 	}
 	w.when("!"+inside, "bra", "TREE")
+	sum := &summand{s: s, x: x, kinds: kinds, terms: terms, base: base, acc: acc}
+	if ahead := sum.ahead(t); ahead > 1 { // so many at once, while there are
+		w.label("AHEAD")
+		last := x.op("add", term, integer((ahead-1)*t.perCell))
+		w.when(w.p(x.compare("ge"), last, integer(t.terms)), "bra", "TERMS")
+		sum.add(term, ahead, t.perCell)
+		w.into("add."+x.unsigned(), term, term, integer(ahead*t.perCell))
+		w.into("add.s32", left, left, integer(-ahead))
+		w.when(w.p("setp.ge.s32", left, integer(ahead)), "bra", "AHEAD")
+		w.when(w.p("setp.eq.s32", left, "0"), "bra", "TREE")
+	}
 	w.label("TERMS")
 	w.when(w.p(x.compare("ge"), term, integer(t.terms)), "bra", "TREE")
-	x.memo = map[string]string{} // the loop computes anew
-	ct := x.coordinates(term, terms)
-	loaded := map[int]string{}
-	results := eval(w, s.e, s.on, func(step expr.Step) string {
-		if step.Fn == expr.Iota {
-			v := s.iotas[step.Arg]
-			a, b := base[v], x.offset(ct, terms, v)
-			if a != "" && b != "" {
-				b = x.op("add", a, b)
-			} else {
-				b = a + b
-			}
-			return x.counter(b)
-		}
-		v := s.input[step.Arg]
-		if loaded[v] == "" {
-			loaded[v] = w.op(
-				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]",
-			)
-		}
-		return loaded[v]
-	})
-	for k, kind := range kinds {
-		w.into(combine[kind], acc[k], acc[k], results[k])
-	}
-	for i := len(kinds); i < len(results); i++ {
-		v := s.outs + i
-		w.into("st.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]", results[i])
-	}
+	sum.add(term, 1, t.perCell)
 	w.into("add."+x.unsigned(), term, term, integer(t.perCell))
 	w.into("add.s32", left, left, "-1")
 	w.when(w.p("setp.ne.s32", left, "0"), "bra", "TERMS")
 	w.label("TREE")
+	x.memo = map[string]string{} // not every thread has been where its values were computed
 
-	// Halves: lane i takes over what lane i + h has.
+	// Halves: lane i takes over what lane i + h has, within a warp from its register.
 	mine := ""
 	distance := 1 // of neighbouring lanes, in threads
 	if !t.along {
 		distance = t.blockCells()
 	}
-	if t.perCell > 1 {
+	shared := t.perCell*distance > warp
+	if shared {
 		mine = w.r("mad.lo.u32", tid, "4", w.r("mov.u32", "parts"))
 		for k := range kinds {
 			w.into("st.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*block*k), acc[k])
 		}
 	}
 	for h := t.perCell / 2; h >= 1; h /= 2 {
+		if h*distance < warp {
+			for k, kind := range kinds {
+				other := w.f("shfl.sync.down.b32", acc[k], integer(h*distance), integer(warp-1), "-1")
+				w.into(combine[kind], acc[k], acc[k], other)
+			}
+			continue
+		}
 		w.into("bar.sync", "0")
 		off := fmt.Sprintf("PAST%d", h)
 		w.when(w.p("setp.ge.u32", lane, integer(h)), "bra", off)
 		for k, kind := range kinds {
 			other := w.f("ld.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*(block*k+h*distance)))
 			w.into(combine[kind], acc[k], acc[k], other)
-			if h > 1 {
+			if h*distance > warp {
 				w.into("st.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*block*k), acc[k])
 			}
 		}
@@ -276,11 +267,11 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		w.into("st.global.f32", "["+x.address(parts, x.op("add", at, integer(k*t.splits*t.cells)))+"]", acc[k])
 	}
 	w.label("END")
-	shared := 0
-	if t.perCell > 1 {
-		shared = len(kinds) * block
+	floats := 0
+	if shared {
+		floats = len(kinds) * block
 	}
-	entry, text := w.finish("reduce", shared)
+	entry, text := w.finish("reduce", floats)
 	p.Launches = append(
 		p.Launches,
 		kernels.Launch{
@@ -288,6 +279,82 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		},
 	)
 	p.Text[entry] = text
+}
+
+// summand is what a thread adds up of its terms.
+type summand struct {
+	s     *space
+	x     *index
+	kinds []kind.Reduce
+	terms []axis
+	base  []string // the cell's address in each array
+	acc   []string
+}
+
+// ahead is how many terms are loaded before the first is used: the more are on their way, the better memory is used.
+// Long expressions keep their registers for themselves.
+func (u *summand) ahead(t tiling) int {
+	steps := 0
+	for _, on := range u.s.on {
+		if on {
+			steps++
+		}
+	}
+	ahead := 8
+	if steps > 16 {
+		ahead = 4
+	}
+	if t.depth < ahead || steps > 48 || len(u.s.ins) == 0 {
+		return 1
+	}
+	return ahead
+}
+
+// add takes so many terms, the first at number term, each perCell from the one before: all loads, and then sums in
+// order.
+func (u *summand) add(term string, count, perCell int) {
+	s, x, w := u.s, u.x, u.x.w
+	x.memo = map[string]string{} // computed anew in each turn of a loop
+	points := make([][]string, count)
+	loaded := make([]map[int]string, count)
+	for i := range count {
+		at := term
+		if i > 0 {
+			at = x.op("add", term, integer(i*perCell))
+		}
+		points[i] = x.coordinates(at, u.terms)
+		loaded[i] = map[int]string{}
+		for _, number := range s.ins {
+			v := s.input[number]
+			loaded[i][v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]],
+				"["+x.address(u.base[v], x.offset(points[i], u.terms, v))+"]")
+		}
+	}
+	for i := range count {
+		results := eval(w, s.e, s.on, func(step expr.Step) string {
+			if step.Fn == expr.Input {
+				return loaded[i][s.input[step.Arg]]
+			}
+			v := s.iotas[step.Arg]
+			a, b := u.base[v], x.offset(points[i], u.terms, v)
+			if a != "" && b != "" {
+				b = x.op("add", a, b)
+			} else {
+				b = a + b
+			}
+			return x.counter(b)
+		})
+		for k, kind := range u.kinds {
+			w.into(combine[kind], u.acc[k], u.acc[k], results[k])
+		}
+		for k := len(u.kinds); k < len(results); k++ {
+			v := s.outs + k
+			w.into(
+				"st.global."+words[s.types[v]], "["+x.address(u.base[v], x.offset(points[i], u.terms, v))+"]",
+				results[k],
+			)
+		}
+	}
 }
 
 // widen brings a 32-bit register to the index's width.

@@ -2,7 +2,9 @@ package emit
 
 import (
 	"cmp"
+	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"bilevel/internal/expr"
@@ -85,7 +87,7 @@ type index struct {
 
 func newIndex(w *writer, wide bool) *index { return &index{w, wide, map[string]string{}} }
 
-// op computes with unsigned integers of the index's width: add, sub, shr, and, div, mad.lo.
+// op computes with unsigned integers of the index's width: add, sub, shr, and, mul.hi, mad.lo.
 func (x *index) op(name string, args ...string) string {
 	class, suffix := byte('r'), ".u32"
 	if x.wide {
@@ -104,25 +106,36 @@ func (x *index) op(name string, args ...string) string {
 	return x.memo[key]
 }
 
-// coordinates splits a point's number, the last axis fastest. Powers of two are shifts; other extents are constants, so
-// that the division is a multiplication.
+// coordinates splits a point's number, the last axis fastest.
 func (x *index) coordinates(point string, axes []axis) []string {
 	c := make([]string, len(axes))
 	for i := len(axes) - 1; i >= 0; i-- {
-		n := axes[i].n
-		switch {
-		case i == 0:
+		if i == 0 {
 			c[i] = point
-		case n&(n-1) == 0:
-			c[i] = x.op("and", point, integer(n-1))
-			point = x.op("shr", point, integer(log2(n)))
-		default:
-			q := x.op("div", point, integer(n))
-			c[i] = x.op("sub", point, x.times(q, n, ""))
-			point = q
+			break
 		}
+		point, c[i] = x.divide(point, axes[i].n)
 	}
 	return c
+}
+
+// divide is a point's number by n, and the rest. Powers of two are shifts. Other n are multiplications, which ptxas does
+// not make of a division by itself: with s = ⌈log2 n⌉ and M = ⌈2^(b+s)/n⌉, ⌊i/n⌋ = ⌊i·M/2^(b+s)⌋ for all i < 2^b, because
+// M exceeds 2^(b+s)/n by less than 1 ≤ 2^s/n (Granlund, Montgomery, PLDI 1994, theorem 4.2). Here b is 31 or 63.
+func (x *index) divide(point string, n int) (quotient, rest string) {
+	if n&(n-1) == 0 {
+		return x.op("shr", point, integer(log2(n))), x.op("and", point, integer(n-1))
+	}
+	s := log2(n)
+	half, factor := uint64(1)<<(s-1), ""
+	if x.wide {
+		m, _ := bits.Div64(half, 0, uint64(n))
+		factor = fmt.Sprintf("%#xU", m+1)
+	} else {
+		factor = fmt.Sprint(half<<32/uint64(n) + 1)
+	}
+	quotient = x.op("shr", x.op("mul.hi", point, factor), integer(s-1))
+	return quotient, x.op("sub", point, x.times(quotient, n, ""))
 }
 
 // times is a·n + b; an empty b is 0.
