@@ -43,10 +43,19 @@ func builds(t testing.TB) []build {
 	return list
 }
 
+var included = regexp.MustCompile(`(?m)^#include "(.*)"$`)
+
+// digest is the sum of a file, after those that it includes.
 func digest(t testing.TB, file string) string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	sum := sha256.Sum256(text)
+	var all []byte
+	for _, m := range included.FindAllSubmatch(text, -1) {
+		more, err := os.ReadFile(filepath.Join(filepath.Dir(file), string(m[1])))
+		require.NoError(t, err)
+		all = append(all, more...)
+	}
+	sum := sha256.Sum256(append(all, text...))
 	return hex.EncodeToString(sum[:])
 }
 
