@@ -19,6 +19,16 @@ func Reciprocal(n int) (factor uint32, shift int) {
 	return uint32((uint64(1)<<(31+shift) + uint64(n) - 1) / uint64(n)), shift
 }
 
+// Reciprocal63 is Reciprocal for n and x below 2⁶³: ⌊x/n⌋ = ⌊x·factor / 2^(63+shift)⌋.
+func Reciprocal63(n int) (factor uint64, shift int) {
+	shift = bits.Len(uint(n - 1))
+	if n&(n-1) == 0 {
+		return 1 << 63, shift
+	}
+	quotient, _ := bits.Div64(1<<(shift-1), 0, uint64(n))
+	return quotient + 1, shift
+}
+
 func ceil(a, b int) int { return (a + b - 1) / b }
 
 func word(b bool) int32 {

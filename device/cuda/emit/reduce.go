@@ -191,7 +191,7 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		acc[k] = w.f("mov.f32", number(start[kind]))
 	}
 	from := x.op("mad.lo", x.widen(split), integer(t.perCell*t.depth), x.widen(lane))
-	term, left := w.reg(x.class()), w.r("mov.u32", integer(t.depth))
+	term := w.reg(x.class())
 	w.into(x.move(), term, from)
 	c := x.coordinates(cell, kept)
 	base := make([]string, len(s.arrays)) // the cell's address in each array
@@ -203,23 +203,8 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		}
 	}
 	w.when("!"+inside, "bra", "TREE")
-	sum := &summand{s: s, x: x, kinds: kinds, terms: terms, base: base, acc: acc}
-	if ahead := sum.ahead(t); ahead > 1 { // so many at once, while there are
-		w.label("AHEAD")
-		last := x.op("add", term, integer((ahead-1)*t.perCell))
-		w.when(w.p(x.compare("ge"), last, integer(t.terms)), "bra", "TERMS")
-		sum.add(term, ahead, t.perCell)
-		w.into("add."+x.unsigned(), term, term, integer(ahead*t.perCell))
-		w.into("add.s32", left, left, integer(-ahead))
-		w.when(w.p("setp.ge.s32", left, integer(ahead)), "bra", "AHEAD")
-		w.when(w.p("setp.eq.s32", left, "0"), "bra", "TREE")
-	}
-	w.label("TERMS")
-	w.when(w.p(x.compare("ge"), term, integer(t.terms)), "bra", "TREE")
-	sum.add(term, 1, t.perCell)
-	w.into("add."+x.unsigned(), term, term, integer(t.perCell))
-	w.into("add.s32", left, left, "-1")
-	w.when(w.p("setp.ne.s32", left, "0"), "bra", "TERMS")
+	sum := &summand{s: s, x: x, kinds: kinds, terms: terms, base: base, acc: acc, perCell: t.perCell}
+	sum.all(t, term)
 	w.label("TREE")
 	x.memo = map[string]string{} // not every thread has been where its values were computed
 
@@ -281,62 +266,95 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 	p.Text[entry] = text
 }
 
-// summand is what a thread adds up of its terms.
+// A summand is what a thread adds up of its terms.
 type summand struct {
-	s     *space
-	x     *index
-	kinds []kind.Reduce
-	terms []axis
-	base  []string // the cell's address in each array
-	acc   []string
+	s       *space
+	x       *index
+	kinds   []kind.Reduce
+	terms   []axis
+	base    []string // the cell's address in each array
+	acc     []string
+	perCell int // from one term of the thread to the next
 }
 
-// ahead is how many terms are loaded before the first is used: the more are on their way, the better memory is used.
-// Long expressions keep their registers for themselves.
-func (u *summand) ahead(t tiling) int {
+// ahead is how many terms of a thread are loaded before the first is used: the more loads are on their way, the better
+// memory is used. There are at least 8, but for expressions so long that memory is not what they wait for.
+func (u *summand) ahead(depth int) int {
 	steps := 0
 	for _, on := range u.s.on {
 		if on {
 			steps++
 		}
 	}
-	ahead := 8
-	if steps > 16 {
-		ahead = 4
-	}
-	if t.depth < ahead || steps > 48 || len(u.s.ins) == 0 {
+	const few = 16 // steps
+	switch {
+	case len(u.s.ins) == 0 || steps > longest:
 		return 1
+	case len(u.s.ins) > 1 && steps > few:
+		return min(4, depth)
 	}
-	return ahead
+	return min(8, depth)
 }
 
-// add takes so many terms, the first at number term, each perCell from the one before: all loads, and then sums in
-// order.
-func (u *summand) add(term string, count, perCell int) {
+// all adds up the terms of a thread, of which term is the first: in groups as long as a whole one is there, and then the
+// rest.
+func (u *summand) all(t tiling, term string) {
+	x, w := u.x, u.x.w
+	end := x.op("min", x.op("add", term, integer(t.depth*t.perCell)), integer(t.terms))
+	ahead := u.ahead(t.depth)
+	rest := ahead
+	if t.depth > ahead {
+		rest = max(1, ahead-1)
+		w.label("AHEAD")
+		last := x.op("add", term, integer((ahead-1)*t.perCell))
+		w.when(w.p(x.compare("ge"), last, end), "bra", "REST")
+		u.add(term, ahead, "")
+		w.into("add."+x.unsigned(), term, term, integer(ahead*t.perCell))
+		w.into("bra", "AHEAD")
+		w.label("REST")
+	}
+	if ahead > 1 || t.depth == 1 {
+		u.add(term, rest, end)
+	}
+}
+
+// add takes so many terms from number term on: all loads, and then sums in order. With an end, there may be fewer terms.
+func (u *summand) add(term string, count int, end string) {
 	s, x, w := u.s, u.x, u.x.w
 	x.memo = map[string]string{} // computed anew in each turn of a loop
-	points := make([][]string, count)
-	loaded := make([]map[int]string, count)
+	numbers, there := make([]string, count), make([]string, count)
+	loaded := make([][]string, count) // by array
 	for i := range count {
-		at := term
-		if i > 0 {
-			at = x.op("add", term, integer(i*perCell))
+		numbers[i], loaded[i] = term, make([]string, len(s.ins))
+		if end != "" {
+			if i > 0 {
+				numbers[i] = x.op("add", term, integer(i*u.perCell))
+			}
+			there[i] = w.p(x.compare("lt"), numbers[i], end)
 		}
-		points[i] = x.coordinates(at, u.terms)
-		loaded[i] = map[int]string{}
-		for _, number := range s.ins {
-			v := s.input[number]
-			loaded[i][v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]],
-				"["+x.address(u.base[v], x.offset(points[i], u.terms, v))+"]")
+		for v := range s.ins {
+			if i > 0 && len(u.terms) == 1 && u.terms[0].strides[v] == 0 {
+				loaded[i][v] = loaded[0][v]
+				continue
+			}
+			loaded[i][v] = w.reg(letters[s.types[v]])
+			load := "ld.global." + words[s.types[v]]
+			if end != "" {
+				load = "@" + there[i] + " " + load
+			}
+			w.into(load, loaded[i][v], u.address(term, i, v))
 		}
 	}
 	for i := range count {
+		if end != "" {
+			w.when("!"+there[i], "bra", "TREE")
+		}
 		results := eval(w, s.e, s.on, func(step expr.Step) string {
 			if step.Fn == expr.Input {
 				return loaded[i][s.input[step.Arg]]
 			}
 			v := s.iotas[step.Arg]
-			a, b := u.base[v], x.offset(points[i], u.terms, v)
+			a, b := u.base[v], x.offset(u.place(term, i), u.terms, v)
 			if a != "" && b != "" {
 				b = x.op("add", a, b)
 			} else {
@@ -349,12 +367,28 @@ func (u *summand) add(term string, count, perCell int) {
 		}
 		for k := len(u.kinds); k < len(results); k++ {
 			v := s.outs + k
-			w.into(
-				"st.global."+words[s.types[v]], "["+x.address(u.base[v], x.offset(points[i], u.terms, v))+"]",
-				results[k],
-			)
+			w.into("st.global."+words[s.types[v]], u.address(term, i, v), results[k])
 		}
 	}
+}
+
+// place gives the coordinates of the i-th term from number term on.
+func (u *summand) place(term string, i int) []string {
+	if i > 0 {
+		term = u.x.op("add", term, integer(i*u.perCell))
+	}
+	return u.x.coordinates(term, u.terms)
+}
+
+// address is that of array v at the i-th term from number term on, in brackets. Along one axis it lies at a fixed
+// distance from that of the first.
+func (u *summand) address(term string, i, v int) string {
+	const far = 1 << 28 // elements, so that the distance in bytes is a number that an instruction holds
+	if len(u.terms) == 1 && i*u.perCell*u.terms[0].strides[v] < far {
+		first := u.x.offset(u.place(term, 0), u.terms, v)
+		return step(u.x.address(u.base[v], first), i*u.perCell*u.terms[0].strides[v])
+	}
+	return "[" + u.x.address(u.base[v], u.x.offset(u.place(term, i), u.terms, v)) + "]"
 }
 
 // widen brings a 32-bit register to the index's width.

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 
 	"bilevel/internal/expr"
+	"bilevel/kernels"
 )
 
 // axis is an axis of an iteration space: its extent and the stride of every array along it. An Iota counts as an array
@@ -119,22 +119,19 @@ func (x *index) coordinates(point string, axes []axis) []string {
 	return c
 }
 
-// divide is a point's number by n, and the rest. Powers of two are shifts. Other n are multiplications, which ptxas does
-// not make of a division by itself: with s = ⌈log2 n⌉ and M = ⌈2^(b+s)/n⌉, ⌊i/n⌋ = ⌊i·M/2^(b+s)⌋ for all i < 2^b, because
-// M exceeds 2^(b+s)/n by less than 1 ≤ 2^s/n (Granlund, Montgomery, PLDI 1994, theorem 4.2). Here b is 31 or 63.
+// divide is a point's number by n, and the rest. Powers of two are shifts, other n multiplications, which ptxas does not
+// make of a division by itself, see kernels.Reciprocal.
 func (x *index) divide(point string, n int) (quotient, rest string) {
 	if n&(n-1) == 0 {
 		return x.op("shr", point, integer(log2(n))), x.op("and", point, integer(n-1))
 	}
-	s := log2(n)
-	half, factor := uint64(1)<<(s-1), ""
+	narrow, shift := kernels.Reciprocal(n)
+	factor := fmt.Sprint(narrow)
 	if x.wide {
-		m, _ := bits.Div64(half, 0, uint64(n))
-		factor = fmt.Sprintf("%#xU", m+1)
-	} else {
-		factor = fmt.Sprint(half<<32/uint64(n) + 1)
+		wide, _ := kernels.Reciprocal63(n)
+		factor = fmt.Sprintf("%#xU", wide)
 	}
-	quotient = x.op("shr", x.op("mul.hi", point, factor), integer(s-1))
+	quotient = x.op("shr", x.op("mul.hi", point, factor), integer(shift-1))
 	return quotient, x.op("sub", point, x.times(quotient, n, ""))
 }
 
@@ -162,15 +159,28 @@ func (x *index) offset(c []string, axes []axis, v int) string {
 	return sum
 }
 
+// step is an address so many elements further.
+func step(address string, elements int) string {
+	if elements == 0 {
+		return "[" + address + "]"
+	}
+	return fmt.Sprintf("[%s+%d]", address, 4*elements)
+}
+
 // address is base plus off elements.
 func (x *index) address(base, off string) string {
-	switch {
-	case off == "":
+	if off == "" {
 		return base
-	case x.wide:
-		return x.w.op('d', "mad.lo.u64", off, "4", base)
 	}
-	return x.w.op('d', "mad.wide.u32", off, "4", base)
+	op := "mad.wide.u32"
+	if x.wide {
+		op = "mad.lo.u64"
+	}
+	key := op + " " + off + " " + base
+	if x.memo[key] == "" {
+		x.memo[key] = x.w.op('d', op, off, "4", base)
+	}
+	return x.memo[key]
 }
 
 func log2(n int) int {
