@@ -9,8 +9,8 @@ import (
 	"bilevel/kernels"
 )
 
-// Products with the factors are the quotients, at both ends of runs of numbers with the same quotient, near powers of two
-// and near the end of the range, where an error of the factor would show first.
+// Products with the factors are the quotients, at both ends of runs of numbers with the same quotient, near powers of
+// two and near the end of the range, where an error of the factor would show first.
 func TestReciprocal(t *testing.T) {
 	for _, c := range []struct {
 		bits     int
