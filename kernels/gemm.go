@@ -20,15 +20,16 @@ type product struct {
 // tiled is struct Product of gemm_tile.cu.
 type tiled struct {
 	product
-	Depth, Rows, Columns          int32
-	Split                         int32
+	Depth, Rows, Split            int32
 	AlongA, AlongB, Vector, First int32
+	Band, Last                    divisor
 }
 
 // parts is struct Parts of gemm.cu.
 type parts struct {
-	Batch, M, N, Splits int32
-	Out                 [3]int32
+	Size, Splits  int32
+	Rows, Columns divisor
+	Out           [3]int32
 }
 
 // A tile is what one block makes of the result.
@@ -41,6 +42,7 @@ type tile struct {
 
 const (
 	slice     = 16     // of k, the most that a block multiplies between two barriers
+	band      = 16     // rows of tiles that blocks take column by column
 	maxGridYZ = 65535  // blocks along y and z
 	tiny      = 4096   // multiplications of a product that one thread an element does
 	small     = "gemm" // the module of gemm_tiny and gemm_sum
@@ -100,9 +102,10 @@ func (g Gemm) Plan() Plan {
 		out = Strided{Number: Scratch(0), Strides: [3]int{g.M * g.N, g.N, 1}}
 		plan.Workspace = []int{4 * splits * g.Batch * g.M * g.N}
 	}
+	rows, columns := ceil(g.M, t.height), ceil(g.N, t.width)
 	p := tiled{
-		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)),
-		Columns: int32(ceil(g.N, t.width)), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
+		product: g.product(out), Depth: int32(depth), Rows: int32(rows), Band: divide(band * columns),
+		Last: divide((rows-1)%band + 1), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
 		AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
 	}
 	if splits > 1 {
@@ -133,7 +136,7 @@ func (g Gemm) Plan() Plan {
 			Grid:   [3]int{min(ceil(size, 256), 8*processors), 1, 1},
 			Block:  [3]int{256, 1, 1},
 			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
-				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
+				parts{int32(size), int32(splits), divide(g.M), divide(g.N), narrow(g.Out.Strides)}},
 			Marks: marks,
 		})
 	}
@@ -178,7 +181,10 @@ func (g *Gemm) many(processors int, marks []int) Plan {
 	return Plan{Launches: []Launch{
 		{
 			Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1},
-			Block: [3]int{256, 1, 1}, Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)),
+			Block: [3]int{256, 1, 1},
+			Args: append(
+				g.factors(0), batch(g.Out, 0), g.product(g.Out), divide(g.M), divide(g.N), int32(size),
+			),
 			Marks: marks,
 		},
 	}}
