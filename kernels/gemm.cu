@@ -1,4 +1,4 @@
-// Products of matrices that need no tiles, and the second pass of those whose k is split. gemm_tile.cu has the others.
+// Products of matrices that need no tiles. gemm_tile.cu has the others.
 #include "divide.cuh"
 
 struct Product {
@@ -32,24 +32,5 @@ extern "C" __global__ void __launch_bounds__(256) gemm_tiny(const float* __restr
         float v[1] = {sum};
         mark(v, b, i, j);
         out[b * p.out[0] + (long long)i * p.out[1] + (long long)j * p.out[2]] = v[0];
-    }
-}
-
-// The second pass of a split product: out[b,i,j] = Σ_s parts[s,b,i,j], s ascending; parts is dense.
-struct Parts {
-    int size, splits; // of one part; how many
-    Divisor rows, columns;
-    int out[3];
-};
-
-extern "C" __global__ void __launch_bounds__(256)
-    gemm_sum(const float* __restrict__ parts, float* __restrict__ out, Parts p) {
-    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < p.size; e += gridDim.x * 256) {
-        float sum = parts[e];
-        for (int s = 1; s < p.splits; s++) sum += parts[(long long)s * p.size + e];
-        unsigned column = e, row = divide(column, p.columns), b = divide(row, p.rows);
-        float v[1] = {sum};
-        mark(v, b, row, column);
-        out[(long long)b * p.out[0] + (long long)row * p.out[1] + (long long)column * p.out[2]] = v[0];
     }
 }

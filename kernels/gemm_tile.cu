@@ -24,7 +24,6 @@ struct Product {
     int out[3];         // batch, row, column
     int depth;          // how much of k one split takes: a multiple of 16
     int rows;           // of tiles
-    int split;          // stride of the splits of out
     int alongA, alongB; // neighbouring threads load along k, not across
     int vector;         // out takes aligned groups of 4 columns
     int first;          // the batch of blockIdx.z = 0
@@ -277,6 +276,60 @@ __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int
         if (column + l < p.n) line[(long long)(column + l) * p.out[2]] = v[l];
 }
 
+// whole adds up the parts of a tile whose k is split among blocks: each leaves its own, and the last of them has the
+// sum in c, of the parts in ascending order whoever came last; to the others it says false. The tile's counter is 0
+// before and after. A thread has the same elements in every block, so parts lie as threads hold them. Where it is is
+// read anew, so that no register holds it during the main loop.
+template <int THREADS, int LINES, int COLUMNS>
+__device__ __forceinline__ bool whole(
+    float (&c)[LINES][COLUMNS], float* parts, unsigned* counters, int batch, unsigned* last) {
+    const int SIZE = LINES * COLUMNS * THREADS;
+    unsigned tile, split, thread;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(tile));
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(split));
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    tile += batch * gridDim.x;
+    float* first = parts + (long long)tile * gridDim.y * SIZE + thread;
+    float* mine = first + split * SIZE;
+#pragma unroll
+    for (int i = 0; i < LINES * COLUMNS; i++) mine[i * THREADS] = c[i / COLUMNS][i % COLUMNS];
+    __threadfence();
+    __syncthreads();
+    if (thread == 0) *last = atomicInc(counters + tile, gridDim.y - 1) == gridDim.y - 1;
+    __syncthreads();
+    if (!*last) return false;
+    __threadfence();
+#pragma unroll
+    for (int i = 0; i < LINES * COLUMNS; i++) c[i / COLUMNS][i % COLUMNS] = __ldcg(first + i * THREADS);
+#pragma unroll 1
+    for (int s = gridDim.y - 1; s > 0; s--) {
+        first += SIZE;
+#pragma unroll
+        for (int i = 0; i < LINES * COLUMNS; i++) c[i / COLUMNS][i % COLUMNS] += __ldcg(first + i * THREADS);
+    }
+    return true;
+}
+
+// corner says which row and column of tiles a block has: blocks that run together take tiles near each other, bands of 16
+// tiles down, column by column.
+__device__ __forceinline__ void corner(int& row, int& column, unsigned block, const Product& p) {
+    const int band = divide(block, p.band); // block is now the number within the band
+    if ((band + 1) * BAND > p.rows) column = divide(block, p.last);
+    else column = block / BAND, block %= BAND;
+    row = band * BAND + block;
+}
+
+// Lane says where in the tile of its warp a lane's elements begin: its row, and its column, in pairs on tensor cores and
+// in groups elsewhere.
+struct Lane {
+    int row, column;
+    __device__ __forceinline__ Lane(int thread, bool tf32) {
+        const int lane = thread % 32;
+        row = tf32 ? lane / 4 * 2 : (lane % 2 + lane / 8 % 2 * 2) * 4;
+        column = tf32 ? lane % 4 : lane / 2 % 4 + lane / 16 * 4;
+    }
+};
+
 // A warp makes 4·LINES rows and 8·COLUMNS columns, DOWN x RIGHT warps the tile. Its 4 x 8 lanes have LINES rows and
 // COLUMNS columns each: groups of 4 rows 16 apart and of 4 columns 32 apart. Lanes lie so that each pair whose numbers
 // differ in the lowest bit reads one address of B, and each pair whose numbers differ in the bit above one address of A:
@@ -286,7 +339,8 @@ __device__ __forceinline__ void store(float (&v)[N], float* line, int batch, int
 // the row below.
 template <int DOWN, int RIGHT, int LINES, int COLUMNS, int PIECES, bool GROUPS_A, bool GROUPS_B, bool MASK, bool TF32>
 __device__ __forceinline__ void product(
-    const float* A, const float* B, const float* maskA, const float* maskB, float* out, const Product& p) {
+    const float* A, const float* B, const float* maskA, const float* maskB, float* out, float* parts, unsigned* counters,
+    const Product& p) {
     const int THREADS = DOWN * RIGHT * 32, TALL = DOWN * 4 * LINES, WIDE = RIGHT * 8 * COLUMNS, SLICE = PIECES * PIECE;
     const int GROUP = COLUMNS < 4 ? COLUMNS : 4; // neighbouring columns of a lane
     typedef Loader<TALL, PIECES, THREADS, GROUPS_A, MASK, TF32> LoaderA;
@@ -296,12 +350,9 @@ __device__ __forceinline__ void product(
     const int SIZE_A = RoomA::row(SLICE), SIZE = SIZE_A + RoomB::row(SLICE);
     __shared__ __align__(16) float slices[2 * SIZE]; // of A, of B; the same for the next slice
 
-    // Blocks that run together take tiles near each other: bands of 16 tiles down, column by column.
-    unsigned down = blockIdx.x, right; // the tile's place: its row within the band, its column
-    const int band = divide(down, p.band);
-    if ((band + 1) * BAND > p.rows) right = divide(down, p.last);
-    else right = down / BAND, down %= BAND;
-    const int row0 = (band * BAND + down) * TALL, col0 = right * WIDE;
+    int row0, col0;
+    corner(row0, col0, blockIdx.x, p);
+    row0 *= TALL, col0 *= WIDE;
     const int k0 = blockIdx.y * p.depth, depth = min(p.depth, p.k - k0);
 
     LoaderA a;
@@ -310,9 +361,9 @@ __device__ __forceinline__ void product(
     b.start(B, p.b, maskB, p.maskB, col0, p.n, k0, p.alongB);
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int pair = lane / 4, quad = lane % 4; // on tensor cores: of lines; k, and columns of the result
-    const int along = lane % 2 + lane / 8 % 2 * 2, across = lane / 2 % 4 + lane / 16 * 4; // elsewhere: of 4 x 8 lanes
-    const int row = warp / RIGHT * 4 * LINES + (TF32 ? pair * 2 : along * 4), left = warp % RIGHT * 8 * COLUMNS;
+    const Lane own(threadIdx.x, TF32);
+    const int pair = lane / 4, quad = lane % 4; // on tensor cores: of lines; k
+    const int row = warp / RIGHT * 4 * LINES + own.row, left = warp % RIGHT * 8 * COLUMNS;
     float c[LINES][COLUMNS];
 #pragma unroll
     for (int i = 0; i < LINES; i++)
@@ -328,7 +379,7 @@ __device__ __forceinline__ void product(
     LoaderB::wait();
     __syncthreads();
     unsigned fromA = to + (row + (TF32 ? RoomA::row(quad) : 0)) * 4;
-    unsigned fromB = to + (SIZE_A + left + (TF32 ? pair + RoomB::row(quad) : across * GROUP)) * 4;
+    unsigned fromB = to + (SIZE_A + left + (TF32 ? pair + RoomB::row(quad) : own.column * GROUP)) * 4;
     int flip = SIZE * 4;
     to += flip;
 #pragma unroll 1
@@ -369,15 +420,24 @@ __device__ __forceinline__ void product(
     }
 
     const int batch = p.first + blockIdx.z;
-    out += (long long)blockIdx.z * p.out[0] + (long long)blockIdx.y * p.split;
+    unsigned block, thread; // read anew, so that no register holds what follows from them during the main loop
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    // slices have served: whole has a barrier before it writes there
+    if (gridDim.y > 1 && !whole<THREADS>(c, parts, counters, batch, (unsigned*)slices)) return;
+    out += (long long)blockIdx.z * p.out[0];
+    corner(row0, col0, block, p);
+    const Lane mine(thread, TF32);
+    row0 = row0 * TALL + thread / 32 / RIGHT * 4 * LINES + mine.row;
+    col0 = col0 * WIDE + thread / 32 % RIGHT * 8 * COLUMNS + mine.column * (TF32 ? 2 : GROUP);
 #pragma unroll
     for (int i = 0; i < LINES; i += TF32 ? 2 : 1) {
-        const int r = row0 + row + (TF32 ? i / 2 % 2 : i % 4) + i / 4 * 16;
+        const int r = row0 + (TF32 ? i / 2 % 2 : i % 4) + i / 4 * 16;
         if (r >= p.m) continue;
         float* to = out + (long long)r * p.out[1];
 #pragma unroll
         for (int j = 0; j < COLUMNS; j += TF32 ? 1 : GROUP) {
-            const int WIDTH = TF32 ? 2 : GROUP, first = col0 + left + j * 8 + (TF32 ? quad * 2 : across * GROUP);
+            const int WIDTH = TF32 ? 2 : GROUP, first = col0 + j * 8;
             float v[WIDTH];
 #pragma unroll
             for (int l = 0; l < WIDTH; l++) v[l] = TF32 ? c[i + l][j] : c[i][j + l];
@@ -426,8 +486,9 @@ __device__ __forceinline__ void product(
 #define KERNEL_(DOWN, RIGHT, LINES, COLUMNS, PIECES, RESIDENT, GROUPS_A, GROUPS_B, MASK, TF32)                                     \
     extern "C" __global__ void __launch_bounds__(DOWN * RIGHT * 32, RESIDENT)                                               \
     ENTRY(const float* __restrict__ A, const float* __restrict__ B, const float* __restrict__ maskA,                        \
-          const float* __restrict__ maskB, float* __restrict__ out, Product p) {                                            \
-        product<DOWN, RIGHT, LINES, COLUMNS, PIECES, GROUPS_A, GROUPS_B, MASK, TF32>(A, B, maskA, maskB, out, p);                  \
+          const float* __restrict__ maskB, float* __restrict__ out, float* parts, unsigned* counters, Product p) {          \
+        product<DOWN, RIGHT, LINES, COLUMNS, PIECES, GROUPS_A, GROUPS_B, MASK, TF32>(                                       \
+            A, B, maskA, maskB, out, parts, counters, p);                                                                   \
     }
 #define ROW(NAME) ROW_(NAME)
 #define ROW_(NAME) ROW_##NAME
