@@ -101,9 +101,10 @@ func TestNoAbsolutePaths(t *testing.T) {
 
 // A figure is what the assembler makes of a kernel for one architecture.
 type figure struct {
-	Registers int     `json:"registers"`
-	Shared    int     `json:"shared"`              // bytes
-	FFMA      float64 `json:"ffma,omitempty"`      // share of the instructions of the main loop, where it is most of them
+	Registers int `json:"registers"`
+	Shared    int `json:"shared"` // bytes
+	// share of the instructions of the main loop, where it is most of them
+	FFMA      float64 `json:"ffma,omitempty"`
 	Tensor    int     `json:"tensor,omitempty"`    // HMMA of the main loop, where it has them
 	Loop      int     `json:"loop,omitempty"`      // then all of its instructions
 	Moves     int     `json:"moves,omitempty"`     // and those that only move registers

@@ -327,8 +327,8 @@ func (u *summand) ahead(depth int) int {
 	return min(8, depth)
 }
 
-// all adds up the terms of a thread, of which term is the first: in groups as long as a whole one is there, and then the
-// rest.
+// all adds up the terms of a thread, of which term is the first: in groups as long as a whole one is there, and then
+// the rest.
 func (u *summand) all(t tiling, term string) {
 	x, w := u.x, u.x.w
 	end := x.op("min", x.op("add", term, integer(t.depth*t.perCell)), integer(t.terms))
@@ -349,7 +349,8 @@ func (u *summand) all(t tiling, term string) {
 	}
 }
 
-// add takes so many terms from number term on: all loads, and then sums in order. With an end, there may be fewer terms.
+// add takes so many terms from number term on: all loads, and then sums in order. With an end, there may be fewer
+// terms.
 func (u *summand) add(term string, count int, end string) {
 	s, x, w := u.s, u.x, u.x.w
 	x.memo = map[string]string{} // computed anew in each turn of a loop

@@ -119,8 +119,8 @@ func (x *index) coordinates(point string, axes []axis) []string {
 	return c
 }
 
-// divide is a point's number by n, and the rest. Powers of two are shifts, other n multiplications, which ptxas does not
-// make of a division by itself, see kernels.Reciprocal.
+// divide is a point's number by n, and the rest. Powers of two are shifts, other n multiplications, which ptxas does
+// not make of a division by itself, see kernels.Reciprocal.
 func (x *index) divide(point string, n int) (quotient, rest string) {
 	if n&(n-1) == 0 {
 		return x.op("shr", point, integer(log2(n))), x.op("and", point, integer(n-1))
