@@ -89,14 +89,18 @@ type scatter struct {
 
 // Plan says how it is done: gather.cu, at most 1024 blocks down, each with a band of rows and up to 256 columns. Every
 // block reads all indices, and adds the rows of its band in index order: with h hits of an element, |error| ≤
-// h·u·Σ|terms|, and always the same bits. The work is Count·blocks index reads and one pass over the data.
+// h·u·Σ|terms|, and always the same bits. The work is Count·blocks index reads and one pass over the data; where Out is
+// Base there are no more blocks than have indices for all their threads, and they touch those rows alone.
 func (s ScatterAdd) Plan() Plan {
-	const down = 1024
+	down := 1024
 	if s.Count == 0 && (s.Rows == 0 || s.Cols == 0 || s.Base == s.Out) {
 		return Plan{}
 	}
 	x := power(s.Cols, block)
 	y := block / x
+	if s.Base == s.Out {
+		down = max(1, min(down, ceil(s.Count, y)))
+	}
 	band := ceil(max(1, ceil(s.Rows, down)), y) * y
 	return Plan{Launches: []Launch{{
 		Module: "gather", Entry: "scatter_add",

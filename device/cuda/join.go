@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"bilevel/device"
 	"bilevel/device/cuda/emit"
 	"bilevel/kernels"
 )
@@ -34,7 +35,29 @@ type piece struct {
 const (
 	fewBlocks = 8 // of a step: two for each group of threads
 	tailBlock = 2 // of a step that the last block of a kernel does
+	// fewElements is how many an instruction may touch whose kernels are steps: 128 KB, which one multiprocessor reads
+	// in about the time that a kernel takes to begin.
+	fewElements = 1 << 15
 )
+
+// touched counts the elements that an instruction reads and writes, repeated ones once. Of a table, that is what it
+// looks up there.
+func touched(in *device.Instr) int {
+	n := 0
+	for _, v := range slices.Concat(in.In, in.Out) {
+		if (in.Op == device.Gather || in.Op == device.ScatterAdd && in.In[0].Same(in.Out[0])) && v.Same(in.In[0]) {
+			continue
+		}
+		elements := 1
+		for a, d := range v.Shape {
+			if d == 0 || v.Strides[a] > 0 {
+				elements *= d
+			}
+		}
+		n += elements
+	}
+	return n
+}
 
 // A joint is what becomes a node: pieces, by number.
 type joint struct {

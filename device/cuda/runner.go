@@ -186,7 +186,8 @@ func (r *runner) pieces(steps []step) (pieces []piece, err error) {
 					}
 				}
 			}
-			p.small = size(l.Block) == emit.StepThreads && size(l.Grid) <= fewBlocks && l.Shared == 0
+			p.small = size(l.Block) == emit.StepThreads && size(l.Grid) <= fewBlocks && l.Shared == 0 &&
+				touched(&r.program.Code[i]) <= fewElements
 			last[i] = len(pieces)
 			pieces = append(pieces, p)
 		}
