@@ -207,6 +207,14 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.SVRB{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
 			solvers.SVRB{Step: 0.5, OuterStep: 0.1}, nil, 0,
 		},
+		"hoag": {
+			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
+			solvers.HOAG{OuterStep: 0.1}, nil, 0,
+		},
+		"shine": {
+			solvers.SHINE{OuterStep: 0.02, Tolerance: 2e-3, Every: 2, Refine: 3, Fallback: 5},
+			solvers.SHINE{OuterStep: 0.1}, nil, 0,
+		},
 	}
 	for _, e := range solvers.Algorithms() {
 		require.NotNil(t, byName[e.Name()].small, "%s has no settings in this test", e.Name())
