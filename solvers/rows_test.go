@@ -207,6 +207,15 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.SVRB{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
 			solvers.SVRB{Step: 0.5, OuterStep: 0.1}, nil, 0,
 		},
+		"aipod": {
+			solvers.AiPOD{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 2},
+			solvers.AiPOD{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1}, nil, 0,
+		},
+		"e-aipod": {
+			solvers.EAiPOD{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 2, UpperSteps: 3,
+				Probability: 0.3},
+			solvers.EAiPOD{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1}, nil, 0,
+		},
 		"hoag": {
 			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
 			solvers.HOAG{OuterStep: 0.1}, nil, 0,
