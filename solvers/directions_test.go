@@ -91,6 +91,7 @@ func biased() []directions {
 		{solvers.VRBO{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 2, InnerSteps: 1, Period: 1000}, 2, 2, nil},
 		{solvers.AIDFP{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, VSteps: 2}, 2, 1, nil},
 		{solvers.BA{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
+		{solvers.SIGD{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, CGSteps: 2}, 2, 1, nil},
 		{solvers.BSG1{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGH{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGNFD{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},

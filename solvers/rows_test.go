@@ -216,6 +216,10 @@ func rowsByName(t *testing.T) map[string]row {
 				Probability: 0.3},
 			solvers.EAiPOD{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1}, nil, 0,
 		},
+		"sigd": {
+			solvers.SIGD{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Perturbation: 0.05},
+			solvers.SIGD{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
+		},
 		"hoag": {
 			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
 			solvers.HOAG{OuterStep: 0.1}, nil, 0,

@@ -49,6 +49,7 @@ func meanings() map[string]string {
 		"pairs":               "that L-BFGS remembers",
 		"penalty":             "multiplier of the gap of the lower level, at the end of its ramp",
 		"period":              "iterations between two passes over all rows; 0: so many as draw half as many rows",
+		"perturbation":        "size of a random linear term of the lower level, drawn once; -1 for none",
 		"phi":                 "what the gap shall fall by: grad_norm, a part of its squared gradient, or value, of it",
 		"probability":         "of a projection after a step on y",
 		"proximal":            "weight of the proximal term that holds z at y",
