@@ -92,6 +92,7 @@ func biased() []directions {
 		{solvers.AIDFP{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, VSteps: 2}, 2, 1, nil},
 		{solvers.BA{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.SIGD{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, CGSteps: 2}, 2, 1, nil},
+		{solvers.BiSLS{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, CGSteps: 2}, 2, 1, nil},
 		{solvers.BSG1{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGH{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGNFD{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},

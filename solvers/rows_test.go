@@ -220,6 +220,10 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.SIGD{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Perturbation: 0.05},
 			solvers.SIGD{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
 		},
+		"bisls": {
+			solvers.BiSLS{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Decrease: 0.2},
+			solvers.BiSLS{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
+		},
 		"hoag": {
 			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
 			solvers.HOAG{OuterStep: 0.1}, nil, 0,

@@ -25,6 +25,7 @@ func meanings() map[string]string {
 		"bound":               "the largest multiplier",
 		"cg_steps":            "steps of conjugate gradients on the linear system in an iteration",
 		"cold":                "true: the inner solve starts anew in every iteration, false: where the last one ended",
+		"decrease":            "part of the slope's promise that a step must keep to be taken",
 		"delay":               "iterations before steps begin to fall like a power",
 		"directions":          "random directions along which the response of y to x is measured",
 		"dual_step":           "step size of the multiplier",
