@@ -1,15 +1,17 @@
 """ResNet-20 on CIFAR records in PyTorch, the peer of `bilevel train --model resnet20`.
 
-    .peers/bin/pip install torch==2.15.0
+    .peers/bin/pip install torch==2.15.0 safetensors==0.8.0
     .peers/bin/python bench/peers/train_resnet20.py --data FOLDER --ours ./bilevel [--seeds 3] [--epochs 20]
-        [--threads 2] [--out FILE]
+        [--threads 2] [--same-start] [--out FILE]
 
 FOLDER holds train.bin and test.bin: records of a label byte and 3 x 32 x 32 bytes. Of train.bin, 8,000 rows drawn at
 random are trained on and 2,000 validate. Both sides: batches of 128 rows of a new permutation each epoch, the rows that
 do not fill a batch left out; every image shifted by up to 4 pixels in each direction, black beyond its edges, and
 mirrored with probability 1/2; then standardized by the channels' mean and deviation over the training rows; ResNet-20
 with shortcut option A; He's normal start values; SGD, momentum 0.9, weight decay 0.0005 on all parameters, step
-0.1 (1 + cos(πk/n))/2. The draws differ, and so does the split of a seed. PyTorch runs eagerly in channels_last.
+0.1 (1 + cos(πk/n))/2. With --same-start ours begins at the start values that PyTorch drew for the seed, without it at
+its own: a start can be worth several points of accuracy. The other draws differ, and so does the split of a seed.
+PyTorch runs eagerly in channels_last.
 
 Prints a JSON object a run: the validation error after each epoch, the test error at the end, seconds of training.
 Then the difference of the mean validation accuracies, paired by seed, with its 95 % interval by Student's t.
@@ -28,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 BATCH, STEP, MOMENTUM, DECAY, PAD = 128, 0.1, 0.9, 5e-4, 4
 TRAIN, VAL = 8000, 2000
@@ -97,8 +100,24 @@ def error(net, x, y, scale):
     return wrong / len(x)
 
 
-def peer(folder, seed, epochs):
+def start(seed):
     torch.manual_seed(seed)
+    return ResNet20()
+
+
+def write_start(seed, path):
+    """The start values under the names that ours gives the arrays: layer1.0.conv1.weight, …, linear.weight."""
+    arrays = {}
+    for name, a in start(seed).state_dict().items():
+        part, _, rest = name.partition(".")
+        if part == "blocks":
+            block, _, rest = rest.partition(".")
+            name = f"layer{int(block) // 3 + 1}.{int(block) % 3}.{rest}"
+        arrays[name.replace("fc.", "linear.")] = a.float().contiguous()
+    save_file(arrays, path)
+
+
+def peer(folder, seed, epochs):
     g = torch.Generator().manual_seed(seed)
     x, y = records(os.path.join(folder, "train.bin"))
     order = torch.randperm(len(x), generator=g)
@@ -108,7 +127,7 @@ def peer(folder, seed, epochs):
     mean, deviation = as_rows.mean(1), as_rows.std(1, unbiased=False)
     mean, deviation = (a.float()[None, :, None, None] for a in (mean, deviation))
     scale = lambda a: ((a.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
-    net = ResNet20().to(memory_format=torch.channels_last)
+    net = start(seed).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=STEP, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
     each, seconds, curve, k = TRAIN // BATCH, 0.0, [], 0
     for _ in range(epochs):
@@ -127,12 +146,16 @@ def peer(folder, seed, epochs):
             "test_error": error(net, *records(os.path.join(folder, "test.bin")), scale)}
 
 
-def ours(command, folder, seed, epochs, threads):
-    with tempfile.TemporaryDirectory() as out:
+def ours(command, folder, seed, epochs, threads, same_start):
+    with tempfile.TemporaryDirectory() as temporary:
+        out = os.path.join(temporary, "results")
         line = [command, "train", "--model", "resnet20", "--data", folder, "--train", str(TRAIN), "--val", str(VAL),
                 "--batch", str(BATCH), "--epochs", str(epochs), "--seed", str(seed), "--threads", str(threads),
                 "--step", str(STEP), "--momentum", str(MOMENTUM), "--weight-decay", str(DECAY), "--schedule", "cosine",
                 "--augment", "crop-flip", "--quiet", "--json", "--out", out]
+        if same_start:
+            line += ["--from", os.path.join(temporary, "start.safetensors")]
+            write_start(seed, line[-1])
         result = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
         with open(os.path.join(out, "metrics.jsonl")) as f:
             lines = [json.loads(s) for s in f]
@@ -148,12 +171,14 @@ def main():
     ap.add_argument("--seeds", type=int, default=3)
     ap.add_argument("--epochs", type=int, default=20)
     ap.add_argument("--threads", type=int, default=os.cpu_count())
+    ap.add_argument("--same-start", action="store_true")
     ap.add_argument("--out", help="write the runs to this file as well")
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     runs = []
     for seed in range(1, a.seeds + 1):
-        for run in (lambda: ours(a.ours, a.data, seed, a.epochs, a.threads), lambda: peer(a.data, seed, a.epochs)):
+        for run in (lambda: ours(a.ours, a.data, seed, a.epochs, a.threads, a.same_start),
+                    lambda: peer(a.data, seed, a.epochs)):
             runs.append(run())
             print(json.dumps(runs[-1]), flush=True)
             if a.out:
