@@ -1,0 +1,37 @@
+package ptx
+
+import "strings"
+
+// loadsAhead is how many loads from global memory a warp may have under way: the longest run of loads, copies to shared
+// memory included, before an instruction needs what one of them brings or control may go elsewhere. It is 1 for a kernel
+// without loads.
+func loadsAhead(p *program) int {
+	most, run := 1, 0
+	pending := map[int32]bool{}
+	end := func() {
+		run = 0
+		clear(pending)
+	}
+	for i := range p.code {
+		m := &p.meta[i]
+		for _, u := range m.uses {
+			if pending[u.off] {
+				end()
+				break
+			}
+		}
+		switch {
+		case p.code[i].flow != flowPlain || strings.HasPrefix(m.text, "cp.async.wait"):
+			end()
+		case m.class == ClassGlobal && len(m.defs) > 0:
+			for _, d := range m.defs {
+				pending[d.off] = true
+			}
+			run++
+		case m.class == ClassAsync && len(m.uses) > 0:
+			run++
+		}
+		most = max(most, run)
+	}
+	return most
+}
