@@ -3,8 +3,8 @@ package ptx
 import "strings"
 
 // loadsAhead is how many loads from global memory a warp may have under way: the longest run of loads, copies to shared
-// memory included, before an instruction needs what one of them brings or control may go elsewhere. It is 1 for a kernel
-// without loads.
+// memory included, before an instruction needs what one of them brings or control may go elsewhere. It is 1 for a
+// kernel without loads.
 func loadsAhead(p *program) int {
 	most, run := 1, 0
 	pending := map[int32]bool{}

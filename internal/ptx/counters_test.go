@@ -203,5 +203,6 @@ func TestEstimatesKnowLatency(t *testing.T) {
 	assert.Equal(t, "latency", e.Limit)
 	assert.InDelta(t, 25*card.Times.DRAM+card.Times.Launch, e.Seconds, 1e-12)
 	c.LoadsAhead = 5
-	assert.InDelta(t, 5*card.Times.DRAM, ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0).Terms["latency"], 1e-12)
+	e = ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.InDelta(t, 5*card.Times.DRAM, e.Terms["latency"], 1e-12)
 }

@@ -80,10 +80,10 @@ const assumedRegisters = 32
 // registers in r a thread counts as having 32, and spills are not known.
 func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
 	t := card.Times
+	times := fmt.Sprintf("times of a launch (%.3g µs), of the shortest kernel (%.3g µs), "+
+		"of a load from DRAM (%.0f ns) and L2 (%.0f ns)", 1e6*t.Launch, 1e6*t.Least, 1e9*t.DRAM, 1e9*t.L2)
 	e := Estimate{Card: card.Name, Launch: t.Launch, Source: card.Source,
-		Assumed: append(slices.Clone(card.Assumed), fmt.Sprintf(
-			"times of a launch (%.3g µs), of the shortest kernel (%.3g µs), of a load from DRAM (%.0f ns) and L2 (%.0f ns)",
-			1e6*t.Launch, 1e6*t.Least, 1e9*t.DRAM, 1e9*t.L2))}
+		Assumed: append(slices.Clone(card.Assumed), times)}
 	if r.Registers == 0 {
 		r.Registers = assumedRegisters
 		e.Assumed = append(e.Assumed, fmt.Sprintf("registers of a thread (%d)", assumedRegisters))

@@ -163,7 +163,10 @@ func TestModels(t *testing.T) {
 		require.InDelta(t, 1, *k.Ratio, 1e-2)
 	}
 	slow, err := makeFew(
-		t, newDriver(t, "h200"), func(c *driver.Card) { c.ClockKHz /= 1000; c.MemoryClockKHz, c.BusBits = 1000e3, 4096 },
+		t, newDriver(t, "h200"), func(c *driver.Card) {
+			c.ClockKHz /= 1000
+			c.MemoryClockKHz, c.BusBits = 1000e3, 4096
+		},
 	)
 	require.NoError(t, err)
 	require.InEpsilon(t, r.Model.FP32/1000, slow.Model.FP32, 1e-9)
