@@ -74,7 +74,7 @@ func (a *app) loops(use, short string, measure func(
 		},
 	}
 	f.registerDevice(c)
-	f.registerTF32(c)
+	f.registerMatmul(c)
 	c.Flags().BoolVar(&f.json, "json", false, `end standard output with one line {"ms": …, "check": …}`)
 	c.Flags().StringVar(&only, "only", "",
 		"time only the loops whose name contains this, or one of several, separated by commas")
