@@ -149,10 +149,8 @@ func TestDeviceMemoryIsTheLimit(t *testing.T) {
 		"take narrower layers")
 }
 
-		dev, _, err = a.fitting(
-			t.Context(), &common{device: name}, dev, 0, set, train.Experiment{}, cell,
-		)
-// for, the run is refused before it starts.
+// A card has no convolutions yet. Where auto chose it, such a run goes to the processor and says why; where it was
+// asked for, the run is refused before it starts.
 func TestAutoTakesADeviceThatHasTheOperations(t *testing.T) {
 	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any {
 		c := train.Defaults(set)
