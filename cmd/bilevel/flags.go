@@ -72,7 +72,8 @@ const matmulFloat32, matmulTF32 = "float32", "tf32"
 // registerMatmul adds the flag that gives up precision for speed. Commands that test a device do not have it.
 func (f *common) registerMatmul(c *cobra.Command) {
 	c.Flags().StringVar(&f.matmul, "matmul", matmulFloat32,
-		"float32 | tf32, which puts large products of a card on its tensor cores: factors rounded to 11 significant bits")
+		"float32 | tf32, which puts large products of a card on its tensor cores: "+
+			"factors rounded to 11 significant bits")
 	completes(c, "matmul", matmulFloat32, matmulTF32)
 }
 

@@ -104,8 +104,8 @@ func checkMemory(
 
 // rehearse finds out what a cell needs. It does the cell on a null device, which computes nothing and answers 0 to
 // everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment
-// that cannot go on with zeros is counted as far as it comes. The error wraps device.ErrOperation where the cell needs an
-// operation that the device lacks.
+// that cannot go on with zeros is counted as far as it comes. The error wraps device.ErrOperation where the cell needs
+// an operation that the device lacks.
 func rehearse(
 	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (null.Stats, error) {
