@@ -21,7 +21,8 @@ func TestLoadsAhead(t *testing.T) {
 			"cp.async.wait_all; cp.async.ca.shared.global [buf], [%rd1+8], 4; cp.async.wait_all;": 2,
 	} {
 		module, err := Load("k", ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p) {\n"+
-			".shared .align 16 .b8 buf[64]; .reg .u32 %r<8>; .reg .pred %p<2>; .reg .u64 %rd<3>; ld.param.u64 %rd1, [p];\n"+body+
+			".shared .align 16 .b8 buf[64]; .reg .u32 %r<8>; .reg .pred %p<2>; .reg .u64 %rd<3>; "+
+			"ld.param.u64 %rd1, [p];\n"+body+
 			"\nst.global.u32 [%rd1], %r1; ret; }\n")
 		require.NoError(t, err, body)
 		p, err := module.Kernel("k").program(variant{})
