@@ -9,6 +9,7 @@ import (
 
 	"bilevel/device/cuda/driver"
 	"bilevel/internal/ptx"
+	"bilevel/kernels"
 )
 
 // work is what a call gives: it runs with the context's lock held. Its error is that of the call; faults of kernels are
@@ -130,7 +131,8 @@ func (c *context) launch(l ptx.Launch) (time float64, touched []ptx.Touched, err
 	if res == nil {
 		return 0, nil, nil
 	}
-	e := ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared)
+	assembled := ptx.Resources{Registers: kernels.Registers(l.Kernel.Name, c.m.Card().Capability)}
+	e := ptx.NewEstimate(c.m.Card(), res.Counters, assembled, l.Shared)
 	return e.Seconds - e.Launch, res.Touched, nil
 }
 
