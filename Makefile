@@ -5,11 +5,16 @@ CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
 cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
 PACKAGES = ./device/...
 
-.PHONY: build-cuda test-cuda test-gpu report-gpu card-kit
+.PHONY: build-cuda build-cuda-arm64 test-cuda test-gpu report-gpu card-kit
 
 # bilevel with both devices; it starts with and without a driver.
 build-cuda:
 	$(cuda) build -tags cuda -o bilevel ./cmd/bilevel
+
+# The same for arm64 (GH200), on a machine with Debian's gcc-aarch64-linux-gnu or a compiler like it. Tried so far: it
+# builds, and under qemu-aarch64 it runs on a simulated card; no GH200 has run it.
+build-cuda-arm64:
+	GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(cuda) build -tags cuda -o bilevel-arm64 ./cmd/bilevel
 
 # The way to a card (Go, cgo, gorgonia.org/cu, the driver's entry points), executed on simulated cards.
 test-cuda:
