@@ -3,7 +3,9 @@
 
 CUDA_INCLUDE ?= $(shell scripts/cuda-tools headers)
 cuda = CGO_ENABLED=1 CGO_CFLAGS="-I$(CUDA_INCLUDE) $(CGO_CFLAGS)" go
-PACKAGES = ./device/...
+PACKAGES = ./device/cuda/... ./device/open
+# What takes minutes under the race detector, and has one goroutine anyway.
+LONG = Conformance|InManyOrders|MissingEdges|KeepsTheCheckpoint
 
 .PHONY: build-cuda build-cuda-arm64 test-cuda test-gpu report-gpu card-kit
 
@@ -21,7 +23,7 @@ test-cuda:
 	$(cuda) vet -tags cuda ./...
 	$(cuda) test -tags cuda $(PACKAGES)
 	$(cuda) test -tags cuda -run CUDA ./cmd/bilevel
-	$(cuda) test -tags cuda -race -short -skip Conformance ./device/cuda ./device/cuda/sim \
+	$(cuda) test -tags cuda -race -short -skip '$(LONG)' ./device/cuda ./device/cuda/sim \
 		./device/cuda/shim ./device/cuda/real/...
 
 # On the cards of this machine, one package after the other because a test fills the memory of a card, and a report on
