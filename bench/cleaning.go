@@ -62,8 +62,11 @@ func (r runs) Fill(dst []int32, from problem.Source, first uint64) error {
 
 // cleaning lists the workloads of data hyper-cleaning, one for each of three algorithms. They go through the same
 // problem.Problem and solvers as `bilevel clean`.
-func cleaning() (all []Workload) {
-	all = append(all, cleanSOBA(64))
+func cleaning() []Workload { return cleaningFor(iterations) }
+
+// cleaningFor lists them with so many iterations in a call.
+func cleaningFor(iterations int) (all []Workload) {
+	all = append(all, clean("clean_soba_b64", soba, 64, nil, 1, iterations))
 	for _, c := range []struct {
 		name   string
 		a      solvers.Algorithm
@@ -78,17 +81,21 @@ func cleaning() (all []Workload) {
 		{"stocbio", solvers.StocBiO{Step: 0.01, OuterStep: 10, NeumannStep: 0.01, Terms: 10, InnerSteps: 10},
 			nil, 100},
 	} {
-		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second))
+		all = append(all, clean("clean_"+c.name+"_b64", c.a, 64, c.upper, c.second, iterations))
 	}
 	return all
 }
 
+var soba = solvers.SOBA{Step: 0.1, OuterStep: 10}
+
 func cleanSOBA(batch int) Workload {
-	return clean(fmt.Sprint("clean_soba_b", batch), solvers.SOBA{Step: 0.1, OuterStep: 10}, batch, nil, 1)
+	return clean(fmt.Sprint("clean_soba_b", batch), soba, batch, nil, 1, iterations)
 }
 
 // clean is the workload of one algorithm, which starts anew in each call, on minibatches of so many rows of each level.
-func clean(key string, a solvers.Algorithm, batch int, upper func(uint64) uint64, second float64) Workload {
+func clean(
+	key string, a solvers.Algorithm, batch int, upper func(uint64) uint64, second float64, iterations int,
+) Workload {
 	return Workload{key, func(ex *tensor.Executor) (*Prepared, error) {
 		p, err := cleaningProblem(ex, batch, upper)
 		if err != nil {

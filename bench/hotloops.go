@@ -34,14 +34,30 @@ type Report struct {
 	Loss         map[string]float64 `json:"loss,omitempty"`
 }
 
-// HotLoops times the workloads whose key contains the string only, each for at least the given time. ex makes a new
-// executor for each workload; progress is told each result as it comes.
+// HotLoops times the workloads of perceptrons and products whose key contains one of the strings in only, separated by
+// commas, each for at least the given time. ex makes a new executor for each workload; progress is told each result as
+// it comes.
 func HotLoops(
 	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
 ) (*Report, error) {
+	return timed(slices.Concat(products(), networks(), cleaning(), algorithms()), ex, only, atLeast, progress)
+}
+
+// ConvLoops does the same with the workloads of convolutions.
+func ConvLoops(
+	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
+) (*Report, error) {
+	return timed(convLoops(), ex, only, atLeast, progress)
+}
+
+func timed(
+	all []Workload, ex func() *tensor.Executor, only string, atLeast time.Duration,
+	progress func(key string, ms float64),
+) (*Report, error) {
 	r := &Report{map[string]float64{}, map[string]float64{}, map[string]float64{}}
-	for _, w := range slices.Concat(products(), networks(), cleaning(), algorithms()) {
-		if !strings.Contains(w.Key, only) {
+	parts := strings.Split(only, ",")
+	for _, w := range all {
+		if !slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(w.Key, part) }) {
 			continue
 		}
 		m, err := w.measure(ex(), atLeast)
@@ -54,11 +70,18 @@ func HotLoops(
 		}
 		progress(w.Key, m.ms)
 	}
+	if len(r.Milliseconds) == 0 {
+		return nil, fmt.Errorf("bench: no loop has %q in its name", only)
+	}
 	return r, nil
 }
 
-// warmUps is the number of calls before the clock starts, the same as in the peer's programs.
-const warmUps = 3
+// Before the clock starts come three calls, as in the peer's programs, or as many as begin within a second. Then at
+// least so many are timed.
+const (
+	warmUps, warmUpTime = 3, time.Second
+	leastCalls          = 5
+)
 
 // measurement is what a workload's row of the report holds.
 type measurement struct {
@@ -78,13 +101,13 @@ func (w Workload) measure(ex *tensor.Executor, atLeast time.Duration) (m measure
 		}
 		return ex.Sync()
 	}
-	for range warmUps {
+	for n, start := 0, time.Now(); n < warmUps && (n == 0 || time.Since(start) < warmUpTime); n++ {
 		if err := call(); err != nil {
 			return m, err
 		}
 	}
 	var times []float64
-	for start := time.Now(); len(times) < 5 || time.Since(start) < atLeast; {
+	for start := time.Now(); len(times) < leastCalls || time.Since(start) < atLeast; {
 		begin := time.Now()
 		if err := call(); err != nil {
 			return m, err

@@ -43,6 +43,11 @@ func Kernels() (all []Kernel) {
 	for _, c := range []int{10, 1000} {
 		all = append(all, softmax(1<<16/c, c))
 	}
+	for _, l := range convLayers() {
+		for kind := range convKinds {
+			all = append(all, convolution(l, kind))
+		}
+	}
 	return append(all, gather(20000, 785, 64))
 }
 

@@ -9,14 +9,16 @@ import (
 	"bilevel/tensor"
 )
 
-// network is a perceptron with relu on a device, with fixed weights and one batch of inputs.
+// network is a model on a device, with fixed weights and one batch of inputs.
 type network struct {
-	ex        *tensor.Executor
-	model     models.MLP
-	w, v, m   *tensor.Variable // flat vectors [q]: weights, a vector to multiply the Hessian by, masks
-	x         *tensor.Variable // [B, 784]
-	a         *tensor.Variable // labels
-	pixels, B int
+	ex           *tensor.Executor
+	model        models.Model
+	w, v, m      *tensor.Variable // flat vectors [q]: weights, a vector to multiply the Hessian by, masks
+	x            *tensor.Variable // [B, …]
+	a            *tensor.Variable // labels
+	state        *tensor.Variable // running statistics; nil where the model has none
+	B            int
+	rate, radius float64 // of the attack
 }
 
 // networks lists the workloads of two perceptrons: the gradient, a Hessian-vector product, conjugate gradients, an
@@ -57,7 +59,7 @@ func onNetwork(key string, widths []int, batch int, prepare func(*network) (*Pre
 
 func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) {
 	model := models.MLP{Widths: widths, InputsFirst: true} // the peer stores its weights in this way
-	n := &network{ex: ex, model: model, pixels: widths[0], B: batch}
+	n := &network{ex: ex, model: model, B: batch, rate: 0.01, radius: 0.1}
 	q := model.Params().Size()
 	flat := func(first uint64, bias float32) []float32 {
 		out := make([]float32, q)
@@ -83,7 +85,7 @@ func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) 
 		{&n.w, "weights", flat(10, 0), []int{q}},
 		{&n.v, "vector", flat(20, 0), []int{q}},
 		{&n.m, "masks", flat(20, 1), []int{q}},
-		{&n.x, "inputs", array(1, batch*n.pixels, 0.5, 0.5), []int{batch, n.pixels}},
+		{&n.x, "inputs", array(1, batch*widths[0], 0.5, 0.5), []int{batch, widths[0]}},
 	} {
 		if *in.to, err = input(ex, in.name, in.values, in.shape...); err != nil {
 			return nil, err
@@ -93,10 +95,20 @@ func newNetwork(ex *tensor.Executor, widths []int, batch int) (*network, error) 
 	return n, n.a.WriteInts(labels(batch))
 }
 
-// loss is the mean cross-entropy for parameters p on inputs x.
-func (n *network) loss(p, x *tensor.Node) *tensor.Node {
-	z, _ := n.model.Apply(p, nil, x, params.Train)
-	return tensor.CrossEntropy(z, n.a.Node()).Mean()
+// logits are the outputs for parameters p on inputs x.
+func (n *network) logits(p, x *tensor.Node, mode params.Mode) *tensor.Node {
+	var state *tensor.Node
+	if n.state != nil {
+		state = n.state.Node()
+	}
+	z, _ := n.model.Apply(p, state, x, mode)
+	return z
+}
+
+// loss is the mean cross-entropy for parameters p on inputs x. Under params.TrainFrozen, normalizations take the
+// statistics of the batch.
+func (n *network) loss(p, x *tensor.Node, mode params.Mode) *tensor.Node {
+	return tensor.CrossEntropy(n.logits(p, x, mode), n.a.Node()).Mean()
 }
 
 // once prepares a loop that is a single run of one program, which leaves its result in out.
@@ -112,7 +124,7 @@ func (n *network) once(out *tensor.Variable, build func() []tensor.Update) (*Pre
 func (n *network) grad() (*Prepared, error) {
 	g, l := n.like(n.w), n.ex.Variable("loss", tensor.Real)
 	return n.once(g, func() []tensor.Update {
-		loss := n.loss(n.w.Node(), n.x.Node())
+		loss := n.loss(n.w.Node(), n.x.Node(), params.TrainFrozen)
 		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.w.Node())[0]}}
 	})
 }
@@ -122,7 +134,7 @@ func (n *network) hvp() (*Prepared, error) {
 	out := n.like(n.w)
 	return n.once(out, func() []tensor.Update {
 		w := n.w.Node()
-		hv := tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{n.v.Node()})[0]
+		hv := tensor.HVP(n.loss(w, n.x.Node(), params.TrainFrozen), []*tensor.Node{w}, []*tensor.Node{n.v.Node()})[0]
 		return []tensor.Update{{Var: out, Value: hv}}
 	})
 }
@@ -136,7 +148,7 @@ func (n *network) cg10() (*Prepared, error) {
 	loop, err := n.ex.CompileLoop("cg",
 		func() []tensor.Update {
 			X, R, D, RR := x.Node(), r.Node(), d.Node(), rr.Node()
-			ad := tensor.HVP(n.loss(w, n.x.Node()), []*tensor.Node{w}, []*tensor.Node{D})[0].Add(D)
+			ad := tensor.HVP(n.loss(w, n.x.Node(), params.TrainFrozen), []*tensor.Node{w}, []*tensor.Node{D})[0].Add(D)
 			alpha := RR.Div(tensor.Dot(D, ad))
 			next := R.Sub(alpha.Mul(ad))
 			square := tensor.Dot(next, next)
@@ -166,25 +178,35 @@ func (n *network) cg10() (*Prepared, error) {
 	return &Prepared{call, 1, func() (float64, error) { return norm(x) }, nil}, nil
 }
 
-// pgd10 is ten steps of projected gradient descent in the maximum norm, from 0:
-// d = clip(clip(d + 0.01 sign(g), -0.1, 0.1) + x, 0, 1) - x.
+// pgd10 is ten steps of the attack of pgd.
 func (n *network) pgd10() (*Prepared, error) {
-	const steps, rate, radius = 10, 0.01, 0.1
+	p, d, err := n.pgd(params.TrainFrozen)
+	if err != nil {
+		return nil, err
+	}
+	p.Check = func() (float64, error) { return norm(d) }
+	return p, nil
+}
+
+// pgd is ten steps of projected gradient descent in the maximum norm, from 0:
+// d = clip(clip(d + rate sign(g), -radius, radius) + x, 0, 1) - x.
+func (n *network) pgd(mode params.Mode) (*Prepared, *tensor.Variable, error) {
+	const steps = 10
 	d := n.like(n.x)
 	zero, err := n.ex.Compile("start", func() []tensor.Update {
 		return []tensor.Update{{Var: d, Value: tensor.Zeros(d.Shape()...)}}
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	loop, err := n.ex.Compile("pgd", func() []tensor.Update {
 		x, old := n.x.Node(), d.Node()
-		g := tensor.Grad(n.loss(n.w.Node(), x.Add(old)), old)[0]
-		ball := old.Add(g.Sign().Scale(rate)).Clamp(tensor.Const(-radius), tensor.Const(radius))
+		g := tensor.Grad(n.loss(n.w.Node(), x.Add(old), mode), old)[0]
+		ball := old.Add(g.Sign().Scale(n.rate)).Clamp(tensor.Const(-n.radius), tensor.Const(n.radius))
 		return []tensor.Update{{Var: d, Value: ball.Add(x).Clamp(tensor.Const(0), tensor.Const(1)).Sub(x)}}
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	call := func() error {
 		if err := zero.Run(1); err != nil {
@@ -192,7 +214,7 @@ func (n *network) pgd10() (*Prepared, error) {
 		}
 		return loop.Run(steps)
 	}
-	return &Prepared{call, 1, func() (float64, error) { return norm(d) }, nil}, nil
+	return &Prepared{Call: call, Per: 1}, d, nil
 }
 
 // mask is the loss of the network with parameters m ∘ w, and its gradient with respect to the masks m.
@@ -202,7 +224,7 @@ func (n *network) mask() (*Prepared, error) {
 		masked := n.model.Params().Spread(func(a params.Array) *tensor.Node {
 			return a.Of(n.m.Node()).Mul(a.Of(n.w.Node()))
 		})
-		loss := n.loss(masked, n.x.Node())
+		loss := n.loss(masked, n.x.Node(), params.TrainFrozen)
 		return []tensor.Update{{Var: l, Value: loss}, {Var: g, Value: tensor.Grad(loss, n.m.Node())[0]}}
 	})
 }

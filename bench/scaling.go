@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bilevel/device"
+	"bilevel/models"
 	"bilevel/tensor"
 )
 
@@ -23,7 +24,7 @@ type Scaling struct {
 type ScalingPoint struct {
 	At           int     `json:"at"` // batch size, width or number of threads
 	Milliseconds float64 `json:"ms"`
-	Flop         float64 `json:"flop"` // floating-point operations of the matrix products, the fewest possible
+	Flop         float64 `json:"flop"` // floating-point operations of the products, the fewest possible
 	// Relative is the ratio of this point's time to the time of the point before, divided by the same ratio of the work
 	// per thread. It is 1 where time is proportional to work, and below 1 where a fixed overhead is spread over more
 	// work. The first point of a series has none.
@@ -66,6 +67,9 @@ func scalingSeries() []*ScalingSeries {
 				// There are six products with rows: two for the gradient of each level, and two for the Hessian.
 				return cleanSOBA(b), 6 * 2 * float64(b) * pixels * classes
 			}},
+		{Key: "conv_batch", title: "Gradient of ResNet-20", Axis: "batch", from: 8, to: 256, workload: convGradient},
+		{Key: "conv_threads", title: "Gradient of ResNet-20, batch 64", Axis: overThreads, from: 1,
+			workload: func(int) (Workload, float64) { return convGradient(64) }},
 	}
 }
 
@@ -86,6 +90,27 @@ func gradient(batch int, widths ...int) (Workload, float64) {
 	}
 	w := onNetwork(fmt.Sprintf("grad%d_b%d", widths, batch), widths, batch, (*network).grad)
 	return w, 2 * float64(batch) * float64(products)
+}
+
+// convGradient is the same for ResNet-20. The layers of the shortcuts and the mean are no products.
+func convGradient(batch int) (Workload, float64) {
+	image := models.Image{Height: 32, Width: 32, Channels: 3}
+	make := func(image models.Image) (models.Network, error) {
+		return models.ByName("resnet20", models.Spec{Image: image, Classes: 10})
+	}
+	w := onConvNet(fmt.Sprintf("resnet20_b%d", batch), make, image, batch, (*network).grad)
+	model, err := make(image)
+	if err != nil {
+		panic(err) // the arguments are constants
+	}
+	products, first := 0, 0
+	for _, l := range model.Costs() {
+		products += 3 * l.MultiplyAdds
+		if first == 0 {
+			first = l.MultiplyAdds
+		}
+	}
+	return w, 2 * float64(batch) * float64(products-first)
 }
 
 // sizes are the sizes at which a series is measured on a device with so many threads.

@@ -12,8 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counting is a device that counts the multiplications and additions of the matrix products in the programs that it
-// prepares.
+// counting is a device that counts the multiplications and additions of the products of matrices and of the
+// convolutions in the programs that it prepares. Each kind of a convolution multiplies every weight with every place of
+// the kernel, those that lie beyond the images counted.
 type counting struct {
 	device.Device
 	flop float64
@@ -23,6 +24,9 @@ func (c *counting) Prepare(p *device.Program) (device.Runner, error) {
 	for _, in := range p.Code {
 		if in.Op == device.Gemm {
 			c.flop += 2 * float64(in.Out[0].Size()) * float64(in.In[0].Shape[2])
+		}
+		if a, ok := in.Attr.(device.ConvAttr); ok {
+			c.flop += 2 * float64(a.Shape.MultiplyAdds())
 		}
 	}
 	return c.Device.Prepare(p)

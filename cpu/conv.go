@@ -8,6 +8,38 @@ import (
 	"bilevel/internal/kind"
 )
 
+// Convolutions of images, on the kernels of Gemm.
+//
+// Channels lie last because a convolution then is a product of matrices as they lie. The pixels of a row, at a constant
+// distance from each other, are rows of the left operand, and a run of a pixel's channels, or of all channels of
+// neighbouring pixels, its terms; the weights of a tap are the right operand with the output channels along vectors.
+// A stride only changes the distance. So the kernels of Gemm do all the work, and nothing is spread out in memory. With
+// channels first, vectors run along the columns of an image: an image of 8 columns fills half a vector of AVX-512, one
+// of 4 columns a quarter, and with a stride of 2 the pixels of a vector are not neighbours. What that costs was
+// measured before the layout was chosen. The forward pass of 16 images with kernels of 3×3, as many output channels as
+// input channels, on one thread of a Zen 4 core (milliseconds of processor time, least of six runs), by the same
+// kernels of Gemm: channels last; channels first with a product for each row of an image; and channels first with one
+// product for a whole padded image, whose results between the rows are thrown away:
+//
+//	                      last   first, by rows   first, whole images
+//	 64 channels, 32×32   11.1       13.1               11.9
+//	128 channels, 16×16   10.8       11.5               12.3
+//	256 channels, 8×8      9.8       22.3               13.7
+//	512 channels, 4×4     10.4       48.0               24.8
+//
+// Normalizations of channels, biases and reductions over pixels gain as well: their vectors lie along the channels.
+//
+// Which way NewConv goes:
+//
+//	a kernel of one pixel without stride and padding   Gemm
+//	groups of single channels                          convDepthwise: elementwise products along channels
+//	weight gradients                                   convWeights: terms are pixels
+//	input gradients for few channels                   convFew: vectors along pixels, then sums of shifted rows
+//	everything else                                    convSweep: terms are channels and taps
+//
+// Where x has few channels, convSweep and convWeights take the taps for channels (patches), a few rows at a time.
+// `bilevel bench convloops` measures all of these, and bench/README.md has a table beside PyTorch and JAX.
+
 // ConvShape is the geometry of a convolution, with its formula.
 type ConvShape = geometry.Conv
 

@@ -43,10 +43,19 @@ func builds(t testing.TB) []build {
 	return list
 }
 
+var included = regexp.MustCompile(`(?m)^#include "(.*)"$`)
+
+// digest is the sum of a file, after those that it includes.
 func digest(t testing.TB, file string) string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	sum := sha256.Sum256(text)
+	var all []byte
+	for _, m := range included.FindAllSubmatch(text, -1) {
+		more, err := os.ReadFile(filepath.Join(filepath.Dir(file), string(m[1])))
+		require.NoError(t, err)
+		all = append(all, more...)
+	}
+	sum := sha256.Sum256(append(all, text...))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -92,9 +101,14 @@ func TestNoAbsolutePaths(t *testing.T) {
 
 // A figure is what the assembler makes of a kernel for one architecture.
 type figure struct {
-	Registers int     `json:"registers"`
-	Shared    int     `json:"shared"`         // bytes
-	FFMA      float64 `json:"ffma,omitempty"` // share of the instructions of the main loop, where it is most of them
+	Registers int `json:"registers"`
+	Shared    int `json:"shared"` // bytes
+	// share of the instructions of the main loop, where it is most of them
+	FFMA      float64 `json:"ffma,omitempty"`
+	Tensor    int     `json:"tensor,omitempty"`    // HMMA of the main loop, where it has them
+	Loop      int     `json:"loop,omitempty"`      // then all of its instructions
+	Moves     int     `json:"moves,omitempty"`     // and those that only move registers
+	Divisions int     `json:"divisions,omitempty"` // of integers, each more than a dozen instructions
 }
 
 var architectures = []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100"}
@@ -133,11 +147,13 @@ func TestCompileAndAssemble(t *testing.T) {
 	for _, arch := range architectures {
 		found[arch] = map[string]figure{}
 		text := tool(append([]string{"sass", "--arch", arch}, outputs...)...)
-		list, shares := ptx.ParseResources(text), ffmaShares(text)
+		list, loops := ptx.ParseResources(text), mainLoops(text)
 		require.GreaterOrEqual(t, len(list), len(outputs))
 		for kernel, r := range list {
 			require.Zero(t, r.SpillStores+r.SpillLoads+r.Stack, "%s spills or uses local memory on %s", kernel, arch)
-			found[arch][kernel] = figure{Registers: r.Registers, Shared: r.Shared, FFMA: shares[kernel]}
+			f := loops[kernel]
+			f.Registers, f.Shared = r.Registers, r.Shared
+			found[arch][kernel] = f
 		}
 	}
 	if *update {
@@ -150,45 +166,66 @@ func TestCompileAndAssemble(t *testing.T) {
 
 var (
 	sassLabel  = regexp.MustCompile(`^\s*(\.L_\S+):`)
-	sassInstr  = regexp.MustCompile(`^\s*/\*[0-9a-f]{4,}\*/\s+(.*?);`)
+	sassInstr  = regexp.MustCompile(`^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?(.*?);`)
 	sassBranch = regexp.MustCompile("BRA.*`\\((\\.L_\\S+)\\)")
+	sassMove   = regexp.MustCompile(`^(U?MOV|IMAD\.MOV\S*) `)
+	sassDivide = regexp.MustCompile(`^I2F\S*\.RP `) // what a division of integers begins with
 )
 
-// ffmaShares finds, in the machine code of each kernel, the loop with the most FFMA (from the target of a backward
-// branch to the branch) and their share of its instructions, to a thousandth. It counts the text of the loop: of masked
-// operands, both ways in which a slice may be stored are in it.
-func ffmaShares(sass string) map[string]float64 {
-	shares := map[string]float64{}
+// mainLoops finds, in the machine code of each kernel, the loop with the most FFMA (from the target of a backward
+// branch to the branch) and their share of its instructions, to a thousandth; else the one with the most HMMA. It
+// counts the text of the loop: of masked operands, both ways in which a slice may be stored are in it.
+func mainLoops(sass string) map[string]figure {
+	figures := map[string]figure{}
 	for _, part := range strings.Split(sass, ".section\t.text.")[1:] {
 		name, _, _ := strings.Cut(part, ",")
-		labels, most := map[string]int{}, 0
-		var fma []int // number of FFMA before each instruction
-		count := 0
+		labels, f := map[string]int{}, figure{}
+		var code []string
+		count := func(from int, is func(string) bool) (n int) {
+			for _, instr := range code[from:] {
+				if is(instr) {
+					n++
+				}
+			}
+			return n
+		}
+		starts := func(with string) func(string) bool {
+			return func(instr string) bool { return strings.HasPrefix(instr, with) }
+		}
+		most := 0
 		for line := range strings.Lines(part) {
 			if m := sassLabel.FindStringSubmatch(line); m != nil {
-				labels[m[1]] = len(fma)
+				labels[m[1]] = len(code)
 			}
 			m := sassInstr.FindStringSubmatch(line)
 			if m == nil {
 				continue
 			}
-			fma = append(fma, count)
-			if strings.Contains(m[1], "FFMA") {
-				count++
+			code = append(code, m[1])
+			b := sassBranch.FindStringSubmatch(m[1])
+			if b == nil {
+				continue
 			}
-			if b := sassBranch.FindStringSubmatch(m[1]); b != nil {
-				if at, ok := labels[b[1]]; ok && at < len(fma)-1 && count-fma[at] > max(most, 100) {
-					most = count - fma[at]
-					shares[name] = float64(1000*most/(len(fma)-at)) / 1000
-				}
+			at, ok := labels[b[1]]
+			if !ok || at >= len(code)-1 {
+				continue
+			}
+			if n := count(at, starts("FFMA")); n > max(most, 100) {
+				most = n
+				f.FFMA = float64(1000*n/(len(code)-at)) / 1000
+			}
+			if n := count(at, starts("HMMA")); n > f.Tensor {
+				f.Tensor, f.Loop, f.Moves = n, len(code)-at, count(at, sassMove.MatchString)
 			}
 		}
+		f.Divisions = count(0, sassDivide.MatchString)
+		figures[name] = f
 	}
-	return shares
+	return figures
 }
 
 // The figures that the design promises, as committed: two blocks of the large tile fit on a processor, at least 80 % of
-// the loops of both square tiles are FFMA.
+// the loops of both square tiles are FFMA, and tensor cores get their fragments from shared memory without moves.
 func TestPromisedFigures(t *testing.T) {
 	list := resources(t)
 	require.ElementsMatch(t, architectures, slices.Collect(maps.Keys(list)))
@@ -202,6 +239,12 @@ func TestPromisedFigures(t *testing.T) {
 		}
 		for name, f := range kernel {
 			require.LessOrEqual(t, f.Shared, ptx.DefaultShared, name)
+		}
+		if arch == "sm_80" || arch == "sm_90" {
+			f := kernel["gemm_128_tf32"]
+			require.Equal(t, 64, f.Tensor, "%s: 16 of k by 64 x 64", arch)
+			require.LessOrEqual(t, f.Loop, 300, arch)
+			require.LessOrEqual(t, f.Moves, 8, arch)
 		}
 	}
 }

@@ -3,10 +3,14 @@
 //
 // Each kernel is a module of its own, so that a driver compiles those that a program uses: ENTRY names it. Numbers of
 // elements are unsigned, since the next one of a thread may lie beyond 2^31.
+#include "divide.cuh"
+
 struct Copy {
     unsigned size;
     int rank;
-    int shape[6], from[6], to[6]; // the last is the innermost axis; the first 6 - rank are not used
+    Divisor shape[6];      // the last is the innermost axis; the first 6 - rank are not used
+    int from[6], to[6];    // strides
+    Divisor right;         // tiles of 32 along the innermost axis
 };
 
 enum { WORDS, TO_REAL, TO_INT };
@@ -21,13 +25,13 @@ template <int CAST> __device__ __forceinline__ unsigned cast(unsigned w) {
 }
 
 // place turns a number into the point of the axes up to INNER that it counts, and gives its places in from and to.
-template <int INNER> __device__ __forceinline__ void place(const Copy& p, int e, long long& from, long long& to) {
+template <int INNER> __device__ __forceinline__ void place(const Copy& p, unsigned e, long long& from, long long& to) {
     from = 0, to = 0;
 #pragma unroll
     for (int a = INNER; a >= 0; a--) {
         if (a < 6 - p.rank) break;
-        const int rest = e / p.shape[a], i = e - rest * p.shape[a];
-        from += (long long)i * p.from[a], to += (long long)i * p.to[a], e = rest;
+        const unsigned rest = divide(e, p.shape[a]);
+        from += (long long)e * p.from[a], to += (long long)e * p.to[a], e = rest;
     }
 }
 
@@ -55,20 +59,22 @@ template <int CAST> __device__ __forceinline__ void dense(const unsigned* from, 
 // threads carry 32 x 32 tiles through shared memory; tiles along x, planes (of the other axes) along y.
 template <int CAST> __device__ __forceinline__ void turned(const unsigned* from, unsigned* to, const Copy& p) {
     __shared__ unsigned tile[32][33];
-    const int a = 4, b = 5, right = (p.shape[b] + 31) / 32;
-    const int a0 = blockIdx.x / right * 32, b0 = blockIdx.x % right * 32;
+    const int a = 4, b = 5, rows = p.shape[a].n, columns = p.shape[b].n;
+    unsigned b0 = blockIdx.x;
+    const int a0 = divide(b0, p.right) * 32;
+    b0 *= 32;
     long long i0, o0;
     place<3>(p, blockIdx.y, i0, o0);
     from += i0, to += o0;
 #pragma unroll
     for (int i = threadIdx.y; i < 32; i += 8)
-        if (a0 + threadIdx.x < p.shape[a] && b0 + i < p.shape[b])
+        if (a0 + threadIdx.x < rows && b0 + i < columns)
             tile[i][threadIdx.x] =
                 __ldg(from + (long long)(a0 + threadIdx.x) * p.from[a] + (long long)(b0 + i) * p.from[b]);
     __syncthreads();
 #pragma unroll
     for (int i = threadIdx.y; i < 32; i += 8)
-        if (a0 + i < p.shape[a] && b0 + threadIdx.x < p.shape[b])
+        if (a0 + i < rows && b0 + threadIdx.x < columns)
             to[(long long)(a0 + i) * p.to[a] + (long long)(b0 + threadIdx.x) * p.to[b]] =
                 cast<CAST>(tile[threadIdx.x][i]);
 }

@@ -29,8 +29,10 @@ type Copy struct {
 
 // copied is struct Copy of copy.cu.
 type copied struct {
-	Size, Rank      int32
-	Shape, From, To [MaxRank]int32
+	Size, Rank int32
+	Shape      [MaxRank]divisor
+	From, To   [MaxRank]int32
+	Right      divisor
 }
 
 // Plan says how it is done: copy.cu. Dense data moves in groups of 4 elements; where the two sides are contiguous along
@@ -56,6 +58,7 @@ func (c Copy) Plan() Plan {
 			p = params(plane)
 			a, b := plane[len(plane)-2].size, plane[len(plane)-1].size
 			l.Entry, l.Block = prefix+"_turned", [3]int{32, 8, 1}
+			p.Right = divide(ceil(b, 32))
 			l.Grid = [3]int{ceil(a, 32) * ceil(b, 32), size / (a * b), 1}
 		default:
 			l.Entry, l.Grid = prefix+"_strided", [3]int{min(ceil(size, block), gridMost), 1, 1}
@@ -124,10 +127,10 @@ func peel(axes []axis, off [2]int, do func(axes []axis, off [2]int)) {
 }
 
 func params(axes []axis) copied {
-	p := copied{Size: 1, Rank: int32(len(axes))}
+	p := copied{Size: 1, Rank: int32(len(axes)), Right: divide(1)}
 	for i, a := range axes {
 		at := MaxRank - len(axes) + i
-		p.Shape[at], p.From[at], p.To[at] = int32(a.size), int32(a.from), int32(a.to)
+		p.Shape[at], p.From[at], p.To[at] = divide(a.size), int32(a.from), int32(a.to)
 		p.Size *= int32(a.size)
 	}
 	return p

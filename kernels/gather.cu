@@ -1,9 +1,12 @@
 // Rows by index. A bad index writes nothing; the first one is left in *fault: the index in the low word, its position
 // in the high one. *fault is all ones while there is none.
+#include "divide.cuh"
+
 struct Gather {
     unsigned rows, cols, count; // of the table; number of indices
     int table[2], out[2];       // strides of row and column
     int index;
+    Divisor width; // of a row in threads: one where there are no columns
 };
 
 __device__ __forceinline__ void report(unsigned long long* fault, int position, int index) {
@@ -21,9 +24,10 @@ __device__ __forceinline__ float4 element(uchar4 x) { return make_float4(x.x, x.
 template <typename From, typename To>
 __device__ __forceinline__ void rows(
     const From* table, const int* index, To* out, unsigned long long* fault, const Gather& p) {
-    const unsigned cols = max(p.cols, 1u), step = gridDim.x * 256, down = step / cols, right = step - down * cols;
-    const unsigned first = blockIdx.x * 256 + threadIdx.x;
-    unsigned j = first / cols, c = first - j * cols;
+    const unsigned width = p.width.n;
+    unsigned right = gridDim.x * 256, c = blockIdx.x * 256 + threadIdx.x;
+    const unsigned down = divide(right, p.width);
+    unsigned j = divide(c, p.width);
     while (j < p.count) {
         const int row = __ldg(index + (long long)j * p.index);
         if ((unsigned)row >= p.rows) {
@@ -33,7 +37,7 @@ __device__ __forceinline__ void rows(
                 element(__ldg(table + (long long)row * p.table[0] + (long long)c * p.table[1]));
         }
         j += down, c += right;
-        if (c >= cols) c -= cols, j++;
+        if (c >= width) c -= width, j++;
     }
 }
 
@@ -108,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(256) scatter_add(const float* base,
         __syncthreads();
         if (inside)
             for (int h = 0; h < total; h++)
-                if (hits[h] % blockDim.y == threadIdx.y) {
+                if ((hits[h] & blockDim.y - 1) == threadIdx.y) { // a power of two
                     float* to = out + (long long)(first + hits[h]) * p.out[0] + (long long)column * p.out[1];
                     *to += source[(long long)places[h] * p.source[0] + (long long)column * p.source[1]];
                 }

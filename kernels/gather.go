@@ -17,6 +17,7 @@ type gather struct {
 	Rows, Cols, Count int32
 	Table, Out        [2]int32
 	Index             int32
+	Width             divisor
 }
 
 // Plan says how it is done: gather.cu, a thread for each element of Out; rows that are contiguous and aligned are moved
@@ -25,14 +26,17 @@ func (g Gather) Plan() Plan {
 	if g.Count == 0 {
 		return Plan{}
 	}
-	p := gather{int32(g.Rows), int32(g.Cols), int32(g.Count), pair(g.Table), pair(g.Out), int32(g.Index.Strides[0])}
+	p := gather{
+		int32(g.Rows), int32(g.Cols), int32(g.Count), pair(g.Table), pair(g.Out), int32(g.Index.Strides[0]),
+		divide(max(1, g.Cols)),
+	}
 	entry, cols := "gather", g.Cols
 	if g.Bytes {
 		return g.bytes(p)
 	}
 	if wide(g.Table) && wide(g.Out) && cols%4 == 0 {
 		entry, cols = "gather_4", cols/4
-		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4 // strides of columns stay 1
+		p.narrow(cols)
 	}
 	return Plan{Launches: []Launch{{
 		Module: "gather", Entry: entry,
@@ -47,7 +51,7 @@ func (g Gather) bytes(p gather) Plan {
 	entry, cols, first := "gather_bytes", g.Cols, g.Table.Off
 	if wide(g.Table) && wide(g.Out) && cols%4 == 0 {
 		entry, cols, first = "gather_bytes_4", cols/4, first/4
-		p.Cols, p.Table[0], p.Out[0] = int32(cols), p.Table[0]/4, p.Out[0]/4 // strides of columns stay 1
+		p.narrow(cols)
 	}
 	table := Operand{Number: g.Table.Number} // an offset of an operand counts words
 	return Plan{Launches: []Launch{{
@@ -56,6 +60,12 @@ func (g Gather) bytes(p gather) Plan {
 		Block: [3]int{block, 1, 1},
 		Args:  []any{table, uint64(first), batch(g.Index, 0), batch(g.Out, 0), g.Fault, p},
 	}}}
+}
+
+// narrow makes a row of so many groups of 4 elements; strides of columns stay 1.
+func (p *gather) narrow(cols int) {
+	p.Cols, p.Width = int32(cols), divide(max(1, cols))
+	p.Table[0], p.Out[0] = p.Table[0]/4, p.Out[0]/4
 }
 
 // wide says whether rows are contiguous and start at multiples of 16 bytes.
@@ -79,14 +89,18 @@ type scatter struct {
 
 // Plan says how it is done: gather.cu, at most 1024 blocks down, each with a band of rows and up to 256 columns. Every
 // block reads all indices, and adds the rows of its band in index order: with h hits of an element, |error| ≤
-// h·u·Σ|terms|, and always the same bits. The work is Count·blocks index reads and one pass over the data.
+// h·u·Σ|terms|, and always the same bits. The work is Count·blocks index reads and one pass over the data; where Out is
+// Base there are no more blocks than have indices for all their threads, and they touch those rows alone.
 func (s ScatterAdd) Plan() Plan {
-	const down = 1024
+	down := 1024
 	if s.Count == 0 && (s.Rows == 0 || s.Cols == 0 || s.Base == s.Out) {
 		return Plan{}
 	}
 	x := power(s.Cols, block)
 	y := block / x
+	if s.Base == s.Out {
+		down = max(1, min(down, ceil(s.Count, y)))
+	}
 	band := ceil(max(1, ceil(s.Rows, down)), y) * y
 	return Plan{Launches: []Launch{{
 		Module: "gather", Entry: "scatter_add",

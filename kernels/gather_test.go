@@ -164,12 +164,37 @@ func TestScatterAdd(t *testing.T) {
 		run([3]int{19, 300, 21}, l, false, 0, check)
 	}
 	run([3]int{1, 300, 5}, plain, true, 0, check)
+	run([3]int{3000, 40, 1}, plain, true, 0, check) // far fewer indices than rows
+	run([3]int{1500, 50, 300}, plain, true, 0, check)
 	for i, bad := range badIndices {
 		run([3]int{130, 257, 67}, plain, i%2 == 0, bad, ptx.Options{Sanitize: true, Seed: uint64(i)})
 	}
 }
 
 // Rows of bytes become numbers, wherever in the buffer they begin; bad indices are told as for words.
+// Where few rows change, few blocks do it.
+func TestScatterAddPlans(t *testing.T) {
+	for _, c := range []struct {
+		rows, cols, count int
+		apart             bool
+		grid              [3]int
+	}{
+		{20000, 1, 64, false, [3]int{1, 1, 1}}, {20000, 1, 64, true, [3]int{79, 1, 1}},
+		{20000, 1, 600, false, [3]int{3, 1, 1}}, {20000, 300, 64, false, [3]int{64, 2, 1}},
+		{20000, 300, 64, true, [3]int{1000, 2, 1}}, {100, 1, 0, false, [3]int{}},
+	} {
+		s := kernels.ScatterAdd{Rows: c.rows, Cols: c.cols, Count: c.count}
+		if c.apart {
+			s.Out.Number = 1
+		}
+		var grid [3]int
+		for _, l := range s.Plan().Launches {
+			grid = l.Grid
+		}
+		require.Equal(t, c.grid, grid, "%+v", c)
+	}
+}
+
 func TestGatherBytes(t *testing.T) {
 	for _, s := range [][3]int{{1, 1, 1}, {5, 3, 0}, {130, 257, 67}, {17, 64, 32}, {130, 70, 108}} {
 		for _, off := range []int{0, 1, 4, 16} {

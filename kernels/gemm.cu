@@ -1,4 +1,6 @@
-// Products of matrices that need no tiles, and the second pass of those whose k is split. gemm_tile.cu has the others.
+// Products of matrices that need no tiles. gemm_tile.cu has the others.
+#include "divide.cuh"
+
 struct Product {
     int m, n, k;
     int a[3], b[3], maskA[3], maskB[3]; // strides of an operand: batch, its own axis (row of A, column of B), k
@@ -12,10 +14,11 @@ __device__ __forceinline__ void mark(float (&v)[1], int batch, int row, int colu
 
 // Many small products: one thread for each element of out, the batch outermost.
 extern "C" __global__ void __launch_bounds__(256) gemm_tiny(const float* __restrict__ A, const float* __restrict__ B,
-    const float* __restrict__ maskA, const float* __restrict__ maskB, float* __restrict__ out, Product p, int size) {
+    const float* __restrict__ maskA, const float* __restrict__ maskB, float* __restrict__ out, Product p,
+    Divisor rows, Divisor columns, int size) {
     for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) { // beyond 2^31 in its last step
-        const int line = e / p.n, j = e - line * p.n, i = line % p.m;
-        const long long b = line / p.m;
+        unsigned j = e, i = divide(j, columns);
+        const long long b = divide(i, rows);
         const float *a = A + b * p.a[0] + (long long)i * p.a[1], *c = B + b * p.b[0] + (long long)j * p.b[1];
         const float* ma = maskA ? maskA + b * p.maskA[0] + (long long)i * p.maskA[1] : nullptr;
         const float* mb = maskB ? maskB + b * p.maskB[0] + (long long)j * p.maskB[1] : nullptr;
@@ -29,24 +32,5 @@ extern "C" __global__ void __launch_bounds__(256) gemm_tiny(const float* __restr
         float v[1] = {sum};
         mark(v, b, i, j);
         out[b * p.out[0] + (long long)i * p.out[1] + (long long)j * p.out[2]] = v[0];
-    }
-}
-
-// The second pass of a split product: out[b,i,j] = Σ_s parts[s,b,i,j], s ascending; parts is dense.
-struct Parts {
-    int batch, m, n, splits;
-    int out[3];
-};
-
-extern "C" __global__ void __launch_bounds__(256)
-    gemm_sum(const float* __restrict__ parts, float* __restrict__ out, Parts p) {
-    const int size = p.batch * p.m * p.n;
-    for (unsigned e = blockIdx.x * 256 + threadIdx.x; e < size; e += gridDim.x * 256) {
-        float sum = parts[e];
-        for (int s = 1; s < p.splits; s++) sum += parts[(long long)s * size + e];
-        const int line = e / p.n, column = e - line * p.n, b = line / p.m, row = line - b * p.m;
-        float v[1] = {sum};
-        mark(v, b, row, column);
-        out[(long long)b * p.out[0] + (long long)row * p.out[1] + (long long)column * p.out[2]] = v[0];
     }
 }

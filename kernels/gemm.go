@@ -20,15 +20,9 @@ type product struct {
 // tiled is struct Product of gemm_tile.cu.
 type tiled struct {
 	product
-	Depth, Rows, Columns          int32
-	Split                         int32
+	Depth, Rows                   int32
 	AlongA, AlongB, Vector, First int32
-}
-
-// parts is struct Parts of gemm.cu.
-type parts struct {
-	Batch, M, N, Splits int32
-	Out                 [3]int32
+	Band, Last                    divisor
 }
 
 // A tile is what one block makes of the result.
@@ -41,9 +35,10 @@ type tile struct {
 
 const (
 	slice     = 16     // of k, the most that a block multiplies between two barriers
+	band      = 16     // rows of tiles that blocks take column by column
 	maxGridYZ = 65535  // blocks along y and z
 	tiny      = 4096   // multiplications of a product that one thread an element does
-	small     = "gemm" // the module of gemm_tiny and gemm_sum
+	small     = "gemm" // the module of gemm_tiny
 )
 
 // The skinny tile serves results of at most its width; the others compete by the number of blocks.
@@ -55,8 +50,8 @@ var (
 // Plan says how the product is done: gemm_tile.cu, a block of 128 or 256 threads for each tile of the result and each
 // split of k, batches along z. Every element is one chain of fused multiply-adds along k, ascending: |error| ≤
 // K·u·Σ|A'||B'| with u = 2^-24, and u more for each mask. Where there are too few tiles for the card, k is split, the
-// parts lie in workspace, and a second launch adds them in order: the same shape on the same number of processors gives
-// the same bits.
+// parts lie in workspace, and the last block of each tile adds them in order: the same shape on the same number of
+// processors gives the same bits.
 //
 // With TensorCores the tiles of 128 and 64 round factors to 11 significant bits and add on tensor cores:
 // |error| ≤ (2^-10 + K·2^-22)·Σ|A'||B'|. Results of at most 16 rows or columns stay in float32. Strides, offsets of the
@@ -92,49 +87,34 @@ func (g Gemm) Plan() Plan {
 	}
 	t := g.tile(processors)
 	blocks := ceil(g.M, t.height) * ceil(g.N, t.width)
-	splits, depth := g.split(blocks*g.Batch, processors)
+	splits, depth := g.split(blocks*g.Batch, t.height*t.width, processors)
 
 	var plan Plan
-	out := g.Out
+	workspace, counters := any(uint64(0)), any(uint64(0))
 	if splits > 1 {
-		out = Strided{Number: Scratch(0), Strides: [3]int{g.M * g.N, g.N, 1}}
-		plan.Workspace = []int{4 * splits * g.Batch * g.M * g.N}
+		workspace, counters = Operand{Number: Scratch(0)}, Operand{Number: Counter}
+		plan.Workspace = []int{4 * splits * g.Batch * blocks * t.height * t.width}
+		plan.Counters = g.Batch * blocks
 	}
+	rows, columns := ceil(g.M, t.height), ceil(g.N, t.width)
 	p := tiled{
-		product: g.product(out), Depth: int32(depth), Rows: int32(ceil(g.M, t.height)),
-		Columns: int32(ceil(g.N, t.width)), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
+		product: g.product(g.Out), Depth: int32(depth), Rows: int32(rows), Band: divide(band * columns),
+		Last: divide((rows-1)%band + 1), AlongA: word(along(g.A.Strides[2], g.A.Strides[1])),
 		AlongB: word(along(g.B.Strides[1], g.B.Strides[2])),
-	}
-	if splits > 1 {
-		p.Split = int32(g.Batch * g.M * g.N)
 	}
 	if g.TensorCores && t.name != skinny.name { // 4 warps, whatever the tile
 		t.name, t.threads = t.name+"_tf32", 128
 	}
 	entry := g.entry(t, &p)
-	p.Vector = word(out.Strides[2] == 1 && g.N%4 == 0 && multiples(4, out.Off, out.Strides[0], out.Strides[1]))
+	p.Vector = word(g.Out.Strides[2] == 1 && g.N%4 == 0 &&
+		multiples(4, g.Out.Off, g.Out.Strides[0], g.Out.Strides[1]))
 
 	for first := 0; first < g.Batch; first += maxGridYZ {
 		p.First = int32(first)
-		l := Launch{
-			Module: entry, Entry: entry, Grid: [3]int{blocks, splits, min(g.Batch-first, maxGridYZ)},
-			Block: [3]int{t.threads, 1, 1}, Args: append(g.factors(first), batch(out, first), p),
-		}
-		if splits == 1 {
-			l.Marks = marks
-		}
-		plan.Launches = append(plan.Launches, l)
-	}
-	if splits > 1 {
-		size := g.Batch * g.M * g.N
 		plan.Launches = append(plan.Launches, Launch{
-			Module: small,
-			Entry:  "gemm_sum",
-			Grid:   [3]int{min(ceil(size, 256), 8*processors), 1, 1},
-			Block:  [3]int{256, 1, 1},
-			Args: []any{Operand{Scratch(0), 0}, Operand{g.Out.Number, g.Out.Off},
-				parts{int32(g.Batch), int32(g.M), int32(g.N), int32(splits), narrow(g.Out.Strides)}},
-			Marks: marks,
+			Module: entry, Entry: entry, Grid: [3]int{blocks, splits, min(g.Batch-first, maxGridYZ)},
+			Block: [3]int{t.threads, 1, 1},
+			Args:  append(g.factors(first), batch(g.Out, first), workspace, counters, p), Marks: marks,
 		})
 	}
 	return plan
@@ -178,7 +158,10 @@ func (g *Gemm) many(processors int, marks []int) Plan {
 	return Plan{Launches: []Launch{
 		{
 			Module: small, Entry: "gemm_tiny", Grid: [3]int{min(ceil(size, 256), 8*processors), 1, 1},
-			Block: [3]int{256, 1, 1}, Args: append(g.factors(0), batch(g.Out, 0), g.product(g.Out), int32(size)),
+			Block: [3]int{256, 1, 1},
+			Args: append(
+				g.factors(0), batch(g.Out, 0), g.product(g.Out), divide(g.M), divide(g.N), int32(size),
+			),
 			Marks: marks,
 		},
 	}}
@@ -239,9 +222,9 @@ func (g *Gemm) tile(processors int) tile {
 
 // split says into how many parts k is cut and how deep each is: as many as give each processor two blocks, none
 // shallower than 128, the parts together at most 2^28 elements.
-func (g *Gemm) split(blocks, processors int) (splits, depth int) {
+func (g *Gemm) split(blocks, area, processors int) (splits, depth int) {
 	const shallow, most, room = 128, 64, 1 << 28
-	splits = min(2*processors/blocks, g.K/shallow, most, room/(g.Batch*g.M*g.N))
+	splits = min(2*processors/blocks, g.K/shallow, most, room/(blocks*area))
 	if splits <= 1 {
 		return 1, max(g.K, 1)
 	}

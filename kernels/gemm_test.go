@@ -306,16 +306,16 @@ func TestGemmPlans(t *testing.T) {
 		batch, m, n, k, processors int
 		entry                      string
 		grid                       [3]int
-		launches                   int
+		launches, area             int
 	}{
-		{1, 4096, 4096, 4096, 132, "gemm_128_a", [3]int{1024, 1, 1}, 1},
-		{1, 512, 512, 512, 132, "gemm_64_a", [3]int{64, 4, 1}, 2},
-		{1, 64, 64, 64, 132, "gemm_64_a", [3]int{1, 1, 1}, 1},
-		{1, 128, 10, 784, 132, "gemm_skinny_any", [3]int{1, 6, 1}, 2},
-		{1, 10, 128, 784, 132, "gemm_skinny_b", [3]int{1, 6, 1}, 2},
-		{70000, 20, 20, 20, 132, "gemm_64_a", [3]int{1, 1, 65535}, 2},
-		{70000, 8, 8, 8, 132, "gemm_tiny", [3]int{8 * 132, 1, 1}, 1},
-		{1, 10_000_000, 128, 4, 132, "gemm_128_a", [3]int{78125, 1, 1}, 1},
+		{1, 4096, 4096, 4096, 132, "gemm_128_a", [3]int{1024, 1, 1}, 1, 0},
+		{1, 512, 512, 512, 132, "gemm_64_a", [3]int{64, 4, 1}, 1, 64 * 64},
+		{1, 64, 64, 64, 132, "gemm_64_a", [3]int{1, 1, 1}, 1, 0},
+		{1, 128, 10, 784, 132, "gemm_skinny_any", [3]int{1, 6, 1}, 1, 128 * 16},
+		{1, 10, 128, 784, 132, "gemm_skinny_b", [3]int{1, 6, 1}, 1, 128 * 16},
+		{70000, 20, 20, 20, 132, "gemm_64_a", [3]int{1, 1, 65535}, 2, 0},
+		{70000, 8, 8, 8, 132, "gemm_tiny", [3]int{8 * 132, 1, 1}, 1, 0},
+		{1, 10_000_000, 128, 4, 132, "gemm_128_a", [3]int{78125, 1, 1}, 1, 0},
 	} {
 		g := kernels.Gemm{
 			Batch: c.batch, M: c.m, N: c.n, K: c.k, Processors: c.processors, A: dense(c.m, c.k), B: dense(c.k, c.n),
@@ -328,8 +328,8 @@ func TestGemmPlans(t *testing.T) {
 		require.Equal(t, c.entry, l[0].Entry, "%+v", c)
 		require.Equal(t, c.grid, l[0].Grid, "%+v", c)
 		if c.grid[1] > 1 {
-			require.Equal(t, "gemm_sum", l[1].Entry)
-			require.Equal(t, []int{4 * c.grid[1] * c.m * c.n}, plan.Workspace)
+			require.Equal(t, []int{4 * c.grid[1] * c.grid[0] * c.area}, plan.Workspace)
+			require.Equal(t, c.grid[0], plan.Counters)
 		} else if len(l) > 1 { // the rest of the batch
 			require.Equal(t, 70000-65535, l[1].Grid[2])
 			require.Equal(t, kernels.Operand{Number: 0, Off: 65535 * 20 * 20}, l[1].Args[0])

@@ -2,12 +2,16 @@
 // launched. It knows nothing of devices: a plan names its operands by number, and whoever runs it puts addresses there.
 package kernels
 
+import "math"
+
 // Plan is how an operation is done: launches in order.
 type Plan struct {
 	Launches []Launch
 	// Workspace lists, in bytes, scratch memory that the plan needs while it runs: operand number Scratch(i) is the
 	// i-th.
 	Workspace []int
+	// Counters is how many counters the plan needs: words that are 0 before it runs, and that it leaves at 0.
+	Counters int
 }
 
 // Launch is one launch of a kernel.
@@ -32,6 +36,9 @@ type Operand struct {
 	Number int // as the plan's maker says: inputs and outputs in the order of the operation, or Scratch(i)
 	Off    int // elements
 }
+
+// Counter is the number of the operand that counters are.
+const Counter = math.MinInt32
 
 // Scratch numbers the i-th piece of workspace.
 func Scratch(i int) int { return -1 - i }

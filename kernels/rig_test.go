@@ -78,6 +78,11 @@ func (r *rig) run(p kernels.Plan) {
 		require.NoError(r.t, err)
 		scratch = append(scratch, addr)
 	}
+	zeros := make([]byte, 4*max(1, p.Counters))
+	counters, err := r.machine.Alloc(int64(len(zeros)), "counters")
+	require.NoError(r.t, err)
+	require.NoError(r.t, r.machine.Write(counters, zeros))
+	scratch = append(scratch, counters)
 	for _, l := range p.Launches {
 		launch := ptx.Launch{
 			Kernel: module(r.t, l.Module).Kernel(l.Entry), Grid: l.Grid, Block: l.Block, Shared: l.Shared,
@@ -85,7 +90,9 @@ func (r *rig) run(p kernels.Plan) {
 		require.NotNil(r.t, launch.Kernel, l.Entry)
 		for _, arg := range l.Args {
 			if o, ok := arg.(kernels.Operand); ok {
-				if o.Number < 0 {
+				if o.Number == kernels.Counter {
+					arg = counters + 4*uint64(o.Off)
+				} else if o.Number < 0 {
 					arg = scratch[-1-o.Number] + 4*uint64(o.Off)
 				} else {
 					arg = r.operands[o.Number] + 4*uint64(o.Off)
@@ -100,6 +107,9 @@ func (r *rig) run(p kernels.Plan) {
 		require.Empty(r.t, result.Reports, "%s", l.Entry)
 		r.results, r.launched = append(r.results, result), append(r.launched, l)
 	}
+	after := make([]byte, len(zeros))
+	require.NoError(r.t, r.machine.Read(counters, after))
+	require.Equal(r.t, zeros, after, "counters are left as they were")
 	for _, addr := range scratch {
 		require.NoError(r.t, r.machine.Free(addr))
 	}

@@ -41,7 +41,7 @@ __device__ __forceinline__ void loss(
 // columns a lane.
 template <int KIND>
 __device__ __forceinline__ void short_rows(const float* z, const int* labels, float* out, const Rows& p, int width) {
-    const int COLUMNS = 8, lane = threadIdx.x % width, row = (blockIdx.x * blockDim.x + threadIdx.x) / width;
+    const int COLUMNS = 8, lane = threadIdx.x & width - 1, row = (blockIdx.x * blockDim.x + threadIdx.x) >> __popc(width - 1);
     const bool inside = row < p.rows;
     const float* line = z + (long long)row * p.z[0];
     float x[COLUMNS], top = __int_as_float(0xff800000), total = 0;

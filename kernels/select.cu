@@ -31,9 +31,10 @@ __device__ __forceinline__ Best across(Best b, int width) {
 // Groups of width lanes, a power of 2 up to 32, have a row each.
 extern "C" __global__ void __launch_bounds__(256)
     argmax_short(const float* __restrict__ z, int* __restrict__ out, Select p, int width) {
-    const int lane = threadIdx.x % width, row = (blockIdx.x * 256 + threadIdx.x) / width;
+    const int lane = threadIdx.x & width - 1, row = (blockIdx.x * 256 + threadIdx.x) >> __popc(width - 1);
     Best best = {__int_as_float(0xff800000), 0x7fffffff};
     if (row < p.rows)
+#pragma unroll 1 // else the number of turns is computed, by a division
         for (int j = lane; j < p.cols; j += width) {
             const Best next = {z[(long long)row * p.z[0] + (long long)j * p.z[1]], j};
             if (before(next, best)) best = next;

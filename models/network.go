@@ -33,6 +33,9 @@ func (n Network) Name() string { return n.name }
 // Image is the size of the images that the network takes.
 func (n Network) Image() Image { return n.image }
 
+// Normalization is the network's first layer.
+func (n Network) Normalization() Normalization { return n.normalize }
+
 // Classes is the number of its outputs.
 func (n Network) Classes() int { return n.classes }
 

@@ -18,6 +18,15 @@ type Normalization struct {
 	Mean, Deviation []float64
 }
 
+// Over is the same normalization of inputs that are divided by a number first.
+func (n Normalization) Over(by float64) Normalization {
+	var out Normalization
+	for i := range n.Mean {
+		out.Mean, out.Deviation = append(out.Mean, n.Mean[i]/by), append(out.Deviation, n.Deviation[i]/by)
+	}
+	return out
+}
+
 // check refuses values that are no normalization, or that do not fit a last axis of so many features.
 func (n Normalization) check(features int) error {
 	c := len(n.Mean)

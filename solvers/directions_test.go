@@ -63,6 +63,9 @@ func unbiased() []directions {
 		{solvers.AmIGO{Step: 0.1, VStep: 0.2, OuterStep: 0.3, InnerSteps: 1, VSteps: 2}, 4, 1, nil},
 		{solvers.TTSA{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, Delay: 1e300}, 4, 1, nil},
 		{solvers.ALSET{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, InnerSteps: 2}, 5, 1, nil},
+		{solvers.AiPOD{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, InnerSteps: 2}, 5, 1, nil},
+		{solvers.EAiPOD{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, InnerSteps: 1, UpperSteps: 1,
+			Probability: 1}, 4, 2, nil},
 		{solvers.F2SA{YStep: 0.1, ZStep: 0.2, OuterStep: 0.3, Multiplier: 2, InnerSteps: 2}, 3, 3, nil},
 		{solvers.VPBGD{YStep: 0.1, ZStep: 0.2, OuterStep: 0.3, Penalty: 2, InnerSteps: 2}, 3, 1, nil},
 		{solvers.SUSTAIN{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, Momentum: 0.5, Exponent: -1},
@@ -88,6 +91,8 @@ func biased() []directions {
 		{solvers.VRBO{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 2, InnerSteps: 1, Period: 1000}, 2, 2, nil},
 		{solvers.AIDFP{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, VSteps: 2}, 2, 1, nil},
 		{solvers.BA{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
+		{solvers.SIGD{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, CGSteps: 2}, 2, 1, nil},
+		{solvers.BiSLS{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, CGSteps: 2}, 2, 1, nil},
 		{solvers.BSG1{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGH{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
 		{solvers.BSGNFD{Step: 0.1, OuterStep: 0.3, InnerExponent: -1}, 2, 1, nil},
@@ -194,6 +199,7 @@ func TestDirectionsAreUnbiased(t *testing.T) {
 	// Steps of Adam, of signs and to a corner are no linear functions of gradients; every iteration of PZOBO has
 	// directions of its own.
 	seen := map[string]bool{"f2sa-adam": true, "pzobo": true, "sbfw": true, "sign-unrolling": true}
+	seen["hoag"], seen["shine"] = true, true // which take all rows
 	for _, d := range unbiased() {
 		seen[d.a.Name()] = true
 		full, mean, spread := d.iterations(t)

@@ -83,6 +83,9 @@ func (q plain) deterministicLoops() []loop {
 			func(b, v []float64) []float64 { return fixed(b, make([]float64, len(v))) }),
 		q.implicit(solvers.GALET{Step: 0.3, VStep: 0.15, OuterStep: 0.05, InnerSteps: 2, VSteps: 3}, two, least),
 		q.implicit(solvers.BSGH{Step: 0.3, OuterStep: 0.05, InnerSteps: 2, CGSteps: 2}, grown(2, 3, 4), short),
+		// Differences of gradients of a quadratic function are products with its Hessian, but for rounding.
+		q.implicit(solvers.BSGNFD{Step: 0.3, OuterStep: 0.05, InnerSteps: 2, CGSteps: 2, Smoothing: 0.5},
+			grown(2, 3, 4), short),
 		{
 			solvers.BSG1{Step: 0.3, OuterStep: 0.05, InnerExponent: -1},
 			func(k int, s map[string][]float64) map[string][]float64 {

@@ -19,6 +19,7 @@ import (
 // random length have fewer terms, because their noise grows with the number.
 func TestOptimumFromOwnSteps(t *testing.T) {
 	settings := map[string]solvers.Algorithm{
+		"aipod": solvers.AiPOD{Terms: 40}, "e-aipod": solvers.EAiPOD{Terms: 40},
 		"alset": solvers.ALSET{Terms: 40}, "bda": solvers.BDA{InnerSteps: 60, Aggregate: 0.1},
 		"bome": solvers.BOME{InnerSteps: 30}, "bsa": solvers.BSA{Terms: 40}, "f3sa": solvers.F3SA{Multiplier: 1000},
 		"iaptt-gm": solvers.IAPTTGM{InnerSteps: 40}, "sbfw": solvers.SBFW{Terms: 40},

@@ -207,6 +207,31 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.SVRB{Step: 0.1, OuterStep: 0.02, Momentum: 0.4},
 			solvers.SVRB{Step: 0.5, OuterStep: 0.1}, nil, 0,
 		},
+		"aipod": {
+			solvers.AiPOD{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 2},
+			solvers.AiPOD{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1}, nil, 0,
+		},
+		"e-aipod": {
+			solvers.EAiPOD{Step: 0.1, OuterStep: 0.02, NeumannStep: 0.1, Terms: 4, InnerSteps: 2, UpperSteps: 3,
+				Probability: 0.3},
+			solvers.EAiPOD{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5, InnerSteps: 1}, nil, 0,
+		},
+		"sigd": {
+			solvers.SIGD{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Perturbation: 0.05},
+			solvers.SIGD{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
+		},
+		"bisls": {
+			solvers.BiSLS{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Decrease: 0.2},
+			solvers.BiSLS{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
+		},
+		"hoag": {
+			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
+			solvers.HOAG{OuterStep: 0.1}, nil, 0,
+		},
+		"shine": {
+			solvers.SHINE{OuterStep: 0.02, Tolerance: 2e-3, Every: 2, Refine: 3, Fallback: 5},
+			solvers.SHINE{OuterStep: 0.1}, nil, 0,
+		},
 	}
 	for _, e := range solvers.Algorithms() {
 		require.NotNil(t, byName[e.Name()].small, "%s has no settings in this test", e.Name())

@@ -19,17 +19,30 @@ func (a *app) benchmarks() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure the hot loops, the kernels and the scaling of a device",
 	}
-	groupOf(c, a.hotLoops(), a.kernels(), a.scaling())
+	groupOf(c, a.hotLoops(), a.convLoops(), a.kernels(), a.scaling())
 	return c
 }
 
 func (a *app) hotLoops() *cobra.Command {
+	return a.loops("hotloops", "Time the hot loops that bench/peers/hotloops.py times in JAX", bench.HotLoops)
+}
+
+func (a *app) convLoops() *cobra.Command {
+	return a.loops("convloops",
+		"Time the convolutional layers and networks that bench/peers/convloops.py times in PyTorch and JAX",
+		bench.ConvLoops)
+}
+
+// loops is a command that times workloads.
+func (a *app) loops(use, short string, measure func(
+	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
+) (*bench.Report, error)) *cobra.Command {
 	f := &common{}
 	var only string
 	var seconds float64
 	c := &cobra.Command{
-		Use:   "hotloops",
-		Short: "Time the hot loops that bench/peers/hotloops.py times in JAX",
+		Use:   use,
+		Short: short,
 		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !(seconds >= 0) {
@@ -48,7 +61,7 @@ func (a *app) hotLoops() *cobra.Command {
 				}
 				fmt.Fprintf(w, "%-24s %10.4f ms\n", key, ms)
 			}
-			r, err := bench.HotLoops(fresh, only, time.Duration(seconds*float64(time.Second)), progress)
+			r, err := measure(fresh, only, time.Duration(seconds*float64(time.Second)), progress)
 			if err != nil || !f.json {
 				return err
 			}
@@ -61,9 +74,10 @@ func (a *app) hotLoops() *cobra.Command {
 		},
 	}
 	f.registerDevice(c)
-	f.registerTF32(c)
+	f.registerMatmul(c)
 	c.Flags().BoolVar(&f.json, "json", false, `end standard output with one line {"ms": …, "check": …}`)
-	c.Flags().StringVar(&only, "only", "", "time only the loops whose name contains this")
+	c.Flags().StringVar(&only, "only", "",
+		"time only the loops whose name contains this, or one of several, separated by commas")
 	c.Flags().Float64Var(&seconds, "seconds", 1, "time each loop for at least so many seconds")
 	return c
 }

@@ -11,8 +11,8 @@ import (
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string][]string{
 		"train --schedule c": {"constant", "cosine", "cyclic"},
-		"clean --algo s": {"saba", "sbfw", "sign-unrolling", "soba", "srba", "stable", "stocbio", "sustain",
-			"svrb"},
+		"clean --algo s": {"saba", "sbfw", "shine", "sigd", "sign-unrolling", "soba", "srba", "stable", "stocbio",
+			"sustain", "svrb"},
 		"clean --weights t": {"table"},
 		"algorithms t":      {"ttsa"},
 		"check q":           {"quadratic"},

@@ -158,7 +158,7 @@ func TestTrainAndPredict(t *testing.T) {
 	refused(t, bilevel("predict --model m.npz"), exitEnvironment, "m.npz is an archive of NumPy arrays")
 	refused(t, bilevel("predict --model a/model.safetensors --part val"), exitUsage, "has no such part")
 	refused(t, bilevel("train --quiet --model mlp:7 --from a/model.safetensors"), exitEnvironment,
-		`the array "0.weight" has the shape [300 64]; wants [7 64]`)
+		`0.weight is [300 64], not [7 64]`)
 }
 
 // --set names a setting as a configuration file does, or the algorithm's own, and the file beside the results has both.

@@ -86,8 +86,9 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --corrupt 1.1", `--corrupt 1.1: wants a probability from 0 to 1`},
 		{"clean --corrupt nan", `--corrupt NaN: wants a probability`},
 		{"clean --threads -1", `--threads -1: wants 0 (all) to`},
-		{"clean --device cpu --tf32", `--tf32: the device cpu has no tensor cores`},
-		{"clean --device cpu:avx2 --tf32", `--tf32: the device cpu:avx2 has no tensor cores`},
+		{"clean --device cpu --matmul tf32", `--matmul tf32: the device cpu has no tensor cores`},
+		{"clean --device cpu:avx2 --matmul tf32", `--matmul tf32: the device cpu:avx2 has no tensor cores`},
+		{"clean --matmul bf16", `--matmul bf16: wants float32 or tf32`},
 		{"clean --threads 1000000", `wants 0 (all) to`},
 		{"clean --train 5000", `its 1797 rows are not enough for ` +
 			`5000 training and 200 validation rows, and some left for a test`},

@@ -158,11 +158,11 @@ func (a *app) runExperiment(p *application) error {
 		a.stdout.Write(text)
 		return errors.Join(err, dev.Close())
 	}
-	info := dev.Info()
-	need, err := checkMemory(c.Context(), info, limit, set, x, cells[0])
+	dev, need, err := a.fitting(c.Context(), &f.common, dev, limit, set, x, cells[0])
 	if err != nil && c.Context().Err() == nil {
 		return errors.Join(err, dev.Close())
 	}
+	info := dev.Info()
 	if !f.quiet && need.PeakBytes >= worthSaying {
 		fmt.Fprintf(a.stderr,
 			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
@@ -185,7 +185,7 @@ func (a *app) runExperiment(p *application) error {
 	env := experiments.Env{
 		Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say,
 		Settings: map[string]string{
-			"device": f.device, "threads": strconv.Itoa(f.threads), "tf32": strconv.FormatBool(f.tf32),
+			"device": f.device, "threads": strconv.Itoa(f.threads), "matmul": f.matmul,
 			"label": f.label, "memory": f.memory,
 		},
 	}

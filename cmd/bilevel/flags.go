@@ -23,7 +23,7 @@ type common struct {
 	device  string
 	threads int
 	memory  string
-	tf32    bool
+	matmul  string
 	seed    uint64
 	data    string
 	label   string
@@ -43,7 +43,7 @@ func (f *common) register(c *cobra.Command, dataUsage string) {
 		"the label column of a table (CSV, TSV) given as --data; A,B,… where it is one-hot")
 	f.registerDevice(c)
 	f.registerMemory(c)
-	f.registerTF32(c)
+	f.registerMatmul(c)
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of every random choice (the first, with several)")
 	f.registerResults(c, "folder of results (default results/COMMAND-DATA)")
 }
@@ -66,10 +66,15 @@ func (f *common) registerDevice(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "threads of the cpu device (0: all)")
 }
 
-// registerTF32 adds the flag that gives up precision for speed. Commands that test a device do not have it.
-func (f *common) registerTF32(c *cobra.Command) {
-	c.Flags().BoolVar(&f.tf32, "tf32", false,
-		"on a card, large products on tensor cores: factors rounded to 11 significant bits")
+// The values of --matmul.
+const matmulFloat32, matmulTF32 = "float32", "tf32"
+
+// registerMatmul adds the flag that gives up precision for speed. Commands that test a device do not have it.
+func (f *common) registerMatmul(c *cobra.Command) {
+	c.Flags().StringVar(&f.matmul, "matmul", matmulFloat32,
+		"float32 | tf32, which puts large products of a card on its tensor cores: "+
+			"factors rounded to 11 significant bits")
+	completes(c, "matmul", matmulFloat32, matmulTF32)
 }
 
 // openDevice opens the device that the flags name. Where auto cannot take the card, it says why on standard error.
@@ -77,10 +82,14 @@ func (f *common) openDevice() (device.Device, error) {
 	if f.threads < 0 || f.threads > maxThreads {
 		return nil, usagef("--threads %d: wants 0 (all) to %d", f.threads, maxThreads)
 	}
-	if family, _, _ := strings.Cut(f.device, ":"); f.tf32 && (family == "cpu" || family == "ref") {
-		return nil, usagef("--tf32: the device %s has no tensor cores", f.device)
+	tf32 := f.matmul == matmulTF32
+	if f.matmul != "" && f.matmul != matmulFloat32 && !tf32 { // commands without the flag leave it empty
+		return nil, usagef("--matmul %s: wants %s or %s", f.matmul, matmulFloat32, matmulTF32)
 	}
-	o := open.Options{Threads: f.threads, TF32: f.tf32}
+	if family, _, _ := strings.Cut(f.device, ":"); tf32 && (family == "cpu" || family == "ref") {
+		return nil, usagef("--matmul %s: the device %s has no tensor cores", f.matmul, f.device)
+	}
+	o := open.Options{Threads: f.threads, TF32: tf32}
 	if f.device == auto {
 		dev, why := open.Auto(o)
 		if why != nil && !f.quiet {

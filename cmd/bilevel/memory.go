@@ -10,6 +10,7 @@ import (
 	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/null"
+	"bilevel/device/open"
 	"bilevel/experiments"
 
 	"github.com/dustin/go-humanize"
@@ -59,6 +60,30 @@ func (e *shortError) Error() string {
 
 func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
 
+// fitting finds out what a cell of an experiment needs, as checkMemory does. Where --device auto opened a card and the
+// cell has operations that the card lacks, it closes the card, opens the processor instead and says why.
+func (a *app) fitting(
+	ctx context.Context, f *common, dev device.Device, limit int64, set *data.Dataset, x experiments.Experiment,
+	c experiments.Cell,
+) (device.Device, null.Stats, error) {
+	need, err := checkMemory(ctx, dev.Info(), limit, set, x, c)
+	if f.device != auto || !errors.Is(err, device.ErrOperation) {
+		return dev, need, err
+	}
+	why := err
+	if err := dev.Close(); err != nil {
+		return dev, need, err
+	}
+	if dev, err = open.Open("cpu", open.Options{Threads: f.threads}); err != nil {
+		return dev, need, err
+	}
+	if !f.quiet {
+		fmt.Fprintf(a.stderr, "bilevel: running on %s: %v\n", dev.Info().Name, why)
+	}
+	need, err = checkMemory(ctx, dev.Info(), limit, set, x, c)
+	return dev, need, err
+}
+
 // checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where
 // limit is 0, than the device has free.
 func checkMemory(
@@ -79,7 +104,8 @@ func checkMemory(
 
 // rehearse finds out what a cell needs. It does the cell on a null device, which computes nothing and answers 0 to
 // everything, so that whatever the experiment compiles and uploads is counted and nothing of it is there. An experiment
-// that cannot go on with zeros is counted as far as it comes.
+// that cannot go on with zeros is counted as far as it comes. The error wraps device.ErrOperation where the cell needs
+// an operation that the device lacks.
 func rehearse(
 	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (null.Stats, error) {
@@ -88,6 +114,9 @@ func rehearse(
 	need := rehearsal.Stats()
 	err := errors.Join(ctx.Err(), rehearsal.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
+	if err == nil {
+		err = need.Lacked
+	}
 	return need, err
 }
 

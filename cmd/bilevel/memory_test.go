@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/cpudevice"
+	"bilevel/device/open"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/experiments/clean"
@@ -145,6 +147,33 @@ func TestDeviceMemoryIsTheLimit(t *testing.T) {
 	refused(t, bilevel("train --model mlp:1048576-1048576 --out "+t.TempDir()), exitEnvironment,
 		"the model mlp:1048576-1048576 has 1099", "parameters, whose start values would take 8796.",
 		"take narrower layers")
+}
+
+// A card has no convolutions yet. Where auto chose it, such a run goes to the processor and says why; where it was
+// asked for, the run is refused before it starts.
+func TestAutoTakesADeviceThatHasTheOperations(t *testing.T) {
+	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any {
+		c := train.Defaults(set)
+		c.Model = "lenet"
+		return c
+	})
+	for name, want := range map[string]string{auto: "cpu", "cuda-sim": "cuda-sim:a100"} {
+		dev, err := open.Open("cuda-sim", open.Options{})
+		require.NoError(t, err)
+		var said bytes.Buffer
+		a := &app{stderr: &said}
+		dev, _, err = a.fitting(t.Context(), &common{device: name}, dev, 0, set, train.Experiment{}, cell)
+		require.Equal(t, want, strings.TrimSuffix(dev.Info().Name, " through cgo"))
+		if name == auto {
+			require.NoError(t, err)
+			require.Contains(t, said.String(), "bilevel: running on cpu: ")
+			require.Contains(t, said.String(), "has no Conv yet, devices cpu and ref have")
+		} else {
+			require.ErrorIs(t, err, device.ErrOperation)
+			require.Empty(t, said.String())
+		}
+		require.NoError(t, dev.Close())
+	}
 }
 
 // FuzzMemory holds that every word is a positive size or an error of usage.

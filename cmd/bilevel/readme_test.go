@@ -30,8 +30,25 @@ func manyImages(train, test int) map[string][]byte {
 	return files
 }
 
+// manyRecords are images in the layout of CIFAR-10: one colour and one row of pixels for each class.
+func manyRecords(train, test int) map[string][]byte {
+	records := func(n int) (out []byte) {
+		for i := range n {
+			r := make([]byte, 1+3*32*32)
+			r[0] = byte(i % 10)
+			for column := range 32 {
+				r[1+(i%3)*1024+3*(i%10)*32+column] = byte(200 + i%50)
+			}
+			out = append(out, r...)
+		}
+		return out
+	}
+	return map[string][]byte{"data_batch_1.bin": records(train), "test_batch.bin": records(test)}
+}
+
 // Every command of the README and of the examples in the help runs as it stands there, one after the other, in a folder
-// with data in ./mine and a small set in MNIST's layout in the place of MNIST. Downloads are left out: see TestDataGet.
+// with data in ./mine and small sets in the layouts of MNIST and CIFAR-10 in their places. Downloads are left out: see
+// TestDataGet.
 func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs every command of the README")
@@ -45,6 +62,7 @@ func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
 	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, x, 60, 2), "train_y.npy": array(t, y, 60)})
 	writeFiles(t, ".", map[string][]byte{"looked-at.npy": array(t, mask, 60)})
 	writeFiles(t, filepath.Join("sets", "mnist"), manyImages(400, 50))
+	writeFiles(t, filepath.Join("sets", "cifar10"), manyRecords(400, 50))
 	sets, err := filepath.Abs("sets")
 	require.NoError(t, err)
 
@@ -60,6 +78,9 @@ func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
 			tried[words] = true
 			if strings.HasPrefix(words, "clean --data mnist") {
 				words += " --train 300 --val 60 --iters 20" // its defaults are for all of MNIST
+			}
+			if strings.HasPrefix(words, "robust train --data cifar10") {
+				words += " --epochs 1"
 			}
 			r := bilevel(words, "BILEVEL_DATA="+sets)
 			require.Equal(t, exitOK, r.code, "%s: bilevel %s: %s", where, words, r.stderr)

@@ -18,6 +18,7 @@ import (
 
 func (a *app) robustAttack() *application {
 	f := &experimentFlags{}
+	f.bytes = true
 	var c robust.EvalConfig
 	cmd := &cobra.Command{
 		Use:     "attack",
@@ -39,7 +40,8 @@ standard ensemble of Croce and Hein: apgd-ce, apgd-t, fab-t and square.`,
 	f.register(cmd, "digits | mnist | fashion-mnist | cifar10 | DIR")
 	fs := cmd.Flags()
 	fs.StringVar(&c.Model, "model", "", "the network, a .safetensors or .npz file")
-	fs.StringVar(&c.Net, "net", "", "softmax | mlp:WIDTHS, the widths of the hidden layers (default: as the file says)")
+	fs.StringVar(&c.Net, "net", "",
+		"its architecture, as --model of bilevel train calls it (default: as the file says)")
 	fs.StringVar((*string)(&c.Activation), "activation", "", "between the layers: relu | tanh | sigmoid | softplus "+
 		"(default relu)")
 	fs.StringVar((*string)(&c.Norm), "norm", "linf", "linf | l2")

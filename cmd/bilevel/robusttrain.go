@@ -9,6 +9,7 @@ import (
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/robust"
+	"bilevel/experiments/train"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +26,7 @@ func robustCommand() *cobra.Command {
 
 func (a *app) robustTrain() *application {
 	f := &experimentFlags{}
+	f.bytes = true
 	var c robust.TrainConfig
 	names, settings := robust.Methods()
 	cmd := &cobra.Command{
@@ -35,20 +37,23 @@ func (a *app) robustTrain() *application {
 and under attack, how many coordinates of the perturbations lie strictly inside their bounds, and for Fast-BAT how large
 the implicit term is beside the gradient. At the end it evaluates the first test rows once, as they are and under
 projected gradient ascent (PGD), and writes model.safetensors. Flags not given take defaults that depend on the data
-set; --set gives a method's own settings. The methods are:
+set and, for networks of images, on the model (bilevel model lists them); --set gives a method's own settings. Images of
+several channels are shifted by up to 4 pixels and mirrored at random in each epoch (--augment). The methods are:
 
 ` + robust.MethodLines(),
 		Example: `  bilevel robust train
   bilevel robust train --method fast-bat-official --set step=20 --set implicit=0.1 --epochs 3
-  bilevel robust train --method pgd --set steps=2 --set step=0.5 --epochs 3`,
+  bilevel robust train --method pgd --set steps=2 --set step=0.5 --epochs 3
+  bilevel robust train --data cifar10 --model preactresnet:16-32-64/1-1-1 --method fast-bat-official --eps 0.03137`,
 		Args:        noArguments,
 		Annotations: map[string]string{groupAnnotation: robustGroup},
 	}
-	f.register(cmd, "digits | mnist | fashion-mnist | DIR")
+	f.register(cmd, "digits | mnist | fashion-mnist | cifar10 | DIR")
 	fs := cmd.Flags()
 	fs.StringVar(&c.Method, "method", "fast-at", strings.Join(names, " | "))
 	fs.Float64Var(&c.Eps, "eps", 0, "the largest change of a pixel, for pixels in [0, 1] (default 0.1)")
-	fs.StringVar(&c.Model, "model", "mlp:1024-1024", "softmax | mlp:WIDTHS, the widths of the hidden layers")
+	fs.StringVar(&c.Model, "model", "mlp:1024-1024", "softmax | mlp:WIDTHS, the widths of the hidden layers | "+
+		strings.Join(train.Networks(), " | "))
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
 	fs.StringVar((*string)(&c.Start), "start", "pytorch", "distribution of start values: he | glorot | pytorch")
 	fs.IntVar(&c.Train, "train", 0, "training rows")
@@ -59,6 +64,8 @@ set; --set gives a method's own settings. The methods are:
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of the descent")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cyclic)")
+	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
+	fs.StringVar(&c.From, "from", "", fromUsage)
 	fs.Float64Var(&c.White, "white", 0,
 		"the value of a white pixel in the data (default: 16 for the digits, 255 where values are whole and above 1, "+
 			"else 1)")
@@ -74,7 +81,8 @@ set; --set gives a method's own settings. The methods are:
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}
 	completes(cmd, "method", names...)
-	completes(cmd, "model", "softmax", "mlp:1024-1024")
+	completes(cmd, "model", append([]string{"softmax", "mlp:1024-1024"}, train.Networks()...)...)
+	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "evaluate", robust.TestRows, robust.ValidationRows)
 	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
@@ -91,7 +99,7 @@ set; --set gives a method's own settings. The methods are:
 				"restarts", "ensemble-examples")
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
-			config := robust.Defaults(set)
+			config := robust.Defaults(set).For(c.Model)
 			err := f.overlay(cmd, &config)
 			config.Set = slices.Clone(f.set)
 			title := fmt.Sprintf("Robust training of %s on %s, %s, eps %g", config.Model, filepath.Base(set.Name),

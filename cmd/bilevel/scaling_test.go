@@ -30,6 +30,7 @@ func TestBenchScaling(t *testing.T) {
 	}{
 		{"grad_batch", "batch", []float64{16, 32, 64}}, {"grad_width", "width", []float64{32, 64}},
 		{"grad_threads", "threads", []float64{1, 2, 3}}, {"soba_batch", "batch", []float64{16, 32, 64}},
+		{"conv_batch", "batch", []float64{8, 16, 32, 64}}, {"conv_threads", "threads", []float64{1, 2, 3}},
 	}
 	rows := 0
 	for i, s := range got["series"].([]any) {
@@ -53,7 +54,7 @@ func TestBenchScaling(t *testing.T) {
 			rows++
 		}
 	}
-	require.Equal(t, 11, rows)
+	require.Equal(t, 18, rows)
 
 	require.Equal(t, []string{"scaling.csv", "scaling.png", "scaling.svg"}, listing(t, filepath.Join(dir, "out")))
 	read := func(name string) *bytes.Reader {
@@ -104,7 +105,7 @@ func TestBenchScalingErrors(t *testing.T) {
 		{"--seconds -1", "--seconds -1: wants 0 or more", exitUsage},
 		{"--seconds nan", "--seconds NaN: wants 0 or more", exitUsage},
 		{"--largest 0", "--largest 0: wants 1 or more", exitUsage},
-		{"--largest 15 --only batch", `no series whose name contains "batch" has a size up to 15`, exitUsage},
+		{"--largest 7 --only batch", `no series whose name contains "batch" has a size up to 7`, exitUsage},
 		{"--only adam", `no series whose name contains "adam"`, exitUsage},
 		{"--threads -1", "--threads -1: wants 0 (all) to", exitUsage},
 		{"--device cup", `did you mean "cpu"?`, exitUsage},

@@ -75,7 +75,7 @@ folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 	registerProgress(fs, &f.show)
 	f.registerDevice(c)
 	f.registerMemory(c)
-	f.registerTF32(c)
+	f.registerMatmul(c)
 	f.registerResults(c, "folder of results (default results/table-RECIPE)")
 	fs.BoolVar(&f.worker, "worker", false, "")
 	fs.StringVar(&f.trial, "trial", "", "")
@@ -202,7 +202,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 }
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
-var ofTable = []string{"device", "threads", "memory", "tf32", "seed", "seeds"}
+var ofTable = []string{"device", "threads", "memory", "matmul", "seed", "seeds"}
 
 func sortedNames(settings map[string]any) (names []string) {
 	for name := range settings {

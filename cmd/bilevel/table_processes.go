@@ -46,7 +46,7 @@ func (f *tableFlags) startChild(recipe string, threads int, more ...string) (*ch
 	}
 	args := []string{
 		"table", recipe, "--out", f.out, "--device", f.device, "--threads", strconv.Itoa(threads),
-		"--tf32=" + strconv.FormatBool(f.tf32), "--checkpoint-every", f.every.String(), "--memory", f.memory,
+		"--matmul", f.matmul, "--checkpoint-every", f.every.String(), "--memory", f.memory,
 		"--quiet", "--worker",
 	}
 	c := &child{cmd: exec.Command(program, append(args, more...)...)}

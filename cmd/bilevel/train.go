@@ -55,10 +55,8 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 		"part of the run, at its end, whose iterates are averaged; the average is then the model (0: none)")
 	fs.StringArrayVar(&c.Decay, "decay", nil,
 		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0; repeat it for more")
-	fs.StringVar(&c.Augment, "augment", "",
-		"crop-flip | none: change training images at random (default: crop-flip for images with colours in a network "+
-			"of images)")
-	fs.StringVar(&c.From, "from", "", "a model file to start from")
+	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
+	fs.StringVar(&c.From, "from", "", fromUsage)
 	completes(cmd, "model", append([]string{"softmax", "mlp:300-100"}, train.Networks()...)...)
 	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "optimizer", "sgd", "adam")
@@ -78,6 +76,13 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 		},
 	})
 }
+
+// What flags of several commands say of themselves.
+const (
+	augmentUsage = "crop-flip | none: change training images at random (default: crop-flip for images with colours " +
+		"in a network of images)"
+	fromUsage = "a model file to start from, or PyTorch's state dict of the same network, as .safetensors or .npz"
+)
 
 func (a *app) predict() *cobra.Command {
 	f := &common{}

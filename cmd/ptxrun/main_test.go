@@ -296,7 +296,7 @@ func TestEstimate(t *testing.T) {
 	save(s, "y.npy", ramp(70))
 	const line = axpy + "--counters --card h100"
 	out, _ := s.run(exitClean, line)
-	require.Regexp(t, `(?m)^estimated time +3(\.\d+)? µs +on H100, if \w+ were its only limit: no measurement$`, out)
+	require.Regexp(t, `(?m)^estimated time +4\.5 µs +on H100, if \w+ were its only limit: no measurement$`, out)
 	require.Regexp(t, `(?m)^  launch +3 µs$`, out)
 	require.Regexp(t, `(?m)^estimated occupancy +50 % +32 blocks on an SM$`, out)
 	require.Regexp(t, `(?m)^assumed +registers of a thread \(32\)$`, out)

@@ -78,14 +78,14 @@ func TestLacks(t *testing.T) {
 }
 
 // The suite again under other orders of blocks and warps, other readings of float instructions, and with cached memory.
-// Each takes every sixteenth case, from another one on; BILEVEL_LONG takes them all.
+// Each takes every sixteenth case, from another one on; BILEVEL_LONG takes them all, in twenty orders.
 func TestConformanceOtherwise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: one order and mode is enough with -short")
 	}
-	every := 16
+	every, orders := 16, 8
 	if os.Getenv("BILEVEL_LONG") != "" {
-		every = 1
+		every, orders = 1, 20
 	}
 	type way struct {
 		name string
@@ -96,7 +96,7 @@ func TestConformanceOtherwise(t *testing.T) {
 		{"contract", func(d *sim.Driver) { d.Float = ptx.Contract }},
 		{"late", late},
 	}
-	for seed := range uint64(8) {
+	for seed := range uint64(orders) {
 		ways = append(ways, way{fmt.Sprintf("seed %d", seed+1), func(d *sim.Driver) { d.Seed = seed + 1 }})
 	}
 	for i, w := range ways {

@@ -64,13 +64,13 @@ func TestEveryLaunchFails(t *testing.T) {
 			err.Error(),
 		)
 	})
-	require.GreaterOrEqual(t, failed, 12, "four instructions, three times")
+	require.GreaterOrEqual(t, failed, 3, "four instructions that are one kernel, three times")
 }
 
 // A kernel that faults takes the cards from the process: every later call says so, nothing hangs on, and no other card
 // opens.
 func TestStickyFault(t *testing.T) {
-	for n := 1; n <= 12; n++ {
+	for n := 1; n <= 3; n++ {
 		drv, err := sim.New("h100", "rtx4090")
 		require.NoError(t, err)
 		drv.Faults.Sticky = n

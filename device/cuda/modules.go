@@ -23,28 +23,18 @@ type module struct {
 	told    bool // Options.Loaded was
 }
 
-// modules are those loaded. The key of a compiled one is its name; that of an emitted one its text, because two texts
-// may have one name, which ends with 32 bits of a hash.
+// modules are those loaded. Their key is the text, because two emitted ones may have one name, which ends with 32 bits
+// of a hash.
 type modules struct {
 	byKey map[string]*module
 	idle  []*module // without users, first the one that has been so longest
 }
 
-// use gives a runner the module that a launch needs, loaded if it is not there yet.
-func (d *Device) use(r *runner, s *step, l *kernels.Launch) (*module, error) {
-	key := l.Module
-	text, emitted := s.Text[l.Module]
-	if emitted {
-		key = text
-	}
+// use gives a runner the module of a launch, which has this text, loaded if it is not there yet.
+func (d *Device) use(r *runner, l *kernels.Launch, text string) (*module, error) {
+	key := text
 	m := d.modules.byKey[key]
 	if m == nil {
-		var err error
-		if !emitted {
-			if text, err = kernels.PTX(l.Module); err != nil {
-				return nil, err
-			}
-		}
 		begin := time.Now()
 		loaded, err := d.ctx.Load(text)
 		if err != nil {
@@ -83,8 +73,8 @@ func (d *Device) leave(r *runner) error {
 }
 
 // function is the kernel of a launch, allowed the shared memory that it needs.
-func (d *Device) function(r *runner, s *step, l *kernels.Launch) (driver.Function, error) {
-	m, err := d.use(r, s, l)
+func (d *Device) function(r *runner, l *kernels.Launch, text string) (driver.Function, error) {
+	m, err := d.use(r, l, text)
 	if err != nil {
 		return nil, err
 	}

@@ -15,16 +15,18 @@ import (
 
 // runner is a program made ready: its launches, as a graph.
 type runner struct {
-	device  *Device
-	program *device.Program
-	scratch driver.Ptr // of all steps
-	order   dependences
-	faults  faults
-	graph   driver.Graph
-	modules []*module
-	entries [][]string // of the kernels, by instruction
-	depths  []int      // of the kernels: how many there are in the longest chain that ends with each
-	closed  bool
+	device   *Device
+	program  *device.Program
+	scratch  driver.Ptr // of all steps
+	counters driver.Ptr // of all kernels
+	order    dependences
+	faults   faults
+	graph    driver.Graph
+	modules  []*module
+	kernels  []string   // the nodes of the graph
+	entries  [][]string // and those of each instruction
+	depths   []int      // of the nodes: how many there are in the longest chain that ends with each
+	closed   bool
 }
 
 // build makes the steps, takes scratch memory, loads the kernels and makes a graph of their launches.
@@ -44,7 +46,7 @@ func (r *runner) build() error {
 	if err != nil {
 		return err
 	}
-	nodes, err := r.nodes(steps, at)
+	nodes, instrs, err := r.nodes(steps, at)
 	if err != nil || len(nodes) == 0 {
 		return err
 	}
@@ -52,13 +54,7 @@ func (r *runner) build() error {
 	r.graph = graph
 	var bad *driver.NodeError
 	if errors.As(err, &bad) {
-		for i, s := range steps {
-			if bad.Node < len(s.Launches) {
-				err = r.explain(i, &s.Launches[bad.Node], err)
-				break
-			}
-			bad.Node -= len(s.Launches)
-		}
+		err = r.explain(instrs[bad.Node], r.kernels[bad.Node], nodes[bad.Node].Launch, err)
 	}
 	return d.failed(err)
 }
@@ -89,57 +85,29 @@ func (r *runner) plan() (steps []step, at []int64, err error) {
 	return steps, at, err
 }
 
-// nodes are the launches of all steps, those of one step in a chain.
-func (r *runner) nodes(steps []step, at []int64) ([]driver.Node, error) {
-	d := r.device
-	var nodes []driver.Node
-	r.entries = make([][]string, len(steps))
-	last := make([]int, len(steps)) // nodes
-	for i, s := range steps {
-		last[i] = -1
-		for _, l := range s.Launches {
-			r.entries[i] = append(r.entries[i], l.Entry)
-			n := driver.Node{Launch: driver.Launch{Grid: l.Grid, Block: l.Block, Shared: l.Shared}}
-			var err error
-			if n.Args, err = r.arguments(&s, &l, at[i]); err == nil {
-				err = d.card.Check(n.Launch)
-			}
-			if err == nil {
-				n.Function, err = d.function(r, &s, &l)
-			}
-			if err != nil {
-				return nil, d.failed(r.explain(i, &l, err))
-			}
-			if last[i] >= 0 {
-				n.After = []int{last[i]}
-			} else {
-				for _, j := range r.order.after[i] {
-					if last[j] >= 0 {
-						n.After = append(n.After, last[j])
-					}
-				}
-			}
-			last[i] = len(nodes)
-			nodes = append(nodes, n)
-			depth := 0
-			for _, a := range n.After {
-				depth = max(depth, r.depths[a])
-			}
-			r.depths = append(r.depths, depth+1)
-		}
+// takeCounters makes the counters of all kernels, at 0.
+func (r *runner) takeCounters(n int) (err error) {
+	if n == 0 {
+		return nil
 	}
-	return nodes, nil
+	d := r.device
+	if r.counters, err = d.memory.take(int64(n) * wordBytes); err == nil {
+		err = d.stream.Fill(r.counters, 0, int64(n))
+	}
+	if err != nil {
+		err = d.failed(fmt.Errorf("program %q, %d counters: %w", r.program.Name, n, err))
+	}
+	return err
 }
+
+func (r *runner) counter(n int) driver.Ptr { return r.counters + driver.Ptr(n*wordBytes) }
 
 // align is the place that a piece of scratch memory takes: all begin at multiples of 256 bytes.
 func align(bytes int) int64 { return (int64(bytes) + 255) &^ 255 }
 
-// explain says which launch of which instruction failed, and how large it is.
-func (r *runner) explain(i int, l *kernels.Launch, err error) error {
-	if err == nil {
-		return nil
-	}
-	return r.program.Explain(i, fmt.Errorf("kernel %s, grid %v, block %v: %w", l.Entry, l.Grid, l.Block, err))
+// explain says which kernel failed, how large it is, and which instruction it does, at first.
+func (r *runner) explain(i int, entry string, l driver.Launch, err error) error {
+	return r.program.Explain(i, fmt.Errorf("kernel %s, grid %v, block %v: %w", entry, l.Grid, l.Block, err))
 }
 
 // where names the program and, if the error of a replay names a kernel, the instructions it may come from.
@@ -159,15 +127,18 @@ func (r *runner) where(err error) string {
 }
 
 // arguments writes the parameters of a launch, addresses in place of operands; scratch is the place of the step's own
-// memory.
-func (r *runner) arguments(s *step, l *kernels.Launch, scratch int64) ([][]byte, error) {
+// memory, counters the number of its first counter.
+func (r *runner) arguments(s *step, l *kernels.Launch, scratch int64, counters int) ([][]byte, error) {
 	var args [][]byte
 	for _, a := range l.Args {
 		if o, ok := a.(kernels.Operand); ok {
 			at := r.scratch + driver.Ptr(scratch)
-			if o.Number >= 0 {
+			switch {
+			case o.Number >= 0:
 				at = s.operands[o.Number]
-			} else {
+			case o.Number == kernels.Counter:
+				at = r.counter(counters)
+			default:
 				for _, w := range s.Workspace[:kernels.Scratch(o.Number)] {
 					at += driver.Ptr(align(w))
 				}
@@ -240,7 +211,7 @@ func (r *runner) release() error {
 		err = r.graph.Close()
 	}
 	err = cmp.Or(err, r.device.leave(r))
-	for _, p := range []*driver.Ptr{&r.scratch, &r.faults.at} {
+	for _, p := range []*driver.Ptr{&r.scratch, &r.counters, &r.faults.at} {
 		if *p != 0 {
 			err = cmp.Or(err, r.device.memory.give(*p))
 		}

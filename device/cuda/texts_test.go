@@ -34,19 +34,28 @@ func TestAssemble(t *testing.T) {
 	}
 	require.NoError(t, d.Close())
 
-	// One file of all kernels: the head of each text goes first, once.
-	heads, kernels := map[string]bool{}, []string{}
+	// One file of all kernels: what the heads of the texts say goes first, once.
+	heads, declared, kernels := map[string]bool{}, map[string]bool{}, []string{}
 	for text := range rec.texts {
 		head, body, _ := strings.Cut(text, ".visible .entry ")
-		if !strings.HasPrefix(body, "map_") && !strings.HasPrefix(body, "reduce_") {
+		if !slices.ContainsFunc([]string{"map_", "reduce_", "joined_"}, func(kind string) bool {
+			return strings.HasPrefix(body, kind)
+		}) {
 			continue // compiled, not emitted
 		}
-		heads[head] = true
+		for line := range strings.Lines(head) {
+			if strings.HasPrefix(line, ".const") || strings.HasPrefix(line, ".global") {
+				declared[line] = true
+			} else if strings.HasPrefix(line, ".") {
+				heads[line] = true
+			}
+		}
 		kernels = append(kernels, ".visible .entry "+body)
 	}
-	longest := slices.MaxFunc(slices.Collect(maps.Keys(heads)), func(a, b string) int { return len(a) - len(b) })
+	require.Len(t, heads, 3, "version, target and size of addresses are those of all")
+	head := ".version 8.2\n.target sm_80\n.address_size 64\n" + strings.Join(slices.Collect(maps.Keys(declared)), "")
 	file := filepath.Join(t.TempDir(), "emitted.ptx")
-	require.NoError(t, os.WriteFile(file, []byte(longest+strings.Join(kernels, "\n")), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(head+strings.Join(kernels, "\n")), 0o600))
 	for _, arch := range []string{"sm_80", "sm_90"} {
 		out, err := exec.Command(ptxas, "-arch="+arch, "-O1", "-v", file, "-o", os.DevNull).CombinedOutput()
 		require.NoError(t, err, "%s", out)

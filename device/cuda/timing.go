@@ -62,7 +62,7 @@ func (d *Device) mark() (driver.Event, error) {
 // Kernels names the kernels that a runner of this package launches, in order; none for other runners.
 func Kernels(r device.Runner) []string {
 	if r, ok := r.(*runner); ok {
-		return slices.Concat(r.entries...)
+		return slices.Clone(r.kernels)
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type Stats struct {
 	Largest      string // the program with most scratch memory, which are its intermediate values
 	LargestBytes int    // that memory
 
+	Lacked error // of device.CheckLacks, for the first program with an operation that Info().Lacks
+
 	Uploads       int
 	UploadBytes   int
 	Downloads     int

@@ -18,6 +18,9 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if err := device.CheckPrepare(p, d.ledger.Check); err != nil {
 		return nil, err
 	}
+	if d.stats.Lacked == nil {
+		d.stats.Lacked = device.CheckLacks(p, d.info)
+	}
 	d.stats.Prepared++
 	d.stats.LiveRunners++
 	scratch := 0

@@ -23,6 +23,22 @@ type profile struct {
 	names       []string       // of the state's vectors
 }
 
+// hessianFree tells whether no second derivatives are asked for.
+func (p *profile) hessianFree() string {
+	if p.most.HVP+p.most.JVP == 0 {
+		return "yes"
+	}
+	return "no"
+}
+
+// orDash is a text, or a dash where there is none.
+func orDash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
 // The sizes of the problem that profiles are counted on are primes, so that the size of a vector says what it is made
 // of.
 const (
@@ -31,6 +47,8 @@ const (
 	profileRows                = 2     // of a minibatch
 	// profileIterations are enough to see the shortest and the longest iteration of algorithms that draw lengths.
 	profileIterations = 512
+	// profileSteps is how many iterations of an algorithm are done whose cost the host decides.
+	profileSteps = 10
 )
 
 // profileOf compiles an algorithm with the settings that it chooses.
@@ -56,6 +74,21 @@ func profileOf(ctx context.Context, ex *tensor.Executor, entry solvers.Entry) (p
 	p = &profile{entry: entry, least: e.Counts(0), most: e.Counts(0), names: e.Names(), state: stateSize(e)}
 	for k := range profileIterations {
 		p.least, p.most = p.least.Least(e.Counts(k)), p.most.Most(e.Counts(k))
+	}
+	// What the host does between iterations is known once it is done.
+	for k := range profileSteps {
+		if err := e.Step(ctx, k, 1); err != nil {
+			return nil, err
+		}
+		c := e.Charged()
+		if c == (problem.Counts{}) {
+			break
+		}
+		c = c.Plus(e.Counts(k), 1)
+		if k == 0 {
+			p.least, p.most = c, c
+		}
+		p.least, p.most = p.least.Least(c), p.most.Most(c)
 	}
 	return p, e.Close()
 }
@@ -116,14 +149,14 @@ func sets(n solvers.Needs) string {
 // state, what an iteration costs with the settings that it chooses, as its engine counts it, and its paper.
 func WriteAlgorithms(ctx context.Context, w io.Writer, ex *tensor.Executor) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "algorithm\tprinciple\tloops\tsets\tstate\tan iteration costs\tpaper")
+	fmt.Fprintln(t, "algorithm\tprinciple\tloops\tsets\tHessian-free\trate\tstate\tan iteration costs\tpaper")
 	for _, entry := range solvers.Algorithms() {
 		p, err := profileOf(ctx, ex, entry)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", entry.Name(), entry.Principle, entry.Loops,
-			sets(entry.Zero.Needs()), p.state, p.least.To(p.most), entry.Source)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", entry.Name(), entry.Principle, entry.Loops,
+			sets(entry.Zero.Needs()), p.hessianFree(), orDash(entry.Rate), p.state, p.least.To(p.most), entry.Source)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -132,6 +165,9 @@ func WriteAlgorithms(ctx context.Context, w io.Writer, ex *tensor.Executor) erro
 State: elements for p upper and q lower variables; np, nq, mp and mq are tables for n lower and m upper minibatches.
 ∇G, ∇F: gradients of the lower and the upper objective; Hv, Cv: products with the lower Hessian and the mixed
 derivative.
+Hessian-free: no second derivatives are asked for. Rate: iterations, or samples where there are minibatches, until |∇h|²
+is below ε under the assumptions of the papers, where n and m are the numbers of rows and γ is a penalty. None of them
+works on several upper objectives, or on one that is maximized beside.
 A range is that of iterations that differ: series of random length, passes over all rows once a period.
 `)
 	return err
@@ -156,7 +192,8 @@ func WriteAlgorithm(ctx context.Context, w io.Writer, ex *tensor.Executor, entry
 		usable = "nothing beyond two smooth objectives"
 	}
 	for _, line := range [][2]string{
-		{"principle", string(entry.Principle)}, {"loops", entry.Loops}, {"assumes", needs.Why}, {"can use", usable},
+		{"principle", string(entry.Principle)}, {"loops", entry.Loops}, {"rate", orDash(entry.Rate)},
+		{"Hessian-free", p.hessianFree()}, {"assumes", needs.Why}, {"can use", usable},
 		{"state", fmt.Sprintf("%s (%s)", p.state, strings.Join(p.names, ", "))},
 		{"an iteration costs", p.least.To(p.most)},
 	} {

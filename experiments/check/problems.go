@@ -62,6 +62,10 @@ func Problems() []Problem {
 			func(seed uint64) solvertest.Closed { return solvertest.NewLasso(seed, 30, 20, 9) }},
 		{"fixed-point", "a network of two layers whose output is its own input",
 			func(seed uint64) solvertest.Closed { return solvertest.NewFixedPoint(seed, 3, 6, 5) }},
+		{"stackelberg", "a leader and a follower on one market", same(solvertest.Stackelberg{})},
+		{"tolls", "the toll of one of two roads, between which traffic divides", same(solvertest.Tolls{})},
+		{"multi-task", "a linear representation that four ridge regressions share",
+			func(seed uint64) solvertest.Closed { return solvertest.NewMultiTask(seed, 4, 12, 6, 2) }},
 		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
 	}
 }

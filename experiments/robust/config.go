@@ -22,7 +22,7 @@ import (
 type TrainConfig struct {
 	Method      string          `json:"method"` // of robust.Methods
 	Eps         float64         `json:"eps"`    // radius of the ball, for pixels in [0, 1]
-	Model       string          `json:"model"`  // softmax, or mlp:300-100 with the widths of its hidden layers
+	Model       string          `json:"model"`  // softmax, mlp:300-100 or a network of images, see train.Architecture
 	BatchNorm   bool            `json:"batch_norm"`
 	Start       models.Start    `json:"start"` // the distribution of start values
 	Train       int             `json:"train"` // rows
@@ -43,7 +43,9 @@ type TrainConfig struct {
 	Ensemble         []string `json:"ensemble,omitempty"`
 	EnsembleExamples int      `json:"ensemble_examples"`
 
-	Set []string `json:"set,omitempty"` // NAME=VALUE of the method's own settings
+	Augment string   `json:"augment,omitempty"` // of training images, see train.CropFlip
+	From    string   `json:"from,omitempty"`    // a file of a network to start from, see train.ReadNetwork
+	Set     []string `json:"set,omitempty"`     // NAME=VALUE of the method's own settings
 }
 
 // The rows that a trained model can be judged by. Whoever chooses among settings evaluates validation rows, so that the
@@ -58,8 +60,8 @@ func Defaults(set *data.Dataset) TrainConfig {
 	n := set.Train.N()
 	c := TrainConfig{
 		Method: "fast-at", Eps: 0.1, Model: "mlp:1024-1024", Start: models.PyTorch, Epochs: 6, Batch: 128, LR: 0.3,
-		Momentum: 0.9, Schedule: "cyclic", White: whitePixel(set), Evaluate: TestRows, Examples: 1000, AttackSteps: 20,
-		Restarts: 2, EnsembleExamples: 200, Train: n,
+		Momentum: 0.9, Schedule: "cyclic", White: train.WhitePixel(set), Evaluate: TestRows, Examples: 1000,
+		AttackSteps: 20, Restarts: 2, EnsembleExamples: 200, Train: n,
 	}
 	if set.Val == nil {
 		c.Val = min(5000, n/6)
@@ -81,6 +83,32 @@ func Defaults(set *data.Dataset) TrainConfig {
 	return c
 }
 
+// For gives the settings for networks of images: the epochs, the rate and the weight decay of the authors of Fast-BAT,
+// and batches that suit the set. For other models they stay as they are.
+func (c TrainConfig) For(model string) TrainConfig {
+	if models.IsNetwork(model) {
+		c.Model, c.Epochs, c.LR, c.WeightDecay = model, 20, 0.2, 5e-4
+	}
+	return c
+}
+
+// value is one of a set's features, counted through all rows.
+func value(s *data.Set, i int) float32 {
+	if s.Bytes != nil {
+		return float32(s.Bytes[i])
+	}
+	return s.Features[i]
+}
+
+// pixels are the first n rows of a set as pixels in [0, 1], of values from 0 to white.
+func pixels(s *data.Set, n int, white float64) []float32 {
+	list := make([]float32, n*s.Dim)
+	for i := range list {
+		list[i] = float32(float64(value(s, i)) / white)
+	}
+	return list
+}
+
 // checkPixels refuses data whose values are no pixels from 0 to white.
 func checkPixels(set *data.Dataset, white float64) error {
 	for _, part := range []struct {
@@ -90,7 +118,8 @@ func checkPixels(set *data.Dataset, white float64) error {
 		if part.of == nil {
 			continue
 		}
-		for i, v := range part.of.Features {
+		for i := range part.of.N() * part.of.Dim {
+			v := value(part.of, i)
 			if !(v >= 0 && float64(v) <= white) {
 				return fmt.Errorf("the value %g in row %d of the %s images is no pixel from 0 to %g: attacks work on "+
 					"images in [0, 1], so give the value of a white pixel as --white, or shift the data", v,
@@ -131,9 +160,16 @@ func (c TrainConfig) check() error {
 	if _, err := c.ensemble(); err != nil {
 		return err
 	}
+	if err := train.CheckAugment(c.Augment); err != nil {
+		return err
+	}
 	m, err := c.method()
 	if err != nil {
 		return err
+	}
+	if free, ok := m.(robust.Free); ok && free.Replays > 1 && c.Augment != train.None && models.IsNetwork(c.Model) {
+		return fmt.Errorf("%s goes on with the perturbation of a minibatch that it meets again, whose images must not "+
+			"be shifted meanwhile: wants augment %s", c.Method, train.None)
 	}
 	net, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/experiments/train"
 	"bilevel/models"
 	adversary "bilevel/solvers/attack"
 	"bilevel/tensor"
@@ -18,9 +19,9 @@ import (
 
 // EvalConfig is the settings of an evaluation: a network of a file, and the attacks on it.
 type EvalConfig struct {
-	Model      string            `json:"model"`             // a .safetensors or .npz file, see ReadNetwork
+	Model      string            `json:"model"`             // a .safetensors or .npz file, see train.ReadNetwork
 	Content    string            `json:"content,omitempty"` // a sum of the file: another network is another cell
-	Net        string            `json:"net"`               // softmax or mlp:300-100; empty: as the file says
+	Net        string            `json:"net"`               // its architecture; empty: as the file says
 	Activation models.Activation `json:"activation"`
 	Norm       adversary.Norm    `json:"norm"`
 	// Eps are the radii, such as 0.1 or 8/255. The first is that of robust_acc.
@@ -36,7 +37,7 @@ type EvalConfig struct {
 func EvalDefaults(set *data.Dataset) EvalConfig {
 	rows, _ := evaluated(set)
 	return EvalConfig{Norm: adversary.Linf, Eps: []string{"0.1"}, Attack: []string{"pgd-50-10", "autoattack"},
-		Examples: min(1000, rows.N()), White: whitePixel(set)}
+		Examples: min(1000, rows.N()), White: train.WhitePixel(set)}
 }
 
 // evaluated are the rows that an evaluation takes: the test part where there is one.
@@ -45,20 +46,6 @@ func evaluated(set *data.Dataset) (rows *data.Set, isTest bool) {
 		return set.Test, true
 	}
 	return set.Train, false
-}
-
-// whitePixel is the value of a white pixel: 16 in the embedded digits, 255 where values are whole and some are above 1,
-// else 1.
-func whitePixel(set *data.Dataset) float64 {
-	rows, _ := evaluated(set)
-	broken := func(v float32) bool { return v != float32(math.Trunc(float64(v))) }
-	switch {
-	case set.Source == "embedded":
-		return 16
-	case slices.Max(rows.Features) <= 1 || slices.ContainsFunc(rows.Features, broken):
-		return 1
-	}
-	return 255
 }
 
 // Eval is the experiment: clean accuracy, and what attacks leave of it at several radii.
@@ -147,7 +134,8 @@ func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell
 	if err != nil {
 		return nil, err
 	}
-	net, err := ReadNetwork(c.Model, c.Net, c.Activation, c.White)
+	net, err := train.ReadNetwork(c.Model, train.Reading{Name: c.Net, Activation: c.Activation,
+		Inputs: train.InputsOf(env.Data), Classes: env.Data.Classes, White: c.White, Pixels: true})
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +154,7 @@ func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell
 			err = errors.Join(err, sc.Close())
 		}
 	}()
-	m, err := net.on(sc)
+	m, err := on(net, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +190,10 @@ func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell
 		all = append(all, scored{k, levels})
 	}
 	r = c.record(env.Data, samples, shape, radii[0], all)
+	if _, ok := net.Model.(models.Network); ok && !net.Normalizes() {
+		r.Warn("%s has no normalization of its inputs (mu and sigma, or mean and std): the network was given pixels "+
+			"in [0, 1]", c.Model)
+	}
 	if _, isTest := evaluated(env.Data); !isTest {
 		r.Warn("%s has no test part: the network may have been trained on the rows that it is evaluated on",
 			env.Data.Name)
@@ -210,7 +202,7 @@ func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell
 }
 
 // on puts a network on a device.
-func (t *Trained) on(sc *tensor.Scope) (m adversary.Model, err error) {
+func on(t train.Network, sc *tensor.Scope) (m adversary.Model, err error) {
 	p := sc.Variable("parameters", tensor.Real, t.Params.Size())
 	err = p.Write(t.Params.Flat)
 	var state *tensor.Node
@@ -228,7 +220,8 @@ func (c EvalConfig) samples(set *data.Dataset) (s adversary.Samples, shape []int
 		return s, nil, experiments.Usagef("n_examples is %d, and there are %d rows", c.Examples, rows.N())
 	}
 	s.Labels = rows.Labels[:c.Examples]
-	for i, v := range rows.Features[:c.Examples*rows.Dim] {
+	for i := range c.Examples * rows.Dim {
+		v := value(rows, i)
 		if x := float64(v) / c.White; x >= 0 && x <= 1 {
 			s.Images = append(s.Images, float32(x))
 			continue

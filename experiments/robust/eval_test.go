@@ -3,7 +3,6 @@ package robust
 import (
 	"context"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,9 +12,8 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/train"
 	"bilevel/internal/npy"
-	"bilevel/internal/safetensors"
-	"bilevel/models"
 	"bilevel/models/params"
 	adversary "bilevel/solvers/attack"
 	"bilevel/tensor"
@@ -116,10 +114,10 @@ func TestEvaluation(t *testing.T) {
 	require.Equal(t, []int{60, 8, 8}, a.Shape)
 	images, err := npy.Values[float32](a)
 	require.NoError(t, err)
-	net, err := ReadNetwork(file, "", "", 16)
+	net, err := train.ReadNetwork(file, train.Reading{White: 16, Pixels: true})
 	require.NoError(t, err)
 	right := 0
-	z := net.outputs(t, images, 60)
+	z := outputs(t, net, images, 60)
 	for i := range 60 {
 		x0 := make([]float32, 64)
 		for j, v := range set.Train.Row(i) {
@@ -132,28 +130,6 @@ func TestEvaluation(t *testing.T) {
 	}
 	require.InDelta(t, 60*p, float64(right), 1e-9)
 	require.Contains(t, r.Warnings[len(r.Warnings)-1], "no test part")
-}
-
-// outputs are the logits of images on the reference device.
-func (n *Trained) outputs(t *testing.T, images []float32, rows int) []float64 {
-	t.Helper()
-	dev := ref.New()
-	defer dev.Close()
-	ex := tensor.NewExecutor(dev)
-	defer ex.Close()
-	sc := ex.Scope()
-	m, err := n.on(sc)
-	require.NoError(t, err)
-	x, z := ex.Variable("x", tensor.Real, rows, n.Inputs), ex.Variable("z", tensor.Real, rows, n.Classes)
-	require.NoError(t, x.Write32(images))
-	f, err := ex.Compile("outputs", func() []tensor.Update {
-		return []tensor.Update{{Var: z, Value: m.Logits(x.Node())}}
-	})
-	require.NoError(t, err)
-	require.NoError(t, f.Run(1))
-	values, err := z.Read()
-	require.NoError(t, err)
-	return values
 }
 
 func TestEvaluationRefuses(t *testing.T) {
@@ -195,93 +171,24 @@ func TestEvaluationRefuses(t *testing.T) {
 	}
 }
 
-// wave fills an array with numbers that look random.
-func wave(n int, phase float64) []float64 {
-	v := make([]float64, n)
-	for i := range v {
-		v[i] = math.Sin(float64(i*i%101) + phase)
-	}
-	return v
-}
-
-func TestReadNetwork(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name string, v params.Values, drop ...string) string {
-		kept := params.Values{}
-		for _, a := range v.Layout {
-			if !slices.Contains(drop, a.Name) {
-				kept = kept.AndShaped(a.Name, a.Shape, v.Of(a.Name))
-			}
-		}
-		path := filepath.Join(dir, name)
-		require.NoError(t, params.WriteNPZ(path, kept))
-		return path
-	}
-	small := params.Values{}.AndShaped("0.weight", []int{4, 3}, wave(12, 0)).And("0.bias", wave(4, 1)...).
-		AndShaped("2.weight", []int{2, 4}, wave(8, 2)).And("2.bias", wave(2, 3)...)
-
-	net, err := ReadNetwork(write("mlp.npz", small), "", models.Tanh, 255)
+// outputs are the logits of images on the reference device.
+func outputs(t *testing.T, n train.Network, images []float32, rows int) []float64 {
+	t.Helper()
+	dev := ref.New()
+	defer dev.Close()
+	ex := tensor.NewExecutor(dev)
+	defer ex.Close()
+	sc := ex.Scope()
+	m, err := on(n, sc)
 	require.NoError(t, err)
-	require.Equal(t, models.MLP{Widths: []int{3, 4, 2}, Activation: models.Tanh}, net.Model)
-	require.Equal(t, small.Flat, net.Params.Flat)
-	require.Equal(t, []int{3, 2}, []int{net.Inputs, net.Classes})
-
-	// All that does not fit is named at once.
-	_, err = ReadNetwork(write("bad.npz", small.And("3.bias", 1), "0.bias"), "mlp:5", "", 255)
-	require.EqualError(t, err, filepath.Join(dir, "bad.npz")+": its arrays do not fit: missing 0.bias; "+
-		"in no layer 3.bias; 0.weight is [4 3], not [5 3], 2.weight is [2 4], not [2 5]")
-	_, err = ReadNetwork(write("chain.npz", params.Values{}.AndShaped("0.weight", []int{4, 3}, wave(12, 0)).
-		AndShaped("2.weight", []int{2, 5}, wave(10, 2))), "", "", 255)
-	require.ErrorContains(t, err, "2.weight takes 5 inputs, and the layer before it (0.weight) gives 4")
-	_, err = ReadNetwork(write("names.npz", params.Values{}.AndShaped("W1", []int{4, 3}, wave(12, 0))), "", "", 255)
-	require.ErrorContains(t, err, "its arrays (W1) are not those of a network of linear maps")
-	_, err = ReadNetwork(write("w.npz", small), "", "rellu", 255)
-	require.ErrorContains(t, err, `did you mean "relu"?`)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "text.npz"), []byte("text"), 0o600))
-	_, err = ReadNetwork(filepath.Join(dir, "text.npz"), "", "", 255)
-	require.ErrorContains(t, err, "not a usable .npz file")
-
-	// A linear map with a bias before a batch normalization, as PyTorch has it by default.
-	norm := params.Values{}.AndShaped("0.weight", []int{4, 3}, wave(12, 0)).And("0.bias", wave(4, 1)...).
-		And("1.weight", 1, 2, 3, 4).And("1.bias", wave(4, 5)...).And("1.running_mean", wave(4, 6)...).
-		And("1.running_var", 1, 0.5, 2, 3).AndShaped("1.num_batches_tracked", nil, []float64{7}).
-		AndShaped("3.weight", []int{2, 4}, wave(8, 2)).And("3.bias", wave(2, 3)...)
-	net, err = ReadNetwork(write("norm.npz", norm), "", "", 255)
+	x, z := ex.Variable("x", tensor.Real, rows, n.Inputs), ex.Variable("z", tensor.Real, rows, n.Classes)
+	require.NoError(t, x.Write32(images))
+	f, err := ex.Compile("outputs", func() []tensor.Update {
+		return []tensor.Update{{Var: z, Value: m.Logits(x.Node())}}
+	})
 	require.NoError(t, err)
-	x := []float32{0.2, 0.5, 0.9}
-	want := slices.Clone(norm.Of("3.bias"))
-	for i := range 4 {
-		h := norm.Of("0.bias")[i]
-		for j, v := range x {
-			h += norm.Of("0.weight")[i*3+j] * float64(v)
-		}
-		h = (h - norm.Of("1.running_mean")[i]) / math.Sqrt(norm.Of("1.running_var")[i]+1e-5)
-		h = max(0, h*norm.Of("1.weight")[i]+norm.Of("1.bias")[i])
-		for k := range want {
-			want[k] += norm.Of("3.weight")[k*4+i] * h
-		}
-	}
-	require.InDeltaSlice(t, want, net.outputs(t, x, 1), 1e-6) // arrays of the file may be float32
-
-	// A file of this program: what it is and how inputs are scaled stand in it.
-	scaled := safetensors.File{Arrays: map[string]safetensors.Array{
-		"weight": {Shape: []int{2, 3}, F64: wave(6, 0)}, "bias": {Shape: []int{2}, F64: wave(2, 1)},
-		"scaler.mean":      {Shape: []int{3}, F64: []float64{10, 20, 30}},
-		"scaler.deviation": {Shape: []int{3}, F64: []float64{2, 4, 8}},
-	}, Metadata: map[string]string{"model": "softmax", "batch_norm": "false"}}
-	path := filepath.Join(dir, "own.safetensors")
-	f, err := os.Create(path)
+	require.NoError(t, f.Run(1))
+	values, err := z.Read()
 	require.NoError(t, err)
-	require.NoError(t, safetensors.Write(f, scaled))
-	require.NoError(t, f.Close())
-	net, err = ReadNetwork(path, "", "", 100)
-	require.NoError(t, err)
-	want = wave(2, 1)
-	for k := range want {
-		for j, v := range x {
-			mean, deviation := []float64{10, 20, 30}[j], []float64{2, 4, 8}[j]
-			want[k] += wave(6, 0)[k*3+j] * (100*float64(v) - mean) / deviation
-		}
-	}
-	require.InDeltaSlice(t, want, net.outputs(t, x, 1), 1e-12)
+	return values
 }

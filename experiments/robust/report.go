@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/train"
+	"bilevel/models"
 	adversary "bilevel/solvers/attack"
 	"bilevel/solvers/engine"
 	"bilevel/solvers/robust"
@@ -43,9 +45,19 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 			100*c.Column("train_fgsm_acc")[at], 100*c.Column("train_pgd_acc")[at])
 	}
 	r.Models = []experiments.Model{train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.net.Model,
-		Data: t.data, Names: env.Data.ClassNames, Columns: env.Data.Columns}.Of(out.Last.Arrays[robust.Parameters],
+		Data: t.scaled(), Names: env.Data.ClassNames, Columns: env.Data.Columns}.Of(out.Last.Arrays[robust.Parameters],
 		out.Last.Arrays[engine.StateName])}
 	return r, nil
+}
+
+// scaled is the data with the scaling that the model's file tells of: its first layer, in the data's values.
+func (t *task) scaled() *data.Prepared {
+	p := *t.data.Prepared
+	if n, ok := t.net.Model.(models.Network); ok {
+		values := n.Normalization().Over(1 / t.white)
+		p.Scaler = &data.Scaler{Mean: values.Mean, Deviation: values.Deviation}
+	}
+	return &p
 }
 
 // evaluate attacks the rows that the end is judged by. Test rows are read here alone, and once. What it finds on

@@ -23,7 +23,8 @@ type task struct {
 	TrainConfig
 	ex       *tensor.Executor
 	scope    *tensor.Scope
-	data     *data.Prepared
+	data     train.Rows
+	white    float64 // of the values that rows have on the device: 1 where they were divided before
 	seed     uint64
 	method   robust.Method
 	net      network // the point that evaluations look at
@@ -98,8 +99,12 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		return err
 	}
 	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true, White: t.White}
-	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
+	if t.data, err = train.Prepare(set, t.Model, t.Augment, p, t.seed); err != nil {
 		return err
+	}
+	t.white = 1
+	if models.IsNetwork(t.Model) { // rows are as they were
+		t.white = t.White
 	}
 	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
 		return err
@@ -113,17 +118,13 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 			return experiments.Usagef("%s is %d, and there are %d %s rows", n.name, n.rows, most, t.Evaluate)
 		}
 	}
-	model, err := train.Architecture(t.Model, t.BatchNorm, t.Start, train.InputsOf(set), t.data.Classes)
+	model, start, state, err := t.network()
 	if err != nil {
-		return err
-	}
-	if err := train.StartFits(t.Model, model.Params().Size()); err != nil {
 		return err
 	}
 	if t.method, err = t.TrainConfig.method(); err != nil {
 		return err
 	}
-	start, state := model.Init(t.seed)
 	t.net = network{Model: model, inputs: t.data.Train.Dim, classes: t.data.Classes,
 		p: t.scope.Variable("parameters", tensor.Real, start.Size())}
 	if state.Size() > 0 {
@@ -137,6 +138,29 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		t.scope.Own(t.attacker.Close)
 	}
 	return err
+}
+
+// network is the model that reads pixels in [0, 1], with its start values.
+func (t *task) network() (m models.Model, start, state params.Values, err error) {
+	in := t.data.Inputs
+	in.Normalize = in.Normalize.Over(t.white)
+	if t.From != "" {
+		n, err := train.ReadNetwork(t.From, train.Reading{Name: t.Model, BatchNorm: t.BatchNorm, Inputs: in,
+			Classes: t.data.Classes, White: t.White, Pixels: true})
+		if err == nil {
+			err = n.Fits(t.From, in.Count, t.data.Classes)
+		}
+		t.BatchNorm = n.BatchNorm
+		return n.Model, n.Params, n.State, err
+	}
+	if m, err = train.Architecture(t.Model, t.BatchNorm, t.Start, in, t.data.Classes); err != nil {
+		return m, start, state, err
+	}
+	if err := train.StartFits(t.Model, m.Params().Size()); err != nil {
+		return m, start, state, err
+	}
+	start, state = m.Init(t.seed)
+	return m, start, state, nil
 }
 
 // evaluated are the rows that the end is judged by.
@@ -156,12 +180,21 @@ func (t *task) compile(model models.Model, start, state params.Values) error {
 	t.each = t.data.Train.N() / t.Batch
 	t.training, err = robust.New(t.ex, robust.Task{
 		Name: "robust training", Model: model, Start: start, State: state,
-		Rows: rows, Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
+		Rows: rows, Images: t.images, Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
 	}, t.method, t.each*t.Epochs, t.each, t.seed)
 	if err == nil {
 		t.scope.Own(func() error { return t.training.Close() })
 	}
 	return err
+}
+
+// images are those of a minibatch, with pixels in [0, 1].
+func (t *task) images(b problem.Batch) *tensor.Node {
+	x := t.data.Features(b)
+	if t.white != 1 {
+		x = x.Scale(1 / t.white)
+	}
+	return x
 }
 
 // look is a row of the curve: what training measured in the epoch that ended, and how the model stands under attack.

@@ -206,7 +206,8 @@ func TestAttackOnALinearModel(t *testing.T) {
 		held int
 		by   adversary.Attack
 	}{{eps, held, oneStep}, {eps, held, adversary.PGD{Steps: 20, Restarts: 2, Step: 0.25}}, {0, right, manySteps}} {
-		got, err := (&task{TrainConfig: TrainConfig{Eps: c.eps}, attacker: a}).attack(t.Context(), set, n, c.by)
+		k := &task{TrainConfig: TrainConfig{Eps: c.eps}, attacker: a, white: 1}
+		got, err := k.attack(t.Context(), set, n, c.by)
 		require.NoError(t, err)
 		require.InDelta(t, float64(right)/n, got.clean, 1e-12)
 		require.InDelta(t, float64(c.held)/n, got.robust, 1e-12)
@@ -229,14 +230,10 @@ func TestOverfitted(t *testing.T) {
 	require.Equal(t, -1, overfitted(curve([]float64{0.1, 0.4, 0.5, 0.1}, []float64{0.1, 0.3, 0.4, 0.1})), "untrained")
 }
 
-// The value of a white pixel where nobody says it.
-func TestWhite(t *testing.T) {
-	require.EqualValues(t, 16, whitePixel(digits(t)))
-	for want, values := range map[float64][]float32{1: {0, 0.5, 1}, 255: {0, 3, 200}} {
-		require.Equal(t, want, whitePixel(&data.Dataset{Train: &data.Set{Features: values}}))
-	}
+func TestRefusesPixels(t *testing.T) {
 	broken := &data.Dataset{Train: &data.Set{Features: []float32{0, 1.5}, Labels: []int32{0, 0}, Dim: 1}}
-	require.ErrorContains(t, checkPixels(broken, whitePixel(broken)), "the value 1.5 in row 1 of the training images")
+	require.ErrorContains(t, checkPixels(broken, train.WhitePixel(broken)),
+		"the value 1.5 in row 1 of the training images")
 }
 
 func TestRefuses(t *testing.T) {

@@ -42,7 +42,7 @@ var (
 // attack evaluates the first n rows of a set under attacks of the task's radius. Programs are compiled once.
 func (t *task) attack(ctx context.Context, set *data.Set, n int, by ...adversary.Attack) (a accuracy, err error) {
 	n = min(n, set.N())
-	s := adversary.Samples{Images: set.Features[:n*set.Dim], Labels: set.Labels[:n]}
+	s := adversary.Samples{Images: pixels(set, n, t.white), Labels: set.Labels[:n]}
 	r, err := t.attacker.Run(ctx, adversary.Ball{Norm: adversary.Linf, Eps: t.Eps}, s, by...)
 	if err != nil {
 		return a, err

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/internal/hostmemory"
-	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/minimize"
@@ -93,28 +91,14 @@ func Architecture(name string, batchNorm bool, start models.Start, in Inputs, cl
 // prepare splits the data and builds the problem and its evaluators.
 func (t *task) prepare(set *data.Dataset) (err error) {
 	t.names, t.columns = set.ClassNames, set.Columns
-	in, p := InputsOf(set), data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
-	if models.IsNetwork(t.Model) {
-		p.Channels = in.Image.Channels
-	}
-	if p.Channels == 0 {
-		set.Widen()
-	}
-	if t.data, err = data.Prepare(set, p, t.seed); err != nil {
+	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
+	if t.data, err = Prepare(set, t.Model, t.Augment, p, t.seed); err != nil {
 		return err
 	}
 	if err := experiments.CheckBatch(t.Batch, t.Train); err != nil {
 		return err
 	}
-	if p.Channels != 0 {
-		in.Normalize = models.Normalization{Mean: t.data.Scaler.Mean, Deviation: t.data.Scaler.Deviation}
-		t.crops = t.Augment == CropFlip || t.Augment == "" && in.Image.Channels > 1
-	}
-	if t.Augment == CropFlip && !t.crops {
-		return fmt.Errorf("augment %s: the model %s is not for images", t.Augment, t.Model)
-	}
-	t.image = in.Image
-	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, in, t.data.Classes); err != nil {
+	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Inputs, t.data.Classes); err != nil {
 		return err
 	}
 	if err := StartFits(t.Model, t.model.Params().Size()); err != nil {
@@ -122,9 +106,15 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	}
 	start, state := t.model.Init(t.seed)
 	if t.From != "" {
-		if start, state, err = read(t.From, t.model); err != nil {
+		n, err := ReadNetwork(t.From, Reading{Name: t.Model, BatchNorm: t.BatchNorm, Inputs: t.data.Inputs,
+			Classes: t.data.Classes, White: WhitePixel(set)})
+		if err != nil {
 			return err
 		}
+		if err := n.Fits(t.From, t.data.Count, t.data.Classes); err != nil {
+			return err
+		}
+		t.model, t.BatchNorm, start, state = n.Model, n.BatchNorm, n.Params, n.State
 	}
 	t.y = t.scope.Variable("y", tensor.Real, start.Size())
 	if state.Size() > 0 {
@@ -174,19 +164,10 @@ func StartFits(name string, parameters int) error {
 	return nil
 }
 
-// cropPadding is by how many pixels augmented images are shifted at most.
-const cropPadding = 4
-
 // loss is the mean cross-entropy of a batch, whose images may be shifted and mirrored at random, and the moved running
 // statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
-	x := b.Get("features")
-	if random := b.Random(); t.crops && random != nil {
-		images := b.Table("features")
-		x = random.Crops(images.Reshape(images.Shape()[0], t.image.Height, t.image.Width, t.image.Channels), b.Index,
-			cropPadding, true)
-	}
-	z, next := t.model.Apply(y.Flat(), p.State.Flat(), x, p.Mode)
+	z, next := t.model.Apply(y.Flat(), p.State.Flat(), t.data.Features(b), p.Mode)
 	return problem.Loss{Value: tensor.CrossEntropy(z, b.Get("label")).Mean(), State: next}
 }
 
@@ -198,11 +179,14 @@ const (
 	columnsKey              = "columns"                // of a table, likewise
 	// imageKey is the height, width and channels of a network's images, a list in JSON.
 	imageKey = "image"
+	// unitsKey is the numbers of units that a network of images has in place of those that it is known with, a list in
+	// JSON in the order of models.Shrinkable.
+	unitsKey = "units"
 )
 
 // export is the trained model with the scaler of its inputs.
 func (t *task) export(y, state []float64) experiments.Model {
-	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data, Names: t.names,
+	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data.Prepared, Names: t.names,
 		Columns: t.columns}.Of(y, state)
 }
 
@@ -242,54 +226,4 @@ func (f File) Of(p, state []float64) experiments.Model {
 		metadata[key] = string(text)
 	}
 	return experiments.Model{Name: "model", Arrays: all, Metadata: metadata}
-}
-
-// open reads a file of a model.
-func open(path string) (*safetensors.File, error) {
-	if strings.HasSuffix(path, ".npz") {
-		return nil, fmt.Errorf("%s is an archive of NumPy arrays; a model of bilevel train is a .safetensors file",
-			path)
-	}
-	f, err := safetensors.ReadFile(path, "model")
-	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
-		return nil, fmt.Errorf("the model cannot be read: %w", err)
-	}
-	return f, err
-}
-
-// read takes a model's parameters and state from a file; its error names what is missing or has another shape.
-func read(path string, m models.Model) (p, state params.Values, err error) {
-	f, err := open(path)
-	if err != nil {
-		return p, state, err
-	}
-	return fit(f, path, m)
-}
-
-// fit is read of a file that is read already.
-func fit(f *safetensors.File, path string, m models.Model) (p, state params.Values, err error) {
-	p, wrong := take(f, m.Params())
-	state, more := take(f, m.State())
-	if wrong = append(wrong, more...); len(wrong) > 0 {
-		return p, state, fmt.Errorf("%s: %s", path, strings.Join(wrong, "; "))
-	}
-	return p, state, nil
-}
-
-// take is the arrays of a layout, and what is wrong with the file's.
-func take(f *safetensors.File, l params.Layout) (v params.Values, wrong []string) {
-	v = params.Values{Layout: l, Flat: make([]float64, l.Size())}
-	for _, a := range l {
-		got, ok := f.Arrays[a.Name]
-		shape := a.PeerShape()
-		switch {
-		case !ok:
-			wrong = append(wrong, fmt.Sprintf("the array %q is missing", a.Name))
-		case got.Len() != a.Size() || fmt.Sprint(got.Shape) != fmt.Sprint(shape):
-			wrong = append(wrong, fmt.Sprintf("the array %q has the shape %v; wants %v", a.Name, got.Shape, shape))
-		default:
-			copy(v.Of(a.Name), a.FromPeer(got.Reals()))
-		}
-	}
-	return v, wrong
 }

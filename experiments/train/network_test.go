@@ -16,6 +16,7 @@ import (
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/internal/philox"
+	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/tensor"
 )
@@ -88,7 +89,7 @@ func TestNetworkFile(t *testing.T) {
 	page := experiments.Page{Title: "x"}
 	require.NoError(t, experiments.WriteResults(dir, page, Experiment{}.Report(), []*experiments.Record{r}, 1))
 	path := filepath.Join(dir, "model.safetensors")
-	f, err := open(path)
+	f, err := safetensors.ReadFile(path, "model")
 	require.NoError(t, err)
 	require.Equal(t, []int{4, 3, 3, 3}, f.Arrays["conv1.weight"].Shape)
 	require.Len(t, f.Arrays[meanName].F64, 3)
@@ -124,7 +125,7 @@ func TestNetworkFile(t *testing.T) {
 		"scales 3 inputs, but its images are 6×7×2": "[6,7,2]",
 		"no height, width and channels":             "[6,0,3]",
 	} {
-		m.file.Metadata[imageKey] = size
+		m.file.metadata[imageKey] = size
 		_, err := m.Network()
 		require.ErrorContains(t, err, want, size)
 	}
@@ -198,4 +199,15 @@ func TestDescribe(t *testing.T) {
 		"row takes 2,220 multiply-adds")
 	_, err = Describe("resnet20", false, []int{7}, 10, 1)
 	require.ErrorContains(t, err, "no images")
+}
+
+// The value of a white pixel where nobody says it.
+func TestWhite(t *testing.T) {
+	digits, err := data.Digits()
+	require.NoError(t, err)
+	require.EqualValues(t, 16, WhitePixel(digits))
+	require.EqualValues(t, 255, WhitePixel(flagSet()))
+	for want, values := range map[float64][]float32{1: {0, 0.5, 1}, 255: {0, 3, 200}} {
+		require.Equal(t, want, WhitePixel(&data.Dataset{Train: &data.Set{Features: values}}))
+	}
 }

@@ -20,7 +20,7 @@ func (t *Trained) WriteONNX(w io.Writer) error {
 		return fmt.Errorf("the model %s is a network of convolutions, which is not written as ONNX", net.Name)
 	}
 	g := onnx.Graph{
-		Name: t.file.Metadata[modelKey], Producer: "bilevel",
+		Name: t.file.metadata[modelKey], Producer: "bilevel",
 		Input:  onnx.Value{Name: "features", Width: len(net.Scaler.Mean)},
 		Output: onnx.Value{Name: "logits", Width: net.Classes},
 	}

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"slices"
 	"strconv"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/experiments"
-	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/problem"
@@ -22,20 +22,23 @@ import (
 type Trained struct {
 	Columns []string // the features' names, where it was trained on a table
 
-	path  string
-	file  *safetensors.File
+	file  *file
 	names []string // of the classes; nil: 0, 1, 2, …
 }
 
 // Open reads a model file.
 func Open(path string) (*Trained, error) {
-	f, err := open(path)
+	if strings.HasSuffix(path, ".npz") {
+		return nil, fmt.Errorf("%s is an archive of NumPy arrays; a model of bilevel train is a .safetensors file",
+			path)
+	}
+	f, err := openSafetensors(path)
 	if err != nil {
 		return nil, err
 	}
-	m := &Trained{path: path, file: f}
+	m := &Trained{file: f}
 	for key, to := range map[string]*[]string{namesKey: &m.names, columnsKey: &m.Columns} {
-		if text, ok := f.Metadata[key]; ok {
+		if text, ok := f.metadata[key]; ok {
 			if err := json.Unmarshal([]byte(text), to); err != nil {
 				return nil, fmt.Errorf("%s: its metadata %q are no list of names", path, key)
 			}
@@ -44,73 +47,36 @@ func Open(path string) (*Trained, error) {
 	return m, nil
 }
 
-// Network is the model of a file with its numbers.
-type Network struct {
-	Name          string // as Architecture knows it
-	BatchNorm     bool
-	Model         models.Model
-	Params, State params.Values
-	Scaler        *data.Scaler // of the inputs; nil where the model's first layer does it
-	Inputs        int
-	Classes       int
-}
-
-// Network reads the model.
+// Network reads the model, with the scaling of the data's values that it was trained with.
 func (t *Trained) Network() (n Network, err error) {
-	f, path := t.file, t.path
-	name, ok := f.Metadata[modelKey]
-	n.Name, n.BatchNorm = name, f.Metadata[batchNormKey] == "true"
-	n.Scaler = &data.Scaler{Mean: f.Arrays[meanName].Reals(), Deviation: f.Arrays[deviationName].Reals()}
-	if !ok || len(n.Scaler.Mean) == 0 || len(n.Scaler.Mean) != len(n.Scaler.Deviation) {
+	f := t.file
+	own := *f
+	own.arrays = maps.Clone(f.arrays) // reading takes what is no array of the network away
+	_, ok := f.metadata[modelKey]
+	if mean, deviation := f.arrays[meanName], f.arrays[deviationName]; !ok || len(mean.values) == 0 ||
+		len(mean.values) != len(deviation.values) {
 		return n, fmt.Errorf(
-			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled", path,
-		)
+			"%s was not written by bilevel train: it does not say what model it is and how its inputs are scaled",
+			f.path)
 	}
-	if n.Classes, err = strconv.Atoi(f.Metadata[classesKey]); err != nil {
-		return n, fmt.Errorf("%s does not say how many classes it has", path)
-	}
-	if t.names != nil && len(t.names) != n.Classes {
-		return n, fmt.Errorf("%s names %d classes, but has %d", path, len(t.names), n.Classes)
-	}
-	in := Inputs{Count: len(n.Scaler.Mean)}
-	if models.IsNetwork(name) {
-		if in, err = t.images(n.Scaler); err != nil {
-			return n, err
-		}
-	}
-	if in.Normalize.Mean != nil {
-		n.Scaler = nil
-	}
-	n.Inputs = in.Count
-	n.Model, err = Architecture(name, n.BatchNorm, "", in, n.Classes)
+	classes, err := strconv.Atoi(f.metadata[classesKey])
 	if err != nil {
-		return n, fmt.Errorf("%s: %w", path, err)
+		return n, fmt.Errorf("%s does not say how many classes it has", f.path)
 	}
-	n.Params, n.State, err = fit(f, path, n.Model)
-	return n, err
+	if t.names != nil && len(t.names) != classes {
+		return n, fmt.Errorf("%s names %d classes, but has %d", f.path, len(t.names), classes)
+	}
+	if _, ok := f.metadata[imageKey]; !ok && models.IsNetwork(f.metadata[modelKey]) {
+		return n, fmt.Errorf("%s does not say what images it is for", f.path)
+	}
+	if n, err = own.network(Reading{}); err != nil {
+		return n, fmt.Errorf("%s: %w", f.path, err)
+	}
+	if n.Classes != classes {
+		return n, fmt.Errorf("%s says that it has %d classes, and its arrays have %d", f.path, classes, n.Classes)
+	}
+	return n, nil
 }
-
-// images is what a network of images reads. It normalizes them itself where the scaling is that of their channels.
-func (t *Trained) images(s *data.Scaler) (in Inputs, err error) {
-	var size []int
-	err = json.Unmarshal([]byte(t.file.Metadata[imageKey]), &size)
-	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostPixels {
-		return in, fmt.Errorf("%s does not say what images it is for: its metadata %q are no height, width and "+
-			"channels", t.path, imageKey)
-	}
-	in.Image = models.Image{Height: size[0], Width: size[1], Channels: size[2]}
-	switch in.Count = in.Image.Size(); len(s.Mean) {
-	case in.Image.Channels:
-		in.Normalize = models.Normalization{Mean: s.Mean, Deviation: s.Deviation}
-	case in.Count:
-	default:
-		return in, fmt.Errorf("%s scales %d inputs, but its images are %v", t.path, len(s.Mean), in.Image)
-	}
-	return in, nil
-}
-
-// mostPixels bounds the sides of images in model files.
-const mostPixels = 1 << 16
 
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
 // data gave their classes.
@@ -121,7 +87,7 @@ func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Se
 		return table, err
 	}
 	if set.Dim != n.Inputs {
-		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.path, n.Inputs)
+		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.file.path, n.Inputs)
 	}
 	m, p, state := n.Model, n.Params, n.State
 	sc := ex.Scope()

@@ -43,17 +43,9 @@ type Config struct {
 	// Decay are the weight decays of groups of arrays, PATTERN=WEIGHT: "*.bias=0".
 	Decay []string `json:"decay,omitempty"`
 	From  string   `json:"from"` // a model file to start from; empty: drawn
-	// Augment changes training images at random: CropFlip or None; empty: CropFlip for images with colours in networks
-	// of images, else None.
+	// Augment changes training images at random, see CropFlip.
 	Augment string `json:"augment,omitempty"`
 }
-
-// The values of Augment: CropFlip shifts images by up to 4 pixels in each direction, black beyond their edges, and
-// mirrors half of them (He, Zhang, Ren, Sun, CVPR 2016, section 4.2).
-const (
-	CropFlip = "crop-flip"
-	None     = "none"
-)
 
 // Defaults gives the settings for a set.
 func Defaults(set *data.Dataset) Config {
@@ -110,8 +102,8 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	case c.EMA > 0 && c.Tail > 0:
 		return nil, errors.New("ema and tail are two averages of the iterates; the model is one of them")
 	}
-	if !slices.Contains([]string{"", CropFlip, None}, c.Augment) {
-		return nil, fmt.Errorf("augment %q: wants %s or %s", c.Augment, CropFlip, None)
+	if err := CheckAugment(c.Augment); err != nil {
+		return nil, err
 	}
 	m, err := CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {
@@ -173,13 +165,11 @@ type task struct {
 	Config
 	ex        *tensor.Executor
 	scope     *tensor.Scope
-	data      *data.Prepared
+	data      Rows
 	seed      uint64
 	names     []string // of the classes
 	columns   []string // of a table
 	model     models.Model
-	image     models.Image // of networks of images
-	crops     bool         // training images are shifted and mirrored at random
 	bound     *problem.Bound
 	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics
 	val, test *problem.Evaluator

@@ -58,6 +58,9 @@ type Counters struct {
 	Barriers uint64 `json:"barriers"`    // arrivals of warps at block barriers
 	Async    uint64 `json:"async_bytes"` // written by cp.async
 
+	// LoadsAhead is a property of the kernel: the most loads that a warp may have under way at once.
+	LoadsAhead int `json:"loads_ahead"`
+
 	UniqueBytes map[string]uint64 `json:"unique_bytes"` // touched of each allocation, in whole 32-byte sectors
 }
 

@@ -185,3 +185,24 @@ st.global.f32 [%d2], %f1;`}
 		assert.Equal(t, 7, ran)
 	}
 }
+
+// A card takes no less than its shortest kernel, and loads that wait for each other take their time, however few bytes
+// they bring.
+func TestEstimatesKnowLatency(t *testing.T) {
+	card, err := ptx.FindCard("h100")
+	require.NoError(t, err)
+	c := ptx.Counters{Blocks: 1, Warps: 4, UniqueBytes: map[string]uint64{"x": 64}}
+	e := ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.Equal(t, "overhead", e.Limit)
+	assert.InDelta(t, card.Times.Least+card.Times.Launch, e.Seconds, 1e-12)
+
+	// 4 warps, 25 loads each, of 128 bytes that are all new, one at a time: 25 times the latency of memory.
+	c.GlobalLoads, c.LoadsAhead = ptx.Requests{Requests: 100, Sectors: 400}, 1
+	c.UniqueBytes["x"] = 400 * 32
+	e = ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.Equal(t, "latency", e.Limit)
+	assert.InDelta(t, 25*card.Times.DRAM+card.Times.Launch, e.Seconds, 1e-12)
+	c.LoadsAhead = 5
+	e = ptx.NewEstimate(card, c, ptx.Resources{Registers: 32}, 0)
+	assert.InDelta(t, 5*card.Times.DRAM, e.Terms["latency"], 1e-12)
+}

@@ -57,8 +57,9 @@ func ParseResources(text string) map[string]Resources {
 }
 
 // An Estimate is a lower bound for the time of a launch by the roofline model: the slowest of its resources at the peak
-// of the card's documents, and the time of a launch. It follows from counts of PTX instructions; caches, latencies and
-// what ptxas changes are not in it, so it compares variants of a kernel and is no prediction of a measurement.
+// of the card's documents, but no less than the shortest kernel takes, and the time of a launch. It follows from counts
+// of PTX instructions; which loads caches serve and what ptxas changes are not in it, so it compares variants of a
+// kernel and is no prediction of a measurement.
 type Estimate struct {
 	Card      string             `json:"card"`
 	Seconds   float64            `json:"estimated_seconds"`
@@ -73,16 +74,16 @@ type Estimate struct {
 	Assumed   []string           `json:"assumed"`   // inputs that no document gives, in words
 }
 
-const (
-	launchSeconds    = 3e-6
-	assumedRegisters = 32
-)
+const assumedRegisters = 32
 
 // NewEstimate applies the model to the counters of a launch. Shared is the launch's dynamic shared memory. Without
 // registers in r a thread counts as having 32, and spills are not known.
 func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
-	e := Estimate{Card: card.Name, Launch: launchSeconds, Source: card.Source,
-		Assumed: append(slices.Clone(card.Assumed), "time of a launch (3 µs)")}
+	t := card.Times
+	times := fmt.Sprintf("times of a launch (%.3g µs), of the shortest kernel (%.3g µs), "+
+		"of a load from DRAM (%.0f ns) and L2 (%.0f ns)", 1e6*t.Launch, 1e6*t.Least, 1e9*t.DRAM, 1e9*t.L2)
+	e := Estimate{Card: card.Name, Launch: t.Launch, Source: card.Source,
+		Assumed: append(slices.Clone(card.Assumed), times)}
 	if r.Registers == 0 {
 		r.Registers = assumedRegisters
 		e.Assumed = append(e.Assumed, fmt.Sprintf("registers of a thread (%d)", assumedRegisters))
@@ -100,7 +101,7 @@ func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
 		"fp32":   float64(c.FLOP32) / card.FP32,
 		"fp64":   float64(c.FLOP64) / card.FP64,
 		"fp16":   float64(c.FLOP16) / card.Half,
-		"tensor": float64(c.FLOPTF32)/card.TF32 + float64(c.FLOPTensor-c.FLOPTF32)/card.FP16,
+		"tensor": (float64(c.FLOPTF32)/card.TF32 + float64(c.FLOPTensor-c.FLOPTF32)/card.FP16) / card.Warp,
 		"shared": float64(c.Shared.Wavefronts) / (sms * card.ClockHz),
 		"issue":  float64(c.WarpInstructions) / (4 * sms * card.ClockHz),
 	}
@@ -123,6 +124,8 @@ func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
 	for name, t := range onSMs {
 		e.Terms[name] = t * e.WaveLoss
 	}
+	e.Terms["overhead"] = t.Least
+	e.Terms["latency"] = latency(card, c, unique, min(float64(c.Blocks), sms*float64(e.Resident))*float64(warps))
 	for _, name := range slices.Sorted(maps.Keys(e.Terms)) {
 		if t := e.Terms[name]; t > e.Seconds || e.Limit == "" {
 			e.Seconds, e.Limit = t, name
@@ -130,6 +133,18 @@ func NewEstimate(card Card, c Counters, r Resources, shared int) Estimate {
 	}
 	e.Seconds += e.Launch
 	return e
+}
+
+// latency is the time that the loads of a launch take if warps do nothing but wait for them: each warp has LoadsAhead
+// of them under way, and so many warps are resident on the card. By Little's law, bytes in flight are bandwidth times
+// latency. Of the sectors that are loaded, those that are loaded for the first time come from DRAM.
+func latency(card Card, c Counters, unique uint64, warps float64) float64 {
+	if c.GlobalLoads.Sectors == 0 || warps == 0 {
+		return 0
+	}
+	first := min(1, float64(unique)/(32*float64(c.GlobalLoads.Sectors)))
+	wait := first*card.Times.DRAM + (1-first)*card.Times.L2
+	return wait * float64(c.GlobalLoads.Requests) / (warps * float64(max(1, c.LoadsAhead)))
 }
 
 // residentBlocks is how many blocks an SM holds at once.

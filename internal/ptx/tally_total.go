@@ -6,7 +6,8 @@ import "math/bits"
 func (e *execution) counters(tallies []*tally) Counters {
 	threads := uint64(e.launch.Block[0] * e.launch.Block[1] * e.launch.Block[2])
 	c := Counters{Blocks: e.blocks, Warps: e.blocks * ((threads + warpSize - 1) / warpSize),
-		Threads: e.blocks * threads, ByClass: map[string]uint64{}, UniqueBytes: map[string]uint64{}}
+		Threads: e.blocks * threads, LoadsAhead: loadsAhead(e.prog), ByClass: map[string]uint64{},
+		UniqueBytes: map[string]uint64{}}
 	for i, m := range e.prog.meta {
 		var warps, lanes uint64
 		for _, t := range tallies {

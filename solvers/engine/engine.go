@@ -32,6 +32,7 @@ type Engine struct {
 	host       []float64        // the rates of a chunk
 	phases     []*phase
 	draws      sequences
+	charged    problem.Counts // calls that Between made since they were last asked for
 }
 
 // New compiles an algorithm for a problem.
@@ -113,6 +114,16 @@ func (e *Engine) Counts(k int) (c problem.Counts) {
 	for _, ph := range e.phases {
 		c = c.Plus(ph.counts, int64(ph.times(k)))
 	}
+	return c
+}
+
+// Charge adds oracle calls that Spec.Between makes outside of the phases to what a run has cost. Charged is what has
+// been added since it was last asked for.
+func (e *Engine) Charge(c problem.Counts) { e.charged = e.charged.Plus(c, 1) }
+
+func (e *Engine) Charged() problem.Counts {
+	c := e.charged
+	e.charged = problem.Counts{}
 	return c
 }
 

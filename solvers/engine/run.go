@@ -290,14 +290,14 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 		r.seconds += took
 		var bad *NotFiniteError
 		if errors.As(err, &bad) {
-			r.counts = r.counts.Plus(r.CountsOf(r.k, bad.Iteration-r.k), 1)
+			r.counts = r.counts.Plus(r.CountsOf(r.k, bad.Iteration-r.k), 1).Plus(r.Charged(), 1)
 			r.k = bad.Iteration
 			return NotFinite, nil
 		}
 		if err != nil {
 			return NotFinite, err
 		}
-		r.counts = r.counts.Plus(r.CountsOf(r.k, n), 1)
+		r.counts = r.counts.Plus(r.CountsOf(r.k, n), 1).Plus(r.Charged(), 1)
 		r.k, r.pace = r.k+n, paced(r.pace, took/float64(n))
 		if r.gone() {
 			return Cancelled, nil
@@ -348,8 +348,11 @@ func (r *run) next() int {
 		n = min(n, r.Every-r.k%r.Every)
 	}
 	n = min(n, r.Iterations-r.k)
-	if r.Calls == 0 {
+	switch {
+	case r.Calls == 0:
 		return n
+	case r.spec.Between != nil:
+		return 1 // what it charges is known afterwards
 	}
 	calls := r.counts.Calls()
 	for i := range n {

@@ -23,7 +23,8 @@ type Spec struct {
 	Chunk int
 	// Between, where set, is called before each iteration k that is a multiple of Chunk. Algorithms whose step sizes or
 	// tolerances the host decides read the state there and write what they decide into it, Engine.Variable(name).Write,
-	// so that it is in every snapshot. It must not depend on anything else that changes during a run.
+	// so that it is in every snapshot. It must not depend on anything else that changes during a run. Engine.Charge
+	// takes the oracle calls that it makes.
 	Between func(e *Engine, k int) error
 	// Close, where set, frees what Between made; Engine.Close calls it.
 	Close func() error

@@ -18,6 +18,9 @@ type LBFGS struct {
 	Tol      float64 `json:"tol"`       // stop at |g| <= Tol · max(1, |g at the start|)
 	MaxSteps int     `json:"max_steps"` // steps
 	Memory   int     `json:"memory"`    // pairs that are remembered; 0: 10
+	// Warm begins a run with the pairs of the run before, as a sequence of similar functions allows. What Pairs hold
+	// may also be written between two runs; a Scale of 0 says that there are none.
+	Warm bool `json:"warm"`
 }
 
 // leastCurvature is the least sᵀd/(|s||d|) of a pair that is remembered.
@@ -69,6 +72,7 @@ func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int, o *Towards) (*Mi
 	s := newMinimizer(ex, settings{"l-bfgs", m.Tol, m.MaxSteps, 10}, n)
 	s.down, s.along = s.vector("down", n), s.vector("direction", n)
 	h := newHistory(s, m.Memory, n)
+	h.warm = m.Warm
 	if o != nil {
 		h.compileTowards(f.whole, *o)
 	}
@@ -89,6 +93,7 @@ func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int, o *Towards) (*Mi
 type history struct {
 	linear.Pairs
 	s                       *Minimizer
+	warm                    bool
 	y, down                 *tensor.Variable // at the last point
 	figures                 *tensor.Variable // sᵀd, |s|, |d|
 	begin, pair, push, next *tensor.Function
@@ -178,6 +183,12 @@ func (m *Minimizer) Pairs() *linear.Pairs { return m.pairs }
 // update takes in the pair of the last step, where there was one, and computes the direction.
 func (h *history) update(out *Minimum) error {
 	if out.Steps == 0 {
+		if h.warm {
+			scale, err := h.Scale.Number()
+			if err != nil || scale != 0 {
+				return cmp.Or(err, h.next.Run(1))
+			}
+		}
 		return errors.Join(h.begin.Run(1), h.next.Run(1))
 	}
 	if err := h.take(); err != nil {
@@ -185,6 +196,7 @@ func (h *history) update(out *Minimum) error {
 	}
 	if h.every > 0 && out.Steps%h.every == 0 {
 		out.Values++
+		out.Towards++
 		if err := h.aim.Run(1); err != nil {
 			return err
 		}

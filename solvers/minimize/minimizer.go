@@ -27,6 +27,8 @@ type Minimizer struct {
 	point, probe         stage
 	accept               *tensor.Function
 
+	absolute float64 // the norm of the gradient to end at, where tol does not count; 0: it does
+
 	// direction computes along. Where it cannot, ok is false and the status says why.
 	direction func(ctx context.Context, out *Minimum) (status Status, ok bool, err error)
 	// first is the step length to begin with in a step of the method, after one that ended at last (0: none yet).
@@ -49,6 +51,7 @@ type Minimum struct {
 	Steps        int // of the method
 	Products     int // Hessian-vector products
 	Values       int // function values, gradients included
+	Towards      int // additional pairs that were looked at, with a gradient of each objective
 	Value        float64
 	GradientNorm float64 // in a set |y - P(y - ∇f(y))|, which is 0 at a minimizer
 }
@@ -162,6 +165,13 @@ func (m *Minimizer) Run(ctx context.Context) (Minimum, error) {
 	return out, err
 }
 
+// RunTo is Run until |∇f(y)| <= norm, whatever the gradient is at the start.
+func (m *Minimizer) RunTo(ctx context.Context, norm float64) (Minimum, error) {
+	m.absolute = norm
+	defer func() { m.absolute = 0 }()
+	return m.Run(ctx)
+}
+
 func (m *Minimizer) run(ctx context.Context) (Minimum, error) {
 	var out Minimum
 	target, best, lowest, stale, last := 0.0, math.Inf(1), math.Inf(1), 0, 0.0
@@ -178,6 +188,9 @@ func (m *Minimizer) run(ctx context.Context) (Minimum, error) {
 		out.Value, out.GradientNorm = value, norm
 		if out.Steps == 0 {
 			target = m.tol * max(1, norm)
+			if m.absolute > 0 {
+				target = m.absolute
+			}
 		}
 		stale++
 		if norm < 0.9*best {

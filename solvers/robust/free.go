@@ -32,7 +32,7 @@ func (m Free) Plan(t Task) (Plan, error) {
 		Replays: m.Replays,
 		State:   []engine.Array{{Name: kept, Values: make([]float64, t.Sampler.Size()*t.inputs()), Unwatched: true}},
 		Step: func(r *Round) Step {
-			delta := r.Project(r.State.Get(kept).Reshape(r.Batch.Get(Features).Shape()...))
+			delta := r.Project(r.State.Get(kept).Reshape(r.Images().Shape()...))
 			p := r.Train(delta, params.Train)
 			r.State.Set(kept, r.Project(delta.Add(p.GradY().Sign().Scale(m.Step*t.Eps))).Flatten())
 			return Step{Delta: delta, Loss: r.loss(p), Direction: p.GradX(), Mode: params.Train}

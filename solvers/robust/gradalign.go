@@ -26,7 +26,7 @@ func (m GradAlign) Plan(t Task) (Plan, error) {
 		err = checkNumbers(m.Name(), number{"step", m.Step, true}, number{"alignment", m.Alignment, false})
 	}
 	return Plan{Step: func(r *Round) Step {
-		zero := tensor.Zeros(r.Batch.Get(Features).Shape()...)
+		zero := tensor.Zeros(r.Images().Shape()...)
 		first := r.Attack(zero, bn[0]).GradY().StopGradient()
 		step := r.trained(r.Project(first.Sign().Scale(-m.Step*t.Eps)), bn[1])
 		at := r.Attack(r.Uniform(t.Eps), bn[2])

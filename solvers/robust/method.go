@@ -48,9 +48,12 @@ type Round struct {
 	task  Task
 }
 
+// Images are those of the minibatch, x.
+func (r *Round) Images() *tensor.Node { return r.task.images(r.Batch) }
+
 // Uniform draws a perturbation between -radius and radius.
 func (r *Round) Uniform(radius float64) *tensor.Node {
-	return Uniform(r.Random(), radius, r.Batch.Get(Features).Shape()...)
+	return Uniform(r.Random(), radius, r.Images().Shape()...)
 }
 
 // Begin draws a perturbation uniformly from the ball and projects it onto C.
@@ -98,7 +101,7 @@ func (r *Round) Logits(delta *tensor.Node, m params.Mode) *tensor.Node {
 	if r.task.State.Size() > 0 {
 		state = r.State.Get(engine.StateName)
 	}
-	z, _ := r.task.Model.Apply(r.Theta, state, r.Batch.Get(Features).Add(delta), m)
+	z, _ := r.task.Model.Apply(r.Theta, state, r.Images().Add(delta), m)
 	return z
 }
 

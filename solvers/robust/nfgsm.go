@@ -27,7 +27,7 @@ func (m NFGSM) Plan(t Task) (Plan, error) {
 		err = checkNumbers(m.Name(), number{"step", m.Step, true}, number{"noise", m.Noise, false})
 	}
 	images := problem.BatchBox{Of: func(b problem.Batch) (lo, hi *tensor.Node) {
-		x := b.Get(Features)
+		x := t.images(b)
 		return x.Neg(), tensor.Const(1).Sub(x)
 	}}
 	return Plan{Step: func(r *Round) Step {

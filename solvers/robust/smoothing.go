@@ -33,7 +33,7 @@ func (m BackwardSmoothing) Plan(t Task) (Plan, error) {
 	return Plan{
 		Attack: divergence, Training: tradeOff(m.Beta),
 		Step: func(r *Round) Step {
-			zero := tensor.Zeros(r.Batch.Get(Features).Shape()...)
+			zero := tensor.Zeros(r.Images().Shape()...)
 			logits := r.Logits(zero, bn[0])
 			noise := Uniform(r.Random(), m.Gamma, logits.Shape()...)
 			target := logits.Add(noise).StopGradient()

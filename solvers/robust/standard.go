@@ -14,6 +14,6 @@ func (Standard) Name() string { return "standard" }
 
 func (Standard) Plan(Task) (Plan, error) {
 	return Plan{Step: func(r *Round) Step {
-		return r.trained(tensor.Zeros(r.Batch.Get(Features).Shape()...), params.Train)
+		return r.trained(tensor.Zeros(r.Images().Shape()...), params.Train)
 	}}, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // Names of the rows of a task.
 const (
-	Features = "features" // [n, …] with values in [0, 1]
+	Features = "features" // [n, …], with values in [0, 1] where Task.Images is nil
 	Labels   = "label"    // [n]
 )
 
@@ -21,11 +21,14 @@ const (
 type Task struct {
 	Name         string
 	Model        models.Model
-	Start, State params.Values   // of the model, as Model.Init gives them or as they were trained before
-	Rows         problem.Rows    // Features and Labels
-	Sampler      problem.Sampler // of minibatches
-	Eps          float64         // ε, the largest change of a pixel
-	Optimizer    SGD
+	Start, State params.Values // of the model, as Model.Init gives them or as they were trained before
+	Rows         problem.Rows  // Features and Labels
+	// Images builds the images x [B, …] of a batch, with values in [0, 1], from its rows: numbers of bytes, or images
+	// that are shifted at random. Every pass asks for them, and a batch must always have the same. nil: Features.
+	Images    func(b problem.Batch) *tensor.Node
+	Sampler   problem.Sampler // of minibatches
+	Eps       float64         // ε, the largest change of a pixel
+	Optimizer SGD
 }
 
 // SGD is stochastic gradient descent with momentum (see minimize.SGD): for the direction d of a method,
@@ -113,7 +116,7 @@ func kullbackLeibler(p, q *tensor.Node) *tensor.Node {
 func (t Task) Problem(attack, training Objective) *problem.Problem {
 	level := func(of Objective, reduce func(each *tensor.Node) *tensor.Node) problem.Objective {
 		return func(x, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
-			v := &View{Labels: b.Get(Labels), model: t.Model, theta: x.Flat(), x: b.Get(Features), delta: y.Flat(),
+			v := &View{Labels: b.Get(Labels), model: t.Model, theta: x.Flat(), x: t.images(b), delta: y.Flat(),
 				state: p.State.Flat(), mode: p.Mode}
 			each := of(v)
 			loss := problem.Loss{Value: reduce(each)}
@@ -137,10 +140,18 @@ func (t Task) Problem(attack, training Objective) *problem.Problem {
 		PerBatch: &problem.PerBatch{
 			Size: func(rows int) int { return rows * t.inputs() },
 			Start: func(_ problem.Vars, b problem.Batch, r *problem.Random) *tensor.Node {
-				return Uniform(r, t.Eps, b.Get(Features).Shape()...)
+				return Uniform(r, t.Eps, t.images(b).Shape()...)
 			},
 		},
 	}
+}
+
+// images are those of a batch.
+func (t Task) images(b problem.Batch) *tensor.Node {
+	if t.Images != nil {
+		return t.Images(b)
+	}
+	return b.Get(Features)
 }
 
 // inputs is the number of values of a row.
@@ -153,7 +164,7 @@ func (t Task) inputs() int {
 }
 
 // bounds are those of C for a batch.
-func (t Task) bounds(b problem.Batch) (lo, hi *tensor.Node) { return Bounds(b.Get(Features), t.Eps) }
+func (t Task) bounds(b problem.Batch) (lo, hi *tensor.Node) { return Bounds(t.images(b), t.Eps) }
 
 // Bounds are those of C for images x: max(-ε, -x) and min(ε, 1 - x).
 func Bounds(x *tensor.Node, eps float64) (lo, hi *tensor.Node) {

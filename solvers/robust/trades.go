@@ -39,7 +39,7 @@ func (m TRADES) Plan(t Task) (Plan, error) {
 			return each
 		},
 		Step: func(r *Round) Step {
-			start := r.Random().Normal(r.Batch.Get(Features).Shape()...).Scale(m.Noise)
+			start := r.Random().Normal(r.Images().Shape()...).Scale(m.Noise)
 			return r.trained(r.Climb(start, m.Steps, m.Step*t.Eps, bn[0]), bn[1])
 		},
 	}, err

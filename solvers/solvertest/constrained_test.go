@@ -21,6 +21,7 @@ func everyConstrained() map[string]solvertest.Closed {
 		"shares":      solvertest.NewShares(2, 7),
 		"one share":   solvertest.NewShares(3, 1),
 		"equality":    solvertest.NewEquality(4, 3, 2, solvertest.Spectrum(6, 50)),
+		"tolls":       solvertest.Tolls{},
 		"fixed point": solvertest.NewFixedPoint(5, 3, 5, 7),
 		"lasso":       solvertest.NewLasso(6, 20, 12, 9),
 		"lasso of zeros": &solvertest.Lasso{Train: solvertest.NewLasso(6, 20, 12, 9).Train,

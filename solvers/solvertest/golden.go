@@ -215,6 +215,11 @@ type logistic struct {
 	Signs, HeldOut []float64  // labels, -1 or 1
 }
 
+// NewLogistic is problem P2 on any rows: train [n, d] with labels [n] of -1 and 1, and held-out rows with theirs.
+func NewLogistic(train *mat.Dense, labels []float64, val *mat.Dense, heldOut []float64) Closed {
+	return &logistic{Train: train, Val: val, Signs: labels, HeldOut: heldOut}
+}
+
 func (m *logistic) Tables() []Table {
 	n, d := m.Train.Dims()
 	held, _ := m.Val.Dims()

@@ -34,6 +34,8 @@ func everyProblem() map[string]solvertest.Closed {
 		"flat lower level":     solvertest.FlatLower{},
 		"waves":                solvertest.Waves{},
 		"toy":                  solvertest.Toy{},
+		"stackelberg":          solvertest.Stackelberg{},
+		"multi-task":           solvertest.NewMultiTask(7, 3, 9, 5, 2),
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,16 +91,19 @@ func run(t testing.TB, mode ptx.FloatMode, p emit.Program, arrays ...[]float32) 
 	for i, n := range p.Workspace {
 		scratch = append(scratch, alloc(n/4, fmt.Sprint("scratch ", i)))
 	}
+	zeros := make([]byte, 4*max(1, p.Counters))
+	counters := alloc(len(zeros)/4, "counters")
+	require.NoError(t, m.Write(counters, zeros))
 	for _, l := range p.Launches {
 		mod, err := ptx.Load(l.Module, p.Text[l.Module])
 		require.NoError(t, err)
 		var args [][]byte
 		for _, a := range l.Args {
 			o := a.(kernels.Operand)
-			base := uint64(0)
+			base := counters
 			if o.Number >= 0 {
 				base = at[o.Number]
-			} else {
+			} else if o.Number != kernels.Counter {
 				base = scratch[kernels.Scratch(o.Number)]
 			}
 			args = append(args, words(t, []uint64{base + uint64(4*o.Off)}))
@@ -109,6 +114,9 @@ func run(t testing.TB, mode ptx.FloatMode, p emit.Program, arrays ...[]float32) 
 		require.NoError(t, err)
 		require.Empty(t, res.Reports)
 	}
+	after := make([]byte, len(zeros))
+	require.NoError(t, m.Read(counters, after))
+	require.Equal(t, zeros, after, "counters are left as they were")
 	last := len(arrays) - 1
 	out, raw := make([]float32, len(arrays[last])), make([]byte, 4*len(arrays[last]))
 	require.NoError(t, m.Read(at[last], raw))
@@ -189,14 +197,16 @@ func TestWide(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Sums of many terms take several passes; the terms are such that every order gives the same bits.
+// Sums of many terms take several passes, of which the last one belongs to the launch before; the terms are such that
+// every order gives the same bits.
 func TestPasses(t *testing.T) {
 	for _, c := range []struct {
 		shape, axes []int
-		launches    int
+		counters    int
 	}{
-		{[]int{1 << 18}, []int{0}, 2}, {[]int{5, 40000}, []int{1}, 2}, {[]int{70000, 3}, []int{0}, 2},
-		{[]int{20, 10}, []int{0}, 1}, {[]int{7, 1}, []int{1}, 1},
+		{[]int{1 << 18}, []int{0}, 1}, {[]int{5, 40000}, []int{1}, 1}, {[]int{70000, 3}, []int{0}, 1},
+		{[]int{3000, 100}, []int{0}, 4}, {[]int{3000, 70}, []int{0}, 3}, {[]int{90, 4000}, []int{1}, 1},
+		{[]int{20, 10}, []int{0}, 0}, {[]int{7, 1}, []int{1}, 0},
 	} {
 		n, kept := 1, 1
 		strides, outs := make([]int, len(c.shape)), make([]int, len(c.shape))
@@ -220,7 +230,45 @@ func TestPasses(t *testing.T) {
 		}
 		p := emit.Reduce(square, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{{Strides: strides}},
 			[]emit.Array{{Strides: outs}})
-		require.Len(t, p.Launches, c.launches, "%v", c)
+		require.Len(t, p.Launches, 1, "%v", c)
+		require.Equal(t, c.counters, p.Counters, "%v", c)
 		require.Equal(t, want, run(t, ptx.Exact, p, x, make([]float32, kept)), "%v", c)
+	}
+}
+
+// The order in which terms are added follows from the shape and does not change, so that a run which is continued gives
+// the same bits: the sums of these terms, which every order rounds differently, are those that the first kernels gave,
+// which loaded one term at a time and took every step of a tree through shared memory.
+func TestOrderOfTerms(t *testing.T) {
+	product := &expr.Expr{Steps: []expr.Step{{}, {Arg: 1}, step(expr.Mul, 0, 1)}, Outs: []int{2}}
+	for _, c := range []struct {
+		shape, axes []int
+		sum         uint32 // CRC-32 of the bits of the result
+	}{
+		{[]int{1 << 18}, []int{0}, 0x217245cb}, {[]int{5, 40000}, []int{1}, 0x67f30361},
+		{[]int{70000, 3}, []int{0}, 0x01167016}, {[]int{300, 7, 11}, []int{0, 2}, 0x9edb871f},
+		{[]int{33, 100}, []int{1}, 0xdeab747a}, {[]int{20, 10}, []int{0}, 0x11e16ece},
+		{[]int{513, 200}, []int{0}, 0xf6c1ccdc}, {[]int{3000, 70}, []int{1}, 0x3081134c},
+		{[]int{7, 1}, []int{1}, 0xbbb7880e},
+	} {
+		n, kept := 1, 1
+		strides, outs := make([]int, len(c.shape)), make([]int, len(c.shape))
+		for a := len(c.shape) - 1; a >= 0; a-- {
+			strides[a] = n
+			n *= c.shape[a]
+			if !slices.Contains(c.axes, a) {
+				outs[a] = kept
+				kept *= c.shape[a]
+			}
+		}
+		rng := rand.New(rand.NewPCG(5, 6))
+		x, y := make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i], y[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64())
+		}
+		in, out := emit.Array{Strides: strides}, emit.Array{Strides: outs}
+		p := emit.Reduce(product, c.shape, c.axes, []kind.Reduce{kind.Sum}, []emit.Array{in, in}, []emit.Array{out})
+		got := run(t, ptx.Exact, p, x, y, make([]float32, kept))
+		require.Equal(t, c.sum, crc32.ChecksumIEEE(words(t, got)), "%v over %v", c.shape, c.axes)
 	}
 }

@@ -31,7 +31,7 @@ func Epilogue(e *expr.Expr, shape [3]int, extras []Extra, p kernels.Plan) Progra
 	for _, x := range extras {
 		arrays = append(arrays, x.Array)
 	}
-	done := Program{Plan: kernels.Plan{Workspace: p.Workspace}, Text: map[string]string{}}
+	done := Program{Plan: kernels.Plan{Workspace: p.Workspace, Counters: p.Counters}, Text: map[string]string{}}
 	for _, l := range p.Launches {
 		if l.Marks != nil {
 			f := &fusion{

@@ -7,13 +7,16 @@ import (
 	"bilevel/kernels"
 )
 
-// lanes is how many neighbouring points a thread takes where the arrays allow it: a load of 16 bytes each.
-const lanes = 4
+const (
+	// lanes is how many neighbouring points a thread takes where the arrays allow it, a load of 16 bytes each; half as
+	// many where they allow that. Other points lie apart, and a thread takes as many of a space that is large.
+	lanes = 4
+	// longest is the number of steps beyond which a thread takes one point only, so that it has registers enough.
+	longest = 48
+)
 
-// longest is the number of steps beyond which a thread takes one point only, so that it has registers enough.
-const longest = 48
-
-// Map makes the kernel that computes the expression at every point of shape, which has at least one point.
+// Map makes the kernel that computes the expression at every point of shape, which has at least one point. A thread
+// loads all it needs before it computes, so that its loads are on their way together.
 func Map(e *expr.Expr, shape []int, in, out []Array) Program {
 	s := newSpace(e, len(shape), in, out)
 	axes := axesOf(shape, s.arrays, func(int) bool { return true })
@@ -35,34 +38,55 @@ func Map(e *expr.Expr, shape []int, in, out []Array) Program {
 		args = append(args, kernels.Operand{Number: len(in) + i, Off: out[i].Off})
 	}
 
-	per := 1
-	if s.vectors(axes) && len(e.Steps) <= longest {
-		per = lanes
+	per := s.vectors(axes)
+	if len(e.Steps) > longest {
+		per = 1
 	}
-	tail := per > 1 && last == 0 && axes[0].n%lanes != 0
 	threads := (n + per - 1) / per
-	g := x.thread()
-	w.when(w.p(x.compare("ge"), g, integer(threads)), "bra", "END")
-	if per == 1 {
-		s.point(x, x.coordinates(g, axes), axes, ptr)
-	} else {
+	switch {
+	case per > 1:
+		g := x.thread(1)
+		w.when(w.p(x.compare("ge"), g, integer(threads)), "bra", "END")
 		groups := append([]axis(nil), axes...)
-		groups[last] = axis{(axes[last].n + lanes - 1) / lanes, make([]int, len(s.arrays))}
+		groups[last] = axis{(axes[last].n + per - 1) / per, make([]int, len(s.arrays))}
 		for v, stride := range axes[last].strides {
-			groups[last].strides[v] = lanes * stride
+			groups[last].strides[v] = per * stride
 		}
-		if tail {
+		if n%per > 0 {
 			w.when(w.p(x.compare("eq"), g, integer(threads-1)), "bra", "TAIL")
 		}
-		s.group(x, x.coordinates(g, groups), groups, axes[last], ptr)
-		if tail { // the last thread's points, one by one
+		s.group(x, x.coordinates(g, groups), groups, axes[last], per, ptr)
+		if n%per > 0 { // the last thread's points, one by one
 			w.into("bra", "END")
 			w.label("TAIL")
-			for i := n - n%lanes; i < n; i++ {
-				c := x.op("add", "0", integer(i))
-				s.point(x, []string{c}, axes, ptr)
+			x.memo = map[string]string{} // nothing of the group was computed
+			for i := n - n%per; i < n; i++ {
+				s.points(x, []string{x.op("add", "0", integer(i))}, axes, ptr)
 			}
 		}
+	case len(e.Steps) <= longest && n >= enough*block*lanes:
+		threads = (n + lanes*block - 1) / (lanes * block) * block
+		at := []string{x.thread(lanes)}
+		for k := 1; k < lanes; k++ {
+			at = append(at, x.op("add", at[0], integer(k*block)))
+		}
+		if n%(lanes*block) > 0 { // the last block's points, one by one
+			w.when(w.p(x.compare("ge"), at[lanes-1], integer(n)), "bra", "TAIL")
+		}
+		s.points(x, at, axes, ptr)
+		if n%(lanes*block) > 0 {
+			w.into("bra", "END")
+			w.label("TAIL")
+			w.when(w.p(x.compare("ge"), at[0], integer(n)), "bra", "END")
+			x.memo = map[string]string{} // computed anew in each turn of the loop
+			s.points(x, at[:1], axes, ptr)
+			w.into("add."+x.unsigned(), at[0], at[0], integer(block))
+			w.into("bra", "TAIL")
+		}
+	default:
+		g := x.thread(1)
+		w.when(w.p(x.compare("ge"), g, integer(threads)), "bra", "END")
+		s.points(x, []string{g}, axes, ptr)
 	}
 	w.label("END")
 	entry, text := w.finish("map", 0)
@@ -73,13 +97,13 @@ func Map(e *expr.Expr, shape []int, in, out []Array) Program {
 	}
 }
 
-// thread is the number of the thread in the grid.
-func (x *index) thread() string {
+// thread is the number of the thread in the grid, or of the first of several points, a block apart, that it has.
+func (x *index) thread(points int) string {
 	b, t := x.w.r("mov.u32", "%ctaid.x"), x.w.r("mov.u32", "%tid.x")
 	if !x.wide {
-		return x.w.r("mad.lo.u32", b, integer(block), t)
+		return x.w.r("mad.lo.u32", b, integer(points*block), t)
 	}
-	return x.w.op('d', "mad.wide.u32", b, integer(block), x.w.op('d', "cvt.u64.u32", t))
+	return x.w.op('d', "mad.wide.u32", b, integer(points*block), x.w.op('d', "cvt.u64.u32", t))
 }
 
 func (x *index) compare(how string) string {
@@ -89,30 +113,38 @@ func (x *index) compare(how string) string {
 	return "setp." + how + ".u32"
 }
 
-// vectors says whether groups of neighbouring points lie together in every array: along the last axis each is dense or
-// repeats, and groups begin at multiples of 16 bytes. Only where that axis is the only one may its end be a part of a
-// group.
-func (s *space) vectors(axes []axis) bool {
+// vectors says how many neighbouring points lie together in every array, 4, 2 or 1: along the last axis each array is
+// dense or repeats, and groups begin at multiples of their size. Only where that axis is the only one may its end be a
+// part of a group.
+func (s *space) vectors(axes []axis) int {
 	last := len(axes) - 1
-	if axes[last].n < lanes || last > 0 && axes[last].n%lanes != 0 {
-		return false
-	}
-	for v := range s.arrays {
-		if stride := axes[last].strides[v]; stride > 1 {
-			return false
-		} else if stride == 0 || s.isIota(v) {
-			continue
-		}
-		if s.offs[v]%lanes != 0 {
+	together := func(lanes int) bool {
+		if axes[last].n < lanes || last > 0 && axes[last].n%lanes != 0 {
 			return false
 		}
-		for _, x := range axes[:last] {
-			if x.strides[v]%lanes != 0 {
+		for v := range s.arrays {
+			if stride := axes[last].strides[v]; stride > 1 {
+				return false
+			} else if stride == 0 || s.isIota(v) {
+				continue
+			}
+			if s.offs[v]%lanes != 0 {
 				return false
 			}
+			for _, x := range axes[:last] {
+				if x.strides[v]%lanes != 0 {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	for n := lanes; n > 1; n /= 2 {
+		if together(n) {
+			return n
 		}
 	}
-	return true
+	return 1
 }
 
 func (s *space) isIota(v int) bool { return v >= len(s.ins) && v < s.outs }
@@ -131,31 +163,42 @@ func (x *index) counter(off string) string {
 	return off
 }
 
-// point computes one point.
-func (s *space) point(x *index, c []string, axes []axis, ptr []string) {
+// points computes the points of these numbers: all that they read is loaded first.
+func (s *space) points(x *index, numbers []string, axes []axis, ptr []string) {
 	w := x.w
-	loaded := map[int]string{}
-	outs := eval(w, s.e, s.on, func(step expr.Step) string {
-		if step.Fn == expr.Iota {
-			return x.counter(x.offset(c, axes, s.iotas[step.Arg]))
+	places := make([][]string, len(numbers)) // coordinates
+	loaded := make([][]string, len(numbers)) // by array
+	for k, number := range numbers {
+		places[k], loaded[k] = x.coordinates(number, axes), make([]string, s.outs)
+		for v := range s.outs {
+			off := x.offset(places[k], axes, v)
+			if s.isIota(v) {
+				loaded[k][v] = x.counter(off)
+				continue
+			}
+			loaded[k][v] = w.op(letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], off)+"]")
 		}
-		v := s.input[step.Arg]
-		if loaded[v] == "" {
-			loaded[v] = w.op(
-				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]",
-			)
+	}
+	for k := range numbers {
+		outs := eval(w, s.e, s.on, func(step expr.Step) string { return loaded[k][s.array(step)] })
+		for i, o := range outs {
+			v := s.outs + i
+			w.into("st.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(places[k], axes, v))+"]", o)
 		}
-		return loaded[v]
-	})
-	for i, o := range outs {
-		v := s.outs + i
-		w.into("st.global."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]", o)
 	}
 }
 
+// array is that of an Input or an Iota.
+func (s *space) array(step expr.Step) int {
+	if step.Fn == expr.Iota {
+		return s.iotas[step.Arg]
+	}
+	return s.input[step.Arg]
+}
+
 // group computes neighbouring points along the last axis, whose strides are those of last.
-func (s *space) group(x *index, c []string, axes []axis, last axis, ptr []string) {
-	w := x.w
+func (s *space) group(x *index, c []string, axes []axis, last axis, lanes int, ptr []string) {
+	w, wide := x.w, fmt.Sprintf(".global.v%d.", lanes)
 	loaded := make([][]string, len(s.arrays))
 	for v := range s.outs {
 		off := x.offset(c, axes, v)
@@ -174,24 +217,19 @@ func (s *space) group(x *index, c []string, axes []axis, last axis, ptr []string
 			for range lanes {
 				loaded[v] = append(loaded[v], w.reg(letters[s.types[v]]))
 			}
-			w.into("ld.global.v4."+words[s.types[v]], tuple(loaded[v]), "["+x.address(ptr[v], off)+"]")
+			w.into("ld"+wide+words[s.types[v]], tuple(loaded[v]), "["+x.address(ptr[v], off)+"]")
 		}
 	}
 	results := make([][]string, len(s.e.Outs))
 	for k := range lanes {
-		outs := eval(w, s.e, s.on, func(step expr.Step) string {
-			if step.Fn == expr.Iota {
-				return loaded[s.iotas[step.Arg]][k]
-			}
-			return loaded[s.input[step.Arg]][k]
-		})
+		outs := eval(w, s.e, s.on, func(step expr.Step) string { return loaded[s.array(step)][k] })
 		for i, o := range outs {
 			results[i] = append(results[i], o)
 		}
 	}
 	for i, r := range results {
 		v := s.outs + i
-		w.into("st.global.v4."+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]", tuple(r))
+		w.into("st"+wide+words[s.types[v]], "["+x.address(ptr[v], x.offset(c, axes, v))+"]", tuple(r))
 	}
 }
 

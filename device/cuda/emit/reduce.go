@@ -16,7 +16,8 @@ var start = [...]float64{kind.Sum: 0, kind.Maximum: math.Inf(-1)}
 
 const (
 	// run is the most terms that a thread adds one after the other.
-	run = 64
+	run  = 64
+	warp = 32
 	// SumBlock is the most terms that a Reduce adds one after the other: run in each of three passes. A pass takes
 	// at least 8·run terms to one, so three are enough for 2²⁷ terms.
 	SumBlock = 3 * run
@@ -70,7 +71,8 @@ func tile(cells, terms int, along bool) tiling {
 // further results are stored whole. There is at least one result of each.
 //
 // A thread combines at most run terms in a row, a block's threads by halves in shared memory. Where several blocks
-// share a result, they store parts, which a further pass reduces in the same way.
+// share a result, they store parts, which a further pass reduces in the same way. The last pass is done by those blocks
+// of the one before that are the last of the cells they have in common.
 func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Array) Program {
 	if slices.Contains(shape, 0) { // no terms
 		return nothing(shape, axes, kinds, in, out)
@@ -90,6 +92,7 @@ func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Arra
 	}
 	s.pass(&p, kinds, kept, terms, t, number, 0)
 	for level := 1; t.splits > 1; level++ {
+		before := t
 		// The parts are an array [kind, split, cell]; scratch memory alternates.
 		cells, splits := t.cells, t.splits
 		parts := &expr.Expr{}
@@ -123,8 +126,37 @@ func Reduce(e *expr.Expr, shape, axes []int, kinds []kind.Reduce, in, out []Arra
 			}
 			return kernels.Operand{Number: len(in) + v - len(kinds), Off: out[v-len(kinds)].Off}
 		}, level)
+		if t.splits == 1 {
+			p.joinLast(before, t)
+		}
 	}
 	return p
+}
+
+// joinLast makes one launch of the last two, which are of these passes, if their texts can be joined.
+func (p *Program) joinLast(a, b tiling) {
+	n := len(p.Launches) - 2
+	first, second := p.Launches[n], p.Launches[n+1]
+	k, err := Join(Joint{
+		Name:   "reduce",
+		Beside: []Part{{first, p.Text[first.Module]}},
+		Steps:  [][]Part{{{second, p.Text[second.Module]}}},
+		Teams: Teams{
+			Columns: a.grid() / a.splits, Width: max(1, b.blockCells()/a.blockCells()),
+			Share: max(1, a.blockCells()/b.blockCells()),
+		},
+	})
+	if err != nil {
+		return
+	}
+	delete(p.Text, first.Module)
+	delete(p.Text, second.Module)
+	p.Text[k.Entry] = k.Text
+	p.Counters = k.Counters
+	p.Launches = append(p.Launches[:n], kernels.Launch{
+		Module: k.Entry, Entry: k.Entry, Grid: first.Grid, Block: first.Block,
+		Args: slices.Concat(first.Args, second.Args, []any{kernels.Operand{Number: kernels.Counter}}),
+	})
 }
 
 // alongTerms says whether memory runs along the terms rather than along the cells.
@@ -176,9 +208,7 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 	tid, ctaid := w.r("mov.u32", "%tid.x"), w.r("mov.u32", "%ctaid.x")
 	split := "0"
 	if t.splits > 1 {
-		columns := t.grid() / t.splits
-		split = w.r("div.u32", ctaid, integer(columns))
-		ctaid = w.r("sub.u32", ctaid, w.r("mul.lo.u32", split, integer(columns)))
+		split, ctaid = newIndex(w, false).divide(ctaid, t.grid()/t.splits)
 	}
 	lane, cell := w.r("and.b32", tid, integer(t.perCell-1)), w.r("shr.u32", tid, integer(log2(t.perCell)))
 	if !t.along {
@@ -192,7 +222,7 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		acc[k] = w.f("mov.f32", number(start[kind]))
 	}
 	from := x.op("mad.lo", x.widen(split), integer(t.perCell*t.depth), x.widen(lane))
-	term, left := w.reg(x.class()), w.r("mov.u32", integer(t.depth))
+	term := w.reg(x.class())
 	w.into(x.move(), term, from)
 	c := x.coordinates(cell, kept)
 	base := make([]string, len(s.arrays)) // the cell's address in each array
@@ -204,62 +234,39 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		}
 	}
 	w.when("!"+inside, "bra", "TREE")
-	w.label("TERMS")
-	w.when(w.p(x.compare("ge"), term, integer(t.terms)), "bra", "TREE")
-	x.memo = map[string]string{} // the loop computes anew
-	ct := x.coordinates(term, terms)
-	loaded := map[int]string{}
-	results := eval(w, s.e, s.on, func(step expr.Step) string {
-		if step.Fn == expr.Iota {
-			v := s.iotas[step.Arg]
-			a, b := base[v], x.offset(ct, terms, v)
-			if a != "" && b != "" {
-				b = x.op("add", a, b)
-			} else {
-				b = a + b
-			}
-			return x.counter(b)
-		}
-		v := s.input[step.Arg]
-		if loaded[v] == "" {
-			loaded[v] = w.op(
-				letters[s.types[v]], "ld.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]",
-			)
-		}
-		return loaded[v]
-	})
-	for k, kind := range kinds {
-		w.into(combine[kind], acc[k], acc[k], results[k])
-	}
-	for i := len(kinds); i < len(results); i++ {
-		v := s.outs + i
-		w.into("st.global."+words[s.types[v]], "["+x.address(base[v], x.offset(ct, terms, v))+"]", results[i])
-	}
-	w.into("add."+x.unsigned(), term, term, integer(t.perCell))
-	w.into("add.s32", left, left, "-1")
-	w.when(w.p("setp.ne.s32", left, "0"), "bra", "TERMS")
+	sum := &summand{s: s, x: x, kinds: kinds, terms: terms, base: base, acc: acc, perCell: t.perCell}
+	sum.all(t, term)
 	w.label("TREE")
+	x.memo = map[string]string{} // not every thread has been where its values were computed
 
-	// Halves: lane i takes over what lane i + h has.
+	// Halves: lane i takes over what lane i + h has, within a warp from its register.
 	mine := ""
 	distance := 1 // of neighbouring lanes, in threads
 	if !t.along {
 		distance = t.blockCells()
 	}
-	if t.perCell > 1 {
+	shared := t.perCell*distance > warp
+	if shared {
 		mine = w.r("mad.lo.u32", tid, "4", w.r("mov.u32", "parts"))
 		for k := range kinds {
 			w.into("st.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*block*k), acc[k])
 		}
 	}
 	for h := t.perCell / 2; h >= 1; h /= 2 {
+		if h*distance < warp {
+			for k, kind := range kinds {
+				other := w.f("shfl.sync.down.b32", acc[k], integer(h*distance), integer(warp-1), "-1")
+				w.into(combine[kind], acc[k], acc[k], other)
+			}
+			continue
+		}
 		w.into("bar.sync", "0")
 		off := fmt.Sprintf("PAST%d", h)
 		w.when(w.p("setp.ge.u32", lane, integer(h)), "bra", off)
 		for k, kind := range kinds {
 			other := w.f("ld.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*(block*k+h*distance)))
 			w.into(combine[kind], acc[k], acc[k], other)
-			if h > 1 {
+			if h*distance > warp {
 				w.into("st.shared.f32", fmt.Sprintf("[%s+%d]", mine, 4*block*k), acc[k])
 			}
 		}
@@ -276,11 +283,11 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		w.into("st.global.f32", "["+x.address(parts, x.op("add", at, integer(k*t.splits*t.cells)))+"]", acc[k])
 	}
 	w.label("END")
-	shared := 0
-	if t.perCell > 1 {
-		shared = len(kinds) * block
+	floats := 0
+	if shared {
+		floats = len(kinds) * block
 	}
-	entry, text := w.finish("reduce", shared)
+	entry, text := w.finish("reduce", floats)
 	p.Launches = append(
 		p.Launches,
 		kernels.Launch{
@@ -288,6 +295,132 @@ func (s *space) pass(p *Program, kinds []kind.Reduce, kept, terms []axis, t tili
 		},
 	)
 	p.Text[entry] = text
+}
+
+// A summand is what a thread adds up of its terms.
+type summand struct {
+	s       *space
+	x       *index
+	kinds   []kind.Reduce
+	terms   []axis
+	base    []string // the cell's address in each array
+	acc     []string
+	perCell int // from one term of the thread to the next
+}
+
+// ahead is how many terms of a thread are loaded before the first is used: the more loads are on their way, the better
+// memory is used. There are at least 8, but for expressions so long that memory is not what they wait for.
+func (u *summand) ahead(depth int) int {
+	steps := 0
+	for _, on := range u.s.on {
+		if on {
+			steps++
+		}
+	}
+	const few = 16 // steps
+	switch {
+	case len(u.s.ins) == 0 || steps > longest:
+		return 1
+	case len(u.s.ins) > 1 && steps > few:
+		return min(4, depth)
+	}
+	return min(8, depth)
+}
+
+// all adds up the terms of a thread, of which term is the first: in groups as long as a whole one is there, and then
+// the rest.
+func (u *summand) all(t tiling, term string) {
+	x, w := u.x, u.x.w
+	end := x.op("min", x.op("add", term, integer(t.depth*t.perCell)), integer(t.terms))
+	ahead := u.ahead(t.depth)
+	rest := ahead
+	if t.depth > ahead {
+		rest = max(1, ahead-1)
+		w.label("AHEAD")
+		last := x.op("add", term, integer((ahead-1)*t.perCell))
+		w.when(w.p(x.compare("ge"), last, end), "bra", "REST")
+		u.add(term, ahead, "")
+		w.into("add."+x.unsigned(), term, term, integer(ahead*t.perCell))
+		w.into("bra", "AHEAD")
+		w.label("REST")
+	}
+	if ahead > 1 || t.depth == 1 {
+		u.add(term, rest, end)
+	}
+}
+
+// add takes so many terms from number term on: all loads, and then sums in order. With an end, there may be fewer
+// terms.
+func (u *summand) add(term string, count int, end string) {
+	s, x, w := u.s, u.x, u.x.w
+	x.memo = map[string]string{} // computed anew in each turn of a loop
+	numbers, there := make([]string, count), make([]string, count)
+	loaded := make([][]string, count) // by array
+	for i := range count {
+		numbers[i], loaded[i] = term, make([]string, len(s.ins))
+		if end != "" {
+			if i > 0 {
+				numbers[i] = x.op("add", term, integer(i*u.perCell))
+			}
+			there[i] = w.p(x.compare("lt"), numbers[i], end)
+		}
+		for v := range s.ins {
+			if i > 0 && len(u.terms) == 1 && u.terms[0].strides[v] == 0 {
+				loaded[i][v] = loaded[0][v]
+				continue
+			}
+			loaded[i][v] = w.reg(letters[s.types[v]])
+			load := "ld.global." + words[s.types[v]]
+			if end != "" {
+				load = "@" + there[i] + " " + load
+			}
+			w.into(load, loaded[i][v], u.address(term, i, v))
+		}
+	}
+	for i := range count {
+		if end != "" {
+			w.when("!"+there[i], "bra", "TREE")
+		}
+		results := eval(w, s.e, s.on, func(step expr.Step) string {
+			if step.Fn == expr.Input {
+				return loaded[i][s.input[step.Arg]]
+			}
+			v := s.iotas[step.Arg]
+			a, b := u.base[v], x.offset(u.place(term, i), u.terms, v)
+			if a != "" && b != "" {
+				b = x.op("add", a, b)
+			} else {
+				b = a + b
+			}
+			return x.counter(b)
+		})
+		for k, kind := range u.kinds {
+			w.into(combine[kind], u.acc[k], u.acc[k], results[k])
+		}
+		for k := len(u.kinds); k < len(results); k++ {
+			v := s.outs + k
+			w.into("st.global."+words[s.types[v]], u.address(term, i, v), results[k])
+		}
+	}
+}
+
+// place gives the coordinates of the i-th term from number term on.
+func (u *summand) place(term string, i int) []string {
+	if i > 0 {
+		term = u.x.op("add", term, integer(i*u.perCell))
+	}
+	return u.x.coordinates(term, u.terms)
+}
+
+// address is that of array v at the i-th term from number term on, in brackets. Along one axis it lies at a fixed
+// distance from that of the first.
+func (u *summand) address(term string, i, v int) string {
+	const far = 1 << 28 // elements, so that the distance in bytes is a number that an instruction holds
+	if len(u.terms) == 1 && i*u.perCell*u.terms[0].strides[v] < far {
+		first := u.x.offset(u.place(term, 0), u.terms, v)
+		return step(u.x.address(u.base[v], first), i*u.perCell*u.terms[0].strides[v])
+	}
+	return "[" + u.x.address(u.base[v], u.x.offset(u.place(term, i), u.terms, v)) + "]"
 }
 
 // widen brings a 32-bit register to the index's width.

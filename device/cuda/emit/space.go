@@ -2,10 +2,12 @@ package emit
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
 	"bilevel/internal/expr"
+	"bilevel/kernels"
 )
 
 // axis is an axis of an iteration space: its extent and the stride of every array along it. An Iota counts as an array
@@ -85,7 +87,7 @@ type index struct {
 
 func newIndex(w *writer, wide bool) *index { return &index{w, wide, map[string]string{}} }
 
-// op computes with unsigned integers of the index's width: add, sub, shr, and, div, mad.lo.
+// op computes with unsigned integers of the index's width: add, sub, shr, and, mul.hi, mad.lo.
 func (x *index) op(name string, args ...string) string {
 	class, suffix := byte('r'), ".u32"
 	if x.wide {
@@ -104,25 +106,33 @@ func (x *index) op(name string, args ...string) string {
 	return x.memo[key]
 }
 
-// coordinates splits a point's number, the last axis fastest. Powers of two are shifts; other extents are constants, so
-// that the division is a multiplication.
+// coordinates splits a point's number, the last axis fastest.
 func (x *index) coordinates(point string, axes []axis) []string {
 	c := make([]string, len(axes))
 	for i := len(axes) - 1; i >= 0; i-- {
-		n := axes[i].n
-		switch {
-		case i == 0:
+		if i == 0 {
 			c[i] = point
-		case n&(n-1) == 0:
-			c[i] = x.op("and", point, integer(n-1))
-			point = x.op("shr", point, integer(log2(n)))
-		default:
-			q := x.op("div", point, integer(n))
-			c[i] = x.op("sub", point, x.times(q, n, ""))
-			point = q
+			break
 		}
+		point, c[i] = x.divide(point, axes[i].n)
 	}
 	return c
+}
+
+// divide is a point's number by n, and the rest. Powers of two are shifts, other n multiplications, which ptxas does
+// not make of a division by itself, see kernels.Reciprocal.
+func (x *index) divide(point string, n int) (quotient, rest string) {
+	if n&(n-1) == 0 {
+		return x.op("shr", point, integer(log2(n))), x.op("and", point, integer(n-1))
+	}
+	narrow, shift := kernels.Reciprocal(n)
+	factor := fmt.Sprint(narrow)
+	if x.wide {
+		wide, _ := kernels.Reciprocal63(n)
+		factor = fmt.Sprintf("%#xU", wide)
+	}
+	quotient = x.op("shr", x.op("mul.hi", point, factor), integer(shift-1))
+	return quotient, x.op("sub", point, x.times(quotient, n, ""))
 }
 
 // times is a·n + b; an empty b is 0.
@@ -149,15 +159,28 @@ func (x *index) offset(c []string, axes []axis, v int) string {
 	return sum
 }
 
+// step is an address so many elements further.
+func step(address string, elements int) string {
+	if elements == 0 {
+		return "[" + address + "]"
+	}
+	return fmt.Sprintf("[%s+%d]", address, 4*elements)
+}
+
 // address is base plus off elements.
 func (x *index) address(base, off string) string {
-	switch {
-	case off == "":
+	if off == "" {
 		return base
-	case x.wide:
-		return x.w.op('d', "mad.lo.u64", off, "4", base)
 	}
-	return x.w.op('d', "mad.wide.u32", off, "4", base)
+	op := "mad.wide.u32"
+	if x.wide {
+		op = "mad.lo.u64"
+	}
+	key := op + " " + off + " " + base
+	if x.memo[key] == "" {
+		x.memo[key] = x.w.op('d', op, off, "4", base)
+	}
+	return x.memo[key]
 }
 
 func log2(n int) int {

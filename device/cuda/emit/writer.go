@@ -1,5 +1,6 @@
 // Package emit writes PTX text for fused elementwise work: the kernel of a Map, the kernels of a Reduce, and epilogues
 // in compiled kernels, from their expressions. Shapes and strides are part of the text, addresses are its parameters.
+// It also joins kernels, emitted and compiled, in one (Joint).
 //
 // # Arithmetic
 //

@@ -133,7 +133,7 @@ func (g *graph) replay(call string) error {
 		for _, a := range g.after[i] {
 			over[i] = max(over[i], over[a])
 		}
-		over[i] += time
+		over[i] += time + c.m.Card().Times.Node
 		end = max(end, over[i])
 		touched[i] = touches
 		for _, k := range done {

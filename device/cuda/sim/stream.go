@@ -9,6 +9,7 @@ import (
 
 	"bilevel/device/cuda/driver"
 	"bilevel/internal/ptx"
+	"bilevel/kernels"
 )
 
 // work is what a call gives: it runs with the context's lock held. Its error is that of the call; faults of kernels are
@@ -58,7 +59,11 @@ func (s *stream) Launch(f driver.Function, l driver.Launch) error {
 		}
 		return refused(call, launch, s.c.m.Check(launch))
 	}
-	return s.do(call, check, func() error { _, _, err := s.c.launch(launch); return err })
+	return s.do(call, check, func() error {
+		time, _, err := s.c.launch(launch)
+		s.c.clock += time + s.c.m.Card().Times.Launch
+		return err
+	})
 }
 
 // asked is a launch as the machine takes it. Arguments are copied.
@@ -89,7 +94,8 @@ func refused(call string, l ptx.Launch, err error) error {
 	return &driver.Error{Call: call, Code: driver.InvalidValue, Detail: fmt.Sprintf("%s: %v", shape(l), err)}
 }
 
-// launch runs a kernel and turns what the simulator saw into what the driver says. The time is in seconds.
+// launch runs a kernel and turns what the simulator saw into what the driver says. The time is in seconds, without that
+// of the launch itself.
 func (c *context) launch(l ptx.Launch) (time float64, touched []ptx.Touched, err error) {
 	const call = "cuLaunchKernel"
 	c.count.launches++
@@ -125,9 +131,9 @@ func (c *context) launch(l ptx.Launch) (time float64, touched []ptx.Touched, err
 	if res == nil {
 		return 0, nil, nil
 	}
-	time = ptx.NewEstimate(c.m.Card(), res.Counters, ptx.Resources{}, l.Shared).Seconds
-	c.clock += time
-	return time, res.Touched, nil
+	assembled := ptx.Resources{Registers: kernels.Registers(l.Kernel.Name, c.m.Card().Capability)}
+	e := ptx.NewEstimate(c.m.Card(), res.Counters, assembled, l.Shared)
+	return e.Seconds - e.Launch, res.Touched, nil
 }
 
 func (s *stream) ToDevice(dst driver.Ptr, src []byte) error {

@@ -1,0 +1,106 @@
+package robust
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"bilevel/data"
+	"bilevel/device"
+	"bilevel/device/cpudevice"
+	"bilevel/device/ref"
+	"bilevel/experiments"
+	"bilevel/experiments/train"
+	"bilevel/internal/philox"
+
+	"github.com/stretchr/testify/require"
+)
+
+// flags are made-up images of 6×7 pixels as bytes, in three classes that differ in the colour of their left half.
+func flags(n int) *data.Set {
+	const height, width = 6, 7
+	s := &data.Set{Dim: height * width * 3, Labels: make([]int32, n), Bytes: make([]byte, n*height*width*3)}
+	noise := make([]int32, len(s.Bytes))
+	philox.Integers(noise, 120, 5, uint32(n), philox.StreamTest, 0)
+	for i := range s.Bytes {
+		row, column, channel := i/s.Dim, i/3%width, i%3
+		s.Labels[row] = int32(row % 3)
+		s.Bytes[i] = byte(noise[i])
+		if column < width/2 && channel == row%3 {
+			s.Bytes[i] += 100
+		}
+	}
+	return s
+}
+
+func flagSet() *data.Dataset {
+	return &data.Dataset{Name: "flags", Shape: []int{6, 7, 3}, Classes: 3, Train: flags(180), Test: flags(60)}
+}
+
+// onFlags is a run of an experiment on the images above.
+func onFlags(
+	t *testing.T, x experiments.Experiment, config any, set *data.Dataset, dev device.Device,
+) *experiments.Record {
+	t.Helper()
+	cells, err := x.Cells(config, []uint64{2})
+	require.NoError(t, err)
+	records, err := experiments.Run(context.Background(), dev, experiments.Env{Data: set}, x, cells, nil,
+		experiments.Hooks{})
+	require.NoError(t, err)
+	require.NoError(t, dev.Close())
+	return records[0]
+}
+
+// A network of images is trained against perturbations of its bytes, with the same bits for any number of threads and
+// whether its images are bytes or numbers, and on the reference within rounding. `robust attack` of its file, and of
+// the state dict in it alone, scores the images as the run did, and training goes on where the file ends.
+func TestNetworkOfImages(t *testing.T) {
+	c := Defaults(flagSet()).For("preactresnet:4-6/1-1")
+	c.Method, c.Eps, c.Train, c.Val, c.Epochs, c.Batch, c.LR = "fast-bat-official", 0.03, 150, 30, 8, 15, 0.1
+	c.Examples, c.AttackSteps, c.Restarts = 40, 5, 1
+	one := onFlags(t, Train{}, c, flagSet(), cpudevice.New(1))
+	require.Positive(t, one.Scalars["implicit"])
+	require.Greater(t, one.Scalars["clean_acc"], 0.6)
+	require.Equal(t, one.Models, onFlags(t, Train{}, c, flagSet(), cpudevice.New(3)).Models, "three threads")
+	numbers := flagSet()
+	numbers.Widen()
+	require.Equal(t, one.Models, onFlags(t, Train{}, c, numbers, cpudevice.New(1)).Models, "numbers")
+	short := c
+	short.Epochs = 1
+	fast := onFlags(t, Train{}, short, flagSet(), cpudevice.New(1))
+	slow := onFlags(t, Train{}, short, flagSet(), ref.New())
+	require.InEpsilon(t, slow.Scalars["loss"], fast.Scalars["loss"], 1e-3)
+	short.Augment = train.None
+	require.NotEqual(t, fast.Models, onFlags(t, Train{}, short, flagSet(), cpudevice.New(1)).Models)
+
+	dir := t.TempDir()
+	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Train{}.Report(),
+		[]*experiments.Record{one}, 1))
+	e := EvalDefaults(flagSet())
+	e.Model, e.Eps, e.Attack, e.Examples = filepath.Join(dir, "model.safetensors"), []string{"0.03"},
+		[]string{"pgd-5-1", "square-20"}, 40
+	attacked := onFlags(t, Eval{}, e, flagSet(), cpudevice.New(1))
+	require.Equal(t, one.Scalars["clean_acc"], attacked.Scalars["clean_acc"])
+	require.LessOrEqual(t, attacked.Scalars["robust_acc"], attacked.Scalars["clean_acc"])
+	require.Greater(t, attacked.Scalars["robust_acc"], 0.5)
+
+	c.From, c.Epochs, c.LR = e.Model, 1, 1e-12
+	again := onFlags(t, Train{}, c, flagSet(), cpudevice.New(1))
+	last := one.Curve.Rows[len(one.Curve.Rows)-1]
+	at := len(columns) - 2 // validation accuracy
+	require.Equal(t, last[at], again.Curve.Rows[0][at], "where the other ended")
+}
+
+// Replays of a minibatch go on with a perturbation of its images, which must be the same ones.
+func TestFreeWantsImagesThatStay(t *testing.T) {
+	c := Defaults(flagSet()).For("preactresnet:4-6/1-1")
+	c.Method = "free"
+	_, err := Train{}.Cells(c, []uint64{1})
+	require.ErrorContains(t, err, "wants augment none")
+	c.Augment = train.None
+	_, err = Train{}.Cells(c, []uint64{1})
+	require.NoError(t, err)
+	c.Augment = "crop"
+	_, err = Train{}.Cells(c, []uint64{1})
+	require.ErrorContains(t, err, `augment "crop": wants crop-flip or none`)
+}
