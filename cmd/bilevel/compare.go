@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bilevel/data"
+	"bilevel/device"
 	"bilevel/device/null"
 	"bilevel/experiments/compare"
 	"bilevel/experiments/table"
@@ -43,16 +44,16 @@ func (a *app) compare() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare bi-level algorithms on a problem, at equal budgets",
-		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution, over
-iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed: the
-step sizes that it chooses at the start values, those of y and of x times each of the factors of --grid. The setting
-with the lowest value at the end of --tune-calls oracle calls is then run with all seeds for --calls. Measuring is not
-part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as those of
-bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every run in
-the columns of benchmark_bilevel's results. The problems are:
+		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution,
+over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed:
+the step sizes that it chooses at the start values, those of y and of x times each of the factors of --grid. The
+setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds for --calls. Measuring
+is not part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as
+those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every
+run in the columns of benchmark_bilevel's results. The problems are:
 
 ` + strings.Join(lines, "\n"),
-		Example: `  bilevel compare --problem quadratic --algo soba,aidbio,bome --calls 1000 --seeds 3
+		Example: `  bilevel compare --problem quadratic --algo soba,aid-bio,bome --calls 1000 --seeds 3
   bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --calls 400 --seeds 2`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runCompare(c.Context(), f) },
@@ -65,21 +66,22 @@ the columns of benchmark_bilevel's results. The problems are:
 	fs.IntVar(&f.seeds, "seeds", 5, "run with the seeds 1 to N")
 	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
-	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y and on those of x; each pair is a setting to try")
+	fs.StringVar(&f.grid, "grid", "0.25,1,4",
+		"factors on the steps of y and on those of x; each pair is a setting to try")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
 	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost of a squared hypergradient of at most this (0: none)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch, for problems with rows (default: by problem)")
 	fs.StringArrayVar(&f.set, "set", nil,
 		"NAME=VALUE: a setting of every cell, such as train, val, corrupt or reg; repeat it for more")
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
-	fs.BoolVar(&f.dry, "dry-run", false, "print what is to be run next and what it is expected to take, and run no "+
-		"more than a short trial of each row")
+	fs.BoolVar(&f.dry, "dry-run", false, "print what is to be run next and what it is expected to take, and run "+
+		"no more than a short trial of each row")
 	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
 	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
 	registerProgress(fs, &f.show)
 	f.registerDevice(c)
 	f.registerMemory(c)
-	f.registerTF32(c)
+	f.registerMatmul(c)
 	f.registerResults(c, "folder of results (default results/compare-PROBLEM)")
 	return c
 }
@@ -99,7 +101,10 @@ func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
 					strings.Join(compare.Fields(), ", "), nearest.Hint(name, compare.Fields()))
 			}
 		}
-		if err := json.Unmarshal(text, &c); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if err := json.Unmarshal(text, &c); errors.As(err, &wrong) {
+			return nil, usagef("settings of compare: %s cannot be a %s", wrong.Field, wrong.Value)
+		} else if err != nil {
 			return nil, usagef("settings of compare: %v", err)
 		}
 		p, err := compare.ByName(c.Problem)
@@ -237,8 +242,8 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []
 		Settings: map[string]any{"problem": p.Name, "calls": f.config.Calls, "records": f.config.Records},
 		About: []string{
 			"The seed draws the problem or its split, start values and minibatches.",
-			"A budget counts oracle calls of a minibatch, where a pass over all rows counts as the minibatches that it " +
-				"makes; without minibatches each call sees all rows.",
+			"A budget counts oracle calls of a minibatch, where a pass over all rows counts as the minibatches " +
+				"that it makes; without minibatches each call sees all rows.",
 			p.Gaps(),
 		},
 	}
@@ -294,6 +299,9 @@ func (f *compareFlags) refusals(ctx context.Context, run *table.Run, algorithms 
 	ex := tensor.NewExecutor(dev)
 	ex.LimitMemory(limit)
 	refused, err := compare.Refusals(ctx, ex, run.Config.(compare.Config), run.Data, algorithms)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, device.ErrMemory) {
+		err = usageError{err} // the settings do not go with the problem
+	}
 	return refused, errors.Join(err, ex.Close(), dev.Close())
 }
 

@@ -21,8 +21,8 @@ func TestCompare(t *testing.T) {
 	r := bilevel(line)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Contains(t, r.stdout, "Refused: sbfw: the problem finite sum has no set of x")
-	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1], calls 200, records 1, among 4 "+
-		"combinations: step_factor [0.5 1], outer_factor [0.5 1].")
+	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1], calls 200, records 1, "+
+		"among 4 combinations: step_factor [0.5 1], outer_factor [0.5 1].")
 	require.Regexp(t, `(?m)^soba: step_factor (0\.5|1), outer_factor (0\.5|1) \(gap \S+; one of 4\)\.$`, r.stdout)
 	require.Regexp(t, `(?m)^bome +2 +\d`, r.stdout)
 	dir := filepath.Join("results", "compare-finite-sum")
@@ -30,7 +30,8 @@ func TestCompare(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "Refused: sbfw: the problem finite sum has no set of x")
-	for _, name := range []string{"distance-iteration", "distance-calls", "distance-seconds", "gap-iteration", "gap-calls",
+	for _, name := range []string{"distance-iteration", "distance-calls", "distance-seconds", "gap-iteration",
+		"gap-calls",
 		"gap-seconds"} {
 		require.FileExists(t, filepath.Join(dir, name+".svg"))
 		require.Contains(t, string(page), `aria-label="`+name+`"`)
@@ -60,8 +61,8 @@ func TestCompare(t *testing.T) {
 // A comparison that is killed while it tries settings goes on with the same command to the same bytes.
 func TestCompareKilledAndResumed(t *testing.T) {
 	inNewFolder(t)
-	const line = "compare --problem finite-sum --algo soba --calls 60000 --seeds 2 --grid 1,0.5 --records 4 --quiet " +
-		"--threads 1 --checkpoint-every 5ms "
+	const line = "compare --problem finite-sum --algo soba --calls 60000 --seeds 2 --grid 1,0.5 --records 4 " +
+		"--quiet --threads 1 --checkpoint-every 5ms "
 	require.Equal(t, exitOK, bilevel(line+"--out alone").code)
 	want := tableFiles(t, "alone")
 	killed, _ := start(t, line+"--out killed")

@@ -232,7 +232,8 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 // runRecipe works off a recipe in the folder of the flags, and shows its results. Where it has settings to choose, they
 // are chosen first. also, where it is not nil, writes more files.
 func (a *app) runRecipe(
-	ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard, also func(*table.Table, *table.Folder) error,
+	ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard,
+	also func(*table.Table, *table.Folder) error,
 ) error {
 	if r.Tune != nil {
 		chosen, err := a.chooseSettings(ctx, f, r, shard)
@@ -291,7 +292,8 @@ func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard
 		err = a.work(ctx, f, t, folder, shard)
 	}
 	if ctx.Err() != nil {
-		return nil, nil, fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same command",
+		return nil, nil, fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d cells are done; go on with the same "+
+			"command",
 			folder.Done(t), len(t.Cells))
 	}
 	return t, folder, err
@@ -300,13 +302,14 @@ func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard
 // tuningFolder is where, in a table's folder, the table lies that tries its settings.
 const tuningFolder = "tuning"
 
-// chooseSettings tries the settings of a recipe's grids, a table of its own, and gives the recipe with the best of them.
-// It is nil after a dry run of the trials.
+// chooseSettings tries the settings of a recipe's grids, a table of its own, and gives the recipe with the best of
+// them. It is nil after a dry run of the trials.
 func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
 	*table.Recipe, error) {
 	if shard.N > 1 {
-		return nil, usagef("--shard %d/%d: settings are chosen before a table is divided: run the recipe %s of a folder "+
-			"whose settings are chosen, or start several processes on one folder", shard.I, shard.N, table.RecipeFile)
+		return nil, usagef("--shard %d/%d: settings are chosen before a table is divided: run the recipe %s of a "+
+			"folder whose settings are chosen, or start several processes on one folder", shard.I, shard.N,
+			table.RecipeFile)
 	}
 	of := *f
 	of.out = filepath.Join(f.out, tuningFolder)

@@ -15,10 +15,10 @@ type Run struct {
 	Record *experiments.Record
 }
 
-// benchmarkColumns are those of the results of benchopt, which benchmark_bilevel runs under: what a row is of, its time,
-// and the objective's measures under the names that benchmark_bilevel gives them. Its "value" is the squared norm of
-// the hypergradient, on hyper-cleaning the part of the validation rows that are judged wrong; "func" and "value_func"
-// are h at y*(x), "inner_distance" is squared, and "test_accuracy" is an error, too.
+// benchmarkColumns are those of the results of benchopt, which benchmark_bilevel runs under: what a row is of, its
+// time, and the objective's measures under the names that benchmark_bilevel gives them. Its "value" is the squared norm
+// of the hypergradient, on hyper-cleaning the part of the validation rows that are judged wrong; "func" and
+// "value_func" are h at y*(x), "inner_distance" is squared, and "test_accuracy" is an error, too.
 var benchmarkColumns = []struct {
 	name string
 	of   func(r Run, at func(column string) (float64, bool)) string

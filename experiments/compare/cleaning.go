@@ -15,15 +15,16 @@ import (
 	"bilevel/tensor"
 )
 
-// cleaning is data hyper-cleaning with softmax regression, the problem of `bilevel clean --weights plain` (clean.Config)
-// on a data set: half of the training labels are redrawn where nothing else is said. What is measured are the upper
-// objective at the y of the time, which is a model that one would use, and its errors; y*(x) would take a training of
-// its own at each point.
+// cleaning is data hyper-cleaning with softmax regression, the problem of `bilevel clean --weights plain`
+// (clean.Config) on a data set: half of the training labels are redrawn where nothing else is said. What is measured
+// are the upper objective at the y of the time, which is a model that one would use, and its errors; y*(x) would take a
+// training of its own at each point.
 func cleaning(set string) Problem {
 	measures := []string{"value", "val_error", "test_error"}
 	return Problem{
-		Name: strings.TrimSuffix(set, "-mnist") + "-clean", Data: set, Best: "value", Error: "test_error", Measures: measures,
-		About: "hyper-cleaning of the training labels of " + set + " with softmax regression",
+		Name: strings.TrimSuffix(set, "-mnist") + "-clean", Data: set, Best: "value", Error: "test_error",
+		Measures: measures,
+		About:    "hyper-cleaning of the training labels of " + set + " with softmax regression",
 		open: func(ex *tensor.Executor, c Config, of *data.Dataset, seed uint64) (*task, error) {
 			t := &task{batch: cmp.Or(c.Batch, dataBatch), columns: measures}
 			sc := ex.Scope()

@@ -70,9 +70,10 @@ func (c Config) check() error {
 	if _, err := c.algorithm(); err != nil {
 		return err
 	}
-	if c.Iterations < 0 || c.Iterations == 0 && c.Calls < 1 || c.Records < 1 || max(c.Iterations, c.Records) > math.MaxInt32 {
-		return fmt.Errorf("calls %d, iters %d and records %d: wants a budget of at least 1 call or 1 iteration, and at "+
-			"least 1 record", c.Calls, c.Iterations, c.Records)
+	if c.Iterations < 0 || c.Iterations == 0 && c.Calls < 1 || c.Records < 1 ||
+		max(c.Iterations, c.Records) > math.MaxInt32 {
+		return fmt.Errorf("calls %d, iters %d and records %d: wants a budget of at least 1 call or 1 iteration, "+
+			"and at least 1 record", c.Calls, c.Iterations, c.Records)
 	}
 	for name, v := range map[string]float64{
 		"step_factor": c.StepFactor, "outer_factor": c.OuterFactor, "target": c.Target, "reg": c.Reg,
@@ -100,8 +101,9 @@ type task struct {
 	close   func() error
 }
 
-// errDiverged ends a run whose state is no longer finite, or where a measure is none.
-var errDiverged = errors.New("the run diverged")
+// errDiverged ends a run whose state is no longer finite, or where a measure is none. errSpent ends one that has spent
+// its budget: where an algorithm works to a tolerance, nobody knows beforehand what its iterations cost.
+var errDiverged, errSpent = errors.New("the run diverged"), errors.New("the budget is spent")
 
 // Run does one cell. A run that diverges is a record, too: with the curve so far, a warning, and no final measures.
 func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
@@ -140,6 +142,9 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 		Iterations: n, Every: (n + c.Records - 1) / c.Records, Progress: env.Done,
 		Resume: resume, Checkpoint: checkpoint, CheckpointEvery: every,
 		Record: func(p engine.Progress) error {
+			if c.Iterations == 0 && work(p.Counts, t.batch) > float64(c.Calls) {
+				return errSpent
+			}
 			last = p.Counts
 			x, err1 := p.Engine.Variable("x").Read()
 			y, err2 := p.Engine.Variable("y").Read()
@@ -166,12 +171,12 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	switch {
 	case errors.Is(err, errDiverged) || err == nil && out.Status == engine.NotFinite:
 		c.diverged(r, t, last)
-	case err != nil:
+	case err != nil && !errors.Is(err, errSpent):
 		return nil, err
-	case out.Status == engine.Cancelled:
+	case err == nil && out.Status == engine.Cancelled:
 		return nil, errors.Join(out.Err(), env.Keeper.Save("solve", out.Last, log))
 	default:
-		c.conclude(r, t, out)
+		c.conclude(r, t, last)
 	}
 	for _, note := range t.notes {
 		r.Warn("%s", note)
@@ -192,14 +197,14 @@ func work(n problem.Counts, batch int) float64 {
 	return max(calls, float64(n.Samples)/float64(batch))
 }
 
-// conclude keeps the measures at the end.
-func (c Config) conclude(r *experiments.Record, t *task, out *engine.Outcome) {
+// conclude keeps the measures of the last record, which is within the budget, and what had been spent by then.
+func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 	last := r.Curve.Rows[len(r.Curve.Rows)-1]
 	for i, name := range t.columns {
 		r.Scalars[name] = last[len(last)-len(t.columns)+i]
 	}
-	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(out.Iterations), out.Seconds, last[2]
-	r.Count(out.Counts)
+	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(last[0]), last[1], last[2]
+	r.Count(spent)
 	c.reach(r)
 }
 
@@ -211,7 +216,8 @@ func (c Config) reach(r *experiments.Record) {
 	}
 	for _, row := range r.Curve.Rows {
 		if row[at]*row[at] <= c.Target {
-			r.Scalars["target.iterations"], r.Scalars["target.calls"], r.Scalars["target.seconds"] = row[0], row[2], row[1]
+			r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
+			r.Scalars["target.seconds"] = row[1]
 			return
 		}
 	}

@@ -73,15 +73,16 @@ func (p Problem) Drawn() []Column {
 func (p Problem) Gaps() string {
 	switch {
 	case p.Data == "":
-		return "value is h(x) = F(x, y*(x)), gap what it is above the minimum of h (that of a search with exact gradients " +
-			"from the start, where the problem declares no solution), gradient |∇h|, in a set the length of a projected " +
-			"step, inner_distance |y - y*(x)|, distance |x - x*|; all in float64 from closed forms."
+		return "value is h(x) = F(x, y*(x)), gap what it is above the minimum of h (that of a search with exact " +
+			"gradients from the start, where the problem declares no solution), gradient |∇h|, in a set the " +
+			"length of a projected step, inner_distance |y - y*(x)|, distance |x - x*|; all in float64 from " +
+			"closed forms."
 	case slices.Contains(p.Measures, "gradient"):
-		return "value is the mean loss of the validation rows at y*(x), which Newton's method finds, gradient |∇h| by the " +
-			"implicit function theorem, inner_distance |y - y*(x)|."
+		return "value is the mean loss of the validation rows at y*(x), which Newton's method finds, gradient " +
+			"|∇h| by the implicit function theorem, inner_distance |y - y*(x)|."
 	}
-	return "value is the mean loss of the validation rows at the y of the time, val_error and test_error the part of the " +
-		"rows that it judges wrong."
+	return "value is the mean loss of the validation rows at the y of the time, val_error and test_error the part " +
+		"of the rows that it judges wrong."
 }
 
 // Fields lists the names of a configuration's settings.

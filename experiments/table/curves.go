@@ -13,8 +13,8 @@ import (
 // Curve is a column of the records' curves that is drawn over another one, with a line for each method.
 type Curve struct {
 	Over, Column string
-	// AboveLowest draws what the column is above the lowest value that any run of the figure came to, for a column whose
-	// minimum nobody knows.
+	// AboveLowest draws what the column is above the lowest value that any run of the figure came to, for a column
+	// whose minimum nobody knows.
 	AboveLowest bool
 }
 

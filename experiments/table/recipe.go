@@ -472,7 +472,8 @@ func (r *Recipe) YAML() ([]byte, error) {
 	all = append(all, yaml.MapSlice{
 		{Key: "title", Value: r.Title}, {Key: "about", Value: orEmpty(r.About)},
 		{Key: "experiment", Value: r.Experiment},
-		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods}, {Key: "vary", Value: axesYAML(r.Vary)},
+		{Key: "settings", Value: sorted(r.Settings)}, {Key: "methods", Value: methods},
+		{Key: "vary", Value: axesYAML(r.Vary)},
 		{Key: "spread", Value: r.Spread}, {Key: "seeds", Value: r.Seeds}, {Key: "measures", Value: orEmpty(r.Measures)},
 		{Key: "compare", Value: compare}, {Key: "plots", Value: orEmpty(r.Plots)},
 		{Key: "curves", Value: curvesYAML(r.Curves)},

@@ -73,12 +73,6 @@ func TestRecipesRefused(t *testing.T) {
 		"measures: [loss]>plots: [noise]":        "wants pairs",
 		"measures: [loss]>curves: [[a]]":         "wants [A, B] for the column B over the column A",
 		"measures: [loss]>curves: [[a, b, low]]": "wants [A, B] for the column B over the column A",
-		"seeds: 3>seeds: 3\ntune: {grid: {size: [1, 2]}}":                      "tune: wants `by`",
-		"seeds: 3>seeds: 3\ntune: {by: loss, grid: {size: []}}":                "tune: the grid of one has no value for size",
-		"seeds: 3>seeds: 3\ntune: {by: loss, seeds: [], grid: {size: [1]}}":    "tune: wants at least one seed",
-		"seeds: 3>seeds: 3\ntune: {by: loss, gird: {size: [1]}}":               `did you mean "grid"?`,
-		"seeds: 3>seeds: 3\ntune: {by: loss, grids: {on: {size: [1]}}}":        `did you mean "one"?`,
-		"seeds: 3>seeds: 3\ntune: {by: loss, grid: {a: {powers: 2, to: 999}, b: {powers: 3, to: 500}}}": "more than 100000",
 		"[0, 0.5]>{powers: 0.8, to: 2000}":       "wants a list, or {powers: B",
 		"[0, 0.5]>{powers: 0.8, from: 3, to: 2}": "wants a list, or {powers: B",
 		"[0, 0.5]>{powers: -1, to: 2}":           "wants a list, or {powers: B",
@@ -91,6 +85,17 @@ func TestRecipesRefused(t *testing.T) {
 	}
 	_, err := Parse(nil)
 	require.ErrorContains(t, err, "the recipe has no cells")
+	for grid, want := range map[string]string{
+		"tune: {grid: {size: [1, 2]}}":                                               "tune: wants `by`",
+		"tune: {by: loss, grid: {size: []}}":                                         "the grid of one has no value for size",
+		"tune: {by: loss, seeds: [], grid: {size: [1]}}":                             "tune: wants at least one seed",
+		"tune: {by: loss, gird: {size: [1]}}":                                        `did you mean "grid"?`,
+		"tune: {by: loss, grids: {on: {size: [1]}}}":                                 `did you mean "one"?`,
+		"tune: {by: loss, grid: {a: {powers: 2, to: 999}, b: {powers: 3, to: 500}}}": "more than 100000",
+	} {
+		_, err := Parse([]byte(strings.Replace(small, "seeds: 3", "seeds: 3\n"+grid, 1)))
+		require.ErrorContains(t, err, want, grid)
+	}
 	_, err = Text("optimizer")
 	require.ErrorContains(t, err, `did you mean "optimizers"?`)
 }

@@ -18,8 +18,8 @@ tune:
   grids: {two: {kind: [r, s]}}
 `
 
-// Every combination of a method's grid is a trial, at every value that varies, and what they came to decides: the lowest
-// mean over the seeds that a number came of, for each value that varies on its own.
+// Every combination of a method's grid is a trial, at every value that varies, and what they came to decides: the
+// lowest mean over the seeds that a number came of, for each value that varies on its own.
 func TestTuning(t *testing.T) {
 	r := parse(t, tuned)
 	text, err := r.YAML()
@@ -64,7 +64,8 @@ func TestTuning(t *testing.T) {
 		{Name: "two", Settings: map[string]any{"size": uint64(2), "kind": byValue{"0": "r", "0.5": "s"}}},
 	}, chosen.Methods)
 	require.Equal(t, []string{
-		"Settings were chosen by the lowest loss of the seeds [4 6], data b, among 4 combinations: size [1 3], kind [p q].",
+		"Settings were chosen by the lowest loss of the seeds [4 6], data b, among 4 combinations: size [1 3], " +
+			"kind [p q].",
 		"one, noise 0: size 3, kind p (loss 2.5; one of 4, 1 without a number).",
 		"one, noise 0.5: size 1, kind q (loss 5; one of 4).",
 		"two, noise 0: none of 2 combinations ended with a number.",
@@ -84,5 +85,6 @@ func TestTuningOfTwoAxesIsRefused(t *testing.T) {
 	two := parse(t, small)
 	two.Vary = append(two.Vary, Axis{"other", []any{1.0, 2.0}})
 	two.Tune = &Tuning{By: "loss", Seeds: []uint64{1}}
-	require.ErrorContains(t, two.check(), "tune: the recipe varies 2 settings; settings can be chosen for the values of one")
+	require.ErrorContains(t, two.check(), "tune: the recipe varies 2 settings; settings can be chosen for the "+
+		"values of one")
 }
