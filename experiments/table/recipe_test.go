@@ -87,7 +87,7 @@ func TestRecipesRefused(t *testing.T) {
 	require.ErrorContains(t, err, "the recipe has no cells")
 	for grid, want := range map[string]string{
 		"tune: {grid: {size: [1, 2]}}":                                               "tune: wants `by`",
-		"tune: {by: loss, grid: {size: []}}":                                         "the grid of one has no value for size",
+		"tune: {by: loss, grid: {size: []}}":                                         "one has no value for size",
 		"tune: {by: loss, seeds: [], grid: {size: [1]}}":                             "tune: wants at least one seed",
 		"tune: {by: loss, gird: {size: [1]}}":                                        `did you mean "grid"?`,
 		"tune: {by: loss, grids: {on: {size: [1]}}}":                                 `did you mean "one"?`,
