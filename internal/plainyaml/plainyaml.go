@@ -14,7 +14,7 @@ import (
 const (
 	mostBytes = 1 << 18
 	mostDepth = 50   // of brackets and indentation, far above what settings need
-	mostNames = 1000 // the parser's memory grows with the square of their number
+	mostNames = 1000 // of one mapping: the parser's memory grows with the square of their number
 )
 
 // Parse reads a text of names and values, in the text's order. Values are nil, bool, int64 or uint64, float64, string,
@@ -35,29 +35,55 @@ func Parse(text []byte) (yaml.MapSlice, error) {
 	return values, nil
 }
 
+// counts are the names of the mappings that are open, by the column where their names begin, or, in brackets, by
+// inBrackets and the number of brackets that are open.
+type counts map[int]int
+
+const inBrackets = 1 << 20 // beyond any column
+
+// forget ends the mappings inside of what lies at a column.
+func (c counts) forget(at int) {
+	for k := range c {
+		if k > at {
+			delete(c, k)
+		}
+	}
+}
+
 // check refuses what the parser would take without bound.
 func check(text []byte) error {
-	open, names := 0, 0
+	open := 0
+	names := counts{}
 	line, entries := 0, 0 // entries: the dashes of one line, each of which opens a list
+	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
 		switch t.Type {
 		case token.AnchorType, token.AliasType:
 			return fmt.Errorf("line %d: %s is an anchor or alias, which settings do not have", t.Position.Line, t.Value)
 		case token.MappingStartType, token.SequenceStartType:
 			open++
+			names.forget(inBrackets + open - 1)
 		case token.MappingEndType, token.SequenceEndType:
 			open--
 		case token.MappingValueType:
-			names++
+			at := inBrackets + open
+			if open == 0 && last != nil {
+				at = min(last.Position.Column, inBrackets-1)
+			}
+			names.forget(at)
+			if names[at]++; names[at] > mostNames {
+				return fmt.Errorf("line %d: more than %d names", t.Position.Line, mostNames)
+			}
 		case token.SequenceEntryType, token.MappingKeyType:
 			if t.Position.Line != line {
 				line, entries = t.Position.Line, 0
 			}
 			entries++
+			if open == 0 {
+				names.forget(min(t.Position.Column, inBrackets-1))
+			}
 		}
-		if names > mostNames {
-			return fmt.Errorf("line %d: more than %d names", t.Position.Line, mostNames)
-		}
+		last = t
 		if open+entries > mostDepth || t.Position.IndentNum > 8*mostDepth {
 			return fmt.Errorf("line %d: more than %d levels", t.Position.Line, mostDepth)
 		}

@@ -36,6 +36,9 @@ func TestParse(t *testing.T) {
 		strings.Repeat("- ", 60000) + "a": "more than 50 levels",
 		strings.Repeat("a: 1\n", 100000):  "settings have at most",
 		distinct(1001):                    "line 1001: more than 1000 names",
+		"a:\n" + strings.ReplaceAll(distinct(1001), "k", "  k"):         "line 1002: more than 1000 names",
+		"a: {" + strings.ReplaceAll(distinct(1001), "\n", ", ") + "}":   "line 1: more than 1000 names",
+		"- - a: 1\n" + strings.ReplaceAll(distinct(1001), "k", "    k"): "line 1001: more than 1000 names",
 	} {
 		_, err := Parse([]byte(text))
 		require.ErrorContains(t, err, want)
@@ -60,6 +63,8 @@ func TestMemory(t *testing.T) {
 		_ = bounded(t, []byte(text))
 	}
 	require.NoError(t, bounded(t, []byte(distinct(1000))))
+	many := strings.Repeat("- name: a\n  settings: {a: 1, b: 2}\n  more:\n    c: 3\n", 2000)
+	require.NoError(t, bounded(t, []byte("rows:\n"+many)), "10,000 names, few of each mapping")
 }
 
 func FuzzParse(f *testing.F) {
