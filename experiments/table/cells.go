@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -41,6 +42,8 @@ type Row struct {
 	Method string
 	Varied []string // the values of the recipe's axes, as texts
 	Run    *Run
+
+	likeness string // of the method
 }
 
 // Name is the row's method and varied settings.
@@ -69,7 +72,7 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 	seen := map[string]int{}
 	for _, method := range r.Methods {
 		for _, at := range combinations(r.Vary) {
-			row := Row{Method: method.Name}
+			row := Row{Method: method.Name, likeness: cmp.Or(method.likeness, method.Name)}
 			settings := maps.Clone(r.Settings)
 			maps.Copy(settings, method.Settings)
 			for i, a := range r.Vary {

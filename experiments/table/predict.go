@@ -103,15 +103,21 @@ func (f *Folder) Predict(t *Table, try func(c Cell) (Trial, error)) ([]Predictio
 			out[row].Memory, out[row].Basis = max(out[row].Memory, o.Cost.Memory), fromCells
 		}
 	}
+	tried := map[string]Prediction{} // a combination of settings to choose from stands for the others of its method
 	for _, o := range outcomes {
 		if out[o.Cell.Row].Basis != "" {
 			continue
 		}
-		trial, err := try(o.Cell)
-		if err != nil {
-			return nil, err
+		row := t.Rows[o.Cell.Row]
+		like := fmt.Sprintf("%q %q", row.likeness, row.Varied)
+		if _, ok := tried[like]; !ok {
+			trial, err := try(o.Cell)
+			if err != nil {
+				return nil, err
+			}
+			tried[like] = trial.predict()
 		}
-		out[o.Cell.Row] = trial.predict()
+		out[o.Cell.Row] = tried[like]
 	}
 	return out, nil
 }

@@ -42,6 +42,9 @@ type Method struct {
 	Name       string         `json:"name"`
 	Experiment string         `json:"experiment"`
 	Settings   map[string]any `json:"settings"`
+
+	// likeness names what takes as long as this method, for predictions; empty: itself. It is no part of a file.
+	likeness string
 }
 
 // Axis is a setting that takes several values.

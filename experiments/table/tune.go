@@ -129,7 +129,7 @@ func (r *Recipe) Trials() *Recipe {
 	maps.Copy(out.Settings, r.Tune.Settings)
 	r.eachTrial(func(m Method, grid []Axis, at []any) {
 		trial := Method{Name: m.Name + ": " + atText(grid, at), Experiment: m.Experiment,
-			Settings: maps.Clone(m.Settings)}
+			Settings: maps.Clone(m.Settings), likeness: m.Name}
 		maps.Copy(trial.Settings, r.Tune.Settings)
 		for i, a := range grid {
 			trial.Settings[a.Name] = at[i]

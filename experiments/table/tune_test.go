@@ -32,7 +32,7 @@ func TestTuning(t *testing.T) {
 	require.Len(t, trials.Methods, 4+2)
 	require.Equal(t, Method{Name: "one: size 1, kind q", Settings: map[string]any{
 		"size": uint64(1), "kind": "q", "data": "b",
-	}}, trials.Methods[1])
+	}, likeness: "one"}, trials.Methods[1])
 
 	table := &Table{Recipe: trials}
 	losses := map[string][2][2]float64{ // at the noise 0 and 0.5, with both seeds
