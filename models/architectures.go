@@ -105,6 +105,12 @@ func (m ResNet) Network() (n Network, err error) {
 	case m.NoFinalNorm && !m.PreActivation:
 		return n, errors.New(m.Name + ": only a network with pre-activation has a normalization behind its last block")
 	}
+	for i, width := range m.Widths[1:] {
+		if more := width - m.Widths[i]; m.Shortcut == ShortcutA && (more < 0 || more%2 != 0) {
+			return n, fmt.Errorf("%s: layer shortcut: option A leads from %d to %d channels: wants an even number "+
+				"more; option B has no such limit", m.Name, m.Widths[i], width)
+		}
+	}
 	layers := []layer{conv3("conv1", m.Widths[0], 1)}
 	if !m.PreActivation {
 		layers = append(layers, norm{"bn1"}, relu{})
@@ -146,7 +152,7 @@ func (m ResNet) block(at string, in, width, stride int) []layer {
 		project := conv{name: at + "shortcut.0", outputs: width, kernel: 1, stride: stride}
 		switch m.Shortcut {
 		case ShortcutA:
-			r.shortcut = []layer{narrow{stride, width}}
+			r.shortcut = []layer{narrow{stride, (width - in) / 2, (width - in) / 2}}
 		case ShortcutB:
 			r.shortcut = []layer{project, norm{at + "shortcut.1"}}
 		case ShortcutInput:

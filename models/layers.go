@@ -23,6 +23,9 @@ type layer interface {
 	plan(p *plan, in Image) Image
 	// apply builds the layer's graph for maps [B, height, width, channels].
 	apply(r *pass, x *tensor.Node) *tensor.Node
+	// wire gives the channels of the maps that the layer makes of maps with channels in, and the layer as it is for the
+	// channels that are left.
+	wire(w *wiring, in []int) (out []int, smaller layer)
 }
 
 // plan is what is known of a network without building its graph.
@@ -169,15 +172,11 @@ func (l linear) plan(p *plan, in Image) Image {
 }
 
 // narrow is the shortcut without parameters of He, Zhang, Ren, Sun (CVPR 2016), option A: every stride-th pixel in each
-// direction, with as many channels of zeros before and behind as make up the wanted number.
-type narrow struct{ stride, outputs int }
+// direction, with channels of zeros before and behind.
+type narrow struct{ stride, before, after int }
 
 func (n narrow) plan(p *plan, in Image) Image {
-	out := Image{(in.Height-1)/n.stride + 1, (in.Width-1)/n.stride + 1, n.outputs}
-	if n.outputs < in.Channels || (n.outputs-in.Channels)%2 != 0 {
-		p.fail("shortcut", "option A leads from %d to %d channels: wants an even number more; option B has no such "+
-			"limit", in.Channels, n.outputs)
-	}
+	out := Image{(in.Height-1)/n.stride + 1, (in.Width-1)/n.stride + 1, n.before + in.Channels + n.after}
 	p.row("", "shortcut", out, 0, 0)
 	return out
 }

@@ -46,9 +46,7 @@ func (l linear) apply(r *pass, x *tensor.Node) *tensor.Node {
 
 // An average over one pixel takes every stride-th of them.
 func (n narrow) apply(_ *pass, x *tensor.Node) *tensor.Node {
-	shape := x.Shape()
-	more := (n.outputs - shape[len(shape)-1]) / 2
-	return tensor.AvgPool2D(x, 1, 1, tensor.Stride(n.stride, n.stride)).Pad(3, more, more)
+	return tensor.AvgPool2D(x, 1, 1, tensor.Stride(n.stride, n.stride)).Pad(3, n.before, n.after)
 }
 
 func (r residual) apply(p *pass, x *tensor.Node) *tensor.Node {

@@ -1,6 +1,10 @@
 package prune
 
-import "bilevel/models/params"
+import (
+	"slices"
+
+	"bilevel/models/params"
+)
 
 // Compacted is a network without the units that contribute nothing.
 type Compacted struct {
@@ -58,16 +62,27 @@ func Compact(units []params.Units, z, state params.Values) (*Compacted, error) {
 		}
 		c.Counts = append(c.Counts, len(kept[i]))
 	}
-	c.Params = cut(units, kept, func(u params.Units) []params.Slot { return u.Slots }, z)
-	c.State = cut(units, kept, func(u params.Units) []params.Slot { return u.State }, state)
+	left := z.Like(slices.Clone(z.Flat))
 	for i, u := range units {
 		if !anyOf(live[i]) { // what is left of it is zeros
-			for _, s := range u.Slots {
-				clear(c.Params.Of(s.Array))
-			}
+			clearUnit(left, u, 0)
 		}
 	}
+	c.Params = cut(units, kept, func(u params.Units) []params.Slot { return u.Slots }, left)
+	c.State = cut(units, kept, func(u params.Units) []params.Slot { return u.State }, state)
 	return c, nil
+}
+
+// clearUnit sets all parameters of a unit to 0.
+func clearUnit(z params.Values, u params.Units, unit int) {
+	for _, s := range u.Slots {
+		a, _ := z.Layout.Find(s.Array)
+		each(a, func(at int, index []int) {
+			if of, ok := s.Unit(index[s.Axis], u.Count); ok && of == unit {
+				z.Flat[a.Off+at] = 0
+			}
+		})
+	}
 }
 
 func anyOf(list []bool) bool {
@@ -90,28 +105,33 @@ func readers(units []params.Units, live [][]bool, i int, z params.Values) []bool
 		a, _ := z.Layout.Find(s.Array)
 		axes := axesOf(units, a.Name)
 		each(a, func(at int, index []int) {
-			if z.Flat[a.Off+at] == 0 {
+			unit, ok := s.Unit(index[s.Axis], u.Count)
+			if !ok || z.Flat[a.Off+at] == 0 {
 				return
 			}
 			for _, x := range axes { // the output of a unit that is cut does not count
-				if x.family != i && !live[x.family][index[x.axis]] {
+				reader, ok := x.Unit(index[x.Axis], units[x.family].Count)
+				if ok && x.Output && !live[x.family][reader] {
 					return
 				}
 			}
-			read[index[s.Axis]] = true
+			read[unit] = true
 		})
 	}
 	return read
 }
 
 // axis says that units lie along an axis of an array.
-type axis struct{ family, axis int }
+type axis struct {
+	params.Slot
+	family int
+}
 
 func axesOf(units []params.Units, array string) (list []axis) {
 	for i, u := range units {
 		for _, s := range append(u.Slots[:len(u.Slots):len(u.Slots)], u.State...) {
 			if s.Array == array {
-				list = append(list, axis{i, s.Axis})
+				list = append(list, axis{s, i})
 			}
 		}
 	}
@@ -134,11 +154,11 @@ func each(a params.Array, visit func(at int, index []int)) {
 func cut(units []params.Units, kept [][]int, slots func(params.Units) []params.Slot, v params.Values) (
 	out params.Values) {
 	for _, a := range v.Layout {
-		along := make([][]int, len(a.Shape)) // the indices kept; nil: all
+		along := make([][]int, len(a.Shape)) // the slices kept; nil: all
 		for i, u := range units {
 			for _, s := range slots(u) {
 				if s.Array == a.Name {
-					along[s.Axis] = kept[i]
+					along[s.Axis] = without(along[s.Axis], a.Shape[s.Axis], s, u.Count, kept[i])
 				}
 			}
 		}
@@ -164,4 +184,17 @@ func cut(units []params.Units, kept [][]int, slots func(params.Units) []params.S
 		out = out.AndShaped(a.Name, shape, values)
 	}
 	return out
+}
+
+// without is slices of an axis, nil for all of them, without those of the units that are not kept.
+func without(list []int, length int, s params.Slot, count int, kept []int) []int {
+	if list == nil {
+		for j := range length {
+			list = append(list, j)
+		}
+	}
+	return slices.DeleteFunc(list, func(j int) bool {
+		unit, ok := s.Unit(j, count)
+		return ok && !slices.Contains(kept, unit)
+	})
 }

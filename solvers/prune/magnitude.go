@@ -24,7 +24,7 @@ func Magnitude(ctx context.Context, ex *tensor.Executor, s Structure, theta []fl
 }
 
 // Magnitudes are scores [s] of parameters z [q]: |z| of a weight, and of a unit the Euclidean norm of the parameters
-// that make its output, which are its weights, its bias and its normalization.
+// that make its output, which are its weights, its bias and its normalizations, in all layers that make it.
 func (s Structure) Magnitudes(z *tensor.Node) *tensor.Node {
 	if !s.ByUnit() {
 		return z.Abs()
@@ -46,6 +46,10 @@ func (s Structure) Magnitudes(z *tensor.Node) *tensor.Node {
 			if len(others) > 0 {
 				sum = sum.Sum(others...)
 			}
+			if every := period(a, slot); every < sum.Size() {
+				sum = sum.Reshape(sum.Size()/every, every).Sum(0)
+			}
+			sum = sum.Reshape(sum.Size()).Slice(0, slot.From, slot.From+u.Count)
 			if before := squares[u.Name]; before != nil {
 				sum = before.Add(sum)
 			}

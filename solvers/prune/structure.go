@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -53,18 +54,22 @@ func Units(l params.Layout, units []params.Units) (Structure, error) {
 	return s, s.Scores.Check()
 }
 
-// fits refuses a slot that is not in a layout, or does not have an element for each unit.
+// fits refuses a slot that is not in a layout, or does not have a slice for each unit.
 func fits(u params.Units, slot params.Slot, l params.Layout) error {
 	a, err := l.Find(slot.Array)
 	if err != nil {
 		return fmt.Errorf("units %s: %w", u.Name, err)
 	}
-	if slot.Axis < 0 || slot.Axis >= len(a.Shape) || a.Shape[slot.Axis] != u.Count {
+	if slot.Axis < 0 || slot.Axis >= len(a.Shape) || slot.From < 0 || slot.From+u.Count > period(a, slot) ||
+		a.Shape[slot.Axis]%period(a, slot) != 0 {
 		return fmt.Errorf("units %s: axis %d of %s %v does not have %d elements", u.Name, slot.Axis, a.Name, a.Shape,
 			u.Count)
 	}
 	return nil
 }
+
+// period is after how many slices along a slot's axis the units come again.
+func period(a params.Array, s params.Slot) int { return cmp.Or(s.Period, a.Shape[s.Axis]) }
 
 // ByUnit tells whether whole units are pruned.
 func (s Structure) ByUnit() bool { return s.units != nil }
@@ -212,26 +217,56 @@ func (s Structure) Mask(marks *tensor.Node) *tensor.Node {
 	if !s.ByUnit() {
 		return marks
 	}
-	factors := make(map[string]*tensor.Node)
-	for i, u := range s.units {
-		m := s.Scores[i].Of(marks)
-		for _, slot := range u.Slots {
-			a, _ := s.Params.Find(slot.Array)
-			shape := slices.Repeat([]int{1}, len(a.Shape))
-			shape[slot.Axis] = u.Count
-			along := m.Reshape(shape...)
-			if f := factors[a.Name]; f != nil {
-				along = f.Mul(along)
+	return s.Params.Spread(func(a params.Array) *tensor.Node {
+		factor := tensor.Const(1)
+		for axis := range a.Shape {
+			if along := s.along(a, axis, marks); along != nil {
+				factor = factor.Mul(along)
 			}
-			factors[a.Name] = along
+		}
+		return factor
+	})
+}
+
+// along are the marks of the units along an axis of an array, 1 between them, in a shape that multiplies the array; nil
+// where there are no units.
+func (s Structure) along(a params.Array, axis int, marks *tensor.Node) *tensor.Node {
+	type run struct {
+		from, count int
+		marks       *tensor.Node
+	}
+	var runs []run
+	every := 0
+	for i, u := range s.units {
+		for _, slot := range u.Slots {
+			if slot.Array == a.Name && slot.Axis == axis {
+				runs = append(runs, run{slot.From, u.Count, s.Scores[i].Of(marks)})
+				every = period(a, slot)
+			}
 		}
 	}
-	return s.Params.Spread(func(a params.Array) *tensor.Node {
-		if f := factors[a.Name]; f != nil {
-			return f
+	if runs == nil {
+		return nil
+	}
+	slices.SortFunc(runs, func(x, y run) int { return x.from - y.from })
+	var parts []*tensor.Node
+	at := 0
+	for _, r := range append(runs, run{from: every}) {
+		if r.from > at {
+			parts = append(parts, tensor.Full(1, r.from-at))
 		}
-		return tensor.Const(1)
-	})
+		if r.count > 0 {
+			parts = append(parts, r.marks)
+		}
+		at = r.from + r.count
+	}
+	whole := tensor.Concat(0, parts...)
+	if times := a.Shape[axis] / every; times > 1 {
+		whole = tensor.Full(1, times, 1).Mul(whole.Reshape(1, every)).Reshape(a.Shape[axis])
+	}
+	shape := slices.Repeat([]int{1}, len(a.Shape))
+	shape[axis] = a.Shape[axis]
+	return whole.Reshape(shape...)
 }
 
 // Pool turns a derivative in the mask [q] into one in the marks [s]: for units the sum over their parameters, which is
