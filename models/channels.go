@@ -246,8 +246,11 @@ func (n Network) WithUnits(counts []int) (Model, error) {
 		}
 		return left
 	}}
-	n.layers = n.wire(again)
+	n.layers, n.counts = n.wire(again), slices.Clone(counts)
 	return n, n.Check()
 }
+
+// Counts are the channels in each group of a network that WithUnits made, nil of one as its name says.
+func (n Network) Counts() []int { return n.counts }
 
 var _ Shrinkable = Network{}

@@ -18,6 +18,7 @@ type Network struct {
 	layers    []layer
 	normalize Normalization
 	start     Start // empty: He
+	counts    []int // of the channels that are left in each group; nil: all
 }
 
 // network checks a list of layers.

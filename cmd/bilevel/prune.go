@@ -30,6 +30,7 @@ and writes the networks that are left.`,
 
 func (a *app) pruneRun() *application {
 	f := &experimentFlags{}
+	f.bytes = true
 	var c prune.Config
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -37,11 +38,14 @@ func (a *app) pruneRun() *application {
 		Long: `run trains a dense network, finds a mask by --method that keeps a part of its weights or units, trains
 what is left, scores the test rows once at the end, and measures the latency of the dense and the compacted network. It
 writes model.safetensors, whose masked weights are zero, and compacted.safetensors, without the units that nothing
-reads.
+reads. With --units it prunes neurons of perceptrons, and channels of convolutional networks in groups: a channel of a
+residual stream goes with the filters and normalizations of all layers that add to it. The first lines of the output say
+what belongs together.
 Steps and epochs that are not given are the method's own.`,
 		Example: `  bilevel prune run --data mnist --method omp --keep 0.05
   bilevel prune run --data mnist --method bip-no-implicit --keep 0.01 --seeds 3
-  bilevel prune run --data mnist --method omp --units --keep 0.5`,
+  bilevel prune run --data mnist --method omp --units --keep 0.5
+  bilevel prune run --data cifar10 --model resnet20 --method bip --units --keep 0.5 --scope layer`,
 		Args:        noArguments,
 		Annotations: map[string]string{groupAnnotation: pruneGroup},
 	}
@@ -50,10 +54,16 @@ Steps and epochs that are not given are the method's own.`,
 	fs.StringVar(&c.Method, "method", "bip", strings.Join(prune.Methods(), " | "))
 	fs.Float64Var(&c.Keep, "keep", 0.05, "part of the weights, or units, that is kept")
 	fs.StringVar((*string)(&c.Scope), "scope", "global", "global | layer: the largest of all, or of each layer")
-	fs.BoolVar(&c.Units, "units", false, "prune whole units with all their weights")
+	fs.BoolVar(&c.Units, "units", false,
+		"prune whole units with all their weights: neurons, or channels of convolutions")
 	fs.BoolVar(&c.Strict, "strict", false, "refuse masks that leave nothing of a layer, in place of a warning")
-	fs.StringVar(&c.From, "from", "", "a model file of bilevel train or prune run to prune, in place of training one")
-	fs.StringVar(&c.Model, "model", "mlp:300-100", "mlp:WIDTHS, the widths of the hidden layers")
+	fs.StringArrayVar(&c.Exclude, "exclude", nil, "name of a layer that is not pruned, such as conv1 or layer1.*; "+
+		"repeat it for more, or none (default: the first and the last layer of networks of images, none with --units)")
+	fs.StringVar(&c.From, "from", "", "a model file of bilevel train or prune run to prune, or PyTorch's state dict "+
+		"of the network of images --model, in place of training one")
+	fs.StringVar(&c.Model, "model", "mlp:300-100", "mlp:WIDTHS, the widths of the hidden layers | "+
+		strings.Join(train.Networks(), " | "))
+	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
 	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default he)")
 	fs.IntVar(&c.Val, "val", 0, "validation rows, the last ones of the training part")
@@ -91,7 +101,8 @@ Steps and epochs that are not given are the method's own.`,
 	completes(cmd, "upper-loss", prune.Clean, prune.Adversarial)
 	completes(cmd, "method", prune.Methods()...)
 	completes(cmd, "scope", "global", "layer")
-	completes(cmd, "model", "mlp:300-100")
+	completes(cmd, "model", append([]string{"mlp:300-100"}, train.Networks()...)...)
+	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "schedule", scheduleNames()...)
 	completes(cmd, "score-schedule", scheduleNames()...)
 	completes(cmd, "rewind", "start", "epoch", "none")
@@ -103,7 +114,7 @@ Steps and epochs that are not given are the method's own.`,
 				"prune-step", "finetune-epochs", "finetune-step", "score-step")
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
-			settings := prune.Defaults(set)
+			settings := prune.Defaults(set).For(c.Model)
 			err := f.overlay(cmd, &settings)
 			title := fmt.Sprintf("Pruning %s on %s by %s", settings.Model, filepath.Base(set.Name), settings.Method)
 			return prune.Experiment{}, settings, title, err

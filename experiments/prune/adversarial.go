@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
+	"bilevel/data"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/prune"
 	"bilevel/solvers/robust"
@@ -62,18 +64,19 @@ type ball struct {
 // ball puts the bounds on the device.
 func (t *task) ball() (*ball, error) {
 	white := t.White
-	for _, v := range t.env.Data.Train.Features {
-		if t.White == 0 {
-			white = max(white, float64(v))
-		}
-		if v < 0 || t.White > 0 && float64(v) > t.White {
-			return nil, fmt.Errorf("the %s loss: the value %g in the training rows is no pixel from 0 to %g: "+
-				"perturbed rows are images, so give the value of a white pixel as --white, or shift the data",
-				Adversarial, v, white)
-		}
+	if white == 0 {
+		white = largest(t.env.Data.Train)
+	}
+	if v, ok := notAPixel(t.env.Data.Train, white); ok {
+		return nil, fmt.Errorf("the %s loss: the value %g in the training rows is no pixel from 0 to %g: "+
+			"perturbed rows are images, so give the value of a white pixel as --white, or shift the data",
+			Adversarial, v, white)
 	}
 	var err error
 	put := func(name string, of func(mean, deviation float64) float64) *tensor.Node {
+		if t.rows.Prepared != nil { // whose rows are as they were
+			return tensor.Const(of(0, 1))
+		}
 		v := t.scope.Variable(name, tensor.Real, t.parts[0].Dim)
 		values := make([]float64, t.parts[0].Dim)
 		for j := range values {
@@ -92,6 +95,29 @@ func (t *task) ball() (*ball, error) {
 		b.steps = attackSteps
 	}
 	return b, err
+}
+
+// largest is the largest value of a set: that of a white pixel where none is given, 255 of bytes.
+func largest(s *data.Set) (v float64) {
+	if s.Bytes != nil {
+		return 255
+	}
+	return float64(slices.Max(s.Features))
+}
+
+// notAPixel finds a value that is not from 0 to white.
+func notAPixel(s *data.Set, white float64) (v float64, found bool) {
+	for _, b := range s.Bytes {
+		if float64(b) > white {
+			return float64(b), true
+		}
+	}
+	for _, v := range s.Features {
+		if v < 0 || float64(v) > white {
+			return float64(v), true
+		}
+	}
+	return 0, false
 }
 
 // perturbed are rows x moved to raise a loss, which is a function of them:
@@ -118,7 +144,7 @@ func (t *task) loss(b *ball) prune.Loss {
 			out, next := t.model.Apply(z, p.State.Flat(), x, p.Mode)
 			return tensor.CrossEntropy(out, batch.Get("label")).Mean(), next
 		}
-		x := batch.Get("features")
+		x := t.rows.Features(batch)
 		if b != nil {
 			x = b.perturbed(x, func(x *tensor.Node) *tensor.Node {
 				loss, _ := at(x, z.StopGradient())

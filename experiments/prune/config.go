@@ -24,8 +24,12 @@ type Config struct {
 	Method string      `json:"method"`
 	Keep   float64     `json:"keep"`  // part of the weights, or units, that is kept
 	Scope  prune.Scope `json:"scope"` // global or layer
-	Units  bool        `json:"units"` // prune whole units
+	Units  bool        `json:"units"` // prune whole units: neurons, or channels of convolutions
 	Strict bool        `json:"strict"`
+	// Exclude are patterns of the names of layers that are not pruned, or none; nil: see excluded.
+	Exclude []string `json:"exclude,omitempty"`
+	// Augment changes training images at random, see train.CropFlip.
+	Augment string `json:"augment,omitempty"`
 
 	From      string       `json:"from"` // a model file to prune in place of training one; it says what model it is
 	Model     string       `json:"model"`
@@ -71,6 +75,18 @@ func Defaults(set *data.Dataset) Config {
 	}
 	if set.Train.N() < 5000 {
 		c.Batch = 32
+	}
+	return c
+}
+
+// For gives the settings for a model: networks of images are trained with the steps and the weight decay of BiP's
+// authors in all parts of a run. For other models they stay as they are.
+func (c Config) For(model string) Config {
+	if c.Model = model; models.IsNetwork(model) {
+		c.PretrainStep, c.PruneStep, c.FinetuneStep, c.WeightDecay = 0.1, 0.1, 0.1, 5e-4
+	}
+	if model == "lenet" { // which has no normalizations
+		c.PretrainStep, c.PruneStep, c.FinetuneStep = 0.02, 0.02, 0.02
 	}
 	return c
 }
@@ -193,7 +209,13 @@ func (c Config) settled() (Config, method, error) {
 	if err := c.losses.check(); err != nil {
 		return c, m, err
 	}
-	_, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
+	if err := train.CheckAugment(c.Augment); err != nil {
+		return c, m, err
+	}
+	net, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
+	if err == nil && c.From == "" {
+		err = c.checkExclude(net.Params())
+	}
 	return c, m, err
 }
 

@@ -45,7 +45,7 @@ func (t *task) latencies(ctx context.Context, nets map[string]network) error {
 		}
 	}
 	n, ok := nets["compacted"]
-	if !ok || t.ex.Info().Name != "cpu" {
+	if _, affine := n.Model.(layered); !ok || !affine || t.ex.Info().Name != "cpu" {
 		return nil
 	}
 	threads := t.ex.Info().Threads
@@ -72,11 +72,7 @@ func percent(part float64) string { return fmt.Sprintf("%.2g %%", 100*part) }
 
 // sparse is the least time in milliseconds that the network takes with its weights kept without zeros.
 func (n network) sparse(ctx context.Context, batch, threads int, d time.Duration) (float64, error) {
-	m, ok := n.Model.(layered)
-	if !ok {
-		return math.NaN(), nil
-	}
-	layers, err := m.Layers(n.p, n.state)
+	layers, err := n.Model.(layered).Layers(n.p, n.state)
 	if err != nil {
 		return 0, err
 	}

@@ -78,12 +78,13 @@ func (t *task) report(ctx context.Context) error {
 		state = params.Values{}
 	}
 	parameters, products := 0, 0
+	uses := t.uses()
 	for _, a := range z.Layout {
 		for _, v := range z.Of(a.Name) {
 			if v != 0 {
 				parameters++
 				if models.IsWeight(a) {
-					products++
+					products += uses[models.LayerOf(a)]
 				}
 			}
 		}
@@ -97,6 +98,24 @@ func (t *task) report(ctx context.Context) error {
 func (t *task) solveCounts() problem.Counts {
 	n, products := int64(t.solves.Solves), int64(t.solves.Products)
 	return problem.Counts{UpperGradients: n, JVP: n, HVP: products, Samples: 2 * n * int64(t.Batch)}
+}
+
+// uses is how often a forward pass over one row multiplies by each weight of a layer: once for each pixel that a
+// convolution makes.
+func (t *task) uses() map[string]int {
+	times, costs := map[string]int{}, map[string]int{}
+	if m, ok := t.model.(interface{ Costs() []models.LayerCost }); ok {
+		for _, c := range m.Costs() {
+			costs[c.Name] = c.MultiplyAdds
+		}
+	}
+	for _, a := range t.model.Params() {
+		if models.IsWeight(a) {
+			layer := models.LayerOf(a)
+			times[layer] = max(1, costs[layer]/a.Size())
+		}
+	}
+	return times
 }
 
 // networks measures and exports the masked network and the compacted one.
@@ -120,16 +139,27 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 			t.record.Warn("nothing of the layers %v is left: the network does not depend on its inputs there; the "+
 				"compacted network keeps one unit of zeros", c.Emptied)
 		}
-		widths := make([]string, len(c.Counts))
-		for i, n := range c.Counts {
-			widths[i] = strconv.Itoa(n)
+		file.Model = small
+		if _, ok := small.(models.MLP); ok { // whose name has its widths
+			file.Architecture = "mlp:" + textOf(c.Counts, "-")
 		}
-		file.Architecture, file.Model = "mlp:"+strings.Join(widths, "-"), small
 		compacted := file.Of(c.Params.Flat, c.State.Flat)
 		compacted.Name = "compacted"
 		t.record.Texts["compacted"] = file.Architecture
+		if file.Architecture == t.Model {
+			t.record.Texts["compacted"] += " with " + textOf(c.Counts, ", ") + " channels in its groups"
+		}
 		t.record.Models = append(t.record.Models, compacted)
 		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
 	return t.latencies(ctx, nets)
+}
+
+// textOf writes numbers one after the other.
+func textOf(numbers []int, between string) string {
+	list := make([]string, len(numbers))
+	for i, n := range numbers {
+		list[i] = strconv.Itoa(n)
+	}
+	return strings.Join(list, between)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -25,8 +24,9 @@ type task struct {
 	scope     *tensor.Scope
 	env       *experiments.Env
 	seed      uint64
-	scaler    *data.Scaler
 	parts     [3]*data.Set // training, validation, test
+	rows      train.Rows   // of a network of images: how it reads the parts
+	scaler    *data.Scaler // of a perceptron's inputs, or of the channels that a network of images normalizes
 	model     models.Model
 	prune     prune.Task
 	kept      prune.Kept
@@ -102,19 +102,22 @@ func (t *task) run(ctx context.Context) error {
 
 // prepare splits and standardizes the data, and builds the task and its evaluators.
 func (t *task) prepare() (err error) {
-	if err := t.open(); err != nil {
-		return err
-	}
-	if err := t.split(t.env.Data); err != nil {
-		return err
-	}
 	set := t.env.Data
+	if err := t.open(train.InputsOf(set)); err != nil {
+		return err
+	}
+	if err := t.split(set); err != nil {
+		return err
+	}
 	if err := experiments.CheckBatch(t.Batch, t.parts[0].N()); err != nil {
 		return err
 	}
 	if t.From == "" {
-		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, train.InputsOf(set), set.Classes)
+		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.inputs(), set.Classes)
 		if err != nil {
+			return err
+		}
+		if err := train.StartFits(t.Model, t.model.Params().Size()); err != nil {
 			return err
 		}
 		t.start[0], t.start[1] = t.model.Init(t.seed)
@@ -180,106 +183,6 @@ func (t *task) prepare() (err error) {
 		t.scope.Own((*to).Close)
 	}
 	return nil
-}
-
-// open reads the network that is pruned, where there is one, with the scaling that it was trained with.
-func (t *task) open() error {
-	if t.From == "" {
-		return nil
-	}
-	file, err := train.Open(t.From)
-	if err != nil {
-		return err
-	}
-	n, err := file.Network()
-	if err != nil {
-		return err
-	}
-	set := t.env.Data
-	if n.Inputs != set.Train.Dim || n.Classes != set.Classes {
-		return fmt.Errorf("%s takes %d features and has %d classes; the data have %d and %d", t.From, n.Inputs,
-			n.Classes, set.Train.Dim, set.Classes)
-	}
-	if n.Scaler == nil {
-		return fmt.Errorf("from: the network %s normalizes its images itself, which is not pruned here", t.From)
-	}
-	t.model, t.scaler, t.start = n.Model, n.Scaler, [2]params.Values{n.Params, n.State}
-	t.Model, t.BatchNorm = n.Name, n.BatchNorm
-	return nil
-}
-
-// structure asks the model what can be pruned.
-func (t *task) structure() (err error) {
-	s := &t.prune.Structure
-	if !t.Units {
-		*s, err = prune.Weights(t.model.Params(), models.IsWeight)
-		return err
-	}
-	m, ok := t.model.(models.Shrinkable)
-	if !ok {
-		return fmt.Errorf("units: the model %s has no units that could be left out", t.Model)
-	}
-	*s, err = prune.Units(m.Params(), m.Units())
-	return err
-}
-
-// split takes the last rows of the training file for validation, and where the set has no test rows, a sixth after them
-// for the test. Numbers are brought to mean 0 and deviation 1 over the whole training file, all features alike.
-func (t *task) split(set *data.Dataset) error {
-	rows, test := set.Train.N(), 0
-	if set.Test == nil {
-		test = rows / 6
-	}
-	ends := []int{rows - test - t.Val, rows - test, rows}
-	if ends[0] < 1 || set.Test == nil && test < 1 {
-		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
-			"train on", t.Val, rows, test)
-	}
-	if t.scaler == nil {
-		t.scaler = wholeScaler(set.Train)
-	}
-	from := 0
-	for i, end := range ends {
-		part := set.Test
-		if i < 2 || set.Test == nil {
-			var index []int32
-			for ; from < end; from++ {
-				index = append(index, int32(from))
-			}
-			var err error
-			if part, err = set.Train.Rows(index); err != nil {
-				return err
-			}
-		}
-		scaled := &data.Set{Features: make([]float32, len(part.Features)), Labels: part.Labels, Dim: part.Dim}
-		if err := t.scaler.Apply(scaled.Features, part.Features); err != nil {
-			return err
-		}
-		t.parts[i] = scaled
-	}
-	return nil
-}
-
-// wholeScaler has the mean and the deviation of all numbers of a set for every column.
-func wholeScaler(s *data.Set) *data.Scaler {
-	n, mean, square := float64(len(s.Features)), 0.0, 0.0
-	for _, v := range s.Features {
-		mean += float64(v)
-	}
-	mean /= n
-	for _, v := range s.Features {
-		d := float64(v) - mean
-		square += d * d
-	}
-	deviation := math.Sqrt(square / n)
-	if deviation == 0 {
-		deviation = 1
-	}
-	c := &data.Scaler{Mean: make([]float64, s.Dim), Deviation: make([]float64, s.Dim)}
-	for j := range c.Mean {
-		c.Mean[j], c.Deviation[j] = mean, deviation
-	}
-	return c
 }
 
 // logits are the outputs of the network that the evaluators look at.

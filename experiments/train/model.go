@@ -217,6 +217,9 @@ func (f File) Of(p, state []float64) experiments.Model {
 	}
 	if n, ok := f.Model.(models.Network); ok {
 		lists[imageKey] = []int{n.Image().Height, n.Image().Width, n.Image().Channels}
+		if n.Counts() != nil {
+			lists[unitsKey] = n.Counts()
+		}
 	}
 	for key, list := range lists {
 		text, err := json.Marshal(list)
