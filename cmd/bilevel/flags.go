@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bilevel/data"
+	"bilevel/data/fetch"
 	"bilevel/device"
 	"bilevel/device/open"
 
@@ -116,6 +117,29 @@ func (a *app) openData(f *common) (*data.Dataset, error) {
 		}
 	}
 	return set, nil
+}
+
+// openOrStandIn is openData for plans: images that are not on this machine are made up.
+func (a *app) openOrStandIn(f *common) (*data.Dataset, error) {
+	set, err := a.openData(f)
+	var missing *data.NotFoundError
+	if !errors.As(err, &missing) {
+		return set, err
+	}
+	for _, known := range fetch.Sets() {
+		if known.Name != missing.Name {
+			continue
+		}
+		set, unlike := data.StandIn(known.Name, known.Train, known.Test)
+		if unlike != nil {
+			break
+		}
+		if !f.quiet {
+			fmt.Fprintf(a.stderr, "bilevel: %s: %s\n", f.data, set.Notes[0])
+		}
+		return set, nil
+	}
+	return nil, err
 }
 
 // wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that

@@ -163,8 +163,9 @@ func (f *tableFlags) checkTable() (table.Shard, error) {
 	return table.ParseShard(f.shard)
 }
 
-// tables are the experiments as rows of tables have them: settings go the way of a configuration file.
-func (a *app) tables(f *common) (list []table.Application) {
+// tables are the experiments as rows of tables have them: settings go the way of a configuration file. openSet
+// finds their data.
+func (a *app) tables(f *common, openSet func(*common) (*data.Dataset, error)) (list []table.Application) {
 	type source struct {
 		data, label string
 		bytes       bool
@@ -187,7 +188,7 @@ func (a *app) tables(f *common) (list []table.Application) {
 			}
 			name := source{p.flags.data, p.flags.label, p.flags.bytes}
 			if sets[name] == nil {
-				set, err := a.openData(&p.flags.common)
+				set, err := openSet(&p.flags.common)
 				if err != nil {
 					return nil, err
 				}
@@ -257,7 +258,11 @@ func (a *app) runRecipe(
 // workOff does the cells of a recipe. t is nil where there is nothing more to do, such as after a dry run.
 func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
 	t *table.Table, folder *table.Folder, err error) {
-	if t, err = table.Expand(r, a.tables(&f.common)); err != nil {
+	openSet := a.openData
+	if f.dry || f.trial != "" {
+		openSet = a.openOrStandIn
+	}
+	if t, err = table.Expand(r, a.tables(&f.common, openSet)); err != nil {
 		return nil, nil, err
 	}
 	if f.trial != "" {
@@ -447,7 +452,7 @@ func (a *app) mergeTables() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := table.Expand(r, a.tables(f))
+			t, err := table.Expand(r, a.tables(f, a.openData))
 			if err != nil {
 				return err
 			}

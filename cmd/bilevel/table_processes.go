@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"bilevel/device/null"
 	"bilevel/experiments/table"
 )
 
@@ -179,7 +180,11 @@ func (a *app) dryRun(
 	if err = errors.Join(err, os.WriteFile(recipe, text, 0o600)); err != nil {
 		return err
 	}
-	predictions, err := folder.Predict(t, func(c table.Cell) (trial table.Trial, err error) {
+	needs, err := a.rehearseRows(ctx, f, t)
+	if err != nil {
+		return err
+	}
+	predictions, err := folder.Predict(t, workTexts(t, needs), func(c table.Cell) (trial table.Trial, err error) {
 		if !f.quiet {
 			fmt.Fprintf(a.stderr, "trying %s for about %v\n", t.Name(c.Row), trialFor)
 		}
@@ -193,10 +198,6 @@ func (a *app) dryRun(
 		}
 		return trial, json.Unmarshal(w.stdout.Bytes(), &trial)
 	})
-	if err != nil {
-		return err
-	}
-	needs, err := a.rehearseRows(ctx, f, t)
 	if err != nil {
 		return err
 	}
@@ -225,36 +226,39 @@ func (a *app) dryRun(
 			total, memory = total+p.Seconds*float64(left[i]), max(memory, p.Memory)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%.3g\n", t.Name(i), left[i], seconds, p.Basis, p.Memory>>20,
-			needs[i]/(1<<20))
+			float64(needs[i].PeakBytes)/(1<<20))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	total /= float64(f.workers)
 	fmt.Fprintf(a.stdout,
-		"\nabout %.3g s in all, by --workers %d of %d threads and at most %d MiB each; results go to %s\n",
-		total/float64(f.workers), f.workers, f.threadsOf(f.workers), memory>>20, f.out)
+		"\nabout %.3g s (%.3g h) in all, by --workers %d of %d threads and at most %d MiB each; results go to %s\n",
+		total, total/3600, f.workers, f.threadsOf(f.workers), memory>>20, f.out)
 	if unknown > 0 {
 		fmt.Fprintf(a.stdout, "%d cells are not in this figure, since their trial gave none\n", unknown)
 	}
-	_, err = fmt.Fprint(a.stdout, basisText)
-	return err
+	if _, err = fmt.Fprint(a.stdout, basisText); err != nil {
+		return err
+	}
+	return writeCards(a.stdout, t, needs)
 }
 
-// rehearseRows counts, for each row, the bytes that a cell takes on the device.
-func (a *app) rehearseRows(ctx context.Context, f *tableFlags, t *table.Table) ([]float64, error) {
+// rehearseRows counts, for each row, what a cell takes on the device and has to do there.
+func (a *app) rehearseRows(ctx context.Context, f *tableFlags, t *table.Table) ([]null.Stats, error) {
 	dev, err := f.openDevice()
 	if err != nil {
 		return nil, err
 	}
 	info := dev.Info()
-	needs := make([]float64, len(t.Rows))
+	needs := make([]null.Stats, len(t.Rows))
 	for _, c := range t.Cells {
-		if run := t.Rows[c.Row].Run; needs[c.Row] == 0 {
+		if run := t.Rows[c.Row].Run; needs[c.Row].PeakBytes == 0 {
 			need, err := rehearse(ctx, info, run.Data, run.Experiment, c.Cell)
 			if err != nil {
 				return nil, errors.Join(err, dev.Close())
 			}
-			needs[c.Row] = float64(need.PeakBytes)
+			needs[c.Row] = need
 		}
 	}
 	return needs, dev.Close()

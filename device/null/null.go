@@ -32,10 +32,11 @@ type Stats struct {
 	Copies        int
 	Syncs         int
 
-	Prepared    int // runners handed out
-	LiveRunners int // of these, not closed
-	Runs        int // calls of Runner.Run
-	Repetitions int // the sum of their n
+	Prepared    int  // runners handed out
+	LiveRunners int  // of these, not closed
+	Runs        int  // calls of Runner.Run
+	Repetitions int  // the sum of their n
+	Work        Work // of all of them
 }
 
 // Device is the null device. Calls that could not work on a real device (ranges, types, foreign or freed buffers,

@@ -46,7 +46,7 @@ func TestStatsFollowALifetime(t *testing.T) {
 	require.Equal(t, Stats{
 		Allocs: 2, Frees: 1, LiveBuffers: 1, LiveBytes: 40, PeakBytes: 60,
 		Uploads: 1, UploadBytes: 32, Downloads: 1, DownloadBytes: 8, Copies: 1, Syncs: 1,
-		Prepared: 1, Runs: 2, Repetitions: 7,
+		Prepared: 1, Runs: 2, Repetitions: 7, Work: Work{Bytes: 7 * (20 + 20), Instructions: 7},
 	}, d.Stats())
 
 	require.NoError(t, d.Close())
@@ -84,4 +84,27 @@ func TestWhatCannotWorkFails(t *testing.T) {
 	d.Free(x)
 	require.Error(t, r.Run(1), "a buffer freed under a runner")
 	require.Zero(t, d.Stats().Uploads+d.Stats().Copies+d.Stats().Runs, "failures are not counted")
+}
+
+// A product of [2,3] and [3,4] whose second factor is one row repeated reads 6 + 4 numbers, writes 8 and has 24
+// multiply-adds; two rows of a table of ten are read and written.
+func TestWork(t *testing.T) {
+	d := New()
+	x, err := d.Alloc(device.Real, 100)
+	require.NoError(t, err)
+	index, err := d.Alloc(device.Int, 2)
+	require.NoError(t, err)
+	row := device.View{Buf: 0, Off: 10, Shape: []int{1, 3, 4}, Strides: []int{0, 0, 1}}
+	r, err := d.Prepare(&device.Program{
+		Name: "work", Buffers: []device.Buffer{x, index},
+		Code: []device.Instr{
+			{Op: device.Gemm, Attr: device.GemmAttr{}, In: []device.View{device.Dense(0, 0, 1, 2, 3), row},
+				Out: []device.View{device.Dense(0, 20, 1, 2, 4)}},
+			{Op: device.Gather, In: []device.View{device.Dense(0, 30, 10, 5), device.Dense(1, 0, 2)},
+				Out: []device.View{device.Dense(0, 80, 2, 5)}},
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, r.Run(10))
+	require.Equal(t, Work{FLOP: 480, Bytes: 10 * 4 * (6 + 4 + 8 + 10 + 2 + 10), Instructions: 20}, d.Stats().Work)
 }

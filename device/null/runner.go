@@ -5,6 +5,7 @@ import "bilevel/device"
 type runner struct {
 	d      *Device
 	p      *device.Program
+	work   Work // of one run
 	closed bool
 }
 
@@ -31,7 +32,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if scratch > d.stats.LargestBytes {
 		d.stats.Largest, d.stats.LargestBytes = p.Name, scratch
 	}
-	return &runner{d: d, p: p}, nil
+	return &runner{d: d, p: p, work: d.workOf(p)}, nil
 }
 
 // Run counts; it fails where a buffer of the program was freed meanwhile.
@@ -46,6 +47,7 @@ func (r *runner) Run(n int) error {
 	}
 	r.d.stats.Runs++
 	r.d.stats.Repetitions += n
+	r.d.stats.Work.add(r.work, float64(n))
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 	r.Curve = c
 	r.Counts["iterations"] = int64(out.Iterations)
 	r.Count(out.Counts)
-	r.Scalars["seconds"] = out.Seconds
+	r.Scalars["seconds"], r.Scalars["epoch_seconds"] = out.Seconds, out.Seconds/float64(t.Epochs)
 	for _, name := range columns[firstMeasure:] {
 		v := c.Column(name)
 		r.Scalars[name] = v[len(v)-1]

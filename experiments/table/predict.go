@@ -22,10 +22,13 @@ type Trial struct {
 	Reason   string  `json:"reason"` // why it failed
 }
 
-// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or after ten times d without
-// any.
+// patience is how many times as long as a trial a cell may take until it tells of progress for the first time.
+const patience = 40
+
+// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or after patience times d
+// without any.
 func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration) Trial {
-	own, cancel := context.WithTimeout(ctx, 10*d)
+	own, cancel := context.WithTimeout(ctx, patience*d)
 	defer cancel()
 	enough := sync.OnceFunc(func() { time.AfterFunc(d, cancel) })
 	begin := time.Now()
@@ -88,8 +91,9 @@ func (t Trial) predict() Prediction {
 }
 
 // Predict gives a prediction for each row: the mean over its finished cells in the folder where there are any, else
-// that of a trial of its first cell, which try makes.
-func (f *Folder) Predict(t *Table, try func(c Cell) (Trial, error)) ([]Prediction, error) {
+// that of a trial of its first cell, which try makes. Rows of a method with the same work, which is what they do as a
+// text, share a trial; so do the combinations of settings to choose from.
+func (f *Folder) Predict(t *Table, work []string, try func(c Cell) (Trial, error)) ([]Prediction, error) {
 	outcomes, err := f.Outcomes(t)
 	if err != nil {
 		return nil, err
@@ -103,13 +107,16 @@ func (f *Folder) Predict(t *Table, try func(c Cell) (Trial, error)) ([]Predictio
 			out[row].Memory, out[row].Basis = max(out[row].Memory, o.Cost.Memory), fromCells
 		}
 	}
-	tried := map[string]Prediction{} // a combination of settings to choose from stands for the others of its method
+	tried := map[string]Prediction{}
 	for _, o := range outcomes {
 		if out[o.Cell.Row].Basis != "" {
 			continue
 		}
 		row := t.Rows[o.Cell.Row]
 		like := fmt.Sprintf("%q %q", row.likeness, row.Varied)
+		if row.likeness == row.Method {
+			like = fmt.Sprintf("%q %q", row.Method, work[o.Cell.Row])
+		}
 		if _, ok := tried[like]; !ok {
 			trial, err := try(o.Cell)
 			if err != nil {
