@@ -127,19 +127,28 @@ func (a *app) exportNetwork() *cobra.Command {
 	var model, out string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write a pruned or trained network as ONNX",
-		Long: `export writes the network of a model file, the scaling of its inputs included, as ONNX: features
-[rows, inputs] give logits [rows, classes]. PyTorch reads the arrays of the model file itself by their names.`,
+		Short: "Write a pruned or trained network as ONNX, or as PyTorch's state dict",
+		Long: `export writes the network of a model file for other programs. As ONNX, FILE.onnx, a perceptron has the
+scaling of its inputs with it: features [rows, inputs] give logits [rows, classes]. As FILE.safetensors any network is
+what load_state_dict takes: its arrays alone, by the names of the public code for the same network. Compacted networks
+have layers of fewer channels, as many as the shapes of the arrays say; the scaling of the inputs stands in the
+metadata.`,
 		Example: `  bilevel prune run --data mnist --method omp --units --keep 0.5
-  bilevel prune export --model results/prune-run-mnist/compacted.safetensors --out net.onnx`,
+  bilevel prune export --model results/prune-run-mnist/compacted.safetensors --out net.onnx
+  bilevel prune export --model results/prune-run-cifar10/compacted.safetensors --out net.safetensors`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if model == "" || !strings.HasSuffix(out, ".onnx") {
-				return usagef("prune export wants --model FILE, a model file, and --out FILE that ends with .onnx")
+			dict := strings.HasSuffix(out, ".safetensors")
+			if model == "" || !dict && !strings.HasSuffix(out, ".onnx") {
+				return usagef("prune export wants --model FILE, a model file, and --out FILE that ends with .onnx or " +
+					".safetensors")
 			}
 			trained, err := train.Open(model)
 			if err != nil {
 				return err
+			}
+			if dict {
+				return trained.WriteStateDict(out)
 			}
 			return atomicfile.Write(out, trained.WriteONNX)
 		},

@@ -44,6 +44,6 @@ func TestCheckPrune(t *testing.T) {
 		} `json:"rows"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &checked))
-	require.Len(t, checked.Rows, 50)
+	require.Len(t, checked.Rows, 75)
 	require.Equal(t, "dense", checked.Rows[0].Row)
 }

@@ -36,16 +36,27 @@ type CheckedRow struct {
 // checkedGammas go from one that rules the lower Hessian to one that hardly changes it.
 var checkedGammas = []float64{10, 3, 1, 1e-2, 1e-4}
 
-// Check compares the variants on a perceptron 4-5-3 with tanh, half of whose weights are masked, on 12 random rows of
-// each level, with and without batch normalization. The executor should compute in float64.
+// checked are the networks that the variants are compared on: perceptrons 4-5-3 with tanh, and a residual network of
+// images of 4×4 in two stages, with a convolution in the shortcut.
+func checked() (names []string, nets []models.Model, err error) {
+	residual, err := models.ResNet{Name: "residual", Image: models.Image{Height: 4, Width: 4, Channels: 1}, Classes: 3,
+		Widths: []int{2, 3}, Blocks: []int{1, 1}, Shortcut: models.ShortcutB}.Network()
+	return []string{"plain", "batch norm", "residual"}, []models.Model{
+		models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh},
+		models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: true}, residual,
+	}, err
+}
+
+// Check compares the variants on the networks of checked, half of whose weights are masked, on 12 random rows of each
+// level. The executor should compute in float64.
 func Check(ctx context.Context, ex *tensor.Executor, seed uint64) (*Checked, error) {
+	names, nets, err := checked()
+	if err != nil {
+		return nil, err
+	}
 	out := &Checked{}
-	for _, batchNorm := range []bool{false, true} {
-		name := "plain"
-		if batchNorm {
-			name = "batch norm"
-		}
-		m := models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: batchNorm}
+	for i, m := range nets {
+		name := names[i]
 		theta, state := m.Init(seed)
 		s, err := prune.Weights(m.Params(), models.IsWeight)
 		if err != nil {
@@ -65,8 +76,8 @@ func Check(ctx context.Context, ex *tensor.Executor, seed uint64) (*Checked, err
 		}
 		c := prune.Comparison{
 			Task: prune.Task{
-				Name: "check", Structure: s, State: state, Lower: randomLevel(m, seed, 1),
-				Upper: randomLevel(m, seed, 2),
+				Name: "check", Structure: s, State: state, Lower: randomLevel(m, inputsOf(m), seed, 1),
+				Upper: randomLevel(m, inputsOf(m), seed, 2),
 			},
 			Gamma: checkedGammas, Steps: 1, Rate: 0.1,
 		}
@@ -82,19 +93,27 @@ func Check(ctx context.Context, ex *tensor.Executor, seed uint64) (*Checked, err
 	return out, nil
 }
 
-// randomLevel is normal inputs with labels that do not follow from them.
-func randomLevel(m models.MLP, seed, stream uint64) prune.Level {
-	const rows = 12
+// inputsOf is how many numbers a row of a checked network has.
+func inputsOf(m models.Model) int {
+	if n, ok := m.(models.Network); ok {
+		return n.Image().Size()
+	}
+	return m.(models.MLP).Widths[0]
+}
+
+// randomLevel is normal inputs with labels of three classes that do not follow from them.
+func randomLevel(m models.Model, inputs int, seed, stream uint64) prune.Level {
+	const rows, classes = 12, 3
 	r := rand.New(rand.NewPCG(seed, stream))
-	x, a := make([]float64, rows*m.Widths[0]), make([]int32, rows)
+	x, a := make([]float64, rows*inputs), make([]int32, rows)
 	for i := range x {
 		x[i] = r.NormFloat64()
 	}
 	for i := range a {
-		a[i] = int32(r.IntN(m.Widths[len(m.Widths)-1]))
+		a[i] = int32(r.IntN(classes))
 	}
 	return prune.Level{
-		Rows: problem.Rows{"x": problem.Reals(x, m.Widths[0]), "a": problem.Ints(a)},
+		Rows: problem.Rows{"x": problem.Reals(x, inputs), "a": problem.Ints(a)},
 		Loss: func(z *tensor.Node, b problem.Batch, p problem.Pass) problem.Loss {
 			out, next := m.Apply(z, p.State.Flat(), b.Get("x"), params.TrainFrozen)
 			return problem.Loss{Value: tensor.CrossEntropy(out, b.Get("a")).Mean(), State: next}

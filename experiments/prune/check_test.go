@@ -20,7 +20,7 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ex.Close())
 	require.NoError(t, dev.Close())
-	require.Len(t, c.Rows, 2*len(checkedGammas)*5) // dense, bip, bip-no-implicit, bip-unrolled, bip-exact
+	require.Len(t, c.Rows, 3*len(checkedGammas)*5) // dense, bip, bip-no-implicit, bip-unrolled, bip-exact
 	require.Empty(t, c.Broken())
 	convex, not := 0, 0
 	for i := range c.Rows {

@@ -152,7 +152,11 @@ func (c Config) settled() (Config, method, error) {
 	}
 	m := methods()[i]
 	d := m.defaults
-	c.PruneStep, c.ScoreStep = cmp.Or(c.PruneStep, d.PruneStep), cmp.Or(c.ScoreStep, d.ScoreStep)
+	c.PruneStep = cmp.Or(c.PruneStep, d.PruneStep)
+	if c.Method == prune.RowOfficial { // which has one rate for both
+		d.ScoreStep = c.PruneStep
+	}
+	c.ScoreStep = cmp.Or(c.ScoreStep, d.ScoreStep)
 	c.InverseGamma = cmp.Or(c.InverseGamma, d.InverseGamma)
 	c.PruneDecay = cmp.Or(c.PruneDecay, d.PruneDecay, c.WeightDecay)
 	c.FinetuneEpochs = cmp.Or(c.FinetuneEpochs, d.FinetuneEpochs)

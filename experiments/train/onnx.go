@@ -1,13 +1,34 @@
 package train
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 
 	"bilevel/internal/onnx"
 	"bilevel/models"
 	"bilevel/models/params"
 )
+
+// WriteStateDict writes the network's arrays alone, with the names, the shapes and the order that PyTorch gives them, as
+// a .safetensors file: what load_state_dict of the same network takes. A network with fewer channels than its name says
+// wants one of the layers that the shapes tell. How inputs are scaled is left out, but for the file's metadata.
+func (t *Trained) WriteStateDict(path string) error {
+	n, err := t.Network()
+	if err != nil {
+		return err
+	}
+	metadata := maps.Clone(t.file.metadata)
+	for _, name := range []string{meanName, deviationName} {
+		text, err := json.Marshal(t.file.arrays[name].values)
+		if err != nil {
+			return err
+		}
+		metadata[name] = string(text)
+	}
+	return params.WriteSafetensors(path, metadata, n.Params, n.State)
+}
 
 // WriteONNX writes the network, the scaling of its inputs included, as an ONNX file: features [rows, inputs] give
 // logits [rows, classes].
@@ -17,7 +38,8 @@ func (t *Trained) WriteONNX(w io.Writer) error {
 		return err
 	}
 	if _, ok := net.Model.(models.Network); ok {
-		return fmt.Errorf("the model %s is a network of convolutions, which is not written as ONNX", net.Name)
+		return fmt.Errorf("the model %s is a network of convolutions, which is not written as ONNX: "+
+			"write a .safetensors file for PyTorch", net.Name)
 	}
 	g := onnx.Graph{
 		Name: t.file.metadata[modelKey], Producer: "bilevel",

@@ -30,23 +30,38 @@ func executor(t testing.TB, device string) *tensor.Executor {
 	return ex
 }
 
-// small is a perceptron on a few random rows. Its classes do not follow from its inputs, so that losses stay away from
+// small is a small network on a few random rows. Its classes do not follow from its inputs, so that losses stay away from
 // 0. rows of the two levels differ unless shared.
 type small struct {
-	models.MLP
+	models.Shrinkable
 	task  prune.Task
 	theta []float64
 }
 
 func newSmall(t testing.TB, batchNorm, shared bool, batch int) small {
 	t.Helper()
-	m := models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: batchNorm}
+	return newTask(t, models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: batchNorm}, 4, shared, batch)
+}
+
+// newResidual is a network of two stages of one block, with a convolution in the shortcut of the second, on images of
+// 4×4.
+func newResidual(t testing.TB) small {
+	t.Helper()
+	n, err := models.ResNet{Name: "residual", Image: models.Image{Height: 4, Width: 4, Channels: 1}, Classes: 3,
+		Widths: []int{2, 3}, Blocks: []int{1, 1}, Shortcut: models.ShortcutB}.Network()
+	require.NoError(t, err)
+	return newTask(t, n, 16, false, 0)
+}
+
+// newTask is a network that reads rows of so many inputs.
+func newTask(t testing.TB, m models.Shrinkable, inputs int, shared bool, batch int) small {
+	t.Helper()
 	structure, err := prune.Weights(m.Params(), models.IsWeight)
 	require.NoError(t, err)
 	theta, state := m.Init(3)
 	level := func(seed uint64) prune.Level {
 		r := rand.New(rand.NewPCG(seed, 1))
-		x, a := make([]float64, 12*4), make([]int32, 12)
+		x, a := make([]float64, 12*inputs), make([]int32, 12)
 		for i := range x {
 			x[i] = r.NormFloat64()
 		}
@@ -54,7 +69,7 @@ func newSmall(t testing.TB, batchNorm, shared bool, batch int) small {
 			a[i] = int32(r.IntN(3))
 		}
 		l := prune.Level{
-			Rows: problem.Rows{"x": problem.Reals(x, 4), "a": problem.Ints(a)},
+			Rows: problem.Rows{"x": problem.Reals(x, inputs), "a": problem.Ints(a)},
 			Loss: func(z *tensor.Node, b problem.Batch, p problem.Pass) problem.Loss {
 				out, next := m.Apply(z, p.State.Flat(), b.Get("x"), p.Mode)
 				return problem.Loss{Value: tensor.CrossEntropy(out, b.Get("a")).Mean(), State: next}

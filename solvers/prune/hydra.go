@@ -77,5 +77,5 @@ func (m HYDRA) start(ctx context.Context, t Task, b *problem.Bound) ([]float64, 
 	return scores, nil
 }
 
-// fanIn is the number of inputs of each output, for weights [out, in, …].
-func fanIn(a params.Array) int { return max(1, a.Size()/max(1, a.Shape[0])) }
+// fanIn is the number of inputs of each output, for weights that PyTorch stores as [out, in, …].
+func fanIn(a params.Array) int { return max(1, a.Size()/max(1, a.PeerShape()[0])) }
