@@ -21,8 +21,7 @@ import (
 	"bilevel/experiments/table"
 )
 
-// pruningRecipes are those of the published settings, with the memory in MiB that a cell of BiP on channels takes at
-// its full batch on the processor, within 20 %, as noted from `bilevel table --dry-run`.
+// pruningRecipes are those of the published settings.
 var pruningRecipes = []string{"cifar10-resnet20", "cifar10-resnet18", "cifar100-resnet18", "cifar10-vgg16",
 	"tiny-imagenet-resnet18"}
 
@@ -125,7 +124,6 @@ func madeUpSets(t *testing.T, dir string) {
 func TestPruningRecipesRun(t *testing.T) {
 	dir := inNewFolder(t)
 	madeUpSets(t, dir)
-	t.Setenv("BILEVEL_DATA", dir)
 	for _, name := range pruningRecipes {
 		text, err := table.Text(name)
 		require.NoError(t, err)
@@ -138,7 +136,7 @@ func TestPruningRecipesRun(t *testing.T) {
 		}
 		writeText(t, name+".yaml", head+methods+"seeds: 1\nmeasures: [test_accuracy]\n")
 		r := bilevel("table " + name + ".yaml --quiet --json --set batch=2 --set val=4 --set pretrain_epochs=1 " +
-			"--set prune_epochs=1 --set finetune_epochs=1 --out " + name)
+			"--set prune_epochs=1 --set finetune_epochs=1 --out "+name, "BILEVEL_DATA="+dir)
 		require.Equal(t, exitOK, r.code, "%s: %s", name, r.stderr)
 		require.Equal(t, 1.0, lastLine(t, r)["finished"], name)
 	}
