@@ -88,11 +88,17 @@ func NewConv(
 	}
 	switch k {
 	case kind.ConvWeightGradient:
+		if t := newConvWinogradWeights(c); t != nil {
+			return &Conv{t}
+		}
 		return &Conv{newConvWeights(c)}
 	case kind.ConvInputGradient:
 		if f := newConvFew(c); f != nil {
 			return &Conv{f}
 		}
+	}
+	if t := newConvWinograd(c); t != nil {
+		return &Conv{t}
 	}
 	return &Conv{newConvSweep(c)}
 }

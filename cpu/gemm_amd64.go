@@ -329,6 +329,16 @@ func copyRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols
 //go:noescape
 func mulRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
 
+// addRowsAVX512 computes dst[i·ldd + j] = src[i·lds + j] + by[i·ldb + j] for i < rows, j < cols; rows and cols at least 1.
+//
+//go:noescape
+func addRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+
+// subRowsAVX512 computes dst[i·ldd + j] = src[i·lds + j] - by[i·ldb + j] for i < rows, j < cols; rows and cols at least 1.
+//
+//go:noescape
+func subRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+
 // transposeAVX512 computes dst[j·ldd + i] = src[i·lds + j] for i < rows, j < cols, both at least 1.
 // It works in squares of a vector's size.
 //
@@ -466,6 +476,16 @@ func copyRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols i
 //
 //go:noescape
 func mulRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+
+// addRowsAVX2 computes dst[i·ldd + j] = src[i·lds + j] + by[i·ldb + j] for i < rows, j < cols; rows and cols at least 1.
+//
+//go:noescape
+func addRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+
+// subRowsAVX2 computes dst[i·ldd + j] = src[i·lds + j] - by[i·ldb + j] for i < rows, j < cols; rows and cols at least 1.
+//
+//go:noescape
+func subRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
 
 // transposeAVX2 computes dst[j·ldd + i] = src[i·lds + j] for i < rows, j < cols, both at least 1.
 // It works in squares of a vector's size.

@@ -33179,6 +33179,106 @@ last:
 	VZEROUPPER
 	RET
 
+// func addRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addRowsAVX512(SB), NOSPLIT, $0-64
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  ldd+8(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  lds+24(FP), SI
+	SHLQ  $0x02, SI
+	MOVQ  by+32(FP), DX
+	MOVQ  ldb+40(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  rows+48(FP), R8
+	MOVQ  cols+56(FP), R9
+	DECQ  R9
+	MOVQ  R9, R10
+	ANDQ  $0x0f, R10
+	SUBQ  R10, R9
+	INCQ  R10
+	SHLQ  $0x02, R9
+	MOVL  $0x0000ffff, R11
+	BZHIL R10, R11, R10
+	KMOVW R10, K1
+
+row:
+	XORQ R10, R10
+	CMPQ R10, R9
+	JGE  last
+
+loop:
+	VMOVUPS (CX)(R10*1), Z0
+	VADDPS  (DX)(R10*1), Z0, Z0
+	VMOVUPS Z0, (AX)(R10*1)
+	ADDQ    $0x40, R10
+	CMPQ    R10, R9
+	JLT     loop
+
+last:
+	VMOVUPS.Z (CX)(R10*1), K1, Z0
+	VMOVUPS.Z (DX)(R10*1), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(R10*1)
+	ADDQ      BX, AX
+	ADDQ      SI, CX
+	ADDQ      DI, DX
+	DECQ      R8
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func subRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·subRowsAVX512(SB), NOSPLIT, $0-64
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+16(FP), CX
+	MOVQ  ldd+8(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  lds+24(FP), SI
+	SHLQ  $0x02, SI
+	MOVQ  by+32(FP), DX
+	MOVQ  ldb+40(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  rows+48(FP), R8
+	MOVQ  cols+56(FP), R9
+	DECQ  R9
+	MOVQ  R9, R10
+	ANDQ  $0x0f, R10
+	SUBQ  R10, R9
+	INCQ  R10
+	SHLQ  $0x02, R9
+	MOVL  $0x0000ffff, R11
+	BZHIL R10, R11, R10
+	KMOVW R10, K1
+
+row:
+	XORQ R10, R10
+	CMPQ R10, R9
+	JGE  last
+
+loop:
+	VMOVUPS (CX)(R10*1), Z0
+	VSUBPS  (DX)(R10*1), Z0, Z0
+	VMOVUPS Z0, (AX)(R10*1)
+	ADDQ    $0x40, R10
+	CMPQ    R10, R9
+	JLT     loop
+
+last:
+	VMOVUPS.Z (CX)(R10*1), K1, Z0
+	VMOVUPS.Z (DX)(R10*1), K1, Z1
+	VSUBPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(R10*1)
+	ADDQ      BX, AX
+	ADDQ      SI, CX
+	ADDQ      DI, DX
+	DECQ      R8
+	JNZ       row
+	VZEROUPPER
+	RET
+
 // func transposeAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·transposeAVX512(SB), NOSPLIT, $0-48
@@ -40232,6 +40332,108 @@ last:
 	VMASKMOVPS (CX)(R10*1), Y15, Y0
 	VMASKMOVPS (DX)(R10*1), Y15, Y1
 	VMULPS     Y1, Y0, Y0
+	VMASKMOVPS Y0, Y15, (AX)(R10*1)
+	ADDQ       BX, AX
+	ADDQ       SI, CX
+	ADDQ       DI, DX
+	DECQ       R8
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func addRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+// Requires: AVX
+TEXT ·addRowsAVX2(SB), NOSPLIT, $0-64
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+16(FP), CX
+	MOVQ    ldd+8(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    lds+24(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    by+32(FP), DX
+	MOVQ    ldb+40(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    rows+48(FP), R8
+	MOVQ    cols+56(FP), R9
+	DECQ    R9
+	MOVQ    R9, R10
+	ANDQ    $0x07, R10
+	SUBQ    R10, R9
+	INCQ    R10
+	SHLQ    $0x02, R9
+	LEAQ    laneMasks<>+0(SB), R11
+	SHLQ    $0x02, R10
+	SUBQ    R10, R11
+	VMOVUPS 32(R11), Y15
+
+row:
+	XORQ R10, R10
+	CMPQ R10, R9
+	JGE  last
+
+loop:
+	VMOVUPS (CX)(R10*1), Y0
+	VADDPS  (DX)(R10*1), Y0, Y0
+	VMOVUPS Y0, (AX)(R10*1)
+	ADDQ    $0x20, R10
+	CMPQ    R10, R9
+	JLT     loop
+
+last:
+	VMASKMOVPS (CX)(R10*1), Y15, Y0
+	VMASKMOVPS (DX)(R10*1), Y15, Y1
+	VADDPS     Y1, Y0, Y0
+	VMASKMOVPS Y0, Y15, (AX)(R10*1)
+	ADDQ       BX, AX
+	ADDQ       SI, CX
+	ADDQ       DI, DX
+	DECQ       R8
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func subRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
+// Requires: AVX
+TEXT ·subRowsAVX2(SB), NOSPLIT, $0-64
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+16(FP), CX
+	MOVQ    ldd+8(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    lds+24(FP), SI
+	SHLQ    $0x02, SI
+	MOVQ    by+32(FP), DX
+	MOVQ    ldb+40(FP), DI
+	SHLQ    $0x02, DI
+	MOVQ    rows+48(FP), R8
+	MOVQ    cols+56(FP), R9
+	DECQ    R9
+	MOVQ    R9, R10
+	ANDQ    $0x07, R10
+	SUBQ    R10, R9
+	INCQ    R10
+	SHLQ    $0x02, R9
+	LEAQ    laneMasks<>+0(SB), R11
+	SHLQ    $0x02, R10
+	SUBQ    R10, R11
+	VMOVUPS 32(R11), Y15
+
+row:
+	XORQ R10, R10
+	CMPQ R10, R9
+	JGE  last
+
+loop:
+	VMOVUPS (CX)(R10*1), Y0
+	VSUBPS  (DX)(R10*1), Y0, Y0
+	VMOVUPS Y0, (AX)(R10*1)
+	ADDQ    $0x20, R10
+	CMPQ    R10, R9
+	JLT     loop
+
+last:
+	VMASKMOVPS (CX)(R10*1), Y15, Y0
+	VMASKMOVPS (DX)(R10*1), Y15, Y1
+	VSUBPS     Y1, Y0, Y0
 	VMASKMOVPS Y0, Y15, (AX)(R10*1)
 	ADDQ       BX, AX
 	ADDQ       SI, CX

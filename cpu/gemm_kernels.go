@@ -19,6 +19,8 @@ type kernels struct {
 	copyRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// mulRows computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j].
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
+	// addRows and subRows compute dst[i·ldd + j] = src[i·lds + j] ± by[i·ldb + j].
+	addRows, subRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// dots computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < rows, j < cols ≤ mostDots, q < k: vectors
@@ -51,6 +53,7 @@ const leastDotRows = 7
 
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,
-	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric, transpose: transposeGeneric,
+	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric,
+	addRows: addRowsGeneric, subRows: subRowsGeneric, transpose: transposeGeneric,
 	chains: 8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
 }

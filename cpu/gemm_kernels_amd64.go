@@ -131,6 +131,12 @@ var kernelsAVX512 = kernels{
 	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
 		mulRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
 	},
+	addRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		addRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
+	subRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		subRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
@@ -170,6 +176,12 @@ var kernelsAVX2 = kernels{
 	},
 	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
 		mulRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
+	addRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		addRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
+	},
+	subRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
+		subRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
 	},
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)

@@ -70,8 +70,9 @@ func gemm(c *Context) {
 		}
 	}
 	for _, s := range []registers{avx512, avx2} {
-		copyRows(c, s, false)
-		copyRows(c, s, true)
+		for _, op := range rowOps {
+			blockOfRows(c, s, op)
+		}
 		transpose(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)

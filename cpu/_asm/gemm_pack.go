@@ -7,22 +7,33 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// copyRows writes the kernel that copies a block of rows, or its product with a mask.
-func copyRows(c *Context, s registers, masked bool) {
-	if masked {
-		c.Function("mulRows" + s.name)
-	} else {
-		c.Function("copyRows" + s.name)
-	}
+// rowOps are the kernels that go over blocks of rows: each copies one, or combines it with another, elementwise.
+var rowOps = []rowOp{
+	{name: "copyRows"},
+	{"mulRows", "·", (*Context).VMULPS},
+	{"addRows", "+", (*Context).VADDPS},
+	{"subRows", "-", (*Context).VSUBPS},
+}
+
+// rowOp is one of them: its instruction computes second operand by first.
+type rowOp struct {
+	name, sign  string
+	instruction func(c *Context, ops ...Op)
+}
+
+// blockOfRows writes one of the kernels rowOps.
+func blockOfRows(c *Context, s registers, op rowOp) {
+	two := op.instruction != nil
+	c.Function(op.name + s.name)
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	if masked {
+	if two {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows, cols int)")
-		c.Doc("mulRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j] for i < rows, j < " +
-			"cols; rows and cols at least 1.")
+		c.Doc(op.name + s.name + " computes dst[i·ldd + j] = src[i·lds + j] " + op.sign + " by[i·ldb + j] for i < " +
+			"rows, j < cols; rows and cols at least 1.")
 	} else {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, rows, cols int)")
-		c.Doc("copyRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and " +
+		c.Doc(op.name + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and " +
 			"cols at least 1.")
 	}
 	k := &tileKernel{Context: c, registers: s}
@@ -31,7 +42,7 @@ func copyRows(c *Context, s registers, masked bool) {
 	c.Load(c.Param("src"), src)
 	ldd, lds := k.stride("ldd"), k.stride("lds")
 	var ldb reg.GPVirtual
-	if masked {
+	if two {
 		c.Load(c.Param("by"), by)
 		ldb = k.stride("ldb")
 	}
@@ -43,13 +54,13 @@ func copyRows(c *Context, s registers, masked bool) {
 	x := s.at(0)
 	move := func(last bool) {
 		k.load(Mem{Base: src, Index: at, Scale: 1}, x, last)
-		if masked {
+		if two {
 			y := Mem{Base: by, Index: at, Scale: 1}
 			if last {
 				k.load(y, s.at(1), true)
-				c.VMULPS(s.at(1), x, x)
+				op.instruction(c, s.at(1), x, x)
 			} else {
-				c.VMULPS(y, x, x)
+				op.instruction(c, y, x, x)
 			}
 		}
 		k.put(x, Mem{Base: dst, Index: at, Scale: 1}, last)
@@ -67,7 +78,7 @@ func copyRows(c *Context, s registers, masked bool) {
 	move(true)
 	c.ADDQ(ldd, dst)
 	c.ADDQ(lds, src)
-	if masked {
+	if two {
 		c.ADDQ(ldb, by)
 	}
 	c.DECQ(rows)

@@ -1,0 +1,147 @@
+package cpu
+
+// convWinogradWeights is the gradient of a convolution by its weights, by tiles. An item takes some channels of x and
+// of y, and a chunk of the rows of tiles, and sums its sixteen products before it turns them back into nine taps. The
+// chunks depend on the shape alone, as those of convWeights, and so do the bits.
+type convWinogradWeights struct {
+	*winograd
+	ending
+	x, y        tileSource
+	slice, cols int // channels of x and of y in an item
+	vecs        int
+	rows        int // rows of tiles whose products are summed at a time
+	chunks      int
+	partial     *partialSums
+	nanos       float64
+	// where a worker has the transformed x and y, a band of either, and the sums
+	xAt, yAt, bandAt, sumsAt int
+}
+
+// winogradSlice is the most channels of x, and of y, in an item.
+const winogradSlice = 64
+
+// newConvWinogradWeights is nil where the sums themselves are as fast.
+func newConvWinogradWeights(call *convCall) *convWinogradWeights {
+	s := &call.shape
+	g := newWinograd(call, call.p, call.q, s.W, s.Top, s.Left)
+	if g == nil || !g.pays() {
+		return nil
+	}
+	c := &convWinogradWeights{
+		winograd: g, ending: call.ending(),
+		x:     tileSource{data: call.a.Real[call.a.Off:], rows: s.H, cols: s.W, channels: s.C},
+		y:     tileSource{data: call.b.Real[call.b.Off:], rows: call.p, cols: call.q, channels: s.K},
+		slice: equalParts(s.C, winogradSlice), cols: equalParts(s.K, winogradSlice),
+	}
+	c.vecs = c.kernels.width(c.slice, c.cols)
+	c.rows = max(1, min(winogradTiles/g.wide, s.N*g.down))
+	c.chunks = call.chunks(c.blocks(), (s.N*g.down+c.rows-1)/c.rows)
+	c.partial = newPartialSums(call, c.ending, c.chunks, false)
+
+	slots := c.rows * g.wide
+	reals, ints := c.program.scratch()
+	take := func(n int) (at int) {
+		at = reals
+		reals += roundUp(n, lineLen)
+		return at
+	}
+	c.xAt, c.yAt = take(tilePoints*slots*c.slice), take(tilePoints*slots*c.cols)
+	c.bandAt = take(g.bandLength(max(c.slice, c.cols)))
+	c.sumsAt = take(tilePoints * c.slice * c.cols)
+	c.pool.reserve(reals, ints)
+	c.nanos = float64(s.N*g.down*g.wide) * float64(tilePoints*s.C*s.K) / c.kernels.rate
+	return c
+}
+
+// blocks is the number of parts that the weights are cut into.
+func (c *convWinogradWeights) blocks() int {
+	return (c.shape.C + c.slice - 1) / c.slice * ((c.shape.K + c.cols - 1) / c.cols)
+}
+
+// Run does the work; the caller holds the pool.
+func (c *convWinogradWeights) Run() error {
+	c.program.begin(c.pool.workers[0])
+	c.pool.share(c.chunks*c.blocks(), c.nanos, c)
+	c.partial.merge()
+	return nil
+}
+
+// Do computes one part of the weights from one chunk of the tiles.
+func (c *convWinogradWeights) Do(w *Worker, item int) {
+	s := &c.shape
+	chunk := item % c.chunks
+	across := (s.K + c.cols - 1) / c.cols
+	at, col := item/c.chunks/across*c.slice, item/c.chunks%across*c.cols
+	x, y := c.x.part(at, c.slice), c.y.part(col, c.cols)
+	sums := w.real[c.sumsAt:][:tilePoints*x.take*y.take]
+	clear(sums)
+	lines := s.N * c.down
+	for i, end := lines*chunk/c.chunks, lines*(chunk+1)/c.chunks; i < end; i += c.rows {
+		c.add(w, sums, x, y, i, min(i+c.rows, end))
+	}
+	n := x.take * y.take
+	c.taps(sums, n)
+	to := c.partial.of(chunk)[at*s.K+col:]
+	for t := range 9 {
+		c.kernels.copyRows(to[t*s.C*s.K:], s.K, sums[tapPoint(t)*n:], y.take, x.take, y.take)
+	}
+}
+
+// part is the channels from at on, of which there are at most n.
+func (x tileSource) part(at, n int) tileSource {
+	x.data, x.take = x.data[min(at, len(x.data)):], min(n, x.channels-at)
+	return x
+}
+
+// add adds the products of the rows first…end-1 of tiles.
+func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, first, end int) {
+	slots := (end - first) * c.wide
+	pixels, results, band := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
+	c.clearBand(band, x, c.left)
+	for i := first; i < end; i++ {
+		c.pixels(pixels, slots, (i-first)*c.wide, x.image(i/c.down), i%c.down, band)
+	}
+	c.clearBand(band, y, 0)
+	for i := first; i < end; i++ {
+		c.results(results, slots, (i-first)*c.wide, y.image(i/c.down), i%c.down, band)
+	}
+	most := c.kernels.most[c.vecs]
+	panels := (x.take + most - 1) / most
+	for e := range tilePoints {
+		a, b, to := pixels[e*slots*x.take:], results[e*slots*y.take:], sums[e*x.take*y.take:]
+		for p := range panels {
+			lo, hi := x.take*p/panels, x.take*(p+1)/panels
+			c.kernels.tile(hi-lo, c.vecs, y.take, slots, a[lo:], 1, x.take, b, y.take, to[lo*y.take:], y.take, true,
+				lookahead{addressOf(a, lo), 4, 0})
+		}
+	}
+}
+
+// image is image n and those after it.
+func (x tileSource) image(n int) tileSource {
+	x.data = x.data[n*x.rows*x.cols*x.channels:]
+	return x
+}
+
+// results makes A y Aᵀ of the tiles of row i of results, laid out as pixels does.
+func (c *convWinogradWeights) results(to []float32, slots, slot int, y tileSource, i int, band []float32) {
+	k, n := c.kernels, y.take
+	width := c.edge() * n
+	zeros := band[4*width:]
+	upper, ldu := y.rowsAt(2*i, zeros)
+	lower, ldl := y.rowsAt(2*i+1, zeros)
+	rows, cols := y.flat(ldu, ldl)
+	line := func(a int) []float32 { return band[a*width:] }
+	k.copyRows(line(0), n, upper, ldu, rows, cols)
+	k.addRows(line(1), n, upper, ldu, lower, ldl, rows, cols)
+	k.subRows(line(2), n, upper, ldu, lower, ldl, rows, cols)
+	k.copyRows(line(3), n, lower, ldl, rows, cols)
+	for a := range tileEdge {
+		point := func(b int) []float32 { return to[((a*tileEdge+b)*slots+slot)*n:] }
+		left, right := line(a), line(a)[n:]
+		k.copyRows(point(0), n, left, 2*n, c.wide, n)
+		k.addRows(point(1), n, left, 2*n, right, 2*n, c.wide, n)
+		k.subRows(point(2), n, left, 2*n, right, 2*n, c.wide, n)
+		k.copyRows(point(3), n, right, 2*n, c.wide, n)
+	}
+}
