@@ -70,68 +70,86 @@ type tileSource struct {
 	take       int // of them those that are read
 }
 
-// rowsAt is row h of the image, with the distance of its pixels: zeros outside.
-func (x *tileSource) rowsAt(h int, zeros []float32) ([]float32, int) {
-	if h < 0 || h >= x.rows {
-		return zeros, x.take
-	}
-	return x.data[h*x.cols*x.channels:], x.channels
+// inside says whether row h is one of the image.
+func (x *tileSource) inside(h int) bool { return h >= 0 && h < x.rows }
+
+// image is image n and those after it.
+func (x tileSource) image(n int) tileSource {
+	x.data = x.data[n*x.rows*x.cols*x.channels:]
+	return x
 }
 
-// flat is how to see x.cols pixels of x.take channels: as so many rows, or as one row where nothing lies between.
-func (x *tileSource) flat(ld ...int) (rows, cols int) {
-	for _, l := range ld {
-		if l != x.take {
-			return x.cols, x.take
+// part is the channels from at on, of which there are at most n.
+func (x tileSource) part(at, n int) tileSource {
+	x.data, x.take = x.data[at:], min(n, x.channels-at)
+	return x
+}
+
+// band is the rows of an image that meet a row of tiles, with zeros at the sides: row h is in slot h mod 4 of rows, and
+// stays there for the next row of tiles. What lies above and below the image is zeros.
+type band struct {
+	x           tileSource
+	rows, zeros []float32
+	width, left int // numbers of a row, and those before its first pixel
+	end         int // rows below this one are there
+}
+
+// bandLength is the room that a band of so many channels takes.
+func (g *winograd) bandLength(channels int) int { return (tileEdge + 1) * g.edge() * channels }
+
+// newBand begins one of images x whose pixels begin in column left.
+func (g *winograd) newBand(room []float32, x tileSource, left int) *band {
+	width := g.edge() * x.take
+	b := &band{x: x, rows: room, zeros: room[tileEdge*width:][:width], width: width, left: left * x.take}
+	clear(room[:(tileEdge+1)*width])
+	return b
+}
+
+// row is row h of the image, which the rows from there on may replace.
+func (b *band) row(k *kernels, h int) []float32 {
+	if !b.x.inside(h) {
+		return b.zeros
+	}
+	to := b.rows[h%tileEdge*b.width:][:b.width]
+	if h >= b.end {
+		n := b.x.take
+		from := b.x.data[h*b.x.cols*b.x.channels:]
+		if rows, cols := b.x.cols, n; n < b.x.channels {
+			k.copyRows(to[b.left:], n, from, b.x.channels, rows, cols)
+		} else {
+			copy(to[b.left:], from[:rows*cols])
 		}
+		b.end = h + 1
 	}
-	return 1, x.cols * x.take
+	return to
 }
-
-// bandLength is the room that pixels takes for tiles of so many channels: four rows and one of zeros.
-func (g *winograd) bandLength(channels int) int { return 5 * g.edge() * channels }
 
 // pixels makes Bᵀ d B of the tiles of row i of an image: to [point, slot, channel] from slot on, of which there are
-// slots. band is room for bandLength numbers, whose zeros clearBand has set.
-func (g *winograd) pixels(to []float32, slots, slot int, x tileSource, i int, band []float32) {
-	k, n := g.kernels, x.take
-	width := g.edge() * n
-	zeros := band[4*width:]
+// slots.
+func (g *winograd) pixels(to []float32, slots, slot int, b *band, i int) {
+	k, n := g.kernels, b.x.take
 	var d [tileEdge][]float32
-	var ld [tileEdge]int
 	for a := range d {
-		d[a], ld[a] = x.rowsAt(2*i-g.above+a, zeros)
+		d[a] = b.row(k, 2*i-g.above+a)
 	}
-	line := func(a int) []float32 { return band[a*width:] }
-	combine := func(f rowsFunc, a, p, q int) {
-		rows, cols := x.flat(ld[p], ld[q])
-		f(line(a)[g.left*n:], n, d[p], ld[p], d[q], ld[q], rows, cols)
-	}
-	combine(k.subRows, 0, 0, 2)
-	combine(k.addRows, 1, 1, 2)
-	combine(k.subRows, 2, 2, 1)
-	combine(k.subRows, 3, 3, 1)
-	for a := range tileEdge {
-		point := func(b int) []float32 { return to[((a*tileEdge+b)*slots+slot)*n:] }
-		pixel := func(b int) []float32 { return line(a)[b*n:] }
-		k.subRows(point(0), n, pixel(0), 2*n, pixel(2), 2*n, g.wide, n)
-		k.addRows(point(1), n, pixel(1), 2*n, pixel(2), 2*n, g.wide, n)
-		k.subRows(point(2), n, pixel(2), 2*n, pixel(1), 2*n, g.wide, n)
-		k.subRows(point(3), n, pixel(3), 2*n, pixel(1), 2*n, g.wide, n)
-	}
+	apart := slots * n
+	row := func(a int) []float32 { return to[a*tileEdge*apart+slot*n:] }
+	k.differences(row(0), apart, d[0], d[2], g.wide, n)
+	k.sums(row(1), apart, d[1], d[2], g.wide, n)
+	k.differences(row(2), apart, d[2], d[1], g.wide, n)
+	k.differences(row(3), apart, d[3], d[1], g.wide, n)
 }
 
-// rowsFunc is kernels.addRows or kernels.subRows.
-type rowsFunc = func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
-
-// clearBand sets the zeros of a band whose pixels begin in column left: the sides of its rows and the row outside.
-func (g *winograd) clearBand(band []float32, x tileSource, left int) {
-	width := g.edge() * x.take
-	for a := range tileEdge {
-		clear(band[a*width:][:left*x.take])
-		clear(band[a*width+(left+x.cols)*x.take : (a+1)*width])
+// eachRow calls do with the rows first…end-1 of tiles, of all images: a band of the image, the number of the row in it,
+// and in all.
+func (g *winograd) eachRow(first, end int, x tileSource, left int, room []float32, do func(b *band, i, line int)) {
+	b := g.newBand(room, x, left)
+	for line := first; line < end; line++ {
+		if i := line % g.down; i == 0 || line == first {
+			b.x, b.end = x.image(line/g.down), 0
+		}
+		do(b, line%g.down, line)
 	}
-	clear(band[4*width:][:x.cols*x.take])
 }
 
 // turned makes G g Gᵀ: to [point] at distance apart, from the nine taps one after the other, n numbers each. room has

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"bilevel/internal/expr"
 	"bilevel/internal/kind"
 )
 
@@ -23,7 +22,6 @@ type convWinograd struct {
 	productsAt   int
 	bandAt       int
 	linesAt      int
-	sumsAt       int
 }
 
 const (
@@ -65,10 +63,7 @@ func newConvWinograd(call *convCall) *convWinograd {
 	c.pixelsAt = take(tilePoints * slots * src.take)
 	c.productsAt = take(tilePoints * slots * c.block)
 	c.bandAt = take(g.bandLength(src.take))
-	c.linesAt = take(2 * (tileEdge + 1) * g.wide * c.block)
-	if !c.sumsInOut {
-		c.sumsAt = take(dst.cols * c.block)
-	}
+	c.linesAt = take(2 * 2 * g.wide * c.block)
 	c.weights = winogradWeights{convWinograd: c}
 	c.pool.reserve(max(reals, c.weights.room()), ints)
 	c.pool.reserveCommon(tilePoints * src.take * c.block)
@@ -100,11 +95,10 @@ func (c *convWinograd) Do(w *Worker, item int) {
 	n, m := c.src.take, c.cols
 	first, end := item*c.rows, min((item+1)*c.rows, c.shape.N*c.down)
 	slots := (end - first) * c.wide
-	pixels, products, band := w.real[c.pixelsAt:], w.real[c.productsAt:], w.real[c.bandAt:]
-	c.clearBand(band, c.src, c.left)
-	for i := first; i < end; i++ {
-		c.pixels(pixels, slots, (i-first)*c.wide, c.src.image(i/c.down), i%c.down, band)
-	}
+	pixels, products := w.real[c.pixelsAt:], w.real[c.productsAt:]
+	c.eachRow(first, end, c.src, c.left, w.real[c.bandAt:], func(b *band, i, line int) {
+		c.pixels(pixels, slots, (line-first)*c.wide, b, i)
+	})
 	most := c.kernels.most[c.vecs]
 	panels := (slots + most - 1) / most
 	for e := range tilePoints {
@@ -127,32 +121,23 @@ func (c *convWinograd) Do(w *Worker, item int) {
 
 // results makes the results of row i of tiles from their products, of which those of a point are apart.
 func (c *convWinograd) results(w *Worker, products []float32, apart, i int) {
-	k, add, sub := c.kernels, c.loops.real[expr.Add].vv, c.loops.real[expr.Sub].vv
-	m, n := c.cols, c.wide*c.cols
-	lines := w.real[c.linesAt:]
-	both := lines[2*tileEdge*n:][:n]
-	line := func(row, b int) []float32 { return lines[(row*tileEdge+b)*n:][:n] }
-	for b := range tileEdge {
-		point := func(a int) []float32 { return products[(a*tileEdge+b)*apart:][:n] }
-		add(both, point(1), point(2))
-		add(line(0, b), point(0), both)
-		sub(both, point(1), point(2))
-		add(line(1, b), both, point(3))
+	m := c.cols
+	n, i := i/c.down, i%c.down
+	at := (n*c.dst.rows+2*i)*c.dst.cols*c.dst.channels + c.col // of the first result
+	below := c.dst.cols * c.dst.channels
+	sums, ld, length := c.to[at:], c.dst.channels, below
+	whole := c.sumsInOut && c.dst.cols%2 == 0 && 2*i+1 < c.dst.rows
+	if !whole {
+		sums, ld, length = w.real[c.linesAt:], m, 2*c.wide*m
 	}
-	for row := range min(2, c.dst.rows-2*(i%c.down)) {
-		at := ((i/c.down*c.dst.rows+2*(i%c.down)+row)*c.dst.cols)*c.dst.channels + c.col // of the first result
-		sums, ld := c.to[at:], c.dst.channels
-		if !c.sumsInOut {
-			sums, ld = w.real[c.sumsAt:], m
+	c.kernels.results(sums, sums[length:], ld, products, apart, c.wide, m)
+	for row := range min(2, c.dst.rows-2*i) {
+		line, ld, at := sums[row*length:], ld, at+row*below
+		if !whole && c.sumsInOut {
+			c.kernels.copyRows(c.to[at:], c.dst.channels, line, m, c.dst.cols, m)
+			line, ld = c.to[at:], c.dst.channels
 		}
-		left, right := c.wide, c.dst.cols/2 // the results of even and odd columns
-		k.addRows(both, m, line(row, 1), m, line(row, 2), m, left, m)
-		k.addRows(sums, 2*ld, line(row, 0), m, both, m, left, m)
-		if right > 0 {
-			k.subRows(both, m, line(row, 1), m, line(row, 2), m, right, m)
-			k.addRows(sums[ld:], 2*ld, both, m, line(row, 3), m, right, m)
-		}
-		c.end(w, at, sums, ld)
+		c.end(w, at, line, ld)
 	}
 }
 

@@ -87,24 +87,16 @@ func (c *convWinogradWeights) Do(w *Worker, item int) {
 	}
 }
 
-// part is the channels from at on, of which there are at most n.
-func (x tileSource) part(at, n int) tileSource {
-	x.data, x.take = x.data[min(at, len(x.data)):], min(n, x.channels-at)
-	return x
-}
-
 // add adds the products of the rows first…end-1 of tiles.
 func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, first, end int) {
 	slots := (end - first) * c.wide
-	pixels, results, band := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
-	c.clearBand(band, x, c.left)
-	for i := first; i < end; i++ {
-		c.pixels(pixels, slots, (i-first)*c.wide, x.image(i/c.down), i%c.down, band)
-	}
-	c.clearBand(band, y, 0)
-	for i := first; i < end; i++ {
-		c.results(results, slots, (i-first)*c.wide, y.image(i/c.down), i%c.down, band)
-	}
+	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
+	c.eachRow(first, end, x, c.left, room, func(b *band, i, line int) {
+		c.pixels(pixels, slots, (line-first)*c.wide, b, i)
+	})
+	c.eachRow(first, end, y, 0, room, func(b *band, i, line int) {
+		c.results(results[(line-first)*c.wide*y.take:], slots*y.take, b, i)
+	})
 	most := c.kernels.most[c.vecs]
 	panels := (x.take + most - 1) / most
 	for e := range tilePoints {
@@ -117,31 +109,13 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 	}
 }
 
-// image is image n and those after it.
-func (x tileSource) image(n int) tileSource {
-	x.data = x.data[n*x.rows*x.cols*x.channels:]
-	return x
-}
-
-// results makes A y Aᵀ of the tiles of row i of results, laid out as pixels does.
-func (c *convWinogradWeights) results(to []float32, slots, slot int, y tileSource, i int, band []float32) {
-	k, n := c.kernels, y.take
-	width := c.edge() * n
-	zeros := band[4*width:]
-	upper, ldu := y.rowsAt(2*i, zeros)
-	lower, ldl := y.rowsAt(2*i+1, zeros)
-	rows, cols := y.flat(ldu, ldl)
-	line := func(a int) []float32 { return band[a*width:] }
-	k.copyRows(line(0), n, upper, ldu, rows, cols)
-	k.addRows(line(1), n, upper, ldu, lower, ldl, rows, cols)
-	k.subRows(line(2), n, upper, ldu, lower, ldl, rows, cols)
-	k.copyRows(line(3), n, lower, ldl, rows, cols)
-	for a := range tileEdge {
-		point := func(b int) []float32 { return to[((a*tileEdge+b)*slots+slot)*n:] }
-		left, right := line(a), line(a)[n:]
-		k.copyRows(point(0), n, left, 2*n, c.wide, n)
-		k.addRows(point(1), n, left, 2*n, right, 2*n, c.wide, n)
-		k.subRows(point(2), n, left, 2*n, right, 2*n, c.wide, n)
-		k.copyRows(point(3), n, right, 2*n, c.wide, n)
+// results makes A y Aᵀ of the tiles of row i of results.
+func (c *convWinogradWeights) results(to []float32, apart int, b *band, i int) {
+	y := b.x
+	if y.cols%2 == 0 && 2*i+1 < y.rows {
+		row := y.cols * y.channels
+		c.kernels.spread(to, apart, y.data[2*i*row:], y.data[(2*i+1)*row:], y.channels, c.wide, y.take)
+		return
 	}
+	c.kernels.spread(to, apart, b.row(c.kernels, 2*i), b.row(c.kernels, 2*i+1), y.take, c.wide, y.take)
 }

@@ -33179,106 +33179,6 @@ last:
 	VZEROUPPER
 	RET
 
-// func addRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·addRowsAVX512(SB), NOSPLIT, $0-64
-	MOVQ  dst+0(FP), AX
-	MOVQ  src+16(FP), CX
-	MOVQ  ldd+8(FP), BX
-	SHLQ  $0x02, BX
-	MOVQ  lds+24(FP), SI
-	SHLQ  $0x02, SI
-	MOVQ  by+32(FP), DX
-	MOVQ  ldb+40(FP), DI
-	SHLQ  $0x02, DI
-	MOVQ  rows+48(FP), R8
-	MOVQ  cols+56(FP), R9
-	DECQ  R9
-	MOVQ  R9, R10
-	ANDQ  $0x0f, R10
-	SUBQ  R10, R9
-	INCQ  R10
-	SHLQ  $0x02, R9
-	MOVL  $0x0000ffff, R11
-	BZHIL R10, R11, R10
-	KMOVW R10, K1
-
-row:
-	XORQ R10, R10
-	CMPQ R10, R9
-	JGE  last
-
-loop:
-	VMOVUPS (CX)(R10*1), Z0
-	VADDPS  (DX)(R10*1), Z0, Z0
-	VMOVUPS Z0, (AX)(R10*1)
-	ADDQ    $0x40, R10
-	CMPQ    R10, R9
-	JLT     loop
-
-last:
-	VMOVUPS.Z (CX)(R10*1), K1, Z0
-	VMOVUPS.Z (DX)(R10*1), K1, Z1
-	VADDPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(R10*1)
-	ADDQ      BX, AX
-	ADDQ      SI, CX
-	ADDQ      DI, DX
-	DECQ      R8
-	JNZ       row
-	VZEROUPPER
-	RET
-
-// func subRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·subRowsAVX512(SB), NOSPLIT, $0-64
-	MOVQ  dst+0(FP), AX
-	MOVQ  src+16(FP), CX
-	MOVQ  ldd+8(FP), BX
-	SHLQ  $0x02, BX
-	MOVQ  lds+24(FP), SI
-	SHLQ  $0x02, SI
-	MOVQ  by+32(FP), DX
-	MOVQ  ldb+40(FP), DI
-	SHLQ  $0x02, DI
-	MOVQ  rows+48(FP), R8
-	MOVQ  cols+56(FP), R9
-	DECQ  R9
-	MOVQ  R9, R10
-	ANDQ  $0x0f, R10
-	SUBQ  R10, R9
-	INCQ  R10
-	SHLQ  $0x02, R9
-	MOVL  $0x0000ffff, R11
-	BZHIL R10, R11, R10
-	KMOVW R10, K1
-
-row:
-	XORQ R10, R10
-	CMPQ R10, R9
-	JGE  last
-
-loop:
-	VMOVUPS (CX)(R10*1), Z0
-	VSUBPS  (DX)(R10*1), Z0, Z0
-	VMOVUPS Z0, (AX)(R10*1)
-	ADDQ    $0x40, R10
-	CMPQ    R10, R9
-	JLT     loop
-
-last:
-	VMOVUPS.Z (CX)(R10*1), K1, Z0
-	VMOVUPS.Z (DX)(R10*1), K1, Z1
-	VSUBPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(R10*1)
-	ADDQ      BX, AX
-	ADDQ      SI, CX
-	ADDQ      DI, DX
-	DECQ      R8
-	JNZ       row
-	VZEROUPPER
-	RET
-
 // func transposeAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 // Requires: AVX, AVX512F, BMI2, CMOV
 TEXT ·transposeAVX512(SB), NOSPLIT, $0-48
@@ -33519,6 +33419,514 @@ next:
 	ADDQ R12, BX
 	SUBQ R8, SI
 	JNZ  band
+	VZEROUPPER
+	RET
+
+// func winogradSumsAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradSumsAVX512(SB), NOSPLIT, $0-48
+	MOVQ  apart+8(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  n+40(FP), DI
+	SHLQ  $0x02, DI
+	LEAQ  (BX)(BX*2), SI
+	MOVQ  n+40(FP), R8
+	DECQ  R8
+	MOVQ  R8, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, R8
+	INCQ  AX
+	SHLQ  $0x02, R8
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+	XORQ  R9, R9
+
+vector:
+	CMPQ    R9, R8
+	JGE     last
+	MOVQ    tiles+32(FP), R10
+	MOVQ    p+16(FP), AX
+	ADDQ    R9, AX
+	MOVQ    q+24(FP), CX
+	ADDQ    R9, CX
+	MOVQ    to+0(FP), DX
+	ADDQ    R9, DX
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS (AX)(DI*1), Z1
+	VMOVUPS (CX)(DI*1), Z4
+	VADDPS  Z4, Z1, Z1
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+
+tile:
+	VMOVUPS (AX), Z2
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS (AX)(DI*1), Z3
+	VMOVUPS (CX)(DI*1), Z4
+	VADDPS  Z4, Z3, Z3
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+	VSUBPS  Z2, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VADDPS  Z1, Z2, Z4
+	VMOVUPS Z4, (DX)(BX*1)
+	VSUBPS  Z1, Z2, Z4
+	VMOVUPS Z4, (DX)(BX*2)
+	VSUBPS  Z1, Z3, Z4
+	VMOVUPS Z4, (DX)(SI*1)
+	VMOVAPS Z2, Z0
+	VMOVAPS Z3, Z1
+	ADDQ    DI, DX
+	DECQ    R10
+	JNZ     tile
+	ADDQ    $0x40, R9
+	JMP     vector
+
+last:
+	MOVQ      tiles+32(FP), R10
+	MOVQ      p+16(FP), AX
+	ADDQ      R9, AX
+	MOVQ      q+24(FP), CX
+	ADDQ      R9, CX
+	MOVQ      to+0(FP), DX
+	ADDQ      R9, DX
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z (CX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (AX)(DI*1), K1, Z1
+	VMOVUPS.Z (CX)(DI*1), K1, Z4
+	VADDPS    Z4, Z1, Z1
+	LEAQ      (AX)(DI*2), AX
+	LEAQ      (CX)(DI*2), CX
+
+lastTile:
+	VMOVUPS.Z (AX), K1, Z2
+	VMOVUPS.Z (CX), K1, Z4
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z (AX)(DI*1), K1, Z3
+	VMOVUPS.Z (CX)(DI*1), K1, Z4
+	VADDPS    Z4, Z3, Z3
+	LEAQ      (AX)(DI*2), AX
+	LEAQ      (CX)(DI*2), CX
+	VSUBPS    Z2, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)
+	VADDPS    Z1, Z2, Z4
+	VMOVUPS   Z4, K1, (DX)(BX*1)
+	VSUBPS    Z1, Z2, Z4
+	VMOVUPS   Z4, K1, (DX)(BX*2)
+	VSUBPS    Z1, Z3, Z4
+	VMOVUPS   Z4, K1, (DX)(SI*1)
+	VMOVAPS   Z2, Z0
+	VMOVAPS   Z3, Z1
+	ADDQ      DI, DX
+	DECQ      R10
+	JNZ       lastTile
+	VZEROUPPER
+	RET
+
+// func winogradDifferencesAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradDifferencesAVX512(SB), NOSPLIT, $0-48
+	MOVQ  apart+8(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  n+40(FP), DI
+	SHLQ  $0x02, DI
+	LEAQ  (BX)(BX*2), SI
+	MOVQ  n+40(FP), R8
+	DECQ  R8
+	MOVQ  R8, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, R8
+	INCQ  AX
+	SHLQ  $0x02, R8
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+	XORQ  R9, R9
+
+vector:
+	CMPQ    R9, R8
+	JGE     last
+	MOVQ    tiles+32(FP), R10
+	MOVQ    p+16(FP), AX
+	ADDQ    R9, AX
+	MOVQ    q+24(FP), CX
+	ADDQ    R9, CX
+	MOVQ    to+0(FP), DX
+	ADDQ    R9, DX
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z4
+	VSUBPS  Z4, Z0, Z0
+	VMOVUPS (AX)(DI*1), Z1
+	VMOVUPS (CX)(DI*1), Z4
+	VSUBPS  Z4, Z1, Z1
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+
+tile:
+	VMOVUPS (AX), Z2
+	VMOVUPS (CX), Z4
+	VSUBPS  Z4, Z2, Z2
+	VMOVUPS (AX)(DI*1), Z3
+	VMOVUPS (CX)(DI*1), Z4
+	VSUBPS  Z4, Z3, Z3
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+	VSUBPS  Z2, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VADDPS  Z1, Z2, Z4
+	VMOVUPS Z4, (DX)(BX*1)
+	VSUBPS  Z1, Z2, Z4
+	VMOVUPS Z4, (DX)(BX*2)
+	VSUBPS  Z1, Z3, Z4
+	VMOVUPS Z4, (DX)(SI*1)
+	VMOVAPS Z2, Z0
+	VMOVAPS Z3, Z1
+	ADDQ    DI, DX
+	DECQ    R10
+	JNZ     tile
+	ADDQ    $0x40, R9
+	JMP     vector
+
+last:
+	MOVQ      tiles+32(FP), R10
+	MOVQ      p+16(FP), AX
+	ADDQ      R9, AX
+	MOVQ      q+24(FP), CX
+	ADDQ      R9, CX
+	MOVQ      to+0(FP), DX
+	ADDQ      R9, DX
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z (CX), K1, Z4
+	VSUBPS    Z4, Z0, Z0
+	VMOVUPS.Z (AX)(DI*1), K1, Z1
+	VMOVUPS.Z (CX)(DI*1), K1, Z4
+	VSUBPS    Z4, Z1, Z1
+	LEAQ      (AX)(DI*2), AX
+	LEAQ      (CX)(DI*2), CX
+
+lastTile:
+	VMOVUPS.Z (AX), K1, Z2
+	VMOVUPS.Z (CX), K1, Z4
+	VSUBPS    Z4, Z2, Z2
+	VMOVUPS.Z (AX)(DI*1), K1, Z3
+	VMOVUPS.Z (CX)(DI*1), K1, Z4
+	VSUBPS    Z4, Z3, Z3
+	LEAQ      (AX)(DI*2), AX
+	LEAQ      (CX)(DI*2), CX
+	VSUBPS    Z2, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)
+	VADDPS    Z1, Z2, Z4
+	VMOVUPS   Z4, K1, (DX)(BX*1)
+	VSUBPS    Z1, Z2, Z4
+	VMOVUPS   Z4, K1, (DX)(BX*2)
+	VSUBPS    Z1, Z3, Z4
+	VMOVUPS   Z4, K1, (DX)(SI*1)
+	VMOVAPS   Z2, Z0
+	VMOVAPS   Z3, Z1
+	ADDQ      DI, DX
+	DECQ      R10
+	JNZ       lastTile
+	VZEROUPPER
+	RET
+
+// func winogradResultsAVX512(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-56
+	MOVQ  ld+16(FP), DX
+	SHLQ  $0x02, DX
+	MOVQ  apart+32(FP), R9
+	SHLQ  $0x02, R9
+	MOVQ  n+48(FP), R11
+	SHLQ  $0x02, R11
+	LEAQ  (R9)(R9*2), R10
+	MOVQ  n+48(FP), R12
+	DECQ  R12
+	MOVQ  R12, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, R12
+	INCQ  AX
+	SHLQ  $0x02, R12
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+	XORQ  R13, R13
+
+vector:
+	CMPQ R13, R12
+	JGE  last
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+0(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+8(FP), CX
+	ADDQ R13, CX
+	MOVQ from+24(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+tile:
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VADDPS  Z9, Z8, Z10
+	VSUBPS  Z9, Z8, Z11
+	VMOVUPS (BX), Z8
+	VMOVUPS (R8), Z9
+	VADDPS  Z10, Z8, Z0
+	VADDPS  Z9, Z11, Z4
+	VMOVUPS (SI)(R9*1), Z8
+	VMOVUPS (DI)(R9*1), Z9
+	VADDPS  Z9, Z8, Z10
+	VSUBPS  Z9, Z8, Z11
+	VMOVUPS (BX)(R9*1), Z8
+	VMOVUPS (R8)(R9*1), Z9
+	VADDPS  Z10, Z8, Z1
+	VADDPS  Z9, Z11, Z5
+	VMOVUPS (SI)(R9*2), Z8
+	VMOVUPS (DI)(R9*2), Z9
+	VADDPS  Z9, Z8, Z10
+	VSUBPS  Z9, Z8, Z11
+	VMOVUPS (BX)(R9*2), Z8
+	VMOVUPS (R8)(R9*2), Z9
+	VADDPS  Z10, Z8, Z2
+	VADDPS  Z9, Z11, Z6
+	VMOVUPS (SI)(R10*1), Z8
+	VMOVUPS (DI)(R10*1), Z9
+	VADDPS  Z9, Z8, Z10
+	VSUBPS  Z9, Z8, Z11
+	VMOVUPS (BX)(R10*1), Z8
+	VMOVUPS (R8)(R10*1), Z9
+	VADDPS  Z10, Z8, Z3
+	VADDPS  Z9, Z11, Z7
+	VADDPS  Z2, Z1, Z10
+	VSUBPS  Z2, Z1, Z11
+	VADDPS  Z10, Z0, Z8
+	VADDPS  Z3, Z11, Z9
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, (AX)(DX*1)
+	LEAQ    (AX)(DX*2), AX
+	VADDPS  Z6, Z5, Z10
+	VSUBPS  Z6, Z5, Z11
+	VADDPS  Z10, Z4, Z8
+	VADDPS  Z7, Z11, Z9
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, (CX)(DX*1)
+	LEAQ    (CX)(DX*2), CX
+	ADDQ    R11, BX
+	ADDQ    R11, SI
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	DECQ    R14
+	JNZ     tile
+	ADDQ    $0x40, R13
+	JMP     vector
+
+last:
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+0(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+8(FP), CX
+	ADDQ R13, CX
+	MOVQ from+24(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+lastTile:
+	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (DI), K1, Z9
+	VADDPS    Z9, Z8, Z10
+	VSUBPS    Z9, Z8, Z11
+	VMOVUPS.Z (BX), K1, Z8
+	VMOVUPS.Z (R8), K1, Z9
+	VADDPS    Z10, Z8, Z0
+	VADDPS    Z9, Z11, Z4
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
+	VMOVUPS.Z (DI)(R9*1), K1, Z9
+	VADDPS    Z9, Z8, Z10
+	VSUBPS    Z9, Z8, Z11
+	VMOVUPS.Z (BX)(R9*1), K1, Z8
+	VMOVUPS.Z (R8)(R9*1), K1, Z9
+	VADDPS    Z10, Z8, Z1
+	VADDPS    Z9, Z11, Z5
+	VMOVUPS.Z (SI)(R9*2), K1, Z8
+	VMOVUPS.Z (DI)(R9*2), K1, Z9
+	VADDPS    Z9, Z8, Z10
+	VSUBPS    Z9, Z8, Z11
+	VMOVUPS.Z (BX)(R9*2), K1, Z8
+	VMOVUPS.Z (R8)(R9*2), K1, Z9
+	VADDPS    Z10, Z8, Z2
+	VADDPS    Z9, Z11, Z6
+	VMOVUPS.Z (SI)(R10*1), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z9
+	VADDPS    Z9, Z8, Z10
+	VSUBPS    Z9, Z8, Z11
+	VMOVUPS.Z (BX)(R10*1), K1, Z8
+	VMOVUPS.Z (R8)(R10*1), K1, Z9
+	VADDPS    Z10, Z8, Z3
+	VADDPS    Z9, Z11, Z7
+	VADDPS    Z2, Z1, Z10
+	VSUBPS    Z2, Z1, Z11
+	VADDPS    Z10, Z0, Z8
+	VADDPS    Z3, Z11, Z9
+	VMOVUPS   Z8, K1, (AX)
+	VMOVUPS   Z9, K1, (AX)(DX*1)
+	LEAQ      (AX)(DX*2), AX
+	VADDPS    Z6, Z5, Z10
+	VSUBPS    Z6, Z5, Z11
+	VADDPS    Z10, Z4, Z8
+	VADDPS    Z7, Z11, Z9
+	VMOVUPS   Z8, K1, (CX)
+	VMOVUPS   Z9, K1, (CX)(DX*1)
+	LEAQ      (CX)(DX*2), CX
+	ADDQ      R11, BX
+	ADDQ      R11, SI
+	ADDQ      R11, DI
+	ADDQ      R11, R8
+	DECQ      R14
+	JNZ       lastTile
+	VZEROUPPER
+	RET
+
+// func winogradSpreadAVX512(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-56
+	MOVQ  ld+32(FP), DX
+	SHLQ  $0x02, DX
+	MOVQ  apart+8(FP), R9
+	SHLQ  $0x02, R9
+	MOVQ  n+48(FP), R11
+	SHLQ  $0x02, R11
+	LEAQ  (R9)(R9*2), R10
+	MOVQ  n+48(FP), R12
+	DECQ  R12
+	MOVQ  R12, AX
+	ANDQ  $0x0f, AX
+	SUBQ  AX, R12
+	INCQ  AX
+	SHLQ  $0x02, R12
+	MOVL  $0x0000ffff, CX
+	BZHIL AX, CX, AX
+	KMOVW AX, K1
+	XORQ  R13, R13
+
+vector:
+	CMPQ R13, R12
+	JGE  last
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+16(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+24(FP), CX
+	ADDQ R13, CX
+	MOVQ to+0(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+tile:
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX)(DX*1), Z1
+	LEAQ    (AX)(DX*2), AX
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX)(DX*1), Z3
+	LEAQ    (CX)(DX*2), CX
+	VMOVUPS Z0, (BX)
+	VADDPS  Z1, Z0, Z6
+	VMOVUPS Z6, (BX)(R9*1)
+	VSUBPS  Z1, Z0, Z6
+	VMOVUPS Z6, (BX)(R9*2)
+	VMOVUPS Z1, (BX)(R10*1)
+	VADDPS  Z2, Z0, Z4
+	VADDPS  Z3, Z1, Z5
+	VMOVUPS Z4, (SI)
+	VADDPS  Z5, Z4, Z6
+	VMOVUPS Z6, (SI)(R9*1)
+	VSUBPS  Z5, Z4, Z6
+	VMOVUPS Z6, (SI)(R9*2)
+	VMOVUPS Z5, (SI)(R10*1)
+	VSUBPS  Z2, Z0, Z4
+	VSUBPS  Z3, Z1, Z5
+	VMOVUPS Z4, (DI)
+	VADDPS  Z5, Z4, Z6
+	VMOVUPS Z6, (DI)(R9*1)
+	VSUBPS  Z5, Z4, Z6
+	VMOVUPS Z6, (DI)(R9*2)
+	VMOVUPS Z5, (DI)(R10*1)
+	VMOVUPS Z2, (R8)
+	VADDPS  Z3, Z2, Z6
+	VMOVUPS Z6, (R8)(R9*1)
+	VSUBPS  Z3, Z2, Z6
+	VMOVUPS Z6, (R8)(R9*2)
+	VMOVUPS Z3, (R8)(R10*1)
+	ADDQ    R11, BX
+	ADDQ    R11, SI
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	DECQ    R14
+	JNZ     tile
+	ADDQ    $0x40, R13
+	JMP     vector
+
+last:
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+16(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+24(FP), CX
+	ADDQ R13, CX
+	MOVQ to+0(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+lastTile:
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z (AX)(DX*1), K1, Z1
+	LEAQ      (AX)(DX*2), AX
+	VMOVUPS.Z (CX), K1, Z2
+	VMOVUPS.Z (CX)(DX*1), K1, Z3
+	LEAQ      (CX)(DX*2), CX
+	VMOVUPS   Z0, K1, (BX)
+	VADDPS    Z1, Z0, Z6
+	VMOVUPS   Z6, K1, (BX)(R9*1)
+	VSUBPS    Z1, Z0, Z6
+	VMOVUPS   Z6, K1, (BX)(R9*2)
+	VMOVUPS   Z1, K1, (BX)(R10*1)
+	VADDPS    Z2, Z0, Z4
+	VADDPS    Z3, Z1, Z5
+	VMOVUPS   Z4, K1, (SI)
+	VADDPS    Z5, Z4, Z6
+	VMOVUPS   Z6, K1, (SI)(R9*1)
+	VSUBPS    Z5, Z4, Z6
+	VMOVUPS   Z6, K1, (SI)(R9*2)
+	VMOVUPS   Z5, K1, (SI)(R10*1)
+	VSUBPS    Z2, Z0, Z4
+	VSUBPS    Z3, Z1, Z5
+	VMOVUPS   Z4, K1, (DI)
+	VADDPS    Z5, Z4, Z6
+	VMOVUPS   Z6, K1, (DI)(R9*1)
+	VSUBPS    Z5, Z4, Z6
+	VMOVUPS   Z6, K1, (DI)(R9*2)
+	VMOVUPS   Z5, K1, (DI)(R10*1)
+	VMOVUPS   Z2, K1, (R8)
+	VADDPS    Z3, Z2, Z6
+	VMOVUPS   Z6, K1, (R8)(R9*1)
+	VSUBPS    Z3, Z2, Z6
+	VMOVUPS   Z6, K1, (R8)(R9*2)
+	VMOVUPS   Z3, K1, (R8)(R10*1)
+	ADDQ      R11, BX
+	ADDQ      R11, SI
+	ADDQ      R11, DI
+	ADDQ      R11, R8
+	DECQ      R14
+	JNZ       lastTile
 	VZEROUPPER
 	RET
 
@@ -40341,108 +40749,6 @@ last:
 	VZEROUPPER
 	RET
 
-// func addRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
-// Requires: AVX
-TEXT ·addRowsAVX2(SB), NOSPLIT, $0-64
-	MOVQ    dst+0(FP), AX
-	MOVQ    src+16(FP), CX
-	MOVQ    ldd+8(FP), BX
-	SHLQ    $0x02, BX
-	MOVQ    lds+24(FP), SI
-	SHLQ    $0x02, SI
-	MOVQ    by+32(FP), DX
-	MOVQ    ldb+40(FP), DI
-	SHLQ    $0x02, DI
-	MOVQ    rows+48(FP), R8
-	MOVQ    cols+56(FP), R9
-	DECQ    R9
-	MOVQ    R9, R10
-	ANDQ    $0x07, R10
-	SUBQ    R10, R9
-	INCQ    R10
-	SHLQ    $0x02, R9
-	LEAQ    laneMasks<>+0(SB), R11
-	SHLQ    $0x02, R10
-	SUBQ    R10, R11
-	VMOVUPS 32(R11), Y15
-
-row:
-	XORQ R10, R10
-	CMPQ R10, R9
-	JGE  last
-
-loop:
-	VMOVUPS (CX)(R10*1), Y0
-	VADDPS  (DX)(R10*1), Y0, Y0
-	VMOVUPS Y0, (AX)(R10*1)
-	ADDQ    $0x20, R10
-	CMPQ    R10, R9
-	JLT     loop
-
-last:
-	VMASKMOVPS (CX)(R10*1), Y15, Y0
-	VMASKMOVPS (DX)(R10*1), Y15, Y1
-	VADDPS     Y1, Y0, Y0
-	VMASKMOVPS Y0, Y15, (AX)(R10*1)
-	ADDQ       BX, AX
-	ADDQ       SI, CX
-	ADDQ       DI, DX
-	DECQ       R8
-	JNZ        row
-	VZEROUPPER
-	RET
-
-// func subRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows int, cols int)
-// Requires: AVX
-TEXT ·subRowsAVX2(SB), NOSPLIT, $0-64
-	MOVQ    dst+0(FP), AX
-	MOVQ    src+16(FP), CX
-	MOVQ    ldd+8(FP), BX
-	SHLQ    $0x02, BX
-	MOVQ    lds+24(FP), SI
-	SHLQ    $0x02, SI
-	MOVQ    by+32(FP), DX
-	MOVQ    ldb+40(FP), DI
-	SHLQ    $0x02, DI
-	MOVQ    rows+48(FP), R8
-	MOVQ    cols+56(FP), R9
-	DECQ    R9
-	MOVQ    R9, R10
-	ANDQ    $0x07, R10
-	SUBQ    R10, R9
-	INCQ    R10
-	SHLQ    $0x02, R9
-	LEAQ    laneMasks<>+0(SB), R11
-	SHLQ    $0x02, R10
-	SUBQ    R10, R11
-	VMOVUPS 32(R11), Y15
-
-row:
-	XORQ R10, R10
-	CMPQ R10, R9
-	JGE  last
-
-loop:
-	VMOVUPS (CX)(R10*1), Y0
-	VSUBPS  (DX)(R10*1), Y0, Y0
-	VMOVUPS Y0, (AX)(R10*1)
-	ADDQ    $0x20, R10
-	CMPQ    R10, R9
-	JLT     loop
-
-last:
-	VMASKMOVPS (CX)(R10*1), Y15, Y0
-	VMASKMOVPS (DX)(R10*1), Y15, Y1
-	VSUBPS     Y1, Y0, Y0
-	VMASKMOVPS Y0, Y15, (AX)(R10*1)
-	ADDQ       BX, AX
-	ADDQ       SI, CX
-	ADDQ       DI, DX
-	DECQ       R8
-	JNZ        row
-	VZEROUPPER
-	RET
-
 // func transposeAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 // Requires: AVX, CMOV
 TEXT ·transposeAVX2(SB), NOSPLIT, $8-48
@@ -40583,6 +40889,518 @@ next:
 	ADDQ R12, BX
 	SUBQ R8, SI
 	JNZ  band
+	VZEROUPPER
+	RET
+
+// func winogradSumsAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// Requires: AVX
+TEXT ·winogradSumsAVX2(SB), NOSPLIT, $0-48
+	MOVQ    apart+8(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    n+40(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    n+40(FP), R8
+	DECQ    R8
+	MOVQ    R8, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, R8
+	INCQ    AX
+	SHLQ    $0x02, R8
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+	XORQ    R9, R9
+
+vector:
+	CMPQ    R9, R8
+	JGE     last
+	MOVQ    tiles+32(FP), R10
+	MOVQ    p+16(FP), AX
+	ADDQ    R9, AX
+	MOVQ    q+24(FP), CX
+	ADDQ    R9, CX
+	MOVQ    to+0(FP), DX
+	ADDQ    R9, DX
+	VMOVUPS (AX), Y0
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS (AX)(DI*1), Y1
+	VMOVUPS (CX)(DI*1), Y4
+	VADDPS  Y4, Y1, Y1
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+
+tile:
+	VMOVUPS (AX), Y2
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS (AX)(DI*1), Y3
+	VMOVUPS (CX)(DI*1), Y4
+	VADDPS  Y4, Y3, Y3
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+	VSUBPS  Y2, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VADDPS  Y1, Y2, Y4
+	VMOVUPS Y4, (DX)(BX*1)
+	VSUBPS  Y1, Y2, Y4
+	VMOVUPS Y4, (DX)(BX*2)
+	VSUBPS  Y1, Y3, Y4
+	VMOVUPS Y4, (DX)(SI*1)
+	VMOVAPS Y2, Y0
+	VMOVAPS Y3, Y1
+	ADDQ    DI, DX
+	DECQ    R10
+	JNZ     tile
+	ADDQ    $0x20, R9
+	JMP     vector
+
+last:
+	MOVQ       tiles+32(FP), R10
+	MOVQ       p+16(FP), AX
+	ADDQ       R9, AX
+	MOVQ       q+24(FP), CX
+	ADDQ       R9, CX
+	MOVQ       to+0(FP), DX
+	ADDQ       R9, DX
+	VMASKMOVPS (AX), Y15, Y0
+	VMASKMOVPS (CX), Y15, Y4
+	VADDPS     Y4, Y0, Y0
+	VMASKMOVPS (AX)(DI*1), Y15, Y1
+	VMASKMOVPS (CX)(DI*1), Y15, Y4
+	VADDPS     Y4, Y1, Y1
+	LEAQ       (AX)(DI*2), AX
+	LEAQ       (CX)(DI*2), CX
+
+lastTile:
+	VMASKMOVPS (AX), Y15, Y2
+	VMASKMOVPS (CX), Y15, Y4
+	VADDPS     Y4, Y2, Y2
+	VMASKMOVPS (AX)(DI*1), Y15, Y3
+	VMASKMOVPS (CX)(DI*1), Y15, Y4
+	VADDPS     Y4, Y3, Y3
+	LEAQ       (AX)(DI*2), AX
+	LEAQ       (CX)(DI*2), CX
+	VSUBPS     Y2, Y0, Y0
+	VMASKMOVPS Y0, Y15, (DX)
+	VADDPS     Y1, Y2, Y4
+	VMASKMOVPS Y4, Y15, (DX)(BX*1)
+	VSUBPS     Y1, Y2, Y4
+	VMASKMOVPS Y4, Y15, (DX)(BX*2)
+	VSUBPS     Y1, Y3, Y4
+	VMASKMOVPS Y4, Y15, (DX)(SI*1)
+	VMOVAPS    Y2, Y0
+	VMOVAPS    Y3, Y1
+	ADDQ       DI, DX
+	DECQ       R10
+	JNZ        lastTile
+	VZEROUPPER
+	RET
+
+// func winogradDifferencesAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// Requires: AVX
+TEXT ·winogradDifferencesAVX2(SB), NOSPLIT, $0-48
+	MOVQ    apart+8(FP), BX
+	SHLQ    $0x02, BX
+	MOVQ    n+40(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    n+40(FP), R8
+	DECQ    R8
+	MOVQ    R8, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, R8
+	INCQ    AX
+	SHLQ    $0x02, R8
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+	XORQ    R9, R9
+
+vector:
+	CMPQ    R9, R8
+	JGE     last
+	MOVQ    tiles+32(FP), R10
+	MOVQ    p+16(FP), AX
+	ADDQ    R9, AX
+	MOVQ    q+24(FP), CX
+	ADDQ    R9, CX
+	MOVQ    to+0(FP), DX
+	ADDQ    R9, DX
+	VMOVUPS (AX), Y0
+	VMOVUPS (CX), Y4
+	VSUBPS  Y4, Y0, Y0
+	VMOVUPS (AX)(DI*1), Y1
+	VMOVUPS (CX)(DI*1), Y4
+	VSUBPS  Y4, Y1, Y1
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+
+tile:
+	VMOVUPS (AX), Y2
+	VMOVUPS (CX), Y4
+	VSUBPS  Y4, Y2, Y2
+	VMOVUPS (AX)(DI*1), Y3
+	VMOVUPS (CX)(DI*1), Y4
+	VSUBPS  Y4, Y3, Y3
+	LEAQ    (AX)(DI*2), AX
+	LEAQ    (CX)(DI*2), CX
+	VSUBPS  Y2, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VADDPS  Y1, Y2, Y4
+	VMOVUPS Y4, (DX)(BX*1)
+	VSUBPS  Y1, Y2, Y4
+	VMOVUPS Y4, (DX)(BX*2)
+	VSUBPS  Y1, Y3, Y4
+	VMOVUPS Y4, (DX)(SI*1)
+	VMOVAPS Y2, Y0
+	VMOVAPS Y3, Y1
+	ADDQ    DI, DX
+	DECQ    R10
+	JNZ     tile
+	ADDQ    $0x20, R9
+	JMP     vector
+
+last:
+	MOVQ       tiles+32(FP), R10
+	MOVQ       p+16(FP), AX
+	ADDQ       R9, AX
+	MOVQ       q+24(FP), CX
+	ADDQ       R9, CX
+	MOVQ       to+0(FP), DX
+	ADDQ       R9, DX
+	VMASKMOVPS (AX), Y15, Y0
+	VMASKMOVPS (CX), Y15, Y4
+	VSUBPS     Y4, Y0, Y0
+	VMASKMOVPS (AX)(DI*1), Y15, Y1
+	VMASKMOVPS (CX)(DI*1), Y15, Y4
+	VSUBPS     Y4, Y1, Y1
+	LEAQ       (AX)(DI*2), AX
+	LEAQ       (CX)(DI*2), CX
+
+lastTile:
+	VMASKMOVPS (AX), Y15, Y2
+	VMASKMOVPS (CX), Y15, Y4
+	VSUBPS     Y4, Y2, Y2
+	VMASKMOVPS (AX)(DI*1), Y15, Y3
+	VMASKMOVPS (CX)(DI*1), Y15, Y4
+	VSUBPS     Y4, Y3, Y3
+	LEAQ       (AX)(DI*2), AX
+	LEAQ       (CX)(DI*2), CX
+	VSUBPS     Y2, Y0, Y0
+	VMASKMOVPS Y0, Y15, (DX)
+	VADDPS     Y1, Y2, Y4
+	VMASKMOVPS Y4, Y15, (DX)(BX*1)
+	VSUBPS     Y1, Y2, Y4
+	VMASKMOVPS Y4, Y15, (DX)(BX*2)
+	VSUBPS     Y1, Y3, Y4
+	VMASKMOVPS Y4, Y15, (DX)(SI*1)
+	VMOVAPS    Y2, Y0
+	VMOVAPS    Y3, Y1
+	ADDQ       DI, DX
+	DECQ       R10
+	JNZ        lastTile
+	VZEROUPPER
+	RET
+
+// func winogradResultsAVX2(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
+// Requires: AVX
+TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-56
+	MOVQ    ld+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    apart+32(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    n+48(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R9*2), R10
+	MOVQ    n+48(FP), R12
+	DECQ    R12
+	MOVQ    R12, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, R12
+	INCQ    AX
+	SHLQ    $0x02, R12
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+	XORQ    R13, R13
+
+vector:
+	CMPQ R13, R12
+	JGE  last
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+0(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+8(FP), CX
+	ADDQ R13, CX
+	MOVQ from+24(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+tile:
+	VMOVUPS (SI), Y8
+	VMOVUPS (DI), Y9
+	VADDPS  Y9, Y8, Y10
+	VSUBPS  Y9, Y8, Y11
+	VMOVUPS (BX), Y8
+	VMOVUPS (R8), Y9
+	VADDPS  Y10, Y8, Y0
+	VADDPS  Y9, Y11, Y4
+	VMOVUPS (SI)(R9*1), Y8
+	VMOVUPS (DI)(R9*1), Y9
+	VADDPS  Y9, Y8, Y10
+	VSUBPS  Y9, Y8, Y11
+	VMOVUPS (BX)(R9*1), Y8
+	VMOVUPS (R8)(R9*1), Y9
+	VADDPS  Y10, Y8, Y1
+	VADDPS  Y9, Y11, Y5
+	VMOVUPS (SI)(R9*2), Y8
+	VMOVUPS (DI)(R9*2), Y9
+	VADDPS  Y9, Y8, Y10
+	VSUBPS  Y9, Y8, Y11
+	VMOVUPS (BX)(R9*2), Y8
+	VMOVUPS (R8)(R9*2), Y9
+	VADDPS  Y10, Y8, Y2
+	VADDPS  Y9, Y11, Y6
+	VMOVUPS (SI)(R10*1), Y8
+	VMOVUPS (DI)(R10*1), Y9
+	VADDPS  Y9, Y8, Y10
+	VSUBPS  Y9, Y8, Y11
+	VMOVUPS (BX)(R10*1), Y8
+	VMOVUPS (R8)(R10*1), Y9
+	VADDPS  Y10, Y8, Y3
+	VADDPS  Y9, Y11, Y7
+	VADDPS  Y2, Y1, Y10
+	VSUBPS  Y2, Y1, Y11
+	VADDPS  Y10, Y0, Y8
+	VADDPS  Y3, Y11, Y9
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, (AX)(DX*1)
+	LEAQ    (AX)(DX*2), AX
+	VADDPS  Y6, Y5, Y10
+	VSUBPS  Y6, Y5, Y11
+	VADDPS  Y10, Y4, Y8
+	VADDPS  Y7, Y11, Y9
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, (CX)(DX*1)
+	LEAQ    (CX)(DX*2), CX
+	ADDQ    R11, BX
+	ADDQ    R11, SI
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	DECQ    R14
+	JNZ     tile
+	ADDQ    $0x20, R13
+	JMP     vector
+
+last:
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+0(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+8(FP), CX
+	ADDQ R13, CX
+	MOVQ from+24(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+lastTile:
+	VMASKMOVPS (SI), Y15, Y8
+	VMASKMOVPS (DI), Y15, Y9
+	VADDPS     Y9, Y8, Y10
+	VSUBPS     Y9, Y8, Y11
+	VMASKMOVPS (BX), Y15, Y8
+	VMASKMOVPS (R8), Y15, Y9
+	VADDPS     Y10, Y8, Y0
+	VADDPS     Y9, Y11, Y4
+	VMASKMOVPS (SI)(R9*1), Y15, Y8
+	VMASKMOVPS (DI)(R9*1), Y15, Y9
+	VADDPS     Y9, Y8, Y10
+	VSUBPS     Y9, Y8, Y11
+	VMASKMOVPS (BX)(R9*1), Y15, Y8
+	VMASKMOVPS (R8)(R9*1), Y15, Y9
+	VADDPS     Y10, Y8, Y1
+	VADDPS     Y9, Y11, Y5
+	VMASKMOVPS (SI)(R9*2), Y15, Y8
+	VMASKMOVPS (DI)(R9*2), Y15, Y9
+	VADDPS     Y9, Y8, Y10
+	VSUBPS     Y9, Y8, Y11
+	VMASKMOVPS (BX)(R9*2), Y15, Y8
+	VMASKMOVPS (R8)(R9*2), Y15, Y9
+	VADDPS     Y10, Y8, Y2
+	VADDPS     Y9, Y11, Y6
+	VMASKMOVPS (SI)(R10*1), Y15, Y8
+	VMASKMOVPS (DI)(R10*1), Y15, Y9
+	VADDPS     Y9, Y8, Y10
+	VSUBPS     Y9, Y8, Y11
+	VMASKMOVPS (BX)(R10*1), Y15, Y8
+	VMASKMOVPS (R8)(R10*1), Y15, Y9
+	VADDPS     Y10, Y8, Y3
+	VADDPS     Y9, Y11, Y7
+	VADDPS     Y2, Y1, Y10
+	VSUBPS     Y2, Y1, Y11
+	VADDPS     Y10, Y0, Y8
+	VADDPS     Y3, Y11, Y9
+	VMASKMOVPS Y8, Y15, (AX)
+	VMASKMOVPS Y9, Y15, (AX)(DX*1)
+	LEAQ       (AX)(DX*2), AX
+	VADDPS     Y6, Y5, Y10
+	VSUBPS     Y6, Y5, Y11
+	VADDPS     Y10, Y4, Y8
+	VADDPS     Y7, Y11, Y9
+	VMASKMOVPS Y8, Y15, (CX)
+	VMASKMOVPS Y9, Y15, (CX)(DX*1)
+	LEAQ       (CX)(DX*2), CX
+	ADDQ       R11, BX
+	ADDQ       R11, SI
+	ADDQ       R11, DI
+	ADDQ       R11, R8
+	DECQ       R14
+	JNZ        lastTile
+	VZEROUPPER
+	RET
+
+// func winogradSpreadAVX2(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
+// Requires: AVX
+TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-56
+	MOVQ    ld+32(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    apart+8(FP), R9
+	SHLQ    $0x02, R9
+	MOVQ    n+48(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R9*2), R10
+	MOVQ    n+48(FP), R12
+	DECQ    R12
+	MOVQ    R12, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, R12
+	INCQ    AX
+	SHLQ    $0x02, R12
+	LEAQ    laneMasks<>+0(SB), CX
+	SHLQ    $0x02, AX
+	SUBQ    AX, CX
+	VMOVUPS 32(CX), Y15
+	XORQ    R13, R13
+
+vector:
+	CMPQ R13, R12
+	JGE  last
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+16(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+24(FP), CX
+	ADDQ R13, CX
+	MOVQ to+0(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+tile:
+	VMOVUPS (AX), Y0
+	VMOVUPS (AX)(DX*1), Y1
+	LEAQ    (AX)(DX*2), AX
+	VMOVUPS (CX), Y2
+	VMOVUPS (CX)(DX*1), Y3
+	LEAQ    (CX)(DX*2), CX
+	VMOVUPS Y0, (BX)
+	VADDPS  Y1, Y0, Y6
+	VMOVUPS Y6, (BX)(R9*1)
+	VSUBPS  Y1, Y0, Y6
+	VMOVUPS Y6, (BX)(R9*2)
+	VMOVUPS Y1, (BX)(R10*1)
+	VADDPS  Y2, Y0, Y4
+	VADDPS  Y3, Y1, Y5
+	VMOVUPS Y4, (SI)
+	VADDPS  Y5, Y4, Y6
+	VMOVUPS Y6, (SI)(R9*1)
+	VSUBPS  Y5, Y4, Y6
+	VMOVUPS Y6, (SI)(R9*2)
+	VMOVUPS Y5, (SI)(R10*1)
+	VSUBPS  Y2, Y0, Y4
+	VSUBPS  Y3, Y1, Y5
+	VMOVUPS Y4, (DI)
+	VADDPS  Y5, Y4, Y6
+	VMOVUPS Y6, (DI)(R9*1)
+	VSUBPS  Y5, Y4, Y6
+	VMOVUPS Y6, (DI)(R9*2)
+	VMOVUPS Y5, (DI)(R10*1)
+	VMOVUPS Y2, (R8)
+	VADDPS  Y3, Y2, Y6
+	VMOVUPS Y6, (R8)(R9*1)
+	VSUBPS  Y3, Y2, Y6
+	VMOVUPS Y6, (R8)(R9*2)
+	VMOVUPS Y3, (R8)(R10*1)
+	ADDQ    R11, BX
+	ADDQ    R11, SI
+	ADDQ    R11, DI
+	ADDQ    R11, R8
+	DECQ    R14
+	JNZ     tile
+	ADDQ    $0x20, R13
+	JMP     vector
+
+last:
+	MOVQ tiles+40(FP), R14
+	MOVQ y0+16(FP), AX
+	ADDQ R13, AX
+	MOVQ y1+24(FP), CX
+	ADDQ R13, CX
+	MOVQ to+0(FP), BX
+	ADDQ R13, BX
+	LEAQ (BX)(R9*4), SI
+	LEAQ (SI)(R9*4), DI
+	LEAQ (DI)(R9*4), R8
+
+lastTile:
+	VMASKMOVPS (AX), Y15, Y0
+	VMASKMOVPS (AX)(DX*1), Y15, Y1
+	LEAQ       (AX)(DX*2), AX
+	VMASKMOVPS (CX), Y15, Y2
+	VMASKMOVPS (CX)(DX*1), Y15, Y3
+	LEAQ       (CX)(DX*2), CX
+	VMASKMOVPS Y0, Y15, (BX)
+	VADDPS     Y1, Y0, Y6
+	VMASKMOVPS Y6, Y15, (BX)(R9*1)
+	VSUBPS     Y1, Y0, Y6
+	VMASKMOVPS Y6, Y15, (BX)(R9*2)
+	VMASKMOVPS Y1, Y15, (BX)(R10*1)
+	VADDPS     Y2, Y0, Y4
+	VADDPS     Y3, Y1, Y5
+	VMASKMOVPS Y4, Y15, (SI)
+	VADDPS     Y5, Y4, Y6
+	VMASKMOVPS Y6, Y15, (SI)(R9*1)
+	VSUBPS     Y5, Y4, Y6
+	VMASKMOVPS Y6, Y15, (SI)(R9*2)
+	VMASKMOVPS Y5, Y15, (SI)(R10*1)
+	VSUBPS     Y2, Y0, Y4
+	VSUBPS     Y3, Y1, Y5
+	VMASKMOVPS Y4, Y15, (DI)
+	VADDPS     Y5, Y4, Y6
+	VMASKMOVPS Y6, Y15, (DI)(R9*1)
+	VSUBPS     Y5, Y4, Y6
+	VMASKMOVPS Y6, Y15, (DI)(R9*2)
+	VMASKMOVPS Y5, Y15, (DI)(R10*1)
+	VMASKMOVPS Y2, Y15, (R8)
+	VADDPS     Y3, Y2, Y6
+	VMASKMOVPS Y6, Y15, (R8)(R9*1)
+	VSUBPS     Y3, Y2, Y6
+	VMASKMOVPS Y6, Y15, (R8)(R9*2)
+	VMASKMOVPS Y3, Y15, (R8)(R10*1)
+	ADDQ       R11, BX
+	ADDQ       R11, SI
+	ADDQ       R11, DI
+	ADDQ       R11, R8
+	DECQ       R14
+	JNZ        lastTile
 	VZEROUPPER
 	RET
 

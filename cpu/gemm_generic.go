@@ -96,24 +96,6 @@ func mulRowsGeneric(dst []float32, ldd int, src []float32, lds int, by []float32
 	}
 }
 
-func addRowsGeneric(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-	for i := range rows {
-		x, y := src[i*lds:][:cols], by[i*ldb:][:cols]
-		for j := range x {
-			dst[i*ldd+j] = x[j] + y[j]
-		}
-	}
-}
-
-func subRowsGeneric(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-	for i := range rows {
-		x, y := src[i*lds:][:cols], by[i*ldb:][:cols]
-		for j := range x {
-			dst[i*ldd+j] = x[j] - y[j]
-		}
-	}
-}
-
 func transposeGeneric(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	for i := range rows {
 		for j, v := range src[i*lds:][:cols] {

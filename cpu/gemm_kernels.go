@@ -19,8 +19,6 @@ type kernels struct {
 	copyRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// mulRows computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j].
 	mulRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
-	// addRows and subRows compute dst[i·ldd + j] = src[i·lds + j] ± by[i·ldb + j].
-	addRows, subRows func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int)
 	// transpose computes dst[j·ldd + i] = src[i·lds + j].
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// dots computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < rows, j < cols ≤ mostDots, q < k: vectors
@@ -32,6 +30,8 @@ type kernels struct {
 	// least a tile's. Both are nil or both are there; at has morePlaces elements more than there are rows.
 	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int)
 	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
+
+	winogradKernels
 
 	bf16x3 *bf16x3Kernels // nil where the level has no matrix units
 
@@ -53,7 +53,7 @@ const leastDotRows = 7
 
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,
-	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric,
-	addRows: addRowsGeneric, subRows: subRowsGeneric, transpose: transposeGeneric,
-	chains: 8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
+	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric, transpose: transposeGeneric,
+	winogradKernels: genericWinograd,
+	chains:          8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
 }

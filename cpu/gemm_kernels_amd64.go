@@ -131,12 +131,6 @@ var kernelsAVX512 = kernels{
 	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
 		mulRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
 	},
-	addRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-		addRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
-	},
-	subRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-		subRowsAVX512(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
-	},
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
@@ -149,10 +143,11 @@ var kernelsAVX512 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots:  len(dotsAVX512) - 1,
-	chains:    12 * 16,
-	fmaChains: fmaChainsAVX512,
-	triad:     func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:        len(dotsAVX512) - 1,
+	winogradKernels: winogradAVX512,
+	chains:          12 * 16,
+	fmaChains:       fmaChainsAVX512,
+	triad:           func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // kernelsAMX are those of AVX-512 and bf16x3 products.
@@ -177,12 +172,6 @@ var kernelsAVX2 = kernels{
 	mulRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
 		mulRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
 	},
-	addRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-		addRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
-	},
-	subRows: func(dst []float32, ldd int, src []float32, lds int, by []float32, ldb, rows, cols int) {
-		subRowsAVX2(&dst[0], ldd, &src[0], lds, &by[0], ldb, rows, cols)
-	},
 	transpose: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
@@ -195,10 +184,11 @@ var kernelsAVX2 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots:  len(dotsAVX2) - 1,
-	chains:    12 * 8,
-	fmaChains: fmaChainsAVX2,
-	triad:     func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:        len(dotsAVX2) - 1,
+	winogradKernels: winogradAVX2,
+	chains:          12 * 8,
+	fmaChains:       fmaChainsAVX2,
+	triad:           func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // tiles computes strips of vecs vectors in one call, and what is left in another.

@@ -70,10 +70,13 @@ func gemm(c *Context) {
 		}
 	}
 	for _, s := range []registers{avx512, avx2} {
-		for _, op := range rowOps {
-			blockOfRows(c, s, op)
-		}
+		copyRows(c, s, false)
+		copyRows(c, s, true)
 		transpose(c, s)
+		winogradPixels(c, s, "winogradSums", "+", c.VADDPS)
+		winogradPixels(c, s, "winogradDifferences", "-", c.VSUBPS)
+		winogradResults(c, s)
+		winogradSpread(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
 			if t.vecs >= leastDotRows {

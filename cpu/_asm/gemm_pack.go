@@ -7,33 +7,22 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// rowOps are the kernels that go over blocks of rows: each copies one, or combines it with another, elementwise.
-var rowOps = []rowOp{
-	{name: "copyRows"},
-	{"mulRows", "·", (*Context).VMULPS},
-	{"addRows", "+", (*Context).VADDPS},
-	{"subRows", "-", (*Context).VSUBPS},
-}
-
-// rowOp is one of them: its instruction computes second operand by first.
-type rowOp struct {
-	name, sign  string
-	instruction func(c *Context, ops ...Op)
-}
-
-// blockOfRows writes one of the kernels rowOps.
-func blockOfRows(c *Context, s registers, op rowOp) {
-	two := op.instruction != nil
-	c.Function(op.name + s.name)
+// copyRows writes the kernel that copies a block of rows, or its product with a mask.
+func copyRows(c *Context, s registers, masked bool) {
+	if masked {
+		c.Function("mulRows" + s.name)
+	} else {
+		c.Function("copyRows" + s.name)
+	}
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	if two {
+	if masked {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, by *float32, ldb int, rows, cols int)")
-		c.Doc(op.name + s.name + " computes dst[i·ldd + j] = src[i·lds + j] " + op.sign + " by[i·ldb + j] for i < " +
-			"rows, j < cols; rows and cols at least 1.")
+		c.Doc("mulRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] · by[i·ldb + j] for i < rows, j < " +
+			"cols; rows and cols at least 1.")
 	} else {
 		c.SignatureExpr("func(dst *float32, ldd int, src *float32, lds int, rows, cols int)")
-		c.Doc(op.name + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and " +
+		c.Doc("copyRows" + s.name + " computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and " +
 			"cols at least 1.")
 	}
 	k := &tileKernel{Context: c, registers: s}
@@ -42,7 +31,7 @@ func blockOfRows(c *Context, s registers, op rowOp) {
 	c.Load(c.Param("src"), src)
 	ldd, lds := k.stride("ldd"), k.stride("lds")
 	var ldb reg.GPVirtual
-	if two {
+	if masked {
 		c.Load(c.Param("by"), by)
 		ldb = k.stride("ldb")
 	}
@@ -54,13 +43,13 @@ func blockOfRows(c *Context, s registers, op rowOp) {
 	x := s.at(0)
 	move := func(last bool) {
 		k.load(Mem{Base: src, Index: at, Scale: 1}, x, last)
-		if two {
+		if masked {
 			y := Mem{Base: by, Index: at, Scale: 1}
 			if last {
 				k.load(y, s.at(1), true)
-				op.instruction(c, s.at(1), x, x)
+				c.VMULPS(s.at(1), x, x)
 			} else {
-				op.instruction(c, y, x, x)
+				c.VMULPS(y, x, x)
 			}
 		}
 		k.put(x, Mem{Base: dst, Index: at, Scale: 1}, last)
@@ -78,7 +67,7 @@ func blockOfRows(c *Context, s registers, op rowOp) {
 	move(true)
 	c.ADDQ(ldd, dst)
 	c.ADDQ(lds, src)
-	if two {
+	if masked {
 		c.ADDQ(ldb, by)
 	}
 	c.DECQ(rows)
