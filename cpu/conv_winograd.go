@@ -124,16 +124,18 @@ func (b *band) row(k *kernels, h int) []float32 {
 	return to
 }
 
-// pixels makes Bᵀ d B of the tiles of row i of an image: to [point, slot, channel] from slot on, of which there are
-// slots.
-func (g *winograd) pixels(to []float32, slots, slot int, b *band, i int) {
+// apart is how far the points of so many numbers lie from each other: never a multiple of what the lines of a cache's
+// set are apart, since the steps write all points of a tile one after the other.
+func apart(numbers int) int { return roundUp(numbers, lineLen) + lineLen }
+
+// pixels makes Bᵀ d B of the tiles of row i of an image, whose points are apart.
+func (g *winograd) pixels(to []float32, apart int, b *band, i int) {
 	k, n := g.kernels, b.x.take
 	var d [tileEdge][]float32
 	for a := range d {
 		d[a] = b.row(k, 2*i-g.above+a)
 	}
-	apart := slots * n
-	row := func(a int) []float32 { return to[a*tileEdge*apart+slot*n:] }
+	row := func(a int) []float32 { return to[a*tileEdge*apart:] }
 	k.differences(row(0), apart, d[0], d[2], g.wide, n)
 	k.sums(row(1), apart, d[1], d[2], g.wide, n)
 	k.differences(row(2), apart, d[2], d[1], g.wide, n)

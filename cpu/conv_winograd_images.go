@@ -60,8 +60,8 @@ func newConvWinograd(call *convCall) *convWinograd {
 		reals += roundUp(n, lineLen)
 		return at
 	}
-	c.pixelsAt = take(tilePoints * slots * src.take)
-	c.productsAt = take(tilePoints * slots * c.block)
+	c.pixelsAt = take(tilePoints * apart(slots*src.take))
+	c.productsAt = take(tilePoints * apart(slots*c.block))
 	c.bandAt = take(g.bandLength(src.take))
 	c.linesAt = take(2 * 2 * g.wide * c.block)
 	c.weights = winogradWeights{convWinograd: c}
@@ -95,14 +95,15 @@ func (c *convWinograd) Do(w *Worker, item int) {
 	n, m := c.src.take, c.cols
 	first, end := item*c.rows, min((item+1)*c.rows, c.shape.N*c.down)
 	slots := (end - first) * c.wide
+	in, out := apart(slots*n), apart(slots*m)
 	pixels, products := w.real[c.pixelsAt:], w.real[c.productsAt:]
 	c.eachRow(first, end, c.src, c.left, w.real[c.bandAt:], func(b *band, i, line int) {
-		c.pixels(pixels, slots, (line-first)*c.wide, b, i)
+		c.pixels(pixels[(line-first)*c.wide*n:], in, b, i)
 	})
 	most := c.kernels.most[c.vecs]
 	panels := (slots + most - 1) / most
 	for e := range tilePoints {
-		a, to := pixels[e*slots*n:], products[e*slots*m:]
+		a, to := pixels[e*in:], products[e*out:]
 		for s := range c.strips() {
 			col := s * c.strip
 			width := min(c.strip, m-col)
@@ -115,7 +116,7 @@ func (c *convWinograd) Do(w *Worker, item int) {
 		}
 	}
 	for i := first; i < end; i++ {
-		c.results(w, products[(i-first)*c.wide*m:], slots*m, i)
+		c.results(w, products[(i-first)*c.wide*m:], out, i)
 	}
 }
 

@@ -45,7 +45,7 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 		reals += roundUp(n, lineLen)
 		return at
 	}
-	c.xAt, c.yAt = take(tilePoints*slots*c.slice), take(tilePoints*slots*c.cols)
+	c.xAt, c.yAt = take(tilePoints*apart(slots*c.slice)), take(tilePoints*apart(slots*c.cols))
 	c.bandAt = take(g.bandLength(max(c.slice, c.cols)))
 	c.sumsAt = take(tilePoints * c.slice * c.cols)
 	c.pool.reserve(reals, ints)
@@ -90,17 +90,18 @@ func (c *convWinogradWeights) Do(w *Worker, item int) {
 // add adds the products of the rows first…end-1 of tiles.
 func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, first, end int) {
 	slots := (end - first) * c.wide
+	ofX, ofY := apart(slots*x.take), apart(slots*y.take)
 	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
 	c.eachRow(first, end, x, c.left, room, func(b *band, i, line int) {
-		c.pixels(pixels, slots, (line-first)*c.wide, b, i)
+		c.pixels(pixels[(line-first)*c.wide*x.take:], ofX, b, i)
 	})
 	c.eachRow(first, end, y, 0, room, func(b *band, i, line int) {
-		c.results(results[(line-first)*c.wide*y.take:], slots*y.take, b, i)
+		c.results(results[(line-first)*c.wide*y.take:], ofY, b, i)
 	})
 	most := c.kernels.most[c.vecs]
 	panels := (x.take + most - 1) / most
 	for e := range tilePoints {
-		a, b, to := pixels[e*slots*x.take:], results[e*slots*y.take:], sums[e*x.take*y.take:]
+		a, b, to := pixels[e*ofX:], results[e*ofY:], sums[e*x.take*y.take:]
 		for p := range panels {
 			lo, hi := x.take*p/panels, x.take*(p+1)/panels
 			c.kernels.tile(hi-lo, c.vecs, y.take, slots, a[lo:], 1, x.take, b, y.take, to[lo*y.take:], y.take, true,
@@ -111,11 +112,6 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 
 // results makes A y Aᵀ of the tiles of row i of results.
 func (c *convWinogradWeights) results(to []float32, apart int, b *band, i int) {
-	y := b.x
-	if y.cols%2 == 0 && 2*i+1 < y.rows {
-		row := y.cols * y.channels
-		c.kernels.spread(to, apart, y.data[2*i*row:], y.data[(2*i+1)*row:], y.channels, c.wide, y.take)
-		return
-	}
-	c.kernels.spread(to, apart, b.row(c.kernels, 2*i), b.row(c.kernels, 2*i+1), y.take, c.wide, y.take)
+	k := c.kernels
+	k.spread(to, apart, b.row(k, 2*i), b.row(k, 2*i+1), b.x.take, c.wide, b.x.take)
 }
