@@ -244,7 +244,8 @@ func FuzzConv(f *testing.F) {
 
 // Bits depend on the level alone, not on threads.
 func TestConvBits(t *testing.T) {
-	shapes := append([]ConvShape{square(5, 16, 40, 48, 3, 1, 1), square(5, 16, 3, 16, 3, 1, 1)}, convShapes...)
+	shapes := append(winogradShapes[:4:4], convShapes...)
+	shapes = append(shapes, square(5, 16, 40, 48, 3, 1, 1), square(5, 16, 3, 16, 3, 1, 1))
 	forLevels(t, 1, func(t *testing.T, one *Pool) {
 		want := make([][]float32, len(shapes)*len(convKinds))
 		for _, threads := range []int{1, 2, 3, 7} {
@@ -264,7 +265,7 @@ func TestConvBits(t *testing.T) {
 
 func TestConvAllocatesNothing(t *testing.T) {
 	p := newPool(t, 2)
-	for i, s := range convShapes {
+	for i, s := range append(winogradShapes[:4:4], convShapes...) {
 		for _, k := range convKinds {
 			c := newConvCase(p, s, k, i%4, 3)
 			require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, c.conv) }), fmt.Sprintf("%v of %+v", k, s))

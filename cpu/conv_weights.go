@@ -102,7 +102,8 @@ func (c *convWeights) cut() {
 	c.partial = newPartialSums(c.convCall, c.ending, c.chunks, false)
 }
 
-// chunks is the number of parts of so many bands of images that are summed apart, where the weights are cut into blocks.
+// chunks is the number of parts of so many bands of images that are summed apart, where the weights are cut into
+// blocks.
 func (c *convCall) chunks(blocks, bands int) int {
 	s := &c.shape
 	room := s.N * (s.H*s.W*s.C + c.p*c.q*s.K) / 20 // of the partial sums

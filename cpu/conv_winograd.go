@@ -1,12 +1,10 @@
 package cpu
 
-import (
-	"bilevel/internal/expr"
-)
+import "bilevel/internal/expr"
 
 // Convolutions with kernels of 3×3 and without stride, by Winograd's minimal algorithm F(2×2, 3×3) (Lavin and Gray,
-// "Fast algorithms for convolutional neural networks", 2016, section 4.1). A tile of 2×2 results y is made of 4×4 pixels
-// d and 3×3 weights g with 16 multiplications where the sum itself takes 36,
+// "Fast algorithms for convolutional neural networks", 2016, section 4.1). A tile of 2×2 results y is made of 4×4
+// pixels d and 3×3 weights g with 16 multiplications where the sum itself takes 36,
 //
 //	y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A,
 //
@@ -28,10 +26,10 @@ import (
 //	|fl(y) - y| ≤ (C+10) u Σ over the channels of a [(|G| |g| |Gᵀ|) ∘ (|Bᵀ| |d| |B|)] aᵀ + O(u²),
 //
 // 10 being the roundings that a term goes through besides its sum over C channels: 4 in G g Gᵀ (halves are exact), 2 in
-// Bᵀ d B, 4 in the last step; and with the number of tiles for C and four for each of the other two likewise for the
-// weights. The bound is not that of the sum itself, since pixels of the tile that are outside a result's own window enter
-// too and cancel. Measured over random normal numbers the root mean square of the error is that of the sum itself
-// (TestWinogradError). A number that is not finite makes all results of its tiles NaN.
+// Bᵀ d B and 4 in the last step. For the gradient by weights it is the number of tiles plus 8: 2 in Bᵀ d B, 2 in A y'
+// Aᵀ and 4 in the last step. The bound is not that of the sum itself, since pixels of the tile that are outside a
+// result's own window enter too and cancel. Measured over random normal numbers the root mean square of the error is
+// that of the sum itself (TestWinogradError). A number that is not finite may make all results of its tiles NaN.
 type winograd struct {
 	*convCall
 	kernels     *kernels
@@ -52,7 +50,7 @@ func newWinograd(call *convCall, rows, cols, columns, above, left int) *winograd
 	g := &winograd{
 		call, kernelsOf(call.pool.level), loopsOf(call.pool.level), (rows + 1) / 2, (cols + 1) / 2, left, above,
 	}
-	if s.R != 3 || s.S != 3 || s.StrideH*s.StrideW*s.DilationH*s.DilationW != 1 || s.Groups > 1 || call.pool.direct ||
+	if s.R != 3 || s.S != 3 || s.StrideH*s.StrideW*s.DilationH*s.DilationW != 1 || s.Groups > 1 || call.pool.Direct ||
 		min(above, left) < 0 || left+columns > g.edge() {
 		return nil
 	}
@@ -88,7 +86,8 @@ func (x tileSource) part(at, n int) tileSource {
 // band is the rows of an image that meet a row of tiles, with zeros at the sides: row h is in slot h mod 4 of rows, and
 // stays there for the next row of tiles. What lies above and below the image is zeros.
 type band struct {
-	x           tileSource
+	all, x      tileSource // the images, and the present one
+	image       int        // its number
 	rows, zeros []float32
 	width, left int // numbers of a row, and those before its first pixel
 	end         int // rows below this one are there
@@ -98,11 +97,19 @@ type band struct {
 func (g *winograd) bandLength(channels int) int { return (tileEdge + 1) * g.edge() * channels }
 
 // newBand begins one of images x whose pixels begin in column left.
-func (g *winograd) newBand(room []float32, x tileSource, left int) *band {
+func (g *winograd) newBand(room []float32, x tileSource, left int) band {
 	width := g.edge() * x.take
-	b := &band{x: x, rows: room, zeros: room[tileEdge*width:][:width], width: width, left: left * x.take}
 	clear(room[:(tileEdge+1)*width])
-	return b
+	return band{
+		all: x, x: x, rows: room, zeros: room[tileEdge*width:][:width], width: width, left: left * x.take,
+	}
+}
+
+// to goes to image n.
+func (b *band) to(n int) {
+	if n != b.image {
+		b.image, b.x, b.end = n, b.all.image(n), 0
+	}
 }
 
 // row is row h of the image, which the rows from there on may replace.
@@ -140,18 +147,6 @@ func (g *winograd) pixels(to []float32, apart int, b *band, i int) {
 	k.sums(row(1), apart, d[1], d[2], g.wide, n)
 	k.differences(row(2), apart, d[2], d[1], g.wide, n)
 	k.differences(row(3), apart, d[3], d[1], g.wide, n)
-}
-
-// eachRow calls do with the rows first…end-1 of tiles, of all images: a band of the image, the number of the row in it,
-// and in all.
-func (g *winograd) eachRow(first, end int, x tileSource, left int, room []float32, do func(b *band, i, line int)) {
-	b := g.newBand(room, x, left)
-	for line := first; line < end; line++ {
-		if i := line % g.down; i == 0 || line == first {
-			b.x, b.end = x.image(line/g.down), 0
-		}
-		do(b, line%g.down, line)
-	}
 }
 
 // turned makes G g Gᵀ: to [point] at distance apart, from the nine taps one after the other, n numbers each. room has

@@ -97,9 +97,11 @@ func (c *convWinograd) Do(w *Worker, item int) {
 	slots := (end - first) * c.wide
 	in, out := apart(slots*n), apart(slots*m)
 	pixels, products := w.real[c.pixelsAt:], w.real[c.productsAt:]
-	c.eachRow(first, end, c.src, c.left, w.real[c.bandAt:], func(b *band, i, line int) {
-		c.pixels(pixels[(line-first)*c.wide*n:], in, b, i)
-	})
+	b := c.newBand(w.real[c.bandAt:], c.src, c.left)
+	for i := first; i < end; i++ {
+		b.to(i / c.down)
+		c.pixels(pixels[(i-first)*c.wide*n:], in, &b, i%c.down)
+	}
 	most := c.kernels.most[c.vecs]
 	panels := (slots + most - 1) / most
 	for e := range tilePoints {

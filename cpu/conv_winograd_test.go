@@ -10,8 +10,8 @@ import (
 	"bilevel/internal/kind"
 )
 
-// winogradShapes have odd and even sides, one tile and many, more and fewer zeros beside the images than usual, channels
-// that fill no vector, and channels taken some at a time.
+// winogradShapes have odd and even sides, one tile and many, more and fewer zeros beside the images than usual,
+// channels that fill no vector, and channels taken some at a time.
 var winogradShapes = []ConvShape{
 	square(4, 8, 16, 16, 3, 1, 1),
 	square(7, 9, 20, 33, 3, 1, 1),
@@ -20,7 +20,8 @@ var winogradShapes = []ConvShape{
 	square(6, 7, 16, 18, 3, 1, 2),
 	padded(square(6, 7, 40, 16, 3, 1, 0), 0, 1, 2, 0),
 	padded(square(4, 13, 16, 19, 3, 1, 0), 2, 0, 0, 1),
-	square(16, 4, 130, 330, 3, 1, 1),
+	square(16, 4, 20, 330, 3, 1, 1),
+	square(16, 4, 330, 20, 3, 1, 1),
 }
 
 // padded is s with so many zeros above, below, left and right.
@@ -58,15 +59,41 @@ func TestWinograd(t *testing.T) {
 	}
 }
 
+// The steps of the tiles against their formula, bit by bit, around and beyond the width of a vector.
+func TestWinogradKernels(t *testing.T) {
+	forKernels(t, func(t *testing.T, k *kernels) {
+		r := rng(7)
+		for n := 1; n < 40; n++ {
+			tiles, ld := 1+r.IntN(5), n+r.IntN(3)
+			apart := tiles*n + r.IntN(3)
+			p, q := normals(r, (2*tiles+2)*ld), normals(r, (2*tiles+2)*ld)
+			m := normals(r, tilePoints*apart)
+			for name, do := range map[string]func(k *winogradKernels, to []float32){
+				"sums":        func(k *winogradKernels, to []float32) { k.sums(to, apart, p, q, tiles, n) },
+				"differences": func(k *winogradKernels, to []float32) { k.differences(to, apart, p, q, tiles, n) },
+				"spread":      func(k *winogradKernels, to []float32) { k.spread(to, apart, p, q, ld, tiles, n) },
+				"results": func(k *winogradKernels, to []float32) {
+					k.results(to, to[2*tiles*ld:], ld, m, apart, tiles, n)
+				},
+			} {
+				got, want := normals(rng(1), tilePoints*apart+4*tiles*ld), normals(rng(1), tilePoints*apart+4*tiles*ld)
+				do(&k.winogradKernels, got)
+				do(&genericWinograd, want)
+				require.Equal(t, want, got, "%s of %d tiles of %d channels", name, tiles, n)
+			}
+		}
+	})
+}
+
 // The error of random normal numbers is that of the sums themselves: its root mean square is at most half as large
 // again, of images, their gradients and those of weights.
 func TestWinogradError(t *testing.T) {
-	s := square(8, 16, 64, 64, 3, 1, 1)
+	s := square(8, 8, 64, 64, 3, 1, 1)
 	for _, k := range convKinds {
 		var rms [2]float64
 		for i, direct := range []bool{false, true} {
 			p := newPoolAt(t, 2, Detected())
-			p.direct = direct
+			p.Direct = direct
 			c := newConvCase(p, s, k, 0, 1)
 			require.Equal(t, !direct, byTiles(c.conv))
 			want, _ := c.sums()

@@ -92,12 +92,16 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 	slots := (end - first) * c.wide
 	ofX, ofY := apart(slots*x.take), apart(slots*y.take)
 	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
-	c.eachRow(first, end, x, c.left, room, func(b *band, i, line int) {
-		c.pixels(pixels[(line-first)*c.wide*x.take:], ofX, b, i)
-	})
-	c.eachRow(first, end, y, 0, room, func(b *band, i, line int) {
-		c.results(results[(line-first)*c.wide*y.take:], ofY, b, i)
-	})
+	b := c.newBand(room, x, c.left)
+	for i := first; i < end; i++ {
+		b.to(i / c.down)
+		c.pixels(pixels[(i-first)*c.wide*x.take:], ofX, &b, i%c.down)
+	}
+	b = c.newBand(room, y, 0)
+	for i := first; i < end; i++ {
+		b.to(i / c.down)
+		c.results(results[(i-first)*c.wide*y.take:], ofY, &b, i%c.down)
+	}
 	most := c.kernels.most[c.vecs]
 	panels := (x.take + most - 1) / most
 	for e := range tilePoints {

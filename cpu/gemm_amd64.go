@@ -335,32 +335,6 @@ func mulRowsAVX512(dst *float32, ldd int, src *float32, lds int, by *float32, ld
 //go:noescape
 func transposeAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 
-// winogradSumsAVX512 computes for j < tiles and c < n, where l[i] = p[i·n + c] + q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
-//
-//go:noescape
-func winogradSumsAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-
-// winogradDifferencesAVX512 computes for j < tiles and c < n, where l[i] = p[i·n + c] - q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
-//
-//go:noescape
-func winogradDifferencesAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-
-// winogradResultsAVX512 computes two rows of results, whose pixels are ld apart, of the sixteen products m[a][b] =
-// from[(4a+b)·apart + j·n + c], j < tiles, c < n: with l[b] = m[0][b] + (m[1][b] + m[2][b]) for y0 and
-// (m[1][b] - m[2][b]) + m[3][b] for y1, pixel 2j is l[0] + (l[1] + l[2]) and 2j+1 (l[1] - l[2]) + l[3].
-//
-//go:noescape
-func winogradResultsAVX512(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
-
-// winogradSpreadAVX512 computes to[(4a+b)·apart + j·n + c], j < tiles, c < n, of two rows of results, whose pixels are ld
-// apart: with l = y0, y0 + y1, y0 - y1, y1 for a = 0…3 it is l[2j], l[2j] + l[2j+1], l[2j] - l[2j+1], l[2j+1]
-// for b = 0…3.
-//
-//go:noescape
-func winogradSpreadAVX512(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
-
 // dotsRxNAVX512 computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;
 // it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.
 //
@@ -498,32 +472,6 @@ func mulRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb 
 //
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
-
-// winogradSumsAVX2 computes for j < tiles and c < n, where l[i] = p[i·n + c] + q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
-//
-//go:noescape
-func winogradSumsAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-
-// winogradDifferencesAVX2 computes for j < tiles and c < n, where l[i] = p[i·n + c] - q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
-//
-//go:noescape
-func winogradDifferencesAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-
-// winogradResultsAVX2 computes two rows of results, whose pixels are ld apart, of the sixteen products m[a][b] =
-// from[(4a+b)·apart + j·n + c], j < tiles, c < n: with l[b] = m[0][b] + (m[1][b] + m[2][b]) for y0 and
-// (m[1][b] - m[2][b]) + m[3][b] for y1, pixel 2j is l[0] + (l[1] + l[2]) and 2j+1 (l[1] - l[2]) + l[3].
-//
-//go:noescape
-func winogradResultsAVX2(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
-
-// winogradSpreadAVX2 computes to[(4a+b)·apart + j·n + c], j < tiles, c < n, of two rows of results, whose pixels are ld
-// apart: with l = y0, y0 + y1, y0 - y1, y1 for a = 0…3 it is l[2j], l[2j] + l[2j+1], l[2j] - l[2j+1], l[2j+1]
-// for b = 0…3.
-//
-//go:noescape
-func winogradSpreadAVX2(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
 
 // dotsRxNAVX2 computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;
 // it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.

@@ -73,10 +73,6 @@ func gemm(c *Context) {
 		copyRows(c, s, false)
 		copyRows(c, s, true)
 		transpose(c, s)
-		winogradPixels(c, s, "winogradSums", "+", c.VADDPS)
-		winogradPixels(c, s, "winogradDifferences", "-", c.VSUBPS)
-		winogradResults(c, s)
-		winogradSpread(c, s)
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
 			if t.vecs >= leastDotRows {
@@ -86,6 +82,11 @@ func gemm(c *Context) {
 		peak(c, s)
 		triad(c, s)
 	}
+	laneMaskTable(c)
+}
+
+// laneMaskTable writes the table that laneMasks points to, once a file.
+func laneMaskTable(c *Context) {
 	c.StaticGlobal("laneMasks")
 	c.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range 16 {

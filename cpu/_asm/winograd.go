@@ -7,6 +7,17 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// winograd writes the steps of convolutions by tiles.
+func winograd(c *Context) {
+	for _, s := range []registers{avx512, avx2} {
+		winogradPixels(c, s, "winogradSums", "+", c.VADDPS)
+		winogradPixels(c, s, "winogradDifferences", "-", c.VSUBPS)
+		winogradResults(c, s)
+		winogradSpread(c, s)
+	}
+	laneMaskTable(c)
+}
+
 // winogradKernel is the state of a kernel that goes over a row of tiles, for a vector of channels after the other.
 type winogradKernel struct {
 	*tileKernel
