@@ -17,8 +17,15 @@ type convWinogradWeights struct {
 	xAt, yAt, bandAt, sumsAt int
 }
 
-// winogradSlice is the most channels of x, and of y, in an item.
-const winogradSlice = 64
+const (
+	// winogradSlice is the most channels of x, and of y, in an item.
+	winogradSlice = 64
+	// leastChunk is about the fewest tiles of a chunk: what it takes to turn its sums back is then little beside them.
+	leastChunk = 512
+	// leastItems is the fewest items that there should be, even if each then takes few channels and transforms x or y
+	// once more.
+	leastItems = 4
+)
 
 // newConvWinogradWeights is nil where the sums themselves are as fast.
 func newConvWinogradWeights(call *convCall) *convWinogradWeights {
@@ -33,9 +40,19 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 		y:     tileSource{data: call.b.Real[call.b.Off:], rows: call.p, cols: call.q, channels: s.K},
 		slice: equalParts(s.C, winogradSlice), cols: equalParts(s.K, winogradSlice),
 	}
-	c.vecs = c.kernels.width(c.slice, c.cols)
 	c.rows = max(1, min(winogradTiles/g.wide, s.N*g.down))
-	c.chunks = call.chunks(c.blocks(), (s.N*g.down+c.rows-1)/c.rows)
+	for {
+		c.chunks = call.chunks(c.blocks(), max(1, s.N*g.down*g.wide/leastChunk))
+		if c.chunks*c.blocks() >= leastItems || max(c.slice, c.cols) <= lineLen {
+			break
+		}
+		if c.slice > c.cols {
+			c.slice = equalParts(c.slice, c.slice/2)
+		} else {
+			c.cols = equalParts(c.cols, c.cols/2)
+		}
+	}
+	c.vecs = c.kernels.width(c.slice, c.cols)
 	c.partial = newPartialSums(call, c.ending, c.chunks, false)
 
 	slots := c.rows * g.wide
