@@ -64,6 +64,9 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 	fs.Float64Var(&c.Momentum, "momentum", 0, "momentum of the descent")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 0, "weight of the parameters in the gradient")
 	fs.StringVar((*string)(&c.Schedule), "schedule", "", strings.Join(scheduleNames(), " | ")+" (default cyclic)")
+	fs.Float64Var(&c.LabelSmoothing, "label-smoothing", 0, "part of a label's probability that all classes share")
+	fs.Float64Var(&c.WeightAverage, "weight-average", 0, "factor of a running mean of the parameters, such as 0.9995, "+
+		"which is then evaluated and written (default 0: none)")
 	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
 	fs.StringVar(&c.From, "from", "", fromUsage)
 	fs.Float64Var(&c.White, "white", 0,

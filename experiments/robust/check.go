@@ -23,18 +23,19 @@ type CheckRow struct {
 	Free, Held      int     // coordinates of δ* strictly inside C and on its bounds
 	Share           float64 // |implicit term| / |update|; NaN for methods that have none
 	// Dense is the largest difference of an element of the update, or of the running statistics, from the dense
-	// computation: all gradients and the whole mixed matrix ∇²θδ, column by column. It is relative to the largest
-	// element of the update, or 1 if that is smaller.
+	// computation: each derivative in a parameter or a pixel, the mixed ones included, by numbers that carry it along.
+	// It is relative to the largest element of the update, or 1 if that is smaller.
 	Dense float64
 	// Differences is the same of central differences of θ ↦ mean CE(θ, x + P(z + a ∇δ CE(θ, x + z))) with z held
-	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere. Of
-	// TRADES and gradient alignment it is that of the objective, where the perturbation goes by signs and stays.
+	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere, and
+	// of residual networks, for which it takes too long. Of TRADES and gradient alignment it is that of the objective,
+	// where the perturbation goes by signs and stays.
 	Differences float64
 }
 
 // checkCase is a small network under a method.
 type checkCase struct {
-	net    models.MLP
+	net    plainModel
 	name   string
 	method robust.FastBAT
 	label  string
@@ -45,8 +46,8 @@ const (
 	checkEps  = 0.12
 )
 
-// checkCases are both parametrizations on a perceptron and on one with batch normalization in each mode, and in one
-// mode for each pass.
+// checkCases are both parametrizations on a perceptron, and on one and a residual network with batch normalization in
+// each mode, and in one mode for each pass.
 func checkCases() (list []checkCase, err error) {
 	plain := models.MLP{Widths: []int{3, 5, 4, 3}}
 	smooth, norm := plain, plain
@@ -54,16 +55,22 @@ func checkCases() (list []checkCase, err error) {
 	norm.BatchNorm = true
 	smoothNorm := smooth
 	smoothNorm.BatchNorm = true
+	residual, err := newPlainResidual()
+	if err != nil {
+		return nil, err
+	}
 	for _, net := range []struct {
 		name string
-		of   models.MLP
+		of   plainModel
 		step float64 // such that some coordinates of δ* end on bounds and others do not
 		bn   []string
 	}{
-		{"relu", plain, 0.8, []string{"train"}}, {"tanh", smooth, 0.8, []string{"train"}},
-		{"relu, batch norm", norm, 0.2, []string{"train", "frozen", "eval"}},
-		{"tanh, batch norm", smoothNorm, 0.2, []string{"train", "frozen", "eval", "eval,frozen,train,train",
+		{"relu", plainNet{plain}, 0.8, []string{"train"}}, {"tanh", plainNet{smooth}, 0.8, []string{"train"}},
+		{"relu, batch norm", plainNet{norm}, 0.2, []string{"train", "frozen", "eval"}},
+		{"tanh, batch norm", plainNet{smoothNorm}, 0.2, []string{"train", "frozen", "eval", "eval,frozen,train,train",
 			"train,eval,eval,train"}},
+		{"residual", residual, 0.2, []string{"train", "frozen", "eval", "frozen,frozen,frozen,train",
+			"eval,eval,eval,train", "train,eval,frozen,train"}},
 	} {
 		for _, bn := range net.bn {
 			for _, variant := range []struct {
@@ -117,10 +124,11 @@ func (c checkCase) run(ctx context.Context, ex *tensor.Executor, seed uint64) (r
 	want := d.update()
 	row = CheckRow{Method: c.label, Net: c.name, BN: c.method.BN, Parameters: len(got), Free: d.free, Held: d.held,
 		Share: norm(d.implicit) / norm(want), Dense: largest(got, want), Differences: math.NaN()}
-	if c.method.Implicit < 0 && d.eval[2] == d.eval[3] { // else ∇δF and ∇θF are of two different functions
+	_, perceptron := c.net.(plainNet)
+	if perceptron && c.method.Implicit < 0 && d.eval[2] == d.eval[3] { // else ∇δF and ∇θF are of different functions
 		row.Differences = largest(got, d.differences())
 	}
-	if c.net.BatchNorm {
+	if len(d.state) > 0 {
 		row.Dense = max(row.Dense, largest(statistics, d.moved))
 	}
 	return row, nil
@@ -129,15 +137,14 @@ func (c checkCase) run(ctx context.Context, ex *tensor.Executor, seed uint64) (r
 // computed is the update that a method makes on a device, at rate 1, and the running statistics after it.
 func (d *dense) computed(ctx context.Context, ex *tensor.Executor, m robust.Method, seed uint64) (
 	update, statistics []float64, err error) {
-	net := d.net.MLP
 	t := robust.Task{
-		Name: "check", Model: net, Start: params.Values{Layout: net.Params(), Flat: d.theta},
-		Rows: problem.Rows{robust.Features: problem.Reals(d.x, net.Widths[0]),
-			robust.Labels: problem.Ints(d.net.labels)},
+		Name: "check", Model: d.net, Start: params.Values{Layout: d.net.Params(), Flat: d.theta},
+		Rows: problem.Rows{robust.Features: problem.Reals(d.x, d.net.inputs()),
+			robust.Labels: problem.Ints(d.labels)},
 		Sampler: inOrder(checkRows), Eps: checkEps, Optimizer: robust.SGD{Rate: 1},
 	}
-	if net.BatchNorm {
-		t.State = params.Values{Layout: net.State(), Flat: d.state}
+	if len(d.state) > 0 {
+		t.State = params.Values{Layout: d.net.State(), Flat: d.state}
 	}
 	e, err := robust.New(ex, t, m, 1, 1, seed)
 	if err != nil {
@@ -152,7 +159,7 @@ func (d *dense) computed(ctx context.Context, ex *tensor.Executor, m robust.Meth
 		return nil, nil, err
 	}
 	update = along(d.theta, after, -1)
-	if net.BatchNorm {
+	if len(d.state) > 0 {
 		statistics, err = e.Variable(engine.StateName).Read()
 	}
 	return update, statistics, err
@@ -192,7 +199,8 @@ func (s inOrder) Fill(dst []int32, _ problem.Source, _ uint64) error {
 
 // dense is an update of Fast-BAT in plain numbers.
 type dense struct {
-	net             plainNet
+	net             plainModel
+	labels          []int32
 	method          robust.FastBAT
 	eval            [4]bool // of the passes warmup, linearization, response and training
 	train           [4]bool
@@ -209,15 +217,15 @@ type dense struct {
 // are bounds.
 func newDense(c checkCase, seed uint64) *dense {
 	p, state := c.net.Init(seed)
-	d := &dense{net: plainNet{c.net, make([]int32, checkRows)}, method: c.method, theta: p.Flat}
-	inputs := c.net.Widths[0]
+	d := &dense{net: c.net, labels: make([]int32, checkRows), method: c.method, theta: p.Flat}
+	inputs := c.net.inputs()
 	draws := make([]float32, checkRows*inputs+2*state.Size())
 	philox.Uniforms(draws, seed, 1, philox.StreamTest, 0)
 	for i := range checkRows * inputs {
 		d.x = append(d.x, math.Min(1, math.Max(0, 1.4*float64(draws[i])-0.2)))
 	}
-	for i := range d.net.labels {
-		d.net.labels[i] = int32(i % c.net.Widths[len(c.net.Widths)-1])
+	for i := range d.labels {
+		d.labels[i] = int32(i % c.net.classes())
 	}
 	for i := range state.Flat { // of another batch than this one
 		d.state = append(d.state, 0.1+0.4*float64(draws[checkRows*inputs+i]))
@@ -248,9 +256,14 @@ func (d *dense) project(delta []float64) []float64 {
 // sum is Σ CE at θ and x + δ, with the part a at parameter i and the part b at coordinate j of δ (-1: nowhere).
 func (d *dense) sum(theta, delta []float64, i, j int, pass int) (total hyperdual, next []float64) {
 	p, x := d.at(theta, delta, i, j)
-	each, next := d.net.losses(p, x, d.moved, d.eval[pass])
-	for _, l := range each {
-		total = total.plus(l)
+	return d.loss(p, x, pass)
+}
+
+// loss is Σ CE of rows x.
+func (d *dense) loss(p []hyperdual, x [][]hyperdual, pass int) (total hyperdual, next []float64) {
+	z, next := d.net.logits(p, x, d.moved, d.eval[pass])
+	for r, row := range z {
+		total = total.minus(row[d.labels[r]]).plus(logSumExp(row))
 	}
 	return total, next
 }
@@ -264,7 +277,7 @@ func (d *dense) at(theta, delta []float64, i, j int) (p []hyperdual, x [][]hyper
 	if i >= 0 {
 		p[i].a = 1
 	}
-	inputs := d.net.Widths[0]
+	inputs := d.net.inputs()
 	x = make([][]hyperdual, checkRows)
 	for r := range x {
 		x[r] = make([]hyperdual, inputs)
@@ -340,14 +353,7 @@ func (d *dense) update() []float64 {
 		d.z = d.project(along(d.z, g, a))
 	}
 	delta := d.perturbation(d.theta)
-	mixed := make([][]float64, len(d.theta)) // ∇²θδ Σ CE at z
-	for i := range mixed {
-		mixed[i] = make([]float64, len(delta))
-		for j := range delta {
-			total, _ := d.sum(d.theta, d.z, i, j, 1)
-			mixed[i][j] = total.ab
-		}
-	}
+	linearized := d.moved
 	d.pass(d.z, 1)
 	response := d.slope(d.theta, delta, 2)
 	d.pass(delta, 2)
@@ -360,14 +366,25 @@ func (d *dense) update() []float64 {
 	d.implicit = make([]float64, len(d.theta))
 	out := make([]float64, len(d.theta))
 	for i := range out {
-		for j, v := range response {
-			d.implicit[i] += c / checkRows * mixed[i][j] * v
-		}
+		d.implicit[i] = c / checkRows * d.mixed(i, response, linearized)
 		total, _ := d.sum(d.theta, delta, i, -1, 3)
 		out[i] = total.a/checkRows + d.implicit[i]
 	}
 	d.pass(delta, 3)
 	return out
+}
+
+// mixed is row i of ∇²θδ Σ CE at z times a vector: the part of each pixel is its element of that.
+func (d *dense) mixed(i int, v, statistics []float64) float64 {
+	moved := d.moved
+	defer func() { d.moved = moved }()
+	d.moved = statistics
+	p, x := d.at(d.theta, d.z, i, -1)
+	for j := range v {
+		x[j/d.net.inputs()][j%d.net.inputs()].b = v[j]
+	}
+	total, _ := d.loss(p, x, 1)
+	return total.ab
 }
 
 // differences are central ones of θ ↦ mean CE(θ, x + δ*(θ)) at the z of the update, with the running statistics that

@@ -33,9 +33,9 @@ func TestUpdatesAgainstDense(t *testing.T) {
 		}
 	}
 	require.Equal(t, 18, differences)
-	require.Len(t, rows, 30+8)
+	require.Len(t, rows, 48+8)
 	methods := map[string]int{}
-	for _, r := range rows[30:] {
+	for _, r := range rows[48:] {
 		what := r.Method + " on " + r.Net + ", " + r.BN
 		require.Less(t, r.Dense, 1e-8, what)
 		require.Less(t, r.Differences, 1e-7, what)

@@ -13,7 +13,7 @@ import (
 
 // baselineCase is a small network under a method whose perturbation goes by signs, so that it does not move with θ.
 type baselineCase struct {
-	net        models.MLP
+	net        plainModel
 	name       string
 	method, bn string
 }
@@ -39,9 +39,9 @@ func baselineCases() (list []baselineCase) {
 		method string
 		bn     []string
 	}{{"trades", []string{"eval,train", "train", "eval"}}, {"grad-align", []string{"train", "frozen", "eval"}}} {
-		list = append(list, baselineCase{smooth, "tanh", c.method, c.bn[0]})
+		list = append(list, baselineCase{plainNet{smooth}, "tanh", c.method, c.bn[0]})
 		for _, bn := range c.bn {
-			list = append(list, baselineCase{norm, "tanh, batch norm", c.method, bn})
+			list = append(list, baselineCase{plainNet{norm}, "tanh, batch norm", c.method, bn})
 		}
 	}
 	return list
@@ -162,7 +162,7 @@ func alignmentObjective(d *dense, of robust.Method, _ uint64) (delta []float64, 
 	delta = d.climb(zero, 1, m.Step, func([]float64) []float64 { return first })
 	return delta, func(theta []float64, i int) hyperdual {
 		loss, _ := d.sum(theta, delta, i, -1, training)
-		mean, inputs := hyperdual{}, d.net.Widths[0]
+		mean, inputs := hyperdual{}, d.net.inputs()
 		for r := range checkRows {
 			product, squares, length := hyperdual{}, hyperdual{}, 0.0
 			for j := r * inputs; j < (r+1)*inputs; j++ {

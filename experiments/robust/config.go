@@ -43,6 +43,10 @@ type TrainConfig struct {
 	Ensemble         []string `json:"ensemble,omitempty"`
 	EnsembleExamples int      `json:"ensemble_examples"`
 
+	LabelSmoothing float64 `json:"label_smoothing,omitempty"` // see robust.Task.Smoothing
+	// WeightAverage is robust.Task.Average: where it is above 0 the averages are what is evaluated and written.
+	WeightAverage float64 `json:"weight_average,omitempty"`
+
 	Augment string   `json:"augment,omitempty"` // of training images, see train.CropFlip
 	From    string   `json:"from,omitempty"`    // a file of a network to start from, see train.ReadNetwork
 	Set     []string `json:"set,omitempty"`     // NAME=VALUE of the method's own settings
@@ -175,7 +179,8 @@ func (c TrainConfig) check() error {
 	if err != nil {
 		return err
 	}
-	t := robust.Task{Model: net, Sampler: problem.Epochs(max(1, c.Batch)), Eps: c.Eps, Optimizer: c.optimizer()}
+	t := robust.Task{Model: net, Sampler: problem.Epochs(max(1, c.Batch)), Eps: c.Eps, Optimizer: c.optimizer(),
+		Smoothing: c.LabelSmoothing, Average: c.WeightAverage}
 	_, unplanned := m.Plan(t)
 	return errors.Join(t.Check(), unplanned)
 }

@@ -50,27 +50,27 @@ func (x hyperdual) tanh() hyperdual {
 	return x.of(t, 1-t*t, -2*t*(1-t*t))
 }
 
-// plainNet is a perceptron in plain loops over a flat parameter vector in PyTorch's order.
-type plainNet struct {
-	models.MLP
-	labels []int32
+// plainModel is a network that computes in plain loops over a flat parameter vector in PyTorch's order.
+type plainModel interface {
+	models.Model
+	inputs() int
+	classes() int
+	// logits are the outputs for rows x [n][inputs]. Where eval is set, batch normalization takes the running
+	// statistics; next is those after the pass, which the caller keeps in mode train.
+	logits(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (z [][]hyperdual, next []float64)
 }
+
+// plainNet is a perceptron.
+type plainNet struct{ models.MLP }
+
+func (m plainNet) inputs() int  { return m.Widths[0] }
+func (m plainNet) classes() int { return m.Widths[len(m.Widths)-1] }
 
 // The constants of batch normalization, as torch.nn.BatchNorm1d has them.
 const (
 	normEpsilon  = 1e-5
 	normMomentum = 0.1
 )
-
-// losses are the cross-entropies of rows x [n][inputs]; next is the running statistics after a pass in mode train.
-func (m plainNet) losses(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (
-	each []hyperdual, next []float64) {
-	z, next := m.logits(p, x, state, eval)
-	for r, row := range z {
-		each = append(each, row[m.labels[r]].scale(-1).plus(logSumExp(row)))
-	}
-	return each, next
-}
 
 // logSumExp is log Σ exp v, of logits near 1.
 func logSumExp(row []hyperdual) hyperdual {
@@ -81,8 +81,6 @@ func logSumExp(row []hyperdual) hyperdual {
 	return sum.log()
 }
 
-// logits are the outputs for rows x [n][inputs]. Where eval is set, batch normalization takes the running statistics;
-// next is those after the pass, which the caller keeps in mode train.
 func (m plainNet) logits(p []hyperdual, x [][]hyperdual, state []float64, eval bool) (
 	z [][]hyperdual, next []float64) {
 	take := func(n int) []hyperdual { head := p[:n]; p = p[n:]; return head }

@@ -39,7 +39,7 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 	entry, err := robust.ByName("fast-bat")
 	require.NoError(t, err)
 	net := models.MLP{Widths: []int{3, 5, 4, 3}, Activation: "tanh"}
-	d := newDense(checkCase{net: net, method: entry.Method.(robust.FastBAT)}, seed)
+	d := newDense(checkCase{net: plainNet{net}, method: entry.Method.(robust.FastBAT)}, seed)
 	n := len(d.x)
 	crossEntropy := func(delta []float64) []float64 { return d.slope(d.theta, delta, 1) }
 	divergence := func(delta []float64) []float64 { return d.divergence(delta, 1) }
@@ -95,7 +95,7 @@ func TestPerturbationsOfTheFormulas(t *testing.T) {
 		task := robust.Task{
 			Name: "formulas", Model: net, Start: params.Values{Layout: net.Params(), Flat: d.theta},
 			Rows: problem.Rows{robust.Features: problem.Reals(d.x, net.Widths[0]),
-				robust.Labels: problem.Ints(d.net.labels)},
+				robust.Labels: problem.Ints(d.labels)},
 			Sampler: inOrder(checkRows), Eps: checkEps, Optimizer: robust.SGD{Rate: 1e-12},
 		}
 		e, err := robust.New(tensortest.Executor(t, ref.New()), task, spy{entry.Method}, 2, 2, seed)

@@ -2,7 +2,6 @@ package robust
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -12,18 +11,14 @@ import (
 	"bilevel/models"
 	adversary "bilevel/solvers/attack"
 	"bilevel/solvers/engine"
-	"bilevel/solvers/robust"
 )
 
 // report evaluates the model that training ended with on validation and test rows: the only place that reads the
 // latter.
 func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Outcome, c experiments.Curve) (
 	*experiments.Record, error) {
-	err := t.net.p.Write(out.Last.Arrays[robust.Parameters])
-	if t.net.state != nil {
-		err = errors.Join(err, t.net.state.Write(out.Last.Arrays[engine.StateName]))
-	}
-	if err != nil {
+	parameters, state := t.ended(out.Last)
+	if err := t.net.write(parameters, state); err != nil {
 		return nil, err
 	}
 	r := experiments.NewRecord()
@@ -45,8 +40,7 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 			100*c.Column("train_fgsm_acc")[at], 100*c.Column("train_pgd_acc")[at])
 	}
 	r.Models = []experiments.Model{train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.net.Model,
-		Data: t.scaled(), Names: env.Data.ClassNames, Columns: env.Data.Columns}.Of(out.Last.Arrays[robust.Parameters],
-		out.Last.Arrays[engine.StateName])}
+		Data: t.scaled(), Names: env.Data.ClassNames, Columns: env.Data.Columns}.Of(parameters, state)}
 	return r, nil
 }
 

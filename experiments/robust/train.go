@@ -181,6 +181,7 @@ func (t *task) compile(model models.Model, start, state params.Values) error {
 	t.training, err = robust.New(t.ex, robust.Task{
 		Name: "robust training", Model: model, Start: start, State: state,
 		Rows: rows, Images: t.images, Sampler: problem.Epochs(t.Batch), Eps: t.Eps, Optimizer: t.optimizer(),
+		Smoothing: t.LabelSmoothing, Average: t.WeightAverage,
 	}, t.method, t.each*t.Epochs, t.each, t.seed)
 	if err == nil {
 		t.scope.Own(func() error { return t.training.Close() })
@@ -206,11 +207,7 @@ func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
 	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
 		return nil, fmt.Errorf("the training loss is %g after iteration %d: use a smaller --lr", m.Loss, p.Iteration)
 	}
-	err = t.net.p.CopyFrom(p.Engine.Variable(robust.Parameters))
-	if t.net.state != nil {
-		err = errors.Join(err, t.net.state.CopyFrom(p.Engine.Variable(engine.StateName)))
-	}
-	if err != nil {
+	if err := t.show(p.Engine); err != nil {
 		return nil, err
 	}
 	row := []float64{float64(p.Iteration), float64(p.Iteration) / float64(t.each), p.Seconds,
@@ -225,6 +222,30 @@ func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
 	}
 	val, err := t.attack(ctx, t.data.Val, validated, manySteps)
 	return append(row, fgsm.clean, fgsm.robust, pgd.robust, val.clean, val.robust), err
+}
+
+// show makes the network that evaluations look at the one that training is at, or its averages.
+func (t *task) show(e *engine.Engine) error {
+	if t.WeightAverage > 0 {
+		averages, err := e.Variable(robust.Averages).Read()
+		if err != nil {
+			return err
+		}
+		return t.net.write(averages[:t.net.p.Size()], averages[t.net.p.Size():])
+	}
+	err := t.net.p.CopyFrom(e.Variable(robust.Parameters))
+	if t.net.state != nil {
+		err = errors.Join(err, t.net.state.CopyFrom(e.Variable(engine.StateName)))
+	}
+	return err
+}
+
+// ended is the network that training ended with, or its averages.
+func (t *task) ended(last *engine.Snapshot) (p, state []float64) {
+	if averages := last.Arrays[robust.Averages]; t.WeightAverage > 0 {
+		return averages[:t.net.p.Size()], averages[t.net.p.Size():]
+	}
+	return last.Arrays[robust.Parameters], last.Arrays[engine.StateName]
 }
 
 // say shows the last row of the curve beside the progress.

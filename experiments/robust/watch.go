@@ -2,6 +2,7 @@ package robust
 
 import (
 	"context"
+	"errors"
 
 	"bilevel/data"
 	"bilevel/models"
@@ -14,6 +15,15 @@ type network struct {
 	models.Model
 	inputs, classes int
 	p, state        *tensor.Variable
+}
+
+// write gives the network other numbers.
+func (n network) write(p, state []float64) error {
+	err := n.p.Write(p)
+	if n.state != nil {
+		err = errors.Join(err, n.state.Write(state))
+	}
+	return err
 }
 
 // attacked is what there is to attack: a network as it stands.

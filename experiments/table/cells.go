@@ -43,7 +43,8 @@ type Row struct {
 	Varied []string // the values of the recipe's axes, as texts
 	Run    *Run
 
-	likeness string // of the method
+	likeness string         // of the method
+	settings map[string]any // of the recipe
 }
 
 // Name is the row's method and varied settings.
@@ -82,6 +83,7 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 			if err := choose(settings, r.Vary, row.Varied); err != nil {
 				return nil, experiments.Usagef("method %s: %v", method.Name, err)
 			}
+			row.settings = settings
 			app, err := find(applications, method, r.Experiment)
 			if err != nil {
 				return nil, err

@@ -5,6 +5,7 @@ package table
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -33,6 +34,7 @@ type Recipe struct {
 	Plots      [][2]string    `json:"plots"`    // a varied setting and a measure that is drawn over it
 	Curves     []Curve        `json:"-"`        // columns of the records' curves that are drawn over the course of runs
 	Tune       *Tuning        `json:"tune"`     // nil: nothing is chosen
+	Published  *Published     `json:"-"`        // what others have of it; nil: nothing
 	Seeds      []uint64       `json:"-"`        // a folder's table may be given more
 	Version    string         `json:"-"`        // of the program that a folder belongs to; "" in recipes of people
 }
@@ -101,6 +103,7 @@ func Parse(text []byte) (*Recipe, error) {
 		"compare":    r.readCompare,
 		"curves":     r.readCurves,
 		"tune":       r.readTuning,
+		"published":  r.readPublished,
 		"plots":      pairs(&r.Plots, "[S, M] for the measure M over the setting S"),
 	}); err != nil {
 		return nil, oneLine(err)
@@ -394,7 +397,7 @@ func (r *Recipe) check() error {
 			return experiments.Usagef("compare: %s with itself", pair[0])
 		}
 	}
-	if err := r.checkTuning(methods); err != nil {
+	if err := errors.Join(r.checkTuning(methods), r.Published.check(methods)); err != nil {
 		return err
 	}
 	var varied []string
@@ -483,6 +486,9 @@ func (r *Recipe) YAML() ([]byte, error) {
 	}...)
 	if r.Tune != nil {
 		all = append(all, yaml.MapItem{Key: "tune", Value: r.Tune.tuningYAML()})
+	}
+	if r.Published != nil {
+		all = append(all, yaml.MapItem{Key: "published", Value: r.Published.publishedYAML()})
 	}
 	return yaml.Marshal(all)
 }

@@ -23,6 +23,7 @@ type Result struct {
 	Measures    []Measure    `json:"measures"`
 	Rows        []RowResult  `json:"rows"`
 	Differences []Difference `json:"differences"`
+	Published   []Figure     `json:"published,omitempty"`
 	Notes       []string     `json:"notes"`
 	Outcomes    []Outcome    `json:"-"`
 	Overlaps    []Overlap    `json:"overlaps"`
@@ -149,6 +150,7 @@ func Summarize(t *Table, outcomes []Outcome) *Result {
 		r.Finished, r.Failed, r.Missing = r.Finished+line.Finished, r.Failed+line.Failed, r.Missing+line.Missing
 		r.Rows, r.Seconds = append(r.Rows, line), append(r.Seconds, statistics(seconds))
 	}
+	r.besides()
 	r.compare(of)
 	r.unknownMeasures()
 	return r

@@ -188,7 +188,7 @@ func (r *Result) shown(clock bool) []experiments.Table {
 		line := append([]string{d.Method + " − " + d.Minus}, d.Varied...)
 		differences.Rows = append(differences.Rows, append(line, m.Title, strconv.Itoa(d.N), mean, interval))
 	}
-	tables := []experiments.Table{rows, differences, r.overlaps()}
+	tables := []experiments.Table{rows, r.beside(), differences, r.overlaps()}
 	if spread := r.spread(); len(spread.Rows) > 0 {
 		return append([]experiments.Table{spread}, tables...)
 	}

@@ -39,7 +39,19 @@ func Schedules() []ScheduleInfo {
 		{"cyclic", "rises from 0 to 1 at n/2 and falls to 0 at n", func(k, n int) float64 {
 			return 1 - math.Abs(2*float64(k)/float64(n)-1)
 		}},
+		{"one-cycle", "rises from 1/25 to 1 at 0.3 n - 1 and falls to 4e-6 at n - 1, along cosines", oneCycle},
 	}
+}
+
+// oneCycle is the factor of torch.optim.lr_scheduler.OneCycleLR with its defaults.
+func oneCycle(k, n int) float64 {
+	const first, last = 1. / 25, 1. / 25e4
+	top, at := 0.3*float64(n)-1, float64(k)
+	from, to, part := first, 1.0, at/top
+	if at > top {
+		from, to, part = 1, last, (at-top)/(float64(n)-1-top)
+	}
+	return to + (from-to)/2*(1+math.Cos(math.Pi*part))
 }
 
 func (s Schedule) find() (ScheduleInfo, bool) {

@@ -431,3 +431,53 @@ func TestRefuses(t *testing.T) {
 	_, err := entry(t, "fast-bat").With("stap=1")
 	require.ErrorContains(t, err, `did you mean "step"?`)
 }
+
+// Label smoothing is linear in the labels: the update is (1 - s) that of the labels and s/c of each class for all rows.
+func TestLabelSmoothing(t *testing.T) {
+	const s, classes = 0.4, 3
+	for _, name := range []string{"standard", "trades"} {
+		m := method(t, name)
+		if name == "trades" { // without attack and divergence: the clean cross-entropy alone
+			m = method(t, name, "beta=0")
+		}
+		update := func(change func(*robust.Task)) []float64 {
+			task := small(true)
+			change(&task)
+			e := start(t, task, m, 1, 1)
+			step(t, e, 0, 1)
+			return moved(task.Start, read(t, e, robust.Parameters))
+		}
+		want := update(func(*robust.Task) {})
+		for i := range want {
+			want[i] *= 1 - s
+		}
+		for class := range int32(classes) {
+			for i, v := range update(func(task *robust.Task) {
+				task.Rows[robust.Labels] = problem.Ints(slices.Repeat([]int32{class}, 12))
+			}) {
+				want[i] += s / classes * v
+			}
+		}
+		require.InDeltaSlice(t, want, update(func(task *robust.Task) { task.Smoothing = s }), 1e-12, name)
+	}
+}
+
+// Averages follow a₊ = τ a + (1 - τ) θ₊ over parameters and running statistics, and leave training as it is.
+func TestAverages(t *testing.T) {
+	const tau = 0.7
+	m, task := method(t, "fast-bat-official", "step=0.3"), small(true)
+	plain := start(t, task, m, 3, 3)
+	step(t, plain, 0, 3)
+	task.Average = tau
+	e := start(t, task, m, 3, 3)
+	want := append(slices.Clone(task.Start.Flat), task.State.Flat...)
+	for k := range 3 {
+		step(t, e, k, 1)
+		now := append(read(t, e, robust.Parameters), read(t, e, engine.StateName)...)
+		for i := range want {
+			want[i] = tau*want[i] + (1-tau)*now[i]
+		}
+		require.InDeltaSlice(t, want, read(t, e, robust.Averages), 1e-12)
+	}
+	require.Equal(t, read(t, plain, robust.Parameters), read(t, e, robust.Parameters))
+}

@@ -29,6 +29,12 @@ type Task struct {
 	Sampler   problem.Sampler // of minibatches
 	Eps       float64         // ε, the largest change of a pixel
 	Optimizer SGD
+	// Smoothing is s of label smoothing (Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016): every cross-entropy is
+	// that of the class probabilities (1 - s) onehot(label) + s/c.
+	Smoothing float64
+	// Average is τ of a mean of the parameters and the running statistics over the iterations, a₊ = τ a + (1 - τ) θ₊
+	// with a = θ at the start, which New keeps under the name Averages and training does not look at; 0: none.
+	Average float64
 }
 
 // SGD is stochastic gradient descent with momentum (see minimize.SGD): for the direction d of a method,
@@ -53,6 +59,10 @@ func (t Task) Check() error {
 		return fmt.Errorf("the momentum is %g: wants a number from 0 to below 1", o.Momentum)
 	case !(o.WeightDecay >= 0) || math.IsInf(o.WeightDecay, 0):
 		return fmt.Errorf("the weight decay is %g: wants a finite number from 0 on", o.WeightDecay)
+	case !(t.Smoothing >= 0 && t.Smoothing < 1):
+		return fmt.Errorf("the label smoothing is %g: wants a number from 0 to below 1", t.Smoothing)
+	case !(t.Average >= 0 && t.Average < 1):
+		return fmt.Errorf("the factor of the averages is %g: wants a number from 0 to below 1", t.Average)
 	}
 	if err := CheckEps(t.Eps); err != nil {
 		return err
@@ -83,6 +93,7 @@ type View struct {
 	theta, x, delta *tensor.Node
 	state           *tensor.Node // running statistics, as the last pass left them; nil without
 	mode            params.Mode
+	smoothing       float64
 }
 
 // Clean is the logits [B, c] at x, Perturbed those at x + δ.
@@ -94,8 +105,18 @@ func (v *View) pass(at *tensor.Node) (logits *tensor.Node) {
 	return logits
 }
 
+// CrossEntropy is that of logits under the task's labels, smoothed where the task says so.
+func (v *View) CrossEntropy(logits *tensor.Node) *tensor.Node {
+	each := tensor.CrossEntropy(logits, v.Labels)
+	if v.smoothing == 0 {
+		return each
+	}
+	uniform := logits.LogSoftmax().Mean(1).Neg() // the cross-entropy of all classes alike
+	return each.Scale(1 - v.smoothing).Add(uniform.Scale(v.smoothing))
+}
+
 // crossEntropy is the objective of most methods on both levels: CE(θ, x + δ).
-func crossEntropy(v *View) *tensor.Node { return tensor.CrossEntropy(v.Perturbed(), v.Labels) }
+func crossEntropy(v *View) *tensor.Node { return v.CrossEntropy(v.Perturbed()) }
 
 // divergence is KL(p(x) ‖ p(x + δ)) of the model's class probabilities, the attack of TRADES.
 func divergence(v *View) *tensor.Node {
@@ -117,7 +138,7 @@ func (t Task) Problem(attack, training Objective) *problem.Problem {
 	level := func(of Objective, reduce func(each *tensor.Node) *tensor.Node) problem.Objective {
 		return func(x, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 			v := &View{Labels: b.Get(Labels), model: t.Model, theta: x.Flat(), x: t.images(b), delta: y.Flat(),
-				state: p.State.Flat(), mode: p.Mode}
+				state: p.State.Flat(), mode: p.Mode, smoothing: t.Smoothing}
 			each := of(v)
 			loss := problem.Loss{Value: reduce(each)}
 			if p.Mode == params.Train {

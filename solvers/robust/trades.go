@@ -49,6 +49,6 @@ func (m TRADES) Plan(t Task) (Plan, error) {
 func tradeOff(beta float64) Objective {
 	return func(v *View) *tensor.Node {
 		clean := v.Clean()
-		return tensor.CrossEntropy(clean, v.Labels).Add(kullbackLeibler(clean, v.Perturbed()).Scale(beta))
+		return v.CrossEntropy(clean).Add(kullbackLeibler(clean, v.Perturbed()).Scale(beta))
 	}
 }

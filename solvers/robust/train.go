@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
@@ -13,6 +14,7 @@ import (
 // Names of a run's state beside engine.StateName.
 const (
 	Parameters = "x"
+	Averages   = "average" // of the parameters and the running statistics, one after the other; see Task.Average
 	momentum   = "momentum"
 	metrics    = "metrics"
 )
@@ -80,12 +82,17 @@ func New(ex *tensor.Executor, t Task, m Method, n, each int, seed uint64) (*Trai
 				step := plan.Step(r)
 				s.Set(Parameters, theta.Sub(it.Rate("rate").Mul(t.Optimizer.move(s, theta, step.Direction))))
 				s.Set(metrics, s.Get(metrics).Mul(it.Rate("same epoch")).Add(r.measure(step)))
+				t.average(s)
 			},
 		}},
 	}
 	if t.Optimizer.Momentum > 0 { // what goes wrong there is in the parameters one iteration later
 		spec.State = append(spec.State,
 			engine.Array{Name: momentum, Values: make([]float64, t.Start.Size()), Unwatched: true})
+	}
+	if t.Average > 0 {
+		spec.State = append(spec.State, engine.Array{Name: Averages, Unwatched: true,
+			Values: append(slices.Clone(t.Start.Flat), t.State.Flat...)})
 	}
 	e, err := engine.New(b, spec)
 	if err != nil {
@@ -104,6 +111,18 @@ func (o SGD) move(s *engine.State, theta, direction *tensor.Node) *tensor.Node {
 		s.Set(momentum, direction)
 	}
 	return direction
+}
+
+// average moves the mean over the iterations to what the parameters and the running statistics become.
+func (t Task) average(s *engine.State) {
+	if t.Average == 0 {
+		return
+	}
+	now := s.Next(Parameters)
+	if t.State.Size() > 0 {
+		now = tensor.Concat(0, now, s.Next(engine.StateName))
+	}
+	s.Set(Averages, s.Get(Averages).Scale(t.Average).Add(now.Scale(1-t.Average)))
 }
 
 // measure is 1 and the metrics of an iteration.
