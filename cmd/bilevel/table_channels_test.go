@@ -135,7 +135,7 @@ func TestPruningRecipesRun(t *testing.T) {
 			}
 		}
 		writeText(t, name+".yaml", head+methods+"seeds: 1\nmeasures: [test_accuracy]\n")
-		r := bilevel("table " + name + ".yaml --quiet --json --set batch=2 --set val=4 --set pretrain_epochs=1 " +
+		r := bilevel("table "+name+".yaml --quiet --json --set batch=2 --set val=4 --set pretrain_epochs=1 "+
 			"--set prune_epochs=1 --set finetune_epochs=1 --out "+name, "BILEVEL_DATA="+dir)
 		require.Equal(t, exitOK, r.code, "%s: %s", name, r.stderr)
 		require.Equal(t, 1.0, lastLine(t, r)["finished"], name)
