@@ -27,8 +27,8 @@ func TestPublished(t *testing.T) {
 	f := open(t, table, t.TempDir())
 	work(t, table, f, Shard{1, 1})
 	r := result(t, table, f)
-	require.Equal(t, []string{"not as in a paper: Size 1 instead of 2, epochs none instead of 30, 3 seeds instead of 5"},
-		r.Notes)
+	require.Equal(t, []string{"not as in a paper: Size 1 instead of 2, epochs none instead of 30, 3 seeds instead " +
+		"of 5"}, r.Notes)
 	var beside [][]string
 	for _, shown := range r.shown(false) {
 		if strings.Contains(shown.Name, "a paper") {
