@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"bilevel/experiments"
 	"bilevel/models/params"
@@ -15,95 +14,92 @@ import (
 	"bilevel/solvers/minimize"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/floats"
 )
 
-// certifier compares the direction that a run's state stands for, ∇xF(x,y) - C(x,y) v on all rows, with the
-// hypergradient at x, certified at a y*(x) that Newton's method finds from the run's y. v is the state's, and 0 for
-// algorithms that leave the implicit term out.
+// certifier compares the direction of a run with the hypergradient at its x. The direction is x - x₊ of the iteration
+// which the algorithm makes from the run's state on all rows, so that no draw of rows is in it. The
+// hypergradient is certified at a y*(x) that Newton's method finds from the run's y.
 type certifier struct {
-	scope          *tensor.Scope
-	direct         *tensor.Function
-	x, y, d        *tensor.Variable
-	lower          *minimize.Minimizer
-	hypergradients hypergrad.Estimator
-	from           *tensor.Variable // the run's y
+	scope *tensor.Scope
+	run   *engine.Engine
+	next  *engine.Engine // of one iteration, on all rows
+	lower *minimize.Minimizer
+	upper hypergrad.Estimator
 }
 
-// certifier compiles the comparison for a run.
-func (c Config) certifier(e *engine.Engine) (*certifier, error) {
-	entry, err := solvers.AlgorithmByName(c.Algorithm)
-	if err != nil {
-		return nil, err
-	}
-	hasV := slices.Contains(e.Names(), "v")
-	if !hasV && entry.Principle != solvers.Direct {
-		return nil, experiments.Usagef("certificate: the direction of this algorithm cannot be read off its state, "+
-			"which is %v: wants one that keeps v, or alternation", e.Names())
-	}
-	return newCertifier(e, hasV)
-}
-
-func newCertifier(e *engine.Engine, hasV bool) (_ *certifier, err error) {
-	b := e.Problem()
-	c := &certifier{scope: e.Executor().Scope(), from: e.Variable("y")}
+// newCertifier readies the comparison for a run e of n iterations of an algorithm on a problem.
+func newCertifier(ctx context.Context, p problem.Problem, e *engine.Engine, a solvers.Algorithm, n int) (
+	_ *certifier, err error) {
+	c := &certifier{scope: e.Executor().Scope(), run: e}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
 		}
 	}()
-	c.x, c.d = e.Variable("x"), c.scope.Variable("direction", tensor.Real, b.Upper.Start.Size())
-	at := func(side problem.Side) *problem.Point {
-		return b.Oracle().At(side, c.x.Node(), c.from.Node(), b.All(side), params.Eval, nil)
-	}
-	c.direct = c.scope.Compile("direction", func() []tensor.Update {
-		d := at(problem.Upper).GradX()
-		if hasV {
-			d = d.Sub(at(problem.Lower).Cross(e.Variable("v").Node()))
-		}
-		return []tensor.Update{{Var: c.d, Value: d}}
-	})
-	if err := c.scope.Err(); err != nil {
+	p.Lower.Sampler, p.Upper.Sampler = nil, nil
+	b, err := p.Bind(e.Executor())
+	if err != nil {
 		return nil, err
 	}
-	roundoff := e.Executor().Info().UnitRoundoff()
+	c.scope.Own(b.Close)
+	if c.next, _, err = solvers.Init(ctx, b, a, n, e.Seed()); err != nil {
+		return nil, err
+	}
+	c.scope.Own(c.next.Close)
+	x, roundoff := c.next.Variable("x"), e.Executor().Info().UnitRoundoff()
 	c.lower, err = minimize.Newton{Tol: 8 * roundoff, MaxSteps: 50}.PrepareRows(minimize.RowsObjective{
 		Bound: b, Rows: measuredRows,
 		Value: func(y *tensor.Node, rows problem.Batch) *tensor.Node {
-			return b.Oracle().At(problem.Lower, c.x.Node(), y, rows, params.Eval, nil).Value()
+			return b.Oracle().At(problem.Lower, x.Node(), y, rows, params.Eval, nil).Value()
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.scope.Own(c.lower.Close)
-	c.y = c.lower.Y()
-	c.hypergradients, err = hypergrad.Implicit{
+	c.upper, err = hypergrad.Implicit{
 		Solver: linear.CG{RTol: max(1e-6, 100*roundoff), MaxSteps: 1000, FromZero: true}, Rows: measuredRows,
-	}.Prepare(b, c.x, c.y)
+	}.Prepare(b, x, c.lower.Y())
 	if err != nil {
 		return nil, err
 	}
-	c.scope.Own(c.hypergradients.Close)
+	c.scope.Own(c.upper.Close)
 	return c, nil
 }
 
-// look is the numbers of a Direction where the run stands, or none of them where this point is not wanted.
-func (c *certifier) look(ctx context.Context, wanted bool) ([]float64, error) {
+// look is the numbers of a Direction where the run stands, after k iterations, or none of them where this point is not
+// wanted. The iteration has the rates of the last one, which are never 0.
+func (c *certifier) look(ctx context.Context, k int, wanted bool) ([]float64, error) {
 	if !wanted {
 		return experiments.NoDirection(), nil
 	}
-	if err := errors.Join(c.y.CopyFrom(c.from), c.direct.Run(1)); err != nil {
+	for _, name := range c.run.Names() {
+		if err := c.next.Variable(name).CopyFrom(c.run.Variable(name)); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.lower.Y().CopyFrom(c.run.Variable("y")); err != nil {
 		return nil, err
 	}
 	if _, err := c.lower.Run(ctx); err != nil {
 		return nil, err
 	}
-	h, err := c.hypergradients.Compute(ctx)
+	h, err := c.upper.Compute(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	d, err := c.d.Read()
-	return experiments.NewDirection(h, d).Row(), err
+	d, err := c.next.Variable("x").Read()
+	if err = errors.Join(err, c.next.Step(ctx, k-1, 1)); err != nil {
+		return nil, err
+	}
+	after, err := c.next.Variable("x").Read()
+	if err != nil {
+		return nil, err
+	}
+	floats.Sub(d, after)
+	return experiments.NewDirection(h, d).Row(), nil
 }
 
 func (c *certifier) close() error {

@@ -145,7 +145,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	}
 	var guide *certifier
 	if c.Certificate > 0 {
-		if guide, err = c.certifier(e); err != nil {
+		if guide, err = newCertifier(ctx, *t.problem, e, a, n); err != nil {
 			return nil, errors.Join(err, e.Close(), b.Close())
 		}
 	}
@@ -181,7 +181,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 				float64(p.Iteration), p.Seconds, work(p.Counts, t.batch), float64(p.Counts.Samples),
 			}, v...)
 			if guide != nil {
-				d, err := guide.look(ctx, c.certifies(row, log.Curve()))
+				d, err := guide.look(ctx, p.Iteration, c.certifies(row, log.Curve()))
 				if err != nil {
 					return err
 				}
