@@ -13,7 +13,7 @@ import (
 type Direction struct {
 	Share  float64 // |C v| / |∇h|, of the implicit term in the hypergradient
 	Cosine float64 // of the angle between d and ∇h; 0 where d is 0, with which x does not move
-	Error  float64 // the figure of ∇h's error, over |∇h|; infinite where nothing could be certified
+	Error  float64 // the figure of ∇h's error, over |∇h|; uncertified where there is none
 }
 
 // DirectionColumns are the names of a Direction's numbers as columns of curves and as scalars of records.
@@ -22,12 +22,15 @@ var DirectionColumns = []string{"direction.share", "direction.cosine", "directio
 // NewDirection compares a direction with a hypergradient.
 func NewDirection(h *hypergrad.Hypergradient, d []float64) Direction {
 	own, of := floats.Norm(d, 2), h.Norm()
-	c := Direction{Share: h.Share(), Error: h.Error / of}
+	c := Direction{Error: h.Error / of}
+	if share := h.Share(); !math.IsNaN(share) && !math.IsInf(share, 0) {
+		c.Share = share
+	}
 	if own > 0 && of > 0 {
 		c.Cosine = floats.Dot(d, h.Gradient) / (own * of)
 	}
-	if h.Status != linear.Converged || math.IsNaN(c.Error) {
-		c.Error = math.Inf(1)
+	if h.Status != linear.Converged || !(c.Error < uncertified) {
+		c.Error = uncertified
 	}
 	return c
 }
@@ -35,8 +38,11 @@ func NewDirection(h *hypergrad.Hypergradient, d []float64) Direction {
 // Row is the numbers in the order of DirectionColumns.
 func (d Direction) Row() []float64 { return []float64{d.Share, d.Cosine, d.Error} }
 
-// NoDirection is the row of a point at which nothing was looked at.
-func NoDirection() []float64 { return []float64{math.NaN(), math.NaN(), math.NaN()} }
+// NoDirection is the row of a point at which nothing was looked at. Curves have numbers alone.
+func NoDirection() []float64 { return []float64{0, 0, -1} }
+
+// uncertified is the error of a hypergradient of which nothing is known.
+const uncertified = math.MaxFloat32
 
 // certified is the largest figure of error, over |∇h|, with which a hypergradient is held to be known.
 const certified = 0.1
@@ -68,7 +74,7 @@ func (c Curve) Directions() (list []Direction) {
 	share, cosine, figure := c.Column(DirectionColumns[0]), c.Column(DirectionColumns[1]),
 		c.Column(DirectionColumns[2])
 	for i := range share {
-		if !math.IsNaN(figure[i]) {
+		if figure[i] >= 0 {
 			list = append(list, Direction{share[i], cosine[i], figure[i]})
 		}
 	}

@@ -33,6 +33,7 @@ type Row struct {
 	Variant string     `json:"variant"`
 	Seeds   int        `json:"seeds"`
 	Share   table.Stat `json:"implicit_share"` // |C v| / |∇h|
+	Own     table.Stat `json:"own_share"`      // of the method's own term in its direction d, averaged over its run
 	Cosine  table.Stat `json:"cosine"`         // of the direction and ∇h
 	Error   table.Stat `json:"error"`          // figure of ∇h's error, over |∇h|
 	// Certified is how many points of a run had a hypergradient known to a tenth, on average, of Points.
@@ -56,7 +57,7 @@ const (
 const (
 	shareName, cosineName, errorName = "direction.share", "direction.cosine", "direction.error"
 	certifiedName, pointsName        = "direction.certified", "direction.points"
-	secondsName                      = "seconds"
+	ownName, secondsName             = "implicit.share", "seconds"
 )
 
 // Add puts a part's result on the page.
@@ -67,7 +68,7 @@ func (p *Page) Add(part Part, r *table.Result) {
 	for i, row := range r.Rows {
 		of := func(name string) table.Stat { return stat(r.Measures, row.Values, name) }
 		line := Row{
-			Variant: row.Method, Seeds: row.Finished, Share: of(shareName), Cosine: of(cosineName),
+			Variant: row.Method, Seeds: row.Finished, Share: of(shareName), Own: of(ownName), Cosine: of(cosineName),
 			Error: of(errorName), Certified: of(certifiedName), Points: of(pointsName), Value: row.Values[0],
 			Calls: row.Calls, Seconds: stat(r.Clocks, r.Times[i], secondsName),
 		}
@@ -116,7 +117,7 @@ func (p *Page) Markdown(w io.Writer) error {
 		"oracle calls"}}
 	for _, a := range p.Parts {
 		for i, r := range a.Rows {
-			line := []string{"", r.Variant, fmt.Sprint(r.Seeds), text(r.Share, false), text(r.Cosine, false),
+			line := []string{"", r.Variant, fmt.Sprint(r.Seeds), share(r), text(r.Cosine, false),
 				text(mean(r.Error), false), points(r), "", text(r.Value, a.percent), "", "", "", text(r.Calls, false)}
 			if i == 0 {
 				line[0], line[7] = a.Title, a.Measure
@@ -183,6 +184,14 @@ func writeTable(b *strings.Builder, t experiments.Table) {
 func mean(s table.Stat) table.Stat {
 	s.Std = table.Number(math.NaN())
 	return s
+}
+
+// share is that of the implicit term, or where no hypergradient could be certified that in the method's own direction.
+func share(r Row) string {
+	if r.Share.N == 0 && r.Own.N > 0 {
+		return "own: " + text(r.Own, false)
+	}
+	return text(r.Share, false)
 }
 
 // points is how many points were certified, of how many that were looked at.

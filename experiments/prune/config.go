@@ -59,6 +59,9 @@ type Config struct {
 	Rewind       prune.Rewind `json:"rewind"`
 	RewindEpochs int          `json:"rewind_epochs"`
 
+	// Certificate asks for the direction of BiP beside the certified hypergradient where the search ends.
+	Certificate bool `json:"certificate,omitempty"`
+
 	losses
 }
 

@@ -43,6 +43,10 @@ type TrainConfig struct {
 	Ensemble         []string `json:"ensemble,omitempty"`
 	EnsembleExamples int      `json:"ensemble_examples"`
 
+	// Certificate is after how many of the epochs, spread evenly, the direction is compared with the certified
+	// hypergradient, see certifier; 0: never. It is no part of the time or of the counts.
+	Certificate int `json:"certificate,omitempty"`
+
 	Augment string   `json:"augment,omitempty"` // of training images, see train.CropFlip
 	From    string   `json:"from,omitempty"`    // a file of a network to start from, see train.ReadNetwork
 	Set     []string `json:"set,omitempty"`     // NAME=VALUE of the method's own settings
@@ -156,6 +160,10 @@ func (c TrainConfig) check() error {
 			c.AttackSteps, c.Restarts, c.Examples, c.EnsembleExamples)
 	case c.Evaluate != TestRows && c.Evaluate != ValidationRows:
 		return fmt.Errorf("evaluate is %q: wants %s or %s", c.Evaluate, TestRows, ValidationRows)
+	}
+	if c.Certificate < 0 || c.Certificate > c.Epochs {
+		return fmt.Errorf("certificate is %d: wants a number of epochs from 0 to the %d of the training", c.Certificate,
+			c.Epochs)
 	}
 	if _, err := c.ensemble(); err != nil {
 		return err
