@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"unicode/utf8"
 
 	"bilevel/experiments"
 	"bilevel/experiments/table"
@@ -131,9 +132,9 @@ func (p *Page) Markdown(w io.Writer) error {
 	}
 	writeTable(b, t)
 	for _, a := range p.Parts {
-		fmt.Fprintf(b, "\n**%s** (`%s`). %s\n", a.Title, a.Name, strings.Join(a.About, " "))
+		b.WriteString("\n" + wrapped(fmt.Sprintf("**%s** (`%s`). %s", a.Title, a.Name, strings.Join(a.About, " "))))
 		if a.State != "" {
-			fmt.Fprintf(b, "\n**%s: %s.**\n", a.Title, a.State)
+			b.WriteString("\n" + wrapped(fmt.Sprintf("**%s: %s.**", a.Title, a.State)))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -165,6 +166,27 @@ func (p *Page) Clock(w io.Writer) error {
 	writeTable(b, t)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// wrapped is a paragraph in lines of at most width characters.
+func wrapped(text string) string {
+	const width = 120
+	b, column := &strings.Builder{}, 0
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+n > width:
+			b.WriteString("\n")
+			column = 0
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String() + "\n"
 }
 
 func writeTable(b *strings.Builder, t experiments.Table) {
