@@ -23,37 +23,34 @@ import (
 //	min over θ of F(θ, δ*) = mean CE(θ, x + δ*),   δ* = argmin over C of ⟨∇δ l(θ, x + z), δ⟩ + |δ - z|²/(2a)
 //
 // z, the point of linearization, is that of the method, and a constant. It is certified by the optimality conditions
-// with the bounds that hold δ* (hypergrad.KKT). All variants with one number a have this same problem.
+// with the bounds that hold δ* (hypergrad.KKT), in float64: float32 cannot tell which bounds hold δ* with the small
+// forces of rows that are classified well. All variants with one number a have this same problem.
 type certifier struct {
-	scope       *tensor.Scope
-	seed        uint64
-	theta       *tensor.Variable // of the task
-	step        *robust.Training // one iteration at rate 1
-	perturb     *tensor.Function
-	start, z, y *tensor.Variable
-	upper       hypergrad.Estimator
+	from               *tensor.Variable // the task's parameters
+	step               *robust.Training // one iteration at rate 1, on the task's device
+	stepScope          *tensor.Scope
+	own                *problem.OwnedExecutor // of what is certified
+	scope              *tensor.Scope
+	perturb            *tensor.Function
+	theta, start, z, y *tensor.Variable
+	upper              hypergrad.Estimator
 }
 
 // newCertifier readies the comparison for a task whose method is a Fast-BAT.
 func newCertifier(t *task) (_ *certifier, err error) {
-	m, ok := t.method.(robust.FastBAT)
-	if !ok || t.net.state != nil {
-		return nil, experiments.Usagef("certificate: wants a Fast-BAT, whose direction has an implicit term, and a " +
-			"model without batch normalization")
-	}
-	m = m.For(t.Eps)
+	m := t.method.(robust.FastBAT).For(t.Eps) // as check has seen to
 	n, dim := t.Batch, t.data.Train.Dim
 	batch, err := firstRows(t.data.Train, n)
 	if err != nil {
 		return nil, err
 	}
-	c := &certifier{scope: t.ex.Scope(), seed: t.seed, theta: t.net.p}
+	c := &certifier{from: t.net.p, stepScope: t.ex.Scope()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
 		}
 	}()
-	rows, err := experiments.Upload(c.scope, batch)
+	rows, err := experiments.Upload(c.stepScope, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -66,16 +63,24 @@ func newCertifier(t *task) (_ *certifier, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.scope.Own(c.step.Close)
+	if c.own, err = problem.OpenDevice("ref"); err != nil {
+		return nil, err
+	}
+	c.scope = c.own.Executor.Scope()
+	if rows, err = experiments.Upload(c.scope, batch); err != nil {
+		return nil, err
+	}
+	c.theta = c.scope.Variable("parameters", tensor.Real, layout.Size())
 	for name, v := range map[string]**tensor.Variable{"start": &c.start, "z": &c.z, "perturbation": &c.y} {
 		*v = c.scope.Variable(name, tensor.Real, n*dim)
 	}
 	noise := make([]float32, n*dim)
 	philox.Uniforms(noise, t.seed, 0, deviceStream, 0)
+	start := make([]float64, len(noise))
 	for i, u := range noise {
-		noise[i] = float32(t.Eps) * (2*u - 1)
+		start[i] = t.Eps * (2*float64(u) - 1)
 	}
-	if err := c.start.Write32(noise); err != nil {
+	if err := c.start.Write(start); err != nil {
 		return nil, err
 	}
 	return c, c.compile(t, m, rows, zero)
@@ -116,7 +121,7 @@ func (c *certifier) compile(t *task, m robust.FastBAT, rows problem.Rows, zero p
 			},
 		},
 	}
-	b, err := p.Bind(t.ex)
+	b, err := p.Bind(c.own.Executor)
 	if err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func (c *certifier) compile(t *task, m robust.FastBAT, rows problem.Rows, zero p
 		return err
 	}
 	// H is the identity over a: one step of conjugate gradients solves the system.
-	c.upper, err = hypergrad.KKT{Solver: linear.CG{RTol: 1e-4, MaxSteps: 20, FromZero: true}}.Prepare(b, c.theta, c.y)
+	c.upper, err = hypergrad.KKT{Solver: linear.CG{RTol: 1e-10, MaxSteps: 20, FromZero: true}}.Prepare(b, c.theta, c.y)
 	if err != nil {
 		return err
 	}
@@ -147,11 +152,12 @@ func (c *certifier) compile(t *task, m robust.FastBAT, rows problem.Rows, zero p
 // look compares where the parameters stand.
 func (c *certifier) look(ctx context.Context) ([]float64, error) {
 	at := c.step.Variable(robust.Parameters)
-	if err := errors.Join(at.CopyFrom(c.theta), c.perturb.Run(1)); err != nil {
+	d, err := c.from.Read()
+	if err != nil {
 		return nil, err
 	}
-	d, err := at.Read()
-	if err = errors.Join(err, c.step.Step(ctx, 0, 1)); err != nil {
+	err = errors.Join(at.CopyFrom(c.from), c.theta.Write(d), c.perturb.Run(1), c.step.Step(ctx, 0, 1))
+	if err != nil {
 		return nil, err
 	}
 	after, err := at.Read()
@@ -170,7 +176,14 @@ func (c *certifier) close() error {
 	if c == nil {
 		return nil
 	}
-	return c.scope.Close()
+	err := c.stepScope.Close()
+	if c.step != nil {
+		err = errors.Join(c.step.Close(), err)
+	}
+	if c.own != nil {
+		err = errors.Join(err, c.own.Close())
+	}
+	return err
 }
 
 // firstRows are the first n rows of a set.

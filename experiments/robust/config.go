@@ -179,6 +179,10 @@ func (c TrainConfig) check() error {
 		return fmt.Errorf("%s goes on with the perturbation of a minibatch that it meets again, whose images must not "+
 			"be shifted meanwhile: wants augment %s", c.Method, train.None)
 	}
+	if _, ok := m.(robust.FastBAT); c.Certificate > 0 && (!ok || c.BatchNorm || models.IsNetwork(c.Model)) {
+		return fmt.Errorf("certificate: wants a Fast-BAT, whose direction has an implicit term, and a model without " +
+			"batch normalization, softmax or mlp")
+	}
 	net, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {
 		return err
