@@ -118,7 +118,7 @@ func (p *Page) Markdown(w io.Writer) error {
 		"oracle calls"}}
 	for _, a := range p.Parts {
 		for i, r := range a.Rows {
-			line := []string{"", r.Variant, fmt.Sprint(r.Seeds), share(r), text(r.Cosine, false),
+			line := []string{"", r.Variant, seeds(r), share(r), text(r.Cosine, false),
 				text(mean(r.Error), false), points(r), "", text(r.Value, a.percent), "", "", "", text(r.Calls, false)}
 			if i == 0 {
 				line[0], line[7] = a.Title, a.Measure
@@ -206,6 +206,14 @@ func writeTable(b *strings.Builder, t experiments.Table) {
 func mean(s table.Stat) table.Stat {
 	s.Std = table.Number(math.NaN())
 	return s
+}
+
+// seeds is how many runs the measure is of: the others diverged.
+func seeds(r Row) string {
+	if r.Value.N < r.Seeds {
+		return fmt.Sprintf("%d of %d", r.Value.N, r.Seeds)
+	}
+	return fmt.Sprint(r.Seeds)
 }
 
 // share is that of the implicit term, or where no hypergradient could be certified that in the method's own direction.

@@ -26,11 +26,7 @@ const certifySteps = 2000
 // on all rows, at the minimizer that L-BFGS finds from the search's weights. λ is the weight decay of the search's own
 // steps on the weights; c is 0 but for masked weights, where it is the weight itself, since masked weights stay.
 func (t *task) certify(ctx context.Context) (err error) {
-	method, ok := t.search().(prune.BiP)
-	if !ok || t.Units || len(t.state) > 0 {
-		return experiments.Usagef("certificate: wants a form of BiP, which prunes single weights of a network without " +
-			"batch normalization")
-	}
+	method := t.search().(prune.BiP) // as settled has seen to
 	t.env.Begin("certificate", 1)
 	b, err := t.prune.Bind(t.ex, t.theta, t.mask)
 	if err != nil {

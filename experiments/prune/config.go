@@ -169,6 +169,11 @@ func (c Config) settled() (Config, method, error) {
 			return c, m, fmt.Errorf("units: the scores of %s are the weights: it prunes single weights", c.Method)
 		}
 	}
+	if _, ok := c.search().(prune.BiP); c.Certificate && (!m.searches || !ok || c.Method == prune.RowUnrolled ||
+		c.Units || c.BatchNorm) {
+		return c, m, fmt.Errorf("certificate: wants a form of BiP other than %s, which prunes single weights of a "+
+			"network without batch normalization", prune.RowUnrolled)
+	}
 	for name, step := range map[string]float64{"pretrain_step": c.PretrainStep, "prune_step": c.PruneStep,
 		"finetune_step": c.FinetuneStep} {
 		if !(step > 0) || math.IsInf(step, 0) {

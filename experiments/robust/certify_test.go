@@ -21,7 +21,6 @@ func TestCertificate(t *testing.T) {
 	exact := run(t, at("fast-bat-official", "step=8", "implicit=-1"), ref.New(), 3)
 	official := run(t, at("fast-bat-official", "step=8"), ref.New(), 3)
 	off := run(t, at("fast-bat-no-implicit", "step=8"), ref.New(), 3)
-	t.Log(exact.Scalars, official.Scalars, off.Scalars)
 	require.EqualValues(t, 2, exact.Counts["direction.certified"])
 	require.InDelta(t, 1, exact.Scalars["direction.cosine"], 1e-9)
 	require.Less(t, exact.Scalars["direction.error"], 1e-6)
