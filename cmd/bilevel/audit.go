@@ -145,8 +145,8 @@ func (a *app) finishAudit(f *auditFlags, page *audit.Page, failed int) error {
 		fmt.Fprintf(a.stdout, "%s\n", text)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d cells failed; table.md in the folders of %s says why, and --retry runs them again", failed,
-			f.out)
+		return fmt.Errorf("%d cells failed; table.md in the folders of %s says why, and --retry runs them again",
+			failed, f.out)
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ func TestParts(t *testing.T) {
 			}
 			require.NotNil(t, p.Recipe.Tune, p.Name)
 			require.Len(t, p.Recipe.Seeds, 5, p.Name)
-			require.NotContains(t, p.Recipe.Seeds, p.Recipe.Tune.Seeds[0], "%s: settings are chosen by other seeds", p.Name)
+			require.NotContains(t, p.Recipe.Seeds, p.Recipe.Tune.Seeds[0], "%s: settings are chosen by other seeds",
+				p.Name)
 			require.Len(t, p.Recipe.About, 2, p.Name)
 			require.Contains(t, p.Recipe.About[0], "Measure: ", p.Name)
 			require.True(t, strings.HasPrefix(p.Recipe.About[1], "Budget: "), p.Name)
@@ -154,7 +155,8 @@ func TestDocument(t *testing.T) {
 				title = p.Recipe.Title
 			}
 			require.Len(t, cells, strings.Count(want[0], "|")+1, lines[0])
-			require.Equal(t, []string{title, m.Name}, []string{strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2])})
+			require.Equal(t, title, strings.TrimSpace(cells[1]))
+			require.Equal(t, m.Name, strings.TrimSpace(cells[2]))
 			lines = lines[1:]
 		}
 		require.Contains(t, joined, strings.Join(strings.Fields("**"+p.Recipe.Title+"** (`"+p.Name+"`). "+

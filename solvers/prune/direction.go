@@ -14,8 +14,8 @@ import (
 // which its masks rank; its weight decay of the scores is left out. bip-unrolled, which needs a step, is refused.
 func (m BiP) Direction(ctx context.Context, t Task, b *problem.Bound, theta, mask []float64) (d []float64, err error) {
 	if m.Name() == RowUnrolled || t.Structure.ByUnit() || t.State.Size() > 0 {
-		return nil, fmt.Errorf("%s: the direction is of single weights of a network without running statistics, and of "+
-			"every variant but %s", m.Name(), RowUnrolled)
+		return nil, fmt.Errorf("%s: the direction is of single weights of a network without running statistics, and "+
+			"of every variant but %s", m.Name(), RowUnrolled)
 	}
 	sc := b.Executor.Scope()
 	defer func() { err = joined(err, sc.Close()) }()
