@@ -19,8 +19,8 @@ const module = "bilevel/"
 // A layer is the longest matching key. Any layer may import internal.
 var mayImport = map[string][]string{
 	".": {},
-	"cmd": {"experiments", "experiments/table", "solvers", "solvers/engine", "bench", "data", "data/fetch", "tensor",
-		"device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
+	"cmd": {"experiments", "experiments/table", "experiments/audit", "solvers", "solvers/engine", "bench", "data",
+		"data/fetch", "tensor", "device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
 	"cmd/ptxrun": {},
 	"bench": {"experiments", "solvers", "solvers/engine", "solvers/problem", "models", "models/params", "data",
 		"tensor", "device", "device/open", "device/devicetest", "cpu", "kernels"},
@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 		"solvers/minimize", "solvers/problem", "solvers/prune", "solvers/attack", "solvers/robust",
 		"solvers/solvertest", "models", "models/params", "models/sparse", "data", "tensor"},
 	"experiments/table": {"experiments", "data", "tensor"},
+	"experiments/audit": {"experiments", "experiments/table"},
 	"solvers": {"solvers/engine", "solvers/linear", "solvers/minimize", "solvers/problem", "models/params",
 		"tensor"},
 	"solvers/minimize":  {"solvers/engine", "solvers/linear", "solvers/problem", "models/params", "tensor"},

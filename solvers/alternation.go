@@ -15,19 +15,22 @@ import (
 //
 // It leaves the implicit term C v out, and comes to a point where ∇xF = 0 and ∇yG = 0, which is none of h unless that
 // term vanishes, or to none: on F = xy, G = -xy it goes round for ever on the ellipse βx² + αy² + αβxy, where
-// αβ < 4. Where F does not depend on x itself x would never move, and the problem is refused. The state is x and y.
-// Running statistics move with the inner steps. An iteration costs T gradients of G and one of F.
+// αβ < 4. Where F does not depend on x itself x never moves, and the problem is refused unless Still says that this is
+// meant. The state is x and y. Running statistics move with the inner steps. An iteration costs T gradients of G and
+// one of F.
 type Alternation struct {
 	Step       float64         `json:"step"`        // β; 0: chosen at the start values, see Defaults
 	OuterStep  float64         `json:"outer_step"`  // α; 0: chosen at the start values
 	InnerSteps int             `json:"inner_steps"` // T; 0: 1
 	Schedule   engine.Schedule `json:"schedule"`    // of α and β
+	// Still lets x stand still where F does not depend on it: the control of a comparison, which moves y alone.
+	Still bool `json:"still"`
 }
 
 func (Alternation) Name() string { return "alternation" }
 
-func (Alternation) Needs() Needs {
-	return Needs{Usable: problem.UpperSet | problem.ModelState, WantsDirectX: true, Why: directWhy}
+func (a Alternation) Needs() Needs {
+	return Needs{Usable: problem.UpperSet | problem.ModelState, WantsDirectX: !a.Still, Why: directWhy}
 }
 
 // directWhy is what algorithms need that know the direct part of the hypergradient only.

@@ -92,6 +92,8 @@ Steps and epochs that are not given are the method's own.`,
 	fs.StringVar((*string)(&c.Rewind), "rewind", "",
 		"start | epoch | none: what rounds of imp go back to (default start)")
 	fs.IntVar(&c.RewindEpochs, "rewind-epochs", 0, "the epoch of --rewind epoch")
+	fs.BoolVar(&c.Certificate, "certificate", false,
+		"compare the direction of bip with the certified hypergradient where the search ends")
 	fs.StringVar(&c.LowerLoss, "lower-loss", "", "clean | adversarial: the loss that weights are trained by")
 	fs.StringVar(&c.UpperLoss, "upper-loss", "", "clean | adversarial: the loss that scores go by")
 	fs.Float64Var(&c.Eps, "eps", 0, "radius of the adversarial loss, for pixels in [0, 1]")

@@ -80,6 +80,8 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 	fs.StringArrayVar(&c.Ensemble, "ensemble", nil, "attacks that rows meet together after that: autoattack | apgd-ce "+
 		"| apgd-t | and others of robust attack; repeat it for more")
 	fs.IntVar(&c.EnsembleExamples, "ensemble-examples", 0, "rows that meet them, the first ones (default 200)")
+	fs.IntVar(&c.Certificate, "certificate", 0, "epochs after which the direction of Fast-BAT is compared with the "+
+		"certified hypergradient, spread evenly")
 	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts", "ensemble-examples"} {
 		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
 	}

@@ -388,24 +388,33 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 	return errors.Join(err, dev.Close())
 }
 
-// finishTable writes the results of what is done so far, and shows them.
-func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error {
+// writeTable writes the results of what is done so far.
+func (a *app) writeTable(f *common, t *table.Table, folder *table.Folder) (*table.Result, error) {
 	outcomes, err := folder.Outcomes(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	result := table.Summarize(t, outcomes)
 	if result.Missing == 0 {
 		if err := folder.Store.Unshare(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	recipe, err := t.Recipe.YAML()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := result.Write(f.out, versionText(), string(recipe)); err != nil {
-		return fmt.Errorf("results: %w", err)
+		return nil, fmt.Errorf("results: %w", err)
+	}
+	return result, nil
+}
+
+// finishTable writes the results of what is done so far, and shows them.
+func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error {
+	result, err := a.writeTable(f, t, folder)
+	if err != nil {
+		return err
 	}
 	if !f.quiet {
 		var w io.Writer = a.stdout

@@ -42,6 +42,12 @@ func Problems() []Problem {
 			golden("P2")},
 		{"golden-p1", "the quadratic problem on which public implementations are recorded", golden("P1")},
 		{"golden-p3", "the hyper-cleaning problem recorded with them", golden("P3")},
+		{"feature-weights", "a weight for each of 20 features of a logistic regression, half of which say nothing",
+			func(seed uint64) solvertest.Closed { return solvertest.NewFeatureWeights(seed, 60, 60, 20) }},
+		{"aligned", "two quadratics with the same part in y, so that the implicit term vanishes",
+			func(seed uint64) solvertest.Closed {
+				return solvertest.NewAligned(seed, 4, solvertest.Spectrum(12, 10))
+			}},
 		{"min-min", "both levels have the same objective", same(solvertest.MinMin{})},
 		{"flat", "a line of lower minimizers for each x", same(solvertest.FlatLower{})},
 		{"waves", "a lower level that is not convex", same(solvertest.Waves{})},

@@ -31,6 +31,9 @@ type Config struct {
 	Records     int      `json:"records"`       // points of the curve after the start
 	// Target is a value of the squared hypergradient whose cost is told; 0: none.
 	Target float64 `json:"target,omitempty"`
+	// Certificate is at how many points of the run, spread evenly over its budget, the direction is compared with the
+	// certified hypergradient, see certifier; 0: none. It is no part of the time or the budget.
+	Certificate int `json:"certificate,omitempty"`
 
 	// Settings of problems with data; what is 0 is what the problem is known with.
 	Batch   int     `json:"batch,omitempty"`   // rows of a minibatch
@@ -75,6 +78,10 @@ func (c Config) check() error {
 		return fmt.Errorf("calls %d, iters %d and records %d: wants a budget of at least 1 call or 1 iteration, "+
 			"and at least 1 record", c.Calls, c.Iterations, c.Records)
 	}
+	if c.Certificate < 0 || c.Certificate > c.Records {
+		return fmt.Errorf("certificate is %d: wants a number of points from 0 to the %d records", c.Certificate,
+			c.Records)
+	}
 	for name, v := range map[string]float64{
 		"step_factor": c.StepFactor, "outer_factor": c.OuterFactor, "target": c.Target, "reg": c.Reg,
 		"batch": float64(c.Batch), "train": float64(c.Train), "val": float64(c.Val),
@@ -100,6 +107,9 @@ type task struct {
 	notes   []string
 	close   func() error
 }
+
+// spentColumns is how many columns of the curve say what a run has cost; those of the task come after them.
+const spentColumns = 4
 
 // errDiverged ends a run whose state is no longer finite, or where a measure is none. errSpent ends one that has spent
 // its budget: where an algorithm works to a tolerance, nobody knows beforehand what its iterations cost.
@@ -133,9 +143,18 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
+	var guide *certifier
+	if c.Certificate > 0 {
+		if guide, err = newCertifier(ctx, *t.problem, e, a, n); err != nil {
+			return nil, errors.Join(err, e.Close(), b.Close())
+		}
+	}
 	env.Begin("solve", n)
 	var last problem.Counts
 	columns := append([]string{"iteration", "seconds", "calls", "samples"}, t.columns...)
+	if guide != nil {
+		columns = append(columns, experiments.DirectionColumns...)
+	}
 	_, log := env.Keeper.Restore(columns...)
 	resume, checkpoint, every := env.Keeper.Stage("solve", log)
 	out, err := e.Run(ctx, engine.Limits{
@@ -158,9 +177,17 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 			if slices.ContainsFunc(v, notFinite) {
 				return errDiverged
 			}
-			log.Add(append([]float64{
+			row := append([]float64{
 				float64(p.Iteration), p.Seconds, work(p.Counts, t.batch), float64(p.Counts.Samples),
-			}, v...), nil)
+			}, v...)
+			if guide != nil {
+				d, err := guide.look(ctx, p.Iteration, c.certifies(row, log.Curve()))
+				if err != nil {
+					return err
+				}
+				row = append(row, d...)
+			}
+			log.Add(row, nil)
 			return nil
 		},
 	})
@@ -181,7 +208,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	for _, note := range t.notes {
 		r.Warn("%s", note)
 	}
-	return r, errors.Join(e.Close(), b.Close())
+	return r, errors.Join(guide.close(), e.Close(), b.Close())
 }
 
 func notFinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
@@ -201,7 +228,10 @@ func work(n problem.Counts, batch int) float64 {
 func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 	last := r.Curve.Rows[len(r.Curve.Rows)-1]
 	for i, name := range t.columns {
-		r.Scalars[name] = last[len(last)-len(t.columns)+i]
+		r.Scalars[name] = last[spentColumns+i]
+	}
+	if c.Certificate > 0 {
+		r.Directions(r.Curve.Directions())
 	}
 	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(last[0]), last[1], last[2]
 	r.Count(spent)

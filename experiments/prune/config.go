@@ -63,6 +63,9 @@ type Config struct {
 	Rewind       prune.Rewind `json:"rewind"`
 	RewindEpochs int          `json:"rewind_epochs"`
 
+	// Certificate asks for the direction of BiP beside the certified hypergradient where the search ends.
+	Certificate bool `json:"certificate,omitempty"`
+
 	losses
 }
 
@@ -185,6 +188,11 @@ func (c Config) settled() (Config, method, error) {
 		if c.Units && c.Method == prune.RowOfficial {
 			return c, m, fmt.Errorf("units: the scores of %s are the weights: it prunes single weights", c.Method)
 		}
+	}
+	if _, ok := c.search().(prune.BiP); c.Certificate && (!m.searches || !ok || c.Method == prune.RowUnrolled ||
+		c.Units || c.BatchNorm) {
+		return c, m, fmt.Errorf("certificate: wants a form of BiP other than %s, which prunes single weights of a "+
+			"network without batch normalization", prune.RowUnrolled)
 	}
 	for name, step := range map[string]float64{"pretrain_step": c.PretrainStep, "prune_step": c.PruneStep,
 		"finetune_step": c.FinetuneStep} {

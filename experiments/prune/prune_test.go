@@ -13,6 +13,7 @@ import (
 	"bilevel/data"
 	"bilevel/device/cpudevice"
 	"bilevel/experiments"
+	"bilevel/solvers/linear"
 	"bilevel/solvers/prune"
 )
 
@@ -262,4 +263,32 @@ func TestRefusals(t *testing.T) {
 	c.Model, c.Units = "softmax", true
 	_, err = run(t, c, set)
 	require.ErrorContains(t, err, "has no units that could be left out")
+}
+
+// The certificate at the end of a search changes nothing of the run. A network of ReLUs has no lower level that is
+// convex around the weights, and the certificate says so; with a weight decay under which no weight survives the lower
+// level is solved, at weights of 0, where the mask does not matter.
+func TestCertificate(t *testing.T) {
+	c, set := small(t, prune.RowBiP)
+	without, err := run(t, c, set)
+	require.NoError(t, err)
+	require.NotContains(t, without.Counts, "direction.points")
+	c.Certificate = true
+	with, err := run(t, c, set)
+	require.NoError(t, err)
+	require.Equal(t, without.Scalars["test_accuracy"], with.Scalars["test_accuracy"])
+	require.Equal(t, without.Counts["oracle.hvp"], with.Counts["oracle.hvp"])
+	require.EqualValues(t, 1, with.Counts["direction.points"])
+	require.EqualValues(t, 0, with.Counts["direction.certified"])
+	require.Equal(t, linear.NegativeCurvature.String(), with.Texts["direction.status"])
+
+	c.PruneDecay, c.InverseGamma = 0.3, 1/0.3
+	convex, err := run(t, c, set)
+	require.NoError(t, err)
+	require.Equal(t, linear.Converged.String(), convex.Texts["direction.status"])
+	require.Less(t, convex.Scalars["direction.lower_gradient"], 1e-4)
+
+	c.Units = true
+	_, err = Experiment{}.Cells(c, nil)
+	require.ErrorContains(t, err, "certificate: wants a form of BiP other than bip-unrolled")
 }

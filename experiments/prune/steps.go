@@ -153,6 +153,11 @@ func (t *task) searchSteps() []step {
 		})
 	}}
 	after := step{run: func(ctx context.Context, t *task) error {
+		if t.Certificate {
+			if err := t.certify(ctx); err != nil {
+				return err
+			}
+		}
 		scores, err := magnitudes(ctx, t)
 		if err != nil {
 			return err

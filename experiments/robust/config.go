@@ -46,6 +46,9 @@ type TrainConfig struct {
 	LabelSmoothing float64 `json:"label_smoothing,omitempty"` // see robust.Task.Smoothing
 	// WeightAverage is robust.Task.Average: where it is above 0 the averages are what is evaluated and written.
 	WeightAverage float64 `json:"weight_average,omitempty"`
+	// Certificate is after how many of the epochs, spread evenly, the direction is compared with the certified
+	// hypergradient, see certifier; 0: never. It is no part of the time or of the counts.
+	Certificate int `json:"certificate,omitempty"`
 
 	Augment string   `json:"augment,omitempty"` // of training images, see train.CropFlip
 	From    string   `json:"from,omitempty"`    // a file of a network to start from, see train.ReadNetwork
@@ -161,6 +164,10 @@ func (c TrainConfig) check() error {
 	case c.Evaluate != TestRows && c.Evaluate != ValidationRows:
 		return fmt.Errorf("evaluate is %q: wants %s or %s", c.Evaluate, TestRows, ValidationRows)
 	}
+	if c.Certificate < 0 || c.Certificate > c.Epochs {
+		return fmt.Errorf("certificate is %d: wants a number of epochs from 0 to the %d of the training", c.Certificate,
+			c.Epochs)
+	}
 	if _, err := c.ensemble(); err != nil {
 		return err
 	}
@@ -174,6 +181,10 @@ func (c TrainConfig) check() error {
 	if free, ok := m.(robust.Free); ok && free.Replays > 1 && c.Augment != train.None && models.IsNetwork(c.Model) {
 		return fmt.Errorf("%s goes on with the perturbation of a minibatch that it meets again, whose images must not "+
 			"be shifted meanwhile: wants augment %s", c.Method, train.None)
+	}
+	if _, ok := m.(robust.FastBAT); c.Certificate > 0 && (!ok || c.BatchNorm || models.IsNetwork(c.Model)) {
+		return fmt.Errorf("certificate: wants a Fast-BAT, whose direction has an implicit term, and a model without " +
+			"batch normalization, softmax or mlp")
 	}
 	net, err := train.CheckName(c.Model, c.BatchNorm, c.Start)
 	if err != nil {

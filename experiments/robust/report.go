@@ -30,6 +30,9 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 		v := c.Column(name)
 		r.Scalars[name] = v[len(v)-1]
 	}
+	if t.Certificate > 0 {
+		r.Directions(c.Directions())
+	}
 	if err := t.evaluate(ctx, env, r); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -31,6 +32,7 @@ type task struct {
 	training *robust.Training
 	each     int // iterations of an epoch
 	attacker *adversary.Attacker
+	guide    *certifier // nil: nothing is certified
 }
 
 // watched is how many training rows the course of a run is judged by, and validated how many validation rows.
@@ -42,6 +44,14 @@ var columns = []string{"iteration", "epoch", "seconds", "samples", "loss", "accu
 
 // firstMeasure is the first column that says how good a model is, and not where a run stands.
 const firstMeasure = 4
+
+// columns are those of the task's curve.
+func (t *task) columns() []string {
+	if t.Certificate > 0 {
+		return append(slices.Clone(columns), experiments.DirectionColumns...)
+	}
+	return columns
+}
 
 // Run does one seed.
 func (Train) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
@@ -62,7 +72,14 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 	}
 	n := t.each * t.Epochs
 	env.Begin("train", n)
-	_, log := env.Keeper.Restore(columns...)
+	if t.Certificate > 0 {
+		var err error
+		if t.guide, err = newCertifier(t); err != nil {
+			return nil, err
+		}
+		t.scope.Own(t.guide.close)
+	}
+	_, log := env.Keeper.Restore(t.columns()...)
 	resume, checkpoint, every := env.Keeper.Stage("train", log)
 	out, err := t.training.Run(ctx, engine.Limits{
 		Iterations: n, Every: t.each, Progress: env.Done, Resume: resume, Checkpoint: checkpoint,
@@ -221,7 +238,15 @@ func (t *task) look(ctx context.Context, p engine.Progress) ([]float64, error) {
 		return nil, err
 	}
 	val, err := t.attack(ctx, t.data.Val, validated, manySteps)
-	return append(row, fgsm.clean, fgsm.robust, pgd.robust, val.clean, val.robust), err
+	row = append(row, fgsm.clean, fgsm.robust, pgd.robust, val.clean, val.robust)
+	if err != nil || t.guide == nil {
+		return row, err
+	}
+	d := experiments.NoDirection()
+	if epoch := p.Iteration / t.each; epoch > 0 && t.certifies(epoch) {
+		d, err = t.guide.look(ctx)
+	}
+	return append(row, d...), err
 }
 
 // show makes the network that evaluations look at the one that training is at, or its averages.

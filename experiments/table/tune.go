@@ -16,7 +16,7 @@ import (
 // a few seeds, and the one with the lowest mean of a measure is taken. Where a setting varies, each of its values gets
 // a choice of its own.
 type Tuning struct {
-	By       string            `json:"by"` // a scalar of records, the lower the better
+	By       string            `json:"by"` // a scalar of records, the lower the better; -NAME: the higher
 	Seeds    []uint64          `json:"seeds"`
 	Settings map[string]any    `json:"settings"` // of the cells that are tried, before those of the recipe
 	Grid     []Axis            `json:"grid"`     // of methods that Grids does not name
@@ -48,6 +48,23 @@ func (r *Recipe) readTuning(v any) error {
 			return err
 		},
 	})
+}
+
+// measure is the scalar, and 1, or -1 where the highest is the best.
+func (t *Tuning) measure() (name string, sign float64) {
+	if name, ok := strings.CutPrefix(t.By, "-"); ok {
+		return name, -1
+	}
+	return t.By, 1
+}
+
+// best is the measure in words.
+func (t *Tuning) best() string {
+	name, sign := t.measure()
+	if sign < 0 {
+		return "highest " + name
+	}
+	return "lowest " + name
 }
 
 // of is the grid of a method.
@@ -87,7 +104,8 @@ func (r *Recipe) checkTuning(methods []string) error {
 	}
 	switch {
 	case t.By == "":
-		return experiments.Usagef("tune: wants `by`, the measure by which settings are chosen, the lower the better")
+		return experiments.Usagef("tune: wants `by`, the measure by which settings are chosen, the lower the better, " +
+			"or with a minus before it the higher")
 	case len(t.Seeds) == 0:
 		return experiments.Usagef("tune: wants at least one seed")
 	case len(r.Vary) > 1:
@@ -122,9 +140,10 @@ func axesYAML(axes []Axis) yaml.MapSlice {
 // Trials is the recipe of the table that tries the grids: a method for each combination. Methods without a grid are not
 // in it.
 func (r *Recipe) Trials() *Recipe {
+	by, _ := r.Tune.measure()
 	out := &Recipe{
 		Title: r.Title + ": the settings that were tried", Experiment: r.Experiment, Settings: maps.Clone(r.Settings),
-		Vary: r.Vary, Seeds: r.Tune.Seeds, Measures: []string{r.Tune.By}, Uncompared: true,
+		Vary: r.Vary, Seeds: r.Tune.Seeds, Measures: []string{by}, Uncompared: true,
 	}
 	maps.Copy(out.Settings, r.Tune.Settings)
 	r.eachTrial(func(m Method, grid []Axis, at []any) {
@@ -172,8 +191,9 @@ type tried struct {
 // that say which and among how many. Where no combination of a method gave a number, the first one stays.
 func (r *Recipe) Chosen(trials *Table, outcomes []Outcome) *Recipe {
 	values := map[int][]float64{} // of a row, by seed
+	by, sign := r.Tune.measure()
 	for _, o := range outcomes {
-		if v := value(o, r.Tune.By); v.finite() {
+		if v := value(o, by); v.finite() {
 			values[o.Cell.Row] = append(values[o.Cell.Row], float64(v))
 		}
 	}
@@ -192,7 +212,7 @@ func (r *Recipe) Chosen(trials *Table, outcomes []Outcome) *Recipe {
 			if t.of++; !works {
 				t.none++
 			}
-			if t.best == nil || works && (t.none == t.of-1 || mean < t.mean) {
+			if t.best == nil || works && (t.none == t.of-1 || sign*mean < sign*t.mean) {
 				t.best, t.mean = at, mean
 			}
 		}
@@ -228,7 +248,7 @@ func chosenFor(vary []Axis, found []tried, i int) any {
 
 // budget says how settings were chosen.
 func (r *Recipe) budget() string {
-	text := fmt.Sprintf("Settings were chosen by the lowest %s of the seeds %v", r.Tune.By, r.Tune.Seeds)
+	text := fmt.Sprintf("Settings were chosen by the %s of the seeds %v", r.Tune.best(), r.Tune.Seeds)
 	for _, name := range slices.Sorted(maps.Keys(r.Tune.Settings)) {
 		text += fmt.Sprintf(", %s %v", name, r.Tune.Settings[name])
 	}
@@ -251,7 +271,8 @@ func (t tried) sentence(method string, r *Recipe, grid []Axis, varied []any) str
 	if t.none == t.of {
 		return fmt.Sprintf("%s: none of %d combinations ended with a number.", text, t.of)
 	}
-	text += fmt.Sprintf(": %s (%s %.4g; one of %d", atText(grid, t.best), r.Tune.By, t.mean, t.of)
+	by, _ := r.Tune.measure()
+	text += fmt.Sprintf(": %s (%s %.4g; one of %d", atText(grid, t.best), by, t.mean, t.of)
 	if t.none > 0 {
 		text += fmt.Sprintf(", %d without a number", t.none)
 	}

@@ -2,6 +2,7 @@ package table
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"bilevel/experiments"
@@ -77,6 +78,29 @@ func TestTuning(t *testing.T) {
 
 	r.Set("kind", "z")
 	require.Len(t, r.Trials().Methods, 2, "what is given to every cell is not tried: nothing of two is left")
+}
+
+// With a minus before its name the highest value of a measure decides.
+func TestTuningByTheHighest(t *testing.T) {
+	r := parse(t, strings.Replace(tuned, "by: loss", `by: "-accuracy"`, 1))
+	trials := r.Trials()
+	require.Equal(t, []string{"accuracy"}, trials.Measures)
+	table := &Table{Recipe: trials}
+	var outcomes []Outcome
+	for i, m := range trials.Methods {
+		for range 2 {
+			table.Rows = append(table.Rows, Row{Method: m.Name})
+			for range 2 {
+				record := experiments.NewRecord()
+				record.Scalars["accuracy"] = float64((i + 2) % 4) // 2 3 0 1 for one, 2 3 for two
+				outcomes = append(outcomes, Outcome{Cell: Cell{Row: len(table.Rows) - 1}, Record: record})
+			}
+		}
+	}
+	about := r.Chosen(table, outcomes).About
+	require.Contains(t, about[0], "Settings were chosen by the highest accuracy of the seeds [4 6]")
+	require.Equal(t, "one, noise 0: size 1, kind q (accuracy 3; one of 4).", about[1])
+	require.Equal(t, "two, noise 0.5: kind s (accuracy 3; one of 2).", about[4])
 }
 
 func TestTuningOfTwoAxesIsRefused(t *testing.T) {

@@ -26,12 +26,7 @@ const gradientName, directName = "hypergradient", "direct term"
 // by conjugate gradients on a minibatch of each level, before the steps on the weights. Where G's Hessian is not
 // positive definite with γ, the solve ends with negative curvature, and w is its last iterate. Solves gives the counts.
 func (m BiP) exactSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
-	x := &exact{
-		solver: linear.CG{
-			RTol: cmp.Or(m.CGTolerance, 1e-3), Damping: 1 / m.InverseGamma, MaxSteps: cmp.Or(m.CGSteps, 20),
-			FromZero: true, Trust: true,
-		},
-	}
+	x := &exact{solver: m.solver()}
 	return engine.Spec{
 		Chunk: 1, Between: x.between, Close: x.close,
 		State: []engine.Array{
@@ -45,6 +40,14 @@ func (m BiP) exactSpec(t Task, b *problem.Bound, k Kept) engine.Spec {
 				m.score(it, s, t, g, g.Sub(s.Get(directName)), k)
 			},
 		}, m.weights()},
+	}
+}
+
+// solver is that of bip-exact.
+func (m BiP) solver() linear.CG {
+	return linear.CG{
+		RTol: cmp.Or(m.CGTolerance, 1e-3), Damping: 1 / m.InverseGamma, MaxSteps: cmp.Or(m.CGSteps, 20),
+		FromZero: true, Trust: true,
 	}
 }
 

@@ -40,16 +40,22 @@ type FastBAT struct {
 // Name is the variant of the list that the value was taken from; one made by hand is called fast-bat.
 func (m FastBAT) Name() string { return cmp.Or(m.variant, "fast-bat") }
 
-func (m FastBAT) Plan(t Task) (Plan, error) {
+// For fills in the numbers that follow from ε and from each other.
+func (m FastBAT) For(eps float64) FastBAT {
 	if m.Step == 0 {
 		m.Step = 2000. / 255
-		if t.Eps <= 8./255 {
+		if eps <= 8./255 {
 			m.Step = 5000. / 255
 		}
 	}
 	if m.Implicit < 0 {
 		m.Implicit = m.Step
 	}
+	return m
+}
+
+func (m FastBAT) Plan(t Task) (Plan, error) {
+	m = m.For(t.Eps)
 	bn, err := modes(m.Name(), m.BN, "warmup", "linearization", "response", "training")
 	if err == nil {
 		err = checkSteps(m.Name(), "warmup", m.Warmup, 0)

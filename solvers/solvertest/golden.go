@@ -220,6 +220,25 @@ func NewLogistic(train *mat.Dense, labels []float64, val *mat.Dense, heldOut []f
 	return &logistic{Train: train, Val: val, Signs: labels, HeldOut: heldOut}
 }
 
+// NewFeatureWeights draws problem P2: normal rows with d features, the second half of which say nothing of the labels,
+// so that h falls where their weights grow. F does not depend on x directly: its whole gradient is the implicit term.
+func NewFeatureWeights(seed uint64, rows, held, d int) Closed {
+	s := &source{seed: seed}
+	truth := s.normals(d, 2)
+	clear(truth[d/2:])
+	draw := func(n int) (*mat.Dense, []float64) {
+		z, noise := mat.NewDense(n, d, s.normals(n*d, 1)), s.normals(n, 1)
+		labels := make([]float64, n)
+		for i := range labels {
+			labels[i] = math.Copysign(1, mat.Dot(z.RowView(i), mat.NewVecDense(d, truth))+noise[i])
+		}
+		return z, labels
+	}
+	train, labels := draw(rows)
+	val, heldOut := draw(held)
+	return NewLogistic(train, labels, val, heldOut)
+}
+
 func (m *logistic) Tables() []Table {
 	n, d := m.Train.Dims()
 	held, _ := m.Val.Dims()

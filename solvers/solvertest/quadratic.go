@@ -42,6 +42,13 @@ func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
 	var a mat.VecDense
 	a.MulVec(m.A, mat.NewVecDense(q, s.normals(q, -1)))
 	m.LowerA = a.RawVector().Data
+	m.convex()
+	return m
+}
+
+// convex makes E, which is 0, the multiple of the identity with which h is strongly convex.
+func (m *Quadratic) convex() {
+	p, _ := m.Sizes()
 	var eig mat.EigenSym
 	h := m.Hessian()
 	eig.Factorize(mat.NewSymDense(p, h.RawMatrix().Data), false)
@@ -49,6 +56,16 @@ func NewQuadratic(seed uint64, p int, eigenvalues []float64) *Quadratic {
 	for i := range p {
 		m.E.Set(i, i, shift)
 	}
+}
+
+// NewAligned draws a quadratic problem whose two objectives have the same part in y, B = A, K = C and f = a, so that
+// ∇yF vanishes where ∇yG does: there v = 0 and ∇h = ∇xF, without an implicit term. h is strongly convex with modulus at
+// least 1.
+func NewAligned(seed uint64, p int, eigenvalues []float64) *Quadratic {
+	m := NewQuadratic(seed, p, eigenvalues)
+	m.B, m.K, m.F = m.A, m.C, m.LowerA
+	m.E = mat.NewDense(p, p, nil)
+	m.convex()
 	return m
 }
 
