@@ -94,14 +94,8 @@ func (r rows) Fill(dst []int32, _ problem.Source, first uint64) error {
 // suit gives a problem what an algorithm wants, where it has none: a set of x, which is a box that no optimum touches,
 // and a further variable to be maximized over, which comes to 1 and changes nothing else.
 func suit(p *problem.Problem, a solvers.Algorithm) {
-	if value := p.Upper.Value; a.Needs().Wants&problem.UpperSaddle != 0 && value != nil {
-		p.Upper.Value, p.Upper.Saddle = nil, &problem.Saddle{
-			Start: problem.Vector(0.5), Set: problem.Box{Lo: 0, Hi: 2},
-			Value: func(x, y, alpha problem.Vars, b problem.Batch) *tensor.Node {
-				off := alpha.Flat().AddConst(-1)
-				return value(x, y, b).Reshape().Sub(tensor.Dot(off, off).Scale(0.5))
-			},
-		}
+	if a.Needs().Wants&problem.UpperSaddle != 0 && p.Upper.Value != nil {
+		solvertest.Beside(p)
 	}
 	if a.Needs().Wants&problem.UpperSet != 0 && p.Upper.Set == nil {
 		p.Upper.Set = problem.Box{Lo: -3, Hi: 3}

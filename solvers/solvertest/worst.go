@@ -98,6 +98,18 @@ func (w *Worst) Optimum() []float64 {
 	return []float64{middle}
 }
 
+// Beside gives a problem a variable α in [0, 2] that its upper objective is maximized over and that changes nothing else:
+// F(x, y) - ½(α - 1)², for algorithms that want one.
+func Beside(p *problem.Problem) {
+	value := p.Upper.Value
+	p.Upper.Value, p.Upper.Saddle = nil, &problem.Saddle{
+		Start: problem.Vector(0.5), Set: problem.Box{Lo: 0, Hi: 2},
+		Value: func(x, y, alpha problem.Vars, b problem.Batch) *tensor.Node {
+			return value(x, y, b).Reshape().Sub(half(alpha.Flat().AddConst(-1)))
+		},
+	}
+}
+
 // Duals is m followers whose mean counts, each with a variable α_i that the upper objective is maximized over:
 //
 //	G = mean over i of ½ a_i (y_i - x)²,   F = mean over i of ½ (y_i - t_i)² + α_i y_i - ½ α_i²
