@@ -17,9 +17,9 @@ import (
 
 // Problems whose lower level has many minimizers, several local ones, or bounds, and where algorithms made for them end.
 
-// end is where an algorithm ends on a problem, in float64.
+// end is where an algorithm ends on a problem.
 func end(t *testing.T, c solvertest.Closed, a solvers.Algorithm, n int, change ...func(*problem.Problem)) *solvers.Result {
-	ex := executor(t)
+	ex := tensortest.Executor(t, cpudevice.New(1)) // much faster than the reference
 	p := load(t, ex, c)
 	for _, f := range change {
 		f(p)
@@ -38,10 +38,11 @@ func TestBVFIMOnManyMinimizers(t *testing.T) {
 	}
 }
 
-// On Q9, whose lower level is not convex, BVFIM comes to the optimum on the edge of y's box from the start near another
-// branch of lower minimizers from which IAPTT-GM sets out, too.
+// On Q9, whose lower level is not convex, BVFIM comes to the optimum on the edge of y's box from a start near another
+// branch of lower minimizers. Its slack begins above the height of the waves, so that y is free to go to another one.
 func TestBVFIMOnWaves(t *testing.T) {
-	a := solvers.BVFIM{Step: 0.01, ZStep: 0.01, OuterStep: 0.05, InnerSteps: 50, UpperSteps: 25}
+	a := solvers.BVFIM{Step: 0.01, ZStep: 0.01, OuterStep: 0.5, InnerSteps: 50, UpperSteps: 25, Slack: 3,
+		Exponent: 0.9}
 	res := end(t, solvertest.Waves{}, a, 1500)
 	t.Logf("x = %v, y = %v", res.X.Flat, res.Y.Flat)
 	require.InDelta(t, 11*math.Pi/4, res.X.Flat[0], 0.1)
@@ -62,11 +63,11 @@ func TestPenaltiesOnToy(t *testing.T) {
 	}
 	for _, a := range []solvers.Algorithm{
 		solvers.VPBGD{YStep: 0.1, ZStep: 0.1, OuterStep: 0.1, Penalty: 50, InnerSteps: 10},
-		solvers.GPBGD{Step: 0.1, OuterStep: 0.1, Penalty: 50},
-		solvers.MEHA{YStep: 0.02, ZStep: 0.1, OuterStep: 0.02, Proximal: 0.1, Multiplier: 50, MultiplierExponent: -1},
+		solvers.GPBGD{Step: 0.2, OuterStep: 0.2, Penalty: 10},
 		solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.01, InnerSteps: 20, UpperSteps: 10},
 	} {
 		best, x := math.Inf(1), 0.0
+		t.Log(a.Name())
 		for _, start := range []float64{0.2, 1, 2.5} {
 			res := end(t, solvertest.Toy{}, a, 2000, func(p *problem.Problem) {
 				p.Upper.Start, p.Lower.Start = problem.Vector(start), problem.Vector(-start)
@@ -74,6 +75,7 @@ func TestPenaltiesOnToy(t *testing.T) {
 			if v := h(res.X.Flat[0]); v < best {
 				best, x = v, res.X.Flat[0]
 			}
+			t.Log(start, res.X.Flat, res.Y.Flat)
 			require.InDelta(t, -res.X.Flat[0], res.Y.Flat[0], 0.05, "%s: y* = -x", a.Name())
 		}
 		t.Logf("%s: x = %.4f, h = %.4f; the lowest is %.4f at %.4f", a.Name(), x, best, lowest, at)
@@ -95,14 +97,13 @@ func TestSetsOfTheLowerLevel(t *testing.T) {
 	for _, a := range []solvers.Algorithm{
 		solvers.F2SA{YStep: 0.01, ZStep: 0.5, OuterStep: 0.1, Multiplier: 50, InnerSteps: 20, Schedule: "linear"},
 		solvers.VPBGD{YStep: 0.5, ZStep: 0.5, OuterStep: 0.5, Penalty: 50, InnerSteps: 10, Schedule: "linear"},
-		solvers.MEHA{YStep: 0.01, ZStep: 0.3, OuterStep: 0.01, Proximal: 0.1, Multiplier: 50, MultiplierExponent: -1},
 		solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.05, InnerSteps: 20, UpperSteps: 20, Schedule: "linear"},
 	} {
 		for name, c := range map[string]struct {
 			of   solvertest.Closed
 			want []float64
 		}{"box": {box, inBox}, "simplex": {simplex, inSimplex}} {
-			res := end(t, c.of, a, 3000)
+			res := end(t, c.of, a, 1000)
 			start := load(t, executor(t), c.of).Upper.Start.Flat
 			off := floats.Distance(res.X.Flat, c.want, 2)
 			t.Logf("%s, %s: %.3f from the solution, from %.3f at the start", name, a.Name(), off,
@@ -119,8 +120,8 @@ func TestPricingByPenalty(t *testing.T) {
 		p.Lower.Inequality, p.Lower.Set = nil, problem.Simplex{Total: 1} // demand is met and not exceeded
 	}
 	for _, price := range []float64{0.8, 1.9} {
-		res := end(t, solvertest.Pricing{}, solvers.VPBGD{YStep: 0.1, ZStep: 0.5, OuterStep: 0.1, Penalty: 4, InnerSteps: 2,
-			Schedule: "linear"}, 4000, follower, func(p *problem.Problem) { p.Upper.Start = problem.Vector(price) })
+		res := end(t, solvertest.Pricing{}, solvers.VPBGD{YStep: 0.1, ZStep: 50, OuterStep: 0.1, Penalty: 4, InnerSteps: 2,
+			Schedule: "linear"}, 1500, follower, func(p *problem.Problem) { p.Upper.Start = problem.Vector(price) })
 		t.Logf("from %v: price %.4f, y = %.4f", price, res.X.Flat[0], res.Y.Flat)
 		require.InDelta(t, 1.5, res.X.Flat[0], 0.02)
 		require.InDeltaSlice(t, []float64{1, 0}, res.Y.Flat, 0.02)
@@ -140,7 +141,7 @@ func TestOptimisticAndPessimistic(t *testing.T) {
 	for _, pessimistic := range []bool{false, true} {
 		c := solvertest.Indifferent{Pessimistic: pessimistic}
 		a := solvers.VPBGD{YStep: 0.3, ZStep: 0.5, OuterStep: 0.3, Penalty: 100, InnerSteps: 5, Schedule: "linear"}
-		res := end(t, c, a, 4000)
+		res := end(t, c, a, 2000)
 		t.Logf("pessimistic %v: x = %.4f, y = %.4f", pessimistic, res.X.Flat[0], res.Y.Flat)
 		require.InDelta(t, c.Optimum()[0], res.X.Flat[0], 0.02)
 	}
@@ -150,7 +151,7 @@ func TestOptimisticAndPessimistic(t *testing.T) {
 func TestKMeansByPenalty(t *testing.T) {
 	m := solvertest.NewKMeans(1, 4, 3)
 	ex := tensortest.Executor(t, cpudevice.New(1))
-	a := solvers.VPBGD{YStep: 0.02, ZStep: 0.1, OuterStep: 0.1, Penalty: 1, InnerSteps: 1}
-	res := solve(t, ex, load(t, ex, m), a, solvers.Options{Iterations: 500})
+	a := solvers.VPBGD{YStep: 0.1, ZStep: 0.1, OuterStep: 0.005, Penalty: 1, InnerSteps: 1}
+	res := solve(t, ex, load(t, ex, m), a, solvers.Options{Iterations: 250})
 	require.Less(t, floats.Distance(res.X.Flat, m.Optimum(), math.Inf(1)), 0.01)
 }

@@ -99,7 +99,7 @@ func TestFloorsOfNoise(t *testing.T) {
 // to where rounding ends it, while the rate of SOBA is lost at its floor.
 func TestLinearRates(t *testing.T) {
 	m := solvertest.NewFiniteSum(3, 6, 6, 2, solvertest.Spectrum(4, 2))
-	const n = 6000
+	const n = 1200
 	rates := func(a solvers.Algorithm) (out []float64) {
 		ex := executor(t)
 		p := load(t, ex, m)

@@ -1,8 +1,6 @@
 package solvertest
 
 import (
-	"math"
-
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
@@ -90,10 +88,11 @@ func (Tolls) Optimum() []float64 { return []float64{1.5} }
 // against him: F = ½(x - y₂)² + ½(y₁ - 1)² and
 //
 //	optimistic:   G = ½y₁² - x y₁ + ½(y₂ - x)²,   y* = (x, clip(x)),           h is least at ¾
-//	pessimistic:  G = ½y₁² - x y₁ + x y₂,         y* = (x, -½ where x > 0),    h is least at ¼
+//	pessimistic:  G = ½y₁² - x y₁ + x y₂,         y* = (x, -½),       h is least at ¼
 //
-// In both the added term only chooses among the minimizers of ½y₁² - x y₁, so that it is the order that the two versions
-// of a problem with many lower minimizers are defined by: the one where F is least, and the one where it is largest.
+// with x in [0.1, 2]. In both the added term only chooses among the minimizers of ½y₁² - x y₁, so that it is the order
+// that the two versions of a problem with many lower minimizers are defined by: the one where F is least, and the one
+// where it is largest. At x = 0 the second follower would be indifferent again, which is why x is kept away from it.
 type Indifferent struct{ Pessimistic bool }
 
 func (Indifferent) Tables() []Table { return nil }
@@ -107,6 +106,7 @@ func (m Indifferent) Problem([]*tensor.Node) *problem.Problem {
 	if m.Pessimistic {
 		p.Name, choice = "pessimistic", func(x, y2 *tensor.Node) *tensor.Node { return tensor.Dot(x, y2) }
 	}
+	p.Upper.Set = problem.Box{Lo: 0.1, Hi: 2}
 	p.Lower.Set = problem.Bounds{Lo: []float64{-10, -0.5}, Hi: []float64{10, 0.5}}
 	p.Lower.Value = func(x, y problem.Vars, b problem.Batch) *tensor.Node {
 		return free(x, y, b).Add(choice(x.Flat(), y.Flat().Slice(0, 1, 2)))
@@ -114,11 +114,10 @@ func (m Indifferent) Problem([]*tensor.Node) *problem.Problem {
 	return p
 }
 
-// Exact is for |x| below 10; at x = 0 the pessimistic h has a kink.
 func (m Indifferent) Exact(x []float64) (y, gradient []float64) {
 	second := min(max(x[0], -0.5), 0.5)
 	if m.Pessimistic {
-		second = -math.Copysign(0.5, x[0])
+		second = -0.5
 	}
 	return []float64{x[0], second}, []float64{2*x[0] - second - 1}
 }

@@ -17,7 +17,7 @@ func TestOptimisticAndPessimisticByGrid(t *testing.T) {
 	for _, pessimistic := range []bool{false, true} {
 		best, at := math.Inf(1), 0.0
 		for i := range 2001 {
-			x := -1 + float64(i)*1e-3
+			x := 0.1 + float64(i)*9.5e-4
 			h := math.Inf(1)
 			if pessimistic {
 				h = math.Inf(-1)
