@@ -59,6 +59,7 @@ func unbiased() []directions {
 	soba := solvers.SOBA{Step: 0.1, OuterStep: 0.3}
 	return []directions{
 		{soba, 1, 1, nil},
+		{solvers.MMB{Step: 0.1, OuterStep: 0.3, Average: 0.4}, 1, 1, nil},
 		{solvers.MASOBA{Step: 0.1, OuterStep: 0.3, Average: 0.4}, 1, 1, nil},
 		{solvers.AmIGO{Step: 0.1, VStep: 0.2, OuterStep: 0.3, InnerSteps: 1, VSteps: 2}, 4, 1, nil},
 		{solvers.TTSA{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 4, Delay: 1e300}, 4, 1, nil},
@@ -105,6 +106,8 @@ func biased() []directions {
 		{solvers.KRMD{Step: 0.1, OuterStep: 0.3, InnerSteps: 2}, 2, 1, nil},
 		{solvers.MEHA{YStep: 0.1, ZStep: 0.2, OuterStep: 0.3, Multiplier: 2, Proximal: 0.5}, 1, 1, nil},
 		{solvers.MRBO{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 2, Exponent: -1}, 1, 1, nil},
+		{solvers.MORBiT{Step: 0.1, OuterStep: 0.3, NeumannStep: 0.2, Terms: 2}, 2, 2, nil},
+		{solvers.BVFIM{Step: 0.1, OuterStep: 0.3, InnerSteps: 1, UpperSteps: 1}, 3, 2, nil},
 	}
 }
 
@@ -119,6 +122,7 @@ func begun(t *testing.T, m *solvertest.FiniteSum, a solvers.Algorithm, n int, lo
 	if lower != nil {
 		p.Lower.Sampler, p.Upper.Sampler = slotted{lower}, slotted{upper}
 	}
+	suit(p, a)
 	b, err := p.Bind(ex)
 	require.NoError(t, err)
 	e, _, err := solvers.InitDrawing(context.Background(), b, a, n, func(int, int) int { return 2 })

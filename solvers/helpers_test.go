@@ -91,8 +91,12 @@ func (r rows) Fill(dst []int32, _ problem.Source, first uint64) error {
 	return nil
 }
 
-// suit gives a problem the set of x that an algorithm wants, where it has none: a box that no optimum touches.
+// suit gives a problem what an algorithm wants, where it has none: a set of x, which is a box that no optimum touches,
+// and a further variable to be maximized over, which comes to 1 and changes nothing else.
 func suit(p *problem.Problem, a solvers.Algorithm) {
+	if a.Needs().Wants&problem.UpperSaddle != 0 && p.Upper.Value != nil {
+		solvertest.Beside(p)
+	}
 	if a.Needs().Wants&problem.UpperSet != 0 && p.Upper.Set == nil {
 		p.Upper.Set = problem.Box{Lo: -3, Hi: 3}
 	}

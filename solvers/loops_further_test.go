@@ -18,6 +18,55 @@ func (q plain) upper(x, y []float64) float64 {
 		floats.Dot(q.F, y) + floats.Dot(q.UpperE, x)
 }
 
+// barrier is BVFIM, whose search goes from the longest step to shorter ones here and stops at the first that will do.
+func (q plain) barrier(penalty string) loop {
+	a := solvers.BVFIM{Step: 2, ZStep: 0.3, OuterStep: 0.05, InnerSteps: 2, UpperSteps: 3, Penalty: penalty, Barrier: 0.3,
+		Slack: 0.5, Regularize: 0.2, RegularizeUp: 0.1, Exponent: 0.5, Decrease: 0.3}
+	return loop{a, func(k int, s map[string][]float64) map[string][]float64 {
+		fall := 1 / math.Sqrt(float64(k+1))
+		x, y, z, step, inside := s["x"], s["y"], s["z"], s["step"][0], penalty == "log"
+		for range 2 {
+			z = move(z, 0.3, sum(q.lowerY(x, z), scaled(0.2*fall, z)))
+		}
+		g := q.lower(x, z) + 0.1*fall*floats.Dot(z, z)
+		if inside {
+			g += 0.5 * fall
+		}
+		weight := func(y []float64) float64 { // the slope of the penalty by G
+			if room := g - q.lower(x, y); inside {
+				return 0.3 * fall / room
+			} else {
+				return math.Max(0, -room) / (0.3 * fall)
+			}
+		}
+		phi := func(y []float64) float64 {
+			value := q.upper(x, y) + 0.05*fall*floats.Dot(y, y)
+			if room := g - q.lower(x, y); !inside {
+				return value + math.Pow(math.Max(0, -room), 2)/(0.6*fall)
+			} else if room > 0 {
+				return value - 0.3*fall*math.Log(room)
+			}
+			return math.Inf(1)
+		}
+		for range 3 {
+			if inside && q.lower(x, y) >= g {
+				y = z
+			}
+			slope := sum(sum(q.upperY(x, y), scaled(0.1*fall, y)), scaled(weight(y), q.lowerY(x, y)))
+			from := step
+			step = from / 512
+			for size, i := 2*from, 0; i < 10; size, i = size/2, i+1 {
+				if there := move(y, size, slope); phi(there) <= phi(y)-0.3*size*floats.Dot(slope, slope) {
+					y, step = there, size
+					break
+				}
+			}
+		}
+		slope := sum(q.upperX(x, y), scaled(weight(y), times(q.C, less(y, z))))
+		return map[string][]float64{"x": move(x, 0.05, slope), "y": y, "z": z, "step": {step}}
+	}, nil}
+}
+
 // furtherLoops are algorithms for lower levels that are not strongly convex, and simple ones.
 func (q plain) furtherLoops() []loop {
 	return []loop{
@@ -108,5 +157,32 @@ func (q plain) furtherLoops() []loop {
 				}
 			}, nil,
 		},
+		{
+			// With one objective beside the penalty ½(α - 1)² that the tests put on α, which changes nothing else.
+			solvers.MORBiT{Step: 0.3, OuterStep: 0.05, DualStep: 0.4, NeumannStep: 0.2, Terms: 2, Schedule: "sqrt"},
+			func(k int, s map[string][]float64) map[string][]float64 {
+				fall := 1 / math.Sqrt(float64(k+1))
+				x, y, alpha := s["x"], q.descend(s["x"], s["y"], 0.3*fall, 1), s["alpha"][0]
+				b := q.upperY(x, y)
+				once := move(b, 0.2, times(q.A, b))
+				v := scaled(0.2, sum(b, sum(once, move(once, 0.2, times(q.A, once)))))
+				return map[string][]float64{"x": move(x, 0.05*fall, q.slope(x, y, v)), "y": y, "v": v,
+					"alpha": {alpha + 0.4*fall*(1-alpha)}}
+			}, nil,
+		},
+		{
+			solvers.MMB{Step: 0.3, OuterStep: 0.05, DualStep: 1, Average: 0.25, Schedule: "sqrt"},
+			func(k int, s map[string][]float64) map[string][]float64 {
+				fall, theta := 1/math.Sqrt(float64(k+1)), 0.25
+				if k == 0 {
+					theta = 1
+				}
+				x, y, v := s["x"], s["y"], s["v"]
+				d := sum(scaled(1-theta, s["d"]), scaled(theta, q.slope(x, y, v)))
+				return map[string][]float64{"x": move(x, 0.05*fall, d), "y": q.descend(x, y, 0.3*fall, 1), "d": d,
+					"v": move(v, 0.3*fall, less(times(q.A, v), q.upperY(x, y)))}
+			}, nil,
+		},
+		q.barrier("log"), q.barrier("quadratic"),
 	}
 }

@@ -38,7 +38,7 @@ func withFeature(t *testing.T, ex *tensor.Executor) map[problem.Features]func() 
 		problem.LowerProx: change(func(p *problem.Problem) {
 			p.Lower.Prox = func(_ problem.Vars, z, _ *tensor.Node) *tensor.Node { return z }
 		}),
-		problem.ManyBlocks: change(func(p *problem.Problem) { p.Blocks = &problem.Blocks{Count: 2} }),
+		problem.UpperSaddle: change(func(p *problem.Problem) { suit(p, solvers.MORBiT{}) }),
 		problem.LowerPerBatch: change(func(p *problem.Problem) {
 			p.Lower.Start = problem.Values{}
 			p.PerBatch = &problem.PerBatch{Size: func(rows int) int { return 1 },

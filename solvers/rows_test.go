@@ -224,6 +224,18 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.BiSLS{Step: 0.1, OuterStep: 0.02, InnerSteps: 2, CGSteps: 2, Decrease: 0.2},
 			solvers.BiSLS{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
 		},
+		"bvfim": {
+			solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.02, InnerSteps: 3, UpperSteps: 3, Penalty: "quadratic"},
+			solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5, UpperSteps: 5}, nil, 0,
+		},
+		"mmb": {
+			solvers.MMB{Step: 0.1, OuterStep: 0.02, DualStep: 0.3, Average: 0.3, Schedule: "cosine"},
+			solvers.MMB{Step: 0.2, OuterStep: 0.02}, nil, 0,
+		},
+		"morbit": {
+			solvers.MORBiT{Step: 0.1, OuterStep: 0.02, DualStep: 0.3, NeumannStep: 0.1, Terms: 3, Schedule: "cosine"},
+			solvers.MORBiT{Step: 0.5, OuterStep: 0.1, NeumannStep: 0.5, Terms: 5}, nil, 0,
+		},
 		"hoag": {
 			solvers.HOAG{OuterStep: 0.02, Tolerance: 1e-5, Rule: "quadratic"},
 			solvers.HOAG{OuterStep: 0.1}, nil, 0,

@@ -135,6 +135,11 @@ func (m *probe) at(side problem.Side, x, y *tensor.Node, rows problem.Batch) *pr
 		m.scope.Note(err)
 		state = v.Node()
 	}
+	if saddle := m.b.Upper.Saddle; side == problem.Upper && saddle != nil {
+		alpha, err := m.variable("alpha", saddle.Start.Flat)
+		m.scope.Note(err)
+		return m.b.Oracle().Saddle(x, y, alpha.Node(), rows)
+	}
 	return m.b.Oracle().At(side, x, y, rows, params.TrainFrozen, state)
 }
 

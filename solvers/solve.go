@@ -180,6 +180,10 @@ func (s *solve) limits() (engine.Limits, error) {
 		return engine.Limits{}, fmt.Errorf("solve: %d iterations: wants at least 1, or 0 for 1,000", o.Iterations)
 	}
 	if o.Monitor == nil && (o.Patience > 0 || o.KeepBest) {
+		if s.b.Upper.Saddle != nil {
+			return engine.Limits{}, fmt.Errorf("solve: the upper objective of %s is maximized over a further variable "+
+				"and has no value that should fall: give Options.Monitor for Patience and KeepBest", s.b.Name)
+		}
 		m, err := upperValue(s.b)
 		if err != nil {
 			return engine.Limits{}, err

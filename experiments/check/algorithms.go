@@ -62,6 +62,9 @@ func profileOf(ctx context.Context, ex *tensor.Executor, entry solvers.Entry) (p
 	if entry.Zero.Needs().Wants&problem.UpperSet != 0 {
 		l.Upper.Set = problem.Box{Lo: -20, Hi: 20}
 	}
+	if entry.Zero.Needs().Wants&problem.UpperSaddle != 0 {
+		solvertest.Beside(l.Problem)
+	}
 	b, err := l.Problem.Bind(ex)
 	if err != nil {
 		return nil, err
@@ -145,18 +148,26 @@ func sets(n solvers.Needs) string {
 	return "of y"
 }
 
+// minMax tells whether an algorithm can maximize the upper objective over a further variable.
+func minMax(n solvers.Needs) string {
+	if n.Usable&problem.UpperSaddle != 0 {
+		return "yes"
+	}
+	return "no"
+}
+
 // WriteAlgorithms prints the algorithms as a table: principle, loops, the sets that each can keep, the size of its
 // state, what an iteration costs with the settings that it chooses, as its engine counts it, and its paper.
 func WriteAlgorithms(ctx context.Context, w io.Writer, ex *tensor.Executor) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "algorithm\tprinciple\tloops\tsets\tHessian-free\trate\tstate\tan iteration costs\tpaper")
+	fmt.Fprintln(t, "algorithm\tprinciple\tloops\tsets\tHessian-free\tmin-max\trate\tstate\tan iteration costs\tpaper")
 	for _, entry := range solvers.Algorithms() {
 		p, err := profileOf(ctx, ex, entry)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", entry.Name(), entry.Principle, entry.Loops,
-			sets(entry.Zero.Needs()), p.hessianFree(), orDash(entry.Rate), p.state, p.least.To(p.most), entry.Source)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", entry.Name(), entry.Principle, entry.Loops,
+			sets(entry.Zero.Needs()), p.hessianFree(), minMax(entry.Zero.Needs()), orDash(entry.Rate), p.state, p.least.To(p.most), entry.Source)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -166,8 +177,11 @@ State: elements for p upper and q lower variables; np, nq, mp and mq are tables 
 ∇G, ∇F: gradients of the lower and the upper objective; Hv, Cv: products with the lower Hessian and the mixed
 derivative.
 Hessian-free: no second derivatives are asked for. Rate: iterations, or samples where there are minibatches, until |∇h|²
-is below ε under the assumptions of the papers, where n and m are the numbers of rows and γ is a penalty. None of them
-works on several upper objectives, or on one that is maximized beside.
+is below ε under the assumptions of the papers, where n and m are the numbers of rows and γ is a penalty, or what it
+is below after K iterations, where n is the number of objectives.
+Min-max: the upper objective may be maximized over a further variable beside. With weights in the simplex as that
+variable it is the worst of several objectives, so that these algorithms are the multi-objective ones, too; the others
+minimize one upper objective.
 A range is that of iterations that differ: series of random length, passes over all rows once a period.
 `)
 	return err
@@ -193,7 +207,7 @@ func WriteAlgorithm(ctx context.Context, w io.Writer, ex *tensor.Executor, entry
 	}
 	for _, line := range [][2]string{
 		{"principle", string(entry.Principle)}, {"loops", entry.Loops}, {"rate", orDash(entry.Rate)},
-		{"Hessian-free", p.hessianFree()}, {"assumes", needs.Why}, {"can use", usable},
+		{"Hessian-free", p.hessianFree()}, {"min-max", minMax(needs)}, {"assumes", needs.Why}, {"can use", usable},
 		{"state", fmt.Sprintf("%s (%s)", p.state, strings.Join(p.names, ", "))},
 		{"an iteration costs", p.least.To(p.most)},
 	} {

@@ -21,15 +21,17 @@ func TestAlgorithmsAreListed(t *testing.T) {
 		require.Contains(t, b.String(), e.Source)
 	}
 	for _, row := range []string{
-		`soba +implicit +one +of x +no +[^ ]+ +p \+ 2q +1 ∇G, 1 ∇F, 1 Hv, 1 Cv +Dagréou`,
-		`f2sa +value function +two +of x and y +yes +[^ ]+ +p \+ 2q +22 ∇G, 11 ∇F +Kwon`,
-		`stocbio +implicit +two +of x +no +[^ ]+ +p \+ 2q +10 ∇G, 1 ∇F, 10 Hv, 1 Cv`,
-		`ttsa +implicit +one +of x +no +[^ ]+( ε⁻¹)? +2p \+ 2q +1 ∇G, 1 ∇F, 0 to 9 Hv, 1 Cv`,
-		`bome +value function +two +none +yes +– +p \+ 2q +12 ∇G, 1 ∇F`,
-		`itd-bio +unrolled +two +of x +no +[^ ]+ +p \+ q +10 ∇G, 1 ∇F, 9 Hv, 10 Cv`,
-		`saba +implicit +one +of x +no +[^ ]+( ε⁻¹)? +2p \+ 4q \+ np \+ 2nq \+ mp \+ mq +1 ∇G, 1 ∇F, 1 Hv, 1 Cv`,
-		`hoag +implicit +two +of x +no +asymptotic +p \+ 2q +\d+ to \d+ ∇G, 2 ∇F, \d+ to \d+ Hv, 1 Cv`,
-		`f2sa-adam +value function +two +of x and y +yes +– +3p \+ 6q \+ 2 +22 ∇G`,
+		`soba +implicit +one +of x +no +no +[^ ]+ +p \+ 2q +1 ∇G, 1 ∇F, 1 Hv, 1 Cv +Dagréou`,
+		`f2sa +value function +two +of x and y +yes +no +[^ ]+ +p \+ 2q +22 ∇G, 11 ∇F +Kwon`,
+		`stocbio +implicit +two +of x +no +no +[^ ]+ +p \+ 2q +10 ∇G, 1 ∇F, 10 Hv, 1 Cv`,
+		`ttsa +implicit +one +of x +no +no +[^ ]+( ε⁻¹)? +2p \+ 2q +1 ∇G, 1 ∇F, 0 to 9 Hv, 1 Cv`,
+		`bome +value function +two +none +yes +no +– +p \+ 2q +12 ∇G, 1 ∇F`,
+		`itd-bio +unrolled +two +of x +no +no +[^ ]+ +p \+ q +10 ∇G, 1 ∇F, 9 Hv, 10 Cv`,
+		`saba +implicit +one +of x +no +no +[^ ]+( ε⁻¹)? +2p \+ 4q \+ np \+ 2nq \+ mp \+ mq +1 ∇G, 1 ∇F, 1 Hv, 1 Cv`,
+		`hoag +implicit +two +of x +no +no +asymptotic +p \+ 2q +\d+ to \d+ ∇G, 2 ∇F, \d+ to \d+ Hv, 1 Cv`,
+		`morbit +implicit +one +of x +no +yes +√n K\^-2/5 +p \+ 2q \+ 1 +1 ∇G, 2 ∇F, 10 Hv, 1 Cv +Gu`,
+		`mmb +implicit +one +of x +no +yes +ε⁻² +2p \+ 2q +1 ∇G, 1 ∇F, 1 Hv, 1 Cv +Hu`,
+		`f2sa-adam +value function +two +of x and y +yes +no +– +3p \+ 6q \+ 2 +22 ∇G`,
 	} {
 		require.Regexp(t, "(?m)^"+row, b.String())
 	}

@@ -50,6 +50,9 @@ func Problems() []Problem {
 			}},
 		{"min-min", "both levels have the same objective", same(solvertest.MinMin{})},
 		{"flat", "a line of lower minimizers for each x", same(solvertest.FlatLower{})},
+		{"optimistic", "a follower who chooses among many minimizers for the leader", same(solvertest.Indifferent{})},
+		{"pessimistic", "a follower who chooses among many minimizers against the leader",
+			same(solvertest.Indifferent{Pessimistic: true})},
 		{"waves", "a lower level that is not convex", same(solvertest.Waves{})},
 		{"toy", "a lower level with one minimizer that is not convex everywhere", same(solvertest.Toy{})},
 		{"finite-sum", "means of random quadratics over rows",
@@ -72,6 +75,15 @@ func Problems() []Problem {
 		{"tolls", "the toll of one of two roads, between which traffic divides", same(solvertest.Tolls{})},
 		{"multi-task", "a linear representation that four ridge regressions share",
 			func(seed uint64) solvertest.Closed { return solvertest.NewMultiTask(seed, 4, 12, 6, 2) }},
+		{"multi-task-tanh", "a layer that four ridge regressions share",
+			func(seed uint64) solvertest.Closed {
+				m := solvertest.NewMultiTask(seed, 4, 12, 6, 2)
+				m.Nonlinear = true
+				return m
+			}},
+		{"k-means", "clusters of twelve points, centers above and assignments below",
+			func(seed uint64) solvertest.Closed { return solvertest.NewKMeans(seed, 4, 3) }},
+		{"disconnected", "a linear problem whose feasible points are two intervals", same(solvertest.Disconnected{})},
 		{"pricing", "two linear programs, one inside the other", same(solvertest.Pricing{})},
 	}
 }

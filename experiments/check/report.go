@@ -133,9 +133,10 @@ type checker struct {
 }
 
 func (c *checker) run(ctx context.Context) (*Result, error) {
-	if c.b.PerBatch != nil || c.b.Blocks != nil {
-		return nil, fmt.Errorf("the problem %s %s, which check cannot solve to the last digits: give one lower level "+
-			"whose variable lasts", c.b.Name, c.b.Features()&(problem.LowerPerBatch|problem.ManyBlocks))
+	if c.b.PerBatch != nil || c.b.Upper.Saddle != nil {
+		return nil, fmt.Errorf("the problem %s %s, which check cannot solve to the last digits: give two "+
+			"objectives to be minimized and a variable that lasts", c.b.Name,
+			c.b.Features()&(problem.LowerPerBatch|problem.UpperSaddle))
 	}
 	np, nq := c.b.Upper.Start.Size(), c.b.Lower.Start.Size()
 	c.point = c.opt.X

@@ -50,7 +50,8 @@ func openClosed(ex *tensor.Executor, c Config, of solvertest.Closed) (_ *task, e
 	}
 	t := &task{problem: l.Problem, columns: []string{"value", "gap", "gradient", "inner_distance"}}
 	if t.batch = c.Batch; t.batch == 0 {
-		if _, sampled := of.(*solvertest.FiniteSum); sampled {
+		switch of.(type) {
+		case *solvertest.FiniteSum, *solvertest.Duals:
 			t.batch = sampledRows
 		}
 	}
@@ -97,6 +98,7 @@ type exact struct {
 	own     *problem.OwnedExecutor
 	bound   *problem.Bound
 	x, y, g *tensor.Variable
+	alpha   *tensor.Variable // the best of a Saddle's further variable at y*(x); nil elsewhere
 	value   *tensor.Variable // h(x) = F(x, y*(x))
 	norm    *tensor.Variable // |∇h|, in a set |x - P(x - ∇h)|
 	program *tensor.Function
@@ -124,10 +126,18 @@ func newExact(of solvertest.Closed) (_ *exact, err error) {
 	np := b.Upper.Start.Size()
 	m.x, m.g = sc.Variable("x", tensor.Real, np), sc.Variable("gradient", tensor.Real, np)
 	m.y = sc.Variable("y", tensor.Real, b.Lower.Start.Size())
+	if saddle := b.Upper.Saddle; saddle != nil {
+		m.alpha = sc.Variable("alpha", tensor.Real, saddle.Start.Size())
+	}
 	m.value, m.norm = sc.Number("value"), sc.Number("stationarity")
 	m.program = sc.Compile("value", func() []tensor.Update {
 		all, x := b.All(problem.Upper), m.x.Node()
-		f := b.Oracle().At(problem.Upper, x, m.y.Node(), all, params.Eval, nil).Value()
+		var f *tensor.Node
+		if m.alpha != nil {
+			f = b.Oracle().Saddle(x, m.y.Node(), m.alpha.Node(), all).Value()
+		} else {
+			f = b.Oracle().At(problem.Upper, x, m.y.Node(), all, params.Eval, nil).Value()
+		}
 		next := x.Sub(m.g.Node())
 		if set := b.Set(problem.Upper); set != nil {
 			next = set.Project(next, all)
@@ -150,6 +160,11 @@ func (m *exact) at(x []float64) (p point, err error) {
 		p.y = make([]float64, m.y.Size())
 		p.value, p.stationarity = math.NaN(), math.NaN()
 		return p, nil
+	}
+	if best, ok := m.of.(interface{ Alpha(x []float64) []float64 }); ok {
+		if err := m.alpha.Write(best.Alpha(x)); err != nil {
+			return p, err
+		}
 	}
 	if err := errors.Join(m.x.Write(x), m.y.Write(p.y), m.g.Write(p.gradient), m.program.Run(1)); err != nil {
 		return p, err

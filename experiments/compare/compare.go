@@ -24,9 +24,10 @@ type Config struct {
 	Calls      int64 `json:"calls"`
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
-	// x; 0 means 1.
+	// x; 0 means 1. Tune "bisls" multiplies them beside by what line searches find, see searched.
 	StepFactor  float64  `json:"step_factor,omitempty"`
 	OuterFactor float64  `json:"outer_factor,omitempty"`
+	Tune        string   `json:"tune,omitempty"`
 	Set         []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
 	Records     int      `json:"records"`       // points of the curve after the start
 	// Target is a value of the squared hypergradient whose cost is told; 0: none.
@@ -71,6 +72,9 @@ func (c Config) check() error {
 		return err
 	}
 	if _, err := c.algorithm(); err != nil {
+		return err
+	}
+	if err := c.checkTune(); err != nil {
 		return err
 	}
 	if c.Iterations < 0 || c.Iterations == 0 && c.Calls < 1 || c.Records < 1 ||

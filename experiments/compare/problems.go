@@ -9,6 +9,7 @@ import (
 	"bilevel/data"
 	"bilevel/experiments/check"
 	"bilevel/internal/nearest"
+	"bilevel/solvers/solvertest"
 	"bilevel/tensor"
 )
 
@@ -27,11 +28,24 @@ type Problem struct {
 
 // Problems lists them: those of package check, whose solutions are known, and applications on data.
 func Problems() (list []Problem) {
-	for _, p := range check.Problems() {
+	for _, p := range slices.Concat(check.Problems(), saddles()) {
 		list = append(list, closedProblem(p))
 	}
 	return append(list, regularization("ijcnn1"), regularization("adult"), cleaning("mnist"), cleaning("fashion-mnist"),
 		cleaning("digits"))
+}
+
+// saddles are problems in closed form whose upper objective is maximized over a further variable, which package check
+// has no truth for.
+func saddles() []check.Problem {
+	return []check.Problem{
+		{Name: "worst", About: "the worst of five upper objectives, each with a lower level of its own",
+			New: func(seed uint64) solvertest.Closed { return solvertest.NewWorst(seed, 5) }},
+		{Name: "duals", About: "twelve lower levels, drawn two at a time, each with a variable that is maximized over",
+			New: func(seed uint64) solvertest.Closed {
+				return &solvertest.Duals{Worst: *solvertest.NewWorst(seed, 12)}
+			}},
+	}
 }
 
 // ByName finds a problem; its error names the nearest one.

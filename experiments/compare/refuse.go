@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 
 	"bilevel/data"
@@ -26,6 +27,14 @@ func Refusals(ctx context.Context, ex *tensor.Executor, c Config, set *data.Data
 	b, err := t.problem.Bind(ex)
 	if err != nil {
 		return nil, errors.Join(err, t.close())
+	}
+	if c.Tune == "bisls" {
+		one := c
+		one.Iterations = 1 // its calls are in no budget
+		if err := one.fits(ctx, b, withSteps(solvers.BiSLS{}), t.batch); err != nil {
+			return nil, errors.Join(fmt.Errorf("tune is bisls, which the problem refuses: %w: take scale", err), b.Close(),
+				t.close())
+		}
 	}
 	refused := map[string]string{}
 	for _, name := range algorithms {

@@ -33,7 +33,7 @@ func (c Config) sample(p *problem.Problem, batch int) error {
 	for _, side := range []problem.Side{problem.Lower, problem.Upper} {
 		l := p.Level(side)
 		switch rows := l.Rows.Count(); {
-		case rows == 0:
+		case rows == 0 || p.BlockPerRow && side == problem.Upper: // blocks are drawn once, for both levels
 			continue
 		case batch > rows:
 			return fmt.Errorf("batch is %d and the %s level has %d rows: wants at most so many", batch, side, rows)

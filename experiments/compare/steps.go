@@ -36,14 +36,14 @@ func stepsOf(a solvers.Algorithm, f func(name string, v reflect.Value)) solvers.
 	return v.Interface().(solvers.Algorithm)
 }
 
-// scaled multiplies the steps that an algorithm has chosen.
-func (c Config) scaled(a solvers.Algorithm) solvers.Algorithm {
+// scaled multiplies the steps that an algorithm has chosen, by the factors of the configuration and by inner and outer.
+func (c Config) scaled(a solvers.Algorithm, inner, outer float64) solvers.Algorithm {
 	return stepsOf(a, func(name string, v reflect.Value) {
 		if slices.Contains(innerSteps, name) {
-			v.SetFloat(v.Float() * cmp.Or(c.StepFactor, 1))
+			v.SetFloat(v.Float() * cmp.Or(c.StepFactor, 1) * inner)
 		}
 		if slices.Contains(outerSteps, name) {
-			v.SetFloat(v.Float() * cmp.Or(c.OuterFactor, 1))
+			v.SetFloat(v.Float() * cmp.Or(c.OuterFactor, 1) * outer)
 		}
 	})
 }
@@ -71,7 +71,11 @@ func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed u
 	if err = errors.Join(err, probe.Close()); err != nil {
 		return nil, nil, 0, err
 	}
-	a = c.scaled(a)
+	inner, outer, err := c.searched(ctx, b, seed)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	a = c.scaled(a, inner, outer)
 	e, a, err = solvers.Init(ctx, b, a, n, seed)
 	return e, a, n, err
 }

@@ -392,11 +392,11 @@ func TestKKTRefuses(t *testing.T) {
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
 		"the inequality constraints of the lower level of clipped give no Real numbers")
 	p.Lower.Inequality, p.Lower.Set = nil, problem.Box{Lo: -1, Hi: 1}
-	p.Blocks = &problem.Blocks{Count: 2}
+	p.Upper.Value, p.Upper.Saddle = nil, saddle
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
-		"has many lower levels, which this algorithm cannot use")
+		"maximizes its upper objective over a further variable, which this algorithm cannot use")
 	require.ErrorContains(t, prepareError(t, ex, p, hypergrad.KKT{Solver: cg}),
-		"give each block as a problem of its own")
+		"give the upper objective at the best of the further variable")
 }
 
 // Features that no estimator here can mean, each with what to do.

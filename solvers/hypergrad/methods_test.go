@@ -147,14 +147,20 @@ func TestMethodsInFloat32(t *testing.T) {
 	}
 }
 
+// saddle is an upper objective that is maximized over a further variable.
+var saddle = &problem.Saddle{
+	Start: problem.Vector(1),
+	Value: func(_, _, alpha problem.Vars, _ problem.Batch) *tensor.Node { return alpha.Flat() },
+}
+
 // Where the problem has what a method cannot use, the refusal names it.
 func TestMethodsRefuse(t *testing.T) {
 	for _, row := range hypergrad.Methods() {
 		ex := executor(t)
 		p := forMethod(t, ex, row)
-		p.Blocks = &problem.Blocks{Count: 2}
+		p.Upper.Value, p.Upper.Saddle = nil, saddle
 		_, err := hypergrad.OnExecutor(context.Background(), ex, p, small(row), p.Upper.Start, p.Lower.Start)
-		require.ErrorContains(t, err, "has many lower levels, which this algorithm cannot use")
+		require.ErrorContains(t, err, "maximizes its upper objective over a further variable, which this algorithm cannot use")
 		require.ErrorContains(t, err, row.Name)
 	}
 }

@@ -17,7 +17,7 @@ var remedies = []struct {
 		KKT{}},
 	{problem.LowerResidual, "Root is meant for residuals", Root{}},
 	{problem.LowerProx, "Prox is meant for proximal maps", Prox{}},
-	{problem.ManyBlocks, "give each block as a problem of its own, or stack the blocks into one lower variable", nil},
+	{problem.UpperSaddle, "give the upper objective at the best of the further variable, as Value", nil},
 	{problem.LowerPerBatch, "fix one batch and give its variable as Lower.Start", nil},
 	{problem.ModelState, "give objectives that take the running statistics as constants, as Value", nil},
 }

@@ -15,6 +15,7 @@ type Bound struct {
 	scope    *tensor.Scope
 	tables   [2]map[string]*tensor.Node // by side
 	sets     [2]Set
+	alphaSet Set // of the upper level's Saddle
 }
 
 // Bind checks the problem and puts its data on the executor's device. Data that are nodes already (On) stay where they
@@ -39,6 +40,12 @@ func (p *Problem) Bind(ex *tensor.Executor) (*Bound, error) {
 		}
 		var err error
 		if b.sets[side], err = bindSet(b.scope, l.Set, l.Start.Layout); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+	}
+	if s := p.Upper.Saddle; s != nil && s.Set != nil {
+		var err error
+		if b.alphaSet, err = bindSet(b.scope, s.Set, s.Start.Layout); err != nil {
 			return nil, errors.Join(err, b.Close())
 		}
 	}

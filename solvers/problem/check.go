@@ -16,7 +16,7 @@ const (
 	LowerConstraints                      // functions of (x, y) on the lower level
 	LowerResidual                         // the lower level is the root of a residual
 	LowerProx                             // the lower objective has a term known by its proximal map
-	ManyBlocks                            // many lower levels
+	UpperSaddle                           // an upper objective that is maximized over a further variable
 	LowerPerBatch                         // a lower variable for every batch
 	ModelState                            // running statistics
 )
@@ -38,7 +38,8 @@ var featureTable = []struct {
 		"gives its lower level as the root of a residual", "residual"},
 	{LowerProx, func(p *Problem) bool { return p.Lower.Prox != nil }, "has a proximal map on the lower level",
 		"proximal map"},
-	{ManyBlocks, func(p *Problem) bool { return p.Blocks != nil }, "has many lower levels", "many lower levels"},
+	{UpperSaddle, func(p *Problem) bool { return p.Upper.Saddle != nil },
+		"maximizes its upper objective over a further variable", "maximum over a further variable"},
 	{LowerPerBatch, func(p *Problem) bool { return p.PerBatch != nil }, "has a lower variable for every batch",
 		"lower variable by batch"},
 	{ModelState, func(p *Problem) bool { return p.State.Size() > 0 }, "has running statistics", "running statistics"},
@@ -91,7 +92,8 @@ func (p *Problem) Check() error {
 	for _, side := range []Side{Upper, Lower} {
 		l := p.Level(side)
 		given := 0
-		for _, is := range []bool{l.Value != nil, l.Composite != nil, l.Loss != nil, l.Residual != nil} {
+		for _, is := range []bool{l.Value != nil, l.Composite != nil, l.Loss != nil, l.Residual != nil,
+			l.Saddle != nil} {
 			if is {
 				given++
 			}
@@ -102,7 +104,9 @@ func (p *Problem) Check() error {
 		case l.Composite != nil && (l.Composite.Outputs == nil || l.Composite.Outer == nil):
 			return fail("the %s level's Composite lacks its Outputs or its Outer; wants both", side)
 		case given > 1:
-			return fail("the %s level has %d of Value, Composite, Loss and Residual; wants one", side, given)
+			return fail("the %s level has %d of Value, Composite, Loss, Residual and Saddle; wants one", side, given)
+		case side == Lower && l.Saddle != nil:
+			return fail("only an upper level can be a Saddle")
 		case side == Upper && (l.Residual != nil || l.Prox != nil):
 			return fail("only a lower level can be a residual or have a proximal map")
 		case l.Residual != nil && l.Prox != nil:
@@ -124,7 +128,10 @@ func (p *Problem) Check() error {
 	if p.State.Size() > 0 && p.Upper.Loss == nil && p.Lower.Loss == nil {
 		return fail("there are running statistics, but no objective that can read them: give one as Loss")
 	}
-	if err := p.Blocks.check(); err != nil {
+	if err := p.Upper.Saddle.check(); err != nil {
+		return fail("%w", err)
+	}
+	if err := p.checkBlocks(); err != nil {
 		return fail("%w", err)
 	}
 	if n, rows := p.Upper.Start.Size(), p.Lower.Rows.Count(); p.WeightPerRow && n != rows {
@@ -142,28 +149,6 @@ func (p *Problem) Check() error {
 		}
 	}
 	return nil
-}
-
-func (b *Blocks) check() error {
-	if b == nil {
-		return nil
-	}
-	weighted := b.Combine == Weighted
-	switch {
-	case b.Count < 1:
-		return fmt.Errorf("%d blocks: wants at least one", b.Count)
-	case b.Combine > Worst:
-		return fmt.Errorf("unknown way to combine blocks, %d: there are Mean, Weighted and Worst", b.Combine)
-	case weighted && len(b.Weights) != b.Count || !weighted && b.Weights != nil:
-		return fmt.Errorf("%d blocks with %d weights: wants a weight each where Combine is Weighted, else none",
-			b.Count, len(b.Weights))
-	}
-	for i, w := range b.Weights {
-		if !(w >= 0) || math.IsInf(w, 0) {
-			return fmt.Errorf("block %d has the weight %g: wants finite numbers from 0 on", i, w)
-		}
-	}
-	return checkSampler("the problem", "blocks", b.Sampler, b.Count)
 }
 
 // checkSampler refuses a sampler whose size does not go with the number of rows (or blocks) that there are.

@@ -25,7 +25,7 @@ func TestCheck(t *testing.T) {
 		"there is no upper objective": func(p *problem.Problem) {
 			p.Upper.Value = nil
 		},
-		"the lower level has 2 of Value, Composite, Loss and Residual; wants one": func(p *problem.Problem) {
+		"the lower level has 2 of Value, Composite, Loss, Residual and Saddle; wants one": func(p *problem.Problem) {
 			p.Lower.Residual = value
 		},
 		"only a lower level can be a residual or have a proximal map": func(p *problem.Problem) {
@@ -76,24 +76,24 @@ func TestCheck(t *testing.T) {
 		`"z": 4 elements are no whole number of rows of shape [-1 -2]`: func(p *problem.Problem) {
 			p.Lower.Rows = problem.Rows{"z": problem.Reals([]float64{1, 2, 3, 4}, -1, -2)}
 		},
-		"0 blocks: wants at least one": func(p *problem.Problem) { p.Blocks = &problem.Blocks{} },
-		"3 blocks with 2 weights": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 3, Weights: []float64{1, 2}, Combine: problem.Weighted}
+		"the upper level's Saddle lacks its Value":    saddle(&problem.Saddle{Start: problem.Vector(1)}),
+		"the upper level's Saddle has no start value": saddle(&problem.Saddle{Value: worst}),
+		"start values of the Saddle: element 0 is NaN": saddle(
+			&problem.Saddle{Start: problem.Vector(math.NaN()), Value: worst}),
+		"the Saddle's set: a simplex of total -1": saddle(
+			&problem.Saddle{Start: problem.Vector(1), Value: worst, Set: problem.Simplex{Total: -1}}),
+		"the Saddle starts outside its simplex of total 1": saddle(
+			&problem.Saddle{Start: problem.Vector(0.7), Value: worst, Set: problem.Simplex{Total: 1}}),
+		"only an upper level can be a Saddle": func(p *problem.Problem) {
+			p.Lower.Value, p.Lower.Saddle = nil, &problem.Saddle{Start: problem.Vector(1), Value: worst}
 		},
-		"2 blocks with 2 weights: wants a weight each where Combine is Weighted": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 2, Weights: []float64{1, 2}}
+		"BlockPerRow with 0 rows of the lower and 0 of the upper level": func(p *problem.Problem) { p.BlockPerRow = true },
+		"BlockPerRow with 6 rows, but y has 1 elements: wants a multiple": func(p *problem.Problem) {
+			p.BlockPerRow, p.Lower.Rows, p.Upper.Rows = true, rows, rows
 		},
-		"block 1 has the weight NaN": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 2, Weights: []float64{1, math.NaN()}, Combine: problem.Weighted}
-		},
-		"unknown way to combine blocks, 9": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 2, Combine: 9}
-		},
-		"the problem: epochs of minibatches of 5 from 3 rows": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 3, Sampler: problem.Epochs(5)}
-		},
-		"the problem draws minibatches of 0 from 3 blocks": func(p *problem.Problem) {
-			p.Blocks = &problem.Blocks{Count: 3, Sampler: problem.WithReplacement(0)}
+		`BlockPerRow with 6 rows, but the array "w" of y has the shape [2]`: func(p *problem.Problem) {
+			p.BlockPerRow, p.Lower.Rows, p.Upper.Rows = true, rows, rows
+			p.Lower.Start = params.Values{}.And("w", 1, 2)
 		},
 		"the modulus of convexity Mu is -1": func(p *problem.Problem) { p.Mu = -1 },
 		"one of the Constants is NaN": func(p *problem.Problem) {
@@ -122,6 +122,15 @@ func TestCheck(t *testing.T) {
 	good := square(problem.Vector(0), problem.Vector(0))
 	perBatch(problem.Bounds{Lo: make([]float64, 12), Hi: make([]float64, 12)}, rows)(good)
 	require.NoError(t, good.Check(), "4 rows a minibatch of 3 numbers each")
+}
+
+// worst is the first of the weights, saddle gives a problem an upper objective that is maximized over weights.
+func worst(_, _, alpha problem.Vars, _ problem.Batch) *tensor.Node {
+	return alpha.Flat().Slice(0, 0, 1)
+}
+
+func saddle(s *problem.Saddle) func(*problem.Problem) {
+	return func(p *problem.Problem) { p.Upper.Value, p.Upper.Saddle = nil, s }
 }
 
 // perBatch gives a problem a lower variable of three numbers for each row of a minibatch of four, in a set.
@@ -154,7 +163,8 @@ func TestFeatures(t *testing.T) {
 			func(p *problem.Problem) {
 				p.Lower.Prox = func(_ problem.Vars, z, _ *tensor.Node) *tensor.Node { return z }
 			}},
-		{problem.ManyBlocks, "many lower levels", func(p *problem.Problem) { p.Blocks = &problem.Blocks{Count: 2} }},
+		{problem.UpperSaddle, "maximizes its upper objective over a further variable",
+			saddle(&problem.Saddle{Start: problem.Vector(1), Value: worst})},
 		{problem.LowerPerBatch, "a lower variable for every batch",
 			func(p *problem.Problem) { p.PerBatch = &problem.PerBatch{} }},
 		{problem.ModelState, "running statistics", func(p *problem.Problem) { p.State = problem.Vector(1) }},

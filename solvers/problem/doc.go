@@ -4,8 +4,9 @@
 //
 // x [p] is the upper, y [q] the lower variable. F and G are functions that build graph nodes (package tensor), from
 // named variables and a Batch of named rows of data. Beyond the two objectives a problem may have sets and constraints
-// on either level, a lower level given by a residual or with a proximal map, many lower levels of one layout (Blocks),
-// lower variables that live for one batch (PerBatch), and running statistics of a model (State). Problem.Check refuses
+// on either level, a lower level given by a residual or with a proximal map, many lower levels beside each other
+// (BlockPerRow), an upper objective that is maximized over a further variable (Saddle), lower variables that live for
+// one batch (PerBatch), and running statistics of a model (State). Problem.Check refuses
 // problems that make no sense for any algorithm. An algorithm declares which Features it can use; Problem.Refuse gives
 // the reason why it cannot use the others.
 //

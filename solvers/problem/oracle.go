@@ -84,10 +84,11 @@ type Point struct {
 	o      *Oracle
 	side   Side
 	x, y   *tensor.Node
+	alpha  *tensor.Node // of a Saddle; nil elsewhere
 	value  *tensor.Node
 	state  *tensor.Node
 	parts  *composed      // of a Composite
-	grads  []*tensor.Node // ∇x and ∇y, once asked for
+	grads  []*tensor.Node // ∇x, ∇y and that in α where there is one, once asked for
 	valued bool
 	seconds,
 	transposed map[*tensor.Node]*products
@@ -118,16 +119,14 @@ func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor
 			p.value = l.Value(xs, ys, b)
 		} else if l.Composite != nil {
 			p.parts, p.value = l.Composite.at(xs, ys, b)
+		} else if l.Saddle != nil {
+			fail("the upper objective of %s has a further variable, over which it is maximized", o.b.Name)
 		} else {
 			fail("the lower level of %s is a residual, which has no value", o.b.Name)
 		}
 	})
+	p.checkValue()
 	switch {
-	case p.value == nil:
-		fail("the %s objective of %s gives no node", side, o.b.Name)
-	case p.value.Size() != 1 || p.value.Type() != tensor.Real:
-		fail("the %s objective of %s gives %s %v; wants one Real number",
-			side, o.b.Name, p.value.Type(), p.value.Shape())
 	case p.state != nil && state == nil:
 		fail("the %s objective of %s moves running statistics, but the problem has no State", side, o.b.Name)
 	case p.state != nil && !slices.Equal(p.state.Shape(), state.Shape()):
@@ -135,6 +134,17 @@ func (o *Oracle) At(side Side, x, y *tensor.Node, b Batch, m Mode, state *tensor
 			side, o.b.Name, p.state.Shape(), state.Shape())
 	}
 	return p
+}
+
+// checkValue refuses objectives that are no number.
+func (p *Point) checkValue() {
+	switch {
+	case p.value == nil:
+		fail("the %s objective of %s gives no node", p.side, p.o.b.Name)
+	case p.value.Size() != 1 || p.value.Type() != tensor.Real:
+		fail("the %s objective of %s gives %s %v; wants one Real number",
+			p.side, p.o.b.Name, p.value.Type(), p.value.Shape())
+	}
 }
 
 // guard turns what goes wrong inside an objective into an error with the line of the objective: mostly the use of a
@@ -202,7 +212,11 @@ func (p *Point) Grad() (gx, gy *tensor.Node) {
 		} else {
 			p.o.Counts.UpperGradients++
 		}
-		p.grads = tensor.Grad(p.value, p.x, p.y)
+		in := []*tensor.Node{p.x, p.y}
+		if p.alpha != nil {
+			in = append(in, p.alpha)
+		}
+		p.grads = tensor.Grad(p.value, in...)
 	}
 	return p.grads[0], p.grads[1]
 }

@@ -23,7 +23,6 @@ type Problem struct {
 	// normalization. Both levels' objectives may read it; objectives given as Loss may move it.
 	State Values
 
-	Blocks   *Blocks   // many lower levels of one layout; nil: one
 	PerBatch *PerBatch // a lower variable that is made anew for every batch; nil: one that lasts
 
 	// Declared structure. Zero values mean "not known".
@@ -32,6 +31,13 @@ type Problem struct {
 	// through x_i alone, as weights of rows do. C v of a minibatch of different rows is then zero outside their
 	// entries.
 	WeightPerRow bool
+
+	// BlockPerRow says that y is made of blocks, one for each row of both levels, and that the loss of row i depends on y
+	// through block i alone: many lower levels, y_i for G_i, one beside the other. Each array of y then has the rows as
+	// its first dimension, a vector without names has the blocks one after the other, and so has the variable of a
+	// Saddle. An objective picks the blocks of its minibatch as it picks rows, b.Of(y["w"]). The Hessian of G is zero
+	// outside the blocks, so that an algorithm may draw blocks and leave the others as they are.
+	BlockPerRow bool
 
 	Mu        float64    // G(x, ·) is strongly convex with this modulus for all x
 	Constants *Constants // what an error bound needs beside Mu
@@ -43,12 +49,13 @@ type Level struct {
 	// Start is the start value of the level's own variable (x of the upper, y of the lower level), with its names.
 	Start Values
 
-	// Exactly one of the following four is set. Value, Composite and Loss are minimized; only a lower level may be a
-	// Residual.
+	// Exactly one of the following five is set. Value, Composite and Loss are minimized; only a lower level may be a
+	// Residual, and only an upper one a Saddle.
 	Value     Function   // a scalar to be minimized
 	Composite *Composite // a Value given by its parts
 	Loss      Objective
 	Residual  Function // [q]: y*(x) is its root, Residual(x, y*(x)) = 0
+	Saddle    *Saddle  // a scalar that is maximized over a further variable beside
 
 	// Prox, on a lower level, is the proximal map of a term r that is added to Value and need not be smooth:
 	// Prox(x, z, s) = argmin over u of r(x, u) + |u - z|²/(2s). It must be one node for each of z's elements.
@@ -93,25 +100,6 @@ type Constants struct {
 	GradXF, GradYF, Cross, Hessian float64 // L_Fx, L_Fy, L_C, L_H
 	CrossNorm                      float64 // ‖C‖
 }
-
-// Blocks says that the lower variable is m blocks y_1 … y_m of one layout, each the minimizer of its own lower level:
-// tasks of meta-learning, folds, environments. Lower.Start is that of one block, whose number the batch carries
-// (Batch.Block), and so do both objectives' rows.
-type Blocks struct {
-	Count   int
-	Combine Combine
-	Weights []float64 // of the blocks, for Weighted
-	Sampler Sampler   // of blocks in an iteration; nil: all of them
-}
-
-// Combine says how the upper objective joins those of the blocks.
-type Combine uint8
-
-const (
-	Mean     Combine = iota // the mean over blocks
-	Weighted                // the sum with Weights
-	Worst                   // the largest
-)
 
 // PerBatch is a lower variable that lives for one batch: a perturbation per image, say. Size is the number of its
 // elements in a batch of so many rows; Start builds its start value, from x and random numbers where it wants them.

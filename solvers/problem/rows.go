@@ -122,7 +122,6 @@ type Batch struct {
 	Index *tensor.Node // Int [Rows]; nil: all rows
 	Rows  int
 	Slot  *tensor.Node // Int scalar: the number of a fixed minibatch, see Fixed; nil elsewhere
-	Block *tensor.Node // Int scalar: the number of the block, where the problem has Blocks; nil elsewhere
 
 	tables map[string]*tensor.Node
 	random func() *Random // nil: the batch was not drawn in an iteration

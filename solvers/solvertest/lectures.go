@@ -1,14 +1,8 @@
 package solvertest
 
 import (
-	"fmt"
-	"slices"
-
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
-
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
 )
 
 // Stackelberg is a market in which a leader chooses the quantity x and a follower, who sees it, the quantity y. Both
@@ -90,131 +84,99 @@ func (Tolls) Exact(x []float64) (y, gradient []float64) {
 // Optimum is 3/2.
 func (Tolls) Optimum() []float64 { return []float64{1.5} }
 
-// MultiTask learns a linear representation R [r,d] that tasks share (x is its rows one after the other), with a ridge
-// regression w_t [r] on top of it for each task (y is w_1, w_2, …):
+// Indifferent is FlatLower with y₂ in [-½, ½], where the follower, who is indifferent to y₂, chooses it for the leader or
+// against him: F = ½(x - y₂)² + ½(y₁ - 1)² and
 //
-//	G = Σ_t 1/(2n) |Z_t Rᵀw_t - b_t|² + ½ρ|w_t|²,   F = Σ_t 1/(2m) |Z′_t Rᵀw_t - b′_t|² + ½ρ′|R|²
+//	optimistic:   G = ½y₁² - x y₁ + ½(y₂ - x)²,   y* = (x, clip(x)),           h is least at ¾
+//	pessimistic:  G = ½y₁² - x y₁ + x y₂,         y* = (x, -½),       h is least at ¼
 //
-// The lower Hessian is block-diagonal, and with S_t = Z_tᵀZ_t/n, c_t = Z_tᵀb_t/n: w_t* = (R S_t Rᵀ + ρI)⁻¹ R c_t.
-type MultiTask struct {
-	Dim, Outputs int          // d, r
-	Train, Val   []*mat.Dense // Z_t, Z′_t
-	B, HeldOut   [][]float64  // b_t, b′_t
-	Rho, RhoUp   float64
+// with x in [0.1, 2]. In both the added term only chooses among the minimizers of ½y₁² - x y₁, so that it is the order
+// that the two versions of a problem with many lower minimizers are defined by: the one where F is least, and the one
+// where it is largest. At x = 0 the second follower would be indifferent again, which is why x is kept away from it.
+type Indifferent struct{ Pessimistic bool }
+
+func (Indifferent) Tables() []Table { return nil }
+
+// Problem starts at x = 0.3, y = 0.
+func (m Indifferent) Problem([]*tensor.Node) *problem.Problem {
+	p := FlatLower{}.Problem(nil)
+	p.Name = "optimistic"
+	free := p.Lower.Value
+	choice := func(x, y2 *tensor.Node) *tensor.Node { return half(y2.Sub(x)) }
+	if m.Pessimistic {
+		p.Name, choice = "pessimistic", func(x, y2 *tensor.Node) *tensor.Node { return tensor.Dot(x, y2) }
+	}
+	p.Upper.Set = problem.Box{Lo: 0.1, Hi: 2}
+	p.Lower.Set = problem.Bounds{Lo: []float64{-10, -0.5}, Hi: []float64{10, 0.5}}
+	p.Lower.Value = func(x, y problem.Vars, b problem.Batch) *tensor.Node {
+		return free(x, y, b).Add(choice(x.Flat(), y.Flat().Slice(0, 1, 2)))
+	}
+	return p
 }
 
-// NewMultiTask draws tasks whose coefficients lie in one subspace of the dimension outputs, with noise.
-func NewMultiTask(seed uint64, tasks, rows, dim, outputs int) *MultiTask {
-	s := &source{seed: seed}
-	m := &MultiTask{Dim: dim, Outputs: outputs, Rho: 0.1, RhoUp: 0.05}
-	shared := s.dense(outputs, dim, 1)
-	for range tasks {
-		var truth mat.VecDense
-		truth.MulVec(shared.T(), mat.NewVecDense(outputs, s.normals(outputs, 1)))
-		z, b := s.regression(rows, truth.RawVector().Data, 0.1)
-		m.Train, m.B = append(m.Train, z), append(m.B, b)
-		z, b = s.regression(rows, truth.RawVector().Data, 0.1)
-		m.Val, m.HeldOut = append(m.Val, z), append(m.HeldOut, b)
+func (m Indifferent) Exact(x []float64) (y, gradient []float64) {
+	second := min(max(x[0], -0.5), 0.5)
+	if m.Pessimistic {
+		second = -0.5
 	}
-	return m
+	return []float64{x[0], second}, []float64{2*x[0] - second - 1}
 }
 
-func (m *MultiTask) Tables() (out []Table) {
-	for t := range m.Train {
-		for _, table := range regressionTables(m.Train[t], m.B[t], m.Val[t], m.HeldOut[t]) {
-			table.Name = fmt.Sprintf("%s of task %d", table.Name, t+1)
-			out = append(out, table)
-		}
+func (m Indifferent) Optimum() []float64 {
+	if m.Pessimistic {
+		return []float64{0.25}
 	}
-	return out
+	return []float64{0.75}
 }
 
-// Problem starts at an R that is nowhere zero and not symmetric among its rows, and at y = 0.
-func (m *MultiTask) Problem(tables []*tensor.Node) *problem.Problem {
-	r, tasks := m.Outputs, len(m.Train)
-	start := zeros(r * m.Dim)
-	for i := range start {
-		start[i] = 0.3 + 0.4*float64(i*i%7)/7
-	}
-	loss := func(x, y *tensor.Node, first int) *tensor.Node {
-		sum := tensor.Const(0)
-		for t := range tasks {
-			coefficients := product(x.Reshape(r, m.Dim).T(), y.Slice(0, t*r, (t+1)*r))
-			z, b := tables[4*t+first], tables[4*t+first+1]
-			sum = sum.Add(half(product(z, coefficients).Sub(b)).Scale(1 / float64(b.Size())))
-		}
-		return sum
-	}
+// Disconnected is a linear problem with constraints of the leader that depend on the follower, who makes y as large as
+// he may:
+//
+//	min over x of -x - 2y   subject to  2x - 3y >= -12,  x + y <= 14,
+//	y* minimizes -y         subject to  -3x + y <= -3,   3x + y <= 30
+//
+// y* = min(3x - 3, 30 - 3x) meets the leader's constraints for x in [1, 3] and in [8, 10] and for none between them:
+// what is feasible is not connected. h = -7x + 6 falls on the first part to -15, and h = 5x - 60 grows on the second
+// from -20, its least value, at x = 8, y = 6 (Mersha, Dempe, Applied Mathematics and Computation 180, 2006; the tutorial
+// names the phenomenon).
+type Disconnected struct{}
+
+func (Disconnected) Tables() []Table { return nil }
+
+// Problem starts at x = 2, y = 1, on the part where no descent leads to the solution.
+func (Disconnected) Problem([]*tensor.Node) *problem.Problem {
+	sum := func(x, y *tensor.Node, a, b, c float64) *tensor.Node { return x.Scale(a).Add(y.Scale(b)).AddConst(c) }
 	return &problem.Problem{
-		Name: "multi-task",
+		Name: "disconnected",
 		Lower: problem.Level{
-			Start: problem.Vector(zeros(r * tasks)...),
-			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return loss(x, y, 0).Add(half(y).Scale(m.Rho))
+			Start: problem.Vector(1),
+			Value: problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node { return y.Neg().Reshape() }),
+			Inequality: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.Concat(0, sum(x, y, -3, 1, 3), sum(x, y, 3, 1, -30))
 			}),
 		},
 		Upper: problem.Level{
-			Start: problem.Vector(start...),
+			Start: problem.Vector(2),
 			Value: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
-				return loss(x, y, 2).Add(half(x).Scale(m.RhoUp))
+				return sum(x, y, -1, -2, 0).Reshape()
+			}),
+			Inequality: problem.Flat(func(x, y *tensor.Node, _ problem.Batch) *tensor.Node {
+				return tensor.Concat(0, sum(x, y, -2, 3, -12), sum(x, y, 1, 1, -14))
 			}),
 		},
 	}
 }
 
-// residual is ZᵀZ u/n - Zᵀb/n for coefficients u [d]; b may be nil.
-func residual(z *mat.Dense, b, u []float64) []float64 {
-	n, d := z.Dims()
-	var rows, out mat.VecDense
-	rows.MulVec(z, mat.NewVecDense(d, u))
-	if b != nil {
-		rows.SubVec(&rows, mat.NewVecDense(n, b))
+// Exact follows the lower level; at x = 5.5 its two branches meet.
+func (Disconnected) Exact(x []float64) (y, gradient []float64) {
+	if x[0] < 5.5 {
+		return []float64{3*x[0] - 3}, []float64{-7}
 	}
-	out.MulVec(z.T(), &rows)
-	out.ScaleVec(1/float64(n), &out)
-	return out.RawVector().Data
+	return []float64{30 - 3*x[0]}, []float64{5}
 }
 
-// Exact solves for each task by a dense factorization.
-func (m *MultiTask) Exact(x []float64) (y, gradient []float64) {
-	r, d := m.Outputs, m.Dim
-	R := mat.NewDense(r, d, slices.Clone(x))
-	apply := func(a mat.Matrix, v []float64) []float64 {
-		var out mat.VecDense
-		out.MulVec(a, mat.NewVecDense(len(v), v))
-		return out.RawVector().Data
-	}
-	g := mat.NewDense(r, d, slices.Clone(x))
-	g.Scale(m.RhoUp, g)
-	for t, z := range m.Train {
-		var half, gram mat.Dense
-		half.Mul(z, R.T())
-		gram.Mul(half.T(), &half)
-		gram.Scale(1/float64(len(m.B[t])), &gram)
-		for i := range r {
-			gram.Set(i, i, gram.At(i, i)+m.Rho)
-		}
-		solve := func(b []float64) []float64 {
-			var v mat.VecDense
-			if err := v.SolveVec(&gram, mat.NewVecDense(r, b)); err != nil {
-				panic(err)
-			}
-			return v.RawVector().Data
-		}
-		right := apply(R, residual(z, m.B[t], zeros(d)))
-		floats.Scale(-1, right)
-		w := solve(right)
-		y = append(y, w...)
-		lower, upper := residual(z, m.B[t], apply(R.T(), w)), residual(m.Val[t], m.HeldOut[t], apply(R.T(), w))
-		v := solve(apply(R, upper))
-		add := func(scale float64, a, b []float64) {
-			var one mat.Dense
-			one.Outer(scale, mat.NewVecDense(r, a), mat.NewVecDense(d, b))
-			g.Add(g, &one)
-		}
-		add(1, w, upper)
-		add(-1, v, lower)
-		add(-1, w, residual(z, nil, apply(R.T(), v)))
-	}
-	return y, g.RawMatrix().Data
+// Feasible tells whether the leader's constraints hold at y*(x).
+func (d Disconnected) Feasible(x float64) bool {
+	y, _ := d.Exact([]float64{x})
+	return 2*x-3*y[0] >= -12 && x+y[0] <= 14 && y[0] >= 0
 }

@@ -36,7 +36,13 @@ func everyProblem() map[string]solvertest.Closed {
 		"toy":                  solvertest.Toy{},
 		"stackelberg":          solvertest.Stackelberg{},
 		"multi-task":           solvertest.NewMultiTask(7, 3, 9, 5, 2),
+		"multi-task with tanh": tanh(solvertest.NewMultiTask(8, 3, 9, 5, 2)),
 	}
+}
+
+func tanh(m *solvertest.MultiTask) *solvertest.MultiTask {
+	m.Nonlinear = true
+	return m
 }
 
 // evaluator computes F(x, y) and ∇yG(x, y) from the problem's own objectives, through package tensor.
