@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/solvers"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -55,7 +56,7 @@ func (c Config) fits(ctx context.Context, b *problem.Bound, a solvers.Algorithm,
 		return err
 	}
 	if c.Iterations == 0 {
-		_, err = iterationsWithin(e, c.Calls, batch)
+		_, err = experiments.IterationsWithin(e, float64(c.Calls), batch)
 	}
 	return errors.Join(err, e.Close())
 }

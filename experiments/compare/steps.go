@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -66,7 +64,7 @@ func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed u
 	}
 	n = c.Iterations
 	if n == 0 {
-		n, err = iterationsWithin(probe, c.Calls, batch)
+		n, err = experiments.IterationsWithin(probe, float64(c.Calls), batch)
 	}
 	if err = errors.Join(err, probe.Close()); err != nil {
 		return nil, nil, 0, err
@@ -74,24 +72,4 @@ func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed u
 	a = c.scaled(a)
 	e, a, err = solvers.Init(ctx, b, a, n, seed)
 	return e, a, n, err
-}
-
-// iterationsWithin is how many iterations a budget allows.
-func iterationsWithin(e *engine.Engine, calls int64, batch int) (int, error) {
-	var spent problem.Counts
-	for n := 0; ; n++ {
-		next := spent.Plus(e.Counts(n), 1)
-		if work(next, batch) <= work(spent, batch) { // it asks for nothing, so that no budget ends it
-			return 0, errors.New("an iteration makes no oracle call: give iters in the place of calls")
-		}
-		switch {
-		case work(next, batch) <= float64(calls) && n < math.MaxInt32:
-			spent = next
-		case n == 0:
-			return 0, fmt.Errorf("one iteration takes %.0f oracle calls and the budget is %d: allow more calls",
-				work(next, batch), calls)
-		default:
-			return n, nil
-		}
-	}
 }

@@ -1,0 +1,42 @@
+package experiments
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"bilevel/solvers/engine"
+	"bilevel/solvers/problem"
+)
+
+// Work is what counted oracle calls are charged as, in calls of a minibatch: each call is one. Where more rows were
+// drawn than so many minibatches hold, as in passes over all rows, it is the number of minibatches that they make.
+// Without minibatches, batch 0, every call sees all rows and is one.
+func Work(n problem.Counts, batch int) float64 {
+	calls := float64(n.Calls())
+	if batch == 0 {
+		return calls
+	}
+	return max(calls, float64(n.Samples)/float64(batch))
+}
+
+// IterationsWithin is how many iterations of an algorithm a budget allows, in the unit of Work. What an algorithm
+// charges beside its phases is not known beforehand, and not counted here.
+func IterationsWithin(e *engine.Engine, calls float64, batch int) (int, error) {
+	var spent problem.Counts
+	for n := 0; ; n++ {
+		next := spent.Plus(e.Counts(n), 1)
+		if Work(next, batch) <= Work(spent, batch) { // it asks for nothing, so that no budget ends it
+			return 0, errors.New("an iteration makes no oracle call: give iters in the place of calls")
+		}
+		switch {
+		case Work(next, batch) <= calls && n < math.MaxInt32:
+			spent = next
+		case n == 0:
+			return 0, fmt.Errorf("one iteration takes %.0f oracle calls and the budget is %.0f: allow more calls",
+				Work(next, batch), calls)
+		default:
+			return n, nil
+		}
+	}
+}
