@@ -40,3 +40,21 @@ func IterationsWithin(e *engine.Engine, calls float64, batch int) (int, error) {
 		}
 	}
 }
+
+// DrawMinibatches has minibatches of so many rows drawn on both levels of a problem: fixed ones for algorithms that keep
+// a table of them.
+func DrawMinibatches(p *problem.Problem, batch int, fixed bool) error {
+	for _, side := range []problem.Side{problem.Lower, problem.Upper} {
+		l := p.Level(side)
+		switch rows := l.Rows.Count(); {
+		case rows == 0:
+			continue
+		case batch > rows:
+			return fmt.Errorf("batch is %d and the %s level has %d rows: wants at most so many", batch, side, rows)
+		}
+		if l.Sampler = problem.WithReplacement(batch); fixed {
+			l.Sampler = problem.Fixed(batch)
+		}
+	}
+	return nil
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"bilevel/data"
@@ -25,25 +24,13 @@ import (
 // dataBatch is the size of minibatches of data where nothing is said.
 const dataBatch = 64
 
-// sample has minibatches of so many rows drawn on both levels: fixed ones for algorithms that keep a table of them.
+// sample has minibatches of so many rows drawn on both levels, fixed ones for algorithms that want them.
 func (c Config) sample(p *problem.Problem, batch int) error {
 	entry, err := solvers.AlgorithmByName(c.Algorithm)
 	if err != nil {
 		return err
 	}
-	for _, side := range []problem.Side{problem.Lower, problem.Upper} {
-		l := p.Level(side)
-		switch rows := l.Rows.Count(); {
-		case rows == 0:
-			continue
-		case batch > rows:
-			return fmt.Errorf("batch is %d and the %s level has %d rows: wants at most so many", batch, side, rows)
-		}
-		if l.Sampler = problem.WithReplacement(batch); entry.Zero.Needs().FixedBatches {
-			l.Sampler = problem.Fixed(batch)
-		}
-	}
-	return nil
+	return experiments.DrawMinibatches(p, batch, entry.Zero.Needs().FixedBatches)
 }
 
 // whole is the largest multiple of a batch up to n: rows that would not fill a last minibatch are left out, so that
