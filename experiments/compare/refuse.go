@@ -3,7 +3,6 @@ package compare
 import (
 	"context"
 	"errors"
-	"reflect"
 
 	"bilevel/data"
 	"bilevel/experiments"
@@ -40,7 +39,7 @@ func Refusals(ctx context.Context, ex *tensor.Executor, c Config, set *data.Data
 			err = one.sample(t.problem, t.batch)
 		}
 		if err == nil {
-			err = one.fits(ctx, b, withSteps(a), t.batch)
+			err = one.fits(ctx, b, solvers.WithSteps(a), t.batch)
 		}
 		if err != nil {
 			refused[name] = err.Error()
@@ -59,13 +58,4 @@ func (c Config) fits(ctx context.Context, b *problem.Bound, a solvers.Algorithm,
 		_, err = experiments.IterationsWithin(e, float64(c.Calls), batch)
 	}
 	return errors.Join(err, e.Close())
-}
-
-// withSteps gives an algorithm steps where it has none, so that no problem is looked at to choose them.
-func withSteps(a solvers.Algorithm) solvers.Algorithm {
-	return stepsOf(a, func(_ string, v reflect.Value) {
-		if v.Float() == 0 {
-			v.SetFloat(1)
-		}
-	})
 }

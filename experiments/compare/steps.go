@@ -6,7 +6,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"strings"
 
 	"bilevel/experiments"
 	"bilevel/solvers"
@@ -21,22 +20,9 @@ var (
 	outerSteps = []string{"outer_step"}
 )
 
-// stepsOf calls f for every step size of a copy of an algorithm, and gives the copy.
-func stepsOf(a solvers.Algorithm, f func(name string, v reflect.Value)) solvers.Algorithm {
-	v := reflect.New(reflect.TypeOf(a)).Elem()
-	v.Set(reflect.ValueOf(a))
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if field := v.Field(i); field.Kind() == reflect.Float64 && strings.HasSuffix(name, "step") {
-			f(name, field)
-		}
-	}
-	return v.Interface().(solvers.Algorithm)
-}
-
 // scaled multiplies the steps that an algorithm has chosen.
 func (c Config) scaled(a solvers.Algorithm) solvers.Algorithm {
-	return stepsOf(a, func(name string, v reflect.Value) {
+	return solvers.StepsOf(a, func(name string, v reflect.Value) {
 		if slices.Contains(innerSteps, name) {
 			v.SetFloat(v.Float() * cmp.Or(c.StepFactor, 1))
 		}
@@ -48,7 +34,7 @@ func (c Config) scaled(a solvers.Algorithm) solvers.Algorithm {
 
 // keepSteps writes down the steps that an algorithm ran with.
 func keepSteps(r *experiments.Record, a solvers.Algorithm) {
-	stepsOf(a, func(name string, v reflect.Value) { r.Scalars["settings."+name] = v.Float() })
+	solvers.StepsOf(a, func(name string, v reflect.Value) { r.Scalars["settings."+name] = v.Float() })
 }
 
 // compile makes the run of a configuration on a problem: the steps that the algorithm chooses at the start values times

@@ -3,6 +3,7 @@
 package hpo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,13 +17,14 @@ import (
 	"bilevel/internal/nearest"
 	"bilevel/models"
 	"bilevel/solvers"
+	"bilevel/tensor"
 )
 
 // Config is one search.
 type Config struct {
 	Search string `json:"search"` // one of Searches
 	Folds  int    `json:"folds"`  // of cross-validation; 0: one part of the rows is held out
-	Model  string `json:"model"`  // of the search of layers: mlp:WIDTHS
+	Model  string `json:"model"`  // of the search of layers: mlp:WIDTHS; empty: mlp:32
 	// Method is grid, random, tpe, or the name of a bi-level algorithm.
 	Method string   `json:"method"`
 	Set    []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
@@ -45,10 +47,13 @@ func Defaults(set *data.Dataset) Config {
 		Records: 50,
 	}
 	if set.Classes != 2 {
-		c.Search, c.Model = Layers, "mlp:32"
+		c.Search = Layers
 	}
 	return c
 }
+
+// model is the perceptron of the search of layers.
+func (c Config) model() string { return cmp.Or(c.Model, "mlp:32") }
 
 // Experiment searches.
 type Experiment struct{}
@@ -82,11 +87,11 @@ func (c Config) check() error {
 		return fmt.Errorf("model is %q: the search %s is for logistic regression; leave the model out, or take "+
 			"the search %s", c.Model, Features, Layers)
 	}
-	if c.Search == Layers && !strings.HasPrefix(c.Model, "mlp:") {
+	if c.Search == Layers && !strings.HasPrefix(c.model(), "mlp:") {
 		return fmt.Errorf("model is %q: the search %s wants a perceptron, such as mlp:32", c.Model, Layers)
 	}
 	if c.Search == Layers {
-		if _, err := train.CheckName(c.Model, false, ""); err != nil {
+		if _, err := train.CheckName(c.model(), false, ""); err != nil {
 			return err
 		}
 	}
@@ -148,6 +153,24 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	return r, nil
 }
 
+// Check refuses a search that can never run: settings that do not go with the data, or an algorithm that the problem
+// refuses. It compiles the run on ex, whose device need not compute anything.
+func (Experiment) Check(ctx context.Context, ex *tensor.Executor, set *data.Dataset, config any) error {
+	c := config.(Config)
+	if err := c.check(); err != nil {
+		return err
+	}
+	t := &task{Config: c, ex: ex, scope: ex.Scope(), seed: 1}
+	err := t.prepare(set)
+	if err == nil && searches[c.Method] == nil {
+		_, _, err = t.compile(ctx, solvers.WithSteps)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(err, t.scope.Close())
+}
+
 // Report is what a table shows of the records.
 func (Experiment) Report() experiments.Report {
 	return experiments.Report{Rows: []experiments.Row{
@@ -172,7 +195,7 @@ func (c Config) learner(p *data.Prepared, columns []string, seed uint64) (Learne
 		features := p.Train.Dim - 1 // the last one is 1
 		return Logistic(start, features), featureSpace(features, columns), nil
 	}
-	m, err := train.Architecture(c.Model, false, "", train.Inputs{Count: p.Train.Dim}, p.Classes)
+	m, err := train.Architecture(c.model(), false, "", train.Inputs{Count: p.Train.Dim}, p.Classes)
 	if err != nil {
 		return Learner{}, nil, err
 	}

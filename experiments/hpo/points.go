@@ -95,11 +95,10 @@ var errSpent = errors.New("the budget is spent")
 // solve runs a bi-level algorithm. What it costs is charged as for the other searches, with a value of F for each look
 // at the validation rows. The test rows are scored at the y of the time.
 func (t *task) solve(ctx context.Context, env *experiments.Env) error {
-	e, n, err := t.compile(ctx)
+	e, n, err := t.compile(ctx, func(a solvers.Algorithm) solvers.Algorithm { return a })
 	if err != nil {
 		return err
 	}
-	t.scope.Own(e.Close)
 	every := 1
 	if t.Batch > 0 {
 		every = (n + t.Records - 1) / t.Records
@@ -111,7 +110,15 @@ func (t *task) solve(ctx context.Context, env *experiments.Env) error {
 	out, err := e.Run(ctx, engine.Limits{
 		Iterations: n, Every: every, Resume: resume, Checkpoint: checkpoint, CheckpointEvery: pace,
 		Record: func(p engine.Progress) error {
-			spent := t.passes(p.Counts) + float64(t.course.len()+1)
+			if t.course.late && p.Iteration == 0 { // nothing has been trained yet
+				t.course.add(t.course.last(), t.bound.Upper.Start.Flat)
+				return nil
+			}
+			looks := t.course.len() + 1
+			if t.course.late {
+				looks--
+			}
+			spent := t.passes(p.Counts) + float64(looks)
 			if spent > float64(t.Calls) {
 				return errSpent
 			}
@@ -157,13 +164,14 @@ func (t *task) passes(n problem.Counts) float64 {
 	return experiments.Work(n, t.Batch) * float64(t.Batch) / float64(t.rows)
 }
 
-// compile makes the run of the algorithm, of as many iterations as the budget may allow.
-func (t *task) compile(ctx context.Context) (*engine.Engine, int, error) {
+// compile makes the run of the algorithm, as change has it, of as many iterations as the budget may allow.
+func (t *task) compile(ctx context.Context, change func(solvers.Algorithm) solvers.Algorithm) (
+	*engine.Engine, int, error) {
 	a, err := t.algorithm()
 	if err != nil {
 		return nil, 0, err
 	}
-	probe, a, err := solvers.Init(ctx, t.bound, a, 1, t.seed)
+	probe, a, err := solvers.Init(ctx, t.bound, change(a), 1, t.seed)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -176,5 +184,8 @@ func (t *task) compile(ctx context.Context) (*engine.Engine, int, error) {
 		return nil, 0, err
 	}
 	e, _, err := solvers.Init(ctx, t.bound, a, n, t.seed)
+	if err == nil {
+		t.scope.Own(e.Close)
+	}
 	return e, n, err
 }

@@ -43,7 +43,7 @@ type space []hyperparameter
 func weight(name, pattern string, train float64) hyperparameter {
 	return hyperparameter{
 		name: name, lo: leastWeight, hi: mostWeight, start: firstWeight, value: math.Exp,
-		setting: func(v float64) (string, string) { return "decay", fmt.Sprintf("%s=%.9g", pattern, train*v) },
+		setting: func(v float64) (string, string) { return listSetting, fmt.Sprintf("%s=%.9g", pattern, train*v) },
 	}
 }
 
@@ -94,7 +94,7 @@ func (s space) bounds() problem.Set {
 
 // table lists the hyperparameters of a point, each with the setting of `bilevel train` that it is.
 func (s space) table(x []float64) experiments.Table {
-	t := experiments.Table{Name: "hyperparameters", Columns: []string{"name", "value", "setting", "train"}}
+	t := experiments.Table{Name: hyperparameterTable, Columns: []string{"name", "value", "setting", "train"}}
 	for j, h := range s {
 		v := h.value(x[j])
 		name, text := h.setting(v)
