@@ -41,8 +41,8 @@ func IterationsWithin(e *engine.Engine, calls float64, batch int) (int, error) {
 	}
 }
 
-// DrawMinibatches has minibatches of so many rows drawn on both levels of a problem: fixed ones for algorithms that keep
-// a table of them.
+// DrawMinibatches has minibatches of so many rows drawn on both levels of a problem: fixed ones for algorithms that
+// keep a table of them.
 func DrawMinibatches(p *problem.Problem, batch int, fixed bool) error {
 	for _, side := range []problem.Side{problem.Lower, problem.Upper} {
 		l := p.Level(side)

@@ -48,7 +48,8 @@ func adaptiveStep(name string) engine.Phase {
 }
 
 // judge looks at the upper objective where the last move has led, with y at the minimizer. It keeps the move, or takes
-// it back where the objective is above the value before by more than error; then the lower level has to be solved again.
+// it back where the objective is above the value before by more than error; then the lower level has to be solved
+// again.
 func (t *toSolve) judge(e *engine.Engine, k int, error float64) (back bool, err error) {
 	f, err1 := t.upper.Number()
 	length, err2 := e.Variable("length").Number()

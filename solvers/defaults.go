@@ -191,7 +191,8 @@ func steps(scale func() (Scale, error), inner, outer *float64) error {
 	return err
 }
 
-// StepsOf calls f for every step size of a copy of an algorithm, by its name in configuration files, and gives the copy.
+// StepsOf calls f for every step size of a copy of an algorithm, by its name in configuration files, and gives the
+// copy.
 func StepsOf(a Algorithm, f func(name string, step reflect.Value)) Algorithm {
 	v := reflect.New(reflect.TypeOf(a)).Elem()
 	v.Set(reflect.ValueOf(a))

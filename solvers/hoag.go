@@ -24,11 +24,12 @@ import (
 // which do not fall below 1e-12, nor below ten units of round-off of |∇yG| at the start values, or of |∇yF| for v. α_k
 // follows the schedule; the paper has 1/L for a constant of h, its program a rule that changes L by the values of F.
 // With Adaptive the steps are found on the way by a rule of that kind: the first move has the root mean square
-// OuterStep, a step is followed by one half as long again, and where F at the solution is then above the value before by
-// more than the error |v| ε_k that the tolerance allows it, x goes back and α is halved. The method is deterministic: it always takes all rows. G must be smooth and strongly convex in y.
-// The state is x, y and v, with
-// Adaptive also α and the point before the last move. The memory for the pairs of L-BFGS is that of 2·10 vectors of y's size. An iteration costs
-// what the tolerances ask for, beside one gradient of F for v, one for x and one product with C.
+// OuterStep, a step is followed by one half as long again, and where F at the solution is then above the value before
+// by more than the error |v| ε_k that the tolerance allows it, x goes back and α is halved. The method is
+// deterministic: it always takes all rows. G must be smooth and strongly convex in y. The state is x, y and v, with
+// Adaptive also α and the point before the last move. The memory for the pairs of L-BFGS is that of 2·10 vectors of y's
+// size. An iteration costs what the tolerances ask for, beside one gradient of F for v, one for x and one product with
+// C.
 type HOAG struct {
 	OuterStep  float64         `json:"outer_step"`  // α; 0: chosen at the start values, see Defaults
 	Tolerance  float64         `json:"tolerance"`   // ε₀; 0: 0.001
@@ -53,8 +54,8 @@ func (a HOAG) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		return engine.Spec{}, err
 	}
 	if a.Adaptive && a.Schedule != "" {
-		return engine.Spec{}, fmt.Errorf("hoag: schedule is %s and adaptive true: steps that are found on the way follow "+
-			"no schedule; leave one of them out", a.Schedule)
+		return engine.Spec{}, fmt.Errorf("hoag: schedule is %s and adaptive true: steps that are found on the way "+
+			"follow no schedule; leave one of them out", a.Schedule)
 	}
 	return t.spec("hoag", b, r.rate("outer", a.OuterStep, a.Schedule)), nil
 }

@@ -42,9 +42,9 @@ func (a *app) hpo() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "hpo",
 		Short: "Choose hyperparameters by bi-level optimization, beside grid, random search and TPE",
-		Long: `hpo chooses the hyperparameters of a training by the loss on validation rows: a weight of squares for each
-feature of a logistic regression (--search features, for two classes), or a weight for each layer of a perceptron and
-label smoothing (--search layers). A bi-level algorithm moves all of them at once along the hypergradient; grid, random
+		Long: `hpo chooses the hyperparameters of a training by the loss on validation rows: a weight of squares for
+each feature of a logistic regression (--search features, for two classes), or a weight for each layer of a perceptron
+and label smoothing (--search layers). A bi-level algorithm moves all of them at once along the hypergradient; grid, random
 search and a tree-structured Parzen estimator train at one point after the other. All have the same budget of oracle
 calls, of which each sees all rows of its level; a call on a minibatch is a part of one. With --folds K they are judged
 by cross-validation, with a model for each fold.
@@ -54,7 +54,7 @@ The best hyperparameters by validation loss are written as a configuration of bi
 as those of bilevel table do, where the same command goes on if it was stopped. See docs/hpo.md.`,
 		Example: `  bilevel hpo --data digits --search layers --calls 300
   bilevel hpo --data ijcnn1 --train 500 --seeds 5
-  bilevel hpo --data digits --folds 3 --against none --calls 300 && bilevel train --config results/hpo-digits/train.yaml`,
+  bilevel hpo --data digits --folds 3 --against none --calls 900 --out best && bilevel train --config best/train.yaml`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runHPO(c.Context(), f) },
 	}
@@ -75,7 +75,8 @@ as those of bilevel table do, where the same command goes on if it was stopped. 
 	fs.IntVar(&f.seeds, "seeds", 1, "run with the seeds 1 to N")
 	fs.Int64Var(&f.config.Calls, "calls", 0, "budget in oracle calls over all rows (default 3000)")
 	fs.Float64Var(&f.config.Tolerance, "tolerance", 0,
-		"norm of the gradient that a trial is trained to (default 0.0001)")
+		"norm of the gradient that a trial is trained to "+
+			"(default 1e-4 for features, 1e-3 for layers)")
 	fs.IntVar(&f.config.Steps, "steps", 0, "steps of L-BFGS that a trial takes at most (default 1000)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch of the bi-level algorithms (default: all rows)")
 	fs.IntVar(&f.config.Train, "train", 0, "training rows (default: by data set)")
@@ -189,8 +190,8 @@ func (f *hpoFlags) recipe(fs *pflag.FlagSet, algorithms, others []string) *table
 	r := &table.Recipe{
 		Title: "Hyperparameters on " + filepath.Base(f.data), Experiment: "hpo", Seeds: table.FirstSeeds(f.seeds),
 		Settings: map[string]any{"data": f.data},
-		Measures: []string{"test_loss", "test_error", "val_loss", "refit.test_loss", "refit.test_error", "points",
-			"calls", "seconds"},
+		Measures: []string{"test_loss", "test_error", "val_loss", "refit.val_loss", "refit.test_loss",
+			"refit.test_error", "points", "seconds"},
 		About: []string{
 			"The seed draws the split of the rows, start values and what searches draw.",
 			"The losses are those of the point with the lowest validation loss within the budget; test rows are " +

@@ -19,8 +19,8 @@ import (
 type Config struct {
 	Problem   string `json:"problem"` // one of Problems
 	Algorithm string `json:"algo"`
-	// Calls is the budget in oracle calls, see experiments.Work: the run has as many iterations as it allows. Iterations, where it
-	// is not 0, is given instead.
+	// Calls is the budget in oracle calls, see experiments.Work: the run has as many iterations as it allows.
+	// Iterations, where it is not 0, is given instead.
 	Calls      int64 `json:"calls"`
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of

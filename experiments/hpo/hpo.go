@@ -30,7 +30,8 @@ type Config struct {
 	Set    []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
 	// Calls is the budget in oracle calls of which each sees all rows of its level; a minibatch is a part of one.
 	Calls int64 `json:"calls"`
-	// Tolerance is the norm of the gradient that a trial is trained to, by L-BFGS in at most Steps steps.
+	// Tolerance is the norm of the gradient that a trial is trained to, by L-BFGS in at most Steps steps. 0: 1e-4 in
+	// the search of features, 1e-3 in that of layers.
 	Tolerance float64 `json:"tolerance"`
 	Steps     int     `json:"steps"`
 	Batch     int     `json:"batch"` // rows of a minibatch of the bi-level algorithm; 0: all rows
@@ -43,7 +44,7 @@ type Config struct {
 func Defaults(set *data.Dataset) Config {
 	of := train.Defaults(set)
 	c := Config{
-		Search: Features, Method: "hoag", Calls: 3000, Tolerance: 1e-4, Steps: 1000, Train: of.Train, Val: of.Val,
+		Search: Features, Method: "hoag", Calls: 3000, Steps: 1000, Train: of.Train, Val: of.Val,
 		Records: 50,
 	}
 	if set.Classes != 2 {
@@ -106,8 +107,9 @@ func (c Config) check() error {
 	case c.Calls < 1 || c.Calls > math.MaxInt32 || c.Steps < 1 || c.Records < 1 || c.Records > math.MaxInt32:
 		return fmt.Errorf("calls is %d, steps %d and records %d: wants at least 1 of each, and at most %d", c.Calls,
 			c.Steps, c.Records, math.MaxInt32)
-	case !(c.Tolerance > 0) || math.IsInf(c.Tolerance, 0):
-		return fmt.Errorf("tolerance is %g: wants a positive, finite number", c.Tolerance)
+	case !(c.Tolerance >= 0) || math.IsInf(c.Tolerance, 0):
+		return fmt.Errorf("tolerance is %g: wants a positive, finite number, or 0 for what suits the search",
+			c.Tolerance)
 	case c.Batch < 0:
 		return fmt.Errorf("batch is %d: wants the rows of a minibatch, or 0 for all rows", c.Batch)
 	}
@@ -171,12 +173,20 @@ func (Experiment) Check(ctx context.Context, ex *tensor.Executor, set *data.Data
 	return errors.Join(err, t.scope.Close())
 }
 
+func (c Config) tolerance() float64 {
+	if c.Search == Layers {
+		return cmp.Or(c.Tolerance, 1e-3)
+	}
+	return cmp.Or(c.Tolerance, 1e-4)
+}
+
 // Report is what a table shows of the records.
 func (Experiment) Report() experiments.Report {
 	return experiments.Report{Rows: []experiments.Row{
 		{Title: "test loss", Scalar: "test_loss"},
 		{Title: "test error", Scalar: "test_error", Percent: true},
 		{Title: "validation loss", Scalar: "val_loss"},
+		{Title: "validation loss, trained anew", Scalar: "refit.val_loss"},
 		{Title: "test loss, trained anew", Scalar: "refit.test_loss"},
 		{Title: "test error, trained anew", Scalar: "refit.test_error", Percent: true},
 		{Title: "points looked at", Scalar: "points", Whole: true},

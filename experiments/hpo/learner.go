@@ -123,8 +123,8 @@ func (l Learner) HoldOut(x params.Values, train, val problem.Rows) *problem.Prob
 // FoldName is the name of the fold of each row, Int, among the rows of Folds.
 const FoldName = "fold"
 
-// Folds is the problem of hyperparameters that are judged by k-fold cross-validation. The lower variable is y = (y_1, …,
-// y_k), a model for each fold that is trained on the rows of all other folds:
+// Folds is the problem of hyperparameters that are judged by k-fold cross-validation. The lower variable is y = (y_1,
+// …, y_k), a model for each fold that is trained on the rows of all other folds:
 //
 //	min_x  mean over folds i of the mean over rows of fold i of Scores(y_i*(x))
 //	s.t.   y*(x) = argmin_y  Σ_i mean over rows of other folds of Losses(x, y_i) + Penalty(x, y_i)

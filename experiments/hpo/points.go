@@ -15,8 +15,8 @@ import (
 
 // errBudget says that the first training alone takes more than the budget.
 func (c Config) errBudget(calls float64) error {
-	return experiments.Usagef("the first training takes %.0f oracle calls and the budget is %d: allow more calls, or a "+
-		"larger tolerance", calls, c.Calls)
+	return experiments.Usagef("the first training takes %.0f oracle calls and the budget is %d: allow more calls, "+
+		"or a larger tolerance", calls, c.Calls)
 }
 
 // tryPoints trains at one point after the other, until the budget does not allow the next one. Where the lower level is

@@ -24,9 +24,9 @@ var searches = map[string]search{"grid": grid, "random": random, "tpe": tpe}
 func BlackBox() []string { return slices.Sorted(maps.Keys(searches)) }
 
 // grid goes through a grid that gets finer: the bits of the trial's number are dealt to the axes in turn, and each axis
-// takes the radical inverse of its bits, the middle first. After 2^(a n) trials on a axes each has been looked at in 2^n
-// equal steps. All hyperparameters of one axis have equal values, for a grid over more than a few axes is never gone
-// through.
+// takes the radical inverse of its bits, the middle first. After 2^(a n) trials on a axes each has been looked at in
+// 2^n equal steps. All hyperparameters of one axis have equal values, for a grid over more than a few axes is never
+// gone through.
 func grid(s space, _ uint64, done []trial) []float64 {
 	axes := 0
 	for _, h := range s {

@@ -206,7 +206,7 @@ func (t *task) trainer(b *problem.Bound) (*trainer, error) {
 		return nil, err
 	}
 	t.scope.Own(m.Close)
-	return &trainer{m, x, t.Tolerance}, nil
+	return &trainer{m, x, t.tolerance()}, nil
 }
 
 // outcome is what a training has come to.
@@ -234,34 +234,50 @@ func (m *trainer) train(ctx context.Context, x, y []float64) (out outcome, err e
 	return out, err
 }
 
-// report trains once more from the start with the best hyperparameters, on all rows where there are folds, which is
-// what the file for `bilevel train` asks for. That is no part of the budget.
+// report trains once more from the start with the best hyperparameters, which is what the file for `bilevel train` asks
+// for: with folds, the models of the folds for the loss on their validation rows, and one model on all rows for the
+// test rows. That is no part of the budget.
 func (t *task) report(ctx context.Context) (*experiments.Record, error) {
 	r := experiments.NewRecord()
 	t.course.report(r, float64(t.Calls), t.Records)
-	best, x := t.course.last(), t.course.bestX()
+	last, x := t.course.last(), t.course.bestX()
 	r.Texts["method"] = t.Method
-	r.Scalars["val_loss"], r.Scalars["test_loss"], r.Scalars["test_error"] = best.val, best.test, best.mistakes
-	m, err := t.trainer(t.single)
+	r.Scalars["val_loss"], r.Scalars["test_loss"], r.Scalars["test_error"] = last.val, last.test, last.mistakes
+	y, err := t.anew(ctx, r, t.bound, x)
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.train(ctx, x, t.learner.Start.Flat)
-	if err != nil {
+	if r.Scalars["refit.val_loss"], err = t.validate(x, y); err != nil {
 		return nil, err
 	}
-	if err := t.y.Write(slices.Repeat(out.y, max(1, t.Folds))); err != nil {
-		return nil, err
+	if t.Folds > 0 {
+		one, err := t.anew(ctx, r, t.single, x)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.y.Write(slices.Repeat(one, t.Folds)); err != nil {
+			return nil, err
+		}
 	}
 	e, err := t.test.Run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r.Scalars["refit.test_loss"], r.Scalars["refit.test_error"] = e.Mean("loss"), e.Mean("mistakes")
-	if out.status != minimize.Converged && out.status != minimize.Stagnated {
-		r.Warn("training anew with the best hyperparameters ended after %d steps above the tolerance of %g: raise "+
-			"steps", t.Steps, t.Tolerance)
-	}
 	r.Tables = []experiments.Table{t.space.table(x)}
 	return r, nil
+}
+
+// anew trains the lower level of a problem from its start.
+func (t *task) anew(ctx context.Context, r *experiments.Record, b *problem.Bound, x []float64) ([]float64, error) {
+	m, err := t.trainer(b)
+	if err != nil {
+		return nil, err
+	}
+	out, err := m.train(ctx, x, b.Lower.Start.Flat)
+	if err == nil && out.status != minimize.Converged && out.status != minimize.Stagnated {
+		r.Warn("training anew with the best hyperparameters ended after %d steps with a gradient above the tolerance "+
+			"of %g: raise steps", t.Steps, m.tolerance)
+	}
+	return out.y, err
 }

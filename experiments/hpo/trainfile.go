@@ -23,14 +23,18 @@ type Run struct {
 // hyperparameterTable is the name of a record's table of the best hyperparameters.
 const hyperparameterTable = "hyperparameters"
 
-// Best are, for each seed in the order of the runs, the run with the lowest loss on the validation rows.
+// byLoss is the scalar that the best run is chosen by.
+const byLoss = "refit.val_loss"
+
+// Best are, for each seed in the order of the runs, the run with the lowest loss on the validation rows of what was
+// trained anew: the y of some algorithms is drawn towards the validation rows.
 func Best(runs []Run) (best []Run) {
 	for _, r := range runs {
 		i := slices.IndexFunc(best, func(b Run) bool { return b.Record.Seed == r.Record.Seed })
 		switch {
 		case i < 0:
 			best = append(best, r)
-		case r.Record.Scalars["val_loss"] < best[i].Record.Scalars["val_loss"]:
+		case r.Record.Scalars[byLoss] < best[i].Record.Scalars[byLoss]:
 			best[i] = r
 		}
 	}
@@ -46,7 +50,7 @@ func (r Run) TrainFile(data, label string) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# What `bilevel hpo` has found by %s: validation loss %.6g.\n", r.Method,
-		r.Record.Scalars["val_loss"])
+		r.Record.Scalars[byLoss])
 	if r.Config.Folds > 0 {
 		fmt.Fprintf(&b, "# It was judged by %d folds of %d rows, of which train holds out %d again.\n", r.Config.Folds,
 			r.Config.Train+r.Config.Val, r.Config.Val)

@@ -164,8 +164,8 @@ func StartFits(name string, parameters int) error {
 	return nil
 }
 
-// loss is the mean cross-entropy of a batch, with smoothed labels where they are asked for, whose images may be shifted and mirrored at random, and the moved running
-// statistics.
+// loss is the mean cross-entropy of a batch, with smoothed labels where they are asked for, whose images may be shifted
+// and mirrored at random, and the moved running statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 	z, next := t.model.Apply(y.Flat(), p.State.Flat(), t.data.Features(b), p.Mode)
 	losses := tensor.CrossEntropy(z, b.Get("label"))

@@ -148,8 +148,8 @@ func (c Config) groups() (groups []minimize.Group, err error) {
 		if g.Names, input, one = strings.Cut(names, ":"); one {
 			i, err := strconv.Atoi(input)
 			if err != nil || i < 0 {
-				return nil, fmt.Errorf("decay %q: wants PATTERN:INPUT=WEIGHT with the number of an input, counted from "+
-					"0, such as weight:3=0.01", text)
+				return nil, fmt.Errorf("decay %q: wants PATTERN:INPUT=WEIGHT with the number of an input, counted "+
+					"from 0, such as weight:3=0.01", text)
 			}
 			g.Inputs = []int{i}
 		}
