@@ -13,6 +13,8 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/models"
+	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/minimize"
@@ -61,15 +63,41 @@ func prepared(t *testing.T, ex *tensor.Executor, c Config, set *data.Dataset) *t
 	return task
 }
 
+// smooth is a task whose perceptron has a smooth activation, with rows that are given by hand.
+func smooth(t *testing.T, search string, folds int) *task {
+	t.Helper()
+	set := sets()[search]
+	ex := tensortest.Executor(t, ref.New())
+	s := &task{Config: Config{Search: search, Folds: folds, Steps: 3000}, ex: ex, scope: ex.Scope(), seed: 1}
+	t.Cleanup(func() { require.NoError(t, s.scope.Close()) })
+	if search == Features {
+		s.learner, s.space = Logistic(params.Repeat(0, 5), 4), featureSpace(4, nil)
+	} else {
+		m := models.MLP{Widths: []int{5, 3, 3}, Activation: models.Tanh}
+		start, _ := m.Init(4)
+		s.learner, s.space = Perceptron(m, start), layerSpace(m.Params())
+	}
+	rows, err := experiments.Upload(s.scope, set.Train)
+	require.NoError(t, err)
+	x := params.Vector(s.space.start()...)
+	p := s.learner.HoldOut(x, rows, rows)
+	if folds > 0 {
+		rows[FoldName] = problem.Ints(foldsOf(set.Train.N(), folds))
+		p = s.learner.Folds(x, rows, folds)
+	}
+	s.bound, err = p.Bind(ex)
+	require.NoError(t, err)
+	s.scope.Own(s.bound.Close)
+	require.NoError(t, s.measures(set.Train))
+	return s
+}
+
 // The hypergradient of each search by the implicit function theorem against central differences of h in float64.
 func TestHypergradients(t *testing.T) {
-	for search, set := range sets() {
-		for _, folds := range []int{0, 3} {
+	for _, search := range Searches() {
+		for _, folds := range []int{0, 4} {
 			t.Run(fmt.Sprintf("%s, %d folds", search, folds), func(t *testing.T) {
-				c := small(search)
-				c.Folds, c.Steps = folds, 5000
-				ex := tensortest.Executor(t, ref.New())
-				s := prepared(t, ex, c, set)
+				s := smooth(t, search, folds)
 				m, err := s.trainer(s.bound)
 				require.NoError(t, err)
 				m.tolerance = 1e-11
@@ -81,7 +109,7 @@ func TestHypergradients(t *testing.T) {
 				value := func(x []float64) float64 {
 					out, err := m.train(t.Context(), x, y)
 					require.NoError(t, err)
-					require.Contains(t, []minimize.Status{minimize.Converged, minimize.Stagnated}, out.status)
+					require.NotEqual(t, minimize.MaxSteps, out.status)
 					y = out.y
 					h, err := s.validate(x, y)
 					require.NoError(t, err)
@@ -89,10 +117,11 @@ func TestHypergradients(t *testing.T) {
 				}
 				value(x)
 				at := slices.Clone(y)
-				yv := s.scope.Variable("y*", tensor.Real, len(y))
-				require.NoError(t, yv.Write(at))
+				star := s.scope.Variable("y*", tensor.Real, len(y))
+				require.NoError(t, star.Write(at))
 				require.NoError(t, s.x.Write(x))
-				method, err := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-12, MaxSteps: 2000}}.Prepare(s.bound, s.x, yv)
+				method, err := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-12, MaxSteps: 2000}}.Prepare(s.bound, s.x,
+					star)
 				require.NoError(t, err)
 				defer func() { require.NoError(t, method.Close()) }()
 				g, err := method.Compute(t.Context())
@@ -100,11 +129,13 @@ func TestHypergradients(t *testing.T) {
 				const step = 1e-4
 				want := make([]float64, len(x))
 				for j := range x {
-					y = slices.Clone(at)
 					up, down := slices.Clone(x), slices.Clone(x)
 					up[j] += step
 					down[j] -= step
-					want[j] = (value(up) - value(down)) / (2 * step)
+					y = slices.Clone(at)
+					want[j] = value(up)
+					y = slices.Clone(at)
+					want[j] = (want[j] - value(down)) / (2 * step)
 				}
 				// Differences have an error of the order step² and round-off of about 1e-16/step.
 				require.Greater(t, floats.Norm(want, 2), 1e-4)
@@ -242,12 +273,12 @@ func TestChecks(t *testing.T) {
 		"tolerance is -1":                            func(c *Config) { c.Tolerance = -1 },
 		"batch is -1":                                func(c *Config) { c.Batch = -1 },
 		"grid has none: leave them out":              func(c *Config) { c.Method, c.Batch = "grid", 8 },
-		"steps 0 and":                                   func(c *Config) { c.Steps = 0 },
+		"steps 0 and":                                func(c *Config) { c.Steps = 0 },
 		"schedule is cosine and adaptive true":       func(c *Config) { c.Set = []string{"schedule=cosine"} },
 		"batch is 61 and the lower level has 60":     func(c *Config) { c.Method, c.Batch = "soba", 61 },
 		"rows give no 100 folds":                     func(c *Config) { c.Train, c.Val, c.Folds = 20, 20, 100 },
 		"its 200 rows are not enough":                func(c *Config) { c.Train = 1000 },
-		"sbfw: ":                                     func(c *Config) { c.Method, c.Calls = "sbfw", 1 },
+		"one iteration takes 7 oracle calls":         func(c *Config) { c.Method, c.Calls = "sbfw", 1 },
 		"the upper objective of hyperparameters":     func(c *Config) { c.Method = "alternation" },
 		"search features is for two classes, and th": func(c *Config) { c.Records = 7 },
 	} {
