@@ -207,8 +207,8 @@ func TestSHINEBesideHOAG(t *testing.T) {
 	require.Less(t, costs["shine"].LowerGradients, costs["hoag"].LowerGradients)
 }
 
-// HOAG with steps that are found on the way against a plain loop with exact solutions, which keeps a move where F at the
-// solution does not rise, and takes it back else.
+// HOAG with steps that are found on the way against a plain loop with exact solutions, which keeps a move where F at
+// the solution does not rise, and takes it back else.
 func TestHOAGFindsItsSteps(t *testing.T) {
 	const n, tolerance = 12, 1e-9
 	seed := rand.Uint64() >> 1

@@ -44,17 +44,17 @@ func (a *app) hpo() *cobra.Command {
 		Short: "Choose hyperparameters by bi-level optimization, beside grid, random search and TPE",
 		Long: `hpo chooses the hyperparameters of a training by the loss on validation rows: a weight of squares for
 each feature of a logistic regression (--search features, for two classes), or a weight for each layer of a perceptron
-and label smoothing (--search layers). A bi-level algorithm moves all of them at once along the hypergradient; grid, random
-search and a tree-structured Parzen estimator train at one point after the other. All have the same budget of oracle
-calls, of which each sees all rows of its level; a call on a minibatch is a part of one. With --folds K they are judged
-by cross-validation, with a model for each fold.
+and label smoothing (--search layers). A bi-level algorithm moves all of them at once along the hypergradient; grid,
+random search and a tree-structured Parzen estimator train at one point after the other. All have the same budget of
+oracle calls, of which each sees all rows of its level; a call on a minibatch is a part of one. With --folds K they are
+judged by cross-validation, with a model for each fold.
 
 The best hyperparameters by validation loss are written as a configuration of bilevel train, train.yaml
 (train-seed-S.yaml for several seeds), the course of each search to curves.csv and into plots. Results lie in a folder
 as those of bilevel table do, where the same command goes on if it was stopped. See docs/hpo.md.`,
-		Example: `  bilevel hpo --data digits --search layers --calls 300
-  bilevel hpo --data ijcnn1 --train 500 --seeds 5
-  bilevel hpo --data digits --folds 3 --against none --calls 900 --out best && bilevel train --config best/train.yaml`,
+		Example: `  bilevel hpo --data digits --model mlp:16 --train 300 --calls 1500
+  bilevel hpo --data digits --train 300 --folds 3 --against none --calls 1500 --out best
+  bilevel train --config best/train.yaml`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runHPO(c.Context(), f) },
 	}
@@ -76,7 +76,7 @@ as those of bilevel table do, where the same command goes on if it was stopped. 
 	fs.Int64Var(&f.config.Calls, "calls", 0, "budget in oracle calls over all rows (default 3000)")
 	fs.Float64Var(&f.config.Tolerance, "tolerance", 0,
 		"norm of the gradient that a trial is trained to "+
-			"(default 1e-4 for features, 1e-3 for layers)")
+			"(default 1e-4 for features, 1e-2 for layers)")
 	fs.IntVar(&f.config.Steps, "steps", 0, "steps of L-BFGS that a trial takes at most (default 1000)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch of the bi-level algorithms (default: all rows)")
 	fs.IntVar(&f.config.Train, "train", 0, "training rows (default: by data set)")

@@ -31,7 +31,7 @@ type Config struct {
 	// Calls is the budget in oracle calls of which each sees all rows of its level; a minibatch is a part of one.
 	Calls int64 `json:"calls"`
 	// Tolerance is the norm of the gradient that a trial is trained to, by L-BFGS in at most Steps steps. 0: 1e-4 in
-	// the search of features, 1e-3 in that of layers.
+	// the search of features, 1e-2 in that of layers.
 	Tolerance float64 `json:"tolerance"`
 	Steps     int     `json:"steps"`
 	Batch     int     `json:"batch"` // rows of a minibatch of the bi-level algorithm; 0: all rows
@@ -127,7 +127,8 @@ func (c Config) check() error {
 // mostFolds bounds the models that are trained side by side.
 const mostFolds = 100
 
-// algorithm is the bi-level algorithm with its settings. HOAG finds its steps on the way unless told otherwise.
+// algorithm is the bi-level algorithm with its settings. HOAG finds its steps on the way and begins with ten times the
+// tolerance of trials, unless told otherwise.
 func (c Config) algorithm() (solvers.Algorithm, error) {
 	entry, err := solvers.AlgorithmByName(c.Method)
 	if err != nil {
@@ -135,7 +136,7 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 	}
 	a := entry.Zero
 	if h, ok := a.(solvers.HOAG); ok {
-		h.Adaptive = true
+		h.Adaptive, h.Tolerance = true, 10*c.tolerance()
 		a = h
 	}
 	return solvers.Set(a, c.Set...)
@@ -175,7 +176,7 @@ func (Experiment) Check(ctx context.Context, ex *tensor.Executor, set *data.Data
 
 func (c Config) tolerance() float64 {
 	if c.Search == Layers {
-		return cmp.Or(c.Tolerance, 1e-3)
+		return cmp.Or(c.Tolerance, 1e-2)
 	}
 	return cmp.Or(c.Tolerance, 1e-4)
 }
