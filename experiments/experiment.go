@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/solvers/problem"
@@ -50,6 +52,16 @@ func SeedCells(experiment string, config any, seeds []uint64) []Cell {
 		cells[i] = Cell{Experiment: experiment, Config: config, Seed: seed}
 	}
 	return cells
+}
+
+// Fields lists the names of a configuration's settings, those of its fields in JSON.
+func Fields(config any) (names []string) {
+	t := reflect.TypeOf(config)
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
 }
 
 // Env is what a run works with.

@@ -191,6 +191,30 @@ func steps(scale func() (Scale, error), inner, outer *float64) error {
 	return err
 }
 
+// StepsOf calls f for every step size of a copy of an algorithm, by its name in configuration files, and gives the
+// copy.
+func StepsOf(a Algorithm, f func(name string, step reflect.Value)) Algorithm {
+	v := reflect.New(reflect.TypeOf(a)).Elem()
+	v.Set(reflect.ValueOf(a))
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if field := v.Field(i); field.Kind() == reflect.Float64 && strings.HasSuffix(name, "step") {
+			f(name, field)
+		}
+	}
+	return v.Interface().(Algorithm)
+}
+
+// WithSteps gives an algorithm steps where it has none, so that no problem is looked at to choose them: to find out
+// whether it fits one.
+func WithSteps(a Algorithm) Algorithm {
+	return StepsOf(a, func(_ string, step reflect.Value) {
+		if step.Float() == 0 {
+			step.SetFloat(1)
+		}
+	})
+}
+
 // shrink makes the step sizes that were chosen here smaller: those that a leaves at zero and that chosen has. ok is
 // false where there are none.
 func shrink(a, chosen Algorithm) (smaller Algorithm, ok bool) {

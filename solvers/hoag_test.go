@@ -206,3 +206,43 @@ func TestSHINEBesideHOAG(t *testing.T) {
 	require.Greater(t, costs["hoag"].HVP, int64(3*n))
 	require.Less(t, costs["shine"].LowerGradients, costs["hoag"].LowerGradients)
 }
+
+// HOAG with steps that are found on the way against a plain loop with exact solutions, which keeps a move where F at
+// the solution does not rise, and takes it back else.
+func TestHOAGFindsItsSteps(t *testing.T) {
+	const n, tolerance = 12, 1e-9
+	seed := rand.Uint64() >> 1
+	q := plain{solvertest.NewQuadratic(seed, 3, solvertest.Spectrum(6, 10))}
+	upper := func(x []float64) float64 {
+		y, _ := q.Exact(x)
+		// F is quadratic, and ∇F at a point that is halfway to it gives its value.
+		half := [2][]float64{scaled(0.5, x), scaled(0.5, y)}
+		return floats.Dot(q.upperX(half[0], half[1]), x) + floats.Dot(q.upperY(half[0], half[1]), y)
+	}
+	ex := executor(t)
+	p := load(t, ex, q.Quadratic)
+	p.Upper.Start = problem.Vector(0.4, -1, 0.7)
+	e := begin(t, ex, p, solvers.HOAG{OuterStep: 0.5, Tolerance: tolerance, Adaptive: true}, n, 0)
+	x := p.Upper.Start.Flat
+	var last []float64
+	value, length, kept, back := 0.0, 0.0, 0, 0
+	for k := range n {
+		if f := upper(x); k == 0 || f <= value {
+			value, length = f, 1.5*length
+			kept++
+		} else {
+			x, length = last, length/2
+			back++
+		}
+		_, slope := q.Exact(x)
+		if k == 0 {
+			length = 0.5 * math.Sqrt(3) / floats.Norm(slope, 2)
+		}
+		last, x = x, move(x, length, slope)
+		step(t, e, k, 1)
+		require.InDeltaSlice(t, x, vector(t, e, "x"), 1e-6*(1+floats.Norm(x, 2)), "k = %d, seed %d", k, seed)
+		require.InDelta(t, length, vector(t, e, "length")[0], 1e-6*length)
+	}
+	require.Greater(t, kept, 1)
+	require.Positive(t, back, "seed %d: steps that grow are too long in the end", seed)
+}

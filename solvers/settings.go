@@ -17,6 +17,7 @@ type Setting struct {
 // meanings says what settings mean. A name means the same in every algorithm.
 func meanings() map[string]string {
 	return map[string]string{
+		"adaptive":            "true: the step of x is found on the way; outer_step is the size of the first move",
 		"aggregate":           "weight of the upper gradient in the first step on y, at most 1",
 		"average":             "weight of the new direction in the average of directions, above 0 and at most 1",
 		"begin":               "multiplier of the penalty in the first iteration of its ramp",

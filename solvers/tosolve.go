@@ -41,6 +41,7 @@ type toSolve struct {
 	steps, memory int
 	inverse       *linear.LBFGSInverse // nil: conjugate gradients until |H v - ∇yF| <= ε_k
 	every         int                  // steps between two additional pairs of L-BFGS towards ∇yF; 0: none
+	adaptive      bool                 // the step of x is found on the way
 
 	scope    *tensor.Scope
 	min      *minimize.Minimizer
@@ -51,6 +52,8 @@ type toSolve struct {
 	b        *tensor.Variable
 	size     *tensor.Variable // |b - H v|
 	whole    *tensor.Variable // |b|
+	upper    *tensor.Variable // F(x,y)
+	weight   *tensor.Variable // |v|
 	least    float64          // what the tolerances of the lower level do not fall below
 }
 
@@ -100,6 +103,9 @@ func (t *toSolve) spec(name string, b *problem.Bound, outer engine.Rate) engine.
 			state = append(state, engine.Array{Name: one, Zeros: t.pairSizes(b)[one], Unwatched: true})
 		}
 	}
+	if t.adaptive {
+		step, state = adaptiveStep(name), append(state, adaptiveState(b)...)
+	}
 	return engine.Spec{
 		Chunk: 1, Between: t.between, Close: t.close,
 		State: state, Rates: []engine.Rate{outer}, Phases: []engine.Phase{step},
@@ -146,9 +152,12 @@ func (t *toSolve) prepare(e *engine.Engine) error {
 	sc.Own(t.system.Close)
 	t.b = sc.Variable("right-hand side", tensor.Real, q)
 	t.size, t.whole = sc.Number("residual"), sc.Number("size of the right-hand side")
+	t.upper, t.weight = sc.Number("upper objective"), sc.Number("size of v")
 	t.begin = sc.Compile("right-hand side", func() []tensor.Update {
-		fy := at(problem.Upper, y).GradY()
-		return []tensor.Update{{Var: t.b, Value: fy}, {Var: t.system.RHS(), Value: fy}}
+		f := at(problem.Upper, y)
+		fy := f.GradY()
+		return []tensor.Update{{Var: t.b, Value: fy}, {Var: t.system.RHS(), Value: fy},
+			{Var: t.upper, Value: f.Value().Reshape()}, {Var: t.weight, Value: v.Node().Norm()}}
 	})
 	t.residual = sc.Compile("residual", func() []tensor.Update {
 		r := t.b.Node().Sub(hv(v.Node()))
@@ -203,37 +212,67 @@ func (t *toSolve) between(e *engine.Engine, k int) error {
 			return err
 		}
 	}
-	ctx := context.Background()
-	y, v := e.Variable("y"), e.Variable("v")
-	if err := t.min.Y().CopyFrom(y); err != nil {
-		return err
+	var cost problem.Counts
+	if k == 0 {
+		cost.LowerGradients++ // of measure
 	}
-	if t.inverse != nil {
-		if err := t.remember(e, false); err != nil {
-			return err
-		}
-	}
-	end, err := t.min.RunTo(ctx, max(t.least, t.at(k)))
-	if err == nil {
-		err = errors.Join(y.CopyFrom(t.min.Y()), t.begin.Run(1))
+	defer func() { e.Charge(t.rows(e.Problem(), cost)) }()
+	finite, err := t.lower(e, k, &cost)
+	if err == nil && finite && t.adaptive {
+		finite, err = t.adapt(e, k, &cost)
 	}
 	if err != nil {
 		return err
 	}
-	gradients := end.Steps + 1 + end.Towards
-	cost := problem.Counts{LowerGradients: int64(gradients), Values: int64(end.Values - gradients),
-		UpperGradients: int64(1 + end.Towards)}
-	if k == 0 {
-		cost.LowerGradients++ // of measure
-	}
-	defer func() { e.Charge(cost) }()
-	if end.Status == minimize.NotFinite { // y is where the last finite value was: the state must say what happened
+	ctx, v := context.Background(), e.Variable("v")
+	if !finite { // y is where the last finite value was: the state must say what happened
 		return v.Write(slices.Repeat([]float64{math.NaN()}, v.Size()))
 	}
 	if t.inverse != nil {
 		return t.invert(ctx, e, &cost)
 	}
 	return t.solve(ctx, e, t.at(k), &cost)
+}
+
+// lower solves the lower level from where y stands, and prepares the linear system there.
+func (t *toSolve) lower(e *engine.Engine, k int, cost *problem.Counts) (finite bool, err error) {
+	y := e.Variable("y")
+	if err := t.min.Y().CopyFrom(y); err != nil {
+		return false, err
+	}
+	if t.inverse != nil {
+		if err := t.remember(e, false); err != nil {
+			return false, err
+		}
+	}
+	end, err := t.min.RunTo(context.Background(), max(t.least, t.at(k)))
+	if err == nil {
+		err = errors.Join(y.CopyFrom(t.min.Y()), t.begin.Run(1))
+	}
+	gradients := end.Steps + 1 + end.Towards
+	*cost = cost.Plus(problem.Counts{LowerGradients: int64(gradients), Values: int64(end.Values - gradients),
+		UpperGradients: int64(1 + end.Towards)}, 1)
+	return end.Status != minimize.NotFinite, err
+}
+
+// adapt keeps the last move of x, or takes it back.
+func (t *toSolve) adapt(e *engine.Engine, k int, cost *problem.Counts) (finite bool, err error) {
+	weight, err := t.weight.Number()
+	if err != nil {
+		return false, err
+	}
+	back, err := t.judge(e, k, weight*max(t.least, t.at(k)))
+	if err != nil || !back {
+		return true, err
+	}
+	return t.lower(e, k, cost)
+}
+
+// rows adds the rows that calls have seen: each of them all rows of its level.
+func (t *toSolve) rows(b *problem.Bound, n problem.Counts) problem.Counts {
+	n.Samples += (n.LowerGradients+n.Values+n.HVP)*int64(b.Lower.Rows.Count()) +
+		n.UpperGradients*int64(b.Upper.Rows.Count())
+	return n
 }
 
 // solve takes v of the state to |b - H v| <= tolerance by solves for corrections, as far as the arithmetic allows.

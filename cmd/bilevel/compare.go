@@ -15,6 +15,7 @@ import (
 	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/null"
+	"bilevel/experiments"
 	"bilevel/experiments/compare"
 	"bilevel/experiments/table"
 	"bilevel/internal/atomicfile"
@@ -94,21 +95,8 @@ func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
 	sets := map[string]*data.Dataset{}
 	return func(settings map[string]any) (*table.Run, error) {
 		c := compare.Defaults()
-		text, err := json.Marshal(settings)
-		if err != nil {
+		if err := takeSettings(settings, "compare", experiments.Fields(c), &c); err != nil {
 			return nil, err
-		}
-		for name := range settings {
-			if !slices.Contains(compare.Fields(), name) {
-				return nil, usagef("settings: unknown setting %q of compare (there are %s)%s", name,
-					strings.Join(compare.Fields(), ", "), nearest.Hint(name, compare.Fields()))
-			}
-		}
-		var wrong *json.UnmarshalTypeError
-		if err := json.Unmarshal(text, &c); errors.As(err, &wrong) {
-			return nil, usagef("settings of compare: %s cannot be a %s", wrong.Field, wrong.Value)
-		} else if err != nil {
-			return nil, usagef("settings of compare: %v", err)
 		}
 		p, err := compare.ByName(c.Problem)
 		if err != nil {
@@ -123,6 +111,27 @@ func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
 		}
 		return &table.Run{Experiment: compare.Experiment{}, Config: c, Data: sets[p.Data]}, nil
 	}
+}
+
+// takeSettings puts settings of a table over a configuration with fields of such names.
+func takeSettings(settings map[string]any, experiment string, fields []string, to any) error {
+	for name := range settings {
+		if !slices.Contains(fields, name) {
+			return usagef("settings: unknown setting %q of %s (there are %s)%s", name, experiment,
+				strings.Join(fields, ", "), nearest.Hint(name, fields))
+		}
+	}
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return err
+	}
+	var wrong *json.UnmarshalTypeError
+	if err := json.Unmarshal(text, to); errors.As(err, &wrong) {
+		return usagef("settings of %s: %s cannot be a %s", experiment, wrong.Field, wrong.Value)
+	} else if err != nil {
+		return usagef("settings of %s: %v", experiment, err)
+	}
+	return nil
 }
 
 // factors reads the grid.

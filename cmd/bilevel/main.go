@@ -119,9 +119,8 @@ func (a *app) root() *cobra.Command {
 	}
 	groupOf(groups[robustGroup])
 	groupOf(groups[pruneGroup])
-	groupOf(root, groups[robustGroup], groups[pruneGroup], a.table(), a.compare(), a.audit(), a.predict(), a.model(),
-		a.check(), a.algorithms(),
-		a.data(), a.benchmarks(), a.doctor(), a.version())
+	groupOf(root, groups[robustGroup], groups[pruneGroup], a.table(), a.compare(), a.hpo(), a.audit(), a.predict(),
+		a.model(), a.check(), a.algorithms(), a.data(), a.benchmarks(), a.doctor(), a.version())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.help())
 	root.SetFlagErrorFunc(flagError)

@@ -199,7 +199,8 @@ func (a *app) tables(f *common, openSet func(*common) (*data.Dataset, error)) (l
 		}
 		list = append(list, table.Application{Name: words(build().Command), Make: makeRun})
 	}
-	return append(list, table.Application{Name: "compare", Make: a.comparisons(f)})
+	return append(list, table.Application{Name: "compare", Make: a.comparisons(f)},
+		table.Application{Name: "hpo", Make: a.searches(f)})
 }
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.

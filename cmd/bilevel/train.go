@@ -54,7 +54,9 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 	fs.Float64Var(&c.Tail, "tail", 0,
 		"part of the run, at its end, whose iterates are averaged; the average is then the model (0: none)")
 	fs.StringArrayVar(&c.Decay, "decay", nil,
-		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0; repeat it for more")
+		"PATTERN=WEIGHT: the weight decay of arrays with such names, such as *.bias=0, or PATTERN:INPUT=WEIGHT: that "+
+			"of the weights of one input, such as weight:3=0.01; repeat it for more")
+	fs.Float64Var(&c.LabelSmoothing, "label-smoothing", 0, "part of each label that is spread over all classes")
 	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
 	fs.StringVar(&c.From, "from", "", fromUsage)
 	completes(cmd, "model", append([]string{"softmax", "mlp:300-100"}, train.Networks()...)...)

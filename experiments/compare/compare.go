@@ -19,8 +19,8 @@ import (
 type Config struct {
 	Problem   string `json:"problem"` // one of Problems
 	Algorithm string `json:"algo"`
-	// Calls is the budget in oracle calls, see work: the run has as many iterations as it allows. Iterations, where it
-	// is not 0, is given instead.
+	// Calls is the budget in oracle calls, see experiments.Work: the run has as many iterations as it allows.
+	// Iterations, where it is not 0, is given instead.
 	Calls      int64 `json:"calls"`
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
@@ -165,7 +165,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 		Iterations: n, Every: (n + c.Records - 1) / c.Records, Progress: env.Done,
 		Resume: resume, Checkpoint: checkpoint, CheckpointEvery: every,
 		Record: func(p engine.Progress) error {
-			if c.Iterations == 0 && work(p.Counts, t.batch) > float64(c.Calls) {
+			if c.Iterations == 0 && experiments.Work(p.Counts, t.batch) > float64(c.Calls) {
 				return errSpent
 			}
 			last = p.Counts
@@ -182,7 +182,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 				return errDiverged
 			}
 			row := append([]float64{
-				float64(p.Iteration), p.Seconds, work(p.Counts, t.batch), float64(p.Counts.Samples),
+				float64(p.Iteration), p.Seconds, experiments.Work(p.Counts, t.batch), float64(p.Counts.Samples),
 			}, v...)
 			if guide != nil {
 				d, err := guide.look(ctx, p.Iteration, c.certifies(row, log.Curve()))
@@ -216,17 +216,6 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 }
 
 func notFinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
-
-// work is what counted calls are charged as: each oracle call of a minibatch is one. Where more rows were drawn than so
-// many minibatches hold, as in passes over all rows, it is the number of minibatches that they make. On a problem
-// without minibatches, batch 0, every call sees all rows and is one.
-func work(n problem.Counts, batch int) float64 {
-	calls := float64(n.Calls())
-	if batch == 0 {
-		return calls
-	}
-	return max(calls, float64(n.Samples)/float64(batch))
-}
 
 // conclude keeps the measures of the last record, which is within the budget, and what had been spent by then.
 func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {

@@ -2,7 +2,6 @@ package compare
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -97,14 +96,4 @@ func (p Problem) Gaps() string {
 	}
 	return "value is the mean loss of the validation rows at the y of the time, val_error and test_error the part " +
 		"of the rows that it judges wrong."
-}
-
-// Fields lists the names of a configuration's settings.
-func Fields() (names []string) {
-	t := reflect.TypeOf(Config{})
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
 }

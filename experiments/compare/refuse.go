@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/solvers"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -31,7 +31,7 @@ func Refusals(ctx context.Context, ex *tensor.Executor, c Config, set *data.Data
 	if c.Tune == "bisls" {
 		one := c
 		one.Iterations = 1 // its calls are in no budget
-		if err := one.fits(ctx, b, withSteps(solvers.BiSLS{}), t.batch); err != nil {
+		if err := one.fits(ctx, b, solvers.WithSteps(solvers.BiSLS{}), t.batch); err != nil {
 			return nil, errors.Join(fmt.Errorf("tune is bisls, which the problem refuses: %w: take scale", err), b.Close(),
 				t.close())
 		}
@@ -48,7 +48,7 @@ func Refusals(ctx context.Context, ex *tensor.Executor, c Config, set *data.Data
 			err = one.sample(t.problem, t.batch)
 		}
 		if err == nil {
-			err = one.fits(ctx, b, withSteps(a), t.batch)
+			err = one.fits(ctx, b, solvers.WithSteps(a), t.batch)
 		}
 		if err != nil {
 			refused[name] = err.Error()
@@ -64,16 +64,7 @@ func (c Config) fits(ctx context.Context, b *problem.Bound, a solvers.Algorithm,
 		return err
 	}
 	if c.Iterations == 0 {
-		_, err = iterationsWithin(e, c.Calls, batch)
+		_, err = experiments.IterationsWithin(e, float64(c.Calls), batch)
 	}
 	return errors.Join(err, e.Close())
-}
-
-// withSteps gives an algorithm steps where it has none, so that no problem is looked at to choose them.
-func withSteps(a solvers.Algorithm) solvers.Algorithm {
-	return stepsOf(a, func(_ string, v reflect.Value) {
-		if v.Float() == 0 {
-			v.SetFloat(1)
-		}
-	})
 }

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"bilevel/data"
 	"bilevel/experiments"
+	"bilevel/experiments/hpo"
 	"bilevel/internal/philox"
 	"bilevel/models/params"
 	"bilevel/solvers"
@@ -24,25 +24,13 @@ import (
 // dataBatch is the size of minibatches of data where nothing is said.
 const dataBatch = 64
 
-// sample has minibatches of so many rows drawn on both levels: fixed ones for algorithms that keep a table of them.
+// sample has minibatches of so many rows drawn on both levels, fixed ones for algorithms that want them.
 func (c Config) sample(p *problem.Problem, batch int) error {
 	entry, err := solvers.AlgorithmByName(c.Algorithm)
 	if err != nil {
 		return err
 	}
-	for _, side := range []problem.Side{problem.Lower, problem.Upper} {
-		l := p.Level(side)
-		switch rows := l.Rows.Count(); {
-		case rows == 0 || p.BlockPerRow && side == problem.Upper: // blocks are drawn once, for both levels
-			continue
-		case batch > rows:
-			return fmt.Errorf("batch is %d and the %s level has %d rows: wants at most so many", batch, side, rows)
-		}
-		if l.Sampler = problem.WithReplacement(batch); entry.Zero.Needs().FixedBatches {
-			l.Sampler = problem.Fixed(batch)
-		}
-	}
-	return nil
+	return experiments.DrawMinibatches(p, batch, entry.Zero.Needs().FixedBatches)
 }
 
 // whole is the largest multiple of a batch up to n: rows that would not fill a last minibatch are left out, so that
@@ -80,9 +68,10 @@ func regularization(name string) Problem {
 
 // logistic is a regularization problem on an executor.
 type logistic struct {
-	scope *tensor.Scope
-	parts [3]problem.Rows // training, validation and test rows; the last are nil where there are none
-	dim   int
+	scope   *tensor.Scope
+	parts   [3]problem.Rows // training, validation and test rows; the last are nil where there are none
+	dim     int
+	learner hpo.Learner
 	*task
 }
 
@@ -98,9 +87,7 @@ func openRegularization(ex *tensor.Executor, c Config, set *data.Dataset, seed u
 	if err := m.split(c, set); err != nil {
 		return nil, err
 	}
-	if m.problem, err = m.build(seed); err != nil {
-		return nil, err
-	}
+	m.problem = m.build(seed)
 	if err := c.sample(m.problem, m.batch); err != nil {
 		return nil, err
 	}
@@ -141,18 +128,8 @@ func (m *logistic) split(c Config, set *data.Dataset) error {
 	return nil
 }
 
-// margins are b aᵀy of a batch, with b = -1 for the class 0 and 1 for the class 1.
-func margins(y *tensor.Node, b problem.Batch) *tensor.Node {
-	n := b.Rows
-	z := b.Get("features").MatMul(y.Reshape(y.Size(), 1)).Reshape(n)
-	return z.Mul(b.Get("label").ToReal().Scale(2).AddConst(-1))
-}
-
-// losses are log(1 + e^{-margin}) of each row.
-func losses(y *tensor.Node, b problem.Batch) *tensor.Node { return margins(y, b).Neg().Softplus() }
-
 // build makes the problem with start values drawn by the seed.
-func (m *logistic) build(seed uint64) (*problem.Problem, error) {
+func (m *logistic) build(seed uint64) *problem.Problem {
 	x, y := make([]float64, m.dim), make([]float64, m.dim)
 	uniform, normal := make([]float32, m.dim), make([]float32, m.dim)
 	philox.Uniforms(uniform, seed, 0, philox.StreamInit, 0)
@@ -160,19 +137,10 @@ func (m *logistic) build(seed uint64) (*problem.Problem, error) {
 	for i := range x {
 		x[i], y[i] = math.Log(max(float64(uniform[i]), 1e-6)), float64(normal[i])
 	}
-	return &problem.Problem{
-		Name: "regularization",
-		Lower: problem.Level{
-			Start: problem.Vector(y...), Rows: m.parts[0],
-			Value: problem.Flat(func(x, y *tensor.Node, b problem.Batch) *tensor.Node {
-				return losses(y, b).Mean().Add(tensor.Dot(x.Exp(), y.Square()).Scale(0.5))
-			}),
-		},
-		Upper: problem.Level{
-			Start: problem.Vector(x...), Rows: m.parts[1],
-			Value: problem.Flat(func(_, y *tensor.Node, b problem.Batch) *tensor.Node { return losses(y, b).Mean() }),
-		},
-	}, nil
+	m.learner = hpo.Logistic(problem.Vector(y...), m.dim)
+	p := m.learner.HoldOut(problem.Vector(x...), m.parts[0], m.parts[1])
+	p.Name = "regularization"
+	return p
 }
 
 // evaluate makes the measures: h at y*(x), which Newton's method finds from where it stood last, |∇h| by the implicit
@@ -203,8 +171,7 @@ func (m *logistic) evaluate(ex *tensor.Executor) error {
 		return err
 	}
 	sc.Own(implicit.Close)
-	val, err := m.evaluator(ex, m.parts[1], newton.Y(), "loss",
-		func(y *tensor.Node, b problem.Batch) *tensor.Node { return losses(y, b) })
+	val, err := m.evaluator(ex, m.parts[1], newton.Y(), "loss", m.learner.Scores)
 	if err != nil {
 		return err
 	}
@@ -212,9 +179,7 @@ func (m *logistic) evaluate(ex *tensor.Executor) error {
 	y := sc.Variable("measured y", tensor.Real, m.dim)
 	if m.parts[2] != nil {
 		m.columns = append(m.columns, "test_error")
-		test, err = m.evaluator(ex, m.parts[2], y, "mistakes", func(y *tensor.Node, b problem.Batch) *tensor.Node {
-			return margins(y, b).Lt(tensor.Const(0))
-		})
+		test, err = m.evaluator(ex, m.parts[2], y, "mistakes", m.learner.Mistakes)
 		if err != nil {
 			return err
 		}

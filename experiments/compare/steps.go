@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"reflect"
 	"slices"
-	"strings"
 
 	"bilevel/experiments"
 	"bilevel/solvers"
@@ -23,22 +20,9 @@ var (
 	outerSteps = []string{"outer_step"}
 )
 
-// stepsOf calls f for every step size of a copy of an algorithm, and gives the copy.
-func stepsOf(a solvers.Algorithm, f func(name string, v reflect.Value)) solvers.Algorithm {
-	v := reflect.New(reflect.TypeOf(a)).Elem()
-	v.Set(reflect.ValueOf(a))
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if field := v.Field(i); field.Kind() == reflect.Float64 && strings.HasSuffix(name, "step") {
-			f(name, field)
-		}
-	}
-	return v.Interface().(solvers.Algorithm)
-}
-
 // scaled multiplies the steps that an algorithm has chosen, by the factors of the configuration and by inner and outer.
 func (c Config) scaled(a solvers.Algorithm, inner, outer float64) solvers.Algorithm {
-	return stepsOf(a, func(name string, v reflect.Value) {
+	return solvers.StepsOf(a, func(name string, v reflect.Value) {
 		if slices.Contains(innerSteps, name) {
 			v.SetFloat(v.Float() * cmp.Or(c.StepFactor, 1) * inner)
 		}
@@ -50,7 +34,7 @@ func (c Config) scaled(a solvers.Algorithm, inner, outer float64) solvers.Algori
 
 // keepSteps writes down the steps that an algorithm ran with.
 func keepSteps(r *experiments.Record, a solvers.Algorithm) {
-	stepsOf(a, func(name string, v reflect.Value) { r.Scalars["settings."+name] = v.Float() })
+	solvers.StepsOf(a, func(name string, v reflect.Value) { r.Scalars["settings."+name] = v.Float() })
 }
 
 // compile makes the run of a configuration on a problem: the steps that the algorithm chooses at the start values times
@@ -66,7 +50,7 @@ func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed u
 	}
 	n = c.Iterations
 	if n == 0 {
-		n, err = iterationsWithin(probe, c.Calls, batch)
+		n, err = experiments.IterationsWithin(probe, float64(c.Calls), batch)
 	}
 	if err = errors.Join(err, probe.Close()); err != nil {
 		return nil, nil, 0, err
@@ -78,24 +62,4 @@ func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed u
 	a = c.scaled(a, inner, outer)
 	e, a, err = solvers.Init(ctx, b, a, n, seed)
 	return e, a, n, err
-}
-
-// iterationsWithin is how many iterations a budget allows.
-func iterationsWithin(e *engine.Engine, calls int64, batch int) (int, error) {
-	var spent problem.Counts
-	for n := 0; ; n++ {
-		next := spent.Plus(e.Counts(n), 1)
-		if work(next, batch) <= work(spent, batch) { // it asks for nothing, so that no budget ends it
-			return 0, errors.New("an iteration makes no oracle call: give iters in the place of calls")
-		}
-		switch {
-		case work(next, batch) <= float64(calls) && n < math.MaxInt32:
-			spent = next
-		case n == 0:
-			return 0, fmt.Errorf("one iteration takes %.0f oracle calls and the budget is %d: allow more calls",
-				work(next, batch), calls)
-		default:
-			return n, nil
-		}
-	}
 }

@@ -164,11 +164,15 @@ func StartFits(name string, parameters int) error {
 	return nil
 }
 
-// loss is the mean cross-entropy of a batch, whose images may be shifted and mirrored at random, and the moved running
-// statistics.
+// loss is the mean cross-entropy of a batch, with smoothed labels where they are asked for, whose images may be shifted
+// and mirrored at random, and the moved running statistics.
 func (t *task) loss(_, y problem.Vars, b problem.Batch, p problem.Pass) problem.Loss {
 	z, next := t.model.Apply(y.Flat(), p.State.Flat(), t.data.Features(b), p.Mode)
-	return problem.Loss{Value: tensor.CrossEntropy(z, b.Get("label")).Mean(), State: next}
+	losses := tensor.CrossEntropy(z, b.Get("label"))
+	if t.LabelSmoothing > 0 {
+		losses = models.SmoothedCrossEntropy(z, b.Get("label"), t.LabelSmoothing)
+	}
+	return problem.Loss{Value: losses.Mean(), State: next}
 }
 
 // Names of what a model file holds beside the model's own arrays.

@@ -40,9 +40,12 @@ type Config struct {
 	Start       models.Start    `json:"start"` // the distribution of start values
 	EMA         float64         `json:"ema"`   // factor of an average of the iterates, the model then; 0: none
 	Tail        float64         `json:"tail"`  // part of the run, at its end, whose iterates are averaged; 0: none
-	// Decay are the weight decays of groups of arrays, PATTERN=WEIGHT: "*.bias=0".
+	// Decay are the weight decays of groups of arrays, PATTERN=WEIGHT: "*.bias=0", or PATTERN:INPUT=WEIGHT for one
+	// input of linear maps: "weight:3=0.01".
 	Decay []string `json:"decay,omitempty"`
-	From  string   `json:"from"` // a model file to start from; empty: drawn
+	// LabelSmoothing is the part of each label that is spread evenly over all classes in training.
+	LabelSmoothing float64 `json:"label_smoothing,omitempty"`
+	From           string  `json:"from"` // a model file to start from; empty: drawn
 	// Augment changes training images at random, see CropFlip.
 	Augment string `json:"augment,omitempty"`
 }
@@ -99,6 +102,8 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 		return nil, fmt.Errorf("ema %g: wants a factor from 0 to below 1", c.EMA)
 	case c.Tail < 0 || !(c.Tail <= 1):
 		return nil, fmt.Errorf("tail %g: wants a part of the run from 0 to 1", c.Tail)
+	case c.LabelSmoothing < 0 || !(c.LabelSmoothing < 1):
+		return nil, fmt.Errorf("label_smoothing %g: wants a part from 0 to below 1", c.LabelSmoothing)
 	case c.EMA > 0 && c.Tail > 0:
 		return nil, errors.New("ema and tail are two averages of the iterates; the model is one of them")
 	}
@@ -137,7 +142,18 @@ func (c Config) groups() (groups []minimize.Group, err error) {
 		if err != nil || names == "" || !(w >= 0) || math.IsInf(w, 0) {
 			return nil, fmt.Errorf("decay %q: wants PATTERN=WEIGHT with a weight from 0 on, such as *.bias=0", text)
 		}
-		groups = append(groups, minimize.Group{Names: names, WeightDecay: w})
+		g := minimize.Group{WeightDecay: w}
+		var input string
+		var one bool
+		if g.Names, input, one = strings.Cut(names, ":"); one {
+			i, err := strconv.Atoi(input)
+			if err != nil || i < 0 {
+				return nil, fmt.Errorf("decay %q: wants PATTERN:INPUT=WEIGHT with the number of an input, counted "+
+					"from 0, such as weight:3=0.01", text)
+			}
+			g.Inputs = []int{i}
+		}
+		groups = append(groups, g)
 	}
 	return groups, nil
 }
@@ -146,6 +162,7 @@ func (c Config) groups() (groups []minimize.Group, err error) {
 func (c Config) checkDecay(l params.Layout) error {
 	for _, text := range c.Decay {
 		names, _, _ := strings.Cut(text, "=")
+		names, _, _ = strings.Cut(names, ":")
 		if _, err := path.Match(names, ""); err != nil {
 			return fmt.Errorf("decay %q: %q is no pattern of names: %w", text, names, err)
 		}

@@ -18,6 +18,7 @@ const (
 	StreamProblem    uint32 = 10 // data of made-up problems (quadratic, ridge, …)
 	StreamTest       uint32 = 11 // tests and benchmarks
 	StreamDirections uint32 = 12 // directions of zeroth-order hypergradients; step = number of the call
+	StreamSearch     uint32 = 13 // hyperparameters that a search tries; step = number of the trial
 
 	StreamUser uint32 = 1 << 16
 )

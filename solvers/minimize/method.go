@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strings"
 
 	"bilevel/models/params"
@@ -59,39 +60,28 @@ type Group struct {
 	// Names is a pattern for the arrays' names as package path matches them: "bias*" or "*.bn?.weight".
 	Names       string  `json:"names"`
 	WeightDecay float64 `json:"weight_decay"`
+	// Inputs are the places along the last axis of those arrays that the group has, which for the weights of a linear
+	// map are its inputs, counted from 0; none: all of them.
+	Inputs []int `json:"inputs,omitempty"`
 }
 
-// decays is the weight decay of each element: a scalar where all are equal, else a vector. The last group that matches
-// an array decides, and where none does, all. nil means no decay.
+// decays is the weight decay of each element: a scalar where all are equal, else a vector. The last group that has an
+// element decides, and where none does, all. nil means no decay.
 func decays(l params.Layout, all float64, groups []Group) (*tensor.Node, error) {
 	if !(all >= 0) || math.IsInf(all, 0) {
 		return nil, fmt.Errorf("weight_decay is %g: wants a finite number from 0 on", all)
 	}
-	of := make(map[string]float64)
+	of := make(map[string][]float64) // along the last axis
 	for _, g := range groups {
-		if !(g.WeightDecay >= 0) || math.IsInf(g.WeightDecay, 0) {
-			return nil, fmt.Errorf("the weight_decay of the group %q is %g: wants a finite number from 0 on", g.Names,
-				g.WeightDecay)
-		}
-		found := false
-		for _, a := range l {
-			matches, err := path.Match(g.Names, a.Name)
-			if err != nil {
-				return nil, fmt.Errorf("the group %q is no pattern: %w", g.Names, err)
-			}
-			if matches {
-				of[a.Name], found = g.WeightDecay, true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("no array matches the group %q: there are %s", g.Names, named(l))
+		if err := g.put(of, l, all); err != nil {
+			return nil, err
 		}
 	}
 	switch {
 	case len(of) > 0:
 		return l.Spread(func(a params.Array) *tensor.Node {
 			if d, ok := of[a.Name]; ok {
-				return tensor.Const(d)
+				return row(d)
 			}
 			return tensor.Const(all)
 		}), nil
@@ -99,6 +89,61 @@ func decays(l params.Layout, all float64, groups []Group) (*tensor.Node, error) 
 		return tensor.Const(all), nil
 	}
 	return nil, nil
+}
+
+// put writes the weight of a group into the decays of the arrays that it matches.
+func (g Group) put(of map[string][]float64, l params.Layout, all float64) error {
+	if !(g.WeightDecay >= 0) || math.IsInf(g.WeightDecay, 0) {
+		return fmt.Errorf("the weight_decay of the group %q is %g: wants a finite number from 0 on", g.Names,
+			g.WeightDecay)
+	}
+	found := false
+	for _, a := range l {
+		matches, err := path.Match(g.Names, a.Name)
+		if err != nil {
+			return fmt.Errorf("the group %q is no pattern: %w", g.Names, err)
+		}
+		if !matches {
+			continue
+		}
+		found = true
+		n := 1
+		if len(a.Shape) > 0 {
+			n = a.Shape[len(a.Shape)-1]
+		}
+		if of[a.Name] == nil {
+			of[a.Name] = slices.Repeat([]float64{all}, n)
+		}
+		if g.Inputs == nil {
+			of[a.Name] = slices.Repeat([]float64{g.WeightDecay}, n)
+		}
+		for _, i := range g.Inputs {
+			if i < 0 || i >= n {
+				return fmt.Errorf("the group %q has the input %d, and the array %s has the inputs 0 to %d", g.Names, i,
+					a.Name, n-1)
+			}
+			of[a.Name][i] = g.WeightDecay
+		}
+	}
+	if !found {
+		return fmt.Errorf("no array matches the group %q: there are %s", g.Names, named(l))
+	}
+	return nil
+}
+
+// row is numbers as a node, a scalar where all are equal.
+func row(values []float64) *tensor.Node {
+	var parts []*tensor.Node
+	for from, i := 0, 1; i <= len(values); i++ {
+		if i == len(values) || values[i] != values[from] {
+			parts = append(parts, tensor.Const(values[from]).Expand(i-from))
+			from = i
+		}
+	}
+	if len(parts) == 1 {
+		return tensor.Const(values[0])
+	}
+	return tensor.Concat(0, parts...)
 }
 
 func named(l params.Layout) string {
