@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ type compareFlags struct {
 	tableFlags
 	algorithms string
 	grid       string
+	outerGrid  string
 	tuneCalls  int64
 	config     compare.Config
 }
@@ -46,15 +48,15 @@ func (a *app) compare() *cobra.Command {
 		Short: "Compare bi-level algorithms on a problem, at equal budgets",
 		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution,
 over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed:
-the step sizes that it chooses at the start values, those of y and of x times each of the factors of --grid. The
-setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds for --calls. Measuring
-is not part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as
+the step sizes that it chooses at the start values, those of y times each factor of --grid with those of x times each
+of --outer-grid. The setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds
+for --calls. Measuring is not part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as
 those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every
 run in the columns of benchmark_bilevel's results. The problems are:
 
 ` + strings.Join(lines, "\n"),
 		Example: `  bilevel compare --problem quadratic --algo soba,aid-bio,bome --calls 1000 --seeds 3
-  bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --calls 400 --seeds 2`,
+  bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --outer-grid 1 --calls 400 --seeds 2`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runCompare(c.Context(), f) },
 	}
@@ -66,10 +68,11 @@ run in the columns of benchmark_bilevel's results. The problems are:
 	fs.IntVar(&f.seeds, "seeds", 5, "run with the seeds 1 to N")
 	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
-	fs.StringVar(&f.grid, "grid", "0.25,1,4",
-		"factors on the steps of y and on those of x; each pair is a setting to try")
+	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y")
+	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1",
+		"factors on the step of x; each with each of --grid is a setting to try")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
-	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost of a squared hypergradient of at most this (0: none)")
+	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost after which the squared hypergradient stays at most this (0: none)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch, for problems with rows (default: by problem)")
 	fs.StringArrayVar(&f.set, "set", nil,
 		"NAME=VALUE: a setting of every cell, such as train, val, corrupt or reg; repeat it for more")
@@ -122,13 +125,13 @@ func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
 	}
 }
 
-// factors reads the grid.
-func (f *compareFlags) factors() (list []any, err error) {
-	for _, text := range strings.Split(f.grid, ",") {
+// factors reads a grid.
+func factors(flag, grid string) (list []any, err error) {
+	for _, text := range strings.Split(grid, ",") {
 		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 		if err != nil || !(v > 0) || v > 1e6 || slices.Contains(list, any(v)) {
-			return nil, usagef("--grid %s: wants different positive factors with commas between them, such as 0.25,1,4",
-				f.grid)
+			return nil, usagef("--%s %s: wants different positive factors with commas between them, such as 0.25,1,4",
+				flag, grid)
 		}
 		list = append(list, v)
 	}
@@ -169,8 +172,9 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if err != nil {
 		return err
 	}
-	factors, err := f.factors()
-	if err != nil {
+	inner, err1 := factors("grid", f.grid)
+	outer, err2 := factors("outer-grid", f.outerGrid)
+	if err := cmp.Or(err1, err2); err != nil {
 		return err
 	}
 	switch {
@@ -188,7 +192,7 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if f.out == "" {
 		f.out = filepath.Join("results", "compare-"+p.Name)
 	}
-	r := f.recipe(p, algorithms, factors)
+	r := f.recipe(p, algorithms, inner, outer)
 	if err := f.putSets(r); err != nil {
 		return err
 	}
@@ -235,7 +239,7 @@ func withAlgorithm(settings map[string]any, name string) map[string]any {
 }
 
 // recipe is the table of a comparison.
-func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []any) *table.Recipe {
+func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, outer []any) *table.Recipe {
 	r := &table.Recipe{
 		Title: "Bi-level algorithms on " + p.Name, Experiment: "compare", Uncompared: true,
 		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "seconds"),
@@ -262,14 +266,14 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []
 			r.Curves = append(r.Curves, table.Curve{Over: over, Column: column.Name, AboveLowest: column.AboveLowest})
 		}
 	}
-	if len(factors) > 1 {
+	if len(inner)*len(outer) > 1 {
 		r.Tune = &table.Tuning{
 			By: p.Best, Seeds: table.FirstSeeds(1), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
-			Grid:  []table.Axis{{Name: "step_factor", Values: factors}, {Name: "outer_factor", Values: factors}},
+			Grid:  []table.Axis{{Name: "step_factor", Values: inner}, {Name: "outer_factor", Values: outer}},
 			Grids: map[string][]table.Axis{},
 		}
 	} else {
-		r.Settings["step_factor"], r.Settings["outer_factor"] = factors[0], factors[0]
+		r.Settings["step_factor"], r.Settings["outer_factor"] = inner[0], outer[0]
 	}
 	return r
 }

@@ -29,7 +29,7 @@ type Config struct {
 	OuterFactor float64  `json:"outer_factor,omitempty"`
 	Set         []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
 	Records     int      `json:"records"`       // points of the curve after the start
-	// Target is a value of the squared hypergradient whose cost is told; 0: none.
+	// Target is a value that the squared hypergradient is to stay below, whose cost is told; 0: none.
 	Target float64 `json:"target,omitempty"`
 
 	// Settings of problems with data; what is 0 is what the problem is known with.
@@ -208,18 +208,19 @@ func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 	c.reach(r)
 }
 
-// reach keeps what the first record cost whose squared hypergradient is at most Target.
+// reach keeps the cost after which the squared hypergradient of all records is at most Target. One that only passes
+// below it, as on the way past a saddle point, has not come there.
 func (c Config) reach(r *experiments.Record) {
 	at := slices.Index(r.Curve.Columns, "gradient")
 	if c.Target == 0 || at < 0 {
 		return
 	}
-	for _, row := range r.Curve.Rows {
-		if row[at]*row[at] <= c.Target {
-			r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
-			r.Scalars["target.seconds"] = row[1]
+	for _, row := range slices.Backward(r.Curve.Rows) {
+		if row[at]*row[at] > c.Target {
 			return
 		}
+		r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
+		r.Scalars["target.seconds"] = row[1]
 	}
 }
 
