@@ -4,10 +4,12 @@ package compare
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"bilevel/experiments"
 	"bilevel/solvers"
@@ -25,10 +27,10 @@ type Config struct {
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
 	// x; 0 means 1.
-	StepFactor  float64  `json:"step_factor,omitempty"`
-	OuterFactor float64  `json:"outer_factor,omitempty"`
-	Set         []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
-	Records     int      `json:"records"`       // points of the curve after the start
+	StepFactor  float64     `json:"step_factor,omitempty"`
+	OuterFactor float64     `json:"outer_factor,omitempty"`
+	Set         Assignments `json:"set,omitempty"` // of the algorithm's own settings, see solvers.Set
+	Records     int         `json:"records"`       // points of the curve after the start
 	// Target is a value that the squared hypergradient is to stay below, whose cost is told; 0: none.
 	Target float64 `json:"target,omitempty"`
 
@@ -38,6 +40,19 @@ type Config struct {
 	Val     int     `json:"val,omitempty"`     // rows of the upper level
 	Corrupt float64 `json:"corrupt,omitempty"` // part of the training labels that are drawn anew
 	Reg     float64 `json:"reg,omitempty"`     // weight of the squared norm of the parameters
+}
+
+// Assignments are texts NAME=VALUE. In files they may also be one text with spaces between them, which several settings
+// that are tried together can be.
+type Assignments []string
+
+func (a *Assignments) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*a = strings.Fields(text)
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
 }
 
 // Defaults are the settings that do not depend on the problem.

@@ -180,10 +180,11 @@ func TestBenchmarkCSV(t *testing.T) {
 			require.NoError(t, err, name)
 			return v
 		}
-		require.Equal(t, "soba[step_factor=1,outer_factor=0.5]", line[at["solver_name"]])
+		require.Equal(t, "soba[outer_factor=0.5,random_state=3,step_factor=1]", line[at["solver_name"]])
 		require.Equal(t, "scalar", line[at["data_name"]])
-		require.Equal(t, "2", line[at["idx_rep"]], "seed 3 is the third repetition")
-		require.Equal(t, row[0], number("stop_val"))
+		require.Equal(t, "0", line[at["idx_rep"]], "a seed is a setting of the solver")
+		require.Equal(t, float64(i), number("stop_val"), "the number of the evaluation")
+		require.Equal(t, row[0], number("iterations"))
 		require.Equal(t, row[1], number("time"))
 		require.Equal(t, row[6]*row[6], number("objective_value"), r.Curve.Columns)
 		require.Equal(t, row[4], number("objective_value_func"))
@@ -220,7 +221,7 @@ func TestSettingsRefused(t *testing.T) {
 		"outer_factor is NaN: wants a positive": func(c *Config) { c.OuterFactor = math.NaN() },
 		"corrupt is 2: wants a probability":     func(c *Config) { c.Corrupt = 2 },
 		"batch is -3: wants a positive":         func(c *Config) { c.Batch = -3 },
-		`soba has no setting "stepp"`:           func(c *Config) { c.Set = []string{"stepp=1"} },
+		`soba has no setting "stepp"`:           func(c *Config) { c.Set = Assignments{"stepp=1"} },
 	} {
 		c := good
 		change(&c)
