@@ -25,23 +25,23 @@ type Run struct {
 // settings.
 var benchmarkColumns = []struct {
 	name string
-	of   func(r point, at func(column string) (float64, bool)) string
+	of   func(r evaluation, at func(column string) (float64, bool)) string
 }{
-	{"objective_name", func(point, func(string) (float64, bool)) string { return "Bilevel Optimization" }},
-	{"data_name", func(r point, _ func(string) (float64, bool)) string { return r.Config.Problem }},
-	{"solver_name", func(r point, _ func(string) (float64, bool)) string { return r.solverName() }},
-	{"idx_rep", func(point, func(string) (float64, bool)) string { return "0" }},
-	{"sampling_strategy", func(point, func(string) (float64, bool)) string { return "Iteration" }},
-	{"stop_val", func(r point, _ func(string) (float64, bool)) string { return strconv.Itoa(r.number) }},
+	{"objective_name", func(evaluation, func(string) (float64, bool)) string { return "Bilevel Optimization" }},
+	{"data_name", func(r evaluation, _ func(string) (float64, bool)) string { return r.Config.Problem }},
+	{"solver_name", func(r evaluation, _ func(string) (float64, bool)) string { return r.solverName() }},
+	{"idx_rep", func(evaluation, func(string) (float64, bool)) string { return "0" }},
+	{"sampling_strategy", func(evaluation, func(string) (float64, bool)) string { return "Iteration" }},
+	{"stop_val", func(r evaluation, _ func(string) (float64, bool)) string { return strconv.Itoa(r.number) }},
 	{"time", measured("seconds")},
-	{"objective_value", func(_ point, at func(string) (float64, bool)) string {
+	{"objective_value", func(_ evaluation, at func(string) (float64, bool)) string {
 		if g, ok := at("gradient"); ok {
 			return exactText(g * g)
 		}
-		return measured("val_error")(point{}, at)
+		return measured("val_error")(evaluation{}, at)
 	}},
 	{"objective_value_func", measured("value")},
-	{"objective_inner_distance", func(_ point, at func(string) (float64, bool)) string {
+	{"objective_inner_distance", func(_ evaluation, at func(string) (float64, bool)) string {
 		if d, ok := at("inner_distance"); ok {
 			return exactText(d * d)
 		}
@@ -51,17 +51,17 @@ var benchmarkColumns = []struct {
 	{"iterations", measured("iteration")},
 	{"calls", measured("calls")},
 	{"samples", measured("samples")},
-	{"p_solver_step_factor", func(r point, _ func(string) (float64, bool)) string {
+	{"p_solver_step_factor", func(r evaluation, _ func(string) (float64, bool)) string {
 		return exactText(r.Config.StepFactor)
 	}},
-	{"p_solver_outer_factor", func(r point, _ func(string) (float64, bool)) string {
+	{"p_solver_outer_factor", func(r evaluation, _ func(string) (float64, bool)) string {
 		return exactText(r.Config.OuterFactor)
 	}},
 }
 
 // measured is a column of the curve as it is, "" where there is none.
-func measured(column string) func(point, func(string) (float64, bool)) string {
-	return func(_ point, at func(string) (float64, bool)) string {
+func measured(column string) func(evaluation, func(string) (float64, bool)) string {
+	return func(_ evaluation, at func(string) (float64, bool)) string {
 		if v, ok := at(column); ok {
 			return exactText(v)
 		}
@@ -71,8 +71,8 @@ func measured(column string) func(point, func(string) (float64, bool)) string {
 
 func exactText(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// point is one evaluation of a run, the first being number 0.
-type point struct {
+// evaluation is one point of a run, the first being number 0.
+type evaluation struct {
 	Run
 	number int
 }
@@ -103,7 +103,7 @@ func WriteBenchmark(w io.Writer, runs []Run) error {
 			}
 			var line []string
 			for _, c := range benchmarkColumns {
-				line = append(line, c.of(point{r, number}, at))
+				line = append(line, c.of(evaluation{r, number}, at))
 			}
 			out.Write(line)
 		}
