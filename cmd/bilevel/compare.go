@@ -50,9 +50,9 @@ func (a *app) compare() *cobra.Command {
 over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed:
 the step sizes that it chooses at the start values, those of y times each factor of --grid with those of x times each
 of --outer-grid. The setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds
-for --calls. Measuring is not part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as
-those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every
-run in the columns of benchmark_bilevel's results. The problems are:
+for --calls. Measuring is not part of the time. Algorithms that the problem refuses are listed with the reason. Results
+lie in a folder as those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has
+every point of every run in the columns of benchmark_bilevel's results. The problems are:
 
 ` + strings.Join(lines, "\n"),
 		Example: `  bilevel compare --problem quadratic --algo soba,aid-bio,bome --calls 1000 --seeds 3
@@ -69,10 +69,11 @@ run in the columns of benchmark_bilevel's results. The problems are:
 	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
 	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y")
-	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1",
+	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1,10",
 		"factors on the step of x; each with each of --grid is a setting to try")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
-	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost after which the squared hypergradient stays at most this (0: none)")
+	fs.Float64Var(&f.config.Target, "target", 0,
+		"tell the cost after which the squared hypergradient stays at most this (0: none)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch, for problems with rows (default: by problem)")
 	fs.StringArrayVar(&f.set, "set", nil,
 		"NAME=VALUE: a setting of every cell, such as train, val, corrupt or reg; repeat it for more")

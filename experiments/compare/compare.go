@@ -144,7 +144,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	if err != nil {
 		return nil, err
 	}
-	e, a, n, err := c.compile(ctx, b, t.batch, seed)
+	e, a, n, err := c.compile(ctx, env, b, t.batch, seed)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

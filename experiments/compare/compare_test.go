@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -147,6 +148,28 @@ func TestTheSameBits(t *testing.T) {
 		stops++
 	}
 	require.Greater(t, stops, 1)
+}
+
+// Step sizes that suit the problem are measured once for all cells of a seed, whatever their algorithm: what a cell
+// takes is what the one before it left.
+func TestStepSizesAreShared(t *testing.T) {
+	c := Config{Problem: "quadratic", Algorithm: "soba", Iterations: 2, Records: 1}
+	alone := run(t, c)
+	store := &experiments.Store{Dir: t.TempDir(), Share: true}
+	first, err := runOn(t, "ref", c, nil, store, -1)
+	require.NoError(t, err)
+	require.Equal(t, alone.Scalars["settings.step"], first.Scalars["settings.step"])
+	files, err := filepath.Glob(filepath.Join(store.Dir, "shared", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	left, err := experiments.ReadCheckpoint(files[0])
+	require.NoError(t, err)
+	left.Snapshot.Arrays["scale"][0] *= 2
+	require.NoError(t, left.Write(files[0]))
+	c.Algorithm, c.StepFactor, c.Iterations = "aid-bio", 0.5, 3
+	second, err := runOn(t, "ref", c, nil, store, -1)
+	require.NoError(t, err)
+	require.Equal(t, alone.Scalars["settings.step"], second.Scalars["settings.step"], "twice as much, halved")
 }
 
 // A run that diverges is a record with what it measured before, and a warning.
