@@ -33,6 +33,7 @@ type compareFlags struct {
 	grid       string
 	outerGrid  string
 	tuneCalls  int64
+	tuneSeeds  int
 	config     compare.Config
 }
 
@@ -47,12 +48,13 @@ func (a *app) compare() *cobra.Command {
 		Use:   "compare",
 		Short: "Compare bi-level algorithms on a problem, at equal budgets",
 		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution,
-over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed:
-the step sizes that it chooses at the start values, those of y times each factor of --grid with those of x times each
-of --outer-grid. The setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds
-for --calls. Measuring is not part of the time. Algorithms that the problem refuses are listed with the reason. Results
-lie in a folder as those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has
-every point of every run in the columns of benchmark_bilevel's results. The problems are:
+over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first
+--tune-seeds seeds: the step sizes that it chooses at the start values, those of y times each factor of --grid with
+those of x times each of --outer-grid. The setting with the lowest mean value at the end of --tune-calls oracle calls,
+among those with which no run diverged, is then run with all seeds for --calls. Measuring is not part of the time.
+Algorithms that the problem refuses are listed with the reason. Results lie in a folder as those of bilevel table do,
+where the same command goes on if it was stopped, and benchmark.csv has every point of every run in the columns of
+benchmark_bilevel's results. The problems are:
 
 ` + strings.Join(lines, "\n"),
 		Example: `  bilevel compare --problem quadratic --algo soba,aid-bio,bome --calls 1000 --seeds 3
@@ -68,6 +70,7 @@ every point of every run in the columns of benchmark_bilevel's results. The prob
 	fs.IntVar(&f.seeds, "seeds", 5, "run with the seeds 1 to N")
 	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
+	fs.IntVar(&f.tuneSeeds, "tune-seeds", 2, "try a setting with the seeds 1 to N")
 	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y")
 	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1,10",
 		"factors on the step of x; each with each of --grid is a setting to try")
@@ -183,6 +186,8 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 		return usagef("--calls %d: wants at least 1", f.config.Calls)
 	case f.tuneCalls < 0:
 		return usagef("--tune-calls %d: wants at least 1", f.tuneCalls)
+	case f.tuneSeeds < 1 || f.tuneSeeds > table.MostCells:
+		return usagef("--tune-seeds %d: wants 1 to %d", f.tuneSeeds, table.MostCells)
 	case f.tuneCalls == 0:
 		f.tuneCalls = f.config.Calls
 	}
@@ -243,13 +248,14 @@ func withAlgorithm(settings map[string]any, name string) map[string]any {
 func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, outer []any) *table.Recipe {
 	r := &table.Recipe{
 		Title: "Bi-level algorithms on " + p.Name, Experiment: "compare", Uncompared: true,
-		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "seconds"),
+		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "diverged", "seconds"),
 		Settings: map[string]any{"problem": p.Name, "calls": f.config.Calls, "records": f.config.Records},
 		About: []string{
 			"The seed draws the problem or its split, start values and minibatches.",
 			"A budget counts oracle calls of a minibatch, where a pass over all rows counts as the minibatches " +
 				"that it makes; without minibatches each call sees all rows.",
 			p.Gaps(),
+			"diverged is the part of the runs that went to infinity, which the other means leave out.",
 		},
 	}
 	if f.config.Batch != 0 {
@@ -257,7 +263,9 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, out
 	}
 	if f.config.Target != 0 {
 		r.Settings["target"] = f.config.Target
-		r.Measures = append(r.Measures, "target.iterations", "target.calls", "target.seconds")
+		r.Measures = append(r.Measures, "target.reached", "target.iterations", "target.calls", "target.seconds")
+		r.About = append(r.About, fmt.Sprintf("target is what it cost until the squared hypergradient stays at most %g, "+
+			"a mean over the runs that came there; target.reached is their part of all.", f.config.Target))
 	}
 	for _, name := range algorithms {
 		r.Methods = append(r.Methods, table.Method{Name: name, Settings: map[string]any{"algo": name}})
@@ -269,7 +277,7 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, out
 	}
 	if len(inner)*len(outer) > 1 {
 		r.Tune = &table.Tuning{
-			By: p.Best, Seeds: table.FirstSeeds(1), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
+			By: p.Best, Seeds: table.FirstSeeds(f.tuneSeeds), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
 			Grid:  []table.Axis{{Name: "step_factor", Values: inner}, {Name: "outer_factor", Values: outer}},
 			Grids: map[string][]table.Axis{},
 		}

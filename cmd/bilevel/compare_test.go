@@ -22,7 +22,7 @@ func TestCompare(t *testing.T) {
 	r := bilevel(line)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Contains(t, r.stdout, "Refused: sbfw: the problem finite sum has no set of x")
-	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1], calls 200, records 1, "+
+	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1 2], calls 200, records 1, "+
 		"among 4 combinations: step_factor [0.5 1], outer_factor [0.25 1].")
 	require.Regexp(t, `(?m)^soba: step_factor (0\.5|1), outer_factor (0\.25|1) \(gap \S+; one of 4\)\.$`, r.stdout)
 	require.Regexp(t, `(?m)^bome +2 +\d`, r.stdout)
@@ -49,7 +49,7 @@ func TestCompare(t *testing.T) {
 	require.NotContains(t, string(curves), "seconds")
 	tuning, err := os.ReadFile(filepath.Join(dir, "tuning", "cells.csv"))
 	require.NoError(t, err)
-	require.Len(t, strings.Split(strings.TrimSpace(string(tuning)), "\n"), 1+2*4)
+	require.Len(t, strings.Split(strings.TrimSpace(string(tuning)), "\n"), 1+2*4*2)
 
 	again := bilevel(line + "--quiet --workers 2 --out both")
 	require.Equal(t, exitOK, again.code, again.stderr)
@@ -94,6 +94,7 @@ func TestCompareErrors(t *testing.T) {
 		"compare --problem scalar --outer-grid -1":       "--outer-grid -1: wants different positive factors",
 		"compare --problem scalar --calls 0":             "--calls 0: wants at least 1",
 		"compare --problem scalar --tune-calls -1":       "--tune-calls -1: wants at least 1",
+		"compare --problem scalar --tune-seeds 0":        "--tune-seeds 0: wants 1 to",
 		"compare --problem scalar --seeds 0":             "--seeds 0: wants 1 to",
 		"compare --problem scalar --records 0":           "records 0: wants a budget",
 		"compare --problem scalar --target -1":           "target is -1: wants a positive",

@@ -219,6 +219,7 @@ func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 		r.Scalars[name] = last[len(last)-len(t.columns)+i]
 	}
 	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(last[0]), last[1], last[2]
+	r.Scalars["diverged"] = 0
 	r.Count(spent)
 	c.reach(r)
 }
@@ -230,10 +231,12 @@ func (c Config) reach(r *experiments.Record) {
 	if c.Target == 0 || at < 0 {
 		return
 	}
+	r.Scalars["target.reached"] = 0
 	for _, row := range slices.Backward(r.Curve.Rows) {
 		if row[at]*row[at] > c.Target {
 			return
 		}
+		r.Scalars["target.reached"] = 1
 		r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
 		r.Scalars["target.seconds"] = row[1]
 	}
@@ -249,7 +252,10 @@ func (c Config) diverged(r *experiments.Record, t *task, spent problem.Counts) {
 		after = r.Curve.Rows[n-1][0]
 	}
 	r.Count(spent)
-	r.Flags["diverged"] = true
+	r.Flags["diverged"], r.Scalars["diverged"] = true, 1
+	if c.Target > 0 {
+		r.Scalars["target.reached"] = 0
+	}
 	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted", after)
 }
 
