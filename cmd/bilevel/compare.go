@@ -264,8 +264,8 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, out
 	if f.config.Target != 0 {
 		r.Settings["target"] = f.config.Target
 		r.Measures = append(r.Measures, "target.reached", "target.iterations", "target.calls", "target.seconds")
-		r.About = append(r.About, fmt.Sprintf("target is what it cost until the squared hypergradient stays at most %g, "+
-			"a mean over the runs that came there; target.reached is their part of all.", f.config.Target))
+		r.About = append(r.About, fmt.Sprintf("target is what it cost until the squared hypergradient stays at most "+
+			"%g, a mean over the runs that came there; target.reached is their part of all.", f.config.Target))
 	}
 	for _, name := range algorithms {
 		r.Methods = append(r.Methods, table.Method{Name: name, Settings: map[string]any{"algo": name}})
@@ -277,9 +277,10 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, out
 	}
 	if len(inner)*len(outer) > 1 {
 		r.Tune = &table.Tuning{
-			By: p.Best, Seeds: table.FirstSeeds(f.tuneSeeds), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
-			Grid:  []table.Axis{{Name: "step_factor", Values: inner}, {Name: "outer_factor", Values: outer}},
-			Grids: map[string][]table.Axis{},
+			By: p.Best, Seeds: table.FirstSeeds(f.tuneSeeds),
+			Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
+			Grid:     []table.Axis{{Name: "step_factor", Values: inner}, {Name: "outer_factor", Values: outer}},
+			Grids:    map[string][]table.Axis{},
 		}
 	} else {
 		r.Settings["step_factor"], r.Settings["outer_factor"] = inner[0], outer[0]
