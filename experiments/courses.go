@@ -19,7 +19,8 @@ import (
 
 // Courses is a plot of numbers over the course of runs: a line through the means over seeds for each method, and a band
 // of one standard deviation. Where the numbers are positive and span more than logSpan, the axis is logarithmic, and
-// means and deviations are those of the logarithms.
+// means and deviations are those of the logarithms. Where one method's runs are more than logSpan times as long as
+// another's, the horizontal axis is logarithmic, too, and begins at the first point after the start.
 type Courses struct {
 	File, Title, X, Y string
 	Lines             []Course
@@ -58,6 +59,10 @@ func (c Courses) Save(dir string) error {
 	if logarithmic {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.TickerFunc(powersOfTen)
 	}
+	left := c.left()
+	if left > 0 {
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(powersOfTen)
+	}
 	legend := plot.NewLegend()
 	legend.Top, legend.Left, legend.YPosition = true, true, draw.PosCenter
 	legend.TextStyle.Font.Size = vg.Points(8)
@@ -70,8 +75,8 @@ func (c Courses) Save(dir string) error {
 	var entries []entry
 	for i, l := range c.Lines {
 		colour := sweepColours[i%len(sweepColours)]
-		line, band := l.mean(logarithmic, low, high)
-		if len(line) == 0 {
+		line, band := l.mean(logarithmic, left, low, high)
+		if len(line) < 2 { // nothing is seen of it
 			continue
 		}
 		if len(l.Y) > 1 {
@@ -95,7 +100,7 @@ func (c Courses) Save(dir string) error {
 	for _, e := range entries {
 		legend.Add(e.name, e.line)
 	}
-	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, right, low, high
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = left, right, low, high
 	return c.write(p, legend, dir)
 }
 
@@ -139,9 +144,29 @@ func (c Courses) axis() (logarithmic bool, low, high, right float64) {
 	return false, low - margin, high + margin, right
 }
 
-// mean is a line through the means over seeds, and the band around it. Seeds that ended early are left out of the means
-// after that.
-func (l Course) mean(logarithmic bool, low, high float64) (line, band plotter.XYs) {
+// left is where a logarithmic horizontal axis begins, 0 where the axis is not logarithmic.
+func (c Courses) left() float64 {
+	first, shortest, longest := math.Inf(1), math.Inf(1), 0.0
+	for _, l := range c.Lines {
+		end := 0.0
+		for _, x := range l.X {
+			if len(x) > 1 && x[1] > 0 {
+				first, end = min(first, x[1]), max(end, x[len(x)-1])
+			}
+		}
+		if end > 0 {
+			shortest, longest = min(shortest, end), max(longest, end)
+		}
+	}
+	if longest > logSpan*shortest {
+		return first
+	}
+	return 0
+}
+
+// mean is a line through the means over seeds from left on, and the band around it. Seeds that ended early are left out
+// of the means after that.
+func (l Course) mean(logarithmic bool, left, low, high float64) (line, band plotter.XYs) {
 	n := 0
 	for _, y := range l.Y {
 		n = max(n, len(y))
@@ -160,6 +185,9 @@ func (l Course) mean(logarithmic bool, low, high float64) (line, band plotter.XY
 			xs, ys = append(xs, l.X[s][i]), append(ys, v)
 		}
 		x, _ := MeanStd(xs)
+		if x < left {
+			continue
+		}
 		y, d := MeanStd(ys)
 		at := func(v float64) float64 {
 			if logarithmic {

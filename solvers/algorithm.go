@@ -36,6 +36,8 @@ type Run struct {
 	length func(k, limit int) int
 	// directions, where set, gives the directions of iteration k, one after the other, in place of drawn ones.
 	directions func(k int) []float64
+	// scale, where set, gives the step sizes that suit the problem, in place of Measure.
+	scale func() (Scale, error)
 }
 
 // rate is a step size times the factor of a schedule.
@@ -95,6 +97,13 @@ func Init(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64
 	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed})
 }
 
+// InitScaled is Init with a way to the step sizes that suit the problem, such as ones that another run has measured;
+// it is asked where the algorithm lacks some.
+func InitScaled(ctx context.Context, b *problem.Bound, a Algorithm, n int, seed uint64, of func() (Scale, error)) (
+	*engine.Engine, Algorithm, error) {
+	return initRun(ctx, b, a, Run{Iterations: n, Seed: seed, scale: of})
+}
+
 // InitDrawing is Init with the lengths of randomized series given: iteration k takes lengths(k, limit), a number below
 // limit. Comparisons with other programs replay their draws in this way.
 func InitDrawing(ctx context.Context, b *problem.Bound, a Algorithm, n int, lengths func(k, limit int) int) (
@@ -136,7 +145,10 @@ func initRun(ctx context.Context, b *problem.Bound, a Algorithm, r Run) (*engine
 			}
 		}
 	}
-	a, err := a.Defaults(func() (Scale, error) { return measure(ctx, b, r.Seed) })
+	if r.scale == nil {
+		r.scale = func() (Scale, error) { return Measure(ctx, b, r.Seed) }
+	}
+	a, err := a.Defaults(r.scale)
 	if err != nil {
 		return nil, nil, err
 	}

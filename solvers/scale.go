@@ -56,8 +56,9 @@ const (
 	lagSteps   = 3   // powers of M
 )
 
-// measure finds step sizes.
-func measure(ctx context.Context, b *problem.Bound, seed uint64) (s Scale, err error) {
+// Measure finds step sizes. They depend on the problem, the sizes of its minibatches and the seed alone, not on the
+// algorithm.
+func Measure(ctx context.Context, b *problem.Bound, seed uint64) (s Scale, err error) {
 	m := &probe{ctx: ctx, b: b, scope: b.Executor.Scope(), seed: seed}
 	defer func() { err = errors.Join(err, m.scope.Close()) }()
 	largest, err := m.largestEigenvalue()

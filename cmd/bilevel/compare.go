@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,9 @@ type compareFlags struct {
 	tableFlags
 	algorithms string
 	grid       string
+	outerGrid  string
 	tuneCalls  int64
+	tuneSeeds  int
 	config     compare.Config
 }
 
@@ -46,16 +49,17 @@ func (a *app) compare() *cobra.Command {
 		Use:   "compare",
 		Short: "Compare bi-level algorithms on a problem, at equal budgets",
 		Long: `compare runs algorithms on one problem over several seeds and draws how far each is from the solution,
-over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first seed:
-the step sizes that it chooses at the start values, those of y and of x times each of the factors of --grid. The
-setting with the lowest value at the end of --tune-calls oracle calls is then run with all seeds for --calls. Measuring
-is not part of the time. Algorithms that the problem refuses are listed with the reason. Results lie in a folder as
-those of bilevel table do, where the same command goes on if it was stopped, and benchmark.csv has every point of every
-run in the columns of benchmark_bilevel's results. The problems are:
+over iterations, oracle calls and seconds. First every algorithm tries the same number of settings with the first
+--tune-seeds seeds: the step sizes that it chooses at the start values, those of y times each factor of --grid with
+those of x times each of --outer-grid. The setting with the lowest mean value at the end of --tune-calls oracle calls,
+among those with which no run diverged, is then run with all seeds for --calls. Measuring is not part of the time.
+Algorithms that the problem refuses are listed with the reason. Results lie in a folder as those of bilevel table do,
+where the same command goes on if it was stopped, and benchmark.csv has every point of every run in the columns of
+benchmark_bilevel's results. The problems are:
 
 ` + strings.Join(lines, "\n"),
 		Example: `  bilevel compare --problem quadratic --algo soba,aid-bio,bome --calls 1000 --seeds 3
-  bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --calls 400 --seeds 2`,
+  bilevel compare --problem digits-clean --algo soba,f2sa --grid 1 --outer-grid 1 --calls 400 --seeds 2`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runCompare(c.Context(), f) },
 	}
@@ -67,13 +71,16 @@ run in the columns of benchmark_bilevel's results. The problems are:
 	fs.IntVar(&f.seeds, "seeds", 5, "run with the seeds 1 to N")
 	fs.Int64Var(&f.config.Calls, "calls", f.config.Calls, "budget of a run in oracle calls of a minibatch")
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
-	fs.StringVar(&f.grid, "grid", "0.25,1,4",
-		"factors on the steps of y and on those of x; each pair is a setting to try")
+	fs.IntVar(&f.tuneSeeds, "tune-seeds", 2, "try a setting with the seeds 1 to N")
+	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y")
+	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1,10",
+		"factors on the step of x; each with each of --grid is a setting to try")
 	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that algorithms "+
 		"choose at the start values, or bisls, those that its line searches find in a few iterations more")
 	completes(c, "tune", "scale", "bisls")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
-	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost of a squared hypergradient of at most this (0: none)")
+	fs.Float64Var(&f.config.Target, "target", 0,
+		"tell the cost after which the squared hypergradient stays at most this (0: none)")
 	fs.IntVar(&f.config.Batch, "batch", 0, "rows of a minibatch, for problems with rows (default: by problem)")
 	fs.StringArrayVar(&f.set, "set", nil,
 		"NAME=VALUE: a setting of every cell, such as train, val, corrupt or reg; repeat it for more")
@@ -134,13 +141,13 @@ func takeSettings(settings map[string]any, experiment string, fields []string, t
 	return nil
 }
 
-// factors reads the grid.
-func (f *compareFlags) factors() (list []any, err error) {
-	for _, text := range strings.Split(f.grid, ",") {
+// factors reads a grid.
+func factors(flag, grid string) (list []any, err error) {
+	for _, text := range strings.Split(grid, ",") {
 		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 		if err != nil || !(v > 0) || v > 1e6 || slices.Contains(list, any(v)) {
-			return nil, usagef("--grid %s: wants different positive factors with commas between them, such as 0.25,1,4",
-				f.grid)
+			return nil, usagef("--%s %s: wants different positive factors with commas between them, such as 0.25,1,4",
+				flag, grid)
 		}
 		list = append(list, v)
 	}
@@ -181,8 +188,9 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if err != nil {
 		return err
 	}
-	factors, err := f.factors()
-	if err != nil {
+	inner, err1 := factors("grid", f.grid)
+	outer, err2 := factors("outer-grid", f.outerGrid)
+	if err := cmp.Or(err1, err2); err != nil {
 		return err
 	}
 	switch {
@@ -190,6 +198,8 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 		return usagef("--calls %d: wants at least 1", f.config.Calls)
 	case f.tuneCalls < 0:
 		return usagef("--tune-calls %d: wants at least 1", f.tuneCalls)
+	case f.tuneSeeds < 1 || f.tuneSeeds > table.MostCells:
+		return usagef("--tune-seeds %d: wants 1 to %d", f.tuneSeeds, table.MostCells)
 	case f.tuneCalls == 0:
 		f.tuneCalls = f.config.Calls
 	}
@@ -200,7 +210,7 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if f.out == "" {
 		f.out = filepath.Join("results", "compare-"+p.Name)
 	}
-	r := f.recipe(p, algorithms, factors)
+	r := f.recipe(p, algorithms, inner, outer)
 	if err := f.putSets(r); err != nil {
 		return err
 	}
@@ -247,16 +257,17 @@ func withAlgorithm(settings map[string]any, name string) map[string]any {
 }
 
 // recipe is the table of a comparison.
-func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []any) *table.Recipe {
+func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, outer []any) *table.Recipe {
 	r := &table.Recipe{
 		Title: "Bi-level algorithms on " + p.Name, Experiment: "compare", Uncompared: true,
-		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "seconds"),
+		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "diverged", "seconds"),
 		Settings: map[string]any{"problem": p.Name, "calls": f.config.Calls, "records": f.config.Records},
 		About: []string{
 			"The seed draws the problem or its split, start values and minibatches.",
 			"A budget counts oracle calls of a minibatch, where a pass over all rows counts as the minibatches " +
 				"that it makes; without minibatches each call sees all rows.",
 			p.Gaps(),
+			"diverged is the part of the runs that went to infinity, which the other means leave out.",
 		},
 	}
 	if f.config.Tune != "scale" {
@@ -268,7 +279,9 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []
 	}
 	if f.config.Target != 0 {
 		r.Settings["target"] = f.config.Target
-		r.Measures = append(r.Measures, "target.iterations", "target.calls", "target.seconds")
+		r.Measures = append(r.Measures, "target.reached", "target.iterations", "target.calls", "target.seconds")
+		r.About = append(r.About, fmt.Sprintf("target is what it cost until the squared hypergradient stays at most "+
+			"%g, a mean over the runs that came there; target.reached is their part of all.", f.config.Target))
 	}
 	for _, name := range algorithms {
 		r.Methods = append(r.Methods, table.Method{Name: name, Settings: map[string]any{"algo": name}})
@@ -278,14 +291,15 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, factors []
 			r.Curves = append(r.Curves, table.Curve{Over: over, Column: column.Name, AboveLowest: column.AboveLowest})
 		}
 	}
-	if len(factors) > 1 {
+	if len(inner)*len(outer) > 1 {
 		r.Tune = &table.Tuning{
-			By: p.Best, Seeds: table.FirstSeeds(1), Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
-			Grid:  []table.Axis{{Name: "step_factor", Values: factors}, {Name: "outer_factor", Values: factors}},
-			Grids: map[string][]table.Axis{},
+			By: p.Best, Seeds: table.FirstSeeds(f.tuneSeeds),
+			Settings: map[string]any{"calls": f.tuneCalls, "records": 1},
+			Grid:     []table.Axis{{Name: "step_factor", Values: inner}, {Name: "outer_factor", Values: outer}},
+			Grids:    map[string][]table.Axis{},
 		}
 	} else {
-		r.Settings["step_factor"], r.Settings["outer_factor"] = factors[0], factors[0]
+		r.Settings["step_factor"], r.Settings["outer_factor"] = inner[0], outer[0]
 	}
 	return r
 }

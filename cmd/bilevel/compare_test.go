@@ -17,13 +17,14 @@ import (
 func TestCompare(t *testing.T) {
 	t.Setenv(asCommand, "1") // for the processes below
 	inNewFolder(t)
-	const line = "compare --problem finite-sum --algo soba,bome,sbfw --calls 200 --seeds 2 --grid 0.5,1 --records 4 "
+	const line = "compare --problem finite-sum --algo soba,bome,sbfw --calls 200 --seeds 2 --grid 0.5,1 " +
+		"--outer-grid 0.25,1 --records 4 "
 	r := bilevel(line)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Contains(t, r.stdout, "Refused: sbfw: the problem finite sum has no set of x")
-	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1], calls 200, records 1, "+
-		"among 4 combinations: step_factor [0.5 1], outer_factor [0.5 1].")
-	require.Regexp(t, `(?m)^soba: step_factor (0\.5|1), outer_factor (0\.5|1) \(gap \S+; one of 4\)\.$`, r.stdout)
+	require.Contains(t, r.stdout, "Settings were chosen by the lowest gap of the seeds [1 2], calls 200, records 1, "+
+		"among 4 combinations: step_factor [0.5 1], outer_factor [0.25 1].")
+	require.Regexp(t, `(?m)^soba: step_factor (0\.5|1), outer_factor (0\.25|1) \(gap \S+; one of 4\)\.$`, r.stdout)
 	require.Regexp(t, `(?m)^bome +2 +\d`, r.stdout)
 	dir := filepath.Join("results", "compare-finite-sum")
 	want := tableFiles(t, dir)
@@ -48,7 +49,7 @@ func TestCompare(t *testing.T) {
 	require.NotContains(t, string(curves), "seconds")
 	tuning, err := os.ReadFile(filepath.Join(dir, "tuning", "cells.csv"))
 	require.NoError(t, err)
-	require.Len(t, strings.Split(strings.TrimSpace(string(tuning)), "\n"), 1+2*4)
+	require.Len(t, strings.Split(strings.TrimSpace(string(tuning)), "\n"), 1+2*4*2)
 
 	again := bilevel(line + "--quiet --workers 2 --out both")
 	require.Equal(t, exitOK, again.code, again.stderr)
@@ -61,7 +62,8 @@ func TestCompare(t *testing.T) {
 // A comparison that is killed while it tries settings goes on with the same command to the same bytes.
 func TestCompareKilledAndResumed(t *testing.T) {
 	inNewFolder(t)
-	const line = "compare --problem finite-sum --algo soba --calls 60000 --seeds 2 --grid 1,0.5 --records 4 " +
+	const line = "compare --problem finite-sum --algo soba --calls 60000 --seeds 2 --grid 1,0.5 --outer-grid 1 " +
+		"--records 4 " +
 		"--quiet --threads 1 --checkpoint-every 5ms "
 	require.Equal(t, exitOK, bilevel(line+"--out alone").code)
 	want := tableFiles(t, "alone")
@@ -89,8 +91,10 @@ func TestCompareErrors(t *testing.T) {
 		"compare --problem scalar --grid 1,0":            "--grid 1,0: wants different positive factors",
 		"compare --problem scalar --grid 1,1":            "--grid 1,1: wants different positive factors",
 		"compare --problem scalar --grid x":              "--grid x: wants different positive factors",
+		"compare --problem scalar --outer-grid -1":       "--outer-grid -1: wants different positive factors",
 		"compare --problem scalar --calls 0":             "--calls 0: wants at least 1",
 		"compare --problem scalar --tune-calls -1":       "--tune-calls -1: wants at least 1",
+		"compare --problem scalar --tune-seeds 0":        "--tune-seeds 0: wants 1 to",
 		"compare --problem scalar --seeds 0":             "--seeds 0: wants 1 to",
 		"compare --problem scalar --records 0":           "records 0: wants a budget",
 		"compare --problem scalar --target -1":           "target is -1: wants a positive",

@@ -229,3 +229,25 @@ func TestTableErrors(t *testing.T) {
 	writeText(t, filepath.Join("own", "table.yaml"), old)
 	refused(t, bilevel("table six.yaml --set epochs=1 --out own"), exitEnvironment, "was made by another version, old")
 }
+
+// The recipe f2sa-deck runs, at a size that takes seconds: its cases are settings that follow an axis, its grids are
+// texts of several settings, and the settings that are given here stand beside the table.
+func TestTableOfTheDeck(t *testing.T) {
+	inNewFolder(t)
+	r := bilevel("table f2sa-deck --seeds 2 --threads 1 --quiet --json --out out --set case=fashion-0.7 " +
+		"--set problem=digits-clean --set train=64 --set val=64 --set batch=16 --set records=2 --set calls=120 " +
+		"--set step_factor=1")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	text, err := os.ReadFile(filepath.Join("out", "table.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "Set for this table: calls 120 in place of 40000.")
+	require.Regexp(t, `f2sa, case fashion-0.7: set y_step=\S+ .* \(value \S+; one of 18`, string(text))
+	require.Regexp(t, `saba, case fashion-0.7: outer_factor \S+ \(value \S+; one of 3`, string(text))
+	for _, method := range []string{"f2sa-adam printed", "f2sa printed", "f2sa printed falling", "soba"} {
+		require.Regexp(t, `\| `+method+` +\| fashion-0.7 +\| 2 `, string(text))
+	}
+	cells, err := os.ReadFile(filepath.Join("out", "cells.csv"))
+	require.NoError(t, err)
+	require.Len(t, strings.Split(strings.TrimSpace(string(cells)), "\n"), 1+8*2)
+	require.FileExists(t, filepath.Join("out", "test_error-iteration-fashion-0.7.svg"))
+}

@@ -4,10 +4,12 @@ package compare
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"bilevel/experiments"
 	"bilevel/solvers"
@@ -25,12 +27,12 @@ type Config struct {
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
 	// x; 0 means 1. Tune "bisls" multiplies them beside by what line searches find, see searched.
-	StepFactor  float64  `json:"step_factor,omitempty"`
-	OuterFactor float64  `json:"outer_factor,omitempty"`
-	Tune        string   `json:"tune,omitempty"`
-	Set         []string `json:"set,omitempty"` // NAME=VALUE of the algorithm's own settings, see solvers.Set
-	Records     int      `json:"records"`       // points of the curve after the start
-	// Target is a value of the squared hypergradient whose cost is told; 0: none.
+	StepFactor  float64     `json:"step_factor,omitempty"`
+	OuterFactor float64     `json:"outer_factor,omitempty"`
+	Tune        string      `json:"tune,omitempty"`
+	Set         Assignments `json:"set,omitempty"` // of the algorithm's own settings, see solvers.Set
+	Records     int         `json:"records"`       // points of the curve after the start
+	// Target is a value that the squared hypergradient is to stay below, whose cost is told; 0: none.
 	Target float64 `json:"target,omitempty"`
 	// Certificate is at how many points of the run, spread evenly over its budget, the direction is compared with the
 	// certified hypergradient, see certifier; 0: none. It is no part of the time or the budget.
@@ -42,6 +44,19 @@ type Config struct {
 	Val     int     `json:"val,omitempty"`     // rows of the upper level
 	Corrupt float64 `json:"corrupt,omitempty"` // part of the training labels that are drawn anew
 	Reg     float64 `json:"reg,omitempty"`     // weight of the squared norm of the parameters
+}
+
+// Assignments are texts NAME=VALUE. In files they may also be one text with spaces between them, which several settings
+// that are tried together can be.
+type Assignments []string
+
+func (a *Assignments) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*a = strings.Fields(text)
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
 }
 
 // Defaults are the settings that do not depend on the problem.
@@ -143,7 +158,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	if err != nil {
 		return nil, err
 	}
-	e, a, n, err := c.compile(ctx, b, t.batch, seed)
+	e, a, n, err := c.compile(ctx, env, b, t.batch, seed)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -227,22 +242,26 @@ func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 		r.Directions(r.Curve.Directions())
 	}
 	r.Counts["iterations"], r.Scalars["seconds"], r.Scalars["calls"] = int64(last[0]), last[1], last[2]
+	r.Scalars["diverged"] = 0
 	r.Count(spent)
 	c.reach(r)
 }
 
-// reach keeps what the first record cost whose squared hypergradient is at most Target.
+// reach keeps the cost after which the squared hypergradient of all records is at most Target. One that only passes
+// below it, as on the way past a saddle point, has not come there.
 func (c Config) reach(r *experiments.Record) {
 	at := slices.Index(r.Curve.Columns, "gradient")
 	if c.Target == 0 || at < 0 {
 		return
 	}
-	for _, row := range r.Curve.Rows {
-		if row[at]*row[at] <= c.Target {
-			r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
-			r.Scalars["target.seconds"] = row[1]
+	r.Scalars["target.reached"] = 0
+	for _, row := range slices.Backward(r.Curve.Rows) {
+		if row[at]*row[at] > c.Target {
 			return
 		}
+		r.Scalars["target.reached"] = 1
+		r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
+		r.Scalars["target.seconds"] = row[1]
 	}
 }
 
@@ -256,7 +275,10 @@ func (c Config) diverged(r *experiments.Record, t *task, spent problem.Counts) {
 		after = r.Curve.Rows[n-1][0]
 	}
 	r.Count(spent)
-	r.Flags["diverged"] = true
+	r.Flags["diverged"], r.Scalars["diverged"] = true, 1
+	if c.Target > 0 {
+		r.Scalars["target.reached"] = 0
+	}
 	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted", after)
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -149,6 +150,28 @@ func TestTheSameBits(t *testing.T) {
 	require.Greater(t, stops, 1)
 }
 
+// Step sizes that suit the problem are measured once for all cells of a seed, whatever their algorithm: what a cell
+// takes is what the one before it left.
+func TestStepSizesAreShared(t *testing.T) {
+	c := Config{Problem: "quadratic", Algorithm: "soba", Iterations: 2, Records: 1}
+	alone := run(t, c)
+	store := &experiments.Store{Dir: t.TempDir(), Share: true}
+	first, err := runOn(t, "ref", c, nil, store, -1)
+	require.NoError(t, err)
+	require.Equal(t, alone.Scalars["settings.step"], first.Scalars["settings.step"])
+	files, err := filepath.Glob(filepath.Join(store.Dir, "shared", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	left, err := experiments.ReadCheckpoint(files[0])
+	require.NoError(t, err)
+	left.Snapshot.Arrays["scale"][0] *= 2
+	require.NoError(t, left.Write(files[0]))
+	c.Algorithm, c.StepFactor, c.Iterations = "aid-bio", 0.5, 3
+	second, err := runOn(t, "ref", c, nil, store, -1)
+	require.NoError(t, err)
+	require.Equal(t, alone.Scalars["settings.step"], second.Scalars["settings.step"], "twice as much, halved")
+}
+
 // A run that diverges is a record with what it measured before, and a warning.
 func TestRunsThatDiverge(t *testing.T) {
 	r := run(t, Config{Problem: "quadratic", Algorithm: "soba", Iterations: 2000, Records: 1000, StepFactor: 50})
@@ -180,10 +203,11 @@ func TestBenchmarkCSV(t *testing.T) {
 			require.NoError(t, err, name)
 			return v
 		}
-		require.Equal(t, "soba[step_factor=1,outer_factor=0.5]", line[at["solver_name"]])
+		require.Equal(t, "soba[outer_factor=0.5,random_state=3,step_factor=1]", line[at["solver_name"]])
 		require.Equal(t, "scalar", line[at["data_name"]])
-		require.Equal(t, "2", line[at["idx_rep"]], "seed 3 is the third repetition")
-		require.Equal(t, row[0], number("stop_val"))
+		require.Equal(t, "0", line[at["idx_rep"]], "a seed is a setting of the solver")
+		require.Equal(t, float64(i), number("stop_val"), "the number of the evaluation")
+		require.Equal(t, row[0], number("iterations"))
 		require.Equal(t, row[1], number("time"))
 		require.Equal(t, row[6]*row[6], number("objective_value"), r.Curve.Columns)
 		require.Equal(t, row[4], number("objective_value_func"))
@@ -220,7 +244,7 @@ func TestSettingsRefused(t *testing.T) {
 		"outer_factor is NaN: wants a positive": func(c *Config) { c.OuterFactor = math.NaN() },
 		"corrupt is 2: wants a probability":     func(c *Config) { c.Corrupt = 2 },
 		"batch is -3: wants a positive":         func(c *Config) { c.Batch = -3 },
-		`soba has no setting "stepp"`:           func(c *Config) { c.Set = []string{"stepp=1"} },
+		`soba has no setting "stepp"`:           func(c *Config) { c.Set = Assignments{"stepp=1"} },
 	} {
 		c := good
 		change(&c)

@@ -37,14 +37,38 @@ func keepSteps(r *experiments.Record, a solvers.Algorithm) {
 	solvers.StepsOf(a, func(name string, v reflect.Value) { r.Scalars["settings."+name] = v.Float() })
 }
 
+// scale is the step sizes that suit the problem, which cells of one seed share: to measure them can take longer than a
+// short run.
+func (c Config) scale(ctx context.Context, env *experiments.Env, b *problem.Bound, batch int, seed uint64) (
+	s solvers.Scale, err error) {
+	of := c
+	of.Algorithm, of.Set, of.Calls, of.Iterations, of.StepFactor, of.OuterFactor = "", nil, 0, 0, 0, 0
+	of.Records, of.Target, of.Batch = 0, 0, batch
+	const name = "scale"
+	if was, err := env.Keeper.Shared(of); err != nil {
+		return s, err
+	} else if was != nil && len(was.Arrays[name]) == 3 {
+		a := was.Arrays[name]
+		return solvers.Scale{Inner: a[0], Outer: a[1], Gap: a[2]}, nil
+	}
+	if s, err = solvers.Measure(ctx, b, seed); err != nil {
+		return s, err
+	}
+	return s, env.Keeper.Share(of, &engine.Snapshot{
+		Arrays: map[string][]float64{name: {s.Inner, s.Outer, s.Gap}},
+	})
+}
+
 // compile makes the run of a configuration on a problem: the steps that the algorithm chooses at the start values times
 // the factors, and as many iterations as the budget allows.
-func (c Config) compile(ctx context.Context, b *problem.Bound, batch int, seed uint64) (
+func (c Config) compile(ctx context.Context, env *experiments.Env, b *problem.Bound, batch int, seed uint64) (
 	e *engine.Engine, a solvers.Algorithm, n int, err error) {
 	if a, err = c.algorithm(); err != nil {
 		return nil, nil, 0, err
 	}
-	probe, a, err := solvers.Init(ctx, b, a, 1, seed)
+	probe, a, err := solvers.InitScaled(ctx, b, a, 1, seed, func() (solvers.Scale, error) {
+		return c.scale(ctx, env, b, batch, seed)
+	})
 	if err != nil {
 		return nil, nil, 0, err
 	}

@@ -66,6 +66,9 @@ type Cell struct {
 // Title is what a cell is called in messages.
 func (t *Table) Title(c Cell) string { return fmt.Sprintf("%s, seed %d", t.Name(c.Row), c.Seed) }
 
+// caseAxis is the name of an axis that is no setting itself: its values are names of cases, which settings follow.
+const caseAxis = "case"
+
 // Expand makes the table of a recipe, row by row, and in each row seed by seed.
 func Expand(r *Recipe, applications []Application) (*Table, error) {
 	t := &Table{Recipe: r}
@@ -78,6 +81,9 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 			maps.Copy(settings, method.Settings)
 			for i, a := range r.Vary {
 				settings[a.Name] = at[i]
+				if a.Name == caseAxis {
+					delete(settings, caseAxis)
+				}
 				row.Varied = append(row.Varied, textOf(at[i]))
 			}
 			if err := choose(settings, r.Vary, row.Varied); err != nil {

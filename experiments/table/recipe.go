@@ -433,8 +433,13 @@ func (r *Recipe) check() error {
 	return nil
 }
 
-// Set gives a setting one value in every cell, whatever the recipe says of it.
+// Set gives a setting one value in every cell, whatever the recipe says of it, and the table then says so.
 func (r *Recipe) Set(name string, value any) {
+	text := fmt.Sprintf("Set for this table: %s %s", name, textOf(value))
+	if was, ok := r.Settings[name]; ok {
+		text += fmt.Sprintf(" in place of %s", textOf(was))
+	}
+	r.About = append(r.About, text+".")
 	r.Settings[name] = value
 	for _, m := range r.Methods {
 		if _, ok := m.Settings[name]; ok {
