@@ -57,6 +57,7 @@ Steps and epochs that are not given are the method's own.`,
 	fs.BoolVar(&c.Units, "units", false,
 		"prune whole units with all their weights: neurons, or channels of convolutions")
 	fs.BoolVar(&c.Strict, "strict", false, "refuse masks that leave nothing of a layer, in place of a warning")
+	fs.BoolVar(&c.SkipLatency, "skip-latency", false, "do not measure the latencies of the networks at the end")
 	fs.StringArrayVar(&c.Exclude, "exclude", nil, "name of a layer that is not pruned, such as conv1 or layer1.*; "+
 		"repeat it for more, or none (default: the first and the last layer of networks of images, none with --units)")
 	fs.StringVar(&c.From, "from", "", "a model file of bilevel train or prune run to prune, or PyTorch's state dict "+

@@ -28,6 +28,8 @@ type Config struct {
 	Strict bool        `json:"strict"`
 	// Exclude are patterns of the names of layers that are not pruned, or none; nil: see excluded.
 	Exclude []string `json:"exclude,omitempty"`
+	// SkipLatency leaves the latencies of the networks out, which are measured at the end of a run.
+	SkipLatency bool `json:"skip_latency,omitempty"`
 	// Augment changes training images at random, see train.CropFlip.
 	Augment string `json:"augment,omitempty"`
 

@@ -151,7 +151,7 @@ func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch
 	return least(ctx, time.Second/20, func() error { return errors.Join(f.Run(1), ex.Sync()) })
 }
 
-// least is the least time in milliseconds of some tries within a time.
+// least is the least time in milliseconds of some tries within a time, of three where each takes longer.
 func least(ctx context.Context, d time.Duration, run func() error) (ms float64, err error) {
 	const tries, most = 3, 1000
 	for i, begin := 0, time.Now(); i < tries || i < most && time.Since(begin) < d; i++ {

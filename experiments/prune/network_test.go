@@ -103,7 +103,7 @@ func TestNetworkMethods(t *testing.T) {
 				continue
 			}
 			c := onFlags(method)
-			c.Units, c.Keep, c.Part = units, 0.5, 0.4
+			c.Units, c.Keep, c.Part, c.SkipLatency = units, 0.5, 0.4, method != "omp"
 			r, err := run(t, c, flagSet())
 			require.NoError(t, err, method)
 			require.Equal(t, 0.5, r.Scalars["kept"], method)
@@ -121,6 +121,8 @@ func TestNetworkMethods(t *testing.T) {
 			f, err := safetensors.ReadFile(compacted, "model")
 			require.NoError(t, err)
 			require.Equal(t, "preactresnet:4-6/1-1", f.Metadata["model"])
+			_, measured := r.Scalars["latency.compacted_1"]
+			require.Equal(t, method == "omp", measured)
 			if units {
 				require.Contains(t, r.Texts["structure"], "conv1: 4 units, each one slice of conv1.weight along axis 3")
 				require.Less(t, r.Scalars["multiply_adds"], 0.6*float64(costs(t, "preactresnet:4-6/1-1")))

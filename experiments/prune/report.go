@@ -152,6 +152,9 @@ func (t *task) networks(ctx context.Context, z, state params.Values) error {
 		t.record.Models = append(t.record.Models, compacted)
 		nets["compacted"] = network{small, c.Params, c.State, nil}
 	}
+	if t.SkipLatency {
+		return nil
+	}
 	return t.latencies(ctx, nets)
 }
 

@@ -33,7 +33,7 @@ func (c Config) common() Config {
 	c.PretrainEpochs, c.PruneEpochs, c.FinetuneEpochs = 0, 0, 0
 	c.PretrainStep, c.PruneStep, c.FinetuneStep, c.WeightDecay, c.PruneDecay = 0, 0, 0, 0, 0
 	c.ScoreStep, c.ScoreSchedule, c.ScoreSign, c.InverseGamma, c.Batches = 0, "", false, 0, 0
-	c.LowerSteps, c.CGSteps, c.CGTolerance, c.UpperLoss = 0, 0, 0, ""
+	c.LowerSteps, c.CGSteps, c.CGTolerance, c.UpperLoss, c.SkipLatency = 0, 0, 0, "", false
 	return c
 }
 
