@@ -10,6 +10,7 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/null"
 	"bilevel/experiments/table"
+	"bilevel/internal/cputime"
 	"bilevel/tensor/tensortest"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ import (
 
 // published is the training of fast-bat-official in a recipe, on made-up images of the recipe's set, with other
 // numbers of rows.
-func published(t *testing.T, recipe string, rows, batch int, dev device.Device) *task {
+func published(t testing.TB, recipe string, rows, batch int, dev device.Device) *task {
 	t.Helper()
 	text, err := table.Text(recipe)
 	require.NoError(t, err)
@@ -73,5 +74,25 @@ func TestPublishedRecipesRun(t *testing.T) {
 		require.Greater(t, m.Loss, 0.1, recipe)
 		require.Less(t, m.Loss, 20., recipe)
 		require.Positive(t, m.Implicit, recipe)
+	}
+}
+
+// One iteration at the full batch of each published recipe: seconds of processor time beside those of the clock, and
+// the memory that a dry run counts. scripts/published-recipes runs each in a process of its own.
+func BenchmarkPublishedRecipes(b *testing.B) {
+	for _, recipe := range []string{"cifar10-small", "cifar10-preact18", "cifar10-wrn28", "tiny-imagenet-preact18",
+		"fastat"} {
+		b.Run(recipe, func(b *testing.B) {
+			planned := null.New()
+			require.NoError(b, published(b, recipe, 256, 128, planned).training.Step(b.Context(), 0, 1))
+			k := published(b, recipe, 256, 128, cpudevice.New(0))
+			b.ResetTimer()
+			processor := cputime.Seconds()
+			for i := range b.N {
+				require.NoError(b, k.training.Step(b.Context(), i%2, 1))
+			}
+			b.ReportMetric((cputime.Seconds()-processor)/float64(b.N), "cpu-s/op")
+			b.ReportMetric(float64(planned.Stats().PeakBytes)/(1<<20), "planned-MiB")
+		})
 	}
 }
