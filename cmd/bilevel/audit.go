@@ -46,7 +46,7 @@ the program; without it the sets mnist, fashion-mnist, ijcnn1 and adult have to 
 	fs.SortFlags = false
 	fs.BoolVar(&f.quick, "quick", false, "small networks on the digits, in 20 minutes on two cores")
 	fs.StringArrayVar(&f.parts, "part", nil, "only the part of this name; repeat it for more")
-	fs.IntVar(&f.seeds, "seeds", 0, "run with the seeds 1 to N (default: the parts' own, 5)")
+	fs.IntVar(&f.seeds, "seeds", 0, "run with the seeds 1 to N (default: the parts' own, 5 or 10)")
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.BoolVar(&f.dry, "dry-run", false, "print the cells that are to be run next and what they are expected to "+
 		"take, and run no more than a short trial of each row")

@@ -238,6 +238,9 @@ func (c Config) conclude(r *experiments.Record, t *task, spent problem.Counts) {
 	for i, name := range t.columns {
 		r.Scalars[name] = last[spentColumns+i]
 	}
+	if at := slices.Index(r.Curve.Columns, "gap"); at >= 0 && r.Curve.Rows[0][at] > 0 {
+		r.Scalars["gap_left"] = last[at] / r.Curve.Rows[0][at] // comparable between problems that seeds draw
+	}
 	if c.Certificate > 0 {
 		r.Directions(r.Curve.Directions())
 	}
@@ -287,6 +290,7 @@ func (Experiment) Report() experiments.Report {
 	return experiments.Report{Rows: []experiments.Row{
 		{Title: "value", Scalar: "value"},
 		{Title: "gap", Scalar: "gap"},
+		{Title: "part of the start's gap that is left", Scalar: "gap_left"},
 		{Title: "|∇h|", Scalar: "gradient"},
 		{Title: "|x - x*|", Scalar: "distance"},
 		{Title: "|y - y*(x)|", Scalar: "inner_distance"},
