@@ -68,8 +68,8 @@ run in the columns of benchmark_bilevel's results. The problems are:
 	fs.Int64Var(&f.tuneCalls, "tune-calls", 0, "budget of a run that tries a setting (default: that of --calls)")
 	fs.StringVar(&f.grid, "grid", "0.25,1,4",
 		"factors on the steps of y and on those of x; each pair is a setting to try")
-	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that algorithms "+
-		"choose at the start values, or bisls, those that its line searches find in a few iterations more")
+	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that "+
+		"algorithms choose at the start values, or bisls, those that its line searches find from there")
 	completes(c, "tune", "scale", "bisls")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
 	fs.Float64Var(&f.config.Target, "target", 0, "tell the cost of a squared hypergradient of at most this (0: none)")
