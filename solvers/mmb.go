@@ -61,7 +61,8 @@ func (a MMB) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		case nil, problem.Box, problem.Bounds:
 		default:
 			err = fmt.Errorf("mmb: the set of the further variable (Saddle.Set) of %s is a %s, which ties blocks "+
-				"together that are drawn apart: give problem.Box or problem.Bounds, or leave Lower.Sampler out", b.Name, set)
+				"together that are drawn apart: give problem.Box or problem.Bounds, or leave "+
+				"Lower.Sampler out", b.Name, set)
 		}
 	}
 	if err != nil {
