@@ -47,8 +47,8 @@ func TestMORBiTOnBlocks(t *testing.T) {
 func TestMORBiTTraceOnBlocks(t *testing.T) {
 	w := &solvertest.Worst{Targets: []float64{-1, 0.5, 2}, Curvatures: []float64{1, 2, 4}}
 	ex := executor(t)
-	e := begin(t, ex, load(t, ex, w), solvers.MORBiT{Step: 0.6, OuterStep: 0.1, DualStep: 0.2, NeumannStep: 0.5, Terms: 1},
-		2, 0)
+	a := solvers.MORBiT{Step: 0.6, OuterStep: 0.1, DualStep: 0.2, NeumannStep: 0.5, Terms: 1}
+	e := begin(t, ex, load(t, ex, w), a, 2, 0)
 	x, y, alpha := 1.0, []float64{0, 0, 0}, []float64{1. / 3, 1. / 3, 1. / 3}
 	for k := range 2 {
 		step(t, e, k, 1)
@@ -142,7 +142,8 @@ func TestMMBOnBlocks(t *testing.T) {
 	ex := tensortest.Executor(t, cpudevice.New(1))
 	p := load(t, ex, d)
 	p.Lower.Sampler = problem.Epochs(2)
-	res := solve(t, ex, p, solvers.MMB{Step: 0.3, OuterStep: 0.02, Schedule: "linear"}, solvers.Options{Iterations: 8000})
+	a := solvers.MMB{Step: 0.3, OuterStep: 0.02, Schedule: "linear"}
+	res := solve(t, ex, p, a, solvers.Options{Iterations: 8000})
 	require.InDelta(t, d.Optimum()[0], res.X.Flat[0], 5e-3)
 	require.InDeltaSlice(t, res.Y.Flat, res.Last.Arrays["alpha"], 2e-2, "α_i* = y_i")
 	t.Logf("x = %.5f, optimum %.5f", res.X.Flat[0], d.Optimum()[0])
@@ -168,9 +169,9 @@ func TestBlocksRefuse(t *testing.T) {
 	}
 	some := func(p *problem.Problem) { p.Lower.Sampler = problem.Epochs(2) }
 	a := solvers.MMB{Step: 0.1, OuterStep: 0.1, DualStep: 0.1}
-	require.ErrorContains(t, refused(a, some), "mmb: the set of the further variable (Saddle.Set) of worst of several is a "+
-		"simplex of total 1, which ties blocks together that are drawn apart: give problem.Box or problem.Bounds, or "+
-		"leave Lower.Sampler out")
+	require.ErrorContains(t, refused(a, some), "mmb: the set of the further variable (Saddle.Set) of worst of several "+
+		"is a simplex of total 1, which ties blocks together that are drawn apart: give problem.Box or problem.Bounds, "+
+		"or leave Lower.Sampler out")
 	require.NoError(t, refused(a, func(p *problem.Problem) {
 		some(p)
 		p.Upper.Saddle.Set = problem.Box{Lo: 0, Hi: 1}
@@ -184,6 +185,7 @@ func TestBlocksRefuse(t *testing.T) {
 		p.Upper.Saddle, p.Upper.Value = nil, p.Lower.Value
 	}), "morbit: the problem worst of several has no maximum over a further variable, which this algorithm cannot do "+
 		"without: it descends in x and ascends in the variable of a Saddle (Upper.Saddle)")
-	_, err := solvers.Solve(t.Context(), load(t, ex, w), solvers.MORBiT{}, solvers.Options{Executor: ex, KeepBest: true})
+	_, err := solvers.Solve(t.Context(), load(t, ex, w), solvers.MORBiT{},
+		solvers.Options{Executor: ex, KeepBest: true})
 	require.ErrorContains(t, err, "give Options.Monitor for Patience and KeepBest")
 }

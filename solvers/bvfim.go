@@ -20,21 +20,21 @@ import (
 //	then:       x₊ = P_X(x - γ (∇xF(x,y) + τ_k (∇xG(x,y) - ∇xG(x,z)) / (g - G(x,y))))
 //
 // where σ⁻ is the last step that was taken, and ten lengths are tried; where none will do y stays, and the next search
-// begins with shorter ones. A y outside the barrier's domain, as x and g move, is replaced by z, which is always inside.
-// μ_k, ν_k, θ_k and τ_k fall as (k+1)^-p from the settings; where they end, y may be off by what G may be above its
-// least value. The limit is the optimistic solution: of many lower minimizers the one where F is least.
+// begins with shorter ones. A y outside the barrier's domain, as x and g move, is replaced by z, which is always
+// inside. μ_k, ν_k, θ_k and τ_k fall as (k+1)^-p from the settings; where they end, y may be off by what G may be above
+// its least value. The limit is the optimistic solution: of many lower minimizers the one where F is least.
 //
 // The search for σ is chosen here: the authors' public code for the later BVFSM (arXiv 2110.04974) takes fixed steps,
 // and in the place of the slack g - G its value with the derivative of the slack, which is another function. It has 50
-// steps on z and 25 on y, μ = θ = 0.01, τ = 0.001 and p = 1.1. Its norms are without the ½; its ν is the number of lower
-// variables, where the paper has one that falls.
+// steps on z and 25 on y, μ = θ = 0.01, τ = 0.001 and p = 1.1. Its norms are without the ½; its ν is the number of
+// lower variables, where the paper has one that falls.
 //
-// Penalty "quadratic" takes BVFSM's way from outside instead, φ = F + ½θ_k |y|² + max(0, G(x,y) - g)²/(2τ_k) with ν = 0,
-// which needs no point inside. The method is deterministic; on minibatches each step has new ones, one for both objectives
-// at all lengths. The state is x, y, z and σ⁻. Running statistics are not taken. An iteration costs T_z + T_y + 2
-// gradients of G, T_y + 1 of F, and 12T_y + 2 values of G and 11T_y of F.
+// Penalty "quadratic" takes BVFSM's way from outside instead, φ = F + ½θ_k |y|² + max(0, G(x,y) - g)²/(2τ_k) with ν =
+// 0, which needs no point inside. The method is deterministic; on minibatches each step has new ones, one for both
+// objectives at all lengths. The state is x, y, z and σ⁻. Running statistics are not taken. An iteration costs T_z +
+// T_y + 2 gradients of G, T_y + 1 of F, and 12T_y + 2 values of G and 11T_y of F.
 type BVFIM struct {
-	Step         float64         `json:"step"`                 // σ⁻ in the first iteration; 0: chosen at the start values
+	Step         float64         `json:"step"`                 // σ⁻ in the first iteration; 0: chosen at the start
 	ZStep        float64         `json:"z_step"`               // β; 0: chosen at the start values
 	OuterStep    float64         `json:"outer_step"`           // γ; 0: chosen at the start values
 	InnerSteps   int             `json:"inner_steps"`          // T_z; 0: 50

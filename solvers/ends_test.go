@@ -15,10 +15,12 @@ import (
 	"gonum.org/v1/gonum/floats"
 )
 
-// Problems whose lower level has many minimizers, several local ones, or bounds, and where algorithms made for them end.
+// Problems whose lower level has many minimizers, several local ones, or bounds, and where algorithms made for them
+// end.
 
 // end is where an algorithm ends on a problem.
-func end(t *testing.T, c solvertest.Closed, a solvers.Algorithm, n int, change ...func(*problem.Problem)) *solvers.Result {
+func end(t *testing.T, c solvertest.Closed, a solvers.Algorithm, n int,
+	change ...func(*problem.Problem)) *solvers.Result {
 	ex := tensortest.Executor(t, cpudevice.New(1)) // much faster than the reference
 	p := load(t, ex, c)
 	for _, f := range change {
@@ -65,7 +67,8 @@ func TestPenaltiesOnToy(t *testing.T) {
 	for _, a := range []solvers.Algorithm{
 		solvers.VPBGD{YStep: 0.1, ZStep: 0.1, OuterStep: 0.1, Penalty: 50, InnerSteps: 10},
 		solvers.GPBGD{Step: 0.05, OuterStep: 0.05, Penalty: 50},
-		solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.01, InnerSteps: 20, UpperSteps: 10, Slack: 0.01, Barrier: 0.01},
+		solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.01, InnerSteps: 20, UpperSteps: 10, Slack: 0.01,
+			Barrier: 0.01},
 	} {
 		best, x := math.Inf(1), 0.0
 		for _, start := range []float64{0.2, 1.3, 2.5} {
@@ -82,11 +85,12 @@ func TestPenaltiesOnToy(t *testing.T) {
 	}
 }
 
-// On Q5 and Q6 algorithms that keep y in a box or in a simplex come to the lowest point of h. It is known for Q5; for Q6
-// projected steps with the exact gradient find it.
+// On Q5 and Q6 algorithms that keep y in a box or in a simplex come to the lowest point of h. It is known for Q5; for
+// Q6 projected steps with the exact gradient find it.
 func TestSetsOfTheLowerLevel(t *testing.T) {
 	box := &solvertest.Clipped{Lo: -1, Hi: 1, T: []float64{3, -0.4, 0.7, -3}}
-	inBox := []float64{1, -0.4 / 1.25, 0.7 / 1.25, -1} // where a bound holds y, h = ½(±1 - t)² + ⅛x² falls towards the bound
+	// Where a bound holds y, h = ½(±1 - t)² + ⅛x² falls towards the bound.
+	inBox := []float64{1, -0.4 / 1.25, 0.7 / 1.25, -1}
 	simplex := solvertest.NewShares(2, 4)
 	inSimplex := slices.Clone(load(t, executor(t), simplex).Upper.Start.Flat)
 	for range 5000 {
@@ -122,8 +126,9 @@ func TestPricingByPenalty(t *testing.T) {
 		p.Lower.Inequality, p.Lower.Set = nil, problem.Simplex{Total: 1} // demand is met and not exceeded
 	}
 	for _, price := range []float64{0.8, 1.9} {
-		res := end(t, solvertest.Pricing{}, solvers.VPBGD{YStep: 0.1, ZStep: 50, OuterStep: 0.1, Penalty: 4, InnerSteps: 2,
-			Schedule: "linear"}, 1500, follower, func(p *problem.Problem) { p.Upper.Start = problem.Vector(price) })
+		a := solvers.VPBGD{YStep: 0.1, ZStep: 50, OuterStep: 0.1, Penalty: 4, InnerSteps: 2, Schedule: "linear"}
+		res := end(t, solvertest.Pricing{}, a, 1500, follower,
+			func(p *problem.Problem) { p.Upper.Start = problem.Vector(price) })
 		t.Logf("from %v: price %.4f, y = %.4f", price, res.X.Flat[0], res.Y.Flat)
 		require.InDelta(t, 1.5, res.X.Flat[0], 0.02)
 		require.InDeltaSlice(t, []float64{1, 0}, res.Y.Flat, 0.02)

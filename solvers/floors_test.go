@@ -47,8 +47,9 @@ func noiseOf(t *testing.T, m *solvertest.FiniteSum, a solvers.Algorithm, n int) 
 }
 
 // With constant steps every stochastic algorithm falls to a floor of |∇h|² and stays there, and every variance-reduced
-// one, with the same steps, falls below that of the algorithm whose variance it reduces. BSG-H and its kin are not here: they
-// solve a system with the Hessian of a minibatch of three rows, which may be nearly singular, and have no floor.
+// one, with the same steps, falls below that of the algorithm whose variance it reduces. BSG-H and its kin are not
+// here: they solve a system with the Hessian of a minibatch of three rows, which may be nearly singular, and have no
+// floor.
 func TestFloorsOfNoise(t *testing.T) {
 	const n, rho, gamma, eta, terms = 3000, 0.1, 0.02, 0.3, 12
 	m := solvertest.NewFiniteSum(3, 6, 6, 2, solvertest.Spectrum(4, 2))
@@ -87,7 +88,8 @@ func TestFloorsOfNoise(t *testing.T) {
 			"alset"},
 		{solvers.MRBO{Step: rho, OuterStep: gamma, NeumannStep: eta, Terms: terms, Momentum: 0.03, Exponent: -1},
 			"stocbio"},
-		{solvers.VRBO{Step: rho, OuterStep: gamma, NeumannStep: eta, Terms: terms, InnerSteps: 2, Period: 6}, "stocbio"},
+		{solvers.VRBO{Step: rho, OuterStep: gamma, NeumannStep: eta, Terms: terms, InnerSteps: 2, Period: 6},
+			"stocbio"},
 		{solvers.SVRB{Step: rho, OuterStep: gamma, Momentum: 0.03, Exponent: -1}, "soba"},
 		{solvers.F3SA{YStep: rho / 20, ZStep: rho, OuterStep: gamma / 10, Multiplier: 10, Momentum: 0.03}, "f2sa"},
 	} {
@@ -107,7 +109,7 @@ func TestLinearRates(t *testing.T) {
 		p := load(t, ex, m)
 		p.Lower.Sampler, p.Upper.Sampler = problem.Fixed(2), problem.Fixed(2)
 		last := 0.0
-		solve(t, ex, p, a, solvers.Options{Iterations: n, Seed: 1, Every: n / 3, Record: func(at engine.Progress) error {
+		record := func(at engine.Progress) error {
 			x, err := at.Engine.Variable("x").Read()
 			now := math.Log(floats.Distance(m.Optimum(), x, 2))
 			if at.Iteration > 0 {
@@ -115,7 +117,8 @@ func TestLinearRates(t *testing.T) {
 			}
 			last = now
 			return err
-		}})
+		}
+		solve(t, ex, p, a, solvers.Options{Iterations: n, Seed: 1, Every: n / 3, Record: record})
 		return out
 	}
 	for _, a := range []solvers.Algorithm{

@@ -20,8 +20,8 @@ func (q plain) upper(x, y []float64) float64 {
 
 // barrier is BVFIM, whose search goes from the longest step to shorter ones here and stops at the first that will do.
 func (q plain) barrier(penalty string) loop {
-	a := solvers.BVFIM{Step: 2, ZStep: 0.3, OuterStep: 0.05, InnerSteps: 2, UpperSteps: 3, Penalty: penalty, Barrier: 0.3,
-		Slack: 0.5, Regularize: 0.2, RegularizeUp: 0.1, Exponent: 0.5, Decrease: 0.3}
+	a := solvers.BVFIM{Step: 2, ZStep: 0.3, OuterStep: 0.05, InnerSteps: 2, UpperSteps: 3, Penalty: penalty,
+		Barrier: 0.3, Slack: 0.5, Regularize: 0.2, RegularizeUp: 0.1, Exponent: 0.5, Decrease: 0.3}
 	return loop{a, func(k int, s map[string][]float64) map[string][]float64 {
 		fall := 1 / math.Sqrt(float64(k+1))
 		x, y, z, step, inside := s["x"], s["y"], s["z"], s["step"][0], penalty == "log"

@@ -19,12 +19,12 @@ import (
 //
 // where I is a minibatch of blocks, and F_I and G_I are means over it: of y, v and α only the blocks in I move, along
 // the directions of F_i and G_i divided by the number of blocks in I. The problem says BlockPerRow: its rows are the
-// blocks, and the sampler of the lower level draws I for both levels. An objective may choose rows inside a block by the
-// random numbers of its minibatch. Without BlockPerRow everything is one block, and each level draws its own
+// blocks, and the sampler of the lower level draws I for both levels. An objective may choose rows inside a block by
+// the random numbers of its minibatch. Without BlockPerRow everything is one block, and each level draws its own
 // minibatches; without a Saddle there is no α.
 //
-// All directions are taken at the point before the iteration, as in SOBA; which of the paper's are, and the constants of
-// its steps, could not be read; v moves with the step of y. θ is 1 in the first iteration. The rate is for F
+// All directions are taken at the point before the iteration, as in SOBA; which of the paper's are, and the constants
+// of its steps, could not be read; v moves with the step of y. θ is 1 in the first iteration. The rate is for F
 // strongly concave in α. G_i must be smooth and strongly convex in y_i. A set of α is to hold each block for itself.
 // The state is x, y, v, d and, with a Saddle, alpha. An iteration costs one gradient of G and one of F, one product
 // with H and one with C, of the blocks in I.
@@ -60,8 +60,9 @@ func (a MMB) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		switch set := b.Upper.Saddle.Set.(type) {
 		case nil, problem.Box, problem.Bounds:
 		default:
-			err = fmt.Errorf("mmb: the set of the further variable (Saddle.Set) of %s is a %s, which ties blocks together "+
-				"that are drawn apart: give problem.Box or problem.Bounds, or leave Lower.Sampler out", b.Name, set)
+			err = fmt.Errorf("mmb: the set of the further variable (Saddle.Set) of %s is a %s, which ties blocks "+
+				"together that are drawn apart: give problem.Box or problem.Bounds, or leave "+
+				"Lower.Sampler out", b.Name, set)
 		}
 	}
 	if err != nil {

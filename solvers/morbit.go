@@ -18,15 +18,15 @@ import (
 //	α₊ = P_A(α + δ_k ∇αF(x₊,y₊,α;ζ'))
 //
 // for a problem whose upper objective is a Saddle. In the paper's case that is F = Σ_i α_i F_i(x,y_i) with α in the
-// simplex, y the blocks y_1 … y_n and G = Σ_i G_i(x,y_i): then ∇αF are the values F_i, the Hessian is block-diagonal, and
-// v has the blocks α_i v_i, so that the step of x is that along Σ_i α_i D_i. Every set A that is closed and convex will
-// do, and F concave in α.
+// simplex, y the blocks y_1 … y_n and G = Σ_i G_i(x,y_i): then ∇αF are the values F_i, the Hessian is block-diagonal,
+// and v has the blocks α_i v_i, so that the step of x is that along Σ_i α_i D_i. Every set A that is closed and convex
+// will do, and F concave in α.
 //
-// The paper's steps are constants of a run of K iterations, β of the order of K^-2/5 and γ of K^-3/5, for which it shows
-// the rate √n K^-2/5; it leaves open how v is estimated, which is done here by a series of fixed length. Its public code
-// moves x along the direct part ∇xF alone, adds momentum and decay to α, and takes 0.1 as the step of α. G must be smooth
-// and strongly convex in y. The state is x, y, v, which is kept for inspection, and alpha. An iteration costs one
-// gradient of G, two of F, Q products with H and one with C.
+// The paper's steps are constants of a run of K iterations, β of the order of K^-2/5 and γ of K^-3/5, for which it
+// shows the rate √n K^-2/5; it leaves open how v is estimated, which is done here by a series of fixed length. Its
+// public code moves x along the direct part ∇xF alone, adds momentum and decay to α, and takes 0.1 as the step of α. G
+// must be smooth and strongly convex in y. The state is x, y, v, which is kept for inspection, and alpha. An iteration
+// costs one gradient of G, two of F, Q products with H and one with C.
 type MORBiT struct {
 	Step        float64         `json:"step"`         // β; 0: chosen at the start values, see Defaults
 	OuterStep   float64         `json:"outer_step"`   // γ; 0: chosen at the start values
@@ -41,8 +41,8 @@ func (MORBiT) Name() string { return "morbit" }
 func (MORBiT) Needs() Needs {
 	return Needs{
 		Usable: problem.UpperSet | problem.UpperSaddle, Wants: problem.UpperSaddle,
-		Why: "it descends in x and ascends in the variable of a Saddle (Upper.Saddle), such as the weights of several " +
-			"objectives, over a smooth, strongly convex lower level whose variable is free and lasts",
+		Why: "it descends in x and ascends in the variable of a Saddle (Upper.Saddle), such as the weights of " +
+			"several objectives, over a smooth, strongly convex lower level whose variable is free and lasts",
 	}
 }
 

@@ -22,8 +22,9 @@ func (a *app) algorithms() *cobra.Command {
 		Short: "List the bi-level algorithms, with what an iteration costs and what each can use",
 		Long: `algorithms prints a table of the bi-level algorithms: the principle by which each differentiates through
 the lower level, its loops, the sets of variables that it can keep, whether it does without second derivatives, whether
-its upper objective may be maximized over a further variable beside, its rate, the size of its state and the oracle calls
-of an iteration, as counted, and its paper. With a name it prints one of them, with what it assumes and its settings.`,
+its upper objective may be maximized over a further variable beside, its rate, the size of its state and the oracle
+calls of an iteration, as counted, and its paper. With a name it prints one of them, with what it
+assumes and its settings.`,
 		Example:   "  bilevel algorithms\n  bilevel algorithms soba",
 		ValidArgs: names,
 		RunE: func(c *cobra.Command, args []string) error {

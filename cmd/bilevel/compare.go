@@ -75,8 +75,8 @@ benchmark_bilevel's results. The problems are:
 	fs.StringVar(&f.grid, "grid", "0.25,1,4", "factors on the steps of y")
 	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1,10",
 		"factors on the step of x; each with each of --grid is a setting to try")
-	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that algorithms "+
-		"choose at the start values, or bisls, those that its line searches find in a few iterations more")
+	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that "+
+		"algorithms choose at the start values, or bisls, those that its line searches find from there")
 	completes(c, "tune", "scale", "bisls")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
 	fs.Float64Var(&f.config.Target, "target", 0,

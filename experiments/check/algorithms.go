@@ -167,7 +167,8 @@ func WriteAlgorithms(ctx context.Context, w io.Writer, ex *tensor.Executor) erro
 			return err
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", entry.Name(), entry.Principle, entry.Loops,
-			sets(entry.Zero.Needs()), p.hessianFree(), minMax(entry.Zero.Needs()), orDash(entry.Rate), p.state, p.least.To(p.most), entry.Source)
+			sets(entry.Zero.Needs()), p.hessianFree(), minMax(entry.Zero.Needs()), orDash(entry.Rate), p.state,
+			p.least.To(p.most), entry.Source)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -16,8 +16,8 @@ const searchIterations = 20
 // checkTune refuses an unknown way to the steps that the factors of a configuration multiply.
 func (c Config) checkTune() error {
 	if c.Tune != "" && c.Tune != "scale" && c.Tune != "bisls" {
-		return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, or bisls, those "+
-			"that line searches find in %d iterations", c.Tune, searchIterations)
+		return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, or bisls, "+
+			"those that line searches find in %d iterations", c.Tune, searchIterations)
 	}
 	return nil
 }

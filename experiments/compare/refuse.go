@@ -32,8 +32,8 @@ func Refusals(ctx context.Context, ex *tensor.Executor, c Config, set *data.Data
 		one := c
 		one.Iterations = 1 // its calls are in no budget
 		if err := one.fits(ctx, b, solvers.WithSteps(solvers.BiSLS{}), t.batch); err != nil {
-			return nil, errors.Join(fmt.Errorf("tune is bisls, which the problem refuses: %w: take scale", err), b.Close(),
-				t.close())
+			err = fmt.Errorf("tune is bisls, which the problem refuses: %w: take scale", err)
+			return nil, errors.Join(err, b.Close(), t.close())
 		}
 	}
 	refused := map[string]string{}

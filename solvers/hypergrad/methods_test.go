@@ -160,7 +160,8 @@ func TestMethodsRefuse(t *testing.T) {
 		p := forMethod(t, ex, row)
 		p.Upper.Value, p.Upper.Saddle = nil, saddle
 		_, err := hypergrad.OnExecutor(context.Background(), ex, p, small(row), p.Upper.Start, p.Lower.Start)
-		require.ErrorContains(t, err, "maximizes its upper objective over a further variable, which this algorithm cannot use")
+		require.ErrorContains(t, err, "maximizes its upper objective over a further variable, which this algorithm "+
+			"cannot use")
 		require.ErrorContains(t, err, row.Name)
 	}
 }

@@ -87,7 +87,9 @@ func TestCheck(t *testing.T) {
 		"only an upper level can be a Saddle": func(p *problem.Problem) {
 			p.Lower.Value, p.Lower.Saddle = nil, &problem.Saddle{Start: problem.Vector(1), Value: worst}
 		},
-		"BlockPerRow with 0 rows of the lower and 0 of the upper level": func(p *problem.Problem) { p.BlockPerRow = true },
+		"BlockPerRow with 0 rows of the lower and 0 of the upper level": func(p *problem.Problem) {
+			p.BlockPerRow = true
+		},
 		"BlockPerRow with 6 rows, but y has 1 elements: wants a multiple": func(p *problem.Problem) {
 			p.BlockPerRow, p.Lower.Rows, p.Upper.Rows = true, rows, rows
 		},

@@ -32,9 +32,9 @@ type Problem struct {
 	// entries.
 	WeightPerRow bool
 
-	// BlockPerRow says that y is made of blocks, one for each row of both levels, and that the loss of row i depends on y
-	// through block i alone: many lower levels, y_i for G_i, one beside the other. Each array of y then has the rows as
-	// its first dimension, a vector without names has the blocks one after the other, and so has the variable of a
+	// BlockPerRow says that y is made of blocks, one for each row of both levels, and that the loss of row i depends on
+	// y through block i alone: many lower levels, y_i for G_i, one beside the other. Each array of y then has the rows
+	// as its first dimension, a vector without names has the blocks one after the other, and so has the variable of a
 	// Saddle. An objective picks the blocks of its minibatch as it picks rows, b.Of(y["w"]). The Hessian of G is zero
 	// outside the blocks, so that an algorithm may draw blocks and leave the others as they are.
 	BlockPerRow bool

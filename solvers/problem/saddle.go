@@ -63,8 +63,8 @@ func (p *Problem) checkBlocks() error {
 		}
 		for _, a := range v.Layout {
 			if len(a.Shape) == 0 || a.Shape[0] != m {
-				return fmt.Errorf("BlockPerRow with %d rows, but the array %q of %s has the shape %v: wants the blocks as "+
-					"its first dimension", m, a.Name, name, a.Shape)
+				return fmt.Errorf("BlockPerRow with %d rows, but the array %q of %s has the shape %v: wants the "+
+					"blocks as its first dimension", m, a.Name, name, a.Shape)
 			}
 		}
 	}

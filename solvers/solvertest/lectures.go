@@ -84,8 +84,8 @@ func (Tolls) Exact(x []float64) (y, gradient []float64) {
 // Optimum is 3/2.
 func (Tolls) Optimum() []float64 { return []float64{1.5} }
 
-// Indifferent is FlatLower with y₂ in [-½, ½], where the follower, who is indifferent to y₂, chooses it for the leader or
-// against him: F = ½(x - y₂)² + ½(y₁ - 1)² and
+// Indifferent is FlatLower with y₂ in [-½, ½], where the follower, who is indifferent to y₂, chooses it for the leader
+// or against him: F = ½(x - y₂)² + ½(y₁ - 1)² and
 //
 //	optimistic:   G = ½y₁² - x y₁ + ½(y₂ - x)²,   y* = (x, clip(x)),           h is least at ¾
 //	pessimistic:  G = ½y₁² - x y₁ + x y₂,         y* = (x, -½),       h is least at ¼
@@ -137,8 +137,8 @@ func (m Indifferent) Optimum() []float64 {
 //
 // y* = min(3x - 3, 30 - 3x) meets the leader's constraints for x in [1, 3] and in [8, 10] and for none between them:
 // what is feasible is not connected. h = -7x + 6 falls on the first part to -15, and h = 5x - 60 grows on the second
-// from -20, its least value, at x = 8, y = 6 (Mersha, Dempe, Applied Mathematics and Computation 180, 2006; the tutorial
-// names the phenomenon).
+// from -20, its least value, at x = 8, y = 6 (Mersha, Dempe, Applied Mathematics and Computation 180, 2006; the
+// tutorial names the phenomenon).
 type Disconnected struct{}
 
 func (Disconnected) Tables() []Table { return nil }

@@ -12,9 +12,9 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// MultiTask learns a representation that tasks share, Φ = Z Rᵀ or, where it is Nonlinear, a layer Φ = tanh(Z Rᵀ), with R
-// [r,d] (x is its rows one after the other), and a ridge regression w_t [r] on top of it for each task (y is w_1, w_2,
-// …):
+// MultiTask learns a representation that tasks share, Φ = Z Rᵀ or, where it is Nonlinear, a layer Φ = tanh(Z Rᵀ), with
+// R [r,d] (x is its rows one after the other), and a ridge regression w_t [r] on top of it for each task (y is w_1,
+// w_2, …):
 //
 //	G = Σ_t 1/(2n) |Φ_t w_t - b_t|² + ½ρ|w_t|²,   F = Σ_t 1/(2m) |Φ′_t w_t - b′_t|² + ½ρ′|R|²
 //

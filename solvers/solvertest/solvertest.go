@@ -16,7 +16,7 @@
 //	     FixedPoint a network applied until its output does not change, as a residual
 //	     Lasso      the weight of the lasso, with a proximal map
 //	     Stackelberg, Tolls, MultiTask, Indifferent, Disconnected, KMeans  examples of the lectures
-//	     Worst, Duals  lower levels beside each other, with an upper objective that is maximized over a further variable
+//	     Worst, Duals  lower levels beside each other, with a further variable to be maximized over
 //	     Golden     problems on which iterates and hypergradients of public implementations are recorded
 //	     Cleaning   hyper-cleaning with softmax regression, solved by a dense Newton method in plain Go
 //

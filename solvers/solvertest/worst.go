@@ -12,9 +12,10 @@ import (
 //
 //	G = mean over i of ½ a_i (y_i - x)²,   F_i = ½ (y_i - t_i)² + ½ x²,   h(x) = max_i ½ (x - t_i)² + ½ x²
 //
-// for one variable x and one of y for each i: y_i* = x. It is the maximum over α in the simplex of Σ_i α_i F_i, a Saddle;
-// blocks of y are rows (BlockPerRow). The largest F_i is that of the smallest or of the largest target t_i, so that h is
-// least where those two are equal, at the middle of both, unless one of them alone is least on its own side, at t/2.
+// for one variable x and one of y for each i: y_i* = x. It is the maximum over α in the simplex of Σ_i α_i F_i, a
+// Saddle; blocks of y are rows (BlockPerRow). The largest F_i is that of the smallest or of the largest target t_i, so
+// that h is least where those two are equal, at the middle of both, unless one of them alone is least on its own side,
+// at t/2.
 type Worst struct{ Targets, Curvatures []float64 }
 
 // NewWorst draws m targets, and curvatures between 1 and 4.
@@ -98,8 +99,8 @@ func (w *Worst) Optimum() []float64 {
 	return []float64{middle}
 }
 
-// Beside gives a problem a variable α in [0, 2] that its upper objective is maximized over and that changes nothing else:
-// F(x, y) - ½(α - 1)², for algorithms that want one.
+// Beside gives a problem a variable α in [0, 2] that its upper objective is maximized over and that changes nothing
+// else: F(x, y) - ½(α - 1)², for algorithms that want one.
 func Beside(p *problem.Problem) {
 	value := p.Upper.Value
 	p.Upper.Value, p.Upper.Saddle = nil, &problem.Saddle{
