@@ -34,6 +34,7 @@ import (
 //	a kernel of one pixel without stride and padding   Gemm
 //	groups of single channels                          convDepthwise: elementwise products along channels
 //	weight gradients                                   convWeights: terms are pixels
+//	kernels of 3×3 without stride, 16 channels or more convWinograd, convWinogradWeights: fewer multiplications
 //	input gradients for few channels                   convFew: vectors along pixels, then sums of shifted rows
 //	everything else                                    convSweep: terms are channels and taps
 //
@@ -71,7 +72,8 @@ type Conv struct{ way interface{ Run() error } }
 // any strides; nil is the sums themselves. out overlaps neither operand; an extra may be exactly out.
 //
 // Error: |fl(sum) - sum| ≤ (k+2) u Σ|terms|, where k is the number of terms, those with the zeros around the images
-// counted. Where x is not inside the images a weight may be multiplied by zero.
+// counted; where the way is Winograd's, see winograd for the bound, and set Pool.Direct to have none of it. Where x is
+// not inside the images a weight may be multiplied by zero.
 func NewConv(
 	pool *Pool, k kind.Conv, shape ConvShape, out, a, b Array, epilogue *expr.Expr, extras []Array,
 ) *Conv {
@@ -88,11 +90,17 @@ func NewConv(
 	}
 	switch k {
 	case kind.ConvWeightGradient:
+		if t := newConvWinogradWeights(c); t != nil {
+			return &Conv{t}
+		}
 		return &Conv{newConvWeights(c)}
 	case kind.ConvInputGradient:
 		if f := newConvFew(c); f != nil {
 			return &Conv{f}
 		}
+	}
+	if t := newConvWinograd(c); t != nil {
+		return &Conv{t}
 	}
 	return &Conv{newConvSweep(c)}
 }

@@ -32,12 +32,12 @@ func TestConvScratch(t *testing.T) {
 				NewConv(p, kind.ConvInputGradient, s, zeros(xs), zeros(ys), zeros(ws), nil, nil)
 				NewConv(p, kind.ConvWeightGradient, s, zeros(ws), zeros(xs), zeros(ys), nil, nil)
 			}
-			scratch := 0
+			scratch := len(p.common)
 			for _, w := range p.workers {
 				scratch += len(w.real) + len(w.int)
 			}
-			t.Logf("%s, %v: %d KiB a worker, %.2f %% of the maps", name, level, scratch/2*4>>10,
-				100*float64(scratch)/float64(maps))
+			t.Logf("%s, %v: %d KiB, %.2f %% of the maps", name, level, scratch*4>>10, 100*float64(scratch)/
+				float64(maps))
 			require.LessOrEqual(t, 10*scratch, maps, "%s, %v", name, level)
 		}
 	}

@@ -95,11 +95,14 @@ func newConvCase(p *Pool, s ConvShape, k kind.Conv, epilogue int, seed uint64) *
 // of out is written.
 func (c *convCase) check(t *testing.T, p *Pool) {
 	t.Helper()
-	extra := make([]float32, size(c.out.Shape))
-	if c.extra != nil {
-		extra = elements(*c.extra)
-	}
-	want, sizes, terms := make([]float64, len(extra)), make([]float64, len(extra)), make([]int, len(extra))
+	want, bounds := c.sums()
+	c.compare(t, p, want, bounds)
+}
+
+// sums are the results before the epilogue, and what sums may be off by.
+func (c *convCase) sums() (want, bounds []float64) {
+	n := size(c.out.Shape)
+	want, sizes, terms := make([]float64, n), make([]float64, n), make([]int, n)
 	a, b := c.in[0].Real[c.in[0].Off:], c.in[1].Real[c.in[1].Off:]
 	termsOf(&c.shape, func(x, w, y int) {
 		to, i, j := y, x, w
@@ -112,16 +115,29 @@ func (c *convCase) check(t *testing.T, p *Pool) {
 		v := float64(a[i]) * float64(b[j])
 		want[to], sizes[to], terms[to] = want[to]+v, sizes[to]+math.Abs(v), terms[to]+1
 	})
+	for i := range sizes {
+		sizes[i] *= float64(terms[i]+2) * u32
+	}
+	return want, sizes
+}
+
+// compare runs the convolution, whose sums should be want within bounds.
+func (c *convCase) compare(t *testing.T, p *Pool, want, bounds []float64) {
+	t.Helper()
+	extra := make([]float32, size(c.out.Shape))
+	if c.extra != nil {
+		extra = elements(*c.extra)
+	}
 	require.NoError(t, hold(p, c.conv))
 	got := elements(c.out)
 	for i := range got {
-		bound := float64(terms[i]+2) * u32 * sizes[i]
+		bound, value := bounds[i], want[i]
 		if c.extra != nil {
-			want[i] = 2*want[i] + float64(extra[i])
-			bound = 2*bound + u32*(math.Abs(want[i])+2*bound)
+			value = 2*value + float64(extra[i])
+			bound = 2*bound + u32*(math.Abs(value)+2*bound)
 		}
-		if !(math.Abs(float64(got[i])-want[i]) <= bound) {
-			t.Fatalf("%v of %+v: element %d is %v, want %v ± %v", c.kind, c.shape, i, got[i], want[i], bound)
+		if !(math.Abs(float64(got[i])-value) <= bound) {
+			t.Fatalf("%v of %+v: element %d is %v, want %v ± %v", c.kind, c.shape, i, got[i], value, bound)
 		}
 		c.before[c.out.Off+i] = got[i]
 	}
@@ -228,7 +244,8 @@ func FuzzConv(f *testing.F) {
 
 // Bits depend on the level alone, not on threads.
 func TestConvBits(t *testing.T) {
-	shapes := append([]ConvShape{square(5, 16, 40, 48, 3, 1, 1), square(5, 16, 3, 16, 3, 1, 1)}, convShapes...)
+	shapes := append(winogradShapes[:4:4], convShapes...)
+	shapes = append(shapes, square(5, 16, 40, 48, 3, 1, 1), square(5, 16, 3, 16, 3, 1, 1))
 	forLevels(t, 1, func(t *testing.T, one *Pool) {
 		want := make([][]float32, len(shapes)*len(convKinds))
 		for _, threads := range []int{1, 2, 3, 7} {
@@ -248,7 +265,7 @@ func TestConvBits(t *testing.T) {
 
 func TestConvAllocatesNothing(t *testing.T) {
 	p := newPool(t, 2)
-	for i, s := range convShapes {
+	for i, s := range append(winogradShapes[:4:4], convShapes...) {
 		for _, k := range convKinds {
 			c := newConvCase(p, s, k, i%4, 3)
 			require.Zero(t, testing.AllocsPerRun(3, func() { hold(p, c.conv) }), fmt.Sprintf("%v of %+v", k, s))

@@ -98,10 +98,16 @@ func (c *convWeights) cut() {
 	if c.patches != nil {
 		c.phases, c.depth = 1, c.rows
 	}
-	sums := size(c.out.Shape)
-	room := s.N * (s.H*s.W*s.C + pixels*s.K) / 20 // of the partial sums
-	c.chunks = max(1, min((weightItems+c.blocks()-1)/c.blocks(), c.bands, room/sums))
+	c.chunks = c.convCall.chunks(c.blocks(), c.bands)
 	c.partial = newPartialSums(c.convCall, c.ending, c.chunks, false)
+}
+
+// chunks is the number of parts of so many bands of images that are summed apart, where the weights are cut into
+// blocks.
+func (c *convCall) chunks(blocks, bands int) int {
+	s := &c.shape
+	room := s.N * (s.H*s.W*s.C + c.p*c.q*s.K) / 20 // of the partial sums
+	return max(1, min((weightItems+blocks-1)/blocks, bands, room/size(c.out.Shape)))
 }
 
 func (c *convWeights) bandsOfImage() int { return (c.p + c.rows - 1) / c.rows }

@@ -37,9 +37,19 @@ func TestTilesStayInside(t *testing.T) {
 					}
 					k.copyRows(c, cols, atPageEnd(t, rows*cols), cols, rows, cols)
 					k.mulRows(c, cols, atPageEnd(t, rows*cols), cols, atPageEnd(t, rows*cols), cols, rows, cols)
+					stayInside(t, &k.winogradKernels, rows, cols)
 					k.transpose(c, rows, atPageEnd(t, rows*cols), cols, rows, cols)
 				}
 			}
 		}
 	})
+}
+
+// stayInside runs the steps of Winograd's algorithm on so many tiles and channels.
+func stayInside(t *testing.T, k *winogradKernels, tiles, n int) {
+	row, points := func() []float32 { return atPageEnd(t, (2*tiles+2)*n) }, atPageEnd(t, tilePoints*tiles*n)
+	k.sums(points[12*tiles*n:], tiles*n, row(), row(), tiles, n)
+	k.differences(points[12*tiles*n:], tiles*n, row(), row(), tiles, n)
+	k.results(row()[2*n:], row()[2*n:], n, points, tiles*n, tiles, n)
+	k.spread(points, tiles*n, row()[2*n:], row()[2*n:], n, tiles, n)
 }

@@ -31,6 +31,8 @@ type kernels struct {
 	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int)
 	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
 
+	winogradKernels
+
 	bf16x3 *bf16x3Kernels // nil where the level has no matrix units
 
 	// fmaChains does chains independent multiply-adds in each step; triad computes dst[i] = a[i] + b[i]/2.
@@ -52,5 +54,6 @@ const leastDotRows = 7
 var genericKernels = kernels{
 	lanes: 4, most: [5]int{1: 2}, wide: 1, rate: 3,
 	tile: gemmGeneric, copyRows: copyRowsGeneric, mulRows: mulRowsGeneric, transpose: transposeGeneric,
-	chains: 8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
+	winogradKernels: genericWinograd,
+	chains:          8, fmaChains: func(steps int) { runtime.KeepAlive(fmaChainsGeneric(steps)) }, triad: triadGeneric,
 }

@@ -143,10 +143,11 @@ var kernelsAVX512 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots:  len(dotsAVX512) - 1,
-	chains:    12 * 16,
-	fmaChains: fmaChainsAVX512,
-	triad:     func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:        len(dotsAVX512) - 1,
+	winogradKernels: winogradAVX512,
+	chains:          12 * 16,
+	fmaChains:       fmaChainsAVX512,
+	triad:           func(dst, a, b []float32) { triadAVX512(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // kernelsAMX are those of AVX-512 and bf16x3 products.
@@ -183,10 +184,11 @@ var kernelsAVX2 = kernels{
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
-	mostDots:  len(dotsAVX2) - 1,
-	chains:    12 * 8,
-	fmaChains: fmaChainsAVX2,
-	triad:     func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
+	mostDots:        len(dotsAVX2) - 1,
+	winogradKernels: winogradAVX2,
+	chains:          12 * 8,
+	fmaChains:       fmaChainsAVX2,
+	triad:           func(dst, a, b []float32) { triadAVX2(&dst[0], &a[0], &b[0], len(dst)) },
 }
 
 // tiles computes strips of vecs vectors in one call, and what is left in another.

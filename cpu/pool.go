@@ -33,9 +33,13 @@ type Worker struct {
 // A Pool is held by one goroutine at a time: Lock before Run or the Run of any operation, Unlock after.
 type Pool struct {
 	sync.Mutex
+	// Direct, set before operations are bound, has NewConv compute sums as they are: never by Winograd's algorithm.
+	Direct bool
+
 	level   Level
 	spin    time.Duration // how long a thread waits for work before it parks
 	workers []*Worker
+	common  []float32 // memory of all workers that an operation may use until its Run returns (see reserveCommon)
 	exited  sync.WaitGroup
 
 	task   Task // valid while state is open
@@ -164,6 +168,16 @@ func (p *Pool) reserve(reals, ints int) {
 		if len(w.int) < ints {
 			w.int = make([]int32, ints)
 		}
+	}
+}
+
+// reserveCommon makes sure that there is this much memory for all workers. It must not be called while the pool is
+// held.
+func (p *Pool) reserveCommon(reals int) {
+	p.Lock()
+	defer p.Unlock()
+	if len(p.common) < reals {
+		p.common = make([]float32, reals)
 	}
 }
 

@@ -14,5 +14,6 @@ type family struct {
 var families = []family{
 	{"gemm", gemm},
 	{"amx", amx},
+	{"conv_winograd", winograd},
 	{"vec", vecFamily},
 }

@@ -82,6 +82,11 @@ func gemm(c *Context) {
 		peak(c, s)
 		triad(c, s)
 	}
+	laneMaskTable(c)
+}
+
+// laneMaskTable writes the table that laneMasks points to, once a file.
+func laneMaskTable(c *Context) {
 	c.StaticGlobal("laneMasks")
 	c.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range 16 {

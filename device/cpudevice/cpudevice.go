@@ -29,12 +29,28 @@ func New(threads int) device.Device { return NewAt(threads, cpu.Detected()) }
 
 // NewAt is New with instructions of one level, for tests and comparisons.
 func NewAt(threads int, level cpu.Level) device.Device {
-	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+	return NewWith(Options{Threads: threads, Level: level})
+}
+
+// Options choose how programs are run.
+type Options struct {
+	Threads int // 0 or less: GOMAXPROCS
+	Level   cpu.Level
+	Direct  bool // convolutions are computed as the sums that they are, never by Winograd's algorithm
+}
+
+// NewWith is New with the options.
+func NewWith(o Options) device.Device {
+	if o.Threads <= 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	pool := func(threads int) *cpu.Pool {
+		p := cpu.NewPool(threads, o.Level)
+		p.Direct = o.Direct
+		return p
 	}
 	return &Device{
-		pool: cpu.NewPool(threads, level), alone: [2]*cpu.Pool{cpu.NewPool(1, level), cpu.NewPool(1, level)},
-		ledger: device.NewLedger("cpu", 32),
+		pool: pool(o.Threads), alone: [2]*cpu.Pool{pool(1), pool(1)}, ledger: device.NewLedger("cpu", 32),
 	}
 }
 
@@ -43,7 +59,7 @@ func (d *Device) Info() device.Info {
 	total, free := hostmemory.Bytes()
 	return device.Info{
 		Name:      "cpu",
-		Detail:    runtime.GOARCH + ", " + d.pool.Level().String(),
+		Detail:    d.detail(),
 		Threads:   d.pool.Threads(),
 		RealBits:  32,
 		SumBlock:  cpu.SumBlock,
@@ -51,6 +67,15 @@ func (d *Device) Info() device.Info {
 		Free:      free,
 		Alignment: lineBytes,
 	}
+}
+
+// detail says which instructions run programs, and how.
+func (d *Device) detail() string {
+	s := runtime.GOARCH + ", " + d.pool.Level().String()
+	if d.pool.Direct {
+		s += ", direct convolutions"
+	}
+	return s
 }
 
 // Sync has nothing to wait for: Run returns when the work is done.

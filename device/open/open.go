@@ -18,7 +18,7 @@ import (
 )
 
 // Usage lists what Open takes, for the help text of a flag.
-const Usage = "auto | cpu[:LEVEL] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
+const Usage = "auto | cpu[:LEVEL][,direct] | ref | cuda[:N] | cuda-sim[:CARD[,CARD][:N]]"
 
 // ErrUnknown says that no device can ever have this name: an error of usage, unlike device.ErrMissing.
 var ErrUnknown = errors.New("unknown device")
@@ -34,6 +34,8 @@ type Options struct {
 //	auto                    what Auto opens
 //	cpu                     the processor, with the best instructions that it has
 //	cpu:avx2                the processor, with instructions of one level: generic, avx2, avx512 or amx
+//	cpu:direct              the processor; convolutions always as the sums that they are, never by Winograd's
+//	cpu:avx2,direct         algorithm, see cpu.Pool
 //	ref                     the reference device: float64, slow
 //	cuda, cuda:N            the N-th NVIDIA card, from 0
 //	cuda-sim                a simulated card, under the sanitizer: slow, for checking

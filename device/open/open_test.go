@@ -38,12 +38,14 @@ func TestErrorsSayWhichKind(t *testing.T) {
 			`rtx4090; did you mean "h100"?`},
 		{"cuda-sim:a100,", ErrUnknown, `no simulated card ""`},
 		{"cuda-sim:a100,v100", ErrUnknown, `no simulated card "v100"`},
-		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu[:LEVEL] | ref | cuda[:N] | ` +
+		{"cup", ErrUnknown, `unknown device "cup": the devices are auto | cpu[:LEVEL][,direct] | ref | cuda[:N] | ` +
 			`cuda-sim[:CARD[,CARD][:N]]; did you mean "cpu"?`},
 		{"cudasim", ErrUnknown, `did you mean "cuda-sim"?`},
 		{"cpu:avx51", ErrUnknown, `unknown device "cpu:avx51": the levels of the processor are generic, avx2, ` +
 			`avx512, amx; did you mean "avx512"?`},
 		{"cpu:AVX2", ErrUnknown, `the levels of the processor are generic, avx2`},
+		{"cpu:avx2,fast", ErrUnknown, `unknown device "cpu:avx2,fast": after the comma stands direct, or nothing`},
+		{"cpu:direct,avx2", ErrUnknown, `after the comma stands direct, or nothing`},
 		{"cpu:0", ErrUnknown, `unknown device "cpu:0": the levels of the processor are`},
 		{"cpu:", ErrUnknown, `unknown device "cpu:": the devices are`},
 		{"cpu::amx", ErrUnknown, `unknown device "cpu::amx"`},
@@ -87,6 +89,12 @@ func TestLevels(t *testing.T) {
 			Name: "cpu", Detail: runtime.GOARCH + ", " + cpu.Level(l).String(), Threads: 2, RealBits: 32,
 			SumBlock: cpu.SumBlock, Alignment: 64,
 		}, info)
+		require.NoError(t, d.Close())
+	}
+	for _, name := range []string{"cpu:direct", "cpu:generic,direct"} {
+		d, err := Open(name, Options{Threads: 1})
+		require.NoError(t, err)
+		require.Regexp(t, `, direct convolutions$`, d.Info().Detail)
 		require.NoError(t, d.Close())
 	}
 	_, err := levelOf("avx512", 2) // as on a processor without it

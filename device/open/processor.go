@@ -15,16 +15,25 @@ import (
 // machine that has it.
 var levels = []string{cpu.Generic: "generic", cpu.AVX2: "avx2", cpu.AVX512: "avx512", cpu.AMX: "amx"}
 
-// openProcessor opens the processor with instructions of a level; without a name, with the best.
-func openProcessor(level string, threads int) (device.Device, error) {
-	if level == "" {
-		return cpudevice.New(threads), nil
+// direct, after a comma or alone, has convolutions computed as the sums that they are.
+const direct = "direct"
+
+// openProcessor opens the processor with instructions of a level, the best where none is named: LEVEL, LEVEL,direct or
+// direct.
+func openProcessor(arg string, threads int) (device.Device, error) {
+	o := cpudevice.Options{Threads: threads, Level: cpu.Detected()}
+	level, rest, two := strings.Cut(arg, ",")
+	if o.Direct = arg == direct || two && rest == direct; two && !o.Direct {
+		return nil, fmt.Errorf("%w %q: after the comma stands %s, or nothing", ErrUnknown, "cpu:"+arg, direct)
 	}
-	l, err := levelOf(level, len(cpu.Levels()))
-	if err != nil {
-		return nil, err
+	if arg != "" && arg != direct {
+		l, err := levelOf(level, len(cpu.Levels()))
+		if err != nil {
+			return nil, err
+		}
+		o.Level = l
 	}
-	return cpudevice.NewAt(threads, l), nil
+	return cpudevice.NewWith(o), nil
 }
 
 // levelOf finds a level among those there are.
