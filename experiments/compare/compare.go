@@ -257,7 +257,7 @@ func (c Config) reach(r *experiments.Record) {
 	if c.Target == 0 || at < 0 {
 		return
 	}
-	r.Scalars["target.reached"] = 0
+	c.unreached(r)
 	for _, row := range slices.Backward(r.Curve.Rows) {
 		if row[at]*row[at] > c.Target {
 			return
@@ -265,6 +265,17 @@ func (c Config) reach(r *experiments.Record) {
 		r.Scalars["target.reached"] = 1
 		r.Scalars["target.iterations"], r.Scalars["target.calls"] = row[0], row[2]
 		r.Scalars["target.seconds"] = row[1]
+	}
+}
+
+// unreached says that the target was not reached.
+func (c Config) unreached(r *experiments.Record) {
+	if c.Target == 0 {
+		return
+	}
+	r.Scalars["target.reached"] = 0
+	for _, name := range []string{"target.iterations", "target.calls", "target.seconds"} {
+		r.Scalars[name] = math.NaN()
 	}
 }
 
@@ -279,8 +290,8 @@ func (c Config) diverged(r *experiments.Record, t *task, spent problem.Counts) {
 	}
 	r.Count(spent)
 	r.Flags["diverged"], r.Scalars["diverged"] = true, 1
-	if c.Target > 0 {
-		r.Scalars["target.reached"] = 0
+	if slices.Contains(t.columns, "gradient") {
+		c.unreached(r)
 	}
 	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted", after)
 }

@@ -183,6 +183,22 @@ func TestRunsThatDiverge(t *testing.T) {
 	require.Positive(t, r.Counts["oracle.hvp"])
 }
 
+// A target is reached where the squared hypergradient stays at most that: a run that passes a saddle point has not come
+// there, and one that ends above it has never been there.
+func TestTarget(t *testing.T) {
+	r := experiments.NewRecord()
+	r.Curve.Columns = []string{"iteration", "seconds", "calls", "gradient"}
+	r.Curve.Rows = [][]float64{{0, 0, 0, 1}, {5, 0.5, 20, 0.01}, {10, 1, 40, 1}, {15, 1.5, 60, 0.1}, {20, 2, 80, 0.02}}
+	Config{Target: 0.02}.reach(r)
+	require.Equal(t, 1.0, r.Scalars["target.reached"])
+	require.Equal(t, 15.0, r.Scalars["target.iterations"])
+	require.Equal(t, 60.0, r.Scalars["target.calls"])
+	require.Equal(t, 1.5, r.Scalars["target.seconds"])
+	Config{Target: 0.0002}.reach(r)
+	require.Zero(t, r.Scalars["target.reached"])
+	require.True(t, math.IsNaN(r.Scalars["target.calls"]), "known to be none")
+}
+
 // Each point of each run is a row of CSV; the measures are squared where benchmark_bilevel squares them.
 func TestBenchmarkCSV(t *testing.T) {
 	c := Config{Problem: "scalar", Algorithm: "soba", Iterations: 40, Records: 4, StepFactor: 1, OuterFactor: 0.5}
