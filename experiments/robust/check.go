@@ -27,9 +27,9 @@ type CheckRow struct {
 	// It is relative to the largest element of the update, or 1 if that is smaller.
 	Dense float64
 	// Differences is the same of central differences of θ ↦ mean CE(θ, x + P(z + a ∇δ CE(θ, x + z))) with z held
-	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere, and
-	// of residual networks, for which it takes too long. Of TRADES and gradient alignment it is that of the objective,
-	// where the perturbation goes by signs and stays.
+	// fixed, which is what the update is the gradient of where c = a and ∇δF and ∇θF are of one pass; NaN elsewhere,
+	// and of residual networks, for which it takes too long. Of TRADES and gradient alignment it is that of the
+	// objective, where the perturbation goes by signs and stays.
 	Differences float64
 }
 

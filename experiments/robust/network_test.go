@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"bilevel/data"
 	"bilevel/device"
@@ -103,4 +104,69 @@ func TestFreeWantsImagesThatStay(t *testing.T) {
 	c.Augment = "crop"
 	_, err = Train{}.Cells(c, []uint64{1})
 	require.ErrorContains(t, err, `augment "crop": wants crop-flip or none`)
+}
+
+// A run of a network of images that is stopped in mid epoch again and again, and goes on each time, ends with the bits
+// of one that never was: images that are shifted at random, batch statistics, momentum, averages and all.
+func TestStoppedNetworksGoOnToTheSameBits(t *testing.T) {
+	c := Defaults(flagSet()).For("preactresnet:4-6/1-1")
+	c.Method, c.Eps, c.Train, c.Val, c.Epochs, c.Batch, c.LR = "fast-bat-official", 0.03, 150, 30, 3, 15, 0.1
+	c.Examples, c.AttackSteps, c.Restarts, c.WeightAverage, c.LabelSmoothing = 20, 2, 1, 0.9, 0.1
+	c.Schedule = "one-cycle"
+	cells, err := Train{}.Cells(c, []uint64{2})
+	require.NoError(t, err)
+	run := func(store *experiments.Store, stopAt int) *experiments.Record {
+		dev := cpudevice.New(1)
+		defer func() { require.NoError(t, dev.Close()) }()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		env := experiments.Env{Data: flagSet(), Progress: func(done int) {
+			if done == stopAt {
+				stop()
+			}
+		}}
+		records, err := experiments.Run(ctx, dev, env, Train{}, cells, store, experiments.Hooks{})
+		if ctx.Err() != nil {
+			require.Error(t, err)
+			return nil
+		}
+		require.NoError(t, err)
+		return records[0]
+	}
+	whole := run(nil, -1)
+	store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
+	for _, stopAt := range []int{4, 13, 27} { // of 30 iterations, 10 an epoch
+		require.Nil(t, run(store, stopAt), "stopped after iteration %d", stopAt)
+	}
+	resumed := run(store, -1)
+	require.Equal(t, whole.Models, resumed.Models)
+	for name, want := range whole.Scalars {
+		if name != "seconds" && name != "epoch_seconds" {
+			require.Equal(t, want, resumed.Scalars[name], name)
+		}
+	}
+}
+
+// Images of another size than a network was made for are refused, whether its file says the size or not.
+func TestImagesOfAnotherSize(t *testing.T) {
+	c := Defaults(flagSet()).For("preactresnet:4-6/1-1")
+	c.Train, c.Val, c.Epochs, c.Batch, c.Examples, c.AttackSteps, c.Restarts = 30, 10, 1, 15, 5, 1, 1
+	r := onFlags(t, Train{}, c, flagSet(), cpudevice.New(1))
+	dir := t.TempDir()
+	require.NoError(t, experiments.WriteResults(dir, experiments.Page{}, Train{}.Report(),
+		[]*experiments.Record{r}, 1))
+	other := flagSet()
+	other.Shape = []int{7, 6, 3}
+	path := filepath.Join(dir, "model.safetensors")
+	e := EvalDefaults(other)
+	e.Model, e.Attack, e.Examples = path, []string{"fgsm"}, 5
+	c.From = path
+	for x, config := range map[experiments.Experiment]any{Eval{}: e, Train{}: c} {
+		cells, err := x.Cells(config, []uint64{1})
+		require.NoError(t, err)
+		dev := cpudevice.New(1)
+		_, err = experiments.Run(t.Context(), dev, experiments.Env{Data: other}, x, cells, nil, experiments.Hooks{})
+		require.ErrorContains(t, err, "its network is for images of 6×7×3, and those of the data are 7×6×3")
+		require.NoError(t, dev.Close())
+	}
 }

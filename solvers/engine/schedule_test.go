@@ -22,7 +22,8 @@ func TestSchedules(t *testing.T) {
 		"cosine":   {1, 0.5 + 0.5*math.Cos(0.24*math.Pi), 0.5, 0.5 - math.Sqrt2/4, 0.5 - 0.5*math.Cos(0.01*math.Pi)},
 		"step":     {1, 1, 0.1, 0.01, 0.01},
 		"cyclic":   {0, 0.48, 1, 0.5, 0.02},
-		"one-cycle": {0.04, 1 - 0.48*(1+math.Cos(24./29*math.Pi)), 4e-6 + (1-4e-6)/2*(1+math.Cos(0.3*math.Pi)),
+		"one-cycle": {0.04, 1 - 0.48*(1+math.Cos(24./29*math.Pi)),
+			4e-6 + (1-4e-6)/2*(1+math.Cos(0.3*math.Pi)),
 			4e-6 + (1-4e-6)/2*(1+math.Cos(46./70*math.Pi)), 4e-6},
 	}
 	require.Len(t, want, len(engine.Schedules())+1)
@@ -39,7 +40,8 @@ func TestSchedules(t *testing.T) {
 		require.NotEmpty(t, row.About)
 	}
 	require.ErrorContains(t, engine.Schedule("cosin").Check(),
-		`unknown schedule "cosin" (there are constant, sqrt, linear, cosine, step, cyclic, one-cycle); did you mean "cosine"?`)
+		`unknown schedule "cosin" (there are constant, sqrt, linear, cosine, step, cyclic, one-cycle); `+
+			`did you mean "cosine"?`)
 }
 
 // Step returns between two chunks when ctx ends, and a rate reaches the iteration that it is for.
