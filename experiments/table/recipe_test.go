@@ -190,6 +190,7 @@ func FuzzRecipe(f *testing.F) {
 		text, _ := Text(name)
 		f.Add(text)
 	}
+	f.Add([]byte(small + published))
 	f.Add([]byte(small + "compare: none\ncurves: [[a, b], [a, c, above lowest]]\n" +
 		"tune: {by: loss, seeds: [4], settings: {size: 1}, grid: {size: [1, 2]}, grids: {one: {}}}\n"))
 	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\n" +
@@ -215,6 +216,12 @@ func FuzzRecipe(f *testing.F) {
 				t.Fatalf("%v\nbecame\n%v\nby\n%s", *r.Tune, *second.Tune, again)
 			}
 			r.Tune, second.Tune = nil, nil
+		}
+		if r.Published != nil && second.Published != nil {
+			if fmt.Sprint(*r.Published) != fmt.Sprint(*second.Published) {
+				t.Fatalf("%v\nbecame\n%v\nby\n%s", *r.Published, *second.Published, again)
+			}
+			r.Published, second.Published = nil, nil
 		}
 		if fmt.Sprint(*r) != fmt.Sprint(*second) {
 			t.Fatalf("%v\nbecame\n%v\nby\n%s", *r, *second, again)
