@@ -32,9 +32,9 @@ func applicationChecks() []applicationCheck {
 	return []applicationCheck{
 		{"prune", "Hold the variants of bi-level pruning against the exact hypergradient in the mask",
 			`check prune forms the exact hypergradient of small masked networks densely, perceptrons with and without
-batch normalization and a residual network of convolutions, at several γ, and compares every variant of BiP with it: the
-angle, the ratio of the norms, the relative error. The exit status is 1 if bip-exact is not the dense hypergradient where the lower level is convex, or does not
-report negative curvature where it is not.`,
+batch normalization and a residual network of convolutions, at several γ, and compares every variant of BiP with it:
+the angle, the ratio of the norms, the relative error. The exit status is 1 if bip-exact is not the dense hypergradient
+where the lower level is convex, or does not report negative curvature where it is not.`,
 			func(ctx context.Context, ex *tensor.Executor, seed uint64) (checked, error) {
 				return prune.Check(ctx, ex, seed)
 			}},

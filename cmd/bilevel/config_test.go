@@ -23,6 +23,7 @@ func untimed(t *testing.T, r result) map[string]any {
 	require.Equal(t, exitOK, r.code, r.stderr)
 	got := lastLine(t, r)
 	delete(got, "seconds")
+	delete(got, "epoch_seconds")
 	return got
 }
 

@@ -190,6 +190,7 @@ func FuzzRecipe(f *testing.F) {
 		text, _ := Text(name)
 		f.Add(text)
 	}
+	f.Add([]byte(small + published))
 	f.Add([]byte(small + "compare: none\ncurves: [[a, b], [a, c, above lowest]]\n" +
 		"tune: {by: loss, seeds: [4], settings: {size: 1}, grid: {size: [1, 2]}, grids: {one: {}}}\n"))
 	f.Add([]byte("methods: {a: {experiment: train}}\nseeds: [18446744073709551615]\n" +

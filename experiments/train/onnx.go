@@ -11,8 +11,8 @@ import (
 	"bilevel/models/params"
 )
 
-// WriteStateDict writes the network's arrays alone, with the names, the shapes and the order that PyTorch gives them, as
-// a .safetensors file: what load_state_dict of the same network takes. A network with fewer channels than its name says
+// WriteStateDict writes the network's arrays alone, with the names and the shapes that PyTorch gives them, as a
+// .safetensors file: what load_state_dict of the same network takes. A network with fewer channels than its name says
 // wants one of the layers that the shapes tell. How inputs are scaled is left out, but for the file's metadata.
 func (t *Trained) WriteStateDict(path string) error {
 	n, err := t.Network()

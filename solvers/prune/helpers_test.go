@@ -30,8 +30,8 @@ func executor(t testing.TB, device string) *tensor.Executor {
 	return ex
 }
 
-// small is a small network on a few random rows. Its classes do not follow from its inputs, so that losses stay away from
-// 0. rows of the two levels differ unless shared.
+// small is a small network on a few random rows. Its classes do not follow from its inputs, so that losses stay away
+// from 0. rows of the two levels differ unless shared.
 type small struct {
 	models.Shrinkable
 	task  prune.Task
@@ -40,7 +40,8 @@ type small struct {
 
 func newSmall(t testing.TB, batchNorm, shared bool, batch int) small {
 	t.Helper()
-	return newTask(t, models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: batchNorm}, 4, shared, batch)
+	m := models.MLP{Widths: []int{4, 5, 3}, Activation: models.Tanh, BatchNorm: batchNorm}
+	return newTask(t, m, 4, shared, batch)
 }
 
 // newResidual is a network of two stages of one block, with a convolution in the shortcut of the second, on images of
