@@ -49,7 +49,7 @@ func meanings() map[string]string {
 		"outer_exponent":      "of the power by which the step of x falls",
 		"outer_step":          "step size of x",
 		"pairs":               "that L-BFGS remembers",
-		"penalty":             "of the gap of the lower level: its multiplier at the end of a ramp; or log or quadratic",
+		"penalty":             "of the gap of the lower level: a multiplier at the end of a ramp; or log, quadratic",
 		"period":              "iterations between two passes over all rows; 0: so many as draw half as many rows",
 		"perturbation":        "size of a random linear term of the lower level, drawn once; -1 for none",
 		"phi":                 "what the gap shall fall by: grad_norm, a part of its squared gradient, or value, of it",
