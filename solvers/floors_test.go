@@ -51,7 +51,7 @@ func noiseOf(t *testing.T, m *solvertest.FiniteSum, a solvers.Algorithm, n int) 
 // here: they solve a system with the Hessian of a minibatch of three rows, which may be nearly singular, and have no
 // floor.
 func TestFloorsOfNoise(t *testing.T) {
-	const n, rho, gamma, eta, terms = 2000, 0.1, 0.02, 0.3, 12
+	const n, rho, gamma, eta, terms = 3000, 0.1, 0.02, 0.3, 12
 	m := solvertest.NewFiniteSum(3, 6, 6, 2, solvertest.Spectrum(4, 2))
 	plain := []solvers.Algorithm{
 		solvers.SOBA{Step: rho, OuterStep: gamma},
