@@ -170,8 +170,8 @@ func TestBlocksRefuse(t *testing.T) {
 	some := func(p *problem.Problem) { p.Lower.Sampler = problem.Epochs(2) }
 	a := solvers.MMB{Step: 0.1, OuterStep: 0.1, DualStep: 0.1}
 	require.ErrorContains(t, refused(a, some), "mmb: the set of the further variable (Saddle.Set) of worst of several "+
-		"is a simplex of total 1, which ties blocks together that are drawn apart: give problem.Box or problem.Bounds, "+
-		"or leave Lower.Sampler out")
+		"is a simplex of total 1, which ties blocks together that are drawn apart: give problem.Box or "+
+		"problem.Bounds, or leave Lower.Sampler out")
 	require.NoError(t, refused(a, func(p *problem.Problem) {
 		some(p)
 		p.Upper.Saddle.Set = problem.Box{Lo: 0, Hi: 1}

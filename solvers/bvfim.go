@@ -20,9 +20,11 @@ import (
 //	then:       x₊ = P_X(x - γ (∇xF(x,y) + τ_k (∇xG(x,y) - ∇xG(x,z)) / (g - G(x,y))))
 //
 // where σ⁻ is the last step that was taken, and ten lengths are tried; where none will do y stays, and the next search
-// begins with shorter ones. A y outside the barrier's domain, as x and g move, is replaced by z, which is always
-// inside. μ_k, ν_k, θ_k and τ_k fall as (k+1)^-p from the settings; where they end, y may be off by what G may be above
-// its least value. The limit is the optimistic solution: of many lower minimizers the one where F is least.
+// begins with shorter ones, unless the step would have brought less than round-off. A y outside the barrier's domain,
+// as x and g move, is replaced by z, which is always inside. μ_k, ν_k, θ_k and τ_k fall as (k+1)^-p from the settings,
+// the two of the barrier not below the root of the unit round-off; where they end, y may be off by what G may be above
+// its least value. The faster they fall the stiffer φ gets, and the more steps on y it wants. The limit is the
+// optimistic solution: of many lower minimizers the one where F is least.
 //
 // The search for σ is chosen here: the authors' public code for the later BVFSM (arXiv 2110.04974) takes fixed steps,
 // and in the place of the slack g - G its value with the derivative of the slack, which is another function. It has 50
@@ -34,19 +36,19 @@ import (
 // objectives at all lengths. The state is x, y, z and σ⁻. Running statistics are not taken. An iteration costs T_z +
 // T_y + 2 gradients of G, T_y + 1 of F, and 12T_y + 2 values of G and 11T_y of F.
 type BVFIM struct {
-	Step         float64         `json:"step"`                 // σ⁻ in the first iteration; 0: chosen at the start
-	ZStep        float64         `json:"z_step"`               // β; 0: chosen at the start values
-	OuterStep    float64         `json:"outer_step"`           // γ; 0: chosen at the start values
-	InnerSteps   int             `json:"inner_steps"`          // T_z; 0: 50
-	UpperSteps   int             `json:"upper_steps"`          // T_y; 0: 25
-	Penalty      string          `json:"penalty"`              // "log" (chosen where it is empty) or "quadratic"
-	Barrier      float64         `json:"barrier"`              // τ_0; 0: 0.1
-	Slack        float64         `json:"slack"`                // ν_0; 0: 0.1
-	Regularize   float64         `json:"regularization"`       // μ_0; 0: 0.01, -1: exactly 0
-	RegularizeUp float64         `json:"upper_regularization"` // θ_0; 0: 0.01, -1: exactly 0
-	Exponent     float64         `json:"exponent"`             // p; 0: 1.1, -1: exactly 0
-	Decrease     float64         `json:"decrease"`             // c; 0: 0.1
-	Schedule     engine.Schedule `json:"schedule"`             // of γ
+	Step         float64         `json:"step"`           // σ⁻ in the first iteration; 0: chosen at the start
+	ZStep        float64         `json:"z_step"`         // β; 0: chosen at the start values
+	OuterStep    float64         `json:"outer_step"`     // γ; 0: chosen at the start values
+	InnerSteps   int             `json:"inner_steps"`    // T_z; 0: 50
+	UpperSteps   int             `json:"upper_steps"`    // T_y; 0: 25
+	Penalty      string          `json:"penalty"`        // "log" (chosen where it is empty) or "quadratic"
+	Barrier      float64         `json:"barrier"`        // τ_0; 0: 0.1
+	Slack        float64         `json:"slack"`          // ν_0; 0: 0.1
+	Regularize   float64         `json:"regularization"` // μ_0; 0: 0.01, -1: exactly 0
+	RegularizeUp float64         `json:"upper_decay"`    // θ_0; 0: 0.01, -1: exactly 0
+	Exponent     float64         `json:"exponent"`       // p; 0: 0.5, -1: exactly 0
+	Decrease     float64         `json:"decrease"`       // c; 0: 0.1
+	Schedule     engine.Schedule `json:"schedule"`       // of γ
 }
 
 func (BVFIM) Name() string { return "bvfim" }
@@ -66,7 +68,7 @@ func (a BVFIM) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	err := cmp.Or(
 		checkSteps("bvfim", a.Schedule, field{"step", a.Step}, field{"z_step", a.ZStep},
 			field{"outer_step", a.OuterStep}, field{"barrier", a.Barrier}, field{"slack", a.Slack}),
-		checkNonNegative("bvfim", field{"regularization", mu}, field{"upper_regularization", theta},
+		checkNonNegative("bvfim", field{"regularization", mu}, field{"upper_decay", theta},
 			field{"exponent", power}),
 		checkCounts("bvfim", count{"inner_steps", a.InnerSteps}, count{"upper_steps", a.UpperSteps}))
 	if err == nil && !(a.Decrease > 0 && a.Decrease < 1) {
@@ -123,19 +125,24 @@ func (a BVFIM) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		_, weight := term(it, room(lower))
 		slope := upper.GradY().Add(it.Rate("theta").Mul(y)).Add(weight.Mul(lower.GradY())).StopGradient()
 		here := phi(y, upper, room(lower))
-		limit := here.Add(here.Abs().Scale(4 * b.Executor.Info().UnitRoundoff()))
+		slack := here.Abs().Scale(4 * b.Executor.Info().UnitRoundoff())
+		limit := here.Add(slack)
 		last, next := s.Get("step").Reshape(), y
 		step := last.Scale(math.Pow(2, 1-trials))
 		for i := trials - 1; i >= 0; i-- { // the longest that will do is chosen last
 			length := last.Scale(math.Pow(2, float64(1-i)))
 			there := it.Project(problem.Lower, y.Sub(length.Mul(slope)), xi).StopGradient()
 			left := room(it.Lower(x, there, xi))
-			value := phi(there, it.Upper(x, there, zeta), left)
-			good := value.Le(limit.Sub(tensor.Dot(slope, y.Sub(there)).Scale(a.Decrease)))
+			promise := tensor.Dot(slope, y.Sub(there)).Scale(a.Decrease)
+			good := phi(there, it.Upper(x, there, zeta), left).Le(limit.Sub(promise))
+			seen := slack.Lt(promise) // else round-off says nothing about lengths
+			if i == trials-1 {
+				step = tensor.Where(seen, step, last)
+			}
 			if inside {
 				good = good.Mul(tensor.Const(0).Lt(left))
 			}
-			step, next = tensor.Where(good, length, step), tensor.Where(good, there, next)
+			step, next = tensor.Where(good, tensor.Where(seen, length, last), step), tensor.Where(good, there, next)
 		}
 		s.Set("y", next)
 		s.Set("step", step.Reshape(1))
@@ -150,12 +157,17 @@ func (a BVFIM) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		moveX(it, s, it.Upper(x, y, zeta).GradX().Add(weight.Mul(atY.GradX().Sub(atZ.GradX()))), zeta)
 	}
 	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
-	fall := func(name string, from float64) engine.Rate { return r.falling(name, from, power, "constant") }
+	fall := func(name string, from, least float64) engine.Rate {
+		whole := r.falling(name, from, power, "constant")
+		return engine.Rate{Name: name, At: func(k int) float64 { return max(whole.At(k), min(from, least)) }}
+	}
+	least := math.Sqrt(b.Executor.Info().UnitRoundoff())
 	return engine.Spec{
 		State: append(start(b), engine.Array{Name: "z", Values: b.Lower.Start.Flat},
 			engine.Array{Name: "step", Values: []float64{a.Step}}),
 		Rates: []engine.Rate{r.rate("z", a.ZStep, "constant"), r.rate("outer", a.OuterStep, a.Schedule),
-			fall("mu", mu), fall("theta", theta), fall("slack", a.Slack), fall("barrier", a.Barrier)},
+			fall("mu", mu, 0), fall("theta", theta, 0), fall("slack", a.Slack, least),
+			fall("barrier", a.Barrier, least)},
 		Phases: []engine.Phase{
 			{Name: "bvfim lower", Repeat: always(a.InnerSteps), Draws: []engine.Draw{lower}, Build: lowerStep},
 			{Name: "bvfim upper", Repeat: always(a.UpperSteps), Draws: []engine.Draw{lower, upper}, Build: upperStep},
@@ -169,7 +181,7 @@ func (a BVFIM) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.InnerSteps, a.UpperSteps = cmp.Or(a.InnerSteps, 50), cmp.Or(a.UpperSteps, 25)
 	a.Penalty, a.Barrier, a.Slack = cmp.Or(a.Penalty, "log"), cmp.Or(a.Barrier, 0.1), cmp.Or(a.Slack, 0.1)
 	a.Regularize, a.RegularizeUp = cmp.Or(a.Regularize, 0.01), cmp.Or(a.RegularizeUp, 0.01)
-	a.Exponent, a.Decrease = cmp.Or(a.Exponent, 1.1), cmp.Or(a.Decrease, 0.1)
+	a.Exponent, a.Decrease = cmp.Or(a.Exponent, 0.5), cmp.Or(a.Decrease, 0.1)
 	if a.ZStep == 0 || a.OuterStep == 0 || a.Step == 0 {
 		s, err := scale()
 		if err != nil {

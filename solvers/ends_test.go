@@ -32,7 +32,8 @@ func end(t *testing.T, c solvertest.Closed, a solvers.Algorithm, n int,
 // On Q8 the barrier of BVFIM leads to the optimistic solution, from inside and from outside.
 func TestBVFIMOnManyMinimizers(t *testing.T) {
 	for _, penalty := range []string{"log", "quadratic"} {
-		a := solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 20, UpperSteps: 10, Penalty: penalty}
+		a := solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 20, UpperSteps: 10, Penalty: penalty,
+			Exponent: 1.1}
 		res := end(t, solvertest.FlatLower{}, a, 1500)
 		t.Logf("%s: x = %.4f, y = %.4f", penalty, res.X.Flat[0], res.Y.Flat)
 		require.InDelta(t, 1, res.X.Flat[0], 0.02, penalty)
@@ -100,7 +101,8 @@ func TestSetsOfTheLowerLevel(t *testing.T) {
 	for _, a := range []solvers.Algorithm{
 		solvers.F2SA{YStep: 0.01, ZStep: 0.5, OuterStep: 0.1, Multiplier: 50, InnerSteps: 20, Schedule: "linear"},
 		solvers.VPBGD{YStep: 0.5, ZStep: 0.5, OuterStep: 1, Penalty: 50, InnerSteps: 10},
-		solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.05, InnerSteps: 20, UpperSteps: 20, Schedule: "linear"},
+		solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.05, InnerSteps: 20, UpperSteps: 20, Schedule: "linear",
+			Exponent: 1.1},
 	} {
 		for name, c := range map[string]struct {
 			of   solvertest.Closed

@@ -115,13 +115,14 @@ func (a MMB) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}, nil
 }
 
-// Defaults takes half the step of x that SOBA takes, because x sees the average later than its directions.
+// Defaults takes an eighth of the step of x that SOBA takes: x sees the average later than its directions, these see
+// the further variable later than y, and blocks that are seldom drawn see x later than the mean block.
 func (a MMB) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Average = cmp.Or(a.Average, 0.1)
 	chosen := a.OuterStep == 0
 	err := choose(scale, &a.Step, &a.OuterStep, &a.Schedule)
 	if chosen {
-		a.OuterStep /= 2
+		a.OuterStep /= 8
 	}
 	a.DualStep = cmp.Or(a.DualStep, a.Step)
 	return a, err

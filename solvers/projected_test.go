@@ -34,7 +34,9 @@ func TestProjectedX(t *testing.T) {
 			continue
 		}
 		for _, a := range []solvers.Algorithm{byName[e.Name()].quick, e.Zero} {
-			res := solve(t, executor(t), boxed(0, 10), a, solvers.Options{Iterations: 1000})
+			p := boxed(0, 10)
+			suit(p, a)
+			res := solve(t, executor(t), p, a, solvers.Options{Iterations: 1000})
 			off := 0.0
 			if e.Zero.Needs().Wants&problem.UpperSet != 0 {
 				off = 0.2 // an average of corners

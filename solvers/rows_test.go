@@ -225,7 +225,8 @@ func rowsByName(t *testing.T) map[string]row {
 			solvers.BiSLS{Step: 0.5, OuterStep: 0.1, InnerSteps: 5, CGSteps: 1}, nil, 0,
 		},
 		"bvfim": {
-			solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.02, InnerSteps: 3, UpperSteps: 3, Penalty: "quadratic"},
+			solvers.BVFIM{Step: 0.1, ZStep: 0.1, OuterStep: 0.002, InnerSteps: 2, UpperSteps: 2, Penalty: "quadratic",
+				Barrier: 5},
 			solvers.BVFIM{Step: 0.5, ZStep: 0.5, OuterStep: 0.1, InnerSteps: 5, UpperSteps: 5}, nil, 0,
 		},
 		"mmb": {

@@ -387,3 +387,47 @@ func TestEveryProblem(t *testing.T) {
 		require.NoError(t, ex.Close())
 	}
 }
+
+// With Tune "bisls" the steps are those that were measured times what line searches find, the same again, and an
+// algorithm that runs with them comes to the solution. A problem that BiSLS cannot use says so at once.
+func TestTuneByBiSLS(t *testing.T) {
+	c := Config{Problem: "quadratic", Algorithm: "soba", Iterations: 2000, Records: 1}
+	one := run(t, c).Scalars
+	c.Tune = "bisls"
+	other := run(t, c).Scalars
+	t.Logf("steps %.4g and %.4g, found %.4g and %.4g; gap %.3g, then %.3g", one["settings.step"],
+		one["settings.outer_step"], other["settings.step"], other["settings.outer_step"], one["gap"], other["gap"])
+	require.NotEqual(t, one["settings.step"], other["settings.step"])
+	require.Equal(t, other["settings.step"], run(t, c).Scalars["settings.step"])
+	require.Less(t, other["gap"], 1e-2)
+
+	ex := tensor.NewExecutor(null.New())
+	defer ex.Close()
+	c.Problem = "waves"
+	_, err := Refusals(t.Context(), ex, c, nil, []string{"v-pbgd"})
+	require.ErrorContains(t, err, "tune is bisls, which the problem refuses: bisls: the problem waves keeps y in a set")
+	c.Tune = "line"
+	require.ErrorContains(t, Experiment{}.Check(c), `tune is "line": wants scale`)
+}
+
+// The worst of several objectives, and blocks that are drawn: both algorithms come near the solution, which is measured
+// in float64 with the best of the further variable, and all others refuse the problems.
+func TestProblemsWithAFurtherVariable(t *testing.T) {
+	worst := run(t, Config{Problem: "worst", Algorithm: "morbit", Iterations: 500, Records: 1})
+	require.Less(t, worst.Scalars["distance"], 0.05)
+	require.Less(t, worst.Scalars["gap"], 0.05)
+	duals := run(t, Config{Problem: "duals", Algorithm: "mmb", Iterations: 4000, Records: 1})
+	require.Less(t, duals.Scalars["distance"], 0.05)
+	t.Logf("worst: %.4f from the solution; duals: %.4f", worst.Scalars["distance"], duals.Scalars["distance"])
+	ex := tensor.NewExecutor(null.New())
+	defer ex.Close()
+	var all []string
+	for _, e := range solvers.Algorithms() {
+		all = append(all, e.Name())
+	}
+	c := Config{Problem: "duals", Algorithm: "mmb", Calls: 1000, Records: 1}
+	refused, err := Refusals(t.Context(), ex, c, nil, all)
+	require.NoError(t, err)
+	require.Len(t, refused, len(all)-2)
+	require.Contains(t, refused["soba"], "maximizes its upper objective over a further variable")
+}
