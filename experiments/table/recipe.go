@@ -9,6 +9,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bilevel/experiments"
@@ -489,7 +490,25 @@ func (r *Recipe) YAML() ([]byte, error) {
 	if r.Tune != nil {
 		all = append(all, yaml.MapItem{Key: "tune", Value: r.Tune.tuningYAML()})
 	}
-	return yaml.Marshal(all)
+	return yaml.MarshalWithOptions(all, yaml.CustomMarshaler(numberYAML))
+}
+
+// numberYAML writes a number so that it is read as one: without a point, 1e-05 would be read as a text.
+func numberYAML(v float64) ([]byte, error) {
+	text := strconv.FormatFloat(v, 'g', -1, 64)
+	mantissa, exponent, small := strings.Cut(text, "e")
+	switch {
+	case math.IsNaN(v):
+		return []byte(".nan"), nil
+	case math.IsInf(v, 0):
+		return []byte(strings.NewReplacer("+Inf", ".inf", "-Inf", "-.inf").Replace(text)), nil
+	case !strings.Contains(mantissa, "."):
+		mantissa += ".0"
+	}
+	if small {
+		mantissa += "e" + exponent
+	}
+	return []byte(mantissa), nil
 }
 
 func orEmpty[T any](list []T) []T {
