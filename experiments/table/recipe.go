@@ -434,8 +434,12 @@ func (r *Recipe) check() error {
 // Set gives a setting one value in every cell, whatever the recipe says of it, and the table then says so.
 func (r *Recipe) Set(name string, value any) {
 	text := fmt.Sprintf("Set for this table: %s %s", name, textOf(value))
-	if was, ok := r.Settings[name]; ok {
-		text += fmt.Sprintf(" in place of %s", textOf(was))
+	switch was := r.Settings[name].(type) {
+	case nil:
+	case byValue:
+		text += " in place of one for each case"
+	default:
+		text += " in place of " + textOf(was)
 	}
 	r.About = append(r.About, text+".")
 	r.Settings[name] = value
