@@ -19,7 +19,7 @@ import (
 
 // Courses is a plot of numbers over the course of runs: a line through the means over seeds for each method, and a band
 // of one standard deviation. Where the numbers are positive and span more than logSpan, the axis is logarithmic, and
-// means and deviations are those of the logarithms. Where one method's runs are more than logSpan times as long as
+// means and deviations are those of the logarithms. Where one method's runs are more than logLength times as long as
 // another's, the horizontal axis is logarithmic, too, and begins at the first point after the start.
 type Courses struct {
 	File, Title, X, Y string
@@ -33,7 +33,7 @@ type Course struct {
 }
 
 const (
-	logSpan = 30
+	logSpan, logLength = 5, 30
 	// mostAbove is how many times above the largest number at the start the axis ends: runs that diverge leave the
 	// picture.
 	mostAbove = 3
@@ -158,7 +158,7 @@ func (c Courses) left() float64 {
 			shortest, longest = min(shortest, end), max(longest, end)
 		}
 	}
-	if longest > logSpan*shortest {
+	if longest > logLength*shortest {
 		return first
 	}
 	return 0
@@ -230,7 +230,7 @@ func (c Courses) write(p *plot.Plot, legend plot.Legend, dir string) error {
 	return nil
 }
 
-// powersOfTen labels at most eight powers of ten of a logarithmic axis.
+// powersOfTen labels at most eight powers of ten of a logarithmic axis, and 2 and 5 times them where there are few.
 func powersOfTen(from, to float64) (ticks []plot.Tick) {
 	first, last := int(math.Ceil(math.Log10(from)-1e-9)), int(math.Floor(math.Log10(to)+1e-9))
 	every := max(1, (last-first+7)/8)
@@ -241,10 +241,10 @@ func powersOfTen(from, to float64) (ticks []plot.Tick) {
 		}
 		ticks = append(ticks, t)
 	}
-	if len(ticks) < 2 {
-		for i := 1; i < 10; i++ {
-			for _, decade := range []float64{math.Pow(10, float64(first-1)), math.Pow(10, float64(first))} {
-				if v := float64(i) * decade; v >= from && v <= to {
+	if len(ticks) < 3 {
+		for e := first - 1; e <= last; e++ {
+			for _, i := range []float64{2, 5} {
+				if v := i * math.Pow(10, float64(e)); v >= from && v <= to {
 					ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%.0e", v)})
 				}
 			}

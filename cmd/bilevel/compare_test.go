@@ -18,7 +18,7 @@ func TestCompare(t *testing.T) {
 	t.Setenv(asCommand, "1") // for the processes below
 	inNewFolder(t)
 	const line = "compare --problem finite-sum --algo soba,bome,sbfw --calls 200 --seeds 2 --grid 0.5,1 " +
-		"--outer-grid 0.25,1 --records 4 "
+		"--outer-grid 0.25,1 --records 4 --target 1e-5 --set reg=1e-7 "
 	r := bilevel(line)
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Contains(t, r.stdout, "Refused: sbfw: the problem finite sum has no set of x")

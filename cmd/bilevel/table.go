@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,6 +144,9 @@ func scalar(text string) any {
 	switch v := values[0].Value.(type) {
 	case bool, int64, uint64, float64:
 		return v
+	}
+	if v, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) {
+		return v // 1e-5, which YAML reads as a text
 	}
 	return text
 }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bilevel/experiments"
@@ -436,8 +437,12 @@ func (r *Recipe) check() error {
 // Set gives a setting one value in every cell, whatever the recipe says of it, and the table then says so.
 func (r *Recipe) Set(name string, value any) {
 	text := fmt.Sprintf("Set for this table: %s %s", name, textOf(value))
-	if was, ok := r.Settings[name]; ok {
-		text += fmt.Sprintf(" in place of %s", textOf(was))
+	switch was := r.Settings[name].(type) {
+	case nil:
+	case byValue:
+		text += " in place of one for each case"
+	default:
+		text += " in place of " + textOf(was)
 	}
 	r.About = append(r.About, text+".")
 	r.Settings[name] = value
@@ -495,7 +500,25 @@ func (r *Recipe) YAML() ([]byte, error) {
 	if r.Published != nil {
 		all = append(all, yaml.MapItem{Key: "published", Value: r.Published.publishedYAML()})
 	}
-	return yaml.Marshal(all)
+	return yaml.MarshalWithOptions(all, yaml.CustomMarshaler(numberYAML))
+}
+
+// numberYAML writes a number so that it is read as one: without a point, 1e-05 would be read as a text.
+func numberYAML(v float64) ([]byte, error) {
+	text := strconv.FormatFloat(v, 'g', -1, 64)
+	mantissa, exponent, small := strings.Cut(text, "e")
+	switch {
+	case math.IsNaN(v):
+		return []byte(".nan"), nil
+	case math.IsInf(v, 0):
+		return []byte(strings.NewReplacer("+Inf", ".inf", "-Inf", "-.inf").Replace(text)), nil
+	case !strings.Contains(mantissa, "."):
+		mantissa += ".0"
+	}
+	if small {
+		mantissa += "e" + exponent
+	}
+	return []byte(mantissa), nil
 }
 
 func orEmpty[T any](list []T) []T {

@@ -2,6 +2,7 @@ package table
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -43,6 +44,17 @@ func TestParse(t *testing.T) {
 		require.NotEmpty(t, parse(t, string(text)).Title)
 	}
 	require.GreaterOrEqual(t, len(BuiltIn()), 2)
+}
+
+// Numbers stay numbers in a recipe that is written and read, also those that have no point when Go prints them.
+func TestNumbersOfRecipes(t *testing.T) {
+	r := parse(t, small)
+	for _, v := range []float64{1e-5, 1e30, 2, 0.1, -1.5e-300, math.Inf(1), math.Inf(-1)} {
+		r.Settings["number"] = v
+		text, err := r.YAML()
+		require.NoError(t, err)
+		require.Equal(t, v, parse(t, string(text)).Settings["number"], "%s", text)
+	}
 }
 
 func TestRecipesRefused(t *testing.T) {
