@@ -152,6 +152,8 @@ func (t *task) solve(ctx context.Context, env *experiments.Env) error {
 		return errors.Join(out.Err(), env.Keeper.Save("search", out.Last, log))
 	case out.Status == engine.NotFinite && t.course.len() < 2:
 		return fmt.Errorf("%w; give smaller steps with --set", out.Err())
+	case out.Status == engine.NotFinite:
+		t.diverged = out.Iterations
 	}
 	return nil
 }

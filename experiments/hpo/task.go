@@ -30,6 +30,8 @@ type task struct {
 	look    *tensor.Function
 	test    *problem.Evaluator // at y
 	course  *course
+
+	diverged int // the iteration after which the state of an algorithm was not finite; 0: it never was
 }
 
 func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Record, error) {
@@ -242,6 +244,9 @@ func (t *task) report(ctx context.Context) (*experiments.Record, error) {
 	t.course.report(r, float64(t.Calls), t.Records)
 	last, x := t.course.last(), t.course.bestX()
 	r.Texts["method"] = t.Method
+	if t.diverged > 0 {
+		r.Warn("the run diverged after iteration %d, before the budget was spent: smaller steps are wanted", t.diverged)
+	}
 	r.Scalars["val_loss"], r.Scalars["test_loss"], r.Scalars["test_error"] = last.val, last.test, last.mistakes
 	y, err := t.anew(ctx, r, t.bound, x)
 	if err != nil {
