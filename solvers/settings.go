@@ -64,6 +64,7 @@ func meanings() map[string]string {
 		"slack":               "by how much the gap of the lower level may stay open",
 		"smoothing":           "distance over which differences are taken",
 		"start":               "of tables: zero, or full, which makes a pass over all minibatches",
+		"still":               "true: x may stand still where the upper objective does not depend on it",
 		"step":                "step size of y",
 		"terms":               "length of the Neumann series",
 		"tolerance":           "of the lower level's gradient in the first iteration",

@@ -15,7 +15,7 @@ import (
 func TestHPO(t *testing.T) {
 	inNewFolder(t)
 	require.NoError(t, os.WriteFile("others.csv", []byte("method,seed,calls,val_loss,test_loss\n"+
-		"optuna,1,100,0.9,0.8\noptuna,2,100,0.9,0.8\n"), 0o644))
+		"optuna,1,100,0.9,0.8\noptuna,1,200,0.7,0.6\noptuna,2,100,0.9,0.8\noptuna,2,200,0.7,0.6\n"), 0o644))
 	const line = "hpo --data digits --model mlp:4 --train 100 --val 100 --calls 300 --tolerance 0.05 --seeds 2 " +
 		"--algo hoag,soba --set outer_step=0.5 --against tpe,random --records 5 --beside others.csv "
 	r := bilevel(line)

@@ -138,7 +138,7 @@ have layers of fewer channels, as many as the shapes of the arrays say; the scal
 metadata.`,
 		Example: `  bilevel prune run --data mnist --method omp --units --keep 0.5
   bilevel prune export --model results/prune-run-mnist/compacted.safetensors --out net.onnx
-  bilevel prune export --model results/prune-run-cifar10/compacted.safetensors --out net.safetensors`,
+  bilevel prune export --model results/prune-run-mnist/compacted.safetensors --out net.safetensors`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			dict := strings.HasSuffix(out, ".safetensors")

@@ -79,6 +79,12 @@ func TestCommandsOfTheReadmeAndTheHelp(t *testing.T) {
 			if strings.HasPrefix(words, "clean --data mnist") {
 				words += " --train 300 --val 60 --iters 20" // its defaults are for all of MNIST
 			}
+			if strings.HasPrefix(words, "audit ") && !strings.Contains(words, "--part") {
+				words += " --part aligned --seeds 2" // one of its parts
+			}
+			if strings.HasPrefix(words, "prune run --data cifar10") {
+				words += " --pretrain-epochs 1 --prune-epochs 1 --finetune-epochs 1 --skip-latency"
+			}
 			if strings.HasPrefix(words, "robust train --data cifar10") {
 				words += " --epochs 1"
 			}
