@@ -181,6 +181,16 @@ func (a Array) flipped() Array {
 	return a
 }
 
+// room counts the numbers of a worker's scratch memory that are given away.
+type room int
+
+// take gives the place of n numbers more, on a cache line of its own.
+func (r *room) take(n int) (at int) {
+	at = int(*r)
+	*r += room(roundUp(n, lineLen))
+	return at
+}
+
 // ending is what becomes of the sums of a convolution: φ of them and the extras, stored to out.
 type ending struct {
 	program   *program

@@ -35,17 +35,13 @@ func newConvFew(call *convCall) *convFew {
 	c.add = loopsOf(call.pool.level).real[expr.Add].vv
 	c.rows = max(1, min(c.p, fewPixels/c.q))
 	reals, ints := c.program.scratch()
-	take := func(n int) (at int) {
-		at = reals
-		reals += roundUp(n, lineLen)
-		return at
-	}
-	c.yAt, c.zAt = take(s.K*c.rows*c.q), take(n*c.rows*c.q)
-	c.xAt = take(s.C * s.H * s.W)
+	need := room(reals)
+	c.yAt, c.zAt = need.take(s.K*c.rows*c.q), need.take(n*c.rows*c.q)
+	c.xAt = need.take(s.C * s.H * s.W)
 	if !c.sumsInOut {
-		c.sumsAt = take(s.C * s.H * s.W)
+		c.sumsAt = need.take(s.C * s.H * s.W)
 	}
-	c.pool.reserve(reals, ints)
+	c.pool.reserve(int(need), ints)
 	c.nanos = float64(s.N*c.p*c.q) * float64(n*s.K) / c.kernels.rate
 	return c
 }

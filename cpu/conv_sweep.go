@@ -205,23 +205,19 @@ func (c *convSweep) plan() {
 		c.nanos /= float64(s.StrideH * s.StrideW)
 	}
 	reals, ints := c.program.scratch()
-	take := func(n int) (at int) {
-		at = reals
-		reals += roundUp(n, 16)
-		return at
-	}
+	need := room(reals)
 	c.rowLen = c.dst.cols * c.dst.channels
-	c.aAt = take(c.bandLength)
+	c.aAt = need.take(c.bandLength)
 	if c.copyB {
-		c.bAt = take(taps * c.slice * c.ldb())
+		c.bAt = need.take(taps * c.slice * c.ldb())
 	}
 	if c.patches != nil {
-		c.padAt = take(c.patches.pad())
+		c.padAt = need.take(c.patches.pad())
 	}
 	if !c.sumsInOut {
-		c.sumsAt = take(c.group * c.spanRows * c.rowLen)
+		c.sumsAt = need.take(c.group * c.spanRows * c.rowLen)
 	}
-	c.pool.reserve(reals, ints)
+	c.pool.reserve(int(need), ints)
 }
 
 // vectorWidth is the number of vectors that a kernel computes at a time.

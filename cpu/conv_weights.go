@@ -60,19 +60,15 @@ func newConvWeights(call *convCall) *convWeights {
 	c.cut()
 
 	reals, ints := c.program.scratch()
-	take := func(n int) (at int) {
-		at = reals
-		reals += roundUp(n, 16)
-		return at
-	}
-	c.aAt = take(c.foldLength() * max(1, c.columns()))
+	need := room(reals)
+	c.aAt = need.take(c.foldLength() * max(1, c.columns()))
 	if c.copyY {
-		c.bAt = take(c.rows * c.images * c.q * c.ldb())
+		c.bAt = need.take(c.rows * c.images * c.q * c.ldb())
 	}
 	if c.patches != nil {
-		c.padAt = take(c.patches.pad())
+		c.padAt = need.take(c.patches.pad())
 	}
-	c.pool.reserve(reals, ints)
+	c.pool.reserve(int(need), ints)
 	terms := float64(s.N*c.p*c.q) * float64(s.R*s.S*s.C/s.Groups*s.K)
 	c.nanos = terms / c.kernels.rate
 	return c

@@ -68,9 +68,6 @@ type tileSource struct {
 	take       int // of them those that are read
 }
 
-// inside says whether row h is one of the image.
-func (x *tileSource) inside(h int) bool { return h >= 0 && h < x.rows }
-
 // image is image n and those after it.
 func (x tileSource) image(n int) tileSource {
 	x.data = x.data[n*x.rows*x.cols*x.channels:]
@@ -114,17 +111,16 @@ func (b *band) to(n int) {
 
 // row is row h of the image, which the rows from there on may replace.
 func (b *band) row(k *kernels, h int) []float32 {
-	if !b.x.inside(h) {
+	if h < 0 || h >= b.x.rows {
 		return b.zeros
 	}
 	to := b.rows[h%tileEdge*b.width:][:b.width]
 	if h >= b.end {
-		n := b.x.take
-		from := b.x.data[h*b.x.cols*b.x.channels:]
-		if rows, cols := b.x.cols, n; n < b.x.channels {
-			k.copyRows(to[b.left:], n, from, b.x.channels, rows, cols)
+		n, from := b.x.take, b.x.data[h*b.x.cols*b.x.channels:]
+		if n < b.x.channels {
+			k.copyRows(to[b.left:], n, from, b.x.channels, b.x.cols, n)
 		} else {
-			copy(to[b.left:], from[:rows*cols])
+			copy(to[b.left:], from[:b.x.cols*n])
 		}
 		b.end = h + 1
 	}
@@ -150,7 +146,7 @@ func (g *winograd) pixels(to []float32, apart int, b *band, i int) {
 }
 
 // turned makes G g Gᵀ: to [point] at distance apart, from the nine taps one after the other, n numbers each. room has
-// as much room as eight of them.
+// as much room as seven of them.
 func (g *winograd) turned(to []float32, apart int, taps []float32, n int, room []float32) {
 	var u [tileEdge][3][]float32
 	tap := func(i int) []float32 { return taps[i*n:][:n] }

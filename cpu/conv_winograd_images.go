@@ -55,17 +55,13 @@ func newConvWinograd(call *convCall) *convWinograd {
 	slots := c.rows * g.wide
 
 	reals, ints := c.program.scratch()
-	take := func(n int) (at int) {
-		at = reals
-		reals += roundUp(n, lineLen)
-		return at
-	}
-	c.pixelsAt = take(tilePoints * apart(slots*src.take))
-	c.productsAt = take(tilePoints * apart(slots*c.block))
-	c.bandAt = take(g.bandLength(src.take))
-	c.linesAt = take(2 * 2 * g.wide * c.block)
+	need := room(reals)
+	c.pixelsAt = need.take(tilePoints * apart(slots*src.take))
+	c.productsAt = need.take(tilePoints * apart(slots*c.block))
+	c.bandAt = need.take(g.bandLength(src.take))
+	c.linesAt = need.take(2 * 2 * g.wide * c.block)
 	c.weights = winogradWeights{convWinograd: c}
-	c.pool.reserve(max(reals, c.weights.room()), ints)
+	c.pool.reserve(max(int(need), c.weights.room()), ints)
 	c.pool.reserveCommon(tilePoints * src.take * c.block)
 	c.nanos = float64(s.N*g.down*slots/c.rows) * float64(tilePoints*src.take*c.block) / c.kernels.rate
 	return c

@@ -57,15 +57,11 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 
 	slots := c.rows * g.wide
 	reals, ints := c.program.scratch()
-	take := func(n int) (at int) {
-		at = reals
-		reals += roundUp(n, lineLen)
-		return at
-	}
-	c.xAt, c.yAt = take(tilePoints*apart(slots*c.slice)), take(tilePoints*apart(slots*c.cols))
-	c.bandAt = take(g.bandLength(max(c.slice, c.cols)))
-	c.sumsAt = take(tilePoints * c.slice * c.cols)
-	c.pool.reserve(reals, ints)
+	need := room(reals)
+	c.xAt, c.yAt = need.take(tilePoints*apart(slots*c.slice)), need.take(tilePoints*apart(slots*c.cols))
+	c.bandAt = need.take(g.bandLength(max(c.slice, c.cols)))
+	c.sumsAt = need.take(tilePoints * c.slice * c.cols)
+	c.pool.reserve(int(need), ints)
 	c.nanos = float64(s.N*g.down*g.wide) * float64(tilePoints*s.C*s.K) / c.kernels.rate
 	return c
 }
