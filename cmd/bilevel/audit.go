@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"bilevel/experiments/audit"
 	"bilevel/experiments/table"
@@ -50,13 +49,7 @@ the program; without it the sets mnist, fashion-mnist, ijcnn1 and adult have to 
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.BoolVar(&f.dry, "dry-run", false, "print the cells that are to be run next and what they are expected to "+
 		"take, and run no more than a short trial of each row")
-	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
-	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
-	registerProgress(fs, &f.show)
-	f.registerDevice(c)
-	f.registerMemory(c)
-	f.registerMatmul(c)
-	f.registerResults(c, "folder of results (default results/audit, with --quick results/audit-quick)")
+	f.registerCells(c, "folder of results (default results/audit, with --quick results/audit-quick)")
 	return c
 }
 

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"bilevel/data"
 	"bilevel/device"
@@ -87,13 +86,7 @@ benchmark_bilevel's results. The problems are:
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.BoolVar(&f.dry, "dry-run", false, "print what is to be run next and what it is expected to take, and run "+
 		"no more than a short trial of each row")
-	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
-	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
-	registerProgress(fs, &f.show)
-	f.registerDevice(c)
-	f.registerMemory(c)
-	f.registerMatmul(c)
-	f.registerResults(c, "folder of results (default results/compare-PROBLEM)")
+	f.registerCells(c, "folder of results (default results/compare-PROBLEM)")
 	return c
 }
 

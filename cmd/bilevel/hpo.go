@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"bilevel/data"
 	"bilevel/device"
@@ -87,13 +86,7 @@ as those of bilevel table do, where the same command goes on if it was stopped. 
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.BoolVar(&f.dry, "dry-run", false,
 		"print the cells and what they are expected to take, and run no more than a short trial of each row")
-	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
-	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
-	registerProgress(fs, &f.show)
-	f.registerDevice(c)
-	f.registerMemory(c)
-	f.registerMatmul(c)
-	f.registerResults(c, "folder of results (default results/hpo-DATA)")
+	f.registerCells(c, "folder of results (default results/hpo-DATA)")
 	return c
 }
 

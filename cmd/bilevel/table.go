@@ -72,13 +72,7 @@ folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 	fs.BoolVar(&f.dry, "dry-run", false,
 		"print the cells and what they are expected to take, and run no more than a short trial of each row")
 	fs.BoolVar(&f.list, "list", false, "list the recipes that are built in")
-	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
-	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
-	registerProgress(fs, &f.show)
-	f.registerDevice(c)
-	f.registerMemory(c)
-	f.registerMatmul(c)
-	f.registerResults(c, "folder of results (default results/table-RECIPE)")
+	f.registerCells(c, "folder of results (default results/table-RECIPE)")
 	fs.BoolVar(&f.worker, "worker", false, "")
 	fs.StringVar(&f.trial, "trial", "", "")
 	for _, name := range []string{"worker", "trial"} {
@@ -86,6 +80,18 @@ folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 	}
 	c.AddCommand(a.mergeTables())
 	return c
+}
+
+// registerCells adds the flags of every command that works off the cells of a table.
+func (f *tableFlags) registerCells(c *cobra.Command, outUsage string) {
+	fs := c.Flags()
+	fs.BoolVar(&f.retry, "retry", false, "run cells again that have failed")
+	fs.DurationVar(&f.every, "checkpoint-every", time.Minute, "time between two checkpoints of a cell")
+	registerProgress(fs, &f.show)
+	f.registerDevice(c)
+	f.registerMemory(c)
+	f.registerMatmul(c)
+	f.registerResults(c, outUsage)
 }
 
 func (a *app) listRecipes() error {
