@@ -56,13 +56,7 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	t := &task{Config: c, method: m, ex: env.Executor, scope: env.Executor.Scope(), env: env, seed: cell.Seed,
 		record: experiments.NewRecord()}
 	err = t.run(ctx)
-	if ctx.Err() != nil { // the device may still be busy: nothing is freed
-		return nil, errors.Join(err, ctx.Err())
-	}
-	if err = errors.Join(err, t.scope.Close()); err != nil {
-		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
-	}
-	return t.record, nil
+	return experiments.Ended(ctx, t.scope, cell, t.record, err)
 }
 
 func (t *task) run(ctx context.Context) error {

@@ -57,13 +57,7 @@ func (t *task) columns() []string {
 func (Train) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell) (*experiments.Record, error) {
 	t := &task{TrainConfig: cell.Config.(TrainConfig), ex: env.Executor, scope: env.Executor.Scope(), seed: cell.Seed}
 	r, err := t.run(ctx, env)
-	if ctx.Err() != nil { // the device may still be busy: nothing is freed
-		return nil, errors.Join(err, ctx.Err())
-	}
-	if err = errors.Join(err, t.scope.Close()); err != nil {
-		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
-	}
-	return r, nil
+	return experiments.Ended(ctx, t.scope, cell, r, err)
 }
 
 func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Record, error) {

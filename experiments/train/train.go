@@ -197,13 +197,7 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	c := cell.Config.(Config)
 	t := &task{Config: c, ex: env.Executor, scope: env.Executor.Scope(), seed: cell.Seed}
 	r, err := t.run(ctx, env)
-	if ctx.Err() != nil { // the device may still be busy: nothing is freed
-		return nil, errors.Join(err, ctx.Err())
-	}
-	if err = errors.Join(err, t.scope.Close()); err != nil {
-		return nil, fmt.Errorf("seed %d: %w", cell.Seed, err)
-	}
-	return r, nil
+	return experiments.Ended(ctx, t.scope, cell, r, err)
 }
 
 func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Record, error) {
