@@ -12,9 +12,9 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/experiments/robust"
 	"bilevel/experiments/train"
-	"bilevel/internal/philox"
 	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -22,26 +22,7 @@ import (
 	"bilevel/tensor"
 )
 
-// flags are made-up images of 8×8 pixels as bytes, in three classes that differ in the colour of their left half.
-func flags(n int) *data.Set {
-	const height, width = 8, 8
-	s := &data.Set{Dim: height * width * 3, Labels: make([]int32, n), Bytes: make([]byte, n*height*width*3)}
-	noise := make([]int32, len(s.Bytes))
-	philox.Integers(noise, 120, 5, uint32(n), philox.StreamTest, 0)
-	for i := range s.Bytes {
-		row, column, channel := i/s.Dim, i/3%width, i%3
-		s.Labels[row] = int32(row % 3)
-		s.Bytes[i] = byte(noise[i])
-		if column < width/2 && channel == row%3 {
-			s.Bytes[i] += 100
-		}
-	}
-	return s
-}
-
-func flagSet() *data.Dataset {
-	return &data.Dataset{Name: "flags", Shape: []int{8, 8, 3}, Classes: 3, Train: flags(120), Test: flags(60)}
-}
+func flagSet() *data.Dataset { return experimentstest.Flags(8, 8, 120, 60) }
 
 // onFlags are the settings of a run of a fraction of a second.
 func onFlags(method string) Config {

@@ -15,32 +15,13 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
-	"bilevel/internal/philox"
+	"bilevel/experiments/experimentstest"
 	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/tensor"
 )
 
-// flags are made-up images of 6×7 pixels as bytes, in three classes that differ in the colour of their left half.
-func flags(n int) *data.Set {
-	const height, width = 6, 7
-	s := &data.Set{Dim: height * width * 3, Labels: make([]int32, n), Bytes: make([]byte, n*height*width*3)}
-	noise := make([]int32, len(s.Bytes))
-	philox.Integers(noise, 120, 5, uint32(n), philox.StreamTest, 0)
-	for i := range s.Bytes {
-		row, column, channel := i/s.Dim, i/3%width, i%3
-		s.Labels[row] = int32(row % 3)
-		s.Bytes[i] = byte(noise[i])
-		if column < width/2 && channel == row%3 {
-			s.Bytes[i] += 100
-		}
-	}
-	return s
-}
-
-func flagSet() *data.Dataset {
-	return &data.Dataset{Name: "flags", Shape: []int{6, 7, 3}, Classes: 3, Train: flags(240), Test: flags(99)}
-}
+func flagSet() *data.Dataset { return experimentstest.Flags(6, 7, 240, 99) }
 
 // trainOn is a run of one seed on a device.
 func trainOn(t *testing.T, set *data.Dataset, c Config, dev device.Device) *experiments.Record {
