@@ -55,8 +55,8 @@ func (l convLayer) apply(x, w *tensor.Node) *tensor.Node {
 	return tensor.Conv2D(x, w, tensor.Stride(l.StrideH, l.StrideW), tensor.Padding(l.Top, l.Bottom, l.Left, l.Right))
 }
 
-// convLoops lists the workloads of convolutions: the layers, then the networks.
-func convLoops() (all []Workload) {
+// ConvLoops lists the workloads of convolutions, which peers/convloops.py defines: the layers, then the networks.
+func ConvLoops() (all []Workload) {
 	for _, l := range convLayers() {
 		for i := range convKinds {
 			all = append(all, Workload{l.name + "_" + convKinds[i].name, func(ex *tensor.Executor) (*Prepared, error) {

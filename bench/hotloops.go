@@ -34,32 +34,29 @@ type Report struct {
 	Loss         map[string]float64 `json:"loss,omitempty"`
 }
 
-// HotLoops times the workloads of perceptrons and products whose key contains one of the strings in only, separated by
-// commas, each for at least the given time. ex makes a new executor for each workload; progress is told each result as
-// it comes.
-func HotLoops(
-	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
-) (*Report, error) {
-	return timed(slices.Concat(products(), networks(), cleaning(), algorithms()), ex, only, atLeast, progress)
+// HotLoops lists the workloads of perceptrons and products, which peers/hotloops.py and peers/algorithms.py define.
+func HotLoops() []Workload { return slices.Concat(products(), networks(), cleaning(), algorithms()) }
+
+// Choose takes the workloads whose key contains one of the strings in only, separated by commas. It is an error if
+// there is none.
+func Choose(all []Workload, only string) ([]Workload, error) {
+	parts := strings.Split(only, ",")
+	all = slices.DeleteFunc(all, func(w Workload) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(w.Key, part) })
+	})
+	if len(all) == 0 {
+		return nil, fmt.Errorf("bench: no loop has %q in its name", only)
+	}
+	return all, nil
 }
 
-// ConvLoops does the same with the workloads of convolutions.
-func ConvLoops(
-	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
-) (*Report, error) {
-	return timed(convLoops(), ex, only, atLeast, progress)
-}
-
-func timed(
-	all []Workload, ex func() *tensor.Executor, only string, atLeast time.Duration,
-	progress func(key string, ms float64),
+// Time times workloads, each for at least the given time. ex makes a new executor for each; progress is told each
+// result as it comes.
+func Time(
+	all []Workload, ex func() *tensor.Executor, atLeast time.Duration, progress func(key string, ms float64),
 ) (*Report, error) {
 	r := &Report{map[string]float64{}, map[string]float64{}, map[string]float64{}}
-	parts := strings.Split(only, ",")
 	for _, w := range all {
-		if !slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(w.Key, part) }) {
-			continue
-		}
 		m, err := w.measure(ex(), atLeast)
 		if err != nil {
 			return nil, fmt.Errorf("bench: %s: %w", w.Key, err)
@@ -69,9 +66,6 @@ func timed(
 			r.Loss[w.Key] = m.loss
 		}
 		progress(w.Key, m.ms)
-	}
-	if len(r.Milliseconds) == 0 {
-		return nil, fmt.Errorf("bench: no loop has %q in its name", only)
 	}
 	return r, nil
 }

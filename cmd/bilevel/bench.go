@@ -24,22 +24,21 @@ func (a *app) benchmarks() *cobra.Command {
 }
 
 func (a *app) hotLoops() *cobra.Command {
-	return a.loops("hotloops", "Time the hot loops that bench/peers/hotloops.py times in JAX", bench.HotLoops)
+	return a.loops("hotloops", "Time the hot loops that bench/peers/hotloops.py times in JAX", bench.HotLoops())
 }
 
 func (a *app) convLoops() *cobra.Command {
 	return a.loops("convloops",
 		"Time the convolutional layers and networks that bench/peers/convloops.py times in PyTorch and JAX",
-		bench.ConvLoops)
+		bench.ConvLoops())
 }
 
-// loops is a command that times workloads.
-func (a *app) loops(use, short string, measure func(
-	ex func() *tensor.Executor, only string, atLeast time.Duration, progress func(key string, ms float64),
-) (*bench.Report, error)) *cobra.Command {
+// loops is a command that times workloads, or says where their time goes.
+func (a *app) loops(use, short string, workloads []bench.Workload) *cobra.Command {
 	f := &common{}
 	var only string
 	var seconds float64
+	var profile bool
 	c := &cobra.Command{
 		Use:   use,
 		Short: short,
@@ -48,12 +47,27 @@ func (a *app) loops(use, short string, measure func(
 			if !(seconds >= 0) {
 				return usagef("--seconds %g: wants 0 or more", seconds)
 			}
+			if profile && f.json {
+				return usagef("--profile prints tables, not JSON: leave out one of --profile and --json")
+			}
+			chosen, err := bench.Choose(workloads, only)
+			if err != nil {
+				return usageError{err}
+			}
+			var p bench.Profile
+			if profile {
+				f.observe = p.Observe
+			}
 			dev, err := f.openDevice()
 			if err != nil {
 				return err
 			}
 			defer dev.Close()
 			fresh := func() *tensor.Executor { return tensor.NewExecutor(dev) }
+			atLeast := time.Duration(seconds * float64(time.Second))
+			if profile {
+				return p.Write(a.stdout, chosen, fresh, atLeast)
+			}
 			progress := func(key string, ms float64) {
 				w := a.stdout
 				if f.json {
@@ -61,7 +75,7 @@ func (a *app) loops(use, short string, measure func(
 				}
 				fmt.Fprintf(w, "%-24s %10.4f ms\n", key, ms)
 			}
-			r, err := measure(fresh, only, time.Duration(seconds*float64(time.Second)), progress)
+			r, err := bench.Time(chosen, fresh, atLeast, progress)
 			if err != nil || !f.json {
 				return err
 			}
@@ -79,6 +93,8 @@ func (a *app) loops(use, short string, measure func(
 	c.Flags().StringVar(&only, "only", "",
 		"time only the loops whose name contains this, or one of several, separated by commas")
 	c.Flags().Float64Var(&seconds, "seconds", 1, "time each loop for at least so many seconds")
+	c.Flags().BoolVar(&profile, "profile", false, "print where the time of each loop goes, by kind of operation; the "+
+		"cpu device alone can tell")
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"bilevel/data"
 	"bilevel/data/fetch"
@@ -33,6 +34,8 @@ type common struct {
 	json    bool
 	quiet   bool
 	command *cobra.Command
+	// observe is told the time of each step of the processor (see open.Options).
+	observe func(ran []*device.Instr, took time.Duration)
 }
 
 func (f *common) register(c *cobra.Command, dataUsage string) {
@@ -90,7 +93,10 @@ func (f *common) openDevice() (device.Device, error) {
 	if family, _, _ := strings.Cut(f.device, ":"); tf32 && (family == "cpu" || family == "ref") {
 		return nil, usagef("--matmul %s: the device %s has no tensor cores", f.matmul, f.device)
 	}
-	o := open.Options{Threads: f.threads, TF32: tf32}
+	if family, _, _ := strings.Cut(f.device, ":"); f.observe != nil && family != "cpu" && family != auto {
+		return nil, usagef("--profile: the device %s cannot tell the time of its operations, cpu can", f.device)
+	}
+	o := open.Options{Threads: f.threads, TF32: tf32, Observe: f.observe}
 	if f.device == auto {
 		dev, why := open.Auto(o)
 		if why != nil && !f.quiet {

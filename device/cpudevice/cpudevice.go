@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"bilevel/cpu"
 	"bilevel/device"
@@ -19,6 +21,8 @@ type Device struct {
 	pool   *cpu.Pool
 	alone  [2]*cpu.Pool // of one thread: for chains of instructions that run side by side
 	ledger *device.Ledger
+
+	observe func(ran []*device.Instr, took time.Duration) // see Options
 }
 
 var _ device.Device = (*Device)(nil)
@@ -37,6 +41,9 @@ type Options struct {
 	Threads int // 0 or less: GOMAXPROCS
 	Level   cpu.Level
 	Direct  bool // convolutions are computed as the sums that they are, never by Winograd's algorithm
+	// Observe, where not nil, is told what ran between two points where the threads wait for each other, one
+	// instruction or two chains of them side by side, and how long it took. It must not keep the list.
+	Observe func(ran []*device.Instr, took time.Duration)
 }
 
 // NewWith is New with the options.
@@ -51,6 +58,7 @@ func NewWith(o Options) device.Device {
 	}
 	return &Device{
 		pool: pool(o.Threads), alone: [2]*cpu.Pool{pool(1), pool(1)}, ledger: device.NewLedger("cpu", 32),
+		observe: o.Observe,
 	}
 }
 
@@ -154,18 +162,35 @@ func (r *runner) Run(n int) error {
 	defer d.pool.Unlock()
 	for range n {
 		for _, s := range r.segments {
-			var err error
-			if s.fork != nil {
-				s.instr, err = s.fork.run(d.pool)
-			} else {
-				err = r.ops[s.instr].Run()
-			}
+			i, err := r.run(s)
 			if err != nil {
-				return r.explain(s.instr, err)
+				return r.explain(i, err)
 			}
 		}
 	}
 	return nil
+}
+
+// run runs one segment, and says which instruction failed where one does.
+func (r *runner) run(s segment) (i int, err error) {
+	if r.device.observe != nil {
+		defer func(begin time.Time) { r.device.observe(r.instructions(s), time.Since(begin)) }(time.Now())
+	}
+	if s.fork != nil {
+		return s.fork.run(r.device.pool)
+	}
+	return s.instr, r.ops[s.instr].Run()
+}
+
+// instructions are those of a segment.
+func (r *runner) instructions(s segment) (list []*device.Instr) {
+	if s.fork == nil {
+		return []*device.Instr{&r.program.Code[s.instr]}
+	}
+	for _, i := range slices.Concat(s.fork.chains[:]...) {
+		list = append(list, &r.program.Code[i])
+	}
+	return list
 }
 
 // explain says where an error happened, in the terms of package device.

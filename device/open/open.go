@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"bilevel/device"
 	"bilevel/device/cpudevice"
@@ -27,6 +28,8 @@ var ErrUnknown = errors.New("unknown device")
 type Options struct {
 	Threads int  // of the processor; 0: all
 	TF32    bool // cuda and cuda-sim: large products on tensor cores, with factors rounded to 11 significant bits
+	// Observe is told the time of each step of the processor (see cpudevice.Options).
+	Observe func(ran []*device.Instr, took time.Duration)
 }
 
 // Open opens a device by its name:
@@ -58,7 +61,7 @@ func Open(name string, o Options) (device.Device, error) {
 		d, _ := Auto(o)
 		return d, nil
 	case "cpu":
-		return openProcessor(arg, o.Threads)
+		return openProcessor(arg, o)
 	case "ref":
 		return ref.New(), nil
 	case "cuda":
@@ -82,7 +85,7 @@ func Auto(o Options) (d device.Device, why error) {
 			return d, nil
 		}
 	}
-	return cpudevice.New(o.Threads), why
+	return cpudevice.NewWith(best(o)), why
 }
 
 // openSimulated opens a card of a simulated machine: CARD,CARD:N.

@@ -20,8 +20,8 @@ const direct = "direct"
 
 // openProcessor opens the processor with instructions of a level, the best where none is named: LEVEL, LEVEL,direct or
 // direct.
-func openProcessor(arg string, threads int) (device.Device, error) {
-	o := cpudevice.Options{Threads: threads, Level: cpu.Detected()}
+func openProcessor(arg string, with Options) (device.Device, error) {
+	o := best(with)
 	level, rest, two := strings.Cut(arg, ",")
 	if o.Direct = arg == direct || two && rest == direct; two && !o.Direct {
 		return nil, fmt.Errorf("%w %q: after the comma stands %s, or nothing", ErrUnknown, "cpu:"+arg, direct)
@@ -34,6 +34,11 @@ func openProcessor(arg string, threads int) (device.Device, error) {
 		o.Level = l
 	}
 	return cpudevice.NewWith(o), nil
+}
+
+// best are the options of the processor with the best instructions that it has.
+func best(o Options) cpudevice.Options {
+	return cpudevice.Options{Threads: o.Threads, Level: cpu.Detected(), Observe: o.Observe}
 }
 
 // levelOf finds a level among those there are.
