@@ -42,6 +42,8 @@ func fold(outs []*Node) []*Node {
 			return composePow(n.in[0], n.num)
 		case opGuarded:
 			return composeGuarded(n)
+		case opCentre:
+			return composeCentre(n)
 		case opReshape: // a reshape of a reshape
 			return n.in[0].Reshape(n.shape...)
 		}

@@ -34,6 +34,7 @@
 // augment.go compose more of it: normalizations, dropout, random crops of images. compile_*.go are the compiler, one
 // pass a file, in this order:
 //
+//	centre         what is known of deviations from a mean, so that batch normalizations take few sums
 //	fold           constants, and what changes nothing
 //	cse            equal nodes become one
 //	sparse         a dense update by a sparse gradient becomes a sparse update

@@ -40,6 +40,7 @@ const (
 	opElem    // Map: fn
 	opPow     // num: the exponent; fold writes it as opElem
 	opGuarded // fn: Mul or Div; ints: which arguments guard; fold writes it as opElem
+	opCentre  // ints = axes; fold writes it as a difference
 	opReduce  // Reduce: ints = axes, kind; keeps reduced axes with length 1
 	opMatMul  // Gemm: [m,k]·[k,n] or [b,m,k]·[b,k,n]
 	opSoftmax // RowSoftmax: soft

@@ -105,6 +105,11 @@ var rules = [numOps]rule{
 			return out
 		},
 	},
+	opCentre: { // its own adjoint
+		name: "Centre",
+		jvp:  func(n *Node, t []*Node) *Node { return t[0].centre(n.ints...) },
+		vjp:  func(n, g *Node, _ []bool) []*Node { return []*Node{g.centre(n.ints...)} },
+	},
 	opReduce: {
 		name: "Reduce",
 		jvp: func(n *Node, t []*Node) *Node {

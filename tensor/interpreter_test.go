@@ -102,6 +102,8 @@ func (it *interpreter) eval(n *Node) array {
 				}
 			}
 		}
+	case opCentre:
+		out = it.eval(composeCentre(n))
 	case opElem:
 		evalElem(n, in, out)
 	case opRandom:

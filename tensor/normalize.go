@@ -33,7 +33,7 @@ func BatchNorm(x, weight, bias *Node, eps float64) (y, mean, variance *Node) {
 		axes = append(axes, a)
 	}
 	mean = x.Mean(axes...)
-	centred := x.Sub(mean)
+	centred := x.centre(axes...)
 	variance = centred.Square().Mean(axes...)
 	return scaled(centred, variance, weight, bias, eps), mean, variance
 }
@@ -87,7 +87,7 @@ func standardized(x *Node, eps float64, axes ...int) *Node {
 		s := n.SumKeep(axes...)
 		return s.Scale(float64(s.Size()) / float64(n.Size()))
 	}
-	centred := x.Sub(part(x))
+	centred := x.centre(axes...)
 	return centred.Div(part(centred.Square()).AddConst(eps).Sqrt())
 }
 
