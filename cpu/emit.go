@@ -23,6 +23,7 @@ func (c *compiler) emitUniform(v *value) {
 	default:
 		at := c.argPlaces(v)
 		in.a, in.b, in.c = at[0], at[1], at[2]
+		in.fn = v.Fn
 		in.form, in.k, in.ik = c.vectorForm(v.Fn)
 	}
 	c.prelude = append(c.prelude, in)
@@ -61,6 +62,7 @@ func (c *compiler) vectorForm(f fn) (form, *realKernel, *intKernel) {
 func (c *compiler) emit(i int) {
 	v := &c.values[i]
 	var in instr
+	in.fn = v.Fn
 	in.form, in.k, in.ik = c.vectorForm(v.Fn)
 	args := v.args
 	if in.form == formVV || in.form == formVVV {

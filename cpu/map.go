@@ -6,7 +6,8 @@ import "bilevel/internal/expr"
 type Map struct {
 	pool   *Pool
 	prog   *program
-	blocks int // that one item does
+	tape   *tape // nil: blocks are computed one instruction after the other
+	blocks int   // that one item does
 }
 
 // NewMap makes a Map over the points of shape. All arrays have that shape; the expression's results go to out in order.
@@ -17,7 +18,9 @@ func NewMap(pool *Pool, e *expr.Expr, shape []int, in, out []Array) *Map {
 	// Enough items for the threads to end together, and of large arrays neighbouring blocks by the same thread.
 	const leastItems, mostBlocks = 64, 16
 	m.blocks = min(max(m.prog.points/blockLen/leastItems, 1), mostBlocks)
-	pool.reserve(m.prog.scratch())
+	m.tape = newTape(m.prog, pool.level, 0)
+	reals, ints := m.prog.scratch()
+	pool.reserve(max(reals, m.tape.scratch()), ints)
 	return m
 }
 
@@ -37,6 +40,9 @@ func (m *Map) Run() error {
 func (m *Map) Do(w *Worker, item int) {
 	lo := item * m.blocks * blockLen
 	end := min(lo+m.blocks*blockLen, m.prog.points)
+	if m.tape != nil {
+		lo += m.tape.run(w, lo, end-lo)
+	}
 	for ; lo < end; lo += blockLen {
 		f := frame{w: w, lo: lo, n: min(blockLen, end-lo)}
 		f.next = min(blockLen, end-lo-f.n)

@@ -62,6 +62,7 @@ const (
 // instr is one instruction. k and ik say which loop, form which kind of it.
 type instr struct {
 	form         form
+	fn           fn // where k or ik is set
 	k            *realKernel
 	ik           *intKernel
 	dst, a, b, c place

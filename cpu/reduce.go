@@ -15,6 +15,7 @@ type Reduce struct {
 	pool   *Pool
 	loops  *loops
 	prog   *program
+	tape   *tape // of the first stage; nil: it is computed one instruction after the other
 	kinds  []kind.Reduce
 	out    []operand
 	kept   int // points of an output
@@ -38,7 +39,11 @@ func NewReduce(pool *Pool, e *expr.Expr, shape, axes []int, kinds []kind.Reduce,
 		level: pool.level, expr: e, shape: shape, in: in, out: out[len(kinds):],
 		dots: len(r.stages) > 0 && r.stages[0].k == 1 && !slices.Contains(kinds, kind.Maximum),
 	})
-	pool.reserve(r.prog.scratch())
+	if len(r.stages) > 0 && !slices.Contains(kinds, kind.Maximum) {
+		r.tape = newTape(r.prog, pool.level, r.stages[0].k)
+	}
+	reals, ints := r.prog.scratch()
+	pool.reserve(max(reals, r.tape.scratch()), ints)
 	return r
 }
 

@@ -78,7 +78,7 @@ func (s *reduceStage) part(w *Worker, o, part, col int) {
 	if width == s.k {
 		step = max(1, blockLen/s.k)
 	}
-	for i := 0; i < rows; i += step {
+	for i := s.byTape(w, o, part, rows); i < rows; i += step {
 		n := width
 		if width == s.k {
 			n *= min(step, rows-i)
@@ -90,6 +90,19 @@ func (s *reduceStage) part(w *Worker, o, part, col int) {
 			s.fold(w, j, dst, lo, 0, n, i > 0)
 		}
 	}
+}
+
+// byTape reduces the first rows of a part by the tape, where there is one for them, and says how many.
+func (s *reduceStage) byTape(w *Worker, o, part, rows int) int {
+	t := s.reduce.tape
+	if t == nil || s.src != nil || s.width < s.k || s.k == 1 && rows%sumLanes != 0 {
+		return 0
+	}
+	done := t.sum(w, (o*s.r+part*s.rows)*s.k, rows*s.k)
+	for j := 0; done > 0 && j < len(s.dst); j++ {
+		t.result(w, j, s.dst[j][(part*s.o+o)*s.k:][:s.k])
+	}
+	return done / s.k
 }
 
 // many reduces up to group neighbouring [r, k], the first being number o, from one block.

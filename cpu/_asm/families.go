@@ -9,11 +9,14 @@ type family struct {
 	// write builds the functions of the file. Instructions are methods of the context, so that one process can write
 	// all families (avo's package-level functions share a single global context).
 	write func(*build.Context)
+	// texts, where write is nil, gives the contents of the files by name.
+	texts func() map[string][]byte
 }
 
 var families = []family{
-	{"gemm", gemm},
-	{"amx", amx},
-	{"conv_winograd", winograd},
-	{"vec", vecFamily},
+	{name: "gemm", write: gemm},
+	{name: "amx", write: amx},
+	{name: "conv_winograd", write: winograd},
+	{name: "vec", write: vecFamily},
+	{name: "tape", texts: tapeFiles},
 }
