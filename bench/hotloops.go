@@ -34,8 +34,11 @@ type Report struct {
 	Loss         map[string]float64 `json:"loss,omitempty"`
 }
 
-// HotLoops lists the workloads of perceptrons and products, which peers/hotloops.py and peers/algorithms.py define.
-func HotLoops() []Workload { return slices.Concat(products(), networks(), cleaning(), algorithms()) }
+// HotLoops lists the workloads of perceptrons and products, which peers/hotloops.py, peers/algorithms.py and
+// peers/blas.py define.
+func HotLoops() []Workload {
+	return slices.Concat(squares(), networks(), cleaning(), algorithms(), shapes())
+}
 
 // Choose takes the workloads whose key contains one of the strings in only, separated by commas. It is an error if
 // there is none.
@@ -163,29 +166,4 @@ func norm(vars ...*tensor.Variable) (float64, error) {
 		}
 	}
 	return math.Sqrt(sum), nil
-}
-
-// products lists the workloads of square matrix products, of inputs 0 and 1.
-func products() (all []Workload) {
-	for _, n := range []int{256, 512, 1024, 2048} {
-		all = append(all, Workload{fmt.Sprint("gemm_", n), func(ex *tensor.Executor) (*Prepared, error) {
-			a, err := input(ex, "a", array(0, n*n, 1, 0), n, n)
-			if err != nil {
-				return nil, err
-			}
-			b, err := input(ex, "b", array(1, n*n, 1, 0), n, n)
-			if err != nil {
-				return nil, err
-			}
-			c := ex.Variable("c", tensor.Real, n, n)
-			f, err := ex.Compile("gemm", func() []tensor.Update {
-				return []tensor.Update{{Var: c, Value: a.Node().MatMul(b.Node())}}
-			})
-			if err != nil {
-				return nil, err
-			}
-			return &Prepared{func() error { return f.Run(1) }, 1, func() (float64, error) { return norm(c) }, nil}, nil
-		}})
-	}
-	return all
 }

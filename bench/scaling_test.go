@@ -79,7 +79,7 @@ func TestScalingInProportion(t *testing.T) {
 func TestHotLoopsLeaveNoGarbage(t *testing.T) {
 	dev := cpudevice.New(2)
 	defer dev.Close()
-	for _, w := range slices.Concat(products()[:1], networks()[:5], cleaning()) {
+	for _, w := range slices.Concat(squares()[:1], networks()[:5], cleaning()) {
 		ex := tensor.NewExecutor(dev)
 		p, err := w.Prepare(ex)
 		require.NoError(t, err)

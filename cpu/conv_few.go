@@ -84,10 +84,10 @@ func (c *convFew) multiply(z, y []float32, n, p, rows int) {
 	weights := c.b.Real[c.b.Off:]
 	most := k.most[k.wide]
 	panels := (c.length + most - 1) / most
-	for at := 0; at < depth; at += Kc {
+	for at := 0; at < depth; at += k.kc {
 		for i := range panels {
 			lo, hi := c.length*i/panels, c.length*(i+1)/panels
-			k.tile(hi-lo, k.wide, pixels, min(Kc, depth-at), weights[lo*depth+at:], depth, 1, y[at*pixels:], pixels,
+			k.tile(hi-lo, k.wide, pixels, min(k.kc, depth-at), weights[lo*depth+at:], depth, 1, y[at*pixels:], pixels,
 				z[lo*pixels:], pixels, at > 0, lookahead{addressOf(weights, 0), 0, 0})
 		}
 	}

@@ -6,20 +6,14 @@ import (
 	"bilevel/internal/expr"
 )
 
-// Kc is the most terms that a product sums in registers before it adds them to memory. A product is cut along k into
-// equal blocks by its depth alone, never by threads or cache sizes, so its bits depend on its shape and the instruction
-// set alone. A panel of A, 14×Kc or 28 KiB, stays in the first-level cache while B passes by. Of 256, 384, 512, 768 and
-// 1024, 512 was fastest for 1024³ (0.73 of the peak on two threads; 384: 0.70, 1024: 0.63).
-const Kc = 512
-
 // Sizes of the tile of the product that one item computes. They cut only rows and columns, which no sum crosses, so
-// they may follow the number of threads. What a tile reads again and again, the block of B (Kc×tileCols, 1 MiB) and a
-// panel of A, stays in the second-level cache; the sums of large tiles pass by once for each block of k. Tall tiles
-// copy B less often: of 344×352, 512×512, 1024×512 and 2048×512 the last was fastest for 2048³ (two threads, Xeon with
-// 2 MiB of L2, 4 KiB pages: 0.80 of the peak, 1024×512 0.79, 2048×704 0.58).
+// they may follow the number of threads and the caches. What a tile reads again and again, the block of B, takes half
+// of the second-level cache (see tileCols), and a panel of A stays in the first-level cache; the sums of large tiles
+// pass by once for each block of k. Tall tiles copy B less often: of 344×352, 512×512, 1024×512 and 2048×512 the last
+// was fastest for 2048³ (two threads, Xeon with 2 MiB of L2, 4 KiB pages: 0.80 of the peak, 1024×512 0.79, 2048×704
+// 0.58).
 const (
 	tileRows = 2048
-	tileCols = 512
 	// leastWork is the time, in nanoseconds, below which a tile is not cut further.
 	leastWork = 10_000
 )

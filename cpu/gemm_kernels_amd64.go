@@ -118,6 +118,7 @@ func kernelsOf(l Level) *kernels {
 
 var kernelsAVX512 = kernels{
 	lanes: 16,
+	kc:    256,
 	most:  tallest(&tilesAVX512),
 	wide:  2,
 	rate:  70,
@@ -159,6 +160,7 @@ var kernelsAMX = func() kernels {
 
 var kernelsAVX2 = kernels{
 	lanes: 8,
+	kc:    512,
 	most:  tallest(&tilesAVX2),
 	wide:  2,
 	rate:  35,

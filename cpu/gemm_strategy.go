@@ -1,6 +1,10 @@
 package cpu
 
-import "math"
+import (
+	"math"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // A strategy is a way to compute the sums of a product's tiles: with which kernels, from what copies, how many terms at
 // a time. It holds its Gemm, whose shape and orientation are settled before; the Gemm in turn knows nothing but these
@@ -66,11 +70,29 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 	return t
 }
 
+// tileCols is the columns of the largest tiles of products that are summed kc terms at a time: their block of B takes
+// half of the second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times as
+// long on two Zen 4 cores, and in AVX2 1.09.
+func tileCols(kc int) int {
+	const least, most, bytes = 128, 1024, 4
+	return min(max(secondLevel()/2/(bytes*kc), least), most)
+}
+
+// secondLevel is the bytes of a core's second-level cache.
+func secondLevel() int {
+	const usual = 1 << 20
+	if n := cpuid.CPU.Cache.L2; n > 0 {
+		return n
+	}
+	return usual // it does not say
+}
+
 // cut chooses the tiles of a strategy whose panels are width columns wide: enough of them that the threads end
 // together, of whole panels, and none too short. copiesB says that every tile copies the block of B that it reads.
 func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	panels := (g.n + width - 1) / width
-	down, across := (g.m+tileRows-1)/tileRows, (g.n+tileCols-1)/tileCols
+	most := tileCols(g.kernels.kc)
+	down, across := (g.m+tileRows-1)/tileRows, (g.n+most-1)/most
 	work := float64(g.m)*float64(g.n)*float64(g.k)/g.kernels.rate + g.fetch
 	if threads := g.pool.Threads(); threads > 1 && g.rowsEach(copiesB) && work > minParallel {
 		down = roundUp(down, threads)

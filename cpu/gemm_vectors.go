@@ -63,7 +63,7 @@ func (v *vectorStrategy) plan() {
 	v.copyA = v.a.mask != nil ||
 		v.n > leastReuse && (v.a.scattered() || conflicting(v.a.layout, v.kernels.most[v.kernels.wide]))
 	v.copyB = !v.b.plain() || v.m > leastReuse && conflicting(v.b.layout, v.k) || v.m >= leastAligned && v.b.rs%16 != 0
-	v.setKc(Kc, 1)
+	v.setKc(v.kernels.kc, 1)
 	v.cut(v.vecs*v.kernels.lanes, v.kernels.most[v.vecs], v.copyB)
 }
 

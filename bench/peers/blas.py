@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""The products of `bilevel bench hotloops --only gemm_,product_` by the BLAS that NumPy brings, OpenBLAS in its wheels.
+
+    .peers/bin/pip install numpy
+    .peers/bin/python blas.py [--only SUBSTRING] [--seconds 1.0]
+
+A row is a product [m,k].[k,n] in float32 of arrays 0 and 1 of hotloops.py (scale 1), the operands in their order in
+memory as the name says: for a layer of `in` inputs and `out` outputs at batch b, `forward` is [b,in].[in,out], `weights`
+[b,in] transposed . [b,out], `inputs` [b,out] . [in,out] transposed. The result goes to memory that is there already
+(out=), with all threads. Prints one JSON object: {"ms": {key: median milliseconds}, "check": {key: 2-norm}}.
+"""
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+
+
+def array(k, n):
+    """Input number k: element j is 2u - 1, u the upper 24 bits of splitmix64(j + k 2^32)."""
+    z = (np.arange(n, dtype=np.uint64) + np.uint64(k << 32) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (2 * ((z >> np.uint64(40)).astype(np.float64) / (1 << 24)) - 1).astype(np.float32)
+
+
+def products():
+    for n in (256, 512, 1024, 2048):
+        yield f"gemm_{n}", n, n, n, False, False
+    seen = set()
+    for net in ((784, 300, 100, 10), (784, 1024, 1024, 10)):
+        for b in (64, 256, 1024):
+            for i, o in zip(net, net[1:]):
+                for kind, m, k, n, ta, tb in (
+                    ("forward", b, i, o, False, False),
+                    ("weights", i, b, o, True, False),
+                    ("inputs", b, o, i, False, True),
+                ):
+                    key = f"product_{i}x{o}_b{b}_{kind}"
+                    if key not in seen:
+                        seen.add(key)
+                        yield key, m, k, n, ta, tb
+
+
+def median_ms(call, seconds):
+    for _ in range(3):
+        call()
+    times, start = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - start < seconds:
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(times)
+
+
+if __name__ == "__main__":
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--only", default="")
+    ap.add_argument("--seconds", type=float, default=1.0)
+    a = ap.parse_args()
+    out = {"ms": {}, "check": {}}
+    for key, m, k, n, ta, tb in products():
+        if a.only not in key:
+            continue
+        x = array(0, m * k).reshape(k, m).T if ta else array(0, m * k).reshape(m, k)
+        y = array(1, k * n).reshape(n, k).T if tb else array(1, k * n).reshape(k, n)
+        c = np.empty((m, n), np.float32)
+        out["ms"][key] = median_ms(lambda: np.matmul(x, y, out=c), a.seconds)
+        out["check"][key] = float(np.linalg.norm(c.astype(np.float64)))
+        print(f"{key:32s} {out['ms'][key]:10.4f} ms", file=sys.stderr)
+    print(json.dumps(out))
