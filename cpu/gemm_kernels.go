@@ -6,11 +6,11 @@ import "runtime"
 // the last one may be partly used.
 type kernels struct {
 	lanes int
-	// kc is the most terms that a product sums in registers before it adds them to memory. A product is cut along k into
-	// equal blocks by its depth alone, never by threads or cache sizes, so its bits depend on its shape and the
-	// instruction set alone. A panel of A, most×kc, stays in the first-level cache while B passes by. On two Zen 4 cores
-	// with 1 MiB of L2 256 was faster than 512 for AVX-512 (2048³ 83.0 ms and 86.4, 1024³ 10.2 and 10.6, a gradient by
-	// weights of 1024×1024 at batch 1024 10.6 and 12.1), and for AVX2, whose tiles are half as wide, 512.
+	// kc is the most terms that a product sums in registers before it adds them to memory. A product is cut along k
+	// into equal blocks by its depth alone, never by threads or cache sizes, so its bits depend on its shape and the
+	// instruction set alone. A panel of A, most×kc, stays in the first-level cache while B passes by. On two Zen 4
+	// cores with 1 MiB of L2 256 was faster than 512 for AVX-512 (2048³ 83.0 ms and 86.4, 1024³ 10.2 and 10.6, a
+	// gradient by weights of 1024×1024 at batch 1024 10.6 and 12.1), and for AVX2, whose tiles are half as wide, 512.
 	kc   int
 	most [5]int  // most[v]: the most rows of a tile that is v vectors wide; 0 for none
 	wide int     // the width, in vectors, of the tile that is fastest

@@ -71,8 +71,8 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 }
 
 // tileCols is the columns of the largest tiles of products that are summed kc terms at a time: their block of B takes
-// half of the second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times as
-// long on two Zen 4 cores, and in AVX2 1.09.
+// half of the second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times
+// as long on two Zen 4 cores, and in AVX2 1.09.
 func tileCols(kc int) int {
 	const least, most, bytes = 128, 1024, 4
 	return min(max(secondLevel()/2/(bytes*kc), least), most)

@@ -4,10 +4,11 @@
     .peers/bin/pip install numpy
     .peers/bin/python blas.py [--only SUBSTRING] [--seconds 1.0]
 
-A row is a product [m,k].[k,n] in float32 of arrays 0 and 1 of hotloops.py (scale 1), the operands in their order in
-memory as the name says: for a layer of `in` inputs and `out` outputs at batch b, `forward` is [b,in].[in,out], `weights`
-[b,in] transposed . [b,out], `inputs` [b,out] . [in,out] transposed. The result goes to memory that is there already
-(out=), with all threads. Prints one JSON object: {"ms": {key: median milliseconds}, "check": {key: 2-norm}}.
+A row is a product [m,k].[k,n] in float32 of arrays 0 and 1 of hotloops.py (scale 1). For a layer of `in` inputs and
+`out` outputs at batch b, `forward` is [b,in].[in,out], `weights` the transpose of [b,in] times [b,out], and `inputs`
+[b,out] times the transpose of [in,out]; what is transposed lies in memory as it was before. The result goes to memory
+that is there already (out=), with all threads. Prints one JSON object: {"ms": {key: median milliseconds}, "check":
+{key: 2-norm}}.
 """
 import argparse
 import json
