@@ -23,7 +23,7 @@ func TestConvScratch(t *testing.T) {
 			square(64, 4, 512, 512, 3, 1, 1)},
 		"channels by themselves, batch 64": {grouped(square(64, 32, 64, 64, 3, 1, 1), 64)},
 	} {
-		for level := Generic; level <= Detected(); level++ {
+		for _, level := range Levels() {
 			p, maps := newPoolAt(t, 2, level), 0
 			for _, s := range shapes {
 				xs, ws, ys := shapesOf(&s)

@@ -45,7 +45,7 @@ func TestWinograd(t *testing.T) {
 		for _, k := range convKinds {
 			epilogue := (i + int(k)) % 4
 			var want, bounds []float64
-			for level := Generic; level <= Detected(); level++ {
+			for _, level := range Levels() {
 				p := newPoolAt(t, 2, level)
 				c := newConvCase(p, s, k, epilogue, uint64(i))
 				require.True(t, byTiles(c.conv))

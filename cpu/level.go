@@ -7,6 +7,8 @@ type Level uint8
 const (
 	// Generic is plain Go: the definition that the other levels are tested against.
 	Generic Level = iota
+	// NEON is what every arm64 processor has.
+	NEON
 	// AVX2 needs AVX2 and FMA.
 	AVX2
 	// AVX512 needs the subsets F, VL, DQ and BW.
@@ -15,11 +17,22 @@ const (
 	AMX
 )
 
-var levelNames = [...]string{Generic: "generic Go", AVX2: "AVX2", AVX512: "AVX-512", AMX: "AMX"}
+var levelNames = [...]string{Generic: "generic Go", NEON: "NEON", AVX2: "AVX2", AVX512: "AVX-512", AMX: "AMX"}
 
 func (l Level) String() string { return levelNames[l] }
 
-// Levels lists what this processor and this build offer, the best one last.
-func Levels() []Level {
-	return []Level{Generic, AVX2, AVX512, AMX}[:Detected()+1]
+// Detected is the best level of this processor.
+func Detected() Level {
+	all := Levels()
+	return all[len(all)-1]
+}
+
+// orBelow is the level, or the best below it that this processor and this build offer.
+func (l Level) orBelow() (best Level) {
+	for _, there := range Levels() {
+		if there <= l {
+			best = there
+		}
+	}
+	return best
 }

@@ -4,17 +4,21 @@ package cpu
 
 import "golang.org/x/sys/cpu"
 
-// Detected is the best level of this processor. The first call asks the operating system for the matrix units.
-func Detected() Level {
+// Levels lists what this processor and this build offer, the best one last. The first call asks the operating system
+// for the matrix units.
+func Levels() []Level {
 	x := &cpu.X86
-	switch {
-	case x.HasAVX512F && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BW && x.HasFMA && x.HasAVX2:
-		if x.HasAMXTile && x.HasAMXBF16 && mayUseTiles() {
-			return AMX
-		}
-		return AVX512
-	case x.HasAVX2 && x.HasFMA:
-		return AVX2
+	all := []Level{Generic}
+	if !x.HasAVX2 || !x.HasFMA {
+		return all
 	}
-	return Generic
+	all = append(all, AVX2)
+	if !x.HasAVX512F || !x.HasAVX512VL || !x.HasAVX512DQ || !x.HasAVX512BW {
+		return all
+	}
+	all = append(all, AVX512)
+	if x.HasAMXTile && x.HasAMXBF16 && mayUseTiles() {
+		all = append(all, AMX)
+	}
+	return all
 }

@@ -1,6 +1,6 @@
-//go:build !amd64 || purego
+//go:build purego || !(amd64 || arm64)
 
 package cpu
 
-// Detected is the best level of this processor: there is no assembly in this build.
-func Detected() Level { return Generic }
+// Levels lists what this build offers: there is no assembly in it.
+func Levels() []Level { return []Level{Generic} }

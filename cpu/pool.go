@@ -91,7 +91,7 @@ const minParallel = 20_000
 // NewPool starts a pool of the given number of threads, at least 1. Operations on it use the instructions of the level,
 // or of the best that there is below it.
 func NewPool(threads int, level Level) *Pool {
-	p := &Pool{level: min(level, Detected()), shares: make([]share, max(threads, 1)), done: make(chan struct{}, 1)}
+	p := &Pool{level: level.orBelow(), shares: make([]share, max(threads, 1)), done: make(chan struct{}, 1)}
 	if p.spin = spinTime; threads > runtime.GOMAXPROCS(0) {
 		p.spin = crowdedSpinTime
 	}

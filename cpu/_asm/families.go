@@ -19,4 +19,5 @@ var families = []family{
 	{name: "conv_winograd", write: winograd},
 	{name: "vec", write: vecFamily},
 	{name: "tape", texts: tapeFiles},
+	{name: "neon", texts: neonFiles},
 }

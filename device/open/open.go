@@ -36,7 +36,7 @@ type Options struct {
 //
 //	auto                    what Auto opens
 //	cpu                     the processor, with the best instructions that it has
-//	cpu:avx2                the processor, with instructions of one level: generic, avx2, avx512 or amx
+//	cpu:avx2                the processor, with instructions of one level: generic, neon, avx2, avx512 or amx
 //	cpu:direct              the processor; convolutions always as the sums that they are, never by Winograd's
 //	cpu:avx2,direct         algorithm, see cpu.Pool
 //	ref                     the reference device: float64, slow

@@ -13,7 +13,7 @@ import (
 
 // levels are the names of the processor's instruction sets. With the same one a program gives the same bits on every
 // machine that has it.
-var levels = []string{cpu.Generic: "generic", cpu.AVX2: "avx2", cpu.AVX512: "avx512", cpu.AMX: "amx"}
+var levels = []string{cpu.Generic: "generic", cpu.NEON: "neon", cpu.AVX2: "avx2", cpu.AVX512: "avx512", cpu.AMX: "amx"}
 
 // direct, after a comma or alone, has convolutions computed as the sums that they are.
 const direct = "direct"
@@ -27,7 +27,7 @@ func openProcessor(arg string, with Options) (device.Device, error) {
 		return nil, fmt.Errorf("%w %q: after the comma stands %s, or nothing", ErrUnknown, "cpu:"+arg, direct)
 	}
 	if arg != "" && arg != direct {
-		l, err := levelOf(level, len(cpu.Levels()))
+		l, err := levelOf(level, cpu.Levels())
 		if err != nil {
 			return nil, err
 		}
@@ -42,17 +42,21 @@ func best(o Options) cpudevice.Options {
 }
 
 // levelOf finds a level among those there are.
-func levelOf(name string, there int) (cpu.Level, error) {
+func levelOf(name string, there []cpu.Level) (cpu.Level, error) {
 	switch i := slices.Index(levels, name); {
 	case i < 0:
 		return 0, fmt.Errorf(
 			"%w %q: the levels of the processor are %s%s", ErrUnknown, "cpu:"+name, strings.Join(levels, ", "),
 			nearest.Hint(name, levels),
 		)
-	case i >= there:
+	case !slices.Contains(there, cpu.Level(i)):
+		names := make([]string, len(there))
+		for k, l := range there {
+			names[k] = levels[l]
+		}
 		return 0, fmt.Errorf(
 			"%w: cpu:%s: this processor or this build does not have its instructions, but those of %s",
-			device.ErrMissing, name, strings.Join(levels[:there], ", "),
+			device.ErrMissing, name, strings.Join(names, ", "),
 		)
 	default:
 		return cpu.Level(i), nil
