@@ -151,3 +151,10 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 	}
 	return nil
 }
+
+// Held is the size of the buffers in use, and the most that it ever was.
+func (d *Device) Held() (now, peak int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ledger.Bytes(), d.ledger.Peak()
+}
