@@ -70,6 +70,12 @@ type Peeker interface {
 	Peek(src Buffer, off int) (wait func() (float64, error), err error)
 }
 
+// Holder is an optional interface of devices whose buffers are memory of the process itself.
+type Holder interface {
+	// Held is the size of the buffers in use, and the most that it ever was.
+	Held() (now, peak int64)
+}
+
 // Runner is a program made ready.
 type Runner interface {
 	// Run executes the program n times in a row. Repetitions differ only by what the program itself changed

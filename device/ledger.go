@@ -27,6 +27,7 @@ type Ledger struct {
 	closed bool
 	live   map[*Block]Buffer
 	bytes  int64
+	peak   int64
 }
 
 // NewLedger returns the ledger of a device. Its errors begin with name.
@@ -42,8 +43,9 @@ func (l *Ledger) Open() error {
 	return nil
 }
 
-// Bytes is the size of all buffers in use, Buffers their number.
+// Bytes is the size of all buffers in use, Peak the most that it ever was, and Buffers the number of those in use.
 func (l *Ledger) Bytes() int64 { return l.bytes }
+func (l *Ledger) Peak() int64  { return l.peak }
 func (l *Ledger) Buffers() int { return len(l.live) }
 
 // Request describes a new buffer of n elements, or says why the device cannot have it; where it would be larger than
@@ -72,6 +74,7 @@ func (l *Ledger) Add(b Buffer, block *Block) {
 	block.ledger = l
 	l.live[block] = b
 	l.bytes += block.bytes
+	l.peak = max(l.peak, l.bytes)
 }
 
 // Check says why a buffer cannot be used: the device was closed, or the buffer was freed or is another device's.

@@ -25,7 +25,10 @@ type Device struct {
 	observe func(ran []*device.Instr, took time.Duration) // see Options
 }
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device = (*Device)(nil)
+	_ device.Holder = (*Device)(nil)
+)
 
 // New returns a device with the given number of threads; 0 or less means GOMAXPROCS. It uses the best instructions that
 // the processor has. Close ends the threads.

@@ -1,6 +1,7 @@
 package cpudevice
 
 import (
+	"runtime"
 	"unsafe"
 
 	"bilevel/device"
@@ -8,14 +9,23 @@ import (
 )
 
 // buffer is one of three slices, by its type; Free sets all to nil, so that a buffer which is kept holds no memory.
+//
+// Large ones are pages of the system and not memory of the collector, which would let garbage grow to the size of all
+// buffers before it frees any: a process then holds little more than its buffers.
 type buffer struct {
 	device.Block
 	real  []float32
 	ints  []int32
 	bytes []byte
+
+	pages []byte          // of a large buffer
+	lost  runtime.Cleanup // gives pages back where the buffer is never freed
 }
 
-const lineBytes = 64 // buffers begin on a cache line
+const (
+	lineBytes  = 64 // buffers begin on a cache line
+	pagesAbove = 1 << 20
+)
 
 // Alloc returns a buffer of n zeros. Its error wraps device.ErrMemory where the machine has not that much memory:
 // Go itself would end the process.
@@ -28,16 +38,34 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 		return nil, err
 	}
 	b := &buffer{Block: block}
-	switch t {
-	case device.Real:
+	if block.Bytes() >= pagesAbove {
+		b.pages = pages(int(block.Bytes()))
+	}
+	switch {
+	case b.pages != nil:
+		b.lost = runtime.AddCleanup(b, giveBack, b.pages)
+		b.bind(t, n)
+	case t == device.Real:
 		b.real = aligned[float32](n)
-	case device.Int:
+	case t == device.Int:
 		b.ints = aligned[int32](n)
-	case device.Byte:
+	case t == device.Byte:
 		b.bytes = aligned[byte](n)
 	}
 	d.ledger.Add(b, &b.Block)
 	return b, nil
+}
+
+// bind lays the buffer into its pages.
+func (b *buffer) bind(t device.Type, n int) {
+	switch at := unsafe.Pointer(unsafe.SliceData(b.pages)); t {
+	case device.Real:
+		b.real = unsafe.Slice((*float32)(at), n)
+	case device.Int:
+		b.ints = unsafe.Slice((*int32)(at), n)
+	case device.Byte:
+		b.bytes = b.pages
+	}
 }
 
 // aligned allocates n zeros that begin on a cache line.
@@ -62,6 +90,11 @@ func (d *Device) Free(b device.Buffer) {
 func release(b device.Buffer) {
 	mine := b.(*buffer)
 	mine.real, mine.ints, mine.bytes = nil, nil, nil
+	if mine.pages != nil {
+		mine.lost.Stop()
+		giveBack(mine.pages)
+		mine.pages = nil
+	}
 }
 
 // own gives the device's own view of a buffer; the error says that it is freed or foreign, or the device closed.
@@ -150,4 +183,11 @@ func (d *Device) Copy(dst device.Buffer, dstOff int, src device.Buffer, srcOff, 
 		copy(to.bytes[dstOff:][:n], from.bytes[srcOff:])
 	}
 	return nil
+}
+
+// Held is the memory of the process that buffers take, and the most that they ever took.
+func (d *Device) Held() (now, peak int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ledger.Bytes(), d.ledger.Peak()
 }

@@ -114,7 +114,7 @@ func (d *Device) Free(b device.Buffer) {
 func (d *Device) balance() {
 	s := &d.stats
 	s.LiveBuffers, s.LiveBytes = d.ledger.Buffers(), int(d.ledger.Bytes())
-	s.PeakBytes = max(s.PeakBytes, s.LiveBytes)
+	s.PeakBytes = int(d.ledger.Peak())
 }
 
 // Upload checks and counts.

@@ -230,11 +230,15 @@ func (c EvalConfig) samples(set *data.Dataset) (s adversary.Samples, shape []int
 			"[0, 1], so give the value of a white pixel as --white, or shift the data", v, i/rows.Dim, set.Name,
 			c.White)
 	}
-	shape = set.Shape
-	if len(shape) == 0 {
-		shape = []int{rows.Dim}
+	return s, shapeOf(set), nil
+}
+
+// shapeOf is the shape of a row. One of a set that says nothing of it is a row of numbers.
+func shapeOf(set *data.Dataset) []int {
+	if len(set.Shape) == 0 {
+		return []int{set.Train.Dim}
 	}
-	return s, shape, nil
+	return set.Shape
 }
 
 // mostChannels is how many channels an image file has at most.

@@ -9,6 +9,7 @@ import (
 	"bilevel/device"
 	"bilevel/device/cpudevice"
 	"bilevel/device/null"
+	"bilevel/experiments"
 	"bilevel/experiments/table"
 	"bilevel/internal/cputime"
 	"bilevel/tensor/tensortest"
@@ -19,6 +20,17 @@ import (
 // published is the training of fast-bat-official in a recipe, on made-up images of the recipe's set, with other
 // numbers of rows.
 func published(t testing.TB, recipe string, rows, batch int, dev device.Device) *task {
+	t.Helper()
+	c, set := cellOf(t, recipe, rows, batch)
+	ex := tensortest.Executor(t, dev)
+	k := &task{TrainConfig: c, ex: ex, scope: ex.Scope(), seed: 1}
+	require.NoError(t, k.prepare(set))
+	t.Cleanup(func() { require.NoError(t, k.scope.Close()) })
+	return k
+}
+
+// cellOf is the settings of that training, and its images.
+func cellOf(t testing.TB, recipe string, rows, batch int) (c TrainConfig, set *data.Dataset) {
 	t.Helper()
 	text, err := table.Text(recipe)
 	require.NoError(t, err)
@@ -33,20 +45,20 @@ func published(t testing.TB, recipe string, rows, batch int, dev device.Device) 
 	for _, a := range r.Vary {
 		settings[a.Name] = a.Values[0]
 	}
-	set, err := data.StandIn(settings["data"].(string), rows+2, 8)
+	set, err = data.StandIn(settings["data"].(string), rows+2, 8)
 	require.NoError(t, err)
 	settings["train"], settings["val"], settings["batch"] = rows, 2, batch
 	settings["n_examples"], settings["ensemble_examples"] = 8, 8
-	ex := tensortest.Executor(t, dev)
-	k := &task{TrainConfig: Defaults(set), ex: ex, scope: ex.Scope(), seed: 1}
 	merged, err := json.Marshal(settings)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(merged, &k.TrainConfig))
-	require.NoError(t, k.check())
-	require.NoError(t, k.prepare(set))
-	t.Cleanup(func() { require.NoError(t, k.scope.Close()) })
-	return k
+	c = Defaults(set)
+	require.NoError(t, json.Unmarshal(merged, &c))
+	require.NoError(t, c.check())
+	return c, set
 }
+
+// robustRecipes are those of robust training of networks of images.
+var robustRecipes = []string{"cifar10-small", "cifar10-preact18", "cifar10-wrn28", "tiny-imagenet-preact18", "fastat"}
 
 // Every published recipe compiles at its full batch. An iteration of Fast-BAT has at least the products of two
 // gradients of the attack, those of training and the mixed product, and not half as many again.
@@ -60,6 +72,20 @@ func TestPublishedRecipesCompile(t *testing.T) {
 		flop := dev.Stats().Work.FLOP / (2 * 128 * multiplyAdds)
 		require.Greater(t, flop, float64(passes), recipe)
 		require.Less(t, flop, 1.5*passes, recipe)
+	}
+}
+
+// A cell of each published recipe goes through to its end, all attacks of its evaluation included, on a device that
+// computes nothing.
+func TestPublishedRecipesEnd(t *testing.T) {
+	for _, recipe := range robustRecipes {
+		k, set := cellOf(t, recipe, 256, 128)
+		k.Epochs = 1
+		cells, err := Train{}.Cells(k, []uint64{1})
+		require.NoError(t, err)
+		r, err := experiments.RunCell(t.Context(), null.New(), experiments.Env{Data: set}, Train{}, cells[0], nil)
+		require.NoError(t, err, recipe)
+		require.Contains(t, r.Scalars, "ensemble_acc", recipe)
 	}
 }
 
@@ -80,8 +106,7 @@ func TestPublishedRecipesRun(t *testing.T) {
 // One iteration at the full batch of each published recipe: seconds of processor time beside those of the clock, and
 // the memory that a dry run counts. scripts/published-recipes runs each in a process of its own.
 func BenchmarkPublishedRecipes(b *testing.B) {
-	for _, recipe := range []string{"cifar10-small", "cifar10-preact18", "cifar10-wrn28", "tiny-imagenet-preact18",
-		"fastat"} {
+	for _, recipe := range robustRecipes {
 		b.Run(recipe, func(b *testing.B) {
 			planned := null.New()
 			require.NoError(b, published(b, recipe, 256, 128, planned).training.Step(b.Context(), 0, 1))

@@ -137,14 +137,18 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 		return err
 	}
 	t.net = network{Model: model, inputs: t.data.Train.Dim, classes: t.data.Classes,
-		p: t.scope.Variable("parameters", tensor.Real, start.Size())}
+		image: imageOf(shapeOf(set)), p: t.scope.Variable("parameters", tensor.Real, start.Size())}
 	if state.Size() > 0 {
 		t.net.state = t.scope.Variable("state", tensor.Real, state.Size())
 	}
 	if err := t.compile(model, start, state); err != nil {
 		return err
 	}
-	t.attacker, err = adversary.New(t.ex, t.net.attacked(), adversary.Options{Seed: t.seed})
+	o := adversary.Options{Seed: t.seed}
+	if models.IsNetwork(t.Model) { // whose intermediate values are most of what a run takes
+		o.Batch = t.Batch
+	}
+	t.attacker, err = adversary.New(t.ex, t.net.attacked(), o)
 	if err == nil {
 		t.scope.Own(t.attacker.Close)
 	}

@@ -14,6 +14,7 @@ import (
 type network struct {
 	models.Model
 	inputs, classes int
+	image           adversary.Image
 	p, state        *tensor.Variable
 }
 
@@ -32,7 +33,9 @@ func (n network) attacked() adversary.Model {
 	if n.state != nil {
 		state = n.state.Node()
 	}
-	return adversary.Of(n.Model, n.inputs, n.classes, n.p.Node(), state)
+	m := adversary.Of(n.Model, n.inputs, n.classes, n.p.Node(), state)
+	m.Image = n.image
+	return m
 }
 
 // accuracy is the shares of rows that are classified right: as they are, and in the worst case of an attack.

@@ -50,7 +50,7 @@ type Options struct {
 	// Batch is the most images that are attacked at once; 0 is all of a group (see Attacker). Results do not depend on
 	// it but for the rounding of products.
 	Batch int
-	// Memory bounds the bytes of the compiled programs that are kept for later; 0 is 512 MiB.
+	// Memory bounds the bytes of the compiled programs that are kept for batches of one size; 0 is 512 MiB.
 	Memory int
 	// AcceptProbabilities attacks a model whose outputs are probabilities, with a warning in place of an error.
 	AcceptProbabilities bool
@@ -78,8 +78,7 @@ type Attacker struct {
 	group  int   // images of a group
 	sizes  []int // of batches, ascending
 	scope  *tensor.Scope
-	cache  *tensor.Cache
-	spaces map[int]*space
+	spaces spaces
 	states map[string]*state // by the name of the programs that share it
 	norm   Norm
 
@@ -109,7 +108,7 @@ func New(ex *tensor.Executor, m Model, o Options) (*Attacker, error) {
 		o.Memory = 512 << 20
 	}
 	a := &Attacker{Model: m, o: o, ex: ex, group: groupSize(m.Inputs), scope: ex.Scope(),
-		cache: tensor.NewCache(ex, o.Memory), spaces: map[int]*space{}, states: map[string]*state{}}
+		spaces: newSpaces(ex, o.Memory), states: map[string]*state{}}
 	a.sizes = batchSizes(a.group, o.Batch)
 	a.images = a.scope.Variable("images", tensor.Real, a.group, m.Inputs)
 	a.labels = a.scope.Variable("labels", tensor.Int, a.group)
@@ -139,25 +138,11 @@ func batchSizes(group, limit int) (sizes []int) {
 }
 
 // Close frees what the attacker took.
-func (a *Attacker) Close() error { return errors.Join(a.cache.Close(), a.scope.Close()) }
-
-// space holds the state of a batch of one size by name. Attacks share it.
-type space struct {
-	vars map[string]*tensor.Variable
-}
+func (a *Attacker) Close() error { return errors.Join(a.spaces.close(), a.scope.Close()) }
 
 // variable is an entry of the state of a batch of so many rows, made where it is not there.
 func (a *Attacker) variable(name string, t tensor.Type, shape ...int) *tensor.Variable {
-	s := a.spaces[shape[0]]
-	if s == nil {
-		s = &space{vars: map[string]*tensor.Variable{}}
-		a.spaces[shape[0]] = s
-	}
-	id := fmt.Sprint(name, t, shape)
-	if s.vars[id] == nil {
-		s.vars[id] = a.scope.Variable(name, t, shape...)
-	}
-	return s.vars[id]
+	return a.spaces.of(shape[0]).variable(name, t, shape...)
 }
 
 // build is what a program of an attack sees while it is built for a batch of so many rows.
@@ -257,7 +242,7 @@ func (b *build) project(x, x0 *tensor.Node) *tensor.Node { return b.a.norm.proje
 
 // program is a compiled program for a batch of so many rows.
 func (a *Attacker) program(s *state, name string, rows int, begin bool, step func(b *build)) (*tensor.Function, error) {
-	return a.cache.Get(name, rows, func() []tensor.Update {
+	return a.spaces.of(rows).programs.Get(name, rows, func() []tensor.Update {
 		b := &build{a: a, rows: rows, state: s, next: map[string]*tensor.Node{}, begin: begin}
 		step(b)
 		return b.updates()
@@ -289,10 +274,11 @@ func (a *Attacker) compile(p *plan, rows int) error {
 	return nil
 }
 
-// compaction moves the state of a batch to a smaller one: row i of it is row index[i] of the larger.
-func (a *Attacker) compaction(s *state, name string, from, to int) (*tensor.Function, error) {
+// compaction moves the state of a batch to a smaller one: row i of it is row index[i] of the larger. The caller closes
+// it, since the larger batch may lose its state when others need the memory.
+func (a *Attacker) compaction(s *state, from, to int) (*tensor.Function, error) {
 	index := a.variable("index", tensor.Int, to).Node()
-	return a.cache.Get(fmt.Sprint(name, " from ", from), to, func() (updates []tensor.Update) {
+	return a.ex.Compile("compaction", func() (updates []tensor.Update) {
 		for _, entry := range s.names {
 			updates = append(updates, tensor.Update{
 				Var: a.entry(s, entry, to), Value: tensor.Gather(a.entry(s, entry, from).Node(), index)})

@@ -11,11 +11,14 @@ import (
 
 // classify is the logits of images [rows, d] that the host has.
 func (a *Attacker) classify(images []float32, rows int) ([]float64, error) {
+	if err := a.spaces.makeRoom(rows); err != nil {
+		return nil, err
+	}
 	x, z := a.variable("candidate", tensor.Real, rows, a.Inputs), a.variable("logits", tensor.Real, rows, a.Classes)
 	if err := x.Write32(images); err != nil {
 		return nil, err
 	}
-	f, err := a.cache.Get("classify", rows, func() []tensor.Update {
+	f, err := a.spaces.of(rows).programs.Get("classify", rows, func() []tensor.Update {
 		return []tensor.Update{{Var: z, Value: a.logits(x.Node())}}
 	})
 	if err != nil {

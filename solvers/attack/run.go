@@ -73,14 +73,19 @@ func (a *Attacker) prepare(ctx context.Context, ball Ball, s Samples, attacks []
 	if err := a.eps.Write([]float64{ball.inner(a.ex.Info().SumError(a.Inputs), a.Inputs)}); err != nil {
 		return nil, nil, err
 	}
+	if err := a.spaces.begin(); err != nil {
+		return nil, nil, err
+	}
 	if err := a.clean(ctx, r, s); err != nil {
 		return nil, nil, err
 	}
+	largest := a.pad(min(n, a.sizes[len(a.sizes)-1]))
 	for _, p := range plans {
-		if err := a.compile(p, a.pad(min(n, a.sizes[len(a.sizes)-1]))); err != nil {
+		if err := a.compile(p, largest); err != nil {
 			return nil, nil, err
 		}
 	}
+	a.spaces.bound(largest)
 	return r, plans, nil
 }
 
@@ -165,6 +170,9 @@ type batchRun struct {
 func (b *batchRun) do(ctx context.Context) error {
 	b.state, b.id = b.stateOf(b.plan)
 	b.rows, b.seen = b.pad(len(b.slots)), make([]bool, len(b.slots))
+	if err := b.spaces.makeRoom(b.rows); err != nil {
+		return err
+	}
 	if err := errors.Join(b.writeSlots(), b.tick.WriteInts([]int32{0})); err != nil {
 		return err
 	}
@@ -290,14 +298,17 @@ func (b *batchRun) compact() error {
 	if 8*to > 7*b.rows || b.keepAll {
 		return nil
 	}
+	if err := b.spaces.makeRoom(to); err != nil {
+		return err
+	}
 	if err := b.variable("index", tensor.Int, to).WriteInts(padded(index, to)); err != nil {
 		return err
 	}
-	f, err := b.compaction(b.state, b.id, b.rows, to)
+	f, err := b.compaction(b.state, b.rows, to)
 	if err != nil {
 		return err
 	}
-	if err := f.Run(1); err != nil {
+	if err := errors.Join(f.Run(1), f.Close()); err != nil {
 		return err
 	}
 	b.rows, b.slots, b.seen = to, slots, make([]bool, len(slots))
