@@ -18,7 +18,7 @@ type buffer struct {
 	ints  []int32
 	bytes []byte
 
-	pages []byte          // of a large buffer
+	pages []byte          // the mapping of a large buffer
 	lost  runtime.Cleanup // gives pages back where the buffer is never freed
 }
 
@@ -38,13 +38,14 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 		return nil, err
 	}
 	b := &buffer{Block: block}
+	var used []byte
 	if block.Bytes() >= pagesAbove {
-		b.pages = pages(int(block.Bytes()))
+		used, b.pages = pages(int(block.Bytes()))
 	}
 	switch {
 	case b.pages != nil:
 		b.lost = runtime.AddCleanup(b, giveBack, b.pages)
-		b.bind(t, n)
+		b.bind(t, n, used)
 	case t == device.Real:
 		b.real = aligned[float32](n)
 	case t == device.Int:
@@ -56,15 +57,15 @@ func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	return b, nil
 }
 
-// bind lays the buffer into its pages.
-func (b *buffer) bind(t device.Type, n int) {
-	switch at := unsafe.Pointer(unsafe.SliceData(b.pages)); t {
+// bind lays the buffer into pages.
+func (b *buffer) bind(t device.Type, n int, used []byte) {
+	switch at := unsafe.Pointer(unsafe.SliceData(used)); t {
 	case device.Real:
 		b.real = unsafe.Slice((*float32)(at), n)
 	case device.Int:
 		b.ints = unsafe.Slice((*int32)(at), n)
 	case device.Byte:
-		b.bytes = b.pages
+		b.bytes = used
 	}
 }
 
