@@ -19,7 +19,7 @@ import (
 	"bilevel/device/null"
 	"bilevel/device/open"
 	"bilevel/experiments/table"
-	"bilevel/internal/testsize"
+	"bilevel/internal/testrun"
 )
 
 // pruningRecipes are those of the published settings.
@@ -49,7 +49,7 @@ func TestPruningRecipesCompile(t *testing.T) {
 	standIn := func(f *common) (*data.Dataset, error) { return data.StandIn(f.data, 260, 4) }
 	some := []string{"cifar10-resnet20", "cifar10-vgg16", "tiny-imagenet-resnet18"}
 	require.Subset(t, pruningRecipes, some)
-	for _, name := range testsize.Of(some, pruningRecipes) {
+	for _, name := range testrun.Size(some, pruningRecipes) {
 		r := shortened(t, name, "bip channels")
 		r.Settings["val"] = 4
 		tab, err := table.Expand(r, a.tables(&common{quiet: true}, standIn))

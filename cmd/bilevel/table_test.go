@@ -5,24 +5,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/testrun"
 )
 
 // asCommand is set where the test's binary is to be the command, as a table's processes start it.
 const asCommand = "BILEVEL_TEST_AS_COMMAND"
 
-// Small problems leave so much garbage that at its usual rate the collector takes a quarter of the time of these tests.
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	debug.SetGCPercent(400)
+	testrun.CollectLess()
 	os.Exit(m.Run())
 }
 

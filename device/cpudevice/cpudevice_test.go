@@ -14,6 +14,7 @@ import (
 	"bilevel/device"
 	"bilevel/device/cpudevice"
 	"bilevel/device/devicetest"
+	"bilevel/internal/testrun"
 )
 
 func open(t testing.TB, threads int) device.Device {
@@ -22,9 +23,14 @@ func open(t testing.TB, threads int) device.Device {
 	return d
 }
 
+// Every case by every set of instructions on several threads; on one by those that this machine takes.
 func TestConformance(t *testing.T) {
 	for _, level := range cpu.Levels() {
-		for _, threads := range []int{1, 3} {
+		several := []int{3}
+		if level == cpu.Detected() {
+			several = []int{1, 3}
+		}
+		for _, threads := range testrun.Size(several, []int{1, 3}) {
 			t.Run(fmt.Sprintf("%s/threads=%d", level, threads), func(t *testing.T) {
 				d := cpudevice.NewAt(threads, level)
 				t.Cleanup(func() { d.Close() })

@@ -16,7 +16,7 @@ import (
 
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
-	"bilevel/internal/testsize"
+	"bilevel/internal/testrun"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -36,7 +36,7 @@ func checked(t *testing.T, p Problem, opt Options) *Result {
 func TestProblems(t *testing.T) {
 	for _, p := range Problems() {
 		t.Run(p.Name, func(t *testing.T) {
-			for seed := range testsize.Of[uint64](1, 2) {
+			for seed := range testrun.Size[uint64](1, 2) {
 				r := checked(t, p, Options{Seed: seed})
 				c := p.New(seed)
 				l, err := solvertest.Load(tensortest.Executor(t, ref.New()), c)
@@ -60,7 +60,7 @@ func TestProblems(t *testing.T) {
 // errors are measured here against closed forms, and not against the differences that the recommendation rests on. The
 // first twelve problems have every kind and every condition.
 func TestRecommendation(t *testing.T) {
-	for seed := range testsize.Of[uint64](12, 20) {
+	for seed := range testrun.Size[uint64](12, 20) {
 		var c solvertest.Closed
 		switch seed % 3 {
 		case 0:

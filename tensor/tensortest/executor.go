@@ -1,20 +1,13 @@
 package tensortest
 
 import (
-	"os"
-	"runtime/debug"
 	"testing"
 
+	"bilevel/internal/testrun"
 	"bilevel/tensor"
 )
 
-// Tests keep little memory and give back much, so that at its usual rate the collector takes a quarter of the time of
-// tests on small problems. Where the environment says how often it is to run, that holds.
-func init() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-}
+func init() { testrun.CollectLess() }
 
 // Executor is a fresh executor on a device; both are closed when the test ends.
 func Executor(t testing.TB, dev tensor.Device) *tensor.Executor {
