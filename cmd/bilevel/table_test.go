@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/testrun"
 )
 
 // asCommand is set where the test's binary is to be the command, as a table's processes start it.
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
+	testrun.CollectLess()
 	os.Exit(m.Run())
 }
 

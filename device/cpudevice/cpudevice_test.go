@@ -14,6 +14,7 @@ import (
 	"bilevel/device"
 	"bilevel/device/cpudevice"
 	"bilevel/device/devicetest"
+	"bilevel/internal/testrun"
 )
 
 func open(t testing.TB, threads int) device.Device {
@@ -22,9 +23,19 @@ func open(t testing.TB, threads int) device.Device {
 	return d
 }
 
+// Every case by every set of instructions on several threads, and by the one that this machine takes on one thread.
+// With -short the sets between plain Go and that one are left out, and so is one thread.
 func TestConformance(t *testing.T) {
 	for _, level := range cpu.Levels() {
-		for _, threads := range []int{1, 3} {
+		best := level == cpu.Detected()
+		if testing.Short() && level != cpu.Generic && !best {
+			continue
+		}
+		several := []int{3}
+		if best && !testing.Short() {
+			several = []int{1, 3}
+		}
+		for _, threads := range testrun.Size(several, []int{1, 3}) {
 			t.Run(fmt.Sprintf("%s/threads=%d", level, threads), func(t *testing.T) {
 				d := cpudevice.NewAt(threads, level)
 				t.Cleanup(func() { d.Close() })

@@ -32,8 +32,7 @@ const (
 func (d *Device) Alloc(t device.Type, n int) (device.Buffer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	total, _ := hostmemory.Bytes()
-	block, err := d.ledger.Request(t, n, total-d.ledger.Bytes())
+	block, err := d.ledger.Request(t, n, hostmemory.Total()-d.ledger.Bytes())
 	if err != nil {
 		return nil, err
 	}

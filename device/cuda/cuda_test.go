@@ -3,7 +3,6 @@ package cuda_test
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +14,7 @@ import (
 	"bilevel/device/devicetest"
 	"bilevel/internal/expr"
 	"bilevel/internal/ptx"
+	"bilevel/internal/testrun"
 )
 
 // through is reach for drivers that it does not refuse.
@@ -49,6 +49,8 @@ func shut(t testing.TB, d *cuda.Device) {
 	require.NoError(t, d.Close())
 }
 
+func init() { testrun.CollectLess() }
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	d, _ := open(t)
@@ -78,15 +80,12 @@ func TestLacks(t *testing.T) {
 }
 
 // The suite again under other orders of blocks and warps, other readings of float instructions, and with cached memory.
-// Each takes every sixteenth case, from another one on; BILEVEL_LONG takes them all, in twenty orders.
+// Each takes every thirty-second case, from another one on; BILEVEL_LONG takes them all, in twenty orders.
 func TestConformanceOtherwise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: one order and mode is enough with -short")
 	}
-	every, orders := 16, 8
-	if os.Getenv("BILEVEL_LONG") != "" {
-		every, orders = 1, 20
-	}
+	every, orders := testrun.Size(32, 1), testrun.Size(8, 20)
 	type way struct {
 		name string
 		set  func(*sim.Driver)

@@ -152,12 +152,14 @@ func gemmBounds(t *trial, in *device.Instr, m machine) [][]float64 {
 		}
 	}
 	after := t.epilogueError(m, a.Epilogue, extras)
+	left, right := t.mem[A.Buf].real, t.mem[B.Buf].real
 	var bounds []float64
 	points(out.Shape, func(idx []int) {
 		b, i, j := idx[0], idx[1], idx[2]
 		y, size := 0., 0.
+		row, column := place(A, b, i, 0), place(B, b, 0, j)
 		for p := range k {
-			x := t.real(A, b, i, p) * t.real(B, b, p, j)
+			x := left[row+p*A.Strides[2]] * right[column+p*B.Strides[1]]
 			if maskA != nil {
 				x *= t.real(*maskA, b, i, p)
 			}

@@ -15,7 +15,7 @@ func conv(m memory, in *device.Instr) error {
 		vals = make([]value, len(a.Epilogue.Steps))
 	}
 	var terms []float64
-	walk(out.Shape, []device.View{out}, func(idx, place []int) {
+	walk(out.Shape, nil, in.Out, func(idx, place []int) {
 		terms = products(g, terms[:0], left, right, idx)
 		y := value{real: sum(terms)}
 		if a.Epilogue != nil {

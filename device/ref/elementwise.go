@@ -1,10 +1,6 @@
 package ref
 
-import (
-	"slices"
-
-	"bilevel/device"
-)
+import "bilevel/device"
 
 // elementwise is Map: Out_i = expression(In…) at every point. All inputs of a point are read before its outputs are
 // written, so an output may be exactly an input.
@@ -12,7 +8,7 @@ func elementwise(m memory, in *device.Instr) error {
 	a := in.Attr.(device.MapAttr)
 	vals := make([]value, len(a.Expr.Steps))
 	outs := len(in.In) // where the positions of the outputs begin
-	walk(a.Shape, slices.Concat(in.In, in.Out), func(idx, at []int) {
+	walk(a.Shape, in.In, in.Out, func(idx, at []int) {
 		evaluate(a.Expr, vals, idx, func(k int) value { return m.load(in.In[k], in.In[k].Off+at[k]) })
 		for i, o := range in.Out {
 			m.store(o, o.Off+at[outs+i], vals[a.Expr.Outs[i]])
@@ -25,7 +21,7 @@ func elementwise(m memory, in *device.Instr) error {
 func copyView(m memory, in *device.Instr) error {
 	src, dst := in.In[0], in.Out[0]
 	from, to := m[src.Buf].Type(), m[dst.Buf].Type()
-	walk(src.Shape, []device.View{src, dst}, func(_, at []int) {
+	walk(src.Shape, in.In, in.Out, func(_, at []int) {
 		x := m.load(src, src.Off+at[0])
 		switch {
 		case from == device.Int && to == device.Real:

@@ -37,7 +37,8 @@ func (m memory) store(v device.View, place int, x value) {
 // evaluate computes the values of all steps of e at the point idx into vals, which has one place a step;
 // input gives the value of an input there.
 func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
-	for i, s := range e.Steps {
+	for i := range e.Steps {
+		s := &e.Steps[i]
 		a, b, c := arg(vals, s, 0), arg(vals, s, 1), arg(vals, s, 2)
 		switch s.Fn {
 		case expr.Input:
@@ -73,7 +74,7 @@ func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
 }
 
 // arg is the k-th operand of a step, zero where its function takes fewer.
-func arg(vals []value, s expr.Step, k int) value {
+func arg(vals []value, s *expr.Step, k int) value {
 	if k < expr.Table[s.Fn].Arity {
 		return vals[s.Args[k]]
 	}

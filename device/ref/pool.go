@@ -15,9 +15,9 @@ func pool(m memory, in *device.Instr) error {
 	write := func(idx []int, x float64) { m[out.Buf].real[at(out, idx...)] = x }
 	add := func(idx []int, x float64) { m[out.Buf].real[at(out, idx...)] += x }
 	if a.Kind == device.AveragePoolAdjoint || a.Kind == device.MaxPoolAdjoint {
-		walk(out.Shape, nil, func(idx, _ []int) { write(idx, 0) })
+		walk(out.Shape, nil, nil, func(idx, _ []int) { write(idx, 0) })
 	}
-	walk(s.Result(), nil, func(idx, _ []int) {
+	walk(s.Result(), nil, nil, func(idx, _ []int) {
 		pixels := pixelsOf(s, idx)
 		divisor := float64(len(pixels))
 		if s.CountPadding {

@@ -22,17 +22,16 @@ func reduce(m memory, in *device.Instr) error {
 		}
 	}
 
-	views := slices.Concat(in.In, in.Out)
 	vals := make([]value, len(a.Expr.Steps))
 	idx := make([]int, len(a.Shape))
 	terms := make([][]float64, len(a.Kinds))
 	outs := len(in.In) // where the positions of the outputs begin
 
-	walk(kept, views, func(cell, base []int) {
+	walk(kept, in.In, in.Out, func(cell, base []int) {
 		for k := range terms {
 			terms[k] = terms[k][:0]
 		}
-		walk(over, views, func(point, at []int) {
+		walk(over, in.In, in.Out, func(point, at []int) {
 			for axis := range idx {
 				idx[axis] = cell[axis] + point[axis] // one of the two is zero
 			}

@@ -26,7 +26,7 @@ func gather(m memory, in *device.Instr) error {
 // scatterAdd is ScatterAdd: Out = In0, then in the order of j: Out[idx[j],:] += In2[j,:].
 func scatterAdd(m memory, in *device.Instr) error {
 	base, idx, src, out := in.In[0], in.In[1], in.In[2], in.Out[0]
-	walk(base.Shape, []device.View{base, out}, func(_, at []int) {
+	walk(base.Shape, in.In[:1], in.Out, func(_, at []int) {
 		m.store(out, out.Off+at[1], m.load(base, base.Off+at[0]))
 	})
 	for j := range idx.Shape[0] {

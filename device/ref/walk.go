@@ -3,10 +3,10 @@ package ref
 import "bilevel/device"
 
 // walk calls f at every point of a shape in row-major order (the last axis runs fastest), like an odometer. idx is the
-// point's index and at[v] its distance from the first element of views[v] (offsets are left out, so that walks nest).
-// f must not keep or change either.
-func walk(shape []int, views []device.View, f func(idx, at []int)) {
-	idx, at := make([]int, len(shape)), make([]int, len(views))
+// point's index and at[v] its distance from the first element of the v-th view, those of in before those of out
+// (offsets are left out, so that walks nest). f must not keep or change either.
+func walk(shape []int, in, out []device.View, f func(idx, at []int)) {
+	idx, at := make([]int, len(shape)), make([]int, len(in)+len(out))
 	if device.Size(shape) == 0 {
 		return
 	}
@@ -15,19 +15,25 @@ func walk(shape []int, views []device.View, f func(idx, at []int)) {
 		a := len(shape) - 1
 		for ; a >= 0; a-- {
 			if idx[a]++; idx[a] < shape[a] {
-				for v := range views {
-					at[v] += views[v].Strides[a]
-				}
+				advance(at, in, out, a, 1)
 				break
 			}
 			idx[a] = 0
-			for v := range views {
-				at[v] -= (shape[a] - 1) * views[v].Strides[a]
-			}
+			advance(at, in, out, a, 1-shape[a])
 		}
 		if a < 0 {
 			return
 		}
+	}
+}
+
+// advance moves every view's place by some steps along an axis.
+func advance(at []int, in, out []device.View, axis, steps int) {
+	for v := range in {
+		at[v] += steps * in[v].Strides[axis]
+	}
+	for v := range out {
+		at[len(in)+v] += steps * out[v].Strides[axis]
 	}
 }
 

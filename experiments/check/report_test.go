@@ -16,6 +16,7 @@ import (
 
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
+	"bilevel/internal/testrun"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -31,16 +32,11 @@ func checked(t *testing.T, p Problem, opt Options) *Result {
 }
 
 // The differences of the value function agree with the closed form of every problem as well as they say, and no
-// estimator is off by more than its own figure. Of the problems that take seconds, BILEVEL_LONG tries a second seed.
+// estimator is off by more than its own figure.
 func TestProblems(t *testing.T) {
-	long := []string{"k-means", "feature-weights", "golden-p3", "simplex", "tolls", "multi-task-tanh", "cleaning"}
 	for _, p := range Problems() {
 		t.Run(p.Name, func(t *testing.T) {
-			seeds := uint64(2)
-			if slices.Contains(long, p.Name) && os.Getenv("BILEVEL_LONG") == "" {
-				seeds = 1
-			}
-			for seed := range seeds {
+			for seed := range testrun.Size[uint64](1, 2) {
 				r := checked(t, p, Options{Seed: seed})
 				c := p.New(seed)
 				l, err := solvertest.Load(tensortest.Executor(t, ref.New()), c)
@@ -60,11 +56,11 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// On 20 random problems the recommended estimator needs the fewest calls among those within twice the best error. The
-// errors are measured here against closed forms, and not against the differences that the recommendation rests on.
+// On random problems the recommended estimator needs the fewest calls among those within twice the best error. The
+// errors are measured here against closed forms, and not against the differences that the recommendation rests on. The
+// first twelve problems have every kind and every condition.
 func TestRecommendation(t *testing.T) {
-	const problems = 20
-	for seed := range uint64(problems) {
+	for seed := range testrun.Size[uint64](12, 20) {
 		var c solvertest.Closed
 		switch seed % 3 {
 		case 0:

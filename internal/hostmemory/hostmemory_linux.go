@@ -8,6 +8,19 @@ import (
 	"syscall"
 )
 
+// Total is the memory of the machine, swap included. Unlike Bytes it reads no file.
+func Total() int64 {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return Unknown
+	}
+	return totalOf(&info)
+}
+
+func totalOf(info *syscall.Sysinfo_t) int64 {
+	return (int64(info.Totalram) + int64(info.Totalswap)) * int64(info.Unit)
+}
+
 // Bytes is the memory of the machine, swap included, and what of it programs can still take.
 func Bytes() (total, free int64) {
 	var info syscall.Sysinfo_t
@@ -15,7 +28,7 @@ func Bytes() (total, free int64) {
 		return Unknown, Unknown
 	}
 	unit := int64(info.Unit)
-	total = (int64(info.Totalram) + int64(info.Totalswap)) * unit
+	total = totalOf(&info)
 	free = (int64(info.Freeram) + int64(info.Bufferram) + int64(info.Freeswap)) * unit
 	if bytes, ok := Available(); ok {
 		free = bytes + int64(info.Freeswap)*unit

@@ -22,6 +22,7 @@ func TestAvailable(t *testing.T) {
 		}
 	}
 	total, free := Bytes()
+	require.Equal(t, total, Total())
 	require.Positive(t, total)
 	require.LessOrEqual(t, free, total)
 }

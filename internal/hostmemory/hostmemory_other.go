@@ -2,6 +2,9 @@
 
 package hostmemory
 
+// Total is the memory of the machine.
+func Total() int64 { return Unknown }
+
 // Bytes is the memory of the machine, and what of it programs can still take.
 func Bytes() (total, free int64) { return Unknown, Unknown }
 

@@ -16,7 +16,10 @@ import (
 
 	"bilevel/internal/ptx"
 	"bilevel/internal/ptx/syntax"
+	"bilevel/internal/testrun"
 )
+
+func init() { testrun.CollectLess() }
 
 // A mutant is a kernel's text with one line changed.
 type mutant struct {
@@ -216,7 +219,8 @@ var equivalent = map[string]string{
 		"call before, and this is the first",
 }
 
-// Every mutant of every kernel is reported, at a line that has to do with the change.
+// Every mutant of every kernel is reported, at a line that has to do with the change: of what one compiler made of it,
+// and with BILEVEL_LONG of what another one did.
 func TestMutantsAreReported(t *testing.T) {
 	var found, total atomic.Int64
 	var kinds sync.Map
@@ -224,10 +228,7 @@ func TestMutantsAreReported(t *testing.T) {
 		for _, s := range scenarios() {
 			t.Run(s.kernel, func(t *testing.T) {
 				t.Parallel()
-				outputs := outputsOf(t, s.source)[:2]
-				if testing.Short() {
-					outputs = outputs[:1]
-				}
+				outputs := outputsOf(t, s.source)[:testrun.Size(1, 2)]
 				text, err := os.ReadFile(filepath.Join("testdata", "kernels", s.source+".cu"))
 				require.NoError(t, err)
 				source := strings.Split(string(text), "\n")

@@ -9,6 +9,7 @@ import (
 
 	"bilevel/device/ref"
 	"bilevel/internal/philox"
+	"bilevel/internal/testrun"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/solvertest"
@@ -156,7 +157,7 @@ func unconverged(c solvertest.Closed, x, y []float64, r *philox.Stream) {
 // Where the solve converged, the true error is at most the figure in at least 95 % of the problems, at most ten times
 // the figure in 99 %, and the median figure is not more than a hundred times too large.
 func TestCalibration(t *testing.T) {
-	problems := 1000
+	problems := testrun.Size(400, 1000)
 	if testing.Short() {
 		problems = 200
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bilevel/internal/philox"
+	"bilevel/internal/testrun"
 	"bilevel/solvers/hypergrad"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
@@ -58,15 +59,15 @@ func kindsWithFigures() []kindOf {
 	}
 }
 
-// On 200 random problems of eight kinds, whose lower level is solved to a random accuracy, the true error is at most
+// On random problems of eight kinds, whose lower level is solved to a random accuracy, the true error is at most
 // the figure in all cases where the figure is called a bound, and in at least 95 % of those where it is called an
 // estimate. The truth is in closed form, or by an independent solver of the problem's own.
 func TestFiguresHold(t *testing.T) {
-	const problems = 200
+	problems := testrun.Size[uint64](80, 200)
 	kinds := kindsWithFigures()
 	ctx := context.Background()
 	within, all := map[string]int{}, map[string]int{}
-	for i := range uint64(problems) {
+	for i := range problems {
 		kind := kinds[i%uint64(len(kinds))]
 		r := philox.New(i, 2, philox.StreamTest)
 		c := kind.draw(1000+i, r)
@@ -107,7 +108,7 @@ func TestFiguresHold(t *testing.T) {
 		t.Logf("%-22s %3d of %3d within the figure", name, within[name], n)
 		total, good = total+n, good+within[name]
 	}
-	require.Greater(t, total, 2*problems)
+	require.Greater(t, total, 2*int(problems))
 	require.GreaterOrEqual(t, float64(good), 0.95*float64(total), "%d of %d", good, total)
 }
 

@@ -98,6 +98,7 @@ func sets(t *testing.T) []plainSet {
 		{"half line", problem.Box{Lo: 0, Hi: math.Inf(1)}, 5, clip(always(0), always(math.Inf(1)))},
 		{"bounds", problem.Bounds{Lo: lo, Hi: hi}, 5, clip(at(lo), at(hi))},
 		{"simplex", problem.Simplex{Total: 1}, 6, simplex(1)},
+		{"simplex of many", problem.Simplex{Total: 1}, 45, simplex(1)},
 		{"one number", problem.Simplex{Total: 2}, 1, simplex(2)},
 		{"ball", problem.Ball{Radius: 0.75}, 4, ball(0.75)},
 		{"affine", held, 5, affine(equations, []float64{0.5, -1})},

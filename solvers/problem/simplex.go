@@ -12,24 +12,46 @@ import (
 type Simplex struct{ Total float64 }
 
 // bisections halve an interval of the size of Total to 1e-12 of it. Coordinates that differ from τ by less may be taken
-// for positive or not, which changes τ by less than that.
+// for positive or not, which changes τ by less than that. For as many coordinates or fewer another way is shorter.
 const bisections = 40
 
-// Project is max(z - τ, 0) with the τ for which the sum is Total. The sum falls as τ grows, so that τ is found by
-// bisection of fixed length: no sort, and the same program for every z. The last step divides what is missing among
-// the positive coordinates, which makes the sum exact to rounding. z is taken relative to its largest coordinate, which
-// changes nothing but the rounding of τ where z is large.
+// Project is max(z - τ, 0) with the τ for which the sum is Total. It is found without a sort, by the same program for
+// every z: which coordinates are positive by one of two ways, and τ from what is missing among these, which makes the
+// sum exact to rounding. z is taken relative to its largest coordinate, which changes nothing but the rounding of τ
+// where z is large.
 func (s Simplex) Project(z *tensor.Node, _ Batch) *tensor.Node {
 	z = z.Sub(z.MaxOver())
+	if n := z.Size(); n <= bisections {
+		return z.Sub(s.tau(z, s.fewPositive(z, n))).Relu()
+	}
+	return z.Sub(s.tau(z, s.manyPositive(z))).Relu()
+}
+
+// tau is the τ of a z whose positive coordinates after the projection are known.
+func (s Simplex) tau(z, positive *tensor.Node) *tensor.Node {
+	return z.Mul(positive).Sum().AddConst(-s.Total).Div(positive.Sum())
+}
+
+// fewPositive is Michelot's method (JOTA 50, 1986): τ of all coordinates, and of those that this leaves positive, and
+// so on. Each τ is at most the right one, so that no coordinate is lost; the largest stays, and as long as anything
+// changes a coordinate is gone, so that n - 1 steps are enough.
+func (s Simplex) fewPositive(z *tensor.Node, n int) *tensor.Node {
+	positive := tensor.Full(1, n)
+	for range n - 1 {
+		positive = s.tau(z, positive).Lt(z)
+	}
+	return positive
+}
+
+// manyPositive bisects τ, since the sum falls as τ grows.
+func (s Simplex) manyPositive(z *tensor.Node) *tensor.Node {
 	lo, hi := tensor.Const(-s.Total), tensor.Const(0) // Σ max(z - lo, 0) >= Total >= Σ max(z - hi, 0) = 0
 	for range bisections {
 		middle := lo.Add(hi).Scale(0.5)
 		tooMuch := tensor.Const(s.Total).Lt(z.Sub(middle).Relu().Sum())
 		lo, hi = tensor.Where(tooMuch, middle, lo), tensor.Where(tooMuch, hi, middle)
 	}
-	positive := lo.Lt(z)
-	tau := z.Mul(positive).Sum().AddConst(-s.Total).Div(positive.Sum())
-	return z.Sub(tau).Relu()
+	return lo.Lt(z)
 }
 
 // Free marks the positive coordinates. The derivative of the projection is diag(s) - ssᵀ/Σs for this mask s.

@@ -88,11 +88,12 @@ func (c Comparison) Compare(ctx context.Context, ex *tensor.Executor, theta, mas
 	}
 	defer b.Close()
 	var list []Agreement
+	var d dense
 	for _, gamma := range c.Gamma {
 		if !(gamma > 0) || math.IsInf(gamma, 0) {
 			return nil, fmt.Errorf("gamma is %g: wants a positive, finite number", gamma)
 		}
-		rows, err := c.at(ctx, b, theta, mask, gamma)
+		rows, err := c.at(ctx, b, theta, mask, gamma, &d)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +102,8 @@ func (c Comparison) Compare(ctx context.Context, ex *tensor.Executor, theta, mas
 	return list, nil
 }
 
-func (c Comparison) at(ctx context.Context, b *problem.Bound, theta, mask []float64, gamma float64) (
+// at compares at one γ. The second derivatives are those of the γ before it where the weights are, too.
+func (c Comparison) at(ctx context.Context, b *problem.Bound, theta, mask []float64, gamma float64, d *dense) (
 	list []Agreement, err error) {
 	if c.Solve {
 		if theta, err = c.Task.Minimizer(ctx, b, theta, mask, gamma); err != nil {
@@ -129,11 +131,13 @@ func (c Comparison) at(ctx context.Context, b *problem.Bound, theta, mask []floa
 		}
 		return b.Oracle().At(side, x, y, b.All(side), params.TrainFrozen, s)
 	}
-	d, err := densely(ctx, sc, func(side problem.Side) *problem.Point {
-		return point(side, ones(n), m.Node().Mul(y.Node()))
-	}, n)
-	if err != nil {
-		return nil, err
+	if d.h == nil || c.Solve {
+		*d, err = densely(ctx, sc, func(side problem.Side) *problem.Point {
+			return point(side, ones(n), m.Node().Mul(y.Node()))
+		}, n)
+		if err != nil {
+			return nil, err
+		}
 	}
 	exactly, smallest, err := d.gradient(theta, mask, gamma)
 	if err != nil {

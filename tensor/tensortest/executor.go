@@ -3,8 +3,11 @@ package tensortest
 import (
 	"testing"
 
+	"bilevel/internal/testrun"
 	"bilevel/tensor"
 )
+
+func init() { testrun.CollectLess() }
 
 // Executor is a fresh executor on a device; both are closed when the test ends.
 func Executor(t testing.TB, dev tensor.Device) *tensor.Executor {

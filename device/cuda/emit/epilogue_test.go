@@ -19,8 +19,11 @@ import (
 	"bilevel/device/cuda/emit"
 	"bilevel/internal/expr"
 	"bilevel/internal/ptx"
+	"bilevel/internal/testrun"
 	"bilevel/kernels"
 )
+
+func init() { testrun.CollectLess() }
 
 // A finish is a product with the epilogue max(y·p + q, out) + 16·batch + 4·row + column, all numbers of it small
 // integers, so that there is but one right result.

@@ -9,6 +9,7 @@ import (
 
 	"bilevel/internal/ptx/arith"
 	"bilevel/internal/ptx/arith/exact"
+	"bilevel/internal/testrun"
 )
 
 // approximations are the instructions with their definition over math/big.
@@ -82,7 +83,7 @@ func arguments(op arith.Approx, f exact.Format, count int) []uint64 {
 }
 
 func TestApproximationsAreCorrectlyRounded(t *testing.T) {
-	count := 1000
+	count := testrun.Size(300, 1000)
 	if testing.Short() {
 		count = 150
 	}
@@ -129,7 +130,7 @@ func TestPerturbStaysWithinTheBoundAndMoves(t *testing.T) {
 	r := random()
 	for op, row := range approximations() {
 		moved, tried := 0, 0
-		list := arguments(op, row.f, 200)
+		list := arguments(op, row.f, testrun.Size(80, 200))
 		for i, a := range list {
 			b := list[(i*31+7)%len(list)]
 			right := uint64(op.Eval(uint32(a), uint32(b), false))
