@@ -9,8 +9,8 @@ import (
 // 2048³ meets a new page with each row.
 const hugePage = 2 << 20
 
-// pages are so many bytes of zeros from the system, which begin on a page, and the mapping that they lie in; nil where it
-// gives none. Those that fill large pages begin on one, and the system is asked for them.
+// pages are so many bytes of zeros from the system, which begin on a page, and the mapping that they lie in; nil where
+// it gives none. Those that fill large pages begin on one, and the system is asked for them.
 func pages(bytes int) (used, mapping []byte) {
 	lead := 0
 	if bytes >= hugePage {
