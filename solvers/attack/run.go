@@ -73,13 +73,16 @@ func (a *Attacker) prepare(ctx context.Context, ball Ball, s Samples, attacks []
 	if err := a.eps.Write([]float64{ball.inner(a.ex.Info().SumError(a.Inputs), a.Inputs)}); err != nil {
 		return nil, nil, err
 	}
-	if err := a.spaces.begin(); err != nil {
+	if err := a.spaces.begin(plans); err != nil {
 		return nil, nil, err
 	}
 	if err := a.clean(ctx, r, s); err != nil {
 		return nil, nil, err
 	}
 	largest := a.pad(min(n, a.sizes[len(a.sizes)-1]))
+	if err := a.spaces.makeRoom(largest); err != nil {
+		return nil, nil, err
+	}
 	for _, p := range plans {
 		if err := a.compile(p, largest); err != nil {
 			return nil, nil, err

@@ -17,6 +17,7 @@ type spaces struct {
 	ex      *tensor.Executor
 	memory  int // bytes of programs of one size
 	bySize  map[int]*space
+	known   map[string]bool // names of programs of attacks that have been at work
 	uses    int
 	most    int // bytes of all; 0: not known yet
 	largest int // rows that take so many
@@ -27,6 +28,7 @@ const keptBytes = 32 << 20
 
 // space is the state of batches of one size by name, which attacks share, and their programs.
 type space struct {
+	rows     int
 	ex       *tensor.Executor
 	scope    *tensor.Scope
 	vars     map[string]*tensor.Variable
@@ -36,13 +38,21 @@ type space struct {
 }
 
 func newSpaces(ex *tensor.Executor, memory int) spaces {
-	return spaces{ex: ex, memory: memory, bySize: map[int]*space{}}
+	return spaces{ex: ex, memory: memory, bySize: map[int]*space{}, known: map[string]bool{}}
 }
 
-// begin readies for attacks of another evaluation: large programs of the last one do not stand beside those to come.
-func (s *spaces) begin() error {
-	s.most, s.largest = 0, 0
-	if s.bytes() <= keptBytes {
+// begin readies for the attacks of an evaluation. Where some of them are new, large programs of the evaluations before
+// do not stand beside theirs; where all have been there, as in the course of training, programs are used again.
+func (s *spaces) begin(plans []*plan) error {
+	isNew := false
+	for _, p := range plans {
+		isNew = isNew || !s.known[p.programs]
+		s.known[p.programs] = true
+	}
+	if !isNew {
+		return nil
+	}
+	if s.most, s.largest = 0, 0; s.bytes() <= keptBytes {
 		return nil
 	}
 	return s.close()
@@ -55,7 +65,7 @@ func (s *spaces) bound(rows int) { s.most, s.largest = max(keptBytes, s.of(rows)
 func (s *spaces) of(rows int) *space {
 	k := s.bySize[rows]
 	if k == nil {
-		k = &space{ex: s.ex, scope: s.ex.Scope(), vars: map[string]*tensor.Variable{},
+		k = &space{rows: rows, ex: s.ex, scope: s.ex.Scope(), vars: map[string]*tensor.Variable{},
 			programs: tensor.NewCache(s.ex, s.memory)}
 		s.bySize[rows] = k
 	}
@@ -67,25 +77,39 @@ func (s *spaces) of(rows int) *space {
 // makeRoom frees what is needed for a batch of so many rows that is not there yet: the spaces that have not been used
 // for the longest time, and at last the programs of the one that was. The state of that stays, since its rows may move
 // to the new one.
-func (s *spaces) makeRoom(rows int) (err error) {
+func (s *spaces) makeRoom(rows int) error {
 	if s.bySize[rows] != nil || s.most == 0 {
 		return nil
 	}
-	sizes := slices.SortedFunc(maps.Keys(s.bySize), func(a, b int) int {
-		return cmp.Compare(s.bySize[a].used, s.bySize[b].used)
-	})
-	for i, size := range sizes {
-		if s.bytes() <= s.most-s.most/s.largest*min(rows, s.largest) {
-			break
-		}
-		if i == len(sizes)-1 {
-			err = errors.Join(err, s.bySize[size].programs.Close())
-			break
-		}
-		err = errors.Join(err, s.bySize[size].close())
-		delete(s.bySize, size)
+	most := s.most - s.most/s.largest*min(rows, s.largest)
+	last, err := s.hold(most)
+	if last != nil && s.bytes() > most {
+		err = errors.Join(err, last.programs.Close())
 	}
 	return err
+}
+
+// hold closes the spaces that have not been used for the longest time until all take no more than so many bytes, or
+// only the one that was used last is left.
+func (s *spaces) hold(most int) (last *space, err error) {
+	order := slices.SortedFunc(maps.Values(s.bySize), func(a, b *space) int { return cmp.Compare(a.used, b.used) })
+	for i, k := range order {
+		if i == len(order)-1 || s.bytes() <= most {
+			return k, err
+		}
+		err = errors.Join(err, k.close())
+		delete(s.bySize, k.rows)
+	}
+	return nil, err
+}
+
+// program is a compiled program of batches of so many rows. Others make room for it where it is one too many.
+func (s *spaces) program(name string, rows int, build func() []tensor.Update) (*tensor.Function, error) {
+	f, err := s.of(rows).programs.Get(name, rows, build)
+	if err == nil && s.most > 0 {
+		_, err = s.hold(s.most)
+	}
+	return f, err
 }
 
 func (s *spaces) bytes() (n int) {
