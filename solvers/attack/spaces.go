@@ -11,13 +11,13 @@ import (
 )
 
 // spaces are what attacks keep for batches of each size. Which sizes come up depends on how many images withstand, so
-// that all of them together are held to the memory that the largest batch takes: what an evaluation needs is known when
-// its programs for the largest batch have been compiled, whatever the network does.
+// that all of them together are held to the memory that the largest batch takes with the attack that takes most: what
+// an evaluation needs is known when the programs for the largest batch have been compiled, whatever the network does.
 type spaces struct {
 	ex      *tensor.Executor
 	memory  int // bytes of programs of one size
 	bySize  map[int]*space
-	known   map[string]bool // names of programs of attacks that have been at work
+	at      string // the name of the programs of the attack at work
 	uses    int
 	most    int // bytes of all; 0: not known yet
 	largest int // rows that take so many
@@ -38,28 +38,34 @@ type space struct {
 }
 
 func newSpaces(ex *tensor.Executor, memory int) spaces {
-	return spaces{ex: ex, memory: memory, bySize: map[int]*space{}, known: map[string]bool{}}
+	return spaces{ex: ex, memory: memory, bySize: map[int]*space{}}
 }
 
-// begin readies for the attacks of an evaluation. Where some of them are new, large programs of the evaluations before
-// do not stand beside theirs; where all have been there, as in the course of training, programs are used again.
-func (s *spaces) begin(plans []*plan) error {
-	isNew := false
-	for _, p := range plans {
-		isNew = isNew || !s.known[p.programs]
-		s.known[p.programs] = true
-	}
-	if !isNew {
-		return nil
-	}
-	if s.most, s.largest = 0, 0; s.bytes() <= keptBytes {
+// turn readies for an attack. Where it is another one than before, large programs of that do not stand beside its own.
+func (s *spaces) turn(p *plan) error {
+	same := p.programs == s.at
+	if s.at = p.programs; same || s.bytes() <= keptBytes {
 		return nil
 	}
 	return s.close()
 }
 
-// bound says that all sizes together may take what the largest, whose programs are there, takes.
-func (s *spaces) bound(rows int) { s.most, s.largest = max(keptBytes, s.of(rows).size()), rows }
+// prepare makes the programs of attacks for the largest batch, by one attack after the other, and so finds what all
+// sizes together may take.
+func (s *spaces) prepare(plans []*plan, rows int, compile func(p *plan, rows int) error) error {
+	most := keptBytes
+	for _, p := range plans {
+		if err := errors.Join(s.turn(p), s.makeRoom(rows)); err != nil {
+			return err
+		}
+		if err := compile(p, rows); err != nil {
+			return err
+		}
+		most = max(most, s.of(rows).size())
+	}
+	s.most, s.largest = most, rows
+	return nil
+}
 
 // of is the space of a batch of so many rows, made where it is not there.
 func (s *spaces) of(rows int) *space {
