@@ -89,7 +89,8 @@ func (a *app) fitting(
 func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (need null.Stats, err error) {
-	if need, err = rehearse(ctx, info, set, x, c); err != nil {
+	r, err := rehearse(ctx, info, set, x, c)
+	if need = r.Stats; err != nil {
 		return need, err
 	}
 	have, limited := info.Free, false
@@ -108,16 +109,22 @@ func checkMemory(
 // an operation that the device lacks.
 func rehearse(
 	ctx context.Context, info device.Info, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
-) (null.Stats, error) {
-	rehearsal := null.Like(info)
-	_, _ = experiments.RunCell(ctx, rehearsal, experiments.Env{Data: set}, x, c, nil) // its error is one of the zeros
-	need := rehearsal.Stats()
-	err := errors.Join(ctx.Err(), rehearsal.Close())
+) (r rehearsal, err error) {
+	dev := null.Like(info)
+	_, r.ended = experiments.RunCell(ctx, dev, experiments.Env{Data: set}, x, c, nil)
+	r.Stats = dev.Stats()
+	err = errors.Join(ctx.Err(), dev.Close())
 	debug.FreeOSMemory() // the rows that were prepared for it
 	if err == nil {
-		err = need.Lacked
+		err = r.Lacked
 	}
-	return need, err
+	return r, err
+}
+
+// rehearsal is what was counted, and the error that ended the cell before its end: as a rule it comes of the zeros.
+type rehearsal struct {
+	null.Stats
+	ended error
 }
 
 // worthSaying is the peak in bytes from which on a run says what it needs before it starts.

@@ -10,17 +10,17 @@ import (
 	"bilevel/internal/ptx"
 )
 
-// workTexts are, for each row, what a cell has to do on the device, and the row's varied settings where nothing is
-// known of that.
-func workTexts(t *table.Table, needs []null.Stats) []string {
-	texts := make([]string, len(needs))
+// countedNeeds are, for each row, what a cell has to do on the device, as a text the row's varied settings where
+// nothing is known of that.
+func countedNeeds(t *table.Table, needs []rehearsal) []table.Need {
+	list := make([]table.Need, len(needs))
 	for i, need := range needs {
-		texts[i] = fmt.Sprint(need.Work)
+		list[i] = table.Need{Work: fmt.Sprint(need.Work), FLOP: need.Work.FLOP, Peak: int64(need.PeakBytes)}
 		if need.Work.Instructions == 0 {
-			texts[i] = fmt.Sprintf("%q", t.Rows[i].Varied)
+			list[i].Work = fmt.Sprintf("%q", t.Rows[i].Varied)
 		}
 	}
-	return texts
+	return list
 }
 
 // cardsText explains the figures of writeCards.
@@ -32,7 +32,7 @@ if they had them. Attacks are counted with the images that withstand them on a d
 `
 
 // writeCards prints what a cell of each row would take on the cards that the program knows.
-func writeCards(to io.Writer, t *table.Table, needs []null.Stats) error {
+func writeCards(to io.Writer, t *table.Table, needs []rehearsal) error {
 	cards := ptx.Cards()
 	fmt.Fprintf(to, cardsText, 1e6*cards[0].Times.Node)
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
-	"bilevel/device/null"
 	"bilevel/device/open"
 	"bilevel/experiments/table"
 	"bilevel/internal/testrun"
@@ -56,7 +55,7 @@ func TestPruningRecipesCompile(t *testing.T) {
 		require.NoError(t, err, name)
 		dev, err := open.Open("cpu", open.Options{Threads: 1})
 		require.NoError(t, err)
-		needs := map[string]null.Stats{}
+		needs := map[string]rehearsal{}
 		for _, c := range tab.Cells {
 			run := tab.Rows[c.Row].Run
 			need, err := rehearse(t.Context(), dev.Info(), run.Data, run.Experiment, c.Cell)

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"bilevel/device"
 	"bilevel/device/null"
 	"bilevel/experiments/table"
 )
@@ -152,7 +153,13 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 	}
 	for _, c := range t.Cells {
 		if c.Key == f.trial {
-			text, err := json.Marshal(table.Try(untilClosed(ctx, os.Stdin), dev, t.Rows[c.Row].Run, c, trialFor))
+			meter := null.NewMeter(dev)
+			trial := table.Try(untilClosed(ctx, os.Stdin), meter, t.Rows[c.Row].Run, c, trialFor,
+				func() float64 { return meter.Done().FLOP })
+			if h, ok := dev.(device.Holder); ok {
+				_, trial.Buffers = h.Held()
+			}
+			text, err := json.Marshal(trial)
 			fmt.Fprintf(a.stdout, "%s\n", text)
 			return err // the device may still be in an iteration: the process ends without waiting for it
 		}
@@ -161,9 +168,11 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 }
 
 // basisText says what the figures of a dry run are based on.
-const basisText = `seconds were measured by trials on this machine, or by cells that are finished, under the load
-of that time; the process's memory is the most that it held then; that on the device is counted from the compiled
-programs and uploads of a run that computes nothing
+const basisText = `seconds are those of trials on this machine, or of cells that are finished, under the load of that
+time. buffers: the most that the device holds at once at any stage of a cell, its evaluation included, counted from the
+compiled programs and uploads of a run that computes nothing. process: the most memory of a process that does a cell;
+after a trial, what its process held beside its buffers, and the buffers above where the device's memory is the
+process's; after finished cells, the most that their process held, for whichever cell
 `
 
 // dryRun prints the cells and what they are expected to take.
@@ -184,7 +193,7 @@ func (a *app) dryRun(
 	if err != nil {
 		return err
 	}
-	predictions, err := folder.Predict(t, workTexts(t, needs), func(c table.Cell) (trial table.Trial, err error) {
+	predictions, err := folder.Predict(t, countedNeeds(t, needs), func(c table.Cell) (trial table.Trial, err error) {
 		if !f.quiet {
 			fmt.Fprintf(a.stderr, "trying %s for about %v\n", t.Name(c.Row), trialFor)
 		}
@@ -213,7 +222,7 @@ func (a *app) dryRun(
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Title(c), c.Key, state)
 	}
-	fmt.Fprintln(w, "\nrow\tcells left\tseconds a cell\tpredicted from\tprocess (MiB)\ton the device (MiB)")
+	fmt.Fprintln(w, "\nrow\tcells left\tseconds a cell\tpredicted from\tprocess (MiB)\tbuffers (MiB)")
 	total, memory, unknown := 0.0, int64(0), 0
 	for i, p := range predictions {
 		seconds := "?"
@@ -238,6 +247,11 @@ func (a *app) dryRun(
 	if unknown > 0 {
 		fmt.Fprintf(a.stdout, "%d cells are not in this figure, since their trial gave none\n", unknown)
 	}
+	for i, need := range needs {
+		if need.ended != nil {
+			fmt.Fprintf(a.stdout, "%s is counted only until it ends without numbers: %v\n", t.Name(i), need.ended)
+		}
+	}
 	if _, err = fmt.Fprint(a.stdout, basisText); err != nil {
 		return err
 	}
@@ -245,13 +259,13 @@ func (a *app) dryRun(
 }
 
 // rehearseRows counts, for each row, what a cell takes on the device and has to do there.
-func (a *app) rehearseRows(ctx context.Context, f *tableFlags, t *table.Table) ([]null.Stats, error) {
+func (a *app) rehearseRows(ctx context.Context, f *tableFlags, t *table.Table) ([]rehearsal, error) {
 	dev, err := f.openDevice()
 	if err != nil {
 		return nil, err
 	}
 	info := dev.Info()
-	needs := make([]null.Stats, len(t.Rows))
+	needs := make([]rehearsal, len(t.Rows))
 	for _, c := range t.Cells {
 		if run := t.Rows[c.Row].Run; needs[c.Row].PeakBytes == 0 {
 			need, err := rehearse(ctx, info, run.Data, run.Experiment, c.Cell)

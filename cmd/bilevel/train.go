@@ -10,6 +10,7 @@ import (
 	"bilevel/experiments"
 	"bilevel/experiments/train"
 	"bilevel/internal/atomicfile"
+	"bilevel/internal/npy"
 	"bilevel/tensor"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,8 @@ func (a *app) predict() *cobra.Command {
 		Use:   "predict",
 		Short: "Label rows with a model that train wrote",
 		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it,
-and the model's probability of that label. The rows may have labels, which are not looked at, or none: x.npy, a folder
+and the model's probability of that label. To a file that ends with .npy it writes the network's outputs themselves, an
+array [rows, classes]. The rows may have labels, which are not looked at, or none: x.npy, a folder
 with train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names.`,
 		Example: `  bilevel train --data mnist
   bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv`,
@@ -133,7 +135,7 @@ with train_x.npy alone, or a table, of which the columns that the model was trai
 	completes(cmd, "data", data.Names()...)
 	cmd.Flags().StringVar(&f.label, "label", "", "the label column of a table, for a model that was not trained on one")
 	cmd.Flags().StringVar(&part, "part", "", "train | val | test (default: test where there is one, else train)")
-	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file (default: standard output)")
+	cmd.Flags().StringVar(&f.out, "out", "", "a CSV file, or FILE.npy (default: standard output)")
 	f.registerDevice(cmd)
 	f.registerMemory(cmd)
 	return cmd
@@ -146,11 +148,24 @@ func (a *app) runPredict(c *cobra.Command, f *common, limit int64, model *train.
 	}
 	ex := tensor.NewExecutor(dev)
 	ex.LimitMemory(limit)
-	table, err := model.Predict(c.Context(), ex, rows)
+	var table experiments.Table
+	var logits []float32
+	if strings.HasSuffix(f.out, npy.Suffix) {
+		logits, err = model.Logits(c.Context(), ex, rows)
+	} else {
+		table, err = model.Predict(c.Context(), ex, rows)
+	}
 	if err = errors.Join(err, ex.Close(), dev.Close()); err != nil {
 		return err
 	}
-	if f.out == "" {
+	switch {
+	case logits != nil:
+		array, err := npy.New(logits, rows.N(), len(logits)/rows.N())
+		if err != nil {
+			return err
+		}
+		return npy.WriteFile(f.out, array)
+	case f.out == "":
 		return table.Write(a.stdout)
 	}
 	return atomicfile.Write(f.out, table.Write)

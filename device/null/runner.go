@@ -32,7 +32,7 @@ func (d *Device) Prepare(p *device.Program) (device.Runner, error) {
 	if scratch > d.stats.LargestBytes {
 		d.stats.Largest, d.stats.LargestBytes = p.Name, scratch
 	}
-	return &runner{d: d, p: p, work: d.workOf(p)}, nil
+	return &runner{d: d, p: p, work: workOf(p, d.info)}, nil
 }
 
 // Run counts; it fails where a buffer of the program was freed meanwhile.

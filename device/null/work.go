@@ -17,11 +17,11 @@ func (w *Work) add(of Work, n float64) {
 }
 
 // workOf is the work of one run of a program.
-func (d *Device) workOf(p *device.Program) (w Work) {
+func workOf(p *device.Program, info device.Info) (w Work) {
 	for i := range p.Code {
 		in := &p.Code[i]
 		bytes := func(v device.View) float64 {
-			n := d.info.ElementBytes(p.Type(v))
+			n := info.ElementBytes(p.Type(v))
 			for a, size := range v.Shape {
 				if v.Strides[a] > 0 || size == 0 {
 					n *= int64(size)

@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
+	"bilevel/device"
 	"bilevel/device/cpudevice"
+	"bilevel/device/null"
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/experiments/experimentstest"
@@ -114,6 +116,23 @@ func TestNetworkMethods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a device that computes nothing counts for a cell is what the buffers of the processor's device take at most.
+func TestCountedMemoryIsWhatIsUsed(t *testing.T) {
+	c := onFlags(prune.RowBiP)
+	c.Units, c.Keep = true, 0.5
+	cells, err := Experiment{}.Cells(c, []uint64{1})
+	require.NoError(t, err)
+	dev := cpudevice.New(1)
+	counting := null.Like(dev.Info())
+	for _, on := range []device.Device{counting, dev} {
+		_, err = experiments.RunCell(t.Context(), on, experiments.Env{Data: flagSet()}, Experiment{}, cells[0], nil)
+		require.NoError(t, err)
+	}
+	_, peak := dev.(device.Holder).Held()
+	require.InEpsilon(t, peak, counting.Stats().PeakBytes, 0.1)
+	require.NoError(t, dev.Close())
 }
 
 func costs(t *testing.T, name string) (n int) {

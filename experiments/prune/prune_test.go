@@ -147,20 +147,34 @@ func TestRewind(t *testing.T) {
 	require.Less(t, losses[prune.None], losses[prune.ToEpoch])
 }
 
-// A cell that is stopped again and again and goes on each time ends with the bits of one that never was.
+// A cell that is stopped again and again and goes on each time ends with the bits of one that never was: a perceptron,
+// or a residual network whose channels are pruned and whose images are shifted at random.
 func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
-	for _, method := range []string{"imp", prune.RowBiP, prune.RowExact} {
+	const channels = "channels"
+	for _, method := range []string{"imp", prune.RowBiP, prune.RowExact, channels} {
 		c, set := small(t, method)
-		c.Rewind, c.Part, c.BatchNorm, c.Units = prune.ToEpoch, 0.6, true, method == prune.RowBiP
+		c.BatchNorm = true
+		if method == channels {
+			c, set = onFlags(prune.RowBiP), flagSet()
+			c.Keep = 0.5
+		}
+		c.Rewind, c.Part, c.Units = prune.ToEpoch, 0.6, c.Method == prune.RowBiP
 		dev := cpudevice.New(1)
 		cells, err := Experiment{}.Cells(c, []uint64{3})
 		require.NoError(t, err)
+		epoch, midEpoch := (set.Train.N()-c.Val)/c.Batch, 0 // of the flags, which have a file of test rows
+		if set.Test == nil {
+			epoch = (set.Train.N() - set.Train.N()/6 - c.Val) / c.Batch
+		}
 		one := func(store *experiments.Store, stopAt int) (*experiments.Record, bool) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			told := 0
-			env := experiments.Env{Data: set, Progress: func(int) {
+			env := experiments.Env{Data: set, Progress: func(done int) {
 				if told++; told == stopAt {
+					if done%epoch != 0 {
+						midEpoch++
+					}
 					stop()
 				}
 			}}
@@ -186,6 +200,7 @@ func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
 			stops++
 		}
 		require.Greater(t, stops, 1, method)
+		require.Positive(t, midEpoch, method)
 		require.NoError(t, dev.Close())
 	}
 }

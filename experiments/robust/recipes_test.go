@@ -89,6 +89,25 @@ func TestPublishedRecipesEnd(t *testing.T) {
 	}
 }
 
+// What a device that computes nothing counts for a cell, evaluations included, is what the buffers of the processor's
+// device take at most.
+func TestCountedMemoryIsWhatIsUsed(t *testing.T) {
+	c, set := cellOf(t, "cifar10-small", 256, 128)
+	c.Epochs, c.AttackSteps, c.Restarts, c.Ensemble = 1, 2, 1, []string{"fgsm", "square-5"}
+	cells, err := Train{}.Cells(c, []uint64{1})
+	require.NoError(t, err)
+	dev := cpudevice.New(2)
+	counting := null.Like(dev.Info())
+	for _, on := range []device.Device{counting, dev} {
+		_, err = experiments.RunCell(t.Context(), on, experiments.Env{Data: set}, Train{}, cells[0], nil)
+		require.NoError(t, err)
+	}
+	now, peak := dev.(device.Holder).Held()
+	require.Zero(t, now)
+	require.InEpsilon(t, peak, counting.Stats().PeakBytes, 0.1)
+	require.NoError(t, dev.Close())
+}
+
 // Published recipes run, here with two iterations of two images. Those of larger networks take too long for a test: see
 // scripts/published-recipes.
 func TestPublishedRecipesRun(t *testing.T) {

@@ -17,21 +17,40 @@ type Trial struct {
 	Stage    string  `json:"stage"` // that it was stopped in, with its units of work
 	Done     int     `json:"done"`
 	Total    int     `json:"total"`
-	Before   float64 `json:"before"` // seconds until that stage began
-	Memory   int64   `json:"memory"` // the most that the process held, in bytes; 0: unknown
-	Reason   string  `json:"reason"` // why it failed
+	Before   float64 `json:"before"`  // seconds until that stage began
+	Memory   int64   `json:"memory"`  // the most that the process held, in bytes; 0: unknown
+	Buffers  int64   `json:"buffers"` // the most of it that was buffers of the device; 0: none are the process's
+	FLOP     float64 `json:"flop"`    // operations of products and convolutions until it ended
+	All      float64 `json:"all"`     // seconds until it ended
+	Reason   string  `json:"reason"`  // why it failed
 }
 
-// patience is how many times as long as a trial a cell may take until it tells of progress for the first time.
-const patience = 40
+// A cell that tells of no progress is stopped after patience times as long as a trial takes, when a program has run by
+// then, and in any case after patience times that. Large networks take minutes until an iteration is done.
+const patience = 5
 
-// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or after patience times d
-// without any.
-func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration) Trial {
-	own, cancel := context.WithTimeout(ctx, patience*d)
+// Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or has gone on for long without
+// any. done says how many operations of products and convolutions the device has done until now.
+func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration, done func() float64) Trial {
+	own, cancel := context.WithTimeout(ctx, patience*patience*d)
 	defer cancel()
 	enough := sync.OnceFunc(func() { time.AfterFunc(d, cancel) })
 	begin := time.Now()
+	look := time.NewTicker(d / 10)
+	defer look.Stop()
+	go func() {
+		for {
+			select {
+			case <-own.Done():
+				return
+			case <-look.C:
+				if time.Since(begin) > patience*d && done() > 0 {
+					enough()
+					return
+				}
+			}
+		}
+	}()
 	var mu sync.Mutex // progress may still be told while a run that was stopped is left
 	var t Trial
 	env := experiments.Env{
@@ -57,7 +76,7 @@ func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Durati
 	} else if own.Err() == nil {
 		t.Reason = err.Error()
 	}
-	t.Memory = peakMemory()
+	t.FLOP, t.All, t.Memory = done(), time.Since(begin).Seconds(), peakMemory()
 	return t
 }
 
@@ -66,8 +85,16 @@ const (
 	fromCells = "its finished cells"
 	fromRun   = "a whole cell run to try it"
 	fromTrial = "a trial that was stopped in the stage %q; stages after it are not counted"
+	fromWork  = "its work on the device, at the %.3g GFLOP/s of a trial"
 	fromNone  = "nothing: the trial was too short for a figure"
 )
+
+// Need is what a cell of a row takes and does on the device, counted without doing it.
+type Need struct {
+	Work string // of all kinds; rows of a method with the same text have one trial
+	FLOP float64
+	Peak int64 // bytes of buffers
+}
 
 // Prediction is what a cell of a row is expected to take; 0 where nobody can say.
 type Prediction struct {
@@ -76,24 +103,35 @@ type Prediction struct {
 	Basis   string
 }
 
-// predict makes a prediction of a trial.
-func (t Trial) predict() Prediction {
+// predict makes a prediction of a trial. What the process holds beside its buffers is taken to stay as it was.
+func (t Trial) predict(n Need) Prediction {
+	memory := t.Memory
+	if t.Buffers > 0 && memory > 0 {
+		memory += max(0, n.Peak-t.Buffers)
+	}
+	rate := t.FLOP / t.All
 	switch {
 	case t.Reason != "":
-		return Prediction{0, t.Memory, "its trial, which failed: " + t.Reason}
+		return Prediction{0, memory, "its trial, which failed: " + t.Reason}
 	case t.Finished:
-		return Prediction{t.Seconds, t.Memory, fromRun}
-	case t.Done == 0 || t.Total == 0:
-		return Prediction{0, t.Memory, fromNone}
+		return Prediction{t.Seconds, memory, fromRun}
+	case t.Done > 0 && t.Total > 0:
+		each := (t.Seconds - t.Before) / float64(t.Done)
+		return Prediction{t.Before + each*float64(t.Total), memory, fmt.Sprintf(fromTrial, t.Stage)}
+	case t.FLOP > 0 && n.FLOP > 0:
+		return Prediction{n.FLOP / rate, memory, fmt.Sprintf(fromWork, rate/1e9)}
 	}
-	rate := (t.Seconds - t.Before) / float64(t.Done)
-	return Prediction{t.Before + rate*float64(t.Total), t.Memory, fmt.Sprintf(fromTrial, t.Stage)}
+	return Prediction{0, memory, fromNone}
 }
+
+// enoughTrials is how many seconds of trials a plan has in all where the work of its rows can be told at the rate of
+// one that was tried.
+const enoughTrials = 60
 
 // Predict gives a prediction for each row: the mean over its finished cells in the folder where there are any, else
 // that of a trial of its first cell, which try makes. Rows of a method with the same work, which is what they do as a
 // text, share a trial; so do the combinations of settings to choose from.
-func (f *Folder) Predict(t *Table, work []string, try func(c Cell) (Trial, error)) ([]Prediction, error) {
+func (f *Folder) Predict(t *Table, needs []Need, try func(c Cell) (Trial, error)) ([]Prediction, error) {
 	outcomes, err := f.Outcomes(t)
 	if err != nil {
 		return nil, err
@@ -107,24 +145,30 @@ func (f *Folder) Predict(t *Table, work []string, try func(c Cell) (Trial, error
 			out[row].Memory, out[row].Basis = max(out[row].Memory, o.Cost.Memory), fromCells
 		}
 	}
-	tried := map[string]Prediction{}
+	tried := map[string]Trial{}
+	var last Trial
+	spent := 0.0
 	for _, o := range outcomes {
 		if out[o.Cell.Row].Basis != "" {
 			continue
 		}
-		row := t.Rows[o.Cell.Row]
+		row, need := t.Rows[o.Cell.Row], needs[o.Cell.Row]
 		like := fmt.Sprintf("%q %q", row.likeness, row.Varied)
 		if row.likeness == row.Method {
-			like = fmt.Sprintf("%q %q", row.Method, work[o.Cell.Row])
+			like = fmt.Sprintf("%q %q", row.Method, need.Work)
 		}
-		if _, ok := tried[like]; !ok {
-			trial, err := try(o.Cell)
-			if err != nil {
+		trial, ok := tried[like]
+		if !ok && spent > enoughTrials && last.FLOP > 0 && need.FLOP > 0 {
+			trial = Trial{Memory: last.Memory, Buffers: last.Buffers, FLOP: last.FLOP, All: last.All}
+		} else if !ok {
+			var err error
+			if trial, err = try(o.Cell); err != nil {
 				return nil, err
 			}
-			tried[like] = trial.predict()
+			tried[like], last = trial, trial
+			spent += trial.All
 		}
-		out[o.Cell.Row] = tried[like]
+		out[o.Cell.Row] = trial.predict(need)
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"math"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -89,6 +90,20 @@ func TestNetworkFile(t *testing.T) {
 		if row[1] != strconv.Itoa(int(set.Test.Labels[i])) {
 			wrong++
 		}
+	}
+	z, err := m.Logits(t.Context(), ex, set.Test)
+	require.NoError(t, err)
+	require.Len(t, z, 3*set.Test.N())
+	for i, row := range table.Rows {
+		label, err := strconv.Atoi(row[1])
+		require.NoError(t, err)
+		sum := 0.0
+		for _, v := range z[3*i : 3*i+3] {
+			sum += math.Exp(float64(v - z[3*i+label]))
+		}
+		p, err := strconv.ParseFloat(row[2], 64)
+		require.NoError(t, err)
+		require.InDelta(t, 1/sum, p, 1e-5)
 	}
 	require.InDelta(t, r.Scalars["test_error"], float64(wrong)/float64(set.Test.N()), 1e-9)
 	_, err = m.Predict(context.Background(), ex, &data.Set{Dim: 5, Features: make([]float32, 5), Labels: []int32{0}})

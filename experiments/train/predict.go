@@ -78,44 +78,87 @@ func (t *Trained) Network() (n Network, err error) {
 	return n, nil
 }
 
+// placed is a network on a device, with the rows that it is asked about, scaled as it was trained.
+type placed struct {
+	Network
+	scope    *tensor.Scope
+	p, state *tensor.Node
+	rows     []float32
+}
+
+// place puts the network there. The caller closes the scope, also after an error.
+func (t *Trained) place(ex *tensor.Executor, set *data.Set) (on placed, err error) {
+	on.scope = ex.Scope()
+	if on.Network, err = t.Network(); err != nil {
+		return on, err
+	}
+	if set.Dim != on.Inputs {
+		return on, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.file.path, on.Inputs)
+	}
+	if on.rows = set.Features; on.Scaler != nil {
+		on.rows = make([]float32, len(set.Features))
+		if err := on.Scaler.Apply(on.rows, set.Features); err != nil {
+			return on, err
+		}
+	}
+	y := on.scope.Variable("y", tensor.Real, on.Params.Size())
+	on.p = y.Node()
+	if err := y.Write(on.Params.Flat); err != nil || on.State.Size() == 0 {
+		return on, err
+	}
+	v := on.scope.Variable("state", tensor.Real, on.State.Size())
+	on.state = v.Node()
+	return on, v.Write(on.State.Flat)
+}
+
+// logits are the network's outputs for rows x.
+func (on placed) logits(x *tensor.Node) *tensor.Node {
+	z, _ := on.Model.Apply(on.p, on.state, x, params.Eval)
+	return z
+}
+
+// Logits are the network's outputs for rows, [rows, classes].
+func (t *Trained) Logits(ctx context.Context, ex *tensor.Executor, set *data.Set) (z []float32, err error) {
+	on, err := t.place(ex, set)
+	defer func() { err = errors.Join(err, on.scope.Close()) }()
+	if err != nil {
+		return nil, err
+	}
+	const most = 128 // rows at once
+	x := on.scope.Variable("rows", tensor.Real, most, set.Dim)
+	out := on.scope.Variable("logits", tensor.Real, most, on.Classes)
+	f := on.scope.Compile("logits", func() []tensor.Update {
+		return []tensor.Update{{Var: out, Value: on.logits(x.Node())}}
+	})
+	if err := on.scope.Err(); err != nil {
+		return nil, err
+	}
+	batch := make([]float32, most*set.Dim)
+	for rest := on.rows; len(rest) > 0; rest = rest[min(len(rest), len(batch)):] {
+		n := copy(batch, rest) / set.Dim
+		if err := errors.Join(ctx.Err(), x.Write32(batch), f.Run(1)); err != nil {
+			return nil, err
+		}
+		part, err := out.Read32()
+		if err != nil {
+			return nil, err
+		}
+		z = append(z, part[:n*on.Classes]...)
+	}
+	return z, nil
+}
+
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
 // data gave their classes.
 func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Set) (
 	table experiments.Table, err error) {
-	n, err := t.Network()
+	on, err := t.place(ex, set)
+	defer func() { err = errors.Join(err, on.scope.Close()) }()
 	if err != nil {
 		return table, err
 	}
-	if set.Dim != n.Inputs {
-		return table, fmt.Errorf("the rows have %d features, the model %s takes %d", set.Dim, t.file.path, n.Inputs)
-	}
-	m, p, state := n.Model, n.Params, n.State
-	sc := ex.Scope()
-	defer func() { err = errors.Join(err, sc.Close()) }()
-	scaled := set.Features
-	if n.Scaler != nil {
-		scaled = make([]float32, len(set.Features))
-		if err := n.Scaler.Apply(scaled, set.Features); err != nil {
-			return table, err
-		}
-	}
-	y := sc.Variable("y", tensor.Real, p.Size())
-	if err := y.Write(p.Flat); err != nil {
-		return table, err
-	}
-	var s *tensor.Node
-	if state.Size() > 0 {
-		v := sc.Variable("state", tensor.Real, state.Size())
-		if err := v.Write(state.Flat); err != nil {
-			return table, err
-		}
-		s = v.Node()
-	}
-	logits := func(b problem.Batch) *tensor.Node {
-		z, _ := m.Apply(y.Node(), s, b.Get("features"), params.Eval)
-		return z
-	}
-	e, err := problem.NewEvaluator(ex, problem.Rows{"features": problem.Reals(scaled, set.Dim)}, 0, nil,
+	logits := func(b problem.Batch) *tensor.Node { return on.logits(b.Get("features")) }
+	e, err := problem.NewEvaluator(ex, problem.Rows{"features": problem.Reals(on.rows, set.Dim)}, 0, nil,
 		[]problem.PerRow{
 			{Name: "label", Type: tensor.Int, Of: func(b problem.Batch) *tensor.Node { return logits(b).ArgMax() }},
 			{Name: "log probability", Type: tensor.Real, Of: func(b problem.Batch) *tensor.Node {
@@ -126,7 +169,7 @@ func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Se
 	if err != nil {
 		return table, err
 	}
-	sc.Own(e.Close)
+	on.scope.Own(e.Close)
 	v, err := e.Run(ctx)
 	if err != nil {
 		return table, err

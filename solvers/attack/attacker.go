@@ -242,7 +242,7 @@ func (b *build) project(x, x0 *tensor.Node) *tensor.Node { return b.a.norm.proje
 
 // program is a compiled program for a batch of so many rows.
 func (a *Attacker) program(s *state, name string, rows int, begin bool, step func(b *build)) (*tensor.Function, error) {
-	return a.spaces.of(rows).programs.Get(name, rows, func() []tensor.Update {
+	return a.spaces.program(name, rows, func() []tensor.Update {
 		b := &build{a: a, rows: rows, state: s, next: map[string]*tensor.Node{}, begin: begin}
 		step(b)
 		return b.updates()

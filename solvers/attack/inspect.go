@@ -18,7 +18,7 @@ func (a *Attacker) classify(images []float32, rows int) ([]float64, error) {
 	if err := x.Write32(images); err != nil {
 		return nil, err
 	}
-	f, err := a.spaces.of(rows).programs.Get("classify", rows, func() []tensor.Update {
+	f, err := a.spaces.program("classify", rows, func() []tensor.Update {
 		return []tensor.Update{{Var: z, Value: a.logits(x.Node())}}
 	})
 	if err != nil {

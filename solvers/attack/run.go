@@ -73,20 +73,11 @@ func (a *Attacker) prepare(ctx context.Context, ball Ball, s Samples, attacks []
 	if err := a.eps.Write([]float64{ball.inner(a.ex.Info().SumError(a.Inputs), a.Inputs)}); err != nil {
 		return nil, nil, err
 	}
-	if err := a.spaces.begin(); err != nil {
-		return nil, nil, err
-	}
 	if err := a.clean(ctx, r, s); err != nil {
 		return nil, nil, err
 	}
 	largest := a.pad(min(n, a.sizes[len(a.sizes)-1]))
-	for _, p := range plans {
-		if err := a.compile(p, largest); err != nil {
-			return nil, nil, err
-		}
-	}
-	a.spaces.bound(largest)
-	return r, plans, nil
+	return r, plans, a.spaces.prepare(plans, largest, a.compile)
 }
 
 // groupRun is a group of images at work.
@@ -108,6 +99,9 @@ func (g *groupRun) upload() error {
 
 // attack runs attack k on the images of the group that are robust until now.
 func (g *groupRun) attack(ctx context.Context, k int, p *plan) error {
+	if err := g.spaces.turn(p); err != nil {
+		return err
+	}
 	began, t := time.Now(), &g.r.Attacks[k]
 	before := Count(g.r.Robust[g.from : g.from+g.n])
 	t.Attacked += before

@@ -11,12 +11,13 @@ import (
 )
 
 // spaces are what attacks keep for batches of each size. Which sizes come up depends on how many images withstand, so
-// that all of them together are held to the memory that the largest batch takes: what an evaluation needs is known when
-// its programs for the largest batch have been compiled, whatever the network does.
+// that all of them together are held to the memory that the largest batch takes with the attack that takes most: what
+// an evaluation needs is known when the programs for the largest batch have been compiled, whatever the network does.
 type spaces struct {
 	ex      *tensor.Executor
 	memory  int // bytes of programs of one size
 	bySize  map[int]*space
+	at      string // the name of the programs of the attack at work
 	uses    int
 	most    int // bytes of all; 0: not known yet
 	largest int // rows that take so many
@@ -27,6 +28,7 @@ const keptBytes = 32 << 20
 
 // space is the state of batches of one size by name, which attacks share, and their programs.
 type space struct {
+	rows     int
 	ex       *tensor.Executor
 	scope    *tensor.Scope
 	vars     map[string]*tensor.Variable
@@ -39,23 +41,37 @@ func newSpaces(ex *tensor.Executor, memory int) spaces {
 	return spaces{ex: ex, memory: memory, bySize: map[int]*space{}}
 }
 
-// begin readies for attacks of another evaluation: large programs of the last one do not stand beside those to come.
-func (s *spaces) begin() error {
-	s.most, s.largest = 0, 0
-	if s.bytes() <= keptBytes {
+// turn readies for an attack. Where it is another one than before, large programs of that do not stand beside its own.
+func (s *spaces) turn(p *plan) error {
+	same := p.programs == s.at
+	if s.at = p.programs; same || s.bytes() <= keptBytes {
 		return nil
 	}
 	return s.close()
 }
 
-// bound says that all sizes together may take what the largest, whose programs are there, takes.
-func (s *spaces) bound(rows int) { s.most, s.largest = max(keptBytes, s.of(rows).size()), rows }
+// prepare makes the programs of attacks for the largest batch, by one attack after the other, and so finds what all
+// sizes together may take.
+func (s *spaces) prepare(plans []*plan, rows int, compile func(p *plan, rows int) error) error {
+	most := keptBytes
+	for _, p := range plans {
+		if err := errors.Join(s.turn(p), s.makeRoom(rows)); err != nil {
+			return err
+		}
+		if err := compile(p, rows); err != nil {
+			return err
+		}
+		most = max(most, s.of(rows).size())
+	}
+	s.most, s.largest = most, rows
+	return nil
+}
 
 // of is the space of a batch of so many rows, made where it is not there.
 func (s *spaces) of(rows int) *space {
 	k := s.bySize[rows]
 	if k == nil {
-		k = &space{ex: s.ex, scope: s.ex.Scope(), vars: map[string]*tensor.Variable{},
+		k = &space{rows: rows, ex: s.ex, scope: s.ex.Scope(), vars: map[string]*tensor.Variable{},
 			programs: tensor.NewCache(s.ex, s.memory)}
 		s.bySize[rows] = k
 	}
@@ -67,25 +83,39 @@ func (s *spaces) of(rows int) *space {
 // makeRoom frees what is needed for a batch of so many rows that is not there yet: the spaces that have not been used
 // for the longest time, and at last the programs of the one that was. The state of that stays, since its rows may move
 // to the new one.
-func (s *spaces) makeRoom(rows int) (err error) {
+func (s *spaces) makeRoom(rows int) error {
 	if s.bySize[rows] != nil || s.most == 0 {
 		return nil
 	}
-	sizes := slices.SortedFunc(maps.Keys(s.bySize), func(a, b int) int {
-		return cmp.Compare(s.bySize[a].used, s.bySize[b].used)
-	})
-	for i, size := range sizes {
-		if s.bytes() <= s.most-s.most/s.largest*min(rows, s.largest) {
-			break
-		}
-		if i == len(sizes)-1 {
-			err = errors.Join(err, s.bySize[size].programs.Close())
-			break
-		}
-		err = errors.Join(err, s.bySize[size].close())
-		delete(s.bySize, size)
+	most := s.most - s.most/s.largest*min(rows, s.largest)
+	last, err := s.hold(most)
+	if last != nil && s.bytes() > most {
+		err = errors.Join(err, last.programs.Close())
 	}
 	return err
+}
+
+// hold closes the spaces that have not been used for the longest time until all take no more than so many bytes, or
+// only the one that was used last is left.
+func (s *spaces) hold(most int) (last *space, err error) {
+	order := slices.SortedFunc(maps.Values(s.bySize), func(a, b *space) int { return cmp.Compare(a.used, b.used) })
+	for i, k := range order {
+		if i == len(order)-1 || s.bytes() <= most {
+			return k, err
+		}
+		err = errors.Join(err, k.close())
+		delete(s.bySize, k.rows)
+	}
+	return nil, err
+}
+
+// program is a compiled program of batches of so many rows. Others make room for it where it is one too many.
+func (s *spaces) program(name string, rows int, build func() []tensor.Update) (*tensor.Function, error) {
+	f, err := s.of(rows).programs.Get(name, rows, build)
+	if err == nil && s.most > 0 {
+		_, err = s.hold(s.most)
+	}
+	return f, err
 }
 
 func (s *spaces) bytes() (n int) {
