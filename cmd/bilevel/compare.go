@@ -75,8 +75,9 @@ benchmark_bilevel's results. The problems are:
 	fs.StringVar(&f.outerGrid, "outer-grid", "0.01,0.1,1,10",
 		"factors on the step of x; each with each of --grid is a setting to try")
 	fs.StringVar(&f.config.Tune, "tune", "scale", "what the factors of --grid multiply: scale, the steps that "+
-		"algorithms choose at the start values, or bisls, those that its line searches find from there")
-	completes(c, "tune", "scale", "bisls")
+		"algorithms choose at the start values; bisls, those that its line searches find from there; or trial, those "+
+		"of scale with a step of x that is quartered until a run of the same length does not diverge")
+	completes(c, "tune", "scale", "bisls", "trial")
 	fs.IntVar(&f.config.Records, "records", f.config.Records, "points of the curves after the start")
 	fs.Float64Var(&f.config.Target, "target", 0,
 		"tell the cost after which the squared hypergradient stays at most this (0: none)")

@@ -15,11 +15,13 @@ const searchIterations = 20
 
 // checkTune refuses an unknown way to the steps that the factors of a configuration multiply.
 func (c Config) checkTune() error {
-	if c.Tune != "" && c.Tune != "scale" && c.Tune != "bisls" {
-		return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, or bisls, "+
-			"those that line searches find in %d iterations", c.Tune, searchIterations)
+	switch c.Tune {
+	case "", "scale", "bisls", "trial":
+		return nil
 	}
-	return nil
+	return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, bisls, those that "+
+		"line searches find in %d iterations, or trial, those of scale with a step of x that is quartered until a "+
+		"run does not diverge", c.Tune, searchIterations)
 }
 
 // searched is by how much the steps that BiSLS's line searches take on a problem differ from those that are measured at

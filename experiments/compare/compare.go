@@ -26,7 +26,8 @@ type Config struct {
 	Calls      int64 `json:"calls"`
 	Iterations int   `json:"iters,omitempty"`
 	// StepFactor multiplies the steps of y, z and v that the algorithm chooses at the start values, OuterFactor that of
-	// x; 0 means 1. Tune "bisls" multiplies them beside by what line searches find, see searched.
+	// x; 0 means 1. Tune "bisls" multiplies them beside by what line searches find, see searched; "trial" shortens the
+	// step of x until a run does not diverge, see tried.
 	StepFactor  float64     `json:"step_factor,omitempty"`
 	OuterFactor float64     `json:"outer_factor,omitempty"`
 	Tune        string      `json:"tune,omitempty"`
@@ -43,7 +44,9 @@ type Config struct {
 	Train   int     `json:"train,omitempty"`   // rows of the lower level
 	Val     int     `json:"val,omitempty"`     // rows of the upper level
 	Corrupt float64 `json:"corrupt,omitempty"` // part of the training labels that are drawn anew
-	Reg     float64 `json:"reg,omitempty"`     // weight of the squared norm of the parameters
+	// Reg is the weight of the squared norm of the model's parameters, or, where x has weights of those, of half that
+	// of x in the upper objective.
+	Reg float64 `json:"reg,omitempty"`
 }
 
 // Assignments are texts NAME=VALUE. In files they may also be one text with spaces between them, which several settings
@@ -158,7 +161,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	if err != nil {
 		return nil, err
 	}
-	e, a, n, err := c.compile(ctx, env, b, t.batch, seed)
+	e, a, n, err := c.compile(ctx, env, b, t, seed)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -184,17 +187,9 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 				return errSpent
 			}
 			last = p.Counts
-			x, err1 := p.Engine.Variable("x").Read()
-			y, err2 := p.Engine.Variable("y").Read()
-			if err := errors.Join(err1, err2); err != nil {
-				return err
-			}
-			v, err := t.measure(ctx, x, y)
+			v, err := t.look(ctx, p.Engine)
 			if err != nil {
 				return err
-			}
-			if slices.ContainsFunc(v, notFinite) {
-				return errDiverged
 			}
 			row := append([]float64{
 				float64(p.Iteration), p.Seconds, experiments.Work(p.Counts, t.batch), float64(p.Counts.Samples),
@@ -228,6 +223,20 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 		r.Warn("%s", note)
 	}
 	return r, errors.Join(guide.close(), e.Close(), b.Close())
+}
+
+// look measures where a run stands. It fails with errDiverged where a measure is not finite.
+func (t *task) look(ctx context.Context, e *engine.Engine) ([]float64, error) {
+	x, err1 := e.Variable("x").Read()
+	y, err2 := e.Variable("y").Read()
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	v, err := t.measure(ctx, x, y)
+	if err == nil && slices.ContainsFunc(v, notFinite) {
+		return nil, errDiverged
+	}
+	return v, err
 }
 
 func notFinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
@@ -293,7 +302,8 @@ func (c Config) diverged(r *experiments.Record, t *task, spent problem.Counts) {
 	if slices.Contains(t.columns, "gradient") {
 		c.unreached(r)
 	}
-	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted", after)
+	r.Warn("the run diverged between iteration %.0f and the next record: smaller steps are wanted (--tune trial "+
+		"finds some)", after)
 }
 
 // Report is what a table shows of the records.

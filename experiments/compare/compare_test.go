@@ -295,7 +295,7 @@ func TestMeasuresOfRegularization(t *testing.T) {
 	defer dev.Close()
 	ex := tensor.NewExecutor(dev)
 	defer ex.Close()
-	c := Config{Problem: "ijcnn1", Algorithm: "soba", Calls: 10, Records: 1, Batch: 4, Val: 20}
+	c := Config{Problem: "ijcnn1", Algorithm: "soba", Calls: 10, Records: 1, Batch: 4, Val: 20, Reg: 0.3}
 	task, err := openRegularization(ex, c, someRows(40, 30, 3), 1)
 	require.NoError(t, err)
 	require.Equal(t, []string{"value", "gradient", "inner_distance", "test_error"}, task.columns)
@@ -317,6 +317,12 @@ func TestMeasuresOfRegularization(t *testing.T) {
 		square += slope * slope
 	}
 	require.InDelta(t, math.Sqrt(square), here[1], 1e-6)
+	c.Reg = 0
+	plain, err := openRegularization(ex, c, someRows(40, 30, 3), 1)
+	require.NoError(t, err)
+	loss, err := plain.measure(t.Context(), x, make([]float64, 3))
+	require.NoError(t, err)
+	require.InDelta(t, 0.15*(1+0.04+4), here[0]-loss[0], 1e-12)
 	require.Greater(t, here[2], 0.1, "0 is not y*(x)")
 	require.True(t, here[3] >= 0 && here[3] <= 1)
 	require.Equal(t, 40, task.problem.Lower.Rows.Count())

@@ -53,8 +53,11 @@ func firstRows(s *data.Set, from, to int) (*data.Set, error) {
 //	s.t.   y*(x) = argmin_y  mean over training rows of log(1 + e^{-b aᵀy}) + ½ Σ_j e^{x_j} y_j²
 //
 // with the features as they are in the files, x from the logarithms of numbers uniform in (0, 1) and y from standard
-// normal ones. The validation rows are those that the set calls test rows, all of them, or the first Val; the others
-// are then the test rows.
+// normal ones. h need not have a minimizer: what x is best for some coefficients can be -∞ or ∞, where ∇h vanishes as
+// e^{-|x_j|} does. With Reg = r, the upper objective has ½ r |x|² beside it, and h has one.
+//
+// The validation rows are those that the set calls test rows, all of them, or the first Val; the others are then the
+// test rows.
 func regularization(name string) Problem {
 	return Problem{
 		Name: name, Data: name, Best: "value", Error: "gradient",
@@ -71,12 +74,13 @@ type logistic struct {
 	scope   *tensor.Scope
 	parts   [3]problem.Rows // training, validation and test rows; the last are nil where there are none
 	dim     int
+	reg     float64 // weight of the squared norm of x
 	learner hpo.Learner
 	*task
 }
 
 func openRegularization(ex *tensor.Executor, c Config, set *data.Dataset, seed uint64) (_ *task, err error) {
-	m := &logistic{scope: ex.Scope()}
+	m := &logistic{scope: ex.Scope(), reg: c.Reg}
 	m.task = &task{batch: cmp.Or(c.Batch, dataBatch), columns: []string{"value", "gradient", "inner_distance"},
 		close: m.scope.Close}
 	defer func() {
@@ -140,6 +144,12 @@ func (m *logistic) build(seed uint64) *problem.Problem {
 	m.learner = hpo.Logistic(problem.Vector(y...), m.dim)
 	p := m.learner.HoldOut(problem.Vector(x...), m.parts[0], m.parts[1])
 	p.Name = "regularization"
+	if m.reg > 0 {
+		loss := p.Upper.Value
+		p.Upper.Value = func(x, y params.Vars, rows problem.Batch) *tensor.Node {
+			return loss(x, y, rows).Add(x[""].Square().Sum().Scale(m.reg / 2))
+		}
+	}
 	return p
 }
 
@@ -197,7 +207,8 @@ func (m *logistic) evaluate(ex *tensor.Executor) error {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, err
 		}
-		row := []float64{h.Mean("loss"), g.Norm(), floats.Distance(now, star, 2)}
+		value := h.Mean("loss") + m.reg/2*floats.Dot(at, at)
+		row := []float64{value, g.Norm(), floats.Distance(now, star, 2)}
 		if test != nil {
 			e, err := test.Run(ctx)
 			if err != nil {

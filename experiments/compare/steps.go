@@ -61,8 +61,9 @@ func (c Config) scale(ctx context.Context, env *experiments.Env, b *problem.Boun
 
 // compile makes the run of a configuration on a problem: the steps that the algorithm chooses at the start values times
 // the factors, and as many iterations as the budget allows.
-func (c Config) compile(ctx context.Context, env *experiments.Env, b *problem.Bound, batch int, seed uint64) (
+func (c Config) compile(ctx context.Context, env *experiments.Env, b *problem.Bound, t *task, seed uint64) (
 	e *engine.Engine, a solvers.Algorithm, n int, err error) {
+	batch := t.batch
 	if a, err = c.algorithm(); err != nil {
 		return nil, nil, 0, err
 	}
@@ -84,6 +85,57 @@ func (c Config) compile(ctx context.Context, env *experiments.Env, b *problem.Bo
 		return nil, nil, 0, err
 	}
 	a = c.scaled(a, inner, outer)
+	if c.Tune == "trial" {
+		if a, err = tried(ctx, b, t, a, n, seed); err != nil {
+			return nil, nil, 0, err
+		}
+	}
 	e, a, err = solvers.Init(ctx, b, a, n, seed)
 	return e, a, n, err
+}
+
+// mostTrials is how many runs look for a step of x with which none diverges. The last one's is a millionth of the
+// first one's.
+const mostTrials = 11
+
+// tried is an algorithm with a quarter of its step of x, a quarter of that, and so on, until a run of n iterations with
+// these start values and minibatches neither diverges nor ends at a higher value than it began with. Steps that are
+// measured at the start values say little about a problem whose curvature changes by orders of magnitude with x. The
+// steps of y stay: what they must not exceed is measured on minibatches, and a shorter one makes y follow x worse.
+func tried(ctx context.Context, b *problem.Bound, t *task, a solvers.Algorithm, n int, seed uint64) (
+	solvers.Algorithm, error) {
+	for range mostTrials {
+		diverged, err := trial(ctx, b, t, a, n, seed)
+		if err != nil || !diverged {
+			return a, err
+		}
+		a = Config{OuterFactor: 0.25}.scaled(a, 1, 1)
+	}
+	return a, nil // the run will diverge, and say so
+}
+
+// trial tells whether a run goes to infinity, or ends at a higher value than it began with.
+func trial(ctx context.Context, b *problem.Bound, t *task, a solvers.Algorithm, n int, seed uint64) (
+	diverged bool, err error) {
+	e, _, err := solvers.Init(ctx, b, a, n, seed)
+	if err != nil {
+		return false, err
+	}
+	var values []float64 // of the start and of the end
+	out, err := e.Run(ctx, engine.Limits{Iterations: n, Every: n, Record: func(p engine.Progress) error {
+		v, err := t.look(ctx, p.Engine)
+		if err == nil {
+			values = append(values, v[slices.Index(t.columns, "value")])
+		}
+		return err
+	}})
+	diverged = errors.Is(err, errDiverged) || err == nil && out.Status == engine.NotFinite ||
+		len(values) == 2 && values[1] > values[0]
+	if diverged {
+		err = nil
+	}
+	if err == nil && out.Status == engine.Cancelled {
+		err = out.Err()
+	}
+	return diverged, errors.Join(err, e.Close())
 }
