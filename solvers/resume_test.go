@@ -97,8 +97,8 @@ func TestBestIsKept(t *testing.T) {
 // A stop while the device is in an iteration that takes long: Solve returns at once with the last copy, and gives the
 // device back when it is idle.
 func TestSolveStopsInALongIteration(t *testing.T) {
-	const inner = 1 << 20 // a second or more
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	const inner = 1 << 21 // a second or more
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	p := boxed(0, 10)
 	a := solvers.F2SA{YStep: 1e-3, ZStep: 1e-3, OuterStep: 1e-3, Multiplier: 2, InnerSteps: inner}
