@@ -19,9 +19,9 @@ func (c Config) checkTune() error {
 	case "", "scale", "bisls", "trial":
 		return nil
 	}
-	return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, bisls, those that "+
-		"line searches find in %d iterations, or trial, those of scale with a step of x that is quartered until a "+
-		"run does not diverge", c.Tune, searchIterations)
+	return fmt.Errorf("tune is %q: wants scale, the steps that algorithms choose at the start values, bisls, those "+
+		"that line searches find in %d iterations, or trial, those of scale with a step of x that is quartered until "+
+		"a run does not diverge", c.Tune, searchIterations)
 }
 
 // searched is by how much the steps that BiSLS's line searches take on a problem differ from those that are measured at

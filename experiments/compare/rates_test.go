@@ -57,8 +57,8 @@ func TestRatesOnRows(t *testing.T) {
 	}
 }
 
-// Where the steps that are chosen at the start values diverge, Tune "trial" quarters that of x until a run does not. The
-// steps of y stay, and so does one of x that does not diverge.
+// Where the steps that are chosen at the start values diverge, Tune "trial" quarters that of x until a run does not.
+// The steps of y stay, and so does one of x that does not diverge.
 func TestTuneByTrial(t *testing.T) {
 	c := Config{Algorithm: "saba", Iterations: 1000, Records: 4, OuterFactor: 64}
 	one := onRows(t, c)
