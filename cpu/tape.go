@@ -93,9 +93,6 @@ const (
 	numTapeModes
 )
 
-// tapeCodes is how many codes a machine has.
-const tapeCodes = int(numTapeModes)*int(tapeNeg) + int(numTapeOps-tapeNeg)
-
 // at is the place of a step's code in the table.
 func (op tapeOp) at(mode tapeMode) int {
 	if op < tapeNeg {

@@ -22,6 +22,13 @@ func tapeLevels() (list []Level) {
 	return list
 }
 
+// The tables of codes have a place for every step.
+func TestTapesAreComplete(t *testing.T) {
+	for _, level := range tapeLevels() {
+		require.Len(t, tapeMachineOf(level).code, tapeEnd.at(0)+1, level.String())
+	}
+}
+
 // awkward are normal numbers, with zeros of both signs, infinities and NaN among them.
 func awkward(r *rand.Rand, n int) []float32 {
 	a := normals(r, n)
