@@ -306,7 +306,7 @@ func TestMapOfFarArrays(t *testing.T) {
 		}
 		out := rowMajor(make([]float32, n), n)
 		m := NewMap(p, &e.Expr, []int{n}, in, []Array{out})
-		require.Equal(t, level != Generic, m.prog.far)
+		require.Equal(t, loopsOf(level).prefetch != nil, m.prog.far)
 		require.NoError(t, hold(p, m))
 		if want == nil {
 			want = out.Real
