@@ -71,8 +71,8 @@ func TestPruningRecipesCompile(t *testing.T) {
 	}
 }
 
-// One iteration of dense training, of the search of bip and of training what is left at the full batch of each recipe of
-// pruning: seconds of processor time beside those of the clock, and the memory that a dry run counts.
+// One iteration of dense training, of the search of bip and of training what is left, at the full batch of each recipe
+// of pruning: seconds of processor time beside those of the clock, and the memory that a dry run counts.
 // scripts/published-recipes runs each in a process of its own.
 func BenchmarkPublishedRecipes(b *testing.B) {
 	a := &app{stderr: &bytes.Buffer{}, env: os.Getenv}
@@ -91,7 +91,8 @@ func BenchmarkPublishedRecipes(b *testing.B) {
 			b.ResetTimer()
 			processor := cputime.Seconds()
 			for range b.N {
-				_, err := experiments.RunCell(b.Context(), dev, experiments.Env{Data: run.Data}, run.Experiment, cell, nil)
+				env := experiments.Env{Data: run.Data}
+				_, err := experiments.RunCell(b.Context(), dev, env, run.Experiment, cell, nil)
 				require.NoError(b, err)
 			}
 			b.ReportMetric((cputime.Seconds()-processor)/float64(b.N), "cpu-s/op")
