@@ -17,7 +17,9 @@ import (
 
 	"bilevel/data"
 	"bilevel/device/open"
+	"bilevel/experiments"
 	"bilevel/experiments/table"
+	"bilevel/internal/cputime"
 	"bilevel/internal/testrun"
 )
 
@@ -26,7 +28,7 @@ var pruningRecipes = []string{"cifar10-resnet20", "cifar10-resnet18", "cifar100-
 	"tiny-imagenet-resnet18"}
 
 // shortened is a built-in recipe with some of its methods alone, one seed and one epoch of each kind.
-func shortened(t *testing.T, name string, methods ...string) *table.Recipe {
+func shortened(t testing.TB, name string, methods ...string) *table.Recipe {
 	t.Helper()
 	text, err := table.Text(name)
 	require.NoError(t, err)
@@ -69,6 +71,37 @@ func TestPruningRecipesCompile(t *testing.T) {
 			require.Greater(t, need.PeakBytes, 128*700_000*4/4, "%s: %s", name, row)
 			t.Logf("%s: %s: %d MiB, %d instructions", name, row, int(need.PeakBytes)>>20, int(need.Work.Instructions))
 		}
+	}
+}
+
+// One iteration of dense training, of the search of bip and of training what is left, at the full batch of each recipe
+// of pruning: seconds of processor time beside those of the clock, and the memory that a dry run counts.
+// scripts/published-recipes runs each in a process of its own.
+func BenchmarkPublishedRecipes(b *testing.B) {
+	a := &app{stderr: &bytes.Buffer{}, env: os.Getenv}
+	standIn := func(f *common) (*data.Dataset, error) { return data.StandIn(f.data, 132, 4) }
+	for _, name := range pruningRecipes {
+		b.Run(name, func(b *testing.B) {
+			r := shortened(b, name, "bip channels")
+			r.Settings["val"], r.Settings["skip_latency"] = 4, true
+			tab, err := table.Expand(r, a.tables(&common{quiet: true}, standIn))
+			require.NoError(b, err)
+			dev, err := open.Open("cpu", open.Options{})
+			require.NoError(b, err)
+			run, cell := tab.Rows[0].Run, tab.Cells[0].Cell
+			need, err := rehearse(b.Context(), dev.Info(), run.Data, run.Experiment, cell)
+			require.NoError(b, err)
+			b.ResetTimer()
+			processor := cputime.Seconds()
+			for range b.N {
+				env := experiments.Env{Data: run.Data}
+				_, err := experiments.RunCell(b.Context(), dev, env, run.Experiment, cell, nil)
+				require.NoError(b, err)
+			}
+			b.ReportMetric((cputime.Seconds()-processor)/float64(b.N), "cpu-s/op")
+			b.ReportMetric(float64(need.PeakBytes)/(1<<20), "planned-MiB")
+			require.NoError(b, dev.Close())
+		})
 	}
 }
 

@@ -155,7 +155,10 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 		if c.Key == f.trial {
 			meter := null.NewMeter(dev)
 			trial := table.Try(untilClosed(ctx, os.Stdin), meter, t.Rows[c.Row].Run, c, trialFor,
-				func() float64 { return meter.Done().FLOP })
+				func() (flop, seconds float64) {
+					work, took := meter.Done()
+					return work.FLOP, took.Seconds()
+				})
 			if h, ok := dev.(device.Holder); ok {
 				_, trial.Buffers = h.Held()
 			}
@@ -168,11 +171,12 @@ func (a *app) tryCell(ctx context.Context, f *tableFlags, t *table.Table) error 
 }
 
 // basisText says what the figures of a dry run are based on.
-const basisText = `seconds are those of trials on this machine, or of cells that are finished, under the load of that
-time. buffers: the most that the device holds at once at any stage of a cell, its evaluation included, counted from the
-compiled programs and uploads of a run that computes nothing. process: the most memory of a process that does a cell;
-after a trial, what its process held beside its buffers, and the buffers above where the device's memory is the
-process's; after finished cells, the most that their process held, for whichever cell
+const basisText = `seconds are those of trials on this machine, or of cells that are finished, under the load then.
+buffers: the most that the device holds at once at any stage of a cell, its evaluation included, counted from the
+compiled programs and uploads of a run that computes nothing. process: the most memory of a process that does a cell:
+after a trial, what the process of the trial took beside its buffers, and the counted buffers where they are memory of
+the process; after finished cells, the most that their process held at any of its cells. Pages of buffers that no
+program has touched are counted and not held
 `
 
 // dryRun prints the cells and what they are expected to take.

@@ -108,3 +108,25 @@ func TestWork(t *testing.T) {
 	require.NoError(t, r.Run(10))
 	require.Equal(t, Work{FLOP: 480, Bytes: 10 * 4 * (6 + 4 + 8 + 10 + 2 + 10), Instructions: 20}, d.Stats().Work)
 }
+
+// A meter counts what another device does, each repetition by itself.
+func TestMeter(t *testing.T) {
+	m := NewMeter(New())
+	x, err := m.Alloc(device.Real, 10)
+	require.NoError(t, err)
+	r, err := m.Prepare(&device.Program{
+		Name: "copy", Buffers: []device.Buffer{x},
+		Code: []device.Instr{
+			{Op: device.Copy, In: []device.View{device.Dense(0, 0, 5)}, Out: []device.View{device.Dense(0, 5, 5)}},
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, r.Run(3))
+	work, took := m.Done()
+	require.Equal(t, Work{Bytes: 3 * (20 + 20), Instructions: 3}, work)
+	require.Positive(t, took)
+	require.NoError(t, r.Close())
+	require.Error(t, r.Run(1))
+	again, _ := m.Done()
+	require.Equal(t, work, again, "failures are not counted")
+}

@@ -3,6 +3,7 @@ package table
 import (
 	"context"
 	"fmt"
+	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -19,8 +20,10 @@ type Trial struct {
 	Total    int     `json:"total"`
 	Before   float64 `json:"before"`  // seconds until that stage began
 	Memory   int64   `json:"memory"`  // the most that the process held, in bytes; 0: unknown
-	Buffers  int64   `json:"buffers"` // the most of it that was buffers of the device; 0: none are the process's
-	FLOP     float64 `json:"flop"`    // operations of products and convolutions until it ended
+	Buffers  int64   `json:"buffers"` // the most that buffers of the device took of the process; 0: none are there
+	Host     int64   `json:"host"`    // the most that the process took beside them
+	FLOP     float64 `json:"flop"`    // operations of products and convolutions
+	Busy     float64 `json:"busy"`    // seconds in which programs did them
 	All      float64 `json:"all"`     // seconds until it ended
 	Reason   string  `json:"reason"`  // why it failed
 }
@@ -30,12 +33,16 @@ type Trial struct {
 const patience = 5
 
 // Try runs a cell, and keeps nothing. It is stopped when it has told of progress for d, or has gone on for long without
-// any. done says how many operations of products and convolutions the device has done until now.
-func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration, done func() float64) Trial {
+// any. done says how many operations of products and convolutions programs have done, and in how many seconds.
+func Try(
+	ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Duration, done func() (flop, seconds float64),
+) Trial {
 	own, cancel := context.WithTimeout(ctx, patience*patience*d)
 	defer cancel()
 	enough := sync.OnceFunc(func() { time.AfterFunc(d, cancel) })
-	begin := time.Now()
+	var mu sync.Mutex // progress may still be told while a run that was stopped is left
+	begin, other := time.Now(), max(0, peakMemory()-collected())
+	host := collected()
 	look := time.NewTicker(d / 10)
 	defer look.Stop()
 	go func() {
@@ -44,14 +51,15 @@ func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Durati
 			case <-own.Done():
 				return
 			case <-look.C:
-				if time.Since(begin) > patience*d && done() > 0 {
+				mu.Lock()
+				host = max(host, collected())
+				mu.Unlock()
+				if flop, _ := done(); flop > 0 && time.Since(begin) > patience*d {
 					enough()
-					return
 				}
 			}
 		}
 	}()
-	var mu sync.Mutex // progress may still be told while a run that was stopped is left
 	var t Trial
 	env := experiments.Env{
 		Data: run.Data,
@@ -76,8 +84,17 @@ func Try(ctx context.Context, dev tensor.Device, run *Run, c Cell, d time.Durati
 	} else if own.Err() == nil {
 		t.Reason = err.Error()
 	}
-	t.FLOP, t.All, t.Memory = done(), time.Since(begin).Seconds(), peakMemory()
+	t.FLOP, t.Busy = done()
+	t.All, t.Memory = time.Since(begin).Seconds(), peakMemory()
+	t.Host = max(host, collected()) + other
 	return t
+}
+
+// collected is the memory of the process that is the collector's. Large buffers of the processor's device are not.
+func collected() int64 {
+	m := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(m)
+	return int64(m[0].Value.Uint64() - m[1].Value.Uint64())
 }
 
 // What a prediction is made from.
@@ -103,13 +120,13 @@ type Prediction struct {
 	Basis   string
 }
 
-// predict makes a prediction of a trial. What the process holds beside its buffers is taken to stay as it was.
+// predict makes a prediction of a trial. What the process takes beside its buffers is taken to stay as it was.
 func (t Trial) predict(n Need) Prediction {
 	memory := t.Memory
 	if t.Buffers > 0 && memory > 0 {
-		memory += max(0, n.Peak-t.Buffers)
+		memory = t.Host + n.Peak
 	}
-	rate := t.FLOP / t.All
+	rate := t.FLOP / t.Busy
 	switch {
 	case t.Reason != "":
 		return Prediction{0, memory, "its trial, which failed: " + t.Reason}
@@ -159,7 +176,7 @@ func (f *Folder) Predict(t *Table, needs []Need, try func(c Cell) (Trial, error)
 		}
 		trial, ok := tried[like]
 		if !ok && spent > enoughTrials && last.FLOP > 0 && need.FLOP > 0 {
-			trial = Trial{Memory: last.Memory, Buffers: last.Buffers, FLOP: last.FLOP, All: last.All}
+			trial = Trial{Memory: last.Memory, Buffers: last.Buffers, Host: last.Host, FLOP: last.FLOP, Busy: last.Busy}
 		} else if !ok {
 			var err error
 			if trial, err = try(o.Cell); err != nil {
