@@ -89,7 +89,7 @@ func TestTakeRows(t *testing.T) {
 			require.True(t, m.forward.CanTakeRows(m.x.Rows()) && m.gradients.CanTakeRows(m.x.Rows()), "%v", level)
 		}
 	}
-	require.True(t, took > 100 || Detected() == Generic, "%d", took)
+	require.True(t, took > 100 || kernelsOf(Detected()).dotRows == nil, "%d", took)
 }
 
 // The first product that reads rows of a table that no cache holds is shared by the threads, one that finds them in a
