@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 		"data/fetch", "tensor", "device", "device/open", "device/null", "device/devicetest", "device/cuda/report"},
 	"cmd/ptxrun": {},
 	"bench": {"experiments", "solvers", "solvers/engine", "solvers/problem", "models", "models/params", "data",
-		"tensor", "device", "device/open", "device/devicetest", "cpu", "kernels"},
+		"tensor", "device", "device/open", "device/null", "device/devicetest", "cpu", "kernels"},
 	"experiments": {"experiments", "solvers", "solvers/engine", "solvers/hypergrad", "solvers/linear",
 		"solvers/minimize", "solvers/problem", "solvers/prune", "solvers/attack", "solvers/robust",
 		"solvers/solvertest", "models", "models/params", "models/sparse", "data", "tensor"},

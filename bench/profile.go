@@ -11,12 +11,14 @@ import (
 
 	"bilevel/cpu"
 	"bilevel/device"
+	"bilevel/device/null"
 	"bilevel/tensor"
 )
 
 // Profile says where the time of a workload goes on the processor: by kind of instruction, and by the instructions of
-// the same kind and shape. Its Observe is what cpudevice.Options asks for.
+// the same kind and shape. Its Observe is a device.Observer.
 type Profile struct {
+	info device.Info // of the device that is observed
 	rows map[step]*spent
 }
 
@@ -28,12 +30,11 @@ type spent struct {
 	step
 	times int
 	took  time.Duration
-	flops float64 // of products and convolutions, each by its definition
-	bytes float64 // that it reads and writes, an element that it reads again counted once
+	work  null.Work
 }
 
 // Observe adds what ran between two points where the threads wait for each other.
-func (p *Profile) Observe(ran []*device.Instr, took time.Duration) {
+func (p *Profile) Observe(program *device.Program, ran []*device.Instr, took time.Duration) {
 	at := step{kind: "chains side by side"}
 	if len(ran) == 1 {
 		at = stepOf(ran[0])
@@ -49,8 +50,7 @@ func (p *Profile) Observe(ran []*device.Instr, took time.Duration) {
 	s.times++
 	s.took += took
 	for _, in := range ran {
-		s.flops += flops(in)
-		s.bytes += traffic(in)
+		s.work.Add(null.WorkOf(program, in, p.info), 1)
 	}
 }
 
@@ -73,31 +73,6 @@ func stepOf(in *device.Instr) step {
 	return s
 }
 
-// flops counts the operations of a product or convolution.
-func flops(in *device.Instr) float64 {
-	switch a := in.Attr.(type) {
-	case device.GemmAttr:
-		return 2 * float64(in.Out[0].Size()) * float64(in.In[0].Shape[2])
-	case device.ConvAttr:
-		return 2 * float64(a.Shape.MultiplyAdds())
-	}
-	return 0
-}
-
-// traffic is the bytes of the elements that an instruction reads and writes, as if all were reals.
-func traffic(in *device.Instr) (bytes float64) {
-	for _, v := range slices.Concat(in.In, in.Out) {
-		elements := 1
-		for i, n := range v.Shape {
-			if v.Strides[i] != 0 {
-				elements *= n
-			}
-		}
-		bytes += 4 * float64(elements)
-	}
-	return bytes
-}
-
 // costliest is how many instructions a profile lists one by one.
 const costliest = 8
 
@@ -112,12 +87,12 @@ func (p *Profile) table(w io.Writer, key string, iterations int, wall time.Durat
 	line := func(s *spent) {
 		ms, seconds := float64(s.took.Nanoseconds())*per, s.took.Seconds()
 		rate, share := "", ""
-		if s.flops > 0 {
-			rate = fmt.Sprintf("%.0f", s.flops/seconds/1e9)
-			share = fmt.Sprintf("%.0f %%", 100*s.flops/seconds/peak)
+		if s.work.FLOP > 0 {
+			rate = fmt.Sprintf("%.0f", s.work.FLOP/seconds/1e9)
+			share = fmt.Sprintf("%.0f %%", 100*s.work.FLOP/seconds/peak)
 		}
 		fmt.Fprintf(t, "%s\t%.3g\t%.3f\t%.1f %%\t%s\t%s\t%.1f\n", s.kind+" "+s.shape,
-			float64(s.times)/float64(iterations), ms, 100*ms/total, rate, share, s.bytes/seconds/1e9)
+			float64(s.times)/float64(iterations), ms, 100*ms/total, rate, share, s.work.Bytes/seconds/1e9)
 	}
 	kinds, rest := map[string]*spent{}, total
 	for at, s := range p.rows {
@@ -126,7 +101,8 @@ func (p *Profile) table(w io.Writer, key string, iterations int, wall time.Durat
 			k = &spent{step: step{kind: at.kind}}
 			kinds[at.kind] = k
 		}
-		k.times, k.took, k.flops, k.bytes = k.times+s.times, k.took+s.took, k.flops+s.flops, k.bytes+s.bytes
+		k.times, k.took = k.times+s.times, k.took+s.took
+		k.work.Add(s.work, 1)
 		rest -= float64(s.took.Nanoseconds()) * per
 	}
 	longest := func(a, b *spent) int { return cmp.Compare(b.took, a.took) }
@@ -147,11 +123,11 @@ func (p *Profile) table(w io.Writer, key string, iterations int, wall time.Durat
 // Write runs workloads, each for at least the given time, and prints where the time of each went. The executors that
 // fresh makes belong to a device that tells p what it does.
 func (p *Profile) Write(w io.Writer, all []Workload, fresh func() *tensor.Executor, atLeast time.Duration) error {
-	info := fresh().Info()
-	pool := cpu.NewPool(info.Threads, cpu.Detected())
+	p.info = fresh().Info()
+	pool := cpu.NewPool(p.info.Threads, cpu.Detected())
 	peak := cpu.PeakFlops(pool, 300*time.Millisecond)
 	pool.Close()
-	fmt.Fprintf(w, "%s (%s): peak %.0f GFLOP/s of multiply-adds in registers\n", info.Name, info.Detail, peak/1e9)
+	fmt.Fprintf(w, "%s (%s): peak %.0f GFLOP/s of multiply-adds in registers\n", p.info.Name, p.info.Detail, peak/1e9)
 	for _, one := range all {
 		if err := p.of(w, one, fresh(), atLeast, peak); err != nil {
 			return fmt.Errorf("bench: %s: %w", one.Key, err)

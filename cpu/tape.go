@@ -35,7 +35,7 @@ type tape struct {
 type tapeStep struct{ code, at uintptr }
 
 // tapeFill is a short row, repeated in the worker's memory until it fills a group.
-type tapeFill struct{ source, at, n int }
+type tapeFill struct{ source, at int }
 
 // tapeMachine are the steps of a level.
 type tapeMachine struct {
@@ -152,14 +152,8 @@ func (t *tape) run(w *Worker, lo, n int) (done int) {
 		return 0
 	}
 	for _, f := range t.fills {
-		if lo%f.n != 0 {
-			return 0
-		}
 		s := &t.program.sources[f.source]
-		row, to := s.real[s.off:][:f.n], w.real[f.at:][:t.machine.group]
-		for len(to) > 0 {
-			to = to[copy(to, row):]
-		}
+		load(&s.operandIter, w.real[f.at:][:t.machine.group], s.real, lo)
 	}
 	const bytes = 4
 	t.machine.run(&t.steps[0], unsafe.SliceData(w.real), bytes*lo, bytes*column, bytes*t.row, groups)

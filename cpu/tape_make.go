@@ -189,7 +189,7 @@ func (b *taper) load(in *instr) bool {
 		return false
 	case g%s.shape[1] == 0:
 		at := b.take(g)
-		b.fills = append(b.fills, tapeFill{in.a.n, at, s.shape[1]})
+		b.fills = append(b.fills, tapeFill{in.a.n, at})
 		b.rows[in.dst.n] = tapeRow{ofWorker, uintptr(4 * at)}
 	case s.shape[1]%g == 0 && (b.row == 0 || b.row == s.shape[1]):
 		b.row = s.shape[1]

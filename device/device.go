@@ -18,6 +18,7 @@ package device
 
 import (
 	"errors"
+	"time"
 
 	"bilevel/internal/expr"
 )
@@ -69,6 +70,10 @@ type Peeker interface {
 	// for that work and none that was given later. An ErrIndex is left to Download and Sync.
 	Peek(src Buffer, off int) (wait func() (float64, error), err error)
 }
+
+// Observer is told what of a program ran between two points where a device's threads wait for each other, one
+// instruction or some that ran side by side, and how long it took. It must not keep the list.
+type Observer func(p *Program, ran []*Instr, took time.Duration)
 
 // Holder is an optional interface of devices whose buffers are memory of the process itself.
 type Holder interface {

@@ -23,16 +23,17 @@ func (n *Node) centre(axes ...int) *Node {
 
 // composeCentre writes a centred node as a difference; differentiation is over then.
 func composeCentre(n *Node) *Node {
-	s := n.in[0].SumKeep(n.ints...)
-	return n.in[0].Sub(s.Scale(float64(max(1, s.Size())) / float64(max(1, n.Size()))))
+	return n.in[0].Sub(n.in[0].meanKeep(n.ints))
 }
 
-// centring applies the rules of centre.
+// centring applies the rules of centre, once equal nodes are one: a projection must be known where it is met again.
 func centring(outs []*Node) []*Node {
-	if !slices.ContainsFunc(outs, func(o *Node) bool { return reaches(o, opCentre) }) {
+	found := false
+	walk(outs, func(n *Node) { found = found || n.op == opCentre })
+	if !found {
 		return outs
 	}
-	return rewrite(outs, func(_, n *Node) *Node {
+	return rewrite(cse(outs), func(_, n *Node) *Node {
 		switch {
 		case n.op == opCentre:
 			return projection{n.ints}.of(n.in[0])
@@ -183,9 +184,3 @@ func multiplies(n *Node) bool {
 
 // sums says whether a node is a sum or difference.
 func sums(n *Node) bool { return n.op == opElem && (n.fn == expr.Add || n.fn == expr.Sub) }
-
-// reaches says whether a node of a kind is above n.
-func reaches(n *Node, kind op) (found bool) {
-	walk([]*Node{n}, func(m *Node) { found = found || m.op == kind })
-	return found
-}

@@ -73,7 +73,7 @@ func (ex *Executor) Compile(name string, build func() []Update) (*Function, erro
 }
 
 // passes bring a graph into the form that is fused; each is in a file of its own.
-var passes = []func([]*Node) []*Node{cse, centring, fold, cse, sparse, fold, cse, sinkViews, layout, cse}
+var passes = []func([]*Node) []*Node{centring, fold, cse, sparse, fold, cse, sinkViews, layout, cse}
 
 func (ex *Executor) compile(name string, updates []Update) (*Function, error) {
 	values, err := ex.checkUpdates(updates)

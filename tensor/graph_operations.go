@@ -54,8 +54,15 @@ func (n *Node) MaxOver(axes ...int) *Node {
 
 // Mean is the mean over the axes given, or over all.
 func (n *Node) Mean(axes ...int) *Node {
-	s := n.Sum(axes...)
-	return s.Scale(float64(max(1, s.Size())) / float64(max(1, n.Size())))
+	return n.shareOf(n.Sum(axes...))
+}
+
+// meanKeep is Mean that keeps the axes with length 1.
+func (n *Node) meanKeep(axes []int) *Node { return n.shareOf(n.SumKeep(axes...)) }
+
+// shareOf is the mean of elements of n, of a sum over them.
+func (n *Node) shareOf(sum *Node) *Node {
+	return sum.Scale(float64(max(1, sum.Size())) / float64(max(1, n.Size())))
 }
 
 // Dot is Σ a_i b_i over all elements of two nodes of one shape.

@@ -33,7 +33,7 @@ func (ex *Executor) CompileLoop(name string, builds ...func() []Update) (*Loop, 
 				vary = append(vary, u.Var.Node())
 			}
 		}
-		outs = cse(fold(centring(cse(outs)))) // equal values are one residual
+		outs = cse(fold(centring(outs))) // equal values are one residual
 		by := make(map[*Node]*Node)
 		for i, r := range split(outs, vary) {
 			v := ex.Variable(fmt.Sprintf("%s residual %d", name, i), r.typ, r.shape...)

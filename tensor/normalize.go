@@ -83,12 +83,8 @@ func GroupNorm(x *Node, groups int, weight, bias *Node, eps float64) *Node {
 
 // standardized is (x - μ)/√(σ² + eps) over some axes.
 func standardized(x *Node, eps float64, axes ...int) *Node {
-	part := func(n *Node) *Node { // the mean, with the axes kept
-		s := n.SumKeep(axes...)
-		return s.Scale(float64(s.Size()) / float64(n.Size()))
-	}
 	centred := x.centre(axes...)
-	return centred.Div(part(centred.Square()).AddConst(eps).Sqrt())
+	return centred.Div(centred.Square().meanKeep(axes).AddConst(eps).Sqrt())
 }
 
 func checkAffine(name string, shape []int, weight, bias *Node) {

@@ -18,14 +18,7 @@ import time
 
 import numpy as np
 
-
-def array(k, n):
-    """Input number k: element j is 2u - 1, u the upper 24 bits of splitmix64(j + k 2^32)."""
-    z = (np.arange(n, dtype=np.uint64) + np.uint64(k << 32) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (2 * ((z >> np.uint64(40)).astype(np.float64) / (1 << 24)) - 1).astype(np.float32)
+from convloops import array
 
 
 def products():
@@ -66,8 +59,8 @@ if __name__ == "__main__":
     for key, m, k, n, ta, tb in products():
         if a.only not in key:
             continue
-        x = array(0, m * k).reshape(k, m).T if ta else array(0, m * k).reshape(m, k)
-        y = array(1, k * n).reshape(n, k).T if tb else array(1, k * n).reshape(k, n)
+        x = array(0, (k, m)).T if ta else array(0, (m, k))
+        y = array(1, (n, k)).T if tb else array(1, (k, n))
         c = np.empty((m, n), np.float32)
         out["ms"][key] = median_ms(lambda: np.matmul(x, y, out=c), a.seconds)
         out["check"][key] = float(np.linalg.norm(c.astype(np.float64)))

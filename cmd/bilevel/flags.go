@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"bilevel/data"
 	"bilevel/data/fetch"
@@ -34,8 +33,7 @@ type common struct {
 	json    bool
 	quiet   bool
 	command *cobra.Command
-	// observe is told the time of each step of the processor (see open.Options).
-	observe func(ran []*device.Instr, took time.Duration)
+	observe device.Observer // of the processor
 }
 
 func (f *common) register(c *cobra.Command, dataUsage string) {
@@ -90,10 +88,11 @@ func (f *common) openDevice() (device.Device, error) {
 	if f.matmul != "" && f.matmul != matmulFloat32 && !tf32 { // commands without the flag leave it empty
 		return nil, usagef("--matmul %s: wants %s or %s", f.matmul, matmulFloat32, matmulTF32)
 	}
-	if family, _, _ := strings.Cut(f.device, ":"); tf32 && (family == "cpu" || family == "ref") {
+	family, _, _ := strings.Cut(f.device, ":")
+	if tf32 && (family == "cpu" || family == "ref") {
 		return nil, usagef("--matmul %s: the device %s has no tensor cores", f.matmul, f.device)
 	}
-	if family, _, _ := strings.Cut(f.device, ":"); f.observe != nil && family != "cpu" && family != auto {
+	if f.observe != nil && family != "cpu" && family != auto {
 		return nil, usagef("--profile: the device %s cannot tell the time of its operations, cpu can", f.device)
 	}
 	o := open.Options{Threads: f.threads, TF32: tf32, Observe: f.observe}

@@ -22,7 +22,7 @@ type Device struct {
 	alone  [2]*cpu.Pool // of one thread: for chains of instructions that run side by side
 	ledger *device.Ledger
 
-	observe func(ran []*device.Instr, took time.Duration) // see Options
+	observe device.Observer // nil: nobody is told
 }
 
 var (
@@ -43,10 +43,8 @@ func NewAt(threads int, level cpu.Level) device.Device {
 type Options struct {
 	Threads int // 0 or less: GOMAXPROCS
 	Level   cpu.Level
-	Direct  bool // convolutions are computed as the sums that they are, never by Winograd's algorithm
-	// Observe, where not nil, is told what ran between two points where the threads wait for each other, one
-	// instruction or two chains of them side by side, and how long it took. It must not keep the list.
-	Observe func(ran []*device.Instr, took time.Duration)
+	Direct  bool            // convolutions are computed as the sums that they are, never by Winograd's algorithm
+	Observe device.Observer // nil: nobody is told
 }
 
 // NewWith is New with the options.
@@ -163,9 +161,13 @@ func (r *runner) Run(n int) error {
 	}
 	d.pool.Lock()
 	defer d.pool.Unlock()
+	run := r.run
+	if d.observe != nil {
+		run = r.observed
+	}
 	for range n {
 		for _, s := range r.segments {
-			i, err := r.run(s)
+			i, err := run(s)
 			if err != nil {
 				return r.explain(i, err)
 			}
@@ -176,13 +178,18 @@ func (r *runner) Run(n int) error {
 
 // run runs one segment, and says which instruction failed where one does.
 func (r *runner) run(s segment) (i int, err error) {
-	if r.device.observe != nil {
-		defer func(begin time.Time) { r.device.observe(r.instructions(s), time.Since(begin)) }(time.Now())
-	}
 	if s.fork != nil {
 		return s.fork.run(r.device.pool)
 	}
 	return s.instr, r.ops[s.instr].Run()
+}
+
+// observed is run, of which the device's observer is told.
+func (r *runner) observed(s segment) (i int, err error) {
+	begin := time.Now()
+	i, err = r.run(s)
+	r.device.observe(r.program, r.instructions(s), time.Since(begin))
+	return i, err
 }
 
 // instructions are those of a segment.

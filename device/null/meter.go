@@ -49,7 +49,7 @@ func (r *metered) Run(n int) error {
 			return err
 		}
 		r.m.mu.Lock()
-		r.m.done.add(r.work, 1)
+		r.m.done.Add(r.work, 1)
 		r.m.took += time.Since(begin)
 		r.m.mu.Unlock()
 	}

@@ -47,7 +47,7 @@ func (r *runner) Run(n int) error {
 	}
 	r.d.stats.Runs++
 	r.d.stats.Repetitions += n
-	r.d.stats.Work.add(r.work, float64(n))
+	r.d.stats.Work.Add(r.work, float64(n))
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"bilevel/device"
 	"bilevel/device/cpudevice"
@@ -26,10 +25,9 @@ var ErrUnknown = errors.New("unknown device")
 
 // Options configure a device. A device ignores the fields that it has no use for.
 type Options struct {
-	Threads int  // of the processor; 0: all
-	TF32    bool // cuda and cuda-sim: large products on tensor cores, with factors rounded to 11 significant bits
-	// Observe is told the time of each step of the processor (see cpudevice.Options).
-	Observe func(ran []*device.Instr, took time.Duration)
+	Threads int             // of the processor; 0: all
+	Observe device.Observer // of the processor
+	TF32    bool            // cuda and cuda-sim: large products on tensor cores, factors rounded to 11 significant bits
 }
 
 // Open opens a device by its name:
