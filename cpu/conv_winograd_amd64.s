@@ -12,28 +12,28 @@ TEXT ·winogradSumsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+40(FP), DI
 	SHLQ  $0x02, DI
 	LEAQ  (BX)(BX*2), SI
-	MOVQ  n+40(FP), R8
-	DECQ  R8
-	MOVQ  R8, AX
+	MOVQ  n+40(FP), R9
+	MOVQ  R9, AX
 	ANDQ  $0x0f, AX
+	MOVQ  R9, R8
 	SUBQ  AX, R8
-	INCQ  AX
 	SHLQ  $0x02, R8
+	SHLQ  $0x02, R9
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
 	KMOVW AX, K1
-	XORQ  R9, R9
+	XORQ  R10, R10
 
 vector:
-	CMPQ    R9, R8
+	CMPQ    R10, R8
 	JGE     last
-	MOVQ    tiles+32(FP), R10
+	MOVQ    tiles+32(FP), R11
 	MOVQ    p+16(FP), AX
-	ADDQ    R9, AX
+	ADDQ    R10, AX
 	MOVQ    q+24(FP), CX
-	ADDQ    R9, CX
+	ADDQ    R10, CX
 	MOVQ    to+0(FP), DX
-	ADDQ    R9, DX
+	ADDQ    R10, DX
 	VMOVUPS (AX), Z0
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
@@ -63,19 +63,21 @@ tile:
 	VMOVAPS Z2, Z0
 	VMOVAPS Z3, Z1
 	ADDQ    DI, DX
-	DECQ    R10
+	DECQ    R11
 	JNZ     tile
-	ADDQ    $0x40, R9
+	ADDQ    $0x40, R10
 	JMP     vector
 
 last:
-	MOVQ      tiles+32(FP), R10
+	CMPQ      R10, R9
+	JGE       done
+	MOVQ      tiles+32(FP), R11
 	MOVQ      p+16(FP), AX
-	ADDQ      R9, AX
+	ADDQ      R10, AX
 	MOVQ      q+24(FP), CX
-	ADDQ      R9, CX
+	ADDQ      R10, CX
 	MOVQ      to+0(FP), DX
-	ADDQ      R9, DX
+	ADDQ      R10, DX
 	VMOVUPS.Z (AX), K1, Z0
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
@@ -105,8 +107,10 @@ lastTile:
 	VMOVAPS   Z2, Z0
 	VMOVAPS   Z3, Z1
 	ADDQ      DI, DX
-	DECQ      R10
+	DECQ      R11
 	JNZ       lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -118,28 +122,28 @@ TEXT ·winogradDifferencesAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+40(FP), DI
 	SHLQ  $0x02, DI
 	LEAQ  (BX)(BX*2), SI
-	MOVQ  n+40(FP), R8
-	DECQ  R8
-	MOVQ  R8, AX
+	MOVQ  n+40(FP), R9
+	MOVQ  R9, AX
 	ANDQ  $0x0f, AX
+	MOVQ  R9, R8
 	SUBQ  AX, R8
-	INCQ  AX
 	SHLQ  $0x02, R8
+	SHLQ  $0x02, R9
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
 	KMOVW AX, K1
-	XORQ  R9, R9
+	XORQ  R10, R10
 
 vector:
-	CMPQ    R9, R8
+	CMPQ    R10, R8
 	JGE     last
-	MOVQ    tiles+32(FP), R10
+	MOVQ    tiles+32(FP), R11
 	MOVQ    p+16(FP), AX
-	ADDQ    R9, AX
+	ADDQ    R10, AX
 	MOVQ    q+24(FP), CX
-	ADDQ    R9, CX
+	ADDQ    R10, CX
 	MOVQ    to+0(FP), DX
-	ADDQ    R9, DX
+	ADDQ    R10, DX
 	VMOVUPS (AX), Z0
 	VMOVUPS (CX), Z4
 	VSUBPS  Z4, Z0, Z0
@@ -169,19 +173,21 @@ tile:
 	VMOVAPS Z2, Z0
 	VMOVAPS Z3, Z1
 	ADDQ    DI, DX
-	DECQ    R10
+	DECQ    R11
 	JNZ     tile
-	ADDQ    $0x40, R9
+	ADDQ    $0x40, R10
 	JMP     vector
 
 last:
-	MOVQ      tiles+32(FP), R10
+	CMPQ      R10, R9
+	JGE       done
+	MOVQ      tiles+32(FP), R11
 	MOVQ      p+16(FP), AX
-	ADDQ      R9, AX
+	ADDQ      R10, AX
 	MOVQ      q+24(FP), CX
-	ADDQ      R9, CX
+	ADDQ      R10, CX
 	MOVQ      to+0(FP), DX
-	ADDQ      R9, DX
+	ADDQ      R10, DX
 	VMOVUPS.Z (AX), K1, Z0
 	VMOVUPS.Z (CX), K1, Z4
 	VSUBPS    Z4, Z0, Z0
@@ -211,8 +217,10 @@ lastTile:
 	VMOVAPS   Z2, Z0
 	VMOVAPS   Z3, Z1
 	ADDQ      DI, DX
-	DECQ      R10
+	DECQ      R11
 	JNZ       lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -226,28 +234,28 @@ TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-56
 	MOVQ  n+48(FP), R11
 	SHLQ  $0x02, R11
 	LEAQ  (R9)(R9*2), R10
-	MOVQ  n+48(FP), R12
-	DECQ  R12
-	MOVQ  R12, AX
+	MOVQ  n+48(FP), R13
+	MOVQ  R13, AX
 	ANDQ  $0x0f, AX
+	MOVQ  R13, R12
 	SUBQ  AX, R12
-	INCQ  AX
 	SHLQ  $0x02, R12
+	SHLQ  $0x02, R13
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
 	KMOVW AX, K1
-	XORQ  R13, R13
+	XORQ  R14, R14
 
 vector:
-	CMPQ R13, R12
+	CMPQ R14, R12
 	JGE  last
-	MOVQ tiles+40(FP), R14
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+0(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+8(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ from+24(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -303,19 +311,21 @@ tile:
 	ADDQ    R11, SI
 	ADDQ    R11, DI
 	ADDQ    R11, R8
-	DECQ    R14
+	DECQ    R15
 	JNZ     tile
-	ADDQ    $0x40, R13
+	ADDQ    $0x40, R14
 	JMP     vector
 
 last:
-	MOVQ tiles+40(FP), R14
+	CMPQ R14, R13
+	JGE  done
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+0(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+8(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ from+24(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -371,8 +381,10 @@ lastTile:
 	ADDQ      R11, SI
 	ADDQ      R11, DI
 	ADDQ      R11, R8
-	DECQ      R14
+	DECQ      R15
 	JNZ       lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -386,28 +398,28 @@ TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-56
 	MOVQ  n+48(FP), R11
 	SHLQ  $0x02, R11
 	LEAQ  (R9)(R9*2), R10
-	MOVQ  n+48(FP), R12
-	DECQ  R12
-	MOVQ  R12, AX
+	MOVQ  n+48(FP), R13
+	MOVQ  R13, AX
 	ANDQ  $0x0f, AX
+	MOVQ  R13, R12
 	SUBQ  AX, R12
-	INCQ  AX
 	SHLQ  $0x02, R12
+	SHLQ  $0x02, R13
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
 	KMOVW AX, K1
-	XORQ  R13, R13
+	XORQ  R14, R14
 
 vector:
-	CMPQ R13, R12
+	CMPQ R14, R12
 	JGE  last
-	MOVQ tiles+40(FP), R14
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+16(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+24(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ to+0(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -451,19 +463,21 @@ tile:
 	ADDQ    R11, SI
 	ADDQ    R11, DI
 	ADDQ    R11, R8
-	DECQ    R14
+	DECQ    R15
 	JNZ     tile
-	ADDQ    $0x40, R13
+	ADDQ    $0x40, R14
 	JMP     vector
 
 last:
-	MOVQ tiles+40(FP), R14
+	CMPQ R14, R13
+	JGE  done
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+16(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+24(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ to+0(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -507,8 +521,10 @@ lastTile:
 	ADDQ      R11, SI
 	ADDQ      R11, DI
 	ADDQ      R11, R8
-	DECQ      R14
+	DECQ      R15
 	JNZ       lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -520,29 +536,29 @@ TEXT ·winogradSumsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+40(FP), DI
 	SHLQ    $0x02, DI
 	LEAQ    (BX)(BX*2), SI
-	MOVQ    n+40(FP), R8
-	DECQ    R8
-	MOVQ    R8, AX
+	MOVQ    n+40(FP), R9
+	MOVQ    R9, AX
 	ANDQ    $0x07, AX
+	MOVQ    R9, R8
 	SUBQ    AX, R8
-	INCQ    AX
 	SHLQ    $0x02, R8
+	SHLQ    $0x02, R9
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
 	SUBQ    AX, CX
 	VMOVUPS 32(CX), Y15
-	XORQ    R9, R9
+	XORQ    R10, R10
 
 vector:
-	CMPQ    R9, R8
+	CMPQ    R10, R8
 	JGE     last
-	MOVQ    tiles+32(FP), R10
+	MOVQ    tiles+32(FP), R11
 	MOVQ    p+16(FP), AX
-	ADDQ    R9, AX
+	ADDQ    R10, AX
 	MOVQ    q+24(FP), CX
-	ADDQ    R9, CX
+	ADDQ    R10, CX
 	MOVQ    to+0(FP), DX
-	ADDQ    R9, DX
+	ADDQ    R10, DX
 	VMOVUPS (AX), Y0
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
@@ -572,19 +588,21 @@ tile:
 	VMOVAPS Y2, Y0
 	VMOVAPS Y3, Y1
 	ADDQ    DI, DX
-	DECQ    R10
+	DECQ    R11
 	JNZ     tile
-	ADDQ    $0x20, R9
+	ADDQ    $0x20, R10
 	JMP     vector
 
 last:
-	MOVQ       tiles+32(FP), R10
+	CMPQ       R10, R9
+	JGE        done
+	MOVQ       tiles+32(FP), R11
 	MOVQ       p+16(FP), AX
-	ADDQ       R9, AX
+	ADDQ       R10, AX
 	MOVQ       q+24(FP), CX
-	ADDQ       R9, CX
+	ADDQ       R10, CX
 	MOVQ       to+0(FP), DX
-	ADDQ       R9, DX
+	ADDQ       R10, DX
 	VMASKMOVPS (AX), Y15, Y0
 	VMASKMOVPS (CX), Y15, Y4
 	VADDPS     Y4, Y0, Y0
@@ -614,8 +632,10 @@ lastTile:
 	VMOVAPS    Y2, Y0
 	VMOVAPS    Y3, Y1
 	ADDQ       DI, DX
-	DECQ       R10
+	DECQ       R11
 	JNZ        lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -627,29 +647,29 @@ TEXT ·winogradDifferencesAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+40(FP), DI
 	SHLQ    $0x02, DI
 	LEAQ    (BX)(BX*2), SI
-	MOVQ    n+40(FP), R8
-	DECQ    R8
-	MOVQ    R8, AX
+	MOVQ    n+40(FP), R9
+	MOVQ    R9, AX
 	ANDQ    $0x07, AX
+	MOVQ    R9, R8
 	SUBQ    AX, R8
-	INCQ    AX
 	SHLQ    $0x02, R8
+	SHLQ    $0x02, R9
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
 	SUBQ    AX, CX
 	VMOVUPS 32(CX), Y15
-	XORQ    R9, R9
+	XORQ    R10, R10
 
 vector:
-	CMPQ    R9, R8
+	CMPQ    R10, R8
 	JGE     last
-	MOVQ    tiles+32(FP), R10
+	MOVQ    tiles+32(FP), R11
 	MOVQ    p+16(FP), AX
-	ADDQ    R9, AX
+	ADDQ    R10, AX
 	MOVQ    q+24(FP), CX
-	ADDQ    R9, CX
+	ADDQ    R10, CX
 	MOVQ    to+0(FP), DX
-	ADDQ    R9, DX
+	ADDQ    R10, DX
 	VMOVUPS (AX), Y0
 	VMOVUPS (CX), Y4
 	VSUBPS  Y4, Y0, Y0
@@ -679,19 +699,21 @@ tile:
 	VMOVAPS Y2, Y0
 	VMOVAPS Y3, Y1
 	ADDQ    DI, DX
-	DECQ    R10
+	DECQ    R11
 	JNZ     tile
-	ADDQ    $0x20, R9
+	ADDQ    $0x20, R10
 	JMP     vector
 
 last:
-	MOVQ       tiles+32(FP), R10
+	CMPQ       R10, R9
+	JGE        done
+	MOVQ       tiles+32(FP), R11
 	MOVQ       p+16(FP), AX
-	ADDQ       R9, AX
+	ADDQ       R10, AX
 	MOVQ       q+24(FP), CX
-	ADDQ       R9, CX
+	ADDQ       R10, CX
 	MOVQ       to+0(FP), DX
-	ADDQ       R9, DX
+	ADDQ       R10, DX
 	VMASKMOVPS (AX), Y15, Y0
 	VMASKMOVPS (CX), Y15, Y4
 	VSUBPS     Y4, Y0, Y0
@@ -721,8 +743,10 @@ lastTile:
 	VMOVAPS    Y2, Y0
 	VMOVAPS    Y3, Y1
 	ADDQ       DI, DX
-	DECQ       R10
+	DECQ       R11
 	JNZ        lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -736,29 +760,29 @@ TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-56
 	MOVQ    n+48(FP), R11
 	SHLQ    $0x02, R11
 	LEAQ    (R9)(R9*2), R10
-	MOVQ    n+48(FP), R12
-	DECQ    R12
-	MOVQ    R12, AX
+	MOVQ    n+48(FP), R13
+	MOVQ    R13, AX
 	ANDQ    $0x07, AX
+	MOVQ    R13, R12
 	SUBQ    AX, R12
-	INCQ    AX
 	SHLQ    $0x02, R12
+	SHLQ    $0x02, R13
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
 	SUBQ    AX, CX
 	VMOVUPS 32(CX), Y15
-	XORQ    R13, R13
+	XORQ    R14, R14
 
 vector:
-	CMPQ R13, R12
+	CMPQ R14, R12
 	JGE  last
-	MOVQ tiles+40(FP), R14
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+0(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+8(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ from+24(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -814,19 +838,21 @@ tile:
 	ADDQ    R11, SI
 	ADDQ    R11, DI
 	ADDQ    R11, R8
-	DECQ    R14
+	DECQ    R15
 	JNZ     tile
-	ADDQ    $0x20, R13
+	ADDQ    $0x20, R14
 	JMP     vector
 
 last:
-	MOVQ tiles+40(FP), R14
+	CMPQ R14, R13
+	JGE  done
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+0(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+8(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ from+24(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -882,8 +908,10 @@ lastTile:
 	ADDQ       R11, SI
 	ADDQ       R11, DI
 	ADDQ       R11, R8
-	DECQ       R14
+	DECQ       R15
 	JNZ        lastTile
+
+done:
 	VZEROUPPER
 	RET
 
@@ -897,29 +925,29 @@ TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-56
 	MOVQ    n+48(FP), R11
 	SHLQ    $0x02, R11
 	LEAQ    (R9)(R9*2), R10
-	MOVQ    n+48(FP), R12
-	DECQ    R12
-	MOVQ    R12, AX
+	MOVQ    n+48(FP), R13
+	MOVQ    R13, AX
 	ANDQ    $0x07, AX
+	MOVQ    R13, R12
 	SUBQ    AX, R12
-	INCQ    AX
 	SHLQ    $0x02, R12
+	SHLQ    $0x02, R13
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
 	SUBQ    AX, CX
 	VMOVUPS 32(CX), Y15
-	XORQ    R13, R13
+	XORQ    R14, R14
 
 vector:
-	CMPQ R13, R12
+	CMPQ R14, R12
 	JGE  last
-	MOVQ tiles+40(FP), R14
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+16(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+24(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ to+0(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -963,19 +991,21 @@ tile:
 	ADDQ    R11, SI
 	ADDQ    R11, DI
 	ADDQ    R11, R8
-	DECQ    R14
+	DECQ    R15
 	JNZ     tile
-	ADDQ    $0x20, R13
+	ADDQ    $0x20, R14
 	JMP     vector
 
 last:
-	MOVQ tiles+40(FP), R14
+	CMPQ R14, R13
+	JGE  done
+	MOVQ tiles+40(FP), R15
 	MOVQ y0+16(FP), AX
-	ADDQ R13, AX
+	ADDQ R14, AX
 	MOVQ y1+24(FP), CX
-	ADDQ R13, CX
+	ADDQ R14, CX
 	MOVQ to+0(FP), BX
-	ADDQ R13, BX
+	ADDQ R14, BX
 	LEAQ (BX)(R9*4), SI
 	LEAQ (SI)(R9*4), DI
 	LEAQ (DI)(R9*4), R8
@@ -1019,8 +1049,10 @@ lastTile:
 	ADDQ       R11, SI
 	ADDQ       R11, DI
 	ADDQ       R11, R8
-	DECQ       R14
+	DECQ       R15
 	JNZ        lastTile
+
+done:
 	VZEROUPPER
 	RET
 

@@ -26343,15 +26343,23 @@ store:
 	VADDPS     Y1, Y0, Y0
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -26453,17 +26461,27 @@ store:
 	VADDPS     Y2, Y1, Y1
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -26581,19 +26599,31 @@ store:
 	VADDPS     Y3, Y2, Y2
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -26728,6 +26758,18 @@ store:
 	VADDPS     Y4, Y3, Y3
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -26735,14 +26777,16 @@ set:
 	VMASKMOVPS Y2, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -26893,6 +26937,20 @@ store:
 	VADDPS     Y5, Y4, Y4
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -26902,14 +26960,16 @@ set:
 	VMASKMOVPS Y3, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -27083,6 +27143,22 @@ store:
 	VADDPS     Y6, Y5, Y5
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -27094,14 +27170,16 @@ set:
 	VMASKMOVPS Y4, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -27291,6 +27369,24 @@ store:
 	VADDPS     Y7, Y6, Y6
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -27304,14 +27400,16 @@ set:
 	VMASKMOVPS Y5, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y6, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -27517,6 +27615,26 @@ store:
 	VADDPS     Y8, Y7, Y7
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y7, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -27532,14 +27650,16 @@ set:
 	VMASKMOVPS Y6, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y7, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -27761,6 +27881,28 @@ store:
 	VADDPS     Y9, Y8, Y8
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -27778,14 +27920,16 @@ set:
 	VMASKMOVPS Y7, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y8, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -28023,6 +28167,30 @@ store:
 	VADDPS     Y10, Y9, Y9
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y9, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -28042,14 +28210,16 @@ set:
 	VMASKMOVPS Y8, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y9, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -28310,6 +28480,32 @@ store:
 	VADDPS     Y11, Y10, Y10
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y10, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -28331,14 +28527,16 @@ set:
 	VMASKMOVPS Y9, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y10, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -28615,6 +28813,34 @@ store:
 	VADDPS     Y12, Y11, Y11
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y10, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Y11, (AX)
+	JMP     stored
+
+setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y15, (AX)
@@ -28638,14 +28864,16 @@ set:
 	VMASKMOVPS Y10, Y15, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y11, Y15, (AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000020, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000020, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -28867,16 +29095,25 @@ store:
 	VADDPS     Y2, Y1, Y1
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -29197,19 +29434,31 @@ store:
 	VADDPS     Y4, Y3, Y3
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ       CX, AX
 	VMOVUPS    Y2, (AX)
 	VMASKMOVPS Y3, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -29593,6 +29842,19 @@ store:
 	VADDPS     Y6, Y5, Y5
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ       CX, AX
@@ -29601,14 +29863,16 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y4, (AX)
 	VMASKMOVPS Y5, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -30056,6 +30320,22 @@ store:
 	VADDPS     Y8, Y7, Y7
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ       CX, AX
@@ -30067,14 +30347,16 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y6, (AX)
 	VMASKMOVPS Y7, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -30586,6 +30868,25 @@ store:
 	VADDPS     Y10, Y9, Y9
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ       CX, AX
@@ -30600,14 +30901,16 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y8, (AX)
 	VMASKMOVPS Y9, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -31199,6 +31502,28 @@ store:
 	VADDPS     Y12, Y11, Y11
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y10, (AX)
+	VMOVUPS Y11, 32(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ       CX, AX
@@ -31216,14 +31541,16 @@ set:
 	ADDQ       CX, AX
 	VMOVUPS    Y10, (AX)
 	VMASKMOVPS Y11, Y15, 32(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000040, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000040, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -31588,17 +31915,27 @@ store:
 	VADDPS     Y3, Y2, Y2
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMASKMOVPS Y2, Y15, 64(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -31934,6 +32271,18 @@ store:
 	VADDPS     Y6, Y5, Y5
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	VMOVUPS Y4, 32(AX)
+	VMOVUPS Y5, 64(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMASKMOVPS Y2, Y15, 64(AX)
@@ -31941,14 +32290,16 @@ set:
 	VMOVUPS    Y3, (AX)
 	VMOVUPS    Y4, 32(AX)
 	VMASKMOVPS Y5, Y15, 64(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -32355,6 +32706,22 @@ store:
 	VADDPS     Y9, Y8, Y8
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y3, (AX)
+	VMOVUPS Y4, 32(AX)
+	VMOVUPS Y5, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, 32(AX)
+	VMOVUPS Y8, 64(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMASKMOVPS Y2, Y15, 64(AX)
@@ -32366,14 +32733,16 @@ set:
 	VMOVUPS    Y6, (AX)
 	VMOVUPS    Y7, 32(AX)
 	VMASKMOVPS Y8, Y15, 64(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000060, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000060, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -32670,18 +33039,29 @@ store:
 	VADDPS     Y4, Y3, Y3
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMOVUPS    Y2, 64(AX)
 	VMASKMOVPS Y3, Y15, 96(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000080, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000080, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000080, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000080, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -33066,6 +33446,20 @@ store:
 	VADDPS     Y8, Y7, Y7
 
 set:
+	CMPQ    lanes+72(FP), $0x08
+	JNE     setLanes
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS Y6, 64(AX)
+	VMOVUPS Y7, 96(AX)
+	JMP     stored
+
+setLanes:
 	VMOVUPS    Y0, (AX)
 	VMOVUPS    Y1, 32(AX)
 	VMOVUPS    Y2, 64(AX)
@@ -33075,14 +33469,16 @@ set:
 	VMOVUPS    Y5, 32(AX)
 	VMOVUPS    Y6, 64(AX)
 	VMASKMOVPS Y7, Y15, 96(AX)
-	MOVQ       b+32(FP), AX
-	ADDQ       $0x00000080, AX
-	MOVQ       AX, b+32(FP)
-	MOVQ       c+48(FP), AX
-	ADDQ       $0x00000080, AX
-	MOVQ       AX, c+48(FP)
-	DECQ       strips+64(FP)
-	JNZ        strip
+
+stored:
+	MOVQ b+32(FP), AX
+	ADDQ $0x00000080, AX
+	MOVQ AX, b+32(FP)
+	MOVQ c+48(FP), AX
+	ADDQ $0x00000080, AX
+	MOVQ AX, c+48(FP)
+	DECQ strips+64(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 
@@ -33096,36 +33492,40 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  lds+24(FP), BX
 	SHLQ  $0x02, BX
 	MOVQ  rows+32(FP), SI
-	MOVQ  cols+40(FP), DI
-	DECQ  DI
-	MOVQ  DI, R8
-	ANDQ  $0x0f, R8
-	SUBQ  R8, DI
-	INCQ  R8
+	MOVQ  cols+40(FP), R8
+	MOVQ  R8, R9
+	ANDQ  $0x0f, R9
+	MOVQ  R8, DI
+	SUBQ  R9, DI
 	SHLQ  $0x02, DI
-	MOVL  $0x0000ffff, R9
-	BZHIL R8, R9, R8
-	KMOVW R8, K1
+	SHLQ  $0x02, R8
+	MOVL  $0x0000ffff, R10
+	BZHIL R9, R10, R9
+	KMOVW R9, K1
 
 row:
-	XORQ R8, R8
-	CMPQ R8, DI
+	XORQ R9, R9
+	CMPQ R9, DI
 	JGE  last
 
 loop:
-	VMOVUPS (CX)(R8*1), Z0
-	VMOVUPS Z0, (AX)(R8*1)
-	ADDQ    $0x40, R8
-	CMPQ    R8, DI
+	VMOVUPS (CX)(R9*1), Z0
+	VMOVUPS Z0, (AX)(R9*1)
+	ADDQ    $0x40, R9
+	CMPQ    R9, DI
 	JLT     loop
 
 last:
-	VMOVUPS.Z (CX)(R8*1), K1, Z0
-	VMOVUPS   Z0, K1, (AX)(R8*1)
-	ADDQ      DX, AX
-	ADDQ      BX, CX
-	DECQ      SI
-	JNZ       row
+	CMPQ      R9, R8
+	JGE       next
+	VMOVUPS.Z (CX)(R9*1), K1, Z0
+	VMOVUPS   Z0, K1, (AX)(R9*1)
+
+next:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -33142,40 +33542,44 @@ TEXT ·mulRowsAVX512(SB), NOSPLIT, $0-64
 	MOVQ  ldb+40(FP), DI
 	SHLQ  $0x02, DI
 	MOVQ  rows+48(FP), R8
-	MOVQ  cols+56(FP), R9
-	DECQ  R9
-	MOVQ  R9, R10
-	ANDQ  $0x0f, R10
-	SUBQ  R10, R9
-	INCQ  R10
+	MOVQ  cols+56(FP), R10
+	MOVQ  R10, R11
+	ANDQ  $0x0f, R11
+	MOVQ  R10, R9
+	SUBQ  R11, R9
 	SHLQ  $0x02, R9
-	MOVL  $0x0000ffff, R11
-	BZHIL R10, R11, R10
-	KMOVW R10, K1
+	SHLQ  $0x02, R10
+	MOVL  $0x0000ffff, R12
+	BZHIL R11, R12, R11
+	KMOVW R11, K1
 
 row:
-	XORQ R10, R10
-	CMPQ R10, R9
+	XORQ R11, R11
+	CMPQ R11, R9
 	JGE  last
 
 loop:
-	VMOVUPS (CX)(R10*1), Z0
-	VMULPS  (DX)(R10*1), Z0, Z0
-	VMOVUPS Z0, (AX)(R10*1)
-	ADDQ    $0x40, R10
-	CMPQ    R10, R9
+	VMOVUPS (CX)(R11*1), Z0
+	VMULPS  (DX)(R11*1), Z0, Z0
+	VMOVUPS Z0, (AX)(R11*1)
+	ADDQ    $0x40, R11
+	CMPQ    R11, R9
 	JLT     loop
 
 last:
-	VMOVUPS.Z (CX)(R10*1), K1, Z0
-	VMOVUPS.Z (DX)(R10*1), K1, Z1
+	CMPQ      R11, R10
+	JGE       next
+	VMOVUPS.Z (CX)(R11*1), K1, Z0
+	VMOVUPS.Z (DX)(R11*1), K1, Z1
 	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(R10*1)
-	ADDQ      BX, AX
-	ADDQ      SI, CX
-	ADDQ      DI, DX
-	DECQ      R8
-	JNZ       row
+	VMOVUPS   Z0, K1, (AX)(R11*1)
+
+next:
+	ADDQ BX, AX
+	ADDQ SI, CX
+	ADDQ DI, DX
+	DECQ R8
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -40156,37 +40560,59 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    lds+24(FP), BX
 	SHLQ    $0x02, BX
 	MOVQ    rows+32(FP), SI
-	MOVQ    cols+40(FP), DI
-	DECQ    DI
-	MOVQ    DI, R8
-	ANDQ    $0x07, R8
-	SUBQ    R8, DI
-	INCQ    R8
+	MOVQ    cols+40(FP), R8
+	MOVQ    R8, R9
+	ANDQ    $0x07, R9
+	MOVQ    R8, DI
+	SUBQ    R9, DI
 	SHLQ    $0x02, DI
-	LEAQ    laneMasks<>+0(SB), R9
 	SHLQ    $0x02, R8
-	SUBQ    R8, R9
-	VMOVUPS 32(R9), Y15
+	LEAQ    laneMasks<>+0(SB), R10
+	MOVQ    R9, R11
+	SHLQ    $0x02, R11
+	SUBQ    R11, R10
+	VMOVUPS 32(R10), Y15
 
 row:
-	XORQ R8, R8
-	CMPQ R8, DI
+	XORQ R10, R10
+	CMPQ R10, DI
 	JGE  last
 
 loop:
-	VMOVUPS (CX)(R8*1), Y0
-	VMOVUPS Y0, (AX)(R8*1)
-	ADDQ    $0x20, R8
-	CMPQ    R8, DI
+	VMOVUPS (CX)(R10*1), Y0
+	VMOVUPS Y0, (AX)(R10*1)
+	ADDQ    $0x20, R10
+	CMPQ    R10, DI
 	JLT     loop
 
 last:
-	VMASKMOVPS (CX)(R8*1), Y15, Y0
-	VMASKMOVPS Y0, Y15, (AX)(R8*1)
-	ADDQ       DX, AX
-	ADDQ       BX, CX
-	DECQ       SI
-	JNZ        row
+	CMPQ         R10, R8
+	JGE          next
+	VMASKMOVPS   (CX)(R10*1), Y15, Y0
+	TESTQ        $0x00000004, R9
+	JZ           two
+	VMOVUPS      X0, (AX)(R10*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, R10
+
+two:
+	TESTQ    $0x00000002, R9
+	JZ       one
+	VMOVLPS  X0, (AX)(R10*1)
+	VMOVHLPS X0, X0, X2
+	VMOVAPS  X2, X0
+	ADDQ     $0x08, R10
+
+one:
+	TESTQ  $0x00000001, R9
+	JZ     next
+	VMOVSS X0, (AX)(R10*1)
+
+next:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -40203,41 +40629,63 @@ TEXT ·mulRowsAVX2(SB), NOSPLIT, $0-64
 	MOVQ    ldb+40(FP), DI
 	SHLQ    $0x02, DI
 	MOVQ    rows+48(FP), R8
-	MOVQ    cols+56(FP), R9
-	DECQ    R9
-	MOVQ    R9, R10
-	ANDQ    $0x07, R10
-	SUBQ    R10, R9
-	INCQ    R10
+	MOVQ    cols+56(FP), R10
+	MOVQ    R10, R11
+	ANDQ    $0x07, R11
+	MOVQ    R10, R9
+	SUBQ    R11, R9
 	SHLQ    $0x02, R9
-	LEAQ    laneMasks<>+0(SB), R11
 	SHLQ    $0x02, R10
-	SUBQ    R10, R11
-	VMOVUPS 32(R11), Y15
+	LEAQ    laneMasks<>+0(SB), R12
+	MOVQ    R11, R13
+	SHLQ    $0x02, R13
+	SUBQ    R13, R12
+	VMOVUPS 32(R12), Y15
 
 row:
-	XORQ R10, R10
-	CMPQ R10, R9
+	XORQ R12, R12
+	CMPQ R12, R9
 	JGE  last
 
 loop:
-	VMOVUPS (CX)(R10*1), Y0
-	VMULPS  (DX)(R10*1), Y0, Y0
-	VMOVUPS Y0, (AX)(R10*1)
-	ADDQ    $0x20, R10
-	CMPQ    R10, R9
+	VMOVUPS (CX)(R12*1), Y0
+	VMULPS  (DX)(R12*1), Y0, Y0
+	VMOVUPS Y0, (AX)(R12*1)
+	ADDQ    $0x20, R12
+	CMPQ    R12, R9
 	JLT     loop
 
 last:
-	VMASKMOVPS (CX)(R10*1), Y15, Y0
-	VMASKMOVPS (DX)(R10*1), Y15, Y1
-	VMULPS     Y1, Y0, Y0
-	VMASKMOVPS Y0, Y15, (AX)(R10*1)
-	ADDQ       BX, AX
-	ADDQ       SI, CX
-	ADDQ       DI, DX
-	DECQ       R8
-	JNZ        row
+	CMPQ         R12, R10
+	JGE          next
+	VMASKMOVPS   (CX)(R12*1), Y15, Y0
+	VMASKMOVPS   (DX)(R12*1), Y15, Y1
+	VMULPS       Y1, Y0, Y0
+	TESTQ        $0x00000004, R11
+	JZ           two
+	VMOVUPS      X0, (AX)(R12*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, R12
+
+two:
+	TESTQ    $0x00000002, R11
+	JZ       one
+	VMOVLPS  X0, (AX)(R12*1)
+	VMOVHLPS X0, X0, X2
+	VMOVAPS  X2, X0
+	ADDQ     $0x08, R12
+
+one:
+	TESTQ  $0x00000001, R11
+	JZ     next
+	VMOVSS X0, (AX)(R12*1)
+
+next:
+	ADDQ BX, AX
+	ADDQ SI, CX
+	ADDQ DI, DX
+	DECQ R8
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -40335,6 +40783,42 @@ square:
 	VMOVUPS    32(R12), Y15
 	MOVQ       R10, R12
 	MOVQ       R11, R13
+	CMPQ       R8, $0x08
+	JNE        part
+	VMOVUPS    Y8, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y9, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y10, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y11, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y4, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y5, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y6, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+	VMOVUPS    Y7, (R12)
+	DECQ       R13
+	JZ         next
+	ADDQ       AX, R12
+
+part:
 	VMASKMOVPS Y8, Y15, (R12)
 	DECQ       R13
 	JZ         next

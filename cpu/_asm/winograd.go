@@ -40,7 +40,7 @@ func newWinograd(c *Context, s registers, name, signature string, doc ...string)
 func (k *winogradKernel) overChannels(setup func(last bool), tile func(last bool)) {
 	k.apart, k.apart3, k.step = k.stride("apart"), k.GP64(), k.stride("n")
 	k.LEAQ(Mem{Base: k.apart, Index: k.apart, Scale: 2}, k.apart3)
-	whole := k.beforeLast("n")
+	whole, all, _ := k.vectors("n")
 	k.at, k.tiles = k.GP64(), k.GP64()
 	k.XORQ(k.at, k.at)
 	loop := func(label string, last bool) {
@@ -58,7 +58,10 @@ func (k *winogradKernel) overChannels(setup func(last bool), tile func(last bool
 	k.ADDQ(U8(k.bytes()), k.at)
 	k.JMP(LabelRef("vector"))
 	k.Label("last")
+	k.CMPQ(k.at, all)
+	k.JGE(LabelRef("done"))
 	loop("lastTile", true)
+	k.Label("done")
 	k.VZEROUPPER()
 	k.RET()
 }
