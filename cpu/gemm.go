@@ -148,12 +148,16 @@ func (g *Gemm) place() {
 // tiles is the number of tiles that the product is cut into.
 func (g *Gemm) tiles() int { return g.batch * g.rowTiles * g.colTiles }
 
+// ready is that of strategies which copy nothing for all tiles.
+func (g *Gemm) ready() {}
+
 // Run does the work; the caller holds the pool.
 func (g *Gemm) Run() error {
 	if g.epilogue.points == 0 {
 		return nil
 	}
 	g.epilogue.begin(g.pool.workers[0])
+	g.strategy.ready()
 	g.pool.share(g.tiles(), g.nanos+g.fetch+g.epilogue.cost*float64(g.epilogue.points), g)
 	if g.after != nil {
 		return g.after.Run()

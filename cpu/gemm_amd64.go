@@ -8,94 +8,94 @@ package cpu
 // c ldc apart; it adds where add is set. n is strips times V vectors of 16 columns, except that the last vector of each
 // strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals
 // gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines
-// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.
+// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1. The next strip begins nextA, nextB and nextC elements further on.
 //
 //go:noescape
-func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 // tileRowsRxVAVX512 computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc
 // apart; n is strips times V vectors of 16 columns. 8 more rows of the list are asked for. Each sum is that of gemmRxV.
@@ -104,169 +104,169 @@ func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *fl
 func tileRows1x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows2x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows3x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows4x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows5x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows6x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows7x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows8x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows9x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows10x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows11x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows12x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows13x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows14x2AVX512(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 // gemmRxVAVX2 computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < n, with the rows of
 // c ldc apart; it adds where add is set. n is strips times V vectors of 8 columns, except that the last vector of each
 // strip has only so many lanes. Each element is one running sum of fused multiply-adds in the order of q. It equals
 // gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip s asks for the lines
-// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.
+// at ahead + 4·(s·step + q/4·inc) bytes, where V > 1. The next strip begins nextA, nextB and nextC elements further on.
 //
 //go:noescape
-func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 // tileRowsRxVAVX2 computes c[i,j] = Σ_q a[i·rs + q·cs] · table[rows[q] + j] for i < R, q < k and j < n, with the rows of c ldc
 // apart; n is strips times V vectors of 8 columns. 8 more rows of the list are asked for. Each sum is that of gemmRxV.
@@ -275,49 +275,49 @@ func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *floa
 func tileRows1x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows2x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows3x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows4x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows5x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
 func tileRows6x2AVX2(k int, a *float32, rs int, cs int, rows *int, table *float32, c *float32, ldc int, strips int)
 
 //go:noescape
-func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 //go:noescape
-func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 
 // copyRowsAVX512 computes dst[i·ldd + j] = src[i·lds + j] for i < rows, j < cols; rows and cols at least 1.
 //
@@ -472,6 +472,20 @@ func mulRowsAVX2(dst *float32, ldd int, src *float32, lds int, by *float32, ldb 
 //
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
+
+// pack6AVX2 computes dst[p·panel + i·6 + j] = src[i·lds + p·6 + j] for p < panels, i < rows, j < 6; rows and panels
+// at least 1. It moves whole vectors: 2 elements past the last panel of a row are read, and as many past the last row
+// of a panel written.
+//
+//go:noescape
+func pack6AVX2(dst *float32, panel int, src *float32, lds int, rows int, panels int)
+
+// pack16AVX2 computes dst[p·panel + i·16 + j] = src[i·lds + p·16 + j] for p < panels, i < rows, j < 16; rows and panels
+// at least 1. It moves whole vectors: 0 elements past the last panel of a row are read, and as many past the last row
+// of a panel written.
+//
+//go:noescape
+func pack16AVX2(dst *float32, panel int, src *float32, lds int, rows int, panels int)
 
 // dotsRxNAVX2 computes c[i·ldc + j] (+)= Σ_q a[i·rs + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1;
 // it adds where add is set. Each sum is one of as many sums as a vector has lanes, added pairwise at the end.

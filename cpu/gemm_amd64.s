@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -81,20 +81,23 @@ store:
 
 set:
 	VMOVUPS Z0, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -182,20 +185,23 @@ set:
 	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -296,20 +302,23 @@ set:
 	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -424,20 +433,23 @@ set:
 	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -565,20 +577,23 @@ set:
 	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -726,20 +741,23 @@ set:
 	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm7x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -900,20 +918,23 @@ set:
 	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm8x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1087,20 +1108,23 @@ set:
 	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm9x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1287,20 +1311,23 @@ set:
 	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm10x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1500,20 +1527,23 @@ set:
 	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm11x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1733,20 +1763,23 @@ set:
 	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm12x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -1979,20 +2012,23 @@ set:
 	VMOVUPS Z10, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm13x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2238,20 +2274,23 @@ set:
 	VMOVUPS Z11, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm14x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2510,20 +2549,23 @@ set:
 	VMOVUPS Z12, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm15x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -2795,20 +2837,23 @@ set:
 	VMOVUPS Z13, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z14, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm16x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3100,20 +3145,23 @@ set:
 	VMOVUPS Z14, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z15, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm17x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3418,20 +3466,23 @@ set:
 	VMOVUPS Z15, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z16, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm18x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -3749,20 +3800,23 @@ set:
 	VMOVUPS Z16, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z17, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm19x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4093,20 +4147,23 @@ set:
 	VMOVUPS Z17, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z18, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm20x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4450,20 +4507,23 @@ set:
 	VMOVUPS Z18, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z19, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm21x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -4827,20 +4887,23 @@ set:
 	VMOVUPS Z19, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z20, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm22x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -5217,20 +5280,23 @@ set:
 	VMOVUPS Z20, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z21, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm23x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -5620,20 +5686,23 @@ set:
 	VMOVUPS Z21, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z22, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm24x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -6036,20 +6105,23 @@ set:
 	VMOVUPS Z22, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z23, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm25x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -6465,20 +6537,23 @@ set:
 	VMOVUPS Z23, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z24, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm26x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -6914,20 +6989,23 @@ set:
 	VMOVUPS Z24, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z25, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm27x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -7376,20 +7454,23 @@ set:
 	VMOVUPS Z25, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z26, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm28x1AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -7851,20 +7932,23 @@ set:
 	VMOVUPS Z26, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z27, K1, (AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000040, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8092,12 +8176,15 @@ store:
 set:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -8151,9 +8238,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8438,12 +8525,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -8508,9 +8598,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -8852,12 +8942,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -8933,9 +9026,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9335,12 +9428,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -9428,9 +9524,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -9887,12 +9983,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -9991,9 +10090,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -10524,12 +10623,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -10642,9 +10744,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm7x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -11232,12 +11334,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -11361,9 +11466,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm8x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12008,12 +12113,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -12148,9 +12256,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm9x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -12852,12 +12960,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -13003,9 +13114,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm10x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -13764,12 +13875,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -13926,9 +14040,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm11x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -14761,12 +14875,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -14937,9 +15054,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm12x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -15829,12 +15946,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -16016,9 +16136,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm13x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -16965,12 +17085,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -17163,9 +17286,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm14x2AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -18169,12 +18292,15 @@ set:
 	ADDQ    CX, AX
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, K1, 64(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000080, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
@@ -18378,9 +18504,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -18652,20 +18778,23 @@ set:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -19013,20 +19142,23 @@ set:
 	VMOVUPS Z3, (AX)
 	VMOVUPS Z4, 64(AX)
 	VMOVUPS Z5, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -19450,20 +19582,23 @@ set:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	VMOVUPS Z8, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -19964,20 +20099,23 @@ set:
 	VMOVUPS Z9, (AX)
 	VMOVUPS Z10, 64(AX)
 	VMOVUPS Z11, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -20554,20 +20692,23 @@ set:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	VMOVUPS Z14, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -21237,20 +21378,23 @@ set:
 	VMOVUPS Z15, (AX)
 	VMOVUPS Z16, 64(AX)
 	VMOVUPS Z17, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm7x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -21996,20 +22140,23 @@ set:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	VMOVUPS Z20, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm8x3AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -22831,20 +22978,23 @@ set:
 	VMOVUPS Z21, (AX)
 	VMOVUPS Z22, 64(AX)
 	VMOVUPS Z23, K1, 128(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x000000c0, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -23160,20 +23310,23 @@ set:
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -23584,20 +23737,23 @@ set:
 	VMOVUPS Z5, 64(AX)
 	VMOVUPS Z6, 128(AX)
 	VMOVUPS Z7, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -24103,20 +24259,23 @@ set:
 	VMOVUPS Z9, 64(AX)
 	VMOVUPS Z10, 128(AX)
 	VMOVUPS Z11, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -24718,20 +24877,23 @@ set:
 	VMOVUPS Z13, 64(AX)
 	VMOVUPS Z14, 128(AX)
 	VMOVUPS Z15, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -25428,20 +25590,23 @@ set:
 	VMOVUPS Z17, 64(AX)
 	VMOVUPS Z18, 128(AX)
 	VMOVUPS Z19, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x4AVX512(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-112
+TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-136
 	MOVQ  lanes+72(FP), AX
 	MOVL  $0x0000ffff, CX
 	BZHIL AX, CX, AX
@@ -26250,20 +26415,23 @@ set:
 	VMOVUPS Z21, 64(AX)
 	VMOVUPS Z22, 128(AX)
 	VMOVUPS Z23, K1, 192(AX)
-	MOVQ    b+32(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, b+32(FP)
-	MOVQ    c+48(FP), AX
-	ADDQ    $0x00000100, AX
-	MOVQ    AX, c+48(FP)
+	MOVQ    nextA+112(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, a+8(FP)
+	MOVQ    nextB+120(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, b+32(FP)
+	MOVQ    nextC+128(FP), AX
+	SHLQ    $0x02, AX
+	ADDQ    AX, c+48(FP)
 	DECQ    strips+64(FP)
 	JNZ     strip
 	VZEROUPPER
 	RET
 
-// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -26352,20 +26520,23 @@ setLanes:
 	VMASKMOVPS Y0, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -26474,20 +26645,23 @@ setLanes:
 	VMASKMOVPS Y1, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -26616,20 +26790,23 @@ setLanes:
 	VMASKMOVPS Y2, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -26779,20 +26956,23 @@ setLanes:
 	VMASKMOVPS Y3, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -26962,20 +27142,23 @@ setLanes:
 	VMASKMOVPS Y4, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -27172,20 +27355,23 @@ setLanes:
 	VMASKMOVPS Y5, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm7x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -27402,20 +27588,23 @@ setLanes:
 	VMASKMOVPS Y6, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm8x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -27652,20 +27841,23 @@ setLanes:
 	VMASKMOVPS Y7, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm9x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -27922,20 +28114,23 @@ setLanes:
 	VMASKMOVPS Y8, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm10x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -28212,20 +28407,23 @@ setLanes:
 	VMASKMOVPS Y9, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm11x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -28529,20 +28727,23 @@ setLanes:
 	VMASKMOVPS Y10, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm12x1AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -28866,20 +29067,23 @@ setLanes:
 	VMASKMOVPS Y11, Y15, (AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000020, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -29106,12 +29310,15 @@ setLanes:
 	VMASKMOVPS Y1, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -29163,9 +29370,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -29451,12 +29658,15 @@ setLanes:
 	VMASKMOVPS Y3, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -29518,9 +29728,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -29865,12 +30075,15 @@ setLanes:
 	VMASKMOVPS Y5, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -29942,9 +30155,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm4x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -30349,12 +30562,15 @@ setLanes:
 	VMASKMOVPS Y7, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -30437,9 +30653,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm5x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -30903,12 +31119,15 @@ setLanes:
 	VMASKMOVPS Y9, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -31001,9 +31220,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm6x2AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -31543,12 +31762,15 @@ setLanes:
 	VMASKMOVPS Y11, Y15, 32(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000040, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -31654,9 +31876,9 @@ term:
 	VZEROUPPER
 	RET
 
-// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -31928,20 +32150,23 @@ setLanes:
 	VMASKMOVPS Y2, Y15, 64(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -32292,20 +32517,23 @@ setLanes:
 	VMASKMOVPS Y5, Y15, 64(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm3x3AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -32735,20 +32963,23 @@ setLanes:
 	VMASKMOVPS Y8, Y15, 64(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000060, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm1x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -33054,20 +33285,23 @@ setLanes:
 	VMASKMOVPS Y3, Y15, 96(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000080, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000080, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
 	RET
 
-// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int)
+// func gemm2x4AVX2(k int, a *float32, rs int, cs int, b *float32, ldb int, c *float32, ldc int, strips int, lanes int, add bool, ahead uintptr, inc int, step int, nextA int, nextB int, nextC int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-112
+TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-136
 	MOVQ    lanes+72(FP), AX
 	LEAQ    laneMasks<>+0(SB), CX
 	SHLQ    $0x02, AX
@@ -33471,12 +33705,15 @@ setLanes:
 	VMASKMOVPS Y7, Y15, 96(AX)
 
 stored:
-	MOVQ b+32(FP), AX
-	ADDQ $0x00000080, AX
-	MOVQ AX, b+32(FP)
-	MOVQ c+48(FP), AX
-	ADDQ $0x00000080, AX
-	MOVQ AX, c+48(FP)
+	MOVQ nextA+112(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, a+8(FP)
+	MOVQ nextB+120(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, b+32(FP)
+	MOVQ nextC+128(FP), AX
+	SHLQ $0x02, AX
+	ADDQ AX, c+48(FP)
 	DECQ strips+64(FP)
 	JNZ  strip
 	VZEROUPPER
@@ -40865,6 +41102,68 @@ next:
 	ADDQ R12, BX
 	SUBQ R8, SI
 	JNZ  band
+	VZEROUPPER
+	RET
+
+// func pack6AVX2(dst *float32, panel int, src *float32, lds int, rows int, panels int)
+// Requires: AVX
+TEXT ·pack6AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ panel+8(FP), DX
+	SHLQ $0x02, DX
+	MOVQ lds+24(FP), BX
+	SHLQ $0x02, BX
+	MOVQ rows+32(FP), SI
+
+row:
+	MOVQ CX, R8
+	MOVQ AX, R9
+	MOVQ panels+40(FP), DI
+
+panel:
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    $0x18, R8
+	ADDQ    DX, R9
+	DECQ    DI
+	JNZ     panel
+	ADDQ    BX, CX
+	ADDQ    $0x18, AX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func pack16AVX2(dst *float32, panel int, src *float32, lds int, rows int, panels int)
+// Requires: AVX
+TEXT ·pack16AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ panel+8(FP), DX
+	SHLQ $0x02, DX
+	MOVQ lds+24(FP), BX
+	SHLQ $0x02, BX
+	MOVQ rows+32(FP), SI
+
+row:
+	MOVQ CX, R8
+	MOVQ AX, R9
+	MOVQ panels+40(FP), DI
+
+panel:
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y1, 32(R9)
+	ADDQ    $0x40, R8
+	ADDQ    DX, R9
+	DECQ    DI
+	JNZ     panel
+	ADDQ    BX, CX
+	ADDQ    $0x40, AX
+	DECQ    SI
+	JNZ     row
 	VZEROUPPER
 	RET
 

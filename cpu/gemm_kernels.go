@@ -12,8 +12,20 @@ type kernels struct {
 	// cores with 1 MiB of L2 256 was faster than 512 for AVX-512 (2048³ 83.0 ms and 86.4, 1024³ 10.2 and 10.6, a
 	// gradient by weights of 1024×1024 at batch 1024 10.6 and 12.1), and for AVX2, whose tiles are half as wide, 512.
 	kc   int
-	most [5]int  // most[v]: the most rows of a tile that is v vectors wide; 0 for none
-	wide int     // the width, in vectors, of the tile that is fastest
+	most [5]int // most[v]: the most rows of a tile that is v vectors wide; 0 for none
+	wide int    // the width, in vectors, of the tile that is fastest
+	// panelRows is the most rows of A that pass by a panel of B while a second-level cache holds them (see
+	// panelStrategy); 0 where that way is not known to be faster.
+	panelRows int
+	// down computes what tile does for strips panels of A of most[wide] rows one after the other, which begin nextA
+	// elements apart, and a panel of B, cols columns of it.
+	down func(strips, cols, k int, a []float32, rs, cs, nextA int, b []float32, c []float32, ldc int, add bool,
+		ahead lookahead)
+	// packRows and packColumns compute dst[p·panel + q·width + j] = src[q·lds + p·width + j] for p < panels, q < rows
+	// and j < width, which is that of a panel of A, most[wide], or of B, wide·lanes. Two elements past the last panel
+	// of A are read, and two past its last term written.
+	packRows, packColumns func(dst []float32, panel int, src []float32, lds, rows, panels int)
+
 	rate float64 // multiplications per nanosecond of that tile on one thread
 
 	// tile computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < rows, j < cols, q < k, with the rows of c ldc

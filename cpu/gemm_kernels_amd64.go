@@ -4,7 +4,7 @@ package cpu
 
 // tileFunc is a kernel of gemm_amd64.s, whose number of rows and of vectors is in its name.
 type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int,
-	add bool, ahead uintptr, inc, step int)
+	add bool, ahead uintptr, inc, step, nextA, nextB, nextC int)
 
 // tilesAVX512 and tilesAVX2 list the kernels by vectors and rows.
 var tilesAVX512 = [5][]tileFunc{
@@ -159,11 +159,25 @@ var kernelsAMX = func() kernels {
 }()
 
 var kernelsAVX2 = kernels{
-	lanes: 8,
-	kc:    512,
-	most:  tallest(&tilesAVX2),
-	wide:  2,
-	rate:  35,
+	lanes:     8,
+	kc:        512,
+	most:      tallest(&tilesAVX2),
+	wide:      2,
+	panelRows: 96,
+	down: func(strips, cols, k int, a []float32, rs, cs, nextA int, b []float32, c []float32, ldc int, add bool,
+		ahead lookahead) {
+		const lanes, high, width = 8, 6, 16
+		vecs := (cols + lanes - 1) / lanes
+		tilesAVX2[vecs][high](k, &a[0], rs, cs, &b[0], width, &c[0], ldc, strips, cols-lanes*(vecs-1), add, ahead.at,
+			ahead.inc, ahead.step, nextA, 0, high*ldc)
+	},
+	packRows: func(dst []float32, panel int, src []float32, lds, rows, panels int) {
+		pack6AVX2(&dst[0], panel, &src[0], lds, rows, panels)
+	},
+	packColumns: func(dst []float32, panel int, src []float32, lds, rows, panels int) {
+		pack16AVX2(&dst[0], panel, &src[0], lds, rows, panels)
+	},
+	rate: 35,
 	tile: func(rows, vecs, cols, k int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool,
 		ahead lookahead) {
 		tiles(&tilesAVX2, 8, rows, vecs, cols, k, a, rs, cs, b, ldb, c, ldc, add, ahead)
@@ -200,13 +214,14 @@ func tiles(
 ) {
 	width := vecs * lanes
 	if strips := cols / width; strips > 0 {
-		of[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, strips, lanes, add, ahead.at, ahead.inc, ahead.step)
+		of[vecs][rows](k, &a[0], rs, cs, &b[0], ldb, &c[0], ldc, strips, lanes, add, ahead.at, ahead.inc, ahead.step,
+			0, width, width)
 	}
 	if rest := cols % width; rest > 0 {
 		vecs := (rest + lanes - 1) / lanes
 		of[vecs][rows](
 			k, &a[0], rs, cs, &b[cols-rest], ldb, &c[cols-rest], ldc, 1, rest-lanes*(vecs-1), add, ahead.at, ahead.inc,
-			ahead.step,
+			ahead.step, 0, 0, 0,
 		)
 	}
 }

@@ -16,6 +16,8 @@ type strategy interface {
 	// place takes room in a worker's scratch memory: take gives the place of n float32, which are there where need is
 	// set.
 	place(take func(need bool, n int) int)
+	// ready does what all tiles need, before the first of them.
+	ready()
 	// add adds the terms k…k+kc-1 to a tile c, whose rows are ld apart. The first ones set it.
 	add(w *Worker, c []float32, ld int, t block, k int)
 
@@ -39,6 +41,7 @@ type choice struct {
 // choices lists the strategies. Of equally fast ones the first is taken.
 var choices = [...]choice{
 	{vectorsTime, func(g *Gemm) strategy { return &vectorStrategy{Gemm: g} }},
+	{panelsTime, func(g *Gemm) strategy { return &panelStrategy{Gemm: g} }},
 	{dotsTime, func(g *Gemm) strategy { return &dotStrategy{Gemm: g} }},
 	{bf16x3Time, func(g *Gemm) strategy { return &bf16x3Strategy{Gemm: g} }},
 }

@@ -40,7 +40,30 @@ func vectorsTime(g *Gemm) float64 {
 	vecs := (g.n + k.lanes - 1) / k.lanes
 	sums := min(g.m, k.most[1]) * min(vecs, g.vectorWidth())
 	t := float64(g.m*vecs*k.lanes*g.k) / k.rate * max(1, 8/float64(sums)) // 8 sums hide the latency
+	if k.panelRows > 0 {                                                  // there is a choice
+		t += g.awkwardTime()
+	}
 	return (t + g.moveTime(g.b.plain())) * float64(g.batch)
+}
+
+// awkwardTime estimates what operands that do not lie well cost more, with AVX2 on one thread of a Zen 3 core: a
+// scattered A is copied for every tile, and rows of B that compete for the same places of a cache are copied for every
+// tile too, or come from the third-level cache for every panel of A but the first ones.
+func (g *Gemm) awkwardTime() (t float64) {
+	const again, first = 0.09, 4 // of reading an element; panels
+	if g.a.scattered() {
+		tile := tileCols(g.kernels.kc)
+		t += packTime * float64(g.m*g.k*((g.n+tile-1)/tile))
+	}
+	switch {
+	case g.b.plain() && !conflicting(g.b.layout, g.k):
+	case g.m > leastReuse:
+		t += 2 * packTime * float64(g.k*g.n)
+	case g.b.plain():
+		panels := g.m / g.kernels.most[g.kernels.wide]
+		t += again * float64(g.k*g.n*max(0, panels-first))
+	}
+	return t
 }
 
 // vectorWidth is the number of vectors that a kernel computes at a time.

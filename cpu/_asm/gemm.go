@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
@@ -73,6 +74,10 @@ func gemm(c *Context) {
 		copyRows(c, s, false)
 		copyRows(c, s, true)
 		transpose(c, s)
+		if s == avx2 {
+			packPanels(c, s, 6)
+			packPanels(c, s, 16)
+		}
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
 			if t.vecs >= leastDotRows {
@@ -120,7 +125,7 @@ func tile(c *Context, s registers, t tileShape) {
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
 	c.SignatureExpr("func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes " +
-		"int, add bool, ahead uintptr, inc, step int)")
+		"int, add bool, ahead uintptr, inc, step, nextA, nextB, nextC int)")
 	if t.rows == 1 && t.vecs == 1 {
 		c.Doc(
 			fmt.Sprintf("gemmRxV%s computes c[i,j] (+)= Σ_q a[i·rs + q·cs] · b[q·ldb + j] for i < R, q < k and j < "+
@@ -131,7 +136,8 @@ func tile(c *Context, s registers, t tileShape) {
 				"q. It equals",
 			"gemmGeneric up to that rounding. ahead says that B is near, in the second-level cache; meanwhile strip "+
 				"s asks for the lines",
-			"at ahead + 4·(s·step + q/4·inc) bytes, where V > 1.")
+			"at ahead + 4·(s·step + q/4·inc) bytes, where V > 1. The next strip begins nextA, nextB and nextC "+
+				"elements further on.")
 	}
 	k := &tileKernel{Context: c, registers: s, tileShape: t}
 	k.loadMask()
@@ -158,12 +164,8 @@ func tile(c *Context, s registers, t tileShape) {
 
 	c.Label("store")
 	k.store()
-	for _, name := range []string{"b", "c"} { // the next strip
-		at := k.argument(name)
-		next := c.GP64()
-		c.MOVQ(at, next)
-		c.ADDQ(U32(s.bytes()*t.vecs), next)
-		c.MOVQ(next, at)
+	for _, name := range []string{"a", "b", "c"} { // the next strip
+		c.ADDQ(k.stride("next"+strings.ToUpper(name)), k.argument(name))
 	}
 	c.DECQ(k.argument("strips"))
 	c.JNZ(LabelRef("strip"))
@@ -298,8 +300,8 @@ func (k *tileKernel) beforeLast(elements string) reg.GPVirtual {
 	return whole
 }
 
-// vectors gives the bytes of the whole vectors of so many elements as an argument says and of all elements, and makes the
-// mask of those that are left, and says how many these are.
+// vectors gives the bytes of the whole vectors of so many elements as an argument says and of all elements, and makes
+// the mask of those that are left, and says how many these are.
 func (k *tileKernel) vectors(elements string) (whole, all, lanes reg.GPVirtual) {
 	whole, all, lanes = k.GP64(), k.GP64(), k.GP64()
 	k.Load(k.Param(elements), all)

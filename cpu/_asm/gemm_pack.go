@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -83,8 +85,8 @@ func copyRows(c *Context, s registers, masked bool) {
 	c.RET()
 }
 
-// putParts stores the first lanes of a vector of eight at to + at, which it moves on: four, two and one at a time, since
-// a masked store of AVX2 takes AMD's processors 12 to 18 cycles.
+// putParts stores the first lanes of a vector of eight at to + at, which it moves on: four, two and one at a time,
+// since a masked store of AVX2 takes AMD's processors 12 to 18 cycles.
 func (k *tileKernel) putParts(x, rest reg.VecPhysical, to, at, lanes reg.GPVirtual) {
 	low, upper := x.AsX(), rest.AsX()
 	k.TESTQ(U32(4), lanes)
@@ -103,6 +105,49 @@ func (k *tileKernel) putParts(x, rest reg.VecPhysical, to, at, lanes reg.GPVirtu
 	k.TESTQ(U32(1), lanes)
 	k.JZ(LabelRef("next"))
 	k.VMOVSS(low, Mem{Base: to, Index: at, Scale: 1})
+}
+
+// packPanels writes the kernel that copies rows into panels so many columns wide.
+func packPanels(c *Context, s registers, width int) {
+	c.Function(fmt.Sprintf("pack%d%s", width, s.name))
+	c.Attributes(attr.NOSPLIT)
+	c.Pragma("noescape")
+	c.SignatureExpr("func(dst *float32, panel int, src *float32, lds int, rows, panels int)")
+	vecs := (width + s.lanes - 1) / s.lanes
+	c.Doc(fmt.Sprintf("pack%d%s computes dst[p·panel + i·%d + j] = src[i·lds + p·%d + j] for p < panels, i < rows, ",
+		width, s.name, width, width)+fmt.Sprintf("j < %d; rows and panels", width),
+		fmt.Sprintf("at least 1. It moves whole vectors: %d elements past the last panel of a row are ",
+			vecs*s.lanes-width)+"read, and as many past the last row",
+		"of a panel written.")
+	k := &tileKernel{Context: c, registers: s}
+	dst, src := c.GP64(), c.GP64()
+	c.Load(c.Param("dst"), dst)
+	c.Load(c.Param("src"), src)
+	panel, lds := k.stride("panel"), k.stride("lds")
+	rows, panels := c.GP64(), c.GP64()
+	c.Load(c.Param("rows"), rows)
+	from, to := c.GP64(), c.GP64()
+	c.Label("row")
+	c.MOVQ(src, from)
+	c.MOVQ(dst, to)
+	c.Load(c.Param("panels"), panels)
+	c.Label("panel")
+	for v := range vecs {
+		c.VMOVUPS(Mem{Base: from, Disp: v * s.bytes()}, s.at(v))
+	}
+	for v := range vecs {
+		c.VMOVUPS(s.at(v), Mem{Base: to, Disp: v * s.bytes()})
+	}
+	c.ADDQ(U8(4*width), from)
+	c.ADDQ(panel, to)
+	c.DECQ(panels)
+	c.JNZ(LabelRef("panel"))
+	c.ADDQ(lds, src)
+	c.ADDQ(U8(4*width), dst)
+	c.DECQ(rows)
+	c.JNZ(LabelRef("row"))
+	c.VZEROUPPER()
+	c.RET()
 }
 
 // transpose writes the kernel that transposes one square of a vector's size, or a corner of it.
