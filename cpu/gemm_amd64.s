@@ -36290,9 +36290,9 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func dotRows1x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x7AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x7AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -36362,9 +36362,10 @@ last:
 	VFMADD231PS   Z8, Z7, Z5
 	VMOVUPS.Z     (R9)(DI*2), K1, Z8
 	VFMADD231PS   Z8, Z7, Z6
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z8
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z8, Z0, Z0
@@ -36378,7 +36379,12 @@ last:
 	VADDPS        Y8, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X8
 	VADDPS        X8, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z8
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z8, Z4, Z4
@@ -36392,12 +36398,19 @@ last:
 	VADDPS        Y8, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X8
 	VADDPS        X8, X4, X4
-	VMOVLPS       X4, 16(AX)
-	VEXTRACTPS    $0x02, X4, 24(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_4
+	VMOVSD        16(DX), X8
+	VINSERTPS     $0x20, 24(DX), X8, X8
+	VADDPS        X8, X4, X4
+
+set0_4:
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -36661,9 +36674,9 @@ set2_4:
 	VZEROUPPER
 	RET
 
-// func dotRows3x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows3x7AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows3x7AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows3x7AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -36798,9 +36811,10 @@ last:
 	VFMADD231PS   Z24, Z21, Z6
 	VFMADD231PS   Z24, Z22, Z13
 	VFMADD231PS   Z24, Z23, Z20
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -36814,7 +36828,12 @@ last:
 	VADDPS        Y24, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X24
 	VADDPS        X24, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -36828,9 +36847,16 @@ last:
 	VADDPS        Y24, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X24
 	VADDPS        X24, X4, X4
-	VMOVLPS       X4, 16(AX)
-	VEXTRACTPS    $0x02, X4, 24(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X4, X4
+
+set0_4:
+	VMOVLPS       X4, 16(DX)
+	VEXTRACTPS    $0x02, X4, 24(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z8, Z7, Z24
 	VUNPCKHPS     Z8, Z7, Z7
 	VADDPS        Z24, Z7, Z7
@@ -36844,7 +36870,12 @@ last:
 	VADDPS        Y24, Y7, Y7
 	VEXTRACTF32X4 $0x01, Y7, X24
 	VADDPS        X24, X7, X7
-	VMOVUPS       X7, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X7, X7
+
+set1_0:
+	VMOVUPS       X7, (DX)
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -36858,9 +36889,16 @@ last:
 	VADDPS        Y24, Y11, Y11
 	VEXTRACTF32X4 $0x01, Y11, X24
 	VADDPS        X24, X11, X11
-	VMOVLPS       X11, 16(AX)
-	VEXTRACTPS    $0x02, X11, 24(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set1_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X11, X11
+
+set1_4:
+	VMOVLPS       X11, 16(DX)
+	VEXTRACTPS    $0x02, X11, 24(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z15, Z14, Z24
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z24, Z14, Z14
@@ -36874,7 +36912,12 @@ last:
 	VADDPS        Y24, Y14, Y14
 	VEXTRACTF32X4 $0x01, Y14, X24
 	VADDPS        X24, X14, X14
-	VMOVUPS       X14, (AX)
+	TESTB         AL, AL
+	JZ            set2_0
+	VADDPS        (DX), X14, X14
+
+set2_0:
+	VMOVUPS       X14, (DX)
 	VUNPCKLPS     Z19, Z18, Z24
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z24, Z18, Z18
@@ -36888,12 +36931,19 @@ last:
 	VADDPS        Y24, Y18, Y18
 	VEXTRACTF32X4 $0x01, Y18, X24
 	VADDPS        X24, X18, X18
-	VMOVLPS       X18, 16(AX)
-	VEXTRACTPS    $0x02, X18, 24(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set2_4
+	VMOVSD        16(DX), X24
+	VINSERTPS     $0x20, 24(DX), X24, X24
+	VADDPS        X24, X18, X18
+
+set2_4:
+	VMOVLPS    X18, 16(DX)
+	VEXTRACTPS $0x02, X18, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -37017,9 +37067,9 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func dotRows1x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x8AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x8AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -37093,9 +37143,10 @@ last:
 	VFMADD231PS   Z9, Z8, Z6
 	VMOVUPS.Z     (R9)(R8*1), K1, Z9
 	VFMADD231PS   Z9, Z8, Z7
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z9
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z9, Z0, Z0
@@ -37109,7 +37160,12 @@ last:
 	VADDPS        Y9, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X9
 	VADDPS        X9, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z9
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z9, Z4, Z4
@@ -37123,11 +37179,16 @@ last:
 	VADDPS        Y9, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X9
 	VADDPS        X9, X4, X4
-	VMOVUPS       X4, 16(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -37393,9 +37454,9 @@ set2_4:
 	VZEROUPPER
 	RET
 
-// func dotRows3x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows3x8AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows3x8AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows3x8AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -37541,9 +37602,10 @@ last:
 	VFMADD231PS   Z27, Z24, Z7
 	VFMADD231PS   Z27, Z25, Z15
 	VFMADD231PS   Z27, Z26, Z23
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z27
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z27, Z0, Z0
@@ -37557,7 +37619,12 @@ last:
 	VADDPS        Y27, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X27
 	VADDPS        X27, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z27
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z27, Z4, Z4
@@ -37571,8 +37638,13 @@ last:
 	VADDPS        Y27, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X27
 	VADDPS        X27, X4, X4
-	VMOVUPS       X4, 16(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z9, Z8, Z27
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z27, Z8, Z8
@@ -37586,7 +37658,12 @@ last:
 	VADDPS        Y27, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X27
 	VADDPS        X27, X8, X8
-	VMOVUPS       X8, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X8, X8
+
+set1_0:
+	VMOVUPS       X8, (DX)
 	VUNPCKLPS     Z13, Z12, Z27
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z27, Z12, Z12
@@ -37600,8 +37677,13 @@ last:
 	VADDPS        Y27, Y12, Y12
 	VEXTRACTF32X4 $0x01, Y12, X27
 	VADDPS        X27, X12, X12
-	VMOVUPS       X12, 16(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X12, X12
+
+set1_4:
+	VMOVUPS       X12, 16(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z17, Z16, Z27
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z27, Z16, Z16
@@ -37615,7 +37697,12 @@ last:
 	VADDPS        Y27, Y16, Y16
 	VEXTRACTF32X4 $0x01, Y16, X27
 	VADDPS        X27, X16, X16
-	VMOVUPS       X16, (AX)
+	TESTB         AL, AL
+	JZ            set2_0
+	VADDPS        (DX), X16, X16
+
+set2_0:
+	VMOVUPS       X16, (DX)
 	VUNPCKLPS     Z21, Z20, Z27
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z27, Z20, Z20
@@ -37629,11 +37716,16 @@ last:
 	VADDPS        Y27, Y20, Y20
 	VEXTRACTF32X4 $0x01, Y20, X27
 	VADDPS        X27, X20, X20
-	VMOVUPS       X20, 16(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set2_4
+	VADDPS        16(DX), X20, X20
+
+set2_4:
+	VMOVUPS X20, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -37777,9 +37869,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x9AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x9AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -37859,9 +37951,10 @@ last:
 	VFMADD231PS   Z10, Z9, Z7
 	VMOVUPS.Z     (R10), K1, Z10
 	VFMADD231PS   Z10, Z9, Z8
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z10
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z10, Z0, Z0
@@ -37875,7 +37968,12 @@ last:
 	VADDPS        Y10, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X10
 	VADDPS        X10, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z10
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z10, Z4, Z4
@@ -37889,7 +37987,12 @@ last:
 	VADDPS        Y10, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X10
 	VADDPS        X10, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VEXTRACTF64X4 $0x01, Z8, Y10
 	VADDPS        Y10, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X10
@@ -37898,11 +38001,16 @@ last:
 	VADDPS        X10, X8, X8
 	VMOVSHDUP     X8, X10
 	VADDSS        X10, X8, X8
-	VMOVSS        X8, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDSS        32(DX), X8, X8
+
+set0_8:
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
 	VZEROUPPER
 	RET
 
@@ -38140,9 +38248,9 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func dotRows2x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows2x9AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows2x9AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows2x9AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -38266,9 +38374,10 @@ last:
 	VMOVUPS.Z     (R12), K1, Z20
 	VFMADD231PS   Z20, Z18, Z8
 	VFMADD231PS   Z20, Z19, Z17
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z20
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z20, Z0, Z0
@@ -38282,7 +38391,12 @@ last:
 	VADDPS        Y20, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X20
 	VADDPS        X20, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z20
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z20, Z4, Z4
@@ -38296,7 +38410,12 @@ last:
 	VADDPS        Y20, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X20
 	VADDPS        X20, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VEXTRACTF64X4 $0x01, Z8, Y20
 	VADDPS        Y20, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X20
@@ -38305,8 +38424,13 @@ last:
 	VADDPS        X20, X8, X8
 	VMOVSHDUP     X8, X20
 	VADDSS        X20, X8, X8
-	VMOVSS        X8, 32(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDSS        32(DX), X8, X8
+
+set0_8:
+	VMOVSS        X8, 32(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z10, Z9, Z20
 	VUNPCKHPS     Z10, Z9, Z9
 	VADDPS        Z20, Z9, Z9
@@ -38320,7 +38444,12 @@ last:
 	VADDPS        Y20, Y9, Y9
 	VEXTRACTF32X4 $0x01, Y9, X20
 	VADDPS        X20, X9, X9
-	VMOVUPS       X9, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X9, X9
+
+set1_0:
+	VMOVUPS       X9, (DX)
 	VUNPCKLPS     Z14, Z13, Z20
 	VUNPCKHPS     Z14, Z13, Z13
 	VADDPS        Z20, Z13, Z13
@@ -38334,7 +38463,12 @@ last:
 	VADDPS        Y20, Y13, Y13
 	VEXTRACTF32X4 $0x01, Y13, X20
 	VADDPS        X20, X13, X13
-	VMOVUPS       X13, 16(AX)
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X13, X13
+
+set1_4:
+	VMOVUPS       X13, 16(DX)
 	VEXTRACTF64X4 $0x01, Z17, Y20
 	VADDPS        Y20, Y17, Y17
 	VEXTRACTF32X4 $0x01, Y17, X20
@@ -38343,11 +38477,16 @@ last:
 	VADDPS        X20, X17, X17
 	VMOVSHDUP     X17, X20
 	VADDSS        X20, X17, X17
-	VMOVSS        X17, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDSS        32(DX), X17, X17
+
+set1_8:
+	VMOVSS X17, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
 	VZEROUPPER
 	RET
 
@@ -38497,9 +38636,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x10AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x10AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -38583,9 +38722,10 @@ last:
 	VFMADD231PS   Z11, Z10, Z8
 	VMOVUPS.Z     (R10)(DI*1), K1, Z11
 	VFMADD231PS   Z11, Z10, Z9
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z11
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z11, Z0, Z0
@@ -38599,7 +38739,12 @@ last:
 	VADDPS        Y11, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X11
 	VADDPS        X11, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z11
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z11, Z4, Z4
@@ -38613,7 +38758,12 @@ last:
 	VADDPS        Y11, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X11
 	VADDPS        X11, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z11
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z11, Z8, Z8
@@ -38623,11 +38773,17 @@ last:
 	VADDPS        X11, X8, X8
 	VMOVHLPS      X8, X11, X11
 	VADDPS        X11, X8, X8
-	VMOVLPS       X8, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X11
+	VADDPS        X11, X8, X8
+
+set0_8:
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -38877,9 +39033,9 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func dotRows2x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows2x10AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows2x10AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows2x10AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -39011,9 +39167,10 @@ last:
 	VMOVUPS.Z     (R12)(R9*1), K1, Z22
 	VFMADD231PS   Z22, Z20, Z9
 	VFMADD231PS   Z22, Z21, Z19
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z22
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z22, Z0, Z0
@@ -39027,7 +39184,12 @@ last:
 	VADDPS        Y22, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X22
 	VADDPS        X22, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z22
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z22, Z4, Z4
@@ -39041,7 +39203,12 @@ last:
 	VADDPS        Y22, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X22
 	VADDPS        X22, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z22
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z22, Z8, Z8
@@ -39051,8 +39218,14 @@ last:
 	VADDPS        X22, X8, X8
 	VMOVHLPS      X8, X22, X22
 	VADDPS        X22, X8, X8
-	VMOVLPS       X8, 32(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z11, Z10, Z22
 	VUNPCKHPS     Z11, Z10, Z10
 	VADDPS        Z22, Z10, Z10
@@ -39066,7 +39239,12 @@ last:
 	VADDPS        Y22, Y10, Y10
 	VEXTRACTF32X4 $0x01, Y10, X22
 	VADDPS        X22, X10, X10
-	VMOVUPS       X10, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X10, X10
+
+set1_0:
+	VMOVUPS       X10, (DX)
 	VUNPCKLPS     Z15, Z14, Z22
 	VUNPCKHPS     Z15, Z14, Z14
 	VADDPS        Z22, Z14, Z14
@@ -39080,7 +39258,12 @@ last:
 	VADDPS        Y22, Y14, Y14
 	VEXTRACTF32X4 $0x01, Y14, X22
 	VADDPS        X22, X14, X14
-	VMOVUPS       X14, 16(AX)
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X14, X14
+
+set1_4:
+	VMOVUPS       X14, 16(DX)
 	VUNPCKLPS     Z19, Z18, Z22
 	VUNPCKHPS     Z19, Z18, Z18
 	VADDPS        Z22, Z18, Z18
@@ -39090,11 +39273,17 @@ last:
 	VADDPS        X22, X18, X18
 	VMOVHLPS      X18, X22, X22
 	VADDPS        X22, X18, X18
-	VMOVLPS       X18, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X22
+	VADDPS        X22, X18, X18
+
+set1_8:
+	VMOVLPS X18, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -39254,9 +39443,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x11AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x11AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -39344,9 +39533,10 @@ last:
 	VFMADD231PS   Z12, Z11, Z9
 	VMOVUPS.Z     (R10)(DI*2), K1, Z12
 	VFMADD231PS   Z12, Z11, Z10
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z12
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z12, Z0, Z0
@@ -39360,7 +39550,12 @@ last:
 	VADDPS        Y12, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X12
 	VADDPS        X12, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z12
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z12, Z4, Z4
@@ -39374,7 +39569,12 @@ last:
 	VADDPS        Y12, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X12
 	VADDPS        X12, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z12
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z12, Z8, Z8
@@ -39388,12 +39588,19 @@ last:
 	VADDPS        Y12, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X12
 	VADDPS        X12, X8, X8
-	VMOVLPS       X8, 32(AX)
-	VEXTRACTPS    $0x02, X8, 40(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X12
+	VINSERTPS     $0x20, 40(DX), X12, X12
+	VADDPS        X12, X8, X8
+
+set0_8:
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -39663,9 +39870,9 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func dotRows2x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows2x11AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows2x11AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows2x11AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -39805,9 +40012,10 @@ last:
 	VMOVUPS.Z     (R12)(R9*2), K1, Z24
 	VFMADD231PS   Z24, Z22, Z10
 	VFMADD231PS   Z24, Z23, Z21
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z24
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z24, Z0, Z0
@@ -39821,7 +40029,12 @@ last:
 	VADDPS        Y24, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X24
 	VADDPS        X24, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z24
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z24, Z4, Z4
@@ -39835,7 +40048,12 @@ last:
 	VADDPS        Y24, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X24
 	VADDPS        X24, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z24
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z24, Z8, Z8
@@ -39849,9 +40067,16 @@ last:
 	VADDPS        Y24, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X24
 	VADDPS        X24, X8, X8
-	VMOVLPS       X8, 32(AX)
-	VEXTRACTPS    $0x02, X8, 40(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X8, X8
+
+set0_8:
+	VMOVLPS       X8, 32(DX)
+	VEXTRACTPS    $0x02, X8, 40(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z12, Z11, Z24
 	VUNPCKHPS     Z12, Z11, Z11
 	VADDPS        Z24, Z11, Z11
@@ -39865,7 +40090,12 @@ last:
 	VADDPS        Y24, Y11, Y11
 	VEXTRACTF32X4 $0x01, Y11, X24
 	VADDPS        X24, X11, X11
-	VMOVUPS       X11, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X11, X11
+
+set1_0:
+	VMOVUPS       X11, (DX)
 	VUNPCKLPS     Z16, Z15, Z24
 	VUNPCKHPS     Z16, Z15, Z15
 	VADDPS        Z24, Z15, Z15
@@ -39879,7 +40109,12 @@ last:
 	VADDPS        Y24, Y15, Y15
 	VEXTRACTF32X4 $0x01, Y15, X24
 	VADDPS        X24, X15, X15
-	VMOVUPS       X15, 16(AX)
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X15, X15
+
+set1_4:
+	VMOVUPS       X15, 16(DX)
 	VUNPCKLPS     Z20, Z19, Z24
 	VUNPCKHPS     Z20, Z19, Z19
 	VADDPS        Z24, Z19, Z19
@@ -39893,12 +40128,19 @@ last:
 	VADDPS        Y24, Y19, Y19
 	VEXTRACTF32X4 $0x01, Y19, X24
 	VADDPS        X24, X19, X19
-	VMOVLPS       X19, 32(AX)
-	VEXTRACTPS    $0x02, X19, 40(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set1_8
+	VMOVSD        32(DX), X24
+	VINSERTPS     $0x20, 40(DX), X24, X24
+	VADDPS        X24, X19, X19
+
+set1_8:
+	VMOVLPS    X19, 32(DX)
+	VEXTRACTPS $0x02, X19, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -40059,9 +40301,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows1x12AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x12AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -40153,9 +40395,10 @@ last:
 	VFMADD231PS   Z13, Z12, Z10
 	VMOVUPS.Z     (R10)(R8*1), K1, Z13
 	VFMADD231PS   Z13, Z12, Z11
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z13
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z13, Z0, Z0
@@ -40169,7 +40412,12 @@ last:
 	VADDPS        Y13, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X13
 	VADDPS        X13, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z13
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z13, Z4, Z4
@@ -40183,7 +40431,12 @@ last:
 	VADDPS        Y13, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X13
 	VADDPS        X13, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z13
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z13, Z8, Z8
@@ -40197,11 +40450,16 @@ last:
 	VADDPS        Y13, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X13
 	VADDPS        X13, X8, X8
-	VMOVUPS       X8, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDPS        32(DX), X8, X8
+
+set0_8:
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -40473,9 +40731,9 @@ set1_8:
 	VZEROUPPER
 	RET
 
-// func dotRows2x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows2x12AVX512(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
-TEXT ·dotRows2x12AVX512(SB), NOSPLIT, $0-64
+TEXT ·dotRows2x12AVX512(SB), NOSPLIT, $0-65
 	MOVQ  k+8(FP), CX
 	DECQ  CX
 	MOVQ  CX, AX
@@ -40623,9 +40881,10 @@ last:
 	VMOVUPS.Z     (R12)(R10*1), K1, Z26
 	VFMADD231PS   Z26, Z24, Z11
 	VFMADD231PS   Z26, Z25, Z23
-	MOVQ          ldc+56(FP), DX
-	SHLQ          $0x02, DX
-	MOVQ          c+48(FP), AX
+	MOVB          add+64(FP), AL
+	MOVQ          ldc+56(FP), BX
+	SHLQ          $0x02, BX
+	MOVQ          c+48(FP), DX
 	VUNPCKLPS     Z1, Z0, Z26
 	VUNPCKHPS     Z1, Z0, Z0
 	VADDPS        Z26, Z0, Z0
@@ -40639,7 +40898,12 @@ last:
 	VADDPS        Y26, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X26
 	VADDPS        X26, X0, X0
-	VMOVUPS       X0, (AX)
+	TESTB         AL, AL
+	JZ            set0_0
+	VADDPS        (DX), X0, X0
+
+set0_0:
+	VMOVUPS       X0, (DX)
 	VUNPCKLPS     Z5, Z4, Z26
 	VUNPCKHPS     Z5, Z4, Z4
 	VADDPS        Z26, Z4, Z4
@@ -40653,7 +40917,12 @@ last:
 	VADDPS        Y26, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X26
 	VADDPS        X26, X4, X4
-	VMOVUPS       X4, 16(AX)
+	TESTB         AL, AL
+	JZ            set0_4
+	VADDPS        16(DX), X4, X4
+
+set0_4:
+	VMOVUPS       X4, 16(DX)
 	VUNPCKLPS     Z9, Z8, Z26
 	VUNPCKHPS     Z9, Z8, Z8
 	VADDPS        Z26, Z8, Z8
@@ -40667,8 +40936,13 @@ last:
 	VADDPS        Y26, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X26
 	VADDPS        X26, X8, X8
-	VMOVUPS       X8, 32(AX)
-	ADDQ          DX, AX
+	TESTB         AL, AL
+	JZ            set0_8
+	VADDPS        32(DX), X8, X8
+
+set0_8:
+	VMOVUPS       X8, 32(DX)
+	ADDQ          BX, DX
 	VUNPCKLPS     Z13, Z12, Z26
 	VUNPCKHPS     Z13, Z12, Z12
 	VADDPS        Z26, Z12, Z12
@@ -40682,7 +40956,12 @@ last:
 	VADDPS        Y26, Y12, Y12
 	VEXTRACTF32X4 $0x01, Y12, X26
 	VADDPS        X26, X12, X12
-	VMOVUPS       X12, (AX)
+	TESTB         AL, AL
+	JZ            set1_0
+	VADDPS        (DX), X12, X12
+
+set1_0:
+	VMOVUPS       X12, (DX)
 	VUNPCKLPS     Z17, Z16, Z26
 	VUNPCKHPS     Z17, Z16, Z16
 	VADDPS        Z26, Z16, Z16
@@ -40696,7 +40975,12 @@ last:
 	VADDPS        Y26, Y16, Y16
 	VEXTRACTF32X4 $0x01, Y16, X26
 	VADDPS        X26, X16, X16
-	VMOVUPS       X16, 16(AX)
+	TESTB         AL, AL
+	JZ            set1_4
+	VADDPS        16(DX), X16, X16
+
+set1_4:
+	VMOVUPS       X16, 16(DX)
 	VUNPCKLPS     Z21, Z20, Z26
 	VUNPCKHPS     Z21, Z20, Z20
 	VADDPS        Z26, Z20, Z20
@@ -40710,11 +40994,16 @@ last:
 	VADDPS        Y26, Y20, Y20
 	VEXTRACTF32X4 $0x01, Y20, X26
 	VADDPS        X26, X20, X20
-	VMOVUPS       X20, 32(AX)
-	ADDQ          DX, AX
-	MOVQ          AX, c+48(FP)
-	DECQ          groups+0(FP)
-	JNZ           group
+	TESTB         AL, AL
+	JZ            set1_8
+	VADDPS        32(DX), X20, X20
+
+set1_8:
+	VMOVUPS X20, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -42687,9 +42976,9 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x7AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x7AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -42760,9 +43049,10 @@ last:
 	VFMADD231PS  Y8, Y7, Y5
 	VMASKMOVPS   (R9)(DI*2), Y15, Y8
 	VFMADD231PS  Y8, Y7, Y6
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y8
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y8, Y0, Y0
@@ -42774,7 +43064,12 @@ last:
 	VADDPS       Y8, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X8
 	VADDPS       X8, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y8
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y8, Y4, Y4
@@ -42786,12 +43081,19 @@ last:
 	VADDPS       Y8, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X8
 	VADDPS       X8, X4, X4
-	VMOVLPS      X4, 16(AX)
-	VEXTRACTPS   $0x02, X4, 24(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_4
+	VMOVSD       16(DX), X8
+	VINSERTPS    $0x20, 24(DX), X8, X8
+	VADDPS       X8, X4, X4
+
+set0_4:
+	VMOVLPS    X4, 16(DX)
+	VEXTRACTPS $0x02, X4, 24(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -42912,9 +43214,9 @@ set0_4:
 	VZEROUPPER
 	RET
 
-// func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x8AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x8AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -42989,9 +43291,10 @@ last:
 	VFMADD231PS  Y9, Y8, Y6
 	VMASKMOVPS   (R9)(R8*1), Y15, Y9
 	VFMADD231PS  Y9, Y8, Y7
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y9
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y9, Y0, Y0
@@ -43003,7 +43306,12 @@ last:
 	VADDPS       Y9, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X9
 	VADDPS       X9, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y9
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y9, Y4, Y4
@@ -43015,11 +43323,16 @@ last:
 	VADDPS       Y9, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X9
 	VADDPS       X9, X4, X4
-	VMOVUPS      X4, 16(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -43158,9 +43471,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x9AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x9AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -43241,9 +43554,10 @@ last:
 	VFMADD231PS  Y10, Y9, Y7
 	VMASKMOVPS   (R10), Y15, Y10
 	VFMADD231PS  Y10, Y9, Y8
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y10
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y10, Y0, Y0
@@ -43255,7 +43569,12 @@ last:
 	VADDPS       Y10, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X10
 	VADDPS       X10, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y10
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y10, Y4, Y4
@@ -43267,18 +43586,28 @@ last:
 	VADDPS       Y10, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X10
 	VADDPS       X10, X4, X4
-	VMOVUPS      X4, 16(AX)
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
 	VEXTRACTF128 $0x01, Y8, X10
 	VADDPS       X10, X8, X8
 	VMOVHLPS     X8, X10, X10
 	VADDPS       X10, X8, X8
 	VMOVSHDUP    X8, X10
 	VADDSS       X10, X8, X8
-	VMOVSS       X8, 32(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_8
+	VADDSS       32(DX), X8, X8
+
+set0_8:
+	VMOVSS X8, 32(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
 	VZEROUPPER
 	RET
 
@@ -43423,9 +43752,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x10AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x10AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -43510,9 +43839,10 @@ last:
 	VFMADD231PS  Y11, Y10, Y8
 	VMASKMOVPS   (R10)(DI*1), Y15, Y11
 	VFMADD231PS  Y11, Y10, Y9
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y11
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y11, Y0, Y0
@@ -43524,7 +43854,12 @@ last:
 	VADDPS       Y11, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X11
 	VADDPS       X11, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y11
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y11, Y4, Y4
@@ -43536,7 +43871,12 @@ last:
 	VADDPS       Y11, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X11
 	VADDPS       X11, X4, X4
-	VMOVUPS      X4, 16(AX)
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y11
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -43544,11 +43884,17 @@ last:
 	VADDPS       X11, X8, X8
 	VMOVHLPS     X8, X11, X11
 	VADDPS       X11, X8, X8
-	VMOVLPS      X8, 32(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_8
+	VMOVSD       32(DX), X11
+	VADDPS       X11, X8, X8
+
+set0_8:
+	VMOVLPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 
@@ -43703,9 +44049,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x11AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x11AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -43794,9 +44140,10 @@ last:
 	VFMADD231PS  Y12, Y11, Y9
 	VMASKMOVPS   (R10)(DI*2), Y15, Y12
 	VFMADD231PS  Y12, Y11, Y10
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y12
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y12, Y0, Y0
@@ -43808,7 +44155,12 @@ last:
 	VADDPS       Y12, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X12
 	VADDPS       X12, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y12
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y12, Y4, Y4
@@ -43820,7 +44172,12 @@ last:
 	VADDPS       Y12, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X12
 	VADDPS       X12, X4, X4
-	VMOVUPS      X4, 16(AX)
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y12
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y12, Y8, Y8
@@ -43832,12 +44189,19 @@ last:
 	VADDPS       Y12, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X12
 	VADDPS       X12, X8, X8
-	VMOVLPS      X8, 32(AX)
-	VEXTRACTPS   $0x02, X8, 40(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_8
+	VMOVSD       32(DX), X12
+	VINSERTPS    $0x20, 40(DX), X12, X12
+	VADDPS       X12, X8, X8
+
+set0_8:
+	VMOVLPS    X8, 32(DX)
+	VEXTRACTPS $0x02, X8, 40(DX)
+	ADDQ       BX, DX
+	MOVQ       DX, c+48(FP)
+	DECQ       groups+0(FP)
+	JNZ        group
 	VZEROUPPER
 	RET
 
@@ -43993,9 +44357,9 @@ set0_8:
 	VZEROUPPER
 	RET
 
-// func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+// func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x12AVX2(SB), NOSPLIT, $0-64
+TEXT ·dotRows1x12AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -44088,9 +44452,10 @@ last:
 	VFMADD231PS  Y13, Y12, Y10
 	VMASKMOVPS   (R10)(R8*1), Y15, Y13
 	VFMADD231PS  Y13, Y12, Y11
-	MOVQ         ldc+56(FP), DX
-	SHLQ         $0x02, DX
-	MOVQ         c+48(FP), AX
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
 	VUNPCKLPS    Y1, Y0, Y13
 	VUNPCKHPS    Y1, Y0, Y0
 	VADDPS       Y13, Y0, Y0
@@ -44102,7 +44467,12 @@ last:
 	VADDPS       Y13, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X13
 	VADDPS       X13, X0, X0
-	VMOVUPS      X0, (AX)
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
 	VUNPCKLPS    Y5, Y4, Y13
 	VUNPCKHPS    Y5, Y4, Y4
 	VADDPS       Y13, Y4, Y4
@@ -44114,7 +44484,12 @@ last:
 	VADDPS       Y13, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X13
 	VADDPS       X13, X4, X4
-	VMOVUPS      X4, 16(AX)
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDPS       16(DX), X4, X4
+
+set0_4:
+	VMOVUPS      X4, 16(DX)
 	VUNPCKLPS    Y9, Y8, Y13
 	VUNPCKHPS    Y9, Y8, Y8
 	VADDPS       Y13, Y8, Y8
@@ -44126,11 +44501,16 @@ last:
 	VADDPS       Y13, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X13
 	VADDPS       X13, X8, X8
-	VMOVUPS      X8, 32(AX)
-	ADDQ         DX, AX
-	MOVQ         AX, c+48(FP)
-	DECQ         groups+0(FP)
-	JNZ          group
+	TESTB        AL, AL
+	JZ           set0_8
+	VADDPS       32(DX), X8, X8
+
+set0_8:
+	VMOVUPS X8, 32(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
 	VZEROUPPER
 	RET
 

@@ -12,9 +12,6 @@ type dotStrategy struct {
 	rowsA       *Rows // where the rows of A are found; nil: in their place
 }
 
-// dotsKc is the most terms that are summed at a time: twelve columns of B stay in the first-level cache.
-const dotsKc = 1024
-
 // longDots is the most elements of A in one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
 const longDots = 1 << 20
 
@@ -33,7 +30,7 @@ func (d *dotStrategy) plan() {
 	parts := (d.n + d.kernels.mostDots - 1) / d.kernels.mostDots
 	d.width = (d.n + parts - 1) / parts
 	d.copyB = !d.b.down()
-	d.setKc(dotsKc, 1)
+	d.setKc(d.kernels.dotsKc, 1)
 	d.cut(d.width, d.kernels.most[d.vectorWidth()], d.copyB)
 }
 
@@ -57,7 +54,7 @@ func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(d.kc, d.k-k)
 	b, ldb := d.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
 	if x := d.rowsA; x != nil {
-		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table, b, ldb, c, ld)
+		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table[k:], b, ldb, c, ld, k > 0)
 		return
 	}
 	step := max(1, longDots/kc)

@@ -61,7 +61,7 @@ type dotFunc = func(groups, k int, a *float32, rs int, b *float32, ldb int, c *f
 
 // dotRowsFunc is one whose rows are in a list, and tileRowsFunc a tile with such rows of B.
 type (
-	dotRowsFunc  = func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)
+	dotRowsFunc  = func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 	tileRowsFunc = func(k int, a *float32, rs, cs int, rows *int, table *float32, c *float32, ldc, strips int)
 )
 
@@ -138,13 +138,14 @@ var kernelsAVX512 = kernels{
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
 		dots(&dotsAVX512, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
-	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
-		dotsOfRows(&dotsAVX512, rows, cols, k, at, table, b, ldb, c, ldc)
+	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool) {
+		dotsOfRows(&dotsAVX512, rows, cols, k, at, table, b, ldb, c, ldc, add)
 	},
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX512) - 1,
+	dotsKc:          1024,
 	winogradKernels: winogradAVX512,
 	chains:          12 * 16,
 	fmaChains:       fmaChainsAVX512,
@@ -194,13 +195,14 @@ var kernelsAVX2 = kernels{
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
 		dots(&dotsAVX2, rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
-	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
-		dotsOfRows(&dotsAVX2, rows, cols, k, at, table, b, ldb, c, ldc)
+	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool) {
+		dotsOfRows(&dotsAVX2, rows, cols, k, at, table, b, ldb, c, ldc, add)
 	},
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX2) - 1,
+	dotsKc:          400,
 	winogradKernels: winogradAVX2,
 	chains:          12 * 8,
 	fmaChains:       fmaChainsAVX2,
@@ -241,14 +243,16 @@ func dots(
 }
 
 // dotsOfRows does the same with rows in a list.
-func dotsOfRows(of *[13]dotPair, rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int) {
+func dotsOfRows(
+	of *[13]dotPair, rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool,
+) {
 	p := &of[cols]
 	groups := rows / p.rows
 	if groups > 0 {
-		p.manyRows(groups, k, &at[0], &table[0], &b[0], ldb, &c[0], ldc)
+		p.manyRows(groups, k, &at[0], &table[0], &b[0], ldb, &c[0], ldc, add)
 	}
 	if done := groups * p.rows; done < rows {
-		p.oneRows(rows-done, k, &at[done], &table[0], &b[0], ldb, &c[done*ldc], ldc)
+		p.oneRows(rows-done, k, &at[done], &table[0], &b[0], ldb, &c[done*ldc], ldc, add)
 	}
 }
 

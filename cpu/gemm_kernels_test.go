@@ -184,8 +184,9 @@ func TestRowsByList(t *testing.T) {
 			at, together := listed(r, rows, most, stride, kc, table)
 			copy(c.v, normals(r, len(c.v)))
 			want := slices.Clone(c.v)
-			k.dots(rows, cols, kc, together, kc, b, ldb, want, ldc, false)
-			k.dotRows(rows, cols, kc, at, table, b, ldb, c.v, ldc)
+			add := r.IntN(2) == 0
+			k.dots(rows, cols, kc, together, kc, b, ldb, want, ldc, add)
+			k.dotRows(rows, cols, kc, at, table, b, ldb, c.v, ldc, add)
 			require.True(t, c.intact())
 			require.Equal(t, want, c.v, "%d rows of %d times %d columns", rows, kc, cols)
 		}

@@ -44,7 +44,7 @@ func (g *Gemm) CanTakeRows(r *Rows) bool {
 			uses++
 		}
 	}
-	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.kc == g.k && g.k > 0 && g.strategy.indexed(r) != nil
+	return uses == 1 && g.epilogue.points > 0 && g.batch == 1 && g.k > 0 && g.strategy.indexed(r) != nil
 }
 
 // TakeRows makes g read the result of the Gather from the table. CanTakeRows has said that it can; r runs before g, and

@@ -99,11 +99,12 @@ func (v *vectorStrategy) place(take func(need bool, n int) int) {
 func (v *vectorStrategy) mayAddToOut() bool  { return true }
 func (v *vectorStrategy) finishesRows() bool { return true }
 
-// indexed: the rows of B, with vectors along them, where no tile is narrower than a kernel.
+// indexed: the rows of B, with vectors along them, where no tile is narrower than a kernel and all terms are summed at
+// a time.
 func (v *vectorStrategy) indexed(of *Rows) **Rows {
 	width := v.kernels.wide * v.kernels.lanes
 	narrowest := v.n - (v.colTiles-1)*v.cols
-	if v.kernels.tileRows == nil || v.copyB || narrowest < width || !v.b.is(&of.gather.out, v.k, v.n) {
+	if v.kernels.tileRows == nil || v.kc < v.k || v.copyB || narrowest < width || !v.b.is(&of.gather.out, v.k, v.n) {
 		return nil
 	}
 	return &v.rowsB

@@ -94,7 +94,7 @@ func (k *dotKernel) clear() {
 	}
 }
 
-// putSums stores the sums of a group at c, or adds them where add, if there is one, is set, and moves c on.
+// putSums stores the sums of a group at c, or adds them where add is set, and moves c on.
 func (k *dotKernel) putSums(add reg.Register) {
 	to, ldc := k.GP64(), k.stride("ldc")
 	k.Load(k.Param("c"), to)
@@ -222,23 +222,21 @@ func (k *dotKernel) finish(i, j, n int, add reg.Register, to reg.GPVirtual) {
 	m := Mem{Base: to, Disp: 4 * j}
 	third := Mem{Base: to, Disp: 4*j + 8}
 	set := fmt.Sprintf("set%d_%d", i, j)
-	if add != nil {
-		k.TESTB(add, add)
-		k.JZ(LabelRef(set))
-		switch n {
-		case 1:
-			k.VADDSS(m, a.AsX(), a.AsX())
-		case 4:
-			k.VADDPS(m, a.AsX(), a.AsX())
-		default:
-			k.VMOVSD(m, t.AsX())
-			if n == 3 {
-				k.VINSERTPS(U8(0x20), third, t.AsX(), t.AsX())
-			}
-			k.VADDPS(t.AsX(), a.AsX(), a.AsX())
+	k.TESTB(add, add)
+	k.JZ(LabelRef(set))
+	switch n {
+	case 1:
+		k.VADDSS(m, a.AsX(), a.AsX())
+	case 4:
+		k.VADDPS(m, a.AsX(), a.AsX())
+	default:
+		k.VMOVSD(m, t.AsX())
+		if n == 3 {
+			k.VINSERTPS(U8(0x20), third, t.AsX(), t.AsX())
 		}
-		k.Label(set)
+		k.VADDPS(t.AsX(), a.AsX(), a.AsX())
 	}
+	k.Label(set)
 	switch n {
 	case 1:
 		k.VMOVSS(a.AsX(), m)

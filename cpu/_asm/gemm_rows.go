@@ -22,12 +22,13 @@ func dotRows(c *Context, s registers, t tileShape) {
 	c.Function(fmt.Sprintf("dotRows%dx%d%s", t.rows, t.vecs, s.name))
 	c.Attributes(attr.NOSPLIT)
 	c.Pragma("noescape")
-	c.SignatureExpr("func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int)")
+	c.SignatureExpr("func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add " +
+		"bool)")
 	if t.vecs == leastDotRows && t.rows == 1 {
 		c.Doc(
-			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] = Σ_q table[rows[i] + q] · b[j·ldb + q] for i < "+
+			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] (+)= Σ_q table[rows[i] + q] · b[j·ldb + q] for i < "+
 				"groups·R, j < N and q < k, all at least 1.", s.name),
-			"R more rows of the list are asked for. Each sum is that of dotsRxN.")
+			"it adds where add is set. R more rows of the list are asked for. Each sum is that of dotsRxN.")
 	}
 	k := &dotKernel{tileKernel: &tileKernel{Context: c, registers: s, tileShape: t}, at: c.GP64()}
 	whole := k.beforeLast("k")
@@ -48,7 +49,9 @@ func dotRows(c *Context, s registers, t tileShape) {
 	c.MOVQ(list, k.argument("rows"))
 	b := k.walkRows("b", "ldb", t.vecs)
 	k.alongK(a, b, whole, ask)
-	k.putSums(nil)
+	add := c.GP8()
+	c.Load(c.Param("add"), add)
+	k.putSums(add)
 	k.nextGroup()
 }
 
