@@ -41,25 +41,24 @@ func vectorsTime(g *Gemm) float64 {
 	sums := min(g.m, k.most[1]) * min(vecs, g.vectorWidth())
 	t := float64(g.m*vecs*k.lanes*g.k) / k.rate * max(1, 8/float64(sums)) // 8 sums hide the latency
 	if k.panelRows > 0 {                                                  // there is a choice
-		t += g.awkwardTime()
+		t += g.fetchesTime()
 	}
 	return (t + g.moveTime(g.b.plain())) * float64(g.batch)
 }
 
-// awkwardTime estimates what operands that do not lie well cost more, with AVX2 on one thread of a Zen 3 core: a
-// scattered A is copied for every tile, and rows of B that compete for the same places of a cache are copied for every
-// tile too, or come from the third-level cache for every panel of A but the first ones.
-func (g *Gemm) awkwardTime() (t float64) {
+// fetchesTime estimates what operands cost more that a kernel reads where they lie, with AVX2 on one thread of a Zen 3
+// core. A scattered A is copied for every tile. B is brought near for every tile, or, where its rows compete for the
+// same places of a cache, comes from the third-level cache for every panel of A but the first ones.
+func (g *Gemm) fetchesTime() (t float64) {
 	const again, first = 0.09, 4 // of reading an element; panels
 	if g.a.scattered() {
 		tile := tileCols(g.kernels.kc)
 		t += packTime * float64(g.m*g.k*((g.n+tile-1)/tile))
 	}
 	switch {
-	case g.b.plain() && !conflicting(g.b.layout, g.k):
 	case g.m > leastReuse:
 		t += 2 * packTime * float64(g.k*g.n)
-	case g.b.plain():
+	case g.b.plain() && conflicting(g.b.layout, g.k):
 		panels := g.m / g.kernels.most[g.kernels.wide]
 		t += again * float64(g.k*g.n*max(0, panels-first))
 	}
