@@ -53,3 +53,21 @@ func stayInside(t *testing.T, k *winogradKernels, tiles, n int) {
 	k.results(row()[2*n:], row()[2*n:], n, points, tiles*n, tiles, n)
 	k.spread(points, tiles*n, row()[2*n:], row()[2*n:], n, tiles, n)
 }
+
+// Panels of whole vectors are copied from operands whose last element is the last of memory.
+func TestPanelsStayInside(t *testing.T) {
+	forLevels(t, 2, func(t *testing.T, p *Pool) {
+		if kernelsOf(p.level).panelRows == 0 {
+			t.Skip("this level has none")
+		}
+		for _, m := range []int{12, 64, 65, 66, 67, 68, 69, 97} {
+			for _, n := range []int{32, 33, 47, 48, 50} {
+				const k = 5
+				out := rowMajor(atPageEnd(t, m*n), 1, m, n)
+				a, b := rowMajor(atPageEnd(t, k*m), 1, k, m), rowMajor(atPageEnd(t, k*n), 1, k, n)
+				a.Shape, a.Strides = []int{1, m, k}, []int{0, 1, m}
+				require.NoError(t, hold(p, by(p, panels, out, a, b, nil, nil, nil)))
+			}
+		}
+	})
+}
