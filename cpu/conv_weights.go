@@ -27,11 +27,12 @@ type convWeights struct {
 	chunks   int // parts of the images, summed apart
 	bands    int // in all images
 	copyY    bool
+	panels   bool     // x and y are copied into panels (see panelStrategy)
 	patches  *patches // the taps as channels of x, where those are few; nil: not so
 	partial  *partialSums
 	nanos    float64
-	// where the copies of x, y, and a row of x begin in a worker's scratch
-	aAt, bAt, padAt int
+	// where the copies of x, its panels, y, and a row of x begin in a worker's scratch
+	aAt, panelsAt, bAt, padAt int
 }
 
 const (
@@ -62,6 +63,9 @@ func newConvWeights(call *convCall) *convWeights {
 	reals, ints := c.program.scratch()
 	need := room(reals)
 	c.aAt = need.take(c.foldLength() * max(1, c.columns()))
+	if c.panels {
+		c.panelsAt = need.take((c.slice + c.high() - 1) / c.high() * c.panelLength())
+	}
 	if c.copyY {
 		c.bAt = need.take(c.rows * c.images * c.q * c.ldb())
 	}
@@ -89,7 +93,10 @@ func (c *convWeights) cut() {
 		c.rows = (c.p + parts - 1) / parts
 	}
 	c.bands = (s.N + c.images - 1) / c.images * c.bandsOfImage()
-	c.copyY = c.images > 1 && c.patches == nil
+	if c.patches == nil {
+		c.panels = c.kernels.panelRows > 0 && c.slice >= 2*c.high() && c.block >= c.width()
+		c.copyY = c.panels || c.images > 1
+	}
 	c.phases, c.depth = s.StrideH, c.rows+(s.R-1)*s.DilationH/s.StrideH
 	if c.patches != nil {
 		c.phases, c.depth = 1, c.rows
@@ -125,7 +132,12 @@ func (c *convWeights) columns() int {
 func (c *convWeights) foldLength() int { return c.phases * c.depth * c.images * c.q * c.slice }
 
 // ldb is how far apart the pixels of a copy of y are.
-func (c *convWeights) ldb() int { return c.block }
+func (c *convWeights) ldb() int {
+	if c.panels {
+		return roundUp(c.block, c.width())
+	}
+	return c.block
+}
 
 // vectorWidth is the number of vectors that a kernel computes at a time.
 func (c *convWeights) vectorWidth() int { return c.kernels.width(c.slice, c.block) }
@@ -178,58 +190,70 @@ type weightBand struct {
 	group, at, in, col, cols int       // channels at…at+in-1 of x and col…col+cols-1 of y, of a group
 	sums                     []float32 // of those, beginning with tap 0
 	n, images, p, rows       int       // rows p…p+rows-1 of so many images
+	x, panels, y             []float32 // the pixels of x, pixel by pixel and in panels, and of y
+	ldb                      int       // how far apart pixels of y are
 }
 
 // band adds the terms of a band to the sums.
 func (c *convWeights) band(w *Worker, b *weightBand) {
 	s := &c.shape
-	y, ldb := c.y[((b.n*c.p+b.p)*c.q)*s.K+b.group*c.cols+b.col:], s.K
+	b.y, b.ldb = c.y[((b.n*c.p+b.p)*c.q)*s.K+b.group*c.cols+b.col:], s.K
 	if c.copyY {
-		y, ldb = w.real[c.bAt:], c.ldb()
-		c.bringY(y, ldb, b)
+		b.y, b.ldb = w.real[c.bAt:], c.ldb()
+		c.bringY(b)
 	}
-	x := w.real[c.aAt:]
+	b.x, b.panels = w.real[c.aAt:], w.real[c.panelsAt:]
+	line := b.images * c.q // pixels of a row
 	if c.patches != nil {
 		for n := range b.images {
-			c.patches.rows(c.kernels, x[n*b.rows*c.q*b.in:], w.real[c.padAt:][:c.patches.pad()], b.n+n, b.p, b.p+b.rows)
+			pad := w.real[c.padAt:][:c.patches.pad()]
+			c.patches.rows(c.kernels, b.x[n*b.rows*c.q*b.in:], pad, b.n+n, b.p, b.p+b.rows)
 		}
-		c.tap(b, b.sums, x, y, ldb, b.rows*b.images*c.q)
+		c.tap(b, b.sums, 0, 0, b.rows*line)
 		return
 	}
-	line := b.images * c.q // pixels of a row
 	for t := range s.S {
-		c.fold(x, b, t)
+		c.fold(b.x, b, t)
+		c.turn(b, c.phases*c.depth*line)
 		for r := range s.R {
 			lo, hi := window(c.p, s.H, s.StrideH, r*s.DilationH-s.Top)
 			if lo, hi = max(lo-b.p, 0), min(hi-b.p, b.rows); lo >= hi {
 				continue
 			}
 			at := r*s.DilationH%s.StrideH*c.depth + r*s.DilationH/s.StrideH + lo // the row in the copy
-			c.tap(b, b.sums[(r*s.S+t)*c.in*s.K:], x[at*line*b.in:], y[lo*line*ldb:], ldb, (hi-lo)*line)
+			c.tap(b, b.sums[(r*s.S+t)*c.in*s.K:], at*line, lo*line, (hi-lo)*line)
 		}
 	}
 }
 
-// tap adds the products of some pixels.
-func (c *convWeights) tap(b *weightBand, sums, x, y []float32, ldb, pixels int) {
-	k := c.kernels
+// tap adds the products of some pixels, of x and y from the given ones on.
+func (c *convWeights) tap(b *weightBand, sums []float32, atX, atY, pixels int) {
+	if c.panels {
+		c.tapByPanels(b, sums, atX, atY, pixels)
+		return
+	}
+	k, x, y := c.kernels, b.x[atX*b.in:], b.y[atY*b.ldb:]
 	most := k.most[c.vecs]
 	panels := (b.in + most - 1) / most
 	for p := range panels {
 		lo, hi := b.in*p/panels, b.in*(p+1)/panels
-		k.tile(hi-lo, c.vecs, b.cols, pixels, x[lo:], 1, b.in, y, ldb, sums[lo*c.shape.K:], c.shape.K, true,
+		k.tile(hi-lo, c.vecs, b.cols, pixels, x[lo:], 1, b.in, y, b.ldb, sums[lo*c.shape.K:], c.shape.K, true,
 			lookahead{addressOf(x, lo), 4, 0})
 	}
 }
 
 // bringY copies the pixels of y: row by row of all images of the band.
-func (c *convWeights) bringY(to []float32, ld int, b *weightBand) {
-	s := &c.shape
+func (c *convWeights) bringY(b *weightBand) {
+	s, pixel := &c.shape, 0
 	for p := range b.rows {
 		for n := range b.images {
 			from := c.y[((b.n+n)*c.p+b.p+p)*c.q*s.K+b.group*c.cols+b.col:]
-			c.kernels.copyRows(to, ld, from, s.K, c.q, b.cols)
-			to = to[c.q*ld:]
+			if c.panels {
+				c.panelsY(b, pixel, from)
+			} else {
+				c.kernels.copyRows(b.y[pixel*b.ldb:], b.ldb, from, s.K, c.q, b.cols)
+			}
+			pixel += c.q
 		}
 	}
 }
