@@ -59,7 +59,7 @@ func (p *panelStrategy) plan() {
 	}
 	across := 1
 	if threads > 1 { // tiles enough that a late thread is helped, and wide enough that a panel of A is read often
-		for down*across < 2*threads && p.n > 4*p.width*(across+1) {
+		for down*across < 4*threads && p.n > 4*p.width*(across+1) {
 			across++
 		}
 	}
