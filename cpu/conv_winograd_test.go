@@ -43,6 +43,9 @@ func byTiles(c *Conv) bool {
 func TestWinograd(t *testing.T) {
 	for i, s := range winogradShapes {
 		for _, k := range convKinds {
+			if testing.Short() && (i+int(k))%2 == 0 {
+				continue // their sums in float64 take long
+			}
 			epilogue := (i + int(k)) % 4
 			var want, bounds []float64
 			for _, level := range Levels() {
@@ -88,6 +91,9 @@ func TestWinogradKernels(t *testing.T) {
 // The error of random normal numbers is that of the sums themselves: its root mean square is at most half as large
 // again, of images, their gradients and those of weights.
 func TestWinogradError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its sums in float64 take long")
+	}
 	s := square(8, 8, 64, 64, 3, 1, 1)
 	for _, k := range convKinds {
 		var rms [2]float64
