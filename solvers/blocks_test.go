@@ -107,8 +107,9 @@ func TestMMBMovesDrawnBlocks(t *testing.T) {
 	x, y, v, alpha := 1.0, make([]float64, 6), make([]float64, 6), make([]float64, 6)
 	average := 0.0
 	for k := range 3 {
+		old := slices.Clone(vector(t, e, "y"))
 		step(t, e, k, 1)
-		slope, old := 0.0, slices.Clone(y)
+		slope := 0.0
 		for _, i := range list[k] {
 			a := d.Curvatures[i]
 			slope += a * v[i] / 2 // C_i is -a_i/2, F does not depend on x itself

@@ -13,8 +13,8 @@ import (
 // exception: the numbers they draw are a function of seed, step, stream and shape, so two nodes that agree in these
 // draw the same.
 func cse(outs []*Node) []*Node {
-	number := make(map[*Node]int)
-	first := make(map[string]*Node)
+	number := make(map[*Node]int, expected(outs))
+	first := make(map[string]*Node, expected(outs))
 	leaves := make(map[*Variable]*Node)
 	var key []byte
 	add := func(values ...int) {

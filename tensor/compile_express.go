@@ -1,7 +1,6 @@
 package tensor
 
 import (
-	"fmt"
 	"slices"
 
 	"bilevel/device"
@@ -14,13 +13,13 @@ type builder struct {
 	g      *group
 	e      expr.Expr
 	values map[*Node]int
-	inputs map[string]int
-	refs   []ref
+	refs   []ref // the windows that it loads
+	loads  []int // and the steps that load them
 }
 
 // express writes what a group computes, its outputs in order.
 func (f *fusion) express(g *group) *builder {
-	b := &builder{f: f, g: g, values: map[*Node]int{}, inputs: map[string]int{}}
+	b := &builder{f: f, g: g, values: map[*Node]int{}}
 	if g.producer != nil {
 		b.values[g.producer] = b.input(refTo(g.producer)) // the product is input 0
 	}
@@ -75,12 +74,11 @@ func (b *builder) input(r ref) int {
 	if device.Size(r.shape) == 1 { // a single number is read at every point
 		r.shape, r.strides = slices.Clone(b.g.space), make([]int, len(b.g.space))
 	}
-	key := fmt.Sprintf("%p %d %v", r.store, r.off, r.strides)
-	if v, ok := b.inputs[key]; ok {
-		return v
+	same := func(o ref) bool { return o.store == r.store && o.off == r.off && slices.Equal(o.strides, r.strides) }
+	if i := slices.IndexFunc(b.refs, same); i >= 0 {
+		return b.loads[i]
 	}
 	v := b.step(expr.Step{Fn: expr.Input, Arg: len(b.refs)})
-	b.inputs[key] = v
-	b.refs = append(b.refs, r)
+	b.refs, b.loads = append(b.refs, r), append(b.loads, v)
 	return v
 }

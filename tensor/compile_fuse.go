@@ -79,9 +79,10 @@ type fusion struct {
 
 // fuse groups the graph under roots (the values that updates store).
 func fuse(roots []*Node) *fusion {
+	n := expected(roots)
 	f := &fusion{
-		position: map[*Node]int{}, roots: map[*Node]bool{}, users: map[*Node][]*Node{}, vertex: map[*Node]*vertex{},
-		masked: map[*Node]bool{}, kept: map[*Node]bool{},
+		position: make(map[*Node]int, n), users: make(map[*Node][]*Node, n), vertex: make(map[*Node]*vertex, n),
+		roots: map[*Node]bool{}, masked: map[*Node]bool{}, kept: map[*Node]bool{},
 	}
 	for _, r := range roots {
 		f.roots[r] = true

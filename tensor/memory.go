@@ -129,16 +129,27 @@ func (ex *Executor) fits(p *planner) error {
 	return ex.admit(need)
 }
 
-// admit says whether there is room beside what the executor has already.
+// seldomAsked is the part of a device's free memory that is handed out before it is asked again how much is free.
+const seldomAsked = 256
+
+// admit says whether there is room beside what the executor has already. To ask a device takes longer than to make a
+// small variable, so that what it said holds for requests that are small beside it.
 func (ex *Executor) admit(need Memory) error {
+	bytes := int64(need.Arena + need.Constants + need.Variables)
 	inUse := ex.MemoryInUse()
-	have := inUse + ex.dev.Info().Free
+	if bytes <= ex.spare && (ex.limit <= 0 || bytes <= ex.limit-inUse) {
+		ex.spare -= bytes
+		return nil
+	}
+	free := ex.dev.Info().Free
+	have := inUse + free
 	if ex.limit > 0 {
 		have = min(have, ex.limit)
 	}
-	if int64(need.Arena+need.Constants+need.Variables) > have-inUse {
+	if bytes > have-inUse {
 		return &MemoryError{Need: need, InUse: inUse, Have: have}
 	}
+	ex.spare = (free - bytes) / seldomAsked
 	return nil
 }
 

@@ -254,7 +254,7 @@ func withAlgorithm(settings map[string]any, name string) map[string]any {
 func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, outer []any) *table.Recipe {
 	r := &table.Recipe{
 		Title: "Bi-level algorithms on " + p.Name, Experiment: "compare", Uncompared: true,
-		Seeds: table.FirstSeeds(f.seeds), Measures: append(slices.Clone(p.Measures), "diverged", "seconds"),
+		Seeds: table.FirstSeeds(f.seeds), Measures: append(p.Measures(), "diverged", "seconds"),
 		Settings: map[string]any{"problem": p.Name, "calls": f.config.Calls, "records": f.config.Records},
 		About: []string{
 			"The seed draws the problem or its split, start values and minibatches.",

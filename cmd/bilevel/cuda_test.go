@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/data"
 	"bilevel/device"
 )
 
@@ -18,18 +19,25 @@ func TestCUDACleansAsTheProcessor(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: a whole experiment on a simulated card")
 	}
-	iterations, size := 20, " --train 64 --val 48 --batch 16 --reg 0.3 --step 0.1 --outer-step 60"
+	iterations, size := 10, "./few --corrupt 0.5 --train 64 --val 48 --batch 16 --reg 0.3 --step 0.3 --outer-step 600"
 	if os.Getenv("BILEVEL_LONG") != "" {
-		iterations, size = 200, ""
+		iterations, size = 200, "digits"
 	}
 	card, name := "cuda-sim:h100", "cuda-sim:h100"+wayToTheCard
 	if os.Getenv("REQUIRE_GPU") != "" {
 		card, name = "cuda:0", "cuda:0"
 	}
 	inNewFolder(t)
+	const few = 200
+	digits, err := data.Digits()
+	require.NoError(t, err)
+	writeFiles(t, "few", map[string][]byte{
+		"train_x.npy": array(t, digits.Train.Features[:few*digits.Train.Dim], few, digits.Train.Dim),
+		"train_y.npy": array(t, digits.Train.Labels[:few], few),
+	})
 	clean := func(device string, seed int) map[string]any {
-		r := bilevel(fmt.Sprintf("clean --weights plain --data digits --algo soba --quiet --json --out out --iters "+
-			"%d --seed %d --device %s%s", iterations, seed, device, size))
+		r := bilevel(fmt.Sprintf("clean --weights plain --algo soba --quiet --json --out out --iters %d "+
+			"--seed %d --device %s --data %s", iterations, seed, device, size))
 		require.Equal(t, exitOK, r.code, r.stderr)
 		require.Empty(t, r.stderr)
 		return lastLine(t, r)

@@ -363,7 +363,7 @@ func TestInterrupted(t *testing.T) {
 	dir := inNewFolder(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	r := command(ctx, strings.Fields("clean --quiet --json --out out"))
+	r := command(ctx, strings.Fields("clean --iters 20 --quiet --json --out out"))
 	refused(t, r, exitEnvironment, "stopped by Ctrl-C or SIGTERM: 0 of 1 seeds are finished; go on with: "+
 		"bilevel clean --resume out")
 	require.NoFileExists(t, filepath.Join(dir, "out", "result.json"))

@@ -60,12 +60,12 @@ func digitsCell(t *testing.T, x experiments.Experiment, of func(*data.Dataset) a
 // What is predicted is what the run then takes, to the byte: the prediction allows so much and refuses with a byte
 // less, and the run itself passes under a limit of so much.
 func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
-	guided := clean.Config{Weights: "table", Model: "softmax", Algorithm: "soba", Corrupt: 0.2, Iterations: 32}
+	guided := clean.Config{Weights: "table", Model: "softmax", Algorithm: "soba", Corrupt: 0.2, Iterations: 8}
 	for name, c := range map[string]struct {
 		experiments.Experiment
 		of func(*data.Dataset) any
 	}{
-		"clean, plain": {clean.Experiment{}, func(set *data.Dataset) any { return clean.Defaults(set, 64) }},
+		"clean, plain": {clean.Experiment{}, func(set *data.Dataset) any { return clean.Defaults(set, 8) }},
 		"clean, guided": {clean.Experiment{Guided: true}, func(set *data.Dataset) any {
 			return clean.GuidedDefaults(set, guided, true)
 		}},

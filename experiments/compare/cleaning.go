@@ -20,13 +20,13 @@ import (
 // are the upper objective at the y of the time, which is a model that one would use, and its errors; y*(x) would take a
 // training of its own at each point.
 func cleaning(set string) Problem {
-	measures := []string{"value", "val_error", "test_error"}
+	columns := []string{"value", "val_error", "test_error"}
 	return Problem{
-		Name: strings.TrimSuffix(set, "-mnist") + "-clean", Data: set, Best: "value", Error: "test_error",
-		Measures: measures,
+		Name: strings.TrimSuffix(set, "-mnist") + "-clean", Data: set, Best: "value",
+		measures: always("test_error", columns...),
 		About:    "hyper-cleaning of the training labels of " + set + " with softmax regression",
 		open: func(ex *tensor.Executor, c Config, of *data.Dataset, seed uint64) (*task, error) {
-			t := &task{batch: cmp.Or(c.Batch, dataBatch), columns: measures}
+			t := &task{batch: cmp.Or(c.Batch, dataBatch), columns: columns}
 			sc := ex.Scope()
 			t.close = sc.Close
 			if err := openCleaning(ex, sc, t, c, of, seed); err != nil {

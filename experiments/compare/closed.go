@@ -22,12 +22,15 @@ const sampledRows = 2
 // closedProblem is a problem of package check. Everything that is measured is computed in float64, from y*(x) and ∇h(x)
 // in closed form.
 func closedProblem(p check.Problem) Problem {
-	measures, distance := []string{"gap", "gradient", "inner_distance"}, "gradient"
-	if optimum(p.New(1)) != nil {
-		measures, distance = append(measures, "distance"), "distance"
-	}
 	return Problem{
-		Name: p.Name, About: p.About, Measures: measures, Best: "gap", Error: distance,
+		Name: p.Name, About: p.About, Best: "gap",
+		measures: func() ([]string, string) {
+			columns := []string{"gap", "gradient", "inner_distance"}
+			if optimum(p.New(1)) != nil {
+				return append(columns, "distance"), "distance"
+			}
+			return columns, "gradient"
+		},
 		open: func(ex *tensor.Executor, c Config, _ *data.Dataset, seed uint64) (*task, error) {
 			return openClosed(ex, c, p.New(seed))
 		},

@@ -17,12 +17,24 @@ type Problem struct {
 	Name  string
 	About string
 	Data  string // the data set that it is made of, "" where it brings its own numbers
-	// Measures are the columns of its curves beside what a run has cost; Best the one by which settings are chosen, and
-	// Error the one that says how far the upper variable is from a solution, "" where nobody knows.
-	Measures    []string
-	Best, Error string
+	Best  string // the measure by which settings are chosen
 
-	open func(ex *tensor.Executor, c Config, set *data.Dataset, seed uint64) (*task, error)
+	// measures are the columns of its curves beside what a run has cost, and the one of them that says how far the
+	// upper variable is from a solution. It is a function because some problems have to be built to say it, and the
+	// list of problems is made each time that the program starts.
+	measures func() (columns []string, distance string)
+	open     func(ex *tensor.Executor, c Config, set *data.Dataset, seed uint64) (*task, error)
+}
+
+// Measures are the columns of its curves beside what a run has cost.
+func (p Problem) Measures() []string {
+	columns, _ := p.measures()
+	return columns
+}
+
+// always is what problems measure that all have the same columns.
+func always(distance string, columns ...string) func() ([]string, string) {
+	return func() ([]string, string) { return columns, distance }
 }
 
 // Problems lists them: those of package check, whose solutions are known, and applications on data.
@@ -75,11 +87,12 @@ type Column struct {
 
 // Drawn are the measures that are worth a plot: what is known of the distance from a solution, and of the value.
 func (p Problem) Drawn() []Column {
+	columns, distance := p.measures()
 	value := Column{"value", true}
-	if slices.Contains(p.Measures, "gap") {
+	if slices.Contains(columns, "gap") {
 		value = Column{"gap", false}
 	}
-	return []Column{{p.Error, false}, value}
+	return []Column{{distance, false}, value}
 }
 
 // Gaps says what the measures are.
@@ -90,7 +103,7 @@ func (p Problem) Gaps() string {
 			"gradients from the start, where the problem declares no solution), gradient |∇h|, in a set the " +
 			"length of a projected step, inner_distance |y - y*(x)|, distance |x - x*|; all in float64 from " +
 			"closed forms."
-	case slices.Contains(p.Measures, "gradient"):
+	case slices.Contains(p.Measures(), "gradient"):
 		return "value is the mean loss of the validation rows at y*(x), which Newton's method finds, gradient " +
 			"|∇h| by the implicit function theorem, inner_distance |y - y*(x)|."
 	}

@@ -60,8 +60,8 @@ func firstRows(s *data.Set, from, to int) (*data.Set, error) {
 // test rows.
 func regularization(name string) Problem {
 	return Problem{
-		Name: name, Data: name, Best: "value", Error: "gradient",
-		Measures: []string{"value", "gradient", "inner_distance"},
+		Name: name, Data: name, Best: "value",
+		measures: always("gradient", "value", "gradient", "inner_distance"),
 		About:    "a weight for each coefficient of a logistic regression on the data set " + name,
 		open: func(ex *tensor.Executor, c Config, set *data.Dataset, seed uint64) (*task, error) {
 			return openRegularization(ex, c, set, seed)

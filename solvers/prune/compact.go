@@ -106,7 +106,7 @@ func readers(units []params.Units, live [][]bool, i int, z params.Values) []bool
 		axes := axesOf(units, a.Name)
 		each(a, func(at int, index []int) {
 			unit, ok := s.Unit(index[s.Axis], u.Count)
-			if !ok || z.Flat[a.Off+at] == 0 {
+			if !ok || read[unit] || z.Flat[a.Off+at] == 0 {
 				return
 			}
 			for _, x := range axes { // the output of a unit that is cut does not count
@@ -142,11 +142,13 @@ func axesOf(units []params.Units, array string) (list []axis) {
 func each(a params.Array, visit func(at int, index []int)) {
 	index := make([]int, len(a.Shape))
 	for at := range a.Size() {
-		rest := at
-		for d := len(a.Shape) - 1; d >= 0; d-- {
-			index[d], rest = rest%a.Shape[d], rest/a.Shape[d]
-		}
 		visit(at, index)
+		for d := len(index) - 1; d >= 0; d-- { // the next one
+			if index[d]++; index[d] < a.Shape[d] {
+				break
+			}
+			index[d] = 0
+		}
 	}
 }
 
