@@ -21,6 +21,8 @@ import (
 func TestLostCardKeepsTheCheckpoint(t *testing.T) {
 	set, err := data.Digits()
 	require.NoError(t, err)
+	all, rows := set.Train, 80 // few test rows
+	set.Train = &data.Set{Features: all.Features[:rows*all.Dim], Labels: all.Labels[:rows], Dim: all.Dim}
 	config := clean.Config{
 		Corrupt: 0.5, Train: 16, Val: 16, Algorithm: "soba", Schedule: "linear", Step: 0.1, OuterStep: 60, Reg: 0.3,
 		Iterations: 8, Batch: 4, Records: 4,

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/ptx"
+	"bilevel/internal/testrun"
 )
 
 // scenarios lists every kernel of testdata/kernels with its oracle.
@@ -26,7 +27,7 @@ func TestKernels(t *testing.T) {
 	}
 	all := []run{{ptx.Exact, 0}, {ptx.Pessimistic, 1}, {ptx.Contract, 2}}
 	seeds := slices.Clone(all)
-	for seed := uint64(3); seed <= 8; seed++ {
+	for seed := uint64(3); seed <= testrun.Size[uint64](4, 8); seed++ {
 		seeds = append(seeds, run{ptx.Exact, seed})
 	}
 	for _, s := range scenarios() {

@@ -131,6 +131,10 @@ func (h *shade) setUndefined(off uint64, n int, u uint64) {
 
 // copyRange copies what is known of n bytes.
 func (h *shade) copyRange(to, from, n uint64) {
+	if h.known.hasRange(from, n) { // as mostly
+		h.known.setRange(to, n)
+		return
+	}
 	for i := range n {
 		h.setUndefined(to+i, 1, h.undefinedBits(from+i, 1))
 	}

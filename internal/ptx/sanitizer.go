@@ -18,17 +18,19 @@ const (
 // A sanitizer watches one launch. Blocks run on one goroutine then, so it needs no locks; what it reports follows from
 // what synchronisation orders, not from the order in which the simulator happened to run threads.
 type sanitizer struct {
-	run     *execution
-	found   map[reportKey]*Report
-	image   []uint32 // initialised lanes of registers at the start of a block
-	serial  uint32   // of the access at hand: one number for all its lanes
-	objects map[objectKey]*object
-	sums    map[placeKey]*floatSum
-	sumSize int
-	stores  map[int32]*storeDigest // by instruction
-	shape   clockShape
-	past    [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
-	origins map[int32]int32  // by register: the load that brought undefined bits, plus one
+	run      *execution
+	found    map[reportKey]*Report
+	latest   reportKey // of the report that was repeated last
+	repeated *Report   // and the report itself
+	image    []uint32  // initialised lanes of registers at the start of a block
+	serial   uint32    // of the access at hand: one number for all its lanes
+	objects  map[objectKey]*object
+	sums     map[placeKey]*floatSum
+	sumSize  int
+	stores   map[int32]*storeDigest // by instruction
+	shape    clockShape
+	past     [warpSize]uint32 // of the warp that accesses memory at present, see blockSync.past
+	origins  map[int32]int32  // by register: the load that brought undefined bits, plus one
 
 	handedOn bool   // an atomic has read what another thread released
 	gaps     bool   // the matrix that is being loaded has undefined bits
@@ -139,13 +141,18 @@ func (s *sanitizer) report(w *warp, kind Kind, in *instr, lane int, message stri
 	s.add(in, w.describe(kind, in, lane, message))
 }
 
-// seenBefore counts a repeated report, so that callers need not make its text.
+// seenBefore counts a repeated report, so that callers need not make its text. Mostly it is the one that was repeated
+// last, by the next lane.
 func (s *sanitizer) seenBefore(kind Kind, in *instr) bool {
-	r := s.found[reportKey{kind, in.index}]
-	if r != nil {
-		r.Count++
+	k := reportKey{kind, in.index}
+	if s.repeated == nil || s.latest != k {
+		s.latest, s.repeated = k, s.found[k]
 	}
-	return r != nil
+	if s.repeated == nil {
+		return false
+	}
+	s.repeated.Count++
+	return true
 }
 
 func (s *sanitizer) add(in *instr, r Report) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"bilevel/internal/ptx/arith/exact"
+	"bilevel/internal/testrun"
 )
 
 // outcome is -1, 0 or 1, and 2 where an operand is NaN.
@@ -45,7 +46,7 @@ func comparing(op string, mods []string) (*vector, bool) {
 	}
 	ftz := has(mods, "ftz")
 	class := registerClass(typ)
-	v := &vector{dst: "b32", src: []string{class, class}}
+	v := &vector{dst: "b32", src: []string{class, class}, most: testrun.Size(256, 1024)} // of thousands of forms
 	inputs := func(seed uint64) []uint64 {
 		if isFloat {
 			return floatInputs(f, two, seed)

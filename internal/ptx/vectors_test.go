@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,6 +35,16 @@ type vector struct {
 	all     func(rows [][]uint64) []uint64
 	want    func(x []uint64) (uint64, bool)
 	near    func(x []uint64, got uint64) bool
+
+	loaded *ptx.Module // its text, once it was asked for
+}
+
+// load decodes the vector's text.
+func (v *vector) load() (_ *ptx.Module, err error) {
+	if v.loaded == nil {
+		v.loaded, err = ptx.Load(v.op, vectorHeader+v.text("k"))
+	}
+	return v.loaded, err
 }
 
 // prefixes of registers by class; PTX text of a vector declares ten of each.
@@ -139,7 +150,7 @@ func (v *vector) inputs(r *rand.Rand) [][]uint64 {
 
 // run executes the kernel on a machine of the float mode.
 func (v *vector) run(mode ptx.FloatMode, rows [][]uint64) ([]uint64, error) {
-	mod, err := ptx.Load(v.op, vectorHeader+v.text("k"))
+	mod, err := v.load()
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +198,7 @@ func (v *vector) run(mode ptx.FloatMode, rows [][]uint64) ([]uint64, error) {
 // check runs the vector and compares.
 func (v *vector) check(t *testing.T) {
 	t.Helper()
+	defer func() { v.loaded = nil }() // there are thousands
 	rows := v.inputs(rand.New(rand.NewPCG(7, uint64(len(v.op)))))
 	got, err := v.run(ptx.Exact, rows)
 	if err != nil {
@@ -290,7 +302,14 @@ func expand(row string) (op string, combinations [][]string) {
 
 // accepted says whether the simulator decodes the vector's text.
 func (v *vector) accepted() bool {
-	return refusal(v.op, vectorHeader+v.text("k")) == nil
+	module, err := v.load()
+	if err == nil {
+		err = module.Kernel("k").Err()
+	}
+	if err != nil {
+		v.loaded = nil
+	}
+	return err == nil
 }
 
 // vectors makes the vector of every combination of opcode and suffixes that a writer knows; missing lists those of the
@@ -429,15 +448,15 @@ func sizeOf(typ string) uint {
 	case "f16x2", "bf16x2", "u16x2", "s16x2", "tf32":
 		return 32
 	}
-	var n uint
-	fmt.Sscan(strings.TrimLeft(typ, "bufs"), &n)
-	return n
+	n, _ := strconv.Atoi(strings.TrimLeft(typ, "bufs"))
+	return uint(n)
 }
 
 // formatOf is the format of a floating-point type, and whether two numbers share a register.
 func formatOf(typ string) (f exact.Format, two, ok bool) {
 	typ, two = strings.CutSuffix(typ, "x2")
-	f, ok = map[string]exact.Format{"f16": exact.F16(), "bf16": exact.BF16(), "f32": exact.F32(),
-		"f64": exact.F64()}[typ]
+	f, ok = formats[typ]
 	return f, two, ok
 }
+
+var formats = map[string]exact.Format{"f16": exact.F16(), "bf16": exact.BF16(), "f32": exact.F32(), "f64": exact.F64()}
