@@ -5,6 +5,7 @@ import (
 
 	"bilevel/device/cuda"
 	"bilevel/device/cuda/sim"
+	"bilevel/internal/testrun"
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +14,7 @@ import (
 // By the estimate, an iteration of SOBA takes an H100 no longer than two cores of a processor with AVX-512, for which
 // it is a matter of overhead: its six products are 6 MFLOP. The estimate is of an iteration's graph, along its longest
 // chain. What was measured on the cores is in bench/README.md; the others of the table are longer chains of the same
-// kind, and are printed beside what was measured.
+// kind, and with BILEVEL_LONG are printed beside what was measured.
 func TestEstimatesOfHyperCleaning(t *testing.T) {
 	measured := map[string]float64{"clean_soba_b64": 0.066, "clean_f2sa_b64": 0.69, "clean_stocbio_b64": 0.58} // ms
 	drv, err := sim.New("h100")
@@ -32,7 +33,7 @@ func TestEstimatesOfHyperCleaning(t *testing.T) {
 	}
 	few, more := cleaningFor(1), cleaningFor(2)
 	for i, w := range few {
-		if testing.Short() && i > 0 {
+		if i >= testrun.Size(1, len(few)) {
 			break
 		}
 		// The difference leaves out what a call begins with.

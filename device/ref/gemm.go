@@ -30,16 +30,8 @@ func gemm(m memory, in *device.Instr) error {
 		vals = make([]value, len(a.Epilogue.Steps))
 	}
 	for b := range A.Shape[0] {
-		for i := range rows {
-			for p := range inner {
-				left[i*inner+p] = m.masked(A, maskA, b, i, p)
-			}
-		}
-		for j := range cols {
-			for p := range inner {
-				right[j*inner+p] = m.masked(B, maskB, b, p, j)
-			}
-		}
+		m.layOut(left, A, maskA, b, 1, 2)
+		m.layOut(right, B, maskB, b, 2, 1)
 		for i := range rows {
 			for j := range cols {
 				y := value{real: dot(left[i*inner:(i+1)*inner], right[j*inner:(j+1)*inner])}
@@ -59,11 +51,25 @@ func gemm(m memory, in *device.Instr) error {
 	return nil
 }
 
-// masked is element (b, i, j) of a Real view, times that of its mask where there is one.
-func (m memory) masked(v device.View, mask *device.View, b, i, j int) float64 {
-	x := m[v.Buf].real[at(v, b, i, j)]
+// layOut writes matrix b of a Real view, times its mask where there is one, in one piece: the lines along its axis
+// inner one after the other, in the order of the axis outer.
+func (m memory) layOut(to []float64, v device.View, mask *device.View, b, outer, inner int) {
+	views := []device.View{v}
 	if mask != nil {
-		x *= m[mask.Buf].real[at(*mask, b, i, j)]
+		views = append(views, *mask)
 	}
-	return x
+	for factor, v := range views {
+		from, k := m[v.Buf].real, 0
+		for i := range v.Shape[outer] {
+			place := v.Off + b*v.Strides[0] + i*v.Strides[outer]
+			for range v.Shape[inner] {
+				if factor == 0 {
+					to[k] = from[place]
+				} else {
+					to[k] *= from[place]
+				}
+				k, place = k+1, place+v.Strides[inner]
+			}
+		}
+	}
 }

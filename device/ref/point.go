@@ -39,7 +39,18 @@ func (m memory) store(v device.View, place int, x value) {
 func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
 	for i := range e.Steps {
 		s := &e.Steps[i]
-		a, b, c := arg(vals, s, 0), arg(vals, s, 1), arg(vals, s, 2)
+		var a, b, c value // zero where the function takes fewer
+		info := &expr.Table[s.Fn]
+		switch info.Arity {
+		case 3:
+			c = vals[s.Args[2]]
+			fallthrough
+		case 2:
+			b = vals[s.Args[1]]
+			fallthrough
+		case 1:
+			a = vals[s.Args[0]]
+		}
 		switch s.Fn {
 		case expr.Input:
 			vals[i] = input(s.Arg)
@@ -64,21 +75,12 @@ func evaluate(e *expr.Expr, vals []value, idx []int, input func(k int) value) {
 		case expr.ToInt:
 			vals[i] = value{int: toInt(a.real)}
 		default:
-			f := expr.Table[s.Fn].Eval
-			if f == nil {
+			if info.Eval == nil {
 				panic(fmt.Sprintf("ref: no definition of %s", s.Fn)) // a test goes through all functions
 			}
-			vals[i] = value{real: f(a.real, b.real, c.real)}
+			vals[i] = value{real: info.Eval(a.real, b.real, c.real)}
 		}
 	}
-}
-
-// arg is the k-th operand of a step, zero where its function takes fewer.
-func arg(vals []value, s *expr.Step, k int) value {
-	if k < expr.Table[s.Fn].Arity {
-		return vals[s.Args[k]]
-	}
-	return value{}
 }
 
 func truth(b bool) float64 {

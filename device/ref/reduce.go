@@ -25,13 +25,17 @@ func reduce(m memory, in *device.Instr) error {
 	vals := make([]value, len(a.Expr.Steps))
 	idx := make([]int, len(a.Shape))
 	terms := make([][]float64, len(a.Kinds))
+	for k := range terms {
+		terms[k] = make([]float64, 0, device.Size(over))
+	}
 	outs := len(in.In) // where the positions of the outputs begin
+	inner, places := make([]int, len(a.Shape)), make([]int, len(in.In)+len(in.Out))
 
 	walk(kept, in.In, in.Out, func(cell, base []int) {
 		for k := range terms {
 			terms[k] = terms[k][:0]
 		}
-		walk(over, in.In, in.Out, func(point, at []int) {
+		walkWith(inner, places, over, in.In, in.Out, func(point, at []int) {
 			for axis := range idx {
 				idx[axis] = cell[axis] + point[axis] // one of the two is zero
 			}

@@ -6,7 +6,11 @@ import "bilevel/device"
 // point's index and at[v] its distance from the first element of the v-th view, those of in before those of out
 // (offsets are left out, so that walks nest). f must not keep or change either.
 func walk(shape []int, in, out []device.View, f func(idx, at []int)) {
-	idx, at := make([]int, len(shape)), make([]int, len(in)+len(out))
+	walkWith(make([]int, len(shape)), make([]int, len(in)+len(out)), shape, in, out, f)
+}
+
+// walkWith is walk with memory for idx and at, which are zero at the beginning and at the end.
+func walkWith(idx, at, shape []int, in, out []device.View, f func(idx, at []int)) {
 	if device.Size(shape) == 0 {
 		return
 	}

@@ -482,7 +482,7 @@ func TestGuidedCertificate(t *testing.T) {
 // A convolutional network judges labels of images, where it is asked for by its name, and nothing else.
 func TestGuidedByLeNet(t *testing.T) {
 	c := guidedConfig(formNone, "lenet")
-	c.Train, c.Val, c.Iterations, c.Batch = 400, 150, 60, 16
+	c.Train, c.Val, c.Iterations, c.Batch = 300, 150, 60, 6
 	run := guidedRun(t, c, cpudevice.New(1), digits(t), 1)
 	require.Greater(t, run.Scalars["auc"], 0.9)
 	require.Equal(t, "lenet", run.Texts["model"])

@@ -123,8 +123,11 @@ func (m *Machine) Fill(addr uint64, value byte, n int64) error {
 	if err != nil {
 		return err
 	}
-	for i := range dst {
-		dst[i] = value
+	if len(dst) > 0 {
+		dst[0] = value
+	}
+	for done := 1; done < len(dst); done *= 2 { // as much again
+		copy(dst[done:], dst[:done])
 	}
 	a.learn(addr, int(n))
 	return nil

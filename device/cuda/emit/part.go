@@ -33,6 +33,7 @@ type parcel struct {
 	shared  map[string]int // variables in shared memory: their places
 	room    int            // bytes of shared memory
 	outside []string       // declarations
+	words   []string       // without one of which a line has no match of names; patterns take long to say so
 	names   *regexp.Regexp // of parameters, shared variables and special registers
 }
 
@@ -98,13 +99,17 @@ func (p *Part) open() (*parcel, error) {
 			c.room, names = c.shared[m[2]]+size, append(names, m[2])
 			continue
 		}
-		c.lines = append(c.lines, inner.ReplaceAllStringFunc(line, func(name string) string {
-			if name[0] == '%' {
-				return "%j" + name[1:]
-			}
-			return "J" + name
-		}))
+		if strings.Contains(line, "%j") || strings.Contains(line, "J") {
+			line = inner.ReplaceAllStringFunc(line, func(name string) string {
+				if name[0] == '%' {
+					return "%j" + name[1:]
+				}
+				return "J" + name
+			})
+		}
+		c.lines = append(c.lines, line)
 	}
+	c.words = append(slices.Clone(names), "tid.", "ctaid.")
 	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
 	for i, n := range names {
 		names[i] = regexp.QuoteMeta(n)
@@ -158,32 +163,25 @@ func (c *parcel) put(b *strings.Builder, p *Part, to place) error {
 	}
 	var bad error
 	for _, line := range c.lines {
-		if m := moves.FindStringSubmatch(line); m != nil {
-			if moved := c.move(m[1], m[2], m[3], to); moved != "" {
-				b.WriteString(moved)
-				continue
-			}
-		}
-		line = c.names.ReplaceAllStringFunc(line, func(name string) string {
-			if r, ok := registers[name]; ok {
-				return r
-			}
-			name, off, _ := strings.Cut(name, "+")
-			plus, _ := strconv.Atoi(off)
-			if at, ok := c.shared[name]; ok {
-				return fmt.Sprintf("%%j_shared+%d", at+plus)
-			}
-			for i, x := range c.params {
-				if x.name == name && to.params != nil {
-					return fmt.Sprintf("%s+%d", to.params[i], plus)
-				} else if x.name == name {
-					return fmt.Sprintf("%%j_args+%d", to.fields[i]+plus)
+		if strings.Contains(line, "mov.") {
+			if m := moves.FindStringSubmatch(line); m != nil {
+				if moved := c.move(m[1], m[2], m[3], to); moved != "" {
+					b.WriteString(moved)
+					continue
 				}
 			}
-			return name
-		})
-		line = returns.ReplaceAllString(line, "bra "+to.end+";")
-		line = barriers.ReplaceAllString(line, to.barrier)
+		}
+		if slices.ContainsFunc(c.words, func(word string) bool { return strings.Contains(line, word) }) {
+			line = c.names.ReplaceAllStringFunc(line, func(name string) string {
+				return c.renamed(name, registers, to)
+			})
+		}
+		if strings.Contains(line, "ret;") {
+			line = returns.ReplaceAllString(line, "bra "+to.end+";")
+		}
+		if strings.Contains(line, "bar.sync") {
+			line = barriers.ReplaceAllString(line, to.barrier)
+		}
 		if to.reread {
 			line = strings.ReplaceAll(line, "ld.global.nc.", "ld.global.")
 		}
@@ -194,6 +192,27 @@ func (c *parcel) put(b *strings.Builder, p *Part, to place) error {
 	}
 	b.WriteString(to.end + ":\n\t}\n")
 	return bad
+}
+
+// renamed is what stands for a special register, a shared variable or a parameter, whose name may end with "+" and an
+// offset.
+func (c *parcel) renamed(name string, registers map[string]string, to place) string {
+	if r, ok := registers[name]; ok {
+		return r
+	}
+	name, off, _ := strings.Cut(name, "+")
+	plus, _ := strconv.Atoi(off)
+	if at, ok := c.shared[name]; ok {
+		return fmt.Sprintf("%%j_shared+%d", at+plus)
+	}
+	for i, x := range c.params {
+		if x.name == name && to.params != nil {
+			return fmt.Sprintf("%s+%d", to.params[i], plus)
+		} else if x.name == name {
+			return fmt.Sprintf("%%j_args+%d", to.fields[i]+plus)
+		}
+	}
+	return name
 }
 
 // move writes the address of a shared variable, or of a parameter behind %j_args, to a register; "" for other moves.

@@ -87,7 +87,7 @@ func TestEveryKernelIsMeasured(t *testing.T) {
 // The times of a simulated card are the model's: a sample of the blocks tells the same as all of them.
 func TestSampledEstimate(t *testing.T) {
 	d := open(t, "h100")
-	sizes := []Size{{"small", 1 << 12, 64}, {"large", 1 << 17, 128}}
+	sizes := []Size{{"small", 1 << 12, 64}, {"large", 1 << 16, 128}}
 	if testing.Short() {
 		sizes = sizes[:1]
 	}
