@@ -66,7 +66,9 @@ func TestPanelsStayInside(t *testing.T) {
 				out := rowMajor(atPageEnd(t, m*n), 1, m, n)
 				a, b := rowMajor(atPageEnd(t, k*m), 1, k, m), rowMajor(atPageEnd(t, k*n), 1, k, n)
 				a.Shape, a.Strides = []int{1, m, k}, []int{0, 1, m}
-				require.NoError(t, hold(p, by(p, panels, out, a, b, nil, nil, nil)))
+				for _, turned := range []bool{false, true} {
+					require.NoError(t, hold(p, by(p, panels, turned, out, a, b, nil, nil, nil)))
+				}
 			}
 		}
 	})

@@ -2,11 +2,12 @@ package cpu
 
 import "math"
 
-// panelStrategy is the strategy for large products where a core's first-level cache is small beside its registers: all
-// threads together copy B into panels as wide as a kernel, in which the terms follow one another, once for the whole
-// product. A panel then stays in the first-level cache while the rows of a tile pass by, which a second-level cache
-// holds: of the two it is A that moves, of which a kernel reads fewer elements for a term. Otherwise vectorStrategy's
-// order, in which B moves, needs no copy. The sums of both are the same.
+// panelStrategy is the strategy for large products where a core's first-level cache is small beside its registers: B is
+// copied into panels as wide as a kernel, in which the terms follow one another, by all threads together, once for the
+// whole product, or by each of them what it reads (see byRows and byColumns). A panel then stays in the first-level
+// cache while rows pass by, which a second-level cache holds: of the two it is A that moves, of which a kernel reads
+// fewer elements for a term. Otherwise vectorStrategy's order, in which B moves, needs no copy. The sums of both are
+// the same.
 //
 // One thread of a Zen 3 core with AVX2 (32 KiB and 512 KiB, peak 103 GFLOP/s), before and now: 2048³ 76 and 92, a
 // gradient by weights 784×1024·1024×300, whose A is scattered, 73 and 90, 512×64·64×1024 81 and 89.
@@ -14,12 +15,22 @@ type panelStrategy struct {
 	*Gemm
 	high, width      int // rows of a panel of A, columns of one of B
 	copyA            bool
-	once             bool // a single tile reads each panel of B and copies it itself
+	block            int  // rows of A that pass by a panel of B at a time
+	own              bool // a tile copies the panels of B that it reads itself
 	aAt, bAt, tempAt int  // where the copies of A and B, and half-done copies, begin in a worker's scratch
 }
 
 // mostPanels is the most elements of B that are copied into panels, 16 MiB of them.
 const mostPanels = 1 << 22
+
+// Nanoseconds of copying an element into a panel, also where that turns it around and other threads read it, and of
+// reading an element of A from the third-level cache, measured on two Zen 3 cores as differences between products in
+// the loops of bench.
+const (
+	packTime  = 0.2
+	turnTime  = 1.0
+	againTime = 0.12
+)
 
 // panelsTime estimates the time of the strategy.
 func panelsTime(g *Gemm) float64 {
@@ -28,22 +39,83 @@ func panelsTime(g *Gemm) float64 {
 		return math.Inf(1)
 	}
 	vecs := (g.n + k.lanes - 1) / k.lanes
-	t := float64(g.m*vecs*k.lanes*g.k)/k.rate + packTime*float64(g.k*g.n)
+	t := float64(g.m*vecs*k.lanes*g.k) / k.rate
+	again, copied := 1.0, float64(g.k*g.n)
+	switch threads := float64(g.pool.Threads()); {
+	case g.transposed:
+		again = float64(g.columnTiles())
+		t += packTime*copied + 2*againTime*float64(g.m*g.k)*max(0, again/threads-1)
+	case g.b.cs == 1 || threads == 1:
+		t += packTime * copied
+	default:
+		t += turnTime * copied
+	}
 	if g.a.mask != nil || g.a.scattered() {
-		t += packTime * float64(g.m*g.k)
+		t += again * packTime * float64(g.m*g.k)
 	}
 	return t + g.moveTime(true)
 }
-
-// packTime is the nanoseconds of copying an element into a panel.
-const packTime = 0.2
 
 func (p *panelStrategy) plan() {
 	p.high, p.width = p.kernels.most[p.kernels.wide], p.kernels.wide*p.kernels.lanes
 	p.copyA = p.a.mask != nil || p.a.scattered()
 	p.setKc(p.kernels.kc, 1)
+	p.block = p.kernels.panelRows
+	switch {
+	case p.transposed:
+		p.byColumns()
+	case p.pool.Threads() > 1 && p.b.plain() && p.byRows():
+	default:
+		p.inCommon()
+	}
+}
+
+// byColumns makes tiles of all rows and few columns, those of a result that is computed transposed: whole rows of it.
+// A thread then computes the rows that it computes in the operations before and after, and the epilogue has long runs.
+// Ten steps of an attack on 784-300-100-10 at batch 64 take 5.0 ms so, and 6.4 with tiles of a few rows.
+func (p *panelStrategy) byColumns() {
+	across := p.columnTiles()
+	p.divide((p.pool.Threads()+across-1)/across, across, p.high, p.width)
+	p.own = true
+}
+
+// columnTiles is the number of tiles of all rows that byColumns makes: each takes half of the second-level cache at
+// most, and there are enough of them for all threads.
+func (g *Gemm) columnTiles() int {
+	width := g.kernels.wide * g.kernels.lanes
+	panels, most := (g.n+width-1)/width, max(1, secondLevel()/2/float32Bytes/g.m/width)
+	return min(panels, roundUp((panels+most-1)/most, g.pool.Threads()))
+}
+
+// byRows gives each thread rows of its own, if a copy of B for each costs little: because it stays in the second-level
+// cache, or because the thread's rows of A do, so that each panel is copied once and read at once. No thread then waits
+// until the others have copied their part, or reads lines that another core has just written: 256×300·300×100 takes 101
+// µs so, and 134 with panels in common.
+func (p *panelStrategy) byRows() bool {
+	const leastPanels, leastColumns = 4, 128 // of A a thread; of a tile, see tileEpilogue
+	threads, half := p.pool.Threads(), secondLevel()/2/float32Bytes
+	each := roundUp((p.m+threads-1)/threads, p.high)
+	switch {
+	case each < leastPanels*p.high:
+		return false
+	case p.kc*roundUp(p.n, p.width) <= half:
+		p.block = min(p.block, max(p.high, half/2/p.kc/p.high*p.high))
+		p.divide(threads, 1, p.high, p.width)
+	case each >= p.block && p.kc*(p.m/threads) <= half:
+		p.block = each
+		p.divide(threads, min(4, max(1, p.n/leastColumns)), p.high, p.width)
+	default:
+		return false
+	}
+	p.own = true
+	return true
+}
+
+// inCommon makes tiles of as many rows as the second-level cache holds, which read panels that all threads copy
+// together. Where a single tile has all rows, tiles copy for themselves, and end between any two vectors.
+func (p *panelStrategy) inCommon() {
 	threads := p.pool.Threads()
-	panels, most := (p.m+p.high-1)/p.high, p.kernels.panelRows/p.high
+	panels, most := (p.m+p.high-1)/p.high, p.block/p.high
 	down := (panels + most - 1) / most
 	longest := func(down int) int { // panels of the thread that has most
 		each := (panels + down - 1) / down
@@ -57,21 +129,28 @@ func (p *panelStrategy) plan() {
 			}
 		}
 	}
-	across := 1
+	across, unit := 1, p.width
 	if threads > 1 { // tiles enough that a late thread is helped, and wide enough that a panel of A is read often
 		for down*across < 4*threads && p.n > 4*p.width*(across+1) {
 			across++
 		}
+		if down == 1 {
+			unit = p.kernels.lanes
+		}
 	}
-	p.divide(down, across, p.high, p.width)
-	p.once = p.rowTiles == 1
+	p.divide(down, across, p.high, unit)
+	p.own = p.rowTiles == 1
 }
 
 func (p *panelStrategy) place(take func(need bool, n int) int) {
-	p.aAt = take(p.copyA, (p.rows+p.high-1)/p.high*p.panelA())
+	p.aAt = take(p.copyA, (min(p.rows, p.block)+p.high-1)/p.high*p.panelA())
 	p.tempAt = take(p.b.mask != nil, p.k*p.width)
-	p.bAt = take(p.once, p.kc*p.width)
-	if !p.once {
+	columns := p.width
+	if p.rows > p.block {
+		columns = roundUp(p.cols, p.width)
+	}
+	p.bAt = take(p.own, p.kc*columns)
+	if !p.own {
 		p.pool.reserveCommon(p.k * roundUp(p.n, p.width))
 	}
 }
@@ -86,15 +165,21 @@ func (p *panelStrategy) panelA() int { return p.high * (p.kc + 16) }
 // common is the panel of B that begins with a column, in the memory of all workers.
 func (p *panelStrategy) common(col int) []float32 { return p.pool.common[col*p.k:] }
 
-// panelB is part of a panel of B, some of its terms.
-func (p *panelStrategy) panelB(w *Worker, b block) []float32 {
-	if !p.once {
+// panelB is part of a panel of B, some of its terms. A tile that copies its own panels does so when the first rows of A
+// pass by.
+func (p *panelStrategy) panelB(w *Worker, b, t block, first bool) []float32 {
+	if !p.own {
 		return p.common(b.col)[b.row*p.width:]
 	}
 	to := w.real[p.bAt:]
-	if p.b.plain() && b.cols == p.width {
+	if p.rows > p.block {
+		to = to[(b.col-t.col)*p.kc:]
+	}
+	switch {
+	case !first:
+	case p.b.plain() && b.cols == p.width:
 		p.kernels.packColumns(to, 0, p.b.data[p.b.at(0, b.row, b.col):], p.b.rs, b.rows, 1)
-	} else {
+	default:
 		p.b.copyTo(p.kernels, to, p.width, b, w.real[p.tempAt:])
 	}
 	return to
@@ -105,7 +190,7 @@ const packItem = 16
 
 // ready copies B where several tiles read it.
 func (p *panelStrategy) ready() {
-	if p.once {
+	if p.own {
 		return
 	}
 	items := (p.n + p.width - 1) / p.width
@@ -138,9 +223,20 @@ func (p *panelStrategy) copyB(w *Worker, b block) {
 
 func (p *panelStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	kc := min(p.kc, p.k-k)
+	for i := 0; i < t.rows; i += p.block {
+		rows := block{0, t.row + i, t.col, min(p.block, t.rows-i), t.cols}
+		p.pass(w, c[i*ld:], ld, rows, k, kc, i == 0)
+	}
+	if k+kc == p.k && p.tileEpilogue(t) {
+		p.finish(w, c, ld, t)
+	}
+}
+
+// pass lets rows of A pass by the panels of B of a tile.
+func (p *panelStrategy) pass(w *Worker, c []float32, ld int, t block, k, kc int, first bool) {
 	a, rs, cs, next := p.panelsA(w, block{0, t.row, k, t.rows, kc})
 	for j := 0; j < t.cols; j += p.width {
-		b := p.panelB(w, block{0, k, t.col + j, kc, min(p.width, t.cols-j)})
+		b := p.panelB(w, block{0, k, t.col + j, kc, min(p.width, t.cols-j)}, t, first)
 		cols, strips := min(p.width, t.cols-j), t.rows/p.high
 		if strips > 0 {
 			ahead := p.lookahead(t, j, k, kc, strips)
@@ -150,9 +246,6 @@ func (p *panelStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 			p.kernels.tile(t.rows-i, p.kernels.wide, cols, kc, a[strips*next:], rs, cs, b, p.width, c[i*ld+j:], ld,
 				k > 0, lookahead{})
 		}
-	}
-	if k+kc == p.k && p.tileEpilogue(t) {
-		p.finish(w, c, ld, t)
 	}
 }
 
@@ -190,7 +283,7 @@ func (p *panelStrategy) panelsA(w *Worker, t block) (a []float32, rs, cs, next i
 
 // lookahead asks for the next panel of B while the panels of A pass by.
 func (p *panelStrategy) lookahead(t block, j, k, kc, strips int) (next lookahead) {
-	if j += p.width; !p.once && j < t.cols {
+	if j += p.width; !p.own && j < t.cols {
 		next.at = addressOf(p.common(t.col+j), k*p.width)
 		next.inc, next.step = max(1, 4*p.width/strips), kc*p.width/strips
 	}

@@ -2,10 +2,10 @@ package cpu
 
 // Do computes one tile of the product.
 func (g *Gemm) Do(w *Worker, item int) {
-	col := item % g.colTiles * g.cols
+	col, end := g.column(item%g.colTiles), g.column(item%g.colTiles+1)
 	item /= g.colTiles
 	row, batch := item%g.rowTiles*g.rows, item/g.rowTiles
-	t := block{batch, row, col, min(g.rows, g.m-row), min(g.cols, g.n-col)}
+	t := block{batch, row, col, min(g.rows, g.m-row), end - col}
 
 	c, ld := w.real[g.tileAt:], t.cols
 	if g.sumsInOut {
@@ -32,12 +32,18 @@ func (g *Gemm) Do(w *Worker, item int) {
 	}
 	if g.transposed {
 		turned := w.real[g.to:]
-		g.kernels.transpose(turned, t.rows, c, ld, t.rows, t.cols)
-		c, ld = turned, t.rows
-		t = block{batch, t.col, t.row, t.cols, t.rows}
+		for j := 0; j < t.cols; j += turnedRows {
+			rows := min(turnedRows, t.cols-j)
+			g.kernels.transpose(turned, t.rows, c[j:], ld, t.rows, rows)
+			g.finish(w, turned, t.rows, block{batch, t.col + j, t.row, rows, t.rows})
+		}
+		return
 	}
 	g.finish(w, c, ld, t)
 }
+
+// turnedRows is the rows of a result, computed transposed, that get their epilogue together.
+const turnedRows = 8
 
 // tileEpilogue says whether φ takes the rows of a tile as soon as they are done, while they are near: where rows are
 // long enough for a run of their own, and in the order of out.

@@ -47,13 +47,21 @@ func vectorsTime(g *Gemm) float64 {
 }
 
 // fetchesTime estimates what operands cost more that a kernel reads where they lie, with AVX2 on one thread of a Zen 3
-// core. A scattered A is copied for every tile. B is brought near for every tile, or, where its rows compete for the
-// same places of a cache, comes from the third-level cache for every panel of A but the first ones.
+// core. A scattered A is copied for every tile, another one comes from the third-level cache. B is turned around, or
+// brought near for every tile, if it lies far off for every thread, or, where its rows compete for the same places of a
+// cache, comes from the third-level cache for every panel of A but the first ones.
 func (g *Gemm) fetchesTime() (t float64) {
 	const again, first = 0.09, 4 // of reading an element; panels
+	across := float64((g.n + tileCols(g.kernels.kc) - 1) / tileCols(g.kernels.kc))
 	if g.a.scattered() {
-		tile := tileCols(g.kernels.kc)
-		t += packTime * float64(g.m*g.k*((g.n+tile-1)/tile))
+		t += packTime * float64(g.m*g.k) * across
+	} else {
+		t += againTime * float64(g.m*g.k) * across
+	}
+	if g.b.cs != 1 {
+		t += turnTime * float64(g.k*g.n)
+	} else if g.k*g.n > secondLevel()/2/float32Bytes {
+		t += againTime * float64(g.k*g.n) * float64(g.pool.Threads())
 	}
 	switch {
 	case g.m > leastReuse:
@@ -102,7 +110,10 @@ func (v *vectorStrategy) finishesRows() bool { return true }
 // a time.
 func (v *vectorStrategy) indexed(of *Rows) **Rows {
 	width := v.kernels.wide * v.kernels.lanes
-	narrowest := v.n - (v.colTiles-1)*v.cols
+	narrowest := v.n
+	for i := range v.colTiles {
+		narrowest = min(narrowest, v.column(i+1)-v.column(i))
+	}
 	if v.kernels.tileRows == nil || v.kc < v.k || v.copyB || narrowest < width || !v.b.is(&of.gather.out, v.k, v.n) {
 		return nil
 	}
