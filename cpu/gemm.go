@@ -15,7 +15,7 @@ import (
 const (
 	tileRows = 2048
 	// leastWork is the time, in nanoseconds, below which a tile is not cut further.
-	leastWork = 10_000
+	leastWork = 3_000
 )
 
 // Gemm computes out[b] = φ(A'[b]·B'[b], extras) for each b, where A' = A or mask ⊙ A and B' likewise. See NewGemm.

@@ -7,6 +7,7 @@ import "math"
 type dotStrategy struct {
 	*Gemm
 	width       int // columns of a kernel
+	parts       int // of k, which threads sum at the same time; 1: one thread sums all terms of a row
 	copyB       bool
 	bAt, tempAt int
 	rowsA       *Rows // where the rows of A are found; nil: in their place
@@ -31,12 +32,52 @@ func (d *dotStrategy) plan() {
 	d.width = (d.n + parts - 1) / parts
 	d.copyB = !d.b.down()
 	d.setKc(d.kernels.dotsKc, 1)
+	if d.parts = d.splits(); d.parts > 1 {
+		d.divide(1, 1, d.m, d.width)
+		return
+	}
 	d.cut(d.width, d.kernels.most[d.vectorWidth()], d.copyB)
+}
+
+// splits is the number of parts of k that threads sum at the same time, into memory of each part, from which they are
+// added in order: the same bits as one after the other. Each thread then reads some columns of A, those that it reads
+// again in a product with Aᵀ, as a gradient by weights is: two threads that took rows would need each other's there.
+func (d *dotStrategy) splits() int {
+	const mostSums = 1 << 12 // of a part
+	parts := (d.k + d.kc - 1) / d.kc
+	if d.pool.Threads() == 1 || d.batch > 1 || d.m*d.n > mostSums || (d.nanos+d.fetch)/float64(parts) < leastWork {
+		return 1
+	}
+	return parts
+}
+
+// ready sums the parts.
+func (d *dotStrategy) ready() {
+	if d.parts > 1 {
+		d.pool.Run(d.parts, dotParts{d})
+	}
+}
+
+// dotParts is the task that sums a part.
+type dotParts struct{ *dotStrategy }
+
+func (d dotParts) Do(w *Worker, part int) {
+	k := part * d.kc
+	d.sum(w, d.part(part), d.n, block{0, 0, 0, d.m, d.n}, k, min(d.kc, d.k-k), false)
+}
+
+// part is where the sums of a part are.
+func (d *dotStrategy) part(i int) []float32 {
+	size := roundUp(d.m*d.n, lineLen)
+	return d.pool.common[i*size:][:size]
 }
 
 func (d *dotStrategy) place(take func(need bool, n int) int) {
 	d.bAt = take(d.copyB, d.cols*d.ldb())
 	d.tempAt = take(d.b.mask != nil, d.cols*d.ldb())
+	if d.parts > 1 {
+		d.pool.reserveCommon(d.parts * roundUp(d.m*d.n, lineLen))
+	}
 }
 
 func (d *dotStrategy) mayAddToOut() bool  { return true }
@@ -51,10 +92,28 @@ func (d *dotStrategy) indexed(of *Rows) **Rows {
 }
 
 func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
-	kc := min(d.kc, d.k-k)
+	if d.parts == 1 {
+		d.sum(w, c, ld, t, k, min(d.kc, d.k-k), k > 0)
+		return
+	}
+	part := d.part(k / d.kc)
+	for i := range t.rows {
+		to, from := c[i*ld:][:d.n], part[i*d.n:][:d.n]
+		if k == 0 {
+			copy(to, from)
+			continue
+		}
+		for j, x := range from {
+			to[j] += x
+		}
+	}
+}
+
+// sum sets or adds the terms k…k+kc-1 of a tile.
+func (d *dotStrategy) sum(w *Worker, c []float32, ld int, t block, k, kc int, add bool) {
 	b, ldb := d.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
 	if x := d.rowsA; x != nil {
-		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table[k:], b, ldb, c, ld, k > 0)
+		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table[k:], b, ldb, c, ld, add)
 		return
 	}
 	step := max(1, longDots/kc)
@@ -62,7 +121,7 @@ func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 		for i := 0; i < t.rows; i += step {
 			a := d.a.data[d.a.at(t.batch, t.row+i, k):]
 			d.kernels.dots(
-				min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, k > 0,
+				min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, add,
 			)
 		}
 	}

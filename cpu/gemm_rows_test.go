@@ -92,8 +92,8 @@ func TestTakeRows(t *testing.T) {
 	require.True(t, took > 100 || kernelsOf(Detected()).dotRows == nil, "%d", took)
 }
 
-// The first product that reads rows of a table that no cache holds is shared by the threads, one that finds them in a
-// cache is not; both give the same bits as on one thread after the rows were copied.
+// The first product that reads rows of a table that no cache holds is shared by the threads; it and one that finds them
+// in a cache give the same bits as on one thread after the rows were copied.
 func TestTakeRowsFromMemory(t *testing.T) {
 	const all, rows, k, n = 1000, 64, 784, 10
 	for _, level := range Levels() {
@@ -118,7 +118,8 @@ func TestTakeRowsFromMemory(t *testing.T) {
 			}
 			require.Equal(t, first, got.forward.fetch > 0)
 			if first {
-				require.Greater(t, got.forward.tiles(), 1)
+				d, dots := got.forward.strategy.(*dotStrategy)
+				require.True(t, got.forward.tiles() > 1 || dots && d.parts > 1, "%v", level)
 				require.Greater(t, got.forward.nanos+got.forward.fetch, float64(minParallel))
 			}
 		}

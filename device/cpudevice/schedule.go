@@ -28,13 +28,12 @@ import (
 //     own.
 //   - It waits for one chain: it joins that chain, as 1 and 2 do.
 //   - It waits for none, but one of its larger operands is in the cache of the core that computed it (near): it joins
-//     that core's chain, or closes both chains first if it has to wait for the other one. The time that it would have
-//     taken to fetch the operand from the other core counts in favour of a fork (pull).
+//     that core's chain, or closes both chains first if it has to wait for the other one.
 //   - Otherwise it joins the chain with less work, as 3 does.
 //
 // When two chains are closed they become a fork if the shorter one takes long enough; else their instructions become
-// segments again, one by one. Times are estimates from the numbers of multiplications and elements; that they may be
-// wrong costs time and never changes a result.
+// segments again, one by one, and all threads share even small products of them. Times are estimates from the numbers
+// of multiplications and elements; that they may be wrong costs time and never changes a result.
 
 // segment is what the threads do between two points where they wait for each other: one instruction, which may share
 // its work, or two chains.
@@ -78,7 +77,6 @@ const (
 	perMultiply = 0.014 // multiplication of a small product
 	perElement  = 0.2   // element that an operation reads or writes
 	perInstr    = 100
-	perLine     = 4 // cache line that another core holds
 	// smallInstr is the most work of an instruction that runs on one thread.
 	smallInstr = 20_000
 	// leastChain is the least work of the shorter chain of a fork. Waiting for each other costs about 1 µs, and what
@@ -126,7 +124,7 @@ type scheduler struct {
 
 	open [2][]int   // the open chains
 	load [2]float64 // their work
-	pull [2]float64 // the time that the other thread would need to fetch what is in this one's cache
+	held bool       // one of them runs where an operand is near
 }
 
 // schedule cuts a program into segments.
@@ -166,7 +164,7 @@ func (s *scheduler) place(i int) int {
 		s.segments = append(s.segments, segment{instr: i})
 		return -1
 	}
-	near, bytes := s.near(i)
+	near := s.near(i)
 	if near >= 0 && waits[1-near] { // it waits for the thread that does not hold what it reads
 		s.close()
 		waits = [2]bool{}
@@ -178,8 +176,7 @@ func (s *scheduler) place(i int) int {
 			c = 1
 		}
 	case near >= 0:
-		c = near
-		s.pull[c] += perLine * float64(bytes) / lineBytes
+		c, s.held = near, true
 	case s.load[1] < s.load[0]:
 		c = 1
 	}
@@ -208,24 +205,22 @@ func (s *scheduler) overlap(a, b []device.View) bool {
 	})
 }
 
-// near is the chain whose thread has a large operand of instruction i in its cache, and the operand's size. Where
-// there is none, it is the chain whose thread has an operand of the first instruction that reads what i computes. -1:
-// neither.
-func (s *scheduler) near(i int) (chain, bytes int) {
-	if chain, bytes = s.cached(i, i); chain >= 0 {
-		return chain, bytes
+// near is the chain whose thread has a large operand of instruction i in its cache. Where there is none, it is the
+// chain whose thread has an operand of the first instruction that reads what i computes. -1: neither.
+func (s *scheduler) near(i int) (chain int) {
+	if chain = s.cached(i, i); chain >= 0 {
+		return chain
 	}
 	for reader := i + 1; reader < min(i+horizon, len(s.program.Code)); reader++ {
 		if s.overlap(s.program.Code[reader].In, s.program.Code[i].Out) {
 			return s.cached(reader, i)
 		}
 	}
-	return -1, 0
+	return -1
 }
 
-// cached is the chain that wrote a large operand of an instruction, before instruction i, and the operand's size; or
-// -1.
-func (s *scheduler) cached(reader, i int) (chain, bytes int) {
+// cached is the chain that wrote a large operand of an instruction, before instruction i; or -1.
+func (s *scheduler) cached(reader, i int) (chain int) {
 	for _, v := range s.program.Code[reader].In {
 		if 4*v.Size() < nearBytes {
 			continue
@@ -233,20 +228,20 @@ func (s *scheduler) cached(reader, i int) (chain, bytes int) {
 		for j := i - 1; j >= max(0, i-horizon); j-- {
 			if s.overlap([]device.View{v}, s.program.Code[j].Out) {
 				if s.chain[j] >= 0 {
-					return s.chain[j], 4 * v.Size()
+					return s.chain[j]
 				}
 				break
 			}
 		}
 	}
-	return -1, 0
+	return -1
 }
 
 // close ends the open chains: they become a fork where that pays, else segments one after the other.
 func (s *scheduler) close() {
-	if min(s.load[0], s.load[1]) >= leastChain || s.pull[1] >= leastChain {
+	if min(s.load[0], s.load[1]) >= leastChain {
 		// The thread that goes on alone afterwards takes the longer chain.
-		if s.load[0] < s.load[1] && s.pull == [2]float64{} {
+		if s.load[0] < s.load[1] && !s.held {
 			s.open[0], s.open[1] = s.open[1], s.open[0]
 			for c, chain := range s.open {
 				for _, i := range chain {
@@ -262,5 +257,5 @@ func (s *scheduler) close() {
 			s.segments, s.chain[i] = append(s.segments, segment{instr: i}), -1
 		}
 	}
-	s.open, s.load, s.pull = [2][]int{}, [2]float64{}, [2]float64{}
+	s.open, s.load, s.held = [2][]int{}, [2]float64{}, false
 }
