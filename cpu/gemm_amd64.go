@@ -511,59 +511,41 @@ func dots3x3AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *
 //go:noescape
 func dots1x4AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
+// dotRowsRxNAVX2 computes c[i·ldc + j] (+)= Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.
+// it adds where add is set. R more rows of the list are asked for. Each sum is that of dotsRxN.
+//
+//go:noescape
+func dotRows1x4AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+
 //go:noescape
 func dots2x4AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dotRows2x4AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
 func dots1x5AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x5AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
 func dots2x5AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
+func dotRows2x5AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
 func dots1x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
+func dotRows1x6AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+
+//go:noescape
 func dots2x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 
 //go:noescape
-func dots1x7AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-// dotRowsRxNAVX2 computes c[i·ldc + j] (+)= Σ_q table[rows[i] + q] · b[j·ldb + q] for i < groups·R, j < N and q < k, all at least 1.
-// it adds where add is set. R more rows of the list are asked for. Each sum is that of dotsRxN.
-//
-//go:noescape
-func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dots1x9AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dots1x10AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dots1x11AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-
-//go:noescape
-func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+func dotRows2x6AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 
 // fmaChainsAVX2 does steps times 12 independent fused multiply-adds of whole vectors.
 func fmaChainsAVX2(steps int)

@@ -42211,6 +42211,93 @@ set0_0:
 	VZEROUPPER
 	RET
 
+// func dotRows1x4AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x4AVX2(SB), NOSPLIT, $0-65
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+
+group:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y4
+	VFMADD231PS (SI), Y4, Y0
+	VFMADD231PS (SI)(DI*1), Y4, Y1
+	VFMADD231PS (SI)(DI*2), Y4, Y2
+	VFMADD231PS (SI)(R8*1), Y4, Y3
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (DX), Y15, Y4
+	VMASKMOVPS   (SI), Y15, Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y5
+	VFMADD231PS  Y5, Y4, Y3
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
+	VUNPCKLPS    Y1, Y0, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y5, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y5
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y5, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X5
+	VADDPS       X5, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS X0, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
 // func dots2x4AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3
 TEXT ·dots2x4AVX2(SB), NOSPLIT, $0-65
@@ -42332,6 +42419,135 @@ set1_0:
 	VZEROUPPER
 	RET
 
+// func dotRows2x4AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows2x4AVX2(SB), NOSPLIT, $0-65
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+
+group:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R9)(R9*2), R10
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Y8
+	VMOVUPS     (SI), Y9
+	VMOVUPS     (R8), Y10
+	VFMADD231PS Y10, Y8, Y0
+	VFMADD231PS Y10, Y9, Y4
+	VMOVUPS     (R8)(R9*1), Y10
+	VFMADD231PS Y10, Y8, Y1
+	VFMADD231PS Y10, Y9, Y5
+	VMOVUPS     (R8)(R9*2), Y10
+	VFMADD231PS Y10, Y8, Y2
+	VFMADD231PS Y10, Y9, Y6
+	VMOVUPS     (R8)(R10*1), Y10
+	VFMADD231PS Y10, Y8, Y3
+	VFMADD231PS Y10, Y9, Y7
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (DX), Y15, Y8
+	VMASKMOVPS   (SI), Y15, Y9
+	VMASKMOVPS   (R8), Y15, Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VMASKMOVPS   (R8)(R9*1), Y15, Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VMASKMOVPS   (R8)(R9*2), Y15, Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VMASKMOVPS   (R8)(R10*1), Y15, Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
+	VUNPCKLPS    Y1, Y0, Y10
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y10, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y10
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y10, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y10
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y10, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X10
+	VADDPS       X10, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	ADDQ         BX, DX
+	VUNPCKLPS    Y5, Y4, Y10
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y10, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y10
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y10, Y6, Y6
+	VUNPCKLPD    Y6, Y4, Y10
+	VUNPCKHPD    Y6, Y4, Y4
+	VADDPS       Y10, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X10
+	VADDPS       X10, X4, X4
+	TESTB        AL, AL
+	JZ           set1_0
+	VADDPS       (DX), X4, X4
+
+set1_0:
+	VMOVUPS X4, (DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
 // func dots1x5AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3
 TEXT ·dots1x5AVX2(SB), NOSPLIT, $0-65
@@ -42427,6 +42643,111 @@ set0_4:
 	MOVQ   rs+24(FP), AX
 	SHLQ   $0x02, AX
 	ADDQ   AX, a+16(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
+	VZEROUPPER
+	RET
+
+// func dotRows1x5AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x5AVX2(SB), NOSPLIT, $0-65
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+
+group:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y5
+	VFMADD231PS (SI), Y5, Y0
+	VFMADD231PS (SI)(DI*1), Y5, Y1
+	VFMADD231PS (SI)(DI*2), Y5, Y2
+	VFMADD231PS (SI)(R8*1), Y5, Y3
+	VFMADD231PS (R9), Y5, Y4
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (DX), Y15, Y5
+	VMASKMOVPS   (SI), Y15, Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VMASKMOVPS   (R9), Y15, Y6
+	VFMADD231PS  Y6, Y5, Y4
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
+	VUNPCKLPS    Y1, Y0, Y6
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y6
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y6, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y6
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X6
+	VADDPS       X6, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VEXTRACTF128 $0x01, Y4, X6
+	VADDPS       X6, X4, X4
+	VMOVHLPS     X4, X6, X6
+	VADDPS       X6, X4, X4
+	VMOVSHDUP    X4, X6
+	VADDSS       X6, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDSS       16(DX), X4, X4
+
+set0_4:
+	VMOVSS X4, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
 	DECQ   groups+0(FP)
 	JNZ    group
 	VZEROUPPER
@@ -42587,6 +42908,169 @@ set1_4:
 	VZEROUPPER
 	RET
 
+// func dotRows2x5AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows2x5AVX2(SB), NOSPLIT, $0-65
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+
+group:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), R8
+	MOVQ   (AX), DX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R8)(R9*4), R11
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
+	VMOVUPS     (DX), Y10
+	VMOVUPS     (SI), Y11
+	VMOVUPS     (R8), Y12
+	VFMADD231PS Y12, Y10, Y0
+	VFMADD231PS Y12, Y11, Y5
+	VMOVUPS     (R8)(R9*1), Y12
+	VFMADD231PS Y12, Y10, Y1
+	VFMADD231PS Y12, Y11, Y6
+	VMOVUPS     (R8)(R9*2), Y12
+	VFMADD231PS Y12, Y10, Y2
+	VFMADD231PS Y12, Y11, Y7
+	VMOVUPS     (R8)(R10*1), Y12
+	VFMADD231PS Y12, Y10, Y3
+	VFMADD231PS Y12, Y11, Y8
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y10, Y4
+	VFMADD231PS Y12, Y11, Y9
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R11
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (DX), Y15, Y10
+	VMASKMOVPS   (SI), Y15, Y11
+	VMASKMOVPS   (R8), Y15, Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y5
+	VMASKMOVPS   (R8)(R9*1), Y15, Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y6
+	VMASKMOVPS   (R8)(R9*2), Y15, Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y7
+	VMASKMOVPS   (R8)(R10*1), Y15, Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VFMADD231PS  Y12, Y11, Y8
+	VMASKMOVPS   (R11), Y15, Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y9
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
+	VUNPCKLPS    Y1, Y0, Y12
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y12
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y12, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y12
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X12
+	VADDPS       X12, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VEXTRACTF128 $0x01, Y4, X12
+	VADDPS       X12, X4, X4
+	VMOVHLPS     X4, X12, X12
+	VADDPS       X12, X4, X4
+	VMOVSHDUP    X4, X12
+	VADDSS       X12, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VADDSS       16(DX), X4, X4
+
+set0_4:
+	VMOVSS       X4, 16(DX)
+	ADDQ         BX, DX
+	VUNPCKLPS    Y6, Y5, Y12
+	VUNPCKHPS    Y6, Y5, Y5
+	VADDPS       Y12, Y5, Y5
+	VUNPCKLPS    Y8, Y7, Y12
+	VUNPCKHPS    Y8, Y7, Y7
+	VADDPS       Y12, Y7, Y7
+	VUNPCKLPD    Y7, Y5, Y12
+	VUNPCKHPD    Y7, Y5, Y5
+	VADDPS       Y12, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X12
+	VADDPS       X12, X5, X5
+	TESTB        AL, AL
+	JZ           set1_0
+	VADDPS       (DX), X5, X5
+
+set1_0:
+	VMOVUPS      X5, (DX)
+	VEXTRACTF128 $0x01, Y9, X12
+	VADDPS       X12, X9, X9
+	VMOVHLPS     X9, X12, X12
+	VADDPS       X12, X9, X9
+	VMOVSHDUP    X9, X12
+	VADDSS       X12, X9, X9
+	TESTB        AL, AL
+	JZ           set1_4
+	VADDSS       16(DX), X9, X9
+
+set1_4:
+	VMOVSS X9, 16(DX)
+	ADDQ   BX, DX
+	MOVQ   DX, c+48(FP)
+	DECQ   groups+0(FP)
+	JNZ    group
+	VZEROUPPER
+	RET
+
 // func dots1x6AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3
 TEXT ·dots1x6AVX2(SB), NOSPLIT, $0-65
@@ -42688,6 +43172,117 @@ set0_4:
 	MOVQ    rs+24(FP), AX
 	SHLQ    $0x02, AX
 	ADDQ    AX, a+16(FP)
+	DECQ    groups+0(FP)
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func dotRows1x6AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·dotRows1x6AVX2(SB), NOSPLIT, $0-65
+	MOVQ    k+8(FP), CX
+	DECQ    CX
+	MOVQ    CX, AX
+	ANDQ    $0x07, AX
+	SUBQ    AX, CX
+	INCQ    AX
+	SHLQ    $0x02, CX
+	LEAQ    laneMasks<>+0(SB), DX
+	SHLQ    $0x02, AX
+	SUBQ    AX, DX
+	VMOVUPS 32(DX), Y15
+
+group:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   rows+16(FP), AX
+	MOVQ   table+24(FP), SI
+	MOVQ   (AX), DX
+	LEAQ   (SI)(DX*4), DX
+	MOVQ   8(AX), BX
+	LEAQ   (SI)(BX*4), BX
+	ADDQ   $0x08, AX
+	MOVQ   AX, rows+16(FP)
+	MOVQ   b+32(FP), SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (DI)(DI*2), R8
+	LEAQ   (SI)(DI*4), R9
+	XORQ   AX, AX
+	CMPQ   AX, CX
+	JGE    last
+
+loop:
+	PREFETCHT1  (BX)(AX*1)
+	VMOVUPS     (DX), Y6
+	VFMADD231PS (SI), Y6, Y0
+	VFMADD231PS (SI)(DI*1), Y6, Y1
+	VFMADD231PS (SI)(DI*2), Y6, Y2
+	VFMADD231PS (SI)(R8*1), Y6, Y3
+	VFMADD231PS (R9), Y6, Y4
+	VFMADD231PS (R9)(DI*1), Y6, Y5
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, AX
+	CMPQ        AX, CX
+	JLT         loop
+
+last:
+	VMASKMOVPS   (DX), Y15, Y6
+	VMASKMOVPS   (SI), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VMASKMOVPS   (SI)(DI*1), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VMASKMOVPS   (SI)(DI*2), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VMASKMOVPS   (SI)(R8*1), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VMASKMOVPS   (R9), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VMASKMOVPS   (R9)(DI*1), Y15, Y7
+	VFMADD231PS  Y7, Y6, Y5
+	MOVB         add+64(FP), AL
+	MOVQ         ldc+56(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         c+48(FP), DX
+	VUNPCKLPS    Y1, Y0, Y7
+	VUNPCKHPS    Y1, Y0, Y0
+	VADDPS       Y7, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y7
+	VUNPCKHPS    Y3, Y2, Y2
+	VADDPS       Y7, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y7
+	VUNPCKHPD    Y2, Y0, Y0
+	VADDPS       Y7, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X7
+	VADDPS       X7, X0, X0
+	TESTB        AL, AL
+	JZ           set0_0
+	VADDPS       (DX), X0, X0
+
+set0_0:
+	VMOVUPS      X0, (DX)
+	VUNPCKLPS    Y5, Y4, Y7
+	VUNPCKHPS    Y5, Y4, Y4
+	VADDPS       Y7, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X7
+	VADDPS       X7, X4, X4
+	VMOVHLPS     X4, X7, X7
+	VADDPS       X7, X4, X4
+	TESTB        AL, AL
+	JZ           set0_4
+	VMOVSD       16(DX), X7
+	VADDPS       X7, X4, X4
+
+set0_4:
+	VMOVLPS X4, 16(DX)
+	ADDQ    BX, DX
+	MOVQ    DX, c+48(FP)
 	DECQ    groups+0(FP)
 	JNZ     group
 	VZEROUPPER
@@ -42860,1506 +43455,9 @@ set1_4:
 	VZEROUPPER
 	RET
 
-// func dots1x7AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x7AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y7
-	VFMADD231PS (BX), Y7, Y0
-	VFMADD231PS (BX)(SI*1), Y7, Y1
-	VFMADD231PS (BX)(SI*2), Y7, Y2
-	VFMADD231PS (BX)(DI*1), Y7, Y3
-	VFMADD231PS (R8), Y7, Y4
-	VFMADD231PS (R8)(SI*1), Y7, Y5
-	VFMADD231PS (R8)(SI*2), Y7, Y6
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y7
-	VMASKMOVPS   (BX), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y3
-	VMASKMOVPS   (R8), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y6
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y8
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y8
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y8, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y8
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X8
-	VADDPS       X8, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y8
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VUNPCKLPS    Y6, Y6, Y8
-	VUNPCKHPS    Y6, Y6, Y6
-	VADDPS       Y8, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y8
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X8
-	VADDPS       X8, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VMOVSD       16(DX), X8
-	VINSERTPS    $0x20, 24(DX), X8, X8
-	VADDPS       X8, X4, X4
-
-set0_4:
-	VMOVLPS    X4, 16(DX)
-	VEXTRACTPS $0x02, X4, 24(DX)
-	ADDQ       BX, DX
-	MOVQ       DX, c+48(FP)
-	MOVQ       rs+24(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+16(FP)
-	DECQ       groups+0(FP)
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func dotRows1x7AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
+// func dotRows2x6AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x7AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
-	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
-	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	PREFETCHT1  (BX)(AX*1)
-	VMOVUPS     (DX), Y7
-	VFMADD231PS (SI), Y7, Y0
-	VFMADD231PS (SI)(DI*1), Y7, Y1
-	VFMADD231PS (SI)(DI*2), Y7, Y2
-	VFMADD231PS (SI)(R8*1), Y7, Y3
-	VFMADD231PS (R9), Y7, Y4
-	VFMADD231PS (R9)(DI*1), Y7, Y5
-	VFMADD231PS (R9)(DI*2), Y7, Y6
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y7
-	VMASKMOVPS   (SI), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y3
-	VMASKMOVPS   (R9), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y8
-	VFMADD231PS  Y8, Y7, Y6
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y8
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y8
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y8, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y8
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X8
-	VADDPS       X8, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y8
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VUNPCKLPS    Y6, Y6, Y8
-	VUNPCKHPS    Y6, Y6, Y6
-	VADDPS       Y8, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y8
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X8
-	VADDPS       X8, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VMOVSD       16(DX), X8
-	VINSERTPS    $0x20, 24(DX), X8, X8
-	VADDPS       X8, X4, X4
-
-set0_4:
-	VMOVLPS    X4, 16(DX)
-	VEXTRACTPS $0x02, X4, 24(DX)
-	ADDQ       BX, DX
-	MOVQ       DX, c+48(FP)
-	DECQ       groups+0(FP)
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func dots1x8AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x8AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y8
-	VFMADD231PS (BX), Y8, Y0
-	VFMADD231PS (BX)(SI*1), Y8, Y1
-	VFMADD231PS (BX)(SI*2), Y8, Y2
-	VFMADD231PS (BX)(DI*1), Y8, Y3
-	VFMADD231PS (R8), Y8, Y4
-	VFMADD231PS (R8)(SI*1), Y8, Y5
-	VFMADD231PS (R8)(SI*2), Y8, Y6
-	VFMADD231PS (R8)(DI*1), Y8, Y7
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y8
-	VMASKMOVPS   (BX), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VMASKMOVPS   (R8), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VMASKMOVPS   (R8)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y7
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y9
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y9, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y9
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y9, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y9
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y9, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X9
-	VADDPS       X9, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y9
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y9, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y9
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y9, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y9
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y9, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X9
-	VADDPS       X9, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS X4, 16(DX)
-	ADDQ    BX, DX
-	MOVQ    DX, c+48(FP)
-	MOVQ    rs+24(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+16(FP)
-	DECQ    groups+0(FP)
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func dotRows1x8AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x8AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
-	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
-	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	PREFETCHT1  (BX)(AX*1)
-	VMOVUPS     (DX), Y8
-	VFMADD231PS (SI), Y8, Y0
-	VFMADD231PS (SI)(DI*1), Y8, Y1
-	VFMADD231PS (SI)(DI*2), Y8, Y2
-	VFMADD231PS (SI)(R8*1), Y8, Y3
-	VFMADD231PS (R9), Y8, Y4
-	VFMADD231PS (R9)(DI*1), Y8, Y5
-	VFMADD231PS (R9)(DI*2), Y8, Y6
-	VFMADD231PS (R9)(R8*1), Y8, Y7
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y8
-	VMASKMOVPS   (SI), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VMASKMOVPS   (R9), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y9
-	VFMADD231PS  Y9, Y8, Y7
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y9
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y9, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y9
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y9, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y9
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y9, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X9
-	VADDPS       X9, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y9
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y9, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y9
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y9, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y9
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y9, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X9
-	VADDPS       X9, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS X4, 16(DX)
-	ADDQ    BX, DX
-	MOVQ    DX, c+48(FP)
-	DECQ    groups+0(FP)
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func dots1x9AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x9AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	LEAQ   (R8)(SI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y9
-	VFMADD231PS (BX), Y9, Y0
-	VFMADD231PS (BX)(SI*1), Y9, Y1
-	VFMADD231PS (BX)(SI*2), Y9, Y2
-	VFMADD231PS (BX)(DI*1), Y9, Y3
-	VFMADD231PS (R8), Y9, Y4
-	VFMADD231PS (R8)(SI*1), Y9, Y5
-	VFMADD231PS (R8)(SI*2), Y9, Y6
-	VFMADD231PS (R8)(DI*1), Y9, Y7
-	VFMADD231PS (R9), Y9, Y8
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y9
-	VMASKMOVPS   (BX), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y3
-	VMASKMOVPS   (R8), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y6
-	VMASKMOVPS   (R8)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y7
-	VMASKMOVPS   (R9), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y8
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y10
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y10, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y10
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y10, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y10
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y10, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X10
-	VADDPS       X10, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y10
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y10, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y10
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y10, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y10
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y10, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X10
-	VADDPS       X10, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VEXTRACTF128 $0x01, Y8, X10
-	VADDPS       X10, X8, X8
-	VMOVHLPS     X8, X10, X10
-	VADDPS       X10, X8, X8
-	VMOVSHDUP    X8, X10
-	VADDSS       X10, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VADDSS       32(DX), X8, X8
-
-set0_8:
-	VMOVSS X8, 32(DX)
-	ADDQ   BX, DX
-	MOVQ   DX, c+48(FP)
-	MOVQ   rs+24(FP), AX
-	SHLQ   $0x02, AX
-	ADDQ   AX, a+16(FP)
-	DECQ   groups+0(FP)
-	JNZ    group
-	VZEROUPPER
-	RET
-
-// func dotRows1x9AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x9AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
-	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
-	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	LEAQ   (R9)(DI*4), R10
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	PREFETCHT1  (BX)(AX*1)
-	VMOVUPS     (DX), Y9
-	VFMADD231PS (SI), Y9, Y0
-	VFMADD231PS (SI)(DI*1), Y9, Y1
-	VFMADD231PS (SI)(DI*2), Y9, Y2
-	VFMADD231PS (SI)(R8*1), Y9, Y3
-	VFMADD231PS (R9), Y9, Y4
-	VFMADD231PS (R9)(DI*1), Y9, Y5
-	VFMADD231PS (R9)(DI*2), Y9, Y6
-	VFMADD231PS (R9)(R8*1), Y9, Y7
-	VFMADD231PS (R10), Y9, Y8
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y9
-	VMASKMOVPS   (SI), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y3
-	VMASKMOVPS   (R9), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y7
-	VMASKMOVPS   (R10), Y15, Y10
-	VFMADD231PS  Y10, Y9, Y8
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y10
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y10, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y10
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y10, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y10
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y10, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X10
-	VADDPS       X10, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y10
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y10, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y10
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y10, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y10
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y10, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X10
-	VADDPS       X10, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VEXTRACTF128 $0x01, Y8, X10
-	VADDPS       X10, X8, X8
-	VMOVHLPS     X8, X10, X10
-	VADDPS       X10, X8, X8
-	VMOVSHDUP    X8, X10
-	VADDSS       X10, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VADDSS       32(DX), X8, X8
-
-set0_8:
-	VMOVSS X8, 32(DX)
-	ADDQ   BX, DX
-	MOVQ   DX, c+48(FP)
-	DECQ   groups+0(FP)
-	JNZ    group
-	VZEROUPPER
-	RET
-
-// func dots1x10AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x10AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	LEAQ   (R8)(SI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y10
-	VFMADD231PS (BX), Y10, Y0
-	VFMADD231PS (BX)(SI*1), Y10, Y1
-	VFMADD231PS (BX)(SI*2), Y10, Y2
-	VFMADD231PS (BX)(DI*1), Y10, Y3
-	VFMADD231PS (R8), Y10, Y4
-	VFMADD231PS (R8)(SI*1), Y10, Y5
-	VFMADD231PS (R8)(SI*2), Y10, Y6
-	VFMADD231PS (R8)(DI*1), Y10, Y7
-	VFMADD231PS (R9), Y10, Y8
-	VFMADD231PS (R9)(SI*1), Y10, Y9
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y10
-	VMASKMOVPS   (BX), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y3
-	VMASKMOVPS   (R8), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y6
-	VMASKMOVPS   (R8)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y7
-	VMASKMOVPS   (R9), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y8
-	VMASKMOVPS   (R9)(SI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y9
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y11
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y11, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y11
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y11, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y11
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y11, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X11
-	VADDPS       X11, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y11
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y11, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y11
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y11, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y11
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y11, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X11
-	VADDPS       X11, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y11
-	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X11
-	VADDPS       X11, X8, X8
-	VMOVHLPS     X8, X11, X11
-	VADDPS       X11, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DX), X11
-	VADDPS       X11, X8, X8
-
-set0_8:
-	VMOVLPS X8, 32(DX)
-	ADDQ    BX, DX
-	MOVQ    DX, c+48(FP)
-	MOVQ    rs+24(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+16(FP)
-	DECQ    groups+0(FP)
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func dotRows1x10AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x10AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
-	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
-	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	LEAQ   (R9)(DI*4), R10
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	PREFETCHT1  (BX)(AX*1)
-	VMOVUPS     (DX), Y10
-	VFMADD231PS (SI), Y10, Y0
-	VFMADD231PS (SI)(DI*1), Y10, Y1
-	VFMADD231PS (SI)(DI*2), Y10, Y2
-	VFMADD231PS (SI)(R8*1), Y10, Y3
-	VFMADD231PS (R9), Y10, Y4
-	VFMADD231PS (R9)(DI*1), Y10, Y5
-	VFMADD231PS (R9)(DI*2), Y10, Y6
-	VFMADD231PS (R9)(R8*1), Y10, Y7
-	VFMADD231PS (R10), Y10, Y8
-	VFMADD231PS (R10)(DI*1), Y10, Y9
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y10
-	VMASKMOVPS   (SI), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y3
-	VMASKMOVPS   (R9), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y7
-	VMASKMOVPS   (R10), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y11
-	VFMADD231PS  Y11, Y10, Y9
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y11
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y11, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y11
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y11, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y11
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y11, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X11
-	VADDPS       X11, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y11
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y11, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y11
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y11, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y11
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y11, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X11
-	VADDPS       X11, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y11
-	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X11
-	VADDPS       X11, X8, X8
-	VMOVHLPS     X8, X11, X11
-	VADDPS       X11, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DX), X11
-	VADDPS       X11, X8, X8
-
-set0_8:
-	VMOVLPS X8, 32(DX)
-	ADDQ    BX, DX
-	MOVQ    DX, c+48(FP)
-	DECQ    groups+0(FP)
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func dots1x11AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x11AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	LEAQ   (R8)(SI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y11
-	VFMADD231PS (BX), Y11, Y0
-	VFMADD231PS (BX)(SI*1), Y11, Y1
-	VFMADD231PS (BX)(SI*2), Y11, Y2
-	VFMADD231PS (BX)(DI*1), Y11, Y3
-	VFMADD231PS (R8), Y11, Y4
-	VFMADD231PS (R8)(SI*1), Y11, Y5
-	VFMADD231PS (R8)(SI*2), Y11, Y6
-	VFMADD231PS (R8)(DI*1), Y11, Y7
-	VFMADD231PS (R9), Y11, Y8
-	VFMADD231PS (R9)(SI*1), Y11, Y9
-	VFMADD231PS (R9)(SI*2), Y11, Y10
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y11
-	VMASKMOVPS   (BX), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y3
-	VMASKMOVPS   (R8), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R8)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R9), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y8
-	VMASKMOVPS   (R9)(SI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y9
-	VMASKMOVPS   (R9)(SI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y10
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y12
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y12, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y12
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y12, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y12
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y12, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X12
-	VADDPS       X12, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y12
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y12, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y12
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y12, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y12
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y12, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X12
-	VADDPS       X12, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y12
-	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y12, Y8, Y8
-	VUNPCKLPS    Y10, Y10, Y12
-	VUNPCKHPS    Y10, Y10, Y10
-	VADDPS       Y12, Y10, Y10
-	VUNPCKLPD    Y10, Y8, Y12
-	VUNPCKHPD    Y10, Y8, Y8
-	VADDPS       Y12, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X12
-	VADDPS       X12, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DX), X12
-	VINSERTPS    $0x20, 40(DX), X12, X12
-	VADDPS       X12, X8, X8
-
-set0_8:
-	VMOVLPS    X8, 32(DX)
-	VEXTRACTPS $0x02, X8, 40(DX)
-	ADDQ       BX, DX
-	MOVQ       DX, c+48(FP)
-	MOVQ       rs+24(FP), AX
-	SHLQ       $0x02, AX
-	ADDQ       AX, a+16(FP)
-	DECQ       groups+0(FP)
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func dotRows1x11AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x11AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
-	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
-	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	LEAQ   (R9)(DI*4), R10
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	PREFETCHT1  (BX)(AX*1)
-	VMOVUPS     (DX), Y11
-	VFMADD231PS (SI), Y11, Y0
-	VFMADD231PS (SI)(DI*1), Y11, Y1
-	VFMADD231PS (SI)(DI*2), Y11, Y2
-	VFMADD231PS (SI)(R8*1), Y11, Y3
-	VFMADD231PS (R9), Y11, Y4
-	VFMADD231PS (R9)(DI*1), Y11, Y5
-	VFMADD231PS (R9)(DI*2), Y11, Y6
-	VFMADD231PS (R9)(R8*1), Y11, Y7
-	VFMADD231PS (R10), Y11, Y8
-	VFMADD231PS (R10)(DI*1), Y11, Y9
-	VFMADD231PS (R10)(DI*2), Y11, Y10
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y11
-	VMASKMOVPS   (SI), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y3
-	VMASKMOVPS   (R9), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y7
-	VMASKMOVPS   (R10), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y9
-	VMASKMOVPS   (R10)(DI*2), Y15, Y12
-	VFMADD231PS  Y12, Y11, Y10
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y12
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y12, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y12
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y12, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y12
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y12, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X12
-	VADDPS       X12, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y12
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y12, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y12
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y12, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y12
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y12, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X12
-	VADDPS       X12, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y12
-	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y12, Y8, Y8
-	VUNPCKLPS    Y10, Y10, Y12
-	VUNPCKHPS    Y10, Y10, Y10
-	VADDPS       Y12, Y10, Y10
-	VUNPCKLPD    Y10, Y8, Y12
-	VUNPCKHPD    Y10, Y8, Y8
-	VADDPS       Y12, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X12
-	VADDPS       X12, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VMOVSD       32(DX), X12
-	VINSERTPS    $0x20, 40(DX), X12, X12
-	VADDPS       X12, X8, X8
-
-set0_8:
-	VMOVLPS    X8, 32(DX)
-	VEXTRACTPS $0x02, X8, 40(DX)
-	ADDQ       BX, DX
-	MOVQ       DX, c+48(FP)
-	DECQ       groups+0(FP)
-	JNZ        group
-	VZEROUPPER
-	RET
-
-// func dots1x12AVX2(groups int, k int, a *float32, rs int, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3
-TEXT ·dots1x12AVX2(SB), NOSPLIT, $0-65
-	MOVQ    k+8(FP), CX
-	DECQ    CX
-	MOVQ    CX, AX
-	ANDQ    $0x07, AX
-	SUBQ    AX, CX
-	INCQ    AX
-	SHLQ    $0x02, CX
-	LEAQ    laneMasks<>+0(SB), DX
-	SHLQ    $0x02, AX
-	SUBQ    AX, DX
-	VMOVUPS 32(DX), Y15
-
-group:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	MOVQ   a+16(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   ldb+40(FP), SI
-	SHLQ   $0x02, SI
-	LEAQ   (SI)(SI*2), DI
-	LEAQ   (BX)(SI*4), R8
-	LEAQ   (R8)(SI*4), R9
-	XORQ   AX, AX
-	CMPQ   AX, CX
-	JGE    last
-
-loop:
-	VMOVUPS     (DX), Y12
-	VFMADD231PS (BX), Y12, Y0
-	VFMADD231PS (BX)(SI*1), Y12, Y1
-	VFMADD231PS (BX)(SI*2), Y12, Y2
-	VFMADD231PS (BX)(DI*1), Y12, Y3
-	VFMADD231PS (R8), Y12, Y4
-	VFMADD231PS (R8)(SI*1), Y12, Y5
-	VFMADD231PS (R8)(SI*2), Y12, Y6
-	VFMADD231PS (R8)(DI*1), Y12, Y7
-	VFMADD231PS (R9), Y12, Y8
-	VFMADD231PS (R9)(SI*1), Y12, Y9
-	VFMADD231PS (R9)(SI*2), Y12, Y10
-	VFMADD231PS (R9)(DI*1), Y12, Y11
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, AX
-	CMPQ        AX, CX
-	JLT         loop
-
-last:
-	VMASKMOVPS   (DX), Y15, Y12
-	VMASKMOVPS   (BX), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y0
-	VMASKMOVPS   (BX)(SI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y1
-	VMASKMOVPS   (BX)(SI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y2
-	VMASKMOVPS   (BX)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y3
-	VMASKMOVPS   (R8), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y4
-	VMASKMOVPS   (R8)(SI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y5
-	VMASKMOVPS   (R8)(SI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y6
-	VMASKMOVPS   (R8)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y7
-	VMASKMOVPS   (R9), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y8
-	VMASKMOVPS   (R9)(SI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y9
-	VMASKMOVPS   (R9)(SI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y10
-	VMASKMOVPS   (R9)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y11
-	MOVB         add+64(FP), AL
-	MOVQ         ldc+56(FP), BX
-	SHLQ         $0x02, BX
-	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y13
-	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y13, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y13
-	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y13, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y13
-	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y13, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X13
-	VADDPS       X13, X0, X0
-	TESTB        AL, AL
-	JZ           set0_0
-	VADDPS       (DX), X0, X0
-
-set0_0:
-	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y13
-	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y13, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y13
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y13, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y13
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y13, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X13
-	VADDPS       X13, X4, X4
-	TESTB        AL, AL
-	JZ           set0_4
-	VADDPS       16(DX), X4, X4
-
-set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y13
-	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y13, Y8, Y8
-	VUNPCKLPS    Y11, Y10, Y13
-	VUNPCKHPS    Y11, Y10, Y10
-	VADDPS       Y13, Y10, Y10
-	VUNPCKLPD    Y10, Y8, Y13
-	VUNPCKHPD    Y10, Y8, Y8
-	VADDPS       Y13, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X13
-	VADDPS       X13, X8, X8
-	TESTB        AL, AL
-	JZ           set0_8
-	VADDPS       32(DX), X8, X8
-
-set0_8:
-	VMOVUPS X8, 32(DX)
-	ADDQ    BX, DX
-	MOVQ    DX, c+48(FP)
-	MOVQ    rs+24(FP), AX
-	SHLQ    $0x02, AX
-	ADDQ    AX, a+16(FP)
-	DECQ    groups+0(FP)
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func dotRows1x12AVX2(groups int, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·dotRows1x12AVX2(SB), NOSPLIT, $0-65
+TEXT ·dotRows2x6AVX2(SB), NOSPLIT, $0-65
 	MOVQ    k+8(FP), CX
 	DECQ    CX
 	MOVQ    CX, AX
@@ -44386,42 +43484,53 @@ group:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 	MOVQ   rows+16(FP), AX
-	MOVQ   table+24(FP), SI
+	MOVQ   table+24(FP), R8
 	MOVQ   (AX), DX
-	LEAQ   (SI)(DX*4), DX
-	MOVQ   8(AX), BX
-	LEAQ   (SI)(BX*4), BX
-	ADDQ   $0x08, AX
+	LEAQ   (R8)(DX*4), DX
+	MOVQ   16(AX), BX
+	LEAQ   (R8)(BX*4), BX
+	MOVQ   8(AX), SI
+	LEAQ   (R8)(SI*4), SI
+	MOVQ   24(AX), DI
+	LEAQ   (R8)(DI*4), DI
+	ADDQ   $0x10, AX
 	MOVQ   AX, rows+16(FP)
-	MOVQ   b+32(FP), SI
-	MOVQ   ldb+40(FP), DI
-	SHLQ   $0x02, DI
-	LEAQ   (DI)(DI*2), R8
-	LEAQ   (SI)(DI*4), R9
-	LEAQ   (R9)(DI*4), R10
+	MOVQ   b+32(FP), R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R8)(R9*4), R11
 	XORQ   AX, AX
 	CMPQ   AX, CX
 	JGE    last
 
 loop:
 	PREFETCHT1  (BX)(AX*1)
+	PREFETCHT1  (DI)(AX*1)
 	VMOVUPS     (DX), Y12
-	VFMADD231PS (SI), Y12, Y0
-	VFMADD231PS (SI)(DI*1), Y12, Y1
-	VFMADD231PS (SI)(DI*2), Y12, Y2
-	VFMADD231PS (SI)(R8*1), Y12, Y3
-	VFMADD231PS (R9), Y12, Y4
-	VFMADD231PS (R9)(DI*1), Y12, Y5
-	VFMADD231PS (R9)(DI*2), Y12, Y6
-	VFMADD231PS (R9)(R8*1), Y12, Y7
-	VFMADD231PS (R10), Y12, Y8
-	VFMADD231PS (R10)(DI*1), Y12, Y9
-	VFMADD231PS (R10)(DI*2), Y12, Y10
-	VFMADD231PS (R10)(R8*1), Y12, Y11
+	VMOVUPS     (SI), Y13
+	VMOVUPS     (R8), Y14
+	VFMADD231PS Y14, Y12, Y0
+	VFMADD231PS Y14, Y13, Y6
+	VMOVUPS     (R8)(R9*1), Y14
+	VFMADD231PS Y14, Y12, Y1
+	VFMADD231PS Y14, Y13, Y7
+	VMOVUPS     (R8)(R9*2), Y14
+	VFMADD231PS Y14, Y12, Y2
+	VFMADD231PS Y14, Y13, Y8
+	VMOVUPS     (R8)(R10*1), Y14
+	VFMADD231PS Y14, Y12, Y3
+	VFMADD231PS Y14, Y13, Y9
+	VMOVUPS     (R11), Y14
+	VFMADD231PS Y14, Y12, Y4
+	VFMADD231PS Y14, Y13, Y10
+	VMOVUPS     (R11)(R9*1), Y14
+	VFMADD231PS Y14, Y12, Y5
+	VFMADD231PS Y14, Y13, Y11
 	ADDQ        $0x20, DX
 	ADDQ        $0x20, SI
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
+	ADDQ        $0x20, R8
+	ADDQ        $0x20, R11
 	ADDQ        $0x20, AX
 	CMPQ        AX, CX
 	JLT         loop
@@ -44429,84 +43538,91 @@ loop:
 last:
 	VMASKMOVPS   (DX), Y15, Y12
 	VMASKMOVPS   (SI), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y0
-	VMASKMOVPS   (SI)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y1
-	VMASKMOVPS   (SI)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y2
-	VMASKMOVPS   (SI)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y3
-	VMASKMOVPS   (R9), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y4
-	VMASKMOVPS   (R9)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y5
-	VMASKMOVPS   (R9)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y6
-	VMASKMOVPS   (R9)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y7
-	VMASKMOVPS   (R10), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y8
-	VMASKMOVPS   (R10)(DI*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y9
-	VMASKMOVPS   (R10)(DI*2), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y10
-	VMASKMOVPS   (R10)(R8*1), Y15, Y13
-	VFMADD231PS  Y13, Y12, Y11
+	VMASKMOVPS   (R8), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y6
+	VMASKMOVPS   (R8)(R9*1), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y1
+	VFMADD231PS  Y14, Y13, Y7
+	VMASKMOVPS   (R8)(R9*2), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y8
+	VMASKMOVPS   (R8)(R10*1), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y3
+	VFMADD231PS  Y14, Y13, Y9
+	VMASKMOVPS   (R11), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y10
+	VMASKMOVPS   (R11)(R9*1), Y15, Y14
+	VFMADD231PS  Y14, Y12, Y5
+	VFMADD231PS  Y14, Y13, Y11
 	MOVB         add+64(FP), AL
 	MOVQ         ldc+56(FP), BX
 	SHLQ         $0x02, BX
 	MOVQ         c+48(FP), DX
-	VUNPCKLPS    Y1, Y0, Y13
+	VUNPCKLPS    Y1, Y0, Y14
 	VUNPCKHPS    Y1, Y0, Y0
-	VADDPS       Y13, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y13
+	VADDPS       Y14, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y14
 	VUNPCKHPS    Y3, Y2, Y2
-	VADDPS       Y13, Y2, Y2
-	VUNPCKLPD    Y2, Y0, Y13
+	VADDPS       Y14, Y2, Y2
+	VUNPCKLPD    Y2, Y0, Y14
 	VUNPCKHPD    Y2, Y0, Y0
-	VADDPS       Y13, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X13
-	VADDPS       X13, X0, X0
+	VADDPS       Y14, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X14
+	VADDPS       X14, X0, X0
 	TESTB        AL, AL
 	JZ           set0_0
 	VADDPS       (DX), X0, X0
 
 set0_0:
 	VMOVUPS      X0, (DX)
-	VUNPCKLPS    Y5, Y4, Y13
+	VUNPCKLPS    Y5, Y4, Y14
 	VUNPCKHPS    Y5, Y4, Y4
-	VADDPS       Y13, Y4, Y4
-	VUNPCKLPS    Y7, Y6, Y13
-	VUNPCKHPS    Y7, Y6, Y6
-	VADDPS       Y13, Y6, Y6
-	VUNPCKLPD    Y6, Y4, Y13
-	VUNPCKHPD    Y6, Y4, Y4
-	VADDPS       Y13, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X13
-	VADDPS       X13, X4, X4
+	VADDPS       Y14, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X14
+	VADDPS       X14, X4, X4
+	VMOVHLPS     X4, X14, X14
+	VADDPS       X14, X4, X4
 	TESTB        AL, AL
 	JZ           set0_4
-	VADDPS       16(DX), X4, X4
+	VMOVSD       16(DX), X14
+	VADDPS       X14, X4, X4
 
 set0_4:
-	VMOVUPS      X4, 16(DX)
-	VUNPCKLPS    Y9, Y8, Y13
+	VMOVLPS      X4, 16(DX)
+	ADDQ         BX, DX
+	VUNPCKLPS    Y7, Y6, Y14
+	VUNPCKHPS    Y7, Y6, Y6
+	VADDPS       Y14, Y6, Y6
+	VUNPCKLPS    Y9, Y8, Y14
 	VUNPCKHPS    Y9, Y8, Y8
-	VADDPS       Y13, Y8, Y8
-	VUNPCKLPS    Y11, Y10, Y13
-	VUNPCKHPS    Y11, Y10, Y10
-	VADDPS       Y13, Y10, Y10
-	VUNPCKLPD    Y10, Y8, Y13
-	VUNPCKHPD    Y10, Y8, Y8
-	VADDPS       Y13, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X13
-	VADDPS       X13, X8, X8
+	VADDPS       Y14, Y8, Y8
+	VUNPCKLPD    Y8, Y6, Y14
+	VUNPCKHPD    Y8, Y6, Y6
+	VADDPS       Y14, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X14
+	VADDPS       X14, X6, X6
 	TESTB        AL, AL
-	JZ           set0_8
-	VADDPS       32(DX), X8, X8
+	JZ           set1_0
+	VADDPS       (DX), X6, X6
 
-set0_8:
-	VMOVUPS X8, 32(DX)
+set1_0:
+	VMOVUPS      X6, (DX)
+	VUNPCKLPS    Y11, Y10, Y14
+	VUNPCKHPS    Y11, Y10, Y10
+	VADDPS       Y14, Y10, Y10
+	VEXTRACTF128 $0x01, Y10, X14
+	VADDPS       X14, X10, X10
+	VMOVHLPS     X10, X14, X14
+	VADDPS       X14, X10, X10
+	TESTB        AL, AL
+	JZ           set1_4
+	VMOVSD       16(DX), X14
+	VADDPS       X14, X10, X10
+
+set1_4:
+	VMOVLPS X10, 16(DX)
 	ADDQ    BX, DX
 	MOVQ    DX, c+48(FP)
 	DECQ    groups+0(FP)

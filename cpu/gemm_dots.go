@@ -13,14 +13,14 @@ type dotStrategy struct {
 	rowsA       *Rows // where the rows of A are found; nil: in their place
 }
 
-// longDots is the most elements of A in one call of a kernel, about 100 µs: the runtime cannot stop it meanwhile.
-const longDots = 1 << 20
+// mostDotColumns is the most columns of products by this strategy.
+const mostDotColumns = 24
 
 // dotsTime estimates the time of the strategy.
 func dotsTime(g *Gemm) float64 {
 	const lanes = 0.5 // of adding the lanes of a sum
 	k := g.kernels
-	if k.mostDots == 0 || g.n == 0 || g.n > 2*k.mostDots || g.k == 0 || !g.a.plain() {
+	if k.mostDots == 0 || g.n == 0 || g.n > mostDotColumns || g.k == 0 || !g.a.plain() {
 		return math.Inf(1)
 	}
 	t := float64(g.m*g.n) * (float64(roundUp(g.k, k.lanes))/k.rate/0.85 + lanes)
@@ -85,7 +85,8 @@ func (d *dotStrategy) finishesRows() bool { return false }
 
 // indexed: the rows of A, with vectors along them.
 func (d *dotStrategy) indexed(of *Rows) **Rows {
-	if d.kernels.dotRows == nil || d.width < leastDotRows || d.width != d.n || !d.a.is(&of.gather.out, d.m, d.k) {
+	narrowest := d.n - (d.n-1)/d.width*d.width
+	if d.kernels.dotRows == nil || narrowest < d.kernels.leastDotRows || !d.a.is(&of.gather.out, d.m, d.k) {
 		return nil
 	}
 	return &d.rowsA
@@ -109,20 +110,19 @@ func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 	}
 }
 
-// sum sets or adds the terms k…k+kc-1 of a tile.
+// sum sets or adds the terms k…k+kc-1 of a tile, some rows of A at a time, which stay in the second-level cache while
+// the columns pass by.
 func (d *dotStrategy) sum(w *Worker, c []float32, ld int, t block, k, kc int, add bool) {
 	b, ldb := d.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
-	if x := d.rowsA; x != nil {
-		d.kernels.dotRows(t.rows, t.cols, kc, x.at[t.row:], x.table[k:], b, ldb, c, ld, add)
-		return
-	}
-	step := max(1, longDots/kc)
-	for j := 0; j < t.cols; j += d.width {
-		for i := 0; i < t.rows; i += step {
-			a := d.a.data[d.a.at(t.batch, t.row+i, k):]
-			d.kernels.dots(
-				min(step, t.rows-i), min(d.width, t.cols-j), kc, a, d.a.rs, b[j*ldb:], ldb, c[i*ld+j:], ld, add,
-			)
+	step := max(1, secondLevel()/2/float32Bytes/kc)
+	for i := 0; i < t.rows; i += step {
+		for j := 0; j < t.cols; j += d.width {
+			rows, cols, b, c := min(step, t.rows-i), min(d.width, t.cols-j), b[j*ldb:], c[i*ld+j:]
+			if x := d.rowsA; x != nil {
+				d.kernels.dotRows(rows, cols, kc, x.at[t.row+i:], x.table[k:], b, ldb, c, ld, add)
+				continue
+			}
+			d.kernels.dots(rows, cols, kc, d.a.data[d.a.at(t.batch, t.row+i, k):], d.a.rs, b, ldb, c, ld, add)
 		}
 	}
 }

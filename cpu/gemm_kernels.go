@@ -50,8 +50,9 @@ type kernels struct {
 	// mostDots, q < k; tileRows c[i·ldc + j] = Σ_q a[i·rs + q·cs] · table[at[q] + j] for i < rows ≤ most[wide],
 	// j < cols, cols at least a tile's. Both are nil or both are there; at has morePlaces elements more than there are
 	// rows.
-	dotRows  func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool)
-	tileRows func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
+	dotRows      func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool)
+	tileRows     func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int)
+	leastDotRows int
 
 	winogradKernels
 
@@ -69,9 +70,6 @@ type lookahead struct {
 	at        uintptr
 	inc, step int
 }
-
-// leastDotRows is the fewest columns that kernels.dotRows takes.
-const leastDotRows = 7
 
 var genericKernels = kernels{
 	lanes: 4, kc: 512, most: [5]int{1: 2}, wide: 1, rate: 3,

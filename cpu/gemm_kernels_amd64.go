@@ -89,18 +89,12 @@ var dotsAVX512 = [...]dotPair{
 }
 
 var dotsAVX2 = [...]dotPair{
-	1:  {6, dots6x1AVX2, dots1x1AVX2, nil, nil},
-	2:  {4, dots4x2AVX2, dots1x2AVX2, nil, nil},
-	3:  {3, dots3x3AVX2, dots1x3AVX2, nil, nil},
-	4:  {2, dots2x4AVX2, dots1x4AVX2, nil, nil},
-	5:  {2, dots2x5AVX2, dots1x5AVX2, nil, nil},
-	6:  {2, dots2x6AVX2, dots1x6AVX2, nil, nil},
-	7:  {1, dots1x7AVX2, dots1x7AVX2, dotRows1x7AVX2, dotRows1x7AVX2},
-	8:  {1, dots1x8AVX2, dots1x8AVX2, dotRows1x8AVX2, dotRows1x8AVX2},
-	9:  {1, dots1x9AVX2, dots1x9AVX2, dotRows1x9AVX2, dotRows1x9AVX2},
-	10: {1, dots1x10AVX2, dots1x10AVX2, dotRows1x10AVX2, dotRows1x10AVX2},
-	11: {1, dots1x11AVX2, dots1x11AVX2, dotRows1x11AVX2, dotRows1x11AVX2},
-	12: {1, dots1x12AVX2, dots1x12AVX2, dotRows1x12AVX2, dotRows1x12AVX2},
+	1: {6, dots6x1AVX2, dots1x1AVX2, nil, nil},
+	2: {4, dots4x2AVX2, dots1x2AVX2, nil, nil},
+	3: {3, dots3x3AVX2, dots1x3AVX2, nil, nil},
+	4: {2, dots2x4AVX2, dots1x4AVX2, dotRows2x4AVX2, dotRows1x4AVX2},
+	5: {2, dots2x5AVX2, dots1x5AVX2, dotRows2x5AVX2, dotRows1x5AVX2},
+	6: {2, dots2x6AVX2, dots1x6AVX2, dotRows2x6AVX2, dotRows1x6AVX2},
 }
 
 // kernelsOf are the kernels of a level.
@@ -136,15 +130,16 @@ var kernelsAVX512 = kernels{
 		transposeAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
-		dots(&dotsAVX512, rows, cols, k, a, rs, b, ldb, c, ldc, add)
+		dots(dotsAVX512[:], rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
 	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool) {
-		dotsOfRows(&dotsAVX512, rows, cols, k, at, table, b, ldb, c, ldc, add)
+		dotsOfRows(dotsAVX512[:], rows, cols, k, at, table, b, ldb, c, ldc, add)
 	},
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX512) - 1,
+	leastDotRows:    7,
 	dotsKc:          1024,
 	winogradKernels: winogradAVX512,
 	chains:          12 * 16,
@@ -193,15 +188,16 @@ var kernelsAVX2 = kernels{
 		transposeAVX2(&dst[0], ldd, &src[0], lds, rows, cols)
 	},
 	dots: func(rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool) {
-		dots(&dotsAVX2, rows, cols, k, a, rs, b, ldb, c, ldc, add)
+		dots(dotsAVX2[:], rows, cols, k, a, rs, b, ldb, c, ldc, add)
 	},
 	dotRows: func(rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool) {
-		dotsOfRows(&dotsAVX2, rows, cols, k, at, table, b, ldb, c, ldc, add)
+		dotsOfRows(dotsAVX2[:], rows, cols, k, at, table, b, ldb, c, ldc, add)
 	},
 	tileRows: func(rows, cols, k int, a []float32, rs, cs int, at []int, table, c []float32, ldc int) {
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX2) - 1,
+	leastDotRows:    4,
 	dotsKc:          400,
 	winogradKernels: winogradAVX2,
 	chains:          12 * 8,
@@ -230,7 +226,7 @@ func tiles(
 
 // dots computes groups of rows in one call, and what is left in another.
 func dots(
-	of *[13]dotPair, rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool,
+	of []dotPair, rows, cols, k int, a []float32, rs int, b []float32, ldb int, c []float32, ldc int, add bool,
 ) {
 	p := &of[cols]
 	groups := rows / p.rows
@@ -244,7 +240,7 @@ func dots(
 
 // dotsOfRows does the same with rows in a list.
 func dotsOfRows(
-	of *[13]dotPair, rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool,
+	of []dotPair, rows, cols, k int, at []int, table, b []float32, ldb int, c []float32, ldc int, add bool,
 ) {
 	p := &of[cols]
 	groups := rows / p.rows

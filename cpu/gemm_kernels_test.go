@@ -176,7 +176,7 @@ func TestRowsByList(t *testing.T) {
 		for range 600 {
 			rows, kc := 1+r.IntN(20), 1+r.IntN(5*k.lanes)
 			most, stride := 1+r.IntN(20), kc+r.IntN(3)
-			cols := leastDotRows + r.IntN(k.mostDots-leastDotRows+1)
+			cols := k.leastDotRows + r.IntN(k.mostDots-k.leastDotRows+1)
 			ldb, ldc := kc+r.IntN(3), cols+r.IntN(3)
 			table, b, c := normals(r, (most-1)*stride+kc), normals(r, (cols-1)*ldb+kc), newGuarded(
 				(rows-1)*ldc+cols, r.IntN(16),

@@ -80,7 +80,7 @@ func gemm(c *Context) {
 		}
 		for _, t := range s.dotShapes() {
 			dots(c, s, t)
-			if t.vecs >= leastDotRows {
+			if t.vecs >= s.leastDotRows() {
 				dotRows(c, s, t)
 			}
 		}

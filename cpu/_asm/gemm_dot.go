@@ -23,10 +23,11 @@ func (s registers) dotShapes() []tileShape {
 	return list
 }
 
-// dotRows lists the most rows by columns.
+// dotRows lists the most rows by columns. A kernel of one row would load a vector of B for each product, more than the
+// processor's two a cycle: 64×784·784×10 takes 13.2 µs with one row and ten columns, 12.0 with two and five (Zen 3).
 func (s registers) dotRows() []int {
 	if s.lanes == 8 {
-		return []int{1: 6, 4, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1}
+		return []int{1: 6, 4, 3, 2, 2, 2}
 	}
 	return []int{1: 8, 8, 7, 6, 4, 4, 3, 3, 2, 2, 2, 2}
 }

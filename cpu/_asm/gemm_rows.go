@@ -15,7 +15,12 @@ import (
 
 // leastDotRows is the fewest columns of a kernel along k with such rows: with fewer there are more rows than address
 // registers.
-const leastDotRows = 7
+func (s registers) leastDotRows() int {
+	if s.lanes == 8 {
+		return 4
+	}
+	return 7
+}
 
 // dotRows writes the kernel along k of so many rows and columns.
 func dotRows(c *Context, s registers, t tileShape) {
@@ -24,7 +29,7 @@ func dotRows(c *Context, s registers, t tileShape) {
 	c.Pragma("noescape")
 	c.SignatureExpr("func(groups, k int, rows *int, table *float32, b *float32, ldb int, c *float32, ldc int, add " +
 		"bool)")
-	if t.vecs == leastDotRows && t.rows == 1 {
+	if t.vecs == s.leastDotRows() && t.rows == 1 {
 		c.Doc(
 			fmt.Sprintf("dotRowsRxN%s computes c[i·ldc + j] (+)= Σ_q table[rows[i] + q] · b[j·ldb + q] for i < "+
 				"groups·R, j < N and q < k, all at least 1.", s.name),
