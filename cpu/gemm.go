@@ -41,11 +41,11 @@ type Gemm struct {
 	args           []Array // out, A, B, masks and extras
 	epilogue       *program
 
-	kc                 int // terms that are summed before they are added to a tile
-	rows, cols         int // of a tile, at most
-	wide               int // of a panel
-	rowTiles, colTiles int
-	tileAt, to         int // where in a worker's scratch a tile, and a transposed tile, begin
+	kc                  int // terms that are summed before they are added to a tile
+	rows, cols          int // of a tile, at most
+	rowUnit, columnUnit int // tiles begin at multiples of them
+	rowTiles, colTiles  int
+	tileAt, to          int // where in a worker's scratch a tile, and a transposed tile, begin
 }
 
 // maxTileEpilogue is the most elements of out that get their epilogue tile by tile. Beyond, its short runs of a row
@@ -128,19 +128,20 @@ func (g *Gemm) transpose() {
 	g.m, g.n = g.n, g.m
 }
 
-// divide makes tiles of whole panels, high rows by wide columns: as many down and across, or fewer.
+// divide makes tiles of whole panels, high rows by wide columns: as many down and across, or fewer, nearly equal ones.
 func (g *Gemm) divide(down, across, high, wide int) {
-	panels := (g.m + high - 1) / high
-	g.rows = (panels + down - 1) / down * high
-	g.rowTiles = (g.m + g.rows - 1) / g.rows
-	panels = (g.n + wide - 1) / wide
-	g.wide, g.colTiles = wide, min(across, panels)
-	g.cols = (panels + g.colTiles - 1) / g.colTiles * wide
+	rows, columns := (g.m+high-1)/high, (g.n+wide-1)/wide
+	g.rowTiles, g.colTiles = min(down, rows), min(across, columns)
+	g.rowUnit, g.columnUnit = high, wide
+	g.rows, g.cols = (rows+g.rowTiles-1)/g.rowTiles*high, (columns+g.colTiles-1)/g.colTiles*wide
 }
 
-// column is where the tiles of a column begin, the whole panels being shared out evenly.
+// row and column are where the tiles of a row and of a column begin.
+func (g *Gemm) row(tile int) int {
+	return min(g.m, (g.m+g.rowUnit-1)/g.rowUnit*tile/g.rowTiles*g.rowUnit)
+}
 func (g *Gemm) column(tile int) int {
-	return min(g.n, (g.n+g.wide-1)/g.wide*tile/g.colTiles*g.wide)
+	return min(g.n, (g.n+g.columnUnit-1)/g.columnUnit*tile/g.colTiles*g.columnUnit)
 }
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }

@@ -159,7 +159,7 @@ var kernelsAVX2 = kernels{
 	kc:        512,
 	most:      tallest(&tilesAVX2),
 	wide:      2,
-	panelRows: 96,
+	panelRows: 78,
 	down: func(strips, cols, k int, a []float32, rs, cs, nextA int, b []float32, c []float32, ldc int, add bool,
 		ahead lookahead) {
 		const lanes, high, width = 8, 6, 16

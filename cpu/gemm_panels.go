@@ -115,19 +115,9 @@ func (p *panelStrategy) byRows() bool {
 // together. Where a single tile has all rows, tiles copy for themselves, and end between any two vectors.
 func (p *panelStrategy) inCommon() {
 	threads := p.pool.Threads()
-	panels, most := (p.m+p.high-1)/p.high, p.block/p.high
-	down := (panels + most - 1) / most
-	longest := func(down int) int { // panels of the thread that has most
-		each := (panels + down - 1) / down
-		tiles := (panels + each - 1) / each
-		return (tiles + threads - 1) / threads * each
-	}
+	down := (p.m + p.block - 1) / p.block
 	if threads > 1 && down > 1 {
-		for d := down + 1; d <= 2*down; d++ {
-			if longest(d) < longest(down) {
-				down = d
-			}
-		}
+		down = roundUp(down, threads)
 	}
 	across, unit := 1, p.width
 	if threads > 1 { // tiles enough that a late thread is helped, and wide enough that a panel of A is read often

@@ -4,8 +4,8 @@ package cpu
 func (g *Gemm) Do(w *Worker, item int) {
 	col, end := g.column(item%g.colTiles), g.column(item%g.colTiles+1)
 	item /= g.colTiles
-	row, batch := item%g.rowTiles*g.rows, item/g.rowTiles
-	t := block{batch, row, col, min(g.rows, g.m-row), end - col}
+	row, below, batch := g.row(item%g.rowTiles), g.row(item%g.rowTiles+1), item/g.rowTiles
+	t := block{batch, row, col, below - row, end - col}
 
 	c, ld := w.real[g.tileAt:], t.cols
 	if g.sumsInOut {
