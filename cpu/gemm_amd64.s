@@ -13,23 +13,23 @@ TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VPXORD     Z0, Z0, Z0
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VPXORD Z0, Z0, Z0
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (CX), K1, Z1
@@ -104,26 +104,26 @@ TEXT ·gemm2x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DX), K1, Z2
@@ -208,29 +208,29 @@ TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DX), K1, Z3
@@ -325,33 +325,33 @@ TEXT ·gemm4x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (BX), K1, Z4
@@ -456,36 +456,36 @@ TEXT ·gemm5x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (BX), K1, Z5
@@ -600,41 +600,41 @@ TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z6
@@ -764,44 +764,44 @@ TEXT ·gemm7x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z7
@@ -941,47 +941,47 @@ TEXT ·gemm8x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z8
@@ -1131,50 +1131,50 @@ TEXT ·gemm9x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z9
@@ -1334,53 +1334,53 @@ TEXT ·gemm10x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (SI), K1, Z10
@@ -1550,58 +1550,58 @@ TEXT ·gemm11x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z11
@@ -1786,61 +1786,61 @@ TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z12
@@ -2035,64 +2035,64 @@ TEXT ·gemm13x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z13
@@ -2297,67 +2297,67 @@ TEXT ·gemm14x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z14
@@ -2572,70 +2572,70 @@ TEXT ·gemm15x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (DI), K1, Z15
@@ -2860,75 +2860,75 @@ TEXT ·gemm16x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	MOVQ       b+32(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ldb+40(FP), R11
-	SHLQ       $0x02, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	MOVQ       R9, R12
-	SHRQ       $0x02, R12
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	MOVQ   b+32(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ldb+40(FP), R11
+	SHLQ   $0x02, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   R9, R12
+	SHRQ   $0x02, R12
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z16
@@ -3168,78 +3168,78 @@ TEXT ·gemm17x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	MOVQ       b+32(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ldb+40(FP), R11
-	SHLQ       $0x02, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	MOVQ       R9, R12
-	SHRQ       $0x02, R12
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	MOVQ   b+32(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ldb+40(FP), R11
+	SHLQ   $0x02, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	MOVQ   R9, R12
+	SHRQ   $0x02, R12
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z17
@@ -3489,81 +3489,81 @@ TEXT ·gemm18x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	MOVQ       b+32(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ldb+40(FP), R11
-	SHLQ       $0x02, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	MOVQ       R9, R12
-	SHRQ       $0x02, R12
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	MOVQ   b+32(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ldb+40(FP), R11
+	SHLQ   $0x02, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	MOVQ   R9, R12
+	SHRQ   $0x02, R12
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z18
@@ -3823,84 +3823,84 @@ TEXT ·gemm19x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	MOVQ       b+32(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ldb+40(FP), R11
-	SHLQ       $0x02, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	MOVQ       R9, R12
-	SHRQ       $0x02, R12
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	MOVQ   b+32(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ldb+40(FP), R11
+	SHLQ   $0x02, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	MOVQ   R9, R12
+	SHRQ   $0x02, R12
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z19
@@ -4170,87 +4170,87 @@ TEXT ·gemm20x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	MOVQ       b+32(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ldb+40(FP), R11
-	SHLQ       $0x02, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	MOVQ       R9, R12
-	SHRQ       $0x02, R12
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	MOVQ   b+32(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ldb+40(FP), R11
+	SHLQ   $0x02, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   R9, R12
+	SHRQ   $0x02, R12
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R8), K1, Z20
@@ -4530,92 +4530,92 @@ TEXT ·gemm21x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	MOVQ       b+32(FP), R9
-	MOVQ       k+0(FP), R10
-	MOVQ       cs+24(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ldb+40(FP), R12
-	SHLQ       $0x02, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	MOVQ       R10, R13
-	SHRQ       $0x02, R13
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	MOVQ   b+32(FP), R9
+	MOVQ   k+0(FP), R10
+	MOVQ   cs+24(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ldb+40(FP), R12
+	SHLQ   $0x02, R12
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	MOVQ   R10, R13
+	SHRQ   $0x02, R13
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z21
@@ -4910,95 +4910,95 @@ TEXT ·gemm22x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	MOVQ       b+32(FP), R9
-	MOVQ       k+0(FP), R10
-	MOVQ       cs+24(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ldb+40(FP), R12
-	SHLQ       $0x02, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	MOVQ       R10, R13
-	SHRQ       $0x02, R13
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	MOVQ   b+32(FP), R9
+	MOVQ   k+0(FP), R10
+	MOVQ   cs+24(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ldb+40(FP), R12
+	SHLQ   $0x02, R12
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	MOVQ   R10, R13
+	SHRQ   $0x02, R13
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z22
@@ -5303,98 +5303,98 @@ TEXT ·gemm23x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	MOVQ       b+32(FP), R9
-	MOVQ       k+0(FP), R10
-	MOVQ       cs+24(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ldb+40(FP), R12
-	SHLQ       $0x02, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	MOVQ       R10, R13
-	SHRQ       $0x02, R13
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	MOVQ   b+32(FP), R9
+	MOVQ   k+0(FP), R10
+	MOVQ   cs+24(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ldb+40(FP), R12
+	SHLQ   $0x02, R12
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	MOVQ   R10, R13
+	SHRQ   $0x02, R13
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z23
@@ -5709,101 +5709,101 @@ TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	MOVQ       b+32(FP), R9
-	MOVQ       k+0(FP), R10
-	MOVQ       cs+24(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ldb+40(FP), R12
-	SHLQ       $0x02, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	MOVQ       R10, R13
-	SHRQ       $0x02, R13
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	MOVQ   b+32(FP), R9
+	MOVQ   k+0(FP), R10
+	MOVQ   cs+24(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ldb+40(FP), R12
+	SHLQ   $0x02, R12
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   R10, R13
+	SHRQ   $0x02, R13
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z24
@@ -6128,104 +6128,104 @@ TEXT ·gemm25x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	MOVQ       b+32(FP), R9
-	MOVQ       k+0(FP), R10
-	MOVQ       cs+24(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ldb+40(FP), R12
-	SHLQ       $0x02, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	MOVQ       R10, R13
-	SHRQ       $0x02, R13
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	MOVQ   b+32(FP), R9
+	MOVQ   k+0(FP), R10
+	MOVQ   cs+24(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ldb+40(FP), R12
+	SHLQ   $0x02, R12
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	MOVQ   R10, R13
+	SHRQ   $0x02, R13
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R9), K1, Z25
@@ -6560,109 +6560,109 @@ TEXT ·gemm26x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*4), R9
-	ADDQ       CX, R9
-	MOVQ       b+32(FP), R10
-	MOVQ       k+0(FP), R11
-	MOVQ       cs+24(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ldb+40(FP), R13
-	SHLQ       $0x02, R13
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	MOVQ       R11, R14
-	SHRQ       $0x02, R14
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*4), R9
+	ADDQ   CX, R9
+	MOVQ   b+32(FP), R10
+	MOVQ   k+0(FP), R11
+	MOVQ   cs+24(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ldb+40(FP), R13
+	SHLQ   $0x02, R13
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	MOVQ   R11, R14
+	SHRQ   $0x02, R14
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z26
@@ -7012,112 +7012,112 @@ TEXT ·gemm27x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*4), R9
-	ADDQ       CX, R9
-	MOVQ       b+32(FP), R10
-	MOVQ       k+0(FP), R11
-	MOVQ       cs+24(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ldb+40(FP), R13
-	SHLQ       $0x02, R13
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	MOVQ       R11, R14
-	SHRQ       $0x02, R14
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*4), R9
+	ADDQ   CX, R9
+	MOVQ   b+32(FP), R10
+	MOVQ   k+0(FP), R11
+	MOVQ   cs+24(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ldb+40(FP), R13
+	SHLQ   $0x02, R13
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	MOVQ   R11, R14
+	SHRQ   $0x02, R14
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z27
@@ -7477,115 +7477,115 @@ TEXT ·gemm28x1AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	LEAQ       (SI)(CX*4), DI
-	ADDQ       CX, DI
-	LEAQ       (DI)(CX*4), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*4), R9
-	ADDQ       CX, R9
-	MOVQ       b+32(FP), R10
-	MOVQ       k+0(FP), R11
-	MOVQ       cs+24(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ldb+40(FP), R13
-	SHLQ       $0x02, R13
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
-	MOVQ       R11, R14
-	SHRQ       $0x02, R14
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	LEAQ   (SI)(CX*4), DI
+	ADDQ   CX, DI
+	LEAQ   (DI)(CX*4), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*4), R9
+	ADDQ   CX, R9
+	MOVQ   b+32(FP), R10
+	MOVQ   k+0(FP), R11
+	MOVQ   cs+24(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ldb+40(FP), R13
+	SHLQ   $0x02, R13
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	MOVQ   R11, R14
+	SHRQ   $0x02, R14
+	JZ     maskedRest
 
 maskedLoop:
 	VMOVUPS.Z        (R10), K1, Z28
@@ -7955,36 +7955,36 @@ TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Z2
@@ -8194,21 +8194,21 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows1x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), CX
-	MOVQ       table+40(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), CX
+	MOVQ   table+40(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
 
 term:
 	MOVQ         (CX), DI
@@ -8247,41 +8247,41 @@ TEXT ·gemm2x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z4
@@ -8543,26 +8543,26 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows2x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), DX
-	MOVQ       table+40(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), DX
+	MOVQ   table+40(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 
 term:
 	MOVQ         (DX), R8
@@ -8607,46 +8607,46 @@ TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z6
@@ -8960,31 +8960,31 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows3x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), DX
-	MOVQ       table+40(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), DX
+	MOVQ   table+40(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
 
 term:
 	MOVQ         (DX), R8
@@ -9035,52 +9035,52 @@ TEXT ·gemm4x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z8
@@ -9446,37 +9446,37 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows4x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       rows+32(FP), BX
-	MOVQ       table+40(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   table+40(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
 
 term:
 	MOVQ         (BX), R9
@@ -9533,57 +9533,57 @@ TEXT ·gemm5x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z10
@@ -10001,42 +10001,42 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows5x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       rows+32(FP), BX
-	MOVQ       table+40(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   table+40(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
 
 term:
 	MOVQ         (BX), R9
@@ -10099,64 +10099,64 @@ TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z12
@@ -10641,49 +10641,49 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows6x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
 
 term:
 	MOVQ         (SI), R10
@@ -10753,69 +10753,69 @@ TEXT ·gemm7x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z14
@@ -11352,54 +11352,54 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows7x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
 
 term:
 	MOVQ         (SI), R10
@@ -11475,74 +11475,74 @@ TEXT ·gemm8x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z16
@@ -12131,59 +12131,59 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows8x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
 
 term:
 	MOVQ         (SI), R10
@@ -12265,79 +12265,79 @@ TEXT ·gemm9x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z18
@@ -12978,64 +12978,64 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows9x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
 
 term:
 	MOVQ         (SI), R10
@@ -13123,84 +13123,84 @@ TEXT ·gemm10x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z20
@@ -13893,69 +13893,69 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows10x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
 
 term:
 	MOVQ         (SI), R10
@@ -14049,91 +14049,91 @@ TEXT ·gemm11x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       inc+96(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       ahead+88(FP), R11
-	ADDQ       R11, R12
-	MOVQ       R12, ahead+88(FP)
-	TESTQ      R11, R11
-	JNZ        near
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   inc+96(FP), R13
+	SHLQ   $0x02, R13
+	MOVQ   ahead+88(FP), R11
+	ADDQ   R11, R12
+	MOVQ   R12, ahead+88(FP)
+	TESTQ  R11, R11
+	JNZ    near
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DI), Z22
@@ -14893,76 +14893,76 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows11x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       rows+32(FP), DI
-	MOVQ       table+40(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   rows+32(FP), DI
+	MOVQ   table+40(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
 
 term:
 	MOVQ         (DI), R11
@@ -15063,96 +15063,96 @@ TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       inc+96(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       ahead+88(FP), R11
-	ADDQ       R11, R12
-	MOVQ       R12, ahead+88(FP)
-	TESTQ      R11, R11
-	JNZ        near
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   inc+96(FP), R13
+	SHLQ   $0x02, R13
+	MOVQ   ahead+88(FP), R11
+	ADDQ   R11, R12
+	MOVQ   R12, ahead+88(FP)
+	TESTQ  R11, R11
+	JNZ    near
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DI), Z24
@@ -15964,81 +15964,81 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows12x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       rows+32(FP), DI
-	MOVQ       table+40(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   rows+32(FP), DI
+	MOVQ   table+40(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
 
 term:
 	MOVQ         (DI), R11
@@ -16145,101 +16145,101 @@ TEXT ·gemm13x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       inc+96(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       ahead+88(FP), R11
-	ADDQ       R11, R12
-	MOVQ       R12, ahead+88(FP)
-	TESTQ      R11, R11
-	JNZ        near
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   inc+96(FP), R13
+	SHLQ   $0x02, R13
+	MOVQ   ahead+88(FP), R11
+	ADDQ   R11, R12
+	MOVQ   R12, ahead+88(FP)
+	TESTQ  R11, R11
+	JNZ    near
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DI), Z26
@@ -17103,86 +17103,86 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows13x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       rows+32(FP), DI
-	MOVQ       table+40(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   rows+32(FP), DI
+	MOVQ   table+40(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
 
 term:
 	MOVQ         (DI), R11
@@ -17295,106 +17295,106 @@ TEXT ·gemm14x2AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       inc+96(FP), R13
-	SHLQ       $0x02, R13
-	MOVQ       ahead+88(FP), R11
-	ADDQ       R11, R12
-	MOVQ       R12, ahead+88(FP)
-	TESTQ      R11, R11
-	JNZ        near
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   inc+96(FP), R13
+	SHLQ   $0x02, R13
+	MOVQ   ahead+88(FP), R11
+	ADDQ   R11, R12
+	MOVQ   R12, ahead+88(FP)
+	TESTQ  R11, R11
+	JNZ    near
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DI), Z28
@@ -18310,91 +18310,91 @@ set:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tileRows14x2AVX512(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       rows+32(FP), DI
-	MOVQ       table+40(FP), R8
-	MOVQ       k+0(FP), R9
-	MOVQ       cs+24(FP), R10
-	SHLQ       $0x02, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   rows+32(FP), DI
+	MOVQ   table+40(FP), R8
+	MOVQ   k+0(FP), R9
+	MOVQ   cs+24(FP), R10
+	SHLQ   $0x02, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
 
 term:
 	MOVQ         (DI), R11
@@ -18513,38 +18513,40 @@ TEXT ·gemm1x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Z3
@@ -18801,45 +18803,49 @@ TEXT ·gemm2x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z6
@@ -19165,52 +19171,58 @@ TEXT ·gemm3x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z9
@@ -19605,60 +19617,68 @@ TEXT ·gemm4x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z12
@@ -20122,67 +20142,77 @@ TEXT ·gemm5x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z15
@@ -20715,76 +20745,88 @@ TEXT ·gemm6x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z18
@@ -21401,83 +21443,97 @@ TEXT ·gemm7x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z21
@@ -22163,90 +22219,106 @@ TEXT ·gemm8x3AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z24
@@ -23001,40 +23073,44 @@ TEXT ·gemm1x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Z4
@@ -23333,49 +23409,57 @@ TEXT ·gemm2x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z8
@@ -23760,58 +23844,70 @@ TEXT ·gemm3x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Z12
@@ -24282,68 +24378,84 @@ TEXT ·gemm4x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z16
@@ -24900,77 +25012,97 @@ TEXT ·gemm5x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Z20
@@ -25613,88 +25745,112 @@ TEXT ·gemm6x4AVX512(SB), NOSPLIT, $0-136
 	KMOVW AX, K1
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	PREFETCHT0 128(AX)
-	PREFETCHT0 192(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	CMPQ       lanes+72(FP), $0x10
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	LONG   $0x80880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	LONG   $0xc0880d0f
+	WORD   $0x0000
+	BYTE   $0x00
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	CMPQ   lanes+72(FP), $0x10
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Z24
@@ -26439,23 +26595,23 @@ TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VXORPS     Y0, Y0, Y0
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (CX), Y15, Y1
@@ -26544,26 +26700,26 @@ TEXT ·gemm2x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (DX), Y15, Y2
@@ -26669,29 +26825,29 @@ TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (DX), Y15, Y3
@@ -26814,33 +26970,33 @@ TEXT ·gemm4x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (BX), Y15, Y4
@@ -26980,36 +27136,36 @@ TEXT ·gemm5x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (BX), Y15, Y5
@@ -27166,41 +27322,41 @@ TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y6
@@ -27379,44 +27535,44 @@ TEXT ·gemm7x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y7
@@ -27612,47 +27768,47 @@ TEXT ·gemm8x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y8
@@ -27865,50 +28021,50 @@ TEXT ·gemm9x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y9
@@ -28138,53 +28294,53 @@ TEXT ·gemm10x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (SI), Y15, Y10
@@ -28431,58 +28587,58 @@ TEXT ·gemm11x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (DI), Y15, Y11
@@ -28751,61 +28907,61 @@ TEXT ·gemm12x1AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	LEAQ       (BX)(CX*4), SI
-	ADDQ       CX, SI
-	MOVQ       b+32(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ldb+40(FP), R10
-	SHLQ       $0x02, R10
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	MOVQ       R8, R11
-	SHRQ       $0x02, R11
-	JZ         maskedRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	LEAQ   (BX)(CX*4), SI
+	ADDQ   CX, SI
+	MOVQ   b+32(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ldb+40(FP), R10
+	SHLQ   $0x02, R10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   R8, R11
+	SHRQ   $0x02, R11
+	JZ     maskedRest
 
 maskedLoop:
 	VMASKMOVPS   (DI), Y15, Y12
@@ -29091,35 +29247,35 @@ TEXT ·gemm1x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Y2
@@ -29328,20 +29484,20 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows1x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), CX
-	MOVQ       table+40(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), CX
+	MOVQ   table+40(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 
 term:
 	MOVQ         (CX), DI
@@ -29380,39 +29536,39 @@ TEXT ·gemm2x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Y4
@@ -29676,24 +29832,24 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows2x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), DX
-	MOVQ       table+40(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), DX
+	MOVQ   table+40(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 
 term:
 	MOVQ         (DX), R8
@@ -29738,43 +29894,43 @@ TEXT ·gemm3x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Y6
@@ -30093,28 +30249,28 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows3x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       rows+32(FP), DX
-	MOVQ       table+40(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   rows+32(FP), DX
+	MOVQ   table+40(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
 
 term:
 	MOVQ         (DX), R8
@@ -30165,48 +30321,48 @@ TEXT ·gemm4x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Y8
@@ -30580,33 +30736,33 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows4x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       rows+32(FP), BX
-	MOVQ       table+40(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   table+40(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
 
 term:
 	MOVQ         (BX), R9
@@ -30663,52 +30819,52 @@ TEXT ·gemm5x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       k+0(FP), SI
-	MOVQ       cs+24(FP), DI
-	SHLQ       $0x02, DI
-	MOVQ       ldb+40(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       inc+96(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       ahead+88(FP), R9
-	ADDQ       R9, R10
-	MOVQ       R10, ahead+88(FP)
-	TESTQ      R9, R9
-	JNZ        near
-	MOVQ       SI, R9
-	SHRQ       $0x02, R9
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   k+0(FP), SI
+	MOVQ   cs+24(FP), DI
+	SHLQ   $0x02, DI
+	MOVQ   ldb+40(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   inc+96(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   ahead+88(FP), R9
+	ADDQ   R9, R10
+	MOVQ   R10, ahead+88(FP)
+	TESTQ  R9, R9
+	JNZ    near
+	MOVQ   SI, R9
+	SHRQ   $0x02, R9
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (BX), Y10
@@ -31137,37 +31293,37 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows5x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	MOVQ       rows+32(FP), BX
-	MOVQ       table+40(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   table+40(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
 
 term:
 	MOVQ         (BX), R9
@@ -31230,58 +31386,58 @@ TEXT ·gemm6x2AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       b+32(FP), SI
-	MOVQ       k+0(FP), DI
-	MOVQ       cs+24(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       ldb+40(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R11
-	SHLQ       $0x02, R11
-	MOVQ       inc+96(FP), R12
-	SHLQ       $0x02, R12
-	MOVQ       ahead+88(FP), R10
-	ADDQ       R10, R11
-	MOVQ       R11, ahead+88(FP)
-	TESTQ      R10, R10
-	JNZ        near
-	MOVQ       DI, R10
-	SHRQ       $0x02, R10
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   b+32(FP), SI
+	MOVQ   k+0(FP), DI
+	MOVQ   cs+24(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   ldb+40(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R11
+	SHLQ   $0x02, R11
+	MOVQ   inc+96(FP), R12
+	SHLQ   $0x02, R12
+	MOVQ   ahead+88(FP), R10
+	ADDQ   R10, R11
+	MOVQ   R11, ahead+88(FP)
+	TESTQ  R10, R10
+	JNZ    near
+	MOVQ   DI, R10
+	SHRQ   $0x02, R10
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (SI), Y12
@@ -31780,43 +31936,43 @@ stored:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tileRows6x2AVX2(SB), NOSPLIT, $0-72
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	LEAQ       (CX)(CX*2), DX
-	LEAQ       (AX)(CX*4), BX
-	ADDQ       CX, BX
-	MOVQ       rows+32(FP), SI
-	MOVQ       table+40(FP), DI
-	MOVQ       k+0(FP), R8
-	MOVQ       cs+24(FP), R9
-	SHLQ       $0x02, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(CX*4), BX
+	ADDQ   CX, BX
+	MOVQ   rows+32(FP), SI
+	MOVQ   table+40(FP), DI
+	MOVQ   k+0(FP), R8
+	MOVQ   cs+24(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
 
 term:
 	MOVQ         (SI), R10
@@ -31886,37 +32042,37 @@ TEXT ·gemm1x3AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Y3
@@ -32174,43 +32330,43 @@ TEXT ·gemm2x3AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Y6
@@ -32541,49 +32697,49 @@ TEXT ·gemm3x3AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Y9
@@ -32987,38 +33143,38 @@ TEXT ·gemm1x4AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), AX
-	SHLQ       $0x02, AX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), CX
-	MOVQ       k+0(FP), DX
-	MOVQ       cs+24(FP), BX
-	SHLQ       $0x02, BX
-	MOVQ       ldb+40(FP), SI
-	SHLQ       $0x02, SI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R8
-	SHLQ       $0x02, R8
-	MOVQ       inc+96(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       ahead+88(FP), DI
-	ADDQ       DI, R8
-	MOVQ       R8, ahead+88(FP)
-	TESTQ      DI, DI
-	JNZ        near
-	MOVQ       DX, DI
-	SHRQ       $0x02, DI
-	JZ         farRest
+	MOVQ   ldc+56(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), CX
+	MOVQ   k+0(FP), DX
+	MOVQ   cs+24(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   ldb+40(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R8
+	SHLQ   $0x02, R8
+	MOVQ   inc+96(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   ahead+88(FP), DI
+	ADDQ   DI, R8
+	MOVQ   R8, ahead+88(FP)
+	TESTQ  DI, DI
+	JNZ    near
+	MOVQ   DX, DI
+	SHRQ   $0x02, DI
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (CX), Y4
@@ -33309,45 +33465,45 @@ TEXT ·gemm2x4AVX2(SB), NOSPLIT, $0-136
 	VMOVUPS 32(CX), Y15
 
 strip:
-	MOVQ       ldc+56(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       c+48(FP), AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       a+8(FP), AX
-	MOVQ       rs+16(FP), CX
-	SHLQ       $0x02, CX
-	MOVQ       b+32(FP), DX
-	MOVQ       k+0(FP), BX
-	MOVQ       cs+24(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       ldb+40(FP), DI
-	SHLQ       $0x02, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	CMPQ       lanes+72(FP), $0x08
-	JNE        masked
-	MOVQ       step+104(FP), R9
-	SHLQ       $0x02, R9
-	MOVQ       inc+96(FP), R10
-	SHLQ       $0x02, R10
-	MOVQ       ahead+88(FP), R8
-	ADDQ       R8, R9
-	MOVQ       R9, ahead+88(FP)
-	TESTQ      R8, R8
-	JNZ        near
-	MOVQ       BX, R8
-	SHRQ       $0x02, R8
-	JZ         farRest
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   c+48(FP), AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	ADDQ   CX, AX
+	LONG   $0x00480d0f
+	LONG   $0x40480d0f
+	MOVQ   a+8(FP), AX
+	MOVQ   rs+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   b+32(FP), DX
+	MOVQ   k+0(FP), BX
+	MOVQ   cs+24(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   ldb+40(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	CMPQ   lanes+72(FP), $0x08
+	JNE    masked
+	MOVQ   step+104(FP), R9
+	SHLQ   $0x02, R9
+	MOVQ   inc+96(FP), R10
+	SHLQ   $0x02, R10
+	MOVQ   ahead+88(FP), R8
+	ADDQ   R8, R9
+	MOVQ   R9, ahead+88(FP)
+	TESTQ  R8, R8
+	JNZ    near
+	MOVQ   BX, R8
+	SHRQ   $0x02, R8
+	JZ     farRest
 
 farLoop:
 	VMOVUPS      (DX), Y8

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -338,18 +339,35 @@ func (k *tileKernel) laneMasks() Mem {
 	return NewDataAddr(Symbol{Name: "laneMasks", Static: true}, 0)
 }
 
-// prefetchC asks for the lines of the tile, which are needed when the sums are done.
+// prefetchC asks for the lines of the tile, which are needed when the sums are done, to write them: a line that another
+// core has read would come to be read, and take a second message to be written.
 func (k *tileKernel) prefetchC() {
-	c, ldc := k.GP64(), k.stride("ldc")
-	k.Load(k.Param("c"), c)
+	ldc := k.stride("ldc")
+	k.Load(k.Param("c"), reg.RAX)
 	for i := range k.rows {
 		for v := 0; v < k.vecs; v += 64 / k.bytes() {
-			k.PREFETCHT0(Mem{Base: c, Disp: k.bytes() * v})
+			k.prefetchWrite(k.bytes() * v)
 		}
 		if i+1 < k.rows {
-			k.ADDQ(ldc, c)
+			k.ADDQ(ldc, reg.RAX)
 		}
 	}
+}
+
+// prefetchWrite is PREFETCHW of the line so many bytes, at most 255, past RAX. Go's assembler lacks the instruction; a
+// processor that does takes it for none.
+func (k *tileKernel) prefetchWrite(past int) {
+	const noModRM, disp8, disp32 = 0x0d0f, 0x48, 0x88
+	put := func(directive string, value Op) {
+		k.Instruction(&ir.Instruction{Opcode: directive, Operands: []Op{value}})
+	}
+	if past < 128 {
+		put("LONG", U32(noModRM|disp8<<16|past<<24))
+		return
+	}
+	put("LONG", U32(noModRM|disp32<<16|past<<24))
+	put("WORD", U16(0))
+	put("BYTE", U8(0))
 }
 
 // Registers: sums first, then a row of B, then elements of A; the mask of AVX2 is the last one.
