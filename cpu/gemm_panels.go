@@ -17,6 +17,7 @@ type panelStrategy struct {
 	copyA            bool
 	block            int  // rows of A that pass by a panel of B at a time
 	own              bool // a tile copies the panels of B that it reads itself
+	atOnce           int  // so many of them at a time
 	aAt, bAt, tempAt int  // where the copies of A and B, and half-done copies, begin in a worker's scratch
 }
 
@@ -60,7 +61,10 @@ func (p *panelStrategy) plan() {
 	p.high, p.width = p.kernels.most[p.kernels.wide], p.kernels.wide*p.kernels.lanes
 	p.copyA = p.a.mask != nil || p.a.scattered()
 	p.setKc(p.kernels.kc, 1)
-	p.block = p.kernels.panelRows
+	p.block, p.atOnce = p.kernels.panelRows, 1
+	if conflicting(p.b.layout, p.k) {
+		p.atOnce = 2 // neighbouring lines, the next row of which is in another page: 64×784·784×1024 606 -> 588 µs
+	}
 	switch {
 	case p.transposed:
 		p.byColumns()
@@ -138,9 +142,9 @@ func (p *panelStrategy) inCommon() {
 func (p *panelStrategy) place(take func(need bool, n int) int) {
 	p.aAt = take(p.copyA, (min(p.rows, p.block)+p.high-1)/p.high*p.panelA())
 	p.tempAt = take(p.b.mask != nil, p.k*p.width)
-	columns := p.width
-	if p.rows > p.block {
-		columns = roundUp(p.cols, p.width)
+	columns := roundUp(p.cols, p.width)
+	if p.rows <= p.block {
+		columns = min(columns, p.atOnce*p.width)
 	}
 	p.bAt = take(p.own, p.kc*columns)
 	if !p.own {
@@ -164,16 +168,19 @@ func (p *panelStrategy) panelB(w *Worker, b, t block, first bool) []float32 {
 	if !p.own {
 		return p.common(b.col)[b.row*p.width:]
 	}
-	to := w.real[p.bAt:]
-	if p.rows > p.block {
-		to = to[(b.col-t.col)*p.kc:]
+	panel, length := (b.col-t.col)/p.width, p.kc*p.width
+	place := panel
+	if p.rows <= p.block {
+		place %= p.atOnce
 	}
-	switch {
+	to := w.real[p.bAt+place*length:]
+	switch whole := (t.cols - panel*p.width) / p.width; {
 	case !first:
-	case p.b.plain() && b.cols == p.width:
-		p.kernels.packColumns(to, 0, p.b.data[p.b.at(0, b.row, b.col):], p.b.rs, b.rows, 1)
-	default:
+	case !p.b.plain() || whole == 0:
 		p.b.copyTo(p.kernels, to, p.width, b, w.real[p.tempAt:])
+	case panel%p.atOnce == 0:
+		from := p.b.data[p.b.at(0, b.row, b.col):]
+		p.kernels.packColumns(to, length, from, p.b.rs, b.rows, min(p.atOnce, whole))
 	}
 	return to
 }
