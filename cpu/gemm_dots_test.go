@@ -21,7 +21,7 @@ func TestPartsOfTerms(t *testing.T) {
 			var bd build
 			plus := bd.outs(bd.step(expr.Add, bd.in(0), bd.c(2)))
 			for range 40 {
-				m, k, n := 1+r.IntN(300), 300+r.IntN(3000), 1+r.IntN(12)
+				m, k, n := 1+r.IntN(300), 300+r.IntN(3000), 1+r.IntN(26)
 				a, b := scattered(r, "padded", 1, m, k), scattered(r, layouts[r.IntN(len(layouts))], 1, k, n)
 				var e *expr.Expr
 				if r.IntN(2) == 0 {
@@ -39,6 +39,6 @@ func TestPartsOfTerms(t *testing.T) {
 				require.Equal(t, want, elements(out), fmt.Sprintf("%v on %d: %d×%d·%d×%d", level, threads, m, k, k, n))
 			}
 		}
-		require.Greater(t, taken, 10, "%v", level)
+		require.Greater(t, taken, 5, "%v", level)
 	}
 }

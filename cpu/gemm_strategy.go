@@ -46,6 +46,10 @@ var choices = [...]choice{
 	{bf16x3Time, func(g *Gemm) strategy { return &bf16x3Strategy{Gemm: g} }},
 }
 
+// Estimates are made for so many threads and bytes of second-level cache, whatever the machine has: the sums of
+// strategies differ in their order, and so in their bits, which are not to depend on either.
+const usualThreads, usualCache = 2, 1 << 19
+
 // fastest takes the strategy with the least estimate for the present orientation.
 func (g *Gemm) fastest() (make func(*Gemm) strategy, nanos float64) {
 	nanos = math.Inf(1)
@@ -74,11 +78,11 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 }
 
 // tileCols is the columns of the largest tiles of products that are summed kc terms at a time: their block of B takes
-// half of the second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times
+// half of a second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times
 // as long on two Zen 4 cores, and in AVX2 1.09.
-func tileCols(kc int) int {
+func tileCols(kc, cache int) int {
 	const least, most = 128, 1024
-	return min(max(secondLevel()/2/float32Bytes/kc, least), most)
+	return min(max(cache/2/float32Bytes/kc, least), most)
 }
 
 const float32Bytes = 4
@@ -96,7 +100,7 @@ func secondLevel() int {
 // together, of whole panels, and none too short. copiesB says that every tile copies the block of B that it reads.
 func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	panels := (g.n + width - 1) / width
-	most := tileCols(g.kernels.kc)
+	most := tileCols(g.kernels.kc, secondLevel())
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+most-1)/most
 	work := float64(g.m)*float64(g.n)*float64(g.k)/g.kernels.rate + g.fetch
 	if threads := g.pool.Threads(); threads > 1 && g.rowsEach(copiesB) && work > minParallel {

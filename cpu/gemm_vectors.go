@@ -52,7 +52,8 @@ func vectorsTime(g *Gemm) float64 {
 // cache, comes from the third-level cache for every panel of A but the first ones.
 func (g *Gemm) fetchesTime() (t float64) {
 	const again, first = 0.09, 4 // of reading an element; panels
-	across := float64((g.n + tileCols(g.kernels.kc) - 1) / tileCols(g.kernels.kc))
+	tile := tileCols(g.kernels.kc, usualCache)
+	across := float64((g.n + tile - 1) / tile)
 	if g.a.scattered() {
 		t += packTime * float64(g.m*g.k) * across
 	} else {
@@ -60,8 +61,8 @@ func (g *Gemm) fetchesTime() (t float64) {
 	}
 	if g.b.cs != 1 {
 		t += turnTime * float64(g.k*g.n)
-	} else if g.k*g.n > secondLevel()/2/float32Bytes {
-		t += againTime * float64(g.k*g.n) * float64(g.pool.Threads())
+	} else if g.k*g.n > usualCache/2/float32Bytes {
+		t += againTime * float64(g.k*g.n) * usualThreads
 	}
 	switch {
 	case g.m > leastReuse:
