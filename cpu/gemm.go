@@ -90,17 +90,11 @@ func newGemm(
 	if size(out.Shape) > 0 {
 		g.plan()
 	}
-	if g.sumsInOut && !g.noEpilogue && size(out.Shape) > maxTileEpilogue && !g.wholeRows() {
+	if g.sumsInOut && !g.noEpilogue && size(out.Shape) > maxTileEpilogue && !g.strategy.wholeRows() {
 		g = newGemm(pool, kernels, out, a, b, maskA, maskB, nil, nil)
 		g.after = NewMap(pool, epilogue, out.Shape, append([]Array{out}, extras...), []Array{out})
 	}
 	return g
-}
-
-// wholeRows says whether tiles are of whole rows, next to which the epilogue takes them in one run.
-func (g *Gemm) wholeRows() bool {
-	_, panels := g.strategy.(*panelStrategy)
-	return panels && g.colTiles == 1
 }
 
 // plan chooses orientation, strategy and tiles.
@@ -165,8 +159,9 @@ func (g *Gemm) place() {
 // tiles is the number of tiles that the product is cut into.
 func (g *Gemm) tiles() int { return g.batch * g.rowTiles * g.colTiles }
 
-// ready is that of strategies which copy nothing for all tiles.
-func (g *Gemm) ready() {}
+// ready is that of strategies which copy nothing for all tiles, wholeRows of those whose tiles gain nothing by it.
+func (g *Gemm) ready()          {}
+func (g *Gemm) wholeRows() bool { return false }
 
 // Run does the work; the caller holds the pool.
 func (g *Gemm) Run() error {

@@ -67,16 +67,16 @@ func (d dotParts) Do(w *Worker, part int) {
 }
 
 // part is where the sums of a part are.
-func (d *dotStrategy) part(i int) []float32 {
-	size := roundUp(d.m*d.n, lineLen)
-	return d.pool.common[i*size:][:size]
-}
+func (d *dotStrategy) part(i int) []float32 { return d.pool.common[i*d.partRoom():][:d.partRoom()] }
+
+// partRoom is the room of the sums of a part.
+func (d *dotStrategy) partRoom() int { return roundUp(d.m*d.n, lineLen) }
 
 func (d *dotStrategy) place(take func(need bool, n int) int) {
 	d.bAt = take(d.copyB, d.cols*d.ldb())
 	d.tempAt = take(d.b.mask != nil, d.cols*d.ldb())
 	if d.parts > 1 {
-		d.pool.reserveCommon(d.parts * roundUp(d.m*d.n, lineLen))
+		d.pool.reserveCommon(d.parts * d.partRoom())
 	}
 }
 
@@ -114,7 +114,7 @@ func (d *dotStrategy) add(w *Worker, c []float32, ld int, t block, k int) {
 // the columns pass by.
 func (d *dotStrategy) sum(w *Worker, c []float32, ld int, t block, k, kc int, add bool) {
 	b, ldb := d.columnsB(w, block{t.batch, k, t.col, kc, t.cols})
-	step := max(1, secondLevel()/2/float32Bytes/kc)
+	step := max(1, halfCache()/kc)
 	for i := 0; i < t.rows; i += step {
 		for j := 0; j < t.cols; j += d.width {
 			rows, cols, b, c := min(step, t.rows-i), min(d.width, t.cols-j), b[j*ldb:], c[i*ld+j:]

@@ -2,6 +2,8 @@
 
 package cpu
 
+import "slices"
+
 // tileFunc is a kernel of gemm_amd64.s, whose number of rows and of vectors is in its name.
 type tileFunc = func(k int, a *float32, rs, cs int, b *float32, ldb int, c *float32, ldc int, strips, lanes int,
 	add bool, ahead uintptr, inc, step, nextA, nextB, nextC int)
@@ -139,7 +141,7 @@ var kernelsAVX512 = kernels{
 		stripsOfRows(tileRowsAVX512[:], 16, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX512) - 1,
-	leastDotRows:    7,
+	leastDotRows:    leastListed(dotsAVX512[:]),
 	dotsKc:          1024,
 	winogradKernels: winogradAVX512,
 	chains:          12 * 16,
@@ -197,7 +199,7 @@ var kernelsAVX2 = kernels{
 		stripsOfRows(tileRowsAVX2[:], 8, rows, cols, k, a, rs, cs, at, table, c, ldc)
 	},
 	mostDots:        len(dotsAVX2) - 1,
-	leastDotRows:    4,
+	leastDotRows:    leastListed(dotsAVX2[:]),
 	dotsKc:          400,
 	winogradKernels: winogradAVX2,
 	chains:          12 * 8,
@@ -261,6 +263,11 @@ func stripsOfRows(
 	if cols%width > 0 {
 		of[rows](k, &a[0], rs, cs, &at[0], &table[cols-width], &c[cols-width], ldc, 1)
 	}
+}
+
+// leastListed is the fewest columns whose kernels take rows in a list.
+func leastListed(of []dotPair) int {
+	return slices.IndexFunc(of, func(p dotPair) bool { return p.manyRows != nil })
 }
 
 func tallest(tiles *[5][]tileFunc) (most [5]int) {

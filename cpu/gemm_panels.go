@@ -44,7 +44,7 @@ func panelsTime(g *Gemm) float64 {
 	again, copied := 1.0, float64(g.k*g.n)
 	switch {
 	case g.transposed:
-		again = float64(g.columnTiles(usualThreads, usualCache))
+		again = float64(g.columnTiles(usualThreads, usualHalfCache))
 		t += packTime*copied + 2*againTime*float64(g.m*g.k)*max(0, again/usualThreads-1)
 	case g.b.cs == 1:
 		t += packTime * copied
@@ -79,18 +79,18 @@ func (p *panelStrategy) plan() {
 // Ten steps of an attack on 784-300-100-10 at batch 64 take 5.0 ms so, and 6.4 with tiles of a few rows. Where not even
 // one panel's columns of all rows fit half of the second-level cache, tiles are shorter.
 func (p *panelStrategy) byColumns() {
-	threads, half := p.pool.Threads(), secondLevel()/2/float32Bytes
-	across := p.columnTiles(threads, secondLevel())
+	threads, half := p.pool.Threads(), halfCache()
+	across := p.columnTiles(threads, half)
 	down := max((threads+across-1)/across, (p.m*p.width+half-1)/half)
 	p.divide(down, across, p.high, p.width)
 	p.own = true
 }
 
 // columnTiles is the number of tiles of all rows that byColumns makes: each takes half of a second-level cache at
-// most, and there are enough of them for so many threads.
-func (g *Gemm) columnTiles(threads, cache int) int {
+// most, so many elements, and there are enough of them for so many threads.
+func (g *Gemm) columnTiles(threads, half int) int {
 	width := g.kernels.wide * g.kernels.lanes
-	panels, most := (g.n+width-1)/width, max(1, cache/2/float32Bytes/g.m/width)
+	panels, most := (g.n+width-1)/width, max(1, half/g.m/width)
 	return min(panels, roundUp((panels+most-1)/most, threads))
 }
 
@@ -101,7 +101,7 @@ func (g *Gemm) columnTiles(threads, cache int) int {
 // takes 45.
 func (p *panelStrategy) byRows() bool {
 	const leastPanels, leastColumns = 4, 128 // of A a thread; of a tile, see tileEpilogue
-	threads, half := p.pool.Threads(), secondLevel()/2/float32Bytes
+	threads, half := p.pool.Threads(), halfCache()
 	each := roundUp((p.m+threads-1)/threads, p.high)
 	switch {
 	case each < leastPanels*p.high:
@@ -155,6 +155,7 @@ func (p *panelStrategy) place(take func(need bool, n int) int) {
 
 func (p *panelStrategy) mayAddToOut() bool    { return true }
 func (p *panelStrategy) finishesRows() bool   { return true }
+func (p *panelStrategy) wholeRows() bool      { return p.colTiles == 1 }
 func (p *panelStrategy) indexed(*Rows) **Rows { return nil }
 
 // panelA is the room of a panel of A, in which either its rows lie one after the other or its terms.

@@ -26,6 +26,8 @@ type strategy interface {
 	// finishesRows says whether add runs the epilogue of rows (Gemm.finish) as soon as their last terms are in, for the
 	// tiles that Gemm.tileEpilogue names.
 	finishesRows() bool
+	// wholeRows says whether those tiles are of whole rows, next to which the epilogue takes them in one run.
+	wholeRows() bool
 	// indexed is where the strategy keeps rows that it reads by their index instead of an operand, or nil where it
 	// cannot do so.
 	indexed(of *Rows) **Rows
@@ -46,9 +48,10 @@ var choices = [...]choice{
 	{bf16x3Time, func(g *Gemm) strategy { return &bf16x3Strategy{Gemm: g} }},
 }
 
-// Estimates are made for so many threads and bytes of second-level cache, whatever the machine has: the sums of
-// strategies differ in their order, and so in their bits, which are not to depend on either.
-const usualThreads, usualCache = 2, 1 << 19
+// Estimates are made for so many threads and a second-level cache of 512 KiB, half of which holds so many elements,
+// whatever the machine has: the sums of strategies differ in their order, and so in their bits, which are not to depend
+// on either.
+const usualThreads, usualHalfCache = 2, 1 << 16
 
 // fastest takes the strategy with the least estimate for the present orientation.
 func (g *Gemm) fastest() (make func(*Gemm) strategy, nanos float64) {
@@ -78,29 +81,28 @@ func (g *Gemm) moveTime(inPlace bool) (t float64) {
 }
 
 // tileCols is the columns of the largest tiles of products that are summed kc terms at a time: their block of B takes
-// half of a second-level cache. With all of it (512 columns of 512 terms in 1 MiB) products of 1024³ took 1.03 times
-// as long on two Zen 4 cores, and in AVX2 1.09.
-func tileCols(kc, cache int) int {
+// half of a second-level cache, which holds so many elements. With all of it (512 columns of 512 terms in 1 MiB)
+// products of 1024³ took 1.03 times as long on two Zen 4 cores, and in AVX2 1.09.
+func tileCols(kc, half int) int {
 	const least, most = 128, 1024
-	return min(max(cache/2/float32Bytes/kc, least), most)
+	return min(max(half/kc, least), most)
 }
 
-const float32Bytes = 4
-
-// secondLevel is the bytes of a core's second-level cache.
-func secondLevel() int {
-	const usual = 1 << 20
-	if n := cpuid.CPU.Cache.L2; n > 0 {
-		return n
+// halfCache is the elements that half of a core's second-level cache holds.
+func halfCache() int {
+	const usual, float32Bytes = 1 << 20, 4
+	bytes := cpuid.CPU.Cache.L2
+	if bytes <= 0 {
+		bytes = usual // it does not say
 	}
-	return usual // it does not say
+	return bytes / 2 / float32Bytes
 }
 
 // cut chooses the tiles of a strategy whose panels are width columns wide: enough of them that the threads end
 // together, of whole panels, and none too short. copiesB says that every tile copies the block of B that it reads.
 func (g *Gemm) cut(width, mostRows int, copiesB bool) {
 	panels := (g.n + width - 1) / width
-	most := tileCols(g.kernels.kc, secondLevel())
+	most := tileCols(g.kernels.kc, halfCache())
 	down, across := (g.m+tileRows-1)/tileRows, (g.n+most-1)/most
 	work := float64(g.m)*float64(g.n)*float64(g.k)/g.kernels.rate + g.fetch
 	if threads := g.pool.Threads(); threads > 1 && g.rowsEach(copiesB) && work > minParallel {

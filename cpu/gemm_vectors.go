@@ -52,7 +52,7 @@ func vectorsTime(g *Gemm) float64 {
 // cache, comes from the third-level cache for every panel of A but the first ones.
 func (g *Gemm) fetchesTime() (t float64) {
 	const again, first = 0.09, 4 // of reading an element; panels
-	tile := tileCols(g.kernels.kc, usualCache)
+	tile := tileCols(g.kernels.kc, usualHalfCache)
 	across := float64((g.n + tile - 1) / tile)
 	if g.a.scattered() {
 		t += packTime * float64(g.m*g.k) * across
@@ -61,7 +61,7 @@ func (g *Gemm) fetchesTime() (t float64) {
 	}
 	if g.b.cs != 1 {
 		t += turnTime * float64(g.k*g.n)
-	} else if g.k*g.n > usualCache/2/float32Bytes {
+	} else if g.k*g.n > usualHalfCache {
 		t += againTime * float64(g.k*g.n) * usualThreads
 	}
 	switch {

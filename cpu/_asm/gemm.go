@@ -357,15 +357,15 @@ func (k *tileKernel) prefetchC() {
 // prefetchWrite is PREFETCHW of the line so many bytes, at most 255, past RAX. Go's assembler lacks the instruction; a
 // processor that does takes it for none.
 func (k *tileKernel) prefetchWrite(past int) {
-	const noModRM, disp8, disp32 = 0x0d0f, 0x48, 0x88
+	const opcode, disp8, disp32 = 0x0d0f, 0x48, 0x88 // of two bytes, and what follows them, with RAX as the base
 	put := func(directive string, value Op) {
 		k.Instruction(&ir.Instruction{Opcode: directive, Operands: []Op{value}})
 	}
 	if past < 128 {
-		put("LONG", U32(noModRM|disp8<<16|past<<24))
+		put("LONG", U32(opcode|disp8<<16|past<<24))
 		return
 	}
-	put("LONG", U32(noModRM|disp32<<16|past<<24))
+	put("LONG", U32(opcode|disp32<<16|past<<24))
 	put("WORD", U16(0))
 	put("BYTE", U8(0))
 }

@@ -7,8 +7,8 @@ import (
 	"bilevel/device"
 )
 
-// The thread scheduler. A large operation is shared by all threads. A small one runs on one thread, for sharing it
-// would cost more than it gives; then the other threads have nothing to do. But an iteration of a bilevel algorithm
+// The thread scheduler. A large operation is shared by all threads. A small one gains little by being shared, and one
+// of a few microseconds nothing; then the other threads have nothing to do. But an iteration of a bilevel algorithm
 // often holds two chains of small operations that do not wait for each other, one for each level's minibatch:
 //
 //	0  x  = rows of the table     (16 µs)      3  x' = rows of the table     (16 µs)
@@ -77,7 +77,7 @@ const (
 	perMultiply = 0.014 // multiplication of a small product
 	perElement  = 0.2   // element that an operation reads or writes
 	perInstr    = 100
-	// smallInstr is the most work of an instruction that runs on one thread.
+	// smallInstr is the most work of an instruction of a chain, which runs on one thread.
 	smallInstr = 20_000
 	// leastChain is the least work of the shorter chain of a fork. Waiting for each other costs about 1 µs, and what
 	// one thread wrote the other reads slowly.
