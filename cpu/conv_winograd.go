@@ -1,77 +1,95 @@
 package cpu
 
-import "bilevel/internal/expr"
-
-// Convolutions with kernels of 3×3 and without stride, by Winograd's minimal algorithm F(2×2, 3×3) (Lavin and Gray,
-// "Fast algorithms for convolutional neural networks", 2016, section 4.1). A tile of 2×2 results y is made of 4×4
-// pixels d and 3×3 weights g with 16 multiplications where the sum itself takes 36,
+// Convolutions with kernels of 3×3 and without stride, by Winograd's minimal algorithm F(4×4, 3×3) (Lavin and Gray,
+// "Fast algorithms for convolutional neural networks", 2016, section 4.3, with other points). A tile of 4×4 results y
+// is made of 6×6 pixels d and 3×3 weights g with 36 multiplications where the sum itself takes 144,
 //
-//	y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A,
+//	y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A.
 //
-//	     ⎡1  0 -1  0⎤       ⎡ 1   0   0 ⎤        ⎡1 1  1 0⎤
-//	Bᵀ = ⎢0  1  1  0⎥   G = ⎢1/2 1/2 1/2⎥   Aᵀ = ⎣0 1 -1 1⎦
-//	     ⎢0 -1  1  0⎥       ⎢1/2-1/2 1/2⎥
-//	     ⎣0 -1  0  1⎦       ⎣ 0   0   1 ⎦
+// Along one axis, d and g are the coefficients of polynomials that are evaluated at the points 0, ±a, ±b and infinity,
+// multiplied there, and interpolated. With a = 5/8 and b = 3/2, p = a²b², s = a²+b², α = 1/(2a²(a²-b²)) and
+// β = 1/(2b²(b²-a²)),
 //
-// and the sums over channels turn the elementwise products ∘ into 16 products of matrices, tiles × channels by channels
-// × channels. The gradient by images is the same with the kernel turned by half and its channels exchanged, and the
-// gradient by weights, its adjoint in g, has 16 products too, whose terms are the tiles:
+//	     ⎡p   0   -s   0  1  0⎤       ⎡1/p  0   0 ⎤
+//	     ⎢0 -ab²  -b²  a  1  0⎥       ⎢ α   αa αa²⎥        ⎡1  1   1   1   1  0⎤
+//	Bᵀ = ⎢0  ab²  -b² -a  1  0⎥   G = ⎢ α  -αa αa²⎥   Aᵀ = ⎢0  a  -a   b  -b  0⎥
+//	     ⎢0 -a²b  -a²  b  1  0⎥       ⎢ β   βb βb²⎥        ⎢0  a²  a²  b²  b² 0⎥
+//	     ⎢0  a²b  -a² -b  1  0⎥       ⎢ β  -βb βb²⎥        ⎣0  a³ -a³  b³ -b³ 1⎦
+//	     ⎣0   p    0  -s  0  1⎦       ⎣ 0   0   1 ⎦
+//
+// The sums over channels turn the elementwise products ∘ into 36 products of matrices, tiles × channels by channels ×
+// channels. The gradient by images is the same with the kernel turned by half and its channels exchanged, and the
+// gradient by weights, its adjoint in g, has 36 products too, whose terms are the tiles:
 //
 //	g' = Gᵀ [Σ over tiles of (Bᵀ d B) ∘ (A y' Aᵀ)] G.
 //
-// Channels lie last, so that each step of a transformation is a sum or a difference of rows of channels.
+// Channels lie last, so that each matrix is applied to rows of channels, first down a tile and then across it.
 //
-// Error. Every step is a sum of few terms, so that with |·| taken of each number, and a = |Aᵀ| and so on,
+// Error. A matrix is applied by few operations, of which a number goes through at most four (Bᵀ, A and Aᵀ) or five (G
+// and Gᵀ, whose constants are rounded too) along an axis. So with |·| taken of each number,
 //
-//	|fl(y) - y| ≤ (C+10) u Σ over the channels of a [(|G| |g| |Gᵀ|) ∘ (|Bᵀ| |d| |B|)] aᵀ + O(u²),
+//	|fl(y) - y| ≤ (C+26) u Σ over the channels of |Aᵀ| [(|G| |g| |Gᵀ|) ∘ (|Bᵀ| |d| |B|)] |A| + O(u²),
 //
-// 10 being the roundings that a term goes through besides its sum over C channels: 4 in G g Gᵀ (halves are exact), 2 in
-// Bᵀ d B and 4 in the last step. For the gradient by weights it is the number of tiles plus 8: 2 in Bᵀ d B, 2 in A y'
-// Aᵀ and 4 in the last step. The bound is not that of the sum itself, since pixels of the tile that are outside a
-// result's own window enter too and cancel. Measured over random normal numbers the root mean square of the error is
-// that of the sum itself (TestWinogradError). A number that is not finite may make all results of its tiles NaN.
+// 26 being two axes of 4, 5 and 4, and C the roundings of a product and of a sum over C channels. For the gradient by
+// weights the number of tiles stands for C. The bound is not that of the sum itself, since pixels of the tile that are
+// outside a result's own window enter too and cancel. Measured over random normal numbers the root mean square of the
+// error is XXX times that of the sum itself (TestWinogradError). Of the points ±a and ±b, multiples of 1/16 and 1/8, it
+// is within 2 % of the least for these, whose powers float32 has without rounding; with ±1 and ±2 it is twice as large.
+// A number that is not finite may make all results of its tiles NaN.
 type winograd struct {
 	*convCall
 	kernels     *kernels
-	loops       *loops
 	down, wide  int // tiles of an image
-	left, above int // zeros around it
+	above, left int // zeros around it
 }
 
 const (
-	tilePoints = 16 // products of a tile
-	tileEdge   = 4  // pixels of its edge
+	tilePoints  = 36 // products of a tile
+	tileEdge    = 6  // pixels of its edge
+	tileResults = 4  // results of its edge
+	tileTaps    = 3  // weights of its edge
 )
 
-// newWinograd describes the tiles over results of rows × cols from an image with so many columns, or is nil where it
-// does not apply.
+// newWinograd describes the tiles over results of rows × cols from an image with so many columns. It is nil where they
+// do not apply or the transformations cost more than the multiplications that they spare: few channels are summed as
+// fast as they are transformed, and weights are transformed for nothing where they meet few tiles.
 func newWinograd(call *convCall, rows, cols, columns, above, left int) *winograd {
 	s := &call.shape
-	g := &winograd{
-		call, kernelsOf(call.pool.level), loopsOf(call.pool.level), (rows + 1) / 2, (cols + 1) / 2, left, above,
-	}
-	if s.R != 3 || s.S != 3 || s.StrideH*s.StrideW*s.DilationH*s.DilationW != 1 || s.Groups > 1 || call.pool.Direct ||
-		min(above, left) < 0 || left+columns > g.edge() {
+	g := &winograd{call, kernelsOf(call.pool.level), tilesAlong(rows), tilesAlong(cols), above, left}
+	if s.R != tileTaps || s.S != tileTaps || s.StrideH*s.StrideW*s.DilationH*s.DilationW != 1 || s.Groups > 1 ||
+		call.pool.Direct || min(above, left) < 0 || left+columns > g.edge() ||
+		min(s.C, s.K) < leastWinograd || s.N*rows*cols < leastWinogradPixels ||
+		rows*cols < leastTileResults*g.down*g.wide {
 		return nil
 	}
 	return g
 }
 
+const (
+	// leastWinograd is the fewest channels, leastWinogradPixels the fewest results, and leastTileResults the fewest
+	// results of an average tile that are taken so.
+	leastWinograd, leastWinogradPixels, leastTileResults = 16, 256, 6
+)
+
+// tilesAlong is the tiles along so many results.
+func tilesAlong(results int) int { return (results + tileResults - 1) / tileResults }
+
 // edge is the pixels of a row that tiles cover.
-func (g *winograd) edge() int { return 2*g.wide + 2 }
+func (g *winograd) edge() int { return tileResults*g.wide + tileEdge - tileResults }
 
-// tileSource is an image, or some channels of it, whose tiles are taken. Beyond its sides are zeros.
+// apart is how far the points of so many numbers lie from each other: never a multiple of what the lines of a cache's
+// set are apart, since the steps write all points of a tile one after the other.
+func apart(numbers int) int { return roundUp(numbers, lineLen) + lineLen }
+
+// tileSource is images, or some of their channels, whose tiles are transformed: M d Mᵀ, with size × size pixels d.
 type tileSource struct {
-	data       []float32 // from the first of the channels on
-	rows, cols int
-	channels   int // of the image
-	take       int // of them those that are read
-}
-
-// image is image n and those after it.
-func (x tileSource) image(n int) tileSource {
-	x.data = x.data[n*x.rows*x.cols*x.channels:]
-	return x
+	data        []float32 // from the first of the channels on
+	rows, cols  int
+	channels    int // of the image
+	take        int // of them those that are read
+	above, left int // zeros around the image
+	size        int
+	m           winogradMap
 }
 
 // part is the channels from at on, of which there are at most n.
@@ -80,137 +98,75 @@ func (x tileSource) part(at, n int) tileSource {
 	return x
 }
 
-// band is the rows of an image that meet a row of tiles, with zeros at the sides: row h is in slot h mod 4 of rows, and
-// stays there for the next row of tiles. What lies above and below the image is zeros.
-type band struct {
-	all, x      tileSource // the images, and the present one
-	image       int        // its number
-	rows, zeros []float32
-	width, left int // numbers of a row, and those before its first pixel
-	end         int // rows below this one are there
+// points is a source with the room to transform its tiles.
+type points struct {
+	*winograd
+	tileSource
+	lines    []float32 // the rows of M d, with the zeros beside the image
+	distance int       // between them
+	border   []float32 // the pixels of tiles that are partly above or below the image
 }
 
-// bandLength is the room that a band of so many channels takes.
-func (g *winograd) bandLength(channels int) int { return (tileEdge + 1) * g.edge() * channels }
-
-// newBand begins one of images x whose pixels begin in column left.
-func (g *winograd) newBand(room []float32, x tileSource, left int) band {
-	width := g.edge() * x.take
-	clear(room[:(tileEdge+1)*width])
-	return band{
-		all: x, x: x, rows: room, zeros: room[tileEdge*width:][:width], width: width, left: left * x.take,
-	}
+// pointsRoom is the numbers that newPoints takes for so many channels.
+func (g *winograd) pointsRoom(channels int) int {
+	return tileEdge * (apart(g.edge()*channels) + g.edge()*channels)
 }
 
-// to goes to image n.
-func (b *band) to(n int) {
-	if n != b.image {
-		b.image, b.x, b.end = n, b.all.image(n), 0
-	}
+// newPoints begins to transform x.
+func (g *winograd) newPoints(x tileSource, room []float32) points {
+	distance := apart(g.edge() * x.take)
+	clear(room[:tileEdge*distance])
+	return points{g, x, room, distance, room[tileEdge*distance:]}
 }
 
-// row is row h of the image, which the rows from there on may replace.
-func (b *band) row(k *kernels, h int) []float32 {
-	if h < 0 || h >= b.x.rows {
-		return b.zeros
-	}
-	to := b.rows[h%tileEdge*b.width:][:b.width]
-	if h >= b.end {
-		n, from := b.x.take, b.x.data[h*b.x.cols*b.x.channels:]
-		if n < b.x.channels {
-			k.copyRows(to[b.left:], n, from, b.x.channels, b.x.cols, n)
-		} else {
-			copy(to[b.left:], from[:b.x.cols*n])
+// make transforms row i of tiles, those of all images counted: to [point] at distance apart, the channels of a tile
+// after those of the tile before.
+func (p *points) make(to []float32, apart, i int) {
+	x, n, row := &p.tileSource, p.take, p.cols*p.channels
+	image, top := i/p.down*x.rows, i%p.down*tileResults-x.above
+	lines := p.lines[x.left*n:]
+	pixels := func(r int) []float32 { return x.data[(image+top+r)*row:] }
+	switch lo, hi := max(0, -top), min(x.size, x.rows-top); { // the rows that are in the image
+	case hi-lo < x.size:
+		width := x.cols * n
+		clear(p.border[:x.size*width])
+		for r := lo; r < hi; r++ {
+			p.kernels.copyRows(p.border[r*width:], n, pixels(r), x.channels, x.cols, n)
 		}
-		b.end = h + 1
-	}
-	return to
-}
-
-// apart is how far the points of so many numbers lie from each other: never a multiple of what the lines of a cache's
-// set are apart, since the steps write all points of a tile one after the other.
-func apart(numbers int) int { return roundUp(numbers, lineLen) + lineLen }
-
-// pixels makes Bᵀ d B of the tiles of row i of an image, whose points are apart.
-func (g *winograd) pixels(to []float32, apart int, b *band, i int) {
-	k, n := g.kernels, b.x.take
-	var d [tileEdge][]float32
-	for a := range d {
-		d[a] = b.row(k, 2*i-g.above+a)
-	}
-	row := func(a int) []float32 { return to[a*tileEdge*apart:] }
-	k.differences(row(0), apart, d[0], d[2], g.wide, n)
-	k.sums(row(1), apart, d[1], d[2], g.wide, n)
-	k.differences(row(2), apart, d[2], d[1], g.wide, n)
-	k.differences(row(3), apart, d[3], d[1], g.wide, n)
-}
-
-// turned makes G g Gᵀ: to [point] at distance apart, from the nine taps one after the other, n numbers each. room has
-// as much room as seven of them.
-func (g *winograd) turned(to []float32, apart int, taps []float32, n int, room []float32) {
-	var u [tileEdge][3][]float32
-	tap := func(i int) []float32 { return taps[i*n:][:n] }
-	for s := range 3 {
-		u[0][s], u[3][s] = tap(s), tap(6+s)
-		u[1][s], u[2][s] = room[2*s*n:][:n], room[(2*s+1)*n:][:n]
-		g.halves(u[1][s], u[2][s], tap(s), tap(3+s), tap(6+s), room[6*n:][:n])
+		x.m(lines, p.distance, 0, p.border, width, 0, 1, width)
+	case n == x.channels:
+		x.m(lines, p.distance, 0, pixels(0), row, 0, 1, row)
+	default:
+		x.m(lines, p.distance, n, pixels(0), row, x.channels, x.cols, n)
 	}
 	for a := range tileEdge {
-		point := func(b int) []float32 { return to[(a*tileEdge+b)*apart:][:n] }
-		copy(point(0), u[a][0])
-		copy(point(3), u[a][2])
-		g.halves(point(1), point(2), u[a][0], u[a][1], u[a][2], room[6*n:][:n])
+		x.m(to[a*tileEdge*apart:], apart, n, p.lines[a*p.distance:], n, tileResults*n, p.wide, n)
 	}
 }
 
-// halves computes (a + c)/2 ± b/2.
-func (g *winograd) halves(plus, minus, a, b, c, room []float32) {
-	add, sub, times := g.loops.real[expr.Add].vv, g.loops.real[expr.Sub].vv, g.loops.real[expr.Mul].vs
-	add(room, a, c)
-	add(plus, room, b)
-	sub(minus, room, b)
-	times(plus, plus, 0.5)
-	times(minus, minus, 0.5)
+// weightPoints makes G g Gᵀ: to [point] at distance apart, from the nine taps one after the other, n numbers each. room
+// has as much room as weightPointsRoom(n) says.
+func (g *winograd) weightPoints(to []float32, apart int, taps []float32, n int, room []float32) {
+	g.kernels.weights(room, tileTaps*n, 0, taps, tileTaps*n, 0, 1, tileTaps*n)
+	g.kernels.weights(to, apart, tileEdge*apart, room, n, tileTaps*n, tileEdge, n)
 }
 
-// taps makes Gᵀ u G of the sixteen arrays u, one after the other, n numbers each, in place: tap t is then the array
-// tapPoint(t).
+func weightPointsRoom(n int) int { return tileEdge * tileTaps * n }
+
+// taps makes Gᵀ u G of the 36 arrays u, one after the other, n numbers each, in place: the first nine are then the
+// taps.
 func (g *winograd) taps(u []float32, n int) {
-	point := func(a, b int) []float32 { return u[(a*tileEdge+b)*n:][:n] }
-	for a := range tileEdge {
-		g.turnBack(point(a, 0), point(a, 1), point(a, 2), point(a, 3))
+	g.kernels.taps(u, tileEdge*n, 0, u, tileEdge*n, 0, 1, tileEdge*n)
+	g.kernels.taps(u, n, tileTaps*n, u, n, tileEdge*n, tileTaps, n)
+}
+
+// wholeTiles is the rows of wide tiles, about so many tiles, whose products leave no panel of few tiles.
+func (k *kernels) wholeTiles(tiles, wide int) int {
+	rows := tiles / wide
+	for r := rows; r > rows/2; r-- {
+		if r*wide%k.most[k.wide] == 0 {
+			return r
+		}
 	}
-	for _, b := range kept {
-		g.turnBack(point(0, b), point(1, b), point(2, b), point(3, b))
-	}
+	return rows
 }
-
-// kept are the rows of a tile's products in which turnBack leaves those of a kernel.
-var kept = [3]int{0, 1, 3}
-
-// tapPoint is where taps leaves tap t.
-func tapPoint(t int) int { return kept[t/3]*tileEdge + kept[t%3] }
-
-// turnBack makes u0 + (u1+u2)/2 of u0, (u1-u2)/2 of u1, and u3 + (u1+u2)/2 of u3: the rows of Gᵀ. u2 is lost.
-func (g *winograd) turnBack(u0, u1, u2, u3 []float32) {
-	add, sub, times := g.loops.real[expr.Add].vv, g.loops.real[expr.Sub].vv, g.loops.real[expr.Mul].vs
-	times(u1, u1, 0.5)
-	times(u2, u2, 0.5)
-	add(u0, u0, u1)
-	add(u0, u0, u2)
-	add(u3, u3, u1)
-	add(u3, u3, u2)
-	sub(u1, u1, u2)
-}
-
-// pays says whether the transformations cost less than the multiplications that they spare. Few channels are summed
-// as fast as they are transformed, and weights are transformed for nothing where they meet few tiles.
-func (g *winograd) pays() bool {
-	s := &g.shape
-	return min(s.C, s.K) >= leastWinograd && s.N*g.down*g.wide >= leastWinogradTiles
-}
-
-const (
-	// leastWinograd is the fewest channels, and leastWinogradTiles the fewest tiles, that are taken so.
-	leastWinograd, leastWinogradTiles = 16, 64
-)

@@ -4,54 +4,62 @@
 
 package cpu
 
-// winogradSumsAVX512 computes for j < tiles and c < n, where l[i] = p[i·n + c] + q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
+// winogradPixelsAVX512 applies Bᵀ, six pixels to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSumsAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+func winogradPixelsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradDifferencesAVX512 computes for j < tiles and c < n, where l[i] = p[i·n + c] - q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
+// winogradResultsAVX512 applies Aᵀ, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradDifferencesAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+func winogradResultsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradResultsAVX512 computes two rows of results, whose pixels are ld apart, of the sixteen products m[a][b] =
-// from[(4a+b)·apart + j·n + c], j < tiles, c < n: with l[b] = m[0][b] + (m[1][b] + m[2][b]) for y0 and
-// (m[1][b] - m[2][b]) + m[3][b] for y1, pixel 2j is l[0] + (l[1] + l[2]) and 2j+1 (l[1] - l[2]) + l[3].
+// winogradSpreadAVX512 applies A, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradResultsAVX512(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
+func winogradSpreadAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradSpreadAVX512 computes to[(4a+b)·apart + j·n + c], j < tiles, c < n, of two rows of results, whose pixels are ld
-// apart: with l = y0, y0 + y1, y0 - y1, y1 for a = 0…3 it is l[2j], l[2j] + l[2j+1], l[2j] - l[2j+1], l[2j+1]
-// for b = 0…3.
+// winogradWeightsAVX512 applies G, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSpreadAVX512(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
+func winogradWeightsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradSumsAVX2 computes for j < tiles and c < n, where l[i] = p[i·n + c] + q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
+// winogradTapsAVX512 applies Gᵀ, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSumsAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+func winogradTapsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradDifferencesAVX2 computes for j < tiles and c < n, where l[i] = p[i·n + c] - q[i·n + c]: to[j·n + c] =
-// l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].
+// winogradPixelsAVX2 applies Bᵀ, six pixels to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradDifferencesAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+func winogradPixelsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradResultsAVX2 computes two rows of results, whose pixels are ld apart, of the sixteen products m[a][b] =
-// from[(4a+b)·apart + j·n + c], j < tiles, c < n: with l[b] = m[0][b] + (m[1][b] + m[2][b]) for y0 and
-// (m[1][b] - m[2][b]) + m[3][b] for y1, pixel 2j is l[0] + (l[1] + l[2]) and 2j+1 (l[1] - l[2]) + l[3].
+// winogradResultsAVX2 applies Aᵀ, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradResultsAVX2(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
+func winogradResultsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradSpreadAVX2 computes to[(4a+b)·apart + j·n + c], j < tiles, c < n, of two rows of results, whose pixels are ld
-// apart: with l = y0, y0 + y1, y0 - y1, y1 for a = 0…3 it is l[2j], l[2j] + l[2j+1], l[2j] - l[2j+1], l[2j+1]
-// for b = 0…3.
+// winogradSpreadAVX2 applies A, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSpreadAVX2(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
+func winogradSpreadAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradWeightsAVX2 applies G, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradWeightsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradTapsAVX2 applies Gᵀ, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradTapsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)

@@ -4,1057 +4,1100 @@
 
 #include "textflag.h"
 
-// func winogradSumsAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// func winogradPixelsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradSumsAVX512(SB), NOSPLIT, $0-48
-	MOVQ  apart+8(FP), BX
-	SHLQ  $0x02, BX
-	MOVQ  n+40(FP), DI
-	SHLQ  $0x02, DI
-	LEAQ  (BX)(BX*2), SI
-	MOVQ  n+40(FP), R9
-	MOVQ  R9, AX
-	ANDQ  $0x0f, AX
-	MOVQ  R9, R8
-	SUBQ  AX, R8
-	SHLQ  $0x02, R8
-	SHLQ  $0x02, R9
-	MOVL  $0x0000ffff, CX
-	BZHIL AX, CX, AX
-	KMOVW AX, K1
-	XORQ  R10, R10
+TEXT ·winogradPixelsAVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	LEAQ         (DI)(DI*4), R9
+	MOVQ         n+56(FP), R11
+	MOVQ         R11, R12
+	ANDQ         $0x0f, R12
+	MOVQ         R11, R10
+	SUBQ         R12, R10
+	SHLQ         $0x02, R10
+	SHLQ         $0x02, R11
+	MOVL         $0x0000ffff, R13
+	BZHIL        R12, R13, R12
+	KMOVW        R12, K1
+	MOVQ         fromNext+40(FP), R12
+	SHLQ         $0x02, R12
+	SUBQ         R10, R12
+	MOVQ         R12, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R12
+	SHLQ         $0x02, R12
+	SUBQ         R10, R12
+	MOVQ         R12, toNext+16(FP)
+	VBROADCASTSS winogradPixelsConstants<>+0(SB), Z30
+	VBROADCASTSS winogradPixelsConstants<>+4(SB), Z29
+	VBROADCASTSS winogradPixelsConstants<>+8(SB), Z28
+	VBROADCASTSS winogradPixelsConstants<>+12(SB), Z27
+	VBROADCASTSS winogradPixelsConstants<>+16(SB), Z26
+	VBROADCASTSS winogradPixelsConstants<>+20(SB), Z25
+
+group:
+	MOVQ  R10, R12
+	TESTQ R12, R12
+	JZ    last
 
 vector:
-	CMPQ    R10, R8
-	JGE     last
-	MOVQ    tiles+32(FP), R11
-	MOVQ    p+16(FP), AX
-	ADDQ    R10, AX
-	MOVQ    q+24(FP), CX
-	ADDQ    R10, CX
-	MOVQ    to+0(FP), DX
-	ADDQ    R10, DX
-	VMOVUPS (AX), Z0
-	VMOVUPS (CX), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS (AX)(DI*1), Z1
-	VMOVUPS (CX)(DI*1), Z4
-	VADDPS  Z4, Z1, Z1
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-
-tile:
-	VMOVUPS (AX), Z2
-	VMOVUPS (CX), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS (AX)(DI*1), Z3
-	VMOVUPS (CX)(DI*1), Z4
-	VADDPS  Z4, Z3, Z3
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (DX)
-	VADDPS  Z1, Z2, Z4
-	VMOVUPS Z4, (DX)(BX*1)
-	VSUBPS  Z1, Z2, Z4
-	VMOVUPS Z4, (DX)(BX*2)
-	VSUBPS  Z1, Z3, Z4
-	VMOVUPS Z4, (DX)(SI*1)
-	VMOVAPS Z2, Z0
-	VMOVAPS Z3, Z1
-	ADDQ    DI, DX
-	DECQ    R11
-	JNZ     tile
-	ADDQ    $0x40, R10
-	JMP     vector
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (AX)(CX*1), Z1
+	VMOVUPS      (AX)(CX*2), Z2
+	VMOVUPS      (AX)(DX*1), Z3
+	VMOVUPS      (AX)(CX*4), Z4
+	VMOVUPS      (AX)(BX*1), Z5
+	VFMADD213PS  Z4, Z30, Z0
+	VFNMADD231PS Z2, Z29, Z0
+	VMOVUPS      Z0, (SI)
+	VFMADD231PS  Z1, Z30, Z5
+	VFNMADD231PS Z3, Z29, Z5
+	VMOVUPS      Z5, (SI)(R9*1)
+	VMOVAPS      Z4, Z6
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS Z2, Z27, Z6
+	VFNMADD231PS Z1, Z27, Z7
+	VMOVAPS      Z6, Z8
+	VFMADD231PS  Z7, Z26, Z8
+	VMOVUPS      Z8, (SI)(DI*1)
+	VFNMADD231PS Z7, Z26, Z6
+	VMOVUPS      Z6, (SI)(DI*2)
+	VFNMADD231PS Z2, Z28, Z4
+	VFNMADD231PS Z1, Z28, Z3
+	VMOVAPS      Z4, Z8
+	VFMADD231PS  Z3, Z25, Z8
+	VMOVUPS      Z8, (SI)(R8*1)
+	VFNMADD231PS Z3, Z25, Z4
+	VMOVUPS      Z4, (SI)(DI*4)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, SI
+	SUBQ         $0x40, R12
+	JNZ          vector
 
 last:
-	CMPQ      R10, R9
-	JGE       done
-	MOVQ      tiles+32(FP), R11
-	MOVQ      p+16(FP), AX
-	ADDQ      R10, AX
-	MOVQ      q+24(FP), CX
-	ADDQ      R10, CX
-	MOVQ      to+0(FP), DX
-	ADDQ      R10, DX
-	VMOVUPS.Z (AX), K1, Z0
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z0, Z0
-	VMOVUPS.Z (AX)(DI*1), K1, Z1
-	VMOVUPS.Z (CX)(DI*1), K1, Z4
-	VADDPS    Z4, Z1, Z1
-	LEAQ      (AX)(DI*2), AX
-	LEAQ      (CX)(DI*2), CX
+	CMPQ         R10, R11
+	JE           next
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (AX)(CX*1), K1, Z1
+	VMOVUPS.Z    (AX)(CX*2), K1, Z2
+	VMOVUPS.Z    (AX)(DX*1), K1, Z3
+	VMOVUPS.Z    (AX)(CX*4), K1, Z4
+	VMOVUPS.Z    (AX)(BX*1), K1, Z5
+	VFMADD213PS  Z4, Z30, Z0
+	VFNMADD231PS Z2, Z29, Z0
+	VMOVUPS      Z0, K1, (SI)
+	VFMADD231PS  Z1, Z30, Z5
+	VFNMADD231PS Z3, Z29, Z5
+	VMOVUPS      Z5, K1, (SI)(R9*1)
+	VMOVAPS      Z4, Z6
+	VMOVAPS      Z3, Z7
+	VFNMADD231PS Z2, Z27, Z6
+	VFNMADD231PS Z1, Z27, Z7
+	VMOVAPS      Z6, Z8
+	VFMADD231PS  Z7, Z26, Z8
+	VMOVUPS      Z8, K1, (SI)(DI*1)
+	VFNMADD231PS Z7, Z26, Z6
+	VMOVUPS      Z6, K1, (SI)(DI*2)
+	VFNMADD231PS Z2, Z28, Z4
+	VFNMADD231PS Z1, Z28, Z3
+	VMOVAPS      Z4, Z8
+	VFMADD231PS  Z3, Z25, Z8
+	VMOVUPS      Z8, K1, (SI)(R8*1)
+	VFNMADD231PS Z3, Z25, Z4
+	VMOVUPS      Z4, K1, (SI)(DI*4)
 
-lastTile:
-	VMOVUPS.Z (AX), K1, Z2
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z2, Z2
-	VMOVUPS.Z (AX)(DI*1), K1, Z3
-	VMOVUPS.Z (CX)(DI*1), K1, Z4
-	VADDPS    Z4, Z3, Z3
-	LEAQ      (AX)(DI*2), AX
-	LEAQ      (CX)(DI*2), CX
-	VSUBPS    Z2, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	VADDPS    Z1, Z2, Z4
-	VMOVUPS   Z4, K1, (DX)(BX*1)
-	VSUBPS    Z1, Z2, Z4
-	VMOVUPS   Z4, K1, (DX)(BX*2)
-	VSUBPS    Z1, Z3, Z4
-	VMOVUPS   Z4, K1, (DX)(SI*1)
-	VMOVAPS   Z2, Z0
-	VMOVAPS   Z3, Z1
-	ADDQ      DI, DX
-	DECQ      R11
-	JNZ       lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradDifferencesAVX512(to *float32, apart int, p *float32, q *float32, tiles int, n int)
+// func winogradResultsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradDifferencesAVX512(SB), NOSPLIT, $0-48
-	MOVQ  apart+8(FP), BX
-	SHLQ  $0x02, BX
-	MOVQ  n+40(FP), DI
-	SHLQ  $0x02, DI
-	LEAQ  (BX)(BX*2), SI
-	MOVQ  n+40(FP), R9
-	MOVQ  R9, AX
-	ANDQ  $0x0f, AX
-	MOVQ  R9, R8
-	SUBQ  AX, R8
-	SHLQ  $0x02, R8
-	SHLQ  $0x02, R9
-	MOVL  $0x0000ffff, CX
-	BZHIL AX, CX, AX
-	KMOVW AX, K1
-	XORQ  R10, R10
+TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x0f, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R11
+	KMOVW        R11, K1
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradResultsConstants<>+0(SB), Z30
+	VBROADCASTSS winogradResultsConstants<>+4(SB), Z29
+	VBROADCASTSS winogradResultsConstants<>+8(SB), Z28
+	VBROADCASTSS winogradResultsConstants<>+12(SB), Z27
+	VBROADCASTSS winogradResultsConstants<>+16(SB), Z26
+	VBROADCASTSS winogradResultsConstants<>+20(SB), Z25
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
 
 vector:
-	CMPQ    R10, R8
-	JGE     last
-	MOVQ    tiles+32(FP), R11
-	MOVQ    p+16(FP), AX
-	ADDQ    R10, AX
-	MOVQ    q+24(FP), CX
-	ADDQ    R10, CX
-	MOVQ    to+0(FP), DX
-	ADDQ    R10, DX
-	VMOVUPS (AX), Z0
-	VMOVUPS (CX), Z4
-	VSUBPS  Z4, Z0, Z0
-	VMOVUPS (AX)(DI*1), Z1
-	VMOVUPS (CX)(DI*1), Z4
-	VSUBPS  Z4, Z1, Z1
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-
-tile:
-	VMOVUPS (AX), Z2
-	VMOVUPS (CX), Z4
-	VSUBPS  Z4, Z2, Z2
-	VMOVUPS (AX)(DI*1), Z3
-	VMOVUPS (CX)(DI*1), Z4
-	VSUBPS  Z4, Z3, Z3
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-	VSUBPS  Z2, Z0, Z0
-	VMOVUPS Z0, (DX)
-	VADDPS  Z1, Z2, Z4
-	VMOVUPS Z4, (DX)(BX*1)
-	VSUBPS  Z1, Z2, Z4
-	VMOVUPS Z4, (DX)(BX*2)
-	VSUBPS  Z1, Z3, Z4
-	VMOVUPS Z4, (DX)(SI*1)
-	VMOVAPS Z2, Z0
-	VMOVAPS Z3, Z1
-	ADDQ    DI, DX
-	DECQ    R11
-	JNZ     tile
-	ADDQ    $0x40, R10
-	JMP     vector
+	VMOVUPS     (AX), Z0
+	VMOVUPS     (AX)(CX*1), Z1
+	VMOVUPS     (AX)(CX*2), Z2
+	VMOVUPS     (AX)(DX*1), Z3
+	VMOVUPS     (AX)(CX*4), Z4
+	VMOVUPS     (AX)(BX*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, (SI)
+	VMULPS      Z3, Z29, Z4
+	VFMADD231PS Z1, Z30, Z4
+	VMOVUPS     Z4, (SI)(DI*1)
+	VMULPS      Z7, Z27, Z7
+	VFMADD231PS Z6, Z28, Z7
+	VMOVUPS     Z7, (SI)(DI*2)
+	VFMADD231PS Z1, Z26, Z5
+	VFMADD231PS Z3, Z25, Z5
+	VMOVUPS     Z5, (SI)(R8*1)
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, SI
+	SUBQ        $0x40, R11
+	JNZ         vector
 
 last:
-	CMPQ      R10, R9
-	JGE       done
-	MOVQ      tiles+32(FP), R11
-	MOVQ      p+16(FP), AX
-	ADDQ      R10, AX
-	MOVQ      q+24(FP), CX
-	ADDQ      R10, CX
-	MOVQ      to+0(FP), DX
-	ADDQ      R10, DX
-	VMOVUPS.Z (AX), K1, Z0
-	VMOVUPS.Z (CX), K1, Z4
-	VSUBPS    Z4, Z0, Z0
-	VMOVUPS.Z (AX)(DI*1), K1, Z1
-	VMOVUPS.Z (CX)(DI*1), K1, Z4
-	VSUBPS    Z4, Z1, Z1
-	LEAQ      (AX)(DI*2), AX
-	LEAQ      (CX)(DI*2), CX
+	CMPQ        R9, R10
+	JE          next
+	VMOVUPS.Z   (AX), K1, Z0
+	VMOVUPS.Z   (AX)(CX*1), K1, Z1
+	VMOVUPS.Z   (AX)(CX*2), K1, Z2
+	VMOVUPS.Z   (AX)(DX*1), K1, Z3
+	VMOVUPS.Z   (AX)(CX*4), K1, Z4
+	VMOVUPS.Z   (AX)(BX*1), K1, Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, K1, (SI)
+	VMULPS      Z3, Z29, Z4
+	VFMADD231PS Z1, Z30, Z4
+	VMOVUPS     Z4, K1, (SI)(DI*1)
+	VMULPS      Z7, Z27, Z7
+	VFMADD231PS Z6, Z28, Z7
+	VMOVUPS     Z7, K1, (SI)(DI*2)
+	VFMADD231PS Z1, Z26, Z5
+	VFMADD231PS Z3, Z25, Z5
+	VMOVUPS     Z5, K1, (SI)(R8*1)
 
-lastTile:
-	VMOVUPS.Z (AX), K1, Z2
-	VMOVUPS.Z (CX), K1, Z4
-	VSUBPS    Z4, Z2, Z2
-	VMOVUPS.Z (AX)(DI*1), K1, Z3
-	VMOVUPS.Z (CX)(DI*1), K1, Z4
-	VSUBPS    Z4, Z3, Z3
-	LEAQ      (AX)(DI*2), AX
-	LEAQ      (CX)(DI*2), CX
-	VSUBPS    Z2, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	VADDPS    Z1, Z2, Z4
-	VMOVUPS   Z4, K1, (DX)(BX*1)
-	VSUBPS    Z1, Z2, Z4
-	VMOVUPS   Z4, K1, (DX)(BX*2)
-	VSUBPS    Z1, Z3, Z4
-	VMOVUPS   Z4, K1, (DX)(SI*1)
-	VMOVAPS   Z2, Z0
-	VMOVAPS   Z3, Z1
-	ADDQ      DI, DX
-	DECQ      R11
-	JNZ       lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradResultsAVX512(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
+// func winogradSpreadAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-56
-	MOVQ  ld+16(FP), DX
-	SHLQ  $0x02, DX
-	MOVQ  apart+32(FP), R9
-	SHLQ  $0x02, R9
-	MOVQ  n+48(FP), R11
-	SHLQ  $0x02, R11
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  n+48(FP), R13
-	MOVQ  R13, AX
-	ANDQ  $0x0f, AX
-	MOVQ  R13, R12
-	SUBQ  AX, R12
-	SHLQ  $0x02, R12
-	SHLQ  $0x02, R13
-	MOVL  $0x0000ffff, CX
-	BZHIL AX, CX, AX
-	KMOVW AX, K1
-	XORQ  R14, R14
+TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         toApart+8(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         to+0(FP), BX
+	LEAQ         (SI)(SI*2), DI
+	LEAQ         (SI)(SI*4), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x0f, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R11
+	KMOVW        R11, K1
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradSpreadConstants<>+0(SB), Z30
+	VBROADCASTSS winogradSpreadConstants<>+4(SB), Z29
+	VBROADCASTSS winogradSpreadConstants<>+8(SB), Z28
+	VBROADCASTSS winogradSpreadConstants<>+12(SB), Z27
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
 
 vector:
-	CMPQ R14, R12
-	JGE  last
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+0(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+8(FP), CX
-	ADDQ R14, CX
-	MOVQ from+24(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
-
-tile:
-	VMOVUPS (SI), Z8
-	VMOVUPS (DI), Z9
-	VADDPS  Z9, Z8, Z10
-	VSUBPS  Z9, Z8, Z11
-	VMOVUPS (BX), Z8
-	VMOVUPS (R8), Z9
-	VADDPS  Z10, Z8, Z0
-	VADDPS  Z9, Z11, Z4
-	VMOVUPS (SI)(R9*1), Z8
-	VMOVUPS (DI)(R9*1), Z9
-	VADDPS  Z9, Z8, Z10
-	VSUBPS  Z9, Z8, Z11
-	VMOVUPS (BX)(R9*1), Z8
-	VMOVUPS (R8)(R9*1), Z9
-	VADDPS  Z10, Z8, Z1
-	VADDPS  Z9, Z11, Z5
-	VMOVUPS (SI)(R9*2), Z8
-	VMOVUPS (DI)(R9*2), Z9
-	VADDPS  Z9, Z8, Z10
-	VSUBPS  Z9, Z8, Z11
-	VMOVUPS (BX)(R9*2), Z8
-	VMOVUPS (R8)(R9*2), Z9
-	VADDPS  Z10, Z8, Z2
-	VADDPS  Z9, Z11, Z6
-	VMOVUPS (SI)(R10*1), Z8
-	VMOVUPS (DI)(R10*1), Z9
-	VADDPS  Z9, Z8, Z10
-	VSUBPS  Z9, Z8, Z11
-	VMOVUPS (BX)(R10*1), Z8
-	VMOVUPS (R8)(R10*1), Z9
-	VADDPS  Z10, Z8, Z3
-	VADDPS  Z9, Z11, Z7
-	VADDPS  Z2, Z1, Z10
-	VSUBPS  Z2, Z1, Z11
-	VADDPS  Z10, Z0, Z8
-	VADDPS  Z3, Z11, Z9
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, (AX)(DX*1)
-	LEAQ    (AX)(DX*2), AX
-	VADDPS  Z6, Z5, Z10
-	VSUBPS  Z6, Z5, Z11
-	VADDPS  Z10, Z4, Z8
-	VADDPS  Z7, Z11, Z9
-	VMOVUPS Z8, (CX)
-	VMOVUPS Z9, (CX)(DX*1)
-	LEAQ    (CX)(DX*2), CX
-	ADDQ    R11, BX
-	ADDQ    R11, SI
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	DECQ    R15
-	JNZ     tile
-	ADDQ    $0x40, R14
-	JMP     vector
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (AX)(CX*1), Z1
+	VMOVUPS      (AX)(CX*2), Z2
+	VMOVUPS      (AX)(DX*1), Z3
+	VMOVUPS      Z0, (BX)
+	VMOVUPS      Z3, (BX)(R8*1)
+	VMOVAPS      Z0, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  Z2, Z28, Z4
+	VFMADD231PS  Z3, Z28, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  Z5, Z30, Z6
+	VMOVUPS      Z6, (BX)(SI*1)
+	VFNMADD231PS Z5, Z30, Z4
+	VMOVUPS      Z4, (BX)(SI*2)
+	VFMADD231PS  Z2, Z27, Z0
+	VFMADD231PS  Z3, Z27, Z1
+	VMOVAPS      Z0, Z6
+	VFMADD231PS  Z1, Z29, Z6
+	VMOVUPS      Z6, (BX)(DI*1)
+	VFNMADD231PS Z1, Z29, Z0
+	VMOVUPS      Z0, (BX)(SI*4)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, BX
+	SUBQ         $0x40, R11
+	JNZ          vector
 
 last:
-	CMPQ R14, R13
-	JGE  done
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+0(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+8(FP), CX
-	ADDQ R14, CX
-	MOVQ from+24(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
+	CMPQ         R9, R10
+	JE           next
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (AX)(CX*1), K1, Z1
+	VMOVUPS.Z    (AX)(CX*2), K1, Z2
+	VMOVUPS.Z    (AX)(DX*1), K1, Z3
+	VMOVUPS      Z0, K1, (BX)
+	VMOVUPS      Z3, K1, (BX)(R8*1)
+	VMOVAPS      Z0, Z4
+	VMOVAPS      Z1, Z5
+	VFMADD231PS  Z2, Z28, Z4
+	VFMADD231PS  Z3, Z28, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  Z5, Z30, Z6
+	VMOVUPS      Z6, K1, (BX)(SI*1)
+	VFNMADD231PS Z5, Z30, Z4
+	VMOVUPS      Z4, K1, (BX)(SI*2)
+	VFMADD231PS  Z2, Z27, Z0
+	VFMADD231PS  Z3, Z27, Z1
+	VMOVAPS      Z0, Z6
+	VFMADD231PS  Z1, Z29, Z6
+	VMOVUPS      Z6, K1, (BX)(DI*1)
+	VFNMADD231PS Z1, Z29, Z0
+	VMOVUPS      Z0, K1, (BX)(SI*4)
 
-lastTile:
-	VMOVUPS.Z (SI), K1, Z8
-	VMOVUPS.Z (DI), K1, Z9
-	VADDPS    Z9, Z8, Z10
-	VSUBPS    Z9, Z8, Z11
-	VMOVUPS.Z (BX), K1, Z8
-	VMOVUPS.Z (R8), K1, Z9
-	VADDPS    Z10, Z8, Z0
-	VADDPS    Z9, Z11, Z4
-	VMOVUPS.Z (SI)(R9*1), K1, Z8
-	VMOVUPS.Z (DI)(R9*1), K1, Z9
-	VADDPS    Z9, Z8, Z10
-	VSUBPS    Z9, Z8, Z11
-	VMOVUPS.Z (BX)(R9*1), K1, Z8
-	VMOVUPS.Z (R8)(R9*1), K1, Z9
-	VADDPS    Z10, Z8, Z1
-	VADDPS    Z9, Z11, Z5
-	VMOVUPS.Z (SI)(R9*2), K1, Z8
-	VMOVUPS.Z (DI)(R9*2), K1, Z9
-	VADDPS    Z9, Z8, Z10
-	VSUBPS    Z9, Z8, Z11
-	VMOVUPS.Z (BX)(R9*2), K1, Z8
-	VMOVUPS.Z (R8)(R9*2), K1, Z9
-	VADDPS    Z10, Z8, Z2
-	VADDPS    Z9, Z11, Z6
-	VMOVUPS.Z (SI)(R10*1), K1, Z8
-	VMOVUPS.Z (DI)(R10*1), K1, Z9
-	VADDPS    Z9, Z8, Z10
-	VSUBPS    Z9, Z8, Z11
-	VMOVUPS.Z (BX)(R10*1), K1, Z8
-	VMOVUPS.Z (R8)(R10*1), K1, Z9
-	VADDPS    Z10, Z8, Z3
-	VADDPS    Z9, Z11, Z7
-	VADDPS    Z2, Z1, Z10
-	VSUBPS    Z2, Z1, Z11
-	VADDPS    Z10, Z0, Z8
-	VADDPS    Z3, Z11, Z9
-	VMOVUPS   Z8, K1, (AX)
-	VMOVUPS   Z9, K1, (AX)(DX*1)
-	LEAQ      (AX)(DX*2), AX
-	VADDPS    Z6, Z5, Z10
-	VSUBPS    Z6, Z5, Z11
-	VADDPS    Z10, Z4, Z8
-	VADDPS    Z7, Z11, Z9
-	VMOVUPS   Z8, K1, (CX)
-	VMOVUPS   Z9, K1, (CX)(DX*1)
-	LEAQ      (CX)(DX*2), CX
-	ADDQ      R11, BX
-	ADDQ      R11, SI
-	ADDQ      R11, DI
-	ADDQ      R11, R8
-	DECQ      R15
-	JNZ       lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), BX
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradSpreadAVX512(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
+// func winogradWeightsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-56
-	MOVQ  ld+32(FP), DX
-	SHLQ  $0x02, DX
-	MOVQ  apart+8(FP), R9
-	SHLQ  $0x02, R9
-	MOVQ  n+48(FP), R11
-	SHLQ  $0x02, R11
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  n+48(FP), R13
-	MOVQ  R13, AX
-	ANDQ  $0x0f, AX
-	MOVQ  R13, R12
-	SUBQ  AX, R12
-	SHLQ  $0x02, R12
-	SHLQ  $0x02, R13
-	MOVL  $0x0000ffff, CX
-	BZHIL AX, CX, AX
-	KMOVW AX, K1
-	XORQ  R14, R14
+TEXT ·winogradWeightsAVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	MOVQ         toApart+8(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         to+0(FP), DX
+	LEAQ         (BX)(BX*2), SI
+	LEAQ         (BX)(BX*4), DI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x0f, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	MOVL         $0x0000ffff, R11
+	BZHIL        R10, R11, R10
+	KMOVW        R10, K1
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradWeightsConstants<>+0(SB), Z30
+	VBROADCASTSS winogradWeightsConstants<>+4(SB), Z29
+	VBROADCASTSS winogradWeightsConstants<>+8(SB), Z28
+	VBROADCASTSS winogradWeightsConstants<>+12(SB), Z27
+	VBROADCASTSS winogradWeightsConstants<>+16(SB), Z26
+	VBROADCASTSS winogradWeightsConstants<>+20(SB), Z25
+	VBROADCASTSS winogradWeightsConstants<>+24(SB), Z24
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
 
 vector:
-	CMPQ R14, R12
-	JGE  last
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+16(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+24(FP), CX
-	ADDQ R14, CX
-	MOVQ to+0(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
-
-tile:
-	VMOVUPS (AX), Z0
-	VMOVUPS (AX)(DX*1), Z1
-	LEAQ    (AX)(DX*2), AX
-	VMOVUPS (CX), Z2
-	VMOVUPS (CX)(DX*1), Z3
-	LEAQ    (CX)(DX*2), CX
-	VMOVUPS Z0, (BX)
-	VADDPS  Z1, Z0, Z6
-	VMOVUPS Z6, (BX)(R9*1)
-	VSUBPS  Z1, Z0, Z6
-	VMOVUPS Z6, (BX)(R9*2)
-	VMOVUPS Z1, (BX)(R10*1)
-	VADDPS  Z2, Z0, Z4
-	VADDPS  Z3, Z1, Z5
-	VMOVUPS Z4, (SI)
-	VADDPS  Z5, Z4, Z6
-	VMOVUPS Z6, (SI)(R9*1)
-	VSUBPS  Z5, Z4, Z6
-	VMOVUPS Z6, (SI)(R9*2)
-	VMOVUPS Z5, (SI)(R10*1)
-	VSUBPS  Z2, Z0, Z4
-	VSUBPS  Z3, Z1, Z5
-	VMOVUPS Z4, (DI)
-	VADDPS  Z5, Z4, Z6
-	VMOVUPS Z6, (DI)(R9*1)
-	VSUBPS  Z5, Z4, Z6
-	VMOVUPS Z6, (DI)(R9*2)
-	VMOVUPS Z5, (DI)(R10*1)
-	VMOVUPS Z2, (R8)
-	VADDPS  Z3, Z2, Z6
-	VMOVUPS Z6, (R8)(R9*1)
-	VSUBPS  Z3, Z2, Z6
-	VMOVUPS Z6, (R8)(R9*2)
-	VMOVUPS Z3, (R8)(R10*1)
-	ADDQ    R11, BX
-	ADDQ    R11, SI
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	DECQ    R15
-	JNZ     tile
-	ADDQ    $0x40, R14
-	JMP     vector
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (AX)(CX*1), Z1
+	VMOVUPS      (AX)(CX*2), Z2
+	VMULPS       Z0, Z30, Z3
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z2, (DX)(DI*1)
+	VMOVAPS      Z0, Z3
+	VFMADD231PS  Z2, Z29, Z3
+	VMULPS       Z3, Z28, Z3
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z1, Z27, Z5
+	VMOVUPS      Z5, (DX)(BX*1)
+	VFNMADD231PS Z1, Z27, Z3
+	VMOVUPS      Z3, (DX)(BX*2)
+	VFMADD231PS  Z2, Z26, Z0
+	VMULPS       Z0, Z25, Z0
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  Z1, Z24, Z5
+	VMOVUPS      Z5, (DX)(SI*1)
+	VFNMADD231PS Z1, Z24, Z0
+	VMOVUPS      Z0, (DX)(BX*4)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, DX
+	SUBQ         $0x40, R10
+	JNZ          vector
 
 last:
-	CMPQ R14, R13
-	JGE  done
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+16(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+24(FP), CX
-	ADDQ R14, CX
-	MOVQ to+0(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
+	CMPQ         R8, R9
+	JE           next
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (AX)(CX*1), K1, Z1
+	VMOVUPS.Z    (AX)(CX*2), K1, Z2
+	VMULPS       Z0, Z30, Z3
+	VMOVUPS      Z3, K1, (DX)
+	VMOVUPS      Z2, K1, (DX)(DI*1)
+	VMOVAPS      Z0, Z3
+	VFMADD231PS  Z2, Z29, Z3
+	VMULPS       Z3, Z28, Z3
+	VMOVAPS      Z3, Z5
+	VFMADD231PS  Z1, Z27, Z5
+	VMOVUPS      Z5, K1, (DX)(BX*1)
+	VFNMADD231PS Z1, Z27, Z3
+	VMOVUPS      Z3, K1, (DX)(BX*2)
+	VFMADD231PS  Z2, Z26, Z0
+	VMULPS       Z0, Z25, Z0
+	VMOVAPS      Z0, Z5
+	VFMADD231PS  Z1, Z24, Z5
+	VMOVUPS      Z5, K1, (DX)(SI*1)
+	VFNMADD231PS Z1, Z24, Z0
+	VMOVUPS      Z0, K1, (DX)(BX*4)
 
-lastTile:
-	VMOVUPS.Z (AX), K1, Z0
-	VMOVUPS.Z (AX)(DX*1), K1, Z1
-	LEAQ      (AX)(DX*2), AX
-	VMOVUPS.Z (CX), K1, Z2
-	VMOVUPS.Z (CX)(DX*1), K1, Z3
-	LEAQ      (CX)(DX*2), CX
-	VMOVUPS   Z0, K1, (BX)
-	VADDPS    Z1, Z0, Z6
-	VMOVUPS   Z6, K1, (BX)(R9*1)
-	VSUBPS    Z1, Z0, Z6
-	VMOVUPS   Z6, K1, (BX)(R9*2)
-	VMOVUPS   Z1, K1, (BX)(R10*1)
-	VADDPS    Z2, Z0, Z4
-	VADDPS    Z3, Z1, Z5
-	VMOVUPS   Z4, K1, (SI)
-	VADDPS    Z5, Z4, Z6
-	VMOVUPS   Z6, K1, (SI)(R9*1)
-	VSUBPS    Z5, Z4, Z6
-	VMOVUPS   Z6, K1, (SI)(R9*2)
-	VMOVUPS   Z5, K1, (SI)(R10*1)
-	VSUBPS    Z2, Z0, Z4
-	VSUBPS    Z3, Z1, Z5
-	VMOVUPS   Z4, K1, (DI)
-	VADDPS    Z5, Z4, Z6
-	VMOVUPS   Z6, K1, (DI)(R9*1)
-	VSUBPS    Z5, Z4, Z6
-	VMOVUPS   Z6, K1, (DI)(R9*2)
-	VMOVUPS   Z5, K1, (DI)(R10*1)
-	VMOVUPS   Z2, K1, (R8)
-	VADDPS    Z3, Z2, Z6
-	VMOVUPS   Z6, K1, (R8)(R9*1)
-	VSUBPS    Z3, Z2, Z6
-	VMOVUPS   Z6, K1, (R8)(R9*2)
-	VMOVUPS   Z3, K1, (R8)(R10*1)
-	ADDQ      R11, BX
-	ADDQ      R11, SI
-	ADDQ      R11, DI
-	ADDQ      R11, R8
-	DECQ      R15
-	JNZ       lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), DX
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradSumsAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-// Requires: AVX
-TEXT ·winogradSumsAVX2(SB), NOSPLIT, $0-48
-	MOVQ    apart+8(FP), BX
-	SHLQ    $0x02, BX
-	MOVQ    n+40(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    n+40(FP), R9
-	MOVQ    R9, AX
-	ANDQ    $0x07, AX
-	MOVQ    R9, R8
-	SUBQ    AX, R8
-	SHLQ    $0x02, R8
-	SHLQ    $0x02, R9
-	LEAQ    laneMasks<>+0(SB), CX
-	SHLQ    $0x02, AX
-	SUBQ    AX, CX
-	VMOVUPS 32(CX), Y15
-	XORQ    R10, R10
+// func winogradTapsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradTapsAVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x0f, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	MOVL         $0x0000ffff, R11
+	BZHIL        R10, R11, R10
+	KMOVW        R10, K1
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradTapsConstants<>+0(SB), Z30
+	VBROADCASTSS winogradTapsConstants<>+4(SB), Z29
+	VBROADCASTSS winogradTapsConstants<>+8(SB), Z28
+	VBROADCASTSS winogradTapsConstants<>+12(SB), Z27
+	VBROADCASTSS winogradTapsConstants<>+16(SB), Z26
+	VBROADCASTSS winogradTapsConstants<>+20(SB), Z25
+	VBROADCASTSS winogradTapsConstants<>+24(SB), Z24
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
 
 vector:
-	CMPQ    R10, R8
-	JGE     last
-	MOVQ    tiles+32(FP), R11
-	MOVQ    p+16(FP), AX
-	ADDQ    R10, AX
-	MOVQ    q+24(FP), CX
-	ADDQ    R10, CX
-	MOVQ    to+0(FP), DX
-	ADDQ    R10, DX
-	VMOVUPS (AX), Y0
-	VMOVUPS (CX), Y4
-	VADDPS  Y4, Y0, Y0
-	VMOVUPS (AX)(DI*1), Y1
-	VMOVUPS (CX)(DI*1), Y4
-	VADDPS  Y4, Y1, Y1
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-
-tile:
-	VMOVUPS (AX), Y2
-	VMOVUPS (CX), Y4
-	VADDPS  Y4, Y2, Y2
-	VMOVUPS (AX)(DI*1), Y3
-	VMOVUPS (CX)(DI*1), Y4
-	VADDPS  Y4, Y3, Y3
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (DX)
-	VADDPS  Y1, Y2, Y4
-	VMOVUPS Y4, (DX)(BX*1)
-	VSUBPS  Y1, Y2, Y4
-	VMOVUPS Y4, (DX)(BX*2)
-	VSUBPS  Y1, Y3, Y4
-	VMOVUPS Y4, (DX)(SI*1)
-	VMOVAPS Y2, Y0
-	VMOVAPS Y3, Y1
-	ADDQ    DI, DX
-	DECQ    R11
-	JNZ     tile
-	ADDQ    $0x20, R10
-	JMP     vector
+	VMOVUPS     (AX), Z0
+	VMOVUPS     (AX)(CX*1), Z1
+	VMOVUPS     (AX)(CX*2), Z2
+	VMOVUPS     (AX)(DX*1), Z3
+	VMOVUPS     (AX)(CX*4), Z4
+	VMOVUPS     (AX)(BX*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VMULPS      Z0, Z30, Z0
+	VFMADD231PS Z6, Z29, Z0
+	VFMADD231PS Z7, Z28, Z0
+	VMOVUPS     Z0, (SI)
+	VMULPS      Z3, Z26, Z3
+	VFMADD231PS Z1, Z27, Z3
+	VMOVUPS     Z3, (SI)(DI*1)
+	VFMADD231PS Z6, Z25, Z5
+	VFMADD231PS Z7, Z24, Z5
+	VMOVUPS     Z5, (SI)(DI*2)
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, SI
+	SUBQ        $0x40, R10
+	JNZ         vector
 
 last:
-	CMPQ       R10, R9
-	JGE        done
-	MOVQ       tiles+32(FP), R11
-	MOVQ       p+16(FP), AX
-	ADDQ       R10, AX
-	MOVQ       q+24(FP), CX
-	ADDQ       R10, CX
-	MOVQ       to+0(FP), DX
-	ADDQ       R10, DX
-	VMASKMOVPS (AX), Y15, Y0
-	VMASKMOVPS (CX), Y15, Y4
-	VADDPS     Y4, Y0, Y0
-	VMASKMOVPS (AX)(DI*1), Y15, Y1
-	VMASKMOVPS (CX)(DI*1), Y15, Y4
-	VADDPS     Y4, Y1, Y1
-	LEAQ       (AX)(DI*2), AX
-	LEAQ       (CX)(DI*2), CX
+	CMPQ        R8, R9
+	JE          next
+	VMOVUPS.Z   (AX), K1, Z0
+	VMOVUPS.Z   (AX)(CX*1), K1, Z1
+	VMOVUPS.Z   (AX)(CX*2), K1, Z2
+	VMOVUPS.Z   (AX)(DX*1), K1, Z3
+	VMOVUPS.Z   (AX)(CX*4), K1, Z4
+	VMOVUPS.Z   (AX)(BX*1), K1, Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VMULPS      Z0, Z30, Z0
+	VFMADD231PS Z6, Z29, Z0
+	VFMADD231PS Z7, Z28, Z0
+	VMOVUPS     Z0, K1, (SI)
+	VMULPS      Z3, Z26, Z3
+	VFMADD231PS Z1, Z27, Z3
+	VMOVUPS     Z3, K1, (SI)(DI*1)
+	VFMADD231PS Z6, Z25, Z5
+	VFMADD231PS Z7, Z24, Z5
+	VMOVUPS     Z5, K1, (SI)(DI*2)
 
-lastTile:
-	VMASKMOVPS (AX), Y15, Y2
-	VMASKMOVPS (CX), Y15, Y4
-	VADDPS     Y4, Y2, Y2
-	VMASKMOVPS (AX)(DI*1), Y15, Y3
-	VMASKMOVPS (CX)(DI*1), Y15, Y4
-	VADDPS     Y4, Y3, Y3
-	LEAQ       (AX)(DI*2), AX
-	LEAQ       (CX)(DI*2), CX
-	VSUBPS     Y2, Y0, Y0
-	VMASKMOVPS Y0, Y15, (DX)
-	VADDPS     Y1, Y2, Y4
-	VMASKMOVPS Y4, Y15, (DX)(BX*1)
-	VSUBPS     Y1, Y2, Y4
-	VMASKMOVPS Y4, Y15, (DX)(BX*2)
-	VSUBPS     Y1, Y3, Y4
-	VMASKMOVPS Y4, Y15, (DX)(SI*1)
-	VMOVAPS    Y2, Y0
-	VMOVAPS    Y3, Y1
-	ADDQ       DI, DX
-	DECQ       R11
-	JNZ        lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradDifferencesAVX2(to *float32, apart int, p *float32, q *float32, tiles int, n int)
-// Requires: AVX
-TEXT ·winogradDifferencesAVX2(SB), NOSPLIT, $0-48
-	MOVQ    apart+8(FP), BX
-	SHLQ    $0x02, BX
-	MOVQ    n+40(FP), DI
-	SHLQ    $0x02, DI
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    n+40(FP), R9
-	MOVQ    R9, AX
-	ANDQ    $0x07, AX
-	MOVQ    R9, R8
-	SUBQ    AX, R8
-	SHLQ    $0x02, R8
-	SHLQ    $0x02, R9
-	LEAQ    laneMasks<>+0(SB), CX
-	SHLQ    $0x02, AX
-	SUBQ    AX, CX
-	VMOVUPS 32(CX), Y15
-	XORQ    R10, R10
+// func winogradPixelsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradPixelsAVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	LEAQ         (DI)(DI*4), R9
+	MOVQ         n+56(FP), R11
+	MOVQ         R11, R12
+	ANDQ         $0x07, R12
+	MOVQ         R11, R10
+	SUBQ         R12, R10
+	SHLQ         $0x02, R10
+	SHLQ         $0x02, R11
+	LEAQ         laneMasks<>+0(SB), R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
+	VMOVUPS      32(R13), Y15
+	MOVQ         fromNext+40(FP), R12
+	SHLQ         $0x02, R12
+	SUBQ         R10, R12
+	MOVQ         R12, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R12
+	SHLQ         $0x02, R12
+	SUBQ         R10, R12
+	MOVQ         R12, toNext+16(FP)
+	VBROADCASTSS winogradPixelsConstants<>+0(SB), Y14
+	VBROADCASTSS winogradPixelsConstants<>+4(SB), Y13
+	VBROADCASTSS winogradPixelsConstants<>+8(SB), Y12
+	VBROADCASTSS winogradPixelsConstants<>+12(SB), Y11
+	VBROADCASTSS winogradPixelsConstants<>+16(SB), Y10
+	VBROADCASTSS winogradPixelsConstants<>+20(SB), Y9
+
+group:
+	MOVQ  R10, R12
+	TESTQ R12, R12
+	JZ    last
 
 vector:
-	CMPQ    R10, R8
-	JGE     last
-	MOVQ    tiles+32(FP), R11
-	MOVQ    p+16(FP), AX
-	ADDQ    R10, AX
-	MOVQ    q+24(FP), CX
-	ADDQ    R10, CX
-	MOVQ    to+0(FP), DX
-	ADDQ    R10, DX
-	VMOVUPS (AX), Y0
-	VMOVUPS (CX), Y4
-	VSUBPS  Y4, Y0, Y0
-	VMOVUPS (AX)(DI*1), Y1
-	VMOVUPS (CX)(DI*1), Y4
-	VSUBPS  Y4, Y1, Y1
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-
-tile:
-	VMOVUPS (AX), Y2
-	VMOVUPS (CX), Y4
-	VSUBPS  Y4, Y2, Y2
-	VMOVUPS (AX)(DI*1), Y3
-	VMOVUPS (CX)(DI*1), Y4
-	VSUBPS  Y4, Y3, Y3
-	LEAQ    (AX)(DI*2), AX
-	LEAQ    (CX)(DI*2), CX
-	VSUBPS  Y2, Y0, Y0
-	VMOVUPS Y0, (DX)
-	VADDPS  Y1, Y2, Y4
-	VMOVUPS Y4, (DX)(BX*1)
-	VSUBPS  Y1, Y2, Y4
-	VMOVUPS Y4, (DX)(BX*2)
-	VSUBPS  Y1, Y3, Y4
-	VMOVUPS Y4, (DX)(SI*1)
-	VMOVAPS Y2, Y0
-	VMOVAPS Y3, Y1
-	ADDQ    DI, DX
-	DECQ    R11
-	JNZ     tile
-	ADDQ    $0x20, R10
-	JMP     vector
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      (AX)(CX*2), Y2
+	VMOVUPS      (AX)(DX*1), Y3
+	VMOVUPS      (AX)(CX*4), Y4
+	VMOVUPS      (AX)(BX*1), Y5
+	VFMADD213PS  Y4, Y14, Y0
+	VFNMADD231PS Y2, Y13, Y0
+	VMOVUPS      Y0, (SI)
+	VFMADD231PS  Y1, Y14, Y5
+	VFNMADD231PS Y3, Y13, Y5
+	VMOVUPS      Y5, (SI)(R9*1)
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS Y2, Y11, Y6
+	VFNMADD231PS Y1, Y11, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  Y7, Y10, Y8
+	VMOVUPS      Y8, (SI)(DI*1)
+	VFNMADD231PS Y7, Y10, Y6
+	VMOVUPS      Y6, (SI)(DI*2)
+	VFNMADD231PS Y2, Y12, Y4
+	VFNMADD231PS Y1, Y12, Y3
+	VMOVAPS      Y4, Y8
+	VFMADD231PS  Y3, Y9, Y8
+	VMOVUPS      Y8, (SI)(R8*1)
+	VFNMADD231PS Y3, Y9, Y4
+	VMOVUPS      Y4, (SI)(DI*4)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, SI
+	SUBQ         $0x20, R12
+	JNZ          vector
 
 last:
-	CMPQ       R10, R9
-	JGE        done
-	MOVQ       tiles+32(FP), R11
-	MOVQ       p+16(FP), AX
-	ADDQ       R10, AX
-	MOVQ       q+24(FP), CX
-	ADDQ       R10, CX
-	MOVQ       to+0(FP), DX
-	ADDQ       R10, DX
-	VMASKMOVPS (AX), Y15, Y0
-	VMASKMOVPS (CX), Y15, Y4
-	VSUBPS     Y4, Y0, Y0
-	VMASKMOVPS (AX)(DI*1), Y15, Y1
-	VMASKMOVPS (CX)(DI*1), Y15, Y4
-	VSUBPS     Y4, Y1, Y1
-	LEAQ       (AX)(DI*2), AX
-	LEAQ       (CX)(DI*2), CX
+	CMPQ         R10, R11
+	JE           next
+	VMASKMOVPS   (AX), Y15, Y0
+	VMASKMOVPS   (AX)(CX*1), Y15, Y1
+	VMASKMOVPS   (AX)(CX*2), Y15, Y2
+	VMASKMOVPS   (AX)(DX*1), Y15, Y3
+	VMASKMOVPS   (AX)(CX*4), Y15, Y4
+	VMASKMOVPS   (AX)(BX*1), Y15, Y5
+	VFMADD213PS  Y4, Y14, Y0
+	VFNMADD231PS Y2, Y13, Y0
+	VMASKMOVPS   Y0, Y15, (SI)
+	VFMADD231PS  Y1, Y14, Y5
+	VFNMADD231PS Y3, Y13, Y5
+	VMASKMOVPS   Y5, Y15, (SI)(R9*1)
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS Y2, Y11, Y6
+	VFNMADD231PS Y1, Y11, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  Y7, Y10, Y8
+	VMASKMOVPS   Y8, Y15, (SI)(DI*1)
+	VFNMADD231PS Y7, Y10, Y6
+	VMASKMOVPS   Y6, Y15, (SI)(DI*2)
+	VFNMADD231PS Y2, Y12, Y4
+	VFNMADD231PS Y1, Y12, Y3
+	VMOVAPS      Y4, Y8
+	VFMADD231PS  Y3, Y9, Y8
+	VMASKMOVPS   Y8, Y15, (SI)(R8*1)
+	VFNMADD231PS Y3, Y9, Y4
+	VMASKMOVPS   Y4, Y15, (SI)(DI*4)
 
-lastTile:
-	VMASKMOVPS (AX), Y15, Y2
-	VMASKMOVPS (CX), Y15, Y4
-	VSUBPS     Y4, Y2, Y2
-	VMASKMOVPS (AX)(DI*1), Y15, Y3
-	VMASKMOVPS (CX)(DI*1), Y15, Y4
-	VSUBPS     Y4, Y3, Y3
-	LEAQ       (AX)(DI*2), AX
-	LEAQ       (CX)(DI*2), CX
-	VSUBPS     Y2, Y0, Y0
-	VMASKMOVPS Y0, Y15, (DX)
-	VADDPS     Y1, Y2, Y4
-	VMASKMOVPS Y4, Y15, (DX)(BX*1)
-	VSUBPS     Y1, Y2, Y4
-	VMASKMOVPS Y4, Y15, (DX)(BX*2)
-	VSUBPS     Y1, Y3, Y4
-	VMASKMOVPS Y4, Y15, (DX)(SI*1)
-	VMOVAPS    Y2, Y0
-	VMOVAPS    Y3, Y1
-	ADDQ       DI, DX
-	DECQ       R11
-	JNZ        lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradResultsAVX2(y0 *float32, y1 *float32, ld int, from *float32, apart int, tiles int, n int)
-// Requires: AVX
-TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-56
-	MOVQ    ld+16(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    apart+32(FP), R9
-	SHLQ    $0x02, R9
-	MOVQ    n+48(FP), R11
-	SHLQ    $0x02, R11
-	LEAQ    (R9)(R9*2), R10
-	MOVQ    n+48(FP), R13
-	MOVQ    R13, AX
-	ANDQ    $0x07, AX
-	MOVQ    R13, R12
-	SUBQ    AX, R12
-	SHLQ    $0x02, R12
-	SHLQ    $0x02, R13
-	LEAQ    laneMasks<>+0(SB), CX
-	SHLQ    $0x02, AX
-	SUBQ    AX, CX
-	VMOVUPS 32(CX), Y15
-	XORQ    R14, R14
+// func winogradResultsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x07, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	LEAQ         laneMasks<>+0(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      32(R12), Y15
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradResultsConstants<>+0(SB), Y14
+	VBROADCASTSS winogradResultsConstants<>+4(SB), Y13
+	VBROADCASTSS winogradResultsConstants<>+8(SB), Y12
+	VBROADCASTSS winogradResultsConstants<>+12(SB), Y11
+	VBROADCASTSS winogradResultsConstants<>+16(SB), Y10
+	VBROADCASTSS winogradResultsConstants<>+20(SB), Y9
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
 
 vector:
-	CMPQ R14, R12
-	JGE  last
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+0(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+8(FP), CX
-	ADDQ R14, CX
-	MOVQ from+24(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
-
-tile:
-	VMOVUPS (SI), Y8
-	VMOVUPS (DI), Y9
-	VADDPS  Y9, Y8, Y10
-	VSUBPS  Y9, Y8, Y11
-	VMOVUPS (BX), Y8
-	VMOVUPS (R8), Y9
-	VADDPS  Y10, Y8, Y0
-	VADDPS  Y9, Y11, Y4
-	VMOVUPS (SI)(R9*1), Y8
-	VMOVUPS (DI)(R9*1), Y9
-	VADDPS  Y9, Y8, Y10
-	VSUBPS  Y9, Y8, Y11
-	VMOVUPS (BX)(R9*1), Y8
-	VMOVUPS (R8)(R9*1), Y9
-	VADDPS  Y10, Y8, Y1
-	VADDPS  Y9, Y11, Y5
-	VMOVUPS (SI)(R9*2), Y8
-	VMOVUPS (DI)(R9*2), Y9
-	VADDPS  Y9, Y8, Y10
-	VSUBPS  Y9, Y8, Y11
-	VMOVUPS (BX)(R9*2), Y8
-	VMOVUPS (R8)(R9*2), Y9
-	VADDPS  Y10, Y8, Y2
-	VADDPS  Y9, Y11, Y6
-	VMOVUPS (SI)(R10*1), Y8
-	VMOVUPS (DI)(R10*1), Y9
-	VADDPS  Y9, Y8, Y10
-	VSUBPS  Y9, Y8, Y11
-	VMOVUPS (BX)(R10*1), Y8
-	VMOVUPS (R8)(R10*1), Y9
-	VADDPS  Y10, Y8, Y3
-	VADDPS  Y9, Y11, Y7
-	VADDPS  Y2, Y1, Y10
-	VSUBPS  Y2, Y1, Y11
-	VADDPS  Y10, Y0, Y8
-	VADDPS  Y3, Y11, Y9
-	VMOVUPS Y8, (AX)
-	VMOVUPS Y9, (AX)(DX*1)
-	LEAQ    (AX)(DX*2), AX
-	VADDPS  Y6, Y5, Y10
-	VSUBPS  Y6, Y5, Y11
-	VADDPS  Y10, Y4, Y8
-	VADDPS  Y7, Y11, Y9
-	VMOVUPS Y8, (CX)
-	VMOVUPS Y9, (CX)(DX*1)
-	LEAQ    (CX)(DX*2), CX
-	ADDQ    R11, BX
-	ADDQ    R11, SI
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	DECQ    R15
-	JNZ     tile
-	ADDQ    $0x20, R14
-	JMP     vector
+	VMOVUPS     (AX), Y0
+	VMOVUPS     (AX)(CX*1), Y1
+	VMOVUPS     (AX)(CX*2), Y2
+	VMOVUPS     (AX)(DX*1), Y3
+	VMOVUPS     (AX)(CX*4), Y4
+	VMOVUPS     (AX)(BX*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y7, Y0, Y0
+	VMOVUPS     Y0, (SI)
+	VMULPS      Y3, Y13, Y4
+	VFMADD231PS Y1, Y14, Y4
+	VMOVUPS     Y4, (SI)(DI*1)
+	VMULPS      Y7, Y11, Y7
+	VFMADD231PS Y6, Y12, Y7
+	VMOVUPS     Y7, (SI)(DI*2)
+	VFMADD231PS Y1, Y10, Y5
+	VFMADD231PS Y3, Y9, Y5
+	VMOVUPS     Y5, (SI)(R8*1)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, SI
+	SUBQ        $0x20, R11
+	JNZ         vector
 
 last:
-	CMPQ R14, R13
-	JGE  done
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+0(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+8(FP), CX
-	ADDQ R14, CX
-	MOVQ from+24(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
+	CMPQ        R9, R10
+	JE          next
+	VMASKMOVPS  (AX), Y15, Y0
+	VMASKMOVPS  (AX)(CX*1), Y15, Y1
+	VMASKMOVPS  (AX)(CX*2), Y15, Y2
+	VMASKMOVPS  (AX)(DX*1), Y15, Y3
+	VMASKMOVPS  (AX)(CX*4), Y15, Y4
+	VMASKMOVPS  (AX)(BX*1), Y15, Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y7, Y0, Y0
+	VMASKMOVPS  Y0, Y15, (SI)
+	VMULPS      Y3, Y13, Y4
+	VFMADD231PS Y1, Y14, Y4
+	VMASKMOVPS  Y4, Y15, (SI)(DI*1)
+	VMULPS      Y7, Y11, Y7
+	VFMADD231PS Y6, Y12, Y7
+	VMASKMOVPS  Y7, Y15, (SI)(DI*2)
+	VFMADD231PS Y1, Y10, Y5
+	VFMADD231PS Y3, Y9, Y5
+	VMASKMOVPS  Y5, Y15, (SI)(R8*1)
 
-lastTile:
-	VMASKMOVPS (SI), Y15, Y8
-	VMASKMOVPS (DI), Y15, Y9
-	VADDPS     Y9, Y8, Y10
-	VSUBPS     Y9, Y8, Y11
-	VMASKMOVPS (BX), Y15, Y8
-	VMASKMOVPS (R8), Y15, Y9
-	VADDPS     Y10, Y8, Y0
-	VADDPS     Y9, Y11, Y4
-	VMASKMOVPS (SI)(R9*1), Y15, Y8
-	VMASKMOVPS (DI)(R9*1), Y15, Y9
-	VADDPS     Y9, Y8, Y10
-	VSUBPS     Y9, Y8, Y11
-	VMASKMOVPS (BX)(R9*1), Y15, Y8
-	VMASKMOVPS (R8)(R9*1), Y15, Y9
-	VADDPS     Y10, Y8, Y1
-	VADDPS     Y9, Y11, Y5
-	VMASKMOVPS (SI)(R9*2), Y15, Y8
-	VMASKMOVPS (DI)(R9*2), Y15, Y9
-	VADDPS     Y9, Y8, Y10
-	VSUBPS     Y9, Y8, Y11
-	VMASKMOVPS (BX)(R9*2), Y15, Y8
-	VMASKMOVPS (R8)(R9*2), Y15, Y9
-	VADDPS     Y10, Y8, Y2
-	VADDPS     Y9, Y11, Y6
-	VMASKMOVPS (SI)(R10*1), Y15, Y8
-	VMASKMOVPS (DI)(R10*1), Y15, Y9
-	VADDPS     Y9, Y8, Y10
-	VSUBPS     Y9, Y8, Y11
-	VMASKMOVPS (BX)(R10*1), Y15, Y8
-	VMASKMOVPS (R8)(R10*1), Y15, Y9
-	VADDPS     Y10, Y8, Y3
-	VADDPS     Y9, Y11, Y7
-	VADDPS     Y2, Y1, Y10
-	VSUBPS     Y2, Y1, Y11
-	VADDPS     Y10, Y0, Y8
-	VADDPS     Y3, Y11, Y9
-	VMASKMOVPS Y8, Y15, (AX)
-	VMASKMOVPS Y9, Y15, (AX)(DX*1)
-	LEAQ       (AX)(DX*2), AX
-	VADDPS     Y6, Y5, Y10
-	VSUBPS     Y6, Y5, Y11
-	VADDPS     Y10, Y4, Y8
-	VADDPS     Y7, Y11, Y9
-	VMASKMOVPS Y8, Y15, (CX)
-	VMASKMOVPS Y9, Y15, (CX)(DX*1)
-	LEAQ       (CX)(DX*2), CX
-	ADDQ       R11, BX
-	ADDQ       R11, SI
-	ADDQ       R11, DI
-	ADDQ       R11, R8
-	DECQ       R15
-	JNZ        lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
 
-// func winogradSpreadAVX2(to *float32, apart int, y0 *float32, y1 *float32, ld int, tiles int, n int)
-// Requires: AVX
-TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-56
-	MOVQ    ld+32(FP), DX
-	SHLQ    $0x02, DX
-	MOVQ    apart+8(FP), R9
-	SHLQ    $0x02, R9
-	MOVQ    n+48(FP), R11
-	SHLQ    $0x02, R11
-	LEAQ    (R9)(R9*2), R10
-	MOVQ    n+48(FP), R13
-	MOVQ    R13, AX
-	ANDQ    $0x07, AX
-	MOVQ    R13, R12
-	SUBQ    AX, R12
-	SHLQ    $0x02, R12
-	SHLQ    $0x02, R13
-	LEAQ    laneMasks<>+0(SB), CX
-	SHLQ    $0x02, AX
-	SUBQ    AX, CX
-	VMOVUPS 32(CX), Y15
-	XORQ    R14, R14
+// func winogradSpreadAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         toApart+8(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         to+0(FP), BX
+	LEAQ         (SI)(SI*2), DI
+	LEAQ         (SI)(SI*4), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x07, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	LEAQ         laneMasks<>+0(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      32(R12), Y15
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradSpreadConstants<>+0(SB), Y14
+	VBROADCASTSS winogradSpreadConstants<>+4(SB), Y13
+	VBROADCASTSS winogradSpreadConstants<>+8(SB), Y12
+	VBROADCASTSS winogradSpreadConstants<>+12(SB), Y11
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
 
 vector:
-	CMPQ R14, R12
-	JGE  last
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+16(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+24(FP), CX
-	ADDQ R14, CX
-	MOVQ to+0(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
-
-tile:
-	VMOVUPS (AX), Y0
-	VMOVUPS (AX)(DX*1), Y1
-	LEAQ    (AX)(DX*2), AX
-	VMOVUPS (CX), Y2
-	VMOVUPS (CX)(DX*1), Y3
-	LEAQ    (CX)(DX*2), CX
-	VMOVUPS Y0, (BX)
-	VADDPS  Y1, Y0, Y6
-	VMOVUPS Y6, (BX)(R9*1)
-	VSUBPS  Y1, Y0, Y6
-	VMOVUPS Y6, (BX)(R9*2)
-	VMOVUPS Y1, (BX)(R10*1)
-	VADDPS  Y2, Y0, Y4
-	VADDPS  Y3, Y1, Y5
-	VMOVUPS Y4, (SI)
-	VADDPS  Y5, Y4, Y6
-	VMOVUPS Y6, (SI)(R9*1)
-	VSUBPS  Y5, Y4, Y6
-	VMOVUPS Y6, (SI)(R9*2)
-	VMOVUPS Y5, (SI)(R10*1)
-	VSUBPS  Y2, Y0, Y4
-	VSUBPS  Y3, Y1, Y5
-	VMOVUPS Y4, (DI)
-	VADDPS  Y5, Y4, Y6
-	VMOVUPS Y6, (DI)(R9*1)
-	VSUBPS  Y5, Y4, Y6
-	VMOVUPS Y6, (DI)(R9*2)
-	VMOVUPS Y5, (DI)(R10*1)
-	VMOVUPS Y2, (R8)
-	VADDPS  Y3, Y2, Y6
-	VMOVUPS Y6, (R8)(R9*1)
-	VSUBPS  Y3, Y2, Y6
-	VMOVUPS Y6, (R8)(R9*2)
-	VMOVUPS Y3, (R8)(R10*1)
-	ADDQ    R11, BX
-	ADDQ    R11, SI
-	ADDQ    R11, DI
-	ADDQ    R11, R8
-	DECQ    R15
-	JNZ     tile
-	ADDQ    $0x20, R14
-	JMP     vector
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      (AX)(CX*2), Y2
+	VMOVUPS      (AX)(DX*1), Y3
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y3, (BX)(R8*1)
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  Y2, Y12, Y4
+	VFMADD231PS  Y3, Y12, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  Y5, Y14, Y6
+	VMOVUPS      Y6, (BX)(SI*1)
+	VFNMADD231PS Y5, Y14, Y4
+	VMOVUPS      Y4, (BX)(SI*2)
+	VFMADD231PS  Y2, Y11, Y0
+	VFMADD231PS  Y3, Y11, Y1
+	VMOVAPS      Y0, Y6
+	VFMADD231PS  Y1, Y13, Y6
+	VMOVUPS      Y6, (BX)(DI*1)
+	VFNMADD231PS Y1, Y13, Y0
+	VMOVUPS      Y0, (BX)(SI*4)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, BX
+	SUBQ         $0x20, R11
+	JNZ          vector
 
 last:
-	CMPQ R14, R13
-	JGE  done
-	MOVQ tiles+40(FP), R15
-	MOVQ y0+16(FP), AX
-	ADDQ R14, AX
-	MOVQ y1+24(FP), CX
-	ADDQ R14, CX
-	MOVQ to+0(FP), BX
-	ADDQ R14, BX
-	LEAQ (BX)(R9*4), SI
-	LEAQ (SI)(R9*4), DI
-	LEAQ (DI)(R9*4), R8
+	CMPQ         R9, R10
+	JE           next
+	VMASKMOVPS   (AX), Y15, Y0
+	VMASKMOVPS   (AX)(CX*1), Y15, Y1
+	VMASKMOVPS   (AX)(CX*2), Y15, Y2
+	VMASKMOVPS   (AX)(DX*1), Y15, Y3
+	VMASKMOVPS   Y0, Y15, (BX)
+	VMASKMOVPS   Y3, Y15, (BX)(R8*1)
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y1, Y5
+	VFMADD231PS  Y2, Y12, Y4
+	VFMADD231PS  Y3, Y12, Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  Y5, Y14, Y6
+	VMASKMOVPS   Y6, Y15, (BX)(SI*1)
+	VFNMADD231PS Y5, Y14, Y4
+	VMASKMOVPS   Y4, Y15, (BX)(SI*2)
+	VFMADD231PS  Y2, Y11, Y0
+	VFMADD231PS  Y3, Y11, Y1
+	VMOVAPS      Y0, Y6
+	VFMADD231PS  Y1, Y13, Y6
+	VMASKMOVPS   Y6, Y15, (BX)(DI*1)
+	VFNMADD231PS Y1, Y13, Y0
+	VMASKMOVPS   Y0, Y15, (BX)(SI*4)
 
-lastTile:
-	VMASKMOVPS (AX), Y15, Y0
-	VMASKMOVPS (AX)(DX*1), Y15, Y1
-	LEAQ       (AX)(DX*2), AX
-	VMASKMOVPS (CX), Y15, Y2
-	VMASKMOVPS (CX)(DX*1), Y15, Y3
-	LEAQ       (CX)(DX*2), CX
-	VMASKMOVPS Y0, Y15, (BX)
-	VADDPS     Y1, Y0, Y6
-	VMASKMOVPS Y6, Y15, (BX)(R9*1)
-	VSUBPS     Y1, Y0, Y6
-	VMASKMOVPS Y6, Y15, (BX)(R9*2)
-	VMASKMOVPS Y1, Y15, (BX)(R10*1)
-	VADDPS     Y2, Y0, Y4
-	VADDPS     Y3, Y1, Y5
-	VMASKMOVPS Y4, Y15, (SI)
-	VADDPS     Y5, Y4, Y6
-	VMASKMOVPS Y6, Y15, (SI)(R9*1)
-	VSUBPS     Y5, Y4, Y6
-	VMASKMOVPS Y6, Y15, (SI)(R9*2)
-	VMASKMOVPS Y5, Y15, (SI)(R10*1)
-	VSUBPS     Y2, Y0, Y4
-	VSUBPS     Y3, Y1, Y5
-	VMASKMOVPS Y4, Y15, (DI)
-	VADDPS     Y5, Y4, Y6
-	VMASKMOVPS Y6, Y15, (DI)(R9*1)
-	VSUBPS     Y5, Y4, Y6
-	VMASKMOVPS Y6, Y15, (DI)(R9*2)
-	VMASKMOVPS Y5, Y15, (DI)(R10*1)
-	VMASKMOVPS Y2, Y15, (R8)
-	VADDPS     Y3, Y2, Y6
-	VMASKMOVPS Y6, Y15, (R8)(R9*1)
-	VSUBPS     Y3, Y2, Y6
-	VMASKMOVPS Y6, Y15, (R8)(R9*2)
-	VMASKMOVPS Y3, Y15, (R8)(R10*1)
-	ADDQ       R11, BX
-	ADDQ       R11, SI
-	ADDQ       R11, DI
-	ADDQ       R11, R8
-	DECQ       R15
-	JNZ        lastTile
-
-done:
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), BX
+	DECQ groups+48(FP)
+	JNZ  group
 	VZEROUPPER
 	RET
+
+// func winogradWeightsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradWeightsAVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	MOVQ         toApart+8(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         to+0(FP), DX
+	LEAQ         (BX)(BX*2), SI
+	LEAQ         (BX)(BX*4), DI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x07, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	LEAQ         laneMasks<>+0(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      32(R11), Y15
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradWeightsConstants<>+0(SB), Y14
+	VBROADCASTSS winogradWeightsConstants<>+4(SB), Y13
+	VBROADCASTSS winogradWeightsConstants<>+8(SB), Y12
+	VBROADCASTSS winogradWeightsConstants<>+12(SB), Y11
+	VBROADCASTSS winogradWeightsConstants<>+16(SB), Y10
+	VBROADCASTSS winogradWeightsConstants<>+20(SB), Y9
+	VBROADCASTSS winogradWeightsConstants<>+24(SB), Y8
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      (AX)(CX*2), Y2
+	VMULPS       Y0, Y14, Y3
+	VMOVUPS      Y3, (DX)
+	VMOVUPS      Y2, (DX)(DI*1)
+	VMOVAPS      Y0, Y3
+	VFMADD231PS  Y2, Y13, Y3
+	VMULPS       Y3, Y12, Y3
+	VMOVAPS      Y3, Y5
+	VFMADD231PS  Y1, Y11, Y5
+	VMOVUPS      Y5, (DX)(BX*1)
+	VFNMADD231PS Y1, Y11, Y3
+	VMOVUPS      Y3, (DX)(BX*2)
+	VFMADD231PS  Y2, Y10, Y0
+	VMULPS       Y0, Y9, Y0
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  Y1, Y8, Y5
+	VMOVUPS      Y5, (DX)(SI*1)
+	VFNMADD231PS Y1, Y8, Y0
+	VMOVUPS      Y0, (DX)(BX*4)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	SUBQ         $0x20, R10
+	JNZ          vector
+
+last:
+	CMPQ         R8, R9
+	JE           next
+	VMASKMOVPS   (AX), Y15, Y0
+	VMASKMOVPS   (AX)(CX*1), Y15, Y1
+	VMASKMOVPS   (AX)(CX*2), Y15, Y2
+	VMULPS       Y0, Y14, Y3
+	VMASKMOVPS   Y3, Y15, (DX)
+	VMASKMOVPS   Y2, Y15, (DX)(DI*1)
+	VMOVAPS      Y0, Y3
+	VFMADD231PS  Y2, Y13, Y3
+	VMULPS       Y3, Y12, Y3
+	VMOVAPS      Y3, Y5
+	VFMADD231PS  Y1, Y11, Y5
+	VMASKMOVPS   Y5, Y15, (DX)(BX*1)
+	VFNMADD231PS Y1, Y11, Y3
+	VMASKMOVPS   Y3, Y15, (DX)(BX*2)
+	VFMADD231PS  Y2, Y10, Y0
+	VMULPS       Y0, Y9, Y0
+	VMOVAPS      Y0, Y5
+	VFMADD231PS  Y1, Y8, Y5
+	VMASKMOVPS   Y5, Y15, (DX)(SI*1)
+	VFNMADD231PS Y1, Y8, Y0
+	VMASKMOVPS   Y0, Y15, (DX)(BX*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), DX
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradTapsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradTapsAVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x07, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	LEAQ         laneMasks<>+0(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      32(R11), Y15
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradTapsConstants<>+0(SB), Y14
+	VBROADCASTSS winogradTapsConstants<>+4(SB), Y13
+	VBROADCASTSS winogradTapsConstants<>+8(SB), Y12
+	VBROADCASTSS winogradTapsConstants<>+12(SB), Y11
+	VBROADCASTSS winogradTapsConstants<>+16(SB), Y10
+	VBROADCASTSS winogradTapsConstants<>+20(SB), Y9
+	VBROADCASTSS winogradTapsConstants<>+24(SB), Y8
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS     (AX), Y0
+	VMOVUPS     (AX)(CX*1), Y1
+	VMOVUPS     (AX)(CX*2), Y2
+	VMOVUPS     (AX)(DX*1), Y3
+	VMOVUPS     (AX)(CX*4), Y4
+	VMOVUPS     (AX)(BX*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VMULPS      Y0, Y14, Y0
+	VFMADD231PS Y6, Y13, Y0
+	VFMADD231PS Y7, Y12, Y0
+	VMOVUPS     Y0, (SI)
+	VMULPS      Y3, Y10, Y3
+	VFMADD231PS Y1, Y11, Y3
+	VMOVUPS     Y3, (SI)(DI*1)
+	VFMADD231PS Y6, Y9, Y5
+	VFMADD231PS Y7, Y8, Y5
+	VMOVUPS     Y5, (SI)(DI*2)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, SI
+	SUBQ        $0x20, R10
+	JNZ         vector
+
+last:
+	CMPQ        R8, R9
+	JE          next
+	VMASKMOVPS  (AX), Y15, Y0
+	VMASKMOVPS  (AX)(CX*1), Y15, Y1
+	VMASKMOVPS  (AX)(CX*2), Y15, Y2
+	VMASKMOVPS  (AX)(DX*1), Y15, Y3
+	VMASKMOVPS  (AX)(CX*4), Y15, Y4
+	VMASKMOVPS  (AX)(BX*1), Y15, Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VMULPS      Y0, Y14, Y0
+	VFMADD231PS Y6, Y13, Y0
+	VFMADD231PS Y7, Y12, Y0
+	VMASKMOVPS  Y0, Y15, (SI)
+	VMULPS      Y3, Y10, Y3
+	VFMADD231PS Y1, Y11, Y3
+	VMASKMOVPS  Y3, Y15, (SI)(DI*1)
+	VFMADD231PS Y6, Y9, Y5
+	VFMADD231PS Y7, Y8, Y5
+	VMASKMOVPS  Y5, Y15, (SI)(DI*2)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+DATA winogradPixelsConstants<>+0(SB)/4, $0x3f610000
+DATA winogradPixelsConstants<>+4(SB)/4, $0x40290000
+DATA winogradPixelsConstants<>+8(SB)/4, $0x3ec80000
+DATA winogradPixelsConstants<>+12(SB)/4, $0x40100000
+DATA winogradPixelsConstants<>+16(SB)/4, $0x3f200000
+DATA winogradPixelsConstants<>+20(SB)/4, $0x3fc00000
+GLOBL winogradPixelsConstants<>(SB), RODATA|NOPTR, $24
+
+DATA winogradResultsConstants<>+0(SB)/4, $0x3f200000
+DATA winogradResultsConstants<>+4(SB)/4, $0x3fc00000
+DATA winogradResultsConstants<>+8(SB)/4, $0x3ec80000
+DATA winogradResultsConstants<>+12(SB)/4, $0x40100000
+DATA winogradResultsConstants<>+16(SB)/4, $0x3e7a0000
+DATA winogradResultsConstants<>+20(SB)/4, $0x40580000
+GLOBL winogradResultsConstants<>(SB), RODATA|NOPTR, $24
+
+DATA winogradSpreadConstants<>+0(SB)/4, $0x3f200000
+DATA winogradSpreadConstants<>+4(SB)/4, $0x3fc00000
+DATA winogradSpreadConstants<>+8(SB)/4, $0x3ec80000
+DATA winogradSpreadConstants<>+12(SB)/4, $0x40100000
+GLOBL winogradSpreadConstants<>(SB), RODATA|NOPTR, $16
+
+DATA winogradWeightsConstants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradWeightsConstants<>+4(SB)/4, $0x3ec80000
+DATA winogradWeightsConstants<>+8(SB)/4, $0xbf303b34
+DATA winogradWeightsConstants<>+12(SB)/4, $0xbedc4a01
+DATA winogradWeightsConstants<>+16(SB)/4, $0x40100000
+DATA winogradWeightsConstants<>+20(SB)/4, $0x3df4c401
+DATA winogradWeightsConstants<>+24(SB)/4, $0x3e379301
+GLOBL winogradWeightsConstants<>(SB), RODATA|NOPTR, $28
+
+DATA winogradTapsConstants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradTapsConstants<>+4(SB)/4, $0xbf303b34
+DATA winogradTapsConstants<>+8(SB)/4, $0x3df4c401
+DATA winogradTapsConstants<>+12(SB)/4, $0xbedc4a01
+DATA winogradTapsConstants<>+16(SB)/4, $0x3e379301
+DATA winogradTapsConstants<>+20(SB)/4, $0xbe89ae41
+DATA winogradTapsConstants<>+24(SB)/4, $0x3e89ae41
+GLOBL winogradTapsConstants<>(SB), RODATA|NOPTR, $28
 
 DATA laneMasks<>+0(SB)/4, $0xffffffff
 DATA laneMasks<>+4(SB)/4, $0xffffffff

@@ -18,31 +18,34 @@ type convWinograd struct {
 	rows         int // rows of tiles of an item
 	col, cols    int // the channels of this pass
 	nanos        float64
-	pixelsAt     int // where a worker has the transformed pixels, their products, and so on
-	productsAt   int
-	bandAt       int
-	linesAt      int
+	// where a worker has the transformed pixels, their products, a tile's results down its columns, and results that
+	// have no place yet
+	pixelsAt, productsAt, downAt, resultsAt int
+	roomAt                                  int
 }
 
 const (
-	// winogradTiles is about the number of tiles of an item, and winogradPixels the most numbers of them.
-	winogradTiles, winogradPixels = 64, 1 << 18
+	// winogradTiles is about the most tiles of an item, and winogradPixels the most numbers of them.
+	winogradTiles, winogradPixels = 72, 1 << 18
 	// winogradRoom is about the most numbers of transformed weights.
-	winogradRoom = 1 << 19
+	winogradRoom = 3 << 18
 )
 
 // newConvWinograd is nil where the sums themselves are as fast.
 func newConvWinograd(call *convCall) *convWinograd {
 	s := &call.shape
-	src, dst := tileSource{nil, s.H, s.W, s.C, s.C}, images{nil, call.p, call.q, s.K}
-	above, left := s.Top, s.Left
+	kernels := kernelsOf(call.pool.level)
+	src := tileSource{nil, s.H, s.W, s.C, s.C, s.Top, s.Left, tileEdge, kernels.pixels}
+	dst := images{nil, call.p, call.q, s.K}
 	if call.kind == kind.ConvInputGradient {
-		src, dst = tileSource{nil, call.p, call.q, s.K, s.K}, images{nil, s.H, s.W, s.C}
-		above, left = 2-s.Top, 2-s.Left
+		src = tileSource{
+			nil, call.p, call.q, s.K, s.K, tileTaps - 1 - s.Top, tileTaps - 1 - s.Left, tileEdge, kernels.pixels,
+		}
+		dst = images{nil, s.H, s.W, s.C}
 	}
 	src.data = call.a.Real[call.a.Off:]
-	g := newWinograd(call, dst.rows, dst.cols, src.cols, above, left)
-	if g == nil || !g.pays() {
+	g := newWinograd(call, dst.rows, dst.cols, src.cols, src.above, src.left)
+	if g == nil {
 		return nil
 	}
 	c := &convWinograd{winograd: g, ending: call.ending(), src: src, dst: dst}
@@ -50,20 +53,23 @@ func newConvWinograd(call *convCall) *convWinograd {
 	c.block = equalParts(dst.channels, max(lineLen, dst.channels/parts))
 	c.vecs = c.kernels.wide
 	c.strip = min(c.block, c.vecs*c.kernels.lanes)
-	tiles := min(winogradTiles, max(1, winogradPixels/(tilePoints*src.take)))
-	c.rows = max(1, min(tiles/g.wide, s.N*g.down))
+	tiles := min(winogradTiles, winogradPixels/(tilePoints*src.take))
+	c.rows = max(1, min(g.kernels.wholeTiles(tiles, g.wide), s.N*g.down))
 	slots := c.rows * g.wide
 
 	reals, ints := c.program.scratch()
 	need := room(reals)
 	c.pixelsAt = need.take(tilePoints * apart(slots*src.take))
-	c.productsAt = need.take(tilePoints * apart(slots*c.block))
-	c.bandAt = need.take(g.bandLength(src.take))
-	c.linesAt = need.take(2 * 2 * g.wide * c.block)
+	c.productsAt = need.take(tilePoints * apart(slots*c.strip))
+	c.downAt = need.take(tilePoints * apart(g.wide*c.strip))
+	c.roomAt = need.take(max(g.pointsRoom(src.take), tileResults*g.wide*c.strip))
+	if !c.sumsInOut {
+		c.resultsAt = need.take(tileResults * c.rows * dst.cols * c.block)
+	}
 	c.weights = winogradWeights{convWinograd: c}
 	c.pool.reserve(max(int(need), c.weights.room()), ints)
 	c.pool.reserveCommon(tilePoints * src.take * c.block)
-	c.nanos = float64(s.N*g.down*slots/c.rows) * float64(tilePoints*src.take*c.block) / c.kernels.rate
+	c.nanos = float64(s.N*g.down*g.wide) * float64(tilePoints*src.take*c.block) / c.kernels.rate
 	return c
 }
 
@@ -88,104 +94,119 @@ func (c *convWinograd) panel(point, strip int) []float32 {
 
 // Do computes some rows of tiles.
 func (c *convWinograd) Do(w *Worker, item int) {
-	n, m := c.src.take, c.cols
+	n := c.src.take
 	first, end := item*c.rows, min((item+1)*c.rows, c.shape.N*c.down)
 	slots := (end - first) * c.wide
-	in, out := apart(slots*n), apart(slots*m)
+	in, out := apart(slots*n), apart(slots*c.strip)
 	pixels, products := w.real[c.pixelsAt:], w.real[c.productsAt:]
-	b := c.newBand(w.real[c.bandAt:], c.src, c.left)
+	p := c.newPoints(c.src, w.real[c.roomAt:])
 	for i := first; i < end; i++ {
-		b.to(i / c.down)
-		c.pixels(pixels[(i-first)*c.wide*n:], in, &b, i%c.down)
+		p.make(pixels[(i-first)*c.wide*n:], in, i)
 	}
-	most := c.kernels.most[c.vecs]
-	panels := (slots + most - 1) / most
-	for e := range tilePoints {
-		a, to := pixels[e*in:], products[e*out:]
-		for s := range c.strips() {
-			col := s * c.strip
-			width := min(c.strip, m-col)
-			b := c.panel(e, s)
-			for p := range panels {
-				lo, hi := slots*p/panels, slots*(p+1)/panels
-				c.kernels.tile(hi-lo, c.vecs, width, n, a[lo*n:], n, 1, b, width, to[lo*m+col:], m, false,
-					lookahead{addressOf(a, lo*n), 4, 0})
-			}
+	for s := range c.strips() {
+		width := min(c.strip, c.cols-s*c.strip)
+		for e := range tilePoints {
+			c.kernels.column(slots, c.vecs, width, n, pixels[e*in:], n, 1, c.panel(e, s), products[e*out:])
+		}
+		for i := first; i < end; i++ {
+			c.results(w, products[(i-first)*c.wide*width:], out, c.row(w, first, i), s*c.strip, width)
 		}
 	}
 	for i := first; i < end; i++ {
-		c.results(w, products[(i-first)*c.wide*m:], out, i)
+		c.end(w, c.row(w, first, i))
 	}
 }
 
-// results makes the results of row i of tiles from their products, of which those of a point are apart.
-func (c *convWinograd) results(w *Worker, products []float32, apart, i int) {
-	m := c.cols
-	n, i := i/c.down, i%c.down
-	at := (n*c.dst.rows+2*i)*c.dst.cols*c.dst.channels + c.col // of the first result
-	below := c.dst.cols * c.dst.channels
-	sums, ld, length := c.to[at:], c.dst.channels, below
-	whole := c.sumsInOut && c.dst.cols%2 == 0 && 2*i+1 < c.dst.rows
-	if !whole {
-		sums, ld, length = w.real[c.linesAt:], m, 2*c.wide*m
+// resultRow is where the results of a row of tiles are: their place in out, that of the sums, and the number of lines.
+type resultRow struct {
+	at    int
+	sums  []float32
+	ld    int // from pixel to pixel
+	lines int
+}
+
+func (c *convWinograd) row(w *Worker, first, i int) resultRow {
+	image, top := i/c.down, i%c.down*tileResults
+	r := resultRow{
+		at: ((image*c.dst.rows+top)*c.dst.cols)*c.dst.channels + c.col, lines: min(tileResults, c.dst.rows-top),
 	}
-	c.kernels.results(sums, sums[length:], ld, products, apart, c.wide, m)
-	for row := range min(2, c.dst.rows-2*i) {
-		line, ld, at := sums[row*length:], ld, at+row*below
-		if !whole && c.sumsInOut {
-			c.kernels.copyRows(c.to[at:], c.dst.channels, line, m, c.dst.cols, m)
-			line, ld = c.to[at:], c.dst.channels
+	r.sums, r.ld = c.to[r.at:], c.dst.channels
+	if !c.sumsInOut {
+		r.sums, r.ld = w.real[c.resultsAt+(i-first)*tileResults*c.dst.cols*c.cols:], c.cols
+	}
+	return r
+}
+
+// results makes the sums of some channels of a row of tiles from their products, of which those of a point are apart.
+func (c *convWinograd) results(w *Worker, products []float32, distance int, to resultRow, col, width int) {
+	down, n := w.real[c.downAt:], c.wide*width
+	line := apart(n)
+	c.kernels.results(down, tileEdge*line, line, products, tileEdge*distance, distance, tileEdge, n)
+	for r := range to.lines {
+		sums := to.sums[r*c.dst.cols*to.ld+col:]
+		from := down[r*tileEdge*line:]
+		if c.dst.cols%tileResults == 0 {
+			c.kernels.results(sums, to.ld, tileResults*to.ld, from, line, width, c.wide, width)
+			continue
 		}
-		c.end(w, at, line, ld)
+		whole := w.real[c.roomAt:]
+		c.kernels.results(whole, width, tileResults*width, from, line, width, c.wide, width)
+		c.kernels.copyRows(sums, to.ld, whole, width, c.dst.cols, width)
 	}
 }
 
-// end makes the results of the sums of a row, which begin at place at of out.
-func (c *convWinograd) end(w *Worker, at int, sums []float32, ld int) {
+// end makes the results of the sums of a row of tiles.
+func (c *convWinograd) end(w *Worker, row resultRow) {
+	pixels := row.lines * c.dst.cols
 	switch {
 	case c.none && c.sumsInOut:
-	case ld == c.cols && c.cols == c.dst.channels:
-		c.finish(w, at, sums[:c.dst.cols*ld])
+	case c.cols == c.dst.channels:
+		c.finish(w, row.at, row.sums[:pixels*row.ld])
 	default: // some channels of each pixel
-		for j := range c.dst.cols {
-			c.finish(w, at+j*c.dst.channels, sums[j*ld:][:c.cols])
+		for j := range pixels {
+			c.finish(w, row.at+j*c.dst.channels, row.sums[j*row.ld:][:c.cols])
 		}
 	}
 }
 
-// winogradWeights transforms the weights of a pass into the pool's common memory, an item some channels of the source
-// in one strip.
+// winogradWeights transforms the weights of a pass into the pool's common memory, an item those of some channels of the
+// source.
 type winogradWeights struct{ *convWinograd }
 
 // winogradTerms is the channels of the source in an item.
-const winogradTerms = 32
+const winogradTerms = 8
 
-// room is the numbers that an item needs: nine taps, and what turned takes besides.
-func (c *winogradWeights) room() int { return (9 + 7) * winogradTerms * c.strip }
-
-func (c *winogradWeights) items() int {
-	return c.strips() * ((c.src.take + winogradTerms - 1) / winogradTerms)
+// room is the numbers that an item needs: the taps of a strip, and what weightPoints takes besides.
+func (c *winogradWeights) room() int {
+	n := winogradTerms * c.strip
+	return tileTaps*tileTaps*n + weightPointsRoom(n)
 }
+
+func (c *winogradWeights) items() int { return (c.src.take + winogradTerms - 1) / winogradTerms }
 
 func (c *winogradWeights) nanos() float64 {
 	const step = 0.1
-	return 4 * step * float64(tilePoints*c.src.take*c.cols)
+	return step * float64(tilePoints*c.src.take*c.cols)
 }
 
 // Do transforms the weights of one item.
 func (c *winogradWeights) Do(w *Worker, item int) {
 	s := &c.shape
-	strip, from := item%c.strips(), item/c.strips()*winogradTerms
-	width, terms := min(c.strip, c.cols-strip*c.strip), min(winogradTerms, c.src.take-from)
-	col, n := c.col+strip*c.strip, width*terms
-	taps, room := w.real[:9*n], w.real[9*n:]
-	for t := range 9 {
-		tap := c.b.Real[c.b.Off+t*s.C*s.K:]
-		if c.kind == kind.ConvForward {
-			c.kernels.copyRows(taps[t*n:], width, tap[from*s.K+col:], s.K, terms, width)
-		} else {
-			c.kernels.transpose(taps[(8-t)*n:], width, tap[col*s.K+from:], s.K, width, terms)
+	from := item * winogradTerms
+	terms := min(winogradTerms, c.src.take-from)
+	for strip := range c.strips() {
+		col := c.col + strip*c.strip
+		width := min(c.strip, c.col+c.cols-col)
+		n := width * terms
+		taps, room := w.real[:tileTaps*tileTaps*n], w.real[tileTaps*tileTaps*n:]
+		for t := range tileTaps * tileTaps {
+			tap := c.b.Real[c.b.Off+t*s.C*s.K:]
+			if c.kind == kind.ConvForward {
+				c.kernels.copyRows(taps[t*n:], width, tap[from*s.K+col:], s.K, terms, width)
+			} else {
+				c.kernels.transpose(taps[(tileTaps*tileTaps-1-t)*n:], width, tap[col*s.K+from:], s.K, width, terms)
+			}
 		}
+		c.weightPoints(c.panel(0, strip)[from*width:], c.cols*c.src.take, taps, n, room)
 	}
-	c.winograd.turned(c.panel(0, strip)[from*width:], c.cols*c.src.take, taps, n, room)
 }

@@ -1,64 +1,86 @@
 package cpu
 
-// winogradKernels are the steps of winograd that meet every pixel. Each takes a row of tiles, j < tiles, of n channels,
-// c < n, and has its sixteen points, which are apart from each other, at [j·n + c].
+// winogradMap applies a matrix of winograd along one axis of tiles: to[i·toApart + g·toNext + j] = Σ over k of the
+// matrix's [i,k] times from[k·fromApart + g·fromNext + j], g < groups and j < n. to may be from where no element of to
+// lies on one of from that is read later.
+type winogradMap func(to []float32, toApart, toNext int, from []float32, fromApart, fromNext, groups, n int)
+
+// winogradKernels are the matrices of winograd.
 type winogradKernels struct {
-	// sums and differences compute four points, those of a row of Bᵀ d B, from two rows of pixels, l = p + q or p - q:
-	// l[2j] - l[2j+2], l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1]. Pixels are n apart.
-	sums, differences func(to []float32, apart int, p, q []float32, tiles, n int)
-	// results computes Aᵀ m A: two rows of results, whose pixels are ld apart.
-	results func(y0, y1 []float32, ld int, from []float32, apart, tiles, n int)
-	// spread computes A y Aᵀ of two rows of results, whose pixels are ld apart.
-	spread func(to []float32, apart int, y0, y1 []float32, ld, tiles, n int)
+	pixels  winogradMap // Bᵀ, 6 to 6
+	results winogradMap // Aᵀ, 6 to 4
+	spread  winogradMap // A, 4 to 6
+	weights winogradMap // G, 3 to 6
+	taps    winogradMap // Gᵀ, 6 to 3
 }
+
+// The points of winograd besides 0 and infinity are ±pointA and ±pointB.
+const (
+	pointA, pointB   = 5.0 / 8, 3.0 / 2
+	squareA, squareB = pointA * pointA, pointB * pointB
+	// Lagrange's polynomials are divided by the product of their point's differences from the other ones.
+	scale0 = 1 / (squareA * squareB)
+	scaleA = 1 / (2 * squareA * (squareA - squareB))
+	scaleB = 1 / (2 * squareB * (squareB - squareA))
+)
 
 var genericWinograd = winogradKernels{
-	sums: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradRow(to, apart, func(i int) float32 { return p[i] + q[i] }, tiles, n)
-	},
-	differences: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradRow(to, apart, func(i int) float32 { return p[i] - q[i] }, tiles, n)
-	},
-	results: winogradResults,
-	spread:  winogradSpread,
-}
-
-func winogradRow(to []float32, apart int, l func(i int) float32, tiles, n int) {
-	for i := range tiles * n {
-		at := i/n*2*n + i%n
-		to[i] = l(at) - l(at+2*n)
-		to[apart+i] = l(at+n) + l(at+2*n)
-		to[2*apart+i] = l(at+2*n) - l(at+n)
-		to[3*apart+i] = l(at+3*n) - l(at+n)
-	}
-}
-
-func winogradResults(y0, y1 []float32, ld int, from []float32, apart, tiles, n int) {
-	for i := range tiles * n {
-		var l [2][tileEdge]float32
-		for b := range tileEdge {
-			m := func(a int) float32 { return from[(tileEdge*a+b)*apart+i] }
-			l[0][b] = m(0) + (m(1) + m(2))
-			l[1][b] = m(1) - m(2) + m(3)
+	pixels: winogradGeneric(6, 6, func(x *[tileEdge]float32) {
+		const product, sum = squareA * squareB, squareA + squareB
+		evenA, oddA := x[4]-squareB*x[2], x[3]-squareB*x[1]
+		evenB, oddB := x[4]-squareA*x[2], x[3]-squareA*x[1]
+		*x = [tileEdge]float32{
+			product*x[0] - sum*x[2] + x[4],
+			evenA + pointA*oddA, evenA - pointA*oddA,
+			evenB + pointB*oddB, evenB - pointB*oddB,
+			product*x[1] - sum*x[3] + x[5],
 		}
-		at := i/n*2*ld + i%n
-		for row, y := range [][]float32{y0, y1} {
-			y[at] = l[row][0] + (l[row][1] + l[row][2])
-			y[at+ld] = l[row][1] - l[row][2] + l[row][3]
+	}),
+	results: winogradGeneric(6, 4, func(x *[tileEdge]float32) {
+		sumA, differenceA, sumB, differenceB := x[1]+x[2], x[1]-x[2], x[3]+x[4], x[3]-x[4]
+		*x = [tileEdge]float32{
+			x[0] + sumA + sumB,
+			pointA*differenceA + pointB*differenceB,
+			squareA*sumA + squareB*sumB,
+			x[5] + squareA*pointA*differenceA + squareB*pointB*differenceB,
 		}
-	}
+	}),
+	spread: winogradGeneric(4, 6, func(x *[tileEdge]float32) {
+		evenA, oddA := x[0]+squareA*x[2], x[1]+squareA*x[3]
+		evenB, oddB := x[0]+squareB*x[2], x[1]+squareB*x[3]
+		*x = [tileEdge]float32{
+			x[0], evenA + pointA*oddA, evenA - pointA*oddA, evenB + pointB*oddB, evenB - pointB*oddB, x[3],
+		}
+	}),
+	weights: winogradGeneric(3, 6, func(x *[tileEdge]float32) {
+		evenA, oddA := scaleA*(x[0]+squareA*x[2]), scaleA*pointA*x[1]
+		evenB, oddB := scaleB*(x[0]+squareB*x[2]), scaleB*pointB*x[1]
+		*x = [tileEdge]float32{scale0 * x[0], evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, x[2]}
+	}),
+	taps: winogradGeneric(6, 3, func(x *[tileEdge]float32) {
+		sumA, differenceA, sumB, differenceB := x[1]+x[2], x[1]-x[2], x[3]+x[4], x[3]-x[4]
+		*x = [tileEdge]float32{
+			scale0*x[0] + scaleA*sumA + scaleB*sumB,
+			scaleA*pointA*differenceA + scaleB*pointB*differenceB,
+			x[5] + scaleA*squareA*sumA + scaleB*squareB*sumB,
+		}
+	}),
 }
 
-func winogradSpread(to []float32, apart int, y0, y1 []float32, ld, tiles, n int) {
-	for i := range tiles * n {
-		at := i/n*2*ld + i%n
-		left, right := [2]float32{y0[at], y1[at]}, [2]float32{y0[at+ld], y1[at+ld]}
-		for a, l := range [tileEdge][2]float32{
-			{left[0], right[0]}, {left[0] + left[1], right[0] + right[1]},
-			{left[0] - left[1], right[0] - right[1]}, {left[1], right[1]},
-		} {
-			row := to[tileEdge*a*apart+i:]
-			row[0], row[apart], row[2*apart], row[3*apart] = l[0], l[0]+l[1], l[0]-l[1], l[1]
+// winogradGeneric is the map whose matrix multiplies the first in numbers of x, giving the first out.
+func winogradGeneric(in, out int, multiply func(x *[tileEdge]float32)) winogradMap {
+	return func(to []float32, toApart, toNext int, from []float32, fromApart, fromNext, groups, n int) {
+		for g := range groups {
+			for j := range n {
+				var x [tileEdge]float32
+				for k := range in {
+					x[k] = from[k*fromApart+g*fromNext+j]
+				}
+				multiply(&x)
+				for i := range out {
+					to[i*toApart+g*toNext+j] = x[i]
+				}
+			}
 		}
 	}
 }

@@ -3,31 +3,25 @@
 package cpu
 
 var winogradAVX512 = winogradKernels{
-	sums: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradSumsAVX512(&to[0], apart, &p[0], &q[0], tiles, n)
-	},
-	differences: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradDifferencesAVX512(&to[0], apart, &p[0], &q[0], tiles, n)
-	},
-	results: func(y0, y1 []float32, ld int, from []float32, apart, tiles, n int) {
-		winogradResultsAVX512(&y0[0], &y1[0], ld, &from[0], apart, tiles, n)
-	},
-	spread: func(to []float32, apart int, y0, y1 []float32, ld, tiles, n int) {
-		winogradSpreadAVX512(&to[0], apart, &y0[0], &y1[0], ld, tiles, n)
-	},
+	pixels:  winogradAssembly(winogradPixelsAVX512),
+	results: winogradAssembly(winogradResultsAVX512),
+	spread:  winogradAssembly(winogradSpreadAVX512),
+	weights: winogradAssembly(winogradWeightsAVX512),
+	taps:    winogradAssembly(winogradTapsAVX512),
 }
 
 var winogradAVX2 = winogradKernels{
-	sums: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradSumsAVX2(&to[0], apart, &p[0], &q[0], tiles, n)
-	},
-	differences: func(to []float32, apart int, p, q []float32, tiles, n int) {
-		winogradDifferencesAVX2(&to[0], apart, &p[0], &q[0], tiles, n)
-	},
-	results: func(y0, y1 []float32, ld int, from []float32, apart, tiles, n int) {
-		winogradResultsAVX2(&y0[0], &y1[0], ld, &from[0], apart, tiles, n)
-	},
-	spread: func(to []float32, apart int, y0, y1 []float32, ld, tiles, n int) {
-		winogradSpreadAVX2(&to[0], apart, &y0[0], &y1[0], ld, tiles, n)
-	},
+	pixels:  winogradAssembly(winogradPixelsAVX2),
+	results: winogradAssembly(winogradResultsAVX2),
+	spread:  winogradAssembly(winogradSpreadAVX2),
+	weights: winogradAssembly(winogradWeightsAVX2),
+	taps:    winogradAssembly(winogradTapsAVX2),
+}
+
+func winogradAssembly(
+	f func(to *float32, toApart, toNext int, from *float32, fromApart, fromNext, groups, n int),
+) winogradMap {
+	return func(to []float32, toApart, toNext int, from []float32, fromApart, fromNext, groups, n int) {
+		f(&to[0], toApart, toNext, &from[0], fromApart, fromNext, groups, n)
+	}
 }

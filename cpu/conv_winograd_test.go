@@ -15,11 +15,12 @@ import (
 var winogradShapes = []ConvShape{
 	square(4, 8, 16, 16, 3, 1, 1),
 	square(7, 9, 20, 33, 3, 1, 1),
-	square(70, 2, 16, 24, 3, 1, 1),
+	square(70, 3, 16, 24, 3, 1, 1),
 	square(5, 11, 17, 16, 3, 1, 0),
 	square(6, 7, 16, 18, 3, 1, 2),
-	padded(square(6, 7, 40, 16, 3, 1, 0), 0, 1, 2, 0),
+	padded(square(7, 7, 40, 16, 3, 1, 0), 0, 1, 2, 0),
 	padded(square(4, 13, 16, 19, 3, 1, 0), 2, 0, 0, 1),
+	padded(square(8, 6, 16, 17, 3, 1, 0), 1, 6, 0, 1),
 	square(16, 4, 20, 330, 3, 1, 1),
 	square(16, 4, 330, 20, 3, 1, 1),
 }
@@ -62,34 +63,121 @@ func TestWinograd(t *testing.T) {
 	}
 }
 
-// The steps of the tiles against their formula, bit by bit, around and beyond the width of a vector.
+// winogradMatrices are the matrices of winogradKernels, made from the points by their definition.
+func winogradMatrices() (b, g, a [][]float64) {
+	points := []float64{0, pointA, -pointA, pointB, -pointB}
+	// without is Π (t - q) over the points q but one, by powers of t; without(-1) is that over all.
+	without := func(skip int) []float64 {
+		p := []float64{1}
+		for i, q := range points {
+			if i == skip {
+				continue
+			}
+			next := make([]float64, len(p)+1)
+			for k, v := range p {
+				next[k] -= q * v
+				next[k+1] += v
+			}
+			p = next
+		}
+		return p
+	}
+	for i, p := range points {
+		difference := 1.0
+		for k, q := range points {
+			if k != i {
+				difference *= p - q
+			}
+		}
+		b = append(b, append(without(i), 0))
+		g = append(g, []float64{1 / difference, p / difference, p * p / difference})
+		a = append(a, []float64{1, p, p * p, p * p * p})
+	}
+	return append(b, without(-1)), append(g, []float64{0, 0, 1}), append(a, []float64{0, 0, 0, 1})
+}
+
+// The matrices compute the sums of three products that they stand for.
+func TestWinogradMatrices(t *testing.T) {
+	b, g, a := winogradMatrices()
+	r := rng(3)
+	for range 10 {
+		d, w := make([]float64, tileEdge), make([]float64, tileTaps)
+		for i := range d {
+			d[i] = r.NormFloat64()
+		}
+		for i := range w {
+			w[i] = r.NormFloat64()
+		}
+		for i := range tileResults {
+			var got float64
+			for p := range tileEdge {
+				got += a[p][i] * dot(g[p], w) * dot(b[p], d)
+			}
+			require.InDelta(t, dot(d[i:i+tileTaps], w), got, 1e-13)
+		}
+	}
+}
+
+func dot(x, y []float64) (sum float64) {
+	for i := range x {
+		sum += x[i] * y[i]
+	}
+	return sum
+}
+
+// The kernels against their matrices, within the roundings that the comment of winograd counts, around and beyond the
+// width of a vector; nothing else is written.
 func TestWinogradKernels(t *testing.T) {
+	b, g, a := winogradMatrices()
 	forKernels(t, func(t *testing.T, k *kernels) {
-		r := rng(7)
-		for n := 1; n < 40; n++ {
-			tiles, ld := 1+r.IntN(5), n+r.IntN(3)
-			apart := tiles*n + r.IntN(3)
-			p, q := normals(r, (2*tiles+2)*ld), normals(r, (2*tiles+2)*ld)
-			m := normals(r, tilePoints*apart)
-			for name, do := range map[string]func(k *winogradKernels, to []float32){
-				"sums":        func(k *winogradKernels, to []float32) { k.sums(to, apart, p, q, tiles, n) },
-				"differences": func(k *winogradKernels, to []float32) { k.differences(to, apart, p, q, tiles, n) },
-				"spread":      func(k *winogradKernels, to []float32) { k.spread(to, apart, p, q, ld, tiles, n) },
-				"results": func(k *winogradKernels, to []float32) {
-					k.results(to, to[2*tiles*ld:], ld, m, apart, tiles, n)
-				},
-			} {
-				got, want := normals(rng(1), tilePoints*apart+4*tiles*ld), normals(rng(1), tilePoints*apart+4*tiles*ld)
-				do(&k.winogradKernels, got)
-				do(&genericWinograd, want)
-				require.Equal(t, want, got, "%s of %d tiles of %d channels", name, tiles, n)
+		for _, c := range []struct {
+			name      string
+			apply     winogradMap
+			matrix    [][]float64
+			roundings float64
+		}{
+			{"pixels", k.pixels, b, 4},
+			{"results", k.results, transposed(a), 4},
+			{"spread", k.spread, a, 4},
+			{"weights", k.weights, g, 5},
+			{"taps", k.taps, transposed(g), 5},
+		} {
+			in, out := len(c.matrix[0]), len(c.matrix)
+			r := rng(7)
+			for n := 1; n < 40; n++ {
+				groups := 1 + r.IntN(4)
+				fromApart, toNext := n+r.IntN(3), n+r.IntN(3)
+				fromNext, toApart := in*fromApart, groups*toNext+r.IntN(3)
+				from := normals(r, groups*fromNext)
+				got := make([]float32, out*toApart)
+				for i := range got {
+					got[i] = -77
+				}
+				want, bounds := make([]float64, len(got)), make([]float64, len(got))
+				for i := range want {
+					want[i] = -77
+				}
+				for i := range out * groups * n {
+					i, group, j := i/n/groups, i/n%groups, i%n
+					at := i*toApart + group*toNext + j
+					want[at] = 0
+					for q, m := range c.matrix[i] {
+						term := m * float64(from[q*fromApart+group*fromNext+j])
+						want[at] += term
+						bounds[at] += c.roundings * u32 * (1 + 1e-3) * math.Abs(term)
+					}
+				}
+				c.apply(got, toApart, toNext, from, fromApart, fromNext, groups, n)
+				for i := range got {
+					require.InDelta(t, want[i], float64(got[i]), bounds[i], "%s, %d groups of %d", c.name, groups, n)
+				}
 			}
 		}
 	})
 }
 
-// The error of random normal numbers is that of the sums themselves: its root mean square is at most half as large
-// again, of images, their gradients and those of weights.
+// The error of random normal numbers, images, their gradients and those of weights: its root mean square is at most
+// four times that of the sums themselves, about 3.3 as the comment of winograd says.
 func TestWinogradError(t *testing.T) {
 	if testing.Short() {
 		t.Skip("its sums in float64 take long")
@@ -112,12 +200,11 @@ func TestWinogradError(t *testing.T) {
 			rms[i] = math.Sqrt(squares / sizes)
 		}
 		t.Logf("%v: relative error %.2g by tiles, %.2g as sums", k, rms[0], rms[1])
-		require.Less(t, rms[0], 1.5*rms[1], "%v", k)
+		require.Less(t, rms[0], 4*rms[1], "%v", k)
 	}
 }
 
-// tileBounds are what sums by tiles may be off by. One rounding is more than the comment says for the levels without
-// fused products.
+// tileBounds are what sums by tiles may be off by.
 func (c *convCase) tileBounds() []float64 {
 	if c.kind == kind.ConvWeightGradient {
 		return c.weightBounds()
@@ -132,27 +219,31 @@ func (c *convCase) tileBounds() []float64 {
 		above, left = 2-s.Top, 2-s.Left
 		weight = func(r, t, a, b int) float64 { return c.in[1].abs((((2-r)*3+2-t)*s.C+b)*s.K + a) }
 	}
+	absB, absG, absA := absMatrices()
 	g := make([][][]float64, src.channels*dst.channels)
 	for i := range g {
 		g[i] = around(absG, func(r, t int) float64 { return weight(r, t, i/dst.channels, i%dst.channels) })
 	}
 	bounds := make([]float64, size(c.out.Shape))
-	u := float64(src.channels+11) * u32 * (1 + 1e-3)
+	u := float64(src.channels+26) * u32 * (1 + 1e-3)
 	eachTile(s.N, dst.rows, dst.cols, func(n, i, j int) {
 		d := make([][][]float64, src.channels)
 		for a := range d {
-			d[a] = around(absB, func(r, t int) float64 { return src.at(n, 2*i-above+r, 2*j-left+t, a) })
+			d[a] = around(absB, func(r, t int) float64 {
+				return src.at(n, tileResults*i-above+r, tileResults*j-left+t, a)
+			})
 		}
 		for b := range dst.channels {
-			y := around(absA, func(r, t int) (sum float64) {
+			y := around(transposed(absA), func(r, t int) (sum float64) {
 				for a := range d {
 					sum += d[a][r][t] * g[a*dst.channels+b][r][t]
 				}
 				return sum
 			})
-			for r := range min(2, dst.rows-2*i) {
-				for t := range min(2, dst.cols-2*j) {
-					bounds[((n*dst.rows+2*i+r)*dst.cols+2*j+t)*dst.channels+b] = u * y[r][t]
+			for r := range min(tileResults, dst.rows-tileResults*i) {
+				for t := range min(tileResults, dst.cols-tileResults*j) {
+					at := (n*dst.rows+tileResults*i+r)*dst.cols + tileResults*j + t
+					bounds[at*dst.channels+b] = u * y[r][t]
 				}
 			}
 		}
@@ -165,26 +256,29 @@ func (c *convCase) weightBounds() []float64 {
 	s := &c.shape
 	p, q := s.Out()
 	x, y := image{c.in[0], s.H, s.W, s.C}, image{c.in[1], p, q, s.K}
-	sums, tiles := make([]float64, 16*s.C*s.K), 0
+	absB, absG, absA := absMatrices()
+	sums, tiles := make([]float64, tilePoints*s.C*s.K), 0
 	eachTile(s.N, p, q, func(n, i, j int) {
 		tiles++
 		m := make([][][]float64, s.K)
 		for k := range m {
-			m[k] = around(transposed(absA), func(r, t int) float64 { return y.at(n, 2*i+r, 2*j+t, k) })
+			m[k] = around(absA, func(r, t int) float64 { return y.at(n, tileResults*i+r, tileResults*j+t, k) })
 		}
 		for a := range s.C {
-			d := around(absB, func(r, t int) float64 { return x.at(n, 2*i-s.Top+r, 2*j-s.Left+t, a) })
+			d := around(absB, func(r, t int) float64 {
+				return x.at(n, tileResults*i-s.Top+r, tileResults*j-s.Left+t, a)
+			})
 			for k := range m {
-				for e := range 16 {
-					sums[e*s.C*s.K+a*s.K+k] += d[e/4][e%4] * m[k][e/4][e%4]
+				for e := range tilePoints {
+					sums[e*s.C*s.K+a*s.K+k] += d[e/tileEdge][e%tileEdge] * m[k][e/tileEdge][e%tileEdge]
 				}
 			}
 		}
 	})
 	bounds := make([]float64, size(c.out.Shape))
-	u := float64(tiles+11) * u32 * (1 + 1e-3)
+	u := float64(tiles+26) * u32 * (1 + 1e-3)
 	for i := range s.C * s.K {
-		g := around(transposed(absG), func(r, t int) float64 { return sums[(4*r+t)*s.C*s.K+i] })
+		g := around(transposed(absG), func(r, t int) float64 { return sums[(tileEdge*r+t)*s.C*s.K+i] })
 		for t := range 9 {
 			bounds[t*s.C*s.K+i] = u * g[t/3][t%3]
 		}
@@ -211,18 +305,24 @@ func (a *Array) abs(i int) float64 { return math.Abs(float64(a.Real[a.Off+i])) }
 
 // eachTile goes over the tiles of n images.
 func eachTile(n, rows, cols int, do func(n, i, j int)) {
-	down, wide := (rows+1)/2, (cols+1)/2
+	down, wide := tilesAlong(rows), tilesAlong(cols)
 	for t := range n * down * wide {
 		do(t/wide/down, t/wide%down, t%wide)
 	}
 }
 
-// The matrices of F(2×2, 3×3), without signs.
-var (
-	absB = [][]float64{{1, 0, 1, 0}, {0, 1, 1, 0}, {0, 1, 1, 0}, {0, 1, 0, 1}}
-	absG = [][]float64{{1, 0, 0}, {.5, .5, .5}, {.5, .5, .5}, {0, 0, 1}}
-	absA = [][]float64{{1, 1, 1, 0}, {0, 1, 1, 1}}
-)
+// absMatrices are the matrices without signs.
+func absMatrices() (b, g, a [][]float64) {
+	b, g, a = winogradMatrices()
+	for _, m := range [][][]float64{b, g, a} {
+		for _, row := range m {
+			for i := range row {
+				row[i] = math.Abs(row[i])
+			}
+		}
+	}
+	return b, g, a
+}
 
 // around is l x lᵀ.
 func around(l [][]float64, x func(i, j int) float64) [][]float64 {

@@ -1,7 +1,7 @@
 package cpu
 
 // convWinogradWeights is the gradient of a convolution by its weights, by tiles. An item takes some channels of x and
-// of y, and a chunk of the rows of tiles, and sums its sixteen products before it turns them back into nine taps. The
+// of y, and a chunk of the rows of tiles, and sums its 36 products before it turns them back into nine taps. The
 // chunks depend on the shape alone, as those of convWeights, and so do the bits.
 type convWinogradWeights struct {
 	*winograd
@@ -13,13 +13,15 @@ type convWinogradWeights struct {
 	chunks      int
 	partial     *partialSums
 	nanos       float64
-	// where a worker has the transformed x and y, a band of either, and the sums
-	xAt, yAt, bandAt, sumsAt int
+	// where a worker has the transformed x and y, room to transform them, and the sums
+	xAt, yAt, roomAt, sumsAt int
 }
 
 const (
 	// winogradSlice is the most channels of x, and of y, in an item.
 	winogradSlice = 64
+	// winogradSums is about the tiles whose products are summed at a time.
+	winogradSums = 56
 	// leastChunk is about the fewest tiles of a chunk: what it takes to turn its sums back is then little beside them.
 	leastChunk = 512
 	// leastItems is the fewest items that there should be, even if each then takes few channels and transforms x or y
@@ -31,16 +33,16 @@ const (
 func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 	s := &call.shape
 	g := newWinograd(call, call.p, call.q, s.W, s.Top, s.Left)
-	if g == nil || !g.pays() {
+	if g == nil {
 		return nil
 	}
 	c := &convWinogradWeights{
 		winograd: g, ending: call.ending(),
-		x:     tileSource{data: call.a.Real[call.a.Off:], rows: s.H, cols: s.W, channels: s.C},
-		y:     tileSource{data: call.b.Real[call.b.Off:], rows: call.p, cols: call.q, channels: s.K},
+		x:     tileSource{call.a.Real[call.a.Off:], s.H, s.W, s.C, s.C, s.Top, s.Left, tileEdge, g.kernels.pixels},
+		y:     tileSource{call.b.Real[call.b.Off:], call.p, call.q, s.K, s.K, 0, 0, tileResults, g.kernels.spread},
 		slice: equalParts(s.C, winogradSlice), cols: equalParts(s.K, winogradSlice),
 	}
-	c.rows = max(1, min(winogradTiles/g.wide, s.N*g.down))
+	c.rows = max(1, min(winogradSums/g.wide, s.N*g.down))
 	for {
 		c.chunks = call.chunks(c.blocks(), max(1, s.N*g.down*g.wide/leastChunk))
 		if c.chunks*c.blocks() >= leastItems || max(c.slice, c.cols) <= lineLen {
@@ -59,7 +61,7 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 	reals, ints := c.program.scratch()
 	need := room(reals)
 	c.xAt, c.yAt = need.take(tilePoints*apart(slots*c.slice)), need.take(tilePoints*apart(slots*c.cols))
-	c.bandAt = need.take(g.bandLength(max(c.slice, c.cols)))
+	c.roomAt = need.take(g.pointsRoom(max(c.slice, c.cols)))
 	c.sumsAt = need.take(tilePoints * c.slice * c.cols)
 	c.pool.reserve(int(need), ints)
 	c.nanos = float64(s.N*g.down*g.wide) * float64(tilePoints*s.C*s.K) / c.kernels.rate
@@ -95,8 +97,8 @@ func (c *convWinogradWeights) Do(w *Worker, item int) {
 	n := x.take * y.take
 	c.taps(sums, n)
 	to := c.partial.of(chunk)[at*s.K+col:]
-	for t := range 9 {
-		c.kernels.copyRows(to[t*s.C*s.K:], s.K, sums[tapPoint(t)*n:], y.take, x.take, y.take)
+	for t := range tileTaps * tileTaps {
+		c.kernels.copyRows(to[t*s.C*s.K:], s.K, sums[t*n:], y.take, x.take, y.take)
 	}
 }
 
@@ -104,16 +106,14 @@ func (c *convWinogradWeights) Do(w *Worker, item int) {
 func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, first, end int) {
 	slots := (end - first) * c.wide
 	ofX, ofY := apart(slots*x.take), apart(slots*y.take)
-	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.bandAt:]
-	b := c.newBand(room, x, c.left)
+	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.roomAt:]
+	p := c.newPoints(x, room)
 	for i := first; i < end; i++ {
-		b.to(i / c.down)
-		c.pixels(pixels[(i-first)*c.wide*x.take:], ofX, &b, i%c.down)
+		p.make(pixels[(i-first)*c.wide*x.take:], ofX, i)
 	}
-	b = c.newBand(room, y, 0)
+	p = c.newPoints(y, room)
 	for i := first; i < end; i++ {
-		b.to(i / c.down)
-		c.results(results[(i-first)*c.wide*y.take:], ofY, &b, i%c.down)
+		p.make(results[(i-first)*c.wide*y.take:], ofY, i)
 	}
 	most := c.kernels.most[c.vecs]
 	panels := (x.take + most - 1) / most
@@ -125,10 +125,4 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 				lookahead{addressOf(a, lo), 4, 0})
 		}
 	}
-}
-
-// results makes A y Aᵀ of the tiles of row i of results.
-func (c *convWinogradWeights) results(to []float32, apart int, b *band, i int) {
-	k := c.kernels
-	k.spread(to, apart, b.row(k, 2*i), b.row(k, 2*i+1), b.x.take, c.wide, b.x.take)
 }

@@ -45,13 +45,14 @@ func TestTilesStayInside(t *testing.T) {
 	})
 }
 
-// stayInside runs the steps of Winograd's algorithm on so many tiles and channels.
+// stayInside applies the matrices of Winograd's algorithm to so many tiles and channels.
 func stayInside(t *testing.T, k *winogradKernels, tiles, n int) {
-	row, points := func() []float32 { return atPageEnd(t, (2*tiles+2)*n) }, atPageEnd(t, tilePoints*tiles*n)
-	k.sums(points[12*tiles*n:], tiles*n, row(), row(), tiles, n)
-	k.differences(points[12*tiles*n:], tiles*n, row(), row(), tiles, n)
-	k.results(row()[2*n:], row()[2*n:], n, points, tiles*n, tiles, n)
-	k.spread(points, tiles*n, row()[2*n:], row()[2*n:], n, tiles, n)
+	for _, m := range []struct {
+		apply   winogradMap
+		in, out int
+	}{{k.pixels, 6, 6}, {k.results, 6, 4}, {k.spread, 4, 6}, {k.weights, 3, 6}, {k.taps, 6, 3}} {
+		m.apply(atPageEnd(t, tiles*m.out*n), n, m.out*n, atPageEnd(t, tiles*m.in*n), n, m.in*n, tiles, n)
+	}
 }
 
 // Panels of whole vectors are copied from operands whose last element is the last of memory.

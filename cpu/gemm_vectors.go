@@ -89,6 +89,25 @@ func (k *kernels) width(rows, columns int) int {
 	return k.wide
 }
 
+// column computes c[i·cols + j] = Σ_q a[i·rs + q·cs] · b[q·cols + j] for i < rows, j < cols, q < k, with tiles that are
+// vecs vectors wide: a product of many rows and a strip of B that the first-level cache holds.
+func (k *kernels) column(rows, vecs, cols, terms int, a []float32, rs, cs int, b, c []float32) {
+	most := k.most[vecs]
+	done := 0
+	if k.down != nil && cols == vecs*k.lanes && vecs == k.wide {
+		if strips := rows / most; strips > 0 {
+			k.down(strips, cols, terms, a, rs, cs, most*rs, b, c, cols, false, lookahead{addressOf(a, 0), 4, most * rs})
+		}
+		done = rows / most * most
+	}
+	panels := (rows - done + most - 1) / most
+	for p := range panels {
+		lo, hi := done+(rows-done)*p/panels, done+(rows-done)*(p+1)/panels
+		k.tile(hi-lo, vecs, cols, terms, a[lo*rs:], rs, cs, b, cols, c[lo*cols:], cols, false,
+			lookahead{addressOf(a, lo*rs), 4, 0})
+	}
+}
+
 func (v *vectorStrategy) plan() {
 	v.vecs = v.vectorWidth()
 	v.copyA = v.a.mask != nil ||

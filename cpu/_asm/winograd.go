@@ -1,225 +1,262 @@
 package main
 
 import (
+	"math"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// winograd writes the steps of convolutions by tiles.
+// The points at which winograd's polynomials are evaluated are 0, ±a, ±b and infinity; see cpu/conv_winograd.go.
+const winogradA, winogradB = 5.0 / 8, 3.0 / 2
+
+// winogradMap is one of the five linear maps along one axis of a tile.
+type winogradMap struct {
+	name      string
+	in, out   int
+	constants []float64
+	doc       string
+	// body computes the outputs from x[0…in-1], which it may overwrite, and the constants c. It has three registers
+	// besides, t.
+	body func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(i int, v reg.VecPhysical))
+}
+
+const (
+	squareA, squareB = winogradA * winogradA, winogradB * winogradB
+	scale0           = 1 / (squareA * squareB) // 1 over the product of a point's differences from the others
+	scaleA           = 1 / (2 * squareA * (squareA - squareB))
+	scaleB           = 1 / (2 * squareB * (squareB - squareA))
+)
+
+var winogradMaps = []winogradMap{
+	{
+		"Pixels", 6, 6,
+		[]float64{squareA * squareB, squareA + squareB, squareA, squareB, winogradA, winogradB},
+		"Bᵀ, six pixels to six points",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			product, sum, a2, b2, a, b := c[0], c[1], c[2], c[3], c[4], c[5]
+			k.VFMADD213PS(x[4], product, x[0])
+			k.VFNMADD231PS(x[2], sum, x[0])
+			put(0, x[0])
+			k.VFMADD231PS(x[1], product, x[5])
+			k.VFNMADD231PS(x[3], sum, x[5])
+			put(5, x[5])
+			k.VMOVAPS(x[4], t[0])
+			k.VMOVAPS(x[3], t[1])
+			k.VFNMADD231PS(x[2], b2, t[0])
+			k.VFNMADD231PS(x[1], b2, t[1])
+			k.plusMinus(1, t[0], t[1], a, t[2], put)
+			k.VFNMADD231PS(x[2], a2, x[4])
+			k.VFNMADD231PS(x[1], a2, x[3])
+			k.plusMinus(3, x[4], x[3], b, t[2], put)
+		},
+	},
+	{
+		"Results", 6, 4,
+		[]float64{
+			winogradA, winogradB, squareA, squareB, squareA * winogradA, squareB * winogradB,
+		},
+		"Aᵀ, six points to four results",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			sum := k.sums(x, t)
+			k.VADDPS(sum[0], x[0], x[0])
+			k.VADDPS(sum[1], x[0], x[0])
+			put(0, x[0])
+			k.VMULPS(x[3], c[1], x[4])
+			k.VFMADD231PS(x[1], c[0], x[4])
+			put(1, x[4])
+			k.VMULPS(sum[1], c[3], sum[1])
+			k.VFMADD231PS(sum[0], c[2], sum[1])
+			put(2, sum[1])
+			k.VFMADD231PS(x[1], c[4], x[5])
+			k.VFMADD231PS(x[3], c[5], x[5])
+			put(3, x[5])
+		},
+	},
+	{
+		"Spread", 4, 6,
+		[]float64{winogradA, winogradB, squareA, squareB},
+		"A, four results to six points",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			put(0, x[0])
+			put(5, x[3])
+			k.VMOVAPS(x[0], t[0])
+			k.VMOVAPS(x[1], t[1])
+			k.VFMADD231PS(x[2], c[2], t[0])
+			k.VFMADD231PS(x[3], c[2], t[1])
+			k.plusMinus(1, t[0], t[1], c[0], t[2], put)
+			k.VFMADD231PS(x[2], c[3], x[0])
+			k.VFMADD231PS(x[3], c[3], x[1])
+			k.plusMinus(3, x[0], x[1], c[1], t[2], put)
+		},
+	},
+	{
+		"Weights", 3, 6,
+		[]float64{scale0, squareA, scaleA, scaleA * winogradA, squareB, scaleB, scaleB * winogradB},
+		"G, three weights to six points",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			k.VMULPS(x[0], c[0], t[0])
+			put(0, t[0])
+			put(5, x[2])
+			k.VMOVAPS(x[0], t[0])
+			k.VFMADD231PS(x[2], c[1], t[0])
+			k.VMULPS(t[0], c[2], t[0])
+			k.plusMinus(1, t[0], x[1], c[3], t[2], put)
+			k.VFMADD231PS(x[2], c[4], x[0])
+			k.VMULPS(x[0], c[5], x[0])
+			k.plusMinus(3, x[0], x[1], c[6], t[2], put)
+		},
+	},
+	{
+		"Taps", 6, 3,
+		[]float64{
+			scale0, scaleA, scaleB, scaleA * winogradA, scaleB * winogradB, scaleA * squareA, scaleB * squareB,
+		},
+		"Gᵀ, six points to three weights",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			sum := k.sums(x, t)
+			k.VMULPS(x[0], c[0], x[0])
+			k.VFMADD231PS(sum[0], c[1], x[0])
+			k.VFMADD231PS(sum[1], c[2], x[0])
+			put(0, x[0])
+			k.VMULPS(x[3], c[4], x[3])
+			k.VFMADD231PS(x[1], c[3], x[3])
+			put(1, x[3])
+			k.VFMADD231PS(sum[0], c[5], x[5])
+			k.VFMADD231PS(sum[1], c[6], x[5])
+			put(2, x[5])
+		},
+	},
+}
+
+// winograd writes the linear maps of convolutions by tiles.
 func winograd(c *Context) {
 	for _, s := range []registers{avx512, avx2} {
-		winogradPixels(c, s, "winogradSums", "+", c.VADDPS)
-		winogradPixels(c, s, "winogradDifferences", "-", c.VSUBPS)
-		winogradResults(c, s)
-		winogradSpread(c, s)
+		for _, m := range winogradMaps {
+			m.write(c, s)
+		}
+	}
+	for _, m := range winogradMaps {
+		c.StaticGlobal(m.table())
+		c.DataAttributes(attr.RODATA | attr.NOPTR)
+		for i, v := range m.constants {
+			c.AddDatum(4*i, U32(math.Float32bits(float32(v))))
+		}
 	}
 	laneMaskTable(c)
 }
 
-// winogradKernel is the state of a kernel that goes over a row of tiles, for a vector of channels after the other.
-type winogradKernel struct {
-	*tileKernel
-	at, tiles, step reg.GPVirtual // bytes of the channel, tiles left, bytes of a pixel of n channels
-	apart, apart3   reg.GPVirtual // bytes from point to point, and three times as many
-}
+// table is the name of the map's constants.
+func (m *winogradMap) table() string { return "winograd" + m.name + "Constants" }
 
-// newWinograd begins a kernel.
-func newWinograd(c *Context, s registers, name, signature string, doc ...string) *winogradKernel {
-	c.Function(name + s.name)
-	c.Attributes(attr.NOSPLIT)
-	c.Pragma("noescape")
-	c.SignatureExpr(signature)
-	doc[0] = name + s.name + " " + doc[0]
-	c.Doc(doc...)
-	return &winogradKernel{tileKernel: &tileKernel{Context: c, registers: s}}
-}
+// winogradKernel is the state of one kernel while it is written.
+type winogradKernel struct{ *tileKernel }
 
-// overChannels writes the loops: setup is run for each vector of channels, and tile for each tile.
-func (k *winogradKernel) overChannels(setup func(last bool), tile func(last bool)) {
-	k.apart, k.apart3, k.step = k.stride("apart"), k.GP64(), k.stride("n")
-	k.LEAQ(Mem{Base: k.apart, Index: k.apart, Scale: 2}, k.apart3)
-	whole, all, _ := k.vectors("n")
-	k.at, k.tiles = k.GP64(), k.GP64()
-	k.XORQ(k.at, k.at)
-	loop := func(label string, last bool) {
-		k.Load(k.Param("tiles"), k.tiles)
-		setup(last)
-		k.Label(label)
-		tile(last)
-		k.DECQ(k.tiles)
-		k.JNZ(LabelRef(label))
+// line is where elements, which are apart from each other, begin.
+type line struct{ at, apart, apart3, apart5 reg.GPVirtual }
+
+// line loads the arguments of elements, and those that are three and five times as far apart if there are so many.
+func (k *winogradKernel) line(name string, count int) line {
+	l := line{at: k.GP64(), apart: k.stride(name + "Apart")}
+	k.Load(k.Param(name), l.at)
+	if count > 3 {
+		l.apart3 = k.GP64()
+		k.LEAQ(Mem{Base: l.apart, Index: l.apart, Scale: 2}, l.apart3)
 	}
-	k.Label("vector")
-	k.CMPQ(k.at, whole)
-	k.JGE(LabelRef("last"))
-	loop("tile", false)
-	k.ADDQ(U8(k.bytes()), k.at)
-	k.JMP(LabelRef("vector"))
-	k.Label("last")
-	k.CMPQ(k.at, all)
-	k.JGE(LabelRef("done"))
-	loop("lastTile", true)
-	k.Label("done")
-	k.VZEROUPPER()
-	k.RET()
+	if count > 5 {
+		l.apart5 = k.GP64()
+		k.LEAQ(Mem{Base: l.apart, Index: l.apart, Scale: 4}, l.apart5)
+	}
+	return l
 }
 
-// pointer loads an argument, moved on to the present channels.
-func (k *winogradKernel) pointer(name string, to reg.GPVirtual) {
-	k.Load(k.Param(name), to)
-	k.ADDQ(k.at, to)
-}
-
-// point is point b of four that are apart.
-func (k *winogradKernel) point(base reg.GPVirtual, b int) Mem {
-	m := Mem{Base: base}
-	switch b {
-	case 1, 2:
-		m.Index, m.Scale = k.apart, uint8(b)
+// element is element i.
+func (l *line) element(i int) Mem {
+	m := Mem{Base: l.at}
+	switch i {
+	case 1, 2, 4:
+		m.Index, m.Scale = l.apart, uint8(i)
 	case 3:
-		m.Index, m.Scale = k.apart3, 1
+		m.Index, m.Scale = l.apart3, 1
+	case 5:
+		m.Index, m.Scale = l.apart5, 1
 	}
 	return m
 }
 
-// winogradPixels writes the kernel of one row of Bᵀ d B, which is made of the sum of two rows of pixels or of their
-// difference.
-func winogradPixels(c *Context, s registers, name, sign string, combine func(...Op)) {
-	k := newWinograd(c, s, name, "func(to *float32, apart int, p, q *float32, tiles, n int)",
-		"computes for j < tiles and c < n, where l[i] = p[i·n + c] "+sign+" q[i·n + c]: to[j·n + c] =",
-		"l[2j] - l[2j+2], and apart from there l[2j+1] + l[2j+2], l[2j+2] - l[2j+1], l[2j+3] - l[2j+1].")
-	p, q, to := k.GP64(), k.GP64(), k.GP64()
-	l := [4]reg.VecPhysical{s.at(0), s.at(1), s.at(2), s.at(3)}
-	x := s.at(4)
-	two := func(a, b reg.VecPhysical, last bool) { // the next two pixels
-		for i, l := range []reg.VecPhysical{a, b} {
-			mem := func(base reg.GPVirtual) Mem {
-				if i == 0 {
-					return Mem{Base: base}
-				}
-				return Mem{Base: base, Index: k.step, Scale: 1}
-			}
-			k.load(mem(p), l, last)
-			k.load(mem(q), x, last)
-			combine(x, l, l)
-		}
-		k.LEAQ(Mem{Base: p, Index: k.step, Scale: 2}, p)
-		k.LEAQ(Mem{Base: q, Index: k.step, Scale: 2}, q)
+// write writes the kernel: the outer loop goes from a group of n elements to the next, the inner one over its vectors.
+func (m *winogradMap) write(c *Context, s registers) {
+	name := "winograd" + m.name + s.name
+	c.Function(name)
+	c.Attributes(attr.NOSPLIT)
+	c.Pragma("noescape")
+	c.SignatureExpr("func(to *float32, toApart, toNext int, from *float32, fromApart, fromNext, groups, n int)")
+	c.Doc(name+" applies "+m.doc+": to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times",
+		"from[k·fromApart + g·fromNext + j], g < groups and j < n.")
+	k := &winogradKernel{&tileKernel{Context: c, registers: s}}
+	from, to := k.line("from", m.in), k.line("to", m.out)
+	whole, all, _ := k.vectors("n")
+	for _, next := range []string{"fromNext", "toNext"} { // from the end of a group's vectors
+		step := k.stride(next)
+		k.SUBQ(whole, step)
+		k.MOVQ(step, k.argument(next))
 	}
-	k.overChannels(func(last bool) {
-		k.pointer("p", p)
-		k.pointer("q", q)
-		k.pointer("to", to)
-		two(l[0], l[1], last)
-	}, func(last bool) {
-		two(l[2], l[3], last)
-		k.VSUBPS(l[2], l[0], l[0])
-		k.put(l[0], k.point(to, 0), last)
-		k.VADDPS(l[1], l[2], x)
-		k.put(x, k.point(to, 1), last)
-		k.VSUBPS(l[1], l[2], x)
-		k.put(x, k.point(to, 2), last)
-		k.VSUBPS(l[1], l[3], x)
-		k.put(x, k.point(to, 3), last)
-		k.VMOVAPS(l[2], l[0])
-		k.VMOVAPS(l[3], l[1])
-		k.ADDQ(k.step, to)
-	})
+	x := make([]reg.VecPhysical, 6)
+	for i := range x {
+		x[i] = s.at(i)
+	}
+	t := []reg.VecPhysical{s.at(m.in), s.at(m.in + 1), s.at(m.in + 2)}
+	constants := make([]reg.VecPhysical, len(m.constants))
+	for i := range constants {
+		constants[i] = s.at(s.count - 2 - i)
+		k.VBROADCASTSS(NewDataAddr(Symbol{Name: m.table(), Static: true}, 4*i), constants[i])
+	}
+	vector := func(last bool) {
+		for i := range m.in {
+			k.load(from.element(i), x[i], last)
+		}
+		m.body(k, x, constants, t, func(i int, v reg.VecPhysical) { k.put(v, to.element(i), last) })
+	}
+	left := k.GP64()
+	k.Label("group")
+	k.MOVQ(whole, left)
+	k.TESTQ(left, left)
+	k.JZ(LabelRef("last"))
+	k.Label("vector")
+	vector(false)
+	k.ADDQ(U8(s.bytes()), from.at)
+	k.ADDQ(U8(s.bytes()), to.at)
+	k.SUBQ(U8(s.bytes()), left)
+	k.JNZ(LabelRef("vector"))
+	k.Label("last")
+	k.CMPQ(whole, all)
+	k.JE(LabelRef("next"))
+	vector(true)
+	k.Label("next")
+	k.ADDQ(k.argument("fromNext"), from.at)
+	k.ADDQ(k.argument("toNext"), to.at)
+	k.DECQ(k.argument("groups"))
+	k.JNZ(LabelRef("group"))
+	k.VZEROUPPER()
+	k.RET()
 }
 
-// fourRows are the addresses of points 0, 4, 8 and 12.
-func (k *winogradKernel) fourRows(name string, rows []reg.GPVirtual) {
-	k.pointer(name, rows[0])
-	for i := 1; i < 4; i++ {
-		k.LEAQ(Mem{Base: rows[i-1], Index: k.apart, Scale: 4}, rows[i])
-	}
+// plusMinus gives x + c·y as output i and x - c·y as the one after it. x is lost, and so is t.
+func (k *winogradKernel) plusMinus(i int, x, y, c, t reg.VecPhysical, put func(int, reg.VecPhysical)) {
+	k.VMOVAPS(x, t)
+	k.VFMADD231PS(y, c, t)
+	put(i, t)
+	k.VFNMADD231PS(y, c, x)
+	put(i+1, x)
 }
 
-// winogradResults writes the kernel of Aᵀ m A.
-func winogradResults(c *Context, s registers) {
-	k := newWinograd(c, s, "winogradResults",
-		"func(y0, y1 *float32, ld int, from *float32, apart, tiles, n int)",
-		"computes two rows of results, whose pixels are ld apart, of the sixteen products m[a][b] =",
-		"from[(4a+b)·apart + j·n + c], j < tiles, c < n: with l[b] = m[0][b] + (m[1][b] + m[2][b]) for y0 and",
-		"(m[1][b] - m[2][b]) + m[3][b] for y1, pixel 2j is l[0] + (l[1] + l[2]) and 2j+1 (l[1] - l[2]) + l[3].")
-	y0, y1, ld := k.GP64(), k.GP64(), k.stride("ld")
-	rows := []reg.GPVirtual{k.GP64(), k.GP64(), k.GP64(), k.GP64()}
-	line := func(row, b int) reg.VecPhysical { return s.at(4*row + b) }
-	p, q, sum, difference := s.at(8), s.at(9), s.at(10), s.at(11)
-	k.overChannels(func(bool) {
-		k.pointer("y0", y0)
-		k.pointer("y1", y1)
-		k.fourRows("from", rows)
-	}, func(last bool) {
-		for b := range 4 {
-			k.load(k.point(rows[1], b), p, last)
-			k.load(k.point(rows[2], b), q, last)
-			k.VADDPS(q, p, sum)
-			k.VSUBPS(q, p, difference)
-			k.load(k.point(rows[0], b), p, last)
-			k.load(k.point(rows[3], b), q, last)
-			k.VADDPS(sum, p, line(0, b))
-			k.VADDPS(q, difference, line(1, b))
-		}
-		for row, y := range []reg.GPVirtual{y0, y1} {
-			k.VADDPS(line(row, 2), line(row, 1), sum)
-			k.VSUBPS(line(row, 2), line(row, 1), difference)
-			k.VADDPS(sum, line(row, 0), p)
-			k.VADDPS(line(row, 3), difference, q)
-			k.put(p, Mem{Base: y}, last)
-			k.put(q, Mem{Base: y, Index: ld, Scale: 1}, last)
-			k.LEAQ(Mem{Base: y, Index: ld, Scale: 2}, y)
-		}
-		for _, r := range rows {
-			k.ADDQ(k.step, r)
-		}
-	})
-}
-
-// winogradSpread writes the kernel of A y Aᵀ.
-func winogradSpread(c *Context, s registers) {
-	k := newWinograd(c, s, "winogradSpread",
-		"func(to *float32, apart int, y0, y1 *float32, ld, tiles, n int)",
-		"computes to[(4a+b)·apart + j·n + c], j < tiles, c < n, of two rows of results, whose pixels are ld",
-		"apart: with l = y0, y0 + y1, y0 - y1, y1 for a = 0…3 it is l[2j], l[2j] + l[2j+1], l[2j] - l[2j+1], l[2j+1]",
-		"for b = 0…3.")
-	y0, y1, ld := k.GP64(), k.GP64(), k.stride("ld")
-	rows := []reg.GPVirtual{k.GP64(), k.GP64(), k.GP64(), k.GP64()}
-	var y [2][2]reg.VecPhysical
-	for i := range 4 {
-		y[i/2][i%2] = s.at(i)
+// sums gives x[1]+x[2] and x[3]+x[4], and leaves x[1]-x[2] and x[3]-x[4] in x[1] and x[3].
+func (k *winogradKernel) sums(x, t []reg.VecPhysical) [2]reg.VecPhysical {
+	for i := range 2 {
+		k.VADDPS(x[2*i+2], x[2*i+1], t[i])
+		k.VSUBPS(x[2*i+2], x[2*i+1], x[2*i+1])
 	}
-	left, right, x := s.at(4), s.at(5), s.at(6)
-	k.overChannels(func(bool) {
-		k.pointer("y0", y0)
-		k.pointer("y1", y1)
-		k.fourRows("to", rows)
-	}, func(last bool) {
-		for i, from := range []reg.GPVirtual{y0, y1} {
-			k.load(Mem{Base: from}, y[i][0], last)
-			k.load(Mem{Base: from, Index: ld, Scale: 1}, y[i][1], last)
-			k.LEAQ(Mem{Base: from, Index: ld, Scale: 2}, from)
-		}
-		write := func(a int, l, r reg.VecPhysical) {
-			k.put(l, k.point(rows[a], 0), last)
-			k.VADDPS(r, l, x)
-			k.put(x, k.point(rows[a], 1), last)
-			k.VSUBPS(r, l, x)
-			k.put(x, k.point(rows[a], 2), last)
-			k.put(r, k.point(rows[a], 3), last)
-		}
-		write(0, y[0][0], y[0][1])
-		k.VADDPS(y[1][0], y[0][0], left)
-		k.VADDPS(y[1][1], y[0][1], right)
-		write(1, left, right)
-		k.VSUBPS(y[1][0], y[0][0], left)
-		k.VSUBPS(y[1][1], y[0][1], right)
-		write(2, left, right)
-		write(3, y[1][0], y[1][1])
-		for _, r := range rows {
-			k.ADDQ(k.step, r)
-		}
-	})
+	return [2]reg.VecPhysical{t[0], t[1]}
 }
