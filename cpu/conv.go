@@ -34,7 +34,7 @@ import (
 //	a kernel of one pixel without stride and padding   Gemm
 //	groups of single channels                          convDepthwise: elementwise products along channels
 //	weight gradients                                   convWeights: terms are pixels
-//	kernels of 3×3 without stride, 16 channels or more convWinograd, convWinogradWeights: fewer multiplications
+//	3×3 or 5×5 without stride, 16 channels or more     convWinograd, convWinogradWeights: fewer multiplications
 //	input gradients for few channels                   convFew: vectors along pixels, then sums of shifted rows
 //	everything else                                    convSweep: terms are channels and taps
 //

@@ -10,29 +10,53 @@ package cpu
 //go:noescape
 func winogradPixelsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradResultsAVX512 applies Aᵀ, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradResults3AVX512 applies Aᵀ for kernels of 3×3, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradResultsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradResults3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradSpreadAVX512 applies A, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradSpread3AVX512 applies A for kernels of 3×3, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSpreadAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradSpread3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradWeightsAVX512 applies G, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradWeights3AVX512 applies G for kernels of 3×3, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradWeightsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradWeights3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradTapsAVX512 applies Gᵀ, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradTaps3AVX512 applies Gᵀ for kernels of 3×3, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradTapsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradTaps3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradResults5AVX512 applies Aᵀ for kernels of 5×5, six points to two results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradResults5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradSpread5AVX512 applies A for kernels of 5×5, two results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradSpread5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradWeights5AVX512 applies G for kernels of 5×5, five weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradWeights5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradTaps5AVX512 applies Gᵀ for kernels of 5×5, six points to five weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradTaps5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
 // winogradPixelsAVX2 applies Bᵀ, six pixels to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
@@ -40,26 +64,50 @@ func winogradTapsAVX512(to *float32, toApart int, toNext int, from *float32, fro
 //go:noescape
 func winogradPixelsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradResultsAVX2 applies Aᵀ, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradResults3AVX2 applies Aᵀ for kernels of 3×3, six points to four results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradResultsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradResults3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradSpreadAVX2 applies A, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradSpread3AVX2 applies A for kernels of 3×3, four results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradSpreadAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradSpread3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradWeightsAVX2 applies G, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradWeights3AVX2 applies G for kernels of 3×3, three weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradWeightsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradWeights3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 
-// winogradTapsAVX2 applies Gᵀ, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// winogradTaps3AVX2 applies Gᵀ for kernels of 3×3, six points to three weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
 // from[k·fromApart + g·fromNext + j], g < groups and j < n.
 //
 //go:noescape
-func winogradTapsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+func winogradTaps3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradResults5AVX2 applies Aᵀ for kernels of 5×5, six points to two results: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradResults5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradSpread5AVX2 applies A for kernels of 5×5, two results to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradSpread5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradWeights5AVX2 applies G for kernels of 5×5, five weights to six points: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradWeights5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+
+// winogradTaps5AVX2 applies Gᵀ for kernels of 5×5, six points to five weights: to[i·toApart + g·toNext + j] = Σ over k of the matrix's [i,k] times
+// from[k·fromApart + g·fromNext + j], g < groups and j < n.
+//
+//go:noescape
+func winogradTaps5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)

@@ -121,9 +121,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradResultsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradResults3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-64
+TEXT ·winogradResults3AVX512(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -151,12 +151,12 @@ TEXT ·winogradResultsAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R11
 	SUBQ         R9, R11
 	MOVQ         R11, toNext+16(FP)
-	VBROADCASTSS winogradResultsConstants<>+0(SB), Z30
-	VBROADCASTSS winogradResultsConstants<>+4(SB), Z29
-	VBROADCASTSS winogradResultsConstants<>+8(SB), Z28
-	VBROADCASTSS winogradResultsConstants<>+12(SB), Z27
-	VBROADCASTSS winogradResultsConstants<>+16(SB), Z26
-	VBROADCASTSS winogradResultsConstants<>+20(SB), Z25
+	VBROADCASTSS winogradResults3Constants<>+0(SB), Z30
+	VBROADCASTSS winogradResults3Constants<>+4(SB), Z29
+	VBROADCASTSS winogradResults3Constants<>+8(SB), Z28
+	VBROADCASTSS winogradResults3Constants<>+12(SB), Z27
+	VBROADCASTSS winogradResults3Constants<>+16(SB), Z26
+	VBROADCASTSS winogradResults3Constants<>+20(SB), Z25
 
 group:
 	MOVQ  R9, R11
@@ -225,9 +225,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradSpreadAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradSpread3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-64
+TEXT ·winogradSpread3AVX512(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -255,10 +255,10 @@ TEXT ·winogradSpreadAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R11
 	SUBQ         R9, R11
 	MOVQ         R11, toNext+16(FP)
-	VBROADCASTSS winogradSpreadConstants<>+0(SB), Z30
-	VBROADCASTSS winogradSpreadConstants<>+4(SB), Z29
-	VBROADCASTSS winogradSpreadConstants<>+8(SB), Z28
-	VBROADCASTSS winogradSpreadConstants<>+12(SB), Z27
+	VBROADCASTSS winogradSpread3Constants<>+0(SB), Z30
+	VBROADCASTSS winogradSpread3Constants<>+4(SB), Z29
+	VBROADCASTSS winogradSpread3Constants<>+8(SB), Z28
+	VBROADCASTSS winogradSpread3Constants<>+12(SB), Z27
 
 group:
 	MOVQ  R9, R11
@@ -327,9 +327,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradWeightsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradWeights3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradWeightsAVX512(SB), NOSPLIT, $0-64
+TEXT ·winogradWeights3AVX512(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -356,13 +356,13 @@ TEXT ·winogradWeightsAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R10
 	SUBQ         R8, R10
 	MOVQ         R10, toNext+16(FP)
-	VBROADCASTSS winogradWeightsConstants<>+0(SB), Z30
-	VBROADCASTSS winogradWeightsConstants<>+4(SB), Z29
-	VBROADCASTSS winogradWeightsConstants<>+8(SB), Z28
-	VBROADCASTSS winogradWeightsConstants<>+12(SB), Z27
-	VBROADCASTSS winogradWeightsConstants<>+16(SB), Z26
-	VBROADCASTSS winogradWeightsConstants<>+20(SB), Z25
-	VBROADCASTSS winogradWeightsConstants<>+24(SB), Z24
+	VBROADCASTSS winogradWeights3Constants<>+0(SB), Z30
+	VBROADCASTSS winogradWeights3Constants<>+4(SB), Z29
+	VBROADCASTSS winogradWeights3Constants<>+8(SB), Z28
+	VBROADCASTSS winogradWeights3Constants<>+12(SB), Z27
+	VBROADCASTSS winogradWeights3Constants<>+16(SB), Z26
+	VBROADCASTSS winogradWeights3Constants<>+20(SB), Z25
+	VBROADCASTSS winogradWeights3Constants<>+24(SB), Z24
 
 group:
 	MOVQ  R8, R10
@@ -429,9 +429,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradTapsAVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradTaps3AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·winogradTapsAVX512(SB), NOSPLIT, $0-64
+TEXT ·winogradTaps3AVX512(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -458,13 +458,13 @@ TEXT ·winogradTapsAVX512(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R10
 	SUBQ         R8, R10
 	MOVQ         R10, toNext+16(FP)
-	VBROADCASTSS winogradTapsConstants<>+0(SB), Z30
-	VBROADCASTSS winogradTapsConstants<>+4(SB), Z29
-	VBROADCASTSS winogradTapsConstants<>+8(SB), Z28
-	VBROADCASTSS winogradTapsConstants<>+12(SB), Z27
-	VBROADCASTSS winogradTapsConstants<>+16(SB), Z26
-	VBROADCASTSS winogradTapsConstants<>+20(SB), Z25
-	VBROADCASTSS winogradTapsConstants<>+24(SB), Z24
+	VBROADCASTSS winogradTaps3Constants<>+0(SB), Z30
+	VBROADCASTSS winogradTaps3Constants<>+4(SB), Z29
+	VBROADCASTSS winogradTaps3Constants<>+8(SB), Z28
+	VBROADCASTSS winogradTaps3Constants<>+12(SB), Z27
+	VBROADCASTSS winogradTaps3Constants<>+16(SB), Z26
+	VBROADCASTSS winogradTaps3Constants<>+20(SB), Z25
+	VBROADCASTSS winogradTaps3Constants<>+24(SB), Z24
 
 group:
 	MOVQ  R8, R10
@@ -520,6 +520,416 @@ last:
 	VFMADD231PS Z6, Z25, Z5
 	VFMADD231PS Z7, Z24, Z5
 	VMOVUPS     Z5, K1, (SI)(DI*2)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradResults5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradResults5AVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x0f, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	MOVL         $0x0000ffff, R11
+	BZHIL        R10, R11, R10
+	KMOVW        R10, K1
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradResults5Constants<>+0(SB), Z30
+	VBROADCASTSS winogradResults5Constants<>+4(SB), Z29
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS     (AX), Z0
+	VMOVUPS     (AX)(CX*1), Z1
+	VMOVUPS     (AX)(CX*2), Z2
+	VMOVUPS     (AX)(DX*1), Z3
+	VMOVUPS     (AX)(CX*4), Z4
+	VMOVUPS     (AX)(BX*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, (SI)
+	VFMADD231PS Z1, Z30, Z5
+	VFMADD231PS Z3, Z29, Z5
+	VMOVUPS     Z5, (SI)(DI*1)
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, SI
+	SUBQ        $0x40, R10
+	JNZ         vector
+
+last:
+	CMPQ        R8, R9
+	JE          next
+	VMOVUPS.Z   (AX), K1, Z0
+	VMOVUPS.Z   (AX)(CX*1), K1, Z1
+	VMOVUPS.Z   (AX)(CX*2), K1, Z2
+	VMOVUPS.Z   (AX)(DX*1), K1, Z3
+	VMOVUPS.Z   (AX)(CX*4), K1, Z4
+	VMOVUPS.Z   (AX)(BX*1), K1, Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, K1, (SI)
+	VFMADD231PS Z1, Z30, Z5
+	VFMADD231PS Z3, Z29, Z5
+	VMOVUPS     Z5, K1, (SI)(DI*1)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradSpread5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradSpread5AVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	MOVQ         toApart+8(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         to+0(FP), DX
+	LEAQ         (BX)(BX*2), SI
+	LEAQ         (BX)(BX*4), DI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x0f, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	MOVL         $0x0000ffff, R11
+	BZHIL        R10, R11, R10
+	KMOVW        R10, K1
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradSpread5Constants<>+0(SB), Z30
+	VBROADCASTSS winogradSpread5Constants<>+4(SB), Z29
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (AX)(CX*1), Z1
+	VMOVUPS      Z0, (DX)
+	VMOVUPS      Z1, (DX)(DI*1)
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z2, Z4
+	VFMADD231PS  Z1, Z30, Z4
+	VMOVUPS      Z4, (DX)(BX*1)
+	VFNMADD231PS Z1, Z30, Z2
+	VMOVUPS      Z2, (DX)(BX*2)
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  Z1, Z29, Z4
+	VMOVUPS      Z4, (DX)(SI*1)
+	VFNMADD231PS Z1, Z29, Z0
+	VMOVUPS      Z0, (DX)(BX*4)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, DX
+	SUBQ         $0x40, R10
+	JNZ          vector
+
+last:
+	CMPQ         R8, R9
+	JE           next
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (AX)(CX*1), K1, Z1
+	VMOVUPS      Z0, K1, (DX)
+	VMOVUPS      Z1, K1, (DX)(DI*1)
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z2, Z4
+	VFMADD231PS  Z1, Z30, Z4
+	VMOVUPS      Z4, K1, (DX)(BX*1)
+	VFNMADD231PS Z1, Z30, Z2
+	VMOVUPS      Z2, K1, (DX)(BX*2)
+	VMOVAPS      Z0, Z4
+	VFMADD231PS  Z1, Z29, Z4
+	VMOVUPS      Z4, K1, (DX)(SI*1)
+	VFNMADD231PS Z1, Z29, Z0
+	VMOVUPS      Z0, K1, (DX)(BX*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), DX
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradWeights5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradWeights5AVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         toApart+8(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         to+0(FP), BX
+	LEAQ         (SI)(SI*2), DI
+	LEAQ         (SI)(SI*4), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x0f, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R11
+	KMOVW        R11, K1
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradWeights5Constants<>+0(SB), Z30
+	VBROADCASTSS winogradWeights5Constants<>+4(SB), Z29
+	VBROADCASTSS winogradWeights5Constants<>+8(SB), Z28
+	VBROADCASTSS winogradWeights5Constants<>+12(SB), Z27
+	VBROADCASTSS winogradWeights5Constants<>+16(SB), Z26
+	VBROADCASTSS winogradWeights5Constants<>+20(SB), Z25
+	VBROADCASTSS winogradWeights5Constants<>+24(SB), Z24
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
+
+vector:
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (AX)(CX*1), Z1
+	VMOVUPS      (AX)(CX*2), Z2
+	VMOVUPS      (AX)(DX*1), Z3
+	VMOVUPS      (AX)(CX*4), Z4
+	VMULPS       Z0, Z30, Z5
+	VMOVUPS      Z5, (BX)
+	VMOVUPS      Z4, (BX)(R8*1)
+	VMOVAPS      Z2, Z5
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  Z4, Z29, Z5
+	VFMADD213PS  Z0, Z29, Z5
+	VMULPS       Z5, Z28, Z5
+	VFMADD231PS  Z3, Z29, Z6
+	VMOVAPS      Z5, Z7
+	VFMADD231PS  Z6, Z27, Z7
+	VMOVUPS      Z7, (BX)(SI*1)
+	VFNMADD231PS Z6, Z27, Z5
+	VMOVUPS      Z5, (BX)(SI*2)
+	VFMADD231PS  Z4, Z26, Z2
+	VFMADD213PS  Z0, Z26, Z2
+	VMULPS       Z2, Z25, Z2
+	VFMADD231PS  Z3, Z26, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  Z1, Z24, Z7
+	VMOVUPS      Z7, (BX)(DI*1)
+	VFNMADD231PS Z1, Z24, Z2
+	VMOVUPS      Z2, (BX)(SI*4)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, BX
+	SUBQ         $0x40, R11
+	JNZ          vector
+
+last:
+	CMPQ         R9, R10
+	JE           next
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (AX)(CX*1), K1, Z1
+	VMOVUPS.Z    (AX)(CX*2), K1, Z2
+	VMOVUPS.Z    (AX)(DX*1), K1, Z3
+	VMOVUPS.Z    (AX)(CX*4), K1, Z4
+	VMULPS       Z0, Z30, Z5
+	VMOVUPS      Z5, K1, (BX)
+	VMOVUPS      Z4, K1, (BX)(R8*1)
+	VMOVAPS      Z2, Z5
+	VMOVAPS      Z1, Z6
+	VFMADD231PS  Z4, Z29, Z5
+	VFMADD213PS  Z0, Z29, Z5
+	VMULPS       Z5, Z28, Z5
+	VFMADD231PS  Z3, Z29, Z6
+	VMOVAPS      Z5, Z7
+	VFMADD231PS  Z6, Z27, Z7
+	VMOVUPS      Z7, K1, (BX)(SI*1)
+	VFNMADD231PS Z6, Z27, Z5
+	VMOVUPS      Z5, K1, (BX)(SI*2)
+	VFMADD231PS  Z4, Z26, Z2
+	VFMADD213PS  Z0, Z26, Z2
+	VMULPS       Z2, Z25, Z2
+	VFMADD231PS  Z3, Z26, Z1
+	VMOVAPS      Z2, Z7
+	VFMADD231PS  Z1, Z24, Z7
+	VMOVUPS      Z7, K1, (BX)(DI*1)
+	VFNMADD231PS Z1, Z24, Z2
+	VMOVUPS      Z2, K1, (BX)(SI*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), BX
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradTaps5AVX512(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradTaps5AVX512(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x0f, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R11
+	KMOVW        R11, K1
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradTaps5Constants<>+0(SB), Z30
+	VBROADCASTSS winogradTaps5Constants<>+4(SB), Z29
+	VBROADCASTSS winogradTaps5Constants<>+8(SB), Z28
+	VBROADCASTSS winogradTaps5Constants<>+12(SB), Z27
+	VBROADCASTSS winogradTaps5Constants<>+16(SB), Z26
+	VBROADCASTSS winogradTaps5Constants<>+20(SB), Z25
+	VBROADCASTSS winogradTaps5Constants<>+24(SB), Z24
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
+
+vector:
+	VMOVUPS     (AX), Z0
+	VMOVUPS     (AX)(CX*1), Z1
+	VMOVUPS     (AX)(CX*2), Z2
+	VMOVUPS     (AX)(DX*1), Z3
+	VMOVUPS     (AX)(CX*4), Z4
+	VMOVUPS     (AX)(BX*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VMULPS      Z6, Z29, Z6
+	VMULPS      Z7, Z28, Z7
+	VMULPS      Z1, Z27, Z1
+	VMULPS      Z3, Z26, Z3
+	VFMADD213PS Z6, Z30, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, (SI)
+	VADDPS      Z3, Z1, Z2
+	VMOVUPS     Z2, (SI)(DI*1)
+	VMULPS      Z6, Z25, Z6
+	VMULPS      Z7, Z24, Z7
+	VADDPS      Z7, Z6, Z2
+	VMOVUPS     Z2, (SI)(DI*2)
+	VMULPS      Z1, Z25, Z1
+	VMULPS      Z3, Z24, Z3
+	VADDPS      Z3, Z1, Z2
+	VMOVUPS     Z2, (SI)(R8*1)
+	VFMADD231PS Z6, Z25, Z5
+	VFMADD231PS Z7, Z24, Z5
+	VMOVUPS     Z5, (SI)(DI*4)
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, SI
+	SUBQ        $0x40, R11
+	JNZ         vector
+
+last:
+	CMPQ        R9, R10
+	JE          next
+	VMOVUPS.Z   (AX), K1, Z0
+	VMOVUPS.Z   (AX)(CX*1), K1, Z1
+	VMOVUPS.Z   (AX)(CX*2), K1, Z2
+	VMOVUPS.Z   (AX)(DX*1), K1, Z3
+	VMOVUPS.Z   (AX)(CX*4), K1, Z4
+	VMOVUPS.Z   (AX)(BX*1), K1, Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z7
+	VSUBPS      Z4, Z3, Z3
+	VMULPS      Z6, Z29, Z6
+	VMULPS      Z7, Z28, Z7
+	VMULPS      Z1, Z27, Z1
+	VMULPS      Z3, Z26, Z3
+	VFMADD213PS Z6, Z30, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, K1, (SI)
+	VADDPS      Z3, Z1, Z2
+	VMOVUPS     Z2, K1, (SI)(DI*1)
+	VMULPS      Z6, Z25, Z6
+	VMULPS      Z7, Z24, Z7
+	VADDPS      Z7, Z6, Z2
+	VMOVUPS     Z2, K1, (SI)(DI*2)
+	VMULPS      Z1, Z25, Z1
+	VMULPS      Z3, Z24, Z3
+	VADDPS      Z3, Z1, Z2
+	VMOVUPS     Z2, K1, (SI)(R8*1)
+	VFMADD231PS Z6, Z25, Z5
+	VFMADD231PS Z7, Z24, Z5
+	VMOVUPS     Z5, K1, (SI)(DI*4)
 
 next:
 	ADDQ fromNext+40(FP), AX
@@ -647,9 +1057,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradResultsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradResults3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, FMA3
-TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-64
+TEXT ·winogradResults3AVX2(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -678,12 +1088,12 @@ TEXT ·winogradResultsAVX2(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R11
 	SUBQ         R9, R11
 	MOVQ         R11, toNext+16(FP)
-	VBROADCASTSS winogradResultsConstants<>+0(SB), Y14
-	VBROADCASTSS winogradResultsConstants<>+4(SB), Y13
-	VBROADCASTSS winogradResultsConstants<>+8(SB), Y12
-	VBROADCASTSS winogradResultsConstants<>+12(SB), Y11
-	VBROADCASTSS winogradResultsConstants<>+16(SB), Y10
-	VBROADCASTSS winogradResultsConstants<>+20(SB), Y9
+	VBROADCASTSS winogradResults3Constants<>+0(SB), Y14
+	VBROADCASTSS winogradResults3Constants<>+4(SB), Y13
+	VBROADCASTSS winogradResults3Constants<>+8(SB), Y12
+	VBROADCASTSS winogradResults3Constants<>+12(SB), Y11
+	VBROADCASTSS winogradResults3Constants<>+16(SB), Y10
+	VBROADCASTSS winogradResults3Constants<>+20(SB), Y9
 
 group:
 	MOVQ  R9, R11
@@ -752,9 +1162,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradSpreadAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradSpread3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, FMA3
-TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-64
+TEXT ·winogradSpread3AVX2(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -783,10 +1193,10 @@ TEXT ·winogradSpreadAVX2(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R11
 	SUBQ         R9, R11
 	MOVQ         R11, toNext+16(FP)
-	VBROADCASTSS winogradSpreadConstants<>+0(SB), Y14
-	VBROADCASTSS winogradSpreadConstants<>+4(SB), Y13
-	VBROADCASTSS winogradSpreadConstants<>+8(SB), Y12
-	VBROADCASTSS winogradSpreadConstants<>+12(SB), Y11
+	VBROADCASTSS winogradSpread3Constants<>+0(SB), Y14
+	VBROADCASTSS winogradSpread3Constants<>+4(SB), Y13
+	VBROADCASTSS winogradSpread3Constants<>+8(SB), Y12
+	VBROADCASTSS winogradSpread3Constants<>+12(SB), Y11
 
 group:
 	MOVQ  R9, R11
@@ -855,9 +1265,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradWeightsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradWeights3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, FMA3
-TEXT ·winogradWeightsAVX2(SB), NOSPLIT, $0-64
+TEXT ·winogradWeights3AVX2(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -885,13 +1295,13 @@ TEXT ·winogradWeightsAVX2(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R10
 	SUBQ         R8, R10
 	MOVQ         R10, toNext+16(FP)
-	VBROADCASTSS winogradWeightsConstants<>+0(SB), Y14
-	VBROADCASTSS winogradWeightsConstants<>+4(SB), Y13
-	VBROADCASTSS winogradWeightsConstants<>+8(SB), Y12
-	VBROADCASTSS winogradWeightsConstants<>+12(SB), Y11
-	VBROADCASTSS winogradWeightsConstants<>+16(SB), Y10
-	VBROADCASTSS winogradWeightsConstants<>+20(SB), Y9
-	VBROADCASTSS winogradWeightsConstants<>+24(SB), Y8
+	VBROADCASTSS winogradWeights3Constants<>+0(SB), Y14
+	VBROADCASTSS winogradWeights3Constants<>+4(SB), Y13
+	VBROADCASTSS winogradWeights3Constants<>+8(SB), Y12
+	VBROADCASTSS winogradWeights3Constants<>+12(SB), Y11
+	VBROADCASTSS winogradWeights3Constants<>+16(SB), Y10
+	VBROADCASTSS winogradWeights3Constants<>+20(SB), Y9
+	VBROADCASTSS winogradWeights3Constants<>+24(SB), Y8
 
 group:
 	MOVQ  R8, R10
@@ -958,9 +1368,9 @@ next:
 	VZEROUPPER
 	RET
 
-// func winogradTapsAVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// func winogradTaps3AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
 // Requires: AVX, FMA3
-TEXT ·winogradTapsAVX2(SB), NOSPLIT, $0-64
+TEXT ·winogradTaps3AVX2(SB), NOSPLIT, $0-64
 	MOVQ         fromApart+32(FP), CX
 	SHLQ         $0x02, CX
 	MOVQ         from+24(FP), AX
@@ -988,13 +1398,13 @@ TEXT ·winogradTapsAVX2(SB), NOSPLIT, $0-64
 	SHLQ         $0x02, R10
 	SUBQ         R8, R10
 	MOVQ         R10, toNext+16(FP)
-	VBROADCASTSS winogradTapsConstants<>+0(SB), Y14
-	VBROADCASTSS winogradTapsConstants<>+4(SB), Y13
-	VBROADCASTSS winogradTapsConstants<>+8(SB), Y12
-	VBROADCASTSS winogradTapsConstants<>+12(SB), Y11
-	VBROADCASTSS winogradTapsConstants<>+16(SB), Y10
-	VBROADCASTSS winogradTapsConstants<>+20(SB), Y9
-	VBROADCASTSS winogradTapsConstants<>+24(SB), Y8
+	VBROADCASTSS winogradTaps3Constants<>+0(SB), Y14
+	VBROADCASTSS winogradTaps3Constants<>+4(SB), Y13
+	VBROADCASTSS winogradTaps3Constants<>+8(SB), Y12
+	VBROADCASTSS winogradTaps3Constants<>+12(SB), Y11
+	VBROADCASTSS winogradTaps3Constants<>+16(SB), Y10
+	VBROADCASTSS winogradTaps3Constants<>+20(SB), Y9
+	VBROADCASTSS winogradTaps3Constants<>+24(SB), Y8
 
 group:
 	MOVQ  R8, R10
@@ -1059,6 +1469,420 @@ next:
 	VZEROUPPER
 	RET
 
+// func winogradResults5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradResults5AVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x07, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	LEAQ         laneMasks<>+0(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      32(R11), Y15
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradResults5Constants<>+0(SB), Y14
+	VBROADCASTSS winogradResults5Constants<>+4(SB), Y13
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS     (AX), Y0
+	VMOVUPS     (AX)(CX*1), Y1
+	VMOVUPS     (AX)(CX*2), Y2
+	VMOVUPS     (AX)(DX*1), Y3
+	VMOVUPS     (AX)(CX*4), Y4
+	VMOVUPS     (AX)(BX*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y7, Y0, Y0
+	VMOVUPS     Y0, (SI)
+	VFMADD231PS Y1, Y14, Y5
+	VFMADD231PS Y3, Y13, Y5
+	VMOVUPS     Y5, (SI)(DI*1)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, SI
+	SUBQ        $0x20, R10
+	JNZ         vector
+
+last:
+	CMPQ        R8, R9
+	JE          next
+	VMASKMOVPS  (AX), Y15, Y0
+	VMASKMOVPS  (AX)(CX*1), Y15, Y1
+	VMASKMOVPS  (AX)(CX*2), Y15, Y2
+	VMASKMOVPS  (AX)(DX*1), Y15, Y3
+	VMASKMOVPS  (AX)(CX*4), Y15, Y4
+	VMASKMOVPS  (AX)(BX*1), Y15, Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y7, Y0, Y0
+	VMASKMOVPS  Y0, Y15, (SI)
+	VFMADD231PS Y1, Y14, Y5
+	VFMADD231PS Y3, Y13, Y5
+	VMASKMOVPS  Y5, Y15, (SI)(DI*1)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradSpread5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradSpread5AVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	MOVQ         toApart+8(FP), BX
+	SHLQ         $0x02, BX
+	MOVQ         to+0(FP), DX
+	LEAQ         (BX)(BX*2), SI
+	LEAQ         (BX)(BX*4), DI
+	MOVQ         n+56(FP), R9
+	MOVQ         R9, R10
+	ANDQ         $0x07, R10
+	MOVQ         R9, R8
+	SUBQ         R10, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, R9
+	LEAQ         laneMasks<>+0(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      32(R11), Y15
+	MOVQ         fromNext+40(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R10
+	SHLQ         $0x02, R10
+	SUBQ         R8, R10
+	MOVQ         R10, toNext+16(FP)
+	VBROADCASTSS winogradSpread5Constants<>+0(SB), Y14
+	VBROADCASTSS winogradSpread5Constants<>+4(SB), Y13
+
+group:
+	MOVQ  R8, R10
+	TESTQ R10, R10
+	JZ    last
+
+vector:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      Y0, (DX)
+	VMOVUPS      Y1, (DX)(DI*1)
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y2, Y4
+	VFMADD231PS  Y1, Y14, Y4
+	VMOVUPS      Y4, (DX)(BX*1)
+	VFNMADD231PS Y1, Y14, Y2
+	VMOVUPS      Y2, (DX)(BX*2)
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  Y1, Y13, Y4
+	VMOVUPS      Y4, (DX)(SI*1)
+	VFNMADD231PS Y1, Y13, Y0
+	VMOVUPS      Y0, (DX)(BX*4)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	SUBQ         $0x20, R10
+	JNZ          vector
+
+last:
+	CMPQ         R8, R9
+	JE           next
+	VMASKMOVPS   (AX), Y15, Y0
+	VMASKMOVPS   (AX)(CX*1), Y15, Y1
+	VMASKMOVPS   Y0, Y15, (DX)
+	VMASKMOVPS   Y1, Y15, (DX)(DI*1)
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y2, Y4
+	VFMADD231PS  Y1, Y14, Y4
+	VMASKMOVPS   Y4, Y15, (DX)(BX*1)
+	VFNMADD231PS Y1, Y14, Y2
+	VMASKMOVPS   Y2, Y15, (DX)(BX*2)
+	VMOVAPS      Y0, Y4
+	VFMADD231PS  Y1, Y13, Y4
+	VMASKMOVPS   Y4, Y15, (DX)(SI*1)
+	VFNMADD231PS Y1, Y13, Y0
+	VMASKMOVPS   Y0, Y15, (DX)(BX*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), DX
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradWeights5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradWeights5AVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         toApart+8(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         to+0(FP), BX
+	LEAQ         (SI)(SI*2), DI
+	LEAQ         (SI)(SI*4), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x07, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	LEAQ         laneMasks<>+0(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      32(R12), Y15
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradWeights5Constants<>+0(SB), Y14
+	VBROADCASTSS winogradWeights5Constants<>+4(SB), Y13
+	VBROADCASTSS winogradWeights5Constants<>+8(SB), Y12
+	VBROADCASTSS winogradWeights5Constants<>+12(SB), Y11
+	VBROADCASTSS winogradWeights5Constants<>+16(SB), Y10
+	VBROADCASTSS winogradWeights5Constants<>+20(SB), Y9
+	VBROADCASTSS winogradWeights5Constants<>+24(SB), Y8
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
+
+vector:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      (AX)(CX*2), Y2
+	VMOVUPS      (AX)(DX*1), Y3
+	VMOVUPS      (AX)(CX*4), Y4
+	VMULPS       Y0, Y14, Y5
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y4, (BX)(R8*1)
+	VMOVAPS      Y2, Y5
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  Y4, Y13, Y5
+	VFMADD213PS  Y0, Y13, Y5
+	VMULPS       Y5, Y12, Y5
+	VFMADD231PS  Y3, Y13, Y6
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  Y6, Y11, Y7
+	VMOVUPS      Y7, (BX)(SI*1)
+	VFNMADD231PS Y6, Y11, Y5
+	VMOVUPS      Y5, (BX)(SI*2)
+	VFMADD231PS  Y4, Y10, Y2
+	VFMADD213PS  Y0, Y10, Y2
+	VMULPS       Y2, Y9, Y2
+	VFMADD231PS  Y3, Y10, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  Y1, Y8, Y7
+	VMOVUPS      Y7, (BX)(DI*1)
+	VFNMADD231PS Y1, Y8, Y2
+	VMOVUPS      Y2, (BX)(SI*4)
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, BX
+	SUBQ         $0x20, R11
+	JNZ          vector
+
+last:
+	CMPQ         R9, R10
+	JE           next
+	VMASKMOVPS   (AX), Y15, Y0
+	VMASKMOVPS   (AX)(CX*1), Y15, Y1
+	VMASKMOVPS   (AX)(CX*2), Y15, Y2
+	VMASKMOVPS   (AX)(DX*1), Y15, Y3
+	VMASKMOVPS   (AX)(CX*4), Y15, Y4
+	VMULPS       Y0, Y14, Y5
+	VMASKMOVPS   Y5, Y15, (BX)
+	VMASKMOVPS   Y4, Y15, (BX)(R8*1)
+	VMOVAPS      Y2, Y5
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  Y4, Y13, Y5
+	VFMADD213PS  Y0, Y13, Y5
+	VMULPS       Y5, Y12, Y5
+	VFMADD231PS  Y3, Y13, Y6
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  Y6, Y11, Y7
+	VMASKMOVPS   Y7, Y15, (BX)(SI*1)
+	VFNMADD231PS Y6, Y11, Y5
+	VMASKMOVPS   Y5, Y15, (BX)(SI*2)
+	VFMADD231PS  Y4, Y10, Y2
+	VFMADD213PS  Y0, Y10, Y2
+	VMULPS       Y2, Y9, Y2
+	VFMADD231PS  Y3, Y10, Y1
+	VMOVAPS      Y2, Y7
+	VFMADD231PS  Y1, Y8, Y7
+	VMASKMOVPS   Y7, Y15, (BX)(DI*1)
+	VFNMADD231PS Y1, Y8, Y2
+	VMASKMOVPS   Y2, Y15, (BX)(SI*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), BX
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
+// func winogradTaps5AVX2(to *float32, toApart int, toNext int, from *float32, fromApart int, fromNext int, groups int, n int)
+// Requires: AVX, FMA3
+TEXT ·winogradTaps5AVX2(SB), NOSPLIT, $0-64
+	MOVQ         fromApart+32(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         from+24(FP), AX
+	LEAQ         (CX)(CX*2), DX
+	LEAQ         (CX)(CX*4), BX
+	MOVQ         toApart+8(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         to+0(FP), SI
+	LEAQ         (DI)(DI*2), R8
+	MOVQ         n+56(FP), R10
+	MOVQ         R10, R11
+	ANDQ         $0x07, R11
+	MOVQ         R10, R9
+	SUBQ         R11, R9
+	SHLQ         $0x02, R9
+	SHLQ         $0x02, R10
+	LEAQ         laneMasks<>+0(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      32(R12), Y15
+	MOVQ         fromNext+40(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, fromNext+40(FP)
+	MOVQ         toNext+16(FP), R11
+	SHLQ         $0x02, R11
+	SUBQ         R9, R11
+	MOVQ         R11, toNext+16(FP)
+	VBROADCASTSS winogradTaps5Constants<>+0(SB), Y14
+	VBROADCASTSS winogradTaps5Constants<>+4(SB), Y13
+	VBROADCASTSS winogradTaps5Constants<>+8(SB), Y12
+	VBROADCASTSS winogradTaps5Constants<>+12(SB), Y11
+	VBROADCASTSS winogradTaps5Constants<>+16(SB), Y10
+	VBROADCASTSS winogradTaps5Constants<>+20(SB), Y9
+	VBROADCASTSS winogradTaps5Constants<>+24(SB), Y8
+
+group:
+	MOVQ  R9, R11
+	TESTQ R11, R11
+	JZ    last
+
+vector:
+	VMOVUPS     (AX), Y0
+	VMOVUPS     (AX)(CX*1), Y1
+	VMOVUPS     (AX)(CX*2), Y2
+	VMOVUPS     (AX)(DX*1), Y3
+	VMOVUPS     (AX)(CX*4), Y4
+	VMOVUPS     (AX)(BX*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VMULPS      Y6, Y13, Y6
+	VMULPS      Y7, Y12, Y7
+	VMULPS      Y1, Y11, Y1
+	VMULPS      Y3, Y10, Y3
+	VFMADD213PS Y6, Y14, Y0
+	VADDPS      Y7, Y0, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y3, Y1, Y2
+	VMOVUPS     Y2, (SI)(DI*1)
+	VMULPS      Y6, Y9, Y6
+	VMULPS      Y7, Y8, Y7
+	VADDPS      Y7, Y6, Y2
+	VMOVUPS     Y2, (SI)(DI*2)
+	VMULPS      Y1, Y9, Y1
+	VMULPS      Y3, Y8, Y3
+	VADDPS      Y3, Y1, Y2
+	VMOVUPS     Y2, (SI)(R8*1)
+	VFMADD231PS Y6, Y9, Y5
+	VFMADD231PS Y7, Y8, Y5
+	VMOVUPS     Y5, (SI)(DI*4)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, SI
+	SUBQ        $0x20, R11
+	JNZ         vector
+
+last:
+	CMPQ        R9, R10
+	JE          next
+	VMASKMOVPS  (AX), Y15, Y0
+	VMASKMOVPS  (AX)(CX*1), Y15, Y1
+	VMASKMOVPS  (AX)(CX*2), Y15, Y2
+	VMASKMOVPS  (AX)(DX*1), Y15, Y3
+	VMASKMOVPS  (AX)(CX*4), Y15, Y4
+	VMASKMOVPS  (AX)(BX*1), Y15, Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y7
+	VSUBPS      Y4, Y3, Y3
+	VMULPS      Y6, Y13, Y6
+	VMULPS      Y7, Y12, Y7
+	VMULPS      Y1, Y11, Y1
+	VMULPS      Y3, Y10, Y3
+	VFMADD213PS Y6, Y14, Y0
+	VADDPS      Y7, Y0, Y0
+	VMASKMOVPS  Y0, Y15, (SI)
+	VADDPS      Y3, Y1, Y2
+	VMASKMOVPS  Y2, Y15, (SI)(DI*1)
+	VMULPS      Y6, Y9, Y6
+	VMULPS      Y7, Y8, Y7
+	VADDPS      Y7, Y6, Y2
+	VMASKMOVPS  Y2, Y15, (SI)(DI*2)
+	VMULPS      Y1, Y9, Y1
+	VMULPS      Y3, Y8, Y3
+	VADDPS      Y3, Y1, Y2
+	VMASKMOVPS  Y2, Y15, (SI)(R8*1)
+	VFMADD231PS Y6, Y9, Y5
+	VFMADD231PS Y7, Y8, Y5
+	VMASKMOVPS  Y5, Y15, (SI)(DI*4)
+
+next:
+	ADDQ fromNext+40(FP), AX
+	ADDQ toNext+16(FP), SI
+	DECQ groups+48(FP)
+	JNZ  group
+	VZEROUPPER
+	RET
+
 DATA winogradPixelsConstants<>+0(SB)/4, $0x3f610000
 DATA winogradPixelsConstants<>+4(SB)/4, $0x40290000
 DATA winogradPixelsConstants<>+8(SB)/4, $0x3ec80000
@@ -1067,37 +1891,63 @@ DATA winogradPixelsConstants<>+16(SB)/4, $0x3f200000
 DATA winogradPixelsConstants<>+20(SB)/4, $0x3fc00000
 GLOBL winogradPixelsConstants<>(SB), RODATA|NOPTR, $24
 
-DATA winogradResultsConstants<>+0(SB)/4, $0x3f200000
-DATA winogradResultsConstants<>+4(SB)/4, $0x3fc00000
-DATA winogradResultsConstants<>+8(SB)/4, $0x3ec80000
-DATA winogradResultsConstants<>+12(SB)/4, $0x40100000
-DATA winogradResultsConstants<>+16(SB)/4, $0x3e7a0000
-DATA winogradResultsConstants<>+20(SB)/4, $0x40580000
-GLOBL winogradResultsConstants<>(SB), RODATA|NOPTR, $24
+DATA winogradResults3Constants<>+0(SB)/4, $0x3f200000
+DATA winogradResults3Constants<>+4(SB)/4, $0x3fc00000
+DATA winogradResults3Constants<>+8(SB)/4, $0x3ec80000
+DATA winogradResults3Constants<>+12(SB)/4, $0x40100000
+DATA winogradResults3Constants<>+16(SB)/4, $0x3e7a0000
+DATA winogradResults3Constants<>+20(SB)/4, $0x40580000
+GLOBL winogradResults3Constants<>(SB), RODATA|NOPTR, $24
 
-DATA winogradSpreadConstants<>+0(SB)/4, $0x3f200000
-DATA winogradSpreadConstants<>+4(SB)/4, $0x3fc00000
-DATA winogradSpreadConstants<>+8(SB)/4, $0x3ec80000
-DATA winogradSpreadConstants<>+12(SB)/4, $0x40100000
-GLOBL winogradSpreadConstants<>(SB), RODATA|NOPTR, $16
+DATA winogradSpread3Constants<>+0(SB)/4, $0x3f200000
+DATA winogradSpread3Constants<>+4(SB)/4, $0x3fc00000
+DATA winogradSpread3Constants<>+8(SB)/4, $0x3ec80000
+DATA winogradSpread3Constants<>+12(SB)/4, $0x40100000
+GLOBL winogradSpread3Constants<>(SB), RODATA|NOPTR, $16
 
-DATA winogradWeightsConstants<>+0(SB)/4, $0x3f91a2b4
-DATA winogradWeightsConstants<>+4(SB)/4, $0x3ec80000
-DATA winogradWeightsConstants<>+8(SB)/4, $0xbf303b34
-DATA winogradWeightsConstants<>+12(SB)/4, $0xbedc4a01
-DATA winogradWeightsConstants<>+16(SB)/4, $0x40100000
-DATA winogradWeightsConstants<>+20(SB)/4, $0x3df4c401
-DATA winogradWeightsConstants<>+24(SB)/4, $0x3e379301
-GLOBL winogradWeightsConstants<>(SB), RODATA|NOPTR, $28
+DATA winogradWeights3Constants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradWeights3Constants<>+4(SB)/4, $0x3ec80000
+DATA winogradWeights3Constants<>+8(SB)/4, $0xbf303b34
+DATA winogradWeights3Constants<>+12(SB)/4, $0xbedc4a01
+DATA winogradWeights3Constants<>+16(SB)/4, $0x40100000
+DATA winogradWeights3Constants<>+20(SB)/4, $0x3df4c401
+DATA winogradWeights3Constants<>+24(SB)/4, $0x3e379301
+GLOBL winogradWeights3Constants<>(SB), RODATA|NOPTR, $28
 
-DATA winogradTapsConstants<>+0(SB)/4, $0x3f91a2b4
-DATA winogradTapsConstants<>+4(SB)/4, $0xbf303b34
-DATA winogradTapsConstants<>+8(SB)/4, $0x3df4c401
-DATA winogradTapsConstants<>+12(SB)/4, $0xbedc4a01
-DATA winogradTapsConstants<>+16(SB)/4, $0x3e379301
-DATA winogradTapsConstants<>+20(SB)/4, $0xbe89ae41
-DATA winogradTapsConstants<>+24(SB)/4, $0x3e89ae41
-GLOBL winogradTapsConstants<>(SB), RODATA|NOPTR, $28
+DATA winogradTaps3Constants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradTaps3Constants<>+4(SB)/4, $0xbf303b34
+DATA winogradTaps3Constants<>+8(SB)/4, $0x3df4c401
+DATA winogradTaps3Constants<>+12(SB)/4, $0xbedc4a01
+DATA winogradTaps3Constants<>+16(SB)/4, $0x3e379301
+DATA winogradTaps3Constants<>+20(SB)/4, $0xbe89ae41
+DATA winogradTaps3Constants<>+24(SB)/4, $0x3e89ae41
+GLOBL winogradTaps3Constants<>(SB), RODATA|NOPTR, $28
+
+DATA winogradResults5Constants<>+0(SB)/4, $0x3f200000
+DATA winogradResults5Constants<>+4(SB)/4, $0x3fc00000
+GLOBL winogradResults5Constants<>(SB), RODATA|NOPTR, $8
+
+DATA winogradSpread5Constants<>+0(SB)/4, $0x3f200000
+DATA winogradSpread5Constants<>+4(SB)/4, $0x3fc00000
+GLOBL winogradSpread5Constants<>(SB), RODATA|NOPTR, $8
+
+DATA winogradWeights5Constants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradWeights5Constants<>+4(SB)/4, $0x3ec80000
+DATA winogradWeights5Constants<>+8(SB)/4, $0xbf303b34
+DATA winogradWeights5Constants<>+12(SB)/4, $0xbedc4a01
+DATA winogradWeights5Constants<>+16(SB)/4, $0x40100000
+DATA winogradWeights5Constants<>+20(SB)/4, $0x3df4c401
+DATA winogradWeights5Constants<>+24(SB)/4, $0x3e379301
+GLOBL winogradWeights5Constants<>(SB), RODATA|NOPTR, $28
+
+DATA winogradTaps5Constants<>+0(SB)/4, $0x3f91a2b4
+DATA winogradTaps5Constants<>+4(SB)/4, $0xbf303b34
+DATA winogradTaps5Constants<>+8(SB)/4, $0x3df4c401
+DATA winogradTaps5Constants<>+12(SB)/4, $0xbedc4a01
+DATA winogradTaps5Constants<>+16(SB)/4, $0x3e379301
+DATA winogradTaps5Constants<>+20(SB)/4, $0x3ec80000
+DATA winogradTaps5Constants<>+24(SB)/4, $0x40100000
+GLOBL winogradTaps5Constants<>(SB), RODATA|NOPTR, $28
 
 DATA laneMasks<>+0(SB)/4, $0xffffffff
 DATA laneMasks<>+4(SB)/4, $0xffffffff

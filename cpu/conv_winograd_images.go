@@ -12,7 +12,7 @@ type convWinograd struct {
 	ending
 	src          tileSource
 	dst          images
-	weights      winogradWeights
+	transforming winogradWeights
 	block, strip int // channels of the result at a time, and those of a kernel
 	vecs         int
 	rows         int // rows of tiles of an item
@@ -39,7 +39,7 @@ func newConvWinograd(call *convCall) *convWinograd {
 	dst := images{nil, call.p, call.q, s.K}
 	if call.kind == kind.ConvInputGradient {
 		src = tileSource{
-			nil, call.p, call.q, s.K, s.K, tileTaps - 1 - s.Top, tileTaps - 1 - s.Left, tileEdge, kernels.pixels,
+			nil, call.p, call.q, s.K, s.K, s.R - 1 - s.Top, s.S - 1 - s.Left, tileEdge, kernels.pixels,
 		}
 		dst = images{nil, s.H, s.W, s.C}
 	}
@@ -62,12 +62,12 @@ func newConvWinograd(call *convCall) *convWinograd {
 	c.pixelsAt = need.take(tilePoints * apart(slots*src.take))
 	c.productsAt = need.take(tilePoints * apart(slots*c.strip))
 	c.downAt = need.take(tilePoints * apart(g.wide*c.strip))
-	c.roomAt = need.take(max(g.pointsRoom(src.take), tileResults*g.wide*c.strip))
+	c.roomAt = need.take(max(g.pointsRoom(src.take), c.side*g.wide*c.strip))
 	if !c.sumsInOut {
-		c.resultsAt = need.take(tileResults * c.rows * dst.cols * c.block)
+		c.resultsAt = need.take(c.side * c.rows * dst.cols * c.block)
 	}
-	c.weights = winogradWeights{convWinograd: c}
-	c.pool.reserve(max(int(need), c.weights.room()), ints)
+	c.transforming = winogradWeights{convWinograd: c}
+	c.pool.reserve(max(int(need), c.transforming.room()), ints)
 	c.pool.reserveCommon(tilePoints * src.take * c.block)
 	c.nanos = float64(s.N*g.down*g.wide) * float64(tilePoints*src.take*c.block) / c.kernels.rate
 	return c
@@ -78,7 +78,7 @@ func (c *convWinograd) Run() error {
 	c.program.begin(c.pool.workers[0])
 	for c.col = 0; c.col < c.dst.channels; c.col += c.block {
 		c.cols = min(c.block, c.dst.channels-c.col)
-		c.pool.share(c.weights.items(), c.weights.nanos(), &c.weights)
+		c.pool.share(c.transforming.items(), c.transforming.nanos(), &c.transforming)
 		c.pool.share((c.shape.N*c.down+c.rows-1)/c.rows, c.nanos+c.ending.nanos(), c)
 	}
 	return nil
@@ -101,7 +101,7 @@ func (c *convWinograd) Do(w *Worker, item int) {
 	pixels, products := w.real[c.pixelsAt:], w.real[c.productsAt:]
 	p := c.newPoints(c.src, w.real[c.roomAt:])
 	for i := first; i < end; i++ {
-		p.make(pixels[(i-first)*c.wide*n:], in, i)
+		p.transform(pixels[(i-first)*c.wide*n:], in, i)
 	}
 	for s := range c.strips() {
 		width := min(c.strip, c.cols-s*c.strip)
@@ -109,7 +109,7 @@ func (c *convWinograd) Do(w *Worker, item int) {
 			c.kernels.column(slots, c.vecs, width, n, pixels[e*in:], n, 1, c.panel(e, s), products[e*out:])
 		}
 		for i := first; i < end; i++ {
-			c.results(w, products[(i-first)*c.wide*width:], out, c.row(w, first, i), s*c.strip, width)
+			c.write(w, products[(i-first)*c.wide*width:], out, c.row(w, first, i), s*c.strip, width)
 		}
 	}
 	for i := first; i < end; i++ {
@@ -126,31 +126,31 @@ type resultRow struct {
 }
 
 func (c *convWinograd) row(w *Worker, first, i int) resultRow {
-	image, top := i/c.down, i%c.down*tileResults
+	image, top := i/c.down, i%c.down*c.side
 	r := resultRow{
-		at: ((image*c.dst.rows+top)*c.dst.cols)*c.dst.channels + c.col, lines: min(tileResults, c.dst.rows-top),
+		at: ((image*c.dst.rows+top)*c.dst.cols)*c.dst.channels + c.col, lines: min(c.side, c.dst.rows-top),
 	}
 	r.sums, r.ld = c.to[r.at:], c.dst.channels
 	if !c.sumsInOut {
-		r.sums, r.ld = w.real[c.resultsAt+(i-first)*tileResults*c.dst.cols*c.cols:], c.cols
+		r.sums, r.ld = w.real[c.resultsAt+(i-first)*c.side*c.dst.cols*c.cols:], c.cols
 	}
 	return r
 }
 
-// results makes the sums of some channels of a row of tiles from their products, of which those of a point are apart.
-func (c *convWinograd) results(w *Worker, products []float32, distance int, to resultRow, col, width int) {
+// write makes the sums of some channels of a row of tiles from their products, of which those of a point are apart.
+func (c *convWinograd) write(w *Worker, products []float32, distance int, to resultRow, col, width int) {
 	down, n := w.real[c.downAt:], c.wide*width
 	line := apart(n)
-	c.kernels.results(down, tileEdge*line, line, products, tileEdge*distance, distance, tileEdge, n)
+	c.results(down, tileEdge*line, line, products, tileEdge*distance, distance, tileEdge, n)
 	for r := range to.lines {
 		sums := to.sums[r*c.dst.cols*to.ld+col:]
 		from := down[r*tileEdge*line:]
-		if c.dst.cols%tileResults == 0 {
-			c.kernels.results(sums, to.ld, tileResults*to.ld, from, line, width, c.wide, width)
+		if c.dst.cols%c.side == 0 {
+			c.results(sums, to.ld, c.side*to.ld, from, line, width, c.wide, width)
 			continue
 		}
 		whole := w.real[c.roomAt:]
-		c.kernels.results(whole, width, tileResults*width, from, line, width, c.wide, width)
+		c.results(whole, width, c.side*width, from, line, width, c.wide, width)
 		c.kernels.copyRows(sums, to.ld, whole, width, c.dst.cols, width)
 	}
 }
@@ -179,7 +179,7 @@ const winogradTerms = 8
 // room is the numbers that an item needs: the taps of a strip, and what weightPoints takes besides.
 func (c *winogradWeights) room() int {
 	n := winogradTerms * c.strip
-	return tileTaps*tileTaps*n + weightPointsRoom(n)
+	return c.taps*c.taps*n + c.weightPointsRoom(n)
 }
 
 func (c *winogradWeights) items() int { return (c.src.take + winogradTerms - 1) / winogradTerms }
@@ -198,13 +198,13 @@ func (c *winogradWeights) Do(w *Worker, item int) {
 		col := c.col + strip*c.strip
 		width := min(c.strip, c.col+c.cols-col)
 		n := width * terms
-		taps, room := w.real[:tileTaps*tileTaps*n], w.real[tileTaps*tileTaps*n:]
-		for t := range tileTaps * tileTaps {
+		taps, room := w.real[:c.taps*c.taps*n], w.real[c.taps*c.taps*n:]
+		for t := range c.taps * c.taps {
 			tap := c.b.Real[c.b.Off+t*s.C*s.K:]
 			if c.kind == kind.ConvForward {
 				c.kernels.copyRows(taps[t*n:], width, tap[from*s.K+col:], s.K, terms, width)
 			} else {
-				c.kernels.transpose(taps[(tileTaps*tileTaps-1-t)*n:], width, tap[col*s.K+from:], s.K, width, terms)
+				c.kernels.transpose(taps[(c.taps*c.taps-1-t)*n:], width, tap[col*s.K+from:], s.K, width, terms)
 			}
 		}
 		c.weightPoints(c.panel(0, strip)[from*width:], c.cols*c.src.take, taps, n, room)

@@ -3,19 +3,37 @@
 package cpu
 
 var winogradAVX512 = winogradKernels{
-	pixels:  winogradAssembly(winogradPixelsAVX512),
-	results: winogradAssembly(winogradResultsAVX512),
-	spread:  winogradAssembly(winogradSpreadAVX512),
-	weights: winogradAssembly(winogradWeightsAVX512),
-	taps:    winogradAssembly(winogradTapsAVX512),
+	pixels: winogradAssembly(winogradPixelsAVX512),
+	sizes: [2]winogradSize{{
+		taps: 3, side: 4,
+		results: winogradAssembly(winogradResults3AVX512),
+		spread:  winogradAssembly(winogradSpread3AVX512),
+		weights: winogradAssembly(winogradWeights3AVX512),
+		gather:  winogradAssembly(winogradTaps3AVX512),
+	}, {
+		taps: 5, side: 2,
+		results: winogradAssembly(winogradResults5AVX512),
+		spread:  winogradAssembly(winogradSpread5AVX512),
+		weights: winogradAssembly(winogradWeights5AVX512),
+		gather:  winogradAssembly(winogradTaps5AVX512),
+	}},
 }
 
 var winogradAVX2 = winogradKernels{
-	pixels:  winogradAssembly(winogradPixelsAVX2),
-	results: winogradAssembly(winogradResultsAVX2),
-	spread:  winogradAssembly(winogradSpreadAVX2),
-	weights: winogradAssembly(winogradWeightsAVX2),
-	taps:    winogradAssembly(winogradTapsAVX2),
+	pixels: winogradAssembly(winogradPixelsAVX2),
+	sizes: [2]winogradSize{{
+		taps: 3, side: 4,
+		results: winogradAssembly(winogradResults3AVX2),
+		spread:  winogradAssembly(winogradSpread3AVX2),
+		weights: winogradAssembly(winogradWeights3AVX2),
+		gather:  winogradAssembly(winogradTaps3AVX2),
+	}, {
+		taps: 5, side: 2,
+		results: winogradAssembly(winogradResults5AVX2),
+		spread:  winogradAssembly(winogradSpread5AVX2),
+		weights: winogradAssembly(winogradWeights5AVX2),
+		gather:  winogradAssembly(winogradTaps5AVX2),
+	}},
 }
 
 func winogradAssembly(

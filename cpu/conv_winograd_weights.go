@@ -39,7 +39,7 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 	c := &convWinogradWeights{
 		winograd: g, ending: call.ending(),
 		x:     tileSource{call.a.Real[call.a.Off:], s.H, s.W, s.C, s.C, s.Top, s.Left, tileEdge, g.kernels.pixels},
-		y:     tileSource{call.b.Real[call.b.Off:], call.p, call.q, s.K, s.K, 0, 0, tileResults, g.kernels.spread},
+		y:     tileSource{call.b.Real[call.b.Off:], call.p, call.q, s.K, s.K, 0, 0, g.side, g.spread},
 		slice: equalParts(s.C, winogradSlice), cols: equalParts(s.K, winogradSlice),
 	}
 	c.rows = max(1, min(winogradSums/g.wide, s.N*g.down))
@@ -95,9 +95,9 @@ func (c *convWinogradWeights) Do(w *Worker, item int) {
 		c.add(w, sums, x, y, i, min(i+c.rows, end))
 	}
 	n := x.take * y.take
-	c.taps(sums, n)
+	c.gatherTaps(sums, n)
 	to := c.partial.of(chunk)[at*s.K+col:]
-	for t := range tileTaps * tileTaps {
+	for t := range c.taps * c.taps {
 		c.kernels.copyRows(to[t*s.C*s.K:], s.K, sums[t*n:], y.take, x.take, y.take)
 	}
 }
@@ -109,11 +109,11 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 	pixels, results, room := w.real[c.xAt:], w.real[c.yAt:], w.real[c.roomAt:]
 	p := c.newPoints(x, room)
 	for i := first; i < end; i++ {
-		p.make(pixels[(i-first)*c.wide*x.take:], ofX, i)
+		p.transform(pixels[(i-first)*c.wide*x.take:], ofX, i)
 	}
 	p = c.newPoints(y, room)
 	for i := first; i < end; i++ {
-		p.make(results[(i-first)*c.wide*y.take:], ofY, i)
+		p.transform(results[(i-first)*c.wide*y.take:], ofY, i)
 	}
 	most := c.kernels.most[c.vecs]
 	panels := (x.take + most - 1) / most

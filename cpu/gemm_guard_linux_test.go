@@ -47,10 +47,16 @@ func TestTilesStayInside(t *testing.T) {
 
 // stayInside applies the matrices of Winograd's algorithm to so many tiles and channels.
 func stayInside(t *testing.T, k *winogradKernels, tiles, n int) {
-	for _, m := range []struct {
+	type shape struct {
 		apply   winogradMap
 		in, out int
-	}{{k.pixels, 6, 6}, {k.results, 6, 4}, {k.spread, 4, 6}, {k.weights, 3, 6}, {k.taps, 6, 3}} {
+	}
+	maps := []shape{{k.pixels, tileEdge, tileEdge}}
+	for _, z := range k.sizes {
+		maps = append(maps, shape{z.results, tileEdge, z.side}, shape{z.spread, z.side, tileEdge},
+			shape{z.weights, z.taps, tileEdge}, shape{z.gather, tileEdge, z.taps})
+	}
+	for _, m := range maps {
 		m.apply(atPageEnd(t, tiles*m.out*n), n, m.out*n, atPageEnd(t, tiles*m.in*n), n, m.in*n, tiles, n)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // The points at which winograd's polynomials are evaluated are 0, ±a, ±b and infinity; see cpu/conv_winograd.go.
 const winogradA, winogradB = 5.0 / 8, 3.0 / 2
 
-// winogradMap is one of the five linear maps along one axis of a tile.
+// winogradMap is one of the linear maps along one axis of a tile.
 type winogradMap struct {
 	name      string
 	in, out   int
@@ -54,11 +54,11 @@ var winogradMaps = []winogradMap{
 		},
 	},
 	{
-		"Results", 6, 4,
+		"Results3", 6, 4,
 		[]float64{
 			winogradA, winogradB, squareA, squareB, squareA * winogradA, squareB * winogradB,
 		},
-		"Aᵀ, six points to four results",
+		"Aᵀ for kernels of 3×3, six points to four results",
 		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
 			sum := k.sums(x, t)
 			k.VADDPS(sum[0], x[0], x[0])
@@ -76,9 +76,9 @@ var winogradMaps = []winogradMap{
 		},
 	},
 	{
-		"Spread", 4, 6,
+		"Spread3", 4, 6,
 		[]float64{winogradA, winogradB, squareA, squareB},
-		"A, four results to six points",
+		"A for kernels of 3×3, four results to six points",
 		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
 			put(0, x[0])
 			put(5, x[3])
@@ -93,9 +93,9 @@ var winogradMaps = []winogradMap{
 		},
 	},
 	{
-		"Weights", 3, 6,
+		"Weights3", 3, 6,
 		[]float64{scale0, squareA, scaleA, scaleA * winogradA, squareB, scaleB, scaleB * winogradB},
-		"G, three weights to six points",
+		"G for kernels of 3×3, three weights to six points",
 		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
 			k.VMULPS(x[0], c[0], t[0])
 			put(0, t[0])
@@ -110,11 +110,11 @@ var winogradMaps = []winogradMap{
 		},
 	},
 	{
-		"Taps", 6, 3,
+		"Taps3", 6, 3,
 		[]float64{
 			scale0, scaleA, scaleB, scaleA * winogradA, scaleB * winogradB, scaleA * squareA, scaleB * squareB,
 		},
-		"Gᵀ, six points to three weights",
+		"Gᵀ for kernels of 3×3, six points to three weights",
 		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
 			sum := k.sums(x, t)
 			k.VMULPS(x[0], c[0], x[0])
@@ -127,6 +127,81 @@ var winogradMaps = []winogradMap{
 			k.VFMADD231PS(sum[0], c[5], x[5])
 			k.VFMADD231PS(sum[1], c[6], x[5])
 			put(2, x[5])
+		},
+	},
+	{
+		"Results5", 6, 2,
+		[]float64{winogradA, winogradB},
+		"Aᵀ for kernels of 5×5, six points to two results",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			sum := k.sums(x, t)
+			k.VADDPS(sum[0], x[0], x[0])
+			k.VADDPS(sum[1], x[0], x[0])
+			put(0, x[0])
+			k.VFMADD231PS(x[1], c[0], x[5])
+			k.VFMADD231PS(x[3], c[1], x[5])
+			put(1, x[5])
+		},
+	},
+	{
+		"Spread5", 2, 6,
+		[]float64{winogradA, winogradB},
+		"A for kernels of 5×5, two results to six points",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			put(0, x[0])
+			put(5, x[1])
+			k.VMOVAPS(x[0], t[0])
+			k.plusMinus(1, t[0], x[1], c[0], t[2], put)
+			k.plusMinus(3, x[0], x[1], c[1], t[2], put)
+		},
+	},
+	{
+		"Weights5", 5, 6,
+		[]float64{scale0, squareA, scaleA, scaleA * winogradA, squareB, scaleB, scaleB * winogradB},
+		"G for kernels of 5×5, five weights to six points",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			k.VMULPS(x[0], c[0], t[0])
+			put(0, t[0])
+			put(5, x[4])
+			for i, even := range []reg.VecPhysical{t[0], x[2]} { // the second pair is the last reader of x[2] and x[1]
+				square, scale, odd := c[3*i+1], c[3*i+2], []reg.VecPhysical{t[1], x[1]}[i]
+				if i == 0 {
+					k.VMOVAPS(x[2], even)
+					k.VMOVAPS(x[1], odd)
+				}
+				k.VFMADD231PS(x[4], square, even)
+				k.VFMADD213PS(x[0], square, even)
+				k.VMULPS(even, scale, even)
+				k.VFMADD231PS(x[3], square, odd)
+				k.plusMinus(2*i+1, even, odd, c[3*i+3], t[2], put)
+			}
+		},
+	},
+	{
+		"Taps5", 6, 5,
+		[]float64{scale0, scaleA, scaleB, scaleA * winogradA, scaleB * winogradB, squareA, squareB},
+		"Gᵀ for kernels of 5×5, six points to five weights",
+		func(k *winogradKernel, x, c, t []reg.VecPhysical, put func(int, reg.VecPhysical)) {
+			sum := k.sums(x, t)
+			a, b := [2]reg.VecPhysical{sum[0], x[1]}, [2]reg.VecPhysical{sum[1], x[3]} // of even and odd powers
+			for i := range 2 {
+				k.VMULPS(a[i], c[2*i+1], a[i])
+				k.VMULPS(b[i], c[2*i+2], b[i])
+			}
+			k.VFMADD213PS(a[0], c[0], x[0])
+			k.VADDPS(b[0], x[0], x[0])
+			put(0, x[0])
+			k.VADDPS(b[1], a[1], x[2])
+			put(1, x[2])
+			for i := range 2 {
+				k.VMULPS(a[i], c[5], a[i])
+				k.VMULPS(b[i], c[6], b[i])
+				k.VADDPS(b[i], a[i], x[2])
+				put(2+i, x[2])
+			}
+			k.VFMADD231PS(a[0], c[5], x[5])
+			k.VFMADD231PS(b[0], c[6], x[5])
+			put(4, x[5])
 		},
 	},
 }
