@@ -164,3 +164,22 @@ func alignedTo64(s []float32) []float32 {
 	}
 	return s
 }
+
+// product is a product of matrices [m,k]·[k,n]; an operand with ta or tb lies in memory transposed.
+type product struct {
+	m, k, n int
+	ta, tb  bool
+}
+
+func (s product) gemm(p *Pool) *Gemm {
+	r := rng(1)
+	x, y := rowMajor(normals(r, s.m*s.k), 1, s.m, s.k), rowMajor(normals(r, s.k*s.n), 1, s.k, s.n)
+	if s.ta {
+		x.Strides = []int{0, 1, s.m}
+	}
+	if s.tb {
+		y.Strides = []int{0, 1, s.k}
+	}
+	out := rowMajor(make([]float32, s.m*s.n), 1, s.m, s.n)
+	return NewGemm(p, out, x, y, nil, nil, nil, nil)
+}
