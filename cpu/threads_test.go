@@ -92,7 +92,7 @@ func operations(p *Pool, scale int) (ops []interface{ Run() error }, outs []Arra
 func TestThreadsDoNotChangeBits(t *testing.T) {
 	for _, scale := range []int{1, 100} {
 		var want []Array
-		for _, threads := range []int{1, 2, 7} {
+		for _, threads := range []int{1, 2, 3, 7} {
 			p := newPool(t, threads)
 			ops, outs := operations(p, scale)
 			for range 2 { // and again
