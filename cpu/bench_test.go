@@ -28,10 +28,7 @@ func benchRun(b *testing.B, p *Pool, op interface{ Run() error }) {
 }
 
 func BenchmarkGemm(b *testing.B) {
-	for _, s := range []struct {
-		m, k, n int
-		ta, tb  bool
-	}{
+	for _, s := range []product{
 		{256, 256, 256, false, false},
 		{1024, 1024, 1024, false, false},
 		{1024, 1024, 1024, true, false},
@@ -55,16 +52,7 @@ func BenchmarkGemm(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			forThreads(b, func(b *testing.B, p *Pool) {
-				r := rng(1)
-				x, y := rowMajor(normals(r, s.m*s.k), 1, s.m, s.k), rowMajor(normals(r, s.k*s.n), 1, s.k, s.n)
-				if s.ta {
-					x.Strides = []int{0, 1, s.m}
-				}
-				if s.tb {
-					y.Strides = []int{0, 1, s.k}
-				}
-				out := rowMajor(make([]float32, s.m*s.n), 1, s.m, s.n)
-				benchRun(b, p, NewGemm(p, out, x, y, nil, nil, nil, nil))
+				benchRun(b, p, s.gemm(p))
 				flops := 2 * float64(s.m) * float64(s.n) * float64(s.k)
 				b.ReportMetric(flops*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
 			})

@@ -232,14 +232,8 @@ func (c *convWeights) tap(b *weightBand, sums []float32, atX, atY, pixels int) {
 		c.tapByPanels(b, sums, atX, atY, pixels)
 		return
 	}
-	k, x, y := c.kernels, b.x[atX*b.in:], b.y[atY*b.ldb:]
-	most := k.most[c.vecs]
-	panels := (b.in + most - 1) / most
-	for p := range panels {
-		lo, hi := b.in*p/panels, b.in*(p+1)/panels
-		k.tile(hi-lo, c.vecs, b.cols, pixels, x[lo:], 1, b.in, y, b.ldb, sums[lo*c.shape.K:], c.shape.K, true,
-			lookahead{addressOf(x, lo), 4, 0})
-	}
+	x, y := b.x[atX*b.in:], b.y[atY*b.ldb:]
+	c.kernels.panels(b.in, c.vecs, b.cols, pixels, x, 1, b.in, y, b.ldb, sums, c.shape.K, true)
 }
 
 // bringY copies the pixels of y: row by row of all images of the band.

@@ -44,9 +44,8 @@ import "slices"
 type winograd struct {
 	*convCall
 	*winogradSize
-	kernels     *kernels
-	down, wide  int // tiles of an image
-	above, left int // zeros around it
+	kernels    *kernels
+	down, wide int // tiles of an image
 }
 
 const (
@@ -54,9 +53,10 @@ const (
 	tileEdge   = 6                   // pixels of its edge
 )
 
-// newWinograd describes the tiles over results of rows × cols from an image with so many columns. It is nil where they
-// do not apply or the transformations cost more than the multiplications that they spare: few channels are summed as
-// fast as they are transformed, and weights are transformed for nothing where they meet few tiles.
+// newWinograd describes the tiles over results of rows × cols from an image with so many columns, and so many zeros
+// above it and to its left. It is nil where they do not apply or the transformations cost more than the multiplications
+// that they spare: few channels are summed as fast as they are transformed, and weights are transformed for nothing
+// where they meet few tiles.
 func newWinograd(call *convCall, rows, cols, columns, above, left int) *winograd {
 	s, k := &call.shape, kernelsOf(call.pool.level)
 	size := slices.IndexFunc(k.sizes[:], func(z winogradSize) bool { return z.taps == s.R })
@@ -64,7 +64,7 @@ func newWinograd(call *convCall, rows, cols, columns, above, left int) *winograd
 		min(s.C, s.K) < leastWinograd || s.N*rows*cols < leastWinogradPixels {
 		return nil
 	}
-	g := &winograd{convCall: call, winogradSize: &k.sizes[size], kernels: k, above: above, left: left}
+	g := &winograd{convCall: call, winogradSize: &k.sizes[size], kernels: k}
 	g.down, g.wide = g.tilesAlong(rows), g.tilesAlong(cols)
 	if min(above, left) < 0 || left+columns > g.edge() ||
 		2*g.taps*g.taps*rows*cols < 3*tilePoints*g.down*g.wide {
@@ -80,10 +80,10 @@ const (
 )
 
 // tilesAlong is the tiles along so many results.
-func (z *winogradSize) tilesAlong(results int) int { return (results + z.side - 1) / z.side }
+func (z *winogradSize) tilesAlong(results int) int { return (results + z.side() - 1) / z.side() }
 
 // edge is the pixels of a row that tiles cover.
-func (g *winograd) edge() int { return g.side*g.wide + tileEdge - g.side }
+func (g *winograd) edge() int { return g.side()*g.wide + tileEdge - g.side() }
 
 // apart is how far the points of so many numbers lie from each other: never a multiple of what the lines of a cache's
 // set are apart, since the steps write all points of a tile one after the other.
@@ -131,7 +131,7 @@ func (g *winograd) newPoints(x tileSource, room []float32) points {
 // of a tile after those of the tile before.
 func (p *points) transform(to []float32, apart, i int) {
 	x, n, row := &p.tileSource, p.take, p.cols*p.channels
-	image, top := i/p.down*x.rows, i%p.down*p.side-x.above
+	image, top := i/p.down*x.rows, i%p.down*p.side()-x.above
 	lines := p.lines[x.left*n:]
 	pixels := func(r int) []float32 { return x.data[(image+top+r)*row:] }
 	switch lo, hi := max(0, -top), min(x.size, x.rows-top); { // the rows that are in the image
@@ -148,7 +148,7 @@ func (p *points) transform(to []float32, apart, i int) {
 		x.m(lines, p.distance, n, pixels(0), row, x.channels, x.cols, n)
 	}
 	for a := range tileEdge {
-		x.m(to[a*tileEdge*apart:], apart, n, p.lines[a*p.distance:], n, p.side*n, p.wide, n)
+		x.m(to[a*tileEdge*apart:], apart, n, p.lines[a*p.distance:], n, p.side()*n, p.wide, n)
 	}
 }
 

@@ -1,8 +1,6 @@
 package cpu
 
-import (
-	"bilevel/internal/kind"
-)
+import "bilevel/internal/kind"
 
 // convWinograd makes images from images by tiles: the convolution or its gradient by images. Run first transforms the
 // weights, for all threads, and then shares the rows of tiles. Channels of the result whose weights would need more
@@ -18,10 +16,9 @@ type convWinograd struct {
 	rows         int // rows of tiles of an item
 	col, cols    int // the channels of this pass
 	nanos        float64
-	// where a worker has the transformed pixels, their products, a tile's results down its columns, and results that
-	// have no place yet
-	pixelsAt, productsAt, downAt, resultsAt int
-	roomAt                                  int
+	// where a worker has the transformed pixels, their products, a tile's results down its columns, results that have
+	// no place yet, and room for the steps between
+	pixelsAt, productsAt, downAt, resultsAt, roomAt int
 }
 
 const (
@@ -62,9 +59,9 @@ func newConvWinograd(call *convCall) *convWinograd {
 	c.pixelsAt = need.take(tilePoints * apart(slots*src.take))
 	c.productsAt = need.take(tilePoints * apart(slots*c.strip))
 	c.downAt = need.take(tilePoints * apart(g.wide*c.strip))
-	c.roomAt = need.take(max(g.pointsRoom(src.take), c.side*g.wide*c.strip))
+	c.roomAt = need.take(max(g.pointsRoom(src.take), c.side()*g.wide*c.strip))
 	if !c.sumsInOut {
-		c.resultsAt = need.take(c.side * c.rows * dst.cols * c.block)
+		c.resultsAt = need.take(c.side() * c.rows * dst.cols * c.block)
 	}
 	c.transforming = winogradWeights{convWinograd: c}
 	c.pool.reserve(max(int(need), c.transforming.room()), ints)
@@ -126,13 +123,13 @@ type resultRow struct {
 }
 
 func (c *convWinograd) row(w *Worker, first, i int) resultRow {
-	image, top := i/c.down, i%c.down*c.side
+	image, top := i/c.down, i%c.down*c.side()
 	r := resultRow{
-		at: ((image*c.dst.rows+top)*c.dst.cols)*c.dst.channels + c.col, lines: min(c.side, c.dst.rows-top),
+		at: ((image*c.dst.rows+top)*c.dst.cols)*c.dst.channels + c.col, lines: min(c.side(), c.dst.rows-top),
 	}
 	r.sums, r.ld = c.to[r.at:], c.dst.channels
 	if !c.sumsInOut {
-		r.sums, r.ld = w.real[c.resultsAt+(i-first)*c.side*c.dst.cols*c.cols:], c.cols
+		r.sums, r.ld = w.real[c.resultsAt+(i-first)*c.side()*c.dst.cols*c.cols:], c.cols
 	}
 	return r
 }
@@ -145,12 +142,12 @@ func (c *convWinograd) write(w *Worker, products []float32, distance int, to res
 	for r := range to.lines {
 		sums := to.sums[r*c.dst.cols*to.ld+col:]
 		from := down[r*tileEdge*line:]
-		if c.dst.cols%c.side == 0 {
-			c.results(sums, to.ld, c.side*to.ld, from, line, width, c.wide, width)
+		if c.dst.cols%c.side() == 0 {
+			c.results(sums, to.ld, c.side()*to.ld, from, line, width, c.wide, width)
 			continue
 		}
 		whole := w.real[c.roomAt:]
-		c.results(whole, width, c.side*width, from, line, width, c.wide, width)
+		c.results(whole, width, c.side()*width, from, line, width, c.wide, width)
 		c.kernels.copyRows(sums, to.ld, whole, width, c.dst.cols, width)
 	}
 }

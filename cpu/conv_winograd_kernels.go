@@ -13,12 +13,15 @@ type winogradKernels struct {
 
 // winogradSize are the matrices for kernels of taps × taps, whose tiles have side × side results.
 type winogradSize struct {
-	taps, side int
-	results    winogradMap // Aᵀ, 6 to side
-	spread     winogradMap // A, side to 6
-	weights    winogradMap // G, taps to 6
-	gather     winogradMap // Gᵀ, 6 to taps
+	taps    int
+	results winogradMap // Aᵀ, 6 to side
+	spread  winogradMap // A, side to 6
+	weights winogradMap // G, taps to 6
+	gather  winogradMap // Gᵀ, 6 to taps
 }
+
+// side is the results along an edge of a tile.
+func (z *winogradSize) side() int { return tileEdge + 1 - z.taps }
 
 // The points of winograd besides 0 and infinity are ±pointA and ±pointB.
 const (
@@ -43,7 +46,7 @@ var genericWinograd = winogradKernels{
 		}
 	}),
 	sizes: [2]winogradSize{{
-		taps: 3, side: 4,
+		taps: 3,
 		results: winogradGeneric(6, 4, func(x *[tileEdge]float32) {
 			sumA, differenceA, sumB, differenceB := x[1]+x[2], x[1]-x[2], x[3]+x[4], x[3]-x[4]
 			*x = [tileEdge]float32{
@@ -74,7 +77,7 @@ var genericWinograd = winogradKernels{
 			}
 		}),
 	}, {
-		taps: 5, side: 2,
+		taps: 5,
 		results: winogradGeneric(6, 2, func(x *[tileEdge]float32) {
 			*x = [tileEdge]float32{
 				x[0] + (x[1] + x[2]) + (x[3] + x[4]), x[5] + pointA*(x[1]-x[2]) + pointB*(x[3]-x[4]),

@@ -5,13 +5,13 @@ package cpu
 var winogradAVX512 = winogradKernels{
 	pixels: winogradAssembly(winogradPixelsAVX512),
 	sizes: [2]winogradSize{{
-		taps: 3, side: 4,
+		taps:    3,
 		results: winogradAssembly(winogradResults3AVX512),
 		spread:  winogradAssembly(winogradSpread3AVX512),
 		weights: winogradAssembly(winogradWeights3AVX512),
 		gather:  winogradAssembly(winogradTaps3AVX512),
 	}, {
-		taps: 5, side: 2,
+		taps:    5,
 		results: winogradAssembly(winogradResults5AVX512),
 		spread:  winogradAssembly(winogradSpread5AVX512),
 		weights: winogradAssembly(winogradWeights5AVX512),
@@ -22,13 +22,13 @@ var winogradAVX512 = winogradKernels{
 var winogradAVX2 = winogradKernels{
 	pixels: winogradAssembly(winogradPixelsAVX2),
 	sizes: [2]winogradSize{{
-		taps: 3, side: 4,
+		taps:    3,
 		results: winogradAssembly(winogradResults3AVX2),
 		spread:  winogradAssembly(winogradSpread3AVX2),
 		weights: winogradAssembly(winogradWeights3AVX2),
 		gather:  winogradAssembly(winogradTaps3AVX2),
 	}, {
-		taps: 5, side: 2,
+		taps:    5,
 		results: winogradAssembly(winogradResults5AVX2),
 		spread:  winogradAssembly(winogradSpread5AVX2),
 		weights: winogradAssembly(winogradWeights5AVX2),

@@ -127,7 +127,7 @@ func TestWinogradMatrices(t *testing.T) {
 			for i := range w {
 				w[i] = r.NormFloat64()
 			}
-			for i := range size.side {
+			for i := range size.side() {
 				var got float64
 				for p := range tileEdge {
 					got += a[p][i] * dot(g[p], w) * dot(b[p], d)

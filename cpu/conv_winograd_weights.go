@@ -1,8 +1,8 @@
 package cpu
 
 // convWinogradWeights is the gradient of a convolution by its weights, by tiles. An item takes some channels of x and
-// of y, and a chunk of the rows of tiles, and sums its 36 products before it turns them back into nine taps. The
-// chunks depend on the shape alone, as those of convWeights, and so do the bits.
+// of y, and a chunk of the rows of tiles, and sums its 36 products before it turns them back into taps. The chunks
+// depend on the shape alone, as those of convWeights, and so do the bits.
 type convWinogradWeights struct {
 	*winograd
 	ending
@@ -39,7 +39,7 @@ func newConvWinogradWeights(call *convCall) *convWinogradWeights {
 	c := &convWinogradWeights{
 		winograd: g, ending: call.ending(),
 		x:     tileSource{call.a.Real[call.a.Off:], s.H, s.W, s.C, s.C, s.Top, s.Left, tileEdge, g.kernels.pixels},
-		y:     tileSource{call.b.Real[call.b.Off:], call.p, call.q, s.K, s.K, 0, 0, g.side, g.spread},
+		y:     tileSource{call.b.Real[call.b.Off:], call.p, call.q, s.K, s.K, 0, 0, g.side(), g.spread},
 		slice: equalParts(s.C, winogradSlice), cols: equalParts(s.K, winogradSlice),
 	}
 	c.rows = max(1, min(winogradSums/g.wide, s.N*g.down))
@@ -115,14 +115,8 @@ func (c *convWinogradWeights) add(w *Worker, sums []float32, x, y tileSource, fi
 	for i := first; i < end; i++ {
 		p.transform(results[(i-first)*c.wide*y.take:], ofY, i)
 	}
-	most := c.kernels.most[c.vecs]
-	panels := (x.take + most - 1) / most
 	for e := range tilePoints {
-		a, b, to := pixels[e*ofX:], results[e*ofY:], sums[e*x.take*y.take:]
-		for p := range panels {
-			lo, hi := x.take*p/panels, x.take*(p+1)/panels
-			c.kernels.tile(hi-lo, c.vecs, y.take, slots, a[lo:], 1, x.take, b, y.take, to[lo*y.take:], y.take, true,
-				lookahead{addressOf(a, lo), 4, 0})
-		}
+		c.kernels.panels(x.take, c.vecs, y.take, slots, pixels[e*ofX:], 1, x.take, results[e*ofY:], y.take,
+			sums[e*x.take*y.take:], y.take, true)
 	}
 }

@@ -53,7 +53,7 @@ func stayInside(t *testing.T, k *winogradKernels, tiles, n int) {
 	}
 	maps := []shape{{k.pixels, tileEdge, tileEdge}}
 	for _, z := range k.sizes {
-		maps = append(maps, shape{z.results, tileEdge, z.side}, shape{z.spread, z.side, tileEdge},
+		maps = append(maps, shape{z.results, tileEdge, z.side()}, shape{z.spread, z.side(), tileEdge},
 			shape{z.weights, z.taps, tileEdge}, shape{z.gather, tileEdge, z.taps})
 	}
 	for _, m := range maps {

@@ -89,22 +89,30 @@ func (k *kernels) width(rows, columns int) int {
 	return k.wide
 }
 
+// panels computes what tile does for any number of rows, in panels of nearly equal height, each of which asks for the
+// rows of its own A.
+func (k *kernels) panels(
+	rows, vecs, cols, terms int, a []float32, rs, cs int, b []float32, ldb int, c []float32, ldc int, add bool,
+) {
+	most := k.most[vecs]
+	count := (rows + most - 1) / most
+	for p := range count {
+		lo, hi := rows*p/count, rows*(p+1)/count
+		k.tile(hi-lo, vecs, cols, terms, a[lo*rs:], rs, cs, b, ldb, c[lo*ldc:], ldc, add,
+			lookahead{addressOf(a, lo*rs), 4, 0})
+	}
+}
+
 // column computes c[i·cols + j] = Σ_q a[i·rs + q·cs] · b[q·cols + j] for i < rows, j < cols, q < k, with tiles that are
 // vecs vectors wide: a product of many rows and a strip of B that the first-level cache holds.
 func (k *kernels) column(rows, vecs, cols, terms int, a []float32, rs, cs int, b, c []float32) {
-	most := k.most[vecs]
-	done := 0
-	if k.down != nil && cols == vecs*k.lanes && vecs == k.wide {
-		if strips := rows / most; strips > 0 {
-			k.down(strips, cols, terms, a, rs, cs, most*rs, b, c, cols, false, lookahead{addressOf(a, 0), 4, most * rs})
-		}
-		done = rows / most * most
+	most, done := k.most[vecs], 0
+	if strips := rows / most; strips > 0 && k.down != nil && cols == vecs*k.lanes && vecs == k.wide {
+		k.down(strips, cols, terms, a, rs, cs, most*rs, b, c, cols, false, lookahead{addressOf(a, 0), 4, most * rs})
+		done = strips * most
 	}
-	panels := (rows - done + most - 1) / most
-	for p := range panels {
-		lo, hi := done+(rows-done)*p/panels, done+(rows-done)*(p+1)/panels
-		k.tile(hi-lo, vecs, cols, terms, a[lo*rs:], rs, cs, b, cols, c[lo*cols:], cols, false,
-			lookahead{addressOf(a, lo*rs), 4, 0})
+	if done < rows {
+		k.panels(rows-done, vecs, cols, terms, a[done*rs:], rs, cs, b, cols, c[done*cols:], cols, false)
 	}
 }
 
