@@ -25,10 +25,11 @@
 //
 // # Levels
 //
-// The inner loops come in levels (level.go): generic Go, AVX2, AVX-512, and AMX, which is AVX-512 with large products
-// cut into bfloat16 pieces for the processor's matrix units (gemm_bf16x3.go): they are as accurate and up to twice as
-// fast. A table of loops for each (vec.go) holds the elementwise functions, the loops over rows and the random numbers;
-// another (gemm_kernels.go) what products need. The assembly is written by the generators in _asm.
+// The inner loops come in levels (level.go): generic Go, NEON on arm64, and on amd64 AVX2, AVX-512, and AMX, which is
+// AVX-512 with large products cut into bfloat16 pieces for the processor's matrix units (gemm_bf16x3.go): they are as
+// accurate and up to twice as fast. A table of loops for each (vec.go) holds the elementwise functions, the loops over
+// rows and the random numbers; another (gemm_kernels.go) what products need. The assembly is written by the generators
+// in _asm.
 //
 // The generic loops stay: they are the definition that a faster one is tested against. Those of vec.go give the same
 // bits at all levels: the same steps in the same order, no fused multiply-add, sums over the same number of lanes.

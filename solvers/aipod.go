@@ -24,9 +24,8 @@ import (
 // A is read off Lower.Equality at the start, which must be linear in y, with the same independent rows for all x. G
 // must be smooth, and strongly convex along the null space of A; β and η are at most 1/L there. Without equations it is
 // ALSET. The state is x, y, v, which is kept for inspection, b and gx = ∇xF, which no iteration reads from the one
-// before. Running
-// statistics are not taken. An iteration costs S gradients of G, one of F, up to Q products with H, one with C, and S
-// projections of y.
+// before. Running statistics are not taken. An iteration costs S gradients of G, one of F, up to Q products with H, one
+// with C, and S projections of y.
 type AiPOD struct {
 	Step        float64         `json:"step"`         // β; 0: chosen at the start values, see Defaults
 	OuterStep   float64         `json:"outer_step"`   // α; 0: chosen at the start values

@@ -30,8 +30,8 @@ import (
 //
 // G must be smooth and strongly convex in y. Searches on minibatches are biased towards steps that suit them; without
 // an envelope noise does not die out. The state is x, y, v, and the last steps of both levels. Running statistics are
-// not taken. An iteration costs T gradients and 11T values of G, one gradient and 11 values of F, N products with H,
-// one with C, and N more of each for the answer of y, ten times that where x is in a set.
+// not taken. An iteration costs T gradients and 11T values of G, one gradient and 11 values of F, N products with H
+// and one with C, and as many again for the answer of y, ten times as many where x is in a set.
 type BiSLS struct {
 	Step       float64 `json:"step"`        // β⁻ in the first iteration; 0: chosen at the start values
 	OuterStep  float64 `json:"outer_step"`  // α⁻ in the first iteration; 0: chosen at the start values

@@ -16,11 +16,11 @@ import (
 //	then:       x₊ = P_X(x - α_k (∇xF(x,y;ζ) - ρ ∇xG(x,y;ξ))),   ρ = ⟨∇yG(x,y;ξ), ∇yF(x,y;ζ)⟩ / (|∇yG(x,y;ξ)|² + ε)
 //
 // The paper lets the loop grow by one where F has hardly changed; here it grows by a power of k. The direction is a
-// heuristic: with one lower variable and a quadratic G it is the hypergradient's formula at y, with more it is that of
-// another matrix of rank one, and at y*(x), where ∇yG = 0, it is 0/0. ε guards that; there the implicit term is left
-// out. It needs a smooth lower level that is strongly convex in y, without constraints. Minibatches bias the quotient.
-// The state is x and y. Running statistics are not taken. An iteration costs t_k+1 gradients of G and one
-// of F.
+// heuristic: with one lower variable and G half the square of a linear function it is the hypergradient's formula at y,
+// with more variables it is that of another matrix of rank one, and at y*(x), where ∇yG = 0, it is 0/0. ε guards that;
+// there the implicit term is left out. It needs a smooth lower level that is strongly convex in y, without constraints.
+// Minibatches bias the quotient. The state is x and y. Running statistics are not taken. An iteration costs t_k+1
+// gradients of G and one of F.
 type BSG1 struct {
 	Step          float64         `json:"step"`           // β; 0: chosen at the start values, see Defaults
 	OuterStep     float64         `json:"outer_step"`     // α; 0: chosen at the start values

@@ -34,7 +34,7 @@ import (
 // Penalty "quadratic" takes BVFSM's way from outside instead, φ = F + ½θ_k |y|² + max(0, G(x,y) - g)²/(2τ_k) with ν =
 // 0, which needs no point inside. The method is deterministic; on minibatches each step has new ones, one for both
 // objectives at all lengths. The state is x, y, z and σ⁻. Running statistics are not taken. An iteration costs T_z +
-// T_y + 2 gradients of G, T_y + 1 of F, and 12T_y + 2 values of G and 11T_y of F.
+// T_y + 2 gradients of G, T_y + 1 of F, and 13T_y + 3 values of G (12T_y + 2 for "quadratic") and 11T_y of F.
 type BVFIM struct {
 	Step         float64         `json:"step"`           // σ⁻ in the first iteration; 0: chosen at the start
 	ZStep        float64         `json:"z_step"`         // β; 0: chosen at the start values

@@ -14,7 +14,7 @@ import (
 //	y_0 = y;  y_{t+1} = y_t - α ∇yG(x,y_t),  t = 0, …, D-1
 //	x₊ = P_X(x - β g_K),  g_K = dF(x,y_D(x))/dx with y_{D-K} counted as a constant;  y₊ = y_D
 //
-// With K = D it is ITDBiO, with K = 1 the one-step hypergradient. What the truncation leaves out is up to (1-αμ)^K/(αμ)
+// With K = D it is ITDBiO, with K = 1 the one-step hypergradient. What the truncation leaves out is up to (1-αμ)^K/μ
 // times the norms of C and ∇yF. The steps start from the last y, with Cold from the start values in every iteration.
 //
 // The paper's method is deterministic, for a smooth lower level that is strongly convex in y near its minimizer, with α

@@ -27,9 +27,10 @@ func (a *app) clean() *application {
 		Use:   "clean",
 		Short: "Find wrong labels in a training set, and train a model that they do not mislead",
 		Long: `clean judges every label of a training set by a model that learns which labels to believe: it starts on
-the trusted rows, and in five rounds a bi-level problem decides how much each kind of row counts. It writes
-suspects.csv, every row with the model's probability of the given label, the least probable first; labels.csv, the
-labels with those of flagged rows replaced; and prints how the model compares with simpler ways.
+the trusted rows, and in five rounds every row gets a suggested label and the probability that its given one is right,
+while a bi-level problem may decide how much each kind of row counts. It writes suspects.csv, every row, the one whose
+given label is least probably right first; labels.csv, the labels with those of flagged rows replaced; and prints how
+the model compares with simpler ways.
 
 Trusted rows are rows whose labels you have looked at: some hundred are good. Name them by --trusted FILE or by the file
 trusted.npy in the folder, an array with 1 for each trusted training row and 0 for the others, or give them as val_x.npy

@@ -21,8 +21,9 @@ func (a *app) scaling() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scaling",
 		Short: "Show how time grows with batch, width and threads",
-		Long: `scaling times the gradient of a perceptron for growing batches, widths and numbers of threads, and an
-iteration of hyper-cleaning for growing batches. The column time/work is the growth of the time since the row before,
+		Long: `scaling times the gradient of a perceptron for growing batches, widths and numbers of threads, an
+iteration of hyper-cleaning for growing batches, and the gradient of ResNet-20 for growing batches and numbers of
+threads. The column time/work is the growth of the time since the row before,
 divided by the growth of the work per thread: 1 means that time is proportional to work, and less than 1 that a fixed
 overhead is spread over more work.`,
 		Args: noArguments,

@@ -184,6 +184,8 @@ Min-max: the upper objective may be maximized over a further variable beside. Wi
 variable it is the worst of several objectives, so that these algorithms are the multi-objective ones, too; the others
 minimize one upper objective.
 A range is that of iterations that differ: series of random length, passes over all rows once a period.
+The problem that calls are counted on has no linear equations; with them aipod and e-aipod take up to two products Hv
+more.
 `)
 	return err
 }

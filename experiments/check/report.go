@@ -1,3 +1,6 @@
+// Package check holds the estimators of hypergradients against the truth, on problems that come with the program and on
+// a user's own: Report solves the lower level to the end, differences the value function in float64, and says of every
+// method how far it is off, what it costs, and which one to take.
 package check
 
 import (

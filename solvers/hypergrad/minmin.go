@@ -75,8 +75,9 @@ func (e *analytic) Compute(ctx context.Context) (*Hypergradient, error) {
 func (e *analytic) Close() error { return e.scope.Close() }
 
 // MinMinAutomatic is the derivative of G(x, y_T(x)) through T steps of an inner method from the given y: Unrolled where
-// F = G. Its error is O(e |J_T - J*|), with the Jacobians J_T of the path and J* of y*(x), and so smaller than that of
-// MinMinAnalytic by a factor that vanishes as the steps converge; for gradient steps it is near T e².
+// F = G. Its error is O(e_T |J_T - J*|), with the distance e_T of y_T from y*(x) and the Jacobians J_T of the path and
+// J* of y*(x), and so smaller than that of MinMinAnalytic at y_T by a factor that vanishes as the steps converge; for
+// gradient steps it is near T e_T².
 type MinMinAutomatic struct {
 	Inner Inner
 	Steps int // T
