@@ -17,7 +17,7 @@ import (
 // (expand P and Q around y*, where v* = v + H⁻¹(r - ∂δQ)). The estimate computes this vector with two more, loose,
 // linear solves and adds what their residuals, round-off and the second order may hide:
 //
-//	|g - ∇h| ≈ |∂δP + C z| + ‖C‖/μ |residual of z| + (|∂δP| + ‖C‖/μ |∂δQ|) |residual of δ|/(μ|δ|)
+//	|g - ∇h| ≈ 1.01 |∂δP + C z| + ‖C‖/μ |residual of z| + (|∂δP| + ‖C‖/μ |∂δQ|) |residual of δ|/(μ|δ|)
 //	           + (|∂δP| + s |∂δQ|) ρ + |∂δ(C z)| + s |∂δ(H z)|
 //
 // where ρ = |∇yG(x,y-δ)|/|∇yG(x,y)| is how far a Newton step misses the minimizer, which is zero where G is quadratic
@@ -27,8 +27,16 @@ import (
 //
 //	|g - ∇h| <= (L_Fx + L_C|v| + ‖C‖/μ (L_Fy + L_H|v|)) |∇yG|/μ + ‖C‖/μ |r|
 
-// auxiliary is how exactly the error's systems are solved: a figure needs few digits.
+// auxiliary is how exactly the error's systems are solved: a figure needs few digits. What may be left of δ after that
+// is its residual over μ, which in an ill-conditioned system is as large as δ itself, and all of it in the directions
+// where G is flat and F perhaps is not. So the solve of δ goes on from its residual, at most refinements times, until
+// that is no more than unseen of |δ|.
 var auxiliary = linear.CG{RTol: 1e-3, FromZero: true}
+
+const (
+	refinements = 6
+	unseen      = 0.01
+)
 
 // prepareError compiles the estimate's programs and its two systems.
 func (e *implicit) prepareError(at *pieces, nq int) (err error) {
@@ -38,23 +46,32 @@ func (e *implicit) prepareError(at *pieces, nq int) (err error) {
 	e.scope.Own(e.aux.Close)
 	v, rhs, z := e.system.Solution().Node(), e.aux.RHS(), e.aux.Solution()
 	e.keep = at.stage("keep", func(*terms) []tensor.Update { // ∇yG waits in delta: ask for δ
-		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(nq)}}
+		return []tensor.Update{{Var: rhs, Value: e.delta.Node()}, {Var: z, Value: tensor.Zeros(nq)},
+			{Var: e.delta, Value: tensor.Zeros(nq)}}
+	})
+	e.gather = at.stage("gather", func(*terms) []tensor.Update {
+		delta := e.delta.Node().Add(z.Node())
+		return []tensor.Update{{Var: e.delta, Value: delta}, e.measure(map[int]*tensor.Node{normDelta: delta})}
+	})
+	e.refine = at.stage("refine", func(t *terms) []tensor.Update {
+		hz := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return []*tensor.Node{p.HVP(z.Node())} })[0]
+		return []tensor.Update{{Var: rhs, Value: rhs.Node().Sub(hz)}, {Var: z, Value: tensor.Zeros(nq)}}
 	})
 	// along is the derivative of two nodes along δ in y.
 	along := func(delta *tensor.Node, nodes ...*tensor.Node) []*tensor.Node {
 		return tensor.JVP(nodes, []*tensor.Node{at.y}, []*tensor.Node{delta})
 	}
 	e.respond = at.stage("respond", func(t *terms) []tensor.Update {
-		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(z.Node(), p.GradX(), p.GradY()) })
-		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(z.Node(), p.Cross(v), p.HVP(v)) })
+		delta := e.delta.Node()
+		f := t.of(problem.Upper, func(p *problem.Point) []*tensor.Node { return along(delta, p.GradX(), p.GradY()) })
+		g := t.of(problem.Lower, func(p *problem.Point) []*tensor.Node { return along(delta, p.Cross(v), p.HVP(v)) })
 		dP, dQ := f[0].Sub(g[0]), f[1].Sub(g[1])
-		miss := t.at(problem.Lower, at.y.Sub(z.Node()), func(p *problem.Point) []*tensor.Node {
+		miss := t.at(problem.Lower, at.y.Sub(delta), func(p *problem.Point) []*tensor.Node {
 			return []*tensor.Node{p.GradY()}
 		})[0]
 		return []tensor.Update{
 			{Var: e.dp, Value: dP}, {Var: rhs, Value: e.residual.Node().Sub(dQ)}, {Var: z, Value: tensor.Zeros(nq)},
-			{Var: e.delta, Value: z.Node()}, // takes the place of ∇yG, which has served
-			e.measure(map[int]*tensor.Node{normDelta: z.Node(), normDP: dP, normDQ: dQ, normMiss: miss}),
+			e.measure(map[int]*tensor.Node{normDP: dP, normDQ: dQ, normMiss: miss}),
 		}
 	})
 	e.conclude = at.stage("conclude", func(t *terms) []tensor.Update {
@@ -69,27 +86,59 @@ func (e *implicit) prepareError(at *pieces, nq int) (err error) {
 	return nil
 }
 
+// solveError solves the error's two systems.
+func (e *implicit) solveError(ctx context.Context, h *Hypergradient) (delta, z linear.Stats, err error) {
+	solve := func(before stage) (st linear.Stats, err error) {
+		if err = before.run(ctx); err == nil {
+			st, err = e.aux.Solve(ctx)
+		}
+		h.ForError = h.ForError.Plus(before.counts, 1).Plus(problem.Counts{HVP: int64(st.Products)}, 1)
+		e.meet(h, st)
+		return st, err
+	}
+	if delta, err = solve(e.keep); err != nil {
+		return delta, z, err
+	}
+	for range refinements {
+		if err = e.gather.run(ctx); err != nil {
+			return delta, z, err
+		}
+		n, err := e.norms.Read()
+		if err != nil {
+			return delta, z, err
+		}
+		if !(delta.Residual > unseen*h.SmallestEigenvalue*n[normDelta]) || delta.Status != linear.Converged {
+			break
+		}
+		next, err := solve(e.refine)
+		if err != nil {
+			return delta, z, err
+		}
+		if !(next.Residual < delta.Residual) { // round-off is all that is left
+			break
+		}
+		delta = next
+	}
+	if z, err = solve(e.respond); err == nil {
+		err = e.conclude.run(ctx)
+	}
+	h.ForError = h.ForError.Plus(e.conclude.counts, 1)
+	return delta, z, err
+}
+
+// meet takes a solve's smallest Ritz value into what is known of H, unless its modulus was declared.
+func (e *implicit) meet(h *Hypergradient, st linear.Stats) {
+	if e.p.Mu <= 0 && st.Steps > 0 && !(st.SmallestEigenvalue >= h.SmallestEigenvalue) {
+		h.SmallestEigenvalue = st.SmallestEigenvalue
+	}
+}
+
 // estimateError fills in what is known about the error.
 func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 	var delta, z linear.Stats
 	if !e.bound {
 		var err error
-		solve := func(before stage, st *linear.Stats) {
-			if err == nil {
-				err = before.run(ctx)
-			}
-			if err == nil {
-				*st, err = e.aux.Solve(ctx)
-				h.ForError.HVP += int64(st.Products)
-			}
-		}
-		solve(e.keep, &delta)
-		solve(e.respond, &z)
-		if err == nil {
-			err = e.conclude.run(ctx)
-		}
-		h.ForError = h.ForError.Plus(e.respond.counts, 1).Plus(e.conclude.counts, 1)
-		if err != nil {
+		if delta, z, err = e.solveError(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -99,11 +148,6 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		return err
 	}
 	h.Stationarity, h.Residual, h.Implicit = n[normGY], n[normR], n[normCV]
-	for _, st := range []linear.Stats{delta, z} {
-		if e.p.Mu <= 0 && st.Steps > 0 && !(st.SmallestEigenvalue >= h.SmallestEigenvalue) {
-			h.SmallestEigenvalue = st.SmallestEigenvalue
-		}
-	}
 	mu := h.SmallestEigenvalue
 	if math.IsNaN(mu) {
 		mu = ratio(n[normB], n[normV]) // no solve took a step: |H v|/|v| is all that is known of H
@@ -120,6 +164,9 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		amplify := c.CrossNorm / mu
 		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu +
 			amplify*(n[normR]+roundR) + round
+		if !(h.Error >= 0) {
+			h.Error = math.Inf(1) // numbers at the point are not finite
+		}
 		return nil
 	}
 	h.Kind = Estimate
@@ -135,7 +182,7 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 	if delta.Residual > 0 { // δ is known up to its residual over μ
 		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
 	}
-	h.Error = n[normE] + tail + round
+	h.Error = n[normE]*(1+unseen) + tail + round
 	for _, s := range []linear.Status{delta.Status, z.Status} {
 		if s == linear.NegativeCurvature || s == linear.NotFinite || !(h.Error >= 0) {
 			h.Error = math.Inf(1) // nothing can be said

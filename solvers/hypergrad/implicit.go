@@ -69,7 +69,8 @@ type implicit struct {
 	dp, residual            *tensor.Variable
 	norms                   *tensor.Variable // see the constants below
 	begin, assemble         stage
-	keep, respond, conclude stage
+	keep, gather, refine    stage // of the error's systems, in this order
+	respond, conclude       stage
 	method                  Implicit
 	product                 problem.Counts // what a product costs inside the solver
 }
