@@ -9,6 +9,8 @@ import (
 	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
+
+	"gonum.org/v1/gonum/floats"
 )
 
 // KKT is the hypergradient of a problem whose lower level is constrained, by its set or by functions of (x, y), from
@@ -24,11 +26,12 @@ import (
 // are decomposed on the host. For H = γI, as in fast adversarial training (Zhang et al., ICML 2022), one Neumann term
 // with the step 1/γ is the solution.
 //
-// A constraint is active where its multiplier, over the curvature of G, is larger than its distance from y, and also
-// than Tolerance times the largest coordinate of y: below that it touches y, and is weakly active where the multiplier
-// is not larger. Multipliers are computed at y by least squares. The formula needs the active gradients to be
-// independent, positive multipliers, and positive curvature on the null space. Notes tell where one of the first two
-// fails, Status (NegativeCurvature) where the last does.
+// A constraint is active where its multiplier, over the curvature of G along it, is larger than its distance from y,
+// and also than Tolerance times the largest coordinate of y: below that it touches y, and is weakly active where the
+// multiplier is not larger. Two products with H along vectors of 1 and -1 tell the curvatures: by how much each
+// coordinate of ∇yG changes when all coordinates of y are off by as much. Multipliers are computed at y by least
+// squares. The formula needs the active gradients to be independent, positive multipliers, and positive curvature on
+// the null space. Notes tell where one of the first two fails, Status (NegativeCurvature) where the last does.
 //
 // Stationarity is |y - P(y - ∇yG)| for a set, and the residual of the optimality conditions where there are constraint
 // functions. The error is an Estimate, to first order in the distance from the minimizer and its multipliers, by two
@@ -125,7 +128,8 @@ type kkt struct {
 	gradient, lo, hi      *tensor.Variable // [q]
 	values, unit          *tensor.Variable // [m]
 	row                   *tensor.Variable // [q]: ∇c_i for the i-th unit vector
-	scale                 *tensor.Variable // of the curvature, and the stationarity of a set
+	bend                  *tensor.Variable // [q]: see constrained
+	scale                 *tensor.Variable // the stationarity of a set
 	look                  program
 	rows                  *tensor.Function
 	face                  *face
@@ -168,7 +172,7 @@ func (k *kkt) variables(sc *tensor.Scope) {
 	}
 	k.free, k.target, k.gradient, k.row = vector("free", k.q), vector("bounds", k.q), vector("∇yG", k.q),
 		vector("row", k.q)
-	k.scale = vector("scale", 2)
+	k.bend, k.scale = vector("bend", k.q), vector("scale", 1)
 	if k.bounded {
 		k.lo, k.hi = vector("lo", k.q), vector("hi", k.q)
 	}
@@ -190,14 +194,16 @@ func (k *kkt) compile() {
 		p := k.lower()
 		g := p.GradY()
 		d, c := k.at()
-		t := tilts(k.q)
-		curvature := linear.Norm(p.HVP(t)).Div(linear.Norm(t))
+		bend := tensor.Zeros(k.q)
+		for _, angle := range []float64{0.7548776662466927, 0.5698402909980532} {
+			bend = bend.Add(p.HVP(signs(k.q, angle)).Abs().Scale(0.5))
+		}
 		stationarity := tensor.Const(0)
 		if set := k.b.Set(problem.Lower); set != nil {
 			stationarity = linear.Norm(set.Project(y.Sub(g), k.b.All(problem.Lower)).Sub(y))
 		}
-		updates := []tensor.Update{{Var: k.gradient, Value: g},
-			{Var: k.scale, Value: tensor.Concat(0, curvature.Reshape(1), stationarity.Reshape(1))}}
+		updates := []tensor.Update{{Var: k.gradient, Value: g}, {Var: k.bend, Value: bend},
+			{Var: k.scale, Value: stationarity.Reshape(1)}}
 		if k.bounded {
 			updates = append(updates, tensor.Update{Var: k.lo, Value: d.Lo}, tensor.Update{Var: k.hi, Value: d.Hi})
 		}
@@ -212,6 +218,12 @@ func (k *kkt) compile() {
 			return []tensor.Update{{Var: k.row, Value: k.across(c, k.unit.Node())}}
 		})
 	}
+}
+
+// signs is a vector of 1 and -1 that looks random.
+func signs(n int, angle float64) *tensor.Node {
+	up := tensor.Const(0).Lt(tensor.Iota(0, n).ToReal().AddConst(1).Scale(2 * math.Pi * angle).Sin())
+	return up.Scale(2).AddConst(-1)
 }
 
 // across is Eᵀω, along is E s.
@@ -235,7 +247,8 @@ func (k *kkt) decide(ctx context.Context, h *Hypergradient) error {
 	for _, r := range []struct {
 		from *tensor.Variable
 		to   *[]float64
-	}{{k.y, &c.y}, {k.gradient, &c.gradient}, {k.lo, &c.lo}, {k.hi, &c.hi}, {k.values, &c.values}, {k.scale, &scale}} {
+	}{{k.y, &c.y}, {k.gradient, &c.gradient}, {k.lo, &c.lo}, {k.hi, &c.hi}, {k.values, &c.values}, {k.bend, &c.bend},
+		{k.scale, &scale}} {
 		if r.from == nil {
 			continue
 		}
@@ -273,10 +286,11 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	}
 	info := k.b.Executor.Info()
 	c.distance = k.tolerance * size
-	c.curvature = scale[0]
+	fill(c.bend)
 	c.noise = 10 * info.UnitRoundoff() * info.SumError(k.q) * largest(c.gradient)
-	k.stationarity = scale[1]
-	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(scale)
+	k.stationarity = scale[0]
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(scale) ||
+		!finite(c.bend)
 	for _, r := range c.rows {
 		k.broken = k.broken || !finite(r)
 	}
@@ -297,6 +311,20 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 		return err
 	}
 	return errors.Join(k.active.Write(f.active), k.lambda.Write(f.lambda), k.basis.Write(f.basis()))
+}
+
+// fill gives coordinates in which G does not bend the mean curvature of the others, and 1 where it bends in none: a
+// force must be worth some distance.
+func fill(bend []float64) {
+	mean := floats.Norm(bend, 2) / math.Sqrt(float64(len(bend)))
+	if mean == 0 {
+		mean = 1
+	}
+	for i, b := range bend {
+		if b == 0 {
+			bend[i] = mean
+		}
+	}
 }
 
 func finite(v []float64) bool {

@@ -20,8 +20,9 @@ type constrained struct {
 	// What is nearer than distance counts as touching; constraint functions are measured in units of |E_i|. The force
 	// of a constraint, its multiplier, is worth a distance by the objective's curvature, and below noise it is
 	// rounding.
-	distance, curvature, noise float64
-	rank                       float64 // singular values below this share of 1 mean that unit rows depend on each other
+	distance, noise float64
+	bend            []float64 // by how much ∇L_i changes where each coordinate of y moves by 1, in any direction
+	rank            float64   // singular values below this share of 1 mean that unit rows depend on each other
 }
 
 // face is the active set at a point: where the constraints that hold y leave it free to move.
@@ -55,6 +56,9 @@ type candidate struct {
 	added   bool // it came in for the second time: it stays out when it is dropped again
 	push    float64
 	dropped bool
+
+	curvature float64
+	share     float64 // of the step of ∇L, how much of it ends at this constraint
 }
 
 // candidates lists all constraints. Of a coordinate's two bounds the nearer one counts.
@@ -82,20 +86,37 @@ func (c *constrained) candidates(length []float64) (out []*candidate) {
 	}
 	for _, b := range out {
 		b.held = !b.dropped && (b.always || b.slack <= c.distance)
+		if b.row < 0 || length[b.row] > 0 {
+			b.curvature = c.curvature(b, length)
+		}
 	}
 	return out
 }
 
+// curvature is what the force of a constraint changes by where y moves by 1 in each coordinate: of a bound that of its
+// coordinate, so that a stiff coordinate says nothing of the bounds of others, of a function that along its unit row.
+func (c *constrained) curvature(b *candidate, length []float64) float64 {
+	if b.row < 0 {
+		return c.bend[b.at]
+	}
+	sum := 0.0
+	for j, e := range c.rows[b.row] {
+		sum += e * e / (length[b.row] * length[b.row]) * c.bend[j] * c.bend[j]
+	}
+	return math.Sqrt(sum)
+}
+
 // force is the multiplier that a constraint must have to hold y.
 func (c *constrained) force(b *candidate) float64 {
-	return max(c.noise, c.curvature*max(c.distance, b.slack))
+	return max(c.noise, b.curvature*max(c.distance, b.slack))
 }
 
 // find chooses the active set by the primal-dual rule (Hintermüller, Ito, Kunisch, SIAM J. Optim. 13, 2003): a
 // constraint holds y where its multiplier, over the curvature, is larger than its distance. It begins with what touches
 // y, and repeats until nothing changes: multipliers by least squares from ∇G + Eᵀλ = 0 on the free coordinates; what
-// holds y without the multiplier for it is dropped; what a step of ∇L over the curvature would violate is added.
-// Functions are not dropped while rows depend on each other, because then multipliers are not unique.
+// holds y without the multiplier for it is dropped; of what a step of ∇L over the curvature would violate, that which
+// the step meets first is added, since what stops there never meets the rest. Functions are not dropped while rows
+// depend on each other, because then multipliers are not unique.
 func (c *constrained) find() (*face, error) {
 	q, m := len(c.y), len(c.values)
 	f := &face{free: make([]float64, q), target: make([]float64, q), active: make([]float64, m),
@@ -157,6 +178,9 @@ func (f *face) settle(c *constrained, all []*candidate, length []float64) (slope
 
 // change drops and adds candidates, each at most twice, and tells whether it did.
 func (f *face) change(c *constrained, all []*candidate, slope, length []float64) (changed bool) {
+	const group = 10 // what a step meets within so many times the share of the first counts as met together
+	var met []*candidate
+	first := math.Inf(1)
 	for _, b := range all {
 		switch {
 		case b.always:
@@ -169,21 +193,31 @@ func (f *face) change(c *constrained, all []*candidate, slope, length []float64)
 			if !(b.push > c.force(b)) {
 				b.held, b.dropped, changed = false, true, true
 			}
-		case c.curvature > 0 && !b.added:
-			want := 0.0 // how far a step goes towards the constraint
-			if b.row < 0 {
-				want = b.side * slope[b.at] / c.curvature
-			} else {
-				for j, e := range c.rows[b.row] {
-					want -= f.free[j] * e * slope[j] / length[b.row] / c.curvature
-				}
-			}
-			if want > 2*max(b.slack, c.distance) {
-				b.held, b.added, changed = true, true, true
+		case !b.added:
+			want := f.step(c, b, slope, length)
+			if room := max(b.slack, c.distance); want > 2*room {
+				b.share = room / want
+				met, first = append(met, b), min(first, b.share)
 			}
 		}
 	}
+	for _, b := range met {
+		if b.share <= group*first {
+			b.held, b.added, changed = true, true, true
+		}
+	}
 	return changed
+}
+
+// step is how far a step of ∇L over the curvature, coordinate by coordinate, goes towards a constraint.
+func (f *face) step(c *constrained, b *candidate, slope, length []float64) (want float64) {
+	if b.row < 0 {
+		return b.side * slope[b.at] / c.bend[b.at]
+	}
+	for j, e := range c.rows[b.row] {
+		want -= f.free[j] * e * slope[j] / length[b.row] / c.bend[j]
+	}
+	return want
 }
 
 // factor decomposes the active rows, over their lengths and restricted to the free coordinates.
@@ -291,7 +325,7 @@ func (f *face) finish(c *constrained, all []*candidate, slope, length []float64)
 	}
 	f.residual = math.Sqrt(sum)
 	for _, b := range all {
-		worth := c.curvature * b.slack
+		worth := b.curvature * b.slack
 		switch {
 		case b.row >= 0 && length[b.row] == 0:
 			f.flat = append(f.flat, c.name(b))

@@ -487,7 +487,7 @@ func TestKKTDegenerate(t *testing.T) {
 	require.Equal(t, linear.Converged, h.Status)
 	require.Equal(t, []float64{0, 0}, h.Gradient)
 	require.Zero(t, h.Implicit)
-	require.EqualValues(t, 4, h.Counts.HVP-h.ForError.HVP, "no product of a solver")
+	require.EqualValues(t, 5, h.Counts.HVP-h.ForError.HVP, "no product of a solver")
 
 	// Three constraints meet at (1, 1), and the gradient (-1, -3) has many multipliers: (1 - s, 3 + s, s).
 	three := problem.Flat(func(_, y *tensor.Node, _ problem.Batch) *tensor.Node {

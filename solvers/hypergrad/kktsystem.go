@@ -147,6 +147,8 @@ func (s *kktSystem) compile(transposed bool) {
 	k, sc := s.k, s.scope
 	rho, beta := k.split(s.b.Node())
 	held, reach, left := s.held.Node(), s.reach.Node(), s.left.Node()
+	info := k.b.Executor.Info()
+	unit := info.SumError(k.q) * info.UnitRoundoff()
 	at := func() kktEquations { return k.equations().(kktEquations) }
 	// remaining is ρ less what is known already, for a move s of the free coordinates.
 	remaining := func(q kktEquations, move *tensor.Node) *tensor.Node { return rho.Sub(q.curve(held.Add(move))) }
@@ -170,8 +172,11 @@ func (s *kktSystem) compile(transposed bool) {
 	s.start = sc.Compile("kkt start", func() []tensor.Update {
 		q := at()
 		// Twice, because rounding is relative to what is projected, which may be far larger than what is left of it.
-		inside := q.project(q.project(remaining(q, reach)))
-		return []tensor.Update{{Var: s.inner.RHS(), Value: inside},
+		// What is then no larger than rounding may lie outside the face, where the projected H is 0, and is left out.
+		whole := remaining(q, reach)
+		inside := q.project(q.project(whole))
+		counts := linear.Norm(whole).Scale(2 * unit).Lt(linear.Norm(inside))
+		return []tensor.Update{{Var: s.inner.RHS(), Value: tensor.Where(counts, inside, tensor.Zeros(k.q))},
 			{Var: s.inner.Solution(), Value: tensor.Zeros(k.q)}}
 	})
 	s.middle = sc.Compile("kkt middle", func() []tensor.Update {

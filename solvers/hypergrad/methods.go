@@ -69,7 +69,7 @@ func Methods() []Entry {
 			func(s Settings) Method { return Prox{Solver: s.solver()} }),
 		entry("Giovannelli, Kent, Vicente 2021; Khanduri et al., ICML 2023",
 			"optimality conditions with multipliers on the active set, by projected CG",
-			"1 ∇F, 2 ∇G, n + 4 Hv, 1 Cv; twice as much again for the error estimate",
+			"1 ∇F, 2 ∇G, n + 5 Hv, 1 Cv; twice as much again for the error estimate",
 			func(s Settings) Method { return KKT{Solver: s.solver()} }),
 		entry("Domke, AISTATS 2012; Franceschi et al., ICML 2017",
 			"derivative through all inner steps, backward, states kept at every √T-th step",
