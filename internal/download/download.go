@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -130,40 +129,10 @@ func (c *Client) sleep(ctx context.Context, try int, asked time.Duration) error 
 	}
 }
 
-// partial is the file that is being fetched, with a note beside it of where its bytes come from.
-type partial struct {
-	path    string
-	resumed bool // the last request was for what was missing
-}
-
-// origin is what a partial file's note says.
-type origin struct{ URL, ETag, Modified string }
-
-func (p *partial) note() string { return p.path + "-of" }
-
-// begin tells how many bytes are there, and where they come from.
-func (p *partial) begin() (size int64, from origin) {
-	info, err := os.Stat(p.path)
-	if err != nil {
-		return 0, from
-	}
-	if text, err := os.ReadFile(p.note()); err == nil {
-		json.Unmarshal(text, &from) // a note that is not understood says nothing
-	}
-	return info.Size(), from
-}
-
-func (p *partial) remove() error {
-	err := errors.Join(os.Remove(p.path), os.Remove(p.note()))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // fetch makes one request for the bytes that are missing and appends what comes.
 func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) error {
 	have, from := p.begin()
+	p.resumed = have > 0
 	sure := f.SHA256 != "" || f.MD5 != "" // the end will tell whether the pieces belong together
 	if have > 0 && !sure && (from.URL != mirror || from.ETag == "" && from.Modified == "") {
 		have = 0
@@ -171,8 +140,8 @@ func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) e
 	if f.Size > 0 && have == f.Size && sure {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, watch := newWatch(ctx, c.Stall)
+	defer watch.end()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, mirror, nil)
 	if err != nil {
 		return &mirrorError{err: err}
@@ -186,18 +155,17 @@ func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) e
 			request.Header.Set("If-Range", from.Modified)
 		}
 	}
-	watch := newWatch(c.Stall, cancel)
-	defer watch.stop()
 	client := c.HTTP
 	if client == nil {
 		client = http.DefaultClient
 	}
+	watch.start()
 	response, err := client.Do(request)
+	watch.stop()
 	if err != nil {
 		return watch.explain(&mirrorError{err: err, again: true})
 	}
 	defer response.Body.Close()
-	p.resumed = have > 0
 	if response.StatusCode == http.StatusRequestedRangeNotSatisfiable &&
 		response.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", have) {
 		return nil // all of it was there
@@ -205,6 +173,7 @@ func (c *Client) fetch(ctx context.Context, f File, mirror string, p *partial) e
 	if have, err = accept(response, have, p); err != nil {
 		return err
 	}
+	p.resumed = have > 0
 	total := f.Size
 	if total == 0 && response.ContentLength >= 0 {
 		total = have + response.ContentLength
@@ -241,14 +210,6 @@ func accept(r *http.Response, have int64, p *partial) (int64, error) {
 	return 0, &mirrorError{err: status}
 }
 
-// anew takes a partial file that leads nowhere away and has the mirror asked once more.
-func anew(p *partial, why error) error {
-	if err := p.remove(); err != nil {
-		return err
-	}
-	return &mirrorError{err: why, again: true}
-}
-
 // receive writes the body behind the first have bytes of the partial file.
 func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, watch *watch) (err error) {
 	out, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE, 0o666)
@@ -270,9 +231,10 @@ func (c *Client) receive(body io.Reader, f File, p *partial, have, total int64, 
 		most = f.Size
 	}
 	for buffer := make([]byte, 64<<10); ; {
+		watch.start()
 		n, err := body.Read(buffer)
+		watch.stop()
 		if n > 0 {
-			watch.alive()
 			if have+int64(n) > most {
 				return refuse(p, fmt.Errorf("it sends more than %d bytes", most))
 			}
@@ -303,16 +265,11 @@ func kept(err error) error {
 	return fmt.Errorf("%w; what was fetched is kept, and the same command goes on from there", err)
 }
 
-// refuse takes bytes away that are not those of the file.
-func refuse(p *partial, why error) error {
-	if err := p.remove(); err != nil {
-		return err
-	}
-	return &mirrorError{err: why}
-}
-
 // finish checks the sums and puts the file in place.
 func (c *Client) finish(f File, mirror string, p *partial, path string) (Result, error) {
+	if err := p.sync(); err != nil {
+		return Result{}, err
+	}
 	r, sumMD5, err := sums(p.path)
 	if err != nil {
 		return Result{}, err
@@ -330,75 +287,29 @@ func (c *Client) finish(f File, mirror string, p *partial, path string) (Result,
 	if err := os.Rename(p.path, path); err != nil {
 		return Result{}, err
 	}
-	if err := os.Remove(p.note()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIfThere(p.note()); err != nil {
 		return Result{}, err
 	}
 	r.URL = mirror
 	return r, nil
 }
 
-// sums reads a file and syncs it to disk.
+// Matches tells whether the file at path has the sums and size of f, as far as they are known.
+func Matches(f File, path string) (Result, bool, error) {
+	r, sumMD5, err := sums(path)
+	ok := (f.Size == 0 || r.Bytes == f.Size) && (f.SHA256 == "" || f.SHA256 == r.SHA256) &&
+		(f.MD5 == "" || f.MD5 == sumMD5)
+	return r, ok && err == nil, err
+}
+
+// sums reads a file. The Result says its size and SHA-256, the string its MD5.
 func sums(path string) (Result, string, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return Result{}, "", err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return Result{}, "", err
-	}
 	strong, weak := sha256.New(), md5.New()
 	n, err := io.Copy(io.MultiWriter(strong, weak), f)
 	return Result{Bytes: n, SHA256: hex.EncodeToString(strong.Sum(nil))}, hex.EncodeToString(weak.Sum(nil)), err
-}
-
-// Matches tells whether the file at path has the sums and size of f, as far as they are known.
-func Matches(f File, path string) (Result, bool, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return Result{}, false, err
-	}
-	defer in.Close()
-	strong, weak := sha256.New(), md5.New()
-	n, err := io.Copy(io.MultiWriter(strong, weak), in)
-	r := Result{Bytes: n, SHA256: hex.EncodeToString(strong.Sum(nil))}
-	ok := (f.Size == 0 || n == f.Size) && (f.SHA256 == "" || f.SHA256 == r.SHA256) &&
-		(f.MD5 == "" || f.MD5 == hex.EncodeToString(weak.Sum(nil)))
-	return r, ok, err
-}
-
-// watch ends a request that gives no byte for a while.
-type watch struct {
-	after time.Duration
-	timer *time.Timer
-	fired chan struct{}
-}
-
-func newWatch(after time.Duration, cancel func()) *watch {
-	if after == 0 {
-		after = 30 * time.Second
-	}
-	w := &watch{after: after, fired: make(chan struct{})}
-	w.timer = time.AfterFunc(after, func() {
-		close(w.fired)
-		cancel()
-	})
-	return w
-}
-
-func (w *watch) alive() { w.timer.Reset(w.after) }
-func (w *watch) stop()  { w.timer.Stop() }
-
-// explain says that it was the watch that ended a request, where it was.
-func (w *watch) explain(err *mirrorError) error {
-	select {
-	case <-w.fired:
-		return &mirrorError{err: fmt.Errorf("nothing came for %v", w.after), again: true}
-	default:
-		var text *url.Error
-		if errors.As(err.err, &text) {
-			err.err = text.Err // without the address, which is long and said already
-		}
-		return err
-	}
 }
