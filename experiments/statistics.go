@@ -1,14 +1,15 @@
 package experiments
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
 
 // AUC is the probability that a positive scores above a negative, ties counting half (Mann, Whitney 1947);
-// NaN where one of the two kinds is missing.
+// NaN where one of the two kinds is missing, or a score is NaN.
 func AUC(score []float64, positive []bool) float64 {
-	if len(positive) != len(score) {
+	if len(positive) != len(score) || slices.ContainsFunc(score, math.IsNaN) {
 		return math.NaN()
 	}
 	order := Ascending(score)
@@ -35,37 +36,32 @@ func AUC(score []float64, positive []bool) float64 {
 	return (rankSum - p*(p+1)/2) / (p * float64(n-positives))
 }
 
-// Ascending orders indices by value, equal values by index.
+// Ascending orders indices by value, equal values by index. NaN comes first.
 func Ascending(values []float64) []int {
 	order := make([]int, len(values))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case values[a] < values[b]:
-			return -1
-		case values[a] > values[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(values[a], values[b]) })
 	return order
 }
 
-// Median is the middle value, the mean of the two in the middle of an even number, NaN of none.
+// Median is the middle value, the mean of the two in the middle of an even number; NaN of none, or where one is NaN.
 func Median(values []float64) float64 {
 	s := slices.Sorted(slices.Values(values))
 	n := len(s)
-	if n == 0 {
+	if n == 0 || math.IsNaN(s[0]) { // NaN is sorted before all numbers
 		return math.NaN()
 	}
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// MeanStd is the mean and the standard deviation with n-1; the latter is 0 for one value.
+// MeanStd is the mean and the standard deviation with n-1; the latter is 0 for one value. Both are NaN for none.
 func MeanStd(values []float64) (mean, std float64) {
 	n := float64(len(values))
+	if n == 0 {
+		return math.NaN(), math.NaN()
+	}
 	for _, v := range values {
 		mean += v / n
 	}

@@ -85,7 +85,7 @@ func TestMeanStd(t *testing.T) {
 		values    []float64
 		mean, std float64
 	}{
-		{nil, 0, 0}, {[]float64{4}, 4, 0}, {[]float64{1, 3}, 2, math.Sqrt2},
+		{[]float64{4}, 4, 0}, {[]float64{1, 3}, 2, math.Sqrt2},
 		{[]float64{2, 4, 4, 4, 5, 5, 7, 9}, 5, math.Sqrt(32.0 / 7)},
 		{[]float64{1e8, 1e8 + 2}, 1e8 + 1, math.Sqrt2}, // the mean of the squares minus the squared mean would cancel
 	} {
