@@ -12,9 +12,10 @@ import (
 
 // The shape rules of the op table. Views are already known to lie inside their buffers.
 
-func count(in *Instr, ins, outs int) error {
-	if len(in.In) != ins || len(in.Out) != outs {
-		return fmt.Errorf("takes %d inputs and %d outputs, got %d and %d", ins, outs, len(in.In), len(in.Out))
+// count checks an operation that has one output.
+func count(in *Instr, ins int) error {
+	if len(in.In) != ins || len(in.Out) != 1 {
+		return fmt.Errorf("takes %d inputs and 1 output, got %d and %d", ins, len(in.In), len(in.Out))
 	}
 	return nil
 }
@@ -49,35 +50,35 @@ func attrOf[A Attr](in *Instr) (A, error) {
 }
 
 // checkExpr checks an expression over the points of a shape: every in and every whole out has that shape.
-func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) ([]Type, error) {
+func (p *Program) checkExpr(e *expr.Expr, space []int, ins, outs []View) error {
 	if e == nil {
-		return nil, fmt.Errorf("no expression")
+		return fmt.Errorf("no expression")
 	}
 	if _, err := geometry.Size(space); err != nil {
-		return nil, err
+		return err
 	}
 	types := make([]Type, len(ins))
 	for i, v := range ins {
 		if types[i] = p.Type(v); types[i] == Byte {
-			return nil, fmt.Errorf("input %d is Byte, which only Gather reads", i)
+			return fmt.Errorf("input %d is Byte, which only Gather reads", i)
 		}
 		if err := shape(fmt.Sprintf("input %d", i), v, space...); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	values, err := e.Types(types, len(space))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(e.Outs) != len(outs) {
-		return nil, fmt.Errorf("the expression has %d results for %d outputs", len(e.Outs), len(outs))
+		return fmt.Errorf("the expression has %d results for %d outputs", len(e.Outs), len(outs))
 	}
 	for i, o := range outs {
 		if err := p.typed(fmt.Sprintf("output %d", i), o, values[e.Outs[i]]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return values, nil
+	return nil
 }
 
 func checkMap(in *Instr, p *Program) error {
@@ -85,7 +86,7 @@ func checkMap(in *Instr, p *Program) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.checkExpr(a.Expr, a.Shape, in.In, in.Out); err != nil {
+	if err := p.checkExpr(a.Expr, a.Shape, in.In, in.Out); err != nil {
 		return err
 	}
 	for i, o := range in.Out {
@@ -101,7 +102,7 @@ func checkReduce(in *Instr, p *Program) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.checkExpr(a.Expr, a.Shape, in.In, in.Out); err != nil {
+	if err := p.checkExpr(a.Expr, a.Shape, in.In, in.Out); err != nil {
 		return err
 	}
 	if len(a.Kinds) == 0 || len(a.Kinds) > len(in.Out) {
@@ -184,8 +185,7 @@ func (p *Program) checkEpilogue(e *expr.Expr, out View, extras []View) error {
 		}
 		return nil
 	}
-	_, err := p.checkExpr(e, out.Shape, append([]View{out}, extras...), []View{out})
-	return err
+	return p.checkExpr(e, out.Shape, append([]View{out}, extras...), []View{out})
 }
 
 func checkRowSoftmax(in *Instr, p *Program) error {
@@ -200,7 +200,7 @@ func checkRowSoftmax(in *Instr, p *Program) error {
 	if a.Kind == CrossEntropy {
 		ins = 2
 	}
-	if err := count(in, ins, 1); err != nil {
+	if err := count(in, ins); err != nil {
 		return err
 	}
 	z, out := in.In[0], in.Out[0]
@@ -216,7 +216,7 @@ func checkRowSoftmax(in *Instr, p *Program) error {
 }
 
 func checkGather(in *Instr, p *Program) error {
-	if err := count(in, 1+1, 1); err != nil {
+	if err := count(in, 1+1); err != nil {
 		return err
 	}
 	table, idx, out := in.In[0], in.In[1], in.Out[0]
@@ -231,7 +231,7 @@ func checkGather(in *Instr, p *Program) error {
 }
 
 func checkScatterAdd(in *Instr, p *Program) error {
-	if err := count(in, 3, 1); err != nil {
+	if err := count(in, 3); err != nil {
 		return err
 	}
 	base, idx, src, out := in.In[0], in.In[1], in.In[2], in.Out[0]
@@ -256,7 +256,7 @@ func checkOrder(in *Instr, p *Program) error {
 	if a.Kind == KthLargest {
 		return checkKthLargest(in, p)
 	}
-	if err := count(in, 1, 1); err != nil {
+	if err := count(in, 1); err != nil {
 		return err
 	}
 	z, out := in.In[0], in.Out[0]
@@ -301,7 +301,7 @@ func checkRandom(in *Instr, p *Program) error {
 	if err != nil {
 		return err
 	}
-	if err := count(in, 2, 1); err != nil {
+	if err := count(in, 2); err != nil {
 		return err
 	}
 	want := Int
@@ -324,7 +324,7 @@ func checkRandom(in *Instr, p *Program) error {
 }
 
 func checkCopy(in *Instr, p *Program) error {
-	if err := count(in, 1, 1); err != nil {
+	if err := count(in, 1); err != nil {
 		return err
 	}
 	if p.Type(in.In[0]) == Byte || p.Type(in.Out[0]) == Byte {

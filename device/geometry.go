@@ -61,7 +61,7 @@ func checkPool(in *Instr, p *Program) error {
 	case MaxPoolAdjoint:
 		ins, out = [][]int{images, result}, images
 	}
-	if err := count(in, len(ins), 1); err != nil {
+	if err := count(in, len(ins)); err != nil {
 		return err
 	}
 	for i, v := range in.In {

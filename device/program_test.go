@@ -187,7 +187,7 @@ func TestValidateRefuses(t *testing.T) {
 		{Copy, "repeated output", func(in *Instr) { in.Out[0].Strides = []int{0, 1} }, "repeats elements"},
 		{Copy, "shapes", func(in *Instr) { in.Out[0].Shape = []int{3, 2} }, "output has shape [3 2], wants [2 3]"},
 		{Copy, "two inputs", func(in *Instr) { in.In = append(in.In, in.In[0]) }, "takes 1 inputs"},
-		{Copy, "no output", func(in *Instr) { in.Out = nil }, "takes 1 inputs and 1 outputs, got 1 and 0"},
+		{Copy, "no output", func(in *Instr) { in.Out = nil }, "takes 1 inputs and 1 output, got 1 and 0"},
 
 		{Map, "no attribute", attr(nil), "attribute is <nil>"},
 		{Map, "another attribute", attr(OrderAttr{}), "attribute is device.OrderAttr"},

@@ -40,8 +40,8 @@ func (b *bound) arrays(views []device.View) []cpu.Array {
 	return list
 }
 
-func (b *bound) in(i int) cpu.Array  { return b.array(b.In[i]) }
-func (b *bound) out(i int) cpu.Array { return b.array(b.Out[i]) }
+func (b *bound) in(i int) cpu.Array { return b.array(b.In[i]) }
+func (b *bound) out() cpu.Array     { return b.array(b.Out[0]) } // of operations that have one
 
 func prepareGemm(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.GemmAttr)
@@ -53,7 +53,7 @@ func prepareGemm(pool *cpu.Pool, b *bound) operation {
 	if a.MaskB {
 		maskB, extras = &extras[0], extras[1:]
 	}
-	return cpu.NewGemm(pool, b.out(0), b.in(0), b.in(1), maskA, maskB, a.Epilogue, extras)
+	return cpu.NewGemm(pool, b.out(), b.in(0), b.in(1), maskA, maskB, a.Epilogue, extras)
 }
 
 func prepareMap(pool *cpu.Pool, b *bound) operation {
@@ -72,41 +72,41 @@ func prepareRowSoftmax(pool *cpu.Pool, b *bound) operation {
 	if kind == device.CrossEntropy {
 		labels = b.in(1)
 	}
-	return cpu.NewRowSoftmax(pool, kind, b.out(0), b.in(0), labels)
+	return cpu.NewRowSoftmax(pool, kind, b.out(), b.in(0), labels)
 }
 
 func prepareConv(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.ConvAttr)
 	return cpu.NewConv(
-		pool, a.Kind, a.Shape, b.out(0), b.in(0), b.in(1), a.Epilogue, b.arrays(b.In[a.Extras():]),
+		pool, a.Kind, a.Shape, b.out(), b.in(0), b.in(1), a.Epilogue, b.arrays(b.In[a.Extras():]),
 	)
 }
 
 func preparePool(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.PoolAttr)
-	return cpu.NewPool2D(pool, a.Kind, a.Shape, b.out(0), b.arrays(b.In))
+	return cpu.NewPool2D(pool, a.Kind, a.Shape, b.out(), b.arrays(b.In))
 }
 
 func prepareGather(pool *cpu.Pool, b *bound) operation {
-	return cpu.NewGather(pool, b.out(0), b.in(0), b.in(1))
+	return cpu.NewGather(pool, b.out(), b.in(0), b.in(1))
 }
 
 func prepareScatterAdd(pool *cpu.Pool, b *bound) operation {
-	return cpu.NewScatterAdd(pool, b.out(0), b.in(0), b.in(1), b.in(2))
+	return cpu.NewScatterAdd(pool, b.out(), b.in(0), b.in(1), b.in(2))
 }
 
 func prepareOrder(pool *cpu.Pool, b *bound) operation {
 	if b.Attr.(device.OrderAttr).Kind == device.KthLargest {
-		return cpu.NewKthLargest(pool, b.out(0), b.in(0), b.arrays(b.In[1:]))
+		return cpu.NewKthLargest(pool, b.out(), b.in(0), b.arrays(b.In[1:]))
 	}
-	return cpu.NewArgMax(pool, b.out(0), b.in(0))
+	return cpu.NewArgMax(pool, b.out(), b.in(0))
 }
 
 func prepareRandom(pool *cpu.Pool, b *bound) operation {
 	a := b.Attr.(device.RandomAttr)
-	return cpu.NewRandom(pool, a.Kind, a.Stream, a.N, b.out(0), b.in(0), b.in(1))
+	return cpu.NewRandom(pool, a.Kind, a.Stream, a.N, b.out(), b.in(0), b.in(1))
 }
 
 func prepareCopy(pool *cpu.Pool, b *bound) operation {
-	return cpu.NewCopy(pool, b.out(0), b.in(0))
+	return cpu.NewCopy(pool, b.out(), b.in(0))
 }

@@ -109,8 +109,9 @@ func New(d driver.Driver, o Options) (*Device, error) {
 		return nil, notOpened(o.Name, err)
 	}
 	dev := &Device{
-		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx, modules: modules{byKey: map[string]*module{}},
-		runners: map[*runner]struct{}{}, ledger: device.NewLedger(o.Name, 32),
+		name: o.Name, card: cards[o.Card], driver: d, given: o, ctx: ctx,
+		modules: modules{byText: map[string]*module{}}, runners: map[*runner]struct{}{},
+		ledger: device.NewLedger(o.Name, 32),
 	}
 	if err := dev.begin(o.Exact); err != nil {
 		if !isSticky(err) {
@@ -250,7 +251,7 @@ func (d *Device) Close() error {
 		for r := range d.runners {
 			errs = append(errs, d.failed(r.release()))
 		}
-		for _, m := range d.modules.byKey {
+		for _, m := range d.modules.byText {
 			errs = append(errs, d.failed(m.Unload()))
 		}
 		errs = append(errs, d.failed(d.giveBack()))

@@ -16,32 +16,30 @@ const idleModules = 64
 // module is loaded code.
 type module struct {
 	driver.Module
-	key     string
+	text    string
 	users   int // runners
-	bytes   int // of the text
 	seconds float64
 	told    bool // Options.Loaded was
 }
 
-// modules are those loaded. Their key is the text, because two emitted ones may have one name, which ends with 32 bits
-// of a hash.
+// modules are those loaded. They are found by their text, because two emitted ones may have one name: it ends with 32
+// bits of a hash.
 type modules struct {
-	byKey map[string]*module
-	idle  []*module // without users, first the one that has been so longest
+	byText map[string]*module
+	idle   []*module // without users, first the one that has been so longest
 }
 
-// use gives a runner the module of a launch, which has this text, loaded if it is not there yet.
-func (d *Device) use(r *runner, l *kernels.Launch, text string) (*module, error) {
-	key := text
-	m := d.modules.byKey[key]
+// use gives a runner the module of this text, loaded if it is not there yet.
+func (d *Device) use(r *runner, text string) (*module, error) {
+	m := d.modules.byText[text]
 	if m == nil {
 		begin := time.Now()
 		loaded, err := d.ctx.Load(text)
 		if err != nil {
 			return nil, err
 		}
-		m = &module{Module: loaded, key: key, bytes: len(text), seconds: time.Since(begin).Seconds()}
-		d.modules.byKey[key] = m
+		m = &module{Module: loaded, text: text, seconds: time.Since(begin).Seconds()}
+		d.modules.byText[text] = m
 	}
 	if !slices.Contains(r.modules, m) {
 		r.modules = append(r.modules, m)
@@ -66,7 +64,7 @@ func (d *Device) leave(r *runner) error {
 	for len(d.modules.idle) > idleModules {
 		m := d.modules.idle[0]
 		d.modules.idle = d.modules.idle[1:]
-		delete(d.modules.byKey, m.key)
+		delete(d.modules.byText, m.text)
 		err = cmp.Or(err, m.Unload())
 	}
 	return err
@@ -74,14 +72,14 @@ func (d *Device) leave(r *runner) error {
 
 // function is the kernel of a launch, allowed the shared memory that it needs.
 func (d *Device) function(r *runner, l *kernels.Launch, text string) (driver.Function, error) {
-	m, err := d.use(r, l, text)
+	m, err := d.use(r, text)
 	if err != nil {
 		return nil, err
 	}
 	begin := time.Now()
 	f, err := m.Function(l.Entry)
 	if err == nil && !m.told && d.given.Loaded != nil {
-		d.given.Loaded(l.Module, m.bytes, m.seconds+time.Since(begin).Seconds())
+		d.given.Loaded(l.Module, len(m.text), m.seconds+time.Since(begin).Seconds())
 	}
 	m.told = true
 	if err == nil && l.Shared > d.card.MaxShared {

@@ -144,7 +144,8 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 	}
 	d.end = 128 // a chunk of predicates, the first of them always true
 	d.free = 4
-	errs := append(d.layoutShared(), d.clusters()...)
+	d.layoutShared()
+	errs := d.clusters()
 	d.enter(k.fn)
 	for len(d.queue) > 0 {
 		d.f = d.queue[0]
@@ -170,7 +171,7 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 }
 
 // layoutShared places the shared variables of the module and of all its functions that this kernel may reach.
-func (d *decoder) layoutShared() (errs []error) {
+func (d *decoder) layoutShared() {
 	m := d.k.Module.tree
 	place := func(v *syntax.Var) {
 		if v.Space == syntax.Shared && !unsized(v) {
@@ -189,7 +190,6 @@ func (d *decoder) layoutShared() (errs []error) {
 		}
 	}
 	d.p.dynamic = alignTo(d.p.shared, 16)
-	return nil
 }
 
 // sharedVars gives the addresses of the shared variables that f sees.

@@ -63,18 +63,16 @@ func (m *Machine) instance(mod *Module) (*instance, error) {
 		a.learn(a.base, g.size) // variables without initialiser start as zeros (PTX ISA 5.4.4)
 	}
 	for _, g := range mod.globals {
-		if err := m.initialise(mod, inst, g); err != nil {
-			return nil, err
-		}
+		m.initialise(mod, inst, g)
 	}
 	m.instances[mod] = inst
 	return inst, nil
 }
 
 // initialise writes a variable's initial values.
-func (m *Machine) initialise(mod *Module, inst *instance, g *global) error {
+func (m *Machine) initialise(mod *Module, inst *instance, g *global) {
 	if len(g.v.Init) == 0 {
-		return nil
+		return
 	}
 	a := m.mem.find(inst.addr[g.index], uint64(g.size))
 	n := g.v.Bytes() / max(g.v.Vector, 1)
@@ -91,5 +89,4 @@ func (m *Machine) initialise(mod *Module, inst *instance, g *global) error {
 		binary.LittleEndian.PutUint64(word[:], bits)
 		copy(a.mem[i*n:], word[:n])
 	}
-	return nil
 }

@@ -112,12 +112,11 @@ func mode3[T uint32 | uint64](f func(m arith.Mode, a, b, c T) T) func(*decoder) 
 }
 
 // The four hot instructions have loops of their own for the plain mode, in assembly where there is one, and for .ftz.
-func addFloat(d *decoder) { hot2(d, addLanes(), arith.AddRN, arith.Mode.AddF32) }
-func subFloat(d *decoder) { hot2(d, subLanes(), arith.SubRN, arith.Mode.SubF32) }
-func mulFloat(d *decoder) { hot2(d, mulLanes(), arith.MulRN, arith.Mode.MulF32) }
+func addFloat(d *decoder) { hot2(d, addLanes(), arith.Mode.AddF32) }
+func subFloat(d *decoder) { hot2(d, subLanes(), arith.Mode.SubF32) }
+func mulFloat(d *decoder) { hot2(d, mulLanes(), arith.Mode.MulF32) }
 
-func hot2(d *decoder, fast func(d, a, b *vec[uint32]), near func(a, b uint32) uint32,
-	full func(m arith.Mode, a, b uint32) uint32) {
+func hot2(d *decoder, fast func(d, a, b *vec[uint32]), full func(m arith.Mode, a, b uint32) uint32) {
 	d.meta.flops = 1
 	switch m := d.mode(); {
 	case plain(m):

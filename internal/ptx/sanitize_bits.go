@@ -70,7 +70,7 @@ func (w *warp) copyBits(to, from int32, wide bool, mask uint32) {
 		i := bits.TrailingZeros32(m)
 		w.setUndefined(to, i, wide, w.undefinedBits(from, i, wide))
 	}
-	w.san.inherit(w, to, from)
+	w.san.inherit(to, from)
 }
 
 // A shade says which bits of a memory are defined: all those of bytes that are known; of the others those that defined
@@ -208,7 +208,7 @@ func (s *sanitizer) loaded(w *warp, in *instr, a *access, lane int, r int32, u u
 }
 
 // inherit makes a register's undefined bits come from where those of another come.
-func (s *sanitizer) inherit(w *warp, to, from int32) {
+func (s *sanitizer) inherit(to, from int32) {
 	if s.origins[from] != 0 {
 		s.origins[to] = s.origins[from]
 	} else if len(s.origins) > 0 {
@@ -315,7 +315,7 @@ func (s *sanitizer) before(w *warp, in *instr, m, mask uint32) {
 }
 
 // branch checks the guard of a branch or exit.
-func (s *sanitizer) branch(w *warp, in *instr, m, mask uint32) {
+func (s *sanitizer) branch(w *warp, in *instr, mask uint32) {
 	if in.guard == alwaysTrue {
 		return
 	}
@@ -327,7 +327,7 @@ func (s *sanitizer) branch(w *warp, in *instr, m, mask uint32) {
 // shuffled gives a lane's result the undefined bits of the lane that it reads.
 func (s *sanitizer) shuffled(w *warp, dst, src int32, lane int, u uint64) {
 	w.setUndefined(dst, lane, false, u)
-	s.inherit(w, dst, src)
+	s.inherit(dst, src)
 }
 
 // sharedOffset is the offset of a place in shared memory.

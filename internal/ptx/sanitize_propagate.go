@@ -99,7 +99,7 @@ func (s *sanitizer) propagate(w *warp, in *instr, meta *meta, m, ok, unsure uint
 	for _, u := range meta.uses {
 		if m&^w.known[u.off>>2] != 0 {
 			for _, d := range meta.defs {
-				s.inherit(w, d.off, u.off)
+				s.inherit(d.off, u.off)
 			}
 			break
 		}

@@ -193,7 +193,7 @@ func (w *warp) runGroup(i, limit int) int {
 			pc++
 		case flowBranch:
 			if san != nil {
-				san.branch(w, in, m, mask)
+				san.branch(w, in, mask)
 			}
 			branches++
 			w.steps += uint64(pc - start + 1)
@@ -224,7 +224,7 @@ func (w *warp) runGroup(i, limit int) int {
 		case flowExit:
 			w.steps += uint64(pc - start + 1)
 			if san != nil {
-				san.branch(w, in, m, mask)
+				san.branch(w, in, mask)
 			}
 			w.live &^= m
 			w.block.live -= bits.OnesCount32(m)
