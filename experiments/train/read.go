@@ -1,21 +1,13 @@
 package train
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"bilevel/data"
-	"bilevel/experiments"
-	"bilevel/internal/exactread"
-	"bilevel/internal/npy"
-	"bilevel/internal/safetensors"
 	"bilevel/models"
 	"bilevel/models/params"
 )
@@ -67,19 +59,6 @@ type Reading struct {
 	Pixels bool
 }
 
-// fileArray is an array of a file with its numbers.
-type fileArray struct {
-	shape  []int
-	values []float64
-}
-
-// file is what a file holds.
-type file struct {
-	path     string
-	arrays   map[string]fileArray
-	metadata map[string]string
-}
-
 // ReadNetwork reads a network of a .npz or .safetensors file, with the names that PyTorch gives the arrays of an
 // nn.Sequential of linear maps, batch normalizations and activations (0.weight, 0.bias, 2.weight, …), weight and bias
 // of a single linear map, or those that a network of images has in public code (conv1.weight, layer1.0.bn1.weight, …).
@@ -100,79 +79,6 @@ func ReadNetwork(path string, r Reading) (n Network, err error) {
 		return n, fmt.Errorf("%s: %w", path, err)
 	}
 	return n, nil
-}
-
-// openFile reads all arrays of a file.
-func openFile(path string) (*file, error) {
-	switch {
-	case strings.HasSuffix(path, ".safetensors"):
-		return openSafetensors(path)
-	case strings.HasSuffix(path, ".npz"):
-		return openNPZ(path)
-	}
-	return nil, experiments.Usagef("%s: a network is a .safetensors or .npz file; PyTorch writes one by "+
-		"safetensors.torch.save_file(net.state_dict(), path) or numpy.savez(path, **{k: v.numpy() for k, v in "+
-		"net.state_dict().items()})", path)
-}
-
-func openSafetensors(path string) (*file, error) {
-	f, err := safetensors.ReadFile(path, "model")
-	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
-		return nil, fmt.Errorf("the model cannot be read: %w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	o := &file{path: path, arrays: map[string]fileArray{}, metadata: f.Metadata}
-	for name, a := range f.Arrays {
-		o.arrays[name] = fileArray{a.Shape, a.Reals()}
-	}
-	return o, nil
-}
-
-func openNPZ(path string) (*file, error) {
-	f, size, err := exactread.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("the model cannot be read: %w", err)
-	}
-	defer f.Close()
-	members, err := npy.Members(f, size)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	o := &file{path: path, arrays: map[string]fileArray{}}
-	for _, m := range members {
-		values, shape, err := numbers(m)
-		if err != nil {
-			return nil, fmt.Errorf("%s: array %s: %w", path, m.Name, err)
-		}
-		o.arrays[m.Name] = fileArray{shape, values}
-	}
-	return o, nil
-}
-
-// numbers are those of an array of any type.
-func numbers(m npy.Member) (values []float64, shape []int, err error) {
-	a, err := m.ReadIf(nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	switch {
-	case a.DType == npy.Float64Type:
-		values, err = npy.Values[float64](a)
-		return values, a.Shape, err
-	case a.DType.IsInteger():
-		whole, err := a.Int64s()
-		for _, v := range whole {
-			values = append(values, float64(v))
-		}
-		return values, a.Shape, err
-	}
-	short, err := a.Float32s()
-	for _, v := range short {
-		values = append(values, float64(v))
-	}
-	return values, a.Shape, err
 }
 
 // network makes a model of the file's arrays.
@@ -199,146 +105,6 @@ func (f *file) network(r Reading) (n Network, err error) {
 	}
 	n.Params, n.State, err = f.fill(n.Model.Params(), n.Model.State())
 	return n, err
-}
-
-// convolutional is a network of images.
-func (f *file) convolutional(n *Network, r Reading, scale models.Normalization) (err error) {
-	in := r.Inputs
-	if text, ok := f.metadata[imageKey]; ok {
-		own, err := imageOf(text)
-		if err != nil {
-			return err
-		}
-		if in.Image.Size() > 0 && in.Image != own {
-			return fmt.Errorf("its network is for images of %v, and those of the data are %v", own, in.Image)
-		}
-		in.Image, in.NoImage = own, nil
-	}
-	if in.NoImage != nil {
-		return fmt.Errorf("the model %s is for images: %w", n.Name, in.NoImage)
-	}
-	in.Count = in.Image.Size()
-	if text, ok := f.metadata[classesKey]; ok {
-		if n.Classes, err = strconv.Atoi(text); err != nil {
-			return fmt.Errorf("its metadata say that it has %q classes", text)
-		}
-	}
-	switch len(scale.Mean) {
-	case 0:
-	case in.Image.Channels:
-		in.Normalize = scale
-	case in.Count:
-		n.Scaler = &data.Scaler{Mean: scale.Mean, Deviation: scale.Deviation}
-		in.Normalize = models.Normalization{}
-	default:
-		return fmt.Errorf("it scales %d inputs, but its images are %v", len(scale.Mean), in.Image)
-	}
-	n.Inputs = in.Count
-	if n.Model, err = Architecture(n.Name, n.BatchNorm, "", in, n.Classes); err != nil {
-		return err
-	}
-	if text, ok := f.metadata[unitsKey]; ok {
-		n.Model, err = withUnits(n.Model, text)
-	}
-	return err
-}
-
-// withUnits is the model with fewer units, as many as the text lists.
-func withUnits(m models.Model, text string) (models.Model, error) {
-	var counts []int
-	if err := json.Unmarshal([]byte(text), &counts); err != nil {
-		return nil, fmt.Errorf("its metadata %q are no list of numbers", unitsKey)
-	}
-	s, ok := m.(models.Shrinkable)
-	if !ok {
-		return nil, fmt.Errorf("its metadata %q do not go with a model without units", unitsKey)
-	}
-	return s.WithUnits(counts)
-}
-
-// imageOf reads the size of images.
-func imageOf(text string) (i models.Image, err error) {
-	var size []int
-	err = json.Unmarshal([]byte(text), &size)
-	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostPixels {
-		return i, fmt.Errorf("its metadata %q are no height, width and channels", imageKey)
-	}
-	return models.Image{Height: size[0], Width: size[1], Channels: size[2]}, nil
-}
-
-// mostPixels bounds the sides of images in model files.
-const mostPixels = 1 << 16
-
-// perceptron is a network of linear maps, or one alone.
-func (f *file) perceptron(n *Network, r Reading, scale models.Normalization) (err error) {
-	net, err := shapeOf(f.arrays)
-	if err != nil {
-		return err
-	}
-	n.BatchNorm = n.BatchNorm || net.BatchNorm
-	switch {
-	case n.Name == "" && len(net.Widths) < 2:
-		return fmt.Errorf("its arrays (%s) are not those of a network of linear maps: wants 0.weight, 0.bias, "+
-			"2.weight, … as PyTorch names them, or weight and bias; of another network say which one it is",
-			strings.Join(namesOf(f.arrays), ", "))
-	case n.Name == "" && net.plain:
-		n.Model = models.Softmax{Inputs: net.Widths[0], Classes: net.Widths[1], NoBias: net.NoBias}
-	case n.Name == "":
-		n.Model = net.MLP
-	default:
-		if len(net.Widths) < 2 { // so that what is missing can be named
-			net.Widths = []int{1, 2}
-		}
-		in := Inputs{Count: net.Widths[0]}
-		n.Model, err = Architecture(n.Name, n.BatchNorm, "", in, net.Widths[len(net.Widths)-1])
-		if err != nil {
-			return err
-		}
-	}
-	n.Inputs, n.Classes = net.Widths[0], net.Widths[len(net.Widths)-1]
-	inside := scale
-	if !r.Pixels {
-		inside = models.Normalization{}
-		if len(scale.Mean) > 0 {
-			n.Scaler = &data.Scaler{Mean: scale.Mean, Deviation: scale.Deviation}
-		}
-	}
-	switch v := n.Model.(type) {
-	case models.Softmax:
-		v.Normalize = inside
-		n.Model = v
-	case models.MLP:
-		v.Normalize, v.Activation = inside, r.Activation
-		n.Model = v
-	}
-	if c, ok := n.Model.(interface{ Check() error }); ok {
-		if err := c.Check(); err != nil {
-			return err
-		}
-	}
-	f.foldBiases(n.Model)
-	return nil
-}
-
-// prefixes are what programs put before the names of a network's arrays: nn.DataParallel, a wrapper whose member the
-// network is, torch.compile.
-var prefixes = []string{"module.", "model.", "net.", "_orig_mod."}
-
-// stripPrefixes takes them away, unless two arrays would then have one name.
-func (f *file) stripPrefixes() {
-	bare := func(name string) string {
-		for _, p := range slices.Repeat(prefixes, 2) {
-			name = strings.TrimPrefix(name, p)
-		}
-		return name
-	}
-	arrays := map[string]fileArray{}
-	for name, a := range f.arrays {
-		arrays[bare(name)] = a
-	}
-	if len(arrays) == len(f.arrays) {
-		f.arrays = arrays
-	}
 }
 
 // normalizations are the names that the scaling of inputs has in files: of this program, in the data's values, and of
@@ -380,48 +146,6 @@ func (f *file) scaling(r Reading) (n models.Normalization, err error) {
 		return n, nil
 	}
 	return n, nil
-}
-
-// inferred is a perceptron as the arrays of a file tell it; plain is a single linear map without a number.
-type inferred struct {
-	models.MLP
-	plain bool
-}
-
-var numbered = regexp.MustCompile(`^([0-9]{1,6})\.weight$`)
-
-// shapeOf looks at the weights of linear maps, in the order of their numbers.
-func shapeOf(arrays map[string]fileArray) (net inferred, err error) {
-	if a, ok := arrays["weight"]; ok && len(a.shape) == 2 {
-		_, bias := arrays["bias"]
-		return inferred{models.MLP{Widths: []int{a.shape[1], a.shape[0]}, NoBias: !bias}, true}, nil
-	}
-	var order []int
-	for name, a := range arrays {
-		if m := numbered.FindStringSubmatch(name); m != nil && len(a.shape) == 2 {
-			n, _ := strconv.Atoi(m[1])
-			order = append(order, n)
-		}
-		net.BatchNorm = net.BatchNorm || strings.HasSuffix(name, ".running_mean")
-	}
-	slices.Sort(order)
-	last := ""
-	for i, n := range order {
-		name := fmt.Sprintf("%d.weight", n)
-		shape := arrays[name].shape
-		if i == 0 {
-			net.Widths = []int{shape[1]}
-		} else if before := net.Widths[i]; before != shape[1] {
-			return net, fmt.Errorf("%s takes %d inputs, and the layer before it (%s) gives %d", name, shape[1], last,
-				before)
-		}
-		net.Widths, last = append(net.Widths, shape[0]), name
-	}
-	if len(order) > 0 {
-		_, bias := arrays[fmt.Sprintf("%d.bias", order[len(order)-1])]
-		net.NoBias = !bias
-	}
-	return net, nil
 }
 
 // foldBiases takes the bias of a linear map that is followed by a batch normalization into its running mean, where
@@ -492,5 +216,3 @@ func (f *file) fill(layouts ...params.Layout) (p, state params.Values, err error
 	}
 	return out[0], out[1], nil
 }
-
-func namesOf(arrays map[string]fileArray) []string { return slices.Sorted(maps.Keys(arrays)) }
