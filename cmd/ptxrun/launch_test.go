@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -340,53 +341,71 @@ func TestKernelsWithoutEnd(t *testing.T) {
 	require.Contains(t, err, "want a number of warp instructions, or a time such as 10s")
 }
 
-// A signal ends the process, whatever the kernel does, and leaves the files alone.
+// chatter is a kernel whose threads print a number of the given width, and then run for ever.
+func chatter(width string) string {
+	format := strings.Trim(fmt.Sprint([]byte("%"+width+"d\x00")), "[]")
+	return `.version 8.0
+.target sm_80
+.address_size 64
+.extern .func (.param .b32 printed) vprintf(.param .b64 text, .param .b64 values);
+.global .align 1 .b8 format[] = {` + strings.ReplaceAll(format, " ", ", ") + `};
+.visible .entry chatter(.param .u64 x)
+{
+	.local .align 8 .b8 number[8];
+	.reg .b64 %d<3>;
+	.param .b64 text;
+	.param .b64 values;
+	.param .b32 printed;
+	mov.u64 %d1, number;
+	st.local.u32 [%d1], 7;
+	cvta.local.u64 %d1, %d1;
+	mov.u64 %d2, format;
+	cvta.global.u64 %d2, %d2;
+	st.param.b64 [text], %d2;
+	st.param.b64 [values], %d1;
+	call.uni (printed), vprintf, (text, values);
+AGAIN:
+	bra.uni AGAIN;
+}
+`
+}
+
+// A signal ends the process, whatever the kernel does, and leaves the files alone. It is sent when the kernel has begun
+// to print.
 func TestSignals(t *testing.T) {
-	s := launches(t)
+	s := begin(t)
 	binary := filepath.Join(s.dir, "ptxrun")
 	build := exec.Command("go", "build", "-o", binary, "bilevel/cmd/ptxrun")
 	build.Dir = home
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	// signalled ends a run of the chatter, of whose output one byte is read, and gives what it says.
+	signalled := func(width, flags string, signal syscall.Signal) string {
+		require.NoError(t, os.WriteFile("c.ptx", []byte(chatter(width)), 0o666))
+		cmd := exec.Command(binary,
+			strings.Fields("-ptx c.ptx -entry chatter -grid 1 -block 512 -arg out:x.npy:i32:2"+flags)...)
+		stdout, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() }) // where the test fails
+		_, err = io.ReadFull(stdout, make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Signal(signal))
+		require.Error(t, cmd.Wait())
+		require.Equal(t, 128+int(signal), cmd.ProcessState.ExitCode())
+		require.NoFileExists(t, "x.npy")
+		return stderr.String()
+	}
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		for _, flags := range []string{"", " --sanitize"} {
-			cmd := exec.Command(binary,
-				strings.Fields("-ptx l.ptx -entry endless -grid 1 -block 512 -arg out:x.npy:i32:2"+flags)...)
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			require.NoError(t, cmd.Start())
-			time.Sleep(300 * time.Millisecond)
-			require.NoError(t, cmd.Process.Signal(signal))
-			ended := make(chan error, 1)
-			go func() { ended <- cmd.Wait() }()
-			select {
-			case <-ended:
-			case <-time.After(10 * time.Second):
-				require.NoError(t, cmd.Process.Kill())
-				t.Fatal("the signal was not heard")
-			}
-			require.Equal(t, 128+int(signal), cmd.ProcessState.ExitCode())
-			require.Contains(t, stderr.String(), "ended by a signal")
-			require.NoFileExists(t, "x.npy")
+			require.Contains(t, signalled("1", flags, signal), "ended by a signal")
 		}
 	}
-
-	// A run that hangs, here because nobody reads what its kernel prints, is ended without it.
-	save(s, "x.npy", ramp(1024))
-	cmd := exec.Command(binary, strings.Fields("-ptx l.ptx -entry tell -grid 8 -block 1024 -arg in:x.npy")...)
-	unread, stdout, err := os.Pipe()
-	require.NoError(t, err)
-	defer unread.Close()
-	defer stdout.Close()
-	var stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = stdout, &stderr
-	require.NoError(t, cmd.Start())
-	time.Sleep(300 * time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.Error(t, cmd.Wait())
-	require.Equal(t, 128+int(syscall.SIGTERM), cmd.ProcessState.ExitCode())
+	// A run that hangs, here because nobody reads a text that no pipe has room for, is ended without it.
 	require.Equal(t, "ptxrun: ended by a signal (terminated); each file is as it was, or new as a whole\n",
-		stderr.String())
+		signalled("999999", "", syscall.SIGTERM))
 }
 
 func TestElementsOutOfBounds(t *testing.T) {
