@@ -49,6 +49,10 @@ func ParseType(word string) (Type, error) {
 	if err != nil || n < 0 || rest[2] == '+' {
 		return Type{}, unsupported
 	}
+	tooLarge := fmt.Errorf("elements of %q are not supported: they have more than %d bytes, or none", word, maxElement)
+	if n > maxElement {
+		return Type{}, tooLarge
+	}
 	switch sizes := scalarSizes[t.Kind]; {
 	case t.Kind == 'U':
 		t.Size = 4 * n
@@ -63,7 +67,7 @@ func ParseType(word string) (Type, error) {
 		return Type{}, fmt.Errorf("the elements %q are big endian; save the array as a.astype(%q)", word, "<"+word[1:])
 	}
 	if t.Size > maxElement || t.Size == 0 {
-		return Type{}, fmt.Errorf("elements of %d bytes are not supported", t.Size)
+		return Type{}, tooLarge
 	}
 	return t, nil
 }

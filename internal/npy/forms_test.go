@@ -102,3 +102,16 @@ func TestReadRecordsInFortranOrder(t *testing.T) {
 	require.Equal(t, 3, a.Type.Size)
 	require.Equal(t, []byte{0, 0, 0, 1, 0, 1, 2, 0, 2, 3, 0, 3, 4, 0, 4, 5, 0, 5}, a.Data)
 }
+
+// Texts whose bytes no int counts are refused, alone and in records.
+func TestHugeElementsAreRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.npy")
+	for _, descr := range []string{
+		"'<U2305843009213693952'", "'<U4611686018427387905'", "[('a', '<U2305843009213693952')]",
+	} {
+		dict := "{'descr': " + descr + ", 'fortran_order': False, 'shape': (1,), }"
+		require.NoError(t, os.WriteFile(path, file(1, dict, "abcd"), 0o600))
+		_, err := ReadRawFile(path)
+		require.ErrorContains(t, err, "are not supported: they have more than 1048576 bytes", descr)
+	}
+}
