@@ -180,9 +180,7 @@ func (f *file) foldBiases(m models.Model) {
 func (f *file) fill(layouts ...params.Layout) (p, state params.Values, err error) {
 	var missing, wrong, extra []string
 	wanted := map[string]bool{}
-	out := make([]params.Values, 2)
-	for i, l := range layouts {
-		out[i] = params.Values{Layout: l, Flat: make([]float64, l.Size())}
+	for _, l := range layouts {
 		for _, a := range l {
 			wanted[a.Name] = true
 			got, ok := f.arrays[a.Name]
@@ -192,8 +190,6 @@ func (f *file) fill(layouts ...params.Layout) (p, state params.Values, err error
 				missing = append(missing, a.Name)
 			case !slices.Equal(got.shape, a.PeerShape()):
 				wrong = append(wrong, fmt.Sprintf("%s is %v, not %v", a.Name, got.shape, a.PeerShape()))
-			default:
-				copy(out[i].Of(a.Name), a.FromPeer(got.values))
 			}
 		}
 	}
@@ -213,6 +209,16 @@ func (f *file) fill(layouts ...params.Layout) (p, state params.Values, err error
 	}
 	if all != nil {
 		return p, state, errors.New("its arrays do not fit: " + strings.Join(all, "; "))
+	}
+	// Memory is taken only now, when the file is known to hold the numbers: its metadata may claim any size.
+	out := make([]params.Values, 2)
+	for i, l := range layouts {
+		out[i] = params.Values{Layout: l, Flat: make([]float64, l.Size())}
+		for _, a := range l {
+			if got, ok := f.arrays[a.Name]; ok {
+				copy(out[i].Of(a.Name), a.FromPeer(got.values))
+			}
+		}
 	}
 	return out[0], out[1], nil
 }

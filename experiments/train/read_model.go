@@ -71,14 +71,18 @@ func withUnits(m models.Model, text string) (models.Model, error) {
 func imageOf(text string) (i models.Image, err error) {
 	var size []int
 	err = json.Unmarshal([]byte(text), &size)
-	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostPixels {
+	if err != nil || len(size) != 3 || slices.Min(size) < 1 || slices.Max(size) > mostInputs {
 		return i, fmt.Errorf("its metadata %q are no height, width and channels", imageKey)
 	}
-	return models.Image{Height: size[0], Width: size[1], Channels: size[2]}, nil
+	i = models.Image{Height: size[0], Width: size[1], Channels: size[2]}
+	if size[0]*size[1] > mostInputs/size[2] {
+		return i, fmt.Errorf("its metadata say that its images are %v; at most %d numbers are read", i, mostInputs)
+	}
+	return i, nil
 }
 
-// mostPixels bounds the sides of images in model files.
-const mostPixels = 1 << 16
+// mostInputs bounds the numbers of an image in model files.
+const mostInputs = 1 << 24
 
 // perceptron is a network of linear maps, or one alone.
 func (f *file) perceptron(n *Network, r Reading, scale models.Normalization) (err error) {

@@ -237,3 +237,23 @@ func TestReadStateDict(t *testing.T) {
 	}), r)
 	require.ErrorContains(t, err, "it scales 2 inputs, but its images are 6×7×3")
 }
+
+// What a file's metadata claim takes no memory: not where its arrays do not fit, and images have a largest size.
+func TestClaimsOfMetadata(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.safetensors")
+	for image, says := range map[string]string{
+		"[4096, 4096, 1]":           "its arrays do not fit: missing conv1.weight",
+		"[65536, 65536, 65536]":     "at most 16777216 numbers are read",
+		"[4611686018427387904,4,4]": "are no height, width and channels",
+	} {
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, safetensors.Write(f, safetensors.File{
+			Arrays:   map[string]safetensors.Array{"a": safetensors.Compact([]int{1}, []float64{1})},
+			Metadata: map[string]string{modelKey: "lenet", imageKey: image, classesKey: "1000000000000000"},
+		}))
+		require.NoError(t, f.Close())
+		_, err = ReadNetwork(path, Reading{})
+		require.ErrorContains(t, err, says)
+	}
+}
