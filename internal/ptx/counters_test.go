@@ -2,6 +2,7 @@ package ptx_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -146,8 +147,10 @@ func TestMemoryIsLimited(t *testing.T) {
 	m := ptx.NewMachine(ptx.Options{Memory: 1000})
 	a, err := m.Alloc(600, "a")
 	require.NoError(t, err)
-	_, err = m.Alloc(401, "b")
-	assert.ErrorContains(t, err, "out of memory")
+	for _, bytes := range []int64{401, math.MaxInt64} {
+		_, err = m.Alloc(bytes, "b")
+		assert.ErrorContains(t, err, "out of memory")
+	}
 	require.NoError(t, m.Free(a))
 	_, err = m.Alloc(1000, "b")
 	assert.NoError(t, err)

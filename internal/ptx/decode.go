@@ -133,6 +133,9 @@ func (d *decoder) fail(format string, args ...any) {
 	panic(decodeError{fmt.Sprintf(format, args...)})
 }
 
+// mostLocal is the local memory that a thread of any card may have (CUDA C++ Programming Guide, compute capabilities).
+const mostLocal = 512 << 10
+
 func decodeKernel(k *Kernel, v variant) (*program, error) {
 	d := &decoder{
 		k: k, v: v, p: &program{kernel: k, widths: map[int32]int{}}, frames: map[string]*frame{},
@@ -158,6 +161,10 @@ func decodeKernel(k *Kernel, v variant) (*program, error) {
 		} else {
 			d.p.code[f.at].target = f.frame.places[f.frame.fn.Labels[f.label]]
 		}
+	}
+	if d.p.local > mostLocal {
+		return nil, fmt.Errorf("kernel %s: its local variables take %d bytes of each thread, at most %d are allowed",
+			k.Name, d.p.local, mostLocal)
 	}
 	if d.stack {
 		d.p.local = alignTo(d.p.local, 16) + stackBytes

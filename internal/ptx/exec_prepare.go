@@ -51,8 +51,9 @@ func (m *Machine) prepare(l Launch) (*execution, error) {
 	if s := uint64(m.opt.Sample); s > 0 && !l.Cooperative { // blocks of a cooperative launch wait for each other
 		e.runs = min(blocks, s)
 	}
-	if l.Shared < 0 {
-		return bad("%d bytes of dynamic shared memory", l.Shared)
+	if l.Shared < 0 || l.Shared > m.card.SharedOptIn {
+		return bad("%d bytes of dynamic shared memory, a block of %s has at most %d", l.Shared, m.card.Name,
+			m.card.SharedOptIn)
 	}
 	if l.Shared > 0 {
 		e.shared = prog.dynamic + l.Shared

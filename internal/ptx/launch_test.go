@@ -101,6 +101,7 @@ func TestLaunchesOutsideTheLimitsAreRefused(t *testing.T) {
 		"2048 threads":                func(l *ptx.Launch) { l.Block = [3]int{1024, 2, 1} },
 		"49153 bytes":                 func(l *ptx.Launch) { l.Shared = 48<<10 + 1 },
 		"at most 166912":              func(l *ptx.Launch) { l.Shared, l.SharedLimit = 164<<10, 1<<20 },
+		"9223372036854775807 bytes":   func(l *ptx.Launch) { l.Shared, l.SharedLimit = math.MaxInt, math.MaxInt },
 		"0 arguments":                 func(l *ptx.Launch) { l.Args = nil },
 		"argument 0 (k_out) has 4":    func(l *ptx.Launch) { l.Args[0] = l.Args[0][:4] },
 		"a cooperative launch of 100": func(l *ptx.Launch) { l.Cooperative, l.Grid = true, line(100000) },
@@ -114,6 +115,20 @@ func TestLaunchesOutsideTheLimitsAreRefused(t *testing.T) {
 	l.Shared, l.SharedLimit = 100<<10, 100<<10
 	_, err = ptx.NewMachine(ptx.Options{}).Run(t.Context(), l)
 	assert.NoError(t, err, fmt.Sprint(l))
+}
+
+// Local memory is taken for every thread of a block at once: what no card has is refused before.
+func TestLocalMemoryIsLimited(t *testing.T) {
+	for bytes, says := range map[int]string{512 << 10: "", 1 << 31: "its local variables take 2147483648 bytes"} {
+		module, err := ptx.Load("x.ptx", snippet{vars: fmt.Sprintf(".local .b8 a[%d];", bytes)}.text())
+		require.NoError(t, err)
+		err = module.Kernel("k").Err()
+		if says == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, says)
+		}
+	}
 }
 
 func TestDevicePrintf(t *testing.T) {

@@ -55,7 +55,7 @@ func (m *memory) alloc(n int64, label string) (*allocation, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("allocation %q: negative size %d", label, n)
 	}
-	if m.used+n > m.limit {
+	if n > m.limit-m.used {
 		return nil, fmt.Errorf("allocation %q: out of memory: %d bytes asked, %d of %d in use", label, n,
 			m.used, m.limit)
 	}
