@@ -61,3 +61,30 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadRaw holds of elements of any type that what is read has as many bytes as its shape and type say, and that the
+// type's words are read as the same type.
+func FuzzReadRaw(f *testing.F) {
+	for _, descr := range []string{"'<U3'", "'<M8[ns]'", "'|V2'", "'<c8'", "'<U2305843009213693952'",
+		"[('a', '<i2'), ('b', '|u1', (3,)), ('', '|V2')]", "[(('title', 'a'), [('x', '<f4'), ('y', '<f8', (2, 2))])]"} {
+		p := parser{rest: descr}
+		element, _ := p.dtype(0) // one that is refused has no bytes
+		f.Add(file(1, "{'descr': "+descr+", 'fortran_order': True, 'shape': (1, 2), }",
+			strings.Repeat("ab", element.Size)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var a *Raw
+		var err error
+		alloctest.Bounded(t, len(b), 4, 4<<20, func() { a, err = readRaw(bytes.NewReader(b), 0, nil) })
+		if err != nil {
+			return
+		}
+		if n, err := product(a.Shape); err != nil || n != a.Len() || n*a.Type.Size != len(a.Data) {
+			t.Fatalf("shape %v of %v with %d bytes (%v)", a.Shape, a.Type, len(a.Data), err)
+		}
+		p := parser{rest: a.Type.quoted()}
+		if again, err := p.dtype(0); err != nil || again.String() != a.Type.String() {
+			t.Fatalf("%v became %v: %v", a.Type, again, err)
+		}
+	})
+}
