@@ -168,13 +168,9 @@ func (a *app) runExperiment(p *application) error {
 			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
 			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
-	store := &experiments.Store{
-		Dir: f.out, Resume: f.resume != "", Every: f.every, Version: versionText(),
-		Device: info.Name + " (" + info.Detail + ")",
-		Warn:   func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
-		First:  func() error { return f.write(c, f.out, config) },
-		Hold:   func() func() { a.writing.Lock(); return a.writing.Unlock },
-	}
+	store := a.store(f.out)
+	store.Resume, store.Every, store.Device = f.resume != "", f.every, deviceText(info)
+	store.First = func() error { return f.write(c, f.out, config) }
 	if f.resume != "" {
 		if err := store.CheckResume(cells); err != nil {
 			return errors.Join(err, dev.Close())

@@ -223,3 +223,26 @@ func TestStopWaitsForWrites(t *testing.T) {
 	require.True(t, ended)
 	require.Equal(t, exitEnvironment, code)
 }
+
+// Every command keeps its cells in the store that a stop waits for.
+func TestStopWaitsForStores(t *testing.T) {
+	a := &app{}
+	release := a.store("out").Hold()
+	_, ended := a.ends(make(chan int), time.Millisecond, time.Millisecond)
+	require.False(t, ended)
+	require.False(t, a.writing.TryLock())
+	release()
+	require.True(t, a.writing.TryLock())
+
+	sources, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	var makers []string
+	for _, name := range sources {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if !strings.HasSuffix(name, "_test.go") && strings.Contains(string(text), "experiments.Store{") {
+			makers = append(makers, name)
+		}
+	}
+	require.Equal(t, []string{"results.go"}, makers, "a store of another form is one that no stop waits for")
+}

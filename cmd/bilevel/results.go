@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"bilevel/device"
+	"bilevel/experiments"
 )
 
 // resultsFolder is the folder of a command's results where --out names none. For data in a folder, its name has the
@@ -45,3 +48,15 @@ func checkWritable(dir string) error {
 	}
 	return fmt.Errorf("results cannot be written to %s: %w; give another folder as --out", dir, err)
 }
+
+// store keeps cells in a folder of results. A command that is told to stop waits for what it writes.
+func (a *app) store(dir string) *experiments.Store {
+	return &experiments.Store{
+		Dir: dir, Version: versionText(),
+		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
+		Hold: func() func() { a.writing.Lock(); return a.writing.Unlock },
+	}
+}
+
+// deviceText names a device in checkpoints, by which a run that goes on sees that it is on another one.
+func deviceText(info device.Info) string { return info.Name + " (" + info.Detail + ")" }

@@ -280,10 +280,8 @@ func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard
 	if f.trial != "" {
 		return nil, nil, a.tryCell(ctx, f, t)
 	}
-	store := &experiments.Store{
-		Dir: f.out, Resume: true, Every: f.every, Share: true, Version: versionText(),
-		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
-	}
+	store := a.store(f.out)
+	store.Resume, store.Every, store.Share = true, f.every, true
 	if folder, err = table.Open(t, store); err != nil {
 		return nil, nil, err
 	}
@@ -374,8 +372,7 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 	if err != nil {
 		return err
 	}
-	info := dev.Info()
-	folder.Store.Device = info.Name + " (" + info.Detail + ")"
+	folder.Store.Device = deviceText(dev.Info())
 	p := newProgress(a.stderr, f.quiet)
 	p.json = f.show == progressJSON
 	w := table.Worker{
@@ -480,7 +477,7 @@ func (a *app) mergeTables() *cobra.Command {
 			if err := checkWritable(f.out); err != nil {
 				return err
 			}
-			folder, err := table.Open(t, &experiments.Store{Dir: f.out, Resume: true, Version: versionText()})
+			folder, err := table.Open(t, a.store(f.out))
 			if err != nil {
 				return err
 			}

@@ -112,12 +112,14 @@ func (a *app) startWorkers(
 		case <-look.C:
 			p.set(folder.Done(t))
 		case <-ctx.Done():
+			release := folder.Store.Hold() // until they have written what a stop leaves
 			for _, w := range workers {
-				w.stdin.Close() // they write what a stop leaves
+				w.stdin.Close()
 			}
 			for ; left > 0; left-- {
 				<-ended
 			}
+			release()
 		}
 	}
 	p.end()
