@@ -128,10 +128,11 @@ func (f *configFlags) apply(c *cobra.Command, path string, fixed bool) error {
 		}
 		flag := c.Flags().Lookup(flagOf(key))
 		if flag != nil && flag.Changed && !slices.Contains(notConfig, flag.Name) {
-			if fixed && !slices.Contains(machineFlags, flag.Name) && flag.Value.String() != textOf(value) {
+			here, there := textsOfFlag(flag), textsOf(value)
+			if fixed && !slices.Contains(machineFlags, flag.Name) && !slices.Equal(here, there) {
 				return usagef(
-					"--resume goes on with %s, where %s is %v and not %s: leave the flag out, or begin anew with --out",
-					path, key, value, flag.Value)
+					"--resume goes on with %s, where %s is %s and not %s: leave the flag out, or begin anew with --out",
+					path, key, strings.Join(there, ", "), strings.Join(here, ", "))
 			}
 			continue
 		}
@@ -158,6 +159,7 @@ func (f *configFlags) applySets(c *cobra.Command) error {
 			return err
 		}
 	}
+	c.Flags().Lookup(setFlag).Changed = len(f.set) > 0 // else a file's settings of the algorithm stay
 	return nil
 }
 
@@ -190,23 +192,37 @@ func set(c *cobra.Command, flag *pflag.Flag, value any) error {
 			return errors.New("one value is wanted")
 		}
 	}
+	for _, text := range textsOf(value) {
+		if err := c.Flags().Set(flag.Name, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// textsOf is a value as it is given to a flag: once, or once for each element of a list or line of a table.
+func textsOf(value any) (texts []string) {
 	switch v := value.(type) {
 	case []any:
 		for _, one := range v {
-			if err := c.Flags().Set(flag.Name, textOf(one)); err != nil {
-				return err
-			}
+			texts = append(texts, textOf(one))
 		}
-		return nil
+		return texts
 	case yaml.MapSlice:
 		for _, one := range v {
-			if err := c.Flags().Set(flag.Name, textOf(one.Key)+"="+textOf(one.Value)); err != nil {
-				return err
-			}
+			texts = append(texts, textOf(one.Key)+"="+textOf(one.Value))
 		}
-		return nil
+		return texts
 	}
-	return c.Flags().Set(flag.Name, textOf(value))
+	return []string{textOf(value)}
+}
+
+// textsOfFlag is what a flag was given, in the form of textsOf.
+func textsOfFlag(flag *pflag.Flag) []string {
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{flag.Value.String()}
 }
 
 func textOf(value any) string { return fmt.Sprint(value) }

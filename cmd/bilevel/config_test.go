@@ -173,6 +173,15 @@ func TestSet(t *testing.T) {
 	require.NotEqual(t, without["oracle"], with["oracle"])
 	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --config d/config.yaml --out e")))
 	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --resume d --set inner_steps=3")))
+	require.Equal(t, with, untimed(t, bilevel("clean --quiet --json --resume d --set reg=0.01")))
+
+	const several = "--set inner_steps=3 --set multiplier=2 "
+	two := untimed(t, bilevel(plain+several+"--out f"))
+	require.Equal(t, two, untimed(t, bilevel("clean --quiet --json --resume f "+several)), "each in the file's order")
+	refused(t, bilevel("clean --quiet --resume f --set inner_steps=4"), exitUsage,
+		"where set is inner_steps=3, multiplier=2 and not inner_steps=4")
+	printed := bilevel("clean --config f/config.yaml --set reg=0.02 --print-config").stdout
+	require.Contains(t, printed, `set: ["inner_steps=3","multiplier=2"]`, "another setting leaves those of the file")
 
 	for line, want := range map[string]string{
 		plain + "--set inner_stpes=3":                  `unknown setting "inner_stpes"; did you mean "inner_steps"?`,
