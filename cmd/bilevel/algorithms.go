@@ -11,12 +11,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// algorithms is the command that lists the algorithms, or shows one.
-func (a *app) algorithms() *cobra.Command {
-	var names []string
+// algorithmNames are what --algo takes.
+func algorithmNames() (names []string) {
 	for _, e := range solvers.Algorithms() {
 		names = append(names, e.Name())
 	}
+	return names
+}
+
+// algorithms is the command that lists the algorithms, or shows one.
+func (a *app) algorithms() *cobra.Command {
 	return &cobra.Command{
 		Use:   "algorithms [NAME]",
 		Short: "List the bi-level algorithms, with what an iteration costs and what each can use",
@@ -26,7 +30,7 @@ its upper objective may be maximized over a further variable beside, its rate, t
 calls of an iteration, as counted, and its paper. With a name it prints one of them, with what it
 assumes and its settings.`,
 		Example:   "  bilevel algorithms\n  bilevel algorithms soba",
-		ValidArgs: names,
+		ValidArgs: algorithmNames(),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("%s wants the name of one algorithm, or none for all", c.CommandPath())

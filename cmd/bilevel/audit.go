@@ -76,12 +76,12 @@ func (a *app) runAudit(ctx context.Context, f *auditFlags) error {
 			f.out += "-quick"
 		}
 	}
-	failed := 0
+	failed, s := 0, a.sets(&f.tableFlags)
 	for _, p := range parts {
 		if f.seeds != 0 {
 			p.Recipe.Seeds = table.FirstSeeds(f.seeds)
 		}
-		r, err := a.auditPart(ctx, f, p, shard)
+		r, err := a.auditPart(ctx, f, p, shard, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -97,17 +97,11 @@ func (a *app) runAudit(ctx context.Context, f *auditFlags) error {
 }
 
 // auditPart does a part in a folder of its own. The result is nil after a dry run.
-func (a *app) auditPart(ctx context.Context, f *auditFlags, p audit.Part, shard table.Shard) (*table.Result, error) {
-	of, r := f.tableFlags, p.Recipe
+func (a *app) auditPart(ctx context.Context, f *auditFlags, p audit.Part, shard table.Shard, s *sets) (
+	*table.Result, error) {
+	of := f.tableFlags
 	of.out = filepath.Join(f.out, p.Name)
-	if r.Tune != nil {
-		chosen, err := a.chooseSettings(ctx, &of, r, shard)
-		if chosen == nil || err != nil {
-			return nil, err
-		}
-		r = chosen
-	}
-	t, folder, err := a.workOff(ctx, &of, r, shard)
+	t, folder, err := a.workOff(ctx, &of, p.Recipe, shard, s)
 	if t == nil || err != nil {
 		return nil, err
 	}

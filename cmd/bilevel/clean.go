@@ -18,10 +18,7 @@ import (
 func (a *app) clean() *application {
 	f := &experimentFlags{}
 	var c clean.Config
-	var algorithms []string
-	for _, e := range solvers.Algorithms() {
-		algorithms = append(algorithms, e.Name())
-	}
+	algorithms := algorithmNames()
 	schedules := scheduleNames()
 	cmd := &cobra.Command{
 		Use:   "clean",

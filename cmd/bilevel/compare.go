@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/null"
 	"bilevel/experiments"
@@ -20,7 +19,6 @@ import (
 	"bilevel/experiments/table"
 	"bilevel/internal/atomicfile"
 	"bilevel/internal/nearest"
-	"bilevel/solvers"
 	"bilevel/tensor"
 
 	"github.com/spf13/cobra"
@@ -92,8 +90,7 @@ benchmark_bilevel's results. The problems are:
 }
 
 // comparisons makes rows of tables for the experiment compare.
-func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
-	sets := map[string]*data.Dataset{}
+func comparisons(f *common, s *sets) func(map[string]any) (*table.Run, error) {
 	return func(settings map[string]any) (*table.Run, error) {
 		c := compare.Defaults()
 		if err := takeSettings(settings, "compare", experiments.Fields(c), &c); err != nil {
@@ -103,14 +100,14 @@ func (a *app) comparisons(f *common) func(map[string]any) (*table.Run, error) {
 		if err != nil {
 			return nil, usageError{err}
 		}
-		if p.Data != "" && sets[p.Data] == nil {
-			of := *f
-			of.data, of.label = p.Data, ""
-			if sets[p.Data], err = a.openData(&of); err != nil {
-				return nil, err
-			}
+		run := &table.Run{Experiment: compare.Experiment{}, Config: c}
+		if p.Data == "" {
+			return run, nil
 		}
-		return &table.Run{Experiment: compare.Experiment{}, Config: c, Data: sets[p.Data]}, nil
+		of := *f
+		of.data, of.label = p.Data, ""
+		run.Data, err = s.of(&of)
+		return run, err
 	}
 }
 
@@ -148,27 +145,6 @@ func factors(flag, grid string) (list []any, err error) {
 	return list, nil
 }
 
-// chosen are the algorithms that are asked for.
-func (f *compareFlags) chosen() (list []string, err error) {
-	if f.algorithms == "all" {
-		for _, e := range solvers.Algorithms() {
-			list = append(list, e.Name())
-		}
-		return list, nil
-	}
-	for _, name := range strings.Split(f.algorithms, ",") {
-		name = strings.TrimSpace(name)
-		if _, err := solvers.AlgorithmByName(name); err != nil {
-			return nil, usagef("--algo %s: %v", f.algorithms, err)
-		}
-		if slices.Contains(list, name) {
-			return nil, usagef("--algo %s: %s is there twice", f.algorithms, name)
-		}
-		list = append(list, name)
-	}
-	return list, nil
-}
-
 // runCompare makes the recipe of a comparison, and works it off.
 func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if f.config.Problem == "" {
@@ -178,9 +154,11 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if err != nil {
 		return usagef("--problem: %v", err)
 	}
-	algorithms, err := f.chosen()
-	if err != nil {
-		return err
+	algorithms := algorithmNames()
+	if f.algorithms != "all" {
+		if algorithms, err = names("algo", f.algorithms, algorithms, "bi-level algorithm"); err != nil {
+			return err
+		}
 	}
 	inner, err1 := factors("grid", f.grid)
 	outer, err2 := factors("outer-grid", f.outerGrid)
@@ -208,7 +186,8 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if err := f.putSets(r); err != nil {
 		return err
 	}
-	run, err := a.comparisons(&f.common)(withAlgorithm(r.Settings, algorithms[0]))
+	s := a.sets(&f.tableFlags)
+	run, err := comparisons(&f.common, s)(withAlgorithm(r.Settings, algorithms[0]))
 	if err != nil {
 		return err
 	}
@@ -219,7 +198,7 @@ func (a *app) runCompare(ctx context.Context, f *compareFlags) error {
 	if err := leaveOut(r, algorithms, refused); err != nil {
 		return err
 	}
-	return a.runRecipe(ctx, &f.tableFlags, r, shard, writeBenchmark)
+	return a.runRecipe(ctx, &f.tableFlags, r, shard, s, writeBenchmark)
 }
 
 // benchmarkFile is the name of the file of WriteBenchmark.
@@ -296,18 +275,6 @@ func (f *compareFlags) recipe(p compare.Problem, algorithms []string, inner, out
 		r.Settings["step_factor"], r.Settings["outer_factor"] = inner[0], outer[0]
 	}
 	return r
-}
-
-// putSets gives settings to every cell.
-func (f *compareFlags) putSets(r *table.Recipe) error {
-	for _, s := range f.set {
-		key, value, ok := strings.Cut(s, "=")
-		if !ok {
-			return usagef("--set %s sets nothing: wants NAME=VALUE", s)
-		}
-		r.Set(key, scalar(value))
-	}
-	return nil
 }
 
 // refusals finds out which algorithms the problem refuses, on a device that computes nothing.

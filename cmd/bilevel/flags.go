@@ -139,6 +139,9 @@ func (a *app) openOrStandIn(f *common) (*data.Dataset, error) {
 		if unlike != nil {
 			break
 		}
+		if !f.bytes {
+			set.Widen()
+		}
 		if !f.quiet {
 			fmt.Fprintf(a.stderr, "bilevel: %s: %s\n", f.data, set.Notes[0])
 		}

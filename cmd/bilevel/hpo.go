@@ -16,7 +16,7 @@ import (
 	"bilevel/experiments/hpo"
 	"bilevel/experiments/table"
 	"bilevel/internal/atomicfile"
-	"bilevel/solvers"
+	"bilevel/internal/nearest"
 	"bilevel/tensor"
 
 	"github.com/spf13/cobra"
@@ -91,9 +91,7 @@ as those of bilevel table do, where the same command goes on if it was stopped. 
 }
 
 // searches makes rows of tables for the experiment hpo.
-func (a *app) searches(f *common) func(map[string]any) (*table.Run, error) {
-	type source struct{ data, label string }
-	sets := map[source]*data.Dataset{}
+func searches(f *common, s *sets) func(map[string]any) (*table.Run, error) {
 	return func(settings map[string]any) (*table.Run, error) {
 		own := map[string]any{}
 		of := *f
@@ -108,18 +106,14 @@ func (a *app) searches(f *common) func(map[string]any) (*table.Run, error) {
 				own[name] = v
 			}
 		}
-		name := source{of.data, of.label}
-		if sets[name] == nil {
-			set, err := a.openData(&of)
-			if err != nil {
-				return nil, err
-			}
-			sets[name] = set
+		set, err := s.of(&of)
+		if err != nil {
+			return nil, err
 		}
-		c := hpo.Defaults(sets[name])
+		c := hpo.Defaults(set)
 		fields := append([]string{"data", "label"}, experiments.Fields(c)...)
-		err := takeSettings(own, "hpo", fields, &c)
-		return &table.Run{Experiment: hpo.Experiment{}, Config: c, Data: sets[name]}, err
+		err = takeSettings(own, "hpo", fields, &c)
+		return &table.Run{Experiment: hpo.Experiment{}, Config: c, Data: set}, err
 	}
 }
 
@@ -128,7 +122,8 @@ func names(flag, text string, known []string, what string) (list []string, err e
 	for _, name := range strings.Split(text, ",") {
 		name = strings.TrimSpace(name)
 		if !slices.Contains(known, name) {
-			return nil, usagef("--%s %s: %q is no %s (there are %s)", flag, text, name, what, strings.Join(known, ", "))
+			return nil, usagef("--%s %s: %q is no %s (there are %s)%s", flag, text, name, what,
+				strings.Join(known, ", "), nearest.Hint(name, known))
 		}
 		if slices.Contains(list, name) {
 			return nil, usagef("--%s %s: %s is there twice", flag, text, name)
@@ -140,11 +135,7 @@ func names(flag, text string, known []string, what string) (list []string, err e
 
 // runHPO makes the recipe of a search, and works it off.
 func (a *app) runHPO(ctx context.Context, f *hpoFlags) error {
-	var known []string
-	for _, e := range solvers.Algorithms() {
-		known = append(known, e.Name())
-	}
-	algorithms, err := names("algo", f.algorithms, known, "bi-level algorithm")
+	algorithms, err := names("algo", f.algorithms, algorithmNames(), "bi-level algorithm")
 	if err != nil {
 		return err
 	}
@@ -170,10 +161,11 @@ func (a *app) runHPO(ctx context.Context, f *hpoFlags) error {
 		f.out = resultsFolder("hpo", f.data)
 	}
 	r := f.recipe(fs, algorithms, others)
-	if err := a.checkSearches(ctx, f, r); err != nil {
+	s := a.sets(&f.tableFlags)
+	if err := a.checkSearches(ctx, f, r, s); err != nil {
 		return err
 	}
-	return a.runRecipe(ctx, &f.tableFlags, r, shard, func(t *table.Table, folder *table.Folder) error {
+	return a.runRecipe(ctx, &f.tableFlags, r, shard, s, func(t *table.Table, folder *table.Folder) error {
 		return f.write(t, folder, beside)
 	})
 }
@@ -221,8 +213,8 @@ func (f *hpoFlags) recipe(fs *pflag.FlagSet, algorithms, others []string) *table
 }
 
 // checkSearches refuses searches that can never run, on a device that computes nothing, before anything is written.
-func (a *app) checkSearches(ctx context.Context, f *hpoFlags, r *table.Recipe) error {
-	t, err := table.Expand(r, a.tables(&f.common, a.openData))
+func (a *app) checkSearches(ctx context.Context, f *hpoFlags, r *table.Recipe, s *sets) error {
+	t, err := table.Expand(r, a.tables(&f.common, s))
 	if err != nil {
 		return err
 	}

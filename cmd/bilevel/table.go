@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"bilevel/data"
 	"bilevel/experiments"
 	"bilevel/experiments/table"
 	"bilevel/internal/plainyaml"
@@ -131,14 +128,19 @@ func (f *tableFlags) readRecipe(name string) (*table.Recipe, error) {
 	if f.seeds != 0 {
 		r.Seeds = table.FirstSeeds(f.seeds)
 	}
+	return r, f.putSets(r)
+}
+
+// putSets gives the settings of --set to every cell.
+func (f *tableFlags) putSets(r *table.Recipe) error {
 	for _, s := range f.set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {
-			return nil, usagef("--set %s sets nothing: wants NAME=VALUE", s)
+			return usagef("--set %s sets nothing: wants NAME=VALUE", s)
 		}
 		r.Set(key, scalar(value))
 	}
-	return r, nil
+	return nil
 }
 
 // scalar is a text as YAML reads it where it is a single value, else the text itself.
@@ -174,14 +176,8 @@ func (f *tableFlags) checkTable() (table.Shard, error) {
 	return table.ParseShard(f.shard)
 }
 
-// tables are the experiments as rows of tables have them: settings go the way of a configuration file. openSet
-// finds their data.
-func (a *app) tables(f *common, openSet func(*common) (*data.Dataset, error)) (list []table.Application) {
-	type source struct {
-		data, label string
-		bytes       bool
-	}
-	sets := map[source]*data.Dataset{}
+// tables are the experiments as rows of tables have them: settings go the way of a configuration file.
+func (a *app) tables(f *common, s *sets) (list []table.Application) {
 	for _, build := range a.applications() {
 		makeRun := func(settings map[string]any) (*table.Run, error) {
 			p := build()
@@ -197,21 +193,17 @@ func (a *app) tables(f *common, openSet func(*common) (*data.Dataset, error)) (l
 			if err := errors.Join(p.flags.applySets(p.Command), p.check()); err != nil {
 				return nil, err
 			}
-			name := source{p.flags.data, p.flags.label, p.flags.bytes}
-			if sets[name] == nil {
-				set, err := openSet(&p.flags.common)
-				if err != nil {
-					return nil, err
-				}
-				sets[name] = set
+			set, err := s.of(&p.flags.common)
+			if err != nil {
+				return nil, err
 			}
-			x, config, _, err := p.settings(sets[name])
-			return &table.Run{Experiment: x, Config: config, Data: sets[name]}, err
+			x, config, _, err := p.settings(set)
+			return &table.Run{Experiment: x, Config: config, Data: set}, err
 		}
 		list = append(list, table.Application{Name: words(build().Command), Make: makeRun})
 	}
-	return append(list, table.Application{Name: "compare", Make: a.comparisons(f)},
-		table.Application{Name: "hpo", Make: a.searches(f)})
+	return append(list, table.Application{Name: "compare", Make: comparisons(f, s)},
+		table.Application{Name: "hpo", Make: searches(f, s)})
 }
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
@@ -239,23 +231,16 @@ func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {
 		base := filepath.Base(name)
 		f.out = filepath.Join("results", "table-"+strings.TrimSuffix(base, filepath.Ext(base)))
 	}
-	return a.runRecipe(ctx, f, r, shard, nil)
+	return a.runRecipe(ctx, f, r, shard, a.sets(f), nil)
 }
 
-// runRecipe works off a recipe in the folder of the flags, and shows its results. Where it has settings to choose, they
-// are chosen first. also, where it is not nil, writes more files.
+// runRecipe works off a recipe in the folder of the flags, and shows its results. also, where it is not nil, writes
+// more files.
 func (a *app) runRecipe(
-	ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard,
+	ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard, s *sets,
 	also func(*table.Table, *table.Folder) error,
 ) error {
-	if r.Tune != nil {
-		chosen, err := a.chooseSettings(ctx, f, r, shard)
-		if chosen == nil || err != nil {
-			return err
-		}
-		r = chosen
-	}
-	t, folder, err := a.workOff(ctx, f, r, shard)
+	t, folder, err := a.workOff(ctx, f, r, shard, s)
 	if t == nil || err != nil || f.worker {
 		return err
 	}
@@ -267,14 +252,16 @@ func (a *app) runRecipe(
 	return a.finishTable(&f.common, t, folder)
 }
 
-// workOff does the cells of a recipe. t is nil where there is nothing more to do, such as after a dry run.
-func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
+// workOff does the cells of a recipe. Where it has settings to choose, they are chosen first. t is nil where there is
+// nothing more to do, such as after a dry run.
+func (a *app) workOff(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard, s *sets) (
 	t *table.Table, folder *table.Folder, err error) {
-	openSet := a.openData
-	if f.dry || f.trial != "" {
-		openSet = a.openOrStandIn
+	if r.Tune != nil {
+		if r, err = a.chooseSettings(ctx, f, r, shard, s); r == nil || err != nil {
+			return nil, nil, err
+		}
 	}
-	if t, err = table.Expand(r, a.tables(&f.common, openSet)); err != nil {
+	if t, err = table.Expand(r, a.tables(&f.common, s)); err != nil {
 		return nil, nil, err
 	}
 	if f.trial != "" {
@@ -319,7 +306,7 @@ const tuningFolder = "tuning"
 
 // chooseSettings tries the settings of a recipe's grids, a table of its own, and gives the recipe with the best of
 // them. It is nil after a dry run of the trials.
-func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard) (
+func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe, shard table.Shard, s *sets) (
 	*table.Recipe, error) {
 	if shard.N > 1 {
 		return nil, usagef("--shard %d/%d: settings are chosen before a table is divided: run the recipe %s of a "+
@@ -331,7 +318,7 @@ func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe
 	if err := a.checkFolder(f.out); err != nil {
 		return nil, err
 	}
-	t, folder, err := a.workOff(ctx, &of, r.Trials(), shard)
+	t, folder, err := a.workOff(ctx, &of, r.Trials(), shard, s)
 	if t == nil || err != nil {
 		return nil, err
 	}
@@ -395,101 +382,4 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 		return err
 	}
 	return errors.Join(err, dev.Close())
-}
-
-// writeTable writes the results of what is done so far.
-func (a *app) writeTable(f *common, t *table.Table, folder *table.Folder) (*table.Result, error) {
-	outcomes, err := folder.Outcomes(t)
-	if err != nil {
-		return nil, err
-	}
-	result := table.Summarize(t, outcomes)
-	if result.Missing == 0 {
-		if err := folder.Store.Unshare(); err != nil {
-			return nil, err
-		}
-	}
-	recipe, err := t.Recipe.YAML()
-	if err != nil {
-		return nil, err
-	}
-	if err := result.Write(f.out, versionText(), string(recipe)); err != nil {
-		return nil, fmt.Errorf("results: %w", err)
-	}
-	return result, nil
-}
-
-// finishTable writes the results of what is done so far, and shows them.
-func (a *app) finishTable(f *common, t *table.Table, folder *table.Folder) error {
-	result, err := a.writeTable(f, t, folder)
-	if err != nil {
-		return err
-	}
-	if !f.quiet {
-		var w io.Writer = a.stdout
-		if f.json {
-			w = a.stderr
-		}
-		if err := result.Show(w); err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "\ntable.csv, differences.csv, cells.csv, table.md, table.tex, report.html: %s\n", f.out)
-	}
-	if f.json {
-		text, err := json.Marshal(result)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(a.stdout, "%s\n", text)
-	}
-	if result.Failed > 0 {
-		return fmt.Errorf("%d of %d cells failed; %s says why, and --retry runs them again",
-			result.Failed, result.Cells, filepath.Join(f.out, "table.md"))
-	}
-	return nil
-}
-
-// mergeTables joins the folders of shards.
-func (a *app) mergeTables() *cobra.Command {
-	f := &common{}
-	c := &cobra.Command{
-		Use:   "merge FOLDER...",
-		Short: "Join the folders of a table's shards, and write the results of what they have",
-		Example: `  bilevel table optimizers --shard 1/2 --out part1
-  bilevel table optimizers --shard 2/2 --out part2
-  bilevel table merge part1 part2 --out whole`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, dirs []string) error {
-			if len(dirs) == 0 {
-				return usagef("table merge wants the folders of a table's shards")
-			}
-			if f.out == "" {
-				f.out = dirs[0]
-			}
-			r, err := table.ReadRecipe(dirs[0])
-			if err != nil {
-				return err
-			}
-			t, err := table.Expand(r, a.tables(f, a.openData))
-			if err != nil {
-				return err
-			}
-			if err := checkWritable(f.out); err != nil {
-				return err
-			}
-			folder, err := table.Open(t, a.store(f.out))
-			if err != nil {
-				return err
-			}
-			if err := folder.Merge(t, dirs); err != nil {
-				return err
-			}
-			if err := folder.Write(r); err != nil {
-				return err
-			}
-			return a.finishTable(f, t, folder)
-		},
-	}
-	f.registerResults(c, "folder of the whole table (default: the first one)")
-	return c
 }

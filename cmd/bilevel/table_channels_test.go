@@ -53,7 +53,7 @@ func TestPruningRecipesCompile(t *testing.T) {
 	for _, name := range testrun.Size(some, pruningRecipes) {
 		r := shortened(t, name, "bip channels")
 		r.Settings["val"] = 4
-		tab, err := table.Expand(r, a.tables(&common{quiet: true}, standIn))
+		tab, err := table.Expand(r, a.tables(&common{quiet: true}, newSets(standIn)))
 		require.NoError(t, err, name)
 		dev, err := open.Open("cpu", open.Options{Threads: 1})
 		require.NoError(t, err)
@@ -84,7 +84,7 @@ func BenchmarkPublishedRecipes(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			r := shortened(b, name, "bip channels")
 			r.Settings["val"], r.Settings["skip_latency"] = 4, true
-			tab, err := table.Expand(r, a.tables(&common{quiet: true}, standIn))
+			tab, err := table.Expand(r, a.tables(&common{quiet: true}, newSets(standIn)))
 			require.NoError(b, err)
 			dev, err := open.Open("cpu", open.Options{})
 			require.NoError(b, err)
