@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/device"
+	"bilevel/device/null"
 	"bilevel/experiments"
 	"bilevel/experiments/table"
 
@@ -115,18 +117,59 @@ func (a *app) run(p *application) *application {
 
 // runExperiment is what all commands that run an experiment do. Results are written as cells are finished, so that a
 // stop loses only the one at work.
-func (a *app) runExperiment(p *application) error {
-	c, f := p.Command, p.flags
+func (a *app) runExperiment(p *application) (err error) {
+	r := &experimentRun{app: a, of: p, flags: p.flags}
+	ctx := p.Context()
+	defer func() {
+		// After a stop the device may still be in an iteration: the process ends without waiting for it.
+		if r.dev != nil && ctx.Err() == nil {
+			err = errors.Join(err, r.dev.Close())
+		}
+	}()
+	if err := r.open(); err != nil {
+		return err
+	}
+	if p.flags.print {
+		text, err := p.flags.text(p.Command, r.config)
+		if err == nil {
+			_, err = a.stdout.Write(text)
+		}
+		return err
+	}
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	records, err := r.run(ctx)
+	return r.end(ctx, records, err)
+}
+
+// experimentRun is one call of an application's command.
+type experimentRun struct {
+	app    *app
+	of     *application
+	flags  *experimentFlags
+	dev    device.Device // nil where none is open
+	limit  int64         // of --memory
+	set    *data.Dataset
+	x      experiments.Experiment
+	config any
+	title  string // of plots
+	cells  []experiments.Cell
+	store  *experiments.Store
+}
+
+// open opens the device and the data, and makes the cells. What can be refused before is.
+func (r *experimentRun) open() error {
+	f := r.flags
 	seeds, err := f.list()
 	if err != nil {
 		return err
 	}
-	limit, err := f.limit()
-	if err != nil {
+	if r.limit, err = f.limit(); err != nil {
 		return err
 	}
 	if f.out == "" {
-		f.out = resultsFolder(strings.ReplaceAll(words(c), " ", "-"), f.data)
+		f.out = resultsFolder(strings.ReplaceAll(words(r.of.Command), " ", "-"), f.data)
 	}
 	if !f.print {
 		if err := checkWritable(f.out); err != nil {
@@ -137,83 +180,87 @@ func (a *app) runExperiment(p *application) error {
 				f.out, table.RecipeFile)
 		}
 	}
-	dev, err := f.openDevice()
-	if err != nil {
+	if r.dev, err = f.openDevice(); err != nil {
 		return err
 	}
-	set, err := a.openData(&f.common)
-	if err != nil {
-		return errors.Join(err, dev.Close())
+	if r.set, err = r.app.openData(&f.common); err != nil {
+		return err
 	}
-	x, config, title, err := p.settings(set)
-	if err != nil {
-		return errors.Join(err, dev.Close())
+	if r.x, r.config, r.title, err = r.of.settings(r.set); err != nil {
+		return err
 	}
-	cells, err := x.Cells(config, seeds)
-	if err != nil {
-		return errors.Join(usageError{err}, dev.Close())
+	if r.cells, err = r.x.Cells(r.config, seeds); err != nil {
+		return usageError{err}
 	}
-	if f.print {
-		text, err := f.text(c, config)
-		a.stdout.Write(text)
-		return errors.Join(err, dev.Close())
+	return nil
+}
+
+// ready finds out whether the device holds the run, and whether the folder is one to go on with.
+func (r *experimentRun) ready(ctx context.Context) (err error) {
+	f, need := r.flags, null.Stats{}
+	r.dev, need, err = r.app.fitting(ctx, &f.common, r.dev, r.limit, r.set, r.x, r.cells[0])
+	if err != nil && (ctx.Err() == nil || r.dev == nil) { // a stop is told at the end
+		return err
 	}
-	dev, need, err := a.fitting(c.Context(), &f.common, dev, limit, set, x, cells[0])
-	if err != nil && c.Context().Err() == nil {
-		return errors.Join(err, dev.Close())
-	}
-	info := dev.Info()
+	info := r.dev.Info()
 	if !f.quiet && need.PeakBytes >= worthSaying {
-		fmt.Fprintf(a.stderr,
+		fmt.Fprintf(r.app.stderr,
 			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
 			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
-	store := a.store(f.out)
-	store.Resume, store.Every, store.Device = f.resume != "", f.every, deviceText(info)
-	store.First = func() error { return f.write(c, f.out, config) }
+	r.store = r.app.store(f.out)
+	r.store.Resume, r.store.Every, r.store.Device = f.resume != "", f.every, deviceText(info)
+	r.store.First = func() error { return f.write(r.of.Command, f.out, r.config) }
 	if f.resume != "" {
-		if err := store.CheckResume(cells); err != nil {
-			return errors.Join(err, dev.Close())
-		}
+		return r.store.CheckResume(r.cells)
 	}
-	progress := newProgress(a.stderr, f.quiet)
+	return nil
+}
+
+// run does the cells, and gives the records of those that are finished also where a later one fails.
+func (r *experimentRun) run(ctx context.Context) ([]*experiments.Record, error) {
+	f, n := r.flags, len(r.cells)
+	progress := newProgress(r.app.stderr, f.quiet)
 	progress.json = f.show == progressJSON
+	defer progress.end()
 	env := experiments.Env{
-		Data: set, Memory: limit, Stage: progress.stage, Progress: progress.set, Note: progress.say,
+		Data: r.set, Memory: r.limit, Stage: progress.stage, Progress: progress.set, Note: progress.say,
 		Settings: map[string]string{
 			"device": f.device, "threads": strconv.Itoa(f.threads), "matmul": f.matmul,
 			"label": f.label, "memory": f.memory,
 		},
 	}
-	each := func(i int) { progress.seed(i, len(cells), cells[i].Seed) }
-	write := func(records []*experiments.Record) error {
-		progress.end()
-		text, err := f.text(c, config)
-		if err != nil {
-			return err
-		}
-		page := experiments.Page{Title: title, Version: versionText(), Config: string(text)}
-		if err := experiments.WriteResults(f.out, page, x.Report(), records, len(cells)); err != nil {
-			return fmt.Errorf("results: %w", err)
-		}
-		return nil
+	return experiments.Run(ctx, r.dev, env, r.x, r.cells, r.store, experiments.Hooks{
+		Begin: func(i int) { progress.seed(i, n, r.cells[i].Seed) },
+		Finished: func(records []*experiments.Record) error {
+			progress.end()
+			text, err := f.text(r.of.Command, r.config)
+			if err != nil {
+				return err
+			}
+			page := experiments.Page{Title: r.title, Version: versionText(), Config: string(text)}
+			if err := experiments.WriteResults(f.out, page, r.x.Report(), records, n); err != nil {
+				return fmt.Errorf("results: %w", err)
+			}
+			return nil
+		},
+	})
+}
+
+// end shows the results, or says how the run ended and how it goes on.
+func (r *experimentRun) end(ctx context.Context, records []*experiments.Record, err error) error {
+	f, command := r.flags, words(r.of.Command)
+	kept := r.store.Written || f.resume != ""
+	switch {
+	case err == nil:
+		return r.app.show(f, r.x.Report(), records)
+	case ctx.Err() == nil:
+		return goOn(fmt.Errorf("%s %s: %w", r.x.Name(), r.set.Name, err), kept, command, f.out)
+	case !kept:
+		return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
 	}
-	records, err := experiments.Run(c.Context(), dev, env, x, cells, store,
-		experiments.Hooks{Begin: each, Finished: write})
-	progress.end()
-	if err != nil && c.Context().Err() != nil {
-		// The device may still be in an iteration: the process ends without waiting for it.
-		if !store.Written && f.resume == "" {
-			return errors.New("stopped by Ctrl-C or SIGTERM: no results were written")
-		}
-		return fmt.Errorf(
-			"stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
-			len(records), len(cells), words(c), f.out)
-	}
-	if err := errors.Join(err, dev.Close()); err != nil {
-		return goOn(fmt.Errorf("%s %s: %w", x.Name(), set.Name, err), store.Written || f.resume != "", words(c), f.out)
-	}
-	return a.show(f, x.Report(), records)
+	return fmt.Errorf("stopped by Ctrl-C or SIGTERM: %d of %d seeds are finished; go on with: bilevel %s --resume %s",
+		len(records), len(r.cells), command, f.out)
 }
 
 // goOn adds to the error of a lost card how a run goes on whose checkpoints were written.

@@ -61,7 +61,8 @@ func (e *shortError) Error() string {
 func inUnits(bytes int64) string { return humanize.BytesN(uint64(bytes), 3) }
 
 // fitting finds out what a cell of an experiment needs, as checkMemory does. Where --device auto opened a card and the
-// cell has operations that the card lacks, it closes the card, opens the processor instead and says why.
+// cell has operations that the card lacks, it closes the card, opens the processor instead and says why. The device is
+// nil where the card is closed and no other is open.
 func (a *app) fitting(
 	ctx context.Context, f *common, dev device.Device, limit int64, set *data.Dataset, x experiments.Experiment,
 	c experiments.Cell,
@@ -72,10 +73,10 @@ func (a *app) fitting(
 	}
 	why := err
 	if err := dev.Close(); err != nil {
-		return dev, need, err
+		return nil, need, err
 	}
 	if dev, err = open.Open("cpu", open.Options{Threads: f.threads}); err != nil {
-		return dev, need, err
+		return nil, need, err
 	}
 	if !f.quiet {
 		fmt.Fprintf(a.stderr, "bilevel: running on %s: %v\n", dev.Info().Name, why)

@@ -176,6 +176,37 @@ func TestAutoTakesADeviceThatHasTheOperations(t *testing.T) {
 	}
 }
 
+// unclosed is a device that cannot be closed.
+type unclosed struct{ device.Device }
+
+func (unclosed) Close() error { return device.ErrLost }
+
+// Where the card is closed and the processor cannot be opened in its place, no device is given back.
+func TestAutoGivesNoClosedDevice(t *testing.T) {
+	set, cell := digitsCell(t, train.Experiment{}, func(set *data.Dataset) any {
+		c := train.Defaults(set)
+		c.Model = "lenet"
+		return c
+	})
+	sim := func() device.Device {
+		dev, err := open.Open("cuda-sim", open.Options{})
+		require.NoError(t, err)
+		return dev
+	}
+	a, kept := &app{stderr: &bytes.Buffer{}}, sim()
+	for _, c := range []struct {
+		dev     device.Device
+		threads int
+		want    string
+	}{{sim(), -1, "-1 threads"}, {unclosed{kept}, 0, device.ErrLost.Error()}} {
+		dev, _, err := a.fitting(t.Context(), &common{device: auto, threads: c.threads}, c.dev, 0, set,
+			train.Experiment{}, cell)
+		require.ErrorContains(t, err, c.want)
+		require.Nil(t, dev)
+	}
+	require.NoError(t, kept.Close())
+}
+
 // FuzzMemory holds that every word is a positive size or an error of usage.
 func FuzzMemory(f *testing.F) {
 	for _, word := range []string{
