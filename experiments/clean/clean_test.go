@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -17,6 +15,7 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 )
 
 // small is a run on digits of a fraction of a second.
@@ -52,21 +51,6 @@ func mustClean(t testing.TB, c Config, dev device.Device, set *data.Dataset, see
 	r, err := runClean(t, c, dev, set, seed)
 	require.NoError(t, err)
 	return r
-}
-
-// untimed is all that a run reports but its times.
-func untimed(r *experiments.Record) experiments.Record {
-	u := *r
-	u.Scalars = maps.Clone(u.Scalars)
-	u.Scalars["seconds"], u.Scalars["hypergradient.control"] = 0, 0
-	u.Implicit = nil // its control is NaN, which is not equal to itself
-	u.Curve.Rows = nil
-	for _, row := range r.Curve.Rows {
-		row = slices.Clone(row)
-		row[1] = 0
-		u.Curve.Rows = append(u.Curve.Rows, row)
-	}
-	return u
 }
 
 // weights are the learned ones, of all rows.
@@ -146,10 +130,10 @@ func atoi(t *testing.T, s string) int {
 func TestCleanBitsDependOnTheSeedAlone(t *testing.T) {
 	c, set := small(), digits(t)
 	c.Iterations, c.Batch = 100, 256 // products large enough to be shared between threads
-	one := untimed(mustClean(t, c, cpudevice.New(1), set, 7))
-	require.Equal(t, one, untimed(mustClean(t, c, cpudevice.New(1), set, 7)), "again")
-	require.Equal(t, one, untimed(mustClean(t, c, cpudevice.New(2), set, 7)), "two threads")
-	other := untimed(mustClean(t, c, cpudevice.New(1), set, 8))
+	one := experimentstest.Untimed(mustClean(t, c, cpudevice.New(1), set, 7))
+	require.Equal(t, one, experimentstest.Untimed(mustClean(t, c, cpudevice.New(1), set, 7)), "again")
+	require.Equal(t, one, experimentstest.Untimed(mustClean(t, c, cpudevice.New(2), set, 7)), "two threads")
+	other := experimentstest.Untimed(mustClean(t, c, cpudevice.New(1), set, 8))
 	require.NotEqual(t, one.Scalars["test_error"], other.Scalars["test_error"])
 	require.NotEqual(t, one.Tables, other.Tables)
 	require.NotEqual(t, one.Key, other.Key)

@@ -1,15 +1,13 @@
 package clean
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
 	"bilevel/device/cpudevice"
-	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 )
 
 // A cell that is stopped again and again and goes on each time ends with the bits of one that never was.
@@ -37,35 +35,7 @@ func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
 			defer func() { require.NoError(t, dev.Close()) }()
 			cells, err := Experiment{Guided: !c.config.plain()}.Cells(c.config, []uint64{3})
 			require.NoError(t, err)
-			run := func(store *experiments.Store, stopAt int) (*experiments.Record, bool) {
-				ctx, stop := context.WithCancel(t.Context())
-				defer stop()
-				told := 0
-				env := experiments.Env{Data: c.data, Progress: func(int) {
-					if told++; told == stopAt {
-						stop()
-					}
-				}}
-				records, err := experiments.Run(ctx, dev, env, Experiment{}, cells, store, experiments.Hooks{})
-				if ctx.Err() != nil {
-					require.Error(t, err)
-					return nil, true
-				}
-				require.NoError(t, err)
-				return records[0], false
-			}
-			whole, _ := run(nil, -1)
-			store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
-			stops := 0
-			for stopAt := 2; ; stopAt += 3 {
-				r, stopped := run(store, stopAt)
-				if !stopped {
-					require.Equal(t, untimed(whole), untimed(r))
-					break
-				}
-				stops++
-			}
-			require.Greater(t, stops, 1)
+			experimentstest.Run{Device: dev, Experiment: Experiment{}, Cell: cells[0], Data: c.data}.SameBits(t, 3)
 		})
 	}
 }

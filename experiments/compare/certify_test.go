@@ -85,7 +85,7 @@ func TestWithoutTheTermTheEndIsAnother(t *testing.T) {
 // Where F does not depend on x but through y*, nothing moves without the term, and its share is all.
 func TestWithoutTheTermNothingMoves(t *testing.T) {
 	c := Config{Problem: "feature-weights", Algorithm: "alternation", Iterations: 60, Records: 6, Certificate: 2}
-	_, err := runOn(t, "ref", c, nil, nil, -1)
+	_, err := runOn(t, "ref", c, nil, nil, 0)
 	require.ErrorContains(t, err, "x would never move")
 	c.Set = []string{"still=true"}
 	r := run(t, c)
@@ -123,7 +123,7 @@ func TestCertifiedPoints(t *testing.T) {
 	dir := t.TempDir()
 	_, err := runOn(t, "ref", c, nil, store(dir), 20)
 	require.Error(t, err)
-	resumed, err := runOn(t, "ref", c, nil, store(dir), -1)
+	resumed, err := runOn(t, "ref", c, nil, store(dir), 0)
 	require.NoError(t, err)
 	require.Equal(t, whole.Curve.Directions(), resumed.Curve.Directions())
 	c.Certificate = 51

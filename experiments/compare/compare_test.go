@@ -2,19 +2,18 @@ package compare
 
 import (
 	"bytes"
-	"context"
 	"encoding/csv"
 	"fmt"
 	"math"
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"bilevel/data"
 	"bilevel/device/null"
 	"bilevel/device/open"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/internal/philox"
 	"bilevel/solvers"
 	"bilevel/solvers/problem"
@@ -33,20 +32,13 @@ func runOn(t *testing.T, name string, c Config, set *data.Dataset, store *experi
 	defer dev.Close()
 	cells, err := Experiment{}.Cells(c, []uint64{3})
 	require.NoError(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	told := 0
-	env := experiments.Env{Data: set, Progress: func(int) {
-		if told++; told == stopAt {
-			stop()
-		}
-	}}
-	return experiments.RunCell(ctx, dev, env, Experiment{}, cells[0], store)
+	one := experimentstest.Run{Device: dev, Experiment: Experiment{}, Cell: cells[0], Data: set}
+	return one.Attempt(t, store, stopAt)
 }
 
 func run(t *testing.T, c Config) *experiments.Record {
 	t.Helper()
-	r, err := runOn(t, "ref", c, nil, nil, -1)
+	r, err := runOn(t, "ref", c, nil, nil, 0)
 	require.NoError(t, err)
 	return r
 }
@@ -120,34 +112,19 @@ func TestFactors(t *testing.T) {
 	require.Equal(t, one["settings.neumann_step"], other["settings.neumann_step"])
 }
 
-// untimed is the curve without seconds.
-func untimed(r *experiments.Record) [][]float64 {
-	var rows [][]float64
-	for _, row := range r.Curve.Rows {
-		rows = append(rows, append([]float64{row[0]}, row[2:]...))
-	}
-	return rows
-}
-
 // A cell gives the same bits again, also where it was stopped again and again and went on.
 func TestTheSameBits(t *testing.T) {
 	c := Config{Problem: "finite-sum", Algorithm: "soba", Iterations: 3000, Records: 30}
-	whole, err := runOn(t, "cpu", c, nil, nil, -1)
+	dev, err := open.Open("cpu", open.Options{Threads: 1})
 	require.NoError(t, err)
+	defer dev.Close()
+	cells, err := Experiment{}.Cells(c, []uint64{3})
+	require.NoError(t, err)
+	whole := experimentstest.Run{Device: dev, Experiment: Experiment{}, Cell: cells[0]}.SameBits(t, 5)
 	require.Len(t, whole.Curve.Rows, 31)
-	again, err := runOn(t, "cpu", c, nil, nil, -1)
+	again, err := runOn(t, "cpu", c, nil, nil, 0)
 	require.NoError(t, err)
-	require.Equal(t, untimed(whole), untimed(again))
-	store, stops := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}, 0
-	for stopAt := 3; ; stopAt += 5 {
-		r, err := runOn(t, "cpu", c, nil, store, stopAt)
-		if err == nil {
-			require.Equal(t, untimed(whole), untimed(r))
-			break
-		}
-		stops++
-	}
-	require.Greater(t, stops, 1)
+	require.Equal(t, experimentstest.Untimed(whole), experimentstest.Untimed(again))
 }
 
 // Step sizes that suit the problem are measured once for all cells of a seed, whatever their algorithm: what a cell
@@ -156,7 +133,7 @@ func TestStepSizesAreShared(t *testing.T) {
 	c := Config{Problem: "quadratic", Algorithm: "soba", Iterations: 2, Records: 1}
 	alone := run(t, c)
 	store := &experiments.Store{Dir: t.TempDir(), Share: true}
-	first, err := runOn(t, "ref", c, nil, store, -1)
+	first, err := runOn(t, "ref", c, nil, store, 0)
 	require.NoError(t, err)
 	require.Equal(t, alone.Scalars["settings.step"], first.Scalars["settings.step"])
 	files, err := filepath.Glob(filepath.Join(store.Dir, "shared", "*"))
@@ -167,7 +144,7 @@ func TestStepSizesAreShared(t *testing.T) {
 	left.Snapshot.Arrays["scale"][0] *= 2
 	require.NoError(t, left.Write(files[0]))
 	c.Algorithm, c.StepFactor, c.Iterations = "aid-bio", 0.5, 3
-	second, err := runOn(t, "ref", c, nil, store, -1)
+	second, err := runOn(t, "ref", c, nil, store, 0)
 	require.NoError(t, err)
 	require.Equal(t, alone.Scalars["settings.step"], second.Scalars["settings.step"], "twice as much, halved")
 }
@@ -363,7 +340,7 @@ func TestCleaningOfDigits(t *testing.T) {
 	set, err := data.Open("digits", nil)
 	require.NoError(t, err)
 	c := Config{Problem: "digits-clean", Algorithm: "soba", Iterations: 300, Records: 3}
-	r, err := runOn(t, "cpu", c, set, nil, -1)
+	r, err := runOn(t, "cpu", c, set, nil, 0)
 	require.NoError(t, err)
 	first, last := r.Curve.Rows[0], r.Curve.Rows[len(r.Curve.Rows)-1]
 	require.Equal(t, []string{"value", "val_error", "test_error"}, r.Curve.Columns[4:])

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/stat"
@@ -14,7 +15,7 @@ import (
 func onRows(t *testing.T, c Config) *experiments.Record {
 	t.Helper()
 	c.Problem, c.Batch = "ijcnn1", 8
-	r, err := runOn(t, "ref", c, someRows(64, 48, 4), nil, -1)
+	r, err := runOn(t, "ref", c, someRows(64, 48, 4), nil, 0)
 	require.NoError(t, err)
 	return r
 }
@@ -72,7 +73,7 @@ func TestTuneByTrial(t *testing.T) {
 	require.InDelta(t, math.Round(quarters), quarters, 1e-9)
 	require.Equal(t, one.Scalars["settings.step"], other.Scalars["settings.step"])
 	require.Less(t, other.Scalars["value"], other.Curve.Rows[0][4])
-	require.Equal(t, untimed(other), untimed(onRows(t, c)))
+	require.Equal(t, experimentstest.Untimed(other), experimentstest.Untimed(onRows(t, c)))
 
 	c.OuterFactor = math.Pow(4, 1-math.Round(quarters)) * 64
 	require.True(t, onRows(t, Config{Algorithm: "saba", Iterations: 1000, Records: 4,

@@ -1,18 +1,17 @@
 package hpo
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"bilevel/data"
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/models"
 	"bilevel/models/params"
 	"bilevel/solvers/hypergrad"
@@ -194,40 +193,6 @@ func TestFoldsOfPlainLoops(t *testing.T) {
 	require.InDelta(t, lower, got, 1e-12)
 }
 
-func runOn(t *testing.T, c Config, set *data.Dataset, store *experiments.Store, stopAt int) (
-	*experiments.Record, error) {
-	t.Helper()
-	dev := cpudevice.New(1)
-	defer func() { require.NoError(t, dev.Close()) }()
-	cells, err := Experiment{}.Cells(c, []uint64{3})
-	require.NoError(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	told := 0
-	env := experiments.Env{Data: set, Progress: func(int) {
-		if told++; told == stopAt {
-			stop()
-		}
-	}}
-	return experiments.RunCell(ctx, dev, env, Experiment{}, cells[0], store)
-}
-
-// untimed is a record without what a clock says.
-func untimed(r *experiments.Record) *experiments.Record {
-	out := *r
-	out.Scalars = map[string]float64{}
-	for name, v := range r.Scalars {
-		if name != "seconds" {
-			out.Scalars[name] = v
-		}
-	}
-	out.Curve.Rows = nil
-	for _, row := range r.Curve.Rows {
-		out.Curve.Rows = append(out.Curve.Rows, append(slices.Clone(row[:2]), row[3:]...))
-	}
-	return &out
-}
-
 // A search that is stopped again and again and goes on each time ends with the bits of one that never was, and within
 // its budget.
 func TestStoppedSearchesGoOnToTheSameBits(t *testing.T) {
@@ -239,22 +204,14 @@ func TestStoppedSearchesGoOnToTheSameBits(t *testing.T) {
 				if method == "soba" {
 					c.Batch, c.Calls, c.Folds = 10, 60, 2
 				}
-				whole, err := runOn(t, c, set, nil, -1)
+				dev := cpudevice.New(1)
+				defer func() { require.NoError(t, dev.Close()) }()
+				cells, err := Experiment{}.Cells(c, []uint64{3})
 				require.NoError(t, err)
+				run := experimentstest.Run{Device: dev, Experiment: Experiment{}, Cell: cells[0], Data: set}
+				whole := run.SameBits(t, 2)
 				require.LessOrEqual(t, whole.Counts["oracle.calls"], c.Calls)
 				require.Greater(t, whole.Scalars["points"], 2.0)
-				store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
-				stops := 0
-				for stopAt := 2; ; stopAt += 7 {
-					r, err := runOn(t, c, set, store, stopAt)
-					if err == nil {
-						require.Equal(t, untimed(whole), untimed(r))
-						break
-					}
-					require.ErrorIs(t, err, context.Canceled)
-					stops++
-				}
-				require.Positive(t, stops)
 			})
 		}
 	}

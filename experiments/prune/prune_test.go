@@ -1,18 +1,17 @@
 package prune
 
 import (
-	"context"
 	"math"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
 	"bilevel/device/cpudevice"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/solvers/linear"
 	"bilevel/solvers/prune"
 )
@@ -167,60 +166,16 @@ func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
 		if set.Test == nil {
 			epoch = (set.Train.N() - set.Train.N()/6 - c.Val) / c.Batch
 		}
-		one := func(store *experiments.Store, stopAt int) (*experiments.Record, bool) {
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			told := 0
-			env := experiments.Env{Data: set, Progress: func(done int) {
-				if told++; told == stopAt {
-					if done%epoch != 0 {
-						midEpoch++
-					}
-					stop()
+		run := experimentstest.Run{Device: dev, Experiment: Experiment{}, Cell: cells[0], Data: set,
+			Stopped: func(done int) {
+				if done%epoch != 0 {
+					midEpoch++
 				}
 			}}
-			records, err := experiments.Run(ctx, dev, env, Experiment{}, cells, store, experiments.Hooks{})
-			if ctx.Err() != nil {
-				require.Error(t, err)
-				return nil, true
-			}
-			require.NoError(t, err)
-			return records[0], false
-		}
-		whole, _ := one(nil, -1)
-		store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
-		stops := 0
-		for stopAt := 2; ; stopAt++ {
-			r, stopped := one(store, stopAt)
-			if !stopped {
-				require.Equal(t, untimed(whole).Scalars, untimed(r).Scalars, method)
-				require.Equal(t, whole.Counts, r.Counts, method)
-				require.Equal(t, untimed(whole), untimed(r), method)
-				break
-			}
-			stops++
-		}
-		require.Greater(t, stops, 1, method)
+		run.SameBits(t, 1)
 		require.NoError(t, dev.Close())
 	}
 	require.Positive(t, midEpoch)
-}
-
-// untimed is a record without its times.
-func untimed(r *experiments.Record) *experiments.Record {
-	for name := range r.Scalars {
-		if strings.Contains(name, "seconds") || strings.HasPrefix(name, "latency") {
-			r.Scalars[name] = 0
-		}
-	}
-	for _, row := range r.Curve.Rows {
-		row[2] = 0
-	}
-	r.Texts["break_even"] = ""
-	if r.Implicit != nil {
-		r.Implicit.Control = 0 // NaN, which is not equal to itself
-	}
-	return r
 }
 
 func TestRefusals(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"bilevel/device/cpudevice"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 )
 
 // Cells that begin alike do what they have in common once, and have the numbers of cells that are alone.
@@ -51,7 +52,7 @@ func TestCellsShareTheirBeginnings(t *testing.T) {
 		r, stages := one(of.c, store, of.seed)
 		require.Equal(t, of.stages, stages, "%+v", of.c)
 		alone, _ := one(of.c, nil, of.seed)
-		require.Equal(t, untimed(alone), untimed(r), "%+v", of.c)
+		require.Equal(t, experimentstest.Untimed(alone), experimentstest.Untimed(r), "%+v", of.c)
 	}
 	store.Version = "2" // whose bits may be others
 	_, stages := one(cell("gradual", 0.2, nil), store, 3)

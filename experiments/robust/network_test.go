@@ -97,42 +97,26 @@ func TestStoppedNetworksGoOnToTheSameBits(t *testing.T) {
 	cells, err := Train{}.Cells(c, []uint64{2})
 	require.NoError(t, err)
 	midEpoch := 0
-	run := func(store *experiments.Store, stopAt int) *experiments.Record {
-		dev := cpudevice.New(1)
-		defer func() { require.NoError(t, dev.Close()) }()
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		told := 0
-		env := experiments.Env{Data: flagSet(), Progress: func(done int) {
-			if told++; told == stopAt {
-				if done%10 != 0 { // of the iterations of an epoch
-					midEpoch++
-				}
-				stop()
+	dev := cpudevice.New(1)
+	defer func() { require.NoError(t, dev.Close()) }()
+	run := experimentstest.Run{Device: dev, Experiment: Train{}, Cell: cells[0], Data: flagSet(),
+		Stopped: func(done int) {
+			if done%10 != 0 { // of the iterations of an epoch
+				midEpoch++
 			}
 		}}
-		records, err := experiments.Run(ctx, dev, env, Train{}, cells, store, experiments.Hooks{})
-		if ctx.Err() != nil {
-			require.Error(t, err)
-			return nil
-		}
-		require.NoError(t, err)
-		return records[0]
-	}
-	whole := run(nil, -1)
+	whole, err := run.Attempt(t, nil, 0)
+	require.NoError(t, err)
 	store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
 	// A run tells of its progress after one iteration, and then in steps that end with the epoch at the latest.
 	for _, stopAt := range []int{1, 1, 2, 1, 1} {
-		require.Nil(t, run(store, stopAt), "it was stopped")
+		_, err := run.Attempt(t, store, stopAt)
+		require.ErrorIs(t, err, context.Canceled)
 	}
 	require.GreaterOrEqual(t, midEpoch, 2)
-	resumed := run(store, -1)
-	require.Equal(t, whole.Models, resumed.Models)
-	for name, want := range whole.Scalars {
-		if name != "seconds" && name != "epoch_seconds" {
-			require.Equal(t, want, resumed.Scalars[name], name)
-		}
-	}
+	resumed, err := run.Attempt(t, store, 0)
+	require.NoError(t, err)
+	require.Equal(t, experimentstest.Untimed(whole), experimentstest.Untimed(resumed))
 }
 
 // Images of another size than a network was made for are refused, whether its file says the size or not.

@@ -6,13 +6,13 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"bilevel/data"
 	"bilevel/device"
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/experiments/train"
 	"bilevel/models"
 	adversary "bilevel/solvers/attack"
@@ -124,40 +124,7 @@ func TestStoppedTrainingGoesOnToTheSameBits(t *testing.T) {
 	set := digits(t)
 	cells, err := Train{}.Cells(small(set, "free", "replays=4"), []uint64{2})
 	require.NoError(t, err)
-	attempt := func(store *experiments.Store, stopAt int) (*experiments.Record, bool) {
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		told := 0
-		env := experiments.Env{Data: set, Progress: func(int) {
-			if told++; told == stopAt {
-				stop()
-			}
-		}}
-		records, err := experiments.Run(ctx, dev, env, Train{}, cells, store, experiments.Hooks{})
-		if ctx.Err() != nil {
-			require.Error(t, err)
-			return nil, true
-		}
-		require.NoError(t, err)
-		delete(records[0].Scalars, "seconds")
-		delete(records[0].Scalars, "epoch_seconds")
-		for _, row := range records[0].Curve.Rows {
-			row[2] = 0 // seconds
-		}
-		return records[0], false
-	}
-	whole, _ := attempt(nil, -1)
-	store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Nanosecond}
-	stops := 0
-	for stopAt := 2; ; stopAt += 2 {
-		r, stopped := attempt(store, stopAt)
-		if !stopped {
-			require.Equal(t, whole, r)
-			break
-		}
-		stops++
-	}
-	require.Greater(t, stops, 1)
+	experimentstest.Run{Device: dev, Experiment: Train{}, Cell: cells[0], Data: set}.SameBits(t, 2)
 }
 
 // On a linear model of two classes the worst perturbation is known: it moves the difference of the logits by ε times
