@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -128,7 +129,8 @@ func readImageFolders(dir string, names []string, _ Options) (*Dataset, error) {
 	}
 	var seen [parts]string
 	var notes []string
-	for folder, p := range folders {
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		p := folders[folder]
 		found, err := imagesBelow(in, folder)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
@@ -140,11 +142,10 @@ func readImageFolders(dir string, names []string, _ Options) (*Dataset, error) {
 		}
 		if seen[p] != "" {
 			return nil, fmt.Errorf("%s: %s and %s may both hold the %v images; move one of them elsewhere", dir,
-				min(folder, seen[p]), max(folder, seen[p]), p)
+				seen[p], folder, p)
 		}
 		seen[p], files[p] = folder, found
 	}
-	slices.Sort(notes)
 	channels, err := channelsOf(in, files)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)

@@ -34,7 +34,7 @@ func Summarize[T any](runs []T) (map[string]any, error) {
 
 func join(objects []map[string]any) (map[string]any, error) {
 	out := make(map[string]any)
-	for key := range objects[0] {
+	for _, key := range sortedKeys(objects[0]) {
 		values := make([]any, len(objects))
 		for i, o := range objects {
 			values[i] = o[key]

@@ -113,3 +113,11 @@ func summaryOf(t *testing.T, r *Record) string {
 	require.NoError(t, err)
 	return string(b)
 }
+
+// What a text holds in braces is left as it is, whatever other texts there are.
+func TestTitlesOfRows(t *testing.T) {
+	r := &Record{Texts: map[string]string{"a": "{b}", "b": "{a}"}}
+	for range 20 {
+		require.Equal(t, "{b} and {a}", Row{Title: "{a} and {b}"}.title(r))
+	}
+}

@@ -68,10 +68,11 @@ func texts(names []string, records []*Record) (list []string) {
 }
 
 func (row Row) title(r *Record) string {
+	var pairs []string
 	for name, text := range r.Texts {
-		row.Title = strings.ReplaceAll(row.Title, "{"+name+"}", text)
+		pairs = append(pairs, "{"+name+"}", text)
 	}
-	return row.Title
+	return strings.NewReplacer(pairs...).Replace(row.Title)
 }
 
 // text is the row's mean over the records, with its deviation where there are several; ok is false where a record has

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -113,7 +114,7 @@ func comparisons(f *common, s *sets) func(map[string]any) (*table.Run, error) {
 
 // takeSettings puts settings of a table over a configuration with fields of such names.
 func takeSettings(settings map[string]any, experiment string, fields []string, to any) error {
-	for name := range settings {
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if !slices.Contains(fields, name) {
 			return usagef("settings: unknown setting %q of %s (there are %s)%s", name, experiment,
 				strings.Join(fields, ", "), nearest.Hint(name, fields))

@@ -108,6 +108,10 @@ func TestCompareErrors(t *testing.T) {
 	} {
 		refused(t, bilevel(line), exitUsage, want)
 	}
+	for range 20 {
+		err := takeSettings(map[string]any{"b": 1, "a": 1}, "compare", nil, nil)
+		require.ErrorContains(t, err, `unknown setting "a"`, "the first of two")
+	}
 	require.Empty(t, listing(t, dir), "nothing was written")
 	r := bilevel("compare --problem ijcnn1 --algo soba", "BILEVEL_DATA="+dir)
 	require.Equal(t, exitEnvironment, r.code)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -182,7 +183,7 @@ func (a *app) tables(f *common, s *sets) (list []table.Application) {
 		makeRun := func(settings map[string]any) (*table.Run, error) {
 			p := build()
 			p.flags.quiet = f.quiet
-			for _, key := range sortedNames(settings) {
+			for _, key := range slices.Sorted(maps.Keys(settings)) {
 				if slices.Contains(ofTable, key) {
 					return nil, usagef("settings: %s is of the table and not of a cell", key)
 				}
@@ -208,14 +209,6 @@ func (a *app) tables(f *common, s *sets) (list []table.Application) {
 
 // ofTable are settings that a table has for all cells, as flags or as a part of its recipe.
 var ofTable = []string{"device", "threads", "memory", "matmul", "seed", "seeds"}
-
-func sortedNames(settings map[string]any) (names []string) {
-	for name := range settings {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
 
 // runTable works off a recipe.
 func (a *app) runTable(ctx context.Context, f *tableFlags, name string) error {

@@ -44,9 +44,12 @@ func (c *checks) parseWarps(text string) (err error) {
 
 // sound says what is wrong with the flags together.
 func (c *checks) sound(sanitize bool) error {
-	for name, given := range map[string]bool{"--strict-volatile": c.strictVolatile, "--strict-order": c.strictOrder} {
-		if given && !sanitize {
-			return fmt.Errorf("%s is for checks, which --sanitize asks for", name)
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{{"--strict-volatile", c.strictVolatile}, {"--strict-order", c.strictOrder}} {
+		if f.given && !sanitize {
+			return fmt.Errorf("%s is for checks, which --sanitize asks for", f.name)
 		}
 	}
 	return nil

@@ -104,4 +104,8 @@ func TestOrdersOfWarps(t *testing.T) {
 		_, stderr := s.run(exitRefused, line)
 		assert.Contains(t, stderr, want)
 	}
+	for range 20 {
+		err := (&checks{strictVolatile: true, strictOrder: true}).sound(false)
+		require.ErrorContains(t, err, "--strict-volatile", "the first of two")
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"bilevel/experiments"
@@ -64,20 +65,17 @@ func Chosen(parts []Part, names []string) (list []Part, err error) {
 	if len(names) == 0 {
 		return parts, nil
 	}
-	wanted := map[string]bool{}
+	all := Names(parts)
 	for _, name := range names {
-		wanted[name] = true
-	}
-	for _, p := range parts {
-		if wanted[p.Name] {
-			list = append(list, p)
-			delete(wanted, p.Name)
+		if !slices.Contains(all, name) {
+			return nil, experiments.Usagef("the audit has no part %q (there are %s)%s", name, strings.Join(all, ", "),
+				nearest.Hint(name, all))
 		}
 	}
-	for name := range wanted {
-		all := Names(parts)
-		return nil, experiments.Usagef("the audit has no part %q (there are %s)%s", name, strings.Join(all, ", "),
-			nearest.Hint(name, all))
+	for _, p := range parts {
+		if slices.Contains(names, p.Name) {
+			list = append(list, p)
+		}
 	}
 	return list, nil
 }

@@ -104,13 +104,16 @@ func (c Config) check() error {
 		return fmt.Errorf("certificate is %d: wants a number of points from 0 to the %d records", c.Certificate,
 			c.Records)
 	}
-	for name, v := range map[string]float64{
-		"step_factor": c.StepFactor, "outer_factor": c.OuterFactor, "target": c.Target, "reg": c.Reg,
-		"batch": float64(c.Batch), "train": float64(c.Train), "val": float64(c.Val),
+	for _, v := range []struct {
+		name  string
+		value float64
+	}{
+		{"step_factor", c.StepFactor}, {"outer_factor", c.OuterFactor}, {"target", c.Target}, {"reg", c.Reg},
+		{"batch", float64(c.Batch)}, {"train", float64(c.Train)}, {"val", float64(c.Val)},
 	} {
-		if !(v >= 0) || math.IsInf(v, 0) {
+		if !(v.value >= 0) || math.IsInf(v.value, 0) {
 			return fmt.Errorf("%s is %g: wants a positive, finite number, or 0 for what the problem is known with",
-				name, v)
+				v.name, v.value)
 		}
 	}
 	if !(c.Corrupt >= 0 && c.Corrupt <= 1) {

@@ -210,6 +210,14 @@ func TestBenchmarkCSV(t *testing.T) {
 }
 
 // What a problem refuses is told in a sentence, for each algorithm, without any of them running.
+func TestTheFirstBadSettingIsNamed(t *testing.T) {
+	c := Config{Problem: "scalar", Algorithm: "soba", Calls: 100, Records: 1,
+		StepFactor: -1, Reg: -1, Batch: -1, Val: -1}
+	for range 20 {
+		require.ErrorContains(t, Experiment{}.Check(c), "step_factor is -1")
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	ex := tensor.NewExecutor(null.New())
 	defer ex.Close()

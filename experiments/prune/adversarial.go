@@ -30,11 +30,11 @@ type losses struct {
 
 func (l losses) check() error {
 	attacked := false
-	for name, v := range map[string]string{"lower_loss": l.LowerLoss, "upper_loss": l.UpperLoss} {
-		if v != "" && v != Clean && v != Adversarial {
-			return fmt.Errorf("%s is %q: wants %s or %s", name, v, Clean, Adversarial)
+	for _, s := range []struct{ name, loss string }{{"lower_loss", l.LowerLoss}, {"upper_loss", l.UpperLoss}} {
+		if s.loss != "" && s.loss != Clean && s.loss != Adversarial {
+			return fmt.Errorf("%s is %q: wants %s or %s", s.name, s.loss, Clean, Adversarial)
 		}
-		attacked = attacked || v == Adversarial
+		attacked = attacked || s.loss == Adversarial
 	}
 	switch {
 	case !attacked && (l.Eps != 0 || l.AttackSteps != 0 || l.White != 0):

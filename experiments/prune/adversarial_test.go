@@ -122,11 +122,14 @@ func TestAdversarialLosses(t *testing.T) {
 		"white is -1":                  func(c *Config) { c.UpperLoss, c.Eps, c.White = Adversarial, 0.1, -1 },
 		"wants a number from 0 to 1":   func(c *Config) { c.UpperLoss, c.Eps = Adversarial, -1 },
 		`upper_loss is "adversarial "`: func(c *Config) { c.UpperLoss = "adversarial " },
+		`lower_loss is "soft"`:         func(c *Config) { c.LowerLoss, c.UpperLoss = "soft", "hard" }, // the first
 	} {
 		c, _ := small(t, "bip-no-implicit")
 		change(&c)
-		_, err := Experiment{}.Cells(c, []uint64{1})
-		require.ErrorContains(t, err, says)
+		for range 8 {
+			_, err := Experiment{}.Cells(c, []uint64{1})
+			require.ErrorContains(t, err, says)
+		}
 	}
 	c, set := small(t, "omp")
 	c.LowerLoss, c.Eps, c.White = Adversarial, 0.1, 1

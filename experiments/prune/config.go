@@ -169,12 +169,15 @@ func (c Config) settled() (Config, method, error) {
 	if c.Method == "dense" {
 		c.Keep = 1
 	}
-	for name, n := range map[string]int{
-		"pretrain_epochs": c.PretrainEpochs, "prune_epochs": c.PruneEpochs, "finetune_epochs": c.FinetuneEpochs,
-		"val": c.Val, "batch": c.Batch,
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"pretrain_epochs", c.PretrainEpochs}, {"prune_epochs", c.PruneEpochs}, {"finetune_epochs", c.FinetuneEpochs},
+		{"val", c.Val}, {"batch", c.Batch},
 	} {
-		if n < 1 {
-			return c, m, fmt.Errorf("%s is %d: wants at least 1", name, n)
+		if n.value < 1 {
+			return c, m, fmt.Errorf("%s is %d: wants at least 1", n.name, n.value)
 		}
 	}
 	if !(c.Keep > 0 && c.Keep <= 1) {
@@ -196,15 +199,19 @@ func (c Config) settled() (Config, method, error) {
 		return c, m, fmt.Errorf("certificate: wants a form of BiP other than %s, which prunes single weights of a "+
 			"network without batch normalization", prune.RowUnrolled)
 	}
-	for name, step := range map[string]float64{"pretrain_step": c.PretrainStep, "prune_step": c.PruneStep,
-		"finetune_step": c.FinetuneStep} {
-		if !(step > 0) || math.IsInf(step, 0) {
-			return c, m, fmt.Errorf("%s is %g: wants a positive, finite number", name, step)
+	type number struct {
+		name  string
+		value float64
+	}
+	for _, step := range []number{{"pretrain_step", c.PretrainStep}, {"prune_step", c.PruneStep},
+		{"finetune_step", c.FinetuneStep}} {
+		if !(step.value > 0) || math.IsInf(step.value, 0) {
+			return c, m, fmt.Errorf("%s is %g: wants a positive, finite number", step.name, step.value)
 		}
 	}
-	for name, decay := range map[string]float64{"weight_decay": c.WeightDecay, "prune_decay": c.PruneDecay} {
-		if !(decay >= 0) || math.IsInf(decay, 0) {
-			return c, m, fmt.Errorf("%s is %g: wants a finite number from 0 on", name, decay)
+	for _, decay := range []number{{"weight_decay", c.WeightDecay}, {"prune_decay", c.PruneDecay}} {
+		if !(decay.value >= 0) || math.IsInf(decay.value, 0) {
+			return c, m, fmt.Errorf("%s is %g: wants a finite number from 0 on", decay.name, decay.value)
 		}
 	}
 	if !(c.Momentum >= 0 && c.Momentum < 1) {

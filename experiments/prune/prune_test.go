@@ -202,6 +202,19 @@ func TestRefusals(t *testing.T) {
 		_, err := Experiment{}.Cells(c, []uint64{1})
 		require.ErrorContains(t, err, says)
 	}
+	for range 20 { // of several bad settings always the same is named
+		for says, change := range map[string]func(*Config){
+			"prune_epochs is -1":     func(c *Config) { c.PruneEpochs, c.Val, c.Batch = -1, -1, -1 },
+			"pretrain_step is -1":    func(c *Config) { c.PretrainStep, c.FinetuneStep = -1, -1 },
+			"weight_decay is -1":     func(c *Config) { c.WeightDecay, c.PruneDecay = -1, -1 },
+			`lower_loss is "unkind"`: func(c *Config) { c.LowerLoss, c.UpperLoss = "unkind", "kind" },
+		} {
+			c, _ := small(t, prune.RowBiP)
+			change(&c)
+			_, err := Experiment{}.Cells(c, []uint64{1})
+			require.ErrorContains(t, err, says)
+		}
+	}
 	c, set := small(t, "omp")
 	c.Keep = 1e-6
 	_, err := run(t, c, set)

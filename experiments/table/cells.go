@@ -133,8 +133,8 @@ func textOf(v any) string {
 
 // choose puts the value for a row in place of settings that follow an axis: the one axis whose value they know.
 func choose(settings map[string]any, axes []Axis, varied []string) error {
-	for name, value := range settings {
-		each, ok := value.(byValue)
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		each, ok := settings[name].(byValue)
 		if !ok {
 			continue
 		}

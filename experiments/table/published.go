@@ -3,6 +3,7 @@ package table
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -68,16 +69,18 @@ func (p *Published) check(methods []string) error {
 	if p == nil {
 		return nil
 	}
-	for method, values := range p.Values {
+	for _, method := range slices.Sorted(maps.Keys(p.Values)) {
 		if !slices.Contains(methods, method) {
 			return experiments.Usagef("published: there is no method %q%s", method, nearest.Hint(method, methods))
 		}
-		for measure, value := range values {
-			each, ok := value.(byValue)
+		values := p.Values[method]
+		for _, measure := range slices.Sorted(maps.Keys(values)) {
+			each, ok := values[measure].(byValue)
 			if !ok {
-				each = byValue{"": value}
+				each = byValue{"": values[measure]}
 			}
-			for _, v := range each {
+			for _, at := range slices.Sorted(maps.Keys(each)) {
+				v := each[at]
 				if _, ok := figureOf(v); !ok {
 					return experiments.Usagef("published: %s of %s is %v: wants a number, or one for each value of an "+
 						"axis", measure, method, v)

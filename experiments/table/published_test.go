@@ -50,4 +50,9 @@ func TestPublished(t *testing.T) {
 		_, err := Parse([]byte(small + strings.Replace(published, from, to, 1)))
 		require.ErrorContains(t, err, want)
 	}
+	bad := strings.NewReplacer("7", "a", "8.5", "b", "9", "c").Replace(published)
+	for range 20 {
+		_, err := Parse([]byte(small + bad))
+		require.ErrorContains(t, err, "loss of one is a: wants a number", "the first of three")
+	}
 }

@@ -133,6 +133,10 @@ func TestSeriesAndSettingsThatFollowAnAxis(t *testing.T) {
 		_, err := Expand(parse(t, strings.Replace(small, "{size: 1}", missing, 1)), x.application(someRows(1)))
 		require.ErrorContains(t, err, "method one: size is given for the values", missing)
 	}
+	for range 20 {
+		err := choose(map[string]any{"b": byValue{}, "a": byValue{}}, nil, nil)
+		require.ErrorContains(t, err, "a is given for the values", "the first of two")
+	}
 }
 
 func configs(t *Table) (list []inventedConfig) {

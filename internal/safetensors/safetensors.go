@@ -182,7 +182,8 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	}
 	f := &File{Arrays: map[string]Array{}}
 	entries := map[string]entry{}
-	for name, part := range raw {
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		part := raw[name]
 		if name == "__metadata__" {
 			if err := json.Unmarshal(part, &f.Metadata); err != nil {
 				return nil, fmt.Errorf("safetensors: the metadata are no texts: %w", err)
@@ -198,8 +199,8 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	if err := checkOffsets(entries, size-8-int64(n)); err != nil {
 		return nil, err
 	}
-	for name, e := range entries {
-		a, err := readArray(r, 8+int64(n), e)
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		a, err := readArray(r, 8+int64(n), entries[name])
 		if err != nil {
 			return nil, fmt.Errorf("safetensors: %q: %w", name, err)
 		}

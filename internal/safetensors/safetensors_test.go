@@ -84,6 +84,11 @@ func TestRefuses(t *testing.T) {
 		_, err := Read(bytes.NewReader(b), int64(len(b)))
 		require.ErrorContains(t, err, want, header)
 	}
+	for range 20 {
+		b := file(`{"b":1,"c":2,"a":3}`, nil)
+		_, err := Read(bytes.NewReader(b), int64(len(b)))
+		require.ErrorContains(t, err, `the entry of "a"`, "the first of three")
+	}
 	for _, b := range [][]byte{nil, {1, 2}, file(string(make([]byte, 5)), nil)[:9]} {
 		_, err := Read(bytes.NewReader(b), int64(len(b)))
 		require.Error(t, err)
