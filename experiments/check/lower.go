@@ -89,7 +89,7 @@ func (l *lower) solve(ctx context.Context, y []float64) (float64, error) {
 	return size, err
 }
 
-// minimize is Newton's method; where the curvature is negative, gradient descent goes on until it is not.
+// minimize is Newton's method; where it stops at a negative curvature or too early, descend goes on.
 func (l *lower) minimize(ctx context.Context, y []float64) (float64, error) {
 	if err := l.free.Y().Write(y); err != nil {
 		return 0, err

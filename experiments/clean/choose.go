@@ -143,11 +143,13 @@ func (g *guided) heldOut(ctx context.Context, spec int, form string) (*held, err
 		if err != nil {
 			return nil, err
 		}
-		name := fmt.Sprintf("held-out part %d", k)
-		out, err := n.run(ctx, name, form, g.data.Train.Labels, g.all, f.use, y0, g.seed,
-			func(round int, y []float64) error {
+		out, err := n.run(ctx, weighing{
+			name: fmt.Sprintf("held-out part %d", k), form: form, labels: g.data.Train.Labels,
+			train: g.all, trusted: f.use, start: y0, seed: g.seed,
+			each: func(round int, y []float64) error {
 				return g.note(ctx, n, h.name, k, round, y, f.hold)
-			})
+			},
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -180,9 +180,12 @@ func (g *guided) withTrusted(ctx context.Context) error {
 		return err
 	}
 	labels := g.data.Train.Labels
-	out, err := n.run(ctx, cleaning, c.form, labels, g.all, g.trust, y0, g.seed, func(round int, y []float64) error {
-		g.env.Done(round)
-		return g.note(ctx, n, cleaning, 0, round, y, nil)
+	out, err := n.run(ctx, weighing{
+		name: cleaning, form: c.form, labels: labels, train: g.all, trusted: g.trust, start: y0, seed: g.seed,
+		each: func(round int, y []float64) error {
+			g.env.Done(round)
+			return g.note(ctx, n, cleaning, 0, round, y, nil)
+		},
 	})
 	if err != nil {
 		return err
@@ -257,8 +260,8 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	controls = append(controls, trusted)
 	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
 	if c.form != formNone {
-		out, err := n.run(ctx, self.title, formNone, labels, g.all, g.trust, y0, g.seed,
-			func(int, []float64) error { return nil })
+		out, err := n.run(ctx, weighing{name: self.title, form: formNone, labels: labels, train: g.all,
+			trusted: g.trust, start: y0, seed: g.seed})
 		if err != nil {
 			return nil, err
 		}

@@ -157,6 +157,25 @@ func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int3
 	return prior, pair
 }
 
+// weighing is a run of the rounds.
+type weighing struct {
+	name, form     string  // no two of a model have both the same: what the rounds leave is kept under them
+	labels         []int32 // given ones, of all training rows
+	train, trusted []int32 // the rows of the two tables that take part
+	start          []float64
+	seed           uint64
+	// each hears of the model that the rounds begin with, as round 0, and of that after each round; it may be nil.
+	each func(round int, y []float64) error
+}
+
+// tell is each, where there is one.
+func (w *weighing) tell(round int, y []float64) error {
+	if w.each == nil {
+		return nil
+	}
+	return w.each(round, y)
+}
+
 // run does the rounds. In each, with the model y at hand, p_i the probability that the given label g_i is right (see
 // judgement.doubt) clipped to [0.02, 0.98], s_i the model's most probable label, and weights
 //
@@ -167,17 +186,9 @@ func (n *net) priors(j *judgement, labels []int32) (prior []float64, pair []int3
 // SOBA goes on from y on
 //
 //	lower:  mean_i w_i(x) CE_i(y) + R(y)        upper:  mean_j CE'_j(y) over trusted rows
-//
-// train and trusted are the rows of the two tables that take part. No two runs of a model and form have the same name:
-// what their rounds leave is kept under it. each hears of the model that the rounds begin with, as round 0, and of that
-// after each round.
-func (n *net) run(
-	ctx context.Context, name, form string, labels, train, trusted []int32, y0 []float64, seed uint64,
-	each func(round int, y []float64) error,
-) (out *rounded, err error) {
+func (n *net) run(ctx context.Context, w weighing) (out *rounded, err error) {
 	return out, again(func(factor float64) error {
-		key := fmt.Sprintf("%s, %s, %s, steps times %g", n.spec.name, name, form, factor)
-		out, err = n.runOnce(ctx, key, form, labels, train, trusted, y0, seed, factor, each)
+		out, err = n.runOnce(ctx, w, factor)
 		return err
 	})
 }
@@ -198,29 +209,28 @@ func (n *net) upperSize(form string) (size int, step float64) {
 	return size, step
 }
 
-func (n *net) runOnce(
-	ctx context.Context, key, form string, labels, train, trusted []int32, y0 []float64, seed uint64, factor float64,
-	each func(round int, y []float64) error,
-) (*rounded, error) {
-	size, outer := n.upperSize(form)
-	iterations := n.iterationsFor(len(train))
-	p := n.bilevel(form, train, trusted, n.start.Like(y0), size)
+// runOnce does the rounds with step sizes that are multiplied by a factor.
+func (n *net) runOnce(ctx context.Context, w weighing, factor float64) (*rounded, error) {
+	key := fmt.Sprintf("%s, %s, %s, steps times %g", n.spec.name, w.name, w.form, factor)
+	size, outer := n.upperSize(w.form)
+	iterations := n.iterationsFor(len(w.train))
+	p := n.bilevel(w.form, w.train, w.trusted, n.start.Like(w.start), size)
 	b, err := p.Bind(n.ex)
 	if err != nil {
 		return nil, err
 	}
-	e, err := n.engine(b, form, iterations, n.stepFor()*factor, outer*factor, seed)
+	e, err := n.engine(b, w.form, iterations, n.stepFor()*factor, outer*factor, w.seed)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	out := &rounded{y: y0, x: make([]float64, size)}
+	out := &rounded{y: w.start, x: make([]float64, size)}
 	begin := out.take(n.keep.done, key)
 	if begin == 0 {
-		err = each(0, y0)
+		err = w.tell(0, out.y)
 	}
 	for r := begin; r < rounds && err == nil; r++ {
-		if err = n.oneRound(ctx, e, form, labels, out, r, iterations); err == nil {
-			err = each(r+1, out.y)
+		if err = n.oneRound(ctx, e, w, out, r, iterations); err == nil {
+			err = w.tell(r+1, out.y)
 		}
 		if err == nil {
 			err = n.keep.put(out.pieces(key, r+1))
@@ -232,7 +242,7 @@ func (n *net) runOnce(
 	if err != nil && ctx.Err() != nil {
 		return nil, err // the device may be busy: nothing is freed
 	}
-	return out, errors.Join(wrap("weights "+form, err), e.Close(), b.Close())
+	return out, errors.Join(wrap("weights "+w.form, err), e.Close(), b.Close())
 }
 
 // pieces is what the rounds so far leave, and take reads it back: the number of those rounds.
@@ -248,18 +258,17 @@ func (o *rounded) take(from map[string][]float64, key string) (rounds int) {
 	return rounds
 }
 
-func (n *net) oneRound(
-	ctx context.Context, e *engine.Engine, form string, labels []int32, out *rounded, r, iterations int,
-) error {
-	j, err := n.look(ctx, out.y, labels)
+// oneRound does round r and puts what it leaves into out.
+func (n *net) oneRound(ctx context.Context, e *engine.Engine, w weighing, out *rounded, r, iterations int) error {
+	j, err := n.look(ctx, out.y, w.labels)
 	if err != nil {
 		return err
 	}
-	prior, pair := n.priors(j, labels)
+	prior, pair := n.priors(j, w.labels)
 	err = errors.Join(n.prior.Write(prior), n.pair.WriteInts(pair), e.Variable("y").Write(out.y))
-	if form != formNone {
+	if w.form != formNone {
 		x := make([]float64, len(out.x))
-		if form == formRows {
+		if w.form == formRows {
 			copy(x, prior)
 		}
 		err = errors.Join(err, e.Variable("x").Write(x), e.Variable("v").Write(make([]float64, len(out.y))))
@@ -270,7 +279,7 @@ func (n *net) oneRound(
 	if err := e.Step(ctx, r*iterations, iterations); err != nil {
 		return err
 	}
-	if form != formNone {
+	if w.form != formNone {
 		if out.x, err = e.Variable("x").Read(); err != nil {
 			return err
 		}
