@@ -5,89 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"bilevel/solvers/problem"
 )
-
-// Limits say when a run ends and which functions it calls meanwhile. Iterations is required; a rule or a function that
-// is left at its zero value is not used.
-type Limits struct {
-	Iterations int
-	Time       time.Duration // in the algorithm alone
-	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
-
-	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience are looked
-	// at when a record is made, so that they want Every too.
-	Every int
-	// Record sees the run at iteration 0, at each multiple of Every and at the end. Its time does not count.
-	Record func(Progress) error
-	// Progress is called with the number of iterations done whenever the host looks at the run.
-	Progress func(done int)
-	// One goroutine, which is not the one that called Run, calls Record, Progress and Monitor. Where Run returns with
-	// Outcome.Busy, one of these calls may still be going on until Outcome.Idle is closed; no other call follows.
-
-	// Tolerance ends the run when x has moved by at most Tolerance times the sum of its step sizes since the last
-	// record, at two records in a row: that is the norm of the algorithm's hypergradient, averaged over the iterations
-	// between (where x is in a set, of the projected steps). One record is not enough, because x also ends where it
-	// began when it turns back in between. It wants a state "x" and a rate "outer".
-	Tolerance float64
-	// Monitor is a number that should fall: the upper objective, an error on validation rows. The best state by it is
-	// kept, and after Patience records without a lower one the run ends; 0: it does not.
-	Monitor  func(Progress) (float64, error)
-	Patience int
-
-	// Resume goes on from a snapshot instead of the start values, to the same bits as a run never stopped; where it is
-	// of the last iteration, only the end is left. A record that was being made when the snapshot was taken is made
-	// again.
-	Resume *Snapshot
-	// Checkpoint, where set, gets a snapshot of its own every CheckpointEvery (0: a minute) of wall-clock time; the
-	// last one is Outcome.Last, which the caller saves. Its time does not count.
-	Checkpoint      func(*Snapshot) error
-	CheckpointEvery time.Duration
-}
-
-// Progress is where a run stands.
-type Progress struct {
-	Iteration int
-	Seconds   float64 // in the algorithm alone
-	Counts    problem.Counts
-	Engine    *Engine
-}
-
-// Outcome is what a run ends with.
-type Outcome struct {
-	Status    Status
-	Last      *Snapshot // of the last completed iteration; where the status is NotFinite, of the last copy before it
-	Best      *Snapshot // by Limits.Monitor; nil without one
-	BestValue float64
-	// Iterations done; for NotFinite the iteration (from 1) after which the state was seen not to be finite.
-	Iterations int
-	Seconds    float64
-	Counts     problem.Counts
-	// Busy says that ctx ended while the device was in a long iteration: Last is the copy of an earlier one, and the
-	// executor must not be used before Idle is closed.
-	Busy bool
-	Idle <-chan struct{}
-}
-
-// String says how the run ended, what it has cost, and in a second line what to try unless it converged.
-func (o *Outcome) String() string {
-	s := fmt.Sprintf("%s after %d iterations in %.3g s (%s)", o.Status, o.Iterations, o.Seconds, o.Counts)
-	if advice := o.Status.Advice(); advice != "" {
-		s += "\nAdvice: " + advice + "."
-	}
-	return s
-}
-
-// Err is nil unless the run was cancelled or diverged; then it says so and what to try.
-func (o *Outcome) Err() error {
-	if o.Status != Cancelled && o.Status != NotFinite {
-		return nil
-	}
-	return fmt.Errorf("%s after iteration %d: %s", o.Status, o.Iterations, o.Status.Advice())
-}
 
 const (
 	// stopGrace is how long a run that is told to stop may take to end by itself before it is left to its device.
@@ -104,7 +25,8 @@ const (
 // algorithm from running at all (the device, a record that could not be written).
 //
 // When ctx ends, Run returns within about a tenth of a second whatever an iteration takes: where the device is still
-// busy, with the copy of a completed iteration that is at most a second, or one iteration, old.
+// busy, with the copy of a completed iteration that is at most a second, or one iteration, old. Only a function of
+// Limits that is at work is waited for; where it gives back the error of ctx, that is the end of the run, and no error.
 func (e *Engine) Run(ctx context.Context, l Limits) (*Outcome, error) {
 	if err := e.checkLimits(l); err != nil {
 		return nil, err
@@ -113,54 +35,26 @@ func (e *Engine) Run(ctx context.Context, l Limits) (*Outcome, error) {
 	if err := r.start(); err != nil {
 		return nil, err
 	}
-	idle := make(chan struct{})
-	var out *Outcome
-	var err error
-	go func() {
-		defer close(idle)
-		out, err = r.loop(ctx)
-	}()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		select {
-		case <-idle:
-		case <-time.After(stopGrace):
-			return r.interrupted(idle), nil
+	status, err := r.iterate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !r.busy && status != NotFinite && r.kept.Iteration != r.k {
+		finite, err := r.keep()
+		if err != nil {
+			return nil, err
+		}
+		if !finite {
+			status = NotFinite
 		}
 	}
-	if out != nil {
-		out.Idle = idle
+	last := r.kept.clone()
+	out := &Outcome{Status: status, Last: last, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best,
+		BestValue: r.bestValue, Busy: r.busy, Idle: r.idle}
+	if r.busy {
+		out.Iterations, out.Seconds, out.Counts = last.Iteration, last.Seconds, last.Counts
 	}
-	return out, err
-}
-
-func (e *Engine) checkLimits(l Limits) error {
-	rate := false
-	for _, r := range e.spec.Rates {
-		rate = rate || r.Name == "outer"
-	}
-	switch {
-	case l.Iterations < 1:
-		return fmt.Errorf("%s: %d iterations: wants at least 1", e.spec.Name, l.Iterations)
-	case l.Time < 0 || l.Calls < 0 || l.Every < 0 || l.Patience < 0 ||
-		!(l.Tolerance >= 0) || math.IsInf(l.Tolerance, 0):
-		return fmt.Errorf("%s: limits of time %v, %d calls, records every %d, patience %d, tolerance %g: wants "+
-			"finite numbers from 0 on",
-			e.spec.Name, l.Time, l.Calls, l.Every, l.Patience, l.Tolerance)
-	case l.Tolerance > 0 && (e.Variable("x") == nil || !rate):
-		return fmt.Errorf("%s: a tolerance wants a state \"x\" and a rate \"outer\", which this algorithm has not",
-			e.spec.Name)
-	case (l.Tolerance > 0 || l.Patience > 0) && l.Every == 0:
-		return fmt.Errorf("%s: tolerance and patience work on records: say with Every how many iterations lie "+
-			"between two", e.spec.Name)
-	case l.Patience > 0 && l.Monitor == nil:
-		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
-	case l.Resume != nil && l.Resume.Iteration > l.Iterations:
-		return fmt.Errorf("%s: the snapshot has done %d of %d iterations: there is nothing left to do",
-			e.spec.Name, l.Resume.Iteration, l.Iterations)
-	}
-	return nil
+	return out, nil
 }
 
 // run is one Run at work.
@@ -181,15 +75,19 @@ type run struct {
 	pace      float64   // seconds of an iteration, see paced
 	saved     time.Time // when the last checkpoint was made
 
-	mu     sync.Mutex // guards kept and left, by which Run leaves the loop while it may be in an iteration
-	kept   *Snapshot  // always finite
+	kept   *Snapshot // always finite
 	spare  *Snapshot
-	left   bool
 	copied time.Time
+
+	idle <-chan struct{} // closed when the device is no longer in an iteration
+	busy bool            // the loop was left while it was in one
 }
 
 func (r *run) start() error {
 	r.kept, r.spare, r.bestValue, r.recorded, r.saved = &Snapshot{}, &Snapshot{}, math.Inf(1), -1, time.Now()
+	idle := make(chan struct{})
+	close(idle)
+	r.idle = idle
 	if s := r.Resume; s != nil {
 		if err := r.restore(s); err != nil {
 			return err
@@ -220,9 +118,7 @@ func (r *run) keep() (finite bool, err error) {
 		return false, nil
 	}
 	r.note(r.spare)
-	r.mu.Lock()
 	r.kept, r.spare = r.spare, r.kept
-	r.mu.Unlock()
 	r.copied = time.Now()
 	return true, nil
 }
@@ -236,80 +132,14 @@ func (r *run) note(s *Snapshot) {
 	}
 }
 
-// interrupted is the outcome of a run whose device is still in an iteration.
-func (r *run) interrupted(idle <-chan struct{}) *Outcome {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.left = true
-	last := r.kept.clone()
-	return &Outcome{Status: Cancelled, Last: last, Iterations: last.Iteration, Seconds: last.Seconds,
-		Counts: last.Counts, Best: last.Best, BestValue: last.BestValue, Busy: true, Idle: idle}
-}
-
-func (r *run) loop(ctx context.Context) (*Outcome, error) {
-	status, err := r.iterate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := &Outcome{Status: status, Iterations: r.k, Seconds: r.seconds, Counts: r.counts, Best: r.best,
-		BestValue: r.bestValue}
-	if status != NotFinite && r.kept.Iteration != r.k {
-		finite, err := r.keep()
-		if err != nil {
-			return nil, err
-		}
-		if !finite {
-			out.Status = NotFinite
-		}
-	}
-	out.Last = r.kept.clone()
-	return out, nil
-}
-
-// gone tells whether Run has returned without waiting for the loop.
-func (r *run) gone() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.left
-}
-
 // iterate runs until a limit is met.
 func (r *run) iterate(ctx context.Context) (Status, error) {
-	if r.recorded < r.k && (r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0) {
-		if status, err := r.record(); err != nil || status != Finished {
-			return status, err
-		}
-	}
-	for r.k < r.Iterations {
-		if ctx.Err() != nil || r.gone() {
-			return Cancelled, nil
-		}
-		begin, n := time.Now(), r.next()
-		err := r.Step(context.WithoutCancel(ctx), r.k, n) // short enough to be finished
-		took := time.Since(begin).Seconds()
-		r.seconds += took
-		var bad *NotFiniteError
-		if errors.As(err, &bad) {
-			r.counts = r.counts.Plus(r.CountsOf(r.k, bad.Iteration-r.k), 1).Plus(r.Charged(), 1)
-			r.k = bad.Iteration
-			return NotFinite, nil
-		}
-		if err != nil {
-			return NotFinite, err
-		}
-		r.counts = r.counts.Plus(r.CountsOf(r.k, n), 1).Plus(r.Charged(), 1)
-		r.k, r.pace = r.k+n, paced(r.pace, took/float64(n))
-		if r.gone() {
-			return Cancelled, nil
-		}
-		if r.Progress != nil {
-			r.Progress(r.k)
-		}
-		status := r.limit()
-		if r.Every > 0 && r.k%r.Every == 0 || r.k == r.Iterations || status != Finished {
-			seen, err := r.record()
-			if err != nil {
-				return NotFinite, err
+	for {
+		status := r.spent()
+		if r.recorded < r.k && (r.regular() || status != Finished) {
+			seen, err := r.record(ctx)
+			if err != nil || seen == Cancelled || seen == NotFinite {
+				return seen, err
 			}
 			if status == Finished {
 				status = seen
@@ -321,16 +151,76 @@ func (r *run) iterate(ctx context.Context) (Status, error) {
 		if err := r.checkpoint(); err != nil {
 			return NotFinite, err
 		}
+		if r.k == r.Iterations {
+			break
+		}
 		if age := time.Since(r.copied) + time.Duration(r.pace*float64(r.next())*float64(time.Second)); age > oldest {
 			if finite, err := r.keep(); err != nil || !finite {
 				return NotFinite, err
 			}
+		}
+		if ctx.Err() != nil {
+			return Cancelled, nil
+		}
+		if status, err := r.advance(ctx, r.next()); err != nil || status != Finished {
+			return status, err
+		}
+		if r.Progress != nil {
+			r.Progress(r.k)
 		}
 	}
 	if r.Tolerance > 0 {
 		return OutOfIterations, nil
 	}
 	return Finished, nil
+}
+
+// advance does n iterations; Finished means that the run goes on.
+func (r *run) advance(ctx context.Context, n int) (Status, error) {
+	begin := time.Now()
+	err := r.step(ctx, n)
+	if r.busy {
+		return Cancelled, nil
+	}
+	took := time.Since(begin).Seconds()
+	r.seconds += took
+	done := n
+	var bad *NotFiniteError
+	if errors.As(err, &bad) {
+		done = bad.Iteration - r.k
+	} else if err != nil {
+		return NotFinite, err
+	}
+	r.counts = r.counts.Plus(r.CountsOf(r.k, done), 1).Plus(r.Charged(), 1)
+	r.k, r.pace = r.k+done, paced(r.pace, took/float64(n))
+	if bad != nil {
+		return NotFinite, nil
+	}
+	return Finished, nil
+}
+
+// step does n iterations in a goroutine of its own, which is left to its device where ctx ends and they take long.
+func (r *run) step(ctx context.Context, n int) error {
+	idle := make(chan struct{})
+	err := fmt.Errorf("%s: a function of the algorithm ended its goroutine in iteration %d", r.spec.Name, r.k+1)
+	k, whole := r.k, context.WithoutCancel(ctx) // they are few enough to be finished
+	go func() {
+		defer close(idle)
+		err = r.Step(whole, k, n)
+	}()
+	r.idle = idle
+	select {
+	case <-idle:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-idle:
+		return err
+	case <-time.After(stopGrace):
+		r.busy = true
+		return nil
+	}
 }
 
 // paced is the new estimate of the seconds that an iteration takes, after one took so many. It rises at once and falls
@@ -363,8 +253,13 @@ func (r *run) next() int {
 	return n
 }
 
-// limit is Finished while neither time nor calls are used up.
-func (r *run) limit() Status {
+// regular tells whether a record is due here however the run ends.
+func (r *run) regular() bool {
+	return r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0
+}
+
+// spent is Finished while neither time nor calls are used up.
+func (r *run) spent() Status {
 	switch {
 	case r.Time > 0 && r.seconds >= r.Time.Seconds():
 		return OutOfTime
@@ -375,37 +270,30 @@ func (r *run) limit() Status {
 }
 
 // record shows the state to whoever wants to see it, and looks at the stopping rules; Finished means that it goes on.
-func (r *run) record() (Status, error) {
+func (r *run) record(ctx context.Context) (Status, error) {
 	if r.Record == nil && r.Monitor == nil && r.Tolerance == 0 {
 		return Finished, nil
 	}
-	if r.kept.Iteration != r.k { // records may take long: what a stop leaves must not be older for it
+	if r.kept.Iteration != r.k { // what a stop in the record leaves: it does not know of the record
 		if finite, err := r.keep(); err != nil || !finite {
 			return NotFinite, err
 		}
 	}
-	if r.gone() {
-		return Cancelled, nil
-	}
 	p := Progress{r.k, r.seconds, r.counts, r.Engine}
 	if r.Record != nil {
 		if err := r.Record(p); err != nil {
-			return NotFinite, err
+			return ended(ctx, err)
 		}
 	}
-	r.recorded = r.k
 	status := Finished
 	if r.Monitor != nil {
 		v, err := r.Monitor(p)
 		if err != nil {
-			return NotFinite, err
+			return ended(ctx, err)
 		}
 		if r.stale++; v < r.bestValue {
 			r.best, r.bestValue, r.stale = r.kept.clone(), v, 0
 			r.best.Best, r.best.Moved = nil, nil // else every best state would hold the one before it
-		}
-		if math.IsNaN(v) {
-			return NotFinite, nil
 		}
 		if r.Patience > 0 && r.stale >= r.Patience {
 			status = NoProgress
@@ -414,12 +302,19 @@ func (r *run) record() (Status, error) {
 	if r.Tolerance > 0 && r.settled() {
 		status = Converged
 	}
-	if r.k == 0 || r.k == r.Iterations || r.Every > 0 && r.k%r.Every == 0 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	r.recorded = r.k
+	if r.regular() {
 		r.note(r.kept) // the copy is of this iteration: now it knows of the record too
 	} // else the record was made because a budget was used up, and a run that goes on must not know of it
 	return status, nil
+}
+
+// ended is how the error of a function of Limits ends the run: one that only passes on that ctx ended is a stop.
+func ended(ctx context.Context, err error) (Status, error) {
+	if stop := ctx.Err(); stop != nil && errors.Is(err, stop) {
+		return Cancelled, nil
+	}
+	return NotFinite, err
 }
 
 // checkpoint hands out a snapshot where it is time for one.
@@ -433,9 +328,6 @@ func (r *run) checkpoint() error {
 	}
 	if finite, err := r.keep(); err != nil || !finite {
 		return err // a state that is not finite is noticed in the next iterations
-	}
-	if r.gone() {
-		return nil
 	}
 	if err := r.Checkpoint(r.kept.clone()); err != nil {
 		return err

@@ -145,7 +145,9 @@ func TestPatience(t *testing.T) {
 
 	limits.Monitor = func(at engine.Progress) (float64, error) { return math.NaN(), nil }
 	out = run(t, start(t, p, descent(0.01)), limits)
-	require.Equal(t, engine.NotFinite, out.Status, "a monitor that is not finite says that the run diverged")
+	require.Equal(t, engine.NoProgress, out.Status, "NaN is no lower value")
+	require.Equal(t, 20, out.Iterations)
+	require.Nil(t, out.Best)
 	broken := errors.New("no validation rows")
 	limits.Monitor = func(engine.Progress) (float64, error) { return 0, broken }
 	_, err := start(t, p, descent(0.01)).Run(context.Background(), limits)
