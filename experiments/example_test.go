@@ -80,7 +80,7 @@ func ExampleStore() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(records[0].Scalars["share"], "computed now:", store.Written)
+		fmt.Println(records[0].Scalars["share"], "computed now:", store.Written())
 	}
 	// Output:
 	// 0.4 computed now: true

@@ -1,12 +1,9 @@
 package experiments
 
-import "sync"
-
 // Log is what a run notes down as it goes: rows of the curve, and with each a vector where one is wanted (the
 // parameters at that time, for test errors that are scored at the end). A checkpoint holds it together with the
-// engine's snapshot. It may be read while a run that was stopped is still at work.
+// engine's snapshot.
 type Log struct {
-	mu      sync.Mutex
 	columns []string
 	rows    [][]float64
 	vectors [][]float64
@@ -17,8 +14,6 @@ func NewLog(columns ...string) *Log { return &Log{columns: columns} }
 
 // Add notes a row, in place of one of the same iteration, and a vector, nil for none. Neither is copied.
 func (l *Log) Add(row, vector []float64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for n := len(l.rows); n > 0 && l.rows[n-1][0] >= row[0]; n = len(l.rows) {
 		l.rows, l.vectors = l.rows[:n-1], l.vectors[:n-1]
 	}
@@ -27,8 +22,6 @@ func (l *Log) Add(row, vector []float64) {
 
 // until is a copy of the log up to an iteration.
 func (l *Log) until(iteration int) *Log {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	c := NewLog(l.columns...)
 	for i, row := range l.rows {
 		if row[0] <= float64(iteration) {

@@ -67,7 +67,6 @@ func (k *Keeper) Share(of any, s *engine.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	defer k.store.hold()()
 	if _, err := k.store.begin(k.key); err != nil {
 		return err
 	}

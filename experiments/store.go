@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"bilevel/internal/atomicfile"
@@ -25,22 +26,30 @@ type Store struct {
 	Version string        // of the program, for warnings
 	Device  string        // and instruction set
 	Warn    func(format string, args ...any)
-	// First, where set, is called before the first file is written: it writes the configuration beside.
-	First   func() error
-	Written bool // a file was written
-	// Hold, where set, is called before a checkpoint or record is written, and what it returns afterwards: a process
-	// that was told to stop waits for it.
-	Hold func() (release func())
+	// First, where set, is called once, before the first file is written: it writes the configuration beside.
+	First func() error
+
+	mu      sync.Mutex // cells at work beside each other may share a store
+	written bool       // a file was written, and First called
+}
+
+// Written tells whether a file of a cell was written.
+func (s *Store) Written() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written
 }
 
 // begin is called before a file of a cell is written.
 func (s *Store) begin(key string) (dir string, err error) {
-	if !s.Written && s.First != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.written && s.First != nil {
 		if err := s.First(); err != nil {
 			return "", err
 		}
 	}
-	s.Written = true
+	s.written = true
 	dir = s.Folder(key)
 	return dir, os.MkdirAll(dir, 0o755)
 }
@@ -150,17 +159,8 @@ const RecordFile = "record.gob"
 // plainRecord has no MarshalJSON, and is what gob writes.
 type plainRecord Record
 
-// hold is Hold, where there is one.
-func (s *Store) hold() (release func()) {
-	if s.Hold == nil {
-		return func() {}
-	}
-	return s.Hold()
-}
-
 // finish keeps a record and removes the checkpoint.
 func (s *Store) finish(key string, r *Record) error {
-	defer s.hold()()
 	dir, err := s.begin(key)
 	if err != nil {
 		return err
@@ -218,7 +218,6 @@ func (k *Keeper) Save(stage string, s *engine.Snapshot, log *Log) error {
 	if k == nil || k.store == nil {
 		return nil
 	}
-	defer k.store.hold()()
 	cell, err := json.Marshal(k.cell)
 	if err != nil {
 		return err

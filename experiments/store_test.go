@@ -2,10 +2,12 @@ package experiments
 
 import (
 	"context"
-	"os"
-	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"bilevel/device/ref"
@@ -27,33 +29,27 @@ func (s saving) Run(_ context.Context, env *Env, _ Cell) (*Record, error) {
 	return NewRecord(), err
 }
 
-// Whoever holds the store knows that a file is being written exactly while it is.
-func TestStoreIsHeldWhileItWrites(t *testing.T) {
-	dir := t.TempDir()
-	files := func(pattern string) int {
-		found, err := filepath.Glob(filepath.Join(dir, "cells", "*", pattern))
-		require.NoError(t, err)
-		return len(found)
-	}
-	var log []string
+// Cells at work beside each other may share a store: what comes before the first file is done once.
+func TestStoreIsShared(t *testing.T) {
 	dev := ref.New()
-	cells, err := saving{}.Cells(1, []uint64{1})
-	require.NoError(t, err)
-	store := &Store{Dir: dir, Hold: func() func() {
-		before := files("checkpoint*") + files("record*")
-		log = append(log, "held")
-		return func() {
-			if after := files("checkpoint*") + files("record*"); after != before || files("record*") == 1 {
-				log = append(log, "written")
-			}
-		}
+	var first atomic.Int32
+	store := &Store{Dir: t.TempDir(), First: func() error {
+		first.Add(1)
+		time.Sleep(time.Millisecond) // in which the others come to their first file
+		return nil
 	}}
-	kept := func() { log = append(log, "kept"); require.Equal(t, 1, files("checkpoint*")) }
-	_, err = Run(t.Context(), dev, Env{}, saving{kept}, cells, store, Hooks{})
+	require.False(t, store.Written())
+	cells, err := saving{}.Cells(1, []uint64{1, 2, 3, 4})
 	require.NoError(t, err)
-	require.Equal(t, []string{"held", "written", "kept", "held", "written"}, log)
-	require.Zero(t, files("checkpoint*"))
-	require.NoError(t, os.RemoveAll(dir))
+	var wg sync.WaitGroup
+	for _, c := range cells {
+		wg.Go(func() {
+			_, err := RunCell(t.Context(), dev, Env{}, saving{func() { assert.True(t, store.Written()) }}, c, store)
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, first.Load())
 	require.NoError(t, dev.Close())
 }
 

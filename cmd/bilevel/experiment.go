@@ -230,6 +230,8 @@ func (r *experimentRun) run(ctx context.Context) ([]*experiments.Record, error) 
 			"label": f.label, "memory": f.memory,
 		},
 	}
+	r.app.working.Lock()
+	defer r.app.working.Unlock()
 	return experiments.Run(ctx, r.dev, env, r.x, r.cells, r.store, experiments.Hooks{
 		Begin: func(i int) { progress.seed(i, n, r.cells[i].Seed) },
 		Finished: func(records []*experiments.Record) error {
@@ -250,7 +252,7 @@ func (r *experimentRun) run(ctx context.Context) ([]*experiments.Record, error) 
 // end shows the results, or says how the run ended and how it goes on.
 func (r *experimentRun) end(ctx context.Context, records []*experiments.Record, err error) error {
 	f, command := r.flags, words(r.of.Command)
-	kept := r.store.Written || f.resume != ""
+	kept := r.store.Written() || f.resume != ""
 	switch {
 	case err == nil:
 		return r.app.show(f, r.x.Report(), records)

@@ -43,7 +43,7 @@ func main() {
 		os.Exit(code)
 	case <-ctx.Done():
 	}
-	code, ended := a.ends(done, stopWithin, writeWithin)
+	code, ended := a.ends(done, stopWithin, workWithin)
 	if !ended {
 		fmt.Fprintln(os.Stderr, "bilevel: stopped by Ctrl-C or SIGTERM")
 		code = exitEnvironment
@@ -51,15 +51,16 @@ func main() {
 	os.Exit(code)
 }
 
-// ends waits for a command that was told to stop: for a moment in which it says what it leaves, and longer where a
-// checkpoint or record is being written, which a loaded machine or a slow disk may need.
+// ends waits for a command that was told to stop: for a moment in which it says what it leaves, and longer where cells
+// are at work. They write a checkpoint, which a loaded machine or a slow disk may need, when the batch of a validation
+// that they are in is done.
 func (a *app) ends(done <-chan int, moment, longer time.Duration) (code int, ended bool) {
 	select {
 	case code = <-done:
 		return code, true
 	case <-time.After(moment):
 	}
-	if a.writing.TryLock() {
+	if a.working.TryLock() {
 		return 0, false
 	}
 	select {
@@ -70,11 +71,11 @@ func (a *app) ends(done <-chan int, moment, longer time.Duration) (code int, end
 	}
 }
 
-// stopWithin is how long a command that is told to stop may take; an engine's run ends in 100 ms whatever it does.
+// stopWithin is how long a command that is told to stop may take; an engine ends in 100 ms whatever an iteration takes.
 const stopWithin = 180 * time.Millisecond
 
-// writeWithin is how long a stop waits for a checkpoint or record that is being written.
-const writeWithin = 10 * time.Second
+// workWithin is how long a stop waits for cells that are at work.
+const workWithin = 10 * time.Second
 
 // run is the whole command, without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(string) string) int {
@@ -99,7 +100,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 type app struct {
 	stdout, stderr io.Writer
 	env            func(string) string
-	writing        sync.Mutex // held while a checkpoint or record is written
+	working        sync.Mutex // held while cells are at work, which write a checkpoint when they are stopped
 }
 
 func (a *app) root() *cobra.Command {

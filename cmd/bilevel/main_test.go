@@ -208,41 +208,18 @@ func TestResultsFolder(t *testing.T) {
 	require.Equal(t, filepath.Join("results", "clean-"+filepath.Base(dir)), resultsFolder("clean", "."))
 }
 
-// A stop does not wait for a command that goes on, but for one that is writing what it has computed.
-func TestStopWaitsForWrites(t *testing.T) {
+// A stop does not wait for a command that goes on, but for one whose cells are at work.
+func TestStopWaitsForWork(t *testing.T) {
 	done := make(chan int, 1)
 	_, ended := (&app{}).ends(done, time.Millisecond, time.Hour)
 	require.False(t, ended)
 
 	a := &app{}
-	a.writing.Lock()
+	a.working.Lock()
 	_, ended = a.ends(done, time.Millisecond, time.Millisecond)
 	require.False(t, ended, "not for ever")
 	time.AfterFunc(50*time.Millisecond, func() { done <- exitEnvironment })
 	code, ended := a.ends(done, time.Millisecond, time.Hour)
 	require.True(t, ended)
 	require.Equal(t, exitEnvironment, code)
-}
-
-// Every command keeps its cells in the store that a stop waits for.
-func TestStopWaitsForStores(t *testing.T) {
-	a := &app{}
-	release := a.store("out").Hold()
-	_, ended := a.ends(make(chan int), time.Millisecond, time.Millisecond)
-	require.False(t, ended)
-	require.False(t, a.writing.TryLock())
-	release()
-	require.True(t, a.writing.TryLock())
-
-	sources, err := filepath.Glob("*.go")
-	require.NoError(t, err)
-	var makers []string
-	for _, name := range sources {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
-		if !strings.HasSuffix(name, "_test.go") && strings.Contains(string(text), "experiments.Store{") {
-			makers = append(makers, name)
-		}
-	}
-	require.Equal(t, []string{"results.go"}, makers, "a store of another form is one that no stop waits for")
 }

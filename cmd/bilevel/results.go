@@ -49,12 +49,11 @@ func checkWritable(dir string) error {
 	return fmt.Errorf("results cannot be written to %s: %w; give another folder as --out", dir, err)
 }
 
-// store keeps cells in a folder of results. A command that is told to stop waits for what it writes.
+// store keeps cells in a folder of results.
 func (a *app) store(dir string) *experiments.Store {
 	return &experiments.Store{
 		Dir: dir, Version: versionText(),
 		Warn: func(format string, args ...any) { fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...) },
-		Hold: func() func() { a.writing.Lock(); return a.writing.Unlock },
 	}
 }
 

@@ -369,7 +369,9 @@ func (a *app) work(ctx context.Context, f *tableFlags, t *table.Table, folder *t
 			}
 		},
 	}
+	a.working.Lock()
 	err = w.Run(ctx)
+	a.working.Unlock()
 	p.end()
 	if ctx.Err() != nil { // the device may still be in an iteration: the process ends without waiting for it
 		return err

@@ -101,6 +101,7 @@ func (a *app) startWorkers(
 	p.stage("cells", len(t.Cells))
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
+	a.working.Lock() // until the workers have written what a stop leaves
 	var errs []error
 	for left := f.workers; left > 0; {
 		select {
@@ -112,16 +113,15 @@ func (a *app) startWorkers(
 		case <-look.C:
 			p.set(folder.Done(t))
 		case <-ctx.Done():
-			release := folder.Store.Hold() // until they have written what a stop leaves
 			for _, w := range workers {
 				w.stdin.Close()
 			}
 			for ; left > 0; left-- {
 				<-ended
 			}
-			release()
 		}
 	}
+	a.working.Unlock()
 	p.end()
 	for _, w := range workers {
 		for line := range strings.Lines(w.stderr.String()) {

@@ -31,9 +31,7 @@ func (f *Folder) Merge(t *Table, dirs []string) error {
 			}
 			continue
 		}
-		store := *f.Store
-		store.Dir = dir
-		from, err := Open(t, &store)
+		from, err := Open(t, &experiments.Store{Dir: dir, Version: f.Store.Version})
 		if err != nil {
 			return err
 		}

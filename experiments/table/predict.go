@@ -40,7 +40,7 @@ func Try(
 	own, cancel := context.WithTimeout(ctx, patience*patience*d)
 	defer cancel()
 	enough := sync.OnceFunc(func() { time.AfterFunc(d, cancel) })
-	var mu sync.Mutex // progress may still be told while a run that was stopped is left
+	var mu sync.Mutex // guards host
 	begin, other := time.Now(), max(0, peakMemory()-collected())
 	host := collected()
 	look := time.NewTicker(d / 10)
@@ -64,13 +64,9 @@ func Try(
 	env := experiments.Env{
 		Data: run.Data,
 		Stage: func(name string, total int) {
-			mu.Lock()
-			defer mu.Unlock()
 			t.Stage, t.Total, t.Done, t.Before = name, total, 0, time.Since(begin).Seconds()
 		},
 		Progress: func(done int) {
-			mu.Lock()
-			defer mu.Unlock()
 			enough()
 			t.Done = done
 			t.Seconds = time.Since(begin).Seconds()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"bilevel/data"
@@ -391,7 +392,7 @@ func TestWorkersBesideEachOther(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			w := Worker{Folder: f, Table: table, Shard: Shard{1, 1}, Device: dev}
-			require.NoError(t, w.Run(t.Context()))
+			assert.NoError(t, w.Run(t.Context()))
 		})
 	}
 	wg.Wait()
