@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/gob"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -198,8 +199,8 @@ func (k *Keeper) Stage(stage string, log *Log) (
 		resume = k.from.Snapshot
 	}
 	return resume, func(s *engine.Snapshot) error {
-		if err := k.Save(stage, s, log); err != nil { // the one before is still there, and the run goes on
-			k.store.warn("no checkpoint could be written: %v", err)
+		if err := k.Save(stage, s, log); err != nil {
+			k.warn(err)
 		}
 		return nil
 	}, k.store.Every
@@ -213,7 +214,31 @@ func (k *Keeper) Restore(columns ...string) (stage string, log *Log) {
 	return k.from.Stage, k.from.Log
 }
 
-// Save writes the checkpoint of a stage: in its course, and with what a stop has left.
+// Leave saves what a run of the engine has come to, and gives its error. A stage that is over is saved too: what comes
+// after it, such as the evaluation on the test rows, makes no checkpoints, and a stop there loses nothing of the stage.
+func (k *Keeper) Leave(stage string, out *engine.Outcome, log *Log) error {
+	if out.Status == engine.NotFinite {
+		return out.Err()
+	}
+	return k.Ended(stage, out.Last, log, out.Err())
+}
+
+// Ended saves where a stage stands that has ended, with its error; nil: it is over.
+func (k *Keeper) Ended(stage string, s *engine.Snapshot, log *Log, err error) error {
+	failed := k.Save(stage, s, log)
+	if err != nil {
+		return errors.Join(err, failed)
+	}
+	if failed != nil {
+		k.warn(failed)
+	}
+	return nil
+}
+
+// warn says that the checkpoint before is still the last one, and the run goes on.
+func (k *Keeper) warn(err error) { k.store.warn("no checkpoint could be written: %v", err) }
+
+// Save writes the checkpoint of a stage.
 func (k *Keeper) Save(stage string, s *engine.Snapshot, log *Log) error {
 	if k == nil || k.store == nil {
 		return nil

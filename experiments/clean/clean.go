@@ -111,9 +111,6 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 		t.baselines, t.score} {
 		if err := stage(ctx, env, r); err != nil {
 			if ctx.Err() != nil { // the device may still be busy: nothing is freed
-				if t.result != nil { // what comes after the solver begins anew
-					err = errors.Join(err, env.Keeper.Save(solving, t.result.Last, t.log))
-				}
 				return nil, err
 			}
 			return nil, errors.Join(fmt.Errorf("seed %d: %w", cell.Seed, err), t.close())
@@ -164,10 +161,7 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 	if err != nil {
 		return err
 	}
-	if res.Status == engine.Cancelled {
-		return errors.Join(res.Err(), env.Keeper.Save(solving, res.Last, t.log))
-	}
-	if err := res.Err(); err != nil {
+	if err := env.Keeper.Leave(solving, &res.Outcome, t.log); err != nil {
 		return err
 	}
 	r.Counts["iterations"], r.Scalars["seconds"] = int64(res.Iterations), res.Seconds

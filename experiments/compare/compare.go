@@ -218,7 +218,7 @@ func (c Config) run(ctx context.Context, env *experiments.Env, t *task, seed uin
 	case err != nil && !errors.Is(err, errSpent):
 		return nil, err
 	case err == nil && out.Status == engine.Cancelled:
-		return nil, errors.Join(out.Err(), env.Keeper.Save("solve", out.Last, log))
+		return nil, env.Keeper.Leave("solve", out, log)
 	default:
 		c.conclude(r, t, last)
 	}

@@ -1,11 +1,13 @@
 package hpo
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"bilevel/data"
 	"bilevel/device/cpudevice"
@@ -248,4 +250,58 @@ func TestChecks(t *testing.T) {
 		err := Experiment{}.Check(t.Context(), tensortest.Executor(t, ref.New()), of, c)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// What a stop leaves at the end of a search is not lost.
+func TestStopAtTheEnd(t *testing.T) {
+	for _, method := range []string{"tpe", "soba"} {
+		c, set := small(Features), sets()[Features]
+		c.Method, c.Calls = method, 600
+		if method == "soba" {
+			c.Batch, c.Calls, c.Folds = 10, 60, 2
+		}
+		experimentstest.StopsAtTheEnd(t, cpudevice.New(1), set, Experiment{}, c)
+	}
+}
+
+// counting is a context that ends when it has been asked so many times whether it has; 0: never.
+type counting struct {
+	context.Context
+	asked, last int
+}
+
+func (c *counting) Err() error {
+	c.asked++
+	if c.last > 0 && c.asked >= c.last {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Wherever a point is stopped, in its training or where it is scored, the points before are kept, and the search goes
+// on to the same bits.
+func TestStopInAPoint(t *testing.T) {
+	c, set := small(Features), sets()[Features]
+	c.Method, c.Calls = "tpe", 120
+	dev := cpudevice.New(1)
+	cells, err := Experiment{}.Cells(c, []uint64{3})
+	require.NoError(t, err)
+	run := func(ctx context.Context, store *experiments.Store, done func(int)) (*experiments.Record, error) {
+		env := experiments.Env{Data: set, Progress: done}
+		return experiments.RunCell(ctx, dev, env, Experiment{}, cells[0], store)
+	}
+	whole := &counting{Context: t.Context()}
+	var points []int // how often a whole run has asked after each point
+	want, err := run(whole, nil, func(int) { points = append(points, whole.asked) })
+	require.NoError(t, err)
+	for last := points[0] + 1; last <= points[len(points)-1]; last++ {
+		store := &experiments.Store{Dir: t.TempDir(), Resume: true, Every: time.Hour}
+		_, err := run(&counting{t.Context(), 0, last}, store, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		require.True(t, store.Written(), "%d", last)
+		got, err := run(t.Context(), store, nil)
+		require.NoError(t, err)
+		require.Equal(t, experimentstest.Untimed(want), experimentstest.Untimed(got), "%d", last)
+	}
+	require.NoError(t, dev.Close())
 }

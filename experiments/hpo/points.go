@@ -39,6 +39,12 @@ func (t *task) tryPoints(ctx context.Context, env *experiments.Env, propose sear
 		return &engine.Snapshot{Algorithm: t.Method, Problem: t.bound.Name, Seed: t.seed, Iteration: t.course.len(),
 			Arrays: map[string][]float64{"y": y}}
 	}
+	leave := func(err error) error {
+		if t.course.len() == 0 { // nothing has been found that could be kept
+			return err
+		}
+		return env.Keeper.Ended("search", state(), log, err)
+	}
 	for saved := time.Now(); ; {
 		x := t.space.start()
 		if done := t.course.trials(); len(done) > 0 {
@@ -49,11 +55,8 @@ func (t *task) tryPoints(ctx context.Context, env *experiments.Env, propose sear
 			from = t.bound.Lower.Start.Flat
 		}
 		out, err := m.train(ctx, x, from)
-		if err != nil && ctx.Err() != nil && t.course.len() > 0 {
-			return errors.Join(err, env.Keeper.Save("search", state(), log))
-		}
 		if err != nil {
-			return err
+			return leave(err)
 		}
 		loss, err := t.validate(x, out.y)
 		if err != nil {
@@ -67,15 +70,16 @@ func (t *task) tryPoints(ctx context.Context, env *experiments.Env, propose sear
 			if t.course.len() == 0 {
 				return t.errBudget(p.calls)
 			}
-			return nil
+			return leave(nil)
 		}
 		if math.IsNaN(loss) {
 			p.loss = math.Inf(1)
-		} else {
-			y = out.y
 		}
 		if err := t.note(ctx, p, x); err != nil {
-			return err
+			return leave(err)
+		}
+		if !math.IsNaN(loss) {
+			y = out.y
 		}
 		env.Done(int(p.calls))
 		env.Say("validation loss %.5g", t.course.last().val)
@@ -148,14 +152,13 @@ func (t *task) solve(ctx context.Context, env *experiments.Env) error {
 		return nil
 	case err != nil:
 		return err
-	case out.Status == engine.Cancelled:
-		return errors.Join(out.Err(), env.Keeper.Save("search", out.Last, log))
 	case out.Status == engine.NotFinite && t.course.len() < 2:
 		return fmt.Errorf("%w; give smaller steps with --set", out.Err())
 	case out.Status == engine.NotFinite:
 		t.diverged = out.Iterations
+		return nil
 	}
-	return nil
+	return env.Keeper.Leave("search", out, log)
 }
 
 // passes is what counted calls are charged as, in calls that see all rows of the lower level.

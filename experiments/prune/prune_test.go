@@ -178,6 +178,14 @@ func TestStoppedCellsGoOnToTheSameBits(t *testing.T) {
 	require.Positive(t, midEpoch)
 }
 
+// What a stop leaves at the end of the last training is not lost.
+func TestStopAtTheEnd(t *testing.T) {
+	for _, method := range []string{"imp", prune.RowBiP} {
+		c, set := small(t, method)
+		experimentstest.StopsAtTheEnd(t, cpudevice.New(1), set, Experiment{}, c)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for says, change := range map[string]func(*Config){
 		`unknown method "bop"`: func(c *Config) { c.Method = "bop" },

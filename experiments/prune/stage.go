@@ -88,11 +88,12 @@ func (t *task) stage(ctx context.Context, name string, p part, n int,
 	if err != nil {
 		return errors.Join(err, e.Close(), b.Close())
 	}
-	if out.Status == engine.Cancelled {
-		keep(out.Last)
-		return errors.Join(out.Err(), t.env.Keeper.Save(name, out.Last, t.log))
+	keep(out.Last)
+	err = t.env.Keeper.Leave(name, out, t.log)
+	if out.Status != engine.Cancelled { // else the device may still be busy
+		err = errors.Join(err, e.Close(), b.Close())
 	}
-	if err := errors.Join(out.Err(), e.Close(), b.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	a := out.Last.Arrays

@@ -91,10 +91,7 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 	if err != nil {
 		return nil, err
 	}
-	if out.Status == engine.Cancelled {
-		return nil, errors.Join(out.Err(), env.Keeper.Save("train", out.Last, log))
-	}
-	if err := out.Err(); err != nil {
+	if err := env.Keeper.Leave("train", out, log); err != nil {
 		return nil, err
 	}
 	r, err := t.report(ctx, env, out, log.Curve())

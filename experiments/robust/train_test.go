@@ -127,6 +127,12 @@ func TestStoppedTrainingGoesOnToTheSameBits(t *testing.T) {
 	experimentstest.Run{Device: dev, Experiment: Train{}, Cell: cells[0], Data: set}.SameBits(t, 2)
 }
 
+// What a stop leaves at the end of training is not lost.
+func TestStopAtTheEnd(t *testing.T) {
+	set := digits(t)
+	experimentstest.StopsAtTheEnd(t, cpudevice.New(1), set, Train{}, small(set, "free", "replays=4"))
+}
+
 // On a linear model of two classes the worst perturbation is known: it moves the difference of the logits by ε times
 // the sum of the absolute weights, as far as pixels reach.
 func TestAttackOnALinearModel(t *testing.T) {

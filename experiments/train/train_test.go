@@ -16,6 +16,7 @@ import (
 	"bilevel/device/cpudevice"
 	"bilevel/device/ref"
 	"bilevel/experiments"
+	"bilevel/experiments/experimentstest"
 	"bilevel/models"
 	"bilevel/tensor"
 )
@@ -193,4 +194,9 @@ func TestONNX(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a stop leaves at the end of training is not lost.
+func TestStopAtTheEnd(t *testing.T) {
+	experimentstest.StopsAtTheEnd(t, cpudevice.New(1), digits(t), Experiment{}, small())
 }
