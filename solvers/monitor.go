@@ -49,7 +49,10 @@ func (m *monitor) value(p engine.Progress) (float64, error) {
 	if m.state != nil {
 		err = errors.Join(err, m.state.CopyFrom(p.Engine.Variable(engine.StateName)))
 	}
-	if err = errors.Join(err, m.sweep.Run(context.Background())); err != nil {
+	if err != nil {
+		return 0, err
+	}
+	if err := m.sweep.Run(context.Background()); err != nil {
 		return 0, err
 	}
 	return m.sum.Number()

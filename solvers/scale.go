@@ -101,7 +101,10 @@ type probe struct {
 // repeat runs a program so many times, and stops between two of them when the caller's context ends.
 func (m *probe) repeat(f *tensor.Function, n int) error {
 	for range n {
-		if err := errors.Join(m.ctx.Err(), f.Run(1)); err != nil {
+		if err := m.ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.Run(1); err != nil {
 			return err
 		}
 	}

@@ -278,5 +278,11 @@ func (f *configFlags) text(c *cobra.Command, config any) ([]byte, error) {
 // write puts the effective configuration beside the results.
 func (f *configFlags) write(c *cobra.Command, dir string, config any) error {
 	text, err := f.text(c, config)
-	return errors.Join(err, os.MkdirAll(dir, 0o755), atomicfile.WriteFile(filepath.Join(dir, configFile), text))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, configFile), text)
 }

@@ -320,7 +320,10 @@ func (a *app) chooseSettings(ctx context.Context, f *tableFlags, r *table.Recipe
 		return nil, err
 	}
 	recipe, err := t.Recipe.YAML()
-	if err = errors.Join(err, table.Summarize(t, outcomes).Write(of.out, versionText(), string(recipe))); err != nil {
+	if err == nil {
+		err = table.Summarize(t, outcomes).Write(of.out, versionText(), string(recipe))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("results: %w", err)
 	}
 	return r.Chosen(t, outcomes), nil

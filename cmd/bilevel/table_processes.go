@@ -192,7 +192,10 @@ func (a *app) dryRun(
 	defer os.RemoveAll(dir)
 	recipe := filepath.Join(dir, "recipe.yaml")
 	text, err := t.Recipe.YAML()
-	if err = errors.Join(err, os.WriteFile(recipe, text, 0o600)); err != nil {
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(recipe, text, 0o600); err != nil {
 		return err
 	}
 	needs, err := a.rehearseRows(ctx, f, t)

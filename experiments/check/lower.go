@@ -180,7 +180,10 @@ func (f *flow) next(y *tensor.Node) *tensor.Node {
 func (f *flow) off(y *tensor.Node) *tensor.Node { return y.Sub(f.next(y)) }
 
 func (f *flow) run(ctx context.Context, y []float64, steps int) error {
-	if err := errors.Join(ctx.Err(), f.y.Write(y), f.fn.Run(steps)); err != nil {
+	if err := errors.Join(ctx.Err(), f.y.Write(y)); err != nil {
+		return err
+	}
+	if err := f.fn.Run(steps); err != nil {
 		return err
 	}
 	end, err := f.y.Read()

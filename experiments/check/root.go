@@ -45,7 +45,10 @@ func newRoot(sc *tensor.Scope, name string, n int, r func(u *tensor.Node) *tenso
 
 // at is r(u).
 func (f *root) at(u []float64) ([]float64, error) {
-	if err := errors.Join(f.u.Write(u), f.value.Run(1)); err != nil {
+	if err := f.u.Write(u); err != nil {
+		return nil, err
+	}
+	if err := f.value.Run(1); err != nil {
 		return nil, err
 	}
 	return f.r.Read()
@@ -56,7 +59,10 @@ func (f *root) derivative(ctx context.Context) error {
 	unit := make([]float64, f.n)
 	for i := range unit {
 		unit[i] = 1
-		if err := errors.Join(ctx.Err(), f.e.Write(unit), f.column.Run(1)); err != nil {
+		if err := errors.Join(ctx.Err(), f.e.Write(unit)); err != nil {
+			return err
+		}
+		if err := f.column.Run(1); err != nil {
 			return err
 		}
 		unit[i] = 0

@@ -70,14 +70,17 @@ func (c *checker) columns(ctx context.Context, n int, of func(p *problem.Point, 
 	columns, unit := make([][]float64, n), make([]float64, n)
 	for i := range columns {
 		unit[i] = 1
-		err := errors.Join(ctx.Err(), e.Write(unit), fn.Run(1))
+		err := errors.Join(ctx.Err(), e.Write(unit))
+		if err == nil {
+			err = fn.Run(1)
+		}
+		if err == nil {
+			columns[i], err = out.Read()
+		}
 		if err != nil {
 			return nil, err
 		}
 		unit[i] = 0
-		if columns[i], err = out.Read(); err != nil {
-			return nil, err
-		}
 	}
 	return columns, nil
 }

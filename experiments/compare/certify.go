@@ -91,7 +91,10 @@ func (c *certifier) look(ctx context.Context, k int, wanted bool) ([]float64, er
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	d, err := c.next.Variable("x").Read()
-	if err = errors.Join(err, c.next.Step(ctx, k-1, 1)); err != nil {
+	if err != nil {
+		return nil, err
+	}
+	if err := c.next.Step(ctx, k-1, 1); err != nil {
 		return nil, err
 	}
 	after, err := c.next.Variable("x").Read()

@@ -148,7 +148,12 @@ func (n network) latency(ctx context.Context, ex *tensor.Executor, inputs, batch
 	if err := sc.Err(); err != nil {
 		return 0, err
 	}
-	return least(ctx, time.Second/20, func() error { return errors.Join(f.Run(1), ex.Sync()) })
+	return least(ctx, time.Second/20, func() error {
+		if err := f.Run(1); err != nil {
+			return err
+		}
+		return ex.Sync()
+	})
 }
 
 // least is the least time in milliseconds of some tries within a time, of three where each takes longer.
@@ -156,7 +161,10 @@ func least(ctx context.Context, d time.Duration, run func() error) (ms float64, 
 	const tries, most = 3, 1000
 	for i, begin := 0, time.Now(); i < tries || i < most && time.Since(begin) < d; i++ {
 		at := time.Now()
-		if err := errors.Join(ctx.Err(), run()); err != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if err := run(); err != nil {
 			return 0, err
 		}
 		if took := time.Since(at).Seconds() * 1e3; i == 0 || took < ms {

@@ -65,7 +65,13 @@ func (f *Folder) Write(r *Recipe) error {
 	of := *r
 	of.Version = f.Store.Version
 	text, err := of.YAML()
-	return errors.Join(err, os.MkdirAll(f.Dir, 0o755), atomicfile.WriteFile(filepath.Join(f.Dir, RecipeFile), text))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(f.Dir, RecipeFile), text)
 }
 
 func readRecipe(dir string) (*Recipe, error) {
@@ -105,9 +111,10 @@ func (f *Folder) begin(c Cell) error {
 	if _, err := os.Stat(f.path(c.Key, cellFile)); err == nil {
 		return nil
 	}
-	text, err := json.Marshal(c.Cell)
-	dir := f.Store.Folder(c.Key)
-	return errors.Join(err, os.MkdirAll(dir, 0o755), atomicfile.WriteFile(filepath.Join(dir, cellFile), text))
+	if err := os.MkdirAll(f.Store.Folder(c.Key), 0o755); err != nil {
+		return err
+	}
+	return f.write(c.Key, cellFile, c.Cell)
 }
 
 // failure is why a cell has no record.
@@ -149,7 +156,10 @@ func (f *Folder) read(key, name string, to any) error {
 
 func (f *Folder) write(key, name string, v any) error {
 	text, err := json.Marshal(v)
-	return errors.Join(err, atomicfile.WriteFile(f.path(key, name), text))
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(f.path(key, name), text)
 }
 
 // spend adds to what a cell took.

@@ -179,7 +179,10 @@ func (l *lock) release(finished bool) error {
 		}
 		o.Free = true
 		text, err := json.Marshal(o)
-		return errors.Join(err, atomicfile.WriteFile(l.path(), text))
+		if err != nil {
+			return err
+		}
+		return atomicfile.WriteFile(l.path(), text)
 	}
 	for n := l.n; n > 0; n-- {
 		if err := os.Remove(lockPath(l.dir, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {

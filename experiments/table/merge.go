@@ -91,7 +91,10 @@ func (f *Folder) take(t *Table, from *Folder, c Cell) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err = errors.Join(err, atomicfile.WriteFile(f.path(c.Key, name), text)); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.WriteFile(f.path(c.Key, name), text); err != nil {
 			return err
 		}
 	}

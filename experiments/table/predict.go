@@ -188,12 +188,11 @@ func (f *Folder) Predict(t *Table, needs []Need, try func(c Cell) (Trial, error)
 
 // State is what a cell is at: finished, failed, held by a process, begun, or to do.
 func (f *Folder) State(c Cell) string {
-	var why failure
-	if f.read(c.Key, failureFile, &why); why.Reason != "" {
-		return "failed"
-	}
-	if f.Store.Finished(c.Key) {
+	switch { // a process that was killed as it merged folders leaves a failure beside the record
+	case f.Store.Finished(c.Key):
 		return "finished"
+	case f.done(c.Key):
+		return "failed"
 	}
 	dir := f.Store.Folder(c.Key)
 	n, err := latest(dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -401,6 +402,33 @@ func TestWorkersBesideEachOther(t *testing.T) {
 		require.Equal(t, 1, n, cell)
 	}
 	require.Equal(t, 12, f.Done(table))
+}
+
+// A record counts for more than a failure beside it, wherever the two are read.
+func TestRecordBesideAFailure(t *testing.T) {
+	table := expand(t, newInvented(), small)
+	f := open(t, table, t.TempDir())
+	work(t, table, f, Shard{1, 1})
+	c := table.Cells[0]
+	require.NoError(t, f.write(c.Key, failureFile, failure{"the disk was full"}))
+	outcomes, err := f.Outcomes(table)
+	require.NoError(t, err)
+	require.NotNil(t, outcomes[0].Record)
+	require.Empty(t, outcomes[0].Reason)
+	require.Equal(t, "finished", f.State(c))
+}
+
+// What cannot be written leaves the file that is there as it is.
+func TestWhatCannotBeWritten(t *testing.T) {
+	table := expand(t, newInvented(), small)
+	f := open(t, table, t.TempDir())
+	c := table.Cells[0]
+	require.NoError(t, f.begin(c))
+	require.NoError(t, f.write(c.Key, costFile, Cost{Seconds: 3}))
+	require.ErrorContains(t, f.write(c.Key, costFile, Cost{Seconds: math.NaN()}), "NaN")
+	var left Cost
+	require.NoError(t, f.read(c.Key, costFile, &left))
+	require.Equal(t, 3.0, left.Seconds)
 }
 
 // A stop leaves the cell at work free for the next.

@@ -136,7 +136,10 @@ func (t *Trained) Logits(ctx context.Context, ex *tensor.Executor, set *data.Set
 	batch := make([]float32, most*set.Dim)
 	for rest := on.rows; len(rest) > 0; rest = rest[min(len(rest), len(batch)):] {
 		n := copy(batch, rest) / set.Dim
-		if err := errors.Join(ctx.Err(), x.Write32(batch), f.Run(1)); err != nil {
+		if err := errors.Join(ctx.Err(), x.Write32(batch)); err != nil {
+			return nil, err
+		}
+		if err := f.Run(1); err != nil {
 			return nil, err
 		}
 		part, err := out.Read32()

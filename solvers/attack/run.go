@@ -182,7 +182,10 @@ func (b *batchRun) do(ctx context.Context) error {
 		}
 	}
 	for i, ph := range b.phases {
-		if err := errors.Join(ctx.Err(), b.number.Write([]float64{ph.number}), b.giveTable(ph.table)); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := errors.Join(b.number.Write([]float64{ph.number}), b.giveTable(ph.table)); err != nil {
 			return err
 		}
 		if err := b.execute(ph.name, ph.times, false, ph.step); err != nil {

@@ -171,7 +171,9 @@ func (e *Engine) Step(ctx context.Context, k, n int) error {
 
 // begin sends the rates of iterations k…k+m-1 and sets the counters.
 func (e *Engine) begin(k, m int) error {
-	err := errors.Join(e.inChunk.WriteInts([]int32{0}), e.chunkStart.WriteInts([]int32{int32(k)}))
+	if err := errors.Join(e.inChunk.WriteInts([]int32{0}), e.chunkStart.WriteInts([]int32{int32(k)})); err != nil {
+		return err
+	}
 	if e.rates != nil {
 		at := e.host[:0]
 		for i := range m {
@@ -179,12 +181,14 @@ func (e *Engine) begin(k, m int) error {
 				at = append(at, r.At(k+i))
 			}
 		}
-		err = errors.Join(err, e.rates.Write(e.host))
+		if err := e.rates.Write(e.host); err != nil {
+			return err
+		}
 	}
 	for _, ph := range e.phases {
 		ph.left = 0
 	}
-	return err
+	return nil
 }
 
 // run does the m iterations whose rates have been sent.

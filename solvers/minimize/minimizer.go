@@ -176,7 +176,10 @@ func (m *Minimizer) run(ctx context.Context) (Minimum, error) {
 	var out Minimum
 	target, best, lowest, stale, last := 0.0, math.Inf(1), math.Inf(1), 0, 0.0
 	for {
-		if err := errors.Join(ctx.Err(), m.point.run(ctx)); err != nil {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		if err := m.point.run(ctx); err != nil {
 			return out, err
 		}
 		value, err1 := m.value.Number()

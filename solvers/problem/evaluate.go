@@ -185,7 +185,10 @@ func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {
 		return nil, err
 	}
 	for at := 0; at < e.n; at += e.size {
-		if err := errors.Join(ctx.Err(), e.program.Run(1)); err != nil {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := e.program.Run(1); err != nil {
 			return nil, err
 		}
 		for i, p := range e.perRow {

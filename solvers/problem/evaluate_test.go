@@ -62,7 +62,16 @@ func TestSweep(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
+		sums, err := vars[1].Read()
+		require.NoError(t, err)
+		for i := range sums {
+			sums[i]++
+		}
+		require.NoError(t, vars[1].Write(sums))
 		require.ErrorIs(t, sweep.Run(ctx), context.Canceled)
+		left, err := vars[1].Read()
+		require.NoError(t, err)
+		require.Equal(t, sums, left, "nothing is computed after a stop")
 		require.NoError(t, sc.Close())
 	}
 }

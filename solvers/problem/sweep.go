@@ -2,7 +2,6 @@ package problem
 
 import (
 	"context"
-	"errors"
 
 	"bilevel/tensor"
 )
@@ -64,8 +63,11 @@ func (b *Bound) NewSweep(sc *tensor.Scope, name string, side Side, rows int, bui
 
 // Run computes the sums anew, and returns between two pieces when ctx ends.
 func (s *Sweep) Run(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if s.all != nil {
-		return errors.Join(ctx.Err(), s.all.Run(1))
+		return s.all.Run(1)
 	}
 	if err := s.zero.Run(1); err != nil {
 		return err
